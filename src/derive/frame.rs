@@ -1,0 +1,157 @@
+//! What one tick says: tables for pages and the API, samples for sinks and rules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::derive::catalogue::{Label, Metric};
+use crate::model::{InstanceType, QueueName, ShareName, Source, Timestamp};
+
+/// The figures of one tick. Immutable once made; readers share it.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    /// The moment the figures are for.
+    pub at: Timestamp,
+    /// One row per watched queue, by name.
+    pub queues: Vec<QueueFigures>,
+    /// One row per queue, share and instance type.
+    pub shares: Vec<ShareFigures>,
+    /// One row per queue and share that had a wait.
+    pub waits: Vec<WaitFigures>,
+    /// One row per queue.
+    pub waterfall: Vec<Waterfall>,
+    /// How fresh each source is.
+    pub sources: Vec<SourceHealth>,
+    /// Everything that is published and evaluated, in catalogue order, then by labels.
+    pub samples: Vec<Sample>,
+}
+
+/// A queue now.
+#[derive(Clone, Debug)]
+pub struct QueueFigures {
+    /// The queue.
+    pub queue: QueueName,
+    /// `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
+    pub policy: &'static str,
+    /// Jobs by state (lower case), zeros included; ended ones as far as the ledger remembers.
+    pub jobs: BTreeMap<String, u64>,
+    /// Age of the longest-waiting job; `None` when none waits.
+    pub oldest_wait_seconds: Option<f64>,
+}
+
+/// A share's capacity of one instance type now, in instances.
+#[derive(Clone, Debug)]
+pub struct ShareFigures {
+    /// The queue.
+    pub queue: QueueName,
+    /// The share.
+    pub share: ShareName,
+    /// What is counted.
+    pub unit: InstanceType,
+    /// The share's own; `None` where the policy sets no quota.
+    pub quota: Option<f64>,
+    /// Held by the share's in-flight jobs.
+    pub used: f64,
+    /// Beyond its quota.
+    pub borrowed: f64,
+    /// Of its quota, used by others. Over a queue and unit, borrowed sums to lent.
+    pub lent: f64,
+}
+
+/// First waits of a share since the service began to count.
+#[derive(Clone, Debug)]
+pub struct WaitFigures {
+    /// The queue.
+    pub queue: QueueName,
+    /// The share; empty for jobs without one.
+    pub share: ShareName,
+    /// The figures, in seconds.
+    pub seconds: Quantiles,
+}
+
+/// Mean and quantiles of a set of values. A quantile `p` is `sorted[floor(p * n)]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Quantiles {
+    /// How many values.
+    pub count: u64,
+    /// Their mean.
+    pub mean: f64,
+    /// The median.
+    pub p50: f64,
+    /// The 90th percentile.
+    pub p90: f64,
+    /// The 95th percentile.
+    pub p95: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+/// Where a queue's GPUs are now.
+#[derive(Clone, Debug)]
+pub struct Waterfall {
+    /// The queue.
+    pub queue: QueueName,
+    /// What its service environment allows; `None` when that cannot be told in GPUs.
+    pub capacity_gpus: Option<f64>,
+    /// The parts, which sum to the capacity: `unallocated`, `scheduled`, `starting`, `running_busy`, `running_idle`,
+    /// `running_unknown`.
+    pub parts: BTreeMap<&'static str, f64>,
+}
+
+/// How fresh a source is.
+#[derive(Clone, Debug)]
+pub struct SourceHealth {
+    /// Which.
+    pub source: Source,
+    /// Age of its last complete answer; `None` before the first one.
+    pub age_seconds: Option<f64>,
+    /// The error of its last poll, if that failed.
+    pub error: Option<String>,
+}
+
+/// One series at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Which metric.
+    pub metric: &'static Metric,
+    /// Exactly the metric's labels.
+    pub labels: Labels,
+    /// The value.
+    pub value: Value,
+}
+
+/// Label values by label.
+pub type Labels = BTreeMap<Label, Arc<str>>;
+
+/// Builds labels from pairs.
+pub fn labels<const N: usize>(pairs: [(Label, Arc<str>); N]) -> Labels {
+    Labels::from(pairs)
+}
+
+/// The value of a series, as its metric's kind has it. Always finite.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// The value now.
+    Gauge(f64),
+    /// The sum since counting began.
+    Counter(f64),
+    /// Values one by one.
+    Distribution(Distribution),
+}
+
+/// A distribution since counting began, with what is new in this tick and what the last hour looked like.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Distribution {
+    /// How many values fell in each bucket of [`crate::derive::catalogue::DURATION_BOUNDS`] (not cumulated), and, last,
+    /// beyond the largest bound.
+    pub buckets: Vec<u64>,
+    /// Sum of all values.
+    pub sum: f64,
+    /// How many values.
+    pub count: u64,
+    /// The values that are new in this tick.
+    pub fresh: Vec<f64>,
+    /// The last hour; `None` when it saw no value.
+    pub recent: Option<Quantiles>,
+}

@@ -1,0 +1,21 @@
+//! The vocabulary that every room speaks: time, names, jobs, topology, observations.
+//!
+//! Nothing here performs I/O, reads a clock or knows the AWS SDK. `source` turns an API's answer into these types at
+//! the edge; everything downstream speaks only this language. An enum value that AWS adds tomorrow is a value here
+//! (`Unknown`), never an error and never a guess.
+
+mod accelerators;
+mod ids;
+mod job;
+mod observation;
+mod time;
+mod topology;
+
+pub use accelerators::{Accelerators, accelerators_of};
+pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
+pub use job::{Attempt, Capacity, JobDetails, JobSeen, JobStatus, StoppedAttempt};
+pub use observation::{
+    CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
+};
+pub use time::Timestamp;
+pub use topology::{Policy, Queue, QuotaShare, ServiceEnvironment, Sharing, WeightedShare};

@@ -1,0 +1,71 @@
+//! How many GPUs an instance type has.
+//!
+//! The table lists every value of SageMaker's `TrainingInstanceType` as of botocore 1.44.5, with counts from
+//! `ec2:DescribeInstanceTypes`. A type that is not in it is unknown: never 0, never 8.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use crate::model::InstanceType;
+
+const TABLE: &str = include_str!("accelerators.csv");
+
+static BY_TYPE: LazyLock<BTreeMap<&'static str, Accelerators>> =
+    LazyLock::new(|| TABLE.lines().skip(1).filter_map(row).collect());
+
+/// What accelerates an instance type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerators {
+    /// This many GPUs per instance.
+    Gpus(u32),
+    /// This many Neuron devices per instance: accounted for, but never as GPUs.
+    Neuron(u32),
+    /// None: a CPU instance.
+    None,
+}
+
+impl Accelerators {
+    /// GPUs per instance; 0 for what has none.
+    pub fn gpus(self) -> u32 {
+        match self {
+            Self::Gpus(count) => count,
+            Self::Neuron(_) | Self::None => 0,
+        }
+    }
+}
+
+/// Looks an instance type up; `None` if this build does not know it.
+pub fn accelerators_of(instance_type: &InstanceType) -> Option<Accelerators> {
+    BY_TYPE.get(instance_type.as_str()).copied()
+}
+
+fn row(line: &'static str) -> Option<(&'static str, Accelerators)> {
+    let mut cells = line.split(',');
+    let (name, kind, count) = (cells.next()?, cells.next()?, cells.next()?.parse().ok()?);
+    let accelerators = match kind {
+        "gpu" => Accelerators::Gpus(count),
+        "neuron" => Accelerators::Neuron(count),
+        _ => Accelerators::None,
+    };
+    Some((name, accelerators))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table_is_read() {
+        assert_eq!(BY_TYPE.len(), TABLE.lines().count() - 1);
+    }
+
+    #[test]
+    fn counts_are_per_instance_and_unknown_types_are_unknown() {
+        let of = |name: &str| accelerators_of(&name.into());
+        assert_eq!(of("ml.p5.48xlarge"), Some(Accelerators::Gpus(8)));
+        assert_eq!(of("ml.p5.4xlarge"), Some(Accelerators::Gpus(1)));
+        assert_eq!(of("ml.trn2.48xlarge"), Some(Accelerators::Neuron(16)));
+        assert_eq!(of("ml.m5.large"), Some(Accelerators::None));
+        assert_eq!(of("ml.p9.48xlarge"), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! A Batch service job as the API tells of it: one answer, before the ledger makes a history of answers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{InstanceType, JobId, QueueName, ShareName, Timestamp, TrainingJobName};
+
+/// Where a service job stands, in Batch's own terms and order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JobStatus {
+    /// Accepted, not yet examined.
+    Submitted,
+    /// In the API's enum; service jobs are not known to use it.
+    Pending,
+    /// Waiting in the queue.
+    Runnable,
+    /// Handed to SageMaker, which looks for instances. Holds its capacity from here on.
+    Scheduled,
+    /// Instances are there; data and image are being downloaded.
+    Starting,
+    /// The container runs.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended otherwise.
+    Failed,
+    /// A status this build does not know, as the API spelt it.
+    Unknown(Arc<str>),
+}
+
+impl JobStatus {
+    /// Every status this build knows, in the order a job passes through them.
+    pub const KNOWN: [Self; 8] = [
+        Self::Submitted,
+        Self::Pending,
+        Self::Runnable,
+        Self::Scheduled,
+        Self::Starting,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+    ];
+
+    /// Reads the API's spelling. Never fails: what is not known is [`JobStatus::Unknown`].
+    pub fn parse(text: &str) -> Self {
+        Self::KNOWN.into_iter().find(|status| status.as_str() == text).unwrap_or_else(|| Self::Unknown(text.into()))
+    }
+
+    /// The API's spelling, `RUNNABLE` and so on.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Submitted => "SUBMITTED",
+            Self::Pending => "PENDING",
+            Self::Runnable => "RUNNABLE",
+            Self::Scheduled => "SCHEDULED",
+            Self::Starting => "STARTING",
+            Self::Running => "RUNNING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Unknown(text) => text,
+        }
+    }
+
+    /// Accepted but not dispatched: what counts as waiting.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Self::Submitted | Self::Pending | Self::Runnable)
+    }
+
+    /// Dispatched and not ended: holds capacity.
+    pub fn is_in_flight(&self) -> bool {
+        matches!(self, Self::Scheduled | Self::Starting | Self::Running)
+    }
+
+    /// Over, for good.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+}
+
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An amount of one capacity unit: instances of a type, or of any type (`NUM_INSTANCES`). Never GPUs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// What is counted.
+    pub unit: InstanceType,
+    /// How many. The API uses a double; whole in practice.
+    pub quantity: f64,
+}
+
+impl Capacity {
+    /// `quantity` instances of `unit`.
+    pub fn new(unit: impl Into<InstanceType>, quantity: f64) -> Self {
+        Self { unit: unit.into(), quantity }
+    }
+}
+
+/// One job in one API answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSeen {
+    /// `jobId`.
+    pub id: JobId,
+    /// `jobArn`; what `DescribeServiceJob` also accepts.
+    pub arn: String,
+    /// `jobName`, chosen by the submitter; not unique.
+    pub name: String,
+    /// The queue the job was listed in.
+    pub queue: QueueName,
+    /// The quota share or share identifier, if the queue has any.
+    pub share: Option<ShareName>,
+    /// Where the job stood.
+    pub status: JobStatus,
+    /// Why, in AWS's words.
+    pub status_reason: Option<String>,
+    /// When the job was submitted.
+    pub created_at: Timestamp,
+    /// When the job was (last, or first: AWS does not say) handed to SageMaker.
+    pub scheduled_at: Option<Timestamp>,
+    /// When the job started to run. The API's 0 is `None` here.
+    pub started_at: Option<Timestamp>,
+    /// When the job ended.
+    pub stopped_at: Option<Timestamp>,
+    /// What the job needs while in flight, per instance type.
+    pub demand: Vec<Capacity>,
+    /// The training job of the latest attempt, from its ARN.
+    pub training_job: Option<TrainingJobName>,
+    /// Whether a user or a limit asked for the job's end.
+    pub terminated: bool,
+    /// What only `DescribeServiceJob` tells; `None` in a list.
+    pub details: Option<JobDetails>,
+}
+
+/// What only `DescribeServiceJob` tells of a job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobDetails {
+    /// `schedulingPriority`; higher goes first.
+    pub priority: Option<i32>,
+    /// Attempts so far, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// How often the job was preempted in all.
+    pub preemptions: u32,
+    /// The most recent preempted attempts (a sliding window of them), oldest first.
+    pub preempted: Vec<StoppedAttempt>,
+    /// The job's tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// One attempt of a job, as `attempts[]` tells it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attempt {
+    /// When it began to run.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub stopped_at: Option<Timestamp>,
+    /// Why it ended.
+    pub status_reason: Option<String>,
+    /// The training job that ran it.
+    pub training_job: Option<TrainingJobName>,
+}
+
+/// An attempt that preemption stopped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoppedAttempt {
+    /// When it began to run; `None` when it was stopped before that.
+    pub started_at: Option<Timestamp>,
+    /// When it was stopped.
+    pub stopped_at: Option<Timestamp>,
+    /// Why.
+    pub status_reason: Option<String>,
+}

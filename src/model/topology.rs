@@ -1,0 +1,101 @@
+//! Queues, what they may use, and how they divide it: the configuration that Batch tells of.
+
+use crate::model::{Capacity, InstanceType, QueueName, ShareName};
+
+/// A job queue of type `SAGEMAKER_TRAINING` with all that hangs on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// The queue's name.
+    pub name: QueueName,
+    /// The queue's ARN.
+    pub arn: String,
+    /// Whether the queue accepts jobs (`state` ENABLED).
+    pub enabled: bool,
+    /// `statusReason`, `JobQueue Healthy` when all is well.
+    pub status_reason: Option<String>,
+    /// How the queue divides its capacity.
+    pub policy: Policy,
+    /// The service environment the queue draws on; `None` if it could not be read.
+    pub environment: Option<ServiceEnvironment>,
+}
+
+/// How a queue decides whose job goes next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Policy {
+    /// First in, first out: no scheduling policy.
+    Fifo,
+    /// Share identifiers with weights and decay.
+    FairShare {
+        /// The configured weights; a share identifier may end in `*`. Lower weight means more.
+        shares: Vec<WeightedShare>,
+    },
+    /// Quota shares with fixed limits that may lend and borrow.
+    QuotaShares(Vec<QuotaShare>),
+}
+
+impl Policy {
+    /// The word used in the API and on pages: `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Fifo => "FIFO",
+            Self::FairShare { .. } => "FAIR_SHARE",
+            Self::QuotaShares(_) => "QUOTA_SHARE",
+        }
+    }
+}
+
+/// One entry of a fair-share policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightedShare {
+    /// The share identifier, or a prefix that ends in `*`.
+    pub share: ShareName,
+    /// `weightFactor`; 1.0 by default, lower gets more.
+    pub weight: f64,
+}
+
+/// A quota share of a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuotaShare {
+    /// The share's name.
+    pub name: ShareName,
+    /// Whether it accepts new jobs.
+    pub enabled: bool,
+    /// Its own capacity per instance type (one to five).
+    pub limits: Vec<Capacity>,
+    /// What it does with capacity it does not use.
+    pub sharing: Sharing,
+}
+
+impl QuotaShare {
+    /// The share's own limit for `unit`; `None` if it has none of that type.
+    pub fn limit(&self, unit: &InstanceType) -> Option<f64> {
+        self.limits.iter().find(|limit| limit.unit == *unit).map(|limit| limit.quantity)
+    }
+}
+
+/// The resource sharing strategy of a quota share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Neither lends nor borrows.
+    Reserve,
+    /// Lends what it does not use.
+    Lend,
+    /// Lends, and borrows up to `borrow_limit` percent of its own limit; `None` is no limit.
+    LendAndBorrow {
+        /// Percent of the share's own limit per instance type; the API's -1 is `None`.
+        borrow_limit: Option<u32>,
+    },
+    /// A strategy this build does not know: taken neither to lend nor to borrow.
+    Unknown,
+}
+
+/// A service environment: the fixed instance limits of one or more queues.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceEnvironment {
+    /// Its name.
+    pub name: String,
+    /// Whether it accepts work (`state` ENABLED).
+    pub enabled: bool,
+    /// `NUM_INSTANCES` for FIFO and fair share, instance types for quota shares.
+    pub limits: Vec<Capacity>,
+}
