@@ -1,1 +1,157 @@
-//! Placeholder.
+//! Configuration: what one YAML file says, checked as a whole.
+//!
+//! The rest of the crate sees only these types, which cannot hold a value that the service could not run on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where to look: at least one. Each is a region, perhaps in another account.
+    pub targets: Vec<Target>,
+    /// How often to look, and how many calls that may take.
+    pub poll: Poll,
+    /// Where figures go besides `/metrics`, which is always there.
+    pub publish: Publish,
+    /// Rule files, or folders of them.
+    pub rules: Vec<PathBuf>,
+    /// Who is told of alerts.
+    pub receivers: Vec<Receiver>,
+    /// What survives a restart.
+    pub store: PathBuf,
+    /// Address of the API and the page. Loopback unless the file says otherwise.
+    pub listen: SocketAddr,
+    /// Where the page can be reached from outside; linked in notifications.
+    pub external_url: Option<String>,
+    /// How logs look.
+    pub log: LogFormat,
+    /// OTLP gRPC endpoint for traces of the service itself; off when absent.
+    pub traces: Option<String>,
+}
+
+/// An account and region whose queues are watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// AWS region, such as `us-east-1`.
+    pub region: String,
+    /// A role to assume first.
+    pub role: Option<String>,
+    /// Another endpoint for every AWS service: the simulator, say.
+    pub endpoint: Option<String>,
+    /// Globs over queue names; a queue is watched if any matches.
+    pub queues: Vec<String>,
+}
+
+/// Cadence and budget of polling, in clock time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Poll {
+    /// Jobs and snapshots.
+    pub every: Duration,
+    /// Queues, environments, policies and shares.
+    pub topology_every: Duration,
+    /// Full sweeps of waiting jobs.
+    pub reconcile_every: Duration,
+    /// GPU metrics, which cost money.
+    pub utilisation_every: Duration,
+    /// AWS calls per second, all operations together.
+    pub calls_per_second: f64,
+}
+
+/// Where figures go.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Publish {
+    /// CloudWatch custom metrics; off when absent.
+    pub cloudwatch: Option<CloudWatch>,
+    /// OTLP receivers.
+    pub otlp: Vec<Otlp>,
+}
+
+/// CloudWatch custom metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CloudWatch {
+    /// The namespace: `Trainspotter` by default.
+    pub namespace: String,
+    /// How often to publish.
+    pub every: Duration,
+}
+
+/// An OTLP receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otlp {
+    /// For HTTP the full URL of the metrics path, for gRPC the origin.
+    pub endpoint: String,
+    /// How to speak to it.
+    pub protocol: OtlpProtocol,
+    /// Sent with each request; values may be secrets and are never logged.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// The two transports of OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// Protobuf over HTTP.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+/// Someone who is told of alerts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receiver {
+    /// Unique; part of the identity of each notification.
+    pub name: String,
+    /// How to reach them.
+    pub channel: Channel,
+}
+
+/// How a receiver is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Channel {
+    /// An SNS topic, standard or FIFO, by ARN.
+    Sns {
+        /// The topic's ARN.
+        topic: String,
+    },
+    /// An HTTP endpoint that takes Alertmanager's version 4 body.
+    Webhook {
+        /// Where to post.
+        url: Secret,
+        /// Whether the URL may lead to this machine. Link-local addresses are refused always.
+        allow_loopback: bool,
+    },
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// A text that must not reach logs, errors or the API. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}

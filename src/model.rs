@@ -8,6 +8,7 @@ mod accelerators;
 mod ids;
 mod job;
 mod observation;
+mod questions;
 mod time;
 mod topology;
 
@@ -17,5 +18,6 @@ pub use job::{Attempt, Capacity, JobDetails, JobSeen, JobStatus, StoppedAttempt}
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };
+pub use questions::Questions;
 pub use time::Timestamp;
 pub use topology::{Policy, Queue, QuotaShare, ServiceEnvironment, Sharing, WeightedShare};

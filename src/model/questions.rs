@@ -1,0 +1,21 @@
+//! What the engine wants to know next. The sources answer within their budget, most urgent first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{JobId, QueueName, Timestamp, TrainingJobName};
+
+/// The questions of one poll.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Questions {
+    /// Per watched queue, since when arrivals are wanted: the newest `created_at` known, less an overlap. A queue that
+    /// is not in here is new: everything is wanted.
+    pub created_after: BTreeMap<QueueName, Timestamp>,
+    /// Queues whose waiting jobs should be listed in full.
+    pub sweep: BTreeSet<QueueName>,
+    /// Jobs to describe, most urgent first.
+    pub jobs: Vec<JobId>,
+    /// Training jobs to describe.
+    pub training_jobs: Vec<(JobId, TrainingJobName)>,
+    /// Hosts whose GPU utilisation is wanted: job and `<training job>/algo-<n>`.
+    pub hosts: Vec<(JobId, String)>,
+}
