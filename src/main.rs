@@ -1,1 +1,3 @@
+//! The `trainspotter` binary.
+
 fn main() {}
