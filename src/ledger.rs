@@ -10,6 +10,8 @@
 mod event;
 mod job;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
