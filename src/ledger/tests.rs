@@ -197,10 +197,12 @@ proptest! {
         for at in &polls {
             ledger.observe(answer(*at, scheduled, started, stopped), minute(*at));
         }
-        let waits: Vec<f64> = ledger.take_events().into_iter().filter_map(|event| match event.what {
-            What::Dispatched { seconds, first: true } => Some(seconds),
-            _ => None,
-        }).collect();
+        let mut waits = Vec::new();
+        for event in ledger.take_events() {
+            if let What::Dispatched { seconds, first: true } = event.what {
+                waits.push(seconds);
+            }
+        }
         let expected = if polls.iter().any(|at| *at >= scheduled) { vec![scheduled as f64 * 60.0] } else { vec![] };
         prop_assert_eq!(waits, expected);
     }
