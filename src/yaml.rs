@@ -22,41 +22,51 @@ pub use problems::{Problem, Problems};
 
 use tree::{Path, Step, Tree};
 
-/// A value and where each part of it stands in its file.
+/// A value, where each part of it stands in its file, and the mistakes found so far.
 #[derive(Debug)]
 pub struct Document<T> {
-    /// The value.
+    /// What could be read: whole only once [`Document::conclude`] has said so.
     pub value: T,
     tree: Tree,
     file: String,
     text: String,
+    mistakes: Vec<Problem>,
 }
 
-/// Reads a document. `file` is the name that problems show.
+/// Reads a document. `file` is the name that problems show. What does not fit `T` is left out of the value and told by
+/// [`Document::conclude`], together with what the caller finds.
 ///
 /// # Errors
 ///
-/// Every mistake that the text has; if it is no YAML at all, the first place where that shows.
-pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<Document<T>, Problems> {
+/// Every mistake found, when nothing of the document fits; if it is no YAML at all, the first place where that shows.
+pub fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<Document<T>, Problems> {
     let problems_of = |problems| Problems::new(file, text, problems);
     let tree = Tree::read(text).map_err(|problem| problems_of(vec![problem]))?;
     let mut cut: BTreeSet<Path> = BTreeSet::new();
-    let mut problems = Vec::new();
+    let mut mistakes = Vec::new();
     loop {
         let (value, origin) = tree.without(&cut);
         let error = match serde_path_to_error::deserialize::<_, T>(value) {
-            Ok(value) if problems.is_empty() => {
-                return Ok(Document { value, tree, file: file.to_owned(), text: text.to_owned() });
-            }
-            Ok(_) => return Err(problems_of(problems)),
+            Ok(value) => return Ok(Document { value, tree, file: file.to_owned(), text: text.to_owned(), mistakes }),
             Err(error) => error,
         };
         let mistake = Mistake::locate(&tree, &cut, &origin, &error);
-        problems.extend(mistake.problem);
+        mistakes.extend(mistake.problem);
         if mistake.cut.is_empty() || !cut.insert(mistake.cut) {
-            return Err(problems_of(problems));
+            return Err(problems_of(mistakes));
         }
     }
+}
+
+/// Reads a document that needs no further checks.
+///
+/// # Errors
+///
+/// Every mistake that the text has.
+pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<Document<T>, Problems> {
+    let document = read(file, text)?;
+    document.conclude(Vec::new())?;
+    Ok(document)
 }
 
 impl<T> Document<T> {
@@ -65,9 +75,19 @@ impl<T> Document<T> {
         Problem { message: message.into(), range: self.tree.range_near(&tree::parse_path(path)) }
     }
 
-    /// Refuses the document for these problems.
-    pub fn refuse(&self, problems: Vec<Problem>) -> Problems {
-        Problems::new(&self.file, &self.text, problems)
+    /// Ends the checks of a document.
+    ///
+    /// # Errors
+    ///
+    /// The mistakes of reading and `found`, what the caller found in the value. A finding about a node in which
+    /// something could not be read is left out: it may only follow from that.
+    pub fn conclude(&self, found: Vec<Problem>) -> Result<(), Problems> {
+        let unread = |range: &std::ops::Range<usize>| {
+            self.mistakes.iter().any(|mistake| range.start <= mistake.range.start && mistake.range.end <= range.end)
+        };
+        let mut problems = self.mistakes.clone();
+        problems.extend(found.into_iter().filter(|problem| !unread(&problem.range)));
+        if problems.is_empty() { Ok(()) } else { Err(Problems::new(&self.file, &self.text, problems)) }
     }
 }
 

@@ -112,7 +112,7 @@ fn what_is_not_supported_says_so() {
 fn a_later_check_points_at_the_node_or_the_nearest_one() {
     let document = parse::<Garden>("garden.yaml", "beds:\n  - plant: potato\n    rows: 2\n").unwrap();
     let at = |path: &str| {
-        let problems = document.refuse(vec![document.problem(path, "no")]);
+        let problems = document.conclude(vec![document.problem(path, "no")]).unwrap_err();
         problems.iter().map(|(line, column, _)| (line, column)).next()
     };
     assert_eq!(at("beds[0].rows"), Some((3, 11)));
