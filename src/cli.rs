@@ -1,1 +1,124 @@
-//! Placeholder.
+//! The command line: picks what to run, and is the only room that prints.
+
+mod check;
+mod demo;
+mod healthcheck;
+mod inputs;
+mod rules;
+mod run;
+mod schema;
+mod simulate;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+
+/// Exit code for a command line or a configuration that cannot be used, as in BSD's sysexits.
+const USAGE: u8 = 64;
+
+/// Observability and alerting for AWS Batch job queues that feed SageMaker Training jobs.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+#[command(after_help = "Examples:
+  trainspotter demo                          see it work, without an AWS account
+  trainspotter check --config FILE           tell every mistake in a configuration
+  trainspotter run --config FILE             the service")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Demo(demo::Arguments),
+    Simulate(simulate::Arguments),
+    Check(check::Arguments),
+    #[command(subcommand)]
+    Rules(rules::Command),
+    Schema(schema::Arguments),
+    Healthcheck(healthcheck::Arguments),
+}
+
+/// Why a command did not do what it was asked, which decides the exit code.
+#[derive(Debug)]
+enum Failure {
+    /// The command line or a file it names cannot be used: 64.
+    Usage(String),
+    /// Something went wrong: 1.
+    Failed(String),
+}
+
+impl Failure {
+    fn usage(cause: impl fmt::Display) -> Self {
+        Self::Usage(cause.to_string())
+    }
+
+    fn failed(cause: impl fmt::Display) -> Self {
+        Self::Failed(cause.to_string())
+    }
+}
+
+/// Runs the command that the arguments (the program's name first) ask for: 0 fine, 1 failed, 64 usage or config error.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            // Help and version are answers too, and not failures.
+            let code = if answer.use_stderr() { USAGE } else { 0 };
+            return if answer.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return told(&Failure::failed(format!("no tasks can be started: {error}"))),
+    };
+    let result = runtime.block_on(dispatch(arguments.command));
+    runtime.shutdown_background();
+    result.map_or_else(|failure| told(&failure), |()| ExitCode::SUCCESS)
+}
+
+async fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Simulate(arguments) => simulate::run(arguments).await,
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Rules(command) => rules::run(&command),
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments).await,
+    }
+}
+
+fn told(failure: &Failure) -> ExitCode {
+    let (message, code) = match failure {
+        Failure::Usage(message) => (message, ExitCode::from(USAGE)),
+        Failure::Failed(message) => (message, ExitCode::FAILURE),
+    };
+    say(format_args!("{message}"));
+    code
+}
+
+/// Writes a line to stdout: what was asked for.
+fn print(line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::failed(format!("cannot write: {error}")))
+}
+
+/// Writes a line to stderr: how things go. If nobody listens there, nothing is lost.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Opens a port and says so, on a line of its own, as every command does that listens.
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let refused = |error| Failure::failed(format!("cannot listen on {address}: {error}"));
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    say(format_args!("listening on http://{address}"));
+    Ok(listener)
+}

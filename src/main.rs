@@ -1,3 +1,7 @@
 //! The `trainspotter` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trainspotter::cli::main(std::env::args_os())
+}

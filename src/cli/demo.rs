@@ -1,0 +1,176 @@
+//! `demo`: simulated AWS, service and page in one process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::cli::simulate::World;
+use crate::cli::{Failure, listen, say};
+use crate::clock::Clock;
+use crate::config::{
+    Channel, CloudWatch, Config, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret, Target,
+};
+use crate::evaluate::{Rule, parse_rules};
+use crate::model::Timestamp;
+use crate::runtime::{Service, start_logs, stop_on_signals};
+use crate::simulate::{self, Simulation};
+
+/// The rules that the demo evaluates: the pack that is shipped.
+const RULES: &str = include_str!("../../alerts/default.yaml");
+
+/// Real time between two lines of progress.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// See it work: a simulated AWS account, the service and its page in one process. No network, no AWS account.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter demo
+  trainspotter demo --speed 60 --for 10m
+  trainspotter demo --trace jobs.csv --webhook http://127.0.0.1:9000/hook
+
+An hour of simulated time passes in six seconds at the default speed.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    world: World,
+    /// Address of the page; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
+    listen: SocketAddr,
+    /// Also tell this webhook of alerts. It may be on this machine.
+    #[arg(long, value_name = "URL")]
+    webhook: Option<Url>,
+    /// Also send figures to this OTLP receiver: gRPC for a bare origin on port 4317, HTTP otherwise.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<Url>,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let _logs = start_logs(LogFormat::Pretty, None).map_err(Failure::failed)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone()).map_err(Failure::failed)?;
+    let clock = arguments.world.clock();
+    let simulation = arguments.world.simulation(clock)?;
+    let endpoint = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::failed)?;
+    let endpoint_address = endpoint.local_addr().map_err(Failure::failed)?;
+    let listener = listen(arguments.listen).await?;
+    let page = listener.local_addr().map_err(Failure::failed)?;
+    introduce(&arguments, endpoint_address, page);
+
+    let state = StateFile::new(endpoint_address.port());
+    let service = Service { config: config(&arguments, endpoint_address, &state), rules: rules()?, clock, listener };
+    // The endpoint outlives the service, which still publishes and tells while it stops.
+    let endpoint_stop = CancellationToken::new();
+    let serving = tokio::spawn(simulate::serve(endpoint, simulation.clone(), endpoint_stop.clone()));
+    arguments.world.stop_in_time(&stop);
+    let telling = tokio::spawn(tell_progress(simulation, clock, stop.clone()));
+    let ended = service.run(stop.clone()).await;
+    stop.cancel();
+    endpoint_stop.cancel();
+    let _ = tokio::join!(serving, telling);
+    ended.map_err(Failure::failed)
+}
+
+fn introduce(arguments: &Arguments, endpoint: SocketAddr, page: SocketAddr) {
+    let jobs = arguments.world.trace.as_ref().map_or_else(
+        || format!("a synthetic workload, seed {}", arguments.world.seed),
+        |path| format!("the jobs of {}", path.display()),
+    );
+    say(format_args!("Simulating two days at work in minutes: {jobs}, at {} times real time.", arguments.world.speed));
+    say(format_args!("  page      http://{page}/"));
+    say(format_args!("  figures   http://{page}/metrics and http://{page}/api/v1/queues"));
+    say(format_args!("  AWS       http://{endpoint} (boto3 and the AWS CLI work with it)"));
+    say(format_args!("  truth     http://{endpoint}/_sim/truth: what the service should have found"));
+    match arguments.world.duration {
+        Some(duration) => say(format_args!("It stops by itself after {}.", humantime::format_duration(duration))),
+        None => say(format_args!("Ctrl-C stops it.")),
+    }
+}
+
+fn rules() -> Result<Vec<Rule>, Failure> {
+    parse_rules("alerts/default.yaml", RULES).map_err(Failure::failed)
+}
+
+fn config(arguments: &Arguments, endpoint: SocketAddr, state: &StateFile) -> Config {
+    let target = Target {
+        region: "us-east-1".to_owned(),
+        role: None,
+        endpoint: Some(format!("http://{endpoint}")),
+        queues: vec!["*".to_owned()],
+    };
+    let poll = Poll {
+        every: Duration::from_secs(30),
+        topology_every: Duration::from_secs(300),
+        reconcile_every: Duration::from_secs(900),
+        utilisation_every: Duration::from_secs(60),
+        calls_per_second: 50.0,
+    };
+    let mut receivers = vec![Receiver {
+        name: "simulated-sns".to_owned(),
+        channel: Channel::Sns { topic: simulate::DEMO_TOPIC.to_owned() },
+    }];
+    receivers.extend(arguments.webhook.as_ref().map(|url| Receiver {
+        name: "webhook".to_owned(),
+        channel: Channel::Webhook { url: Secret::new(url.as_str()), allow_loopback: true },
+    }));
+    let cloudwatch = CloudWatch { namespace: "Trainspotter".to_owned(), every: Duration::from_secs(60) };
+    Config {
+        targets: vec![target],
+        poll,
+        publish: Publish { cloudwatch: Some(cloudwatch), otlp: arguments.otlp.iter().map(otlp).collect() },
+        rules: Vec::new(),
+        receivers,
+        store: state.0.clone(),
+        listen: arguments.listen,
+        external_url: None,
+        log: LogFormat::Pretty,
+        traces: None,
+    }
+}
+
+fn otlp(url: &Url) -> Otlp {
+    let bare = url.path() == "/";
+    let grpc = bare && url.port() == Some(4317);
+    let endpoint = match (bare, grpc) {
+        (true, false) => format!("{}v1/metrics", url.as_str()),
+        (_, _) => url.as_str().to_owned(),
+    };
+    let protocol = if grpc { OtlpProtocol::Grpc } else { OtlpProtocol::Http };
+    Otlp { endpoint, protocol, headers: [].into() }
+}
+
+/// The demo's state: it begins anew each time, and leaves nothing behind.
+struct StateFile(PathBuf);
+
+impl StateFile {
+    fn new(port: u16) -> Self {
+        let name = format!("trainspotter-demo-{}-{port}.db", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = self.0.clone().into_os_string();
+            path.push(suffix);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn tell_progress(simulation: Simulation, clock: Clock, stop: CancellationToken) {
+    let began_at: Timestamp = clock.now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PROGRESS_EVERY) => {}
+        }
+        let progress = simulation.progress();
+        let hours = clock.now().seconds_since(began_at) / 3600.0;
+        let states: Vec<String> = progress.jobs.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        say(format_args!("{hours:6.1} simulated hours: {}", states.join(", ")));
+    }
+}

@@ -1,0 +1,71 @@
+//! Files that commands read: configuration and rules.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::Failure;
+use crate::config::{self, Config};
+use crate::evaluate::{Rule, parse_rules};
+
+/// Configuration from the environment: `--config env:NAME`, for containers without a file.
+const FROM_ENVIRONMENT: &str = "env:";
+
+/// Reads and checks a configuration: a file, or `env:NAME` for an environment variable that holds its text.
+pub(super) fn load_config(source: &str) -> Result<Config, Failure> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let (text, folder) = match source.strip_prefix(FROM_ENVIRONMENT) {
+        Some(name) => {
+            let unset = || Failure::usage(format!("the environment variable {name} is not set"));
+            (environment(name).ok_or_else(unset)?, PathBuf::from("."))
+        }
+        None => (read(Path::new(source))?, Path::new(source).parent().unwrap_or(Path::new(".")).to_path_buf()),
+    };
+    config::load(source, &text, &folder, &environment).map_err(Failure::usage)
+}
+
+/// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
+pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut problems = Vec::new();
+    for file in rule_files(paths)? {
+        match parse_rules(&file.display().to_string(), &read(&file)?) {
+            Ok(parsed) => {
+                for rule in parsed {
+                    if rules.iter().any(|other| other.name() == rule.name()) {
+                        problems.push(format!("{}: a rule of another file is called {} too", file.display(), rule.name()));
+                    }
+                    rules.push(rule);
+                }
+            }
+            Err(more) => problems.push(more.to_string()),
+        }
+    }
+    if problems.is_empty() { Ok(rules) } else { Err(Failure::Usage(problems.join("\n\n"))) }
+}
+
+/// Files as they are; of folders the `*.yaml` in them, by name, without the tests beside them.
+fn rule_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|error| cannot_read(path, &error))?;
+        let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        inside.retain(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".yaml") && !name.ends_with(".test.yaml")
+        });
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| cannot_read(path, &error))
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("cannot read {}: {error}", path.display()))
+}

@@ -1,0 +1,35 @@
+//! `run`: the service.
+
+use std::net::SocketAddr;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Failure, inputs, listen};
+use crate::clock::Clock;
+use crate::runtime::{Service, start_logs, stop_on_signals};
+
+/// Run the service.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter run --config /etc/trainspotter/trainspotter.yaml
+  trainspotter run --config env:TRAINSPOTTER_CONFIG
+
+SIGTERM or Ctrl-C stops it within 20 seconds; a second one at once.")]
+pub(super) struct Arguments {
+    /// The configuration file, or env:NAME for an environment variable with its text.
+    #[arg(long, value_name = "FILE")]
+    config: String,
+    /// Serve the page and the API here instead of where the configuration says.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let config = inputs::load_config(&arguments.config)?;
+    let rules = inputs::load_rules(&config.rules)?;
+    let _logs = start_logs(config.log, config.traces.as_deref()).map_err(Failure::failed)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone()).map_err(Failure::failed)?;
+    let listener = listen(arguments.listen.unwrap_or(config.listen)).await?;
+    Service { config, rules, clock: Clock::real(), listener }.run(stop).await.map_err(Failure::failed)
+}
