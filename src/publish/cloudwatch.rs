@@ -4,6 +4,7 @@
 //! exactly once as far as the network allows: a request that timed out may have been taken, and is sent again.
 
 mod deltas;
+mod requests;
 mod selection;
 
 use aws_sdk_cloudwatch::Client;
@@ -14,9 +15,9 @@ use crate::derive::Frame;
 use crate::publish::Published;
 use crate::publish::SinkError;
 
-pub use deltas::{
-    Batch, Deltas, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_PENDING_VALUES,
-    MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM, NO_VALUE,
+pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
+pub use requests::{
+    Batch, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_VALUES_PER_DATUM, NO_VALUE,
 };
 pub use selection::{is_in_cloudwatch, monthly_cost_dollars};
 

@@ -1,52 +1,24 @@
-//! What CloudWatch has not been told yet, and how it is cut into requests. Pure.
+//! What CloudWatch has not been told yet. Pure.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
-
 use crate::derive::Labels;
 use crate::derive::Sample;
 use crate::derive::Value;
 use crate::derive::catalogue::Metric;
-use crate::derive::catalogue::cloudwatch_dimension;
 use crate::model::Timestamp;
+use crate::publish::cloudwatch::requests::{Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Tells, is_publishable};
 use crate::publish::families;
 use crate::publish::is_in_cloudwatch;
-
-/// `PutMetricData`: "the list can include no more than 1000 metrics per call" (API reference).
-pub const MAX_DATA_PER_REQUEST: usize = 1_000;
-/// `PutMetricData`: 1 MB per request, before compression; taken as the smaller of the two megabytes.
-pub const MAX_BYTES_PER_REQUEST: usize = 1_000_000;
-/// `MetricDatum`: "up to 150 unique metrics" in `Values` (API reference).
-pub const MAX_VALUES_PER_DATUM: usize = 150;
-/// `MetricDatum`: at most 30 dimensions. The catalogue has three labels at most.
-pub const MAX_DIMENSIONS: usize = 30;
-/// `Dimension`: at most 1024 ASCII characters, not all of them blank.
-const MAX_DIMENSION_VALUE: usize = 1_024;
-/// `MetricDatum`: values lie between -2^360 and 2^360.
-const MAX_EXPONENT: i32 = 360;
 
 /// How many different values of distributions may wait while CloudWatch is away: about 8 MB of memory, and at 10,000
 /// jobs a day two days of four distributions. What comes on top is given up and counted.
 pub const MAX_PENDING_VALUES: usize = 100_000;
 /// How many counters are remembered. Above it, those that left the frame are forgotten.
 pub const MAX_REMEMBERED_SERIES: usize = 50_000;
-
-/// The dimension value of an empty label, which CloudWatch does not allow: a job without a share. No share can have
-/// this name.
-pub const NO_VALUE: &str = "(none)";
-
-/// What a request holds besides its data: the namespace and the envelope.
-const REQUEST_BYTES: usize = 1_024;
-/// The keys, unit, timestamp and value of a datum in CBOR take 110 bytes, its name aside.
-const DATUM_BYTES: usize = 200;
-/// The keys and string headers of a dimension in CBOR take 20 bytes.
-const DIMENSION_BYTES: usize = 32;
-/// A value and its count: two doubles of 9 bytes in CBOR.
-const VALUE_BYTES: usize = 20;
 
 /// The memory of what was published, and of what waits to be.
 #[derive(Clone, Debug, Default)]
@@ -57,19 +29,8 @@ pub struct Deltas {
     dropped: u64,
 }
 
-/// One `PutMetricData` request, and what it tells.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// The data, within all limits.
-    pub data: Vec<MetricDatum>,
-    /// How many series the data are of, not counting again those that an earlier batch began.
-    pub series: u64,
-    /// An upper estimate of the request's size in bytes.
-    pub bytes: usize,
-    tells: Vec<Tells>,
-}
-
-type Series = (&'static str, Labels);
+/// A metric's name and labels.
+pub(super) type Series = (&'static str, Labels);
 
 #[derive(Clone, Debug)]
 struct Counted {
@@ -88,14 +49,6 @@ struct Counted {
 struct Waiting {
     metric: &'static Metric,
     counts: BTreeMap<u64, u64>,
-}
-
-/// What a datum settles once it is taken.
-#[derive(Clone, Debug)]
-enum Tells {
-    Gauge,
-    Total(Series, f64),
-    Values(Series, Vec<(u64, u64)>),
 }
 
 impl Deltas {
@@ -229,100 +182,175 @@ impl Counted {
     }
 }
 
-enum Points<'a> {
-    One(f64),
-    Many(&'a [(u64, u64)]),
-}
-
-/// Fills requests one after the other, each as far as the limits allow.
-#[derive(Default)]
-struct Cutter {
-    batches: Vec<Batch>,
-}
-
-impl Cutter {
-    fn add(&mut self, metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>, tells: Tells) {
-        if let Points::One(value) = points
-            && !is_publishable(*value)
-        {
-            return;
-        }
-        let datum = datum(metric, labels, at, points);
-        let bytes = size_of(&datum);
-        let is_continued = self
-            .batches
-            .last()
-            .and_then(|batch| batch.data.last())
-            .is_some_and(|last| last.metric_name == datum.metric_name && last.dimensions == datum.dimensions);
-        let fits = |batch: &&mut Batch| {
-            batch.data.len() < MAX_DATA_PER_REQUEST && batch.bytes + bytes <= MAX_BYTES_PER_REQUEST
-        };
-        match self.batches.last_mut().filter(fits) {
-            Some(batch) => {
-                batch.data.push(datum);
-                batch.series += u64::from(!is_continued);
-                batch.bytes += bytes;
-                batch.tells.push(tells);
-            }
-            None => self.batches.push(Batch {
-                data: vec![datum],
-                series: u64::from(!is_continued),
-                bytes: REQUEST_BYTES + bytes,
-                tells: vec![tells],
-            }),
-        }
-    }
-}
-
-fn datum(metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>) -> MetricDatum {
-    debug_assert!(labels.len() <= MAX_DIMENSIONS, "{metric} has {} labels", labels.len());
-    let datum = MetricDatum::builder()
-        .metric_name(metric.cloudwatch_name())
-        .set_dimensions(Some(
-            labels.iter().take(MAX_DIMENSIONS).map(|(label, value)| dimension(label, value)).collect(),
-        ))
-        .unit(StandardUnit::from(metric.unit.cloudwatch()))
-        .timestamp(aws_smithy_types::DateTime::from_millis(at.millis()));
-    match points {
-        Points::One(value) => datum.value(*value),
-        Points::Many(values) => datum
-            .set_values(Some(values.iter().map(|(bits, _)| f64::from_bits(*bits)).collect()))
-            .set_counts(Some(values.iter().map(|(_, count)| *count as f64).collect())),
-    }
-    .build()
-}
-
-fn dimension(label: &str, value: &str) -> Dimension {
-    let mut text = String::new();
-    for character in value.chars() {
-        if character.is_ascii_graphic() || character == ' ' {
-            text.push(character);
-        } else {
-            text.extend(character.escape_unicode());
-        }
-    }
-    text.truncate(MAX_DIMENSION_VALUE);
-    if text.trim().is_empty() {
-        text = NO_VALUE.to_owned();
-    }
-    Dimension::builder().name(cloudwatch_dimension(label)).value(text).build()
-}
-
-/// An upper estimate of what a datum takes on the wire.
-fn size_of(datum: &MetricDatum) -> usize {
-    let text = |text: Option<&str>| text.map_or(0, str::len);
-    let dimensions: usize = datum
-        .dimensions()
-        .iter()
-        .map(|dimension| DIMENSION_BYTES + text(dimension.name()) + text(dimension.value()))
-        .sum();
-    DATUM_BYTES + text(datum.metric_name()) + dimensions + VALUE_BYTES * datum.values().len()
-}
-
-fn is_publishable(value: f64) -> bool {
-    value.is_finite() && value.abs() <= f64::powi(2.0, MAX_EXPONENT)
-}
-
 fn queue_of(labels: &Labels) -> Option<Arc<str>> {
     labels.get("queue").cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_cloudwatch::types::MetricDatum;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::derive::Distribution;
+    use crate::derive::catalogue::{JOB_FAILURES, QUEUE_JOBS, QUEUE_WAIT, SOURCE_CALLS, STORE_SIZE};
+    use crate::derive::labels;
+    use crate::publish::cloudwatch::requests::{MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn failures(category: &str, total: f64) -> Sample {
+        let labels = labels([("queue", "prod".into()), ("share", "a".into()), ("category", category.into())]);
+        Sample { metric: &JOB_FAILURES, labels, value: Value::Counter(total) }
+    }
+
+    fn waits(queue: &str, fresh: &[f64]) -> Sample {
+        let distribution = Distribution { fresh: fresh.to_vec(), ..Distribution::default() };
+        let labels = labels([("queue", queue.into()), ("share", "".into())]);
+        Sample { metric: &QUEUE_WAIT, labels, value: Value::Distribution(distribution) }
+    }
+
+    fn gauge(queue: &str, value: f64) -> Sample {
+        let labels = labels([("queue", queue.into()), ("share", "a".into()), ("state", "running".into())]);
+        Sample { metric: &QUEUE_JOBS, labels, value: Value::Gauge(value) }
+    }
+
+    /// Every number that CloudWatch would see: singles, and values as often as they count.
+    fn numbers(batches: &[Batch]) -> Vec<f64> {
+        let of = |datum: &MetricDatum| {
+            let many = datum.values().iter().zip(datum.counts());
+            let many = many.flat_map(|(value, count)| std::iter::repeat_n(*value, *count as usize));
+            datum.value().into_iter().chain(many).collect::<Vec<_>>()
+        };
+        let mut numbers: Vec<f64> = batches.iter().flat_map(|batch| &batch.data).flat_map(of).collect();
+        numbers.sort_by(f64::total_cmp);
+        numbers
+    }
+
+    /// Publishes frame by frame, in vain where `fails` says so, and returns what each attempt sent.
+    fn increases(steps: &[&[Sample]], fails: &[usize]) -> Vec<Vec<f64>> {
+        let mut deltas = Deltas::default();
+        let attempt = |(index, samples): (usize, &&[Sample])| {
+            deltas.observe(samples);
+            let batches = deltas.batches(samples, NOW);
+            if !fails.contains(&index) {
+                batches.iter().for_each(|batch| deltas.settle(batch));
+            }
+            numbers(&batches)
+        };
+        steps.iter().enumerate().map(attempt).collect()
+    }
+
+    #[test]
+    fn the_first_total_is_a_baseline_and_then_increases_count_zeros_included() {
+        let totals = [100.0, 103.0, 103.0, 110.0].map(|total| [failures("user_code", total)]);
+        let steps: Vec<&[Sample]> = totals.iter().map(|step| &step[..]).collect();
+        assert_eq!(increases(&steps, &[]), [vec![], vec![3.0], vec![0.0], vec![7.0]]);
+    }
+
+    #[test]
+    fn a_counter_that_is_born_on_a_followed_queue_counts_from_zero() {
+        let (old, born) = (failures("user_code", 100.0), failures("capacity", 1.0));
+        let steps: [&[Sample]; 2] = [std::slice::from_ref(&old), &[old.clone(), born]];
+        assert_eq!(increases(&steps, &[]), [vec![], vec![0.0, 1.0]]);
+    }
+
+    #[test]
+    fn what_was_not_taken_is_sent_with_what_follows() {
+        let totals = [5.0, 7.0, 8.0, 9.0].map(|total| [failures("user_code", total)]);
+        let steps: Vec<&[Sample]> = totals.iter().map(|step| &step[..]).collect();
+        assert_eq!(increases(&steps, &[1, 2]), [vec![], vec![2.0], vec![3.0], vec![4.0]]);
+    }
+
+    #[test]
+    fn a_count_that_begins_again_loses_nothing() {
+        let totals = [5.0, 7.0, 2.0].map(|total| [failures("user_code", total)]);
+        let steps: Vec<&[Sample]> = totals.iter().map(|step| &step[..]).collect();
+        assert_eq!(increases(&steps, &[]), [vec![], vec![2.0], vec![2.0]]);
+        assert_eq!(increases(&steps, &[1]), [vec![], vec![2.0], vec![4.0]], "2 untold before, 2 since");
+    }
+
+    #[test]
+    fn a_series_that_left_the_frame_still_tells_its_last_increase_and_no_zeros() {
+        let (five, seven) = ([failures("user_code", 5.0)], [failures("user_code", 7.0)]);
+        let steps: [&[Sample]; 4] = [&five, &seven, &[], &[]];
+        assert_eq!(increases(&steps, &[1]), [vec![], vec![2.0], vec![2.0], vec![]]);
+    }
+
+    #[test]
+    fn what_is_not_worth_its_price_is_not_sent() {
+        let calls = labels([("service", "batch".into()), ("operation", "x".into()), ("outcome", "ok".into())]);
+        let samples = [
+            Sample { metric: &SOURCE_CALLS, labels: calls, value: Value::Counter(1.0) },
+            Sample { metric: &STORE_SIZE, labels: Labels::new(), value: Value::Gauge(1.0) },
+        ];
+        assert_eq!(increases(&[&samples, &samples], &[]), [vec![], Vec::<f64>::new()]);
+    }
+
+    #[test]
+    fn numbers_that_cloudwatch_refuses_do_not_spoil_a_batch() {
+        let samples = [gauge("a", f64::NAN), gauge("b", f64::INFINITY), gauge("c", 1e200), gauge("d", 4.0)];
+        assert_eq!(increases(&[&samples], &[]), [vec![4.0]]);
+        let mut deltas = Deltas::default();
+        deltas.observe(&[waits("a", &[1.0, f64::NAN, 1e300])]);
+        assert_eq!((numbers(&deltas.batches(&[], NOW)), deltas.take_dropped()), (vec![1.0], 2));
+    }
+
+    #[test]
+    fn memory_is_bounded_while_cloudwatch_is_away_and_what_is_given_up_is_counted() {
+        let mut deltas = Deltas::default();
+        let many: Vec<f64> = (0..MAX_PENDING_VALUES + 10).map(|n| n as f64).collect();
+        deltas.observe(&[waits("a", &many)]);
+        // A value that waits already takes no more room.
+        deltas.observe(&[waits("a", &[0.0, -0.0])]);
+        let batches = deltas.batches(&[], NOW);
+        assert_eq!(numbers(&batches).len(), MAX_PENDING_VALUES + 2);
+        assert_eq!(deltas.take_dropped(), 10);
+        batches.iter().for_each(|batch| deltas.settle(batch));
+        assert_eq!((deltas.waiting_values, deltas.distributions.len()), (0, 0));
+    }
+
+    proptest! {
+        // Each case is large, because the limits are.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn every_value_arrives_exactly_once_within_the_limits(
+            ticks in prop::collection::vec(
+                (
+                    prop::collection::vec((0_u8..4, prop::collection::vec(0_u32..400, 0..500)), 0..4),
+                    0_usize..1_500,
+                    prop::bool::ANY,
+                ),
+                1..8,
+            )
+        ) {
+            let (mut deltas, mut seen, mut taken) = (Deltas::default(), Vec::new(), Vec::new());
+            let last = ticks.len() - 1;
+            for (index, (fresh, gauges, works)) in ticks.into_iter().enumerate() {
+                let mut samples: Vec<Sample> =
+                    (0..gauges).map(|n| gauge(&format!("queue-{n}-{}", "x".repeat(900)), -1.0)).collect();
+                for (queue, values) in &fresh {
+                    let values: Vec<f64> = values.iter().map(|value| f64::from(*value) / 4.0).collect();
+                    seen.extend_from_slice(&values);
+                    samples.push(waits(&format!("queue-{queue}"), &values));
+                }
+                deltas.observe(&samples);
+                let batches = deltas.batches(&samples, NOW);
+                let series: u64 = batches.iter().map(|batch| batch.series).sum();
+                prop_assert_eq!(series, (gauges + deltas.distributions.len()) as u64);
+                for batch in &batches {
+                    prop_assert!(batch.data.len() <= MAX_DATA_PER_REQUEST && batch.bytes <= MAX_BYTES_PER_REQUEST);
+                    prop_assert!(batch.data.iter().all(|datum| datum.values().len() <= MAX_VALUES_PER_DATUM));
+                }
+                // A publish that fails half-way settles what came before.
+                let settled = if works || index == last { batches.len() } else { batches.len() / 2 };
+                taken.extend(numbers(&batches[..settled]).into_iter().filter(|number| *number >= 0.0));
+                batches[..settled].iter().for_each(|batch| deltas.settle(batch));
+            }
+            seen.sort_by(f64::total_cmp);
+            taken.sort_by(f64::total_cmp);
+            prop_assert_eq!(seen, taken);
+        }
+    }
 }
