@@ -12,7 +12,7 @@ mod markdown;
 mod otlp;
 mod sink;
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +20,11 @@ use futures_util::future::join_all;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::derive::Distribution;
 use crate::derive::Frame;
 use crate::derive::Sample;
 use crate::derive::Value;
+use crate::derive::catalogue::DURATION_BOUNDS;
 use crate::derive::catalogue::Kind;
 use crate::derive::catalogue::Metric;
 use crate::model::Timestamp;
@@ -162,8 +164,8 @@ impl Lane {
 
 /// The samples of each metric together, by the metric's name. What breaks the frame's promise (a value of another
 /// kind than its metric's, or one that is not finite) is left out: a sink would refuse the whole batch for it.
-fn families(samples: &[Sample]) -> std::collections::BTreeMap<&'static str, (&'static Metric, Vec<&Sample>)> {
-    let mut families = std::collections::BTreeMap::new();
+fn families(samples: &[Sample]) -> BTreeMap<&'static str, (&'static Metric, Vec<&Sample>)> {
+    let mut families = BTreeMap::new();
     for sample in samples.iter().filter(|sample| keeps_its_promise(sample)) {
         families.entry(sample.metric.name).or_insert_with(|| (sample.metric, Vec::new())).1.push(sample);
     }
@@ -179,17 +181,8 @@ fn keeps_its_promise(sample: &Sample) -> bool {
 }
 
 /// The buckets of a distribution: one per bound of the catalogue, and one beyond.
-fn buckets_of(distribution: &crate::derive::Distribution) -> Vec<u64> {
+fn buckets_of(distribution: &Distribution) -> Vec<u64> {
     let mut buckets = distribution.buckets.clone();
-    buckets.resize(crate::derive::catalogue::DURATION_BOUNDS.len() + 1, 0);
+    buckets.resize(DURATION_BOUNDS.len() + 1, 0);
     buckets
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.error {
-            None => write!(f, "{}: {} series", self.sink, self.series),
-            Some(error) => write!(f, "{}: {error}", self.sink),
-        }
-    }
 }

@@ -97,16 +97,18 @@ fn stored_from_otlp(requests: &[ExportMetricsServiceRequest]) -> Stored {
                     put("_sum", labels, point.sum.unwrap());
                 }
             }
-            other => panic!("{other:?}"),
+            other @ (Data::ExponentialHistogram(_) | Data::Summary(_)) => panic!("{other:?}"),
         }
     }
     stored
 }
 
 fn pairs(attributes: &[KeyValue]) -> BTreeMap<String, String> {
-    let pair = |attribute: &KeyValue| match attribute.value.clone().unwrap().value.unwrap() {
-        any_value::Value::StringValue(value) => (attribute.key.clone(), value),
-        other => panic!("{other:?}"),
+    let pair = |attribute: &KeyValue| {
+        let Some(any_value::Value::StringValue(value)) = attribute.value.clone().unwrap().value else {
+            panic!("{attribute:?}");
+        };
+        (attribute.key.clone(), value)
     };
     attributes.iter().map(pair).collect()
 }
@@ -205,6 +207,20 @@ async fn nobody_at_the_other_end_is_an_outage_and_secrets_stay_secret() {
     broken.headers.insert("x-key".to_owned(), Secret::new("hunter2\n"));
     let error = OtlpSink::new(&broken, origin()).unwrap_err();
     assert!(error.to_string().contains("x-key") && !format!("{error:?}").contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_work_is_refused_at_once() {
+    for (endpoint, protocol) in [
+        ("collector:4317", OtlpProtocol::Grpc),
+        ("collector", OtlpProtocol::Grpc),
+        ("ftp://collector/v1/metrics", OtlpProtocol::Http),
+        ("collector:4318", OtlpProtocol::Http),
+        ("not a url", OtlpProtocol::Http),
+    ] {
+        let error = OtlpSink::new(&otlp(endpoint, protocol), origin()).unwrap_err();
+        assert_eq!(error.endpoint, endpoint);
+    }
 }
 
 #[tokio::test]

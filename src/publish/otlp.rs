@@ -109,6 +109,7 @@ fn headers_of(config: &config::Otlp) -> Result<HeaderMap, String> {
 
 fn http(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
     let url = reqwest::Url::parse(endpoint).map_err(|error| format!("not a URL: {error}"))?;
+    check_scheme(Some(url.scheme()))?;
     let mut client = reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -130,6 +131,7 @@ fn grpc(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
         .map_err(|error| format!("not an origin such as http://collector:4317: {error}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT);
+    check_scheme(channel.uri().scheme_str())?;
     if channel.uri().scheme_str() == Some("https") {
         channel = channel
             .tls_config(ClientTlsConfig::new().with_native_roots())
@@ -137,6 +139,13 @@ fn grpc(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
     }
     let client = MetricsServiceClient::new(channel.connect_lazy()).send_compressed(CompressionEncoding::Gzip);
     Ok(Transport::Grpc { client: Box::new(client), metadata: MetadataMap::from_headers(headers) })
+}
+
+fn check_scheme(scheme: Option<&str>) -> Result<(), String> {
+    match scheme {
+        Some("http" | "https") => Ok(()),
+        Some(_) | None => Err("the endpoint must begin with http:// or https://".to_owned()),
+    }
 }
 
 async fn export(

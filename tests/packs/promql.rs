@@ -60,19 +60,17 @@ fn check_selector(name: &str, matchers: &[Token], caller: Option<&str>, labels: 
     labels.extend(has_bounds.then(|| "le".to_owned()));
     let mut problems = Vec::new();
     for (label, value) in pairs(matchers) {
-        if !metric.labels.contains(&label.as_str()) && !(has_bounds && label == "le") {
+        let is_bound = has_bounds && label == "le";
+        if !is_bound && !metric.labels.contains(&label.as_str()) {
             problems.push(format!("{name} has no label {label}"));
         }
         problems.extend(values::check(metric, &label, &value));
     }
-    match caller {
-        Some(caller) if OF_TOTALS.contains(&caller) => {
-            if !is_total {
-                problems.push(format!("{name} is a gauge: {caller} makes no sense of it"));
-            }
-        }
-        _ if is_total => problems.push(format!("{name} only grows: use rate or increase")),
-        _ => {}
+    let of_total = caller.filter(|caller| OF_TOTALS.contains(caller));
+    match (of_total, is_total) {
+        (Some(_), true) | (None, false) => {}
+        (Some(caller), false) => problems.push(format!("{name} is a gauge: {caller} makes no sense of it")),
+        (None, true) => problems.push(format!("{name} only grows: use rate or increase")),
     }
     problems
 }

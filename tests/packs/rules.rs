@@ -34,7 +34,10 @@ pub fn parse(text: &str) -> Value {
                 }
                 Value::String(text.into_owned())
             }
-            _ => continue,
+            Event::Alias(_) => panic!("packs use no aliases"),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
+                continue;
+            }
         };
         match open.last_mut() {
             None => root = done,
@@ -57,7 +60,7 @@ pub fn check(document: &Value) -> Vec<String> {
             problems.extend(map.values().flat_map(check));
             problems
         }
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
 }
 
