@@ -18,7 +18,7 @@ use trainspotter::config::{self, Otlp, OtlpProtocol, Secret};
 use trainspotter::derive::catalogue;
 use trainspotter::model::Timestamp;
 use trainspotter::publish::{
-    CloudWatchSink, Deltas, MAX_HOLD, Origin, OtlpSink, Published, Publisher, SinkError, prometheus_text,
+    CloudWatchSink, Deltas, MAX_HOLD, Origin, OtlpSink, Published, Publisher, SinkError, TIMEOUT, prometheus_text,
 };
 
 use frames::{AT, frame};
@@ -243,6 +243,40 @@ async fn cloudwatch_gets_gauges_increases_and_values_and_what_failed_comes_again
     let values = [(0.5, 1.0), (1.0, 1.0), (61.5, 3.0), (700_000.0, 1.0)];
     assert_eq!(data["QueueWait/prod/research"], values, "each value as often as it occurred, the failed try included");
     assert!(!data.contains_key("GpuTime/prod/running_busy"), "not worth its price: {data:?}");
+}
+
+#[tokio::test]
+async fn what_cloudwatch_finds_fault_with_is_not_sent_again() {
+    let receiver = CloudWatchReceiver::start().await;
+    let mut sink = CloudWatchSink::new(receiver.client(), "Trainspotter".to_owned());
+    receiver.answer_with(400);
+    let first = frame(0, WAITS);
+    sink.observe(&first);
+    let refused = sink.publish(&first).await.unwrap_err();
+    let SinkError::Rejected { dropped: 6, reason } = &refused else { panic!("{refused}") };
+    assert!(reason.contains("too old"), "{reason}");
+
+    receiver.answer_with(200);
+    let second = frame(1, &[61.5]);
+    sink.observe(&second);
+    sink.publish(&second).await.unwrap();
+    assert_eq!(receiver.data()["QueueWait/prod/research"], [(61.5, 1.0)]);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_ever_is_given_up() {
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = receivers::cloudwatch_client(&format!("http://{}", hanging.local_addr().unwrap()));
+    let config = config::Publish {
+        cloudwatch: Some(config::CloudWatch { namespace: "T".to_owned(), every: Duration::from_secs(60) }),
+        otlp: Vec::new(),
+    };
+    let mut publisher = Publisher::new(&config, client, &origin(), Clock::starting_at(AT, 1.0)).unwrap();
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    let reports = publisher.publish(frame(0, &[])).await;
+    assert_eq!(before.elapsed().as_secs(), TIMEOUT.as_secs());
+    assert!(matches!(reports[0].error, Some(SinkError::Unavailable { .. })), "{reports:?}");
 }
 
 #[tokio::test]

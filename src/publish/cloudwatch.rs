@@ -8,7 +8,7 @@ mod requests;
 mod selection;
 
 use aws_sdk_cloudwatch::Client;
-use aws_sdk_cloudwatch::error::{DisplayErrorContext, SdkError};
+use aws_sdk_cloudwatch::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 
 use crate::derive::Frame;
@@ -65,13 +65,11 @@ impl CloudWatchSink {
 }
 
 /// Whether CloudWatch found fault with the data themselves. Everything else, missing permission included, may be over
-/// by the next time.
+/// by the next time. The code is `InvalidParameterValue` or `InvalidParameterValueException`, depending on whether it
+/// came in the header for old clients or in the body, so only its beginning is looked at.
 fn is_refusal(error: &SdkError<PutMetricDataError>) -> bool {
+    const CODES: &[&str] = &["InvalidParameter", "MissingParameter", "MissingRequiredParameter", "Validation"];
     const TOO_LARGE: u16 = 413;
-    let invalid = error.as_service_error().is_some_and(|error| {
-        error.is_invalid_parameter_value_exception()
-            || error.is_invalid_parameter_combination_exception()
-            || error.is_missing_required_parameter_exception()
-    });
+    let invalid = error.code().is_some_and(|code| CODES.iter().any(|known| code.starts_with(known)));
     invalid || error.raw_response().is_some_and(|response| response.status().as_u16() == TOO_LARGE)
 }

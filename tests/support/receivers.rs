@@ -160,17 +160,8 @@ impl CloudWatchReceiver {
         Self { endpoint: serve(router).await, seen }
     }
 
-    /// A client of this receiver that does not retry by itself.
     pub fn client(&self) -> aws_sdk_cloudwatch::Client {
-        let config = aws_sdk_cloudwatch::Config::builder()
-            .behavior_version_latest()
-            .endpoint_url(&self.endpoint)
-            .region(aws_sdk_cloudwatch::config::Region::new("us-east-1"))
-            .credentials_provider(aws_credential_types::Credentials::new("id", "key", None, None, "test"))
-            .retry_config(aws_smithy_types::retry::RetryConfig::disabled())
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .build();
-        aws_sdk_cloudwatch::Client::from_conf(config)
+        cloudwatch_client(&self.endpoint)
     }
 
     pub fn answer_with(&self, status: u16) {
@@ -211,11 +202,30 @@ impl CloudWatchReceiver {
     }
 }
 
+/// A client that does not retry by itself.
+pub fn cloudwatch_client(endpoint: &str) -> aws_sdk_cloudwatch::Client {
+    let config = aws_sdk_cloudwatch::Config::builder()
+        .behavior_version_latest()
+        .endpoint_url(endpoint)
+        .region(aws_sdk_cloudwatch::config::Region::new("us-east-1"))
+        .credentials_provider(aws_credential_types::Credentials::new("id", "key", None, None, "test"))
+        .retry_config(aws_smithy_types::retry::RetryConfig::disabled())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    aws_sdk_cloudwatch::Client::from_conf(config)
+}
+
 async fn take_data(State(seen): State<Arc<CloudWatchSeen>>, headers: HeaderMap, body: Bytes) -> Response {
     assert_eq!(headers["smithy-protocol"], "rpc-v2-cbor");
     let protocol = [("smithy-protocol", "rpc-v2-cbor"), ("content-type", "application/cbor")];
     let status = seen.status.load(Ordering::SeqCst);
     seen.served.send_modify(|served| *served += 1);
+    if status == 400 {
+        let fault = [("__type", "com.amazonaws.cloudwatch#InvalidParameterValueException"), ("message", "too old")];
+        let mut body = Vec::new();
+        ciborium::into_writer(&BTreeMap::from(fault), &mut body).unwrap();
+        return (StatusCode::BAD_REQUEST, protocol, body).into_response();
+    }
     if status > 299 {
         return (StatusCode::from_u16(status).unwrap(), protocol).into_response();
     }

@@ -319,7 +319,8 @@ mod tests {
             ticks in prop::collection::vec(
                 (
                     prop::collection::vec((0_u8..4, prop::collection::vec(0_u32..400, 0..500)), 0..4),
-                    0_usize..1_500,
+                    0_usize..2_500,
+                    prop::bool::ANY,
                     prop::bool::ANY,
                 ),
                 1..8,
@@ -327,9 +328,9 @@ mod tests {
         ) {
             let (mut deltas, mut seen, mut taken) = (Deltas::default(), Vec::new(), Vec::new());
             let last = ticks.len() - 1;
-            for (index, (fresh, gauges, works)) in ticks.into_iter().enumerate() {
+            for (index, (fresh, gauges, long, works)) in ticks.into_iter().enumerate() {
                 let mut samples: Vec<Sample> =
-                    (0..gauges).map(|n| gauge(&format!("queue-{n}-{}", "x".repeat(900)), -1.0)).collect();
+                    (0..gauges).map(|n| gauge(&format!("queue-{n}-{}", "x".repeat(if long { 900 } else { 1 })), -1.0)).collect();
                 for (queue, values) in &fresh {
                     let values: Vec<f64> = values.iter().map(|value| f64::from(*value) / 4.0).collect();
                     seen.extend_from_slice(&values);

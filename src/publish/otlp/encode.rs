@@ -149,3 +149,43 @@ fn attribute(key: &str, value: &str) -> KeyValue {
 fn nanos(at: Timestamp) -> u64 {
     u64::try_from(at.millis()).unwrap_or(0).saturating_mul(1_000_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::derive::catalogue::{GPU_CAPACITY, JOB_PREEMPTIONS, Metric as Catalogued};
+    use crate::derive::labels;
+
+    fn sample(metric: &'static Catalogued, queue: usize, value: Value) -> Sample {
+        Sample { metric, labels: labels([("queue", format!("queue-{queue}").into())]), value }
+    }
+
+    #[test]
+    fn a_large_frame_is_cut_into_requests_that_receivers_take() {
+        let gauges = (0..2_300).map(|n| sample(&GPU_CAPACITY, n, Value::Gauge(1.0)));
+        let counters = (0..300).map(|n| sample(&JOB_PREEMPTIONS, n, Value::Counter(1.0)));
+        let frame = Frame { samples: gauges.chain(counters).collect(), ..Frame::default() };
+        let origin = Origin { began: Timestamp::default(), region: None, account: None };
+        let requests = otlp_requests(&frame, &origin);
+        let mut seen = BTreeSet::new();
+        for (request, points) in &requests {
+            let before = seen.len();
+            for metric in &request.resource_metrics[0].scope_metrics[0].metrics {
+                let points = match metric.data.as_ref().unwrap() {
+                    Data::Gauge(gauge) => &gauge.data_points,
+                    Data::Sum(sum) => &sum.data_points,
+                    other @ (Data::Histogram(_) | Data::ExponentialHistogram(_) | Data::Summary(_)) => {
+                        panic!("{other:?}")
+                    }
+                };
+                assert!(!points.is_empty(), "{} without a point", metric.name);
+                seen.extend(points.iter().map(|point| format!("{} {:?}", metric.name, point.attributes)));
+            }
+            assert_eq!((seen.len() - before) as u64, *points);
+        }
+        assert_eq!(requests.iter().map(|(_, points)| *points).collect::<Vec<_>>(), [1_000, 1_000, 600]);
+        assert_eq!(seen.len(), 2_600);
+    }
+}
