@@ -1,1 +1,188 @@
-//! Placeholder.
+//! Figures out of the house: CloudWatch, OTLP, and the text that Prometheus reads.
+//!
+//! Each sink has a pure half, which turns a [`Frame`] into what goes over the wire, and a rim half, which sends it. The
+//! pure halves know the sinks' limits; the rim halves know how a refusal differs from an outage.
+//!
+//! Invariants: a sink that fails or hangs delays no other sink, and its caller by no more than [`TIMEOUT`]; what
+//! CloudWatch did not take is kept for the next time, up to a named limit; no secret reaches a log or an error.
+
+mod cloudwatch;
+mod exposition;
+mod markdown;
+mod otlp;
+mod sink;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::derive::Distribution;
+use crate::derive::Frame;
+use crate::derive::Sample;
+use crate::derive::Value;
+use crate::derive::catalogue::DURATION_BOUNDS;
+use crate::derive::catalogue::Kind;
+use crate::derive::catalogue::Metric;
+use crate::model::Timestamp;
+
+pub use cloudwatch::{
+    Batch, CloudWatchSink, Deltas, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_PENDING_VALUES,
+    MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM, NO_VALUE, is_in_cloudwatch, monthly_cost_dollars,
+};
+pub use exposition::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
+pub use markdown::metrics_markdown;
+pub use otlp::{MAX_POINTS_PER_REQUEST, Origin, OtlpSink, otlp_requests};
+pub use sink::{Published, SetupError, SinkError};
+
+/// How long one attempt to publish to one sink may take, in wall time: it guards against the real network.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest that a sink's `Retry-After` is obeyed, in wall time: a wrong header must not silence a sink.
+pub const MAX_HOLD: Duration = Duration::from_secs(300);
+
+/// Gives each frame to each sink that is due.
+#[derive(Debug)]
+pub struct Publisher {
+    clock: Clock,
+    lanes: Vec<Lane>,
+}
+
+/// What became of one attempt to publish. Feeds `publish.series` and `publish.failures`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The sink: `cloudwatch`, `otlp`, and `otlp-2` and so on for further OTLP receivers.
+    pub sink: Arc<str>,
+    /// How many series the sink took; 0 when it failed.
+    pub series: u64,
+    /// Values that were given up since the last report because [`MAX_PENDING_VALUES`] were waiting already.
+    pub dropped: u64,
+    /// Why the sink did not take all.
+    pub error: Option<SinkError>,
+}
+
+impl Publisher {
+    /// Prepares every sink of the configuration; connects to none. `cloudwatch` is used only if it is configured.
+    /// Needs a tokio runtime.
+    pub fn new(
+        config: &config::Publish,
+        cloudwatch: aws_sdk_cloudwatch::Client,
+        origin: &Origin,
+        clock: Clock,
+    ) -> Result<Self, SetupError> {
+        let mut lanes = Vec::new();
+        if let Some(config) = &config.cloudwatch {
+            let sink = CloudWatchSink::new(cloudwatch, config.namespace.clone());
+            lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(sink), config.every));
+        }
+        for (index, config) in config.otlp.iter().enumerate() {
+            let name = if index == 0 { "otlp".to_owned() } else { format!("otlp-{}", index + 1) };
+            let sink = OtlpSink::new(config, origin.clone())?;
+            lanes.push(Lane::new(name, Sink::Otlp(Box::new(sink)), Duration::ZERO));
+        }
+        Ok(Self { clock, lanes })
+    }
+
+    /// Gives the frame to every sink that is due, all at once. Every frame must pass through here, because
+    /// distributions bring their new values only once. Returns one report per sink that was tried.
+    pub async fn publish(&mut self, frame: Arc<Frame>) -> Vec<Report> {
+        let clock = self.clock;
+        let attempts = self.lanes.iter_mut().map(|lane| lane.publish(&frame, clock));
+        join_all(attempts).await.into_iter().flatten().collect()
+    }
+}
+
+/// A sink and its cadence.
+#[derive(Debug)]
+struct Lane {
+    name: Arc<str>,
+    sink: Sink,
+    every: Duration,
+    /// The last success.
+    last: Option<Timestamp>,
+    /// A `Retry-After` to obey.
+    hold: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    CloudWatch(CloudWatchSink),
+    Otlp(Box<OtlpSink>),
+}
+
+impl Lane {
+    fn new(name: String, sink: Sink, every: Duration) -> Self {
+        Self { name: name.into(), sink, every, last: None, hold: None }
+    }
+
+    async fn publish(&mut self, frame: &Frame, clock: Clock) -> Option<Report> {
+        if let Sink::CloudWatch(sink) = &mut self.sink {
+            sink.observe(frame);
+        }
+        if !self.is_due(frame.at) {
+            return None;
+        }
+        let attempt = async {
+            match &mut self.sink {
+                Sink::CloudWatch(sink) => sink.publish(frame).await,
+                Sink::Otlp(sink) => sink.publish(frame).await,
+            }
+        };
+        let result = tokio::time::timeout(TIMEOUT, attempt).await.unwrap_or_else(|_| {
+            Err(SinkError::Unavailable { reason: format!("no answer within {TIMEOUT:?}"), retry_after: None })
+        });
+        Some(self.conclude(result, frame.at, clock))
+    }
+
+    /// A sink that failed is due at once. A tenth of the cadence is forgiven, so that a tick that comes a little early
+    /// does not make the sink wait for the one after it.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let held = self.hold.is_some_and(|until| now < until);
+        let early = self.last.is_some_and(|last| now.since(last) < self.every.mul_f64(0.9));
+        !held && !early
+    }
+
+    fn conclude(&mut self, result: Result<Published, SinkError>, now: Timestamp, clock: Clock) -> Report {
+        self.hold = None;
+        let (published, error) = match result {
+            Ok(published) => {
+                self.last = Some(now);
+                (published, None)
+            }
+            Err(error) => {
+                tracing::warn!(sink = &*self.name, %error, "figures were not published");
+                self.hold = error.retry_after().map(|wait| now + clock.of_wall(wait.min(MAX_HOLD)));
+                (Published::default(), Some(error))
+            }
+        };
+        Report { sink: Arc::clone(&self.name), series: published.series, dropped: published.dropped, error }
+    }
+}
+
+/// The samples of each metric together, by the metric's name. What breaks the frame's promise (a value of another
+/// kind than its metric's, or one that is not finite) is left out: a sink would refuse the whole batch for it.
+fn families(samples: &[Sample]) -> BTreeMap<&'static str, (&'static Metric, Vec<&Sample>)> {
+    let mut families = BTreeMap::new();
+    for sample in samples.iter().filter(|sample| keeps_its_promise(sample)) {
+        families.entry(sample.metric.name).or_insert_with(|| (sample.metric, Vec::new())).1.push(sample);
+    }
+    families
+}
+
+fn keeps_its_promise(sample: &Sample) -> bool {
+    match (&sample.value, sample.metric.kind) {
+        (Value::Gauge(value), Kind::Gauge) | (Value::Counter(value), Kind::Counter) => value.is_finite(),
+        (Value::Distribution(distribution), Kind::Distribution) => distribution.sum.is_finite(),
+        (Value::Gauge(_) | Value::Counter(_) | Value::Distribution(_), _) => false,
+    }
+}
+
+/// The buckets of a distribution: one per bound of the catalogue, and one beyond.
+fn buckets_of(distribution: &Distribution) -> Vec<u64> {
+    let mut buckets = distribution.buckets.clone();
+    buckets.resize(DURATION_BOUNDS.len() + 1, 0);
+    buckets
+}

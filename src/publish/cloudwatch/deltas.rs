@@ -1,0 +1,357 @@
+//! What CloudWatch has not been told yet. Pure.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use crate::derive::Labels;
+use crate::derive::Sample;
+use crate::derive::Value;
+use crate::derive::catalogue::Metric;
+use crate::model::Timestamp;
+use crate::publish::cloudwatch::requests::{Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Tells, is_publishable};
+use crate::publish::families;
+use crate::publish::is_in_cloudwatch;
+
+/// How many different values of distributions may wait while CloudWatch is away: about 8 MB of memory, and at 10,000
+/// jobs a day two days of four distributions. What comes on top is given up and counted.
+pub const MAX_PENDING_VALUES: usize = 100_000;
+/// How many counters are remembered. Above it, those that left the frame are forgotten.
+pub const MAX_REMEMBERED_SERIES: usize = 50_000;
+
+/// The memory of what was published, and of what waits to be.
+#[derive(Clone, Debug, Default)]
+pub struct Deltas {
+    counters: BTreeMap<Series, Counted>,
+    distributions: BTreeMap<Series, Waiting>,
+    waiting_values: usize,
+    dropped: u64,
+}
+
+/// A metric's name and labels.
+pub(super) type Series = (&'static str, Labels);
+
+#[derive(Clone, Debug)]
+struct Counted {
+    metric: &'static Metric,
+    /// The total up to which CloudWatch was told. Below zero after a restart of the count with news untold.
+    published: f64,
+    /// The latest total.
+    seen: f64,
+    in_frame: bool,
+    /// Seen in one frame only: a baseline, which is no news.
+    is_new: bool,
+}
+
+/// How often each value waits, by the bits of the value.
+#[derive(Clone, Debug)]
+struct Waiting {
+    metric: &'static Metric,
+    counts: BTreeMap<u64, u64>,
+}
+
+impl Deltas {
+    /// Takes note of a frame: of each counter's total and each distribution's new values.
+    ///
+    /// Totals survive restarts and this memory does not. So the first total of a queue's counters is where counting
+    /// starts. A counter that appears later on a queue that is followed already did not exist before, and counts from
+    /// zero: the first failure of its kind must not go unseen.
+    pub fn observe(&mut self, samples: &[Sample]) {
+        let followed: BTreeSet<Option<Arc<str>>> = self.counters.keys().map(|(_, labels)| queue_of(labels)).collect();
+        for counted in self.counters.values_mut() {
+            counted.in_frame = false;
+        }
+        for (metric, samples) in families(samples).into_values().filter(|(metric, _)| is_in_cloudwatch(metric)) {
+            for sample in samples {
+                let series = (metric.name, sample.labels.clone());
+                match &sample.value {
+                    Value::Gauge(_) => {}
+                    Value::Counter(total) => self.count(metric, series, *total, &followed),
+                    Value::Distribution(distribution) => self.wait(metric, series, &distribution.fresh),
+                }
+            }
+        }
+        if self.counters.len() > MAX_REMEMBERED_SERIES {
+            self.counters.retain(|_, counted| counted.in_frame);
+        }
+    }
+
+    /// What is to be sent now, cut into requests: the gauges of `samples` and all that was observed and not settled.
+    pub fn batches(&self, samples: &[Sample], at: Timestamp) -> Vec<Batch> {
+        let mut cutter = Cutter::default();
+        for (metric, samples) in families(samples).into_values().filter(|(metric, _)| is_in_cloudwatch(metric)) {
+            for sample in samples {
+                if let Value::Gauge(value) = sample.value {
+                    cutter.add(metric, &sample.labels, at, &Points::One(value), Tells::Gauge);
+                }
+            }
+        }
+        for (series, counted) in self.counters.iter().filter(|(_, counted)| counted.has_news()) {
+            let tells = Tells::Total(series.clone(), counted.seen);
+            cutter.add(counted.metric, &series.1, at, &Points::One(counted.seen - counted.published), tells);
+        }
+        for (series, waiting) in &self.distributions {
+            let values: Vec<(u64, u64)> = waiting.counts.iter().map(|(bits, count)| (*bits, *count)).collect();
+            for part in values.chunks(MAX_VALUES_PER_DATUM) {
+                let tells = Tells::Values(series.clone(), part.to_vec());
+                cutter.add(waiting.metric, &series.1, at, &Points::Many(part), tells);
+            }
+        }
+        cutter.batches
+    }
+
+    /// Notes that a batch is done with: taken, or refused for good.
+    pub fn settle(&mut self, batch: &Batch) {
+        for tells in &batch.tells {
+            match tells {
+                Tells::Gauge => {}
+                Tells::Total(series, total) => {
+                    if let Some(counted) = self.counters.get_mut(series) {
+                        counted.published = *total;
+                    }
+                }
+                Tells::Values(series, values) => self.forget(series, values),
+            }
+        }
+    }
+
+    /// How many values were given up since this was last asked.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+impl Deltas {
+    fn count(&mut self, metric: &'static Metric, series: Series, total: f64, followed: &BTreeSet<Option<Arc<str>>>) {
+        match self.counters.entry(series) {
+            Entry::Vacant(vacant) => {
+                let published = if followed.contains(&queue_of(&vacant.key().1)) { 0.0 } else { total };
+                vacant.insert(Counted { metric, published, seen: total, in_frame: true, is_new: true });
+            }
+            Entry::Occupied(mut occupied) => {
+                let counted = occupied.get_mut();
+                if total < counted.seen {
+                    // The count began again: what was not told yet stays news.
+                    counted.published -= counted.seen;
+                }
+                (counted.seen, counted.in_frame, counted.is_new) = (total, true, false);
+            }
+        }
+    }
+
+    fn wait(&mut self, metric: &'static Metric, series: Series, fresh: &[f64]) {
+        if fresh.is_empty() {
+            return;
+        }
+        let waiting = self.distributions.entry(series).or_insert_with(|| Waiting { metric, counts: BTreeMap::new() });
+        for value in fresh {
+            // The sum turns -0 into 0, so that equal values have equal bits.
+            let bits = (value + 0.0).to_bits();
+            let is_known = waiting.counts.contains_key(&bits);
+            if !is_publishable(*value) || (!is_known && self.waiting_values >= MAX_PENDING_VALUES) {
+                self.dropped += 1;
+                continue;
+            }
+            *waiting.counts.entry(bits).or_default() += 1;
+            self.waiting_values += usize::from(!is_known);
+        }
+    }
+
+    fn forget(&mut self, series: &Series, values: &[(u64, u64)]) {
+        let Some(waiting) = self.distributions.get_mut(series) else { return };
+        for (bits, taken) in values {
+            if let Entry::Occupied(mut count) = waiting.counts.entry(*bits) {
+                *count.get_mut() = count.get().saturating_sub(*taken);
+                if *count.get() == 0 {
+                    count.remove();
+                    self.waiting_values -= 1;
+                }
+            }
+        }
+        if waiting.counts.is_empty() {
+            self.distributions.remove(series);
+        }
+    }
+}
+
+impl Counted {
+    /// Zeros are news too while the series is in the frame: "nothing happened" is not "nobody looked".
+    fn has_news(&self) -> bool {
+        self.seen != self.published || (self.in_frame && !self.is_new)
+    }
+}
+
+fn queue_of(labels: &Labels) -> Option<Arc<str>> {
+    labels.get("queue").cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_cloudwatch::types::MetricDatum;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::derive::Distribution;
+    use crate::derive::catalogue::{JOB_FAILURES, QUEUE_JOBS, QUEUE_WAIT, SOURCE_CALLS, STORE_SIZE};
+    use crate::derive::labels;
+    use crate::publish::cloudwatch::requests::{MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn failures(category: &str, total: f64) -> Sample {
+        let labels = labels([("queue", "prod".into()), ("share", "a".into()), ("category", category.into())]);
+        Sample { metric: &JOB_FAILURES, labels, value: Value::Counter(total) }
+    }
+
+    fn waits(queue: &str, fresh: &[f64]) -> Sample {
+        let distribution = Distribution { fresh: fresh.to_vec(), ..Distribution::default() };
+        let labels = labels([("queue", queue.into()), ("share", "".into())]);
+        Sample { metric: &QUEUE_WAIT, labels, value: Value::Distribution(distribution) }
+    }
+
+    fn gauge(queue: &str, value: f64) -> Sample {
+        let labels = labels([("queue", queue.into()), ("share", "a".into()), ("state", "running".into())]);
+        Sample { metric: &QUEUE_JOBS, labels, value: Value::Gauge(value) }
+    }
+
+    /// Every number that CloudWatch would see: singles, and values as often as they count.
+    fn numbers(batches: &[Batch]) -> Vec<f64> {
+        let of = |datum: &MetricDatum| {
+            let many = datum.values().iter().zip(datum.counts());
+            let many = many.flat_map(|(value, count)| std::iter::repeat_n(*value, *count as usize));
+            datum.value().into_iter().chain(many).collect::<Vec<_>>()
+        };
+        let mut numbers: Vec<f64> = batches.iter().flat_map(|batch| &batch.data).flat_map(of).collect();
+        numbers.sort_by(f64::total_cmp);
+        numbers
+    }
+
+    /// Publishes frame by frame, in vain where `fails` says so, and returns what each attempt sent.
+    fn increases(steps: &[&[Sample]], fails: &[usize]) -> Vec<Vec<f64>> {
+        let mut deltas = Deltas::default();
+        let attempt = |(index, samples): (usize, &&[Sample])| {
+            deltas.observe(samples);
+            let batches = deltas.batches(samples, NOW);
+            if !fails.contains(&index) {
+                batches.iter().for_each(|batch| deltas.settle(batch));
+            }
+            numbers(&batches)
+        };
+        steps.iter().enumerate().map(attempt).collect()
+    }
+
+    #[test]
+    fn the_first_total_is_a_baseline_and_then_increases_count_zeros_included() {
+        let totals = [100.0, 103.0, 103.0, 110.0].map(|total| [failures("user_code", total)]);
+        let steps: Vec<&[Sample]> = totals.iter().map(|step| &step[..]).collect();
+        assert_eq!(increases(&steps, &[]), [vec![], vec![3.0], vec![0.0], vec![7.0]]);
+    }
+
+    #[test]
+    fn a_counter_that_is_born_on_a_followed_queue_counts_from_zero() {
+        let (old, born) = (failures("user_code", 100.0), failures("capacity", 1.0));
+        let steps: [&[Sample]; 2] = [std::slice::from_ref(&old), &[old.clone(), born]];
+        assert_eq!(increases(&steps, &[]), [vec![], vec![0.0, 1.0]]);
+    }
+
+    #[test]
+    fn what_was_not_taken_is_sent_with_what_follows() {
+        let totals = [5.0, 7.0, 8.0, 9.0].map(|total| [failures("user_code", total)]);
+        let steps: Vec<&[Sample]> = totals.iter().map(|step| &step[..]).collect();
+        assert_eq!(increases(&steps, &[1, 2]), [vec![], vec![2.0], vec![3.0], vec![4.0]]);
+    }
+
+    #[test]
+    fn a_count_that_begins_again_loses_nothing() {
+        let totals = [5.0, 7.0, 2.0].map(|total| [failures("user_code", total)]);
+        let steps: Vec<&[Sample]> = totals.iter().map(|step| &step[..]).collect();
+        assert_eq!(increases(&steps, &[]), [vec![], vec![2.0], vec![2.0]]);
+        assert_eq!(increases(&steps, &[1]), [vec![], vec![2.0], vec![4.0]], "2 untold before, 2 since");
+    }
+
+    #[test]
+    fn a_series_that_left_the_frame_still_tells_its_last_increase_and_no_zeros() {
+        let (five, seven) = ([failures("user_code", 5.0)], [failures("user_code", 7.0)]);
+        let steps: [&[Sample]; 4] = [&five, &seven, &[], &[]];
+        assert_eq!(increases(&steps, &[1]), [vec![], vec![2.0], vec![2.0], vec![]]);
+    }
+
+    #[test]
+    fn what_is_not_worth_its_price_is_not_sent() {
+        let calls = labels([("service", "batch".into()), ("operation", "x".into()), ("outcome", "ok".into())]);
+        let samples = [
+            Sample { metric: &SOURCE_CALLS, labels: calls, value: Value::Counter(1.0) },
+            Sample { metric: &STORE_SIZE, labels: Labels::new(), value: Value::Gauge(1.0) },
+        ];
+        assert_eq!(increases(&[&samples, &samples], &[]), [vec![], Vec::<f64>::new()]);
+    }
+
+    #[test]
+    fn numbers_that_cloudwatch_refuses_do_not_spoil_a_batch() {
+        let samples = [gauge("a", f64::NAN), gauge("b", f64::INFINITY), gauge("c", 1e200), gauge("d", 4.0)];
+        assert_eq!(increases(&[&samples], &[]), [vec![4.0]]);
+        let mut deltas = Deltas::default();
+        deltas.observe(&[waits("a", &[1.0, f64::NAN, 1e300])]);
+        assert_eq!((numbers(&deltas.batches(&[], NOW)), deltas.take_dropped()), (vec![1.0], 2));
+    }
+
+    #[test]
+    fn memory_is_bounded_while_cloudwatch_is_away_and_what_is_given_up_is_counted() {
+        let mut deltas = Deltas::default();
+        let many: Vec<f64> = (0..MAX_PENDING_VALUES + 10).map(|n| n as f64).collect();
+        deltas.observe(&[waits("a", &many)]);
+        // A value that waits already takes no more room.
+        deltas.observe(&[waits("a", &[0.0, -0.0])]);
+        let batches = deltas.batches(&[], NOW);
+        assert_eq!(numbers(&batches).len(), MAX_PENDING_VALUES + 2);
+        assert_eq!(deltas.take_dropped(), 10);
+        batches.iter().for_each(|batch| deltas.settle(batch));
+        assert_eq!((deltas.waiting_values, deltas.distributions.len()), (0, 0));
+    }
+
+    proptest! {
+        // Each case is large, because the limits are.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn every_value_arrives_exactly_once_within_the_limits(
+            ticks in prop::collection::vec(
+                (
+                    prop::collection::vec((0_u8..4, prop::collection::vec(0_u32..400, 0..500)), 0..4),
+                    0_usize..2_500,
+                    prop::bool::ANY,
+                    prop::bool::ANY,
+                ),
+                1..8,
+            )
+        ) {
+            let (mut deltas, mut seen, mut taken) = (Deltas::default(), Vec::new(), Vec::new());
+            let last = ticks.len() - 1;
+            for (index, (fresh, gauges, long, works)) in ticks.into_iter().enumerate() {
+                let mut samples: Vec<Sample> =
+                    (0..gauges).map(|n| gauge(&format!("queue-{n}-{}", "x".repeat(if long { 900 } else { 1 })), -1.0)).collect();
+                for (queue, values) in &fresh {
+                    let values: Vec<f64> = values.iter().map(|value| f64::from(*value) / 4.0).collect();
+                    seen.extend_from_slice(&values);
+                    samples.push(waits(&format!("queue-{queue}"), &values));
+                }
+                deltas.observe(&samples);
+                let batches = deltas.batches(&samples, NOW);
+                let series: u64 = batches.iter().map(|batch| batch.series).sum();
+                prop_assert_eq!(series, (gauges + deltas.distributions.len()) as u64);
+                for batch in &batches {
+                    prop_assert!(batch.data.len() <= MAX_DATA_PER_REQUEST && batch.bytes <= MAX_BYTES_PER_REQUEST);
+                    prop_assert!(batch.data.iter().all(|datum| datum.values().len() <= MAX_VALUES_PER_DATUM));
+                }
+                // A publish that fails half-way settles what came before.
+                let settled = if works || index == last { batches.len() } else { batches.len() / 2 };
+                taken.extend(numbers(&batches[..settled]).into_iter().filter(|number| *number >= 0.0));
+                batches[..settled].iter().for_each(|batch| deltas.settle(batch));
+            }
+            seen.sort_by(f64::total_cmp);
+            taken.sort_by(f64::total_cmp);
+            prop_assert_eq!(seen, taken);
+        }
+    }
+}

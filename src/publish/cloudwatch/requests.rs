@@ -1,0 +1,171 @@
+//! Requests within CloudWatch's limits. Pure.
+
+use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
+
+use crate::derive::Labels;
+use crate::derive::catalogue::Metric;
+use crate::derive::catalogue::cloudwatch_dimension;
+use crate::model::Timestamp;
+use crate::publish::cloudwatch::deltas::Series;
+
+/// `PutMetricData`: at most 1000 data per request (API reference).
+pub const MAX_DATA_PER_REQUEST: usize = 1_000;
+/// `PutMetricData`: 1 MB per request, before compression; taken as the smaller of the two megabytes.
+pub const MAX_BYTES_PER_REQUEST: usize = 1_000_000;
+/// `MetricDatum`: at most 150 different values in `Values` (API reference).
+pub const MAX_VALUES_PER_DATUM: usize = 150;
+/// `MetricDatum`: at most 30 dimensions. The catalogue has three labels at most.
+pub const MAX_DIMENSIONS: usize = 30;
+/// `Dimension`: at most 1024 ASCII characters, not all of them blank.
+const MAX_DIMENSION_VALUE: usize = 1_024;
+/// `MetricDatum`: values lie between -2^360 and 2^360.
+const MAX_EXPONENT: i32 = 360;
+
+/// The dimension value of an empty label, which CloudWatch does not allow: a job without a share. No share can have
+/// this name.
+pub const NO_VALUE: &str = "(none)";
+
+/// What a request holds besides its data: the namespace and the envelope.
+const REQUEST_BYTES: usize = 1_024;
+/// The keys, unit, timestamp and value of a datum in CBOR take 110 bytes, its name aside.
+const DATUM_BYTES: usize = 200;
+/// The keys and string headers of a dimension in CBOR take 20 bytes.
+const DIMENSION_BYTES: usize = 32;
+/// A value and its count: two doubles of 9 bytes in CBOR.
+const VALUE_BYTES: usize = 20;
+
+/// One `PutMetricData` request, and what it tells.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The data, within all limits.
+    pub data: Vec<MetricDatum>,
+    /// How many series the data are of, not counting again those that an earlier batch began.
+    pub series: u64,
+    /// An upper estimate of the request's size in bytes.
+    pub bytes: usize,
+    pub(super) tells: Vec<Tells>,
+}
+
+/// What a datum settles once it is taken.
+#[derive(Clone, Debug)]
+pub(super) enum Tells {
+    Gauge,
+    Total(Series, f64),
+    Values(Series, Vec<(u64, u64)>),
+}
+
+/// What one datum carries.
+pub(super) enum Points<'a> {
+    One(f64),
+    /// Values and how often each occurred, the values as bits.
+    Many(&'a [(u64, u64)]),
+}
+
+/// Fills requests one after the other, each as far as the limits allow.
+#[derive(Default)]
+pub(super) struct Cutter {
+    pub(super) batches: Vec<Batch>,
+}
+
+impl Cutter {
+    pub(super) fn add(&mut self, metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>, tells: Tells) {
+        if let Points::One(value) = points
+            && !is_publishable(*value)
+        {
+            return;
+        }
+        let datum = datum(metric, labels, at, points);
+        let bytes = size_of(&datum);
+        let is_continued = self
+            .batches
+            .last()
+            .and_then(|batch| batch.data.last())
+            .is_some_and(|last| last.metric_name == datum.metric_name && last.dimensions == datum.dimensions);
+        let fits = |batch: &&mut Batch| {
+            batch.data.len() < MAX_DATA_PER_REQUEST && batch.bytes + bytes <= MAX_BYTES_PER_REQUEST
+        };
+        match self.batches.last_mut().filter(fits) {
+            Some(batch) => {
+                batch.data.push(datum);
+                batch.series += u64::from(!is_continued);
+                batch.bytes += bytes;
+                batch.tells.push(tells);
+            }
+            None => self.batches.push(Batch {
+                data: vec![datum],
+                series: u64::from(!is_continued),
+                bytes: REQUEST_BYTES + bytes,
+                tells: vec![tells],
+            }),
+        }
+    }
+}
+
+fn datum(metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>) -> MetricDatum {
+    debug_assert!(labels.len() <= MAX_DIMENSIONS, "{metric} has {} labels", labels.len());
+    let datum = MetricDatum::builder()
+        .metric_name(metric.cloudwatch_name())
+        .set_dimensions(Some(
+            labels.iter().take(MAX_DIMENSIONS).map(|(label, value)| dimension(label, value)).collect(),
+        ))
+        .unit(StandardUnit::from(metric.unit.cloudwatch()))
+        .timestamp(aws_smithy_types::DateTime::from_millis(at.millis()));
+    match points {
+        Points::One(value) => datum.value(*value),
+        Points::Many(values) => datum
+            .set_values(Some(values.iter().map(|(bits, _)| f64::from_bits(*bits)).collect()))
+            .set_counts(Some(values.iter().map(|(_, count)| *count as f64).collect())),
+    }
+    .build()
+}
+
+fn dimension(label: &str, value: &str) -> Dimension {
+    let mut text = String::new();
+    for character in value.chars() {
+        if character.is_ascii_graphic() || character == ' ' {
+            text.push(character);
+        } else {
+            text.extend(character.escape_unicode());
+        }
+    }
+    text.truncate(MAX_DIMENSION_VALUE);
+    if text.trim().is_empty() {
+        text = NO_VALUE.to_owned();
+    }
+    Dimension::builder().name(cloudwatch_dimension(label)).value(text).build()
+}
+
+/// An upper estimate of what a datum takes on the wire.
+fn size_of(datum: &MetricDatum) -> usize {
+    let text = |text: Option<&str>| text.map_or(0, str::len);
+    let dimensions: usize = datum
+        .dimensions()
+        .iter()
+        .map(|dimension| DIMENSION_BYTES + text(dimension.name()) + text(dimension.value()))
+        .sum();
+    DATUM_BYTES + text(datum.metric_name()) + dimensions + VALUE_BYTES * datum.values().len()
+}
+
+/// Whether CloudWatch takes the number.
+pub(super) fn is_publishable(value: f64) -> bool {
+    value.is_finite() && value.abs() <= f64::powi(2.0, MAX_EXPONENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_are_what_cloudwatch_allows() {
+        let check = |value: &str, expected: &str| {
+            let dimension = dimension("instance_type", value);
+            assert_eq!(dimension.name(), Some("InstanceType"));
+            assert_eq!(dimension.value(), Some(expected));
+        };
+        check("ml.p5.48xlarge", "ml.p5.48xlarge");
+        check("", NO_VALUE);
+        check("  ", NO_VALUE);
+        check("tab\there, ü", "tab\\u{9}here, \\u{fc}");
+        check(&"x".repeat(2_000), &"x".repeat(1_024));
+    }
+}

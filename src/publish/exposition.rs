@@ -1,0 +1,83 @@
+//! The Prometheus text format, version 0.0.4, which every Prometheus understands.
+
+use prometheus::TextEncoder;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::derive::Distribution;
+use crate::derive::Frame;
+use crate::derive::Sample;
+use crate::derive::Value;
+use crate::derive::catalogue;
+use crate::derive::catalogue::Kind;
+use crate::publish::buckets_of;
+use crate::publish::families;
+
+/// The `Content-Type` of [`prometheus_text`].
+pub const PROMETHEUS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// All samples of a frame, with `HELP` and `TYPE`, without timestamps: a scraper stamps what it reads.
+pub fn prometheus_text(frame: &Frame) -> String {
+    let families: Vec<MetricFamily> =
+        families(&frame.samples).values().map(|(metric, samples)| family(metric, samples)).collect();
+    let mut text = String::new();
+    if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
+        // Only a family without a name or without metrics is refused, and there is none.
+        tracing::error!(%error, "the metrics page is incomplete");
+    }
+    text
+}
+
+fn family(metric: &catalogue::Metric, samples: &[&Sample]) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(metric.prometheus_name());
+    family.set_help(metric.meaning.to_owned());
+    family.set_field_type(match metric.kind {
+        Kind::Gauge => MetricType::GAUGE,
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Distribution => MetricType::HISTOGRAM,
+    });
+    family.set_metric(samples.iter().map(|sample| series(sample)).collect());
+    family
+}
+
+fn series(sample: &Sample) -> Metric {
+    let mut metric = Metric::from_label(sample.labels.iter().map(|(name, value)| label(name, value)).collect());
+    match &sample.value {
+        Value::Gauge(value) => {
+            let mut gauge = Gauge::default();
+            gauge.set_value(*value);
+            metric.set_gauge(gauge);
+        }
+        Value::Counter(value) => {
+            let mut counter = Counter::default();
+            counter.set_value(*value);
+            metric.set_counter(counter);
+        }
+        Value::Distribution(distribution) => metric.set_histogram(histogram(distribution)),
+    }
+    metric
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+/// Buckets here are "at or below", so each holds the ones before it. The encoder adds the one without a bound.
+fn histogram(distribution: &Distribution) -> Histogram {
+    let mut below = 0;
+    let buckets = catalogue::DURATION_BOUNDS.iter().zip(buckets_of(distribution)).map(|(bound, count)| {
+        below += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(below);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(distribution.count);
+    histogram.set_sample_sum(distribution.sum);
+    histogram
+}

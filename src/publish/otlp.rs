@@ -1,0 +1,265 @@
+//! OTLP: the whole frame to a receiver, over HTTP or gRPC, each time from the beginning of the count.
+//!
+//! The SDK of OpenTelemetry stamps with its own clock and owns the values; these messages are built from the frame
+//! instead, so that figures carry the time they are for, under a fast clock too.
+
+mod encode;
+
+use std::fmt;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use prost::Message;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use crate::config;
+use crate::config::OtlpProtocol;
+use crate::derive::Frame;
+use crate::publish::Published;
+use crate::publish::SetupError;
+use crate::publish::SinkError;
+
+pub use encode::{MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
+
+/// How long connecting may take, in wall time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one request may take, in wall time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+/// How much of an answer is read. A receiver says little.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// The media type of OTLP's binary encoding.
+const PROTOBUF: &str = "application/x-protobuf";
+/// Who is asking.
+const USER_AGENT: &str = concat!("trainspotter/", env!("CARGO_PKG_VERSION"));
+
+/// Publishes to one OTLP receiver.
+pub struct OtlpSink {
+    origin: Origin,
+    transport: Transport,
+}
+
+enum Transport {
+    Http { client: reqwest::Client, url: reqwest::Url, headers: HeaderMap },
+    Grpc { client: Box<MetricsServiceClient<Channel>>, metadata: MetadataMap },
+}
+
+impl OtlpSink {
+    /// Prepares a sink; connects on first use. Needs a tokio runtime.
+    pub fn new(config: &config::Otlp, origin: Origin) -> Result<Self, SetupError> {
+        let wrong = |reason: String| SetupError { endpoint: config.endpoint.clone(), reason };
+        let headers = headers_of(config).map_err(wrong)?;
+        let transport = match config.protocol {
+            OtlpProtocol::Http => http(&config.endpoint, headers).map_err(wrong)?,
+            OtlpProtocol::Grpc => grpc(&config.endpoint, headers).map_err(wrong)?,
+        };
+        Ok(Self { origin, transport })
+    }
+
+    /// Sends the whole frame. After a failure nothing needs to be kept: the next frame says it all again.
+    pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
+        let (mut series, mut refused, mut refusal) = (0, 0, None);
+        for (request, points) in otlp_requests(frame, &self.origin) {
+            let answer = match &mut self.transport {
+                Transport::Http { client, url, headers } => post(client, url, headers, &request, points).await,
+                Transport::Grpc { client, metadata } => export(client, metadata, request, points).await,
+            };
+            match answer.and_then(partial_success) {
+                Ok(()) => series += points,
+                Err(SinkError::Rejected { dropped, reason }) => {
+                    refused += dropped;
+                    refusal = Some(reason);
+                }
+                Err(unavailable @ SinkError::Unavailable { .. }) => return Err(unavailable),
+            }
+        }
+        match refusal {
+            None => Ok(Published { series, dropped: 0 }),
+            Some(reason) => Err(SinkError::Rejected { dropped: refused, reason }),
+        }
+    }
+}
+
+impl fmt::Debug for OtlpSink {
+    /// Without headers and without the URL's user and query, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match &self.transport {
+            Transport::Http { .. } => "http",
+            Transport::Grpc { .. } => "grpc",
+        };
+        f.debug_struct("OtlpSink").field("transport", &transport).finish_non_exhaustive()
+    }
+}
+
+fn headers_of(config: &config::Otlp) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is not a header name"))?;
+        let mut value = HeaderValue::from_str(value.expose())
+            .map_err(|_| format!("the value of the header {name:?} holds a character that headers cannot carry"))?;
+        value.set_sensitive(true);
+        headers.insert(key, value);
+    }
+    Ok(headers)
+}
+
+fn http(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
+    let url = reqwest::Url::parse(endpoint).map_err(|error| format!("not a URL: {error}"))?;
+    check_scheme(Some(url.scheme()))?;
+    let mut client = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none());
+    if url.scheme() == "http" {
+        // Loading the machine's certificates fails where there are none, and nothing here needs them.
+        client = client.tls_certs_only([]);
+    }
+    let client = client.build().map_err(|error| {
+        format!("{error:?}; an https endpoint needs the machine's CA certificates (package ca-certificates)")
+    })?;
+    Ok(Transport::Http { client, url, headers })
+}
+
+fn grpc(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
+    let mut channel = Endpoint::from_shared(endpoint.to_owned())
+        .and_then(|channel| channel.user_agent(USER_AGENT))
+        .map_err(|error| format!("not an origin such as http://collector:4317: {error}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT);
+    check_scheme(channel.uri().scheme_str())?;
+    if channel.uri().scheme_str() == Some("https") {
+        channel = channel
+            .tls_config(ClientTlsConfig::new().with_native_roots())
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    }
+    let client = MetricsServiceClient::new(channel.connect_lazy()).send_compressed(CompressionEncoding::Gzip);
+    Ok(Transport::Grpc { client: Box::new(client), metadata: MetadataMap::from_headers(headers) })
+}
+
+fn check_scheme(scheme: Option<&str>) -> Result<(), String> {
+    match scheme {
+        Some("http" | "https") => Ok(()),
+        Some(_) | None => Err("the endpoint must begin with http:// or https://".to_owned()),
+    }
+}
+
+async fn export(
+    client: &mut MetricsServiceClient<Channel>,
+    metadata: &MetadataMap,
+    body: ExportMetricsServiceRequest,
+    points: u64,
+) -> Result<ExportMetricsServiceResponse, SinkError> {
+    let mut request = tonic::Request::new(body);
+    *request.metadata_mut() = metadata.clone();
+    match client.export(request).await {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) => {
+            let reason = format!("gRPC {:?}: {}", status.code(), status.message());
+            Err(if is_passing(status.code()) {
+                SinkError::unavailable(reason)
+            } else {
+                SinkError::Rejected { dropped: points, reason }
+            })
+        }
+    }
+}
+
+/// The codes that OTLP calls retryable (OTLP specification, "OTLP/gRPC Response"). `ResourceExhausted` is taken as one
+/// without the detail that the specification asks for, because the next frame is sent anyway.
+fn is_passing(code: tonic::Code) -> bool {
+    use tonic::Code;
+    matches!(
+        code,
+        Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+async fn post(
+    client: &reqwest::Client,
+    url: &reqwest::Url,
+    headers: &HeaderMap,
+    body: &ExportMetricsServiceRequest,
+    points: u64,
+) -> Result<ExportMetricsServiceResponse, SinkError> {
+    let outage = |error: reqwest::Error| SinkError::unavailable(describe(error));
+    let request = client
+        .post(url.clone())
+        .headers(headers.clone())
+        .header(CONTENT_TYPE, PROTOBUF)
+        .header(CONTENT_ENCODING, "gzip")
+        .body(gzip(&body.encode_to_vec()).map_err(|error| SinkError::unavailable(error.to_string()))?);
+    let mut response = request.send().await.map_err(outage)?;
+    let status = response.status();
+    let retry_after = retry_after(response.headers());
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(outage)? {
+        answer.extend_from_slice(&chunk);
+        if answer.len() > MAX_ANSWER_BYTES {
+            answer.truncate(MAX_ANSWER_BYTES);
+            break;
+        }
+    }
+    if status.is_success() {
+        // A receiver that answers with no or another body has taken everything.
+        return Ok(ExportMetricsServiceResponse::decode(answer.as_slice()).unwrap_or_default());
+    }
+    let reason = format!("HTTP {status}");
+    Err(match status {
+        // The statuses that OTLP calls retryable (OTLP specification, "OTLP/HTTP Response").
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => SinkError::Unavailable { reason, retry_after },
+        _ => SinkError::Rejected { dropped: points, reason },
+    })
+}
+
+/// The chain of causes: the outermost alone says only "error sending request". Without the URL.
+fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// `Retry-After` in seconds. Its other form, a date, is rare here and ignored.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+/// A receiver may take a part, and it may take all and still have something to say.
+fn partial_success(answer: ExportMetricsServiceResponse) -> Result<(), SinkError> {
+    let Some(partial) = answer.partial_success else { return Ok(()) };
+    match u64::try_from(partial.rejected_data_points) {
+        Ok(0) | Err(_) => {
+            if !partial.error_message.is_empty() {
+                tracing::warn!(message = partial.error_message, "the OTLP receiver took all points, with a warning");
+            }
+            Ok(())
+        }
+        Ok(dropped) => Err(SinkError::Rejected { dropped, reason: partial.error_message }),
+    }
+}

@@ -1,0 +1,29 @@
+//! Label values that are known beforehand. A matcher on another value selects nothing.
+
+use trainspotter::derive::catalogue::Metric;
+
+/// `(metric, label, values)`.
+const KNOWN: &[(&str, &str, &[&str])] = &[
+    (
+        "queue.jobs",
+        "state",
+        &["submitted", "pending", "runnable", "scheduled", "starting", "running", "succeeded", "failed"],
+    ),
+    ("gpu.part", "part", PARTS),
+    ("gpu.time", "part", PARTS),
+    ("alerts", "state", &["pending", "firing"]),
+    ("source.age", "source", &["topology", "jobs", "snapshot", "training_jobs", "utilisation"]),
+];
+
+const PARTS: &[&str] = &["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"];
+
+/// Complains about values, `|` between them, that a label never has. What holds a variable or a pattern passes.
+pub fn check(metric: &Metric, label: &str, wanted: &str) -> Vec<String> {
+    let known = KNOWN.iter().find(|(name, known, _)| *name == metric.name && *known == label);
+    let Some((_, _, known)) = known else { return Vec::new() };
+    wanted
+        .split('|')
+        .filter(|value| value.chars().all(|c| c.is_alphanumeric() || c == '_') && !known.contains(value))
+        .map(|value| format!("{metric} never has {label}={value}"))
+        .collect()
+}
