@@ -123,7 +123,21 @@ pub enum Plan {
         start: Option<Timestamp>,
         /// When it ends; `None` is never. A job that ends without a start was cancelled while it waited.
         end: Option<Timestamp>,
+        /// How it ends, if it started.
+        outcome: PlannedOutcome,
     },
+}
+
+impl Plan {
+    /// Waits and never starts.
+    pub const NEVER: Self = Self::Recorded { start: None, end: None, outcome: PlannedOutcome::Succeeds };
+
+    /// How an attempt ends if nobody interferes.
+    pub fn outcome(&self) -> &PlannedOutcome {
+        match self {
+            Self::Runs { outcome, .. } | Self::Recorded { outcome, .. } => outcome,
+        }
+    }
 }
 
 /// How an attempt ends if nobody interferes.
