@@ -13,10 +13,14 @@ mod books;
 mod discipline;
 mod entry;
 mod job;
+#[cfg(test)]
+mod laws;
 mod pool;
 mod quota;
 mod seeded;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::ops::{Bound, Range, RangeBounds};
@@ -117,15 +121,7 @@ impl Scheduler {
     /// Lets everything happen that is due up to and including `to`. Going back does nothing.
     pub fn advance(&mut self, to: Timestamp) {
         while let Some((at, _)) = self.agenda.peek().filter(|(at, _)| *at <= to) {
-            self.now = self.now.max(at);
-            // All that happens at one instant happens before anyone is dispatched at that instant.
-            while let Some(event) = self.agenda.pop(self.now) {
-                match event {
-                    Event::Arrival(arrival) => self.arrive(arrival),
-                    Event::Timer { job, setting } if self.jobs[job].timer == setting => self.step(job),
-                    Event::Timer { .. } => {}
-                }
-            }
+            self.happen(at);
             self.serve();
         }
         self.now = self.now.max(to);
@@ -229,6 +225,18 @@ impl Scheduler {
         self.set_timer(number, self.now + submitted);
     }
 
+    /// All that happens at one instant, before anyone is dispatched at that instant.
+    fn happen(&mut self, at: Timestamp) {
+        self.now = self.now.max(at);
+        while let Some(event) = self.agenda.pop(self.now) {
+            match event {
+                Event::Arrival(arrival) => self.arrive(arrival),
+                Event::Timer { job, setting } if self.jobs[job].timer == setting => self.step(job),
+                Event::Timer { .. } => {}
+            }
+        }
+    }
+
     /// The timer of a job has run out: it moves on from where it stands.
     fn step(&mut self, number: usize) {
         let entry = &self.jobs[number];
@@ -296,25 +304,29 @@ impl Scheduler {
                 continue;
             }
             for place in 0..self.pools[pool].queues.len() {
-                self.serve_queue(pool, self.pools[pool].queues[place]);
+                let queue = self.pools[pool].queues[place];
+                while self.carry_out(self.decide(queue)) {}
             }
-            self.pools[pool].stirred = false;
         }
     }
 
-    fn serve_queue(&mut self, pool: usize, queue: usize) {
-        loop {
-            let books = &self.queues[queue];
-            match books.discipline.decide(&books.lanes, &self.jobs, &self.pools[pool].free()) {
-                Decision::Start(number) => {
-                    self.dispatch(number);
-                    let dwell = self.dwell(number, Purpose::Scheduled, self.delays.scheduled);
-                    self.set_timer(number, self.now + dwell);
-                }
-                Decision::Preempt(victims) => victims.into_iter().for_each(|victim| self.preempt(victim)),
-                Decision::Wait => break,
+    fn decide(&self, queue: usize) -> Decision {
+        let books = &self.queues[queue];
+        books.discipline.decide(&books.lanes, &self.jobs, &self.pools[books.pool].free())
+    }
+
+    /// Does what was decided; false if that is nothing.
+    fn carry_out(&mut self, decision: Decision) -> bool {
+        match decision {
+            Decision::Start(number) => {
+                self.dispatch(number);
+                let dwell = self.dwell(number, Purpose::Scheduled, self.delays.scheduled);
+                self.set_timer(number, self.now + dwell);
             }
+            Decision::Preempt(victims) => victims.into_iter().for_each(|victim| self.preempt(victim)),
+            Decision::Wait => return false,
         }
+        true
     }
 
     fn dispatch(&mut self, number: usize) {

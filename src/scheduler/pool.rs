@@ -44,11 +44,6 @@ impl Amounts {
         self.0.iter().zip(&room.0).all(|(need, room)| *need == 0 || need <= room)
     }
 
-    /// Whether both have something of the same unit.
-    pub fn meets(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).any(|(a, b)| *a > 0 && *b > 0)
-    }
-
     /// Everything together, whatever the unit.
     pub fn total(&self) -> i64 {
         self.0.iter().sum()

@@ -20,6 +20,8 @@ pub struct Quota {
     pub limit: Amounts,
     /// Whether others may use what it does not.
     pub lends: bool,
+    /// Whether it may use what others do not.
+    pub borrows: bool,
     /// The most it may use, borrowed capacity included.
     pub most: Amounts,
 }
@@ -28,16 +30,16 @@ impl Quota {
     /// Reads a share's limits in the units of its environment.
     pub fn new(share: &QuotaShare, pool: &Pool) -> Self {
         let limit = pool.limits_of(&share.limits);
-        let (lends, most) = match share.sharing {
-            Sharing::Reserve | Sharing::Unknown => (false, limit.clone()),
-            Sharing::Lend => (true, limit.clone()),
-            Sharing::LendAndBorrow { borrow_limit: None } => (true, Amounts(vec![i64::MAX; limit.0.len()])),
+        let (lends, borrows, most) = match share.sharing {
+            Sharing::Reserve | Sharing::Unknown => (false, false, limit.clone()),
+            Sharing::Lend => (true, false, limit.clone()),
+            Sharing::LendAndBorrow { borrow_limit: None } => (true, true, Amounts(vec![i64::MAX; limit.0.len()])),
             Sharing::LendAndBorrow { borrow_limit: Some(percent) } => {
                 let more = limit.0.iter().map(|own| own + own * i64::from(percent) / 100).collect();
-                (true, Amounts(more))
+                (true, true, Amounts(more))
             }
         };
-        Self { limit, lends, most }
+        Self { limit, lends, borrows, most }
     }
 }
 
@@ -63,7 +65,7 @@ pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: &Amounts) 
     let unclaimed = stock.minus(&claims);
     let may_borrow = |(head, lane, quota): &(usize, &Lane, &Quota)| {
         let job = &jobs[*head];
-        quota.lends && job.fits(free) && job.fits(&unclaimed) && job.fits(&quota.most.minus(&lane.used))
+        quota.borrows && job.fits(free) && job.fits(&unclaimed) && job.fits(&quota.most.minus(&lane.used))
     };
     borrowers.into_iter().find(may_borrow).map_or(Decision::Wait, |(head, ..)| Decision::Start(head))
 }
@@ -74,7 +76,7 @@ pub fn misfit(quotas: &[Quota], lane: usize, need: &Amounts) -> Option<&'static 
     let all = quotas.iter().filter(|quota| quota.lends).fold(Amounts::zero(need.0.len()), |sum, q| sum.plus(&q.limit));
     if need.fits(&quota.limit) || need.fits(&quota.most) && need.fits(&all) {
         None
-    } else if quota.most == quota.limit {
+    } else if !quota.borrows {
         Some("MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits.")
     } else if !need.fits(&quota.most) {
         Some(
