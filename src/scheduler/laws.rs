@@ -197,6 +197,11 @@ fn judge_state(scheduler: &Scheduler) {
 }
 
 fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Decision) {
+    let books = &scheduler.queues[queue];
+    let quotas = match &books.discipline {
+        Discipline::Quotas(quotas) => Some(quotas),
+        Discipline::Fifo | Discipline::FairShare(_) => None,
+    };
     match decision {
         Decision::Start(number) => {
             let chosen = &scheduler.jobs[*number].job;
@@ -204,29 +209,45 @@ fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Decision) {
                 .jobs_in(&chosen.queue, &JobStatus::Runnable)
                 .find(|job| job.share == chosen.share && job.priority == chosen.priority && job.number < chosen.number);
             assert_eq!(passed_over.map(|job| &job.id), None, "an older equal waits");
+            if let Some(quotas) = quotas {
+                judge_borrowing(quotas, &books.lanes, &scheduler.jobs, &scheduler.jobs[*number]);
+            }
         }
         Decision::Preempt(victims) => {
-            let books = &scheduler.queues[queue];
-            let Discipline::Quotas(quotas) = &books.discipline else { panic!("only quota shares preempt") };
-            judge_preemption(quotas, &books.lanes, &scheduler.jobs, victims);
+            judge_preemption(quotas.unwrap(), &books.lanes, &scheduler.jobs, victims);
         }
         Decision::Wait => {}
     }
 }
 
-fn judge_preemption(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], victims: &[usize]) {
-    let units = UNITS.len();
-    let mut wanted = Amounts::zero(units);
-    let mut there = Amounts::zero(units);
+/// What waiting jobs are entitled to, and what the lending shares do not use.
+fn wanted_and_unused(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry]) -> (Amounts, Amounts) {
+    let mut wanted = Amounts::zero(UNITS.len());
+    let mut unused = Amounts::zero(UNITS.len());
     for (quota, lane) in quotas.iter().zip(lanes).filter(|(quota, _)| quota.lends) {
         let mut own = quota.limit.minus(&lane.used);
-        there = there.plus(&own).plus(&lane.stopping);
+        unused = unused.plus(&own);
         for (_, job) in &lane.waiting {
             let Some(need) = jobs[*job].need.as_ref().filter(|need| need.fits(&own)) else { break };
             own = own.minus(need);
             wanted = wanted.plus(need);
         }
     }
+    (wanted, unused)
+}
+
+fn judge_borrowing(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], chosen: &Entry) {
+    if !chosen.fits(&quotas[chosen.lane].limit.minus(&lanes[chosen.lane].used)) {
+        let (wanted, unused) = wanted_and_unused(quotas, lanes, jobs);
+        let left = unused.minus(&wanted);
+        assert!(chosen.fits(&left), "borrowed what an owner waits for");
+    }
+}
+
+fn judge_preemption(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], victims: &[usize]) {
+    let units = UNITS.len();
+    let (wanted, unused) = wanted_and_unused(quotas, lanes, jobs);
+    let there = lanes.iter().fold(unused, |sum, lane| sum.plus(&lane.stopping));
     let need = |job: &usize| jobs[*job].need.as_ref().unwrap();
     let freed = sum(victims.iter().map(need), units);
     assert!(wanted.fits(&there.plus(&freed)), "preempted in vain");
