@@ -59,6 +59,11 @@ impl Delays {
         starting: (Duration::from_secs(30), Duration::from_secs(120)),
         stopping: Duration::from_secs(20),
     };
+
+    /// How long an attempt holds its capacity, on average, before it runs.
+    pub fn mean_before_running(&self) -> Duration {
+        (self.scheduled.0 + self.scheduled.1 + self.starting.0 + self.starting.1) / 2
+    }
 }
 
 impl Default for Delays {
