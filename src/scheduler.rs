@@ -265,7 +265,7 @@ impl Scheduler {
         let books = &mut self.queues[entry.queue];
         books.enqueue(entry);
         let pool = &mut self.pools[books.pool];
-        pool.stirred = true;
+        pool.stirred |= books.concerns(entry);
         let reason = match entry.plan {
             Plan::Runs { .. } => books.discipline.misfit(entry.lane, entry.need.as_ref(), pool),
             Plan::Recorded { .. } => None,

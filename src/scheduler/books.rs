@@ -108,6 +108,11 @@ impl Books {
         self.waiting(entry).insert(key(entry));
     }
 
+    /// Whether a job that was enqueued makes it worth while to look who can be dispatched.
+    pub fn concerns(&self, entry: &Entry) -> bool {
+        !entry.is_recorded() && self.discipline.concerns(&self.lanes[entry.lane], entry)
+    }
+
     /// A job takes its capacity.
     pub fn take(&mut self, entry: &Entry) {
         self.waiting(entry).remove(&key(entry));

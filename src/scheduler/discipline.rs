@@ -96,6 +96,16 @@ impl Discipline {
         }
     }
 
+    /// Whether a job that joined its lane can change any decision. Behind a head that was left waiting it can do so only
+    /// by what it is entitled to.
+    pub fn concerns(&self, lane: &Lane, joined: &Entry) -> bool {
+        let entitled = match self {
+            Self::Fifo | Self::FairShare(_) => false,
+            Self::Quotas(quotas) => joined.fits(&quotas[joined.lane].limit.minus(&lane.used)),
+        };
+        entitled || lane.head() == Some(joined.job.number)
+    }
+
     /// Why a job with this need can never be dispatched from this lane, in AWS's words; `None` if it can.
     pub fn misfit(&self, lane: usize, need: Option<&Amounts>, pool: &Pool) -> Option<&'static str> {
         let Some(need) = need.filter(|need| need.fits(&pool.limits)) else {

@@ -157,11 +157,14 @@ fn victims(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], shortfall: Amounts)
     }
     let mut over: Vec<Amounts> =
         quotas.iter().zip(lanes).map(|(q, lane)| lane.used.minus(&lane.stopping).minus(&q.limit)).collect();
+    let borrows_what_lacks =
+        |over: &Amounts, lack: &Amounts| over.0.iter().zip(&lack.0).any(|(over, lack)| *over > 0 && *lack > 0);
     let mut candidates: Vec<&Entry> = quotas
         .iter()
         .zip(lanes)
-        .filter(|(quota, _)| quota.lends)
-        .flat_map(|(_, lane)| &lane.in_flight)
+        .zip(&over)
+        .filter(|((quota, _), over)| quota.lends && borrows_what_lacks(over, &shortfall))
+        .flat_map(|((_, lane), _)| &lane.in_flight)
         .map(|job| &jobs[*job])
         .filter(|job| job.preemptible())
         .collect();
@@ -171,8 +174,8 @@ fn victims(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], shortfall: Amounts)
     for job in candidates {
         let Some(need) = &job.need else { continue };
         let lane = &mut over[job.lane];
-        let borrows_what_lacks = need.0.iter().zip(&lane.0).zip(&shortfall.0);
-        if borrows_what_lacks.into_iter().any(|((need, over), lack)| *need > 0 && *over > 0 && *lack > 0) {
+        let relevant = Amounts(need.0.iter().zip(&lane.0).map(|(need, over)| *need.min(over)).collect());
+        if borrows_what_lacks(&relevant, &shortfall) {
             *lane = lane.minus(need);
             shortfall = shortfall.minus(need);
             taken.push((job.job.number, need));

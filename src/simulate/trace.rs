@@ -27,8 +27,11 @@ const MOST_SHARES: usize = 20;
 const MOST_TYPES: usize = 5;
 /// What a job runs on if the trace does not say: one GPU, so that GPUs and instances are the same number.
 const ONE_GPU: &str = "ml.p5.4xlarge";
-/// Quota over mean demand where the simulator schedules: little enough for queues to build up, enough to drain them.
-const HEADROOM: f64 = 1.05;
+/// What a job without GPUs runs on if the trace does not say.
+const NO_GPU: &str = "ml.m5.4xlarge";
+/// Quota over mean demand where the simulator schedules: so little that waits build up while jobs arrive, and so much
+/// that they drain within a third of that time afterwards.
+const TIGHTNESS: f64 = 0.9;
 /// How busy GPUs are if the trace does not say.
 const USUAL_UTILISATION: f64 = 0.8;
 /// No trace lasts 300 years; a larger number is a timestamp or a mistake.
@@ -66,8 +69,8 @@ impl std::error::Error for TraceError {}
 /// Reads a trace and moves its second 0 to `start`. One queue, named after the file, gets one share per share of the
 /// trace, each of which lends and borrows without limit.
 ///
-/// Where the simulator schedules, a share's quota is its mean demand over the time of arrivals plus 5 %, but no less
-/// than its largest job. Where it replays, the quota is the most that the share ever used at once.
+/// Where the simulator schedules, a share's quota is 90 % of its mean demand over the time of arrivals, but no less
+/// than its largest job; instances without GPUs are never short. Where it replays, the quota is the most that the share ever used at once.
 ///
 /// # Errors
 /// If the file cannot be read, lacks a column, or holds a row that makes no sense.
@@ -170,24 +173,23 @@ impl Cells<'_> {
         })
     }
 
-    /// The instance type and how many. Without a type, one instance per GPU.
+    /// The instance type and how many. Without a type, one instance per GPU; without GPUs, one instance that has none.
     fn demand(&self) -> Result<(InstanceType, u32), Problem> {
         let gpus = self.required("num_gpu", Self::whole::<u32>)?;
         let given = self.optional("instance_count", Self::whole::<u32>)?;
-        let unit = InstanceType::from(self.text("instance_type").unwrap_or(ONE_GPU));
-        let count = match (given, accelerators_of(&unit)) {
-            (Some(count), _) => count,
-            (None, Some(Accelerators::Gpus(each) | Accelerators::Neuron(each))) if each > 0 => gpus.div_ceil(each),
-            (None, _) => {
-                return Err(
-                    self.problem("instance_type", format!("{unit} has no GPUs known here; give instance_count"))
-                );
+        let usual = if gpus == 0 { NO_GPU } else { ONE_GPU };
+        let unit = InstanceType::from(self.text("instance_type").unwrap_or(usual));
+        match (given, accelerators_of(&unit)) {
+            (Some(0), _) => Err(self.problem("instance_count", "a job needs at least one instance".to_owned())),
+            (Some(count), _) => Ok((unit, count)),
+            (None, _) if gpus == 0 => Ok((unit, 1)),
+            (None, Some(Accelerators::Gpus(each) | Accelerators::Neuron(each))) if each > 0 => {
+                Ok((unit, gpus.div_ceil(each)))
             }
-        };
-        if count == 0 {
-            return Err(self.problem("num_gpu", "a job needs at least one instance".to_owned()));
+            (None, _) => {
+                Err(self.problem("instance_type", format!("{unit} has no GPUs known here; give instance_count")))
+            }
         }
-        Ok((unit, count))
     }
 
     fn course(&self, submit: Duration) -> Result<Course, Problem> {
@@ -311,6 +313,10 @@ fn quota(rows: &[&Row], window: f64) -> f64 {
     for row in rows {
         let count = i64::from(row.count);
         match row.course {
+            Course::Lasts(duration) if row.unit.as_str() == NO_GPU => {
+                changes.push((row.submit, count));
+                changes.push((row.submit + held + duration, -count));
+            }
             Course::Lasts(duration) => seconds += f64::from(row.count) * (duration + held).as_secs_f64(),
             Course::Recorded { start: None, .. } => {}
             Course::Recorded { start: Some(start), end } => {
@@ -327,5 +333,5 @@ fn quota(rows: &[&Row], window: f64) -> f64 {
     });
     #[expect(clippy::cast_precision_loss, reason = "instance counts are far below 2^52")]
     let peak = running.max().unwrap_or(0) as f64;
-    (seconds / window * HEADROOM).ceil().max(peak).max(f64::from(largest))
+    (seconds / window * TIGHTNESS).ceil().max(peak).max(f64::from(largest))
 }
