@@ -59,6 +59,11 @@ impl Delays {
         starting: (Duration::from_secs(30), Duration::from_secs(120)),
         stopping: Duration::from_secs(20),
     };
+
+    /// How long an attempt holds its capacity, on average, before it runs.
+    pub fn mean_before_running(&self) -> Duration {
+        (self.scheduled.0 + self.scheduled.1 + self.starting.0 + self.starting.1) / 2
+    }
 }
 
 impl Default for Delays {
@@ -123,7 +128,21 @@ pub enum Plan {
         start: Option<Timestamp>,
         /// When it ends; `None` is never. A job that ends without a start was cancelled while it waited.
         end: Option<Timestamp>,
+        /// How it ends, if it started.
+        outcome: PlannedOutcome,
     },
+}
+
+impl Plan {
+    /// Waits and never starts.
+    pub const NEVER: Self = Self::Recorded { start: None, end: None, outcome: PlannedOutcome::Succeeds };
+
+    /// How an attempt ends if nobody interferes.
+    pub fn outcome(&self) -> &PlannedOutcome {
+        match self {
+            Self::Runs { outcome, .. } | Self::Recorded { outcome, .. } => outcome,
+        }
+    }
 }
 
 /// How an attempt ends if nobody interferes.
