@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod trace;
+pub mod workload;

@@ -1,0 +1,104 @@
+//! rpc-v2-cbor bodies: maps with text keys, timestamps as tag 1 over seconds.
+//!
+//! Operations are written against plain serde types, so that another protocol can be put beside this one: the tags are
+//! taken off on the way in and put on, by member name, on the way out.
+
+use ciborium::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::simulate::reply::ApiError;
+
+/// RFC 8949 section 3.4.2: seconds since the epoch.
+const EPOCH_SECONDS: u64 = 1;
+
+/// Members that hold timestamps in the answers given here.
+const TIMESTAMP_MEMBERS: [&str; 1] = ["Timestamps"];
+
+/// Reads a body. An empty one is an empty map.
+pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Ok(Value::Map(Vec::new()));
+    }
+    ciborium::from_reader::<Value, _>(body)
+        .map(untagged)
+        .map_err(|error| ApiError::bad("SerializationException", format!("the body is not CBOR: {error}")))
+}
+
+/// Reads an operation's input out of a decoded body.
+pub(super) fn input<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
+    body.deserialized()
+        .map_err(|error| ApiError::bad("SerializationException", format!("the body does not fit: {error}")))
+}
+
+/// Turns an operation's output into a body.
+pub(super) fn output<T: Serialize>(output: &T) -> Result<Value, ApiError> {
+    Value::serialized(output)
+        .map(|value| tagged(value, false))
+        .map_err(|error| ApiError::new(500, "InternalServiceFault", error.to_string()))
+}
+
+/// Writes a body.
+pub(super) fn encode(value: &Value) -> Vec<u8> {
+    let mut body = Vec::new();
+    // Writing to memory cannot fail, and every value made here can be written.
+    let _ = ciborium::into_writer(value, &mut body);
+    body
+}
+
+fn untagged(value: Value) -> Value {
+    match value {
+        Value::Tag(_, inner) => untagged(*inner),
+        Value::Array(items) => Value::Array(items.into_iter().map(untagged).collect()),
+        Value::Map(members) => Value::Map(members.into_iter().map(|(k, v)| (k, untagged(v))).collect()),
+        plain => plain,
+    }
+}
+
+fn tagged(value: Value, is_timestamp: bool) -> Value {
+    match value {
+        Value::Float(_) if is_timestamp => Value::Tag(EPOCH_SECONDS, Box::new(value)),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| tagged(item, is_timestamp)).collect()),
+        Value::Map(members) => Value::Map(
+            members
+                .into_iter()
+                .map(|(key, member)| {
+                    let is_timestamp = key.as_text().is_some_and(|name| TIMESTAMP_MEMBERS.contains(&name));
+                    (key, tagged(member, is_timestamp))
+                })
+                .collect(),
+        ),
+        plain => plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    #[serde(rename_all = "PascalCase")]
+    struct Sample {
+        timestamps: Vec<f64>,
+        values: Vec<f64>,
+    }
+
+    #[test]
+    fn timestamps_are_tagged_on_the_wire_and_plain_inside() {
+        let sample = Sample { timestamps: vec![1.5e9], values: vec![2.0] };
+        let body = encode(&output(&sample).unwrap());
+        let raw: Value = ciborium::from_reader(body.as_slice()).unwrap();
+        let members = raw.as_map().unwrap();
+        assert!(members[0].1.as_array().unwrap()[0].is_tag(), "{raw:?}");
+        assert!(members[1].1.as_array().unwrap()[0].is_float(), "{raw:?}");
+        assert_eq!(input::<Sample>(&decode(&body).unwrap()).unwrap(), sample);
+    }
+
+    #[test]
+    fn a_body_that_is_not_cbor_is_the_callers_mistake() {
+        assert_eq!(decode(&[0xff]).unwrap_err().status, 400);
+        assert_eq!(decode(&[]).unwrap(), Value::Map(Vec::new()));
+    }
+}
