@@ -2,6 +2,8 @@
 //!
 //! The rest of the crate sees only these types, which cannot hold a value that the service could not run on.
 
+pub mod address;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;

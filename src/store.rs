@@ -1,1 +1,219 @@
-//! Placeholder.
+//! What must survive a restart, in one SQLite file: alerts, the outbox, counters, watermarks.
+//!
+//! Invariants:
+//! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
+//! - A commit that is tried again changes nothing more than one that succeeds at once.
+//! - Nothing is reset in silence. A file of a newer version is left as it is; a broken one is set aside, never deleted.
+//!
+//! [`StoreHandle`] owns the store on a thread of its own, for SQLite calls block.
+
+mod error;
+mod handle;
+mod outbox;
+mod schema;
+mod series;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::Transaction;
+use rusqlite::TransactionBehavior;
+use rusqlite::params;
+
+use crate::evaluate::Alert;
+use crate::model::SavedSeries;
+use crate::model::Timestamp;
+use crate::notify::outbox::OutboxRow;
+
+pub use error::StoreError;
+pub use handle::StoreHandle;
+pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
+
+/// How long to wait for another process that has the file locked, such as an operator's `sqlite3`.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The state of the service on disk.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+}
+
+/// What a tick leaves to be kept. Alerts, series and watermarks are complete: what is not in here is forgotten.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    /// The tick's moment.
+    pub at: Timestamp,
+    /// All alerts that are pending or firing.
+    pub alerts: Vec<Alert>,
+    /// The tick's notifications.
+    pub outbox: Vec<OutboxRow>,
+    /// All counters and distributions.
+    pub series: Vec<SavedSeries>,
+    /// How far sources have read, by name.
+    pub watermarks: BTreeMap<String, Timestamp>,
+}
+
+/// What was kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// All alerts that were pending or firing, by id.
+    pub alerts: Vec<Alert>,
+    /// All counters and distributions, by metric and labels.
+    pub series: Vec<SavedSeries>,
+    /// How far sources had read, by name.
+    pub watermarks: BTreeMap<String, Timestamp>,
+    /// The moment of the first commit ever: since when counters count.
+    pub since: Option<Timestamp>,
+    /// The moment of the last commit.
+    pub committed_at: Option<Timestamp>,
+}
+
+/// What a commit did besides what it was asked to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Notifications that were not queued because [`MAX_PENDING`] already waited for their receiver. They are dead.
+    pub over_limit: u64,
+}
+
+/// A broken file was set aside and a new one begun: alerts and counters start from nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where the broken file is now.
+    pub to: PathBuf,
+    /// What is wrong with it.
+    pub because: String,
+}
+
+impl Store {
+    /// Opens a file, or begins one. `now` becomes part of a broken file's new name.
+    ///
+    /// # Errors
+    /// The file cannot be opened or written, is of a newer version, or is not ours.
+    pub fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
+        match Self::open_as_is(path) {
+            Err(StoreError::Corrupt(because)) => {
+                let to = set_aside(path, now)?;
+                Ok((Self::open_as_is(path)?, Some(SetAside { to, because })))
+            }
+            opened => Ok((opened?, None)),
+        }
+    }
+
+    /// A store that dies with the process: for the demo and for tests.
+    ///
+    /// # Errors
+    /// SQLite has no memory left.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::prepare(Connection::open_in_memory()?)
+    }
+
+    fn open_as_is(path: &Path) -> Result<Self, StoreError> {
+        let opened = Connection::open(path).map_err(StoreError::from).and_then(Self::prepare);
+        opened.map_err(|error| error.at(path))
+    }
+
+    fn prepare(mut connection: Connection) -> Result<Self, StoreError> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        // Before anything is written: switching to WAL writes.
+        schema::check(&connection)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        schema::migrate(&mut connection)?;
+        Ok(Self { connection })
+    }
+
+    /// Everything but the outbox.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn load(&self) -> Result<Saved, StoreError> {
+        let mut statement = self.connection.prepare("SELECT body FROM alert ORDER BY id")?;
+        let bodies = statement.query_map([], |row| row.get::<_, String>(0))?;
+        let alerts = bodies.map(|body| Ok(serde_json::from_str(&body?)?)).collect::<Result<_, StoreError>>()?;
+        let mut statement = self.connection.prepare("SELECT name, at FROM watermark")?;
+        let watermarks = statement.query_map([], |row| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?))))?;
+        let watermarks = watermarks.collect::<Result<_, _>>()?;
+        let moments = self
+            .connection
+            .query_row("SELECT since, committed_at FROM service", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(Saved {
+            alerts,
+            series: series::load(&self.connection)?,
+            watermarks,
+            since: moments.map(|(since, _)| Timestamp::from_millis(since)),
+            committed_at: moments.map(|(_, at)| Timestamp::from_millis(at)),
+        })
+    }
+
+    /// Keeps a tick: everything or nothing.
+    ///
+    /// # Errors
+    /// Nothing was kept; the same commit can be tried again.
+    pub fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        save_alerts(&transaction, &commit.alerts)?;
+        series::save(&transaction, &commit.series)?;
+        save_watermarks(&transaction, &commit.watermarks)?;
+        transaction.execute(
+            "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)
+             ON CONFLICT (only_row) DO UPDATE SET committed_at = excluded.committed_at",
+            [commit.at.millis()],
+        )?;
+        let over_limit = outbox::insert(&transaction, &commit.outbox, commit.at)?;
+        outbox::prune(&transaction, commit.at)?;
+        transaction.commit()?;
+        Ok(Committed { over_limit })
+    }
+
+    /// Bytes of the state file, without its write-ahead log.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn size_bytes(&self) -> Result<u64, StoreError> {
+        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let bytes = pragma("page_count")? * pragma("page_size")?;
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    }
+}
+
+fn save_alerts(transaction: &Transaction<'_>, alerts: &[Alert]) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM alert", [])?;
+    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO alert (id, body) VALUES (?1, ?2)")?;
+    for alert in alerts {
+        insert.execute(params![alert.id.as_str(), serde_json::to_string(alert)?])?;
+    }
+    Ok(())
+}
+
+fn save_watermarks(transaction: &Transaction<'_>, watermarks: &BTreeMap<String, Timestamp>) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM watermark", [])?;
+    let mut insert = transaction.prepare_cached("INSERT INTO watermark (name, at) VALUES (?1, ?2)")?;
+    for (name, at) in watermarks {
+        insert.execute(params![name, at.millis()])?;
+    }
+    Ok(())
+}
+
+/// Renames a broken file, and what SQLite keeps beside it, which belongs to it alone.
+fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
+    let suffixed = |path: &Path, suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let to = suffixed(path, &format!(".corrupt-{}", now.millis()));
+    for suffix in ["", "-wal", "-shm"] {
+        match std::fs::rename(suffixed(path, suffix), suffixed(&to, suffix)) {
+            Err(error) if suffix.is_empty() || error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::Sqlite(format!("the broken file cannot be set aside: {error}")).at(path));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(to)
+}
