@@ -9,7 +9,7 @@ mod notifier;
 pub mod outbox;
 mod retry;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod sns;
 mod webhook;
 

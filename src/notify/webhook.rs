@@ -137,3 +137,79 @@ fn chain<'a>(
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::evaluate::TransitionKind;
+    use crate::model::Timestamp;
+    use crate::notify::Remedy;
+    use crate::notify::sample;
+
+    const TOKEN: &str = "t0psecret";
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_refused_without_being_shown() {
+        let check = |url: &str, says: &str| {
+            let url = Secret::new(format!("{url}/{TOKEN}?token={TOKEN}"));
+            let error = Webhook::new(&url, false).unwrap_err();
+            assert!(error.contains(says), "{error}");
+            assert!(!error.contains(TOKEN), "{error}");
+        };
+        check("http://169.254.169.254/latest", "169.254.169.254 is refused: it is link-local");
+        check("http://169.254.170.2", "link-local");
+        check("http://[::ffff:a9fe:a9fe]", "link-local");
+        check("http://0xa9fea9fe", "link-local");
+        check("http://127.0.0.1:80", "loopback");
+        check("http://127.1", "loopback");
+        check("ftp://example.com", "not ftp://");
+        check("http://:80", "cannot be read");
+        check("example.com", "cannot be read");
+    }
+
+    #[test]
+    fn plain_http_needs_no_certificates() {
+        // With certificates at hand this proves little; what counts is that none are asked for.
+        assert!(Webhook::new(&Secret::new("http://receiver.example/hook"), false).is_ok());
+    }
+
+    async fn attempt(webhook: &Webhook) -> Failure {
+        let message = Message::of(&sample::row(TransitionKind::Fired), None);
+        let clock = Clock::starting_at(Timestamp::from_millis(0), 1.0);
+        webhook.deliver(&message, &clock).await.unwrap_err()
+    }
+
+    fn asking(answers: &'static [&'static str], allow_loopback: bool) -> Webhook {
+        let guard = Guard::asking(allow_loopback, |_| {
+            Box::pin(async { Ok(answers.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect()) })
+        });
+        // Port 9 is `discard`: nothing listens there.
+        let url = Secret::new(format!("http://metadata.example:9/{TOKEN}"));
+        Webhook::with_guard(&url, allow_loopback, guard).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_metadata_is_never_called() {
+        for answers in [&["169.254.169.254"] as &[_], &["169.254.170.2", "fd00:ec2::254"], &["::ffff:169.254.169.254"]]
+        {
+            let failure = attempt(&asking(answers, true)).await;
+            assert_eq!(failure.remedy, Remedy::Park, "{failure:?}");
+            assert!(failure.reason.contains("metadata.example"), "{failure:?}");
+            assert!(failure.reason.contains("link-local"), "{failure:?}");
+            assert!(!failure.reason.contains(TOKEN), "{failure:?}");
+        }
+        let failure = attempt(&asking(&["127.0.0.1"], false)).await;
+        assert_eq!(failure.remedy, Remedy::Park, "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn of_mixed_answers_only_the_allowed_ones_are_called() {
+        let failure = attempt(&asking(&["169.254.169.254", "127.0.0.1"], true)).await;
+        // Loopback was called, and nothing listens there.
+        assert!(matches!(failure.remedy, Remedy::Retry { after: None }), "{failure:?}");
+        assert!(failure.reason.contains("refused"), "{failure:?}");
+        assert!(!failure.reason.contains(TOKEN), "{failure:?}");
+    }
+}
