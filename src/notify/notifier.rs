@@ -1,0 +1,262 @@
+//! One task per receiver: takes what is due from the outbox, sends it, records how that went.
+//!
+//! Invariants:
+//! - Receivers share nothing but the store, so that one in trouble delays no other.
+//! - A receiver in trouble is left alone as a whole, with growing pauses; the row that failed goes to the back of the
+//!   queue, so that one message that a receiver chokes on does not hold up the rest.
+//! - What was taken is recorded before anything else is sent, however long the store takes to recover.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::model::Timestamp;
+use crate::notify::Courier;
+use crate::notify::Failure;
+use crate::notify::Remedy;
+use crate::notify::message::Message;
+use crate::notify::outbox::Outbox;
+use crate::notify::outbox::OutboxRow;
+use crate::notify::outbox::Verdict;
+use crate::notify::retry;
+
+/// Rows taken from the store at once.
+const BATCH: usize = 64;
+
+/// Wall time for one attempt, after which it counts as failed.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long to wait when the store does not answer.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// How an attempt ended, as metrics count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The receiver took it.
+    Delivered,
+    /// It will be tried again.
+    Retried,
+    /// It was given up.
+    Dead,
+}
+
+impl Outcome {
+    /// The label value used in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+type Counts = Arc<Mutex<BTreeMap<(String, Outcome), u64>>>;
+
+/// What the runtime keeps of its notifiers: a bell to ring and counts to read.
+#[derive(Debug)]
+pub struct Notifiers {
+    commits: watch::Sender<()>,
+    counts: Counts,
+}
+
+impl Notifiers {
+    /// To be called after each commit that wrote to the outbox: what is due is sent at once.
+    pub fn committed(&self) {
+        self.commits.send_replace(());
+    }
+
+    /// Attempts since the last call, by receiver and outcome.
+    pub fn take_counts(&self) -> BTreeMap<(String, Outcome), u64> {
+        std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The task of one receiver.
+#[derive(Debug)]
+pub struct Notifier<O> {
+    receiver: String,
+    courier: Courier,
+    external_url: Option<String>,
+    outbox: O,
+    clock: Clock,
+    commits: watch::Receiver<()>,
+    counts: Counts,
+    attempt_timeout: Duration,
+    /// Failures in a row that were the receiver's own.
+    failures: u32,
+    /// Until when the receiver is left alone.
+    paused_until: Timestamp,
+}
+
+impl Notifiers {
+    /// One notifier per receiver. Each does nothing until its [`Notifier::run`] is spawned.
+    ///
+    /// `external_url` is where the service's page can be reached; messages link to it.
+    pub fn new<O: Outbox>(
+        receivers: Vec<(String, Courier)>,
+        external_url: Option<&str>,
+        outbox: &O,
+        clock: Clock,
+    ) -> (Self, Vec<Notifier<O>>) {
+        let (commits, listen) = watch::channel(());
+        let counts = Counts::default();
+        let notifier = |(receiver, courier)| Notifier {
+            receiver,
+            courier,
+            external_url: external_url.map(str::to_owned),
+            outbox: outbox.clone(),
+            clock,
+            commits: listen.clone(),
+            counts: Arc::clone(&counts),
+            attempt_timeout: ATTEMPT_TIMEOUT,
+            failures: 0,
+            paused_until: Timestamp::default(),
+        };
+        let notifiers = receivers.into_iter().map(notifier).collect();
+        (Self { commits, counts }, notifiers)
+    }
+}
+
+impl<O: Outbox> Notifier<O> {
+    /// Another wall time for one attempt: 15 s otherwise.
+    #[must_use]
+    pub fn with_attempt_timeout(self, attempt_timeout: Duration) -> Self {
+        Self { attempt_timeout, ..self }
+    }
+
+    /// The receiver's name.
+    pub fn receiver(&self) -> &str {
+        &self.receiver
+    }
+
+    /// Delivers until `stop`. What is due by then is still sent, up to the first failure; the rest stays in the outbox.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let stopping = stop.is_cancelled();
+            self.commits.mark_unchanged();
+            let look_again_at = self.deliver_due(&stop).await;
+            if stopping {
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Ok(()) = self.commits.changed() => {}
+                () = sleep_until(self.clock, look_again_at) => {}
+            }
+        }
+    }
+
+    /// Sends what is due, until there is nothing more or the receiver fails. Says when to look again: `None` for not
+    /// before the next commit.
+    async fn deliver_due(&mut self, stop: &CancellationToken) -> Option<Timestamp> {
+        loop {
+            let now = self.clock.now();
+            if now < self.paused_until {
+                return Some(self.paused_until);
+            }
+            let due = match self.outbox.due(&self.receiver, now, BATCH).await {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::warn!(receiver = self.receiver, %error, "cannot read the outbox");
+                    return Some(now + STORE_PAUSE);
+                }
+            };
+            if due.rows.is_empty() {
+                return due.next_at;
+            }
+            for row in due.rows {
+                if self.attempt(&row, stop).await {
+                    continue;
+                }
+                if stop.is_cancelled() {
+                    return None;
+                }
+                break;
+            }
+        }
+    }
+
+    /// Sends one row and records how that went. Says whether to go on with this receiver.
+    async fn attempt(&mut self, row: &OutboxRow, stop: &CancellationToken) -> bool {
+        let message = Message::of(row, self.external_url.as_deref());
+        let result = tokio::select! {
+            result = self.courier.deliver(&message, &self.clock) => result,
+            () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
+                let wait = humantime::format_duration(self.attempt_timeout);
+                Err(Failure::retry(format!("no answer within {wait}"), None))
+            }
+        };
+        let (outcome, verdict) = self.judge(row, result);
+        self.count(outcome);
+        self.record(row, verdict, stop).await && self.clock.now() >= self.paused_until
+    }
+
+    fn judge(&mut self, row: &OutboxRow, result: Result<(), Failure>) -> (Outcome, Verdict) {
+        let now = self.clock.now();
+        let Failure { reason: error, remedy } = match result {
+            Ok(()) => {
+                self.failures = 0;
+                tracing::debug!(receiver = self.receiver, id = %row.id, "notification delivered");
+                return (Outcome::Delivered, Verdict::Delivered { at: now });
+            }
+            Err(failure) => failure,
+        };
+        let attempts = row.attempts.saturating_add(1);
+        let fraction = row.id.fraction(attempts);
+        let wait = match remedy {
+            Remedy::Park => retry::PARKED,
+            Remedy::Retry { after } => {
+                self.failures = self.failures.saturating_add(1);
+                let at_least = after.unwrap_or_default();
+                self.paused_until = now + retry::backoff(self.failures, fraction).max(at_least);
+                retry::backoff(attempts, fraction).max(at_least)
+            }
+        };
+        // While a receiver is down its rows take turns, so its own failures count for each of them.
+        if retry::is_hopeless(row.created_at, attempts.max(self.failures), now) {
+            tracing::error!(receiver = self.receiver, id = %row.id, error, "notification given up");
+            return (Outcome::Dead, Verdict::Dead { at: now, error });
+        }
+        tracing::warn!(receiver = self.receiver, id = %row.id, attempts, error, ?wait, "notification not delivered");
+        (Outcome::Retried, Verdict::Later { next_attempt_at: now + wait, error })
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((self.receiver.clone(), outcome)).or_default() += 1;
+    }
+
+    /// Records a verdict, again and again until the store takes it: sending the row once more would be worse. Says
+    /// whether it was recorded.
+    async fn record(&self, row: &OutboxRow, verdict: Verdict, stop: &CancellationToken) -> bool {
+        loop {
+            match self.outbox.settle(&row.id, verdict.clone()).await {
+                Ok(()) => return true,
+                Err(error) => {
+                    tracing::warn!(receiver = self.receiver, id = %row.id, %error, "cannot record a delivery attempt");
+                }
+            }
+            if stop.is_cancelled() {
+                return false;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.clock.sleep(STORE_PAUSE) => {}
+            }
+        }
+    }
+}
+
+async fn sleep_until(clock: Clock, at: Option<Timestamp>) {
+    match at {
+        Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

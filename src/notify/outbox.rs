@@ -1,0 +1,301 @@
+//! The outbox: one row per transition and receiver, written in the transaction of the transition itself. PURE.
+//!
+//! Invariants, kept by whatever stores the rows:
+//! - A row is settled (delivered or dead) once, and until then it is tried again and again under one id.
+//! - Per alert and receiver, rows are tried in the order in which they were written.
+//! - A resolve is only sent to a receiver that was told of the firing; a firing is not dropped because it resolved.
+
+use std::fmt;
+use std::future::Future;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::Receiver;
+use crate::evaluate::AlertId;
+use crate::evaluate::Transition;
+use crate::evaluate::TransitionKind;
+use crate::model::Timestamp;
+
+/// Identity of a notification: 64 hex digits, the same over retries, restarts and replicas.
+///
+/// It is the `webhook-id` header and the deduplication id of a FIFO topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NotificationId(String);
+
+impl NotificationId {
+    /// Hashes the rule, the alert, the episode, what happened and who is told.
+    pub fn of(transition: &Transition, receiver: &str) -> Self {
+        let mut hash = Sha256::new();
+        let episode = episode(transition).millis().to_string();
+        let alert = &transition.alert;
+        for part in [&alert.rule, alert.id.as_str(), &episode, Kind::of(transition).as_str(), receiver] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// An id as it was stored.
+    pub fn stored(id: String) -> Self {
+        Self(id)
+    }
+
+    /// The hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A number in `0..1` that looks random but is the same for the same id and attempt: jitter that a test can repeat.
+    pub(crate) fn fraction(&self, attempt: u32) -> f64 {
+        let mut hash = Sha256::new();
+        hash.update(&self.0);
+        hash.update(attempt.to_le_bytes());
+        let number = hash.finalize().iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
+        f64::from(number) / (f64::from(u32::MAX) + 1.0)
+    }
+}
+
+impl fmt::Display for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which end of an episode a notification tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The alert fired.
+    Fired,
+    /// It ended, for whatever reason.
+    Resolved,
+}
+
+impl Kind {
+    /// The kind of a transition.
+    pub fn of(transition: &Transition) -> Self {
+        match transition.kind {
+            TransitionKind::Fired => Self::Fired,
+            TransitionKind::Resolved(_) => Self::Resolved,
+        }
+    }
+
+    /// `fired` or `resolved`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fired => "fired",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// One notification to one receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxRow {
+    /// Identity.
+    pub id: NotificationId,
+    /// The receiver's name.
+    pub receiver: String,
+    /// What happened.
+    pub transition: Transition,
+    /// When the row was made.
+    pub created_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Not to be tried before this.
+    pub next_attempt_at: Timestamp,
+    /// Why the last attempt failed, without secrets.
+    pub last_error: Option<String>,
+    /// Where it stands.
+    pub state: RowState,
+}
+
+impl OutboxRow {
+    /// The alert it is about.
+    pub fn alert(&self) -> &AlertId {
+        &self.transition.alert.id
+    }
+
+    /// Which end of the episode it tells of.
+    pub fn kind(&self) -> Kind {
+        Kind::of(&self.transition)
+    }
+
+    /// When the episode began: what a firing and its resolve have in common.
+    pub fn episode(&self) -> Timestamp {
+        episode(&self.transition)
+    }
+}
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowState {
+    /// To be delivered.
+    Pending,
+    /// The receiver took it.
+    Delivered {
+        /// When.
+        at: Timestamp,
+    },
+    /// Given up; kept for people to look at.
+    Dead {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// The rows of a tick's transitions, in their order. Every receiver is told of everything.
+pub fn rows(transitions: &[Transition], receivers: &[Receiver], now: Timestamp) -> Vec<OutboxRow> {
+    transitions
+        .iter()
+        .flat_map(|transition| receivers.iter().map(move |receiver| row(transition, &receiver.name, now)))
+        .collect()
+}
+
+fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
+    OutboxRow {
+        id: NotificationId::of(transition, receiver),
+        receiver: receiver.to_owned(),
+        transition: transition.clone(),
+        created_at: now,
+        attempts: 0,
+        next_attempt_at: now,
+        last_error: None,
+        state: RowState::Pending,
+    }
+}
+
+fn episode(transition: &Transition) -> Timestamp {
+    // An alert that ends keeps its state, so this falls back only for a transition that contradicts itself.
+    transition.alert.state.fired_at().unwrap_or(transition.at)
+}
+
+/// What a notifier needs of the store. Every call is durable when it returns.
+pub trait Outbox: Clone + Send + Sync + 'static {
+    /// The rows that may be sent to a receiver now: at most `limit`, at most one per alert, longest due first.
+    fn due(
+        &self,
+        receiver: &str,
+        now: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Due, OutboxError>> + Send;
+
+    /// Records how an attempt ended.
+    fn settle(&self, id: &NotificationId, verdict: Verdict) -> impl Future<Output = Result<(), OutboxError>> + Send;
+}
+
+/// What is due.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Due {
+    /// To be sent now.
+    pub rows: Vec<OutboxRow>,
+    /// When the next row becomes due that is not yet; `None` when there is none.
+    pub next_at: Option<Timestamp>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The receiver took it.
+    Delivered {
+        /// When.
+        at: Timestamp,
+    },
+    /// To be tried again.
+    Later {
+        /// Not before this.
+        next_attempt_at: Timestamp,
+        /// Why.
+        error: String,
+    },
+    /// Given up, together with the resolve of the same episode if this is a firing.
+    Dead {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        error: String,
+    },
+}
+
+/// The store did not answer. Says why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxError(pub String);
+
+impl fmt::Display for OutboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the outbox cannot be used: {}", self.0)
+    }
+}
+
+impl std::error::Error for OutboxError {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::Channel;
+    use crate::evaluate::Alert;
+    use crate::evaluate::AlertState;
+    use crate::evaluate::Ending;
+
+    fn transition(fired_at: i64, kind: TransitionKind) -> Transition {
+        let fired_at = Timestamp::from_millis(fired_at);
+        let by = BTreeMap::from([("queue".to_owned(), "prod".to_owned())]);
+        let alert = Alert {
+            id: AlertId::of("Waits", &by),
+            rule: "Waits".to_owned(),
+            labels: by.clone(),
+            by,
+            annotations: BTreeMap::new(),
+            state: AlertState::Firing { active_at: fired_at, fired_at, keep_since: None },
+            value: Some(1.0),
+            value_at_fire: Some(1.0),
+            evaluated_at: fired_at,
+        };
+        Transition { alert, kind, at: fired_at + std::time::Duration::from_secs(5) }
+    }
+
+    fn receiver(name: &str) -> Receiver {
+        Receiver { name: name.to_owned(), channel: Channel::Sns { topic: String::new() } }
+    }
+
+    #[test]
+    fn every_receiver_is_told_of_every_transition_in_order() {
+        let transitions = [transition(1, TransitionKind::Fired), transition(1, TransitionKind::Resolved(Ending::Gone))];
+        let rows = rows(&transitions, &[receiver("a"), receiver("b")], Timestamp::from_millis(9));
+        let told: Vec<_> = rows.iter().map(|row| (row.receiver.as_str(), row.kind().as_str())).collect();
+        assert_eq!(told, [("a", "fired"), ("b", "fired"), ("a", "resolved"), ("b", "resolved")]);
+    }
+
+    #[test]
+    fn an_id_depends_on_the_episode_its_end_and_the_receiver_and_on_nothing_else() {
+        let of = |fired_at, kind, receiver| NotificationId::of(&transition(fired_at, kind), receiver);
+        let ids = BTreeSet::from([
+            of(1, TransitionKind::Fired, "a"),
+            of(2, TransitionKind::Fired, "a"),
+            of(1, TransitionKind::Resolved(Ending::Gone), "a"),
+            of(1, TransitionKind::Fired, "b"),
+        ]);
+        assert_eq!(ids.len(), 4);
+        let mut later = transition(1, TransitionKind::Fired);
+        later.alert.value = Some(99.0);
+        later.alert.annotations.insert("summary".to_owned(), "worse".to_owned());
+        later.at = Timestamp::from_millis(77);
+        assert_eq!(NotificationId::of(&later, "a"), of(1, TransitionKind::Fired, "a"));
+        assert_eq!(
+            of(1, TransitionKind::Resolved(Ending::Gone), "a"),
+            of(1, TransitionKind::Resolved(Ending::Recovered), "a")
+        );
+        assert_eq!(of(1, TransitionKind::Fired, "a").as_str().len(), 64);
+    }
+
+    #[test]
+    fn fractions_are_spread_over_the_unit_interval() {
+        let id = NotificationId::of(&transition(1, TransitionKind::Fired), "a");
+        let fractions: Vec<f64> = (0..1_000).map(|attempt| id.fraction(attempt)).collect();
+        assert!(fractions.iter().all(|fraction| (0.0..1.0).contains(fraction)));
+        let mean = fractions.iter().sum::<f64>() / 1_000.0;
+        assert!((0.45..0.55).contains(&mean), "{mean}");
+    }
+}

@@ -1,0 +1,61 @@
+//! A transition for tests.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::evaluate::Alert;
+use crate::evaluate::AlertId;
+use crate::evaluate::AlertState;
+use crate::evaluate::Transition;
+use crate::evaluate::TransitionKind;
+use crate::model::Timestamp;
+use crate::notify::outbox::NotificationId;
+use crate::notify::outbox::OutboxRow;
+use crate::notify::outbox::RowState;
+
+/// A long wait of the share `research`, for the receiver `oncall`.
+pub(crate) fn row(kind: TransitionKind) -> OutboxRow {
+    let transition = transition(kind);
+    let at = transition.at;
+    OutboxRow {
+        id: NotificationId::of(&transition, "oncall"),
+        receiver: "oncall".to_owned(),
+        transition,
+        created_at: at,
+        attempts: 0,
+        next_attempt_at: at,
+        last_error: None,
+        state: RowState::Pending,
+    }
+}
+
+fn transition(kind: TransitionKind) -> Transition {
+    let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let by = text(&[("queue", "prod-a"), ("share", "research")]);
+    let fired_at = Timestamp::from_millis(1_700_000_000_000);
+    let (value, at) = match kind {
+        TransitionKind::Fired => (2_520.0, fired_at),
+        TransitionKind::Resolved(_) => (61.25, fired_at + Duration::from_secs(3_780)),
+    };
+    let mut labels = by.clone();
+    labels.extend(text(&[("alertname", "ShareWaitsTooLong"), ("severity", "page")]));
+    let alert = Alert {
+        id: AlertId::of("ShareWaitsTooLong", &by),
+        rule: "ShareWaitsTooLong".to_owned(),
+        by,
+        labels,
+        annotations: text(&[
+            ("summary", "research on prod-a waits 42m (p95)"),
+            ("description", "Jobs of this share wait longer than agreed."),
+            ("threshold", "30m"),
+            ("runbook_url", "https://runbooks.example/waits"),
+        ]),
+        state: AlertState::Firing { active_at: fired_at - Duration::from_secs(600), fired_at, keep_since: None },
+        value: Some(value),
+        value_at_fire: Some(2_520.0),
+        evaluated_at: at,
+    };
+    Transition { alert, kind, at }
+}

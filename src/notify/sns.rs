@@ -1,0 +1,195 @@
+//! Publishes to an SNS topic, standard or FIFO.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_sns::error::DisplayErrorContext;
+use aws_sdk_sns::error::ProvideErrorMetadata;
+use aws_sdk_sns::error::SdkError;
+use aws_sdk_sns::operation::publish::PublishError;
+use aws_sdk_sns::types::MessageAttributeValue;
+
+use crate::notify::Failure;
+use crate::notify::message::Message;
+use crate::notify::outbox::Kind;
+
+/// SNS takes at most 256 KiB, attributes included.
+const MAX_BYTES: usize = 256 * 1_024;
+
+/// The longest attribute value: filter policies match names, not essays.
+const MAX_ATTRIBUTE_BYTES: usize = 1_024;
+
+/// What every attribute's type is, and counts towards the size.
+const STRING: &str = "String";
+
+/// A topic that is told of alerts.
+#[derive(Debug)]
+pub struct Sns {
+    topic: String,
+    client: aws_sdk_sns::Client,
+}
+
+impl Sns {
+    /// A topic by its ARN, and a client of the topic's region.
+    pub fn new(topic: impl Into<String>, client: aws_sdk_sns::Client) -> Self {
+        Self { topic: topic.into(), client }
+    }
+
+    /// Publishes a message once, as far as this side can tell: the client has retries of its own.
+    ///
+    /// # Errors
+    /// What to do next, and why.
+    pub async fn deliver(&self, message: &Message) -> Result<(), Failure> {
+        let Publication { text, attributes } = publication(message);
+        let mut request = self.client.publish().topic_arn(&self.topic).subject(&message.subject).message(text);
+        for (name, value) in attributes {
+            let value = MessageAttributeValue::builder()
+                .data_type(STRING)
+                .string_value(value)
+                .build()
+                .map_err(|error| Failure::park(format!("the attribute {name} cannot be built: {error}")))?;
+            request = request.message_attributes(name, value);
+        }
+        if self.topic.ends_with(".fifo") {
+            // One alert's messages in order; a message that is sent again within 5 min is dropped by SNS.
+            request = request
+                .message_group_id(message.transition.alert.id.as_str())
+                .message_deduplication_id(message.id.as_str());
+        }
+        request.send().await.map(|_| ()).map_err(|error| judge(&error))
+    }
+}
+
+/// What SNS refuses for good is parked; throttling, its own errors and whatever kept the call from arriving are retried.
+fn judge<R: std::fmt::Debug>(error: &SdkError<PublishError, R>) -> Failure {
+    let reason = match error.as_service_error() {
+        Some(refusal) => {
+            let code = refusal.code().unwrap_or("an unknown error");
+            format!("SNS answered {code}: {}", refusal.message().unwrap_or("no message"))
+        }
+        None => format!("SNS was not reached: {}", DisplayErrorContext(error)),
+    };
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    if code.is_some_and(is_final) { Failure::park(reason) } else { Failure::retry(reason, None) }
+}
+
+/// Codes that another attempt a second later does not change.
+fn is_final(code: &str) -> bool {
+    [
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "EndpointDisabled",
+        "InvalidClientTokenId",
+        "InvalidParameter",
+        "InvalidParameterException",
+        "InvalidParameterValue",
+        "InvalidSecurity",
+        "KMSAccessDenied",
+        "KMSDisabled",
+        "KMSInvalidState",
+        "KMSNotFound",
+        "KMSOptInRequired",
+        "NotFound",
+        "NotFoundException",
+        "PlatformApplicationDisabled",
+        "SignatureDoesNotMatch",
+        "ValidationException",
+    ]
+    .contains(&code)
+}
+
+/// What is published: text and attributes, within SNS's size.
+#[derive(Debug, PartialEq)]
+struct Publication {
+    text: String,
+    attributes: BTreeMap<&'static str, String>,
+}
+
+fn publication(message: &Message) -> Publication {
+    let transition = &message.transition;
+    let alert = &transition.alert;
+    let state = match Kind::of(transition) {
+        Kind::Fired => "firing",
+        Kind::Resolved => "resolved",
+    };
+    let label = |name: &str| alert.labels.get(name).or_else(|| alert.by.get(name)).map_or("", String::as_str);
+    let mut attributes: BTreeMap<_, _> = [
+        ("severity", label("severity")),
+        ("state", state),
+        ("rule", &alert.rule),
+        ("queue", label("queue")),
+        ("share", label("share")),
+    ]
+    .into_iter()
+    // SNS refuses empty values.
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| (name, head(value, MAX_ATTRIBUTE_BYTES).to_owned()))
+    .collect();
+    let room = MAX_BYTES - size(&attributes);
+    if message.text.len() <= room {
+        return Publication { text: message.text.clone(), attributes };
+    }
+    attributes.insert("truncated", "true".to_owned());
+    let mark = "\n[truncated]\n";
+    let room = MAX_BYTES - size(&attributes) - mark.len();
+    Publication { text: format!("{}{mark}", head(&message.text, room)), attributes }
+}
+
+/// Names, types and values all count.
+fn size(attributes: &BTreeMap<&'static str, String>) -> usize {
+    attributes.iter().map(|(name, value)| name.len() + STRING.len() + value.len()).sum()
+}
+
+/// As much of the beginning as fits, in whole characters.
+fn head(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::TransitionKind;
+    use crate::notify::sample;
+
+    #[test]
+    fn attributes_are_what_filter_policies_need() {
+        let published = publication(&Message::of(&sample::row(TransitionKind::Fired), None));
+        let attributes: Vec<_> = published.attributes.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(
+            attributes,
+            [
+                ("queue", "prod-a"),
+                ("rule", "ShareWaitsTooLong"),
+                ("severity", "page"),
+                ("share", "research"),
+                ("state", "firing"),
+            ]
+        );
+        let mut row = sample::row(TransitionKind::Fired);
+        row.transition.alert.labels.insert("share".to_owned(), String::new());
+        assert!(!publication(&Message::of(&row, None)).attributes.contains_key("share"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_at_a_character_and_says_so() {
+        let mut row = sample::row(TransitionKind::Fired);
+        row.transition.alert.annotations.insert("description".to_owned(), "ü".repeat(200_000));
+        row.transition.alert.labels.insert("queue".to_owned(), "ü".repeat(2_000));
+        let published = publication(&Message::of(&row, None));
+        let total = published.text.len() + size(&published.attributes);
+        assert!((MAX_BYTES - 1..=MAX_BYTES).contains(&total), "{total}");
+        assert!(published.text.ends_with("ü\n[truncated]\n"));
+        assert_eq!(published.attributes["truncated"], "true");
+        assert_eq!(published.attributes["queue"].len(), MAX_ATTRIBUTE_BYTES);
+    }
+
+    #[test]
+    fn what_just_fits_is_not_cut() {
+        let mut message = Message::of(&sample::row(TransitionKind::Fired), None);
+        let room = MAX_BYTES - size(&publication(&message).attributes);
+        message.text = "x".repeat(room);
+        assert_eq!(publication(&message).text, message.text);
+        message.text.push('x');
+        assert!(publication(&message).attributes.contains_key("truncated"));
+    }
+}

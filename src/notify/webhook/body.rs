@@ -1,0 +1,176 @@
+//! The body: what Alertmanager's webhook receiver would post for a group of one alert, plus fields of our own, which
+//! its readers skip. PURE.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::evaluate::Ending;
+use crate::evaluate::TransitionKind;
+use crate::model::Timestamp;
+use crate::notify::message::Message;
+use crate::notify::outbox::Kind;
+
+/// What Alertmanager writes for the end of an alert that has not ended: Go's zero time.
+const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
+
+/// The body for one message.
+pub(super) fn of(message: &Message) -> Body<'_> {
+    let transition = &message.transition;
+    let alert = &transition.alert;
+    let status = match Kind::of(transition) {
+        Kind::Fired => "firing",
+        Kind::Resolved => "resolved",
+    };
+    let (ends_at, ended_because) = match transition.kind {
+        TransitionKind::Fired => (NOT_ENDED.to_owned(), None),
+        TransitionKind::Resolved(ending) => (transition.at.to_string(), Some(ending)),
+    };
+    let mut group_labels: BTreeMap<_, _> = alert.by.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    group_labels.insert("alertname", &alert.rule);
+    let body_alert = BodyAlert {
+        status,
+        labels: &alert.labels,
+        annotations: &alert.annotations,
+        starts_at: alert.state.fired_at().unwrap_or(transition.at),
+        ends_at,
+        generator_url: message.link().unwrap_or_default(),
+        fingerprint: alert.id.as_str(),
+        value: alert.value,
+        value_at_fire: alert.value_at_fire,
+        ended_because,
+    };
+    Body {
+        receiver: &message.receiver,
+        status,
+        alerts: [body_alert],
+        group_key: group_key(&group_labels),
+        group_labels,
+        common_labels: &alert.labels,
+        common_annotations: &alert.annotations,
+        external_url: message.external_url.as_deref().unwrap_or_default(),
+        version: "4",
+        truncated_alerts: 0,
+    }
+}
+
+/// `{}:{alertname="Waits", queue="prod"}`: the root route, then the group's labels as Alertmanager spells them.
+fn group_key(labels: &BTreeMap<&str, &str>) -> String {
+    let pairs: Vec<_> = labels.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
+    format!("{{}}:{{{}}}", pairs.join(", "))
+}
+
+/// Alertmanager's `template.Data` with `version` and `groupKey`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Body<'a> {
+    receiver: &'a str,
+    status: &'static str,
+    alerts: [BodyAlert<'a>; 1],
+    group_labels: BTreeMap<&'a str, &'a str>,
+    common_labels: &'a BTreeMap<String, String>,
+    common_annotations: &'a BTreeMap<String, String>,
+    #[serde(rename = "externalURL")]
+    external_url: &'a str,
+    version: &'static str,
+    group_key: String,
+    truncated_alerts: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BodyAlert<'a> {
+    status: &'static str,
+    labels: &'a BTreeMap<String, String>,
+    annotations: &'a BTreeMap<String, String>,
+    starts_at: Timestamp,
+    ends_at: String,
+    #[serde(rename = "generatorURL")]
+    generator_url: String,
+    fingerprint: &'a str,
+    // Ours: Alertmanager sends no values.
+    value: Option<f64>,
+    value_at_fire: Option<f64>,
+    ended_because: Option<Ending>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::notify::sample;
+
+    /// Fields that Alertmanager does not have.
+    const OURS: [&str; 3] = ["value", "valueAtFire", "endedBecause"];
+
+    fn body(kind: TransitionKind) -> Value {
+        let message = Message::of(&sample::row(kind), Some("https://spotter.example"));
+        serde_json::to_value(of(&message)).unwrap()
+    }
+
+    #[test]
+    fn a_firing_has_no_end_and_a_resolve_says_why_it_ended() {
+        let firing = body(TransitionKind::Fired);
+        assert_eq!(firing["status"], "firing");
+        assert_eq!(firing["alerts"][0]["startsAt"], "2023-11-14T22:13:20Z");
+        assert_eq!(firing["alerts"][0]["endsAt"], NOT_ENDED);
+        assert_eq!(firing["alerts"][0]["endedBecause"], Value::Null);
+        assert_eq!(firing["groupKey"], r#"{}:{alertname="ShareWaitsTooLong", queue="prod-a", share="research"}"#);
+        let resolved = body(TransitionKind::Resolved(Ending::NoData));
+        assert_eq!(resolved["status"], "resolved");
+        assert_eq!(resolved["alerts"][0]["status"], "resolved");
+        assert_eq!(resolved["alerts"][0]["startsAt"], firing["alerts"][0]["startsAt"]);
+        assert_eq!(resolved["alerts"][0]["endsAt"], "2023-11-14T23:16:20Z");
+        assert_eq!(resolved["alerts"][0]["endedBecause"], "no_data");
+        assert_eq!(resolved["alerts"][0]["value"], 61.25);
+        assert_eq!(resolved["alerts"][0]["valueAtFire"], 2_520.0);
+        assert_eq!(resolved["groupKey"], firing["groupKey"]);
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+    fn the_shape_is_that_of_captured_alertmanager_bodies() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/alertmanager_payloads"));
+        if !folder.exists() {
+            eprintln!("skipped: no ../shared/data");
+            return;
+        }
+        let captured = |name: &str| -> Value {
+            let text = std::fs::read_to_string(folder.join(name)).unwrap();
+            let mut whole: Value = serde_json::from_str(&text).unwrap();
+            whole["body"].take()
+        };
+        same_shape("", &captured("am025_webhook_1_firing2.json"), &body(TransitionKind::Fired));
+        let resolved = body(TransitionKind::Resolved(Ending::Recovered));
+        same_shape("", &captured("am025_webhook_2_firing1_resolved1.json"), &resolved);
+        same_shape("", &captured("am025_webhook_3_resolved.json"), &resolved);
+    }
+
+    /// Same keys in the same order with values of the same type; maps of labels may hold any strings.
+    fn same_shape(path: &str, theirs: &Value, ours: &Value) {
+        match (theirs, ours) {
+            (Value::Object(theirs), Value::Object(ours)) if path.ends_with("abels") || path.ends_with("nnotations") => {
+                assert!(theirs.values().chain(ours.values()).all(Value::is_string), "{path}");
+            }
+            (Value::Object(theirs), Value::Object(ours)) => {
+                let keys: Vec<_> = ours.keys().filter(|key| !OURS.contains(&key.as_str())).collect();
+                assert_eq!(theirs.keys().collect::<Vec<_>>(), keys, "{path}");
+                for (key, value) in theirs {
+                    same_shape(&format!("{path}.{key}"), value, &ours[key]);
+                }
+            }
+            (Value::Array(theirs), Value::Array(ours)) => same_shape(&format!("{path}[0]"), &theirs[0], &ours[0]),
+            (theirs, ours) => {
+                let kind = std::mem::discriminant::<Value>;
+                assert_eq!(kind(theirs), kind(ours), "{path}: {theirs} {ours}");
+                if let (Some(theirs), Some(ours)) = (theirs.as_str(), ours.as_str()) {
+                    let is_time = |text: &str| text.parse::<jiff::Timestamp>().is_ok();
+                    assert_eq!(is_time(theirs), is_time(ours), "{path}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What can go wrong with the state file.
+
+use std::fmt;
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+/// The store did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// The file was written by a newer version of this program.
+    FromTheFuture {
+        /// The file's schema version.
+        found: i64,
+        /// The newest one this build knows.
+        known: i64,
+    },
+    /// The file is a database of another program.
+    NotOurs,
+    /// The file is broken: what SQLite says of it.
+    Corrupt(String),
+    /// A stored value cannot be read or written.
+    Value(String),
+    /// SQLite failed otherwise: disk full, no permission, locked.
+    Sqlite(String),
+    /// The thread that owns the store has ended.
+    Closed,
+    /// One of the above, for a file.
+    At {
+        /// The file.
+        path: String,
+        /// What went wrong.
+        error: Box<StoreError>,
+    },
+}
+
+impl StoreError {
+    /// Names the file, except for a broken one, which is not the end of the story.
+    pub(super) fn at(self, path: &Path) -> Self {
+        if matches!(self, Self::Corrupt(_)) {
+            return self;
+        }
+        Self::At { path: path.display().to_string(), error: Box::new(self) }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FromTheFuture { found, known } => write!(
+                f,
+                "it has version {found} and this build knows versions up to {known}: run the newer build, or give \
+                 `store` another path"
+            ),
+            Self::NotOurs => f.write_str("it is the database of another program: give `store` another path"),
+            Self::Corrupt(reason) => write!(f, "it is broken: {reason}"),
+            Self::Value(reason) => write!(f, "a stored value cannot be read or written: {reason}"),
+            Self::Sqlite(reason) => f.write_str(reason),
+            Self::Closed => f.write_str("the store is closed"),
+            Self::At { path, error } => write!(f, "state file {path}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            _ => Self::Sqlite(error.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Value(error.to_string())
+    }
+}

@@ -1,0 +1,107 @@
+//! The store behind a thread of its own, for callers that must not block.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::model::Timestamp;
+use crate::notify::outbox::Due;
+use crate::notify::outbox::NotificationId;
+use crate::notify::outbox::Outbox;
+use crate::notify::outbox::OutboxError;
+use crate::notify::outbox::Verdict;
+use crate::store::Backlog;
+use crate::store::Commit;
+use crate::store::Committed;
+use crate::store::Store;
+use crate::store::StoreError;
+
+/// Calls that wait for the thread at most; more callers wait for room.
+const QUEUE: usize = 64;
+
+type Call = Box<dyn FnOnce(&mut Store) + Send>;
+
+/// Calls a store on its own thread, one call after the other. Cheap to clone; the file is closed when the last clone is
+/// dropped and its calls are done.
+#[derive(Clone, Debug)]
+pub struct StoreHandle {
+    calls: mpsc::Sender<Call>,
+}
+
+impl StoreHandle {
+    /// Moves a store to its thread.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(mut store: Store) -> Result<Self, StoreError> {
+        let (calls, mut queue) = mpsc::channel::<Call>(QUEUE);
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                while let Some(call) = queue.blocking_recv() {
+                    call(&mut store);
+                }
+            })
+            .map_err(|error| StoreError::Sqlite(format!("the store's thread cannot be started: {error}")))?;
+        Ok(Self { calls })
+    }
+
+    /// See [`Store::commit`]. The caller keeps the commit, to try it again.
+    ///
+    /// # Errors
+    /// Nothing was kept.
+    pub async fn commit(&self, commit: Arc<Commit>) -> Result<Committed, StoreError> {
+        self.call(move |store| store.commit(&commit)).await
+    }
+
+    /// See [`Store::backlog`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn backlog(&self) -> Result<BTreeMap<String, Backlog>, StoreError> {
+        self.call(|store| store.backlog()).await
+    }
+
+    /// See [`Store::size_bytes`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.call(|store| store.size_bytes()).await
+    }
+
+    /// Runs anything else on the store's thread. A call that has begun ends, even if its caller goes away.
+    ///
+    /// # Errors
+    /// What the call says, or [`StoreError::Closed`].
+    pub async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let call: Call = Box::new(move |store| {
+            // A caller that went away does not want the answer.
+            let _ = answer.send(call(store));
+        });
+        self.calls.send(call).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Outbox for StoreHandle {
+    async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
+        let receiver = receiver.to_owned();
+        self.call(move |store| store.due(&receiver, now, limit)).await.map_err(said)
+    }
+
+    async fn settle(&self, id: &NotificationId, verdict: Verdict) -> Result<(), OutboxError> {
+        let id = id.clone();
+        self.call(move |store| store.settle(&id, &verdict)).await.map_err(said)
+    }
+}
+
+fn said(error: StoreError) -> OutboxError {
+    OutboxError(error.to_string())
+}

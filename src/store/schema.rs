@@ -1,0 +1,90 @@
+//! The tables and their versions.
+
+use rusqlite::Connection;
+use rusqlite_migration::M;
+use rusqlite_migration::Migrations;
+
+use crate::store::StoreError;
+
+/// Marks a SQLite file as ours: "TSPT" in ASCII.
+const APPLICATION_ID: i64 = 0x5453_5054;
+
+/// One entry per version, in order. An entry is never changed once released.
+const MIGRATIONS: &[M<'_>] = &[M::up(
+    "PRAGMA application_id = 1414746196;
+    CREATE TABLE service (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        since INTEGER NOT NULL,
+        committed_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE alert (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE watermark (name TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE series (
+        metric TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        value REAL NOT NULL,
+        buckets TEXT NOT NULL,
+        sum REAL NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (metric, labels)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        receiver TEXT NOT NULL,
+        alert TEXT NOT NULL,
+        episode INTEGER NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('fired', 'resolved')),
+        body TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        next_attempt_at INTEGER NOT NULL,
+        last_error TEXT,
+        state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+        settled_at INTEGER,
+        CHECK ((state = 'pending') = (settled_at IS NULL))
+    ) STRICT;
+    CREATE INDEX outbox_due ON outbox (receiver, next_attempt_at, seq) WHERE state = 'pending';
+    CREATE INDEX outbox_order ON outbox (receiver, alert, seq) WHERE state = 'pending';
+    CREATE INDEX outbox_episode ON outbox (receiver, alert, episode);
+    CREATE INDEX outbox_settled ON outbox (settled_at) WHERE kind = 'resolved' AND settled_at IS NOT NULL;",
+)];
+
+/// Refuses files that must not be written to. Writes nothing.
+pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, found) = (pragma("application_id")?, pragma("user_version")?);
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application != APPLICATION_ID && (application != 0 || found != 0 || tables != 0) {
+        return Err(StoreError::NotOurs);
+    }
+    if found > known {
+        return Err(StoreError::FromTheFuture { found, known });
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt(verdict)) }
+}
+
+/// Brings the tables to the newest version.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    Migrations::from_slice(MIGRATIONS)
+        .to_latest(connection)
+        .map_err(|error| StoreError::Sqlite(format!("the tables cannot be brought up to date: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_valid_and_mark_the_file_as_ours() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        check(&connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).unwrap();
+        assert_eq!(application, APPLICATION_ID);
+        check(&connection).unwrap();
+        migrate(&mut connection).unwrap();
+    }
+}

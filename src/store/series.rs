@@ -1,0 +1,42 @@
+//! Counters and distributions on disk.
+
+use rusqlite::Connection;
+use rusqlite::Transaction;
+use rusqlite::params;
+
+use crate::model::SavedSeries;
+use crate::store::StoreError;
+
+/// Replaces all series.
+pub(super) fn save(transaction: &Transaction<'_>, series: &[SavedSeries]) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM series", [])?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO series (metric, labels, value, buckets, sum, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for SavedSeries { metric, labels, value, buckets, sum, count } in series {
+        let labels = serde_json::to_string(labels)?;
+        let buckets = serde_json::to_string(buckets)?;
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        insert.execute(params![metric, labels, value, buckets, sum, count])?;
+    }
+    Ok(())
+}
+
+/// All series, by metric and labels.
+pub(super) fn load(connection: &Connection) -> Result<Vec<SavedSeries>, StoreError> {
+    let mut statement =
+        connection.prepare("SELECT metric, labels, value, buckets, sum, count FROM series ORDER BY metric, labels")?;
+    let mut rows = statement.query([])?;
+    let mut series = Vec::new();
+    while let Some(row) = rows.next()? {
+        series.push(SavedSeries {
+            metric: row.get(0)?,
+            labels: serde_json::from_str(&row.get::<_, String>(1)?)?,
+            value: row.get(2)?,
+            buckets: serde_json::from_str(&row.get::<_, String>(3)?)?,
+            sum: row.get(4)?,
+            count: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
+        });
+    }
+    Ok(series)
+}
