@@ -1,4 +1,4 @@
-//! The page at `/`: one document, its style and its script, all in the binary.
+//! The page at `/`: one document, its style and its scripts, all in the binary.
 
 use axum::Router;
 use axum::http::header::CACHE_CONTROL;
@@ -22,5 +22,8 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/", file!("index.html", "text/html; charset=utf-8"))
         .route("/assets/page.css", file!("page.css", "text/css; charset=utf-8"))
         .route("/assets/page.js", file!("page.js", "text/javascript; charset=utf-8"))
+        .route("/assets/sections.js", file!("sections.js", "text/javascript; charset=utf-8"))
+        .route("/assets/gpus.js", file!("gpus.js", "text/javascript; charset=utf-8"))
+        .route("/assets/format.js", file!("format.js", "text/javascript; charset=utf-8"))
         .route("/favicon.svg", file!("favicon.svg", "image/svg+xml"))
 }
