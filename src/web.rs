@@ -1,1 +1,109 @@
-//! Placeholder.
+//! What people and programs see of the service: a JSON API, probes, `/metrics`, and one live page.
+//!
+//! Readers get an immutable [`Snapshot`] after each tick, over a watch channel: no request ever holds up the engine, and
+//! a slow reader holds up nobody. Only questions about single jobs go to the ledger's owner, as a [`JobQuery`] with a
+//! place for the answer.
+//!
+//! Invariants: everything here only reads; nothing here knows a secret, since no configuration comes in; every answer
+//! under `/api` is JSON, errors too; every answer carries the headers of `guard`; each request and each connection has
+//! an end. There is no login: whoever reaches the port may read, which is why it is on loopback by default.
+
+mod alerts;
+mod error;
+mod figures;
+mod guard;
+mod jobs;
+mod listen;
+mod openapi;
+mod page;
+mod probes;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::derive::Frame;
+use crate::evaluate::Alert;
+use crate::evaluate::Transition;
+use crate::model::Timestamp;
+
+pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, Span};
+
+/// How long open requests may take to finish once the server was told to stop, in wall time.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// The state of the service after one tick. Cheap to clone: readers share it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The figures.
+    pub frame: Arc<Frame>,
+    /// All pending and firing alerts.
+    pub alerts: Arc<[Alert]>,
+    /// What was resolved lately, newest first, as far back as the engine's owner cares to show. Other kinds of
+    /// transition are not shown.
+    pub resolved: Arc<[Transition]>,
+    /// Whether a first complete poll has been made: figures before it are not the whole truth.
+    pub ready: bool,
+    /// When the engine last ticked; `None` before the first tick.
+    pub ticked_at: Option<Timestamp>,
+}
+
+/// Everything the routes draw on.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    /// The latest snapshot.
+    pub snapshot: watch::Receiver<Snapshot>,
+    /// Questions about jobs, to the ledger's owner. A question that is dropped unanswered becomes a 503.
+    pub jobs: mpsc::Sender<JobQuery>,
+    /// The service's clock.
+    pub clock: Clock,
+    /// When the service started.
+    pub started_at: Timestamp,
+    /// How often the engine is meant to tick, in clock time: what "has not ticked for long" is measured by.
+    pub tick_every: Duration,
+    /// Writes a frame in Prometheus' text format (`publish::prometheus_text`).
+    pub metrics: fn(&Frame) -> String,
+}
+
+impl Pages {
+    fn latest(&self) -> Snapshot {
+        self.snapshot.borrow().clone()
+    }
+}
+
+/// All routes, with their limits and headers.
+pub fn router(pages: Pages) -> Router {
+    let (api, _) = openapi::routes().split_for_parts();
+    guard::guarded(api.merge(page::routes()).with_state(pages))
+}
+
+/// The OpenAPI document of the API, as `GET /api/v1/openapi.json` serves it.
+pub fn openapi_document() -> &'static str {
+    openapi::document()
+}
+
+/// Serves until `stop`, then lets open requests finish for at most [`GRACE`].
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let listener = listen::Bounded::new(listener);
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let overrun = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = async { serving.await } => ended,
+        () = overrun => {
+            tracing::warn!(grace = ?GRACE, "requests were still open when the server stopped");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Alerts: firing ones first, then pending ones, then what was resolved lately.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::evaluate::Alert;
+use crate::evaluate::AlertState;
+use crate::evaluate::Ending;
+use crate::evaluate::Transition;
+use crate::evaluate::TransitionKind;
+use crate::model::Timestamp;
+use crate::web::Pages;
+use crate::web::Snapshot;
+
+/// One alert.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AlertRow {
+    /// The same over ticks and restarts: made of the rule and what the alert is about.
+    id: String,
+    /// The rule's name.
+    rule: String,
+    state: Standing,
+    /// All labels, `alertname` too.
+    labels: BTreeMap<String, String>,
+    /// The rule's annotations with the latest values.
+    annotations: BTreeMap<String, String>,
+    /// The latest value, in the metric's unit; null when there was no data.
+    value: Option<f64>,
+    /// The value when it fired; null while pending.
+    value_at_fire: Option<f64>,
+    /// Since when the condition has held.
+    #[schema(value_type = String, format = DateTime)]
+    active_at: Timestamp,
+    /// When it fired; null while pending.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    fired_at: Option<Timestamp>,
+    /// When it was last evaluated.
+    #[schema(value_type = String, format = DateTime)]
+    evaluated_at: Timestamp,
+    /// When it was resolved; null unless it is.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resolved_at: Option<Timestamp>,
+    /// Why it was resolved: `recovered`, `gone`, `no_data` or `rule_removed`; null unless it is.
+    #[schema(value_type = Option<String>)]
+    ending: Option<Ending>,
+}
+
+/// Where an alert stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Standing {
+    Pending,
+    Firing,
+    Resolved,
+}
+
+/// Alerts, firing ones first and the longest-firing first among them; what was resolved lately comes last.
+#[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", responses((status = 200, body = Vec<AlertRow>)))]
+pub(super) async fn alerts(State(pages): State<Pages>) -> Json<Vec<AlertRow>> {
+    Json(rows(&pages.latest()))
+}
+
+fn rows(snapshot: &Snapshot) -> Vec<AlertRow> {
+    let mut live: Vec<_> = snapshot.alerts.iter().map(AlertRow::live).collect();
+    live.sort_by_key(|row| (Reverse(row.fired_at.is_some()), row.fired_at.unwrap_or(row.active_at)));
+    live.extend(snapshot.resolved.iter().filter_map(AlertRow::resolved));
+    live
+}
+
+impl AlertRow {
+    fn live(alert: &Alert) -> Self {
+        let (state, active_at) = match alert.state {
+            AlertState::Pending { active_at } => (Standing::Pending, active_at),
+            AlertState::Firing { active_at, .. } => (Standing::Firing, active_at),
+        };
+        let alert = alert.clone();
+        Self {
+            id: alert.id.to_string(),
+            rule: alert.rule,
+            state,
+            labels: alert.labels,
+            annotations: alert.annotations,
+            value: alert.value,
+            value_at_fire: alert.value_at_fire,
+            active_at,
+            fired_at: alert.state.fired_at(),
+            evaluated_at: alert.evaluated_at,
+            resolved_at: None,
+            ending: None,
+        }
+    }
+
+    fn resolved(transition: &Transition) -> Option<Self> {
+        match transition.kind {
+            TransitionKind::Fired => None,
+            TransitionKind::Resolved(ending) => Some(Self {
+                state: Standing::Resolved,
+                resolved_at: Some(transition.at),
+                ending: Some(ending),
+                ..Self::live(&transition.alert)
+            }),
+        }
+    }
+}

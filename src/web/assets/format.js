@@ -1,0 +1,77 @@
+// Numbers, times and elements, as every part of the page writes them.
+
+/** Makes an element. Text always goes in as text, so that no name from outside can become markup. */
+export function el(tag, properties = {}, ...children) {
+  const { class: className, ...rest } = properties;
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  for (const [key, value] of Object.entries(rest)) {
+    if (value !== null && value !== undefined) node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined).map((child) =>
+    child instanceof Node ? child : String(child)));
+  return node;
+}
+
+/** A table in which columns are `{title, cell, number?}` and `cell(row)` is text or an element. */
+export function table(caption, columns, rows) {
+  const head = columns.map(({ title, number }) => el("th", { scope: "col", class: number ? "number" : "" }, title));
+  const body = rows.map((row) => el("tr", {}, ...columns.map(({ cell, number }, index) => {
+    const content = cell(row) ?? "–";
+    return index === 0
+      ? el("th", { scope: "row" }, content)
+      : el("td", { class: number ? "number" : "" }, content);
+  })));
+  return el("table", {},
+    el("caption", { class: "unseen" }, caption),
+    el("thead", {}, el("tr", {}, ...head)),
+    el("tbody", {}, ...body));
+}
+
+/** `1 h 40 m`, `2 d 3 h`, `45 s`: two units at most. */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const s = Math.max(0, Math.round(seconds));
+  const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
+  const first = units.findIndex(([, size]) => s >= size);
+  if (first === -1) return "0 s";
+  const [name, size] = units[first];
+  const next = units[first + 1];
+  const rest = next ? Math.floor((s % size) / next[1]) : 0;
+  return `${Math.floor(s / size)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
+}
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const precise = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+
+/** An amount that is nearly always whole. */
+export function amount(value) {
+  if (value === null || value === undefined) return "–";
+  return (Number.isInteger(value) ? whole : fine).format(value);
+}
+
+/** A measured value of any size. */
+export function measure(value) {
+  return value === null || value === undefined ? "no data" : precise.format(value);
+}
+
+export function percent(part, of) {
+  return of > 0 ? `${whole.format((100 * part) / of)} %` : "–";
+}
+
+/** `2026-03-01 12:00:00`, in UTC as everything else of the service. */
+export function utc(millis) {
+  return new Date(millis).toISOString().slice(0, 19).replace("T", " ");
+}
+
+/** `queue / share`, or just the queue for jobs without a share. */
+export function place(queue, share) {
+  return share
+    ? el("span", {}, el("span", { class: "faint" }, `${queue} / `), share)
+    : el("span", {}, queue);
+}
+
+export function empty(text) {
+  return el("p", { class: "empty" }, text);
+}

@@ -1,0 +1,135 @@
+// The sections of the page: data in, elements out. Nothing here fetches or remembers.
+
+import { waterfall } from "./gpus.js";
+import { amount, duration, el, empty, measure, percent, place, table } from "./format.js";
+
+/** Job states in the order in which a job passes through them. */
+const STATES = ["submitted", "pending", "runnable", "scheduled", "starting", "running", "succeeded", "failed"];
+const WAITING = ["submitted", "pending", "runnable"];
+
+/** The numbers one looks at first. */
+export function totals({ queues, alerts, waterfall: rows }) {
+  const firing = alerts.filter(({ state }) => state === "firing").length;
+  const pending = alerts.filter(({ state }) => state === "pending").length;
+  const waiting = queues.reduce((sum, { jobs }) => sum + WAITING.reduce((n, state) => n + (jobs[state] ?? 0), 0), 0);
+  const oldest = queues.map((queue) => queue.oldest_wait_seconds).filter((age) => age !== null);
+  const capacity = rows.reduce((sum, row) => sum + (row.capacity_gpus ?? 0), 0);
+  const busy = rows.filter((row) => row.capacity_gpus !== null).reduce((sum, { parts }) => sum + (parts.running_busy ?? 0), 0);
+  const tile = (title, value, note, mood = "") =>
+    el("li", { class: `tile ${mood}` }, el("span", { class: "title" }, title), el("strong", {}, value), el("span", { class: "note" }, note));
+  return [
+    tile("Alerts firing", amount(firing), pending ? `${amount(pending)} pending` : "none pending", firing ? "bad" : "good"),
+    tile("Jobs waiting", amount(waiting), `in ${amount(queues.length)} queue${queues.length === 1 ? "" : "s"}`),
+    tile("Oldest wait", oldest.length ? duration(Math.max(...oldest)) : "none", oldest.length ? "and still waiting" : "nothing waits"),
+    tile("GPUs busy", percent(busy, capacity), capacity ? `${amount(busy)} of ${amount(capacity)}` : "capacity not known"),
+  ];
+}
+
+/** Alerts, in the order of the API: firing, pending, resolved. `now` is the service's time in milliseconds. */
+export function alerts(rows, now) {
+  if (rows.length === 0) return empty("No alerts: every rule is quiet.");
+  const since = (at) => duration((now - Date.parse(at)) / 1000);
+  return el("ul", { class: "alerts" }, ...rows.map((alert) => {
+    const { summary, description } = alert.annotations;
+    const words = { firing: `for ${since(alert.fired_at ?? alert.active_at)}`, pending: `for ${since(alert.active_at)}`, resolved: `${since(alert.resolved_at)} ago` };
+    const labels = Object.entries(alert.labels).filter(([name]) => name !== "alertname");
+    return el("li", { class: `alert ${alert.state}` },
+      el("div", { class: "state" }, el("strong", {}, alert.state), el("span", { class: "faint" }, words[alert.state] ?? "")),
+      el("div", { class: "what" },
+        el("p", {}, el("strong", {}, alert.rule), " ", summary ?? description ?? ""),
+        el("p", { class: "labels" }, ...labels.map(([name, value]) => el("span", { class: "tag" }, `${name} ${value}`)))),
+      el("div", { class: "value" }, el("strong", {}, measure(alert.value)), el("span", { class: "faint" }, alert.ending ? alert.ending.replaceAll("_", " ") : "value")));
+  }));
+}
+
+/** One card per queue. */
+export function queues(rows, waterfalls, span) {
+  if (rows.length === 0) return [empty("No queues are watched, or none is known yet.")];
+  return rows.map(({ queue, policy, jobs, oldest_wait_seconds: oldest }) => {
+    const states = [...STATES.filter((state) => state in jobs), ...Object.keys(jobs).filter((state) => !STATES.includes(state))];
+    const gpus = waterfalls.find((row) => row.queue === queue);
+    return el("article", { class: "panel queue", "aria-label": `Queue ${queue}` },
+      el("header", {},
+        el("h3", {}, queue), el("span", { class: "tag" }, policy.toLowerCase().replaceAll("_", " ")),
+        el("p", { class: "oldest" }, el("span", { class: "faint" }, "oldest wait "), el("strong", {}, oldest === null ? "none" : duration(oldest)))),
+      el("ul", { class: "states", "aria-label": "Jobs by state" }, ...states.map((state) =>
+        el("li", { class: `${jobs[state] === 0 ? "zero" : ""} state-${state}` }, el("strong", {}, amount(jobs[state])), el("span", {}, state)))),
+      gpus ? waterfall(gpus, span) : null);
+  });
+}
+
+/** Shares with bars on one scale per queue and unit, so that bars can be compared. */
+export function shares(rows) {
+  if (rows.length === 0) return empty("No shares.");
+  const scales = new Map();
+  const group = (row) => `${row.queue}\n${row.unit}`;
+  for (const row of rows) scales.set(group(row), Math.max(scales.get(group(row)) ?? 0, row.used, row.quota ?? 0));
+  const pieces = ["own", "free", "lent", "borrowed"].map((name) =>
+    el("li", {}, el("span", { class: `swatch ${name}`, "aria-hidden": "true" }), name));
+  const legend = el("ul", { class: "key" }, ...pieces, el("li", {}, el("span", { class: "swatch mark", "aria-hidden": "true" }), "quota"));
+  return el("div", {}, legend, table("Shares: quota, used, borrowed and lent", [
+    { title: "Share", cell: (row) => place(row.queue, row.share) },
+    { title: "Unit", cell: (row) => row.unit === "NUM_INSTANCES" ? "any instance" : row.unit },
+    { title: "Capacity", cell: (row) => shareBar(row, scales.get(group(row))) },
+    { title: "Used", number: true, cell: (row) => amount(row.used) },
+    { title: "Quota", number: true, cell: (row) => amount(row.quota) },
+    { title: "Borrowed", number: true, cell: (row) => amount(row.borrowed) },
+    { title: "Lent", number: true, cell: (row) => amount(row.lent) },
+  ], rows));
+}
+
+/** Within the quota: own, free, lent; beyond its mark: borrowed. */
+function shareBar({ quota, used, borrowed, lent }, scale) {
+  const own = used - borrowed;
+  const free = Math.max(0, (quota ?? own) - own - lent);
+  const words = `own ${amount(own)}, free ${amount(free)}, lent ${amount(lent)}, borrowed ${amount(borrowed)}`;
+  const bar = el("span", { class: "share-bar", role: "img", "aria-label": words, title: words });
+  const add = (size, name) => {
+    if (size <= 0) return;
+    const piece = el("span", { class: name });
+    piece.style.width = `${(100 * size) / (scale || 1)}%`;
+    bar.append(piece);
+  };
+  add(own, "own");
+  add(free, "free");
+  add(lent, "lent");
+  if (quota !== null && quota > 0) bar.append(el("span", { class: "mark" }));
+  add(borrowed, "borrowed");
+  return bar;
+}
+
+export function waits(rows) {
+  if (rows.length === 0) return empty("No job was dispatched yet.");
+  return table("First waits by share", [
+    { title: "Share", cell: (row) => place(row.queue, row.share) },
+    { title: "Jobs", number: true, cell: (row) => amount(row.count) },
+    { title: "p50", number: true, cell: (row) => duration(row.p50_seconds) },
+    { title: "p95", number: true, cell: (row) => duration(row.p95_seconds) },
+    { title: "Longest", number: true, cell: (row) => duration(row.max_seconds) },
+  ], rows);
+}
+
+export function jobs(rows) {
+  if (rows.length === 0) return empty("Nothing waits.");
+  return table("Jobs that have waited longest and still wait", [
+    { title: "Job", cell: (job) => el("a", { href: `/api/v1/jobs/${encodeURIComponent(job.id)}`, title: job.id }, job.name) },
+    { title: "Share", cell: (job) => place(job.queue, job.share) },
+    { title: "Waits", number: true, cell: (job) => duration(job.wait_seconds) },
+    { title: "Needs", cell: (job) => job.demand.map(({ unit, quantity }) => `${amount(quantity)} × ${unit}`).join(", ") },
+    { title: "GPUs", number: true, cell: (job) => amount(job.gpus) },
+    { title: "Priority", number: true, cell: (job) => amount(job.priority) },
+    { title: "Preempted", number: true, cell: (job) => amount(job.preemptions) },
+    { title: "Owner", cell: (job) => job.owner },
+    { title: "Why", cell: (job) => job.status_reason },
+  ], rows);
+}
+
+export function sources(rows) {
+  return rows.map(({ source, age_seconds: age, error }) => {
+    const mood = error ? "bad" : age === null ? "unknown" : "good";
+    return el("li", { class: `source ${mood}` },
+      el("strong", {}, source.replaceAll("_", " ")),
+      el("span", {}, age === null ? "no answer yet" : `${duration(age)} old`),
+      error ? el("span", { class: "error" }, error) : null);
+  });
+}

@@ -1,0 +1,144 @@
+//! The tables of the latest frame: queues, shares, waits, waterfall.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::derive::QueueFigures;
+use crate::derive::ShareFigures;
+use crate::derive::WaitFigures;
+use crate::derive::Waterfall;
+use crate::model::InstanceType;
+use crate::model::QueueName;
+use crate::model::ShareName;
+use crate::web::Pages;
+
+/// A queue now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct QueueRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
+    #[schema(value_type = String)]
+    policy: &'static str,
+    /// Jobs by state (lower case), zeros included; ended ones as far as the service remembers.
+    jobs: BTreeMap<String, u64>,
+    /// Age of the longest-waiting job; null when none waits.
+    oldest_wait_seconds: Option<f64>,
+}
+
+/// A share's capacity of one instance type now, in instances.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ShareRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Empty for jobs without a share.
+    #[schema(value_type = String)]
+    share: ShareName,
+    /// The instance type that is counted; `NUM_INSTANCES` for any.
+    #[schema(value_type = String)]
+    unit: InstanceType,
+    /// The share's own; null where the policy sets no quota.
+    quota: Option<f64>,
+    /// Held by the share's in-flight jobs.
+    used: f64,
+    /// Used beyond the quota.
+    borrowed: f64,
+    /// Of the quota, used by other shares.
+    lent: f64,
+}
+
+/// First waits of a share since the service began to count.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WaitRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Empty for jobs without a share.
+    #[schema(value_type = String)]
+    share: ShareName,
+    /// How many jobs were dispatched.
+    count: u64,
+    mean_seconds: f64,
+    p50_seconds: f64,
+    p90_seconds: f64,
+    p95_seconds: f64,
+    p99_seconds: f64,
+    max_seconds: f64,
+}
+
+/// Where a queue's GPUs are now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WaterfallRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// What the queue's service environment allows; null when that cannot be told in GPUs.
+    capacity_gpus: Option<f64>,
+    /// GPUs by part; they sum to the capacity.
+    #[schema(value_type = BTreeMap<String, f64>)]
+    parts: BTreeMap<&'static str, f64>,
+}
+
+/// Queues with their jobs by state.
+#[utoipa::path(get, path = "/api/v1/queues", tag = "figures", responses((status = 200, body = Vec<QueueRow>)))]
+pub(super) async fn queues(State(pages): State<Pages>) -> Json<Vec<QueueRow>> {
+    Json(pages.latest().frame.queues.iter().map(QueueRow::from).collect())
+}
+
+/// Shares with their quota and what they use, borrow and lend.
+#[utoipa::path(get, path = "/api/v1/shares", tag = "figures", responses((status = 200, body = Vec<ShareRow>)))]
+pub(super) async fn shares(State(pages): State<Pages>) -> Json<Vec<ShareRow>> {
+    Json(pages.latest().frame.shares.iter().map(ShareRow::from).collect())
+}
+
+/// How long jobs waited, by share.
+#[utoipa::path(get, path = "/api/v1/waits", tag = "figures", responses((status = 200, body = Vec<WaitRow>)))]
+pub(super) async fn waits(State(pages): State<Pages>) -> Json<Vec<WaitRow>> {
+    Json(pages.latest().frame.waits.iter().map(WaitRow::from).collect())
+}
+
+/// Where each queue's GPUs are.
+#[utoipa::path(get, path = "/api/v1/waterfall", tag = "figures", responses((status = 200, body = Vec<WaterfallRow>)))]
+pub(super) async fn waterfall(State(pages): State<Pages>) -> Json<Vec<WaterfallRow>> {
+    Json(pages.latest().frame.waterfall.iter().map(WaterfallRow::from).collect())
+}
+
+impl From<&QueueFigures> for QueueRow {
+    fn from(figures: &QueueFigures) -> Self {
+        let QueueFigures { queue, policy, jobs, oldest_wait_seconds } = figures.clone();
+        Self { queue, policy, jobs, oldest_wait_seconds }
+    }
+}
+
+impl From<&ShareFigures> for ShareRow {
+    fn from(figures: &ShareFigures) -> Self {
+        let ShareFigures { queue, share, unit, quota, used, borrowed, lent } = figures.clone();
+        Self { queue, share, unit, quota, used, borrowed, lent }
+    }
+}
+
+impl From<&WaitFigures> for WaitRow {
+    fn from(figures: &WaitFigures) -> Self {
+        let WaitFigures { queue, share, seconds } = figures.clone();
+        Self {
+            queue,
+            share,
+            count: seconds.count,
+            mean_seconds: seconds.mean,
+            p50_seconds: seconds.p50,
+            p90_seconds: seconds.p90,
+            p95_seconds: seconds.p95,
+            p99_seconds: seconds.p99,
+            max_seconds: seconds.max,
+        }
+    }
+}
+
+impl From<&Waterfall> for WaterfallRow {
+    fn from(figures: &Waterfall) -> Self {
+        let Waterfall { queue, capacity_gpus, parts } = figures.clone();
+        Self { queue, capacity_gpus, parts }
+    }
+}

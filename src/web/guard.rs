@@ -1,0 +1,67 @@
+//! What holds for every request: a limit on its size and its time, and the headers of its answer.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
+use axum::http::header;
+use axum::middleware::Next;
+use axum::middleware::from_fn;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use tower_http::compression::CompressionLayer;
+
+use crate::web::error::ApiError;
+
+/// The longest an answer may take, in wall time.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest body a request may announce, in bytes. Nothing here reads one; this is for clients that send `{}`.
+const MAX_BODY: u64 = 16 * 1024;
+
+/// The page brings all it needs, so that nothing but its own files may be loaded, and nobody may frame it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// On every answer, unless a route says otherwise.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Puts the limits and headers around all routes of `router`, and around what it has no route for.
+pub(super) fn guarded(router: Router) -> Router {
+    router
+        .fallback(async || ApiError::not_found("there is nothing at this path; see /api/v1/openapi.json"))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(CompressionLayer::new())
+        .layer(from_fn(guard))
+}
+
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = if announced_length(request.headers()) > MAX_BODY {
+        ApiError::too_large().into_response()
+    } else {
+        let path = request.uri().path().to_owned();
+        tokio::time::timeout(TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+            tracing::warn!(path, timeout = ?TIMEOUT, "a request was not answered in time");
+            ApiError::timed_out().into_response()
+        })
+    };
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The request's `Content-Length`; 0 without one, since an unannounced body is never read.
+fn announced_length(headers: &HeaderMap) -> u64 {
+    headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,297 @@
+//! Jobs one by one: the only routes that ask the ledger's owner.
+
+use std::fmt;
+use std::str::FromStr;
+
+use axum::Json;
+use axum::extract::Path;
+use axum::extract::RawQuery;
+use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use serde::Serialize;
+use serde::Serializer;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use utoipa::IntoParams;
+use utoipa::ToSchema;
+
+use crate::model::InstanceType;
+use crate::model::JobId;
+use crate::model::JobStatus;
+use crate::model::QueueName;
+use crate::model::ShareName;
+use crate::model::Timestamp;
+use crate::model::TrainingJobName;
+use crate::web::Pages;
+use crate::web::error::ApiError;
+use crate::web::error::ErrorBody;
+
+/// Jobs on a page unless the request says otherwise.
+const DEFAULT_LIMIT: usize = 100;
+
+/// The most jobs on a page: the ledger's owner answers between ticks and must not be held up.
+const MAX_LIMIT: usize = 500;
+
+/// A question to the ledger's owner. Dropping `reply` unanswered tells the reader to come back later.
+#[derive(Debug)]
+pub enum JobQuery {
+    /// Jobs that match all given conditions, oldest first (by [`Cursor`]).
+    List {
+        /// Only of this queue.
+        queue: Option<QueueName>,
+        /// Only of this share; the empty name means jobs without one.
+        share: Option<ShareName>,
+        /// Only in this state.
+        state: Option<JobStatus>,
+        /// Only jobs that come after this place.
+        after: Option<Cursor>,
+        /// At most this many: 1 to 500.
+        limit: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<JobPage>,
+    },
+    /// One job, with its spans.
+    One {
+        /// Which.
+        id: JobId,
+        /// Where the answer goes; `None` if the ledger does not know the job.
+        reply: oneshot::Sender<Option<JobView>>,
+    },
+}
+
+/// A place in the list of all jobs, which is ordered by creation, then by id. Jobs that come and go do not shift it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// When the job was created.
+    pub created_at: Timestamp,
+    /// The job.
+    pub id: JobId,
+}
+
+/// Some jobs, oldest first.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<JobView>,
+    /// What to give as `after` to get the jobs that follow: the last job of a full page; null at the end.
+    #[schema(value_type = Option<String>)]
+    pub next: Option<Cursor>,
+}
+
+/// What is known of one job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct JobView {
+    /// `jobId`.
+    #[schema(value_type = String)]
+    pub id: JobId,
+    /// `jobName`; not unique.
+    pub name: String,
+    /// The queue.
+    #[schema(value_type = String)]
+    pub queue: QueueName,
+    /// The share; null for jobs without one.
+    #[schema(value_type = Option<String>)]
+    pub share: Option<ShareName>,
+    /// Batch's status in lower case: `runnable`.
+    #[serde(serialize_with = "lower_case")]
+    #[schema(value_type = String)]
+    pub status: JobStatus,
+    /// Why, in AWS's words.
+    pub status_reason: Option<String>,
+    /// Higher goes first; null when not known.
+    pub priority: Option<i32>,
+    /// When the job was submitted.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When the job was handed to SageMaker.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub scheduled_at: Option<Timestamp>,
+    /// When the job started to run.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When the job ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub stopped_at: Option<Timestamp>,
+    /// The first wait: so far, or for good once the job was dispatched. Null when that is not known.
+    pub wait_seconds: Option<f64>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// How many of them were preempted.
+    pub preemptions: u32,
+    /// GPUs the job needs in all; null when an instance type is not known.
+    pub gpus: Option<f64>,
+    /// What the job needs, by instance type.
+    pub demand: Vec<Demand>,
+    /// Who the job belongs to, from its tags.
+    pub owner: Option<String>,
+    /// The training job of the latest attempt.
+    #[schema(value_type = Option<String>)]
+    pub training_job: Option<TrainingJobName>,
+    /// The job's life so far, oldest first. May be left empty in lists.
+    pub spans: Vec<Span>,
+}
+
+/// An amount of instances.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Demand {
+    /// The instance type, or `NUM_INSTANCES` for any.
+    #[schema(value_type = String)]
+    pub unit: InstanceType,
+    /// How many.
+    pub quantity: f64,
+}
+
+/// A phase of a job's life.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Span {
+    /// `waiting`, `scheduled`, `starting` or `running`.
+    #[schema(value_type = String)]
+    pub phase: &'static str,
+    /// Which attempt it belongs to, from 1.
+    pub attempt: u32,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// When it ended; null while it lasts.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub to: Option<Timestamp>,
+}
+
+/// Jobs, oldest first, a page at a time.
+#[utoipa::path(
+    get, path = "/api/v1/jobs", tag = "jobs", params(ListParameters),
+    responses((status = 200, body = JobPage), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn jobs(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Result<Json<JobPage>, ApiError> {
+    let ListParameters { queue, share, state, limit, after } = ListParameters::parse(query.as_deref().unwrap_or(""))?;
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    ask(&pages.jobs, |reply| JobQuery::List { queue, share, state, after, limit, reply }).await.map(Json)
+}
+
+/// One job with its whole life.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path, description = "`jobId`")),
+    responses((status = 200, body = JobView), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn job(
+    State(pages): State<Pages>,
+    id: Result<Path<JobId>, PathRejection>,
+) -> Result<Json<JobView>, ApiError> {
+    let Path(id) = id.map_err(|_| ApiError::bad_request("the job id is not readable text"))?;
+    let found = ask(&pages.jobs, |reply| JobQuery::One { id: id.clone(), reply }).await?;
+    found
+        .map(Json)
+        .ok_or_else(|| ApiError::not_found(format!("no job {id} is known; ended ones are forgotten in time")))
+}
+
+/// What a list of jobs can be narrowed by.
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListParameters {
+    /// Only jobs of this queue.
+    #[param(value_type = Option<String>)]
+    queue: Option<QueueName>,
+    /// Only jobs of this share; empty for jobs without one.
+    #[param(value_type = Option<String>)]
+    share: Option<ShareName>,
+    /// Only jobs in this state, such as `runnable`.
+    #[param(value_type = Option<String>)]
+    state: Option<JobStatus>,
+    /// Jobs on the page, 1 to 500; 100 by default.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    #[param(value_type = Option<String>)]
+    after: Option<Cursor>,
+}
+
+impl ListParameters {
+    /// Reads a query string; refuses what it does not know, so that a typing error is not an unfiltered list.
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut read = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let twice = match &*key {
+                "queue" => read.queue.replace(QueueName::new(&*value)).is_some(),
+                "share" => read.share.replace(ShareName::new(&*value)).is_some(),
+                "state" => read.state.replace(parse_state(&value)?).is_some(),
+                "limit" => read.limit.replace(parse_limit(&value)?).is_some(),
+                "after" => read.after.replace(value.parse().map_err(|_| stale_cursor(&value))?).is_some(),
+                _ => {
+                    let message = format!("unknown parameter {key:?}; there are queue, share, state, limit and after");
+                    return Err(ApiError::bad_request(message));
+                }
+            };
+            if twice {
+                return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn parse_state(value: &str) -> Result<JobStatus, ApiError> {
+    let known = |status: &JobStatus| status.as_str().eq_ignore_ascii_case(value);
+    JobStatus::KNOWN.into_iter().find(known).ok_or_else(|| {
+        let words = JobStatus::KNOWN.map(|status| status.as_str().to_ascii_lowercase()).join(", ");
+        ApiError::bad_request(format!("unknown state {value:?}; there are {words}"))
+    })
+}
+
+fn parse_limit(value: &str) -> Result<usize, ApiError> {
+    value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+        ApiError::bad_request(format!("limit is {value:?}; it must be a whole number from 1 to {MAX_LIMIT}"))
+    })
+}
+
+fn stale_cursor(value: &str) -> ApiError {
+    ApiError::bad_request(format!("after is {value:?}; it must be the `next` of the page before"))
+}
+
+/// Sends a question and waits for its answer; the guard's timeout bounds both.
+async fn ask<T>(
+    questions: &mpsc::Sender<JobQuery>,
+    question: impl FnOnce(oneshot::Sender<T>) -> JobQuery,
+) -> Result<T, ApiError> {
+    let no_answer = || ApiError::unavailable("no_answer", "the ledger does not answer now; try again");
+    let (reply, answer) = oneshot::channel();
+    questions.send(question(reply)).await.map_err(|_| no_answer())?;
+    answer.await.map_err(|_| no_answer())
+}
+
+fn lower_case<S: Serializer>(status: &JobStatus, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&status.as_str().to_ascii_lowercase())
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.created_at.millis(), self.id)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (millis, id) = text.split_once('_').ok_or(InvalidCursor)?;
+        let created_at = Timestamp::from_millis(millis.parse().map_err(|_| InvalidCursor)?);
+        Ok(Self { created_at, id: id.into() })
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A text that is no [`Cursor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidCursor;
+
+impl fmt::Display for InvalidCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a cursor: expected the `next` of a page")
+    }
+}
+
+impl std::error::Error for InvalidCursor {}

@@ -1,0 +1,63 @@
+//! The API's routes and their documentation, registered together so that neither can lack the other.
+
+use std::sync::LazyLock;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::web::Pages;
+use crate::web::alerts;
+use crate::web::figures;
+use crate::web::jobs;
+use crate::web::probes;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Trainspotter",
+        description = "What is known of the watched job queues. Times are RFC 3339, durations are in seconds, \
+            `null` means not known. Errors are `{error: {code, message}}`."
+    ),
+    tags(
+        (name = "figures", description = "Tables of the latest tick"),
+        (name = "alerts", description = "What the rules raised"),
+        (name = "jobs", description = "Jobs one by one"),
+        (name = "service", description = "The service itself"),
+    )
+)]
+struct About;
+
+/// Every route but the page's own files.
+pub(super) fn routes() -> OpenApiRouter<Pages> {
+    OpenApiRouter::with_openapi(About::openapi())
+        .routes(routes!(figures::queues))
+        .routes(routes!(figures::shares))
+        .routes(routes!(figures::waits))
+        .routes(routes!(figures::waterfall))
+        .routes(routes!(alerts::alerts))
+        .routes(routes!(jobs::jobs))
+        .routes(routes!(jobs::job))
+        .routes(routes!(probes::health))
+        .routes(routes!(openapi))
+        .routes(routes!(probes::healthz))
+        .routes(routes!(probes::readyz))
+        .routes(routes!(probes::metrics))
+}
+
+/// The document as JSON. It depends on nothing but the build.
+pub(super) fn document() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| routes().into_openapi().to_pretty_json().unwrap_or_default());
+    &DOCUMENT
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "service",
+    responses((status = 200, content_type = "application/json", body = Object))
+)]
+async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], document())
+}

@@ -1,0 +1,165 @@
+//! Whether the service lives, is ready, and what it rests on: probes, `/metrics`, and the health of the sources.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::derive::SourceHealth;
+use crate::model::Timestamp;
+use crate::web::Pages;
+use crate::web::Snapshot;
+use crate::web::error::ApiError;
+use crate::web::error::ErrorBody;
+
+/// The engine is taken for dead when it missed this many ticks.
+const MISSED_TICKS: u32 = 3;
+
+/// ... but never before this much wall time: a fast clock makes ticks shorter than a busy machine's hiccups.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The type that Prometheus asks for.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A probe's good answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProbeBody {
+    /// `ok` or `ready`.
+    #[schema(value_type = String)]
+    status: &'static str,
+}
+
+/// The health of the service and of what it rests on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HealthBody {
+    status: Status,
+    /// Whether a first complete poll has been made.
+    ready: bool,
+    /// The service's clock, which may run fast.
+    #[schema(value_type = String, format = DateTime)]
+    now: Timestamp,
+    /// Clock seconds per second.
+    clock_speed: f64,
+    /// When the service started.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// The time of the latest figures; null before the first.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ticked_at: Option<Timestamp>,
+    /// Their age on the service's clock; null before the first.
+    tick_age_seconds: Option<f64>,
+    /// The service's version.
+    #[schema(value_type = String)]
+    version: &'static str,
+    sources: Vec<SourceRow>,
+}
+
+/// How the service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    /// The engine has not ticked for long: all figures are old.
+    Stale,
+    /// The first poll is not complete: figures are not the whole truth yet.
+    Starting,
+    /// A source did not answer: some figures are old.
+    Degraded,
+    /// All is well.
+    Ok,
+}
+
+/// A source of data.
+#[derive(Debug, Serialize, ToSchema)]
+struct SourceRow {
+    /// `topology`, `jobs`, `snapshot`, `training_jobs` or `utilisation`.
+    #[schema(value_type = String)]
+    source: &'static str,
+    /// Age of its last complete answer, as of the latest tick; null before the first one.
+    age_seconds: Option<f64>,
+    /// The error of its last poll, if that failed.
+    error: Option<String>,
+}
+
+/// Whether the process lives: 503 once the engine has not ticked for long.
+#[utoipa::path(
+    get, path = "/healthz", tag = "service",
+    responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn healthz(State(pages): State<Pages>) -> Result<Json<ProbeBody>, ApiError> {
+    let silent = silent_for(&pages, &pages.latest());
+    if silent > allowed_silence(&pages) {
+        let message = format!("the engine has not ticked for {} s of its clock", silent.as_secs());
+        return Err(ApiError::unavailable("stale", message));
+    }
+    Ok(Json(ProbeBody { status: "ok" }))
+}
+
+/// Whether the figures are complete: 503 until the first complete poll.
+#[utoipa::path(
+    get, path = "/readyz", tag = "service",
+    responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn readyz(State(pages): State<Pages>) -> Result<Json<ProbeBody>, ApiError> {
+    if !pages.latest().ready {
+        return Err(ApiError::unavailable("starting", "the first poll is not complete yet"));
+    }
+    Ok(Json(ProbeBody { status: "ready" }))
+}
+
+/// The latest figures in Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "service",
+    responses((status = 200, content_type = "text/plain", body = String))
+)]
+pub(super) async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], (pages.metrics)(&pages.latest().frame))
+}
+
+/// How the service is, and how fresh each source is.
+#[utoipa::path(get, path = "/api/v1/health", tag = "service", responses((status = 200, body = HealthBody)))]
+pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
+    let snapshot = pages.latest();
+    let now = pages.clock.now();
+    Json(HealthBody {
+        status: status(&pages, &snapshot),
+        ready: snapshot.ready,
+        now,
+        clock_speed: pages.clock.speed(),
+        started_at: pages.started_at,
+        ticked_at: snapshot.ticked_at,
+        tick_age_seconds: snapshot.ticked_at.map(|at| now.seconds_since(at)),
+        version: env!("CARGO_PKG_VERSION"),
+        sources: snapshot.frame.sources.iter().map(SourceRow::from).collect(),
+    })
+}
+
+fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
+    if silent_for(pages, snapshot) > allowed_silence(pages) {
+        Status::Stale
+    } else if !snapshot.ready {
+        Status::Starting
+    } else if snapshot.frame.sources.iter().any(|source| source.error.is_some()) {
+        Status::Degraded
+    } else {
+        Status::Ok
+    }
+}
+
+/// How long ago the engine ticked, or the service started, in clock time.
+fn silent_for(pages: &Pages, snapshot: &Snapshot) -> Duration {
+    pages.clock.now().since(snapshot.ticked_at.unwrap_or(pages.started_at))
+}
+
+fn allowed_silence(pages: &Pages) -> Duration {
+    pages.tick_every.saturating_mul(MISSED_TICKS).max(pages.clock.of_wall(PATIENCE))
+}
+
+impl From<&SourceHealth> for SourceRow {
+    fn from(health: &SourceHealth) -> Self {
+        Self { source: health.source.as_str(), age_seconds: health.age_seconds, error: health.error.clone() }
+    }
+}

@@ -1,0 +1,135 @@
+//! The routes over real sockets, against a fixture: shapes, documentation, refusals, headers, limits.
+
+mod contract;
+mod fixture;
+mod limits;
+mod schema;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::web::JobQuery;
+use crate::web::Pages;
+use crate::web::Snapshot;
+use crate::web::router;
+use crate::web::serve;
+
+/// A server on a port of its own, until it is dropped.
+struct Server {
+    address: std::net::SocketAddr,
+    snapshot: watch::Sender<Snapshot>,
+    stop: CancellationToken,
+}
+
+/// An answer, read to its end.
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Server {
+    /// Serves the fixture; jobs are answered too.
+    async fn start() -> Self {
+        let (jobs, questions) = mpsc::channel(4);
+        tokio::spawn(fixture::answer(questions));
+        Self::serving(fixture::snapshot(), jobs).await
+    }
+
+    async fn serving(snapshot: Snapshot, jobs: mpsc::Sender<JobQuery>) -> Self {
+        let (snapshot, receiver) = watch::channel(snapshot);
+        let pages = Pages {
+            snapshot: receiver,
+            jobs,
+            clock: Clock::starting_at(fixture::now(), 1.0),
+            started_at: fixture::now() - Duration::from_secs(3_600),
+            tick_every: Duration::from_secs(30),
+            metrics: |frame| format!("trainspotter_queues {}\n", frame.queues.len()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(serve(listener, router(pages), stop.clone()));
+        Self { address, snapshot, stop }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, "").await
+    }
+
+    /// HTTP/1.0, so that the body is whatever comes until the server closes.
+    async fn send(&self, method: &str, path: &str, headers: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.0\r\nhost: test\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
+        Answer { status: head[9..12].parse().unwrap(), head, body: bytes[end + 4..].to_vec() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Answer {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    fn json(&self) -> Value {
+        assert!(self.has("content-type: application/json"), "{}", self.head);
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Whether there is such a header line, or one that begins so. All in lower case.
+    fn has(&self, header: &str) -> bool {
+        self.head.lines().any(|line| line.starts_with(header))
+    }
+
+    /// The code of an error, after checking that it is told in full.
+    fn error_code(&self) -> String {
+        let body = self.json();
+        assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+        body["error"]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+#[ignore = "serves a moving fixture at http://127.0.0.1:8799 for ten minutes, to look at the page"]
+async fn look() {
+    let (jobs, questions) = mpsc::channel(4);
+    tokio::spawn(fixture::answer(questions));
+    let clock = Clock::starting_at(fixture::now(), 120.0);
+    let (snapshot, receiver) = watch::channel(fixture::snapshot());
+    let pages = Pages {
+        snapshot: receiver,
+        jobs,
+        clock,
+        started_at: fixture::now() - Duration::from_secs(3_600),
+        tick_every: Duration::from_secs(30),
+        metrics: |_| String::new(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:8799").await.unwrap();
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(serve(listener, router(pages), stop.clone()));
+    for _ in 0..1200 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        snapshot.send_replace(fixture::snapshot_at(clock.now()));
+    }
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}

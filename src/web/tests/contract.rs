@@ -1,0 +1,187 @@
+//! Every shape, field by field: what is asserted here is what readers may rely on.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::evaluate::AlertId;
+use crate::web::Snapshot;
+use crate::web::tests::Server;
+use crate::web::tests::fixture;
+
+async fn check(path: &str, pointer: &str, expected: Value) {
+    let answer = Server::start().await.get(path).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    let body = answer.json();
+    assert_eq!(body.pointer(pointer), Some(&expected), "{path}{pointer} in {body:#}");
+}
+
+#[tokio::test]
+async fn queues_tell_jobs_by_state_and_the_oldest_wait() {
+    let jobs = json!({"submitted": 1, "runnable": 17, "scheduled": 1, "starting": 1, "running": 28, "failed": 3});
+    let research = json!({"queue": "research", "policy": "QUOTA_SHARE", "jobs": jobs, "oldest_wait_seconds": 15_000.0});
+    check("/api/v1/queues", "/1", research).await;
+    check("/api/v1/queues", "/0/oldest_wait_seconds", Value::Null).await;
+}
+
+#[tokio::test]
+async fn shares_tell_quota_and_use() {
+    let language = json!({
+        "queue": "research", "share": "language", "unit": "ml.p5.48xlarge",
+        "quota": 16.0, "used": 20.0, "borrowed": 4.0, "lent": 0.0,
+    });
+    check("/api/v1/shares", "/2", language).await;
+    check("/api/v1/shares", "/0/quota", Value::Null).await;
+}
+
+#[tokio::test]
+async fn waits_tell_mean_and_quantiles() {
+    let audio = json!({
+        "queue": "research", "share": "audio", "count": 31, "mean_seconds": 375.0, "p50_seconds": 300.0,
+        "p90_seconds": 600.0, "p95_seconds": 750.0, "p99_seconds": 900.0, "max_seconds": 1050.0,
+    });
+    check("/api/v1/waits", "/1", audio).await;
+}
+
+#[tokio::test]
+async fn the_waterfall_tells_parts_that_sum_to_the_capacity() {
+    let parts = json!({
+        "unallocated": 16.0, "scheduled": 8.0, "starting": 8.0,
+        "running_busy": 176.0, "running_idle": 24.0, "running_unknown": 24.0,
+    });
+    check("/api/v1/waterfall", "/1", json!({"queue": "research", "capacity_gpus": 256.0, "parts": parts})).await;
+    check("/api/v1/waterfall", "/0", json!({"queue": "production", "capacity_gpus": null, "parts": {}})).await;
+}
+
+#[tokio::test]
+async fn alerts_come_firing_first_then_pending_then_resolved() {
+    let alerts = Server::start().await.get("/api/v1/alerts").await.json();
+    let order: Vec<_> =
+        alerts.as_array().unwrap().iter().map(|alert| (&alert["state"], &alert["labels"]["share"])).collect();
+    assert_eq!(
+        json!(order),
+        json!([["firing", "language"], ["firing", "audio"], ["pending", "vision"], ["resolved", "vision"]])
+    );
+    let by = [("queue", "research"), ("share", "audio")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let id = AlertId::of("ShareWaitsTooLong", &by.into());
+    assert_eq!(
+        alerts[1],
+        json!({
+            "id": id.as_str(), "rule": "ShareWaitsTooLong", "state": "firing",
+            "labels": {
+                "alertname": "ShareWaitsTooLong", "queue": "research", "severity": "page", "share": "audio",
+            },
+            "annotations": {"summary": "audio waits 35 m (p95)"},
+            "value": 2100.0, "value_at_fire": 2100.0,
+            "active_at": "2026-03-01T11:45:00Z", "fired_at": "2026-03-01T11:55:00Z",
+            "evaluated_at": "2026-03-01T12:00:00Z", "resolved_at": null, "ending": null,
+        })
+    );
+    assert_eq!(alerts[2]["fired_at"], Value::Null);
+    assert_eq!(alerts[3]["resolved_at"], "2026-03-01T11:30:00Z");
+    assert_eq!(alerts[3]["ending"], "recovered");
+}
+
+#[tokio::test]
+async fn a_job_tells_its_whole_life() {
+    let expected = json!({
+        "id": "job-nightly", "name": "nightly", "queue": "production", "share": null,
+        "status": "running", "status_reason": "Running", "priority": 10,
+        "created_at": "2026-03-01T10:36:40Z", "scheduled_at": "2026-03-01T10:53:20Z",
+        "started_at": "2026-03-01T10:55:00Z", "stopped_at": null,
+        "wait_seconds": 1000.0, "attempts": 2, "preemptions": 1, "gpus": 32.0,
+        "demand": [{"unit": "ml.p5.48xlarge", "quantity": 4.0}],
+        "owner": "ada", "training_job": "AWSBatch-nightly-2",
+        "spans": [
+            {"phase": "waiting", "attempt": 1, "from": "2026-03-01T10:36:40Z", "to": "2026-03-01T10:53:20Z"},
+            {"phase": "running", "attempt": 1, "from": "2026-03-01T10:53:20Z", "to": "2026-03-01T11:10:00Z"},
+            {"phase": "waiting", "attempt": 2, "from": "2026-03-01T11:10:00Z", "to": "2026-03-01T11:43:20Z"},
+            {"phase": "running", "attempt": 2, "from": "2026-03-01T11:43:20Z", "to": null},
+        ],
+    });
+    check("/api/v1/jobs/job-nightly", "", expected).await;
+}
+
+#[tokio::test]
+async fn jobs_come_in_pages_without_gaps_or_repeats() {
+    let server = Server::start().await;
+    let (mut seen, mut path) = (Vec::new(), "/api/v1/jobs?queue=research&state=RUNNABLE&limit=5".to_owned());
+    loop {
+        let page = server.get(&path).await.json();
+        seen.extend(page["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/api/v1/jobs?queue=research&state=runnable&limit=5&after={next}");
+    }
+    assert_eq!(seen, (0..12).map(|number| format!("job-{number:02}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn jobs_can_be_narrowed() {
+    for (query, count) in [
+        ("", 13),
+        ("?", 13),
+        ("?queue=research", 12),
+        ("?queue=nowhere", 0),
+        ("?share=vision", 4),
+        ("?share=", 1),
+        ("?state=running", 1),
+        ("?limit=500", 13),
+        ("?queue=rese%61rch&share=vision", 4),
+    ] {
+        let body = Server::start().await.get(&format!("/api/v1/jobs{query}")).await.json();
+        assert_eq!(body["jobs"].as_array().unwrap().len(), count, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_the_clock_and_each_source() {
+    check("/api/v1/health", "/status", json!("degraded")).await;
+    check("/api/v1/health", "/ready", json!(true)).await;
+    check("/api/v1/health", "/clock_speed", json!(1.0)).await;
+    check("/api/v1/health", "/started_at", json!("2026-03-01T11:00:00Z")).await;
+    check("/api/v1/health", "/ticked_at", json!("2026-03-01T12:00:00Z")).await;
+    check("/api/v1/health", "/version", json!(env!("CARGO_PKG_VERSION"))).await;
+    let troubled = json!({"source": "snapshot", "age_seconds": 94.0, "error": "research: rate exceeded (throttled)"});
+    check("/api/v1/health", "/sources/2", troubled).await;
+    check("/api/v1/health", "/sources/4", json!({"source": "utilisation", "age_seconds": null, "error": null})).await;
+}
+
+#[tokio::test]
+async fn probes_follow_the_engine() {
+    let tick = |ready, at| Snapshot { ready, ticked_at: at, ..Snapshot::default() };
+    let (early, late) = (fixture::ago(10), fixture::ago(300));
+    for (snapshot, healthz, readyz, status) in [
+        // The service started an hour before: not to have ticked at all is not fine either.
+        (tick(false, None), 503, 503, "stale"),
+        (tick(false, Some(early)), 200, 503, "starting"),
+        (tick(true, Some(early)), 200, 200, "ok"),
+        (tick(true, Some(late)), 503, 200, "stale"),
+    ] {
+        let server = Server::serving(Snapshot::default(), mpsc::channel(1).0).await;
+        server.snapshot.send_replace(snapshot);
+        assert_eq!(server.get("/healthz").await.status, healthz, "{status}");
+        assert_eq!(server.get("/readyz").await.status, readyz, "{status}");
+        assert_eq!(server.get("/api/v1/health").await.json()["status"], status);
+    }
+}
+
+#[tokio::test]
+async fn probes_and_metrics_speak_their_readers_formats() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/healthz").await.json(), json!({"status": "ok"}));
+    assert_eq!(server.get("/readyz").await.json(), json!({"status": "ready"}));
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.has("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
+    assert_eq!(metrics.text(), "trainspotter_queues 2\n");
+}
+
+#[tokio::test]
+async fn the_age_of_a_tick_grows_with_the_clock() {
+    tokio::time::pause();
+    let server = Server::start().await;
+    tokio::time::advance(Duration::from_secs(20)).await;
+    let age = server.get("/api/v1/health").await.json()["tick_age_seconds"].as_f64().unwrap();
+    assert!((20.0..21.0).contains(&age), "{age}");
+}

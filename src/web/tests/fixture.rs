@@ -1,0 +1,254 @@
+//! A service in the middle of its work: two queues, alerts of every kind, a source in trouble.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::derive::Frame;
+use crate::derive::Quantiles;
+use crate::derive::QueueFigures;
+use crate::derive::ShareFigures;
+use crate::derive::SourceHealth;
+use crate::derive::WaitFigures;
+use crate::derive::Waterfall;
+use crate::evaluate::Alert;
+use crate::evaluate::AlertId;
+use crate::evaluate::AlertState;
+use crate::evaluate::Ending;
+use crate::evaluate::Transition;
+use crate::evaluate::TransitionKind;
+use crate::model::JobStatus;
+use crate::model::Source;
+use crate::model::Timestamp;
+use crate::web::Cursor;
+use crate::web::Demand;
+use crate::web::JobPage;
+use crate::web::JobQuery;
+use crate::web::JobView;
+use crate::web::Snapshot;
+use crate::web::Span;
+
+/// 2026-03-01T12:00:00Z: the service's time in all tests.
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_millis(1_772_366_400_000)
+}
+
+/// So many seconds before [`now`].
+pub(super) fn ago(seconds: u64) -> Timestamp {
+    now() - Duration::from_secs(seconds)
+}
+
+pub(super) fn snapshot() -> Snapshot {
+    snapshot_at(now())
+}
+
+/// The fixture as it is some time later: the waterfall moves, the rest stays.
+pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
+    Snapshot {
+        frame: Arc::new(frame(at)),
+        alerts: alerts().into(),
+        resolved: [resolved()].into(),
+        ready: true,
+        ticked_at: Some(at),
+    }
+}
+
+fn frame(at: Timestamp) -> Frame {
+    let swing = (at.since(now()).as_secs_f64() / 900.0).sin();
+    let idle = (24.0 + 16.0 * swing).round();
+    let research = [
+        ("unallocated", 16.0),
+        ("scheduled", 8.0),
+        ("starting", 8.0),
+        ("running_busy", 200.0 - idle),
+        ("running_idle", idle),
+        ("running_unknown", 24.0),
+    ];
+    Frame {
+        at,
+        queues: vec![
+            queue("production", "FIFO", [0, 0, 1, 2, 41, 0], None),
+            queue("research", "QUOTA_SHARE", [1, 17, 1, 1, 28, 3], Some(15_000.0)),
+        ],
+        shares: vec![
+            share("", "production", "NUM_INSTANCES", [None, Some(44.0), Some(0.0), Some(0.0)]),
+            share("audio", "research", "ml.p5.48xlarge", [Some(8.0), Some(2.0), Some(0.0), Some(4.0)]),
+            share("language", "research", "ml.p5.48xlarge", [Some(16.0), Some(20.0), Some(4.0), Some(0.0)]),
+            share("vision", "research", "ml.p5.48xlarge", [Some(8.0), Some(8.0), Some(0.0), Some(0.0)]),
+        ],
+        waits: vec![
+            waits("", "production", 212, 40.0),
+            waits("audio", "research", 31, 300.0),
+            waits("language", "research", 140, 5_400.0),
+            waits("vision", "research", 66, 900.0),
+        ],
+        waterfall: vec![
+            Waterfall { queue: "production".into(), capacity_gpus: None, parts: BTreeMap::new() },
+            Waterfall { queue: "research".into(), capacity_gpus: Some(256.0), parts: research.into() },
+        ],
+        sources: vec![
+            health(Source::Topology, Some(140.0), None),
+            health(Source::Jobs, Some(4.0), None),
+            health(Source::Snapshot, Some(94.0), Some("research: rate exceeded (throttled)")),
+            health(Source::TrainingJobs, Some(5.5), None),
+            health(Source::Utilisation, None, None),
+        ],
+        samples: Vec::new(),
+    }
+}
+
+fn queue(name: &str, policy: &'static str, jobs: [u64; 6], oldest: Option<f64>) -> QueueFigures {
+    let states = ["submitted", "runnable", "scheduled", "starting", "running", "failed"];
+    let jobs = states.into_iter().map(str::to_owned).zip(jobs).collect();
+    QueueFigures { queue: name.into(), policy, jobs, oldest_wait_seconds: oldest }
+}
+
+fn share(share: &str, queue: &str, unit: &str, [quota, used, borrowed, lent]: [Option<f64>; 4]) -> ShareFigures {
+    let (used, borrowed, lent) = (used.unwrap(), borrowed.unwrap(), lent.unwrap());
+    ShareFigures { queue: queue.into(), share: share.into(), unit: unit.into(), quota, used, borrowed, lent }
+}
+
+fn waits(share: &str, queue: &str, count: u64, p50: f64) -> WaitFigures {
+    let seconds =
+        Quantiles { count, mean: p50 * 1.25, p50, p90: p50 * 2.0, p95: p50 * 2.5, p99: p50 * 3.0, max: p50 * 3.5 };
+    WaitFigures { queue: queue.into(), share: share.into(), seconds }
+}
+
+fn health(source: Source, age_seconds: Option<f64>, error: Option<&str>) -> SourceHealth {
+    SourceHealth { source, age_seconds, error: error.map(str::to_owned) }
+}
+
+/// A pending alert, a firing one, and one that fired before it: not in the order in which they are shown.
+fn alerts() -> Vec<Alert> {
+    let firing = |active, fired| AlertState::Firing { active_at: ago(active), fired_at: ago(fired), keep_since: None };
+    vec![
+        alert("GpusIdle", "vision", AlertState::Pending { active_at: ago(240) }, 0.42, "42 % of GPUs are idle"),
+        alert("ShareWaitsTooLong", "audio", firing(900, 300), 2_100.0, "audio waits 35 m (p95)"),
+        alert(
+            "ShareWaitsTooLong",
+            "language",
+            firing(7_800, 7_200),
+            13_500.0,
+            "<b>language</b> on research waits 3 h 45 m (p95); its share is at its limit",
+        ),
+    ]
+}
+
+fn resolved() -> Transition {
+    let state = AlertState::Firing { active_at: ago(9_000), fired_at: ago(8_400), keep_since: Some(ago(2_400)) };
+    let alert = alert("JobsFail", "vision", state, 0.02, "2 % of jobs failed in the last hour");
+    Transition { alert, kind: TransitionKind::Resolved(Ending::Recovered), at: ago(1_800) }
+}
+
+fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) -> Alert {
+    let by = pairs([("queue", "research"), ("share", share)]);
+    let mut labels = by.clone();
+    labels.extend(pairs([("alertname", rule), ("severity", "page")]));
+    Alert {
+        id: AlertId::of(rule, &by),
+        rule: rule.to_owned(),
+        by,
+        labels,
+        annotations: pairs([("summary", summary)]),
+        state,
+        value: Some(value),
+        value_at_fire: state.fired_at().map(|_| value),
+        evaluated_at: now(),
+    }
+}
+
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Answers questions as the ledger's owner does, from [`jobs`].
+pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
+    let place = |job: &JobView| Cursor { created_at: job.created_at, id: job.id.clone() };
+    while let Some(question) = questions.recv().await {
+        match question {
+            JobQuery::List { queue, share, state, after, limit, reply } => {
+                let mut found = jobs();
+                found.retain(|job| {
+                    queue.as_ref().is_none_or(|queue| job.queue == *queue)
+                        && share.as_ref().is_none_or(|share| job.share.clone().unwrap_or("".into()) == *share)
+                        && state.as_ref().is_none_or(|state| job.status == *state)
+                        && after.as_ref().is_none_or(|after| place(job) > *after)
+                });
+                found.sort_by_key(place);
+                found.truncate(limit);
+                let next = found.last().filter(|_| found.len() == limit).map(place);
+                let _ = reply.send(JobPage { jobs: found, next });
+            }
+            JobQuery::One { id, reply } => {
+                let _ = reply.send(jobs().into_iter().find(|job| job.id == id));
+            }
+        }
+    }
+}
+
+/// Twelve waiting jobs of `research`, and one of `production` that was preempted once and runs again.
+fn jobs() -> Vec<JobView> {
+    let mut jobs: Vec<_> = (0..12).map(waiting).collect();
+    jobs.push(JobView {
+        queue: "production".into(),
+        share: None,
+        status: JobStatus::Running,
+        status_reason: Some("Running".to_owned()),
+        scheduled_at: Some(ago(4_000)),
+        started_at: Some(ago(3_900)),
+        wait_seconds: Some(1_000.0),
+        attempts: 2,
+        preemptions: 1,
+        training_job: Some("AWSBatch-nightly-2".into()),
+        spans: vec![
+            span("waiting", 1, 5_000, Some(4_000)),
+            span("running", 1, 4_000, Some(3_000)),
+            span("waiting", 2, 3_000, Some(1_000)),
+            span("running", 2, 1_000, None),
+        ],
+        ..named("job-nightly", "nightly", 5_000)
+    });
+    jobs
+}
+
+fn waiting(number: u64) -> JobView {
+    let share = ["language", "vision", "language"][usize::try_from(number % 3).unwrap()];
+    let age = 15_000 - 1_100 * number;
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    JobView {
+        share: Some(share.into()),
+        wait_seconds: Some(age as f64),
+        spans: vec![span("waiting", 1, age, None)],
+        ..named(&format!("job-{number:02}"), &format!("{share}-pretrain-{number}"), age)
+    }
+}
+
+fn named(id: &str, name: &str, age: u64) -> JobView {
+    JobView {
+        id: id.into(),
+        name: name.to_owned(),
+        queue: "research".into(),
+        share: None,
+        status: JobStatus::Runnable,
+        status_reason: None,
+        priority: Some(10),
+        created_at: ago(age),
+        scheduled_at: None,
+        started_at: None,
+        stopped_at: None,
+        wait_seconds: None,
+        attempts: 0,
+        preemptions: 0,
+        gpus: Some(32.0),
+        demand: vec![Demand { unit: "ml.p5.48xlarge".into(), quantity: 4.0 }],
+        owner: Some("ada".to_owned()),
+        training_job: None,
+        spans: Vec::new(),
+    }
+}
+
+fn span(phase: &'static str, attempt: u32, from: u64, to: Option<u64>) -> Span {
+    Span { phase, attempt, from: ago(from), to: to.map(ago) }
+}

@@ -1,0 +1,174 @@
+//! What is refused, how, and what ends by itself.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::web::GRACE;
+use crate::web::serve;
+use crate::web::tests::Server;
+use crate::web::tests::fixture;
+
+#[tokio::test]
+async fn bad_requests_are_told_what_would_be_good() {
+    let server = Server::start().await;
+    for (query, told) in [
+        ("limit=0", "from 1 to 500"),
+        ("limit=501", "from 1 to 500"),
+        ("limit=ten", "from 1 to 500"),
+        ("limit=", "from 1 to 500"),
+        ("state=idle", "there are submitted, pending, runnable"),
+        ("statee=running", "unknown parameter \\\"statee\\\""),
+        ("queue=a&queue=b", "given twice"),
+        ("after=yesterday", "`next` of the page before"),
+        ("after=x_job", "`next` of the page before"),
+    ] {
+        let answer = server.get(&format!("/api/v1/jobs?{query}")).await;
+        assert_eq!((answer.status, &*answer.error_code()), (400, "bad_request"), "{query}");
+        assert!(answer.text().contains(told), "{query}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_in_json() {
+    let server = Server::start().await;
+    for (method, path, status, code) in [
+        ("GET", "/api/v1/jobs/none", 404, "not_found"),
+        ("GET", "/api/v1/jobs/%2e%2e%2fetc", 404, "not_found"),
+        ("GET", "/api/v1/jobs/%ff", 400, "bad_request"),
+        ("GET", "/api/v1/nothing", 404, "not_found"),
+        ("GET", "/assets/../web.rs", 404, "not_found"),
+        ("POST", "/api/v1/queues", 405, "method_not_allowed"),
+        ("DELETE", "/api/v1/jobs/job-00", 405, "method_not_allowed"),
+        ("POST", "/", 405, "method_not_allowed"),
+    ] {
+        let answer = server.send(method, path, "").await;
+        assert_eq!((answer.status, &*answer.error_code()), (status, code), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused_unread() {
+    let answer = Server::start().await.send("GET", "/healthz", "content-length: 20000\r\n").await;
+    assert_eq!((answer.status, &*answer.error_code()), (413, "too_large"));
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let server = Server::start().await;
+    for path in ["/", "/healthz", "/api/v1/queues", "/api/v1/openapi.json"] {
+        let answer = server.send("HEAD", path, "").await;
+        assert_eq!((answer.status, answer.body.len()), (200, 0), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_security_headers() {
+    let server = Server::start().await;
+    for path in ["/", "/assets/page.js", "/api/v1/queues", "/metrics", "/nothing", "/api/v1/jobs?limit=0"] {
+        let answer = server.get(path).await;
+        for header in [
+            "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "cross-origin-opener-policy: same-origin",
+            "cross-origin-resource-policy: same-origin",
+            "cache-control: no-",
+        ] {
+            assert!(answer.has(header), "{path} lacks {header:?}: {}", answer.head);
+        }
+        assert!(!answer.has("server:"), "{path} names its server");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_who_can_read_it() {
+    let server = Server::start().await;
+    let plain = server.get("/api/v1/queues").await;
+    let packed = server.send("GET", "/api/v1/queues", "accept-encoding: gzip\r\n").await;
+    assert!(!plain.has("content-encoding") && packed.has("content-encoding: gzip"));
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&*packed.body).read_to_end(&mut unpacked).unwrap();
+    assert_eq!(unpacked, plain.body);
+}
+
+#[tokio::test]
+async fn the_page_keeps_to_its_own_policy() {
+    let server = Server::start().await;
+    for (path, content_type) in [
+        ("/", "text/html"),
+        ("/assets/page.css", "text/css"),
+        ("/assets/page.js", "text/javascript"),
+        ("/assets/sections.js", "text/javascript"),
+        ("/assets/gpus.js", "text/javascript"),
+        ("/assets/format.js", "text/javascript"),
+        ("/favicon.svg", "image/svg+xml"),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.has(&format!("content-type: {content_type}")), "{path}: {}", answer.head);
+    }
+    let html = server.get("/").await.text().to_owned();
+    for forbidden in ["<style", " style=", " onclick=", "<script>", "http://", "https://"] {
+        assert!(!html.contains(forbidden), "the page holds {forbidden:?}");
+    }
+    for script in ["page", "sections", "gpus", "format"] {
+        let text = server.get(&format!("/assets/{script}.js")).await.text().to_owned();
+        for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http"] {
+            let text = text.replace("http://www.w3.org/2000/svg", "");
+            assert!(!text.contains(forbidden), "{script}.js uses {forbidden}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_gone_is_not_an_empty_list() {
+    let server = Server::serving(fixture::snapshot(), mpsc::channel(1).0).await;
+    for path in ["/api/v1/jobs", "/api/v1/jobs/job-00"] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, &*answer.error_code()), (503, "no_answer"), "{path}");
+        assert!(answer.has("retry-after: 2"), "{}", answer.head);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_hangs_costs_a_reader_ten_seconds() {
+    let (jobs, _questions) = mpsc::channel(1);
+    let server = Server::serving(fixture::snapshot(), jobs).await;
+    let asked = tokio::time::Instant::now();
+    let answer = server.get("/api/v1/jobs").await;
+    assert_eq!((answer.status, &*answer.error_code()), (504, "timed_out"));
+    assert_eq!(asked.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let opened = tokio::time::Instant::now();
+    let read = stream.read(&mut [0; 16]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    assert_eq!(opened.elapsed().as_secs(), 75);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_waits_for_open_requests_but_not_for_ever() {
+    let router = axum::Router::new().route("/", axum::routing::get(std::future::pending::<()>));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, router, stop.clone()));
+
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let stopped = tokio::time::Instant::now();
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    assert_eq!(stopped.elapsed().as_secs(), GRACE.as_secs());
+}

@@ -1,0 +1,126 @@
+//! `openapi.json` holds every route, and what it says of each answer is true of the answers.
+
+use std::collections::BTreeSet;
+
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::web::openapi_document;
+use crate::web::tests::Server;
+
+#[test]
+fn the_document_lists_every_route() {
+    let document: Value = serde_json::from_str(openapi_document()).unwrap();
+    let paths: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        BTreeSet::from([
+            "/api/v1/alerts",
+            "/api/v1/health",
+            "/api/v1/jobs",
+            "/api/v1/jobs/{id}",
+            "/api/v1/openapi.json",
+            "/api/v1/queues",
+            "/api/v1/shares",
+            "/api/v1/waits",
+            "/api/v1/waterfall",
+            "/healthz",
+            "/metrics",
+            "/readyz",
+        ])
+    );
+    let parameters = document["paths"]["/api/v1/jobs"]["get"]["parameters"].as_array().unwrap();
+    let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["queue", "share", "state", "limit", "after"]);
+    assert!(parameters.iter().all(|parameter| parameter["required"] == false && parameter["in"] == "query"));
+}
+
+#[tokio::test]
+async fn every_answer_is_as_the_document_says() {
+    let server = Server::start().await;
+    let document = server.get("/api/v1/openapi.json").await.json();
+    let mut checked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let answer = server.get(&path.replace("{id}", "job-nightly")).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let content = item["get"]["responses"]["200"]["content"].as_object().unwrap();
+        if let Some(json) = content.get("application/json") {
+            conforms(&answer.json(), &json["schema"], &document, path);
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 11, "all but /metrics");
+}
+
+#[tokio::test]
+async fn errors_are_as_the_document_says() {
+    let server = Server::start().await;
+    let document = server.get("/api/v1/openapi.json").await.json();
+    for (path, route, status) in
+        [("/api/v1/jobs?limit=0", "/api/v1/jobs", "400"), ("/api/v1/jobs/none", "/api/v1/jobs/{id}", "404")]
+    {
+        let answer = server.get(path).await;
+        let response = &document["paths"][route]["get"]["responses"][status];
+        conforms(&answer.json(), &response["content"]["application/json"]["schema"], &document, path);
+    }
+}
+
+/// Checks a value against the parts of JSON Schema that the document uses. Fields that the schema does not name are
+/// mistakes too: they would be undocumented.
+fn conforms(value: &Value, schema: &Value, document: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let found = document.pointer(reference.trim_start_matches('#'));
+        return conforms(value, found.unwrap_or_else(|| panic!("{at}: no {reference}")), document, at);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let meant = choices.iter().find(|choice| (choice["type"] == "null") == value.is_null());
+        return conforms(value, meant.unwrap_or_else(|| panic!("{at}: {value} is none of {schema}")), document, at);
+    }
+    // `type` is a word or a list of words.
+    let listed = schema["type"].as_array().map_or(std::slice::from_ref(&schema["type"]), Vec::as_slice);
+    let types: Vec<_> = listed.iter().filter_map(Value::as_str).collect();
+    let name = type_of(value);
+    assert!(types.contains(&name) || (name == "integer" && types.contains(&"number")), "{at}: {value} is no {schema}");
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{at}: {value} is not in {schema}");
+    }
+    match value {
+        Value::Array(items) => {
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(i, item)| conforms(item, &schema["items"], document, &format!("{at}/{i}")));
+        }
+        Value::Object(fields) => fields_conform(fields, schema, document, at),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn fields_conform(fields: &Map<String, Value>, schema: &Value, document: &Value, at: &str) {
+    for required in schema["required"].as_array().into_iter().flatten() {
+        assert!(fields.contains_key(required.as_str().unwrap()), "{at}: lacks {required}");
+    }
+    let Some(properties) = schema["properties"].as_object() else {
+        let each = &schema["additionalProperties"];
+        return fields
+            .iter()
+            .filter(|_| each.is_object())
+            .for_each(|(key, value)| conforms(value, each, document, &format!("{at}/{key}")));
+    };
+    for (key, value) in fields {
+        let property = properties.get(key).unwrap_or_else(|| panic!("{at}: {key} is not documented"));
+        conforms(value, property, document, &format!("{at}/{key}"));
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
