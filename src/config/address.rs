@@ -1,64 +1,70 @@
-//! Which addresses a notification may be sent to.
+//! Which addresses the service may be made to call.
 //!
-//! The service runs beside credentials: on ECS they are one HTTP GET away at a link-local address. Whoever can edit a
-//! webhook URL, or the DNS name in it, must not be able to make the service fetch them.
+//! A webhook's URL comes from whoever writes the configuration, and the service runs with credentials that a metadata
+//! endpoint hands to anyone who asks from this machine. So those endpoints are never called, whatever name leads there.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 
-/// Why nothing is sent to `ip`; `None` if it may be reached. Private networks may: that is where webhooks live.
+/// Why an address must not be called; `None` if it may be.
+///
+/// Link-local addresses are refused always: the metadata and credential endpoints of EC2 (`169.254.169.254`), ECS
+/// (`169.254.170.2`) and EKS (`169.254.170.23`) live there. Their IPv6 forms in `fd00:ec2::/32` are refused too, and
+/// every IPv6 form that carries an IPv4 address is judged by the address it carries. Loopback is refused unless
+/// `allow_loopback`. Private networks are fine: that is where receivers are.
 pub fn refusal(ip: IpAddr, allow_loopback: bool) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => refusal_v4(ip, allow_loopback),
-        IpAddr::V6(ip) => refusal_v6(ip, allow_loopback),
+        IpAddr::V6(ip) => match embedded(ip) {
+            Some(ip) => refusal_v4(ip, allow_loopback),
+            None => refusal_v6(ip, allow_loopback),
+        },
     }
 }
 
 fn refusal_v4(ip: Ipv4Addr, allow_loopback: bool) -> Option<&'static str> {
-    let [first, second, ..] = ip.octets();
     if ip.is_link_local() {
-        Some("a link-local address, where cloud metadata and credentials are served")
-    } else if ip.is_loopback() {
-        (!allow_loopback).then_some("a loopback address; set allow_loopback: true if that is meant")
-    } else if first == 0 {
-        Some("not an address of a host")
-    } else if first == 100 && (64..128).contains(&second) {
-        // Shared address space, where some clouds serve metadata.
-        Some("a carrier-grade NAT address")
+        Some("it is link-local, where metadata and credentials are served")
+    } else if ip.octets()[0] == 0 {
+        Some("it is unspecified")
     } else if ip.is_multicast() || ip.is_broadcast() {
-        Some("a multicast or broadcast address")
+        Some("it is not the address of one host")
+    } else if ip.is_loopback() && !allow_loopback {
+        Some("it is loopback, which this receiver does not allow")
     } else {
         None
     }
 }
 
 fn refusal_v6(ip: Ipv6Addr, allow_loopback: bool) -> Option<&'static str> {
-    /// The IPv6 address of EC2's metadata service.
-    const EC2_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-    if ip.is_loopback() {
-        return (!allow_loopback).then_some("a loopback address; set allow_loopback: true if that is meant");
+    let segments = ip.segments();
+    if ip.is_unicast_link_local() || (segments[0] == 0xfd00 && segments[1] == 0x0ec2) {
+        Some("it is link-local, where metadata and credentials are served")
+    } else if ip.is_unspecified() {
+        Some("it is unspecified")
+    } else if ip.is_multicast() {
+        Some("it is not the address of one host")
+    } else if ip.is_loopback() && !allow_loopback {
+        Some("it is loopback, which this receiver does not allow")
+    } else {
+        None
     }
-    if ip.is_unspecified() {
-        return Some("not an address of a host");
-    }
-    if ip.is_unicast_link_local() || ip == EC2_METADATA {
-        return Some("a link-local address, where cloud metadata and credentials are served");
-    }
-    if ip.is_multicast() {
-        return Some("a multicast or broadcast address");
-    }
-    embedded_v4(ip).and_then(|ip| refusal_v4(ip, allow_loopback))
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped, compatible, NAT64 (64:ff9b::/96), 6to4 (2002::/16).
-fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let v4 = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        Some(Ipv4Addr::new(a, b, c, d))
+/// The IPv4 address inside an IPv6 one: mapped (`::ffff:a.b.c.d`), compatible (`::a.b.c.d`), NAT64 (`64:ff9b::/96`),
+/// 6to4 (`2002::/16`).
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, high, low] = ip.segments();
+    let join = |high: u16, low: u16| {
+        let ([w, x], [y, z]) = (high.to_be_bytes(), low.to_be_bytes());
+        Ipv4Addr::new(w, x, y, z)
     };
-    match ip.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
-        [0x2002, high, low, ..] => v4(high, low),
+    match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => Some(join(high, low)),
+        // `::` and `::1` are addresses of their own.
+        [0, 0, 0, 0, 0, 0] if high != 0 || low > 1 => Some(join(high, low)),
+        [0x2002, ..] => Some(join(b, c)),
         _ => None,
     }
 }
@@ -68,33 +74,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_is_out_of_reach_in_every_spelling() {
-        for ip in [
+    fn only_hosts_that_serve_no_secrets_may_be_called() {
+        let check = |ip: &str, allow_loopback: bool, refused: bool| {
+            let parsed: IpAddr = ip.parse().unwrap();
+            assert_eq!(refusal(parsed, allow_loopback).is_some(), refused, "{ip} loopback allowed: {allow_loopback}");
+        };
+        for never in [
             "169.254.169.254",
             "169.254.170.2",
-            "::ffff:169.254.170.2",
-            "::169.254.170.2",
-            "64:ff9b::a9fe:aa02",
-            "2002:a9fe:aa02::1",
+            "169.254.170.23",
+            "169.254.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
             "fe80::1",
             "fd00:ec2::254",
-            "100.100.100.200",
-            "0.0.0.0",
-            "::",
-            "224.0.0.1",
+            "fd00:ec2::23",
+            "ff02::1",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:aa02::1",
         ] {
-            assert!(refusal(ip.parse().unwrap(), true).is_some(), "{ip}");
+            check(never, false, true);
+            check(never, true, true);
         }
-    }
-
-    #[test]
-    fn loopback_is_reached_only_when_allowed_and_networks_always() {
-        for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(refusal(ip.parse().unwrap(), false).is_some(), "{ip}");
-            assert_eq!(refusal(ip.parse().unwrap(), true), None, "{ip}");
+        for here in ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "2002:7f00:1::"] {
+            check(here, false, true);
+            check(here, true, false);
         }
-        for ip in ["10.1.2.3", "192.168.0.9", "93.184.216.34", "2606:2800::1", "fd12::1"] {
-            assert_eq!(refusal(ip.parse().unwrap(), false), None, "{ip}");
+        for fine in ["10.0.0.1", "172.16.3.4", "192.168.1.1", "8.8.8.8", "2001:db8::1", "fd12::1", "::ffff:10.0.0.1"] {
+            check(fine, false, false);
+            check(fine, true, false);
         }
     }
 }

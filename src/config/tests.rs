@@ -52,7 +52,7 @@ listen: everywhere
     4 | publish: { cloudwatch: { namspace: ML } }
       |                          ^^^^^^^^
 
-    error: nothing is sent there: a link-local address, where cloud metadata and credentials are served
+    error: nothing is sent there: it is link-local, where metadata and credentials are served
      --> trainspotter.yaml:6:35
       |
     6 |   - { name: chat, webhook: { url: "http://169.254.170.2/v2" } }
