@@ -1,5 +1,38 @@
 //! Rules over the figures of each tick, and the life of the alerts they raise. PURE.
+//!
+//! # Invariants
+//!
+//! * Evaluation looks at one tick at a time and never back: what is not in the frame is not there.
+//! * Three kinds of absence never mix: what an alert was about is gone (it ends), its source failed (nothing changes), there
+//!   is no data (the rule's `no_data` decides).
+//! * A fired alert is resolved before it can fire again; time in which nobody evaluated is not pending time.
 
 mod alert;
+mod book;
+mod file;
+mod groups;
+mod level;
+mod rule;
+#[cfg(test)]
+mod tests;
+mod wording;
 
 pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
+pub use book::AlertBook;
+pub use rule::{Condition, NoData, Rule, Stat};
+
+use crate::yaml::{self, Problems};
+
+/// Reads and checks a rule file. `file` is the name that problems show.
+///
+/// # Errors
+///
+/// Every mistake in the text.
+pub fn parse_rules(file: &str, text: &str) -> Result<Vec<Rule>, Problems> {
+    rule::check(&yaml::read(file, text)?)
+}
+
+/// The JSON Schema of a rule file, for editors.
+pub fn rules_schema() -> serde_json::Value {
+    schemars::schema_for!(file::RuleFile).to_value()
+}

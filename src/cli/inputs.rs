@@ -31,7 +31,11 @@ pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
             Ok(parsed) => {
                 for rule in parsed {
                     if rules.iter().any(|other| other.name() == rule.name()) {
-                        problems.push(format!("{}: a rule of another file is called {} too", file.display(), rule.name()));
+                        problems.push(format!(
+                            "{}: a rule of another file is called {} too",
+                            file.display(),
+                            rule.name()
+                        ));
                     }
                     rules.push(rule);
                 }

@@ -116,16 +116,11 @@ fn the_files_that_are_shipped_are_right_and_the_example_shows_every_key() {
 
 /// Calls `with` for each property that a schema names.
 fn keys(schema: &serde_json::Value, with: &mut impl FnMut(&str)) {
-    match schema {
-        serde_json::Value::Object(members) => {
-            for (name, member) in members {
-                if name == "properties" {
-                    member.as_object().into_iter().flatten().for_each(|(key, _)| with(key));
-                }
-                keys(member, with);
-            }
+    for (name, member) in schema.as_object().into_iter().flatten() {
+        if name == "properties" {
+            member.as_object().into_iter().flatten().for_each(|(key, _)| with(key));
         }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, with)),
-        _ => {}
+        keys(member, with);
     }
+    schema.as_array().into_iter().flatten().for_each(|item| keys(item, with));
 }

@@ -1,6 +1,6 @@
 //! What one tick says: tables for pages and the API, samples for sinks and rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::derive::catalogue::{Label, Metric};
@@ -108,6 +108,8 @@ pub struct SourceHealth {
     pub age_seconds: Option<f64>,
     /// The error of its last poll, if that failed.
     pub error: Option<String>,
+    /// The queues about which its last poll failed.
+    pub failing: BTreeSet<QueueName>,
 }
 
 /// One series at one moment.

@@ -1,6 +1,6 @@
 //! A service in the middle of its work: two queues, alerts of every kind, a source in trouble.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ fn waits(share: &str, queue: &str, count: u64, p50: f64) -> WaitFigures {
 }
 
 fn health(source: Source, age_seconds: Option<f64>, error: Option<&str>) -> SourceHealth {
-    SourceHealth { source, age_seconds, error: error.map(str::to_owned) }
+    SourceHealth { source, age_seconds, error: error.map(str::to_owned), failing: BTreeSet::new() }
 }
 
 /// A pending alert, a firing one, and one that fired before it: not in the order in which they are shown.
