@@ -1,7 +1,5 @@
 //! The laws of the scheduler, held against random histories at every single decision.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot build its case has failed")]
-
 use std::time::Duration;
 
 use proptest::prelude::*;
