@@ -28,6 +28,8 @@ const SMALL: &str = "ml.g5.12xlarge";
 const LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
 /// From one crest of a stream's rhythm to the next, in seconds.
 const RHYTHM: f64 = 5.0 * 3600.0;
+/// The mean of (1 + cos x)² / 4.
+const MEAN_SWELL: f64 = 0.375;
 /// No job runs longer.
 const LONGEST_JOB: f64 = 8.0 * 3600.0;
 /// The share of jobs that fail.
@@ -81,9 +83,9 @@ const STREAMS: [Stream; 5] = [
         quota: 12.0,
         sharing: Sharing::LendAndBorrow { borrow_limit: Some(100) },
         unit: BIG,
-        load: 1.05,
+        load: 0.85,
         crest: 0.25,
-        sizes: &[1, 1, 2, 2, 4],
+        sizes: &[1, 1, 1, 2, 2, 4],
         median: 1800.0,
         names: &["pretrain-7b", "sft-chat", "dpo-sweep", "eval-suite"],
         owners: &["amara", "bela", "chidi"],
@@ -94,7 +96,7 @@ const STREAMS: [Stream; 5] = [
         quota: 10.0,
         sharing: Sharing::LendAndBorrow { borrow_limit: None },
         unit: BIG,
-        load: 0.95,
+        load: 0.75,
         crest: 0.6,
         sizes: &[1, 1, 1, 2],
         median: 1500.0,
@@ -107,7 +109,7 @@ const STREAMS: [Stream; 5] = [
         quota: 6.0,
         sharing: Sharing::Lend,
         unit: BIG,
-        load: 0.7,
+        load: 0.5,
         crest: 0.9,
         sizes: &[1, 1, 2],
         median: 1200.0,
@@ -120,7 +122,7 @@ const STREAMS: [Stream; 5] = [
         quota: 4.0,
         sharing: Sharing::Reserve,
         unit: BIG,
-        load: 0.4,
+        load: 0.35,
         crest: 0.1,
         sizes: &[1],
         median: 600.0,
@@ -133,7 +135,7 @@ const STREAMS: [Stream; 5] = [
         quota: 8.0,
         sharing: Sharing::Reserve,
         unit: SMALL,
-        load: 0.85,
+        load: 0.6,
         crest: 0.4,
         sizes: &[1, 1, 2],
         median: 1500.0,
@@ -189,7 +191,7 @@ impl Stream {
     fn submissions(&self, random: &mut ChaCha8Rng, start: Timestamp, length: Duration) -> Vec<Submission> {
         let mut submissions = Vec::new();
         let (end, mut second) = (length.as_secs_f64(), 0.0);
-        let between = 1.0 / (2.0 * self.mean_rate());
+        let between = MEAN_SWELL / self.mean_rate();
         loop {
             let gap: f64 = Exp1.sample(random);
             second += gap * between;
@@ -211,9 +213,9 @@ impl Stream {
         self.load * self.quota / (size * held * 1.8)
     }
 
-    /// From 0 at the trough to 1 at the crest; 0.5 on average.
+    /// From 0 at the trough to 1 at the crest; [`MEAN_SWELL`] on average. Squared, so that quiet times last.
     fn swell(&self, second: f64) -> f64 {
-        0.5 + 0.5 * (TAU * (second / RHYTHM - self.crest)).cos()
+        (0.5 + 0.5 * (TAU * (second / RHYTHM - self.crest)).cos()).powi(2)
     }
 
     fn submission(&self, random: &mut ChaCha8Rng, at: Timestamp) -> Submission {
@@ -243,9 +245,82 @@ impl Stream {
 }
 
 /// The spread of the durations' logarithm: the longest 2 % run for eight times the median.
-const SPREAD: f64 = 1.0;
+const SPREAD: f64 = 0.9;
 
 fn lasts(random: &mut ChaCha8Rng, median: f64) -> f64 {
     // The parameters are constants that the constructor accepts; the median would be the fallback.
     LogNormal::new(median.ln(), SPREAD).map_or(median, |law| law.sample(random)).min(LONGEST_JOB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::JobStatus;
+    use crate::scheduler::Scheduler;
+
+    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+    #[test]
+    fn equal_seeds_give_equal_work_and_a_longer_time_only_adds_to_it() {
+        let week = synthetic(7, START, WEEK);
+        assert_eq!(week, synthetic(7, START, WEEK));
+        assert_ne!(week, synthetic(8, START, WEEK));
+        let day = synthetic(7, START, WEEK / 7);
+        assert_eq!(day.submissions, week.submissions[..day.submissions.len()]);
+        assert!(week.submissions.is_sorted_by_key(|submission| submission.at));
+        assert!(week.submissions.iter().all(|submission| submission.at >= START && submission.at < START + WEEK));
+    }
+
+    #[test]
+    fn a_share_of_the_work_fails_and_a_share_idles_and_all_of_it_has_owners() {
+        let jobs = synthetic(7, START, WEEK).submissions;
+        let part =
+            |holds: fn(&Submission) -> bool| jobs.iter().filter(|job| holds(job)).count() as f64 / jobs.len() as f64;
+        let fails = |job: &Submission| matches!(job.plan.outcome(), PlannedOutcome::Fails(_));
+        assert!((0.04..0.08).contains(&part(fails)), "{}", part(fails));
+        let idles = |job: &Submission| job.utilisation < 0.05;
+        assert!((0.06..0.10).contains(&part(idles)), "{}", part(idles));
+        assert!(jobs.iter().all(|job| job.tags.contains_key("owner")));
+    }
+
+    /// What a demo must show for its alerts to fire and to resolve.
+    #[test]
+    fn waits_build_up_and_drain_and_capacity_is_lent_and_taken_back() {
+        for seed in [1, 7] {
+            let workload = synthetic(seed, START, WEEK);
+            let mut scheduler = Scheduler::new(workload.setup, seed, START);
+            for submission in workload.submissions {
+                assert_eq!(scheduler.submit(submission).err(), None);
+            }
+            let (mut first_long, mut long, mut clear, mut borrowing) = (None, 0, 0, 0);
+            for quarter in 0..7 * 24 * 4 {
+                let now = START + Duration::from_secs(900 * quarter);
+                scheduler.advance(now);
+                let waiting = |queue: &str| scheduler.jobs_in(&queue.into(), &JobStatus::Runnable).next();
+                let oldest = [RESEARCH, NIGHTLY].into_iter().filter_map(waiting).map(|job| now.since(job.created_at));
+                let oldest = oldest.max().unwrap_or_default();
+                if oldest > Duration::from_secs(1800) {
+                    long += 1;
+                    first_long.get_or_insert(quarter / 4);
+                }
+                clear += u32::from(oldest < Duration::from_secs(600));
+                borrowing += u32::from(scheduler.usage(&RESEARCH.into()).iter().any(|row| row.borrowed > 0));
+            }
+            let quarters = 7 * 24 * 4;
+            assert!(
+                first_long.is_some_and(|hour| hour < 6),
+                "seed {seed}: nothing to alert on for {first_long:?} hours"
+            );
+            assert!((quarters / 5..quarters * 4 / 5).contains(&long), "seed {seed}: long waits {long} times");
+            assert!(clear > quarters / 10, "seed {seed}: drained only {clear} times");
+            assert!(borrowing > quarters / 4, "seed {seed}: borrowed only {borrowing} times");
+            let preemptions: u32 = scheduler.jobs().map(|job| job.preemptions).sum();
+            assert!((7 * 5..7 * 100).contains(&preemptions), "seed {seed}: {preemptions} preemptions");
+            let misfit = scheduler
+                .jobs()
+                .find(|job| job.status_reason.as_ref().is_some_and(|reason| reason.starts_with("MISCONFIGURATION")));
+            assert_eq!(misfit, None);
+        }
+    }
 }
