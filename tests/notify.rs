@@ -306,6 +306,28 @@ async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
     assert!(rows.iter().all(|row| row.state == RowState::Pending));
 }
 
+#[test]
+#[expect(clippy::print_stdout, reason = "how the inner run tells that it ran")]
+fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
+    const NAME: &str = "without_ca_certificates_plain_http_works_and_https_says_what_is_missing";
+    if std::env::var_os("SSL_CERT_FILE").as_deref() != Some("/dev/null".as_ref()) {
+        // The environment cannot be changed from within, so this runs itself again in another one.
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([NAME, "--exact", "--nocapture"])
+            .env("SSL_CERT_FILE", "/dev/null")
+            .env("SSL_CERT_DIR", "/dev/null")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("inner run done"), "{run:?}");
+        return;
+    }
+    Webhook::new(&Secret::new("http://receiver.example/"), false).unwrap();
+    let error = Webhook::new(&Secret::new(format!("https://receiver.example/{TOKEN}")), false).unwrap_err();
+    assert!(error.contains("no client for the webhook at receiver.example") && !error.contains(TOKEN), "{error}");
+    println!("inner run done: {error}");
+}
+
 // -- The service's side
 
 /// A store with notifiers on top.
