@@ -260,38 +260,54 @@ async fn after_a_day_a_firing_is_given_up_and_its_resolve_with_it() {
 
 #[tokio::test]
 async fn a_store_that_fails_after_the_send_causes_no_second_send() {
-    let mut hook = Hook::start([]).await;
-    let store = StoreHandle::start(Store::in_memory().unwrap()).unwrap();
-    let outbox = Flaky { store: store.clone(), failures: Arc::new(AtomicU32::new(3)) };
-    let webhook = Webhook::new(&hook.url(), true).unwrap();
-    let receivers = vec![("oncall".to_owned(), Courier::Webhook(webhook))];
-    let (notifiers, tasks) = Notifiers::new(receivers, None, &outbox, Clock::fast(1_000.0));
-    let stop = CancellationToken::new();
-    let tasks: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(task.run(stop.clone()))).collect();
-    for alert in ["a", "b"] {
-        let rows = outbox::rows(&[transition(alert, FIRED)], &[receiver("oncall")], Timestamp::from_millis(0));
-        store.commit(Arc::new(Commit { outbox: rows, ..Commit::default() })).await.unwrap();
-        notifiers.committed();
-    }
+    let (mut hook, outbox, stop, task) = flaky(3, &["a", "b"]).await;
     assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
     assert_eq!(hook.next().await.id, id("b", FIRED, "oncall").as_str());
     stop.cancel();
-    for task in tasks {
-        task.await.unwrap();
-    }
+    within(task).await.unwrap();
     assert_eq!(outbox.failures.load(Ordering::SeqCst), 0);
     assert!(hook.calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_never_recovers_does_not_hold_up_the_stop() {
+    let (mut hook, _, stop, task) = flaky(u32::MAX, &["a"]).await;
+    hook.next().await;
+    stop.cancel();
+    within(task).await.unwrap();
+    // Stopping is the one more try that everything gets, so at most once more; never in circles.
+    assert!(hook.calls.len() <= 1, "{}", hook.calls.len());
+}
+
+/// A notifier over a store that fails to record so often, with the firings of some alerts to deliver.
+async fn flaky(failures: u32, alerts: &[&str]) -> (Hook, Flaky, CancellationToken, JoinHandle<()>) {
+    let hook = Hook::start([]).await;
+    let store = StoreHandle::start(Store::in_memory().unwrap()).unwrap();
+    let outbox = Flaky { store: store.clone(), failures: Arc::new(AtomicU32::new(failures)) };
+    let transitions: Vec<_> = alerts.iter().map(|alert| transition(alert, FIRED)).collect();
+    let rows = outbox::rows(&transitions, &[receiver("oncall")], Timestamp::from_millis(0));
+    store.commit(Arc::new(Commit { outbox: rows, ..Commit::default() })).await.unwrap();
+    let webhook = Webhook::new(&hook.url(), true).unwrap();
+    let receivers = vec![("oncall".to_owned(), Courier::Webhook(webhook))];
+    let (_, mut tasks) = Notifiers::new(receivers, None, &outbox, Clock::fast(1_000.0));
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(tasks.remove(0).run(stop.clone()));
+    (hook, outbox, stop, task)
 }
 
 #[tokio::test]
 async fn what_is_due_when_the_service_stops_is_still_sent() {
     let mut hook = Hook::start([]).await;
     let mut service = Service::start(Clock::real(), [("oncall", &hook)]);
-    service.ring = false;
     service.commit(&[transition("a", FIRED)]).await;
+    hook.next().await;
+    // Long enough for the notifier to find nothing more and wait.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    service.ring = false;
+    service.commit(&[transition("b", FIRED)]).await;
     let (_, rows) = service.stop().await;
-    assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
-    assert!(matches!(rows[0].state, RowState::Delivered { .. }));
+    assert_eq!(hook.next().await.id, id("b", FIRED, "oncall").as_str());
+    assert!(matches!(rows[1].state, RowState::Delivered { .. }));
 }
 
 #[tokio::test]
