@@ -169,12 +169,6 @@ mod tests {
         check("example.com", "cannot be read");
     }
 
-    #[test]
-    fn plain_http_needs_no_certificates() {
-        // With certificates at hand this proves little; what counts is that none are asked for.
-        assert!(Webhook::new(&Secret::new("http://receiver.example/hook"), false).is_ok());
-    }
-
     async fn attempt(webhook: &Webhook) -> Failure {
         let message = Message::of(&sample::row(TransitionKind::Fired), None);
         let clock = Clock::starting_at(Timestamp::from_millis(0), 1.0);
