@@ -2,10 +2,34 @@
 //!
 //! The rest of the crate sees only these types, which cannot hold a value that the service could not run on.
 
+pub mod address;
+mod check;
+mod file;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use check::Environment;
+
+use crate::yaml::{self, Problems};
+
+/// Reads a configuration. `file` is the name that problems show, `folder` what relative paths in it start from.
+///
+/// # Errors
+///
+/// Every mistake in the text.
+pub fn load(file: &str, text: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+    check::check(&yaml::read(file, text)?, folder, environment)
+}
+
+/// The JSON Schema of the file, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(file::File).to_value()
+}
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,7 +159,7 @@ pub enum LogFormat {
 }
 
 /// A text that must not reach logs, errors or the API. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

@@ -4,9 +4,101 @@
 //! that a quiet queue and a dead service look different.
 
 pub mod catalogue;
+mod count;
 mod frame;
+mod gauges;
+mod outcomes;
+mod shares;
+mod tallies;
+mod waits;
+pub mod waterfall;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use count::Counting;
 pub use frame::{
     Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures,
     Waterfall, labels,
 };
+pub use tallies::Tallies;
+
+use crate::ledger::Ledger;
+use crate::model::{HostUtilisation, JobId, Queue, Timestamp};
+
+/// What the figures of one tick are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The moment the figures are for.
+    pub now: Timestamp,
+    /// Watched queues, by name.
+    pub queues: &'a [Queue],
+    /// Every job known.
+    pub ledger: &'a Ledger,
+    /// The latest utilisation of each host, by job and host.
+    pub utilisation: &'a BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
+    /// How fresh each source is.
+    pub sources: &'a [SourceHealth],
+}
+
+/// What the service says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// Time between the last two polls.
+    pub poll_interval: Option<Duration>,
+    /// Series in the last batch of each sink.
+    pub published_series: BTreeMap<String, u64>,
+    /// What waits for delivery, by receiver.
+    pub pending: BTreeMap<String, Pending>,
+    /// Alerts that are pending.
+    pub alerts_pending: usize,
+    /// Alerts that fire.
+    pub alerts_firing: usize,
+    /// Size of the state file.
+    pub store_bytes: Option<u64>,
+}
+
+/// Notifications that wait for delivery to one receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pending {
+    /// How many.
+    pub count: u64,
+    /// Age of the oldest; zero when there is none.
+    pub oldest_age: Duration,
+}
+
+/// Derives the figures of one tick. `counting` hands out its fresh values and is charged the GPU time since the
+/// previous tick.
+pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) -> Frame {
+    let held = shares::held(inputs.ledger);
+    let shares: Vec<ShareFigures> = inputs.queues.iter().flat_map(|queue| shares::figures(queue, &held)).collect();
+    let waterfall: Vec<Waterfall> = inputs.queues.iter().map(|queue| waterfall::of_queue(queue, inputs)).collect();
+
+    let mut gauges = gauges::Gauges::default();
+    gauges.jobs(inputs);
+    gauges.waiting(inputs);
+    gauges.shares(&shares);
+    gauges.waterfall(&waterfall);
+    gauges.utilisation(inputs);
+    gauges.service(service, inputs);
+    for (queue, share, ratio) in counting.failure_ratios(inputs.now) {
+        gauges.failure_ratio(queue, share, ratio);
+    }
+
+    counting.begin_series(gauges::shares_of_all(inputs));
+    counting.gpu_time(&waterfall, inputs.now);
+    let mut samples = gauges.0;
+    samples.extend(counting.samples(inputs.now));
+    let order: BTreeMap<&str, usize> = catalogue::ALL.iter().enumerate().map(|(i, metric)| (metric.name, i)).collect();
+    samples.sort_by(|a, b| (order.get(a.metric.name), &a.labels).cmp(&(order.get(b.metric.name), &b.labels)));
+
+    Frame {
+        at: inputs.now,
+        queues: inputs.queues.iter().map(|queue| gauges::queue_figures(queue, inputs)).collect(),
+        shares,
+        waits: counting.waits(),
+        waterfall,
+        sources: inputs.sources.to_vec(),
+        samples,
+    }
+}

@@ -9,6 +9,7 @@ mod ids;
 mod job;
 mod observation;
 mod questions;
+mod saved;
 mod time;
 mod topology;
 
@@ -19,5 +20,6 @@ pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };
 pub use questions::Questions;
+pub use saved::SavedSeries;
 pub use time::Timestamp;
 pub use topology::{Policy, Queue, QuotaShare, ServiceEnvironment, Sharing, WeightedShare};

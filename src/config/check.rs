@@ -1,0 +1,268 @@
+//! From what the file says to what the service runs on, with every mistake at once.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use crate::config::address;
+use crate::config::file::{self, File};
+use crate::config::{
+    Channel, CloudWatch, Config, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret, Target,
+};
+use crate::yaml::{Document, Problem, Problems};
+
+/// Finds the value of an environment variable.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+pub(super) fn check(
+    document: &Document<File>,
+    folder: &Path,
+    environment: Environment<'_>,
+) -> Result<Config, Problems> {
+    let mut check = Check { document, environment, problems: Vec::new() };
+    let file = &document.value;
+    let config = Config {
+        targets: check.targets(&file.targets),
+        poll: check.poll(&file.poll),
+        publish: check.publish(&file.publish),
+        rules: file.rules.iter().map(|path| folder.join(path)).collect(),
+        receivers: check.receivers(&file.receivers),
+        store: check.store(&file.store, folder),
+        listen: check.listen(&file.listen),
+        external_url: check.external_url(file.external_url.as_deref()),
+        log: match file.log {
+            file::Log::Json => LogFormat::Json,
+            file::Log::Pretty => LogFormat::Pretty,
+        },
+        traces: file.traces.as_deref().and_then(|url| check.http_url("traces", url)).map(|url| url.to_string()),
+    };
+    document.conclude(check.problems)?;
+    Ok(config)
+}
+
+struct Check<'a> {
+    document: &'a Document<File>,
+    environment: Environment<'a>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn problem(&mut self, path: &str, message: impl Into<String>) {
+        self.problems.push(self.document.problem(path, message));
+    }
+
+    fn targets(&mut self, targets: &[file::Target]) -> Vec<Target> {
+        if targets.is_empty() {
+            self.problem("targets", "there is no target; name at least a region to watch");
+        }
+        if targets.len() > 1 {
+            let message = "one process watches one target for now; run one service for each";
+            self.problem("targets[1]", message);
+        }
+        let mut checked = Vec::new();
+        for (index, target) in targets.iter().enumerate() {
+            let at = |key: &str| format!("targets[{index}].{key}");
+            if !is_region(&target.region) {
+                let message = format!("`{}` is not a region; write it like us-east-1", target.region);
+                self.problem(&at("region"), message);
+            }
+            if let Some(role) = &target.role
+                && !(role.starts_with("arn:") && role.contains(":role/"))
+            {
+                self.problem(&at("role"), "not the ARN of a role; write it like arn:aws:iam::111122223333:role/Name");
+            }
+            if let Some(endpoint) = &target.endpoint {
+                self.http_url(&at("endpoint"), endpoint);
+            }
+            if target.queues.iter().all(|glob| glob.is_empty()) {
+                self.problem(&at("queues"), "no queue can match; leave `queues` out to watch all");
+            }
+            checked.push(Target {
+                region: target.region.clone(),
+                role: target.role.clone(),
+                endpoint: target.endpoint.clone(),
+                queues: target.queues.clone(),
+            });
+        }
+        checked
+    }
+
+    fn poll(&mut self, poll: &file::Poll) -> Poll {
+        let least = [
+            ("every", poll.every, 5),
+            ("topology_every", poll.topology_every, 30),
+            ("reconcile_every", poll.reconcile_every, 60),
+            ("utilisation_every", poll.utilisation_every, 60),
+        ];
+        for (key, given, least) in least {
+            self.at_least(&format!("poll.{key}"), given.0, Duration::from_secs(least));
+        }
+        if !(0.1..=100.0).contains(&poll.calls_per_second) {
+            self.problem("poll.calls_per_second", "must lie between 0.1 and 100");
+        }
+        Poll {
+            every: poll.every.0,
+            topology_every: poll.topology_every.0,
+            reconcile_every: poll.reconcile_every.0,
+            utilisation_every: poll.utilisation_every.0,
+            calls_per_second: poll.calls_per_second,
+        }
+    }
+
+    fn publish(&mut self, publish: &file::Publish) -> Publish {
+        let cloudwatch = publish.cloudwatch.as_ref().map(|cloudwatch| {
+            let namespace = &cloudwatch.namespace;
+            if namespace.is_empty() || namespace.len() > 255 || namespace.starts_with("AWS/") {
+                let message = "must have 1 to 255 characters and not begin with AWS/";
+                self.problem("publish.cloudwatch.namespace", message);
+            }
+            self.at_least("publish.cloudwatch.every", cloudwatch.every.0, Duration::from_secs(10));
+            CloudWatch { namespace: namespace.clone(), every: cloudwatch.every.0 }
+        });
+        let otlp = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
+        Publish { cloudwatch, otlp }
+    }
+
+    fn otlp(&mut self, index: usize, otlp: &file::Otlp) -> Otlp {
+        let at = format!("publish.otlp[{index}]");
+        self.http_url(&format!("{at}.endpoint"), &otlp.endpoint);
+        let headers = otlp.headers.iter();
+        Otlp {
+            endpoint: otlp.endpoint.clone(),
+            protocol: match otlp.protocol {
+                file::Protocol::Http => OtlpProtocol::Http,
+                file::Protocol::Grpc => OtlpProtocol::Grpc,
+            },
+            headers: headers
+                .map(|(name, value)| (name.clone(), Secret::new(self.filled(&format!("{at}.headers.{name}"), value))))
+                .collect(),
+        }
+    }
+
+    fn receivers(&mut self, receivers: &[file::Receiver]) -> Vec<Receiver> {
+        let mut names = BTreeSet::new();
+        let mut checked = Vec::new();
+        for (index, receiver) in receivers.iter().enumerate() {
+            let at = format!("receivers[{index}]");
+            if receiver.name.is_empty() {
+                self.problem(&format!("{at}.name"), "a receiver needs a name");
+            }
+            if !names.insert(&receiver.name) {
+                let message = format!("another receiver is called `{}` already", receiver.name);
+                self.problem(&format!("{at}.name"), message);
+            }
+            let channel = match (&receiver.sns, &receiver.webhook) {
+                (Some(sns), None) => self.sns(&at, sns),
+                (None, Some(webhook)) => self.webhook(&at, webhook),
+                _ => {
+                    self.problem(&at, "a receiver has exactly one of `sns` and `webhook`");
+                    continue;
+                }
+            };
+            checked.push(Receiver { name: receiver.name.clone(), channel });
+        }
+        checked
+    }
+
+    fn sns(&mut self, at: &str, sns: &file::Sns) -> Channel {
+        let parts: Vec<&str> = sns.topic.split(':').collect();
+        if !matches!(parts.as_slice(), ["arn", _, "sns", region, account, name]
+            if !region.is_empty() && !account.is_empty() && !name.is_empty())
+        {
+            let message = "not the ARN of a topic; write it like arn:aws:sns:us-east-1:111122223333:name";
+            self.problem(&format!("{at}.sns.topic"), message);
+        }
+        Channel::Sns { topic: sns.topic.clone() }
+    }
+
+    fn webhook(&mut self, at: &str, webhook: &file::Webhook) -> Channel {
+        let path = format!("{at}.webhook.url");
+        let filled = self.filled(&path, &webhook.url);
+        if let Some(url) = self.http_url(&path, &filled) {
+            let literal = match url.host() {
+                Some(Host::Ipv4(ip)) => Some(ip.into()),
+                Some(Host::Ipv6(ip)) => Some(ip.into()),
+                Some(Host::Domain("localhost")) => Some(std::net::Ipv4Addr::LOCALHOST.into()),
+                Some(Host::Domain(_)) | None => None,
+            };
+            if let Some(refusal) = literal.and_then(|ip| address::refusal(ip, webhook.allow_loopback)) {
+                self.problem(&path, format!("nothing is sent there: {refusal}"));
+            }
+        }
+        Channel::Webhook { url: Secret::new(filled), allow_loopback: webhook.allow_loopback }
+    }
+
+    fn store(&mut self, store: &str, folder: &Path) -> PathBuf {
+        if store.is_empty() {
+            self.problem("store", "a path is needed");
+        }
+        folder.join(store)
+    }
+
+    fn listen(&mut self, listen: &str) -> std::net::SocketAddr {
+        listen.parse().unwrap_or_else(|_| {
+            let message = format!("`{listen}` is not an address; write it like 127.0.0.1:9464");
+            self.problem("listen", message);
+            std::net::SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn external_url(&mut self, url: Option<&str>) -> Option<String> {
+        let url = self.http_url("external_url", url?)?;
+        Some(url.as_str().trim_end_matches('/').to_owned())
+    }
+
+    fn at_least(&mut self, path: &str, given: Duration, least: Duration) {
+        if given < least {
+            self.problem(path, format!("must be at least {}", humantime::format_duration(least)));
+        }
+    }
+
+    /// Does not show the text: it may hold a secret.
+    fn http_url(&mut self, path: &str, text: &str) -> Option<Url> {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if url.is_none() {
+            self.problem(path, "not an http:// or https:// URL");
+        }
+        url
+    }
+
+    /// Fills in `${NAME}` from the environment; `$${` stands for `${`.
+    fn filled(&mut self, path: &str, text: &str) -> String {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let (before, after) = (&rest[..at], &rest[at + 2..]);
+            if let Some(escaped) = before.strip_suffix('$') {
+                filled.push_str(escaped);
+                filled.push_str("${");
+                rest = after;
+                continue;
+            }
+            filled.push_str(before);
+            let Some((name, after)) = after.split_once('}') else {
+                self.problem(path, "`${` without `}`; write $${ for the characters themselves");
+                return filled;
+            };
+            match (self.environment)(name) {
+                Some(value) => filled.push_str(&value),
+                None => self.problem(path, format!("the environment variable {name} is not set")),
+            }
+            rest = after;
+        }
+        filled + rest
+    }
+}
+
+/// `us-east-1`, `us-gov-west-1`, `ap-southeast-2`.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.split_last().is_some_and(|(last, words)| {
+        words.len() >= 2
+            && last.chars().all(|c| c.is_ascii_digit())
+            && !last.is_empty()
+            && words.iter().all(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase()))
+    })
+}

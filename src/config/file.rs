@@ -1,0 +1,200 @@
+//! The configuration file as it is written. What it means is decided in `check`.
+//!
+//! The descriptions here are what editors show, through `trainspotter schema config`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::yaml::HumanDuration;
+
+/// Trainspotter's configuration.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    /// Where to look. One for now; each is a region, perhaps in another account.
+    pub(super) targets: Vec<Target>,
+    /// How often to look, and how many calls that may take.
+    #[serde(default)]
+    pub(super) poll: Poll,
+    /// Where figures go, besides /metrics, which is always there.
+    #[serde(default)]
+    pub(super) publish: Publish,
+    /// Rule files, or folders of them, relative to this file.
+    #[serde(default)]
+    pub(super) rules: Vec<String>,
+    /// Who is told of alerts.
+    #[serde(default)]
+    pub(super) receivers: Vec<Receiver>,
+    /// The file that keeps what must survive a restart, relative to this file.
+    #[serde(default = "default_store")]
+    pub(super) store: String,
+    /// Address of the API and the page.
+    #[serde(default = "default_listen")]
+    pub(super) listen: String,
+    /// Where the page can be reached from outside; linked in notifications.
+    #[serde(default)]
+    pub(super) external_url: Option<String>,
+    /// How logs look.
+    #[serde(default)]
+    pub(super) log: Log,
+    /// OTLP gRPC endpoint for traces of the service itself.
+    #[serde(default)]
+    pub(super) traces: Option<String>,
+}
+
+/// An account and region whose queues are watched.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    /// AWS region, such as us-east-1.
+    pub(super) region: String,
+    /// ARN of a role to assume first.
+    #[serde(default)]
+    pub(super) role: Option<String>,
+    /// Another endpoint for every AWS service: the simulator, say.
+    #[serde(default)]
+    pub(super) endpoint: Option<String>,
+    /// Globs over queue names (* and ?); a queue is watched if any matches.
+    #[serde(default = "all_queues")]
+    pub(super) queues: Vec<String>,
+}
+
+/// Cadence and budget of polling.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Poll {
+    /// Jobs and snapshots. At least 5s.
+    pub(super) every: HumanDuration,
+    /// Queues, environments, policies and shares.
+    pub(super) topology_every: HumanDuration,
+    /// Full sweeps of waiting jobs.
+    pub(super) reconcile_every: HumanDuration,
+    /// GPU metrics, which cost money: 1,000 metrics requested cost a cent. At least 1m.
+    pub(super) utilisation_every: HumanDuration,
+    /// AWS calls per second, all operations together.
+    #[schemars(range(min = 0.1, max = 100.0))]
+    pub(super) calls_per_second: f64,
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        let seconds = |seconds| HumanDuration(Duration::from_secs(seconds));
+        Self {
+            every: seconds(30),
+            topology_every: seconds(300),
+            reconcile_every: seconds(900),
+            utilisation_every: seconds(300),
+            calls_per_second: 5.0,
+        }
+    }
+}
+
+/// Where figures go.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Publish {
+    /// CloudWatch custom metrics; off when absent.
+    pub(super) cloudwatch: Option<CloudWatch>,
+    /// OTLP receivers.
+    pub(super) otlp: Vec<Otlp>,
+}
+
+/// CloudWatch custom metrics.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CloudWatch {
+    /// The namespace. IAM can fence it.
+    pub(super) namespace: String,
+    /// How often to publish. At least 10s.
+    pub(super) every: HumanDuration,
+}
+
+impl Default for CloudWatch {
+    fn default() -> Self {
+        Self { namespace: "Trainspotter".to_owned(), every: HumanDuration(Duration::from_secs(60)) }
+    }
+}
+
+/// An OTLP receiver.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Otlp {
+    /// For http the full URL of the metrics path, for grpc the origin.
+    pub(super) endpoint: String,
+    /// How to speak to it.
+    #[serde(default)]
+    pub(super) protocol: Protocol,
+    /// Sent with each request. Take secrets from the environment: ${NAME}.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+}
+
+/// The transports of OTLP.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Protocol {
+    /// Protobuf over HTTP.
+    #[default]
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+/// Someone who is told of alerts: exactly one of sns and webhook.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Receiver {
+    /// Unique; part of the identity of each notification.
+    pub(super) name: String,
+    /// An SNS topic, standard or FIFO.
+    #[serde(default)]
+    pub(super) sns: Option<Sns>,
+    /// An HTTP endpoint that takes Alertmanager's version 4 body.
+    #[serde(default)]
+    pub(super) webhook: Option<Webhook>,
+}
+
+/// An SNS topic.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sns {
+    /// The topic's ARN.
+    pub(super) topic: String,
+}
+
+/// An HTTP endpoint.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    /// Where to post. Take secrets from the environment: ${NAME}.
+    pub(super) url: String,
+    /// Whether the URL may lead to this machine.
+    #[serde(default)]
+    pub(super) allow_loopback: bool,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Log {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// For people.
+    Pretty,
+}
+
+fn all_queues() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+fn default_store() -> String {
+    "trainspotter.db".to_owned()
+}
+
+fn default_listen() -> String {
+    "127.0.0.1:9464".to_owned()
+}

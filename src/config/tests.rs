@@ -1,0 +1,131 @@
+use super::*;
+
+fn load_with(text: &str) -> Result<Config, Problems> {
+    let environment =
+        |name: &str| (name == "CHAT_WEBHOOK_URL").then(|| "https://chat.example/hook?token=s3cret".to_owned());
+    load("trainspotter.yaml", text, Path::new("/etc/trainspotter"), &environment)
+}
+
+#[test]
+fn the_least_file_names_a_region() {
+    let config = load_with("targets: [{ region: us-east-1 }]\n").unwrap();
+    assert_eq!(config.targets[0].queues, ["*"]);
+    assert_eq!(config.poll.every, Duration::from_secs(30));
+    assert_eq!(config.store, Path::new("/etc/trainspotter/trainspotter.db"));
+    assert!(config.listen.ip().is_loopback());
+}
+
+#[test]
+fn every_mistake_of_every_kind_is_told_at_once() {
+    let text = "\
+targets:
+  - region: virginia
+poll: { every: 1s, calls_per_second: five }
+publish: { cloudwatch: { namspace: ML } }
+receivers:
+  - { name: chat, webhook: { url: \"http://169.254.170.2/v2\" } }
+  - { name: chat, sns: { topic: alerts } }
+listen: everywhere
+";
+    insta::assert_snapshot!(load_with(text).unwrap_err(), @r#"
+    error: `virginia` is not a region; write it like us-east-1
+     --> trainspotter.yaml:2:13
+      |
+    2 |   - region: virginia
+      |             ^^^^^^^^
+
+    error: must be at least 5s
+     --> trainspotter.yaml:3:16
+      |
+    3 | poll: { every: 1s, calls_per_second: five }
+      |                ^^
+
+    error: invalid type: string "five", expected f64
+     --> trainspotter.yaml:3:38
+      |
+    3 | poll: { every: 1s, calls_per_second: five }
+      |                                      ^^^^
+
+    error: unknown field `namspace`, expected `namespace` or `every`; did you mean `namespace`?
+     --> trainspotter.yaml:4:26
+      |
+    4 | publish: { cloudwatch: { namspace: ML } }
+      |                          ^^^^^^^^
+
+    error: nothing is sent there: a link-local address, where cloud metadata and credentials are served
+     --> trainspotter.yaml:6:35
+      |
+    6 |   - { name: chat, webhook: { url: "http://169.254.170.2/v2" } }
+      |                                   ^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: another receiver is called `chat` already
+     --> trainspotter.yaml:7:13
+      |
+    7 |   - { name: chat, sns: { topic: alerts } }
+      |             ^^^^
+
+    error: not the ARN of a topic; write it like arn:aws:sns:us-east-1:111122223333:name
+     --> trainspotter.yaml:7:33
+      |
+    7 |   - { name: chat, sns: { topic: alerts } }
+      |                                 ^^^^^^
+
+    error: `everywhere` is not an address; write it like 127.0.0.1:9464
+     --> trainspotter.yaml:8:9
+      |
+    8 | listen: everywhere
+      |         ^^^^^^^^^^
+
+    8 problems in trainspotter.yaml
+    "#);
+}
+
+#[test]
+fn a_secret_from_the_environment_reaches_the_config_and_nothing_else() {
+    let text = "\
+targets: [{ region: us-east-1 }]
+receivers: [{ name: chat, webhook: { url: \"${CHAT_WEBHOOK_URL}\" } }]
+";
+    let config = load_with(text).unwrap();
+    let Channel::Webhook { url, .. } = &config.receivers[0].channel else { panic!("{config:?}") };
+    assert_eq!(url.expose(), "https://chat.example/hook?token=s3cret");
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let broken = format!("{text}listen: x\n");
+    assert!(!load_with(&broken).unwrap_err().to_string().contains("s3cret"));
+    let unset = text.replace("CHAT_WEBHOOK_URL", "UNSET");
+    assert!(load_with(&unset).unwrap_err().to_string().contains("the environment variable UNSET is not set"));
+}
+
+#[test]
+fn the_files_that_are_shipped_are_right_and_the_example_shows_every_key() {
+    let read =
+        |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)).unwrap();
+    for name in ["minimal.yaml", "trainspotter.example.yaml"] {
+        let environment = |_: &str| Some("https://example.com/".to_owned());
+        load(name, &read(name), Path::new("config"), &environment).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+    let example = read("trainspotter.example.yaml");
+    let mut missing = Vec::new();
+    keys(&schema(), &mut |key| {
+        if !example.contains(&format!("{key}:")) {
+            missing.push(key.to_owned());
+        }
+    });
+    assert!(missing.is_empty(), "the example does not show {missing:?}");
+}
+
+/// Calls `with` for each property that a schema names.
+fn keys(schema: &serde_json::Value, with: &mut impl FnMut(&str)) {
+    match schema {
+        serde_json::Value::Object(members) => {
+            for (name, member) in members {
+                if name == "properties" {
+                    member.as_object().into_iter().flatten().for_each(|(key, _)| with(key));
+                }
+                keys(member, with);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, with)),
+        _ => {}
+    }
+}

@@ -1,0 +1,166 @@
+//! From events to what only grows: each event is counted once, when its time has been covered.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::derive::catalogue;
+use crate::derive::frame::{Labels, Sample, WaitFigures, Waterfall, labels};
+use crate::derive::gauges::no_share;
+use crate::derive::outcomes::Outcomes;
+use crate::derive::tallies::Tallies;
+use crate::derive::waits::Waits;
+use crate::ledger::{Event, Outcome, What};
+use crate::model::{CallOutcome, Calls, QueueName, SavedSeries, ShareName, Timestamp};
+
+/// GPU time between two ticks further apart than this is not charged: nobody looked.
+const LONGEST_TICK: Duration = Duration::from_secs(900);
+
+/// All that is counted, and up to when.
+#[derive(Debug, Default)]
+pub struct Counting {
+    tallies: Tallies,
+    waits: Waits,
+    outcomes: Outcomes,
+    /// Events up to here were counted before a restart, or happened before the service began.
+    counted_until: Option<Timestamp>,
+    /// Events that are newer than the last complete poll: they are counted once a poll has covered their time, so that
+    /// a restart knows exactly which ones were.
+    held_back: Vec<Event>,
+    charged_until: Option<Timestamp>,
+}
+
+impl Counting {
+    /// Begins at `since`, or continues from what was saved.
+    pub fn new(saved: &[SavedSeries], since: Timestamp) -> Self {
+        Self { tallies: Tallies::restore(saved), counted_until: Some(since), ..Self::default() }
+    }
+
+    /// Counts events whose time lies before `horizon`, the beginning of the last complete poll.
+    pub fn count(&mut self, events: Vec<Event>, horizon: Timestamp) {
+        self.held_back.extend(events);
+        let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
+        self.held_back = held_back;
+        for event in due {
+            if self.counted_until.is_none_or(|counted_until| event.at > counted_until) {
+                self.count_one(&event);
+            }
+        }
+    }
+
+    /// Adds to the call counters.
+    pub fn count_calls(&mut self, calls: &[Calls]) {
+        for Calls { service, operation, outcome, count } in calls {
+            let pairs = |outcome: CallOutcome| {
+                [
+                    ("service", (*service).into()),
+                    ("operation", (*operation).into()),
+                    ("outcome", outcome.as_str().into()),
+                ]
+            };
+            self.tallies.add(&catalogue::SOURCE_CALLS, labels(pairs(*outcome)), *count as f64);
+        }
+    }
+
+    /// Adds `increase` to a counter of the service itself.
+    pub fn add<const N: usize>(
+        &mut self,
+        metric: &'static catalogue::Metric,
+        pairs: [(catalogue::Label, std::sync::Arc<str>); N],
+        increase: u64,
+    ) {
+        self.tallies.add(metric, labels(pairs), increase as f64);
+    }
+
+    /// Everything counted, to be kept over a restart.
+    pub fn saved(&self) -> Vec<SavedSeries> {
+        self.tallies.saved()
+    }
+
+    pub(super) fn failure_ratios(&mut self, now: Timestamp) -> Vec<(&QueueName, &ShareName, f64)> {
+        self.outcomes.failure_ratios(now)
+    }
+
+    pub(super) fn waits(&self) -> Vec<WaitFigures> {
+        self.waits.figures()
+    }
+
+    /// Lets the series of every share appear as zeros, so that a first event is an increase and not a new series.
+    pub(super) fn begin_series(&mut self, shares: BTreeSet<(QueueName, ShareName)>) {
+        for (queue, share) in shares {
+            let labels = || of_share(&queue, &share);
+            for metric in
+                [&catalogue::QUEUE_WAIT, &catalogue::QUEUE_WAIT_REQUEUE, &catalogue::JOB_STARTUP, &catalogue::JOB_RUN]
+            {
+                self.tallies.touch(metric, labels());
+            }
+            self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 0.0);
+            for outcome in ["succeeded", "failed"] {
+                self.tallies.add(&catalogue::JOB_ENDED, with(labels(), "outcome", outcome), 0.0);
+            }
+        }
+    }
+
+    /// Charges each part of each waterfall for the time since the previous tick.
+    pub(super) fn gpu_time(&mut self, rows: &[Waterfall], now: Timestamp) {
+        let since = self.charged_until.replace(now).map_or(Duration::ZERO, |before| now.since(before));
+        let seconds = if since > LONGEST_TICK { 0.0 } else { since.as_secs_f64() };
+        for row in rows {
+            for (part, gpus) in &row.parts {
+                let of_part = labels([("queue", row.queue.shared()), ("part", (*part).into())]);
+                self.tallies.add(&catalogue::GPU_TIME, of_part, gpus * seconds);
+            }
+        }
+    }
+
+    pub(super) fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
+        self.tallies.samples(now)
+    }
+
+    fn count_one(&mut self, event: &Event) {
+        let share = event.share.clone().unwrap_or_else(no_share);
+        let labels = || of_share(&event.queue, &share);
+        match &event.what {
+            What::Dispatched { seconds, first: true } => {
+                self.waits.record(&event.queue, &share, *seconds);
+                self.tallies.record(&catalogue::QUEUE_WAIT, labels(), event.at, *seconds);
+            }
+            What::Dispatched { seconds, first: false } => {
+                self.tallies.record(&catalogue::QUEUE_WAIT_REQUEUE, labels(), event.at, *seconds);
+            }
+            What::Started { seconds } => {
+                self.tallies.record(&catalogue::JOB_STARTUP, labels(), event.at, *seconds);
+            }
+            What::Ran { seconds } => self.tallies.record(&catalogue::JOB_RUN, labels(), event.at, *seconds),
+            What::Preempted { lost_gpu_seconds } => {
+                self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 1.0);
+                let lost = with(labels(), "cause", "preempted");
+                self.tallies.add(&catalogue::JOB_LOST, lost, lost_gpu_seconds.unwrap_or(0.0));
+            }
+            What::Ended { outcome, gpu_seconds } => self.count_end(event, &share, *outcome, *gpu_seconds),
+        }
+    }
+
+    fn count_end(&mut self, event: &Event, share: &ShareName, outcome: Outcome, gpu_seconds: Option<f64>) {
+        let labels = || of_share(&event.queue, share);
+        self.tallies.add(&catalogue::JOB_ENDED, with(labels(), "outcome", outcome.as_str()), 1.0);
+        match outcome {
+            Outcome::Succeeded => self.outcomes.record(&event.queue, share, event.at, false),
+            Outcome::Failed(category) => {
+                self.outcomes.record(&event.queue, share, event.at, true);
+                self.tallies.add(&catalogue::JOB_FAILURES, with(labels(), "category", category.as_str()), 1.0);
+                let lost = with(labels(), "cause", "failed");
+                self.tallies.add(&catalogue::JOB_LOST, lost, gpu_seconds.unwrap_or(0.0));
+            }
+            Outcome::Vanished => {}
+        }
+    }
+}
+
+fn of_share(queue: &QueueName, share: &ShareName) -> Labels {
+    labels([("queue", queue.shared()), ("share", share.shared())])
+}
+
+fn with(mut labels: Labels, label: &'static str, value: &str) -> Labels {
+    labels.insert(label, value.into());
+    labels
+}

@@ -1,0 +1,206 @@
+//! The samples of one tick that are values of now: from tables and ledger to series.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::derive::catalogue::{self, Metric};
+use crate::derive::frame::{Labels, QueueFigures, Sample, ShareFigures, Value, Waterfall, labels};
+use crate::derive::{Inputs, Service, waterfall};
+use crate::ledger::{Phase, is_neuron};
+use crate::model::{JobStatus, Policy, Queue, QueueName, ShareName, accelerators_of};
+
+/// Collects gauge samples.
+#[derive(Default)]
+pub(super) struct Gauges(pub(super) Vec<Sample>);
+
+/// The share label of jobs that have none.
+pub(super) fn no_share() -> ShareName {
+    ShareName::new("")
+}
+
+impl Gauges {
+    fn set<const N: usize>(&mut self, metric: &'static Metric, pairs: [(&'static str, Arc<str>); N], value: f64) {
+        self.set_labels(metric, labels(pairs), value);
+    }
+
+    fn set_labels(&mut self, metric: &'static Metric, labels: Labels, value: f64) {
+        // An infinite or undefined figure is not a figure.
+        if value.is_finite() {
+            self.0.push(Sample { metric, labels, value: Value::Gauge(value) });
+        }
+    }
+
+    pub(super) fn jobs(&mut self, inputs: &Inputs<'_>) {
+        let mut counts: BTreeMap<(QueueName, ShareName, String), f64> = BTreeMap::new();
+        for (queue, share) in shares_of_all(inputs) {
+            for status in &JobStatus::KNOWN[..6] {
+                counts.insert((queue.clone(), share.clone(), status.as_str().to_ascii_lowercase()), 0.0);
+            }
+        }
+        for job in inputs.ledger.open_jobs() {
+            let share = job.share().cloned().unwrap_or_else(no_share);
+            let state = job.status().as_str().to_ascii_lowercase();
+            *counts.entry((job.queue().clone(), share, state)).or_default() += 1.0;
+        }
+        for ((queue, share, state), count) in counts {
+            let pairs = [("queue", queue.shared()), ("share", share.shared()), ("state", state.into())];
+            self.set(&catalogue::QUEUE_JOBS, pairs, count);
+        }
+    }
+
+    pub(super) fn waiting(&mut self, inputs: &Inputs<'_>) {
+        let all = shares_of_all(inputs);
+        let mut oldest: BTreeMap<_, f64> = all.iter().cloned().map(|key| (key, 0.0)).collect();
+        let mut largest = oldest.clone();
+        let mut demand: BTreeMap<_, f64> = BTreeMap::new();
+        for job in inputs.ledger.open_jobs() {
+            let Some(since) = job.waiting_since() else { continue };
+            let key = (job.queue().clone(), job.share().cloned().unwrap_or_else(no_share));
+            let age = oldest.entry(key.clone()).or_default();
+            *age = age.max(inputs.now.seconds_since(since));
+            let gpus = largest.entry(key.clone()).or_default();
+            *gpus = gpus.max(job.gpus().unwrap_or(0.0));
+            for capacity in &job.latest.demand {
+                if let Some(accelerators) = accelerators_of(&capacity.unit) {
+                    let key = (key.0.clone(), key.1.clone(), capacity.unit.clone());
+                    *demand.entry(key).or_default() += capacity.quantity * f64::from(accelerators.gpus());
+                }
+            }
+        }
+        for (metric, values) in [(&catalogue::QUEUE_WAIT_OLDEST, oldest), (&catalogue::QUEUE_DEMAND_LARGEST, largest)] {
+            for ((queue, share), value) in values {
+                self.set(metric, [("queue", queue.shared()), ("share", share.shared())], value);
+            }
+        }
+        for ((queue, share, unit), gpus) in demand {
+            let pairs = [("queue", queue.shared()), ("share", share.shared()), ("instance_type", unit.shared())];
+            self.set(&catalogue::QUEUE_DEMAND, pairs, gpus);
+        }
+    }
+
+    pub(super) fn shares(&mut self, rows: &[ShareFigures]) {
+        for row in rows {
+            let pairs =
+                || [("queue", row.queue.shared()), ("share", row.share.shared()), ("instance_type", row.unit.shared())];
+            if let Some(quota) = row.quota {
+                self.set(&catalogue::SHARE_QUOTA, pairs(), quota);
+                self.set(&catalogue::SHARE_BORROWED, pairs(), row.borrowed);
+                self.set(&catalogue::SHARE_LENT, pairs(), row.lent);
+            }
+            self.set(&catalogue::SHARE_USED, pairs(), row.used);
+        }
+        let mut gpus: BTreeMap<(&QueueName, &ShareName), (f64, f64)> = BTreeMap::new();
+        for row in rows {
+            let (Some(quota), Some(accelerators)) = (row.quota, accelerators_of(&row.unit)) else { continue };
+            let (used, own) = gpus.entry((&row.queue, &row.share)).or_default();
+            *used += row.used * f64::from(accelerators.gpus());
+            *own += quota * f64::from(accelerators.gpus());
+        }
+        for ((queue, share), (used, own)) in gpus {
+            let pairs = [("queue", queue.shared()), ("share", share.shared())];
+            self.set(&catalogue::SHARE_UTILISATION, pairs, used / own);
+        }
+    }
+
+    pub(super) fn waterfall(&mut self, rows: &[Waterfall]) {
+        for row in rows {
+            let queue = || ("queue", row.queue.shared());
+            for (part, gpus) in &row.parts {
+                self.set(&catalogue::GPU_PART, [queue(), ("part", (*part).into())], *gpus);
+            }
+            let Some(capacity) = row.capacity_gpus else { continue };
+            self.set(&catalogue::GPU_CAPACITY, [queue()], capacity);
+            let part = |name: &str| row.parts.get(name).copied().unwrap_or(0.0);
+            let judged = capacity - part(waterfall::UNKNOWN) - part(waterfall::OTHER_QUEUES);
+            if judged > 0.0 {
+                self.set(&catalogue::GPU_IDLE_RATIO, [queue()], (judged - part(waterfall::BUSY)) / judged);
+            }
+        }
+    }
+
+    pub(super) fn utilisation(&mut self, inputs: &Inputs<'_>) {
+        let mut sums: BTreeMap<(QueueName, ShareName), (f64, f64)> = BTreeMap::new();
+        let running = |phase: Phase| phase == Phase::Running;
+        for job in
+            inputs.ledger.open_jobs().filter(|job| job.timeline.current().is_some_and(|span| running(span.phase)))
+        {
+            if is_neuron(&job.latest.demand) {
+                continue;
+            }
+            let share = job.share().cloned().unwrap_or_else(no_share);
+            for utilisation in waterfall::host_utilisation(job, inputs) {
+                let (sum, count) = sums.entry((job.queue().clone(), share.clone())).or_default();
+                *sum += utilisation;
+                *count += 1.0;
+            }
+        }
+        for ((queue, share), (sum, count)) in sums {
+            self.set(&catalogue::GPU_UTILISATION, [("queue", queue.shared()), ("share", share.shared())], sum / count);
+        }
+    }
+
+    pub(super) fn service(&mut self, service: &Service, inputs: &Inputs<'_>) {
+        for health in inputs.sources {
+            if let Some(age) = health.age_seconds {
+                self.set(&catalogue::SOURCE_AGE, [("source", health.source.as_str().into())], age);
+            }
+        }
+        if let Some(interval) = service.poll_interval {
+            self.set(&catalogue::POLL_INTERVAL, [], interval.as_secs_f64());
+        }
+        self.set(&catalogue::LEDGER_JOBS, [], inputs.ledger.len() as f64);
+        for queue in inputs.queues {
+            let unverified = inputs.ledger.unverified(&queue.name) as f64;
+            self.set(&catalogue::LEDGER_UNVERIFIED, [("queue", queue.name.shared())], unverified);
+        }
+        for (sink, series) in &service.published_series {
+            self.set(&catalogue::PUBLISH_SERIES, [("sink", sink.as_str().into())], *series as f64);
+        }
+        for (receiver, pending) in &service.pending {
+            let receiver = || ("receiver", receiver.as_str().into());
+            self.set(&catalogue::NOTIFY_PENDING, [receiver()], pending.count as f64);
+            self.set(&catalogue::NOTIFY_OLDEST, [receiver()], pending.oldest_age.as_secs_f64());
+        }
+        for (state, count) in [("pending", service.alerts_pending), ("firing", service.alerts_firing)] {
+            self.set(&catalogue::ALERTS, [("state", state.into())], count as f64);
+        }
+        if let Some(bytes) = service.store_bytes {
+            self.set(&catalogue::STORE_SIZE, [], bytes as f64);
+        }
+    }
+
+    pub(super) fn failure_ratio(&mut self, queue: &QueueName, share: &ShareName, ratio: f64) {
+        self.set(&catalogue::JOB_FAILURE_RATIO, [("queue", queue.shared()), ("share", share.shared())], ratio);
+    }
+}
+
+/// Jobs by state of one queue, every known state included, and its oldest wait.
+pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures {
+    let lower = |status: &JobStatus| status.as_str().to_ascii_lowercase();
+    let mut jobs: BTreeMap<String, u64> = JobStatus::KNOWN.iter().map(|status| (lower(status), 0)).collect();
+    let mut oldest: Option<f64> = None;
+    for job in inputs.ledger.jobs().filter(|job| *job.queue() == queue.name) {
+        *jobs.entry(lower(job.status())).or_default() += 1;
+        let age = job.waiting_since().map(|since| inputs.now.seconds_since(since));
+        oldest = match (oldest, age) {
+            (Some(oldest), Some(age)) => Some(oldest.max(age)),
+            (oldest, age) => oldest.or(age),
+        };
+    }
+    QueueFigures { queue: queue.name.clone(), policy: queue.policy.as_str(), jobs, oldest_wait_seconds: oldest }
+}
+
+/// Every queue and share that has series: configured ones and those of jobs that have not ended.
+pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> BTreeSet<(QueueName, ShareName)> {
+    let configured = inputs.queues.iter().flat_map(|queue| {
+        let shares: Vec<ShareName> = match &queue.policy {
+            Policy::QuotaShares(shares) => shares.iter().map(|share| share.name.clone()).collect(),
+            Policy::FairShare { .. } => Vec::new(),
+            Policy::Fifo => vec![no_share()],
+        };
+        shares.into_iter().map(|share| (queue.name.clone(), share))
+    });
+    let of_jobs =
+        inputs.ledger.open_jobs().map(|job| (job.queue().clone(), job.share().cloned().unwrap_or_else(no_share)));
+    configured.chain(of_jobs).collect()
+}

@@ -1,0 +1,93 @@
+//! Who holds what: quota, used, borrowed and lent, per share and instance type.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::derive::frame::ShareFigures;
+use crate::ledger::Ledger;
+use crate::model::{InstanceType, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing};
+
+/// Instances held by in-flight jobs, by queue, share (if any) and instance type.
+pub(super) type Held = BTreeMap<(QueueName, Option<ShareName>, InstanceType), f64>;
+
+/// What in-flight jobs hold.
+pub(super) fn held(ledger: &Ledger) -> Held {
+    let mut held = Held::new();
+    for job in ledger.open_jobs().filter(|job| job.status().is_in_flight()) {
+        for capacity in &job.latest.demand {
+            let key = (job.queue().clone(), job.share().cloned(), capacity.unit.clone());
+            *held.entry(key).or_default() += capacity.quantity;
+        }
+    }
+    held
+}
+
+/// The rows of a queue: one per share and instance type that it has a quota for or holds.
+pub(super) fn figures(queue: &Queue, held: &Held) -> Vec<ShareFigures> {
+    let used: BTreeMap<(&ShareName, &InstanceType), f64> = held
+        .iter()
+        .filter(|((name, _, _), _)| *name == queue.name)
+        .filter_map(|((_, share, unit), quantity)| Some(((share.as_ref()?, unit), *quantity)))
+        .collect();
+    match &queue.policy {
+        Policy::QuotaShares(shares) => quota_shares(queue, shares, &used),
+        Policy::Fifo | Policy::FairShare { .. } => {
+            used.iter().map(|((share, unit), used)| row(queue, share, unit, None, *used)).collect()
+        }
+    }
+}
+
+/// Borrowed is what a share uses beyond its quota. AWS does not say from whom, so it counts as lent by the shares that
+/// lend, in proportion to what each leaves idle.
+fn quota_shares(
+    queue: &Queue,
+    shares: &[QuotaShare],
+    used: &BTreeMap<(&ShareName, &InstanceType), f64>,
+) -> Vec<ShareFigures> {
+    let configured = shares.iter().flat_map(|share| share.limits.iter().map(|limit| (&share.name, &limit.unit)));
+    let keys: BTreeSet<(&ShareName, &InstanceType)> = configured.chain(used.keys().copied()).collect();
+    let share_named = |name: &ShareName| shares.iter().find(|share| share.name == *name);
+    let mut rows: Vec<ShareFigures> = keys
+        .into_iter()
+        .map(|key| {
+            let quota = share_named(key.0).and_then(|share| share.limit(key.1)).unwrap_or(0.0);
+            row(queue, key.0, key.1, Some(quota), used.get(&key).copied().unwrap_or(0.0))
+        })
+        .collect();
+    let units: BTreeSet<InstanceType> = rows.iter().map(|row| row.unit.clone()).collect();
+    for unit in units {
+        let lends = |row: &ShareFigures| share_named(&row.share).is_some_and(|share| share.lends());
+        let idle = |row: &ShareFigures| if lends(row) { (row.quota.unwrap_or(0.0) - row.used).max(0.0) } else { 0.0 };
+        let of_unit = || rows.iter().filter(|row| row.unit == unit);
+        let borrowed: f64 = of_unit().map(|row| row.borrowed).sum();
+        let lendable: f64 = of_unit().map(idle).sum();
+        // Above what is lendable (limits lowered under running jobs) no share lends more than it leaves idle.
+        let lent_of_idle = if lendable > 0.0 { (borrowed / lendable).min(1.0) } else { 0.0 };
+        for row in rows.iter_mut().filter(|row| row.unit == unit) {
+            row.lent = idle(row) * lent_of_idle;
+        }
+    }
+    rows
+}
+
+fn row(queue: &Queue, share: &ShareName, unit: &InstanceType, quota: Option<f64>, used: f64) -> ShareFigures {
+    let borrowed = quota.map_or(0.0, |quota| (used - quota).max(0.0));
+    ShareFigures {
+        queue: queue.name.clone(),
+        share: share.clone(),
+        unit: unit.clone(),
+        quota,
+        used,
+        borrowed,
+        lent: 0.0,
+    }
+}
+
+impl QuotaShare {
+    /// Whether other shares may use what this one leaves idle.
+    fn lends(&self) -> bool {
+        match self.sharing {
+            Sharing::Lend | Sharing::LendAndBorrow { .. } => true,
+            Sharing::Reserve | Sharing::Unknown => false,
+        }
+    }
+}

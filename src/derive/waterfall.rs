@@ -1,0 +1,131 @@
+//! Where a queue's GPUs are: parts that sum to the capacity of its service environment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::derive::Inputs;
+use crate::derive::frame::Waterfall;
+use crate::ledger::{Job, Phase, gpus_of};
+use crate::model::{Accelerators, InstanceType, Queue, accelerators_of};
+
+/// The parts, in the order in which pages draw them.
+pub const PARTS: [&str; 7] = [BUSY, IDLE, UNKNOWN, STARTING, SCHEDULED, OTHER_QUEUES, UNALLOCATED];
+
+/// Running, on hosts at or above [`IDLE_BELOW`].
+pub const BUSY: &str = "running_busy";
+/// Running, on hosts below [`IDLE_BELOW`].
+pub const IDLE: &str = "running_idle";
+/// Running, on hosts without data or within [`GRACE`].
+pub const UNKNOWN: &str = "running_unknown";
+/// STARTING: instances are there, the container is not.
+pub const STARTING: &str = "starting";
+/// SCHEDULED: SageMaker looks for instances.
+pub const SCHEDULED: &str = "scheduled";
+/// Held by other queues of the same service environment.
+pub const OTHER_QUEUES: &str = "other_queues";
+/// Held by no job.
+pub const UNALLOCATED: &str = "unallocated";
+
+/// A host whose GPUs are below this mean utilisation is idle.
+pub const IDLE_BELOW: f64 = 0.10;
+
+/// How long after it began to run a job is not judged: data is loaded, models are compiled.
+pub const GRACE: Duration = Duration::from_secs(600);
+
+/// Utilisation older than this says nothing of now.
+pub const STALE: Duration = Duration::from_secs(900);
+
+/// The waterfall of one queue. Capacity is `None` where it cannot be told in GPUs.
+pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
+    let mut parts: BTreeMap<&'static str, f64> = PARTS.into_iter().map(|part| (part, 0.0)).collect();
+    let mut add = |part: &'static str, gpus: f64| *parts.entry(part).or_default() += gpus;
+    for job in inputs.ledger.open_jobs().filter(|job| job.status().is_in_flight()) {
+        let Some(gpus) = job.gpus() else { continue };
+        if *job.queue() == queue.name {
+            for (part, gpus) in of_job(job, gpus, inputs) {
+                add(part, gpus);
+            }
+        } else if shares_environment(queue, job, inputs) {
+            add(OTHER_QUEUES, gpus);
+        }
+    }
+    let held: f64 = parts.values().sum();
+    // Jobs may hold more than is allowed after a limit was lowered: then that is what is there.
+    let capacity_gpus = capacity(queue, inputs).map(|capacity| capacity.max(held));
+    if let Some(capacity) = capacity_gpus {
+        parts.insert(UNALLOCATED, capacity - held);
+    }
+    Waterfall { queue: queue.name.clone(), capacity_gpus, parts }
+}
+
+fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
+    match job.timeline.current().map(|span| (span.phase, span.from.latest)) {
+        Some((Phase::Scheduled, _)) => vec![(SCHEDULED, gpus)],
+        Some((Phase::Starting, _)) => vec![(STARTING, gpus)],
+        Some((Phase::Running, since)) if inputs.now.since(since) >= GRACE => running(job, gpus, inputs),
+        Some((Phase::Running, _)) => vec![(UNKNOWN, gpus)],
+        Some((Phase::Waiting, _)) | None => Vec::new(),
+    }
+}
+
+/// Splits a running job's GPUs by what each of its hosts reports.
+fn running(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
+    let hosts: f64 = job.latest.demand.iter().map(|capacity| capacity.quantity).sum();
+    let per_host = if hosts > 0.0 { gpus / hosts } else { 0.0 };
+    let mut known = 0.0;
+    let mut split: Vec<(&'static str, f64)> = host_utilisation(job, inputs)
+        .map(|utilisation| {
+            known += per_host;
+            (if utilisation < IDLE_BELOW { IDLE } else { BUSY }, per_host)
+        })
+        .collect();
+    split.push((UNKNOWN, (gpus - known).max(0.0)));
+    split
+}
+
+/// Utilisation, 0 to 1, of each host of a job that has reported lately. SageMaker sums percent over a host's GPUs.
+pub(super) fn host_utilisation<'a>(job: &'a Job, inputs: &'a Inputs<'_>) -> impl Iterator<Item = f64> + 'a {
+    let hosts: f64 = job.latest.demand.iter().map(|capacity| capacity.quantity).sum();
+    let gpus_per_host = job.gpus().filter(|gpus| *gpus > 0.0 && hosts > 0.0).map(|gpus| gpus / hosts);
+    inputs
+        .utilisation
+        .get(&job.latest.id)
+        .into_iter()
+        .flat_map(BTreeMap::values)
+        .filter(|host| inputs.now.since(host.at) <= STALE)
+        .filter_map(move |host| Some((host.gpu_percent / 100.0 / gpus_per_host?).clamp(0.0, 1.0)))
+}
+
+fn shares_environment(queue: &Queue, job: &Job, inputs: &Inputs<'_>) -> bool {
+    let environment = |queue: &Queue| queue.environment.as_ref().map(|environment| environment.name.clone());
+    let of_job = inputs.queues.iter().find(|other| other.name == *job.queue()).and_then(environment);
+    of_job.is_some() && of_job == environment(queue)
+}
+
+fn capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
+    let environment = queue.environment.as_ref()?;
+    let limits = environment.limits.iter();
+    limits
+        .map(|limit| {
+            if limit.unit.is_any() {
+                Some(limit.quantity * f64::from(typical_gpus(queue, inputs)?))
+            } else {
+                gpus_of(std::slice::from_ref(limit))
+            }
+        })
+        .sum()
+}
+
+/// GPUs per instance where the environment counts instances of any type: those of the type that the queue's jobs ask
+/// for most, ended ones included. `None` before there is any.
+fn typical_gpus(queue: &Queue, inputs: &Inputs<'_>) -> Option<u32> {
+    let mut asked: BTreeMap<&InstanceType, f64> = BTreeMap::new();
+    let of_queue = |job: &&Job| *job.queue() == queue.name;
+    let open = inputs.ledger.open_jobs().filter(of_queue);
+    let recent = inputs.ledger.ended_jobs().rev().take(1_000).filter(of_queue);
+    for capacity in open.chain(recent).flat_map(|job| &job.latest.demand) {
+        *asked.entry(&capacity.unit).or_default() += capacity.quantity;
+    }
+    let (most, _) = asked.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    accelerators_of(most).map(Accelerators::gpus)
+}

@@ -1,0 +1,205 @@
+//! One job as the ledger knows it.
+
+use crate::ledger::event::{Event, FailureCategory, Outcome, What};
+use crate::ledger::timeline::{Phase, Span, Timeline};
+use crate::model::{
+    Accelerators, Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen,
+    accelerators_of,
+};
+
+/// A job: its latest answer, what its descriptions told, and its timeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// The latest answer; its `details` are moved to [`Job::details`].
+    pub latest: JobSeen,
+    /// The latest description; `None` until the job was described.
+    pub details: Option<JobDetails>,
+    /// Its life so far.
+    pub timeline: Timeline,
+    /// When the latest answer was asked for.
+    pub seen_at: Timestamp,
+    /// Whether a description is wanted because something happened since the last one.
+    pub wants_description: bool,
+    /// Whether SageMaker was asked about the training job of the latest attempt.
+    pub training_job_known: bool,
+    preemptions_counted: u32,
+}
+
+impl Job {
+    /// A job seen for the first time, with the events of its life so far.
+    pub(super) fn first_seen(seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) -> Self {
+        let mut job = Self {
+            timeline: Timeline::beginning(seen.created_at),
+            latest: seen.clone(),
+            details: None,
+            // A clock that lags behind AWS's must not make the first answer look old.
+            seen_at: seen.created_at.min(at),
+            wants_description: false,
+            training_job_known: false,
+            preemptions_counted: 0,
+        };
+        job.observe(seen, at, events);
+        job
+    }
+
+    /// Takes in an answer asked for at `at`. Answers that are older than the latest one change nothing.
+    pub(super) fn observe(&mut self, mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) {
+        if at < self.seen_at || self.timeline.current().is_none() {
+            return;
+        }
+        let known = self.timeline.spans().len();
+        let was_open = self.timeline.current().map(|span| span.phase);
+        let requeued = self.timeline.observe(&seen, self.seen_at, at);
+        let described = seen.details.take();
+        if seen.training_job != self.latest.training_job {
+            self.training_job_known = false;
+        }
+        // A description may name instance types where a list only counts instances.
+        if described.is_none() && self.details.is_some() {
+            seen.demand.clone_from(&self.latest.demand);
+        }
+        self.wants_description |= requeued;
+        self.latest = seen;
+        self.seen_at = at;
+        if let Some(details) = described {
+            self.timeline.refine(&details.preempted);
+            self.count_preemptions(&details, events);
+            self.details = Some(details);
+            self.wants_description = false;
+        }
+        // The span that was open may have closed now, too.
+        let from = known.saturating_sub(usize::from(was_open.is_some()));
+        self.tell_spans(from, events);
+        if self.timeline.current().is_none() {
+            self.tell_end(at, events);
+        }
+    }
+
+    /// Takes in what SageMaker says of the training job of the latest attempt.
+    pub(super) fn observe_training_job(&mut self, seen: &TrainingJobSeen) {
+        if self.latest.training_job.as_ref() != Some(&seen.name) {
+            return;
+        }
+        self.training_job_known = true;
+        let Some(attempt) = self.timeline.spans().last().map(|span| span.attempt) else { return };
+        for (phase, at) in [(Phase::Starting, seen.starting_at), (Phase::Running, seen.training_at)] {
+            if let Some(at) = at {
+                self.timeline.learn_start(phase, attempt, at);
+            }
+        }
+    }
+
+    /// AWS no longer knows the job.
+    pub(super) fn vanish(&mut self, at: Timestamp, events: &mut Vec<Event>) {
+        let mut last = self.latest.clone();
+        last.status = JobStatus::Failed;
+        last.stopped_at = None;
+        self.timeline.observe(&last, self.seen_at, at);
+        self.seen_at = at;
+        events.push(self.event(at, What::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
+    }
+
+    /// Where the job stands.
+    pub fn status(&self) -> &JobStatus {
+        &self.latest.status
+    }
+
+    /// GPUs the job asks for; `None` if that cannot be told (unknown type, or instances of any type).
+    pub fn gpus(&self) -> Option<f64> {
+        gpus_of(&self.latest.demand)
+    }
+
+    /// Since when the job has been waiting without a break; `None` if it is not.
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
+    }
+
+    /// The job's owner: its `owner` tag.
+    pub fn owner(&self) -> Option<&str> {
+        self.details.as_ref()?.tags.get("owner").map(String::as_str)
+    }
+
+    fn tell_spans(&self, from: usize, events: &mut Vec<Event>) {
+        for span in self.timeline.spans().iter().skip(from) {
+            let (Some(to), Some(seconds)) = (span.to, span.seconds()) else { continue };
+            let what = match span.phase {
+                Phase::Waiting if self.was_dispatched(span) => What::Dispatched { seconds, first: span.attempt == 1 },
+                Phase::Starting if self.reached_running(span) => {
+                    What::Started { seconds: self.since_dispatch(span, to.latest) }
+                }
+                Phase::Running => What::Ran { seconds },
+                Phase::Waiting | Phase::Scheduled | Phase::Starting => continue,
+            };
+            events.push(self.event(to.latest, what));
+        }
+    }
+
+    fn was_dispatched(&self, span: &Span) -> bool {
+        self.has(Phase::Scheduled, span.attempt)
+    }
+
+    fn reached_running(&self, span: &Span) -> bool {
+        self.has(Phase::Running, span.attempt)
+    }
+
+    fn has(&self, phase: Phase, attempt: u32) -> bool {
+        self.timeline.spans().iter().any(|span| span.phase == phase && span.attempt == attempt)
+    }
+
+    fn since_dispatch(&self, span: &Span, at: Timestamp) -> f64 {
+        let dispatched = |other: &&Span| other.phase == Phase::Scheduled && other.attempt == span.attempt;
+        self.timeline.spans().iter().find(dispatched).map_or(0.0, |other| at.seconds_since(other.from.latest))
+    }
+
+    fn tell_end(&self, at: Timestamp, events: &mut Vec<Event>) {
+        let latest = &self.latest;
+        let outcome = if latest.status == JobStatus::Succeeded {
+            Outcome::Succeeded
+        } else {
+            Outcome::Failed(FailureCategory::of(latest.status_reason.as_deref(), latest.terminated))
+        };
+        let last = self.timeline.spans().last();
+        let ran = last.filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
+        let gpu_seconds = ran.zip(self.gpus()).map(|(seconds, gpus)| seconds * gpus);
+        let ended_at = last.and_then(|span| span.to).map_or(at, |to| to.latest);
+        events.push(self.event(ended_at, What::Ended { outcome, gpu_seconds }));
+    }
+
+    fn count_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
+        let new = details.preemptions.saturating_sub(self.preemptions_counted);
+        self.preemptions_counted = self.preemptions_counted.max(details.preemptions);
+        let mut stopped = details.preempted.iter().rev();
+        for _ in 0..new {
+            let attempt = stopped.next();
+            let ran = attempt.and_then(|attempt| Some(attempt.stopped_at?.seconds_since(attempt.started_at?)));
+            let lost_gpu_seconds = ran.zip(self.gpus()).map(|(seconds, gpus)| seconds * gpus);
+            let at = attempt.and_then(|attempt| attempt.stopped_at).unwrap_or(self.seen_at);
+            events.push(self.event(at, What::Preempted { lost_gpu_seconds }));
+        }
+    }
+
+    fn event(&self, at: Timestamp, what: What) -> Event {
+        Event { at, queue: self.latest.queue.clone(), share: self.latest.share.clone(), what }
+    }
+
+    /// The queue the job is in.
+    pub fn queue(&self) -> &QueueName {
+        &self.latest.queue
+    }
+
+    /// The share the job is accounted to.
+    pub fn share(&self) -> Option<&ShareName> {
+        self.latest.share.as_ref()
+    }
+}
+
+/// GPUs in a demand; `None` if a unit's GPUs are unknown.
+pub fn gpus_of(demand: &[Capacity]) -> Option<f64> {
+    let gpus = |capacity: &Capacity| Some(capacity.quantity * f64::from(accelerators_of(&capacity.unit)?.gpus()));
+    demand.iter().map(gpus).sum()
+}
+
+/// Whether a demand asks for Neuron devices, which are never counted as GPUs.
+pub fn is_neuron(demand: &[Capacity]) -> bool {
+    demand.iter().any(|capacity| matches!(accelerators_of(&capacity.unit), Some(Accelerators::Neuron(_))))
+}

@@ -1,0 +1,155 @@
+//! What to ask next: cheap where nothing changed, certain where an alert may rest on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::ledger::{Coverage, Job, Ledger, Phase};
+use crate::model::{
+    Accelerators, JobId, JobStatus, Questions, QueueName, ShareName, Timestamp, TrainingJobName, accelerators_of,
+};
+
+/// Arrivals are asked for again from this long before the newest one known: lists may lag behind each other.
+const OVERLAP: Duration = Duration::from_secs(60);
+
+/// A queue with no more waiting jobs than this is listed in full each poll: ten pages at most.
+const SMALL_BACKLOG: usize = 1_000;
+
+/// Descriptions asked for in one poll, at most.
+const JOBS_PER_POLL: usize = 500;
+
+/// Training jobs asked for in one poll, at most.
+const TRAINING_JOBS_PER_POLL: usize = 20;
+
+/// Hosts whose utilisation is asked for at once, at most: five calls of 500 queries.
+const HOSTS_PER_POLL: usize = 2_500;
+
+/// How often to look again.
+#[derive(Clone, Copy, Debug)]
+pub struct Cadence {
+    /// Full listings of waiting jobs, where the backlog is not small.
+    pub reconcile_every: Duration,
+    /// Descriptions of the job on which a share's oldest wait rests.
+    pub verify_every: Duration,
+}
+
+impl Ledger {
+    /// The questions of the poll that begins at `now`, over the queues that are watched.
+    pub fn questions<'a>(
+        &self,
+        queues: impl Iterator<Item = &'a QueueName>,
+        cadence: Cadence,
+        now: Timestamp,
+    ) -> Questions {
+        let mut questions = Questions::default();
+        for queue in queues {
+            let coverage = self.queues.get(queue).copied().unwrap_or_default();
+            if let Some(known) = coverage.newest_created_at.max(coverage.waiting_since) {
+                questions.created_after.insert(queue.clone(), known - OVERLAP);
+            }
+            if coverage.wants_sweep(cadence, now) {
+                questions.sweep.insert(queue.clone());
+            }
+        }
+        questions.jobs = self.jobs_to_describe(cadence, now);
+        questions.training_jobs = self.training_jobs_to_describe();
+        questions.hosts = self.hosts_to_measure();
+        questions
+    }
+
+    /// Ids by urgency: gone from where they were, back in the queue, oldest of their share, then merely unknown.
+    fn jobs_to_describe(&self, cadence: Cadence, now: Timestamp) -> Vec<JobId> {
+        let oldest = self.oldest_waiting();
+        let mut by_urgency: BTreeMap<(Urgency, Timestamp), BTreeSet<&JobId>> = BTreeMap::new();
+        for job in self.open_jobs() {
+            let is_oldest = oldest.get(&(job.queue(), job.share())).is_some_and(|id| **id == job.latest.id);
+            if let Some(urgency) = self.urgency(job, is_oldest, cadence, now) {
+                by_urgency.entry((urgency, job.seen_at)).or_default().insert(&job.latest.id);
+            }
+        }
+        by_urgency.into_values().flatten().take(JOBS_PER_POLL).cloned().collect()
+    }
+
+    fn urgency(&self, job: &Job, is_oldest: bool, cadence: Cadence, now: Timestamp) -> Option<Urgency> {
+        let coverage = self.queues.get(job.queue()).copied().unwrap_or_default();
+        // No list of a known status shows a job of an unknown one.
+        let is_unknown = matches!(job.status(), JobStatus::Unknown(_));
+        let missed_by = |listed: Option<Timestamp>| listed.is_some_and(|since| job.seen_at < since);
+        if job.status().is_in_flight() && missed_by(coverage.in_flight_since) {
+            Some(Urgency::Departed)
+        } else if job.status().is_waiting() && missed_by(coverage.waiting_since) {
+            Some(Urgency::NoLongerWaiting)
+        } else if job.wants_description {
+            Some(Urgency::Requeued)
+        } else if (is_oldest || is_unknown) && now.since(job.seen_at) >= cadence.verify_every {
+            Some(Urgency::Unverified)
+        } else if job.details.is_none() && job.status().is_in_flight() {
+            Some(Urgency::UnknownInFlight)
+        } else if job.details.is_none() {
+            Some(Urgency::UnknownWaiting)
+        } else {
+            None
+        }
+    }
+
+    fn oldest_waiting(&self) -> BTreeMap<(&QueueName, Option<&ShareName>), &JobId> {
+        let mut oldest: BTreeMap<_, (Timestamp, &JobId)> = BTreeMap::new();
+        for job in self.open_jobs() {
+            if let Some(since) = job.waiting_since() {
+                let entry = oldest.entry((job.queue(), job.share())).or_insert((since, &job.latest.id));
+                *entry = (*entry).min((since, &job.latest.id));
+            }
+        }
+        oldest.into_iter().map(|(key, (_, id))| (key, id)).collect()
+    }
+
+    fn training_jobs_to_describe(&self) -> Vec<(JobId, TrainingJobName)> {
+        self.open_jobs()
+            .filter(|job| *job.status() == JobStatus::Running && !job.training_job_known)
+            .filter_map(|job| Some((job.latest.id.clone(), job.latest.training_job.clone()?)))
+            .take(TRAINING_JOBS_PER_POLL)
+            .collect()
+    }
+
+    /// Hosts of running GPU jobs: `<training job>/algo-<n>`, n from 1.
+    fn hosts_to_measure(&self) -> Vec<(JobId, String)> {
+        let running = self.open_jobs().filter(|job| {
+            job.timeline.current().is_some_and(|span| span.phase == Phase::Running)
+                && job
+                    .latest
+                    .demand
+                    .iter()
+                    .any(|capacity| matches!(accelerators_of(&capacity.unit), Some(Accelerators::Gpus(_)) | None))
+        });
+        running
+            .filter_map(|job| Some((job, job.latest.training_job.as_ref()?)))
+            .flat_map(|(job, name)| {
+                hosts_of(job).map(move |host| (job.latest.id.clone(), format!("{name}/algo-{host}")))
+            })
+            .take(HOSTS_PER_POLL)
+            .collect()
+    }
+}
+
+/// Why a job should be described, most urgent first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    Departed,
+    NoLongerWaiting,
+    Requeued,
+    Unverified,
+    UnknownInFlight,
+    UnknownWaiting,
+}
+
+impl Coverage {
+    fn wants_sweep(&self, cadence: Cadence, now: Timestamp) -> bool {
+        let Some(last) = self.waiting_since else { return true };
+        self.waiting_then <= SMALL_BACKLOG || now.since(last) >= cadence.reconcile_every
+    }
+}
+
+fn hosts_of(job: &Job) -> impl Iterator<Item = u32> + use<> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "instance counts are small and whole")]
+    let count = job.latest.demand.iter().map(|capacity| capacity.quantity.max(0.0) as u32).sum::<u32>();
+    1..=count
+}

@@ -1,0 +1,209 @@
+//! Laws of the ledger over random histories, and the cases that people would ask about, drawn.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Capacity, JobDetails, JobStatus, StoppedAttempt};
+
+fn minute(minutes: i64) -> Timestamp {
+    Timestamp::from_millis(minutes * 60_000)
+}
+
+fn seen(status: JobStatus) -> JobSeen {
+    JobSeen {
+        id: "job-1".into(),
+        arn: "arn:aws:batch:us-east-1:123456789012:service-job/job-1".into(),
+        name: "train".into(),
+        queue: "research".into(),
+        share: Some("vision".into()),
+        status,
+        status_reason: None,
+        created_at: minute(0),
+        scheduled_at: None,
+        started_at: None,
+        stopped_at: None,
+        demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)],
+        training_job: None,
+        terminated: false,
+        details: None,
+    }
+}
+
+/// What the API says of a job whose moments are `scheduled`, `started` and `stopped` (minutes), polled at `at`.
+fn answer(at: i64, scheduled: i64, started: i64, stopped: i64) -> JobSeen {
+    let known = |minutes: i64| (at >= minutes).then(|| minute(minutes));
+    let status = match at {
+        at if at >= stopped => JobStatus::Succeeded,
+        at if at >= started => JobStatus::Running,
+        at if at >= scheduled => JobStatus::Scheduled,
+        _ => JobStatus::Runnable,
+    };
+    JobSeen { scheduled_at: known(scheduled), started_at: known(started), stopped_at: known(stopped), ..seen(status) }
+}
+
+/// Draws a timeline: phase initial, attempt, from and to in minutes, `~` before a moment that is not exact.
+fn drawn(ledger: &Ledger) -> String {
+    let minutes = |moment: Moment| {
+        let about = if moment.is_exact() { "" } else { "~" };
+        format!("{about}{}", moment.latest.millis() / 60_000)
+    };
+    let span = |span: &Span| {
+        let initial = span.phase.as_str().chars().take(2).collect::<String>();
+        format!("{initial}{} {}-{}", span.attempt, minutes(span.from), span.to.map_or(String::new(), minutes))
+    };
+    let job = ledger.job(&"job-1".into()).unwrap();
+    job.timeline.spans().iter().map(span).collect::<Vec<_>>().join(", ")
+}
+
+#[track_caller]
+fn check(answers: &[(i64, JobSeen)], expected: &str) {
+    let mut ledger = Ledger::default();
+    for (at, seen) in answers {
+        ledger.observe(seen.clone(), minute(*at));
+    }
+    assert_eq!(drawn(&ledger), expected);
+}
+
+#[test]
+fn api_times_win_over_the_time_of_the_poll() {
+    let life = |at| (at, answer(at, 5, 12, 40));
+    check(&[life(1), life(9), life(20), life(50)], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-40");
+}
+
+#[test]
+fn a_job_first_seen_after_its_end_has_its_whole_life() {
+    check(&[(60, answer(60, 5, 12, 40))], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-40");
+}
+
+#[test]
+fn a_job_cancelled_while_waiting_was_never_dispatched() {
+    let cancelled = JobSeen { stopped_at: Some(minute(30)), ..seen(JobStatus::Failed) };
+    check(&[(10, seen(JobStatus::Runnable)), (35, cancelled)], "wa1 0-30");
+}
+
+#[test]
+fn a_preempted_job_waits_again_from_when_its_attempt_stopped() {
+    let back = seen(JobStatus::Runnable);
+    let stopped = StoppedAttempt { started_at: Some(minute(12)), stopped_at: Some(minute(23)), status_reason: None };
+    let details = JobDetails { preemptions: 1, preempted: vec![stopped], ..JobDetails::default() };
+    let described = JobSeen { details: Some(details), ..back.clone() };
+    check(&[(20, answer(20, 5, 12, 99)), (25, back.clone())], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-~25, wa2 ~25-");
+    check(
+        &[(20, answer(20, 5, 12, 99)), (25, back), (26, described)],
+        "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-23, wa2 23-",
+    );
+}
+
+#[test]
+fn a_visit_to_the_queue_between_two_polls_is_seen_by_the_new_dispatch() {
+    check(
+        &[(20, answer(20, 5, 12, 99)), (50, answer(50, 44, 47, 99))],
+        "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-~44, wa2 ~44-44, sc2 44-~47, st2 ~47-47, ru2 47-",
+    );
+}
+
+#[test]
+fn stale_times_after_a_requeue_do_not_make_a_dispatch() {
+    // The API may keep scheduledAt and startedAt of the earlier attempt while the job waits again.
+    let kept = JobSeen { status: JobStatus::Runnable, ..answer(20, 5, 12, 99) };
+    check(
+        &[(20, answer(20, 5, 12, 99)), (25, kept.clone()), (30, kept)],
+        "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-~25, wa2 ~25-",
+    );
+}
+
+#[test]
+fn an_answer_that_is_older_than_the_last_one_changes_nothing() {
+    check(&[(20, answer(20, 5, 12, 99)), (10, answer(3, 5, 12, 99))], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-");
+}
+
+#[test]
+fn a_status_of_tomorrow_moves_nothing_and_is_asked_about_again() {
+    let mut ledger = Ledger::default();
+    ledger
+        .observe(JobSeen { details: Some(JobDetails::default()), ..seen(JobStatus::parse("HIBERNATING")) }, minute(5));
+    assert_eq!(drawn(&ledger), "wa1 0-");
+    let cadence = Cadence { reconcile_every: Duration::from_secs(900), verify_every: Duration::from_secs(60) };
+    let questions = |at| ledger.questions(std::iter::empty(), cadence, minute(at)).jobs.len();
+    assert_eq!((questions(5), questions(6)), (0, 1));
+}
+
+#[test]
+fn a_job_that_left_the_lists_is_asked_about_before_anything_is_concluded() {
+    let mut ledger = Ledger::default();
+    let running = JobSeen { details: Some(JobDetails::default()), ..answer(20, 5, 12, 99) };
+    ledger.observe(running, minute(20));
+    let cadence = Cadence { reconcile_every: Duration::from_secs(900), verify_every: Duration::from_secs(60) };
+    let asked = |ledger: &Ledger| ledger.questions(std::iter::empty(), cadence, minute(22)).jobs;
+    ledger.in_flight_listed(&"research".into(), minute(20));
+    assert_eq!(asked(&ledger), [], "it was on a page of that listing");
+    ledger.in_flight_listed(&"research".into(), minute(21));
+    assert_eq!(asked(&ledger), ["job-1".into()]);
+    assert_eq!(drawn(&ledger), "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-");
+    ledger.observe_gone(&"job-1".into(), minute(22));
+    assert_eq!(ledger.open_jobs().count(), 0);
+}
+
+/// A life: minutes of dispatch, start and end, and the moments of polls.
+fn life() -> impl Strategy<Value = (i64, i64, i64, Vec<i64>)> {
+    (0..50_i64, 0..50_i64, 0..100_i64, prop::collection::vec(0..300_i64, 1..12)).prop_map(
+        |(wait, startup, run, mut polls)| {
+            polls.sort_unstable();
+            (wait, wait + startup, wait + startup + run, polls)
+        },
+    )
+}
+
+proptest! {
+    /// Replaying any answer changes neither the history nor what is counted.
+    #[test]
+    fn observing_twice_changes_nothing((scheduled, started, stopped, polls) in life()) {
+        let mut once = Ledger::default();
+        let mut twice = Ledger::default();
+        for at in polls {
+            once.observe(answer(at, scheduled, started, stopped), minute(at));
+            for _ in 0..2 {
+                twice.observe(answer(at, scheduled, started, stopped), minute(at));
+            }
+        }
+        prop_assert_eq!(drawn(&once), drawn(&twice));
+        prop_assert_eq!(once.take_events(), twice.take_events());
+    }
+
+    /// Spans partition the life: they meet, never run backwards, and only the last is open.
+    #[test]
+    fn spans_partition_the_life(statuses in prop::collection::vec((0..6_usize, 0..200_i64, any::<bool>()), 1..20)) {
+        let mut ledger = Ledger::default();
+        for (at, (status, scheduled, stamped)) in (1_i64..).zip(statuses) {
+            let stamp = stamped.then(|| minute(scheduled));
+            let status = JobStatus::KNOWN[status + 2].clone();
+            ledger.observe(JobSeen { scheduled_at: stamp, started_at: stamp, ..seen(status) }, minute(at * 10));
+        }
+        let job = ledger.job(&"job-1".into()).unwrap();
+        for pair in job.timeline.spans().windows(2) {
+            prop_assert_eq!(pair[0].to, Some(pair[1].from));
+            prop_assert!(pair[0].from.latest <= pair[1].from.latest);
+        }
+        let open = job.timeline.spans().iter().filter(|span| span.to.is_none()).count();
+        prop_assert_eq!(open, usize::from(!job.status().is_ended()));
+    }
+
+    /// Whatever the polls, the first wait that is counted is the API's, once, as soon as any poll has seen it.
+    #[test]
+    fn the_first_wait_is_exact_and_counted_once((scheduled, started, stopped, polls) in life()) {
+        let mut ledger = Ledger::default();
+        for at in &polls {
+            ledger.observe(answer(*at, scheduled, started, stopped), minute(*at));
+        }
+        let mut waits = Vec::new();
+        for event in ledger.take_events() {
+            if let What::Dispatched { seconds, first: true } = event.what {
+                waits.push(seconds);
+            }
+        }
+        let expected = if polls.iter().any(|at| *at >= scheduled) { vec![scheduled as f64 * 60.0] } else { vec![] };
+        prop_assert_eq!(waits, expected);
+    }
+}

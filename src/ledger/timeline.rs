@@ -1,0 +1,245 @@
+//! The life of one job as spans, from answers that come late, out of order and with gaps.
+//!
+//! # Invariants
+//!
+//! * Spans partition the life: each begins where the one before it ended, and only the last may be open.
+//! * Time never runs backwards: every boundary is at or after the one before it.
+//! * A job that ended stays ended.
+
+use std::fmt;
+
+use crate::model::{JobSeen, JobStatus, StoppedAttempt, Timestamp};
+
+/// A phase of an attempt. A job passes through them in this order; a requeue begins again at the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// In the queue.
+    Waiting,
+    /// SageMaker looks for instances.
+    Scheduled,
+    /// Download and container start.
+    Starting,
+    /// The container runs.
+    Running,
+}
+
+impl Phase {
+    /// The phase that a status stands for; `None` for ended and unknown ones.
+    pub fn of(status: &JobStatus) -> Option<Self> {
+        match status {
+            JobStatus::Submitted | JobStatus::Pending | JobStatus::Runnable => Some(Self::Waiting),
+            JobStatus::Scheduled => Some(Self::Scheduled),
+            JobStatus::Starting => Some(Self::Starting),
+            JobStatus::Running => Some(Self::Running),
+            JobStatus::Succeeded | JobStatus::Failed | JobStatus::Unknown(_) => None,
+        }
+    }
+
+    /// Lower-case name, as the API of this service spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Scheduled => "scheduled",
+            Self::Starting => "starting",
+            Self::Running => "running",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// When something happened, as exactly as is known: no earlier and no later than this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// No earlier than this.
+    pub earliest: Timestamp,
+    /// No later than this.
+    pub latest: Timestamp,
+}
+
+impl Moment {
+    /// A moment that the API gave.
+    pub fn exactly(at: Timestamp) -> Self {
+        Self { earliest: at, latest: at }
+    }
+
+    /// Between two observations.
+    pub fn between(earliest: Timestamp, latest: Timestamp) -> Self {
+        Self { earliest: earliest.min(latest), latest }
+    }
+
+    /// Whether the API gave it.
+    pub fn is_exact(self) -> bool {
+        self.earliest == self.latest
+    }
+}
+
+/// One phase of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// What the job was doing.
+    pub phase: Phase,
+    /// Which attempt, from 1; capacity retries and preemptions count too.
+    pub attempt: u32,
+    /// When it began.
+    pub from: Moment,
+    /// When it ended; `None` while it lasts.
+    pub to: Option<Moment>,
+}
+
+impl Span {
+    /// Its length in seconds, by the latest possible boundaries; `None` while it lasts.
+    pub fn seconds(&self) -> Option<f64> {
+        self.to.map(|to| to.latest.seconds_since(self.from.latest))
+    }
+}
+
+/// The spans of a job so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeline {
+    spans: Vec<Span>,
+}
+
+impl Timeline {
+    /// A job begins by waiting.
+    pub fn beginning(created_at: Timestamp) -> Self {
+        let from = Moment::exactly(created_at);
+        Self { spans: vec![Span { phase: Phase::Waiting, attempt: 1, from, to: None }] }
+    }
+
+    /// All spans, oldest first.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// The span that still lasts; `None` once the job ended.
+    pub fn current(&self) -> Option<&Span> {
+        self.spans.last().filter(|span| span.to.is_none())
+    }
+
+    /// Takes in an answer asked for at `at`; `previous` is when the job was last seen before. Returns whether the job
+    /// was found back in the queue, or past a visit to it.
+    pub fn observe(&mut self, seen: &JobSeen, previous: Timestamp, at: Timestamp) -> bool {
+        let Some(current) = self.current().copied() else { return false };
+        let ended = seen.status.is_ended();
+        let so_far = || reached(seen).max(current.phase);
+        let Some(target) = Phase::of(&seen.status).or_else(|| ended.then(so_far)) else { return false };
+        let requeued = self.was_requeued(current, target, seen);
+        if requeued {
+            let left = Moment::between(previous, at);
+            let left = seen
+                .scheduled_at
+                .filter(|_| target > Phase::Waiting)
+                .map_or(left, |again| Moment { earliest: left.earliest.min(again), latest: left.latest.min(again) });
+            self.close(left);
+            self.open(Phase::Waiting, current.attempt + 1);
+        }
+        self.advance(target, seen, previous, at);
+        if ended {
+            let end = seen.stopped_at.map_or_else(|| Moment::between(previous, at), Moment::exactly);
+            self.close(end);
+        }
+        requeued
+    }
+
+    /// Replaces observed ends of attempts by the exact ones that a description lists.
+    pub fn refine(&mut self, stopped: &[StoppedAttempt]) {
+        for index in 1..self.spans.len() {
+            let Some(&[before, after]) = self.spans.get(index - 1..=index).and_then(|pair| pair.first_chunk::<2>())
+            else {
+                continue;
+            };
+            if after.phase != Phase::Waiting || after.from.is_exact() {
+                continue;
+            }
+            let inside = |at: &Timestamp| *at >= before.from.latest && *at <= after.from.latest;
+            if let Some(at) = stopped.iter().filter_map(|attempt| attempt.stopped_at).rfind(inside) {
+                self.set_boundary(index, Moment::exactly(at));
+            }
+        }
+    }
+
+    /// Sets when `phase` of `attempt` began, if that is known better now and fits between its neighbours.
+    pub fn learn_start(&mut self, phase: Phase, attempt: u32, at: Timestamp) {
+        let Some(index) = self.spans.iter().position(|span| span.phase == phase && span.attempt == attempt) else {
+            return;
+        };
+        let Some(before) = index.checked_sub(1).and_then(|before| self.spans.get(before)) else { return };
+        let fits = self.spans.get(index).is_some_and(|span| {
+            !span.from.is_exact() && at >= before.from.latest && span.to.is_none_or(|to| at <= to.latest)
+        });
+        if fits {
+            self.set_boundary(index, Moment::exactly(at));
+        }
+    }
+
+    fn was_requeued(&self, current: Span, target: Phase, seen: &JobSeen) -> bool {
+        if target < current.phase {
+            return true;
+        }
+        // In the same phase or a later one: a new dispatch time betrays a visit to the queue between two polls.
+        let dispatched =
+            self.spans.iter().rfind(|span| span.phase == Phase::Scheduled && span.attempt == current.attempt);
+        match (current.phase, dispatched, seen.scheduled_at) {
+            (Phase::Scheduled | Phase::Starting | Phase::Running, Some(before), Some(again)) => {
+                again > before.from.latest
+            }
+            _ => false,
+        }
+    }
+
+    /// Moves forward to `target` through the phases between, by API times where they fit.
+    fn advance(&mut self, target: Phase, seen: &JobSeen, previous: Timestamp, at: Timestamp) {
+        while let Some(current) = self.current().copied() {
+            if current.phase >= target {
+                return;
+            }
+            let after = current.from.latest;
+            let known = |time: Option<Timestamp>| time.filter(|time| *time >= after).map(Moment::exactly);
+            let latest = known(seen.started_at).or(known(seen.stopped_at)).map_or(at, |moment| moment.latest.min(at));
+            let observed = Moment::between(previous.max(after), latest.max(after));
+            let (next, boundary) = match current.phase {
+                Phase::Waiting => (Phase::Scheduled, known(seen.scheduled_at).unwrap_or(observed)),
+                Phase::Scheduled => (Phase::Starting, observed),
+                Phase::Starting | Phase::Running => (Phase::Running, known(seen.started_at).unwrap_or(observed)),
+            };
+            self.close(boundary);
+            self.open(next, current.attempt);
+        }
+    }
+
+    fn close(&mut self, at: Moment) {
+        if let Some(span) = self.spans.last_mut() {
+            let latest = at.latest.max(span.from.latest);
+            span.to = Some(Moment { earliest: at.earliest.max(span.from.earliest).min(latest), latest });
+        }
+    }
+
+    fn open(&mut self, phase: Phase, attempt: u32) {
+        if let Some(from) = self.spans.last().and_then(|span| span.to) {
+            self.spans.push(Span { phase, attempt, from, to: None });
+        }
+    }
+
+    fn set_boundary(&mut self, index: usize, at: Moment) {
+        if let Some(before) = index.checked_sub(1).and_then(|before| self.spans.get_mut(before)) {
+            before.to = Some(at);
+        }
+        if let Some(span) = self.spans.get_mut(index) {
+            span.from = at;
+        }
+    }
+}
+
+/// How far a job that has ended had come, by the times the API gives.
+fn reached(seen: &JobSeen) -> Phase {
+    match (seen.started_at, seen.scheduled_at) {
+        (Some(_), _) => Phase::Running,
+        (None, Some(_)) => Phase::Scheduled,
+        (None, None) => Phase::Waiting,
+    }
+}

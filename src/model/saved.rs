@@ -1,0 +1,22 @@
+//! A counter or a distribution as it is kept over a restart.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One series that only grows. Counters use `value`; distributions the rest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedSeries {
+    /// The metric's name in the catalogue.
+    pub metric: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The sum so far, of a counter.
+    pub value: f64,
+    /// Values per bucket so far, of a distribution.
+    pub buckets: Vec<u64>,
+    /// Sum of a distribution's values so far.
+    pub sum: f64,
+    /// How many values a distribution has had so far.
+    pub count: u64,
+}

@@ -1,0 +1,204 @@
+//! The keeper: the one task that owns the engine. Everything reaches it by message, and everything leaves it in one
+//! order: tick, commit, then publish and tell.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::config::Receiver;
+use crate::derive::{Frame, catalogue};
+use crate::engine::{Engine, Output};
+use crate::evaluate::{Transition, TransitionKind};
+use crate::model::{Observation, Questions, Timestamp};
+use crate::notify::{DeliveryCount, OutboxRow, rows};
+use crate::publish::Report;
+use crate::runtime::queries;
+use crate::store::{Commit, StoreHandle};
+use crate::web::{JobQuery, Snapshot};
+
+/// Resolved alerts that the page shows, at most.
+const RESOLVED_SHOWN: usize = 50;
+
+/// Rows that wait for a commit that works, at most: beyond it the oldest go, counted as a limit hit.
+const UNCOMMITTED_KEPT: usize = 10_000;
+
+/// What the poller says between observations.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// The lists are in: what else should be asked?
+    Questions(oneshot::Sender<Questions>),
+    /// The poll that began then is over.
+    Polled {
+        /// When it began.
+        began_at: Timestamp,
+    },
+}
+
+/// The channels that end at the keeper.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) observed: mpsc::Receiver<Vec<Observation>>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) queries: mpsc::Receiver<JobQuery>,
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) deliveries: mpsc::Receiver<DeliveryCount>,
+}
+
+/// Owner of the engine and of all that follows a tick.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) engine: Engine,
+    pub(super) clock: Clock,
+    pub(super) store: StoreHandle,
+    pub(super) receivers: Vec<Receiver>,
+    pub(super) snapshot: watch::Sender<Snapshot>,
+    pub(super) frames: mpsc::Sender<Arc<Frame>>,
+    /// Wakes the notifier after a commit.
+    pub(super) committed: Arc<Notify>,
+    /// Without a poll for this long a tick happens anyway: stale data must be able to raise an alert.
+    pub(super) patience: Duration,
+    pub(super) memory: Memory,
+}
+
+/// What the keeper remembers between ticks beside the engine.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Rows of ticks whose commit failed: they go into the next one.
+    uncommitted: Vec<OutboxRow>,
+    resolved: VecDeque<Transition>,
+    polled_at: Option<Timestamp>,
+}
+
+impl Keeper {
+    /// Runs until the poller has gone, then ticks and commits once more.
+    pub(super) async fn run(mut self, mut inbox: Inbox) {
+        let mut next_tick = self.clock.now() + self.patience;
+        loop {
+            // In this order: a question is answered only after all that was observed before it was taken in.
+            tokio::select! {
+                biased;
+                Some(observations) = inbox.observed.recv() => self.engine.observe(observations),
+                ask = inbox.asks.recv() => match ask {
+                    Some(Ask::Questions(reply)) => {
+                        let _ = reply.send(self.engine.questions(self.clock.now()));
+                    }
+                    Some(Ask::Polled { began_at }) => {
+                        self.polled(began_at);
+                        self.tick().await;
+                        next_tick = self.clock.now() + self.patience;
+                    }
+                    None => break,
+                },
+                Some(report) = inbox.reports.recv() => self.published(&report),
+                Some(delivery) = inbox.deliveries.recv() => self.delivered(&delivery),
+                Some(query) = inbox.queries.recv() => queries::answer(self.engine.ledger(), query),
+                () = self.clock.sleep_until(next_tick) => {
+                    self.tick().await;
+                    next_tick = self.clock.now() + self.patience;
+                }
+            }
+        }
+        self.tick().await;
+    }
+
+    #[tracing::instrument(level = "debug", skip_all)]
+    async fn tick(&mut self) {
+        let now = self.clock.now();
+        self.look_at_outbox(now).await;
+        let output = self.engine.tick(now);
+        self.remember(&output);
+        self.commit(now, &output).await;
+        self.publish(now, output);
+    }
+
+    fn polled(&mut self, began_at: Timestamp) {
+        let before = self.memory.polled_at.replace(began_at);
+        self.engine.service().poll_interval = before.map(|before| began_at.since(before));
+    }
+
+    async fn look_at_outbox(&mut self, now: Timestamp) {
+        match self.store.pending(now).await {
+            Ok(pending) => {
+                let names = self.receivers.iter().map(|receiver| receiver.name.clone());
+                let all = names.map(|name| (name.clone(), pending.get(&name).copied().unwrap_or_default()));
+                self.engine.set_pending(all.collect());
+            }
+            Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+        }
+        self.engine.service().store_bytes = self.store.bytes().await;
+    }
+
+    fn remember(&mut self, output: &Output) {
+        for transition in &output.transitions {
+            let alert = &transition.alert;
+            match transition.kind {
+                TransitionKind::Fired => tracing::warn!(alert = %alert.rule, id = %alert.id, by = ?alert.by, "alert fired"),
+                TransitionKind::Resolved(ending) => {
+                    tracing::info!(alert = %alert.rule, id = %alert.id, by = ?alert.by, ?ending, "alert resolved");
+                    self.memory.resolved.push_front(transition.clone());
+                    self.memory.resolved.truncate(RESOLVED_SHOWN);
+                }
+            }
+        }
+    }
+
+    /// Keeps state and notifications in one transaction. When that fails the rows wait for the next tick, and nobody is
+    /// told of what is not kept.
+    async fn commit(&mut self, now: Timestamp, output: &Output) {
+        self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
+        let commit = Commit {
+            at: now,
+            alerts: output.alerts.clone(),
+            outbox: self.memory.uncommitted.clone(),
+            series: output.series.clone(),
+            watermarks: [(crate::store::COUNTED_UNTIL.to_owned(), output.counted_until)].into(),
+        };
+        match self.store.commit(commit).await {
+            Ok(()) => {
+                self.memory.uncommitted.clear();
+                self.committed.notify_waiters();
+            }
+            Err(error) => {
+                tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
+                let excess = self.memory.uncommitted.len().saturating_sub(UNCOMMITTED_KEPT);
+                self.memory.uncommitted.drain(..excess);
+                self.limit_hit("uncommitted_notifications", excess as u64);
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Timestamp, output: Output) {
+        let frame = Arc::new(output.frame);
+        self.snapshot.send_replace(Snapshot {
+            frame: Arc::clone(&frame),
+            alerts: output.alerts.into(),
+            resolved: self.memory.resolved.iter().cloned().collect(),
+            ready: self.engine.is_ready(),
+            ticked_at: Some(now),
+        });
+        if self.frames.try_send(frame).is_err() {
+            self.limit_hit("frames_waiting_for_sinks", 1);
+        }
+    }
+
+    fn published(&mut self, report: &Report) {
+        let sink = || ("sink", Arc::clone(&report.sink));
+        self.engine.service().published_series.insert(report.sink.to_string(), report.series);
+        self.engine.counting().add(&catalogue::PUBLISH_FAILURES, [sink()], u64::from(report.error.is_some()));
+        self.limit_hit("values_waiting_for_cloudwatch", report.dropped);
+    }
+
+    fn delivered(&mut self, delivery: &DeliveryCount) {
+        let pairs = [("receiver", delivery.receiver.as_str().into()), ("outcome", delivery.outcome.as_str().into())];
+        self.engine.counting().add(&catalogue::NOTIFY_DELIVERIES, pairs, delivery.count);
+    }
+
+    fn limit_hit(&mut self, limit: &'static str, times: u64) {
+        if times > 0 {
+            self.engine.counting().add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Logs to stderr, and the service's own traces over OTLP if asked for.
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::LogFormat;
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const DEFAULT_FILTER: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper_util=warn";
+
+/// Flushes traces when dropped at the end of the process.
+#[derive(Debug)]
+#[must_use]
+pub struct Logs(Option<SdkTracerProvider>);
+
+/// Begins to log. `traces` is the gRPC endpoint of an OTLP receiver. Call it once, inside a tokio runtime.
+///
+/// # Errors
+///
+/// When `traces` is not an endpoint that can be used, or logs were started before.
+pub fn start_logs(format: LogFormat, traces: Option<&str>) -> Result<Logs, String> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Pretty => lines.with_target(false).compact().boxed(),
+    };
+    let provider = traces.map(tracer_provider).transpose()?;
+    let spans = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter"))
+    });
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .with(spans)
+        .try_init()
+        .map_err(|error| format!("logs cannot be started: {error}"))?;
+    Ok(Logs(provider))
+}
+
+fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, String> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(|error| format!("traces cannot be sent to {endpoint}: {error}"))?;
+    let resource = Resource::builder().with_service_name("trainspotter").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.as_ref().map(SdkTracerProvider::shutdown) {
+            tracing::warn!(%error, "the last traces could not be sent");
+        }
+    }
+}

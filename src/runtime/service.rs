@@ -1,0 +1,246 @@
+//! The service as a whole: opens what it needs, starts a task for each part, and ends them in order.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, Target};
+use crate::derive::Frame;
+use crate::engine::{Engine, Saved, cadence};
+use crate::evaluate::Rule;
+use crate::model::{Observation, Timestamp};
+use crate::notify::Notifier;
+use crate::publish::{Origin, Publisher, Report, prometheus_text};
+use crate::runtime::keeper::{Ask, Inbox, Keeper, Memory};
+use crate::source::{Clients, Poller};
+use crate::store::{COUNTED_UNTIL, StoreHandle};
+use crate::web::{self, Pages, Snapshot};
+
+/// Pages of observations on their way to the keeper.
+const OBSERVED: usize = 64;
+/// Questions, reports and other small messages on their way to the keeper.
+const MESSAGES: usize = 256;
+/// Frames on their way to the sinks. A slow sink loses frames beyond that, visibly; it never holds up a tick.
+const FRAMES: usize = 64;
+/// The least wall time between two ticks that no poll asked for.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+/// Parts that have to end before notifications are flushed and the pages go: everything that feeds a tick or a sink.
+const FLUSHED_FIRST: [&str; 3] = ["poller", "keeper", "publisher"];
+/// How long a stop may take, in wall time, before what is left is given up.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// A service, ready to run.
+#[derive(Debug)]
+pub struct Service {
+    /// What to watch and whom to tell.
+    pub config: Config,
+    /// The rules to evaluate.
+    pub rules: Vec<Rule>,
+    /// The clock that everything runs on.
+    pub clock: Clock,
+    /// Where pages and API are served.
+    pub listener: TcpListener,
+}
+
+/// Why a service could not be started or ended badly: what was being done, and what went wrong.
+#[derive(Debug)]
+pub struct StartError {
+    doing: &'static str,
+    cause: String,
+}
+
+impl StartError {
+    fn new(doing: &'static str, cause: impl fmt::Display) -> Self {
+        Self { doing, cause: cause.to_string() }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.doing, self.cause)
+    }
+}
+
+impl Error for StartError {}
+
+impl Service {
+    /// Runs until `stop`, then ends in order: sources, a last tick, sinks and notifications, pages.
+    ///
+    /// # Errors
+    ///
+    /// When something needed cannot be opened, or a part ends by itself.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
+        let Self { config, rules, clock, listener } = self;
+        let target = config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
+        let (store, saved) = open_store(&config, clock).await?;
+        let clients = crate::source::connect(&target, config.poll.calls_per_second, clock)
+            .await
+            .map_err(|error| StartError::new("connecting to AWS", error))?;
+        let origin = Origin { region: Some(target.region.clone()), account: None, started_at: clock.now() };
+        let publisher = Publisher::new(&config.publish, clients.cloudwatch.clone(), &origin, clock)
+            .map_err(|error| StartError::new("preparing the sinks", error))?;
+
+        let (observed, observed_inbox) = mpsc::channel(OBSERVED);
+        let (asks, asks_inbox) = mpsc::channel(MESSAGES);
+        let (queries, queries_inbox) = mpsc::channel(MESSAGES);
+        let (reports, reports_inbox) = mpsc::channel(MESSAGES);
+        let (deliveries, deliveries_inbox) = mpsc::channel(MESSAGES);
+        let (frames, frames_inbox) = mpsc::channel(FRAMES);
+        let (snapshot, latest) = watch::channel(Snapshot::default());
+        let committed = Arc::new(Notify::new());
+
+        let keeper = Keeper {
+            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, clock.now()),
+            clock,
+            store: store.clone(),
+            receivers: config.receivers.clone(),
+            snapshot,
+            frames,
+            committed: Arc::clone(&committed),
+            patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
+            memory: Memory::default(),
+        };
+        let inbox = Inbox {
+            observed: observed_inbox,
+            asks: asks_inbox,
+            queries: queries_inbox,
+            reports: reports_inbox,
+            deliveries: deliveries_inbox,
+        };
+        let notifier = Notifier::new(&config, clients.sns.clone(), store, clock, deliveries)
+            .map_err(|error| StartError::new("preparing the receivers", error))?;
+        let pages = Pages {
+            snapshot: latest,
+            jobs: queries,
+            clock,
+            started_at: clock.now(),
+            tick_every: config.poll.every,
+            metrics: prometheus_text,
+        };
+
+        let poller = Poller::new(clients, target, config.poll, clock);
+        let sources = stop.child_token();
+        let rest = CancellationToken::new();
+        let mut parts = Parts::default();
+        parts.spawn("poller", poll(poller, config.poll.every, clock, observed, asks, sources));
+        parts.spawn("keeper", keeper.run(inbox));
+        parts.spawn("publisher", publish(publisher, frames_inbox, reports));
+        parts.spawn("notifier", notifier.run(committed, rest.clone()));
+        parts.spawn("pages", serve(listener, web::router(pages), rest.clone()));
+        parts.finish(stop, rest).await
+    }
+}
+
+async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved), StartError> {
+    let failed = |error| StartError::new("opening the state file", error);
+    let store = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
+    let saved = store.load().await.map_err(failed)?;
+    let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
+    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until }))
+}
+
+/// Polls at a steady pace. When a poll takes longer than its turn, the next begins at once: polls never overlap and
+/// never pile up.
+async fn poll(
+    mut poller: Poller,
+    every: Duration,
+    clock: Clock,
+    observed: mpsc::Sender<Vec<Observation>>,
+    asks: mpsc::Sender<Ask>,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let began_at = clock.now();
+        let one = poll_once(&mut poller, began_at, every, &observed, &asks);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            polled = one => if polled.is_none() { return },
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(began_at + every) => {}
+        }
+    }
+}
+
+/// One poll: lists, then what the engine asks in view of them. `None` once the keeper has gone.
+async fn poll_once(
+    poller: &mut Poller,
+    began_at: Timestamp,
+    every: Duration,
+    observed: &mpsc::Sender<Vec<Observation>>,
+    asks: &mpsc::Sender<Ask>,
+) -> Option<()> {
+    poller.poll(&questions(asks).await?, observed).await;
+    let deadline = began_at + every;
+    poller.answer(&questions(asks).await?, deadline, observed).await;
+    asks.send(Ask::Polled { began_at }).await.ok()
+}
+
+async fn questions(asks: &mpsc::Sender<Ask>) -> Option<crate::model::Questions> {
+    let (reply, answer) = oneshot::channel();
+    asks.send(Ask::Questions(reply)).await.ok()?;
+    answer.await.ok()
+}
+
+async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {
+    while let Some(frame) = frames.recv().await {
+        for report in publisher.publish(frame).await {
+            // After the keeper has gone nobody counts any more, but what is left is still published.
+            let _ = reports.send(report).await;
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = web::serve(listener, router, stop).await {
+        tracing::error!(%error, "the pages cannot be served any more");
+    }
+}
+
+/// The tasks of a service, by name.
+#[derive(Default)]
+struct Parts(JoinSet<&'static str>);
+
+impl Parts {
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            part.await;
+            name
+        });
+    }
+
+    /// Waits for `stop`, then for everything that feeds a tick or a sink, then stops the `rest`.
+    async fn finish(mut self, stop: CancellationToken, rest: CancellationToken) -> Result<(), StartError> {
+        let early = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = self.0.join_next() => ended,
+        };
+        stop.cancel();
+        let still_runs = |name: &&str| !matches!(&early, Some(Ok(early)) if early == name);
+        let mut first: Vec<&str> = FLUSHED_FIRST.into_iter().filter(still_runs).collect();
+        let all_ended = async {
+            while let Some(ended) = self.0.join_next().await {
+                first.retain(|name| ended.as_ref().is_ok_and(|ended| ended != name));
+                if first.is_empty() {
+                    rest.cancel();
+                }
+            }
+        };
+        if tokio::time::timeout(STOP_GRACE, all_ended).await.is_err() {
+            tracing::warn!(grace = ?STOP_GRACE, "not everything ended in time; what is left is given up");
+        }
+        match early {
+            None => Ok(()),
+            Some(Ok(name)) => Err(StartError::new("running", format!("the {name} ended by itself"))),
+            Some(Err(error)) => Err(StartError::new("running", error)),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Garden {
+    #[serde(default)]
+    beds: Vec<Bed>,
+    #[serde(default)]
+    water_every: Option<HumanDuration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bed {
+    plant: Plant,
+    rows: u32,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Plant {
+    Tomato,
+    Potato,
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_a_caret() {
+    let text = "\
+water_evry: 1h
+water_every: soon
+beds:
+  - plant: tomatoe
+    rows: 3
+  - plant: potato
+    rows: many
+    labels: { shade: 7 }
+  - rows: 1
+";
+    let problems = parse::<Garden>("garden.yaml", text).unwrap_err();
+    insta::assert_snapshot!(problems, @r#"
+    error: unknown field `water_evry`, expected `beds` or `water_every`; did you mean `water_every`?
+     --> garden.yaml:1:1
+      |
+    1 | water_evry: 1h
+      | ^^^^^^^^^^
+
+    error: `soon` is not a duration; write it like 30s, 15m or 1h 30m
+     --> garden.yaml:2:14
+      |
+    2 | water_every: soon
+      |              ^^^^
+
+    error: unknown variant `tomatoe`, expected `tomato` or `potato`; did you mean `tomato`?
+     --> garden.yaml:4:12
+      |
+    4 |   - plant: tomatoe
+      |            ^^^^^^^
+
+    error: invalid type: string "many", expected u32
+     --> garden.yaml:7:11
+      |
+    7 |     rows: many
+      |           ^^^^
+
+    error: invalid type: integer `7`, expected a string
+     --> garden.yaml:8:22
+      |
+    8 |     labels: { shade: 7 }
+      |                      ^
+
+    error: `plant` is missing
+     --> garden.yaml:9:5
+      |
+    9 |   - rows: 1
+      |     ^^^^^^^
+
+    6 problems in garden.yaml
+    "#);
+}
+
+#[test]
+fn a_clean_document_is_its_value() {
+    let text = "beds: [{plant: potato, rows: 2, labels: {a: b}}]\nwater_every: 1h 30m\n";
+    let garden = parse::<Garden>("garden.yaml", text).unwrap().value;
+    assert_eq!(garden.water_every, Some(HumanDuration(Duration::from_secs(5_400))));
+    assert_eq!(
+        (garden.beds[0].rows, &garden.beds[0].plant, garden.beds[0].labels["a"].as_str()),
+        (2, &Plant::Potato, "b")
+    );
+}
+
+#[test]
+fn what_is_not_supported_says_so() {
+    let check = |text: &str, expected: (usize, usize, &str)| {
+        let problems = parse::<serde_json::Value>("f", text).unwrap_err();
+        assert_eq!(problems.iter().collect::<Vec<_>>(), [expected], "{text}");
+    };
+    check("a: 1\na: 2\n", (2, 1, "`a` is given twice"));
+    check("a: &x 1\n", (1, 4, "anchors (&name) are not supported; write the value out"));
+    check("a: !!str 1\n", (1, 4, "tags (!name) are not supported"));
+    check("a: 1\n---\nb: 2\n", (3, 1, "a second document; one file holds one"));
+}
+
+#[test]
+fn a_later_check_points_at_the_node_or_the_nearest_one() {
+    let document = parse::<Garden>("garden.yaml", "beds:\n  - plant: potato\n    rows: 2\n").unwrap();
+    let at = |path: &str| {
+        let problems = document.conclude(vec![document.problem(path, "no")]).unwrap_err();
+        problems.iter().map(|(line, column, _)| (line, column)).next()
+    };
+    assert_eq!(at("beds[0].rows"), Some((3, 11)));
+    assert_eq!(at("beds[0].absent.deeper"), Some((2, 5)));
+    assert_eq!(at("beds[7]"), Some((2, 3)));
+}
+
+proptest! {
+    /// Whatever the text, the answer is a value or problems.
+    #[test]
+    fn no_text_panics(text in "[ -~\n\u{e9}\u{1f33b}]{0,200}") {
+        let _ = parse::<Garden>("garden.yaml", &text).map_err(|problems| problems.to_string());
+    }
+
+    /// Of any set of bad beds, each is told, and only those.
+    #[test]
+    fn each_of_many_mistakes_is_told(bad in prop::collection::vec(0..4_u8, 1..12)) {
+        let bed = |kind: &u8| match kind {
+            0 => "  - { plant: potato, rows: 1 }\n",
+            1 => "  - { plant: potato, rows: -1 }\n",
+            2 => "  - { plant: weed, rows: 1 }\n",
+            _ => "  - { plant: potato, row: 1 }\n",
+        };
+        let text = format!("beds:\n{}", bad.iter().map(bed).collect::<String>());
+        let told = match parse::<Garden>("garden.yaml", &text) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(|(line, ..)| line - 2).collect(),
+        };
+        let mut expected: Vec<usize> = Vec::new();
+        for (index, kind) in bad.iter().enumerate() {
+            // An unknown key where a required one is missing is two mistakes.
+            expected.extend(std::iter::repeat_n(index, [0, 1, 1, 2][usize::from(*kind)]));
+        }
+        prop_assert_eq!(told, expected);
+    }
+}

@@ -1,0 +1,296 @@
+//! A YAML document as a tree that knows where each node stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use serde_json::{Number, Value};
+
+use crate::yaml::problems::Problem;
+
+/// Collections in collections deeper than this are refused.
+const MAX_DEPTH: usize = 32;
+
+/// Larger files are refused.
+const MAX_BYTES: usize = 1 << 20;
+
+/// The way from the root to a node.
+pub(super) type Path = Vec<Step>;
+
+/// Where each node of a cut tree stands in the whole one.
+pub(super) type Origin = BTreeMap<Path, Path>;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// The whole document.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: Node,
+}
+
+#[derive(Debug)]
+struct Node {
+    range: Range<usize>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Scalar(Value),
+    Sequence(Vec<Node>),
+    Mapping(Vec<Entry>),
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: String,
+    key_range: Range<usize>,
+    value: Node,
+}
+
+impl Tree {
+    /// Reads a text.
+    pub(super) fn read(text: &str) -> Result<Self, Problem> {
+        if text.len() > MAX_BYTES {
+            return Err(Problem { message: format!("larger than {MAX_BYTES} bytes"), range: 0..0 });
+        }
+        let mut reader = Reader { parser: Parser::new_from_str(text), text, bytes: byte_offsets(text) };
+        reader.document().map(|root| Self { root })
+    }
+
+    /// The document as a value, without the nodes that were cut out, and where the rest comes from.
+    pub(super) fn without(&self, cut: &BTreeSet<Path>) -> (Value, Origin) {
+        let mut origin = Origin::new();
+        let value = self.root.without(cut, &mut Vec::new(), &mut Vec::new(), &mut origin);
+        (value, origin)
+    }
+
+    pub(super) fn has(&self, path: &[Step]) -> bool {
+        self.root.walk(path).1.is_empty()
+    }
+
+    /// Where the node at `path` stands, or the nearest one around it.
+    pub(super) fn range_near(&self, path: &[Step]) -> Range<usize> {
+        self.root.walk(path).0.range.clone()
+    }
+
+    /// Where the key of the entry at `path` stands.
+    pub(super) fn key_range(&self, path: &[Step]) -> Option<Range<usize>> {
+        let (Step::Key(key), around) = path.split_last()? else { return None };
+        match &self.root.walk(around).0.kind {
+            Kind::Mapping(entries) => {
+                entries.iter().find(|entry| entry.key == *key).map(|entry| entry.key_range.clone())
+            }
+            Kind::Scalar(_) | Kind::Sequence(_) => None,
+        }
+    }
+}
+
+impl Node {
+    /// The node as far along `path` as there is one, and the rest of the path.
+    fn walk<'p>(&self, path: &'p [Step]) -> (&Self, &'p [Step]) {
+        let Some((step, rest)) = path.split_first() else { return (self, path) };
+        let next = match (&self.kind, step) {
+            (Kind::Mapping(entries), Step::Key(key)) => {
+                entries.iter().find(|entry| entry.key == *key).map(|entry| &entry.value)
+            }
+            (Kind::Sequence(items), Step::Index(index)) => items.get(*index),
+            (Kind::Scalar(_) | Kind::Sequence(_) | Kind::Mapping(_), _) => None,
+        };
+        next.map_or((self, path), |next| next.walk(rest))
+    }
+
+    fn without(&self, cut: &BTreeSet<Path>, here: &mut Path, there: &mut Path, origin: &mut Origin) -> Value {
+        origin.insert(there.clone(), here.clone());
+        match &self.kind {
+            Kind::Scalar(value) => value.clone(),
+            Kind::Sequence(items) => {
+                let mut kept = Vec::new();
+                for (index, item) in items.iter().enumerate() {
+                    here.push(Step::Index(index));
+                    if !cut.contains(here) {
+                        there.push(Step::Index(kept.len()));
+                        kept.push(item.without(cut, here, there, origin));
+                        there.pop();
+                    }
+                    here.pop();
+                }
+                Value::Array(kept)
+            }
+            Kind::Mapping(entries) => {
+                let mut kept = serde_json::Map::new();
+                for entry in entries {
+                    here.push(Step::Key(entry.key.clone()));
+                    if !cut.contains(here) {
+                        there.push(Step::Key(entry.key.clone()));
+                        kept.insert(entry.key.clone(), entry.value.without(cut, here, there, origin));
+                        there.pop();
+                    }
+                    here.pop();
+                }
+                Value::Object(kept)
+            }
+        }
+    }
+}
+
+/// Reads `rules[2].for`.
+pub(super) fn parse_path(path: &str) -> Path {
+    let step = |part: &str| part.parse().map_or_else(|_| Step::Key(part.to_owned()), Step::Index);
+    path.split(['.', '[', ']']).filter(|part| !part.is_empty()).map(step).collect()
+}
+
+struct Reader<'t> {
+    parser: Parser<'t, saphyr_parser::StrInput<'t>>,
+    text: &'t str,
+    /// Byte offset of each character.
+    bytes: Vec<usize>,
+}
+
+impl<'t> Reader<'t> {
+    fn document(&mut self) -> Result<Node, Problem> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing) {
+                continue;
+            }
+            if event == Event::StreamEnd {
+                let empty = Node { range: 0..0, kind: Kind::Mapping(Vec::new()) };
+                return Ok(root.unwrap_or(empty));
+            }
+            if root.is_some() {
+                return Err(self.problem(span, "a second document; one file holds one"));
+            }
+            root = Some(self.node(event, span, 0)?);
+        }
+    }
+
+    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Node, Problem> {
+        if depth > MAX_DEPTH {
+            return Err(self.problem(span, "nested too deep"));
+        }
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_marks(span, anchor, tag.is_some())?;
+                let value = if style == ScalarStyle::Plain { plain(&text) } else { Value::String(text.into_owned()) };
+                Ok(Node { range: self.range(span), kind: Kind::Scalar(value) })
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.refuse_marks(span, anchor, tag.is_some())?;
+                self.sequence(span, depth)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.refuse_marks(span, anchor, tag.is_some())?;
+                self.mapping(span, depth)
+            }
+            Event::Alias(_) => Err(self.problem(span, "aliases (*name) are not supported; write the value out")),
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd
+            | Event::SequenceEnd
+            | Event::MappingEnd => Err(self.problem(span, "a value is missing here")),
+        }
+    }
+
+    fn sequence(&mut self, start: Span, depth: usize) -> Result<Node, Problem> {
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(Node { range: self.across(start, span), kind: Kind::Sequence(items) });
+            }
+            items.push(self.node(event, span, depth + 1)?);
+        }
+    }
+
+    fn mapping(&mut self, start: Span, depth: usize) -> Result<Node, Problem> {
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                return Ok(Node { range: self.across(start, span), kind: Kind::Mapping(entries) });
+            }
+            let Event::Scalar(key, ..) = event else { return Err(self.problem(span, "a key must be a plain word")) };
+            let key = key.into_owned();
+            if entries.iter().any(|entry| entry.key == key) {
+                return Err(self.problem(span, format!("`{key}` is given twice")));
+            }
+            let (event, value_span) = self.next()?;
+            let value = self.node(event, value_span, depth + 1)?;
+            entries.push(Entry { key, key_range: self.range(span), value });
+        }
+    }
+
+    fn next(&mut self) -> Result<(Event<'t>, Span), Problem> {
+        match self.parser.next_event() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => {
+                let at = self.byte(error.marker().index());
+                let end = self.text.get(at..).and_then(|rest| rest.chars().next()).map_or(at, |c| at + c.len_utf8());
+                Err(Problem { message: format!("not YAML: {}", error.info()), range: at..end })
+            }
+            None => {
+                Err(Problem { message: "the file ends too early".to_owned(), range: self.text.len()..self.text.len() })
+            }
+        }
+    }
+
+    fn refuse_marks(&self, span: Span, anchor: usize, tagged: bool) -> Result<(), Problem> {
+        if anchor > 0 {
+            return Err(self.problem(span, "anchors (&name) are not supported; write the value out"));
+        }
+        if tagged {
+            return Err(self.problem(span, "tags (!name) are not supported"));
+        }
+        Ok(())
+    }
+
+    fn problem(&self, span: Span, message: impl Into<String>) -> Problem {
+        Problem { message: message.into(), range: self.range(span) }
+    }
+
+    fn range(&self, span: Span) -> Range<usize> {
+        self.byte(span.start.index())..self.byte(span.end.index())
+    }
+
+    /// From the start of a collection to its end, without the white space that a block collection ends in.
+    fn across(&self, start: Span, end: Span) -> Range<usize> {
+        let whole = self.byte(start.start.index())..self.byte(end.end.index());
+        let trimmed = self.text.get(whole.clone()).map_or(0, |text| text.trim_end().len());
+        whole.start..whole.start + trimmed
+    }
+
+    fn byte(&self, character: usize) -> usize {
+        self.bytes.get(character).copied().unwrap_or(self.text.len())
+    }
+}
+
+fn byte_offsets(text: &str) -> Vec<usize> {
+    text.char_indices().map(|(byte, _)| byte).collect()
+}
+
+/// A plain scalar by the core schema of YAML 1.2.
+fn plain(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" => Value::Bool(true),
+        "false" | "False" | "FALSE" => Value::Bool(false),
+        _ => number(text).map_or_else(|| Value::String(text.to_owned()), Value::Number),
+    }
+}
+
+fn number(text: &str) -> Option<Number> {
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
+        return None;
+    }
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let whole = digits.parse::<i64>().map(Number::from);
+    whole.ok().or_else(|| digits.parse::<f64>().ok().and_then(Number::from_f64))
+}
