@@ -1,5 +1,6 @@
 //! The routes over real sockets, against a fixture: shapes, documentation, refusals, headers, limits.
 
+mod browser;
 mod contract;
 mod fixture;
 mod limits;

@@ -1,0 +1,62 @@
+//! The page in a real browser, if there is one: it draws what the API says, keeps to its policy, and takes no markup
+//! from names.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::web::tests::Server;
+
+#[tokio::test]
+async fn the_page_draws_what_the_api_says() {
+    let server = Server::start().await;
+    let Some((dom, messages)) = open(&format!("http://{}/", server.address)).await else { return };
+
+    for (what, expected) in [
+        ("the service's state", "Some sources fail"),
+        ("a firing alert", "ShareWaitsTooLong"),
+        ("markup in a summary, as text", "&lt;b&gt;language&lt;/b&gt;"),
+        ("a queue", "<h3>research</h3>"),
+        ("the oldest wait", "4 h 10 m"),
+        ("the sum of the waterfall", "256 GPUs"),
+        ("a share's bar", "own 16, free 0, lent 0, borrowed 4"),
+        ("the longest-waiting job", "language-pretrain-0"),
+        ("a source in trouble", "research: rate exceeded (throttled)"),
+        ("the title", "<title>(2) Trainspotter</title>"),
+    ] {
+        assert!(dom.contains(expected), "{what} is missing: {expected:?} in {dom}");
+    }
+    assert!(!dom.contains("<b>language"), "a name became markup");
+    assert!(!dom.contains("class=\"old\""), "the page takes fresh figures for old");
+    assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
+}
+
+/// Opens an address in headless Chromium, lets six seconds of the page's time pass, and returns the document and what
+/// the browser logged. `None`, with a word on it, where there is no Chromium and none is required.
+async fn open(address: &str) -> Option<(String, String)> {
+    let profile = tempfile::tempdir().unwrap();
+    let running = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
+        .args(["--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"])
+        .args(["--virtual-time-budget=6000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(address)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    match tokio::time::timeout(Duration::from_secs(60), running).await.unwrap() {
+        Ok(output) => Some((text(output.stdout), text(output.stderr))),
+        Err(error) => {
+            assert!(std::env::var_os("TRAINSPOTTER_PEERS").is_none(), "Chromium is required: {error}");
+            eprintln!("skipped: no chromium ({error})");
+            None
+        }
+    }
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
