@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Where observations come from: everything that speaks to AWS, or prepares to.
+//!
+//! - [`connect`] makes one target's clients. Every request of theirs, retries included, waits its turn in one
+//!   [`Budget`] and is counted in one [`CallCounter`].
+//! - [`Poller`] asks the target's queues and sends what it learns as observations, page by page.
+//! - `translate` turns SDK answers into `model` types. No other room sees an SDK type of Batch, SageMaker or metrics read.
+//!
+//! Invariants: an answer that did not come is an observation too ([`crate::model::Observation::Failed`]); what is not
+//! understood is a value ([`crate::model::Observation::UnknownValue`]), never a guess and never a panic; a throttle slows
+//! the calls, never the process.
+
+mod answer;
+mod budget;
+mod calls;
+mod clients;
+mod failure;
+#[cfg(test)]
+mod fake;
+mod glob;
+mod poller;
+mod topology;
+mod translate;
+
+pub use budget::Budget;
+pub use calls::CallCounter;
+pub use clients::{Clients, ConnectError, connect};
+pub use poller::Poller;

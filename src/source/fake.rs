@@ -1,0 +1,147 @@
+//! A scripted AWS endpoint on the loopback, for tests: each request is answered by a function of what was asked.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::config::Poll;
+use crate::config::Target;
+use crate::model::Observation;
+use crate::source::Clients;
+use crate::source::Poller;
+use crate::source::connect;
+
+/// Requests by operation (`listservicejobs`, `DescribeTrainingJob`) and body, in the order they came.
+pub(crate) type Log = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// Serves `script` on a free port until the runtime ends. Returns the endpoint's URL and the log of requests.
+pub(crate) async fn serve(
+    script: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
+) -> (String, Log) {
+    let log = Log::default();
+    let seen = Arc::clone(&log);
+    let handler = move |uri: Uri, headers: HeaderMap, body: Bytes| {
+        let (script, seen) = (script.clone(), Arc::clone(&seen));
+        async move { reply(&script, &seen, &uri, &headers, &body) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = axum::Router::new().fallback(handler);
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (format!("http://{address}"), log)
+}
+
+fn reply(
+    script: impl Fn(&str, &Value) -> (u16, Value),
+    seen: &Log,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response {
+    let target = headers.get("x-amz-target").map(|target| target.to_str().unwrap());
+    let operation = match target {
+        Some(target) => target.rsplit('.').next().unwrap(),
+        None => uri.path().rsplit('/').next().unwrap(),
+    };
+    let cbor = headers.contains_key("smithy-protocol");
+    let body: Value = match (body.is_empty(), cbor) {
+        (true, _) => Value::Null,
+        (false, true) => Value::Null,
+        (false, false) => serde_json::from_slice(body).unwrap(),
+    };
+    let (status, answer) = script(operation, &body);
+    seen.lock().unwrap().push((operation.to_owned(), body));
+    let status = StatusCode::from_u16(status).unwrap();
+    if cbor {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&cbor_of(&answer), &mut bytes).unwrap();
+        return (status, [("content-type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")], bytes)
+            .into_response();
+    }
+    (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+}
+
+/// JSON as CBOR, where a text `@1700000000` becomes a time.
+fn cbor_of(value: &Value) -> ciborium::Value {
+    use ciborium::Value as Cbor;
+    match value {
+        Value::Null => Cbor::Null,
+        Value::Bool(is) => Cbor::Bool(*is),
+        Value::Number(number) => Cbor::Float(number.as_f64().unwrap()),
+        Value::String(text) => match text.strip_prefix('@') {
+            Some(seconds) => Cbor::Tag(1, Box::new(Cbor::Float(seconds.parse().unwrap()))),
+            None => Cbor::Text(text.clone()),
+        },
+        Value::Array(items) => Cbor::Array(items.iter().map(cbor_of).collect()),
+        Value::Object(map) => {
+            Cbor::Map(map.iter().map(|(key, item)| (Cbor::Text(key.clone()), cbor_of(item))).collect())
+        }
+    }
+}
+
+/// The topology of one healthy FIFO queue `q`, for scripts that are about something else.
+pub(crate) fn one_queue(operation: &str) -> Option<Value> {
+    match operation {
+        "describejobqueues" => Some(json!({"jobQueues": [{
+            "jobQueueName": "q", "jobQueueArn": "arn:aws:batch:us-east-1:1:job-queue/q", "state": "ENABLED",
+            "status": "VALID", "jobQueueType": "SAGEMAKER_TRAINING", "priority": 1,
+            "serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": "gpus"}],
+        }]})),
+        "describeserviceenvironments" => Some(json!({"serviceEnvironments": [{
+            "serviceEnvironmentName": "gpus", "serviceEnvironmentType": "SAGEMAKER_TRAINING", "state": "ENABLED",
+            "capacityLimits": [{"maxCapacity": 4, "capacityUnit": "NUM_INSTANCES"}],
+        }]})),
+        "getjobqueuesnapshot" => Some(json!({})),
+        _ => None,
+    }
+}
+
+/// Clock time runs this much faster than the wall, so that backoffs take no time.
+pub(crate) const SPEED: f64 = 1000.0;
+
+pub(crate) fn target(endpoint: &str) -> Target {
+    Target {
+        region: "us-east-1".to_owned(),
+        role: None,
+        endpoint: Some(endpoint.to_owned()),
+        queues: vec!["*".to_owned()],
+    }
+}
+
+pub(crate) fn poll_config() -> Poll {
+    Poll {
+        every: Duration::from_secs(30),
+        topology_every: Duration::from_secs(300),
+        reconcile_every: Duration::from_secs(900),
+        utilisation_every: Duration::from_secs(300),
+        calls_per_second: 1e6,
+    }
+}
+
+/// A poller of the endpoint, with its clients and clock.
+pub(crate) async fn poller(endpoint: &str, poll: Poll) -> (Poller, Clients, Clock) {
+    let clock = Clock::fast(SPEED);
+    let clients = connect(&target(endpoint), poll.calls_per_second, clock).await.unwrap();
+    (Poller::new(clients.clone(), target(endpoint), poll, clock), clients, clock)
+}
+
+/// A channel wide enough that tests need not drain it while they poll.
+pub(crate) fn channel() -> (mpsc::Sender<Vec<Observation>>, mpsc::Receiver<Vec<Observation>>) {
+    mpsc::channel(10_000)
+}
+
+/// All that has been sent so far.
+pub(crate) fn received(from: &mut mpsc::Receiver<Vec<Observation>>) -> Vec<Observation> {
+    let mut all = Vec::new();
+    while let Ok(observations) = from.try_recv() {
+        all.extend(observations);
+    }
+    all
+}

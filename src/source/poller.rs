@@ -1,0 +1,301 @@
+//! Asking one target's queues, round by round.
+//!
+//! The order of the questions is what makes the answers fit together: the states of a job are listed in the order it
+//! passes through them, so that one that moves on meanwhile is seen twice and never missed; and that a list is complete
+//! is said only when its last page came.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::config::Poll;
+use crate::config::Target;
+use crate::model::JobStatus;
+use crate::model::Observation;
+use crate::model::Questions;
+use crate::model::QueueName;
+use crate::model::Source;
+use crate::model::Timestamp;
+use crate::source::Clients;
+use crate::source::failure::{Failure, describe};
+use crate::source::topology;
+use crate::source::translate;
+use crate::source::translate::Unknowns;
+
+/// The most jobs that Batch lists on a page.
+const JOBS_PER_PAGE: i32 = 100;
+/// The part of a poll's calls that full sweeps may take. A longer sweep goes on in the next poll, so that a queue with a
+/// million waiting jobs does not keep the others waiting.
+const SWEEP_SHARE: f64 = 0.5;
+/// Pages of sweeps in a poll at least, however small the budget.
+const SWEEP_PAGES_MIN: f64 = 10.0;
+
+/// Where observations go. When no one takes them any more the service is stopping, and whoever runs the poller drops it.
+pub(crate) type Out = mpsc::Sender<Vec<Observation>>;
+
+/// Asks one target's queues and sends what it learns.
+#[derive(Debug)]
+pub struct Poller {
+    pub(crate) clients: Clients,
+    pub(crate) poll: Poll,
+    pub(crate) clock: Clock,
+    target: Target,
+    /// The watched queues, as of the last topology.
+    queues: Vec<QueueName>,
+    topology_due: Timestamp,
+    pub(crate) utilisation_due: Timestamp,
+    /// Sweeps that a poll did not finish.
+    sweeps: BTreeMap<QueueName, Sweep>,
+    /// Queues whose arrivals were not read to the end, and since when they are owed.
+    owed: BTreeMap<QueueName, Timestamp>,
+}
+
+/// A full listing of the waiting jobs of a queue, under way.
+#[derive(Clone, Debug)]
+struct Sweep {
+    since: Timestamp,
+    /// The next page; `None` is the first.
+    token: Option<String>,
+}
+
+/// What a job list is about.
+#[derive(Clone)]
+enum Ask {
+    Status(JobStatus),
+    /// Any status, newest first.
+    CreatedAfter(Timestamp),
+}
+
+impl Poller {
+    /// A poller that has asked nothing yet: its first poll reads the topology.
+    pub fn new(clients: Clients, target: Target, poll: Poll, clock: Clock) -> Self {
+        let now = clock.now();
+        Self {
+            clients,
+            poll,
+            clock,
+            target,
+            queues: Vec::new(),
+            topology_due: now,
+            utilisation_due: now,
+            sweeps: BTreeMap::new(),
+            owed: BTreeMap::new(),
+        }
+    }
+
+    /// One round: the topology if it is due, then of each queue its jobs in flight, its arrivals, a sweep of its waiting
+    /// jobs if asked for, and its snapshot. Observations are sent page by page. A queue that fails is said to have
+    /// failed, and the next one is asked.
+    pub async fn poll(&mut self, questions: &Questions, out: &Out) {
+        self.poll_topology(out).await;
+        let mut sweep_pages = self.sweep_pages();
+        for queue in self.queues.clone() {
+            self.poll_queue(&queue, questions, &mut sweep_pages, out).await;
+        }
+        self.send_calls(out).await;
+    }
+
+    /// Sends the calls made since the last time.
+    pub(crate) async fn send_calls(&self, out: &Out) {
+        let calls = self.clients.calls().drain();
+        if !calls.is_empty() {
+            send(out, vec![Observation::Calls(calls)]).await;
+        }
+    }
+
+    async fn poll_topology(&mut self, out: &Out) {
+        let at = self.clock.now();
+        if at < self.topology_due {
+            return;
+        }
+        let mut unknowns = Unknowns::default();
+        let source = Source::Topology;
+        match topology::fetch(&self.clients.batch, &self.target.queues, &mut unknowns).await {
+            Ok(queues) => {
+                self.topology_due = at + self.poll.topology_every;
+                self.queues = queues.iter().map(|queue| queue.name.clone()).collect();
+                self.sweeps.retain(|queue, _| self.queues.contains(queue));
+                self.owed.retain(|queue, _| self.queues.contains(queue));
+                let mut observations = vec![Observation::Topology { at, queues }];
+                observations.extend(unknowns.into_observations());
+                observations.push(Observation::Answered { source, queue: None, at });
+                send(out, observations).await;
+            }
+            Err(error) => send(out, vec![Observation::Failed { source, queue: None, at, error }]).await,
+        }
+    }
+
+    /// How many pages the sweeps of one poll may take, all queues together.
+    fn sweep_pages(&self) -> u64 {
+        let calls = self.poll.calls_per_second * self.poll.every.as_secs_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`as` saturates, and it is positive"
+        )]
+        let pages = (calls * SWEEP_SHARE).max(SWEEP_PAGES_MIN) as u64;
+        pages
+    }
+
+    async fn poll_queue(&mut self, queue: &QueueName, questions: &Questions, sweep_pages: &mut u64, out: &Out) {
+        let at = self.clock.now();
+        let about = Some(queue.clone());
+        let source = Source::Jobs;
+        if let Err(failure) = self.poll_jobs(queue, questions, sweep_pages, out).await {
+            return send(out, vec![Observation::Failed { source, queue: about, at, error: failure.text }]).await;
+        }
+        send(out, vec![Observation::Answered { source, queue: about, at }]).await;
+        self.poll_snapshot(queue, out).await;
+    }
+
+    async fn poll_jobs(
+        &mut self,
+        queue: &QueueName,
+        questions: &Questions,
+        sweep_pages: &mut u64,
+        out: &Out,
+    ) -> Result<(), Failure> {
+        let created_after = questions.created_after.get(queue).copied();
+        let since = self.clock.now();
+        self.list(queue, JobStatus::Submitted, out).await?;
+        self.list(queue, JobStatus::Pending, out).await?;
+        // A queue without a watermark is new.
+        if created_after.is_none() || questions.sweep.contains(queue) || self.sweeps.contains_key(queue) {
+            self.sweep(queue, since, sweep_pages, out).await?;
+        }
+        let since = self.clock.now();
+        for status in [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running] {
+            self.list(queue, status, out).await?;
+        }
+        send(out, vec![Observation::InFlightListed { queue: queue.clone(), since }]).await;
+        match created_after {
+            Some(after) => self.poll_arrivals(queue, after, out).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lists one status to its last page.
+    async fn list(&self, queue: &QueueName, status: JobStatus, out: &Out) -> Result<(), Failure> {
+        let mut token = None;
+        loop {
+            token = self.page(queue, Ask::Status(status.clone()), token, out).await?.next;
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lists RUNNABLE from where the last poll left off, as far as `pages` reach. What fails is tried again from the
+    /// same page, unless AWS refuses it: then the sweep begins anew.
+    async fn sweep(&mut self, queue: &QueueName, now: Timestamp, pages: &mut u64, out: &Out) -> Result<(), Failure> {
+        let mut sweep = self.sweeps.remove(queue).unwrap_or(Sweep { since: now, token: None });
+        loop {
+            if *pages == 0 {
+                self.sweeps.insert(queue.clone(), sweep);
+                return Ok(());
+            }
+            *pages -= 1;
+            match self.page(queue, Ask::Status(JobStatus::Runnable), sweep.token.clone(), out).await {
+                Ok(Page { next: None, .. }) => break,
+                Ok(Page { next, .. }) => sweep.token = next,
+                Err(failure) => {
+                    if !failure.is_refusal {
+                        self.sweeps.insert(queue.clone(), sweep);
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+        send(out, vec![Observation::WaitingListed { queue: queue.clone(), since: sweep.since }]).await;
+        Ok(())
+    }
+
+    /// Lists what was created after `asked`, newest first. If that fails half-way the older part is owed: the next poll
+    /// goes back as far as this one should have, whatever newer jobs have been seen since.
+    async fn poll_arrivals(&mut self, queue: &QueueName, asked: Timestamp, out: &Out) -> Result<(), Failure> {
+        let after = self.owed.get(queue).map_or(asked, |owed| asked.min(*owed));
+        self.owed.insert(queue.clone(), after);
+        let mut token = None;
+        loop {
+            let page = self.page(queue, Ask::CreatedAfter(after), token, out).await?;
+            let all_older = page.newest.is_some_and(|newest| newest < after);
+            token = page.next;
+            if token.is_none() || all_older {
+                break;
+            }
+        }
+        self.owed.remove(queue);
+        Ok(())
+    }
+
+    /// Asks for one page of jobs and sends it.
+    async fn page(&self, queue: &QueueName, ask: Ask, token: Option<String>, out: &Out) -> Result<Page, Failure> {
+        let at = self.clock.now();
+        let request = self.clients.batch.list_service_jobs().job_queue(queue.as_str()).max_results(JOBS_PER_PAGE);
+        let request = match ask {
+            Ask::Status(status) => request.job_status(ServiceJobStatus::from(status.as_str())),
+            Ask::CreatedAfter(after) => {
+                let after = after.millis().to_string();
+                request.filters(KeyValuesPair::builder().name("AFTER_CREATED_AT").values(after).build())
+            }
+        };
+        let answer = request.set_next_token(token.clone()).send().await;
+        let answer = answer.map_err(|error| Failure::new("ListServiceJobs", &error))?;
+        let next = answer.next_token().filter(|next| !next.is_empty()).map(str::to_owned);
+        if next.is_some() && next == token {
+            return Err(Failure {
+                text: "ListServiceJobs: the same page again and again".to_owned(),
+                is_refusal: true,
+            });
+        }
+        let mut unknowns = Unknowns::default();
+        let jobs = translate::job_page(answer.job_summary_list(), queue, &mut unknowns);
+        let newest = jobs.iter().map(|job| job.created_at).max();
+        let mut observations = Vec::new();
+        if !jobs.is_empty() {
+            observations.push(Observation::Jobs { at, jobs });
+        }
+        observations.extend(unknowns.into_observations());
+        send(out, observations).await;
+        Ok(Page { next, newest })
+    }
+
+    async fn poll_snapshot(&self, queue: &QueueName, out: &Out) {
+        let at = self.clock.now();
+        let source = Source::Snapshot;
+        let about = Some(queue.clone());
+        let mut observations = Vec::new();
+        match self.clients.batch.get_job_queue_snapshot().job_queue(queue.as_str()).send().await {
+            Ok(answer) => {
+                let mut unknowns = Unknowns::default();
+                let snapshot = translate::snapshot(&answer, queue, at, &mut unknowns);
+                observations.push(Observation::Snapshot(snapshot));
+                observations.extend(unknowns.into_observations());
+                observations.push(Observation::Answered { source, queue: about, at });
+            }
+            Err(error) => {
+                let error = describe("GetJobQueueSnapshot", &error);
+                observations.push(Observation::Failed { source, queue: about, at, error });
+            }
+        }
+        send(out, observations).await;
+    }
+}
+
+/// What a page says besides its jobs.
+struct Page {
+    next: Option<String>,
+    newest: Option<Timestamp>,
+}
+
+/// Sends observations, if there are any. See [`Out`] for why a closed channel is no error.
+pub(crate) async fn send(out: &Out, observations: Vec<Observation>) {
+    if !observations.is_empty() {
+        let _closed = out.send(observations).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

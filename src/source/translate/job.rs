@@ -1,0 +1,225 @@
+//! Service jobs and queue snapshots.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_batch::operation::describe_service_job::DescribeServiceJobOutput;
+use aws_sdk_batch::operation::get_job_queue_snapshot::GetJobQueueSnapshotOutput;
+use aws_sdk_batch::types::{
+    LatestServiceJobAttempt, ServiceJobAttemptDetail, ServiceJobPreemptedAttempt, ServiceJobSummary, ServiceResourceId,
+};
+use serde_json::Value;
+
+use crate::model::Attempt;
+use crate::model::Capacity;
+use crate::model::JobDetails;
+use crate::model::JobSeen;
+use crate::model::Position;
+use crate::model::QueueName;
+use crate::model::QueueSnapshot;
+use crate::model::ShareName;
+use crate::model::StoppedAttempt;
+use crate::model::Timestamp;
+use crate::model::TrainingJobName;
+use crate::source::translate::Unknowns;
+use crate::source::translate::capacities;
+use crate::source::translate::present;
+use crate::source::translate::queue_name;
+use crate::source::translate::status;
+use crate::source::translate::time;
+
+/// A page of `ListServiceJobs` about `queue`. An entry without an id or a time of creation is no job one could follow;
+/// it is left out and noted.
+pub(crate) fn job_page(page: &[ServiceJobSummary], queue: &QueueName, unknowns: &mut Unknowns) -> Vec<JobSeen> {
+    page.iter().filter_map(|job| listed_job(job, queue, unknowns)).collect()
+}
+
+fn listed_job(job: &ServiceJobSummary, queue: &QueueName, unknowns: &mut Unknowns) -> Option<JobSeen> {
+    let (id, created_at) = identity(job.job_id(), job.created_at(), unknowns)?;
+    let usage = job.capacity_usage().iter().map(|usage| (usage.capacity_unit(), usage.quantity()));
+    Some(JobSeen {
+        id: id.into(),
+        arn: job.job_arn().unwrap_or_default().to_owned(),
+        name: job.job_name().unwrap_or_default().to_owned(),
+        queue: queue.clone(),
+        share: share(job.quota_share_name(), job.share_identifier()),
+        status: status(job.status().map(|status| status.as_str()), unknowns),
+        status_reason: present(job.status_reason()).map(str::to_owned),
+        created_at,
+        scheduled_at: time(job.scheduled_at()),
+        started_at: time(job.started_at()),
+        stopped_at: time(job.stopped_at()),
+        demand: capacities(usage, unknowns),
+        training_job: latest_training_job(job.latest_attempt()),
+        terminated: job.is_terminated().unwrap_or(false),
+        details: None,
+    })
+}
+
+/// The answer of `DescribeServiceJob`; `None`, and noted, if it does not say which job, of which queue, since when.
+pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> Option<JobSeen> {
+    let (id, created_at) = identity(job.job_id(), job.created_at(), unknowns)?;
+    let Some(queue) = job.job_queue().and_then(queue_name) else {
+        unknowns.note("job_without_queue", id);
+        return None;
+    };
+    let usage = job.capacity_usage().iter().map(|usage| (usage.capacity_unit(), usage.quantity()));
+    let demand = match job.service_request_payload().and_then(instances_of_payload) {
+        Some(instances) => {
+            capacities(instances.iter().map(|(name, count)| (Some(name.as_str()), Some(*count))), unknowns)
+        }
+        None => capacities(usage, unknowns),
+    };
+    Some(JobSeen {
+        id: id.into(),
+        arn: job.job_arn().unwrap_or_default().to_owned(),
+        name: job.job_name().unwrap_or_default().to_owned(),
+        queue,
+        share: share(job.quota_share_name(), job.share_identifier()),
+        status: status(job.status().map(|status| status.as_str()), unknowns),
+        status_reason: present(job.status_reason()).map(str::to_owned),
+        created_at,
+        scheduled_at: time(job.scheduled_at()),
+        started_at: time(job.started_at()),
+        stopped_at: time(job.stopped_at()),
+        demand,
+        training_job: latest_training_job(job.latest_attempt()),
+        terminated: job.is_terminated().unwrap_or(false),
+        details: Some(details(job)),
+    })
+}
+
+/// The answer of `GetJobQueueSnapshot`. Of quota shares it tells the first job each; those follow the front of the whole
+/// queue, longest in place first.
+pub(crate) fn snapshot(
+    answer: &GetJobQueueSnapshotOutput,
+    queue: &QueueName,
+    at: Timestamp,
+    unknowns: &mut Unknowns,
+) -> QueueSnapshot {
+    let position =
+        |arn: Option<&str>, since| present(arn).map(|arn| Position { job_arn: arn.to_owned(), since: time(since) });
+    let (whole, shares) = (answer.front_of_queue(), answer.front_of_quota_shares());
+    let jobs = whole.map(|whole| whole.jobs()).unwrap_or_default().iter();
+    let mut front: Vec<_> = jobs.filter_map(|job| position(job.job_arn(), job.earliest_time_at_position())).collect();
+    let firsts = shares.and_then(|shares| shares.quota_shares()).into_iter().flatten().flat_map(|(_, jobs)| jobs);
+    let mut firsts: Vec<_> =
+        firsts.filter_map(|job| position(job.job_arn(), job.earliest_time_at_position())).collect();
+    firsts.sort_by(|a, b| (a.since, &a.job_arn).cmp(&(b.since, &b.job_arn)));
+    firsts.retain(|first| front.iter().all(|position| position.job_arn != first.job_arn));
+    front.append(&mut firsts);
+
+    let utilisation = answer.queue_utilization();
+    let total = utilisation.map(|block| block.total_capacity_usage()).unwrap_or_default();
+    let updated_at = whole.and_then(|block| block.last_updated_at());
+    QueueSnapshot {
+        queue: Some(queue.clone()),
+        at,
+        front,
+        front_updated_at: time(updated_at.or_else(|| shares.and_then(|block| block.last_updated_at()))),
+        used: capacities(total.iter().map(|usage| (usage.capacity_unit(), usage.quantity())), unknowns),
+        used_by_share: used_by_share(answer, unknowns),
+        utilisation_updated_at: time(utilisation.and_then(|block| block.last_updated_at())),
+    }
+}
+
+fn used_by_share(answer: &GetJobQueueSnapshotOutput, unknowns: &mut Unknowns) -> Vec<(ShareName, Vec<Capacity>)> {
+    let mut used = Vec::new();
+    let utilisation = answer.queue_utilization();
+    let fair = utilisation.and_then(|block| block.fairshare_utilization());
+    for share in fair.map(|block| block.top_capacity_utilization()).unwrap_or_default() {
+        let usage = share.capacity_usage().iter().map(|usage| (usage.capacity_unit(), usage.quantity()));
+        if let Some(name) = present(share.share_identifier()) {
+            used.push((name.into(), capacities(usage, unknowns)));
+        }
+    }
+    let quota = utilisation.and_then(|block| block.quota_share_utilization());
+    for share in quota.map(|block| block.top_capacity_utilization()).unwrap_or_default() {
+        let usage = share.capacity_usage().iter().map(|usage| (usage.capacity_unit(), usage.quantity()));
+        if let Some(name) = present(share.quota_share_name()) {
+            used.push((name.into(), capacities(usage, unknowns)));
+        }
+    }
+    used
+}
+
+fn identity<'a>(id: Option<&'a str>, created_at: Option<i64>, unknowns: &mut Unknowns) -> Option<(&'a str, Timestamp)> {
+    let Some(id) = present(id) else {
+        unknowns.note("job_without_id", "");
+        return None;
+    };
+    let Some(created_at) = time(created_at) else {
+        unknowns.note("job_without_created_at", id);
+        return None;
+    };
+    Some((id, created_at))
+}
+
+fn share(quota_share: Option<&str>, share_identifier: Option<&str>) -> Option<ShareName> {
+    present(quota_share).or_else(|| present(share_identifier)).map(ShareName::from)
+}
+
+fn details(job: &DescribeServiceJobOutput) -> JobDetails {
+    let summary = job.preemption_summary();
+    let preempted = summary.map(|summary| summary.recent_preempted_attempts()).unwrap_or_default();
+    let counted = summary.and_then(|summary| summary.preempted_attempt_count()).unwrap_or(0);
+    let mut attempts: Vec<_> = job.attempts().iter().map(attempt).collect();
+    let mut preempted: Vec<_> = preempted.iter().map(stopped_attempt).collect();
+    // AWS does not say in which order it lists them. What never started sorts by its end.
+    attempts.sort_by_key(|attempt| attempt.started_at.or(attempt.stopped_at));
+    preempted.sort_by_key(|attempt| attempt.stopped_at.or(attempt.started_at));
+    JobDetails {
+        priority: job.scheduling_priority(),
+        attempts,
+        preemptions: u32::try_from(counted).unwrap_or(0),
+        preempted,
+        tags: job.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    }
+}
+
+fn attempt(attempt: &ServiceJobAttemptDetail) -> Attempt {
+    Attempt {
+        started_at: time(attempt.started_at()),
+        stopped_at: time(attempt.stopped_at()),
+        status_reason: present(attempt.status_reason()).map(str::to_owned),
+        training_job: attempt.service_resource_id().and_then(training_job_name),
+    }
+}
+
+fn stopped_attempt(attempt: &ServiceJobPreemptedAttempt) -> StoppedAttempt {
+    StoppedAttempt {
+        started_at: time(attempt.started_at()),
+        stopped_at: time(attempt.stopped_at()),
+        status_reason: present(attempt.status_reason()).map(str::to_owned),
+    }
+}
+
+fn latest_training_job(attempt: Option<&LatestServiceJobAttempt>) -> Option<TrainingJobName> {
+    attempt.and_then(|attempt| attempt.service_resource_id()).and_then(training_job_name)
+}
+
+/// The name at the end of a training job's ARN. Names are never built from the job's own: AWS shows two forms of them.
+fn training_job_name(resource: &ServiceResourceId) -> Option<TrainingJobName> {
+    let (_, name) = resource.value()?.split_once(":training-job/")?;
+    present(Some(name)).map(TrainingJobName::from)
+}
+
+/// Instances per type from the request that Batch will make of SageMaker; `None` if it does not say both, as when the
+/// job leaves the choice of type to SageMaker (`InstancePreferences`).
+fn instances_of_payload(payload: &str) -> Option<BTreeMap<String, f64>> {
+    let request: Value = serde_json::from_str(payload).ok()?;
+    let config = request.get("ResourceConfig")?;
+    let groups = match config.get("InstanceGroups").and_then(Value::as_array) {
+        Some(groups) if !groups.is_empty() => groups.as_slice(),
+        Some(_) | None => std::slice::from_ref(config),
+    };
+    let mut instances = BTreeMap::new();
+    for group in groups {
+        let name = group.get("InstanceType")?.as_str().filter(|name| !name.is_empty())?;
+        let count = group.get("InstanceCount")?.as_f64().filter(|count| *count > 0.0)?;
+        *instances.entry(name.to_owned()).or_insert(0.0) += count;
+    }
+    Some(instances)
+}
+
+#[cfg(test)]
+mod tests;
