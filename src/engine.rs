@@ -1,1 +1,245 @@
-//! x
+//! The one owner of state: observations in, figures and alert transitions out. PURE.
+//!
+//! [`Engine::observe`] takes in what the sources learn, in whatever order it comes. [`Engine::tick`] turns the state
+//! into the figures of one moment, evaluates the rules over them and returns everything that has to be kept, published
+//! and told. Nothing leaves an engine in another way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::derive::catalogue;
+use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealth};
+use crate::evaluate::{Alert, AlertBook, Rule, Transition};
+use crate::ledger::{Cadence, Job, Ledger};
+use crate::model::{HostUtilisation, JobId, Observation, Questions, Queue, QueueName, SavedSeries, Source, Timestamp};
+
+/// Distinct unknown values that are counted one by one; the rest fold into `other`.
+const UNKNOWN_VALUES_KEPT: usize = 50;
+
+/// The state of the service.
+#[derive(Debug)]
+pub struct Engine {
+    began_at: Timestamp,
+    cadence: Cadence,
+    ledger: Ledger,
+    queues: Vec<Queue>,
+    utilisation: BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
+    sources: BTreeMap<(Source, Option<QueueName>), Answers>,
+    unknown_values: BTreeMap<(&'static str, String), ()>,
+    corrections_counted: u64,
+    forgotten_counted: u64,
+    counting: Counting,
+    rules: Vec<Rule>,
+    book: AlertBook,
+    service: Service,
+}
+
+/// When a source last answered, and what went wrong since.
+#[derive(Clone, Debug, Default)]
+struct Answers {
+    answered_at: Option<Timestamp>,
+    error: Option<String>,
+}
+
+/// What an engine continues from after a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// The alerts as of the last tick.
+    pub alerts: Vec<Alert>,
+    /// Counters and distributions as of the last tick.
+    pub series: Vec<SavedSeries>,
+    /// Up to when events were counted; `None` on the first start.
+    pub counted_until: Option<Timestamp>,
+}
+
+/// What comes out of a tick, to be committed as one and then published and told.
+#[derive(Debug)]
+pub struct Output {
+    /// The figures.
+    pub frame: Frame,
+    /// What happened to alerts.
+    pub transitions: Vec<Transition>,
+    /// Every alert that is pending or firing now.
+    pub alerts: Vec<Alert>,
+    /// Counters and distributions to keep.
+    pub series: Vec<SavedSeries>,
+    /// Up to when events are counted in `series`.
+    pub counted_until: Timestamp,
+}
+
+impl Engine {
+    /// Begins at `now`, with what was saved by an earlier run.
+    pub fn new(rules: Vec<Rule>, cadence: Cadence, saved: Saved, now: Timestamp) -> Self {
+        Self {
+            began_at: saved.counted_until.unwrap_or(now),
+            cadence,
+            ledger: Ledger::default(),
+            queues: Vec::new(),
+            utilisation: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            unknown_values: BTreeMap::new(),
+            corrections_counted: 0,
+            forgotten_counted: 0,
+            counting: Counting::new(&saved.series, saved.counted_until.unwrap_or(now)),
+            rules,
+            book: AlertBook::restore(saved.alerts),
+            service: Service::default(),
+        }
+    }
+
+    /// Takes in what a source learnt.
+    pub fn observe(&mut self, observations: Vec<Observation>) {
+        for observation in observations {
+            self.observe_one(observation);
+        }
+    }
+
+    /// What should be asked next.
+    pub fn questions(&self, now: Timestamp) -> Questions {
+        self.ledger.questions(self.queues.iter().map(|queue| &queue.name), self.cadence, now)
+    }
+
+    /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
+    pub fn service(&mut self) -> &mut Service {
+        &mut self.service
+    }
+
+    /// The counters, for what the service counts of itself.
+    pub fn counting(&mut self) -> &mut Counting {
+        &mut self.counting
+    }
+
+    /// What waits for delivery, by receiver.
+    pub fn set_pending(&mut self, pending: BTreeMap<String, Pending>) {
+        self.service.pending = pending;
+    }
+
+    /// The ledger, to answer questions about single jobs.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// A job by id.
+    pub fn job(&self, id: &JobId) -> Option<&Job> {
+        self.ledger.job(id)
+    }
+
+    /// Whether every queue was polled completely at least once.
+    pub fn is_ready(&self) -> bool {
+        self.answered_at(Source::Topology, None).is_some() && self.jobs_answered_at().is_some()
+    }
+
+    /// The figures, alerts and state of the moment `now`.
+    pub fn tick(&mut self, now: Timestamp) -> Output {
+        self.ledger.forget(now);
+        let counted_until = self.jobs_answered_at().unwrap_or(self.began_at);
+        self.counting.count(self.ledger.take_events(), counted_until);
+        self.count_limits();
+        self.forget_utilisation();
+
+        let (alerts_pending, alerts_firing) = self.book.counts();
+        self.service.alerts_pending = alerts_pending;
+        self.service.alerts_firing = alerts_firing;
+        let sources = self.source_health(now);
+        let inputs = Inputs {
+            now,
+            queues: &self.queues,
+            ledger: &self.ledger,
+            utilisation: &self.utilisation,
+            sources: &sources,
+        };
+        let frame = derive::frame(&inputs, &self.service, &mut self.counting);
+        let transitions = self.book.step(&self.rules, &frame, now);
+        for (rule, failures) in self.book.take_failures() {
+            self.counting.add(&catalogue::RULE_FAILURES, [("rule", rule.into())], failures);
+        }
+        let alerts = self.book.alerts().cloned().collect();
+        Output { frame, transitions, alerts, series: self.counting.saved(), counted_until }
+    }
+
+    fn observe_one(&mut self, observation: Observation) {
+        match observation {
+            Observation::Topology { queues, .. } => self.set_queues(queues),
+            Observation::Jobs { at, jobs } => jobs.into_iter().for_each(|job| self.ledger.observe(job, at)),
+            Observation::JobGone { at, id } => self.ledger.observe_gone(&id, at),
+            Observation::InFlightListed { queue, since } => self.ledger.in_flight_listed(&queue, since),
+            Observation::WaitingListed { queue, since } => self.ledger.waiting_listed(&queue, since),
+            // Kept for reasons and positions; figures rest on the job lists, which are complete.
+            Observation::Snapshot(_) => {}
+            Observation::TrainingJob(seen) => self.ledger.observe_training_job(&seen),
+            Observation::Utilisation { hosts, .. } => {
+                for host in hosts {
+                    self.utilisation.entry(host.job.clone()).or_default().insert(host.host.clone(), host);
+                }
+            }
+            Observation::Answered { source, queue, at } => {
+                self.sources.insert((source, queue), Answers { answered_at: Some(at), error: None });
+            }
+            Observation::Failed { source, queue, error, .. } => {
+                self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], 1);
+                self.sources.entry((source, queue)).or_default().error = Some(error);
+            }
+            Observation::Calls(calls) => self.counting.count_calls(&calls),
+            Observation::UnknownValue { kind, value } => self.count_unknown(kind, value),
+        }
+    }
+
+    fn set_queues(&mut self, mut queues: Vec<Queue>) {
+        queues.sort_by(|a, b| a.name.cmp(&b.name));
+        let watched = |queue: &Option<QueueName>| {
+            queue.as_ref().is_none_or(|name| queues.iter().any(|queue| queue.name == *name))
+        };
+        self.sources.retain(|(_, queue), _| watched(queue));
+        self.queues = queues;
+    }
+
+    fn count_unknown(&mut self, kind: &'static str, value: String) {
+        let key = (kind, value);
+        let full = self.unknown_values.len() >= UNKNOWN_VALUES_KEPT;
+        let shown = if full && !self.unknown_values.contains_key(&key) { "other".to_owned() } else { key.1.clone() };
+        if !full {
+            self.unknown_values.insert(key, ());
+        }
+        self.counting.add(&catalogue::SOURCE_UNKNOWN, [("kind", kind.into()), ("value", shown.into())], 1);
+    }
+
+    fn count_limits(&mut self) {
+        let corrections = self.ledger.corrections();
+        let forgotten = self.ledger.forgotten_early();
+        self.counting.add(&catalogue::LEDGER_CORRECTIONS, [], corrections - self.corrections_counted);
+        self.counting.add(&catalogue::LIMIT_HITS, [("limit", "ended_jobs".into())], forgotten - self.forgotten_counted);
+        (self.corrections_counted, self.forgotten_counted) = (corrections, forgotten);
+    }
+
+    fn forget_utilisation(&mut self) {
+        let ledger = &self.ledger;
+        self.utilisation.retain(|id, _| ledger.job(id).is_some_and(|job| job.status().is_in_flight()));
+    }
+
+    fn answered_at(&self, source: Source, queue: Option<QueueName>) -> Option<Timestamp> {
+        self.sources.get(&(source, queue)).and_then(|answers| answers.answered_at)
+    }
+
+    /// When the job lists of the queue that was listed longest ago were asked for; `None` before each was once.
+    fn jobs_answered_at(&self) -> Option<Timestamp> {
+        let of_queue = |queue: &Queue| self.answered_at(Source::Jobs, Some(queue.name.clone()));
+        self.queues.iter().map(of_queue).min().flatten()
+    }
+
+    fn source_health(&self, now: Timestamp) -> Vec<SourceHealth> {
+        let health = |source: Source| {
+            let of_source = || self.sources.iter().filter(move |((other, _), _)| *other == source);
+            let oldest = of_source().map(|(_, answers)| answers.answered_at.unwrap_or(self.began_at)).min();
+            let error = of_source().find_map(|(_, answers)| answers.error.clone());
+            let failing = of_source().filter(|(_, answers)| answers.error.is_some());
+            let failing = failing.filter_map(|((_, queue), _)| queue.clone()).collect();
+            SourceHealth { source, age_seconds: oldest.map(|at| now.seconds_since(at)), error, failing }
+        };
+        Source::ALL.into_iter().map(health).collect()
+    }
+}
+
+/// How often the ledger wants to look again, from the configured cadence of polls.
+pub fn cadence(reconcile_every: Duration, poll_every: Duration) -> Cadence {
+    Cadence { reconcile_every, verify_every: poll_every * 2 }
+}

@@ -1,1 +1,11 @@
-//! x
+//! The rim that makes the pure core a service: tasks, channels, signals and logs. It waits, and decides nothing.
+
+mod keeper;
+mod logs;
+mod queries;
+mod service;
+mod signals;
+
+pub use logs::start_logs;
+pub use service::{Service, StartError};
+pub use signals::stop_on_signals;

@@ -1,3 +1,5 @@
+//! What the file says becomes what the service runs on, or every reason why it cannot.
+
 use super::*;
 
 fn load_with(text: &str) -> Result<Config, Problems> {

@@ -5,19 +5,23 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::Receiver;
-use crate::derive::{Frame, catalogue};
+use crate::derive::{Frame, Pending, catalogue};
 use crate::engine::{Engine, Output};
 use crate::evaluate::{Transition, TransitionKind};
 use crate::model::{Observation, Questions, Timestamp};
-use crate::notify::{DeliveryCount, OutboxRow, rows};
+use crate::notify::Notifiers;
+use crate::notify::outbox::{OutboxRow, rows};
 use crate::publish::Report;
 use crate::runtime::queries;
 use crate::store::{Commit, StoreHandle};
 use crate::web::{JobQuery, Snapshot};
+
+/// The watermark up to which events are counted in the series that are kept.
+pub(super) const COUNTED_UNTIL: &str = "counted_until";
 
 /// Resolved alerts that the page shows, at most.
 const RESOLVED_SHOWN: usize = 50;
@@ -44,7 +48,6 @@ pub(super) struct Inbox {
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) queries: mpsc::Receiver<JobQuery>,
     pub(super) reports: mpsc::Receiver<Report>,
-    pub(super) deliveries: mpsc::Receiver<DeliveryCount>,
 }
 
 /// Owner of the engine and of all that follows a tick.
@@ -56,8 +59,7 @@ pub(super) struct Keeper {
     pub(super) receivers: Vec<Receiver>,
     pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) frames: mpsc::Sender<Arc<Frame>>,
-    /// Wakes the notifier after a commit.
-    pub(super) committed: Arc<Notify>,
+    pub(super) notifiers: Notifiers,
     /// Without a poll for this long a tick happens anyway: stale data must be able to raise an alert.
     pub(super) patience: Duration,
     pub(super) memory: Memory,
@@ -93,7 +95,6 @@ impl Keeper {
                     None => break,
                 },
                 Some(report) = inbox.reports.recv() => self.published(&report),
-                Some(delivery) = inbox.deliveries.recv() => self.delivered(&delivery),
                 Some(query) = inbox.queries.recv() => queries::answer(self.engine.ledger(), query),
                 () = self.clock.sleep_until(next_tick) => {
                     self.tick().await;
@@ -120,22 +121,32 @@ impl Keeper {
     }
 
     async fn look_at_outbox(&mut self, now: Timestamp) {
-        match self.store.pending(now).await {
-            Ok(pending) => {
-                let names = self.receivers.iter().map(|receiver| receiver.name.clone());
-                let all = names.map(|name| (name.clone(), pending.get(&name).copied().unwrap_or_default()));
-                self.engine.set_pending(all.collect());
+        match self.store.backlog().await {
+            Ok(backlog) => {
+                let pending = |receiver: &Receiver| {
+                    let backlog = backlog.get(&receiver.name).copied().unwrap_or_default();
+                    let oldest_age = backlog.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+                    (receiver.name.clone(), Pending { count: backlog.pending.into(), oldest_age })
+                };
+                let pending = self.receivers.iter().map(pending).collect();
+                self.engine.set_pending(pending);
             }
             Err(error) => tracing::error!(%error, "the outbox cannot be read"),
         }
-        self.engine.service().store_bytes = self.store.bytes().await;
+        self.engine.service().store_bytes = self.store.size_bytes().await.ok();
+        for ((receiver, outcome), count) in self.notifiers.take_counts() {
+            let pairs = [("receiver", receiver.into()), ("outcome", outcome.as_str().into())];
+            self.engine.counting().add(&catalogue::NOTIFY_DELIVERIES, pairs, count);
+        }
     }
 
     fn remember(&mut self, output: &Output) {
         for transition in &output.transitions {
             let alert = &transition.alert;
             match transition.kind {
-                TransitionKind::Fired => tracing::warn!(alert = %alert.rule, id = %alert.id, by = ?alert.by, "alert fired"),
+                TransitionKind::Fired => {
+                    tracing::warn!(alert = %alert.rule, id = %alert.id, by = ?alert.by, "alert fired")
+                }
                 TransitionKind::Resolved(ending) => {
                     tracing::info!(alert = %alert.rule, id = %alert.id, by = ?alert.by, ?ending, "alert resolved");
                     self.memory.resolved.push_front(transition.clone());
@@ -149,17 +160,18 @@ impl Keeper {
     /// told of what is not kept.
     async fn commit(&mut self, now: Timestamp, output: &Output) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
-        let commit = Commit {
+        let commit = Arc::new(Commit {
             at: now,
             alerts: output.alerts.clone(),
             outbox: self.memory.uncommitted.clone(),
             series: output.series.clone(),
-            watermarks: [(crate::store::COUNTED_UNTIL.to_owned(), output.counted_until)].into(),
-        };
+            watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until)].into(),
+        });
         match self.store.commit(commit).await {
-            Ok(()) => {
+            Ok(committed) => {
                 self.memory.uncommitted.clear();
-                self.committed.notify_waiters();
+                self.limit_hit("notifications_per_receiver", committed.over_limit);
+                self.notifiers.committed();
             }
             Err(error) => {
                 tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
@@ -189,11 +201,6 @@ impl Keeper {
         self.engine.service().published_series.insert(report.sink.to_string(), report.series);
         self.engine.counting().add(&catalogue::PUBLISH_FAILURES, [sink()], u64::from(report.error.is_some()));
         self.limit_hit("values_waiting_for_cloudwatch", report.dropped);
-    }
-
-    fn delivered(&mut self, delivery: &DeliveryCount) {
-        let pairs = [("receiver", delivery.receiver.as_str().into()), ("outcome", delivery.outcome.as_str().into())];
-        self.engine.counting().add(&catalogue::NOTIFY_DELIVERIES, pairs, delivery.count);
     }
 
     fn limit_hit(&mut self, limit: &'static str, times: u64) {

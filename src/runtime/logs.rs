@@ -31,9 +31,8 @@ pub fn start_logs(format: LogFormat, traces: Option<&str>) -> Result<Logs, Strin
         LogFormat::Pretty => lines.with_target(false).compact().boxed(),
     };
     let provider = traces.map(tracer_provider).transpose()?;
-    let spans = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter"))
-    });
+    let spans =
+        provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter")));
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)

@@ -87,10 +87,5 @@ fn view(job: &Job, with_spans: bool) -> JobView {
 }
 
 fn span_view(span: &crate::ledger::Span) -> Span {
-    Span {
-        phase: span.phase.as_str(),
-        attempt: span.attempt,
-        from: span.from.latest,
-        to: span.to.map(|to| to.latest),
-    }
+    Span { phase: span.phase.as_str(), attempt: span.attempt, from: span.from.latest, to: span.to.map(|to| to.latest) }
 }

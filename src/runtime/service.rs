@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Config, Target};
+use crate::config::{Channel, Config, Receiver};
 use crate::derive::Frame;
 use crate::engine::{Engine, Saved, cadence};
 use crate::evaluate::Rule;
 use crate::model::{Observation, Timestamp};
-use crate::notify::Notifier;
+use crate::notify::{Courier, Notifier, Notifiers, Sns, Webhook};
 use crate::publish::{Origin, Publisher, Report, prometheus_text};
-use crate::runtime::keeper::{Ask, Inbox, Keeper, Memory};
-use crate::source::{Clients, Poller};
-use crate::store::{COUNTED_UNTIL, StoreHandle};
+use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory};
+use crate::source::{self, Clients, Poller};
+use crate::store::{Store, StoreHandle};
 use crate::web::{self, Pages, Snapshot};
 
 /// Pages of observations on their way to the keeper.
@@ -31,6 +31,8 @@ const MESSAGES: usize = 256;
 const FRAMES: usize = 64;
 /// The least wall time between two ticks that no poll asked for.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+/// Wall time that a poll has at least for what the engine asks.
+const LEAST_ANSWERING: Duration = Duration::from_millis(100);
 /// Parts that have to end before notifications are flushed and the pages go: everything that feeds a tick or a sink.
 const FLUSHED_FIRST: [&str; 3] = ["poller", "keeper", "publisher"];
 /// How long a stop may take, in wall time, before what is left is given up.
@@ -78,12 +80,14 @@ impl Service {
     /// When something needed cannot be opened, or a part ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
         let Self { config, rules, clock, listener } = self;
-        let target = config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
+        let target =
+            config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
         let (store, saved) = open_store(&config, clock).await?;
-        let clients = crate::source::connect(&target, config.poll.calls_per_second, clock)
+        let began = saved.counted_until.unwrap_or(clock.now());
+        let clients = source::connect(&target, config.poll.calls_per_second, clock)
             .await
             .map_err(|error| StartError::new("connecting to AWS", error))?;
-        let origin = Origin { region: Some(target.region.clone()), account: None, started_at: clock.now() };
+        let origin = Origin { began, region: Some(target.region.clone()), account: None };
         let publisher = Publisher::new(&config.publish, clients.cloudwatch.clone(), &origin, clock)
             .map_err(|error| StartError::new("preparing the sinks", error))?;
 
@@ -91,31 +95,23 @@ impl Service {
         let (asks, asks_inbox) = mpsc::channel(MESSAGES);
         let (queries, queries_inbox) = mpsc::channel(MESSAGES);
         let (reports, reports_inbox) = mpsc::channel(MESSAGES);
-        let (deliveries, deliveries_inbox) = mpsc::channel(MESSAGES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
         let (snapshot, latest) = watch::channel(Snapshot::default());
-        let committed = Arc::new(Notify::new());
+        let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
 
         let keeper = Keeper {
             engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, clock.now()),
             clock,
-            store: store.clone(),
+            store,
             receivers: config.receivers.clone(),
             snapshot,
             frames,
-            committed: Arc::clone(&committed),
+            notifiers,
             patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
             memory: Memory::default(),
         };
-        let inbox = Inbox {
-            observed: observed_inbox,
-            asks: asks_inbox,
-            queries: queries_inbox,
-            reports: reports_inbox,
-            deliveries: deliveries_inbox,
-        };
-        let notifier = Notifier::new(&config, clients.sns.clone(), store, clock, deliveries)
-            .map_err(|error| StartError::new("preparing the receivers", error))?;
+        let inbox =
+            Inbox { observed: observed_inbox, asks: asks_inbox, queries: queries_inbox, reports: reports_inbox };
         let pages = Pages {
             snapshot: latest,
             jobs: queries,
@@ -132,7 +128,9 @@ impl Service {
         parts.spawn("poller", poll(poller, config.poll.every, clock, observed, asks, sources));
         parts.spawn("keeper", keeper.run(inbox));
         parts.spawn("publisher", publish(publisher, frames_inbox, reports));
-        parts.spawn("notifier", notifier.run(committed, rest.clone()));
+        for notifier in delivering {
+            parts.spawn("notifier", notifier.run(rest.clone()));
+        }
         parts.spawn("pages", serve(listener, web::router(pages), rest.clone()));
         parts.finish(stop, rest).await
     }
@@ -140,10 +138,42 @@ impl Service {
 
 async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved), StartError> {
     let failed = |error| StartError::new("opening the state file", error);
-    let store = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
-    let saved = store.load().await.map_err(failed)?;
+    let (path, now) = (config.store.clone(), clock.now());
+    // SQLite blocks, and nothing else runs yet.
+    let opened = tokio::task::spawn_blocking(move || Store::open(&path, now)).await;
+    let (store, set_aside) =
+        opened.map_err(|error| StartError::new("opening the state file", error))?.map_err(failed)?;
+    if let Some(set_aside) = set_aside {
+        tracing::error!(
+            to = %set_aside.to.display(),
+            because = set_aside.because,
+            "the state file was broken and is set aside; alerts and counters begin anew"
+        );
+    }
+    let saved = store.load().map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
+    let store = StoreHandle::start(store).map_err(failed)?;
     Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until }))
+}
+
+fn notifiers(
+    config: &Config,
+    clients: &Clients,
+    store: &StoreHandle,
+    clock: Clock,
+) -> Result<(Notifiers, Vec<Notifier<StoreHandle>>), StartError> {
+    let courier = |receiver: &Receiver| {
+        let courier = match &receiver.channel {
+            Channel::Sns { topic } => Courier::Sns(Sns::new(topic.clone(), clients.sns.clone())),
+            Channel::Webhook { url, allow_loopback } => {
+                let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
+                Courier::Webhook(Webhook::new(url, *allow_loopback).map_err(failed)?)
+            }
+        };
+        Ok((receiver.name.clone(), courier))
+    };
+    let couriers = config.receivers.iter().map(courier).collect::<Result<_, _>>()?;
+    Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))
 }
 
 /// Polls at a steady pace. When a poll takes longer than its turn, the next begins at once: polls never overlap and
@@ -158,7 +188,7 @@ async fn poll(
 ) {
     while !stop.is_cancelled() {
         let began_at = clock.now();
-        let one = poll_once(&mut poller, began_at, every, &observed, &asks);
+        let one = poll_once(&mut poller, began_at, every, clock, &observed, &asks);
         tokio::select! {
             () = stop.cancelled() => return,
             polled = one => if polled.is_none() { return },
@@ -175,11 +205,13 @@ async fn poll_once(
     poller: &mut Poller,
     began_at: Timestamp,
     every: Duration,
+    clock: Clock,
     observed: &mpsc::Sender<Vec<Observation>>,
     asks: &mpsc::Sender<Ask>,
 ) -> Option<()> {
     poller.poll(&questions(asks).await?, observed).await;
-    let deadline = began_at + every;
+    // At extreme speeds a turn passes before the lists are in. Then polls become rarer, and answers still get their time.
+    let deadline = (began_at + every).max(clock.now() + clock.of_wall(LEAST_ANSWERING));
     poller.answer(&questions(asks).await?, deadline, observed).await;
     asks.send(Ask::Polled { began_at }).await.ok()
 }
@@ -224,8 +256,10 @@ impl Parts {
             ended = self.0.join_next() => ended,
         };
         stop.cancel();
-        let still_runs = |name: &&str| !matches!(&early, Some(Ok(early)) if early == name);
-        let mut first: Vec<&str> = FLUSHED_FIRST.into_iter().filter(still_runs).collect();
+        if early.is_some() {
+            rest.cancel();
+        }
+        let mut first: Vec<&str> = FLUSHED_FIRST.to_vec();
         let all_ended = async {
             while let Some(ended) = self.0.join_next().await {
                 first.retain(|name| ended.as_ref().is_ok_and(|ended| ended != name));

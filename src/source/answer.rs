@@ -55,7 +55,7 @@ impl Poller {
 
     async fn describe_jobs(&self, jobs: &[JobId], until: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         let at = self.clock.now();
-        let failed = self.ask(jobs, until, out, |id| self.describe_job(id)).await;
+        let failed = self.ask(jobs.to_vec(), until, out, |id| self.describe_job(id)).await;
         if let Some(error) = failed {
             send(out, vec![Observation::Failed { source: Source::Jobs, queue: None, at, error }]).await;
         }
@@ -69,7 +69,8 @@ impl Poller {
     ) {
         let at = self.clock.now();
         let source = Source::TrainingJobs;
-        let failed = self.ask(training_jobs, until, out, |(job, name)| self.describe_training_job(job, name)).await;
+        let failed =
+            self.ask(training_jobs.to_vec(), until, out, |(job, name)| self.describe_training_job(job, name)).await;
         let outcome = match failed {
             Some(error) => Observation::Failed { source, queue: None, at, error },
             None => Observation::Answered { source, queue: None, at },
@@ -79,12 +80,12 @@ impl Poller {
 
     /// Asks questions in order, a few at once, until `until`, and sends each answer as it comes. One that fails does not
     /// keep the others from being asked. Returns the first failure and how many there were.
-    async fn ask<'a, Q, F>(
+    async fn ask<Q, F>(
         &self,
-        questions: &'a [Q],
+        questions: Vec<Q>,
         until: Timestamp,
         out: &mpsc::Sender<Vec<Observation>>,
-        call: impl Fn(&'a Q) -> F,
+        call: impl Fn(Q) -> F,
     ) -> Option<String>
     where
         F: Future<Output = Answer>,
@@ -107,7 +108,7 @@ impl Poller {
         first.map(|first| if failures > 1 { format!("{first} (and {} more)", failures - 1) } else { first })
     }
 
-    async fn describe_job(&self, id: &JobId) -> Answer {
+    async fn describe_job(&self, id: JobId) -> Answer {
         let at = self.clock.now();
         match self.clients.batch.describe_service_job().job_id(id.as_str()).send().await {
             Ok(answer) => {
@@ -118,25 +119,25 @@ impl Poller {
                 observations.extend(unknowns.into_observations());
                 Ok(observations)
             }
-            Err(error) if is_not_found(&error) => Ok(vec![Observation::JobGone { at, id: id.clone() }]),
+            Err(error) if is_not_found(&error) => Ok(vec![Observation::JobGone { at, id }]),
             Err(error) => Err(describe("DescribeServiceJob", &error)),
         }
     }
 
     /// A training job that is not there is answered with nothing known of it: Batch deletes those of attempts that found
     /// no capacity.
-    async fn describe_training_job(&self, job: &JobId, name: &TrainingJobName) -> Answer {
+    async fn describe_training_job(&self, job: JobId, name: TrainingJobName) -> Answer {
         match self.clients.sagemaker.describe_training_job().training_job_name(name.as_str()).send().await {
             Ok(answer) => {
                 let mut unknowns = Unknowns::default();
-                let seen = translate::training_job(&answer, job, name, &mut unknowns);
+                let seen = translate::training_job(&answer, &job, &name, &mut unknowns);
                 let mut observations = vec![Observation::TrainingJob(seen)];
                 observations.extend(unknowns.into_observations());
                 Ok(observations)
             }
             Err(error) if is_not_found(&error) => Ok(vec![Observation::TrainingJob(TrainingJobSeen {
-                job: job.clone(),
-                name: name.clone(),
+                job,
+                name,
                 starting_at: None,
                 training_at: None,
                 ended_at: None,
