@@ -109,9 +109,9 @@ impl Scheduler {
         self.queues[queue].accepts(submission.share.as_ref())?;
         let (ticket, at) = (self.tickets, submission.at);
         self.tickets += 1;
-        let arrival = Box::new(Arrival { ticket, queue, submission });
+        let arrival = Arrival { ticket, queue, submission };
         if at > self.now {
-            self.agenda.plan(at, Event::Arrival(arrival));
+            self.agenda.plan(at, Event::Arrival(Box::new(arrival)));
         } else {
             self.arrive(arrival);
         }
@@ -209,8 +209,8 @@ impl Scheduler {
         self.index_of(queue).map(|queue| &self.queues[queue])
     }
 
-    fn arrive(&mut self, arrival: Box<Arrival>) {
-        let Arrival { ticket, queue, mut submission } = *arrival;
+    fn arrive(&mut self, arrival: Arrival) {
+        let Arrival { ticket, queue, mut submission } = arrival;
         let plan = std::mem::replace(&mut submission.plan, Plan::NEVER);
         let books = &mut self.queues[queue];
         let lane = books.lane(submission.share.as_ref(), &self.pools[books.pool]);
@@ -230,7 +230,7 @@ impl Scheduler {
         self.now = self.now.max(at);
         while let Some(event) = self.agenda.pop(self.now) {
             match event {
-                Event::Arrival(arrival) => self.arrive(arrival),
+                Event::Arrival(arrival) => self.arrive(*arrival),
                 Event::Timer { job, setting } if self.jobs[job].timer == setting => self.step(job),
                 Event::Timer { .. } => {}
             }

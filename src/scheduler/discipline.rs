@@ -101,7 +101,7 @@ impl Discipline {
     pub fn concerns(&self, lane: &Lane, joined: &Entry) -> bool {
         let entitled = match self {
             Self::Fifo | Self::FairShare(_) => false,
-            Self::Quotas(quotas) => joined.fits(&quotas[joined.lane].limit.minus(&lane.used)),
+            Self::Quotas(quotas) => joined.fits_beside(&lane.used, &quotas[joined.lane].limit),
         };
         entitled || lane.head() == Some(joined.job.number)
     }

@@ -31,6 +31,11 @@ impl Entry {
         self.need.as_ref().is_some_and(|need| need.fits(room))
     }
 
+    /// Whether what it needs can be taken beside what is `used` of a limit.
+    pub fn fits_beside(&self, used: &Amounts, limit: &Amounts) -> bool {
+        self.need.as_ref().is_some_and(|need| need.fits_beside(used, limit))
+    }
+
     /// Whether it follows a record instead of the queue.
     pub fn is_recorded(&self) -> bool {
         match self.plan {

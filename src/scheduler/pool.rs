@@ -44,6 +44,12 @@ impl Amounts {
         self.0.iter().zip(&room.0).all(|(need, room)| *need == 0 || need <= room)
     }
 
+    /// Whether this can be taken beside what is `used` of a limit: `fits(limit - used)` without the copy.
+    pub fn fits_beside(&self, used: &Self, limit: &Self) -> bool {
+        let mut units = self.0.iter().zip(&used.0).zip(&limit.0);
+        units.all(|((need, used), limit)| *need == 0 || *need <= limit - used)
+    }
+
     /// Everything together, whatever the unit.
     pub fn total(&self) -> i64 {
         self.0.iter().sum()

@@ -50,7 +50,7 @@ pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: &Amounts) 
     let mut borrowers = Vec::new();
     for (head, lane, quota) in heads(quotas, lanes) {
         let (used, job) = (&lane.used, &jobs[head]);
-        if !job.fits(&quota.limit.minus(used)) {
+        if !job.fits_beside(used, &quota.limit) {
             borrowers.push((head, lane, quota));
         } else if job.fits(free) && (!quota.lends || job.fits(&stock)) {
             return Decision::Start(head);
@@ -65,7 +65,7 @@ pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: &Amounts) 
     let unclaimed = stock.minus(&claims);
     let may_borrow = |(head, lane, quota): &(usize, &Lane, &Quota)| {
         let job = &jobs[*head];
-        quota.borrows && job.fits(free) && job.fits(&unclaimed) && job.fits(&quota.most.minus(&lane.used))
+        quota.borrows && job.fits(free) && job.fits(&unclaimed) && job.fits_beside(&lane.used, &quota.most)
     };
     borrowers.into_iter().find(may_borrow).map_or(Decision::Wait, |(head, ..)| Decision::Start(head))
 }
@@ -127,11 +127,13 @@ fn heads<'a>(quotas: &'a [Quota], lanes: &'a [Lane]) -> Vec<(usize, &'a Lane, &'
 /// What the lending shares have together and do not use. A share that uses more than it has takes from the others'
 /// part, so the sum needs no distinction.
 fn stock(quotas: &[Quota], lanes: &[Lane], units: usize) -> Amounts {
-    quotas
-        .iter()
-        .zip(lanes)
-        .filter(|(quota, _)| quota.lends)
-        .fold(Amounts::zero(units), |sum, (quota, lane)| sum.plus(&quota.limit.minus(&lane.used)))
+    let mut stock = Amounts::zero(units);
+    for (quota, lane) in quotas.iter().zip(lanes).filter(|(quota, _)| quota.lends) {
+        for ((stock, limit), used) in stock.0.iter_mut().zip(&quota.limit.0).zip(&lane.used.0) {
+            *stock += limit - used;
+        }
+    }
+    stock
 }
 
 /// What a lane's first jobs need that would all stay within its limit.

@@ -1,7 +1,5 @@
 //! Worked examples: what people should see.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot build its case has failed")]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

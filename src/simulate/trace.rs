@@ -6,6 +6,9 @@
 //!
 //! A trace knows no quotas, so they are derived: see [`load`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;

@@ -1,10 +1,51 @@
 //! A seeded synthetic workload: what the demo shows when nobody brings a trace.
+//!
+//! Two queues: `research`, whose four quota shares lend, borrow or keep to themselves, and `nightly`, first in, first
+//! out. Each stream of jobs arrives by chance around a rhythm of its own, so that the shares press at different times:
+//! waits build up to an hour or two and drain again, shares borrow while others are quiet and are preempted when
+//! those come back. All of it repeats about every five hours and is never quite the same.
 
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
 use std::time::Duration;
 
-use crate::model::Timestamp;
-use crate::scheduler::Setup;
-use crate::scheduler::Submission;
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Exp1, LogNormal};
+
+use crate::model::{
+    Capacity, InstanceType, Policy, QueueName, QuotaShare, ServiceEnvironment, ShareName, Sharing, Timestamp,
+};
+use crate::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Quirks, Setup, Submission};
+
+const RESEARCH: &str = "research";
+const NIGHTLY: &str = "nightly";
+const BIG: &str = "ml.p5.48xlarge";
+const SMALL: &str = "ml.g5.12xlarge";
+
+/// The longest time that is generated, so that a slip of the pen does not fill the memory.
+const LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
+/// From one crest of a stream's rhythm to the next, in seconds.
+const RHYTHM: f64 = 5.0 * 3600.0;
+/// The mean of (1 + cos x)² / 4.
+const MEAN_SWELL: f64 = 0.375;
+/// No job runs longer.
+const LONGEST_JOB: f64 = 8.0 * 3600.0;
+/// The share of jobs that fail.
+const FAILING: f64 = 0.06;
+/// The share of jobs that leave their GPUs idle.
+const IDLING: f64 = 0.08;
+
+const FAILURES: [&str; 4] = [
+    "Received status from SageMaker: AlgorithmError: ExecuteUserScriptError: ExitCode 1 ErrorMessage \
+     \"torch.OutOfMemoryError: CUDA out of memory\"",
+    "Received status from SageMaker: AlgorithmError: ExecuteUserScriptError: ExitCode 1 ErrorMessage \
+     \"FileNotFoundError: train.parquet\"",
+    "Received status from SageMaker: AlgorithmError: ExecuteUserScriptError: ExitCode 134 ErrorMessage \
+     \"NCCL watchdog: collective operation timed out\"",
+    "Received status from SageMaker: InternalServerError: We encountered an internal error. Please try again.",
+];
 
 /// Queues and the jobs that will be submitted to them.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +56,271 @@ pub struct Workload {
     pub submissions: Vec<Submission>,
 }
 
-/// `length` of work from `start` on, the same for equal seeds.
-pub fn synthetic(_seed: u64, _start: Timestamp, _length: Duration) -> Workload {
-    Workload { setup: Setup::default(), submissions: Vec::new() }
+/// One team's habit of submitting.
+struct Stream {
+    queue: &'static str,
+    share: Option<&'static str>,
+    /// Quota in instances; for FIFO the whole environment.
+    quota: f64,
+    sharing: Sharing,
+    unit: &'static str,
+    /// Mean load over quota, averaged over the rhythm.
+    load: f64,
+    /// Where in the rhythm its crest is, 0 to 1.
+    crest: f64,
+    /// Instances per job, each as likely as the others.
+    sizes: &'static [u32],
+    /// The median of the durations, in seconds.
+    median: f64,
+    names: &'static [&'static str],
+    owners: &'static [&'static str],
+}
+
+const STREAMS: [Stream; 5] = [
+    Stream {
+        queue: RESEARCH,
+        share: Some("language"),
+        quota: 12.0,
+        sharing: Sharing::LendAndBorrow { borrow_limit: Some(100) },
+        unit: BIG,
+        load: 0.85,
+        crest: 0.25,
+        sizes: &[1, 1, 1, 2, 2, 4],
+        median: 1800.0,
+        names: &["pretrain-7b", "sft-chat", "dpo-sweep", "eval-suite"],
+        owners: &["amara", "bela", "chidi"],
+    },
+    Stream {
+        queue: RESEARCH,
+        share: Some("vision"),
+        quota: 10.0,
+        sharing: Sharing::LendAndBorrow { borrow_limit: None },
+        unit: BIG,
+        load: 0.75,
+        crest: 0.6,
+        sizes: &[1, 1, 1, 2],
+        median: 1500.0,
+        names: &["detector", "segment-anything", "augment-sweep"],
+        owners: &["dunja", "emeka"],
+    },
+    Stream {
+        queue: RESEARCH,
+        share: Some("speech"),
+        quota: 6.0,
+        sharing: Sharing::Lend,
+        unit: BIG,
+        load: 0.5,
+        crest: 0.9,
+        sizes: &[1, 1, 2],
+        median: 1200.0,
+        names: &["asr-conformer", "tts-finetune"],
+        owners: &["farid", "grete"],
+    },
+    Stream {
+        queue: RESEARCH,
+        share: Some("platform"),
+        quota: 4.0,
+        sharing: Sharing::Reserve,
+        unit: BIG,
+        load: 0.35,
+        crest: 0.1,
+        sizes: &[1],
+        median: 600.0,
+        names: &["canary", "regression"],
+        owners: &["hana"],
+    },
+    Stream {
+        queue: NIGHTLY,
+        share: None,
+        quota: 8.0,
+        sharing: Sharing::Reserve,
+        unit: SMALL,
+        load: 0.6,
+        crest: 0.4,
+        sizes: &[1, 1, 2],
+        median: 1500.0,
+        names: &["refresh-embeddings", "retrain-ranker", "score-catalogue"],
+        owners: &["ines", "jonas"],
+    },
+];
+
+/// `length` of work from `start` on, 60 days at most; the same for equal seeds.
+pub fn synthetic(seed: u64, start: Timestamp, length: Duration) -> Workload {
+    let mut submissions = Vec::new();
+    for (place, stream) in (0..).zip(&STREAMS) {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(place);
+        submissions.extend(stream.submissions(&mut random, start, length.min(LONGEST)));
+    }
+    submissions.sort_by_key(|submission| submission.at);
+    Workload { setup: setup(), submissions }
+}
+
+fn setup() -> Setup {
+    let shares: Vec<QuotaShare> = STREAMS.iter().filter_map(Stream::quota_share).collect();
+    let total = shares.iter().flat_map(|share| &share.limits).map(|limit| limit.quantity).sum();
+    let fifo = STREAMS.iter().filter(|stream| stream.share.is_none()).map(|stream| stream.quota).sum();
+    let queue = |name: &str, policy: Policy, unit: &str, total: f64| QueueSetup {
+        name: QueueName::from(name),
+        priority: 1,
+        policy,
+        environment: ServiceEnvironment {
+            name: format!("{name}-environment"),
+            enabled: true,
+            limits: vec![Capacity::new(unit, total)],
+        },
+    };
+    let queues = vec![
+        queue(RESEARCH, Policy::QuotaShares(shares), BIG, total),
+        queue(NIGHTLY, Policy::Fifo, InstanceType::ANY, fifo),
+    ];
+    Setup { queues, delays: Delays::TYPICAL, quirks: Quirks::default() }
+}
+
+impl Stream {
+    fn quota_share(&self) -> Option<QuotaShare> {
+        Some(QuotaShare {
+            name: ShareName::from(self.share?),
+            enabled: true,
+            limits: vec![Capacity::new(self.unit, self.quota)],
+            sharing: self.sharing,
+        })
+    }
+
+    /// Arrivals at the rate of the crest, of which the rhythm lets some through (thinning); one in five brings a burst.
+    fn submissions(&self, random: &mut ChaCha8Rng, start: Timestamp, length: Duration) -> Vec<Submission> {
+        let mut submissions = Vec::new();
+        let (end, mut second) = (length.as_secs_f64(), 0.0);
+        let between = MEAN_SWELL / self.mean_rate();
+        loop {
+            let gap: f64 = Exp1.sample(random);
+            second += gap * between;
+            if second >= end {
+                return submissions;
+            }
+            if random.random::<f64>() < self.swell(second) {
+                let burst = if random.random::<f64>() < 0.2 { random.random_range(3..=7) } else { 1 };
+                let at = start + Duration::from_secs_f64(second);
+                submissions.extend((0..burst).map(|_| self.submission(random, at)));
+            }
+        }
+    }
+
+    /// Calls per second that give the mean load, if each brings 1.8 jobs as above and none fails.
+    fn mean_rate(&self) -> f64 {
+        let size = f64::from(self.sizes.iter().sum::<u32>()) / self.sizes.len() as f64;
+        let held = self.median * (SPREAD * SPREAD / 2.0).exp() + Delays::TYPICAL.mean_before_running().as_secs_f64();
+        self.load * self.quota / (size * held * 1.8)
+    }
+
+    /// From 0 at the trough to 1 at the crest; [`MEAN_SWELL`] on average. Squared, so that quiet times last.
+    fn swell(&self, second: f64) -> f64 {
+        (0.5 + 0.5 * (TAU * (second / RHYTHM - self.crest)).cos()).powi(2)
+    }
+
+    fn submission(&self, random: &mut ChaCha8Rng, at: Timestamp) -> Submission {
+        let pick = |random: &mut ChaCha8Rng, from: &[&'static str]| from[random.random_range(0..from.len())];
+        let name = format!("{}-{:04x}", pick(random, self.names), random.random::<u16>());
+        let count = self.sizes[random.random_range(0..self.sizes.len())];
+        let fails = random.random::<f64>() < FAILING;
+        let whole = lasts(random, self.median);
+        // Most failures come early.
+        let seconds = if fails { whole * random.random::<f64>().powi(2) } else { whole };
+        let outcome =
+            if fails { PlannedOutcome::Fails(pick(random, &FAILURES).to_owned()) } else { PlannedOutcome::Succeeds };
+        let idles = random.random::<f64>() < IDLING;
+        let utilisation = if idles { random.random_range(0.0..0.04) } else { random.random_range(0.55..0.97) };
+        Submission {
+            at,
+            name,
+            queue: QueueName::from(self.queue),
+            share: self.share.map(ShareName::from),
+            priority: [0, 0, 0, 1, 5][random.random_range(0..5)],
+            demand: vec![Capacity::new(self.unit, f64::from(count))],
+            tags: BTreeMap::from([("owner".to_owned(), pick(random, self.owners).to_owned())]),
+            plan: Plan::Runs { duration: Duration::from_secs_f64(seconds.max(20.0).round()), outcome },
+            utilisation,
+        }
+    }
+}
+
+/// The spread of the durations' logarithm: the longest 2 % run for eight times the median.
+const SPREAD: f64 = 0.9;
+
+fn lasts(random: &mut ChaCha8Rng, median: f64) -> f64 {
+    // The parameters are constants that the constructor accepts; the median would be the fallback.
+    LogNormal::new(median.ln(), SPREAD).map_or(median, |law| law.sample(random)).min(LONGEST_JOB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::JobStatus;
+    use crate::scheduler::Scheduler;
+
+    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+    #[test]
+    fn equal_seeds_give_equal_work_and_a_longer_time_only_adds_to_it() {
+        let week = synthetic(7, START, WEEK);
+        assert_eq!(week, synthetic(7, START, WEEK));
+        assert_ne!(week, synthetic(8, START, WEEK));
+        let day = synthetic(7, START, WEEK / 7);
+        assert_eq!(day.submissions, week.submissions[..day.submissions.len()]);
+        assert!(week.submissions.is_sorted_by_key(|submission| submission.at));
+        assert!(week.submissions.iter().all(|submission| submission.at >= START && submission.at < START + WEEK));
+    }
+
+    #[test]
+    fn a_share_of_the_work_fails_and_a_share_idles_and_all_of_it_has_owners() {
+        let jobs = synthetic(7, START, WEEK).submissions;
+        let part =
+            |holds: fn(&Submission) -> bool| jobs.iter().filter(|job| holds(job)).count() as f64 / jobs.len() as f64;
+        let fails = |job: &Submission| matches!(job.plan.outcome(), PlannedOutcome::Fails(_));
+        assert!((0.04..0.08).contains(&part(fails)), "{}", part(fails));
+        let idles = |job: &Submission| job.utilisation < 0.05;
+        assert!((0.06..0.10).contains(&part(idles)), "{}", part(idles));
+        assert!(jobs.iter().all(|job| job.tags.contains_key("owner")));
+    }
+
+    /// What a demo must show for its alerts to fire and to resolve.
+    #[test]
+    fn waits_build_up_and_drain_and_capacity_is_lent_and_taken_back() {
+        for seed in [1, 7] {
+            let workload = synthetic(seed, START, WEEK);
+            let mut scheduler = Scheduler::new(workload.setup, seed, START);
+            for submission in workload.submissions {
+                assert_eq!(scheduler.submit(submission).err(), None);
+            }
+            let (mut first_long, mut long, mut clear, mut borrowing) = (None, 0, 0, 0);
+            for quarter in 0..7 * 24 * 4 {
+                let now = START + Duration::from_secs(900 * quarter);
+                scheduler.advance(now);
+                let waiting = |queue: &str| scheduler.jobs_in(&queue.into(), &JobStatus::Runnable).next();
+                let oldest = [RESEARCH, NIGHTLY].into_iter().filter_map(waiting).map(|job| now.since(job.created_at));
+                let oldest = oldest.max().unwrap_or_default();
+                if oldest > Duration::from_secs(1800) {
+                    long += 1;
+                    first_long.get_or_insert(quarter / 4);
+                }
+                clear += u32::from(oldest < Duration::from_secs(600));
+                borrowing += u32::from(scheduler.usage(&RESEARCH.into()).iter().any(|row| row.borrowed > 0));
+            }
+            let quarters = 7 * 24 * 4;
+            assert!(
+                first_long.is_some_and(|hour| hour < 6),
+                "seed {seed}: nothing to alert on for {first_long:?} hours"
+            );
+            assert!((quarters / 5..quarters * 4 / 5).contains(&long), "seed {seed}: long waits {long} times");
+            assert!(clear > quarters / 10, "seed {seed}: drained only {clear} times");
+            assert!(borrowing > quarters / 4, "seed {seed}: borrowed only {borrowing} times");
+            let preemptions: u32 = scheduler.jobs().map(|job| job.preemptions).sum();
+            assert!((7 * 5..7 * 100).contains(&preemptions), "seed {seed}: {preemptions} preemptions");
+            let misfit = scheduler
+                .jobs()
+                .find(|job| job.status_reason.as_ref().is_some_and(|reason| reason.starts_with("MISCONFIGURATION")));
+            assert_eq!(misfit, None);
+        }
+    }
 }
