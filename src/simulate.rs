@@ -18,6 +18,8 @@ mod reply;
 mod sagemaker;
 mod sns;
 mod sts;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 mod training_jobs;
 mod truth;

@@ -101,9 +101,10 @@ fn page<T>(
     let more = items.len() > size;
     items.truncate(size);
     let number = token.map_or(1, |token| token.page);
-    let next = items.last().filter(|_| more).map(|(name, _)| {
-        PageToken { page: number.saturating_add(1), order: 0, key: name.clone() }.encode()
-    });
+    let next = items
+        .last()
+        .filter(|_| more)
+        .map(|(name, _)| PageToken { page: number.saturating_add(1), order: 0, key: name.clone() }.encode());
     Ok((items.into_iter().map(|(_, item)| item).collect(), next))
 }
 

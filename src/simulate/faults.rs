@@ -125,7 +125,9 @@ impl Faults {
 
     /// Fails a page of a list, if that was asked for.
     pub fn fail_page(&mut self, operation: &str, page: u32) -> Result<(), ApiError> {
-        let Some(left) = self.fail_page.get_mut(operation).and_then(|pages| pages.get_mut(&page)) else { return Ok(()) };
+        let Some(left) = self.fail_page.get_mut(operation).and_then(|pages| pages.get_mut(&page)) else {
+            return Ok(());
+        };
         if *left == 0 {
             return Ok(());
         }

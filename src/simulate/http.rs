@@ -67,10 +67,7 @@ async fn show_faults(State(simulation): State<Simulation>) -> Json<Value> {
     Json(json!(simulation.world().faults))
 }
 
-async fn arrange_faults(
-    State(simulation): State<Simulation>,
-    Json(arrangement): Json<Arrangement>,
-) -> Json<Value> {
+async fn arrange_faults(State(simulation): State<Simulation>, Json(arrangement): Json<Arrangement>) -> Json<Value> {
     let mut world = simulation.world();
     world.faults.arrange(arrangement);
     Json(json!(world.faults))
@@ -232,10 +229,8 @@ fn write_error(service: Service, error: &ApiError, request_id: &str) -> Response
         }
         Service::CloudWatch => {
             let text = |text: &str| ciborium::Value::Text(text.to_owned());
-            let body = ciborium::Value::Map(vec![
-                (text("__type"), text(error.code)),
-                (text("message"), text(&error.message)),
-            ]);
+            let body =
+                ciborium::Value::Map(vec![(text("__type"), text(error.code)), (text("message"), text(&error.message))]);
             let in_query = format!("{};{}", query_code(error.code), error.fault());
             let headers = [
                 ("content-type", CBOR),
@@ -254,8 +249,7 @@ fn write_error(service: Service, error: &ApiError, request_id: &str) -> Response
 
 /// restJson1: the code is a header.
 fn write_json_error(error: &ApiError, request_id: &str) -> Response {
-    let headers =
-        [("content-type", "application/json"), ("x-amzn-errortype", error.code), (REQUEST_ID, request_id)];
+    let headers = [("content-type", "application/json"), ("x-amzn-errortype", error.code), (REQUEST_ID, request_id)];
     (status(error), headers, json!({"message": error.message}).to_string()).into_response()
 }
 

@@ -181,10 +181,11 @@ struct List {
 fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
     let size = match input.max_results {
         None => DEFAULT_RESULTS,
-        Some(asked) => usize::try_from(asked)
-            .ok()
-            .filter(|size| (1..=MAX_RESULTS).contains(size))
-            .ok_or_else(|| ApiError::bad("ValidationException", format!("MaxResults must be between 1 and 100, not {asked}")))?,
+        Some(asked) => {
+            usize::try_from(asked).ok().filter(|size| (1..=MAX_RESULTS).contains(size)).ok_or_else(|| {
+                ApiError::bad("ValidationException", format!("MaxResults must be between 1 and 100, not {asked}"))
+            })?
+        }
     };
     let token = input
         .next_token

@@ -13,8 +13,8 @@ use crate::simulate::query::element;
 use crate::simulate::reply::ApiError;
 
 pub(super) use delivery::Postman;
-pub(super) use topics::Topics;
 use topics::Message;
+pub(super) use topics::Topics;
 
 /// The API version, by which calls are recognised, and the namespace of its answers.
 pub(super) const VERSION: &str = "2010-03-31";
@@ -105,9 +105,14 @@ fn checked(form: &Form, topic: &str, fifo: bool, id: String, at: Timestamp) -> R
     let mut attributes = Vec::new();
     for entry in form.entries("MessageAttributes.entry") {
         let member = |name: &str| form.get(&format!("{entry}.{name}")).unwrap_or_default().to_owned();
-        attributes.push((member("Name"), member("Value.DataType"), member("Value.StringValue") + &member("Value.BinaryValue")));
+        attributes.push((
+            member("Name"),
+            member("Value.DataType"),
+            member("Value.StringValue") + &member("Value.BinaryValue"),
+        ));
     }
-    let bytes = text.len() + attributes.iter().map(|(name, kind, value)| name.len() + kind.len() + value.len()).sum::<usize>();
+    let bytes =
+        text.len() + attributes.iter().map(|(name, kind, value)| name.len() + kind.len() + value.len()).sum::<usize>();
     if bytes > MAX_MESSAGE_BYTES {
         return Err(invalid("Message too long"));
     }

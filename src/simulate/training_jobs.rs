@@ -65,7 +65,8 @@ pub(super) fn runs(job: &Job) -> Vec<Run<'_>> {
 /// and a miss indexes all jobs that came since.
 pub(super) fn find<'a>(world: &'a mut World, name: &str) -> Option<Run<'a>> {
     if !world.training_jobs.contains_key(name) {
-        let names = world.scheduler.jobs().flat_map(|job| runs(job).into_iter().map(|run| (run.name.clone(), job.id.clone())));
+        let names =
+            world.scheduler.jobs().flat_map(|job| runs(job).into_iter().map(|run| (run.name.clone(), job.id.clone())));
         world.training_jobs = names.collect();
     }
     let job = world.scheduler.job(world.training_jobs.get(name)?)?;

@@ -107,7 +107,8 @@ fn waits(world: &World) -> Vec<Value> {
 /// is null where limits count instances of any type.
 fn waterfall(world: &World, queue: &QueueSetup) -> Value {
     let mut parts = BTreeMap::from(
-        ["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"].map(|part| (part, 0.0)),
+        ["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"]
+            .map(|part| (part, 0.0)),
     );
     let mut add = |part, gpus: f64| *parts.entry(part).or_default() += gpus;
     let mut held = 0.0;

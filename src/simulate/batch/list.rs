@@ -134,7 +134,9 @@ impl Selection {
         let in_status = |status| scheduler.jobs_in_range(queue, status, numbers.clone()).rev();
         match self {
             Self::Status(status) => in_status(status).take(n).collect(),
-            Self::ShareAndStatus(shares, status) => in_status(status).filter(|job| in_shares(job, shares)).take(n).collect(),
+            Self::ShareAndStatus(shares, status) => {
+                in_status(status).filter(|job| in_shares(job, shares)).take(n).collect()
+            }
             Self::Share(shares) => all().filter(|job| in_shares(job, shares)).take(n).collect(),
             Self::Name(names) => all().filter(|job| has_name(job, names)).take(n).collect(),
             // Numbers follow creation, so that older jobs need not be looked at.
@@ -164,13 +166,15 @@ mod tests {
         let input: List = serde_json::from_value(body.clone()).unwrap();
         match (selection(&input), expected) {
             (Err(error), Err(part)) => assert!(error.message.contains(part), "{body}: {error}"),
-            (selected, expected) => assert_eq!(selected.map_err(|e| e.message), expected.map_err(str::to_owned), "{body}"),
+            (selected, expected) => {
+                assert_eq!(selected.map_err(|e| e.message), expected.map_err(str::to_owned), "{body}")
+            }
         }
     }
 
     #[test]
     fn status_and_filters_combine_as_documented() {
-        use JobStatus::{Running, Runnable};
+        use JobStatus::{Runnable, Running};
         let filter = |name: &str, value: &str| json!([{"name": name, "values": [value]}]);
         check(json!({}), Ok(Selection::Status(Running)));
         check(json!({"jobStatus": "RUNNABLE"}), Ok(Selection::Status(Runnable)));

@@ -126,12 +126,8 @@ fn scheduling_policy(arn: &str, queue: &QueueSetup) -> Value {
 }
 
 pub(super) fn list_scheduling_policies(world: &World, input: &Describe) -> Result<Value, ApiError> {
-    let policies = world
-        .scheduler
-        .queues()
-        .filter_map(policy_arn)
-        .map(|arn| (arn.clone(), json!({"arn": arn})))
-        .collect();
+    let policies =
+        world.scheduler.queues().filter_map(policy_arn).map(|arn| (arn.clone(), json!({"arn": arn}))).collect();
     let (policies, next_token) = page(policies, input.max_results, input.next_token.as_deref())?;
     Ok(json!({"schedulingPolicies": policies, "nextToken": next_token}))
 }
@@ -146,10 +142,8 @@ pub(super) struct ListShares {
 
 pub(super) fn list_quota_shares(world: &World, input: &ListShares) -> Result<Value, ApiError> {
     let queue = queue(world, &input.job_queue)?;
-    let shares = shares_of(queue)
-        .iter()
-        .map(|share| (share.name.as_str().to_owned(), quota_share(queue, share)))
-        .collect();
+    let shares =
+        shares_of(queue).iter().map(|share| (share.name.as_str().to_owned(), quota_share(queue, share))).collect();
     let (shares, next_token) = page(shares, input.max_results, input.next_token.as_deref())?;
     Ok(json!({"quotaShares": shares, "nextToken": next_token}))
 }
@@ -162,8 +156,7 @@ pub(super) struct DescribeShare {
 
 pub(super) fn describe_quota_share(world: &World, input: &DescribeShare) -> Result<Value, ApiError> {
     let missing = || refused(format!("Quota share {} does not exist.", input.quota_share_arn));
-    let (queue_name, name) =
-        arn::name_in(&input.quota_share_arn).split_once("/quota-share/").ok_or_else(missing)?;
+    let (queue_name, name) = arn::name_in(&input.quota_share_arn).split_once("/quota-share/").ok_or_else(missing)?;
     let queue = queue(world, queue_name).map_err(|_| missing())?;
     let share = shares_of(queue).iter().find(|share| share.name.as_str() == name).ok_or_else(missing)?;
     Ok(quota_share(queue, share))

@@ -45,11 +45,9 @@ pub(super) fn get_job_queue_snapshot(world: &World, input: &Snapshot) -> Result<
     };
     let (fair_share, quota_share, fronts) = match &queue.policy {
         Policy::Fifo => (None, None, None),
-        Policy::FairShare { .. } => (
-            Some(json!({"activeShareCount": active, "topCapacityUtilization": top("shareIdentifier")})),
-            None,
-            None,
-        ),
+        Policy::FairShare { .. } => {
+            (Some(json!({"activeShareCount": active, "topCapacityUtilization": top("shareIdentifier")})), None, None)
+        }
         Policy::QuotaShares(shares) => {
             let everyone = world.scheduler.front(&queue.name, usize::MAX);
             let first = |share: &ShareName| everyone.iter().find(|job| job.share.as_ref() == Some(share));

@@ -167,7 +167,8 @@ impl Payload {
     }
 
     fn run(&self) -> Duration {
-        let seconds = self.hyper_parameters.get("simulated_seconds").and_then(|text| text.trim_matches('"').parse().ok());
+        let seconds =
+            self.hyper_parameters.get("simulated_seconds").and_then(|text| text.trim_matches('"').parse().ok());
         seconds.map_or(DEFAULT_RUN, Duration::from_secs)
     }
 }
