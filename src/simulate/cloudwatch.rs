@@ -32,7 +32,9 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
         "ListMetrics" => cbor::output(&read::list_metrics(world, &cbor::input(body)?)?),
         _ => Err(ApiError::bad(
             "InvalidAction",
-            format!("the simulator does not serve CloudWatch {operation}; it serves PutMetricData, GetMetricData and ListMetrics"),
+            format!(
+                "the simulator does not serve CloudWatch {operation}; it serves PutMetricData, GetMetricData and ListMetrics"
+            ),
         )),
     }
 }

@@ -53,9 +53,7 @@ pub(super) enum Payload {
 pub(super) fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value::{Array, Object};
     if let Object(members) = value {
-        return Object(
-            members.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect(),
-        );
+        return Object(members.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect());
     }
     if let Array(items) = value {
         return Array(items.into_iter().map(without_nulls).collect());
