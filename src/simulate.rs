@@ -119,6 +119,12 @@ impl Simulation {
         http::router(self.clone())
     }
 
+    /// Creates a topic, as `CreateTopic` does, and gives its ARN.
+    pub fn create_topic(&self, name: &str) -> String {
+        self.world().topics.create(name, false);
+        arn::topic(name)
+    }
+
     /// How far the simulation is.
     pub fn progress(&self) -> Progress {
         let world = self.world();

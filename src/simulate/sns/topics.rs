@@ -66,7 +66,7 @@ impl Topics {
     }
 
     /// Creates a topic unless it exists.
-    pub(super) fn create(&mut self, name: &str, deduplicates: bool) {
+    pub fn create(&mut self, name: &str, deduplicates: bool) {
         let fifo = name.ends_with(".fifo");
         let topic = Topic { fifo, deduplicates, ..Topic::default() };
         self.topics.entry(crate::simulate::arn::topic(name)).or_insert(topic);
