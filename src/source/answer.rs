@@ -215,3 +215,6 @@ fn query(n: usize, host: &str) -> MetricDataQuery {
     let stat = MetricStat::builder().metric(metric).period(60).stat("Average").build();
     MetricDataQuery::builder().id(query_id(n)).metric_stat(stat).build()
 }
+
+#[cfg(test)]
+mod tests;
