@@ -55,7 +55,7 @@ async fn jobs_and_training_jobs_are_described_gone_or_failed() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_after_the_deadline_and_the_budget_is_kept() {
+async fn asking_ends_at_the_deadline_and_keeps_to_the_budget() {
     let (endpoint, log) = fake::serve(|_, _| error(400, "ClientException", "does not exist")).await;
     let poll = Poll { calls_per_second: 0.05, ..fake::poll_config() };
     let (mut poller, _, clock) = fake::poller(&endpoint, poll).await;
@@ -99,4 +99,19 @@ async fn utilisation_is_asked_when_due_and_hosts_without_data_are_absent() {
     poller.answer(&questions, deadline, &out).await;
     assert_eq!(told(&fake::received(&mut from)), ["training_jobs answered"]);
     assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_first_questions_are_asked_even_after_the_deadline() {
+    let (endpoint, log) = fake::serve(|_, _| error(400, "ClientException", "does not exist")).await;
+    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let jobs: Vec<JobId> = (0..100).map(|n: u32| n.to_string().into()).collect();
+    let (out, mut from) = fake::channel();
+    let questions = Questions { jobs, ..Questions::default() };
+    poller.answer(&questions, clock.now(), &out).await;
+    assert_eq!(log.lock().unwrap().len(), CONCURRENCY);
+    assert_eq!(
+        fake::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(),
+        CONCURRENCY
+    );
 }
