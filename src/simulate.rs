@@ -1,6 +1,6 @@
 //! An AWS-compatible HTTP endpoint over the [scheduler](crate::scheduler): what tests and the demo talk to instead of AWS.
 //!
-//! One port speaks for Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor), SNS and STS (awsQuery), as the
+//! One port speaks for Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor and awsJson1_0), SNS and STS (awsQuery), as the
 //! models of botocore 1.44.5 define them; `http` tells them apart. Below `/_sim/` the simulator speaks for itself: the
 //! truth about what happened, and faults on request.
 //!
@@ -13,6 +13,7 @@ mod cloudwatch;
 mod faults;
 mod http;
 mod page_token;
+mod protocol;
 mod query;
 mod reply;
 mod sagemaker;
