@@ -41,7 +41,6 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::model::JobId;
 use crate::model::Timestamp;
-use crate::model::TrainingJobName;
 use crate::scheduler::Scheduler;
 use crate::simulate::batch::Submitted;
 use crate::simulate::cloudwatch::Metrics;
@@ -79,8 +78,7 @@ struct World {
     /// What jobs submitted over the API are described back with.
     submitted: BTreeMap<JobId, Submitted>,
     client_tokens: BTreeMap<String, JobId>,
-    /// An index, see [`training_jobs::find`].
-    training_jobs: BTreeMap<TrainingJobName, JobId>,
+    training_jobs: training_jobs::Index,
     metrics: Metrics,
     topics: Topics,
     faults: Faults,
@@ -106,7 +104,7 @@ impl Simulation {
             seed,
             submitted: BTreeMap::new(),
             client_tokens: BTreeMap::new(),
-            training_jobs: BTreeMap::new(),
+            training_jobs: training_jobs::Index::default(),
             metrics: Metrics::default(),
             topics: Topics::default(),
             faults: Faults::default(),
