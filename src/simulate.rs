@@ -1,6 +1,6 @@
 //! An AWS-compatible HTTP endpoint over the [scheduler](crate::scheduler): what tests and the demo talk to instead of AWS.
 //!
-//! One port speaks for Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor), SNS and STS (awsQuery), as the
+//! One port speaks for Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor and awsJson1_0), SNS and STS (awsQuery), as the
 //! models of botocore 1.44.5 define them; `http` tells them apart. Below `/_sim/` the simulator speaks for itself: the
 //! truth about what happened, and faults on request.
 //!
@@ -13,6 +13,7 @@ mod cloudwatch;
 mod faults;
 mod http;
 mod page_token;
+mod protocol;
 mod query;
 mod reply;
 mod sagemaker;
@@ -40,7 +41,6 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::model::JobId;
 use crate::model::Timestamp;
-use crate::model::TrainingJobName;
 use crate::scheduler::Scheduler;
 use crate::simulate::batch::Submitted;
 use crate::simulate::cloudwatch::Metrics;
@@ -78,8 +78,7 @@ struct World {
     /// What jobs submitted over the API are described back with.
     submitted: BTreeMap<JobId, Submitted>,
     client_tokens: BTreeMap<String, JobId>,
-    /// An index, see [`training_jobs::find`].
-    training_jobs: BTreeMap<TrainingJobName, JobId>,
+    training_jobs: training_jobs::Index,
     metrics: Metrics,
     topics: Topics,
     faults: Faults,
@@ -105,7 +104,7 @@ impl Simulation {
             seed,
             submitted: BTreeMap::new(),
             client_tokens: BTreeMap::new(),
-            training_jobs: BTreeMap::new(),
+            training_jobs: training_jobs::Index::default(),
             metrics: Metrics::default(),
             topics: Topics::default(),
             faults: Faults::default(),

@@ -11,7 +11,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::Uri;
-use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 use flate2::read::GzDecoder;
@@ -24,7 +23,8 @@ use crate::simulate::batch;
 use crate::simulate::cbor;
 use crate::simulate::cloudwatch;
 use crate::simulate::faults::Arrangement;
-use crate::simulate::query;
+use crate::simulate::protocol::Document;
+use crate::simulate::protocol::Protocol;
 use crate::simulate::query::Form;
 use crate::simulate::reply::ApiError;
 use crate::simulate::reply::Payload;
@@ -90,6 +90,7 @@ enum Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Call {
     service: Service,
+    protocol: Protocol,
     operation: String,
 }
 
@@ -99,17 +100,18 @@ async fn call(State(simulation): State<Simulation>, uri: Uri, headers: HeaderMap
         let request_id = world.next_id();
         let body = match decoded(&headers, &body) {
             Ok(body) => body,
-            Err(error) => return write_json_error(&error, &request_id),
+            Err(error) => return Protocol::RestJson1.write_error(&error, &request_id),
         };
         let Some(call) = Call::of(uri.path(), &headers, &body) else {
             let what = format!("the simulator knows no service or operation for {}", uri.path());
-            return write_json_error(&ApiError::bad("UnknownOperationException", what), &request_id);
+            let error = ApiError::bad("UnknownOperationException", what);
+            return Protocol::RestJson1.write_error(&error, &request_id);
         };
         let result = perform(&mut world, &call, &body);
         if let Err(error) = &result {
             tracing::debug!(service = ?call.service, operation = call.operation, %error, "refused");
         }
-        (write(&call, result, &request_id), world.topics.take_due())
+        (call.protocol.write(&call.operation, result, &request_id), world.topics.take_due())
     };
     simulation.postman.send(deliveries);
     response
@@ -133,28 +135,33 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Call {
-    /// Recognises a request: by path (Batch; CloudWatch in CBOR), by target (SageMaker), or by the form's version.
+    /// Recognises a request: by path (Batch; CloudWatch in CBOR), by target (SageMaker; CloudWatch in JSON), or by the
+    /// form's version.
     fn of(path: &str, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        let new = |service, operation: &str| Some(Self { service, operation: operation.to_owned() });
+        let new =
+            |service, protocol, operation: &str| Some(Self { service, protocol, operation: operation.to_owned() });
         if let Some(name) = path.strip_prefix("/v1/") {
             let known = batch::OPERATIONS.into_iter().find(|operation| operation.eq_ignore_ascii_case(name));
-            return new(Service::Batch, known.unwrap_or(name));
+            return new(Service::Batch, Protocol::RestJson1, known.unwrap_or(name));
         }
         if let Some(rest) = path.strip_prefix("/service/") {
-            let (service, operation) = rest.split_once("/operation/")?;
-            return (service == cloudwatch::SERVICE).then(|| new(Service::CloudWatch, operation))?;
+            let operation = rest.strip_prefix(cloudwatch::SERVICE)?.strip_prefix("/operation/")?;
+            return new(Service::CloudWatch, Protocol::RpcV2Cbor, operation);
         }
         if let Some(target) = header(headers, "x-amz-target") {
-            let (service, operation) = target.split_once('.')?;
-            return (service == sagemaker::TARGET).then(|| new(Service::SageMaker, operation))?;
+            return match target.split_once('.')? {
+                (sagemaker::TARGET, operation) => new(Service::SageMaker, Protocol::AwsJson1_1, operation),
+                (cloudwatch::SERVICE, operation) => new(Service::CloudWatch, Protocol::AwsJson1_0, operation),
+                _ => None,
+            };
         }
         let form = Form::parse(body);
-        let service = match form.get("Version")? {
-            sns::VERSION => Service::Sns,
-            sts::VERSION => Service::Sts,
+        let (service, namespace) = match form.get("Version")? {
+            sns::VERSION => (Service::Sns, sns::NAMESPACE),
+            sts::VERSION => (Service::Sts, sts::NAMESPACE),
             _ => return None,
         };
-        new(service, form.get("Action")?)
+        new(service, Protocol::AwsQuery(namespace), form.get("Action")?)
     }
 
     /// How the service says that a caller goes too fast.
@@ -182,7 +189,13 @@ fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiEr
                 let message = "The request is larger than 1 MB before compression.";
                 return Err(ApiError::new(413, "RequestEntityTooLarge", message));
             }
-            cloudwatch::answer(world, operation, &cbor::decode(body)?).map(Payload::Cbor)
+            let body = match call.protocol {
+                Protocol::RpcV2Cbor => Document::Cbor(cbor::decode(body)?),
+                Protocol::RestJson1 | Protocol::AwsJson1_0 | Protocol::AwsJson1_1 | Protocol::AwsQuery(_) => {
+                    Document::Json(json_body(body, "SerializationException")?)
+                }
+            };
+            cloudwatch::answer(world, operation, &body)
         }
         Service::Sns => sns::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
         Service::Sts => sts::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
@@ -197,105 +210,53 @@ fn json_body(body: &[u8], code: &'static str) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::bad(code, format!("the body is not JSON: {error}")))
 }
 
-fn write(call: &Call, result: Result<Payload, ApiError>, request_id: &str) -> Response {
-    match result {
-        Ok(Payload::Json(body)) => {
-            let content_type = if call.service == Service::Batch { "application/json" } else { AWS_JSON };
-            ([("content-type", content_type), (REQUEST_ID, request_id)], body.to_string()).into_response()
-        }
-        Ok(Payload::Cbor(body)) => {
-            let headers = [("content-type", CBOR), ("smithy-protocol", RPC_CBOR), (REQUEST_ID, request_id)];
-            (headers, cbor::encode(&body)).into_response()
-        }
-        Ok(Payload::Xml(members)) => {
-            let body = query::response(namespace(call.service), &call.operation, &members, request_id);
-            ([("content-type", "text/xml"), (REQUEST_ID, request_id)], body).into_response()
-        }
-        Err(error) => write_error(call.service, &error, request_id),
-    }
-}
-
-const REQUEST_ID: &str = "x-amzn-requestid";
-const AWS_JSON: &str = "application/x-amz-json-1.1";
-const CBOR: &str = "application/cbor";
-const RPC_CBOR: &str = "rpc-v2-cbor";
-
-fn write_error(service: Service, error: &ApiError, request_id: &str) -> Response {
-    match service {
-        Service::Batch => write_json_error(error, request_id),
-        Service::SageMaker => {
-            let body = json!({"__type": error.code, "message": error.message}).to_string();
-            (status(error), [("content-type", AWS_JSON), (REQUEST_ID, request_id)], body).into_response()
-        }
-        Service::CloudWatch => {
-            let text = |text: &str| ciborium::Value::Text(text.to_owned());
-            let body =
-                ciborium::Value::Map(vec![(text("__type"), text(error.code)), (text("message"), text(&error.message))]);
-            let in_query = format!("{};{}", query_code(error.code), error.fault());
-            let headers = [
-                ("content-type", CBOR),
-                ("smithy-protocol", RPC_CBOR),
-                (REQUEST_ID, request_id),
-                ("x-amzn-query-error", &in_query),
-            ];
-            (status(error), headers, cbor::encode(&body)).into_response()
-        }
-        Service::Sns | Service::Sts => {
-            let body = query::error(namespace(service), error, request_id);
-            (status(error), [("content-type", "text/xml"), (REQUEST_ID, request_id)], body).into_response()
-        }
-    }
-}
-
-/// restJson1: the code is a header.
-fn write_json_error(error: &ApiError, request_id: &str) -> Response {
-    let headers = [("content-type", "application/json"), ("x-amzn-errortype", error.code), (REQUEST_ID, request_id)];
-    (status(error), headers, json!({"message": error.message}).to_string()).into_response()
-}
-
-fn status(error: &ApiError) -> StatusCode {
-    StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// CloudWatch's codes from before CBOR, which clients of the query protocol still match on.
-fn query_code(code: &str) -> &str {
-    match code {
-        "MissingRequiredParameterException" => "MissingParameter",
-        "InvalidNextToken" | "InvalidAction" => code,
-        _ => code.strip_suffix("Exception").unwrap_or(code),
-    }
-}
-
-fn namespace(service: Service) -> &'static str {
-    match service {
-        Service::Sts => sts::NAMESPACE,
-        Service::Batch | Service::SageMaker | Service::CloudWatch | Service::Sns => sns::NAMESPACE,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn requests_are_recognised_by_path_target_or_version() {
-        let check = |path: &str, target: Option<&'static str>, body: &str, expected: Option<(Service, &str)>| {
-            let mut headers = HeaderMap::new();
-            if let Some(target) = target {
-                headers.insert("x-amz-target", target.parse().unwrap());
-            }
-            let call = Call::of(path, &headers, body.as_bytes());
-            let expected = expected.map(|(service, name)| Call { service, operation: name.to_owned() });
-            assert_eq!(call, expected, "{path} {target:?} {body}");
-        };
-        check("/v1/listservicejobs", None, "{}", Some((Service::Batch, "ListServiceJobs")));
-        check("/v1/registerjobdefinition", None, "{}", Some((Service::Batch, "registerjobdefinition")));
+        let check =
+            |path: &str, target: Option<&'static str>, body: &str, expected: Option<(Service, Protocol, &str)>| {
+                let mut headers = HeaderMap::new();
+                if let Some(target) = target {
+                    headers.insert("x-amz-target", target.parse().unwrap());
+                }
+                let call = Call::of(path, &headers, body.as_bytes());
+                let expected =
+                    expected.map(|(service, protocol, name)| Call { service, protocol, operation: name.to_owned() });
+                assert_eq!(call, expected, "{path} {target:?} {body}");
+            };
+        check("/v1/listservicejobs", None, "{}", Some((Service::Batch, Protocol::RestJson1, "ListServiceJobs")));
+        check(
+            "/v1/registerjobdefinition",
+            None,
+            "{}",
+            Some((Service::Batch, Protocol::RestJson1, "registerjobdefinition")),
+        );
         let cbor = "/service/GraniteServiceVersion20100801/operation/PutMetricData";
-        check(cbor, None, "", Some((Service::CloudWatch, "PutMetricData")));
+        check(cbor, None, "", Some((Service::CloudWatch, Protocol::RpcV2Cbor, "PutMetricData")));
+        let target = "GraniteServiceVersion20100801.PutMetricData";
+        check("/", Some(target), "{}", Some((Service::CloudWatch, Protocol::AwsJson1_0, "PutMetricData")));
         check("/service/Other/operation/X", None, "", None);
-        check("/", Some("SageMaker.DescribeTrainingJob"), "{}", Some((Service::SageMaker, "DescribeTrainingJob")));
-        check("/", None, "Action=Publish&Version=2010-03-31", Some((Service::Sns, "Publish")));
-        check("/", None, "Action=AssumeRole&Version=2011-06-15", Some((Service::Sts, "AssumeRole")));
+        check(
+            "/",
+            Some("SageMaker.DescribeTrainingJob"),
+            "{}",
+            Some((Service::SageMaker, Protocol::AwsJson1_1, "DescribeTrainingJob")),
+        );
+        check(
+            "/",
+            None,
+            "Action=Publish&Version=2010-03-31",
+            Some((Service::Sns, Protocol::AwsQuery(sns::NAMESPACE), "Publish")),
+        );
+        check(
+            "/",
+            None,
+            "Action=AssumeRole&Version=2011-06-15",
+            Some((Service::Sts, Protocol::AwsQuery(sts::NAMESPACE), "AssumeRole")),
+        );
         check("/", None, "Action=Publish", None);
     }
 }

@@ -38,14 +38,14 @@ impl fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// The body of a successful answer. Each service speaks one of these.
+/// The body of a successful answer.
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
-    /// restJson1 and awsJson1_1.
+    /// For all protocols in JSON.
     Json(serde_json::Value),
-    /// rpc-v2-cbor.
+    /// For rpc-v2-cbor.
     Cbor(ciborium::Value),
-    /// awsQuery: the members of the `<OperationResult>` element, already XML.
+    /// For awsQuery: the members of the `<OperationResult>` element, already XML.
     Xml(String),
 }
 

@@ -1,5 +1,8 @@
 //! Training jobs: what SageMaker sees of the attempts of service jobs.
 
+use std::collections::HashMap;
+
+use crate::model::JobId;
 use crate::model::Timestamp;
 use crate::model::TrainingJobName;
 use crate::scheduler::Job;
@@ -59,16 +62,28 @@ pub(super) fn runs(job: &Job) -> Vec<Run<'_>> {
     runs
 }
 
-/// A training job by its name.
+/// Service jobs by the names of their training jobs.
 ///
-/// Names are indexed when one is asked for that is not in the index yet: names are never taken back, so a hit is right,
-/// and a miss indexes all jobs that came since.
+/// Names are never taken back, so that a hit is right; a miss reads all jobs again, once per moment.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    by_name: HashMap<TrainingJobName, JobId>,
+    read_at: Option<Timestamp>,
+}
+
+/// A training job by its name.
 pub(super) fn find<'a>(world: &'a mut World, name: &str) -> Option<Run<'a>> {
-    if !world.training_jobs.contains_key(name) {
-        let names =
-            world.scheduler.jobs().flat_map(|job| runs(job).into_iter().map(|run| (run.name.clone(), job.id.clone())));
-        world.training_jobs = names.collect();
+    let index = &mut world.training_jobs;
+    if !index.by_name.contains_key(name) && index.read_at != Some(world.now) {
+        index.by_name =
+            world.scheduler.jobs().flat_map(|job| names(job).map(|name| (name.clone(), job.id.clone()))).collect();
+        index.read_at = Some(world.now);
     }
-    let job = world.scheduler.job(world.training_jobs.get(name)?)?;
+    let job = world.scheduler.job(index.by_name.get(name)?)?;
     runs(job).into_iter().find(|run| run.name.as_str() == name)
+}
+
+fn names(job: &Job) -> impl Iterator<Item = &TrainingJobName> {
+    let ended = job.attempts.iter().chain(&job.preempted).filter_map(|attempt| attempt.training_job.as_ref());
+    ended.chain(job.training_job.as_ref().filter(|_| job.status.is_in_flight()))
 }

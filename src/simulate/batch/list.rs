@@ -94,9 +94,9 @@ fn selection(input: &List) -> Result<Selection, ApiError> {
     let status = input
         .job_status
         .as_deref()
-        .map(|text| match JobStatus::parse(text) {
-            JobStatus::Unknown(_) => Err(refused(format!("{text} is not a job status."))),
-            known => Ok(known),
+        .map(|text| {
+            let known = JobStatus::KNOWN.into_iter().find(|status| status.as_str() == text);
+            known.ok_or_else(|| refused(format!("{text} is not a job status.")))
         })
         .transpose()?;
     let filter = match input.filters.as_slice() {

@@ -1,11 +1,13 @@
 //! A served simulation with an hour of history, and clients for it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
@@ -38,7 +40,8 @@ pub const JOBS: usize = 250;
 pub struct Account {
     pub url: String,
     pub simulation: Simulation,
-    _stop: DropGuard,
+    server: JoinHandle<io::Result<()>>,
+    stop: DropGuard,
 }
 
 /// Makes a client of an SDK crate for an account.
@@ -70,8 +73,14 @@ impl Account {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, simulation.clone(), stop.clone()));
-        Self { url, simulation, _stop: stop.drop_guard() }
+        let server = tokio::spawn(serve(listener, simulation.clone(), stop.clone()));
+        Self { url, simulation, server, stop: stop.drop_guard() }
+    }
+
+    /// Stops serving and waits until that has happened.
+    pub async fn close(self) {
+        drop(self.stop);
+        self.server.await.unwrap().unwrap();
     }
 
     /// What `/_sim/<path>` says.

@@ -1,6 +1,7 @@
 //! Queues, jobs and training jobs by the Batch and SageMaker clients.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use aws_sdk_batch::error::ProvideErrorMetadata;
 use aws_sdk_batch::types::KeyValuesPair;
@@ -302,4 +303,13 @@ async fn the_truth_agrees_with_itself() {
     let counted: u64 = truth["waits"].as_array().unwrap().iter().filter_map(|wait| wait["count"].as_u64()).sum();
     assert_eq!(waits.len() as u64, counted);
     assert_eq!(account.simulation.progress().jobs["failed"], 1);
+}
+
+#[tokio::test]
+async fn serving_stops_when_told_although_clients_keep_their_connections() {
+    let account = Account::open().await;
+    let batch = client!(aws_sdk_batch, account);
+    batch.describe_job_queues().send().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), account.close()).await.unwrap();
+    assert!(batch.describe_job_queues().send().await.is_err());
 }
