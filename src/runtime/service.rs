@@ -11,16 +11,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Channel, Config, Receiver};
+use crate::config::{Config, Receiver};
 use crate::derive::Frame;
 use crate::engine::{Engine, Saved, cadence};
 use crate::evaluate::Rule;
 use crate::model::{Observation, Timestamp};
-use crate::notify::{Courier, Notifier, Notifiers, Sns, Webhook};
+use crate::notify::{Courier, Notifier, Notifiers};
 use crate::publish::{Origin, Publisher, Report, prometheus_text};
 use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory};
 use crate::source::{self, Clients, Poller};
-use crate::store::{Store, StoreHandle};
+use crate::store::StoreHandle;
 use crate::web::{self, Pages, Snapshot};
 
 /// Pages of observations on their way to the keeper.
@@ -138,11 +138,7 @@ impl Service {
 
 async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved), StartError> {
     let failed = |error| StartError::new("opening the state file", error);
-    let (path, now) = (config.store.clone(), clock.now());
-    // SQLite blocks, and nothing else runs yet.
-    let opened = tokio::task::spawn_blocking(move || Store::open(&path, now)).await;
-    let (store, set_aside) =
-        opened.map_err(|error| StartError::new("opening the state file", error))?.map_err(failed)?;
+    let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
     if let Some(set_aside) = set_aside {
         tracing::error!(
             to = %set_aside.to.display(),
@@ -150,9 +146,14 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
             "the state file was broken and is set aside; alerts and counters begin anew"
         );
     }
-    let saved = store.load().map_err(failed)?;
+    let names = config.receivers.iter().map(|receiver| receiver.name.clone()).collect();
+    let now = clock.now();
+    let given_up = store.call(move |store| store.keep_receivers(&names, now)).await.map_err(failed)?;
+    if given_up > 0 {
+        tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
+    }
+    let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
-    let store = StoreHandle::start(store).map_err(failed)?;
     Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until }))
 }
 
@@ -163,14 +164,8 @@ fn notifiers(
     clock: Clock,
 ) -> Result<(Notifiers, Vec<Notifier<StoreHandle>>), StartError> {
     let courier = |receiver: &Receiver| {
-        let courier = match &receiver.channel {
-            Channel::Sns { topic } => Courier::Sns(Sns::new(topic.clone(), clients.sns.clone())),
-            Channel::Webhook { url, allow_loopback } => {
-                let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
-                Courier::Webhook(Webhook::new(url, *allow_loopback).map_err(failed)?)
-            }
-        };
-        Ok((receiver.name.clone(), courier))
+        let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
+        Ok((receiver.name.clone(), Courier::new(&receiver.channel, &clients.sns).map_err(failed)?))
     };
     let couriers = config.receivers.iter().map(courier).collect::<Result<_, _>>()?;
     Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))
