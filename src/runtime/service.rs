@@ -18,7 +18,7 @@ use crate::evaluate::Rule;
 use crate::model::{Observation, Timestamp};
 use crate::notify::{Courier, Notifier, Notifiers};
 use crate::publish::{Origin, Publisher, Report, prometheus_text};
-use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory};
+use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
 use crate::source::{self, Clients, Poller};
 use crate::store::StoreHandle;
 use crate::web::{self, Pages, Snapshot};
@@ -47,6 +47,8 @@ pub struct Service {
     pub rules: Vec<Rule>,
     /// The clock that everything runs on.
     pub clock: Clock,
+    /// Since when things count, on the first start: now, or when a simulated world began.
+    pub since: Timestamp,
     /// Where pages and API are served.
     pub listener: TcpListener,
 }
@@ -79,11 +81,11 @@ impl Service {
     ///
     /// When something needed cannot be opened, or a part ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        let Self { config, rules, clock, listener } = self;
+        let Self { config, rules, clock, since, listener } = self;
         let target =
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
         let (store, saved) = open_store(&config, clock).await?;
-        let began = saved.counted_until.unwrap_or(clock.now());
+        let began = saved.counted_until.unwrap_or(since);
         let clients = source::connect(&target, config.poll.calls_per_second, clock)
             .await
             .map_err(|error| StartError::new("connecting to AWS", error))?;
@@ -100,7 +102,7 @@ impl Service {
         let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
 
         let keeper = Keeper {
-            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, clock.now()),
+            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since),
             clock,
             store,
             receivers: config.receivers.clone(),
@@ -154,7 +156,8 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
     }
     let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
-    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until }))
+    let open_since = saved.watermarks.get(OPEN_SINCE).copied();
+    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since }))
 }
 
 fn notifiers(

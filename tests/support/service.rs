@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
 use trainspotter::config::{Channel, CloudWatch, Config, LogFormat, Poll, Publish, Receiver, Secret, Target};
 use trainspotter::evaluate::{Rule, parse_rules};
+use trainspotter::model::Timestamp;
 use trainspotter::runtime::Service;
 use trainspotter::simulate::{self, Simulation, trace};
 
@@ -54,13 +55,14 @@ impl Running {
         let trace = folder.path().join("training.csv");
         std::fs::write(&trace, &setup.trace).unwrap();
         let clock = Clock::fast(SPEED);
+        let since = clock.now();
         let simulation = Simulation::new(trace::load(&trace, clock.now()).unwrap(), 7, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap();
         let simulation_stop = CancellationToken::new();
         tokio::spawn(simulate::serve(listener, simulation, simulation_stop.clone()));
         let config = config(&setup, endpoint, folder.path().join("state.db"));
-        let (page, stop, service) = serve(config.clone(), clock).await;
+        let (page, stop, service) = serve(config.clone(), clock, since).await;
         Self { page, endpoint, clock, config, stop, service, simulation_stop, _folder: folder }
     }
 
@@ -68,7 +70,7 @@ impl Running {
     pub async fn restart(mut self) -> Self {
         self.stop.cancel();
         self.service.await.unwrap();
-        (self.page, self.stop, self.service) = serve(self.config.clone(), self.clock).await;
+        (self.page, self.stop, self.service) = serve(self.config.clone(), self.clock, self.clock.now()).await;
         self
     }
 
@@ -121,11 +123,11 @@ impl Running {
     }
 }
 
-async fn serve(config: Config, clock: Clock) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+async fn serve(config: Config, clock: Clock, since: Timestamp) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let page = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let service = Service { config, rules: rules(), clock, listener };
+    let service = Service { config, rules: rules(), clock, since, listener };
     let running = service.run(stop.clone());
     (page, stop, tokio::spawn(async { running.await.unwrap() }))
 }
