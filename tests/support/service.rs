@@ -100,7 +100,6 @@ impl Running {
     }
 
     /// Waits until something is so.
-    #[track_caller]
     pub async fn until<'a, F: Future<Output = bool>>(&'a self, what: &str, is_so: impl Fn(&'a Self) -> F) {
         let waiting = async {
             while !is_so(self).await {
