@@ -190,7 +190,10 @@ impl Engine {
             }
             Observation::Failed { source, queue, error, .. } => {
                 self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], 1);
-                self.sources.entry((source, queue)).or_default().error = Some(error);
+                // Figures rest on a queue's lists. A description that failed is asked for again and makes nothing older.
+                if source != Source::Jobs || queue.is_some() {
+                    self.sources.entry((source, queue)).or_default().error = Some(error);
+                }
             }
             Observation::Calls(calls) => self.counting.count_calls(&calls),
             Observation::UnknownValue { kind, value } => self.count_unknown(kind, value),
@@ -255,4 +258,124 @@ impl Engine {
 /// How often the ledger wants to look again, from the configured cadence of polls.
 pub fn cadence(reconcile_every: Duration, poll_every: Duration) -> Cadence {
     Cadence { reconcile_every, verify_every: poll_every * 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::derive::{Labels, Value};
+    use crate::model::{JobSeen, JobStatus, Policy};
+
+    fn second(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    fn engine(saved: Saved) -> Engine {
+        let every = Duration::from_secs(30);
+        Engine::new(Vec::new(), cadence(every * 30, every), saved, second(0))
+    }
+
+    fn topology() -> Observation {
+        let queue = Queue {
+            name: "prod".into(),
+            arn: String::new(),
+            enabled: true,
+            status_reason: None,
+            policy: Policy::Fifo,
+            environment: None,
+        };
+        Observation::Topology { at: second(0), queues: vec![queue] }
+    }
+
+    fn answered(at: i64) -> Observation {
+        Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: second(at) }
+    }
+
+    /// A job that was created at 10 s and dispatched at 70 s.
+    fn dispatched() -> Observation {
+        let job = JobSeen {
+            id: "job-1".into(),
+            arn: String::new(),
+            name: "train".into(),
+            queue: "prod".into(),
+            share: None,
+            status: JobStatus::Scheduled,
+            status_reason: None,
+            created_at: second(10),
+            scheduled_at: Some(second(70)),
+            started_at: None,
+            stopped_at: None,
+            demand: Vec::new(),
+            training_job: None,
+            terminated: false,
+            details: None,
+        };
+        Observation::Jobs { at: second(80), jobs: vec![job] }
+    }
+
+    /// The value of a series, by metric and one label; for a distribution how many values it has had.
+    fn value(output: &Output, metric: &str, label: &str) -> Option<f64> {
+        let has = |labels: &Labels| labels.values().any(|value| **value == *label);
+        let sample = output.frame.samples.iter().find(|sample| sample.metric.name == metric && has(&sample.labels))?;
+        Some(match &sample.value {
+            Value::Gauge(value) | Value::Counter(value) => *value,
+            Value::Distribution(distribution) => distribution.count as f64,
+        })
+    }
+
+    #[test]
+    fn a_description_that_failed_makes_the_lists_no_older() {
+        let mut engine = engine(Saved::default());
+        let error = "throttled".to_owned();
+        let failed = Observation::Failed { source: Source::Jobs, queue: None, at: second(95), error };
+        engine.observe(vec![topology(), answered(90), failed]);
+        let output = engine.tick(second(100));
+        assert_eq!(value(&output, "source.age", "jobs"), Some(10.0));
+        assert_eq!(value(&output, "source.failures", "jobs"), Some(1.0));
+    }
+
+    #[test]
+    fn a_list_that_failed_ages_and_is_named() {
+        let mut engine = engine(Saved::default());
+        let error = "throttled".to_owned();
+        let failed = Observation::Failed { source: Source::Jobs, queue: Some("prod".into()), at: second(95), error };
+        engine.observe(vec![topology(), answered(30), failed]);
+        let output = engine.tick(second(100));
+        assert_eq!(value(&output, "source.age", "jobs"), Some(70.0));
+        let health = output.frame.sources.iter().find(|health| health.source == Source::Jobs).unwrap();
+        assert!(health.failing.contains("prod"), "{health:?}");
+    }
+
+    #[test]
+    fn an_event_is_counted_once_a_poll_has_covered_it_and_never_again_after_a_restart() {
+        let mut first = engine(Saved::default());
+        let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+        first.observe(vec![topology(), known, dispatched(), answered(60)]);
+        let output = first.tick(second(90));
+        assert_eq!(value(&output, "queue.wait", "prod"), Some(0.0), "the last complete poll began before the dispatch");
+        first.observe(vec![answered(90)]);
+        let output = first.tick(second(120));
+        assert_eq!(value(&output, "queue.wait", "prod"), Some(1.0));
+
+        let saved = Saved {
+            alerts: output.alerts,
+            series: output.series,
+            counted_until: Some(output.counted_until),
+            open_since: Some(output.open_since),
+        };
+        let mut second_run = engine(saved);
+        assert_eq!(second_run.questions(second(150)).since, Some(second(10)), "the job may have ended meanwhile");
+        second_run.observe(vec![topology(), dispatched(), answered(150)]);
+        assert_eq!(value(&second_run.tick(second(160)), "queue.wait", "prod"), Some(1.0));
+    }
+
+    #[test]
+    fn unknown_values_are_counted_one_by_one_up_to_a_limit() {
+        let mut engine = engine(Saved::default());
+        let unknown = |number| Observation::UnknownValue { kind: "job_status", value: format!("S{number}") };
+        engine.observe((0..60).map(unknown).collect());
+        let output = engine.tick(second(1));
+        assert_eq!(value(&output, "source.unknown_values", "S0"), Some(1.0));
+        assert_eq!(value(&output, "source.unknown_values", "other"), Some(10.0));
+    }
 }

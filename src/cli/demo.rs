@@ -81,7 +81,7 @@ fn introduce(arguments: &Arguments, endpoint: SocketAddr, page: SocketAddr) {
         || format!("a synthetic workload, seed {}", arguments.world.seed),
         |path| format!("the jobs of {}", path.display()),
     );
-    say(format_args!("Simulating two days at work in minutes: {jobs}, at {} times real time.", arguments.world.speed));
+    say(format_args!("A simulated AWS account with {jobs}, at {} times real time.", arguments.world.speed));
     say(format_args!("  page      http://{page}/"));
     say(format_args!("  figures   http://{page}/metrics and http://{page}/api/v1/queues"));
     say(format_args!("  AWS       http://{endpoint} (boto3 and the AWS CLI work with it)"));

@@ -1,5 +1,7 @@
 //! Logs to stderr, and the service's own traces over OTLP if asked for.
 
+use std::io::IsTerminal;
+
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
@@ -11,7 +13,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::config::LogFormat;
 
 /// What is logged unless `RUST_LOG` says otherwise.
-const DEFAULT_FILTER: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper_util=warn";
+const DEFAULT_FILTER: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper_util=warn,rusqlite_migration=warn";
 
 /// Flushes traces when dropped at the end of the process.
 #[derive(Debug)]
@@ -25,7 +27,8 @@ pub struct Logs(Option<SdkTracerProvider>);
 /// When `traces` is not an endpoint that can be used, or logs were started before.
 pub fn start_logs(format: LogFormat, traces: Option<&str>) -> Result<Logs, String> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Pretty => lines.with_target(false).compact().boxed(),

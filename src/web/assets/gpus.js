@@ -9,6 +9,7 @@ const PARTS = [
   ["running_idle", "Running, idle"],
   ["starting", "Starting"],
   ["scheduled", "Scheduled"],
+  ["other_queues", "Other queues"],
   ["unallocated", "Unallocated"],
 ];
 
