@@ -186,6 +186,38 @@ fn what_is_gone_ends_and_what_cannot_be_seen_does_not() {
 }
 
 #[test]
+fn what_only_counters_remember_is_gone() {
+    let rules = rule("");
+    let mut book = AlertBook::default();
+    draw_from(&mut book, &rules, 0, "y");
+    let mut frame = frame('x', minute(1));
+    frame.samples.push(counter(&catalogue::JOB_PREEMPTIONS, &[("queue", "prod"), ("share", "vision")], 3.0));
+    assert_eq!(book.step(&rules, &frame, minute(1))[0].kind, TransitionKind::Resolved(Ending::Gone));
+}
+
+#[test]
+fn a_source_that_has_not_answered_since_the_restart_is_not_gone() {
+    let rules = rules_of(
+        "rules: [{ alert: Stale, metric: source.age, by: [source], above: 10m, annotations: { summary: x } }]",
+    );
+    let old = gauge(&catalogue::SOURCE_AGE, &[("source", "jobs")], 900.0);
+    let mut book = AlertBook::default();
+    assert_eq!(book.step(&rules, &frame_of(vec![old], minute(0)), minute(0)).len(), 1);
+    let mut book = restart(&book);
+    assert_eq!(book.step(&rules, &frame_of(Vec::new(), minute(1)), minute(1)), []);
+    assert_eq!(book.counts(), (0, 1));
+}
+
+#[test]
+fn data_is_as_old_as_polls_are_far_apart() {
+    let mut frame = frame('y', minute(0));
+    frame.sources.iter_mut().for_each(|health| health.age_seconds = Some(1_200.0));
+    assert_eq!(AlertBook::default().step(&rule(""), &frame, minute(0)), [], "nobody has answered for 20 minutes");
+    frame.samples.push(gauge(&catalogue::POLL_INTERVAL, &[], 600.0));
+    assert_eq!(AlertBook::default().step(&rule(""), &frame, minute(0)).len(), 1, "polls are that rare");
+}
+
+#[test]
 fn one_failing_queue_does_not_blind_the_others() {
     let rules = rule("");
     let mut frame = frame('!', minute(0));
@@ -248,6 +280,14 @@ fn changed_rules_keep_the_alerts_they_are_still_about() {
     check(&format!("rules: [{{ {rest}, by: [queue, share], above: 30m, where: {{ share: lang* }} }}]"), &[removed]);
     check(&format!("rules: [{{ {rest}, by: [queue], above: 30m }}]"), &[removed, TransitionKind::Fired]);
     check("rules: []", &[removed]);
+
+    let mut book = AlertBook::default();
+    assert_eq!(draw_from(&mut book, &rule("datapoints: 3 of 5,"), 0, "yn").0, "PP");
+    assert_eq!(
+        draw_from(&mut book, &rule("for: 5m,"), 2, "nn").0,
+        "..",
+        "without datapoints, one that does not hold ends it"
+    );
 }
 
 #[test]

@@ -86,8 +86,10 @@ proptest! {
     /// However a counter grows, its rule fires exactly when the increase since `over` ago is above the threshold.
     #[test]
     fn an_increase_agrees_with_the_definition(steps in prop::collection::vec(0..3_u32, 1..60), over in 1..10_usize) {
+        // Another rule looks back further: what it needs remembered must not widen this one's window.
+        let rest = "metric: publish.failures, annotations: { summary: x }";
         let rules = rules_of(&format!(
-            "rules: [{{ alert: A, metric: publish.failures, increase: {over}m, above: 3, annotations: {{ summary: x }} }}]"
+            "rules: [{{ alert: A, {rest}, increase: {over}m, above: 3 }}, {{ alert: B, {rest}, increase: 20m, above: 999 }}]"
         ));
         let mut book = AlertBook::default();
         let mut totals: Vec<u32> = Vec::new();

@@ -32,7 +32,7 @@ fn a_rule_says_what_it_means_in_the_metrics_terms() {
         assert_eq!(mistakes(rule), [""; 0], "{rule}");
     }
     check_refused("above: 1", "has no `metric`");
-    check_refused(&format!("{oldest}"), "exactly one of `above` and `below`");
+    check_refused(oldest, "exactly one of `above` and `below`");
     check_refused(&format!("{oldest}, above: 1800"), "write it like 30m");
     check_refused(&format!("{idle}, above: 40"), "write it like 40%");
     check_refused("metric: queue.wait, stat: count, above: 12m", "write it like 12");
