@@ -16,7 +16,7 @@
 //! The pure rooms (`model ledger derive evaluate engine scheduler`) know no tokio, no AWS SDK and no clock: `now` is an
 //! argument. `tests/architecture.rs` holds every arrow of this picture.
 
-//pub mod cli;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod derive;

@@ -16,9 +16,11 @@ mod webhook;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::config::Channel;
 use crate::notify::message::Message;
 
 pub use notifier::{Notifier, Notifiers, Outcome};
+pub use outbox::{OutboxRow, rows};
 pub use sns::Sns;
 pub use webhook::Webhook;
 
@@ -32,6 +34,17 @@ pub enum Courier {
 }
 
 impl Courier {
+    /// Prepares a channel; `sns` is a client of the topics' region.
+    ///
+    /// # Errors
+    /// See [`Webhook::new`].
+    pub fn new(channel: &Channel, sns: &aws_sdk_sns::Client) -> Result<Self, String> {
+        match channel {
+            Channel::Webhook { url, allow_loopback } => Webhook::new(url, *allow_loopback).map(Self::Webhook),
+            Channel::Sns { topic } => Ok(Self::Sns(Sns::new(topic, sns.clone()))),
+        }
+    }
+
     /// Sends a message once.
     ///
     /// # Errors

@@ -392,7 +392,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_handle_serves_many_callers_and_outlives_a_caller_that_goes_away() {
-        let handle = StoreHandle::start(Store::in_memory().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (handle, _) = StoreHandle::open(&folder.path().join("state.db"), now()).await.unwrap();
         let tasks: Vec<_> = (0..8)
             .map(|_| {
                 let handle = handle.clone();
@@ -404,6 +405,7 @@ mod tests {
             task.await.unwrap().unwrap();
         }
         assert_eq!(handle.backlog().await.unwrap()["oncall"].pending, 1);
+        assert_eq!(handle.load().await.unwrap(), expected(&tick(1.0), now()));
         let panicked = handle.call::<()>(|_| panic!("a defect")).await;
         assert_eq!(panicked, Err(StoreError::Closed));
         assert_eq!(handle.size_bytes().await, Err(StoreError::Closed));

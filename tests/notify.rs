@@ -569,8 +569,8 @@ async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> 
             (status(code), [("retry-after", seconds.to_string())]).into_response()
         }
         Some(Answer::Redirect(to)) => (StatusCode::TEMPORARY_REDIRECT, [("location", to)]).into_response(),
-        // A handler that panics takes its connection with it.
-        Some(Answer::Cut) => panic!("cut"),
+        // A handler that unwinds takes its connection with it; this way without the time that a backtrace takes.
+        Some(Answer::Cut) => std::panic::resume_unwind(Box::new("cut")),
         Some(Answer::Hang) => std::future::pending().await,
     }
 }

@@ -60,7 +60,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     introduce(&arguments, endpoint_address, page);
 
     let state = StateFile::new(endpoint_address.port());
-    let service = Service { config: config(&arguments, endpoint_address, &state), rules: rules()?, clock, listener };
+    let topic = simulation.create_topic("trainspotter");
+    let config = config(&arguments, endpoint_address, topic, &state);
+    let service = Service { config, rules: rules()?, clock, listener };
     // The endpoint outlives the service, which still publishes and tells while it stops.
     let endpoint_stop = CancellationToken::new();
     let serving = tokio::spawn(simulate::serve(endpoint, simulation.clone(), endpoint_stop.clone()));
@@ -93,7 +95,7 @@ fn rules() -> Result<Vec<Rule>, Failure> {
     parse_rules("alerts/default.yaml", RULES).map_err(Failure::failed)
 }
 
-fn config(arguments: &Arguments, endpoint: SocketAddr, state: &StateFile) -> Config {
+fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &StateFile) -> Config {
     let target = Target {
         region: "us-east-1".to_owned(),
         role: None,
@@ -107,10 +109,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, state: &StateFile) -> Con
         utilisation_every: Duration::from_secs(60),
         calls_per_second: 50.0,
     };
-    let mut receivers = vec![Receiver {
-        name: "simulated-sns".to_owned(),
-        channel: Channel::Sns { topic: simulate::DEMO_TOPIC.to_owned() },
-    }];
+    let mut receivers = vec![Receiver { name: "simulated-sns".to_owned(), channel: Channel::Sns { topic } }];
     receivers.extend(arguments.webhook.as_ref().map(|url| Receiver {
         name: "webhook".to_owned(),
         channel: Channel::Webhook { url: Secret::new(url.as_str()), allow_loopback: true },

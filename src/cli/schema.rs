@@ -1,7 +1,8 @@
 //! `schema`: JSON Schemas for editors.
 
 use crate::cli::{Failure, print};
-use crate::{config, evaluate};
+use crate::config;
+use crate::evaluate;
 
 /// Print the JSON Schema of a file, for completion and checks in editors.
 #[derive(Debug, clap::Args)]

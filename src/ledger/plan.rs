@@ -14,6 +14,12 @@ const OVERLAP: Duration = Duration::from_secs(60);
 /// A queue with no more waiting jobs than this is listed in full each poll: ten pages at most.
 const SMALL_BACKLOG: usize = 1_000;
 
+/// Jobs on a page of a list.
+const JOBS_PER_PAGE: usize = 100;
+
+/// Fewer jobs than this that left the lists are simply described.
+const WORTH_RELISTING: usize = 20;
+
 /// Descriptions asked for in one poll, at most.
 const JOBS_PER_POLL: usize = 500;
 
@@ -50,34 +56,79 @@ impl Ledger {
                 questions.sweep.insert(queue.clone());
             }
         }
-        questions.jobs = self.jobs_to_describe(cadence, now);
+        let mut wanted = self.jobs_to_describe(cadence, now);
+        self.relist_instead(&mut wanted, &mut questions.created_after, cadence, now);
+        questions.jobs = wanted.into_iter().map(|job| job.latest.id.clone()).take(JOBS_PER_POLL).collect();
         questions.training_jobs = self.training_jobs_to_describe();
         questions.hosts = self.hosts_to_measure();
         questions
     }
 
-    /// Ids by urgency: gone from where they were, back in the queue, oldest of their share, then merely unknown.
-    fn jobs_to_describe(&self, cadence: Cadence, now: Timestamp) -> Vec<JobId> {
+    /// Jobs by urgency: gone from where they were, back in the queue, oldest of their share, then merely unknown.
+    fn jobs_to_describe(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
         let oldest = self.oldest_waiting();
-        let mut by_urgency: BTreeMap<(Urgency, Timestamp), BTreeSet<&JobId>> = BTreeMap::new();
+        let mut by_urgency: BTreeMap<(Urgency, Timestamp), Vec<&Job>> = BTreeMap::new();
         for job in self.open_jobs() {
             let is_oldest = oldest.get(&(job.queue(), job.share())).is_some_and(|id| **id == job.latest.id);
             if let Some(urgency) = self.urgency(job, is_oldest, cadence, now) {
-                by_urgency.entry((urgency, job.seen_at)).or_default().insert(&job.latest.id);
+                by_urgency.entry((urgency, job.seen_at)).or_default().push(job);
             }
         }
-        by_urgency.into_values().flatten().take(JOBS_PER_POLL).cloned().collect()
+        by_urgency.into_values().flatten().collect()
+    }
+
+    /// A description tells of one job for one call, a page of arrivals of a hundred. Where many young jobs have left the
+    /// lists, the next arrivals are asked for from further back, and those jobs need no description.
+    fn relist_instead(
+        &self,
+        wanted: &mut Vec<&Job>,
+        created_after: &mut BTreeMap<QueueName, Timestamp>,
+        cadence: Cadence,
+        now: Timestamp,
+    ) {
+        for (queue, after) in created_after {
+            // What a list should have told of long ago is described after all.
+            let is_left = |job: &Job| {
+                job.queue() == queue && self.has_left(job) && now.since(job.seen_at) < cadence.reconcile_every
+            };
+            let mut left: Vec<Timestamp> =
+                wanted.iter().filter(|job| is_left(job)).map(|job| job.latest.created_at).collect();
+            if left.len() < WORTH_RELISTING {
+                continue;
+            }
+            left.sort_unstable_by(|a, b| b.cmp(a));
+            let of_queue = self.jobs().filter(|job| job.queue() == queue);
+            let mut created: Vec<Timestamp> = of_queue.map(|job| job.latest.created_at).collect();
+            created.sort_unstable();
+            let calls = |(described, back_to): &(usize, Timestamp)| {
+                let listed = created.len() - created.partition_point(|at| at < back_to);
+                listed.div_ceil(JOBS_PER_PAGE) + described
+            };
+            let rest_after = (0..left.len()).rev();
+            let cheapest = rest_after.zip(left.iter().copied()).min_by_key(calls);
+            if let Some(choice @ (_, back_to)) = cheapest
+                && calls(&choice) < left.len()
+            {
+                // Whether the filter includes its own moment is not documented.
+                *after = (*after).min(back_to - Duration::from_millis(1));
+                wanted.retain(|job| !(is_left(job) && job.latest.created_at >= back_to));
+            }
+        }
+    }
+
+    /// Whether a job was missing in a full listing of where it was last seen.
+    fn has_left(&self, job: &Job) -> bool {
+        let coverage = self.queues.get(job.queue()).copied().unwrap_or_default();
+        let missed_by = |listed: Option<Timestamp>| listed.is_some_and(|since| job.seen_at < since);
+        (job.status().is_in_flight() && missed_by(coverage.in_flight_since))
+            || (job.status().is_waiting() && missed_by(coverage.waiting_since))
     }
 
     fn urgency(&self, job: &Job, is_oldest: bool, cadence: Cadence, now: Timestamp) -> Option<Urgency> {
-        let coverage = self.queues.get(job.queue()).copied().unwrap_or_default();
         // No list of a known status shows a job of an unknown one.
         let is_unknown = matches!(job.status(), JobStatus::Unknown(_));
-        let missed_by = |listed: Option<Timestamp>| listed.is_some_and(|since| job.seen_at < since);
-        if job.status().is_in_flight() && missed_by(coverage.in_flight_since) {
-            Some(Urgency::Departed)
-        } else if job.status().is_waiting() && missed_by(coverage.waiting_since) {
-            Some(Urgency::NoLongerWaiting)
+        if self.has_left(job) {
+            Some(Urgency::Left)
         } else if job.wants_description {
             Some(Urgency::Requeued)
         } else if (is_oldest || is_unknown) && now.since(job.seen_at) >= cadence.verify_every {
@@ -133,8 +184,7 @@ impl Ledger {
 /// Why a job should be described, most urgent first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Urgency {
-    Departed,
-    NoLongerWaiting,
+    Left,
     Requeued,
     Unverified,
     UnknownInFlight,

@@ -146,6 +146,28 @@ fn a_job_that_left_the_lists_is_asked_about_before_anything_is_concluded() {
     assert_eq!(ledger.open_jobs().count(), 0);
 }
 
+#[test]
+fn many_young_jobs_that_left_are_listed_again_and_few_or_old_ones_described() {
+    let cadence = Cadence { reconcile_every: Duration::from_secs(900), verify_every: Duration::from_secs(60) };
+    let questions = |jobs: usize, created: i64, now: i64| {
+        let mut ledger = Ledger::default();
+        for number in 0..jobs {
+            let id = format!("job-{number}");
+            let running =
+                JobSeen { created_at: minute(created), started_at: Some(minute(12)), ..seen(JobStatus::Running) };
+            let running = JobSeen { details: Some(JobDetails::default()), id: id.as_str().into(), ..running };
+            ledger.observe(running, minute(20));
+        }
+        ledger.in_flight_listed(&"research".into(), minute(21));
+        let queue = "research".into();
+        let questions = ledger.questions(std::iter::once(&queue), cadence, minute(now));
+        (questions.jobs.len(), questions.created_after[&queue])
+    };
+    assert_eq!(questions(19, 10, 21).0, 19, "a few are described");
+    assert_eq!(questions(300, 10, 21), (0, minute(10) - Duration::from_secs(60)), "three pages tell of all of them");
+    assert_eq!(questions(50, 10, 60).0, 50, "what lists did not tell of for long is described");
+}
+
 /// A life: minutes of dispatch, start and end, and the moments of polls.
 fn life() -> impl Strategy<Value = (i64, i64, i64, Vec<i64>)> {
     (0..50_i64, 0..50_i64, 0..100_i64, prop::collection::vec(0..300_i64, 1..12)).prop_map(

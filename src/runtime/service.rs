@@ -32,7 +32,7 @@ const FRAMES: usize = 64;
 /// The least wall time between two ticks that no poll asked for.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 /// Wall time that a poll has at least for what the engine asks.
-const LEAST_ANSWERING: Duration = Duration::from_millis(100);
+const LEAST_ANSWERING: Duration = Duration::from_millis(50);
 /// Parts that have to end before notifications are flushed and the pages go: everything that feeds a tick or a sink.
 const FLUSHED_FIRST: [&str; 3] = ["poller", "keeper", "publisher"];
 /// How long a stop may take, in wall time, before what is left is given up.

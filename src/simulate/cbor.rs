@@ -46,30 +46,38 @@ pub(super) fn encode(value: &Value) -> Vec<u8> {
     body
 }
 
+/// The same without tags, at every depth.
 fn untagged(value: Value) -> Value {
-    match value {
-        Value::Tag(_, inner) => untagged(*inner),
-        Value::Array(items) => Value::Array(items.into_iter().map(untagged).collect()),
-        Value::Map(members) => Value::Map(members.into_iter().map(|(k, v)| (k, untagged(v))).collect()),
-        plain => plain,
+    if let Value::Tag(_, inner) = value {
+        return untagged(*inner);
     }
+    each_inside(value, |_, inner| untagged(inner))
 }
 
+/// The same with tags on the members that hold timestamps.
 fn tagged(value: Value, is_timestamp: bool) -> Value {
-    match value {
-        Value::Float(_) if is_timestamp => Value::Tag(EPOCH_SECONDS, Box::new(value)),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| tagged(item, is_timestamp)).collect()),
-        Value::Map(members) => Value::Map(
-            members
-                .into_iter()
-                .map(|(key, member)| {
-                    let is_timestamp = key.as_text().is_some_and(|name| TIMESTAMP_MEMBERS.contains(&name));
-                    (key, tagged(member, is_timestamp))
-                })
-                .collect(),
-        ),
-        plain => plain,
+    if is_timestamp && value.is_float() {
+        return Value::Tag(EPOCH_SECONDS, Box::new(value));
     }
+    each_inside(value, |key, inner| {
+        let is_timestamp = key.map_or(is_timestamp, |key| TIMESTAMP_MEMBERS.contains(&key));
+        tagged(inner, is_timestamp)
+    })
+}
+
+/// Changes the items of an array and the members of a map; the latter come with their keys.
+fn each_inside(value: Value, change: impl Fn(Option<&str>, Value) -> Value) -> Value {
+    if let Value::Array(items) = value {
+        return Value::Array(items.into_iter().map(|item| change(None, item)).collect());
+    }
+    if let Value::Map(members) = value {
+        let change = |(key, member): (Value, Value)| {
+            let changed = change(Some(key.as_text().unwrap_or_default()), member);
+            (key, changed)
+        };
+        return Value::Map(members.into_iter().map(change).collect());
+    }
+    value
 }
 
 #[cfg(test)]

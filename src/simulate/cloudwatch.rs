@@ -1,6 +1,6 @@
 //! CloudWatch: what clients put, and the GPU utilisation that SageMaker reports.
 //!
-//! Operations take and give serde types; [`answer`] speaks rpc-v2-cbor. Limits and codes are those of the API reference
+//! Operations take and give serde types, so that they can be spoken to in CBOR (the Rust SDK) and JSON (boto3). Limits and codes are those of the API reference
 //! of PutMetricData and GetMetricData.
 
 mod gpu;
@@ -8,13 +8,13 @@ mod read;
 mod series;
 mod write;
 
-use ciborium::Value;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::simulate::World;
-use crate::simulate::cbor;
+use crate::simulate::protocol::Document;
 use crate::simulate::reply::ApiError;
+use crate::simulate::reply::Payload;
 
 pub(super) use series::Metrics;
 
@@ -22,20 +22,26 @@ pub(super) use series::Metrics;
 pub(super) const SERVICE: &str = "GraniteServiceVersion20100801";
 
 /// Performs an operation.
-pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
+pub(super) fn answer(world: &mut World, operation: &str, body: &Document) -> Result<Payload, ApiError> {
     match operation {
         "PutMetricData" => {
-            write::put_metric_data(&mut world.metrics, world.now, cbor::input(body)?)?;
-            Ok(Value::Map(Vec::new()))
+            write::put_metric_data(&mut world.metrics, world.now, body.input()?)?;
+            body.output(&Nothing {})
         }
-        "GetMetricData" => cbor::output(&read::get_metric_data(world, cbor::input(body)?)?),
-        "ListMetrics" => cbor::output(&read::list_metrics(world, &cbor::input(body)?)?),
+        "GetMetricData" => body.output(&read::get_metric_data(world, body.input()?)?),
+        "ListMetrics" => body.output(&read::list_metrics(world, &body.input()?)?),
         _ => Err(ApiError::bad(
             "InvalidAction",
-            format!("the simulator does not serve CloudWatch {operation}; it serves PutMetricData, GetMetricData and ListMetrics"),
+            format!(
+                "the simulator does not serve CloudWatch {operation}; it serves PutMetricData, GetMetricData and ListMetrics"
+            ),
         )),
     }
 }
+
+/// The output of an operation without output.
+#[derive(Debug, Serialize)]
+struct Nothing {}
 
 /// A metric: what tells series apart. Dimensions are kept sorted, because their order has no meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -21,9 +21,9 @@ impl Form {
 
     /// A member that must be there and not be empty.
     pub fn required(&self, member: &str) -> Result<&str, ApiError> {
-        self.get(member)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| ApiError::bad("ValidationError", format!("1 validation error detected: {member} is required")))
+        self.get(member).filter(|value| !value.is_empty()).ok_or_else(|| {
+            ApiError::bad("ValidationError", format!("1 validation error detected: {member} is required"))
+        })
     }
 
     /// The entries of a flattened map or list of structures: for `Attributes`, `("Attributes.entry.1", ..)`; ask for

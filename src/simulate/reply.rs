@@ -38,14 +38,14 @@ impl fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// The body of a successful answer. Each service speaks one of these.
+/// The body of a successful answer.
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
-    /// restJson1 and awsJson1_1.
+    /// For all protocols in JSON.
     Json(serde_json::Value),
-    /// rpc-v2-cbor.
+    /// For rpc-v2-cbor.
     Cbor(ciborium::Value),
-    /// awsQuery: the members of the `<OperationResult>` element, already XML.
+    /// For awsQuery: the members of the `<OperationResult>` element, already XML.
     Xml(String),
 }
 
@@ -53,9 +53,7 @@ pub(super) enum Payload {
 pub(super) fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value::{Array, Object};
     if let Object(members) = value {
-        return Object(
-            members.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect(),
-        );
+        return Object(members.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect());
     }
     if let Array(items) = value {
         return Array(items.into_iter().map(without_nulls).collect());

@@ -43,7 +43,8 @@ type Answer = Result<Vec<Observation>, String>;
 impl Poller {
     /// Describes what the engine asks about, most urgent first, until `deadline`: GPU utilisation if it is due, then
     /// jobs, then training jobs. What is not asked now will be asked again. Calls under way at the deadline are waited
-    /// for, so that none is made in vain.
+    /// for, so that none is made in vain; and the first few of each kind are asked even after it, so that polls that take
+    /// all the time do not silence these questions for ever.
     pub async fn answer(&mut self, questions: &Questions, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         self.measure(&questions.hosts, deadline, out).await;
         let now = self.clock.now();
@@ -91,7 +92,9 @@ impl Poller {
         F: Future<Output = Answer>,
     {
         let mut answers = stream::iter(questions)
-            .take_while(|_| ready(self.clock.now() < until))
+            .enumerate()
+            .take_while(|(place, _)| ready(*place < CONCURRENCY || self.clock.now() < until))
+            .map(|(_, question)| question)
             .map(call)
             .buffer_unordered(CONCURRENCY);
         let mut failures = 0_usize;
@@ -159,10 +162,11 @@ impl Poller {
         if at < self.utilisation_due {
             return;
         }
-        self.utilisation_due = at + self.poll.utilisation_every;
-        for chunk in hosts.chunks(QUERIES_PER_CALL) {
+        let due_next = at + self.poll.utilisation_every;
+        for (place, chunk) in hosts.chunks(QUERIES_PER_CALL).enumerate() {
             let at = self.clock.now();
-            if at >= deadline {
+            if place > 0 && at >= deadline {
+                self.utilisation_due = due_next;
                 let error = "GetMetricData: no time left for all hosts".to_owned();
                 return send(out, vec![Observation::Failed { source, queue: None, at, error }]).await;
             }
@@ -173,6 +177,7 @@ impl Poller {
                 }
             }
         }
+        self.utilisation_due = due_next;
         send(out, vec![Observation::Answered { source, queue: None, at }]).await;
     }
 
@@ -216,3 +221,6 @@ fn query(n: usize, host: &str) -> MetricDataQuery {
     let stat = MetricStat::builder().metric(metric).period(60).stat("Average").build();
     MetricDataQuery::builder().id(query_id(n)).metric_stat(stat).build()
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,11 @@ use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
 
 use crate::clock::Clock;
 use crate::model::Timestamp;
@@ -32,6 +35,8 @@ const CALLS_TO_RECOVER: f64 = 64.0;
 /// A timer cannot tell moments apart that are closer than this, in wall time. A clock that runs fast must not lose
 /// turns to that.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(2);
+/// Wall time in which a request must be answered to the end.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The right to call AWS so many times a second, in clock time. Clones share it.
 #[derive(Clone)]
@@ -92,8 +97,8 @@ impl Budget {
         self.lock().rate
     }
 
-    /// An HTTP client whose every request, retries included, waits its turn here. The wait is not part of the connect
-    /// and read timeouts, which begin when the request is made.
+    /// An HTTP client whose every request, retries included, waits its turn here. No timeout counts the wait: the time
+    /// to answer begins when the request is made.
     pub(crate) fn guard(&self, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(GuardedClient { inner, budget: self.clone() })
     }
@@ -154,9 +159,21 @@ impl HttpConnector for GuardedConnector {
         let (inner, budget) = (self.inner.clone(), self.budget.clone());
         HttpConnectorFuture::new(async move {
             budget.turn().await;
-            inner.call(request).await
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer(&inner, request));
+            let late = || format!("no complete answer within {} s", ANSWER_TIMEOUT.as_secs());
+            answer.await.unwrap_or_else(|_| Err(ConnectorError::timeout(late().into())))
         })
     }
+}
+
+/// Makes a request and reads the answer to its end: the SDK's own timeouts end where an answer begins, and one that
+/// stands still half-way would be waited for for ever. No operation used here streams.
+async fn answer(connector: &SharedHttpConnector, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let mut response = connector.call(request).await?;
+    let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+    let whole = ByteStream::new(body).collect().await.map_err(|error| ConnectorError::io(error.into()))?;
+    *response.body_mut() = SdkBody::from(whole.into_bytes());
+    Ok(response)
 }
 
 #[cfg(test)]
@@ -187,10 +204,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_fast_clock_gets_its_full_rate() {
-        let clock = Clock::fast(600.0);
-        let budget = Budget::new(10.0, clock);
-        let spent = turns(&budget, clock, 10_000).await;
-        assert!((990.0..1020.0).contains(&spent), "{spent} s for 10 000 turns at 10 per second");
+        for speed in [1.0, 600.0, 10_000.0] {
+            let clock = Clock::fast(speed);
+            let budget = Budget::new(10.0, clock);
+            let spent = turns(&budget, clock, 10_000).await;
+            assert!((970.0..1020.0).contains(&spent), "{spent} s for 10 000 turns at 10 per second, speed {speed}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -252,5 +271,30 @@ mod tests {
             }
             assert_eq!(budget.rate(), slowest);
         }
+    }
+
+    /// Never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl HttpConnector for Silent {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::new(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_to_answer_begins_with_the_turn() {
+        let clock = Clock::real();
+        let budget = Budget::new(0.01, clock);
+        let connector = GuardedConnector { inner: SharedHttpConnector::new(Silent), budget: budget.clone() };
+        for _ in 0..5 {
+            budget.turn().await;
+        }
+        let began = clock.now();
+        let error = connector.call(HttpRequest::get("http://127.0.0.1").unwrap()).await.unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        let spent = clock.now().seconds_since(began);
+        assert!((129.9..130.1).contains(&spent), "{spent} s: 100 for the turn, 30 for the answer");
     }
 }

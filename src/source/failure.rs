@@ -70,3 +70,67 @@ fn causes(error: &dyn Error) -> String {
     }
     texts.join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Modelled(ErrorMetadata);
+
+    impl std::fmt::Display for Modelled {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("modelled")
+        }
+    }
+
+    impl Error for Modelled {}
+
+    impl ProvideErrorMetadata for Modelled {
+        fn meta(&self) -> &ErrorMetadata {
+            &self.0
+        }
+    }
+
+    fn error(status: u16, code: &str, message: &str) -> SdkError<Modelled, HttpResponse> {
+        let mut meta = ErrorMetadata::builder();
+        if !code.is_empty() {
+            meta = meta.code(code).message(message);
+        }
+        let response = HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::empty());
+        SdkError::service_error(Modelled(meta.build()), response)
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_is_refused() {
+        for (status, code, message, not_found, refusal) in [
+            (400, "ClientException", "Service job x does not exist", true, true),
+            (400, "ClientException", "Job x could not be found.", true, true),
+            (400, "ClientException", "jobId must not be empty", false, true),
+            (400, "ValidationException", "Requested resource not found.", true, true),
+            (400, "ResourceNotFound", "no such job", true, true),
+            (403, "AccessDeniedException", "role not found", false, true),
+            (500, "ServerException", "backend not found", false, false),
+            (429, "TooManyRequestsException", "Rate exceeded", false, false),
+            (400, "ThrottlingException", "Rate exceeded", false, false),
+            (502, "", "", false, false),
+        ] {
+            let error = error(status, code, message);
+            assert_eq!(is_not_found(&error), not_found, "{code}: {message}");
+            assert_eq!(Failure::new("Op", &error).is_refusal, refusal, "{code}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_failure_names_the_operation_and_the_cause() {
+        assert_eq!(describe("Op", &error(400, "ClientException", "no")), "Op: ClientException: no");
+        assert_eq!(describe("Op", &error(502, "", "")), "Op: HTTP 502");
+        let lost: SdkError<Modelled, HttpResponse> = SdkError::timeout_error("invalid certificate: UnknownIssuer");
+        let text = describe("Op", &lost);
+        assert!(text.contains("UnknownIssuer") && text.contains("ca-certificates"), "{text}");
+    }
+}

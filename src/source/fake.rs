@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Poll;
 use crate::config::Target;
 use crate::model::Observation;
+use crate::model::Source;
 use crate::source::Clients;
 use crate::source::Poller;
 use crate::source::connect;
@@ -144,4 +145,58 @@ pub(crate) fn received(from: &mut mpsc::Receiver<Vec<Observation>>) -> Vec<Obser
         all.extend(observations);
     }
     all
+}
+
+/// A summary of a job.
+pub(crate) fn job(id: &str, status: &str, created_at: i64) -> Value {
+    json!({"jobId": id, "jobArn": format!("arn:{id}"), "jobName": id, "serviceJobType": "SAGEMAKER_TRAINING",
+           "status": status, "createdAt": created_at})
+}
+
+/// A page of jobs.
+pub(crate) fn page(jobs: &[Value], next: Option<&str>) -> (u16, Value) {
+    match next {
+        Some(next) => (200, json!({"jobSummaryList": jobs, "nextToken": next})),
+        None => (200, json!({"jobSummaryList": jobs})),
+    }
+}
+
+/// An error in AWS's form.
+pub(crate) fn error(status: u16, code: &str, message: &str) -> (u16, Value) {
+    (status, json!({"__type": code, "code": code, "message": message}))
+}
+
+/// The status and the page that a ListServiceJobs asks for; the status of arrivals is `ARRIVALS`.
+pub(crate) fn asked(body: &Value) -> (String, Option<&str>) {
+    let status = body.get("jobStatus").and_then(Value::as_str).unwrap_or("ARRIVALS");
+    (status.to_owned(), body.get("nextToken").and_then(Value::as_str))
+}
+
+/// Statuses in the order they were asked for.
+pub(crate) fn lists(log: &Log) -> Vec<String> {
+    let log = log.lock().unwrap();
+    log.iter().filter(|(operation, _)| operation == "listservicejobs").map(|(_, body)| asked(body).0).collect()
+}
+
+/// Observations in short, one word or two each; those of topology and calls are left out.
+pub(crate) fn told(observations: &[Observation]) -> Vec<String> {
+    observations
+        .iter()
+        .filter_map(|observation| match observation {
+            Observation::Jobs { jobs, .. } => {
+                Some(jobs.iter().map(|job| format!("{} {}", job.id, job.status)).collect::<Vec<_>>().join(", "))
+            }
+            Observation::JobGone { id, .. } => Some(format!("gone {id}")),
+            Observation::InFlightListed { queue, .. } => Some(format!("in flight {queue}")),
+            Observation::WaitingListed { queue, .. } => Some(format!("waiting {queue}")),
+            Observation::Snapshot(_) => Some("snapshot".to_owned()),
+            Observation::TrainingJob(seen) => Some(format!("training job {}", seen.name)),
+            Observation::Utilisation { hosts, .. } => Some(format!("utilisation of {}", hosts.len())),
+            Observation::Answered { source: Source::Topology, .. } => None,
+            Observation::Answered { source, .. } => Some(format!("{} answered", source.as_str())),
+            Observation::Failed { source, error, .. } => Some(format!("{} failed: {error}", source.as_str())),
+            Observation::UnknownValue { kind, value } => Some(format!("unknown {kind} {value}")),
+            Observation::Topology { .. } | Observation::Calls(_) => None,
+        })
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! The store behind a thread of its own, for callers that must not block.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -15,6 +16,8 @@ use crate::notify::outbox::Verdict;
 use crate::store::Backlog;
 use crate::store::Commit;
 use crate::store::Committed;
+use crate::store::Saved;
+use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
 
@@ -46,6 +49,25 @@ impl StoreHandle {
             })
             .map_err(|error| StoreError::Sqlite(format!("the store's thread cannot be started: {error}")))?;
         Ok(Self { calls })
+    }
+
+    /// Opens a file, as [`Store::open`], without blocking the caller's thread, and moves it to its own.
+    ///
+    /// # Errors
+    /// See [`Store::open`].
+    pub async fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
+        let path = path.to_owned();
+        let opening = tokio::task::spawn_blocking(move || Store::open(&path, now));
+        let (store, set_aside) = opening.await.map_err(|_| StoreError::Closed)??;
+        Ok((Self::start(store)?, set_aside))
+    }
+
+    /// See [`Store::load`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn load(&self) -> Result<Saved, StoreError> {
+        self.call(|store| store.load()).await
     }
 
     /// See [`Store::commit`]. The caller keeps the commit, to try it again.

@@ -1,3 +1,5 @@
+//! Mistakes, found and shown.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -102,9 +102,10 @@ fn gpus_per_host(job: &Job) -> Option<u32> {
 
 /// Between -1 and 1, the same for the same host and minute (FNV-1a, then its high bits).
 fn noise(host: &str, minute: i64) -> f64 {
-    let hash = host.bytes().chain(minute.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = host
+        .bytes()
+        .chain(minute.to_le_bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     let unit = (mixed >> 11) as f64 / (1_u64 << 53) as f64;

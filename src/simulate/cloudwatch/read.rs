@@ -151,12 +151,7 @@ fn check(input: &GetInput) -> Result<(Timestamp, Timestamp), ApiError> {
 }
 
 /// Seconds and values, oldest first. A datapoint stands at the beginning of its period.
-fn points(
-    world: &mut World,
-    stat: &MetricStat,
-    from: Timestamp,
-    to: Timestamp,
-) -> Result<Vec<(f64, f64)>, ApiError> {
+fn points(world: &mut World, stat: &MetricStat, from: Timestamp, to: Timestamp) -> Result<Vec<(f64, f64)>, ApiError> {
     let mut metric = stat.metric.clone();
     metric.dimensions.sort();
     let minutes = match gpu::minutes(world, &metric, from, to) {

@@ -78,11 +78,8 @@ impl Summary {
 
     /// Adds other values to these.
     pub fn merge(&mut self, other: &Self) {
-        (self.min, self.max) = if self.count == 0.0 {
-            (other.min, other.max)
-        } else {
-            (self.min.min(other.min), self.max.max(other.max))
-        };
+        (self.min, self.max) =
+            if self.count == 0.0 { (other.min, other.max) } else { (self.min.min(other.min), self.max.max(other.max)) };
         self.count += other.count;
         self.sum += other.sum;
         let room = MAX_VALUES.saturating_sub(self.values.len());
@@ -122,8 +119,16 @@ mod tests {
     fn statistics_of_values_with_counts() {
         let mut summary = Summary::of([(1.0, 3.0), (10.0, 1.0)]);
         summary.merge(&Summary::of([(100.0, 1.0)]));
-        let cases =
-            [("SampleCount", 5.0), ("Sum", 113.0), ("Average", 22.6), ("Minimum", 1.0), ("Maximum", 100.0), ("p50", 1.0), ("p80", 10.0), ("p99.9", 100.0)];
+        let cases = [
+            ("SampleCount", 5.0),
+            ("Sum", 113.0),
+            ("Average", 22.6),
+            ("Minimum", 1.0),
+            ("Maximum", 100.0),
+            ("p50", 1.0),
+            ("p80", 10.0),
+            ("p99.9", 100.0),
+        ];
         for (name, expected) in cases {
             assert_eq!(summary.statistic(name), Some(expected), "{name}");
         }

@@ -57,9 +57,7 @@ struct StatisticSet {
 pub(super) fn put_metric_data(metrics: &mut Metrics, now: Timestamp, input: Input) -> Result<(), ApiError> {
     check_name("Namespace", &input.namespace, MAX_NAME)?;
     if input.metric_data.len() > MAX_DATA {
-        return Err(invalid_value(format!(
-            "The collection MetricData must not have a size greater than {MAX_DATA}."
-        )));
+        return Err(invalid_value(format!("The collection MetricData must not have a size greater than {MAX_DATA}.")));
     }
     let mut accepted = Vec::with_capacity(input.metric_data.len());
     for (datum, n) in input.metric_data.into_iter().zip(1..) {

@@ -4,63 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::model::CallOutcome;
-use crate::model::JobId;
 use crate::source::fake;
-
-fn job(id: &str, status: &str, created_at: i64) -> Value {
-    json!({"jobId": id, "jobArn": format!("arn:{id}"), "jobName": id, "serviceJobType": "SAGEMAKER_TRAINING",
-           "status": status, "createdAt": created_at})
-}
-
-fn page(jobs: &[Value], next: Option<&str>) -> (u16, Value) {
-    match next {
-        Some(next) => (200, json!({"jobSummaryList": jobs, "nextToken": next})),
-        None => (200, json!({"jobSummaryList": jobs})),
-    }
-}
-
-fn error(status: u16, code: &str, message: &str) -> (u16, Value) {
-    (status, json!({"__type": code, "code": code, "message": message}))
-}
-
-/// The status and the page that a ListServiceJobs asks for; the status of arrivals is `ARRIVALS`.
-fn asked(body: &Value) -> (String, Option<&str>) {
-    let status = body.get("jobStatus").and_then(Value::as_str).unwrap_or("ARRIVALS");
-    (status.to_owned(), body.get("nextToken").and_then(Value::as_str))
-}
-
-/// Statuses in the order they were asked for.
-fn lists(log: &fake::Log) -> Vec<String> {
-    let log = log.lock().unwrap();
-    log.iter().filter(|(operation, _)| operation == "listservicejobs").map(|(_, body)| asked(body).0).collect()
-}
-
-/// Observations in short, one word or two each; those of topology and calls are left out.
-fn told(observations: &[Observation]) -> Vec<String> {
-    observations
-        .iter()
-        .filter_map(|observation| match observation {
-            Observation::Jobs { jobs, .. } => {
-                Some(jobs.iter().map(|job| format!("{} {}", job.id, job.status)).collect::<Vec<_>>().join(", "))
-            }
-            Observation::JobGone { id, .. } => Some(format!("gone {id}")),
-            Observation::InFlightListed { queue, .. } => Some(format!("in flight {queue}")),
-            Observation::WaitingListed { queue, .. } => Some(format!("waiting {queue}")),
-            Observation::Snapshot(_) => Some("snapshot".to_owned()),
-            Observation::TrainingJob(seen) => Some(format!("training job {}", seen.name)),
-            Observation::Utilisation { hosts, .. } => Some(format!("utilisation of {}", hosts.len())),
-            Observation::Answered { source: Source::Topology, .. } => None,
-            Observation::Answered { source, .. } => Some(format!("{} answered", source.as_str())),
-            Observation::Failed { source, error, .. } => Some(format!("{} failed: {error}", source.as_str())),
-            Observation::UnknownValue { kind, value } => Some(format!("unknown {kind} {value}")),
-            Observation::Topology { .. } | Observation::Calls(_) => None,
-        })
-        .collect()
-}
+use crate::source::fake::{asked, error, job, lists, page, told};
 
 fn known(after: i64) -> Questions {
     Questions { created_after: [("q".into(), Timestamp::from_millis(after))].into(), ..Questions::default() }
@@ -287,6 +239,71 @@ async fn a_long_sweep_goes_on_in_the_next_polls() {
 }
 
 #[tokio::test]
+async fn a_sweep_goes_on_after_an_outage_and_begins_anew_after_a_refusal() {
+    for (failure, expected) in [
+        (error(500, "ServerException", "sorry"), vec!["0", "1", "1", "1", "1", "2"]),
+        (error(400, "ClientException", "bad token"), vec!["0", "1", "0", "1", "2"]),
+    ] {
+        let up = Arc::new(AtomicUsize::new(0));
+        let state = Arc::clone(&up);
+        let (endpoint, log) = fake::serve(move |operation, body| match (fake::one_queue(operation), asked(body)) {
+            (Some(answer), _) => (200, answer),
+            (None, (status, None)) if status == "RUNNABLE" => page(&[job("a", "RUNNABLE", 10)], Some("1")),
+            (None, (_, Some("1"))) if state.load(Ordering::SeqCst) == 0 => failure.clone(),
+            (None, (_, Some("1"))) => page(&[job("b", "RUNNABLE", 10)], Some("2")),
+            _ => page(&[], None),
+        })
+        .await;
+        let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+        let first = told(&poll_once(&mut poller, &sweep(0)).await);
+        assert!(!first.contains(&"waiting q".to_owned()), "{first:?}");
+        up.store(1, Ordering::SeqCst);
+        let second = told(&poll_once(&mut poller, &sweep(0)).await);
+        assert!(second.contains(&"waiting q".to_owned()), "{second:?}");
+        let log = log.lock().unwrap();
+        let sweeps = log.iter().map(|(_, body)| asked(body)).filter(|(status, _)| status == "RUNNABLE");
+        assert_eq!(sweeps.map(|(_, token)| token.unwrap_or("0")).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test]
+async fn policies_and_shares_are_read_with_their_queues() {
+    let (endpoint, log) = fake::serve(|operation, body| match operation {
+        "describejobqueues" => {
+            let queue = |name: &str, policy: &str| {
+                json!({"jobQueueName": name, "jobQueueArn": name, "state": "ENABLED", "priority": 1,
+                       "jobQueueType": "SAGEMAKER_TRAINING", "schedulingPolicyArn": policy,
+                       "serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": "arn:x:service-environment/gpus"}]})
+            };
+            match body.get("nextToken") {
+                None => (200, json!({"jobQueues": [queue("quota", "arn:p1")], "nextToken": "2"})),
+                Some(_) => (200, json!({"jobQueues": [queue("fair", "arn:p2"), queue("lost", "arn:p3")]})),
+            }
+        }
+        "describeschedulingpolicies" => (200, json!({"schedulingPolicies": [
+            {"name": "p1", "arn": "arn:p1", "quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}},
+            {"name": "p2", "arn": "arn:p2", "fairsharePolicy": {"shareDistribution": [{"shareIdentifier": "a"}]}},
+        ]})),
+        "listquotashares" => (200, json!({"quotaShares": [
+            {"quotaShareName": "s", "state": "ENABLED", "resourceSharingConfiguration": {"strategy": "BARTER"},
+             "capacityLimits": [{"maxCapacity": 2, "capacityUnit": "ml.p5.48xlarge"}]},
+        ]})),
+        _ => fake::one_queue(operation).map_or_else(|| page(&[], None), |answer| (200, answer)),
+    })
+    .await;
+    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let observations = poll_once(&mut poller, &Questions::default()).await;
+    let Some(Observation::Topology { queues, .. }) = observations.first() else { panic!("{observations:?}") };
+    let policies: Vec<_> = queues.iter().map(|queue| (queue.name.as_str(), queue.policy.as_str())).collect();
+    assert_eq!(policies, [("fair", "FAIR_SHARE"), ("lost", "FAIR_SHARE"), ("quota", "QUOTA_SHARE")]);
+    assert!(queues.iter().all(|queue| queue.environment.as_ref().is_some_and(|found| found.name == "gpus")));
+    let told = told(&observations);
+    assert_eq!(told[..2], ["unknown scheduling_policy arn:p3", "unknown sharing_strategy BARTER"]);
+    let arns = json!({"arns": ["arn:p1", "arn:p2", "arn:p3"]});
+    assert!(log.lock().unwrap().iter().any(|(_, body)| *body == arns));
+}
+
+#[tokio::test]
 async fn a_topology_that_does_not_come_leaves_the_last_one_in_force() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -320,95 +337,23 @@ async fn an_endpoint_that_is_not_there_is_a_failure_too() {
 }
 
 #[tokio::test]
-async fn jobs_and_training_jobs_are_described_gone_or_failed() {
-    let (endpoint, _) = fake::serve(|operation, body| match (operation, body.get("jobId").and_then(Value::as_str)) {
-        ("describeservicejob", Some("a")) => {
-            let mut described = job("a", "FAILED", 10);
-            described["jobQueue"] = json!("q");
-            (200, described)
-        }
-        ("describeservicejob", Some("b")) => error(400, "ClientException", "Service job b does not exist"),
-        ("describeservicejob", _) => error(403, "AccessDeniedException", "not you"),
-        ("DescribeTrainingJob", _) if body["TrainingJobName"] == "t1" => (
-            200,
-            json!({
-                "TrainingJobName": "t1", "TrainingJobArn": "arn", "TrainingJobStatus": "InProgress",
-                "SecondaryStatusTransitions": [{"Status": "Training", "StartTime": 1_700_000_000.5}],
-            }),
-        ),
-        _ => error(400, "ValidationException", "Requested resource not found."),
-    })
-    .await;
-    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
-    let questions = Questions {
-        jobs: ["a", "b", "c", "d"].map(JobId::from).to_vec(),
-        training_jobs: vec![("a".into(), "t1".into()), ("a".into(), "t0".into())],
-        ..Questions::default()
-    };
-    let (out, mut from) = fake::channel();
-    poller.answer(&questions, clock.now() + Duration::from_secs(3600), &out).await;
-    let observations = fake::received(&mut from);
-    let mut told = told(&observations);
-    told.sort();
-    let expected = [
-        "a FAILED",
-        "gone b",
-        "jobs failed: DescribeServiceJob: AccessDeniedException: not you (and 1 more)",
-        "training job t0",
-        "training job t1",
-        "training_jobs answered",
-        "utilisation answered",
-    ];
-    assert_eq!(told, expected);
-    let began = observations
-        .iter()
-        .find_map(|observation| if let Observation::TrainingJob(seen) = observation { seen.training_at } else { None });
-    assert_eq!(began, Some(Timestamp::from_millis(1_700_000_000_500)));
-}
-
-#[tokio::test]
-async fn nothing_is_asked_after_the_deadline_and_the_budget_is_kept() {
-    let (endpoint, log) = fake::serve(|_, _| error(400, "ClientException", "does not exist")).await;
-    let poll = Poll { calls_per_second: 0.05, ..fake::poll_config() };
-    let (mut poller, _, clock) = fake::poller(&endpoint, poll).await;
-    let jobs: Vec<JobId> = (0..1000).map(|n: u32| n.to_string().into()).collect();
-    let (out, mut from) = fake::channel();
-    let began = clock.now();
-    let questions = Questions { jobs, ..Questions::default() };
-    poller.answer(&questions, began + Duration::from_secs(400), &out).await;
-    let spent = clock.now().seconds_since(began);
-    let calls = log.lock().unwrap().len();
-    assert!(calls >= 13, "{calls} calls");
-    assert!(calls as f64 <= 5.0 + spent * 0.05 + 1.0, "{calls} calls in {spent} s");
-    assert!(calls < 100, "{calls} calls");
-    assert_eq!(fake::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(), calls);
-}
-
-#[tokio::test]
-async fn utilisation_is_asked_when_due_and_hosts_without_data_are_absent() {
-    let (endpoint, log) = fake::serve(|operation, _| match operation {
-        "GetMetricData" => (200, json!({"MetricDataResults": [
-            {"Id": "h0", "StatusCode": "Complete", "Timestamps": ["@1700000060", "@1700000000"], "Values": [700.0, 100.0]},
-            {"Id": "h1", "StatusCode": "Complete", "Timestamps": [], "Values": []},
-        ]})),
-        _ => error(400, "ClientException", "?"),
-    })
-    .await;
-    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
-    let hosts = vec![("a".into(), "t/algo-1".to_owned()), ("a".into(), "t/algo-2".to_owned())];
-    let questions = Questions { hosts, ..Questions::default() };
-    let (out, mut from) = fake::channel();
-    let deadline = clock.now() + Duration::from_secs(3600);
-    poller.answer(&questions, deadline, &out).await;
-    let observations = fake::received(&mut from);
-    let Some(Observation::Utilisation { hosts, .. }) = observations.first() else { panic!("{observations:?}") };
-    let [host] = hosts.as_slice() else { panic!("{hosts:?}") };
-    assert_eq!((host.host.as_str(), host.gpu_percent), ("t/algo-1", 400.0));
-    assert_eq!(host.at, Timestamp::from_millis(1_700_000_120_000));
-    assert_eq!(told(&observations), ["utilisation of 1", "utilisation answered", "training_jobs answered"]);
-
-    let mut poller = Poller { utilisation_due: clock.now() + Duration::from_secs(3600), ..poller };
-    poller.answer(&questions, deadline, &out).await;
-    assert_eq!(told(&fake::received(&mut from)), ["training_jobs answered"]);
-    assert_eq!(log.lock().unwrap().len(), 1);
+async fn an_answer_that_stands_still_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (begun, answer_has_begun) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        begun.send(()).unwrap();
+        std::future::pending::<()>().await;
+    });
+    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let polled = tokio::spawn(async move { poll_once(&mut poller, &Questions::default()).await });
+    answer_has_begun.await.unwrap();
+    // From here on nothing comes, so that time may as well pass at once.
+    tokio::time::pause();
+    let observations = tokio::time::timeout(Duration::from_secs(600), polled).await.expect("a timeout").unwrap();
+    let told = told(&observations);
+    assert!(matches!(told.as_slice(), [one] if one.starts_with("topology failed")), "{told:?}");
 }

@@ -118,6 +118,7 @@ fn a_share_is_a_quota_share_or_an_identifier() {
         (None, None, None),
         (Some("a"), None, Some("a")),
         (None, Some("b"), Some("b")),
+        (Some("a"), Some("b"), Some("a")),
         (Some(""), Some("b"), Some("b")),
         (Some(""), Some(""), None),
     ] {

@@ -1,0 +1,262 @@
+//! One port for five services: which service and operation a request means, and how its answer is written.
+
+use std::io::Read;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::Query;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::Uri;
+use axum::response::Response;
+use axum::routing::get;
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::simulate::Simulation;
+use crate::simulate::World;
+use crate::simulate::batch;
+use crate::simulate::cbor;
+use crate::simulate::cloudwatch;
+use crate::simulate::faults::Arrangement;
+use crate::simulate::protocol::Document;
+use crate::simulate::protocol::Protocol;
+use crate::simulate::query::Form;
+use crate::simulate::reply::ApiError;
+use crate::simulate::reply::Payload;
+use crate::simulate::sagemaker;
+use crate::simulate::sns;
+use crate::simulate::sts;
+use crate::simulate::truth;
+
+/// Larger than any limit of a service, so that the service's own error is seen.
+const MAX_BODY_BYTES: usize = 4 * 1_024 * 1_024;
+/// PutMetricData: "1 MB for HTTP POST requests", before compression.
+const MAX_CLOUDWATCH_BYTES: usize = 1_024 * 1_024;
+
+/// All routes: the simulator's own below `/_sim/`, everything else is AWS.
+pub(super) fn router(simulation: Simulation) -> Router {
+    Router::new()
+        .route("/_sim/truth", get(show_truth))
+        .route("/_sim/truth/jobs", get(show_jobs))
+        .route("/_sim/truth/messages", get(show_messages))
+        .route("/_sim/faults", get(show_faults).post(arrange_faults).delete(clear_faults))
+        .fallback(call)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(simulation)
+}
+
+async fn show_truth(State(simulation): State<Simulation>) -> Json<Value> {
+    let speed = simulation.clock.speed();
+    Json(truth::figures(&simulation.world(), speed))
+}
+
+async fn show_jobs(State(simulation): State<Simulation>, Query(page): Query<truth::Page>) -> Json<Value> {
+    Json(truth::jobs(&simulation.world(), &page))
+}
+
+async fn show_messages(State(simulation): State<Simulation>) -> Json<Value> {
+    Json(json!({"messages": simulation.world().topics.kept()}))
+}
+
+async fn show_faults(State(simulation): State<Simulation>) -> Json<Value> {
+    Json(json!(simulation.world().faults))
+}
+
+async fn arrange_faults(State(simulation): State<Simulation>, Json(arrangement): Json<Arrangement>) -> Json<Value> {
+    let mut world = simulation.world();
+    world.faults.arrange(arrangement);
+    Json(json!(world.faults))
+}
+
+async fn clear_faults(State(simulation): State<Simulation>) -> StatusCode {
+    simulation.world().faults = Default::default();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Batch,
+    SageMaker,
+    CloudWatch,
+    Sns,
+    Sts,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Call {
+    service: Service,
+    protocol: Protocol,
+    operation: String,
+}
+
+async fn call(State(simulation): State<Simulation>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let (response, deliveries) = {
+        let mut world = simulation.world();
+        let request_id = world.next_id();
+        let body = match decoded(&headers, &body) {
+            Ok(body) => body,
+            Err(error) => return Protocol::RestJson1.write_error(&error, &request_id),
+        };
+        let Some(call) = Call::of(uri.path(), &headers, &body) else {
+            let what = format!("the simulator knows no service or operation for {}", uri.path());
+            let error = ApiError::bad("UnknownOperationException", what);
+            return Protocol::RestJson1.write_error(&error, &request_id);
+        };
+        let result = perform(&mut world, &call, &body);
+        if let Err(error) = &result {
+            tracing::debug!(service = ?call.service, operation = call.operation, %error, "refused");
+        }
+        (call.protocol.write(&call.operation, result, &request_id), world.topics.take_due())
+    };
+    simulation.postman.send(deliveries);
+    response
+}
+
+fn decoded(headers: &HeaderMap, body: &Bytes) -> Result<Vec<u8>, ApiError> {
+    if header(headers, "content-encoding") != Some("gzip") {
+        return Ok(body.to_vec());
+    }
+    let mut plain = Vec::new();
+    let limit = MAX_BODY_BYTES as u64 + 1;
+    GzDecoder::new(body.as_ref())
+        .take(limit)
+        .read_to_end(&mut plain)
+        .map_err(|error| ApiError::bad("SerializationException", format!("the body is not gzip: {error}")))?;
+    Ok(plain)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+impl Call {
+    /// Recognises a request: by path (Batch; CloudWatch in CBOR), by target (SageMaker; CloudWatch in JSON), or by the
+    /// form's version.
+    fn of(path: &str, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        let new =
+            |service, protocol, operation: &str| Some(Self { service, protocol, operation: operation.to_owned() });
+        if let Some(name) = path.strip_prefix("/v1/") {
+            let known = batch::OPERATIONS.into_iter().find(|operation| operation.eq_ignore_ascii_case(name));
+            return new(Service::Batch, Protocol::RestJson1, known.unwrap_or(name));
+        }
+        if let Some(rest) = path.strip_prefix("/service/") {
+            let operation = rest.strip_prefix(cloudwatch::SERVICE)?.strip_prefix("/operation/")?;
+            return new(Service::CloudWatch, Protocol::RpcV2Cbor, operation);
+        }
+        if let Some(target) = header(headers, "x-amz-target") {
+            return match target.split_once('.')? {
+                (sagemaker::TARGET, operation) => new(Service::SageMaker, Protocol::AwsJson1_1, operation),
+                (cloudwatch::SERVICE, operation) => new(Service::CloudWatch, Protocol::AwsJson1_0, operation),
+                _ => None,
+            };
+        }
+        let form = Form::parse(body);
+        let (service, namespace) = match form.get("Version")? {
+            sns::VERSION => (Service::Sns, sns::NAMESPACE),
+            sts::VERSION => (Service::Sts, sts::NAMESPACE),
+            _ => return None,
+        };
+        new(service, Protocol::AwsQuery(namespace), form.get("Action")?)
+    }
+
+    /// How the service says that a caller goes too fast.
+    fn throttled(&self) -> ApiError {
+        let (status, code) = match self.service {
+            Service::Batch => (429, "TooManyRequestsException"),
+            Service::SageMaker | Service::CloudWatch => (400, "ThrottlingException"),
+            Service::Sns => (429, "Throttled"),
+            Service::Sts => (400, "Throttling"),
+        };
+        ApiError::new(status, code, "Rate exceeded")
+    }
+}
+
+fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiError> {
+    world.faults.strike(&call.operation, call.throttled())?;
+    let operation = call.operation.as_str();
+    match call.service {
+        Service::Batch => batch::answer(world, operation, &json_body(body, "ClientException")?).map(Payload::Json),
+        Service::SageMaker => {
+            sagemaker::answer(world, operation, &json_body(body, "SerializationException")?).map(Payload::Json)
+        }
+        Service::CloudWatch => {
+            if body.len() > MAX_CLOUDWATCH_BYTES {
+                let message = "The request is larger than 1 MB before compression.";
+                return Err(ApiError::new(413, "RequestEntityTooLarge", message));
+            }
+            let body = match call.protocol {
+                Protocol::RpcV2Cbor => Document::Cbor(cbor::decode(body)?),
+                Protocol::RestJson1 | Protocol::AwsJson1_0 | Protocol::AwsJson1_1 | Protocol::AwsQuery(_) => {
+                    Document::Json(json_body(body, "SerializationException")?)
+                }
+            };
+            cloudwatch::answer(world, operation, &body)
+        }
+        Service::Sns => sns::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
+        Service::Sts => sts::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
+    }
+}
+
+/// An empty body is an empty object, as the SDKs send it for operations without input.
+fn json_body(body: &[u8], code: &'static str) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(body).map_err(|error| ApiError::bad(code, format!("the body is not JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_recognised_by_path_target_or_version() {
+        let check =
+            |path: &str, target: Option<&'static str>, body: &str, expected: Option<(Service, Protocol, &str)>| {
+                let mut headers = HeaderMap::new();
+                if let Some(target) = target {
+                    headers.insert("x-amz-target", target.parse().unwrap());
+                }
+                let call = Call::of(path, &headers, body.as_bytes());
+                let expected =
+                    expected.map(|(service, protocol, name)| Call { service, protocol, operation: name.to_owned() });
+                assert_eq!(call, expected, "{path} {target:?} {body}");
+            };
+        check("/v1/listservicejobs", None, "{}", Some((Service::Batch, Protocol::RestJson1, "ListServiceJobs")));
+        check(
+            "/v1/registerjobdefinition",
+            None,
+            "{}",
+            Some((Service::Batch, Protocol::RestJson1, "registerjobdefinition")),
+        );
+        let cbor = "/service/GraniteServiceVersion20100801/operation/PutMetricData";
+        check(cbor, None, "", Some((Service::CloudWatch, Protocol::RpcV2Cbor, "PutMetricData")));
+        let target = "GraniteServiceVersion20100801.PutMetricData";
+        check("/", Some(target), "{}", Some((Service::CloudWatch, Protocol::AwsJson1_0, "PutMetricData")));
+        check("/service/Other/operation/X", None, "", None);
+        check(
+            "/",
+            Some("SageMaker.DescribeTrainingJob"),
+            "{}",
+            Some((Service::SageMaker, Protocol::AwsJson1_1, "DescribeTrainingJob")),
+        );
+        check(
+            "/",
+            None,
+            "Action=Publish&Version=2010-03-31",
+            Some((Service::Sns, Protocol::AwsQuery(sns::NAMESPACE), "Publish")),
+        );
+        check(
+            "/",
+            None,
+            "Action=AssumeRole&Version=2011-06-15",
+            Some((Service::Sts, Protocol::AwsQuery(sts::NAMESPACE), "AssumeRole")),
+        );
+        check("/", None, "Action=Publish", None);
+    }
+}

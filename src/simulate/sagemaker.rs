@@ -1,0 +1,233 @@
+//! SageMaker, awsJson1_1: training jobs, as far as Batch made them.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::model::JobStatus;
+use crate::model::Timestamp;
+use crate::scheduler::Job;
+use crate::scheduler::Phase;
+use crate::simulate::World;
+use crate::simulate::arn;
+use crate::simulate::page_token::PageToken;
+use crate::simulate::reply::ApiError;
+use crate::simulate::reply::without_nulls;
+use crate::simulate::training_jobs;
+use crate::simulate::training_jobs::Run;
+
+/// The prefix of `X-Amz-Target`.
+pub(super) const TARGET: &str = "SageMaker";
+
+/// Most entries of a page, and how many there are unless asked otherwise.
+const MAX_RESULTS: usize = 100;
+const DEFAULT_RESULTS: usize = 10;
+/// SageMaker's default limit of a training job: one day.
+const MAX_RUNTIME_SECONDS: u32 = 86_400;
+
+/// Performs an operation.
+pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
+    let answer = match operation {
+        "DescribeTrainingJob" => describe_training_job(world, &input(body)?)?,
+        "ListTrainingJobs" => list_training_jobs(world, &input(body)?)?,
+        _ => {
+            let message = format!(
+                "the simulator does not serve SageMaker {operation}; it serves DescribeTrainingJob and ListTrainingJobs"
+            );
+            return Err(ApiError::bad("UnknownOperationException", message));
+        }
+    };
+    Ok(without_nulls(answer))
+}
+
+fn input<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
+    T::deserialize(body).map_err(|error| ApiError::bad("ValidationException", error.to_string()))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Describe {
+    training_job_name: String,
+}
+
+fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, ApiError> {
+    // Not the modelled `ResourceNotFound`: SageMaker answers this.
+    let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
+    let id = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?.job.id.clone();
+    let unknown_type = world.faults.unknown_instance_type_of(&id);
+    let run = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?;
+    let (status, secondary) = statuses(run);
+    let span_of = |phase| run.spans().find(move |span| span.phase == phase);
+    let training_started = span_of(Phase::Starting).map(|span| span.from);
+    let training_ended = run.ended_at().filter(|_| training_started.is_some());
+    let seconds = training_started.zip(training_ended).map(|(from, to)| to.since(from).as_secs().max(1));
+    Ok(json!({
+        "TrainingJobName": run.name,
+        "TrainingJobArn": arn::training_job(run.name),
+        "ModelArtifacts": {"S3ModelArtifacts": format!("s3://simulated/{}/output/model.tar.gz", run.name)},
+        "TrainingJobStatus": status,
+        "SecondaryStatus": secondary,
+        "FailureReason": failure_reason(run, status),
+        "AlgorithmSpecification": {"TrainingInputMode": "File"},
+        "ResourceConfig": resource_config(run.job, unknown_type),
+        "StoppingCondition": {"MaxRuntimeInSeconds": MAX_RUNTIME_SECONDS},
+        "CreationTime": run.created_at().secs_f64(),
+        "TrainingStartTime": training_started.map(Timestamp::secs_f64),
+        "TrainingEndTime": training_ended.map(Timestamp::secs_f64),
+        "LastModifiedTime": last_modified(run).secs_f64(),
+        "SecondaryStatusTransitions": transitions(run, secondary),
+        "TrainingTimeInSeconds": seconds,
+        "BillableTimeInSeconds": seconds,
+    }))
+}
+
+/// `TrainingJobStatus` and `SecondaryStatus`, by AWS's table of Batch states.
+fn statuses(run: Run<'_>) -> (&'static str, &'static str) {
+    let Some(last) = run.spans().next_back() else { return ("InProgress", "Starting") };
+    if last.to.is_none() {
+        return ("InProgress", secondary_of(last.phase));
+    }
+    if run.preempted || run.job.terminated {
+        return ("Stopped", "Stopped");
+    }
+    if run.job.status == JobStatus::Succeeded && run.attempt == run.job.attempt() {
+        ("Completed", "Completed")
+    } else {
+        ("Failed", "Failed")
+    }
+}
+
+fn secondary_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting | Phase::Scheduled => "Pending",
+        Phase::Starting => "Downloading",
+        Phase::Running => "Training",
+    }
+}
+
+/// Each phase with its times, and then the end, which has a beginning only.
+fn transitions(run: Run<'_>, secondary: &str) -> Vec<Value> {
+    let mut transitions: Vec<Value> = run
+        .spans()
+        .map(|span| {
+            let status = secondary_of(span.phase);
+            json!({
+                "Status": status,
+                "StartTime": span.from.secs_f64(),
+                "EndTime": span.to.map(Timestamp::secs_f64),
+                "StatusMessage": format!("{status} the training job"),
+            })
+        })
+        .collect();
+    if let Some(ended_at) = run.ended_at() {
+        transitions.push(json!({
+            "Status": secondary,
+            "StartTime": ended_at.secs_f64(),
+            "EndTime": ended_at.secs_f64(),
+            "StatusMessage": format!("Training job {}", secondary.to_lowercase()),
+        }));
+    }
+    transitions
+}
+
+/// SageMaker's own words: Batch's without the prefix that says where they are from.
+fn failure_reason<'a>(run: Run<'a>, status: &str) -> Option<&'a str> {
+    let reason = run.reason.filter(|_| status == "Failed")?;
+    Some(reason.strip_prefix("Received status from SageMaker:").unwrap_or(reason).trim_start())
+}
+
+fn resource_config(job: &Job, unknown_type: Option<String>) -> Value {
+    match job.demand.as_slice() {
+        [one] => json!({
+            "InstanceType": unknown_type.unwrap_or_else(|| one.unit.as_str().to_owned()),
+            "InstanceCount": one.quantity.ceil() as i64,
+            "VolumeSizeInGB": 30,
+        }),
+        many => {
+            let groups: Vec<_> = many
+                .iter()
+                .zip(1..)
+                .map(|(demand, n)| {
+                    json!({
+                        "InstanceType": demand.unit,
+                        "InstanceCount": demand.quantity.ceil() as i64,
+                        "InstanceGroupName": format!("group-{n}"),
+                    })
+                })
+                .collect();
+            json!({"InstanceGroups": groups, "VolumeSizeInGB": 30})
+        }
+    }
+}
+
+fn last_modified(run: Run<'_>) -> Timestamp {
+    run.spans().next_back().map_or(run.created_at(), |span| span.to.unwrap_or(span.from))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct List {
+    max_results: Option<i64>,
+    next_token: Option<String>,
+    status_equals: Option<String>,
+    name_contains: Option<String>,
+    creation_time_after: Option<f64>,
+    creation_time_before: Option<f64>,
+}
+
+/// Newest first. Filters apply to a page after it was cut, as the API reference says of `StatusEquals`: short and empty
+/// pages are normal.
+fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
+    let size = match input.max_results {
+        None => DEFAULT_RESULTS,
+        Some(asked) => {
+            usize::try_from(asked).ok().filter(|size| (1..=MAX_RESULTS).contains(size)).ok_or_else(|| {
+                ApiError::bad("ValidationException", format!("MaxResults must be between 1 and 100, not {asked}"))
+            })?
+        }
+    };
+    let token = input
+        .next_token
+        .as_deref()
+        .map(|text| PageToken::decode(text).ok_or_else(|| ApiError::bad("ValidationException", "Invalid NextToken")))
+        .transpose()?;
+    let mut runs: Vec<Run<'_>> = world.scheduler.jobs().flat_map(training_jobs::runs).collect();
+    let key = |run: &Run<'_>| (run.created_at().millis(), run.name.as_str().to_owned());
+    if let Some(token) = &token {
+        runs.retain(|run| key(run) < (token.order, token.key.clone()));
+    }
+    runs.sort_by_cached_key(|run| std::cmp::Reverse(key(run)));
+    let more = runs.len() > size;
+    runs.truncate(size);
+    let page = token.map_or(1, |token| token.page);
+    let next_token = runs.last().filter(|_| more).map(|last| {
+        let (order, key) = key(last);
+        PageToken { page: page.saturating_add(1), order, key }.encode()
+    });
+    let summaries: Vec<_> = runs.into_iter().filter(|run| input.admits(*run)).map(summary).collect();
+    Ok(json!({"TrainingJobSummaries": summaries, "NextToken": next_token}))
+}
+
+impl List {
+    fn admits(&self, run: Run<'_>) -> bool {
+        let created = run.created_at().secs_f64();
+        self.status_equals.as_deref().is_none_or(|status| status == statuses(run).0)
+            && self.name_contains.as_deref().is_none_or(|part| run.name.as_str().contains(part))
+            && self.creation_time_after.is_none_or(|after| created > after)
+            && self.creation_time_before.is_none_or(|before| created < before)
+    }
+}
+
+fn summary(run: Run<'_>) -> Value {
+    let (status, secondary) = statuses(run);
+    json!({
+        "TrainingJobName": run.name,
+        "TrainingJobArn": arn::training_job(run.name),
+        "CreationTime": run.created_at().secs_f64(),
+        "TrainingEndTime": run.ended_at().map(Timestamp::secs_f64),
+        "LastModifiedTime": last_modified(run).secs_f64(),
+        "TrainingJobStatus": status,
+        "SecondaryStatus": secondary,
+    })
+}

@@ -1,0 +1,123 @@
+//! Topics, their subscriptions, and the last messages published.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::Timestamp;
+use crate::simulate::reply::ApiError;
+use crate::simulate::sns::delivery::Delivery;
+
+/// How long a FIFO topic remembers what it was given.
+const DEDUPLICATION: Duration = Duration::from_mins(5);
+/// Messages kept for the truth.
+const MAX_KEPT: usize = 1_000;
+
+/// All topics, by ARN.
+#[derive(Debug, Default)]
+pub(in crate::simulate) struct Topics {
+    topics: BTreeMap<String, Topic>,
+    published: u64,
+    kept: VecDeque<Message>,
+    due: Vec<Delivery>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Topic {
+    pub fifo: bool,
+    pub deduplicates: bool,
+    /// Endpoints by subscription ARN.
+    subscriptions: BTreeMap<String, String>,
+    /// By deduplication id: when it was first seen, and how it was answered.
+    seen: BTreeMap<String, (Timestamp, String, u64)>,
+    last_number: u64,
+}
+
+/// A message as published.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::simulate) struct Message {
+    pub id: String,
+    /// The topic's ARN.
+    pub topic: String,
+    pub at: Timestamp,
+    pub subject: Option<String>,
+    pub text: String,
+    pub group: Option<String>,
+    /// Name, data type and value.
+    pub attributes: Vec<(String, String, String)>,
+}
+
+impl Topics {
+    /// How many messages were published; a duplicate to a FIFO topic does not count.
+    pub fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// The last messages, oldest first.
+    pub fn kept(&self) -> &VecDeque<Message> {
+        &self.kept
+    }
+
+    /// What is to be delivered since this was last asked.
+    pub fn take_due(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.due)
+    }
+
+    /// Creates a topic unless it exists.
+    pub fn create(&mut self, name: &str, deduplicates: bool) {
+        let fifo = name.ends_with(".fifo");
+        let topic = Topic { fifo, deduplicates, ..Topic::default() };
+        self.topics.entry(crate::simulate::arn::topic(name)).or_insert(topic);
+    }
+
+    pub(super) fn find(&mut self, arn: &str) -> Result<&mut Topic, ApiError> {
+        self.topics.get_mut(arn).ok_or_else(|| ApiError::new(404, "NotFound", "Topic does not exist"))
+    }
+
+    /// Publishes to a topic that exists.
+    pub(super) fn publish(&mut self, topic: &str, message: Message) {
+        if let Some(topic) = self.topics.get(topic) {
+            let delivery = |(arn, endpoint): (&String, &String)| Delivery::new(&message, arn, endpoint);
+            self.due.extend(topic.subscriptions.iter().map(delivery));
+        }
+        self.published += 1;
+        if self.kept.len() >= MAX_KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(message);
+    }
+
+    /// Publishes to a FIFO topic that exists, unless it was given the same within five minutes. Tells the message's id
+    /// and sequence number; of a duplicate those of the first.
+    pub(super) fn publish_once(
+        &mut self,
+        arn: &str,
+        message: Message,
+        deduplication: String,
+        now: Timestamp,
+    ) -> (String, u64) {
+        let Some(topic) = self.topics.get_mut(arn) else { return (message.id, 0) };
+        topic.seen.retain(|_, (at, _, _)| now.since(*at) < DEDUPLICATION);
+        if let Some((_, id, number)) = topic.seen.get(&deduplication) {
+            return (id.clone(), *number);
+        }
+        topic.last_number += 1;
+        let answer = (message.id.clone(), topic.last_number);
+        topic.seen.insert(deduplication, (now, answer.0.clone(), answer.1));
+        self.publish(arn, message);
+        answer
+    }
+}
+
+impl Topic {
+    /// Subscribes an endpoint; one that is subscribed keeps its ARN.
+    pub fn subscribe(&mut self, arn: String, endpoint: &str) -> String {
+        if let Some((arn, _)) = self.subscriptions.iter().find(|(_, subscribed)| *subscribed == endpoint) {
+            return arn.clone();
+        }
+        self.subscriptions.insert(arn.clone(), endpoint.to_owned());
+        arn
+    }
+}
