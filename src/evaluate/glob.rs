@@ -1,31 +1,29 @@
 //! Globs of `*` and `?`.
 
-/// Whether a text matches a glob.
+/// Whether a text matches a glob. Takes at most the product of their lengths.
 pub(super) fn matches(glob: &str, text: &str) -> bool {
-    let text: Vec<char> = text.chars().collect();
-    // Which lengths of the text the glob so far can have matched.
-    let mut reachable = vec![false; text.len() + 1];
-    if let Some(nothing) = reachable.first_mut() {
-        *nothing = true;
+    let (mut glob, mut text) = (glob.chars(), text.chars());
+    // What follows the last star, and the text that it has not taken.
+    let mut star = None;
+    loop {
+        let (mut glob_rest, mut text_rest) = (glob.clone(), text.clone());
+        match (glob_rest.next(), text_rest.next()) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                star = Some((glob_rest.clone(), text.clone()));
+                glob = glob_rest;
+            }
+            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => (glob, text) = (glob_rest, text_rest),
+            (_, _) => {
+                // The last star takes one more.
+                let Some((after, untaken)) = &mut star else { return false };
+                if untaken.next().is_none() {
+                    return false;
+                }
+                (glob, text) = (after.clone(), untaken.clone());
+            }
+        }
     }
-    for letter in glob.chars() {
-        let one = |before: &[bool], fits: &dyn Fn(char) -> bool| {
-            let stepped = before.iter().zip(&text).map(|(reached, c)| *reached && fits(*c));
-            std::iter::once(false).chain(stepped).collect()
-        };
-        reachable = match letter {
-            '*' => reachable
-                .iter()
-                .scan(false, |any, reached| {
-                    *any |= reached;
-                    Some(*any)
-                })
-                .collect(),
-            '?' => one(&reachable, &|_| true),
-            letter => one(&reachable, &|c| c == letter),
-        };
-    }
-    reachable.last() == Some(&true)
 }
 
 #[cfg(test)]
@@ -46,6 +44,10 @@ mod tests {
             ("a*b*c", "aXbYbZc", true),
             ("a*b*c", "aXbYbZ", false),
             ("**a", "bba", true),
+            ("*a?", "aab", true),
+            ("*aab", "aaaab", true),
+            ("*?b", "b", false),
+            ("x", "*", false),
         ] {
             assert_eq!(matches(glob, text), expected, "{glob} {text}");
         }
