@@ -20,6 +20,8 @@ const UNKNOWN_VALUES_KEPT: usize = 50;
 #[derive(Debug)]
 pub struct Engine {
     began_at: Timestamp,
+    /// New queues are read from here on: see [`Saved::open_since`].
+    open_since: Timestamp,
     cadence: Cadence,
     ledger: Ledger,
     queues: Vec<Queue>,
@@ -50,6 +52,8 @@ pub struct Saved {
     pub series: Vec<SavedSeries>,
     /// Up to when events were counted; `None` on the first start.
     pub counted_until: Option<Timestamp>,
+    /// When the oldest job was created that had not ended then: what may have ended since was created no earlier.
+    pub open_since: Option<Timestamp>,
 }
 
 /// What comes out of a tick, to be committed as one and then published and told.
@@ -65,13 +69,18 @@ pub struct Output {
     pub series: Vec<SavedSeries>,
     /// Up to when events are counted in `series`.
     pub counted_until: Timestamp,
+    /// When the oldest job was created that has not ended.
+    pub open_since: Timestamp,
 }
 
 impl Engine {
-    /// Begins at `now`, with what was saved by an earlier run.
-    pub fn new(rules: Vec<Rule>, cadence: Cadence, saved: Saved, now: Timestamp) -> Self {
+    /// Goes on from what an earlier run saved; if there is nothing, counts what happens from `since` on.
+    pub fn new(rules: Vec<Rule>, cadence: Cadence, saved: Saved, since: Timestamp) -> Self {
+        // What happens at that very moment counts, too.
+        let counted_until = saved.counted_until.unwrap_or(since - Duration::from_millis(1));
         Self {
-            began_at: saved.counted_until.unwrap_or(now),
+            began_at: counted_until,
+            open_since: saved.open_since.unwrap_or(counted_until),
             cadence,
             ledger: Ledger::default(),
             queues: Vec::new(),
@@ -80,7 +89,7 @@ impl Engine {
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
             forgotten_counted: 0,
-            counting: Counting::new(&saved.series, saved.counted_until.unwrap_or(now)),
+            counting: Counting::new(&saved.series, counted_until),
             rules,
             book: AlertBook::restore(saved.alerts),
             service: Service::default(),
@@ -96,7 +105,8 @@ impl Engine {
 
     /// What should be asked next.
     pub fn questions(&self, now: Timestamp) -> Questions {
-        self.ledger.questions(self.queues.iter().map(|queue| &queue.name), self.cadence, now)
+        let queues = self.queues.iter().map(|queue| &queue.name);
+        Questions { since: Some(self.open_since), ..self.ledger.questions(queues, self.cadence, now) }
     }
 
     /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
@@ -154,7 +164,10 @@ impl Engine {
             self.counting.add(&catalogue::RULE_FAILURES, [("rule", rule.into())], failures);
         }
         let alerts = self.book.alerts().cloned().collect();
-        Output { frame, transitions, alerts, series: self.counting.saved(), counted_until }
+        // Before the first complete poll nothing is known to have ended.
+        let open_since =
+            if self.is_ready() { self.ledger.open_since().unwrap_or(counted_until) } else { self.open_since };
+        Output { frame, transitions, alerts, series: self.counting.saved(), counted_until, open_since }
     }
 
     fn observe_one(&mut self, observation: Observation) {

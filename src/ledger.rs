@@ -141,6 +141,11 @@ impl Ledger {
         self.open.iter().filter_map(|id| self.jobs.get(id))
     }
 
+    /// When the oldest job was created that has not ended; `None` if all have.
+    pub fn open_since(&self) -> Option<Timestamp> {
+        self.open_jobs().map(|job| job.latest.created_at).min()
+    }
+
     /// Ended jobs kept, oldest first.
     pub fn ended_jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
         self.ended.iter().filter_map(|(_, id)| self.jobs.get(id))

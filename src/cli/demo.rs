@@ -52,6 +52,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let clock = arguments.world.clock();
+    let since = clock.now();
     let simulation = arguments.world.simulation(clock)?;
     let endpoint = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::failed)?;
     let endpoint_address = endpoint.local_addr().map_err(Failure::failed)?;
@@ -62,7 +63,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let state = StateFile::new(endpoint_address.port());
     let topic = simulation.create_topic("trainspotter");
     let config = config(&arguments, endpoint_address, topic, &state);
-    let service = Service { config, rules: rules()?, clock, listener };
+    let service = Service { config, rules: rules()?, clock, since, listener };
     // The endpoint outlives the service, which still publishes and tells while it stops.
     let endpoint_stop = CancellationToken::new();
     let serving = tokio::spawn(simulate::serve(endpoint, simulation.clone(), endpoint_stop.clone()));
@@ -106,7 +107,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         every: Duration::from_secs(30),
         topology_every: Duration::from_secs(300),
         reconcile_every: Duration::from_secs(900),
-        utilisation_every: Duration::from_secs(60),
+        utilisation_every: Duration::from_secs(300),
         calls_per_second: 50.0,
     };
     let mut receivers = vec![Receiver { name: "simulated-sns".to_owned(), channel: Channel::Sns { topic } }];

@@ -31,5 +31,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let listener = listen(arguments.listen.unwrap_or(config.listen)).await?;
-    Service { config, rules, clock: Clock::real(), listener }.run(stop).await.map_err(Failure::failed)
+    let clock = Clock::real();
+    Service { config, rules, clock, since: clock.now(), listener }.run(stop).await.map_err(Failure::failed)
 }

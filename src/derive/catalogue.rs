@@ -57,7 +57,9 @@ impl Unit {
     /// The unit in UCUM, as OpenTelemetry wants it.
     pub fn ucum(self) -> &'static str {
         match self {
-            Self::Count | Self::Ratio => "1",
+            // With "1" a translation to Prometheus would call a count a ratio.
+            Self::Count => "{count}",
+            Self::Ratio => "1",
             Self::Seconds => "s",
             Self::Gpus => "{gpu}",
             Self::GpuSeconds => "{gpu}.s",

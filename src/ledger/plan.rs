@@ -1,6 +1,6 @@
 //! What to ask next: cheap where nothing changed, certain where an alert may rest on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ledger::{Coverage, Job, Ledger, Phase};

@@ -7,8 +7,10 @@ use crate::model::{JobId, QueueName, Timestamp, TrainingJobName};
 /// The questions of one poll.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Questions {
+    /// Of a queue that is new: since when arrivals are wanted, ended jobs too.
+    pub since: Option<Timestamp>,
     /// Per watched queue, since when arrivals are wanted: the newest `created_at` known, less an overlap. A queue that
-    /// is not in here is new: everything is wanted.
+    /// is not in here is new: what waits and is in flight is wanted, and what was created after `since`.
     pub created_after: BTreeMap<QueueName, Timestamp>,
     /// Queues whose waiting jobs should be listed in full.
     pub sweep: BTreeSet<QueueName>,

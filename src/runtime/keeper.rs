@@ -23,6 +23,9 @@ use crate::web::{JobQuery, Snapshot};
 /// The watermark up to which events are counted in the series that are kept.
 pub(super) const COUNTED_UNTIL: &str = "counted_until";
 
+/// The watermark that says when the oldest job was created that had not ended.
+pub(super) const OPEN_SINCE: &str = "open_since";
+
 /// Resolved alerts that the page shows, at most.
 const RESOLVED_SHOWN: usize = 50;
 
@@ -165,7 +168,8 @@ impl Keeper {
             alerts: output.alerts.clone(),
             outbox: self.memory.uncommitted.clone(),
             series: output.series.clone(),
-            watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until)].into(),
+            watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
+                .into(),
         });
         match self.store.commit(commit).await {
             Ok(committed) => {

@@ -11,16 +11,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Channel, Config, Receiver};
+use crate::config::{Config, Receiver};
 use crate::derive::Frame;
 use crate::engine::{Engine, Saved, cadence};
 use crate::evaluate::Rule;
 use crate::model::{Observation, Timestamp};
-use crate::notify::{Courier, Notifier, Notifiers, Sns, Webhook};
+use crate::notify::{Courier, Notifier, Notifiers};
 use crate::publish::{Origin, Publisher, Report, prometheus_text};
-use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory};
+use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
 use crate::source::{self, Clients, Poller};
-use crate::store::{Store, StoreHandle};
+use crate::store::StoreHandle;
 use crate::web::{self, Pages, Snapshot};
 
 /// Pages of observations on their way to the keeper.
@@ -47,6 +47,8 @@ pub struct Service {
     pub rules: Vec<Rule>,
     /// The clock that everything runs on.
     pub clock: Clock,
+    /// Since when things count, on the first start: now, or when a simulated world began.
+    pub since: Timestamp,
     /// Where pages and API are served.
     pub listener: TcpListener,
 }
@@ -79,11 +81,11 @@ impl Service {
     ///
     /// When something needed cannot be opened, or a part ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        let Self { config, rules, clock, listener } = self;
+        let Self { config, rules, clock, since, listener } = self;
         let target =
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
         let (store, saved) = open_store(&config, clock).await?;
-        let began = saved.counted_until.unwrap_or(clock.now());
+        let began = saved.counted_until.unwrap_or(since);
         let clients = source::connect(&target, config.poll.calls_per_second, clock)
             .await
             .map_err(|error| StartError::new("connecting to AWS", error))?;
@@ -100,7 +102,7 @@ impl Service {
         let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
 
         let keeper = Keeper {
-            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, clock.now()),
+            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since),
             clock,
             store,
             receivers: config.receivers.clone(),
@@ -138,11 +140,7 @@ impl Service {
 
 async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved), StartError> {
     let failed = |error| StartError::new("opening the state file", error);
-    let (path, now) = (config.store.clone(), clock.now());
-    // SQLite blocks, and nothing else runs yet.
-    let opened = tokio::task::spawn_blocking(move || Store::open(&path, now)).await;
-    let (store, set_aside) =
-        opened.map_err(|error| StartError::new("opening the state file", error))?.map_err(failed)?;
+    let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
     if let Some(set_aside) = set_aside {
         tracing::error!(
             to = %set_aside.to.display(),
@@ -150,10 +148,16 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
             "the state file was broken and is set aside; alerts and counters begin anew"
         );
     }
-    let saved = store.load().map_err(failed)?;
+    let names = config.receivers.iter().map(|receiver| receiver.name.clone()).collect();
+    let now = clock.now();
+    let given_up = store.call(move |store| store.keep_receivers(&names, now)).await.map_err(failed)?;
+    if given_up > 0 {
+        tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
+    }
+    let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
-    let store = StoreHandle::start(store).map_err(failed)?;
-    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until }))
+    let open_since = saved.watermarks.get(OPEN_SINCE).copied();
+    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since }))
 }
 
 fn notifiers(
@@ -163,14 +167,8 @@ fn notifiers(
     clock: Clock,
 ) -> Result<(Notifiers, Vec<Notifier<StoreHandle>>), StartError> {
     let courier = |receiver: &Receiver| {
-        let courier = match &receiver.channel {
-            Channel::Sns { topic } => Courier::Sns(Sns::new(topic.clone(), clients.sns.clone())),
-            Channel::Webhook { url, allow_loopback } => {
-                let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
-                Courier::Webhook(Webhook::new(url, *allow_loopback).map_err(failed)?)
-            }
-        };
-        Ok((receiver.name.clone(), courier))
+        let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
+        Ok((receiver.name.clone(), Courier::new(&receiver.channel, &clients.sns).map_err(failed)?))
     };
     let couriers = config.receivers.iter().map(courier).collect::<Result<_, _>>()?;
     Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))

@@ -170,7 +170,7 @@ impl Poller {
             self.list(queue, status, out).await?;
         }
         send(out, vec![Observation::InFlightListed { queue: queue.clone(), since }]).await;
-        match created_after {
+        match created_after.or(questions.since) {
             Some(after) => self.poll_arrivals(queue, after, out).await,
             None => Ok(()),
         }

@@ -1,0 +1,182 @@
+//! The binary as people and orchestrators meet it: exit codes, what is printed where, signals, the demo as a whole.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot build its case has failed, and a skipped one says so"
+)]
+
+mod support {
+    pub mod hook;
+}
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use support::hook::hook;
+
+fn trainspotter(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainspotter"));
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = trainspotter(arguments).output().await.unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[tokio::test]
+async fn help_and_version_are_answers_and_mistakes_exit_64() {
+    assert_eq!(outcome(&["--version"]).await.0, Some(0));
+    let (code, help, _) = outcome(&["demo", "--help"]).await;
+    assert_eq!(code, Some(0));
+    assert!(help.contains("Examples:"), "{help}");
+    for wrong in [&["dmo"][..], &["demo", "--speed", "fast"], &["demo", "--for", "soon"], &["run"], &[]] {
+        assert_eq!(outcome(wrong).await.0, Some(64), "{wrong:?}");
+    }
+    let (code, _, told) = outcome(&["run", "--config", "nowhere.yaml"]).await;
+    assert_eq!(code, Some(64));
+    assert!(told.contains("cannot read nowhere.yaml"), "{told}");
+}
+
+#[tokio::test]
+async fn a_config_with_five_mistakes_lists_all_five() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("trainspotter.yaml");
+    std::fs::write(
+        &config,
+        "targets: [{ regoin: us-east-1 }]\npoll: { every: 1s }\nlisten: here\nlog: xml\nstore: 7\n",
+    )
+    .unwrap();
+    for command in ["check", "run"] {
+        let (code, _, told) = outcome(&[command, "--config", config.to_str().unwrap()]).await;
+        assert_eq!(code, Some(64));
+        for mistake in [
+            "did you mean `region`?",
+            "must be at least 5s",
+            "`here` is not an address",
+            "unknown variant `xml`",
+            "expected a string",
+        ] {
+            assert!(told.contains(mistake), "{mistake} is missing: {told}");
+        }
+        assert!(told.contains("^"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_shipped_checks_out() {
+    let minimal = root("config/minimal.yaml");
+    let (code, told, problems) = outcome(&["check", "--config", minimal.to_str().unwrap()]).await;
+    assert_eq!(code, Some(0), "{problems}");
+    assert!(told.contains("us-east-1"), "{told}");
+    let (code, told, problems) = outcome(&["rules", "check", root("alerts").to_str().unwrap()]).await;
+    assert_eq!((code, told.as_str()), (Some(0), "11 rules: fine\n"), "{problems}");
+    for file in ["config", "rules"] {
+        let (code, schema, _) = outcome(&["schema", file]).await;
+        assert_eq!(code, Some(0));
+        assert!(serde_json::from_str::<serde_json::Value>(&schema).unwrap()["properties"].is_object());
+    }
+    assert_eq!(outcome(&["healthcheck", "--url", "http://127.0.0.1:1/healthz"]).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "60s", "--listen", "127.0.0.1:0"]);
+    let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("trainspotter.yaml");
+    let alerts = root("alerts");
+    std::fs::write(
+        &config,
+        format!(
+            "targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\npoll: {{ every: 5s }}\nrules: [\"{}\"]\n",
+            alerts.display()
+        ),
+    )
+    .unwrap();
+    let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let (mut service, page) = listening(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let ready = async {
+        while !reqwest::get(format!("{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the service is ready");
+    assert_eq!(outcome(&["healthcheck", "--url", &format!("{page}/healthz")]).await.0, Some(0));
+    let queues: serde_json::Value = reqwest::get(format!("{page}/api/v1/queues")).await.unwrap().json().await.unwrap();
+    assert_eq!(queues.as_array().unwrap().len(), 2, "{queues}");
+    let pid = service.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(20), service.wait()).await.expect("it stops in time");
+    assert_eq!(ended.unwrap().code(), Some(0));
+}
+
+/// The demo over a trace: real jobs where the shared data is, a burst otherwise.
+#[tokio::test]
+async fn the_demo_tells_of_a_long_wait_and_shows_it_in_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("burst.csv");
+    let jobs: String = (0..40).map(|job| format!("{job},vision,4,{},1500\n", job * 10)).collect();
+    std::fs::write(&trace, format!("job_id,share,num_gpu,submit_s,duration_s\n{jobs}")).unwrap();
+    let hook = hook().await;
+    let mut demo = trainspotter(&["demo", "--speed", "1200", "--for", "120s", "--listen", "127.0.0.1:0"]);
+    demo.args(["--trace", trace.to_str().unwrap(), "--webhook", &hook.url]);
+    let (_demo, page) = listening(demo.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let told = hook
+        .until(|told| {
+            told.iter().any(|(status, alert, _)| status == "resolved" && alert["labels"]["alertname"] == "LongWait")
+        })
+        .await;
+    assert!(told.iter().any(|(status, alert, _)| status == "firing" && alert["labels"]["alertname"] == "LongWait"));
+    let Some(document) = in_browser(&page).await else { return };
+    assert!(document.contains("<h3>burst</h3>"), "the queue is not on the page: {document}");
+    assert!(document.contains("LongWait"), "the alert is not on the page: {document}");
+    assert!(document.contains("resolved") || document.contains("Resolved"), "that it is over is not on the page");
+}
+
+/// Waits until a process says where it listens, and keeps reading, so that it never blocks on a full pipe.
+async fn listening(mut process: Child) -> (Child, String) {
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let saying = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some(address) = line.strip_prefix("listening on ") {
+                return address.to_owned();
+            }
+        }
+        panic!("it ended without saying where it listens");
+    };
+    let address = tokio::time::timeout(Duration::from_secs(20), saying).await.expect("it says where it listens");
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (process, address)
+}
+
+async fn in_browser(address: &str) -> Option<String> {
+    let profile = tempfile::tempdir().unwrap();
+    let running = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
+        .args(["--disable-background-networking", "--disable-component-update"])
+        .args(["--virtual-time-budget=6000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(address)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    match tokio::time::timeout(Duration::from_secs(60), running).await.unwrap() {
+        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(error) => {
+            assert!(std::env::var_os("TRAINSPOTTER_PEERS").is_none(), "Chromium is required: {error}");
+            eprintln!("skipped: no chromium ({error})");
+            None
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! A webhook that remembers what it was told.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::HeaderMap;
+use axum::routing::post;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// Real time that anything waited for may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a webhook was told: status, alert, notification id.
+pub type Told = Vec<(String, Value, String)>;
+
+/// A webhook that remembers.
+pub struct Hook {
+    pub url: String,
+    told: Arc<Mutex<Told>>,
+}
+
+pub async fn hook() -> Hook {
+    let told: Arc<Mutex<Told>> = Arc::default();
+    let remember = {
+        let told = Arc::clone(&told);
+        move |headers: HeaderMap, Json(body): Json<Value>| async move {
+            let id = headers["webhook-id"].to_str().unwrap().to_owned();
+            for alert in body["alerts"].as_array().unwrap() {
+                let status = alert["status"].as_str().unwrap().to_owned();
+                told.lock().unwrap().push((status, alert.clone(), id.clone()));
+            }
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/", post(remember));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Hook { url, told }
+}
+
+impl Hook {
+    /// Waits until what was told is enough, and gives it.
+    pub async fn until(&self, enough: impl Fn(&Told) -> bool) -> Told {
+        let waiting = async {
+            loop {
+                let told = self.told.lock().unwrap().clone();
+                if enough(&told) {
+                    return told;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the webhook is told enough")
+    }
+}

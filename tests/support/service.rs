@@ -1,0 +1,172 @@
+//! A service over a simulated AWS, both in this process, on ports of their own.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use trainspotter::clock::Clock;
+use trainspotter::config::{Channel, CloudWatch, Config, LogFormat, Poll, Publish, Receiver, Secret, Target};
+use trainspotter::evaluate::{Rule, parse_rules};
+use trainspotter::model::Timestamp;
+use trainspotter::runtime::Service;
+use trainspotter::simulate::{self, Simulation, trace};
+
+/// Simulated seconds per real second.
+const SPEED: f64 = 1_200.0;
+
+/// Real time that anything waited for may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is simulated, and what the service does with it.
+#[derive(Default)]
+pub struct Setup {
+    /// The jobs, as a trace.
+    pub trace: String,
+    /// Also tell this webhook.
+    pub webhook: Option<String>,
+    /// Also tell a topic that does not exist.
+    pub unreachable_topic: bool,
+    /// Also publish to the simulated CloudWatch.
+    pub cloudwatch: bool,
+    /// Where the state is kept; a folder of its own otherwise.
+    pub store: Option<PathBuf>,
+}
+
+/// A service that runs.
+pub struct Running {
+    page: SocketAddr,
+    endpoint: SocketAddr,
+    clock: Clock,
+    config: Config,
+    stop: CancellationToken,
+    service: JoinHandle<()>,
+    simulation_stop: CancellationToken,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    pub async fn start(setup: Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let trace = folder.path().join("training.csv");
+        std::fs::write(&trace, &setup.trace).unwrap();
+        let clock = Clock::fast(SPEED);
+        let since = clock.now();
+        let simulation = Simulation::new(trace::load(&trace, clock.now()).unwrap(), 7, clock);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        let simulation_stop = CancellationToken::new();
+        tokio::spawn(simulate::serve(listener, simulation, simulation_stop.clone()));
+        let config = config(&setup, endpoint, folder.path().join("state.db"));
+        let (page, stop, service) = serve(config.clone(), clock, since).await;
+        Self { page, endpoint, clock, config, stop, service, simulation_stop, _folder: folder }
+    }
+
+    /// Stops the service and starts another one with the same state. The simulated world goes on meanwhile.
+    pub async fn restart(mut self) -> Self {
+        self.stop.cancel();
+        self.service.await.unwrap();
+        (self.page, self.stop, self.service) = serve(self.config.clone(), self.clock, self.clock.now()).await;
+        self
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.service).await.expect("the service stops").unwrap();
+        self.simulation_stop.cancel();
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("http://{}{path}", self.page)).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    pub async fn api(&self, path: &str) -> Value {
+        serde_json::from_str(&self.get(path).await.1).unwrap()
+    }
+
+    pub async fn truth(&self) -> Value {
+        reqwest::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap().json().await.unwrap()
+    }
+
+    pub async fn inject(&self, fault: &Value) {
+        let url = format!("http://{}/_sim/faults", self.endpoint);
+        let answer = reqwest::Client::new().post(url).json(fault).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// Waits until something is so.
+    pub async fn until<'a, F: Future<Output = bool>>(&'a self, what: &str, is_so: impl Fn(&'a Self) -> F) {
+        let waiting = async {
+            while !is_so(self).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("not within {PATIENCE:?}: {what}\n{}", self.get("/metrics").await.1);
+        }
+    }
+
+    /// Waits until a metric with a label (or any part of its series' text) has reached a value.
+    pub async fn until_metric(&self, what: &str, metric: &str, label: &str, least: f64) {
+        self.until(what, |running| async move {
+            let text = running.get("/metrics").await.1;
+            let mut series = text.lines().filter(|line| line.starts_with(metric) && line.contains(label));
+            series.any(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() >= least)
+        })
+        .await;
+    }
+}
+
+async fn serve(config: Config, clock: Clock, since: Timestamp) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let page = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let service = Service { config, rules: rules(), clock, since, listener };
+    let running = service.run(stop.clone());
+    (page, stop, tokio::spawn(async { running.await.unwrap() }))
+}
+
+/// The pack that is shipped.
+pub fn rules() -> Vec<Rule> {
+    parse_rules("alerts/default.yaml", include_str!("../../alerts/default.yaml")).unwrap()
+}
+
+fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
+    let topic = Channel::Sns { topic: "arn:aws:sns:us-east-1:123456789012:nobody".to_owned() };
+    let topic = setup.unreachable_topic.then_some(("topic", topic));
+    let webhook = setup.webhook.as_ref();
+    let webhook = webhook.map(|url| ("hook", Channel::Webhook { url: Secret::new(url), allow_loopback: true }));
+    let receivers = topic.into_iter().chain(webhook);
+    let every = Duration::from_secs(60);
+    Config {
+        targets: vec![Target {
+            region: "us-east-1".to_owned(),
+            role: None,
+            endpoint: Some(format!("http://{endpoint}")),
+            queues: vec!["*".to_owned()],
+        }],
+        poll: Poll {
+            every: Duration::from_secs(30),
+            topology_every: Duration::from_secs(300),
+            reconcile_every: Duration::from_secs(900),
+            utilisation_every: every,
+            calls_per_second: 50.0,
+        },
+        publish: Publish {
+            cloudwatch: setup.cloudwatch.then(|| CloudWatch { namespace: "Trainspotter".to_owned(), every }),
+            otlp: Vec::new(),
+        },
+        rules: Vec::new(),
+        receivers: receivers.map(|(name, channel)| Receiver { name: name.to_owned(), channel }).collect(),
+        store: setup.store.clone().unwrap_or(store),
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        external_url: None,
+        log: LogFormat::Pretty,
+        traces: None,
+    }
+}
