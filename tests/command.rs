@@ -8,6 +8,7 @@
 
 mod support {
     pub mod hook;
+    pub mod jobs;
 }
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use support::hook::hook;
+use support::jobs::jobs;
 
 fn trainspotter(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainspotter"));
@@ -121,13 +123,11 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
     assert_eq!(ended.unwrap().code(), Some(0));
 }
 
-/// The demo over a trace: real jobs where the shared data is, a burst otherwise.
 #[tokio::test]
 async fn the_demo_tells_of_a_long_wait_and_shows_it_in_a_browser() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("burst.csv");
-    let jobs: String = (0..40).map(|job| format!("{job},vision,4,{},1500\n", job * 10)).collect();
-    std::fs::write(&trace, format!("job_id,share,num_gpu,submit_s,duration_s\n{jobs}")).unwrap();
+    std::fs::write(&trace, jobs()).unwrap();
     let hook = hook().await;
     let mut demo = trainspotter(&["demo", "--speed", "1200", "--for", "120s", "--listen", "127.0.0.1:0"]);
     demo.args(["--trace", trace.to_str().unwrap(), "--webhook", &hook.url]);

@@ -7,6 +7,7 @@
 
 mod support {
     pub mod hook;
+    pub mod jobs;
     pub mod service;
 }
 
@@ -16,20 +17,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use support::hook::hook;
-use support::service::{Running, Setup, rules};
-
-/// Two shares over twelve GPUs: `steady` has its own four, `bursty` asks for far more than its eight at once.
-fn jobs() -> String {
-    let mut csv = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
-    for job in 0..40 {
-        csv += &format!("burst-{job},bursty,4,{},{}\n", 60 + job, 900 + job * 7);
-        csv += &format!("steady-{job},steady,1,{},{}\n", job * 300, 240);
-    }
-    csv
-}
+use support::jobs::jobs;
+use support::service::{POLL_EVERY, Running, Setup, rules};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn first_waits_are_the_truth_to_the_millisecond() {
+async fn first_waits_are_the_truth_but_for_a_dispatch_that_no_poll_could_see() {
     let running = Running::start(Setup { trace: jobs(), ..Setup::default() }).await;
     running
         .until("every job has ended", |running| async move {
@@ -45,7 +37,9 @@ async fn first_waits_are_the_truth_to_the_millisecond() {
             ["count", "mean_seconds", "p50_seconds", "p90_seconds", "p95_seconds", "p99_seconds", "max_seconds"]
         {
             let (ours, theirs) = (derived[&share][figure].as_f64().unwrap(), truth[figure].as_f64().unwrap());
-            assert!((ours - theirs).abs() < 0.001, "{share} {figure}: {ours} is not {theirs}");
+            // A borrower that is dispatched and preempted between two polls waits on, as far as the API tells.
+            let tolerance = if share == "steady" || figure == "count" { 0.001 } else { POLL_EVERY.as_secs_f64() };
+            assert!((ours - theirs).abs() < tolerance, "{share} {figure}: {ours} is not {theirs}");
         }
     }
     running.stop().await;

@@ -51,7 +51,7 @@ pub struct ShareFigures {
     pub quota: Option<f64>,
     /// Held by the share's in-flight jobs.
     pub used: f64,
-    /// Beyond its quota.
+    /// Beyond its quota, and lent by others.
     pub borrowed: f64,
     /// Of its quota, used by others. Over a queue and unit, borrowed sums to lent.
     pub lent: f64,

@@ -36,7 +36,8 @@ pub(super) fn figures(queue: &Queue, held: &Held) -> Vec<ShareFigures> {
     }
 }
 
-/// Borrowed is what a share uses beyond its quota. AWS does not say from whom, so it counts as lent by the shares that
+/// Borrowed is what a share uses beyond its quota, as far as others leave that much idle, so that borrowed always sums to
+/// lent. AWS does not say from whom, so it counts as lent by the shares that
 /// lend, in proportion to what each leaves idle.
 fn quota_shares(
     queue: &Queue,
@@ -60,10 +61,13 @@ fn quota_shares(
         let of_unit = || rows.iter().filter(|row| row.unit == unit);
         let borrowed: f64 = of_unit().map(|row| row.borrowed).sum();
         let lendable: f64 = of_unit().map(idle).sum();
-        // Above what is lendable (limits lowered under running jobs) no share lends more than it leaves idle.
-        let lent_of_idle = if lendable > 0.0 { (borrowed / lendable).min(1.0) } else { 0.0 };
+        // More may be over quota than anybody leaves idle: a limit was lowered under running jobs, or a job that is being
+        // preempted was listed before the one that takes its place. That part is borrowed from nobody.
+        let of = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
+        let (lent_of_idle, lent_of_excess) = (of(borrowed, lendable), of(lendable, borrowed));
         for row in rows.iter_mut().filter(|row| row.unit == unit) {
             row.lent = idle(row) * lent_of_idle;
+            row.borrowed *= lent_of_excess;
         }
     }
     rows

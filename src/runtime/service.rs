@@ -249,7 +249,9 @@ impl Parts {
 
     /// Waits for `stop`, then for everything that feeds a tick or a sink, then stops the `rest`.
     async fn finish(mut self, stop: CancellationToken, rest: CancellationToken) -> Result<(), StartError> {
+        // A part that ends because of `stop` is not early, so `stop` is looked at first.
         let early = tokio::select! {
+            biased;
             () = stop.cancelled() => None,
             ended = self.0.join_next() => ended,
         };

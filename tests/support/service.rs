@@ -19,6 +19,9 @@ use trainspotter::simulate::{self, Simulation, trace};
 /// Simulated seconds per real second.
 const SPEED: f64 = 1_200.0;
 
+/// How often the service polls, in simulated time.
+pub const POLL_EVERY: Duration = Duration::from_secs(30);
+
 /// Real time that anything waited for may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -151,7 +154,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
             queues: vec!["*".to_owned()],
         }],
         poll: Poll {
-            every: Duration::from_secs(30),
+            every: POLL_EVERY,
             topology_every: Duration::from_secs(300),
             reconcile_every: Duration::from_secs(900),
             utilisation_every: every,
