@@ -9,17 +9,21 @@
 
 mod alert;
 mod book;
+mod check;
 mod file;
-mod groups;
+mod glob;
+mod history;
 mod level;
 mod rule;
+mod scene;
+mod state;
 #[cfg(test)]
 mod tests;
 mod wording;
 
 pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 pub use book::AlertBook;
-pub use rule::{Condition, NoData, Rule, Stat};
+pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 
 use crate::yaml::{self, Problems};
 
@@ -29,7 +33,7 @@ use crate::yaml::{self, Problems};
 ///
 /// Every mistake in the text.
 pub fn parse_rules(file: &str, text: &str) -> Result<Vec<Rule>, Problems> {
-    rule::check(&yaml::read(file, text)?)
+    check::check(&yaml::read(file, text)?)
 }
 
 /// The JSON Schema of a rule file, for editors.

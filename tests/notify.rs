@@ -451,6 +451,7 @@ fn transition(queue: &str, kind: TransitionKind) -> Transition {
         by,
         annotations: BTreeMap::new(),
         state: AlertState::Firing { active_at: fired_at, fired_at, keep_since: None },
+        recent: Vec::new(),
         value: Some(3.0),
         value_at_fire: Some(3.0),
         evaluated_at: at,

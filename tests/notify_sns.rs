@@ -191,6 +191,7 @@ fn message(share: &str) -> Message {
         labels,
         annotations: text(&[("summary", "it waits")]),
         state: AlertState::Firing { active_at: at, fired_at: at, keep_since: None },
+        recent: Vec::new(),
         value: Some(3.0),
         value_at_fire: Some(3.0),
         evaluated_at: at,

@@ -57,6 +57,9 @@ pub struct Alert {
     pub annotations: BTreeMap<String, String>,
     /// Where it stands.
     pub state: AlertState,
+    /// Whether the condition held in each of the last evaluations, newest last; empty unless the rule has `datapoints`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<bool>,
     /// The latest value, in the metric's unit; `None` when there was no data.
     pub value: Option<f64>,
     /// The value when it fired.

@@ -1,13 +1,17 @@
 //! The alert book: every instance that is pending or firing, and how it got there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use crate::derive::Frame;
 use crate::evaluate::alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
-use crate::evaluate::groups::{By, Finding, History, OVERFLOW, Scene};
+use crate::evaluate::history::History;
 use crate::evaluate::rule::{NoData, Rule};
+use crate::evaluate::scene::{By, Finding, Present, Scene};
+use crate::evaluate::state::{Change, advance, after_gap};
 use crate::model::Timestamp;
+
+/// The label of the one alert that stands for those over a rule's limit.
+const OVERFLOW: &str = "overflow";
 
 /// Owner of all alerts.
 #[derive(Debug, Default)]
@@ -26,13 +30,19 @@ impl AlertBook {
     }
 
     /// Evaluates every rule over a frame. Returns what people have to be told, in the order of the rules.
+    ///
+    /// The rules may differ from those of the last step: alerts of a rule that is still there go on as they are.
     pub fn step(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp) -> Vec<Transition> {
         self.history.remember(rules, frame);
         let mut told = self.end_removed(rules, now);
+        let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
+        for alert in self.alerts.values().filter(|alert| !alert.is_overflow()) {
+            known.entry(alert.rule.clone()).or_default().insert(alert.by.clone());
+        }
         let history = std::mem::take(&mut self.history);
         let scene = Scene::new(frame, &history);
         for rule in rules {
-            told.extend(self.step_rule(rule, &scene, now));
+            told.extend(self.step_rule(rule, &scene, known.remove(&rule.name).unwrap_or_default(), now));
         }
         self.history = history;
         self.stepped_at = Some(now);
@@ -55,121 +65,109 @@ impl AlertBook {
         std::mem::take(&mut self.failures)
     }
 
-    fn step_rule(&mut self, rule: &Rule, scene: &Scene<'_>, now: Timestamp) -> Vec<Transition> {
+    /// Evaluates one rule; `known` are the instances of it that have an alert.
+    fn step_rule(&mut self, rule: &Rule, scene: &Scene<'_>, known: BTreeSet<By>, now: Timestamp) -> Vec<Transition> {
         let values = scene.values(rule);
-        let known: BTreeSet<By> = self.of_rule(rule).map(|alert| alert.by.clone()).collect();
-        let mut room = rule.limit.saturating_sub(known.iter().filter(|by| !by.contains_key(OVERFLOW)).count());
-        let mut left_out = 0_usize;
+        let present = Present::default();
+        let mut room = rule.limit.saturating_sub(known.len());
+        let mut left_out = 0_u32;
         let mut told = Vec::new();
         // A rule over everything has one instance, even when there is nothing.
         let whole = rule.by.is_empty().then(By::new);
-        let all: BTreeSet<&By> =
-            values.keys().chain(&known).chain(&whole).filter(|by| !by.contains_key(OVERFLOW)).collect();
+        let all: BTreeSet<&By> = values.keys().chain(&known).chain(&whole).collect();
         for by in all {
-            let value = values.get(by).map(|value| Finding::Value(*value));
-            let finding = if scene.is_blind(rule, by) {
-                Finding::Unknown
+            let finding = scene.finding(rule, by, values.get(by).copied(), &present);
+            if known.contains(by) {
+                told.extend(self.step_instance(rule, by, finding, now));
+            } else if !begins(rule, finding) {
+                // It was and is inactive.
+            } else if room > 0 {
+                room -= 1;
+                told.extend(self.step_instance(rule, by, finding, now));
             } else {
-                value.unwrap_or_else(|| scene.absence(rule, by))
-            };
-            let is_new = !known.contains(by);
-            if is_new && room == 0 {
-                left_out += usize::from(matches!(finding, Finding::Value(value) if rule.condition.holds(value, false)));
-                continue;
+                left_out += 1;
             }
-            let before = self.alerts.len();
-            told.extend(self.step_instance(rule, by, finding, now));
-            room -= usize::from(is_new && self.alerts.len() > before).min(room);
         }
-        told.extend(self.step_overflow(rule, left_out, now));
+        // While part of a rule cannot be seen, nobody knows how many would be left out.
+        if !scene.is_blind(rule, &By::new()) {
+            told.extend(self.step_overflow(rule, left_out, now));
+        }
         told
     }
 
     fn step_instance(&mut self, rule: &Rule, by: &By, finding: Finding, now: Timestamp) -> Option<Transition> {
-        let id = AlertId::of(&rule.name, by);
-        let mut alert = self.alerts.remove(&id);
-        let firing = alert.as_ref().is_some_and(|alert| alert.state.fired_at().is_some());
         let (value, holds) = match finding {
-            Finding::Value(value) => (Some(value), Some(rule.condition.holds(value, firing))),
+            Finding::Value(value) => {
+                let alert = self.alerts.get(&AlertId::of(&rule.name, by));
+                let firing = alert.is_some_and(|alert| alert.state.fired_at().is_some());
+                (Some(value), rule.condition.holds(value, firing))
+            }
             Finding::NoData => match rule.no_data {
-                NoData::Keep => (None, None),
-                NoData::Ok => (None, Some(false)),
-                NoData::Alert => (None, Some(true)),
+                // Nothing is known, so nothing changes; nor will the time count.
+                NoData::Keep => return None,
+                NoData::Ok => (None, false),
+                NoData::Alert => (None, true),
             },
-            Finding::Gone => return alert.and_then(|alert| alert.end(Ending::Gone, now)),
-            Finding::Unknown => (None, None),
+            Finding::Gone => return self.alerts.remove(&AlertId::of(&rule.name, by))?.end(Ending::Gone, now),
+            Finding::Unknown => return None,
         };
-        let Some(holds) = holds else {
-            // Nothing is known, so nothing changes; nor will the time count.
-            self.alerts.extend(alert.map(|alert| (id, alert)));
-            return None;
-        };
-        if let Some(alert) = &mut alert
-            && Some(alert.evaluated_at) != self.stepped_at
-        {
-            alert.skip(now.since(alert.evaluated_at));
-        }
-        let state = alert.as_ref().map(|alert| alert.state);
-        let (next, fired) = step(state, holds, rule.hold, rule.keep_firing_for, now);
-        let Some(next) = next else {
-            let ending = if value.is_some() { Ending::Recovered } else { Ending::NoData };
-            let mut alert = alert?;
-            alert.value = value;
-            return alert.end(ending, now);
-        };
-        let mut alert = alert.unwrap_or_else(|| self.begin(rule, by, next, now));
-        alert.state = next;
-        alert.evaluated_at = now;
-        if holds {
-            self.describe(rule, &mut alert, value);
-        }
-        if fired {
-            alert.value_at_fire = value;
-        }
-        let told = fired.then(|| Transition { alert: alert.clone(), kind: TransitionKind::Fired, at: now });
-        self.alerts.insert(id, alert);
-        told
+        self.judge(rule, by, value, holds, now)
     }
 
     /// One alert stands for all those that a rule's limit leaves out.
-    fn step_overflow(&mut self, rule: &Rule, left_out: usize, now: Timestamp) -> Option<Transition> {
+    fn step_overflow(&mut self, rule: &Rule, left_out: u32, now: Timestamp) -> Option<Transition> {
         let by = By::from([(OVERFLOW.to_owned(), "true".to_owned())]);
-        let id = AlertId::of(&rule.name, &by);
-        let alert = self.alerts.remove(&id);
-        if left_out == 0 {
-            return alert.and_then(|alert| alert.end(Ending::Recovered, now));
+        self.judge(rule, &by, Some(f64::from(left_out)), left_out > 0, now)
+    }
+
+    /// Advances one instance by an evaluation that found something.
+    fn judge(&mut self, rule: &Rule, by: &By, value: Option<f64>, holds: bool, now: Timestamp) -> Option<Transition> {
+        let id = AlertId::of(&rule.name, by);
+        let before = self.alerts.remove(&id).and_then(|alert| self.resume(alert, now));
+        let mut recent = before.as_ref().map(|alert| alert.recent.clone()).unwrap_or_default();
+        let state = before.as_ref().map(|alert| alert.state);
+        let (next, change) = advance(state, &mut recent, holds, rule.terms(), now);
+        let ended = before.clone().filter(|_| change == Change::Ended).and_then(|mut alert| {
+            alert.value = value;
+            alert.end(if value.is_some() { Ending::Recovered } else { Ending::NoData }, now)
+        });
+        let Some(state) = next else { return ended };
+        let mut alert = before.unwrap_or_else(|| Alert::begin(rule, id.clone(), by, state, now));
+        (alert.state, alert.recent, alert.evaluated_at) = (state, recent, now);
+        if holds {
+            self.describe(rule, &mut alert, value);
         }
-        let is_new = alert.is_none();
-        let state = AlertState::Firing { active_at: now, fired_at: now, keep_since: None };
-        let mut alert = alert.unwrap_or_else(|| self.begin(rule, &by, state, now));
-        alert.value = Some(left_out as f64);
-        alert.evaluated_at = now;
-        let summary = format!("{left_out} more alerts of {} are over its limit of {}", rule.name, rule.limit);
-        alert.annotations = [("summary".to_owned(), summary)].into();
-        let told = is_new.then(|| Transition { alert: alert.clone(), kind: TransitionKind::Fired, at: now });
+        match change {
+            Change::None => {}
+            Change::Fired => alert.value_at_fire = value,
+            Change::Ended => alert.value_at_fire = None,
+        }
+        let fired = (change == Change::Fired).then(|| Transition {
+            alert: alert.clone(),
+            kind: TransitionKind::Fired,
+            at: now,
+        });
         self.alerts.insert(id, alert);
-        told
+        fired.or(ended)
     }
 
-    fn begin(&self, rule: &Rule, by: &By, state: AlertState, now: Timestamp) -> Alert {
-        let mut labels = rule.labels.clone();
-        labels.extend(by.clone());
-        labels.insert("alertname".to_owned(), rule.name.clone());
-        Alert {
-            id: AlertId::of(&rule.name, by),
-            rule: rule.name.clone(),
-            by: by.clone(),
-            labels,
-            annotations: BTreeMap::new(),
-            state,
-            value: None,
-            value_at_fire: None,
-            evaluated_at: now,
-        }
+    /// The alert as it goes on after the time since its last evaluation.
+    fn resume(&self, mut alert: Alert, now: Timestamp) -> Option<Alert> {
+        let missed = Some(alert.evaluated_at) != self.stepped_at;
+        alert.state = after_gap(alert.state, now.since(alert.evaluated_at), missed)?;
+        Some(alert)
     }
 
+    /// Says what is the case, in the words that the rule has now.
     fn describe(&mut self, rule: &Rule, alert: &mut Alert, value: Option<f64>) {
         alert.value = value;
+        alert.labels = labels_of(rule, &alert.by);
+        if alert.is_overflow() {
+            let left_out = value.unwrap_or_default();
+            let summary = format!("{left_out} more alerts of {} are over its limit of {}", rule.name, rule.limit);
+            alert.annotations = [("summary".to_owned(), summary)].into();
+            return;
+        }
         let mut words = alert.by.clone();
         words.insert("value".to_owned(), value.map_or_else(|| "no data".to_owned(), |value| rule.in_words(value)));
         words.insert("threshold".to_owned(), rule.in_words(rule.condition.threshold()));
@@ -181,64 +179,57 @@ impl AlertBook {
         }
     }
 
+    /// Ends alerts that no rule is about any more.
     fn end_removed(&mut self, rules: &[Rule], now: Timestamp) -> Vec<Transition> {
-        let names: BTreeSet<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
-        let removed = |alert: &Alert| !names.contains(alert.rule.as_str());
-        let ids: Vec<AlertId> =
-            self.alerts.values().filter(|alert| removed(alert)).map(|alert| alert.id.clone()).collect();
-        let alerts = ids.iter().filter_map(|id| self.alerts.remove(id));
-        alerts.filter_map(|alert| alert.end(Ending::RuleRemoved, now)).collect()
-    }
-
-    fn of_rule(&self, rule: &Rule) -> impl Iterator<Item = &Alert> {
-        self.alerts.values().filter(|alert| alert.rule == rule.name)
+        let rules: BTreeMap<&str, &Rule> = rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
+        let removed = |alert: &mut Alert| {
+            !rules.get(alert.rule.as_str()).is_some_and(|rule| alert.is_overflow() || rule.covers(&alert.by))
+        };
+        let removed: Vec<Alert> =
+            self.alerts.extract_if(.., |_, alert| removed(alert)).map(|(_, alert)| alert).collect();
+        removed.into_iter().filter_map(|alert| alert.end(Ending::RuleRemoved, now)).collect()
     }
 }
 
 impl Alert {
+    fn begin(rule: &Rule, id: AlertId, by: &By, state: AlertState, now: Timestamp) -> Self {
+        Self {
+            id,
+            rule: rule.name.clone(),
+            by: by.clone(),
+            labels: labels_of(rule, by),
+            annotations: BTreeMap::new(),
+            state,
+            recent: Vec::new(),
+            value: None,
+            value_at_fire: None,
+            evaluated_at: now,
+        }
+    }
+
     /// Ends an alert; people are told only if it fired.
     fn end(self, ending: Ending, now: Timestamp) -> Option<Transition> {
         self.state.fired_at()?;
         Some(Transition { alert: self, kind: TransitionKind::Resolved(ending), at: now })
     }
 
-    /// Takes time in which nobody evaluated out of what the state counts.
-    fn skip(&mut self, gap: Duration) {
-        match &mut self.state {
-            AlertState::Pending { active_at } => *active_at = *active_at + gap,
-            AlertState::Firing { keep_since, .. } => *keep_since = keep_since.map(|since| since + gap),
-        }
+    fn is_overflow(&self) -> bool {
+        self.by.contains_key(OVERFLOW)
     }
 }
 
-/// Advances one instance by one evaluation; `None` is inactive. Returns whether it fired just now.
-///
-/// Fires when the condition has held for at least `hold`, ends when it has not for at least `keep`.
-fn step(
-    state: Option<AlertState>,
-    holds: bool,
-    hold: Duration,
-    keep: Duration,
-    now: Timestamp,
-) -> (Option<AlertState>, bool) {
-    let pending_or_firing = |active_at: Timestamp| {
-        if now.since(active_at) >= hold {
-            (Some(AlertState::Firing { active_at, fired_at: now, keep_since: None }), true)
-        } else {
-            (Some(AlertState::Pending { active_at }), false)
-        }
-    };
-    match (state, holds) {
-        (None, false) | (Some(AlertState::Pending { .. }), false) => (None, false),
-        (None, true) => pending_or_firing(now),
-        (Some(AlertState::Pending { active_at }), true) => pending_or_firing(active_at),
-        (Some(AlertState::Firing { active_at, fired_at, .. }), true) => {
-            (Some(AlertState::Firing { active_at, fired_at, keep_since: None }), false)
-        }
-        (Some(AlertState::Firing { active_at, fired_at, keep_since }), false) => {
-            let since = keep_since.unwrap_or(now);
-            let over = now.since(since) >= keep;
-            (if over { None } else { Some(AlertState::Firing { active_at, fired_at, keep_since: Some(since) }) }, false)
-        }
+/// Whether a finding makes an alert of an instance that has none.
+fn begins(rule: &Rule, finding: Finding) -> bool {
+    match finding {
+        Finding::Value(value) => rule.condition.holds(value, false),
+        Finding::NoData => rule.no_data == NoData::Alert,
+        Finding::Gone | Finding::Unknown => false,
     }
+}
+
+fn labels_of(rule: &Rule, by: &By) -> BTreeMap<String, String> {
+    let mut labels = rule.labels.clone();
+    labels.extend(by.clone());
+    labels.insert("alertname".to_owned(), rule.name.clone());
+    labels
 }

@@ -1,6 +1,6 @@
 //! Figures and annotations in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::{Environment, UndefinedBehavior};
 
@@ -50,18 +50,27 @@ pub(super) struct Templates {
 }
 
 impl Templates {
-    /// Compiles annotations; an error names the annotation and says what is wrong with it.
-    pub(super) fn compile(annotations: &BTreeMap<String, String>) -> Result<Self, Vec<(String, String)>> {
+    /// Compiles annotations that may name `words`; an error names the annotation and says what is wrong with it.
+    pub(super) fn compile(
+        annotations: &BTreeMap<String, String>,
+        words: &BTreeSet<&str>,
+    ) -> Result<Self, Vec<(String, String)>> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let mut problems = Vec::new();
         for (name, template) in annotations {
-            if let Err(error) = environment.add_template_owned(name.clone(), template.clone()) {
-                problems.push((name.clone(), told(&error)));
+            match environment.add_template_owned(name.clone(), template.clone()) {
+                Ok(()) => problems.extend(unknown_words(&environment, name, words)),
+                Err(error) => problems.push((name.clone(), told(&error))),
             }
         }
-        let names = annotations.keys().cloned().collect();
-        if problems.is_empty() { Ok(Self { environment, names }) } else { Err(problems) }
+        let templates = Self { environment, names: annotations.keys().cloned().collect() };
+        if problems.is_empty() {
+            // Filters and tests are looked up only when they are used.
+            let example = words.iter().map(|word| ((*word).to_owned(), (*word).to_owned())).collect();
+            problems = templates.render(&example).1;
+        }
+        if problems.is_empty() { Ok(templates) } else { Err(problems) }
     }
 
     /// Renders every annotation; those that cannot be are told by name.
@@ -78,6 +87,15 @@ impl Templates {
         }
         (rendered, problems)
     }
+}
+
+/// Names that a template uses and nobody gives it, in branches not taken too.
+fn unknown_words(environment: &Environment<'_>, name: &str, words: &BTreeSet<&str>) -> Option<(String, String)> {
+    let used: BTreeSet<String> = environment.get_template(name).ok()?.undeclared_variables(false).into_iter().collect();
+    let global = |word: &String| environment.globals().any(|(known, _)| known == word);
+    let unknown = used.iter().find(|word| !words.contains(word.as_str()) && !global(word))?;
+    let known: Vec<&str> = words.iter().copied().collect();
+    Some((name.to_owned(), format!("there is no `{unknown}` here; a template may name {}", known.join(", "))))
 }
 
 fn told(error: &minijinja::Error) -> String {

@@ -249,6 +249,7 @@ mod tests {
             by,
             annotations: BTreeMap::new(),
             state: AlertState::Firing { active_at: fired_at, fired_at, keep_since: None },
+            recent: Vec::new(),
             value: Some(1.0),
             value_at_fire: Some(1.0),
             evaluated_at: fired_at,

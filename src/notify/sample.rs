@@ -53,6 +53,7 @@ fn transition(kind: TransitionKind) -> Transition {
             ("runbook_url", "https://runbooks.example/waits"),
         ]),
         state: AlertState::Firing { active_at: fired_at - Duration::from_secs(600), fired_at, keep_since: None },
+        recent: Vec::new(),
         value: Some(value),
         value_at_fire: Some(2_520.0),
         evaluated_at: at,

@@ -153,6 +153,7 @@ fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) 
         labels,
         annotations: pairs([("summary", summary)]),
         state,
+        recent: Vec::new(),
         value: Some(value),
         value_at_fire: state.fired_at().map(|_| value),
         evaluated_at: now(),

@@ -1,0 +1,174 @@
+//! Rule files: what is accepted, what is refused, and how people are told.
+
+use super::*;
+
+/// The mistakes in one rule that has a name and a summary.
+fn mistakes(rule: &str) -> Vec<String> {
+    let text = format!("rules: [{{ alert: A, annotations: {{ summary: x }}, {rule} }}]");
+    match parse_rules("rules.yaml", &text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(|(_, _, message)| message.to_owned()).collect(),
+    }
+}
+
+#[track_caller]
+fn check_refused(rule: &str, expected: &str) {
+    let found = mistakes(rule);
+    assert!(found.len() == 1 && found[0].contains(expected), "{rule}\n  found {found:#?}\n  not {expected}");
+}
+
+#[test]
+fn a_rule_says_what_it_means_in_the_metrics_terms() {
+    let idle = "metric: gpu.idle.ratio";
+    let oldest = "metric: queue.wait.oldest";
+    for rule in [
+        &format!("{idle}, by: [queue], below: 40%, recover: 50%"),
+        &format!("{idle}, above: 0.5"),
+        &format!("{oldest}, above: 1h 30m, for: 90s, keep_firing_for: 1m, no_data: ok, limit: 1000"),
+        &format!("{oldest}, above: 30m, datapoints: 3 of 5, fold: mean, where: {{ queue: 'prod-*' }}"),
+        "metric: queue.wait, stat: count, above: 12",
+        "metric: job.preemptions, increase: 24h, above: 3",
+    ] {
+        assert_eq!(mistakes(rule), [""; 0], "{rule}");
+    }
+    check_refused("above: 1", "has no `metric`");
+    check_refused(oldest, "exactly one of `above` and `below`");
+    check_refused(&format!("{oldest}, above: 1800"), "write it like 30m");
+    check_refused(&format!("{idle}, above: 40"), "write it like 40%");
+    check_refused("metric: queue.wait, stat: count, above: 12m", "write it like 12");
+    check_refused(&format!("{idle}, below: 40%, recover: 30%"), "must not be below `below`");
+    check_refused(&format!("{oldest}, above: 30m, for: 5m, datapoints: 3 of 5"), "not both");
+    check_refused(&format!("{oldest}, above: 30m, datapoints: 6 of 5"), "like 3 of 5");
+    check_refused(&format!("{oldest}, above: 30m, datapoints: 0 of 5"), "like 3 of 5");
+    check_refused(&format!("{oldest}, above: 30m, limit: 0"), "from 1 to 1000");
+    check_refused("metric: job.preemptions, increase: 25h, above: 3", "no longer than 24h");
+    check_refused("metric: job.preemptions, increase: 0s, above: 3", "longer than 0s");
+    check_refused("metric: poll.interval, by: [queue], above: 5m", "has no labels");
+    check_refused(&format!("{oldest}, above: 30m, by: [job]"), "not built yet");
+    check_refused(&format!("{oldest}, above: 30m, labels: {{ alertname: x }}"), "set by the rule itself");
+    check_refused(&format!("{oldest}, above: 30m, by: [queue], labels: {{ queue: x }}"), "set by the rule itself");
+    check_refused(&format!("{oldest}, above: 30m, labels: {{ on-call: x }}"), "cannot be a label");
+}
+
+#[test]
+fn what_is_not_built_yet_says_so() {
+    check_refused("all: [{ metric: queue.wait.oldest, above: 30m }]", "`all` is not built yet");
+    check_refused("any: []", "`any` is not built yet");
+    check_refused("objective: 95% of jobs start within 30m", "`objective` is not built yet");
+}
+
+#[test]
+fn a_template_is_checked_in_every_branch() {
+    let annotated = |summary: &str| {
+        let text = format!(
+            "rules: [{{ alert: A, metric: queue.wait.oldest, by: [queue], above: 30m, annotations: {{ summary: \"{summary}\" }} }}]"
+        );
+        parse_rules("rules.yaml", &text).err().map(|problems| problems.iter().map(|(_, _, m)| m.to_owned()).collect())
+    };
+    let check = |summary: &str, expected: Option<&str>| {
+        let found: Option<Vec<String>> = annotated(summary);
+        let agree = match (&found, expected) {
+            (Some(found), Some(expected)) => found.len() == 1 && found[0].contains(expected),
+            (found, expected) => found.is_none() && expected.is_none(),
+        };
+        assert!(agree, "{summary}: {found:?} is not {expected:?}");
+    };
+    check("{{ queue | upper }} waits {{ value }} of {{ threshold }}", None);
+    check("{% for n in range(2) %}{{ n }}{% endfor %}", None);
+    check("{{ queue or share }}", Some("there is no `share` here; a template may name queue, threshold, value"));
+    check("{% if value == 'x' %}{{ shard }}{% endif %}", Some("there is no `shard` here"));
+    check("{{ queue | shout }}", Some("unknown filter"));
+    check("{{ queue", Some("syntax error"));
+    check("", Some("a `summary` is missing"));
+}
+
+#[test]
+fn every_mistake_in_a_rule_file_is_told() {
+    let text = "\
+rules:
+  - { alert: A, metric: queue.wait.oldst, above: 1, annotations: { summary: x } }
+  - { alert: B, metric: queue.wait, above: 30m, annotations: { summary: x } }
+  - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
+  - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
+  - { alert: D, metric: queue.wait.oldest, above: 30m, recover: 40m, fro: 5m }
+";
+    insta::assert_snapshot!(parse_rules("rules.yaml", text).unwrap_err(), @r#"
+    error: there is no metric `queue.wait.oldst`; did you mean `queue.wait.oldest`?
+     --> rules.yaml:2:25
+      |
+    2 |   - { alert: A, metric: queue.wait.oldst, above: 1, annotations: { summary: x } }
+      |                         ^^^^^^^^^^^^^^^^
+
+    error: this metric is a distribution; say which `stat`: p50, p90, p95, p99, mean, max or count
+     --> rules.yaml:3:25
+      |
+    3 |   - { alert: B, metric: queue.wait, above: 30m, annotations: { summary: x } }
+      |                         ^^^^^^^^^^
+
+    error: another rule is called `B` already
+     --> rules.yaml:4:14
+      |
+    4 |   - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
+      |              ^
+
+    error: only a distribution has a `stat`
+     --> rules.yaml:4:47
+      |
+    4 |   - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
+      |                                               ^^^
+
+    error: `lots` is not a share of the whole; write it like 40%
+     --> rules.yaml:4:59
+      |
+    4 |   - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
+      |                                                           ^^^^
+
+    error: `gpu.idle.ratio` has no label `share`; it has queue
+     --> rules.yaml:4:70
+      |
+    4 |   - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
+      |                                                                      ^^^^^
+
+    error: a rule has exactly one of `above` and `below`
+     --> rules.yaml:5:14
+      |
+    5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
+      |              ^
+
+    error: this metric only grows; compare its increase, such as `increase: 10m`
+     --> rules.yaml:5:25
+      |
+    5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
+      |                         ^^^^^^^^^^^^^^^
+
+    error: there is no `shard` here; a template may name threshold, value
+     --> rules.yaml:5:86
+      |
+    5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
+      |                                                                                      ^^^^^^^^^^^^^^
+
+    error: must not be above `above`: it is where the alert ends
+     --> rules.yaml:6:65
+      |
+    6 |   - { alert: D, metric: queue.wait.oldest, above: 30m, recover: 40m, fro: 5m }
+      |                                                                 ^^^
+
+    error: unknown field `fro`, expected one of `alert`, `metric`, `stat`, `increase`, `by`, `fold`, `where`, `above`, `below`, `recover`, `for`, `datapoints`, `keep_firing_for`, `no_data`, `limit`, `labels`, `annotations`, `all`, `any`, `objective`
+     --> rules.yaml:6:70
+      |
+    6 |   - { alert: D, metric: queue.wait.oldest, above: 30m, recover: 40m, fro: 5m }
+      |                                                                      ^^^
+
+    11 problems in rules.yaml
+    "#);
+}
+
+#[test]
+fn the_schema_names_every_key() {
+    let schema = rules_schema();
+    let keys = &schema["$defs"]["RuleText"]["properties"];
+    let keys: Vec<&str> = keys.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = "alert metric stat increase by fold where above below recover for datapoints keep_firing_for no_data limit \
+                    labels annotations";
+    assert_eq!(keys.join(" "), expected);
+}
