@@ -248,7 +248,12 @@ impl Engine {
             let oldest = of_source().map(|(_, answers)| answers.answered_at.unwrap_or(self.began_at)).min();
             let error = of_source().find_map(|(_, answers)| answers.error.clone());
             let failing = of_source().filter(|(_, answers)| answers.error.is_some());
-            let failing = failing.filter_map(|((_, queue), _)| queue.clone()).collect();
+            let failing = failing.filter_map(|((_, queue), _)| queue.clone());
+            // What was never listed is no better known than what failed.
+            let never = self.queues.iter().map(|queue| queue.name.clone());
+            let never =
+                never.filter(|name| source == Source::Jobs && self.answered_at(source, Some(name.clone())).is_none());
+            let failing = failing.chain(never).collect();
             SourceHealth { source, age_seconds: oldest.map(|at| now.seconds_since(at)), error, failing }
         };
         Source::ALL.into_iter().map(health).collect()

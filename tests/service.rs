@@ -3,7 +3,7 @@
 //! What is compared is what people rely on: derived figures against the truth, alerts against what was told, and figures
 //! of the service itself when AWS misbehaves.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot build its case has failed")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot build its case has failed")]
 
 mod support {
     pub mod hook;

@@ -13,6 +13,9 @@ use crate::config::{
 };
 use crate::yaml::{Document, Problem, Problems};
 
+/// As long as figures take a utilisation for the present one.
+const UTILISATION_AT_MOST: Duration = Duration::from_secs(900);
+
 /// Finds the value of an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -98,6 +101,10 @@ impl Check<'_> {
         ];
         for (key, given, least) in least {
             self.at_least(&format!("poll.{key}"), given.0, Duration::from_secs(least));
+        }
+        if poll.utilisation_every.0 > UTILISATION_AT_MOST {
+            let message = "must be at most 15m: older utilisation says nothing of the GPUs now";
+            self.problem("poll.utilisation_every", message);
         }
         if !(0.1..=100.0).contains(&poll.calls_per_second) {
             self.problem("poll.calls_per_second", "must lie between 0.1 and 100");

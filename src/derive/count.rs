@@ -43,6 +43,9 @@ impl Counting {
         for event in due {
             if self.counted_until.is_none_or(|counted_until| event.at > counted_until) {
                 self.count_one(&event);
+            } else if let What::Ended { outcome, .. } = event.what {
+                // Counted before a restart, but the ratio of the last hour is not kept over one.
+                self.remember_outcome(&event, outcome);
             }
         }
     }
@@ -140,18 +143,26 @@ impl Counting {
         }
     }
 
+    fn remember_outcome(&mut self, event: &Event, outcome: Outcome) {
+        let share = event.share.clone().unwrap_or_else(no_share);
+        match outcome {
+            Outcome::Succeeded => self.outcomes.record(&event.queue, &share, event.at, false),
+            Outcome::Failed(_) => self.outcomes.record(&event.queue, &share, event.at, true),
+            Outcome::Vanished => {}
+        }
+    }
+
     fn count_end(&mut self, event: &Event, share: &ShareName, outcome: Outcome, gpu_seconds: Option<f64>) {
         let labels = || of_share(&event.queue, share);
         self.tallies.add(&catalogue::JOB_ENDED, with(labels(), "outcome", outcome.as_str()), 1.0);
+        self.remember_outcome(event, outcome);
         match outcome {
-            Outcome::Succeeded => self.outcomes.record(&event.queue, share, event.at, false),
             Outcome::Failed(category) => {
-                self.outcomes.record(&event.queue, share, event.at, true);
                 self.tallies.add(&catalogue::JOB_FAILURES, with(labels(), "category", category.as_str()), 1.0);
                 let lost = with(labels(), "cause", "failed");
                 self.tallies.add(&catalogue::JOB_LOST, lost, gpu_seconds.unwrap_or(0.0));
             }
-            Outcome::Vanished => {}
+            Outcome::Succeeded | Outcome::Vanished => {}
         }
     }
 }
