@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use support::hook::hook;
 use support::jobs::jobs;
@@ -97,31 +98,33 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
     let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "60s", "--listen", "127.0.0.1:0"]);
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("trainspotter.yaml");
-    let alerts = root("alerts");
-    std::fs::write(
-        &config,
-        format!(
-            "targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\npoll: {{ every: 5s }}\nrules: [\"{}\"]\n",
-            alerts.display()
-        ),
-    )
-    .unwrap();
-    let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    let (mut service, page) = listening(service.stderr(Stdio::piped()).spawn().unwrap()).await;
-    let ready = async {
-        while !reqwest::get(format!("{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the service is ready");
+    let (mut service, page, _) = ready_service(folder.path(), &endpoint, "").await;
     assert_eq!(outcome(&["healthcheck", "--url", &format!("{page}/healthz")]).await.0, Some(0));
     let queues: serde_json::Value = reqwest::get(format!("{page}/api/v1/queues")).await.unwrap().json().await.unwrap();
     assert_eq!(queues.as_array().unwrap().len(), 2, "{queues}");
-    let pid = service.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    terminate(&service).await;
     let ended = tokio::time::timeout(Duration::from_secs(20), service.wait()).await.expect("it stops in time");
     assert_eq!(ended.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_what_hangs() {
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "60s", "--listen", "127.0.0.1:0"]);
+    let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    // Takes connections and never answers: the last publication, and with it a graceful stop, waits for it.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let publish =
+        format!("publish: {{ otlp: [{{ endpoint: \"http://{}/v1/metrics\" }}] }}\n", silent.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let (mut service, _, mut told) = ready_service(folder.path(), &endpoint, &publish).await;
+    terminate(&service).await;
+    let heard = async { while !told.recv().await.expect("it says that it stops").contains("a second signal") {} };
+    tokio::time::timeout(Duration::from_secs(5), heard).await.expect("it hears the first signal");
+    let still = tokio::time::timeout(Duration::from_secs(1), service.wait()).await;
+    assert!(still.is_err(), "nothing hung, so this test shows nothing: {still:?}");
+    terminate(&service).await;
+    let ended = tokio::time::timeout(Duration::from_secs(1), service.wait()).await.expect("it ends at once");
+    assert_eq!(ended.unwrap().code(), Some(130));
 }
 
 #[tokio::test]
@@ -145,8 +148,38 @@ async fn the_demo_tells_of_a_long_wait_and_shows_it_in_a_browser() {
     assert!(document.contains("resolved") || document.contains("Resolved"), "that it is over is not on the page");
 }
 
+/// A service over `endpoint` that has polled, its page, and the lines it writes. `more` is added to its configuration.
+async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
+    let config = folder.join("trainspotter.yaml");
+    let alerts = root("alerts");
+    let text = format!(
+        "targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\npoll: {{ every: 5s }}\nrules: [\"{}\"]\n{more}",
+        alerts.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let (service, page, told) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let ready = async {
+        while !reqwest::get(format!("{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the service is ready");
+    (service, page, told)
+}
+
+async fn terminate(process: &Child) {
+    let pid = process.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+}
+
+async fn listening(process: Child) -> (Child, String) {
+    let (process, address, _) = listening_and_telling(process).await;
+    (process, address)
+}
+
 /// Waits until a process says where it listens, and keeps reading, so that it never blocks on a full pipe.
-async fn listening(mut process: Child) -> (Child, String) {
+async fn listening_and_telling(mut process: Child) -> (Child, String, UnboundedReceiver<String>) {
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
     let saying = async {
         while let Some(line) = lines.next_line().await.unwrap() {
@@ -157,8 +190,14 @@ async fn listening(mut process: Child) -> (Child, String) {
         panic!("it ended without saying where it listens");
     };
     let address = tokio::time::timeout(Duration::from_secs(20), saying).await.expect("it says where it listens");
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (process, address)
+    let (tell, told) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            // Whoever does not listen need not be told.
+            let _ = tell.send(line);
+        }
+    });
+    (process, address, told)
 }
 
 async fn in_browser(address: &str) -> Option<String> {
