@@ -1,133 +1,15 @@
-"""Reads a simulator with boto3 and validates every answer against botocore's own models.
+"""Reads a busy account as monitoring does, every answer checked; pages, filters and lists must tell one story.
 
-usage: boto3_reads.py ENDPOINT
-
-botocore's parsers are lenient: they skip what they do not know and take what they are given. So each answer is also
-held against the output shape of its operation: required members, types, enums, lengths, and members that the model
-does not have.
+usage: reads.py ENDPOINT
 """
 
-import datetime
 import json
 import sys
 import time
-import urllib.request
 
-import boto3
-import botocore.model
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import ClientError
+from account import CBOR, JSON, Account, utc
 
 STATUSES = ["SUBMITTED", "PENDING", "RUNNABLE", "SCHEDULED", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"]
-
-# AWS marks `startedAt` of DescribeServiceJob as required and yet shows descriptions without it (AWS Batch User Guide,
-# the "Queue Blocked" event of a RUNNABLE job).
-ABSENT_AT_TIMES = {("DescribeServiceJobResponse", "startedAt")}
-
-PYTHON_TYPES = {
-    "string": str,
-    "integer": int,
-    "long": int,
-    "float": (int, float),
-    "double": (int, float),
-    "boolean": bool,
-    "timestamp": datetime.datetime,
-    "structure": dict,
-    "map": dict,
-    "list": list,
-    "blob": bytes,
-}
-
-problems = []
-answers = {}
-
-
-def validate(shape, value, place):
-    """Notes every way in which a parsed value does not fit its shape."""
-    expected = PYTHON_TYPES[shape.type_name]
-    if not isinstance(value, expected) or (isinstance(value, bool) and shape.type_name != "boolean"):
-        problems.append(f"{place}: {value!r} is not a {shape.type_name}")
-        return
-    if shape.type_name == "structure":
-        for name in shape.required_members:
-            if name not in value and (shape.name, name) not in ABSENT_AT_TIMES:
-                problems.append(f"{place}.{name} is required and absent")
-        for name, member in value.items():
-            if name not in shape.members:
-                problems.append(f"{place}.{name} is not in the model")
-            else:
-                validate(shape.members[name], member, f"{place}.{name}")
-    elif shape.type_name == "list":
-        for number, member in enumerate(value):
-            validate(shape.member, member, f"{place}[{number}]")
-    elif shape.type_name == "map":
-        for key, member in value.items():
-            validate(shape.value, member, f"{place}[{key!r}]")
-    elif shape.type_name == "string":
-        if shape.enum and value not in shape.enum:
-            problems.append(f"{place}: {value!r} is not in the enum")
-        low, high = shape.metadata.get("min", 0), shape.metadata.get("max", sys.maxsize)
-        if not low <= len(value) <= high:
-            problems.append(f"{place}: {len(value)} characters, not {low} to {high}")
-
-
-def client(service, endpoint):
-    """A client whose every answer is validated."""
-    made = boto3.client(
-        service,
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="AKIASIMULATED",
-        aws_secret_access_key="simulated",
-        config=Config(retries={"max_attempts": 0}),
-    )
-
-    def check(parsed, model, **_):
-        if parsed["ResponseMetadata"]["HTTPStatusCode"] >= 300:
-            return
-        answers[model.name] = answers.get(model.name, 0) + 1
-        body = {key: value for key, value in parsed.items() if key != "ResponseMetadata"}
-        if model.output_shape is not None:
-            validate(model.output_shape, body, model.name)
-
-    made.meta.events.register(f"after-call.{made.meta.service_model.service_id.hyphenize()}", check)
-    return made
-
-
-def raw_members(endpoint, path, body, shape):
-    """Notes members on the wire that the model does not have: botocore's parser drops them unseen."""
-    request = urllib.request.Request(endpoint + path, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request) as response:
-        walk(shape, json.load(response), path)
-
-
-def walk(shape, value, place):
-    if shape.type_name == "structure":
-        for name, member in value.items():
-            if name not in shape.members:
-                problems.append(f"{place}.{name} is on the wire and not in the model")
-            else:
-                walk(shape.members[name], member, f"{place}.{name}")
-    elif shape.type_name == "list":
-        for member in value:
-            walk(shape.member, member, f"{place}[]")
-    elif shape.type_name == "map":
-        for member in value.values():
-            walk(shape.value, member, f"{place}[]")
-    elif value is None:
-        problems.append(f"{place} is null on the wire")
-
-
-def refused(code, call, **arguments):
-    """Notes a call that should have been refused with `code` and was not."""
-    try:
-        call(**arguments)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != code or not error.response["Error"]["Message"]:
-            problems.append(f"expected {code}, got {error.response['Error']}")
-    else:
-        problems.append(f"{arguments} should have been refused with {code}")
 
 
 def read_queues(batch):
@@ -179,7 +61,7 @@ def read_jobs(batch, queue):
     return everything
 
 
-def read_training_jobs(sagemaker, jobs):
+def read_training_jobs(account, sagemaker, jobs):
     names = [
         job["latestAttempt"]["serviceResourceId"]["value"].split("/")[-1]
         for job in jobs.values()
@@ -190,17 +72,15 @@ def read_training_jobs(sagemaker, jobs):
     pages = sagemaker.get_paginator("list_training_jobs")
     for page in pages.paginate(StatusEquals="Failed", PaginationConfig={"PageSize": 50, "MaxItems": 20}):
         assert all(job["TrainingJobStatus"] == "Failed" for job in page["TrainingJobSummaries"])
-    refused("ValidationException", sagemaker.describe_training_job, TrainingJobName="nothing")
+    account.refused("ValidationException", "", sagemaker.describe_training_job, TrainingJobName="nothing")
 
 
-def read_metrics(cloudwatch, endpoint, namespace):
-    now = datetime.datetime.fromisoformat(
-        json.load(urllib.request.urlopen(endpoint + "/_sim/truth"))["now"].replace("Z", "+00:00")
-    )
+def read_metrics(account, cloudwatch, namespace):
+    now = account.now()
     metric = {"Namespace": namespace, "MetricName": "queue.wait"}
     dimensions = [{"Name": "share", "Value": "vision"}]
     data = [
-        {"MetricName": "queue.wait", "Dimensions": dimensions, "Values": [1.0, float(n)], "Timestamp": now}
+        {"MetricName": "queue.wait", "Dimensions": dimensions, "Values": [1.0, float(n)], "Timestamp": utc(now)}
         for n in range(1000)
     ]
     cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
@@ -210,26 +90,12 @@ def read_metrics(cloudwatch, endpoint, namespace):
         {"Id": f"q{number}", "MetricStat": {"Metric": read, "Period": 60, "Stat": "Average"}}
         for number, read in enumerate([{**metric, "Dimensions": dimensions}] + hosts[:100])
     ]
-    window = {"StartTime": now - datetime.timedelta(hours=1), "EndTime": now + datetime.timedelta(hours=1)}
+    window = {"StartTime": utc(now - 3600), "EndTime": utc(now + 3600)}
     results = cloudwatch.get_metric_data(MetricDataQueries=queries, **window)["MetricDataResults"]
     assert results[0]["Values"] == [(1000 + sum(range(1000))) / 2000], results[0]
     assert any(result["Values"] for result in results[1:]), "no GPU reports"
-    refused(
-        "InvalidParameterValue",
-        cloudwatch.put_metric_data,
-        Namespace="n",
-        MetricData=[{"MetricName": "m", "Value": 2.0**361}],
-    )
-
-
-def write_topics(sns, sts):
-    topic = sns.create_topic(Name="alerts")["TopicArn"]
-    sns.subscribe(TopicArn=topic, Protocol="http", Endpoint="http://127.0.0.1:9/", ReturnSubscriptionArn=True)
-    sns.publish(TopicArn=topic, Subject="A subject", Message="A message")
-    refused("NotFound", sns.publish, TopicArn=topic + "-gone", Message="A message")
-    refused("InvalidParameter", sns.publish, TopicArn=topic, Message="m" * (256 * 1024 + 1))
-    sts.assume_role(RoleArn="arn:aws:iam::123456789012:role/reader", RoleSessionName="reader")
-    sts.get_caller_identity()
+    too_large = [{"MetricName": "m", "Value": 2.0**361}]
+    account.refused("InvalidParameterValue", "", cloudwatch.put_metric_data, Namespace="n", MetricData=too_large)
 
 
 def submit(batch, queue):
@@ -253,38 +119,23 @@ def submit(batch, queue):
 
 
 def main():
-    endpoint = sys.argv[1]
+    account = Account(sys.argv[1])
     began = time.monotonic()
-    batch, sagemaker, cloudwatch, sns, sts = (
-        client(service, endpoint) for service in ["batch", "sagemaker", "cloudwatch", "sns", "sts"]
-    )
-    model = botocore.session.get_session().get_service_model("batch")
+    batch = account.client("batch")
     jobs = {}
     for queue in read_queues(batch):
-        of_queue = read_jobs(batch, queue)
-        jobs |= of_queue
-        body = {"jobQueue": queue, "jobStatus": "SUCCEEDED"}
-        raw_members(endpoint, "/v1/listservicejobs", body, model.operation_model("ListServiceJobs").output_shape)
-        shape = model.operation_model("DescribeServiceJob").output_shape
-        raw_members(endpoint, "/v1/describeservicejob", {"jobId": next(iter(of_queue))}, shape)
-        shape = model.operation_model("GetJobQueueSnapshot").output_shape
-        raw_members(endpoint, "/v1/getjobqueuesnapshot", {"jobQueue": queue}, shape)
-        submit(batch, queue)
-    refused("ClientException", batch.list_service_jobs, jobQueue="nowhere")
-    refused("ClientException", batch.describe_service_job, jobId="nothing")
-    read_training_jobs(sagemaker, jobs)
-    read_metrics(cloudwatch, endpoint, "ByJson")
-    botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS = ("smithy-rpc-v2-cbor",)
-    in_cbor = client("cloudwatch", endpoint)
-    assert in_cbor.meta.service_model.resolved_protocol == "smithy-rpc-v2-cbor"
-    read_metrics(in_cbor, endpoint, "ByCbor")
-    write_topics(sns, sts)
-
-    calls = ", ".join(f"{name} {count}" for name, count in sorted(answers.items()))
-    print(f"{len(jobs)} jobs; {time.monotonic() - began:.1f} s; valid answers: {calls}")
-    for problem in sorted(set(problems))[:50]:
-        print(problem)
-    sys.exit(1 if problems else 0)
+        with account.step(f"jobs of {queue}"):
+            jobs |= read_jobs(batch, queue)
+            submit(batch, queue)
+    account.refused("ClientException", "", batch.list_service_jobs, jobQueue="nowhere")
+    account.refused("ClientException", "", batch.describe_service_job, jobId="nothing")
+    with account.step("training jobs"):
+        read_training_jobs(account, account.client("sagemaker"), jobs)
+    for protocol in (JSON, CBOR):
+        with account.step(f"metrics in {protocol}"):
+            read_metrics(account, account.client("cloudwatch", protocol), f"By/{protocol}")
+    print(f"{len(jobs)} jobs; {time.monotonic() - began:.1f} s")
+    account.finish()
 
 
 if __name__ == "__main__":
