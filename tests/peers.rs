@@ -4,7 +4,7 @@
 //! words say what that is; it ends with 0 if all of it held.
 
 #![expect(clippy::print_stderr, reason = "what a peer said, or that it was skipped, is for whoever reads the test run")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, outside of test functions")]
 
 #[path = "support/python.rs"]
 mod python;

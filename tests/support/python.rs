@@ -54,10 +54,7 @@ fn find() -> Result<PathBuf, String> {
     Ok(python)
 }
 
-fn run(
-    program: impl AsRef<OsStr>,
-    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Result<(), String> {
+fn run(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<(), String> {
     let name = program.as_ref().to_string_lossy().into_owned();
     let output = Command::new(program).args(arguments).output().map_err(|error| format!("{name}: {error}"))?;
     let complaint = String::from_utf8_lossy(&output.stderr);
