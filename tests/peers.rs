@@ -9,6 +9,7 @@
 #[path = "support/python.rs"]
 mod python;
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -29,6 +30,12 @@ const DAY: Duration = Duration::from_hours(24);
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_reads_everything_without_a_parsing_error() {
     check("reads.py", busy(60.0), &[]).await;
+}
+
+#[tokio::test]
+async fn the_checks_find_what_is_wrong() {
+    let Some(python) = python::python().await else { return };
+    run(&python, "checks_test.py", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,19 +85,21 @@ async fn check(script: &str, simulation: Simulation, arguments: &[&str]) {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let server = tokio::spawn(serve(listener, simulation, stop.clone()));
+    run(&python, script, &[&[endpoint.as_str()], arguments].concat()).await;
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}
 
+async fn run(python: &Path, script: &str, arguments: &[&str]) {
     let script = format!("{}/tests/peers/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(python);
     // Without an account of its own and without files beside the sources.
     command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
-    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).arg(endpoint).args(arguments).kill_on_drop(true);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).args(arguments).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("the script did not finish").unwrap();
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{complained}");
     eprintln!("{said}");
-
-    stop.cancel();
-    server.await.unwrap().unwrap();
 }
 
 async fn first_line(child: &mut Child) -> String {

@@ -47,7 +47,7 @@ class Account:
         self.problems = []
         self.covered = {}  # (service, protocol, operation) -> Covered
         self.tried = set()  # (service, protocol, operation, place, constraint)
-        self.accepted = {}  # operation -> breakages that were not refused
+        self.unrefused = {}  # operation and what it does -> breakages that were not refused as they must
         self.refusal_expected = False
 
     def client(self, service, protocol=None):
@@ -121,29 +121,32 @@ class Account:
             if key in self.tried:
                 continue
             self.tried.add(key)
-            what = f"{service} ({protocol}): {model.name} with a broken `{constraint}` of {place}"
             try:
                 breaker._make_api_call(model.name, broken)
             except ClientError as error:
                 if not_served(error):
                     return
-                self.judge(what, model, error)
                 self.of(service, protocol, model.name).broken += 1
+                verdict = self.misjudged(model, error)
             except (ValueError, TypeError, AttributeError, OverflowError):
                 continue  # botocore could not write it: nothing was sent
             except (ResponseParserError, BotoCoreError) as error:
-                self.problem(f"{what}: {brief(error)}")
+                verdict = f"answers with {brief(error)} to"
             else:
-                accepted = self.accepted.setdefault(f"{service} ({protocol}): {model.name}", [])
-                accepted.append(f"{place} {constraint}")
+                verdict = "accepts"
+            if verdict:
+                found = self.unrefused.setdefault((f"{service} ({protocol}): {model.name} {verdict}"), [])
+                found.append(f"{place} ({constraint})")
 
-    def judge(self, what, model, error):
+    def misjudged(self, model, error):
+        """What is wrong with the code of a refusal; None if it is one of the operation's or a common one."""
         status, code = error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"]
         modelled = {shape.name for shape in model.error_shapes} | {
             shape.metadata.get("error", {}).get("code") for shape in model.error_shapes
         }
-        if not 400 <= status < 500 or code not in modelled | COMMON_ERRORS:
-            self.problem(f"{what}: HTTP {status}, code {code!r}: {error.response['Error'].get('Message')}")
+        if 400 <= status < 500 and code in modelled | COMMON_ERRORS:
+            return None
+        return f"answers HTTP {status} with code {code!r} to"
 
     @contextlib.contextmanager
     def step(self, what):
@@ -204,8 +207,8 @@ class Account:
             place = f"{service} {operation}" + (f" ({protocol})" if service == "cloudwatch" else "")
             seen = f"{len(covered.seen)} of {total}"
             print(f"{place:<44} {covered.answers:>7} {covered.refusals:>7} {covered.broken:>6} {seen:>13}")
-        for operation, breakages in sorted(self.accepted.items()):
-            self.problem(f"{operation} accepts what breaks: {', '.join(breakages)}")
+        for operation, breakages in sorted(self.unrefused.items()):
+            self.problem(f"{operation} what breaks {', '.join(breakages)}")
         for problem in self.problems:
             print(f"PROBLEM {problem}")
         print(f"{len(self.problems)} problems")
