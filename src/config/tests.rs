@@ -89,8 +89,8 @@ targets: [{ region: us-east-1 }]
 receivers: [{ name: chat, webhook: { url: \"${CHAT_WEBHOOK_URL}\" } }]
 ";
     let config = load_with(text).unwrap();
-    let Channel::Webhook { url, .. } = &config.receivers[0].channel else { panic!("{config:?}") };
-    assert_eq!(url.expose(), "https://chat.example/hook?token=s3cret");
+    let Channel::Webhook { endpoint, .. } = &config.receivers[0].channel else { panic!("{config:?}") };
+    assert_eq!(endpoint.url.expose(), "https://chat.example/hook?token=s3cret");
     assert!(!format!("{config:?}").contains("s3cret"));
     let broken = format!("{text}listen: x\n");
     assert!(!load_with(&broken).unwrap_err().to_string().contains("s3cret"));
