@@ -228,7 +228,7 @@ async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_told() {
     let late = [hook.next().await.id, hook.next().await.id];
     assert!(late.contains(&id("long", FIRED, "oncall").as_str().to_owned()), "{late:?}");
     let (_, rows) = service.stop().await;
-    assert!(rows.iter().all(|row| row.alert() != transition("short", FIRED).alert.id || row.attempts == 0));
+    assert!(rows.iter().all(|row| *row.alert() != transition("short", FIRED).alert.id || row.attempts == 0));
 }
 
 #[tokio::test]

@@ -20,12 +20,14 @@ use trainspotter::config::Channel;
 use trainspotter::config::Receiver;
 use trainspotter::derive::Frame;
 use trainspotter::derive::Sample;
+use trainspotter::derive::SourceHealth;
 use trainspotter::derive::Value;
 use trainspotter::derive::catalogue::QUEUE_JOBS;
 use trainspotter::derive::labels;
 use trainspotter::evaluate::AlertBook;
 use trainspotter::evaluate::Rule;
 use trainspotter::evaluate::parse_rules;
+use trainspotter::model::Source;
 use trainspotter::model::Timestamp;
 use trainspotter::notify::Deliver;
 use trainspotter::notify::Failure;
@@ -49,6 +51,9 @@ use trainspotter::store::Store;
 const RECEIVERS: [&str; 2] = ["flaky", "spare"];
 
 const TICK: Duration = Duration::from_secs(30);
+
+/// After this much virtual time the condition holds no more.
+const QUIET: Duration = Duration::from_secs(270);
 
 /// After this much virtual time everything has to be delivered: the longest pause is ten minutes.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -223,8 +228,11 @@ async fn process(world: Shared, rules: Arc<[Rule]>) {
                 step(&world).await;
             }
             notifiers.committed();
-            let next = now.since(start()).as_secs() / TICK.as_secs() + 1;
-            clock.sleep_until(start() + TICK * u32::try_from(next).unwrap()).await;
+            // Once nothing happens any more, ticks become rare: they only cost time.
+            let passed = now.since(start());
+            let every = if passed < QUIET { TICK } else { TICK * 10 };
+            let next = passed.as_secs() / every.as_secs() + 1;
+            clock.sleep_until(start() + every * u32::try_from(next).unwrap()).await;
         }
     };
     tokio::join!(delivering, keeping);
@@ -243,7 +251,9 @@ fn frame(now: Timestamp) -> Frame {
     let holds = HOLDS.iter().any(|(from, to)| (*from..*to).contains(&second));
     let labels = labels([("queue", "prod".into()), ("share", "".into()), ("state", "runnable".into())]);
     let value = Value::Gauge(if holds { 9.0 } else { 1.0 });
-    Frame { at: now, samples: vec![Sample { metric: &QUEUE_JOBS, labels, value }], ..Frame::default() }
+    let fresh = |source| SourceHealth { source, age_seconds: Some(0.0), error: None, failing: Default::default() };
+    let sources = Source::ALL.map(fresh).to_vec();
+    Frame { at: now, sources, samples: vec![Sample { metric: &QUEUE_JOBS, labels, value }], ..Frame::default() }
 }
 
 /// Runs a case to its end. Says how many steps it took.
@@ -347,18 +357,22 @@ fn whatever_crashes_when_every_episode_is_told_from_beginning_to_end() {
         }
     });
     eprintln!("{cases} cases with {crashes} crashes, each delivered in full and in order");
-    assert!(cases > 5_000, "{cases}");
+    assert!(cases > 2_000, "{cases}");
 }
 
-/// Every script without a crash, with one at every step, and now and then with a second one soon after.
+/// Every script without a crash, with one at every step, and now and then with a second one soon after. A receiver that
+/// misbehaves twice crashes at every fourth step only, another fourth for each script, unless `TRAINSPOTTER_CRASHES` is set:
+/// then at every step, which are 8,673 cases and take minutes.
 fn enumerate(scripts: &[Vec<Behaviour>], rules: &Arc<[Rule]>) -> (u32, u32) {
     let (mut cases, mut crashes) = (0, 0);
-    for script in scripts {
+    let everything = std::env::var_os("TRAINSPOTTER_CRASHES").is_some();
+    for (number, script) in (0..).zip(scripts) {
+        let whole = everything || script[0] == Behaviour::Takes;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let steps = run(script, &[], rules).await;
             cases += 1;
-            for first in 1..=steps {
+            for first in (1..=steps).filter(|step| whole || (step + number) % 4 == 0) {
                 run(script, &[first], rules).await;
                 (cases, crashes) = (cases + 1, crashes + 1);
                 if first % 5 == 0 {

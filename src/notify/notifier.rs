@@ -101,6 +101,8 @@ pub struct Notifier<O, C> {
     outbox: O,
     clock: Clock,
     commits: watch::Receiver<()>,
+    /// Rung when this one wrote rows for the others.
+    bell: watch::Sender<()>,
     counts: Counts,
     attempt_timeout: Duration,
     /// Failures in a row that were the receiver's own.
@@ -132,6 +134,7 @@ impl Notifiers {
             outbox: outbox.clone(),
             clock,
             commits: listen.clone(),
+            bell: commits.clone(),
             counts: Arc::clone(&counts),
             attempt_timeout: ATTEMPT_TIMEOUT,
             failures: 0,
@@ -234,9 +237,19 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 Err(Failure::retry(format!("no answer within {wait}"), None))
             }
         };
+        let was_failing = self.failures > 0;
         let (outcome, verdict) = self.judge(row, result);
         self.count(outcome);
-        self.record(row, verdict, stop).await && self.clock.now() >= self.paused_until
+        let tells_others = match &verdict {
+            Verdict::Delivered { .. } => was_failing,
+            Verdict::Later { trouble, .. } => *trouble,
+            Verdict::Held { .. } | Verdict::Muted { .. } | Verdict::Dead { .. } => false,
+        };
+        let recorded = self.record(row, verdict, stop).await;
+        if tells_others {
+            self.bell.send_replace(());
+        }
+        recorded && self.clock.now() >= self.paused_until
     }
 
     fn judge(&mut self, row: &OutboxRow, result: Result<Receipt, Failure>) -> (Outcome, Verdict) {

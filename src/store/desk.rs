@@ -65,7 +65,7 @@ impl Store {
     fn change(&mut self, which: &Selection, update: &str, only: &str, now: Timestamp) -> Result<usize, StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let selected = "(?1 IS NULL OR receiver = ?1) AND (json_array_length(?2) = 0 OR EXISTS (
-             SELECT 1 FROM json_each(?2) WHERE substr(id, 1, length(value)) = value))";
+             SELECT 1 FROM json_each(?2) WHERE substr(outbox.id, 1, length(value)) = value))";
         let sql = format!(
             "{update} WHERE {only} AND (({selected}) OR (kind = 'resolved' AND (receiver, alert, episode) IN (
                  SELECT receiver, alert, episode FROM outbox WHERE kind = 'fired' AND {only} AND {selected})))"
