@@ -5,6 +5,7 @@
 pub mod address;
 mod check;
 mod file;
+mod literal;
 mod mute;
 mod receivers;
 #[cfg(test)]
@@ -26,7 +27,8 @@ use crate::yaml::{self, Problems};
 ///
 /// Every mistake in the text.
 pub fn load(file: &str, text: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
-    check::check(&yaml::read(file, text)?, folder, environment)
+    let checked = yaml::read(file, text).and_then(|document| check::check(&document, folder, environment));
+    checked.map_err(|problems| problems.masked(&literal::secrets(text)))
 }
 
 /// The JSON Schema of the file, for editors.

@@ -99,6 +99,21 @@ receivers: [{ name: chat, webhook: { url: \"${CHAT_WEBHOOK_URL}\" } }]
 }
 
 #[test]
+fn a_secret_written_into_the_file_is_not_shown_with_a_mistake() {
+    let text = "\
+targets: [{ region: us-east-1 }]
+receivers:
+  - { name: a, webhook: { url: \"http://127.0.0.1/hook/s3cret?token=s3cret\", secrets: whsec_s3cret } }
+  - { name: b, webhook: { url: \"ftp://user:s3cret@chat.example/\", secrets: [whsec_s3cret] } }
+  - { name: c, slack: { token: xoxb-s3cret, chanel: C1 } }
+  - { name: d, pagerduty: { routing_key: s3cret-s3cret, url: \"http://169.254.170.2/v2\" }, mutes: [] }
+";
+    let told = load_with(text).unwrap_err().to_string();
+    assert!(!told.contains("s3cret"), "{told}");
+    assert!(told.contains("127.0.0.1") && told.contains("chat.example") && told.contains("169.254.170.2/v2"), "{told}");
+}
+
+#[test]
 fn the_files_that_are_shipped_are_right_and_the_example_shows_every_key() {
     let read =
         |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)).unwrap();

@@ -12,7 +12,7 @@ pub fn matches(matchers: &BTreeMap<String, String>, labels: &BTreeMap<String, St
     matchers.iter().all(|(label, glob)| matches_glob(glob, labels.get(label).map_or("", String::as_str)))
 }
 
-/// Whether a receiver with these matchers is told of an alert. Trouble of another receiver is told to everyone.
+/// Whether a receiver with these matchers is told of an alert.
 pub(crate) fn takes(matchers: &BTreeMap<String, String>, alert: &Alert) -> bool {
     matches(matchers, &alert.labels)
 }
