@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use trainspotter::engine::{Engine, Saved, cadence};
 use trainspotter::model::{
-    HostUtilisation, JobDetails, JobId, JobSeen, JobStatus, Observation, Queue, QueueName, Source, Timestamp,
+    HostUtilisation, JobDetails, JobId, JobSeen, JobStatus, Observation, Queue, QueueName, ServiceEnvironment, Source,
+    Timestamp,
 };
 use trainspotter::scheduler::{Job, QueueSetup, Scheduler, Setup, Submission};
 
@@ -62,7 +63,7 @@ impl Watched {
 
 /// Watches until eight hours after the last submission, when the work is done.
 pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
-    let queues: Vec<Queue> = setup.queues.iter().map(as_configured).collect();
+    let queues: Vec<Queue> = setup.queues.iter().map(|queue| as_configured(queue, &setup.environments)).collect();
     let begin = Timestamp::from_millis(0);
     let mut scheduler = Scheduler::new(setup, 1, begin);
     for submission in submissions {
@@ -131,14 +132,14 @@ fn answered(source: Source, queue: Option<QueueName>, at: Timestamp) -> Observat
     Observation::Answered { source, queue, at }
 }
 
-fn as_configured(queue: &QueueSetup) -> Queue {
+fn as_configured(queue: &QueueSetup, environments: &[ServiceEnvironment]) -> Queue {
     Queue {
         name: queue.name.clone(),
         arn: String::new(),
         enabled: true,
         status_reason: None,
         policy: queue.policy.clone(),
-        environment: Some(queue.environment.clone()),
+        environment: environments.iter().find(|environment| environment.name == queue.environment).cloned(),
     }
 }
 
@@ -151,12 +152,12 @@ fn as_described(job: &Job) -> JobSeen {
         queue: job.queue.clone(),
         share: job.share.clone(),
         status: job.status.clone(),
-        status_reason: job.status_reason.clone(),
+        status_reason: job.status_reason.as_deref().map(str::to_owned),
         created_at: job.created_at,
         scheduled_at: job.scheduled_at,
         started_at: job.started_at,
         stopped_at: job.stopped_at,
-        demand: job.demand.clone(),
+        demand: job.demand.to_vec(),
         training_job: job.training_job.clone(),
         terminated: job.terminated,
         details: Some(details),

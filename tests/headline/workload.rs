@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use trainspotter::model::{Capacity, Policy, QuotaShare, ServiceEnvironment, Sharing, Timestamp};
-use trainspotter::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Quirks, Setup, Submission};
+use trainspotter::scheduler::{Plan, PlannedOutcome, QueueSetup, Setup, Submission, Terms};
 
 /// An instance with eight GPUs.
 pub const INSTANCE: &str = "ml.p4d.24xlarge";
@@ -41,26 +41,32 @@ impl Division {
 
 pub fn setup(division: Division) -> Setup {
     let fifth = f64::from(INSTANCES) / TEAMS.len() as f64;
-    let queues = match division {
-        Division::FixedParts => TEAMS.map(|team| queue(team, Policy::Fifo, fifth)).into(),
+    let (environments, queues) = match division {
+        Division::FixedParts => {
+            (TEAMS.map(|team| environment(team, fifth)).into(), TEAMS.map(|team| queue(team, Policy::Fifo)).into())
+        }
         Division::LendingShares => {
             let share = |team: &str| QuotaShare {
                 name: team.into(),
                 enabled: true,
                 limits: vec![Capacity::new(INSTANCE, fifth)],
                 sharing: Sharing::LendAndBorrow { borrow_limit: None },
+                in_share_preemption: false,
             };
-            let shares = TEAMS.map(share).into();
-            vec![queue("training", Policy::QuotaShares(shares), f64::from(INSTANCES))]
+            let policy = Policy::QuotaShares(TEAMS.map(share).into());
+            (vec![environment("training", f64::from(INSTANCES))], vec![queue("training", policy)])
         }
     };
-    Setup { queues, delays: Delays::TYPICAL, quirks: Quirks::default() }
+    Setup { environments, queues, ..Setup::default() }
 }
 
-fn queue(name: &str, policy: Policy, instances: f64) -> QueueSetup {
-    let environment =
-        ServiceEnvironment { name: name.to_owned(), enabled: true, limits: vec![Capacity::new(INSTANCE, instances)] };
-    QueueSetup { name: name.into(), priority: 1, policy, environment }
+fn environment(name: &str, instances: f64) -> ServiceEnvironment {
+    ServiceEnvironment { name: name.to_owned(), enabled: true, limits: vec![Capacity::new(INSTANCE, instances)] }
+}
+
+/// A queue over the environment of its name.
+fn queue(name: &str, policy: Policy) -> QueueSetup {
+    QueueSetup::new(name, name, policy)
 }
 
 /// The same jobs for both divisions: each team has a steady trickle all day and a sweep at its own hour.
@@ -99,6 +105,7 @@ fn submission(division: Division, team: &str, name: &str, at: i64, random: &mut 
         priority: 0,
         demand: vec![Capacity::new(INSTANCE, instances)],
         tags: BTreeMap::new(),
+        terms: Terms::default(),
         plan: Plan::Runs { duration: Duration::from_mins(minutes), outcome: PlannedOutcome::Succeeds },
         utilisation: 0.9,
     }
