@@ -4,9 +4,12 @@ mod check;
 mod demo;
 mod healthcheck;
 mod inputs;
+mod notify;
+mod outbox;
 mod rules;
 mod run;
 mod schema;
+mod silence;
 mod simulate;
 
 use std::ffi::OsString;
@@ -41,6 +44,12 @@ enum Command {
     Check(check::Arguments),
     #[command(subcommand)]
     Rules(rules::Command),
+    #[command(subcommand)]
+    Notify(notify::Command),
+    #[command(subcommand)]
+    Outbox(outbox::Command),
+    #[command(subcommand)]
+    Silence(silence::Command),
     Schema(schema::Arguments),
     Healthcheck(healthcheck::Arguments),
 }
@@ -90,6 +99,9 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Check(arguments) => check::run(&arguments),
         Command::Rules(command) => rules::run(&command),
+        Command::Notify(command) => notify::run(command).await,
+        Command::Outbox(command) => outbox::run(command),
+        Command::Silence(command) => silence::run(command),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments).await,
     }

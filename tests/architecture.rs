@@ -42,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "runtime",
             "scheduler",
             "simulate",
+            "store",
             "web",
             "yaml",
         ],

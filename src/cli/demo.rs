@@ -12,7 +12,7 @@ use crate::cli::simulate::{Chosen, World};
 use crate::cli::{Failure, listen, say};
 use crate::clock::Clock;
 use crate::config::{
-    Channel, CloudWatch, Config, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret, Target,
+    Channel, CloudWatch, Config, Endpoint, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret, Target,
 };
 use crate::evaluate::{Rule, parse_rules};
 use crate::model::Timestamp;
@@ -111,10 +111,10 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         utilisation_every: Duration::from_secs(300),
         calls_per_second: 50.0,
     };
-    let mut receivers = vec![Receiver { name: "simulated-sns".to_owned(), channel: Channel::Sns { topic } }];
-    receivers.extend(arguments.webhook.as_ref().map(|url| Receiver {
-        name: "webhook".to_owned(),
-        channel: Channel::Webhook { url: Secret::new(url.as_str()), allow_loopback: true },
+    let mut receivers = vec![Receiver::new("simulated-sns", Channel::Sns { topic })];
+    receivers.extend(arguments.webhook.as_ref().map(|url| {
+        let endpoint = Endpoint { url: Secret::new(url.as_str()), allow_loopback: true };
+        Receiver::new("webhook", Channel::Webhook { endpoint, keys: Vec::new() })
     }));
     let cloudwatch = CloudWatch { namespace: "Trainspotter".to_owned(), every: Duration::from_secs(60) };
     Config {
