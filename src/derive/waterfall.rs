@@ -55,7 +55,7 @@ pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
     if let Some(capacity) = capacity_gpus {
         parts.insert(UNALLOCATED, capacity - held);
     }
-    Waterfall { queue: queue.name.clone(), capacity_gpus, parts }
+    Waterfall { queue: queue.name.clone(), capacity_gpus, parts, unallocated: BTreeMap::new() }
 }
 
 fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
@@ -92,8 +92,29 @@ pub(super) fn host_utilisation<'a>(job: &'a Job, inputs: &'a Inputs<'_>) -> impl
         .get(&job.latest.id)
         .into_iter()
         .flat_map(BTreeMap::values)
+        // Hosts of an attempt that was stopped go on reporting for a while: they are not this job's any more.
+        .filter(|host| job.latest.training_job.as_ref().is_none_or(|name| is_host_of(&host.host, name.as_str())))
         .filter(|host| inputs.now.since(host.at) <= STALE)
         .filter_map(move |host| Some((host.gpu_percent / 100.0 / gpus_per_host?).clamp(0.0, 1.0)))
+}
+
+/// Hosts of a running job that are idle while at least half of its other hosts with data are busy: one that hangs holds
+/// up all of them, and a mean over 16 does not show it. None within [`GRACE`].
+pub(super) fn dead_hosts(job: &Job, inputs: &Inputs<'_>) -> usize {
+    let running = job.timeline.current().filter(|span| span.phase == Phase::Running);
+    if running.is_none_or(|span| inputs.now.since(span.from.latest) < GRACE) {
+        return 0;
+    }
+    let (idle, busy) = host_utilisation(job, inputs).fold((0_usize, 0_usize), |(idle, busy), utilisation| {
+        if utilisation < IDLE_BELOW { (idle + 1, busy) } else { (idle, busy + 1) }
+    });
+    // The others of an idle host are the rest of the idle ones and the busy ones.
+    if idle > 0 && busy > 0 && 2 * busy + 1 >= idle + busy { idle } else { 0 }
+}
+
+/// Whether a host, `<training job>/algo-<n>`, belongs to a training job.
+fn is_host_of(host: &str, training_job: &str) -> bool {
+    host.strip_prefix(training_job).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn shares_environment(queue: &Queue, job: &Job, inputs: &Inputs<'_>) -> bool {
