@@ -194,13 +194,13 @@ fn judge_queue<'a, 'b>(
 /// Of the jobs that would fit, only the one that goes next waits for nothing: the rest are behind it, or behind a larger
 /// one before them.
 fn fix_order(queue: &Queue, judged: &mut [Judged<'_>]) {
-    let one_head = !matches!(queue.policy, Policy::QuotaShares(_));
-    let may_start = |one: &&Judged<'_>| one.position == 1 && !one.reason.is_permanent();
-    // A queue without quotas has one order: by priority and age in FIFO; fair share takes turns, so any head may be next.
-    let heads = judged.iter().filter(may_start).filter(|one| one.reason != Reason::Evaluating).count();
-    let blocked = one_head && heads > 0 && matches!(queue.policy, Policy::Fifo);
+    let waits = |one: &&Judged<'_>| one.position == 1 && !one.reason.is_permanent() && one.reason != Reason::Evaluating;
+    // In FIFO the first blocks all; fair share takes turns; a quota share's own claim goes before any borrower.
+    let blocked = matches!(queue.policy, Policy::Fifo) && judged.iter().any(|one| waits(&one));
+    let claimed = judged.iter().any(|one| one.entitled && one.reason == Reason::Reclaiming);
     for one in judged.iter_mut().filter(|one| one.reason == Reason::Evaluating) {
-        if one.position > 1 || blocked {
+        let borrows = matches!(queue.policy, Policy::QuotaShares(_)) && !one.entitled;
+        if one.position > 1 || blocked || claimed && borrows {
             one.reason = Reason::Behind;
         }
     }
