@@ -47,7 +47,7 @@ pub(super) fn figures(world: &World, speed: f64) -> Value {
 
 /// How many jobs of a queue are in each state, zeros included.
 pub(super) fn jobs_by_state(world: &World, queue: &QueueName) -> BTreeMap<String, usize> {
-    let count = |status: &JobStatus| world.scheduler.jobs_in(queue, status).count();
+    let count = |status: &JobStatus| world.scheduler.count(queue, status);
     JobStatus::KNOWN.iter().map(|status| (status.as_str().to_lowercase(), count(status))).collect()
 }
 
@@ -127,7 +127,11 @@ fn waterfall(world: &World, queue: &QueueSetup) -> Value {
             }
         }
     }
-    let limits = &queue.environment.limits;
+    let limits = world
+        .scheduler
+        .environment(&queue.environment)
+        .map(|environment| environment.limits.as_slice())
+        .unwrap_or_default();
     let capacity = (!limits.iter().any(|limit| limit.unit.is_any()))
         .then(|| limits.iter().map(|limit| limit.quantity * gpus_of(&limit.unit)).sum::<f64>());
     add("unallocated", capacity.map_or(0.0, |capacity| (capacity - held).max(0.0)));
@@ -183,7 +187,7 @@ fn history(job: &Job) -> Value {
         "priority": job.priority,
         "status": job.status.as_str().to_lowercase(),
         "status_reason": job.status_reason,
-        "demand": job.demand,
+        "demand": &*job.demand,
         "gpus": gpus(job),
         "utilisation": job.utilisation,
         "created_at": job.created_at,
@@ -193,7 +197,7 @@ fn history(job: &Job) -> Value {
         "preemptions": job.preemptions,
         "terminated": job.terminated,
         "training_job": job.training_job,
-        "tags": job.tags,
+        "tags": &*job.tags,
         "spans": spans,
     })
 }

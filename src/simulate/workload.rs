@@ -17,7 +17,7 @@ use rand_distr::{Distribution, Exp1, LogNormal};
 use crate::model::{
     Capacity, InstanceType, Policy, QueueName, QuotaShare, ServiceEnvironment, ShareName, Sharing, Timestamp,
 };
-use crate::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Quirks, Setup, Submission};
+use crate::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Setup, Submission, Terms};
 
 const RESEARCH: &str = "research";
 const NIGHTLY: &str = "nightly";
@@ -160,21 +160,20 @@ fn setup() -> Setup {
     let shares: Vec<QuotaShare> = STREAMS.iter().filter_map(Stream::quota_share).collect();
     let total = shares.iter().flat_map(|share| &share.limits).map(|limit| limit.quantity).sum();
     let fifo = STREAMS.iter().filter(|stream| stream.share.is_none()).map(|stream| stream.quota).sum();
-    let queue = |name: &str, policy: Policy, unit: &str, total: f64| QueueSetup {
-        name: QueueName::from(name),
-        priority: 1,
-        policy,
-        environment: ServiceEnvironment {
-            name: format!("{name}-environment"),
-            enabled: true,
-            limits: vec![Capacity::new(unit, total)],
-        },
+    let name = |queue: &str| format!("{queue}-environment");
+    let environment = |queue: &str, unit: &str, total: f64| ServiceEnvironment {
+        name: name(queue),
+        enabled: true,
+        limits: vec![Capacity::new(unit, total)],
     };
-    let queues = vec![
-        queue(RESEARCH, Policy::QuotaShares(shares), BIG, total),
-        queue(NIGHTLY, Policy::Fifo, InstanceType::ANY, fifo),
-    ];
-    Setup { queues, delays: Delays::TYPICAL, quirks: Quirks::default() }
+    Setup {
+        environments: vec![environment(RESEARCH, BIG, total), environment(NIGHTLY, InstanceType::ANY, fifo)],
+        queues: vec![
+            QueueSetup::new(RESEARCH, name(RESEARCH), Policy::QuotaShares(shares)),
+            QueueSetup::new(NIGHTLY, name(NIGHTLY), Policy::Fifo),
+        ],
+        ..Setup::default()
+    }
 }
 
 impl Stream {
@@ -184,6 +183,7 @@ impl Stream {
             enabled: true,
             limits: vec![Capacity::new(self.unit, self.quota)],
             sharing: self.sharing,
+            in_share_preemption: false,
         })
     }
 
@@ -239,6 +239,7 @@ impl Stream {
             demand: vec![Capacity::new(self.unit, f64::from(count))],
             tags: BTreeMap::from([("owner".to_owned(), pick(random, self.owners).to_owned())]),
             plan: Plan::Runs { duration: Duration::from_secs_f64(seconds.max(20.0).round()), outcome },
+            terms: Terms::default(),
             utilisation,
         }
     }
@@ -277,7 +278,7 @@ mod tests {
         let jobs = synthetic(7, START, WEEK).submissions;
         let part =
             |holds: fn(&Submission) -> bool| jobs.iter().filter(|job| holds(job)).count() as f64 / jobs.len() as f64;
-        let fails = |job: &Submission| matches!(job.plan.outcome(), PlannedOutcome::Fails(_));
+        let fails = |job: &Submission| matches!(job.plan.outcome(0), PlannedOutcome::Fails(_));
         assert!((0.04..0.08).contains(&part(fails)), "{}", part(fails));
         let idles = |job: &Submission| job.utilisation < 0.05;
         assert!((0.06..0.10).contains(&part(idles)), "{}", part(idles));

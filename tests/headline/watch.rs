@@ -1,0 +1,169 @@
+//! Lets a workload happen and watches it with the engine, poll by poll.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use trainspotter::engine::{Engine, Saved, cadence};
+use trainspotter::model::{
+    HostUtilisation, JobDetails, JobId, JobSeen, JobStatus, Observation, Queue, QueueName, ServiceEnvironment, Source,
+    Timestamp,
+};
+use trainspotter::scheduler::{Job, QueueSetup, Scheduler, Setup, Submission};
+
+use super::workload::DAYS;
+
+const POLL: Duration = Duration::from_mins(2);
+const POLLS_PER_HOUR: usize = 30;
+
+/// What was measured.
+#[derive(Debug, Default)]
+pub struct Watched {
+    /// GPUs busy over GPUs there, by poll.
+    busy: Vec<f64>,
+    /// Whether any job waited, by poll.
+    waiting: Vec<bool>,
+    /// First waits in seconds, ascending.
+    waits: Vec<f64>,
+    /// Ticks in which a waterfall did not sum to its capacity.
+    pub unbalanced: usize,
+    pub succeeded: u64,
+    pub preemptions: u64,
+}
+
+impl Watched {
+    /// GPUs busy by hour, over GPUs there.
+    pub fn by_hour(&self) -> Vec<f64> {
+        self.busy.chunks(POLLS_PER_HOUR).map(mean).collect()
+    }
+
+    /// The busiest hour.
+    pub fn peak(&self) -> f64 {
+        self.by_hour().into_iter().fold(0.0, f64::max)
+    }
+
+    /// Over all the time.
+    pub fn mean(&self) -> f64 {
+        mean(&self.busy)
+    }
+
+    /// Over the time in which somebody waited, and the part of all time that this was.
+    pub fn while_waiting(&self) -> (f64, f64) {
+        let busy: Vec<f64> =
+            self.busy.iter().zip(&self.waiting).filter(|(_, waits)| **waits).map(|(b, _)| *b).collect();
+        (mean(&busy), busy.len() as f64 / self.busy.len() as f64)
+    }
+
+    /// A quantile of the first waits, in seconds.
+    pub fn wait(&self, p: f64) -> f64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= p < 1")]
+        let place = (self.waits.len() as f64 * p) as usize;
+        self.waits[place]
+    }
+}
+
+/// Watches until eight hours after the last submission, when the work is done.
+pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
+    let queues: Vec<Queue> = setup.queues.iter().map(|queue| as_configured(queue, &setup.environments)).collect();
+    let begin = Timestamp::from_millis(0);
+    let mut scheduler = Scheduler::new(setup, 1, begin);
+    for submission in submissions {
+        scheduler.submit(submission).expect("the queue takes the job");
+    }
+    let mut engine = Engine::new(Vec::new(), cadence(POLL * 15, POLL), Saved::default(), begin);
+    let mut watched = Watched::default();
+    let (mut open, mut next) = (BTreeSet::new(), 0);
+    for poll in 1..=u32::try_from((DAYS * 24 + 8) * 30).unwrap() {
+        let now = begin + POLL * poll;
+        scheduler.advance(now);
+        open.extend(scheduler.jobs().skip(next).map(|job| job.id.clone()));
+        next = scheduler.jobs().count();
+        engine.observe(seen(&scheduler, &engine, &queues, &mut open, now));
+        let output = engine.tick(now);
+        let rows = &output.frame.waterfall;
+        let capacity: f64 = rows.iter().filter_map(|row| row.capacity_gpus).sum();
+        let balanced = |row: &trainspotter::derive::Waterfall| {
+            row.capacity_gpus.is_some_and(|capacity| (row.parts.values().sum::<f64>() - capacity).abs() < 1e-6)
+        };
+        watched.unbalanced += rows.iter().filter(|row| !balanced(row)).count();
+        watched.busy.push(rows.iter().filter_map(|row| row.parts.get("running_busy")).sum::<f64>() / capacity);
+        watched.waiting.push(output.frame.queues.iter().any(|queue| queue.oldest_wait_seconds.is_some()));
+    }
+    let ledger = engine.ledger();
+    watched.waits = ledger.jobs().filter_map(first_wait).collect();
+    watched.waits.sort_by(f64::total_cmp);
+    watched.succeeded = ledger.jobs().filter(|job| *job.status() == JobStatus::Succeeded).count() as u64;
+    let preemptions = |job: &trainspotter::ledger::Job| job.details.as_ref().map_or(0, |details| details.preemptions);
+    watched.preemptions = ledger.jobs().map(|job| u64::from(preemptions(job))).sum();
+    watched
+}
+
+fn first_wait(job: &trainspotter::ledger::Job) -> Option<f64> {
+    job.timeline.spans().first()?.seconds()
+}
+
+/// Everything that one poll would learn. Ended jobs leave `open`.
+fn seen(
+    scheduler: &Scheduler,
+    engine: &Engine,
+    queues: &[Queue],
+    open: &mut BTreeSet<JobId>,
+    now: Timestamp,
+) -> Vec<Observation> {
+    let jobs: Vec<&Job> = open.iter().filter_map(|id| scheduler.job(id)).collect();
+    let host = |(id, host): (JobId, String)| {
+        let gpu_percent = scheduler.job(&id)?.utilisation * 800.0;
+        Some(HostUtilisation { job: id, host, at: now, gpu_percent })
+    };
+    let mut observations = vec![
+        Observation::Topology { at: now, queues: queues.to_vec() },
+        Observation::Jobs { at: now, jobs: jobs.iter().map(|job| as_described(job)).collect() },
+        Observation::Utilisation { at: now, hosts: engine.questions(now).hosts.into_iter().filter_map(host).collect() },
+        answered(Source::Topology, None, now),
+    ];
+    observations.extend(queues.iter().map(|queue| answered(Source::Jobs, Some(queue.name.clone()), now)));
+    let ended: Vec<JobId> = jobs.iter().filter(|job| job.status.is_ended()).map(|job| job.id.clone()).collect();
+    for id in ended {
+        open.remove(&id);
+    }
+    observations
+}
+
+fn answered(source: Source, queue: Option<QueueName>, at: Timestamp) -> Observation {
+    Observation::Answered { source, queue, at }
+}
+
+fn as_configured(queue: &QueueSetup, environments: &[ServiceEnvironment]) -> Queue {
+    Queue {
+        name: queue.name.clone(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        policy: queue.policy.clone(),
+        environment: environments.iter().find(|environment| environment.name == queue.environment).cloned(),
+    }
+}
+
+fn as_described(job: &Job) -> JobSeen {
+    let details = JobDetails { preemptions: job.preemptions, ..JobDetails::default() };
+    JobSeen {
+        id: job.id.clone(),
+        arn: String::new(),
+        name: job.name.clone(),
+        queue: job.queue.clone(),
+        share: job.share.clone(),
+        status: job.status.clone(),
+        status_reason: job.status_reason.as_deref().map(str::to_owned),
+        created_at: job.created_at,
+        scheduled_at: job.scheduled_at,
+        started_at: job.started_at,
+        stopped_at: job.stopped_at,
+        demand: job.demand.to_vec(),
+        training_job: job.training_job.clone(),
+        terminated: job.terminated,
+        details: Some(details),
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
