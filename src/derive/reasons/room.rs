@@ -43,7 +43,7 @@ impl Room {
         let name = |queue: &Queue| queue.environment.as_ref().map(|environment| environment.name.clone());
         let limits = queue.environment.as_ref().map(|environment| environment.limits.as_slice());
         let any = limits.is_some_and(|limits| limits.iter().any(|limit| limit.unit.is_any()));
-        let capacity = limits.map(|limits| sum(limits));
+        let capacity = limits.map(sum);
         let mut held = Amounts::new();
         let beside = |other: &&Queue| other.name == queue.name || (name(other).is_some() && name(other) == name(queue));
         for other in inputs.queues.iter().filter(beside) {

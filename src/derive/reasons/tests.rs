@@ -39,6 +39,7 @@ fn queue() -> Queue {
         enabled: true,
         limits: vec![Capacity::new(TYPE, 4.0)],
         sharing,
+        in_share_preemption: false,
     };
     Queue {
         name: "research".into(),
