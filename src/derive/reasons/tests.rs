@@ -1,3 +1,5 @@
+//! Every reason in its simplest form, drawn as a queue with four shares.
+
 #![expect(clippy::unwrap_used, reason = "a job without a reason has failed the test")]
 
 use std::collections::BTreeMap;
@@ -93,7 +95,7 @@ fn each_reason_in_its_simplest_form() {
 }
 
 #[test]
-fn what_aws_says_comes_first() {
+fn what_batch_says_comes_first() {
     let said = |reason: &str| {
         let job = JobSeen { status_reason: Some(reason.to_owned()), ..seen(0, &("c", JobStatus::Runnable, 1.0, 0)) };
         whys(queue(), [job]).pop().unwrap().unwrap().reason

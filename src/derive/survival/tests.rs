@@ -1,3 +1,5 @@
+//! The estimator against the textbook, and the live one against the exact one.
+
 use proptest::prelude::*;
 
 use super::*;
