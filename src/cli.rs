@@ -5,9 +5,12 @@ mod demo;
 mod explain;
 mod healthcheck;
 mod inputs;
+mod notify;
+mod outbox;
 mod rules;
 mod run;
 mod schema;
+mod silence;
 mod simulate;
 
 use std::ffi::OsString;
@@ -44,6 +47,12 @@ enum Command {
     Explain(explain::Arguments),
     #[command(subcommand)]
     Rules(rules::Command),
+    #[command(subcommand)]
+    Notify(notify::Command),
+    #[command(subcommand)]
+    Outbox(outbox::Command),
+    #[command(subcommand)]
+    Silence(silence::Command),
     Schema(schema::Arguments),
     Healthcheck(healthcheck::Arguments),
 }
@@ -94,6 +103,9 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments).await,
         Command::Rules(command) => rules::run(&command),
+        Command::Notify(command) => notify::run(command).await,
+        Command::Outbox(command) => outbox::run(command),
+        Command::Silence(command) => silence::run(command),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments).await,
     }

@@ -5,6 +5,9 @@
 pub mod address;
 mod check;
 mod file;
+mod literal;
+mod mute;
+mod receivers;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use check::Environment;
+pub use mute::Mute;
 
 use crate::yaml::{self, Problems};
 
@@ -23,7 +27,8 @@ use crate::yaml::{self, Problems};
 ///
 /// Every mistake in the text.
 pub fn load(file: &str, text: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
-    check::check(&yaml::read(file, text)?, folder, environment)
+    let checked = yaml::read(file, text).and_then(|document| check::check(&document, folder, environment));
+    checked.map_err(|problems| problems.masked(&literal::secrets(text)))
 }
 
 /// The JSON Schema of the file, for editors.
@@ -129,6 +134,23 @@ pub struct Receiver {
     pub name: String,
     /// How to reach them.
     pub channel: Channel,
+    /// Which alerts they are told of: globs over the values of labels, all of which must match. Empty for all alerts.
+    pub matchers: BTreeMap<String, String>,
+    /// When they are told of no firings. Resolves of what they were told always pass.
+    pub mute: Vec<Mute>,
+    /// How long a notification is tried before it is given up.
+    pub give_up_after: Duration,
+}
+
+/// How long a notification is tried unless the file says otherwise: a day.
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
+
+impl Receiver {
+    /// A receiver that is told of everything at any time.
+    pub fn new(name: impl Into<String>, channel: Channel) -> Self {
+        let (matchers, mute) = (BTreeMap::new(), Vec::new());
+        Self { name: name.into(), channel, matchers, mute, give_up_after: GIVE_UP_AFTER }
+    }
 }
 
 /// How a receiver is reached.
@@ -142,10 +164,69 @@ pub enum Channel {
     /// An HTTP endpoint that takes Alertmanager's version 4 body.
     Webhook {
         /// Where to post.
-        url: Secret,
-        /// Whether the URL may lead to this machine. Link-local addresses are refused always.
-        allow_loopback: bool,
+        endpoint: Endpoint,
+        /// Keys that bodies are signed with, decoded; several while they are exchanged. Without any nothing is signed.
+        keys: Vec<SigningKey>,
     },
+    /// An incoming webhook of Slack: a message each for a firing and its resolve.
+    SlackWebhook {
+        /// The webhook's URL.
+        endpoint: Endpoint,
+    },
+    /// A Slack app: one message for an episode, changed when it resolves.
+    SlackApp {
+        /// Where `chat.postMessage` and `chat.update` are.
+        endpoint: Endpoint,
+        /// The bot's token.
+        token: Secret,
+        /// The channel's id or name.
+        channel: String,
+    },
+    /// A service of PagerDuty, by Events API v2.
+    PagerDuty {
+        /// Where events go.
+        endpoint: Endpoint,
+        /// The integration's key.
+        routing_key: Secret,
+    },
+    /// An Alertmanager, by its API v2, which then routes alerts by its own configuration.
+    Alertmanager {
+        /// Its root.
+        endpoint: Endpoint,
+    },
+}
+
+/// Where a receiver listens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// The URL, which often holds a token.
+    pub url: Secret,
+    /// Whether it may lead to this machine. Link-local addresses are refused always.
+    pub allow_loopback: bool,
+}
+
+/// The bytes of a Standard Webhooks secret. `Debug` does not show them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey(Vec<u8>);
+
+impl SigningKey {
+    /// Reads `whsec_` and base64; `None` if it is not that, or not of 24 to 64 bytes.
+    pub fn parse(secret: &str) -> Option<Self> {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
+        (24..=64).contains(&bytes.len()).then_some(Self(bytes))
+    }
+
+    /// The bytes, for the one place that needs them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
 }
 
 /// How logs look.

@@ -23,6 +23,7 @@ mod wording;
 
 pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 pub use book::AlertBook;
+pub use glob::matches as matches_glob;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 
 use crate::yaml::{self, Problems};

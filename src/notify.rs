@@ -2,27 +2,47 @@
 //!
 //! A transition becomes one outbox row per receiver ([`outbox`]), stored in the transaction of the transition itself.
 //! One [`Notifier`] per receiver takes its rows from there, puts them into words ([`message`]) and sends them through a
-//! [`Courier`] until the receiver took them or a day has passed. Nothing that is not committed is ever sent.
+//! [`Courier`] until the receiver took them or it is given up. Nothing that is not committed is ever sent.
 
+mod alertmanager;
+mod http;
 pub mod message;
 mod notifier;
 pub mod outbox;
+mod pagerduty;
 mod retry;
-#[cfg(test)]
-pub(crate) mod sample;
+pub mod routing;
+pub mod sample;
+pub mod silence;
+mod slack;
 mod sns;
 mod webhook;
 
+use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Channel;
 use crate::notify::message::Message;
 
+pub use alertmanager::Alertmanager;
+pub use http::judge;
 pub use notifier::{Notifier, Notifiers, Outcome};
 pub use outbox::{OutboxRow, rows};
+pub use pagerduty::PagerDuty;
+pub use slack::Slack;
 pub use sns::Sns;
 pub use webhook::Webhook;
+
+/// Whatever brings messages to one receiver.
+pub trait Deliver: fmt::Debug + Send + Sync + 'static {
+    /// Sends a message once.
+    ///
+    /// # Errors
+    /// What to do next, and why.
+    fn deliver(&self, message: &Message, clock: &Clock) -> impl Future<Output = Result<Receipt, Failure>> + Send;
+}
 
 /// How a receiver is reached.
 #[derive(Debug)]
@@ -31,29 +51,55 @@ pub enum Courier {
     Webhook(Webhook),
     /// An SNS topic.
     Sns(Sns),
+    /// A Slack channel.
+    Slack(Slack),
+    /// A PagerDuty service.
+    PagerDuty(PagerDuty),
+    /// An Alertmanager.
+    Alertmanager(Alertmanager),
 }
 
 impl Courier {
     /// Prepares a channel; `sns` is a client of the topics' region.
     ///
     /// # Errors
-    /// See [`Webhook::new`].
+    /// The channel cannot be used. Says why, without secrets.
     pub fn new(channel: &Channel, sns: &aws_sdk_sns::Client) -> Result<Self, String> {
         match channel {
-            Channel::Webhook { url, allow_loopback } => Webhook::new(url, *allow_loopback).map(Self::Webhook),
+            Channel::Webhook { endpoint, keys } => Webhook::new(endpoint, keys).map(Self::Webhook),
             Channel::Sns { topic } => Ok(Self::Sns(Sns::new(topic, sns.clone()))),
+            Channel::SlackWebhook { endpoint } => Slack::webhook(endpoint).map(Self::Slack),
+            Channel::SlackApp { endpoint, token, channel } => Slack::app(endpoint, token, channel).map(Self::Slack),
+            Channel::PagerDuty { endpoint, routing_key } => PagerDuty::new(endpoint, routing_key).map(Self::PagerDuty),
+            Channel::Alertmanager { endpoint } => Alertmanager::new(endpoint).map(Self::Alertmanager),
         }
     }
+}
 
-    /// Sends a message once.
-    ///
-    /// # Errors
-    /// What to do next, and why.
-    pub async fn deliver(&self, message: &Message, clock: &Clock) -> Result<(), Failure> {
+impl Deliver for Courier {
+    async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
         match self {
             Self::Webhook(webhook) => webhook.deliver(message, clock).await,
             Self::Sns(sns) => sns.deliver(message).await,
+            Self::Slack(slack) => slack.deliver(message, clock).await,
+            Self::PagerDuty(pagerduty) => pagerduty.deliver(message, clock).await,
+            Self::Alertmanager(alertmanager) => alertmanager.deliver(message, clock).await,
         }
+    }
+}
+
+/// A message was delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// What the receiver said, for people who test it.
+    pub said: String,
+    /// What the receiver calls the message, if it has a name for it.
+    pub reference: Option<String>,
+}
+
+impl From<http::Answer> for Receipt {
+    fn from(answer: http::Answer) -> Self {
+        Self { said: format!("{} {}", answer.status, answer.body).trim().to_owned(), reference: None }
     }
 }
 
@@ -74,8 +120,10 @@ pub enum Remedy {
         /// How long the receiver asks to be left alone, in clock time.
         after: Option<Duration>,
     },
-    /// Set this message aside and try it now and then: repeating it is of no use until someone has changed something.
+    /// Leave the receiver alone and try it now and then: repeating is of no use until someone has changed something.
     Park,
+    /// As [`Remedy::Park`], but for this message alone: the receiver takes others.
+    SetAside,
 }
 
 impl Failure {
@@ -85,5 +133,13 @@ impl Failure {
 
     fn park(reason: String) -> Self {
         Self { reason, remedy: Remedy::Park }
+    }
+
+    fn set_aside(reason: String) -> Self {
+        Self { reason, remedy: Remedy::SetAside }
+    }
+
+    fn unwritable(error: &dyn fmt::Display) -> Self {
+        Self::set_aside(format!("the notification cannot be written: {error}"))
     }
 }

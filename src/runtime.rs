@@ -3,9 +3,11 @@
 mod keeper;
 mod logs;
 mod queries;
+mod rehearsal;
 mod service;
 mod signals;
 
 pub use logs::start_logs;
+pub use rehearsal::test_receiver;
 pub use service::{Service, StartError};
 pub use signals::stop_on_signals;

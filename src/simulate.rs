@@ -10,13 +10,16 @@ mod arn;
 mod batch;
 mod cbor;
 mod cloudwatch;
+mod control;
 mod faults;
+mod gpu;
 mod http;
 mod page_token;
 mod protocol;
 mod query;
 mod reply;
 mod sagemaker;
+pub mod scenario;
 mod sns;
 mod sts;
 #[cfg(test)]
@@ -44,10 +47,17 @@ use crate::model::Timestamp;
 use crate::scheduler::Scheduler;
 use crate::simulate::batch::Submitted;
 use crate::simulate::cloudwatch::Metrics;
+use crate::simulate::control::Pace;
 use crate::simulate::faults::Faults;
+use crate::simulate::scenario::Scenario;
 use crate::simulate::sns::Postman;
 use crate::simulate::sns::Topics;
+use crate::simulate::truth::Integral;
 use crate::simulate::workload::Workload;
+
+pub use faults::Arrangement;
+pub use gpu::Gpus;
+pub use gpu::Shape;
 
 /// A simulated AWS account. Clones are the same account.
 #[derive(Clone, Debug)]
@@ -74,6 +84,7 @@ struct World {
     scheduler: Scheduler,
     /// The clock's time when the request under way came in.
     now: Timestamp,
+    pace: Pace,
     seed: u64,
     /// What jobs submitted over the API are described back with.
     submitted: BTreeMap<JobId, Submitted>,
@@ -82,6 +93,9 @@ struct World {
     metrics: Metrics,
     topics: Topics,
     faults: Faults,
+    gpus: Gpus,
+    /// What capacity there was, for the truth.
+    capacity: Integral,
     ids_given: u64,
 }
 
@@ -101,16 +115,30 @@ impl Simulation {
         let world = World {
             scheduler,
             now,
+            pace: Pace::of_clock(now),
             seed,
             submitted: BTreeMap::new(),
             client_tokens: BTreeMap::new(),
             training_jobs: training_jobs::Index::default(),
             metrics: Metrics::default(),
             topics: Topics::default(),
-            faults: Faults::default(),
+            faults: Faults::new(seed),
+            gpus: Gpus::default(),
+            capacity: Integral::from(began),
             ids_given: 0,
         };
         Self { world: Arc::new(Mutex::new(world)), clock, postman: Postman::new(clock) }
+    }
+
+    /// The same account with the GPU shapes and the faults of a scenario. Its jobs, seed and speed are the caller's to use.
+    #[must_use]
+    pub fn with(self, scenario: &Scenario) -> Self {
+        {
+            let mut world = self.world();
+            world.gpus = scenario.gpu.gpus();
+            world.faults.arrange(scenario.faults.clone());
+        }
+        self
     }
 
     /// The endpoint and `/_sim/`.
@@ -140,14 +168,22 @@ impl Simulation {
     fn world(&self) -> MutexGuard<'_, World> {
         // A handler that panicked has left the world as consistent as it found it, or a test will tell.
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
-        world.now = world.now.max(self.clock.now());
-        let now = world.now;
-        world.scheduler.advance(now);
+        world.catch_up(self.clock.now());
         world
     }
 }
 
 impl World {
+    /// Lets everything happen that is due when the clock shows `clock`. Time does not go back: where it should, because a
+    /// skew ends, it stands until it is caught up with.
+    fn catch_up(&mut self, clock: Timestamp) {
+        let plain = self.pace.at(clock);
+        self.faults.now = plain;
+        self.now = self.now.max(Timestamp::from_millis(plain.millis() + self.faults.skew_millis(plain)));
+        self.capacity.pass(&self.scheduler, self.now);
+        self.scheduler.advance(self.now);
+    }
+
     /// An id shaped like a UUID that has not been given before; the same for the same seed and place in the history.
     fn next_id(&mut self) -> String {
         self.ids_given += 1;

@@ -7,6 +7,7 @@
 //!
 //! [`StoreHandle`] owns the store on a thread of its own, for SQLite calls block.
 
+mod desk;
 mod error;
 mod handle;
 mod outbox;
@@ -29,6 +30,7 @@ use crate::model::SavedSeries;
 use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
 
+pub use desk::Selection;
 pub use error::StoreError;
 pub use handle::StoreHandle;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
@@ -357,7 +359,7 @@ mod tests {
                 others.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("corrupt"));
             assert_eq!(set_aside.count(), 0);
         };
-        check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 1");
+        check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 2");
         check("other.db", false, "CREATE TABLE photos (id)", "another program");
     }
 

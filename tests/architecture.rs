@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("scheduler", &["model"]),
-    ("simulate", &["clock", "model", "scheduler"]),
+    ("simulate", &["clock", "model", "scheduler", "yaml"]),
     (
         "cli",
         &[
@@ -42,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "runtime",
             "scheduler",
             "simulate",
+            "store",
             "web",
             "yaml",
         ],

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
 use trainspotter::config::Channel;
+use trainspotter::config::Endpoint;
 use trainspotter::config::Receiver;
 use trainspotter::config::Secret;
 use trainspotter::evaluate::Alert;
@@ -49,7 +50,9 @@ use trainspotter::notify::outbox::OutboxError;
 use trainspotter::notify::outbox::OutboxRow;
 use trainspotter::notify::outbox::RowState;
 use trainspotter::notify::outbox::Verdict;
+use trainspotter::notify::silence::Silence;
 use trainspotter::store::Commit;
+use trainspotter::store::Selection;
 use trainspotter::store::Store;
 use trainspotter::store::StoreHandle;
 
@@ -147,30 +150,121 @@ async fn a_receiver_that_hangs_is_given_up_on_and_tried_again() {
 }
 
 #[tokio::test]
-async fn what_will_not_be_taken_is_set_aside_and_delays_nothing() {
+async fn a_message_that_will_not_be_taken_is_set_aside_and_delays_nothing() {
+    let mut hook = Hook::start([Answer::Status(413)]).await;
+    let clock = Clock::real();
+    let service = Service::start(clock, [("oncall", &hook)]);
+    service.commit(&[transition("a", FIRED), transition("a", RESOLVED), transition("b", FIRED)]).await;
+    assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+    assert_eq!(hook.next().await.id, id("b", FIRED, "oncall").as_str());
+    let (_, rows) = service.stop().await;
+    assert_eq!(rows[0].state, RowState::Pending);
+    let wait = rows[0].next_attempt_at.seconds_since(clock.now());
+    assert!((590.0..=600.0).contains(&wait), "{wait}");
+    assert!(rows[0].last_error.as_ref().unwrap().contains("413"), "{rows:?}");
+    assert_eq!(rows[1].attempts, 0);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_closed_is_left_alone_and_the_others_are_told() {
     let elsewhere = Hook::start([]).await;
     let redirect = Answer::Redirect(format!("http://{}/", elsewhere.address));
     for (answer, says) in [
         (redirect, "redirects are not followed"),
         (Answer::Status(401), "401"),
+        (Answer::Status(403), "403"),
         (Answer::Status(404), "404"),
         (Answer::Status(410), "410"),
-        (Answer::Status(413), "413"),
     ] {
         let mut hook = Hook::start([answer]).await;
-        let clock = Clock::real();
-        let service = Service::start(clock, [("oncall", &hook)]);
-        service.commit(&[transition("a", FIRED), transition("a", RESOLVED), transition("b", FIRED)]).await;
+        let mut other = Hook::start([]).await;
+        let service = Service::start(Clock::fast(300.0), [("oncall", &hook), ("other", &other)]);
+        service.commit_for(&[transition("a", FIRED), transition("b", FIRED)], &["oncall"]).await;
+        let began = Instant::now();
         assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
-        assert_eq!(hook.next().await.id, id("b", FIRED, "oncall").as_str());
-        let (_, rows) = service.stop().await;
-        assert_eq!(rows[0].state, RowState::Pending);
-        let wait = rows[0].next_attempt_at.seconds_since(clock.now());
-        assert!((590.0..=600.0).contains(&wait), "{wait}");
-        assert!(rows[0].last_error.as_ref().unwrap().contains(says), "{rows:?}");
-        assert_eq!(rows[1].attempts, 0);
+        let told = other.next().await;
+        assert_eq!((told.status(), told.alert("alertname")), ("firing", "ReceiverInTrouble"));
+        assert_eq!(told.alert("receiver"), "oncall");
+        let summary = told.body["alerts"][0]["annotations"]["summary"].as_str().unwrap();
+        assert!(summary.contains(says) && !summary.contains(TOKEN), "{summary}");
+        // Ten minutes by the clock, in which nothing is sent.
+        let next = hook.next().await;
+        assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
+        assert_eq!(next.id, id("b", FIRED, "oncall").as_str());
+        assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+        let over = other.next().await;
+        assert_eq!((over.status(), over.alert("receiver")), ("resolved", "oncall"));
+        service.stop().await;
+        assert!(other.calls.is_empty());
     }
     assert!(elsewhere.calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_told() {
+    let mut hook = Hook::start([]).await;
+    let clock = Clock::fast(600.0);
+    let service = Service::start(clock, [("oncall", &hook)]);
+    service.commit(&[transition("told", FIRED)]).await;
+    assert_eq!(hook.next().await.id, id("told", FIRED, "oncall").as_str());
+    let silence = Silence {
+        id: 0,
+        matchers: BTreeMap::from([("queue".to_owned(), "*o*".to_owned())]),
+        starts_at: clock.now() - Duration::from_secs(60),
+        ends_at: clock.now() + Duration::from_secs(1_200),
+        author: "ann".to_owned(),
+        comment: "maintenance".to_owned(),
+    };
+    let begun = service.store.call(move |store| store.silence(&silence)).await.unwrap();
+    service.commit(&[transition("short", FIRED), transition("long", FIRED), transition("other-x", FIRED)]).await;
+    service.commit(&[transition("free", FIRED), transition("told", RESOLVED), transition("short", RESOLVED)]).await;
+    let now = [hook.next().await.id, hook.next().await.id];
+    let expected = [id("free", FIRED, "oncall"), id("told", RESOLVED, "oncall")];
+    assert!(expected.iter().all(|id| now.contains(&id.as_str().to_owned())), "{now:?}");
+    service.until(|rows| rows.iter().filter(|row| row.state.as_str() == "muted").count() == 2).await;
+    assert!(hook.calls.is_empty());
+    // It is ended early, and what still fires is told.
+    assert!(service.store.call(move |store| store.end_silence(begun, clock.now())).await.unwrap());
+    let late = [hook.next().await.id, hook.next().await.id];
+    assert!(late.contains(&id("long", FIRED, "oncall").as_str().to_owned()), "{late:?}");
+    let (_, rows) = service.stop().await;
+    assert!(rows.iter().all(|row| *row.alert() != transition("short", FIRED).alert.id || row.attempts == 0));
+}
+
+#[tokio::test]
+async fn a_receiver_with_matchers_hears_of_those_alerts_from_beginning_to_end() {
+    let only_a = Receiver { matchers: BTreeMap::from([("queue".to_owned(), "a*".to_owned())]), ..receiver("oncall") };
+    let mut store = Store::in_memory().unwrap();
+    let at = Timestamp::from_millis(0);
+    let both = |kind| [transition("a1", kind), transition("b1", kind)];
+    for kind in [FIRED, RESOLVED] {
+        let outbox = outbox::rows(&both(kind), std::slice::from_ref(&only_a), at);
+        store.commit(&Commit { at, outbox, ..Commit::default() }).unwrap();
+    }
+    let told: Vec<_> = store.outbox().unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(told, [id("a1", FIRED, "oncall"), id("a1", RESOLVED, "oncall")]);
+}
+
+#[tokio::test]
+async fn what_was_given_up_can_be_tried_again_firing_first() {
+    let mut hook = Hook::start([]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.db");
+    let mut store = open(&file);
+    let at = Timestamp::from_millis(0);
+    let outbox = outbox::rows(&[transition("a", FIRED), transition("a", RESOLVED)], &[receiver("oncall")], at);
+    store.commit(&Commit { at, outbox, ..Commit::default() }).unwrap();
+    let all = Selection { receiver: Some("oncall".to_owned()), ids: Vec::new() };
+    let one = Selection { receiver: None, ids: vec![id("a", FIRED, "oncall").as_str()[..12].to_owned()] };
+    let other = Selection { receiver: Some("nobody".to_owned()), ids: Vec::new() };
+    assert_eq!(store.give_up(&other, at).unwrap(), 0);
+    assert_eq!(store.give_up(&one, at).unwrap(), 2, "the resolve goes with its firing");
+    assert!(store.outbox().unwrap().iter().all(|row| row.state.as_str() == "dead"));
+    assert_eq!(store.retry(&all, Clock::real().now()).unwrap(), 2);
+    let service = Service::on(store, Clock::real(), vec![("oncall", hook.url())]);
+    assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+    assert_eq!(hook.next().await.id, id("a", RESOLVED, "oncall").as_str());
+    service.stop().await;
 }
 
 #[tokio::test]
@@ -287,8 +381,8 @@ async fn flaky(failures: u32, alerts: &[&str]) -> (Hook, Flaky, CancellationToke
     let transitions: Vec<_> = alerts.iter().map(|alert| transition(alert, FIRED)).collect();
     let rows = outbox::rows(&transitions, &[receiver("oncall")], Timestamp::from_millis(0));
     store.commit(Arc::new(Commit { outbox: rows, ..Commit::default() })).await.unwrap();
-    let webhook = Webhook::new(&hook.url(), true).unwrap();
-    let receivers = vec![("oncall".to_owned(), Courier::Webhook(webhook))];
+    let webhook = self::hook(&hook.url()).unwrap();
+    let receivers = vec![(receiver("oncall"), Courier::Webhook(webhook))];
     let (_, mut tasks) = Notifiers::new(receivers, None, &outbox, Clock::fast(1_000.0));
     let stop = CancellationToken::new();
     let task = tokio::spawn(tasks.remove(0).run(stop.clone()));
@@ -338,9 +432,9 @@ fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
         assert!(run.status.success() && said.contains("inner run done"), "{run:?}");
         return;
     }
-    Webhook::new(&Secret::new("http://receiver.example/"), false).unwrap();
-    let error = Webhook::new(&Secret::new(format!("https://receiver.example/{TOKEN}")), false).unwrap_err();
-    assert!(error.contains("no client for the webhook at receiver.example") && !error.contains(TOKEN), "{error}");
+    hook(&Secret::new("http://receiver.example/")).unwrap();
+    let error = hook(&Secret::new(format!("https://receiver.example/{TOKEN}"))).unwrap_err();
+    assert!(error.contains("no client for receiver.example") && !error.contains(TOKEN), "{error}");
     println!("inner run done: {error}");
 }
 
@@ -369,10 +463,8 @@ impl Service {
 
     fn on(store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
         let store = StoreHandle::start(store).unwrap();
-        let couriers = receivers
-            .iter()
-            .map(|(name, url)| ((*name).to_owned(), Courier::Webhook(Webhook::new(url, true).unwrap())))
-            .collect();
+        let couriers =
+            receivers.iter().map(|(name, url)| (receiver(name), Courier::Webhook(hook(url).unwrap()))).collect();
         let (notifiers, tasks) = Notifiers::new(couriers, Some("https://spotter.example/"), &store, clock);
         let stop = CancellationToken::new();
         let tasks = tasks
@@ -431,8 +523,12 @@ fn open(file: &Path) -> Store {
     store
 }
 
+fn hook(url: &Secret) -> Result<Webhook, String> {
+    Webhook::new(&Endpoint { url: url.clone(), allow_loopback: true }, &[])
+}
+
 fn receiver(name: &str) -> Receiver {
-    Receiver { name: name.to_owned(), channel: Channel::Sns { topic: String::new() } }
+    Receiver::new(name, Channel::Sns { topic: String::new() })
 }
 
 fn id(alert: &str, kind: TransitionKind, receiver: &str) -> NotificationId {
@@ -475,12 +571,12 @@ impl Outbox for Flaky {
         self.store.due(receiver, now, limit).await
     }
 
-    async fn settle(&self, id: &NotificationId, verdict: Verdict) -> Result<(), OutboxError> {
+    async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {
         let one_less = |left: u32| left.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
             return Err(OutboxError("disk full".to_owned()));
         }
-        self.store.settle(id, verdict).await
+        self.store.settle(id, verdict, others).await
     }
 }
 
@@ -513,6 +609,11 @@ struct Call {
 impl Call {
     fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
+    }
+
+    /// A label of the first alert.
+    fn alert(&self, label: &str) -> &str {
+        self.body["alerts"][0]["labels"][label].as_str().unwrap()
     }
 
     fn status(&self) -> &str {

@@ -26,6 +26,7 @@ use trainspotter::evaluate::Transition;
 use trainspotter::evaluate::TransitionKind;
 use trainspotter::model::Timestamp;
 use trainspotter::notify::Courier;
+use trainspotter::notify::Deliver as _;
 use trainspotter::notify::Failure;
 use trainspotter::notify::Remedy;
 use trainspotter::notify::Sns;
@@ -46,7 +47,9 @@ async fn a_standard_topic_gets_subject_text_and_attributes() {
     assert_eq!(form["Action"], "Publish");
     assert_eq!(form["TopicArn"], STANDARD);
     assert_eq!(form["Subject"], "[FIRING] Waits: queue prod-a, share research");
-    assert_eq!(form["Message"], message.text);
+    assert_eq!(form["MessageStructure"], "json");
+    let texts: Form = serde_json::from_str(&form["Message"]).unwrap();
+    assert_eq!(texts["default"], message.text);
     assert_eq!(
         attributes(&form),
         [("queue", "prod-a"), ("rule", "Waits"), ("severity", "page"), ("share", "research"), ("state", "firing")]
@@ -89,7 +92,7 @@ async fn an_error_is_retried_or_parked_by_what_it_says() {
         (403, "ExpiredToken", retry),
         (404, "NotFound", Remedy::Park),
         (403, "AuthorizationError", Remedy::Park),
-        (400, "InvalidParameter", Remedy::Park),
+        (400, "InvalidParameter", Remedy::SetAside),
         (400, "KMSAccessDenied", Remedy::Park),
     ] {
         let endpoint = Endpoint::start(status, code).await;
@@ -149,7 +152,7 @@ async fn deliver(url: &str, topic: &str, message: &Message) -> Result<(), Failur
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     let courier = Courier::Sns(Sns::new(topic, aws_sdk_sns::Client::from_conf(config)));
-    courier.deliver(message, &Clock::real()).await
+    courier.deliver(message, &Clock::real()).await.map(|_| ())
 }
 
 fn answer(status: u16, code: &str) -> Response {
@@ -196,7 +199,7 @@ fn message(share: &str) -> Message {
         value_at_fire: Some(3.0),
         evaluated_at: at,
     };
-    let receiver = Receiver { name: "oncall".to_owned(), channel: Channel::Sns { topic: STANDARD.to_owned() } };
+    let receiver = Receiver::new("oncall", Channel::Sns { topic: STANDARD.to_owned() });
     let rows = outbox::rows(&[Transition { alert, kind: TransitionKind::Fired, at }], &[receiver], at);
     Message::of(&rows[0], None)
 }

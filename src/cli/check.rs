@@ -37,7 +37,12 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
     for receiver in &config.receivers {
         let kind = match &receiver.channel {
             Channel::Sns { topic } => format!("SNS topic {topic}"),
-            Channel::Webhook { .. } => "webhook".to_owned(),
+            Channel::Webhook { keys, .. } if keys.is_empty() => "webhook".to_owned(),
+            Channel::Webhook { .. } => "signed webhook".to_owned(),
+            Channel::SlackWebhook { .. } => "Slack webhook".to_owned(),
+            Channel::SlackApp { channel, .. } => format!("Slack channel {channel}"),
+            Channel::PagerDuty { .. } => "PagerDuty".to_owned(),
+            Channel::Alertmanager { .. } => "Alertmanager".to_owned(),
         };
         print(format_args!("receiver  {}: {kind}", receiver.name))?;
     }

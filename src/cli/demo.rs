@@ -8,11 +8,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::cli::simulate::World;
+use crate::cli::simulate::{Chosen, World};
 use crate::cli::{Failure, listen, say};
 use crate::clock::Clock;
 use crate::config::{
-    Channel, CloudWatch, Config, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret, Target,
+    Channel, CloudWatch, Config, Endpoint, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret, Target,
 };
 use crate::evaluate::{Rule, parse_rules};
 use crate::model::Timestamp;
@@ -51,14 +51,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let _logs = start_logs(LogFormat::Pretty, None).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
-    let clock = arguments.world.clock();
+    let world = arguments.world.choose()?;
+    let clock = world.clock();
     let since = clock.now();
-    let simulation = arguments.world.simulation(clock)?;
+    let simulation = world.simulation(clock)?;
     let endpoint = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::failed)?;
     let endpoint_address = endpoint.local_addr().map_err(Failure::failed)?;
     let listener = listen(arguments.listen).await?;
     let page = listener.local_addr().map_err(Failure::failed)?;
-    introduce(&arguments, endpoint_address, page);
+    introduce(&arguments, &world, endpoint_address, page);
 
     let state = StateFile::new(endpoint_address.port());
     let topic = simulation.create_topic("trainspotter");
@@ -76,12 +77,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     ended.map_err(Failure::failed)
 }
 
-fn introduce(arguments: &Arguments, endpoint: SocketAddr, page: SocketAddr) {
-    let jobs = arguments.world.trace.as_ref().map_or_else(
-        || format!("a synthetic workload, seed {}", arguments.world.seed),
+fn introduce(arguments: &Arguments, world: &Chosen, endpoint: SocketAddr, page: SocketAddr) {
+    let jobs = world.trace.as_ref().map_or_else(
+        || format!("a synthetic workload, seed {}", world.seed),
         |path| format!("the jobs of {}", path.display()),
     );
-    say(format_args!("A simulated AWS account with {jobs}, at {} times real time.", arguments.world.speed));
+    say(format_args!("A simulated AWS account with {jobs}, at {} times real time.", world.speed));
     say(format_args!("  page      http://{page}/"));
     say(format_args!("  figures   http://{page}/metrics and http://{page}/api/v1/queues"));
     say(format_args!("  AWS       http://{endpoint} (boto3 and the AWS CLI work with it)"));
@@ -110,10 +111,10 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         utilisation_every: Duration::from_secs(300),
         calls_per_second: 50.0,
     };
-    let mut receivers = vec![Receiver { name: "simulated-sns".to_owned(), channel: Channel::Sns { topic } }];
-    receivers.extend(arguments.webhook.as_ref().map(|url| Receiver {
-        name: "webhook".to_owned(),
-        channel: Channel::Webhook { url: Secret::new(url.as_str()), allow_loopback: true },
+    let mut receivers = vec![Receiver::new("simulated-sns", Channel::Sns { topic })];
+    receivers.extend(arguments.webhook.as_ref().map(|url| {
+        let endpoint = Endpoint { url: Secret::new(url.as_str()), allow_loopback: true };
+        Receiver::new("webhook", Channel::Webhook { endpoint, keys: Vec::new() })
     }));
     let cloudwatch = CloudWatch { namespace: "Trainspotter".to_owned(), every: Duration::from_secs(60) };
     Config {

@@ -10,20 +10,23 @@ use crate::cli::{Failure, listen, say};
 use crate::clock::Clock;
 use crate::config::LogFormat;
 use crate::runtime::{start_logs, stop_on_signals};
+use crate::simulate::scenario::{self, Scenario};
 use crate::simulate::trace;
-use crate::simulate::workload::{self, Workload};
+use crate::simulate::workload::{Synthetic, Workload};
 use crate::simulate::{self, Simulation};
 
-/// How much work a synthetic workload makes in advance, in clock time.
-const HORIZON: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Simulated seconds per real second, unless told otherwise.
+const SPEED: f64 = 600.0;
+const SEED: u64 = 1;
 
 /// Serve an AWS-compatible endpoint (Batch, SageMaker, CloudWatch, SNS) over simulated training queues.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter simulate --listen 127.0.0.1:4566
   AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws batch describe-job-queues
+  curl -d '{\"advance\": \"1h\"}' -H 'content-type: application/json' http://127.0.0.1:4566/_sim/control
 
-What really happened: GET /_sim/truth")]
+What really happened: GET /_sim/truth. Time and events: POST /_sim/control. What goes wrong: POST /_sim/faults.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) world: World,
@@ -35,36 +38,48 @@ pub(super) struct Arguments {
 /// What is simulated, how fast and how long.
 #[derive(Debug, clap::Args)]
 pub(super) struct World {
-    /// Simulated seconds per real second, 0.01 to 100000.
-    #[arg(long, value_name = "N", default_value = "600", value_parser = speed)]
-    pub(super) speed: f64,
-    /// Seed of everything random: equal seeds give equal histories.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) seed: u64,
+    /// Simulated seconds per real second, 0.01 to 100000; 600 unless the scenario says otherwise.
+    #[arg(long, value_name = "N", value_parser = speed)]
+    speed: Option<f64>,
+    /// Seed of everything random: equal seeds give equal histories; 1 unless the scenario says otherwise.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Take the jobs from a trace (CSV: job_id, share, num_gpu, submit_s and duration_s, or start_s and end_s).
     #[arg(long, value_name = "FILE")]
-    pub(super) trace: Option<PathBuf>,
+    trace: Option<PathBuf>,
+    /// Take jobs, GPU use, quirks and faults from a scenario (YAML). What is given here wins.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
     /// Stop by itself after this much real time, such as 60s.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) duration: Option<Duration>,
 }
 
+/// A world, all files read.
+pub(super) struct Chosen {
+    /// Simulated seconds per real second.
+    pub(super) speed: f64,
+    /// Seed of everything random.
+    pub(super) seed: u64,
+    /// Where the jobs come from, if not made up.
+    pub(super) trace: Option<PathBuf>,
+    scenario: Scenario,
+}
+
 impl World {
-    /// The clock of this world, beginning now.
-    pub(super) fn clock(&self) -> Clock {
-        Clock::fast(self.speed)
-    }
-
-    /// The simulation, beginning at the clock's now.
-    pub(super) fn simulation(&self, clock: Clock) -> Result<Simulation, Failure> {
-        Ok(Simulation::new(self.workload(clock)?, self.seed, clock))
-    }
-
-    fn workload(&self, clock: Clock) -> Result<Workload, Failure> {
-        match &self.trace {
-            Some(path) => load_trace(path, clock),
-            None => Ok(workload::synthetic(self.seed, clock.now(), HORIZON)),
-        }
+    /// Reads the scenario and decides between it and the other arguments.
+    pub(super) fn choose(&self) -> Result<Chosen, Failure> {
+        let (scenario, folder) = match &self.scenario {
+            Some(path) => (read_scenario(path)?, path.parent()),
+            None => (Scenario::default(), None),
+        };
+        let of_scenario = scenario.trace.as_ref().map(|trace| folder.unwrap_or(Path::new("")).join(trace));
+        Ok(Chosen {
+            speed: self.speed.or(scenario.speed).unwrap_or(SPEED),
+            seed: self.seed.or(scenario.seed).unwrap_or(SEED),
+            trace: self.trace.clone().or(of_scenario),
+            scenario,
+        })
     }
 
     /// Stops after `--for`, if that was given.
@@ -79,15 +94,45 @@ impl World {
     }
 }
 
+impl Chosen {
+    /// The clock of this world, beginning now.
+    pub(super) fn clock(&self) -> Clock {
+        Clock::fast(self.speed)
+    }
+
+    /// The simulation, beginning at the clock's now.
+    pub(super) fn simulation(&self, clock: Clock) -> Result<Simulation, Failure> {
+        Ok(Simulation::new(self.workload(clock)?, self.seed, clock).with(&self.scenario))
+    }
+
+    fn workload(&self, clock: Clock) -> Result<Workload, Failure> {
+        match &self.trace {
+            Some(path) => load_trace(path, clock),
+            None => {
+                let habits = self.scenario.workload.clone().unwrap_or_else(Synthetic::default);
+                Ok(habits.workload(self.seed, clock.now()))
+            }
+        }
+    }
+}
+
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let _logs = start_logs(LogFormat::Pretty, None).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
-    let simulation = arguments.world.simulation(arguments.world.clock())?;
+    let world = arguments.world.choose()?;
+    let simulation = world.simulation(world.clock())?;
     let listener = listen(arguments.listen).await?;
-    say(format_args!("{} times real time, seed {}; Ctrl-C stops it", arguments.world.speed, arguments.world.seed));
+    say(format_args!("{} times real time, seed {}; Ctrl-C stops it", world.speed, world.seed));
     arguments.world.stop_in_time(&stop);
     simulate::serve(listener, simulation, stop).await.map_err(Failure::failed)
+}
+
+fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
+    let file = path.display().to_string();
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{file}: cannot be read: {error}")))?;
+    scenario::parse(&file, &text).map_err(Failure::usage)
 }
 
 fn load_trace(path: &Path, clock: Clock) -> Result<Workload, Failure> {

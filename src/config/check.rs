@@ -1,16 +1,12 @@
 //! From what the file says to what the service runs on, with every mistake at once.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
-use crate::config::address;
 use crate::config::file::{self, File};
-use crate::config::{
-    Channel, CloudWatch, Config, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret, Target,
-};
+use crate::config::{CloudWatch, Config, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Secret, Target};
 use crate::yaml::{Document, Problem, Problems};
 
 /// As long as figures take a utilisation for the present one.
@@ -45,14 +41,14 @@ pub(super) fn check(
     Ok(config)
 }
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     document: &'a Document<File>,
     environment: Environment<'a>,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
-    fn problem(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, path: &str, message: impl Into<String>) {
         self.problems.push(self.document.problem(path, message));
     }
 
@@ -148,59 +144,6 @@ impl Check<'_> {
         }
     }
 
-    fn receivers(&mut self, receivers: &[file::Receiver]) -> Vec<Receiver> {
-        let mut names = BTreeSet::new();
-        let mut checked = Vec::new();
-        for (index, receiver) in receivers.iter().enumerate() {
-            let at = format!("receivers[{index}]");
-            if receiver.name.is_empty() {
-                self.problem(&format!("{at}.name"), "a receiver needs a name");
-            }
-            if !names.insert(&receiver.name) {
-                let message = format!("another receiver is called `{}` already", receiver.name);
-                self.problem(&format!("{at}.name"), message);
-            }
-            let channel = match (&receiver.sns, &receiver.webhook) {
-                (Some(sns), None) => self.sns(&at, sns),
-                (None, Some(webhook)) => self.webhook(&at, webhook),
-                _ => {
-                    self.problem(&at, "a receiver has exactly one of `sns` and `webhook`");
-                    continue;
-                }
-            };
-            checked.push(Receiver { name: receiver.name.clone(), channel });
-        }
-        checked
-    }
-
-    fn sns(&mut self, at: &str, sns: &file::Sns) -> Channel {
-        let parts: Vec<&str> = sns.topic.split(':').collect();
-        if !matches!(parts.as_slice(), ["arn", _, "sns", region, account, name]
-            if !region.is_empty() && !account.is_empty() && !name.is_empty())
-        {
-            let message = "not the ARN of a topic; write it like arn:aws:sns:us-east-1:111122223333:name";
-            self.problem(&format!("{at}.sns.topic"), message);
-        }
-        Channel::Sns { topic: sns.topic.clone() }
-    }
-
-    fn webhook(&mut self, at: &str, webhook: &file::Webhook) -> Channel {
-        let path = format!("{at}.webhook.url");
-        let filled = self.filled(&path, &webhook.url);
-        if let Some(url) = self.http_url(&path, &filled) {
-            let literal = match url.host() {
-                Some(Host::Ipv4(ip)) => Some(ip.into()),
-                Some(Host::Ipv6(ip)) => Some(ip.into()),
-                Some(Host::Domain("localhost")) => Some(std::net::Ipv4Addr::LOCALHOST.into()),
-                Some(Host::Domain(_)) | None => None,
-            };
-            if let Some(refusal) = literal.and_then(|ip| address::refusal(ip, webhook.allow_loopback)) {
-                self.problem(&path, format!("nothing is sent there: {refusal}"));
-            }
-        }
-        Channel::Webhook { url: Secret::new(filled), allow_loopback: webhook.allow_loopback }
-    }
-
     fn store(&mut self, store: &str, folder: &Path) -> PathBuf {
         if store.is_empty() {
             self.problem("store", "a path is needed");
@@ -221,14 +164,14 @@ impl Check<'_> {
         Some(url.as_str().trim_end_matches('/').to_owned())
     }
 
-    fn at_least(&mut self, path: &str, given: Duration, least: Duration) {
+    pub(super) fn at_least(&mut self, path: &str, given: Duration, least: Duration) {
         if given < least {
             self.problem(path, format!("must be at least {}", humantime::format_duration(least)));
         }
     }
 
     /// Does not show the text: it may hold a secret.
-    fn http_url(&mut self, path: &str, text: &str) -> Option<Url> {
+    pub(super) fn http_url(&mut self, path: &str, text: &str) -> Option<Url> {
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if url.is_none() {
             self.problem(path, "not an http:// or https:// URL");
@@ -236,8 +179,8 @@ impl Check<'_> {
         url
     }
 
-    /// Fills in `${NAME}` from the environment; `$${` stands for `${`.
-    fn filled(&mut self, path: &str, text: &str) -> String {
+    /// Fills in `${NAME}` from the environment and `${file:/path}` from a file; `$${` stands for `${`.
+    pub(super) fn filled(&mut self, path: &str, text: &str) -> String {
         let mut filled = String::new();
         let mut rest = text;
         while let Some(at) = rest.find("${") {
@@ -253,9 +196,14 @@ impl Check<'_> {
                 self.problem(path, "`${` without `}`; write $${ for the characters themselves");
                 return filled;
             };
-            match (self.environment)(name) {
-                Some(value) => filled.push_str(&value),
-                None => self.problem(path, format!("the environment variable {name} is not set")),
+            match name.strip_prefix("file:").map(std::fs::read_to_string) {
+                // Files of secrets end with a line feed that is not meant.
+                Some(Ok(value)) => filled.push_str(value.trim_end_matches(['\r', '\n'])),
+                Some(Err(error)) => self.problem(path, format!("the file of {name} cannot be read: {error}")),
+                None => match (self.environment)(name) {
+                    Some(value) => filled.push_str(&value),
+                    None => self.problem(path, format!("the environment variable {name} is not set")),
+                },
             }
             rest = after;
         }

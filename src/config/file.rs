@@ -143,7 +143,7 @@ pub(super) enum Protocol {
     Grpc,
 }
 
-/// Someone who is told of alerts: exactly one of sns and webhook.
+/// Someone who is told of alerts: exactly one of sns, webhook, slack, pagerduty and alertmanager.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Receiver {
@@ -155,6 +155,40 @@ pub(super) struct Receiver {
     /// An HTTP endpoint that takes Alertmanager's version 4 body.
     #[serde(default)]
     pub(super) webhook: Option<Webhook>,
+    /// A Slack channel: by an incoming webhook, or by an app's token, which allows to change the message on resolve.
+    #[serde(default)]
+    pub(super) slack: Option<Slack>,
+    /// A PagerDuty service, by Events API v2.
+    #[serde(default)]
+    pub(super) pagerduty: Option<PagerDuty>,
+    /// An Alertmanager, by its API v2.
+    #[serde(default)]
+    pub(super) alertmanager: Option<Alertmanager>,
+    /// Only alerts whose labels match: globs (* and ?) over label values, all of which must match.
+    #[serde(default, rename = "match")]
+    pub(super) matchers: BTreeMap<String, String>,
+    /// Recurring windows in which no firing is sent. Resolves of what was sent always pass.
+    #[serde(default)]
+    pub(super) mute: Vec<MuteWindow>,
+    /// How long a notification is tried before it is given up. At least 10m.
+    #[serde(default = "a_day")]
+    pub(super) give_up_after: HumanDuration,
+}
+
+/// A recurring window.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MuteWindow {
+    /// On which days it begins: mon, tue, wed, thu, fri, sat, sun. All by default.
+    #[serde(default)]
+    pub(super) days: Vec<String>,
+    /// When it begins, such as 22:00.
+    pub(super) from: String,
+    /// When it ends, such as 06:00; on the next day if that is not later.
+    pub(super) to: String,
+    /// The time zone by its IANA name, such as Europe/Berlin.
+    #[serde(default = "utc")]
+    pub(super) zone: String,
 }
 
 /// An SNS topic.
@@ -169,7 +203,53 @@ pub(super) struct Sns {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Webhook {
-    /// Where to post. Take secrets from the environment: ${NAME}.
+    /// Where to post. Take secrets from the environment or a file: ${NAME}, ${file:/path}.
+    pub(super) url: String,
+    /// Standard Webhooks secrets (whsec_...) to sign with. Two while they are exchanged.
+    #[serde(default)]
+    pub(super) secrets: Vec<String>,
+    /// Whether the URL may lead to this machine.
+    #[serde(default)]
+    pub(super) allow_loopback: bool,
+}
+
+/// A Slack channel: url alone, or token and channel.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Slack {
+    /// An incoming webhook. With a token: another root than https://slack.com/api.
+    #[serde(default)]
+    pub(super) url: Option<String>,
+    /// A bot's token with chat:write.
+    #[serde(default)]
+    pub(super) token: Option<String>,
+    /// The channel's id.
+    #[serde(default)]
+    pub(super) channel: Option<String>,
+    /// Whether the URL may lead to this machine.
+    #[serde(default)]
+    pub(super) allow_loopback: bool,
+}
+
+/// A PagerDuty service.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PagerDuty {
+    /// The integration's key.
+    pub(super) routing_key: String,
+    /// Where events go: another region's, say.
+    #[serde(default = "pagerduty_events")]
+    pub(super) url: String,
+    /// Whether the URL may lead to this machine.
+    #[serde(default)]
+    pub(super) allow_loopback: bool,
+}
+
+/// An Alertmanager.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Alertmanager {
+    /// Its root, such as http://alertmanager:9093.
     pub(super) url: String,
     /// Whether the URL may lead to this machine.
     #[serde(default)]
@@ -197,4 +277,16 @@ fn default_store() -> String {
 
 fn default_listen() -> String {
     "127.0.0.1:9464".to_owned()
+}
+
+fn a_day() -> HumanDuration {
+    HumanDuration(crate::config::GIVE_UP_AFTER)
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn pagerduty_events() -> String {
+    "https://events.pagerduty.com/v2/enqueue".to_owned()
 }

@@ -89,13 +89,28 @@ targets: [{ region: us-east-1 }]
 receivers: [{ name: chat, webhook: { url: \"${CHAT_WEBHOOK_URL}\" } }]
 ";
     let config = load_with(text).unwrap();
-    let Channel::Webhook { url, .. } = &config.receivers[0].channel else { panic!("{config:?}") };
-    assert_eq!(url.expose(), "https://chat.example/hook?token=s3cret");
+    let Channel::Webhook { endpoint, .. } = &config.receivers[0].channel else { panic!("{config:?}") };
+    assert_eq!(endpoint.url.expose(), "https://chat.example/hook?token=s3cret");
     assert!(!format!("{config:?}").contains("s3cret"));
     let broken = format!("{text}listen: x\n");
     assert!(!load_with(&broken).unwrap_err().to_string().contains("s3cret"));
     let unset = text.replace("CHAT_WEBHOOK_URL", "UNSET");
     assert!(load_with(&unset).unwrap_err().to_string().contains("the environment variable UNSET is not set"));
+}
+
+#[test]
+fn a_secret_written_into_the_file_is_not_shown_with_a_mistake() {
+    let text = "\
+targets: [{ region: us-east-1 }]
+receivers:
+  - { name: a, webhook: { url: \"http://127.0.0.1/hook/s3cret?token=s3cret\", secrets: whsec_s3cret } }
+  - { name: b, webhook: { url: \"ftp://user:s3cret@chat.example/\", secrets: [whsec_s3cret] } }
+  - { name: c, slack: { token: xoxb-s3cret, chanel: C1 } }
+  - { name: d, pagerduty: { routing_key: s3cret-s3cret, url: \"http://169.254.170.2/v2\" }, mutes: [] }
+";
+    let told = load_with(text).unwrap_err().to_string();
+    assert!(!told.contains("s3cret"), "{told}");
+    assert!(told.contains("127.0.0.1") && told.contains("chat.example") && told.contains("169.254.170.2/v2"), "{told}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Globs of `*` and `?`.
 
 /// Whether a text matches a glob. Takes at most the product of their lengths.
-pub(super) fn matches(glob: &str, text: &str) -> bool {
+pub fn matches(glob: &str, text: &str) -> bool {
     let (mut glob, mut text) = (glob.chars(), text.chars());
     // What follows the last star, and the text that it has not taken.
     let mut star = None;

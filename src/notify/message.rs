@@ -23,6 +23,8 @@ pub struct Message {
     pub receiver: String,
     /// What happened.
     pub transition: Transition,
+    /// What the receiver calls its message of the firing, if it said.
+    pub reference: Option<String>,
     /// Where the service's page can be reached, without a slash at its end.
     pub external_url: Option<String>,
     /// One line of printable ASCII, at most 99 characters.
@@ -39,6 +41,7 @@ impl Message {
             id: row.id.clone(),
             receiver: row.receiver.clone(),
             transition: row.transition.clone(),
+            reference: row.reference.clone(),
             external_url,
             subject: subject(&row.transition),
             text: String::new(),
@@ -188,6 +191,11 @@ fn capitalised(label: &str) -> String {
     let spaced = label.replace('_', " ");
     let mut letters = spaced.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// As much of the beginning as fits into so many bytes, in whole characters.
+pub(super) fn head(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 #[cfg(test)]

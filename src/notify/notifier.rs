@@ -3,7 +3,8 @@
 //! Invariants:
 //! - Receivers share nothing but the store, so that one in trouble delays no other.
 //! - A receiver in trouble is left alone as a whole, with growing pauses; the row that failed goes to the back of the
-//!   queue, so that one message that a receiver chokes on does not hold up the rest.
+//!   queue, so that one message that a receiver chokes on does not hold up the rest. The other receivers are told.
+//! - A mute window or a silence holds back firings, never the resolve of a firing that was told.
 //! - What was taken is recorded before anything else is sent, however long the store takes to recover.
 
 use std::collections::BTreeMap;
@@ -16,15 +17,20 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::Receiver;
 use crate::model::Timestamp;
-use crate::notify::Courier;
+use crate::notify::Deliver;
 use crate::notify::Failure;
+use crate::notify::Receipt;
 use crate::notify::Remedy;
 use crate::notify::message::Message;
+use crate::notify::outbox::Due;
+use crate::notify::outbox::Kind;
 use crate::notify::outbox::Outbox;
 use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::Verdict;
 use crate::notify::retry;
+use crate::notify::routing;
 
 /// Rows taken from the store at once.
 const BATCH: usize = 64;
@@ -34,6 +40,12 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long to wait when the store does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often what is held back is looked at again, in clock time: a silence may have been ended.
+const HELD: Duration = Duration::from_secs(60);
+
+/// How long a receiver has to fail before the others are told, in clock time. What is parked is told at once.
+const TROUBLE_AFTER: Duration = Duration::from_secs(300);
 
 /// How an attempt ended, as metrics count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,17 +92,23 @@ impl Notifiers {
 
 /// The task of one receiver.
 #[derive(Debug)]
-pub struct Notifier<O> {
-    receiver: String,
-    courier: Courier,
+pub struct Notifier<O, C> {
+    receiver: Receiver,
+    /// All receivers, who are told when this one is in trouble.
+    all: Arc<[String]>,
+    courier: C,
     external_url: Option<String>,
     outbox: O,
     clock: Clock,
     commits: watch::Receiver<()>,
+    /// Rung when this one wrote rows for the others.
+    bell: watch::Sender<()>,
     counts: Counts,
     attempt_timeout: Duration,
     /// Failures in a row that were the receiver's own.
     failures: u32,
+    /// When the first of them was.
+    failing_since: Timestamp,
     /// Until when the receiver is left alone.
     paused_until: Timestamp,
 }
@@ -99,24 +117,28 @@ impl Notifiers {
     /// One notifier per receiver. Each does nothing until its [`Notifier::run`] is spawned.
     ///
     /// `external_url` is where the service's page can be reached; messages link to it.
-    pub fn new<O: Outbox>(
-        receivers: Vec<(String, Courier)>,
+    pub fn new<O: Outbox, C: Deliver>(
+        receivers: Vec<(Receiver, C)>,
         external_url: Option<&str>,
         outbox: &O,
         clock: Clock,
-    ) -> (Self, Vec<Notifier<O>>) {
+    ) -> (Self, Vec<Notifier<O, C>>) {
         let (commits, listen) = watch::channel(());
         let counts = Counts::default();
+        let all: Arc<[String]> = receivers.iter().map(|(receiver, _)| receiver.name.clone()).collect();
         let notifier = |(receiver, courier)| Notifier {
             receiver,
+            all: Arc::clone(&all),
             courier,
             external_url: external_url.map(str::to_owned),
             outbox: outbox.clone(),
             clock,
             commits: listen.clone(),
+            bell: commits.clone(),
             counts: Arc::clone(&counts),
             attempt_timeout: ATTEMPT_TIMEOUT,
             failures: 0,
+            failing_since: Timestamp::default(),
             paused_until: Timestamp::default(),
         };
         let notifiers = receivers.into_iter().map(notifier).collect();
@@ -124,7 +146,7 @@ impl Notifiers {
     }
 }
 
-impl<O: Outbox> Notifier<O> {
+impl<O: Outbox, C: Deliver> Notifier<O, C> {
     /// Another wall time for one attempt: 15 s otherwise.
     #[must_use]
     pub fn with_attempt_timeout(self, attempt_timeout: Duration) -> Self {
@@ -133,7 +155,7 @@ impl<O: Outbox> Notifier<O> {
 
     /// The receiver's name.
     pub fn receiver(&self) -> &str {
-        &self.receiver
+        &self.receiver.name
     }
 
     /// Delivers until `stop`. What is due by then is still sent, up to the first failure; the rest stays in the outbox.
@@ -161,18 +183,22 @@ impl<O: Outbox> Notifier<O> {
             if now < self.paused_until {
                 return Some(self.paused_until);
             }
-            let due = match self.outbox.due(&self.receiver, now, BATCH).await {
+            let due = match self.outbox.due(&self.receiver.name, now, BATCH).await {
                 Ok(due) => due,
                 Err(error) => {
-                    tracing::warn!(receiver = self.receiver, %error, "cannot read the outbox");
+                    tracing::warn!(receiver = self.receiver.name, %error, "cannot read the outbox");
                     return Some(now + STORE_PAUSE);
                 }
             };
             if due.rows.is_empty() {
                 return due.next_at;
             }
-            for row in due.rows {
-                if self.attempt(&row, stop).await {
+            for row in &due.rows {
+                let goes_on = match self.held(row, &due) {
+                    Some(verdict) => self.record(row, verdict, stop).await,
+                    None => self.attempt(row, stop).await,
+                };
+                if goes_on {
                     continue;
                 }
                 if stop.is_cancelled() {
@@ -181,6 +207,24 @@ impl<O: Outbox> Notifier<O> {
                 break;
             }
         }
+    }
+
+    /// What becomes of a firing that is not to be sent now.
+    fn held(&self, row: &OutboxRow, due: &Due) -> Option<Verdict> {
+        // A firing that was tried may have arrived, and then its resolve has to.
+        if row.kind() == Kind::Resolved || row.attempts > 0 {
+            return None;
+        }
+        let now = self.clock.now();
+        let silence = due.silences.iter().find(|silence| silence.matches(&row.transition.alert.labels));
+        let silence = silence.map(|silence| (silence.ends_at, format!("silence {} of {}", silence.id, silence.author)));
+        let muted = || Some((now + HELD, routing::muted_by(&self.receiver.mute, now)?));
+        let (until, because) = silence.or_else(muted)?;
+        Some(if due.ended.contains(&row.id) {
+            Verdict::Muted { at: now, because: format!("began and ended under {because}") }
+        } else {
+            Verdict::Held { next_attempt_at: until.min(now + HELD), because: format!("held back by {because}") }
+        })
     }
 
     /// Sends one row and records how that went. Says whether to go on with this receiver.
@@ -193,54 +237,81 @@ impl<O: Outbox> Notifier<O> {
                 Err(Failure::retry(format!("no answer within {wait}"), None))
             }
         };
+        let was_failing = self.failures > 0;
         let (outcome, verdict) = self.judge(row, result);
         self.count(outcome);
-        self.record(row, verdict, stop).await && self.clock.now() >= self.paused_until
+        let tells_others = match &verdict {
+            Verdict::Delivered { .. } => was_failing,
+            Verdict::Later { trouble, .. } => *trouble,
+            Verdict::Held { .. } | Verdict::Muted { .. } | Verdict::Dead { .. } => false,
+        };
+        let recorded = self.record(row, verdict, stop).await;
+        if tells_others {
+            self.bell.send_replace(());
+        }
+        recorded && self.clock.now() >= self.paused_until
     }
 
-    fn judge(&mut self, row: &OutboxRow, result: Result<(), Failure>) -> (Outcome, Verdict) {
+    fn judge(&mut self, row: &OutboxRow, result: Result<Receipt, Failure>) -> (Outcome, Verdict) {
         let now = self.clock.now();
         let Failure { reason: error, remedy } = match result {
-            Ok(()) => {
+            Ok(Receipt { reference, .. }) => {
                 self.failures = 0;
-                tracing::debug!(receiver = self.receiver, id = %row.id, "notification delivered");
-                return (Outcome::Delivered, Verdict::Delivered { at: now });
+                tracing::debug!(receiver = self.receiver.name, id = %row.id, "notification delivered");
+                return (Outcome::Delivered, Verdict::Delivered { at: now, reference });
             }
             Err(failure) => failure,
         };
         let attempts = row.attempts.saturating_add(1);
         let fraction = row.id.fraction(attempts);
         let wait = match remedy {
-            Remedy::Park => retry::PARKED,
+            Remedy::SetAside => retry::PARKED,
+            Remedy::Park => {
+                self.failed(now);
+                self.paused_until = now + retry::PARKED;
+                retry::PARKED
+            }
             Remedy::Retry { after } => {
-                self.failures = self.failures.saturating_add(1);
+                self.failed(now);
                 let at_least = after.unwrap_or_default();
                 self.paused_until = now + retry::backoff(self.failures, fraction).max(at_least);
                 retry::backoff(attempts, fraction).max(at_least)
             }
         };
         // While a receiver is down its rows take turns, so its own failures count for each of them.
-        if retry::is_hopeless(row.created_at, attempts.max(self.failures), now) {
-            tracing::error!(receiver = self.receiver, id = %row.id, error, "notification given up");
+        if retry::is_hopeless(row.created_at, attempts.max(self.failures), self.receiver.give_up_after, now) {
+            tracing::error!(receiver = self.receiver.name, id = %row.id, error, "notification given up");
             return (Outcome::Dead, Verdict::Dead { at: now, error });
         }
-        tracing::warn!(receiver = self.receiver, id = %row.id, attempts, error, ?wait, "notification not delivered");
-        (Outcome::Retried, Verdict::Later { next_attempt_at: now + wait, error })
+        tracing::warn!(receiver = self.receiver.name, id = %row.id, attempts, error, ?wait, "notification not delivered");
+        let trouble = match remedy {
+            Remedy::Park => true,
+            Remedy::Retry { .. } => now.since(self.failing_since) >= TROUBLE_AFTER,
+            Remedy::SetAside => false,
+        };
+        (Outcome::Retried, Verdict::Later { at: now, next_attempt_at: now + wait, error, trouble })
+    }
+
+    fn failed(&mut self, now: Timestamp) {
+        if self.failures == 0 {
+            self.failing_since = now;
+        }
+        self.failures = self.failures.saturating_add(1);
     }
 
     fn count(&self, outcome: Outcome) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((self.receiver.clone(), outcome)).or_default() += 1;
+        *counts.entry((self.receiver.name.clone(), outcome)).or_default() += 1;
     }
 
     /// Records a verdict, again and again until the store takes it: sending the row once more would be worse. Says
     /// whether it was recorded.
     async fn record(&self, row: &OutboxRow, verdict: Verdict, stop: &CancellationToken) -> bool {
         loop {
-            match self.outbox.settle(&row.id, verdict.clone()).await {
+            match self.outbox.settle(&row.id, verdict.clone(), &self.all).await {
                 Ok(()) => return true,
                 Err(error) => {
-                    tracing::warn!(receiver = self.receiver, id = %row.id, %error, "cannot record a delivery attempt");
+                    tracing::warn!(receiver = self.receiver.name, id = %row.id, %error, "cannot record a delivery attempt");
                 }
             }
             if stop.is_cancelled() {

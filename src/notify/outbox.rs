@@ -4,17 +4,25 @@
 //! - A row is settled (delivered or dead) once, and until then it is tried again and again under one id.
 //! - Per alert and receiver, rows are tried in the order in which they were written.
 //! - A resolve is only sent to a receiver that was told of the firing; a firing is not dropped because it resolved.
+//! - When a receiver is in trouble the others are told, in the transaction that records the trouble; and of its end, too.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 
 use sha2::{Digest, Sha256};
 
 use crate::config::Receiver;
+use crate::evaluate::Alert;
 use crate::evaluate::AlertId;
+use crate::evaluate::AlertState;
+use crate::evaluate::Ending;
 use crate::evaluate::Transition;
 use crate::evaluate::TransitionKind;
 use crate::model::Timestamp;
+use crate::notify::routing;
+use crate::notify::silence::Silence;
 
 /// Identity of a notification: 64 hex digits, the same over retries, restarts and replicas.
 ///
@@ -105,6 +113,8 @@ pub struct OutboxRow {
     pub next_attempt_at: Timestamp,
     /// Why the last attempt failed, without secrets.
     pub last_error: Option<String>,
+    /// What the receiver calls its message of the firing, so that the resolve can change that one; most have no such name.
+    pub reference: Option<String>,
     /// Where it stands.
     pub state: RowState,
 }
@@ -141,14 +151,88 @@ pub enum RowState {
         /// When.
         at: Timestamp,
     },
+    /// Never sent: its episode began and ended while the receiver was muted.
+    Muted {
+        /// When.
+        at: Timestamp,
+    },
 }
 
-/// The rows of a tick's transitions, in their order. Every receiver is told of everything.
+impl RowState {
+    /// `pending`, `delivered`, `dead` or `muted`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered { .. } => "delivered",
+            Self::Dead { .. } => "dead",
+            Self::Muted { .. } => "muted",
+        }
+    }
+}
+
+/// The rows of a tick's transitions, in their order.
+///
+/// A receiver is told of the firings that its matchers take. A resolve goes to every receiver: whoever keeps the rows drops
+/// it where the firing was not told, for labels may have changed in between.
 pub fn rows(transitions: &[Transition], receivers: &[Receiver], now: Timestamp) -> Vec<OutboxRow> {
+    let told = |transition: &Transition, receiver: &Receiver| match Kind::of(transition) {
+        Kind::Fired => routing::takes(&receiver.matchers, &transition.alert),
+        Kind::Resolved => true,
+    };
     transitions
         .iter()
-        .flat_map(|transition| receivers.iter().map(move |receiver| row(transition, &receiver.name, now)))
+        .flat_map(|transition| {
+            let receivers = receivers.iter().filter(move |receiver| told(transition, receiver));
+            receivers.map(move |receiver| row(transition, &receiver.name, now))
+        })
         .collect()
+}
+
+/// The rule that alerts of a receiver in trouble are said to be of.
+pub const RECEIVER_IN_TROUBLE: &str = "ReceiverInTrouble";
+
+/// The alert that says that a receiver cannot be reached.
+pub fn trouble_id(receiver: &str) -> AlertId {
+    AlertId::of(RECEIVER_IN_TROUBLE, &BTreeMap::from([("receiver".to_owned(), receiver.to_owned())]))
+}
+
+/// What the other receivers are told of one that is in trouble since `since`, or was.
+pub fn trouble(
+    receiver: &str,
+    kind: Kind,
+    since: Timestamp,
+    now: Timestamp,
+    error: &str,
+    others: &[String],
+) -> Vec<OutboxRow> {
+    let by = BTreeMap::from([("receiver".to_owned(), receiver.to_owned())]);
+    let mut labels = by.clone();
+    labels.insert("alertname".to_owned(), RECEIVER_IN_TROUBLE.to_owned());
+    labels.insert("severity".to_owned(), "page".to_owned());
+    let description = "Its notifications are kept and tried again; `trainspotter outbox list` shows them, and \
+                       `trainspotter notify test` tries the receiver. Other receivers are not affected.";
+    let annotations = BTreeMap::from([
+        ("summary".to_owned(), format!("Notifications do not reach the receiver {receiver}: {error}")),
+        ("description".to_owned(), description.to_owned()),
+    ]);
+    let alert = Alert {
+        id: trouble_id(receiver),
+        rule: RECEIVER_IN_TROUBLE.to_owned(),
+        by,
+        labels,
+        annotations,
+        state: AlertState::Firing { active_at: since, fired_at: since, keep_since: None },
+        recent: Vec::new(),
+        value: None,
+        value_at_fire: None,
+        evaluated_at: now,
+    };
+    let kind = match kind {
+        Kind::Fired => TransitionKind::Fired,
+        Kind::Resolved => TransitionKind::Resolved(Ending::Recovered),
+    };
+    let transition = Transition { alert, kind, at: now };
+    others.iter().filter(|other| *other != receiver).map(|other| row(&transition, other, now)).collect()
 }
 
 fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
@@ -160,6 +244,7 @@ fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
         attempts: 0,
         next_attempt_at: now,
         last_error: None,
+        reference: None,
         state: RowState::Pending,
     }
 }
@@ -179,8 +264,13 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Due, OutboxError>> + Send;
 
-    /// Records how an attempt ended.
-    fn settle(&self, id: &NotificationId, verdict: Verdict) -> impl Future<Output = Result<(), OutboxError>> + Send;
+    /// Records how an attempt ended. `others` are the receivers that are told of this one's trouble and of its end.
+    fn settle(
+        &self,
+        id: &NotificationId,
+        verdict: Verdict,
+        others: &[String],
+    ) -> impl Future<Output = Result<(), OutboxError>> + Send;
 }
 
 /// What is due.
@@ -188,6 +278,10 @@ pub trait Outbox: Clone + Send + Sync + 'static {
 pub struct Due {
     /// To be sent now.
     pub rows: Vec<OutboxRow>,
+    /// Of the firings among them those whose alert has ended meanwhile.
+    pub ended: BTreeSet<NotificationId>,
+    /// Silences that are in force.
+    pub silences: Vec<Silence>,
     /// When the next row becomes due that is not yet; `None` when there is none.
     pub next_at: Option<Timestamp>,
 }
@@ -199,13 +293,33 @@ pub enum Verdict {
     Delivered {
         /// When.
         at: Timestamp,
+        /// What the receiver calls the message, if it said.
+        reference: Option<String>,
     },
     /// To be tried again.
     Later {
+        /// When it was tried.
+        at: Timestamp,
         /// Not before this.
         next_attempt_at: Timestamp,
         /// Why.
         error: String,
+        /// Whether the receiver as a whole is in trouble, so that the others should be told.
+        trouble: bool,
+    },
+    /// Not tried, for the receiver is muted: to be looked at again.
+    Held {
+        /// Not before this.
+        next_attempt_at: Timestamp,
+        /// By what.
+        because: String,
+    },
+    /// Never to be sent, together with the resolve of the same episode: all of it happened while the receiver was muted.
+    Muted {
+        /// When.
+        at: Timestamp,
+        /// By what.
+        because: String,
     },
     /// Given up, together with the resolve of the same episode if this is a firing.
     Dead {
@@ -230,14 +344,8 @@ impl std::error::Error for OutboxError {}
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::config::Channel;
-    use crate::evaluate::Alert;
-    use crate::evaluate::AlertState;
-    use crate::evaluate::Ending;
 
     fn transition(fired_at: i64, kind: TransitionKind) -> Transition {
         let fired_at = Timestamp::from_millis(fired_at);
@@ -258,7 +366,7 @@ mod tests {
     }
 
     fn receiver(name: &str) -> Receiver {
-        Receiver { name: name.to_owned(), channel: Channel::Sns { topic: String::new() } }
+        Receiver::new(name, Channel::Sns { topic: String::new() })
     }
 
     #[test]

@@ -16,10 +16,7 @@ pub(crate) const PARKED: Duration = Duration::from_secs(600);
 /// The longest `Retry-After` that is honoured, so that no receiver can silence us for a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
-/// After this long a notification is given up...
-const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
-
-/// ... if it was also tried this often: time in which this service was down does not count against the receiver.
+/// A notification is given up only if it was also tried this often: time in which this service was down does not count against the receiver.
 const GIVE_UP_ATTEMPTS: u32 = 10;
 
 /// Exponential backoff with full jitter: up to 1 s after the first failure, up to twice that after each further one, at
@@ -30,8 +27,8 @@ pub(crate) fn backoff(failures: u32, fraction: f64) -> Duration {
 }
 
 /// Whether a notification has been tried for long enough.
-pub(crate) fn is_hopeless(created_at: Timestamp, attempts: u32, now: Timestamp) -> bool {
-    now.since(created_at) >= GIVE_UP_AFTER && attempts >= GIVE_UP_ATTEMPTS
+pub(crate) fn is_hopeless(created_at: Timestamp, attempts: u32, give_up_after: Duration, now: Timestamp) -> bool {
+    now.since(created_at) >= give_up_after && attempts >= GIVE_UP_ATTEMPTS
 }
 
 /// The span that a `Retry-After` header asks for: seconds, or a date, which is read against the answer's own `Date`
@@ -86,8 +83,9 @@ mod tests {
     fn giving_up_takes_a_day_and_ten_attempts() {
         let created_at = Timestamp::from_millis(0);
         let day = Timestamp::from_millis(86_400_000);
-        assert!(is_hopeless(created_at, 10, day));
-        assert!(!is_hopeless(created_at, 9, day));
-        assert!(!is_hopeless(created_at, 1_000, Timestamp::from_millis(86_399_999)));
+        let after = Duration::from_secs(86_400);
+        assert!(is_hopeless(created_at, 10, after, day));
+        assert!(!is_hopeless(created_at, 9, after, day));
+        assert!(!is_hopeless(created_at, 1_000, after, Timestamp::from_millis(86_399_999)));
     }
 }

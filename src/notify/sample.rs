@@ -1,4 +1,4 @@
-//! A transition for tests.
+//! An alert that nobody had: to try receivers with, and for tests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,18 +13,42 @@ use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::RowState;
 
+/// What `trainspotter notify test` sends to a receiver: a firing that says that it is a test.
+pub fn test(receiver: &str, now: Timestamp) -> OutboxRow {
+    let mut transition = transition(TransitionKind::Fired);
+    transition.at = now;
+    let alert = &mut transition.alert;
+    alert.rule = "TestNotification".to_owned();
+    alert.id = AlertId::of(&alert.rule, &alert.by);
+    alert.labels.insert("alertname".to_owned(), alert.rule.clone());
+    alert.labels.insert("severity".to_owned(), "info".to_owned());
+    alert.annotations = BTreeMap::from([
+        ("summary".to_owned(), "This is a test of the receiver. Nothing is wrong.".to_owned()),
+        ("threshold".to_owned(), "30m".to_owned()),
+    ]);
+    alert.state = AlertState::Firing { active_at: now, fired_at: now, keep_since: None };
+    alert.evaluated_at = now;
+    of(transition, receiver)
+}
+
 /// A long wait of the share `research`, for the receiver `oncall`.
+#[cfg(test)]
 pub(crate) fn row(kind: TransitionKind) -> OutboxRow {
-    let transition = transition(kind);
+    of(transition(kind), "oncall")
+}
+
+/// The row that tells a receiver of a transition.
+fn of(transition: Transition, receiver: &str) -> OutboxRow {
     let at = transition.at;
     OutboxRow {
-        id: NotificationId::of(&transition, "oncall"),
-        receiver: "oncall".to_owned(),
+        id: NotificationId::of(&transition, receiver),
+        receiver: receiver.to_owned(),
         transition,
         created_at: at,
         attempts: 0,
         next_attempt_at: at,
         last_error: None,
+        reference: None,
         state: RowState::Pending,
     }
 }

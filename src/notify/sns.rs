@@ -9,8 +9,11 @@ use aws_sdk_sns::operation::publish::PublishError;
 use aws_sdk_sns::types::MessageAttributeValue;
 
 use crate::notify::Failure;
+use crate::notify::Receipt;
 use crate::notify::message::Message;
+use crate::notify::message::head;
 use crate::notify::outbox::Kind;
+use crate::notify::webhook::body;
 
 /// SNS takes at most 256 KiB, attributes included.
 const MAX_BYTES: usize = 256 * 1_024;
@@ -38,9 +41,15 @@ impl Sns {
     ///
     /// # Errors
     /// What to do next, and why.
-    pub async fn deliver(&self, message: &Message) -> Result<(), Failure> {
-        let Publication { text, attributes } = publication(message);
-        let mut request = self.client.publish().topic_arn(&self.topic).subject(&message.subject).message(text);
+    pub(super) async fn deliver(&self, message: &Message) -> Result<Receipt, Failure> {
+        let Publication { text, structure, attributes } = publication(message);
+        let mut request = self
+            .client
+            .publish()
+            .topic_arn(&self.topic)
+            .subject(&message.subject)
+            .message(text)
+            .set_message_structure(structure.map(str::to_owned));
         for (name, value) in attributes {
             let value = MessageAttributeValue::builder()
                 .data_type(STRING)
@@ -55,7 +64,9 @@ impl Sns {
                 .message_group_id(message.transition.alert.id.as_str())
                 .message_deduplication_id(message.id.as_str());
         }
-        request.send().await.map(|_| ()).map_err(|error| judge(&error))
+        let published = request.send().await.map_err(|error| judge(&error))?;
+        let id = published.message_id().unwrap_or("without an id");
+        Ok(Receipt { said: format!("SNS took it as message {id}"), reference: None })
     }
 }
 
@@ -69,7 +80,16 @@ fn judge<R: std::fmt::Debug>(error: &SdkError<PublishError, R>) -> Failure {
         None => format!("SNS was not reached: {}", DisplayErrorContext(error)),
     };
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
-    if code.is_some_and(is_final) { Failure::park(reason) } else { Failure::retry(reason, None) }
+    match code {
+        Some(code) if concerns_message(code) => Failure::set_aside(reason),
+        Some(code) if is_final(code) => Failure::park(reason),
+        Some(_) | None => Failure::retry(reason, None),
+    }
+}
+
+/// Codes that speak of this message and perhaps not of the next.
+fn concerns_message(code: &str) -> bool {
+    ["InvalidParameter", "InvalidParameterException", "InvalidParameterValue", "ValidationException"].contains(&code)
 }
 
 /// Codes that another attempt a second later does not change.
@@ -80,9 +100,6 @@ fn is_final(code: &str) -> bool {
         "AuthorizationError",
         "EndpointDisabled",
         "InvalidClientTokenId",
-        "InvalidParameter",
-        "InvalidParameterException",
-        "InvalidParameterValue",
         "InvalidSecurity",
         "KMSAccessDenied",
         "KMSDisabled",
@@ -93,15 +110,19 @@ fn is_final(code: &str) -> bool {
         "NotFoundException",
         "PlatformApplicationDisabled",
         "SignatureDoesNotMatch",
-        "ValidationException",
     ]
     .contains(&code)
 }
+
+/// Protocols that programs read: they get the JSON body, people the text.
+const FOR_PROGRAMS: [&str; 5] = ["sqs", "http", "https", "lambda", "firehose"];
 
 /// What is published: text and attributes, within SNS's size.
 #[derive(Debug, PartialEq)]
 struct Publication {
     text: String,
+    /// `json` if the text holds one text per protocol.
+    structure: Option<&'static str>,
     attributes: BTreeMap<&'static str, String>,
 }
 
@@ -126,23 +147,30 @@ fn publication(message: &Message) -> Publication {
     .map(|(name, value)| (name, head(value, MAX_ATTRIBUTE_BYTES).to_owned()))
     .collect();
     let room = MAX_BYTES - size(&attributes);
+    if let Some(text) = per_protocol(message).filter(|text| text.len() <= room) {
+        return Publication { text, structure: Some("json"), attributes };
+    }
+    // No room for every protocol's own, so all get the text.
     if message.text.len() <= room {
-        return Publication { text: message.text.clone(), attributes };
+        return Publication { text: message.text.clone(), structure: None, attributes };
     }
     attributes.insert("truncated", "true".to_owned());
     let mark = "\n[truncated]\n";
     let room = MAX_BYTES - size(&attributes) - mark.len();
-    Publication { text: format!("{}{mark}", head(&message.text, room)), attributes }
+    Publication { text: format!("{}{mark}", head(&message.text, room)), structure: None, attributes }
+}
+
+/// One text per protocol: plain for people, one line for phones, Alertmanager's body for programs.
+fn per_protocol(message: &Message) -> Option<String> {
+    let body = serde_json::to_string(&body::of(message)).ok()?;
+    let mut texts = BTreeMap::from([("default", message.text.as_str()), ("sms", message.subject.as_str())]);
+    texts.extend(FOR_PROGRAMS.map(|protocol| (protocol, body.as_str())));
+    serde_json::to_string(&texts).ok()
 }
 
 /// Names, types and values all count.
 fn size(attributes: &BTreeMap<&'static str, String>) -> usize {
     attributes.iter().map(|(name, value)| name.len() + STRING.len() + value.len()).sum()
-}
-
-/// As much of the beginning as fits, in whole characters.
-fn head(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 #[cfg(test)]
@@ -184,11 +212,24 @@ mod tests {
     }
 
     #[test]
+    fn people_get_text_and_programs_get_json() {
+        let message = Message::of(&sample::row(TransitionKind::Fired), None);
+        let published = publication(&message);
+        assert_eq!(published.structure, Some("json"));
+        let texts: BTreeMap<String, String> = serde_json::from_str(&published.text).unwrap();
+        assert_eq!(texts["default"], message.text);
+        assert_eq!(texts["sms"], message.subject);
+        let body: serde_json::Value = serde_json::from_str(&texts["sqs"]).unwrap();
+        assert_eq!((&body["version"], &body["status"]), (&"4".into(), &"firing".into()));
+    }
+
+    #[test]
     fn what_just_fits_is_not_cut() {
         let mut message = Message::of(&sample::row(TransitionKind::Fired), None);
         let room = MAX_BYTES - size(&publication(&message).attributes);
         message.text = "x".repeat(room);
-        assert_eq!(publication(&message).text, message.text);
+        let published = publication(&message);
+        assert_eq!((&published.text, published.structure), (&message.text, None));
         message.text.push('x');
         assert!(publication(&message).attributes.contains_key("truncated"));
     }

@@ -29,8 +29,9 @@ pub(super) const OPEN_SINCE: &str = "open_since";
 /// Resolved alerts that the page shows, at most.
 const RESOLVED_SHOWN: usize = 50;
 
-/// Rows that wait for a commit that works, at most: beyond it the oldest go, counted as a limit hit.
-const UNCOMMITTED_KEPT: usize = 10_000;
+/// Notifications that wait for a commit that works, about. Beyond it nothing more is evaluated until one does: state that is
+/// not evaluated cannot be lost, and the page says since when nothing has ticked.
+const UNCOMMITTED_HELD: usize = 10_000;
 
 /// What the poller says between observations.
 #[derive(Debug)]
@@ -71,8 +72,10 @@ pub(super) struct Keeper {
 /// What the keeper remembers between ticks beside the engine.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Rows of ticks whose commit failed: they go into the next one.
+    /// Rows of ticks whose commit failed: they go into the next one. None is ever dropped.
     uncommitted: Vec<OutboxRow>,
+    /// The commit that failed last.
+    failed: Option<Arc<Commit>>,
     resolved: VecDeque<Transition>,
     polled_at: Option<Timestamp>,
 }
@@ -112,6 +115,10 @@ impl Keeper {
     async fn tick(&mut self) {
         let now = self.clock.now();
         self.look_at_outbox(now).await;
+        if self.memory.uncommitted.len() >= UNCOMMITTED_HELD && !self.catch_up().await {
+            self.limit_hit("uncommitted_notifications", 1);
+            return;
+        }
         let output = self.engine.tick(now);
         self.remember(&output);
         self.commit(now, &output).await;
@@ -171,17 +178,30 @@ impl Keeper {
             watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
                 .into(),
         });
-        match self.store.commit(commit).await {
+        self.store_commit(commit).await;
+    }
+
+    /// Tries the commit that failed last once more. Says whether nothing is left uncommitted.
+    async fn catch_up(&mut self) -> bool {
+        match self.memory.failed.clone() {
+            Some(commit) => self.store_commit(commit).await,
+            None => true,
+        }
+    }
+
+    async fn store_commit(&mut self, commit: Arc<Commit>) -> bool {
+        match self.store.commit(Arc::clone(&commit)).await {
             Ok(committed) => {
                 self.memory.uncommitted.clear();
+                self.memory.failed = None;
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
                 self.notifiers.committed();
+                true
             }
             Err(error) => {
                 tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
-                let excess = self.memory.uncommitted.len().saturating_sub(UNCOMMITTED_KEPT);
-                self.memory.uncommitted.drain(..excess);
-                self.limit_hit("uncommitted_notifications", excess as u64);
+                self.memory.failed = Some(commit);
+                false
             }
         }
     }

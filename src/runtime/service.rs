@@ -165,10 +165,10 @@ fn notifiers(
     clients: &Clients,
     store: &StoreHandle,
     clock: Clock,
-) -> Result<(Notifiers, Vec<Notifier<StoreHandle>>), StartError> {
+) -> Result<(Notifiers, Vec<Notifier<StoreHandle, Courier>>), StartError> {
     let courier = |receiver: &Receiver| {
         let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
-        Ok((receiver.name.clone(), Courier::new(&receiver.channel, &clients.sns).map_err(failed)?))
+        Ok((receiver.clone(), Courier::new(&receiver.channel, &clients.sns).map_err(failed)?))
     };
     let couriers = config.receivers.iter().map(courier).collect::<Result<_, _>>()?;
     Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))

@@ -1,138 +1,163 @@
-//! What goes wrong on request: `POST /_sim/faults`.
+//! What goes wrong on request: in a scenario file, or by `POST /_sim/faults`. `docs/SIMULATOR.md` has the list.
 //!
-//! A request adds to what is already arranged; `DELETE` takes everything back. Members, all optional:
-//!
-//! ```json
-//! {
-//!   "throttle":     {"operation": "ListServiceJobs", "count": 50},
-//!   "server_error": {"operation": "*", "count": 3},
-//!   "fail_page":    {"operation": "ListServiceJobs", "page": 2, "count": 1},
-//!   "unknown_status": "HIBERNATING",
-//!   "unknown_instance_type": "ml.p9.48xlarge",
-//!   "topic":        {"name": "alerts", "status": 404, "count": 10}
-//! }
-//! ```
-//!
-//! `operation` is a name or `*`. `unknown_status` and `unknown_instance_type` befall the first job that is shown after
-//! the request, for as long as it lasts.
+//! A request adds to what is already arranged; `DELETE` takes everything back. Times are the simulated clock's, chance is
+//! the seed's: the same calls in the same order meet the same faults.
+
+mod arrangement;
+mod shown;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use serde::Deserialize;
-use serde::Serialize;
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::model::JobId;
+use crate::model::Timestamp;
 use crate::simulate::reply::ApiError;
+use crate::yaml::HumanDuration;
 
-/// Any operation.
-const ANY: &str = "*";
+pub use arrangement::Arrangement;
 
-/// A request to `/_sim/faults`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Arrangement {
-    throttle: Option<Times>,
-    server_error: Option<Times>,
-    fail_page: Option<PageFault>,
-    unknown_status: Option<String>,
-    unknown_instance_type: Option<String>,
-    topic: Option<TopicFault>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Times {
-    operation: String,
-    count: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PageFault {
-    operation: String,
-    page: u32,
-    #[serde(default = "once")]
-    count: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TopicFault {
-    name: String,
-    status: u16,
-    count: u64,
-}
-
-fn once() -> u64 {
-    1
-}
+use arrangement::ANY;
+use arrangement::Kind;
+use arrangement::Shift;
+use arrangement::Strike;
+use arrangement::Vanish;
+use shown::Disguise;
 
 /// What is arranged and not used up.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Debug)]
 pub(super) struct Faults {
-    throttle: BTreeMap<String, u64>,
-    server_error: BTreeMap<String, u64>,
-    /// By operation and page.
-    fail_page: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// When this is: set before each request.
+    pub now: Timestamp,
+    random: ChaCha8Rng,
+    arranged: Vec<Arranged>,
+    vanishing: Vec<Vanishing>,
     unknown_status: Option<Disguise>,
     unknown_instance_type: Option<Disguise>,
     /// By topic: the status, and how often.
     topic: BTreeMap<String, (u16, u64)>,
+    /// Snapshots that stand still, by request.
+    snapshots: BTreeMap<String, Value>,
 }
 
-/// A value that one job shows instead of its own.
-#[derive(Clone, Debug, Serialize)]
-struct Disguise {
-    value: String,
-    job: Option<JobId>,
+/// A strike in its time.
+#[derive(Clone, Debug)]
+struct Arranged {
+    kind: Kind,
+    operation: String,
+    page: Option<u32>,
+    /// How often it still strikes; `None` is without limit.
+    left: Option<u64>,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    probability: f64,
+    by: Shift,
+}
+
+/// Jobs that are hidden.
+#[derive(Clone, Debug)]
+struct Vanishing {
+    job: String,
+    most: Option<u64>,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    hidden: BTreeSet<JobId>,
+}
+
+/// What befalls one call.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Struck {
+    /// What it is answered with instead.
+    pub refusal: Option<ApiError>,
+    /// How late it is answered, in simulated time.
+    pub late: Duration,
+    /// What becomes of the body.
+    pub damage: Option<Damage>,
+}
+
+/// What becomes of a body on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// The connection breaks before it.
+    Cut,
+    /// Half of it comes.
+    Truncated,
+    /// Something else comes.
+    Malformed,
 }
 
 impl Faults {
-    /// Adds what was asked for.
-    pub fn arrange(&mut self, arrangement: Arrangement) {
-        if let Some(Times { operation, count }) = arrangement.throttle {
-            *self.throttle.entry(operation).or_default() += count;
-        }
-        if let Some(Times { operation, count }) = arrangement.server_error {
-            *self.server_error.entry(operation).or_default() += count;
-        }
-        if let Some(PageFault { operation, page, count }) = arrangement.fail_page {
-            *self.fail_page.entry(operation).or_default().entry(page).or_default() += count;
-        }
-        if let Some(value) = arrangement.unknown_status {
-            self.unknown_status = Some(Disguise { value, job: None });
-        }
-        if let Some(value) = arrangement.unknown_instance_type {
-            self.unknown_instance_type = Some(Disguise { value, job: None });
-        }
-        if let Some(TopicFault { name, status, count }) = arrangement.topic {
-            self.topic.insert(name, (status, count));
+    /// Nothing is arranged.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            now: Timestamp::default(),
+            random: ChaCha8Rng::seed_from_u64(seed),
+            arranged: Vec::new(),
+            vanishing: Vec::new(),
+            unknown_status: None,
+            unknown_instance_type: None,
+            topic: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
         }
     }
 
-    /// What a call is answered with instead, if anything. `throttled` is the service's own error for it.
-    pub fn strike(&mut self, operation: &str, throttled: ApiError) -> Result<(), ApiError> {
-        if use_up(&mut self.throttle, operation) {
-            return Err(throttled);
+    /// Takes everything back.
+    pub fn clear(&mut self) {
+        *self = Self { now: self.now, random: self.random.clone(), ..Self::new(0) };
+    }
+
+    /// Adds what was asked for; its times count from now.
+    pub fn arrange(&mut self, arrangement: Arrangement) {
+        let now = self.now;
+        for (kind, strikes) in arrangement.strikes() {
+            self.arranged.extend(strikes.0.iter().map(|strike| Arranged::new(kind, strike, now)));
         }
-        if use_up(&mut self.server_error, operation) {
-            return Err(broken());
+        let vanishing = |vanish: Vanish| {
+            let (from, until) = window(vanish.after, vanish.r#for, now);
+            Vanishing { job: vanish.job, most: vanish.count, from, until, hidden: BTreeSet::new() }
+        };
+        self.vanishing.extend(arrangement.vanish.0.into_iter().map(vanishing));
+        if let Some(value) = arrangement.unknown_status {
+            self.unknown_status = Some(Disguise::new(value));
         }
-        Ok(())
+        if let Some(value) = arrangement.unknown_instance_type {
+            self.unknown_instance_type = Some(Disguise::new(value));
+        }
+        for topic in arrangement.topic.0 {
+            self.topic.insert(topic.name, (topic.status, topic.count));
+        }
+    }
+
+    /// What befalls a call. `throttled` and `expired` are the service's own errors for these.
+    pub fn strike(&mut self, operation: &str, throttled: ApiError, expired: ApiError) -> Struck {
+        let mut due = |kind| self.due(kind, operation, None);
+        let late = due(Kind::Slow).map_or(Duration::ZERO, Shift::duration);
+        let refusals =
+            [(Kind::ExpiredCredentials, expired), (Kind::Throttle, throttled), (Kind::ServerError, broken())];
+        let refusal = refusals.into_iter().find_map(|(kind, error)| due(kind).map(|_| error));
+        let damages =
+            [(Kind::Cut, Damage::Cut), (Kind::Truncated, Damage::Truncated), (Kind::Malformed, Damage::Malformed)];
+        let damage = damages.into_iter().find_map(|(kind, damage)| due(kind).map(|_| damage));
+        Struck { refusal, late, damage }
+    }
+
+    /// How far AWS's clock is ahead at `now`, in milliseconds.
+    pub fn skew_millis(&self, now: Timestamp) -> i64 {
+        let lasting = self.arranged.iter().filter(|arranged| arranged.kind == Kind::ClockSkew && arranged.covers(now));
+        lasting.map(|arranged| arranged.by.0).sum()
     }
 
     /// Fails a page of a list, if that was asked for.
     pub fn fail_page(&mut self, operation: &str, page: u32) -> Result<(), ApiError> {
-        let Some(left) = self.fail_page.get_mut(operation).and_then(|pages| pages.get_mut(&page)) else {
-            return Ok(());
-        };
-        if *left == 0 {
-            return Ok(());
-        }
-        *left -= 1;
-        Err(broken())
+        self.due(Kind::FailPage, operation, Some(page)).map_or(Ok(()), |_| Err(broken()))
     }
 
     /// Fails a publication to a topic, if that was asked for.
@@ -141,91 +166,85 @@ impl Faults {
         *left -= 1;
         Err(match *status {
             404 => ApiError::new(404, "NotFound", "Topic does not exist"),
-            status => ApiError::new(status, "InternalFailure", "the simulator was asked to fail this topic"),
+            status => ApiError::new(status, "InternalError", "the simulator was asked to fail this topic"),
         })
     }
 
-    /// Changes what is shown of a job, if this is the one.
-    pub fn disguise(&mut self, job: &JobId, shown: &mut Value) {
-        if let Some(status) = Disguise::of(&mut self.unknown_status, job) {
-            shown["status"] = json!(status);
-        }
-        if let Some(unit) = self.unknown_instance_type_of(job)
-            && let Some(usage) = shown.pointer_mut("/capacityUsage/0")
-        {
-            usage["capacityUnit"] = json!(unit);
-        }
+    /// What is arranged, for people.
+    pub fn described(&self) -> Value {
+        let strike = |arranged: &Arranged| {
+            json!({
+                "fault": arranged.kind.as_str(),
+                "operation": arranged.operation,
+                "page": arranged.page,
+                "left": arranged.left,
+                "from": arranged.from,
+                "until": arranged.until,
+                "probability": arranged.probability,
+                "by_seconds": arranged.by.0 as f64 / 1_000.0,
+            })
+        };
+        let vanishing = |vanishing: &Vanishing| json!({"job": vanishing.job, "from": vanishing.from, "until": vanishing.until, "hidden": vanishing.hidden});
+        json!({
+            "arranged": self.arranged.iter().map(strike).collect::<Vec<_>>(),
+            "vanish": self.vanishing.iter().map(vanishing).collect::<Vec<_>>(),
+            "unknown_status": self.unknown_status.as_ref().map(|disguise| &disguise.value),
+            "unknown_instance_type": self.unknown_instance_type.as_ref().map(|disguise| &disguise.value),
+            "topic": self.topic,
+        })
     }
 
-    /// The instance type that a job is to show instead of its own.
-    pub fn unknown_instance_type_of(&mut self, job: &JobId) -> Option<String> {
-        Disguise::of(&mut self.unknown_instance_type, job)
+    /// Uses up the first fault of a kind that befalls a call, and tells its `by`.
+    fn due(&mut self, kind: Kind, operation: &str, page: Option<u32>) -> Option<Shift> {
+        let now = self.now;
+        self.arranged.retain(|arranged| !arranged.is_over(now));
+        let random = &mut self.random;
+        let struck = self.arranged.iter_mut().find(|arranged| {
+            arranged.kind == kind
+                && (arranged.operation == operation || arranged.operation == ANY)
+                && arranged.page == page
+                && arranged.covers(now)
+                && (arranged.probability >= 1.0 || random.random::<f64>() < arranged.probability)
+        })?;
+        struck.left = struck.left.map(|left| left - 1);
+        Some(struck.by)
     }
 }
 
-impl Disguise {
-    /// The value, if it befalls this job: the first one asked about.
-    fn of(disguise: &mut Option<Self>, job: &JobId) -> Option<String> {
-        let disguise = disguise.as_mut()?;
-        let befallen = disguise.job.get_or_insert_with(|| job.clone());
-        (befallen == job).then(|| disguise.value.clone())
+impl Arranged {
+    fn new(kind: Kind, strike: &Strike, now: Timestamp) -> Self {
+        let (from, until) = window(strike.after, strike.r#for, now);
+        let once = (kind == Kind::FailPage && until.is_none()).then_some(1);
+        Self {
+            kind,
+            operation: strike.operation.clone(),
+            page: strike.page,
+            left: strike.count.or(once),
+            from,
+            until,
+            probability: strike.probability.unwrap_or(1.0),
+            by: strike.by.unwrap_or(Shift(0)),
+        }
+    }
+
+    fn covers(&self, now: Timestamp) -> bool {
+        now >= self.from && !self.is_over(now)
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.left == Some(0) || self.until.is_some_and(|until| now >= until)
     }
 }
 
-fn use_up(left: &mut BTreeMap<String, u64>, operation: &str) -> bool {
-    for name in [operation, ANY] {
-        if let Some(left) = left.get_mut(name).filter(|left| **left > 0) {
-            *left -= 1;
-            return true;
-        }
-    }
-    false
+fn window(
+    after: Option<HumanDuration>,
+    lasts: Option<HumanDuration>,
+    now: Timestamp,
+) -> (Timestamp, Option<Timestamp>) {
+    let from = now + after.map_or(Duration::ZERO, |after| after.0);
+    (from, lasts.map(|lasts| from + lasts.0))
 }
 
 fn broken() -> ApiError {
     ApiError::new(500, "ServerException", "the simulator was asked to fail")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arranged(arrangement: Value) -> Faults {
-        let mut faults = Faults::default();
-        faults.arrange(serde_json::from_value(arrangement).unwrap());
-        faults
-    }
-
-    #[test]
-    fn faults_are_used_up() {
-        let mut faults = arranged(json!({
-            "throttle": {"operation": "A", "count": 1},
-            "server_error": {"operation": "*", "count": 1},
-            "fail_page": {"operation": "A", "page": 2},
-        }));
-        let throttled = || ApiError::new(429, "TooManyRequestsException", "slow down");
-        let mut strike = |operation| faults.strike(operation, throttled()).map_err(|error| error.status);
-        assert_eq!(strike("A"), Err(429));
-        assert_eq!(strike("B"), Err(500));
-        assert_eq!(strike("A"), Ok(()));
-        assert_eq!(faults.fail_page("A", 1), Ok(()));
-        assert!(faults.fail_page("A", 2).is_err());
-        assert_eq!(faults.fail_page("A", 2), Ok(()));
-    }
-
-    #[test]
-    fn a_disguise_befalls_one_job() {
-        let mut faults = arranged(json!({"unknown_status": "HIBERNATING", "unknown_instance_type": "ml.p9"}));
-        let job = || json!({"status": "RUNNING", "capacityUsage": [{"capacityUnit": "ml.g5.xlarge"}]});
-        let (mut first, mut second) = (job(), job());
-        faults.disguise(&"a".into(), &mut first);
-        faults.disguise(&"b".into(), &mut second);
-        assert_eq!(first, json!({"status": "HIBERNATING", "capacityUsage": [{"capacityUnit": "ml.p9"}]}));
-        assert_eq!(second, job());
-    }
-
-    #[test]
-    fn a_misspelt_fault_is_refused() {
-        assert!(serde_json::from_value::<Arrangement>(json!({"trottle": {}})).is_err());
-    }
 }

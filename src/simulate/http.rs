@@ -1,28 +1,40 @@
 //! One port for five services: which service and operation a request means, and how its answer is written.
 
+use std::io;
 use std::io::Read;
 
 use axum::Json;
 use axum::Router;
+use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::Query;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::Uri;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::DATE;
+use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 use flate2::read::GzDecoder;
+use futures_util::stream;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::model::Timestamp;
 use crate::simulate::Simulation;
 use crate::simulate::World;
 use crate::simulate::batch;
 use crate::simulate::cbor;
 use crate::simulate::cloudwatch;
+use crate::simulate::control;
+use crate::simulate::control::Command;
 use crate::simulate::faults::Arrangement;
+use crate::simulate::faults::Damage;
+use crate::simulate::faults::Struck;
 use crate::simulate::protocol::Document;
 use crate::simulate::protocol::Protocol;
 use crate::simulate::query::Form;
@@ -44,6 +56,7 @@ pub(super) fn router(simulation: Simulation) -> Router {
         .route("/_sim/truth", get(show_truth))
         .route("/_sim/truth/jobs", get(show_jobs))
         .route("/_sim/truth/messages", get(show_messages))
+        .route("/_sim/control", get(show_control).post(perform_control))
         .route("/_sim/faults", get(show_faults).post(arrange_faults).delete(clear_faults))
         .fallback(call)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -51,8 +64,8 @@ pub(super) fn router(simulation: Simulation) -> Router {
 }
 
 async fn show_truth(State(simulation): State<Simulation>) -> Json<Value> {
-    let speed = simulation.clock.speed();
-    Json(truth::figures(&simulation.world(), speed))
+    let world = simulation.world();
+    Json(truth::figures(&world, control::speed(&world, simulation.clock)))
 }
 
 async fn show_jobs(State(simulation): State<Simulation>, Query(page): Query<truth::Page>) -> Json<Value> {
@@ -63,19 +76,34 @@ async fn show_messages(State(simulation): State<Simulation>) -> Json<Value> {
     Json(json!({"messages": simulation.world().topics.kept()}))
 }
 
-async fn show_faults(State(simulation): State<Simulation>) -> Json<Value> {
-    Json(json!(simulation.world().faults))
+async fn show_control(State(simulation): State<Simulation>) -> Json<Value> {
+    Json(control::state(&simulation.world(), simulation.clock))
 }
 
-async fn arrange_faults(State(simulation): State<Simulation>, Json(arrangement): Json<Arrangement>) -> Json<Value> {
+async fn perform_control(State(simulation): State<Simulation>, Json(command): Json<Command>) -> Response {
+    let result = control::perform(&mut simulation.world(), command, simulation.clock);
+    result.map_or_else(refusal, |state| Json(state).into_response())
+}
+
+async fn show_faults(State(simulation): State<Simulation>) -> Json<Value> {
+    Json(simulation.world().faults.described())
+}
+
+async fn arrange_faults(State(simulation): State<Simulation>, Json(arrangement): Json<Arrangement>) -> Response {
     let mut world = simulation.world();
-    world.faults.arrange(arrangement);
-    Json(json!(world.faults))
+    match control::arrange(&mut world, arrangement) {
+        Ok(()) => Json(world.faults.described()).into_response(),
+        Err(error) => refusal(error),
+    }
 }
 
 async fn clear_faults(State(simulation): State<Simulation>) -> StatusCode {
-    simulation.world().faults = Default::default();
+    simulation.world().faults.clear();
     StatusCode::NO_CONTENT
+}
+
+fn refusal(error: ApiError) -> Response {
+    (StatusCode::BAD_REQUEST, Json(json!({"error": error.message}))).into_response()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,26 +123,71 @@ struct Call {
 }
 
 async fn call(State(simulation): State<Simulation>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let (response, deliveries) = {
+    let (response, deliveries, struck) = {
         let mut world = simulation.world();
-        let request_id = world.next_id();
-        let body = match decoded(&headers, &body) {
-            Ok(body) => body,
-            Err(error) => return Protocol::RestJson1.write_error(&error, &request_id),
-        };
-        let Some(call) = Call::of(uri.path(), &headers, &body) else {
-            let what = format!("the simulator knows no service or operation for {}", uri.path());
-            let error = ApiError::bad("UnknownOperationException", what);
-            return Protocol::RestJson1.write_error(&error, &request_id);
-        };
-        let result = perform(&mut world, &call, &body);
-        if let Err(error) = &result {
-            tracing::debug!(service = ?call.service, operation = call.operation, %error, "refused");
-        }
-        (call.protocol.write(&call.operation, result, &request_id), world.topics.take_due())
+        let (mut response, struck) = answer(&mut world, uri.path(), &headers, &body);
+        response.headers_mut().extend(date(world.now).map(|date| (DATE, date)));
+        (response, world.topics.take_due(), struck)
     };
     simulation.postman.send(deliveries);
-    response
+    if let Some(late) = struck.as_ref().map(|struck| struck.late).filter(|late| !late.is_zero()) {
+        simulation.clock.sleep(late).await;
+    }
+    match struck.and_then(|struck| struck.damage) {
+        None => response,
+        Some(damage) => damaged(response, damage).await,
+    }
+}
+
+/// The answer to a call, and what befell it.
+fn answer(world: &mut World, path: &str, headers: &HeaderMap, body: &Bytes) -> (Response, Option<Struck>) {
+    let request_id = world.next_id();
+    let body = match decoded(headers, body) {
+        Ok(body) => body,
+        Err(error) => return (Protocol::RestJson1.write_error(&error, &request_id), None),
+    };
+    let Some(call) = Call::of(path, headers, &body) else {
+        let what = format!("the simulator knows no service or operation for {path}");
+        let error = ApiError::bad("UnknownOperationException", what);
+        return (Protocol::RestJson1.write_error(&error, &request_id), None);
+    };
+    let struck = world.faults.strike(&call.operation, call.throttled(), call.expired());
+    let result = match &struck.refusal {
+        Some(error) => Err(error.clone()),
+        None => perform(world, &call, &body),
+    };
+    if let Err(error) = &result {
+        tracing::debug!(service = ?call.service, operation = call.operation, %error, "refused");
+    }
+    (call.protocol.write(&call.operation, result, &request_id), Some(struck))
+}
+
+/// A moment in the form of the `Date` header.
+fn date(at: Timestamp) -> Option<HeaderValue> {
+    let at = jiff::Timestamp::from_millisecond(at.millis()).ok()?;
+    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()?;
+    HeaderValue::from_str(&text).ok()
+}
+
+/// The response as it comes over a bad line.
+async fn damaged(response: Response, damage: Damage) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let half = whole.slice(..whole.len() / 2);
+    parts.headers.remove(CONTENT_LENGTH);
+    let body = match damage {
+        Damage::Cut => {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.len().max(1)));
+            let broken = Err(io::Error::new(io::ErrorKind::ConnectionReset, "the simulator was asked to cut this"));
+            Body::from_stream(stream::iter([Ok(half), broken]))
+        }
+        Damage::Truncated => Body::from(half),
+        Damage::Malformed => {
+            parts.status = StatusCode::OK;
+            Body::from("<html><body><h1>Welcome to the captive portal</h1></body></html>")
+        }
+    };
+    Response::from_parts(parts, body)
 }
 
 fn decoded(headers: &HeaderMap, body: &Bytes) -> Result<Vec<u8>, ApiError> {
@@ -174,13 +247,26 @@ impl Call {
         };
         ApiError::new(status, code, "Rate exceeded")
     }
+
+    /// How the service says that a caller's temporary credentials are too old.
+    fn expired(&self) -> ApiError {
+        let (status, code) = match self.service {
+            Service::Batch | Service::CloudWatch => (403, "ExpiredTokenException"),
+            Service::SageMaker => (400, "ExpiredTokenException"),
+            Service::Sns | Service::Sts => (403, "ExpiredToken"),
+        };
+        ApiError::new(status, code, "The security token included in the request is expired")
+    }
 }
 
 fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiError> {
-    world.faults.strike(&call.operation, call.throttled())?;
     let operation = call.operation.as_str();
     match call.service {
-        Service::Batch => batch::answer(world, operation, &json_body(body, "ClientException")?).map(Payload::Json),
+        Service::Batch => {
+            let input = json_body(body, "ClientException")?;
+            let answer = batch::answer(world, operation, &input)?;
+            world.faults.show(operation, &input, answer).map(Payload::Json)
+        }
         Service::SageMaker => {
             sagemaker::answer(world, operation, &json_body(body, "SerializationException")?).map(Payload::Json)
         }

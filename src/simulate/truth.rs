@@ -13,15 +13,53 @@ use crate::model::Accelerators;
 use crate::model::JobStatus;
 use crate::model::QueueName;
 use crate::model::ShareName;
+use crate::model::Timestamp;
 use crate::model::accelerators_of;
 use crate::scheduler::Job;
 use crate::scheduler::Phase;
 use crate::scheduler::QueueSetup;
+use crate::scheduler::Scheduler;
 use crate::simulate::World;
+use crate::simulate::gpu;
 
 /// Jobs per page.
 const MAX_JOBS: usize = 10_000;
 const DEFAULT_JOBS: usize = 1_000;
+
+/// What capacity there was, in GPU-seconds by queue. It has to be watched while time passes, because limits change; all
+/// else can be read off the jobs.
+#[derive(Debug)]
+pub(super) struct Integral {
+    began: Timestamp,
+    until: Timestamp,
+    gpu_seconds: BTreeMap<QueueName, f64>,
+}
+
+impl Integral {
+    /// From `began` on.
+    pub fn from(began: Timestamp) -> Self {
+        Self { began, until: began, gpu_seconds: BTreeMap::new() }
+    }
+
+    /// Time passes up to `now`, during which nobody changed a limit.
+    pub fn pass(&mut self, scheduler: &Scheduler, now: Timestamp) {
+        let seconds = now.seconds_since(self.until);
+        if seconds <= 0.0 {
+            return;
+        }
+        self.until = now;
+        for queue in scheduler.queues() {
+            if let Some(gpus) = capacity_gpus(scheduler, queue) {
+                match self.gpu_seconds.get_mut(&queue.name) {
+                    Some(sum) => *sum += gpus * seconds,
+                    None => {
+                        self.gpu_seconds.insert(queue.name.clone(), gpus * seconds);
+                    }
+                }
+            }
+        }
+    }
+}
 
 /// The figures of now.
 pub(super) fn figures(world: &World, speed: f64) -> Value {
@@ -36,7 +74,9 @@ pub(super) fn figures(world: &World, speed: f64) -> Value {
         "shares": scheduler.queues().flat_map(|queue| shares(world, queue)).collect::<Vec<_>>(),
         "waits": waits(world),
         "waterfall": scheduler.queues().map(|queue| waterfall(world, queue)).collect::<Vec<_>>(),
+        "gpu_seconds": scheduler.queues().map(|queue| gpu_seconds(world, queue)).collect::<Vec<_>>(),
         "preemptions": preemptions,
+        "preempted": preempted(world),
         "failures": failures,
         "published": {
             "cloudwatch_data": world.metrics.data_accepted(),
@@ -103,39 +143,104 @@ fn waits(world: &World) -> Vec<Value> {
     waits.into_iter().map(row).collect()
 }
 
-/// Where a queue's GPUs are: a running job keeps its utilisation's part of them busy. Parts sum to the capacity, which
-/// is null where limits count instances of any type.
+/// The parts of a waterfall, which sum to the capacity; what the jobs' spans do not hold is unallocated.
+const PARTS: [&str; 6] = ["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"];
+
+/// Where a queue's GPUs are: a running job keeps the part of them busy that its shape uses on average. The capacity is
+/// null where limits count instances of any type.
 fn waterfall(world: &World, queue: &QueueSetup) -> Value {
-    let mut parts = BTreeMap::from(
-        ["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"]
-            .map(|part| (part, 0.0)),
-    );
-    let mut add = |part, gpus: f64| *parts.entry(part).or_default() += gpus;
-    let mut held = 0.0;
-    for status in [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running] {
-        for job in world.scheduler.jobs_in(&queue.name, &status) {
-            let gpus = gpus(job);
-            held += gpus;
-            match job.spans.last().map(|span| span.phase) {
-                Some(Phase::Scheduled) => add("scheduled", gpus),
-                Some(Phase::Starting) => add("starting", gpus),
-                Some(Phase::Running) => {
-                    add("running_busy", gpus * job.utilisation);
-                    add("running_idle", gpus * (1.0 - job.utilisation));
-                }
-                Some(Phase::Waiting) | None => {}
-            }
+    let in_flight = [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running];
+    let jobs = in_flight.iter().flat_map(|status| world.scheduler.jobs_in(&queue.name, status));
+    let mut parts = Parts::default();
+    for job in jobs {
+        if let Some(span) = job.spans.last() {
+            parts.add(world, job, span.phase, 1.0);
         }
     }
-    let limits = world
-        .scheduler
-        .environment(&queue.environment)
-        .map(|environment| environment.limits.as_slice())
-        .unwrap_or_default();
-    let capacity = (!limits.iter().any(|limit| limit.unit.is_any()))
-        .then(|| limits.iter().map(|limit| limit.quantity * gpus_of(&limit.unit)).sum::<f64>());
-    add("unallocated", capacity.map_or(0.0, |capacity| (capacity - held).max(0.0)));
-    json!({"queue": queue.name, "capacity_gpus": capacity, "parts": parts})
+    let capacity = capacity_gpus(&world.scheduler, queue);
+    json!({"queue": queue.name, "capacity_gpus": capacity, "parts": parts.out_of(capacity)})
+}
+
+/// The same in GPU-seconds since the beginning.
+fn gpu_seconds(world: &World, queue: &QueueSetup) -> Value {
+    let mut parts = Parts::default();
+    for job in world.scheduler.jobs_of(&queue.name, ..) {
+        for span in &job.spans {
+            let seconds = span.to.unwrap_or(world.now).seconds_since(span.from);
+            parts.add(world, job, span.phase, seconds);
+        }
+    }
+    let capacity = world.capacity.gpu_seconds.get(&queue.name).copied();
+    json!({
+        "queue": queue.name,
+        "since": world.capacity.began,
+        "capacity": capacity,
+        "parts": parts.out_of(capacity),
+    })
+}
+
+/// Amounts by part of the waterfall, without what is unallocated.
+#[derive(Default)]
+struct Parts(BTreeMap<&'static str, f64>);
+
+impl Parts {
+    /// Adds what a job holds in a phase, times a weight.
+    fn add(&mut self, world: &World, job: &Job, phase: Phase, weight: f64) {
+        let held = gpus(job) * weight;
+        let mut add = |part, amount: f64| *self.0.entry(part).or_default() += amount;
+        match phase {
+            Phase::Waiting => {}
+            Phase::Scheduled => add("scheduled", held),
+            Phase::Starting => add("starting", held),
+            Phase::Running if held > 0.0 => {
+                let busy = gpu::mean_use(job, gpu::shape_of(world, job));
+                add("running_busy", held * busy);
+                add("running_idle", held * (1.0 - busy));
+            }
+            Phase::Running => {}
+        }
+    }
+
+    /// All parts, zeros included. Without a capacity nothing is known to be unallocated.
+    fn out_of(&self, capacity: Option<f64>) -> BTreeMap<&'static str, f64> {
+        let held: f64 = self.0.values().sum();
+        let mut parts: BTreeMap<_, _> = PARTS.map(|part| (part, self.0.get(part).copied().unwrap_or(0.0))).into();
+        parts.insert("unallocated", capacity.map_or(0.0, |capacity| (capacity - held).max(0.0)));
+        parts
+    }
+}
+
+/// Work lost to preemption by queue and share: how long the stopped attempts had run, times their instances and GPUs.
+fn preempted(world: &World) -> Vec<Value> {
+    let mut lost: BTreeMap<(&str, &str), (u64, f64, f64)> = BTreeMap::new();
+    for job in world.scheduler.jobs() {
+        for attempt in &job.preempted {
+            let share = job.share.as_ref().map_or("", ShareName::as_str);
+            let ran = attempt.started_at.zip(attempt.stopped_at).map_or(0.0, |(from, to)| to.seconds_since(from));
+            let (count, instance_seconds, gpu_seconds) = lost.entry((job.queue.as_str(), share)).or_default();
+            *count += 1;
+            *instance_seconds += ran * f64::from(gpu::hosts(job));
+            *gpu_seconds += ran * gpus(job);
+        }
+    }
+    let row = |((queue, share), (count, instance_seconds, gpu_seconds))| {
+        json!({
+            "queue": queue,
+            "share": share,
+            "count": count,
+            "lost_instance_seconds": instance_seconds,
+            "lost_gpu_seconds": gpu_seconds,
+        })
+    };
+    lost.into_iter().map(row).collect()
+}
+
+/// The GPUs that a queue's environment allows; `None` where limits count instances of any type.
+fn capacity_gpus(scheduler: &Scheduler, queue: &QueueSetup) -> Option<f64> {
+    let limits =
+        scheduler.environment(&queue.environment).map(|environment| environment.limits.as_slice()).unwrap_or_default();
+    (!limits.iter().any(|limit| limit.unit.is_any()))
+        .then(|| limits.iter().map(|limit| limit.quantity * gpus_of(&limit.unit)).sum())
 }
 
 fn gpus(job: &Job) -> f64 {
@@ -161,10 +266,10 @@ pub(super) fn jobs(world: &World, page: &Page) -> Value {
     let first = page.after.map_or(0, |after| after.saturating_add(1));
     let jobs: Vec<_> = world.scheduler.jobs().skip(first).take(limit).collect();
     let next = jobs.last().map(|job| job.number).filter(|_| jobs.len() == limit);
-    json!({"now": world.now, "jobs": jobs.into_iter().map(history).collect::<Vec<_>>(), "next": next})
+    json!({"now": world.now, "jobs": jobs.into_iter().map(|job| history(world, job)).collect::<Vec<_>>(), "next": next})
 }
 
-fn history(job: &Job) -> Value {
+fn history(world: &World, job: &Job) -> Value {
     let spans: Vec<_> = job
         .spans
         .iter()
@@ -189,7 +294,8 @@ fn history(job: &Job) -> Value {
         "status_reason": job.status_reason,
         "demand": &*job.demand,
         "gpus": gpus(job),
-        "utilisation": job.utilisation,
+        "gpu_shape": gpu::shape_of(world, job),
+        "utilisation": gpu::mean_use(job, gpu::shape_of(world, job)),
         "created_at": job.created_at,
         "first_scheduled_at": job.first_scheduled_at,
         "first_wait_seconds": job.first_wait().map(|wait| wait.as_secs_f64()),

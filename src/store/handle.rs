@@ -118,9 +118,9 @@ impl Outbox for StoreHandle {
         self.call(move |store| store.due(&receiver, now, limit)).await.map_err(said)
     }
 
-    async fn settle(&self, id: &NotificationId, verdict: Verdict) -> Result<(), OutboxError> {
-        let id = id.clone();
-        self.call(move |store| store.settle(&id, &verdict)).await.map_err(said)
+    async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {
+        let (id, others) = (id.clone(), others.to_vec());
+        self.call(move |store| store.settle(&id, &verdict, &others)).await.map_err(said)
     }
 }
 

@@ -17,6 +17,8 @@ use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::RowState;
 use crate::notify::outbox::Verdict;
+use crate::notify::outbox::trouble;
+use crate::notify::outbox::trouble_id;
 use crate::store::Store;
 use crate::store::StoreError;
 
@@ -58,10 +60,15 @@ impl Store {
         ))?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut found = statement.query(params![receiver, now.millis(), limit])?;
-        let mut rows = Vec::new();
-        while let Some(row) = found.next()? {
-            rows.push(read(row)?);
+        let (mut rows, mut ended) = (Vec::new(), BTreeSet::new());
+        while let Some(found) = found.next()? {
+            let row = read(found)?;
+            if row.kind() == Kind::Fired && self.is_ended(&row)? {
+                ended.insert(row.id.clone());
+            }
+            rows.push(row);
         }
+        let silences = self.silences_at(now)?;
         let next_at = self
             .connection
             .prepare_cached(&format!(
@@ -71,42 +78,62 @@ impl Store {
             .query_row(params![receiver, now.millis()], |row| row.get(0))
             .optional()?
             .map(Timestamp::from_millis);
-        Ok(Due { rows, next_at })
+        Ok(Due { rows, ended, silences, next_at })
+    }
+
+    fn is_ended(&self, row: &OutboxRow) -> Result<bool, StoreError> {
+        let mut resolve = self.connection.prepare_cached(
+            "SELECT 1 FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'resolved'",
+        )?;
+        Ok(resolve.exists(params![row.receiver, row.alert().as_str(), row.episode().millis()])?)
     }
 
     /// See [`crate::notify::outbox::Outbox::settle`]. A row that is settled already stays as it is.
     ///
     /// # Errors
     /// Nothing was recorded.
-    pub fn settle(&mut self, id: &NotificationId, verdict: &Verdict) -> Result<(), StoreError> {
+    pub fn settle(&mut self, id: &NotificationId, verdict: &Verdict, others: &[String]) -> Result<(), StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let receiver: Option<String> = transaction
+            .prepare_cached("SELECT receiver FROM outbox WHERE id = ?1 AND state = 'pending'")?
+            .query_row([id.as_str()], |row| row.get(0))
+            .optional()?;
+        let Some(receiver) = receiver else { return Ok(()) };
         match verdict {
-            Verdict::Delivered { at } => transaction.execute(
-                "UPDATE outbox SET state = 'delivered', settled_at = ?2, attempts = attempts + 1
-                 WHERE id = ?1 AND state = 'pending'",
-                params![id.as_str(), at.millis()],
-            )?,
-            Verdict::Later { next_attempt_at, error } => transaction.execute(
-                "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3, attempts = attempts + 1
-                 WHERE id = ?1 AND state = 'pending'",
-                params![id.as_str(), next_attempt_at.millis(), error],
-            )?,
-            Verdict::Dead { at, error } => {
+            Verdict::Delivered { at, reference } => {
                 transaction.execute(
-                    "UPDATE outbox SET state = 'dead', settled_at = ?2, last_error = ?3, attempts = attempts + 1
-                     WHERE id = ?1 AND state = 'pending'",
-                    params![id.as_str(), at.millis(), error],
+                    "UPDATE outbox SET state = 'delivered', settled_at = ?2, attempts = attempts + 1,
+                            reference = coalesce(?3, reference) WHERE id = ?1",
+                    params![id.as_str(), at.millis(), reference],
                 )?;
-                // A resolve of what was never told would only confuse.
-                transaction.execute(
-                    "UPDATE outbox SET state = 'dead', settled_at = ?2, last_error = 'its firing was not delivered'
-                     WHERE kind = 'resolved' AND state = 'pending' AND (receiver, alert, episode) IN (
-                         SELECT receiver, alert, episode FROM outbox
-                         WHERE id = ?1 AND kind = 'fired' AND state = 'dead')",
-                    params![id.as_str(), at.millis()],
-                )?
+                tell_of_trouble(&transaction, &receiver, Kind::Resolved, *at, "", others)?;
             }
-        };
+            Verdict::Later { at, next_attempt_at, error, trouble } => {
+                transaction.execute(
+                    "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3, attempts = attempts + 1 WHERE id = ?1",
+                    params![id.as_str(), next_attempt_at.millis(), error],
+                )?;
+                if *trouble {
+                    tell_of_trouble(&transaction, &receiver, Kind::Fired, *at, error, others)?;
+                }
+            }
+            Verdict::Held { next_attempt_at, because } => {
+                transaction.execute(
+                    "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
+                    params![id.as_str(), next_attempt_at.millis(), because],
+                )?;
+            }
+            Verdict::Muted { at, because } => {
+                end(&transaction, id, "muted", *at, because)?;
+                end_resolve(&transaction, id, "muted", *at, because)?;
+            }
+            Verdict::Dead { at, error } => {
+                transaction.execute("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?1", [id.as_str()])?;
+                end(&transaction, id, "dead", *at, error)?;
+                // A resolve of what was never told would only confuse.
+                end_resolve(&transaction, id, "dead", *at, UNTOLD)?;
+            }
+        }
         Ok(transaction.commit()?)
     }
 
@@ -162,6 +189,67 @@ impl Store {
     }
 }
 
+/// Why a resolve is not sent whose firing was given up.
+const UNTOLD: &str = "its firing was not delivered";
+
+fn end(
+    transaction: &Transaction<'_>,
+    id: &NotificationId,
+    state: &str,
+    at: Timestamp,
+    why: &str,
+) -> Result<(), StoreError> {
+    transaction.execute(
+        "UPDATE outbox SET state = ?2, settled_at = ?3, last_error = ?4 WHERE id = ?1 AND state = 'pending'",
+        params![id.as_str(), state, at.millis(), why],
+    )?;
+    Ok(())
+}
+
+/// Ends the resolve of the same episode, if the row is a firing.
+fn end_resolve(
+    transaction: &Transaction<'_>,
+    id: &NotificationId,
+    state: &str,
+    at: Timestamp,
+    why: &str,
+) -> Result<(), StoreError> {
+    transaction.execute(
+        "UPDATE outbox SET state = ?2, settled_at = ?3, last_error = ?4
+         WHERE kind = 'resolved' AND state = 'pending' AND (receiver, alert, episode) IN (
+             SELECT receiver, alert, episode FROM outbox WHERE id = ?1 AND kind = 'fired')",
+        params![id.as_str(), state, at.millis(), why],
+    )?;
+    Ok(())
+}
+
+/// Tells the other receivers that one is in trouble, once, or that it no longer is, if they were told.
+fn tell_of_trouble(
+    transaction: &Transaction<'_>,
+    receiver: &str,
+    kind: Kind,
+    at: Timestamp,
+    error: &str,
+    others: &[String],
+) -> Result<(), StoreError> {
+    for other in others.iter().filter(|other| *other != receiver) {
+        let told: Option<i64> = transaction
+            .prepare_cached(
+                "SELECT episode FROM outbox WHERE receiver = ?1 AND alert = ?2
+                 GROUP BY episode HAVING min(kind) = 'fired' AND max(kind) = 'fired'",
+            )?
+            .query_row(params![other, trouble_id(receiver).as_str()], |row| row.get(0))
+            .optional()?;
+        let since = match (kind, told) {
+            (Kind::Fired, None) => at,
+            (Kind::Resolved, Some(since)) => Timestamp::from_millis(since),
+            (Kind::Fired, Some(_)) | (Kind::Resolved, None) => continue,
+        };
+        insert(transaction, &trouble(receiver, kind, since, at, error, std::slice::from_ref(other)), at)?;
+    }
+    Ok(())
+}
+
 /// Adds rows and says how many of them found no room. A row that is there already stays as it is, so that a commit can
 /// be tried again. A resolve follows its firing: absent or dead, there is nothing to resolve.
 pub(super) fn insert(transaction: &Transaction<'_>, rows: &[OutboxRow], at: Timestamp) -> Result<u64, StoreError> {
@@ -171,7 +259,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, rows: &[OutboxRow], at: Time
         let dead = |reason: &str| (RowState::Dead { at }, Some(reason.to_owned()));
         let (state, last_error) = match fate(transaction, row)? {
             Fate::Known | Fate::NeverTold => continue,
-            Fate::FiringDead => dead("its firing was not delivered"),
+            Fate::FiringDead => dead(UNTOLD),
             // A resolve always finds room: there is no more than one per firing.
             Fate::Queue if row.kind() == Kind::Fired && !has_room(transaction, row, &mut waiting)? => {
                 over_limit += 1;
@@ -225,6 +313,8 @@ fn fate(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<Fate, StoreErr
         .optional()?;
     Ok(match firing.as_deref() {
         None => Fate::NeverTold,
+        // Muted together with its resolve, so this one is of another kind than expected: nothing to take back either.
+        Some("muted") => Fate::NeverTold,
         Some("dead") => Fate::FiringDead,
         Some(_) => Fate::Queue,
     })
@@ -252,6 +342,7 @@ fn write(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<(), StoreErro
         RowState::Pending => ("pending", None),
         RowState::Delivered { at } => ("delivered", Some(at.millis())),
         RowState::Dead { at } => ("dead", Some(at.millis())),
+        RowState::Muted { at } => ("muted", Some(at.millis())),
     };
     transaction
         .prepare_cached(
@@ -277,13 +368,16 @@ fn write(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<(), StoreErro
 }
 
 const COLUMNS: &str =
-    "id, receiver, body, created_at, attempts, next_attempt_at, last_error, state, coalesce(settled_at, 0)";
+    "id, receiver, body, created_at, attempts, next_attempt_at, last_error, state, coalesce(settled_at, 0),
+     (SELECT firing.reference FROM outbox AS firing WHERE firing.receiver = outbox.receiver
+      AND firing.alert = outbox.alert AND firing.episode = outbox.episode AND firing.kind = 'fired')";
 
 fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
     let at = Timestamp::from_millis(row.get(8)?);
     let state = match row.get::<_, String>(7)?.as_str() {
         "delivered" => RowState::Delivered { at },
         "dead" => RowState::Dead { at },
+        "muted" => RowState::Muted { at },
         _ => RowState::Pending,
     };
     Ok(OutboxRow {
@@ -294,163 +388,10 @@ fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
         attempts: row.get(4)?,
         next_attempt_at: Timestamp::from_millis(row.get(5)?),
         last_error: row.get(6)?,
+        reference: row.get(9)?,
         state,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::evaluate::AlertId;
-    use crate::evaluate::AlertState;
-    use crate::evaluate::Ending;
-    use crate::evaluate::TransitionKind;
-    use crate::notify::sample;
-    use crate::store::Commit;
-
-    const FIRED: TransitionKind = TransitionKind::Fired;
-    const RESOLVED: TransitionKind = TransitionKind::Resolved(Ending::Recovered);
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1_000)
-    }
-
-    /// A row of alert `alert`, whose episode began at second `episode`.
-    fn row(alert: &str, episode: i64, kind: TransitionKind) -> OutboxRow {
-        let mut row = sample::row(kind);
-        row.transition.alert.id = AlertId::of(alert, &BTreeMap::new());
-        row.transition.alert.state =
-            AlertState::Firing { active_at: at(episode), fired_at: at(episode), keep_since: None };
-        row.id = NotificationId::of(&row.transition, &row.receiver);
-        OutboxRow { created_at: at(0), next_attempt_at: at(0), ..row }
-    }
-
-    fn store_with(rows: &[OutboxRow]) -> Store {
-        let mut store = Store::in_memory().unwrap();
-        commit(&mut store, rows, 0);
-        store
-    }
-
-    fn commit(store: &mut Store, rows: &[OutboxRow], seconds: i64) -> u64 {
-        let commit = Commit { at: at(seconds), outbox: rows.to_vec(), ..Commit::default() };
-        store.commit(&commit).unwrap().over_limit
-    }
-
-    fn due(store: &Store, seconds: i64) -> Vec<NotificationId> {
-        store.due("oncall", at(seconds), 100).unwrap().rows.into_iter().map(|row| row.id).collect()
-    }
-
-    fn delivered(store: &mut Store, row: &OutboxRow, seconds: i64) {
-        store.settle(&row.id, &Verdict::Delivered { at: at(seconds) }).unwrap();
-    }
-
-    fn later(store: &mut Store, row: &OutboxRow, seconds: i64) {
-        let verdict = Verdict::Later { next_attempt_at: at(seconds), error: "down".to_owned() };
-        store.settle(&row.id, &verdict).unwrap();
-    }
-
-    #[test]
-    fn rows_come_back_as_they_were_written() {
-        let rows = [row("a", 1, FIRED), row("b", 1, FIRED), row("a", 1, RESOLVED)];
-        assert_eq!(store_with(&rows).outbox().unwrap(), rows);
-    }
-
-    #[test]
-    fn a_resolve_waits_for_its_firing_and_blocks_no_other_alert() {
-        let (fired, resolved, other) = (row("a", 1, FIRED), row("a", 1, RESOLVED), row("b", 2, FIRED));
-        let mut store = store_with(&[fired.clone(), resolved.clone(), other.clone()]);
-        assert_eq!(due(&store, 1), [fired.id.clone(), other.id.clone()]);
-        later(&mut store, &fired, 60);
-        assert_eq!(due(&store, 1), std::slice::from_ref(&other.id));
-        assert_eq!(store.due("oncall", at(1), 100).unwrap().next_at, Some(at(60)));
-        assert_eq!(due(&store, 60), [other.id.clone(), fired.id.clone()]);
-        delivered(&mut store, &fired, 61);
-        assert_eq!(due(&store, 61), [resolved.id.clone(), other.id.clone()]);
-        delivered(&mut store, &resolved, 62);
-        delivered(&mut store, &other, 62);
-        assert_eq!(store.due("oncall", at(99), 100).unwrap(), Due::default());
-    }
-
-    #[test]
-    fn the_next_episode_waits_for_the_resolve_of_the_last() {
-        let rows = [row("a", 1, FIRED), row("a", 1, RESOLVED), row("a", 2, FIRED), row("a", 2, RESOLVED)];
-        let mut store = store_with(&rows);
-        for row in &rows {
-            assert_eq!(due(&store, 5), std::slice::from_ref(&row.id));
-            delivered(&mut store, row, 5);
-        }
-    }
-
-    #[test]
-    fn a_commit_that_is_tried_again_doubles_nothing_and_revives_nothing() {
-        let fired = row("a", 1, FIRED);
-        let mut store = store_with(std::slice::from_ref(&fired));
-        delivered(&mut store, &fired, 2);
-        commit(&mut store, std::slice::from_ref(&fired), 3);
-        let rows = store.outbox().unwrap();
-        assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].state, RowState::Delivered { at: at(2) });
-        later(&mut store, &fired, 9);
-        assert_eq!(store.outbox().unwrap(), rows, "settled is settled");
-    }
-
-    #[test]
-    fn a_receiver_hears_no_resolve_of_what_it_was_not_told() {
-        let (fired, resolved) = (row("a", 1, FIRED), row("a", 1, RESOLVED));
-        let dead = Verdict::Dead { at: at(5), error: "gone".to_owned() };
-        // The resolve is there when the firing dies, or comes after, or there never was a firing.
-        let mut before = store_with(&[fired.clone(), resolved.clone()]);
-        before.settle(&fired.id, &dead).unwrap();
-        let mut after = store_with(std::slice::from_ref(&fired));
-        after.settle(&fired.id, &dead).unwrap();
-        commit(&mut after, std::slice::from_ref(&resolved), 6);
-        for (store, died_at) in [(before, 5), (after, 6)] {
-            assert!(due(&store, 99).is_empty());
-            let rows = store.outbox().unwrap();
-            assert_eq!(rows[1].state, RowState::Dead { at: at(died_at) });
-            assert_eq!(rows[1].last_error.as_deref(), Some("its firing was not delivered"));
-        }
-        assert!(store_with(&[resolved]).outbox().unwrap().is_empty());
-    }
-
-    #[test]
-    fn the_backlog_counts_what_waits_and_what_was_given_up() {
-        let (a, b, mut c) = (row("a", 1, FIRED), row("b", 1, FIRED), row("c", 1, FIRED));
-        c.created_at = at(-30);
-        let mut store = store_with(&[a.clone(), b.clone(), c]);
-        delivered(&mut store, &a, 1);
-        store.settle(&b.id, &Verdict::Dead { at: at(1), error: String::new() }).unwrap();
-        let expected = Backlog { pending: 1, oldest: Some(at(-30)), dead: 1 };
-        assert_eq!(store.backlog().unwrap(), BTreeMap::from([("oncall".to_owned(), expected)]));
-        let kept = BTreeSet::from(["someone else".to_owned()]);
-        assert_eq!(store.keep_receivers(&kept, at(2)).unwrap(), 1);
-        let expected = Backlog { pending: 0, oldest: None, dead: 2 };
-        assert_eq!(store.backlog().unwrap()["oncall"], expected);
-    }
-
-    #[test]
-    fn only_episodes_that_are_long_over_are_removed() {
-        let rows = [row("over", 1, FIRED), row("over", 1, RESOLVED), row("firing", 1, FIRED), row("late", 1, FIRED)];
-        let mut store = store_with(&rows);
-        for row in &rows[..3] {
-            delivered(&mut store, row, 10);
-        }
-        let keep = i64::try_from(KEEP_SETTLED.as_secs()).unwrap();
-        commit(&mut store, &[], 10 + keep);
-        assert_eq!(store.outbox().unwrap().len(), 4);
-        commit(&mut store, &[], 11 + keep);
-        let left: Vec<_> = store.outbox().unwrap().into_iter().map(|row| row.id).collect();
-        assert_eq!(left, [rows[2].id.clone(), rows[3].id.clone()]);
-    }
-
-    #[test]
-    fn an_outbox_that_is_full_takes_resolves_but_no_further_firings() {
-        let limit = i64::from(MAX_PENDING);
-        let rows: Vec<_> = (0..limit + 2).map(|episode| row("a", episode, FIRED)).collect();
-        let mut store = Store::in_memory().unwrap();
-        assert_eq!(commit(&mut store, &rows, 0), 2);
-        assert_eq!(commit(&mut store, &[row("a", 0, RESOLVED), row("a", limit, RESOLVED)], 1), 0);
-        let backlog = store.backlog().unwrap()["oncall"];
-        assert_eq!((backlog.pending, backlog.dead), (MAX_PENDING + 1, 3));
-    }
-}
+mod tests;

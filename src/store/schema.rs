@@ -10,8 +10,50 @@ use crate::store::StoreError;
 const APPLICATION_ID: i64 = 0x5453_5054;
 
 /// One entry per version, in order. An entry is never changed once released.
-const MIGRATIONS: &[M<'_>] = &[M::up(
-    "PRAGMA application_id = 1414746196;
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(FIRST),
+    M::up(
+        // The outbox learns what receivers call their messages, and that a row may end without being sent.
+        "CREATE TABLE silence (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            matchers TEXT NOT NULL,
+            starts_at INTEGER NOT NULL,
+            ends_at INTEGER NOT NULL,
+            author TEXT NOT NULL,
+            comment TEXT NOT NULL
+        ) STRICT;
+        ALTER TABLE outbox RENAME TO outbox_before;
+        CREATE TABLE outbox (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            receiver TEXT NOT NULL,
+            alert TEXT NOT NULL,
+            episode INTEGER NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('fired', 'resolved')),
+            body TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            attempts INTEGER NOT NULL,
+            next_attempt_at INTEGER NOT NULL,
+            last_error TEXT,
+            reference TEXT,
+            state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'muted')),
+            settled_at INTEGER,
+            CHECK ((state = 'pending') = (settled_at IS NULL))
+        ) STRICT;
+        INSERT INTO outbox (seq, id, receiver, alert, episode, kind, body, created_at, attempts, next_attempt_at,
+                            last_error, state, settled_at)
+            SELECT seq, id, receiver, alert, episode, kind, body, created_at, attempts, next_attempt_at, last_error,
+                   state, settled_at FROM outbox_before;
+        DROP TABLE outbox_before;
+        CREATE INDEX outbox_due ON outbox (receiver, next_attempt_at, seq) WHERE state = 'pending';
+        CREATE INDEX outbox_order ON outbox (receiver, alert, seq) WHERE state = 'pending';
+        CREATE INDEX outbox_episode ON outbox (receiver, alert, episode);
+        CREATE INDEX outbox_settled ON outbox (settled_at) WHERE kind = 'resolved' AND settled_at IS NOT NULL;",
+    ),
+];
+
+/// Version 1.
+const FIRST: &str = "PRAGMA application_id = 1414746196;
     CREATE TABLE service (
         only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
         since INTEGER NOT NULL,
@@ -47,8 +89,7 @@ const MIGRATIONS: &[M<'_>] = &[M::up(
     CREATE INDEX outbox_due ON outbox (receiver, next_attempt_at, seq) WHERE state = 'pending';
     CREATE INDEX outbox_order ON outbox (receiver, alert, seq) WHERE state = 'pending';
     CREATE INDEX outbox_episode ON outbox (receiver, alert, episode);
-    CREATE INDEX outbox_settled ON outbox (settled_at) WHERE kind = 'resolved' AND settled_at IS NOT NULL;",
-)];
+    CREATE INDEX outbox_settled ON outbox (settled_at) WHERE kind = 'resolved' AND settled_at IS NOT NULL;";
 
 /// Refuses files that must not be written to. Writes nothing.
 pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {

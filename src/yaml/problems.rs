@@ -33,6 +33,20 @@ impl Problems {
         Self::new(file, "", vec![Problem { message: message.into(), range: 0..0 }])
     }
 
+    /// The same without these texts: each is covered by asterisks wherever it would be shown. What stands elsewhere in the
+    /// file stays where it is.
+    #[must_use]
+    pub fn masked(mut self, secrets: &[String]) -> Self {
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            let cover = "*".repeat(secret.len());
+            self.text = self.text.replace(secret.as_str(), &cover);
+            for problem in &mut self.problems {
+                problem.message = problem.message.replace(secret.as_str(), "***");
+            }
+        }
+        self
+    }
+
     /// Line and column (from 1) and message of each, from top to bottom.
     pub fn iter(&self) -> impl Iterator<Item = (usize, usize, &str)> {
         self.problems.iter().map(|problem| {

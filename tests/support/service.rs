@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
-use trainspotter::config::{Channel, CloudWatch, Config, LogFormat, Poll, Publish, Receiver, Secret, Target};
+use trainspotter::config::{Channel, CloudWatch, Config, Endpoint, LogFormat, Poll, Publish, Receiver, Secret, Target};
 use trainspotter::evaluate::{Rule, parse_rules};
 use trainspotter::model::Timestamp;
 use trainspotter::runtime::Service;
@@ -143,7 +143,10 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
     let topic = Channel::Sns { topic: "arn:aws:sns:us-east-1:123456789012:nobody".to_owned() };
     let topic = setup.unreachable_topic.then_some(("topic", topic));
     let webhook = setup.webhook.as_ref();
-    let webhook = webhook.map(|url| ("hook", Channel::Webhook { url: Secret::new(url), allow_loopback: true }));
+    let webhook = webhook.map(|url| {
+        let endpoint = Endpoint { url: Secret::new(url), allow_loopback: true };
+        ("hook", Channel::Webhook { endpoint, keys: Vec::new() })
+    });
     let receivers = topic.into_iter().chain(webhook);
     let every = Duration::from_secs(60);
     Config {
@@ -165,7 +168,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
             otlp: Vec::new(),
         },
         rules: Vec::new(),
-        receivers: receivers.map(|(name, channel)| Receiver { name: name.to_owned(), channel }).collect(),
+        receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),
         store: setup.store.clone().unwrap_or(store),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         external_url: None,

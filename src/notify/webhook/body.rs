@@ -15,7 +15,7 @@ use crate::notify::outbox::Kind;
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 
 /// The body for one message.
-pub(super) fn of(message: &Message) -> Body<'_> {
+pub(in crate::notify) fn of(message: &Message) -> Body<'_> {
     let transition = &message.transition;
     let alert = &transition.alert;
     let status = match Kind::of(transition) {
@@ -63,7 +63,7 @@ fn group_key(labels: &BTreeMap<&str, &str>) -> String {
 /// Alertmanager's `template.Data` with `version` and `groupKey`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Body<'a> {
+pub(in crate::notify) struct Body<'a> {
     receiver: &'a str,
     status: &'static str,
     alerts: [BodyAlert<'a>; 1],

@@ -1,0 +1,164 @@
+//! The receivers of a configuration, checked.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use crate::config::address;
+use crate::config::check::Check;
+use crate::config::file;
+use crate::config::{Channel, Endpoint, Mute, Receiver, Secret, SigningKey};
+
+/// A receiver that is given up on sooner would lose alerts to a mere restart of the other side.
+const LEAST_GIVE_UP: Duration = Duration::from_secs(600);
+
+/// Where Slack's Web API is.
+const SLACK_API: &str = "https://slack.com/api";
+
+impl Check<'_> {
+    pub(super) fn receivers(&mut self, receivers: &[file::Receiver]) -> Vec<Receiver> {
+        let mut names = BTreeSet::new();
+        let mut checked = Vec::new();
+        for (index, receiver) in receivers.iter().enumerate() {
+            let at = format!("receivers[{index}]");
+            if receiver.name.is_empty() {
+                self.problem(&format!("{at}.name"), "a receiver needs a name");
+            }
+            if !names.insert(&receiver.name) {
+                let message = format!("another receiver is called `{}` already", receiver.name);
+                self.problem(&format!("{at}.name"), message);
+            }
+            self.at_least(&format!("{at}.give_up_after"), receiver.give_up_after.0, LEAST_GIVE_UP);
+            let mute = self.mute(&at, &receiver.mute);
+            if let Some(channel) = self.channel(&at, receiver) {
+                checked.push(Receiver {
+                    name: receiver.name.clone(),
+                    channel,
+                    matchers: receiver.matchers.clone(),
+                    mute,
+                    give_up_after: receiver.give_up_after.0,
+                });
+            }
+        }
+        checked
+    }
+
+    fn channel(&mut self, at: &str, receiver: &file::Receiver) -> Option<Channel> {
+        let mut channels = Vec::new();
+        if let Some(sns) = &receiver.sns {
+            channels.push(self.sns(at, sns));
+        }
+        if let Some(webhook) = &receiver.webhook {
+            channels.push(self.webhook(at, webhook));
+        }
+        if let Some(slack) = &receiver.slack {
+            channels.extend(self.slack(&format!("{at}.slack"), slack));
+        }
+        if let Some(pagerduty) = &receiver.pagerduty {
+            let endpoint = self.endpoint(&format!("{at}.pagerduty.url"), &pagerduty.url, pagerduty.allow_loopback);
+            let routing_key = self.secret(&format!("{at}.pagerduty.routing_key"), &pagerduty.routing_key);
+            channels.push(Channel::PagerDuty { endpoint, routing_key });
+        }
+        if let Some(alertmanager) = &receiver.alertmanager {
+            let path = format!("{at}.alertmanager.url");
+            let endpoint = self.endpoint(&path, &alertmanager.url, alertmanager.allow_loopback);
+            channels.push(Channel::Alertmanager { endpoint });
+        }
+        let given = [
+            receiver.sns.is_some(),
+            receiver.webhook.is_some(),
+            receiver.slack.is_some(),
+            receiver.pagerduty.is_some(),
+            receiver.alertmanager.is_some(),
+        ];
+        if given.into_iter().filter(|given| *given).count() != 1 {
+            let message = "a receiver has exactly one of `sns`, `webhook`, `slack`, `pagerduty` and `alertmanager`";
+            self.problem(at, message);
+            return None;
+        }
+        channels.pop()
+    }
+
+    fn sns(&mut self, at: &str, sns: &file::Sns) -> Channel {
+        let parts: Vec<&str> = sns.topic.split(':').collect();
+        if !matches!(parts.as_slice(), ["arn", _, "sns", region, account, name]
+            if !region.is_empty() && !account.is_empty() && !name.is_empty())
+        {
+            let message = "not the ARN of a topic; write it like arn:aws:sns:us-east-1:111122223333:name";
+            self.problem(&format!("{at}.sns.topic"), message);
+        }
+        Channel::Sns { topic: sns.topic.clone() }
+    }
+
+    fn webhook(&mut self, at: &str, webhook: &file::Webhook) -> Channel {
+        let endpoint = self.endpoint(&format!("{at}.webhook.url"), &webhook.url, webhook.allow_loopback);
+        let mut keys = Vec::new();
+        for (index, secret) in webhook.secrets.iter().enumerate() {
+            let path = format!("{at}.webhook.secrets[{index}]");
+            match SigningKey::parse(&self.filled(&path, secret)) {
+                Some(key) => keys.push(key),
+                None => self.problem(&path, "not a Standard Webhooks secret: `whsec_` and base64 of 24 to 64 bytes"),
+            }
+        }
+        Channel::Webhook { endpoint, keys }
+    }
+
+    fn slack(&mut self, at: &str, slack: &file::Slack) -> Option<Channel> {
+        let path = format!("{at}.url");
+        match (&slack.url, &slack.token, &slack.channel) {
+            (Some(url), None, None) => {
+                Some(Channel::SlackWebhook { endpoint: self.endpoint(&path, url, slack.allow_loopback) })
+            }
+            (url, Some(token), Some(channel)) => {
+                let url = url.as_deref().unwrap_or(SLACK_API);
+                let endpoint = self.endpoint(&path, url, slack.allow_loopback);
+                let token = self.secret(&format!("{at}.token"), token);
+                Some(Channel::SlackApp { endpoint, token, channel: channel.clone() })
+            }
+            (_, _, _) => {
+                self.problem(at, "give either the `url` of an incoming webhook, or `token` and `channel`");
+                None
+            }
+        }
+    }
+
+    fn secret(&mut self, path: &str, text: &str) -> Secret {
+        let filled = self.filled(path, text);
+        if filled.trim().is_empty() {
+            self.problem(path, "must not be empty");
+        }
+        Secret::new(filled)
+    }
+
+    fn endpoint(&mut self, path: &str, url: &str, allow_loopback: bool) -> Endpoint {
+        let filled = self.filled(path, url);
+        if let Some(url) = self.http_url(path, &filled)
+            && let Some(refusal) = literal(&url).and_then(|ip| address::refusal(ip, allow_loopback))
+        {
+            self.problem(path, format!("nothing is sent there: {refusal}"));
+        }
+        Endpoint { url: Secret::new(filled), allow_loopback }
+    }
+
+    fn mute(&mut self, at: &str, windows: &[file::MuteWindow]) -> Vec<Mute> {
+        let mut checked = Vec::new();
+        for (index, window) in windows.iter().enumerate() {
+            match Mute::new(&window.days, &window.from, &window.to, &window.zone) {
+                Ok(mute) => checked.push(mute),
+                Err((key, message)) => self.problem(&format!("{at}.mute[{index}].{key}"), message),
+            }
+        }
+        checked
+    }
+}
+
+/// The address that a URL names without asking DNS.
+fn literal(url: &Url) -> Option<std::net::IpAddr> {
+    match url.host()? {
+        Host::Ipv4(ip) => Some(ip.into()),
+        Host::Ipv6(ip) => Some(ip.into()),
+        Host::Domain("localhost") => Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        Host::Domain(_) => None,
+    }
+}

@@ -1,0 +1,108 @@
+//! An Alertmanager, by its API v2, so that routing that exists can stay.
+//!
+//! Alertmanager takes an alert for resolved when nobody repeats it, unless it is told when it ends. So a firing is posted
+//! with an end far away, and the resolve with the true one: an alert never ends there because something went silent here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::config::Endpoint;
+use crate::evaluate::TransitionKind;
+use crate::notify::Failure;
+use crate::notify::Receipt;
+use crate::notify::http::Http;
+use crate::notify::message::Message;
+
+/// When a firing is said to end: nothing waits that long.
+const FAR_AWAY: Duration = Duration::from_secs(365 * 86_400);
+
+/// An Alertmanager that is told of alerts.
+#[derive(Debug)]
+pub struct Alertmanager {
+    http: Http,
+}
+
+impl Alertmanager {
+    /// An Alertmanager by its root.
+    ///
+    /// # Errors
+    /// The URL cannot be used. Says why, without the URL.
+    pub fn new(endpoint: &Endpoint) -> Result<Self, String> {
+        Ok(Self { http: Http::new(endpoint)? })
+    }
+
+    /// Posts an alert once.
+    ///
+    /// # Errors
+    /// What to do next, and why.
+    pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
+        let body = serde_json::to_vec(&alerts(message)).map_err(|error| Failure::unwritable(&error))?;
+        Ok(self.http.post("/api/v2/alerts", HeaderMap::new(), body, clock).await?.into())
+    }
+}
+
+fn alerts(message: &Message) -> Value {
+    let transition = &message.transition;
+    let alert = &transition.alert;
+    let starts_at = alert.state.fired_at().unwrap_or(transition.at);
+    let ends_at = match transition.kind {
+        TransitionKind::Fired => starts_at + FAR_AWAY,
+        TransitionKind::Resolved(_) => transition.at,
+    };
+    // Alertmanager refuses labels whose names it does not know how to write; an empty value is an absent label to it.
+    let labels: BTreeMap<String, &str> = alert
+        .labels
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (label_name(name), value.as_str()))
+        .collect();
+    let mut posted = json!({
+        "labels": labels,
+        "annotations": alert.annotations.iter().map(|(name, words)| (label_name(name), words.as_str())).collect::<BTreeMap<_, _>>(),
+        "startsAt": starts_at,
+        "endsAt": ends_at,
+    });
+    if let Some(link) = message.link() {
+        posted["generatorURL"] = link.into();
+    }
+    json!([posted])
+}
+
+/// A name of letters, digits and underscores that does not begin with a digit.
+fn label_name(name: &str) -> String {
+    let mut legal: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    if legal.starts_with(|c: char| c.is_ascii_digit()) {
+        legal.insert(0, '_');
+    }
+    legal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::Ending;
+    use crate::notify::sample;
+
+    #[test]
+    fn a_firing_ends_far_away_and_a_resolve_when_it_did() {
+        let fired = alerts(&Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example")));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&fired).unwrap());
+        let resolved = alerts(&Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), None));
+        assert_eq!(resolved[0]["labels"], fired[0]["labels"]);
+        assert_eq!(resolved[0]["startsAt"], fired[0]["startsAt"]);
+        assert_eq!(resolved[0]["endsAt"], "2023-11-14T23:16:20Z");
+    }
+
+    #[test]
+    fn labels_are_made_legal() {
+        let check = |name: &str, legal: &str| assert_eq!(label_name(name), legal);
+        check("job.queue", "job_queue");
+        check("3rd", "_3rd");
+        check("größe", "gr__e");
+    }
+}

@@ -1,0 +1,249 @@
+//! One POST to a receiver over HTTP, and what its answer means.
+//!
+//! The URL is a secret, for many receivers put their token into it: logs and errors show its host only. It is also
+//! input: no address that serves credentials is ever called, whether the URL says it or DNS does.
+
+mod guard;
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header;
+use reqwest::header::HeaderMap;
+use reqwest::header::HeaderValue;
+use url::Host;
+use url::Url;
+
+use crate::clock::Clock;
+use crate::config::Endpoint;
+use crate::config::Secret;
+use crate::config::address;
+use crate::notify::Failure;
+use crate::notify::retry;
+
+use guard::Guard;
+use guard::Refused;
+
+/// Wall time for a connection to come up; DNS and TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much of an answer is read, in bytes. What a receiver says beyond that, nobody needs.
+const MAX_ANSWER: usize = 16 * 1_024;
+
+/// Wall time for reading an answer's body. What counts is its head: a body that does not come makes nothing a failure.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A client for one receiver.
+#[derive(Debug)]
+pub(super) struct Http {
+    url: Secret,
+    host: String,
+    http: reqwest::Client,
+}
+
+/// What a receiver said to a message that it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Status, such as `202 Accepted`.
+    pub(super) status: String,
+    /// The beginning of the body.
+    pub(super) body: String,
+}
+
+impl Http {
+    /// Prepares a client for this endpoint alone.
+    ///
+    /// # Errors
+    /// The URL is not `http` or `https` with a host, its literal address is refused, or it is `https` and this machine
+    /// has no CA certificates. Says which, without the URL.
+    pub(super) fn new(endpoint: &Endpoint) -> Result<Self, String> {
+        Self::with_guard(endpoint, Guard::new(endpoint.allow_loopback))
+    }
+
+    fn with_guard(endpoint: &Endpoint, guard: Guard) -> Result<Self, String> {
+        let parsed = Url::parse(endpoint.url.expose()).map_err(|error| format!("the URL cannot be read: {error}"))?;
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("trainspotter/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(1)
+            .dns_resolver(guard);
+        match parsed.scheme() {
+            "https" => {}
+            // Plain HTTP needs no CA certificates, and slim images have none to load.
+            "http" => http = http.tls_certs_only([]),
+            scheme => return Err(format!("a receiver's URL begins with https:// or http://, not {scheme}://")),
+        }
+        let Some(host) = parsed.host() else {
+            return Err("the URL names no host".to_owned());
+        };
+        // A literal address never reaches the resolver.
+        let literal = match host {
+            Host::Domain(_) => None,
+            Host::Ipv4(ip) => Some(ip.into()),
+            Host::Ipv6(ip) => Some(ip.into()),
+        };
+        if let Some(reason) = literal.and_then(|ip| address::refusal(ip, endpoint.allow_loopback)) {
+            return Err(format!("the address {host} is refused: {reason}"));
+        }
+        let http = http.build().map_err(|error| format!("no client for {host}: {}", causes(&error.without_url())))?;
+        Ok(Self { url: endpoint.url.clone(), host: host.to_string(), http })
+    }
+
+    /// Posts once, to the endpoint's URL with `path` added. A redirect is not followed.
+    ///
+    /// # Errors
+    /// What to do next, and why.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        clock: &Clock,
+    ) -> Result<Answer, Failure> {
+        let url = if path.is_empty() {
+            self.url.expose().to_owned()
+        } else {
+            format!("{}{path}", self.url.expose().trim_end_matches('/'))
+        };
+        let sent = self
+            .http
+            .post(url)
+            .headers(headers)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(body)
+            .send()
+            .await;
+        let mut answer = sent.map_err(|error| self.failure(error))?;
+        let status = answer.status();
+        let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (after, date) = (text(header::RETRY_AFTER), text(header::DATE));
+        let mut bytes = Vec::new();
+        let reading = async {
+            while bytes.len() < MAX_ANSWER
+                && let Ok(Some(chunk)) = answer.chunk().await
+            {
+                bytes.extend_from_slice(&chunk);
+            }
+        };
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, reading).await;
+        bytes.truncate(MAX_ANSWER);
+        match judge(&self.host, status.as_u16(), after.as_deref(), date.as_deref(), clock) {
+            None => Ok(Answer { status: status.to_string(), body: String::from_utf8_lossy(&bytes).into_owned() }),
+            Some(failure) => Err(failure),
+        }
+    }
+
+    /// Who this is, without secrets.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn failure(&self, error: reqwest::Error) -> Failure {
+        let error = error.without_url();
+        let reason = format!("{}: {}", self.host, causes(&error));
+        let refused = chain(&error).any(<dyn std::error::Error>::is::<Refused>);
+        if refused { Failure::park(reason) } else { Failure::retry(reason, None) }
+    }
+}
+
+/// What an answer's status means: `None` if the message was taken.
+///
+/// `after` and `date` are the headers `Retry-After` and `Date`.
+pub fn judge(host: &str, status: u16, after: Option<&str>, date: Option<&str>, clock: &Clock) -> Option<Failure> {
+    let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if code.is_success() {
+        return None;
+    }
+    let said = format!("{host} answered {code}");
+    if code.is_redirection() {
+        return Some(Failure::park(format!("{said}, and redirects are not followed")));
+    }
+    let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    if code.is_server_error() || again.contains(&code) {
+        let asked = after.and_then(|after| retry::retry_after(after, date, clock.now()));
+        // The receiver lives in wall time, however fast our clock runs.
+        return Some(Failure::retry(said, asked.map(|wall| clock.of_wall(wall))));
+    }
+    let closed = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::GONE];
+    Some(if closed.contains(&code) { Failure::park(said) } else { Failure::set_aside(said) })
+}
+
+/// An error and what caused it, outermost first.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::notify::Remedy;
+
+    const TOKEN: &str = "t0psecret";
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_refused_without_being_shown() {
+        let check = |url: &str, says: &str| {
+            let url = Secret::new(format!("{url}/{TOKEN}?token={TOKEN}"));
+            let error = Http::new(&Endpoint { url, allow_loopback: false }).unwrap_err();
+            assert!(error.contains(says), "{error}");
+            assert!(!error.contains(TOKEN), "{error}");
+        };
+        check("http://169.254.169.254/latest", "169.254.169.254 is refused: it is link-local");
+        check("http://169.254.170.2", "link-local");
+        check("http://[::ffff:a9fe:a9fe]", "link-local");
+        check("http://0xa9fea9fe", "link-local");
+        check("http://127.0.0.1:80", "loopback");
+        check("http://127.1", "loopback");
+        check("ftp://example.com", "not ftp://");
+        check("http://:80", "cannot be read");
+        check("example.com", "cannot be read");
+    }
+
+    async fn attempt(http: &Http) -> Failure {
+        let clock = Clock::starting_at(Timestamp::from_millis(0), 1.0);
+        http.post("", HeaderMap::new(), Vec::new(), &clock).await.unwrap_err()
+    }
+
+    fn asking(answers: &'static [&'static str], allow_loopback: bool) -> Http {
+        let guard = Guard::asking(allow_loopback, |_| {
+            Box::pin(async { Ok(answers.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect()) })
+        });
+        // Port 9 is `discard`: nothing listens there.
+        let url = Secret::new(format!("http://metadata.example:9/{TOKEN}"));
+        Http::with_guard(&Endpoint { url, allow_loopback }, guard).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_metadata_is_never_called() {
+        for answers in [&["169.254.169.254"] as &[_], &["169.254.170.2", "fd00:ec2::254"], &["::ffff:169.254.169.254"]]
+        {
+            let failure = attempt(&asking(answers, true)).await;
+            assert_eq!(failure.remedy, Remedy::Park, "{failure:?}");
+            assert!(failure.reason.contains("metadata.example"), "{failure:?}");
+            assert!(failure.reason.contains("link-local"), "{failure:?}");
+            assert!(!failure.reason.contains(TOKEN), "{failure:?}");
+        }
+        let failure = attempt(&asking(&["127.0.0.1"], false)).await;
+        assert_eq!(failure.remedy, Remedy::Park, "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn of_mixed_answers_only_the_allowed_ones_are_called() {
+        let failure = attempt(&asking(&["169.254.169.254", "127.0.0.1"], true)).await;
+        // Loopback was called, and nothing listens there.
+        assert!(matches!(failure.remedy, Remedy::Retry { after: None }), "{failure:?}");
+        assert!(failure.reason.contains("refused"), "{failure:?}");
+        assert!(!failure.reason.contains(TOKEN), "{failure:?}");
+    }
+}

@@ -1,0 +1,41 @@
+//! Silences: for a while, nobody is told of alerts with certain labels. PURE.
+//!
+//! A silence holds firings back. Of what was told before it began, the resolve passes. A firing that lasts longer than the
+//! silence is told when it ends; one that does not is never told.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::model::Timestamp;
+use crate::notify::routing;
+
+/// Alerts that nobody is told of for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Given by the store, counting from 1.
+    pub id: i64,
+    /// Label names and globs over their values; all must match. Never empty.
+    pub matchers: BTreeMap<String, String>,
+    /// From when.
+    pub starts_at: Timestamp,
+    /// Until when.
+    pub ends_at: Timestamp,
+    /// Who wants it.
+    pub author: String,
+    /// Why.
+    pub comment: String,
+}
+
+impl Silence {
+    /// Whether it is in force at a moment.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.starts_at <= now && now < self.ends_at
+    }
+
+    /// Whether it is about an alert with these labels.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        routing::matches(&self.matchers, labels)
+    }
+}

@@ -1,0 +1,191 @@
+//! Slack: blocks in a channel. An app changes its message when the alert resolves; an incoming webhook cannot, and posts
+//! a second one.
+
+use reqwest::header::AUTHORIZATION;
+use reqwest::header::HeaderMap;
+use reqwest::header::HeaderValue;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::config::Endpoint;
+use crate::config::Secret;
+use crate::notify::Failure;
+use crate::notify::Receipt;
+use crate::notify::http::Http;
+use crate::notify::message::Message;
+use crate::notify::message::head;
+use crate::notify::outbox::Kind;
+
+/// Slack refuses blocks of text of more than 3,000 characters.
+const MAX_BLOCK: usize = 2_900;
+
+/// Slack refuses headers of more than 150 characters.
+const MAX_HEADER: usize = 150;
+
+/// A Slack channel that is told of alerts.
+#[derive(Debug)]
+pub struct Slack {
+    http: Http,
+    app: Option<App>,
+}
+
+/// An app, which can change what it wrote.
+#[derive(Debug)]
+struct App {
+    token: Secret,
+    channel: String,
+}
+
+impl Slack {
+    /// An incoming webhook.
+    ///
+    /// # Errors
+    /// The URL cannot be used. Says why, without the URL.
+    pub fn webhook(endpoint: &Endpoint) -> Result<Self, String> {
+        Ok(Self { http: Http::new(endpoint)?, app: None })
+    }
+
+    /// An app with a bot's token, in a channel. `endpoint` is the root of Slack's Web API.
+    ///
+    /// # Errors
+    /// The URL cannot be used. Says why, without the URL.
+    pub fn app(endpoint: &Endpoint, token: &Secret, channel: &str) -> Result<Self, String> {
+        let app = App { token: token.clone(), channel: channel.to_owned() };
+        Ok(Self { http: Http::new(endpoint)?, app: Some(app) })
+    }
+
+    /// Posts a message once, or changes the one that told of the firing.
+    ///
+    /// # Errors
+    /// What to do next, and why.
+    pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
+        let mut body = body(message);
+        let Some(app) = &self.app else {
+            return Ok(self.http.post("", HeaderMap::new(), written(&body)?, clock).await?.into());
+        };
+        let mut headers = HeaderMap::new();
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", app.token.expose()))
+            .map_err(|_| Failure::park("the Slack token holds characters that no header can".to_owned()))?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+        // The channel's id and the message's timestamp, as Slack answered to the firing.
+        let path = match message.reference.as_deref().and_then(|reference| reference.split_once(' ')) {
+            Some((channel, ts)) if Kind::of(&message.transition) == Kind::Resolved => {
+                body["channel"] = channel.into();
+                body["ts"] = ts.into();
+                "/chat.update"
+            }
+            Some(_) | None => {
+                body["channel"] = app.channel.as_str().into();
+                "/chat.postMessage"
+            }
+        };
+        let answer = self.http.post(path, headers, written(&body)?, clock).await?;
+        let said: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        if said["ok"] != true {
+            return Err(refused(self.http.host(), &said));
+        }
+        let reference =
+            said["channel"].as_str().zip(said["ts"].as_str()).map(|(channel, ts)| format!("{channel} {ts}"));
+        Ok(Receipt { said: answer.status, reference })
+    }
+}
+
+/// Slack says 200 to everything and puts errors into the body.
+fn refused(host: &str, said: &Value) -> Failure {
+    let Some(error) = said["error"].as_str() else {
+        return Failure::retry(format!("{host} answered 200 OK without saying whether it took the message"), None);
+    };
+    let reason = format!("{host} answered: {}", head(error, 100));
+    match error {
+        "ratelimited" | "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
+            Failure::retry(reason, None)
+        }
+        "message_not_found" | "cant_update_message" | "edit_window_closed" | "msg_too_long" | "invalid_blocks" => {
+            Failure::set_aside(reason)
+        }
+        _ => Failure::park(reason),
+    }
+}
+
+fn written(body: &Value) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(body).map_err(|error| Failure::unwritable(&error))
+}
+
+fn body(message: &Message) -> Value {
+    let story = message.text.split_once('\n').map_or("", |(_, story)| story).trim();
+    let mut text = escaped(head(story, MAX_BLOCK));
+    if text.len() > MAX_BLOCK {
+        text = format!("{}\n[cut]", head(&text, MAX_BLOCK));
+    } else if story.len() > MAX_BLOCK {
+        text.push_str("\n[cut]");
+    }
+    let sign = match Kind::of(&message.transition) {
+        Kind::Fired => ":rotating_light:",
+        Kind::Resolved => ":white_check_mark:",
+    };
+    let title = head(&message.subject, MAX_HEADER - 30);
+    let mut blocks = vec![
+        json!({ "type": "header", "text": { "type": "plain_text", "emoji": true, "text": format!("{sign} {title}") } }),
+        json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } }),
+    ];
+    let annotations = &message.transition.alert.annotations;
+    let links = [("Details", message.link()), ("Runbook", annotations.get("runbook_url").cloned())];
+    let links: Vec<String> = links
+        .into_iter()
+        .filter_map(|(name, link)| Some((name, link?)))
+        .filter(|(_, link)| link.starts_with("http") && !link.contains(['|', '>', ' ']))
+        .map(|(name, link)| format!("<{}|{name}>", escaped(&link)))
+        .collect();
+    if !links.is_empty() {
+        blocks.push(json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": links.join(" | ") }] }));
+    }
+    json!({ "text": escaped(&message.subject), "blocks": blocks, "unfurl_links": false })
+}
+
+/// The three characters that mean something in Slack's text. What a label says can mention nobody.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::Ending;
+    use crate::evaluate::TransitionKind;
+    use crate::notify::sample;
+
+    #[test]
+    fn blocks_tell_the_story_and_link_to_more() {
+        let message = Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example"));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message)).unwrap());
+        let message = Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), None);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message)).unwrap());
+    }
+
+    #[test]
+    fn labels_cannot_mention_anyone_nor_exceed_slacks_limits() {
+        let mut row = sample::row(TransitionKind::Fired);
+        row.transition.alert.by.insert("share".to_owned(), format!("<!channel> {}", "&".repeat(9_000)));
+        let body = body(&Message::of(&row, None));
+        let text = body["blocks"][1]["text"]["text"].as_str().unwrap();
+        // A header is plain text to Slack; everything else is markup.
+        assert!(!text.contains("<!channel>") && !body["text"].to_string().contains("<!channel>"), "{body}");
+        assert!(text.len() <= 3_000 && text.ends_with("[cut]"), "{}", text.len());
+        assert!(body["blocks"][0]["text"]["text"].as_str().unwrap().len() <= MAX_HEADER);
+    }
+
+    #[test]
+    fn errors_in_the_body_are_retried_parked_or_set_aside() {
+        use crate::notify::Remedy;
+        let check = |error: &str, remedy: Remedy| {
+            assert_eq!(refused("slack.example", &json!({ "ok": false, "error": error })).remedy, remedy, "{error}");
+        };
+        check("ratelimited", Remedy::Retry { after: None });
+        check("invalid_auth", Remedy::Park);
+        check("channel_not_found", Remedy::Park);
+        check("message_not_found", Remedy::SetAside);
+        assert_eq!(refused("slack.example", &Value::Null).remedy, Remedy::Retry { after: None });
+    }
+}

@@ -1,0 +1,142 @@
+//! One file that describes one simulated world: its jobs, its GPUs, its quirks and what goes wrong. YAML, with a caret
+//! under every mistake. `docs/SIMULATOR.md` has an example.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::simulate::faults::Arrangement;
+use crate::simulate::gpu;
+use crate::simulate::gpu::Gpus;
+use crate::simulate::gpu::Shape;
+use crate::simulate::workload::Synthetic;
+use crate::yaml;
+use crate::yaml::HumanDuration;
+use crate::yaml::Problems;
+
+/// A simulated world. What is not said is as the command line or the defaults have it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scenario {
+    /// Seed of everything random.
+    pub seed: Option<u64>,
+    /// Simulated seconds per real second, 0.01 to 100000.
+    #[schemars(range(min = 0.01, max = 100_000))]
+    pub speed: Option<f64>,
+    /// Take the jobs from this trace (CSV), a path from where the file is. Excludes `workload`.
+    pub trace: Option<PathBuf>,
+    /// Make up the jobs.
+    pub workload: Option<Synthetic>,
+    /// How jobs use their GPUs.
+    pub gpu: GpuUse,
+    /// Which of two behaviours to show where AWS does not say.
+    pub quirks: BTreeMap<String, String>,
+    /// What goes wrong; its times count from the beginning.
+    pub faults: Arrangement,
+}
+
+/// How jobs use their GPUs.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GpuUse {
+    /// How late a minute's datapoint can be read after its end; 60s if it is not given.
+    pub delay: Option<HumanDuration>,
+    /// The part of the jobs that has each shape, 0 to 1; what is left is busy.
+    pub shapes: BTreeMap<Shape, f64>,
+}
+
+impl GpuUse {
+    /// As the simulation takes it.
+    pub fn gpus(&self) -> Gpus {
+        Gpus::new(self.delay.map_or(gpu::DELAY, |delay| delay.0), self.shapes.clone())
+    }
+}
+
+/// Reads a scenario. `file` is the name that problems show.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse(file: &str, text: &str) -> Result<Scenario, Problems> {
+    let document = yaml::read::<Scenario>(file, text)?;
+    let mut found = Vec::new();
+    let mut problem = |path: &str, message: &str| found.push(document.problem(path, message));
+    let scenario = &document.value;
+    if scenario.speed.is_some_and(|speed| !(0.01..=100_000.0).contains(&speed)) {
+        problem("speed", "must lie between 0.01 and 100000");
+    }
+    if scenario.trace.is_some() && scenario.workload.is_some() {
+        problem("trace", "the jobs come from a trace or from a workload, not from both");
+    }
+    let parts = &scenario.gpu.shapes;
+    if parts.values().any(|part| !(0.0..=1.0).contains(part)) || parts.values().sum::<f64>() > 1.0 {
+        problem("gpu.shapes", "parts lie between 0 and 1, and all of them together do not exceed 1");
+    }
+    for (path, message) in scenario.workload.iter().flat_map(Synthetic::findings) {
+        problem(&format!("workload.{path}"), &message);
+    }
+    for (path, message) in scenario.faults.findings() {
+        problem(&format!("faults.{path}"), &message);
+    }
+    document.conclude(found)?;
+    Ok(document.value)
+}
+
+/// The JSON Schema of a scenario, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Scenario).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "
+seed: 7
+speed: 600
+workload: {length: 7d, load: 1.2, rhythm: calendar, sweeps: 30%, failures: 0.1}
+gpu: {delay: 3m, shapes: {idle: 0.1, dead_host: 0.02}}
+quirks: {after_requeue: kept}
+faults:
+  throttle: {operation: ListServiceJobs, after: 10m, for: 5m, probability: 0.5}
+  slow:
+    - {operation: DescribeServiceJob, by: 20s, count: 3}
+    - {by: 2s, after: 1h, for: 1h}
+  clock_skew: {by: -2m}
+  vanish: {job: train-*, count: 2, after: 2h}
+";
+
+    #[test]
+    fn a_whole_world_fits_in_a_file() {
+        let scenario = parse("world.yaml", &WHOLE.replace("30%", "0.3")).unwrap();
+        assert_eq!((scenario.seed, scenario.speed), (Some(7), Some(600.0)));
+        assert_eq!(scenario.gpu.shapes[&Shape::DeadHost], 0.02);
+        assert_eq!(scenario.quirks["after_requeue"], "kept");
+        assert!(parse("empty.yaml", "").is_ok());
+    }
+
+    #[test]
+    fn every_mistake_is_shown_where_it_stands() {
+        let cases = [
+            ("speeed: 600", 1, "did you mean `speed`?"),
+            ("speed: 1e9", 1, "between 0.01 and 100000"),
+            ("trace: a.csv\nworkload: {}", 1, "not from both"),
+            ("gpu:\n  shapes: {idle: 0.7, bursty: 0.7}", 2, "do not exceed 1"),
+            ("gpu:\n  shapes: {lazy: 0.7}", 2, "unknown variant `lazy`"),
+            ("faults:\n  throttle:\n    - {operation: A}\n    - {operaton: A}", 4, "did you mean `operation`?"),
+            ("faults:\n  slow: {operation: A}", 2, "say `by` how much"),
+            ("faults:\n  slow:\n  - {by: 1s}\n  - {by: 1s, page: 3}", 4, "means nothing"),
+            ("faults:\n  cut: {for: soon}", 2, "not a duration"),
+            ("workload:\n  failures: 2", 2, "between 0 and 1"),
+        ];
+        for (text, line, message) in cases {
+            let problems = parse("world.yaml", text).unwrap_err();
+            let found: Vec<_> = problems.iter().collect();
+            assert!(
+                matches!(found.as_slice(), [(at, _, what)] if *at == line && what.contains(message)),
+                "{text}\n{found:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A service over a simulated AWS on a clock that moves only when it is told to.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use trainspotter::clock::Clock;
+use trainspotter::config::{Config, LogFormat, Poll, Publish, Target};
+use trainspotter::model::Timestamp;
+use trainspotter::runtime::Service;
+use trainspotter::simulate::{self, Simulation};
+
+const BEGAN: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+/// More than any poll here needs: the budget would wait for time to pass.
+const CALLS_PER_SECOND: f64 = 1e6;
+/// Jobs on a page of the service's list, at most.
+const PAGE: usize = 500;
+
+/// A service that runs, and time that does not. The runtime must be paused.
+pub struct Still {
+    clock: Clock,
+    every: Duration,
+    simulation: Simulation,
+    page: SocketAddr,
+    stop: CancellationToken,
+    service: JoinHandle<()>,
+    /// Dropped, it lets time jump ahead again.
+    _held: mpsc::Sender<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Still {
+    /// Starts both; the service polls every `every`. Returns after its first poll.
+    pub async fn start(every: Duration, simulation: impl FnOnce(Clock) -> Simulation) -> Self {
+        let (held, until_dropped) = mpsc::channel::<()>();
+        // As long as a blocking task runs, a paused clock does not advance by itself.
+        tokio::task::spawn_blocking(move || until_dropped.recv());
+        let clock = Clock::starting_at(BEGAN, 1.0);
+        let simulation = simulation(clock);
+        let endpoint = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint_address = endpoint.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(simulate::serve(endpoint, simulation.clone(), stop.clone()));
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let page = listener.local_addr().unwrap();
+        let config = config(endpoint_address, every, folder.path().join("state.db"));
+        let service = Service { config, rules: Vec::new(), clock, since: BEGAN, listener };
+        let running = service.run(stop.clone());
+        let service = tokio::spawn(async { running.await.unwrap() });
+        let still = Self { clock, every, simulation, page, stop, service, _held: held, _folder: folder };
+        still.polled().await;
+        still
+    }
+
+    /// Whole hours until something happens in the simulation; `None` if nothing is left to happen.
+    pub fn quiet_hours(&self) -> Option<u64> {
+        let next = self.simulation.progress().next_event?;
+        Some(next.since(self.clock.now()).as_secs() / 3600)
+    }
+
+    /// Lets polls go by, the last of which is waited for. In the others nothing would be seen, so they are left out.
+    pub async fn pass(&self, polls: u64) {
+        let polls = u32::try_from(polls).unwrap();
+        tokio::time::advance(self.every * polls + Duration::from_millis(1)).await;
+        self.polled().await;
+    }
+
+    /// Every job that the service knows.
+    pub async fn jobs(&self) -> Vec<Value> {
+        let (mut jobs, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.api(&format!("/api/v1/jobs?limit={PAGE}{after}")).await;
+            jobs.extend(page["jobs"].as_array().unwrap().iter().cloned());
+            let Some(next) = page["next"].as_str() else { return jobs };
+            after = format!("&after={next}");
+        }
+    }
+
+    /// What the service's API says.
+    pub async fn api(&self, path: &str) -> Value {
+        reqwest::get(format!("http://{}{path}", self.page)).await.unwrap().json().await.unwrap()
+    }
+
+    /// Stops both.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.service.await.unwrap();
+    }
+
+    /// Waits until a poll that began no earlier than now is over.
+    async fn polled(&self) {
+        let now = self.clock.now();
+        loop {
+            let health = self.api("/api/v1/health").await;
+            let ticked = health["ticked_at"].as_str().is_some_and(|at| at >= now.to_string().as_str());
+            let sources = health["sources"].as_array().unwrap();
+            let listed = sources.iter().any(|source| source["source"] == "snapshot" && source["age_seconds"] == 0.0);
+            if ticked && listed {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn config(endpoint: SocketAddr, every: Duration, store: std::path::PathBuf) -> Config {
+    let target = Target {
+        region: "us-east-1".to_owned(),
+        role: None,
+        endpoint: Some(format!("http://{endpoint}")),
+        queues: vec!["*".to_owned()],
+    };
+    Config {
+        targets: vec![target],
+        poll: Poll {
+            every,
+            topology_every: every,
+            reconcile_every: every,
+            utilisation_every: every * 1_000,
+            calls_per_second: CALLS_PER_SECOND,
+        },
+        publish: Publish { cloudwatch: None, otlp: Vec::new() },
+        rules: Vec::new(),
+        receivers: Vec::new(),
+        store,
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        external_url: None,
+        log: LogFormat::Pretty,
+        traces: None,
+    }
+}
