@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod healthcheck;
 mod inputs;
 mod notify;
@@ -30,7 +31,8 @@ const USAGE: u8 = 64;
 #[command(after_help = "Examples:
   trainspotter demo                          see it work, without an AWS account
   trainspotter check --config FILE           tell every mistake in a configuration
-  trainspotter run --config FILE             the service")]
+  trainspotter run --config FILE             the service
+  trainspotter explain JOB                   why a job waits, asked of a running service")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -42,6 +44,7 @@ enum Command {
     Demo(demo::Arguments),
     Simulate(simulate::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
     #[command(subcommand)]
     Rules(rules::Command),
     #[command(subcommand)]
@@ -98,6 +101,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments).await,
         Command::Rules(command) => rules::run(&command),
         Command::Notify(command) => notify::run(command).await,
         Command::Outbox(command) => outbox::run(command),

@@ -8,8 +8,12 @@ mod count;
 mod frame;
 mod gauges;
 mod outcomes;
+mod reasons;
 mod shares;
+pub mod survival;
 mod tallies;
+pub mod unallocated;
+mod waiting;
 mod waits;
 pub mod waterfall;
 
@@ -18,13 +22,14 @@ use std::time::Duration;
 
 pub use count::Counting;
 pub use frame::{
-    Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures,
-    Waterfall, labels,
+    Distribution, Estimate, Frame, Labels, Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth,
+    Value, WaitFigures, Waterfall, labels,
 };
+pub use reasons::{Evidence, Reason, Why};
 pub use tallies::Tallies;
 
-use crate::ledger::Ledger;
-use crate::model::{HostUtilisation, JobId, Queue, Timestamp};
+use crate::ledger::{Job, Ledger};
+use crate::model::{HostUtilisation, JobId, Queue, QueueName, QueueSnapshot, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +42,8 @@ pub struct Inputs<'a> {
     pub ledger: &'a Ledger,
     /// The latest utilisation of each host, by job and host.
     pub utilisation: &'a BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
+    /// The latest snapshot of each queue: the first jobs in dispatch order.
+    pub fronts: &'a BTreeMap<QueueName, QueueSnapshot>,
     /// How fresh each source is.
     pub sources: &'a [SourceHealth],
 }
@@ -71,13 +78,25 @@ pub struct Pending {
 /// previous tick.
 pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) -> Frame {
     let held = shares::held(inputs.ledger);
+    let judged = reasons::of_all(inputs);
     let shares: Vec<ShareFigures> = inputs.queues.iter().flat_map(|queue| shares::figures(queue, &held)).collect();
-    let waterfall: Vec<Waterfall> = inputs.queues.iter().map(|queue| waterfall::of_queue(queue, inputs)).collect();
+    let mut waterfall: Vec<Waterfall> = inputs.queues.iter().map(|queue| waterfall::of_queue(queue, inputs)).collect();
+    for (queue, row) in inputs.queues.iter().zip(&mut waterfall) {
+        row.unallocated = unallocated::of_queue(queue, inputs.queues, row, &judged);
+    }
+    let subjects = gauges::shares_of_all(inputs);
+    let reasons = waiting::reasons(&judged);
+    counting.ended_waits(inputs);
+    let estimates = counting.estimates(inputs);
+    let starved = counting.starved(&judged, inputs.now);
 
     let mut gauges = gauges::Gauges::default();
     gauges.jobs(inputs);
     gauges.waiting(inputs);
+    gauges.reasons(&subjects, &reasons);
+    gauges.estimates(&estimates);
     gauges.shares(&shares);
+    gauges.starved(&subjects, &starved);
     gauges.waterfall(&waterfall);
     gauges.utilisation(inputs);
     gauges.service(service, inputs);
@@ -85,8 +104,10 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         gauges.failure_ratio(queue, share, ratio);
     }
 
-    counting.begin_series(gauges::shares_of_all(inputs));
-    counting.gpu_time(&waterfall, inputs.now);
+    counting.begin_series(subjects);
+    let seconds = counting.seconds_since_last(inputs.now);
+    counting.gpu_time(&waterfall, seconds);
+    counting.waiting_time(&judged, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
     let order: BTreeMap<&str, usize> = catalogue::ALL.iter().enumerate().map(|(i, metric)| (metric.name, i)).collect();
@@ -97,8 +118,16 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         queues: inputs.queues.iter().map(|queue| gauges::queue_figures(queue, inputs)).collect(),
         shares,
         waits: counting.waits(),
+        estimates,
+        reasons,
         waterfall,
         sources: inputs.sources.to_vec(),
         samples,
     }
+}
+
+/// Why a job waits, with how its wait divided so far; `None` if it does not wait, or if its queue is not watched.
+pub fn why(job: &Job, inputs: &Inputs<'_>, counting: &Counting) -> Option<Why> {
+    let waited = counting.waited(&job.latest.id);
+    reasons::of_job(job, inputs).map(|why| Why { waited, ..why })
 }

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::derive::catalogue;
-use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealth};
+use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealth, Why};
 use crate::evaluate::{Alert, AlertBook, Rule, Transition};
 use crate::ledger::{Cadence, Job, Ledger};
-use crate::model::{HostUtilisation, JobId, Observation, Questions, Queue, QueueName, SavedSeries, Source, Timestamp};
+use crate::model::{
+    HostUtilisation, JobId, Observation, Questions, Queue, QueueName, QueueSnapshot, SavedSeries, Source, Timestamp,
+};
 
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
 const UNKNOWN_VALUES_KEPT: usize = 50;
@@ -26,6 +28,7 @@ pub struct Engine {
     ledger: Ledger,
     queues: Vec<Queue>,
     utilisation: BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
+    fronts: BTreeMap<QueueName, QueueSnapshot>,
     sources: BTreeMap<(Source, Option<QueueName>), Answers>,
     unknown_values: BTreeMap<(&'static str, String), ()>,
     corrections_counted: u64,
@@ -85,6 +88,7 @@ impl Engine {
             ledger: Ledger::default(),
             queues: Vec::new(),
             utilisation: BTreeMap::new(),
+            fronts: BTreeMap::new(),
             sources: BTreeMap::new(),
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
@@ -134,6 +138,19 @@ impl Engine {
         self.ledger.job(id)
     }
 
+    /// Why a job waits at `now`; `None` if it does not, or if it is not known.
+    pub fn why(&self, id: &JobId, now: Timestamp) -> Option<Why> {
+        let inputs = Inputs {
+            now,
+            queues: &self.queues,
+            ledger: &self.ledger,
+            utilisation: &self.utilisation,
+            fronts: &self.fronts,
+            sources: &[],
+        };
+        derive::why(self.ledger.job(id)?, &inputs, &self.counting)
+    }
+
     /// Whether every queue was polled completely at least once.
     pub fn is_ready(&self) -> bool {
         self.answered_at(Source::Topology, None).is_some() && self.jobs_answered_at().is_some()
@@ -156,6 +173,7 @@ impl Engine {
             queues: &self.queues,
             ledger: &self.ledger,
             utilisation: &self.utilisation,
+            fronts: &self.fronts,
             sources: &sources,
         };
         let frame = derive::frame(&inputs, &self.service, &mut self.counting);
@@ -177,8 +195,12 @@ impl Engine {
             Observation::JobGone { at, id } => self.ledger.observe_gone(&id, at),
             Observation::InFlightListed { queue, since } => self.ledger.in_flight_listed(&queue, since),
             Observation::WaitingListed { queue, since } => self.ledger.waiting_listed(&queue, since),
-            // Kept for reasons and positions; figures rest on the job lists, which are complete.
-            Observation::Snapshot(_) => {}
+            // For positions; figures rest on the job lists, which are complete.
+            Observation::Snapshot(snapshot) => {
+                if let Some(queue) = snapshot.queue.clone() {
+                    self.fronts.insert(queue, snapshot);
+                }
+            }
             Observation::TrainingJob(seen) => self.ledger.observe_training_job(&seen),
             Observation::Utilisation { hosts, .. } => {
                 for host in hosts {
@@ -206,6 +228,7 @@ impl Engine {
             queue.as_ref().is_none_or(|name| queues.iter().any(|queue| queue.name == *name))
         };
         self.sources.retain(|(_, queue), _| watched(queue));
+        self.fronts.retain(|queue, _| watched(&Some(queue.clone())));
         self.queues = queues;
     }
 

@@ -19,6 +19,7 @@ mod page;
 mod probes;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::io;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::evaluate::Transition;
 use crate::model::Timestamp;
 
 pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, Span};
+pub use why::{EvidenceView, WhyView};
 
 /// How long open requests may take to finish once the server was told to stop, in wall time.
 pub const GRACE: Duration = Duration::from_secs(5);

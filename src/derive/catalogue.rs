@@ -201,6 +201,14 @@ catalogue! {
         "Later waits: back in the queue after a retry, a capacity failure or a preemption, until SCHEDULED again.";
     QUEUE_WAIT_OLDEST = "queue.wait.oldest", Gauge, Seconds, ["queue", "share"], Stable,
         "Age of the job that has waited longest and still waits; 0 when none waits.";
+    QUEUE_WAIT_ESTIMATE = "queue.wait.estimate", Gauge, Seconds, ["queue", "share", "quantile"], Experimental,
+        "First waits of the last day by Kaplan and Meier (p50, p90, p95, p99): jobs that still wait, or were cancelled before they started, count as waits of at least so long; absent where there was none.";
+    QUEUE_WAITING = "queue.waiting", Gauge, Count, ["queue", "share", "reason"], Experimental,
+        "Jobs that wait, by reason, one each.";
+    QUEUE_WAITING_TIME = "queue.waiting.time", Counter, Seconds, ["queue", "share", "reason"], Experimental,
+        "Job-seconds of waiting, by reason.";
+    QUEUE_WAITING_GPU_TIME = "queue.waiting.gpu_time", Counter, GpuSeconds, ["queue", "share", "reason"], Experimental,
+        "GPU-seconds that waiting jobs asked for in vain, by reason.";
     JOB_STARTUP = "job.startup", Distribution, Seconds, ["queue", "share"], Stable,
         "From SCHEDULED to RUNNING: capacity search, download and container start.";
     JOB_RUN = "job.run", Distribution, Seconds, ["queue", "share"], Stable,
@@ -215,6 +223,14 @@ catalogue! {
         "Instances that the share uses beyond its quota.";
     SHARE_LENT = "share.lent", Gauge, Instances, ["queue", "share", "instance_type"], Stable,
         "Instances of the share's quota that other shares use.";
+    SHARE_IDLE = "share.idle", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
+        "Instances of the share's quota that nobody uses.";
+    SHARE_MOST = "share.most", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
+        "The most instances that the share may use, borrowed ones included; absent where nothing limits it.";
+    SHARE_LARGEST_JOB = "share.largest_job", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
+        "Instances of the largest job that can ever run in the share.";
+    SHARE_STARVED = "share.starved", Gauge, Seconds, ["queue", "share"], Experimental,
+        "For how long the share has been below its quota while a job of its own that fits the quota waits for capacity that others hold; 0 when it is not.";
     SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
         "GPUs used over GPUs of quota; above 1 when borrowing.";
 
@@ -223,12 +239,19 @@ catalogue! {
         "GPUs that the queue's service environment allows.";
     GPU_PART = "gpu.part", Gauge, Gpus, ["queue", "part"], Stable,
         "Where the capacity is now; the parts of a queue sum to its capacity.";
+    GPU_UNALLOCATED = "gpu.unallocated", Gauge, Gpus, ["queue", "cause"], Experimental,
+        "Unallocated GPUs by why nobody has them; the causes sum to the part `unallocated`.";
+    GPU_UNALLOCATED_TIME = "gpu.unallocated.time", Counter, GpuSeconds, ["queue", "cause"], Experimental,
+        "GPU-seconds unallocated, by cause.";
     GPU_TIME = "gpu.time", Counter, GpuSeconds, ["queue", "part"], Stable,
         "GPU-seconds spent in each part.";
     GPU_IDLE_RATIO = "gpu.idle.ratio", Gauge, Ratio, ["queue"], Stable,
         "GPUs that are not busy (unallocated, starting or running idle) over capacity, unknown ones left out.";
     GPU_UTILISATION = "gpu.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
         "Mean utilisation of the GPUs of running jobs that report any.";
+
+    GPU_DEAD_HOSTS = "gpu.dead_hosts", Gauge, Count, ["queue", "share"], Experimental,
+        "Hosts that are idle while at least half of the other hosts of the same job are busy.";
 
     // -- Outcomes
     JOB_ENDED = "job.ended", Counter, Count, ["queue", "share", "outcome"], Stable,

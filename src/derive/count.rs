@@ -7,7 +7,9 @@ use crate::derive::catalogue;
 use crate::derive::frame::{Labels, Sample, WaitFigures, Waterfall, labels};
 use crate::derive::gauges::no_share;
 use crate::derive::outcomes::Outcomes;
+use crate::derive::reasons::Judged;
 use crate::derive::tallies::Tallies;
+use crate::derive::waiting::{self, Waiting};
 use crate::derive::waits::Waits;
 use crate::ledger::{Event, Outcome, What};
 use crate::model::{CallOutcome, Calls, QueueName, SavedSeries, ShareName, Timestamp};
@@ -27,6 +29,7 @@ pub struct Counting {
     /// a restart knows exactly which ones were.
     held_back: Vec<Event>,
     charged_until: Option<Timestamp>,
+    pub(super) waiting: Waiting,
 }
 
 impl Counting {
@@ -37,6 +40,7 @@ impl Counting {
 
     /// Counts events whose time lies before `horizon`, the beginning of the last complete poll.
     pub fn count(&mut self, events: Vec<Event>, horizon: Timestamp) {
+        self.waiting.started(&events);
         self.held_back.extend(events);
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
         self.held_back = held_back;
@@ -103,16 +107,34 @@ impl Counting {
         }
     }
 
-    /// Charges each part of each waterfall for the time since the previous tick.
-    pub(super) fn gpu_time(&mut self, rows: &[Waterfall], now: Timestamp) {
+    /// Seconds since the previous tick, which is remembered; 0 after a gap in which nobody looked.
+    pub(super) fn seconds_since_last(&mut self, now: Timestamp) -> f64 {
         let since = self.charged_until.replace(now).map_or(Duration::ZERO, |before| now.since(before));
-        let seconds = if since > LONGEST_TICK { 0.0 } else { since.as_secs_f64() };
+        if since > LONGEST_TICK { 0.0 } else { since.as_secs_f64() }
+    }
+
+    /// Charges each part of each waterfall for the time since the previous tick.
+    pub(super) fn gpu_time(&mut self, rows: &[Waterfall], seconds: f64) {
         for row in rows {
             for (part, gpus) in &row.parts {
                 let of_part = labels([("queue", row.queue.shared()), ("part", (*part).into())]);
                 self.tallies.add(&catalogue::GPU_TIME, of_part, gpus * seconds);
             }
+            for (cause, gpus) in &row.unallocated {
+                let of_cause = labels([("queue", row.queue.shared()), ("cause", (*cause).into())]);
+                self.tallies.add(&catalogue::GPU_UNALLOCATED_TIME, of_cause, gpus * seconds);
+            }
         }
+    }
+
+    /// Charges each reason of each share for the time since the previous tick.
+    pub(super) fn waiting_time(&mut self, judged: &[Judged<'_>], seconds: f64) {
+        for row in waiting::reasons(judged) {
+            let labels = || with(of_share(&row.queue, &row.share), "reason", row.reason.as_str());
+            self.tallies.add(&catalogue::QUEUE_WAITING_TIME, labels(), row.jobs as f64 * seconds);
+            self.tallies.add(&catalogue::QUEUE_WAITING_GPU_TIME, labels(), row.gpus * seconds);
+        }
+        self.waiting.charge(judged, seconds);
     }
 
     pub(super) fn samples(&mut self, now: Timestamp) -> Vec<Sample> {

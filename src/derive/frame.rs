@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::derive::catalogue::{Label, Metric};
+use crate::derive::reasons::Reason;
 use crate::model::{InstanceType, QueueName, ShareName, Source, Timestamp};
 
 /// The figures of one tick. Immutable once made; readers share it.
@@ -17,6 +18,10 @@ pub struct Frame {
     pub shares: Vec<ShareFigures>,
     /// One row per queue and share that had a wait.
     pub waits: Vec<WaitFigures>,
+    /// One row per queue and share that has, or lately had, a first wait.
+    pub estimates: Vec<Estimate>,
+    /// One row per queue, share and reason for which jobs wait.
+    pub reasons: Vec<ReasonFigures>,
     /// One row per queue.
     pub waterfall: Vec<Waterfall>,
     /// How fresh each source is.
@@ -55,6 +60,12 @@ pub struct ShareFigures {
     pub borrowed: f64,
     /// Of its quota, used by others. Over a queue and unit, borrowed sums to lent.
     pub lent: f64,
+    /// Of its quota, used by nobody.
+    pub idle: f64,
+    /// The most it may use, borrowed instances included; `None` where nothing limits it.
+    pub most: Option<f64>,
+    /// The largest job that can ever run in the share; `None` where the policy sets no quota.
+    pub largest_job: Option<f64>,
 }
 
 /// First waits of a share since the service began to count.
@@ -87,6 +98,33 @@ pub struct Quantiles {
     pub max: f64,
 }
 
+/// How long a job of a share waits, jobs that still wait and jobs cancelled before they started counted as what they are:
+/// waits of at least so long. By Kaplan and Meier, over the last day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// The queue.
+    pub queue: QueueName,
+    /// The share; empty for jobs without one.
+    pub share: ShareName,
+    /// Seconds by [`crate::derive::survival::QUANTILES`]; where too few have started to tell, the longest wait so far.
+    pub seconds: [f64; 4],
+}
+
+/// Jobs of a share that wait for one reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReasonFigures {
+    /// The queue.
+    pub queue: QueueName,
+    /// The share; empty for jobs without one.
+    pub share: ShareName,
+    /// Why they wait.
+    pub reason: Reason,
+    /// How many.
+    pub jobs: u64,
+    /// GPUs that they ask for, as far as their instance types are known.
+    pub gpus: f64,
+}
+
 /// Where a queue's GPUs are now.
 #[derive(Clone, Debug)]
 pub struct Waterfall {
@@ -97,6 +135,8 @@ pub struct Waterfall {
     /// The parts, which sum to the capacity: `unallocated`, `scheduled`, `starting`, `running_busy`, `running_idle`,
     /// `running_unknown`.
     pub parts: BTreeMap<&'static str, f64>,
+    /// The unallocated GPUs by [`crate::derive::unallocated::CAUSES`], which sum to them; empty without a capacity.
+    pub unallocated: BTreeMap<&'static str, f64>,
 }
 
 /// How fresh a source is.

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::derive::catalogue::{self, Metric};
-use crate::derive::frame::{Labels, QueueFigures, Sample, ShareFigures, Value, Waterfall, labels};
+use crate::derive::frame::{
+    Estimate, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
+};
+use crate::derive::reasons::Reason;
+use crate::derive::survival::QUANTILES;
 use crate::derive::{Inputs, Service, waterfall};
 use crate::ledger::{Phase, is_neuron};
 use crate::model::{JobStatus, Policy, Queue, QueueName, ShareName, accelerators_of};
@@ -78,6 +82,39 @@ impl Gauges {
         }
     }
 
+    pub(super) fn reasons(&mut self, subjects: &BTreeSet<(QueueName, ShareName)>, rows: &[ReasonFigures]) {
+        let counts: BTreeMap<_, u64> =
+            rows.iter().map(|row| ((&row.queue, &row.share, row.reason), row.jobs)).collect();
+        for (queue, share) in subjects {
+            for reason in Reason::ALL {
+                let count = counts.get(&(queue, share, reason)).copied().unwrap_or(0);
+                let pairs = [("queue", queue.shared()), ("share", share.shared()), ("reason", reason.as_str().into())];
+                self.set(&catalogue::QUEUE_WAITING, pairs, count as f64);
+            }
+        }
+    }
+
+    pub(super) fn estimates(&mut self, rows: &[Estimate]) {
+        for row in rows {
+            for ((quantile, _), seconds) in QUANTILES.iter().zip(row.seconds) {
+                let of_share = [("queue", row.queue.shared()), ("share", row.share.shared())];
+                let [queue, share] = of_share;
+                self.set(&catalogue::QUEUE_WAIT_ESTIMATE, [queue, share, ("quantile", (*quantile).into())], seconds);
+            }
+        }
+    }
+
+    pub(super) fn starved(
+        &mut self,
+        subjects: &BTreeSet<(QueueName, ShareName)>,
+        seconds: &BTreeMap<(QueueName, ShareName), f64>,
+    ) {
+        for key in subjects {
+            let pairs = [("queue", key.0.shared()), ("share", key.1.shared())];
+            self.set(&catalogue::SHARE_STARVED, pairs, seconds.get(key).copied().unwrap_or(0.0));
+        }
+    }
+
     pub(super) fn shares(&mut self, rows: &[ShareFigures]) {
         for row in rows {
             let pairs =
@@ -86,8 +123,16 @@ impl Gauges {
                 self.set(&catalogue::SHARE_QUOTA, pairs(), quota);
                 self.set(&catalogue::SHARE_BORROWED, pairs(), row.borrowed);
                 self.set(&catalogue::SHARE_LENT, pairs(), row.lent);
+                self.set(&catalogue::SHARE_IDLE, pairs(), row.idle);
             }
             self.set(&catalogue::SHARE_USED, pairs(), row.used);
+            for (metric, value) in
+                [(&catalogue::SHARE_MOST, row.most), (&catalogue::SHARE_LARGEST_JOB, row.largest_job)]
+            {
+                if let Some(value) = value {
+                    self.set(metric, pairs(), value);
+                }
+            }
         }
         let mut gpus: BTreeMap<(&QueueName, &ShareName), (f64, f64)> = BTreeMap::new();
         for row in rows {
@@ -108,6 +153,9 @@ impl Gauges {
             for (part, gpus) in &row.parts {
                 self.set(&catalogue::GPU_PART, [queue(), ("part", (*part).into())], *gpus);
             }
+            for (cause, gpus) in &row.unallocated {
+                self.set(&catalogue::GPU_UNALLOCATED, [queue(), ("cause", (*cause).into())], *gpus);
+            }
             let Some(capacity) = row.capacity_gpus else { continue };
             self.set(&catalogue::GPU_CAPACITY, [queue()], capacity);
             let part = |name: &str| row.parts.get(name).copied().unwrap_or(0.0);
@@ -120,6 +168,7 @@ impl Gauges {
 
     pub(super) fn utilisation(&mut self, inputs: &Inputs<'_>) {
         let mut sums: BTreeMap<(QueueName, ShareName), (f64, f64)> = BTreeMap::new();
+        let mut dead: BTreeMap<_, f64> = shares_of_all(inputs).into_iter().map(|key| (key, 0.0)).collect();
         let running = |phase: Phase| phase == Phase::Running;
         for job in
             inputs.ledger.open_jobs().filter(|job| job.timeline.current().is_some_and(|span| running(span.phase)))
@@ -128,11 +177,16 @@ impl Gauges {
                 continue;
             }
             let share = job.share().cloned().unwrap_or_else(no_share);
+            let hosts = waterfall::dead_hosts(job, inputs);
+            *dead.entry((job.queue().clone(), share.clone())).or_default() += hosts as f64;
             for utilisation in waterfall::host_utilisation(job, inputs) {
                 let (sum, count) = sums.entry((job.queue().clone(), share.clone())).or_default();
                 *sum += utilisation;
                 *count += 1.0;
             }
+        }
+        for ((queue, share), hosts) in dead {
+            self.set(&catalogue::GPU_DEAD_HOSTS, [("queue", queue.shared()), ("share", share.shared())], hosts);
         }
         for ((queue, share), (sum, count)) in sums {
             self.set(&catalogue::GPU_UTILISATION, [("queue", queue.shared()), ("share", share.shared())], sum / count);

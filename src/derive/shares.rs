@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::derive::frame::ShareFigures;
+use crate::derive::reasons::most;
 use crate::ledger::Ledger;
 use crate::model::{InstanceType, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing};
 
@@ -55,6 +56,13 @@ fn quota_shares(
         })
         .collect();
     let units: BTreeSet<InstanceType> = rows.iter().map(|row| row.unit.clone()).collect();
+    let pooled = |unit: &InstanceType| shares.iter().filter(|s| s.lends()).filter_map(|s| s.limit(unit)).sum::<f64>();
+    for row in &mut rows {
+        let Some(own) = share_named(&row.share) else { continue };
+        let most = most(own, &row.unit);
+        row.most = most.is_finite().then_some(most);
+        row.largest_job = row.quota.map(|quota| most.min(pooled(&row.unit).max(quota)));
+    }
     for unit in units {
         let lends = |row: &ShareFigures| share_named(&row.share).is_some_and(|share| share.lends());
         let idle = |row: &ShareFigures| if lends(row) { (row.quota.unwrap_or(0.0) - row.used).max(0.0) } else { 0.0 };
@@ -68,6 +76,7 @@ fn quota_shares(
         for row in rows.iter_mut().filter(|row| row.unit == unit) {
             row.lent = idle(row) * lent_of_idle;
             row.borrowed *= lent_of_excess;
+            row.idle = (row.quota.unwrap_or(0.0) - row.used - row.lent).max(0.0);
         }
     }
     rows
@@ -83,6 +92,9 @@ fn row(queue: &Queue, share: &ShareName, unit: &InstanceType, quota: Option<f64>
         used,
         borrowed,
         lent: 0.0,
+        idle: 0.0,
+        most: None,
+        largest_job: None,
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
     if let Some(capacity) = capacity_gpus {
         parts.insert(UNALLOCATED, capacity - held);
     }
-    Waterfall { queue: queue.name.clone(), capacity_gpus, parts }
+    Waterfall { queue: queue.name.clone(), capacity_gpus, parts, unallocated: BTreeMap::new() }
 }
 
 fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
@@ -92,8 +92,29 @@ pub(super) fn host_utilisation<'a>(job: &'a Job, inputs: &'a Inputs<'_>) -> impl
         .get(&job.latest.id)
         .into_iter()
         .flat_map(BTreeMap::values)
+        // Hosts of an attempt that was stopped go on reporting for a while: they are not this job's any more.
+        .filter(|host| job.latest.training_job.as_ref().is_none_or(|name| is_host_of(&host.host, name.as_str())))
         .filter(|host| inputs.now.since(host.at) <= STALE)
         .filter_map(move |host| Some((host.gpu_percent / 100.0 / gpus_per_host?).clamp(0.0, 1.0)))
+}
+
+/// Hosts of a running job that are idle while at least half of its other hosts with data are busy: one that hangs holds
+/// up all of them, and a mean over 16 does not show it. None within [`GRACE`].
+pub(super) fn dead_hosts(job: &Job, inputs: &Inputs<'_>) -> usize {
+    let running = job.timeline.current().filter(|span| span.phase == Phase::Running);
+    if running.is_none_or(|span| inputs.now.since(span.from.latest) < GRACE) {
+        return 0;
+    }
+    let (idle, busy) = host_utilisation(job, inputs).fold((0_usize, 0_usize), |(idle, busy), utilisation| {
+        if utilisation < IDLE_BELOW { (idle + 1, busy) } else { (idle, busy + 1) }
+    });
+    // The others of an idle host are the rest of the idle ones and the busy ones.
+    if idle > 0 && busy > 0 && 2 * busy + 1 >= idle + busy { idle } else { 0 }
+}
+
+/// Whether a host, `<training job>/algo-<n>`, belongs to a training job.
+fn is_host_of(host: &str, training_job: &str) -> bool {
+    host.strip_prefix(training_job).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn shares_environment(queue: &Queue, job: &Job, inputs: &Inputs<'_>) -> bool {
@@ -128,4 +149,71 @@ fn typical_gpus(queue: &Queue, inputs: &Inputs<'_>) -> Option<u32> {
     }
     let (most, _) = asked.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
     accelerators_of(most).map(Accelerators::gpus)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a job that is not there has failed the test")]
+
+    use super::*;
+    use crate::ledger::Ledger;
+    use crate::model::{Capacity, HostUtilisation, JobId, JobSeen, JobStatus, Timestamp};
+
+    /// The running parts, in GPUs, and the dead hosts of a job of 16 hosts that has run for half an hour.
+    fn judged(instance_type: &str, hosts: &[(&str, f64)]) -> (f64, f64, f64, usize) {
+        let (id, now) = (JobId::from("job"), Timestamp::from_millis(1_800_000));
+        let mut ledger = Ledger::default();
+        let began = Timestamp::default();
+        let seen = JobSeen {
+            id: id.clone(),
+            arn: String::new(),
+            name: "train".into(),
+            queue: "research".into(),
+            share: None,
+            status: JobStatus::Running,
+            status_reason: None,
+            created_at: began,
+            scheduled_at: Some(began),
+            started_at: Some(began),
+            stopped_at: None,
+            demand: vec![Capacity::new(instance_type, 16.0)],
+            training_job: Some("second".into()),
+            terminated: false,
+            details: None,
+        };
+        ledger.observe(seen, now);
+        let hosts = hosts.iter().map(|(host, gpu_percent)| {
+            let host = (*host).to_owned();
+            (host.clone(), HostUtilisation { job: id.clone(), host, at: now, gpu_percent: *gpu_percent })
+        });
+        let utilisation = BTreeMap::from([(id.clone(), hosts.collect())]);
+        let fronts = BTreeMap::new();
+        let inputs =
+            Inputs { now, queues: &[], ledger: &ledger, utilisation: &utilisation, fronts: &fronts, sources: &[] };
+        let job = ledger.job(&id).unwrap();
+        let parts = of_job(job, job.gpus().unwrap(), &inputs);
+        let sum = |part| parts.iter().filter(|(other, _)| *other == part).map(|(_, gpus)| gpus).sum();
+        (sum(BUSY), sum(IDLE), sum(UNKNOWN), dead_hosts(job, &inputs))
+    }
+
+    #[test]
+    fn one_dead_host_of_sixteen_is_found() {
+        let names: Vec<String> = (1..=16).map(|host| format!("second/algo-{host}")).collect();
+        let percent = |host: usize| if host == 7 { 3.0 } else { 720.0 };
+        let hosts: Vec<_> = names.iter().enumerate().map(|(host, name)| (name.as_str(), percent(host))).collect();
+        assert_eq!(judged("ml.p5.48xlarge", &hosts), (120.0, 8.0, 0.0, 1));
+    }
+
+    #[test]
+    fn a_host_without_data_is_unknown_and_one_of_a_stopped_attempt_is_nobodys() {
+        let hosts = [("second/algo-1", 720.0), ("first/algo-1", 720.0), ("second-b/algo-1", 0.0)];
+        assert_eq!(judged("ml.p5.48xlarge", &hosts), (8.0, 0.0, 120.0, 0));
+    }
+
+    #[test]
+    fn neuron_devices_and_processors_are_never_idle_gpus() {
+        for instance_type in ["ml.trn2.48xlarge", "ml.m5.large"] {
+            assert_eq!(judged(instance_type, &[("second/algo-1", 0.0)]), (0.0, 0.0, 0.0, 0), "{instance_type}");
+        }
+    }
 }

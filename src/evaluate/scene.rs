@@ -147,7 +147,9 @@ fn sources_of(metric: &Metric) -> &'static [Source] {
     let room = metric.name.split('.').next().unwrap_or_default();
     match (metric.name, room) {
         // Without utilisation every busy GPU is an unknown one, and the rest would look like all there is.
-        ("gpu.utilisation" | "gpu.part" | "gpu.time" | "gpu.idle.ratio", _) => &[Source::Jobs, Source::Utilisation],
+        ("gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio", _) => {
+            &[Source::Jobs, Source::Utilisation]
+        }
         ("ledger.unverified", _) | (_, "queue" | "share" | "job" | "gpu") => &[Source::Jobs],
         _ => &[],
     }

@@ -101,7 +101,7 @@ impl Keeper {
                     None => break,
                 },
                 Some(report) = inbox.reports.recv() => self.published(&report),
-                Some(query) = inbox.queries.recv() => queries::answer(self.engine.ledger(), query),
+                Some(query) = inbox.queries.recv() => queries::answer(&self.engine, query, self.clock.now()),
                 () = self.clock.sleep_until(next_tick) => {
                     self.tick().await;
                     next_tick = self.clock.now() + self.patience;

@@ -1,14 +1,17 @@
 //! Answers to questions about single jobs, from the ledger.
 
+use crate::engine::Engine;
 use crate::ledger::{Job, Ledger, Phase};
-use crate::model::{JobId, JobStatus, QueueName, ShareName};
-use crate::web::{Cursor, Demand, JobPage, JobQuery, JobView, Span};
+use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
+use crate::web::{Cursor, Demand, JobPage, JobQuery, JobView, Span, WhyView};
 
 /// Answers a question. A reader that has gone away is no loss.
-pub(super) fn answer(ledger: &Ledger, query: JobQuery) {
+pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
+    let ledger = engine.ledger();
     match query {
         JobQuery::One { id, reply } => {
-            let _ = reply.send(ledger.job(&id).map(|job| view(job, true)));
+            let why = || engine.why(&id, now).map(WhyView::from);
+            let _ = reply.send(ledger.job(&id).map(|job| JobView { why: why(), ..view(job, true) }));
         }
         JobQuery::List { queue, share, state, after, limit, reply } => {
             let filter = Filter { queue, share, state };
@@ -82,6 +85,7 @@ fn view(job: &Job, with_spans: bool) -> JobView {
             .collect(),
         owner: job.owner().map(str::to_owned),
         training_job: latest.training_job.clone(),
+        why: None,
         spans: if with_spans { spans.iter().map(span_view).collect() } else { Vec::new() },
     }
 }

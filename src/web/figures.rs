@@ -7,7 +7,9 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::derive::Estimate;
 use crate::derive::QueueFigures;
+use crate::derive::ReasonFigures;
 use crate::derive::ShareFigures;
 use crate::derive::WaitFigures;
 use crate::derive::Waterfall;
@@ -49,6 +51,12 @@ pub(super) struct ShareRow {
     borrowed: f64,
     /// Of the quota, used by other shares.
     lent: f64,
+    /// Of the quota, used by nobody.
+    idle: f64,
+    /// The most it may use, borrowed instances included; null where nothing limits it.
+    most: Option<f64>,
+    /// The largest job that can ever run in the share; null where the policy sets no quota.
+    largest_job: Option<f64>,
 }
 
 /// First waits of a share since the service began to count.
@@ -79,6 +87,42 @@ pub(super) struct WaterfallRow {
     /// GPUs by part; they sum to the capacity.
     #[schema(value_type = BTreeMap<String, f64>)]
     parts: BTreeMap<&'static str, f64>,
+    /// The unallocated GPUs by cause: `provider_has_none`, `quota_bound`, `shape_does_not_fit`, `being_placed`,
+    /// `no_demand`; they sum to the part `unallocated`. Empty where the capacity is not known.
+    #[schema(value_type = BTreeMap<String, f64>)]
+    unallocated: BTreeMap<&'static str, f64>,
+}
+
+/// How long a job of a share waits, by Kaplan and Meier over the last day: jobs that still wait, or were cancelled before
+/// they started, count as waits of at least so long.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EstimateRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Empty for jobs without a share.
+    #[schema(value_type = String)]
+    share: ShareName,
+    p50_seconds: f64,
+    p90_seconds: f64,
+    p95_seconds: f64,
+    p99_seconds: f64,
+}
+
+/// Jobs of a share that wait for one reason.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReasonRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Empty for jobs without a share.
+    #[schema(value_type = String)]
+    share: ShareName,
+    /// As in `why.reason` of a job.
+    #[schema(value_type = String)]
+    reason: &'static str,
+    /// How many.
+    jobs: u64,
+    /// GPUs that they ask for, as far as their instance types are known.
+    gpus: f64,
 }
 
 /// Queues with their jobs by state.
@@ -99,6 +143,18 @@ pub(super) async fn waits(State(pages): State<Pages>) -> Json<Vec<WaitRow>> {
     Json(pages.latest().frame.waits.iter().map(WaitRow::from).collect())
 }
 
+/// How long jobs wait, those that still wait included, by share.
+#[utoipa::path(get, path = "/api/v1/estimates", tag = "figures", responses((status = 200, body = Vec<EstimateRow>)))]
+pub(super) async fn estimates(State(pages): State<Pages>) -> Json<Vec<EstimateRow>> {
+    Json(pages.latest().frame.estimates.iter().map(EstimateRow::from).collect())
+}
+
+/// Why jobs wait, by share: one reason for each job.
+#[utoipa::path(get, path = "/api/v1/reasons", tag = "figures", responses((status = 200, body = Vec<ReasonRow>)))]
+pub(super) async fn reasons(State(pages): State<Pages>) -> Json<Vec<ReasonRow>> {
+    Json(pages.latest().frame.reasons.iter().map(ReasonRow::from).collect())
+}
+
 /// Where each queue's GPUs are.
 #[utoipa::path(get, path = "/api/v1/waterfall", tag = "figures", responses((status = 200, body = Vec<WaterfallRow>)))]
 pub(super) async fn waterfall(State(pages): State<Pages>) -> Json<Vec<WaterfallRow>> {
@@ -114,8 +170,8 @@ impl From<&QueueFigures> for QueueRow {
 
 impl From<&ShareFigures> for ShareRow {
     fn from(figures: &ShareFigures) -> Self {
-        let ShareFigures { queue, share, unit, quota, used, borrowed, lent } = figures.clone();
-        Self { queue, share, unit, quota, used, borrowed, lent }
+        let ShareFigures { queue, share, unit, quota, used, borrowed, lent, idle, most, largest_job } = figures.clone();
+        Self { queue, share, unit, quota, used, borrowed, lent, idle, most, largest_job }
     }
 }
 
@@ -138,7 +194,21 @@ impl From<&WaitFigures> for WaitRow {
 
 impl From<&Waterfall> for WaterfallRow {
     fn from(figures: &Waterfall) -> Self {
-        let Waterfall { queue, capacity_gpus, parts } = figures.clone();
-        Self { queue, capacity_gpus, parts }
+        let Waterfall { queue, capacity_gpus, parts, unallocated } = figures.clone();
+        Self { queue, capacity_gpus, parts, unallocated }
+    }
+}
+
+impl From<&Estimate> for EstimateRow {
+    fn from(figures: &Estimate) -> Self {
+        let Estimate { queue, share, seconds: [p50_seconds, p90_seconds, p95_seconds, p99_seconds] } = figures.clone();
+        Self { queue, share, p50_seconds, p90_seconds, p95_seconds, p99_seconds }
+    }
+}
+
+impl From<&ReasonFigures> for ReasonRow {
+    fn from(figures: &ReasonFigures) -> Self {
+        let ReasonFigures { queue, share, reason, jobs, gpus } = figures.clone();
+        Self { queue, share, reason: reason.as_str(), jobs, gpus }
     }
 }

@@ -25,6 +25,7 @@ use crate::model::TrainingJobName;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
+use crate::web::why::WhyView;
 
 /// Jobs on a page unless the request says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -127,6 +128,8 @@ pub struct JobView {
     /// The training job of the latest attempt.
     #[schema(value_type = Option<String>)]
     pub training_job: Option<TrainingJobName>,
+    /// Why it waits; null if it does not, and in lists.
+    pub why: Option<WhyView>,
     /// The job's life so far, oldest first. May be left empty in lists.
     pub spans: Vec<Span>,
 }

@@ -36,6 +36,8 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(figures::queues))
         .routes(routes!(figures::shares))
         .routes(routes!(figures::waits))
+        .routes(routes!(figures::estimates))
+        .routes(routes!(figures::reasons))
         .routes(routes!(figures::waterfall))
         .routes(routes!(alerts::alerts))
         .routes(routes!(jobs::jobs))

@@ -11,11 +11,16 @@ const KNOWN: &[(&str, &str, &[&str])] = &[
     ),
     ("gpu.part", "part", PARTS),
     ("gpu.time", "part", PARTS),
+    ("gpu.unallocated", "cause", CAUSES),
+    ("gpu.unallocated.time", "cause", CAUSES),
+    ("queue.wait.estimate", "quantile", &["p50", "p90", "p95", "p99"]),
     ("alerts", "state", &["pending", "firing"]),
     ("source.age", "source", &["topology", "jobs", "snapshot", "training_jobs", "utilisation"]),
 ];
 
 const PARTS: &[&str] = &["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"];
+
+const CAUSES: &[&str] = &["provider_has_none", "quota_bound", "shape_does_not_fit", "being_placed", "no_demand"];
 
 /// Complains about values, `|` between them, that a label never has. What holds a variable or a pattern passes.
 pub fn check(metric: &Metric, label: &str, wanted: &str) -> Vec<String> {

@@ -31,6 +31,7 @@ async fn shares_tell_quota_and_use() {
     let language = json!({
         "queue": "research", "share": "language", "unit": "ml.p5.48xlarge",
         "quota": 16.0, "used": 20.0, "borrowed": 4.0, "lent": 0.0,
+        "idle": 0.0, "most": null, "largest_job": 32.0,
     });
     check("/api/v1/shares", "/2", language).await;
     check("/api/v1/shares", "/0/quota", Value::Null).await;
@@ -51,8 +52,30 @@ async fn the_waterfall_tells_parts_that_sum_to_the_capacity() {
         "unallocated": 16.0, "scheduled": 8.0, "starting": 8.0,
         "running_busy": 176.0, "running_idle": 24.0, "running_unknown": 24.0,
     });
-    check("/api/v1/waterfall", "/1", json!({"queue": "research", "capacity_gpus": 256.0, "parts": parts})).await;
-    check("/api/v1/waterfall", "/0", json!({"queue": "production", "capacity_gpus": null, "parts": {}})).await;
+    check(
+        "/api/v1/waterfall",
+        "/1",
+        json!({"queue": "research", "capacity_gpus": 256.0, "parts": parts, "unallocated": {"no_demand": 16.0}}),
+    )
+    .await;
+    check(
+        "/api/v1/waterfall",
+        "/0",
+        json!({"queue": "production", "capacity_gpus": null, "parts": {}, "unallocated": {}}),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn estimates_and_reasons_tell_of_jobs_that_still_wait() {
+    let estimate = json!({
+        "queue": "research", "share": "audio",
+        "p50_seconds": 300.0, "p90_seconds": 600.0, "p95_seconds": 2100.0, "p99_seconds": 2100.0,
+    });
+    check("/api/v1/estimates", "/0", estimate).await;
+    let reason =
+        json!({"queue": "research", "share": "language", "reason": "share_at_limit", "jobs": 8, "gpus": 256.0});
+    check("/api/v1/reasons", "/0", reason).await;
 }
 
 #[tokio::test]
@@ -94,6 +117,7 @@ async fn a_job_tells_its_whole_life() {
         "wait_seconds": 1000.0, "attempts": 2, "preemptions": 1, "gpus": 32.0,
         "demand": [{"unit": "ml.p5.48xlarge", "quantity": 4.0}],
         "owner": "ada", "training_job": "AWSBatch-nightly-2",
+        "why": null,
         "spans": [
             {"phase": "waiting", "attempt": 1, "from": "2026-03-01T10:36:40Z", "to": "2026-03-01T10:53:20Z"},
             {"phase": "running", "attempt": 1, "from": "2026-03-01T10:53:20Z", "to": "2026-03-01T11:10:00Z"},

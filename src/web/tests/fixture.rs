@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::derive::Estimate;
 use crate::derive::Frame;
 use crate::derive::Quantiles;
 use crate::derive::QueueFigures;
+use crate::derive::Reason;
+use crate::derive::ReasonFigures;
 use crate::derive::ShareFigures;
 use crate::derive::SourceHealth;
 use crate::derive::WaitFigures;
@@ -84,9 +87,31 @@ fn frame(at: Timestamp) -> Frame {
             waits("language", "research", 140, 5_400.0),
             waits("vision", "research", 66, 900.0),
         ],
+        estimates: vec![Estimate {
+            queue: "research".into(),
+            share: "audio".into(),
+            seconds: [300.0, 600.0, 2_100.0, 2_100.0],
+        }],
+        reasons: vec![ReasonFigures {
+            queue: "research".into(),
+            share: "language".into(),
+            reason: Reason::ShareAtLimit,
+            jobs: 8,
+            gpus: 256.0,
+        }],
         waterfall: vec![
-            Waterfall { queue: "production".into(), capacity_gpus: None, parts: BTreeMap::new() },
-            Waterfall { queue: "research".into(), capacity_gpus: Some(256.0), parts: research.into() },
+            Waterfall {
+                queue: "production".into(),
+                capacity_gpus: None,
+                parts: BTreeMap::new(),
+                unallocated: BTreeMap::new(),
+            },
+            Waterfall {
+                queue: "research".into(),
+                capacity_gpus: Some(256.0),
+                parts: research.into(),
+                unallocated: [("no_demand", 16.0)].into(),
+            },
         ],
         sources: vec![
             health(Source::Topology, Some(140.0), None),
@@ -107,7 +132,9 @@ fn queue(name: &str, policy: &'static str, jobs: [u64; 6], oldest: Option<f64>) 
 
 fn share(share: &str, queue: &str, unit: &str, [quota, used, borrowed, lent]: [Option<f64>; 4]) -> ShareFigures {
     let (used, borrowed, lent) = (used.unwrap(), borrowed.unwrap(), lent.unwrap());
-    ShareFigures { queue: queue.into(), share: share.into(), unit: unit.into(), quota, used, borrowed, lent }
+    let idle = quota.map_or(0.0, |quota| (quota - used - lent).max(0.0));
+    let (queue, share, unit, largest_job) = (queue.into(), share.into(), unit.into(), quota.map(|_| 32.0));
+    ShareFigures { queue, share, unit, quota, used, borrowed, lent, idle, most: None, largest_job }
 }
 
 fn waits(share: &str, queue: &str, count: u64, p50: f64) -> WaitFigures {
@@ -246,6 +273,7 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         demand: vec![Demand { unit: "ml.p5.48xlarge".into(), quantity: 4.0 }],
         owner: Some("ada".to_owned()),
         training_job: None,
+        why: None,
         spans: Vec::new(),
     }
 }

@@ -1,0 +1,71 @@
+//! `explain`: asks a running service why a job waits, and tells it as a short story.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::{Failure, print};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Tell why a job waits, with numbers, its place in the order and what to do next.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  trainspotter explain 6f1c2d3e-0000-4000-8000-000000000001")]
+pub(super) struct Arguments {
+    /// The job's id.
+    job: String,
+    /// The running service to ask.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
+    url: String,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
+    let refused = |error| Failure::failed(format!("{} does not answer: {error}", arguments.url));
+    let mut url = reqwest::Url::parse(&arguments.url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
+    url.path_segments_mut()
+        .map_err(|()| Failure::usage("--url: not an address that a path can be added to"))?
+        .pop_if_empty()
+        .extend(["api", "v1", "jobs", arguments.job.as_str()]);
+    let answer = client.get(url).send().await.map_err(refused)?;
+    let found = answer.status().is_success();
+    let text = answer.text().await.map_err(refused)?;
+    let body: Value = serde_json::from_str(&text).map_err(|_| Failure::failed(format!("not an answer: {text}")))?;
+    if !found {
+        return Err(Failure::failed(body["error"]["message"].as_str().unwrap_or(&text)));
+    }
+    told(&body).iter().try_for_each(|line| print(format_args!("{line}")))
+}
+
+/// The story of a job, a line each.
+fn told(job: &Value) -> Vec<String> {
+    let text = |key: &str| job[key].as_str().unwrap_or("?").to_owned();
+    let share = job["share"].as_str().map_or_else(String::new, |share| format!(", share {share}"));
+    let mut lines = vec![format!("{} ({}) on {}{share}: {}", text("name"), text("id"), text("queue"), text("status"))];
+    if let Some(said) = job["status_reason"].as_str() {
+        lines.push(format!("  AWS says: {said}"));
+    }
+    match job["why"]["story"].as_array() {
+        Some(story) => lines.extend(story.iter().filter_map(Value::as_str).map(|line| format!("  {line}"))),
+        None => lines.push("  It does not wait.".to_owned()),
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_waiting_job_has_a_story_and_another_has_none() {
+        let job = |why| json!({"id": "j", "name": "n", "queue": "q", "share": "s", "status": "runnable", "why": why});
+        assert_eq!(
+            told(&job(json!({"story": ["One.", "Two."]}))),
+            ["n (j) on q, share s: runnable", "  One.", "  Two."]
+        );
+        assert_eq!(told(&job(Value::Null)).last().unwrap(), "  It does not wait.");
+    }
+}

@@ -1,0 +1,145 @@
+//! Waits as they happen: time waited by reason, estimates over waits that have not ended, and shares that starve.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::derive::frame::{Estimate, ReasonFigures};
+use crate::derive::gauges::no_share;
+use crate::derive::reasons::{Judged, Reason};
+use crate::derive::survival::{Survival, WINDOW};
+use crate::derive::{Counting, Inputs};
+use crate::ledger::{Event, Job, Phase, What};
+use crate::model::{JobId, QueueName, ShareName, Timestamp};
+
+type Key = (QueueName, ShareName);
+
+/// What is remembered of waits from tick to tick.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    survival: BTreeMap<Key, Survival>,
+    /// Jobs that ended without a start and were taken in, as far back as the same moment as the newest.
+    cancelled: BTreeSet<JobId>,
+    cancelled_until: Option<Timestamp>,
+    /// Seconds waited by reason, of every job that waits.
+    waited: BTreeMap<JobId, [f64; Reason::ALL.len()]>,
+    starved_since: BTreeMap<Key, Timestamp>,
+}
+
+/// Waiting jobs by queue, share and reason.
+pub(super) fn reasons(judged: &[Judged<'_>]) -> Vec<ReasonFigures> {
+    let mut rows: BTreeMap<(&QueueName, Option<&ShareName>, Reason), (u64, f64)> = BTreeMap::new();
+    for one in judged {
+        let (jobs, gpus) = rows.entry((one.job.queue(), one.job.share(), one.reason)).or_default();
+        *jobs += 1;
+        *gpus += one.job.gpus().unwrap_or(0.0);
+    }
+    rows.into_iter()
+        .map(|((queue, share, reason), (jobs, gpus))| ReasonFigures {
+            queue: queue.clone(),
+            share: share.cloned().unwrap_or_else(no_share),
+            reason,
+            jobs,
+            gpus,
+        })
+        .collect()
+}
+
+impl Waiting {
+    /// Takes in first waits that ended with a start.
+    pub(super) fn started(&mut self, events: &[Event]) {
+        for event in events {
+            if let What::Dispatched { seconds, first: true } = event.what {
+                let key = (event.queue.clone(), event.share.clone().unwrap_or_else(no_share));
+                self.survival.entry(key).or_default().record(event.at, seconds, true);
+            }
+        }
+    }
+
+    /// Charges each waiting job for `seconds` of its reason, and forgets those that no longer wait.
+    pub(super) fn charge(&mut self, judged: &[Judged<'_>], seconds: f64) {
+        let mut before = std::mem::take(&mut self.waited);
+        for one in judged {
+            let (id, mut waited) = before
+                .remove_entry(&one.job.latest.id)
+                .unwrap_or_else(|| (one.job.latest.id.clone(), [0.0; Reason::ALL.len()]));
+            if let Some(of_reason) = waited.get_mut(one.reason as usize) {
+                *of_reason += seconds;
+            }
+            self.waited.insert(id, waited);
+        }
+    }
+}
+
+impl Counting {
+    /// Seconds that a job has waited by reason, as far as it was watched.
+    pub(super) fn waited(&self, id: &JobId) -> BTreeMap<Reason, f64> {
+        let seconds = self.waiting.waited.get(id).copied().unwrap_or_default();
+        Reason::ALL.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
+    }
+
+    /// Takes in first waits that ended without a start since the last tick.
+    pub(super) fn ended_waits(&mut self, inputs: &Inputs<'_>) {
+        let Waiting { survival, cancelled, cancelled_until, .. } = &mut self.waiting;
+        let until = *cancelled_until;
+        // Answers come in about in the order in which they were asked for: look back a little further than needed.
+        let slack = crate::derive::waterfall::STALE;
+        let recent = |job: &&Job| until.is_none_or(|until| job.seen_at + slack >= until);
+        let mut seen = BTreeSet::new();
+        for job in inputs.ledger.ended_jobs().rev().take_while(recent) {
+            *cancelled_until = (*cancelled_until).max(Some(job.seen_at));
+            let Some(seconds) = cancelled_after(job) else { continue };
+            seen.insert(job.latest.id.clone());
+            if cancelled.contains(&job.latest.id) || inputs.now.since(job.seen_at) > WINDOW {
+                continue;
+            }
+            survival.entry(key_of(job)).or_default().record(job.seen_at, seconds, false);
+        }
+        *cancelled = seen;
+    }
+
+    /// The estimates of now.
+    pub(super) fn estimates(&mut self, inputs: &Inputs<'_>) -> Vec<Estimate> {
+        let mut waiting: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+        for job in inputs.ledger.open_jobs() {
+            if let (Some(since), [_]) = (job.waiting_since(), job.timeline.spans()) {
+                waiting.entry(key_of(job)).or_default().push(inputs.now.seconds_since(since));
+            }
+        }
+        let survival = &mut self.waiting.survival;
+        survival.values_mut().for_each(|survival| survival.forget(inputs.now));
+        survival.retain(|(queue, _), _| inputs.queues.iter().any(|watched| watched.name == *queue));
+        for key in waiting.keys() {
+            survival.entry(key.clone()).or_default();
+        }
+        let none = Vec::new();
+        let estimate = |(key, survival): (&Key, &Survival)| {
+            let seconds = survival.quantiles(waiting.get(key).unwrap_or(&none))?;
+            Some(Estimate { queue: key.0.clone(), share: key.1.clone(), seconds })
+        };
+        survival.iter().filter_map(estimate).collect()
+    }
+
+    /// For how many seconds each share has starved: a job within its quota waits for what others hold.
+    pub(super) fn starved(&mut self, judged: &[Judged<'_>], now: Timestamp) -> BTreeMap<Key, f64> {
+        let held_by_others =
+            |one: &&Judged<'_>| one.entitled && matches!(one.reason, Reason::Reclaiming | Reason::CapacityInUse);
+        let starved: BTreeSet<Key> = judged.iter().filter(held_by_others).map(|one| key_of(one.job)).collect();
+        let since = &mut self.waiting.starved_since;
+        since.retain(|key, _| starved.contains(key));
+        for key in starved {
+            since.entry(key).or_insert(now);
+        }
+        since.iter().map(|(key, since)| (key.clone(), now.seconds_since(*since))).collect()
+    }
+}
+
+fn key_of(job: &Job) -> Key {
+    (job.queue().clone(), job.share().cloned().unwrap_or_else(no_share))
+}
+
+/// How long a job waited that ended without ever having been dispatched.
+fn cancelled_after(job: &Job) -> Option<f64> {
+    match job.timeline.spans() {
+        [only] if only.phase == Phase::Waiting => only.seconds(),
+        _ => None,
+    }
+}
