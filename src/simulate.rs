@@ -46,6 +46,7 @@ use crate::clock::Clock;
 use crate::model::JobId;
 use crate::model::Timestamp;
 use crate::scheduler::Scheduler;
+use crate::simulate::batch::Resources;
 use crate::simulate::batch::Submitted;
 use crate::simulate::cloudwatch::Metrics;
 use crate::simulate::control::Pace;
@@ -90,6 +91,7 @@ struct World {
     /// What jobs submitted over the API are described back with.
     submitted: BTreeMap<JobId, Submitted>,
     client_tokens: BTreeMap<String, JobId>,
+    resources: Resources,
     training_jobs: training_jobs::Index,
     metrics: Metrics,
     topics: Topics,
@@ -113,6 +115,7 @@ impl Simulation {
                 tracing::warn!(job = name, %refusal, "a job of the workload was refused");
             }
         }
+        let resources = Resources::of(scheduler.queues());
         let world = World {
             scheduler,
             now,
@@ -120,6 +123,7 @@ impl Simulation {
             seed,
             submitted: BTreeMap::new(),
             client_tokens: BTreeMap::new(),
+            resources,
             training_jobs: training_jobs::Index::default(),
             metrics: Metrics::default(),
             topics: Topics::default(),

@@ -18,6 +18,16 @@ pub(super) fn queue(name: &QueueName) -> String {
     batch("job-queue", name)
 }
 
+/// Of a service environment.
+pub(super) fn environment(name: &str) -> String {
+    batch("service-environment", name)
+}
+
+/// Of a scheduling policy.
+pub(super) fn policy(name: impl Display) -> String {
+    batch("scheduling-policy", name)
+}
+
 /// Of a service job.
 pub(super) fn job(id: impl Display) -> String {
     batch("service-job", id)

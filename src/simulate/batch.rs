@@ -1,11 +1,19 @@
-//! AWS Batch, restJson1: the operations on queues and service jobs that a reader or a submitter of jobs needs.
+//! AWS Batch, restJson1: every operation on service environments, scheduling policies, job queues of training jobs, quota shares and
+//! service jobs.
 
+mod environments;
+mod inputs;
 mod jobs;
 mod list;
+mod policies;
 mod queues;
+mod resources;
+mod shares;
 mod snapshot;
 mod submit;
+mod tags;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -13,47 +21,93 @@ use crate::model::QueueName;
 use crate::scheduler::QueueSetup;
 use crate::simulate::World;
 use crate::simulate::arn;
+use crate::simulate::cbor;
 use crate::simulate::page_token::PageToken;
 use crate::simulate::reply::ApiError;
 use crate::simulate::reply::without_nulls;
 
+pub(super) use resources::Resources;
 pub(super) use submit::Submitted;
 
 /// Most entries of a page, and how many there are unless asked otherwise.
 const MAX_RESULTS: usize = 100;
+/// Job queues of an account, and service environments: "50 job queues; 50 service environments".
+const MOST_RESOURCES: usize = 50;
+/// Capacity limits of an environment or a share.
+const MOST_LIMITS: usize = 5;
+/// What is said of a name that is taken.
+const EXISTS: &str = "Object already exists";
 
-/// The operations served; a path is `/v1/` and the name in lower case.
-pub(super) const OPERATIONS: [&str; 11] = [
-    "DescribeJobQueues",
-    "DescribeQuotaShare",
-    "DescribeSchedulingPolicies",
-    "DescribeServiceEnvironments",
-    "DescribeServiceJob",
-    "GetJobQueueSnapshot",
-    "ListQuotaShares",
-    "ListSchedulingPolicies",
-    "ListServiceJobs",
-    "SubmitServiceJob",
-    "TerminateServiceJob",
-];
+/// The operation's name as AWS spells it, of one in a path, where it is in lower case.
+pub(super) fn operation(in_path: &str) -> Option<&'static str> {
+    inputs::SERVED.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(in_path))
+}
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
+    let Some((_, shape)) = inputs::SERVED.iter().find(|(name, _)| *name == operation) else {
+        return Err(refused(format!("the simulator does not serve Batch {operation}")));
+    };
+    shape
+        .check(cbor::output(body)?)
+        .map_err(|error| refused(format!("Error executing request, Exception : {}", error.message)))?;
+    resources::settle(world);
     let answer = match operation {
-        "DescribeJobQueues" => queues::describe_job_queues(world, &input(body)?)?,
-        "DescribeQuotaShare" => queues::describe_quota_share(world, &input(body)?)?,
-        "DescribeSchedulingPolicies" => queues::describe_scheduling_policies(world, &input(body)?),
-        "DescribeServiceEnvironments" => queues::describe_service_environments(world, &input(body)?)?,
+        "CreateJobQueue" => queues::create(world, input(body)?)?,
+        "CreateQuotaShare" => shares::create(world, input(body)?)?,
+        "CreateSchedulingPolicy" => policies::create(world, input(body)?)?,
+        "CreateServiceEnvironment" => environments::create(world, input(body)?)?,
+        "DeleteJobQueue" => queues::delete(world, &input(body)?)?,
+        "DeleteQuotaShare" => shares::delete(world, &input(body)?)?,
+        "DeleteSchedulingPolicy" => policies::delete(world, &input(body)?)?,
+        "DeleteServiceEnvironment" => environments::delete(world, &input(body)?)?,
+        "DescribeJobQueues" => queues::describe(world, &input(body)?)?,
+        "DescribeQuotaShare" => shares::describe(world, &input(body)?)?,
+        "DescribeSchedulingPolicies" => policies::describe(world, &input(body)?),
+        "DescribeServiceEnvironments" => environments::describe(world, &input(body)?)?,
         "DescribeServiceJob" => jobs::describe_service_job(world, &input(body)?)?,
         "GetJobQueueSnapshot" => snapshot::get_job_queue_snapshot(world, &input(body)?)?,
-        "ListQuotaShares" => queues::list_quota_shares(world, &input(body)?)?,
-        "ListSchedulingPolicies" => queues::list_scheduling_policies(world, &input(body)?)?,
+        "ListQuotaShares" => shares::list(world, &input(body)?)?,
+        "ListSchedulingPolicies" => policies::list(world, &input(body)?)?,
         "ListServiceJobs" => list::list_service_jobs(world, &input(body)?)?,
+        "ListTagsForResource" => tags::list(world, &input(body)?)?,
         "SubmitServiceJob" => submit::submit_service_job(world, input(body)?)?,
+        "TagResource" => tags::tag(world, input(body)?)?,
         "TerminateServiceJob" => submit::terminate_service_job(world, &input(body)?)?,
+        "TerminateServiceJobs" => submit::terminate_service_jobs(world, &input(body)?),
+        "UntagResource" => tags::untag(world, &input(body)?)?,
+        "UpdateJobQueue" => queues::update(world, input(body)?)?,
+        "UpdateQuotaShare" => shares::update(world, &input(body)?)?,
+        "UpdateSchedulingPolicy" => policies::update(world, input(body)?)?,
+        "UpdateServiceEnvironment" => environments::update(world, &input(body)?)?,
+        "UpdateServiceJob" => submit::update_service_job(world, &input(body)?)?,
         _ => return Err(refused(format!("the simulator does not serve Batch {operation}"))),
     };
     Ok(without_nulls(answer))
+}
+
+/// What a list of named things is asked for by.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Describe {
+    job_queues: Vec<String>,
+    service_environments: Vec<String>,
+    max_results: Option<i64>,
+    next_token: Option<String>,
+}
+
+/// Names of what was asked for by name or ARN.
+fn names(asked: &[String]) -> Vec<&str> {
+    asked.iter().map(|name| arn::name_in(name)).collect()
+}
+
+fn state(enabled: bool) -> &'static str {
+    if enabled { "ENABLED" } else { "DISABLED" }
+}
+
+/// A state that was asked for, or the one `otherwise`.
+fn enabled(asked: Option<&str>, otherwise: bool) -> bool {
+    asked.map_or(otherwise, |state| state == "ENABLED")
 }
 
 /// The one error for callers' mistakes that Batch has.
@@ -66,11 +120,9 @@ fn input<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
 }
 
 fn queue<'a>(world: &'a World, name_or_arn: &str) -> Result<&'a QueueSetup, ApiError> {
-    let name = QueueName::from(arn::name_in(name_or_arn));
     world
         .scheduler
-        .queues()
-        .find(|queue| queue.name == name)
+        .queue(&QueueName::from(arn::name_in(name_or_arn)))
         .ok_or_else(|| refused(format!("Job queue {name_or_arn} does not exist.")))
 }
 

@@ -12,6 +12,7 @@ use axum::extract::Query;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
+use axum::http::Method;
 use axum::http::StatusCode;
 use axum::http::Uri;
 use axum::http::header::CONTENT_LENGTH;
@@ -46,6 +47,8 @@ use crate::simulate::truth;
 
 /// Larger than any limit of a service, so that the service's own error is seen.
 const MAX_BODY_BYTES: usize = 4 * 1_024 * 1_024;
+/// Below this path Batch has the ARN of what is tagged.
+const TAGS: &str = "/v1/tags/";
 /// The content type of awsQuery.
 const FORM: &str = "application/x-www-form-urlencoded";
 /// PutMetricData: "1 MB for HTTP POST requests", before compression.
@@ -123,10 +126,23 @@ struct Call {
     operation: String,
 }
 
-async fn call(State(simulation): State<Simulation>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn call(
+    State(simulation): State<Simulation>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (path, body) = match uri.path().strip_prefix(TAGS) {
+        Some(arn) => match tagging(&method, arn, uri.query().unwrap_or_default(), &body) {
+            Some((path, body)) => (path, Bytes::from(body.to_string())),
+            None => (uri.path(), body),
+        },
+        None => (uri.path(), body),
+    };
     let (response, deliveries, struck) = {
         let mut world = simulation.world();
-        let (mut response, struck) = answer(&mut world, uri.path(), &headers, &body);
+        let (mut response, struck) = answer(&mut world, path, &headers, &body);
         response.headers_mut().extend(date(world.now).map(|date| (DATE, date)));
         (response, world.topics.take_due(), struck)
     };
@@ -137,6 +153,29 @@ async fn call(State(simulation): State<Simulation>, uri: Uri, headers: HeaderMap
     match struck.and_then(|struck| struck.damage) {
         None => response,
         Some(damage) => damaged(response, damage).await,
+    }
+}
+
+/// The three operations of Batch whose resource is in the path: as if they were like all the others. `None` for another method.
+fn tagging(method: &Method, arn: &str, query: &str, body: &[u8]) -> Option<(&'static str, Value)> {
+    let arn: String = form_urlencoded::parse(format!("arn={}", arn.replace('+', "%2B")).as_bytes())
+        .map(|(_, arn)| arn.into_owned())
+        .collect();
+    match method.as_str() {
+        "GET" => Some(("/v1/listtagsforresource", json!({"resourceArn": arn}))),
+        "POST" => {
+            let mut body: Value = serde_json::from_slice(body).unwrap_or_else(|_| json!({}));
+            if let Value::Object(members) = &mut body {
+                members.insert("resourceArn".to_owned(), json!(arn));
+            }
+            Some(("/v1/tagresource", body))
+        }
+        "DELETE" => {
+            let keys = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "tagKeys");
+            let keys: Vec<_> = keys.map(|(_, key)| key.into_owned()).collect();
+            Some(("/v1/untagresource", json!({"resourceArn": arn, "tagKeys": keys})))
+        }
+        _ => None,
     }
 }
 
@@ -218,8 +257,7 @@ impl Call {
         let new =
             |service, protocol, operation: &str| Some(Self { service, protocol, operation: operation.to_owned() });
         if let Some(name) = path.strip_prefix("/v1/") {
-            let known = batch::OPERATIONS.into_iter().find(|operation| operation.eq_ignore_ascii_case(name));
-            return new(Service::Batch, Protocol::RestJson1, known.unwrap_or(name));
+            return new(Service::Batch, Protocol::RestJson1, batch::operation(name).unwrap_or(name));
         }
         if let Some(rest) = path.strip_prefix("/service/") {
             let operation = rest.strip_prefix(cloudwatch::SERVICE)?.strip_prefix("/operation/")?;

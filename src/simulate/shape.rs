@@ -27,6 +27,12 @@ pub(super) enum Shape {
     Integer(i64, i64),
     /// A number, perhaps none.
     Double,
+    /// A number from the first to the second.
+    Number(f64, f64),
+    /// 1 to 128 letters, digits, hyphens and underscores, a letter or digit first.
+    Name,
+    /// Texts by key, at least and at most so many: 1 to 128 characters of key, 256 of text.
+    Tags(usize, usize),
     /// True or false.
     Boolean,
     /// Seconds since the epoch; in a form also RFC 3339.
@@ -98,8 +104,11 @@ impl Shape {
                 let is_empty_list = form.get(path) == Some("");
                 Ok((!items.is_empty() || is_empty_list).then_some(Value::Array(items)))
             }
-            Self::Text { .. } | Self::Enum(_) => Ok(form.get(path).map(|text| Value::Text(text.to_owned()))),
-            Self::Integer(..) | Self::Double | Self::Boolean | Self::Time => {
+            Self::Tags(..) => Ok(None),
+            Self::Text { .. } | Self::Enum(_) | Self::Name => {
+                Ok(form.get(path).map(|text| Value::Text(text.to_owned())))
+            }
+            Self::Integer(..) | Self::Double | Self::Number(..) | Self::Boolean | Self::Time => {
                 let malformed =
                     |text: &str| ApiError::bad("MalformedInputException", format!("{path} cannot be read: {text:?}"));
                 form.get(path).map(|text| self.scalar(text).ok_or_else(|| malformed(text))).transpose()
@@ -110,10 +119,12 @@ impl Shape {
     fn scalar(&self, text: &str) -> Option<Value> {
         match self {
             Self::Integer(..) => text.parse::<i64>().ok().map(Value::from),
-            Self::Double => text.parse::<f64>().ok().map(Value::Float),
+            Self::Double | Self::Number(..) => text.parse::<f64>().ok().map(Value::Float),
             Self::Boolean => text.parse::<bool>().ok().map(Value::Bool),
             Self::Time => text.parse::<f64>().ok().or_else(|| seconds_of(text)).map(Value::Float),
-            Self::Text { .. } | Self::Enum(_) | Self::List(..) | Self::Structure(_) => None,
+            Self::Text { .. } | Self::Enum(_) | Self::Name | Self::Tags(..) | Self::List(..) | Self::Structure(_) => {
+                None
+            }
         }
     }
 
@@ -153,6 +164,42 @@ impl Shape {
             (Self::Integer(least, most), Value::Integer(number)) => {
                 if (i128::from(*least)..=i128::from(*most)).contains(&i128::from(number)) {
                     return Ok(Value::Integer(number));
+                }
+                Err(invalid(format!("The parameter {path} must be between {least} and {most}.")))
+            }
+            (Self::Name, Value::Text(text)) => {
+                let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+                if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(legal) && text.len() <= 128
+                {
+                    return Ok(Value::Text(text));
+                }
+                Err(invalid(format!(
+                    "{path} must have 1 to 128 letters, numbers, hyphens and underscores, a letter or number first."
+                )))
+            }
+            (Self::Tags(min, max), Value::Map(tags)) => {
+                if !(*min..=*max).contains(&tags.len()) {
+                    return Err(invalid(format!("{path} must hold {min} to {max} tags.")));
+                }
+                let length = |value: &Value| value.as_text().map(|text| text.chars().count());
+                let fits = |(key, value): &(Value, Value)| {
+                    length(key).is_some_and(|length| (1..=128).contains(&length))
+                        && length(value).is_some_and(|length| length <= 256)
+                };
+                if tags.iter().all(fits) {
+                    return Ok(Value::Map(tags));
+                }
+                Err(invalid(format!("{path}: a key has 1 to 128 characters, a value at most 256.")))
+            }
+            (Self::Number(least, most), value @ (Value::Integer(_) | Value::Float(_))) => {
+                let number = match &value {
+                    #[expect(clippy::cast_precision_loss, reason = "what the wire means is a double")]
+                    Value::Integer(number) => i128::from(*number) as f64,
+                    Value::Float(number) => *number,
+                    _ => f64::NAN,
+                };
+                if (*least..=*most).contains(&number) {
+                    return Ok(Value::Float(number));
                 }
                 Err(invalid(format!("The parameter {path} must be between {least} and {most}.")))
             }

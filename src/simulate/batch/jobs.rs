@@ -12,7 +12,6 @@ use crate::scheduler::Attempt;
 use crate::scheduler::Job;
 use crate::simulate::World;
 use crate::simulate::arn;
-use crate::simulate::batch::queue;
 use crate::simulate::batch::refused;
 use crate::simulate::reply::ApiError;
 
@@ -36,7 +35,7 @@ pub(super) fn find<'a>(world: &'a World, id_or_arn: &str) -> Result<&'a Job, Api
 pub(super) fn describe_service_job(world: &mut World, input: &Describe) -> Result<Value, ApiError> {
     let job = find(world, &input.job_id)?;
     let submitted = world.submitted.get(&job.id);
-    let mut shown = summary(world, job)?;
+    let mut shown = summary(world, job);
     let more = json!({
         "jobQueue": arn::queue(&job.queue),
         "attempts": job.attempts.iter().map(attempt).collect::<Vec<_>>(),
@@ -57,15 +56,16 @@ pub(super) fn describe_service_job(world: &mut World, input: &Describe) -> Resul
 }
 
 /// What a list shows of a job. Absent members are null here.
-pub(super) fn summary(world: &World, job: &Job) -> Result<Value, ApiError> {
-    let (share_identifier, quota_share) = match queue(world, job.queue.as_str())?.policy {
-        Policy::Fifo => (None, None),
-        Policy::FairShare { .. } => (job.share.as_ref(), None),
-        Policy::QuotaShares(_) => (None, job.share.as_ref()),
+pub(super) fn summary(world: &World, job: &Job) -> Value {
+    // A job outlives its queue, and then nobody knows what its share was.
+    let (share_identifier, quota_share) = match world.scheduler.queue(&job.queue).map(|queue| &queue.policy) {
+        Some(Policy::Fifo) => (None, None),
+        Some(Policy::FairShare { .. }) => (job.share.as_ref(), None),
+        Some(Policy::QuotaShares(_)) | None => (None, job.share.as_ref()),
     };
     let usage: Vec<_> =
         job.demand.iter().map(|demand| json!({"capacityUnit": demand.unit, "quantity": demand.quantity})).collect();
-    Ok(json!({
+    json!({
         "jobId": job.id,
         "jobName": job.name,
         "jobArn": arn::job(&job.id),
@@ -81,7 +81,7 @@ pub(super) fn summary(world: &World, job: &Job) -> Result<Value, ApiError> {
         "capacityUsage": usage,
         "latestAttempt": job.training_job.as_ref().map(|name| json!({"serviceResourceId": resource(name)})),
         "isTerminated": job.terminated.then_some(true),
-    }))
+    })
 }
 
 fn attempt(attempt: &Attempt) -> Value {

@@ -1,216 +1,218 @@
-//! Queues and what hangs on them: environments, policies, quota shares.
+//! Job queues of training jobs.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::model::Capacity;
 use crate::model::Policy;
-use crate::model::QuotaShare;
-use crate::model::Sharing;
+use crate::model::QueueName;
+use crate::scheduler::Blocked;
 use crate::scheduler::QueueSetup;
+use crate::scheduler::TimeLimit;
 use crate::simulate::World;
 use crate::simulate::arn;
+use crate::simulate::batch::Describe;
+use crate::simulate::batch::EXISTS;
+use crate::simulate::batch::MOST_RESOURCES;
+use crate::simulate::batch::enabled;
+use crate::simulate::batch::environments;
+use crate::simulate::batch::names;
 use crate::simulate::batch::page;
+use crate::simulate::batch::policies;
 use crate::simulate::batch::queue;
 use crate::simulate::batch::refused;
+use crate::simulate::batch::resources::Tags;
+use crate::simulate::batch::resources::Work;
+use crate::simulate::batch::state;
 use crate::simulate::reply::ApiError;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Describe {
-    job_queues: Vec<String>,
-    service_environments: Vec<String>,
-    max_results: Option<i64>,
-    next_token: Option<String>,
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Create {
+    job_queue_name: String,
+    state: Option<String>,
+    scheduling_policy_arn: Option<String>,
+    priority: i32,
+    #[serde(default)]
+    compute_environment_order: Vec<Value>,
+    #[serde(default)]
+    service_environment_order: Vec<EnvironmentOrder>,
+    job_queue_type: Option<String>,
+    #[serde(default)]
+    job_state_time_limit_actions: Vec<TimeLimitAction>,
+    tags: Option<Tags>,
 }
 
-pub(super) fn describe_job_queues(world: &World, input: &Describe) -> Result<Value, ApiError> {
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EnvironmentOrder {
+    service_environment: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TimeLimitAction {
+    reason: String,
+    max_time_seconds: u64,
+    action: String,
+}
+
+pub(super) fn create(world: &mut World, input: Create) -> Result<Value, ApiError> {
+    let name = QueueName::from(input.job_queue_name);
+    if world.scheduler.queue(&name).is_some() {
+        return Err(refused(EXISTS));
+    }
+    if world.scheduler.queues().count() >= MOST_RESOURCES {
+        return Err(refused(format!("An account has at most {MOST_RESOURCES} job queues.")));
+    }
+    if input.job_queue_type.as_deref() != Some("SAGEMAKER_TRAINING") || !input.compute_environment_order.is_empty() {
+        return Err(refused("Only job queues of type SAGEMAKER_TRAINING without compute environments are simulated."));
+    }
+    let [order] = input.service_environment_order.as_slice() else {
+        return Err(refused("A job queue of type SAGEMAKER_TRAINING has exactly one service environment."));
+    };
+    let environment = environments::find(world, &order.service_environment)?.name.clone();
+    world.resources.must_be_valid(&arn::environment(&environment))?;
+    let policy_arn = input.scheduling_policy_arn.filter(|arn| !arn.is_empty());
+    let policy = match &policy_arn {
+        None => Policy::Fifo,
+        Some(arn) => policies::find(world, arn)?.clone(),
+    };
+    let alone = |policy: &Policy| matches!(policy, Policy::QuotaShares(_));
+    let others = world.scheduler.queues().filter(|queue| queue.environment == environment);
+    if let Some(other) = others.into_iter().find(|other| alone(&other.policy) || alone(&policy)) {
+        return Err(refused(format!(
+            "Service environment {environment} is used by job queue {}: quota management needs one of its own.",
+            other.name
+        )));
+    }
+    let arn = arn::queue(&name);
+    let setup = QueueSetup {
+        enabled: enabled(input.state.as_deref(), true),
+        priority: input.priority,
+        time_limits: time_limits(&input.job_state_time_limit_actions)?,
+        ..QueueSetup::new(name.clone(), environment, policy)
+    };
+    world.scheduler.put_queue(setup).map_err(|refusal| refused(refusal.to_string()))?;
+    if let Some(policy) = policy_arn {
+        world.resources.use_policy(&name, &policy);
+    }
+    world.resources.begin(&arn, Work::Creating, world.now);
+    *world.resources.tags_mut(&arn) = input.tags.unwrap_or_default();
+    Ok(json!({"jobQueueName": name, "jobQueueArn": arn}))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Update {
+    job_queue: String,
+    state: Option<String>,
+    scheduling_policy_arn: Option<String>,
+    priority: Option<i32>,
+    service_environment_order: Option<Vec<EnvironmentOrder>>,
+    job_state_time_limit_actions: Option<Vec<TimeLimitAction>>,
+}
+
+pub(super) fn update(world: &mut World, input: Update) -> Result<Value, ApiError> {
+    let mut setup = queue(world, &input.job_queue)?.clone();
+    let arn = arn::queue(&setup.name);
+    world.resources.must_be_valid(&arn)?;
+    if let Some(order) = input.service_environment_order.as_deref() {
+        let [order] = order else {
+            return Err(refused("A job queue of type SAGEMAKER_TRAINING has exactly one service environment."));
+        };
+        setup.environment.clone_from(&environments::find(world, &order.service_environment)?.name);
+    }
+    if let Some(policy) = &input.scheduling_policy_arn {
+        let wanted = policies::find(world, policy)?.clone();
+        if wanted.as_str() != setup.policy.as_str() {
+            return Err(refused("A job queue keeps the type of its scheduling policy."));
+        }
+        setup.policy = wanted;
+    }
+    if let Some(actions) = &input.job_state_time_limit_actions {
+        setup.time_limits = time_limits(actions)?;
+    }
+    setup.enabled = enabled(input.state.as_deref(), setup.enabled);
+    setup.priority = input.priority.unwrap_or(setup.priority);
+    let name = setup.name.clone();
+    world.scheduler.put_queue(setup).map_err(|refusal| refused(refusal.to_string()))?;
+    if let Some(policy) = input.scheduling_policy_arn {
+        world.resources.use_policy(&name, &policy);
+    }
+    world.resources.begin(&arn, Work::Updating, world.now);
+    Ok(json!({"jobQueueName": name, "jobQueueArn": arn}))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Delete {
+    job_queue: String,
+}
+
+pub(super) fn delete(world: &mut World, input: &Delete) -> Result<Value, ApiError> {
+    let queue = queue(world, &input.job_queue)?;
+    let arn = arn::queue(&queue.name);
+    if queue.enabled {
+        return Err(refused(format!("Cannot delete {arn}: its state must be DISABLED.")));
+    }
+    world.resources.must_be_valid(&arn)?;
+    world.resources.begin(&arn, Work::Deleting, world.now);
+    Ok(json!({}))
+}
+
+pub(super) fn describe(world: &World, input: &Describe) -> Result<Value, ApiError> {
     let wanted = names(&input.job_queues);
     let queues = world
         .scheduler
         .queues()
         .filter(|queue| wanted.is_empty() || wanted.contains(&queue.name.as_str()))
-        .map(|queue| (queue.name.as_str().to_owned(), job_queue(queue)))
+        .map(|queue| (queue.name.as_str().to_owned(), shown(world, queue)))
         .collect();
     let (queues, next_token) = page(queues, input.max_results, input.next_token.as_deref())?;
     Ok(json!({"jobQueues": queues, "nextToken": next_token}))
 }
 
-fn job_queue(queue: &QueueSetup) -> Value {
+fn shown(world: &World, queue: &QueueSetup) -> Value {
+    let arn = arn::queue(&queue.name);
+    let limits: Vec<_> = queue
+        .time_limits
+        .iter()
+        .map(|limit| {
+            json!({
+                "reason": limit.blocked.code(),
+                "state": "RUNNABLE",
+                "maxTimeSeconds": limit.after.as_secs(),
+                "action": "TERMINATE",
+            })
+        })
+        .collect();
     json!({
         "jobQueueName": queue.name,
-        "jobQueueArn": arn::queue(&queue.name),
-        "state": "ENABLED",
-        "schedulingPolicyArn": policy_arn(queue),
-        "status": "VALID",
+        "jobQueueArn": arn,
+        "state": state(queue.enabled),
+        "schedulingPolicyArn": world.resources.policy_of(&queue.name),
+        "status": world.resources.status(&arn),
         "statusReason": "JobQueue Healthy",
         "priority": queue.priority,
         "computeEnvironmentOrder": [],
-        "serviceEnvironmentOrder": [{
-            "order": 1,
-            "serviceEnvironment": environment_arn(&queue.environment),
-        }],
+        "serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": arn::environment(&queue.environment)}],
         "jobQueueType": "SAGEMAKER_TRAINING",
+        "jobStateTimeLimitActions": limits,
+        "tags": world.resources.tags(&arn),
     })
 }
 
-pub(super) fn describe_service_environments(world: &World, input: &Describe) -> Result<Value, ApiError> {
-    let wanted = names(&input.service_environments);
-    let environments: BTreeMap<_, _> = world
-        .scheduler
-        .environments()
-        .filter(|environment| wanted.is_empty() || wanted.contains(&environment.name.as_str()))
-        .map(|environment| {
-            let detail = json!({
-                "serviceEnvironmentName": environment.name,
-                "serviceEnvironmentArn": environment_arn(&environment.name),
-                "serviceEnvironmentType": "SAGEMAKER_TRAINING",
-                "state": state(environment.enabled),
-                "status": "VALID",
-                "capacityLimits": limits(&environment.limits),
-            });
-            (environment.name.clone(), detail)
-        })
-        .collect();
-    let environments = environments.into_iter().collect();
-    let (environments, next_token) = page(environments, input.max_results, input.next_token.as_deref())?;
-    Ok(json!({"serviceEnvironments": environments, "nextToken": next_token}))
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Arns {
-    arns: Vec<String>,
-}
-
-pub(super) fn describe_scheduling_policies(world: &World, input: &Arns) -> Value {
-    let policies: Vec<_> = world
-        .scheduler
-        .queues()
-        .filter_map(|queue| Some((policy_arn(queue)?, queue)))
-        .filter(|(arn, _)| input.arns.contains(arn))
-        .map(|(arn, queue)| scheduling_policy(&arn, queue))
-        .collect();
-    json!({"schedulingPolicies": policies})
-}
-
-fn scheduling_policy(arn: &str, queue: &QueueSetup) -> Value {
-    let (quota_share, fair_share) = match &queue.policy {
-        Policy::Fifo => (None, None),
-        Policy::QuotaShares(_) => (Some(json!({"idleResourceAssignmentStrategy": "FIFO"})), None),
-        Policy::FairShare { shares, decay, reservation } => {
-            let distribution: Vec<_> = shares
-                .iter()
-                .map(|entry| json!({"shareIdentifier": entry.share, "weightFactor": entry.weight}))
-                .collect();
-            let policy = json!({
-                "shareDecaySeconds": decay.as_secs(),
-                "computeReservation": reservation,
-                "shareDistribution": distribution,
-            });
-            (None, Some(policy))
+fn time_limits(actions: &[TimeLimitAction]) -> Result<Vec<TimeLimit>, ApiError> {
+    let read = |action: &TimeLimitAction| {
+        let blocked = Blocked::parse(&action.reason)
+            .ok_or_else(|| refused(format!("{} is no reason of jobStateTimeLimitActions.", action.reason)))?;
+        if action.action != "TERMINATE" {
+            return Err(refused("The action of a service job queue's time limit must be TERMINATE."));
         }
+        Ok(TimeLimit { blocked, after: Duration::from_secs(action.max_time_seconds) })
     };
-    json!({
-        "name": arn::name_in(arn),
-        "arn": arn,
-        "quotaSharePolicy": quota_share,
-        "fairsharePolicy": fair_share,
-    })
-}
-
-pub(super) fn list_scheduling_policies(world: &World, input: &Describe) -> Result<Value, ApiError> {
-    let policies =
-        world.scheduler.queues().filter_map(policy_arn).map(|arn| (arn.clone(), json!({"arn": arn}))).collect();
-    let (policies, next_token) = page(policies, input.max_results, input.next_token.as_deref())?;
-    Ok(json!({"schedulingPolicies": policies, "nextToken": next_token}))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ListShares {
-    job_queue: String,
-    max_results: Option<i64>,
-    next_token: Option<String>,
-}
-
-pub(super) fn list_quota_shares(world: &World, input: &ListShares) -> Result<Value, ApiError> {
-    let queue = queue(world, &input.job_queue)?;
-    let shares =
-        shares_of(queue).iter().map(|share| (share.name.as_str().to_owned(), quota_share(queue, share))).collect();
-    let (shares, next_token) = page(shares, input.max_results, input.next_token.as_deref())?;
-    Ok(json!({"quotaShares": shares, "nextToken": next_token}))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct DescribeShare {
-    quota_share_arn: String,
-}
-
-pub(super) fn describe_quota_share(world: &World, input: &DescribeShare) -> Result<Value, ApiError> {
-    let missing = || refused(format!("Quota share {} does not exist.", input.quota_share_arn));
-    let (queue_name, name) = arn::name_in(&input.quota_share_arn).split_once("/quota-share/").ok_or_else(missing)?;
-    let queue = queue(world, queue_name).map_err(|_| missing())?;
-    let share = shares_of(queue).iter().find(|share| share.name.as_str() == name).ok_or_else(missing)?;
-    Ok(quota_share(queue, share))
-}
-
-fn quota_share(queue: &QueueSetup, share: &QuotaShare) -> Value {
-    let sharing = match share.sharing {
-        Sharing::Lend => json!({"strategy": "LEND"}),
-        Sharing::LendAndBorrow { borrow_limit } => json!({
-            "strategy": "LEND_AND_BORROW",
-            "borrowLimit": borrow_limit.map_or(-1, i64::from),
-        }),
-        // A scheduler has no strategy it does not know; RESERVE is how it treats one.
-        Sharing::Reserve | Sharing::Unknown => json!({"strategy": "RESERVE"}),
-    };
-    json!({
-        "quotaShareName": share.name,
-        "quotaShareArn": arn::quota_share(&queue.name, &share.name),
-        "jobQueueArn": arn::queue(&queue.name),
-        "capacityLimits": limits(&share.limits),
-        "resourceSharingConfiguration": sharing,
-        "preemptionConfiguration": {"inSharePreemption": state(share.in_share_preemption)},
-        "state": state(share.enabled),
-        "status": "VALID",
-    })
-}
-
-fn shares_of(queue: &QueueSetup) -> &[QuotaShare] {
-    match &queue.policy {
-        Policy::QuotaShares(shares) => shares,
-        Policy::Fifo | Policy::FairShare { .. } => &[],
-    }
-}
-
-fn policy_arn(queue: &QueueSetup) -> Option<String> {
-    match queue.policy {
-        Policy::Fifo => None,
-        Policy::FairShare { .. } | Policy::QuotaShares(_) => {
-            Some(arn::batch("scheduling-policy", format_args!("{}-policy", queue.name)))
-        }
-    }
-}
-
-fn environment_arn(name: &str) -> String {
-    arn::batch("service-environment", name)
-}
-
-fn state(enabled: bool) -> &'static str {
-    if enabled { "ENABLED" } else { "DISABLED" }
-}
-
-/// `maxCapacity` is an integer in these answers, unlike usage.
-fn limits(limits: &[Capacity]) -> Vec<Value> {
-    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates; limits are small whole numbers")]
-    limits.iter().map(|limit| json!({"maxCapacity": limit.quantity as i64, "capacityUnit": limit.unit})).collect()
-}
-
-/// Names of what was asked for by name or ARN.
-fn names(asked: &[String]) -> Vec<&str> {
-    asked.iter().map(|name| arn::name_in(name)).collect()
+    actions.iter().map(read).collect()
 }

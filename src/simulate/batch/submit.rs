@@ -1,4 +1,4 @@
-//! `SubmitServiceJob` and `TerminateServiceJob`.
+//! `SubmitServiceJob`, and what is done to jobs after that.
 //!
 //! A real job's run time lies in its container; here it is the hyperparameter `simulated_seconds` of the payload, ten
 //! minutes if absent.
@@ -14,8 +14,11 @@ use crate::model::Capacity;
 use crate::model::JobId;
 use crate::model::Policy;
 use crate::model::ShareName;
+use crate::scheduler::ExitAction;
+use crate::scheduler::ExitRule;
 use crate::scheduler::Plan;
 use crate::scheduler::PlannedOutcome;
+use crate::scheduler::RetryStrategy;
 use crate::scheduler::Submission;
 use crate::scheduler::Terms;
 use crate::simulate::World;
@@ -26,8 +29,9 @@ use crate::simulate::batch::refused;
 use crate::simulate::reply::ApiError;
 
 const MAX_PAYLOAD_BYTES: usize = 10 * 1_024;
-const MAX_NAME: usize = 128;
-const MAX_PRIORITY: i32 = 9_999;
+/// Of the whole request; the body is about as long.
+const MAX_REQUEST_BYTES: usize = 30 * 1_024;
+const MOST_TAGS: usize = 50;
 const DEFAULT_RUN: Duration = Duration::from_mins(10);
 const UTILISATION: f64 = 0.8;
 /// Client tokens remembered; then all are forgotten, as AWS forgets each after a while.
@@ -39,7 +43,6 @@ pub(super) struct Submit {
     job_name: String,
     job_queue: String,
     service_request_payload: String,
-    service_job_type: String,
     scheduling_priority: Option<i32>,
     share_identifier: Option<String>,
     quota_share_name: Option<String>,
@@ -49,6 +52,21 @@ pub(super) struct Submit {
     retry_strategy: Option<Value>,
     timeout_config: Option<Value>,
     preemption_configuration: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Retry {
+    attempts: u32,
+    #[serde(default)]
+    evaluate_on_exit: Vec<OnExit>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OnExit {
+    action: Option<String>,
+    on_status_reason: Option<String>,
 }
 
 /// What was submitted over the API and is only described back.
@@ -90,22 +108,13 @@ fn submitted(name: &str, id: &JobId) -> Value {
 
 fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
     let queue = queue(world, &input.job_queue)?;
-    let name = &input.job_name;
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(legal) {
-        return Err(refused(format!(
-            "jobName {name} must have 1 to {MAX_NAME} letters, numbers, hyphens and underscores."
-        )));
-    }
-    if input.service_job_type != "SAGEMAKER_TRAINING" {
-        return Err(refused(format!("serviceJobType {} is not supported.", input.service_job_type)));
-    }
+    world.resources.must_be_valid(&arn::queue(&queue.name))?;
     if input.service_request_payload.len() > MAX_PAYLOAD_BYTES {
         return Err(refused(format!("serviceRequestPayload is larger than {MAX_PAYLOAD_BYTES} bytes.")));
     }
-    let priority = input.scheduling_priority.unwrap_or(0);
-    if !(0..=MAX_PRIORITY).contains(&priority) {
-        return Err(refused(format!("schedulingPriority must be between 0 and {MAX_PRIORITY}.")));
+    let tags_length: usize = input.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if input.service_request_payload.len() + tags_length > MAX_REQUEST_BYTES {
+        return Err(refused(format!("The request is larger than {MAX_REQUEST_BYTES} bytes.")));
     }
     let share = match (&queue.policy, &input.share_identifier, &input.quota_share_name) {
         (_, Some(_), Some(_)) => Err("shareIdentifier and quotaShareName exclude each other."),
@@ -113,20 +122,54 @@ fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
         (Policy::FairShare { .. }, None, Some(_)) => Err("this queue has a fair-share policy: use shareIdentifier."),
         (_, share, None) | (_, None, share) => Ok(share.as_deref().map(ShareName::from)),
     };
+    let share = share.map_err(refused)?;
     let payload: Payload = serde_json::from_str(&input.service_request_payload)
         .map_err(|error| refused(format!("serviceRequestPayload is not a CreateTrainingJob request: {error}")))?;
+    // The SDK puts tags into the payload; Batch's own win.
+    let mut tags: BTreeMap<String, String> =
+        payload.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+    tags.extend(input.tags.clone());
+    if tags.len() > MOST_TAGS {
+        return Err(refused(format!("A job has at most {MOST_TAGS} tags.")));
+    }
     Ok(Submission {
         at: world.now,
-        name: name.clone(),
+        name: input.job_name.clone(),
         queue: queue.name.clone(),
-        share: share.map_err(refused)?,
-        priority,
+        share,
+        priority: input.scheduling_priority.unwrap_or(0),
         demand: payload.demand()?,
-        tags: input.tags.clone(),
+        tags,
         plan: Plan::Runs { duration: payload.run(), outcome: PlannedOutcome::Succeeds },
-        terms: Terms::default(),
+        terms: terms(input)?,
         utilisation: UTILISATION,
     })
+}
+
+/// What is to become of attempts that do not succeed.
+fn terms(input: &Submit) -> Result<Terms, ApiError> {
+    let mut terms = Terms::default();
+    if let Some(retry) = &input.retry_strategy {
+        let retry = Retry::deserialize(retry).map_err(|error| refused(format!("retryStrategy: {error}")))?;
+        let rules = retry.evaluate_on_exit.into_iter().map(OnExit::rule).collect::<Result<_, _>>()?;
+        terms.retry = RetryStrategy { attempts: retry.attempts, rules };
+    }
+    let number = |config: &Option<Value>, name: &str| config.as_ref().and_then(|config| config[name].as_u64());
+    terms.attempt_timeout = number(&input.timeout_config, "attemptDurationSeconds").map(Duration::from_secs);
+    let retries = number(&input.preemption_configuration, "preemptionRetriesBeforeTermination");
+    terms.preemption_retries = retries.and_then(|retries| u32::try_from(retries).ok());
+    Ok(terms)
+}
+
+impl OnExit {
+    fn rule(self) -> Result<ExitRule, ApiError> {
+        let pattern = self.on_status_reason.unwrap_or_else(|| "*".to_owned());
+        if pattern.strip_suffix('*').unwrap_or(&pattern).contains('*') {
+            return Err(refused(format!("onStatusReason {pattern}: a * can only be at the end.")));
+        }
+        let action = if self.action.as_deref() == Some("EXIT") { ExitAction::Exit } else { ExitAction::Retry };
+        Ok(ExitRule { on_status_reason: pattern, action })
+    }
 }
 
 /// What matters of a `CreateTrainingJob` request.
@@ -136,6 +179,15 @@ struct Payload {
     resource_config: ResourceConfig,
     #[serde(default)]
     hyper_parameters: BTreeMap<String, String>,
+    #[serde(default)]
+    tags: Vec<Tag>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    key: String,
+    value: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,4 +239,34 @@ pub(super) fn terminate_service_job(world: &mut World, input: &Terminate) -> Res
     let id = jobs::find(world, &input.job_id)?.id.clone();
     world.scheduler.terminate(&id, &input.reason);
     Ok(json!({}))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct TerminateMany {
+    jobs: Vec<String>,
+    reason: String,
+}
+
+/// "Service jobs that can't be found are treated as successfully processed."
+pub(super) fn terminate_service_jobs(world: &mut World, input: &TerminateMany) -> Value {
+    for job in &input.jobs {
+        world.scheduler.terminate(&JobId::from(arn::name_in(job)), &input.reason);
+    }
+    json!({"successful": input.jobs, "errors": []})
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Update {
+    job_id: String,
+    scheduling_priority: i32,
+}
+
+pub(super) fn update_service_job(world: &mut World, input: &Update) -> Result<Value, ApiError> {
+    let job = jobs::find(world, &input.job_id)?;
+    let (id, name) = (job.id.clone(), job.name.clone());
+    if !world.scheduler.set_priority(&id, input.scheduling_priority) {
+        return Err(refused(format!("Service job {id} has ended: its priority cannot be changed.")));
+    }
+    Ok(submitted(&name, &id))
 }
