@@ -57,7 +57,7 @@ pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -
         return Vec::new();
     };
     let own = need.minus(quota.limit.minus(lane.used));
-    let borrows = quota.borrows && lane.used.0.iter().zip(&quota.limit.0).any(|(used, limit)| used > limit);
+    let borrows = quota.borrows && both(&need, &quota.over(lane));
     let lack = if borrows { need.minus(borrowable).most(need.minus(quota.most.minus(lane.used))) } else { own };
     let lack = Amounts(std::array::from_fn(|unit| if need.0[unit] > 0 { lack.0[unit] } else { 0 }));
     let mut lower: Vec<&Entry> =
