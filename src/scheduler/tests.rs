@@ -1,5 +1,9 @@
 //! Worked examples: what people should see.
 
+mod changes;
+mod policies;
+mod terms;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -77,6 +81,17 @@ fn wish(at: u64, share: Option<&str>, count: u32, minutes: u64) -> Submission {
 
 fn used(scheduler: &Scheduler) -> Vec<u64> {
     scheduler.usage(&research()).iter().map(|row| row.used).collect()
+}
+
+fn reason<'a>(scheduler: &'a Scheduler, id: &JobId) -> &'a str {
+    scheduler.job(id).unwrap().status_reason.as_deref().unwrap_or_default()
+}
+
+/// Phases of a job's spans and their lengths in minutes, those of no length left out; 0 is the open one.
+fn life(scheduler: &Scheduler, id: &JobId) -> Vec<(Phase, u64)> {
+    let length = |span: &Span| span.to.map_or(0, |to| to.since(span.from).as_secs() / 60);
+    let spans = scheduler.job(id).unwrap().spans.iter().map(|span| (span.phase, length(span), span.to.is_none()));
+    spans.filter(|(_, minutes, open)| *minutes > 0 || *open).map(|(phase, minutes, _)| (phase, minutes)).collect()
 }
 
 fn statuses(scheduler: &Scheduler) -> Vec<&str> {
