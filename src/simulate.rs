@@ -1,6 +1,6 @@
 //! An AWS-compatible HTTP endpoint over the [scheduler](crate::scheduler): what tests and the demo talk to instead of AWS.
 //!
-//! One port speaks for Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor and awsJson1_0), SNS and STS (awsQuery), as the
+//! One port speaks for Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor, awsJson1_0 and awsQuery), SNS and STS (awsQuery), as the
 //! models of botocore 1.44.5 define them; `http` tells them apart. Below `/_sim/` the simulator speaks for itself: the
 //! truth about what happened, and faults on request.
 //!
@@ -20,6 +20,7 @@ mod query;
 mod reply;
 mod sagemaker;
 pub mod scenario;
+mod shape;
 mod sns;
 mod sts;
 #[cfg(test)]
@@ -148,7 +149,7 @@ impl Simulation {
 
     /// Creates a topic, as `CreateTopic` does, and gives its ARN.
     pub fn create_topic(&self, name: &str) -> String {
-        self.world().topics.create(name, false);
+        self.world().topics.create(name, BTreeMap::new());
         arn::topic(name)
     }
 

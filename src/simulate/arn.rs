@@ -33,6 +33,16 @@ pub(super) fn training_job(name: impl Display) -> String {
     format!("arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{name}")
 }
 
+/// Of an alarm.
+pub(super) fn alarm(name: &str) -> String {
+    format!("arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{name}")
+}
+
+/// Of a dashboard, which belongs to no Region.
+pub(super) fn dashboard(name: &str) -> String {
+    format!("arn:aws:cloudwatch::{ACCOUNT}:dashboard/{name}")
+}
+
 /// Of a topic.
 pub(super) fn topic(name: &str) -> String {
     format!("arn:aws:sns:{REGION}:{ACCOUNT}:{name}")

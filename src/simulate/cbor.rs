@@ -13,7 +13,14 @@ use crate::simulate::reply::ApiError;
 const EPOCH_SECONDS: u64 = 1;
 
 /// Members that hold timestamps in the answers given here.
-const TIMESTAMP_MEMBERS: [&str; 1] = ["Timestamps"];
+pub(super) const TIMESTAMP_MEMBERS: [&str; 6] = [
+    "AlarmConfigurationUpdatedTimestamp",
+    "LastModified",
+    "StateTransitionedTimestamp",
+    "StateUpdatedTimestamp",
+    "Timestamp",
+    "Timestamps",
+];
 
 /// Reads a body. An empty one is an empty map.
 pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
@@ -31,18 +38,16 @@ pub(super) fn input<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
         .map_err(|error| ApiError::bad("SerializationException", format!("the body does not fit: {error}")))
 }
 
-/// Turns an operation's output into a body.
+/// Turns an operation's output into a tree.
 pub(super) fn output<T: Serialize>(output: &T) -> Result<Value, ApiError> {
-    Value::serialized(output)
-        .map(|value| tagged(value, false))
-        .map_err(|error| ApiError::new(500, "InternalServiceFault", error.to_string()))
+    Value::serialized(output).map_err(|error| ApiError::new(500, "InternalServiceFault", error.to_string()))
 }
 
-/// Writes a body.
-pub(super) fn encode(value: &Value) -> Vec<u8> {
+/// Writes a body, with tags on the timestamps.
+pub(super) fn encode(value: Value) -> Vec<u8> {
     let mut body = Vec::new();
     // Writing to memory cannot fail, and every value made here can be written.
-    let _ = ciborium::into_writer(value, &mut body);
+    let _ = ciborium::into_writer(&tagged(value, false), &mut body);
     body
 }
 
@@ -96,7 +101,7 @@ mod tests {
     #[test]
     fn timestamps_are_tagged_on_the_wire_and_plain_inside() {
         let sample = Sample { timestamps: vec![1.5e9], values: vec![2.0] };
-        let body = encode(&output(&sample).unwrap());
+        let body = encode(output(&sample).unwrap());
         let raw: Value = ciborium::from_reader(body.as_slice()).unwrap();
         let members = raw.as_map().unwrap();
         assert!(members[0].1.as_array().unwrap()[0].is_tag(), "{raw:?}");

@@ -170,8 +170,8 @@ pub(super) fn perform(world: &mut World, command: Command, clock: Clock) -> Resu
     }
     if let Some(span) = command.advance {
         world.pace.shown = world.pace.shown + span.0;
-        world.catch_up(clock_now);
     }
+    world.catch_up(clock_now);
     let mut answer = state(world, clock);
     answer["submitted"] = json!(submitted);
     Ok(answer)

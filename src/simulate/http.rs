@@ -35,7 +35,6 @@ use crate::simulate::control::Command;
 use crate::simulate::faults::Arrangement;
 use crate::simulate::faults::Damage;
 use crate::simulate::faults::Struck;
-use crate::simulate::protocol::Document;
 use crate::simulate::protocol::Protocol;
 use crate::simulate::query::Form;
 use crate::simulate::reply::ApiError;
@@ -47,6 +46,8 @@ use crate::simulate::truth;
 
 /// Larger than any limit of a service, so that the service's own error is seen.
 const MAX_BODY_BYTES: usize = 4 * 1_024 * 1_024;
+/// The content type of awsQuery.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// PutMetricData: "1 MB for HTTP POST requests", before compression.
 const MAX_CLOUDWATCH_BYTES: usize = 1_024 * 1_024;
 
@@ -149,7 +150,10 @@ fn answer(world: &mut World, path: &str, headers: &HeaderMap, body: &Bytes) -> (
     let Some(call) = Call::of(path, headers, &body) else {
         let what = format!("the simulator knows no service or operation for {path}");
         let error = ApiError::bad("UnknownOperationException", what);
-        return (Protocol::RestJson1.write_error(&error, &request_id), None);
+        // Who sends a form can read XML only.
+        let is_form = header(headers, "content-type").is_some_and(|kind| kind.starts_with(FORM));
+        let protocol = if is_form { Protocol::AwsQuery(sns::NAMESPACE) } else { Protocol::RestJson1 };
+        return (protocol.write_error(&error, &request_id), None);
     };
     let struck = world.faults.strike(&call.operation, call.throttled(), call.expired());
     let result = match &struck.refusal {
@@ -232,6 +236,7 @@ impl Call {
         let (service, namespace) = match form.get("Version")? {
             sns::VERSION => (Service::Sns, sns::NAMESPACE),
             sts::VERSION => (Service::Sts, sts::NAMESPACE),
+            cloudwatch::VERSION => (Service::CloudWatch, cloudwatch::NAMESPACE),
             _ => return None,
         };
         new(service, Protocol::AwsQuery(namespace), form.get("Action")?)
@@ -275,13 +280,14 @@ fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiEr
                 let message = "The request is larger than 1 MB before compression.";
                 return Err(ApiError::new(413, "RequestEntityTooLarge", message));
             }
-            let body = match call.protocol {
-                Protocol::RpcV2Cbor => Document::Cbor(cbor::decode(body)?),
-                Protocol::RestJson1 | Protocol::AwsJson1_0 | Protocol::AwsJson1_1 | Protocol::AwsQuery(_) => {
-                    Document::Json(json_body(body, "SerializationException")?)
+            let request = match call.protocol {
+                Protocol::RpcV2Cbor => cloudwatch::Request::Tree(cbor::decode(body)?),
+                Protocol::AwsQuery(_) => cloudwatch::Request::Form(Form::parse(body)),
+                Protocol::RestJson1 | Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => {
+                    cloudwatch::Request::Tree(cbor::output(&json_body(body, "SerializationException")?)?)
                 }
             };
-            cloudwatch::answer(world, operation, &body)
+            cloudwatch::answer(world, operation, request).map(Payload::Tree)
         }
         Service::Sns => sns::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
         Service::Sts => sts::answer(world, operation, &Form::parse(body)).map(Payload::Xml),

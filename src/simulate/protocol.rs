@@ -3,8 +3,6 @@
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::Response;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::json;
 
@@ -30,36 +28,6 @@ pub(super) enum Protocol {
     AwsQuery(&'static str),
 }
 
-/// A structured body, for a service that is spoken to in more than one protocol.
-#[derive(Clone, Debug)]
-pub(super) enum Document {
-    /// As JSON has it.
-    Json(Value),
-    /// As CBOR has it, without tags.
-    Cbor(ciborium::Value),
-}
-
-impl Document {
-    /// Reads an operation's input.
-    pub fn input<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        match self {
-            Self::Json(body) => T::deserialize(body)
-                .map_err(|error| ApiError::bad("SerializationException", format!("the body does not fit: {error}"))),
-            Self::Cbor(body) => cbor::input(body),
-        }
-    }
-
-    /// Writes an operation's output in the same form.
-    pub fn output<T: Serialize>(&self, output: &T) -> Result<Payload, ApiError> {
-        match self {
-            Self::Json(_) => serde_json::to_value(output)
-                .map(Payload::Json)
-                .map_err(|error| ApiError::new(500, "InternalServiceFault", error.to_string())),
-            Self::Cbor(_) => cbor::output(output).map(Payload::Cbor),
-        }
-    }
-}
-
 impl Protocol {
     /// Writes what an operation came to.
     pub fn write(self, operation: &str, result: Result<Payload, ApiError>, request_id: &str) -> Response {
@@ -72,10 +40,23 @@ impl Protocol {
     fn write_answer(self, operation: &str, payload: Payload, request_id: &str) -> Response {
         let body = match payload {
             Payload::Json(body) => body.to_string().into_bytes(),
-            Payload::Cbor(body) => cbor::encode(&body),
+            Payload::Tree(tree) => self.write_tree(operation, tree, request_id),
             Payload::Xml(members) => query::response(self.namespace(), operation, &members, request_id).into_bytes(),
         };
         self.respond(StatusCode::OK, request_id, body)
+    }
+
+    fn write_tree(self, operation: &str, tree: ciborium::Value, request_id: &str) -> Vec<u8> {
+        match self {
+            Self::RpcV2Cbor => cbor::encode(tree),
+            Self::AwsQuery(namespace) => {
+                query::response(namespace, operation, &query::members(&tree), request_id).into_bytes()
+            }
+            Self::RestJson1 | Self::AwsJson1_0 | Self::AwsJson1_1 => {
+                // Trees made here have text keys and finite numbers only.
+                tree.deserialized::<Value>().unwrap_or_default().to_string().into_bytes()
+            }
+        }
     }
 
     /// Writes an error.
@@ -88,9 +69,11 @@ impl Protocol {
             Self::RpcV2Cbor => {
                 let text = |text: &str| ciborium::Value::Text(text.to_owned());
                 let members = [("__type", error.code), ("message", error.message.as_str())];
-                cbor::encode(&ciborium::Value::Map(members.map(|(name, value)| (text(name), text(value))).into()))
+                cbor::encode(ciborium::Value::Map(members.map(|(name, value)| (text(name), text(value))).into()))
             }
-            Self::AwsQuery(namespace) => query::error(namespace, error, request_id).into_bytes(),
+            Self::AwsQuery(namespace) => {
+                query::error(namespace, query_code(error.code), error, request_id).into_bytes()
+            }
         };
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let response = self.respond(status, request_id, body);
@@ -132,6 +115,12 @@ impl Protocol {
 fn query_code(code: &str) -> &str {
     match code {
         "MissingRequiredParameterException" => "MissingParameter",
+        "DashboardInvalidInputError" => "InvalidParameterInput",
+        "DashboardNotFoundError" => "ResourceNotFound",
+        "InternalServiceFault" => "InternalServiceError",
+        "ValidationException" => "ValidationError",
+        // Not of CloudWatch alone, and known by their whole names.
+        "SerializationException" | "ExpiredTokenException" => code,
         _ => code.strip_suffix("Exception").unwrap_or(code),
     }
 }

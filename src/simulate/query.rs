@@ -2,7 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use ciborium::Value;
+
+use crate::model::Timestamp;
+use crate::simulate::cbor::TIMESTAMP_MEMBERS;
 use crate::simulate::reply::ApiError;
+
+/// Operations that have no output, and therefore no element for it.
+const WITHOUT_RESULT: [&str; 7] = [
+    "DeleteAlarms",
+    "DeleteTopic",
+    "PutMetricAlarm",
+    "PutMetricData",
+    "SetSubscriptionAttributes",
+    "SetTopicAttributes",
+    "Unsubscribe",
+];
+/// Members that are maps and no structures.
+const MAP_MEMBERS: [&str; 1] = ["ExtendedStatistics"];
 
 /// A form: `Action`, `Version` and the operation's members, lists and maps flattened with dots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,19 +60,61 @@ pub(super) fn element(name: &str, text: &str) -> String {
 
 /// A successful answer.
 pub(super) fn response(namespace: &str, action: &str, members: &str, request_id: &str) -> String {
+    let result = if WITHOUT_RESULT.contains(&action) {
+        String::new()
+    } else {
+        format!("<{action}Result>{members}</{action}Result>")
+    };
+    let id = element("RequestId", request_id);
     format!(
-        "<{action}Response xmlns=\"{namespace}\"><{action}Result>{members}</{action}Result>\
-         <ResponseMetadata>{}</ResponseMetadata></{action}Response>",
-        element("RequestId", request_id)
+        "<{action}Response xmlns=\"{namespace}\">{result}<ResponseMetadata>{id}</ResponseMetadata></{action}Response>"
     )
 }
 
-/// An error answer.
-pub(super) fn error(namespace: &str, error: &ApiError, request_id: &str) -> String {
+/// The members of a result as XML: items of lists in `<member>`, maps of numbers in `<entry>`, times as RFC 3339.
+pub(super) fn members(tree: &Value) -> String {
+    let members = tree.as_map().map(Vec::as_slice).unwrap_or_default();
+    members.iter().filter_map(|(name, value)| Some(member(name.as_text()?, value))).collect()
+}
+
+fn member(name: &str, value: &Value) -> String {
+    let is_time = TIMESTAMP_MEMBERS.contains(&name);
+    let inside = match value {
+        Value::Map(entries) if MAP_MEMBERS.contains(&name) => {
+            let entry = |(key, value): &(Value, Value)| {
+                let key = element("key", key.as_text().unwrap_or_default());
+                format!("<entry>{key}<value>{}</value></entry>", content(value, false))
+            };
+            entries.iter().map(entry).collect()
+        }
+        Value::Array(items) => {
+            items.iter().map(|item| format!("<member>{}</member>", content(item, is_time))).collect()
+        }
+        value => content(value, is_time),
+    };
+    format!("<{name}>{inside}</{name}>")
+}
+
+fn content(value: &Value, is_time: bool) -> String {
+    if let Some(number) = value.as_float() {
+        let text = if is_time { Timestamp::from_secs_f64(number).to_string() } else { number.to_string() };
+        return escape(&text);
+    }
+    if let Some(text) = value.as_text() {
+        return escape(text);
+    }
+    if let Some(number) = value.as_integer() {
+        return i128::from(number).to_string();
+    }
+    value.as_bool().map_or_else(|| members(value), |truth| truth.to_string())
+}
+
+/// An error answer; `code` is the error's in this protocol.
+pub(super) fn error(namespace: &str, code: &str, error: &ApiError, request_id: &str) -> String {
     format!(
         "<ErrorResponse xmlns=\"{namespace}\"><Error>{}{}{}</Error>{}</ErrorResponse>",
         element("Type", error.fault()),
-        element("Code", error.code),
+        element("Code", code),
         element("Message", &error.message),
         element("RequestId", request_id)
     )

@@ -41,10 +41,10 @@ impl std::error::Error for ApiError {}
 /// The body of a successful answer.
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
-    /// For all protocols in JSON.
+    /// For services that speak JSON only.
     Json(serde_json::Value),
-    /// For rpc-v2-cbor.
-    Cbor(ciborium::Value),
+    /// For a service that speaks several protocols: what each of them writes.
+    Tree(ciborium::Value),
     /// For awsQuery: the members of the `<OperationResult>` element, already XML.
     Xml(String),
 }

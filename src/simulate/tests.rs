@@ -2,5 +2,6 @@
 
 mod account;
 mod batch;
+mod control;
 mod metrics;
 mod topics;

@@ -51,6 +51,7 @@ struct MetricStat {
     metric: Metric,
     period: i64,
     stat: String,
+    unit: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -152,17 +153,8 @@ fn check(input: &GetInput) -> Result<(Timestamp, Timestamp), ApiError> {
 
 /// Seconds and values, oldest first. A datapoint stands at the beginning of its period.
 fn points(world: &mut World, stat: &MetricStat, from: Timestamp, to: Timestamp) -> Result<Vec<(f64, f64)>, ApiError> {
-    let mut metric = stat.metric.clone();
-    metric.dimensions.sort();
-    let minutes = match gpu::minutes(world, &metric, from, to) {
-        Some(minutes) => minutes,
-        None => world.metrics.minutes(&metric, from, to),
-    };
-    let mut periods: BTreeMap<i64, Summary> = BTreeMap::new();
-    for (minute, summary) in minutes {
-        let began = minute * MINUTE_MILLIS / 1_000;
-        periods.entry(began - began.rem_euclid(stat.period)).or_default().merge(&summary);
-    }
+    let metric = stat.metric.clone().sorted();
+    let periods = periods(world, &metric, stat.unit.as_deref(), stat.period, from, to);
     #[expect(clippy::cast_precision_loss, reason = "seconds fit in 53 bits")]
     let points = periods
         .into_iter()
@@ -170,6 +162,30 @@ fn points(world: &mut World, stat: &MetricStat, from: Timestamp, to: Timestamp) 
         .filter(|(_, value)| value.is_finite())
         .collect();
     Ok(points)
+}
+
+/// A metric's periods by the second they begin at; none if it was put with another unit than the one asked for.
+pub(super) fn periods(
+    world: &mut World,
+    metric: &Metric,
+    unit: Option<&str>,
+    period: i64,
+    from: Timestamp,
+    to: Timestamp,
+) -> BTreeMap<i64, Summary> {
+    let mut periods: BTreeMap<i64, Summary> = BTreeMap::new();
+    if unit.is_some_and(|unit| unit != world.metrics.unit(metric)) {
+        return periods;
+    }
+    let minutes = match gpu::minutes(world, metric, from, to) {
+        Some(minutes) => minutes,
+        None => world.metrics.minutes(metric, from, to),
+    };
+    for (minute, summary) in minutes {
+        let began = minute * MINUTE_MILLIS / 1_000;
+        periods.entry(began - began.rem_euclid(period)).or_default().merge(&summary);
+    }
+    periods
 }
 
 #[derive(Debug, Deserialize)]

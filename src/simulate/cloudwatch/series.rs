@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::model::Timestamp;
 use crate::simulate::cloudwatch::Metric;
+use crate::simulate::cloudwatch::alarms::Alarms;
+use crate::simulate::cloudwatch::dashboards::Dashboards;
+use crate::simulate::cloudwatch::gpu;
 
 const MAX_METRICS: usize = 20_000;
 /// A day of minutes.
@@ -13,11 +16,20 @@ const MAX_MINUTES: usize = 1_440;
 const MAX_VALUES: usize = 1_000;
 pub(super) const MINUTE_MILLIS: i64 = 60_000;
 
-/// The store of custom metrics.
+/// What CloudWatch keeps: custom metrics, dashboards and alarms.
 #[derive(Debug, Default)]
 pub(in crate::simulate) struct Metrics {
-    by_metric: BTreeMap<Metric, BTreeMap<i64, Summary>>,
+    by_metric: BTreeMap<Metric, Series>,
     data_accepted: u64,
+    pub(super) dashboards: Dashboards,
+    pub(super) alarms: Alarms,
+}
+
+/// A metric's minutes. In AWS equal metrics of other units are others; here the last unit counts for all.
+#[derive(Debug, Default)]
+struct Series {
+    unit: Option<String>,
+    minutes: BTreeMap<i64, Summary>,
 }
 
 /// The values of one period.
@@ -38,12 +50,14 @@ impl Metrics {
     }
 
     /// Adds values to the minute that `at` lies in, as CloudWatch does.
-    pub(super) fn put(&mut self, metric: Metric, at: Timestamp, summary: Summary) {
+    pub(super) fn put(&mut self, metric: Metric, unit: Option<String>, at: Timestamp, summary: Summary) {
         self.data_accepted += 1;
         if self.by_metric.len() >= MAX_METRICS && !self.by_metric.contains_key(&metric) {
             return;
         }
-        let minutes = self.by_metric.entry(metric).or_default();
+        let series = self.by_metric.entry(metric).or_default();
+        series.unit = unit;
+        let minutes = &mut series.minutes;
         minutes.entry(at.millis().div_euclid(MINUTE_MILLIS)).or_default().merge(&summary);
         if minutes.len() > MAX_MINUTES {
             minutes.pop_first();
@@ -55,8 +69,16 @@ impl Metrics {
         // Rounded up, both: a minute belongs to the range if it begins in it.
         let minute_from = |at: Timestamp| -(-at.millis()).div_euclid(MINUTE_MILLIS);
         let (from, to) = (minute_from(from), minute_from(to));
-        let Some(minutes) = self.by_metric.get(metric).filter(|_| from < to) else { return Vec::new() };
-        minutes.range(from..to).map(|(minute, summary)| (*minute, summary.clone())).collect()
+        let Some(series) = self.by_metric.get(metric).filter(|_| from < to) else { return Vec::new() };
+        series.minutes.range(from..to).map(|(minute, summary)| (*minute, summary.clone())).collect()
+    }
+
+    /// The unit of a metric, `None` unless one was put.
+    pub(super) fn unit(&self, metric: &Metric) -> &str {
+        if metric.namespace == gpu::NAMESPACE {
+            return gpu::UNIT;
+        }
+        self.by_metric.get(metric).and_then(|series| series.unit.as_deref()).unwrap_or("None")
     }
 
     /// The metrics after `after`, in order.
@@ -141,9 +163,14 @@ mod tests {
         let metric = Metric::default();
         let mut metrics = Metrics::default();
         for minute in 0..2_000 {
-            metrics.put(metric.clone(), Timestamp::from_millis(minute * MINUTE_MILLIS), Summary::of([(1.0, 1.0)]));
+            metrics.put(
+                metric.clone(),
+                None,
+                Timestamp::from_millis(minute * MINUTE_MILLIS),
+                Summary::of([(1.0, 1.0)]),
+            );
         }
-        assert_eq!(metrics.by_metric[&metric].len(), MAX_MINUTES);
+        assert_eq!(metrics.by_metric[&metric].minutes.len(), MAX_MINUTES);
         assert_eq!(metrics.data_accepted(), 2_000);
         let all = metrics.minutes(&metric, Timestamp::from_millis(0), Timestamp::from_millis(2_000 * MINUTE_MILLIS));
         assert_eq!(all.first().map(|(minute, _)| *minute), Some(560));

@@ -29,6 +29,16 @@ pub(super) struct Input {
     namespace: String,
     #[serde(default)]
     metric_data: Vec<Datum>,
+    #[serde(default)]
+    entity_metric_data: Vec<EntityData>,
+}
+
+/// Data about an entity, which is not kept.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EntityData {
+    #[serde(default)]
+    metric_data: Vec<Datum>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,6 +52,8 @@ struct Datum {
     values: Option<Vec<f64>>,
     counts: Option<Vec<f64>>,
     statistic_values: Option<StatisticSet>,
+    unit: Option<String>,
+    storage_resolution: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,11 +68,20 @@ struct StatisticSet {
 /// Checks everything, then stores everything.
 pub(super) fn put_metric_data(metrics: &mut Metrics, now: Timestamp, input: Input) -> Result<(), ApiError> {
     check_name("Namespace", &input.namespace, MAX_NAME)?;
-    if input.metric_data.len() > MAX_DATA {
+    let data: Vec<Datum> = input
+        .metric_data
+        .into_iter()
+        .chain(input.entity_metric_data.into_iter().flat_map(|of| of.metric_data))
+        .collect();
+    if data.is_empty() {
+        let message = "The parameter MetricData is required.";
+        return Err(ApiError::bad("MissingRequiredParameterException", message));
+    }
+    if data.len() > MAX_DATA {
         return Err(invalid_value(format!("The collection MetricData must not have a size greater than {MAX_DATA}.")));
     }
-    let mut accepted = Vec::with_capacity(input.metric_data.len());
-    for (datum, n) in input.metric_data.into_iter().zip(1..) {
+    let mut accepted = Vec::with_capacity(data.len());
+    for (datum, n) in data.into_iter().zip(1..) {
         let place = format!("MetricData.member.{n}");
         check_identity(&datum, &place)?;
         let at = time_of(&datum, now, &place)?;
@@ -69,12 +90,13 @@ pub(super) fn put_metric_data(metrics: &mut Metrics, now: Timestamp, input: Inpu
         dimensions.sort();
         accepted.push((
             Metric { namespace: input.namespace.clone(), metric_name: datum.metric_name, dimensions },
+            datum.unit,
             at,
             summary,
         ));
     }
-    for (metric, at, summary) in accepted {
-        metrics.put(metric, at, summary);
+    for (metric, unit, at, summary) in accepted {
+        metrics.put(metric, unit, at, summary);
     }
     Ok(())
 }
@@ -85,6 +107,9 @@ fn check_identity(datum: &Datum, place: &str) -> Result<(), ApiError> {
         return Err(invalid_value(format!(
             "The collection {place}.Dimensions must not have a size greater than {MAX_DIMENSIONS}."
         )));
+    }
+    if datum.storage_resolution.is_some_and(|seconds| ![1, 60].contains(&seconds)) {
+        return Err(invalid_value(format!("The parameter {place}.StorageResolution must be 1 or 60.")));
     }
     for (dimension, n) in datum.dimensions.iter().zip(1..) {
         let place = format!("{place}.Dimensions.member.{n}");
@@ -240,8 +265,10 @@ mod tests {
             values: None,
             counts: None,
             statistic_values: None,
+            unit: None,
+            storage_resolution: None,
         };
-        let input = Input { namespace: "n".to_owned(), metric_data: vec![datum] };
+        let input = Input { namespace: "n".to_owned(), metric_data: vec![datum], entity_metric_data: Vec::new() };
         let error = put_metric_data(&mut Metrics::default(), NOW, input).unwrap_err();
         assert_eq!(error.code, "InvalidParameterValueException");
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 use serde_json::json;
 use sha2::Digest;
 use sha2::Sha256;
@@ -17,6 +16,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::simulate::reply::without_nulls;
 use crate::simulate::sns::topics::Message;
+use crate::simulate::sns::topics::Subscription;
 
 /// SNS's default delivery policy for HTTP: three retries, 20 seconds apart.
 const ATTEMPTS: u32 = 4;
@@ -33,11 +33,11 @@ pub(in crate::simulate) struct Delivery {
     message_id: String,
     topic: String,
     subscription: String,
-    body: Value,
+    body: String,
 }
 
 impl Delivery {
-    pub(super) fn new(message: &Message, subscription: &str, endpoint: &str) -> Self {
+    pub(super) fn new(message: &Message, arn: &str, subscription: &Subscription) -> Self {
         let attributes: serde_json::Map<_, _> = message
             .attributes
             .iter()
@@ -56,12 +56,13 @@ impl Delivery {
             "UnsubscribeURL": "",
             "MessageAttributes": (!attributes.is_empty()).then_some(attributes),
         });
+        let raw = subscription.attributes.get("RawMessageDelivery").is_some_and(|value| value == "true");
         Self {
-            endpoint: endpoint.to_owned(),
+            endpoint: subscription.endpoint.clone(),
             message_id: message.id.clone(),
             topic: message.topic.clone(),
-            subscription: subscription.to_owned(),
-            body: without_nulls(body),
+            subscription: arn.to_owned(),
+            body: if raw { message.text.clone() } else { without_nulls(body).to_string() },
         }
     }
 }
@@ -124,7 +125,7 @@ async fn post(client: &reqwest::Client, delivery: &Delivery) -> reqwest::Result<
         .header("x-amz-sns-message-id", &delivery.message_id)
         .header("x-amz-sns-topic-arn", &delivery.topic)
         .header("x-amz-sns-subscription-arn", &delivery.subscription)
-        .body(delivery.body.to_string())
+        .body(delivery.body.clone())
         .send()
         .await?;
     Ok(response.status())

@@ -27,12 +27,21 @@ pub(in crate::simulate) struct Topics {
 #[derive(Debug, Default)]
 pub(super) struct Topic {
     pub fifo: bool,
-    pub deduplicates: bool,
-    /// Endpoints by subscription ARN.
-    subscriptions: BTreeMap<String, String>,
+    /// As they were set.
+    pub attributes: BTreeMap<String, String>,
+    /// By ARN.
+    pub subscriptions: BTreeMap<String, Subscription>,
     /// By deduplication id: when it was first seen, and how it was answered.
     seen: BTreeMap<String, (Timestamp, String, u64)>,
     last_number: u64,
+}
+
+/// Where a topic's messages go.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Subscription {
+    pub protocol: String,
+    pub endpoint: String,
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A message as published.
@@ -66,10 +75,20 @@ impl Topics {
     }
 
     /// Creates a topic unless it exists.
-    pub fn create(&mut self, name: &str, deduplicates: bool) {
+    pub fn create(&mut self, name: &str, attributes: BTreeMap<String, String>) {
         let fifo = name.ends_with(".fifo");
-        let topic = Topic { fifo, deduplicates, ..Topic::default() };
+        let topic = Topic { fifo, attributes, ..Topic::default() };
         self.topics.entry(crate::simulate::arn::topic(name)).or_insert(topic);
+    }
+
+    /// Deletes a topic with its subscriptions, if it exists.
+    pub(super) fn remove(&mut self, arn: &str) {
+        self.topics.remove(arn);
+    }
+
+    /// All topics by ARN, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Topic)> {
+        self.topics.iter()
     }
 
     pub(super) fn find(&mut self, arn: &str) -> Result<&mut Topic, ApiError> {
@@ -79,8 +98,8 @@ impl Topics {
     /// Publishes to a topic that exists.
     pub(super) fn publish(&mut self, topic: &str, message: Message) {
         if let Some(topic) = self.topics.get(topic) {
-            let delivery = |(arn, endpoint): (&String, &String)| Delivery::new(&message, arn, endpoint);
-            self.due.extend(topic.subscriptions.iter().map(delivery));
+            let told = topic.subscriptions.iter().filter(|(_, subscription)| subscription.protocol == "http");
+            self.due.extend(told.map(|(arn, subscription)| Delivery::new(&message, arn, subscription)));
         }
         self.published += 1;
         if self.kept.len() >= MAX_KEPT {
@@ -113,11 +132,12 @@ impl Topics {
 
 impl Topic {
     /// Subscribes an endpoint; one that is subscribed keeps its ARN.
-    pub fn subscribe(&mut self, arn: String, endpoint: &str) -> String {
-        if let Some((arn, _)) = self.subscriptions.iter().find(|(_, subscribed)| *subscribed == endpoint) {
+    pub fn subscribe(&mut self, arn: String, new: Subscription) -> String {
+        let same = |old: &Subscription| (&old.protocol, &old.endpoint) == (&new.protocol, &new.endpoint);
+        if let Some((arn, _)) = self.subscriptions.iter().find(|(_, old)| same(old)) {
             return arn.clone();
         }
-        self.subscriptions.insert(arn.clone(), endpoint.to_owned());
+        self.subscriptions.insert(arn.clone(), new);
         arn
     }
 }

@@ -88,6 +88,14 @@ impl Account {
         reqwest::get(format!("{}/_sim/{path}", self.url)).await.unwrap().json().await.unwrap()
     }
 
+    /// Performs a command of `/_sim/control` and gives its answer.
+    pub async fn control(&self, command: Value) -> Value {
+        let url = format!("{}/_sim/control", self.url);
+        let response = reqwest::Client::new().post(url).json(&command).send().await.unwrap();
+        assert!(response.status().is_success(), "{}", response.text().await.unwrap());
+        response.json().await.unwrap()
+    }
+
     /// Arranges faults.
     pub async fn arrange(&self, faults: Value) {
         let response =

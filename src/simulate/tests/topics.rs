@@ -105,6 +105,73 @@ async fn a_fifo_topic_takes_a_message_once() {
     }
 }
 
+#[tokio::test]
+async fn topics_and_subscriptions_come_and_go() {
+    let account = Account::open().await;
+    let sns = client!(aws_sdk_sns, account);
+    let topic = sns.create_topic().name("alerts").send().await.unwrap().topic_arn.unwrap();
+    let sqs = "arn:aws:sqs:us-east-1:123456789012:inbox";
+    let subscribe = || sns.subscribe().topic_arn(&topic).protocol("sqs").endpoint(sqs).send();
+    let subscription = subscribe().await.unwrap().subscription_arn.unwrap();
+    assert_eq!(subscribe().await.unwrap().subscription_arn.as_ref(), Some(&subscription), "the same again");
+    let attributes = sns.get_topic_attributes().topic_arn(&topic).send().await.unwrap().attributes.unwrap();
+    assert_eq!(attributes["SubscriptionsConfirmed"], "1");
+    let listed = sns.list_subscriptions_by_topic().topic_arn(&topic).send().await.unwrap();
+    assert_eq!(listed.subscriptions()[0].endpoint(), Some(sqs));
+    assert_eq!(sns.list_subscriptions().send().await.unwrap().subscriptions().len(), 1);
+    let set = |name: &str| sns.set_subscription_attributes().subscription_arn(&subscription).attribute_name(name);
+    set("RawMessageDelivery").attribute_value("true").send().await.unwrap();
+    assert_eq!(set("Colour").send().await.unwrap_err().code(), Some("InvalidParameter"));
+    let shown = sns.get_subscription_attributes().subscription_arn(&subscription).send().await.unwrap();
+    assert_eq!(shown.attributes().unwrap()["RawMessageDelivery"], "true");
+    sns.unsubscribe().subscription_arn(&subscription).send().await.unwrap();
+    let error = sns.get_subscription_attributes().subscription_arn(&subscription).send().await.unwrap_err();
+    assert!(error.as_service_error().unwrap().is_not_found_exception());
+
+    sns.set_topic_attributes()
+        .topic_arn(&topic)
+        .attribute_name("MaximumMessageSize")
+        .attribute_value("2048")
+        .send()
+        .await
+        .unwrap();
+    let long = sns.publish().topic_arn(&topic).message("m".repeat(2_049)).send().await.unwrap_err();
+    assert_eq!(long.code(), Some("InvalidParameter"));
+    assert_eq!(sns.list_topics().send().await.unwrap().topics().len(), 1);
+    sns.delete_topic().topic_arn(&topic).send().await.unwrap();
+    assert_eq!(sns.list_topics().send().await.unwrap().topics().len(), 0);
+}
+
+#[tokio::test]
+async fn a_batch_fails_message_by_message() {
+    use aws_sdk_sns::types::PublishBatchRequestEntry;
+    let account = Account::open().await;
+    let sns = client!(aws_sdk_sns, account);
+    let topic = sns.create_topic().name("alerts").send().await.unwrap().topic_arn.unwrap();
+    let entry = |id: &str, message: &str| PublishBatchRequestEntry::builder().id(id).message(message).build().unwrap();
+    let publish =
+        |entries: Vec<_>| sns.publish_batch().topic_arn(&topic).set_publish_batch_request_entries(Some(entries)).send();
+    let structured = PublishBatchRequestEntry::builder().id("c").message("{}").message_structure("json");
+    let answer = publish(vec![entry("a", "1"), entry("b", ""), structured.build().unwrap()]).await.unwrap();
+    assert_eq!(answer.successful().iter().map(|one| one.id().unwrap()).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(
+        answer.failed().iter().map(|one| (one.id(), one.sender_fault())).collect::<Vec<_>>(),
+        [("b", true), ("c", true)]
+    );
+    assert_eq!(account.sim("truth").await["published"]["sns_messages"], 1);
+    let many = (0..11).map(|n| entry(&n.to_string(), "m")).collect();
+    let cases = [
+        (many, "TooManyEntriesInBatchRequest"),
+        (Vec::new(), "EmptyBatchRequest"),
+        (vec![entry("a", "1"), entry("a", "2")], "BatchEntryIdsNotDistinct"),
+        (vec![entry("a b", "1")], "InvalidBatchEntryId"),
+        (vec![entry("a", &"m".repeat(200_000)), entry("b", &"m".repeat(100_000))], "BatchRequestTooLong"),
+    ];
+    for (entries, code) in cases {
+        assert_eq!(publish(entries).await.unwrap_err().code(), Some(code));
+    }
+}
+
 /// The STS client is not a direct dependency: its two calls are made by hand.
 #[tokio::test]
 async fn any_role_can_be_assumed() {
@@ -124,5 +191,5 @@ async fn any_role_can_be_assumed() {
     assert_eq!(status, 200);
     assert!(body.contains("arn:aws:sts::210987654321:assumed-role/reader/trainspotter"), "{body}");
     assert!(call(&[("Action", "GetCallerIdentity")]).await.1.contains("<Account>123456789012</Account>"));
-    assert_eq!(call(&[("Action", "AssumeRole"), ("RoleArn", "me"), ("RoleSessionName", "x")]).await.0, 400);
+    assert_eq!(call(&[("Action", "AssumeRole"), ("RoleArn", "me"), ("RoleSessionName", "xyz")]).await.0, 400);
 }
