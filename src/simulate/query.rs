@@ -8,6 +8,16 @@ use crate::model::Timestamp;
 use crate::simulate::cbor::TIMESTAMP_MEMBERS;
 use crate::simulate::reply::ApiError;
 
+/// Operations that have no output, and therefore no element for it.
+const WITHOUT_RESULT: [&str; 7] = [
+    "DeleteAlarms",
+    "DeleteTopic",
+    "PutMetricAlarm",
+    "PutMetricData",
+    "SetSubscriptionAttributes",
+    "SetTopicAttributes",
+    "Unsubscribe",
+];
 /// Members that are maps and no structures.
 const MAP_MEMBERS: [&str; 1] = ["ExtendedStatistics"];
 
@@ -50,10 +60,14 @@ pub(super) fn element(name: &str, text: &str) -> String {
 
 /// A successful answer.
 pub(super) fn response(namespace: &str, action: &str, members: &str, request_id: &str) -> String {
+    let result = if WITHOUT_RESULT.contains(&action) {
+        String::new()
+    } else {
+        format!("<{action}Result>{members}</{action}Result>")
+    };
+    let id = element("RequestId", request_id);
     format!(
-        "<{action}Response xmlns=\"{namespace}\"><{action}Result>{members}</{action}Result>\
-         <ResponseMetadata>{}</ResponseMetadata></{action}Response>",
-        element("RequestId", request_id)
+        "<{action}Response xmlns=\"{namespace}\">{result}<ResponseMetadata>{id}</ResponseMetadata></{action}Response>"
     )
 }
 

@@ -122,7 +122,7 @@ class Account:
                 continue
             self.tried.add(key)
             try:
-                breaker._make_api_call(model.name, broken)
+                answer = breaker._make_api_call(model.name, broken)
             except ClientError as error:
                 if not_served(error):
                     return
@@ -133,7 +133,9 @@ class Account:
             except (ResponseParserError, BotoCoreError) as error:
                 verdict = f"answers with {brief(error)} to"
             else:
-                verdict = "accepts"
+                # A batch is answered with success, and says of each entry what became of it.
+                verdict = None if answer.get("Failed") or answer.get("errors") else "accepts"
+                self.of(service, protocol, model.name).broken += verdict is None
             if verdict:
                 found = self.unrefused.setdefault((f"{service} ({protocol}): {model.name} {verdict}"), [])
                 found.append(f"{place} ({constraint})")

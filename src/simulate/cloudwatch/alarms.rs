@@ -8,8 +8,6 @@ use serde::Deserialize;
 use crate::model::Timestamp;
 use crate::simulate::World;
 use crate::simulate::arn;
-use crate::simulate::cloudwatch::invalid_combination;
-use crate::simulate::cloudwatch::invalid_value;
 use crate::simulate::cloudwatch::series::Summary;
 use crate::simulate::page_token::PageToken;
 use crate::simulate::reply::ApiError;
@@ -96,19 +94,19 @@ impl Judged {
         match forms.into_iter().filter(|given| *given).count() {
             0 => return Err(missing("MetricName, Metrics or EvaluationCriteria")),
             1 => {}
-            _ => return Err(invalid_combination("MetricName, Metrics and EvaluationCriteria are mutually exclusive.")),
+            _ => return Err(invalid("MetricName, Metrics and EvaluationCriteria are mutually exclusive.")),
         }
         if self.metric_name.is_none()
             && let Some(name) = OF_METRIC.into_iter().find(|name| given(name))
         {
-            return Err(invalid_combination(format!("{name} must not be specified without MetricName.")));
+            return Err(invalid(format!("{name} must not be specified without MetricName.")));
         }
         self.check_actions()?;
         if self.evaluation_criteria.is_some() {
             return self.check_promql(input);
         }
         if self.evaluation_interval.is_some() {
-            return Err(invalid_combination("EvaluationInterval is for EvaluationCriteria only."));
+            return Err(invalid("EvaluationInterval is for EvaluationCriteria only."));
         }
         match &self.metrics {
             Some(queries) => self.check_queries(queries)?,
@@ -120,7 +118,7 @@ impl Judged {
     fn check_actions(&self) -> Result<(), ApiError> {
         let mut actions = self.ok_actions.iter().chain(&self.alarm_actions).chain(&self.insufficient_data_actions);
         match actions.find(|action| !action.starts_with("arn:")) {
-            Some(action) => Err(ApiError::bad("ValidationException", format!("Invalid arn syntax: {action}"))),
+            Some(action) => Err(invalid(format!("Invalid arn syntax: {action}"))),
             None => Ok(()),
         }
     }
@@ -132,26 +130,24 @@ impl Judged {
         let excluded =
             ["EvaluationPeriods", "DatapointsToAlarm", "Threshold", "ComparisonOperator", "TreatMissingData"];
         match excluded.into_iter().find(|name| has(input, name)) {
-            Some(name) => Err(invalid_combination(format!("{name} must not be specified with EvaluationCriteria."))),
+            Some(name) => Err(invalid(format!("{name} must not be specified with EvaluationCriteria."))),
             None => Ok(()),
         }
     }
 
     fn check_queries(&self, queries: &[Query]) -> Result<(), ApiError> {
         if queries.is_empty() || queries.len() > MAX_QUERIES {
-            return Err(invalid_value(format!("Metrics must have 1 to {MAX_QUERIES} members, not {}.", queries.len())));
+            return Err(invalid(format!("Metrics must have 1 to {MAX_QUERIES} members, not {}.", queries.len())));
         }
         for query in queries {
             if query.metric_stat.is_some() == query.expression.is_some() {
-                return Err(invalid_value(format!("Metric {}: either MetricStat or Expression is needed.", query.id)));
+                return Err(invalid(format!("Metric {}: either MetricStat or Expression is needed.", query.id)));
             }
         }
         let returned = queries.iter().filter(|query| query.return_data.unwrap_or(true));
         let most = if self.threshold_metric_id.is_some() { 2 } else { 1 };
         if returned.count() != most {
-            return Err(invalid_value(
-                "Exactly one metric of Metrics must have ReturnData true, beside a threshold's.",
-            ));
+            return Err(invalid("Exactly one metric of Metrics must have ReturnData true, beside a threshold's."));
         }
         Ok(())
     }
@@ -163,24 +159,22 @@ impl Judged {
         match (&self.statistic, &self.extended_statistic) {
             (None, None) => return Err(missing("Statistic or ExtendedStatistic")),
             (Some(_), Some(_)) => {
-                return Err(invalid_combination("Statistic and ExtendedStatistic are mutually exclusive."));
+                return Err(invalid("Statistic and ExtendedStatistic are mutually exclusive."));
             }
             (None, Some(name)) if Summary::of([(1.0, 1.0)]).statistic(name).is_none() => {
-                return Err(invalid_value(format!(
-                    "The value {name} for parameter ExtendedStatistic is not supported."
-                )));
+                return Err(invalid(format!("The value {name} for parameter ExtendedStatistic is not supported.")));
             }
             (_, _) => {}
         }
         let period = self.period.ok_or_else(|| missing("Period"))?;
         if ![10, 20, 30].contains(&period) && period % 60 != 0 {
-            return Err(invalid_value(format!(
+            return Err(invalid(format!(
                 "The value {period} for parameter Period must be 10, 20, 30 or a multiple of 60."
             )));
         }
         let longest = if period >= 3_600 { WEEK } else { DAY };
         if period.saturating_mul(self.evaluation_periods.unwrap_or(1)) > longest {
-            return Err(invalid_combination(format!(
+            return Err(invalid(format!(
                 "Metrics cannot be checked across more than {longest} seconds (EvaluationPeriods * Period must be <= {longest})."
             )));
         }
@@ -190,7 +184,7 @@ impl Judged {
     fn check_condition(&self) -> Result<(), ApiError> {
         let periods = self.evaluation_periods.ok_or_else(|| missing("EvaluationPeriods"))?;
         if self.datapoints_to_alarm.is_some_and(|datapoints| datapoints > periods) {
-            return Err(invalid_combination("DatapointsToAlarm must not exceed EvaluationPeriods."));
+            return Err(invalid("DatapointsToAlarm must not exceed EvaluationPeriods."));
         }
         if self.comparison_operator.is_none() {
             return Err(missing("ComparisonOperator"));
@@ -198,15 +192,15 @@ impl Judged {
         match (self.threshold, &self.threshold_metric_id) {
             (None, None) => return Err(missing("Threshold")),
             (Some(_), Some(_)) => {
-                return Err(invalid_combination("Threshold and ThresholdMetricId are mutually exclusive."));
+                return Err(invalid("Threshold and ThresholdMetricId are mutually exclusive."));
             }
             (Some(threshold), None) if !threshold.is_finite() => {
-                return Err(invalid_value("The parameter Threshold must be a number."));
+                return Err(invalid("The parameter Threshold must be a number."));
             }
             (_, _) => {}
         }
         match self.treat_missing_data.as_deref() {
-            Some(treat) if !MISSING_DATA.contains(&treat) => Err(invalid_value(format!(
+            Some(treat) if !MISSING_DATA.contains(&treat) => Err(invalid(format!(
                 "The value {treat} for parameter TreatMissingData must be one of {}.",
                 MISSING_DATA.join(", ")
             ))),
@@ -229,7 +223,7 @@ pub(super) struct DescribeInput {
 /// Describes alarms by name. Other filters of AWS (actions, parents, children) admit all.
 pub(super) fn describe_alarms(world: &World, input: &DescribeInput) -> Result<Value, ApiError> {
     if input.alarm_names.is_some() && input.alarm_name_prefix.is_some() {
-        return Err(ApiError::bad("ValidationException", "AlarmNames and AlarmNamePrefix exclude each other."));
+        return Err(invalid("AlarmNames and AlarmNamePrefix exclude each other."));
     }
     let after = match &input.next_token {
         None => None,
@@ -305,8 +299,13 @@ fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
+/// PutMetricAlarm has one code for whatever does not fit together.
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::bad("ValidationException", message)
+}
+
 fn missing(what: &str) -> ApiError {
-    ApiError::bad("MissingRequiredParameterException", format!("The parameter {what} is required."))
+    invalid(format!("The parameter {what} is required."))
 }
 
 #[cfg(test)]
@@ -340,33 +339,32 @@ mod tests {
             let judged: Judged = crate::simulate::cbor::input(&input).unwrap();
             assert_eq!(judged.check(&input).map_err(|error| error.code), expected, "{alarm}");
         };
-        let (value, combination, missing) = (
-            "InvalidParameterValueException",
-            "InvalidParameterCombinationException",
-            "MissingRequiredParameterException",
-        );
         check(metric(), json!({}), Ok(()));
-        check(metric(), json!({"MetricName": null}), Err(missing));
-        check(metric(), json!({"Namespace": null}), Err(missing));
-        check(metric(), json!({"Threshold": null}), Err(missing));
-        check(metric(), json!({"EvaluationPeriods": null}), Err(missing));
-        check(metric(), json!({"ExtendedStatistic": "p95"}), Err(combination));
+        check(metric(), json!({"MetricName": null}), Err("ValidationException"));
+        check(metric(), json!({"Namespace": null}), Err("ValidationException"));
+        check(metric(), json!({"Threshold": null}), Err("ValidationException"));
+        check(metric(), json!({"EvaluationPeriods": null}), Err("ValidationException"));
+        check(metric(), json!({"ExtendedStatistic": "p95"}), Err("ValidationException"));
         check(metric(), json!({"Statistic": null, "ExtendedStatistic": "p95"}), Ok(()));
-        check(metric(), json!({"Statistic": null, "ExtendedStatistic": "often"}), Err(value));
-        check(metric(), json!({"Period": 45}), Err(value));
+        check(metric(), json!({"Statistic": null, "ExtendedStatistic": "often"}), Err("ValidationException"));
+        check(metric(), json!({"Period": 45}), Err("ValidationException"));
         check(metric(), json!({"Period": 300, "EvaluationPeriods": 288}), Ok(()));
-        check(metric(), json!({"Period": 300, "EvaluationPeriods": 289}), Err(combination));
-        check(metric(), json!({"DatapointsToAlarm": 4}), Err(combination));
-        check(metric(), json!({"TreatMissingData": "maybe"}), Err(value));
+        check(metric(), json!({"Period": 300, "EvaluationPeriods": 289}), Err("ValidationException"));
+        check(metric(), json!({"DatapointsToAlarm": 4}), Err("ValidationException"));
+        check(metric(), json!({"TreatMissingData": "maybe"}), Err("ValidationException"));
         check(metric(), json!({"AlarmActions": ["me"]}), Err("ValidationException"));
-        check(metric(), json!({"EvaluationInterval": 60}), Err(combination));
-        check(metric(), json!({"Metrics": []}), Err(combination));
+        check(metric(), json!({"EvaluationInterval": 60}), Err("ValidationException"));
+        check(metric(), json!({"Metrics": []}), Err("ValidationException"));
         check(queries(json!([{"Id": "a", "Expression": "1"}])), json!({}), Ok(()));
-        check(queries(json!([{"Id": "a", "Expression": "1"}])), json!({"Period": 60}), Err(combination));
-        check(queries(json!([{"Id": "a", "Expression": "1"}, {"Id": "b", "Expression": "2"}])), json!({}), Err(value));
-        check(queries(json!([])), json!({}), Err(value));
+        check(queries(json!([{"Id": "a", "Expression": "1"}])), json!({"Period": 60}), Err("ValidationException"));
+        check(
+            queries(json!([{"Id": "a", "Expression": "1"}, {"Id": "b", "Expression": "2"}])),
+            json!({}),
+            Err("ValidationException"),
+        );
+        check(queries(json!([])), json!({}), Err("ValidationException"));
         check(promql(), json!({}), Ok(()));
-        check(promql(), json!({"EvaluationInterval": null}), Err(missing));
-        check(promql(), json!({"Threshold": 1.0}), Err(combination));
+        check(promql(), json!({"EvaluationInterval": null}), Err("ValidationException"));
+        check(promql(), json!({"Threshold": 1.0}), Err("ValidationException"));
     }
 }

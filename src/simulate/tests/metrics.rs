@@ -196,7 +196,7 @@ async fn alarms_and_dashboards_are_kept_and_described() {
     };
     alarm().send().await.unwrap();
     let error = alarm().period(61).send().await.unwrap_err();
-    assert_eq!(error.code(), Some("InvalidParameterValue"));
+    assert_eq!(error.code(), Some("ValidationError"));
     let described = cloudwatch.describe_alarms().alarm_name_prefix("long").send().await.unwrap();
     let [described] = described.metric_alarms() else { panic!("{described:?}") };
     assert_eq!((described.alarm_name(), described.threshold()), (Some("long-waits"), Some(1_800.0)));
