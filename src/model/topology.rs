@@ -1,5 +1,7 @@
 //! Queues, what they may use, and how they divide it: the configuration that Batch tells of.
 
+use std::time::Duration;
+
 use crate::model::{Capacity, InstanceType, QueueName, ShareName};
 
 /// A job queue of type `SAGEMAKER_TRAINING` with all that hangs on it.
@@ -28,6 +30,11 @@ pub enum Policy {
     FairShare {
         /// The configured weights; a share identifier may end in `*`. Lower weight means more.
         shares: Vec<WeightedShare>,
+        /// `shareDecaySeconds`: how far back use counts; zero is Batch's default of ten minutes.
+        decay: Duration,
+        /// `computeReservation`, 0 to 99: this part of the capacity, in percent and to the power of the number of active
+        /// shares, is kept for shares that are not active.
+        reservation: u8,
     },
     /// Quota shares with fixed limits that may lend and borrow.
     QuotaShares(Vec<QuotaShare>),
@@ -64,6 +71,8 @@ pub struct QuotaShare {
     pub limits: Vec<Capacity>,
     /// What it does with capacity it does not use.
     pub sharing: Sharing,
+    /// Whether its jobs of higher priority preempt those of lower (`inSharePreemption`).
+    pub in_share_preemption: bool,
 }
 
 impl QuotaShare {

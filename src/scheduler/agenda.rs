@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 
 use crate::model::Timestamp;
 use crate::scheduler::Submission;
@@ -19,6 +20,13 @@ pub enum Event {
         /// The setting of its timer that this belongs to.
         setting: u32,
     },
+    /// A time limit runs out for a job at the head of its lane, unless it has moved since.
+    Limit {
+        /// The job's number.
+        job: usize,
+        /// Since when it has been watched.
+        since: Timestamp,
+    },
 }
 
 /// A submission on its way.
@@ -32,9 +40,11 @@ pub struct Arrival {
     pub submission: Submission,
 }
 
-/// The planned events.
+/// The planned events. Those that are planned in the order of their times, as submissions usually are, are kept in a
+/// line of their own, which is cheaper than a heap.
 #[derive(Debug, Default)]
 pub struct Agenda {
+    line: VecDeque<Planned>,
     heap: BinaryHeap<Reverse<Planned>>,
     planned: u64,
 }
@@ -49,24 +59,40 @@ struct Planned {
 impl Agenda {
     /// Plans an event.
     pub fn plan(&mut self, at: Timestamp, event: Event) {
-        self.heap.push(Reverse(Planned { at, order: self.planned, event }));
+        let planned = Planned { at, order: self.planned, event };
         self.planned += 1;
+        let is_arrival = matches!(planned.event, Event::Arrival(_));
+        if is_arrival && self.line.back().is_none_or(|last| last.at <= at) {
+            self.line.push_back(planned);
+        } else {
+            self.heap.push(Reverse(planned));
+        }
     }
 
     /// The next event and its time.
     pub fn peek(&self) -> Option<(Timestamp, &Event)> {
-        self.heap.peek().map(|Reverse(planned)| (planned.at, &planned.event))
+        let next = if self.line_is_next() { self.line.front() } else { self.heap.peek().map(|Reverse(next)| next) };
+        next.map(|planned| (planned.at, &planned.event))
     }
 
     /// Takes the next event if it is due at `now`.
     pub fn pop(&mut self, now: Timestamp) -> Option<Event> {
         self.peek().filter(|(at, _)| *at <= now)?;
-        self.heap.pop().map(|Reverse(planned)| planned.event)
+        self.take_next()
     }
 
-    /// Drops the next event, whenever it is due.
-    pub fn drop_next(&mut self) {
-        self.heap.pop();
+    /// Takes the next event, whenever it is due.
+    pub fn take_next(&mut self) -> Option<Event> {
+        let next = if self.line_is_next() { self.line.pop_front() } else { self.heap.pop().map(|Reverse(next)| next) };
+        next.map(|planned| planned.event)
+    }
+
+    fn line_is_next(&self) -> bool {
+        match (self.line.front(), self.heap.peek()) {
+            (Some(line), Some(Reverse(heap))) => line < heap,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
     }
 }
 

@@ -1,8 +1,15 @@
 //! A job together with what only the scheduler knows of it.
 
+use std::cmp::Reverse;
+
+use crate::model::Timestamp;
+use crate::scheduler::Blocked;
 use crate::scheduler::Job;
 use crate::scheduler::Plan;
 use crate::scheduler::pool::Amounts;
+
+/// Where a job stands in its lane: the higher priority first, then the older.
+pub type Place = (Reverse<i32>, usize);
 
 /// One job in the scheduler's books.
 #[derive(Debug)]
@@ -13,6 +20,8 @@ pub struct Entry {
     pub ticket: u64,
     /// The index of its queue.
     pub queue: usize,
+    /// Its place among all jobs of that queue.
+    pub member: usize,
     /// The index of its lane in that queue.
     pub lane: usize,
     /// What it holds while in flight; `None` if its environment does not have it.
@@ -21,11 +30,49 @@ pub struct Entry {
     pub plan: Plan,
     /// The latest setting of its timer; events of older ones are void.
     pub timer: u32,
-    /// Whether preemption is stopping it.
-    pub stopping: bool,
+    /// Why preemption is stopping it, if it is.
+    pub stopping: Option<Preemption>,
+    /// Whether it found no instances a moment ago, and does not ask again yet.
+    pub held: bool,
+    /// What blocks it, if AWS has a code for that.
+    pub blocked: Option<Blocked>,
+    /// Since when a time limit has watched it at the head of its lane, blocked as it is.
+    pub watched: Option<Timestamp>,
+}
+
+/// Why a job is stopped that did nothing wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preemption {
+    /// Its share gives back what it borrowed.
+    CrossShare,
+    /// A job of its own share goes first.
+    InShare,
+}
+
+impl Preemption {
+    /// What the stopped attempt says. AWS documents only the first of the two.
+    pub fn of_attempt(self) -> &'static str {
+        match self {
+            Self::CrossShare => "Cross-share preemption triggered to reclaim borrowed capacity",
+            Self::InShare => "In-share preemption triggered by a job of higher priority",
+        }
+    }
+
+    /// What the job says while and after it is stopped.
+    pub fn of_job(self) -> &'static str {
+        match self {
+            Self::CrossShare => "PREEMPTION_IN_PROGRESS: Cross-share preemption triggered to reclaim borrowed capacity",
+            Self::InShare => "PREEMPTION_IN_PROGRESS: In-share preemption triggered by a job of higher priority",
+        }
+    }
 }
 
 impl Entry {
+    /// Where it stands in its lane.
+    pub fn place(&self) -> Place {
+        (Reverse(self.job.priority), self.job.number)
+    }
+
     /// Whether what it needs can be taken from `room`.
     pub fn fits(&self, room: &Amounts) -> bool {
         self.need.as_ref().is_some_and(|need| need.fits(room))
@@ -36,16 +83,8 @@ impl Entry {
         self.need.as_ref().is_some_and(|need| need.fits_beside(used, limit))
     }
 
-    /// Whether it follows a record instead of the queue.
-    pub fn is_recorded(&self) -> bool {
-        match self.plan {
-            Plan::Recorded { .. } => true,
-            Plan::Runs { .. } => false,
-        }
-    }
-
     /// Whether its capacity can be taken back.
     pub fn preemptible(&self) -> bool {
-        !self.stopping && !self.is_recorded()
+        self.stopping.is_none() && !self.plan.is_recorded()
     }
 }

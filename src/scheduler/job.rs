@@ -1,10 +1,18 @@
 //! One job and its life: what the API may tell of it, and the spans that are the truth.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Attempt, Capacity, JobId, JobStatus, QueueName, ShareName, Timestamp, TrainingJobName};
-use crate::scheduler::Submission;
+use crate::model::Capacity;
+use crate::model::JobId;
+use crate::model::JobStatus;
+use crate::model::QueueName;
+use crate::model::ShareName;
+use crate::model::Timestamp;
+use crate::model::TrainingJobName;
+use crate::scheduler::Terms;
 
 /// A job as it stands now, and all that happened to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,13 +30,15 @@ pub struct Job {
     /// Higher goes first within a share.
     pub priority: i32,
     /// Instances per type.
-    pub demand: Vec<Capacity>,
+    pub demand: Arc<[Capacity]>,
+    /// As submitted, or as changed since.
+    pub tags: Arc<BTreeMap<String, String>>,
     /// As submitted.
-    pub tags: BTreeMap<String, String>,
+    pub terms: Arc<Terms>,
     /// Where it stands.
     pub status: JobStatus,
     /// Why, in AWS's words.
-    pub status_reason: Option<String>,
+    pub status_reason: Option<Cow<'static, str>>,
     /// When it was submitted.
     pub created_at: Timestamp,
     /// The latest dispatch; whether it outlives a requeue is a quirk.
@@ -41,11 +51,15 @@ pub struct Job {
     pub first_scheduled_at: Option<Timestamp>,
     /// The training job of the latest dispatch.
     pub training_job: Option<TrainingJobName>,
-    /// Attempts that ended, oldest first, without those that preemption stopped.
+    /// Attempts that ended and count, oldest first: all but those below.
     pub attempts: Vec<Attempt>,
     /// Attempts that preemption stopped, oldest first.
     pub preempted: Vec<Attempt>,
-    /// How many those are.
+    /// The latest attempt that found no instances. Batch keeps no older ones.
+    pub capacity_failed: Option<Box<Attempt>>,
+    /// How many found none.
+    pub capacity_failures: u32,
+    /// How often it was preempted.
     pub preemptions: u32,
     /// Its life so far, without gap or overlap; the last one is open unless the job has ended.
     pub spans: Vec<Span>,
@@ -55,12 +69,27 @@ pub struct Job {
     pub terminated: bool,
 }
 
+/// An attempt that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which: its spans have the same number.
+    pub number: u32,
+    /// When it began to run, if it came to that.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub stopped_at: Option<Timestamp>,
+    /// Why it ended.
+    pub status_reason: Option<Cow<'static, str>>,
+    /// The training job that ran it.
+    pub training_job: Option<TrainingJobName>,
+}
+
 /// A stretch of a job's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// What the job did.
     pub phase: Phase,
-    /// The attempt it did or awaited, from 1; preempted ones count.
+    /// The attempt it did or awaited, from 1; every dispatch counts.
     pub attempt: u32,
     /// Since when.
     pub from: Timestamp,
@@ -81,6 +110,17 @@ pub enum Phase {
     Running,
 }
 
+/// Why an attempt is over although its job is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Setback {
+    /// It failed, and the job may try again.
+    Failed,
+    /// Preemption stopped it.
+    Preempted,
+    /// The provider had no instances.
+    NoInstances,
+}
+
 impl Job {
     /// How long the job waited for its first dispatch; `None` while it has had none.
     pub fn first_wait(&self) -> Option<Duration> {
@@ -97,33 +137,6 @@ impl Job {
         self.spans.last().filter(|span| span.phase == Phase::Running && span.to.is_none()).map(|span| span.from)
     }
 
-    pub(super) fn new(number: usize, id: JobId, submission: Submission, now: Timestamp) -> Self {
-        Self {
-            number,
-            id,
-            name: submission.name,
-            queue: submission.queue,
-            share: submission.share,
-            priority: submission.priority,
-            demand: submission.demand,
-            tags: submission.tags,
-            status: JobStatus::Submitted,
-            status_reason: None,
-            created_at: now,
-            scheduled_at: None,
-            started_at: None,
-            stopped_at: None,
-            first_scheduled_at: None,
-            training_job: None,
-            attempts: Vec::new(),
-            preempted: Vec::new(),
-            preemptions: 0,
-            spans: vec![Span { phase: Phase::Waiting, attempt: 1, from: now, to: None }],
-            utilisation: submission.utilisation,
-            terminated: false,
-        }
-    }
-
     /// The job is handed to SageMaker.
     pub(super) fn dispatched(&mut self, training_job: TrainingJobName, now: Timestamp) {
         self.status = JobStatus::Scheduled;
@@ -132,62 +145,68 @@ impl Job {
         self.started_at = None;
         self.first_scheduled_at.get_or_insert(now);
         self.training_job = Some(training_job);
-        self.enter(Phase::Scheduled, now);
+        self.enter(Phase::Scheduled, self.attempt(), now);
     }
 
     /// Instances were found.
     pub(super) fn starting(&mut self, now: Timestamp) {
         self.status = JobStatus::Starting;
-        self.enter(Phase::Starting, now);
+        self.enter(Phase::Starting, self.attempt(), now);
     }
 
     /// The container runs.
     pub(super) fn running(&mut self, now: Timestamp) {
         self.status = JobStatus::Running;
         self.started_at = Some(now);
-        self.enter(Phase::Running, now);
+        self.enter(Phase::Running, self.attempt(), now);
     }
 
-    /// Preemption has stopped the attempt: the job waits again.
-    pub(super) fn requeued(&mut self, reason: &str, keep_times: bool, now: Timestamp) {
-        let stopped = self.attempt_until(now, reason);
-        self.preempted.push(stopped);
-        self.preemptions += 1;
+    /// The attempt under way is over.
+    pub(super) fn set_back(&mut self, why: Setback, reason: Cow<'static, str>, now: Timestamp) {
+        let over = self.attempt_until(now, reason);
+        match why {
+            Setback::Failed => push(&mut self.attempts, over),
+            Setback::Preempted => {
+                push(&mut self.preempted, over);
+                self.preemptions += 1;
+            }
+            Setback::NoInstances => {
+                self.capacity_failed = Some(Box::new(over));
+                self.capacity_failures += 1;
+            }
+        }
+    }
+
+    /// The job waits again, for its next attempt.
+    pub(super) fn requeued(&mut self, reason: Cow<'static, str>, keep_times: bool, now: Timestamp) {
         self.status = JobStatus::Runnable;
+        self.status_reason = Some(reason);
         if !keep_times {
             self.scheduled_at = None;
             self.started_at = None;
         }
-        let next = self.attempt() + 1;
-        self.enter(Phase::Waiting, now);
-        if let Some(span) = self.spans.last_mut() {
-            span.attempt = next;
-        }
+        self.enter(Phase::Waiting, self.attempt() + 1, now);
     }
 
     /// The job is over.
-    pub(super) fn ended(&mut self, status: JobStatus, reason: &str, now: Timestamp) {
-        if self.status.is_in_flight() {
-            let attempt = self.attempt_until(now, reason);
-            self.attempts.push(attempt);
-        }
+    pub(super) fn ended(&mut self, status: JobStatus, reason: Cow<'static, str>, now: Timestamp) {
         self.status = status;
-        self.status_reason = Some(reason.to_owned());
+        self.status_reason = Some(reason);
         self.stopped_at = Some(now);
         self.close(now);
     }
 
-    fn attempt_until(&self, now: Timestamp, reason: &str) -> Attempt {
+    fn attempt_until(&self, now: Timestamp, reason: Cow<'static, str>) -> Attempt {
         Attempt {
+            number: self.attempt(),
             started_at: self.running_since(),
             stopped_at: Some(now),
-            status_reason: Some(reason.to_owned()),
+            status_reason: Some(reason),
             training_job: self.training_job.clone(),
         }
     }
 
-    fn enter(&mut self, phase: Phase, now: Timestamp) {
-        let attempt = self.attempt();
+    fn enter(&mut self, phase: Phase, attempt: u32, now: Timestamp) {
         self.close(now);
         self.spans.push(Span { phase, attempt, from: now, to: None });
     }
@@ -197,4 +216,10 @@ impl Job {
             span.to = Some(now);
         }
     }
+}
+
+/// Most jobs have one attempt: no room for more until there are.
+fn push(attempts: &mut Vec<Attempt>, attempt: Attempt) {
+    attempts.reserve_exact(1);
+    attempts.push(attempt);
 }

@@ -1,26 +1,55 @@
-//! The laws of the scheduler, held against random histories at every single decision.
+//! The laws of the scheduler, held against random histories at every single decision: jobs with all kinds of terms, and
+//! people who change priorities, limits and queues under them.
 
+mod judge;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use self::judge::judge_decision;
+use self::judge::judge_life;
+use self::judge::judge_state;
 use super::*;
-use crate::model::{Capacity, InstanceType, Policy, QuotaShare, ServiceEnvironment, ShareName, Sharing, WeightedShare};
-use crate::scheduler::discipline::{Discipline, Lane};
+use crate::model::Capacity;
+use crate::model::InstanceType;
+use crate::model::Policy;
+use crate::model::QuotaShare;
+use crate::model::ShareName;
+use crate::model::Sharing;
+use crate::model::WeightedShare;
+use crate::scheduler::discipline::Decision;
+use crate::scheduler::discipline::Discipline;
+use crate::scheduler::entry::Preemption;
+use crate::scheduler::lane::Lane;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::quota::Quota;
 
 const UNITS: [&str; 2] = ["ml.p5.48xlarge", "ml.g5.12xlarge"];
 const QUEUES: [&str; 3] = ["quotas", "fifo", "fair"];
+const ENVIRONMENTS: [&str; 2] = ["whole", "common"];
+/// When all is over, including the last outage.
+const END: u64 = 1_000_000;
 
-/// A random history to be: shares, jobs, and jobs that someone ends.
+/// A random history to be: shares, jobs, and people who interfere.
 #[derive(Clone, Debug)]
 struct Case {
-    shares: Vec<(Sharing, [u8; 2])>,
+    shares: Vec<Share>,
     jobs: Vec<Wish>,
-    terminations: Vec<(u64, usize)>,
+    changes: Vec<(u64, Change)>,
+    outages: Vec<(usize, u64, u64)>,
     delays: Delays,
     spare: u8,
+    reservation: u8,
+    holds: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Share {
+    sharing: Sharing,
+    limits: [u8; 2],
+    preempts: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -33,33 +62,92 @@ struct Wish {
     count: u8,
     seconds: u64,
     fails: bool,
+    terms: Terms,
 }
 
-fn case() -> impl Strategy<Value = Case> {
+#[derive(Clone, Debug)]
+enum Change {
+    Terminate(usize),
+    Priority(usize, i32),
+    Share(usize, Share, bool),
+    Environment(usize, [u8; 2], bool),
+    Queue(usize, bool),
+    RemoveShare(usize),
+    RemoveQueue(usize),
+}
+
+fn share() -> impl Strategy<Value = Share> {
     let sharing = prop_oneof![
         Just(Sharing::Reserve),
         Just(Sharing::Lend),
         Just(Sharing::LendAndBorrow { borrow_limit: None }),
         (0_u32..200).prop_map(|percent| Sharing::LendAndBorrow { borrow_limit: Some(percent) }),
     ];
-    let shares = prop::collection::vec((sharing, [0_u8..8, 0_u8..4]), 2..5);
-    let wish = (0_u64..3000, prop_oneof![4 => Just(0_usize), 1 => 1_usize..3], any::<usize>(), 0_i32..3, 0_usize..2)
-        .prop_flat_map(|(at, queue, share, priority, unit)| {
-            (1_u8..5, 1_u64..1500, any::<bool>()).prop_map(move |(count, seconds, fails)| Wish {
-                at,
-                queue,
-                share,
-                priority,
-                unit,
-                count,
-                seconds,
-                fails,
-            })
-        });
+    (sharing, [0_u8..8, 0_u8..4], any::<bool>()).prop_map(|(sharing, limits, preempts)| Share {
+        sharing,
+        limits,
+        preempts,
+    })
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let rule = (any::<bool>(), any::<bool>()).prop_map(|(matches, retry)| ExitRule {
+        on_status_reason: if matches { "Algo*" } else { "Other" }.to_owned(),
+        action: if retry { ExitAction::Retry } else { ExitAction::Exit },
+    });
+    let retry =
+        (1_u32..4, prop::collection::vec(rule, 0..3)).prop_map(|(attempts, rules)| RetryStrategy { attempts, rules });
+    let odd = (retry, prop::option::of(60_u64..900), prop::option::of(0_u32..3), 0_u32..3);
+    let odd = odd.prop_map(|(retry, timeout, preemption_retries, capacity_failures)| Terms {
+        retry,
+        attempt_timeout: timeout.map(Duration::from_secs),
+        preemption_retries,
+        capacity_failures,
+    });
+    prop_oneof![1 => Just(Terms::default()), 1 => odd]
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let queue = prop_oneof![4 => Just(0_usize), 1 => 1_usize..3];
+    let first = (0_u64..3000, queue, any::<usize>(), 0_i32..3, 0_usize..2);
+    (first, 1_u8..5, 1_u64..1500, any::<bool>(), terms()).prop_map(
+        |((at, queue, share, priority, unit), count, seconds, fails, terms)| Wish {
+            at,
+            queue,
+            share,
+            priority,
+            unit,
+            count,
+            seconds,
+            fails,
+            terms,
+        },
+    )
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => any::<usize>().prop_map(Change::Terminate),
+        4 => (any::<usize>(), 0_i32..4).prop_map(|(job, priority)| Change::Priority(job, priority)),
+        4 => (any::<usize>(), share(), any::<bool>()).prop_map(|(index, share, enabled)| Change::Share(index, share, enabled)),
+        3 => (0_usize..2, [0_u8..20, 0_u8..8], any::<bool>()).prop_map(|(index, limits, on)| Change::Environment(index, limits, on)),
+        2 => (0_usize..3, any::<bool>()).prop_map(|(queue, enabled)| Change::Queue(queue, enabled)),
+        1 => any::<usize>().prop_map(Change::RemoveShare),
+        1 => (0_usize..3).prop_map(Change::RemoveQueue),
+    ]
+}
+
+fn case() -> impl Strategy<Value = Case> {
     let delays = prop_oneof![Just(Delays::NONE), Just(Delays::TYPICAL)];
-    let terminations = prop::collection::vec((0_u64..4000, any::<usize>()), 0..5);
-    (shares, prop::collection::vec(wish, 1..70), terminations, delays, 0_u8..3)
-        .prop_map(|(shares, jobs, terminations, delays, spare)| Case { shares, jobs, terminations, delays, spare })
+    let changes = prop::collection::vec((0_u64..4000, change()), 0..10);
+    let outages = prop::collection::vec((0_usize..2, 0_u64..3000, 0_u64..2000), 0..2);
+    let world = (delays, 0_u8..3, prop_oneof![Just(0_u8), 1_u8..99], any::<bool>());
+    (prop::collection::vec(share(), 2..5), prop::collection::vec(wish(), 1..70), changes, outages, world).prop_map(
+        |(shares, jobs, mut changes, outages, (delays, spare, reservation, holds))| {
+            changes.sort_by_key(|(at, _)| *at);
+            Case { shares, jobs, changes, outages, delays, spare, reservation, holds }
+        },
+    )
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -70,74 +158,133 @@ fn share_name(index: usize) -> ShareName {
     ShareName::new(format!("share-{index}"))
 }
 
+fn quota_share(index: usize, share: &Share, enabled: bool) -> QuotaShare {
+    QuotaShare {
+        name: share_name(index),
+        enabled,
+        limits: UNITS.iter().zip(share.limits).map(|(unit, limit)| Capacity::new(*unit, f64::from(limit))).collect(),
+        sharing: share.sharing,
+        in_share_preemption: share.preempts,
+    }
+}
+
+fn environment(index: usize, limits: [u8; 2], enabled: bool) -> ServiceEnvironment {
+    let limits = if index == 0 {
+        UNITS.iter().zip(limits).map(|(unit, limit)| Capacity::new(*unit, f64::from(limit))).collect()
+    } else {
+        vec![Capacity::new(InstanceType::ANY, f64::from(limits[0]))]
+    };
+    ServiceEnvironment { name: ENVIRONMENTS[index].to_owned(), enabled, limits }
+}
+
 impl Case {
     fn setup(&self) -> Setup {
-        let share = |(index, (sharing, limits)): (usize, &(Sharing, [u8; 2]))| QuotaShare {
-            name: share_name(index),
-            enabled: true,
-            limits: UNITS.iter().zip(limits).map(|(unit, limit)| Capacity::new(*unit, f64::from(*limit))).collect(),
-            sharing: *sharing,
+        let total = |unit: usize| self.shares.iter().map(|share| share.limits[unit]).sum::<u8>() + self.spare;
+        let shares = self.shares.iter().enumerate().map(|(index, share)| quota_share(index, share, true)).collect();
+        let fair = Policy::FairShare {
+            shares: vec![WeightedShare { share: "share-1".into(), weight: 0.5 }],
+            decay: Duration::ZERO,
+            reservation: self.reservation,
         };
-        let total = |unit: usize| self.shares.iter().map(|(_, limits)| limits[unit]).sum::<u8>() + self.spare;
-        let limits = UNITS.iter().enumerate().map(|(unit, name)| Capacity::new(*name, f64::from(total(unit))));
-        let whole = ServiceEnvironment { name: "whole".to_owned(), enabled: true, limits: limits.collect() };
-        let any = vec![Capacity::new(InstanceType::ANY, 6.0)];
-        let common = ServiceEnvironment { name: "common".to_owned(), enabled: true, limits: any };
-        let weights = vec![WeightedShare { share: "share-1".into(), weight: 0.5 }];
-        let policies = [
-            (Policy::QuotaShares(self.shares.iter().enumerate().map(share).collect()), whole),
-            (Policy::Fifo, common.clone()),
-            (Policy::FairShare { shares: weights }, common),
-        ];
-        let queue = |(name, (policy, environment)): (&str, (Policy, ServiceEnvironment))| QueueSetup {
-            name: name.into(),
-            priority: 1,
-            policy,
-            environment,
+        let outage = |(unit, from, seconds): &(usize, u64, u64)| Outage {
+            unit: UNITS[*unit].into(),
+            from: at(*from),
+            to: Some(at(from + seconds)),
         };
+        let disabled_queue = if self.holds { DisabledQueue::Holds } else { DisabledQueue::Drains };
         Setup {
-            queues: QUEUES.into_iter().zip(policies).map(queue).collect(),
+            environments: vec![environment(0, [total(0), total(1)], true), environment(1, [6, 0], true)],
+            queues: vec![
+                QueueSetup::new(QUEUES[0], ENVIRONMENTS[0], Policy::QuotaShares(shares)),
+                QueueSetup::new(QUEUES[1], ENVIRONMENTS[1], Policy::Fifo),
+                QueueSetup { priority: 2, ..QueueSetup::new(QUEUES[2], ENVIRONMENTS[1], fair) },
+            ],
+            outages: self.outages.iter().map(outage).collect(),
             delays: self.delays.clone(),
-            quirks: Quirks::default(),
+            quirks: Quirks { disabled_queue, ..Quirks::default() },
         }
     }
 
     fn scheduler(&self, seed: u64) -> Scheduler {
         let mut scheduler = Scheduler::new(self.setup(), seed, at(0));
         for wish in &self.jobs {
-            let outcome =
-                if wish.fails { PlannedOutcome::Fails("AlgorithmError".to_owned()) } else { PlannedOutcome::Succeeds };
-            scheduler
-                .submit(Submission {
-                    at: at(wish.at),
-                    name: "job".to_owned(),
-                    queue: QUEUES[wish.queue].into(),
-                    share: (wish.queue != 1).then(|| share_name(wish.share % self.shares.len())),
-                    priority: wish.priority,
-                    demand: vec![Capacity::new(UNITS[wish.unit], f64::from(wish.count))],
-                    tags: std::collections::BTreeMap::new(),
-                    plan: Plan::Runs { duration: Duration::from_secs(wish.seconds), outcome },
-                    utilisation: 0.9,
-                })
-                .unwrap();
+            let duration = Duration::from_secs(wish.seconds);
+            let fails = PlannedOutcome::Fails("AlgorithmError".to_owned());
+            let plan = match (wish.fails, wish.terms == Terms::default()) {
+                (false, _) => Plan::Runs { duration, outcome: PlannedOutcome::Succeeds },
+                (true, true) => Plan::Runs { duration, outcome: fails },
+                (true, false) => Plan::Attempts(vec![
+                    PlannedAttempt { duration, outcome: fails },
+                    PlannedAttempt { duration: duration / 2, outcome: PlannedOutcome::Succeeds },
+                ]),
+            };
+            let submission = Submission {
+                at: at(wish.at),
+                name: "job".to_owned(),
+                queue: QUEUES[wish.queue].into(),
+                share: (wish.queue != 1).then(|| share_name(wish.share % self.shares.len())),
+                priority: wish.priority,
+                demand: vec![Capacity::new(UNITS[wish.unit], f64::from(wish.count))],
+                tags: BTreeMap::new(),
+                plan,
+                terms: wish.terms.clone(),
+                utilisation: 0.9,
+            };
+            scheduler.submit(submission).unwrap();
         }
         scheduler
     }
 
-    /// Plays to the end with jumps as told, ending jobs on the way.
+    /// Plays to the end with jumps as told, with interference on the way. In the end all is put back as it was, so that
+    /// every job that can run does.
     fn play(&self, seed: u64, mut advance: impl FnMut(&mut Scheduler, Timestamp)) -> Scheduler {
         let mut scheduler = self.scheduler(seed);
-        let mut terminations = self.terminations.clone();
-        terminations.sort_unstable();
-        for (second, which) in terminations {
-            advance(&mut scheduler, at(second));
+        for (second, change) in &self.changes {
+            advance(&mut scheduler, at(*second));
+            self.make(change, &mut scheduler);
+            judge_state(&scheduler);
+        }
+        advance(&mut scheduler, at(4000));
+        let setup = self.setup();
+        setup.environments.into_iter().for_each(|environment| scheduler.put_environment(environment));
+        setup.queues.into_iter().for_each(|queue| scheduler.put_queue(queue).unwrap());
+        advance(&mut scheduler, at(END));
+        scheduler
+    }
+
+    fn make(&self, change: &Change, scheduler: &mut Scheduler) {
+        let shares = self.shares.len();
+        let job = |scheduler: &Scheduler, which: usize| {
             let ids: Vec<_> = scheduler.jobs().map(|job| job.id.clone()).collect();
-            if !ids.is_empty() {
-                scheduler.terminate(&ids[which % ids.len()], "not wanted any more");
+            ids.get(which % ids.len().max(1)).cloned()
+        };
+        let quotas = QUEUES[0].into();
+        match change {
+            Change::Terminate(which) => {
+                job(scheduler, *which).map(|id| scheduler.terminate(&id, "not wanted any more"));
+            }
+            Change::Priority(which, priority) => {
+                job(scheduler, *which).map(|id| scheduler.set_priority(&id, *priority));
+            }
+            Change::Share(index, share, enabled) => {
+                // It fails where the queue has been removed.
+                scheduler.put_share(&quotas, quota_share(index % shares, share, *enabled)).ok();
+            }
+            Change::Environment(index, limits, enabled) => {
+                scheduler.put_environment(environment(*index, *limits, *enabled));
+            }
+            Change::Queue(index, enabled) => {
+                if let Some(queue) = scheduler.queue(&QUEUES[*index].into()).cloned() {
+                    scheduler.put_queue(QueueSetup { enabled: *enabled, ..queue }).unwrap();
+                }
+            }
+            Change::RemoveShare(index) => {
+                scheduler.remove_share(&quotas, &share_name(index % shares), "share removed");
+            }
+            Change::RemoveQueue(index) => {
+                scheduler.remove_queue(&QUEUES[*index].into(), "queue removed");
             }
         }
-        advance(&mut scheduler, at(1_000_000));
-        scheduler
     }
 }
 
@@ -145,131 +292,11 @@ impl Case {
 fn advance_judged(scheduler: &mut Scheduler, to: Timestamp) {
     while let Some(next) = scheduler.next_event().filter(|next| *next <= to) {
         scheduler.happen(next);
-        for queue in 0..scheduler.queues.len() {
-            loop {
-                let decision = scheduler.decide(queue);
-                judge_decision(scheduler, queue, &decision);
-                let more = scheduler.carry_out(decision);
-                judge_state(scheduler);
-                if !more {
-                    break;
-                }
-            }
-        }
+        scheduler.serve_watched(&mut judge_decision);
+        judge_state(scheduler);
         scheduler.forget_void();
     }
     scheduler.advance(to);
-}
-
-fn sum<'a>(amounts: impl Iterator<Item = &'a Amounts>, units: usize) -> Amounts {
-    amounts.fold(Amounts::zero(units), |sum, one| sum.plus(one))
-}
-
-fn judge_state(scheduler: &Scheduler) {
-    for (index, pool) in scheduler.pools.iter().enumerate() {
-        let in_flight = scheduler.jobs.iter().filter(|entry| entry.job.status.is_in_flight());
-        let needs = in_flight.filter(|entry| scheduler.queues[entry.queue].pool == index);
-        let held = sum(needs.map(|entry| entry.need.as_ref().unwrap()), pool.units.len());
-        assert_eq!(pool.used, held, "what is used is what jobs in flight hold");
-        assert!(held.fits(&pool.limits), "capacity is exceeded: {held:?} of {:?}", pool.limits);
-    }
-    let books = &scheduler.queues[0];
-    let Discipline::Quotas(quotas) = &books.discipline else { panic!("the first queue has quotas") };
-    for (quota, lane) in quotas.iter().zip(&books.lanes) {
-        assert!(lane.used.fits(&quota.most), "a share is over its borrow limit");
-    }
-    let lending = || quotas.iter().zip(&books.lanes).filter(|(quota, _)| quota.lends);
-    let units = UNITS.len();
-    let (theirs, used) = (sum(lending().map(|(q, _)| &q.limit), units), sum(lending().map(|(_, l)| &l.used), units));
-    assert!(used.fits(&theirs), "borrowers took what a RESERVE share keeps");
-    for unit in UNITS {
-        let rows: Vec<_> =
-            scheduler.usage(&QUEUES[0].into()).into_iter().filter(|row| row.unit.as_str() == unit).collect();
-        let of = |part: fn(&Usage) -> u64| rows.iter().map(part).sum::<u64>();
-        assert_eq!(of(|row| row.borrowed), of(|row| row.lent), "{rows:?}");
-        for (row, quota) in rows.iter().zip(quotas) {
-            assert!(row.lent == 0 || quota.lends && row.lent + row.used <= row.quota.unwrap(), "{row:?}");
-            assert_eq!(row.borrowed, row.used.saturating_sub(row.quota.unwrap()));
-        }
-    }
-}
-
-fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Decision) {
-    let books = &scheduler.queues[queue];
-    let quotas = match &books.discipline {
-        Discipline::Quotas(quotas) => Some(quotas),
-        Discipline::Fifo | Discipline::FairShare(_) => None,
-    };
-    match decision {
-        Decision::Start(number) => {
-            let chosen = &scheduler.jobs[*number].job;
-            let passed_over = scheduler
-                .jobs_in(&chosen.queue, &JobStatus::Runnable)
-                .find(|job| job.share == chosen.share && job.priority == chosen.priority && job.number < chosen.number);
-            assert_eq!(passed_over.map(|job| &job.id), None, "an older equal waits");
-            if let Some(quotas) = quotas {
-                judge_borrowing(quotas, &books.lanes, &scheduler.jobs, &scheduler.jobs[*number]);
-            }
-        }
-        Decision::Preempt(victims) => {
-            judge_preemption(quotas.unwrap(), &books.lanes, &scheduler.jobs, victims);
-        }
-        Decision::Wait => {}
-    }
-}
-
-/// What waiting jobs are entitled to, and what the lending shares do not use.
-fn wanted_and_unused(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry]) -> (Amounts, Amounts) {
-    let mut wanted = Amounts::zero(UNITS.len());
-    let mut unused = Amounts::zero(UNITS.len());
-    for (quota, lane) in quotas.iter().zip(lanes).filter(|(quota, _)| quota.lends) {
-        let mut own = quota.limit.minus(&lane.used);
-        unused = unused.plus(&own);
-        for (_, job) in &lane.waiting {
-            let Some(need) = jobs[*job].need.as_ref().filter(|need| need.fits(&own)) else { break };
-            own = own.minus(need);
-            wanted = wanted.plus(need);
-        }
-    }
-    (wanted, unused)
-}
-
-fn judge_borrowing(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], chosen: &Entry) {
-    if !chosen.fits(&quotas[chosen.lane].limit.minus(&lanes[chosen.lane].used)) {
-        let (wanted, unused) = wanted_and_unused(quotas, lanes, jobs);
-        let left = unused.minus(&wanted);
-        assert!(chosen.fits(&left), "borrowed what an owner waits for");
-    }
-}
-
-fn judge_preemption(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], victims: &[usize]) {
-    let units = UNITS.len();
-    let (wanted, unused) = wanted_and_unused(quotas, lanes, jobs);
-    let there = lanes.iter().fold(unused, |sum, lane| sum.plus(&lane.stopping));
-    let need = |job: &usize| jobs[*job].need.as_ref().unwrap();
-    let freed = sum(victims.iter().map(need), units);
-    assert!(wanted.fits(&there.plus(&freed)), "preempted in vain");
-    let mut over: Vec<_> = quotas.iter().zip(lanes).map(|(q, l)| l.used.minus(&l.stopping).minus(&q.limit)).collect();
-    for victim in victims.iter().rev() {
-        assert!(!wanted.fits(&there.plus(&freed).minus(need(victim))), "one victim too many");
-        let over = &mut over[jobs[*victim].lane];
-        assert!(over.0.iter().zip(&need(victim).0).any(|(over, need)| *over > 0 && *need > 0), "took from its own");
-        *over = over.minus(need(victim));
-    }
-}
-
-fn judge_life(scheduler: &Scheduler, job: &Job) {
-    let mut until = job.created_at;
-    for (index, span) in job.spans.iter().enumerate() {
-        assert_eq!(span.from, until, "a gap or an overlap in {:?}", job.spans);
-        assert!(span.to.is_some() || index + 1 == job.spans.len());
-        until = span.to.unwrap_or(scheduler.now());
-    }
-    assert_eq!(job.stopped_at.unwrap_or(scheduler.now()), until);
-    assert_eq!(job.stopped_at.is_some(), job.status.is_ended());
-    assert_eq!(job.preempted.len(), job.preemptions as usize);
-    let dispatches = job.spans.iter().filter(|span| span.phase == Phase::Scheduled).count();
-    assert_eq!(dispatches, job.preempted.len() + job.attempts.len() + usize::from(job.status.is_in_flight()));
 }
 
 proptest! {
@@ -283,10 +310,15 @@ proptest! {
         }
         prop_assert_eq!(scheduler.next_event(), None);
         // What still waits waits behind a head that can never be served, or can never be served itself.
-        for head in scheduler.queues.iter().flat_map(|books| books.lanes.iter().filter_map(Lane::head)) {
-            let job = &scheduler.jobs[head].job;
-            let misfit = job.status_reason.as_ref().is_some_and(|reason| reason.starts_with("MISCONFIGURATION:"));
-            prop_assert!(misfit || job.queue.as_str() == "fair", "{:?}", job);
+        let books = scheduler.queues.iter().filter(|books| !books.removed);
+        for head in books.flat_map(|books| books.lanes.iter().filter_map(Lane::head)) {
+            let entry = &scheduler.jobs[head];
+            let misfit = matches!(entry.blocked, Some(Blocked::EnvironmentLimit | Blocked::QuotaLimit));
+            let fair = entry.job.queue.as_str() == "fair";
+            prop_assert!(misfit || fair, "{:?}", entry);
+        }
+        for job in scheduler.queues.iter().filter(|books| books.removed).flat_map(|books| books.open()) {
+            prop_assert!(false, "a removed queue has job {job}");
         }
     }
 
@@ -321,6 +353,7 @@ proptest! {
                         break;
                     }
                 }
+                prop_assert_eq!(scheduler.count(&queue, &status), scanned.len());
                 prop_assert_eq!(scanned, paged);
             }
             let runnable = scheduler.jobs_in(&queue, &JobStatus::Runnable).count();

@@ -1,17 +1,25 @@
 //! The capacity of a service environment, counted in its own units.
 
-use crate::model::{Capacity, InstanceType, ServiceEnvironment};
+use crate::model::Capacity;
+use crate::model::InstanceType;
+use crate::model::ServiceEnvironment;
 
-/// Instances per unit of one environment, in the order of its limits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Amounts(pub Vec<i64>);
+/// Most units that one environment can count: the five limits that AWS allows, and units that lost their limit while
+/// jobs still hold them. What comes after those is not counted.
+pub const UNITS: usize = 8;
+
+/// Instances per unit of one environment, in the order of its units; zero beyond them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts(pub [i64; UNITS]);
 
 /// One environment and what is in use of it.
 #[derive(Debug)]
 pub struct Pool {
-    /// The environment's name.
-    pub name: String,
-    /// The units, in the order of the limits.
+    /// As set up; one that queues name but nobody has made has no limits.
+    pub environment: ServiceEnvironment,
+    /// Whether it has been made, and not been removed since.
+    pub exists: bool,
+    /// What is counted.
     pub units: Vec<InstanceType>,
     /// How much there is.
     pub limits: Amounts,
@@ -25,18 +33,33 @@ pub struct Pool {
 
 impl Amounts {
     /// Nothing of anything.
-    pub fn zero(units: usize) -> Self {
-        Self(vec![0; units])
-    }
+    pub const ZERO: Self = Self([0; UNITS]);
+    /// No limit at all.
+    pub const ENDLESS: Self = Self([i64::MAX; UNITS]);
 
     /// Unit by unit.
-    pub fn plus(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(a, b)| a + b).collect())
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, i64::saturating_add)
     }
 
     /// Unit by unit; may go below zero.
-    pub fn minus(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(a, b)| a - b).collect())
+    pub fn minus(self, other: Self) -> Self {
+        self.with(other, i64::saturating_sub)
+    }
+
+    /// The lesser of each unit.
+    pub fn least(self, other: Self) -> Self {
+        self.with(other, i64::min)
+    }
+
+    /// The greater of each unit.
+    pub fn most(self, other: Self) -> Self {
+        self.with(other, i64::max)
+    }
+
+    /// Each unit of both, through `join`.
+    pub fn with(self, other: Self, join: fn(i64, i64) -> i64) -> Self {
+        Self(std::array::from_fn(|unit| join(self.0[unit], other.0[unit])))
     }
 
     /// Whether this can be taken from `room`. What is not needed cannot be lacking.
@@ -44,10 +67,14 @@ impl Amounts {
         self.0.iter().zip(&room.0).all(|(need, room)| *need == 0 || need <= room)
     }
 
-    /// Whether this can be taken beside what is `used` of a limit: `fits(limit - used)` without the copy.
+    /// Whether this can be taken beside what is `used` of a limit.
     pub fn fits_beside(&self, used: &Self, limit: &Self) -> bool {
-        let mut units = self.0.iter().zip(&used.0).zip(&limit.0);
-        units.all(|((need, used), limit)| *need == 0 || *need <= limit - used)
+        self.fits(&limit.minus(*used))
+    }
+
+    /// Whether nothing is above zero.
+    pub fn is_covered(&self) -> bool {
+        self.0.iter().all(|amount| *amount <= 0)
     }
 
     /// Everything together, whatever the unit.
@@ -57,30 +84,47 @@ impl Amounts {
 }
 
 impl Pool {
-    /// The untouched capacity of an environment.
-    pub fn new(environment: &ServiceEnvironment) -> Self {
-        let units: Vec<_> = environment.limits.iter().map(|limit| limit.unit.clone()).collect();
-        let used = Amounts::zero(units.len());
-        let mut pool = Self {
-            name: environment.name.clone(),
-            units,
-            limits: used.clone(),
-            used,
+    /// An environment that has been named, but not made.
+    pub fn new(name: &str) -> Self {
+        Self {
+            environment: ServiceEnvironment { name: name.to_owned(), enabled: true, limits: Vec::new() },
+            exists: false,
+            units: Vec::new(),
+            limits: Amounts::ZERO,
+            used: Amounts::ZERO,
             queues: Vec::new(),
             stirred: false,
-        };
-        pool.limits = pool.limits_of(&environment.limits);
-        pool
+        }
     }
 
-    /// What is not in use.
+    /// Counts anew by the environment's limits. A unit that jobs hold is still counted when it has lost its limit, unless
+    /// instances of all types are counted now. What is used has to be added up again afterwards.
+    pub fn recount(&mut self) {
+        let mut units: Vec<InstanceType> = Vec::new();
+        for limit in &self.environment.limits {
+            if !units.contains(&limit.unit) {
+                units.push(limit.unit.clone());
+            }
+        }
+        if !units.iter().any(InstanceType::is_any) {
+            let held = self.units.iter().zip(self.used.0).filter(|(_, used)| *used > 0).map(|(unit, _)| unit);
+            let homeless: Vec<_> = held.filter(|unit| !units.contains(unit)).cloned().collect();
+            units.extend(homeless);
+        }
+        units.truncate(UNITS);
+        self.units = units;
+        self.limits = self.limits_of(&self.environment.limits);
+        self.used = Amounts::ZERO;
+    }
+
+    /// What is not in use; below zero where a limit was lowered under running jobs.
     pub fn free(&self) -> Amounts {
-        self.limits.minus(&self.used)
+        self.limits.minus(self.used)
     }
 
     /// What a job needs, in this environment's units; `None` if it asks for a type that the environment has not.
     pub fn need(&self, demand: &[Capacity]) -> Option<Amounts> {
-        let mut need = Amounts::zero(self.units.len());
+        let mut need = Amounts::ZERO;
         for capacity in demand {
             need.0[self.unit(&capacity.unit)?] += whole(capacity.quantity.ceil());
         }
@@ -89,7 +133,7 @@ impl Pool {
 
     /// Limits in this environment's units; those of other units have no meaning here and are left out.
     pub fn limits_of(&self, limits: &[Capacity]) -> Amounts {
-        let mut amounts = Amounts::zero(self.units.len());
+        let mut amounts = Amounts::ZERO;
         for limit in limits {
             if let Some(unit) = self.unit(&limit.unit) {
                 amounts.0[unit] += whole(limit.quantity.floor());
@@ -105,7 +149,9 @@ impl Pool {
 }
 
 fn whole(quantity: f64) -> i64 {
+    // Sums of many such amounts must not overflow.
+    const MOST: i64 = i32::MAX as i64;
     #[expect(clippy::cast_possible_truncation, reason = "rounded by the caller, and `as` saturates")]
     let whole = quantity as i64;
-    whole.max(0)
+    whole.clamp(0, MOST)
 }

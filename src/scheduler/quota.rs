@@ -1,20 +1,26 @@
-//! Quota shares: who may take what, who must give back, and whose work is stopped for it.
+//! Quota shares: who may take what, and who must give back.
 //!
-//! A RESERVE share lives on its own. All others lend what they do not use, so together they have one stock of
-//! capacity: the sum of their limits less the sum of their uses. A job that stays within its share's limit is
-//! *entitled*: it takes from the stock before any borrower, and if the stock is lent out, borrowers are preempted. A
-//! job beyond the limit borrows: it takes what no entitled job is waiting for, up to its share's borrow limit, and
-//! shares are served in the order of the age of their heads (AWS: idle resource assignment FIFO).
+//! A RESERVE share lives on its own: what it does not use stays free. All others lend what they do not use. A job that
+//! stays within its share's limit is *entitled*: it takes what is free before any borrower, and if that is not enough,
+//! shares that use more than their limit are preempted, whether they borrowed it or the limit was lowered under them. A
+//! job beyond the limit borrows: it takes what lending shares leave idle and no entitled job is waiting for, up to its
+//! share's borrow limit, in the order of the age of the shares' heads (AWS: idle resource assignment FIFO). Where a
+//! share preempts within itself, a head that is left waiting may take the place of jobs of lower priority.
 
-use std::cmp::Reverse;
-
-use crate::model::{QuotaShare, Sharing};
-use crate::scheduler::discipline::{Decision, Lane};
+use crate::model::QuotaShare;
+use crate::model::Sharing;
+use crate::scheduler::Blocked;
+use crate::scheduler::discipline::Decision;
+use crate::scheduler::discipline::Misfit;
 use crate::scheduler::entry::Entry;
-use crate::scheduler::pool::{Amounts, Pool};
+use crate::scheduler::entry::Preemption;
+use crate::scheduler::lane::Lane;
+use crate::scheduler::pool::Amounts;
+use crate::scheduler::pool::Pool;
+use crate::scheduler::preemption;
 
 /// What one share has and may do.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Quota {
     /// Its own capacity.
     pub limit: Amounts,
@@ -24,176 +30,174 @@ pub struct Quota {
     pub borrows: bool,
     /// The most it may use, borrowed capacity included.
     pub most: Amounts,
+    /// Whether its jobs of higher priority preempt those of lower.
+    pub preempts_within: bool,
+}
+
+/// What is there for whom, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// What is not in use.
+    pub free: Amounts,
+    /// What RESERVE shares leave idle.
+    pub reserved: Amounts,
+    /// What lending shares leave idle, less what is used beyond limits.
+    pub lendable: Amounts,
+}
+
+/// A lane whose head may be dispatched.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub head: usize,
+    pub job: &'a Entry,
+    pub lane: &'a Lane,
+    pub quota: &'a Quota,
 }
 
 impl Quota {
+    /// Of a share that does not exist any more.
+    pub const GONE: Self =
+        Self { limit: Amounts::ZERO, lends: false, borrows: false, most: Amounts::ZERO, preempts_within: false };
+
     /// Reads a share's limits in the units of its environment.
     pub fn new(share: &QuotaShare, pool: &Pool) -> Self {
         let limit = pool.limits_of(&share.limits);
         let (lends, borrows, most) = match share.sharing {
-            Sharing::Reserve | Sharing::Unknown => (false, false, limit.clone()),
-            Sharing::Lend => (true, false, limit.clone()),
-            Sharing::LendAndBorrow { borrow_limit: None } => (true, true, Amounts(vec![i64::MAX; limit.0.len()])),
+            Sharing::Reserve | Sharing::Unknown => (false, false, limit),
+            Sharing::Lend => (true, false, limit),
+            Sharing::LendAndBorrow { borrow_limit: None } => (true, true, Amounts::ENDLESS),
             Sharing::LendAndBorrow { borrow_limit: Some(percent) } => {
-                let more = limit.0.iter().map(|own| own + own * i64::from(percent) / 100).collect();
-                (true, true, Amounts(more))
+                (true, true, Amounts(limit.0.map(|own| own + own * i64::from(percent) / 100)))
             }
         };
-        Self { limit, lends, borrows, most }
+        Self { limit, lends, borrows, most, preempts_within: share.in_share_preemption }
+    }
+
+    /// What a lane does not use of its limit.
+    pub fn idle(&self, lane: &Lane) -> Amounts {
+        self.limit.minus(lane.used).most(Amounts::ZERO)
+    }
+
+    /// What a lane uses beyond its limit.
+    pub fn over(&self, lane: &Lane) -> Amounts {
+        lane.used.minus(self.limit).most(Amounts::ZERO)
     }
 }
 
-/// Decides one step: entitled jobs first, then what must be taken back for them, then borrowers.
-pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: &Amounts) -> Decision {
-    let stock = stock(quotas, lanes, free.0.len());
-    let mut claims = Amounts::zero(free.0.len());
-    let mut borrowers = Vec::new();
-    for (head, lane, quota) in heads(quotas, lanes) {
-        let (used, job) = (&lane.used, &jobs[head]);
-        if !job.fits_beside(used, &quota.limit) {
-            borrowers.push((head, lane, quota));
-        } else if job.fits(free) && (!quota.lends || job.fits(&stock)) {
+impl Room {
+    /// What is there now.
+    pub fn of(quotas: &[Quota], lanes: &[Lane], free: Amounts) -> Self {
+        let mut room = Self { free, reserved: Amounts::ZERO, lendable: Amounts::ZERO };
+        for (quota, lane) in quotas.iter().zip(lanes) {
+            let idle = quota.idle(lane);
+            if quota.lends {
+                room.lendable = room.lendable.plus(idle);
+            } else {
+                room.reserved = room.reserved.plus(idle);
+            }
+            room.lendable = room.lendable.minus(quota.over(lane));
+        }
+        room
+    }
+
+    /// What an entitled job of this lane may take: all that is free, but for what other shares keep for themselves.
+    pub fn entitled(&self, quota: &Quota, lane: &Lane) -> Amounts {
+        let own = if quota.lends { Amounts::ZERO } else { quota.idle(lane) };
+        self.free.minus(self.reserved).plus(own)
+    }
+
+    /// What may be borrowed while entitled jobs claim `claims`.
+    pub fn borrowable(&self, claims: Amounts) -> Amounts {
+        self.lendable.least(self.free.minus(self.reserved)).minus(claims)
+    }
+
+    /// What must become free before all claims can be met, unit by unit. Those who lend may not touch what others reserve.
+    pub fn shortfall(&self, of_lenders: Amounts, of_reserves: Amounts) -> Amounts {
+        Amounts(std::array::from_fn(|unit| {
+            let kept = if of_lenders.0[unit] > 0 { self.reserved.0[unit] } else { of_reserves.0[unit] };
+            of_lenders.0[unit] + kept - self.free.0[unit]
+        }))
+    }
+}
+
+/// Decides one step: entitled jobs first, then what must be taken back for them, then borrowers, then who takes the
+/// place of others within a share.
+pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: Amounts) -> Decision {
+    let room = Room::of(quotas, lanes, free);
+    let mut claims = [Amounts::ZERO; 2];
+    let (mut entitled, mut borrowers) = (Vec::new(), Vec::new());
+    for candidate in candidates(quotas, lanes, jobs) {
+        let Candidate { head, job, lane, quota } = candidate;
+        if !job.fits_beside(&lane.used, &quota.limit) {
+            borrowers.push(candidate);
+        } else if job.fits(&room.entitled(quota, lane)) {
             return Decision::Start(head);
-        } else if quota.lends {
-            claims = claims.plus(&claim(quota, lane, jobs));
+        } else {
+            let claims = &mut claims[usize::from(!quota.lends)];
+            *claims = claims.plus(claim(quota, lane, jobs));
+            entitled.push(candidate);
         }
     }
-    let victims = victims(quotas, lanes, jobs, claims.minus(&stock));
+    let victims = preemption::reclaim(quotas, lanes, jobs, &room, claims, &entitled);
     if !victims.is_empty() {
-        return Decision::Preempt(victims);
+        return Decision::Preempt(victims, Preemption::CrossShare, None);
     }
-    let unclaimed = stock.minus(&claims);
-    let may_borrow = |(head, lane, quota): &(usize, &Lane, &Quota)| {
-        let job = &jobs[*head];
-        quota.borrows && job.fits(free) && job.fits(&unclaimed) && job.fits_beside(&lane.used, &quota.most)
+    let borrowable = room.borrowable(claims[0]);
+    // Who was promised the place of others has it before those who only happen to be older.
+    borrowers.sort_by_key(|one| one.lane.promised != Some(one.head));
+    let may_borrow = |one: &&Candidate| {
+        one.quota.borrows && one.job.fits(&borrowable) && one.job.fits_beside(&one.lane.used, &one.quota.most)
     };
-    borrowers.into_iter().find(may_borrow).map_or(Decision::Wait, |(head, ..)| Decision::Start(head))
+    if let Some(one) = borrowers.iter().find(may_borrow) {
+        return Decision::Start(one.head);
+    }
+    for one in borrowers.iter().filter(|one| one.quota.preempts_within) {
+        let victims = preemption::within(one, jobs, borrowable);
+        if !victims.is_empty() {
+            return Decision::Preempt(victims, Preemption::InShare, Some(one.head));
+        }
+    }
+    Decision::Wait
 }
 
 /// Why a need can never be met from a lane, in AWS's words.
-pub fn misfit(quotas: &[Quota], lane: usize, need: &Amounts) -> Option<&'static str> {
+pub fn misfit(quotas: &[Quota], lane: usize, need: &Amounts) -> Option<Misfit> {
     let quota = &quotas[lane];
-    let all = quotas.iter().filter(|quota| quota.lends).fold(Amounts::zero(need.0.len()), |sum, q| sum.plus(&q.limit));
-    if need.fits(&quota.limit) || need.fits(&quota.most) && need.fits(&all) {
-        None
+    let all = quotas.iter().filter(|quota| quota.lends).fold(Amounts::ZERO, |sum, quota| sum.plus(quota.limit));
+    let reason = if need.fits(&quota.limit) || need.fits(&quota.most) && need.fits(&all) {
+        return None;
     } else if !quota.borrows {
-        Some("MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits.")
+        "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits."
     } else if !need.fits(&quota.most) {
-        Some(
-            "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits \
-             and borrow limits.",
-        )
+        "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits and \
+         borrow limits."
     } else {
-        Some(
-            "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requires borrowing that exceeds all configured \
-             borrowable capacity.",
-        )
-    }
+        "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requires borrowing that exceeds all configured \
+         borrowable capacity."
+    };
+    Some(Misfit { blocked: Blocked::QuotaLimit, reason })
 }
 
-/// Per lane how much of its limit others use, so that over the lanes it sums to what they borrow. Nobody knows whose
-/// instance a borrower got: the shares with the most to spare are taken to lend first, evenly.
-pub fn lent(quotas: &[Quota], lanes: &[Lane], unit: usize) -> Vec<i64> {
-    let spare = |(quota, lane): (&Quota, &Lane)| (quota.limit.0[unit] - lane.used.0[unit]).max(0);
-    let idle: Vec<i64> = quotas.iter().zip(lanes).map(|pair| if pair.0.lends { spare(pair) } else { 0 }).collect();
-    let borrowed: i64 = quotas.iter().zip(lanes).map(|(quota, lane)| borrowed(quota, lane, unit)).sum();
-    // Each lends what it has above a level, and the level is the lowest that does not lend too much.
-    let above = |level: i64| idle.iter().map(move |idle| (idle - level).max(0));
-    let level = (0..=idle.iter().copied().max().unwrap_or(0)).find(|level| above(*level).sum::<i64>() <= borrowed);
-    let mut lent: Vec<i64> = above(level.unwrap_or(0)).collect();
-    let mut rest = borrowed - lent.iter().sum::<i64>();
-    for (lent, idle) in lent.iter_mut().zip(&idle) {
-        if rest > 0 && *lent < *idle {
-            *lent += 1;
-            rest -= 1;
-        }
-    }
-    lent
-}
-
-/// What a lane uses above its own limit.
-pub fn borrowed(quota: &Quota, lane: &Lane, unit: usize) -> i64 {
-    (lane.used.0[unit] - quota.limit.0[unit]).max(0)
-}
-
-/// The heads of the lanes, oldest first.
-fn heads<'a>(quotas: &'a [Quota], lanes: &'a [Lane]) -> Vec<(usize, &'a Lane, &'a Quota)> {
-    let mut heads: Vec<_> =
-        quotas.iter().zip(lanes).filter_map(|(quota, lane)| Some((lane.head()?, lane, quota))).collect();
-    heads.sort_unstable_by_key(|(head, ..)| *head);
-    heads
-}
-
-/// What the lending shares have together and do not use. A share that uses more than it has takes from the others'
-/// part, so the sum needs no distinction.
-fn stock(quotas: &[Quota], lanes: &[Lane], units: usize) -> Amounts {
-    let mut stock = Amounts::zero(units);
-    for (quota, lane) in quotas.iter().zip(lanes).filter(|(quota, _)| quota.lends) {
-        for ((stock, limit), used) in stock.0.iter_mut().zip(&quota.limit.0).zip(&lane.used.0) {
-            *stock += limit - used;
-        }
-    }
-    stock
+/// The lanes whose heads may be dispatched, oldest head first.
+fn candidates<'a>(quotas: &'a [Quota], lanes: &'a [Lane], jobs: &'a [Entry]) -> Vec<Candidate<'a>> {
+    let candidate = |(quota, lane): (&'a Quota, &'a Lane)| {
+        let head = lane.head().filter(|head| !jobs[*head].held)?;
+        Some(Candidate { head, job: &jobs[head], lane, quota })
+    };
+    let mut candidates: Vec<_> = quotas.iter().zip(lanes).filter_map(candidate).collect();
+    candidates.sort_unstable_by_key(|one| one.head);
+    candidates
 }
 
 /// What a lane's first jobs need that would all stay within its limit.
 fn claim(quota: &Quota, lane: &Lane, jobs: &[Entry]) -> Amounts {
-    let own = quota.limit.minus(&lane.used);
-    let mut claim = Amounts::zero(own.0.len());
-    for (_, job) in &lane.waiting {
-        match &jobs[*job].need {
-            Some(need) if claim.plus(need).fits(&own) => claim = claim.plus(need),
+    let own = quota.limit.minus(lane.used);
+    let mut claim = Amounts::ZERO;
+    for job in lane.waiting() {
+        match jobs[job].need {
+            Some(need) if !jobs[job].held && claim.plus(need).fits(&own) => claim = claim.plus(need),
             Some(_) | None => break,
         }
     }
     claim
-}
-
-/// Jobs to stop so that `shortfall` becomes free, beyond what is being freed already: only of shares that borrow at
-/// that moment, lowest priority first, then the latest dispatched; and none that is not needed in the end.
-fn victims(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], shortfall: Amounts) -> Vec<usize> {
-    let mut shortfall = lanes.iter().fold(shortfall, |sum, lane| sum.minus(&lane.stopping));
-    let covered = |shortfall: &Amounts| shortfall.0.iter().all(|lack| *lack <= 0);
-    if covered(&shortfall) {
-        return Vec::new();
-    }
-    let mut over: Vec<Amounts> =
-        quotas.iter().zip(lanes).map(|(q, lane)| lane.used.minus(&lane.stopping).minus(&q.limit)).collect();
-    let borrows_what_lacks =
-        |over: &Amounts, lack: &Amounts| over.0.iter().zip(&lack.0).any(|(over, lack)| *over > 0 && *lack > 0);
-    let mut candidates: Vec<&Entry> = quotas
-        .iter()
-        .zip(lanes)
-        .zip(&over)
-        .filter(|((quota, _), over)| quota.lends && borrows_what_lacks(over, &shortfall))
-        .flat_map(|((_, lane), _)| &lane.in_flight)
-        .map(|job| &jobs[*job])
-        .filter(|job| job.preemptible())
-        .collect();
-    candidates.sort_by_key(|job| (job.job.priority, Reverse(job.job.scheduled_at), Reverse(job.job.number)));
-
-    let mut taken = Vec::new();
-    for job in candidates {
-        let Some(need) = &job.need else { continue };
-        let lane = &mut over[job.lane];
-        let relevant = Amounts(need.0.iter().zip(&lane.0).map(|(need, over)| *need.min(over)).collect());
-        if borrows_what_lacks(&relevant, &shortfall) {
-            *lane = lane.minus(need);
-            shortfall = shortfall.minus(need);
-            taken.push((job.job.number, need));
-        }
-        if covered(&shortfall) {
-            break;
-        }
-    }
-    taken.reverse();
-    taken.retain(|(_, need)| {
-        let without = shortfall.plus(need);
-        let spare = covered(&without);
-        if spare {
-            shortfall = without;
-        }
-        !spare
-    });
-    taken.into_iter().map(|(job, _)| job).collect()
 }

@@ -1,55 +1,97 @@
 //! Worked examples: what people should see.
 
+mod changes;
+mod policies;
+mod terms;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Capacity, InstanceType, Policy, QuotaShare, ServiceEnvironment, ShareName, Sharing};
+use crate::model::Capacity;
+use crate::model::InstanceType;
+use crate::model::Policy;
+use crate::model::QuotaShare;
+use crate::model::ShareName;
+use crate::model::Sharing;
+use crate::model::WeightedShare;
 
 const TYPE: &str = "ml.p5.48xlarge";
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const BORROWS: Sharing = Sharing::LendAndBorrow { borrow_limit: None };
+const PREEMPTED: &str = "Cross-share preemption triggered to reclaim borrowed capacity";
+const PREEMPTING: &str = "PREEMPTION_IN_PROGRESS: Cross-share preemption triggered to reclaim borrowed capacity";
+const COMPLETED: &str = "Received status from SageMaker: Training job completed";
 
 fn minute(minutes: u64) -> Timestamp {
     START + Duration::from_secs(60 * minutes)
 }
 
-fn queue(name: &str, unit: &str, total: f64, policy: Policy) -> QueueSetup {
-    let limits = vec![Capacity::new(unit, total)];
-    let environment = ServiceEnvironment { name: format!("{name}-environment"), enabled: true, limits };
-    QueueSetup { name: name.into(), priority: 1, policy, environment }
+fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+fn environment(unit: &str, total: f64) -> ServiceEnvironment {
+    ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits: vec![Capacity::new(unit, total)] }
+}
+
+/// One queue, `research`, on its own environment.
+fn setup(unit: &str, total: f64, policy: Policy) -> Setup {
+    Setup {
+        environments: vec![environment(unit, total)],
+        queues: vec![QueueSetup::new("research", "gpus", policy)],
+        delays: Delays::NONE,
+        ..Setup::default()
+    }
 }
 
 fn share(name: &str, limit: f64, sharing: Sharing) -> QuotaShare {
-    QuotaShare { name: name.into(), enabled: true, limits: vec![Capacity::new(TYPE, limit)], sharing }
+    let limits = vec![Capacity::new(TYPE, limit)];
+    QuotaShare { name: name.into(), enabled: true, limits, sharing, in_share_preemption: false }
 }
 
-fn scheduler(queue: QueueSetup, delays: Delays) -> Scheduler {
-    Scheduler::new(Setup { queues: vec![queue], delays, quirks: Quirks::default() }, 1, START)
-}
-
-fn quotas(shares: &[(&str, f64, Sharing)]) -> QueueSetup {
+fn quotas(shares: &[(&str, f64, Sharing)]) -> Setup {
     let total = shares.iter().map(|(_, limit, _)| limit).sum();
     let shares = shares.iter().map(|(name, limit, sharing)| share(name, *limit, *sharing)).collect();
-    queue("research", TYPE, total, Policy::QuotaShares(shares))
+    setup(TYPE, total, Policy::QuotaShares(shares))
+}
+
+fn scheduler(setup: Setup, delays: Delays) -> Scheduler {
+    Scheduler::new(Setup { delays, ..setup }, 1, START)
+}
+
+fn research() -> QueueName {
+    "research".into()
 }
 
 fn wish(at: u64, share: Option<&str>, count: u32, minutes: u64) -> Submission {
     Submission {
         at: minute(at),
         name: "train".to_owned(),
-        queue: "research".into(),
+        queue: research(),
         share: share.map(ShareName::from),
         priority: 0,
         demand: vec![Capacity::new(TYPE, f64::from(count))],
         tags: BTreeMap::new(),
         plan: Plan::Runs { duration: Duration::from_secs(60 * minutes), outcome: PlannedOutcome::Succeeds },
+        terms: Terms::default(),
         utilisation: 0.9,
     }
 }
 
 fn used(scheduler: &Scheduler) -> Vec<u64> {
-    scheduler.usage(&"research".into()).iter().map(|row| row.used).collect()
+    scheduler.usage(&research()).iter().map(|row| row.used).collect()
+}
+
+fn reason<'a>(scheduler: &'a Scheduler, id: &JobId) -> &'a str {
+    scheduler.job(id).unwrap().status_reason.as_deref().unwrap_or_default()
+}
+
+/// Phases of a job's spans and their lengths in minutes, those of no length left out; 0 is the open one.
+fn life(scheduler: &Scheduler, id: &JobId) -> Vec<(Phase, u64)> {
+    let length = |span: &Span| span.to.map_or(0, |to| to.since(span.from).as_secs() / 60);
+    let spans = scheduler.job(id).unwrap().spans.iter().map(|span| (span.phase, length(span), span.to.is_none()));
+    spans.filter(|(_, minutes, open)| *minutes > 0 || *open).map(|(phase, minutes, _)| (phase, minutes)).collect()
 }
 
 fn statuses(scheduler: &Scheduler) -> Vec<&str> {
@@ -68,7 +110,7 @@ fn a_share_grows_into_idle_quota_and_falls_back_when_its_owner_asks() {
     }
     scheduler.advance(minute(5));
     assert_eq!(used(&scheduler), [75, 25]);
-    let usage = scheduler.usage(&"research".into());
+    let usage = scheduler.usage(&research());
     assert_eq!(usage.iter().map(|row| (row.borrowed, row.lent)).collect::<Vec<_>>(), [(15, 0), (0, 15)]);
 
     for _ in 0..15 {
@@ -93,9 +135,8 @@ fn a_share_grows_into_idle_quota_and_falls_back_when_its_owner_asks() {
 #[test]
 fn a_requeue_may_keep_the_times() {
     let setup = Setup {
-        queues: vec![quotas(&[("first", 1.0, BORROWS), ("second", 1.0, BORROWS)])],
-        delays: Delays::NONE,
-        quirks: Quirks { after_requeue: AfterRequeue::Kept },
+        quirks: Quirks { after_requeue: AfterRequeue::Kept, ..Quirks::default() },
+        ..quotas(&[("first", 1.0, BORROWS), ("second", 1.0, BORROWS)])
     };
     let mut scheduler = Scheduler::new(setup, 1, START);
     let id = scheduler.submit(wish(0, Some("first"), 2, 60)).unwrap();
@@ -163,7 +204,7 @@ fn a_job_that_can_never_fit_says_so_and_blocks_its_share_only() {
 
 #[test]
 fn a_fifo_queue_keeps_its_order_even_when_a_later_job_would_fit() {
-    let mut scheduler = scheduler(queue("research", InstanceType::ANY, 4.0, Policy::Fifo), Delays::NONE);
+    let mut scheduler = scheduler(setup(InstanceType::ANY, 4.0, Policy::Fifo), Delays::NONE);
     for count in [3, 2, 1] {
         scheduler.submit(wish(0, None, count, 10)).unwrap();
     }
@@ -172,7 +213,7 @@ fn a_fifo_queue_keeps_its_order_even_when_a_later_job_would_fit() {
     assert_eq!(scheduler.next_event(), Some(minute(10)));
     scheduler.advance(minute(10));
     assert_eq!(statuses(&scheduler), ["SUCCEEDED", "RUNNING", "RUNNING"]);
-    assert_eq!(scheduler.usage(&"research".into())[0].quota, Some(4));
+    assert_eq!(scheduler.usage(&research())[0].quota, Some(4));
 }
 
 #[test]
@@ -183,7 +224,7 @@ fn priority_goes_before_age_within_a_share() {
     }
     scheduler.advance(START);
     assert_eq!(statuses(&scheduler), ["RUNNABLE", "RUNNABLE", "RUNNING"]);
-    let front: Vec<_> = scheduler.front(&"research".into(), 9).iter().map(|job| job.number).collect();
+    let front: Vec<_> = scheduler.front(&research(), 9).iter().map(|job| job.number).collect();
     assert_eq!(front, [0, 1]);
 }
 
@@ -254,11 +295,10 @@ fn the_states_take_their_time() {
 
 #[test]
 fn what_cannot_be_filed_is_refused() {
-    let mut closed = quotas(&[("open", 1.0, Sharing::Lend), ("closed", 1.0, Sharing::Lend)]);
-    if let Policy::QuotaShares(shares) = &mut closed.policy {
-        shares[1].enabled = false;
-    }
-    let mut scheduler = scheduler(closed, Delays::NONE);
+    let setup = quotas(&[("open", 1.0, Sharing::Lend), ("closed", 1.0, Sharing::Lend)]);
+    let mut scheduler = scheduler(setup, Delays::NONE);
+    let closed = QuotaShare { enabled: false, ..share("closed", 1.0, Sharing::Lend) };
+    scheduler.put_share(&research(), closed).unwrap();
     let table = [
         (None, Refusal::MissingShare),
         (Some("closed"), Refusal::DisabledShare("closed".into())),

@@ -138,7 +138,7 @@ fn failure_reason<'a>(run: Run<'a>, status: &str) -> Option<&'a str> {
 }
 
 fn resource_config(job: &Job, unknown_type: Option<String>) -> Value {
-    match job.demand.as_slice() {
+    match &*job.demand {
         [one] => json!({
             "InstanceType": unknown_type.unwrap_or_else(|| one.unit.as_str().to_owned()),
             "InstanceCount": one.quantity.ceil() as i64,

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::model::InstanceType;
+use crate::model::Timestamp;
+use crate::scheduler::Outage;
 use crate::simulate::faults::Arrangement;
 use crate::simulate::gpu;
 use crate::simulate::gpu::Gpus;
@@ -29,6 +32,8 @@ pub struct Scenario {
     pub trace: Option<PathBuf>,
     /// Make up the jobs.
     pub workload: Option<Synthetic>,
+    /// When the provider has no instances of a type.
+    pub outages: Vec<OutageText>,
     /// How jobs use their GPUs.
     pub gpu: GpuUse,
     /// Which of two behaviours to show where AWS does not say.
@@ -45,6 +50,29 @@ pub struct GpuUse {
     pub delay: Option<HumanDuration>,
     /// The part of the jobs that has each shape, 0 to 1; what is left is busy.
     pub shapes: BTreeMap<Shape, f64>,
+}
+
+/// A time without instances of a type: jobs that are dispatched find none, and wait again.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutageText {
+    /// Which type.
+    pub instance_type: String,
+    /// How long after the beginning it starts.
+    #[serde(default)]
+    pub after: Option<HumanDuration>,
+    /// How long it lasts; for ever if it is not given.
+    #[serde(default)]
+    pub r#for: Option<HumanDuration>,
+}
+
+impl OutageText {
+    /// As the scheduler takes it, counted from `now`.
+    pub(super) fn outage(&self, now: Timestamp) -> Outage {
+        let from = self.after.map_or(now, |after| now + after.0);
+        let unit = InstanceType::from(self.instance_type.as_str());
+        Outage { unit, from, to: self.r#for.map(|lasts| from + lasts.0) }
+    }
 }
 
 impl GpuUse {
@@ -96,6 +124,7 @@ mod tests {
 seed: 7
 speed: 600
 workload: {length: 7d, load: 1.2, rhythm: calendar, sweeps: 30%, failures: 0.1}
+outages: [{instance_type: ml.p5.48xlarge, after: 6h, for: 40m}]
 gpu: {delay: 3m, shapes: {idle: 0.1, dead_host: 0.02}}
 quirks: {after_requeue: kept}
 faults:

@@ -21,7 +21,7 @@ use crate::model::{
     Accelerators, Capacity, InstanceType, Policy, QueueName, QuotaShare, ServiceEnvironment, ShareName, Sharing,
     Timestamp, accelerators_of,
 };
-use crate::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Quirks, Setup, Submission};
+use crate::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Setup, Submission, Terms};
 use crate::simulate::workload::Workload;
 
 /// Batch's limit of quota shares per queue.
@@ -270,6 +270,7 @@ fn submission(row: Row, queue: &QueueName, start: Timestamp) -> Submission {
         demand: vec![Capacity::new(row.unit, f64::from(row.count))],
         tags: row.owner.into_iter().map(|owner| ("owner".to_owned(), owner)).collect(),
         plan,
+        terms: Terms::default(),
         utilisation: row.utilisation,
     }
 }
@@ -295,7 +296,7 @@ fn setup(queue: &QueueName, rows: &[Row]) -> Result<Setup, Problem> {
             limits.push(Capacity::new(unit.clone(), quota));
         }
         let sharing = Sharing::LendAndBorrow { borrow_limit: None };
-        shares.push(QuotaShare { name: name.clone(), enabled: true, limits, sharing });
+        shares.push(QuotaShare { name: name.clone(), enabled: true, limits, sharing, in_share_preemption: false });
     }
     if totals.len() > MOST_TYPES {
         let found = totals.len();
@@ -303,8 +304,8 @@ fn setup(queue: &QueueName, rows: &[Row]) -> Result<Setup, Problem> {
     }
     let limits = totals.into_iter().map(|(unit, total)| Capacity::new(unit.clone(), total)).collect();
     let environment = ServiceEnvironment { name: format!("{queue}-environment"), enabled: true, limits };
-    let queue = QueueSetup { name: queue.clone(), priority: 1, policy: Policy::QuotaShares(shares), environment };
-    Ok(Setup { queues: vec![queue], delays: Delays::TYPICAL, quirks: Quirks::default() })
+    let queue = QueueSetup::new(queue.clone(), environment.name.clone(), Policy::QuotaShares(shares));
+    Ok(Setup { environments: vec![environment], queues: vec![queue], ..Setup::default() })
 }
 
 /// The quota that rows of one share and one instance type get.

@@ -44,15 +44,13 @@ impl<'a> Run<'a> {
 
 /// The attempts of a job that were handed to SageMaker, oldest first.
 pub(super) fn runs(job: &Job) -> Vec<Run<'_>> {
-    let ended = job.attempts.iter().map(|attempt| (attempt, false));
+    let ended = job.attempts.iter().chain(job.capacity_failed.as_deref()).map(|attempt| (attempt, false));
     let preempted = job.preempted.iter().map(|attempt| (attempt, true));
     let mut runs: Vec<Run<'_>> = ended
         .chain(preempted)
         .filter_map(|(attempt, preempted)| {
-            let closing =
-                job.spans.iter().find(|span| span.to == attempt.stopped_at && span.phase != Phase::Waiting)?;
             let (name, reason) = (attempt.training_job.as_ref()?, attempt.status_reason.as_deref());
-            Some(Run { job, name, attempt: closing.attempt, reason, preempted })
+            Some(Run { job, name, attempt: attempt.number, reason, preempted })
         })
         .collect();
     if let Some(name) = job.training_job.as_ref().filter(|_| job.status.is_in_flight()) {
@@ -84,6 +82,11 @@ pub(super) fn find<'a>(world: &'a mut World, name: &str) -> Option<Run<'a>> {
 }
 
 fn names(job: &Job) -> impl Iterator<Item = &TrainingJobName> {
-    let ended = job.attempts.iter().chain(&job.preempted).filter_map(|attempt| attempt.training_job.as_ref());
+    let ended = job
+        .attempts
+        .iter()
+        .chain(&job.preempted)
+        .chain(job.capacity_failed.as_deref())
+        .filter_map(|attempt| attempt.training_job.as_ref());
     ended.chain(job.training_job.as_ref().filter(|_| job.status.is_in_flight()))
 }

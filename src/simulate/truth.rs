@@ -49,7 +49,7 @@ impl Integral {
         }
         self.until = now;
         for queue in scheduler.queues() {
-            if let Some(gpus) = capacity_gpus(queue) {
+            if let Some(gpus) = capacity_gpus(scheduler, queue) {
                 match self.gpu_seconds.get_mut(&queue.name) {
                     Some(sum) => *sum += gpus * seconds,
                     None => {
@@ -87,7 +87,7 @@ pub(super) fn figures(world: &World, speed: f64) -> Value {
 
 /// How many jobs of a queue are in each state, zeros included.
 pub(super) fn jobs_by_state(world: &World, queue: &QueueName) -> BTreeMap<String, usize> {
-    let count = |status: &JobStatus| world.scheduler.jobs_in(queue, status).count();
+    let count = |status: &JobStatus| world.scheduler.count(queue, status);
     JobStatus::KNOWN.iter().map(|status| (status.as_str().to_lowercase(), count(status))).collect()
 }
 
@@ -157,7 +157,7 @@ fn waterfall(world: &World, queue: &QueueSetup) -> Value {
             parts.add(world, job, span.phase, 1.0);
         }
     }
-    let capacity = capacity_gpus(queue);
+    let capacity = capacity_gpus(&world.scheduler, queue);
     json!({"queue": queue.name, "capacity_gpus": capacity, "parts": parts.out_of(capacity)})
 }
 
@@ -236,8 +236,8 @@ fn preempted(world: &World) -> Vec<Value> {
 }
 
 /// The GPUs that a queue's environment allows; `None` where limits count instances of any type.
-fn capacity_gpus(queue: &QueueSetup) -> Option<f64> {
-    let limits = &queue.environment.limits;
+fn capacity_gpus(scheduler: &Scheduler, queue: &QueueSetup) -> Option<f64> {
+    let limits = scheduler.environment(&queue.environment).map_or([].as_slice(), |found| found.limits.as_slice());
     (!limits.iter().any(|limit| limit.unit.is_any()))
         .then(|| limits.iter().map(|limit| limit.quantity * gpus_of(&limit.unit)).sum())
 }
@@ -291,7 +291,7 @@ fn history(world: &World, job: &Job) -> Value {
         "priority": job.priority,
         "status": job.status.as_str().to_lowercase(),
         "status_reason": job.status_reason,
-        "demand": job.demand,
+        "demand": &*job.demand,
         "gpus": gpus(job),
         "gpu_shape": gpu::shape_of(world, job),
         "utilisation": gpu::mean_use(job, gpu::shape_of(world, job)),
@@ -302,7 +302,7 @@ fn history(world: &World, job: &Job) -> Value {
         "preemptions": job.preemptions,
         "terminated": job.terminated,
         "training_job": job.training_job,
-        "tags": job.tags,
+        "tags": &*job.tags,
         "spans": spans,
     })
 }

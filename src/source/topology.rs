@@ -1,6 +1,7 @@
 //! The configured side of the queues: which there are, what they may use, how they divide it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_batch::Client;
 use aws_sdk_batch::types::{JobQueueDetail, SchedulingPolicyDetail};
@@ -90,10 +91,10 @@ async fn policy(
         Some(policy) if translate::is_quota_policy(policy) => {
             Ok(Policy::QuotaShares(quota_shares(batch, queue.job_queue_name().unwrap_or_default(), unknowns).await?))
         }
-        Some(policy) => Ok(Policy::FairShare { shares: translate::fair_shares(policy) }),
+        Some(policy) => Ok(translate::fair_share(policy)),
         None => {
             unknowns.note("scheduling_policy", arn);
-            Ok(Policy::FairShare { shares: Vec::new() })
+            Ok(Policy::FairShare { shares: Vec::new(), decay: Duration::ZERO, reservation: 0 })
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::model::accelerators_of;
 
 pub(crate) use job::{described_job, job_page, snapshot};
 pub(crate) use topology::{
-    environment, environment_name, fair_shares, is_quota_policy, is_watched, queue, quota_share, scheduling_policy,
+    environment, environment_name, fair_share, is_quota_policy, is_watched, queue, quota_share, scheduling_policy,
 };
 pub(crate) use training::{Means, training_job};
 

@@ -4,11 +4,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::model::Attempt;
 use crate::model::JobId;
 use crate::model::Policy;
 use crate::model::Timestamp;
 use crate::model::TrainingJobName;
+use crate::scheduler::Attempt;
 use crate::scheduler::Job;
 use crate::simulate::World;
 use crate::simulate::arn;
@@ -46,7 +46,7 @@ pub(super) fn describe_service_job(world: &mut World, input: &Describe) -> Resul
         "timeoutConfig": submitted.and_then(|submitted| submitted.timeout_config.clone()),
         "preemptionConfiguration": submitted.and_then(|submitted| submitted.preemption_configuration.clone()),
         "preemptionSummary": preemptions(job),
-        "tags": job.tags,
+        "tags": &*job.tags,
     });
     if let (Value::Object(shown), Value::Object(more)) = (&mut shown, more) {
         shown.extend(more);
@@ -109,7 +109,7 @@ fn resource(name: &TrainingJobName) -> Value {
 
 /// The `CreateTrainingJob` request that a job of the workload would have been submitted with.
 fn payload(job: &Job) -> String {
-    let resources = match job.demand.as_slice() {
+    let resources = match &*job.demand {
         [one] => json!({"InstanceType": one.unit, "InstanceCount": one.quantity.ceil(), "VolumeSizeInGB": 30}),
         many => {
             let groups: Vec<_> = many

@@ -18,9 +18,6 @@ use crate::simulate::batch::queue;
 use crate::simulate::batch::refused;
 use crate::simulate::reply::ApiError;
 
-/// What Batch assumes where a fair-share policy says nothing.
-const DEFAULT_DECAY_SECONDS: u32 = 600;
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Describe {
@@ -54,7 +51,7 @@ fn job_queue(queue: &QueueSetup) -> Value {
         "computeEnvironmentOrder": [],
         "serviceEnvironmentOrder": [{
             "order": 1,
-            "serviceEnvironment": environment_arn(&queue.environment.name),
+            "serviceEnvironment": environment_arn(&queue.environment),
         }],
         "jobQueueType": "SAGEMAKER_TRAINING",
     })
@@ -64,8 +61,7 @@ pub(super) fn describe_service_environments(world: &World, input: &Describe) -> 
     let wanted = names(&input.service_environments);
     let environments: BTreeMap<_, _> = world
         .scheduler
-        .queues()
-        .map(|queue| &queue.environment)
+        .environments()
         .filter(|environment| wanted.is_empty() || wanted.contains(&environment.name.as_str()))
         .map(|environment| {
             let detail = json!({
@@ -104,14 +100,14 @@ fn scheduling_policy(arn: &str, queue: &QueueSetup) -> Value {
     let (quota_share, fair_share) = match &queue.policy {
         Policy::Fifo => (None, None),
         Policy::QuotaShares(_) => (Some(json!({"idleResourceAssignmentStrategy": "FIFO"})), None),
-        Policy::FairShare { shares } => {
+        Policy::FairShare { shares, decay, reservation } => {
             let distribution: Vec<_> = shares
                 .iter()
                 .map(|entry| json!({"shareIdentifier": entry.share, "weightFactor": entry.weight}))
                 .collect();
             let policy = json!({
-                "shareDecaySeconds": DEFAULT_DECAY_SECONDS,
-                "computeReservation": 0,
+                "shareDecaySeconds": decay.as_secs(),
+                "computeReservation": reservation,
                 "shareDistribution": distribution,
             });
             (None, Some(policy))
@@ -178,7 +174,7 @@ fn quota_share(queue: &QueueSetup, share: &QuotaShare) -> Value {
         "jobQueueArn": arn::queue(&queue.name),
         "capacityLimits": limits(&share.limits),
         "resourceSharingConfiguration": sharing,
-        "preemptionConfiguration": {"inSharePreemption": "DISABLED"},
+        "preemptionConfiguration": {"inSharePreemption": state(share.in_share_preemption)},
         "state": state(share.enabled),
         "status": "VALID",
     })

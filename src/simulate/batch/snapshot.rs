@@ -79,7 +79,7 @@ fn used(world: &World, queue: &QueueName, by_type: bool) -> (Used, BTreeMap<Shar
     let (mut total, mut by_share) = (Used::new(), BTreeMap::<_, Used>::new());
     for status in [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running] {
         for job in world.scheduler.jobs_in(queue, &status) {
-            for demand in &job.demand {
+            for demand in job.demand.iter() {
                 let unit = if by_type { demand.unit.clone() } else { InstanceType::ANY.into() };
                 *total.entry(unit.clone()).or_default() += demand.quantity;
                 if let Some(share) = &job.share {

@@ -17,6 +17,7 @@ use crate::model::ShareName;
 use crate::scheduler::Plan;
 use crate::scheduler::PlannedOutcome;
 use crate::scheduler::Submission;
+use crate::scheduler::Terms;
 use crate::simulate::World;
 use crate::simulate::arn;
 use crate::simulate::batch::jobs;
@@ -123,6 +124,7 @@ fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
         demand: payload.demand()?,
         tags: input.tags.clone(),
         plan: Plan::Runs { duration: payload.run(), outcome: PlannedOutcome::Succeeds },
+        terms: Terms::default(),
         utilisation: UTILISATION,
     })
 }

@@ -22,9 +22,9 @@ use crate::scheduler::Delays;
 use crate::scheduler::Plan;
 use crate::scheduler::PlannedOutcome;
 use crate::scheduler::QueueSetup;
-use crate::scheduler::Quirks;
 use crate::scheduler::Setup;
 use crate::scheduler::Submission;
+use crate::scheduler::Terms;
 use crate::simulate::Simulation;
 use crate::simulate::serve;
 use crate::simulate::workload::Workload;
@@ -111,16 +111,18 @@ fn workload() -> Workload {
         enabled: true,
         limits: vec![Capacity::new(INSTANCE, 4.0)],
         sharing: Sharing::LendAndBorrow { borrow_limit: None },
+        in_share_preemption: false,
     };
-    let queue = |name: &str, policy, limit| QueueSetup {
-        name: name.into(),
-        priority: 1,
-        policy,
-        environment: ServiceEnvironment { name: format!("{name}-environment"), enabled: true, limits: vec![limit] },
-    };
+    let environment =
+        |name: &str, limit| ServiceEnvironment { name: name.to_owned(), enabled: true, limits: vec![limit] };
+    let environments = vec![
+        environment("prod-environment", Capacity::new(INSTANCE, 8.0)),
+        environment("dev-environment", Capacity::new("NUM_INSTANCES", 2.0)),
+    ];
+    let shares = Policy::QuotaShares(vec![share("nlp"), share("vision")]);
     let queues = vec![
-        queue("prod", Policy::QuotaShares(vec![share("nlp"), share("vision")]), Capacity::new(INSTANCE, 8.0)),
-        queue("dev", Policy::Fifo, Capacity::new("NUM_INSTANCES", 2.0)),
+        QueueSetup::new("prod", "prod-environment", shares),
+        QueueSetup::new("dev", "dev-environment", Policy::Fifo),
     ];
     let mut submissions: Vec<_> = (0..JOBS as u64)
         .map(|n| job(n, "prod", Some(if n % 5 == 0 { "vision" } else { "nlp" }), PlannedOutcome::Succeeds))
@@ -132,8 +134,9 @@ fn workload() -> Workload {
         scheduled: (Duration::from_secs(30), Duration::from_secs(30)),
         starting: (Duration::from_secs(60), Duration::from_secs(60)),
         stopping: Duration::from_secs(20),
+        ..Delays::TYPICAL
     };
-    Workload { setup: Setup { queues, delays, quirks: Quirks::default() }, submissions }
+    Workload { setup: Setup { environments, queues, delays, ..Setup::default() }, submissions }
 }
 
 fn job(n: u64, queue: &str, share: Option<&str>, outcome: PlannedOutcome) -> Submission {
@@ -146,6 +149,7 @@ fn job(n: u64, queue: &str, share: Option<&str>, outcome: PlannedOutcome) -> Sub
         demand: vec![Capacity::new(INSTANCE, 2.0)],
         tags: BTreeMap::from([("owner".to_owned(), "ada".to_owned())]),
         plan: Plan::Runs { duration: Duration::from_mins(20), outcome },
+        terms: Terms::default(),
         utilisation: 0.75,
     }
 }

@@ -1,5 +1,7 @@
 //! Queues, environments, policies and shares.
 
+use std::time::Duration;
+
 use aws_sdk_batch::types::{JobQueueDetail, QuotaShareDetail, SchedulingPolicyDetail, ServiceEnvironmentDetail};
 
 use crate::model::Policy;
@@ -61,8 +63,19 @@ pub(crate) fn is_quota_policy(policy: &SchedulingPolicyDetail) -> bool {
     policy.quota_share_policy().is_some()
 }
 
-/// The weights of a fair-share policy. One without any is valid: all shares are equal.
-pub(crate) fn fair_shares(policy: &SchedulingPolicyDetail) -> Vec<WeightedShare> {
+/// A fair-share policy. One without weights is valid: all shares are equal.
+pub(crate) fn fair_share(policy: &SchedulingPolicyDetail) -> Policy {
+    let fair = policy.fairshare_policy();
+    let seconds = fair.and_then(|fair| fair.share_decay_seconds()).and_then(|seconds| u64::try_from(seconds).ok());
+    let reservation = fair.and_then(|fair| fair.compute_reservation()).and_then(|percent| u8::try_from(percent).ok());
+    Policy::FairShare {
+        shares: weights(policy),
+        decay: Duration::from_secs(seconds.unwrap_or(0)),
+        reservation: reservation.unwrap_or(0),
+    }
+}
+
+fn weights(policy: &SchedulingPolicyDetail) -> Vec<WeightedShare> {
     let shares = policy.fairshare_policy().map(|policy| policy.share_distribution()).unwrap_or_default();
     shares
         .iter()
@@ -99,6 +112,10 @@ pub(crate) fn quota_share(share: &QuotaShareDetail, unknowns: &mut Unknowns) -> 
         enabled: share.state().is_some_and(|state| state.as_str() == "ENABLED"),
         limits: capacities(limits, unknowns),
         sharing,
+        in_share_preemption: share
+            .preemption_configuration()
+            .and_then(|config| config.in_share_preemption())
+            .is_some_and(|state| state.as_str() == "ENABLED"),
     })
 }
 
@@ -216,18 +233,20 @@ mod tests {
             .share_distribution(share("high*", Some(0.1)))
             .share_distribution(share("low", None))
             .share_distribution(ShareAttributes::builder().weight_factor(3.0).build())
+            .share_decay_seconds(3600)
+            .compute_reservation(25)
             .build();
         let detail = SchedulingPolicyDetail::builder().fairshare_policy(policy).build();
         assert!(!is_quota_policy(&detail));
-        assert_eq!(
-            fair_shares(&detail),
-            vec![
-                WeightedShare { share: "high*".into(), weight: 0.1 },
-                WeightedShare { share: "low".into(), weight: 1.0 },
-            ]
-        );
+        let shares = vec![
+            WeightedShare { share: "high*".into(), weight: 0.1 },
+            WeightedShare { share: "low".into(), weight: 1.0 },
+        ];
+        let decay = Duration::from_secs(3600);
+        assert_eq!(fair_share(&detail), Policy::FairShare { shares, decay, reservation: 25 });
         let quotas = SchedulingPolicyDetail::builder().quota_share_policy(QuotaSharePolicy::builder().build()).build();
         assert!(is_quota_policy(&quotas));
-        assert_eq!(fair_shares(&quotas), vec![]);
+        let bare = Policy::FairShare { shares: Vec::new(), decay: Duration::ZERO, reservation: 0 };
+        assert_eq!(fair_share(&quotas), bare);
     }
 }

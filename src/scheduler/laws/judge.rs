@@ -1,0 +1,223 @@
+//! What every state and every decision must keep to, stated anew from what is in the books.
+
+use super::*;
+
+/// Holds at every moment.
+pub(super) fn judge_state(scheduler: &Scheduler) {
+    for (index, pool) in scheduler.pools.iter().enumerate() {
+        let in_flight = scheduler.jobs.iter().filter(|entry| entry.job.status.is_in_flight());
+        let needs = in_flight.filter(|entry| scheduler.queues[entry.queue].pool == index);
+        assert_eq!(pool.used, sum(needs.map(need)), "what is used is what jobs in flight hold");
+    }
+    for books in &scheduler.queues {
+        for lane in &books.lanes {
+            let entries = || lane.in_flight.iter().map(|job| &scheduler.jobs[*job]);
+            assert_eq!(lane.used, sum(entries().map(need)));
+            assert_eq!(lane.stopping, sum(entries().filter(|entry| entry.stopping.is_some()).map(need)));
+        }
+    }
+    for unit in UNITS {
+        let rows: Vec<_> =
+            scheduler.usage(&QUEUES[0].into()).into_iter().filter(|row| row.unit.as_str() == unit).collect();
+        let of = |part: fn(&Usage) -> u64| rows.iter().map(part).sum::<u64>();
+        assert_eq!(of(|row| row.borrowed), of(|row| row.lent), "{rows:?}");
+        for row in &rows {
+            let quota = row.quota.unwrap();
+            assert!(row.lent == 0 || row.lent + row.used <= quota, "lends what it uses: {row:?}");
+            assert_eq!(row.borrowed + row.excess, row.used.saturating_sub(quota), "{row:?}");
+            let lends = scheduler.queue(&QUEUES[0].into()).is_some_and(|queue| match &queue.policy {
+                Policy::QuotaShares(shares) => shares
+                    .iter()
+                    .any(|share| Some(&share.name) == row.share.as_ref() && !matches!(share.sharing, Sharing::Reserve)),
+                Policy::Fifo | Policy::FairShare { .. } => false,
+            });
+            assert!(row.lent == 0 || lends, "{row:?}");
+        }
+    }
+}
+
+/// Holds before every decision that is about to be carried out.
+pub(super) fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Decision) {
+    let books = &scheduler.queues[queue];
+    let pool = &scheduler.pools[books.pool];
+    assert!(pool.environment.enabled || *decision == Decision::Wait, "a disabled environment is left alone");
+    match (decision, &books.discipline) {
+        (Decision::Start(number), discipline) => {
+            let chosen = &scheduler.jobs[*number];
+            judge_start(scheduler, chosen, pool);
+            if let Discipline::Quotas(quotas) = discipline {
+                Ledger::of(scheduler, quotas, queue).judge_start(chosen);
+            }
+        }
+        (Decision::Preempt(victims, preemption, promised), Discipline::Quotas(quotas)) => {
+            let ledger = Ledger::of(scheduler, quotas, queue);
+            for victim in victims {
+                let job = &scheduler.jobs[*victim];
+                assert!(job.stopping.is_none() && job.job.status.is_in_flight() && job.queue == queue);
+            }
+            match (preemption, promised) {
+                (Preemption::CrossShare, None) => ledger.judge_reclaim(victims),
+                (Preemption::InShare, Some(head)) => ledger.judge_within(victims, *head),
+                _ => panic!("a promise belongs to in-share preemption"),
+            }
+        }
+        (Decision::Preempt(..), Discipline::Fifo | Discipline::FairShare(_)) => panic!("only quota shares preempt"),
+        (Decision::Wait, _) => {}
+    }
+}
+
+/// Holds for every job, at the end of a history.
+pub(super) fn judge_life(scheduler: &Scheduler, job: &Job) {
+    let mut until = job.created_at;
+    for (index, span) in job.spans.iter().enumerate() {
+        assert_eq!(span.from, until, "a gap or an overlap in {:?}", job.spans);
+        assert!(span.to.is_some() || index + 1 == job.spans.len());
+        until = span.to.unwrap_or(scheduler.now());
+    }
+    assert_eq!(job.stopped_at.unwrap_or(scheduler.now()), until);
+    assert_eq!(job.stopped_at.is_some(), job.status.is_ended());
+    assert_eq!(job.preempted.len(), job.preemptions as usize);
+    assert_eq!(job.capacity_failed.is_some(), job.capacity_failures > 0);
+    let dispatches = job.spans.iter().filter(|span| span.phase == Phase::Scheduled).count();
+    let over = job.preempted.len() + job.attempts.len() + job.capacity_failures as usize;
+    assert_eq!(dispatches, over + usize::from(job.status.is_in_flight()));
+    assert!(job.attempts.len() <= job.terms.retry.attempts as usize, "more attempts than allowed");
+    let may_return = job.terms.preemption_retries.unwrap_or(u32::MAX);
+    assert!(job.preemptions <= may_return.saturating_add(1), "preempted too often");
+    assert!(job.preemptions <= may_return || job.status == JobStatus::Failed);
+    // Preemption may have begun just before time was up.
+    let longest = job.terms.attempt_timeout.map_or(Duration::MAX, |timeout| timeout + scheduler.delays.stopping);
+    for span in job.spans.iter().filter(|span| span.phase == Phase::Running) {
+        assert!(span.to.is_none_or(|to| to.since(span.from) <= longest), "ran beyond its timeout");
+    }
+}
+
+fn judge_start(scheduler: &Scheduler, chosen: &Entry, pool: &Pool) {
+    assert!(!chosen.held && chosen.job.status == JobStatus::Runnable);
+    let job = &chosen.job;
+    let passed_over = scheduler
+        .jobs_in(&job.queue, &JobStatus::Runnable)
+        .find(|other| other.share == job.share && other.priority >= job.priority && other.number < job.number);
+    assert_eq!(passed_over.map(|job| &job.id), None, "one ahead of it waits");
+    assert!(chosen.fits(&pool.free()), "capacity is exceeded");
+}
+
+fn need(entry: &Entry) -> Amounts {
+    entry.need.unwrap_or_default()
+}
+
+fn sum(amounts: impl Iterator<Item = Amounts>) -> Amounts {
+    amounts.fold(Amounts::ZERO, Amounts::plus)
+}
+
+/// A queue with quota shares, added up.
+struct Ledger<'a> {
+    jobs: &'a [Entry],
+    quotas: &'a [Quota],
+    lanes: &'a [Lane],
+    free: Amounts,
+    /// What RESERVE shares leave idle.
+    kept: Amounts,
+    /// What waiting jobs of lending shares are entitled to, and those of RESERVE shares.
+    wanted: [Amounts; 2],
+}
+
+impl<'a> Ledger<'a> {
+    fn of(scheduler: &'a Scheduler, quotas: &'a [Quota], queue: usize) -> Self {
+        let books = &scheduler.queues[queue];
+        let (jobs, lanes) = (&scheduler.jobs[..], &books.lanes[..]);
+        let mut wanted = [Amounts::ZERO; 2];
+        for (quota, lane) in quotas.iter().zip(lanes) {
+            let mut own = quota.limit.minus(lane.used);
+            for job in lane.waiting() {
+                let Some(need) = jobs[job].need.filter(|need| need.fits(&own) && !jobs[job].held) else { break };
+                own = own.minus(need);
+                let wanted = &mut wanted[usize::from(!quota.lends)];
+                *wanted = wanted.plus(need);
+            }
+        }
+        let kept =
+            sum(quotas.iter().zip(lanes).filter(|(quota, _)| !quota.lends).map(|(quota, lane)| quota.idle(lane)));
+        Self { jobs, quotas, lanes, free: scheduler.pools[books.pool].free(), kept, wanted }
+    }
+
+    /// What could be borrowed if nobody waited who is entitled.
+    fn lendable(&self) -> Amounts {
+        let pairs = || self.quotas.iter().zip(self.lanes);
+        let idle = sum(pairs().filter(|(quota, _)| quota.lends).map(|(quota, lane)| quota.idle(lane)));
+        let over = sum(pairs().map(|(quota, lane)| quota.over(lane)));
+        idle.minus(over).least(self.free.minus(self.kept))
+    }
+
+    fn judge_start(&self, chosen: &Entry) {
+        let (quota, lane) = (&self.quotas[chosen.lane], &self.lanes[chosen.lane]);
+        assert!(chosen.fits_beside(&lane.used, &quota.most), "over its borrow limit");
+        if chosen.fits_beside(&lane.used, &quota.limit) {
+            let own = if quota.lends { Amounts::ZERO } else { quota.idle(lane) };
+            assert!(chosen.fits(&self.free.minus(self.kept).plus(own)), "took what a RESERVE share keeps");
+        } else {
+            assert!(quota.borrows && chosen.fits(&self.lendable().minus(self.wanted[0])), "borrowed what nobody lends");
+        }
+    }
+
+    /// Whether these claims could be met if `more` were free.
+    fn is_enough(&self, claims: [Amounts; 2], more: Amounts) -> bool {
+        let there = self.free.plus(more);
+        (0..there.0.len()).all(|unit| {
+            let (lenders, reserves) = (claims[0].0[unit], claims[1].0[unit]);
+            let promised = if lenders > 0 { lenders + self.kept.0[unit] } else { reserves };
+            promised <= there.0[unit]
+        })
+    }
+
+    fn judge_reclaim(&self, victims: &[usize]) {
+        let coming = sum(self.lanes.iter().map(|lane| lane.stopping));
+        let freed = sum(victims.iter().map(|job| need(&self.jobs[*job]))).plus(coming);
+        let minimal = |claims: [Amounts; 2]| {
+            let without = |victim: &usize| freed.minus(need(&self.jobs[*victim]));
+            self.is_enough(claims, freed) && victims.iter().all(|victim| !self.is_enough(claims, without(victim)))
+        };
+        let one = |lane: &Lane| {
+            let need = need(&self.jobs[lane.head().unwrap()]);
+            if self.quotas[self.jobs[lane.head().unwrap()].lane].lends {
+                [need, Amounts::ZERO]
+            } else {
+                [Amounts::ZERO, need]
+            }
+        };
+        let waiting = self.lanes.iter().filter(|lane| lane.head().is_some());
+        assert!(minimal(self.wanted) || waiting.map(one).any(minimal), "preempted in vain, or one too many");
+        let mut over: Vec<_> = self
+            .quotas
+            .iter()
+            .zip(self.lanes)
+            .map(|(quota, lane)| lane.used.minus(lane.stopping).minus(quota.limit))
+            .collect();
+        // Whichever goes last must still free something that its share has above its limit.
+        for victim in victims.iter().rev() {
+            let job = &self.jobs[*victim];
+            let over = &mut over[job.lane];
+            assert!(over.0.iter().zip(need(job).0).any(|(over, need)| *over > 0 && need > 0), "took from its own");
+            *over = over.minus(need(job));
+        }
+    }
+
+    fn judge_within(&self, victims: &[usize], head: usize) {
+        let job = &self.jobs[head];
+        let (quota, lane) = (&self.quotas[job.lane], &self.lanes[job.lane]);
+        assert!(quota.preempts_within && lane.head() == Some(head));
+        for victim in victims.iter().map(|victim| &self.jobs[*victim]) {
+            assert!(victim.lane == job.lane && victim.job.priority < job.job.priority, "preempted its equal");
+        }
+        let freed = sum(victims.iter().map(|victim| need(&self.jobs[*victim])));
+        let entitled = |freed: Amounts| job.fits_beside(&lane.used.minus(freed), &quota.limit);
+        let lendable = self.lendable().minus(self.wanted[0]);
+        let swapped = |freed: Amounts| {
+            quota.borrows && job.fits_beside(&lane.used.minus(freed), &quota.most) && job.fits(&lendable.plus(freed))
+        };
+        let minimal = |enough: &dyn Fn(Amounts) -> bool| {
+            enough(freed) && victims.iter().all(|victim| !enough(freed.minus(need(&self.jobs[*victim]))))
+        };
+        assert!(minimal(&entitled) || minimal(&swapped), "preempted in vain, or one too many");
+    }
+}

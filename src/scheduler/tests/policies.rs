@@ -1,0 +1,185 @@
+//! Fair share, several queues on one environment, and preemption within a share.
+
+use super::*;
+
+fn fair(weights: &[(&str, f64)], decay: u64, reservation: u8) -> Policy {
+    let shares =
+        weights.iter().map(|(share, weight)| WeightedShare { share: (*share).into(), weight: *weight }).collect();
+    Policy::FairShare { shares, decay: minutes(decay), reservation }
+}
+
+/// How many jobs of each of these shares are in flight.
+fn running(scheduler: &Scheduler, shares: &[&str]) -> Vec<usize> {
+    let count = |share: &&str| {
+        let of_share = |job: &&Job| job.share.as_ref().is_some_and(|name| name.as_str() == *share);
+        scheduler.jobs().filter(|job| job.status.is_in_flight()).filter(of_share).count()
+    };
+    shares.iter().map(count).collect()
+}
+
+#[test]
+fn capacity_goes_by_weight_where_lower_gets_more() {
+    let table = [
+        (vec![], vec![6, 6]),
+        (vec![("b", 0.5)], vec![4, 8]),
+        (vec![("b*", 0.2)], vec![2, 10]),
+        (vec![("a", 2.0), ("b", 1.0)], vec![4, 8]),
+    ];
+    for (weights, expected) in table {
+        let mut scheduler = scheduler(setup(InstanceType::ANY, 12.0, fair(&weights, 0, 0)), Delays::NONE);
+        for n in 0..40 {
+            scheduler.submit(wish(0, Some(if n < 20 { "a" } else { "b" }), 1, 60)).unwrap();
+        }
+        scheduler.advance(START);
+        assert_eq!(running(&scheduler, &["a", "b"]), expected, "{weights:?}");
+    }
+}
+
+#[test]
+fn past_use_counts_against_a_share_and_is_forgotten() {
+    // Half of the time that `a` has had the queue to itself counts, then next to nothing.
+    for (pause, expected) in [(0, "b"), (600, "a")] {
+        let mut scheduler = scheduler(setup(InstanceType::ANY, 4.0, fair(&[], 60, 0)), Delays::NONE);
+        scheduler.submit(wish(0, Some("a"), 4, 60)).unwrap();
+        scheduler.advance(minute(60 + pause));
+        let now = 60 + pause;
+        // Both wait behind a third, and `a` came first.
+        scheduler.submit(wish(now, Some("c"), 4, 1)).unwrap();
+        scheduler.advance(minute(now));
+        scheduler.submit(wish(now, Some("a"), 4, 60)).unwrap();
+        scheduler.submit(wish(now, Some("b"), 4, 60)).unwrap();
+        let front: Vec<_> = {
+            scheduler.advance(minute(now));
+            scheduler.front(&research(), 9).iter().map(|job| job.share.clone().unwrap()).collect()
+        };
+        scheduler.advance(minute(now + 1));
+        assert_eq!(running(&scheduler, &[expected]), [1], "after {pause} minutes");
+        assert_eq!(front[0].as_str(), expected, "the front of the queue is who goes next");
+    }
+}
+
+#[test]
+fn a_reservation_keeps_capacity_for_shares_that_are_not_active() {
+    // One active share of 50 %: half is kept. Two: a quarter. None is kept from a job that has the place to itself.
+    let mut scheduler = scheduler(setup(InstanceType::ANY, 16.0, fair(&[], 0, 50)), Delays::NONE);
+    for _ in 0..20 {
+        scheduler.submit(wish(0, Some("a"), 1, 60)).unwrap();
+    }
+    scheduler.advance(START);
+    assert_eq!(running(&scheduler, &["a"]), [8]);
+    for _ in 0..20 {
+        scheduler.submit(wish(1, Some("b"), 1, 60)).unwrap();
+    }
+    scheduler.advance(minute(1));
+    assert_eq!(running(&scheduler, &["a", "b"]), [8, 4]);
+
+    let mut alone = self::scheduler(setup(InstanceType::ANY, 16.0, fair(&[], 0, 50)), Delays::NONE);
+    alone.submit(wish(0, Some("a"), 16, 60)).unwrap();
+    alone.advance(START);
+    assert_eq!(running(&alone, &["a"]), [1]);
+}
+
+#[test]
+fn no_more_than_500_share_identifiers_are_active() {
+    let mut scheduler = scheduler(setup(InstanceType::ANY, 1.0, fair(&[], 0, 0)), Delays::NONE);
+    for n in 0..500 {
+        scheduler.submit(wish(0, Some(&format!("share-{n}")), 1, 1)).unwrap();
+    }
+    let refusal = scheduler.submit(wish(0, Some("one-more"), 1, 1));
+    assert_eq!(refusal, Err(Refusal::TooManyShares("one-more".into())));
+    scheduler.submit(wish(0, Some("share-7"), 1, 1)).unwrap();
+    scheduler.advance(minute(600));
+    scheduler.advance(minute(700));
+    scheduler.submit(wish(700, Some("one-more"), 1, 1)).unwrap();
+}
+
+#[test]
+fn the_queue_of_higher_priority_is_served_first() {
+    let mut setup = setup(InstanceType::ANY, 2.0, Policy::Fifo);
+    let urgent = QueueSetup { priority: 9, ..QueueSetup::new("urgent", "gpus", Policy::Fifo) };
+    setup.queues.push(urgent);
+    let mut scheduler = scheduler(setup, Delays::NONE);
+    for _ in 0..3 {
+        scheduler.submit(wish(0, None, 1, 10)).unwrap();
+    }
+    for _ in 0..2 {
+        scheduler.submit(Submission { queue: "urgent".into(), ..wish(1, None, 1, 10) }).unwrap();
+    }
+    scheduler.advance(minute(5));
+    assert_eq!(statuses(&scheduler), ["RUNNING", "RUNNING", "RUNNABLE", "RUNNABLE", "RUNNABLE"]);
+    scheduler.advance(minute(10));
+    assert_eq!(statuses(&scheduler), ["SUCCEEDED", "SUCCEEDED", "RUNNABLE", "RUNNING", "RUNNING"]);
+}
+
+/// A share of 60 beside one of 40, full of jobs of 15 with these priorities.
+fn full_share(preempts: bool, priorities: [i32; 4]) -> Scheduler {
+    let first = QuotaShare { in_share_preemption: preempts, ..share("first", 60.0, Sharing::Lend) };
+    let shares = vec![first, share("second", 40.0, Sharing::Reserve)];
+    let mut scheduler = scheduler(setup(TYPE, 100.0, Policy::QuotaShares(shares)), Delays::NONE);
+    for priority in priorities {
+        scheduler.submit(Submission { priority, ..wish(0, Some("first"), 15, 600) }).unwrap();
+    }
+    scheduler.advance(START);
+    assert_eq!(used(&scheduler), [60, 0]);
+    scheduler
+}
+
+#[test]
+fn a_priority_90_job_takes_the_place_of_the_lowest_priority_in_its_full_share() {
+    let mut scheduler = full_share(true, [50, 10, 30, 40]);
+    let urgent = scheduler.submit(Submission { priority: 90, ..wish(1, Some("first"), 15, 600) }).unwrap();
+    scheduler.advance(minute(2));
+    assert_eq!(statuses(&scheduler), ["RUNNING", "RUNNABLE", "RUNNING", "RUNNING", "RUNNING"]);
+    assert_eq!(scheduler.job(&urgent).unwrap().first_wait(), Some(Duration::ZERO));
+    assert_eq!(used(&scheduler), [60, 0]);
+    let lowest = scheduler.jobs().nth(1).unwrap();
+    assert_eq!((lowest.priority, lowest.preemptions), (10, 1));
+    assert!(lowest.status_reason.as_deref().unwrap().starts_with("PREEMPTION_IN_PROGRESS: In-share"));
+}
+
+#[test]
+fn equals_are_not_preempted_and_neither_is_anyone_where_it_is_off() {
+    for (preempts, priorities) in [(false, [0; 4]), (true, [90; 4])] {
+        let mut scheduler = full_share(preempts, priorities);
+        scheduler.submit(Submission { priority: 90, ..wish(1, Some("first"), 15, 600) }).unwrap();
+        scheduler.advance(minute(2));
+        assert_eq!(statuses(&scheduler), ["RUNNING", "RUNNING", "RUNNING", "RUNNING", "RUNNABLE"]);
+    }
+}
+
+#[test]
+fn a_job_whose_priority_is_raised_preempts_and_one_that_is_lowered_is_preempted() {
+    let mut scheduler = full_share(true, [5, 5, 5, 5]);
+    let waiting = scheduler.submit(Submission { priority: 5, ..wish(1, Some("first"), 15, 600) }).unwrap();
+    scheduler.advance(minute(2));
+    let third = scheduler.jobs().nth(2).unwrap().id.clone();
+    assert!(scheduler.set_priority(&third, 1));
+    scheduler.advance(minute(3));
+    assert_eq!(scheduler.job(&waiting).unwrap().status, JobStatus::Running);
+    assert_eq!(scheduler.job(&third).unwrap().status, JobStatus::Runnable);
+    assert!(scheduler.set_priority(&third, 6));
+    scheduler.advance(minute(4));
+    assert_eq!(scheduler.job(&third).unwrap().status, JobStatus::Running);
+    assert_eq!(used(&scheduler), [60, 0]);
+}
+
+#[test]
+fn within_a_borrowing_share_a_job_takes_over_what_was_borrowed() {
+    let first = QuotaShare { in_share_preemption: true, ..share("first", 4.0, BORROWS) };
+    let shares = vec![first, share("second", 4.0, Sharing::Lend)];
+    let mut scheduler = scheduler(setup(TYPE, 8.0, Policy::QuotaShares(shares)), Delays::NONE);
+    for priority in [3, 1, 2, 4] {
+        scheduler.submit(Submission { priority, ..wish(0, Some("first"), 2, 600) }).unwrap();
+    }
+    scheduler.submit(Submission { priority: 9, ..wish(1, Some("first"), 2, 600) }).unwrap();
+    scheduler.advance(minute(2));
+    assert_eq!(statuses(&scheduler), ["RUNNING", "RUNNABLE", "RUNNING", "RUNNING", "RUNNING"]);
+    assert_eq!(used(&scheduler), [8, 0]);
+    // The owner takes its own back from whoever is lowest now.
+    scheduler.submit(wish(3, Some("second"), 4, 600)).unwrap();
+    scheduler.advance(minute(4));
+    assert_eq!(used(&scheduler), [4, 4]);
+    let left: Vec<_> =
+        scheduler.jobs().filter(|job| job.status == JobStatus::Running).map(|job| job.priority).collect();
+    assert_eq!(left, [4, 9, 0]);
+}
