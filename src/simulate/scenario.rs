@@ -9,7 +9,11 @@ use serde::Deserialize;
 
 use crate::model::InstanceType;
 use crate::model::Timestamp;
+use crate::scheduler::AfterRequeue;
+use crate::scheduler::DisabledQueue;
 use crate::scheduler::Outage;
+use crate::scheduler::Quirks;
+use crate::scheduler::Setup;
 use crate::simulate::faults::Arrangement;
 use crate::simulate::gpu;
 use crate::simulate::gpu::Gpus;
@@ -75,6 +79,31 @@ impl OutageText {
     }
 }
 
+impl Scenario {
+    /// The setup with the quirks of this scenario.
+    pub fn applied_to(&self, mut setup: Setup) -> Setup {
+        for (name, value) in &self.quirks {
+            // Known since the scenario was read.
+            let _ = set_quirk(&mut setup.quirks, name, value);
+        }
+        setup
+    }
+}
+
+/// Sets one switch.
+fn set_quirk(quirks: &mut Quirks, name: &str, value: &str) -> Result<(), String> {
+    match (name, value) {
+        ("after_requeue", "cleared") => quirks.after_requeue = AfterRequeue::Cleared,
+        ("after_requeue", "kept") => quirks.after_requeue = AfterRequeue::Kept,
+        ("disabled_queue", "drains") => quirks.disabled_queue = DisabledQueue::Drains,
+        ("disabled_queue", "holds") => quirks.disabled_queue = DisabledQueue::Holds,
+        ("after_requeue", _) => return Err("is cleared or kept".to_owned()),
+        ("disabled_queue", _) => return Err("is drains or holds".to_owned()),
+        (_, _) => return Err("is no quirk; there are after_requeue and disabled_queue".to_owned()),
+    }
+    Ok(())
+}
+
 impl GpuUse {
     /// As the simulation takes it.
     pub fn gpus(&self) -> Gpus {
@@ -100,6 +129,11 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, Problems> {
     let parts = &scenario.gpu.shapes;
     if parts.values().any(|part| !(0.0..=1.0).contains(part)) || parts.values().sum::<f64>() > 1.0 {
         problem("gpu.shapes", "parts lie between 0 and 1, and all of them together do not exceed 1");
+    }
+    for (name, value) in &scenario.quirks {
+        if let Err(message) = set_quirk(&mut Quirks::default(), name, value) {
+            problem(&format!("quirks.{name}"), &message);
+        }
     }
     for (path, message) in scenario.workload.iter().flat_map(Synthetic::findings) {
         problem(&format!("workload.{path}"), &message);
@@ -141,8 +175,20 @@ faults:
         let scenario = parse("world.yaml", &WHOLE.replace("30%", "0.3")).unwrap();
         assert_eq!((scenario.seed, scenario.speed), (Some(7), Some(600.0)));
         assert_eq!(scenario.gpu.shapes[&Shape::DeadHost], 0.02);
-        assert_eq!(scenario.quirks["after_requeue"], "kept");
+        assert_eq!(scenario.applied_to(Setup::default()).quirks.after_requeue, AfterRequeue::Kept);
         assert!(parse("empty.yaml", "").is_ok());
+    }
+
+    #[test]
+    fn the_documents_example_is_right_and_names_every_fault() {
+        let document = include_str!("../../docs/SIMULATOR.md");
+        let example = document.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let scenario = parse("docs/SIMULATOR.md", example).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!((scenario.outages.len(), scenario.gpu.shapes.len()), (1, 4));
+        let members = &schema()["$defs"]["Arrangement"]["properties"];
+        for member in members.as_object().unwrap().keys() {
+            assert!(document.contains(&format!("`{member}`")), "{member} is not in docs/SIMULATOR.md");
+        }
     }
 
     #[test]
@@ -157,6 +203,7 @@ faults:
             ("faults:\n  slow: {operation: A}", 2, "say `by` how much"),
             ("faults:\n  slow:\n  - {by: 1s}\n  - {by: 1s, page: 3}", 4, "means nothing"),
             ("faults:\n  cut: {for: soon}", 2, "not a duration"),
+            ("quirks:\n  after_requeue: gone", 2, "is cleared or kept"),
             ("workload:\n  failures: 2", 2, "between 0 and 1"),
         ];
         for (text, line, message) in cases {

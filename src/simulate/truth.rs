@@ -105,6 +105,7 @@ fn shares(world: &World, queue: &QueueSetup) -> Vec<Value> {
             "used": usage.used,
             "borrowed": usage.borrowed,
             "lent": usage.lent,
+            "excess": usage.excess,
         })
     };
     world.scheduler.usage(&queue.name).into_iter().map(row).collect()
@@ -300,6 +301,7 @@ fn history(world: &World, job: &Job) -> Value {
         "first_wait_seconds": job.first_wait().map(|wait| wait.as_secs_f64()),
         "stopped_at": job.stopped_at,
         "preemptions": job.preemptions,
+        "capacity_failures": job.capacity_failures,
         "terminated": job.terminated,
         "training_job": job.training_job,
         "tags": &*job.tags,
