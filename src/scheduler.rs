@@ -16,6 +16,7 @@ mod changes;
 mod discipline;
 mod entry;
 mod fair;
+mod ids;
 mod job;
 mod lane;
 #[cfg(test)]
@@ -32,7 +33,6 @@ mod submission;
 mod tests;
 mod usage;
 
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::ops::Range;
 use std::ops::RangeBounds;
@@ -52,6 +52,7 @@ use crate::scheduler::agenda::Arrival;
 use crate::scheduler::agenda::Event;
 use crate::scheduler::books::Books;
 use crate::scheduler::entry::Entry;
+use crate::scheduler::ids::Ids;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::seeded::Seeded;
 use crate::scheduler::shelf::Shelf;
@@ -67,7 +68,7 @@ pub struct Scheduler {
     pools: Vec<Pool>,
     queues: Vec<Books>,
     jobs: Vec<Entry>,
-    by_id: HashMap<JobId, usize>,
+    by_id: Ids,
     shelf: Shelf,
     agenda: Agenda,
     tickets: u64,
@@ -85,7 +86,7 @@ impl Scheduler {
             pools: Vec::new(),
             queues: Vec::new(),
             jobs: Vec::new(),
-            by_id: HashMap::new(),
+            by_id: Ids::default(),
             shelf: Shelf::default(),
             agenda: Agenda::default(),
             tickets: 0,
@@ -142,7 +143,7 @@ impl Scheduler {
 
     /// A job that exists by now.
     pub fn job(&self, id: &JobId) -> Option<&Job> {
-        self.by_id.get(id).map(|job| &self.jobs[*job].job)
+        self.by_id.get(id).map(|job| &self.jobs[job].job)
     }
 
     /// All jobs that exist by now, in the order of creation, which is that of [`Job::number`].

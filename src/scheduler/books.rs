@@ -112,7 +112,9 @@ impl Books {
     pub fn created(&mut self, number: usize, lane: usize) -> usize {
         let member = self.members.len();
         self.members.push(number);
-        self.file(&JobStatus::Submitted).map(|file| file.insert(member));
+        if let Some(file) = self.file(&JobStatus::Submitted) {
+            file.insert(member);
+        }
         self.lanes[lane].open += 1;
         member
     }
@@ -121,8 +123,12 @@ impl Books {
     pub fn refile(&mut self, entry: &Entry, before: &JobStatus) {
         let after = &entry.job.status;
         if before != after {
-            self.file(before).map(|file| file.remove(entry.member));
-            self.file(after).map(|file| file.insert(entry.member));
+            if let Some(file) = self.file(before) {
+                file.remove(entry.member);
+            }
+            if let Some(file) = self.file(after) {
+                file.insert(entry.member);
+            }
             if after.is_ended() {
                 self.lanes[entry.lane].open -= 1;
             }
@@ -180,6 +186,19 @@ impl Books {
         self.dequeue(entry);
         self.note(entry.lane, now);
         self.lanes[entry.lane].take(entry);
+    }
+
+    /// A job gets another priority, wherever it stands.
+    pub fn reprioritise(&mut self, entry: &mut Entry, priority: i32) {
+        let waits = self.dequeue(entry);
+        let in_flight = self.lanes[entry.lane].in_flight.remove(&entry.stake());
+        entry.job.priority = priority;
+        if waits {
+            self.enqueue(entry);
+        }
+        if in_flight {
+            self.lanes[entry.lane].in_flight.insert(entry.stake());
+        }
     }
 
     /// Preemption begins to stop a job.

@@ -119,11 +119,7 @@ impl Scheduler {
         let Some(number) = self.open_job(id) else { return false };
         let entry = &mut self.jobs[number];
         let books = &mut self.queues[entry.queue];
-        let waits = entry.job.status.is_waiting() && books.dequeue(entry);
-        entry.job.priority = priority;
-        if waits {
-            books.enqueue(entry);
-        }
+        books.reprioritise(entry, priority);
         self.pools[books.pool].stirred = true;
         self.settle();
         true
@@ -132,7 +128,7 @@ impl Scheduler {
     /// Replaces a job's tags. False if there is no such job.
     pub fn set_tags(&mut self, id: &JobId, tags: BTreeMap<String, String>) -> bool {
         let Some(job) = self.by_id.get(id) else { return false };
-        self.jobs[*job].job.tags = self.shelf.tags(tags);
+        self.jobs[job].job.tags = self.shelf.tags(tags);
         true
     }
 
@@ -145,7 +141,7 @@ impl Scheduler {
     }
 
     fn open_job(&self, id: &JobId) -> Option<usize> {
-        self.by_id.get(id).copied().filter(|job| !self.jobs[*job].job.status.is_ended())
+        self.by_id.get(id).filter(|job| !self.jobs[*job].job.status.is_ended())
     }
 
     fn pool_named(&mut self, name: &str) -> usize {

@@ -11,6 +11,9 @@ use crate::scheduler::pool::Amounts;
 /// Where a job stands in its lane: the higher priority first, then the older.
 pub type Place = (Reverse<i32>, usize);
 
+/// What is lost least by stopping a job, first: the lower priority, then the later dispatched.
+pub type Stake = (i32, Reverse<Option<Timestamp>>, Reverse<usize>);
+
 /// One job in the scheduler's books.
 #[derive(Debug)]
 pub struct Entry {
@@ -71,6 +74,11 @@ impl Entry {
     /// Where it stands in its lane.
     pub fn place(&self) -> Place {
         (Reverse(self.job.priority), self.job.number)
+    }
+
+    /// Where it stands among those that might be stopped, while it is in flight.
+    pub fn stake(&self) -> Stake {
+        (self.job.priority, Reverse(self.job.scheduled_at), Reverse(self.job.number))
     }
 
     /// Whether what it needs can be taken from `room`.

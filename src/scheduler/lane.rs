@@ -1,10 +1,12 @@
 //! The jobs of one share: who waits, in which order, and what those in flight hold.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::model::ShareName;
 use crate::scheduler::entry::Entry;
 use crate::scheduler::entry::Place;
+use crate::scheduler::entry::Stake;
 use crate::scheduler::fair::PastUse;
 use crate::scheduler::pool::Amounts;
 
@@ -13,8 +15,8 @@ use crate::scheduler::pool::Amounts;
 pub struct Lane {
     /// Whose; `None` in a FIFO queue.
     pub share: Option<ShareName>,
-    /// Jobs that hold capacity.
-    pub in_flight: BTreeSet<usize>,
+    /// Jobs that hold capacity, those first whose work is the cheapest to lose.
+    pub in_flight: BTreeSet<Stake>,
     /// What those hold.
     pub used: Amounts,
     /// Of that, what preemption is about to free.
@@ -65,13 +67,13 @@ impl Lane {
 
     /// A job takes its capacity.
     pub fn take(&mut self, entry: &Entry) {
-        self.in_flight.insert(entry.job.number);
+        self.in_flight.insert(entry.stake());
         self.used = self.used.plus(entry.need.unwrap_or_default());
     }
 
     /// A job gives its capacity back. False if it had none.
     pub fn give_back(&mut self, entry: &Entry) -> bool {
-        let held = self.in_flight.remove(&entry.job.number);
+        let held = self.in_flight.remove(&entry.stake());
         if held {
             let need = entry.need.unwrap_or_default();
             self.used = self.used.minus(need);
@@ -86,7 +88,7 @@ impl Lane {
     pub fn recount(&mut self, jobs: &[Entry]) {
         self.used = Amounts::ZERO;
         self.stopping = Amounts::ZERO;
-        for job in &self.in_flight {
+        for (.., Reverse(job)) in &self.in_flight {
             let need = jobs[*job].need.unwrap_or_default();
             self.used = self.used.plus(need);
             if jobs[*job].stopping.is_some() {

@@ -49,7 +49,7 @@ impl Scheduler {
         let (job, plan) = self.job_of(number, ticket, submission);
         let books = &mut self.queues[queue];
         let member = books.created(number, lane);
-        self.by_id.insert(job.id.clone(), number);
+        self.by_id.insert(&job.id, number);
         let submitted = if plan.is_recorded() { Duration::ZERO } else { self.delays.submitted };
         self.jobs.push(Entry {
             job,
@@ -291,12 +291,13 @@ impl Scheduler {
 
     fn dispatch(&mut self, number: usize) {
         let entry = &self.jobs[number];
+        let training_job = self.seed.training_job(&entry.job.name, entry.ticket, entry.job.attempt());
+        self.change(number, |job, now| job.dispatched(training_job, now));
+        let entry = &self.jobs[number];
         let books = &mut self.queues[entry.queue];
         books.take(entry, self.now);
         let pool = &mut self.pools[books.pool];
         pool.used = pool.used.plus(entry.need.unwrap_or_default());
-        let training_job = self.seed.training_job(&entry.job.name, entry.ticket, entry.job.attempt());
-        self.change(number, |job, now| job.dispatched(training_job, now));
     }
 
     fn finds_no_instances(&self, number: usize) -> bool {

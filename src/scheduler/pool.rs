@@ -8,9 +8,12 @@ use crate::model::ServiceEnvironment;
 /// jobs still hold them. What comes after those is not counted.
 pub const UNITS: usize = 8;
 
+/// The most of one unit that is counted: 16 million instances, so that sums over all shares of a queue do not overflow.
+pub const MOST: i32 = 1 << 24;
+
 /// Instances per unit of one environment, in the order of its units; zero beyond them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amounts(pub [i64; UNITS]);
+pub struct Amounts(pub [i32; UNITS]);
 
 /// One environment and what is in use of it.
 #[derive(Debug)]
@@ -34,31 +37,32 @@ pub struct Pool {
 impl Amounts {
     /// Nothing of anything.
     pub const ZERO: Self = Self([0; UNITS]);
-    /// No limit at all.
-    pub const ENDLESS: Self = Self([i64::MAX; UNITS]);
+    /// No limit at all: more than any sum of [`MOST`].
+    pub const ENDLESS: Self = Self([i32::MAX / 2; UNITS]);
 
     /// Unit by unit.
     pub fn plus(self, other: Self) -> Self {
-        self.with(other, i64::saturating_add)
+        self.with(other, |a, b| a + b)
     }
 
     /// Unit by unit; may go below zero.
     pub fn minus(self, other: Self) -> Self {
-        self.with(other, i64::saturating_sub)
+        self.with(other, |a, b| a - b)
     }
 
     /// The lesser of each unit.
     pub fn least(self, other: Self) -> Self {
-        self.with(other, i64::min)
+        self.with(other, i32::min)
     }
 
     /// The greater of each unit.
     pub fn most(self, other: Self) -> Self {
-        self.with(other, i64::max)
+        self.with(other, i32::max)
     }
 
     /// Each unit of both, through `join`.
-    pub fn with(self, other: Self, join: fn(i64, i64) -> i64) -> Self {
+    #[inline]
+    fn with(self, other: Self, join: impl Fn(i32, i32) -> i32) -> Self {
         Self(std::array::from_fn(|unit| join(self.0[unit], other.0[unit])))
     }
 
@@ -79,7 +83,7 @@ impl Amounts {
 
     /// Everything together, whatever the unit.
     pub fn total(&self) -> i64 {
-        self.0.iter().sum()
+        self.0.iter().copied().map(i64::from).sum()
     }
 }
 
@@ -148,10 +152,8 @@ impl Pool {
     }
 }
 
-fn whole(quantity: f64) -> i64 {
-    // Sums of many such amounts must not overflow.
-    const MOST: i64 = i32::MAX as i64;
+fn whole(quantity: f64) -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "rounded by the caller, and `as` saturates")]
-    let whole = quantity as i64;
+    let whole = quantity as i32;
     whole.clamp(0, MOST)
 }

@@ -19,9 +19,9 @@ pub fn reclaim(
     jobs: &[Entry],
     room: &Room,
     claims: [Amounts; 2],
-    entitled: &[Candidate<'_>],
+    candidates: &[Candidate<'_>],
 ) -> Vec<usize> {
-    if entitled.is_empty() {
+    if claims == [Amounts::ZERO; 2] {
         return Vec::new();
     }
     let coming = lanes.iter().fold(Amounts::ZERO, |sum, lane| sum.plus(lane.stopping));
@@ -33,7 +33,7 @@ pub fn reclaim(
     if let Some(victims) = of_borrowers(quotas, lanes, jobs, all) {
         return victims;
     }
-    for one in entitled {
+    for one in candidates.iter().filter(|one| one.entitled) {
         let need = one.job.need.unwrap_or_default();
         let one_claim = if one.quota.lends { [need, Amounts::ZERO] } else { [Amounts::ZERO, need] };
         let lack = shortfall(one_claim);
@@ -52,7 +52,7 @@ pub fn reclaim(
 /// limit, or, where the share borrows at the moment, with what it has borrowed. None if that cannot be had, or if they
 /// are being stopped already.
 pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -> Vec<usize> {
-    let Candidate { head, job, lane, quota } = *one;
+    let Candidate { head, job, lane, quota, .. } = *one;
     let Some(need) = job.need.filter(|_| lane.promised != Some(head) || lane.stopping == Amounts::ZERO) else {
         return Vec::new();
     };
@@ -60,14 +60,9 @@ pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -
     let borrows = quota.borrows && both(&need, &quota.over(lane));
     let lack = if borrows { need.minus(borrowable).most(need.minus(quota.most.minus(lane.used))) } else { own };
     let lack = Amounts(std::array::from_fn(|unit| if need.0[unit] > 0 { lack.0[unit] } else { 0 }));
-    let mut lower: Vec<&Entry> =
-        lane.in_flight.iter().map(|other| &jobs[*other]).filter(|other| lower_and_preemptible(other, job)).collect();
-    lower.sort_by_key(cheapest_first);
-    pick(lower.into_iter().map(|other| (other, other.need.unwrap_or_default())), lack).unwrap_or_default()
-}
-
-fn lower_and_preemptible(other: &Entry, than: &Entry) -> bool {
-    other.job.priority < than.job.priority && other.preemptible()
+    let lower = cheapest_first(jobs, [lane]).take_while(|other| other.job.priority < job.job.priority);
+    let lower = lower.filter(|other| other.preemptible());
+    pick(lower.map(|other| (other, other.need.unwrap_or_default())), lack).unwrap_or_default()
 }
 
 /// Jobs of lanes above their limits that free `shortfall` together; none that is not needed. `None` if that is not to be
@@ -75,16 +70,9 @@ fn lower_and_preemptible(other: &Entry, than: &Entry) -> bool {
 fn of_borrowers(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], shortfall: Amounts) -> Option<Vec<usize>> {
     let mut over: Vec<Amounts> =
         quotas.iter().zip(lanes).map(|(quota, lane)| lane.used.minus(lane.stopping).minus(quota.limit)).collect();
-    let mut candidates: Vec<&Entry> = lanes
-        .iter()
-        .zip(&over)
-        .filter(|(_, over)| both(over, &shortfall))
-        .flat_map(|(lane, _)| &lane.in_flight)
-        .map(|job| &jobs[*job])
-        .filter(|job| job.preemptible())
-        .collect();
-    candidates.sort_by_key(cheapest_first);
-    let given = candidates.into_iter().filter_map(|job| {
+    let above = lanes.iter().zip(over.clone()).filter(|(_, over)| both(over, &shortfall)).map(|(lane, _)| lane);
+    let candidates = cheapest_first(jobs, above).filter(|job| job.preemptible());
+    let given = candidates.filter_map(|job| {
         // Only as long as its share is above its limit in a unit that this job would free.
         let need = job.need?;
         let over = &mut over[job.lane];
@@ -131,6 +119,13 @@ fn both(one: &Amounts, other: &Amounts) -> bool {
     one.0.iter().zip(&other.0).any(|(one, other)| *one > 0 && *other > 0)
 }
 
-fn cheapest_first(job: &&Entry) -> impl Ord + use<> {
-    (job.job.priority, Reverse(job.job.scheduled_at), Reverse(job.job.number))
+/// The jobs in flight of some lanes, those first whose work is the cheapest to lose.
+fn cheapest_first<'a>(jobs: &'a [Entry], lanes: impl IntoIterator<Item = &'a Lane>) -> impl Iterator<Item = &'a Entry> {
+    let mut lanes: Vec<_> = lanes.into_iter().map(|lane| lane.in_flight.iter().peekable()).collect();
+    std::iter::from_fn(move || {
+        let next = lanes.iter_mut().filter_map(|lane| Some((*lane.peek()?, lane))).min_by_key(|(stake, _)| *stake);
+        let ((.., Reverse(job)), lane) = next?;
+        lane.next();
+        Some(&jobs[*job])
+    })
 }

@@ -16,6 +16,7 @@ use crate::scheduler::entry::Entry;
 use crate::scheduler::entry::Preemption;
 use crate::scheduler::lane::Lane;
 use crate::scheduler::pool::Amounts;
+use crate::scheduler::pool::MOST;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::preemption;
 
@@ -52,6 +53,8 @@ pub(super) struct Candidate<'a> {
     pub job: &'a Entry,
     pub lane: &'a Lane,
     pub quota: &'a Quota,
+    /// Whether it would stay within its share's limit.
+    pub entitled: bool,
 }
 
 impl Quota {
@@ -67,7 +70,8 @@ impl Quota {
             Sharing::Lend => (true, false, limit),
             Sharing::LendAndBorrow { borrow_limit: None } => (true, true, Amounts::ENDLESS),
             Sharing::LendAndBorrow { borrow_limit: Some(percent) } => {
-                (true, true, Amounts(limit.0.map(|own| own + own * i64::from(percent) / 100)))
+                let more = |own: i32| i64::from(own) * (100 + i64::from(percent)) / 100;
+                (true, true, Amounts(limit.0.map(|own| more(own).min(i64::from(MOST)) as i32)))
             }
         };
         Self { limit, lends, borrows, most, preempts_within: share.in_share_preemption }
@@ -123,35 +127,30 @@ impl Room {
 /// Decides one step: entitled jobs first, then what must be taken back for them, then borrowers, then who takes the
 /// place of others within a share.
 pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: Amounts) -> Decision {
-    let room = Room::of(quotas, lanes, free);
+    let (candidates, room) = (candidates(quotas, lanes, jobs), Room::of(quotas, lanes, free));
     let mut claims = [Amounts::ZERO; 2];
-    let (mut entitled, mut borrowers) = (Vec::new(), Vec::new());
-    for candidate in candidates(quotas, lanes, jobs) {
-        let Candidate { head, job, lane, quota } = candidate;
-        if !job.fits_beside(&lane.used, &quota.limit) {
-            borrowers.push(candidate);
-        } else if job.fits(&room.entitled(quota, lane)) {
-            return Decision::Start(head);
-        } else {
-            let claims = &mut claims[usize::from(!quota.lends)];
-            *claims = claims.plus(claim(quota, lane, jobs));
-            entitled.push(candidate);
+    for Candidate { head, job, lane, quota, .. } in candidates.iter().filter(|one| one.entitled) {
+        if job.fits(&room.entitled(quota, lane)) {
+            return Decision::Start(*head);
         }
+        let claims = &mut claims[usize::from(!quota.lends)];
+        *claims = claims.plus(claim(quota, lane, jobs));
     }
-    let victims = preemption::reclaim(quotas, lanes, jobs, &room, claims, &entitled);
+    let victims = preemption::reclaim(quotas, lanes, jobs, &room, claims, &candidates);
     if !victims.is_empty() {
         return Decision::Preempt(victims, Preemption::CrossShare, None);
     }
     let borrowable = room.borrowable(claims[0]);
-    // Who was promised the place of others has it before those who only happen to be older.
-    borrowers.sort_by_key(|one| one.lane.promised != Some(one.head));
     let may_borrow = |one: &&Candidate| {
-        one.quota.borrows && one.job.fits(&borrowable) && one.job.fits_beside(&one.lane.used, &one.quota.most)
+        let Candidate { job, lane, quota, .. } = one;
+        !one.entitled && quota.borrows && job.fits(&borrowable) && job.fits_beside(&lane.used, &quota.most)
     };
-    if let Some(one) = borrowers.iter().find(may_borrow) {
+    // Who was promised the place of others has it before those who only happen to be older.
+    let promised = candidates.iter().filter(|one| one.lane.promised == Some(one.head)).find(may_borrow);
+    if let Some(one) = promised.or_else(|| candidates.iter().find(may_borrow)) {
         return Decision::Start(one.head);
     }
-    for one in borrowers.iter().filter(|one| one.quota.preempts_within) {
+    for one in candidates.iter().filter(|one| !one.entitled && one.quota.preempts_within) {
         let victims = preemption::within(one, jobs, borrowable);
         if !victims.is_empty() {
             return Decision::Preempt(victims, Preemption::InShare, Some(one.head));
@@ -182,7 +181,8 @@ pub fn misfit(quotas: &[Quota], lane: usize, need: &Amounts) -> Option<Misfit> {
 fn candidates<'a>(quotas: &'a [Quota], lanes: &'a [Lane], jobs: &'a [Entry]) -> Vec<Candidate<'a>> {
     let candidate = |(quota, lane): (&'a Quota, &'a Lane)| {
         let head = lane.head().filter(|head| !jobs[*head].held)?;
-        Some(Candidate { head, job: &jobs[head], lane, quota })
+        let job = &jobs[head];
+        Some(Candidate { head, job, lane, quota, entitled: job.fits_beside(&lane.used, &quota.limit) })
     };
     let mut candidates: Vec<_> = quotas.iter().zip(lanes).filter_map(candidate).collect();
     candidates.sort_unstable_by_key(|one| one.head);

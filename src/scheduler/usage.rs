@@ -46,8 +46,8 @@ pub fn of(books: &Books, pool: &Pool) -> Vec<Usage> {
             rows.push(Usage {
                 share: lane.share.clone(),
                 unit: name.clone(),
-                quota: limit.map(count),
-                used: count(lane.used.0[unit]),
+                quota: limit.map(|limit| count(limit.into())),
+                used: count(lane.used.0[unit].into()),
                 borrowed,
                 lent: part(&lending[unit].lent),
                 excess: part(&lending[unit].over) - borrowed,
@@ -74,9 +74,9 @@ impl Lending {
             Discipline::Fifo | Discipline::FairShare(_) => return Self::default(),
         };
         let pairs = || quotas.iter().zip(&books.lanes);
-        let idle = |(quota, lane): (&Quota, &Lane)| if quota.lends { quota.idle(lane).0[unit] } else { 0 };
+        let idle = |(quota, lane): (&Quota, &Lane)| if quota.lends { i64::from(quota.idle(lane).0[unit]) } else { 0 };
         let idle: Vec<i64> = pairs().map(idle).collect();
-        let over: Vec<i64> = pairs().map(|(quota, lane)| quota.over(lane).0[unit]).collect();
+        let over: Vec<i64> = pairs().map(|(quota, lane)| i64::from(quota.over(lane).0[unit])).collect();
         let lending = idle.iter().sum::<i64>().min(over.iter().sum());
         Self { borrowed: proportional(&over, lending), lent: proportional(&idle, lending), over }
     }

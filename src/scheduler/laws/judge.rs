@@ -1,5 +1,7 @@
 //! What every state and every decision must keep to, stated anew from what is in the books.
 
+use std::cmp::Reverse;
+
 use super::*;
 
 /// Holds at every moment.
@@ -11,7 +13,7 @@ pub(super) fn judge_state(scheduler: &Scheduler) {
     }
     for books in &scheduler.queues {
         for lane in &books.lanes {
-            let entries = || lane.in_flight.iter().map(|job| &scheduler.jobs[*job]);
+            let entries = || lane.in_flight.iter().map(|(.., Reverse(job))| &scheduler.jobs[*job]);
             assert_eq!(lane.used, sum(entries().map(need)));
             assert_eq!(lane.stopping, sum(entries().filter(|entry| entry.stopping.is_some()).map(need)));
         }
