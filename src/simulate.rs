@@ -135,13 +135,17 @@ impl Simulation {
         Self { world: Arc::new(Mutex::new(world)), clock, postman: Postman::new(clock) }
     }
 
-    /// The same account with the GPU shapes and the faults of a scenario. Its jobs, seed and speed are the caller's to use.
+    /// The same account with the outages, the GPU shapes and the faults of a scenario. Its jobs, seed and speed are the caller's to use.
     #[must_use]
     pub fn with(self, scenario: &Scenario) -> Self {
         {
             let mut world = self.world();
             world.gpus = scenario.gpu.gpus();
             world.faults.arrange(scenario.faults.clone());
+            let now = world.now;
+            for outage in &scenario.outages {
+                world.scheduler.add_outage(outage.outage(now));
+            }
         }
         self
     }

@@ -53,6 +53,24 @@ async fn help_and_version_are_answers_and_mistakes_exit_64() {
 }
 
 #[tokio::test]
+async fn a_scenario_with_mistakes_shows_them_all_and_a_right_one_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("world.yaml");
+    let path = scenario.to_str().unwrap();
+    std::fs::write(&scenario, "workload: { lod: 2 }\nfaults:\n  slow: { operation: DescribeServiceJob }\n").unwrap();
+    let (code, _, told) = outcome(&["simulate", "--scenario", path]).await;
+    assert_eq!(code, Some(64));
+    for mistake in ["did you mean `load`?", "say `by` how much", "2 problems"] {
+        assert!(told.contains(mistake), "{mistake}: {told}");
+    }
+    std::fs::write(&scenario, "speed: 60\nseed: 3\ngpu: { shapes: { idle: 1 } }\n").unwrap();
+    let (code, _, told) = outcome(&["simulate", "--scenario", path, "--listen", "127.0.0.1:0", "--for", "1s"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("60 times real time, seed 3"), "{told}");
+    assert!(outcome(&["schema", "scenario"]).await.1.contains("clock_skew"));
+}
+
+#[tokio::test]
 async fn a_config_with_five_mistakes_lists_all_five() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("trainspotter.yaml");

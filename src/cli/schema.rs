@@ -3,6 +3,7 @@
 use crate::cli::{Failure, print};
 use crate::config;
 use crate::evaluate;
+use crate::simulate::scenario;
 
 /// Print the JSON Schema of a file, for completion and checks in editors.
 #[derive(Debug, clap::Args)]
@@ -19,12 +20,15 @@ enum File {
     Config,
     /// A rule file.
     Rules,
+    /// A scenario of the simulator.
+    Scenario,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let schema = match arguments.file {
         File::Config => config::schema(),
         File::Rules => evaluate::rules_schema(),
+        File::Scenario => scenario::schema(),
     };
     print(format_args!("{schema:#}"))
 }

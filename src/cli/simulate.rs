@@ -12,7 +12,7 @@ use crate::config::LogFormat;
 use crate::runtime::{start_logs, stop_on_signals};
 use crate::simulate::scenario::{self, Scenario};
 use crate::simulate::trace;
-use crate::simulate::workload::{Synthetic, Workload};
+use crate::simulate::workload::Workload;
 use crate::simulate::{self, Simulation};
 
 /// Simulated seconds per real second, unless told otherwise.
@@ -106,13 +106,11 @@ impl Chosen {
     }
 
     fn workload(&self, clock: Clock) -> Result<Workload, Failure> {
-        match &self.trace {
-            Some(path) => load_trace(path, clock),
-            None => {
-                let habits = self.scenario.workload.clone().unwrap_or_else(Synthetic::default);
-                Ok(habits.workload(self.seed, clock.now()))
-            }
-        }
+        let Workload { setup, submissions } = match &self.trace {
+            Some(path) => load_trace(path, clock)?,
+            None => self.scenario.workload.clone().unwrap_or_default().workload(self.seed, clock.now()),
+        };
+        Ok(Workload { setup: self.scenario.applied_to(setup), submissions })
     }
 }
 

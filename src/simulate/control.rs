@@ -18,12 +18,14 @@ use crate::model::ShareName;
 use crate::model::Timestamp;
 use crate::scheduler::Plan;
 use crate::scheduler::PlannedOutcome;
+use crate::scheduler::RetryStrategy;
 use crate::scheduler::Submission;
 use crate::scheduler::Terms;
 use crate::simulate::World;
 use crate::simulate::faults::Arrangement;
 use crate::simulate::gpu::Shape;
 use crate::simulate::reply::ApiError;
+use crate::simulate::scenario::OutageText;
 use crate::yaml::HumanDuration;
 
 /// Simulated seconds per real second, at most.
@@ -73,6 +75,8 @@ pub(super) struct Command {
     faults: Option<Arrangement>,
     /// Gives jobs another shape of GPU utilisation.
     shape: Option<Reshape>,
+    /// Takes all instances of a type away for a while.
+    outage: Option<OutageText>,
     /// Submits jobs.
     submit: Option<Submit>,
     /// Ends a job.
@@ -105,6 +109,9 @@ struct Submit {
     /// The status reason, if it is to fail.
     fails: Option<String>,
     shape: Option<Shape>,
+    /// How often it may try.
+    #[serde(default = "one")]
+    attempts: u32,
     /// How many such jobs.
     #[serde(default = "one")]
     jobs: u32,
@@ -164,6 +171,10 @@ pub(super) fn perform(world: &mut World, command: Command, clock: Clock) -> Resu
         known(world, &job)?;
         world.gpus.reshape(job, shape);
     }
+    if let Some(outage) = command.outage {
+        let outage = outage.outage(world.now);
+        world.scheduler.add_outage(outage);
+    }
     let submitted = command.submit.map_or(Ok(Vec::new()), |submit| submit_jobs(world, submit))?;
     if let Some(Terminate { job, reason }) = command.terminate {
         known(world, &job)?;
@@ -205,7 +216,10 @@ fn submit_jobs(world: &mut World, submit: Submit) -> Result<Vec<JobId>, ApiError
         demand: vec![Capacity::new(submit.instance_type, f64::from(submit.instances))],
         tags: submit.tags,
         plan: Plan::Runs { duration: submit.lasts.0, outcome },
-        terms: Terms::default(),
+        terms: Terms {
+            retry: RetryStrategy { attempts: submit.attempts.max(1), ..RetryStrategy::default() },
+            ..Terms::default()
+        },
         utilisation: UTILISATION,
     };
     let mut ids = Vec::new();

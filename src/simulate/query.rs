@@ -79,18 +79,16 @@ pub(super) fn members(tree: &Value) -> String {
 
 fn member(name: &str, value: &Value) -> String {
     let is_time = TIMESTAMP_MEMBERS.contains(&name);
-    let inside = match value {
-        Value::Map(entries) if MAP_MEMBERS.contains(&name) => {
-            let entry = |(key, value): &(Value, Value)| {
-                let key = element("key", key.as_text().unwrap_or_default());
-                format!("<entry>{key}<value>{}</value></entry>", content(value, false))
-            };
-            entries.iter().map(entry).collect()
-        }
-        Value::Array(items) => {
-            items.iter().map(|item| format!("<member>{}</member>", content(item, is_time))).collect()
-        }
-        value => content(value, is_time),
+    let inside = if let Some(items) = value.as_array() {
+        items.iter().map(|item| format!("<member>{}</member>", content(item, is_time))).collect()
+    } else if let Some(entries) = value.as_map().filter(|_| MAP_MEMBERS.contains(&name)) {
+        let entry = |(key, value): &(Value, Value)| {
+            let key = element("key", key.as_text().unwrap_or_default());
+            format!("<entry>{key}<value>{}</value></entry>", content(value, false))
+        };
+        entries.iter().map(entry).collect()
+    } else {
+        content(value, is_time)
     };
     format!("<{name}>{inside}</{name}>")
 }

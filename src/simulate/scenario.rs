@@ -7,6 +7,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::model::InstanceType;
+use crate::model::Timestamp;
+use crate::scheduler::AfterRequeue;
+use crate::scheduler::DisabledQueue;
+use crate::scheduler::Outage;
+use crate::scheduler::Quirks;
+use crate::scheduler::Setup;
 use crate::simulate::faults::Arrangement;
 use crate::simulate::gpu;
 use crate::simulate::gpu::Gpus;
@@ -29,6 +36,8 @@ pub struct Scenario {
     pub trace: Option<PathBuf>,
     /// Make up the jobs.
     pub workload: Option<Synthetic>,
+    /// When the provider has no instances of a type.
+    pub outages: Vec<OutageText>,
     /// How jobs use their GPUs.
     pub gpu: GpuUse,
     /// Which of two behaviours to show where AWS does not say.
@@ -45,6 +54,54 @@ pub struct GpuUse {
     pub delay: Option<HumanDuration>,
     /// The part of the jobs that has each shape, 0 to 1; what is left is busy.
     pub shapes: BTreeMap<Shape, f64>,
+}
+
+/// A time without instances of a type: jobs that are dispatched find none, and wait again.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutageText {
+    /// Which type.
+    pub instance_type: String,
+    /// How long after the beginning it starts.
+    #[serde(default)]
+    pub after: Option<HumanDuration>,
+    /// How long it lasts; for ever if it is not given.
+    #[serde(default)]
+    pub r#for: Option<HumanDuration>,
+}
+
+impl OutageText {
+    /// As the scheduler takes it, counted from `now`.
+    pub(super) fn outage(&self, now: Timestamp) -> Outage {
+        let from = self.after.map_or(now, |after| now + after.0);
+        let unit = InstanceType::from(self.instance_type.as_str());
+        Outage { unit, from, to: self.r#for.map(|lasts| from + lasts.0) }
+    }
+}
+
+impl Scenario {
+    /// The setup with the quirks of this scenario.
+    pub fn applied_to(&self, mut setup: Setup) -> Setup {
+        for (name, value) in &self.quirks {
+            // Known since the scenario was read.
+            let _ = set_quirk(&mut setup.quirks, name, value);
+        }
+        setup
+    }
+}
+
+/// Sets one switch.
+fn set_quirk(quirks: &mut Quirks, name: &str, value: &str) -> Result<(), String> {
+    match (name, value) {
+        ("after_requeue", "cleared") => quirks.after_requeue = AfterRequeue::Cleared,
+        ("after_requeue", "kept") => quirks.after_requeue = AfterRequeue::Kept,
+        ("disabled_queue", "drains") => quirks.disabled_queue = DisabledQueue::Drains,
+        ("disabled_queue", "holds") => quirks.disabled_queue = DisabledQueue::Holds,
+        ("after_requeue", _) => return Err("is cleared or kept".to_owned()),
+        ("disabled_queue", _) => return Err("is drains or holds".to_owned()),
+        (_, _) => return Err("is no quirk; there are after_requeue and disabled_queue".to_owned()),
+    }
+    Ok(())
 }
 
 impl GpuUse {
@@ -73,6 +130,11 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, Problems> {
     if parts.values().any(|part| !(0.0..=1.0).contains(part)) || parts.values().sum::<f64>() > 1.0 {
         problem("gpu.shapes", "parts lie between 0 and 1, and all of them together do not exceed 1");
     }
+    for (name, value) in &scenario.quirks {
+        if let Err(message) = set_quirk(&mut Quirks::default(), name, value) {
+            problem(&format!("quirks.{name}"), &message);
+        }
+    }
     for (path, message) in scenario.workload.iter().flat_map(Synthetic::findings) {
         problem(&format!("workload.{path}"), &message);
     }
@@ -96,6 +158,7 @@ mod tests {
 seed: 7
 speed: 600
 workload: {length: 7d, load: 1.2, rhythm: calendar, sweeps: 30%, failures: 0.1}
+outages: [{instance_type: ml.p5.48xlarge, after: 6h, for: 40m}]
 gpu: {delay: 3m, shapes: {idle: 0.1, dead_host: 0.02}}
 quirks: {after_requeue: kept}
 faults:
@@ -112,8 +175,20 @@ faults:
         let scenario = parse("world.yaml", &WHOLE.replace("30%", "0.3")).unwrap();
         assert_eq!((scenario.seed, scenario.speed), (Some(7), Some(600.0)));
         assert_eq!(scenario.gpu.shapes[&Shape::DeadHost], 0.02);
-        assert_eq!(scenario.quirks["after_requeue"], "kept");
+        assert_eq!(scenario.applied_to(Setup::default()).quirks.after_requeue, AfterRequeue::Kept);
         assert!(parse("empty.yaml", "").is_ok());
+    }
+
+    #[test]
+    fn the_documents_example_is_right_and_names_every_fault() {
+        let document = include_str!("../../docs/SIMULATOR.md");
+        let example = document.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let scenario = parse("docs/SIMULATOR.md", example).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!((scenario.outages.len(), scenario.gpu.shapes.len()), (1, 4));
+        let members = &schema()["$defs"]["Arrangement"]["properties"];
+        for member in members.as_object().unwrap().keys() {
+            assert!(document.contains(&format!("`{member}`")), "{member} is not in docs/SIMULATOR.md");
+        }
     }
 
     #[test]
@@ -128,6 +203,7 @@ faults:
             ("faults:\n  slow: {operation: A}", 2, "say `by` how much"),
             ("faults:\n  slow:\n  - {by: 1s}\n  - {by: 1s, page: 3}", 4, "means nothing"),
             ("faults:\n  cut: {for: soon}", 2, "not a duration"),
+            ("quirks:\n  after_requeue: gone", 2, "is cleared or kept"),
             ("workload:\n  failures: 2", 2, "between 0 and 1"),
         ];
         for (text, line, message) in cases {

@@ -105,6 +105,7 @@ fn shares(world: &World, queue: &QueueSetup) -> Vec<Value> {
             "used": usage.used,
             "borrowed": usage.borrowed,
             "lent": usage.lent,
+            "excess": usage.excess,
         })
     };
     world.scheduler.usage(&queue.name).into_iter().map(row).collect()
@@ -237,8 +238,7 @@ fn preempted(world: &World) -> Vec<Value> {
 
 /// The GPUs that a queue's environment allows; `None` where limits count instances of any type.
 fn capacity_gpus(scheduler: &Scheduler, queue: &QueueSetup) -> Option<f64> {
-    let limits =
-        scheduler.environment(&queue.environment).map(|environment| environment.limits.as_slice()).unwrap_or_default();
+    let limits = scheduler.environment(&queue.environment).map_or([].as_slice(), |found| found.limits.as_slice());
     (!limits.iter().any(|limit| limit.unit.is_any()))
         .then(|| limits.iter().map(|limit| limit.quantity * gpus_of(&limit.unit)).sum())
 }
@@ -301,6 +301,7 @@ fn history(world: &World, job: &Job) -> Value {
         "first_wait_seconds": job.first_wait().map(|wait| wait.as_secs_f64()),
         "stopped_at": job.stopped_at,
         "preemptions": job.preemptions,
+        "capacity_failures": job.capacity_failures,
         "terminated": job.terminated,
         "training_job": job.training_job,
         "tags": &*job.tags,

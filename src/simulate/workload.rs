@@ -20,7 +20,9 @@ use serde::Deserialize;
 use crate::model::{
     Capacity, InstanceType, Policy, QueueName, QuotaShare, ServiceEnvironment, ShareName, Sharing, Timestamp,
 };
-use crate::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Setup, Submission, Terms};
+use crate::scheduler::{
+    Delays, Plan, PlannedAttempt, PlannedOutcome, QueueSetup, RetryStrategy, Setup, Submission, Terms,
+};
 use crate::yaml::HumanDuration;
 
 const RESEARCH: &str = "research";
@@ -45,6 +47,10 @@ const SWEEPING: f64 = 0.2;
 const SWEEP: std::ops::RangeInclusive<u32> = 3..=7;
 /// Jobs of a call that brings a single job or a sweep, at the usual part of sweeps.
 const USUAL_JOBS_PER_CALL: f64 = 1.0 + SWEEPING * 4.0;
+/// How often Batch lets a job try.
+const ATTEMPTS: std::ops::RangeInclusive<u32> = 1..=10;
+/// The part of failures that do not come again.
+const PASSING: f64 = 0.5;
 /// No load beyond this: queues that never drain fill the memory.
 const MOST_LOAD: f64 = 10.0;
 
@@ -79,6 +85,8 @@ pub struct Synthetic {
     pub rhythm: Rhythm,
     /// The part of jobs that fail, 0 to 1.
     pub failures: f64,
+    /// How often a job may try, 1 to 10. Of the jobs that fail at first, half would then succeed.
+    pub attempts: u32,
     /// The part of jobs that leave their GPUs idle, 0 to 1.
     pub idle: f64,
     /// The part of submissions that are sweeps: three to seven jobs that differ in one number.
@@ -105,6 +113,7 @@ impl Default for Synthetic {
             load: 1.0,
             rhythm: Rhythm::Quick,
             failures: FAILING,
+            attempts: 1,
             idle: IDLING,
             sweeps: SWEEPING,
             gangs: 0.0,
@@ -132,6 +141,9 @@ impl Synthetic {
         let wrong = parts.into_iter().filter(|(_, part)| !(0.0..=1.0).contains(part));
         let mut findings: Vec<_> =
             wrong.map(|(member, _)| (member.to_owned(), "a part lies between 0 and 1".to_owned())).collect();
+        if !ATTEMPTS.contains(&self.attempts) {
+            findings.push(("attempts".to_owned(), "a job may try 1 to 10 times".to_owned()));
+        }
         if !(self.load > 0.0 && self.load <= MOST_LOAD) {
             findings.push(("load".to_owned(), format!("must be more than 0 and at most {MOST_LOAD}")));
         }
@@ -320,8 +332,17 @@ impl Stream {
         let whole = lasts(random, self.median);
         // Most failures come early.
         let seconds = if fails { whole * random.random::<f64>().powi(2) } else { whole };
-        let outcome =
-            if fails { PlannedOutcome::Fails(pick(random, &FAILURES).to_owned()) } else { PlannedOutcome::Succeeds };
+        let duration = Duration::from_secs_f64(seconds.max(20.0).round());
+        let plan = if fails {
+            let reason = pick(random, &FAILURES).to_owned();
+            let failed = PlannedAttempt { duration, outcome: PlannedOutcome::Fails(reason) };
+            let passes = habits.attempts > 1 && random.random::<f64>() < PASSING;
+            let whole = Duration::from_secs_f64(whole.max(20.0).round());
+            let passed = PlannedAttempt { duration: whole, outcome: PlannedOutcome::Succeeds };
+            Plan::Attempts(if passes { vec![failed, passed] } else { vec![failed] })
+        } else {
+            Plan::Runs { duration, outcome: PlannedOutcome::Succeeds }
+        };
         let idles = random.random::<f64>() < habits.idle;
         let utilisation = if idles { random.random_range(0.0..0.04) } else { random.random_range(0.55..0.97) };
         Submission {
@@ -332,8 +353,11 @@ impl Stream {
             priority: [0, 0, 0, 1, 5][random.random_range(0..5)],
             demand: vec![Capacity::new(self.unit, count)],
             tags: BTreeMap::from([("owner".to_owned(), pick(random, self.owners).to_owned())]),
-            plan: Plan::Runs { duration: Duration::from_secs_f64(seconds.max(20.0).round()), outcome },
-            terms: Terms::default(),
+            plan,
+            terms: Terms {
+                retry: RetryStrategy { attempts: habits.attempts, ..RetryStrategy::default() },
+                ..Terms::default()
+            },
             utilisation,
         }
     }
@@ -433,6 +457,25 @@ mod tests {
         assert!(day > 0.5 && night < 0.2, "{day} {night}");
         let quick = synthetic(7, START, WEEK * 4).submissions.len() as f64;
         assert!((0.85..1.15).contains(&(jobs.len() as f64 / quick)), "{} against {quick}", jobs.len());
+    }
+
+    #[test]
+    fn some_failures_pass_when_a_job_may_try_again() {
+        let ended = |attempts: u32| {
+            let habits = Synthetic { attempts, length: Some(HumanDuration(WEEK)), ..Synthetic::default() };
+            let workload = habits.workload(7, START);
+            let mut scheduler = Scheduler::new(workload.setup, 7, START);
+            for submission in workload.submissions {
+                scheduler.submit(submission).unwrap();
+            }
+            scheduler.advance(START + WEEK * 2);
+            let failed = scheduler.jobs().filter(|job| job.status == JobStatus::Failed).count();
+            let most = scheduler.jobs().map(|job| job.attempts.len()).max().unwrap();
+            (failed, most)
+        };
+        let ((once, one), (thrice, three)) = (ended(1), ended(3));
+        assert_eq!((one, three), (1, 3));
+        assert!((once / 3..once * 2 / 3).contains(&thrice), "{once} {thrice}");
     }
 
     #[test]
