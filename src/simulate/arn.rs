@@ -43,6 +43,16 @@ pub(super) fn training_job(name: impl Display) -> String {
     format!("arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{name}")
 }
 
+/// Of a training plan.
+pub(super) fn training_plan(name: &str) -> String {
+    format!("arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-plan/{name}")
+}
+
+/// Of the capacity under a training plan.
+pub(super) fn reserved_capacity(name: &str) -> String {
+    format!("arn:aws:sagemaker:{REGION}:{ACCOUNT}:reserved-capacity/{name}")
+}
+
 /// Of an alarm.
 pub(super) fn alarm(name: &str) -> String {
     format!("arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{name}")

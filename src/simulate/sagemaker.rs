@@ -1,16 +1,21 @@
-//! SageMaker, awsJson1_1: training jobs, as far as Batch made them.
+//! SageMaker, awsJson1_1: training jobs, as far as Batch made them, and training plans.
+
+mod inputs;
+mod plans;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::model::JobId;
 use crate::model::JobStatus;
 use crate::model::Timestamp;
 use crate::scheduler::Job;
 use crate::scheduler::Phase;
 use crate::simulate::World;
 use crate::simulate::arn;
+use crate::simulate::cbor;
 use crate::simulate::page_token::PageToken;
 use crate::simulate::reply::ApiError;
 use crate::simulate::reply::without_nulls;
@@ -20,25 +25,31 @@ use crate::simulate::training_jobs::Run;
 /// The prefix of `X-Amz-Target`.
 pub(super) const TARGET: &str = "SageMaker";
 
-/// Most entries of a page, and how many there are unless asked otherwise.
-const MAX_RESULTS: usize = 100;
+/// Entries of a page unless asked otherwise.
 const DEFAULT_RESULTS: usize = 10;
 /// SageMaker's default limit of a training job: one day.
 const MAX_RUNTIME_SECONDS: u32 = 86_400;
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
+    let Some((_, shape)) = inputs::SERVED.iter().find(|(name, _)| *name == operation) else {
+        return Err(not_served(operation));
+    };
+    shape.check(cbor::output(body)?).map_err(|error| ApiError::bad("ValidationException", error.message))?;
     let answer = match operation {
         "DescribeTrainingJob" => describe_training_job(world, &input(body)?)?,
+        "DescribeTrainingPlan" => plans::describe(world, &input(body)?)?,
         "ListTrainingJobs" => list_training_jobs(world, &input(body)?)?,
-        _ => {
-            let message = format!(
-                "the simulator does not serve SageMaker {operation}; it serves DescribeTrainingJob and ListTrainingJobs"
-            );
-            return Err(ApiError::bad("UnknownOperationException", message));
-        }
+        "ListTrainingPlans" => plans::list(world, &input(body)?)?,
+        _ => return Err(not_served(operation)),
     };
     Ok(without_nulls(answer))
+}
+
+fn not_served(operation: &str) -> ApiError {
+    let served: Vec<&str> = inputs::SERVED.iter().map(|(name, _)| *name).collect();
+    let message = format!("the simulator does not serve SageMaker {operation}; it serves {}", served.join(", "));
+    ApiError::bad("UnknownOperationException", message)
 }
 
 fn input<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
@@ -56,11 +67,13 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
     let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
     let id = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?.job.id.clone();
     let unknown_type = world.faults.unknown_instance_type_of(&id);
+    let asked = asked_for(world, &id);
     let run = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?;
     let (status, secondary) = statuses(run);
     let span_of = |phase| run.spans().find(move |span| span.phase == phase);
     let training_started = span_of(Phase::Starting).map(|span| span.from);
     let training_ended = run.ended_at().filter(|_| training_started.is_some());
+    let given = |name: &str, otherwise: Value| asked.get(name).cloned().unwrap_or(otherwise);
     let seconds = training_started.zip(training_ended).map(|(from, to)| to.since(from).as_secs().max(1));
     Ok(json!({
         "TrainingJobName": run.name,
@@ -69,9 +82,17 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
         "TrainingJobStatus": status,
         "SecondaryStatus": secondary,
         "FailureReason": failure_reason(run, status),
-        "AlgorithmSpecification": {"TrainingInputMode": "File"},
-        "ResourceConfig": resource_config(run.job, unknown_type),
-        "StoppingCondition": {"MaxRuntimeInSeconds": MAX_RUNTIME_SECONDS},
+        "AlgorithmSpecification": given("AlgorithmSpecification", json!({"TrainingInputMode": "File"})),
+        "HyperParameters": asked.get("HyperParameters"),
+        "InputDataConfig": asked.get("InputDataConfig"),
+        "OutputDataConfig": asked.get("OutputDataConfig"),
+        "RoleArn": asked.get("RoleArn"),
+        "ResourceConfig": if unknown_type.is_some() {
+            resource_config(run.job, unknown_type)
+        } else {
+            given("ResourceConfig", resource_config(run.job, None))
+        },
+        "StoppingCondition": given("StoppingCondition", json!({"MaxRuntimeInSeconds": MAX_RUNTIME_SECONDS})),
         "CreationTime": run.created_at().secs_f64(),
         "TrainingStartTime": training_started.map(Timestamp::secs_f64),
         "TrainingEndTime": training_ended.map(Timestamp::secs_f64),
@@ -80,6 +101,12 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
         "TrainingTimeInSeconds": seconds,
         "BillableTimeInSeconds": seconds,
     }))
+}
+
+/// The `CreateTrainingJob` request of a job that was submitted over the API; empty for one of the workload.
+fn asked_for(world: &World, id: &JobId) -> Value {
+    let payload = world.submitted.get(id).map(|submitted| submitted.payload.as_str());
+    payload.and_then(|payload| serde_json::from_str(payload).ok()).unwrap_or_else(|| json!({}))
 }
 
 /// `TrainingJobStatus` and `SecondaryStatus`, by AWS's table of Batch states.
@@ -174,30 +201,38 @@ struct List {
     name_contains: Option<String>,
     creation_time_after: Option<f64>,
     creation_time_before: Option<f64>,
+    last_modified_time_after: Option<f64>,
+    last_modified_time_before: Option<f64>,
+    sort_by: Option<String>,
+    sort_order: Option<String>,
+    warm_pool_status_equals: Option<String>,
+    training_plan_arn_equals: Option<String>,
 }
 
-/// Newest first. Filters apply to a page after it was cut, as the API reference says of `StatusEquals`: short and empty
-/// pages are normal.
+/// Newest first unless asked otherwise. Filters apply to a page after it was cut, as the API reference says of `StatusEquals`:
+/// short and empty pages are normal.
 fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
-    let size = match input.max_results {
-        None => DEFAULT_RESULTS,
-        Some(asked) => {
-            usize::try_from(asked).ok().filter(|size| (1..=MAX_RESULTS).contains(size)).ok_or_else(|| {
-                ApiError::bad("ValidationException", format!("MaxResults must be between 1 and 100, not {asked}"))
-            })?
-        }
-    };
+    let size = input.max_results.and_then(|size| usize::try_from(size).ok()).unwrap_or(DEFAULT_RESULTS);
     let token = input
         .next_token
         .as_deref()
         .map(|text| PageToken::decode(text).ok_or_else(|| ApiError::bad("ValidationException", "Invalid NextToken")))
         .transpose()?;
+    let ascending = input.sort_order.as_deref() == Some("Ascending");
     let mut runs: Vec<Run<'_>> = world.scheduler.jobs().flat_map(training_jobs::runs).collect();
-    let key = |run: &Run<'_>| (run.created_at().millis(), run.name.as_str().to_owned());
+    let key = |run: &Run<'_>| match input.sort_by.as_deref() {
+        Some("Name") => (0, run.name.as_str().to_owned()),
+        Some("Status") => (0, format!("{} {}", statuses(*run).0, run.name)),
+        _ => (run.created_at().millis(), run.name.as_str().to_owned()),
+    };
     if let Some(token) = &token {
-        runs.retain(|run| key(run) < (token.order, token.key.clone()));
+        let last = (token.order, token.key.clone());
+        runs.retain(|run| if ascending { key(run) > last } else { key(run) < last });
     }
-    runs.sort_by_cached_key(|run| std::cmp::Reverse(key(run)));
+    runs.sort_by_cached_key(key);
+    if !ascending {
+        runs.reverse();
+    }
     let more = runs.len() > size;
     runs.truncate(size);
     let page = token.map_or(1, |token| token.page);
@@ -211,11 +246,16 @@ fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
 
 impl List {
     fn admits(&self, run: Run<'_>) -> bool {
-        let created = run.created_at().secs_f64();
+        let (created, modified) = (run.created_at().secs_f64(), last_modified(run).secs_f64());
         self.status_equals.as_deref().is_none_or(|status| status == statuses(run).0)
             && self.name_contains.as_deref().is_none_or(|part| run.name.as_str().contains(part))
             && self.creation_time_after.is_none_or(|after| created > after)
             && self.creation_time_before.is_none_or(|before| created < before)
+            && self.last_modified_time_after.is_none_or(|after| modified > after)
+            && self.last_modified_time_before.is_none_or(|before| modified < before)
+            // No simulated job keeps a warm pool or runs on a training plan.
+            && self.warm_pool_status_equals.is_none()
+            && self.training_plan_arn_equals.is_none()
     }
 }
 

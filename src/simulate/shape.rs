@@ -31,6 +31,19 @@ pub(super) enum Shape {
     Number(f64, f64),
     /// 1 to 128 letters, digits, hyphens and underscores, a letter or digit first.
     Name,
+    /// Letters and digits with hyphens between them, at most so many, perhaps after something that ends in `after`: a name, or
+    /// with `after` an ARN.
+    Dashed {
+        /// Characters of the name.
+        most: usize,
+        /// The end of what may come before it; nothing may if this is empty.
+        after: &'static str,
+    },
+    /// Part of such a name: letters, digits and hyphens.
+    Dashes {
+        /// Characters.
+        most: usize,
+    },
     /// Texts by key, at least and at most so many: 1 to 128 characters of key, 256 of text.
     Tags(usize, usize),
     /// True or false.
@@ -105,7 +118,7 @@ impl Shape {
                 Ok((!items.is_empty() || is_empty_list).then_some(Value::Array(items)))
             }
             Self::Tags(..) => Ok(None),
-            Self::Text { .. } | Self::Enum(_) | Self::Name => {
+            Self::Text { .. } | Self::Enum(_) | Self::Name | Self::Dashed { .. } | Self::Dashes { .. } => {
                 Ok(form.get(path).map(|text| Value::Text(text.to_owned())))
             }
             Self::Integer(..) | Self::Double | Self::Number(..) | Self::Boolean | Self::Time => {
@@ -122,9 +135,14 @@ impl Shape {
             Self::Double | Self::Number(..) => text.parse::<f64>().ok().map(Value::Float),
             Self::Boolean => text.parse::<bool>().ok().map(Value::Bool),
             Self::Time => text.parse::<f64>().ok().or_else(|| seconds_of(text)).map(Value::Float),
-            Self::Text { .. } | Self::Enum(_) | Self::Name | Self::Tags(..) | Self::List(..) | Self::Structure(_) => {
-                None
-            }
+            Self::Text { .. }
+            | Self::Enum(_)
+            | Self::Name
+            | Self::Dashed { .. }
+            | Self::Dashes { .. }
+            | Self::Tags(..)
+            | Self::List(..)
+            | Self::Structure(_) => None,
         }
     }
 
@@ -176,6 +194,25 @@ impl Shape {
                 Err(invalid(format!(
                     "{path} must have 1 to 128 letters, numbers, hyphens and underscores, a letter or number first."
                 )))
+            }
+            (Self::Dashed { most, after }, Value::Text(text)) => {
+                let name = if after.is_empty() { text.as_str() } else { text.rsplit(after).next().unwrap_or(&text) };
+                let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+                let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+                if name.len() <= *most
+                    && name.chars().all(legal)
+                    && ends(name.chars().next())
+                    && ends(name.chars().last())
+                {
+                    return Ok(Value::Text(text));
+                }
+                Err(invalid(format!("{path} must have 1 to {most} letters, numbers and, between those, hyphens.")))
+            }
+            (Self::Dashes { most }, Value::Text(text)) => {
+                if text.len() <= *most && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+                    return Ok(Value::Text(text));
+                }
+                Err(invalid(format!("{path} must have at most {most} letters, numbers and hyphens.")))
             }
             (Self::Tags(min, max), Value::Map(tags)) => {
                 if !(*min..=*max).contains(&tags.len()) {

@@ -41,6 +41,11 @@ impl Integral {
         Self { began, until: began, gpu_seconds: BTreeMap::new() }
     }
 
+    /// The beginning of this account.
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
     /// Time passes up to `now`, during which nobody changed a limit.
     pub fn pass(&mut self, scheduler: &Scheduler, now: Timestamp) {
         let seconds = now.seconds_since(self.until);

@@ -63,12 +63,15 @@ def changes(service, shape, value, place, typed, path=()):
             if name in value and member.serialization.get("location") != "uri":
                 yield f"{place}{name}", "required", remover(path, name)
         for name, held in value.items():
-            yield from changes(service, shape.members[name], held, f"{place}{name}", typed, path + (name,))
+            # In a query string everything is text.
+            in_query = shape.members[name].serialization.get("location") == "querystring"
+            yield from changes(service, shape.members[name], held, f"{place}{name}", typed and not in_query, path + (name,))
         return
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     member_name = place.rpartition(".")[2]
     in_words = (service, member_name + ("[]" if kind == "list" else ""))
-    if in_words in IN_WORDS and not (member_name == "name" and "filters" in place):
+    is_item = member_name.endswith("[]")
+    if in_words in IN_WORDS and not is_item and not (member_name == "name" and "filters" in place):
         low, high = IN_WORDS[in_words]
     yield from sizes(kind, value, low, high, place, path)
     if typed and kind in SCALARS and shape.serialization.get("location") != "uri":

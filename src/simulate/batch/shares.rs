@@ -156,8 +156,14 @@ pub(super) struct List {
 
 pub(super) fn list(world: &World, input: &List) -> Result<Value, ApiError> {
     let queue = queue(world, &input.job_queue)?;
-    let named = |share: &QuotaShare| (share.name.as_str().to_owned(), shown(world, queue, share));
-    let shares = of(queue).iter().map(named).collect();
+    let summary = |share: &QuotaShare| {
+        let mut summary = shown(world, queue, share);
+        if let Value::Object(members) = &mut summary {
+            members.shift_remove("tags");
+        }
+        (share.name.as_str().to_owned(), summary)
+    };
+    let shares = of(queue).iter().map(summary).collect();
     let (shares, next_token) = page(shares, input.max_results, input.next_token.as_deref())?;
     Ok(json!({"quotaShares": shares, "nextToken": next_token}))
 }
