@@ -237,7 +237,6 @@ fn every_tick_of_every_world_adds_up() {
     }
     assert!(runnable > 5_000 && lent > 1, "the worlds are busy: {runnable} job-ticks, {lent} lend");
     let ratio = unexplained as f64 / runnable as f64;
-    eprintln!("{unexplained} of {runnable} job-ticks without an explanation");
     assert!(ratio < 0.01, "{unexplained} of {runnable} job-ticks without an explanation");
 }
 

@@ -160,95 +160,95 @@ impl Shape {
                 let checked = items.into_iter().zip(1..).map(|(value, n)| item.check_at(value, &place(n)));
                 checked.collect::<Result<_, _>>().map(Value::Array)
             }
-            (Self::Text { min, max, no_colon }, Value::Text(text)) => {
-                let length = text.chars().count();
-                if length < *min {
-                    return Err(invalid(format!("The parameter {path} must have a length of at least {min}.")));
-                }
-                if length > *max {
-                    return Err(invalid(format!("The parameter {path} must be shorter than {} characters.", max + 1)));
-                }
-                if *no_colon && text.starts_with(':') {
-                    return Err(invalid(format!("The value {text} for parameter {path} must not start with a colon.")));
-                }
-                Ok(Value::Text(text))
-            }
-            (Self::Enum(known), Value::Text(text)) => {
-                if known.contains(&text.as_str()) {
-                    return Ok(Value::Text(text));
-                }
-                Err(invalid(format!("The parameter {path} must be a value in the set [{}].", known.join(", "))))
-            }
+            (Self::Tags(min, max), Value::Map(tags)) => check_tags(*min, *max, tags, path),
+            (_, Value::Text(text)) => self.check_text(text, path),
             (Self::Integer(least, most), Value::Integer(number)) => {
                 if (i128::from(*least)..=i128::from(*most)).contains(&i128::from(number)) {
                     return Ok(Value::Integer(number));
                 }
                 Err(invalid(format!("The parameter {path} must be between {least} and {most}.")))
             }
-            (Self::Name, Value::Text(text)) => {
-                let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-                if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(legal) && text.len() <= 128
-                {
-                    return Ok(Value::Text(text));
-                }
-                Err(invalid(format!(
-                    "{path} must have 1 to 128 letters, numbers, hyphens and underscores, a letter or number first."
-                )))
+            (Self::Double | Self::Time | Self::Number(..), Value::Integer(number)) => {
+                #[expect(clippy::cast_precision_loss, reason = "what the wire means is a double")]
+                let number = i128::from(number) as f64;
+                self.check_at(Value::Float(number), path)
             }
-            (Self::Dashed { most, after }, Value::Text(text)) => {
-                let name = if after.is_empty() { text.as_str() } else { text.rsplit(after).next().unwrap_or(&text) };
-                let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
-                let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-                if name.len() <= *most
-                    && name.chars().all(legal)
-                    && ends(name.chars().next())
-                    && ends(name.chars().last())
-                {
-                    return Ok(Value::Text(text));
-                }
-                Err(invalid(format!("{path} must have 1 to {most} letters, numbers and, between those, hyphens.")))
-            }
-            (Self::Dashes { most }, Value::Text(text)) => {
-                if text.len() <= *most && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-                    return Ok(Value::Text(text));
-                }
-                Err(invalid(format!("{path} must have at most {most} letters, numbers and hyphens.")))
-            }
-            (Self::Tags(min, max), Value::Map(tags)) => {
-                if !(*min..=*max).contains(&tags.len()) {
-                    return Err(invalid(format!("{path} must hold {min} to {max} tags.")));
-                }
-                let length = |value: &Value| value.as_text().map(|text| text.chars().count());
-                let fits = |(key, value): &(Value, Value)| {
-                    length(key).is_some_and(|length| (1..=128).contains(&length))
-                        && length(value).is_some_and(|length| length <= 256)
-                };
-                if tags.iter().all(fits) {
-                    return Ok(Value::Map(tags));
-                }
-                Err(invalid(format!("{path}: a key has 1 to 128 characters, a value at most 256.")))
-            }
-            (Self::Number(least, most), value @ (Value::Integer(_) | Value::Float(_))) => {
-                let number = match &value {
-                    #[expect(clippy::cast_precision_loss, reason = "what the wire means is a double")]
-                    Value::Integer(number) => i128::from(*number) as f64,
-                    Value::Float(number) => *number,
-                    _ => f64::NAN,
-                };
+            (Self::Number(least, most), Value::Float(number)) => {
                 if (*least..=*most).contains(&number) {
                     return Ok(Value::Float(number));
                 }
                 Err(invalid(format!("The parameter {path} must be between {least} and {most}.")))
             }
-            (Self::Double | Self::Time, Value::Integer(number)) => {
-                #[expect(clippy::cast_precision_loss, reason = "what the wire means is a double")]
-                let number = i128::from(number) as f64;
-                Ok(Value::Float(number))
-            }
             (Self::Double | Self::Time, value @ Value::Float(_)) | (Self::Boolean, value @ Value::Bool(_)) => Ok(value),
-            (_, _) => Err(ApiError::bad("SerializationException", format!("{path} has another type than expected"))),
+            (_, _) => Err(other_type(path)),
         }
     }
+
+    fn check_text(&self, text: String, path: &str) -> Result<Value, ApiError> {
+        let alphanumeric = |c: char| c.is_ascii_alphanumeric();
+        let dashed = |c: char| alphanumeric(c) || c == '-';
+        let problem = match self {
+            Self::Text { min, max, no_colon } => {
+                let length = text.chars().count();
+                if length < *min {
+                    Some(format!("The parameter {path} must have a length of at least {min}."))
+                } else if length > *max {
+                    Some(format!("The parameter {path} must be shorter than {} characters.", max + 1))
+                } else if *no_colon && text.starts_with(':') {
+                    Some(format!("The value {text} for parameter {path} must not start with a colon."))
+                } else {
+                    None
+                }
+            }
+            Self::Enum(known) => (!known.contains(&text.as_str()))
+                .then(|| format!("The parameter {path} must be a value in the set [{}].", known.join(", "))),
+            Self::Name => {
+                let fits =
+                    text.starts_with(alphanumeric) && text.len() <= 128 && text.chars().all(|c| dashed(c) || c == '_');
+                (!fits).then(|| {
+                    format!(
+                        "{path} must have 1 to 128 letters, numbers, hyphens and underscores, a letter or number first."
+                    )
+                })
+            }
+            Self::Dashed { most, after } => {
+                let name = if after.is_empty() { text.as_str() } else { text.rsplit(after).next().unwrap_or(&text) };
+                let ends = name.starts_with(alphanumeric) && name.ends_with(alphanumeric);
+                let fits = ends && name.len() <= *most && name.chars().all(dashed);
+                (!fits).then(|| format!("{path} must have 1 to {most} letters, numbers and, between those, hyphens."))
+            }
+            Self::Dashes { most } => (text.len() > *most || !text.chars().all(dashed))
+                .then(|| format!("{path} must have at most {most} letters, numbers and hyphens.")),
+            Self::Integer(..)
+            | Self::Double
+            | Self::Number(..)
+            | Self::Boolean
+            | Self::Time
+            | Self::Tags(..)
+            | Self::List(..)
+            | Self::Structure(_) => return Err(other_type(path)),
+        };
+        problem.map_or(Ok(Value::Text(text)), |problem| Err(invalid(problem)))
+    }
+}
+
+fn check_tags(min: usize, max: usize, tags: Vec<(Value, Value)>, path: &str) -> Result<Value, ApiError> {
+    if !(min..=max).contains(&tags.len()) {
+        return Err(invalid(format!("{path} must hold {min} to {max} tags.")));
+    }
+    let length = |value: &Value| value.as_text().map(|text| text.chars().count());
+    let fits = |(key, value): &(Value, Value)| {
+        length(key).is_some_and(|length| (1..=128).contains(&length))
+            && length(value).is_some_and(|length| length <= 256)
+    };
+    if tags.iter().all(fits) {
+        return Ok(Value::Map(tags));
+    }
+    Err(invalid(format!("{path}: a key has 1 to 128 characters, a value at most 256.")))
+}
+
+fn other_type(path: &str) -> ApiError {
+    ApiError::bad("SerializationException", format!("{path} has another type than expected"))
 }
 
 fn check_members(members: &[Member], mut found: Vec<(Value, Value)>, path: &str) -> Result<Value, ApiError> {

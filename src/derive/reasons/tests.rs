@@ -1,7 +1,5 @@
 //! Every reason in its simplest form, drawn as a queue with four shares.
 
-#![expect(clippy::unwrap_used, reason = "a job without a reason has failed the test")]
-
 use std::collections::BTreeMap;
 
 use super::*;
