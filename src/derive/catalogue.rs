@@ -201,7 +201,7 @@ catalogue! {
         "Later waits: back in the queue after a retry, a capacity failure or a preemption, until SCHEDULED again.";
     QUEUE_WAIT_OLDEST = "queue.wait.oldest", Gauge, Seconds, ["queue", "share"], Stable,
         "Age of the job that has waited longest and still waits; 0 when none waits.";
-    QUEUE_WAIT_ESTIMATE = "queue.wait.estimate", Gauge, Seconds, ["queue", "share", "quantile"], Experimental,
+    QUEUE_WAIT_ESTIMATE = "queue.wait.estimate", Gauge, Seconds, ["queue", "share", "percentile"], Experimental,
         "First waits of the last day by Kaplan and Meier (p50, p90, p95, p99): jobs that still wait, or were cancelled before they started, count as waits of at least so long; absent where there was none.";
     QUEUE_WAITING = "queue.waiting", Gauge, Count, ["queue", "share", "reason"], Experimental,
         "Jobs that wait, by reason, one each.";

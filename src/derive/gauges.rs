@@ -99,7 +99,7 @@ impl Gauges {
             for ((quantile, _), seconds) in QUANTILES.iter().zip(row.seconds) {
                 let of_share = [("queue", row.queue.shared()), ("share", row.share.shared())];
                 let [queue, share] = of_share;
-                self.set(&catalogue::QUEUE_WAIT_ESTIMATE, [queue, share, ("quantile", (*quantile).into())], seconds);
+                self.set(&catalogue::QUEUE_WAIT_ESTIMATE, [queue, share, ("percentile", (*quantile).into())], seconds);
             }
         }
     }

@@ -13,7 +13,7 @@ const KNOWN: &[(&str, &str, &[&str])] = &[
     ("gpu.time", "part", PARTS),
     ("gpu.unallocated", "cause", CAUSES),
     ("gpu.unallocated.time", "cause", CAUSES),
-    ("queue.wait.estimate", "quantile", &["p50", "p90", "p95", "p99"]),
+    ("queue.wait.estimate", "percentile", &["p50", "p90", "p95", "p99"]),
     ("alerts", "state", &["pending", "firing"]),
     ("source.age", "source", &["topology", "jobs", "snapshot", "training_jobs", "utilisation"]),
 ];

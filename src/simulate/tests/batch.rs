@@ -271,9 +271,9 @@ async fn faults_strike_as_arranged() {
     assert_eq!(odd[0].status().unwrap().as_str(), "HIBERNATING");
     assert_eq!(odd[0].capacity_usage()[0].capacity_unit(), Some("ml.p9.48xlarge"));
 
-    let answer = reqwest::Client::new().post(format!("{}/v1/createjobqueue", account.url)).send().await.unwrap();
+    let answer = reqwest::Client::new().post(format!("{}/v1/registerjobdefinition", account.url)).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 400);
-    assert!(answer.text().await.unwrap().contains("createjobqueue"));
+    assert!(answer.text().await.unwrap().contains("registerjobdefinition"));
 }
 
 #[tokio::test]
