@@ -217,7 +217,7 @@ pub(super) struct Webhook {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Slack {
-    /// An incoming webhook. With a token: another root than https://slack.com/api.
+    /// An incoming webhook. With a token: another root than `https://slack.com/api`.
     #[serde(default)]
     pub(super) url: Option<String>,
     /// A bot's token with chat:write.
