@@ -17,6 +17,7 @@ mod http;
 mod page_token;
 mod protocol;
 mod query;
+pub mod quirks;
 mod reply;
 mod sagemaker;
 pub mod scenario;
@@ -37,6 +38,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use serde_json::Value;
 use sha2::Digest;
 use sha2::Sha256;
 use tokio::net::TcpListener;
@@ -44,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::model::JobId;
+use crate::model::QueueName;
 use crate::model::Timestamp;
 use crate::scheduler::Scheduler;
 use crate::simulate::batch::Resources;
@@ -51,6 +54,7 @@ use crate::simulate::batch::Submitted;
 use crate::simulate::cloudwatch::Metrics;
 use crate::simulate::control::Pace;
 use crate::simulate::faults::Faults;
+use crate::simulate::quirks::Quirks;
 use crate::simulate::scenario::Scenario;
 use crate::simulate::sns::Postman;
 use crate::simulate::sns::Topics;
@@ -97,6 +101,9 @@ struct World {
     topics: Topics,
     faults: Faults,
     gpus: Gpus,
+    quirks: Quirks,
+    /// When each queue's snapshot was made, and what it says.
+    snapshots: BTreeMap<QueueName, (Timestamp, Value)>,
     /// What capacity there was, for the truth.
     capacity: Integral,
     ids_given: u64,
@@ -129,18 +136,21 @@ impl Simulation {
             topics: Topics::default(),
             faults: Faults::new(seed),
             gpus: Gpus::default(),
+            quirks: Quirks::default(),
+            snapshots: BTreeMap::new(),
             capacity: Integral::from(began),
             ids_given: 0,
         };
         Self { world: Arc::new(Mutex::new(world)), clock, postman: Postman::new(clock) }
     }
 
-    /// The same account with the outages, the GPU shapes and the faults of a scenario. Its jobs, seed and speed are the caller's to use.
+    /// The same account with the outages, the GPU shapes, the quirks and the faults of a scenario. Its jobs, seed and speed are the caller's to use.
     #[must_use]
     pub fn with(self, scenario: &Scenario) -> Self {
         {
             let mut world = self.world();
             world.gpus = scenario.gpu.gpus();
+            world.quirks = scenario.quirks();
             world.faults.arrange(scenario.faults.clone());
             let now = world.now;
             for outage in &scenario.outages {

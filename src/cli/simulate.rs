@@ -10,6 +10,7 @@ use crate::cli::{Failure, listen, say};
 use crate::clock::Clock;
 use crate::config::LogFormat;
 use crate::runtime::{start_logs, stop_on_signals};
+use crate::simulate::quirks::Quirks;
 use crate::simulate::scenario::{self, Scenario};
 use crate::simulate::trace;
 use crate::simulate::workload::Workload;
@@ -50,6 +51,9 @@ pub(super) struct World {
     /// Take jobs, GPU use, quirks and faults from a scenario (YAML). What is given here wins.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
+    /// Show one of two behaviours where AWS does not say which it has, such as after_requeue=kept; see docs/SIMULATOR.md.
+    #[arg(long = "quirk", value_name = "NAME=VALUE", value_parser = quirk)]
+    quirks: Vec<(String, String)>,
     /// Stop by itself after this much real time, such as 60s.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) duration: Option<Duration>,
@@ -69,10 +73,11 @@ pub(super) struct Chosen {
 impl World {
     /// Reads the scenario and decides between it and the other arguments.
     pub(super) fn choose(&self) -> Result<Chosen, Failure> {
-        let (scenario, folder) = match &self.scenario {
+        let (mut scenario, folder) = match &self.scenario {
             Some(path) => (read_scenario(path)?, path.parent()),
             None => (Scenario::default(), None),
         };
+        scenario.quirks.extend(self.quirks.iter().cloned());
         let of_scenario = scenario.trace.as_ref().map(|trace| folder.unwrap_or(Path::new("")).join(trace));
         Ok(Chosen {
             speed: self.speed.or(scenario.speed).unwrap_or(SPEED),
@@ -135,6 +140,12 @@ fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
 
 fn load_trace(path: &Path, clock: Clock) -> Result<Workload, Failure> {
     trace::load(path, clock.now()).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+fn quirk(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is NAME=VALUE")?;
+    Quirks::default().set(name, value).map_err(|problem| format!("{name} {problem}"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn speed(text: &str) -> Result<f64, String> {

@@ -9,15 +9,13 @@ use serde::Deserialize;
 
 use crate::model::InstanceType;
 use crate::model::Timestamp;
-use crate::scheduler::AfterRequeue;
-use crate::scheduler::DisabledQueue;
 use crate::scheduler::Outage;
-use crate::scheduler::Quirks;
 use crate::scheduler::Setup;
 use crate::simulate::faults::Arrangement;
 use crate::simulate::gpu;
 use crate::simulate::gpu::Gpus;
 use crate::simulate::gpu::Shape;
+use crate::simulate::quirks::Quirks;
 use crate::simulate::workload::Synthetic;
 use crate::yaml;
 use crate::yaml::HumanDuration;
@@ -81,27 +79,19 @@ impl OutageText {
 
 impl Scenario {
     /// The setup with the quirks of this scenario.
-    pub fn applied_to(&self, mut setup: Setup) -> Setup {
-        for (name, value) in &self.quirks {
-            // Known since the scenario was read.
-            let _ = set_quirk(&mut setup.quirks, name, value);
-        }
-        setup
+    pub fn applied_to(&self, setup: Setup) -> Setup {
+        Setup { quirks: self.quirks().scheduler, ..setup }
     }
-}
 
-/// Sets one switch.
-fn set_quirk(quirks: &mut Quirks, name: &str, value: &str) -> Result<(), String> {
-    match (name, value) {
-        ("after_requeue", "cleared") => quirks.after_requeue = AfterRequeue::Cleared,
-        ("after_requeue", "kept") => quirks.after_requeue = AfterRequeue::Kept,
-        ("disabled_queue", "drains") => quirks.disabled_queue = DisabledQueue::Drains,
-        ("disabled_queue", "holds") => quirks.disabled_queue = DisabledQueue::Holds,
-        ("after_requeue", _) => return Err("is cleared or kept".to_owned()),
-        ("disabled_queue", _) => return Err("is drains or holds".to_owned()),
-        (_, _) => return Err("is no quirk; there are after_requeue and disabled_queue".to_owned()),
+    /// The switches as this scenario has them.
+    pub(super) fn quirks(&self) -> Quirks {
+        let mut quirks = Quirks::default();
+        for (name, value) in &self.quirks {
+            // Known to be right since the scenario, or the command line, was read.
+            let _ = quirks.set(name, value);
+        }
+        quirks
     }
-    Ok(())
 }
 
 impl GpuUse {
@@ -131,7 +121,7 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, Problems> {
         problem("gpu.shapes", "parts lie between 0 and 1, and all of them together do not exceed 1");
     }
     for (name, value) in &scenario.quirks {
-        if let Err(message) = set_quirk(&mut Quirks::default(), name, value) {
+        if let Err(message) = Quirks::default().set(name, value) {
             problem(&format!("quirks.{name}"), &message);
         }
     }
@@ -152,7 +142,10 @@ pub fn schema() -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::scheduler::AfterRequeue;
 
     const WHOLE: &str = "
 seed: 7
@@ -160,7 +153,7 @@ speed: 600
 workload: {length: 7d, load: 1.2, rhythm: calendar, sweeps: 30%, failures: 0.1}
 outages: [{instance_type: ml.p5.48xlarge, after: 6h, for: 40m}]
 gpu: {delay: 3m, shapes: {idle: 0.1, dead_host: 0.02}}
-quirks: {after_requeue: kept}
+quirks: {after_requeue: kept, snapshot_age: 2m}
 faults:
   throttle: {operation: ListServiceJobs, after: 10m, for: 5m, probability: 0.5}
   slow:
@@ -176,6 +169,7 @@ faults:
         assert_eq!((scenario.seed, scenario.speed), (Some(7), Some(600.0)));
         assert_eq!(scenario.gpu.shapes[&Shape::DeadHost], 0.02);
         assert_eq!(scenario.applied_to(Setup::default()).quirks.after_requeue, AfterRequeue::Kept);
+        assert_eq!(scenario.quirks().snapshot_age, Duration::from_secs(120));
         assert!(parse("empty.yaml", "").is_ok());
     }
 

@@ -4,4 +4,5 @@ mod account;
 mod batch;
 mod control;
 mod metrics;
+mod quirks;
 mod topics;

@@ -13,6 +13,7 @@ use crate::scheduler::Job;
 use crate::simulate::World;
 use crate::simulate::arn;
 use crate::simulate::batch::refused;
+use crate::simulate::quirks::StartedAt;
 use crate::simulate::reply::ApiError;
 
 /// How many preempted attempts a description holds: AWS says "a sliding window" without its size.
@@ -63,6 +64,10 @@ pub(super) fn summary(world: &World, job: &Job) -> Value {
         Some(Policy::FairShare { .. }) => (job.share.as_ref(), None),
         Some(Policy::QuotaShares(_)) | None => (None, job.share.as_ref()),
     };
+    let before_start = match world.quirks.started_at {
+        StartedAt::Absent => None,
+        StartedAt::Zero => Some(0),
+    };
     let usage: Vec<_> =
         job.demand.iter().map(|demand| json!({"capacityUnit": demand.unit, "quantity": demand.quantity})).collect();
     json!({
@@ -74,7 +79,7 @@ pub(super) fn summary(world: &World, job: &Job) -> Value {
         "statusReason": job.status_reason,
         "createdAt": job.created_at.millis(),
         "scheduledAt": job.scheduled_at.map(Timestamp::millis),
-        "startedAt": job.started_at.map(Timestamp::millis),
+        "startedAt": job.started_at.map(Timestamp::millis).or(before_start),
         "stoppedAt": job.stopped_at.map(Timestamp::millis),
         "shareIdentifier": share_identifier,
         "quotaShareName": quota_share,

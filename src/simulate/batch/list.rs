@@ -1,10 +1,9 @@
 //! `ListServiceJobs` with its odd rules: no status and no filter means RUNNING; a filter makes `jobStatus` ignored,
 //! except a share filter.
 //!
-//! Jobs come newest first, always: AWS says so of filtered lists and nothing of others. A token holds the number of the
-//! last job given out, and numbers never change, so that pages neither repeat nor skip a job that stays in the list.
-
-use std::ops::Range;
+//! Jobs come newest first: AWS says so of filtered lists. Of others it says nothing, so that a quirk turns them round. A
+//! token holds the number of the last job given out, and numbers never change, so that pages neither repeat nor skip a
+//! job that stays in the list.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +13,6 @@ use crate::model::JobStatus;
 use crate::model::QueueName;
 use crate::model::Timestamp;
 use crate::scheduler::Job;
-use crate::scheduler::Scheduler;
 use crate::simulate::World;
 use crate::simulate::batch::jobs;
 use crate::simulate::batch::page_size;
@@ -22,6 +20,8 @@ use crate::simulate::batch::page_token;
 use crate::simulate::batch::queue;
 use crate::simulate::batch::refused;
 use crate::simulate::page_token::PageToken;
+use crate::simulate::quirks::CreatedAtFilters;
+use crate::simulate::quirks::ListOrder;
 use crate::simulate::reply::ApiError;
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,8 +71,8 @@ pub(super) fn list_service_jobs(world: &mut World, input: &List) -> Result<Value
     let page = token.as_ref().map_or(1, |token| token.page);
     world.faults.fail_page("ListServiceJobs", page)?;
 
-    let before = token.and_then(|token| usize::try_from(token.order).ok()).unwrap_or(usize::MAX);
-    let mut jobs = selection.jobs(&world.scheduler, &queue, 0..before, size + 1);
+    let last = token.and_then(|token| usize::try_from(token.order).ok());
+    let mut jobs = selection.jobs(world, &queue, last, size + 1);
     let more = jobs.len() > size;
     jobs.truncate(size);
     let next_token = jobs.last().filter(|_| more).map(|last| {
@@ -128,20 +128,37 @@ fn selection(input: &List) -> Result<Selection, ApiError> {
 }
 
 impl Selection {
-    /// The newest `n` of the jobs whose numbers lie in `numbers`, newest first.
-    fn jobs<'a>(&self, scheduler: &'a Scheduler, queue: &QueueName, numbers: Range<usize>, n: usize) -> Vec<&'a Job> {
-        let all = || scheduler.jobs_of(queue, numbers.clone()).rev();
-        let in_status = |status| scheduler.jobs_in_range(queue, status, numbers.clone()).rev();
+    /// The next `n` jobs after the one numbered `last`, or the first ones.
+    fn jobs<'a>(&self, world: &'a World, queue: &QueueName, last: Option<usize>, n: usize) -> Vec<&'a Job> {
+        let scheduler = &world.scheduler;
+        let older = 0..last.unwrap_or(usize::MAX);
+        let all = || scheduler.jobs_of(queue, older.clone()).rev();
+        let in_status = |status| scheduler.jobs_in_range(queue, status, older.clone()).rev();
+        let (earliest, latest) = match world.quirks.created_at_filters {
+            CreatedAtFilters::Exclusive => (1, -1),
+            CreatedAtFilters::Inclusive => (0, 0),
+        };
         match self {
-            Self::Status(status) => in_status(status).take(n).collect(),
+            Self::Status(status) => match world.quirks.list_order {
+                ListOrder::NewestFirst => in_status(status).take(n).collect(),
+                ListOrder::OldestFirst => {
+                    let newer = last.map_or(0, |last| last.saturating_add(1))..usize::MAX;
+                    scheduler.jobs_in_range(queue, status, newer).take(n).collect()
+                }
+            },
             Self::ShareAndStatus(shares, status) => {
                 in_status(status).filter(|job| in_shares(job, shares)).take(n).collect()
             }
             Self::Share(shares) => all().filter(|job| in_shares(job, shares)).take(n).collect(),
             Self::Name(names) => all().filter(|job| has_name(job, names)).take(n).collect(),
             // Numbers follow creation, so that older jobs need not be looked at.
-            Self::CreatedAfter(at) => all().take_while(|job| job.created_at > *at).take(n).collect(),
-            Self::CreatedBefore(at) => all().skip_while(|job| job.created_at >= *at).take(n).collect(),
+            Self::CreatedAfter(at) => all()
+                .take_while(|job| job.created_at.millis() >= at.millis().saturating_add(earliest))
+                .take(n)
+                .collect(),
+            Self::CreatedBefore(at) => {
+                all().skip_while(|job| job.created_at.millis() > at.millis().saturating_add(latest)).take(n).collect()
+            }
         }
     }
 }

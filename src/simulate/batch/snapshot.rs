@@ -12,6 +12,7 @@ use crate::model::Policy;
 use crate::model::QueueName;
 use crate::model::ShareName;
 use crate::scheduler::Job;
+use crate::scheduler::QueueSetup;
 use crate::simulate::World;
 use crate::simulate::arn;
 use crate::simulate::batch::queue;
@@ -30,8 +31,19 @@ pub(super) struct Snapshot {
 
 type Used = BTreeMap<InstanceType, f64>;
 
-pub(super) fn get_job_queue_snapshot(world: &World, input: &Snapshot) -> Result<Value, ApiError> {
+pub(super) fn get_job_queue_snapshot(world: &mut World, input: &Snapshot) -> Result<Value, ApiError> {
     let queue = queue(world, &input.job_queue)?;
+    if let Some((at, shown)) = world.snapshots.get(&queue.name)
+        && world.now.since(*at) < world.quirks.snapshot_age
+    {
+        return Ok(shown.clone());
+    }
+    let (name, shown) = (queue.name.clone(), snapshot(world, queue));
+    world.snapshots.insert(name, (world.now, shown.clone()));
+    Ok(shown)
+}
+
+fn snapshot(world: &World, queue: &QueueSetup) -> Value {
     let updated_at = world.now.millis();
     let front = world.scheduler.front(&queue.name, MAX_FRONT);
     let by_type = !matches!(queue.policy, Policy::FairShare { .. });
@@ -62,7 +74,7 @@ pub(super) fn get_job_queue_snapshot(world: &World, input: &Snapshot) -> Result<
             )
         }
     };
-    Ok(json!({
+    json!({
         "frontOfQueue": {"jobs": front.into_iter().map(position).collect::<Vec<_>>(), "lastUpdatedAt": updated_at},
         "frontOfQuotaShares": fronts,
         "queueUtilization": {
@@ -71,7 +83,7 @@ pub(super) fn get_job_queue_snapshot(world: &World, input: &Snapshot) -> Result<
             "quotaShareUtilization": quota_share,
             "lastUpdatedAt": updated_at,
         },
-    }))
+    })
 }
 
 /// What the dispatched jobs of a queue hold, in all and by share. Jobs in flight are no more than capacity allows.

@@ -26,6 +26,7 @@ use crate::scheduler::Setup;
 use crate::scheduler::Submission;
 use crate::scheduler::Terms;
 use crate::simulate::Simulation;
+use crate::simulate::scenario::Scenario;
 use crate::simulate::serve;
 use crate::simulate::workload::Workload;
 
@@ -68,8 +69,13 @@ pub fn credentials() -> Credentials {
 impl Account {
     /// An hour after the first job was submitted.
     pub async fn open() -> Self {
+        Self::with(&Scenario::default()).await
+    }
+
+    /// The same under the quirks and faults of a scenario.
+    pub async fn with(scenario: &Scenario) -> Self {
         let clock = Clock::starting_at(BEGAN + Duration::from_hours(1), 1.0);
-        let simulation = Simulation::new(workload(), SEED, clock);
+        let simulation = Simulation::new(workload(), SEED, clock).with(scenario);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
