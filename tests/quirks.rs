@@ -13,8 +13,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use trainspotter::simulate::workload::Workload;
-use trainspotter::simulate::{Simulation, scenario, trace};
+use trainspotter::simulate::{self, Simulation, scenario, trace};
 
 use support::still::Still;
 
@@ -79,6 +81,7 @@ async fn a_disabled_queue_may_drain_or_hold() {
 
 /// Runs all jobs to their end under one setting of one switch.
 async fn check(name: &str, value: &str) {
+    let mut simulation = None;
     let still = Still::start(POLL_EVERY, |clock| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("training.csv");
@@ -86,7 +89,7 @@ async fn check(name: &str, value: &str) {
         let scenario = scenario::parse("quirk", &format!("quirks: {{{name}: {value}}}")).unwrap();
         let Workload { setup, submissions } = trace::load(&file, clock.now()).unwrap();
         let setup = scenario.applied_to(setup);
-        Simulation::new(Workload { setup, submissions }, 7, clock).with(&scenario)
+        simulation.insert(Simulation::new(Workload { setup, submissions }, 7, clock).with(&scenario)).clone()
     })
     .await;
     while still.quiet_hours().is_some() {
@@ -97,7 +100,7 @@ async fn check(name: &str, value: &str) {
         still.pass(1).await;
     }
     let seen: BTreeMap<_, _> = still.jobs().await.into_iter().map(|job| (id(&job), job)).collect();
-    let truth: BTreeMap<_, _> = still.true_jobs().await.into_iter().map(|job| (id(&job), job)).collect();
+    let truth: BTreeMap<_, _> = true_jobs(simulation.unwrap()).await.into_iter().map(|job| (id(&job), job)).collect();
     assert_eq!((seen.len(), truth.len()), (JOBS, JOBS), "{name}: {value}");
     let preemptions: u64 = truth.values().map(|job| job["preemptions"].as_u64().unwrap()).sum();
     assert!(preemptions > 0, "the workload makes jobs wait more than once");
@@ -126,6 +129,17 @@ fn trace() -> String {
         csv += &format!("steady-{job},steady,4,{},{}\n", 120 + job * 330, 400);
     }
     csv
+}
+
+/// What happened to each job.
+async fn true_jobs(simulation: Simulation) -> Vec<Value> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/_sim/truth/jobs", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(simulate::serve(listener, simulation, stop));
+    let page: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    page["jobs"].as_array().unwrap().clone()
 }
 
 fn id(job: &Value) -> String {

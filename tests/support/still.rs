@@ -25,7 +25,6 @@ pub struct Still {
     clock: Clock,
     every: Duration,
     simulation: Simulation,
-    endpoint: SocketAddr,
     page: SocketAddr,
     stop: CancellationToken,
     service: JoinHandle<()>,
@@ -42,18 +41,18 @@ impl Still {
         tokio::task::spawn_blocking(move || until_dropped.recv());
         let clock = Clock::starting_at(BEGAN, 1.0);
         let simulation = simulation(clock);
-        let aws = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = aws.local_addr().unwrap();
+        let endpoint = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint_address = endpoint.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(simulate::serve(aws, simulation.clone(), stop.clone()));
+        tokio::spawn(simulate::serve(endpoint, simulation.clone(), stop.clone()));
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let page = listener.local_addr().unwrap();
-        let config = config(endpoint, every, folder.path().join("state.db"));
+        let config = config(endpoint_address, every, folder.path().join("state.db"));
         let service = Service { config, rules: Vec::new(), clock, since: BEGAN, listener };
         let running = service.run(stop.clone());
         let service = tokio::spawn(async { running.await.unwrap() });
-        let still = Self { clock, every, simulation, endpoint, page, stop, service, _held: held, _folder: folder };
+        let still = Self { clock, every, simulation, page, stop, service, _held: held, _folder: folder };
         still.polled().await;
         still
     }
@@ -85,13 +84,6 @@ impl Still {
     /// What the service's API says.
     pub async fn api(&self, path: &str) -> Value {
         reqwest::get(format!("http://{}{path}", self.page)).await.unwrap().json().await.unwrap()
-    }
-
-    /// What really happened to every job; no more than a few hundred.
-    pub async fn true_jobs(&self) -> Vec<Value> {
-        let url = format!("http://{}/_sim/truth/jobs", self.endpoint);
-        let page: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
-        page["jobs"].as_array().unwrap().clone()
     }
 
     /// Stops both.
