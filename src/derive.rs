@@ -7,6 +7,7 @@ pub mod catalogue;
 mod count;
 mod frame;
 mod gauges;
+pub mod lending;
 mod outcomes;
 mod reasons;
 mod shares;
@@ -18,12 +19,13 @@ mod waits;
 pub mod waterfall;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use count::Counting;
 pub use frame::{
-    Distribution, Estimate, Frame, Labels, Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth,
-    Value, WaitFigures, Waterfall, labels,
+    Distribution, Estimate, Frame, Labels, Loan, Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures,
+    SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
 pub use reasons::{Evidence, Reason, Why};
 pub use tallies::Tallies;
@@ -84,6 +86,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     for (queue, row) in inputs.queues.iter().zip(&mut waterfall) {
         row.unallocated = unallocated::of_queue(queue, inputs.queues, row, &judged);
     }
+    let mut loans = lending::loans(&shares);
     let subjects = gauges::shares_of_all(inputs);
     let reasons = waiting::reasons(&judged);
     counting.ended_waits(inputs);
@@ -107,16 +110,24 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.begin_series(subjects);
     let seconds = counting.seconds_since_last(inputs.now);
     counting.gpu_time(&waterfall, seconds);
+    counting.share_time(lending::parts(&shares, &judged), seconds);
+    counting.lending(&mut loans, seconds);
     counting.waiting_time(&judged, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
     let order: BTreeMap<&str, usize> = catalogue::ALL.iter().enumerate().map(|(i, metric)| (metric.name, i)).collect();
-    samples.sort_by(|a, b| (order.get(a.metric.name), &a.labels).cmp(&(order.get(b.metric.name), &b.labels)));
+    // Series of one metric have the same labels, so their values alone put them in order; a key each is cheaper than
+    // comparing maps again and again.
+    samples.sort_by_cached_key(|sample| {
+        let values: Vec<Arc<str>> = sample.labels.values().cloned().collect();
+        (order.get(sample.metric.name).copied(), values)
+    });
 
     Frame {
         at: inputs.now,
         queues: inputs.queues.iter().map(|queue| gauges::queue_figures(queue, inputs)).collect(),
         shares,
+        loans,
         waits: counting.waits(),
         estimates,
         reasons,

@@ -186,6 +186,8 @@ impl World {
             frame.shares.iter().fold((0.0, 0.0), |(borrowed, lent), row| (borrowed + row.borrowed, lent + row.lent));
         assert!((borrowed - lent).abs() < 1e-9, "{:?}", frame.shares);
         self.lent |= lent > 0.0;
+        let loans: f64 = frame.loans.iter().map(|loan| loan.gpus).sum();
+        assert!((loans - lent * GPUS).abs() < 1e-9, "{:?}", frame.loans);
         for row in frame.shares.iter().filter(|row| row.used <= row.quota.unwrap_or(0.0)) {
             assert!((row.used + row.lent + row.idle - row.quota.unwrap()).abs() < 1e-9, "{row:?}");
         }

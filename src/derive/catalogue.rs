@@ -233,6 +233,10 @@ catalogue! {
         "For how long the share has been below its quota while a job of its own that fits the quota waits for capacity that others hold; 0 when it is not.";
     SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
         "GPUs used over GPUs of quota; above 1 when borrowing.";
+    SHARE_TIME = "share.time", Counter, GpuSeconds, ["queue", "share", "part"], Experimental,
+        "GPU-seconds of the share's quota: own, lent, idle and idle_while_waiting sum to it; and borrowed ones beyond it.";
+    SHARE_LENDING_TIME = "share.lending.time", Counter, GpuSeconds, ["queue", "lender", "borrower"], Experimental,
+        "GPU-seconds that one share worked on another's quota, in proportion to what each lends and borrows.";
 
     // -- GPUs
     GPU_CAPACITY = "gpu.capacity", Gauge, Gpus, ["queue"], Stable,
@@ -264,6 +268,8 @@ catalogue! {
         "Attempts that were stopped to give their capacity to other jobs.";
     JOB_LOST = "job.lost", Counter, GpuSeconds, ["queue", "share", "cause"], Stable,
         "GPU-seconds of attempts that ended without success, by cause (preempted, failed).";
+    JOB_LOST_CHECKPOINTED = "job.lost.checkpointed", Counter, GpuSeconds, ["queue", "share", "checkpoints"], Experimental,
+        "GPU-seconds that preemption would have cost had every job made a checkpoint every 10m, 30m or 1h.";
 
     // -- The service itself
     SOURCE_AGE = "source.age", Gauge, Seconds, ["source"], Stable,

@@ -16,6 +16,8 @@ pub struct Frame {
     pub queues: Vec<QueueFigures>,
     /// One row per queue, share and instance type.
     pub shares: Vec<ShareFigures>,
+    /// One row per queue and pair of shares of which one has worked on the other's quota.
+    pub loans: Vec<Loan>,
     /// One row per queue and share that had a wait.
     pub waits: Vec<WaitFigures>,
     /// One row per queue and share that has, or lately had, a first wait.
@@ -66,6 +68,22 @@ pub struct ShareFigures {
     pub most: Option<f64>,
     /// The largest job that can ever run in the share; `None` where the policy sets no quota.
     pub largest_job: Option<f64>,
+}
+
+/// GPUs of one share's quota on which another share works. AWS does not say whose they are: in proportion to what each
+/// lends and borrows, so that all loans of a queue sum to what is lent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loan {
+    /// The queue.
+    pub queue: QueueName,
+    /// Whose quota it is.
+    pub lender: ShareName,
+    /// Who works on it.
+    pub borrower: ShareName,
+    /// How many GPUs now.
+    pub gpus: f64,
+    /// GPU-seconds since counting began.
+    pub gpu_seconds: f64,
 }
 
 /// First waits of a share since the service began to count.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::derive::Estimate;
+use crate::derive::Loan;
 use crate::derive::QueueFigures;
 use crate::derive::ReasonFigures;
 use crate::derive::ShareFigures;
@@ -93,6 +94,24 @@ pub(super) struct WaterfallRow {
     unallocated: BTreeMap<&'static str, f64>,
 }
 
+/// GPUs of one share's quota on which another works: in proportion to what each lends and borrows, since AWS does not say
+/// whose they are. Pairs that are even by now stay, for their past.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LoanRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Whose quota it is.
+    #[schema(value_type = String)]
+    lender: ShareName,
+    /// Who works on it.
+    #[schema(value_type = String)]
+    borrower: ShareName,
+    /// Now.
+    gpus: f64,
+    /// Since counting began, in GPU-hours.
+    gpu_hours: f64,
+}
+
 /// How long a job of a share waits, by Kaplan and Meier over the last day: jobs that still wait, or were cancelled before
 /// they started, count as waits of at least so long.
 #[derive(Debug, Serialize, ToSchema)]
@@ -135,6 +154,12 @@ pub(super) async fn queues(State(pages): State<Pages>) -> Json<Vec<QueueRow>> {
 #[utoipa::path(get, path = "/api/v1/shares", tag = "figures", responses((status = 200, body = Vec<ShareRow>)))]
 pub(super) async fn shares(State(pages): State<Pages>) -> Json<Vec<ShareRow>> {
     Json(pages.latest().frame.shares.iter().map(ShareRow::from).collect())
+}
+
+/// Which share works on whose quota.
+#[utoipa::path(get, path = "/api/v1/loans", tag = "figures", responses((status = 200, body = Vec<LoanRow>)))]
+pub(super) async fn loans(State(pages): State<Pages>) -> Json<Vec<LoanRow>> {
+    Json(pages.latest().frame.loans.iter().map(LoanRow::from).collect())
 }
 
 /// How long jobs waited, by share.
@@ -196,6 +221,13 @@ impl From<&Waterfall> for WaterfallRow {
     fn from(figures: &Waterfall) -> Self {
         let Waterfall { queue, capacity_gpus, parts, unallocated } = figures.clone();
         Self { queue, capacity_gpus, parts, unallocated }
+    }
+}
+
+impl From<&Loan> for LoanRow {
+    fn from(figures: &Loan) -> Self {
+        let Loan { queue, lender, borrower, gpus, gpu_seconds } = figures.clone();
+        Self { queue, lender, borrower, gpus, gpu_hours: gpu_seconds / 3_600.0 }
     }
 }
 

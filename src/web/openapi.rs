@@ -35,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
     OpenApiRouter::with_openapi(About::openapi())
         .routes(routes!(figures::queues))
         .routes(routes!(figures::shares))
+        .routes(routes!(figures::loans))
         .routes(routes!(figures::waits))
         .routes(routes!(figures::estimates))
         .routes(routes!(figures::reasons))

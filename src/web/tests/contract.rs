@@ -67,6 +67,12 @@ async fn the_waterfall_tells_parts_that_sum_to_the_capacity() {
 }
 
 #[tokio::test]
+async fn loans_name_lender_and_borrower() {
+    let loan = json!({"queue": "research", "lender": "audio", "borrower": "language", "gpus": 32.0, "gpu_hours": 25.0});
+    check("/api/v1/loans", "/0", loan).await;
+}
+
+#[tokio::test]
 async fn estimates_and_reasons_tell_of_jobs_that_still_wait() {
     let estimate = json!({
         "queue": "research", "share": "audio",

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::derive::Estimate;
 use crate::derive::Frame;
+use crate::derive::Loan;
 use crate::derive::Quantiles;
 use crate::derive::QueueFigures;
 use crate::derive::Reason;
@@ -81,6 +82,13 @@ fn frame(at: Timestamp) -> Frame {
             share("language", "research", "ml.p5.48xlarge", [Some(16.0), Some(20.0), Some(4.0), Some(0.0)]),
             share("vision", "research", "ml.p5.48xlarge", [Some(8.0), Some(8.0), Some(0.0), Some(0.0)]),
         ],
+        loans: vec![Loan {
+            queue: "research".into(),
+            lender: "audio".into(),
+            borrower: "language".into(),
+            gpus: 32.0,
+            gpu_seconds: 90_000.0,
+        }],
         waits: vec![
             waits("", "production", 212, 40.0),
             waits("audio", "research", 31, 300.0),
