@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use check::Environment;
 pub use mute::Mute;
 
+use crate::model::Prices;
 use crate::yaml::{self, Problems};
 
 /// Reads a configuration. `file` is the name that problems show, `folder` what relative paths in it start from.
@@ -43,6 +44,8 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// How often to look, and how many calls that may take.
     pub poll: Poll,
+    /// Dollars per instance and hour, by instance type.
+    pub prices: Prices,
     /// Where figures go besides `/metrics`, which is always there.
     pub publish: Publish,
     /// Rule files, or folders of them.

@@ -31,7 +31,7 @@ pub use reasons::{Evidence, Reason, Why};
 pub use tallies::Tallies;
 
 use crate::ledger::{Job, Ledger};
-use crate::model::{HostUtilisation, JobId, Queue, QueueName, QueueSnapshot, Timestamp};
+use crate::model::{HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub struct Inputs<'a> {
     pub utilisation: &'a BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
     /// The latest snapshot of each queue: the first jobs in dispatch order.
     pub fronts: &'a BTreeMap<QueueName, QueueSnapshot>,
+    /// Dollars per instance and hour, by instance type.
+    pub prices: &'a Prices,
     /// How fresh each source is.
     pub sources: &'a [SourceHealth],
 }

@@ -16,6 +16,8 @@ use trainspotter::scheduler::{Delays, Job, Plan, PlannedOutcome, QueueSetup, Sch
 
 const TYPE: &str = "ml.p5.48xlarge";
 const GPUS: f64 = 8.0;
+/// Per instance and hour.
+const DOLLARS: f64 = 98.0;
 const TICK: Duration = Duration::from_secs(30);
 const TICKS: u32 = 400;
 
@@ -162,6 +164,7 @@ impl World {
             ledger: &self.ledger,
             utilisation: &utilisation,
             fronts: &fronts,
+            prices: &BTreeMap::from([(TYPE.into(), DOLLARS)]),
             sources: &[],
         };
         derive::frame(&inputs, &Service::default(), &mut self.counting)
@@ -176,6 +179,10 @@ impl World {
             let causes: f64 = row.unallocated.values().sum();
             assert!((causes - row.parts["unallocated"]).abs() < 1e-9, "{row:?}");
             assert!(row.parts.values().chain(row.unallocated.values()).all(|gpus| *gpus >= 0.0), "{row:?}");
+            for (part, dollars) in &row.dollars_per_hour {
+                assert!((dollars - row.parts[part] / GPUS * DOLLARS).abs() < 1e-9, "{row:?}");
+            }
+            assert_eq!(row.dollars_per_hour.len(), row.parts.len());
             for (part, gpus) in &row.parts {
                 let at_zero = frame.at == Timestamp::default();
                 let seconds = if at_zero { 0.0 } else { TICK.as_secs_f64() };
@@ -280,6 +287,7 @@ fn a_stuck_queue_is_silent_in_the_histogram_and_loud_in_the_estimate() {
                 ledger: &world.ledger,
                 utilisation: &utilisation,
                 fronts: &fronts,
+                prices: &BTreeMap::new(),
                 sources: &[],
             };
             derive::frame(&inputs, &Service::default(), &mut world.counting)

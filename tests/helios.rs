@@ -126,8 +126,15 @@ fn tick(minutes: &BTreeMap<String, Minute>, counting: &mut Counting, ends: u64) 
         }
     }
     let (queues, utilisation, fronts) = ([queue(minutes)], BTreeMap::new(), BTreeMap::new());
-    let inputs =
-        Inputs { now, queues: &queues, ledger: &ledger, utilisation: &utilisation, fronts: &fronts, sources: &[] };
+    let inputs = Inputs {
+        now,
+        queues: &queues,
+        ledger: &ledger,
+        utilisation: &utilisation,
+        fronts: &fronts,
+        prices: &BTreeMap::new(),
+        sources: &[],
+    };
     derive::frame(&inputs, &Service::default(), counting).samples
 }
 

@@ -22,6 +22,10 @@ pub(super) struct File {
     /// Where figures go, besides /metrics, which is always there.
     #[serde(default)]
     pub(super) publish: Publish,
+    /// Dollars per instance and hour, by instance type such as ml.p5.48xlarge. With all types of an environment given, its GPU
+    /// time is told in dollars, too.
+    #[serde(default)]
+    pub(super) prices: BTreeMap<String, f64>,
     /// Rule files, or folders of them, relative to this file.
     #[serde(default)]
     pub(super) rules: Vec<String>,

@@ -18,6 +18,17 @@ fn the_least_file_names_a_region() {
 }
 
 #[test]
+fn a_price_is_of_a_known_type_and_a_number() {
+    let prices = |text: &str| load_with(&format!("targets: [{{ region: us-east-1 }}]\nprices:\n  {text}\n"));
+    assert_eq!(prices("ml.p5.48xlarge: 98.32").unwrap().prices["ml.p5.48xlarge"], 98.32);
+    for (text, message) in [("p5.48xlarge: 98.32", "begin with ml."), ("ml.p5.48xlarge: -1", "is not a price")] {
+        let problems = prices(text).unwrap_err();
+        let found: Vec<_> = problems.iter().collect();
+        assert!(matches!(found.as_slice(), [(3, _, what)] if what.contains(message)), "{found:?}");
+    }
+}
+
+#[test]
 fn every_mistake_of_every_kind_is_told_at_once() {
     let text = "\
 targets:

@@ -12,7 +12,7 @@ use std::fmt;
 
 use Kind::{Counter, Distribution, Gauge};
 use Stability::{Experimental, Stable};
-use Unit::{Bytes, Count, GpuSeconds, Gpus, Instances, Ratio, Seconds};
+use Unit::{Bytes, Count, Dollars, GpuSeconds, Gpus, Instances, Ratio, Seconds};
 
 /// One metric of the catalogue. Compared by name, which is unique.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub enum Unit {
     Ratio,
     /// Bytes.
     Bytes,
+    /// US dollars.
+    Dollars,
 }
 
 impl Unit {
@@ -65,6 +67,7 @@ impl Unit {
             Self::GpuSeconds => "{gpu}.s",
             Self::Instances => "{instance}",
             Self::Bytes => "By",
+            Self::Dollars => "{USD}",
         }
     }
 
@@ -78,6 +81,7 @@ impl Unit {
             Self::Instances => "_instances",
             Self::Ratio => "_ratio",
             Self::Bytes => "_bytes",
+            Self::Dollars => "_dollars",
         }
     }
 
@@ -86,7 +90,7 @@ impl Unit {
         match self {
             Self::Count | Self::Gpus | Self::Instances => "Count",
             Self::Seconds => "Seconds",
-            Self::GpuSeconds | Self::Ratio => "None",
+            Self::GpuSeconds | Self::Ratio | Self::Dollars => "None",
             Self::Bytes => "Bytes",
         }
     }
@@ -249,6 +253,8 @@ catalogue! {
         "GPU-seconds unallocated, by cause.";
     GPU_TIME = "gpu.time", Counter, GpuSeconds, ["queue", "part"], Stable,
         "GPU-seconds spent in each part.";
+    GPU_COST = "gpu.cost", Counter, Dollars, ["queue", "part"], Experimental,
+        "Dollars spent in each part, by the configured prices; absent where one is missing.";
     GPU_IDLE_RATIO = "gpu.idle.ratio", Gauge, Ratio, ["queue"], Stable,
         "GPUs that are not busy (unallocated, starting or running idle) over capacity, unknown ones left out.";
     GPU_UTILISATION = "gpu.utilisation", Gauge, Ratio, ["queue", "share"], Stable,

@@ -121,6 +121,10 @@ impl Counting {
                 let of_part = labels([("queue", row.queue.shared()), ("part", (*part).into())]);
                 self.tallies.add(&catalogue::GPU_TIME, of_part, gpus * seconds);
             }
+            for (part, dollars) in &row.dollars_per_hour {
+                let of_part = labels([("queue", row.queue.shared()), ("part", (*part).into())]);
+                self.tallies.add(&catalogue::GPU_COST, of_part, dollars * seconds / 3_600.0);
+            }
             for (cause, gpus) in &row.unallocated {
                 let of_cause = labels([("queue", row.queue.shared()), ("cause", (*cause).into())]);
                 self.tallies.add(&catalogue::GPU_UNALLOCATED_TIME, of_cause, gpus * seconds);

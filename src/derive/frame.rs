@@ -153,6 +153,8 @@ pub struct Waterfall {
     /// The parts, which sum to the capacity: `unallocated`, `scheduled`, `starting`, `running_busy`, `running_idle`,
     /// `running_unknown`.
     pub parts: BTreeMap<&'static str, f64>,
+    /// Dollars per hour by part; empty unless the price of each instance type in the environment is known.
+    pub dollars_per_hour: BTreeMap<&'static str, f64>,
     /// The unallocated GPUs by [`crate::derive::unallocated::CAUSES`], which sum to them; empty without a capacity.
     pub unallocated: BTreeMap<&'static str, f64>,
 }

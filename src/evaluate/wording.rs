@@ -14,6 +14,7 @@ pub(super) fn of_value(value: f64, unit: Unit) -> String {
         Unit::Gpus => format!("{} GPUs", trimmed(value)),
         Unit::Instances => format!("{} instances", trimmed(value)),
         Unit::GpuSeconds => format!("{} GPU hours", trimmed(value / 3600.0)),
+        Unit::Dollars => format!("${}", trimmed(value)),
         Unit::Bytes => format!("{} bytes", trimmed(value)),
         Unit::Count => trimmed(value),
     }
@@ -115,6 +116,7 @@ mod tests {
         check(3_605.0, Unit::Seconds, "1h");
         check(90_061.0, Unit::Seconds, "1d 1h");
         check(0.425, Unit::Ratio, "42.5 %");
+        check(1_234.5, Unit::Dollars, "$1234.5");
         check(16.0, Unit::Gpus, "16 GPUs");
     }
 }

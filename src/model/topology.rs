@@ -1,8 +1,12 @@
 //! Queues, what they may use, and how they divide it: the configuration that Batch tells of.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{Capacity, InstanceType, QueueName, ShareName};
+
+/// US dollars per instance and hour.
+pub type Prices = BTreeMap<InstanceType, f64>;
 
 /// A job queue of type `SAGEMAKER_TRAINING` with all that hangs on it.
 #[derive(Clone, Debug, PartialEq)]

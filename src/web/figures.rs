@@ -88,6 +88,9 @@ pub(super) struct WaterfallRow {
     /// GPUs by part; they sum to the capacity.
     #[schema(value_type = BTreeMap<String, f64>)]
     parts: BTreeMap<&'static str, f64>,
+    /// Dollars per hour by part; empty unless all prices are configured.
+    #[schema(value_type = BTreeMap<String, f64>)]
+    dollars_per_hour: BTreeMap<&'static str, f64>,
     /// The unallocated GPUs by cause: `provider_has_none`, `quota_bound`, `shape_does_not_fit`, `being_placed`,
     /// `no_demand`; they sum to the part `unallocated`. Empty where the capacity is not known.
     #[schema(value_type = BTreeMap<String, f64>)]
@@ -219,8 +222,8 @@ impl From<&WaitFigures> for WaitRow {
 
 impl From<&Waterfall> for WaterfallRow {
     fn from(figures: &Waterfall) -> Self {
-        let Waterfall { queue, capacity_gpus, parts, unallocated } = figures.clone();
-        Self { queue, capacity_gpus, parts, unallocated }
+        let Waterfall { queue, capacity_gpus, parts, dollars_per_hour, unallocated } = figures.clone();
+        Self { queue, capacity_gpus, parts, dollars_per_hour, unallocated }
     }
 }
 

@@ -65,7 +65,15 @@ fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why
     let jobs: Vec<JobSeen> = jobs.into_iter().collect();
     jobs.iter().for_each(|job| ledger.observe(job.clone(), now));
     let (none, fronts) = (BTreeMap::new(), BTreeMap::new());
-    let inputs = Inputs { now, queues: &[queue], ledger: &ledger, utilisation: &none, fronts: &fronts, sources: &[] };
+    let inputs = Inputs {
+        now,
+        queues: &[queue],
+        ledger: &ledger,
+        utilisation: &none,
+        fronts: &fronts,
+        prices: &BTreeMap::new(),
+        sources: &[],
+    };
     jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs)).collect()
 }
 

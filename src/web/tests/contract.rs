@@ -55,13 +55,13 @@ async fn the_waterfall_tells_parts_that_sum_to_the_capacity() {
     check(
         "/api/v1/waterfall",
         "/1",
-        json!({"queue": "research", "capacity_gpus": 256.0, "parts": parts, "unallocated": {"no_demand": 16.0}}),
+        json!({"queue": "research", "capacity_gpus": 256.0, "parts": parts, "dollars_per_hour": {}, "unallocated": {"no_demand": 16.0}}),
     )
     .await;
     check(
         "/api/v1/waterfall",
         "/0",
-        json!({"queue": "production", "capacity_gpus": null, "parts": {}, "unallocated": {}}),
+        json!({"queue": "production", "capacity_gpus": null, "parts": {}, "dollars_per_hour": {}, "unallocated": {}}),
     )
     .await;
 }
