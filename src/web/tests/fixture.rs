@@ -108,20 +108,8 @@ fn frame(at: Timestamp) -> Frame {
             gpus: 256.0,
         }],
         waterfall: vec![
-            Waterfall {
-                queue: "production".into(),
-                capacity_gpus: None,
-                parts: BTreeMap::new(),
-                dollars_per_hour: BTreeMap::new(),
-                unallocated: BTreeMap::new(),
-            },
-            Waterfall {
-                queue: "research".into(),
-                capacity_gpus: Some(256.0),
-                parts: research.into(),
-                dollars_per_hour: BTreeMap::new(),
-                unallocated: [("no_demand", 16.0)].into(),
-            },
+            waterfall("production", None, BTreeMap::new(), BTreeMap::new()),
+            waterfall("research", Some(256.0), research.into(), [("no_demand", 16.0)].into()),
         ],
         sources: vec![
             health(Source::Topology, Some(140.0), None),
@@ -132,6 +120,15 @@ fn frame(at: Timestamp) -> Frame {
         ],
         samples: Vec::new(),
     }
+}
+
+fn waterfall(
+    queue: &str,
+    capacity_gpus: Option<f64>,
+    parts: BTreeMap<&'static str, f64>,
+    unallocated: BTreeMap<&'static str, f64>,
+) -> Waterfall {
+    Waterfall { queue: queue.into(), capacity_gpus, parts, dollars_per_hour: BTreeMap::new(), unallocated }
 }
 
 fn queue(name: &str, policy: &'static str, jobs: [u64; 6], oldest: Option<f64>) -> QueueFigures {
