@@ -10,6 +10,7 @@ mod gauges;
 pub mod lending;
 mod outcomes;
 mod reasons;
+pub mod setup;
 mod shares;
 pub mod survival;
 mod tallies;
@@ -94,6 +95,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.ended_waits(inputs);
     let estimates = counting.estimates(inputs);
     let starved = counting.starved(&judged, inputs.now);
+    let unused = counting.unused(&shares, inputs.now);
+    let setup = setup::findings(inputs.queues, &shares, &judged, &unused);
 
     let mut gauges = gauges::Gauges::default();
     gauges.jobs(inputs);
@@ -102,6 +105,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.estimates(&estimates);
     gauges.shares(&shares);
     gauges.starved(&subjects, &starved);
+    gauges.unused(&unused);
+    gauges.setup(inputs.queues, &setup);
     gauges.waterfall(&waterfall);
     gauges.utilisation(inputs);
     gauges.service(service, inputs);
@@ -134,6 +139,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         estimates,
         reasons,
         waterfall,
+        setup,
         sources: inputs.sources.to_vec(),
         samples,
     }

@@ -320,6 +320,7 @@ mod tests {
             arn: String::new(),
             enabled: true,
             status_reason: None,
+            has_time_limit: true,
             policy: Policy::Fifo,
             environment: None,
         };

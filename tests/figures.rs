@@ -131,6 +131,7 @@ impl World {
             arn: String::new(),
             enabled: true,
             status_reason: None,
+            has_time_limit: true,
             policy: queue.policy.clone(),
             environment: Some(environment.clone()),
         });

@@ -153,6 +153,7 @@ fn queue(minutes: &BTreeMap<String, Minute>) -> Queue {
         arn: String::new(),
         enabled: true,
         status_reason: None,
+        has_time_limit: true,
         policy: Policy::QuotaShares(minutes.iter().map(share).collect()),
         environment: Some(ServiceEnvironment { name: "earth".to_owned(), enabled: true, limits }),
     }

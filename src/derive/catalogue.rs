@@ -235,6 +235,10 @@ catalogue! {
         "Instances of the largest job that can ever run in the share.";
     SHARE_STARVED = "share.starved", Gauge, Seconds, ["queue", "share"], Experimental,
         "For how long the share has been below its quota while a job of its own that fits the quota waits for capacity that others hold; 0 when it is not.";
+    SHARE_UNUSED = "share.unused", Gauge, Seconds, ["queue", "share"], Experimental,
+        "For how long no job of the share has held an instance, as far as it was watched; 0 while one does.";
+    SETUP_FINDINGS = "setup.findings", Gauge, Count, ["queue", "problem"], Experimental,
+        "Things that are wrong with the set-up of the queue, by kind: see `/api/v1/setup`.";
     SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
         "GPUs used over GPUs of quota; above 1 when borrowing.";
     SHARE_TIME = "share.time", Counter, GpuSeconds, ["queue", "share", "part"], Experimental,

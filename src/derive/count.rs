@@ -9,6 +9,7 @@ use crate::derive::gauges::no_share;
 use crate::derive::lending;
 use crate::derive::outcomes::Outcomes;
 use crate::derive::reasons::Judged;
+use crate::derive::shares::LastUse;
 use crate::derive::tallies::Tallies;
 use crate::derive::waiting::{self, Waiting};
 use crate::derive::waits::Waits;
@@ -30,13 +31,15 @@ pub struct Counting {
     /// a restart knows exactly which ones were.
     held_back: Vec<Event>,
     charged_until: Option<Timestamp>,
+    pub(super) last_use: LastUse,
     pub(super) waiting: Waiting,
 }
 
 impl Counting {
     /// Begins at `since`, or continues from what was saved.
     pub fn new(saved: &[SavedSeries], since: Timestamp) -> Self {
-        Self { tallies: Tallies::restore(saved), counted_until: Some(since), ..Self::default() }
+        let last_use = LastUse::restore(saved, since);
+        Self { tallies: Tallies::restore(saved), counted_until: Some(since), last_use, ..Self::default() }
     }
 
     /// Counts events whose time lies before `horizon`, the beginning of the last complete poll.
@@ -81,7 +84,9 @@ impl Counting {
 
     /// Everything counted, to be kept over a restart.
     pub fn saved(&self) -> Vec<SavedSeries> {
-        self.tallies.saved()
+        let mut saved = self.tallies.saved();
+        saved.extend(self.last_use.saved());
+        saved
     }
 
     pub(super) fn failure_ratios(&mut self, now: Timestamp) -> Vec<(&QueueName, &ShareName, f64)> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::derive::catalogue::{Label, Metric};
 use crate::derive::reasons::Reason;
+use crate::derive::setup::Finding;
 use crate::model::{InstanceType, QueueName, ShareName, Source, Timestamp};
 
 /// The figures of one tick. Immutable once made; readers share it.
@@ -26,6 +27,8 @@ pub struct Frame {
     pub reasons: Vec<ReasonFigures>,
     /// One row per queue.
     pub waterfall: Vec<Waterfall>,
+    /// What is wrong with the set-up.
+    pub setup: Vec<Finding>,
     /// How fresh each source is.
     pub sources: Vec<SourceHealth>,
     /// Everything that is published and evaluated, in catalogue order, then by labels.

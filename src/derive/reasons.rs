@@ -124,7 +124,7 @@ pub(super) struct Judged<'a> {
     pub(super) reason: Reason,
     /// Whether the job is within its share's own quota.
     pub(super) entitled: bool,
-    evidence: Evidence,
+    pub(super) evidence: Evidence,
     position: usize,
     gpus_ahead: f64,
 }

@@ -150,7 +150,7 @@ fn sources_of(metric: &Metric) -> &'static [Source] {
         ("gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio", _) => {
             &[Source::Jobs, Source::Utilisation]
         }
-        ("ledger.unverified", _) | (_, "queue" | "share" | "job" | "gpu") => &[Source::Jobs],
+        ("ledger.unverified", _) | (_, "queue" | "share" | "job" | "gpu" | "setup") => &[Source::Jobs],
         _ => &[],
     }
 }

@@ -14,6 +14,7 @@ use crate::derive::ReasonFigures;
 use crate::derive::ShareFigures;
 use crate::derive::WaitFigures;
 use crate::derive::Waterfall;
+use crate::derive::setup::Finding;
 use crate::model::InstanceType;
 use crate::model::QueueName;
 use crate::model::ShareName;
@@ -147,6 +148,24 @@ pub(super) struct ReasonRow {
     gpus: f64,
 }
 
+/// Something that is wrong with the set-up of a queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FindingRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Null when it is not about one share.
+    #[schema(value_type = Option<String>)]
+    share: Option<ShareName>,
+    /// `over_promised`, `job_too_large`, `nobody_borrows`, `share_unused` or `no_time_limit`.
+    #[schema(value_type = String)]
+    problem: &'static str,
+    /// What is wrong, with numbers.
+    what: String,
+    /// What would mend it.
+    #[schema(value_type = String)]
+    advice: &'static str,
+}
+
 /// Queues with their jobs by state.
 #[utoipa::path(get, path = "/api/v1/queues", tag = "figures", responses((status = 200, body = Vec<QueueRow>)))]
 pub(super) async fn queues(State(pages): State<Pages>) -> Json<Vec<QueueRow>> {
@@ -189,6 +208,12 @@ pub(super) async fn waterfall(State(pages): State<Pages>) -> Json<Vec<WaterfallR
     Json(pages.latest().frame.waterfall.iter().map(WaterfallRow::from).collect())
 }
 
+/// What is wrong with the set-up of queues, shares and environments.
+#[utoipa::path(get, path = "/api/v1/setup", tag = "figures", responses((status = 200, body = Vec<FindingRow>)))]
+pub(super) async fn setup(State(pages): State<Pages>) -> Json<Vec<FindingRow>> {
+    Json(pages.latest().frame.setup.iter().map(FindingRow::from).collect())
+}
+
 impl From<&QueueFigures> for QueueRow {
     fn from(figures: &QueueFigures) -> Self {
         let QueueFigures { queue, policy, jobs, oldest_wait_seconds } = figures.clone();
@@ -224,6 +249,13 @@ impl From<&Waterfall> for WaterfallRow {
     fn from(figures: &Waterfall) -> Self {
         let Waterfall { queue, capacity_gpus, parts, dollars_per_hour, unallocated } = figures.clone();
         Self { queue, capacity_gpus, parts, dollars_per_hour, unallocated }
+    }
+}
+
+impl From<&Finding> for FindingRow {
+    fn from(finding: &Finding) -> Self {
+        let Finding { queue, share, problem, what, advice } = finding.clone();
+        Self { queue, share, problem: problem.as_str(), what, advice }
     }
 }
 

@@ -46,6 +46,7 @@ fn queue() -> Queue {
         arn: String::new(),
         enabled: true,
         status_reason: None,
+        has_time_limit: true,
         policy: Policy::QuotaShares(vec![
             share("a", Sharing::LendAndBorrow { borrow_limit: Some(50) }),
             share("b", Sharing::LendAndBorrow { borrow_limit: None }),

@@ -17,6 +17,7 @@ use crate::derive::ShareFigures;
 use crate::derive::SourceHealth;
 use crate::derive::WaitFigures;
 use crate::derive::Waterfall;
+use crate::derive::setup::{Finding, Problem};
 use crate::evaluate::Alert;
 use crate::evaluate::AlertId;
 use crate::evaluate::AlertState;
@@ -111,6 +112,13 @@ fn frame(at: Timestamp) -> Frame {
             waterfall("production", None, BTreeMap::new(), BTreeMap::new()),
             waterfall("research", Some(256.0), research.into(), [("no_demand", 16.0)].into()),
         ],
+        setup: vec![Finding {
+            queue: "research".into(),
+            share: Some("audio".into()),
+            problem: Problem::ShareUnused,
+            what: "No job of audio has held an instance for 8 days.".to_owned(),
+            advice: "Give its quota to a share whose jobs wait, or remove it.",
+        }],
         sources: vec![
             health(Source::Topology, Some(140.0), None),
             health(Source::Jobs, Some(4.0), None),
