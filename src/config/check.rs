@@ -30,7 +30,7 @@ pub(super) fn check(
         publish: check.publish(&file.publish),
         prices: check.prices(&file.prices),
         rules: file.rules.iter().map(|path| folder.join(path)).collect(),
-        receivers: check.receivers(&file.receivers),
+        receivers: check.receivers(&file.receivers, &file.inhibit),
         store: check.store(&file.store, folder),
         listen: check.listen(&file.listen),
         external_url: check.external_url(file.external_url.as_deref()),

@@ -125,6 +125,29 @@ receivers:
 }
 
 #[test]
+fn routing_that_cannot_be_meant_is_refused_where_it_is_written() {
+    let text = "\
+targets: [{ region: us-east-1 }]
+receivers:
+  - { name: a, sns: { topic: \"arn:aws:sns:us-east-1:111122223333:a\" }, escalate: { after: 5s, to: b }, repeat_interval: 1m }
+  - { name: c, slack: { token: t, channel: C1, owners: { ada: ada } }, escalate: { after: 30m, to: c } }
+inhibit: [{ when: {}, mute: { alert: X } }]
+";
+    let told = load_with(text).unwrap_err().to_string();
+    for mistake in [
+        "must be at least 1m",
+        "no receiver is called `b`; there are: a, c",
+        "must be at least 5m",
+        "`ada` is not the id of a Slack user",
+        "this is the receiver itself",
+        "name a label at least",
+        "an alert's name is its label `alertname`",
+    ] {
+        assert!(told.contains(mistake), "{mistake}: {told}");
+    }
+}
+
+#[test]
 fn the_files_that_are_shipped_are_right_and_the_example_shows_every_key() {
     let read =
         |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)).unwrap();
