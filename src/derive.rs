@@ -7,6 +7,7 @@ pub mod catalogue;
 mod count;
 mod frame;
 mod gauges;
+pub mod jobs;
 pub mod lending;
 mod outcomes;
 mod reasons;
@@ -142,6 +143,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         setup,
         sources: inputs.sources.to_vec(),
         samples,
+        of_jobs: Vec::new(),
     }
 }
 

@@ -127,6 +127,7 @@ fn frame(at: Timestamp) -> Frame {
             health(Source::Utilisation, None, None),
         ],
         samples: Vec::new(),
+        of_jobs: Vec::new(),
     }
 }
 
