@@ -47,10 +47,15 @@ fn trimmed(value: f64) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Templates {
     environment: Environment<'static>,
-    names: Vec<String>,
+    sources: BTreeMap<String, String>,
 }
 
 impl Templates {
+    /// The templates as written, by name.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|(name, template)| (name.as_str(), template.as_str()))
+    }
+
     /// Compiles annotations that may name `words`; an error names the annotation and says what is wrong with it.
     pub(super) fn compile(
         annotations: &BTreeMap<String, String>,
@@ -65,7 +70,7 @@ impl Templates {
                 Err(error) => problems.push((name.clone(), told(&error))),
             }
         }
-        let templates = Self { environment, names: annotations.keys().cloned().collect() };
+        let templates = Self { environment, sources: annotations.clone() };
         if problems.is_empty() {
             // Filters and tests are looked up only when they are used.
             let example = words.iter().map(|word| ((*word).to_owned(), (*word).to_owned())).collect();
@@ -78,7 +83,7 @@ impl Templates {
     pub(super) fn render(&self, words: &BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<(String, String)>) {
         let mut rendered = BTreeMap::new();
         let mut problems = Vec::new();
-        for name in &self.names {
+        for name in self.sources.keys() {
             match self.environment.get_template(name).and_then(|template| template.render(words)) {
                 Ok(text) => {
                     rendered.insert(name.clone(), text);
