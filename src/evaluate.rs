@@ -16,6 +16,7 @@ mod glob;
 mod history;
 mod level;
 mod objective;
+pub mod rehearse;
 mod rule;
 mod scene;
 mod state;

@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "evaluate",
             "model",
             "notify",
+            "publish",
             "runtime",
             "scheduler",
             "simulate",

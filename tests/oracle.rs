@@ -32,6 +32,9 @@ struct Terms {
     no_data: &'static str,
 }
 
+/// Makes terms mean what a wrong evaluator would take them to mean; a little is this long.
+type Mutation = fn(&mut Terms, Duration);
+
 /// A rule, and what its series shows each minute: `y` holds, `m` is between recovery and threshold, `n` does not hold, `-`
 /// is missing.
 type Case = (Terms, Vec<char>);
@@ -229,7 +232,7 @@ fn promtool_catches_evaluators_that_are_a_little_wrong() {
         return;
     }
     let second = Duration::from_secs(1);
-    let mutants: [(&str, fn(&mut Terms, Duration)); 5] = [
+    let mutants: [(&str, Mutation); 5] = [
         ("fires only when it has held for longer than `for`", |terms, more| {
             if !terms.hold.is_zero() {
                 terms.hold += more;

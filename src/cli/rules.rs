@@ -19,6 +19,24 @@ pub(super) enum Command {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Run tests of rules: series as they might be, and what the rules are to make of them.
+    #[command(after_help = "Examples:
+  trainspotter rules test alerts/
+  trainspotter rules test alerts/default.test.yaml
+
+A test, in a file called NAME.test.yaml:
+  rules: [default.yaml]
+  tests:
+    - name: a long wait fires after five minutes and ends with it
+      series:
+        - { metric: queue.wait.oldest, labels: { queue: prod, share: vision }, values: 40mx8 5m }
+      expect:
+        - { alert: LongWait, labels: { queue: prod, share: vision }, timeline: 5P 4F R }")]
+    Test {
+        /// Files of tests, or folders with files called *.test.yaml.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
     /// Print rules as another system would have them; what cannot be carried over is told on stderr.
     #[command(after_help = "Examples:
   trainspotter rules export --to prometheus alerts/ > trainspotter.rules.yaml
@@ -62,6 +80,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             let rules = inputs::load_rules(paths)?;
             print(format_args!("{} rules: fine", rules.len()))
         }
+        Command::Test { paths } => test(paths),
         Command::Export(arguments) => {
             let Exported { text, notes } = exported(arguments, &inputs::load_rules(&arguments.paths)?);
             let mut stderr = std::io::stderr().lock();
@@ -70,6 +89,30 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             }
             print(format_args!("{}", text.trim_end()))
         }
+    }
+}
+
+/// Runs every test. One that finds a difference fails the command, after all have run.
+fn test(paths: &[PathBuf]) -> Result<(), Failure> {
+    let (mut run, mut failed) = (0_u32, 0_u32);
+    for (file, rehearsals, rules) in inputs::load_rehearsals(paths)? {
+        for rehearsal in &rehearsals.tests {
+            run += 1;
+            let differences = rehearsal.run(&rules);
+            if differences.is_empty() {
+                continue;
+            }
+            failed += 1;
+            print(format_args!("FAILED {}: {}", file.display(), rehearsal.name))?;
+            for difference in differences {
+                print(format_args!("  {}", difference.to_string().replace('\n', "\n  ")))?;
+            }
+        }
+    }
+    match (run, failed) {
+        (0, _) => Err(Failure::usage("there are no tests; a file of tests is called NAME.test.yaml")),
+        (_, 0) => print(format_args!("{run} tests: fine")),
+        (_, _) => Err(Failure::failed(format!("{failed} of {run} tests failed"))),
     }
 }
 

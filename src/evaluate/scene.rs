@@ -201,7 +201,7 @@ fn statistic(stat: Stat, recent: Option<Quantiles>) -> Option<f64> {
 }
 
 /// The sources that a metric rests on; none for what the service knows of itself.
-fn sources_of(metric: &Metric) -> &'static [Source] {
+pub(super) fn sources_of(metric: &Metric) -> &'static [Source] {
     let room = metric.name.split('.').next().unwrap_or_default();
     match (metric.name, room) {
         // Without utilisation every busy GPU is an unknown one, and the rest would look like all there is.
