@@ -15,6 +15,7 @@ mod file;
 mod glob;
 mod history;
 mod level;
+mod lint;
 mod objective;
 pub mod rehearse;
 mod rule;
@@ -28,6 +29,7 @@ mod wording;
 pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 pub use book::AlertBook;
 pub use glob::matches as matches_glob;
+pub use lint::lint;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 
 use std::collections::BTreeSet;

@@ -1,20 +1,22 @@
 //! `rules`: work on rule files.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
-use crate::cli::{Failure, inputs, print};
-use crate::evaluate::Rule;
+use crate::cli::{Failure, inputs, print, say};
 use crate::evaluate::export::{self, Exported};
+use crate::evaluate::{Rule, lint};
 use crate::publish::is_in_cloudwatch;
 
 /// Work on rule files.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Tell every mistake in rule files.
+    /// Tell every mistake in rule files, and what is allowed and yet hardly meant.
     #[command(after_help = "Example:
   trainspotter rules check alerts/")]
     Check {
+        /// How far evaluations are apart.
+        #[arg(long, value_name = "DURATION", default_value = "30s")]
+        every: humantime::Duration,
         /// Rule files, or folders of them.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
@@ -76,16 +78,18 @@ enum System {
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Check { paths } => {
+        Command::Check { every, paths } => {
             let rules = inputs::load_rules(paths)?;
+            for finding in lint(&rules, **every) {
+                say(format_args!("warning: {finding}"));
+            }
             print(format_args!("{} rules: fine", rules.len()))
         }
         Command::Test { paths } => test(paths),
         Command::Export(arguments) => {
             let Exported { text, notes } = exported(arguments, &inputs::load_rules(&arguments.paths)?);
-            let mut stderr = std::io::stderr().lock();
             for note in notes {
-                writeln!(stderr, "note: {note}").map_err(Failure::failed)?;
+                say(format_args!("note: {note}"));
             }
             print(format_args!("{}", text.trim_end()))
         }

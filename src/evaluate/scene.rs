@@ -147,7 +147,7 @@ impl<'a> Scene<'a> {
     ///
     /// Queues, sources and whatever any gauge speaks of are there. Counters and distributions do not count: they outlive what
     /// they were about.
-    fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
+    pub(super) fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
         let gather = || {
             let samples = self.frame.samples.iter().chain(&self.frame.of_jobs);
             let gauges = samples.filter(|sample| matches!(sample.value, Value::Gauge(_)));
