@@ -29,10 +29,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("scheduler", &["model"]),
+    ("backtest", &["engine", "evaluate", "ledger", "model", "scheduler"]),
     ("simulate", &["clock", "model", "scheduler", "yaml"]),
     (
         "cli",
         &[
+            "backtest",
             "clock",
             "config",
             "derive",
@@ -51,7 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that are functions of their arguments.
-const PURE: &[&str] = &["model", "yaml", "ledger", "derive", "evaluate", "engine", "scheduler"];
+const PURE: &[&str] = &["model", "yaml", "ledger", "derive", "evaluate", "engine", "scheduler", "backtest"];
 
 /// What a pure room may not name.
 const IMPURE: &[&str] = &[

@@ -105,6 +105,10 @@ async fn what_is_shipped_checks_out() {
     assert_eq!((code, told.as_str()), (Some(0), "25 rules: fine\n"), "{problems}");
     let (code, told, problems) = outcome(&["rules", "test", root("alerts").to_str().unwrap()]).await;
     assert_eq!((code, told.as_str()), (Some(0), "48 tests: fine\n"), "{problems}");
+    let (code, told, problems) =
+        outcome(&["rules", "backtest", "--to", "6h", "--every", "5m", root("alerts").to_str().unwrap()]).await;
+    assert_eq!(code, Some(0), "{problems}");
+    assert!(told.lines().any(|line| line.starts_with("LongWait ") && !line.contains(" 0.0 ")), "{told}");
     for file in ["config", "rules", "rule-tests", "scenario"] {
         let (code, schema, _) = outcome(&["schema", file]).await;
         assert_eq!(code, Some(0));

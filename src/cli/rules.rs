@@ -1,5 +1,7 @@
 //! `rules`: work on rule files.
 
+mod backtest;
+
 use std::path::PathBuf;
 
 use crate::cli::{Failure, inputs, print, say};
@@ -39,6 +41,14 @@ A test, in a file called NAME.test.yaml:
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Tell what rules would have told over a workload: how often, for how long, and when.
+    #[command(after_help = "Examples:
+  trainspotter rules backtest alerts/
+  trainspotter rules backtest --trace jobs.csv --to 14d my-rules.yaml
+  trainspotter rules backtest --scenario config/scenario.example.yaml --from 2d --to 9d alerts/queues.yaml
+
+The workload runs through the simulated scheduler, and the evaluator is that of the service.")]
+    Backtest(backtest::Arguments),
     /// Print rules as another system would have them; what cannot be carried over is told on stderr.
     #[command(after_help = "Examples:
   trainspotter rules export --to prometheus alerts/ > trainspotter.rules.yaml
@@ -86,6 +96,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             print(format_args!("{} rules: fine", rules.len()))
         }
         Command::Test { paths } => test(paths),
+        Command::Backtest(arguments) => backtest::run(arguments),
         Command::Export(arguments) => {
             let Exported { text, notes } = exported(arguments, &inputs::load_rules(&arguments.paths)?);
             for note in notes {
