@@ -7,6 +7,7 @@ pub mod catalogue;
 mod count;
 mod frame;
 mod gauges;
+pub mod jobs;
 mod outcomes;
 mod reasons;
 mod shares;
@@ -123,6 +124,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         waterfall,
         sources: inputs.sources.to_vec(),
         samples,
+        of_jobs: Vec::new(),
     }
 }
 

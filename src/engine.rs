@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::derive::catalogue;
 use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealth, Why};
-use crate::evaluate::{Alert, AlertBook, Rule, Transition};
+use crate::evaluate::{self, Alert, AlertBook, Rule, Transition};
 use crate::ledger::{Cadence, Job, Ledger};
 use crate::model::{
     HostUtilisation, JobId, Observation, Questions, Queue, QueueName, QueueSnapshot, SavedSeries, Source, Timestamp,
@@ -176,8 +176,11 @@ impl Engine {
             fronts: &self.fronts,
             sources: &sources,
         };
-        let frame = derive::frame(&inputs, &self.service, &mut self.counting);
+        let mut frame = derive::frame(&inputs, &self.service, &mut self.counting);
+        frame.of_jobs = derive::jobs::samples(&inputs, &evaluate::metrics_of(&self.rules));
         let transitions = self.book.step(&self.rules, &frame, now);
+        // Readers keep frames for long, and these series are many.
+        frame.of_jobs.clear();
         for (rule, failures) in self.book.take_failures() {
             self.counting.add(&catalogue::RULE_FAILURES, [("rule", rule.into())], failures);
         }

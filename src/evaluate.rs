@@ -14,11 +14,13 @@ mod file;
 mod glob;
 mod history;
 mod level;
+mod objective;
 mod rule;
 mod scene;
 mod state;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod wording;
 
 pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
@@ -26,7 +28,14 @@ pub use book::AlertBook;
 pub use glob::matches as matches_glob;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 
+use std::collections::BTreeSet;
+
 use crate::yaml::{self, Problems};
+
+/// The names of the metrics that any rule looks at.
+pub fn metrics_of(rules: &[Rule]) -> BTreeSet<&'static str> {
+    rules.iter().flat_map(Rule::metrics).map(|metric| metric.name).collect()
+}
 
 /// Reads and checks a rule file. `file` is the name that problems show.
 ///

@@ -28,6 +28,8 @@ pub struct Frame {
     pub sources: Vec<SourceHealth>,
     /// Everything that is published and evaluated, in catalogue order, then by labels.
     pub samples: Vec<Sample>,
+    /// Figures of single jobs that a rule asked for: see [`crate::derive::jobs`]. Evaluated and never published.
+    pub of_jobs: Vec<Sample>,
 }
 
 /// A queue now.

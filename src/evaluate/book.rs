@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::derive::Frame;
 use crate::evaluate::alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 use crate::evaluate::history::History;
-use crate::evaluate::rule::{NoData, Rule};
-use crate::evaluate::scene::{By, Finding, Present, Scene};
+use crate::evaluate::rule::{Clause, Rule};
+use crate::evaluate::scene::{By, Finding, Scene, Values};
 use crate::evaluate::state::{Change, advance, after_gap};
+use crate::evaluate::verdict::{Verdict, value_of, verdict};
 use crate::model::Timestamp;
 
 /// The label of the one alert that stands for those over a rule's limit.
@@ -19,14 +20,17 @@ pub struct AlertBook {
     alerts: BTreeMap<AlertId, Alert>,
     history: History,
     stepped_at: Option<Timestamp>,
+    /// Rules whose overflow alert is in `alerts`.
+    overflowing: BTreeSet<String>,
     failures: BTreeMap<String, u64>,
 }
 
 impl AlertBook {
     /// Continues with the alerts of an earlier run.
     pub fn restore(alerts: Vec<Alert>) -> Self {
+        let overflowing = alerts.iter().filter(|alert| alert.is_overflow()).map(|alert| alert.rule.clone()).collect();
         let alerts = alerts.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
-        Self { alerts, ..Self::default() }
+        Self { alerts, overflowing, ..Self::default() }
     }
 
     /// Evaluates every rule over a frame. Returns what people have to be told, in the order of the rules.
@@ -41,8 +45,9 @@ impl AlertBook {
         }
         let history = std::mem::take(&mut self.history);
         let scene = Scene::new(frame, &history);
+        let none = BTreeSet::new();
         for rule in rules {
-            told.extend(self.step_rule(rule, &scene, known.remove(&rule.name).unwrap_or_default(), now));
+            told.extend(self.step_rule(rule, &scene, known.get(&rule.name).unwrap_or(&none), now));
         }
         self.history = history;
         self.stepped_at = Some(now);
@@ -66,67 +71,81 @@ impl AlertBook {
     }
 
     /// Evaluates one rule; `known` are the instances of it that have an alert.
-    fn step_rule(&mut self, rule: &Rule, scene: &Scene<'_>, known: BTreeSet<By>, now: Timestamp) -> Vec<Transition> {
-        let values = scene.values(rule);
-        let present = Present::default();
+    fn step_rule<'a>(&mut self, rule: &'a Rule, scene: &Scene<'a>, known: &BTreeSet<By>, now: Timestamp) -> Vec<Transition> {
+        let values: Vec<Values<'_>> = rule.clauses.iter().map(|clause| scene.values(rule, clause)).collect();
         let mut room = rule.limit.saturating_sub(known.len());
         let mut left_out = 0_u32;
         let mut told = Vec::new();
-        // A rule over everything has one instance, even when there is nothing.
+        // Of what has no alert, only what may begin one is looked at: where some condition holds; and a rule over everything
+        // has one instance, even when there is nothing.
         let whole = rule.by.is_empty().then(By::new);
-        let all: BTreeSet<&By> = values.keys().chain(&known).chain(&whole).collect();
+        let begin = rule.clauses.iter().zip(&values).flat_map(|(clause, values)| {
+            values.iter().filter(|(_, value)| clause.condition.holds(*value, false)).map(|(by, _)| by)
+        });
+        let all: BTreeSet<&By> = begin.chain(known).chain(&whole).collect();
         for by in all {
-            let finding = scene.finding(rule, by, values.get(by).copied(), &present);
+            let finding = |(clause, values): (&Clause, &Values<'_>)| scene.finding(rule, clause, by, values.get(by));
+            let findings: Vec<Finding> = rule.clauses.iter().zip(&values).map(finding).collect();
             if known.contains(by) {
-                told.extend(self.step_instance(rule, by, finding, now));
-            } else if !begins(rule, finding) {
+                told.extend(self.step_instance(rule, by, &findings, now));
+            } else if !matches!(verdict(rule, &findings, false), Verdict::Holds { .. }) {
                 // It was and is inactive.
             } else if room > 0 {
                 room -= 1;
-                told.extend(self.step_instance(rule, by, finding, now));
+                told.extend(self.step_instance(rule, by, &findings, now));
             } else {
                 left_out += 1;
             }
         }
         // While part of a rule cannot be seen, nobody knows how many would be left out.
-        if !scene.is_blind(rule, &By::new()) {
+        if !rule.clauses.iter().any(|clause| scene.is_blind(clause, &By::new())) {
             told.extend(self.step_overflow(rule, left_out, now));
         }
         told
     }
 
-    fn step_instance(&mut self, rule: &Rule, by: &By, finding: Finding, now: Timestamp) -> Option<Transition> {
-        let (value, holds) = match finding {
-            Finding::Value(value) => {
-                let alert = self.alerts.get(&AlertId::of(&rule.name, by));
-                let firing = alert.is_some_and(|alert| alert.state.fired_at().is_some());
-                (Some(value), rule.condition.holds(value, firing))
-            }
-            Finding::NoData => match rule.no_data {
-                // Nothing is known, so nothing changes; nor will the time count.
-                NoData::Keep => return None,
-                NoData::Ok => (None, false),
-                NoData::Alert => (None, true),
-            },
-            Finding::Gone => return self.alerts.remove(&AlertId::of(&rule.name, by))?.end(Ending::Gone, now),
-            Finding::Unknown => return None,
-        };
-        self.judge(rule, by, value, holds, now)
+    fn step_instance(&mut self, rule: &Rule, by: &By, findings: &[Finding], now: Timestamp) -> Option<Transition> {
+        let id = AlertId::of(&rule.name, by);
+        let firing = self.alerts.get(&id).is_some_and(|alert| alert.state.fired_at().is_some());
+        match verdict(rule, findings, firing) {
+            Verdict::Holds { told } => self.judge(rule, by, Some(told), value_of(findings, told), now),
+            Verdict::Rests { told } => self.judge(rule, by, None, value_of(findings, told), now),
+            Verdict::Gone => self.alerts.remove(&id)?.end(Ending::Gone, now),
+            // Nothing is known, so nothing changes; nor will the time count.
+            Verdict::Unknown => None,
+        }
     }
 
     /// One alert stands for all those that a rule's limit leaves out.
     fn step_overflow(&mut self, rule: &Rule, left_out: u32, now: Timestamp) -> Option<Transition> {
         let by = By::from([(OVERFLOW.to_owned(), "true".to_owned())]);
-        self.judge(rule, &by, Some(f64::from(left_out)), left_out > 0, now)
+        // Most rules have nothing left out, and an identity is a hash.
+        if left_out == 0 && !self.overflowing.contains(&rule.name) {
+            return None;
+        }
+        let told = self.judge(rule, &by, (left_out > 0).then_some(0), Some(f64::from(left_out)), now);
+        if self.alerts.contains_key(&AlertId::of(&rule.name, &by)) {
+            self.overflowing.insert(rule.name.clone());
+        } else {
+            self.overflowing.remove(&rule.name);
+        }
+        told
     }
 
-    /// Advances one instance by an evaluation that found something.
-    fn judge(&mut self, rule: &Rule, by: &By, value: Option<f64>, holds: bool, now: Timestamp) -> Option<Transition> {
+    /// Advances one instance by an evaluation that found something. `holds` is the clause that tells why, if the rule holds.
+    fn judge(
+        &mut self,
+        rule: &Rule,
+        by: &By,
+        holds: Option<usize>,
+        value: Option<f64>,
+        now: Timestamp,
+    ) -> Option<Transition> {
         let id = AlertId::of(&rule.name, by);
         let before = self.alerts.remove(&id).and_then(|alert| self.resume(alert, now));
         let mut recent = before.as_ref().map(|alert| alert.recent.clone()).unwrap_or_default();
         let state = before.as_ref().map(|alert| alert.state);
-        let (next, change) = advance(state, &mut recent, holds, rule.terms(), now);
+        let (next, change) = advance(state, &mut recent, holds.is_some(), rule.terms(), now);
         let ended = before.clone().filter(|_| change == Change::Ended).and_then(|mut alert| {
             alert.value = value;
             alert.end(if value.is_some() { Ending::Recovered } else { Ending::NoData }, now)
@@ -134,8 +153,8 @@ impl AlertBook {
         let Some(state) = next else { return ended };
         let mut alert = before.unwrap_or_else(|| Alert::begin(rule, id.clone(), by, state, now));
         (alert.state, alert.recent, alert.evaluated_at) = (state, recent, now);
-        if holds {
-            self.describe(rule, &mut alert, value);
+        if let Some(clause) = holds.and_then(|index| rule.clauses.get(index)) {
+            self.describe(rule, clause, &mut alert, value);
         }
         match change {
             Change::None => {}
@@ -159,7 +178,7 @@ impl AlertBook {
     }
 
     /// Says what is the case, in the words that the rule has now.
-    fn describe(&mut self, rule: &Rule, alert: &mut Alert, value: Option<f64>) {
+    fn describe(&mut self, rule: &Rule, clause: &Clause, alert: &mut Alert, value: Option<f64>) {
         alert.value = value;
         alert.labels = labels_of(rule, &alert.by);
         if alert.is_overflow() {
@@ -169,8 +188,8 @@ impl AlertBook {
             return;
         }
         let mut words = alert.by.clone();
-        words.insert("value".to_owned(), value.map_or_else(|| "no data".to_owned(), |value| rule.in_words(value)));
-        words.insert("threshold".to_owned(), rule.in_words(rule.condition.threshold()));
+        words.insert("value".to_owned(), value.map_or_else(|| "no data".to_owned(), |value| clause.in_words(value)));
+        words.insert("threshold".to_owned(), clause.in_words(clause.condition.threshold()));
         let (annotations, problems) = rule.templates.render(&words);
         alert.annotations = annotations;
         for (name, message) in problems {
@@ -215,15 +234,6 @@ impl Alert {
 
     fn is_overflow(&self) -> bool {
         self.by.contains_key(OVERFLOW)
-    }
-}
-
-/// Whether a finding makes an alert of an instance that has none.
-fn begins(rule: &Rule, finding: Finding) -> bool {
-    match finding {
-        Finding::Value(value) => rule.condition.holds(value, false),
-        Finding::NoData => rule.no_data == NoData::Alert,
-        Finding::Gone | Finding::Unknown => false,
     }
 }
 

@@ -1,68 +1,125 @@
-//! Past values of the counters that rules compare. Lives as long as the process: a window that began before it did is
+//! Past values of the series that rules compare with what was. Lives as long as the process: a window that began before it did is
 //! known to be incomplete.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::derive::catalogue::Metric;
-use crate::derive::{Frame, Labels, Sample, Value};
-use crate::evaluate::rule::Rule;
+use crate::derive::catalogue::DURATION_BOUNDS;
+use crate::derive::{Distribution, Frame, Labels, Sample, Value};
+use crate::evaluate::rule::{Clause, Rule};
 use crate::model::Timestamp;
 
 /// Values remembered per series, roughly: closer ones replace each other, so that a window is exact to this part of it.
 const POINTS_KEPT: u32 = 2_000;
 
-/// Past values, by metric and series.
+/// A distribution's share counts once this part of its window was seen: it is the short window of the same objective.
+const SEEN_OF_A_RATIO: u32 = 12;
+
+/// Past values, by metric and, for objectives, the bound they are about; then by series.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    metrics: BTreeMap<&'static str, Past>,
+    metrics: BTreeMap<Key, Past>,
 }
+
+type Key = (&'static str, Option<usize>);
+
+/// The value of a gauge or counter and nothing; or how many values a distribution had, and how many were good.
+type Point = (Timestamp, [f64; 2]);
 
 #[derive(Debug)]
 struct Past {
     began_at: Timestamp,
-    series: BTreeMap<Labels, VecDeque<(Timestamp, f64)>>,
+    longest: Duration,
+    series: BTreeMap<Labels, VecDeque<Point>>,
 }
 
 impl History {
-    /// Remembers the counters of a frame that any rule looks at, for as long as the longest looks back.
+    /// Remembers what any rule compares, for as long as the longest looks back.
     pub(super) fn remember(&mut self, rules: &[Rule], frame: &Frame) {
-        let mut longest: BTreeMap<&'static str, Duration> = BTreeMap::new();
-        for rule in rules {
-            if let Some(increase) = rule.increase {
-                let entry = longest.entry(rule.metric.name).or_default();
-                *entry = (*entry).max(increase);
+        let mut longest: BTreeMap<Key, Duration> = BTreeMap::new();
+        for clause in rules.iter().flat_map(|rule| &rule.clauses) {
+            if let Some(window) = clause.take.window() {
+                let entry = longest.entry(key_of(clause)).or_default();
+                *entry = (*entry).max(window);
             }
         }
-        self.metrics.retain(|metric, _| longest.contains_key(metric));
-        // A series that appears later began at 0; in the first frame, counting goes on from what is there.
-        let begun: Vec<&str> = self.metrics.keys().copied().collect();
-        for metric in longest.keys() {
-            self.metrics.entry(metric).or_insert_with(|| Past { began_at: frame.at, series: BTreeMap::new() });
-        }
-        for Sample { metric, labels, value } in &frame.samples {
-            let (Value::Counter(value), Some(longest)) = (value, longest.get(metric.name)) else { continue };
-            let Some(past) = self.metrics.get_mut(metric.name) else { continue };
-            let before = if begun.contains(&metric.name) { 0.0 } else { *value };
-            let points = past.series.entry(labels.clone()).or_insert_with(|| [(frame.at, before)].into());
-            push(points, (frame.at, *value), *longest);
+        self.metrics.retain(|key, _| longest.contains_key(key));
+        for ((metric, bound), longest) in longest {
+            let new = || Past { began_at: frame.at, longest, series: BTreeMap::new() };
+            let past = self.metrics.entry((metric, bound)).or_insert_with(new);
+            past.longest = longest;
+            for sample in frame.samples.iter().chain(&frame.of_jobs).filter(|sample| sample.metric.name == metric) {
+                past.remember(sample, bound, frame.at);
+            }
+            // What is gone is remembered for as long as anybody could ask, and no longer.
+            past.series.retain(|_, points| points.back().is_some_and(|(at, _)| frame.at.since(*at) <= longest));
         }
     }
 
     /// How much a series has grown within `over`. What happened before the history began is missing in it.
-    pub(super) fn increase(&self, sample: &Sample, over: Duration, now: Timestamp) -> Option<f64> {
-        let points = self.metrics.get(sample.metric.name)?.series.get(&sample.labels)?;
-        let before = points.iter().rev().find(|(at, _)| now.since(*at) >= over).or_else(|| points.front())?;
-        Some((points.back()?.1 - before.1).max(0.0))
+    pub(super) fn increase(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<f64> {
+        let [grown, _] = self.grown(clause, labels, over, now)?;
+        Some(grown)
     }
 
-    /// Whether the history of a metric reaches back that far.
-    pub(super) fn covers(&self, metric: &Metric, over: Duration, now: Timestamp) -> bool {
-        self.metrics.get(metric.name).is_some_and(|past| now.since(past.began_at) >= over)
+    /// How much a gauge is above what it was `over` ago; `None` if nobody looked then.
+    pub(super) fn change(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<f64> {
+        let points = self.metrics.get(&key_of(clause))?.series.get(labels)?;
+        let (at, [before, _]) = points.iter().rev().find(|(at, _)| now.since(*at) >= over)?;
+        let (_, [value, _]) = points.back()?;
+        (now.since(*at) <= over * 2).then_some(value - before)
+    }
+
+    /// The share of a distribution's new values within `over` that are bad; `None` if there are none.
+    pub(super) fn beyond(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<f64> {
+        let [all, good] = self.grown(clause, labels, over, now)?;
+        (all > 0.0).then(|| 1.0 - good / all)
+    }
+
+    /// Whether the history of what a clause compares reaches back far enough to say that it does not hold.
+    pub(super) fn covers(&self, clause: &Clause, now: Timestamp) -> bool {
+        let Some(window) = clause.take.window() else { return true };
+        let needed = if clause.take.bound().is_some() { window / SEEN_OF_A_RATIO } else { window };
+        self.metrics.get(&key_of(clause)).is_some_and(|past| now.since(past.began_at) >= needed)
+    }
+
+    fn grown(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<[f64; 2]> {
+        let points = self.metrics.get(&key_of(clause))?.series.get(labels)?;
+        let (_, before) = points.iter().rev().find(|(at, _)| now.since(*at) >= over).or_else(|| points.front())?;
+        let (_, last) = points.back()?;
+        Some([(last[0] - before[0]).max(0.0), (last[1] - before[1]).max(0.0)])
     }
 }
 
-fn push(points: &mut VecDeque<(Timestamp, f64)>, (now, value): (Timestamp, f64), longest: Duration) {
+impl Past {
+    fn remember(&mut self, sample: &Sample, bound: Option<usize>, now: Timestamp) {
+        let value = match (&sample.value, bound) {
+            (Value::Gauge(value) | Value::Counter(value), _) => [*value, 0.0],
+            (Value::Distribution(distribution), bound) => counts(distribution, bound.unwrap_or(DURATION_BOUNDS.len())),
+        };
+        // A counter that appears later began at 0; at first, counting goes on from what is there.
+        let grows = !matches!(sample.value, Value::Gauge(_));
+        let before = if grows && self.began_at != now { [0.0; 2] } else { value };
+        if !self.series.contains_key(&sample.labels) {
+            self.series.insert(sample.labels.clone(), [(now, before)].into());
+        }
+        if let Some(points) = self.series.get_mut(&sample.labels) {
+            push(points, (now, value), self.longest);
+        }
+    }
+}
+
+/// How many values there are, and how many are at most the bound.
+fn counts(distribution: &Distribution, bound: usize) -> [f64; 2] {
+    let good: u64 = distribution.buckets.iter().take(bound + 1).sum();
+    [distribution.count as f64, good as f64]
+}
+
+fn key_of(clause: &Clause) -> Key {
+    (clause.metric.name, clause.take.bound())
+}
+
+fn push(points: &mut VecDeque<Point>, (now, value): Point, longest: Duration) {
     let last_but_one = points.len().checked_sub(2).and_then(|index| points.get(index));
     if last_but_one.is_some_and(|(at, _)| now.since(*at) < longest / POINTS_KEPT) {
         points.pop_back();
@@ -83,10 +140,10 @@ mod tests {
         let mut points = VecDeque::new();
         let day = Duration::from_secs(86_400);
         for second in 0..200_000_i64 {
-            push(&mut points, (Timestamp::from_millis(second * 1_000), second as f64), day);
+            push(&mut points, (Timestamp::from_millis(second * 1_000), [second as f64, 0.0]), day);
         }
         assert!(points.len() < 2 * POINTS_KEPT as usize, "{}", points.len());
-        let (from, to) = (points.front().unwrap().1, points.back().unwrap().1);
+        let (from, to) = (points.front().unwrap().1[0], points.back().unwrap().1[0]);
         assert_eq!(to, 199_999.0);
         assert!((86_400.0..86_500.0).contains(&(to - from)), "{from} to {to}");
     }

@@ -11,17 +11,14 @@ use crate::evaluate::glob;
 use crate::evaluate::state::Terms;
 use crate::evaluate::wording::{self, Templates};
 
-/// A condition over a metric, and what to say when it holds. Cannot hold what the evaluator could not evaluate.
+/// Conditions over metrics, and what to say when they hold. Cannot hold what the evaluator could not evaluate.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(super) name: String,
-    pub(super) metric: &'static Metric,
-    pub(super) stat: Option<Stat>,
-    pub(super) increase: Option<Duration>,
+    /// At least one.
+    pub(super) clauses: Vec<Clause>,
+    pub(super) combine: Combine,
     pub(super) by: Vec<Label>,
-    pub(super) fold: Fold,
-    pub(super) filters: Vec<(Label, String)>,
-    pub(super) condition: Condition,
     pub(super) hold: Duration,
     pub(super) datapoints: Option<Datapoints>,
     pub(super) keep_firing_for: Duration,
@@ -29,6 +26,58 @@ pub struct Rule {
     pub(super) limit: usize,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) templates: Templates,
+}
+
+/// How the clauses of a rule make one condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Combine {
+    /// All must hold; a rule of one clause, too.
+    All,
+    /// One must hold.
+    Any,
+}
+
+/// A condition over one metric.
+#[derive(Clone, Debug)]
+pub(super) struct Clause {
+    pub(super) metric: &'static Metric,
+    pub(super) take: Take,
+    pub(super) fold: Fold,
+    pub(super) filters: Vec<(Label, String)>,
+    pub(super) condition: Condition,
+}
+
+/// What is taken of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Take {
+    /// The value now, of a gauge.
+    Now,
+    /// A statistic of the last hour, of a distribution.
+    Stat(Stat),
+    /// How much a counter grew.
+    Increase(Duration),
+    /// How much a gauge is above what it was so long ago; negative if it is below.
+    Change(Duration),
+    /// The share of a distribution's values of this window that are above the bound with this index.
+    Beyond(usize, Duration),
+}
+
+impl Take {
+    /// How far back it looks into what the evaluator remembers.
+    pub(super) fn window(self) -> Option<Duration> {
+        match self {
+            Self::Now | Self::Stat(_) => None,
+            Self::Increase(over) | Self::Change(over) | Self::Beyond(_, over) => Some(over),
+        }
+    }
+
+    /// The index of the bound that an objective is about.
+    pub(super) fn bound(self) -> Option<usize> {
+        match self {
+            Self::Now | Self::Stat(_) | Self::Increase(_) | Self::Change(_) => None,
+            Self::Beyond(bound, _) => Some(bound),
+        }
+    }
 }
 
 /// What to take of a distribution: of its values in the last hour.
@@ -106,18 +155,22 @@ impl Condition {
         }
     }
 
-    /// Whether a value that can only be too small holds for certain.
-    pub(super) fn holds_at_least(self, value: f64) -> bool {
-        match self {
-            Self::Above { threshold, .. } => value > threshold,
-            Self::Below { .. } => false,
-        }
-    }
-
     pub(super) fn threshold(self) -> f64 {
         match self {
             Self::Above { threshold, .. } | Self::Below { threshold, .. } => threshold,
         }
+    }
+}
+
+impl Clause {
+    /// A value of this clause in words.
+    pub(super) fn in_words(&self, value: f64) -> String {
+        wording::of_value(value, unit_of(self.metric, self.take))
+    }
+
+    fn passes(&self, by: &BTreeMap<String, String>) -> bool {
+        let passes = |(label, glob): &(Label, String)| by.get(*label).is_none_or(|value| glob::matches(glob, value));
+        self.filters.iter().all(passes)
     }
 }
 
@@ -127,19 +180,9 @@ impl Rule {
         &self.name
     }
 
-    /// The metric it looks at.
-    pub fn metric(&self) -> &'static Metric {
-        self.metric
-    }
-
-    /// The unit of its values.
-    pub(super) fn unit(&self) -> Unit {
-        unit_of(self.metric, self.stat)
-    }
-
-    /// A value of this rule in words.
-    pub(super) fn in_words(&self, value: f64) -> String {
-        wording::of_value(value, self.unit())
+    /// The metrics it looks at, in the order of its conditions; at least one.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
+        self.clauses.iter().map(|clause| clause.metric)
     }
 
     pub(super) fn terms(&self) -> Terms {
@@ -148,14 +191,20 @@ impl Rule {
 
     /// Whether label values are among those that the rule looks at, as far as its filters speak of them.
     pub(super) fn covers(&self, by: &BTreeMap<String, String>) -> bool {
-        let passes = |(label, glob): &(Label, String)| by.get(*label).is_none_or(|value| glob::matches(glob, value));
         by.len() == self.by.len()
             && self.by.iter().all(|label| by.contains_key(*label))
-            && self.filters.iter().all(passes)
+            && match self.combine {
+                Combine::All => self.clauses.iter().all(|clause| clause.passes(by)),
+                Combine::Any => self.clauses.iter().any(|clause| clause.passes(by)),
+            }
     }
 }
 
-/// The unit of the values that a rule takes from a metric.
-pub(super) fn unit_of(metric: &Metric, stat: Option<Stat>) -> Unit {
-    if stat == Some(Stat::Count) { Unit::Count } else { metric.unit }
+/// The unit of the values that are taken from a metric.
+pub(super) fn unit_of(metric: &Metric, take: Take) -> Unit {
+    match take {
+        Take::Stat(Stat::Count) => Unit::Count,
+        Take::Beyond(..) => Unit::Ratio,
+        Take::Now | Take::Stat(_) | Take::Increase(_) | Take::Change(_) => metric.unit,
+    }
 }

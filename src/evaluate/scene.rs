@@ -1,13 +1,15 @@
 //! A frame as rules see it: one value per alert instance, and what it means when there is none.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
-use crate::derive::catalogue::{self, Metric};
-use crate::derive::{Frame, Sample, SourceHealth, Value};
+use crate::derive::catalogue::{self, Label, Metric};
+use crate::derive::{Frame, Quantiles, Sample, SourceHealth, Value};
 use crate::evaluate::glob;
 use crate::evaluate::history::History;
-use crate::evaluate::rule::{Fold, Rule, Stat};
+use crate::evaluate::rule::{Clause, Condition, Fold, Rule, Stat, Take};
 use crate::model::Source;
 
 /// Data of a source that has not answered for this long says nothing of now, even if no call failed; or for
@@ -34,17 +36,43 @@ pub(super) enum Finding {
 }
 
 /// A frame, and what rules need to judge absence in it.
+///
+/// Built once a tick; what several rules ask for (the series of a metric by the same labels, what is there) is worked out once.
 pub(super) struct Scene<'a> {
     frame: &'a Frame,
     history: &'a History,
     by_metric: BTreeMap<&'static str, Vec<&'a Sample>>,
+    groups: RefCell<BTreeMap<(&'static str, &'a [Label]), Rc<Groups<'a>>>>,
+    present: RefCell<BTreeMap<&'a [Label], Rc<BTreeSet<By>>>>,
     stale_after: f64,
+}
+
+/// The series of a metric by the label values of a rule's `by`, in the order of those.
+type Groups<'a> = Vec<(By, Vec<&'a Sample>)>;
+
+/// The instances that have a value of one clause, in the order of their label values.
+pub(super) struct Values<'a> {
+    groups: Rc<Groups<'a>>,
+    /// One for each group.
+    values: Vec<Option<f64>>,
+}
+
+impl Values<'_> {
+    /// The value of one instance.
+    pub(super) fn get(&self, by: &By) -> Option<f64> {
+        *self.values.get(self.groups.binary_search_by(|(other, _)| other.cmp(by)).ok()?)?
+    }
+
+    /// All instances that have a value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&By, f64)> {
+        self.groups.iter().zip(&self.values).filter_map(|((by, _), value)| Some((by, (*value)?)))
+    }
 }
 
 impl<'a> Scene<'a> {
     pub(super) fn new(frame: &'a Frame, history: &'a History) -> Self {
         let mut by_metric: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for sample in &frame.samples {
+        for sample in frame.samples.iter().chain(&frame.of_jobs) {
             by_metric.entry(sample.metric.name).or_default().push(sample);
         }
         let poll_interval =
@@ -53,39 +81,84 @@ impl<'a> Scene<'a> {
                 Value::Counter(_) | Value::Distribution(_) => None,
             });
         let stale_after = STALE_AFTER.as_secs_f64().max(STALE_POLLS * poll_interval.unwrap_or_default());
-        Self { frame, history, by_metric, stale_after }
+        Self { frame, history, by_metric, groups: RefCell::default(), present: RefCell::default(), stale_after }
     }
 
     /// The value of each instance that has one. Series that differ only in other labels are folded.
-    pub(super) fn values(&self, rule: &Rule) -> BTreeMap<By, f64> {
-        let mut series: BTreeMap<By, Vec<f64>> = BTreeMap::new();
-        for sample in self.by_metric.get(rule.metric.name).into_iter().flatten() {
-            if accepts(rule, sample)
-                && let Some(value) = self.value(rule, sample)
-            {
-                let by = rule.by.iter().map(|label| ((*label).to_owned(), text(sample, label).to_owned())).collect();
-                series.entry(by).or_default().push(value);
-            }
-        }
-        series.into_iter().map(|(by, values)| (by, fold(rule.fold, &values))).collect()
+    pub(super) fn values(&self, rule: &'a Rule, clause: &Clause) -> Values<'a> {
+        let groups = self.groups(clause.metric, &rule.by);
+        let values = groups.iter().map(|(_, samples)| self.folded(clause, samples)).collect();
+        Values { groups, values }
     }
 
-    /// What the rule finds for an instance that has this value.
-    pub(super) fn finding(&self, rule: &Rule, by: &By, value: Option<f64>, present: &Present) -> Finding {
-        let incomplete = rule.increase.is_some_and(|over| !self.history.covers(rule.metric, over, self.frame.at));
+    /// What a clause finds for an instance that has this value.
+    pub(super) fn finding(&self, rule: &'a Rule, clause: &Clause, by: &By, value: Option<f64>) -> Finding {
+        let certain = value.is_some_and(|value| self.holds_for_certain(clause, value));
         match value {
-            _ if self.is_blind(rule, by) => Finding::Unknown,
-            _ if incomplete && !value.is_some_and(|value| rule.condition.holds_at_least(value)) => Finding::Unknown,
+            _ if self.is_blind(clause, by) => Finding::Unknown,
+            _ if !certain && !self.history.covers(clause, self.frame.at) => Finding::Unknown,
             Some(value) => Finding::Value(value),
-            None if present.of(self, rule).contains(by) => Finding::NoData,
+            None if self.present(&rule.by).contains(by) => Finding::NoData,
             None if by.contains_key("queue") && self.is_failing(Source::Topology, by) => Finding::Unknown,
             None => Finding::Gone,
         }
     }
 
-    /// Whether a source behind a rule's metric failed for what an instance is about.
-    pub(super) fn is_blind(&self, rule: &Rule, by: &By) -> bool {
-        sources_of(rule.metric).iter().any(|source| self.is_failing(*source, by))
+    /// Whether a source behind a clause's metric failed for what an instance is about.
+    pub(super) fn is_blind(&self, clause: &Clause, by: &By) -> bool {
+        sources_of(clause.metric).iter().any(|source| self.is_failing(*source, by))
+    }
+
+    /// What grew enough within part of a window grew enough.
+    fn holds_for_certain(&self, clause: &Clause, value: f64) -> bool {
+        match (clause.take, clause.condition) {
+            (Take::Increase(_), Condition::Above { threshold, .. }) => value > threshold,
+            (Take::Increase(_), Condition::Below { .. }) => false,
+            (Take::Now | Take::Stat(_) | Take::Change(_) | Take::Beyond(..), _) => false,
+        }
+    }
+
+    fn groups(&self, metric: &'static Metric, by: &'a [Label]) -> Rc<Groups<'a>> {
+        let mut known = self.groups.borrow_mut();
+        let group = || {
+            let mut groups: BTreeMap<By, Vec<&'a Sample>> = BTreeMap::new();
+            for sample in self.by_metric.get(metric.name).into_iter().flatten() {
+                let of_sample = by.iter().map(|label| ((*label).to_owned(), text(sample, label).to_owned())).collect();
+                groups.entry(of_sample).or_default().push(*sample);
+            }
+            Rc::new(groups.into_iter().collect())
+        };
+        Rc::clone(known.entry((metric.name, by)).or_insert_with(group))
+    }
+
+    fn folded(&self, clause: &Clause, samples: &[&Sample]) -> Option<f64> {
+        let mut values = samples
+            .iter()
+            .filter(|sample| accepts(clause, sample))
+            .filter_map(|sample| self.value(clause, sample))
+            .peekable();
+        values.peek().is_some().then(|| fold(clause.fold, values))
+    }
+
+    /// The label values of a rule's `by` that are there now.
+    ///
+    /// Queues, sources and whatever any gauge speaks of are there. Counters and distributions do not count: they outlive what
+    /// they were about.
+    fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
+        let gather = || {
+            let samples = self.frame.samples.iter().chain(&self.frame.of_jobs);
+            let gauges = samples.filter(|sample| matches!(sample.value, Value::Gauge(_)));
+            let of_gauge = |sample: &Sample| {
+                let by = |label: &&'static str| Some(((*label).to_owned(), sample.labels.get(label)?.to_string()));
+                labels.iter().map(by).collect::<Option<By>>()
+            };
+            let one = |label: &str, value: &str| By::from([(label.to_owned(), value.to_owned())]);
+            let queues = self.frame.queues.iter().map(|queue| one("queue", queue.queue.as_str()));
+            let sources = self.frame.sources.iter().map(|health| one("source", health.source.as_str()));
+            // A rule over everything is about what never goes.
+            Rc::new(gauges.filter_map(of_gauge).chain(queues).chain(sources).chain([By::new()]).collect())
+        };
+        Rc::clone(self.present.borrow_mut().entry(labels).or_insert_with(gather))
     }
 
     fn is_failing(&self, source: Source, by: &By) -> bool {
@@ -98,47 +171,29 @@ impl<'a> Scene<'a> {
         by.get("queue").is_none_or(|queue| failing.contains(queue.as_str()))
     }
 
-    fn value(&self, rule: &Rule, sample: &Sample) -> Option<f64> {
-        match &sample.value {
-            Value::Gauge(value) => Some(*value),
-            Value::Counter(_) => self.history.increase(sample, rule.increase?, self.frame.at),
-            Value::Distribution(distribution) => {
-                let recent = distribution.recent;
-                match rule.stat? {
-                    Stat::Count => Some(recent.map_or(0.0, |recent| recent.count as f64)),
-                    Stat::P50 => recent.map(|recent| recent.p50),
-                    Stat::P90 => recent.map(|recent| recent.p90),
-                    Stat::P95 => recent.map(|recent| recent.p95),
-                    Stat::P99 => recent.map(|recent| recent.p99),
-                    Stat::Mean => recent.map(|recent| recent.mean),
-                    Stat::Max => recent.map(|recent| recent.max),
-                }
-            }
+    fn value(&self, clause: &Clause, sample: &Sample) -> Option<f64> {
+        let (labels, now) = (&sample.labels, self.frame.at);
+        match (clause.take, &sample.value) {
+            (Take::Now, Value::Gauge(value)) => Some(*value),
+            (Take::Stat(stat), Value::Distribution(distribution)) => statistic(stat, distribution.recent),
+            (Take::Increase(over), _) => self.history.increase(clause, labels, over, now),
+            (Take::Change(over), _) => self.history.change(clause, labels, over, now),
+            (Take::Beyond(_, over), _) => self.history.beyond(clause, labels, over, now),
+            (Take::Now, Value::Counter(_) | Value::Distribution(_))
+            | (Take::Stat(_), Value::Gauge(_) | Value::Counter(_)) => None,
         }
     }
 }
 
-/// The label values of a rule's `by` that are there now, worked out once it is asked.
-///
-/// Queues, sources and whatever any gauge speaks of are there. Counters and distributions do not count: they outlive what
-/// they were about.
-#[derive(Default)]
-pub(super) struct Present(std::cell::OnceCell<BTreeSet<By>>);
-
-impl Present {
-    fn of(&self, scene: &Scene<'_>, rule: &Rule) -> &BTreeSet<By> {
-        self.0.get_or_init(|| {
-            let gauges = scene.frame.samples.iter().filter(|sample| matches!(sample.value, Value::Gauge(_)));
-            let of_gauge = |sample: &Sample| {
-                let by = |label: &&'static str| Some(((*label).to_owned(), sample.labels.get(label)?.to_string()));
-                rule.by.iter().map(by).collect::<Option<By>>()
-            };
-            let one = |label: &str, value: &str| By::from([(label.to_owned(), value.to_owned())]);
-            let queues = scene.frame.queues.iter().map(|queue| one("queue", queue.queue.as_str()));
-            let sources = scene.frame.sources.iter().map(|health| one("source", health.source.as_str()));
-            // A rule over everything is about what never goes.
-            gauges.filter_map(of_gauge).chain(queues).chain(sources).chain([By::new()]).collect()
-        })
+fn statistic(stat: Stat, recent: Option<Quantiles>) -> Option<f64> {
+    match stat {
+        Stat::Count => Some(recent.map_or(0.0, |recent| recent.count as f64)),
+        Stat::P50 => recent.map(|recent| recent.p50),
+        Stat::P90 => recent.map(|recent| recent.p90),
+        Stat::P95 => recent.map(|recent| recent.p95),
+        Stat::P99 => recent.map(|recent| recent.p99),
+        Stat::Mean => recent.map(|recent| recent.mean),
+        Stat::Max => recent.map(|recent| recent.max),
     }
 }
 
@@ -147,7 +202,7 @@ fn sources_of(metric: &Metric) -> &'static [Source] {
     let room = metric.name.split('.').next().unwrap_or_default();
     match (metric.name, room) {
         // Without utilisation every busy GPU is an unknown one, and the rest would look like all there is.
-        ("gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio", _) => {
+        ("gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio" | "job.gpu.utilisation", _) => {
             &[Source::Jobs, Source::Utilisation]
         }
         ("ledger.unverified", _) | (_, "queue" | "share" | "job" | "gpu") => &[Source::Jobs],
@@ -155,8 +210,8 @@ fn sources_of(metric: &Metric) -> &'static [Source] {
     }
 }
 
-fn accepts(rule: &Rule, sample: &Sample) -> bool {
-    rule.filters.iter().all(|(label, pattern)| glob::matches(pattern, text(sample, label)))
+fn accepts(clause: &Clause, sample: &Sample) -> bool {
+    clause.filters.iter().all(|(label, pattern)| glob::matches(pattern, text(sample, label)))
 }
 
 fn text<'a>(sample: &'a Sample, label: &str) -> &'a str {
@@ -164,13 +219,15 @@ fn text<'a>(sample: &'a Sample, label: &str) -> &'a str {
 }
 
 /// One value of several; there is at least one.
-fn fold(how: Fold, values: &[f64]) -> f64 {
-    let sum = || values.iter().sum::<f64>();
+fn fold(how: Fold, values: impl Iterator<Item = f64>) -> f64 {
     match how {
-        Fold::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        Fold::Min => values.iter().copied().fold(f64::INFINITY, f64::min),
-        Fold::Sum => sum(),
-        Fold::Mean => sum() / values.len() as f64,
+        Fold::Max => values.fold(f64::NEG_INFINITY, f64::max),
+        Fold::Min => values.fold(f64::INFINITY, f64::min),
+        Fold::Sum => values.sum(),
+        Fold::Mean => {
+            let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+            sum / count
+        }
     }
 }
 
@@ -180,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_metric_rests_on_the_sources_it_is_made_from() {
-        for metric in catalogue::ALL {
+        for metric in catalogue::ALL.iter().copied().chain(crate::derive::jobs::ALL) {
             let of_aws = metric.labels.contains(&"queue");
             assert_eq!(of_aws, !sources_of(metric).is_empty(), "{metric}: decide which sources it rests on");
         }
