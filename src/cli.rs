@@ -100,7 +100,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
-        Command::Check(arguments) => check::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments).await,
         Command::Explain(arguments) => explain::run(&arguments).await,
         Command::Rules(command) => rules::run(&command),
         Command::Notify(command) => notify::run(command).await,

@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use check::Environment;
 pub use mute::Mute;
 
+use crate::model::Prices;
 use crate::yaml::{self, Problems};
 
 /// Reads a configuration. `file` is the name that problems show, `folder` what relative paths in it start from.
@@ -43,6 +44,8 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// How often to look, and how many calls that may take.
     pub poll: Poll,
+    /// Dollars per instance and hour, by instance type.
+    pub prices: Prices,
     /// Where figures go besides `/metrics`, which is always there.
     pub publish: Publish,
     /// Rule files, or folders of them.
@@ -140,6 +143,32 @@ pub struct Receiver {
     pub mute: Vec<Mute>,
     /// How long a notification is tried before it is given up.
     pub give_up_after: Duration,
+    /// Who is told when an alert that this receiver was to hear of still fires after a while.
+    pub escalate: Option<Escalation>,
+    /// How often they are reminded of an alert that still fires; never when absent.
+    pub repeat_interval: Option<Duration>,
+    /// What holds firings back: the same for all receivers of a file.
+    pub inhibit: Vec<Inhibition>,
+}
+
+/// Telling someone else, later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// Clock time from the firing on.
+    pub after: Duration,
+    /// The name of another receiver.
+    pub to: String,
+}
+
+/// While one alert fires, others are not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inhibition {
+    /// Labels of the alert that fires: globs, all of which must match.
+    pub when: BTreeMap<String, String>,
+    /// Labels of those that are not told.
+    pub mute: BTreeMap<String, String>,
+    /// Labels in which both must agree; one that both lack counts as agreement.
+    pub same: Vec<String>,
 }
 
 /// How long a notification is tried unless the file says otherwise: a day.
@@ -148,8 +177,16 @@ pub const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
 impl Receiver {
     /// A receiver that is told of everything at any time.
     pub fn new(name: impl Into<String>, channel: Channel) -> Self {
-        let (matchers, mute) = (BTreeMap::new(), Vec::new());
-        Self { name: name.into(), channel, matchers, mute, give_up_after: GIVE_UP_AFTER }
+        Self {
+            name: name.into(),
+            channel,
+            matchers: BTreeMap::new(),
+            mute: Vec::new(),
+            give_up_after: GIVE_UP_AFTER,
+            escalate: None,
+            repeat_interval: None,
+            inhibit: Vec::new(),
+        }
     }
 }
 
@@ -172,6 +209,8 @@ pub enum Channel {
     SlackWebhook {
         /// The webhook's URL.
         endpoint: Endpoint,
+        /// Slack user ids by owner: whoever the label `owner` names is mentioned.
+        owners: BTreeMap<String, String>,
     },
     /// A Slack app: one message for an episode, changed when it resolves.
     SlackApp {
@@ -181,6 +220,8 @@ pub enum Channel {
         token: Secret,
         /// The channel's id or name.
         channel: String,
+        /// As for an incoming webhook.
+        owners: BTreeMap<String, String>,
     },
     /// A service of PagerDuty, by Events API v2.
     PagerDuty {

@@ -8,8 +8,10 @@ mod count;
 mod frame;
 mod gauges;
 pub mod jobs;
+pub mod lending;
 mod outcomes;
 mod reasons;
+pub mod setup;
 mod shares;
 pub mod survival;
 mod tallies;
@@ -19,18 +21,19 @@ mod waits;
 pub mod waterfall;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use count::Counting;
 pub use frame::{
-    Distribution, Estimate, Frame, Labels, Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth,
-    Value, WaitFigures, Waterfall, labels,
+    Distribution, Estimate, Frame, Labels, Loan, Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures,
+    SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
 pub use reasons::{Evidence, Reason, Why};
 pub use tallies::Tallies;
 
 use crate::ledger::{Job, Ledger};
-use crate::model::{HostUtilisation, JobId, Queue, QueueName, QueueSnapshot, Timestamp};
+use crate::model::{HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,8 @@ pub struct Inputs<'a> {
     pub utilisation: &'a BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
     /// The latest snapshot of each queue: the first jobs in dispatch order.
     pub fronts: &'a BTreeMap<QueueName, QueueSnapshot>,
+    /// Dollars per instance and hour, by instance type.
+    pub prices: &'a Prices,
     /// How fresh each source is.
     pub sources: &'a [SourceHealth],
 }
@@ -85,11 +90,14 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     for (queue, row) in inputs.queues.iter().zip(&mut waterfall) {
         row.unallocated = unallocated::of_queue(queue, inputs.queues, row, &judged);
     }
+    let mut loans = lending::loans(&shares);
     let subjects = gauges::shares_of_all(inputs);
     let reasons = waiting::reasons(&judged);
     counting.ended_waits(inputs);
     let estimates = counting.estimates(inputs);
     let starved = counting.starved(&judged, inputs.now);
+    let unused = counting.unused(&shares, inputs.now);
+    let setup = setup::findings(inputs.queues, &shares, &judged, &unused);
 
     let mut gauges = gauges::Gauges::default();
     gauges.jobs(inputs);
@@ -98,6 +106,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.estimates(&estimates);
     gauges.shares(&shares);
     gauges.starved(&subjects, &starved);
+    gauges.unused(&unused);
+    gauges.setup(inputs.queues, &setup);
     gauges.waterfall(&waterfall);
     gauges.utilisation(inputs);
     gauges.service(service, inputs);
@@ -108,20 +118,29 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.begin_series(subjects);
     let seconds = counting.seconds_since_last(inputs.now);
     counting.gpu_time(&waterfall, seconds);
+    counting.share_time(lending::parts(&shares, &judged), seconds);
+    counting.lending(&mut loans, seconds);
     counting.waiting_time(&judged, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
     let order: BTreeMap<&str, usize> = catalogue::ALL.iter().enumerate().map(|(i, metric)| (metric.name, i)).collect();
-    samples.sort_by(|a, b| (order.get(a.metric.name), &a.labels).cmp(&(order.get(b.metric.name), &b.labels)));
+    // Series of one metric have the same labels, so their values alone put them in order; a key each is cheaper than
+    // comparing maps again and again.
+    samples.sort_by_cached_key(|sample| {
+        let values: Vec<Arc<str>> = sample.labels.values().cloned().collect();
+        (order.get(sample.metric.name).copied(), values)
+    });
 
     Frame {
         at: inputs.now,
         queues: inputs.queues.iter().map(|queue| gauges::queue_figures(queue, inputs)).collect(),
         shares,
+        loans,
         waits: counting.waits(),
         estimates,
         reasons,
         waterfall,
+        setup,
         sources: inputs.sources.to_vec(),
         samples,
         of_jobs: Vec::new(),

@@ -12,7 +12,8 @@ use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealt
 use crate::evaluate::{self, Alert, AlertBook, Rule, Transition};
 use crate::ledger::{Cadence, Job, Ledger};
 use crate::model::{
-    HostUtilisation, JobId, Observation, Questions, Queue, QueueName, QueueSnapshot, SavedSeries, Source, Timestamp,
+    HostUtilisation, JobId, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedSeries, Source,
+    Timestamp,
 };
 
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
@@ -29,6 +30,7 @@ pub struct Engine {
     queues: Vec<Queue>,
     utilisation: BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
     fronts: BTreeMap<QueueName, QueueSnapshot>,
+    prices: Prices,
     sources: BTreeMap<(Source, Option<QueueName>), Answers>,
     unknown_values: BTreeMap<(&'static str, String), ()>,
     corrections_counted: u64,
@@ -89,6 +91,7 @@ impl Engine {
             queues: Vec::new(),
             utilisation: BTreeMap::new(),
             fronts: BTreeMap::new(),
+            prices: Prices::new(),
             sources: BTreeMap::new(),
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
@@ -98,6 +101,12 @@ impl Engine {
             book: AlertBook::restore(saved.alerts),
             service: Service::default(),
         }
+    }
+
+    /// The same engine, which tells costs at these prices.
+    #[must_use]
+    pub fn priced(self, prices: Prices) -> Self {
+        Self { prices, ..self }
     }
 
     /// Takes in what a source learnt.
@@ -146,6 +155,7 @@ impl Engine {
             ledger: &self.ledger,
             utilisation: &self.utilisation,
             fronts: &self.fronts,
+            prices: &self.prices,
             sources: &[],
         };
         derive::why(self.ledger.job(id)?, &inputs, &self.counting)
@@ -174,6 +184,7 @@ impl Engine {
             ledger: &self.ledger,
             utilisation: &self.utilisation,
             fronts: &self.fronts,
+            prices: &self.prices,
             sources: &sources,
         };
         let mut frame = derive::frame(&inputs, &self.service, &mut self.counting);
@@ -312,6 +323,7 @@ mod tests {
             arn: String::new(),
             enabled: true,
             status_reason: None,
+            has_time_limit: true,
             policy: Policy::Fifo,
             environment: None,
         };

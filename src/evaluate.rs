@@ -10,6 +10,7 @@
 mod alert;
 mod book;
 mod check;
+pub mod export;
 mod file;
 mod glob;
 mod history;

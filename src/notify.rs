@@ -68,8 +68,12 @@ impl Courier {
         match channel {
             Channel::Webhook { endpoint, keys } => Webhook::new(endpoint, keys).map(Self::Webhook),
             Channel::Sns { topic } => Ok(Self::Sns(Sns::new(topic, sns.clone()))),
-            Channel::SlackWebhook { endpoint } => Slack::webhook(endpoint).map(Self::Slack),
-            Channel::SlackApp { endpoint, token, channel } => Slack::app(endpoint, token, channel).map(Self::Slack),
+            Channel::SlackWebhook { endpoint, owners } => {
+                Slack::webhook(endpoint).map(|slack| Self::Slack(slack.with_owners(owners)))
+            }
+            Channel::SlackApp { endpoint, token, channel, owners } => {
+                Slack::app(endpoint, token, channel).map(|slack| Self::Slack(slack.with_owners(owners)))
+            }
             Channel::PagerDuty { endpoint, routing_key } => PagerDuty::new(endpoint, routing_key).map(Self::PagerDuty),
             Channel::Alertmanager { endpoint } => Alertmanager::new(endpoint).map(Self::Alertmanager),
         }

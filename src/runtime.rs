@@ -2,12 +2,14 @@
 
 mod keeper;
 mod logs;
+mod look;
 mod queries;
 mod rehearsal;
 mod service;
 mod signals;
 
 pub use logs::start_logs;
+pub use look::look;
 pub use rehearsal::test_receiver;
 pub use service::{Service, StartError};
 pub use signals::stop_on_signals;

@@ -22,6 +22,7 @@ mod lane;
 #[cfg(test)]
 mod laws;
 mod lifecycle;
+mod obstacle;
 mod pool;
 mod preemption;
 mod quota;
@@ -38,6 +39,7 @@ use std::ops::Range;
 use std::ops::RangeBounds;
 
 pub use job::{Attempt, Job, Phase, Span};
+pub use obstacle::Obstacle;
 pub use setup::{AfterRequeue, Blocked, Delays, DisabledQueue, Outage, QueueSetup, Quirks, Refusal, Setup, TimeLimit};
 pub use submission::{ExitAction, ExitRule, Plan, PlannedAttempt, PlannedOutcome, RetryStrategy, Submission, Terms};
 pub use usage::Usage;

@@ -359,7 +359,7 @@ mod tests {
                 others.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("corrupt"));
             assert_eq!(set_aside.count(), 0);
         };
-        check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 2");
+        check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 3");
         check("other.db", false, "CREATE TABLE photos (id)", "another program");
     }
 

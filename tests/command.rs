@@ -126,6 +126,25 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
 }
 
 #[tokio::test]
+async fn a_live_check_tells_what_is_wrong_with_the_queues() {
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "60s", "--listen", "127.0.0.1:0"]);
+    let (mut simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("live.yaml");
+    let text = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\", queues: [research] }}]\nrules: []\n");
+    std::fs::write(&config, text).unwrap();
+    let arguments = ["check", "--live", "--config", config.to_str().unwrap()];
+    let (code, told, problems) = outcome(&arguments).await;
+    assert_eq!(code, Some(0), "{problems}");
+    assert!(told.contains("watched   research: QUOTA_SHARE"), "{told}");
+    assert!(told.contains("finding   research: research has no job state time limit"), "{told}");
+    simulator.kill().await.unwrap();
+    let (code, _, problems) = outcome(&arguments).await;
+    assert_eq!(code, Some(1));
+    assert!(problems.contains("DescribeJobQueues: dispatch failure"), "{problems}");
+}
+
+#[tokio::test]
 async fn a_second_signal_does_not_wait_for_what_hangs() {
     let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "60s", "--listen", "127.0.0.1:0"]);
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;

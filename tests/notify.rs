@@ -571,6 +571,10 @@ impl Outbox for Flaky {
         self.store.due(receiver, now, limit).await
     }
 
+    async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
+        self.store.firing().await
+    }
+
     async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {
         let one_less = |left: u32| left.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {

@@ -24,6 +24,7 @@ use trainspotter::derive::SourceHealth;
 use trainspotter::derive::Value;
 use trainspotter::derive::catalogue::QUEUE_JOBS;
 use trainspotter::derive::labels;
+use trainspotter::evaluate::Alert;
 use trainspotter::evaluate::AlertBook;
 use trainspotter::evaluate::Rule;
 use trainspotter::evaluate::parse_rules;
@@ -188,6 +189,10 @@ impl Deliver for Wire {
 impl Outbox for Handle {
     async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
         Ok(self.0.lock().unwrap().store.due(receiver, now, limit).unwrap())
+    }
+
+    async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
+        Ok(self.0.lock().unwrap().store.firing().unwrap())
     }
 
     async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {

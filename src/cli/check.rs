@@ -1,20 +1,28 @@
 //! `check`: tells every mistake in a configuration and its rules, or what was understood.
 
 use crate::cli::{Failure, inputs, print};
+use crate::clock::Clock;
 use crate::config::{Channel, Config};
+use crate::derive::setup::Finding;
+use crate::derive::{Frame, QueueFigures};
 use crate::evaluate::Rule;
+use crate::runtime::look;
 
-/// Check a configuration and the rules it names, without connecting to anything.
+/// Check a configuration and the rules it names; with --live, also the queues it watches.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  trainspotter check --config config/trainspotter.example.yaml")]
+#[command(after_help = "Examples:
+  trainspotter check --config config/trainspotter.example.yaml
+  trainspotter check --config config/trainspotter.example.yaml --live")]
 pub(super) struct Arguments {
     /// The configuration file, or env:NAME for an environment variable with its text.
     #[arg(long, value_name = "FILE")]
     config: String,
+    /// Also ask AWS once: can everything be read, and is something wrong with queues, shares and environments?
+    #[arg(long)]
+    live: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = inputs::load_config(&arguments.config);
     let rules = match &config {
         Ok(config) => inputs::load_rules(&config.rules),
@@ -22,6 +30,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let (config, rules) = (config?, rules?);
     summary(&config, &rules)?;
+    if arguments.live {
+        set_up(&look(&config, Clock::real()).await.map_err(Failure::failed)?)?;
+    }
     print(format_args!("{}: fine", arguments.config))
 }
 
@@ -50,6 +61,27 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
         print(format_args!("note      there are rules, but no receiver: alerts will only show on the page"))?;
     }
     Ok(())
+}
+
+/// What is watched, and what is wrong with it. Findings are advice: they fail nothing.
+fn set_up(frame: &Frame) -> Result<(), Failure> {
+    for QueueFigures { queue, policy, jobs, .. } in &frame.queues {
+        let open: u64 = jobs.values().sum();
+        print(format_args!("watched   {queue}: {policy}, {open} open jobs"))?;
+    }
+    if frame.queues.is_empty() {
+        print(format_args!("watched   no queue of type SAGEMAKER_TRAINING matches the config"))?;
+    }
+    for Finding { queue, share, what, advice, .. } in &frame.setup {
+        let share = share.as_ref().map_or(String::new(), |share| format!(" / {share}"));
+        print(format_args!("finding   {queue}{share}: {what} {advice}"))?;
+    }
+    if frame.setup.is_empty() {
+        print(format_args!("set-up    nothing is wrong with it"))?;
+    }
+    print(format_args!(
+        "note      a share that nobody uses shows only after days: see /api/v1/setup of the running service"
+    ))
 }
 
 fn other_sinks(config: &Config) -> String {

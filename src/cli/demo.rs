@@ -121,6 +121,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         targets: vec![target],
         poll,
         publish: Publish { cloudwatch: Some(cloudwatch), otlp: arguments.otlp.iter().map(otlp).collect() },
+        prices: [].into(),
         rules: Vec::new(),
         receivers,
         store: state.0.clone(),

@@ -1,5 +1,6 @@
 //! From what the file says to what the service runs on, with every mistake at once.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use url::Url;
 
 use crate::config::file::{self, File};
 use crate::config::{CloudWatch, Config, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Secret, Target};
+use crate::model::{InstanceType, Prices, accelerators_of};
 use crate::yaml::{Document, Problem, Problems};
 
 /// As long as figures take a utilisation for the present one.
@@ -26,8 +28,9 @@ pub(super) fn check(
         targets: check.targets(&file.targets),
         poll: check.poll(&file.poll),
         publish: check.publish(&file.publish),
+        prices: check.prices(&file.prices),
         rules: file.rules.iter().map(|path| folder.join(path)).collect(),
-        receivers: check.receivers(&file.receivers),
+        receivers: check.receivers(&file.receivers, &file.inhibit),
         store: check.store(&file.store, folder),
         listen: check.listen(&file.listen),
         external_url: check.external_url(file.external_url.as_deref()),
@@ -112,6 +115,19 @@ impl Check<'_> {
             utilisation_every: poll.utilisation_every.0,
             calls_per_second: poll.calls_per_second,
         }
+    }
+
+    fn prices(&mut self, prices: &BTreeMap<String, f64>) -> Prices {
+        for (instance_type, dollars) in prices {
+            let path = format!("prices[{instance_type}]");
+            if !dollars.is_finite() || *dollars < 0.0 {
+                self.problem(&path, "is not a price; write dollars per hour like 98.32");
+            } else if accelerators_of(&InstanceType::from(instance_type.as_str())).is_none() {
+                let message = "is no instance type that this build knows; training jobs' types begin with ml.";
+                self.problem(&path, message);
+            }
+        }
+        prices.iter().map(|(instance_type, dollars)| (InstanceType::from(instance_type.as_str()), *dollars)).collect()
     }
 
     fn publish(&mut self, publish: &file::Publish) -> Publish {

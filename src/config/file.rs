@@ -22,12 +22,19 @@ pub(super) struct File {
     /// Where figures go, besides /metrics, which is always there.
     #[serde(default)]
     pub(super) publish: Publish,
+    /// Dollars per instance and hour, by instance type such as ml.p5.48xlarge. With all types of an environment given, its GPU
+    /// time is told in dollars, too.
+    #[serde(default)]
+    pub(super) prices: BTreeMap<String, f64>,
     /// Rule files, or folders of them, relative to this file.
     #[serde(default)]
     pub(super) rules: Vec<String>,
     /// Who is told of alerts.
     #[serde(default)]
     pub(super) receivers: Vec<Receiver>,
+    /// Alerts that are not told while another one fires, for all receivers.
+    #[serde(default)]
+    pub(super) inhibit: Vec<Inhibition>,
     /// The file that keeps what must survive a restart, relative to this file.
     #[serde(default = "default_store")]
     pub(super) store: String,
@@ -173,6 +180,35 @@ pub(super) struct Receiver {
     /// How long a notification is tried before it is given up. At least 10m.
     #[serde(default = "a_day")]
     pub(super) give_up_after: HumanDuration,
+    /// Who is told besides when an alert still fires after a while.
+    #[serde(default)]
+    pub(super) escalate: Option<Escalation>,
+    /// How often to be reminded of an alert that still fires. At least 5m; never by default.
+    #[serde(default)]
+    pub(super) repeat_interval: Option<HumanDuration>,
+}
+
+/// Telling another receiver of an alert that still fires.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Escalation {
+    /// How long after the firing. At least 1m.
+    pub(super) after: HumanDuration,
+    /// The name of another receiver. Its matchers do not apply; its mute windows do.
+    pub(super) to: String,
+}
+
+/// While one alert fires, others are not told.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Inhibition {
+    /// Globs over the labels of the alert that fires, such as alertname; all must match.
+    pub(super) when: BTreeMap<String, String>,
+    /// Globs over the labels of those that are not told meanwhile. Resolves of what was told always pass.
+    pub(super) mute: BTreeMap<String, String>,
+    /// Labels whose values both alerts must share.
+    #[serde(default)]
+    pub(super) same: Vec<String>,
 }
 
 /// A recurring window.
@@ -226,6 +262,9 @@ pub(super) struct Slack {
     /// The channel's id.
     #[serde(default)]
     pub(super) channel: Option<String>,
+    /// Slack user ids (U...) by owner: whoever an alert's label owner names is mentioned.
+    #[serde(default)]
+    pub(super) owners: BTreeMap<String, String>,
     /// Whether the URL may lead to this machine.
     #[serde(default)]
     pub(super) allow_loopback: bool,

@@ -1,5 +1,6 @@
 //! The receivers of a configuration, checked.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,15 +10,23 @@ use crate::config::address;
 use crate::config::check::Check;
 use crate::config::file;
 use crate::config::{Channel, Endpoint, Mute, Receiver, Secret, SigningKey};
+use crate::config::{Escalation, Inhibition};
 
 /// A receiver that is given up on sooner would lose alerts to a mere restart of the other side.
 const LEAST_GIVE_UP: Duration = Duration::from_secs(600);
+
+/// Sooner than this is not an escalation but a second receiver.
+const LEAST_ESCALATION: Duration = Duration::from_secs(60);
+
+/// Reminders that come more often are muted by people.
+const LEAST_REPEAT: Duration = Duration::from_secs(300);
 
 /// Where Slack's Web API is.
 const SLACK_API: &str = "https://slack.com/api";
 
 impl Check<'_> {
-    pub(super) fn receivers(&mut self, receivers: &[file::Receiver]) -> Vec<Receiver> {
+    pub(super) fn receivers(&mut self, receivers: &[file::Receiver], inhibit: &[file::Inhibition]) -> Vec<Receiver> {
+        let inhibit = self.inhibit(inhibit);
         let mut names = BTreeSet::new();
         let mut checked = Vec::new();
         for (index, receiver) in receivers.iter().enumerate() {
@@ -31,6 +40,10 @@ impl Check<'_> {
             }
             self.at_least(&format!("{at}.give_up_after"), receiver.give_up_after.0, LEAST_GIVE_UP);
             let mute = self.mute(&at, &receiver.mute);
+            let escalate = self.escalate(&at, receiver, receivers);
+            if let Some(interval) = &receiver.repeat_interval {
+                self.at_least(&format!("{at}.repeat_interval"), interval.0, LEAST_REPEAT);
+            }
             if let Some(channel) = self.channel(&at, receiver) {
                 checked.push(Receiver {
                     name: receiver.name.clone(),
@@ -38,10 +51,61 @@ impl Check<'_> {
                     matchers: receiver.matchers.clone(),
                     mute,
                     give_up_after: receiver.give_up_after.0,
+                    escalate,
+                    repeat_interval: receiver.repeat_interval.as_ref().map(|interval| interval.0),
+                    inhibit: inhibit.clone(),
                 });
             }
         }
         checked
+    }
+
+    fn escalate(&mut self, at: &str, from: &file::Receiver, all: &[file::Receiver]) -> Option<Escalation> {
+        let file::Escalation { after, to } = from.escalate.as_ref()?;
+        self.at_least(&format!("{at}.escalate.after"), after.0, LEAST_ESCALATION);
+        if *to == from.name {
+            self.problem(
+                &format!("{at}.escalate.to"),
+                "this is the receiver itself; name another, or use `repeat_interval`",
+            );
+        } else if !all.iter().any(|receiver| receiver.name == *to) {
+            let known: Vec<&str> = all.iter().map(|receiver| receiver.name.as_str()).collect();
+            let message = format!("no receiver is called `{to}`; there are: {}", known.join(", "));
+            self.problem(&format!("{at}.escalate.to"), message);
+        }
+        Some(Escalation { after: after.0, to: to.clone() })
+    }
+
+    fn inhibit(&mut self, inhibitions: &[file::Inhibition]) -> Vec<Inhibition> {
+        for (index, inhibition) in inhibitions.iter().enumerate() {
+            for (key, matchers) in [("when", &inhibition.when), ("mute", &inhibition.mute)] {
+                let at = format!("inhibit[{index}].{key}");
+                if matchers.is_empty() {
+                    self.problem(&at, "name a label at least; everything at once is never meant");
+                }
+                if matchers.contains_key("alert") {
+                    self.problem(&format!("{at}.alert"), "an alert's name is its label `alertname`");
+                }
+            }
+        }
+        let checked = |inhibition: &file::Inhibition| {
+            let file::Inhibition { when, mute, same } = inhibition.clone();
+            Inhibition { when, mute, same }
+        };
+        inhibitions.iter().map(checked).collect()
+    }
+
+    fn owners(&mut self, at: &str, owners: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        for (owner, id) in owners {
+            let is_id =
+                id.starts_with(['U', 'W']) && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+            if !is_id {
+                let message =
+                    format!("`{id}` is not the id of a Slack user; it looks like U012AB3CD, in the user's profile");
+                self.problem(&format!("{at}.owners.{owner}"), message);
+            }
+        }
+        owners.clone()
     }
 
     fn channel(&mut self, at: &str, receiver: &file::Receiver) -> Option<Channel> {
@@ -106,15 +170,16 @@ impl Check<'_> {
 
     fn slack(&mut self, at: &str, slack: &file::Slack) -> Option<Channel> {
         let path = format!("{at}.url");
+        let owners = self.owners(at, &slack.owners);
         match (&slack.url, &slack.token, &slack.channel) {
             (Some(url), None, None) => {
-                Some(Channel::SlackWebhook { endpoint: self.endpoint(&path, url, slack.allow_loopback) })
+                Some(Channel::SlackWebhook { endpoint: self.endpoint(&path, url, slack.allow_loopback), owners })
             }
             (url, Some(token), Some(channel)) => {
                 let url = url.as_deref().unwrap_or(SLACK_API);
                 let endpoint = self.endpoint(&path, url, slack.allow_loopback);
                 let token = self.secret(&format!("{at}.token"), token);
-                Some(Channel::SlackApp { endpoint, token, channel: channel.clone() })
+                Some(Channel::SlackApp { endpoint, token, channel: channel.clone(), owners })
             }
             (_, _, _) => {
                 self.problem(at, "give either the `url` of an incoming webhook, or `token` and `channel`");

@@ -18,6 +18,17 @@ fn the_least_file_names_a_region() {
 }
 
 #[test]
+fn a_price_is_of_a_known_type_and_a_number() {
+    let prices = |text: &str| load_with(&format!("targets: [{{ region: us-east-1 }}]\nprices:\n  {text}\n"));
+    assert_eq!(prices("ml.p5.48xlarge: 98.32").unwrap().prices["ml.p5.48xlarge"], 98.32);
+    for (text, message) in [("p5.48xlarge: 98.32", "begin with ml."), ("ml.p5.48xlarge: -1", "is not a price")] {
+        let problems = prices(text).unwrap_err();
+        let found: Vec<_> = problems.iter().collect();
+        assert!(matches!(found.as_slice(), [(3, _, what)] if what.contains(message)), "{found:?}");
+    }
+}
+
+#[test]
 fn every_mistake_of_every_kind_is_told_at_once() {
     let text = "\
 targets:
@@ -111,6 +122,29 @@ receivers:
     let told = load_with(text).unwrap_err().to_string();
     assert!(!told.contains("s3cret"), "{told}");
     assert!(told.contains("127.0.0.1") && told.contains("chat.example") && told.contains("169.254.170.2/v2"), "{told}");
+}
+
+#[test]
+fn routing_that_cannot_be_meant_is_refused_where_it_is_written() {
+    let text = "\
+targets: [{ region: us-east-1 }]
+receivers:
+  - { name: a, sns: { topic: \"arn:aws:sns:us-east-1:111122223333:a\" }, escalate: { after: 5s, to: b }, repeat_interval: 1m }
+  - { name: c, slack: { token: t, channel: C1, owners: { ada: ada } }, escalate: { after: 30m, to: c } }
+inhibit: [{ when: {}, mute: { alert: X } }]
+";
+    let told = load_with(text).unwrap_err().to_string();
+    for mistake in [
+        "must be at least 1m",
+        "no receiver is called `b`; there are: a, c",
+        "must be at least 5m",
+        "`ada` is not the id of a Slack user",
+        "this is the receiver itself",
+        "name a label at least",
+        "an alert's name is its label `alertname`",
+    ] {
+        assert!(told.contains(mistake), "{mistake}: {told}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::fmt;
 
 use Kind::{Counter, Distribution, Gauge};
 use Stability::{Experimental, Stable};
-use Unit::{Bytes, Count, GpuSeconds, Gpus, Instances, Ratio, Seconds};
+use Unit::{Bytes, Count, Dollars, GpuSeconds, Gpus, Instances, Ratio, Seconds};
 
 /// One metric of the catalogue. Compared by name, which is unique.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub enum Unit {
     Ratio,
     /// Bytes.
     Bytes,
+    /// US dollars.
+    Dollars,
 }
 
 impl Unit {
@@ -65,6 +67,7 @@ impl Unit {
             Self::GpuSeconds => "{gpu}.s",
             Self::Instances => "{instance}",
             Self::Bytes => "By",
+            Self::Dollars => "{USD}",
         }
     }
 
@@ -78,6 +81,7 @@ impl Unit {
             Self::Instances => "_instances",
             Self::Ratio => "_ratio",
             Self::Bytes => "_bytes",
+            Self::Dollars => "_dollars",
         }
     }
 
@@ -86,7 +90,7 @@ impl Unit {
         match self {
             Self::Count | Self::Gpus | Self::Instances => "Count",
             Self::Seconds => "Seconds",
-            Self::GpuSeconds | Self::Ratio => "None",
+            Self::GpuSeconds | Self::Ratio | Self::Dollars => "None",
             Self::Bytes => "Bytes",
         }
     }
@@ -231,8 +235,16 @@ catalogue! {
         "Instances of the largest job that can ever run in the share.";
     SHARE_STARVED = "share.starved", Gauge, Seconds, ["queue", "share"], Experimental,
         "For how long the share has been below its quota while a job of its own that fits the quota waits for capacity that others hold; 0 when it is not.";
+    SHARE_UNUSED = "share.unused", Gauge, Seconds, ["queue", "share"], Experimental,
+        "For how long no job of the share has held an instance, as far as it was watched; 0 while one does.";
+    SETUP_FINDINGS = "setup.findings", Gauge, Count, ["queue", "problem"], Experimental,
+        "Things that are wrong with the set-up of the queue, by kind: see `/api/v1/setup`.";
     SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
         "GPUs used over GPUs of quota; above 1 when borrowing.";
+    SHARE_TIME = "share.time", Counter, GpuSeconds, ["queue", "share", "part"], Experimental,
+        "GPU-seconds of the share's quota: own, lent, idle and idle_while_waiting sum to it; and borrowed ones beyond it.";
+    SHARE_LENDING_TIME = "share.lending.time", Counter, GpuSeconds, ["queue", "lender", "borrower"], Experimental,
+        "GPU-seconds that one share worked on another's quota, in proportion to what each lends and borrows.";
 
     // -- GPUs
     GPU_CAPACITY = "gpu.capacity", Gauge, Gpus, ["queue"], Stable,
@@ -245,6 +257,8 @@ catalogue! {
         "GPU-seconds unallocated, by cause.";
     GPU_TIME = "gpu.time", Counter, GpuSeconds, ["queue", "part"], Stable,
         "GPU-seconds spent in each part.";
+    GPU_COST = "gpu.cost", Counter, Dollars, ["queue", "part"], Experimental,
+        "Dollars spent in each part, by the configured prices; absent where one is missing.";
     GPU_IDLE_RATIO = "gpu.idle.ratio", Gauge, Ratio, ["queue"], Stable,
         "GPUs that are not busy (unallocated, starting or running idle) over capacity, unknown ones left out.";
     GPU_UTILISATION = "gpu.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
@@ -264,6 +278,8 @@ catalogue! {
         "Attempts that were stopped to give their capacity to other jobs.";
     JOB_LOST = "job.lost", Counter, GpuSeconds, ["queue", "share", "cause"], Stable,
         "GPU-seconds of attempts that ended without success, by cause (preempted, failed).";
+    JOB_LOST_CHECKPOINTED = "job.lost.checkpointed", Counter, GpuSeconds, ["queue", "share", "checkpoints"], Experimental,
+        "GPU-seconds that preemption would have cost had every job made a checkpoint every 10m, 30m or 1h.";
 
     // -- The service itself
     SOURCE_AGE = "source.age", Gauge, Seconds, ["source"], Stable,

@@ -1,13 +1,15 @@
 //! From events to what only grows: each event is counted once, when its time has been covered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::derive::catalogue;
-use crate::derive::frame::{Labels, Sample, WaitFigures, Waterfall, labels};
+use crate::derive::frame::{Labels, Loan, Sample, WaitFigures, Waterfall, labels};
 use crate::derive::gauges::no_share;
+use crate::derive::lending;
 use crate::derive::outcomes::Outcomes;
 use crate::derive::reasons::Judged;
+use crate::derive::shares::LastUse;
 use crate::derive::tallies::Tallies;
 use crate::derive::waiting::{self, Waiting};
 use crate::derive::waits::Waits;
@@ -29,13 +31,15 @@ pub struct Counting {
     /// a restart knows exactly which ones were.
     held_back: Vec<Event>,
     charged_until: Option<Timestamp>,
+    pub(super) last_use: LastUse,
     pub(super) waiting: Waiting,
 }
 
 impl Counting {
     /// Begins at `since`, or continues from what was saved.
     pub fn new(saved: &[SavedSeries], since: Timestamp) -> Self {
-        Self { tallies: Tallies::restore(saved), counted_until: Some(since), ..Self::default() }
+        let last_use = LastUse::restore(saved, since);
+        Self { tallies: Tallies::restore(saved), counted_until: Some(since), last_use, ..Self::default() }
     }
 
     /// Counts events whose time lies before `horizon`, the beginning of the last complete poll.
@@ -80,7 +84,9 @@ impl Counting {
 
     /// Everything counted, to be kept over a restart.
     pub fn saved(&self) -> Vec<SavedSeries> {
-        self.tallies.saved()
+        let mut saved = self.tallies.saved();
+        saved.extend(self.last_use.saved());
+        saved
     }
 
     pub(super) fn failure_ratios(&mut self, now: Timestamp) -> Vec<(&QueueName, &ShareName, f64)> {
@@ -120,11 +126,49 @@ impl Counting {
                 let of_part = labels([("queue", row.queue.shared()), ("part", (*part).into())]);
                 self.tallies.add(&catalogue::GPU_TIME, of_part, gpus * seconds);
             }
+            for (part, dollars) in &row.dollars_per_hour {
+                let of_part = labels([("queue", row.queue.shared()), ("part", (*part).into())]);
+                self.tallies.add(&catalogue::GPU_COST, of_part, dollars * seconds / 3_600.0);
+            }
             for (cause, gpus) in &row.unallocated {
                 let of_cause = labels([("queue", row.queue.shared()), ("cause", (*cause).into())]);
                 self.tallies.add(&catalogue::GPU_UNALLOCATED_TIME, of_cause, gpus * seconds);
             }
         }
+    }
+
+    /// Charges each part of each share's quota, and what it borrows, for the time since the previous tick.
+    pub(super) fn share_time(&mut self, parts: lending::Parts, seconds: f64) {
+        for ((queue, share, part), gpus) in parts {
+            self.tallies.add(&catalogue::SHARE_TIME, with(of_share(&queue, &share), "part", part), gpus * seconds);
+        }
+    }
+
+    /// Charges each loan for the time since the previous tick, and completes them with those that were given back.
+    pub(super) fn lending(&mut self, loans: &mut Vec<Loan>, seconds: f64) {
+        let labels_of = |loan: &Loan| {
+            labels([
+                ("queue", loan.queue.shared()),
+                ("lender", loan.lender.shared()),
+                ("borrower", loan.borrower.shared()),
+            ])
+        };
+        for loan in loans.iter() {
+            self.tallies.add(&catalogue::SHARE_LENDING_TIME, labels_of(loan), loan.gpus * seconds);
+        }
+        let now: BTreeMap<Labels, f64> = loans.iter().map(|loan| (labels_of(loan), loan.gpus)).collect();
+        let counted = self.tallies.counters(&catalogue::SHARE_LENDING_TIME);
+        let loan = |(labels, gpu_seconds): (&Labels, f64)| {
+            let label = |name| labels.get(name).map_or("", |value| value);
+            Loan {
+                queue: label("queue").into(),
+                lender: label("lender").into(),
+                borrower: label("borrower").into(),
+                gpus: now.get(labels).copied().unwrap_or(0.0),
+                gpu_seconds,
+            }
+        };
+        *loans = counted.map(loan).collect();
     }
 
     /// Charges each reason of each share for the time since the previous tick.
@@ -156,10 +200,16 @@ impl Counting {
                 self.tallies.record(&catalogue::JOB_STARTUP, labels(), event.at, *seconds);
             }
             What::Ran { seconds } => self.tallies.record(&catalogue::JOB_RUN, labels(), event.at, *seconds),
-            What::Preempted { lost_gpu_seconds } => {
+            What::Preempted { ran_seconds, gpus } => {
                 self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 1.0);
+                let (ran, gpus) = (ran_seconds.unwrap_or(0.0), gpus.unwrap_or(0.0));
                 let lost = with(labels(), "cause", "preempted");
-                self.tallies.add(&catalogue::JOB_LOST, lost, lost_gpu_seconds.unwrap_or(0.0));
+                self.tallies.add(&catalogue::JOB_LOST, lost, ran * gpus);
+                for (name, interval) in lending::CHECKPOINTS {
+                    let lost = lending::lost_since_checkpoint(ran, interval, gpus);
+                    let labels = with(labels(), "checkpoints", name);
+                    self.tallies.add(&catalogue::JOB_LOST_CHECKPOINTED, labels, lost);
+                }
             }
             What::Ended { outcome, gpu_seconds } => self.count_end(event, &share, *outcome, *gpu_seconds),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::derive::catalogue::{Label, Metric};
 use crate::derive::reasons::Reason;
+use crate::derive::setup::Finding;
 use crate::model::{InstanceType, QueueName, ShareName, Source, Timestamp};
 
 /// The figures of one tick. Immutable once made; readers share it.
@@ -16,6 +17,8 @@ pub struct Frame {
     pub queues: Vec<QueueFigures>,
     /// One row per queue, share and instance type.
     pub shares: Vec<ShareFigures>,
+    /// One row per queue and pair of shares of which one has worked on the other's quota.
+    pub loans: Vec<Loan>,
     /// One row per queue and share that had a wait.
     pub waits: Vec<WaitFigures>,
     /// One row per queue and share that has, or lately had, a first wait.
@@ -24,6 +27,8 @@ pub struct Frame {
     pub reasons: Vec<ReasonFigures>,
     /// One row per queue.
     pub waterfall: Vec<Waterfall>,
+    /// What is wrong with the set-up.
+    pub setup: Vec<Finding>,
     /// How fresh each source is.
     pub sources: Vec<SourceHealth>,
     /// Everything that is published and evaluated, in catalogue order, then by labels.
@@ -68,6 +73,22 @@ pub struct ShareFigures {
     pub most: Option<f64>,
     /// The largest job that can ever run in the share; `None` where the policy sets no quota.
     pub largest_job: Option<f64>,
+}
+
+/// GPUs of one share's quota on which another share works. AWS does not say whose they are: in proportion to what each
+/// lends and borrows, so that all loans of a queue sum to what is lent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loan {
+    /// The queue.
+    pub queue: QueueName,
+    /// Whose quota it is.
+    pub lender: ShareName,
+    /// Who works on it.
+    pub borrower: ShareName,
+    /// How many GPUs now.
+    pub gpus: f64,
+    /// GPU-seconds since counting began.
+    pub gpu_seconds: f64,
 }
 
 /// First waits of a share since the service began to count.
@@ -137,6 +158,8 @@ pub struct Waterfall {
     /// The parts, which sum to the capacity: `unallocated`, `scheduled`, `starting`, `running_busy`, `running_idle`,
     /// `running_unknown`.
     pub parts: BTreeMap<&'static str, f64>,
+    /// Dollars per hour by part; empty unless the price of each instance type in the environment is known.
+    pub dollars_per_hour: BTreeMap<&'static str, f64>,
     /// The unallocated GPUs by [`crate::derive::unallocated::CAUSES`], which sum to them; empty without a capacity.
     pub unallocated: BTreeMap<&'static str, f64>,
 }

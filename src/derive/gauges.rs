@@ -8,6 +8,7 @@ use crate::derive::frame::{
     Estimate, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
 };
 use crate::derive::reasons::Reason;
+use crate::derive::setup::{Finding, Problem, Unused};
 use crate::derive::survival::QUANTILES;
 use crate::derive::{Inputs, Service, waterfall};
 use crate::ledger::{Phase, is_neuron};
@@ -112,6 +113,22 @@ impl Gauges {
         for key in subjects {
             let pairs = [("queue", key.0.shared()), ("share", key.1.shared())];
             self.set(&catalogue::SHARE_STARVED, pairs, seconds.get(key).copied().unwrap_or(0.0));
+        }
+    }
+
+    pub(super) fn unused(&mut self, unused: &Unused) {
+        for ((queue, share), seconds) in unused {
+            self.set(&catalogue::SHARE_UNUSED, [("queue", queue.shared()), ("share", share.shared())], *seconds);
+        }
+    }
+
+    pub(super) fn setup(&mut self, queues: &[Queue], findings: &[Finding]) {
+        for queue in queues {
+            for problem in Problem::ALL {
+                let count = findings.iter().filter(|one| one.queue == queue.name && one.problem == problem).count();
+                let pairs = [("queue", queue.name.shared()), ("problem", problem.as_str().into())];
+                self.set(&catalogue::SETUP_FINDINGS, pairs, count as f64);
+            }
         }
     }
 

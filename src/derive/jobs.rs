@@ -12,7 +12,7 @@ use crate::derive::gauges::no_share;
 use crate::derive::{Inputs, waterfall};
 use crate::ledger::{Job, Phase};
 
-const LABELS: &[Label] = &["queue", "share", "name", "job"];
+const LABELS: &[Label] = &["queue", "share", "owner", "name", "job"];
 
 const fn gauge(name: &'static str, unit: Unit, meaning: &'static str) -> Metric {
     Metric { name, unit, kind: Kind::Gauge, labels: LABELS, stability: Stability::Experimental, meaning }
@@ -35,14 +35,8 @@ pub static JOB_GPU_UTILISATION: Metric =
     gauge("job.gpu.utilisation", Unit::Ratio, "How busy the running job's GPUs are.");
 
 /// All of them.
-pub static ALL: [&Metric; 6] = [
-    &JOB_WAITING_AGE,
-    &JOB_SCHEDULED_AGE,
-    &JOB_STARTING_AGE,
-    &JOB_RUNNING_AGE,
-    &JOB_PREEMPTED,
-    &JOB_GPU_UTILISATION,
-];
+pub static ALL: [&Metric; 6] =
+    [&JOB_WAITING_AGE, &JOB_SCHEDULED_AGE, &JOB_STARTING_AGE, &JOB_RUNNING_AGE, &JOB_PREEMPTED, &JOB_GPU_UTILISATION];
 
 /// Finds a figure of single jobs by the name that rules use.
 pub fn find(name: &str) -> Option<&'static Metric> {
@@ -52,7 +46,8 @@ pub fn find(name: &str) -> Option<&'static Metric> {
 /// The wanted figures of every open job. A job without utilisation is still there: then its age says so.
 pub fn samples(inputs: &Inputs<'_>, wanted: &BTreeSet<&'static str>) -> Vec<Sample> {
     let utilisation = wanted.contains(JOB_GPU_UTILISATION.name);
-    let wanted = |metric: &Metric| wanted.contains(metric.name) || (utilisation && *metric.name == *JOB_RUNNING_AGE.name);
+    let wanted =
+        |metric: &Metric| wanted.contains(metric.name) || (utilisation && *metric.name == *JOB_RUNNING_AGE.name);
     let wanted: Vec<&'static Metric> = ALL.into_iter().filter(|metric| wanted(metric)).collect();
     if wanted.is_empty() {
         return Vec::new();
@@ -64,6 +59,7 @@ pub fn samples(inputs: &Inputs<'_>, wanted: &BTreeSet<&'static str>) -> Vec<Samp
         let of_job = labels([
             ("queue", latest.queue.shared()),
             ("share", share),
+            ("owner", job.owner().unwrap_or_default().into()),
             ("name", latest.name.as_str().into()),
             ("job", latest.id.shared()),
         ]);

@@ -124,7 +124,7 @@ pub(super) struct Judged<'a> {
     pub(super) reason: Reason,
     /// Whether the job is within its share's own quota.
     pub(super) entitled: bool,
-    evidence: Evidence,
+    pub(super) evidence: Evidence,
     position: usize,
     gpus_ahead: f64,
 }
@@ -195,10 +195,12 @@ fn judge_queue<'a, 'b>(
 /// one before them.
 fn fix_order(queue: &Queue, judged: &mut [Judged<'_>]) {
     let waits = |one: &&Judged<'_>| one.position == 1 && !one.reason.is_permanent() && one.reason != Reason::Evaluating;
-    // In FIFO the first blocks all; fair share takes turns; a quota share's own claim goes before any borrower.
-    let blocked = matches!(queue.policy, Policy::Fifo) && judged.iter().any(|one| waits(&one));
+    // In FIFO and in fair share the one that goes next blocks all; a quota share's own claim goes before any borrower.
+    let blocks = matches!(queue.policy, Policy::Fifo | Policy::FairShare { .. });
+    let blocked = blocks && judged.iter().any(|one| waits(&one));
     let claimed = judged.iter().any(|one| one.entitled && one.reason == Reason::Reclaiming);
-    for one in judged.iter_mut().filter(|one| one.reason == Reason::Evaluating) {
+    let examined = |one: &&mut Judged<'_>| *one.job.status() != JobStatus::Submitted;
+    for one in judged.iter_mut().filter(|one| one.reason == Reason::Evaluating).filter(examined) {
         let borrows = matches!(queue.policy, Policy::QuotaShares(_)) && !one.entitled;
         if one.position > 1 || blocked || claimed && borrows {
             one.reason = Reason::Behind;
@@ -215,8 +217,9 @@ fn reason(
     room: &Room,
 ) -> (Reason, Option<InstanceType>) {
     let said = job.latest.status_reason.as_deref().unwrap_or_default();
-    if let Some(reason) = misconfigured(said) {
-        return (reason, None);
+    let misconfigured = misconfigured(said);
+    if misconfigured == Some(Reason::Misconfigured) {
+        return (Reason::Misconfigured, None);
     }
     let environment_enabled = queue.environment.as_ref().is_none_or(|environment| environment.enabled);
     if !queue.enabled || !environment_enabled || own.is_some_and(|own| !own.enabled) {
@@ -224,6 +227,9 @@ fn reason(
     }
     if *job.status() == JobStatus::Submitted {
         return (Reason::Evaluating, None);
+    }
+    if misconfigured == Some(Reason::ExceedsShare) {
+        return (Reason::ExceedsShare, None);
     }
     if let Err(unit) = room.ever(need, own) {
         return (Reason::ExceedsShare, Some(unit));

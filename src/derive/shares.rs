@@ -1,14 +1,66 @@
-//! Who holds what: quota, used, borrowed and lent, per share and instance type.
+//! Who holds what: quota, used, borrowed and lent, per share and instance type; and since when a share is unused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use crate::derive::Counting;
+use crate::derive::catalogue::SHARE_UNUSED;
 use crate::derive::frame::ShareFigures;
 use crate::derive::reasons::most;
+use crate::derive::setup::Unused;
 use crate::ledger::Ledger;
-use crate::model::{InstanceType, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing};
+use crate::model::{InstanceType, Policy, Queue, QueueName, QuotaShare, SavedSeries, ShareName, Timestamp};
 
 /// Instances held by in-flight jobs, by queue, share (if any) and instance type.
 pub(super) type Held = BTreeMap<(QueueName, Option<ShareName>, InstanceType), f64>;
+
+/// When a job last held an instance, of each share with a quota.
+#[derive(Debug, Default)]
+pub(super) struct LastUse {
+    at: BTreeMap<(QueueName, ShareName), Timestamp>,
+    /// The moment of the last look.
+    looked_at: Timestamp,
+}
+
+impl LastUse {
+    /// Continues from what [`LastUse::saved`] gave; no share was looked at since `then`.
+    pub(super) fn restore(saved: &[SavedSeries], then: Timestamp) -> Self {
+        let of_metric = saved.iter().filter(|series| series.metric == SHARE_UNUSED.name);
+        let at = of_metric.filter_map(|series| {
+            let key = (series.labels.get("queue")?.as_str().into(), series.labels.get("share")?.as_str().into());
+            Some((key, then - Duration::from_secs_f64(series.value.max(0.0))))
+        });
+        Self { at: at.collect(), looked_at: then }
+    }
+
+    /// As a gauge's value is shown: for how many seconds each share has not been used.
+    pub(super) fn saved(&self) -> impl Iterator<Item = SavedSeries> {
+        self.at.iter().map(|((queue, share), at)| SavedSeries {
+            metric: SHARE_UNUSED.name.to_owned(),
+            labels: [("queue", queue.as_str()), ("share", share.as_str())].map(|(k, v)| (k.into(), v.into())).into(),
+            value: self.looked_at.seconds_since(*at),
+            ..SavedSeries::default()
+        })
+    }
+}
+
+impl Counting {
+    /// For how many seconds each share with a quota has not been used; a share seen first now counts as just used.
+    pub(super) fn unused(&mut self, rows: &[ShareFigures], now: Timestamp) -> Unused {
+        let with_quota = || rows.iter().filter(|row| row.quota.is_some());
+        let LastUse { at, looked_at } = &mut self.last_use;
+        *looked_at = now;
+        let subjects: BTreeSet<_> = with_quota().map(|row| (row.queue.clone(), row.share.clone())).collect();
+        at.retain(|key, _| subjects.contains(key));
+        for key in subjects {
+            at.entry(key).or_insert(now);
+        }
+        for row in with_quota().filter(|row| row.used > 0.0) {
+            at.insert((row.queue.clone(), row.share.clone()), now);
+        }
+        at.iter().map(|(key, at)| (key.clone(), now.seconds_since(*at))).collect()
+    }
+}
 
 /// What in-flight jobs hold.
 pub(super) fn held(ledger: &Ledger) -> Held {
@@ -95,15 +147,5 @@ fn row(queue: &Queue, share: &ShareName, unit: &InstanceType, quota: Option<f64>
         idle: 0.0,
         most: None,
         largest_job: None,
-    }
-}
-
-impl QuotaShare {
-    /// Whether other shares may use what this one leaves idle.
-    fn lends(&self) -> bool {
-        match self.sharing {
-            Sharing::Lend | Sharing::LendAndBorrow { .. } => true,
-            Sharing::Reserve | Sharing::Unknown => false,
-        }
     }
 }

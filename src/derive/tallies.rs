@@ -78,6 +78,12 @@ impl Tallies {
         counters.chain(distributions).collect()
     }
 
+    /// All series of a counter.
+    pub fn counters(&self, metric: &'static Metric) -> impl Iterator<Item = (&Labels, f64)> {
+        let of_metric = self.counters.iter().filter(|((name, _), _)| *name == metric.name);
+        of_metric.map(|((_, labels), value)| (labels, *value))
+    }
+
     /// Adds to a counter; adding 0 makes its series appear.
     pub fn add(&mut self, metric: &'static Metric, labels: Labels, increase: f64) {
         debug_assert!(metric.kind == Kind::Counter && increase >= 0.0, "{metric} + {increase}");

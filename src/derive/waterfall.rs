@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::derive::Inputs;
 use crate::derive::frame::Waterfall;
 use crate::ledger::{Job, Phase, gpus_of};
-use crate::model::{Accelerators, InstanceType, Queue, accelerators_of};
+use crate::model::{Accelerators, Capacity, InstanceType, Queue, accelerators_of};
 
 /// The parts, in the order in which pages draw them.
 pub const PARTS: [&str; 7] = [BUSY, IDLE, UNKNOWN, STARTING, SCHEDULED, OTHER_QUEUES, UNALLOCATED];
@@ -38,24 +38,53 @@ pub const STALE: Duration = Duration::from_secs(900);
 /// The waterfall of one queue. Capacity is `None` where it cannot be told in GPUs.
 pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
     let mut parts: BTreeMap<&'static str, f64> = PARTS.into_iter().map(|part| (part, 0.0)).collect();
-    let mut add = |part: &'static str, gpus: f64| *parts.entry(part).or_default() += gpus;
+    let mut dollars = parts.clone();
+    let mut all_priced = true;
+    let mut add = |part: &'static str, gpus: f64, per_gpu: Option<f64>| {
+        *parts.entry(part).or_default() += gpus;
+        *dollars.entry(part).or_default() += gpus * per_gpu.unwrap_or(0.0);
+        all_priced &= per_gpu.is_some() || gpus == 0.0;
+    };
     for job in inputs.ledger.open_jobs().filter(|job| job.status().is_in_flight()) {
         let Some(gpus) = job.gpus() else { continue };
+        let per_gpu = price(&job.latest.demand, inputs).filter(|_| gpus > 0.0).map(|dollars| dollars / gpus);
         if *job.queue() == queue.name {
             for (part, gpus) in of_job(job, gpus, inputs) {
-                add(part, gpus);
+                add(part, gpus, per_gpu);
             }
         } else if shares_environment(queue, job, inputs) {
-            add(OTHER_QUEUES, gpus);
+            add(OTHER_QUEUES, gpus, per_gpu);
         }
     }
     let held: f64 = parts.values().sum();
+    let spent: f64 = dollars.values().sum();
     // Jobs may hold more than is allowed after a limit was lowered: then that is what is there.
     let capacity_gpus = capacity(queue, inputs).map(|capacity| capacity.max(held));
     if let Some(capacity) = capacity_gpus {
         parts.insert(UNALLOCATED, capacity - held);
     }
-    Waterfall { queue: queue.name.clone(), capacity_gpus, parts, unallocated: BTreeMap::new() }
+    match price_of_capacity(queue, inputs).filter(|_| all_priced) {
+        Some(whole) => drop(dollars.insert(UNALLOCATED, (whole - spent).max(0.0))),
+        None => dollars.clear(),
+    }
+    Waterfall {
+        queue: queue.name.clone(),
+        capacity_gpus,
+        parts,
+        dollars_per_hour: dollars,
+        unallocated: BTreeMap::new(),
+    }
+}
+
+/// Dollars per hour of some instances; `None` if a price is missing.
+fn price(instances: &[Capacity], inputs: &Inputs<'_>) -> Option<f64> {
+    instances.iter().map(|some| Some(some.quantity * inputs.prices.get(&some.unit)?)).sum()
+}
+
+/// Dollars per hour of all that a queue's environment allows; `None` if a price is missing, or if it counts instances of
+/// any type.
+fn price_of_capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
+    price(&queue.environment.as_ref()?.limits, inputs)
 }
 
 fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
@@ -187,8 +216,15 @@ mod tests {
         });
         let utilisation = BTreeMap::from([(id.clone(), hosts.collect())]);
         let fronts = BTreeMap::new();
-        let inputs =
-            Inputs { now, queues: &[], ledger: &ledger, utilisation: &utilisation, fronts: &fronts, sources: &[] };
+        let inputs = Inputs {
+            now,
+            queues: &[],
+            ledger: &ledger,
+            utilisation: &utilisation,
+            fronts: &fronts,
+            prices: &BTreeMap::new(),
+            sources: &[],
+        };
         let job = ledger.job(&id).unwrap();
         let parts = of_job(job, job.gpus().unwrap(), &inputs);
         let sum = |part| parts.iter().filter(|(other, _)| *other == part).map(|(_, gpus)| gpus).sum();

@@ -71,7 +71,13 @@ impl AlertBook {
     }
 
     /// Evaluates one rule; `known` are the instances of it that have an alert.
-    fn step_rule<'a>(&mut self, rule: &'a Rule, scene: &Scene<'a>, known: &BTreeSet<By>, now: Timestamp) -> Vec<Transition> {
+    fn step_rule<'a>(
+        &mut self,
+        rule: &'a Rule,
+        scene: &Scene<'a>,
+        known: &BTreeSet<By>,
+        now: Timestamp,
+    ) -> Vec<Transition> {
         let values: Vec<Values<'_>> = rule.clauses.iter().map(|clause| scene.values(rule, clause)).collect();
         let mut room = rule.limit.saturating_sub(known.len());
         let mut left_out = 0_u32;

@@ -1,14 +1,15 @@
 //! From a rule file to rules that can be evaluated, or to every mistake in it.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+mod clause;
 
-use crate::derive::catalogue::{self, Kind, Label, Metric};
-use crate::evaluate::file::{RuleFile, RuleText};
-use crate::evaluate::level::Level;
-use crate::evaluate::rule::{self, Condition, Fold, Rule, Stat};
+use std::collections::BTreeSet;
+
+use crate::derive::catalogue::{Kind, Label, Unit};
+use crate::evaluate::file::{ClauseText, ObjectiveText, RuleFile, RuleText};
+use crate::evaluate::objective::{self, WINDOWS};
+use crate::evaluate::rule::{Clause, Combine, Rule};
 use crate::evaluate::wording::Templates;
-use crate::yaml::{Document, HumanDuration, Problem, Problems, nearest};
+use crate::yaml::{Document, HumanDuration, Problem, Problems};
 
 /// Alerts of one rule at most, unless the rule says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -16,8 +17,8 @@ const DEFAULT_LIMIT: usize = 100;
 /// What a rule may say at most.
 const HIGHEST_LIMIT: usize = 1_000;
 
-/// The longest `increase`: the past that it needs is kept in memory.
-const LONGEST_INCREASE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Conditions of one rule at most: more are a program, not a rule.
+const MOST_CLAUSES: usize = 10;
 
 /// What a template may name besides the labels of `by`.
 const WORDS: [&str; 2] = ["value", "threshold"];
@@ -26,15 +27,15 @@ const WORDS: [&str; 2] = ["value", "threshold"];
 pub(super) fn check(document: &Document<RuleFile>) -> Result<Vec<Rule>, Problems> {
     let mut names = BTreeSet::new();
     let mut problems = Vec::new();
-    let mut rules = Vec::new();
+    let mut rules: Vec<Rule> = Vec::new();
     for (index, text) in document.value.rules.iter().enumerate() {
         let mut check = Check { document, path: format!("rules[{index}]"), problems: Vec::new() };
         if text.alert.trim().is_empty() {
             check.problem("alert", "an alert needs a name");
-        } else if !names.insert(&text.alert) {
+        } else if !names.insert(&text.alert) || rules.iter().any(|rule| rule.name == text.alert) {
             check.problem("alert", format!("another rule is called `{}` already", text.alert));
         }
-        rules.extend(check.rule(text));
+        rules.extend(check.rules(text));
         problems.extend(check.problems);
     }
     document.conclude(problems)?;
@@ -52,44 +53,70 @@ impl Check<'_> {
         self.problems.push(self.document.problem(&format!("{}.{key}", self.path), message));
     }
 
-    /// The rule, as far as it can be made; its problems are kept in any case.
-    fn rule(&mut self, text: &RuleText) -> Option<Rule> {
+    /// The rules that a text means: one, or of an objective one for each window. Problems are kept in any case.
+    fn rules(&mut self, text: &RuleText) -> Vec<Rule> {
         self.told_to_people(text);
         self.spans(text);
-        if self.is_not_built(text) {
-            return None;
+        let kinds = [("all", text.all.is_some()), ("any", text.any.is_some()), ("objective", text.objective.is_some())];
+        let given: Vec<&str> = kinds.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect();
+        if let [kind, rest @ ..] = given.as_slice() {
+            for key in text.own_keys().iter().chain(rest) {
+                self.problem(key, format!("a rule with `{kind}` has no `{key}` beside it"));
+            }
         }
-        let metric = self.metric(text)?;
-        self.stat_fits(metric, text);
-        let by: Vec<Label> = (0_usize..)
-            .zip(&text.by)
-            .filter_map(|(index, label)| self.label(metric, label, &format!("by[{index}]")))
+        let (combine, clauses) = match (&text.all, &text.any, &text.objective) {
+            (_, _, Some(objective)) => return self.objective(text, objective),
+            (Some(all), _, _) => (Combine::All, self.clauses("all", all, text)),
+            (None, Some(any), _) => (Combine::Any, self.clauses("any", any, text)),
+            (None, None, None) => {
+                (Combine::All, self.clause("", &text.clause(), &text.by).map(|(clause, by)| (vec![clause], by)))
+            }
+        };
+        let (clauses, by) = clauses.unzip();
+        let templates = self.templates(by.as_deref().unwrap_or_default(), text);
+        let made = clauses.zip(by).zip(templates);
+        made.map(|((clauses, by), templates)| rule(text, clauses, combine, by, templates)).into_iter().collect()
+    }
+
+    fn clauses(&mut self, key: &str, texts: &[ClauseText], text: &RuleText) -> Option<(Vec<Clause>, Vec<Label>)> {
+        if texts.is_empty() || texts.len() > MOST_CLAUSES {
+            self.problem(key, format!("must have from 1 to {MOST_CLAUSES} conditions"));
+        }
+        let found: Vec<_> = (0..)
+            .zip(texts)
+            .map(|(index, clause): (usize, _)| self.clause(&format!("{key}[{index}]."), clause, &text.by))
             .collect();
-        let mut filters = Vec::new();
-        for (label, glob) in &text.r#where {
-            filters.extend(self.label(metric, label, &format!("where.{label}")).map(|label| (label, glob.clone())));
+        let (clauses, mut bys): (Vec<_>, Vec<_>) = found.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let by = bys.pop()?;
+        Some((clauses, by))
+    }
+
+    fn objective(&mut self, text: &RuleText, objective: &ObjectiveText) -> Vec<Rule> {
+        let metric = self.known_metric("objective.metric", &objective.metric);
+        let target = objective.target.in_unit(Unit::Ratio).map_err(|message| self.problem("objective.target", message));
+        if target.is_ok_and(|target| !(0.5..1.0).contains(&target)) {
+            self.problem("objective.target", "must be at least 50% and less than 100%: what is left is the budget");
         }
-        let condition = self.condition(metric, text);
+        let bound = objective::bound(objective.within.0);
+        if let Err(message) = &bound {
+            self.problem("objective.within", message.clone());
+        }
+        let Some(metric) = metric else { return Vec::new() };
+        if metric.kind != Kind::Distribution {
+            self.problem("objective.metric", "an objective is about a distribution, such as queue.wait");
+        }
+        let by = self.labels(metric, &text.by);
+        let filters = self.filters(metric, "objective.where", &objective.r#where);
         let templates = self.templates(&by, text);
-        let condition = condition?;
-        let duration = |written: Option<HumanDuration>| written.map(|duration| duration.0);
-        Some(Rule {
-            name: text.alert.clone(),
-            metric,
-            stat: text.stat,
-            increase: duration(text.increase),
-            by,
-            fold: text.fold.unwrap_or_else(|| usual_fold(text, condition)),
-            filters,
-            condition,
-            hold: duration(text.r#for).unwrap_or_default(),
-            datapoints: text.datapoints,
-            keep_firing_for: duration(text.keep_firing_for).unwrap_or_default(),
-            no_data: text.no_data,
-            limit: text.limit.unwrap_or(DEFAULT_LIMIT),
-            labels: text.labels.clone(),
-            templates: templates?,
-        })
+        let (Ok(target), Ok(bound), Some(templates)) = (target, bound, templates) else { return Vec::new() };
+        let of_window = |window: objective::Window| {
+            let clauses = window.clauses(metric, bound, 1.0 - target, &filters)?;
+            let mut rule = rule(text, clauses, Combine::All, by.clone(), templates.clone());
+            rule.name = format!("{}-{}", rule.name, window.name);
+            rule.labels.entry("severity".to_owned()).or_insert_with(|| window.severity.to_owned());
+            Some(rule)
+        };
+        WINDOWS.into_iter().filter_map(of_window).collect()
     }
 
     /// What does not depend on the metric: labels and annotations.
@@ -111,98 +138,8 @@ impl Check<'_> {
         if text.datapoints.is_some() && text.r#for.is_some() {
             self.problem("datapoints", "a rule has `for` or `datapoints`, not both");
         }
-        if text.increase.is_some_and(|over| over.0.is_zero() || over.0 > LONGEST_INCREASE) {
-            self.problem("increase", "must be longer than 0s and no longer than 24h");
-        }
         if text.limit.is_some_and(|limit| limit == 0 || limit > HIGHEST_LIMIT) {
             self.problem("limit", format!("must be from 1 to {HIGHEST_LIMIT}"));
-        }
-    }
-
-    fn is_not_built(&mut self, text: &RuleText) -> bool {
-        let asked = [("all", &text.all), ("any", &text.any), ("objective", &text.objective)];
-        let asked: Vec<&str> = asked.into_iter().filter(|(_, given)| given.is_some()).map(|(key, _)| key).collect();
-        for key in &asked {
-            self.problem(key, format!("`{key}` is not built yet; write a rule over one `metric`"));
-        }
-        !asked.is_empty()
-    }
-
-    fn metric(&mut self, text: &RuleText) -> Option<&'static Metric> {
-        let Some(name) = &text.metric else {
-            self.problem("alert", "this rule has no `metric`; docs/METRICS.md lists them");
-            return None;
-        };
-        let found = catalogue::find(name);
-        if found.is_none() {
-            let names = catalogue::ALL.iter().map(|metric| metric.name);
-            let hint = nearest(name, names)
-                .map_or_else(|| "docs/METRICS.md lists them".to_owned(), |near| format!("did you mean `{near}`?"));
-            self.problem("metric", format!("there is no metric `{name}`; {hint}"));
-        }
-        found
-    }
-
-    fn stat_fits(&mut self, metric: &Metric, text: &RuleText) {
-        match (metric.kind, text.stat, text.increase) {
-            (Kind::Distribution, None, _) => {
-                let message = "this metric is a distribution; say which `stat`: p50, p90, p95, p99, mean, max or count";
-                self.problem("metric", message);
-            }
-            (Kind::Gauge | Kind::Counter, Some(_), _) => {
-                self.problem("stat", "only a distribution has a `stat`");
-            }
-            (Kind::Counter, _, None) => {
-                self.problem("metric", "this metric only grows; compare its increase, such as `increase: 10m`");
-            }
-            (Kind::Gauge | Kind::Distribution, _, Some(_)) => {
-                self.problem("increase", "only a counter has an `increase`");
-            }
-            (Kind::Gauge | Kind::Distribution | Kind::Counter, _, _) => {}
-        }
-    }
-
-    fn label(&mut self, metric: &'static Metric, label: &str, key: &str) -> Option<Label> {
-        let found = metric.labels.iter().copied().find(|known| *known == label);
-        if found.is_none() {
-            let message = match (label, metric.labels) {
-                ("job", _) => "rules about single jobs are not built yet".to_owned(),
-                (_, []) => format!("`{}` has no labels", metric.name),
-                (_, labels) => format!("`{}` has no label `{label}`; it has {}", metric.name, labels.join(", ")),
-            };
-            self.problem(key, message);
-        }
-        found
-    }
-
-    fn condition(&mut self, metric: &Metric, text: &RuleText) -> Option<Condition> {
-        let unit = rule::unit_of(metric, text.stat);
-        let mut number = |key: &str, level: &Option<Level>| {
-            level.as_ref().map(|level| level.in_unit(unit).map_err(|message| self.problem(key, message)))
-        };
-        let levels = (number("above", &text.above), number("below", &text.below), number("recover", &text.recover));
-        let recover_of = |threshold: f64, recover: Option<Result<f64, ()>>| recover.unwrap_or(Ok(threshold)).ok();
-        match levels {
-            (Some(threshold), None, recover) => {
-                let threshold = threshold.ok()?;
-                let recover = recover_of(threshold, recover)?;
-                if recover > threshold {
-                    self.problem("recover", "must not be above `above`: it is where the alert ends");
-                }
-                Some(Condition::Above { threshold, recover })
-            }
-            (None, Some(threshold), recover) => {
-                let threshold = threshold.ok()?;
-                let recover = recover_of(threshold, recover)?;
-                if recover < threshold {
-                    self.problem("recover", "must not be below `below`: it is where the alert ends");
-                }
-                Some(Condition::Below { threshold, recover })
-            }
-            (Some(_), Some(_), _) | (None, None, _) => {
-                self.problem("alert", "a rule has exactly one of `above` and `below`");
-                None
-            }
         }
     }
 
@@ -221,12 +158,20 @@ impl Check<'_> {
     }
 }
 
-/// Sums where a sum means something; otherwise the value that is closest to holding.
-fn usual_fold(text: &RuleText, condition: Condition) -> Fold {
-    match condition {
-        _ if text.increase.is_some() || text.stat == Some(Stat::Count) => Fold::Sum,
-        Condition::Above { .. } => Fold::Max,
-        Condition::Below { .. } => Fold::Min,
+fn rule(text: &RuleText, clauses: Vec<Clause>, combine: Combine, by: Vec<Label>, templates: Templates) -> Rule {
+    let duration = |written: Option<HumanDuration>| written.map(|duration| duration.0).unwrap_or_default();
+    Rule {
+        name: text.alert.clone(),
+        clauses,
+        combine,
+        by,
+        hold: duration(text.r#for),
+        datapoints: text.datapoints,
+        keep_firing_for: duration(text.keep_firing_for),
+        no_data: text.no_data,
+        limit: text.limit.unwrap_or(DEFAULT_LIMIT),
+        labels: text.labels.clone(),
+        templates,
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::de::{Error, IgnoredAny};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::evaluate::level::Level;
@@ -19,13 +19,70 @@ pub(super) struct RuleFile {
     pub(super) rules: Vec<RuleText>,
 }
 
-/// A condition over a metric, and what to say when it holds.
+/// A condition over a metric: a part of a rule with `all` or `any`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClauseText {
+    /// A metric of docs/METRICS.md or docs/RULES.md.
+    #[serde(default)]
+    pub(super) metric: Option<String>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) stat: Option<Stat>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) increase: Option<HumanDuration>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) change_over: Option<HumanDuration>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) fold: Option<Fold>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) r#where: BTreeMap<String, String>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) above: Option<Level>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) below: Option<Level>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) recover: Option<Level>,
+}
+
+/// "95 % of jobs start within 30 minutes": alerts while the error budget is spent too fast, over an hour, six, and three days.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ObjectiveText {
+    /// A distribution of durations, such as queue.wait.
+    pub(super) metric: String,
+    /// The share of values that are to be within it: 95%.
+    pub(super) target: Level,
+    /// How long is good: one of the bounds that the metric counts by, such as 30m.
+    pub(super) within: HumanDuration,
+    /// Only series whose labels match these globs.
+    #[serde(default)]
+    pub(super) r#where: BTreeMap<String, String>,
+}
+
+/// Conditions over metrics, and what to say when they hold.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleText {
     /// The alert's name: unique, and part of the identity of its alerts.
     pub(super) alert: String,
-    /// A metric of docs/METRICS.md, such as queue.wait.oldest. Required.
+    /// Instead of one condition: several, over the same labels, all of which must hold.
+    #[serde(default)]
+    pub(super) all: Option<Vec<ClauseText>>,
+    /// Instead of one condition: several, over the same labels, one of which must hold.
+    #[serde(default)]
+    pub(super) any: Option<Vec<ClauseText>>,
+    /// Instead of a condition: an objective.
+    #[serde(default)]
+    pub(super) objective: Option<ObjectiveText>,
+    /// A metric of docs/METRICS.md, such as queue.wait.oldest, or of single jobs, such as job.scheduled.age.
     #[serde(default)]
     pub(super) metric: Option<String>,
     /// What to take of a distribution: of its values in the last hour.
@@ -34,6 +91,9 @@ pub(super) struct RuleText {
     /// Take a counter's increase over this long, at most a day.
     #[serde(default)]
     pub(super) increase: Option<HumanDuration>,
+    /// Take how much a gauge is above what it was so long ago, at most a day.
+    #[serde(default)]
+    pub(super) change_over: Option<HumanDuration>,
     /// One alert for each combination of these labels.
     #[serde(default)]
     pub(super) by: Vec<String>,
@@ -75,17 +135,39 @@ pub(super) struct RuleText {
     /// Texts for people: summary is required. Templates may name the labels of `by`, value and threshold.
     #[serde(default)]
     pub(super) annotations: BTreeMap<String, String>,
+}
 
-    // Keys whose meaning is settled and which are told to be missing here rather than unknown.
-    #[serde(default)]
-    #[schemars(skip)]
-    pub(super) all: Option<IgnoredAny>,
-    #[serde(default)]
-    #[schemars(skip)]
-    pub(super) any: Option<IgnoredAny>,
-    #[serde(default)]
-    #[schemars(skip)]
-    pub(super) objective: Option<IgnoredAny>,
+impl RuleText {
+    /// The one condition of a rule that has neither `all` nor `any`.
+    pub(super) fn clause(&self) -> ClauseText {
+        ClauseText {
+            metric: self.metric.clone(),
+            stat: self.stat,
+            increase: self.increase,
+            change_over: self.change_over,
+            fold: self.fold,
+            r#where: self.r#where.clone(),
+            above: self.above.clone(),
+            below: self.below.clone(),
+            recover: self.recover.clone(),
+        }
+    }
+
+    /// The keys of a condition that the rule itself has.
+    pub(super) fn own_keys(&self) -> Vec<&'static str> {
+        let keys = [
+            ("metric", self.metric.is_some()),
+            ("stat", self.stat.is_some()),
+            ("increase", self.increase.is_some()),
+            ("change_over", self.change_over.is_some()),
+            ("fold", self.fold.is_some()),
+            ("where", !self.r#where.is_empty()),
+            ("above", self.above.is_some()),
+            ("below", self.below.is_some()),
+            ("recover", self.recover.is_some()),
+        ];
+        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+    }
 }
 
 /// Evaluations that a rule with `datapoints` looks at, at most.

@@ -31,7 +31,7 @@ impl JsonSchema for Level {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": ["string", "number"],
-            "description": "A threshold, by the metric's unit: 30m for seconds, 40% for ratios, a number otherwise."
+            "description": "A threshold, by the metric's unit: 30m for seconds, 40% for ratios, $100 for dollars, a number otherwise."
         })
     }
 }
@@ -47,6 +47,9 @@ impl Level {
                 self.percent().or_else(|| plain().filter(|ratio| *ratio <= 1.0)),
                 "is not a share of the whole; write it like 40%",
             ),
+            Unit::Dollars => {
+                (self.dollars().or_else(plain), "is not an amount; the metric is in dollars, write it like $100")
+            }
             Unit::Count | Unit::Gpus | Unit::GpuSeconds | Unit::Instances | Unit::Bytes => {
                 (plain(), "is not a number; the metric counts, write it like 12")
             }
@@ -61,6 +64,10 @@ impl Level {
     fn percent(&self) -> Option<f64> {
         let percent: f64 = self.0.as_str()?.strip_suffix('%')?.trim().parse().ok()?;
         Some(percent / 100.0)
+    }
+
+    fn dollars(&self) -> Option<f64> {
+        self.0.as_str()?.strip_prefix('$')?.trim().parse().ok()
     }
 }
 
@@ -92,6 +99,8 @@ mod tests {
             (json!(40), Unit::Ratio, None),
             (json!("nan%"), Unit::Ratio, None),
             (json!("30m"), Unit::Ratio, None),
+            (json!("$100"), Unit::Dollars, Some(100.0)),
+            (json!("100"), Unit::Dollars, None),
             (json!(12), Unit::Gpus, Some(12.0)),
             (json!("12"), Unit::Count, None),
             (json!("12%"), Unit::Count, None),

@@ -42,10 +42,13 @@ pub(super) struct Scene<'a> {
     frame: &'a Frame,
     history: &'a History,
     by_metric: BTreeMap<&'static str, Vec<&'a Sample>>,
-    groups: RefCell<BTreeMap<(&'static str, &'a [Label]), Rc<Groups<'a>>>>,
+    groups: RefCell<BTreeMap<Grouping<'a>, Rc<Groups<'a>>>>,
     present: RefCell<BTreeMap<&'a [Label], Rc<BTreeSet<By>>>>,
     stale_after: f64,
 }
+
+/// A metric and the labels by which its series are told apart.
+type Grouping<'a> = (&'static str, &'a [Label]);
 
 /// The series of a metric by the label values of a rule's `by`, in the order of those.
 type Groups<'a> = Vec<(By, Vec<&'a Sample>)>;
@@ -202,10 +205,11 @@ fn sources_of(metric: &Metric) -> &'static [Source] {
     let room = metric.name.split('.').next().unwrap_or_default();
     match (metric.name, room) {
         // Without utilisation every busy GPU is an unknown one, and the rest would look like all there is.
-        ("gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio" | "job.gpu.utilisation", _) => {
-            &[Source::Jobs, Source::Utilisation]
-        }
-        ("ledger.unverified", _) | (_, "queue" | "share" | "job" | "gpu") => &[Source::Jobs],
+        (
+            "gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio" | "job.gpu.utilisation",
+            _,
+        ) => &[Source::Jobs, Source::Utilisation],
+        ("ledger.unverified", _) | (_, "queue" | "share" | "job" | "gpu" | "setup") => &[Source::Jobs],
         _ => &[],
     }
 }

@@ -4,6 +4,7 @@
 //! `!` the source failed, `s` the source is silent, `_` nobody evaluates.
 //! Alerts: `.` inactive, `P` pending, `F` firing, `R` the minute in which people are told of the end.
 
+mod combined;
 mod laws;
 mod pack;
 mod texts;

@@ -14,6 +14,7 @@ pub(super) fn of_value(value: f64, unit: Unit) -> String {
         Unit::Gpus => format!("{} GPUs", trimmed(value)),
         Unit::Instances => format!("{} instances", trimmed(value)),
         Unit::GpuSeconds => format!("{} GPU hours", trimmed(value / 3600.0)),
+        Unit::Dollars => format!("${}", trimmed(value)),
         Unit::Bytes => format!("{} bytes", trimmed(value)),
         Unit::Count => trimmed(value),
     }
@@ -46,10 +47,15 @@ fn trimmed(value: f64) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Templates {
     environment: Environment<'static>,
-    names: Vec<String>,
+    sources: BTreeMap<String, String>,
 }
 
 impl Templates {
+    /// The templates as written, by name.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|(name, template)| (name.as_str(), template.as_str()))
+    }
+
     /// Compiles annotations that may name `words`; an error names the annotation and says what is wrong with it.
     pub(super) fn compile(
         annotations: &BTreeMap<String, String>,
@@ -64,7 +70,7 @@ impl Templates {
                 Err(error) => problems.push((name.clone(), told(&error))),
             }
         }
-        let templates = Self { environment, names: annotations.keys().cloned().collect() };
+        let templates = Self { environment, sources: annotations.clone() };
         if problems.is_empty() {
             // Filters and tests are looked up only when they are used.
             let example = words.iter().map(|word| ((*word).to_owned(), (*word).to_owned())).collect();
@@ -77,7 +83,7 @@ impl Templates {
     pub(super) fn render(&self, words: &BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<(String, String)>) {
         let mut rendered = BTreeMap::new();
         let mut problems = Vec::new();
-        for name in &self.names {
+        for name in self.sources.keys() {
             match self.environment.get_template(name).and_then(|template| template.render(words)) {
                 Ok(text) => {
                     rendered.insert(name.clone(), text);
@@ -115,6 +121,7 @@ mod tests {
         check(3_605.0, Unit::Seconds, "1h");
         check(90_061.0, Unit::Seconds, "1d 1h");
         check(0.425, Unit::Ratio, "42.5 %");
+        check(1_234.5, Unit::Dollars, "$1234.5");
         check(16.0, Unit::Gpus, "16 GPUs");
     }
 }

@@ -37,8 +37,10 @@ pub enum What {
     },
     /// An attempt was stopped to make room.
     Preempted {
-        /// GPU-seconds it had run; `None` if the instance type's GPUs or the times are unknown.
-        lost_gpu_seconds: Option<f64>,
+        /// How long it had run, which is lost but for checkpoints; `None` if the times are not known.
+        ran_seconds: Option<f64>,
+        /// On how many GPUs; `None` if the instance type is not known.
+        gpus: Option<f64>,
     },
     /// The job ended.
     Ended {

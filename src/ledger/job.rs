@@ -171,10 +171,9 @@ impl Job {
         let mut stopped = details.preempted.iter().rev();
         for _ in 0..new {
             let attempt = stopped.next();
-            let ran = attempt.and_then(|attempt| Some(attempt.stopped_at?.seconds_since(attempt.started_at?)));
-            let lost_gpu_seconds = ran.zip(self.gpus()).map(|(seconds, gpus)| seconds * gpus);
+            let ran_seconds = attempt.and_then(|attempt| Some(attempt.stopped_at?.seconds_since(attempt.started_at?)));
             let at = attempt.and_then(|attempt| attempt.stopped_at).unwrap_or(self.seen_at);
-            events.push(self.event(at, What::Preempted { lost_gpu_seconds }));
+            events.push(self.event(at, What::Preempted { ran_seconds, gpus: self.gpus() }));
         }
     }
 

@@ -1,8 +1,12 @@
 //! Queues, what they may use, and how they divide it: the configuration that Batch tells of.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{Capacity, InstanceType, QueueName, ShareName};
+
+/// US dollars per instance and hour.
+pub type Prices = BTreeMap<InstanceType, f64>;
 
 /// A job queue of type `SAGEMAKER_TRAINING` with all that hangs on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +19,8 @@ pub struct Queue {
     pub enabled: bool,
     /// `statusReason`, `JobQueue Healthy` when all is well.
     pub status_reason: Option<String>,
+    /// Whether Batch ends a job that blocks the queue too long (`jobStateTimeLimitActions`).
+    pub has_time_limit: bool,
     /// How the queue divides its capacity.
     pub policy: Policy,
     /// The service environment the queue draws on; `None` if it could not be read.
@@ -79,6 +85,14 @@ impl QuotaShare {
     /// The share's own limit for `unit`; `None` if it has none of that type.
     pub fn limit(&self, unit: &InstanceType) -> Option<f64> {
         self.limits.iter().find(|limit| limit.unit == *unit).map(|limit| limit.quantity)
+    }
+
+    /// Whether other shares may use what this one leaves idle.
+    pub fn lends(&self) -> bool {
+        match self.sharing {
+            Sharing::Lend | Sharing::LendAndBorrow { .. } => true,
+            Sharing::Reserve | Sharing::Unknown => false,
+        }
     }
 }
 

@@ -128,6 +128,7 @@ fn headline(transition: &Transition) -> String {
     let alert = &transition.alert;
     let severity = alert.labels.get("severity").map(|severity| format!(" (severity {severity})")).unwrap_or_default();
     let verb = match Kind::of(transition) {
+        Kind::Fired if alert.state.fired_at().is_some_and(|fired_at| fired_at < transition.at) => "is still firing",
         Kind::Fired => "is firing",
         Kind::Resolved => "has ended",
     };

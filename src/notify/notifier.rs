@@ -4,7 +4,7 @@
 //! - Receivers share nothing but the store, so that one in trouble delays no other.
 //! - A receiver in trouble is left alone as a whole, with growing pauses; the row that failed goes to the back of the
 //!   queue, so that one message that a receiver chokes on does not hold up the rest. The other receivers are told.
-//! - A mute window or a silence holds back firings, never the resolve of a firing that was told.
+//! - A mute window, a silence or an inhibition holds back firings, never the resolve of a firing that was told.
 //! - What was taken is recorded before anything else is sent, however long the store takes to recover.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Receiver;
+use crate::evaluate::Alert;
 use crate::model::Timestamp;
 use crate::notify::Deliver;
 use crate::notify::Failure;
@@ -27,6 +28,7 @@ use crate::notify::message::Message;
 use crate::notify::outbox::Due;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::Outbox;
+use crate::notify::outbox::OutboxError;
 use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::Verdict;
 use crate::notify::retry;
@@ -193,8 +195,9 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             if due.rows.is_empty() {
                 return due.next_at;
             }
+            let Ok(firing) = self.inhibitors().await else { return Some(now + STORE_PAUSE) };
             for row in &due.rows {
-                let goes_on = match self.held(row, &due) {
+                let goes_on = match self.held(row, &due, &firing) {
                     Some(verdict) => self.record(row, verdict, stop).await,
                     None => self.attempt(row, stop).await,
                 };
@@ -209,18 +212,35 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
     }
 
+    /// The alerts that may hold back others: none where nothing is inhibited.
+    async fn inhibitors(&self) -> Result<Vec<Alert>, OutboxError> {
+        if self.receiver.inhibit.is_empty() {
+            return Ok(Vec::new());
+        }
+        let firing = self.outbox.firing().await;
+        firing.inspect_err(|error| tracing::warn!(receiver = self.receiver.name, %error, "cannot read the alerts"))
+    }
+
     /// What becomes of a firing that is not to be sent now.
-    fn held(&self, row: &OutboxRow, due: &Due) -> Option<Verdict> {
+    fn held(&self, row: &OutboxRow, due: &Due, firing: &[Alert]) -> Option<Verdict> {
         // A firing that was tried may have arrived, and then its resolve has to.
         if row.kind() == Kind::Resolved || row.attempts > 0 {
             return None;
         }
         let now = self.clock.now();
-        let silence = due.silences.iter().find(|silence| silence.matches(&row.transition.alert.labels));
+        let (alert, ended) = (&row.transition.alert, due.ended.contains(&row.id));
+        if row.while_firing && ended {
+            return Some(Verdict::Muted { at: now, because: "ended before it was to be told".to_owned() });
+        }
+        let silence = due.silences.iter().find(|silence| silence.matches(&alert.labels));
         let silence = silence.map(|silence| (silence.ends_at, format!("silence {} of {}", silence.id, silence.author)));
         let muted = || Some((now + HELD, routing::muted_by(&self.receiver.mute, now)?));
-        let (until, because) = silence.or_else(muted)?;
-        Some(if due.ended.contains(&row.id) {
+        let inhibited = || {
+            let by = routing::inhibited_by(&self.receiver.inhibit, alert, firing)?;
+            Some((now + HELD, format!("the alert {} {}", by.rule, by.id)))
+        };
+        let (until, because) = silence.or_else(muted).or_else(inhibited)?;
+        Some(if ended {
             Verdict::Muted { at: now, because: format!("began and ended under {because}") }
         } else {
             Verdict::Held { next_attempt_at: until.min(now + HELD), because: format!("held back by {because}") }

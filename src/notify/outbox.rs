@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -33,12 +34,24 @@ pub struct NotificationId(String);
 impl NotificationId {
     /// Hashes the rule, the alert, the episode, what happened and who is told.
     pub fn of(transition: &Transition, receiver: &str) -> Self {
+        Self::hashed(transition, receiver, None)
+    }
+
+    /// The id of the reminder with this number, from 1: each is a notification of its own.
+    fn of_reminder(transition: &Transition, receiver: &str, number: u32) -> Self {
+        Self::hashed(transition, receiver, Some(number))
+    }
+
+    fn hashed(transition: &Transition, receiver: &str, reminder: Option<u32>) -> Self {
         let mut hash = Sha256::new();
         let episode = episode(transition).millis().to_string();
         let alert = &transition.alert;
         for part in [&alert.rule, alert.id.as_str(), &episode, Kind::of(transition).as_str(), receiver] {
             hash.update(part);
             hash.update([0]);
+        }
+        if let Some(number) = reminder {
+            hash.update(number.to_le_bytes());
         }
         Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
@@ -105,8 +118,10 @@ pub struct OutboxRow {
     pub receiver: String,
     /// What happened.
     pub transition: Transition,
-    /// When the row was made.
+    /// When the row was made; of an escalation, when it is to be told.
     pub created_at: Timestamp,
+    /// Only to be told while the alert fires: an escalation or a reminder, which after the end would tell nothing new.
+    pub while_firing: bool,
     /// How often it was tried.
     pub attempts: u32,
     /// Not to be tried before this.
@@ -151,7 +166,7 @@ pub enum RowState {
         /// When.
         at: Timestamp,
     },
-    /// Never sent: its episode began and ended while the receiver was muted.
+    /// Never sent: its episode began and ended while the receiver was muted, or before it was to be told.
     Muted {
         /// When.
         at: Timestamp,
@@ -172,20 +187,39 @@ impl RowState {
 
 /// The rows of a tick's transitions, in their order.
 ///
-/// A receiver is told of the firings that its matchers take. A resolve goes to every receiver: whoever keeps the rows drops
-/// it where the firing was not told, for labels may have changed in between.
+/// A receiver is told of the firings that its matchers take, and later of those that another escalates to it. A resolve goes
+/// to every receiver: whoever keeps the rows drops it where the firing was not told, for labels may have changed in between.
 pub fn rows(transitions: &[Transition], receivers: &[Receiver], now: Timestamp) -> Vec<OutboxRow> {
-    let told = |transition: &Transition, receiver: &Receiver| match Kind::of(transition) {
-        Kind::Fired => routing::takes(&receiver.matchers, &transition.alert),
-        Kind::Resolved => true,
+    let told_after = |transition: &Transition, receiver: &Receiver| match Kind::of(transition) {
+        Kind::Fired => routing::told_after(receiver, receivers, &transition.alert),
+        Kind::Resolved => Some(Duration::ZERO),
     };
-    transitions
-        .iter()
-        .flat_map(|transition| {
-            let receivers = receivers.iter().filter(move |receiver| told(transition, receiver));
-            receivers.map(move |receiver| row(transition, &receiver.name, now))
-        })
-        .collect()
+    let mut rows = Vec::new();
+    for transition in transitions {
+        for receiver in receivers {
+            if let Some(after) = told_after(transition, receiver) {
+                let row = row(transition, &receiver.name, now + after);
+                rows.push(OutboxRow { while_firing: !after.is_zero(), ..row });
+            }
+        }
+    }
+    rows
+}
+
+/// The reminders that are due of alerts that fire. Those that were written before have the same ids, and whoever keeps the
+/// rows leaves out a reminder while an earlier notification of the firing waits.
+pub fn reminders(alerts: &[Alert], receivers: &[Receiver], now: Timestamp) -> Vec<OutboxRow> {
+    let mut rows = Vec::new();
+    for alert in alerts {
+        for receiver in receivers {
+            if let Some((number, at)) = routing::reminder(receiver, alert, now) {
+                let transition = Transition { alert: alert.clone(), kind: TransitionKind::Fired, at };
+                let id = NotificationId::of_reminder(&transition, &receiver.name, number);
+                rows.push(OutboxRow { id, while_firing: true, ..row(&transition, &receiver.name, now) });
+            }
+        }
+    }
+    rows
 }
 
 /// The rule that alerts of a receiver in trouble are said to be of.
@@ -241,6 +275,7 @@ fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
         receiver: receiver.to_owned(),
         transition: transition.clone(),
         created_at: now,
+        while_firing: false,
         attempts: 0,
         next_attempt_at: now,
         last_error: None,
@@ -263,6 +298,9 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         now: Timestamp,
         limit: usize,
     ) -> impl Future<Output = Result<Due, OutboxError>> + Send;
+
+    /// The alerts that fire.
+    fn firing(&self) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send;
 
     /// Records how an attempt ended. `others` are the receivers that are told of this one's trouble and of its end.
     fn settle(

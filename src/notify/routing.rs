@@ -1,23 +1,152 @@
-//! Who hears of an alert, and when: matchers on labels and recurring mute windows. PURE.
+//! Who hears of an alert, and when: matchers on labels, escalation, reminders, inhibition and mute windows. PURE.
+//!
+//! Whatever holds back or adds a firing here, resolves pass: they go to whoever was told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::config::Inhibition;
 use crate::config::Mute;
+use crate::config::Receiver;
 use crate::evaluate::Alert;
 use crate::evaluate::matches_glob;
 use crate::model::Timestamp;
 
 /// Whether labels satisfy every matcher: a label name and a glob over its value. An absent label counts as empty.
 pub fn matches(matchers: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
-    matchers.iter().all(|(label, glob)| matches_glob(glob, labels.get(label).map_or("", String::as_str)))
+    matchers.iter().all(|(label, glob)| matches_glob(glob, value(labels, label)))
 }
 
-/// Whether a receiver with these matchers is told of an alert.
-pub(crate) fn takes(matchers: &BTreeMap<String, String>, alert: &Alert) -> bool {
-    matches(matchers, &alert.labels)
+/// How long after the firing a receiver is told of an alert: at once if its matchers take it, later if another receiver
+/// that takes it escalates to this one, `None` if never. Escalations are not chained.
+pub(crate) fn told_after(receiver: &Receiver, all: &[Receiver], alert: &Alert) -> Option<Duration> {
+    let takes = |receiver: &Receiver| matches(&receiver.matchers, &alert.labels);
+    if takes(receiver) {
+        return Some(Duration::ZERO);
+    }
+    let escalations = all.iter().filter(|other| takes(other)).filter_map(|other| other.escalate.as_ref());
+    escalations.filter(|escalation| escalation.to == receiver.name).map(|escalation| escalation.after).min()
+}
+
+/// The latest reminder that is due of an alert that fires: its number, from 1, and since when.
+pub(crate) fn reminder(receiver: &Receiver, alert: &Alert, now: Timestamp) -> Option<(u32, Timestamp)> {
+    let (interval, fired_at) = (receiver.repeat_interval?, alert.state.fired_at()?);
+    let number = now.since(fired_at).as_millis().checked_div(interval.as_millis())?;
+    let number = u32::try_from(number).ok().filter(|number| *number > 0)?;
+    matches(&receiver.matchers, &alert.labels).then(|| (number, fired_at + interval * number))
+}
+
+/// The alert that keeps another from being told, if one of those that fire does. None inhibits itself.
+pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a [Alert]) -> Option<&'a Alert> {
+    let inhibits = |rule: &Inhibition, other: &Alert| {
+        other.id != alert.id
+            && matches(&rule.mute, &alert.labels)
+            && matches(&rule.when, &other.labels)
+            && rule.same.iter().all(|label| value(&alert.labels, label) == value(&other.labels, label))
+    };
+    firing.iter().find(|other| rules.iter().any(|rule| inhibits(rule, other)))
 }
 
 /// The name of a window in which `now` lies, if any.
 pub(crate) fn muted_by(windows: &[Mute], now: Timestamp) -> Option<String> {
     windows.iter().find(|window| window.covers(now)).map(|window| format!("the mute window {window}"))
+}
+
+fn value<'a>(labels: &'a BTreeMap<String, String>, label: &str) -> &'a str {
+    labels.get(label).map_or("", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Channel;
+    use crate::config::Escalation;
+    use crate::evaluate::AlertId;
+    use crate::evaluate::TransitionKind;
+    use crate::notify::sample;
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn alert(pairs: &[(&str, &str)]) -> Alert {
+        let mut alert = sample::row(TransitionKind::Fired).transition.alert;
+        alert.labels = labels(pairs);
+        alert.id = AlertId::of("any", &alert.labels);
+        alert
+    }
+
+    fn receiver(name: &str, severity: &str, escalate: Option<(u64, &str)>) -> Receiver {
+        let escalate =
+            escalate.map(|(minutes, to)| Escalation { after: Duration::from_secs(minutes * 60), to: to.to_owned() });
+        let channel = Channel::Sns { topic: String::new() };
+        Receiver { matchers: labels(&[("severity", severity)]), escalate, ..Receiver::new(name, channel) }
+    }
+
+    #[test]
+    fn one_hears_at_once_by_matchers_and_later_by_the_soonest_escalation() {
+        let all = [
+            receiver("first", "page", Some((30, "boss"))),
+            receiver("second", "*", Some((20, "boss"))),
+            receiver("boss", "never", Some((5, "board"))),
+            receiver("board", "never", None),
+        ];
+        let check = |name: usize, severity: &str, minutes: Option<u64>| {
+            let after = told_after(&all[name], &all, &alert(&[("severity", severity)]));
+            assert_eq!(
+                after,
+                minutes.map(|minutes| Duration::from_secs(minutes * 60)),
+                "{} {severity}",
+                all[name].name
+            );
+        };
+        check(0, "page", Some(0));
+        check(0, "info", None);
+        check(1, "info", Some(0));
+        check(2, "page", Some(20));
+        check(2, "never", Some(0));
+        // Nobody who takes a page escalates to the board: escalations are not chained.
+        check(3, "page", None);
+        check(3, "never", Some(0));
+    }
+
+    #[test]
+    fn reminders_count_from_the_firing() {
+        let every_ten = Receiver { repeat_interval: Some(Duration::from_secs(600)), ..receiver("a", "page", None) };
+        let page = alert(&[("severity", "page")]);
+        let fired_at = page.state.fired_at().unwrap();
+        let check = |seconds: u64, number: Option<u32>| {
+            let expected = number.map(|number| (number, fired_at + Duration::from_secs(600) * number));
+            assert_eq!(reminder(&every_ten, &page, fired_at + Duration::from_secs(seconds)), expected, "{seconds}");
+        };
+        check(0, None);
+        check(599, None);
+        check(600, Some(1));
+        check(1_199, Some(1));
+        check(6_000, Some(10));
+        let later = fired_at + Duration::from_secs(6_000);
+        assert_eq!(reminder(&receiver("a", "page", None), &page, later), None);
+        assert_eq!(reminder(&every_ten, &alert(&[("severity", "info")]), later), None);
+    }
+
+    #[test]
+    fn an_alert_is_held_back_by_another_that_shares_the_labels() {
+        let rule = Inhibition {
+            when: labels(&[("alertname", "QueueDisabled")]),
+            mute: labels(&[("alertname", "*Wait*")]),
+            same: vec!["queue".to_owned()],
+        };
+        let down = alert(&[("alertname", "QueueDisabled"), ("queue", "a")]);
+        let check = |pairs: &[(&str, &str)], held: bool| {
+            let by = inhibited_by(std::slice::from_ref(&rule), &alert(pairs), std::slice::from_ref(&down));
+            assert_eq!(by.is_some(), held, "{pairs:?}");
+        };
+        check(&[("alertname", "ShareWaits"), ("queue", "a"), ("share", "x")], true);
+        check(&[("alertname", "ShareWaits"), ("queue", "b")], false);
+        check(&[("alertname", "ShareWaits")], false);
+        check(&[("alertname", "Drift"), ("queue", "a")], false);
+        let all = Inhibition { when: rule.mute.clone(), ..rule.clone() };
+        let waits = alert(&[("alertname", "ShareWaits"), ("queue", "a")]);
+        assert_eq!(inhibited_by(&[all], &waits, std::slice::from_ref(&waits)), None, "none inhibits itself");
+    }
 }

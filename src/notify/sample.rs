@@ -45,6 +45,7 @@ fn of(transition: Transition, receiver: &str) -> OutboxRow {
         receiver: receiver.to_owned(),
         transition,
         created_at: at,
+        while_firing: false,
         attempts: 0,
         next_attempt_at: at,
         last_error: None,

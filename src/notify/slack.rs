@@ -1,6 +1,8 @@
 //! Slack: blocks in a channel. An app changes its message when the alert resolves; an incoming webhook cannot, and posts
 //! a second one.
 
+use std::collections::BTreeMap;
+
 use reqwest::header::AUTHORIZATION;
 use reqwest::header::HeaderMap;
 use reqwest::header::HeaderValue;
@@ -28,6 +30,8 @@ const MAX_HEADER: usize = 150;
 pub struct Slack {
     http: Http,
     app: Option<App>,
+    /// User ids by owner.
+    owners: BTreeMap<String, String>,
 }
 
 /// An app, which can change what it wrote.
@@ -43,7 +47,7 @@ impl Slack {
     /// # Errors
     /// The URL cannot be used. Says why, without the URL.
     pub fn webhook(endpoint: &Endpoint) -> Result<Self, String> {
-        Ok(Self { http: Http::new(endpoint)?, app: None })
+        Ok(Self { http: Http::new(endpoint)?, app: None, owners: BTreeMap::new() })
     }
 
     /// An app with a bot's token, in a channel. `endpoint` is the root of Slack's Web API.
@@ -52,7 +56,13 @@ impl Slack {
     /// The URL cannot be used. Says why, without the URL.
     pub fn app(endpoint: &Endpoint, token: &Secret, channel: &str) -> Result<Self, String> {
         let app = App { token: token.clone(), channel: channel.to_owned() };
-        Ok(Self { http: Http::new(endpoint)?, app: Some(app) })
+        Ok(Self { http: Http::new(endpoint)?, app: Some(app), owners: BTreeMap::new() })
+    }
+
+    /// With ids of Slack users by owner: whoever an alert's label `owner` names is mentioned.
+    #[must_use]
+    pub fn with_owners(self, owners: &BTreeMap<String, String>) -> Self {
+        Self { owners: owners.clone(), ..self }
     }
 
     /// Posts a message once, or changes the one that told of the firing.
@@ -60,7 +70,7 @@ impl Slack {
     /// # Errors
     /// What to do next, and why.
     pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
-        let mut body = body(message);
+        let mut body = body(message, &self.owners);
         let Some(app) = &self.app else {
             return Ok(self.http.post("", HeaderMap::new(), written(&body)?, clock).await?.into());
         };
@@ -113,13 +123,18 @@ fn written(body: &Value) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec(body).map_err(|error| Failure::unwritable(&error))
 }
 
-fn body(message: &Message) -> Value {
+fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     let story = message.text.split_once('\n').map_or("", |(_, story)| story).trim();
     let mut text = escaped(head(story, MAX_BLOCK));
     if text.len() > MAX_BLOCK {
         text = format!("{}\n[cut]", head(&text, MAX_BLOCK));
     } else if story.len() > MAX_BLOCK {
         text.push_str("\n[cut]");
+    }
+    let alert = &message.transition.alert;
+    let owner = alert.labels.get("owner").or_else(|| alert.by.get("owner"));
+    if let Some(id) = owner.and_then(|owner| owners.get(owner)) {
+        text = format!("<@{id}>\n{text}");
     }
     let sign = match Kind::of(&message.transition) {
         Kind::Fired => ":rotating_light:",
@@ -130,7 +145,7 @@ fn body(message: &Message) -> Value {
         json!({ "type": "header", "text": { "type": "plain_text", "emoji": true, "text": format!("{sign} {title}") } }),
         json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } }),
     ];
-    let annotations = &message.transition.alert.annotations;
+    let annotations = &alert.annotations;
     let links = [("Details", message.link()), ("Runbook", annotations.get("runbook_url").cloned())];
     let links: Vec<String> = links
         .into_iter()
@@ -159,21 +174,35 @@ mod tests {
     #[test]
     fn blocks_tell_the_story_and_link_to_more() {
         let message = Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example"));
-        insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message)).unwrap());
+        insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message, &BTreeMap::new())).unwrap());
         let message = Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), None);
-        insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message)).unwrap());
+        insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message, &BTreeMap::new())).unwrap());
     }
 
     #[test]
     fn labels_cannot_mention_anyone_nor_exceed_slacks_limits() {
         let mut row = sample::row(TransitionKind::Fired);
         row.transition.alert.by.insert("share".to_owned(), format!("<!channel> {}", "&".repeat(9_000)));
-        let body = body(&Message::of(&row, None));
+        let body = body(&Message::of(&row, None), &BTreeMap::new());
         let text = body["blocks"][1]["text"]["text"].as_str().unwrap();
         // A header is plain text to Slack; everything else is markup.
         assert!(!text.contains("<!channel>") && !body["text"].to_string().contains("<!channel>"), "{body}");
         assert!(text.len() <= 3_000 && text.ends_with("[cut]"), "{}", text.len());
         assert!(body["blocks"][0]["text"]["text"].as_str().unwrap().len() <= MAX_HEADER);
+    }
+
+    #[test]
+    fn the_owner_of_an_alert_is_mentioned_by_id() {
+        let owners = BTreeMap::from([("ada".to_owned(), "U012AB3CD".to_owned())]);
+        let check = |owner: &str, mentioned: bool| {
+            let mut row = sample::row(TransitionKind::Fired);
+            row.transition.alert.labels.insert("owner".to_owned(), owner.to_owned());
+            let body = body(&Message::of(&row, None), &owners);
+            let text = body["blocks"][1]["text"]["text"].as_str().unwrap();
+            assert_eq!(text.starts_with("<@U012AB3CD>\n"), mentioned, "{text}");
+        };
+        check("ada", true);
+        check("<@U012AB3CD>", false);
     }
 
     #[test]

@@ -140,6 +140,7 @@ fn publication(message: &Message) -> Publication {
         ("rule", &alert.rule),
         ("queue", label("queue")),
         ("share", label("share")),
+        ("owner", label("owner")),
     ]
     .into_iter()
     // SNS refuses empty values.

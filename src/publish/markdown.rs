@@ -71,6 +71,7 @@ fn unit(unit: Unit) -> &'static str {
         Unit::Instances => "instances",
         Unit::Ratio => "ratio, 0 to 1",
         Unit::Bytes => "bytes",
+        Unit::Dollars => "dollars",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::engine::{Engine, Output};
 use crate::evaluate::{Transition, TransitionKind};
 use crate::model::{Observation, Questions, Timestamp};
 use crate::notify::Notifiers;
-use crate::notify::outbox::{OutboxRow, rows};
+use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
 use crate::runtime::queries;
 use crate::store::{Commit, StoreHandle};
@@ -170,10 +170,13 @@ impl Keeper {
     /// told of what is not kept.
     async fn commit(&mut self, now: Timestamp, output: &Output) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
+        // Reminders are not kept for the next tick, which makes them again.
+        let mut outbox = self.memory.uncommitted.clone();
+        outbox.extend(reminders(&output.alerts, &self.receivers, now));
         let commit = Arc::new(Commit {
             at: now,
             alerts: output.alerts.clone(),
-            outbox: self.memory.uncommitted.clone(),
+            outbox,
             series: output.series.clone(),
             watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
                 .into(),

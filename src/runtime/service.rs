@@ -102,7 +102,8 @@ impl Service {
         let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
 
         let keeper = Keeper {
-            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since),
+            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since)
+                .priced(config.prices.clone()),
             clock,
             store,
             receivers: config.receivers.clone(),

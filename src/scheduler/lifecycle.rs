@@ -235,7 +235,7 @@ impl Scheduler {
         }
     }
 
-    fn is_served(&self, queue: usize) -> bool {
+    pub(super) fn is_served(&self, queue: usize) -> bool {
         let books = &self.queues[queue];
         let environment = &self.pools[books.pool].environment;
         environment.enabled && (books.setup.enabled || self.quirks.disabled_queue == DisabledQueue::Drains)

@@ -16,6 +16,7 @@ use crate::model::ShareName;
 use crate::model::Timestamp;
 use crate::model::accelerators_of;
 use crate::scheduler::Job;
+use crate::scheduler::Obstacle;
 use crate::scheduler::Phase;
 use crate::scheduler::QueueSetup;
 use crate::scheduler::Scheduler;
@@ -297,6 +298,7 @@ fn history(world: &World, job: &Job) -> Value {
         "priority": job.priority,
         "status": job.status.as_str().to_lowercase(),
         "status_reason": job.status_reason,
+        "obstacle": world.scheduler.obstacle(&job.id).map(Obstacle::as_str),
         "demand": &*job.demand,
         "gpus": gpus(job),
         "gpu_shape": gpu::shape_of(world, job),

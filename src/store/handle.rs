@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
+use crate::evaluate::Alert;
 use crate::model::Timestamp;
 use crate::notify::outbox::Due;
 use crate::notify::outbox::NotificationId;
@@ -116,6 +117,10 @@ impl Outbox for StoreHandle {
     async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
         let receiver = receiver.to_owned();
         self.call(move |store| store.due(&receiver, now, limit)).await.map_err(said)
+    }
+
+    async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
+        self.call(|store| store.firing()).await.map_err(said)
     }
 
     async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {

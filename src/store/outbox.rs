@@ -10,6 +10,7 @@ use rusqlite::Transaction;
 use rusqlite::TransactionBehavior;
 use rusqlite::params;
 
+use crate::evaluate::Alert;
 use crate::model::Timestamp;
 use crate::notify::outbox::Due;
 use crate::notify::outbox::Kind;
@@ -79,6 +80,21 @@ impl Store {
             .optional()?
             .map(Timestamp::from_millis);
         Ok(Due { rows, ended, silences, next_at })
+    }
+
+    /// The alerts that fire, as of the last commit.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn firing(&self) -> Result<Vec<Alert>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT body FROM alert ORDER BY id")?;
+        let mut found = statement.query([])?;
+        let mut firing = Vec::new();
+        while let Some(row) = found.next()? {
+            let alert: Alert = serde_json::from_str(&row.get::<_, String>(0)?)?;
+            firing.extend(alert.state.fired_at().is_some().then_some(alert));
+        }
+        Ok(firing)
     }
 
     fn is_ended(&self, row: &OutboxRow) -> Result<bool, StoreError> {
@@ -206,7 +222,7 @@ fn end(
     Ok(())
 }
 
-/// Ends the resolve of the same episode, if the row is a firing.
+/// Ends the resolve of the same episode, if the row is a firing, and the only one that was or may yet be told.
 fn end_resolve(
     transaction: &Transaction<'_>,
     id: &NotificationId,
@@ -217,7 +233,10 @@ fn end_resolve(
     transaction.execute(
         "UPDATE outbox SET state = ?2, settled_at = ?3, last_error = ?4
          WHERE kind = 'resolved' AND state = 'pending' AND (receiver, alert, episode) IN (
-             SELECT receiver, alert, episode FROM outbox WHERE id = ?1 AND kind = 'fired')",
+             SELECT receiver, alert, episode FROM outbox WHERE id = ?1 AND kind = 'fired')
+         AND NOT EXISTS (
+             SELECT 1 FROM outbox AS told WHERE told.receiver = outbox.receiver AND told.alert = outbox.alert
+             AND told.episode = outbox.episode AND told.kind = 'fired' AND told.state IN ('pending', 'delivered'))",
         params![id.as_str(), state, at.millis(), why],
     )?;
     Ok(())
@@ -303,11 +322,13 @@ fn fate(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<Fate, StoreErr
         return Ok(Fate::Known);
     }
     if row.kind() == Kind::Fired {
-        return Ok(Fate::Queue);
+        // A reminder while the firing itself or another reminder waits, or after it was late, says nothing new.
+        return Ok(if row.while_firing && is_told(transaction, row)? { Fate::Known } else { Fate::Queue });
     }
     let firing: Option<String> = transaction
         .prepare_cached(
-            "SELECT state FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'fired'",
+            "SELECT state FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'fired'
+             ORDER BY CASE state WHEN 'delivered' THEN 1 WHEN 'pending' THEN 2 WHEN 'dead' THEN 3 ELSE 4 END LIMIT 1",
         )?
         .query_row(params![row.receiver, row.alert().as_str(), row.episode().millis()], |row| row.get(0))
         .optional()?;
@@ -318,6 +339,16 @@ fn fate(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<Fate, StoreErr
         Some("dead") => Fate::FiringDead,
         Some(_) => Fate::Queue,
     })
+}
+
+/// Whether the firing is about to be told, or has been since this was due.
+fn is_told(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<bool, StoreError> {
+    let mut told = transaction.prepare_cached(
+        "SELECT 1 FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'fired'
+         AND (state = 'pending' OR state = 'delivered' AND settled_at >= ?4)",
+    )?;
+    let due = row.transition.at.millis();
+    Ok(told.exists(params![row.receiver, row.alert().as_str(), row.episode().millis(), due])?)
 }
 
 fn has_room<'a>(
@@ -347,8 +378,8 @@ fn write(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<(), StoreErro
     transaction
         .prepare_cached(
             "INSERT INTO outbox (id, receiver, body, created_at, attempts, next_attempt_at, last_error, state,
-                                 settled_at, alert, episode, kind)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                                 settled_at, alert, episode, kind, while_firing)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             row.id.as_str(),
@@ -363,6 +394,7 @@ fn write(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<(), StoreErro
             row.alert().as_str(),
             row.episode().millis(),
             row.kind().as_str(),
+            row.while_firing,
         ])?;
     Ok(())
 }
@@ -370,7 +402,8 @@ fn write(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<(), StoreErro
 const COLUMNS: &str =
     "id, receiver, body, created_at, attempts, next_attempt_at, last_error, state, coalesce(settled_at, 0),
      (SELECT firing.reference FROM outbox AS firing WHERE firing.receiver = outbox.receiver
-      AND firing.alert = outbox.alert AND firing.episode = outbox.episode AND firing.kind = 'fired')";
+      AND firing.alert = outbox.alert AND firing.episode = outbox.episode AND firing.kind = 'fired'
+      ORDER BY firing.reference IS NULL, firing.seq DESC LIMIT 1), while_firing";
 
 fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
     let at = Timestamp::from_millis(row.get(8)?);
@@ -389,6 +422,7 @@ fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
         next_attempt_at: Timestamp::from_millis(row.get(5)?),
         last_error: row.get(6)?,
         reference: row.get(9)?,
+        while_firing: row.get(10)?,
         state,
     })
 }

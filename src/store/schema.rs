@@ -50,6 +50,8 @@ const MIGRATIONS: &[M<'_>] = &[
         CREATE INDEX outbox_episode ON outbox (receiver, alert, episode);
         CREATE INDEX outbox_settled ON outbox (settled_at) WHERE kind = 'resolved' AND settled_at IS NOT NULL;",
     ),
+    // Escalations and reminders are only told while their alert fires.
+    M::up("ALTER TABLE outbox ADD COLUMN while_firing INTEGER NOT NULL DEFAULT 0;"),
 ];
 
 /// Version 1.

@@ -8,11 +8,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::derive::Estimate;
+use crate::derive::Loan;
 use crate::derive::QueueFigures;
 use crate::derive::ReasonFigures;
 use crate::derive::ShareFigures;
 use crate::derive::WaitFigures;
 use crate::derive::Waterfall;
+use crate::derive::setup::Finding;
 use crate::model::InstanceType;
 use crate::model::QueueName;
 use crate::model::ShareName;
@@ -87,10 +89,31 @@ pub(super) struct WaterfallRow {
     /// GPUs by part; they sum to the capacity.
     #[schema(value_type = BTreeMap<String, f64>)]
     parts: BTreeMap<&'static str, f64>,
+    /// Dollars per hour by part; empty unless all prices are configured.
+    #[schema(value_type = BTreeMap<String, f64>)]
+    dollars_per_hour: BTreeMap<&'static str, f64>,
     /// The unallocated GPUs by cause: `provider_has_none`, `quota_bound`, `shape_does_not_fit`, `being_placed`,
     /// `no_demand`; they sum to the part `unallocated`. Empty where the capacity is not known.
     #[schema(value_type = BTreeMap<String, f64>)]
     unallocated: BTreeMap<&'static str, f64>,
+}
+
+/// GPUs of one share's quota on which another works: in proportion to what each lends and borrows, since AWS does not say
+/// whose they are. Pairs that are even by now stay, for their past.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LoanRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Whose quota it is.
+    #[schema(value_type = String)]
+    lender: ShareName,
+    /// Who works on it.
+    #[schema(value_type = String)]
+    borrower: ShareName,
+    /// Now.
+    gpus: f64,
+    /// Since counting began, in GPU-hours.
+    gpu_hours: f64,
 }
 
 /// How long a job of a share waits, by Kaplan and Meier over the last day: jobs that still wait, or were cancelled before
@@ -125,6 +148,24 @@ pub(super) struct ReasonRow {
     gpus: f64,
 }
 
+/// Something that is wrong with the set-up of a queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FindingRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Null when it is not about one share.
+    #[schema(value_type = Option<String>)]
+    share: Option<ShareName>,
+    /// `over_promised`, `job_too_large`, `nobody_borrows`, `share_unused` or `no_time_limit`.
+    #[schema(value_type = String)]
+    problem: &'static str,
+    /// What is wrong, with numbers.
+    what: String,
+    /// What would mend it.
+    #[schema(value_type = String)]
+    advice: &'static str,
+}
+
 /// Queues with their jobs by state.
 #[utoipa::path(get, path = "/api/v1/queues", tag = "figures", responses((status = 200, body = Vec<QueueRow>)))]
 pub(super) async fn queues(State(pages): State<Pages>) -> Json<Vec<QueueRow>> {
@@ -135,6 +176,12 @@ pub(super) async fn queues(State(pages): State<Pages>) -> Json<Vec<QueueRow>> {
 #[utoipa::path(get, path = "/api/v1/shares", tag = "figures", responses((status = 200, body = Vec<ShareRow>)))]
 pub(super) async fn shares(State(pages): State<Pages>) -> Json<Vec<ShareRow>> {
     Json(pages.latest().frame.shares.iter().map(ShareRow::from).collect())
+}
+
+/// Which share works on whose quota.
+#[utoipa::path(get, path = "/api/v1/loans", tag = "figures", responses((status = 200, body = Vec<LoanRow>)))]
+pub(super) async fn loans(State(pages): State<Pages>) -> Json<Vec<LoanRow>> {
+    Json(pages.latest().frame.loans.iter().map(LoanRow::from).collect())
 }
 
 /// How long jobs waited, by share.
@@ -159,6 +206,12 @@ pub(super) async fn reasons(State(pages): State<Pages>) -> Json<Vec<ReasonRow>> 
 #[utoipa::path(get, path = "/api/v1/waterfall", tag = "figures", responses((status = 200, body = Vec<WaterfallRow>)))]
 pub(super) async fn waterfall(State(pages): State<Pages>) -> Json<Vec<WaterfallRow>> {
     Json(pages.latest().frame.waterfall.iter().map(WaterfallRow::from).collect())
+}
+
+/// What is wrong with the set-up of queues, shares and environments.
+#[utoipa::path(get, path = "/api/v1/setup", tag = "figures", responses((status = 200, body = Vec<FindingRow>)))]
+pub(super) async fn setup(State(pages): State<Pages>) -> Json<Vec<FindingRow>> {
+    Json(pages.latest().frame.setup.iter().map(FindingRow::from).collect())
 }
 
 impl From<&QueueFigures> for QueueRow {
@@ -194,8 +247,22 @@ impl From<&WaitFigures> for WaitRow {
 
 impl From<&Waterfall> for WaterfallRow {
     fn from(figures: &Waterfall) -> Self {
-        let Waterfall { queue, capacity_gpus, parts, unallocated } = figures.clone();
-        Self { queue, capacity_gpus, parts, unallocated }
+        let Waterfall { queue, capacity_gpus, parts, dollars_per_hour, unallocated } = figures.clone();
+        Self { queue, capacity_gpus, parts, dollars_per_hour, unallocated }
+    }
+}
+
+impl From<&Finding> for FindingRow {
+    fn from(finding: &Finding) -> Self {
+        let Finding { queue, share, problem, what, advice } = finding.clone();
+        Self { queue, share, problem: problem.as_str(), what, advice }
+    }
+}
+
+impl From<&Loan> for LoanRow {
+    fn from(figures: &Loan) -> Self {
+        let Loan { queue, lender, borrower, gpus, gpu_seconds } = figures.clone();
+        Self { queue, lender, borrower, gpus, gpu_hours: gpu_seconds / 3_600.0 }
     }
 }
 

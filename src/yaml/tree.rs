@@ -138,10 +138,14 @@ impl Node {
     }
 }
 
-/// Reads `rules[2].for`.
+/// Reads `rules[2].for`, and `prices[ml.p5.48xlarge]`, where a key holds dots.
 pub(super) fn parse_path(path: &str) -> Path {
     let step = |part: &str| part.parse().map_or_else(|_| Step::Key(part.to_owned()), Step::Index);
-    path.split(['.', '[', ']']).filter(|part| !part.is_empty()).map(step).collect()
+    let within = |(number, part): (usize, &str)| -> Vec<Step> {
+        let parts = if number % 2 == 1 { vec![part] } else { part.split('.').collect() };
+        parts.into_iter().filter(|part| !part.is_empty()).map(step).collect()
+    };
+    path.split(['[', ']']).enumerate().flat_map(within).collect()
 }
 
 struct Reader<'t> {

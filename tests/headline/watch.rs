@@ -138,6 +138,7 @@ fn as_configured(queue: &QueueSetup, environments: &[ServiceEnvironment]) -> Que
         arn: String::new(),
         enabled: true,
         status_reason: None,
+        has_time_limit: true,
         policy: queue.policy.clone(),
         environment: environments.iter().find(|environment| environment.name == queue.environment).cloned(),
     }

@@ -167,6 +167,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
             cloudwatch: setup.cloudwatch.then(|| CloudWatch { namespace: "Trainspotter".to_owned(), every }),
             otlp: Vec::new(),
         },
+        prices: [].into(),
         rules: Vec::new(),
         receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),
         store: setup.store.clone().unwrap_or(store),

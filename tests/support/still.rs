@@ -125,6 +125,7 @@ fn config(endpoint: SocketAddr, every: Duration, store: std::path::PathBuf) -> C
             calls_per_second: CALLS_PER_SECOND,
         },
         publish: Publish { cloudwatch: None, otlp: Vec::new() },
+        prices: [].into(),
         rules: Vec::new(),
         receivers: Vec::new(),
         store,

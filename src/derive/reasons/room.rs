@@ -57,7 +57,7 @@ impl Room {
         let by_share = in_use.get(&queue.name).cloned().unwrap_or_default();
         let (mut lendable, mut stock) = (Amounts::new(), Amounts::new());
         if let Policy::QuotaShares(shares) = &queue.policy {
-            for share in shares.iter().filter(|share| lends(share)) {
+            for share in shares.iter().filter(|share| share.lends()) {
                 add(&mut lendable, &share.limits);
                 for unit in share.limits.iter().map(|limit| &limit.unit) {
                     let used = of(by_share.get(&Some(share.name.clone())), unit);
@@ -89,7 +89,7 @@ impl Room {
 
     /// Whether what the lending shares leave unused has room for a job within its share's quota.
     pub(super) fn stock_has(&self, need: &Amounts, own: &QuotaShare) -> Result<(), InstanceType> {
-        if lends(own) { fits(need, |unit| of(Some(&self.stock), unit)) } else { Ok(()) }
+        if own.lends() { fits(need, |unit| of(Some(&self.stock), unit)) } else { Ok(()) }
     }
 
     /// Whether a share may borrow what a job asks for beyond its quota; else why not.
@@ -145,13 +145,6 @@ pub(in crate::derive) fn most(own: &QuotaShare, unit: &InstanceType) -> f64 {
         Sharing::Reserve | Sharing::Lend | Sharing::Unknown => limit,
         Sharing::LendAndBorrow { borrow_limit: None } => f64::INFINITY,
         Sharing::LendAndBorrow { borrow_limit: Some(percent) } => limit + (limit * f64::from(percent) / 100.0).floor(),
-    }
-}
-
-fn lends(share: &QuotaShare) -> bool {
-    match share.sharing {
-        Sharing::Lend | Sharing::LendAndBorrow { .. } => true,
-        Sharing::Reserve | Sharing::Unknown => false,
     }
 }
 

@@ -46,6 +46,7 @@ fn queue() -> Queue {
         arn: String::new(),
         enabled: true,
         status_reason: None,
+        has_time_limit: true,
         policy: Policy::QuotaShares(vec![
             share("a", Sharing::LendAndBorrow { borrow_limit: Some(50) }),
             share("b", Sharing::LendAndBorrow { borrow_limit: None }),
@@ -65,7 +66,15 @@ fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why
     let jobs: Vec<JobSeen> = jobs.into_iter().collect();
     jobs.iter().for_each(|job| ledger.observe(job.clone(), now));
     let (none, fronts) = (BTreeMap::new(), BTreeMap::new());
-    let inputs = Inputs { now, queues: &[queue], ledger: &ledger, utilisation: &none, fronts: &fronts, sources: &[] };
+    let inputs = Inputs {
+        now,
+        queues: &[queue],
+        ledger: &ledger,
+        utilisation: &none,
+        fronts: &fronts,
+        prices: &BTreeMap::new(),
+        sources: &[],
+    };
     jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs)).collect()
 }
 

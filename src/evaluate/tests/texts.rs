@@ -28,10 +28,15 @@ fn a_rule_says_what_it_means_in_the_metrics_terms() {
         &format!("{oldest}, above: 30m, datapoints: 3 of 5, fold: mean, where: {{ queue: 'prod-*' }}"),
         "metric: queue.wait, stat: count, above: 12",
         "metric: job.preemptions, increase: 24h, above: 3",
+        "metric: queue.jobs, where: { state: runnable }, by: [queue], fold: sum, change_over: 1h, above: 50",
+        "metric: job.scheduled.age, by: [queue, job], above: 30m",
+        "by: [queue], all: [{ metric: queue.wait.oldest, above: 30m }, { metric: gpu.idle.ratio, above: 40%, recover: 30% }]",
+        "any: [{ metric: queue.wait, stat: p95, above: 1h }]",
+        "by: [queue, share], objective: { metric: queue.wait, target: 95%, within: 30m, where: { queue: 'prod-*' } }",
     ] {
         assert_eq!(mistakes(rule), [""; 0], "{rule}");
     }
-    check_refused("above: 1", "has no `metric`");
+    check_refused("above: 1", "there is no `metric`");
     check_refused(oldest, "exactly one of `above` and `below`");
     check_refused(&format!("{oldest}, above: 1800"), "write it like 30m");
     check_refused(&format!("{idle}, above: 40"), "write it like 40%");
@@ -44,17 +49,42 @@ fn a_rule_says_what_it_means_in_the_metrics_terms() {
     check_refused("metric: job.preemptions, increase: 25h, above: 3", "no longer than 24h");
     check_refused("metric: job.preemptions, increase: 0s, above: 3", "longer than 0s");
     check_refused("metric: poll.interval, by: [queue], above: 5m", "has no labels");
-    check_refused(&format!("{oldest}, above: 30m, by: [job]"), "not built yet");
+    check_refused(&format!("{oldest}, above: 30m, by: [job]"), "is not about single jobs; job.waiting.age");
+    check_refused(&format!("{oldest}, above: 30m, change_over: 25h"), "no longer than 24h");
+    check_refused("metric: job.preemptions, increase: 1h, change_over: 1h, above: 3", "only a gauge has");
     check_refused(&format!("{oldest}, above: 30m, labels: {{ alertname: x }}"), "set by the rule itself");
     check_refused(&format!("{oldest}, above: 30m, by: [queue], labels: {{ queue: x }}"), "set by the rule itself");
     check_refused(&format!("{oldest}, above: 30m, labels: {{ on-call: x }}"), "cannot be a label");
 }
 
 #[test]
-fn what_is_not_built_yet_says_so() {
-    check_refused("all: [{ metric: queue.wait.oldest, above: 30m }]", "`all` is not built yet");
-    check_refused("any: []", "`any` is not built yet");
-    check_refused("objective: 95% of jobs start within 30m", "`objective` is not built yet");
+fn several_conditions_and_objectives_are_checked_part_by_part() {
+    check_refused("all: []", "from 1 to 10 conditions");
+    check_refused("all: [{ metric: queue.wait.oldest }]", "exactly one of `above` and `below`");
+    check_refused("any: [{ metric: gpu.capacity, above: 1, abov: 2 }]", "unknown field `abov`");
+    check_refused("above: 1, all: [{ metric: gpu.capacity, above: 1 }]", "a rule with `all` has no `above` beside it");
+    check_refused("by: [share], any: [{ metric: gpu.capacity, above: 1 }]", "has no label `share`");
+    let objective = |rest: &str| format!("objective: {{ metric: queue.wait, {rest} }}");
+    check_refused(&objective("target: 95%, within: 20m"), "waits are counted up to 1s, 10s, 1m, 5m, 10m, 30m");
+    check_refused(&objective("target: 100%, within: 30m"), "less than 100%");
+    check_refused(&objective("target: 95%, within: 30m, by: [x]"), "unknown field `by`");
+    let gauge = "objective: { metric: gpu.capacity, target: 95%, within: 30m }";
+    check_refused(gauge, "an objective is about a distribution");
+}
+
+#[test]
+fn an_objective_becomes_a_rule_for_each_window_that_can_hold() {
+    let of = |target: &str| {
+        let rules = rules_of(&format!(
+            "rules: [{{ alert: Slow, objective: {{ metric: queue.wait, target: {target}, within: 30m }},
+               annotations: {{ summary: x }} }}]"
+        ));
+        rules.iter().map(|rule| (rule.name().to_owned(), rule.labels["severity"].clone())).collect::<Vec<_>>()
+    };
+    let rule = |name: &str, severity: &str| (name.to_owned(), severity.to_owned());
+    assert_eq!(of("95%"), [rule("Slow-1h", "page"), rule("Slow-6h", "page"), rule("Slow-3d", "warning")]);
+    // 14.4 times a budget of 10 % is more than everything.
+    assert_eq!(of("90%"), [rule("Slow-6h", "page"), rule("Slow-3d", "warning")]);
 }
 
 #[test]
@@ -129,7 +159,7 @@ rules:
     4 |   - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
       |                                                                      ^^^^^
 
-    error: a rule has exactly one of `above` and `below`
+    error: a condition has exactly one of `above` and `below`
      --> rules.yaml:5:14
       |
     5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
@@ -153,7 +183,7 @@ rules:
     6 |   - { alert: D, metric: queue.wait.oldest, above: 30m, recover: 40m, fro: 5m }
       |                                                                 ^^^
 
-    error: unknown field `fro`, expected one of `alert`, `metric`, `stat`, `increase`, `by`, `fold`, `where`, `above`, `below`, `recover`, `for`, `datapoints`, `keep_firing_for`, `no_data`, `limit`, `labels`, `annotations`, `all`, `any`, `objective`
+    error: unknown field `fro`, expected one of `alert`, `all`, `any`, `objective`, `metric`, `stat`, `increase`, `change_over`, `by`, `fold`, `where`, `above`, `below`, `recover`, `for`, `datapoints`, `keep_firing_for`, `no_data`, `limit`, `labels`, `annotations`
      --> rules.yaml:6:70
       |
     6 |   - { alert: D, metric: queue.wait.oldest, above: 30m, recover: 40m, fro: 5m }
@@ -168,7 +198,7 @@ fn the_schema_names_every_key() {
     let schema = rules_schema();
     let keys = &schema["$defs"]["RuleText"]["properties"];
     let keys: Vec<&str> = keys.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = "alert metric stat increase by fold where above below recover for datapoints keep_firing_for no_data limit \
+    let expected = "alert all any objective metric stat increase change_over by fold where above below recover for datapoints keep_firing_for no_data limit \
                     labels annotations";
     assert_eq!(keys.join(" "), expected);
 }

@@ -31,6 +31,7 @@ pub(crate) fn queue(queue: &JobQueueDetail, policy: Policy, environment: Option<
         arn: queue.job_queue_arn().unwrap_or_default().to_owned(),
         enabled: queue.state().is_some_and(|state| state.as_str() == "ENABLED"),
         status_reason: present(queue.status_reason()).map(str::to_owned),
+        has_time_limit: !queue.job_state_time_limit_actions().is_empty(),
         policy,
         environment,
     }

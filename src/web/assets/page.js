@@ -14,6 +14,10 @@ const PATHS = {
   queues: "/api/v1/queues",
   shares: "/api/v1/shares",
   waits: "/api/v1/waits",
+  estimates: "/api/v1/estimates",
+  reasons: "/api/v1/reasons",
+  loans: "/api/v1/loans",
+  setup: "/api/v1/setup",
   waterfall: "/api/v1/waterfall",
   alerts: "/api/v1/alerts",
   jobs: `/api/v1/jobs?state=runnable&limit=${LONGEST_WAITING}`,
@@ -69,7 +73,10 @@ function show(data) {
   draw("alerts", [data.alerts, minute], () => [sections.alerts(data.alerts, now)]);
   draw("queues", [data.queues, data.waterfall, health.ticked_at], () => sections.queues(data.queues, data.waterfall, span));
   draw("shares", [data.shares], () => [sections.shares(data.shares)]);
-  draw("waits", [data.waits], () => [sections.waits(data.waits)]);
+  draw("waits", [data.waits, data.estimates], () => [sections.waits(data.waits, data.estimates)]);
+  draw("reasons", [data.reasons], () => [sections.reasons(data.reasons)]);
+  draw("loans", [data.loans], () => [sections.loans(data.loans)]);
+  draw("setup", [data.setup], () => [sections.setup(data.setup)]);
   draw("jobs", [data.jobs], () => [data.jobs ? sections.jobs(data.jobs.jobs) : empty("The ledger does not answer now.")]);
   draw("sources", [health.sources], () => sections.sources(health.sources));
   byId("version").textContent = `Trainspotter ${health.version}`;

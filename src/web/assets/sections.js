@@ -22,7 +22,17 @@ export function totals({ queues, alerts, waterfall: rows }) {
     tile("Jobs waiting", amount(waiting), `in ${amount(queues.length)} queue${queues.length === 1 ? "" : "s"}`),
     tile("Oldest wait", oldest.length ? duration(Math.max(...oldest)) : "none", oldest.length ? "and still waiting" : "nothing waits"),
     tile("GPUs busy", percent(busy, capacity), capacity ? `${amount(busy)} of ${amount(capacity)}` : "capacity not known"),
+    ...cost(rows).map(({ all, idle }) => tile("Idle GPUs cost", `$${amount(idle)} / h`, `of $${amount(all)} / h`)),
   ];
+}
+
+/** Dollars per hour of all GPUs and of those that do nothing; nothing where prices are not configured. */
+function cost(rows) {
+  const known = rows.map((row) => row.dollars_per_hour).filter((dollars) => Object.keys(dollars).length > 0);
+  if (known.length === 0) return [];
+  const sum = (parts) => known.reduce((all, dollars) => all + parts(dollars).reduce((a, b) => a + b, 0), 0);
+  const idle = sum(({ unallocated = 0, running_idle = 0 }) => [unallocated, running_idle]);
+  return [{ all: Math.round(sum(Object.values)), idle: Math.round(idle) }];
 }
 
 /** Alerts, in the order of the API: firing, pending, resolved. `now` is the service's time in milliseconds. */
@@ -98,15 +108,50 @@ function shareBar({ quota, used, borrowed, lent }, scale) {
   return bar;
 }
 
-export function waits(rows) {
-  if (rows.length === 0) return empty("No job was dispatched yet.");
+/** Which share works on whose quota. */
+export function loans(rows) {
+  if (rows.length === 0) return empty("No share has worked on another's quota.");
+  return table("GPUs by lender and borrower", [
+    { title: "Quota of", cell: (row) => place(row.queue, row.lender) },
+    { title: "Used by", cell: (row) => row.borrower },
+    { title: "GPUs now", number: true, cell: (row) => amount(row.gpus) },
+    { title: "GPU-hours so far", number: true, cell: (row) => amount(Math.round(row.gpu_hours * 10) / 10) },
+  ], rows);
+}
+
+/** Why jobs wait, the most common reason first. */
+export function reasons(rows) {
+  if (rows.length === 0) return empty("Nothing waits.");
+  const sorted = [...rows].sort((a, b) => b.jobs - a.jobs);
+  return table("Waiting jobs by reason", [
+    { title: "Why", cell: (row) => row.reason.replaceAll("_", " ") },
+    { title: "Share", cell: (row) => place(row.queue, row.share) },
+    { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },
+    { title: "GPUs asked for", number: true, cell: (row) => amount(row.gpus) },
+  ], sorted);
+}
+
+/** What is wrong with the set-up, and what would mend it. */
+export function setup(rows) {
+  if (rows.length === 0) return empty("Nothing is wrong with the set-up of queues and shares.");
+  return el("ul", { class: "findings" }, ...rows.map(({ queue, share, what, advice }) =>
+    el("li", {}, place(queue, share ?? ""), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
+}
+
+/** What was, of jobs that started; and what to expect, with those that still wait counted in. */
+export function waits(rows, estimates) {
+  if (rows.length === 0 && estimates.length === 0) return empty("No job was dispatched yet.");
+  const same = (a) => (b) => a.queue === b.queue && a.share === b.share;
+  const none = { count: 0, p50_seconds: null, p95_seconds: null, max_seconds: null };
+  const all = [...rows, ...estimates.filter((one) => !rows.some(same(one))).map(({ queue, share }) => ({ queue, share, ...none }))];
   return table("First waits by share", [
     { title: "Share", cell: (row) => place(row.queue, row.share) },
     { title: "Jobs", number: true, cell: (row) => amount(row.count) },
     { title: "p50", number: true, cell: (row) => duration(row.p50_seconds) },
     { title: "p95", number: true, cell: (row) => duration(row.p95_seconds) },
     { title: "Longest", number: true, cell: (row) => duration(row.max_seconds) },
-  ], rows);
+    { title: "p95 with those waiting", number: true, cell: (row) => duration(estimates.find(same(row))?.p95_seconds) },
+  ], all);
 }
 
 export function jobs(rows) {

@@ -24,6 +24,9 @@ async fn the_page_draws_what_the_api_says() {
         ("the sum of the waterfall", "256 GPUs"),
         ("a share's bar", "own 16, free 0, lent 0, borrowed 4"),
         ("the longest-waiting job", "language-pretrain-0"),
+        ("a reason", "share at limit"),
+        ("a loan's hours", ">25<"),
+        ("a finding", "No job of audio has held an instance for 8 days."),
         ("a source in trouble", "research: rate exceeded (throttled)"),
         ("the title", "<title>(2) Trainspotter</title>"),
     ] {

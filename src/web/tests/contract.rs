@@ -55,15 +55,35 @@ async fn the_waterfall_tells_parts_that_sum_to_the_capacity() {
     check(
         "/api/v1/waterfall",
         "/1",
-        json!({"queue": "research", "capacity_gpus": 256.0, "parts": parts, "unallocated": {"no_demand": 16.0}}),
+        json!({"queue": "research", "capacity_gpus": 256.0, "parts": parts, "dollars_per_hour": {}, "unallocated": {"no_demand": 16.0}}),
     )
     .await;
     check(
         "/api/v1/waterfall",
         "/0",
-        json!({"queue": "production", "capacity_gpus": null, "parts": {}, "unallocated": {}}),
+        json!({"queue": "production", "capacity_gpus": null, "parts": {}, "dollars_per_hour": {}, "unallocated": {}}),
     )
     .await;
+}
+
+#[tokio::test]
+async fn findings_tell_what_is_wrong_and_what_mends_it() {
+    check(
+        "/api/v1/setup",
+        "/0",
+        json!({
+            "queue": "research", "share": "audio", "problem": "share_unused",
+            "what": "No job of audio has held an instance for 8 days.",
+            "advice": "Give its quota to a share whose jobs wait, or remove it.",
+        }),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn loans_name_lender_and_borrower() {
+    let loan = json!({"queue": "research", "lender": "audio", "borrower": "language", "gpus": 32.0, "gpu_hours": 25.0});
+    check("/api/v1/loans", "/0", loan).await;
 }
 
 #[tokio::test]

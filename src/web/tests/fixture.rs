@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::derive::Estimate;
 use crate::derive::Frame;
+use crate::derive::Loan;
 use crate::derive::Quantiles;
 use crate::derive::QueueFigures;
 use crate::derive::Reason;
@@ -16,6 +17,7 @@ use crate::derive::ShareFigures;
 use crate::derive::SourceHealth;
 use crate::derive::WaitFigures;
 use crate::derive::Waterfall;
+use crate::derive::setup::{Finding, Problem};
 use crate::evaluate::Alert;
 use crate::evaluate::AlertId;
 use crate::evaluate::AlertState;
@@ -81,6 +83,13 @@ fn frame(at: Timestamp) -> Frame {
             share("language", "research", "ml.p5.48xlarge", [Some(16.0), Some(20.0), Some(4.0), Some(0.0)]),
             share("vision", "research", "ml.p5.48xlarge", [Some(8.0), Some(8.0), Some(0.0), Some(0.0)]),
         ],
+        loans: vec![Loan {
+            queue: "research".into(),
+            lender: "audio".into(),
+            borrower: "language".into(),
+            gpus: 32.0,
+            gpu_seconds: 90_000.0,
+        }],
         waits: vec![
             waits("", "production", 212, 40.0),
             waits("audio", "research", 31, 300.0),
@@ -100,19 +109,16 @@ fn frame(at: Timestamp) -> Frame {
             gpus: 256.0,
         }],
         waterfall: vec![
-            Waterfall {
-                queue: "production".into(),
-                capacity_gpus: None,
-                parts: BTreeMap::new(),
-                unallocated: BTreeMap::new(),
-            },
-            Waterfall {
-                queue: "research".into(),
-                capacity_gpus: Some(256.0),
-                parts: research.into(),
-                unallocated: [("no_demand", 16.0)].into(),
-            },
+            waterfall("production", None, BTreeMap::new(), BTreeMap::new()),
+            waterfall("research", Some(256.0), research.into(), [("no_demand", 16.0)].into()),
         ],
+        setup: vec![Finding {
+            queue: "research".into(),
+            share: Some("audio".into()),
+            problem: Problem::ShareUnused,
+            what: "No job of audio has held an instance for 8 days.".to_owned(),
+            advice: "Give its quota to a share whose jobs wait, or remove it.",
+        }],
         sources: vec![
             health(Source::Topology, Some(140.0), None),
             health(Source::Jobs, Some(4.0), None),
@@ -121,7 +127,17 @@ fn frame(at: Timestamp) -> Frame {
             health(Source::Utilisation, None, None),
         ],
         samples: Vec::new(),
+        of_jobs: Vec::new(),
     }
+}
+
+fn waterfall(
+    queue: &str,
+    capacity_gpus: Option<f64>,
+    parts: BTreeMap<&'static str, f64>,
+    unallocated: BTreeMap<&'static str, f64>,
+) -> Waterfall {
+    Waterfall { queue: queue.into(), capacity_gpus, parts, dollars_per_hour: BTreeMap::new(), unallocated }
 }
 
 fn queue(name: &str, policy: &'static str, jobs: [u64; 6], oldest: Option<f64>) -> QueueFigures {
