@@ -15,7 +15,7 @@ FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && mkdir /state && chown 10001:10001 /state
 COPY --from=build /trainspotter /trainspotter
-# The rules that come with it, for `rules: [/alerts/default.yaml]`.
+# The rules that come with it, for `rules: [/alerts]`.
 COPY alerts /alerts
 USER 10001:10001
 WORKDIR /state

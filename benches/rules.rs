@@ -1,8 +1,9 @@
 //! CPU time of the rules of one tick, over thousands of series: `cargo bench --bench rules`.
 //!
-//! Every (queue, share) has one series of each of ten metrics, with new values each minute. A tenth of the rules is about each of
-//! ten forms: thresholds over everything, over one queue and over name patterns, several conditions, increases, trends, statistics
-//! and burn rates. Something fires and something resolves in every tick. Arguments `RULES QUEUES SHARES` measure one case.
+//! Every (queue, share) has one series of each of ten metrics. A minute passes between ticks, in which a tenth of the values
+//! changes. Ten forms of rules are equally frequent: thresholds over everything, over one queue and over name patterns, several
+//! conditions, increases, trends and statistics. Something fires and something resolves in every tick. Arguments
+//! `RULES QUEUES SHARES` measure one case.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -94,7 +95,7 @@ fn cpu_time() -> Duration {
     nanos.map_or_else(|| BEGAN.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
 }
 
-/// `count` rules; those of an objective count as what they become.
+/// `count` rules.
 fn rules(count: usize, queues: usize) -> Result<Vec<Rule>, String> {
     let mut text = "rules:\n".to_owned();
     for n in 0..count {
@@ -138,8 +139,7 @@ fn frame(queues: usize, shares: usize) -> Frame {
             samples.push(Sample { metric, labels, value });
         }
     }
-    let health =
-        |source| SourceHealth { source, age_seconds: Some(10.0), error: None, failing: BTreeSet::default() };
+    let health = |source| SourceHealth { source, age_seconds: Some(10.0), error: None, failing: BTreeSet::default() };
     Frame { at: START, samples, sources: Source::ALL.into_iter().map(health).collect(), ..Frame::default() }
 }
 
@@ -148,6 +148,10 @@ struct Random(u64);
 
 impl Random {
     fn change(&mut self, sample: &mut Sample) {
+        // A gauge or distribution keeps its value about ten ticks long.
+        if sample.metric.kind != Kind::Counter && self.unit() > 0.1 {
+            return;
+        }
         let next = self.unit();
         let most = if sample.metric.unit == catalogue::Unit::Ratio { 1.0 } else { 3_600.0 };
         match &mut sample.value {
@@ -155,7 +159,8 @@ impl Random {
             Value::Counter(value) => *value += (next * 10.0).floor(),
             Value::Distribution(distribution) => {
                 let value = next * most;
-                let quantiles = Quantiles { count: 10, mean: value, p50: value, p90: value, p95: value, p99: value, max: value };
+                let quantiles =
+                    Quantiles { count: 10, mean: value, p50: value, p90: value, p95: value, p99: value, max: value };
                 distribution.count += 1;
                 distribution.recent = Some(quantiles);
             }

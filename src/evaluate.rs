@@ -16,7 +16,9 @@ mod glob;
 mod history;
 mod index;
 mod level;
+mod lint;
 mod objective;
+pub mod rehearse;
 mod rule;
 mod scene;
 mod state;
@@ -28,6 +30,7 @@ mod wording;
 pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 pub use book::AlertBook;
 pub use glob::matches as matches_glob;
+pub use lint::lint;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 
 use std::collections::BTreeSet;

@@ -10,12 +10,14 @@
 //!  store      what must survive a restart
 //!  runtime    tasks, signals, logs
 //!  scheduler  a model of AWS Batch on virtual time                          PURE
+//!  backtest   what rules would have told over a workload                    PURE
 //!  simulate   an AWS-compatible endpoint over `scheduler`
 //! ```
 //!
-//! The pure rooms (`model ledger derive evaluate engine scheduler`) know no tokio, no AWS SDK and no clock: `now` is an
+//! The pure rooms (`model ledger derive evaluate engine scheduler backtest`) know no tokio, no AWS SDK and no clock: `now` is an
 //! argument. `tests/architecture.rs` holds every arrow of this picture.
 
+pub mod backtest;
 pub mod cli;
 pub mod clock;
 pub mod config;

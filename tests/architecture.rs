@@ -29,16 +29,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("scheduler", &["model"]),
+    ("backtest", &["engine", "evaluate", "ledger", "model", "scheduler"]),
     ("simulate", &["clock", "model", "scheduler", "yaml"]),
     (
         "cli",
         &[
+            "backtest",
             "clock",
             "config",
             "derive",
             "evaluate",
             "model",
             "notify",
+            "publish",
             "runtime",
             "scheduler",
             "simulate",
@@ -50,7 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that are functions of their arguments.
-const PURE: &[&str] = &["model", "yaml", "ledger", "derive", "evaluate", "engine", "scheduler"];
+const PURE: &[&str] = &["model", "yaml", "ledger", "derive", "evaluate", "engine", "scheduler", "backtest"];
 
 /// What a pure room may not name.
 const IMPURE: &[&str] = &[

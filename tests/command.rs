@@ -102,8 +102,14 @@ async fn what_is_shipped_checks_out() {
     assert_eq!(code, Some(0), "{problems}");
     assert!(told.contains("us-east-1"), "{told}");
     let (code, told, problems) = outcome(&["rules", "check", root("alerts").to_str().unwrap()]).await;
-    assert_eq!((code, told.as_str()), (Some(0), "12 rules: fine\n"), "{problems}");
-    for file in ["config", "rules"] {
+    assert_eq!((code, told.as_str()), (Some(0), "25 rules: fine\n"), "{problems}");
+    let (code, told, problems) = outcome(&["rules", "test", root("alerts").to_str().unwrap()]).await;
+    assert_eq!((code, told.as_str()), (Some(0), "48 tests: fine\n"), "{problems}");
+    let (code, told, problems) =
+        outcome(&["rules", "backtest", "--to", "6h", "--every", "5m", root("alerts").to_str().unwrap()]).await;
+    assert_eq!(code, Some(0), "{problems}");
+    assert!(told.lines().any(|line| line.starts_with("LongWait ") && !line.contains(" 0.0 ")), "{told}");
+    for file in ["config", "rules", "rule-tests", "scenario"] {
         let (code, schema, _) = outcome(&["schema", file]).await;
         assert_eq!(code, Some(0));
         assert!(serde_json::from_str::<serde_json::Value>(&schema).unwrap()["properties"].is_object());

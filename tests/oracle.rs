@@ -32,6 +32,9 @@ struct Terms {
     no_data: &'static str,
 }
 
+/// Makes terms mean what a wrong evaluator would take them to mean; a little is this long.
+type Mutation = fn(&mut Terms, Duration);
+
 /// A rule, and what its series shows each minute: `y` holds, `m` is between recovery and threshold, `n` does not hold, `-`
 /// is missing.
 type Case = (Terms, Vec<char>);
@@ -229,7 +232,7 @@ fn promtool_catches_evaluators_that_are_a_little_wrong() {
         return;
     }
     let second = Duration::from_secs(1);
-    let mutants: [(&str, fn(&mut Terms, Duration)); 5] = [
+    let mutants: [(&str, Mutation); 5] = [
         ("fires only when it has held for longer than `for`", |terms, more| {
             if !terms.hold.is_zero() {
                 terms.hold += more;
@@ -275,4 +278,50 @@ fn timelines_are_as_they_were_when_promtool_agreed() {
         );
     }
     insta::assert_snapshot!(drawn);
+}
+
+/// CloudWatch's own table of what missing data does, as far as the rule form has its modes. CloudWatch looks further back than
+/// M of N when values are missing, and fills in only what it then still lacks; a rule looks at the last N ticks and nothing
+/// else. The cells in which that matters are named here: all others agree.
+#[test]
+fn cloudwatchs_table_of_missing_data_holds_where_it_does_not_look_back() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/cloudwatch_missing_data.csv");
+    let Ok(table) = std::fs::read_to_string(path) else {
+        eprintln!("skipped: no ../shared/data");
+        return;
+    };
+    let mut differ = Vec::new();
+    let mut cells = 0;
+    for line in table.lines().skip_while(|line| line.starts_with('#')).skip(1) {
+        let [needed, datapoints, _, ignore, breaching, fine] = line.split(',').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        for (mode, no_data, expected) in
+            [("ignore", "keep", ignore), ("breaching", "alert", breaching), ("notBreaching", "ok", fine)]
+        {
+            let signal = |letter| match letter {
+                'X' => 'y',
+                'O' => 'n',
+                _ => '-',
+            };
+            let signals: Vec<char> = datapoints.chars().map(signal).chain(std::iter::repeat_n('-', TICKS)).collect();
+            let terms = Terms {
+                recover: false,
+                hold: Duration::ZERO,
+                keep: Duration::ZERO,
+                datapoints: Some((needed.parse().unwrap(), 3)),
+                no_data,
+            };
+            let shown = evaluate(&[(terms, signals)])[0].as_bytes()[datapoints.len() - 1];
+            // What is retained is what was before: nothing fired.
+            let fires = expected == "ALARM";
+            cells += 1;
+            if (shown == b'F') != fires {
+                differ.push(format!("{needed} of 3 {datapoints} {mode}"));
+            }
+        }
+    }
+    assert_eq!(cells, 30);
+    let differs = ["3 of 3 O-X-X breaching", "3 of 3 O---- breaching", "3 of 3 OXX-X notBreaching"];
+    assert_eq!(differ, differs, "the others agree");
 }

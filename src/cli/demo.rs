@@ -19,8 +19,11 @@ use crate::model::Timestamp;
 use crate::runtime::{Service, start_logs, stop_on_signals};
 use crate::simulate::{self, Simulation};
 
-/// The rules that the demo evaluates: the pack that is shipped.
-const RULES: &str = include_str!("../../alerts/default.yaml");
+/// The rules that the demo evaluates: the packs that are shipped.
+const PACKS: [(&str, &str); 2] = [
+    ("alerts/default.yaml", include_str!("../../alerts/default.yaml")),
+    ("alerts/queues.yaml", include_str!("../../alerts/queues.yaml")),
+];
 
 /// Real time between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -94,7 +97,8 @@ fn introduce(arguments: &Arguments, world: &Chosen, endpoint: SocketAddr, page: 
 }
 
 fn rules() -> Result<Vec<Rule>, Failure> {
-    parse_rules("alerts/default.yaml", RULES).map_err(Failure::failed)
+    let packs = PACKS.into_iter().map(|(file, text)| parse_rules(file, text).map_err(Failure::failed));
+    Ok(packs.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &StateFile) -> Config {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::Failure;
 use crate::config::{self, Config};
+use crate::evaluate::rehearse::{Rehearsals, parse_rehearsals};
 use crate::evaluate::{Rule, parse_rules};
 
 /// Configuration from the environment: `--config env:NAME`, for containers without a file.
@@ -26,7 +27,7 @@ pub(super) fn load_config(source: &str) -> Result<Config, Failure> {
 pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut problems = Vec::new();
-    for file in rule_files(paths)? {
+    for file in files_of(paths, |name| name.ends_with(".yaml") && !name.ends_with(".test.yaml"))? {
         match parse_rules(&file.display().to_string(), &read(&file)?) {
             Ok(parsed) => {
                 for rule in parsed {
@@ -46,8 +47,22 @@ pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
     if problems.is_empty() { Ok(rules) } else { Err(Failure::Usage(problems.join("\n\n"))) }
 }
 
-/// Files as they are; of folders the `*.yaml` in them, by name, without the tests beside them.
-fn rule_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+/// Reads and checks files of rule tests (of folders the `*.test.yaml` in them), each with the rules that it is about.
+pub(super) fn load_rehearsals(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Rehearsals, Vec<Rule>)>, Failure> {
+    let mut loaded = Vec::new();
+    for file in files_of(paths, |name| name.ends_with(".test.yaml"))? {
+        let rehearsals = parse_rehearsals(&file.display().to_string(), &read(&file)?);
+        let rehearsals = rehearsals.map_err(|problems| Failure::Usage(problems.to_string()))?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let rules: Vec<PathBuf> = rehearsals.rules.iter().map(|rules| folder.join(rules)).collect();
+        let rules = load_rules(&rules)?;
+        loaded.push((file, rehearsals, rules));
+    }
+    Ok(loaded)
+}
+
+/// Files as they are; of folders those in them whose name is wanted, by name.
+fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -58,7 +73,7 @@ fn rule_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         inside.retain(|file| {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            name.ends_with(".yaml") && !name.ends_with(".test.yaml")
+            wanted(&name)
         });
         inside.sort();
         files.extend(inside);

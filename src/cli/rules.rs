@@ -1,24 +1,54 @@
 //! `rules`: work on rule files.
 
-use std::io::Write as _;
+mod backtest;
+
 use std::path::PathBuf;
 
-use crate::cli::{Failure, inputs, print};
-use crate::evaluate::Rule;
+use crate::cli::{Failure, inputs, print, say};
 use crate::evaluate::export::{self, Exported};
+use crate::evaluate::{Rule, lint};
 use crate::publish::is_in_cloudwatch;
 
 /// Work on rule files.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Tell every mistake in rule files.
+    /// Tell every mistake in rule files, and what is allowed and yet hardly meant.
     #[command(after_help = "Example:
   trainspotter rules check alerts/")]
     Check {
+        /// How far evaluations are apart.
+        #[arg(long, value_name = "DURATION", default_value = "30s")]
+        every: humantime::Duration,
         /// Rule files, or folders of them.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Run tests of rules: series as they might be, and what the rules are to make of them.
+    #[command(after_help = "Examples:
+  trainspotter rules test alerts/
+  trainspotter rules test alerts/default.test.yaml
+
+A test, in a file called NAME.test.yaml:
+  rules: [default.yaml]
+  tests:
+    - name: a long wait fires after five minutes and ends with it
+      series:
+        - { metric: queue.wait.oldest, labels: { queue: prod, share: vision }, values: 40mx8 5m }
+      expect:
+        - { alert: LongWait, labels: { queue: prod, share: vision }, timeline: 5P 4F R }")]
+    Test {
+        /// Files of tests, or folders with files called *.test.yaml.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Tell what rules would have told over a workload: how often, for how long, and when.
+    #[command(after_help = "Examples:
+  trainspotter rules backtest alerts/
+  trainspotter rules backtest --trace jobs.csv --to 14d my-rules.yaml
+  trainspotter rules backtest --scenario config/scenario.example.yaml --from 2d --to 9d alerts/queues.yaml
+
+The workload runs through the simulated scheduler, and the evaluator is that of the service.")]
+    Backtest(backtest::Arguments),
     /// Print rules as another system would have them; what cannot be carried over is told on stderr.
     #[command(after_help = "Examples:
   trainspotter rules export --to prometheus alerts/ > trainspotter.rules.yaml
@@ -58,18 +88,46 @@ enum System {
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Check { paths } => {
+        Command::Check { every, paths } => {
             let rules = inputs::load_rules(paths)?;
+            for finding in lint(&rules, **every) {
+                say(format_args!("warning: {finding}"));
+            }
             print(format_args!("{} rules: fine", rules.len()))
         }
+        Command::Test { paths } => test(paths),
+        Command::Backtest(arguments) => backtest::run(arguments),
         Command::Export(arguments) => {
             let Exported { text, notes } = exported(arguments, &inputs::load_rules(&arguments.paths)?);
-            let mut stderr = std::io::stderr().lock();
             for note in notes {
-                writeln!(stderr, "note: {note}").map_err(Failure::failed)?;
+                say(format_args!("note: {note}"));
             }
             print(format_args!("{}", text.trim_end()))
         }
+    }
+}
+
+/// Runs every test. One that finds a difference fails the command, after all have run.
+fn test(paths: &[PathBuf]) -> Result<(), Failure> {
+    let (mut run, mut failed) = (0_u32, 0_u32);
+    for (file, rehearsals, rules) in inputs::load_rehearsals(paths)? {
+        for rehearsal in &rehearsals.tests {
+            run += 1;
+            let differences = rehearsal.run(&rules);
+            if differences.is_empty() {
+                continue;
+            }
+            failed += 1;
+            print(format_args!("FAILED {}: {}", file.display(), rehearsal.name))?;
+            for difference in differences {
+                print(format_args!("  {}", difference.to_string().replace('\n', "\n  ")))?;
+            }
+        }
+    }
+    match (run, failed) {
+        (0, _) => Err(Failure::usage("there are no tests; a file of tests is called NAME.test.yaml")),
+        (_, 0) => print(format_args!("{run} tests: fine")),
+        (_, _) => Err(Failure::failed(format!("{failed} of {run} tests failed"))),
     }
 }
 

@@ -20,6 +20,8 @@ enum File {
     Config,
     /// A rule file.
     Rules,
+    /// A file of tests of rules.
+    RuleTests,
     /// A scenario of the simulator.
     Scenario,
 }
@@ -28,6 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let schema = match arguments.file {
         File::Config => config::schema(),
         File::Rules => evaluate::rules_schema(),
+        File::RuleTests => evaluate::rehearse::rehearsals_schema(),
         File::Scenario => scenario::schema(),
     };
     print(format_args!("{schema:#}"))

@@ -110,7 +110,8 @@ impl Chosen {
         Ok(Simulation::new(self.workload(clock)?, self.seed, clock).with(&self.scenario))
     }
 
-    fn workload(&self, clock: Clock) -> Result<Workload, Failure> {
+    /// The queues and jobs, beginning at the clock's now.
+    pub(super) fn workload(&self, clock: Clock) -> Result<Workload, Failure> {
         let Workload { setup, submissions } = match &self.trace {
             Some(path) => load_trace(path, clock)?,
             None => self.scenario.workload.clone().unwrap_or_default().workload(self.seed, clock.now()),

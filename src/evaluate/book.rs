@@ -6,7 +6,7 @@ use crate::derive::{Frame, Sample};
 use crate::evaluate::alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 use crate::evaluate::history::History;
 use crate::evaluate::index::Index;
-use crate::evaluate::rule::{Clause, Rule};
+use crate::evaluate::rule::{Clause, NoData, Rule};
 use crate::evaluate::scene::{By, Finding, Scene, Values};
 use crate::evaluate::state::{Change, advance, after_gap};
 use crate::evaluate::verdict::{Verdict, value_of, verdict};
@@ -86,13 +86,15 @@ impl AlertBook {
         let mut room = rule.limit.saturating_sub(known.len());
         let mut left_out = 0_u32;
         let mut told = Vec::new();
-        // Of what has no alert, only what may begin one is looked at: where some condition holds; and a rule over everything
-        // has one instance, even when there is nothing.
+        // Of what has no alert, only what may begin one is looked at: where some condition holds, or where no data is to alert
+        // whatever is there; and a rule over everything has one instance, even when there is nothing.
+        let there = (rule.no_data == NoData::Alert).then(|| scene.present(&rule.by));
+        let there = there.iter().flat_map(|there| there.iter().filter(|by| rule.covers(by)));
         let whole = rule.by.is_empty().then(By::new);
         let begin = rule.clauses.iter().zip(&values).take(rule.beginning()).flat_map(|(clause, values)| {
             values.iter().filter(|(_, value)| clause.condition.holds(*value, false)).map(|(by, _)| by)
         });
-        let all: BTreeSet<&By> = begin.chain(known).chain(&whole).collect();
+        let all: BTreeSet<&By> = begin.chain(known).chain(&whole).chain(there).collect();
         for by in all {
             let finding = |(clause, values): (&Clause, &Values<'_>)| scene.finding(rule, clause, by, values.get(by));
             let findings: Vec<Finding> = rule.clauses.iter().zip(&values).map(finding).collect();

@@ -98,3 +98,53 @@ fn select(rule: &Rule, clause: &Clause, places: &[usize], samples: &[&Sample]) -
     }
     groups.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::derive::catalogue::QUEUE_WAIT_OLDEST;
+    use crate::derive::{Value, labels};
+    use crate::evaluate::parse_rules;
+
+    const FORMS: [&str; 4] = [
+        "by: [queue, share]",
+        "by: [queue]",
+        "by: [share], where: { queue: 'q-1*' }",
+        "by: [queue, share], where: { share: s-2 }",
+    ];
+
+    proptest! {
+        #[test]
+        fn following_is_as_good_as_beginning_anew(
+            steps in prop::collection::vec((prop::collection::vec(0..30_usize, 0..6), prop::collection::btree_set(0..4_usize, 0..4)), 1..8)
+        ) {
+            let mut followed = Index::default();
+            for (series, forms) in steps {
+                let sample = |n: &usize| {
+                    let labels = labels([("queue", format!("q-{}", n / 2).into()), ("share", format!("s-{}", n % 3).into())]);
+                    Sample { metric: &QUEUE_WAIT_OLDEST, labels, value: Value::Gauge(1.0) }
+                };
+                let samples: Vec<Sample> = series.iter().map(sample).collect();
+                let samples: Vec<&Sample> = samples.iter().collect();
+                let mut text = "rules: []".to_owned();
+                for form in &forms {
+                    let rest = "metric: queue.wait.oldest, above: 30m, annotations: { summary: x }";
+                    text = text.replace("[]", "");
+                    write!(text, "\n  - {{ alert: A{form}, {}, {rest} }}", FORMS[*form]).unwrap();
+                }
+                let rules = parse_rules("rules.yaml", &text).unwrap();
+                followed.follow(&rules, &samples);
+                let mut fresh = Index::default();
+                fresh.follow(&rules, &samples);
+                for (rule, clause) in rules.iter().flat_map(|rule| rule.clauses.iter().map(move |clause| (rule, clause))) {
+                    prop_assert_eq!(followed.selection(rule, clause), fresh.selection(rule, clause));
+                }
+                prop_assert!(followed.selected <= rules.len(), "what no rule asks for is forgotten");
+            }
+        }
+    }
+}

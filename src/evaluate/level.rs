@@ -37,6 +37,11 @@ impl JsonSchema for Level {
 }
 
 impl Level {
+    /// A text that stands for a level.
+    pub(super) fn written(text: &str) -> Self {
+        Self(serde_json::Value::from(text))
+    }
+
     /// The number in the metric's unit, always finite, or how to write it.
     pub(super) fn in_unit(&self, unit: Unit) -> Result<f64, String> {
         let plain = || self.0.as_f64();

@@ -180,6 +180,11 @@ impl Rule {
         &self.name
     }
 
+    /// A label that the rule gives all its alerts.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(String::as_str)
+    }
+
     /// The metrics it looks at, in the order of its conditions; at least one.
     pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
         self.clauses.iter().map(|clause| clause.metric)

@@ -134,7 +134,7 @@ impl<'a> Scene<'a> {
     ///
     /// Queues, sources and whatever any gauge speaks of are there. Counters and distributions do not count: they outlive what
     /// they were about.
-    fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
+    pub(super) fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
         let gather = || {
             let gauges = self.samples.iter().filter(|sample| matches!(sample.value, Value::Gauge(_)));
             let of_gauge = |sample: &&Sample| {
@@ -187,7 +187,7 @@ fn statistic(stat: Stat, recent: Option<Quantiles>) -> Option<f64> {
 }
 
 /// The sources that a metric rests on; none for what the service knows of itself.
-fn sources_of(metric: &Metric) -> &'static [Source] {
+pub(super) fn sources_of(metric: &Metric) -> &'static [Source] {
     let room = metric.name.split('.').next().unwrap_or_default();
     match (metric.name, room) {
         // Without utilisation every busy GPU is an unknown one, and the rest would look like all there is.

@@ -1,14 +1,11 @@
 //! Lets a workload happen and watches it with the engine, poll by poll.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
+use trainspotter::backtest::Onlooker;
 use trainspotter::engine::{Engine, Saved, cadence};
-use trainspotter::model::{
-    HostUtilisation, JobDetails, JobId, JobSeen, JobStatus, Observation, Queue, QueueName, ServiceEnvironment, Source,
-    Timestamp,
-};
-use trainspotter::scheduler::{Job, QueueSetup, Scheduler, Setup, Submission};
+use trainspotter::model::{JobStatus, Timestamp};
+use trainspotter::scheduler::{Scheduler, Setup, Submission};
 
 use super::workload::DAYS;
 
@@ -63,7 +60,6 @@ impl Watched {
 
 /// Watches until eight hours after the last submission, when the work is done.
 pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
-    let queues: Vec<Queue> = setup.queues.iter().map(|queue| as_configured(queue, &setup.environments)).collect();
     let begin = Timestamp::from_millis(0);
     let mut scheduler = Scheduler::new(setup, 1, begin);
     for submission in submissions {
@@ -71,13 +67,11 @@ pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
     }
     let mut engine = Engine::new(Vec::new(), cadence(POLL * 15, POLL), Saved::default(), begin);
     let mut watched = Watched::default();
-    let (mut open, mut next) = (BTreeSet::new(), 0);
+    let mut onlooker = Onlooker::new(&scheduler);
     for poll in 1..=u32::try_from((DAYS * 24 + 8) * 30).unwrap() {
         let now = begin + POLL * poll;
         scheduler.advance(now);
-        open.extend(scheduler.jobs().skip(next).map(|job| job.id.clone()));
-        next = scheduler.jobs().count();
-        engine.observe(seen(&scheduler, &engine, &queues, &mut open, now));
+        engine.observe(onlooker.look(&scheduler, &engine, now));
         let output = engine.tick(now);
         let rows = &output.frame.waterfall;
         let capacity: f64 = rows.iter().filter_map(|row| row.capacity_gpus).sum();
@@ -99,70 +93,6 @@ pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
 
 fn first_wait(job: &trainspotter::ledger::Job) -> Option<f64> {
     job.timeline.spans().first()?.seconds()
-}
-
-/// Everything that one poll would learn. Ended jobs leave `open`.
-fn seen(
-    scheduler: &Scheduler,
-    engine: &Engine,
-    queues: &[Queue],
-    open: &mut BTreeSet<JobId>,
-    now: Timestamp,
-) -> Vec<Observation> {
-    let jobs: Vec<&Job> = open.iter().filter_map(|id| scheduler.job(id)).collect();
-    let host = |(id, host): (JobId, String)| {
-        let gpu_percent = scheduler.job(&id)?.utilisation * 800.0;
-        Some(HostUtilisation { job: id, host, at: now, gpu_percent })
-    };
-    let mut observations = vec![
-        Observation::Topology { at: now, queues: queues.to_vec() },
-        Observation::Jobs { at: now, jobs: jobs.iter().map(|job| as_described(job)).collect() },
-        Observation::Utilisation { at: now, hosts: engine.questions(now).hosts.into_iter().filter_map(host).collect() },
-        answered(Source::Topology, None, now),
-    ];
-    observations.extend(queues.iter().map(|queue| answered(Source::Jobs, Some(queue.name.clone()), now)));
-    let ended: Vec<JobId> = jobs.iter().filter(|job| job.status.is_ended()).map(|job| job.id.clone()).collect();
-    for id in ended {
-        open.remove(&id);
-    }
-    observations
-}
-
-fn answered(source: Source, queue: Option<QueueName>, at: Timestamp) -> Observation {
-    Observation::Answered { source, queue, at }
-}
-
-fn as_configured(queue: &QueueSetup, environments: &[ServiceEnvironment]) -> Queue {
-    Queue {
-        name: queue.name.clone(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        policy: queue.policy.clone(),
-        environment: environments.iter().find(|environment| environment.name == queue.environment).cloned(),
-    }
-}
-
-fn as_described(job: &Job) -> JobSeen {
-    let details = JobDetails { preemptions: job.preemptions, ..JobDetails::default() };
-    JobSeen {
-        id: job.id.clone(),
-        arn: String::new(),
-        name: job.name.clone(),
-        queue: job.queue.clone(),
-        share: job.share.clone(),
-        status: job.status.clone(),
-        status_reason: job.status_reason.as_deref().map(str::to_owned),
-        created_at: job.created_at,
-        scheduled_at: job.scheduled_at,
-        started_at: job.started_at,
-        stopped_at: job.stopped_at,
-        demand: job.demand.to_vec(),
-        training_job: job.training_job.clone(),
-        terminated: job.terminated,
-        details: Some(details),
-    }
 }
 
 fn mean(values: &[f64]) -> f64 {

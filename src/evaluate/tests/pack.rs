@@ -1,59 +1,47 @@
-//! The default pack: every rule fires on what it is for, and on nothing else.
+//! The packs that are shipped: every rule is tested to fire and not to fire, says how bad it is, and links to what to do.
 
 use std::path::Path;
 
 use super::*;
-use crate::derive::catalogue::Kind;
+use crate::evaluate::rehearse::parse_rehearsals;
 
-const PACK: &str = include_str!("../../../alerts/default.yaml");
-
-/// A rule, the series it is about, a value that must fire within three hours, and one that must not.
-type Case<'a> = (&'a str, &'static Metric, &'a [(&'static str, &'a str)], f64, f64);
+/// Name, rules and tests of each pack.
+const PACKS: [(&str, &str, &str); 2] = [
+    ("default.yaml", include_str!("../../../alerts/default.yaml"), include_str!("../../../alerts/default.test.yaml")),
+    ("queues.yaml", include_str!("../../../alerts/queues.yaml"), include_str!("../../../alerts/queues.test.yaml")),
+];
 
 #[test]
-fn every_rule_of_the_pack_fires_on_what_it_is_for_and_on_nothing_else() {
-    let share: &[(&'static str, &str)] = &[("queue", "prod"), ("share", "vision")];
-    let cases: &[Case] = &[
-        ("LongWait", &catalogue::QUEUE_WAIT_OLDEST, share, 1_900.0, 1_700.0),
-        ("VeryLongWait", &catalogue::QUEUE_WAIT_OLDEST, share, 15_000.0, 14_000.0),
-        ("JobsFailing", &catalogue::JOB_FAILURE_RATIO, share, 0.3, 0.2),
-        ("ManyPreemptions", &catalogue::JOB_PREEMPTIONS, share, 1.0, 0.1),
-        ("GpusIdle", &catalogue::GPU_IDLE_RATIO, &[("queue", "prod")], 0.6, 0.5),
-        ("GpusIdleWhileRunning", &catalogue::GPU_PART, &[("queue", "prod"), ("part", "running_idle")], 16.0, 8.0),
-        ("JobDataStale", &catalogue::SOURCE_AGE, &[("source", "jobs")], 400.0, 200.0),
-        ("TopologyStale", &catalogue::SOURCE_AGE, &[("source", "topology")], 2_000.0, 900.0),
-        ("UtilisationStale", &catalogue::SOURCE_AGE, &[("source", "utilisation")], 2_000.0, 600.0),
-        ("UnknownValues", &catalogue::SOURCE_UNKNOWN, &[("kind", "job_status"), ("value", "X")], 1.0, 0.0),
-        ("NotPublishing", &catalogue::PUBLISH_FAILURES, &[("sink", "otlp")], 1.0, 0.1),
-        ("NotificationsStuck", &catalogue::NOTIFY_OLDEST, &[("receiver", "oncall")], 700.0, 500.0),
-    ];
-    let rules = rules_of(PACK);
-    let tested: BTreeSet<&str> = cases.iter().map(|(name, ..)| *name).collect();
-    assert_eq!(rules.iter().map(Rule::name).collect::<BTreeSet<_>>(), tested, "every rule has a case");
-    for (name, metric, pairs, fires, rests) in cases {
-        let fired = |value: f64| {
-            let mut book = AlertBook::default();
-            let told = (0..180).flat_map(|at| {
-                let mut frame = frame('-', minute(at));
-                frame.samples.push(match metric.kind {
-                    // A counter grows by the value each minute.
-                    Kind::Counter => counter(metric, pairs, value * at as f64),
-                    Kind::Gauge | Kind::Distribution => gauge(metric, pairs, value),
-                });
-                book.step(&rules, &frame, minute(at))
-            });
-            told.map(|transition| transition.alert.rule).collect::<BTreeSet<String>>()
-        };
-        assert!(fired(*fires).contains(*name), "{name} at {fires}");
-        assert!(!fired(*rests).contains(*name), "{name} at {rests}");
+fn every_rule_of_a_pack_has_a_test_that_makes_it_fire_and_one_that_must_not() {
+    let (mut fires, mut rests) = (BTreeSet::new(), BTreeSet::new());
+    for (file, rules, tests) in PACKS {
+        let rehearsals = parse_rehearsals(file, tests).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(rehearsals.rules, [file], "the tests beside a pack are about it");
+        let rules = rules_of(rules);
+        for test in &rehearsals.tests {
+            let differences: Vec<String> = test.run(&rules).iter().map(ToString::to_string).collect();
+            assert_eq!(differences, [""; 0], "{file}: {}", test.name);
+            fires.extend(test.expected().iter().filter(|one| one.timeline.contains('F')).map(|one| one.alert.clone()));
+            // A test is called after the rule that it is about.
+            let about = test.name.split(' ').next().unwrap_or_default();
+            if test.expected().iter().all(|one| !one.alert.starts_with(about)) {
+                rests.insert(about.to_owned());
+            }
+        }
+    }
+    for rule in PACKS.iter().flat_map(|(_, rules, _)| rules_of(rules)) {
+        // Of an objective one window stands for all.
+        let name = rule.name().split('-').next().unwrap_or_default();
+        assert!(fires.iter().any(|fired| fired.starts_with(name)), "no test makes {name} fire");
+        assert!(rests.contains(name), "no test in which {name} must not fire");
     }
 }
 
 #[test]
-fn every_rule_of_the_pack_says_how_bad_it_is_and_what_to_do() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+fn every_rule_of_a_pack_says_how_bad_it_is_and_what_to_do() {
     let mut linked = BTreeSet::new();
-    for rule in rules_of(PACK) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for rule in PACKS.iter().flat_map(|(_, rules, _)| rules_of(rules)) {
         let name = rule.name();
         assert!(["page", "warning", "info"].contains(&rule.labels["severity"].as_str()), "{name}");
         let words =

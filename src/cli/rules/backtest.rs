@@ -1,0 +1,126 @@
+//! `rules backtest`: a table of what each rule would have told, and a picture of when.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::backtest::{Backtest, Episode, Report};
+use crate::cli::simulate::World;
+use crate::cli::{Failure, inputs, print, say};
+use crate::clock::Clock;
+use crate::evaluate::Rule;
+use crate::model::Timestamp;
+use crate::simulate::workload::Workload;
+
+/// What is looked at if `--to` is not given.
+const A_WEEK: Duration = Duration::from_secs(7 * 86_400);
+/// Width of the picture, in letters.
+const COLUMNS: usize = 56;
+/// Share of the way between two lines of progress where nobody looks at a terminal.
+const PROGRESS: f64 = 0.25;
+
+/// What is run, and what part of it is looked at.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    workload: World,
+    /// Leave out what fired and ended before this, from the beginning of the workload on.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    from: humantime::Duration,
+    /// Stop after this much of the workload; a week unless given.
+    #[arg(long, value_name = "DURATION")]
+    to: Option<humantime::Duration>,
+    /// How far ticks are apart.
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    every: humantime::Duration,
+    /// Rule files, or folders of them.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let rules = inputs::load_rules(&arguments.paths)?;
+    let chosen = arguments.workload.choose()?;
+    let begin = Timestamp::default();
+    let Workload { setup, submissions } = chosen.workload(Clock::starting_at(begin, 1.0))?;
+    let span = arguments.to.map_or(A_WEEK, |to| *to);
+    if arguments.every.is_zero() || *arguments.from >= span {
+        return Err(Failure::usage("--every must be longer than 0s, and --from before --to"));
+    }
+    let backtest = Backtest {
+        setup,
+        submissions,
+        seed: chosen.seed,
+        begin,
+        from: begin + *arguments.from,
+        to: begin + span,
+        every: *arguments.every,
+    };
+    let mut told = 0.0;
+    let terminal = std::io::stderr().is_terminal();
+    let report = backtest.run(rules.clone(), |now| {
+        let part = now.seconds_since(begin) / span.as_secs_f64();
+        if terminal && part >= told + 0.01 {
+            told = part;
+            let _ = write!(std::io::stderr(), "\r{:3.0} % of {}", part * 100.0, humantime::format_duration(span));
+        } else if !terminal && part >= told + PROGRESS {
+            told = part;
+            say(format_args!("{:.0} % of {}", part * 100.0, humantime::format_duration(span)));
+        }
+    });
+    if terminal {
+        let _ = write!(std::io::stderr(), "\r{:40}\r", "");
+    }
+    show(&rules, &report)
+}
+
+fn show(rules: &[Rule], report: &Report) -> Result<(), Failure> {
+    let weeks = report.to.seconds_since(report.from) / A_WEEK.as_secs_f64();
+    let mut severities: BTreeMap<&str, usize> = BTreeMap::new();
+    print(format_args!(
+        "{:<28} {:<8} {:>6} {:>8} {:>9} {:>9}  when",
+        "rule", "severity", "fired", "a week", "median", "longest"
+    ))?;
+    for rule in rules {
+        let name = rule.name();
+        let episodes = report.episodes.get(name).map(Vec::as_slice).unwrap_or_default();
+        let severity = rule.label("severity").unwrap_or("-");
+        *severities.entry(severity).or_default() += episodes.len();
+        let mut lasted: Vec<f64> = episodes.iter().map(|one| lasted(one, report.to)).collect();
+        lasted.sort_by(f64::total_cmp);
+        let median = lasted.get(lasted.len() / 2).copied();
+        let per_week = episodes.len() as f64 / weeks;
+        let (median, longest) = (span(median), span(lasted.last().copied()));
+        let picture: String = report.timeline(name, COLUMNS).into_iter().map(letter).collect();
+        print(format_args!(
+            "{name:<28} {severity:<8} {:>6} {per_week:>8.1} {median:>9} {longest:>9}  {picture}",
+            episodes.len()
+        ))?;
+    }
+    let column = report.to.seconds_since(report.from) / COLUMNS as f64;
+    print(format_args!("Each letter is {}: . quiet, 1 to 9 alerts, # more.", span(Some(column))))?;
+    for (severity, fired) in severities {
+        print(format_args!("{severity}: told {fired} times, {:.1} a week", fired as f64 / weeks))?;
+    }
+    Ok(())
+}
+
+fn lasted(episode: &Episode, to: Timestamp) -> f64 {
+    episode.ended_at.unwrap_or(to).seconds_since(episode.fired_at)
+}
+
+/// The largest two units of a duration in seconds; `-` if there is none.
+fn span(seconds: Option<f64>) -> String {
+    let Some(seconds) = seconds else { return "-".to_owned() };
+    let text = humantime::format_duration(Duration::from_secs_f64(seconds.round())).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join("")
+}
+
+fn letter(count: usize) -> char {
+    match count {
+        0 => '.',
+        1..=9 => char::from_digit(u32::try_from(count).unwrap_or(9), 10).unwrap_or('9'),
+        _ => '#',
+    }
+}
