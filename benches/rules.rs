@@ -106,10 +106,9 @@ fn rules(count: usize, queues: usize) -> Result<Vec<Rule>, String> {
             0 => format!("by: [queue, share], metric: share.utilisation, above: {percent}"),
             1 => format!("by: [queue, share], metric: gpu.utilisation, where: {{ queue: {queue} }}, above: {percent}"),
             2 => format!("by: [queue], metric: job.failure_ratio, where: {{ share: '*-1?' }}, above: {percent}, for: 5m"),
-            3 => format!(
-                "by: [queue, share], all: [{{ metric: share.utilisation, above: 90% }}, {{ metric: gpu.utilisation, below: 5% }},
-                 {{ metric: job.failure_ratio, above: 50% }}]"
-            ),
+            3 => "by: [queue, share], all: [{ metric: share.utilisation, above: 90% }, { metric: gpu.utilisation, below: 5% },
+                 { metric: job.failure_ratio, above: 50% }]"
+                .to_owned(),
             4 => "by: [queue, share], metric: job.preemptions, increase: 1h, above: 400".to_owned(),
             5 => "by: [queue, share], metric: queue.wait.oldest, change_over: 1h, above: 59m".to_owned(),
             6 => "by: [queue, share], metric: queue.wait, stat: p95, above: 3596s, datapoints: 2 of 3".to_owned(),

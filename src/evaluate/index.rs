@@ -15,6 +15,9 @@ use crate::evaluate::scene::By;
 /// is told by its rank among those of its metric.
 pub(super) type Selection = Vec<(By, Vec<usize>)>;
 
+/// Selections by the filters of the condition.
+type ByFilters = BTreeMap<Vec<(Label, String)>, Selection>;
+
 /// The selections of all conditions.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -22,8 +25,8 @@ pub(super) struct Index {
     series: Vec<(&'static str, Labels)>,
     /// Where the series of each metric are in the frame.
     places: BTreeMap<&'static str, Vec<usize>>,
-    /// By metric, labels of the rule, and filters of the condition.
-    selections: BTreeMap<&'static str, BTreeMap<Vec<Label>, BTreeMap<Vec<(Label, String)>, Selection>>>,
+    /// By metric, then by the labels of the rule.
+    selections: BTreeMap<&'static str, BTreeMap<Vec<Label>, ByFilters>>,
     /// How many selections there are.
     selected: usize,
 }
