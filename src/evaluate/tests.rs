@@ -5,6 +5,7 @@
 //! Alerts: `.` inactive, `P` pending, `F` firing, `R` the minute in which people are told of the end.
 
 mod combined;
+mod corpus;
 mod laws;
 mod pack;
 mod texts;

@@ -1,0 +1,288 @@
+//! The ledger against the truth: random lives of jobs (retries, capacity failures, preemptions), polled at random moments
+//! with pages that are lost, doubled, late and out of order.
+//!
+//! Whatever a ledger says happened must have happened then: exactly, where AWS gives the time, and within the interval that
+//! it names, where only polls know. What lasted longer than the longest gap between polls must not be missing.
+//! `TRAINSPOTTER_SEEDS=N` runs so many worlds; `TRAINSPOTTER_SEED=N` one.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot build its case has failed")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trainspotter::ledger::{self, Ledger, Span};
+use trainspotter::model::{
+    Attempt, Capacity, JobDetails, JobSeen, Policy, QuotaShare, ServiceEnvironment, Sharing, StoppedAttempt, Timestamp,
+};
+use trainspotter::scheduler::{
+    self, AfterRequeue, Delays, Job, Outage, Plan, PlannedAttempt, PlannedOutcome, QueueSetup, Quirks, RetryStrategy,
+    Scheduler, Setup, Submission, Terms,
+};
+
+const TYPE: &str = "ml.p5.48xlarge";
+const SEEDS: u64 = 2_000;
+const JOBS: u64 = 8;
+const HOURS: u64 = 5;
+
+/// Numbers that look random and are the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, usize::try_from(self.roll(last as u64 + 1)).unwrap());
+        }
+    }
+}
+
+fn second(seconds: u64) -> Timestamp {
+    Timestamp::default() + Duration::from_secs(seconds)
+}
+
+fn setup(dice: &mut Dice) -> Setup {
+    let share = |name: &str, limit: f64| QuotaShare {
+        name: name.into(),
+        enabled: true,
+        limits: vec![Capacity::new(TYPE, limit)],
+        sharing: Sharing::LendAndBorrow { borrow_limit: None },
+        in_share_preemption: false,
+    };
+    let queue = QueueSetup {
+        name: "prod".into(),
+        enabled: true,
+        priority: 1,
+        policy: Policy::QuotaShares(vec![share("a", 1.0), share("b", 2.0)]),
+        environment: "gpus".to_owned(),
+        time_limits: Vec::new(),
+    };
+    let limits = vec![Capacity::new(TYPE, 3.0)];
+    let environment = ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits };
+    let from = dice.roll(3_600);
+    let outage = Outage { unit: TYPE.into(), from: second(from), to: Some(second(from + dice.roll(900))) };
+    let after_requeue = if dice.one_in(2) { AfterRequeue::Kept } else { AfterRequeue::Cleared };
+    Setup {
+        environments: vec![environment],
+        queues: vec![queue],
+        delays: Delays::TYPICAL,
+        quirks: Quirks { after_requeue, ..Quirks::default() },
+        outages: vec![outage],
+    }
+}
+
+fn submission(dice: &mut Dice) -> Submission {
+    let attempt = |dice: &mut Dice| PlannedAttempt {
+        duration: Duration::from_secs(20 + dice.roll(1_500)),
+        outcome: if dice.one_in(3) { PlannedOutcome::Fails("exit 1".into()) } else { PlannedOutcome::Succeeds },
+    };
+    let attempts = (0..3).map(|_| attempt(dice)).collect();
+    let share = if dice.one_in(2) { "a" } else { "b" };
+    Submission {
+        at: second(dice.roll(3_000)),
+        name: "train".to_owned(),
+        queue: "prod".into(),
+        share: Some(share.into()),
+        priority: 0,
+        demand: vec![Capacity::new(TYPE, 1.0 + dice.roll(2) as f64)],
+        tags: BTreeMap::new(),
+        plan: Plan::Attempts(attempts),
+        terms: Terms {
+            retry: RetryStrategy { attempts: 1 + u32::try_from(dice.roll(3)).unwrap(), ..RetryStrategy::default() },
+            ..Terms::default()
+        },
+        utilisation: 0.9,
+    }
+}
+
+/// What a list says of a job.
+fn listed(job: &Job) -> JobSeen {
+    JobSeen {
+        id: job.id.clone(),
+        arn: String::new(),
+        name: job.name.clone(),
+        queue: job.queue.clone(),
+        share: job.share.clone(),
+        status: job.status.clone(),
+        status_reason: job.status_reason.as_deref().map(str::to_owned),
+        created_at: job.created_at,
+        scheduled_at: job.scheduled_at,
+        started_at: job.started_at,
+        stopped_at: job.stopped_at,
+        demand: job.demand.to_vec(),
+        training_job: job.training_job.clone(),
+        terminated: job.terminated,
+        details: None,
+    }
+}
+
+/// What a description says of it.
+fn described(job: &Job) -> JobSeen {
+    let reason = |attempt: &scheduler::Attempt| attempt.status_reason.as_deref().map(str::to_owned);
+    let attempts = job.attempts.iter().map(|attempt| Attempt {
+        started_at: attempt.started_at,
+        stopped_at: attempt.stopped_at,
+        status_reason: reason(attempt),
+        training_job: attempt.training_job.clone(),
+    });
+    let preempted = job.preempted.iter().map(|attempt| StoppedAttempt {
+        started_at: attempt.started_at,
+        stopped_at: attempt.stopped_at,
+        status_reason: reason(attempt),
+    });
+    let details = JobDetails {
+        priority: Some(job.priority),
+        attempts: attempts.collect(),
+        preemptions: job.preemptions,
+        preempted: preempted.collect(),
+        tags: BTreeMap::new(),
+    };
+    JobSeen { details: Some(details), ..listed(job) }
+}
+
+/// One world, polled until all its jobs have ended or time is up; returns the longest gap between polls that arrived.
+fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
+    let mut dice = Dice(seed.wrapping_mul(104_729).wrapping_add(7));
+    let mut scheduler = Scheduler::new(setup(&mut dice), seed, Timestamp::default());
+    for _ in 0..JOBS {
+        scheduler.submit(submission(&mut dice)).unwrap();
+    }
+    let mut ledger = Ledger::default();
+    let mut past: Vec<(Timestamp, Vec<JobSeen>)> = Vec::new();
+    let (mut now, mut arrived, mut longest) = (Timestamp::default(), Timestamp::default(), Duration::ZERO);
+    while now < second(HOURS * 3_600) {
+        now = now + Duration::from_secs(15 + dice.roll(60));
+        scheduler.advance(now);
+        let known_to_have_ended =
+            |job: &&Job| ledger.job(&job.id).is_some_and(|known| known.timeline.current().is_none());
+        let mut page: Vec<JobSeen> = scheduler.jobs().filter(|job| !known_to_have_ended(job)).map(listed).collect();
+        past.push((now, page.clone()));
+        if dice.one_in(10) {
+            continue;
+        }
+        dice.shuffle(&mut page);
+        let doubled = usize::from(dice.one_in(8)) + 1;
+        for seen in std::iter::repeat_n(page, doubled).flatten() {
+            ledger.observe(seen, now);
+        }
+        if dice.one_in(8) {
+            // An answer that was on its way for long.
+            let (at, late) = past[usize::try_from(dice.roll(past.len() as u64)).unwrap()].clone();
+            late.into_iter().for_each(|seen| ledger.observe(seen, at));
+        }
+        let wanted: Vec<_> =
+            ledger.jobs().filter(|job| job.wants_description).map(|job| job.latest.id.clone()).collect();
+        for job in wanted.iter().filter_map(|id| scheduler.job(id)) {
+            ledger.observe(described(job), now);
+        }
+        longest = longest.max(now.since(arrived));
+        arrived = now;
+        ledger.jobs().for_each(|job| partition(job, seed));
+    }
+    (scheduler, ledger, longest)
+}
+
+/// Spans partition the life of a job, and time does not run backwards in them.
+fn partition(job: &ledger::Job, seed: u64) {
+    let spans = job.timeline.spans();
+    let told = || format!("seed {seed}: {spans:#?}");
+    assert_eq!(spans[0].from.latest, job.latest.created_at, "{}", told());
+    for pair in spans.windows(2) {
+        assert_eq!(pair[0].to, Some(pair[1].from), "{}", told());
+    }
+    for span in spans {
+        assert!(span.from.earliest <= span.from.latest, "{}", told());
+        assert!(span.to.is_none_or(|to| to.latest >= span.from.latest), "{}", told());
+    }
+}
+
+fn phase_of(phase: scheduler::Phase) -> ledger::Phase {
+    match phase {
+        scheduler::Phase::Waiting => ledger::Phase::Waiting,
+        scheduler::Phase::Scheduled => ledger::Phase::Scheduled,
+        scheduler::Phase::Starting => ledger::Phase::Starting,
+        scheduler::Phase::Running => ledger::Phase::Running,
+    }
+}
+
+/// Every mistake in what is known of one job.
+fn mistakes(truth: &Job, known: &ledger::Job, longest: Duration) -> Vec<String> {
+    let mut found = Vec::new();
+    let spans = known.timeline.spans();
+    let of_phase = |span: &Span| {
+        let phase = span.phase;
+        truth.spans.iter().filter(move |true_span| phase_of(true_span.phase) == phase)
+    };
+    for span in spans {
+        let from = span.from;
+        if !of_phase(span).any(|true_span| from.earliest <= true_span.from && true_span.from <= from.latest) {
+            let kind = if from.is_exact() { "exact" } else { "inexact" };
+            found.push(format!("{} {kind} from is wrong", span.phase));
+        }
+    }
+    for true_span in &truth.spans {
+        let Some(to) = true_span.to else { continue };
+        let lasted = to.since(true_span.from);
+        let phase = phase_of(true_span.phase);
+        let overlaps = |span: &&Span| {
+            span.phase == phase && span.from.earliest < to && span.to.is_none_or(|to| to.latest > true_span.from)
+        };
+        if lasted > longest && !spans.iter().any(|span| overlaps(&span)) {
+            found.push(format!("{phase} is missing"));
+        }
+    }
+    if truth.status.is_ended() {
+        if known.timeline.current().is_some() || known.latest.status != truth.status {
+            found.push("its end is not known".to_owned());
+        } else if spans.last().and_then(|span| span.to).map(|to| to.latest) != truth.stopped_at {
+            found.push("its end is another".to_owned());
+        }
+    }
+    if let Some(dispatched) = truth.first_scheduled_at {
+        // A visit that comes and goes between two polls leaves no trace where AWS clears its times.
+        let again = truth.spans.iter().skip(1).find(|span| span.phase == scheduler::Phase::Waiting);
+        let was_seen = again.is_none_or(|again| again.from.since(dispatched) > longest);
+        let elsewhere = |to: ledger::Moment| dispatched < to.earliest || to.latest < dispatched;
+        if was_seen && spans.first().and_then(|span| span.to).is_some_and(elsewhere) {
+            found.push("its first wait ended at another time".to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn what_the_ledger_says_happened_did_happen_then() {
+    let number = |name: &str| std::env::var(name).ok().map(|seed| seed.parse::<u64>().unwrap());
+    let seeds =
+        number("TRAINSPOTTER_SEED").map_or(0..number("TRAINSPOTTER_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let (mut jobs, mut requeued, mut exact) = (0, 0, 0);
+    let mut wrong: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for seed in seeds.clone() {
+        let (scheduler, ledger, longest) = live(seed);
+        for truth in scheduler.jobs() {
+            let known = ledger.job(&truth.id).unwrap();
+            jobs += 1;
+            requeued +=
+                u64::from(truth.spans.iter().filter(|span| span.phase == scheduler::Phase::Waiting).count() > 1);
+            exact += known.timeline.spans().iter().filter(|span| span.from.is_exact()).count();
+            for mistake in mistakes(truth, known, longest) {
+                if seeds.end - seeds.start == 1 {
+                    eprintln!("{mistake}\n{:#?}\n{:#?}", truth.spans, known.timeline.spans());
+                }
+                wrong.entry(mistake).or_insert((0, seed)).0 += 1;
+            }
+        }
+    }
+    eprintln!("{jobs} jobs, {requeued} of them requeued, {exact} exact boundaries");
+    let wrong: Vec<String> =
+        wrong.iter().map(|(what, (count, seed))| format!("{count} x {what}, first with seed {seed}")).collect();
+    assert_eq!(wrong, [""; 0]);
+    assert!(seeds.end - seeds.start < SEEDS || requeued * 4 > jobs, "too few were requeued to show anything");
+}
