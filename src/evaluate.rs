@@ -14,6 +14,7 @@ pub mod export;
 mod file;
 mod glob;
 mod history;
+mod index;
 mod level;
 mod lint;
 mod objective;

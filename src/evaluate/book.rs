@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::derive::Frame;
+use crate::derive::{Frame, Sample};
 use crate::evaluate::alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 use crate::evaluate::history::History;
+use crate::evaluate::index::Index;
 use crate::evaluate::rule::{Clause, NoData, Rule};
 use crate::evaluate::scene::{By, Finding, Scene, Values};
 use crate::evaluate::state::{Change, advance, after_gap};
@@ -19,6 +20,7 @@ const OVERFLOW: &str = "overflow";
 pub struct AlertBook {
     alerts: BTreeMap<AlertId, Alert>,
     history: History,
+    index: Index,
     stepped_at: Option<Timestamp>,
     /// Rules whose overflow alert is in `alerts`.
     overflowing: BTreeSet<String>,
@@ -37,19 +39,21 @@ impl AlertBook {
     ///
     /// The rules may differ from those of the last step: alerts of a rule that is still there go on as they are.
     pub fn step(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp) -> Vec<Transition> {
-        self.history.remember(rules, frame);
+        let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
+        self.history.remember(rules, &samples, frame.at);
+        self.index.follow(rules, &samples);
         let mut told = self.end_removed(rules, now);
         let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
         for alert in self.alerts.values().filter(|alert| !alert.is_overflow()) {
             known.entry(alert.rule.clone()).or_default().insert(alert.by.clone());
         }
-        let history = std::mem::take(&mut self.history);
-        let scene = Scene::new(frame, &history);
+        let (index, history) = (std::mem::take(&mut self.index), std::mem::take(&mut self.history));
+        let scene = Scene::new(frame, &samples, &index, &history);
         let none = BTreeSet::new();
         for rule in rules {
             told.extend(self.step_rule(rule, &scene, known.get(&rule.name).unwrap_or(&none), now));
         }
-        self.history = history;
+        (self.index, self.history) = (index, history);
         self.stepped_at = Some(now);
         told
     }
@@ -87,7 +91,7 @@ impl AlertBook {
         let there = (rule.no_data == NoData::Alert).then(|| scene.present(&rule.by));
         let there = there.iter().flat_map(|there| there.iter().filter(|by| rule.covers(by)));
         let whole = rule.by.is_empty().then(By::new);
-        let begin = rule.clauses.iter().zip(&values).flat_map(|(clause, values)| {
+        let begin = rule.clauses.iter().zip(&values).take(rule.beginning()).flat_map(|(clause, values)| {
             values.iter().filter(|(_, value)| clause.condition.holds(*value, false)).map(|(by, _)| by)
         });
         let all: BTreeSet<&By> = begin.chain(known).chain(&whole).chain(there).collect();
@@ -154,7 +158,7 @@ impl AlertBook {
         let mut recent = before.as_ref().map(|alert| alert.recent.clone()).unwrap_or_default();
         let state = before.as_ref().map(|alert| alert.state);
         let (next, change) = advance(state, &mut recent, holds.is_some(), rule.terms(), now);
-        let ended = before.clone().filter(|_| change == Change::Ended).and_then(|mut alert| {
+        let ended = before.as_ref().filter(|_| change == Change::Ended).cloned().and_then(|mut alert| {
             alert.value = value;
             alert.end(if value.is_some() { Ending::Recovered } else { Ending::NoData }, now)
         });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::derive::catalogue::DURATION_BOUNDS;
-use crate::derive::{Distribution, Frame, Labels, Sample, Value};
+use crate::derive::{Distribution, Labels, Sample, Value};
 use crate::evaluate::rule::{Clause, Rule};
 use crate::model::Timestamp;
 
@@ -35,7 +35,7 @@ struct Past {
 
 impl History {
     /// Remembers what any rule compares, for as long as the longest looks back.
-    pub(super) fn remember(&mut self, rules: &[Rule], frame: &Frame) {
+    pub(super) fn remember(&mut self, rules: &[Rule], samples: &[&Sample], now: Timestamp) {
         let mut longest: BTreeMap<Key, Duration> = BTreeMap::new();
         for clause in rules.iter().flat_map(|rule| &rule.clauses) {
             if let Some(window) = clause.take.window() {
@@ -45,14 +45,14 @@ impl History {
         }
         self.metrics.retain(|key, _| longest.contains_key(key));
         for ((metric, bound), longest) in longest {
-            let new = || Past { began_at: frame.at, longest, series: BTreeMap::new() };
+            let new = || Past { began_at: now, longest, series: BTreeMap::new() };
             let past = self.metrics.entry((metric, bound)).or_insert_with(new);
             past.longest = longest;
-            for sample in frame.samples.iter().chain(&frame.of_jobs).filter(|sample| sample.metric.name == metric) {
-                past.remember(sample, bound, frame.at);
+            for sample in samples.iter().filter(|sample| sample.metric.name == metric) {
+                past.remember(sample, bound, now);
             }
             // What is gone is remembered for as long as anybody could ask, and no longer.
-            past.series.retain(|_, points| points.back().is_some_and(|(at, _)| frame.at.since(*at) <= longest));
+            past.series.retain(|_, points| points.back().is_some_and(|(at, _)| now.since(*at) <= longest));
         }
     }
 
@@ -65,7 +65,7 @@ impl History {
     /// How much a gauge is above what it was `over` ago; `None` if nobody looked then.
     pub(super) fn change(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<f64> {
         let points = self.metrics.get(&key_of(clause))?.series.get(labels)?;
-        let (at, [before, _]) = points.iter().rev().find(|(at, _)| now.since(*at) >= over)?;
+        let (at, [before, _]) = last_before(points, over, now)?;
         let (_, [value, _]) = points.back()?;
         (now.since(*at) <= over * 2).then_some(value - before)
     }
@@ -85,7 +85,7 @@ impl History {
 
     fn grown(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<[f64; 2]> {
         let points = self.metrics.get(&key_of(clause))?.series.get(labels)?;
-        let (_, before) = points.iter().rev().find(|(at, _)| now.since(*at) >= over).or_else(|| points.front())?;
+        let (_, before) = last_before(points, over, now).or_else(|| points.front())?;
         let (_, last) = points.back()?;
         Some([(last[0] - before[0]).max(0.0), (last[1] - before[1]).max(0.0)])
     }
@@ -100,11 +100,13 @@ impl Past {
         // A counter that appears later began at 0; at first, counting goes on from what is there.
         let grows = !matches!(sample.value, Value::Gauge(_));
         let before = if grows && self.began_at != now { [0.0; 2] } else { value };
-        if !self.series.contains_key(&sample.labels) {
-            self.series.insert(sample.labels.clone(), [(now, before)].into());
-        }
-        if let Some(points) = self.series.get_mut(&sample.labels) {
-            push(points, (now, value), self.longest);
+        match self.series.get_mut(&sample.labels) {
+            Some(points) => push(points, (now, value), self.longest),
+            None => {
+                let mut points = [(now, before)].into();
+                push(&mut points, (now, value), self.longest);
+                self.series.insert(sample.labels.clone(), points);
+            }
         }
     }
 }
@@ -117,6 +119,12 @@ fn counts(distribution: &Distribution, bound: usize) -> [f64; 2] {
 
 fn key_of(clause: &Clause) -> Key {
     (clause.metric.name, clause.take.bound())
+}
+
+/// The last point that is at least `over` old; points are in the order of time.
+fn last_before(points: &VecDeque<Point>, over: Duration, now: Timestamp) -> Option<&Point> {
+    let old = points.partition_point(|(at, _)| now.since(*at) >= over);
+    points.get(old.checked_sub(1)?)
 }
 
 fn push(points: &mut VecDeque<Point>, (now, value): Point, longest: Duration) {

@@ -48,7 +48,7 @@ pub(super) struct Clause {
 }
 
 /// What is taken of a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Take {
     /// The value now, of a gauge.
     Now,
@@ -81,7 +81,7 @@ impl Take {
 }
 
 /// What to take of a distribution: of its values in the last hour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Stat {
@@ -192,6 +192,15 @@ impl Rule {
 
     pub(super) fn terms(&self) -> Terms {
         Terms { hold: self.hold, keep: self.keep_firing_for, datapoints: self.datapoints }
+    }
+
+    /// How many of the clauses, from the first on, must be looked at to find every instance that may begin: where all must hold
+    /// and no data does not, the first one does.
+    pub(super) fn beginning(&self) -> usize {
+        match (self.combine, self.no_data) {
+            (Combine::All, NoData::Keep | NoData::Ok) => 1,
+            (Combine::All, NoData::Alert) | (Combine::Any, _) => self.clauses.len(),
+        }
     }
 
     /// Whether label values are among those that the rule looks at, as far as its filters speak of them.

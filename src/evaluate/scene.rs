@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::derive::catalogue::{self, Label, Metric};
 use crate::derive::{Frame, Quantiles, Sample, SourceHealth, Value};
-use crate::evaluate::glob;
 use crate::evaluate::history::History;
+use crate::evaluate::index::Index;
 use crate::evaluate::rule::{Clause, Condition, Fold, Rule, Stat, Take};
 use crate::model::Source;
 
@@ -37,61 +37,61 @@ pub(super) enum Finding {
 
 /// A frame, and what rules need to judge absence in it.
 ///
-/// Built once a tick; what several rules ask for (the series of a metric by the same labels, what is there) is worked out once.
+/// Built once a tick; what several rules ask for (what is taken of the series of a metric, what is there) is worked out once.
 pub(super) struct Scene<'a> {
     frame: &'a Frame,
     history: &'a History,
-    by_metric: BTreeMap<&'static str, Vec<&'a Sample>>,
-    groups: RefCell<BTreeMap<Grouping<'a>, Rc<Groups<'a>>>>,
+    index: &'a Index,
+    samples: &'a [&'a Sample],
+    taken: RefCell<BTreeMap<(&'static str, Take), Taken>>,
     present: RefCell<BTreeMap<&'a [Label], Rc<BTreeSet<By>>>>,
     stale_after: f64,
 }
 
-/// A metric and the labels by which its series are told apart.
-type Grouping<'a> = (&'static str, &'a [Label]);
+/// What is taken of each series of a metric, by rank.
+type Taken = Rc<[Option<f64>]>;
 
-/// The series of a metric by the label values of a rule's `by`, in the order of those.
-type Groups<'a> = Vec<(By, Vec<&'a Sample>)>;
-
-/// The instances that have a value of one clause, in the order of their label values.
+/// The instances that one clause is about, in the order of their label values.
 pub(super) struct Values<'a> {
-    groups: Rc<Groups<'a>>,
+    groups: &'a [(By, Vec<usize>)],
     /// One for each group.
     values: Vec<Option<f64>>,
 }
 
-impl Values<'_> {
+impl<'a> Values<'a> {
     /// The value of one instance.
     pub(super) fn get(&self, by: &By) -> Option<f64> {
         *self.values.get(self.groups.binary_search_by(|(other, _)| other.cmp(by)).ok()?)?
     }
 
     /// All instances that have a value.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&By, f64)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a By, f64)> {
         self.groups.iter().zip(&self.values).filter_map(|((by, _), value)| Some((by, (*value)?)))
     }
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn new(frame: &'a Frame, history: &'a History) -> Self {
-        let mut by_metric: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for sample in frame.samples.iter().chain(&frame.of_jobs) {
-            by_metric.entry(sample.metric.name).or_default().push(sample);
-        }
-        let poll_interval =
-            by_metric.get(catalogue::POLL_INTERVAL.name).and_then(|samples| match samples.first()?.value {
-                Value::Gauge(seconds) => Some(seconds),
-                Value::Counter(_) | Value::Distribution(_) => None,
-            });
+    /// `samples` are all of the frame, in the order that the index follows.
+    pub(super) fn new(frame: &'a Frame, samples: &'a [&'a Sample], index: &'a Index, history: &'a History) -> Self {
+        let interval = index.places(catalogue::POLL_INTERVAL.name).first().and_then(|place| samples.get(*place));
+        let poll_interval = interval.and_then(|sample| match sample.value {
+            Value::Gauge(seconds) => Some(seconds),
+            Value::Counter(_) | Value::Distribution(_) => None,
+        });
         let stale_after = STALE_AFTER.as_secs_f64().max(STALE_POLLS * poll_interval.unwrap_or_default());
-        Self { frame, history, by_metric, groups: RefCell::default(), present: RefCell::default(), stale_after }
+        let (taken, present) = (RefCell::default(), RefCell::default());
+        Self { frame, history, index, samples, taken, present, stale_after }
     }
 
     /// The value of each instance that has one. Series that differ only in other labels are folded.
-    pub(super) fn values(&self, rule: &'a Rule, clause: &Clause) -> Values<'a> {
-        let groups = self.groups(clause.metric, &rule.by);
-        let values = groups.iter().map(|(_, samples)| self.folded(clause, samples)).collect();
-        Values { groups, values }
+    pub(super) fn values(&self, rule: &Rule, clause: &Clause) -> Values<'a> {
+        let groups = self.index.selection(rule, clause);
+        let taken = self.taken(clause);
+        let folded = |(_, ranks): &(By, Vec<usize>)| {
+            let mut values = ranks.iter().filter_map(|rank| *taken.get(*rank)?).peekable();
+            values.peek().is_some().then(|| fold(clause.fold, values))
+        };
+        Values { groups, values: groups.iter().map(folded).collect() }
     }
 
     /// What a clause finds for an instance that has this value.
@@ -121,26 +121,13 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn groups(&self, metric: &'static Metric, by: &'a [Label]) -> Rc<Groups<'a>> {
-        let mut known = self.groups.borrow_mut();
-        let group = || {
-            let mut groups: BTreeMap<By, Vec<&'a Sample>> = BTreeMap::new();
-            for sample in self.by_metric.get(metric.name).into_iter().flatten() {
-                let of_sample = by.iter().map(|label| ((*label).to_owned(), text(sample, label).to_owned())).collect();
-                groups.entry(of_sample).or_default().push(*sample);
-            }
-            Rc::new(groups.into_iter().collect())
+    /// What a clause takes of each series of its metric; many rules take the same.
+    fn taken(&self, clause: &Clause) -> Taken {
+        let take = || {
+            let places = self.index.places(clause.metric.name).iter();
+            places.map(|place| self.value(clause, self.samples.get(*place)?)).collect()
         };
-        Rc::clone(known.entry((metric.name, by)).or_insert_with(group))
-    }
-
-    fn folded(&self, clause: &Clause, samples: &[&Sample]) -> Option<f64> {
-        let mut values = samples
-            .iter()
-            .filter(|sample| accepts(clause, sample))
-            .filter_map(|sample| self.value(clause, sample))
-            .peekable();
-        values.peek().is_some().then(|| fold(clause.fold, values))
+        Rc::clone(self.taken.borrow_mut().entry((clause.metric.name, clause.take)).or_insert_with(take))
     }
 
     /// The label values of a rule's `by` that are there now.
@@ -149,9 +136,8 @@ impl<'a> Scene<'a> {
     /// they were about.
     pub(super) fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
         let gather = || {
-            let samples = self.frame.samples.iter().chain(&self.frame.of_jobs);
-            let gauges = samples.filter(|sample| matches!(sample.value, Value::Gauge(_)));
-            let of_gauge = |sample: &Sample| {
+            let gauges = self.samples.iter().filter(|sample| matches!(sample.value, Value::Gauge(_)));
+            let of_gauge = |sample: &&Sample| {
                 let by = |label: &&'static str| Some(((*label).to_owned(), sample.labels.get(label)?.to_string()));
                 labels.iter().map(by).collect::<Option<By>>()
             };
@@ -212,14 +198,6 @@ pub(super) fn sources_of(metric: &Metric) -> &'static [Source] {
         ("ledger.unverified", _) | (_, "queue" | "share" | "job" | "gpu" | "setup") => &[Source::Jobs],
         _ => &[],
     }
-}
-
-fn accepts(clause: &Clause, sample: &Sample) -> bool {
-    clause.filters.iter().all(|(label, pattern)| glob::matches(pattern, text(sample, label)))
-}
-
-fn text<'a>(sample: &'a Sample, label: &str) -> &'a str {
-    sample.labels.get(label).map(|value| &**value).unwrap_or_default()
 }
 
 /// One value of several; there is at least one.
