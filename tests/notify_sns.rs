@@ -1,8 +1,13 @@
 //! Publishing to SNS with the real client, against an endpoint that speaks its protocol.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot be set up has failed")]
+
+mod support {
+    pub mod python;
+}
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -15,7 +20,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use trainspotter::clock::Clock;
 use trainspotter::config::Channel;
 use trainspotter::config::Receiver;
@@ -32,6 +39,8 @@ use trainspotter::notify::Remedy;
 use trainspotter::notify::Sns;
 use trainspotter::notify::message::Message;
 use trainspotter::notify::outbox;
+
+use support::python::python;
 
 const STANDARD: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
 const FIFO: &str = "arn:aws:sns:us-east-1:123456789012:alerts.fifo";
@@ -67,6 +76,54 @@ async fn a_fifo_topic_gets_one_group_per_alert_and_the_notifications_id() {
     let form = endpoint.form();
     assert_eq!(form["MessageGroupId"], message.transition.alert.id.as_str());
     assert_eq!(form["MessageDeduplicationId"], message.id.as_str());
+}
+
+/// What subscribers find in their SQS queues, by way of moto: the body, attributes that filter policies can use, and on a FIFO topic
+/// each notification once, however often it is sent.
+#[tokio::test]
+async fn subscribers_find_each_notification_in_their_queues() {
+    let Some(python) = python().await else { return };
+    let script = |name: &str| format!("{}/tests/peers/{name}.py", env!("CARGO_MANIFEST_DIR"));
+    let mut moto = Command::new(&python);
+    let mut moto = moto
+        .arg(script("moto_server"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(moto.stdout.take().unwrap()).lines();
+    let endpoint = lines.next_line().await.unwrap().unwrap();
+    let ask = async |action: &str| -> serde_json::Value {
+        let output = Command::new(&python).arg(script("sns_to_sqs")).args([action, &endpoint]).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let topics = ask("setup").await;
+    let (first, second) = (message("research"), message("vision"));
+    for topic in [&topics["standard"], &topics["fifo"]] {
+        deliver(&endpoint, topic.as_str().unwrap(), &first).await.unwrap();
+    }
+    // Sent again because the answer was lost: the same id.
+    for message in [&first, &second] {
+        deliver(&endpoint, topics["fifo"].as_str().unwrap(), message).await.unwrap();
+    }
+    let arrived = ask("read").await;
+    let standard = &arrived["standard"][0];
+    // Queues get the body that machines read; people's mail gets the text.
+    let share = |one: &serde_json::Value| {
+        let body: serde_json::Value = serde_json::from_str(one["body"].as_str().unwrap()).unwrap();
+        body["alerts"][0]["labels"]["share"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(share(standard), "research");
+    let attributes = serde_json::json!({
+        "queue": "prod-a", "rule": "Waits", "severity": "page", "share": "research", "state": "firing",
+    });
+    assert_eq!(standard["attributes"], attributes);
+    let fifo = arrived["fifo"].as_array().unwrap();
+    assert_eq!(fifo.iter().map(share).collect::<Vec<_>>(), ["research", "vision"], "each once, in order");
+    assert_eq!(fifo[0]["deduplication"], first.id.as_str());
+    assert_ne!(fifo[0]["group"], fifo[1]["group"], "alerts do not wait for each other");
 }
 
 #[tokio::test]
