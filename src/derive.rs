@@ -67,6 +67,8 @@ pub struct Service {
     pub alerts_pending: usize,
     /// Alerts that fire.
     pub alerts_firing: usize,
+    /// Whether the rule files have mistakes, so that the rules from before them are evaluated.
+    pub rules_broken: bool,
     /// Size of the state file.
     pub store_bytes: Option<u64>,
 }

@@ -109,6 +109,12 @@ impl Engine {
         Self { prices, ..self }
     }
 
+    /// Goes on with other rules. Alerts of a rule that is still there, and still about them, go on as they are; the others end
+    /// with the next tick.
+    pub fn set_rules(&mut self, rules: Vec<Rule>) {
+        self.rules = rules;
+    }
+
     /// Takes in what a source learnt.
     pub fn observe(&mut self, observations: Vec<Observation>) {
         for observation in observations {

@@ -5,11 +5,13 @@ mod logs;
 mod look;
 mod queries;
 mod rehearsal;
+mod rules;
 mod service;
 mod signals;
 
 pub use logs::start_logs;
 pub use look::look;
 pub use rehearsal::test_receiver;
+pub use rules::{files_of, load_rules};
 pub use service::{Service, StartError};
 pub use signals::stop_on_signals;

@@ -102,9 +102,9 @@ async fn what_is_shipped_checks_out() {
     assert_eq!(code, Some(0), "{problems}");
     assert!(told.contains("us-east-1"), "{told}");
     let (code, told, problems) = outcome(&["rules", "check", root("alerts").to_str().unwrap()]).await;
-    assert_eq!((code, told.as_str()), (Some(0), "25 rules: fine\n"), "{problems}");
+    assert_eq!((code, told.as_str()), (Some(0), "26 rules: fine\n"), "{problems}");
     let (code, told, problems) = outcome(&["rules", "test", root("alerts").to_str().unwrap()]).await;
-    assert_eq!((code, told.as_str()), (Some(0), "48 tests: fine\n"), "{problems}");
+    assert_eq!((code, told.as_str()), (Some(0), "50 tests: fine\n"), "{problems}");
     let (code, told, problems) =
         outcome(&["rules", "backtest", "--to", "6h", "--every", "5m", root("alerts").to_str().unwrap()]).await;
     assert_eq!(code, Some(0), "{problems}");
@@ -122,7 +122,7 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
     let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "60s", "--listen", "127.0.0.1:0"]);
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
-    let (mut service, page, _) = ready_service(folder.path(), &endpoint, "").await;
+    let (mut service, page, _) = ready_service(folder.path(), &endpoint, &shipped_rules()).await;
     assert_eq!(outcome(&["healthcheck", "--url", &format!("{page}/healthz")]).await.0, Some(0));
     let queues: serde_json::Value = reqwest::get(format!("{page}/api/v1/queues")).await.unwrap().json().await.unwrap();
     assert_eq!(queues.as_array().unwrap().len(), 2, "{queues}");
@@ -148,6 +148,36 @@ async fn a_live_check_tells_what_is_wrong_with_the_queues() {
     let (code, _, problems) = outcome(&arguments).await;
     assert_eq!(code, Some(1));
     assert!(problems.contains("DescribeJobQueues: dispatch failure"), "{problems}");
+}
+
+#[tokio::test]
+async fn changed_rules_take_effect_and_broken_ones_leave_the_old_ones_in_place() {
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "120s", "--listen", "127.0.0.1:0"]);
+    let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.yaml");
+    let rule = |name: &str| {
+        format!("rules: [{{ alert: {name}, metric: poll.interval, above: 0s, annotations: {{ summary: polls }} }}]\n")
+    };
+    std::fs::write(&file, rule("Before")).unwrap();
+    let (_service, page, _told) = ready_service(folder.path(), &endpoint, "rules: [rules.yaml]\n").await;
+    let shows = async |path: &str, wanted: &[&str]| {
+        for _ in 0..120 {
+            let text = reqwest::get(format!("{page}{path}")).await.unwrap().text().await.unwrap();
+            if wanted.iter().all(|wanted| text.contains(wanted)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        panic!("{path} never shows {wanted:?}");
+    };
+    shows("/api/v1/alerts", &["Before"]).await;
+    std::fs::write(&file, "rules: [{ alert: Broken }]\n").unwrap();
+    shows("/metrics", &["trainspotter_rules_broken 1"]).await;
+    shows("/api/v1/alerts", &["Before", "\"firing\""]).await;
+    std::fs::write(&file, rule("After")).unwrap();
+    shows("/metrics", &["trainspotter_rules_broken 0"]).await;
+    shows("/api/v1/alerts", &["After", "\"firing\""]).await;
 }
 
 #[tokio::test]
@@ -192,13 +222,13 @@ async fn the_demo_tells_of_a_long_wait_and_shows_it_in_a_browser() {
 }
 
 /// A service over `endpoint` that has polled, its page, and the lines it writes. `more` is added to its configuration.
+fn shipped_rules() -> String {
+    format!("rules: [\"{}\"]\n", root("alerts").display())
+}
+
 async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
     let config = folder.join("trainspotter.yaml");
-    let alerts = root("alerts");
-    let text = format!(
-        "targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\npoll: {{ every: 5s }}\nrules: [\"{}\"]\n{more}",
-        alerts.display()
-    );
+    let text = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\npoll: {{ every: 5s }}\n{more}");
     std::fs::write(&config, text).unwrap();
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let (service, page, told) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;

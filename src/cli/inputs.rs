@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::Failure;
 use crate::config::{self, Config};
+use crate::evaluate::Rule;
 use crate::evaluate::rehearse::{Rehearsals, parse_rehearsals};
-use crate::evaluate::{Rule, parse_rules};
+use crate::runtime;
 
 /// Configuration from the environment: `--config env:NAME`, for containers without a file.
 const FROM_ENVIRONMENT: &str = "env:";
@@ -25,32 +26,13 @@ pub(super) fn load_config(source: &str) -> Result<Config, Failure> {
 
 /// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
 pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
-    let mut rules: Vec<Rule> = Vec::new();
-    let mut problems = Vec::new();
-    for file in files_of(paths, |name| name.ends_with(".yaml") && !name.ends_with(".test.yaml"))? {
-        match parse_rules(&file.display().to_string(), &read(&file)?) {
-            Ok(parsed) => {
-                for rule in parsed {
-                    if rules.iter().any(|other| other.name() == rule.name()) {
-                        problems.push(format!(
-                            "{}: a rule of another file is called {} too",
-                            file.display(),
-                            rule.name()
-                        ));
-                    }
-                    rules.push(rule);
-                }
-            }
-            Err(more) => problems.push(more.to_string()),
-        }
-    }
-    if problems.is_empty() { Ok(rules) } else { Err(Failure::Usage(problems.join("\n\n"))) }
+    runtime::load_rules(paths).map_err(Failure::Usage)
 }
 
 /// Reads and checks files of rule tests (of folders the `*.test.yaml` in them), each with the rules that it is about.
 pub(super) fn load_rehearsals(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Rehearsals, Vec<Rule>)>, Failure> {
     let mut loaded = Vec::new();
-    for file in files_of(paths, |name| name.ends_with(".test.yaml"))? {
+    for file in runtime::files_of(paths, |name| name.ends_with(".test.yaml")).map_err(Failure::Usage)? {
         let rehearsals = parse_rehearsals(&file.display().to_string(), &read(&file)?);
         let rehearsals = rehearsals.map_err(|problems| Failure::Usage(problems.to_string()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
@@ -59,26 +41,6 @@ pub(super) fn load_rehearsals(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Rehears
         loaded.push((file, rehearsals, rules));
     }
     Ok(loaded)
-}
-
-/// Files as they are; of folders those in them whose name is wanted, by name.
-fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let entries = std::fs::read_dir(path).map_err(|error| cannot_read(path, &error))?;
-        let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        inside.retain(|file| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            wanted(&name)
-        });
-        inside.sort();
-        files.extend(inside);
-    }
-    Ok(files)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

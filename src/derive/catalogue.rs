@@ -306,6 +306,8 @@ catalogue! {
         "Alert instances by state.";
     RULE_FAILURES = "rule.failures", Counter, Count, ["rule"], Stable,
         "Evaluations of a rule that failed, such as a template that does not render.";
+    RULES_BROKEN = "rules.broken", Gauge, Count, [], Experimental,
+        "1 while the rule files have mistakes and the rules from before them are evaluated, else 0.";
     NOTIFY_PENDING = "notify.pending", Gauge, Count, ["receiver"], Stable,
         "Notifications that wait for delivery.";
     NOTIFY_OLDEST = "notify.oldest", Gauge, Seconds, ["receiver"], Stable,

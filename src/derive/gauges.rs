@@ -232,6 +232,7 @@ impl Gauges {
             self.set(&catalogue::NOTIFY_PENDING, [receiver()], pending.count as f64);
             self.set(&catalogue::NOTIFY_OLDEST, [receiver()], pending.oldest_age.as_secs_f64());
         }
+        self.set(&catalogue::RULES_BROKEN, [], f64::from(u8::from(service.rules_broken)));
         for (state, count) in [("pending", service.alerts_pending), ("firing", service.alerts_firing)] {
             self.set(&catalogue::ALERTS, [("state", state.into())], count as f64);
         }

@@ -17,6 +17,7 @@ use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
 use crate::runtime::queries;
+use crate::runtime::rules::News;
 use crate::store::{Commit, StoreHandle};
 use crate::web::{JobQuery, Snapshot};
 
@@ -52,6 +53,7 @@ pub(super) struct Inbox {
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) queries: mpsc::Receiver<JobQuery>,
     pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) rules: mpsc::Receiver<News>,
 }
 
 /// Owner of the engine and of all that follows a tick.
@@ -101,6 +103,7 @@ impl Keeper {
                     None => break,
                 },
                 Some(report) = inbox.reports.recv() => self.published(&report),
+                Some(news) = inbox.rules.recv() => self.change_rules(news),
                 Some(query) = inbox.queries.recv() => queries::answer(&self.engine, query, self.clock.now()),
                 () = self.clock.sleep_until(next_tick) => {
                     self.tick().await;
@@ -123,6 +126,17 @@ impl Keeper {
         self.remember(&output);
         self.commit(now, &output).await;
         self.publish(now, output);
+    }
+
+    fn change_rules(&mut self, news: News) {
+        self.engine.service().rules_broken = news.is_err();
+        match news {
+            Ok(rules) => {
+                tracing::info!(rules = rules.len(), "the rule files changed, and are in effect");
+                self.engine.set_rules(rules);
+            }
+            Err(mistakes) => tracing::error!("the rule files have mistakes; the rules from before stay\n{mistakes}"),
+        }
     }
 
     fn polled(&mut self, began_at: Timestamp) {

@@ -19,6 +19,7 @@ use crate::model::{Observation, Timestamp};
 use crate::notify::{Courier, Notifier, Notifiers};
 use crate::publish::{Origin, Publisher, Report, prometheus_text};
 use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
+use crate::runtime::rules::follow;
 use crate::source::{self, Clients, Poller};
 use crate::store::StoreHandle;
 use crate::web::{self, Pages, Snapshot};
@@ -97,6 +98,7 @@ impl Service {
         let (asks, asks_inbox) = mpsc::channel(MESSAGES);
         let (queries, queries_inbox) = mpsc::channel(MESSAGES);
         let (reports, reports_inbox) = mpsc::channel(MESSAGES);
+        let (rule_news, rules_inbox) = mpsc::channel(MESSAGES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
         let (snapshot, latest) = watch::channel(Snapshot::default());
         let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
@@ -113,8 +115,13 @@ impl Service {
             patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
             memory: Memory::default(),
         };
-        let inbox =
-            Inbox { observed: observed_inbox, asks: asks_inbox, queries: queries_inbox, reports: reports_inbox };
+        let inbox = Inbox {
+            observed: observed_inbox,
+            asks: asks_inbox,
+            queries: queries_inbox,
+            reports: reports_inbox,
+            rules: rules_inbox,
+        };
         let pages = Pages {
             snapshot: latest,
             jobs: queries,
@@ -129,6 +136,9 @@ impl Service {
         let rest = CancellationToken::new();
         let mut parts = Parts::default();
         parts.spawn("poller", poll(poller, config.poll.every, clock, observed, asks, sources));
+        if !config.rules.is_empty() {
+            parts.spawn("rules", follow(config.rules.clone(), rule_news, rest.clone()));
+        }
         parts.spawn("keeper", keeper.run(inbox));
         parts.spawn("publisher", publish(publisher, frames_inbox, reports));
         for notifier in delivering {

@@ -2,7 +2,7 @@
 
 use saphyr_parser::{Event, Parser};
 use serde_json::{Map, Value};
-use trainspotter::derive::catalogue;
+use trainspotter::derive::{catalogue, jobs};
 
 use crate::promql;
 use crate::values;
@@ -69,7 +69,9 @@ fn check_rule(rule: &Map<String, Value>) -> Vec<String> {
         return promql::check(query, "");
     }
     let Some(name) = rule.get("metric").and_then(Value::as_str) else { return Vec::new() };
-    let Some(metric) = catalogue::find(name) else { return vec![format!("no metric is called {name}")] };
+    let Some(metric) = catalogue::find(name).or_else(|| jobs::find(name)) else {
+        return vec![format!("no metric is called {name}")];
+    };
     let by = rule.get("by").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let filters: Vec<(&str, &str)> = rule
         .get("where")

@@ -14,11 +14,28 @@ const KNOWN: &[(&str, &str, &[&str])] = &[
     ("gpu.unallocated", "cause", CAUSES),
     ("gpu.unallocated.time", "cause", CAUSES),
     ("queue.wait.estimate", "percentile", &["p50", "p90", "p95", "p99"]),
+    ("queue.waiting", "reason", REASONS),
+    ("setup.findings", "problem", PROBLEMS),
     ("alerts", "state", &["pending", "firing"]),
     ("source.age", "source", &["topology", "jobs", "snapshot", "training_jobs", "utilisation"]),
 ];
 
 const PARTS: &[&str] = &["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"];
+
+const REASONS: &[&str] = &[
+    "misconfigured",
+    "disabled",
+    "exceeds_share",
+    "share_at_limit",
+    "borrow_limit",
+    "reclaiming",
+    "no_capacity",
+    "capacity_in_use",
+    "behind",
+    "evaluating",
+];
+
+const PROBLEMS: &[&str] = &["over_promised", "job_too_large", "nobody_borrows", "share_unused", "no_time_limit"];
 
 const CAUSES: &[&str] = &["provider_has_none", "quota_bound", "shape_does_not_fit", "being_placed", "no_demand"];
 
