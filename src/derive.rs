@@ -5,6 +5,7 @@
 
 pub mod catalogue;
 mod count;
+mod failures;
 mod frame;
 mod gauges;
 pub mod jobs;
@@ -26,8 +27,8 @@ use std::time::Duration;
 
 pub use count::Counting;
 pub use frame::{
-    Distribution, Estimate, Frame, Labels, Loan, Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures,
-    SourceHealth, Value, WaitFigures, Waterfall, labels,
+    Distribution, Estimate, FailureFigures, Frame, Labels, Loan, Quantiles, QueueFigures, ReasonFigures, Sample,
+    ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
 pub use reasons::{Evidence, Reason, Why};
 pub use tallies::Tallies;
@@ -142,6 +143,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         estimates,
         reasons,
         waterfall,
+        failures: counting.failures(inputs.now),
         setup,
         sources: inputs.sources.to_vec(),
         samples,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::derive::catalogue;
-use crate::derive::frame::{Labels, Loan, Sample, WaitFigures, Waterfall, labels};
+use crate::derive::failures::Failures;
+use crate::derive::frame::{FailureFigures, Labels, Loan, Sample, WaitFigures, Waterfall, labels};
 use crate::derive::gauges::no_share;
 use crate::derive::lending;
 use crate::derive::outcomes::Outcomes;
@@ -25,6 +26,7 @@ pub struct Counting {
     tallies: Tallies,
     waits: Waits,
     outcomes: Outcomes,
+    failures: Failures,
     /// Events up to here were counted before a restart, or happened before the service began.
     counted_until: Option<Timestamp>,
     /// Events that are newer than the last complete poll: they are counted once a poll has covered their time, so that
@@ -51,9 +53,9 @@ impl Counting {
         for event in due {
             if self.counted_until.is_none_or(|counted_until| event.at > counted_until) {
                 self.count_one(&event);
-            } else if let What::Ended { outcome, .. } = event.what {
-                // Counted before a restart, but the ratio of the last hour is not kept over one.
-                self.remember_outcome(&event, outcome);
+            } else if let What::Ended { outcome, gpu_seconds } = event.what {
+                // Counted before a restart, but what is of the last hour or day is not kept over one.
+                self.remember_outcome(&event, outcome, gpu_seconds);
             }
         }
     }
@@ -215,11 +217,21 @@ impl Counting {
         }
     }
 
-    fn remember_outcome(&mut self, event: &Event, outcome: Outcome) {
+    /// Jobs that failed in the last day, by owner and category.
+    pub(super) fn failures(&mut self, now: Timestamp) -> Vec<FailureFigures> {
+        self.failures.rows(now)
+    }
+
+    fn remember_outcome(&mut self, event: &Event, outcome: Outcome, gpu_seconds: Option<f64>) {
         let share = event.share.clone().unwrap_or_else(no_share);
         match outcome {
             Outcome::Succeeded => self.outcomes.record(&event.queue, &share, event.at, false),
-            Outcome::Failed(_) => self.outcomes.record(&event.queue, &share, event.at, true),
+            Outcome::Failed(category) => {
+                self.outcomes.record(&event.queue, &share, event.at, true);
+                let owner = event.owner.clone().unwrap_or_else(|| "".into());
+                let key = (event.queue.clone(), share, owner, category);
+                self.failures.record(event.at, key, gpu_seconds.unwrap_or(0.0));
+            }
             Outcome::Vanished => {}
         }
     }
@@ -227,7 +239,7 @@ impl Counting {
     fn count_end(&mut self, event: &Event, share: &ShareName, outcome: Outcome, gpu_seconds: Option<f64>) {
         let labels = || of_share(&event.queue, share);
         self.tallies.add(&catalogue::JOB_ENDED, with(labels(), "outcome", outcome.as_str()), 1.0);
-        self.remember_outcome(event, outcome);
+        self.remember_outcome(event, outcome, gpu_seconds);
         match outcome {
             Outcome::Failed(category) => {
                 self.tallies.add(&catalogue::JOB_FAILURES, with(labels(), "category", category.as_str()), 1.0);

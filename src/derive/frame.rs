@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::derive::catalogue::{Label, Metric};
 use crate::derive::reasons::Reason;
 use crate::derive::setup::Finding;
+use crate::ledger::FailureCategory;
 use crate::model::{InstanceType, QueueName, ShareName, Source, Timestamp};
 
 /// The figures of one tick. Immutable once made; readers share it.
@@ -27,6 +28,8 @@ pub struct Frame {
     pub reasons: Vec<ReasonFigures>,
     /// One row per queue.
     pub waterfall: Vec<Waterfall>,
+    /// One row per queue, share, owner and category of which jobs failed lately.
+    pub failures: Vec<FailureFigures>,
     /// What is wrong with the set-up.
     pub setup: Vec<Finding>,
     /// How fresh each source is.
@@ -146,6 +149,23 @@ pub struct ReasonFigures {
     pub jobs: u64,
     /// GPUs that they ask for, as far as their instance types are known.
     pub gpus: f64,
+}
+
+/// Jobs of one owner that failed for one kind of reason in the last day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailureFigures {
+    /// The queue.
+    pub queue: QueueName,
+    /// The share; empty for jobs without one.
+    pub share: ShareName,
+    /// The owner's tag; empty for jobs without one.
+    pub owner: Arc<str>,
+    /// Whose business it is.
+    pub category: FailureCategory,
+    /// How many jobs.
+    pub jobs: u64,
+    /// GPU-seconds of their last attempts, as far as known.
+    pub gpu_seconds: f64,
 }
 
 /// Where a queue's GPUs are now.

@@ -1,5 +1,7 @@
 //! What happened to a job, once each: what counters and distributions are made of.
 
+use std::sync::Arc;
+
 use crate::model::{QueueName, ShareName, Timestamp};
 
 /// Something that happened to a job and is counted once.
@@ -11,6 +13,8 @@ pub struct Event {
     pub queue: QueueName,
     /// In which share, if the queue has any.
     pub share: Option<ShareName>,
+    /// The job's owner, by its tag, as far as the job was described.
+    pub owner: Option<Arc<str>>,
     /// What.
     pub what: What,
 }

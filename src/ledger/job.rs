@@ -178,7 +178,8 @@ impl Job {
     }
 
     fn event(&self, at: Timestamp, what: What) -> Event {
-        Event { at, queue: self.latest.queue.clone(), share: self.latest.share.clone(), what }
+        let (queue, share) = (self.latest.queue.clone(), self.latest.share.clone());
+        Event { at, queue, share, owner: self.owner().map(Into::into), what }
     }
 
     /// The queue the job is in.

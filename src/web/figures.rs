@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::derive::Estimate;
+use crate::derive::FailureFigures;
 use crate::derive::Loan;
 use crate::derive::QueueFigures;
 use crate::derive::ReasonFigures;
@@ -148,6 +149,25 @@ pub(super) struct ReasonRow {
     gpus: f64,
 }
 
+/// Jobs of one owner that failed for one kind of reason in the last day.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FailureRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// Empty for jobs without a share.
+    #[schema(value_type = String)]
+    share: ShareName,
+    /// The job's tag `owner`; empty without one.
+    owner: String,
+    /// `capacity`, `preempted`, `sagemaker_internal`, `misconfiguration`, `timed_out`, `terminated` or `user_code`.
+    #[schema(value_type = String)]
+    category: &'static str,
+    /// How many.
+    jobs: u64,
+    /// GPU-hours of their last attempts, as far as known.
+    gpu_hours: f64,
+}
+
 /// Something that is wrong with the set-up of a queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FindingRow {
@@ -208,6 +228,12 @@ pub(super) async fn waterfall(State(pages): State<Pages>) -> Json<Vec<WaterfallR
     Json(pages.latest().frame.waterfall.iter().map(WaterfallRow::from).collect())
 }
 
+/// Jobs that failed in the last day, by owner and category, the most frequent first.
+#[utoipa::path(get, path = "/api/v1/failures", tag = "figures", responses((status = 200, body = Vec<FailureRow>)))]
+pub(super) async fn failures(State(pages): State<Pages>) -> Json<Vec<FailureRow>> {
+    Json(pages.latest().frame.failures.iter().map(FailureRow::from).collect())
+}
+
 /// What is wrong with the set-up of queues, shares and environments.
 #[utoipa::path(get, path = "/api/v1/setup", tag = "figures", responses((status = 200, body = Vec<FindingRow>)))]
 pub(super) async fn setup(State(pages): State<Pages>) -> Json<Vec<FindingRow>> {
@@ -249,6 +275,14 @@ impl From<&Waterfall> for WaterfallRow {
     fn from(figures: &Waterfall) -> Self {
         let Waterfall { queue, capacity_gpus, parts, dollars_per_hour, unallocated } = figures.clone();
         Self { queue, capacity_gpus, parts, dollars_per_hour, unallocated }
+    }
+}
+
+impl From<&FailureFigures> for FailureRow {
+    fn from(figures: &FailureFigures) -> Self {
+        let FailureFigures { queue, share, owner, category, jobs, gpu_seconds } = figures.clone();
+        let gpu_hours = gpu_seconds / 3_600.0;
+        Self { queue, share, owner: owner.to_string(), category: category.as_str(), jobs, gpu_hours }
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(figures::estimates))
         .routes(routes!(figures::reasons))
         .routes(routes!(figures::waterfall))
+        .routes(routes!(figures::failures))
         .routes(routes!(figures::setup))
         .routes(routes!(alerts::alerts))
         .routes(routes!(jobs::jobs))

@@ -17,6 +17,7 @@ const PATHS = {
   estimates: "/api/v1/estimates",
   reasons: "/api/v1/reasons",
   loans: "/api/v1/loans",
+  failures: "/api/v1/failures",
   setup: "/api/v1/setup",
   waterfall: "/api/v1/waterfall",
   alerts: "/api/v1/alerts",
@@ -76,6 +77,7 @@ function show(data) {
   draw("waits", [data.waits, data.estimates], () => [sections.waits(data.waits, data.estimates)]);
   draw("reasons", [data.reasons], () => [sections.reasons(data.reasons)]);
   draw("loans", [data.loans], () => [sections.loans(data.loans)]);
+  draw("failures", [data.failures], () => [sections.failures(data.failures)]);
   draw("setup", [data.setup], () => [sections.setup(data.setup)]);
   draw("jobs", [data.jobs], () => [data.jobs ? sections.jobs(data.jobs.jobs) : empty("The ledger does not answer now.")]);
   draw("sources", [health.sources], () => sections.sources(health.sources));

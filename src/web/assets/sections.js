@@ -131,6 +131,18 @@ export function reasons(rows) {
   ], sorted);
 }
 
+/** Who had jobs fail in the last day, and whose business it is. */
+export function failures(rows) {
+  if (rows.length === 0) return empty("No job failed in the last day.");
+  return table("Failed jobs of the last day by owner and category", [
+    { title: "Owner", cell: (row) => row.owner || "no owner" },
+    { title: "Share", cell: (row) => place(row.queue, row.share) },
+    { title: "Category", cell: (row) => row.category.replaceAll("_", " ") },
+    { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },
+    { title: "GPU-hours of the last attempts", number: true, cell: (row) => amount(Math.round(row.gpu_hours * 10) / 10) },
+  ], rows.slice(0, 20));
+}
+
 /** What is wrong with the set-up, and what would mend it. */
 export function setup(rows) {
   if (rows.length === 0) return empty("Nothing is wrong with the set-up of queues and shares.");

@@ -26,6 +26,7 @@ async fn the_page_draws_what_the_api_says() {
         ("the longest-waiting job", "language-pretrain-0"),
         ("a reason", "share at limit"),
         ("a loan's hours", ">25<"),
+        ("a failure's category", "user code"),
         ("a finding", "No job of audio has held an instance for 8 days."),
         ("a source in trouble", "research: rate exceeded (throttled)"),
         ("the title", "<title>(2) Trainspotter</title>"),

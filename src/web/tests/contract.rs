@@ -81,6 +81,18 @@ async fn findings_tell_what_is_wrong_and_what_mends_it() {
 }
 
 #[tokio::test]
+async fn failures_name_owner_and_category() {
+    check(
+        "/api/v1/failures",
+        "/0",
+        json!({
+            "queue": "research", "share": "language", "owner": "ada", "category": "user_code", "jobs": 3, "gpu_hours": 2.0,
+        }),
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn loans_name_lender_and_borrower() {
     let loan = json!({"queue": "research", "lender": "audio", "borrower": "language", "gpus": 32.0, "gpu_hours": 25.0});
     check("/api/v1/loans", "/0", loan).await;

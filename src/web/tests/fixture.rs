@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::derive::Estimate;
+use crate::derive::FailureFigures;
 use crate::derive::Frame;
 use crate::derive::Loan;
 use crate::derive::Quantiles;
@@ -24,6 +25,7 @@ use crate::evaluate::AlertState;
 use crate::evaluate::Ending;
 use crate::evaluate::Transition;
 use crate::evaluate::TransitionKind;
+use crate::ledger::FailureCategory;
 use crate::model::JobStatus;
 use crate::model::Source;
 use crate::model::Timestamp;
@@ -112,6 +114,14 @@ fn frame(at: Timestamp) -> Frame {
             waterfall("production", None, BTreeMap::new(), BTreeMap::new()),
             waterfall("research", Some(256.0), research.into(), [("no_demand", 16.0)].into()),
         ],
+        failures: vec![FailureFigures {
+            queue: "research".into(),
+            share: "language".into(),
+            owner: "ada".into(),
+            category: FailureCategory::UserCode,
+            jobs: 3,
+            gpu_seconds: 7_200.0,
+        }],
         setup: vec![Finding {
             queue: "research".into(),
             share: Some("audio".into()),

@@ -17,6 +17,7 @@ fn the_document_lists_every_route() {
         BTreeSet::from([
             "/api/v1/alerts",
             "/api/v1/estimates",
+            "/api/v1/failures",
             "/api/v1/health",
             "/api/v1/jobs",
             "/api/v1/jobs/{id}",
@@ -53,7 +54,7 @@ async fn every_answer_is_as_the_document_says() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 15, "all but /metrics");
+    assert_eq!(checked, 16, "all but /metrics");
 }
 
 #[tokio::test]
