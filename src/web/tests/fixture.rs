@@ -63,16 +63,6 @@ pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
 }
 
 fn frame(at: Timestamp) -> Frame {
-    let swing = (at.since(now()).as_secs_f64() / 900.0).sin();
-    let idle = (24.0 + 16.0 * swing).round();
-    let research = [
-        ("unallocated", 16.0),
-        ("scheduled", 8.0),
-        ("starting", 8.0),
-        ("running_busy", 200.0 - idle),
-        ("running_idle", idle),
-        ("running_unknown", 24.0),
-    ];
     Frame {
         at,
         queues: vec![
@@ -112,7 +102,7 @@ fn frame(at: Timestamp) -> Frame {
         }],
         waterfall: vec![
             waterfall("production", None, BTreeMap::new(), BTreeMap::new()),
-            waterfall("research", Some(256.0), research.into(), [("no_demand", 16.0)].into()),
+            waterfall("research", Some(256.0), parts(at), [("no_demand", 16.0)].into()),
         ],
         failures: vec![FailureFigures {
             queue: "research".into(),
@@ -139,6 +129,21 @@ fn frame(at: Timestamp) -> Frame {
         samples: Vec::new(),
         of_jobs: Vec::new(),
     }
+}
+
+/// A day's swing of idle GPUs.
+fn parts(at: Timestamp) -> BTreeMap<&'static str, f64> {
+    let swing = (at.since(now()).as_secs_f64() / 900.0).sin();
+    let idle = (24.0 + 16.0 * swing).round();
+    [
+        ("unallocated", 16.0),
+        ("scheduled", 8.0),
+        ("starting", 8.0),
+        ("running_busy", 200.0 - idle),
+        ("running_idle", idle),
+        ("running_unknown", 24.0),
+    ]
+    .into()
 }
 
 fn waterfall(
