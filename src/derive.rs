@@ -4,6 +4,7 @@
 //! that a quiet queue and a dead service look different.
 
 pub mod catalogue;
+mod clocks;
 mod count;
 mod failures;
 mod frame;
@@ -22,7 +23,6 @@ mod waits;
 pub mod waterfall;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use count::Counting;
@@ -103,8 +103,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let setup = setup::findings(inputs.queues, &shares, &judged, &unused);
 
     let mut gauges = gauges::Gauges::default();
-    gauges.jobs(inputs);
-    gauges.waiting(inputs);
+    gauges.jobs(&subjects, inputs);
+    gauges.waiting(&subjects, inputs);
     gauges.reasons(&subjects, &reasons);
     gauges.estimates(&estimates);
     gauges.shares(&shares);
@@ -112,7 +112,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.unused(&unused);
     gauges.setup(inputs.queues, &setup);
     gauges.waterfall(&waterfall);
-    gauges.utilisation(inputs);
+    gauges.utilisation(&subjects, inputs);
     gauges.service(service, inputs);
     for (queue, share, ratio) in counting.failure_ratios(inputs.now) {
         gauges.failure_ratio(queue, share, ratio);
@@ -123,16 +123,10 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.gpu_time(&waterfall, seconds);
     counting.share_time(lending::parts(&shares, &judged), seconds);
     counting.lending(&mut loans, seconds);
-    counting.waiting_time(&judged, seconds);
+    counting.waiting_time(&reasons, &judged, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
-    let order: BTreeMap<&str, usize> = catalogue::ALL.iter().enumerate().map(|(i, metric)| (metric.name, i)).collect();
-    // Series of one metric have the same labels, so their values alone put them in order; a key each is cheaper than
-    // comparing maps again and again.
-    samples.sort_by_cached_key(|sample| {
-        let values: Vec<Arc<str>> = sample.labels.values().cloned().collect();
-        (order.get(sample.metric.name).copied(), values)
-    });
+    let samples = in_order(samples);
 
     Frame {
         at: inputs.now,
@@ -151,8 +145,23 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     }
 }
 
+/// In catalogue order, then by labels.
+fn in_order(samples: Vec<Sample>) -> Vec<Sample> {
+    let order: BTreeMap<&str, usize> = catalogue::ALL.iter().enumerate().map(|(i, metric)| (metric.name, i)).collect();
+    let mut by_metric: Vec<Vec<Sample>> = catalogue::ALL.iter().map(|_| Vec::new()).collect();
+    for sample in samples {
+        if let Some(of_metric) = order.get(sample.metric.name).and_then(|index| by_metric.get_mut(*index)) {
+            of_metric.push(sample);
+        }
+    }
+    for of_metric in &mut by_metric {
+        of_metric.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
+    by_metric.into_iter().flatten().collect()
+}
+
 /// Why a job waits, with how its wait divided so far; `None` if it does not wait, or if its queue is not watched.
 pub fn why(job: &Job, inputs: &Inputs<'_>, counting: &Counting) -> Option<Why> {
-    let waited = counting.waited(&job.latest.id);
+    let waited = counting.waited(job);
     reasons::of_job(job, inputs).map(|why| Why { waited, ..why })
 }

@@ -176,7 +176,7 @@ impl Engine {
     pub fn tick(&mut self, now: Timestamp) -> Output {
         self.ledger.forget(now);
         let counted_until = self.jobs_answered_at().unwrap_or(self.began_at);
-        self.counting.count(self.ledger.take_events(), counted_until);
+        self.counting.count(&mut self.ledger, counted_until);
         self.count_limits();
         self.forget_utilisation();
 
@@ -344,7 +344,6 @@ mod tests {
     fn dispatched() -> Observation {
         let job = JobSeen {
             id: "job-1".into(),
-            arn: String::new(),
             name: "train".into(),
             queue: "prod".into(),
             share: None,

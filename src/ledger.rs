@@ -5,39 +5,49 @@
 //! * Observing the same thing twice changes nothing: polls overlap.
 //! * The order in which the pages of a poll are taken in does not matter for jobs that did not change meanwhile.
 //! * Each [`Event`] is told once in the life of a ledger.
-//! * Bounded: ended jobs are forgotten after [`ENDED_KEPT_FOR`], or before that beyond [`ENDED_KEPT`].
+//! * Bounded: ended jobs are forgotten after [`ENDED_KEPT_FOR`]; beyond [`ENDED_KEPT`] of them, and of [`PAST_KEPT`] in all,
+//!   the oldest are known by id only, or not at all.
+//! * What a job costs, in time, it costs when it changes: see [`Lane`].
 
 mod event;
+mod index;
 mod job;
+mod lane;
+mod past;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod timeline;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 pub use event::{Event, FailureCategory, Outcome, What};
-pub use job::{Job, gpus_of, is_neuron};
+pub use index::Move;
+pub use job::{Job, OWNER_TAG, gpus_of, is_neuron};
+pub use lane::{Class, Lane, Place};
+pub use past::PAST_KEPT;
 pub use plan::Cadence;
 pub use timeline::{Moment, Phase, Span, Timeline};
 
-use crate::model::{JobId, JobSeen, QueueName, Timestamp, TrainingJobSeen};
+use crate::model::{JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen};
+use index::Index;
+use past::Past;
 
 /// How long ended jobs are kept: as long as Batch itself keeps them, at least.
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How many ended jobs are kept at most.
+/// How many ended jobs are kept in full at most.
 pub const ENDED_KEPT: usize = 200_000;
 
 /// Every job known, and what is known of the completeness of that.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    jobs: BTreeMap<JobId, Job>,
-    /// Jobs that have not ended; what each tick looks at.
-    open: BTreeSet<JobId>,
+    jobs: HashMap<JobId, Box<Job>>,
+    index: Index,
     /// Ended jobs, oldest first.
     ended: VecDeque<(Timestamp, JobId)>,
+    past: Past,
     queues: BTreeMap<QueueName, Coverage>,
     events: Vec<Event>,
     corrections: u64,
@@ -45,41 +55,86 @@ pub struct Ledger {
 }
 
 /// Up to when a queue's lists are known to be complete.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Coverage {
     newest_created_at: Option<Timestamp>,
     in_flight_since: Option<Timestamp>,
     waiting_since: Option<Timestamp>,
     /// Waiting jobs at the last full listing: what the next one will cost.
     waiting_then: usize,
+    /// Jobs that were missing in a full listing of where they were last seen.
+    left: BTreeSet<JobId>,
+    /// Jobs kept in full, by the minute in which they were created.
+    created: BTreeMap<i64, usize>,
 }
 
 impl Ledger {
     /// Takes in one answer about one job, asked for at `at`.
-    pub fn observe(&mut self, seen: JobSeen, at: Timestamp) {
-        let id = seen.id.clone();
-        let coverage = self.queues.entry(seen.queue.clone()).or_default();
+    pub fn observe(&mut self, mut seen: JobSeen, at: Timestamp) {
+        let coverage = match self.queues.get_mut(&seen.queue) {
+            Some(coverage) => coverage,
+            None => self.queues.entry(seen.queue.clone()).or_default(),
+        };
         coverage.newest_created_at = coverage.newest_created_at.max(Some(seen.created_at));
-        match self.jobs.get_mut(&id) {
-            Some(job) => job.observe(seen, at, &mut self.events),
-            None => {
-                let job = Job::first_seen(seen, at, &mut self.events);
-                self.jobs.insert(id.clone(), job);
-                self.open.insert(id.clone());
-            }
+        let Some(job) = self.jobs.get_mut(&seen.id) else {
+            return self.observe_first(seen, at);
+        };
+        if !job.accepts(at) {
+            return;
         }
-        self.settle(&id, at);
+        let queue_before = job.queue().clone();
+        job.complete(&mut seen);
+        if job.is_as(&seen) {
+            job.seen_at = at;
+        } else {
+            self.index.remove(job);
+            job.observe(seen, at, &mut self.events);
+            self.index.add(job);
+        }
+        coverage.judge(job);
+        if job.timeline.current().is_none() {
+            let (id, queue) = (job.latest.id.clone(), job.queue().clone());
+            self.has_ended(&queue, id, at);
+        } else if *job.queue() != queue_before {
+            self.queues.entry(queue_before).or_default().left.remove(&job.latest.id);
+        }
+    }
+
+    fn observe_first(&mut self, mut seen: JobSeen, at: Timestamp) {
+        if seen.status.is_ended() && self.past.contains(&seen.id) {
+            return;
+        }
+        self.index.intern(&mut seen);
+        let (id, queue) = (seen.id.clone(), seen.queue.clone());
+        let job = Job::first_seen(seen, at, &mut self.events);
+        let coverage = self.queues.entry(queue.clone()).or_default();
+        *coverage.created.entry(minute(job.latest.created_at)).or_default() += 1;
+        let ended = job.timeline.current().is_none();
+        if !ended {
+            coverage.judge(&job);
+        }
+        self.index.add(&job);
+        self.jobs.insert(id.clone(), Box::new(job));
+        if ended {
+            self.has_ended(&queue, id, at);
+        }
+    }
+
+    fn has_ended(&mut self, queue: &QueueName, id: JobId, at: Timestamp) {
+        if let Some(coverage) = self.queues.get_mut(queue) {
+            coverage.left.remove(&id);
+        }
+        self.ended.push_back((at, id));
     }
 
     /// A job that was asked for is not there any more.
     pub fn observe_gone(&mut self, id: &JobId, at: Timestamp) {
-        if !self.open.contains(id) {
-            return;
-        }
-        if let Some(job) = self.jobs.get_mut(id) {
-            job.vanish(at, &mut self.events);
-        }
-        self.settle(id, at);
+        let Some(job) = self.jobs.get_mut(id).filter(|job| job.timeline.current().is_some()) else { return };
+        self.index.remove(job);
+        job.vanish(at, &mut self.events);
+        self.index.add(job);
+        let queue = job.queue().clone();
+        self.has_ended(&queue, id.clone(), at);
     }
 
     /// Takes in what SageMaker says of an attempt's training job.
@@ -91,31 +146,42 @@ impl Ledger {
 
     /// Every in-flight status of `queue` was listed, beginning at `since`.
     pub fn in_flight_listed(&mut self, queue: &QueueName, since: Timestamp) {
-        self.queues.entry(queue.clone()).or_default().in_flight_since = Some(since);
+        let lanes = self.index.lanes_of(queue);
+        let missed = seen_before(&self.jobs, lanes.flat_map(|(_, lane)| lane.in_flight()), since);
+        let coverage = self.queues.entry(queue.clone()).or_default();
+        coverage.in_flight_since = Some(since);
+        coverage.left.extend(missed);
     }
 
     /// Every waiting status of `queue` was listed, beginning at `since`.
     pub fn waiting_listed(&mut self, queue: &QueueName, since: Timestamp) {
-        let waiting = self.open_jobs().filter(|job| job.queue() == queue && job.status().is_waiting());
-        let (missed, waiting_then) =
-            waiting.fold((0, 0), |(missed, all), job| (missed + u64::from(job.seen_at < since), all + 1));
-        self.corrections += missed;
+        let lanes = || self.index.lanes_of(queue);
+        let missed = seen_before(&self.jobs, lanes().flat_map(|(_, lane)| lane.waiting()), since);
+        let waiting_then = lanes().flat_map(|(_, lane)| lane.classes()).map(|(_, jobs)| jobs.len()).sum();
         let coverage = self.queues.entry(queue.clone()).or_default();
+        self.corrections += missed.len() as u64;
         coverage.waiting_since = Some(since);
         coverage.waiting_then = waiting_then;
+        coverage.left.extend(missed);
     }
 
     /// Forgets ended jobs that are old or too many.
     pub fn forget(&mut self, now: Timestamp) {
+        self.past.forget(now);
         while let Some((ended_at, _)) = self.ended.front() {
             let early = self.ended.len() > ENDED_KEPT;
-            if now.since(*ended_at) <= ENDED_KEPT_FOR && !early {
+            let young = now.since(*ended_at) <= ENDED_KEPT_FOR;
+            if young && !early {
                 return;
             }
-            self.forgotten_early += u64::from(early && now.since(*ended_at) <= ENDED_KEPT_FOR);
-            if let Some((_, id)) = self.ended.pop_front() {
-                self.jobs.remove(&id);
+            self.forgotten_early += u64::from(early && young);
+            let Some((ended_at, id)) = self.ended.pop_front() else { return };
+            let Some(job) = self.jobs.remove(&id) else { continue };
+            self.index.forget(&job);
+            if let Some(coverage) = self.queues.get_mut(job.queue()) {
+                coverage.forget(job.latest.created_at);
             }
+            self.past.add(&id, ended_at);
         }
     }
 
@@ -126,32 +192,70 @@ impl Ledger {
         events
     }
 
+    /// Waiting jobs that came to a class or left one since the last call, in order.
+    pub fn take_moves(&mut self) -> Vec<Move> {
+        self.index.take_moves()
+    }
+
     /// A job by id.
     pub fn job(&self, id: &JobId) -> Option<&Job> {
-        self.jobs.get(id)
+        self.jobs.get(id).map(|job| &**job)
     }
 
-    /// Every job kept, by id.
+    /// Every job kept in full, in no order.
     pub fn jobs(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.values()
+        self.jobs.values().map(|job| &**job)
     }
 
-    /// Every job that has not ended, by id.
+    /// Every job that has not ended, by age.
     pub fn open_jobs(&self) -> impl Iterator<Item = &Job> {
-        self.open.iter().filter_map(|id| self.jobs.get(id))
+        self.index.open().filter_map(|(_, id)| self.job(id))
+    }
+
+    /// Every job in flight, by queue, share and status.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Job> {
+        self.lanes().flat_map(|(_, _, lane)| lane.in_flight()).filter_map(|id| self.job(id))
+    }
+
+    /// Every job in flight of one queue.
+    pub fn in_flight_of<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = &'a Job> + use<'a> {
+        self.lanes_of(queue).flat_map(|(_, lane)| lane.in_flight()).filter_map(|id| self.job(id))
+    }
+
+    /// Every share of every queue that has jobs which have not ended, by queue and share.
+    pub fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &Lane)> {
+        self.index.lanes()
+    }
+
+    /// Every share of one queue that has jobs which have not ended.
+    pub fn lanes_of<'a>(
+        &'a self,
+        queue: &QueueName,
+    ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a Lane)> + use<'a> {
+        self.index.lanes_of(queue)
+    }
+
+    /// The jobs of one share of a queue; `None` if all have ended.
+    pub fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Lane> {
+        self.index.lane(queue, share)
     }
 
     /// When the oldest job was created that has not ended; `None` if all have.
     pub fn open_since(&self) -> Option<Timestamp> {
-        self.open_jobs().map(|job| job.latest.created_at).min()
+        self.index.open().next().map(|(created_at, _)| *created_at)
     }
 
-    /// Ended jobs kept, oldest first.
+    /// Ended jobs kept in full, oldest first.
     pub fn ended_jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
-        self.ended.iter().filter_map(|(_, id)| self.jobs.get(id))
+        self.ended.iter().filter_map(|(_, id)| self.job(id))
     }
 
-    /// How many jobs are kept.
+    /// How many ended jobs of a queue are kept in full, by status.
+    pub fn ended_counts<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = (&'a JobStatus, usize)> + use<'a> {
+        self.index.ended_counts(queue)
+    }
+
+    /// How many jobs are kept in full.
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
@@ -166,25 +270,54 @@ impl Ledger {
         self.corrections
     }
 
-    /// How many ended jobs were forgotten before their time because of [`ENDED_KEPT`].
+    /// How many ended jobs were reduced to their ids before their time because of [`ENDED_KEPT`].
     pub fn forgotten_early(&self) -> u64 {
         self.forgotten_early
     }
 
     /// Waiting jobs of `queue` not seen since it was last listed in full.
     pub fn unverified(&self, queue: &QueueName) -> usize {
-        let listed = self.queues.get(queue).and_then(|coverage| coverage.waiting_since);
-        self.open_jobs()
-            .filter(|job| {
-                job.queue() == queue && job.status().is_waiting() && listed.is_some_and(|at| job.seen_at < at)
-            })
-            .count()
+        let left = self.queues.get(queue).into_iter().flat_map(|coverage| &coverage.left);
+        left.filter_map(|id| self.job(id)).filter(|job| job.status().is_waiting()).count()
+    }
+}
+
+impl Coverage {
+    /// Whether a job was missing in a full listing of where it was last seen.
+    fn has_missed(&self, job: &Job) -> bool {
+        let missed_by = |listed: Option<Timestamp>| listed.is_some_and(|since| job.seen_at < since);
+        (job.status().is_in_flight() && missed_by(self.in_flight_since))
+            || (job.status().is_waiting() && missed_by(self.waiting_since))
     }
 
-    fn settle(&mut self, id: &JobId, at: Timestamp) {
-        let ended = self.jobs.get(id).is_some_and(|job| job.timeline.current().is_none());
-        if ended && self.open.remove(id) {
-            self.ended.push_back((at, id.clone()));
+    fn judge(&mut self, job: &Job) {
+        if self.has_missed(job) {
+            self.left.insert(job.latest.id.clone());
+        } else if !self.left.is_empty() {
+            self.left.remove(&job.latest.id);
         }
     }
+
+    fn forget(&mut self, created_at: Timestamp) {
+        let minute = minute(created_at);
+        if let Some(count) = self.created.get_mut(&minute) {
+            *count -= 1;
+            if *count == 0 {
+                self.created.remove(&minute);
+            }
+        }
+    }
+}
+
+fn minute(at: Timestamp) -> i64 {
+    at.millis().div_euclid(60_000)
+}
+
+/// Of these jobs, those that were last seen before `since`.
+fn seen_before<'a>(
+    jobs: &HashMap<JobId, Box<Job>>,
+    ids: impl Iterator<Item = &'a JobId>,
+    since: Timestamp,
+) -> Vec<JobId> {
+    ids.filter(|id| jobs.get(*id).is_some_and(|job| job.seen_at < since)).cloned().collect()
 }

@@ -185,7 +185,6 @@ fn a_stuck_queue_is_silent_in_the_histogram_and_loud_in_the_estimate() {
 fn waiting(created_at: Timestamp) -> JobSeen {
     JobSeen {
         id: "job".into(),
-        arn: String::new(),
         name: "train".to_owned(),
         queue: "fifo".into(),
         share: None,

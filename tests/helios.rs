@@ -163,7 +163,6 @@ fn job(vc: &str, status: JobStatus, name: &str, gpus: u32) -> JobSeen {
     let began = Some(Timestamp::default()).filter(|_| status == JobStatus::Running);
     JobSeen {
         id: format!("{vc}-{name}").into(),
-        arn: String::new(),
         name: name.to_owned(),
         queue: "earth".into(),
         share: Some(ShareName::new(vc)),

@@ -106,7 +106,6 @@ fn submission(dice: &mut Dice) -> Submission {
 fn listed(job: &Job) -> JobSeen {
     JobSeen {
         id: job.id.clone(),
-        arn: String::new(),
         name: job.name.clone(),
         queue: job.queue.clone(),
         share: job.share.clone(),
@@ -142,9 +141,9 @@ fn described(job: &Job) -> JobSeen {
         attempts: attempts.collect(),
         preemptions: job.preemptions,
         preempted: preempted.collect(),
-        tags: BTreeMap::new(),
+        tags: Vec::new(),
     };
-    JobSeen { details: Some(details), ..listed(job) }
+    JobSeen { details: Some(Box::new(details)), ..listed(job) }
 }
 
 /// One world, polled until all its jobs have ended or time is up; returns the longest gap between polls that arrived.

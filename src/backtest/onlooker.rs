@@ -80,7 +80,6 @@ fn as_described(job: &Job) -> JobSeen {
     };
     JobSeen {
         id: job.id.clone(),
-        arn: String::new(),
         name: job.name.clone(),
         queue: job.queue.clone(),
         share: job.share.clone(),
@@ -93,6 +92,6 @@ fn as_described(job: &Job) -> JobSeen {
         demand: job.demand.to_vec(),
         training_job: job.training_job.clone(),
         terminated: job.terminated,
-        details: Some(details),
+        details: Some(Box::new(details)),
     }
 }

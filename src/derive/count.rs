@@ -1,20 +1,21 @@
 //! From events to what only grows: each event is counted once, when its time has been covered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::derive::catalogue;
+use crate::derive::catalogue::{self, Label};
 use crate::derive::failures::Failures;
-use crate::derive::frame::{FailureFigures, Labels, Loan, Sample, WaitFigures, Waterfall, labels};
+use crate::derive::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
 use crate::derive::gauges::no_share;
 use crate::derive::lending;
 use crate::derive::outcomes::Outcomes;
 use crate::derive::reasons::Judged;
 use crate::derive::shares::LastUse;
 use crate::derive::tallies::Tallies;
-use crate::derive::waiting::{self, Waiting};
+use crate::derive::waiting::Waiting;
 use crate::derive::waits::Waits;
-use crate::ledger::{Event, Outcome, What};
+use crate::ledger::{Event, Ledger, Outcome, What};
 use crate::model::{CallOutcome, Calls, QueueName, SavedSeries, ShareName, Timestamp};
 
 /// GPU time between two ticks further apart than this is not charged: nobody looked.
@@ -27,6 +28,8 @@ pub struct Counting {
     waits: Waits,
     outcomes: Outcomes,
     failures: Failures,
+    /// Shares whose series have begun.
+    begun: BTreeSet<(QueueName, ShareName)>,
     /// Events up to here were counted before a restart, or happened before the service began.
     counted_until: Option<Timestamp>,
     /// Events that are newer than the last complete poll: they are counted once a poll has covered their time, so that
@@ -44,8 +47,11 @@ impl Counting {
         Self { tallies: Tallies::restore(saved), counted_until: Some(since), last_use, ..Self::default() }
     }
 
-    /// Counts events whose time lies before `horizon`, the beginning of the last complete poll.
-    pub fn count(&mut self, events: Vec<Event>, horizon: Timestamp) {
+    /// Takes in what is new in the ledger. Of its events those are counted whose time lies before `horizon`, the beginning of
+    /// the last complete poll.
+    pub fn count(&mut self, ledger: &mut Ledger, horizon: Timestamp) {
+        let (events, moves) = (ledger.take_events(), ledger.take_moves());
+        self.waiting.waited.moved(&moves, ledger);
         self.waiting.started(&events);
         self.held_back.extend(events);
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
@@ -101,8 +107,8 @@ impl Counting {
 
     /// Lets the series of every share appear as zeros, so that a first event is an increase and not a new series.
     pub(super) fn begin_series(&mut self, shares: BTreeSet<(QueueName, ShareName)>) {
-        for (queue, share) in shares {
-            let labels = || of_share(&queue, &share);
+        for (queue, share) in shares.difference(&self.begun) {
+            let labels = || of_share(queue, share);
             for metric in
                 [&catalogue::QUEUE_WAIT, &catalogue::QUEUE_WAIT_REQUEUE, &catalogue::JOB_STARTUP, &catalogue::JOB_RUN]
             {
@@ -113,6 +119,7 @@ impl Counting {
                 self.tallies.add(&catalogue::JOB_ENDED, with(labels(), "outcome", outcome), 0.0);
             }
         }
+        self.begun = shares;
     }
 
     /// Seconds since the previous tick, which is remembered; 0 after a gap in which nobody looked.
@@ -174,13 +181,13 @@ impl Counting {
     }
 
     /// Charges each reason of each share for the time since the previous tick.
-    pub(super) fn waiting_time(&mut self, judged: &[Judged<'_>], seconds: f64) {
-        for row in waiting::reasons(judged) {
+    pub(super) fn waiting_time(&mut self, rows: &[ReasonFigures], judged: &[Judged<'_>], seconds: f64) {
+        for row in rows {
             let labels = || with(of_share(&row.queue, &row.share), "reason", row.reason.as_str());
             self.tallies.add(&catalogue::QUEUE_WAITING_TIME, labels(), row.jobs as f64 * seconds);
             self.tallies.add(&catalogue::QUEUE_WAITING_GPU_TIME, labels(), row.gpus * seconds);
         }
-        self.waiting.charge(judged, seconds);
+        self.waiting.waited.charge(judged, seconds);
     }
 
     pub(super) fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
@@ -255,7 +262,6 @@ fn of_share(queue: &QueueName, share: &ShareName) -> Labels {
     labels([("queue", queue.shared()), ("share", share.shared())])
 }
 
-fn with(mut labels: Labels, label: &'static str, value: &str) -> Labels {
-    labels.insert(label, value.into());
-    labels
+fn with(labels: Labels, label: Label, value: &str) -> Labels {
+    labels.iter().map(|(label, value)| (label, Arc::clone(value))).chain([(label, value.into())]).collect()
 }

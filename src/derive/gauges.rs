@@ -11,8 +11,8 @@ use crate::derive::reasons::Reason;
 use crate::derive::setup::{Finding, Problem, Unused};
 use crate::derive::survival::QUANTILES;
 use crate::derive::{Inputs, Service, waterfall};
-use crate::ledger::{Phase, is_neuron};
-use crate::model::{JobStatus, Policy, Queue, QueueName, ShareName, accelerators_of};
+use crate::ledger::{Job, Lane, Phase, is_neuron};
+use crate::model::{InstanceType, JobStatus, Policy, Queue, QueueName, ShareName, accelerators_of};
 
 /// Collects gauge samples.
 #[derive(Default)]
@@ -35,61 +35,55 @@ impl Gauges {
         }
     }
 
-    pub(super) fn jobs(&mut self, inputs: &Inputs<'_>) {
-        let mut counts: BTreeMap<(QueueName, ShareName, String), f64> = BTreeMap::new();
-        for (queue, share) in shares_of_all(inputs) {
-            for status in &JobStatus::KNOWN[..6] {
-                counts.insert((queue.clone(), share.clone(), status.as_str().to_ascii_lowercase()), 0.0);
+    pub(super) fn jobs(&mut self, subjects: &Subjects, inputs: &Inputs<'_>) {
+        let label = |status: &JobStatus| -> Arc<str> { status.as_str().to_ascii_lowercase().into() };
+        let known: Vec<Arc<str>> = JobStatus::KNOWN[..6].iter().map(label).collect();
+        for (queue, share) in subjects {
+            let mut counts: BTreeMap<Arc<str>, f64> = known.iter().map(|state| (Arc::clone(state), 0.0)).collect();
+            let lane = inputs.ledger.lane(queue, share_of(share));
+            for (status, count) in lane.into_iter().flat_map(Lane::counts) {
+                *counts.entry(label(status)).or_default() += count as f64;
             }
-        }
-        for job in inputs.ledger.open_jobs() {
-            let share = job.share().cloned().unwrap_or_else(no_share);
-            let state = job.status().as_str().to_ascii_lowercase();
-            *counts.entry((job.queue().clone(), share, state)).or_default() += 1.0;
-        }
-        for ((queue, share, state), count) in counts {
-            let pairs = [("queue", queue.shared()), ("share", share.shared()), ("state", state.into())];
-            self.set(&catalogue::QUEUE_JOBS, pairs, count);
+            for (state, count) in counts {
+                let pairs = [("queue", queue.shared()), ("share", share.shared()), ("state", state)];
+                self.set(&catalogue::QUEUE_JOBS, pairs, count);
+            }
         }
     }
 
-    pub(super) fn waiting(&mut self, inputs: &Inputs<'_>) {
-        let all = shares_of_all(inputs);
-        let mut oldest: BTreeMap<_, f64> = all.iter().cloned().map(|key| (key, 0.0)).collect();
-        let mut largest = oldest.clone();
-        let mut demand: BTreeMap<_, f64> = BTreeMap::new();
-        for job in inputs.ledger.open_jobs() {
-            let Some(since) = job.waiting_since() else { continue };
-            let key = (job.queue().clone(), job.share().cloned().unwrap_or_else(no_share));
-            let age = oldest.entry(key.clone()).or_default();
-            *age = age.max(inputs.now.seconds_since(since));
-            let gpus = largest.entry(key.clone()).or_default();
-            *gpus = gpus.max(job.gpus().unwrap_or(0.0));
-            for capacity in &job.latest.demand {
-                if let Some(accelerators) = accelerators_of(&capacity.unit) {
-                    let key = (key.0.clone(), key.1.clone(), capacity.unit.clone());
-                    *demand.entry(key).or_default() += capacity.quantity * f64::from(accelerators.gpus());
+    pub(super) fn waiting(&mut self, subjects: &Subjects, inputs: &Inputs<'_>) {
+        for (queue, share) in subjects {
+            let lane = inputs.ledger.lane(queue, share_of(share));
+            let oldest = lane.and_then(Lane::oldest).map_or(0.0, |(since, _)| inputs.now.seconds_since(*since));
+            let mut largest: f64 = 0.0;
+            let mut demand: BTreeMap<&InstanceType, f64> = BTreeMap::new();
+            for (class, jobs) in lane.into_iter().flat_map(Lane::classes) {
+                largest = largest.max(class.gpus().unwrap_or(0.0));
+                for capacity in &class.demand {
+                    if let Some(accelerators) = accelerators_of(&capacity.unit) {
+                        let each = capacity.quantity * f64::from(accelerators.gpus());
+                        *demand.entry(&capacity.unit).or_default() += each * jobs.len() as f64;
+                    }
                 }
             }
-        }
-        for (metric, values) in [(&catalogue::QUEUE_WAIT_OLDEST, oldest), (&catalogue::QUEUE_DEMAND_LARGEST, largest)] {
-            for ((queue, share), value) in values {
-                self.set(metric, [("queue", queue.shared()), ("share", share.shared())], value);
+            let pairs = || [("queue", queue.shared()), ("share", share.shared())];
+            self.set(&catalogue::QUEUE_WAIT_OLDEST, pairs(), oldest);
+            self.set(&catalogue::QUEUE_DEMAND_LARGEST, pairs(), largest);
+            for (unit, gpus) in demand {
+                let [queue, share] = pairs();
+                self.set(&catalogue::QUEUE_DEMAND, [queue, share, ("instance_type", unit.shared())], gpus);
             }
-        }
-        for ((queue, share, unit), gpus) in demand {
-            let pairs = [("queue", queue.shared()), ("share", share.shared()), ("instance_type", unit.shared())];
-            self.set(&catalogue::QUEUE_DEMAND, pairs, gpus);
         }
     }
 
-    pub(super) fn reasons(&mut self, subjects: &BTreeSet<(QueueName, ShareName)>, rows: &[ReasonFigures]) {
+    pub(super) fn reasons(&mut self, subjects: &Subjects, rows: &[ReasonFigures]) {
         let counts: BTreeMap<_, u64> =
             rows.iter().map(|row| ((&row.queue, &row.share, row.reason), row.jobs)).collect();
+        let names = Reason::ALL.map(|reason| (reason, Arc::<str>::from(reason.as_str())));
         for (queue, share) in subjects {
-            for reason in Reason::ALL {
-                let count = counts.get(&(queue, share, reason)).copied().unwrap_or(0);
-                let pairs = [("queue", queue.shared()), ("share", share.shared()), ("reason", reason.as_str().into())];
+            for (reason, name) in &names {
+                let count = counts.get(&(queue, share, *reason)).copied().unwrap_or(0);
+                let pairs = [("queue", queue.shared()), ("share", share.shared()), ("reason", Arc::clone(name))];
                 self.set(&catalogue::QUEUE_WAITING, pairs, count as f64);
             }
         }
@@ -105,11 +99,7 @@ impl Gauges {
         }
     }
 
-    pub(super) fn starved(
-        &mut self,
-        subjects: &BTreeSet<(QueueName, ShareName)>,
-        seconds: &BTreeMap<(QueueName, ShareName), f64>,
-    ) {
+    pub(super) fn starved(&mut self, subjects: &Subjects, seconds: &BTreeMap<(QueueName, ShareName), f64>) {
         for key in subjects {
             let pairs = [("queue", key.0.shared()), ("share", key.1.shared())];
             self.set(&catalogue::SHARE_STARVED, pairs, seconds.get(key).copied().unwrap_or(0.0));
@@ -183,13 +173,11 @@ impl Gauges {
         }
     }
 
-    pub(super) fn utilisation(&mut self, inputs: &Inputs<'_>) {
+    pub(super) fn utilisation(&mut self, subjects: &Subjects, inputs: &Inputs<'_>) {
         let mut sums: BTreeMap<(QueueName, ShareName), (f64, f64)> = BTreeMap::new();
-        let mut dead: BTreeMap<_, f64> = shares_of_all(inputs).into_iter().map(|key| (key, 0.0)).collect();
-        let running = |phase: Phase| phase == Phase::Running;
-        for job in
-            inputs.ledger.open_jobs().filter(|job| job.timeline.current().is_some_and(|span| running(span.phase)))
-        {
+        let mut dead: BTreeMap<_, f64> = subjects.iter().cloned().map(|key| (key, 0.0)).collect();
+        let running = |job: &&Job| job.timeline.current().is_some_and(|span| span.phase == Phase::Running);
+        for job in inputs.ledger.in_flight().filter(running) {
             if is_neuron(&job.latest.demand) {
                 continue;
             }
@@ -250,20 +238,20 @@ impl Gauges {
 pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures {
     let lower = |status: &JobStatus| status.as_str().to_ascii_lowercase();
     let mut jobs: BTreeMap<String, u64> = JobStatus::KNOWN.iter().map(|status| (lower(status), 0)).collect();
-    let mut oldest: Option<f64> = None;
-    for job in inputs.ledger.jobs().filter(|job| *job.queue() == queue.name) {
-        *jobs.entry(lower(job.status())).or_default() += 1;
-        let age = job.waiting_since().map(|since| inputs.now.seconds_since(since));
-        oldest = match (oldest, age) {
-            (Some(oldest), Some(age)) => Some(oldest.max(age)),
-            (oldest, age) => oldest.or(age),
-        };
+    let lanes = || inputs.ledger.lanes_of(&queue.name).map(|(_, lane)| lane);
+    for (status, count) in lanes().flat_map(Lane::counts).chain(inputs.ledger.ended_counts(&queue.name)) {
+        *jobs.entry(lower(status)).or_default() += count as u64;
     }
-    QueueFigures { queue: queue.name.clone(), policy: queue.policy.as_str(), jobs, oldest_wait_seconds: oldest }
+    let oldest = lanes().filter_map(Lane::oldest).map(|(since, _)| *since).min();
+    let oldest_wait_seconds = oldest.map(|since| inputs.now.seconds_since(since));
+    QueueFigures { queue: queue.name.clone(), policy: queue.policy.as_str(), jobs, oldest_wait_seconds }
 }
 
+/// Every queue and share that has series.
+pub(super) type Subjects = BTreeSet<(QueueName, ShareName)>;
+
 /// Every queue and share that has series: configured ones and those of jobs that have not ended.
-pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> BTreeSet<(QueueName, ShareName)> {
+pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> Subjects {
     let configured = inputs.queues.iter().flat_map(|queue| {
         let shares: Vec<ShareName> = match &queue.policy {
             Policy::QuotaShares(shares) => shares.iter().map(|share| share.name.clone()).collect(),
@@ -273,6 +261,11 @@ pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> BTreeSet<(QueueName, ShareNa
         shares.into_iter().map(|share| (queue.name.clone(), share))
     });
     let of_jobs =
-        inputs.ledger.open_jobs().map(|job| (job.queue().clone(), job.share().cloned().unwrap_or_else(no_share)));
+        inputs.ledger.lanes().map(|(queue, share, _)| (queue.clone(), share.cloned().unwrap_or_else(no_share)));
     configured.chain(of_jobs).collect()
+}
+
+/// The other way round: the share that a label names.
+fn share_of(label: &ShareName) -> Option<&ShareName> {
+    Some(label).filter(|share| !share.as_str().is_empty())
 }

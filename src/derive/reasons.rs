@@ -7,15 +7,14 @@
 mod room;
 mod story;
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::derive::Inputs;
-use crate::ledger::Job;
-use crate::model::{InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName};
+use crate::ledger::{Class, Job, Place};
+use crate::model::{InstanceType, JobStatus, Policy, Position, Queue, QuotaShare, ShareName};
 
 pub(super) use room::most;
-use room::{Amounts, Room};
+use room::{Amounts, InUse, Room};
 
 /// Why a job waits. The order is the precedence: of several that hold, the first is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,92 +116,106 @@ pub struct Evidence {
     pub lendable: Option<f64>,
 }
 
-/// A waiting job with its reason.
+/// Waiting jobs of one share that nothing but their order tells from one another, with the reason that they share. The job
+/// that goes next in its share is always judged alone.
 #[derive(Clone, Debug)]
 pub(super) struct Judged<'a> {
+    /// The first of them.
     pub(super) job: &'a Job,
+    /// What they have in common.
+    pub(super) class: &'a Class,
+    /// How many they are.
+    pub(super) jobs: usize,
+    pub(super) goes_next: bool,
     pub(super) reason: Reason,
-    /// Whether the job is within its share's own quota.
+    /// Whether each is within its share's own quota.
     pub(super) entitled: bool,
     pub(super) evidence: Evidence,
-    position: usize,
-    gpus_ahead: f64,
 }
 
-/// Every waiting job of the watched queues: queue by queue, share by share, in dispatch order.
+impl Judged<'_> {
+    /// GPUs that all of them ask for, as far as known.
+    pub(super) fn gpus(&self) -> f64 {
+        self.class.gpus().unwrap_or(0.0) * self.jobs as f64
+    }
+}
+
+/// All waiting jobs of the watched queues: queue by queue, share by share.
 pub(super) fn of_all<'a>(inputs: &Inputs<'a>) -> Vec<Judged<'a>> {
-    let mut lanes: Lanes<'a> = BTreeMap::new();
-    for job in inputs.ledger.open_jobs().filter(|job| job.status().is_waiting()) {
-        lanes.entry((job.queue(), job.share())).or_default().push(job);
-    }
     let in_use = room::in_use(inputs);
-    let mut judged = Vec::new();
-    for queue in inputs.queues {
-        let of_queue = lanes.iter_mut().filter(|((name, _), _)| **name == queue.name);
-        judge_queue(queue, &Room::of(queue, inputs, &in_use), of_queue, &mut judged);
-    }
-    judged
+    inputs.queues.iter().flat_map(|queue| of_queue(queue, inputs, &in_use)).collect()
 }
 
 /// Why one job waits; `None` if it does not, or if its queue is not watched.
 pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>) -> Option<Why> {
-    let found = of_all(inputs).into_iter().find(|judged| judged.job.latest.id == job.latest.id)?;
+    let queue = inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
+    let lane = inputs.ledger.lane(job.queue(), job.share())?;
+    let (class, place) = (lane.class_of(job)?, Place::of(job));
+    let goes_next = *lane.first()? == place;
+    let of_class =
+        |one: &Judged<'_>| one.job.share() == job.share() && one.class == class && one.goes_next == goes_next;
+    let found = of_queue(queue, inputs, &room::in_use(inputs)).into_iter().find(of_class)?;
+    let (mut ahead, mut gpus_ahead) = (0, 0.0);
+    for (class, places) in lane.classes() {
+        let of_class = places.range(..&place).count();
+        ahead += of_class;
+        gpus_ahead += class.gpus().unwrap_or(0.0) * of_class as f64;
+    }
     let front = inputs.fronts.get(job.queue()).map(|snapshot| &snapshot.front);
-    let place = front.and_then(|front| front.iter().position(|other| other.job_arn == job.latest.arn));
+    // `arn:aws:batch:<region>:<account>:service-job/<id>`
+    let is_job = |other: &Position| other.job_arn.rsplit('/').next() == Some(job.latest.id.as_str());
+    let in_queue = front.and_then(|front| front.iter().position(is_job));
     Some(Why {
         reason: found.reason,
         evidence: found.evidence,
-        position_in_share: found.position,
-        position_in_queue: place.map(|place| place + 1),
-        gpus_ahead: found.gpus_ahead,
+        position_in_share: ahead + 1,
+        position_in_queue: in_queue.map(|place| place + 1),
+        gpus_ahead,
         waited: BTreeMap::new(),
     })
 }
 
-type Lanes<'a> = BTreeMap<(&'a QueueName, Option<&'a ShareName>), Vec<&'a Job>>;
-
-fn judge_queue<'a, 'b>(
-    queue: &Queue,
-    room: &Room,
-    lanes: impl Iterator<Item = (&'b (&'a QueueName, Option<&'a ShareName>), &'b mut Vec<&'a Job>)>,
-    judged: &mut Vec<Judged<'a>>,
-) where
-    'a: 'b,
-{
-    let first = judged.len();
-    for ((_, share), jobs) in lanes {
-        jobs.sort_by_cached_key(|job| (Reverse(priority(job)), job.latest.created_at, job.latest.id.clone()));
-        let own = quota_share(queue, *share);
-        let mut gpus_ahead = 0.0;
-        for (index, job) in jobs.iter().enumerate() {
-            let need = room.need(job);
-            let (reason, unit) = reason(job, &need, queue, own, room);
-            judged.push(Judged {
-                job,
-                reason,
-                entitled: own.is_some_and(|own| room.within_quota(&need, own).is_ok()),
-                evidence: room.evidence(&need, unit, *share, own),
-                position: index + 1,
-                gpus_ahead,
-            });
-            gpus_ahead += job.gpus().unwrap_or(0.0);
+fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Judged<'a>> {
+    let room = Room::of(queue, inputs, in_use);
+    let mut judged = Vec::new();
+    for (share, lane) in inputs.ledger.lanes_of(&queue.name) {
+        let own = quota_share(queue, share);
+        let next = lane.first();
+        for (class, places) in lane.classes() {
+            let need = room.need(&class.demand);
+            let (reason, unit) = reason(class, &need, queue, own, &room);
+            let entitled = own.is_some_and(|own| room.within_quota(&need, own).is_ok());
+            let evidence = room.evidence(&need, unit, share, own);
+            let has_next = next.is_some_and(|next| places.first() == Some(next));
+            let mut push = |first: Option<&Place>, jobs: usize, goes_next: bool| {
+                if let Some(job) = first.and_then(|place| inputs.ledger.job(&place.id)).filter(|_| jobs > 0) {
+                    judged.push(Judged { job, class, jobs, goes_next, reason, entitled, evidence: evidence.clone() });
+                }
+            };
+            let mut places_left = places.iter();
+            if has_next {
+                push(places_left.next(), 1, true);
+            }
+            let left = places_left.len();
+            push(places_left.next(), left, false);
         }
     }
-    fix_order(queue, judged.get_mut(first..).unwrap_or_default());
+    fix_order(queue, &mut judged);
+    judged
 }
 
 /// Of the jobs that would fit, only the one that goes next waits for nothing: the rest are behind it, or behind a larger
 /// one before them.
 fn fix_order(queue: &Queue, judged: &mut [Judged<'_>]) {
-    let waits = |one: &&Judged<'_>| one.position == 1 && !one.reason.is_permanent() && one.reason != Reason::Evaluating;
+    let waits = |one: &&Judged<'_>| one.goes_next && !one.reason.is_permanent() && one.reason != Reason::Evaluating;
     // In FIFO and in fair share the one that goes next blocks all; a quota share's own claim goes before any borrower.
     let blocks = matches!(queue.policy, Policy::Fifo | Policy::FairShare { .. });
     let blocked = blocks && judged.iter().any(|one| waits(&one));
     let claimed = judged.iter().any(|one| one.entitled && one.reason == Reason::Reclaiming);
-    let examined = |one: &&mut Judged<'_>| *one.job.status() != JobStatus::Submitted;
+    let examined = |one: &&mut Judged<'_>| one.class.status != JobStatus::Submitted;
     for one in judged.iter_mut().filter(|one| one.reason == Reason::Evaluating).filter(examined) {
         let borrows = matches!(queue.policy, Policy::QuotaShares(_)) && !one.entitled;
-        if one.position > 1 || blocked || claimed && borrows {
+        if !one.goes_next || blocked || claimed && borrows {
             one.reason = Reason::Behind;
         }
     }
@@ -210,13 +223,13 @@ fn fix_order(queue: &Queue, judged: &mut [Judged<'_>]) {
 
 /// The reason but for order, and the unit that stands in the way.
 fn reason(
-    job: &Job,
+    class: &Class,
     need: &Amounts,
     queue: &Queue,
     own: Option<&QuotaShare>,
     room: &Room,
 ) -> (Reason, Option<InstanceType>) {
-    let said = job.latest.status_reason.as_deref().unwrap_or_default();
+    let said = class.status_reason.as_deref().unwrap_or_default();
     let misconfigured = misconfigured(said);
     if misconfigured == Some(Reason::Misconfigured) {
         return (Reason::Misconfigured, None);
@@ -225,7 +238,7 @@ fn reason(
     if !queue.enabled || !environment_enabled || own.is_some_and(|own| !own.enabled) {
         return (Reason::Disabled, None);
     }
-    if *job.status() == JobStatus::Submitted {
+    if class.status == JobStatus::Submitted {
         return (Reason::Evaluating, None);
     }
     if misconfigured == Some(Reason::ExceedsShare) {
@@ -262,10 +275,6 @@ fn misconfigured(said: &str) -> Option<Reason> {
     let too_large = ["SERVICE_ENVIRONMENT_MAX_RESOURCE", "QUOTA_MANAGEMENT_LIMIT_EXCEEDED"];
     let exceeds = too_large.iter().any(|word| what.starts_with(word));
     Some(if exceeds { Reason::ExceedsShare } else { Reason::Misconfigured })
-}
-
-fn priority(job: &Job) -> i32 {
-    job.details.as_ref().and_then(|details| details.priority).unwrap_or(0)
 }
 
 fn quota_share<'a>(queue: &'a Queue, share: Option<&ShareName>) -> Option<&'a QuotaShare> {

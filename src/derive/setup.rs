@@ -142,7 +142,8 @@ fn too_large<'a>(
     let told = |(share, jobs): (Option<&'a ShareName>, Vec<&Judged<'a>>)| {
         let one = jobs.iter().max_by(|a, b| a.evidence.needs.total_cmp(&b.evidence.needs))?;
         let unit = one.evidence.unit.as_ref()?;
-        let others = if jobs.len() > 1 { format!(" (and {} more)", jobs.len() - 1) } else { String::new() };
+        let count: usize = jobs.iter().map(|one| one.jobs).sum();
+        let others = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
         let largest = |of: Option<&ShareName>| {
             let rows = shares.iter().filter(|row| row.queue == queue.name && row.unit == *unit);
             rows.filter(|row| of.is_none_or(|of| row.share == *of)).filter_map(|row| row.largest_job).reduce(f64::max)

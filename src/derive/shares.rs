@@ -65,7 +65,7 @@ impl Counting {
 /// What in-flight jobs hold.
 pub(super) fn held(ledger: &Ledger) -> Held {
     let mut held = Held::new();
-    for job in ledger.open_jobs().filter(|job| job.status().is_in_flight()) {
+    for job in ledger.in_flight() {
         for capacity in &job.latest.demand {
             let key = (job.queue().clone(), job.share().cloned(), capacity.unit.clone());
             *held.entry(key).or_default() += capacity.quantity;

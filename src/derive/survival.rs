@@ -50,6 +50,8 @@ pub fn quantile(curve: &[(f64, f64)], p: f64) -> Option<f64> {
 #[derive(Debug, Default)]
 pub struct Survival {
     slots: BTreeMap<i64, Buckets>,
+    /// The sum of all slots.
+    ended: Buckets,
 }
 
 /// Per bucket: how many started, how many were censored.
@@ -58,24 +60,36 @@ type Buckets = BTreeMap<u16, (u32, u32)>;
 impl Survival {
     /// A wait of so many seconds ended at `at`, by a start or otherwise.
     pub fn record(&mut self, at: Timestamp, seconds: f64, started: bool) {
-        add(self.slots.entry(slot(at)).or_default(), seconds, started);
+        let buckets = self.slots.entry(slot(at)).or_default();
+        add(buckets, seconds, started);
+        add(&mut self.ended, seconds, started);
     }
 
     /// Lets go of what has left the window.
     pub fn forget(&mut self, now: Timestamp) {
         let first = slot(now - WINDOW);
-        self.slots.retain(|slot, _| *slot > first);
+        while let Some(oldest) = self.slots.first_entry().filter(|oldest| *oldest.key() <= first) {
+            for (bucket, (started, censored)) in oldest.remove() {
+                let Some(all) = self.ended.get_mut(&bucket) else { continue };
+                (all.0, all.1) = (all.0.saturating_sub(started), all.1.saturating_sub(censored));
+                if *all == (0, 0) {
+                    self.ended.remove(&bucket);
+                }
+            }
+        }
     }
 
     /// The quantiles of [`QUANTILES`], with jobs that still wait for so many seconds. Where the curve does not reach a
     /// quantile it is at least the longest wait, and that is told. `None` if there was no wait at all.
     pub fn quantiles(&self, waiting: &[f64]) -> Option<[f64; 4]> {
-        let mut all = Buckets::new();
-        for (bucket, (started, censored)) in self.slots.values().flatten() {
-            let both = all.entry(*bucket).or_default();
-            (both.0, both.1) = (both.0 + started, both.1 + censored);
+        let mut all = self.ended.clone();
+        let buckets: Vec<u16> = waiting.iter().map(|seconds| bucket(*seconds)).collect();
+        for same in buckets.chunk_by(|a, b| a == b) {
+            if let Some(bucket) = same.first() {
+                let censored = &mut all.entry(*bucket).or_default().1;
+                *censored = censored.saturating_add(u32::try_from(same.len()).unwrap_or(u32::MAX));
+            }
         }
-        waiting.iter().for_each(|seconds| add(&mut all, *seconds, false));
         let ended = all.keys().next_back().map(|bucket| middle(*bucket))?;
         // Ages of jobs that still wait are known exactly.
         let oldest = waiting.iter().copied().fold(0.0, f64::max);

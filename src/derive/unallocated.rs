@@ -40,7 +40,7 @@ pub(super) fn of_queue(
         .collect();
     let mut wanted: BTreeMap<&'static str, f64> = BTreeMap::new();
     for one in judged.iter().filter(|one| beside.contains(&one.job.queue())) {
-        *wanted.entry(cause(one.reason)).or_default() += one.job.gpus().unwrap_or(0.0);
+        *wanted.entry(cause(one.reason)).or_default() += one.gpus();
     }
     CAUSES
         .into_iter()

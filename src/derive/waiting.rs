@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::derive::clocks::Clocks;
 use crate::derive::frame::{Estimate, ReasonFigures};
 use crate::derive::gauges::no_share;
 use crate::derive::reasons::{Judged, Reason};
@@ -19,8 +20,7 @@ pub(super) struct Waiting {
     /// Jobs that ended without a start and were taken in, as far back as the same moment as the newest.
     cancelled: BTreeSet<JobId>,
     cancelled_until: Option<Timestamp>,
-    /// Seconds waited by reason, of every job that waits.
-    waited: BTreeMap<JobId, [f64; Reason::ALL.len()]>,
+    pub(super) waited: Clocks,
     starved_since: BTreeMap<Key, Timestamp>,
 }
 
@@ -29,8 +29,8 @@ pub(super) fn reasons(judged: &[Judged<'_>]) -> Vec<ReasonFigures> {
     let mut rows: BTreeMap<(&QueueName, Option<&ShareName>, Reason), (u64, f64)> = BTreeMap::new();
     for one in judged {
         let (jobs, gpus) = rows.entry((one.job.queue(), one.job.share(), one.reason)).or_default();
-        *jobs += 1;
-        *gpus += one.job.gpus().unwrap_or(0.0);
+        *jobs += one.jobs as u64;
+        *gpus += one.gpus();
     }
     rows.into_iter()
         .map(|((queue, share, reason), (jobs, gpus))| ReasonFigures {
@@ -53,26 +53,12 @@ impl Waiting {
             }
         }
     }
-
-    /// Charges each waiting job for `seconds` of its reason, and forgets those that no longer wait.
-    pub(super) fn charge(&mut self, judged: &[Judged<'_>], seconds: f64) {
-        let mut before = std::mem::take(&mut self.waited);
-        for one in judged {
-            let (id, mut waited) = before
-                .remove_entry(&one.job.latest.id)
-                .unwrap_or_else(|| (one.job.latest.id.clone(), [0.0; Reason::ALL.len()]));
-            if let Some(of_reason) = waited.get_mut(one.reason as usize) {
-                *of_reason += seconds;
-            }
-            self.waited.insert(id, waited);
-        }
-    }
 }
 
 impl Counting {
     /// Seconds that a job has waited by reason, as far as it was watched.
-    pub(super) fn waited(&self, id: &JobId) -> BTreeMap<Reason, f64> {
-        let seconds = self.waiting.waited.get(id).copied().unwrap_or_default();
+    pub(super) fn waited(&self, job: &Job) -> BTreeMap<Reason, f64> {
+        let seconds = self.waiting.waited.of(job);
         Reason::ALL.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
     }
 
@@ -99,10 +85,9 @@ impl Counting {
     /// The estimates of now.
     pub(super) fn estimates(&mut self, inputs: &Inputs<'_>) -> Vec<Estimate> {
         let mut waiting: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
-        for job in inputs.ledger.open_jobs() {
-            if let (Some(since), [_]) = (job.waiting_since(), job.timeline.spans()) {
-                waiting.entry(key_of(job)).or_default().push(inputs.now.seconds_since(since));
-            }
+        for (queue, share, lane) in inputs.ledger.lanes().filter(|(_, _, lane)| lane.first_waits().len() > 0) {
+            let ages = lane.first_waits().map(|since| inputs.now.seconds_since(since));
+            waiting.insert((queue.clone(), share.cloned().unwrap_or_else(no_share)), ages.collect());
         }
         let survival = &mut self.waiting.survival;
         survival.values_mut().for_each(|survival| survival.forget(inputs.now));

@@ -45,16 +45,17 @@ pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
         *dollars.entry(part).or_default() += gpus * per_gpu.unwrap_or(0.0);
         all_priced &= per_gpu.is_some() || gpus == 0.0;
     };
-    for job in inputs.ledger.open_jobs().filter(|job| job.status().is_in_flight()) {
-        let Some(gpus) = job.gpus() else { continue };
-        let per_gpu = price(&job.latest.demand, inputs).filter(|_| gpus > 0.0).map(|dollars| dollars / gpus);
-        if *job.queue() == queue.name {
-            for (part, gpus) in of_job(job, gpus, inputs) {
-                add(part, gpus, per_gpu);
-            }
-        } else if shares_environment(queue, job, inputs) {
-            add(OTHER_QUEUES, gpus, per_gpu);
+    let beside = |other: &&Queue| other.name != queue.name && environment_of(other) == environment_of(queue);
+    let others = inputs.queues.iter().filter(|_| queue.environment.is_some()).filter(beside);
+    let per_gpu =
+        |job: &Job, gpus: f64| price(&job.latest.demand, inputs).filter(|_| gpus > 0.0).map(|dollars| dollars / gpus);
+    for (job, gpus) in holders(queue, inputs) {
+        for (part, of_part) in of_job(job, gpus, inputs) {
+            add(part, of_part, per_gpu(job, gpus));
         }
+    }
+    for (job, gpus) in others.flat_map(|other| holders(other, inputs)) {
+        add(OTHER_QUEUES, gpus, per_gpu(job, gpus));
     }
     let held: f64 = parts.values().sum();
     let spent: f64 = dollars.values().sum();
@@ -146,10 +147,13 @@ fn is_host_of(host: &str, training_job: &str) -> bool {
     host.strip_prefix(training_job).is_some_and(|rest| rest.starts_with('/'))
 }
 
-fn shares_environment(queue: &Queue, job: &Job, inputs: &Inputs<'_>) -> bool {
-    let environment = |queue: &Queue| queue.environment.as_ref().map(|environment| environment.name.clone());
-    let of_job = inputs.queues.iter().find(|other| other.name == *job.queue()).and_then(environment);
-    of_job.is_some() && of_job == environment(queue)
+/// Jobs in flight of a queue, with the GPUs that they hold.
+fn holders<'a>(queue: &Queue, inputs: &Inputs<'a>) -> Vec<(&'a Job, f64)> {
+    inputs.ledger.in_flight_of(&queue.name).filter_map(|job| Some((job, job.gpus()?))).collect()
+}
+
+fn environment_of(queue: &Queue) -> Option<&str> {
+    queue.environment.as_ref().map(|environment| environment.name.as_str())
 }
 
 fn capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
@@ -170,11 +174,13 @@ fn capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
 /// for most, ended ones included. `None` before there is any.
 fn typical_gpus(queue: &Queue, inputs: &Inputs<'_>) -> Option<u32> {
     let mut asked: BTreeMap<&InstanceType, f64> = BTreeMap::new();
-    let of_queue = |job: &&Job| *job.queue() == queue.name;
-    let open = inputs.ledger.open_jobs().filter(of_queue);
-    let recent = inputs.ledger.ended_jobs().rev().take(1_000).filter(of_queue);
-    for capacity in open.chain(recent).flat_map(|job| &job.latest.demand) {
-        *asked.entry(&capacity.unit).or_default() += capacity.quantity;
+    let recent = inputs.ledger.ended_jobs().rev().take(1_000).filter(|job| *job.queue() == queue.name);
+    let single = inputs.ledger.in_flight_of(&queue.name).chain(recent).map(|job| (&job.latest.demand, 1));
+    let classes = inputs.ledger.lanes_of(&queue.name).flat_map(|(_, lane)| lane.classes());
+    for (demand, jobs) in single.chain(classes.map(|(class, jobs)| (&class.demand, jobs.len()))) {
+        for capacity in demand {
+            *asked.entry(&capacity.unit).or_default() += capacity.quantity * jobs as f64;
+        }
     }
     let (most, _) = asked.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
     accelerators_of(most).map(Accelerators::gpus)
@@ -194,7 +200,6 @@ mod tests {
         let began = Timestamp::default();
         let seen = JobSeen {
             id: id.clone(),
-            arn: String::new(),
             name: "train".into(),
             queue: "research".into(),
             share: None,

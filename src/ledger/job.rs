@@ -7,13 +7,16 @@ use crate::model::{
     accelerators_of,
 };
 
+/// The tag that says whose a job is.
+pub const OWNER_TAG: &str = "owner";
+
 /// A job: its latest answer, what its descriptions told, and its timeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// The latest answer; its `details` are moved to [`Job::details`].
     pub latest: JobSeen,
     /// The latest description; `None` until the job was described.
-    pub details: Option<JobDetails>,
+    pub details: Option<Box<JobDetails>>,
     /// Its life so far.
     pub timeline: Timeline,
     /// When the latest answer was asked for.
@@ -27,7 +30,8 @@ pub struct Job {
 
 impl Job {
     /// A job seen for the first time, with the events of its life so far.
-    pub(super) fn first_seen(seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) -> Self {
+    pub(super) fn first_seen(mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) -> Self {
+        let details = seen.details.take();
         let mut job = Self {
             timeline: Timeline::beginning(seen.created_at),
             latest: seen.clone(),
@@ -38,25 +42,45 @@ impl Job {
             training_job_known: false,
             preemptions_counted: 0,
         };
-        job.observe(seen, at, events);
+        job.observe(JobSeen { details, ..seen }, at, events);
         job
     }
 
-    /// Takes in an answer asked for at `at`. Answers that are older than the latest one change nothing.
-    pub(super) fn observe(&mut self, mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) {
-        if at < self.seen_at || self.timeline.current().is_none() {
-            return;
+    /// Whether an answer asked for at `at` can tell anything: none that is older than the latest one does, nor any after the
+    /// end.
+    pub(super) fn accepts(&self, at: Timestamp) -> bool {
+        at >= self.seen_at && self.timeline.current().is_some()
+    }
+
+    /// Completes an answer by what is known better, and lets it share what is the same.
+    pub(super) fn complete(&self, seen: &mut JobSeen) {
+        let latest = &self.latest;
+        // A description may name instance types where a list only counts instances.
+        if seen.demand == latest.demand || (seen.details.is_none() && self.details.is_some()) {
+            seen.demand.clone_from(&latest.demand);
         }
+        seen.id.clone_from(&latest.id);
+        if seen.queue == latest.queue {
+            seen.queue.clone_from(&latest.queue);
+        }
+        if seen.share == latest.share {
+            seen.share.clone_from(&latest.share);
+        }
+    }
+
+    /// Whether an answer says what the latest one said.
+    pub(super) fn is_as(&self, seen: &JobSeen) -> bool {
+        self.latest == *seen
+    }
+
+    /// Takes in an answer asked for at `at` that was [accepted](Self::accepts) and [completed](Self::complete).
+    pub(super) fn observe(&mut self, mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) {
         let known = self.timeline.spans().len();
         let was_open = self.timeline.current().map(|span| span.phase);
         let requeued = self.timeline.observe(&seen, self.seen_at, at);
         let described = seen.details.take();
         if seen.training_job != self.latest.training_job {
             self.training_job_known = false;
-        }
-        // A description may name instance types where a list only counts instances.
-        if described.is_none() && self.details.is_some() {
-            seen.demand.clone_from(&self.latest.demand);
         }
         self.wants_description |= requeued;
         self.latest = seen;
@@ -114,9 +138,10 @@ impl Job {
         self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
     }
 
-    /// The job's owner: its `owner` tag.
+    /// The job's owner, by its tag [`OWNER_TAG`].
     pub fn owner(&self) -> Option<&str> {
-        self.details.as_ref()?.tags.get("owner").map(String::as_str)
+        let tags = &self.details.as_ref()?.tags;
+        tags.iter().find(|(key, _)| key == OWNER_TAG).map(|(_, owner)| owner.as_str())
     }
 
     fn tell_spans(&self, from: usize, events: &mut Vec<Event>) {

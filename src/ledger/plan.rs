@@ -1,12 +1,10 @@
 //! What to ask next: cheap where nothing changed, certain where an alert may rest on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::ledger::{Coverage, Job, Ledger, Phase};
-use crate::model::{
-    Accelerators, JobId, JobStatus, Questions, QueueName, ShareName, Timestamp, TrainingJobName, accelerators_of,
-};
+use crate::ledger::{Coverage, Job, Ledger, Phase, minute};
+use crate::model::{Accelerators, JobId, JobStatus, Questions, QueueName, Timestamp, TrainingJobName, accelerators_of};
 
 /// Arrivals are asked for again from this long before the newest one known: lists may lag behind each other.
 const OVERLAP: Duration = Duration::from_secs(60);
@@ -48,7 +46,8 @@ impl Ledger {
     ) -> Questions {
         let mut questions = Questions::default();
         for queue in queues {
-            let coverage = self.queues.get(queue).copied().unwrap_or_default();
+            let none = Coverage::default();
+            let coverage = self.queues.get(queue).unwrap_or(&none);
             if let Some(known) = coverage.newest_created_at.max(coverage.waiting_since) {
                 questions.created_after.insert(queue.clone(), known - OVERLAP);
             }
@@ -66,15 +65,34 @@ impl Ledger {
 
     /// Jobs by urgency: gone from where they were, back in the queue, oldest of their share, then merely unknown.
     fn jobs_to_describe(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
-        let oldest = self.oldest_waiting();
-        let mut by_urgency: BTreeMap<(Urgency, Timestamp), Vec<&Job>> = BTreeMap::new();
-        for job in self.open_jobs() {
-            let is_oldest = oldest.get(&(job.queue(), job.share())).is_some_and(|id| **id == job.latest.id);
-            if let Some(urgency) = self.urgency(job, is_oldest, cadence, now) {
-                by_urgency.entry((urgency, job.seen_at)).or_default().push(job);
-            }
-        }
-        by_urgency.into_values().flatten().collect()
+        let mut left: Vec<&Job> =
+            self.queues.values().flat_map(|coverage| &coverage.left).filter_map(|id| self.job(id)).collect();
+        left.sort_by_key(|job| job.seen_at);
+        let unverified = self.unverified_jobs(cadence, now);
+        let of = |urgency: Urgency| {
+            let wanted = self.index.wanted().skip_while(move |(first, ..)| *first < urgency);
+            wanted.take_while(move |(first, ..)| *first == urgency).filter_map(|(_, _, id)| self.job(id))
+        };
+        let rest = of(Urgency::Requeued)
+            .chain(unverified)
+            .chain(of(Urgency::UnknownInFlight))
+            .chain(of(Urgency::UnknownWaiting));
+        let mut told: BTreeSet<&JobId> = left.iter().map(|job| &job.latest.id).collect();
+        // The jobs that left may be told of by a list instead: then as many others can be described.
+        let rest: Vec<&Job> = rest.filter(|job| told.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
+        left.extend(rest);
+        left
+    }
+
+    /// The job on which the oldest wait of a share rests, and those that no list of a known status shows, where they were not
+    /// seen for long.
+    fn unverified_jobs(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
+        let ids =
+            self.lanes().flat_map(|(_, _, lane)| lane.oldest().map(|(_, id)| id).into_iter().chain(lane.unknown()));
+        let long_ago = |job: &&Job| now.since(job.seen_at) >= cadence.verify_every;
+        let mut jobs: Vec<&Job> = ids.filter_map(|id| self.job(id)).filter(long_ago).collect();
+        jobs.sort_by_key(|job| job.seen_at);
+        jobs
     }
 
     /// A description tells of one job for one call, a page of arrivals of a hundred. Where many young jobs have left the
@@ -87,21 +105,18 @@ impl Ledger {
         now: Timestamp,
     ) {
         for (queue, after) in created_after {
+            let Some(coverage) = self.queues.get(queue) else { continue };
             // What a list should have told of long ago is described after all.
-            let is_left = |job: &Job| {
-                job.queue() == queue && self.has_left(job) && now.since(job.seen_at) < cadence.reconcile_every
-            };
+            let is_left =
+                |job: &Job| coverage.left.contains(&job.latest.id) && now.since(job.seen_at) < cadence.reconcile_every;
             let mut left: Vec<Timestamp> =
                 wanted.iter().filter(|job| is_left(job)).map(|job| job.latest.created_at).collect();
             if left.len() < WORTH_RELISTING {
                 continue;
             }
             left.sort_unstable_by(|a, b| b.cmp(a));
-            let of_queue = self.jobs().filter(|job| job.queue() == queue);
-            let mut created: Vec<Timestamp> = of_queue.map(|job| job.latest.created_at).collect();
-            created.sort_unstable();
             let calls = |(described, back_to): &(usize, Timestamp)| {
-                let listed = created.len() - created.partition_point(|at| at < back_to);
+                let listed: usize = coverage.created.range(minute(*back_to)..).map(|(_, jobs)| jobs).sum();
                 listed.div_ceil(JOBS_PER_PAGE) + described
             };
             let rest_after = (0..left.len()).rev();
@@ -116,45 +131,8 @@ impl Ledger {
         }
     }
 
-    /// Whether a job was missing in a full listing of where it was last seen.
-    fn has_left(&self, job: &Job) -> bool {
-        let coverage = self.queues.get(job.queue()).copied().unwrap_or_default();
-        let missed_by = |listed: Option<Timestamp>| listed.is_some_and(|since| job.seen_at < since);
-        (job.status().is_in_flight() && missed_by(coverage.in_flight_since))
-            || (job.status().is_waiting() && missed_by(coverage.waiting_since))
-    }
-
-    fn urgency(&self, job: &Job, is_oldest: bool, cadence: Cadence, now: Timestamp) -> Option<Urgency> {
-        // No list of a known status shows a job of an unknown one.
-        let is_unknown = matches!(job.status(), JobStatus::Unknown(_));
-        if self.has_left(job) {
-            Some(Urgency::Left)
-        } else if job.wants_description {
-            Some(Urgency::Requeued)
-        } else if (is_oldest || is_unknown) && now.since(job.seen_at) >= cadence.verify_every {
-            Some(Urgency::Unverified)
-        } else if job.details.is_none() && job.status().is_in_flight() {
-            Some(Urgency::UnknownInFlight)
-        } else if job.details.is_none() {
-            Some(Urgency::UnknownWaiting)
-        } else {
-            None
-        }
-    }
-
-    fn oldest_waiting(&self) -> BTreeMap<(&QueueName, Option<&ShareName>), &JobId> {
-        let mut oldest: BTreeMap<_, (Timestamp, &JobId)> = BTreeMap::new();
-        for job in self.open_jobs() {
-            if let Some(since) = job.waiting_since() {
-                let entry = oldest.entry((job.queue(), job.share())).or_insert((since, &job.latest.id));
-                *entry = (*entry).min((since, &job.latest.id));
-            }
-        }
-        oldest.into_iter().map(|(key, (_, id))| (key, id)).collect()
-    }
-
     fn training_jobs_to_describe(&self) -> Vec<(JobId, TrainingJobName)> {
-        self.open_jobs()
+        self.in_flight()
             .filter(|job| *job.status() == JobStatus::Running && !job.training_job_known)
             .filter_map(|job| Some((job.latest.id.clone(), job.latest.training_job.clone()?)))
             .take(TRAINING_JOBS_PER_POLL)
@@ -163,7 +141,7 @@ impl Ledger {
 
     /// Hosts of running GPU jobs: `<training job>/algo-<n>`, n from 1.
     fn hosts_to_measure(&self) -> Vec<(JobId, String)> {
-        let running = self.open_jobs().filter(|job| {
+        let running = self.in_flight().filter(|job| {
             job.timeline.current().is_some_and(|span| span.phase == Phase::Running)
                 && job
                     .latest
@@ -181,14 +159,26 @@ impl Ledger {
     }
 }
 
-/// Why a job should be described, most urgent first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Urgency {
-    Left,
+/// Why a job should be described for what it is, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
     Requeued,
-    Unverified,
     UnknownInFlight,
     UnknownWaiting,
+}
+
+impl Urgency {
+    pub(super) fn of(job: &Job) -> Option<Self> {
+        if job.wants_description {
+            Some(Self::Requeued)
+        } else if job.details.is_some() {
+            None
+        } else if job.status().is_in_flight() {
+            Some(Self::UnknownInFlight)
+        } else {
+            Some(Self::UnknownWaiting)
+        }
+    }
 }
 
 impl Coverage {

@@ -14,7 +14,6 @@ fn minute(minutes: i64) -> Timestamp {
 fn seen(status: JobStatus) -> JobSeen {
     JobSeen {
         id: "job-1".into(),
-        arn: "arn:aws:batch:us-east-1:123456789012:service-job/job-1".into(),
         name: "train".into(),
         queue: "research".into(),
         share: Some("vision".into()),
@@ -88,7 +87,7 @@ fn a_preempted_job_waits_again_from_when_its_attempt_stopped() {
     let back = seen(JobStatus::Runnable);
     let stopped = StoppedAttempt { started_at: Some(minute(12)), stopped_at: Some(minute(23)), status_reason: None };
     let details = JobDetails { preemptions: 1, preempted: vec![stopped], ..JobDetails::default() };
-    let described = JobSeen { details: Some(details), ..back.clone() };
+    let described = JobSeen { details: Some(Box::new(details)), ..back.clone() };
     check(&[(20, answer(20, 5, 12, 99)), (25, back.clone())], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-~25, wa2 ~25-");
     check(
         &[(20, answer(20, 5, 12, 99)), (25, back), (26, described)],
@@ -122,8 +121,7 @@ fn an_answer_that_is_older_than_the_last_one_changes_nothing() {
 #[test]
 fn a_status_of_tomorrow_moves_nothing_and_is_asked_about_again() {
     let mut ledger = Ledger::default();
-    ledger
-        .observe(JobSeen { details: Some(JobDetails::default()), ..seen(JobStatus::parse("HIBERNATING")) }, minute(5));
+    ledger.observe(JobSeen { details: Some(Box::default()), ..seen(JobStatus::parse("HIBERNATING")) }, minute(5));
     assert_eq!(drawn(&ledger), "wa1 0-");
     let cadence = Cadence { reconcile_every: Duration::from_secs(900), verify_every: Duration::from_secs(60) };
     let questions = |at| ledger.questions(std::iter::empty(), cadence, minute(at)).jobs.len();
@@ -133,7 +131,7 @@ fn a_status_of_tomorrow_moves_nothing_and_is_asked_about_again() {
 #[test]
 fn a_job_that_left_the_lists_is_asked_about_before_anything_is_concluded() {
     let mut ledger = Ledger::default();
-    let running = JobSeen { details: Some(JobDetails::default()), ..answer(20, 5, 12, 99) };
+    let running = JobSeen { details: Some(Box::default()), ..answer(20, 5, 12, 99) };
     ledger.observe(running, minute(20));
     let cadence = Cadence { reconcile_every: Duration::from_secs(900), verify_every: Duration::from_secs(60) };
     let asked = |ledger: &Ledger| ledger.questions(std::iter::empty(), cadence, minute(22)).jobs;
@@ -155,7 +153,7 @@ fn many_young_jobs_that_left_are_listed_again_and_few_or_old_ones_described() {
             let id = format!("job-{number}");
             let running =
                 JobSeen { created_at: minute(created), started_at: Some(minute(12)), ..seen(JobStatus::Running) };
-            let running = JobSeen { details: Some(JobDetails::default()), id: id.as_str().into(), ..running };
+            let running = JobSeen { details: Some(Box::default()), id: id.as_str().into(), ..running };
             ledger.observe(running, minute(20));
         }
         ledger.in_flight_listed(&"research".into(), minute(21));

@@ -1,6 +1,5 @@
 //! A Batch service job as the API tells of it: one answer, before the ledger makes a history of answers.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -107,8 +106,6 @@ impl Capacity {
 pub struct JobSeen {
     /// `jobId`.
     pub id: JobId,
-    /// `jobArn`; what `DescribeServiceJob` also accepts.
-    pub arn: String,
     /// `jobName`, chosen by the submitter; not unique.
     pub name: String,
     /// The queue the job was listed in.
@@ -134,7 +131,7 @@ pub struct JobSeen {
     /// Whether a user or a limit asked for the job's end.
     pub terminated: bool,
     /// What only `DescribeServiceJob` tells; `None` in a list.
-    pub details: Option<JobDetails>,
+    pub details: Option<Box<JobDetails>>,
 }
 
 /// What only `DescribeServiceJob` tells of a job.
@@ -148,8 +145,8 @@ pub struct JobDetails {
     pub preemptions: u32,
     /// The most recent preempted attempts (a sliding window of them), oldest first.
     pub preempted: Vec<StoppedAttempt>,
-    /// The job's tags.
-    pub tags: BTreeMap<String, String>,
+    /// The job's tags, by key. Few: a list is a tenth of a map's size.
+    pub tags: Vec<(String, String)>,
 }
 
 /// One attempt of a job, as `attempts[]` tells it.

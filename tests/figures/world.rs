@@ -106,7 +106,6 @@ fn seen(job: &Job) -> JobSeen {
     let details = JobDetails { priority: Some(job.priority), preemptions: job.preemptions, ..JobDetails::default() };
     JobSeen {
         id: job.id.clone(),
-        arn: job.id.to_string(),
         name: job.name.clone(),
         queue: job.queue.clone(),
         share: job.share.clone(),
@@ -119,7 +118,7 @@ fn seen(job: &Job) -> JobSeen {
         demand: job.demand.to_vec(),
         training_job: job.training_job.clone(),
         terminated: job.terminated,
-        details: Some(details),
+        details: Some(Box::new(details)),
     }
 }
 
@@ -157,7 +156,7 @@ impl World {
         for job in self.scheduler.jobs() {
             self.ledger.observe(seen(job), now);
         }
-        self.counting.count(self.ledger.take_events(), now);
+        self.counting.count(&mut self.ledger, now);
         self.frame(now)
     }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::derive::Inputs;
 use crate::derive::reasons::{Evidence, Reason};
-use crate::ledger::Job;
 use crate::model::{Capacity, InstanceType, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing};
 
 /// Instances by unit.
@@ -31,7 +30,7 @@ pub(super) struct Room {
 /// What every in-flight job holds.
 pub(super) fn in_use(inputs: &Inputs<'_>) -> InUse {
     let mut in_use = InUse::new();
-    for job in inputs.ledger.open_jobs().filter(|job| job.status().is_in_flight()) {
+    for job in inputs.ledger.in_flight() {
         let held = in_use.entry(job.queue().clone()).or_default().entry(job.share().cloned()).or_default();
         add(held, &job.latest.demand);
     }
@@ -68,9 +67,9 @@ impl Room {
         Self { capacity, any, held, by_share, lendable, stock }
     }
 
-    /// What a job asks for, in the units of the environment.
-    pub(super) fn need(&self, job: &Job) -> Amounts {
-        let need = sum(&job.latest.demand);
+    /// A demand in the units of the environment.
+    pub(super) fn need(&self, demand: &[Capacity]) -> Amounts {
+        let need = sum(demand);
         if self.any { Amounts::from([(InstanceType::ANY.into(), need.values().sum())]) } else { need }
     }
 

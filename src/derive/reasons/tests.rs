@@ -15,7 +15,6 @@ fn seen(index: usize, (share, status, instances, priority): &Drawn) -> JobSeen {
     let created_at = Timestamp::from_millis(i64::try_from(index).unwrap() * 1_000);
     JobSeen {
         id: format!("job-{index}").into(),
-        arn: format!("arn-{index}"),
         name: "train".into(),
         queue: "research".into(),
         share: Some((*share).into()),
@@ -28,7 +27,7 @@ fn seen(index: usize, (share, status, instances, priority): &Drawn) -> JobSeen {
         demand: vec![Capacity::new(TYPE, *instances)],
         training_job: None,
         terminated: false,
-        details: Some(JobDetails { priority: Some(*priority), ..JobDetails::default() }),
+        details: Some(Box::new(JobDetails { priority: Some(*priority), ..JobDetails::default() })),
     }
 }
 

@@ -282,7 +282,7 @@ mod tests {
         let calls = labels([("service", "batch".into()), ("operation", "x".into()), ("outcome", "ok".into())]);
         let samples = [
             Sample { metric: &SOURCE_CALLS, labels: calls, value: Value::Counter(1.0) },
-            Sample { metric: &STORE_SIZE, labels: Labels::new(), value: Value::Gauge(1.0) },
+            Sample { metric: &STORE_SIZE, labels: labels([]), value: Value::Gauge(1.0) },
         ];
         assert_eq!(increases(&[&samples, &samples], &[]), [vec![], Vec::<f64>::new()]);
     }

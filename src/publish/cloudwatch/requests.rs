@@ -102,7 +102,7 @@ impl Cutter {
 }
 
 fn datum(metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>) -> MetricDatum {
-    debug_assert!(labels.len() <= MAX_DIMENSIONS, "{metric} has {} labels", labels.len());
+    debug_assert!(labels.iter().len() <= MAX_DIMENSIONS, "{metric} has {} labels", labels.iter().len());
     let datum = MetricDatum::builder()
         .metric_name(metric.cloudwatch_name())
         .set_dimensions(Some(

@@ -38,7 +38,6 @@ fn listed_job(job: &ServiceJobSummary, queue: &QueueName, unknowns: &mut Unknown
     let usage = job.capacity_usage().iter().map(|usage| (usage.capacity_unit(), usage.quantity()));
     Some(JobSeen {
         id: id.into(),
-        arn: job.job_arn().unwrap_or_default().to_owned(),
         name: job.job_name().unwrap_or_default().to_owned(),
         queue: queue.clone(),
         share: share(job.quota_share_name(), job.share_identifier()),
@@ -71,7 +70,6 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
     };
     Some(JobSeen {
         id: id.into(),
-        arn: job.job_arn().unwrap_or_default().to_owned(),
         name: job.job_name().unwrap_or_default().to_owned(),
         queue,
         share: share(job.quota_share_name(), job.share_identifier()),
@@ -84,7 +82,7 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
         demand,
         training_job: latest_training_job(job.latest_attempt()),
         terminated: job.is_terminated().unwrap_or(false),
-        details: Some(details(job)),
+        details: Some(Box::new(details(job))),
     })
 }
 
@@ -167,12 +165,14 @@ fn details(job: &DescribeServiceJobOutput) -> JobDetails {
     // AWS does not say in which order it lists them. What never started sorts by its end.
     attempts.sort_by_key(|attempt| attempt.started_at.or(attempt.stopped_at));
     preempted.sort_by_key(|attempt| attempt.stopped_at.or(attempt.started_at));
+    let mut tags: Vec<_> = job.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    tags.sort_unstable();
     JobDetails {
         priority: job.scheduling_priority(),
         attempts,
         preemptions: u32::try_from(counted).unwrap_or(0),
         preempted,
-        tags: job.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        tags,
     }
 }
 

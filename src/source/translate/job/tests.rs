@@ -66,7 +66,6 @@ fn a_listed_job_in_full() {
     );
     let expected = JobSeen {
         id: "j1".into(),
-        arn: "arn:job".to_owned(),
         name: "nightly".to_owned(),
         queue: "q".into(),
         share: Some("research".into()),
@@ -147,7 +146,7 @@ fn started_at_zero_is_not_started() {
     let job = job.unwrap();
     assert_eq!((job.started_at, job.scheduled_at, unknown), (None, None, vec![]));
     assert_eq!(job.queue, "q".into());
-    assert_eq!(job.details, Some(JobDetails::default()));
+    assert_eq!(job.details, Some(Box::default()));
 }
 
 #[test]
@@ -222,7 +221,7 @@ fn attempts_and_preemptions_come_oldest_first() {
     assert_eq!(details.preemptions, 12);
     assert_eq!(details.preempted.iter().map(|a| a.stopped_at).collect::<Vec<_>>(), vec![at(200), at(900)]);
     assert_eq!(details.preempted[1].started_at, None);
-    assert_eq!(details.tags.get("owner").map(String::as_str), Some("vision"));
+    assert_eq!(details.tags, [("owner".to_owned(), "vision".to_owned())]);
     let negative = ServiceJobPreemptionSummary::builder().preempted_attempt_count(-1).build();
     let (job, _) = described(|job| job.preemption_summary(negative));
     assert_eq!(job.unwrap().details.unwrap().preemptions, 0);
