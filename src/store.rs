@@ -242,8 +242,8 @@ mod tests {
     fn tick(value: f64) -> Commit {
         let row = sample::row(TransitionKind::Fired);
         let series = SavedSeries {
-            metric: "queue.wait".to_owned(),
-            labels: BTreeMap::from([("queue".to_owned(), "größe \"1\"".to_owned())]),
+            metric: "queue.wait".into(),
+            labels: BTreeMap::from([("queue".to_owned(), "größe \"1\"".to_owned())]).into(),
             value,
             buckets: vec![0, 3, 1],
             sum: 0.1 + 0.2,
