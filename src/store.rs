@@ -3,6 +3,7 @@
 //! Invariants:
 //! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
 //! - A commit that is tried again changes nothing more than one that succeeds at once.
+//! - A file that cannot be written stops nothing: see [`Store::trouble`].
 //! - Nothing is reset in silence. A file of a newer version is left as it is; a broken one is set aside, never deleted.
 //!
 //! [`StoreHandle`] owns the store on a thread of its own, for SQLite calls block.
@@ -13,6 +14,7 @@ mod handle;
 mod outbox;
 mod schema;
 mod series;
+mod stand_in;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,6 +31,7 @@ use crate::evaluate::Alert;
 use crate::model::SavedSeries;
 use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
+use stand_in::StandIn;
 
 pub use desk::Selection;
 pub use error::StoreError;
@@ -41,7 +44,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The state of the service on disk.
 #[derive(Debug)]
 pub struct Store {
+    /// To the file, or to memory while there is a stand-in.
     connection: Connection,
+    stand_in: Option<StandIn>,
+    /// The series of the last commit, which are those on disk; none before it.
+    series: Vec<SavedSeries>,
 }
 
 /// What a tick leaves to be kept. Alerts, series and watermarks are complete: what is not in here is forgotten.
@@ -125,7 +132,7 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         schema::migrate(&mut connection)?;
-        Ok(Self { connection })
+        Ok(Self { connection, stand_in: None, series: Vec::new() })
     }
 
     /// Everything but the outbox.
@@ -152,14 +159,25 @@ impl Store {
         })
     }
 
-    /// Keeps a tick: everything or nothing.
+    /// Keeps a tick: everything or nothing; in memory, if the file does not take it.
     ///
     /// # Errors
     /// Nothing was kept; the same commit can be tried again.
     pub fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        self.return_to_file(commit.at);
+        match self.commit_here(commit) {
+            Err(error) if self.stand_in.is_none() && error.is_of_the_file() => {
+                self.leave_file(error, commit.at)?;
+                self.commit_here(commit)
+            }
+            committed => committed,
+        }
+    }
+
+    fn commit_here(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         save_alerts(&transaction, &commit.alerts)?;
-        series::save(&transaction, &commit.series)?;
+        series::save(&transaction, &commit.series, &self.series)?;
         save_watermarks(&transaction, &commit.watermarks)?;
         transaction.execute(
             "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)
@@ -169,6 +187,7 @@ impl Store {
         let over_limit = outbox::insert(&transaction, &commit.outbox, commit.at)?;
         outbox::prune(&transaction, commit.at)?;
         transaction.commit()?;
+        self.series.clone_from(&commit.series);
         Ok(Committed { over_limit })
     }
 
@@ -230,6 +249,37 @@ mod tests {
 
     fn now() -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000)
+    }
+
+    #[test]
+    fn what_was_kept_survives_a_loss_of_power_and_types_are_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder.path().join("state.db"));
+        let pragma = |name| store.connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+        assert_eq!(pragma("journal_mode").unwrap(), "wal");
+        let synchronous: i64 = store.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+        assert_eq!(synchronous, 2, "FULL");
+        let lax =
+            "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' AND strict = 0";
+        let lax: i64 = store.connection.query_row(lax, [], |row| row.get(0)).unwrap();
+        assert_eq!(lax, 0, "tables that are not STRICT");
+    }
+
+    #[test]
+    fn series_that_change_come_or_go_are_as_the_last_commit_had_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = open(&folder.path().join("state.db"));
+        let series = |name: &'static str, value| SavedSeries { metric: name.into(), value, ..SavedSeries::default() };
+        for series in [
+            vec![series("a", 1.0), series("b", 1.0)],
+            vec![series("a", 2.0), series("b", 1.0)],
+            vec![series("a", 3.0), series("c", 1.0)],
+            vec![series("a", 3.0)],
+            vec![series("a", 3.0)],
+        ] {
+            store.commit(&Commit { at: now(), series: series.clone(), ..Commit::default() }).unwrap();
+            assert_eq!(store.load().unwrap().series, series);
+        }
     }
 
     fn open(path: &Path) -> Store {

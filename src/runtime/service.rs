@@ -85,7 +85,7 @@ impl Service {
         let Self { config, rules, clock, since, listener } = self;
         let target =
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
-        let (store, saved) = open_store(&config, clock).await?;
+        let (store, saved, set_aside) = open_store(&config, clock).await?;
         let began = saved.counted_until.unwrap_or(since);
         let clients = source::connect(&target, config.poll.calls_per_second, clock)
             .await
@@ -103,9 +103,11 @@ impl Service {
         let (snapshot, latest) = watch::channel(Snapshot::default());
         let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
 
+        let mut engine = Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since)
+            .priced(config.prices.clone());
+        engine.service().store_set_aside = set_aside;
         let keeper = Keeper {
-            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since)
-                .priced(config.prices.clone()),
+            engine,
             clock,
             store,
             receivers: config.receivers.clone(),
@@ -149,9 +151,11 @@ impl Service {
     }
 }
 
-async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved), StartError> {
+/// The store, what it has kept, and whether it begins anew because its file was broken.
+async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved, bool), StartError> {
     let failed = |error| StartError::new("opening the state file", error);
     let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
+    let begins_anew = set_aside.is_some();
     if let Some(set_aside) = set_aside {
         tracing::error!(
             to = %set_aside.to.display(),
@@ -168,7 +172,7 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
     let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
     let open_since = saved.watermarks.get(OPEN_SINCE).copied();
-    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since }))
+    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since }, begins_anew))
 }
 
 fn notifiers(

@@ -21,7 +21,9 @@ pub enum StoreError {
     Corrupt(String),
     /// A stored value cannot be read or written.
     Value(String),
-    /// SQLite failed otherwise: disk full, no permission, locked.
+    /// The file cannot be written: disk full, no permission, a failing disk.
+    Unwritable(String),
+    /// SQLite failed otherwise, such as by a lock that another process holds.
     Sqlite(String),
     /// The thread that owns the store has ended.
     Closed,
@@ -35,6 +37,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the file, and nothing that passes by itself or that the caller did, is to blame.
+    pub(super) fn is_of_the_file(&self) -> bool {
+        match self {
+            Self::Corrupt(_) | Self::Unwritable(_) => true,
+            Self::At { error, .. } => error.is_of_the_file(),
+            Self::FromTheFuture { .. } | Self::NotOurs | Self::Value(_) | Self::Sqlite(_) | Self::Closed => false,
+        }
+    }
+
     /// Names the file, except for a broken one, which is not the end of the story.
     pub(super) fn at(self, path: &Path) -> Self {
         if matches!(self, Self::Corrupt(_)) {
@@ -55,7 +66,7 @@ impl fmt::Display for StoreError {
             Self::NotOurs => f.write_str("it is the database of another program: give `store` another path"),
             Self::Corrupt(reason) => write!(f, "it is broken: {reason}"),
             Self::Value(reason) => write!(f, "a stored value cannot be read or written: {reason}"),
-            Self::Sqlite(reason) => f.write_str(reason),
+            Self::Unwritable(reason) | Self::Sqlite(reason) => f.write_str(reason),
             Self::Closed => f.write_str("the store is closed"),
             Self::At { path, error } => write!(f, "state file {path}: {error}"),
         }
@@ -68,6 +79,13 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied,
+            ) => Self::Unwritable(error.to_string()),
             _ => Self::Sqlite(error.to_string()),
         }
     }

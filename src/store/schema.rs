@@ -130,4 +130,27 @@ mod tests {
         check(&connection).unwrap();
         migrate(&mut connection).unwrap();
     }
+
+    #[test]
+    fn a_file_of_the_first_version_keeps_its_rows() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        Migrations::from_slice(&MIGRATIONS[..1]).to_latest(&mut connection).unwrap();
+        let rows = "INSERT INTO service VALUES (1, 1000, 2000);
+            INSERT INTO alert VALUES ('a', '{}');
+            INSERT INTO watermark VALUES ('counted_until', 1500);
+            INSERT INTO series VALUES ('queue.wait', '{}', 0, '[1]', 2, 3);
+            INSERT INTO outbox VALUES (1, 'n', 'oncall', 'a', 1000, 'fired', '{}', 1000, 2, 3000, 'refused', 'pending', NULL);";
+        connection.execute_batch(rows).unwrap();
+        migrate(&mut connection).unwrap();
+        check(&connection).unwrap();
+        for (table, count) in [("service", 1), ("alert", 1), ("watermark", 1), ("series", 1), ("outbox", 1)] {
+            let found: i64 =
+                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+            assert_eq!(found, count, "{table}");
+        }
+        let row = connection.query_row("SELECT attempts, last_error, while_firing FROM outbox", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+        });
+        assert_eq!(row.unwrap(), (2, "refused".to_owned(), 0));
+    }
 }
