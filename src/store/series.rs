@@ -19,7 +19,7 @@ pub(super) fn save(
     let same = |(a, b): (&SavedSeries, &SavedSeries)| {
         a.metric == b.metric && (Arc::ptr_eq(&a.labels, &b.labels) || a.labels == b.labels)
     };
-    let all_same = series.len() == before.len() && series.iter().zip(before).all(same);
+    let all_same = !before.is_empty() && series.len() == before.len() && series.iter().zip(before).all(same);
     if !all_same {
         transaction.execute("DELETE FROM series", [])?;
     }
