@@ -72,6 +72,10 @@ pub struct Service {
     pub rules_broken: bool,
     /// Size of the state file.
     pub store_bytes: Option<u64>,
+    /// Whether the state file cannot be written, so that state is kept in memory only.
+    pub store_failing: bool,
+    /// Whether the state file was broken when the service started, so that counters and alerts began anew.
+    pub store_set_aside: bool,
 }
 
 /// Notifications that wait for delivery to one receiver.

@@ -318,6 +318,10 @@ catalogue! {
         "Times a built-in limit cut something off.";
     STORE_SIZE = "store.size", Gauge, Bytes, [], Experimental,
         "Size of the state file.";
+    STORE_FAILING = "store.failing", Gauge, Count, [], Experimental,
+        "1 while the state file cannot be written and state is kept in memory only, else 0.";
+    STORE_SET_ASIDE = "store.set_aside", Gauge, Count, [], Experimental,
+        "1 if the state file was broken when the service started and was set aside, so that counters and alerts began anew, else 0.";
 }
 
 #[cfg(test)]

@@ -78,6 +78,8 @@ pub(super) struct Memory {
     uncommitted: Vec<OutboxRow>,
     /// The commit that failed last.
     failed: Option<Arc<Commit>>,
+    /// Why the state file cannot be written, as of the last commit.
+    store_failing: Option<String>,
     resolved: VecDeque<Transition>,
     polled_at: Option<Timestamp>,
 }
@@ -213,6 +215,8 @@ impl Keeper {
                 self.memory.failed = None;
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
                 self.notifiers.committed();
+                self.engine.service().store_failing = committed.failing.is_some();
+                self.memory.store_failing = committed.failing;
                 true
             }
             Err(error) => {
@@ -231,6 +235,7 @@ impl Keeper {
             resolved: self.memory.resolved.iter().cloned().collect(),
             ready: self.engine.is_ready(),
             ticked_at: Some(now),
+            store_failing: self.memory.store_failing.clone(),
         });
         if self.frames.try_send(frame).is_err() {
             self.limit_hit("frames_waiting_for_sinks", 1);

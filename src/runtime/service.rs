@@ -21,7 +21,7 @@ use crate::publish::{Origin, Publisher, Report, prometheus_text};
 use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
 use crate::runtime::rules::follow;
 use crate::source::{self, Clients, Poller};
-use crate::store::StoreHandle;
+use crate::store::{StoreError, StoreHandle};
 use crate::web::{self, Pages, Snapshot};
 
 /// Pages of observations on their way to the keeper.
@@ -59,11 +59,13 @@ pub struct Service {
 pub struct StartError {
     doing: &'static str,
     cause: String,
+    /// Whether the configuration names what cannot be used, so that trying again changes nothing.
+    pub is_misconfigured: bool,
 }
 
 impl StartError {
     fn new(doing: &'static str, cause: impl fmt::Display) -> Self {
-        Self { doing, cause: cause.to_string() }
+        Self { doing, cause: cause.to_string(), is_misconfigured: false }
     }
 }
 
@@ -85,7 +87,7 @@ impl Service {
         let Self { config, rules, clock, since, listener } = self;
         let target =
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
-        let (store, saved) = open_store(&config, clock).await?;
+        let (store, saved, set_aside) = open_store(&config, clock).await?;
         let began = saved.counted_until.unwrap_or(since);
         let clients = source::connect(&target, config.poll.calls_per_second, clock)
             .await
@@ -103,9 +105,11 @@ impl Service {
         let (snapshot, latest) = watch::channel(Snapshot::default());
         let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
 
+        let mut engine = Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since)
+            .priced(config.prices.clone());
+        engine.service().store_set_aside = set_aside;
         let keeper = Keeper {
-            engine: Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since)
-                .priced(config.prices.clone()),
+            engine,
             clock,
             store,
             receivers: config.receivers.clone(),
@@ -149,13 +153,17 @@ impl Service {
     }
 }
 
-async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved), StartError> {
-    let failed = |error| StartError::new("opening the state file", error);
+/// The store, what it kept, and whether its file was broken and another one begun.
+async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved, bool), StartError> {
+    let failed = |error: StoreError| StartError {
+        is_misconfigured: error.is_misconfigured(),
+        ..StartError::new("opening the state file", error)
+    };
     let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
-    if let Some(set_aside) = set_aside {
+    if let Some(set_aside) = &set_aside {
         tracing::error!(
             to = %set_aside.to.display(),
-            because = set_aside.because,
+            because = %set_aside.because,
             "the state file was broken and is set aside; alerts and counters begin anew"
         );
     }
@@ -168,7 +176,8 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
     let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
     let open_since = saved.watermarks.get(OPEN_SINCE).copied();
-    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since }))
+    let saved = Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since };
+    Ok((store, saved, set_aside.is_some()))
 }
 
 fn notifiers(

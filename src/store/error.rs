@@ -21,7 +21,9 @@ pub enum StoreError {
     Corrupt(String),
     /// A stored value cannot be read or written.
     Value(String),
-    /// SQLite failed otherwise: disk full, no permission, locked.
+    /// The file cannot be read or written just now: disk full, no permission, locked.
+    File(String),
+    /// SQLite failed otherwise.
     Sqlite(String),
     /// The thread that owns the store has ended.
     Closed,
@@ -35,12 +37,23 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Names the file, except for a broken one, which is not the end of the story.
+    /// Names the file.
     pub(super) fn at(self, path: &Path) -> Self {
-        if matches!(self, Self::Corrupt(_)) {
-            return self;
-        }
         Self::At { path: path.display().to_string(), error: Box::new(self) }
+    }
+
+    /// Whether the file is at fault and not what was asked of it: memory would take it.
+    pub(super) fn is_of_the_file(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Corrupt(_))
+    }
+
+    /// Whether another build or another `store` in the configuration is needed: trying again changes nothing.
+    pub fn is_misconfigured(&self) -> bool {
+        match self {
+            Self::FromTheFuture { .. } | Self::NotOurs => true,
+            Self::At { error, .. } => error.is_misconfigured(),
+            Self::Corrupt(_) | Self::Value(_) | Self::File(_) | Self::Sqlite(_) | Self::Closed => false,
+        }
     }
 }
 
@@ -55,7 +68,7 @@ impl fmt::Display for StoreError {
             Self::NotOurs => f.write_str("it is the database of another program: give `store` another path"),
             Self::Corrupt(reason) => write!(f, "it is broken: {reason}"),
             Self::Value(reason) => write!(f, "a stored value cannot be read or written: {reason}"),
-            Self::Sqlite(reason) => f.write_str(reason),
+            Self::File(reason) | Self::Sqlite(reason) => f.write_str(reason),
             Self::Closed => f.write_str("the store is closed"),
             Self::At { path, error } => write!(f, "state file {path}: {error}"),
         }
@@ -68,6 +81,15 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked,
+            ) => Self::File(error.to_string()),
             _ => Self::Sqlite(error.to_string()),
         }
     }

@@ -118,6 +118,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::types::ValueRef;
+
     use super::*;
 
     #[test]
@@ -129,5 +131,59 @@ mod tests {
         assert_eq!(application, APPLICATION_ID);
         check(&connection).unwrap();
         migrate(&mut connection).unwrap();
+    }
+
+    #[test]
+    fn a_populated_file_of_version_1_keeps_every_row() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO service VALUES (1, 5, 6);
+                 INSERT INTO alert VALUES ('a', '{}'), ('b', '{}');
+                 INSERT INTO watermark VALUES ('counted_until', 7);
+                 INSERT INTO series VALUES ('queue.wait', '{}', 0.0, '[1,2]', 3.5, 3);
+                 INSERT INTO outbox VALUES
+                     (3, 'n1', 'oncall', 'a', 10, 'fired', '{}', 11, 2, 12, 'down', 'pending', NULL),
+                     (9, 'n2', 'oncall', 'b', 10, 'fired', '{}', 11, 1, 12, NULL, 'delivered', 13),
+                     (10, 'n3', 'oncall', 'b', 10, 'resolved', '{}', 14, 0, 15, 'gave up', 'dead', 16);",
+            )
+            .unwrap();
+        check(&connection).unwrap();
+        migrate(&mut connection).unwrap();
+        check(&connection).unwrap();
+        let all = |sql: &str| {
+            let mut statement = connection.prepare(sql).unwrap();
+            let width = statement.column_count();
+            let row = |row: &rusqlite::Row<'_>| {
+                let cell = |index| {
+                    Ok(match row.get_ref(index)? {
+                        ValueRef::Null => "-".to_owned(),
+                        ValueRef::Integer(number) => number.to_string(),
+                        ValueRef::Real(number) => number.to_string(),
+                        ValueRef::Text(text) | ValueRef::Blob(text) => String::from_utf8_lossy(text).into_owned(),
+                    })
+                };
+                Ok((0..width).map(cell).collect::<Result<Vec<_>, rusqlite::Error>>()?.join(" "))
+            };
+            statement.query_map([], row).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        assert_eq!(all("SELECT * FROM service"), ["1 5 6"]);
+        assert_eq!(all("SELECT * FROM alert"), ["a {}", "b {}"]);
+        assert_eq!(all("SELECT * FROM watermark"), ["counted_until 7"]);
+        assert_eq!(all("SELECT * FROM series"), ["queue.wait {} 0 [1,2] 3.5 3"]);
+        let columns =
+            "seq, id, receiver, alert, episode, kind, body, created_at, attempts, next_attempt_at, last_error,
+                       state, settled_at, reference, while_firing";
+        assert_eq!(
+            all(&format!("SELECT {columns} FROM outbox ORDER BY seq")),
+            [
+                "3 n1 oncall a 10 fired {} 11 2 12 down pending - - 0",
+                "9 n2 oncall b 10 fired {} 11 1 12 - delivered 13 - 0",
+                "10 n3 oncall b 10 resolved {} 14 0 15 gave up dead 16 - 0",
+            ]
+        );
+        assert!(all("SELECT * FROM silence").is_empty());
     }
 }
