@@ -100,7 +100,6 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let mut loans = lending::loans(&shares);
     let subjects = gauges::shares_of_all(inputs);
     let reasons = waiting::reasons(&judged);
-    counting.ended_waits(inputs);
     let estimates = counting.estimates(inputs);
     let starved = counting.starved(&judged, inputs.now);
     let unused = counting.unused(&shares, inputs.now);

@@ -38,7 +38,7 @@ use past::Past;
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How many ended jobs are kept in full at most.
-pub const ENDED_KEPT: usize = 200_000;
+pub const ENDED_KEPT: usize = 100_000;
 
 /// Every job known, and what is known of the completeness of that.
 #[derive(Debug, Default)]
@@ -82,21 +82,19 @@ impl Ledger {
         if !job.accepts(at) {
             return;
         }
-        let queue_before = job.queue().clone();
-        job.complete(&mut seen);
         if job.is_as(&seen) {
             job.seen_at = at;
-        } else {
-            self.index.remove(job);
-            job.observe(seen, at, &mut self.events);
-            self.index.add(job);
+            coverage.judge(job);
+            return;
         }
+        job.complete(&mut seen);
+        self.index.remove(job);
+        job.observe(seen, at, &mut self.events);
+        self.index.add(job);
         coverage.judge(job);
         if job.timeline.current().is_none() {
-            let (id, queue) = (job.latest.id.clone(), job.queue().clone());
-            self.has_ended(&queue, id, at);
-        } else if *job.queue() != queue_before {
-            self.queues.entry(queue_before).or_default().left.remove(&job.latest.id);
+            let id = job.latest.id.clone();
+            self.has_ended(id, at);
         }
     }
 
@@ -107,24 +105,32 @@ impl Ledger {
         self.index.intern(&mut seen);
         let (id, queue) = (seen.id.clone(), seen.queue.clone());
         let job = Job::first_seen(seen, at, &mut self.events);
-        let coverage = self.queues.entry(queue.clone()).or_default();
+        let coverage = self.queues.entry(queue).or_default();
         *coverage.created.entry(minute(job.latest.created_at)).or_default() += 1;
         let ended = job.timeline.current().is_none();
         if !ended {
             coverage.judge(&job);
         }
+        self.index.begin(&job);
         self.index.add(&job);
         self.jobs.insert(id.clone(), Box::new(job));
         if ended {
-            self.has_ended(&queue, id, at);
+            self.has_ended(id, at);
         }
     }
 
-    fn has_ended(&mut self, queue: &QueueName, id: JobId, at: Timestamp) {
-        if let Some(coverage) = self.queues.get_mut(queue) {
-            coverage.left.remove(&id);
+    fn has_ended(&mut self, id: JobId, at: Timestamp) {
+        if let Some(job) = self.jobs.get(&id) {
+            self.index.end(job);
+            if let Some(coverage) = self.queues.get_mut(job.queue()) {
+                coverage.left.remove(&id);
+            }
         }
         self.ended.push_back((at, id));
+        if self.ended.len() > ENDED_KEPT {
+            self.forgotten_early += 1;
+            self.forget_oldest();
+        }
     }
 
     /// A job that was asked for is not there any more.
@@ -133,8 +139,7 @@ impl Ledger {
         self.index.remove(job);
         job.vanish(at, &mut self.events);
         self.index.add(job);
-        let queue = job.queue().clone();
-        self.has_ended(&queue, id.clone(), at);
+        self.has_ended(id.clone(), at);
     }
 
     /// Takes in what SageMaker says of an attempt's training job.
@@ -165,24 +170,22 @@ impl Ledger {
         coverage.left.extend(missed);
     }
 
-    /// Forgets ended jobs that are old or too many.
+    /// Forgets ended jobs that are old.
     pub fn forget(&mut self, now: Timestamp) {
-        self.past.forget(now);
-        while let Some((ended_at, _)) = self.ended.front() {
-            let early = self.ended.len() > ENDED_KEPT;
-            let young = now.since(*ended_at) <= ENDED_KEPT_FOR;
-            if young && !early {
-                return;
-            }
-            self.forgotten_early += u64::from(early && young);
-            let Some((ended_at, id)) = self.ended.pop_front() else { return };
-            let Some(job) = self.jobs.remove(&id) else { continue };
-            self.index.forget(&job);
-            if let Some(coverage) = self.queues.get_mut(job.queue()) {
-                coverage.forget(job.latest.created_at);
-            }
-            self.past.add(&id, ended_at);
+        while self.ended.front().is_some_and(|(ended_at, _)| now.since(*ended_at) > ENDED_KEPT_FOR) {
+            self.forget_oldest();
         }
+        self.past.forget(now);
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((ended_at, id)) = self.ended.pop_front() else { return };
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.index.forget(&job);
+        if let Some(coverage) = self.queues.get_mut(job.queue()) {
+            coverage.forget(job.latest.created_at);
+        }
+        self.past.add(&id, ended_at);
     }
 
     /// The events told since the last call, in order of time.

@@ -52,7 +52,7 @@ impl Counting {
     pub fn count(&mut self, ledger: &mut Ledger, horizon: Timestamp) {
         let (events, moves) = (ledger.take_events(), ledger.take_moves());
         self.waiting.waited.moved(&moves, ledger);
-        self.waiting.started(&events);
+        self.waiting.ended(&events);
         self.held_back.extend(events);
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
         self.held_back = held_back;
@@ -205,6 +205,8 @@ impl Counting {
             What::Dispatched { seconds, first: false } => {
                 self.tallies.record(&catalogue::QUEUE_WAIT_REQUEUE, labels(), event.at, *seconds);
             }
+            // Told by its end.
+            What::Cancelled { .. } => {}
             What::Started { seconds } => {
                 self.tallies.record(&catalogue::JOB_STARTUP, labels(), event.at, *seconds);
             }

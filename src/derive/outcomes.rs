@@ -17,31 +17,48 @@ const KEPT: usize = 10_000;
 /// Recent outcomes of every share.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    by_share: BTreeMap<(QueueName, ShareName), VecDeque<(Timestamp, bool)>>,
+    by_share: BTreeMap<(QueueName, ShareName), Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    /// When each job ended and whether it failed, in order of time.
+    ended: VecDeque<(Timestamp, bool)>,
+    failed: usize,
 }
 
 impl Outcomes {
     /// A job of a share ended.
     pub fn record(&mut self, queue: &QueueName, share: &ShareName, at: Timestamp, failed: bool) {
         let recent = self.by_share.entry((queue.clone(), share.clone())).or_default();
-        recent.push_back((at, failed));
-        if recent.len() > KEPT {
-            recent.pop_front();
+        // Almost always the last.
+        let place = recent.ended.partition_point(|(other, _)| *other <= at);
+        recent.ended.insert(place, (at, failed));
+        recent.failed += usize::from(failed);
+        if recent.ended.len() > KEPT {
+            recent.drop_oldest();
         }
     }
 
     /// Failed over ended, for shares with at least [`FEWEST`] ended jobs in the window.
     pub fn failure_ratios(&mut self, now: Timestamp) -> Vec<(&QueueName, &ShareName, f64)> {
         for recent in self.by_share.values_mut() {
-            recent.retain(|(at, _)| now.since(*at) <= WINDOW);
+            while recent.ended.front().is_some_and(|(at, _)| now.since(*at) > WINDOW) {
+                recent.drop_oldest();
+            }
         }
         self.by_share
             .iter()
-            .filter(|(_, recent)| recent.len() >= FEWEST)
-            .map(|((queue, share), recent)| {
-                let failed = recent.iter().filter(|(_, failed)| *failed).count();
-                (queue, share, failed as f64 / recent.len() as f64)
-            })
+            .filter(|(_, recent)| recent.ended.len() >= FEWEST)
+            .map(|((queue, share), recent)| (queue, share, recent.failed as f64 / recent.ended.len() as f64))
             .collect()
+    }
+}
+
+impl Recent {
+    fn drop_oldest(&mut self) {
+        if let Some((_, failed)) = self.ended.pop_front() {
+            self.failed -= usize::from(failed);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Who holds what: quota, used, borrowed and lent, per share and instance type; and since when a share is unused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::derive::Counting;
@@ -36,8 +37,10 @@ impl LastUse {
     /// As a gauge's value is shown: for how many seconds each share has not been used.
     pub(super) fn saved(&self) -> impl Iterator<Item = SavedSeries> {
         self.at.iter().map(|((queue, share), at)| SavedSeries {
-            metric: SHARE_UNUSED.name.to_owned(),
-            labels: [("queue", queue.as_str()), ("share", share.as_str())].map(|(k, v)| (k.into(), v.into())).into(),
+            metric: SHARE_UNUSED.name.into(),
+            labels: Arc::new(
+                [("queue", queue.as_str()), ("share", share.as_str())].map(|(k, v)| (k.into(), v.into())).into(),
+            ),
             value: self.looked_at.seconds_since(*at),
             ..SavedSeries::default()
         })

@@ -1,5 +1,6 @@
 //! What only grows: counters and distributions, kept over restarts.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +18,32 @@ pub const RECENT_VALUES: usize = 10_000;
 /// All counters and distributions.
 #[derive(Debug, Default)]
 pub struct Tallies {
-    counters: BTreeMap<Key, f64>,
+    counters: BTreeMap<Key, Counter>,
     distributions: BTreeMap<Key, Tally>,
+}
+
+#[derive(Debug)]
+struct Counter {
+    metric: &'static Metric,
+    value: f64,
+    kept_as: Arc<BTreeMap<String, String>>,
 }
 
 /// A series: metric name, then labels.
 type Key = (&'static str, Labels);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
+    metric: &'static Metric,
     buckets: Vec<u64>,
     sum: f64,
     count: u64,
     fresh: Vec<f64>,
+    /// Of the last hour, in order of time.
     recent: VecDeque<(Timestamp, f64)>,
+    /// Of `recent`; `None` after a change.
+    quantiles: Option<Option<Quantiles>>,
+    kept_as: Arc<BTreeMap<String, String>>,
 }
 
 impl Tallies {
@@ -43,13 +56,15 @@ impl Tallies {
             let key = (metric.name, labels);
             match metric.kind {
                 Kind::Counter => {
-                    tallies.counters.insert(key, series.value);
+                    let kept_as = Arc::clone(&series.labels);
+                    tallies.counters.insert(key, Counter { metric, value: series.value, kept_as });
                 }
                 Kind::Distribution => {
                     let mut buckets = series.buckets.clone();
                     buckets.resize(DURATION_BOUNDS.len() + 1, 0);
                     let (sum, count) = (series.sum, series.count);
-                    tallies.distributions.insert(key, Tally { buckets, sum, count, ..Tally::default() });
+                    let tally = Tally { buckets, sum, count, ..Tally::new(metric, Arc::clone(&series.labels)) };
+                    tallies.distributions.insert(key, tally);
                 }
                 Kind::Gauge => {}
             }
@@ -59,17 +74,15 @@ impl Tallies {
 
     /// Everything, to be kept over a restart.
     pub fn saved(&self) -> Vec<SavedSeries> {
-        let text =
-            |labels: &Labels| labels.iter().map(|(label, value)| ((*label).to_owned(), value.to_string())).collect();
-        let counters = self.counters.iter().map(|((metric, labels), value)| SavedSeries {
-            metric: (*metric).to_owned(),
-            labels: text(labels),
-            value: *value,
+        let counters = self.counters.iter().map(|((metric, _), counter)| SavedSeries {
+            metric: Cow::Borrowed(*metric),
+            labels: Arc::clone(&counter.kept_as),
+            value: counter.value,
             ..SavedSeries::default()
         });
-        let distributions = self.distributions.iter().map(|((metric, labels), tally)| SavedSeries {
-            metric: (*metric).to_owned(),
-            labels: text(labels),
+        let distributions = self.distributions.iter().map(|((metric, _), tally)| SavedSeries {
+            metric: Cow::Borrowed(*metric),
+            labels: Arc::clone(&tally.kept_as),
             buckets: tally.buckets.clone(),
             sum: tally.sum,
             count: tally.count,
@@ -81,19 +94,25 @@ impl Tallies {
     /// All series of a counter.
     pub fn counters(&self, metric: &'static Metric) -> impl Iterator<Item = (&Labels, f64)> {
         let of_metric = self.counters.iter().filter(|((name, _), _)| *name == metric.name);
-        of_metric.map(|((_, labels), value)| (labels, *value))
+        of_metric.map(|((_, labels), counter)| (labels, counter.value))
     }
 
     /// Adds to a counter; adding 0 makes its series appear.
     pub fn add(&mut self, metric: &'static Metric, labels: Labels, increase: f64) {
         debug_assert!(metric.kind == Kind::Counter && increase >= 0.0, "{metric} + {increase}");
-        *self.counters.entry((metric.name, labels)).or_default() += increase;
+        let key = (metric.name, labels);
+        match self.counters.get_mut(&key) {
+            Some(counter) => counter.value += increase,
+            None => {
+                let counter = Counter { metric, value: increase, kept_as: kept_as(&key.1) };
+                self.counters.insert(key, counter);
+            }
+        }
     }
 
     /// Adds a value, in seconds, to a distribution.
     pub fn record(&mut self, metric: &'static Metric, labels: Labels, at: Timestamp, seconds: f64) {
-        let tally = self.distributions.entry((metric.name, labels)).or_default();
-        tally.buckets.resize(DURATION_BOUNDS.len() + 1, 0);
+        let tally = self.tally(metric, labels);
         let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < seconds);
         if let Some(count) = tally.buckets.get_mut(bucket) {
             *count += 1;
@@ -101,7 +120,10 @@ impl Tallies {
         tally.sum += seconds;
         tally.count += 1;
         tally.fresh.push(seconds);
-        tally.recent.push_back((at, seconds));
+        // Almost always the last.
+        let place = tally.recent.partition_point(|(other, _)| *other <= at);
+        tally.recent.insert(place, (at, seconds));
+        tally.quantiles = None;
         if tally.recent.len() > RECENT_VALUES {
             tally.recent.pop_front();
         }
@@ -109,34 +131,58 @@ impl Tallies {
 
     /// Makes a distribution's series appear with no values.
     pub fn touch(&mut self, metric: &'static Metric, labels: Labels) {
-        let tally = self.distributions.entry((metric.name, labels)).or_default();
-        tally.buckets.resize(DURATION_BOUNDS.len() + 1, 0);
+        self.tally(metric, labels);
+    }
+
+    fn tally(&mut self, metric: &'static Metric, labels: Labels) -> &mut Tally {
+        let tally = self.distributions.entry((metric.name, labels));
+        tally.or_insert_with_key(|(_, labels)| Tally::new(metric, kept_as(labels)))
     }
 
     /// The samples of the tick at `now`. Fresh values are handed out once.
     pub fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
-        let counters = self.counters.iter().filter_map(|((name, labels), value)| {
-            Some(Sample { metric: catalogue::find(name)?, labels: labels.clone(), value: Value::Counter(*value) })
+        let counters = self.counters.iter().map(|((_, labels), counter)| {
+            let value = Value::Counter(counter.value);
+            Sample { metric: counter.metric, labels: labels.clone(), value }
         });
-        let distributions = self.distributions.iter_mut().filter_map(|((name, labels), tally)| {
+        let distributions = self.distributions.iter_mut().map(|((_, labels), tally)| {
             let value = Value::Distribution(tally.take(now));
-            Some(Sample { metric: catalogue::find(name)?, labels: labels.clone(), value })
+            Sample { metric: tally.metric, labels: labels.clone(), value }
         });
         counters.chain(distributions).collect()
     }
 }
 
 impl Tally {
+    fn new(metric: &'static Metric, kept_as: Arc<BTreeMap<String, String>>) -> Self {
+        Self {
+            metric,
+            buckets: vec![0; DURATION_BOUNDS.len() + 1],
+            sum: 0.0,
+            count: 0,
+            fresh: Vec::new(),
+            recent: VecDeque::new(),
+            quantiles: None,
+            kept_as,
+        }
+    }
+
     fn take(&mut self, now: Timestamp) -> Distribution {
-        self.recent.retain(|(at, _)| now.since(*at) <= RECENT);
-        let mut sorted: Vec<f64> = self.recent.iter().map(|(_, seconds)| *seconds).collect();
-        sorted.sort_by(f64::total_cmp);
+        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > RECENT) {
+            self.recent.pop_front();
+            self.quantiles = None;
+        }
+        let recent = *self.quantiles.get_or_insert_with(|| {
+            let mut sorted: Vec<f64> = self.recent.iter().map(|(_, seconds)| *seconds).collect();
+            sorted.sort_by(f64::total_cmp);
+            Quantiles::of_sorted(&sorted)
+        });
         Distribution {
             buckets: self.buckets.clone(),
             sum: self.sum,
             count: self.count,
             fresh: std::mem::take(&mut self.fresh),
-            recent: Quantiles::of_sorted(&sorted),
+            recent,
         }
     }
 }
@@ -144,18 +190,19 @@ impl Tally {
 impl Quantiles {
     /// Of values sorted upwards; `None` if there are none.
     pub fn of_sorted(sorted: &[f64]) -> Option<Self> {
+        Self::with_mean(sorted, sorted.iter().sum::<f64>() / sorted.len() as f64)
+    }
+
+    /// Of values sorted upwards whose mean is known; `None` if there are none.
+    pub(super) fn with_mean(sorted: &[f64], mean: f64) -> Option<Self> {
         let max = *sorted.last()?;
         let at = |hundredths: usize| sorted.get(sorted.len() * hundredths / 100).copied().unwrap_or(max);
-        Some(Self {
-            count: sorted.len() as u64,
-            mean: sorted.iter().sum::<f64>() / sorted.len() as f64,
-            p50: at(50),
-            p90: at(90),
-            p95: at(95),
-            p99: at(99),
-            max,
-        })
+        Some(Self { count: sorted.len() as u64, mean, p50: at(50), p90: at(90), p95: at(95), p99: at(99), max })
     }
+}
+
+fn kept_as(labels: &Labels) -> Arc<BTreeMap<String, String>> {
+    Arc::new(labels.iter().map(|(label, value)| (label.to_owned(), value.to_string())).collect())
 }
 
 fn labels_of(metric: &'static Metric, saved: &BTreeMap<String, String>) -> Option<Labels> {

@@ -6,10 +6,10 @@ use crate::derive::clocks::Clocks;
 use crate::derive::frame::{Estimate, ReasonFigures};
 use crate::derive::gauges::no_share;
 use crate::derive::reasons::{Judged, Reason};
-use crate::derive::survival::{Survival, WINDOW};
+use crate::derive::survival::Survival;
 use crate::derive::{Counting, Inputs};
-use crate::ledger::{Event, Job, Phase, What};
-use crate::model::{JobId, QueueName, ShareName, Timestamp};
+use crate::ledger::{Event, Job, What};
+use crate::model::{QueueName, ShareName, Timestamp};
 
 type Key = (QueueName, ShareName);
 
@@ -17,9 +17,6 @@ type Key = (QueueName, ShareName);
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     survival: BTreeMap<Key, Survival>,
-    /// Jobs that ended without a start and were taken in, as far back as the same moment as the newest.
-    cancelled: BTreeSet<JobId>,
-    cancelled_until: Option<Timestamp>,
     pub(super) waited: Clocks,
     starved_since: BTreeMap<Key, Timestamp>,
 }
@@ -44,13 +41,20 @@ pub(super) fn reasons(judged: &[Judged<'_>]) -> Vec<ReasonFigures> {
 }
 
 impl Waiting {
-    /// Takes in first waits that ended with a start.
-    pub(super) fn started(&mut self, events: &[Event]) {
+    /// Takes in first waits that ended, with a start or without.
+    pub(super) fn ended(&mut self, events: &[Event]) {
         for event in events {
-            if let What::Dispatched { seconds, first: true } = event.what {
-                let key = (event.queue.clone(), event.share.clone().unwrap_or_else(no_share));
-                self.survival.entry(key).or_default().record(event.at, seconds, true);
-            }
+            let (seconds, started) = match event.what {
+                What::Dispatched { seconds, first: true } => (seconds, true),
+                What::Cancelled { seconds } => (seconds, false),
+                What::Dispatched { first: false, .. }
+                | What::Started { .. }
+                | What::Ran { .. }
+                | What::Preempted { .. }
+                | What::Ended { .. } => continue,
+            };
+            let key = (event.queue.clone(), event.share.clone().unwrap_or_else(no_share));
+            self.survival.entry(key).or_default().record(event.at, seconds, started);
         }
     }
 }
@@ -60,26 +64,6 @@ impl Counting {
     pub(super) fn waited(&self, job: &Job) -> BTreeMap<Reason, f64> {
         let seconds = self.waiting.waited.of(job);
         Reason::ALL.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
-    }
-
-    /// Takes in first waits that ended without a start since the last tick.
-    pub(super) fn ended_waits(&mut self, inputs: &Inputs<'_>) {
-        let Waiting { survival, cancelled, cancelled_until, .. } = &mut self.waiting;
-        let until = *cancelled_until;
-        // Answers come in about in the order in which they were asked for: look back a little further than needed.
-        let slack = crate::derive::waterfall::STALE;
-        let recent = |job: &&Job| until.is_none_or(|until| job.seen_at + slack >= until);
-        let mut seen = BTreeSet::new();
-        for job in inputs.ledger.ended_jobs().rev().take_while(recent) {
-            *cancelled_until = (*cancelled_until).max(Some(job.seen_at));
-            let Some(seconds) = cancelled_after(job) else { continue };
-            seen.insert(job.latest.id.clone());
-            if cancelled.contains(&job.latest.id) || inputs.now.since(job.seen_at) > WINDOW {
-                continue;
-            }
-            survival.entry(key_of(job)).or_default().record(job.seen_at, seconds, false);
-        }
-        *cancelled = seen;
     }
 
     /// The estimates of now.
@@ -119,12 +103,4 @@ impl Counting {
 
 fn key_of(job: &Job) -> Key {
     (job.queue().clone(), job.share().cloned().unwrap_or_else(no_share))
-}
-
-/// How long a job waited that ended without ever having been dispatched.
-fn cancelled_after(job: &Job) -> Option<f64> {
-    match job.timeline.spans() {
-        [only] if only.phase == Phase::Waiting => only.seconds(),
-        _ => None,
-    }
 }

@@ -44,10 +44,8 @@ impl Waits {
     /// One row per share that had a wait.
     pub fn figures(&self) -> Vec<WaitFigures> {
         let row = |((queue, share), kept): (&(QueueName, ShareName), &Kept)| {
-            let mut seconds = Quantiles::of_sorted(&kept.sorted)?;
-            seconds.count = kept.count;
-            seconds.mean = kept.sum / kept.count as f64;
-            seconds.max = kept.max;
+            let (mean, max) = (kept.sum / kept.count as f64, kept.max);
+            let seconds = Quantiles { count: kept.count, max, ..Quantiles::with_mean(&kept.sorted, mean)? };
             Some(WaitFigures { queue: queue.clone(), share: share.clone(), seconds })
         };
         self.by_share.iter().filter_map(row).collect()

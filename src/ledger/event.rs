@@ -29,6 +29,11 @@ pub enum What {
         /// Whether it was the job's first.
         first: bool,
     },
+    /// A first wait ended with the job's end: it was never dispatched.
+    Cancelled {
+        /// How long it lasted.
+        seconds: f64,
+    },
     /// The container began to run.
     Started {
         /// Seconds since dispatch.

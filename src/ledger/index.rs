@@ -23,7 +23,7 @@ pub struct Move {
 
 type Lanes = BTreeMap<Option<ShareName>, Lane>;
 
-/// Invariant: a job that has not ended is in each part in one place, as it was when it was added.
+/// Invariant: a job that has not ended is in each part in one place, as it was when it was added last.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     lanes: BTreeMap<QueueName, Lanes>,
@@ -37,13 +37,23 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// A job is seen for the first time.
+    pub(super) fn begin(&mut self, job: &Job) {
+        self.open.insert((job.latest.created_at, job.latest.id.clone()));
+    }
+
+    /// A job has ended.
+    pub(super) fn end(&mut self, job: &Job) {
+        self.open.remove(&(job.latest.created_at, job.latest.id.clone()));
+    }
+
+    /// Takes in where a job is now.
     pub(super) fn add(&mut self, job: &Job) {
         let latest = &job.latest;
         if job.timeline.current().is_none() {
             *self.ended.entry(latest.queue.clone()).or_default().entry(latest.status.clone()).or_default() += 1;
             return;
         }
-        self.open.insert((latest.created_at, latest.id.clone()));
         self.wanted.extend(wanted(job));
         self.tell_move(job, true);
         let lanes = match self.lanes.get_mut(&latest.queue) {
@@ -59,7 +69,6 @@ impl Index {
     /// Takes out a job that has not ended and has not changed since it was added.
     pub(super) fn remove(&mut self, job: &Job) {
         let latest = &job.latest;
-        self.open.remove(&(latest.created_at, latest.id.clone()));
         if let Some(wanted) = wanted(job) {
             self.wanted.remove(&wanted);
         }

@@ -52,6 +52,21 @@ impl Job {
         at >= self.seen_at && self.timeline.current().is_some()
     }
 
+    /// Whether an answer says what the latest one said.
+    pub(super) fn is_as(&self, seen: &JobSeen) -> bool {
+        let (latest, described) = (&self.latest, self.details.is_some());
+        let JobSeen { id: _, created_at: _, name, queue, share, status, status_reason, .. } = seen;
+        let JobSeen { scheduled_at, started_at, stopped_at, demand, training_job, terminated, details, .. } = seen;
+        *status == latest.status
+            && (*scheduled_at, *started_at, *stopped_at) == (latest.scheduled_at, latest.started_at, latest.stopped_at)
+            && details.is_none()
+            && *terminated == latest.terminated
+            && *status_reason == latest.status_reason
+            && *training_job == latest.training_job
+            && (described || *demand == latest.demand)
+            && (share, queue, name) == (&latest.share, &latest.queue, &latest.name)
+    }
+
     /// Completes an answer by what is known better, and lets it share what is the same.
     pub(super) fn complete(&self, seen: &mut JobSeen) {
         let latest = &self.latest;
@@ -60,17 +75,12 @@ impl Job {
             seen.demand.clone_from(&latest.demand);
         }
         seen.id.clone_from(&latest.id);
-        if seen.queue == latest.queue {
-            seen.queue.clone_from(&latest.queue);
-        }
+        // A job is created once, and in one queue.
+        seen.created_at = latest.created_at;
+        seen.queue.clone_from(&latest.queue);
         if seen.share == latest.share {
             seen.share.clone_from(&latest.share);
         }
-    }
-
-    /// Whether an answer says what the latest one said.
-    pub(super) fn is_as(&self, seen: &JobSeen) -> bool {
-        self.latest == *seen
     }
 
     /// Takes in an answer asked for at `at` that was [accepted](Self::accepts) and [completed](Self::complete).
@@ -183,6 +193,12 @@ impl Job {
         } else {
             Outcome::Failed(FailureCategory::of(latest.status_reason.as_deref(), latest.terminated))
         };
+        if let [only] = self.timeline.spans()
+            && only.phase == Phase::Waiting
+            && let (Some(to), Some(seconds)) = (only.to, only.seconds())
+        {
+            events.push(self.event(to.latest, What::Cancelled { seconds }));
+        }
         let last = self.timeline.spans().last();
         let ran = last.filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
         let gpu_seconds = ran.zip(self.gpus()).map(|(seconds, gpus)| seconds * gpus);

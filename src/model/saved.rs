@@ -1,16 +1,16 @@
 //! A counter or a distribution as it is kept over a restart.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One series that only grows. Counters use `value`; distributions the rest.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SavedSeries {
     /// The metric's name in the catalogue.
-    pub metric: String,
+    pub metric: Cow<'static, str>,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The sum so far, of a counter.
     pub value: f64,
     /// Values per bucket so far, of a distribution.

@@ -1,5 +1,7 @@
 //! Counters and distributions on disk.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use rusqlite::Transaction;
 use rusqlite::params;
@@ -14,7 +16,7 @@ pub(super) fn save(transaction: &Transaction<'_>, series: &[SavedSeries]) -> Res
         "INSERT INTO series (metric, labels, value, buckets, sum, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for SavedSeries { metric, labels, value, buckets, sum, count } in series {
-        let labels = serde_json::to_string(labels)?;
+        let labels = serde_json::to_string(&**labels)?;
         let buckets = serde_json::to_string(buckets)?;
         let count = i64::try_from(*count).unwrap_or(i64::MAX);
         insert.execute(params![metric, labels, value, buckets, sum, count])?;
@@ -30,8 +32,8 @@ pub(super) fn load(connection: &Connection) -> Result<Vec<SavedSeries>, StoreErr
     let mut series = Vec::new();
     while let Some(row) = rows.next()? {
         series.push(SavedSeries {
-            metric: row.get(0)?,
-            labels: serde_json::from_str(&row.get::<_, String>(1)?)?,
+            metric: row.get::<_, String>(0)?.into(),
+            labels: Arc::new(serde_json::from_str(&row.get::<_, String>(1)?)?),
             value: row.get(2)?,
             buckets: serde_json::from_str(&row.get::<_, String>(3)?)?,
             sum: row.get(4)?,

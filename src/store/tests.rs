@@ -20,8 +20,8 @@ fn open(path: &Path) -> Store {
 fn tick(value: f64) -> Commit {
     let row = sample::row(TransitionKind::Fired);
     let series = SavedSeries {
-        metric: "queue.wait".to_owned(),
-        labels: BTreeMap::from([("queue".to_owned(), "größe \"1\"".to_owned())]),
+        metric: "queue.wait".into(),
+        labels: BTreeMap::from([("queue".to_owned(), "größe \"1\"".to_owned())]).into(),
         value,
         buckets: vec![0, 3, 1],
         sum: 0.1 + 0.2,
@@ -210,7 +210,8 @@ fn while_the_file_cannot_be_written_everything_goes_on_and_returns_to_it_later()
         let at = now() + Duration::from_secs(30);
         let resolved = sample::row(TransitionKind::Resolved(crate::evaluate::Ending::Recovered));
         // Much to write, for a page that is there already may have room for little.
-        let many = (0..2_000).map(|index| SavedSeries { metric: format!("m{index:04}"), ..SavedSeries::default() });
+        let many =
+            (0..2_000).map(|index| SavedSeries { metric: format!("m{index:04}").into(), ..SavedSeries::default() });
         let second = Commit { at, outbox: vec![resolved.clone()], series: many.collect(), ..Commit::default() };
         let failing = store.commit(&second).unwrap().failing.unwrap();
         assert!(["full", "readonly"].iter().any(|word| failing.contains(word)), "{failing}");
