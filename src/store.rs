@@ -10,6 +10,7 @@
 
 mod desk;
 mod error;
+mod frames;
 mod handle;
 mod outbox;
 mod schema;
@@ -34,6 +35,7 @@ use crate::store::shelter::Failing;
 
 pub use desk::Selection;
 pub use error::StoreError;
+pub use frames::{Frames, Recording};
 pub use handle::StoreHandle;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 
@@ -50,7 +52,7 @@ pub struct Store {
 }
 
 /// What a tick leaves to be kept. Alerts, series and watermarks are complete: what is not in here is forgotten.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The tick's moment.
     pub at: Timestamp,
@@ -62,6 +64,8 @@ pub struct Commit {
     pub series: Vec<SavedSeries>,
     /// How far sources have read, by name.
     pub watermarks: BTreeMap<String, Timestamp>,
+    /// The tick's figures, if history is kept.
+    pub frame: Option<Recording>,
 }
 
 /// What was kept.
@@ -84,6 +88,8 @@ pub struct Saved {
 pub struct Committed {
     /// Notifications that were not queued because [`MAX_PENDING`] already waited for their receiver. They are dead.
     pub over_limit: u64,
+    /// Frames that were removed before their time, for want of room.
+    pub frames_cut: u64,
     /// Why the file cannot be written, if it cannot: then all of this is kept in memory only.
     pub failing: Option<String>,
 }
@@ -172,11 +178,11 @@ impl Store {
     /// # Errors
     /// Nothing was kept; the same commit can be tried again.
     pub fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        let over_limit = match self.return_to_file(commit) {
-            Some(over_limit) => over_limit,
+        let committed = match self.return_to_file(commit) {
+            Some(committed) => committed,
             None => self.transact(|transaction| keep(transaction, commit))?,
         };
-        Ok(Committed { over_limit, failing: self.failing.as_ref().map(|failing| failing.why.clone()) })
+        Ok(Committed { failing: self.failing.as_ref().map(|failing| failing.why.clone()), ..committed })
     }
 
     /// Bytes of the state file, without its write-ahead log.
@@ -190,8 +196,8 @@ impl Store {
     }
 }
 
-/// All that a commit writes. Says how many notifications found no room.
-fn keep(transaction: &Transaction<'_>, commit: &Commit) -> Result<u64, StoreError> {
+/// All that a commit writes.
+fn keep(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committed, StoreError> {
     save_alerts(transaction, &commit.alerts)?;
     series::save(transaction, &commit.series)?;
     save_watermarks(transaction, &commit.watermarks)?;
@@ -202,7 +208,10 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit) -> Result<u64, StoreErro
     )?;
     let over_limit = outbox::insert(transaction, &commit.outbox, commit.at)?;
     outbox::prune(transaction, commit.at)?;
-    Ok(over_limit)
+    // Memory has no room for history: while the file cannot be written there is a gap in it.
+    let recording = commit.frame.as_ref().filter(|_| transaction.path().is_some_and(|path| !path.is_empty()));
+    let frames_cut = recording.map(|recording| frames::record(transaction, recording)).transpose()?.unwrap_or(0);
+    Ok(Committed { over_limit, frames_cut, failing: None })
 }
 
 fn save_alerts(transaction: &Transaction<'_>, alerts: &[Alert]) -> Result<(), StoreError> {

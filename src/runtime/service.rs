@@ -117,6 +117,7 @@ impl Service {
             frames,
             notifiers,
             patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
+            history: config.history,
             memory: Memory::default(),
         };
         let inbox = Inbox {

@@ -52,6 +52,12 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
     // Escalations and reminders are only told while their alert fires.
     M::up("ALTER TABLE outbox ADD COLUMN while_firing INTEGER NOT NULL DEFAULT 0;"),
+    // History. `bytes_so_far` counts on from frame to frame, so that the size of all is a difference of two.
+    M::up(
+        "CREATE TABLE frame (at INTEGER PRIMARY KEY, bytes_so_far INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+         CREATE TABLE event (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+         CREATE INDEX event_at ON event (at);",
+    ),
 ];
 
 /// Version 1.

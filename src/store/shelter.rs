@@ -6,6 +6,7 @@ use rusqlite::TransactionBehavior;
 use rusqlite::types::Value;
 
 use crate::store::Commit;
+use crate::store::Committed;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::keep;
@@ -48,7 +49,7 @@ impl Store {
 
     /// Tries to write to a file that could not be written: the notifications that were kept in memory, and a commit, in one
     /// transaction. Returns what the commit says; `None` if the file still fails, or never did.
-    pub(super) fn return_to_file(&mut self, commit: &Commit) -> Option<u64> {
+    pub(super) fn return_to_file(&mut self, commit: &Commit) -> Option<Committed> {
         let failing = self.failing.as_mut()?;
         let memory = &self.connection;
         // Everything but the outbox is complete in each commit, and silences are written by people to the file itself.
@@ -57,10 +58,10 @@ impl Store {
             keep(transaction, commit)
         });
         match kept {
-            Ok(over_limit) => {
+            Ok(committed) => {
                 tracing::info!("the state file can be written again");
                 self.connection = self.failing.take()?.file;
-                Some(over_limit)
+                Some(committed)
             }
             Err(error) => {
                 failing.why = error.to_string();
