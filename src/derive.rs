@@ -70,12 +70,12 @@ pub struct Service {
     pub alerts_firing: usize,
     /// Whether the rule files have mistakes, so that the rules from before them are evaluated.
     pub rules_broken: bool,
+    /// Why the state is kept in memory only; `None` if all is well.
+    pub store_error: Option<String>,
+    /// Whether the state file was found broken when the service started, and was set aside.
+    pub store_set_aside: bool,
     /// Size of the state file.
     pub store_bytes: Option<u64>,
-    /// Whether the state file cannot be written, so that state is kept in memory only.
-    pub store_failing: bool,
-    /// Whether the state file was broken when the service started, so that counters and alerts began anew.
-    pub store_set_aside: bool,
 }
 
 /// Notifications that wait for delivery to one receiver.

@@ -4,7 +4,7 @@
 //! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
 //! - A commit that is tried again changes nothing more than one that succeeds at once.
 //! - Nothing is reset in silence. A file of a newer version is left as it is; a broken one is set aside, never deleted.
-//! - A file that cannot be written stops nobody: the store goes on in memory, says so, and returns to the file when it can.
+//! - A file that cannot be written stops nothing: see [`Store::trouble`].
 //!
 //! [`StoreHandle`] owns the store on a thread of its own, for SQLite calls block.
 
@@ -15,7 +15,7 @@ mod handle;
 mod outbox;
 mod schema;
 mod series;
-mod shelter;
+mod stand_in;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,7 @@ use crate::evaluate::Alert;
 use crate::model::SavedSeries;
 use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
-use crate::store::shelter::Failing;
+use crate::store::stand_in::StandIn;
 
 pub use desk::Selection;
 pub use error::StoreError;
@@ -45,10 +45,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The state of the service on disk.
 #[derive(Debug)]
 pub struct Store {
-    /// What is read and written: the file or, while that cannot be written, a copy of it in memory.
+    /// To the file, or to memory while there is a stand-in.
     connection: Connection,
-    /// The file, while it cannot be written.
-    failing: Option<Failing>,
+    stand_in: Option<StandIn>,
+    /// The series of the last commit, which are those on disk; none before it.
+    series: Vec<SavedSeries>,
 }
 
 /// What a tick leaves to be kept. Alerts, series and watermarks are complete: what is not in here is forgotten.
@@ -84,14 +85,12 @@ pub struct Saved {
 }
 
 /// What a commit did besides what it was asked to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     /// Notifications that were not queued because [`MAX_PENDING`] already waited for their receiver. They are dead.
     pub over_limit: u64,
     /// Frames that were removed before their time, for want of room.
     pub frames_cut: u64,
-    /// Why the file cannot be written, if it cannot: then all of this is kept in memory only.
-    pub failing: Option<String>,
 }
 
 /// A broken file was set aside and a new one begun: alerts and counters start from nothing.
@@ -145,7 +144,7 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         schema::migrate(&mut connection)?;
-        Ok(Self { connection, failing: None })
+        Ok(Self { connection, stand_in: None, series: Vec::new() })
     }
 
     /// Everything but the outbox.
@@ -172,17 +171,19 @@ impl Store {
         })
     }
 
-    /// Keeps a tick: everything or nothing. Where the file cannot be written it is kept in memory, and the next commit tries
-    /// the file again.
+    /// Keeps a tick: everything or nothing; in memory, if the file does not take it. Then the next commit tries the file again.
     ///
     /// # Errors
     /// Nothing was kept; the same commit can be tried again.
     pub fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        // Taken, so that after a failure none is known to be on disk.
+        let known = std::mem::take(&mut self.series);
         let committed = match self.return_to_file(commit) {
             Some(committed) => committed,
-            None => self.transact(|transaction| keep(transaction, commit))?,
+            None => self.transact(|transaction| keep(transaction, commit, &known))?,
         };
-        Ok(Committed { failing: self.failing.as_ref().map(|failing| failing.why.clone()), ..committed })
+        self.series.clone_from(&commit.series);
+        Ok(committed)
     }
 
     /// Bytes of the state file, without its write-ahead log.
@@ -196,10 +197,12 @@ impl Store {
     }
 }
 
-/// All that a commit writes.
-fn keep(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committed, StoreError> {
+/// All that a commit writes, where `known` are the series that are there, or none if that is not known.
+fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -> Result<Committed, StoreError> {
+    let is_file = transaction.path().is_some_and(|path| !path.is_empty());
     save_alerts(transaction, &commit.alerts)?;
-    series::save(transaction, &commit.series)?;
+    // Memory may hold less than the file did.
+    series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
     save_watermarks(transaction, &commit.watermarks)?;
     transaction.execute(
         "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)
@@ -209,9 +212,9 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committed, Sto
     let over_limit = outbox::insert(transaction, &commit.outbox, commit.at)?;
     outbox::prune(transaction, commit.at)?;
     // Memory has no room for history: while the file cannot be written there is a gap in it.
-    let recording = commit.frame.as_ref().filter(|_| transaction.path().is_some_and(|path| !path.is_empty()));
+    let recording = commit.frame.as_ref().filter(|_| is_file);
     let frames_cut = recording.map(|recording| frames::record(transaction, recording)).transpose()?.unwrap_or(0);
-    Ok(Committed { over_limit, frames_cut, failing: None })
+    Ok(Committed { over_limit, frames_cut })
 }
 
 fn save_alerts(transaction: &Transaction<'_>, alerts: &[Alert]) -> Result<(), StoreError> {

@@ -57,8 +57,8 @@ pub struct Snapshot {
     pub ready: bool,
     /// When the engine last ticked; `None` before the first tick.
     pub ticked_at: Option<Timestamp>,
-    /// Why the state file cannot be written, if it cannot: state is kept in memory only.
-    pub store_failing: Option<String>,
+    /// Why the state is kept in memory only; `None` if all is well.
+    pub store_error: Option<String>,
 }
 
 /// Everything the routes draw on.

@@ -21,7 +21,7 @@ use tokio::process::{Child, Command};
 
 use support::hook::hook;
 use support::jobs::jobs;
-use support::process::{listening, ready_service, trainspotter};
+use support::process::{configured, listening, ready_service, trainspotter};
 
 async fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = trainspotter(arguments).output().await.unwrap();
@@ -172,6 +172,63 @@ async fn changed_rules_take_effect_and_broken_ones_leave_the_old_ones_in_place()
     std::fs::write(&file, rule("After")).unwrap();
     shows("/metrics", &["trainspotter_rules_broken 0"]).await;
     shows("/api/v1/alerts", &["After", "\"firing\""]).await;
+}
+
+#[tokio::test]
+async fn alerts_go_on_while_the_disk_is_full_and_say_so() {
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "120s", "--listen", "127.0.0.1:0"]);
+    let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let hook = hook().await;
+    let rule = "rules: [{ alert: Full, metric: store.trouble, where: { kind: unwritable }, above: 0, annotations: { summary: full } }]";
+    std::fs::write(folder.path().join("full.yaml"), rule).unwrap();
+    let more = format!(
+        "poll: {{ every: 5s }}\nrules: [full.yaml]\nreceivers: [{{ name: hook, webhook: {{ url: \"{}\", allow_loopback: true }} }}]\n",
+        hook.url
+    );
+    let config = configured(folder.path(), &endpoint, &more);
+    // No file may grow beyond 160 kB: to SQLite that is a disk that fails. Without the trap the system would end the process.
+    let mut service = Command::new("sh");
+    service.args(["-c", "trap '' XFSZ; ulimit -f 320; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_trainspotter")]);
+    service.args(["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]).kill_on_drop(true);
+    let (_service, page) = listening(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let told = hook.until(|told| !told.is_empty()).await;
+    assert_eq!((told[0].0.as_str(), &told[0].1["labels"]["alertname"]), ("firing", &"Full".into()));
+    let health: serde_json::Value = reqwest::get(format!("{page}/api/v1/health")).await.unwrap().json().await.unwrap();
+    assert_eq!(health["status"], "degraded");
+    assert!(health["store_error"].is_string(), "{health}");
+    let ready = reqwest::get(format!("{page}/readyz")).await.unwrap();
+    assert!(ready.status().is_success(), "it does its work");
+}
+
+#[tokio::test]
+async fn a_broken_state_file_is_set_aside_and_one_of_tomorrow_left_alone() {
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "60s", "--listen", "127.0.0.1:0"]);
+    let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("trainspotter.db");
+    std::fs::write(&state, "not a database at all, and longer than its header would be".repeat(20)).unwrap();
+    let store = format!("store: {}\n", state.display());
+    let (service, page, _told) = ready_service(folder.path(), &endpoint, &store).await;
+    let metrics = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("trainspotter_store_trouble{kind=\"set_aside\"} 1"), "{metrics}");
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let aside = names.into_iter().find(|path| path.to_string_lossy().contains(".corrupt-")).unwrap();
+    assert!(std::fs::read_to_string(aside).unwrap().starts_with("not a database"));
+    drop(service);
+
+    let later = folder.path().join("later.db");
+    let connection = rusqlite::Connection::open(&later).unwrap();
+    let (application, version): (i64, i64) = (1_414_746_196, 99);
+    connection.pragma_update(None, "application_id", application).unwrap();
+    connection.pragma_update(None, "user_version", version).unwrap();
+    drop(connection);
+    let before = std::fs::read(&later).unwrap();
+    let config = configured(folder.path(), &endpoint, &format!("store: {}\n", later.display()));
+    let (code, _, told) = outcome(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("it has version 99") && told.contains("run the newer build"), "{told}");
+    assert_eq!(std::fs::read(&later).unwrap(), before);
 }
 
 #[tokio::test]

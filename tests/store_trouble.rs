@@ -53,52 +53,6 @@ async fn until(what: &str, page: &str, is_so: impl Fn(&Value) -> bool) -> Value 
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_version_or_of_another_program_ends_the_service_with_64_and_stays_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.db");
-    let config = folder.path().join("trainspotter.yaml");
-    std::fs::write(&config, format!("targets: [{{ region: us-east-1 }}]\nstore: \"{}\"\n", path.display())).unwrap();
-    for (change, says) in [
-        ("PRAGMA user_version = 99", "it has version 99 and this build knows versions up to"),
-        ("PRAGMA user_version = 1; PRAGMA application_id = 7", "the database of another program"),
-    ] {
-        drop(Store::open(&path, Timestamp::default()).unwrap());
-        rusqlite::Connection::open(&path).unwrap().execute_batch(change).unwrap();
-        let before = std::fs::read(&path).unwrap();
-        for command in [&["run", "--listen", "127.0.0.1:0"][..], &["outbox", "list"]] {
-            let mut command = trainspotter(command);
-            let output = command.args(["--config", config.to_str().unwrap()]).output().await.unwrap();
-            let told = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(64), "{told}");
-            assert!(
-                told.contains(says) && told.contains("state.db") && told.contains("give `store` another path"),
-                "{told}"
-            );
-            assert!(std::fs::read(&path).unwrap() == before, "the file was touched");
-        }
-        std::fs::remove_file(&path).unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_broken_file_is_set_aside_and_people_are_told() {
-    let (_simulator, endpoint) = simulator().await;
-    let hook = hook().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.db");
-    std::fs::write(&path, b"this is no database, whatever its name says".repeat(40)).unwrap();
-    let alerts = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts");
-    let more = format!("rules: [\"{}\"]\n{}", alerts.display(), kept_and_told(&path, &hook.url));
-    let (_service, page, _told) = ready_service(folder.path(), &endpoint, &more).await;
-    hook.until(|told| is_told(told, "firing", "StateSetAside")).await;
-    assert!(reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap().contains("store_set_aside 1"));
-    let kept = std::fs::read_dir(folder.path()).unwrap();
-    let kept =
-        kept.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("state.db.corrupt-"));
-    assert_eq!(kept.count(), 1);
-}
-
-#[tokio::test]
 async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_back_to_the_file() {
     let (_simulator, endpoint) = simulator().await;
     let hook = hook().await;
@@ -109,19 +63,27 @@ async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_b
     let more = format!("rules: [rules.yaml]\n{}", kept_and_told(&path, &hook.url));
     let (mut service, page, _told) = ready_service(folder.path(), &endpoint, &more).await;
     hook.until(|told| is_told(told, "firing", "Before")).await;
-    assert_eq!(health(&page).await["store_failing"], Value::Null);
+    assert_eq!(health(&page).await["store_error"], Value::Null);
 
     // No write to any file gets further than its first byte.
     limit(&service, "1").await;
     std::fs::write(&rules, rule("After")).unwrap();
     let told = hook.until(|told| is_told(told, "firing", "After") && is_told(told, "resolved", "Before")).await;
-    let failing = until("the health tells of it", &page, |health| health["store_failing"].is_string()).await;
+    let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
     assert_eq!(failing["status"], "degraded", "{failing}");
     assert_eq!(reqwest::get(format!("{page}/readyz")).await.unwrap().status(), 200, "it does its work");
-    assert!(reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap().contains("store_failing 1"));
+    assert!(
+        reqwest::get(format!("{page}/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("store_trouble{kind=\"unwritable\"} 1")
+    );
 
     limit(&service, "unlimited").await;
-    until("it is over", &page, |health| health["store_failing"].is_null()).await;
+    until("it is over", &page, |health| health["store_error"].is_null()).await;
     service.kill().await.unwrap();
     let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
     let ids: Vec<_> = rows.iter().map(|row| (row.id.to_string(), row.state.as_str())).collect();

@@ -32,8 +32,5 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let listener = listen(arguments.listen.unwrap_or(config.listen)).await?;
     let clock = Clock::real();
-    Service { config, rules, clock, since: clock.now(), listener }
-        .run(stop)
-        .await
-        .map_err(|error| if error.is_misconfigured { Failure::usage(error) } else { Failure::failed(error) })
+    Service { config, rules, clock, since: clock.now(), listener }.run(stop).await.map_err(Failure::failed)
 }

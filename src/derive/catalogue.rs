@@ -316,12 +316,10 @@ catalogue! {
         "Delivery attempts, by outcome.";
     LIMIT_HITS = "limit.hits", Counter, Count, ["limit"], Stable,
         "Times a built-in limit cut something off.";
+    STORE_TROUBLE = "store.trouble", Gauge, Count, ["kind"], Experimental,
+        "1 while the state file cannot be written and the state is in memory only (`unwritable`), or if it was broken when the service started (`set_aside`), else 0.";
     STORE_SIZE = "store.size", Gauge, Bytes, [], Experimental,
         "Size of the state file.";
-    STORE_FAILING = "store.failing", Gauge, Count, [], Experimental,
-        "1 while the state file cannot be written and state is kept in memory only, else 0.";
-    STORE_SET_ASIDE = "store.set_aside", Gauge, Count, [], Experimental,
-        "1 if the state file was broken when the service started and was set aside, so that counters and alerts began anew, else 0.";
 }
 
 #[cfg(test)]

@@ -224,10 +224,8 @@ impl Gauges {
         for (state, count) in [("pending", service.alerts_pending), ("firing", service.alerts_firing)] {
             self.set(&catalogue::ALERTS, [("state", state.into())], count as f64);
         }
-        for (metric, is_so) in
-            [(&catalogue::STORE_FAILING, service.store_failing), (&catalogue::STORE_SET_ASIDE, service.store_set_aside)]
-        {
-            self.set(metric, [], f64::from(u8::from(is_so)));
+        for (kind, trouble) in [("unwritable", service.store_error.is_some()), ("set_aside", service.store_set_aside)] {
+            self.set(&catalogue::STORE_TROUBLE, [("kind", kind.into())], f64::from(u8::from(trouble)));
         }
         if let Some(bytes) = service.store_bytes {
             self.set(&catalogue::STORE_SIZE, [], bytes as f64);

@@ -79,8 +79,6 @@ pub(super) struct Memory {
     uncommitted: Vec<OutboxRow>,
     /// The commit that failed last.
     failed: Option<Arc<Commit>>,
-    /// Why the state file cannot be written, as of the last commit.
-    store_failing: Option<String>,
     resolved: VecDeque<Transition>,
     polled_at: Option<Timestamp>,
 }
@@ -120,7 +118,7 @@ impl Keeper {
     #[tracing::instrument(level = "debug", skip_all)]
     async fn tick(&mut self) {
         let now = self.clock.now();
-        self.look_at_outbox(now).await;
+        self.look_at_store(now).await;
         if self.memory.uncommitted.len() >= UNCOMMITTED_HELD && !self.catch_up().await {
             self.limit_hit("uncommitted_notifications", 1);
             return;
@@ -148,7 +146,7 @@ impl Keeper {
         self.engine.service().poll_interval = before.map(|before| began_at.since(before));
     }
 
-    async fn look_at_outbox(&mut self, now: Timestamp) {
+    async fn look_at_store(&mut self, now: Timestamp) {
         match self.store.backlog().await {
             Ok(backlog) => {
                 let pending = |receiver: &Receiver| {
@@ -162,6 +160,13 @@ impl Keeper {
             Err(error) => tracing::error!(%error, "the outbox cannot be read"),
         }
         self.engine.service().store_bytes = self.store.size_bytes().await.ok();
+        let trouble = self.store.trouble().await.unwrap_or_else(|error| Some(error.to_string()));
+        if let Some(error) = &trouble
+            && self.engine.service().store_error.is_none()
+        {
+            tracing::error!(%error, "the state is kept in memory only until its file can be written again");
+        }
+        self.engine.service().store_error = trouble;
         for ((receiver, outcome), count) in self.notifiers.take_counts() {
             let pairs = [("receiver", receiver.into()), ("outcome", outcome.as_str().into())];
             self.engine.counting().add(&catalogue::NOTIFY_DELIVERIES, pairs, count);
@@ -223,8 +228,6 @@ impl Keeper {
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
                 self.limit_hit("history_bytes", committed.frames_cut);
                 self.notifiers.committed();
-                self.engine.service().store_failing = committed.failing.is_some();
-                self.memory.store_failing = committed.failing;
                 true
             }
             Err(error) => {
@@ -242,7 +245,7 @@ impl Keeper {
             resolved: self.memory.resolved.iter().cloned().collect(),
             ready: self.engine.is_ready(),
             ticked_at: Some(now),
-            store_failing: self.memory.store_failing.clone(),
+            store_error: self.engine.service().store_error.clone(),
         });
         if self.frames.try_send(frame).is_err() {
             self.limit_hit("frames_waiting_for_sinks", 1);

@@ -21,7 +21,7 @@ use crate::publish::{Origin, Publisher, Report, prometheus_text};
 use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
 use crate::runtime::rules::follow;
 use crate::source::{self, Clients, Poller};
-use crate::store::{StoreError, StoreHandle};
+use crate::store::StoreHandle;
 use crate::web::{self, Pages, Snapshot};
 
 /// Pages of observations on their way to the keeper.
@@ -59,13 +59,11 @@ pub struct Service {
 pub struct StartError {
     doing: &'static str,
     cause: String,
-    /// Whether the configuration names what cannot be used, so that trying again changes nothing.
-    pub is_misconfigured: bool,
 }
 
 impl StartError {
     fn new(doing: &'static str, cause: impl fmt::Display) -> Self {
-        Self { doing, cause: cause.to_string(), is_misconfigured: false }
+        Self { doing, cause: cause.to_string() }
     }
 }
 
@@ -154,14 +152,12 @@ impl Service {
     }
 }
 
-/// The store, what it kept, and whether its file was broken and another one begun.
+/// The store, what it has kept, and whether it begins anew because its file was broken.
 async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved, bool), StartError> {
-    let failed = |error: StoreError| StartError {
-        is_misconfigured: error.is_misconfigured(),
-        ..StartError::new("opening the state file", error)
-    };
+    let failed = |error| StartError::new("opening the state file", error);
     let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
-    if let Some(set_aside) = &set_aside {
+    let begins_anew = set_aside.is_some();
+    if let Some(set_aside) = set_aside {
         tracing::error!(
             to = %set_aside.to.display(),
             because = %set_aside.because,
@@ -177,8 +173,7 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
     let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
     let open_since = saved.watermarks.get(OPEN_SINCE).copied();
-    let saved = Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since };
-    Ok((store, saved, set_aside.is_some()))
+    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since }, begins_anew))
 }
 
 fn notifiers(

@@ -21,9 +21,9 @@ pub enum StoreError {
     Corrupt(String),
     /// A stored value cannot be read or written.
     Value(String),
-    /// The file cannot be read or written just now: disk full, no permission, locked.
-    File(String),
-    /// SQLite failed otherwise.
+    /// The file cannot be written: disk full, no permission, a failing disk.
+    Unwritable(String),
+    /// SQLite failed otherwise, such as by a lock that another process holds.
     Sqlite(String),
     /// The thread that owns the store has ended.
     Closed,
@@ -37,23 +37,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the file, and nothing that passes by itself or that the caller did, is to blame.
+    pub(super) fn is_of_the_file(&self) -> bool {
+        match self {
+            Self::Corrupt(_) | Self::Unwritable(_) => true,
+            Self::At { error, .. } => error.is_of_the_file(),
+            Self::FromTheFuture { .. } | Self::NotOurs | Self::Value(_) | Self::Sqlite(_) | Self::Closed => false,
+        }
+    }
+
     /// Names the file.
     pub(super) fn at(self, path: &Path) -> Self {
         Self::At { path: path.display().to_string(), error: Box::new(self) }
-    }
-
-    /// Whether the file is at fault and not what was asked of it: memory would take it.
-    pub(super) fn is_of_the_file(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Corrupt(_))
-    }
-
-    /// Whether another build or another `store` in the configuration is needed: trying again changes nothing.
-    pub fn is_misconfigured(&self) -> bool {
-        match self {
-            Self::FromTheFuture { .. } | Self::NotOurs => true,
-            Self::At { error, .. } => error.is_misconfigured(),
-            Self::Corrupt(_) | Self::Value(_) | Self::File(_) | Self::Sqlite(_) | Self::Closed => false,
-        }
     }
 }
 
@@ -68,7 +63,7 @@ impl fmt::Display for StoreError {
             Self::NotOurs => f.write_str("it is the database of another program: give `store` another path"),
             Self::Corrupt(reason) => write!(f, "it is broken: {reason}"),
             Self::Value(reason) => write!(f, "a stored value cannot be read or written: {reason}"),
-            Self::File(reason) | Self::Sqlite(reason) => f.write_str(reason),
+            Self::Unwritable(reason) | Self::Sqlite(reason) => f.write_str(reason),
             Self::Closed => f.write_str("the store is closed"),
             Self::At { path, error } => write!(f, "state file {path}: {error}"),
         }
@@ -86,10 +81,8 @@ impl From<rusqlite::Error> for StoreError {
                 | ErrorCode::ReadOnly
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::CannotOpen
-                | ErrorCode::PermissionDenied
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked,
-            ) => Self::File(error.to_string()),
+                | ErrorCode::PermissionDenied,
+            ) => Self::Unwritable(error.to_string()),
             _ => Self::Sqlite(error.to_string()),
         }
     }

@@ -95,6 +95,14 @@ impl StoreHandle {
         self.call(|store| store.size_bytes()).await
     }
 
+    /// See [`Store::trouble`], in words.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn trouble(&self) -> Result<Option<String>, StoreError> {
+        self.call(|store| Ok(store.trouble().map(StoreError::to_string))).await
+    }
+
     /// Runs anything else on the store's thread. A call that has begun ends, even if its caller goes away.
     ///
     /// # Errors

@@ -9,13 +9,28 @@ use rusqlite::params;
 use crate::model::SavedSeries;
 use crate::store::StoreError;
 
-/// Replaces all series.
-pub(super) fn save(transaction: &Transaction<'_>, series: &[SavedSeries]) -> Result<(), StoreError> {
-    transaction.execute("DELETE FROM series", [])?;
+/// Replaces all series; `before` are those that are there, or none if that is not known. Where the same series come in the same
+/// order, as from tick to tick they do, only those that changed are written.
+pub(super) fn save(
+    transaction: &Transaction<'_>,
+    series: &[SavedSeries],
+    before: &[SavedSeries],
+) -> Result<(), StoreError> {
+    let same = |(a, b): (&SavedSeries, &SavedSeries)| {
+        a.metric == b.metric && (Arc::ptr_eq(&a.labels, &b.labels) || a.labels == b.labels)
+    };
+    let all_same = !before.is_empty() && series.len() == before.len() && series.iter().zip(before).all(same);
+    if !all_same {
+        transaction.execute("DELETE FROM series", [])?;
+    }
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO series (metric, labels, value, buckets, sum, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO series (metric, labels, value, buckets, sum, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    for SavedSeries { metric, labels, value, buckets, sum, count } in series {
+    for (index, one) in series.iter().enumerate() {
+        if all_same && before.get(index) == Some(one) {
+            continue;
+        }
+        let SavedSeries { metric, labels, value, buckets, sum, count } = one;
         let labels = serde_json::to_string(&**labels)?;
         let buckets = serde_json::to_string(buckets)?;
         let count = i64::try_from(*count).unwrap_or(i64::MAX);

@@ -192,7 +192,7 @@ async fn a_handle_serves_many_callers_and_outlives_a_caller_that_goes_away() {
 
 /// Makes the file fail as a real one does, without the privileges that a full disk takes.
 fn break_file(store: &Store, how: &str) {
-    let file = store.failing.as_ref().map_or(&store.connection, |failing| failing.file());
+    let file = store.stand_in.as_ref().map_or(&store.connection, |stand_in| &stand_in.file);
     file.execute_batch(how).unwrap();
 }
 
@@ -214,7 +214,8 @@ fn while_the_file_cannot_be_written_everything_goes_on_and_returns_to_it_later()
         let many =
             (0..2_000).map(|index| SavedSeries { metric: format!("m{index:04}").into(), ..SavedSeries::default() });
         let second = Commit { at, outbox: vec![resolved.clone()], series: many.collect(), ..Commit::default() };
-        let failing = store.commit(&second).unwrap().failing.unwrap();
+        store.commit(&second).unwrap();
+        let failing = store.trouble().unwrap().to_string();
         assert!(["full", "readonly"].iter().any(|word| failing.contains(word)), "{failing}");
         assert_eq!(store.load().unwrap(), expected(&second, now()));
         let due = |store: &Store| {
@@ -230,12 +231,14 @@ fn while_the_file_cannot_be_written_everything_goes_on_and_returns_to_it_later()
         let delivered = crate::notify::outbox::Verdict::Delivered { at, reference: Some("7".to_owned()) };
         store.settle(&fired.id, &delivered, &[]).unwrap();
         assert_eq!(due(&store), std::slice::from_ref(&resolved.id), "and is followed by what came since");
-        assert!(store.commit(&second).unwrap().failing.is_some(), "the file still fails");
+        store.commit(&second).unwrap();
+        assert!(store.trouble().is_some(), "the file still fails");
         assert_eq!(open(&path).load().unwrap(), expected(&tick(1.0), now()), "nothing reached the file");
 
         break_file(&store, mends);
         let third = Commit { at: at + Duration::from_secs(30), ..tick(3.0) };
-        assert_eq!(store.commit(&third).unwrap(), Committed::default());
+        store.commit(&third).unwrap();
+        assert_eq!(store.trouble(), None);
         drop(store);
         let store = open(&path);
         assert_eq!(store.load().unwrap(), expected(&third, now()));
@@ -247,19 +250,11 @@ fn while_the_file_cannot_be_written_everything_goes_on_and_returns_to_it_later()
 }
 
 #[test]
-fn a_file_that_is_locked_or_breaks_while_it_is_used_stops_nobody_either() {
+fn a_file_that_breaks_while_it_is_used_is_left_for_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let mut store = open(&path);
     store.commit(&tick(1.0)).unwrap();
-    store.connection.busy_timeout(Duration::from_millis(10)).unwrap();
-    let other = Connection::open(&path).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let failing = store.commit(&tick(2.0)).unwrap().failing.unwrap();
-    assert!(failing.contains("locked"), "{failing}");
-    other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(store.commit(&tick(2.0)).unwrap().failing, None);
-
     store.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     let size = fs::metadata(&path).unwrap().len();
     fs::write(&path, vec![0xff_u8; usize::try_from(size).unwrap()]).unwrap();
@@ -267,7 +262,8 @@ fn a_file_that_is_locked_or_breaks_while_it_is_used_stops_nobody_either() {
     store.connection.execute_batch("PRAGMA shrink_memory").unwrap();
     let mut third = tick(3.0);
     third.outbox[0].id = crate::notify::outbox::NotificationId::stored("another".to_owned());
-    assert!(store.commit(&third).unwrap().failing.is_some());
+    store.commit(&third).unwrap();
+    assert!(store.trouble().is_some());
     assert!(store.outbox().unwrap().iter().any(|row| row.id == third.outbox[0].id), "it is told nevertheless");
     drop(store);
     assert!(Store::open(&path, now()).unwrap().1.is_some(), "the broken file is set aside at the next start");
@@ -295,4 +291,21 @@ fn a_tool_leaves_a_broken_file_where_it_is() {
     let error = Store::open_as_is(&path).unwrap_err();
     assert!(matches!(&error, StoreError::At { error, .. } if matches!(**error, StoreError::Corrupt(_))), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn series_that_change_come_or_go_are_as_the_last_commit_had_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder.path().join("state.db"));
+    let series = |name: &'static str, value| SavedSeries { metric: name.into(), value, ..SavedSeries::default() };
+    for series in [
+        vec![series("a", 1.0), series("b", 1.0)],
+        vec![series("a", 2.0), series("b", 1.0)],
+        vec![series("a", 3.0), series("c", 1.0)],
+        vec![series("a", 3.0)],
+        vec![series("a", 3.0)],
+    ] {
+        store.commit(&Commit { at: now(), series: series.clone(), ..Commit::default() }).unwrap();
+        assert_eq!(store.load().unwrap().series, series);
+    }
 }

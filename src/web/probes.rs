@@ -55,8 +55,8 @@ pub(super) struct HealthBody {
     /// The service's version.
     #[schema(value_type = String)]
     version: &'static str,
-    /// Why the state file cannot be written; null when all is well. State is kept in memory only while it is not.
-    store_failing: Option<String>,
+    /// Why the state is kept in memory only, so that a restart would lose what happened since; null if all is well.
+    store_error: Option<String>,
     sources: Vec<SourceRow>,
 }
 
@@ -68,7 +68,7 @@ enum Status {
     Stale,
     /// The first poll is not complete: figures are not the whole truth yet.
     Starting,
-    /// A source did not answer and some figures are old, or the state file cannot be written.
+    /// A source did not answer, so that some figures are old; or the state file cannot be written.
     Degraded,
     /// All is well.
     Ok,
@@ -135,7 +135,7 @@ pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
         ticked_at: snapshot.ticked_at,
         tick_age_seconds: snapshot.ticked_at.map(|at| now.seconds_since(at)),
         version: env!("CARGO_PKG_VERSION"),
-        store_failing: snapshot.store_failing.clone(),
+        store_error: snapshot.store_error,
         sources: snapshot.frame.sources.iter().map(SourceRow::from).collect(),
     })
 }
@@ -145,7 +145,7 @@ fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
         Status::Stale
     } else if !snapshot.ready {
         Status::Starting
-    } else if snapshot.store_failing.is_some() || snapshot.frame.sources.iter().any(|source| source.error.is_some()) {
+    } else if snapshot.store_error.is_some() || snapshot.frame.sources.iter().any(|source| source.error.is_some()) {
         Status::Degraded
     } else {
         Status::Ok

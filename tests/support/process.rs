@@ -1,6 +1,6 @@
 //! The binary as a process of its own: started, waited for, heard.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -18,9 +18,7 @@ pub fn trainspotter(arguments: &[&str]) -> Command {
 
 /// A service over `endpoint` that has polled, its page, and the lines it writes. `more` is added to its configuration.
 pub async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
-    let config = folder.join("trainspotter.yaml");
-    let text = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\npoll: {{ every: 5s }}\n{more}");
-    std::fs::write(&config, text).unwrap();
+    let config = configured(folder, endpoint, &format!("poll: {{ every: 5s }}\n{more}"));
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let (service, page, told) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
     let ready = async {
@@ -30,6 +28,14 @@ pub async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child,
     };
     tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the service is ready");
     (service, page, told)
+}
+
+/// A configuration over `endpoint`, with `more` added.
+pub fn configured(folder: &Path, endpoint: &str, more: &str) -> PathBuf {
+    let config = folder.join("trainspotter.yaml");
+    let text = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\n{more}");
+    std::fs::write(&config, text).unwrap();
+    config
 }
 
 /// Waits until a process says where it listens.

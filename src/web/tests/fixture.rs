@@ -59,7 +59,7 @@ pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
         resolved: [resolved()].into(),
         ready: true,
         ticked_at: Some(at),
-        store_failing: None,
+        store_error: None,
     }
 }
 

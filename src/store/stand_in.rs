@@ -1,4 +1,5 @@
-//! Where state goes while the file cannot be written: memory, and back. See docs/adr/0004-shelter.md.
+//! While the file cannot be written, memory stands in for it: alerts must still leave, that one above all. See
+//! docs/adr/0004-stand-in.md.
 
 use rusqlite::Connection;
 use rusqlite::Transaction;
@@ -15,56 +16,58 @@ use crate::store::schema;
 /// What the service needs to go on. History stays behind: it would not fit, and nothing is decided by it.
 const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outbox", "silence"];
 
-/// A file that cannot be written.
+/// A file that is not written for now.
 #[derive(Debug)]
-pub(super) struct Failing {
-    file: Connection,
-    pub(super) why: String,
-}
-
-#[cfg(test)]
-impl Failing {
-    pub(super) fn file(&self) -> &Connection {
-        &self.file
-    }
+pub(super) struct StandIn {
+    /// The connection to the file.
+    pub(super) file: Connection,
+    /// What is wrong with the file.
+    because: StoreError,
 }
 
 impl Store {
-    /// Writes what the service itself has to say: to the file or, if that fails, to a copy of it in memory.
+    /// Why the state is kept in memory only; `None` if all is well.
+    pub fn trouble(&self) -> Option<&StoreError> {
+        self.stand_in.as_ref().map(|stand_in| &stand_in.because)
+    }
+
+    /// Writes what the service itself has to say: to the file or, if that fails, to memory, where it goes on with all that the
+    /// file holds, as far as it can be read.
     pub(super) fn transact<T>(
         &mut self,
         change: impl Fn(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match run(&mut self.connection, &change) {
-            Err(error) if error.is_of_the_file() && self.failing.is_none() => {
-                tracing::error!(%error, "the state file cannot be written; state is kept in memory until it can");
+            Err(because) if because.is_of_the_file() && self.stand_in.is_none() => {
                 let memory = copy_of(&self.connection)?;
                 let file = std::mem::replace(&mut self.connection, memory);
-                self.failing = Some(Failing { file, why: error.to_string() });
+                self.stand_in = Some(StandIn { file, because });
                 run(&mut self.connection, &change)
             }
             done => done,
         }
     }
 
-    /// Tries to write to a file that could not be written: the notifications that were kept in memory, and a commit, in one
-    /// transaction. Returns what the commit says; `None` if the file still fails, or never did.
+    /// Tries to go back to the file: with the notifications that are in memory, and a commit, in one transaction. Returns what the
+    /// commit says; `None` if the file does not take it, or was never left.
     pub(super) fn return_to_file(&mut self, commit: &Commit) -> Option<Committed> {
-        let failing = self.failing.as_mut()?;
+        let stand_in = self.stand_in.as_mut()?;
+        if matches!(stand_in.because, StoreError::Corrupt(_)) {
+            return None;
+        }
         let memory = &self.connection;
-        // Everything but the outbox is complete in each commit, and silences are written by people to the file itself.
-        let kept = run(&mut failing.file, &|transaction| {
+        // All but the outbox is complete in each commit, and silences are written by people to the file itself.
+        let kept = run(&mut stand_in.file, &|transaction| {
             copy(memory, transaction, "outbox", &["seq"])?;
-            keep(transaction, commit)
+            keep(transaction, commit, &[])
         });
         match kept {
             Ok(committed) => {
-                tracing::info!("the state file can be written again");
-                self.connection = self.failing.take()?.file;
+                self.connection = self.stand_in.take()?.file;
                 Some(committed)
             }
             Err(error) => {
-                failing.why = error.to_string();
+                stand_in.because = error;
                 None
             }
         }
