@@ -22,16 +22,19 @@ pub mod rehearse;
 mod rule;
 mod scene;
 mod state;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod verdict;
 mod wording;
 
+pub use crate::derive::catalogue::Unit;
 pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 pub use book::AlertBook;
 pub use glob::matches as matches_glob;
 pub use lint::lint;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
+pub use wording::of_value as in_words;
 
 use std::collections::BTreeSet;
 

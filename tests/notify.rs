@@ -550,6 +550,9 @@ fn transition(queue: &str, kind: TransitionKind) -> Transition {
         recent: Vec::new(),
         value: Some(3.0),
         value_at_fire: Some(3.0),
+        unit: trainspotter::derive::catalogue::Unit::Count,
+        threshold: None,
+        queue_arn: None,
         evaluated_at: at,
     };
     Transition { alert, kind, at }

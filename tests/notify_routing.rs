@@ -269,6 +269,9 @@ fn firing((name, from, until): Episode, now: Timestamp) -> Option<Alert> {
         recent: Vec::new(),
         value: Some(3.0),
         value_at_fire: Some(3.0),
+        unit: trainspotter::derive::catalogue::Unit::Count,
+        threshold: None,
+        queue_arn: None,
         evaluated_at: now,
     };
     (fired_at <= now && now < start() + minutes(until)).then_some(alert)

@@ -254,6 +254,9 @@ fn message(share: &str) -> Message {
         recent: Vec::new(),
         value: Some(3.0),
         value_at_fire: Some(3.0),
+        unit: trainspotter::derive::catalogue::Unit::Count,
+        threshold: None,
+        queue_arn: None,
         evaluated_at: at,
     };
     let receiver = Receiver::new("oncall", Channel::Sns { topic: STANDARD.to_owned() });

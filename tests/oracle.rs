@@ -116,7 +116,13 @@ fn frame(cases: &[Case], tick: usize) -> Frame {
             samples.push(Sample { metric: &QUEUE_WAIT_OLDEST, labels: of_share.into_iter().collect(), value });
         }
     }
-    let queue = QueueFigures { queue: "prod".into(), policy: "FIFO", jobs: BTreeMap::new(), oldest_wait_seconds: None };
+    let queue = QueueFigures {
+        queue: "prod".into(),
+        arn: String::new(),
+        policy: "FIFO",
+        jobs: BTreeMap::new(),
+        oldest_wait_seconds: None,
+    };
     let health = |source| SourceHealth { source, age_seconds: Some(1.0), error: None, failing: BTreeSet::new() };
     let sources = Source::ALL.into_iter().map(health).collect();
     Frame { at, queues: vec![queue], samples, sources, ..Frame::default() }

@@ -8,6 +8,8 @@
 //! | `queue.wait` | `trainspotter.queue.wait` (unit `s`) | `trainspotter_queue_wait_seconds` | `QueueWait` (Seconds) |
 //! | `job.preemptions` | `trainspotter.job.preemptions` | `trainspotter_job_preemptions_total` | `JobPreemptions` (Count) |
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 use Kind::{Counter, Distribution, Gauge};
@@ -35,9 +37,11 @@ pub struct Metric {
 pub type Label = &'static str;
 
 /// What a number counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Things: jobs, calls, alerts. No suffix.
+    #[default]
     Count,
     /// Seconds.
     Seconds,

@@ -45,6 +45,8 @@ pub struct Frame {
 pub struct QueueFigures {
     /// The queue.
     pub queue: QueueName,
+    /// Its ARN; empty if it is not known.
+    pub arn: String,
     /// `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
     pub policy: &'static str,
     /// Jobs by state (lower case), zeros included; ended ones as far as the ledger remembers.

@@ -247,7 +247,8 @@ pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures 
     }
     let oldest = lanes().filter_map(Lane::oldest).map(|(since, _)| *since).min();
     let oldest_wait_seconds = oldest.map(|since| inputs.now.seconds_since(since));
-    QueueFigures { queue: queue.name.clone(), policy: queue.policy.as_str(), jobs, oldest_wait_seconds }
+    let (arn, policy) = (queue.arn.clone(), queue.policy.as_str());
+    QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }
 }
 
 /// Every queue and share that has series.

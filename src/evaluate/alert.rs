@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::derive::catalogue::Unit;
 use crate::model::Timestamp;
 
 /// Identity of an alert instance: a hash of its rule's name and its label values, in hex. A measured value never
@@ -64,6 +65,15 @@ pub struct Alert {
     pub value: Option<f64>,
     /// The value when it fired.
     pub value_at_fire: Option<f64>,
+    /// The unit of the values and of the threshold.
+    #[serde(default)]
+    pub unit: Unit,
+    /// What the value is compared with; `None` before the condition held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// The ARN of the queue that the alert is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_arn: Option<String>,
     /// When it was last evaluated: time without evaluation does not count as pending time.
     pub evaluated_at: Timestamp,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::derive::catalogue::Unit;
 use crate::derive::{Frame, Sample};
 use crate::evaluate::alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 use crate::evaluate::history::History;
@@ -9,6 +10,7 @@ use crate::evaluate::index::Index;
 use crate::evaluate::rule::{Clause, NoData, Rule};
 use crate::evaluate::scene::{By, Finding, Scene, Values};
 use crate::evaluate::state::{Change, advance, after_gap};
+use crate::evaluate::surroundings::{self, Surroundings};
 use crate::evaluate::verdict::{Verdict, value_of, verdict};
 use crate::model::Timestamp;
 
@@ -25,6 +27,8 @@ pub struct AlertBook {
     /// Rules whose overflow alert is in `alerts`.
     overflowing: BTreeSet<String>,
     failures: BTreeMap<String, u64>,
+    /// Of the frame that is being looked at.
+    surroundings: Surroundings,
 }
 
 impl AlertBook {
@@ -42,6 +46,7 @@ impl AlertBook {
         let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
         self.history.remember(rules, &samples, frame.at);
         self.index.follow(rules, &samples);
+        self.surroundings = surroundings::of(frame);
         let mut told = self.end_removed(rules, now);
         let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
         for alert in self.alerts.values().filter(|alert| !alert.is_overflow()) {
@@ -193,17 +198,23 @@ impl AlertBook {
     fn describe(&mut self, rule: &Rule, clause: &Clause, alert: &mut Alert, value: Option<f64>) {
         alert.value = value;
         alert.labels = labels_of(rule, &alert.by);
+        let queue = alert.by.get("queue").and_then(|queue| self.surroundings.get(queue.as_str()));
+        alert.queue_arn = queue.map(|queue| queue.arn.clone()).filter(|arn| !arn.is_empty());
         if alert.is_overflow() {
             let left_out = value.unwrap_or_default();
             let summary = format!("{left_out} more alerts of {} are over its limit of {}", rule.name, rule.limit);
             alert.annotations = [("summary".to_owned(), summary)].into();
+            (alert.unit, alert.threshold) = (Unit::Count, None);
             return;
         }
+        (alert.unit, alert.threshold) = (clause.unit(), Some(clause.condition.threshold()));
         let mut words = alert.by.clone();
         words.insert("value".to_owned(), value.map_or_else(|| "no data".to_owned(), |value| clause.in_words(value)));
         words.insert("threshold".to_owned(), clause.in_words(clause.condition.threshold()));
         let (annotations, problems) = rule.templates.render(&words);
-        alert.annotations = annotations;
+        let likely = queue.filter(|_| clause.is_about_waiting()).map(|queue| queue.likely(alert.by.get("share")));
+        alert.annotations = likely.unwrap_or_default();
+        alert.annotations.extend(annotations);
         for (name, message) in problems {
             *self.failures.entry(rule.name.clone()).or_default() += 1;
             alert.annotations.insert(name, format!("(this annotation cannot be rendered: {message})"));
@@ -234,6 +245,9 @@ impl Alert {
             recent: Vec::new(),
             value: None,
             value_at_fire: None,
+            unit: crate::derive::catalogue::Unit::Count,
+            threshold: None,
+            queue_arn: None,
             evaluated_at: now,
         }
     }

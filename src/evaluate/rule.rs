@@ -6,7 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::derive::catalogue::{Label, Metric, Unit};
+use crate::derive::catalogue::{Label, Metric, SHARE_STARVED, Unit};
+use crate::derive::jobs::JOB_WAITING_AGE;
 use crate::evaluate::glob;
 use crate::evaluate::state::Terms;
 use crate::evaluate::wording::{self, Templates};
@@ -165,7 +166,18 @@ impl Condition {
 impl Clause {
     /// A value of this clause in words.
     pub(super) fn in_words(&self, value: f64) -> String {
-        wording::of_value(value, unit_of(self.metric, self.take))
+        wording::of_value(value, self.unit())
+    }
+
+    /// The unit of its values and of its threshold.
+    pub(super) fn unit(&self) -> Unit {
+        unit_of(self.metric, self.take)
+    }
+
+    /// Whether it is about jobs that wait.
+    pub(super) fn is_about_waiting(&self) -> bool {
+        let name = self.metric.name;
+        name.starts_with("queue.") || name == SHARE_STARVED.name || name == JOB_WAITING_AGE.name
     }
 
     fn passes(&self, by: &BTreeMap<String, String>) -> bool {

@@ -54,6 +54,7 @@ fn sources() -> Vec<SourceHealth> {
 /// A frame of a healthy service that watches queues `prod` and `dev`.
 fn frame_of(samples: Vec<Sample>, at: Timestamp) -> Frame {
     let queue = |name: &str| QueueFigures {
+        arn: String::new(),
         queue: name.into(),
         policy: "QUOTA_SHARE",
         jobs: BTreeMap::new(),

@@ -7,7 +7,7 @@ use minijinja::{Environment, UndefinedBehavior};
 use crate::derive::catalogue::Unit;
 
 /// A value as people read it: `1h 5m`, `43 %`, `12 GPUs`.
-pub(super) fn of_value(value: f64, unit: Unit) -> String {
+pub fn of_value(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Seconds => of_seconds(value),
         Unit::Ratio => format!("{} %", trimmed(value * 100.0)),

@@ -7,6 +7,7 @@ use crate::evaluate::Alert;
 use crate::evaluate::Ending;
 use crate::evaluate::Transition;
 use crate::evaluate::TransitionKind;
+use crate::evaluate::in_words;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
@@ -55,6 +56,26 @@ impl Message {
         self.external_url.as_ref().map(|url| format!("{url}/#alert-{}", self.transition.alert.id))
     }
 
+    /// The runbook, if it is a page that can be opened.
+    pub fn runbook(&self) -> Option<String> {
+        let annotations = &self.transition.alert.annotations;
+        let link = annotations.get("runbook_url").or_else(|| annotations.get("runbook"))?;
+        link.starts_with("http").then(|| link.clone())
+    }
+
+    /// The queue in the AWS console.
+    pub fn console(&self) -> Option<String> {
+        let arn = self.transition.alert.queue_arn.as_ref()?;
+        let mut parts = arn.split(':').skip(1);
+        let (partition, region) = (parts.next()?, parts.nth(1).filter(|region| !region.is_empty())?);
+        let domain = match partition {
+            "aws-cn" => "console.amazonaws.cn".to_owned(),
+            "aws-us-gov" => "console.amazonaws-us-gov.com".to_owned(),
+            _ => format!("{region}.console.aws.amazon.com"),
+        };
+        Some(format!("https://{domain}/batch/home?region={region}#queues/detail/{arn}"))
+    }
+
     fn write_text(&self) -> String {
         let alert = &self.transition.alert;
         let mut text = headline(&self.transition);
@@ -79,12 +100,18 @@ impl Message {
         self.write_times(&mut text);
         write_values(&mut text, &self.transition);
         for (key, words) in &alert.annotations {
-            if !["summary", "description", "threshold"].contains(&key.as_str()) {
+            let told = ["summary", "description", "threshold"].contains(&key.as_str());
+            // These speak of the present.
+            let past =
+                Kind::of(&self.transition) == Kind::Resolved && ["likely_reason", "next_step"].contains(&key.as_str());
+            if !told && !past {
                 fact(&mut text, &capitalised(key.strip_suffix("_url").unwrap_or(key)), words);
             }
         }
-        if let Some(link) = self.link() {
-            fact(&mut text, "Details", &link);
+        for (name, link) in [("Details", self.link()), ("AWS console", self.console())] {
+            if let Some(link) = link {
+                fact(&mut text, name, &link);
+            }
         }
         fact(&mut text, "Alert id", alert.id.as_str());
         text
@@ -136,17 +163,17 @@ fn headline(transition: &Transition) -> String {
 }
 
 fn write_values(text: &mut String, transition: &Transition) {
-    let Alert { value, value_at_fire, annotations, .. } = &transition.alert;
-    match (Kind::of(transition), value, value_at_fire) {
-        (Kind::Resolved, latest, Some(first)) => {
-            let latest = latest.map_or_else(|| "no data".to_owned(), number);
-            fact(text, "Value", &format!("{latest} (was {} when it fired)", number(*first)));
+    let Alert { value, value_at_fire, annotations, unit, threshold, .. } = &transition.alert;
+    let worded = |value: f64| in_words(value, *unit);
+    let latest = value.map_or_else(|| "no data".to_owned(), worded);
+    match (Kind::of(transition), value_at_fire) {
+        (Kind::Resolved, Some(first)) => {
+            fact(text, "Value", &format!("{latest} (was {} when it fired)", worded(*first)));
         }
-        (Kind::Fired | Kind::Resolved, Some(value), _) => fact(text, "Value", &number(*value)),
-        (Kind::Fired | Kind::Resolved, None, _) => fact(text, "Value", "no data"),
+        (Kind::Fired | Kind::Resolved, _) => fact(text, "Value", &latest),
     }
-    if let Some(threshold) = annotations.get("threshold") {
-        fact(text, "Threshold", threshold);
+    if let Some(threshold) = annotations.get("threshold").cloned().or_else(|| threshold.map(worded)) {
+        fact(text, "Threshold", &threshold);
     }
 }
 
@@ -168,14 +195,8 @@ fn status(transition: &Transition) -> &'static str {
     }
 }
 
-/// At most three decimals, without trailing zeros.
-fn number(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 fn fact(text: &mut String, name: &str, value: &str) {
-    push(text, format_args!("{:<12}{value}", format!("{name}:")));
+    push(text, format_args!("{:<15}{value}", format!("{name}:")));
 }
 
 fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
@@ -216,14 +237,15 @@ mod tests {
 
         Jobs of this share wait longer than agreed.
 
-        Queue:      prod-a
-        Share:      research
-        Since:      2023-11-14T22:13:20Z
-        Value:      2520
-        Threshold:  30m
-        Runbook:    https://runbooks.example/waits
-        Details:    https://spotter.example/#alert-be601bcecd67135b
-        Alert id:   be601bcecd67135b
+        Queue:         prod-a
+        Share:         research
+        Since:         2023-11-14T22:13:20Z
+        Value:         42m
+        Threshold:     30m
+        Runbook:       https://runbooks.example/waits
+        Details:       https://spotter.example/#alert-be601bcecd67135b
+        AWS console:   https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#queues/detail/arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a
+        Alert id:      be601bcecd67135b
         ");
     }
 
@@ -234,17 +256,31 @@ mod tests {
         insta::assert_snapshot!(message.text, @r"
         ShareWaitsTooLong has ended (severity page)
 
-        Was:        research on prod-a waits 42m (p95)
-        Queue:      prod-a
-        Share:      research
-        Since:      2023-11-14T22:13:20Z
-        Ended:      2023-11-14T23:16:20Z, after 1h 3m
-        Because:    the condition no longer holds
-        Value:      61.25 (was 2520 when it fired)
-        Threshold:  30m
-        Runbook:    https://runbooks.example/waits
-        Alert id:   be601bcecd67135b
+        Was:           research on prod-a waits 42m (p95)
+        Queue:         prod-a
+        Share:         research
+        Since:         2023-11-14T22:13:20Z
+        Ended:         2023-11-14T23:16:20Z, after 1h 3m
+        Because:       the condition no longer holds
+        Value:         1m 1s (was 42m when it fired)
+        Threshold:     30m
+        Runbook:       https://runbooks.example/waits
+        AWS console:   https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#queues/detail/arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a
+        Alert id:      be601bcecd67135b
         ");
+    }
+
+    #[test]
+    fn the_console_is_that_of_the_queues_region_and_partition() {
+        let console = |arn: &str| {
+            let mut row = sample::row(TransitionKind::Fired);
+            row.transition.alert.queue_arn = Some(arn.to_owned());
+            Message::of(&row, None).console()
+        };
+        let china = console("arn:aws-cn:batch:cn-north-1:1:job-queue/q").unwrap();
+        assert!(china.starts_with("https://console.amazonaws.cn/batch/home?region=cn-north-1#"), "{china}");
+        assert_eq!(console("queue"), None);
+        assert_eq!(console("arn:aws:batch"), None);
     }
 
     #[test]
@@ -253,7 +289,7 @@ mod tests {
         row.transition.alert.value = None;
         let text = Message::of(&row, None).text;
         assert!(text.contains("there is no data any more"), "{text}");
-        assert!(text.contains("no data (was 2520 when it fired)"), "{text}");
+        assert!(text.contains("no data (was 42m when it fired)"), "{text}");
     }
 
     #[test]
@@ -281,9 +317,11 @@ mod tests {
         insta::assert_snapshot!(message.text, @r"
         ShareWaitsTooLong is firing
 
-        Since:      2023-11-14T22:13:20Z
-        Value:      no data
-        Alert id:   be601bcecd67135b
+        Since:         2023-11-14T22:13:20Z
+        Value:         no data
+        Threshold:     30m
+        AWS console:   https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#queues/detail/arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a
+        Alert id:      be601bcecd67135b
         ");
     }
 }

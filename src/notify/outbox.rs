@@ -259,6 +259,9 @@ pub fn trouble(
         recent: Vec::new(),
         value: None,
         value_at_fire: None,
+        unit: crate::evaluate::Unit::Count,
+        threshold: None,
+        queue_arn: None,
         evaluated_at: now,
     };
     let kind = match kind {
@@ -398,6 +401,9 @@ mod tests {
             recent: Vec::new(),
             value: Some(1.0),
             value_at_fire: Some(1.0),
+            unit: crate::evaluate::Unit::Count,
+            threshold: None,
+            queue_arn: None,
             evaluated_at: fired_at,
         };
         Transition { alert, kind, at: fired_at + std::time::Duration::from_secs(5) }

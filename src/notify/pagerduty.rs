@@ -89,8 +89,11 @@ fn event(message: &Message) -> Value {
     if let Some(link) = message.link() {
         event["client_url"] = link.into();
     }
-    if let Some(runbook) = alert.annotations.get("runbook_url") {
-        event["links"] = json!([{ "href": runbook, "text": "Runbook" }]);
+    let links = [("Runbook", message.runbook()), ("AWS console", message.console())];
+    let links: Vec<Value> =
+        links.into_iter().filter_map(|(text, link)| Some(json!({ "href": link?, "text": text }))).collect();
+    if !links.is_empty() {
+        event["links"] = links.into();
     }
     event
 }

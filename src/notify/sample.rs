@@ -81,6 +81,9 @@ fn transition(kind: TransitionKind) -> Transition {
         recent: Vec::new(),
         value: Some(value),
         value_at_fire: Some(2_520.0),
+        unit: crate::evaluate::Unit::Seconds,
+        threshold: Some(1_800.0),
+        queue_arn: Some("arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a".to_owned()),
         evaluated_at: at,
     };
     Transition { alert, kind, at }

@@ -145,8 +145,7 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
         json!({ "type": "header", "text": { "type": "plain_text", "emoji": true, "text": format!("{sign} {title}") } }),
         json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } }),
     ];
-    let annotations = &alert.annotations;
-    let links = [("Details", message.link()), ("Runbook", annotations.get("runbook_url").cloned())];
+    let links = [("Details", message.link()), ("AWS console", message.console()), ("Runbook", message.runbook())];
     let links: Vec<String> = links
         .into_iter()
         .filter_map(|(name, link)| Some((name, link?)))

@@ -13,6 +13,7 @@ use crate::evaluate::AlertState;
 use crate::evaluate::Ending;
 use crate::evaluate::Transition;
 use crate::evaluate::TransitionKind;
+use crate::evaluate::Unit;
 use crate::model::Timestamp;
 use crate::web::Pages;
 use crate::web::Snapshot;
@@ -33,6 +34,12 @@ pub(super) struct AlertRow {
     value: Option<f64>,
     /// The value when it fired; null while pending.
     value_at_fire: Option<f64>,
+    /// What the values and the threshold are in: `count`, `seconds`, `gpus`, `gpu_seconds`, `instances`, `ratio`, `bytes` or
+    /// `dollars`.
+    #[schema(value_type = String)]
+    unit: Unit,
+    /// What the value is compared with; null before the condition held.
+    threshold: Option<f64>,
     /// Since when the condition has held.
     #[schema(value_type = String, format = DateTime)]
     active_at: Timestamp,
@@ -87,6 +94,8 @@ impl AlertRow {
             annotations: alert.annotations,
             value: alert.value,
             value_at_fire: alert.value_at_fire,
+            unit: alert.unit,
+            threshold: alert.threshold,
             active_at,
             fired_at: alert.state.fired_at(),
             evaluated_at: alert.evaluated_at,

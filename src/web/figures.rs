@@ -242,7 +242,7 @@ pub(super) async fn setup(State(pages): State<Pages>) -> Json<Vec<FindingRow>> {
 
 impl From<&QueueFigures> for QueueRow {
     fn from(figures: &QueueFigures) -> Self {
-        let QueueFigures { queue, policy, jobs, oldest_wait_seconds } = figures.clone();
+        let QueueFigures { queue, arn: _, policy, jobs, oldest_wait_seconds } = figures.clone();
         Self { queue, policy, jobs, oldest_wait_seconds }
     }
 }

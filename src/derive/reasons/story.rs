@@ -31,13 +31,13 @@ impl Why {
 
 impl Reason {
     /// A few words, to follow a duration.
-    fn words(self) -> &'static str {
+    pub fn words(self) -> &'static str {
         match self {
             Self::Misconfigured => "misconfigured",
-            Self::Disabled => "with its queue or share disabled",
-            Self::ExceedsShare => "larger than its share can ever be",
-            Self::ShareAtLimit => "with its share at the limit",
-            Self::BorrowLimit => "at its share's borrow limit",
+            Self::Disabled => "with the queue or share disabled",
+            Self::ExceedsShare => "larger than the share can ever be",
+            Self::ShareAtLimit => "with the share at its limit",
+            Self::BorrowLimit => "at the share's borrow limit",
             Self::Reclaiming => "for lent capacity to come back",
             Self::NoCapacity => "for AWS to find instances",
             Self::CapacityInUse => "with all capacity in use",

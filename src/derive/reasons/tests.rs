@@ -136,7 +136,7 @@ fn the_story_tells_numbers_places_and_what_to_do() {
         [
             "It asks for 2 ml.p5.48xlarge; its share uses 3 of 4, and other shares have 12 to lend.",
             "It is the first of its share.",
-            "Since it is watched it has waited: 3 h 40 m with its share at the limit, 1 m behind other jobs.",
+            "Since it is watched it has waited: 3 h 40 m with the share at its limit, 1 m behind other jobs.",
             "Next: wait for the share's own jobs to end, or raise its quota.",
         ]
     );

@@ -97,6 +97,7 @@ impl Stage {
         let named = self.series.iter().filter(there).filter_map(|series| series.labels.get("queue"));
         let names: BTreeSet<QueueName> = named.map(|name| QueueName::from(&**name)).collect();
         let figures = |queue| QueueFigures {
+            arn: String::new(),
             queue,
             policy: "QUOTA_SHARE",
             jobs: std::collections::BTreeMap::new(),

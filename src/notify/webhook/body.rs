@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::evaluate::Ending;
 use crate::evaluate::TransitionKind;
+use crate::evaluate::Unit;
 use crate::model::Timestamp;
 use crate::notify::message::Message;
 use crate::notify::outbox::Kind;
@@ -38,6 +39,9 @@ pub(in crate::notify) fn of(message: &Message) -> Body<'_> {
         fingerprint: alert.id.as_str(),
         value: alert.value,
         value_at_fire: alert.value_at_fire,
+        unit: alert.unit,
+        threshold: alert.threshold,
+        console_url: message.console(),
         ended_because,
     };
     Body {
@@ -91,6 +95,10 @@ struct BodyAlert<'a> {
     // Ours: Alertmanager sends no values.
     value: Option<f64>,
     value_at_fire: Option<f64>,
+    unit: Unit,
+    threshold: Option<f64>,
+    #[serde(rename = "consoleURL")]
+    console_url: Option<String>,
     ended_because: Option<Ending>,
 }
 
@@ -104,7 +112,7 @@ mod tests {
     use crate::notify::sample;
 
     /// Fields that Alertmanager does not have.
-    const OURS: [&str; 3] = ["value", "valueAtFire", "endedBecause"];
+    const OURS: [&str; 6] = ["value", "valueAtFire", "unit", "threshold", "consoleURL", "endedBecause"];
 
     fn body(kind: TransitionKind) -> Value {
         let message = Message::of(&sample::row(kind), Some("https://spotter.example"));

@@ -51,9 +51,19 @@ export function amount(value) {
   return (Number.isInteger(value) ? whole : fine).format(value);
 }
 
-/** A measured value of any size. */
-export function measure(value) {
-  return value === null || value === undefined ? "no data" : precise.format(value);
+/** A measured value of any size, in the API's unit. */
+export function measure(value, unit) {
+  if (value === null || value === undefined) return "no data";
+  switch (unit) {
+    case "seconds": return duration(value);
+    case "ratio": return `${precise.format(100 * value)} %`;
+    case "gpus": return `${precise.format(value)} GPUs`;
+    case "instances": return `${precise.format(value)} instances`;
+    case "gpu_seconds": return `${precise.format(value / 3600)} GPU h`;
+    case "bytes": return `${precise.format(value)} B`;
+    case "dollars": return `$${precise.format(value)}`;
+    default: return precise.format(value);
+  }
 }
 
 export function percent(part, of) {

@@ -40,15 +40,17 @@ export function alerts(rows, now) {
   if (rows.length === 0) return empty("No alerts: every rule is quiet.");
   const since = (at) => duration((now - Date.parse(at)) / 1000);
   return el("ul", { class: "alerts" }, ...rows.map((alert) => {
-    const { summary, description } = alert.annotations;
+    const { summary, description, likely_reason, next_step } = alert.annotations;
     const words = { firing: `for ${since(alert.fired_at ?? alert.active_at)}`, pending: `for ${since(alert.active_at)}`, resolved: `${since(alert.resolved_at)} ago` };
     const labels = Object.entries(alert.labels).filter(([name]) => name !== "alertname");
     return el("li", { class: `alert ${alert.state}` },
       el("div", { class: "state" }, el("strong", {}, alert.state), el("span", { class: "faint" }, words[alert.state] ?? "")),
       el("div", { class: "what" },
         el("p", {}, el("strong", {}, alert.rule), " ", summary ?? description ?? ""),
+        ...(likely_reason && alert.state !== "resolved" ? [el("p", { class: "faint" }, `${likely_reason}. Next: ${next_step}.`)] : []),
         el("p", { class: "labels" }, ...labels.map(([name, value]) => el("span", { class: "tag" }, `${name} ${value}`)))),
-      el("div", { class: "value" }, el("strong", {}, measure(alert.value)), el("span", { class: "faint" }, alert.ending ? alert.ending.replaceAll("_", " ") : "value")));
+      el("div", { class: "value" }, el("strong", {}, measure(alert.value, alert.unit)),
+        el("span", { class: "faint" }, alert.ending ? alert.ending.replaceAll("_", " ") : alert.threshold === null ? "value" : `threshold ${measure(alert.threshold, alert.unit)}`)));
   }));
 }
 

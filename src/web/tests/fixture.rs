@@ -159,7 +159,7 @@ fn waterfall(
 fn queue(name: &str, policy: &'static str, jobs: [u64; 6], oldest: Option<f64>) -> QueueFigures {
     let states = ["submitted", "runnable", "scheduled", "starting", "running", "failed"];
     let jobs = states.into_iter().map(str::to_owned).zip(jobs).collect();
-    QueueFigures { queue: name.into(), policy, jobs, oldest_wait_seconds: oldest }
+    QueueFigures { queue: name.into(), arn: String::new(), policy, jobs, oldest_wait_seconds: oldest }
 }
 
 fn share(share: &str, queue: &str, unit: &str, [quota, used, borrowed, lent]: [Option<f64>; 4]) -> ShareFigures {
@@ -215,6 +215,9 @@ fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) 
         recent: Vec::new(),
         value: Some(value),
         value_at_fire: state.fired_at().map(|_| value),
+        unit: crate::evaluate::Unit::Seconds,
+        threshold: Some(1_800.0),
+        queue_arn: None,
         evaluated_at: now(),
     }
 }
