@@ -54,6 +54,8 @@ pub struct Config {
     pub receivers: Vec<Receiver>,
     /// What survives a restart.
     pub store: PathBuf,
+    /// How much of the past is kept.
+    pub history: History,
     /// Address of the API and the page. Loopback unless the file says otherwise.
     pub listen: SocketAddr,
     /// Where the page can be reached from outside; linked in notifications.
@@ -90,6 +92,15 @@ pub struct Poll {
     pub utilisation_every: Duration,
     /// AWS calls per second, all operations together.
     pub calls_per_second: f64,
+}
+
+/// How much of the past is kept, for pages and backtests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct History {
+    /// For how long; zero keeps none.
+    pub keep: Duration,
+    /// Bytes beyond which the oldest goes before its time.
+    pub at_most: u64,
 }
 
 /// Where figures go.

@@ -1,5 +1,6 @@
 //! The rim that makes the pure core a service: tasks, channels, signals and logs. It waits, and decides nothing.
 
+mod history;
 mod keeper;
 mod logs;
 mod look;

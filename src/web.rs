@@ -12,6 +12,7 @@ mod alerts;
 mod error;
 mod figures;
 mod guard;
+mod history;
 mod jobs;
 mod listen;
 mod openapi;
@@ -37,6 +38,7 @@ use crate::evaluate::Alert;
 use crate::evaluate::Transition;
 use crate::model::Timestamp;
 
+pub use history::{HistoryQuery, HistoryView};
 pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, Span};
 pub use why::{EvidenceView, WhyView};
 
@@ -68,6 +70,8 @@ pub struct Pages {
     pub snapshot: watch::Receiver<Snapshot>,
     /// Questions about jobs, to the ledger's owner. A question that is dropped unanswered becomes a 503.
     pub jobs: mpsc::Sender<JobQuery>,
+    /// Questions about the past, to whoever reads frames. As above.
+    pub history: mpsc::Sender<HistoryQuery>,
     /// The service's clock.
     pub clock: Clock,
     /// When the service started.

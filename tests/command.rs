@@ -10,24 +10,18 @@
 mod support {
     pub mod hook;
     pub mod jobs;
+    pub mod process;
 }
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use support::hook::hook;
 use support::jobs::jobs;
-
-fn trainspotter(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trainspotter"));
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
+use support::process::{configured, listening, ready_service, trainspotter};
 
 async fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = trainspotter(arguments).output().await.unwrap();
@@ -278,61 +272,13 @@ async fn the_demo_tells_of_a_long_wait_and_shows_it_in_a_browser() {
     assert!(document.contains("resolved") || document.contains("Resolved"), "that it is over is not on the page");
 }
 
-/// A service over `endpoint` that has polled, its page, and the lines it writes. `more` is added to its configuration.
 fn shipped_rules() -> String {
     format!("rules: [\"{}\"]\n", root("alerts").display())
-}
-
-async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
-    let config = configured(folder, endpoint, &format!("poll: {{ every: 5s }}\n{more}"));
-    let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    let (service, page, told) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
-    let ready = async {
-        while !reqwest::get(format!("{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the service is ready");
-    (service, page, told)
-}
-
-fn configured(folder: &Path, endpoint: &str, more: &str) -> PathBuf {
-    let config = folder.join("trainspotter.yaml");
-    let text = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\n{more}");
-    std::fs::write(&config, text).unwrap();
-    config
 }
 
 async fn terminate(process: &Child) {
     let pid = process.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-}
-
-async fn listening(process: Child) -> (Child, String) {
-    let (process, address, _) = listening_and_telling(process).await;
-    (process, address)
-}
-
-/// Waits until a process says where it listens, and keeps reading, so that it never blocks on a full pipe.
-async fn listening_and_telling(mut process: Child) -> (Child, String, UnboundedReceiver<String>) {
-    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let saying = async {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            if let Some(address) = line.strip_prefix("listening on ") {
-                return address.to_owned();
-            }
-        }
-        panic!("it ended without saying where it listens");
-    };
-    let address = tokio::time::timeout(Duration::from_secs(20), saying).await.expect("it says where it listens");
-    let (tell, told) = unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok(Some(line)) = lines.next_line().await {
-            // Whoever does not listen need not be told.
-            let _ = tell.send(line);
-        }
-    });
-    (process, address, told)
 }
 
 async fn in_browser(address: &str) -> Option<String> {

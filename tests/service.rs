@@ -135,6 +135,7 @@ async fn a_restart_goes_on_counting_where_it_was() {
     running
         .until("some jobs have ended", |running| async move { ended(&running.get("/metrics").await.1) >= 20.0 })
         .await;
+    let past = running.api("/api/v1/history?metric=job.ended&step=30s").await;
     let restarted = running.restart().await;
     restarted
         .until("every job has ended", |running| async move {
@@ -146,6 +147,16 @@ async fn a_restart_goes_on_counting_where_it_was() {
     assert_eq!(ended(&text), 80.0, "each job is counted once");
     let waits = sum_of(&text, "trainspotter_queue_wait_seconds_count");
     assert_eq!(waits, 80.0, "each wait is counted once");
+    let begin = past["at"][0].as_str().unwrap();
+    let whole = restarted.api(&format!("/api/v1/history?metric=job.ended&step=30s&from={begin}")).await;
+    assert!(whole["at"][0].as_str() < past["at"][1].as_str(), "the past is still there");
+    assert!(whole["at"].as_array().unwrap().len() > past["at"].as_array().unwrap().len(), "and has grown");
+    let succeeded = |series: &&Value| series["labels"]["outcome"] == "succeeded";
+    let ended = whole["series"].as_array().unwrap().iter().filter(succeeded).map(|series| &series["values"]);
+    for values in ended {
+        let values: Vec<f64> = values.as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+        assert!(values.len() > 5 && values.is_sorted(), "no counter falls: {values:?}");
+    }
     restarted.stop().await;
 }
 

@@ -12,7 +12,8 @@ use crate::cli::simulate::{Chosen, World};
 use crate::cli::{Failure, listen, say};
 use crate::clock::Clock;
 use crate::config::{
-    Channel, CloudWatch, Config, Endpoint, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret, Target,
+    Channel, CloudWatch, Config, Endpoint, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret,
+    Target,
 };
 use crate::evaluate::{Rule, parse_rules};
 use crate::model::Timestamp;
@@ -129,6 +130,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         rules: Vec::new(),
         receivers,
         store: state.0.clone(),
+        history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
         listen: arguments.listen,
         external_url: None,
         log: LogFormat::Pretty,

@@ -75,8 +75,7 @@ pub(super) fn open(config: &str) -> Result<Store, Failure> {
         let path = path.display();
         return Err(Failure::usage(format!("{path} does not exist: the service has not run with this configuration")));
     }
-    let (store, _) = Store::open(&path, Clock::real().now()).map_err(Failure::failed)?;
-    Ok(store)
+    Store::open_as_is(&path).map_err(Failure::failed)
 }
 
 fn opened(which: Which) -> Result<(Store, Selection), Failure> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::file::{self, File};
-use crate::config::{CloudWatch, Config, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Secret, Target};
+use crate::config::{CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Secret, Target};
 use crate::model::{InstanceType, Prices, accelerators_of};
 use crate::yaml::{Document, Problem, Problems};
 
@@ -32,6 +32,7 @@ pub(super) fn check(
         rules: file.rules.iter().map(|path| folder.join(path)).collect(),
         receivers: check.receivers(&file.receivers, &file.inhibit),
         store: check.store(&file.store, folder),
+        history: check.history(&file.history),
         listen: check.listen(&file.listen),
         external_url: check.external_url(file.external_url.as_deref()),
         log: match file.log {
@@ -165,6 +166,13 @@ impl Check<'_> {
             self.problem("store", "a path is needed");
         }
         folder.join(store)
+    }
+
+    fn history(&mut self, history: &file::History) -> History {
+        if !(1..=100_000).contains(&history.megabytes) {
+            self.problem("history.megabytes", "must lie between 1 and 100000");
+        }
+        History { keep: history.keep.0, at_most: u64::from(history.megabytes) * 1_000_000 }
     }
 
     fn listen(&mut self, listen: &str) -> std::net::SocketAddr {

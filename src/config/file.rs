@@ -38,6 +38,9 @@ pub(super) struct File {
     /// The file that keeps what must survive a restart, relative to this file.
     #[serde(default = "default_store")]
     pub(super) store: String,
+    /// Past figures, kept in the same file, for the page and for backtests.
+    #[serde(default)]
+    pub(super) history: History,
     /// Address of the API and the page.
     #[serde(default = "default_listen")]
     pub(super) listen: String,
@@ -96,6 +99,23 @@ impl Default for Poll {
             utilisation_every: seconds(300),
             calls_per_second: 5.0,
         }
+    }
+}
+
+/// How much of the past is kept.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct History {
+    /// For how long. 0s keeps none.
+    pub(super) keep: HumanDuration,
+    /// Beyond this the oldest goes before its time.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(super) megabytes: u32,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { keep: HumanDuration(Duration::from_secs(7 * 86_400)), megabytes: 200 }
     }
 }
 

@@ -8,17 +8,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::config::Receiver;
+use crate::config::{History, Receiver};
 use crate::derive::{Frame, Pending, catalogue};
 use crate::engine::{Engine, Output};
-use crate::evaluate::{Transition, TransitionKind};
+use crate::evaluate::{Alert, Transition, TransitionKind};
 use crate::model::{Observation, Questions, Timestamp};
 use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
 use crate::runtime::queries;
 use crate::runtime::rules::News;
-use crate::store::{Commit, StoreHandle};
+use crate::store::{Commit, Recording, StoreHandle};
 use crate::web::{JobQuery, Snapshot};
 
 /// The watermark up to which events are counted in the series that are kept.
@@ -68,6 +68,7 @@ pub(super) struct Keeper {
     pub(super) notifiers: Notifiers,
     /// Without a poll for this long a tick happens anyway: stale data must be able to raise an alert.
     pub(super) patience: Duration,
+    pub(super) history: History,
     pub(super) memory: Memory,
 }
 
@@ -122,10 +123,11 @@ impl Keeper {
             self.limit_hit("uncommitted_notifications", 1);
             return;
         }
-        let output = self.engine.tick(now);
+        let mut output = self.engine.tick(now);
+        let frame = Arc::new(std::mem::take(&mut output.frame));
         self.remember(&output);
-        self.commit(now, &output).await;
-        self.publish(now, output);
+        self.commit(now, &frame, &output).await;
+        self.publish(now, frame, output.alerts);
     }
 
     fn change_rules(&mut self, news: News) {
@@ -189,7 +191,7 @@ impl Keeper {
 
     /// Keeps state and notifications in one transaction. When that fails the rows wait for the next tick, and nobody is
     /// told of what is not kept.
-    async fn commit(&mut self, now: Timestamp, output: &Output) {
+    async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &Output) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
         // Reminders are not kept for the next tick, which makes them again.
         let mut outbox = self.memory.uncommitted.clone();
@@ -201,6 +203,11 @@ impl Keeper {
             series: output.series.clone(),
             watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
                 .into(),
+            frame: (!self.history.keep.is_zero()).then(|| Recording {
+                frame: Arc::clone(frame),
+                keep: self.history.keep,
+                at_most: self.history.at_most,
+            }),
         });
         self.store_commit(commit).await;
     }
@@ -219,6 +226,7 @@ impl Keeper {
                 self.memory.uncommitted.clear();
                 self.memory.failed = None;
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
+                self.limit_hit("history_bytes", committed.frames_cut);
                 self.notifiers.committed();
                 true
             }
@@ -230,11 +238,10 @@ impl Keeper {
         }
     }
 
-    fn publish(&mut self, now: Timestamp, output: Output) {
-        let frame = Arc::new(output.frame);
+    fn publish(&mut self, now: Timestamp, frame: Arc<Frame>, alerts: Vec<Alert>) {
         self.snapshot.send_replace(Snapshot {
             frame: Arc::clone(&frame),
-            alerts: output.alerts.into(),
+            alerts: alerts.into(),
             resolved: self.memory.resolved.iter().cloned().collect(),
             ready: self.engine.is_ready(),
             ticked_at: Some(now),

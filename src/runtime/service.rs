@@ -18,6 +18,7 @@ use crate::evaluate::Rule;
 use crate::model::{Observation, Timestamp};
 use crate::notify::{Courier, Notifier, Notifiers};
 use crate::publish::{Origin, Publisher, Report, prometheus_text};
+use crate::runtime::history;
 use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
 use crate::runtime::rules::follow;
 use crate::source::{self, Clients, Poller};
@@ -97,6 +98,7 @@ impl Service {
         let (observed, observed_inbox) = mpsc::channel(OBSERVED);
         let (asks, asks_inbox) = mpsc::channel(MESSAGES);
         let (queries, queries_inbox) = mpsc::channel(MESSAGES);
+        let (past, past_inbox) = mpsc::channel(MESSAGES);
         let (reports, reports_inbox) = mpsc::channel(MESSAGES);
         let (rule_news, rules_inbox) = mpsc::channel(MESSAGES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
@@ -115,6 +117,7 @@ impl Service {
             frames,
             notifiers,
             patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
+            history: config.history,
             memory: Memory::default(),
         };
         let inbox = Inbox {
@@ -127,6 +130,7 @@ impl Service {
         let pages = Pages {
             snapshot: latest,
             jobs: queries,
+            history: past,
             clock,
             started_at: clock.now(),
             tick_every: config.poll.every,
@@ -146,6 +150,7 @@ impl Service {
         for notifier in delivering {
             parts.spawn("notifier", notifier.run(rest.clone()));
         }
+        parts.spawn("history", history::answer(config.store.clone(), past_inbox, rest.clone()));
         parts.spawn("pages", serve(listener, web::router(pages), rest.clone()));
         parts.finish(stop, rest).await
     }
@@ -159,7 +164,7 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
     if let Some(set_aside) = set_aside {
         tracing::error!(
             to = %set_aside.to.display(),
-            because = set_aside.because,
+            because = %set_aside.because,
             "the state file was broken and is set aside; alerts and counters begin anew"
         );
     }

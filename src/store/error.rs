@@ -46,11 +46,8 @@ impl StoreError {
         }
     }
 
-    /// Names the file, except for a broken one, which is not the end of the story.
+    /// Names the file.
     pub(super) fn at(self, path: &Path) -> Self {
-        if matches!(self, Self::Corrupt(_)) {
-            return self;
-        }
         Self::At { path: path.display().to_string(), error: Box::new(self) }
     }
 }

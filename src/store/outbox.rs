@@ -7,7 +7,6 @@ use std::time::Duration;
 use rusqlite::OptionalExtension as _;
 use rusqlite::Row;
 use rusqlite::Transaction;
-use rusqlite::TransactionBehavior;
 use rusqlite::params;
 
 use crate::evaluate::Alert;
@@ -109,48 +108,7 @@ impl Store {
     /// # Errors
     /// Nothing was recorded.
     pub fn settle(&mut self, id: &NotificationId, verdict: &Verdict, others: &[String]) -> Result<(), StoreError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let receiver: Option<String> = transaction
-            .prepare_cached("SELECT receiver FROM outbox WHERE id = ?1 AND state = 'pending'")?
-            .query_row([id.as_str()], |row| row.get(0))
-            .optional()?;
-        let Some(receiver) = receiver else { return Ok(()) };
-        match verdict {
-            Verdict::Delivered { at, reference } => {
-                transaction.execute(
-                    "UPDATE outbox SET state = 'delivered', settled_at = ?2, attempts = attempts + 1,
-                            reference = coalesce(?3, reference) WHERE id = ?1",
-                    params![id.as_str(), at.millis(), reference],
-                )?;
-                tell_of_trouble(&transaction, &receiver, Kind::Resolved, *at, "", others)?;
-            }
-            Verdict::Later { at, next_attempt_at, error, trouble } => {
-                transaction.execute(
-                    "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3, attempts = attempts + 1 WHERE id = ?1",
-                    params![id.as_str(), next_attempt_at.millis(), error],
-                )?;
-                if *trouble {
-                    tell_of_trouble(&transaction, &receiver, Kind::Fired, *at, error, others)?;
-                }
-            }
-            Verdict::Held { next_attempt_at, because } => {
-                transaction.execute(
-                    "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
-                    params![id.as_str(), next_attempt_at.millis(), because],
-                )?;
-            }
-            Verdict::Muted { at, because } => {
-                end(&transaction, id, "muted", *at, because)?;
-                end_resolve(&transaction, id, "muted", *at, because)?;
-            }
-            Verdict::Dead { at, error } => {
-                transaction.execute("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?1", [id.as_str()])?;
-                end(&transaction, id, "dead", *at, error)?;
-                // A resolve of what was never told would only confuse.
-                end_resolve(&transaction, id, "dead", *at, UNTOLD)?;
-            }
-        }
-        Ok(transaction.commit()?)
+        self.transact(|transaction| settle(transaction, id, verdict, others))
     }
 
     /// What waits, by receiver. A receiver that never had a notification is absent.
@@ -180,13 +138,13 @@ impl Store {
     /// # Errors
     /// Nothing was changed.
     pub fn keep_receivers(&mut self, receivers: &BTreeSet<String>, now: Timestamp) -> Result<u64, StoreError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let given_up = transaction.execute(
-            "UPDATE outbox SET state = 'dead', settled_at = ?1, last_error = 'the receiver is not configured any more'
-             WHERE state = 'pending' AND receiver NOT IN (SELECT value FROM json_each(?2))",
-            params![now.millis(), serde_json::to_string(receivers)?],
-        )?;
-        transaction.commit()?;
+        let given_up = self.transact(|transaction| {
+            Ok(transaction.execute(
+                "UPDATE outbox SET state = 'dead', settled_at = ?1, last_error = 'the receiver is not configured any more'
+                 WHERE state = 'pending' AND receiver NOT IN (SELECT value FROM json_each(?2))",
+                params![now.millis(), serde_json::to_string(receivers)?],
+            )?)
+        })?;
         Ok(u64::try_from(given_up).unwrap_or(0))
     }
 
@@ -207,6 +165,55 @@ impl Store {
 
 /// Why a resolve is not sent whose firing was given up.
 const UNTOLD: &str = "its firing was not delivered";
+
+fn settle(
+    transaction: &Transaction<'_>,
+    id: &NotificationId,
+    verdict: &Verdict,
+    others: &[String],
+) -> Result<(), StoreError> {
+    let receiver: Option<String> = transaction
+        .prepare_cached("SELECT receiver FROM outbox WHERE id = ?1 AND state = 'pending'")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?;
+    let Some(receiver) = receiver else { return Ok(()) };
+    match verdict {
+        Verdict::Delivered { at, reference } => {
+            transaction.execute(
+                "UPDATE outbox SET state = 'delivered', settled_at = ?2, attempts = attempts + 1,
+                        reference = coalesce(?3, reference) WHERE id = ?1",
+                params![id.as_str(), at.millis(), reference],
+            )?;
+            tell_of_trouble(transaction, &receiver, Kind::Resolved, *at, "", others)?;
+        }
+        Verdict::Later { at, next_attempt_at, error, trouble } => {
+            transaction.execute(
+                "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3, attempts = attempts + 1 WHERE id = ?1",
+                params![id.as_str(), next_attempt_at.millis(), error],
+            )?;
+            if *trouble {
+                tell_of_trouble(transaction, &receiver, Kind::Fired, *at, error, others)?;
+            }
+        }
+        Verdict::Held { next_attempt_at, because } => {
+            transaction.execute(
+                "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
+                params![id.as_str(), next_attempt_at.millis(), because],
+            )?;
+        }
+        Verdict::Muted { at, because } => {
+            end(transaction, id, "muted", *at, because)?;
+            end_resolve(transaction, id, "muted", *at, because)?;
+        }
+        Verdict::Dead { at, error } => {
+            transaction.execute("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?1", [id.as_str()])?;
+            end(transaction, id, "dead", *at, error)?;
+            // A resolve of what was never told would only confuse.
+            end_resolve(transaction, id, "dead", *at, UNTOLD)?;
+        }
+    }
+    Ok(())
+}
 
 fn end(
     transaction: &Transaction<'_>,

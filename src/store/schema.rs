@@ -52,6 +52,12 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
     // Escalations and reminders are only told while their alert fires.
     M::up("ALTER TABLE outbox ADD COLUMN while_firing INTEGER NOT NULL DEFAULT 0;"),
+    // History. `bytes_so_far` counts on from frame to frame, so that the size of all is a difference of two.
+    M::up(
+        "CREATE TABLE frame (at INTEGER PRIMARY KEY, bytes_so_far INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+         CREATE TABLE event (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+         CREATE INDEX event_at ON event (at);",
+    ),
 ];
 
 /// Version 1.
@@ -118,6 +124,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::types::ValueRef;
+
     use super::*;
 
     #[test]
@@ -132,25 +140,56 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_first_version_keeps_its_rows() {
+    fn a_populated_file_of_version_1_keeps_every_row() {
         let mut connection = Connection::open_in_memory().unwrap();
-        Migrations::from_slice(&MIGRATIONS[..1]).to_latest(&mut connection).unwrap();
-        let rows = "INSERT INTO service VALUES (1, 1000, 2000);
-            INSERT INTO alert VALUES ('a', '{}');
-            INSERT INTO watermark VALUES ('counted_until', 1500);
-            INSERT INTO series VALUES ('queue.wait', '{}', 0, '[1]', 2, 3);
-            INSERT INTO outbox VALUES (1, 'n', 'oncall', 'a', 1000, 'fired', '{}', 1000, 2, 3000, 'refused', 'pending', NULL);";
-        connection.execute_batch(rows).unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO service VALUES (1, 5, 6);
+                 INSERT INTO alert VALUES ('a', '{}'), ('b', '{}');
+                 INSERT INTO watermark VALUES ('counted_until', 7);
+                 INSERT INTO series VALUES ('queue.wait', '{}', 0.0, '[1,2]', 3.5, 3);
+                 INSERT INTO outbox VALUES
+                     (3, 'n1', 'oncall', 'a', 10, 'fired', '{}', 11, 2, 12, 'down', 'pending', NULL),
+                     (9, 'n2', 'oncall', 'b', 10, 'fired', '{}', 11, 1, 12, NULL, 'delivered', 13),
+                     (10, 'n3', 'oncall', 'b', 10, 'resolved', '{}', 14, 0, 15, 'gave up', 'dead', 16);",
+            )
+            .unwrap();
+        check(&connection).unwrap();
         migrate(&mut connection).unwrap();
         check(&connection).unwrap();
-        for (table, count) in [("service", 1), ("alert", 1), ("watermark", 1), ("series", 1), ("outbox", 1)] {
-            let found: i64 =
-                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
-            assert_eq!(found, count, "{table}");
-        }
-        let row = connection.query_row("SELECT attempts, last_error, while_firing FROM outbox", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
-        });
-        assert_eq!(row.unwrap(), (2, "refused".to_owned(), 0));
+        let all = |sql: &str| {
+            let mut statement = connection.prepare(sql).unwrap();
+            let width = statement.column_count();
+            let row = |row: &rusqlite::Row<'_>| {
+                let cell = |index| {
+                    Ok(match row.get_ref(index)? {
+                        ValueRef::Null => "-".to_owned(),
+                        ValueRef::Integer(number) => number.to_string(),
+                        ValueRef::Real(number) => number.to_string(),
+                        ValueRef::Text(text) | ValueRef::Blob(text) => String::from_utf8_lossy(text).into_owned(),
+                    })
+                };
+                Ok((0..width).map(cell).collect::<Result<Vec<_>, rusqlite::Error>>()?.join(" "))
+            };
+            statement.query_map([], row).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        assert_eq!(all("SELECT * FROM service"), ["1 5 6"]);
+        assert_eq!(all("SELECT * FROM alert"), ["a {}", "b {}"]);
+        assert_eq!(all("SELECT * FROM watermark"), ["counted_until 7"]);
+        assert_eq!(all("SELECT * FROM series"), ["queue.wait {} 0 [1,2] 3.5 3"]);
+        let columns =
+            "seq, id, receiver, alert, episode, kind, body, created_at, attempts, next_attempt_at, last_error,
+                       state, settled_at, reference, while_firing";
+        assert_eq!(
+            all(&format!("SELECT {columns} FROM outbox ORDER BY seq")),
+            [
+                "3 n1 oncall a 10 fired {} 11 2 12 down pending - - 0",
+                "9 n2 oncall b 10 fired {} 11 1 12 - delivered 13 - 0",
+                "10 n3 oncall b 10 resolved {} 14 0 15 gave up dead 16 - 0",
+            ]
+        );
+        assert!(all("SELECT * FROM silence").is_empty());
     }
 }

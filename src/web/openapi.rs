@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use crate::web::Pages;
 use crate::web::alerts;
 use crate::web::figures;
+use crate::web::history;
 use crate::web::jobs;
 use crate::web::probes;
 
@@ -42,6 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(figures::waterfall))
         .routes(routes!(figures::failures))
         .routes(routes!(figures::setup))
+        .routes(routes!(history::history))
         .routes(routes!(alerts::alerts))
         .routes(routes!(jobs::jobs))
         .routes(routes!(jobs::job))

@@ -4,6 +4,7 @@ mod browser;
 mod contract;
 mod fixture;
 mod limits;
+mod past;
 mod schema;
 
 use std::time::Duration;
@@ -48,9 +49,12 @@ impl Server {
 
     async fn serving(snapshot: Snapshot, jobs: mpsc::Sender<JobQuery>) -> Self {
         let (snapshot, receiver) = watch::channel(snapshot);
+        let (history, questions) = mpsc::channel(4);
+        tokio::spawn(past::answer(questions));
         let pages = Pages {
             snapshot: receiver,
             jobs,
+            history,
             clock: Clock::starting_at(fixture::now(), 1.0),
             started_at: fixture::now() - Duration::from_secs(3_600),
             tick_every: Duration::from_secs(30),
@@ -116,9 +120,12 @@ async fn look() {
     tokio::spawn(fixture::answer(questions));
     let clock = Clock::starting_at(fixture::now(), 120.0);
     let (snapshot, receiver) = watch::channel(fixture::snapshot());
+    let (history, questions) = mpsc::channel(4);
+    tokio::spawn(past::answer(questions));
     let pages = Pages {
         snapshot: receiver,
         jobs,
+        history,
         clock,
         started_at: fixture::now() - Duration::from_secs(3_600),
         tick_every: Duration::from_secs(30),

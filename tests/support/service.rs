@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
-use trainspotter::config::{Channel, CloudWatch, Config, Endpoint, LogFormat, Poll, Publish, Receiver, Secret, Target};
+use trainspotter::config::{
+    Channel, CloudWatch, Config, Endpoint, History, LogFormat, Poll, Publish, Receiver, Secret, Target,
+};
 use trainspotter::evaluate::{Rule, parse_rules};
 use trainspotter::model::Timestamp;
 use trainspotter::runtime::Service;
@@ -171,6 +173,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
         rules: Vec::new(),
         receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),
         store: setup.store.clone().unwrap_or(store),
+        history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         external_url: None,
         log: LogFormat::Pretty,

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
-use trainspotter::config::{Config, LogFormat, Poll, Publish, Target};
+use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
 use trainspotter::model::Timestamp;
 use trainspotter::runtime::Service;
 use trainspotter::simulate::{self, Simulation};
@@ -129,6 +129,7 @@ fn config(endpoint: SocketAddr, every: Duration, store: std::path::PathBuf) -> C
         rules: Vec::new(),
         receivers: Vec::new(),
         store,
+        history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         external_url: None,
         log: LogFormat::Pretty,

@@ -1,0 +1,311 @@
+//! The store over real files: what is kept, what a crash leaves, and files that are not as they should be.
+
+use std::fs;
+
+use super::*;
+use crate::evaluate::TransitionKind;
+use crate::notify::sample;
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000)
+}
+
+fn open(path: &Path) -> Store {
+    let (store, set_aside) = Store::open(path, now()).unwrap();
+    assert_eq!(set_aside, None);
+    store
+}
+
+/// A tick in which everything has something to keep.
+fn tick(value: f64) -> Commit {
+    let row = sample::row(TransitionKind::Fired);
+    let series = SavedSeries {
+        metric: "queue.wait".into(),
+        labels: BTreeMap::from([("queue".to_owned(), "größe \"1\"".to_owned())]).into(),
+        value,
+        buckets: vec![0, 3, 1],
+        sum: 0.1 + 0.2,
+        count: 4,
+    };
+    Commit {
+        at: now(),
+        alerts: vec![row.transition.alert.clone()],
+        outbox: vec![row],
+        series: vec![series],
+        watermarks: BTreeMap::from([("prod".to_owned(), Timestamp::from_millis(7))]),
+        frame: None,
+    }
+}
+
+fn expected(commit: &Commit, since: Timestamp) -> Saved {
+    Saved {
+        alerts: commit.alerts.clone(),
+        series: commit.series.clone(),
+        watermarks: commit.watermarks.clone(),
+        since: Some(since),
+        committed_at: Some(commit.at),
+    }
+}
+
+#[test]
+fn what_was_committed_is_loaded_and_what_is_left_out_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let first = tick(1.5);
+    let mut store = open(&path);
+    assert_eq!(store.load().unwrap(), Saved::default());
+    store.commit(&first).unwrap();
+    drop(store);
+    let mut store = open(&path);
+    assert_eq!(store.load().unwrap(), expected(&first, now()));
+    assert_eq!(store.outbox().unwrap(), first.outbox);
+    let second = Commit { at: now() + Duration::from_secs(30), ..Commit::default() };
+    store.commit(&second).unwrap();
+    assert_eq!(store.load().unwrap(), expected(&second, now()));
+    assert_eq!(store.outbox().unwrap(), first.outbox, "the outbox is added to");
+    assert!(store.size_bytes().unwrap() >= 4_096);
+}
+
+#[test]
+fn a_commit_that_fails_half_way_leaves_nothing() {
+    for stage in ["alert", "series", "watermark", "service", "outbox"] {
+        let mut store = Store::in_memory().unwrap();
+        let first = Commit { outbox: Vec::new(), ..tick(1.0) };
+        store.commit(&first).unwrap();
+        // `service` has its only row by now.
+        let event = if stage == "service" { "UPDATE" } else { "INSERT" };
+        let trigger =
+            format!("CREATE TRIGGER disk_full BEFORE {event} ON {stage} BEGIN SELECT raise(ABORT, 'disk full'); END");
+        store.connection.execute_batch(&trigger).unwrap();
+        let mut second = tick(2.0);
+        second.at = now() + Duration::from_secs(1);
+        second.alerts[0].value = Some(9.0);
+        second.watermarks.clear();
+        second.watermarks.insert("other".to_owned(), now());
+        let error = store.commit(&second).unwrap_err();
+        assert_eq!(error, StoreError::Sqlite("disk full".to_owned()), "{stage}");
+        assert_eq!(store.load().unwrap(), expected(&first, now()), "{stage}");
+        assert!(store.outbox().unwrap().is_empty(), "{stage}");
+        store.connection.execute_batch("DROP TRIGGER disk_full").unwrap();
+        store.commit(&second).unwrap();
+        assert_eq!(store.load().unwrap(), expected(&second, now()), "{stage}");
+        assert_eq!(store.outbox().unwrap(), second.outbox, "{stage}");
+    }
+}
+
+#[test]
+fn a_crash_keeps_every_commit_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut store = open(&path);
+    store.commit(&tick(1.0)).unwrap();
+    let transaction = store.connection.transaction().unwrap();
+    save_alerts(&transaction, &[]).unwrap();
+    // What a kill leaves: the files as they are, the log not folded in.
+    let crashed = folder.path().join("crashed.db");
+    for suffix in ["", "-wal"] {
+        let name = |path: &Path| format!("{}{suffix}", path.display());
+        fs::copy(name(&path), name(&crashed)).unwrap();
+    }
+    let reopened = open(&crashed);
+    assert_eq!(reopened.load().unwrap(), expected(&tick(1.0), now()));
+    assert_eq!(reopened.outbox().unwrap(), tick(1.0).outbox);
+}
+
+#[test]
+fn a_number_that_is_not_one_is_refused() {
+    let mut store = Store::in_memory().unwrap();
+    assert!(store.commit(&tick(f64::NAN)).is_err());
+    assert_eq!(store.load().unwrap(), Saved::default());
+}
+
+#[test]
+fn a_file_of_a_newer_version_or_another_program_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, ours: bool, change: &str, says: &str| {
+        let path = folder.path().join(name);
+        if ours {
+            open(&path).commit(&tick(1.0)).unwrap();
+        }
+        Connection::open(&path).unwrap().execute_batch(change).unwrap();
+        let before = fs::read(&path).unwrap();
+        let error = Store::open(&path, now()).unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains(name), "{error}");
+        assert!(fs::read(&path).unwrap() == before, "{name} was touched");
+        let others = fs::read_dir(folder.path()).unwrap();
+        let set_aside = others.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("corrupt"));
+        assert_eq!(set_aside.count(), 0);
+    };
+    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 4");
+    check("other.db", false, "CREATE TABLE photos (id)", "another program");
+}
+
+#[test]
+fn a_broken_file_is_set_aside_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, break_it: &dyn Fn(&mut Vec<u8>)| {
+        let path = folder.path().join(name);
+        let mut store = open(&path);
+        store.commit(&tick(1.0)).unwrap();
+        drop(store);
+        let mut bytes = fs::read(&path).unwrap();
+        break_it(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        let (store, set_aside) = Store::open(&path, now()).unwrap();
+        let to = set_aside.unwrap().to;
+        assert_eq!(to, folder.path().join(format!("{name}.corrupt-1700000000000")));
+        assert!(fs::read(&to).unwrap() == bytes, "{name}");
+        assert_eq!(store.load().unwrap(), Saved::default());
+    };
+    check("nonsense.db", &|bytes| *bytes = b"this is no database, whatever its name says".repeat(40));
+    check("header.db", &|bytes| bytes[..16].fill(b'x'));
+    check("pages.db", &|bytes| bytes[4_096..].fill(0xff));
+    check("cut.db", &|bytes| bytes.truncate(2 * 4_096));
+}
+
+#[test]
+fn a_path_that_cannot_be_opened_is_named() {
+    let error = Store::open(Path::new("/nowhere/at/all/state.db"), now()).unwrap_err().to_string();
+    assert!(error.starts_with("state file /nowhere/at/all/state.db: unable to open"), "{error}");
+}
+
+#[tokio::test]
+async fn a_handle_serves_many_callers_and_outlives_a_caller_that_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (handle, _) = StoreHandle::open(&folder.path().join("state.db"), now()).await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let handle = handle.clone();
+            tokio::spawn(async move { handle.commit(std::sync::Arc::new(tick(1.0))).await })
+        })
+        .collect();
+    tasks[0].abort();
+    for task in tasks.into_iter().skip(1) {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(handle.backlog().await.unwrap()["oncall"].pending, 1);
+    assert_eq!(handle.load().await.unwrap(), expected(&tick(1.0), now()));
+    let panicked = handle.call::<()>(|_| panic!("a defect")).await;
+    assert_eq!(panicked, Err(StoreError::Closed));
+    assert_eq!(handle.size_bytes().await, Err(StoreError::Closed));
+}
+
+/// Makes the file fail as a real one does, without the privileges that a full disk takes.
+fn break_file(store: &Store, how: &str) {
+    let file = store.stand_in.as_ref().map_or(&store.connection, |stand_in| &stand_in.file);
+    file.execute_batch(how).unwrap();
+}
+
+#[test]
+fn while_the_file_cannot_be_written_everything_goes_on_and_returns_to_it_later() {
+    let full = "PRAGMA max_page_count = 1";
+    for (breaks, mends) in
+        [(full, "PRAGMA max_page_count = 100000"), ("PRAGMA query_only = 1", "PRAGMA query_only = 0")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let mut store = open(&path);
+        store.commit(&tick(1.0)).unwrap();
+        let fired = tick(1.0).outbox.remove(0);
+        break_file(&store, breaks);
+        let at = now() + Duration::from_secs(30);
+        let resolved = sample::row(TransitionKind::Resolved(crate::evaluate::Ending::Recovered));
+        // Much to write, for a page that is there already may have room for little.
+        let many =
+            (0..2_000).map(|index| SavedSeries { metric: format!("m{index:04}").into(), ..SavedSeries::default() });
+        let second = Commit { at, outbox: vec![resolved.clone()], series: many.collect(), ..Commit::default() };
+        store.commit(&second).unwrap();
+        let failing = store.trouble().unwrap().to_string();
+        assert!(["full", "readonly"].iter().any(|word| failing.contains(word)), "{failing}");
+        assert_eq!(store.load().unwrap(), expected(&second, now()));
+        let due = |store: &Store| {
+            store
+                .due("oncall", now() + Duration::from_secs(86_400), 10)
+                .unwrap()
+                .rows
+                .into_iter()
+                .map(|row| row.id)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(due(&store), std::slice::from_ref(&fired.id), "what waited before still does");
+        let delivered = crate::notify::outbox::Verdict::Delivered { at, reference: Some("7".to_owned()) };
+        store.settle(&fired.id, &delivered, &[]).unwrap();
+        assert_eq!(due(&store), std::slice::from_ref(&resolved.id), "and is followed by what came since");
+        store.commit(&second).unwrap();
+        assert!(store.trouble().is_some(), "the file still fails");
+        assert_eq!(open(&path).load().unwrap(), expected(&tick(1.0), now()), "nothing reached the file");
+
+        break_file(&store, mends);
+        let third = Commit { at: at + Duration::from_secs(30), ..tick(3.0) };
+        store.commit(&third).unwrap();
+        assert_eq!(store.trouble(), None);
+        drop(store);
+        let store = open(&path);
+        assert_eq!(store.load().unwrap(), expected(&third, now()));
+        let rows: Vec<_> =
+            store.outbox().unwrap().into_iter().map(|row| (row.id, row.state.as_str(), row.reference)).collect();
+        let reference = Some("7".to_owned());
+        assert_eq!(rows, [(fired.id, "delivered", reference.clone()), (resolved.id, "pending", reference)]);
+    }
+}
+
+#[test]
+fn a_file_that_breaks_while_it_is_used_is_left_for_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut store = open(&path);
+    store.commit(&tick(1.0)).unwrap();
+    store.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let size = fs::metadata(&path).unwrap().len();
+    fs::write(&path, vec![0xff_u8; usize::try_from(size).unwrap()]).unwrap();
+    // Or it would go on from its cache.
+    store.connection.execute_batch("PRAGMA shrink_memory").unwrap();
+    let mut third = tick(3.0);
+    third.outbox[0].id = crate::notify::outbox::NotificationId::stored("another".to_owned());
+    store.commit(&third).unwrap();
+    assert!(store.trouble().is_some());
+    assert!(store.outbox().unwrap().iter().any(|row| row.id == third.outbox[0].id), "it is told nevertheless");
+    drop(store);
+    assert!(Store::open(&path, now()).unwrap().1.is_some(), "the broken file is set aside at the next start");
+}
+
+#[test]
+fn write_ahead_log_full_sync_and_strict_tables_are_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("state.db"));
+    let journal: String = store.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    let synchronous: i64 = store.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+    assert_eq!((journal.as_str(), synchronous), ("wal", 2), "2 is FULL");
+    let mut statement =
+        store.connection.prepare("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'").unwrap();
+    let tables = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?))).unwrap();
+    let ours: Vec<_> = tables.map(Result::unwrap).filter(|(name, _)| !name.starts_with("sqlite_")).collect();
+    assert!(ours.len() >= 6 && ours.iter().all(|(_, strict)| *strict), "{ours:?}");
+}
+
+#[test]
+fn a_tool_leaves_a_broken_file_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    fs::write(&path, b"this is no database, whatever its name says".repeat(40)).unwrap();
+    let error = Store::open_as_is(&path).unwrap_err();
+    assert!(matches!(&error, StoreError::At { error, .. } if matches!(**error, StoreError::Corrupt(_))), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn series_that_change_come_or_go_are_as_the_last_commit_had_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder.path().join("state.db"));
+    let series = |name: &'static str, value| SavedSeries { metric: name.into(), value, ..SavedSeries::default() };
+    for series in [
+        vec![series("a", 1.0), series("b", 1.0)],
+        vec![series("a", 2.0), series("b", 1.0)],
+        vec![series("a", 3.0), series("c", 1.0)],
+        vec![series("a", 3.0)],
+        vec![series("a", 3.0)],
+    ] {
+        store.commit(&Commit { at: now(), series: series.clone(), ..Commit::default() }).unwrap();
+        assert_eq!(store.load().unwrap().series, series);
+    }
+}

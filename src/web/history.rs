@@ -1,0 +1,232 @@
+//! How figures were: series of one metric over time, from the frames that are kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::RawQuery;
+use axum::extract::State;
+use serde::Serialize;
+use tokio::sync::oneshot;
+use utoipa::IntoParams;
+use utoipa::ToSchema;
+
+use crate::derive::Frame;
+use crate::derive::Quantiles;
+use crate::derive::Sample;
+use crate::derive::Value;
+use crate::derive::catalogue;
+use crate::derive::catalogue::Metric;
+use crate::model::Timestamp;
+use crate::web::Pages;
+use crate::web::error::ApiError;
+use crate::web::error::ErrorBody;
+
+/// What is shown unless the request says otherwise.
+const DEFAULT_SPAN: Duration = Duration::from_secs(86_400);
+
+/// Moments in an answer unless the request says otherwise.
+const DEFAULT_MOMENTS: u32 = 200;
+
+/// The most moments in an answer: each is a frame to read.
+const MAX_MOMENTS: u32 = 500;
+
+/// The statistics of a distribution's last hour.
+const STATS: [&str; 7] = ["count", "mean", "p50", "p90", "p95", "p99", "max"];
+
+/// A question to whoever keeps frames. Dropping `reply` unanswered tells the reader to come back later.
+#[derive(Debug)]
+pub struct HistoryQuery {
+    /// The first moment.
+    pub from: Timestamp,
+    /// The last one.
+    pub to: Timestamp,
+    /// At most one frame for each of these, the last.
+    pub step: Duration,
+    /// Takes what is asked for from each frame, oldest first, and answers.
+    pub view: HistoryView,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<HistoryView>,
+}
+
+/// Series of one metric over time.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HistoryView {
+    /// As in `docs/METRICS.md`.
+    #[schema(value_type = String)]
+    metric: &'static str,
+    /// The statistic over the last hour, for distributions; null for others.
+    #[schema(value_type = Option<String>)]
+    stat: Option<&'static str>,
+    /// The moments, oldest first.
+    #[schema(value_type = Vec<String>)]
+    at: Vec<Timestamp>,
+    /// One per set of labels, by labels.
+    #[schema(value_type = Vec<PastSeries>)]
+    #[serde(serialize_with = "listed")]
+    series: BTreeMap<BTreeMap<String, String>, Vec<Option<f64>>>,
+    #[serde(skip)]
+    wanted: BTreeMap<&'static str, String>,
+}
+
+/// One series.
+#[derive(Debug, Serialize, ToSchema)]
+struct PastSeries {
+    /// All labels of the metric.
+    labels: BTreeMap<String, String>,
+    /// One for each moment, in the metric's unit; null where it had none.
+    values: Vec<Option<f64>>,
+}
+
+impl HistoryView {
+    /// Takes what this is about from the frame that comes next.
+    pub fn take(&mut self, frame: &Frame) {
+        let moments = self.at.len();
+        self.at.push(frame.at);
+        for sample in frame.samples.iter().filter(|sample| sample.metric.name == self.metric) {
+            let is_wanted =
+                |(label, value): (&&str, &String)| sample.labels.get(label).is_some_and(|is| **is == **value);
+            let Some(value) = self.value(sample).filter(|_| self.wanted.iter().all(is_wanted)) else { continue };
+            let labels = sample.labels.iter().map(|(label, value)| (label.to_owned(), value.to_string())).collect();
+            let values = self.series.entry(labels).or_insert_with(|| vec![None; moments]);
+            values.resize(moments, None);
+            values.push(Some(value));
+        }
+    }
+
+    fn value(&self, sample: &Sample) -> Option<f64> {
+        match &sample.value {
+            Value::Gauge(value) | Value::Counter(value) => Some(*value),
+            Value::Distribution(distribution) => {
+                let Quantiles { count, mean, p50, p90, p95, p99, max } = distribution.recent?;
+                let values = [count as f64, mean, p50, p90, p95, p99, max];
+                STATS.into_iter().zip(values).find_map(|(stat, value)| (self.stat == Some(stat)).then_some(value))
+            }
+        }
+    }
+}
+
+fn listed<S: serde::Serializer>(
+    series: &BTreeMap<BTreeMap<String, String>, Vec<Option<f64>>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(
+        series.iter().map(|(labels, values)| PastSeries { labels: labels.clone(), values: values.clone() }),
+    )
+}
+
+/// How a metric was: its series from `from` to `to`, a value for each `step`.
+#[utoipa::path(
+    get, path = "/api/v1/history", tag = "figures", params(HistoryParameters),
+    responses((status = 200, body = HistoryView), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn history(
+    State(pages): State<Pages>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<HistoryView>, ApiError> {
+    let parameters = HistoryParameters::parse(query.as_deref().unwrap_or(""))?;
+    let (reply, answer) = oneshot::channel();
+    let question = parameters.question(pages.clock.now(), reply)?;
+    let no_answer = || ApiError::unavailable("no_answer", "history cannot be read now; try again");
+    pages.history.send(question).await.map_err(|_| no_answer())?;
+    let mut view = answer.await.map_err(|_| no_answer())?;
+    let moments = view.at.len();
+    view.series.values_mut().for_each(|values| values.resize(moments, None));
+    Ok(Json(view))
+}
+
+/// What is asked for.
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HistoryParameters {
+    /// The metric by its name in `docs/METRICS.md`, such as `queue.wait.oldest`.
+    #[param(required = true)]
+    metric: Option<String>,
+    /// Only series of this queue.
+    queue: Option<String>,
+    /// Only series of this share; empty for jobs without one.
+    share: Option<String>,
+    /// Of distributions: `count`, `mean`, `p50`, `p90`, `p95`, `p99` or `max` of the last hour; `p95` by default.
+    stat: Option<String>,
+    /// The first moment, as in RFC 3339; a day before `to` by default.
+    from: Option<String>,
+    /// The last moment; now by default.
+    to: Option<String>,
+    /// How far values are apart, such as `5m`. At least what makes 500 values; what makes 200 by default.
+    step: Option<String>,
+}
+
+impl HistoryParameters {
+    /// Reads a query string; refuses what it does not know.
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut read = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let place = match &*key {
+                "metric" => &mut read.metric,
+                "queue" => &mut read.queue,
+                "share" => &mut read.share,
+                "stat" => &mut read.stat,
+                "from" => &mut read.from,
+                "to" => &mut read.to,
+                "step" => &mut read.step,
+                _ => {
+                    let there_are = "there are metric, queue, share, stat, from, to and step";
+                    return Err(ApiError::bad_request(format!("unknown parameter {key:?}; {there_are}")));
+                }
+            };
+            if place.replace(value.into_owned()).is_some() {
+                return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+            }
+        }
+        Ok(read)
+    }
+
+    fn question(self, now: Timestamp, reply: oneshot::Sender<HistoryView>) -> Result<HistoryQuery, ApiError> {
+        let Self { metric, queue, share, stat, from, to, step } = self;
+        let name = metric.ok_or_else(|| ApiError::bad_request("say which: metric=queue.wait.oldest"))?;
+        let metric: &Metric = catalogue::find(&name)
+            .ok_or_else(|| ApiError::bad_request(format!("there is no metric {name:?}; see docs/METRICS.md")))?;
+        let wanted: BTreeMap<_, _> = [("queue", queue), ("share", share)]
+            .into_iter()
+            .filter_map(|(label, value)| Some((label, value?)))
+            .collect();
+        if let Some(label) = wanted.keys().find(|label| !metric.labels.contains(label)) {
+            return Err(ApiError::bad_request(format!("{name} has no label {label}")));
+        }
+        let to = to.map_or(Ok(now), |text| moment("to", &text))?;
+        let from = from.map_or(Ok(to - DEFAULT_SPAN), |text| moment("from", &text))?;
+        if from >= to {
+            return Err(ApiError::bad_request("`from` must lie before `to`"));
+        }
+        let step = match step {
+            None => to.since(from) / DEFAULT_MOMENTS,
+            Some(text) => humantime::parse_duration(&text)
+                .map_err(|_| ApiError::bad_request(format!("step is {text:?}; write it like 30s, 5m or 1h")))?,
+        };
+        let step = step.max(to.since(from) / MAX_MOMENTS);
+        let view = HistoryView {
+            metric: metric.name,
+            stat: stat_of(metric, stat)?,
+            at: Vec::new(),
+            series: BTreeMap::new(),
+            wanted,
+        };
+        Ok(HistoryQuery { from, to, step, view, reply })
+    }
+}
+
+fn stat_of(metric: &Metric, stat: Option<String>) -> Result<Option<&'static str>, ApiError> {
+    if metric.kind != catalogue::Kind::Distribution {
+        let message = || ApiError::bad_request(format!("{} is no distribution: leave `stat` out", metric.name));
+        return stat.map_or(Ok(None), |_| Err(message()));
+    }
+    let Some(stat) = stat else { return Ok(Some("p95")) };
+    let known = STATS.into_iter().find(|known| *known == stat);
+    let message = || ApiError::bad_request(format!("stat is {stat:?}; there are {}", STATS.join(", ")));
+    known.map(Some).ok_or_else(message)
+}
+
+fn moment(key: &str, text: &str) -> Result<Timestamp, ApiError> {
+    let message = || ApiError::bad_request(format!("{key} is {text:?}; write it like 2026-03-01T12:00:00Z"));
+    serde_json::from_value(text.into()).map_err(|_| message())
+}
