@@ -193,6 +193,7 @@ fn decode(at: Timestamp, body: &[u8]) -> Result<Frame, StoreError> {
     let kept: Kept = serde_json::from_slice(&text)?;
     let queue = |name: String| QueueFigures {
         queue: name.as_str().into(),
+        arn: String::new(),
         policy: "",
         jobs: [].into(),
         oldest_wait_seconds: None,

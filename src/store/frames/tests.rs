@@ -23,8 +23,13 @@ fn frame(seconds: i64, value: f64) -> Arc<Frame> {
         sample(&catalogue::QUEUE_WAIT, labels([("queue", "b".into()), ("share", "s".into())]), distribution(None)),
         sample(&catalogue::LEDGER_CORRECTIONS, labels([]), Value::Counter(12.5)),
     ];
-    let queue =
-        |name: &str| QueueFigures { queue: name.into(), policy: "", jobs: [].into(), oldest_wait_seconds: None };
+    let queue = |name: &str| QueueFigures {
+        queue: name.into(),
+        arn: String::new(),
+        policy: "",
+        jobs: [].into(),
+        oldest_wait_seconds: None,
+    };
     let source = |source, error: Option<&str>, failing: &[&str]| SourceHealth {
         source,
         age_seconds: error.map(|_| 3.25),
