@@ -225,6 +225,7 @@ impl World {
             stopped_at: None,
             demand: vec![Capacity::new(INSTANCE, (1 << (number % 3)) as f64)],
             training_job: None,
+            odd_arn: None,
             terminated: false,
             details: None,
         }

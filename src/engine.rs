@@ -355,6 +355,7 @@ mod tests {
             stopped_at: None,
             demand: Vec::new(),
             training_job: None,
+            odd_arn: None,
             terminated: false,
             details: None,
         };

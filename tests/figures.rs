@@ -196,6 +196,7 @@ fn waiting(created_at: Timestamp) -> JobSeen {
         stopped_at: None,
         demand: vec![Capacity::new(TYPE, 1.0)],
         training_job: None,
+        odd_arn: None,
         terminated: false,
         details: None,
     }

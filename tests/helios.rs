@@ -174,6 +174,7 @@ fn job(vc: &str, status: JobStatus, name: &str, gpus: u32) -> JobSeen {
         stopped_at: None,
         demand: vec![Capacity::new(TYPE, f64::from(gpus))],
         training_job: None,
+        odd_arn: None,
         terminated: false,
         details: None,
     }

@@ -117,6 +117,7 @@ fn listed(job: &Job) -> JobSeen {
         stopped_at: job.stopped_at,
         demand: job.demand.to_vec(),
         training_job: job.training_job.clone(),
+        odd_arn: None,
         terminated: job.terminated,
         details: None,
     }

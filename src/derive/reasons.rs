@@ -162,8 +162,11 @@ pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>) -> Option<Why> {
         gpus_ahead += class.gpus().unwrap_or(0.0) * of_class as f64;
     }
     let front = inputs.fronts.get(job.queue()).map(|snapshot| &snapshot.front);
-    // `arn:aws:batch:<region>:<account>:service-job/<id>`
-    let is_job = |other: &Position| other.job_arn.rsplit('/').next() == Some(job.latest.id.as_str());
+    let is_job = |other: &Position| match &job.latest.odd_arn {
+        Some(arn) => *other.job_arn == **arn,
+        // `arn:aws:batch:<region>:<account>:service-job/<id>`
+        None => other.job_arn.rsplit('/').next() == Some(job.latest.id.as_str()),
+    };
     let in_queue = front.and_then(|front| front.iter().position(is_job));
     Some(Why {
         reason: found.reason,

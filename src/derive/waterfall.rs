@@ -211,6 +211,7 @@ mod tests {
             stopped_at: None,
             demand: vec![Capacity::new(instance_type, 16.0)],
             training_job: Some("second".into()),
+            odd_arn: None,
             terminated: false,
             details: None,
         };

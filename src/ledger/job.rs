@@ -56,11 +56,14 @@ impl Job {
     pub(super) fn is_as(&self, seen: &JobSeen) -> bool {
         let (latest, described) = (&self.latest, self.details.is_some());
         let JobSeen { id: _, created_at: _, name, queue, share, status, status_reason, .. } = seen;
-        let JobSeen { scheduled_at, started_at, stopped_at, demand, training_job, terminated, details, .. } = seen;
+        let JobSeen {
+            scheduled_at, started_at, stopped_at, demand, training_job, terminated, details, odd_arn, ..
+        } = seen;
         *status == latest.status
             && (*scheduled_at, *started_at, *stopped_at) == (latest.scheduled_at, latest.started_at, latest.stopped_at)
             && details.is_none()
             && *terminated == latest.terminated
+            && *odd_arn == latest.odd_arn
             && *status_reason == latest.status_reason
             && *training_job == latest.training_job
             && (described || *demand == latest.demand)

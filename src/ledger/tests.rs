@@ -25,6 +25,7 @@ fn seen(status: JobStatus) -> JobSeen {
         stopped_at: None,
         demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)],
         training_job: None,
+        odd_arn: None,
         terminated: false,
         details: None,
     }

@@ -106,6 +106,8 @@ impl Capacity {
 pub struct JobSeen {
     /// `jobId`.
     pub id: JobId,
+    /// `jobArn`, where it does not end in the job's id: in an example of AWS's own it does not.
+    pub odd_arn: Option<Box<str>>,
     /// `jobName`, chosen by the submitter; not unique.
     pub name: String,
     /// The queue the job was listed in.

@@ -26,6 +26,7 @@ fn seen(index: usize, (share, status, instances, priority): &Drawn) -> JobSeen {
         stopped_at: None,
         demand: vec![Capacity::new(TYPE, *instances)],
         training_job: None,
+        odd_arn: None,
         terminated: false,
         details: Some(Box::new(JobDetails { priority: Some(*priority), ..JobDetails::default() })),
     }

@@ -49,9 +49,14 @@ fn listed_job(job: &ServiceJobSummary, queue: &QueueName, unknowns: &mut Unknown
         stopped_at: time(job.stopped_at()),
         demand: capacities(usage, unknowns),
         training_job: latest_training_job(job.latest_attempt()),
+        odd_arn: odd_arn(job.job_arn(), id),
         terminated: job.is_terminated().unwrap_or(false),
         details: None,
     })
+}
+
+fn odd_arn(arn: Option<&str>, id: &str) -> Option<Box<str>> {
+    present(arn).filter(|arn| arn.rsplit('/').next() != Some(id)).map(Box::from)
 }
 
 /// The answer of `DescribeServiceJob`; `None`, and noted, if it does not say which job, of which queue, since when.
@@ -81,6 +86,7 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
         stopped_at: time(job.stopped_at()),
         demand,
         training_job: latest_training_job(job.latest_attempt()),
+        odd_arn: odd_arn(job.job_arn(), id),
         terminated: job.is_terminated().unwrap_or(false),
         details: Some(Box::new(details(job))),
     })

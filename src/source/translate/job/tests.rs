@@ -77,6 +77,7 @@ fn a_listed_job_in_full() {
         stopped_at: None,
         demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)],
         training_job: Some("AWSBatchnightly0123".into()),
+        odd_arn: Some("arn:job".into()),
         terminated: true,
         details: None,
     };
