@@ -1,4 +1,5 @@
-//! What rules would have told over a workload: the live engine watches a scheduler on virtual time. PURE.
+//! What rules would have told: over a workload, where the live engine watches a scheduler on virtual time, or over frames that were
+//! kept of a real service. PURE.
 //!
 //! Nothing is polled over a network, so there is no delay and no failure: what a backtest shows is what rules make of a
 //! workload, not what an outage would do.
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 pub use onlooker::Onlooker;
 
+use crate::derive::Frame;
 use crate::engine::{Engine, Saved, cadence};
-use crate::evaluate::{AlertId, Rule, TransitionKind};
+use crate::evaluate::{AlertBook, AlertId, Rule, Transition, TransitionKind};
 use crate::model::Timestamp;
 use crate::scheduler::{Scheduler, Setup, Submission};
 
@@ -60,8 +62,7 @@ impl Backtest {
     /// Runs it. `progress` is told each tick's moment.
     pub fn run(self, rules: Vec<Rule>, mut progress: impl FnMut(Timestamp)) -> Report {
         let Self { setup, submissions, seed, begin, from, to, every } = self;
-        let mut report =
-            Report { from, to, episodes: rules.iter().map(|rule| (rule.name().to_owned(), Vec::new())).collect() };
+        let mut watch = Watch::new(&rules, from, to);
         let mut scheduler = Scheduler::new(setup, seed, begin);
         for submission in submissions {
             // What a queue refuses never existed.
@@ -69,34 +70,79 @@ impl Backtest {
         }
         let mut onlooker = Onlooker::new(&scheduler);
         let mut engine = Engine::new(rules, cadence(every * 15, every), Saved::default(), begin);
-        let mut open: BTreeMap<AlertId, Episode> = BTreeMap::new();
         let mut now = begin;
         while now <= to {
             scheduler.advance(now);
             engine.observe(onlooker.look(&scheduler, &engine, now));
-            for transition in engine.tick(now).transitions {
-                let alert = transition.alert;
-                match transition.kind {
-                    TransitionKind::Fired => {
-                        let episode = Episode { labels: alert.labels, fired_at: transition.at, ended_at: None };
-                        open.insert(alert.id, episode);
-                    }
-                    TransitionKind::Resolved(_) => {
-                        if let Some(episode) = open.remove(&alert.id) {
-                            report.add(&alert.rule, Episode { ended_at: Some(transition.at), ..episode });
-                        }
-                    }
-                }
-            }
+            watch.take(engine.tick(now).transitions);
             progress(now);
             now = now + every;
         }
-        for episode in open.into_values() {
-            let rule = episode.labels.get("alertname").cloned().unwrap_or_default();
-            report.add(&rule, episode);
+        watch.report()
+    }
+}
+
+/// What rules would have told over frames that were kept of a real service. Figures of single jobs are not kept.
+#[derive(Debug)]
+pub struct Replay {
+    rules: Vec<Rule>,
+    book: AlertBook,
+    watch: Watch,
+}
+
+impl Replay {
+    /// Counts alerts from `from` to `to`.
+    pub fn new(rules: Vec<Rule>, from: Timestamp, to: Timestamp) -> Self {
+        let watch = Watch::new(&rules, from, to);
+        Self { rules, book: AlertBook::default(), watch }
+    }
+
+    /// Takes the next frame.
+    pub fn take(&mut self, frame: &Frame) {
+        self.watch.take(self.book.step(&self.rules, frame, frame.at));
+    }
+
+    /// What was told.
+    pub fn report(self) -> Report {
+        self.watch.report()
+    }
+}
+
+/// Makes episodes of transitions.
+#[derive(Debug)]
+struct Watch {
+    report: Report,
+    open: BTreeMap<AlertId, Episode>,
+}
+
+impl Watch {
+    fn new(rules: &[Rule], from: Timestamp, to: Timestamp) -> Self {
+        let episodes = rules.iter().map(|rule| (rule.name().to_owned(), Vec::new())).collect();
+        Self { report: Report { from, to, episodes }, open: BTreeMap::new() }
+    }
+
+    fn take(&mut self, transitions: Vec<Transition>) {
+        for Transition { alert, kind, at } in transitions {
+            match kind {
+                TransitionKind::Fired => {
+                    self.open.insert(alert.id, Episode { labels: alert.labels, fired_at: at, ended_at: None });
+                }
+                TransitionKind::Resolved(_) => {
+                    if let Some(episode) = self.open.remove(&alert.id) {
+                        self.report.add(&alert.rule, Episode { ended_at: Some(at), ..episode });
+                    }
+                }
+            }
         }
-        report.episodes.values_mut().for_each(|episodes| episodes.sort_by_key(|episode| episode.fired_at));
-        report
+    }
+
+    fn report(mut self) -> Report {
+        for episode in self.open.into_values() {
+            let rule = episode.labels.get("alertname").cloned().unwrap_or_default();
+            self.report.add(&rule, episode);
+        }
+        self.report.episodes.values_mut().for_each(|episodes| episodes.sort_by_key(|episode| episode.fired_at));
+        self.report
     }
 }
 

@@ -10,7 +10,7 @@
 //!  store      what must survive a restart
 //!  runtime    tasks, signals, logs
 //!  scheduler  a model of AWS Batch on virtual time                          PURE
-//!  backtest   what rules would have told over a workload                    PURE
+//!  backtest   what rules would have told over a workload or a past          PURE
 //!  simulate   an AWS-compatible endpoint over `scheduler`
 //! ```
 //!

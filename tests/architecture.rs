@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("scheduler", &["model"]),
-    ("backtest", &["engine", "evaluate", "ledger", "model", "scheduler"]),
+    ("backtest", &["derive", "engine", "evaluate", "ledger", "model", "scheduler"]),
     ("simulate", &["clock", "model", "scheduler", "yaml"]),
     (
         "cli",

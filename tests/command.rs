@@ -123,6 +123,14 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
     terminate(&service).await;
     let ended = tokio::time::timeout(Duration::from_secs(20), service.wait()).await.expect("it stops in time");
     assert_eq!(ended.unwrap().code(), Some(0));
+    let (state, rules) = (folder.path().join("trainspotter.db"), root("alerts"));
+    let past = ["rules", "backtest", "--recorded", state.to_str().unwrap(), rules.to_str().unwrap()];
+    let (code, told, problems) = outcome(&past).await;
+    assert_eq!(code, Some(0), "{problems}");
+    assert!(told.starts_with("Figures of 20") && told.contains("LongWait"), "{told}");
+    assert!(problems.contains("JobIdle: not judged"), "{problems}");
+    let (code, _, told) = outcome(&["rules", "backtest", "--recorded", "nowhere.db", rules.to_str().unwrap()]).await;
+    assert!(code == Some(1) && told.contains("nowhere.db"), "{told}");
 }
 
 #[tokio::test]

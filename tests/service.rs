@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use trainspotter::backtest::{Episode, Replay};
+use trainspotter::store::Frames;
+
 use support::hook::hook;
 use support::jobs::jobs;
 use support::service::{POLL_EVERY, Running, Setup, rules};
@@ -48,7 +51,10 @@ async fn first_waits_are_the_truth_but_for_a_dispatch_that_no_poll_could_see() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_wait_reaches_a_webhook_and_is_resolved_later() {
     let hook = hook().await;
-    let running = Running::start(Setup { trace: jobs(), webhook: Some(hook.url.clone()), ..Setup::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Some(folder.path().join("state.db"));
+    let setup = Setup { trace: jobs(), webhook: Some(hook.url.clone()), store: store.clone(), ..Setup::default() };
+    let running = Running::start(setup).await;
     let told = hook.until(|told| told.iter().any(|(status, ..)| status == "resolved")).await;
     let of = |wanted: &str| {
         let alerts =
@@ -67,6 +73,17 @@ async fn a_long_wait_reaches_a_webhook_and_is_resolved_later() {
         alerts.as_array().unwrap().iter().any(|alert| alert["rule"] == "LongWait" && alert["state"] == "resolved");
     assert!(shown, "{alerts}");
     running.stop().await;
+    // What was kept tells a backtest the same.
+    let frames = Frames::open(&store.unwrap()).unwrap();
+    let (begin, end) = frames.span().unwrap().unwrap();
+    let mut replay = Replay::new(rules(), begin, end);
+    frames.each(begin, end, None, |frame| replay.take(&frame)).unwrap();
+    let times = |episode: &Episode| (json!(episode.fired_at), episode.ended_at.map(|at| json!(at)));
+    let told =
+        told.iter().rfind(|(status, alert, _)| status == "resolved" && alert["labels"]["alertname"] == "LongWait");
+    let (_, alert, _) = told.unwrap();
+    let expected = [(alert["startsAt"].clone(), Some(alert["endsAt"].clone()))];
+    assert_eq!(replay.report().episodes["LongWait"].iter().map(times).collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,6 +128,16 @@ impl Frames {
         Ok(Self { connection: opened.map_err(|error| error.at(path))? })
     }
 
+    /// The moments of the first frame and of the last one; `None` if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn span(&self) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        let ends = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?));
+        let (first, last) = self.connection.query_row("SELECT min(at), max(at) FROM frame", [], ends)?;
+        Ok(first.zip(last).map(|(first, last)| (Timestamp::from_millis(first), Timestamp::from_millis(last))))
+    }
+
     /// Gives the frames from `from` to `to`, oldest first: all of them or, with a `step`, the last of each. Samples, names of queues
     /// and the health of sources are as they were; the other tables are empty.
     ///

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::backtest::{Backtest, Episode, Report};
+use crate::backtest::{Backtest, Episode, Replay, Report};
 use crate::cli::simulate::World;
 use crate::cli::{Failure, inputs, print, say};
 use crate::clock::Clock;
-use crate::evaluate::Rule;
+use crate::derive::jobs;
+use crate::evaluate::{Rule, metrics_of};
 use crate::model::Timestamp;
 use crate::simulate::workload::Workload;
+use crate::store::{Frames, StoreError};
 
 /// What is looked at if `--to` is not given.
 const A_WEEK: Duration = Duration::from_secs(7 * 86_400);
@@ -25,10 +27,13 @@ const PROGRESS: f64 = 0.25;
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     workload: World,
+    /// A state file: run over the figures that a service has kept in it, instead of a workload.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["World", "every"])]
+    recorded: Option<PathBuf>,
     /// Leave out what fired and ended before this, from the beginning of the workload on.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     from: humantime::Duration,
-    /// Stop after this much of the workload; a week unless given.
+    /// Stop after this much of the workload; a week, or all that was kept, unless given.
     #[arg(long, value_name = "DURATION")]
     to: Option<humantime::Duration>,
     /// How far ticks are apart.
@@ -41,6 +46,9 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let rules = inputs::load_rules(&arguments.paths)?;
+    if let Some(file) = &arguments.recorded {
+        return show(&rules, &replay(file, &rules, arguments)?);
+    }
     let chosen = arguments.workload.choose()?;
     let begin = Timestamp::default();
     let Workload { setup, submissions } = chosen.workload(Clock::starting_at(begin, 1.0))?;
@@ -73,6 +81,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let _ = write!(std::io::stderr(), "\r{:40}\r", "");
     }
     show(&rules, &report)
+}
+
+/// Runs rules over what was kept in a state file.
+fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, Failure> {
+    let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
+    let frames = Frames::open(file).map_err(Failure::failed)?;
+    let Some((begin, end)) = frames.span().map_err(unreadable)? else {
+        return Err(Failure::failed(format!("{}: no figures are kept in it", file.display())));
+    };
+    let (from, to) = (begin + *arguments.from, arguments.to.map_or(end, |to| (begin + *to).min(end)));
+    if from >= to {
+        return Err(Failure::usage(format!(
+            "the figures that are kept are of {begin} to {end}: --from must lie before"
+        )));
+    }
+    let of_jobs = |rule: &&Rule| {
+        metrics_of(std::slice::from_ref(*rule)).iter().any(|name| jobs::ALL.iter().any(|metric| metric.name == *name))
+    };
+    for rule in rules.iter().filter(of_jobs) {
+        say(format_args!("{}: not judged, for figures of single jobs are not kept", rule.name()));
+    }
+    let mut replay = Replay::new(rules.to_vec(), from, to);
+    frames.each(begin, to, None, |frame| replay.take(&frame)).map_err(unreadable)?;
+    print(format_args!("Figures of {from} to {to}"))?;
+    Ok(replay.report())
 }
 
 fn show(rules: &[Rule], report: &Report) -> Result<(), Failure> {

@@ -79,6 +79,7 @@ fn a_step_gives_the_last_frame_of_each() {
     for seconds in [0, 30, 60, 90, 120, 300] {
         commit(&mut store, frame(seconds, 1.0), 3_600, 1_000_000);
     }
+    assert_eq!(Frames::open(&path).unwrap().span().unwrap(), Some((at(0), at(300))));
     assert_eq!(seconds_of(&read(&path, 30, 299, None)), [30, 60, 90, 120]);
     assert_eq!(seconds_of(&read(&path, 0, 300, Some(60))), [30, 90, 120, 300]);
     assert!(read(&path, 301, 400, None).is_empty());
