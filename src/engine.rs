@@ -12,8 +12,8 @@ use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealt
 use crate::evaluate::{self, Alert, AlertBook, Rule, Transition};
 use crate::ledger::{Cadence, Job, Ledger};
 use crate::model::{
-    HostUtilisation, JobId, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedSeries, Source,
-    Timestamp,
+    HostUtilisation, JobId, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedEvent, SavedSeries,
+    Source, Timestamp,
 };
 
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
@@ -36,6 +36,8 @@ pub struct Engine {
     corrections_counted: u64,
     forgotten_counted: u64,
     counting: Counting,
+    /// When an earlier run ticked last, until this one ticks.
+    resumed_from: Option<Timestamp>,
     rules: Vec<Rule>,
     book: AlertBook,
     service: Service,
@@ -55,6 +57,10 @@ pub struct Saved {
     pub alerts: Vec<Alert>,
     /// Counters and distributions as of the last tick.
     pub series: Vec<SavedSeries>,
+    /// Events of the last day that were counted.
+    pub events: Vec<SavedEvent>,
+    /// When the last tick was.
+    pub ticked_at: Option<Timestamp>,
     /// Up to when events were counted; `None` on the first start.
     pub counted_until: Option<Timestamp>,
     /// When the oldest job was created that had not ended then: what may have ended since was created no earlier.
@@ -72,6 +78,8 @@ pub struct Output {
     pub alerts: Vec<Alert>,
     /// Counters and distributions to keep.
     pub series: Vec<SavedSeries>,
+    /// Events that were counted in this tick, to keep for a day.
+    pub events: Vec<SavedEvent>,
     /// Up to when events are counted in `series`.
     pub counted_until: Timestamp,
     /// When the oldest job was created that has not ended.
@@ -83,6 +91,7 @@ impl Engine {
     pub fn new(rules: Vec<Rule>, cadence: Cadence, saved: Saved, since: Timestamp) -> Self {
         // What happens at that very moment counts, too.
         let counted_until = saved.counted_until.unwrap_or(since - Duration::from_millis(1));
+        let counting = Counting::new(&saved.series, &saved.events, counted_until);
         Self {
             began_at: counted_until,
             open_since: saved.open_since.unwrap_or(counted_until),
@@ -96,7 +105,8 @@ impl Engine {
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
             forgotten_counted: 0,
-            counting: Counting::new(&saved.series, counted_until),
+            counting,
+            resumed_from: saved.ticked_at,
             rules,
             book: AlertBook::restore(saved.alerts),
             service: Service::default(),
@@ -177,6 +187,10 @@ impl Engine {
         self.ledger.forget(now);
         let counted_until = self.jobs_answered_at().unwrap_or(self.began_at);
         self.counting.count(&mut self.ledger, counted_until);
+        // A short restart is no gap in what is charged by time, unless it is not known yet where things stand.
+        if let Some(at) = self.resumed_from.take().filter(|_| self.is_ready()) {
+            self.counting.charged_until(at);
+        }
         self.count_limits();
         self.forget_utilisation();
 
@@ -205,7 +219,15 @@ impl Engine {
         // Before the first complete poll nothing is known to have ended.
         let open_since =
             if self.is_ready() { self.ledger.open_since().unwrap_or(counted_until) } else { self.open_since };
-        Output { frame, transitions, alerts, series: self.counting.saved(), counted_until, open_since }
+        Output {
+            frame,
+            transitions,
+            alerts,
+            series: self.counting.saved(),
+            events: self.counting.take_events(),
+            counted_until,
+            open_since,
+        }
     }
 
     fn observe_one(&mut self, observation: Observation) {
@@ -311,7 +333,7 @@ pub fn cadence(reconcile_every: Duration, poll_every: Duration) -> Cadence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::derive::{Labels, Value};
+    use crate::derive::{Labels, Sample, Value};
     use crate::model::{JobSeen, JobStatus, Policy};
 
     fn second(seconds: i64) -> Timestamp {
@@ -409,13 +431,24 @@ mod tests {
         let saved = Saved {
             alerts: output.alerts,
             series: output.series,
+            events: output.events,
+            ticked_at: Some(second(120)),
             counted_until: Some(output.counted_until),
             open_since: Some(output.open_since),
         };
         let mut second_run = engine(saved);
         assert_eq!(second_run.questions(second(150)).since, Some(second(10)), "the job may have ended meanwhile");
         second_run.observe(vec![topology(), dispatched(), answered(150)]);
-        assert_eq!(value(&second_run.tick(second(160)), "queue.wait", "prod"), Some(1.0));
+        let again = second_run.tick(second(160));
+        assert_eq!(value(&again, "queue.wait", "prod"), Some(1.0));
+        let last_hour = |sample: &Sample| match &sample.value {
+            Value::Distribution(distribution) => distribution.recent.map(|recent| recent.count),
+            Value::Gauge(_) | Value::Counter(_) => None,
+        };
+        let waits = again.frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait");
+        assert_eq!(waits.filter_map(last_hour).collect::<Vec<_>>(), [1], "the last hour goes on, too");
+        assert_eq!(again.frame.waits[0].seconds.count, 1);
+        assert!(again.events.is_empty(), "nothing is kept twice");
     }
 
     #[test]

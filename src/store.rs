@@ -10,6 +10,7 @@
 
 mod desk;
 mod error;
+mod events;
 mod frames;
 mod handle;
 mod outbox;
@@ -28,6 +29,7 @@ use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::evaluate::Alert;
+use crate::model::SavedEvent;
 use crate::model::SavedSeries;
 use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
@@ -35,6 +37,7 @@ use crate::store::stand_in::StandIn;
 
 pub use desk::Selection;
 pub use error::StoreError;
+pub use events::MAX_EVENTS;
 pub use frames::{Frames, Recording};
 pub use handle::StoreHandle;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
@@ -65,6 +68,8 @@ pub struct Commit {
     pub series: Vec<SavedSeries>,
     /// How far sources have read, by name.
     pub watermarks: BTreeMap<String, Timestamp>,
+    /// Events that were counted in this tick. Nothing is kept twice, if a commit is tried again.
+    pub events: Vec<SavedEvent>,
     /// The tick's figures, if history is kept.
     pub frame: Option<Recording>,
 }
@@ -76,6 +81,8 @@ pub struct Saved {
     pub alerts: Vec<Alert>,
     /// All counters and distributions, by metric and labels.
     pub series: Vec<SavedSeries>,
+    /// Events of the last day before the last commit, in the order in which they were counted.
+    pub events: Vec<SavedEvent>,
     /// How far sources had read, by name.
     pub watermarks: BTreeMap<String, Timestamp>,
     /// The moment of the first commit ever: since when counters count.
@@ -89,6 +96,8 @@ pub struct Saved {
 pub struct Committed {
     /// Notifications that were not queued because [`MAX_PENDING`] already waited for their receiver. They are dead.
     pub over_limit: u64,
+    /// Events that were removed before their time, because [`MAX_EVENTS`] are kept at most.
+    pub events_cut: u64,
     /// Frames that were removed before their time, for want of room.
     pub frames_cut: u64,
 }
@@ -165,6 +174,7 @@ impl Store {
         Ok(Saved {
             alerts,
             series: series::load(&self.connection)?,
+            events: events::load(&self.connection)?,
             watermarks,
             since: moments.map(|(since, _)| Timestamp::from_millis(since)),
             committed_at: moments.map(|(_, at)| Timestamp::from_millis(at)),
@@ -204,6 +214,7 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -
     // Memory may hold less than the file did.
     series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
     save_watermarks(transaction, &commit.watermarks)?;
+    let events_cut = events::add(transaction, &commit.events, commit.at)?;
     transaction.execute(
         "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)
          ON CONFLICT (only_row) DO UPDATE SET committed_at = excluded.committed_at",
@@ -214,7 +225,7 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -
     // Memory has no room for history: while the file cannot be written there is a gap in it.
     let recording = commit.frame.as_ref().filter(|_| is_file);
     let frames_cut = recording.map(|recording| frames::record(transaction, recording)).transpose()?.unwrap_or(0);
-    Ok(Committed { over_limit, frames_cut })
+    Ok(Committed { over_limit, events_cut, frames_cut })
 }
 
 fn save_alerts(transaction: &Transaction<'_>, alerts: &[Alert]) -> Result<(), StoreError> {

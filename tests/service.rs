@@ -53,7 +53,7 @@ async fn a_long_wait_reaches_a_webhook_and_is_resolved_later() {
     let hook = hook().await;
     let folder = tempfile::tempdir().unwrap();
     let store = Some(folder.path().join("state.db"));
-    let setup = Setup { trace: jobs(), webhook: Some(hook.url.clone()), store: store.clone(), ..Setup::default() };
+    let setup = Setup { trace: jobs(), webhook: Some(hook.url.clone()), store, ..Setup::default() };
     let running = Running::start(setup).await;
     let told = hook.until(|told| told.iter().any(|(status, ..)| status == "resolved")).await;
     let of = |wanted: &str| {
@@ -74,7 +74,7 @@ async fn a_long_wait_reaches_a_webhook_and_is_resolved_later() {
     assert!(shown, "{alerts}");
     running.stop().await;
     // What was kept tells a backtest the same.
-    let frames = Frames::open(&store.unwrap()).unwrap();
+    let frames = Frames::open(&folder.path().join("state.db")).unwrap();
     let (begin, end) = frames.span().unwrap().unwrap();
     let mut replay = Replay::new(rules(), begin, end);
     frames.each(begin, end, None, |frame| replay.take(&frame)).unwrap();

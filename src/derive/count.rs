@@ -16,7 +16,7 @@ use crate::derive::tallies::Tallies;
 use crate::derive::waiting::Waiting;
 use crate::derive::waits::Waits;
 use crate::ledger::{Event, Ledger, Outcome, What};
-use crate::model::{CallOutcome, Calls, QueueName, SavedSeries, ShareName, Timestamp};
+use crate::model::{CallOutcome, Calls, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp};
 
 /// GPU time between two ticks further apart than this is not charged: nobody looked.
 const LONGEST_TICK: Duration = Duration::from_secs(900);
@@ -35,16 +35,37 @@ pub struct Counting {
     /// Events that are newer than the last complete poll: they are counted once a poll has covered their time, so that
     /// a restart knows exactly which ones were.
     held_back: Vec<Event>,
+    /// Events up to here were remembered by an earlier run and come from what it saved; `None` if it saved none.
+    remembered_until: Option<Timestamp>,
+    /// Events that are new to what is remembered, to be saved.
+    to_save: Vec<SavedEvent>,
     charged_until: Option<Timestamp>,
     pub(super) last_use: LastUse,
     pub(super) waiting: Waiting,
 }
 
 impl Counting {
-    /// Begins at `since`, or continues from what was saved.
-    pub fn new(saved: &[SavedSeries], since: Timestamp) -> Self {
+    /// Begins at `since`, or continues from what was saved: `events` are those of the last day up to `since`.
+    pub fn new(saved: &[SavedSeries], events: &[SavedEvent], since: Timestamp) -> Self {
         let last_use = LastUse::restore(saved, since);
-        Self { tallies: Tallies::restore(saved), counted_until: Some(since), last_use, ..Self::default() }
+        let mut counting =
+            Self { tallies: Tallies::restore(saved), counted_until: Some(since), last_use, ..Self::default() };
+        // What an older build has saved and this one cannot read is left out.
+        let events: Vec<Event> = events.iter().filter_map(|event| serde_json::from_str(&event.body).ok()).collect();
+        counting.waiting.ended(&events);
+        events.iter().for_each(|event| counting.remember(event));
+        counting.remembered_until = (!events.is_empty()).then_some(since);
+        counting
+    }
+
+    /// GPU time is charged from `at` on, when an earlier run last looked.
+    pub fn charged_until(&mut self, at: Timestamp) {
+        self.charged_until = Some(at);
+    }
+
+    /// Events that were taken in since this was last asked.
+    pub fn take_events(&mut self) -> Vec<SavedEvent> {
+        std::mem::take(&mut self.to_save)
     }
 
     /// Takes in what is new in the ledger. Of its events those are counted whose time lies before `horizon`, the beginning of
@@ -52,6 +73,8 @@ impl Counting {
     pub fn count(&mut self, ledger: &mut Ledger, horizon: Timestamp) {
         let (events, moves) = (ledger.take_events(), ledger.take_moves());
         self.waiting.waited.moved(&moves, ledger);
+        let events = events.into_iter().filter(|event| self.remembered_until.is_none_or(|until| event.at > until));
+        let events: Vec<Event> = events.collect();
         self.waiting.ended(&events);
         self.held_back.extend(events);
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
@@ -60,8 +83,11 @@ impl Counting {
             if self.counted_until.is_none_or(|counted_until| event.at > counted_until) {
                 self.count_one(&event);
             } else if let What::Ended { outcome, gpu_seconds } = event.what {
-                // Counted before a restart, but what is of the last hour or day is not kept over one.
+                // Before counting began, but perhaps within the last hour or day.
                 self.remember_outcome(&event, outcome, gpu_seconds);
+            }
+            if let Ok(body) = serde_json::to_string(&event) {
+                self.to_save.push(SavedEvent { at: event.at, body });
             }
         }
     }
@@ -192,6 +218,24 @@ impl Counting {
 
     pub(super) fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
         self.tallies.samples(now)
+    }
+
+    /// Takes in again what an earlier run has counted: for figures of the last hour or day.
+    fn remember(&mut self, event: &Event) {
+        let share = event.share.clone().unwrap_or_else(no_share);
+        let (metric, seconds) = match &event.what {
+            What::Dispatched { seconds, first } => {
+                if *first {
+                    self.waits.record(&event.queue, &share, *seconds);
+                }
+                (if *first { &catalogue::QUEUE_WAIT } else { &catalogue::QUEUE_WAIT_REQUEUE }, *seconds)
+            }
+            What::Started { seconds } => (&catalogue::JOB_STARTUP, *seconds),
+            What::Ran { seconds } => (&catalogue::JOB_RUN, *seconds),
+            What::Ended { outcome, gpu_seconds } => return self.remember_outcome(event, *outcome, *gpu_seconds),
+            What::Cancelled { .. } | What::Preempted { .. } => return,
+        };
+        self.tallies.remember(metric, of_share(&event.queue, &share), event.at, seconds);
     }
 
     fn count_one(&mut self, event: &Event) {

@@ -120,13 +120,12 @@ impl Tallies {
         tally.sum += seconds;
         tally.count += 1;
         tally.fresh.push(seconds);
-        // Almost always the last.
-        let place = tally.recent.partition_point(|(other, _)| *other <= at);
-        tally.recent.insert(place, (at, seconds));
-        tally.quantiles = None;
-        if tally.recent.len() > RECENT_VALUES {
-            tally.recent.pop_front();
-        }
+        tally.remember(at, seconds);
+    }
+
+    /// Remembers a value that was added before a restart: it counts for the last hour only.
+    pub fn remember(&mut self, metric: &'static Metric, labels: Labels, at: Timestamp, seconds: f64) {
+        self.tally(metric, labels).remember(at, seconds);
     }
 
     /// Makes a distribution's series appear with no values.
@@ -154,6 +153,16 @@ impl Tallies {
 }
 
 impl Tally {
+    fn remember(&mut self, at: Timestamp, seconds: f64) {
+        // Almost always the last.
+        let place = self.recent.partition_point(|(other, _)| *other <= at);
+        self.recent.insert(place, (at, seconds));
+        self.quantiles = None;
+        if self.recent.len() > RECENT_VALUES {
+            self.recent.pop_front();
+        }
+    }
+
     fn new(metric: &'static Metric, kept_as: Arc<BTreeMap<String, String>>) -> Self {
         Self {
             metric,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::model::{QueueName, ShareName, Timestamp};
 
 /// Something that happened to a job and is counted once.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// When, by the API's time where it gives one.
     pub at: Timestamp,
@@ -14,13 +16,22 @@ pub struct Event {
     /// In which share, if the queue has any.
     pub share: Option<ShareName>,
     /// The job's owner, by its tag, as far as the job was described.
+    #[serde(serialize_with = "write_owner", deserialize_with = "read_owner", default)]
     pub owner: Option<Arc<str>>,
     /// What.
     pub what: What,
 }
 
+fn write_owner<S: Serializer>(owner: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    owner.as_deref().serialize(serializer)
+}
+
+fn read_owner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Arc::from))
+}
+
 /// What happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum What {
     /// A wait ended by dispatch.
     Dispatched {
@@ -61,7 +72,7 @@ pub enum What {
 }
 
 /// How a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Outcome {
     /// SUCCEEDED.
     Succeeded,
@@ -83,7 +94,7 @@ impl Outcome {
 }
 
 /// Whose business a failure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FailureCategory {
     /// No instances to be had.
     Capacity,

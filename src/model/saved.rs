@@ -1,8 +1,10 @@
-//! A counter or a distribution as it is kept over a restart.
+//! Counters, distributions and events as they are kept over a restart.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use crate::model::Timestamp;
 
 /// One series that only grows. Counters use `value`; distributions the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,4 +21,13 @@ pub struct SavedSeries {
     pub sum: f64,
     /// How many values a distribution has had so far.
     pub count: u64,
+}
+
+/// Something that was counted, as it is kept over a restart: for figures of the last hour or day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedEvent {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened, in words that only the engine reads.
+    pub body: String,
 }

@@ -12,7 +12,7 @@ use crate::config::{History, Receiver};
 use crate::derive::{Frame, Pending, catalogue};
 use crate::engine::{Engine, Output};
 use crate::evaluate::{Alert, Transition, TransitionKind};
-use crate::model::{Observation, Questions, Timestamp};
+use crate::model::{Observation, Questions, SavedEvent, Timestamp};
 use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
@@ -77,6 +77,8 @@ pub(super) struct Keeper {
 pub(super) struct Memory {
     /// Rows of ticks whose commit failed: they go into the next one. None is ever dropped.
     uncommitted: Vec<OutboxRow>,
+    /// Events of those ticks, too.
+    uncommitted_events: Vec<SavedEvent>,
     /// The commit that failed last.
     failed: Option<Arc<Commit>>,
     resolved: VecDeque<Transition>,
@@ -193,6 +195,7 @@ impl Keeper {
     /// told of what is not kept.
     async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &Output) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
+        self.memory.uncommitted_events.extend(output.events.iter().cloned());
         // Reminders are not kept for the next tick, which makes them again.
         let mut outbox = self.memory.uncommitted.clone();
         outbox.extend(reminders(&output.alerts, &self.receivers, now));
@@ -201,6 +204,7 @@ impl Keeper {
             alerts: output.alerts.clone(),
             outbox,
             series: output.series.clone(),
+            events: self.memory.uncommitted_events.clone(),
             watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
                 .into(),
             frame: (!self.history.keep.is_zero()).then(|| Recording {
@@ -224,8 +228,10 @@ impl Keeper {
         match self.store.commit(Arc::clone(&commit)).await {
             Ok(committed) => {
                 self.memory.uncommitted.clear();
+                self.memory.uncommitted_events.clear();
                 self.memory.failed = None;
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
+                self.limit_hit("recent_events", committed.events_cut);
                 self.limit_hit("history_bytes", committed.frames_cut);
                 self.notifiers.committed();
                 true

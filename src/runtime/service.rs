@@ -177,7 +177,18 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
     let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
     let open_since = saved.watermarks.get(OPEN_SINCE).copied();
-    Ok((store, Saved { alerts: saved.alerts, series: saved.series, counted_until, open_since }, begins_anew))
+    Ok((
+        store,
+        Saved {
+            alerts: saved.alerts,
+            series: saved.series,
+            events: saved.events,
+            ticked_at: saved.committed_at,
+            counted_until,
+            open_since,
+        },
+        begins_anew,
+    ))
 }
 
 fn notifiers(

@@ -56,9 +56,10 @@ impl Store {
             return None;
         }
         let memory = &self.connection;
-        // All but the outbox is complete in each commit, and silences are written by people to the file itself.
+        // All else is complete in each commit, and silences are written by people to the file itself.
         let kept = run(&mut stand_in.file, &|transaction| {
             copy(memory, transaction, "outbox", &["seq"])?;
+            copy(memory, transaction, "event", &["seq"])?;
             keep(transaction, commit, &[])
         });
         match kept {

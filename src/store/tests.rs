@@ -33,6 +33,7 @@ fn tick(value: f64) -> Commit {
         outbox: vec![row],
         series: vec![series],
         watermarks: BTreeMap::from([("prod".to_owned(), Timestamp::from_millis(7))]),
+        events: Vec::new(),
         frame: None,
     }
 }
@@ -41,6 +42,7 @@ fn expected(commit: &Commit, since: Timestamp) -> Saved {
     Saved {
         alerts: commit.alerts.clone(),
         series: commit.series.clone(),
+        events: commit.events.clone(),
         watermarks: commit.watermarks.clone(),
         since: Some(since),
         committed_at: Some(commit.at),
@@ -308,4 +310,28 @@ fn series_that_change_come_or_go_are_as_the_last_commit_had_them() {
         store.commit(&Commit { at: now(), series: series.clone(), ..Commit::default() }).unwrap();
         assert_eq!(store.load().unwrap().series, series);
     }
+}
+
+#[test]
+fn events_are_kept_once_for_a_day_and_across_a_file_that_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder.path().join("state.db"));
+    let hours = |hours: u64| now() + Duration::from_secs(hours * 3_600);
+    let counted = |at: u64, body: &str| {
+        let event = SavedEvent { at: hours(at), body: body.to_owned() };
+        Commit { at: hours(at), events: vec![event], ..Commit::default() }
+    };
+    let kept = |store: &Store| store.load().unwrap().events.into_iter().map(|event| event.body).collect::<Vec<_>>();
+    store.commit(&counted(1, "a")).unwrap();
+    store.commit(&counted(1, "a")).unwrap();
+    assert_eq!(kept(&store), ["a"], "tried again");
+    break_file(&store, "PRAGMA query_only = 1");
+    store.commit(&counted(2, "b")).unwrap();
+    store.commit(&counted(3, "c")).unwrap();
+    break_file(&store, "PRAGMA query_only = 0");
+    store.commit(&counted(4, "d")).unwrap();
+    assert_eq!(store.trouble(), None);
+    assert_eq!(kept(&store), ["a", "b", "c", "d"]);
+    store.commit(&counted(27, "e")).unwrap();
+    assert_eq!(kept(&store), ["c", "d", "e"], "a day is up");
 }

@@ -149,7 +149,12 @@ impl World {
         for _ in 0..200 {
             scheduler.submit(submission(&mut dice)).unwrap();
         }
-        Self { scheduler, queues, ledger: Ledger::default(), counting: Counting::new(&[], Timestamp::from_millis(-1)) }
+        Self {
+            scheduler,
+            queues,
+            ledger: Ledger::default(),
+            counting: Counting::new(&[], &[], Timestamp::from_millis(-1)),
+        }
     }
 
     pub fn tick(&mut self, now: Timestamp) -> Frame {

@@ -1,0 +1,45 @@
+//! What was counted in the last day, one by one: what figures of the last hour and day are made of again after a restart.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::Transaction;
+use rusqlite::params;
+
+use crate::model::SavedEvent;
+use crate::model::Timestamp;
+use crate::store::StoreError;
+
+/// As far back as any figure looks.
+const KEEP: Duration = Duration::from_secs(86_400);
+
+/// Events that are kept at most: about 30 MB. The oldest go first.
+pub const MAX_EVENTS: i64 = 200_000;
+
+/// Adds events, and removes those that are too old or too many. Says how many went before their time. To be called before the
+/// moment of the commit is written: a commit that is there already adds nothing.
+pub(super) fn add(transaction: &Transaction<'_>, events: &[SavedEvent], at: Timestamp) -> Result<u64, StoreError> {
+    let committed =
+        transaction.prepare_cached("SELECT 1 FROM service WHERE committed_at = ?1")?.exists([at.millis()])?;
+    if committed {
+        return Ok(0);
+    }
+    let mut insert = transaction.prepare_cached("INSERT INTO event (at, body) VALUES (?1, ?2)")?;
+    for event in events {
+        insert.execute(params![event.at.millis(), event.body])?;
+    }
+    let expired = (at - KEEP).millis();
+    transaction.prepare_cached("DELETE FROM event WHERE at < ?1")?.execute([expired])?;
+    let cut = transaction
+        .prepare_cached("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?1")?
+        .execute([MAX_EVENTS])?;
+    Ok(u64::try_from(cut).unwrap_or(0))
+}
+
+/// All events, in the order in which they were added.
+pub(super) fn load(connection: &Connection) -> Result<Vec<SavedEvent>, StoreError> {
+    let mut statement = connection.prepare("SELECT at, body FROM event ORDER BY seq")?;
+    let event = |row: &rusqlite::Row<'_>| Ok(SavedEvent { at: Timestamp::from_millis(row.get(0)?), body: row.get(1)? });
+    let events = statement.query_map([], event)?;
+    Ok(events.collect::<Result<_, _>>()?)
+}
