@@ -102,6 +102,21 @@ async fn what_is_shipped_checks_out() {
     let (code, told, problems) =
         outcome(&["rules", "backtest", "--to", "6h", "--every", "5m", root("alerts").to_str().unwrap()]).await;
     assert_eq!(code, Some(0), "{problems}");
+    let folder = tempfile::tempdir().unwrap();
+    let hook = "webhook: { url: \"http://127.0.0.1:1/\", allow_loopback: true }, match: { severity: ";
+    let receivers = format!(
+        "receivers: [{{ name: everything, {hook}'*' }} }}, {{ name: nothing, {hook}none }} }},
+         {{ name: later, {hook}none }} }}, {{ name: chat, {hook}warning }}, escalate: {{ to: later, after: 2h }} }}]"
+    );
+    let config = configured(folder.path(), "http://127.0.0.1:1", &receivers);
+    let whom = ["rules", "backtest", "--to", "6h", "--every", "5m", "--config", config.to_str().unwrap()];
+    let (_, whom, problems) = outcome(&[&whom[..], &[root("alerts").to_str().unwrap()]].concat()).await;
+    let told_of = |receiver: &str| -> usize {
+        let line = whom.lines().find_map(|line| line.strip_prefix(&format!("receiver {receiver}: told of ")));
+        line.unwrap_or_else(|| panic!("{whom}{problems}")).split(' ').next().unwrap().parse().unwrap()
+    };
+    let [everything, nothing, later, chat] = ["everything", "nothing", "later", "chat"].map(told_of);
+    assert!(nothing == 0 && 0 < later && later < chat && chat <= everything, "{whom}");
     assert!(told.lines().any(|line| line.starts_with("LongWait ") && !line.contains(" 0.0 ")), "{told}");
     for file in ["config", "rules", "rule-tests", "scenario"] {
         let (code, schema, _) = outcome(&["schema", file]).await;

@@ -45,7 +45,7 @@ A test, in a file called NAME.test.yaml:
     #[command(after_help = "Examples:
   trainspotter rules backtest alerts/
   trainspotter rules backtest --trace jobs.csv --to 14d my-rules.yaml
-  trainspotter rules backtest --recorded trainspotter.db alerts/
+  trainspotter rules backtest --recorded trainspotter.db --config trainspotter.yaml alerts/
   trainspotter rules backtest --scenario config/scenario.example.yaml --from 2d --to 9d alerts/queues.yaml
 
 The workload runs through the simulated scheduler, or figures are taken that a service has kept; the evaluator is that of the

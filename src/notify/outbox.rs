@@ -191,7 +191,7 @@ impl RowState {
 /// to every receiver: whoever keeps the rows drops it where the firing was not told, for labels may have changed in between.
 pub fn rows(transitions: &[Transition], receivers: &[Receiver], now: Timestamp) -> Vec<OutboxRow> {
     let told_after = |transition: &Transition, receiver: &Receiver| match Kind::of(transition) {
-        Kind::Fired => routing::told_after(receiver, receivers, &transition.alert),
+        Kind::Fired => routing::told_after(receiver, receivers, &transition.alert.labels),
         Kind::Resolved => Some(Duration::ZERO),
     };
     let mut rows = Vec::new();

@@ -17,10 +17,10 @@ pub fn matches(matchers: &BTreeMap<String, String>, labels: &BTreeMap<String, St
     matchers.iter().all(|(label, glob)| matches_glob(glob, value(labels, label)))
 }
 
-/// How long after the firing a receiver is told of an alert: at once if its matchers take it, later if another receiver
+/// How long after the firing a receiver is told of an alert with these labels: at once if its matchers take it, later if another receiver
 /// that takes it escalates to this one, `None` if never. Escalations are not chained.
-pub(crate) fn told_after(receiver: &Receiver, all: &[Receiver], alert: &Alert) -> Option<Duration> {
-    let takes = |receiver: &Receiver| matches(&receiver.matchers, &alert.labels);
+pub(crate) fn told_after(receiver: &Receiver, all: &[Receiver], labels: &BTreeMap<String, String>) -> Option<Duration> {
+    let takes = |receiver: &Receiver| matches(&receiver.matchers, labels);
     if takes(receiver) {
         return Some(Duration::ZERO);
     }
@@ -92,7 +92,7 @@ mod tests {
             receiver("board", "never", None),
         ];
         let check = |name: usize, severity: &str, minutes: Option<u64>| {
-            let after = told_after(&all[name], &all, &alert(&[("severity", severity)]));
+            let after = told_after(&all[name], &all, &labels(&[("severity", severity)]));
             assert_eq!(
                 after,
                 minutes.map(|minutes| Duration::from_secs(minutes * 60)),

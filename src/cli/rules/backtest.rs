@@ -9,9 +9,11 @@ use crate::backtest::{Backtest, Episode, Replay, Report};
 use crate::cli::simulate::World;
 use crate::cli::{Failure, inputs, print, say};
 use crate::clock::Clock;
+use crate::config::Receiver;
 use crate::derive::jobs;
 use crate::evaluate::{Rule, metrics_of};
 use crate::model::Timestamp;
+use crate::notify::routing;
 use crate::simulate::workload::Workload;
 use crate::store::{Frames, StoreError};
 
@@ -30,6 +32,9 @@ pub(in crate::cli) struct Arguments {
     /// A state file: run over the figures that a service has kept in it, instead of a workload.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["World", "every"])]
     recorded: Option<PathBuf>,
+    /// Also say how often each receiver of this configuration would have been told.
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
     /// Leave out what fired and ended before this, from the beginning of the workload on.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     from: humantime::Duration,
@@ -46,8 +51,12 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let rules = inputs::load_rules(&arguments.paths)?;
+    let receivers = match &arguments.config {
+        Some(file) => inputs::load_config(file)?.receivers,
+        None => Vec::new(),
+    };
     if let Some(file) = &arguments.recorded {
-        return show(&rules, &replay(file, &rules, arguments)?);
+        return show(&rules, &replay(file, &rules, arguments)?, &receivers);
     }
     let chosen = arguments.workload.choose()?;
     let begin = Timestamp::default();
@@ -80,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if terminal {
         let _ = write!(std::io::stderr(), "\r{:40}\r", "");
     }
-    show(&rules, &report)
+    show(&rules, &report, &receivers)
 }
 
 /// Runs rules over what was kept in a state file.
@@ -108,7 +117,7 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
     Ok(replay.report())
 }
 
-fn show(rules: &[Rule], report: &Report) -> Result<(), Failure> {
+fn show(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Result<(), Failure> {
     let weeks = report.to.seconds_since(report.from) / A_WEEK.as_secs_f64();
     let mut severities: BTreeMap<&str, usize> = BTreeMap::new();
     print(format_args!(
@@ -136,7 +145,20 @@ fn show(rules: &[Rule], report: &Report) -> Result<(), Failure> {
     for (severity, fired) in severities {
         print(format_args!("{severity}: told {fired} times, {:.1} a week", fired as f64 / weeks))?;
     }
+    for receiver in receivers {
+        let told =
+            report.episodes.values().flatten().filter(|episode| is_told(receiver, receivers, episode, report.to));
+        let told = told.count();
+        print(format_args!("receiver {}: told of {told} alerts, {:.1} a week", receiver.name, told as f64 / weeks))?;
+    }
     Ok(())
+}
+
+/// Whether a receiver hears of an episode, by its matchers or because another one escalates to it. Mute windows, silences and
+/// inhibition are left out.
+fn is_told(receiver: &Receiver, all: &[Receiver], episode: &Episode, to: Timestamp) -> bool {
+    let after = routing::told_after(receiver, all, &episode.labels);
+    after.is_some_and(|after| lasted(episode, to) >= after.as_secs_f64())
 }
 
 fn lasted(episode: &Episode, to: Timestamp) -> f64 {
