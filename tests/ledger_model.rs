@@ -140,6 +140,8 @@ fn described(job: &Job) -> JobSeen {
     let details = JobDetails {
         priority: Some(job.priority),
         attempts: attempts.collect(),
+        most_attempts: None,
+        most_preemptions: None,
         preemptions: job.preemptions,
         preempted: preempted.collect(),
         tags: Vec::new(),

@@ -50,6 +50,15 @@ fn told(job: &Value) -> Vec<String> {
         Some(story) => lines.extend(story.iter().filter_map(Value::as_str).map(|line| format!("  {line}"))),
         None => lines.push("  It does not wait.".to_owned()),
     }
+    let left = |key: &str, one: &str, more: &str| {
+        let left = job[key].as_u64()?;
+        Some(format!("{left} {}", if left == 1 { one } else { more }))
+    };
+    let left = [left("retries_left", "retry", "retries"), left("preemptions_left", "preemption", "preemptions")];
+    let left: Vec<String> = left.into_iter().flatten().collect();
+    if !left.is_empty() {
+        lines.push(format!("  Left: {}.", left.join(", ")));
+    }
     lines
 }
 
@@ -67,5 +76,8 @@ mod tests {
             ["n (j) on q, share s: runnable", "  One.", "  Two."]
         );
         assert_eq!(told(&job(Value::Null)).last().unwrap(), "  It does not wait.");
+        let mut limited = job(Value::Null);
+        (limited["retries_left"], limited["preemptions_left"]) = (json!(1), json!(0));
+        assert_eq!(told(&limited).last().unwrap(), "  Left: 1 retry, 0 preemptions.");
     }
 }

@@ -143,12 +143,31 @@ pub struct JobDetails {
     pub priority: Option<i32>,
     /// Attempts so far, oldest first.
     pub attempts: Vec<Attempt>,
+    /// How many attempts the job has in all (`retryStrategy.attempts`); `None` if AWS does not say.
+    pub most_attempts: Option<u32>,
     /// How often the job was preempted in all.
     pub preemptions: u32,
+    /// After how many preemptions it is queued again (`preemptionRetriesBeforeTermination`); one more ends it. `None` is without
+    /// end.
+    pub most_preemptions: Option<u32>,
     /// The most recent preempted attempts (a sliding window of them), oldest first.
     pub preempted: Vec<StoppedAttempt>,
     /// The job's tags, by key. Few: a list is a tenth of a map's size.
     pub tags: Vec<(String, String)>,
+}
+
+impl JobDetails {
+    /// How many more attempts may fail before the job does; preempted ones do not count. `None` if AWS does not say.
+    pub fn retries_left(&self) -> Option<u32> {
+        let failed = self.attempts.iter().filter(|attempt| attempt.stopped_at.is_some()).count();
+        let used = u32::try_from(failed).unwrap_or(u32::MAX).saturating_add(1);
+        Some(self.most_attempts?.saturating_sub(used))
+    }
+
+    /// How many more preemptions the job survives; `None` is without end.
+    pub fn preemptions_left(&self) -> Option<u32> {
+        Some(self.most_preemptions?.saturating_sub(self.preemptions))
+    }
 }
 
 /// One attempt of a job, as `attempts[]` tells it.

@@ -77,6 +77,8 @@ fn view(job: &Job, with_spans: bool) -> JobView {
         }),
         attempts: spans.last().map_or(0, |span| span.attempt),
         preemptions: job.details.as_ref().map_or(0, |details| details.preemptions),
+        retries_left: job.details.as_ref().and_then(|details| details.retries_left()),
+        preemptions_left: job.details.as_ref().and_then(|details| details.preemptions_left()),
         gpus: job.gpus(),
         demand: latest
             .demand

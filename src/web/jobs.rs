@@ -119,6 +119,10 @@ pub struct JobView {
     pub attempts: u32,
     /// How many of them were preempted.
     pub preemptions: u32,
+    /// How many more attempts may fail before the job does; null when not known.
+    pub retries_left: Option<u32>,
+    /// How many more preemptions the job survives; null when without end, or not known.
+    pub preemptions_left: Option<u32>,
     /// GPUs the job needs in all; null when an instance type is not known.
     pub gpus: Option<f64>,
     /// What the job needs, by instance type.

@@ -173,9 +173,13 @@ fn details(job: &DescribeServiceJobOutput) -> JobDetails {
     preempted.sort_by_key(|attempt| attempt.stopped_at.or(attempt.started_at));
     let mut tags: Vec<_> = job.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
     tags.sort_unstable();
+    let count = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok());
+    let preemption = job.preemption_configuration();
     JobDetails {
         priority: job.scheduling_priority(),
         attempts,
+        most_attempts: count(job.retry_strategy().and_then(|retry| retry.attempts())),
+        most_preemptions: count(preemption.and_then(|preemption| preemption.preemption_retries_before_termination())),
         preemptions: u32::try_from(counted).unwrap_or(0),
         preempted,
         tags,

@@ -146,7 +146,7 @@ async fn a_job_tells_its_whole_life() {
         "status": "running", "status_reason": "Running", "priority": 10,
         "created_at": "2026-03-01T10:36:40Z", "scheduled_at": "2026-03-01T10:53:20Z",
         "started_at": "2026-03-01T10:55:00Z", "stopped_at": null,
-        "wait_seconds": 1000.0, "attempts": 2, "preemptions": 1, "gpus": 32.0,
+        "wait_seconds": 1000.0, "attempts": 2, "preemptions": 1, "retries_left": 2, "preemptions_left": null, "gpus": 32.0,
         "demand": [{"unit": "ml.p5.48xlarge", "quantity": 4.0}],
         "owner": "ada", "training_job": "AWSBatch-nightly-2",
         "why": null,

@@ -304,6 +304,8 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         wait_seconds: None,
         attempts: 0,
         preemptions: 0,
+        retries_left: Some(2),
+        preemptions_left: None,
         gpus: Some(32.0),
         demand: vec![Demand { unit: "ml.p5.48xlarge".into(), quantity: 4.0 }],
         owner: Some("ada".to_owned()),

@@ -6,7 +6,8 @@ use aws_sdk_batch::types::{
     FrontOfQueueJobSummary, FrontOfQuotaShareJobSummary, FrontOfQuotaSharesDetail, QueueSnapshotCapacityUsage,
     QueueSnapshotUtilizationDetail, QuotaShareCapacityUsage, QuotaShareCapacityUtilization,
     QuotaShareUtilizationDetail, ServiceJobCapacityUsageDetail, ServiceJobCapacityUsageSummary,
-    ServiceJobPreemptionSummary, ServiceJobStatus, ServiceResourceIdName,
+    ServiceJobPreemptionConfiguration, ServiceJobPreemptionSummary, ServiceJobRetryStrategy, ServiceJobStatus,
+    ServiceResourceIdName,
 };
 
 use super::*;
@@ -213,6 +214,10 @@ fn attempts_and_preemptions_come_oldest_first() {
             .attempts(attempt(300, 400))
             .preemption_summary(summary)
             .tags("owner", "vision")
+            .retry_strategy(ServiceJobRetryStrategy::builder().attempts(5).build())
+            .preemption_configuration(
+                ServiceJobPreemptionConfiguration::builder().preemption_retries_before_termination(20).build(),
+            )
     });
     let details = job.unwrap().details.unwrap();
     let at = |millis| Some(Timestamp::from_millis(millis));
@@ -221,11 +226,14 @@ fn attempts_and_preemptions_come_oldest_first() {
     assert_eq!(details.attempts[2].training_job, Some("AWSBatchnightly0123".into()));
     assert_eq!(details.preemptions, 12);
     assert_eq!(details.preempted.iter().map(|a| a.stopped_at).collect::<Vec<_>>(), vec![at(200), at(900)]);
+    // Three of five attempts are over and one is under way.
+    assert_eq!((details.retries_left(), details.preemptions_left()), (Some(1), Some(8)));
     assert_eq!(details.preempted[1].started_at, None);
     assert_eq!(details.tags, [("owner".to_owned(), "vision".to_owned())]);
     let negative = ServiceJobPreemptionSummary::builder().preempted_attempt_count(-1).build();
     let (job, _) = described(|job| job.preemption_summary(negative));
-    assert_eq!(job.unwrap().details.unwrap().preemptions, 0);
+    let details = job.unwrap().details.unwrap();
+    assert_eq!((details.preemptions, details.retries_left(), details.preemptions_left()), (0, None, None));
 }
 
 #[test]
