@@ -19,6 +19,9 @@ use crate::model::{
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
 const UNKNOWN_VALUES_KEPT: usize = 50;
 
+/// For how long what happened waits to be counted until jobs are described.
+const LONGEST_LAG: Duration = Duration::from_secs(900);
+
 /// How long after a restart jobs may still turn up that an earlier run knew: longer than any first sweep takes.
 const UNSEEN_KEPT: Duration = Duration::from_secs(86_400);
 
@@ -26,6 +29,8 @@ const UNSEEN_KEPT: Duration = Duration::from_secs(86_400);
 #[derive(Debug)]
 pub struct Engine {
     began_at: Timestamp,
+    /// Up to when events were counted by the last tick.
+    horizon: Timestamp,
     /// New queues are read from here on: see [`Saved::open_since`].
     open_since: Timestamp,
     cadence: Cadence,
@@ -105,6 +110,7 @@ impl Engine {
         let counting = Counting::new(&saved.series, &saved.events, counted_until);
         Self {
             began_at: counted_until,
+            horizon: counted_until,
             open_since: saved.open_since.unwrap_or(counted_until),
             cadence,
             ledger,
@@ -147,7 +153,11 @@ impl Engine {
     /// What should be asked next.
     pub fn questions(&self, now: Timestamp) -> Questions {
         let queues = self.queues.iter().map(|queue| &queue.name);
-        Questions { since: Some(self.open_since), ..self.ledger.questions(queues, self.cadence, now) }
+        // AWS lists what was created after a moment, and the oldest open job was created at it.
+        Questions {
+            since: Some(self.open_since - Duration::from_secs(1)),
+            ..self.ledger.questions(queues, self.cadence, now)
+        }
     }
 
     /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
@@ -200,7 +210,7 @@ impl Engine {
         if self.is_ready() && now.since(*self.ready_at.get_or_insert(now)) > UNSEEN_KEPT {
             self.ledger.forget_unseen();
         }
-        let counted_until = self.jobs_answered_at().unwrap_or(self.began_at);
+        let counted_until = self.horizon();
         self.counting.count(&mut self.ledger, counted_until);
         // A short restart is no gap in what is charged by time, unless it is not known yet where things stand.
         if let Some(at) = self.resumed_from.take().filter(|_| self.is_ready()) {
@@ -315,6 +325,15 @@ impl Engine {
 
     fn answered_at(&self, source: Source, queue: Option<QueueName>) -> Option<Timestamp> {
         self.sources.get(&(source, queue)).and_then(|answers| answers.answered_at)
+    }
+
+    /// Up to when everything that happened is known: the last complete poll, but for jobs that have left the lists and were not
+    /// described yet. Never earlier than before, and not long before the last poll: one description must not hold up all counts.
+    fn horizon(&mut self) -> Timestamp {
+        let answered = self.jobs_answered_at().unwrap_or(self.began_at);
+        let described = self.ledger.left_since().map_or(answered, |since| answered.min(since));
+        self.horizon = described.max(answered - LONGEST_LAG).max(self.horizon);
+        self.horizon
     }
 
     /// When the job lists of the queue that was listed longest ago were asked for; `None` before each was once.

@@ -202,6 +202,13 @@ impl Ledger {
         self.remembered.clear();
     }
 
+    /// When the job was last seen of which nothing was seen for longest, of those that are not where they were; `None` if there is
+    /// none.
+    pub fn left_since(&self) -> Option<Timestamp> {
+        let left = self.queues.values().flat_map(|coverage| &coverage.left);
+        left.filter_map(|id| Some(self.job(id)?.seen_at)).min()
+    }
+
     /// Forgets ended jobs that are old.
     pub fn forget(&mut self, now: Timestamp) {
         while self.ended.front().is_some_and(|(ended_at, _)| now.since(*ended_at) > ENDED_KEPT_FOR) {

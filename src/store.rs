@@ -1,4 +1,5 @@
-//! What must survive a restart, in one SQLite file: alerts, the outbox, counters, watermarks.
+//! What must survive a restart, in one SQLite file: alerts, the outbox, counters, watermarks, the events of a day, what AWS forgets of
+//! jobs, and recent frames.
 //!
 //! Invariants:
 //! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
