@@ -12,17 +12,25 @@ use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealt
 use crate::evaluate::{self, Alert, AlertBook, Rule, Transition};
 use crate::ledger::{Cadence, Job, Ledger};
 use crate::model::{
-    HostUtilisation, JobId, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedEvent, SavedSeries,
-    Source, Timestamp,
+    HostUtilisation, JobId, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedEvent, SavedJob,
+    SavedSeries, Source, Timestamp,
 };
 
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
 const UNKNOWN_VALUES_KEPT: usize = 50;
 
+/// For how long what happened waits to be counted until jobs are described.
+const LONGEST_LAG: Duration = Duration::from_secs(900);
+
+/// How long after a restart jobs may still turn up that an earlier run knew: longer than any first sweep takes.
+const UNSEEN_KEPT: Duration = Duration::from_secs(86_400);
+
 /// The state of the service.
 #[derive(Debug)]
 pub struct Engine {
     began_at: Timestamp,
+    /// Up to when events were counted by the last tick.
+    horizon: Timestamp,
     /// New queues are read from here on: see [`Saved::open_since`].
     open_since: Timestamp,
     cadence: Cadence,
@@ -36,6 +44,8 @@ pub struct Engine {
     corrections_counted: u64,
     forgotten_counted: u64,
     counting: Counting,
+    /// The first tick after every queue was polled completely.
+    ready_at: Option<Timestamp>,
     /// When an earlier run ticked last, until this one ticks.
     resumed_from: Option<Timestamp>,
     rules: Vec<Rule>,
@@ -59,6 +69,8 @@ pub struct Saved {
     pub series: Vec<SavedSeries>,
     /// Events of the last day that were counted.
     pub events: Vec<SavedEvent>,
+    /// Jobs of which AWS may not tell all again.
+    pub jobs: Vec<SavedJob>,
     /// When the last tick was.
     pub ticked_at: Option<Timestamp>,
     /// Up to when events were counted; `None` on the first start.
@@ -78,6 +90,8 @@ pub struct Output {
     pub alerts: Vec<Alert>,
     /// Counters and distributions to keep.
     pub series: Vec<SavedSeries>,
+    /// All jobs of which AWS may not tell all again.
+    pub jobs: Vec<SavedJob>,
     /// Events that were counted in this tick, to keep for a day.
     pub events: Vec<SavedEvent>,
     /// Up to when events are counted in `series`.
@@ -91,12 +105,15 @@ impl Engine {
     pub fn new(rules: Vec<Rule>, cadence: Cadence, saved: Saved, since: Timestamp) -> Self {
         // What happens at that very moment counts, too.
         let counted_until = saved.counted_until.unwrap_or(since - Duration::from_millis(1));
+        let mut ledger = Ledger::default();
+        ledger.remember(&saved.jobs);
         let counting = Counting::new(&saved.series, &saved.events, counted_until);
         Self {
             began_at: counted_until,
+            horizon: counted_until,
             open_since: saved.open_since.unwrap_or(counted_until),
             cadence,
-            ledger: Ledger::default(),
+            ledger,
             queues: Vec::new(),
             utilisation: BTreeMap::new(),
             fronts: BTreeMap::new(),
@@ -106,6 +123,7 @@ impl Engine {
             corrections_counted: 0,
             forgotten_counted: 0,
             counting,
+            ready_at: None,
             resumed_from: saved.ticked_at,
             rules,
             book: AlertBook::restore(saved.alerts),
@@ -135,7 +153,11 @@ impl Engine {
     /// What should be asked next.
     pub fn questions(&self, now: Timestamp) -> Questions {
         let queues = self.queues.iter().map(|queue| &queue.name);
-        Questions { since: Some(self.open_since), ..self.ledger.questions(queues, self.cadence, now) }
+        // AWS lists what was created after a moment, and the oldest open job was created at it.
+        Questions {
+            since: Some(self.open_since - Duration::from_secs(1)),
+            ..self.ledger.questions(queues, self.cadence, now)
+        }
     }
 
     /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
@@ -185,7 +207,10 @@ impl Engine {
     /// The figures, alerts and state of the moment `now`.
     pub fn tick(&mut self, now: Timestamp) -> Output {
         self.ledger.forget(now);
-        let counted_until = self.jobs_answered_at().unwrap_or(self.began_at);
+        if self.is_ready() && now.since(*self.ready_at.get_or_insert(now)) > UNSEEN_KEPT {
+            self.ledger.forget_unseen();
+        }
+        let counted_until = self.horizon();
         self.counting.count(&mut self.ledger, counted_until);
         // A short restart is no gap in what is charged by time, unless it is not known yet where things stand.
         if let Some(at) = self.resumed_from.take().filter(|_| self.is_ready()) {
@@ -224,6 +249,7 @@ impl Engine {
             transitions,
             alerts,
             series: self.counting.saved(),
+            jobs: self.ledger.saved(),
             events: self.counting.take_events(),
             counted_until,
             open_since,
@@ -301,6 +327,15 @@ impl Engine {
         self.sources.get(&(source, queue)).and_then(|answers| answers.answered_at)
     }
 
+    /// Up to when everything that happened is known: the last complete poll, but for jobs that have left the lists and were not
+    /// described yet. Never earlier than before, and not long before the last poll: one description must not hold up all counts.
+    fn horizon(&mut self) -> Timestamp {
+        let answered = self.jobs_answered_at().unwrap_or(self.began_at);
+        let described = self.ledger.left_since().map_or(answered, |since| answered.min(since));
+        self.horizon = described.max(answered - LONGEST_LAG).max(self.horizon);
+        self.horizon
+    }
+
     /// When the job lists of the queue that was listed longest ago were asked for; `None` before each was once.
     fn jobs_answered_at(&self) -> Option<Timestamp> {
         let of_queue = |queue: &Queue| self.answered_at(Source::Jobs, Some(queue.name.clone()));
@@ -331,133 +366,4 @@ pub fn cadence(reconcile_every: Duration, poll_every: Duration) -> Cadence {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::derive::{Labels, Sample, Value};
-    use crate::model::{JobSeen, JobStatus, Policy};
-
-    fn second(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1_000)
-    }
-
-    fn engine(saved: Saved) -> Engine {
-        let every = Duration::from_secs(30);
-        Engine::new(Vec::new(), cadence(every * 30, every), saved, second(0))
-    }
-
-    fn topology() -> Observation {
-        let queue = Queue {
-            name: "prod".into(),
-            arn: String::new(),
-            enabled: true,
-            status_reason: None,
-            has_time_limit: true,
-            policy: Policy::Fifo,
-            environment: None,
-        };
-        Observation::Topology { at: second(0), queues: vec![queue] }
-    }
-
-    fn answered(at: i64) -> Observation {
-        Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: second(at) }
-    }
-
-    /// A job that was created at 10 s and dispatched at 70 s.
-    fn dispatched() -> Observation {
-        let job = JobSeen {
-            id: "job-1".into(),
-            name: "train".into(),
-            queue: "prod".into(),
-            share: None,
-            status: JobStatus::Scheduled,
-            status_reason: None,
-            created_at: second(10),
-            scheduled_at: Some(second(70)),
-            started_at: None,
-            stopped_at: None,
-            demand: Vec::new(),
-            training_job: None,
-            odd_arn: None,
-            terminated: false,
-            details: None,
-        };
-        Observation::Jobs { at: second(80), jobs: vec![job] }
-    }
-
-    /// The value of a series, by metric and one label; for a distribution how many values it has had.
-    fn value(output: &Output, metric: &str, label: &str) -> Option<f64> {
-        let has = |labels: &Labels| labels.values().any(|value| **value == *label);
-        let sample = output.frame.samples.iter().find(|sample| sample.metric.name == metric && has(&sample.labels))?;
-        Some(match &sample.value {
-            Value::Gauge(value) | Value::Counter(value) => *value,
-            Value::Distribution(distribution) => distribution.count as f64,
-        })
-    }
-
-    #[test]
-    fn a_description_that_failed_makes_the_lists_no_older() {
-        let mut engine = engine(Saved::default());
-        let error = "throttled".to_owned();
-        let failed = Observation::Failed { source: Source::Jobs, queue: None, at: second(95), error };
-        engine.observe(vec![topology(), answered(90), failed]);
-        let output = engine.tick(second(100));
-        assert_eq!(value(&output, "source.age", "jobs"), Some(10.0));
-        assert_eq!(value(&output, "source.failures", "jobs"), Some(1.0));
-    }
-
-    #[test]
-    fn a_list_that_failed_ages_and_is_named() {
-        let mut engine = engine(Saved::default());
-        let error = "throttled".to_owned();
-        let failed = Observation::Failed { source: Source::Jobs, queue: Some("prod".into()), at: second(95), error };
-        engine.observe(vec![topology(), answered(30), failed]);
-        let output = engine.tick(second(100));
-        assert_eq!(value(&output, "source.age", "jobs"), Some(70.0));
-        let health = output.frame.sources.iter().find(|health| health.source == Source::Jobs).unwrap();
-        assert!(health.failing.contains("prod"), "{health:?}");
-    }
-
-    #[test]
-    fn an_event_is_counted_once_a_poll_has_covered_it_and_never_again_after_a_restart() {
-        let mut first = engine(Saved::default());
-        let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
-        first.observe(vec![topology(), known, dispatched(), answered(60)]);
-        let output = first.tick(second(90));
-        assert_eq!(value(&output, "queue.wait", "prod"), Some(0.0), "the last complete poll began before the dispatch");
-        first.observe(vec![answered(90)]);
-        let output = first.tick(second(120));
-        assert_eq!(value(&output, "queue.wait", "prod"), Some(1.0));
-
-        let saved = Saved {
-            alerts: output.alerts,
-            series: output.series,
-            events: output.events,
-            ticked_at: Some(second(120)),
-            counted_until: Some(output.counted_until),
-            open_since: Some(output.open_since),
-        };
-        let mut second_run = engine(saved);
-        assert_eq!(second_run.questions(second(150)).since, Some(second(10)), "the job may have ended meanwhile");
-        second_run.observe(vec![topology(), dispatched(), answered(150)]);
-        let again = second_run.tick(second(160));
-        assert_eq!(value(&again, "queue.wait", "prod"), Some(1.0));
-        let last_hour = |sample: &Sample| match &sample.value {
-            Value::Distribution(distribution) => distribution.recent.map(|recent| recent.count),
-            Value::Gauge(_) | Value::Counter(_) => None,
-        };
-        let waits = again.frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait");
-        assert_eq!(waits.filter_map(last_hour).collect::<Vec<_>>(), [1], "the last hour goes on, too");
-        assert_eq!(again.frame.waits[0].seconds.count, 1);
-        assert!(again.events.is_empty(), "nothing is kept twice");
-    }
-
-    #[test]
-    fn unknown_values_are_counted_one_by_one_up_to_a_limit() {
-        let mut engine = engine(Saved::default());
-        let unknown = |number| Observation::UnknownValue { kind: "job_status", value: format!("S{number}") };
-        engine.observe((0..60).map(unknown).collect());
-        let output = engine.tick(second(1));
-        assert_eq!(value(&output, "source.unknown_values", "S0"), Some(1.0));
-        assert_eq!(value(&output, "source.unknown_values", "other"), Some(10.0));
-    }
-}
+mod tests;

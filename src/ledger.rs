@@ -30,7 +30,7 @@ pub use past::PAST_KEPT;
 pub use plan::Cadence;
 pub use timeline::{Moment, Phase, Span, Timeline};
 
-use crate::model::{JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen};
+use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Timestamp, TrainingJobSeen};
 use index::Index;
 use past::Past;
 
@@ -49,6 +49,10 @@ pub struct Ledger {
     ended: VecDeque<(Timestamp, JobId)>,
     past: Past,
     queues: BTreeMap<QueueName, Coverage>,
+    /// Open jobs that were dispatched.
+    with_past: BTreeSet<JobId>,
+    /// What an earlier run knew of such jobs, until they are seen.
+    remembered: BTreeMap<JobId, Timeline>,
     events: Vec<Event>,
     corrections: u64,
     forgotten_early: u64,
@@ -92,6 +96,9 @@ impl Ledger {
         job.observe(seen, at, &mut self.events);
         self.index.add(job);
         coverage.judge(job);
+        if job.has_a_past() {
+            self.with_past.insert(job.latest.id.clone());
+        }
         if job.timeline.current().is_none() {
             let id = job.latest.id.clone();
             self.has_ended(id, at);
@@ -104,7 +111,10 @@ impl Ledger {
         }
         self.index.intern(&mut seen);
         let (id, queue) = (seen.id.clone(), seen.queue.clone());
-        let job = Job::first_seen(seen, at, &mut self.events);
+        let job = Job::first_seen(seen, self.remembered.remove(&id), at, &mut self.events);
+        if job.has_a_past() {
+            self.with_past.insert(id.clone());
+        }
         let coverage = self.queues.entry(queue).or_default();
         *coverage.created.entry(minute(job.latest.created_at)).or_default() += 1;
         let ended = job.timeline.current().is_none();
@@ -120,6 +130,7 @@ impl Ledger {
     }
 
     fn has_ended(&mut self, id: JobId, at: Timestamp) {
+        self.with_past.remove(&id);
         if let Some(job) = self.jobs.get(&id) {
             self.index.end(job);
             if let Some(coverage) = self.queues.get_mut(job.queue()) {
@@ -168,6 +179,34 @@ impl Ledger {
         coverage.waiting_since = Some(since);
         coverage.waiting_then = waiting_then;
         coverage.left.extend(missed);
+    }
+
+    /// Takes in what an earlier run has [saved](Self::saved).
+    pub fn remember(&mut self, saved: &[SavedJob]) {
+        // What an older build has saved and this one cannot read is left out.
+        let read = |job: &SavedJob| Some((job.id.clone(), serde_json::from_str(&job.body).ok()?));
+        self.remembered.extend(saved.iter().filter_map(read));
+    }
+
+    /// What AWS may not tell again: the lives of jobs that were dispatched and have not ended.
+    pub fn saved(&self) -> Vec<SavedJob> {
+        let known = self.with_past.iter().filter_map(|id| Some((id, &self.jobs.get(id)?.timeline)));
+        let job = |(id, timeline): (&JobId, &Timeline)| {
+            Some(SavedJob { id: id.clone(), body: serde_json::to_string(timeline).ok()? })
+        };
+        known.chain(&self.remembered).filter_map(job).collect()
+    }
+
+    /// Forgets what is remembered of jobs that were not seen: AWS no longer knows them.
+    pub fn forget_unseen(&mut self) {
+        self.remembered.clear();
+    }
+
+    /// When the job was last seen of which nothing was seen for longest, of those that are not where they were; `None` if there is
+    /// none.
+    pub fn left_since(&self) -> Option<Timestamp> {
+        let left = self.queues.values().flat_map(|coverage| &coverage.left);
+        left.filter_map(|id| Some(self.job(id)?.seen_at)).min()
     }
 
     /// Forgets ended jobs that are old.

@@ -20,6 +20,6 @@ pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };
 pub use questions::Questions;
-pub use saved::{SavedEvent, SavedSeries};
+pub use saved::{SavedEvent, SavedJob, SavedSeries};
 pub use time::Timestamp;
 pub use topology::{Policy, Prices, Queue, QuotaShare, ServiceEnvironment, Sharing, WeightedShare};

@@ -1,4 +1,5 @@
-//! What must survive a restart, in one SQLite file: alerts, the outbox, counters, watermarks.
+//! What must survive a restart, in one SQLite file: alerts, the outbox, counters, watermarks, the events of a day, what AWS forgets of
+//! jobs, and recent frames.
 //!
 //! Invariants:
 //! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
@@ -13,6 +14,7 @@ mod error;
 mod events;
 mod frames;
 mod handle;
+mod jobs;
 mod outbox;
 mod schema;
 mod series;
@@ -30,6 +32,7 @@ use rusqlite::params;
 
 use crate::evaluate::Alert;
 use crate::model::SavedEvent;
+use crate::model::SavedJob;
 use crate::model::SavedSeries;
 use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
@@ -68,6 +71,8 @@ pub struct Commit {
     pub series: Vec<SavedSeries>,
     /// How far sources have read, by name.
     pub watermarks: BTreeMap<String, Timestamp>,
+    /// All jobs of which AWS may not tell all again.
+    pub jobs: Vec<SavedJob>,
     /// Events that were counted in this tick. Nothing is kept twice, if a commit is tried again.
     pub events: Vec<SavedEvent>,
     /// The tick's figures, if history is kept.
@@ -81,6 +86,8 @@ pub struct Saved {
     pub alerts: Vec<Alert>,
     /// All counters and distributions, by metric and labels.
     pub series: Vec<SavedSeries>,
+    /// Jobs of which AWS may not tell all again, by id.
+    pub jobs: Vec<SavedJob>,
     /// Events of the last day before the last commit, in the order in which they were counted.
     pub events: Vec<SavedEvent>,
     /// How far sources had read, by name.
@@ -174,6 +181,7 @@ impl Store {
         Ok(Saved {
             alerts,
             series: series::load(&self.connection)?,
+            jobs: jobs::load(&self.connection)?,
             events: events::load(&self.connection)?,
             watermarks,
             since: moments.map(|(since, _)| Timestamp::from_millis(since)),
@@ -214,6 +222,7 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -
     // Memory may hold less than the file did.
     series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
     save_watermarks(transaction, &commit.watermarks)?;
+    jobs::save(transaction, &commit.jobs)?;
     let events_cut = events::add(transaction, &commit.events, commit.at)?;
     transaction.execute(
         "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)

@@ -29,21 +29,34 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job seen for the first time, with the events of its life so far.
-    pub(super) fn first_seen(mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) -> Self {
+    /// A job seen for the first time, with the events of its life so far. What an earlier run has seen of it AWS may not tell
+    /// any more: `before`, if there is something.
+    pub(super) fn first_seen(
+        mut seen: JobSeen,
+        before: Option<Timeline>,
+        at: Timestamp,
+        events: &mut Vec<Event>,
+    ) -> Self {
         let details = seen.details.take();
+        let last_known = before.as_ref().and_then(|before| before.spans().last()).map(|span| span.from.latest);
         let mut job = Self {
-            timeline: Timeline::beginning(seen.created_at),
+            timeline: before.unwrap_or_else(|| Timeline::beginning(seen.created_at)),
             latest: seen.clone(),
             details: None,
             // A clock that lags behind AWS's must not make the first answer look old.
-            seen_at: seen.created_at.min(at),
+            seen_at: last_known.unwrap_or(seen.created_at).min(at),
             wants_description: false,
             training_job_known: false,
             preemptions_counted: 0,
         };
+        job.tell_spans(0, events);
         job.observe(JobSeen { details, ..seen }, at, events);
         job
+    }
+
+    /// Whether the job has been dispatched and has not ended: AWS may forget how it came to where it is.
+    pub(super) fn has_a_past(&self) -> bool {
+        self.timeline.current().is_some() && self.timeline.spans().len() > 1
     }
 
     /// Whether an answer asked for at `at` can tell anything: none that is older than the latest one does, nor any after the

@@ -8,10 +8,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{JobSeen, JobStatus, StoppedAttempt, Timestamp};
 
 /// A phase of an attempt. A job passes through them in this order; a requeue begins again at the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     /// In the queue.
     Waiting,
@@ -53,7 +55,7 @@ impl fmt::Display for Phase {
 }
 
 /// When something happened, as exactly as is known: no earlier and no later than this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// No earlier than this.
     pub earliest: Timestamp,
@@ -79,7 +81,7 @@ impl Moment {
 }
 
 /// One phase of one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// What the job was doing.
     pub phase: Phase,
@@ -99,7 +101,7 @@ impl Span {
 }
 
 /// The spans of a job so far.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timeline {
     spans: Vec<Span>,
 }

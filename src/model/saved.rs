@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::Timestamp;
+use crate::model::{JobId, Timestamp};
 
 /// One series that only grows. Counters use `value`; distributions the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,5 +29,14 @@ pub struct SavedEvent {
     /// When it happened.
     pub at: Timestamp,
     /// What happened, in words that only the engine reads.
+    pub body: String,
+}
+
+/// What is known of a job that AWS may not tell again, as it is kept over a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedJob {
+    /// Which job.
+    pub id: JobId,
+    /// Its life so far, in words that only the engine reads.
     pub body: String,
 }

@@ -204,6 +204,7 @@ impl Keeper {
             alerts: output.alerts.clone(),
             outbox,
             series: output.series.clone(),
+            jobs: output.jobs.clone(),
             events: self.memory.uncommitted_events.clone(),
             watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
                 .into(),

@@ -182,6 +182,7 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
         Saved {
             alerts: saved.alerts,
             series: saved.series,
+            jobs: saved.jobs,
             events: saved.events,
             ticked_at: saved.committed_at,
             counted_until,

@@ -58,6 +58,8 @@ const MIGRATIONS: &[M<'_>] = &[
          CREATE TABLE event (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
          CREATE INDEX event_at ON event (at);",
     ),
+    // What AWS forgets of jobs.
+    M::up("CREATE TABLE job (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
 ];
 
 /// Version 1.

@@ -33,6 +33,10 @@ fn tick(value: f64) -> Commit {
         outbox: vec![row],
         series: vec![series],
         watermarks: BTreeMap::from([("prod".to_owned(), Timestamp::from_millis(7))]),
+        jobs: vec![
+            SavedJob { id: "j1".into(), body: value.to_string() },
+            SavedJob { id: "j2".into(), body: String::new() },
+        ],
         events: Vec::new(),
         frame: None,
     }
@@ -42,6 +46,7 @@ fn expected(commit: &Commit, since: Timestamp) -> Saved {
     Saved {
         alerts: commit.alerts.clone(),
         series: commit.series.clone(),
+        jobs: commit.jobs.clone(),
         events: commit.events.clone(),
         watermarks: commit.watermarks.clone(),
         since: Some(since),
@@ -138,7 +143,7 @@ fn a_file_of_a_newer_version_or_another_program_is_left_as_it_is() {
         let set_aside = others.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("corrupt"));
         assert_eq!(set_aside.count(), 0);
     };
-    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 4");
+    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 5");
     check("other.db", false, "CREATE TABLE photos (id)", "another program");
 }
 

@@ -1,0 +1,157 @@
+//! Ages, events over restarts, and limits.
+
+use super::*;
+use crate::derive::{Labels, Sample, Value};
+use crate::model::{JobSeen, JobStatus, Policy};
+
+fn second(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1_000)
+}
+
+fn engine(saved: Saved) -> Engine {
+    let every = Duration::from_secs(30);
+    Engine::new(Vec::new(), cadence(every * 30, every), saved, second(0))
+}
+
+fn topology() -> Observation {
+    let queue = Queue {
+        name: "prod".into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: true,
+        policy: Policy::Fifo,
+        environment: None,
+    };
+    Observation::Topology { at: second(0), queues: vec![queue] }
+}
+
+fn answered(at: i64) -> Observation {
+    Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: second(at) }
+}
+
+/// A job that was created at 10 s and dispatched at 70 s.
+fn dispatched() -> Observation {
+    scheduled_at(70, 80)
+}
+
+fn scheduled_at(scheduled: i64, at: i64) -> Observation {
+    let job = JobSeen {
+        id: "job-1".into(),
+        name: "train".into(),
+        queue: "prod".into(),
+        share: None,
+        status: JobStatus::Scheduled,
+        status_reason: None,
+        created_at: second(10),
+        scheduled_at: Some(second(scheduled)),
+        started_at: None,
+        stopped_at: None,
+        demand: Vec::new(),
+        training_job: None,
+        odd_arn: None,
+        terminated: false,
+        details: None,
+    };
+    Observation::Jobs { at: second(at), jobs: vec![job] }
+}
+
+/// The value of a series, by metric and one label; for a distribution how many values it has had.
+fn value(output: &Output, metric: &str, label: &str) -> Option<f64> {
+    let has = |labels: &Labels| labels.values().any(|value| **value == *label);
+    let sample = output.frame.samples.iter().find(|sample| sample.metric.name == metric && has(&sample.labels))?;
+    Some(match &sample.value {
+        Value::Gauge(value) | Value::Counter(value) => *value,
+        Value::Distribution(distribution) => distribution.count as f64,
+    })
+}
+
+#[test]
+fn a_description_that_failed_makes_the_lists_no_older() {
+    let mut engine = engine(Saved::default());
+    let error = "throttled".to_owned();
+    let failed = Observation::Failed { source: Source::Jobs, queue: None, at: second(95), error };
+    engine.observe(vec![topology(), answered(90), failed]);
+    let output = engine.tick(second(100));
+    assert_eq!(value(&output, "source.age", "jobs"), Some(10.0));
+    assert_eq!(value(&output, "source.failures", "jobs"), Some(1.0));
+}
+
+#[test]
+fn a_list_that_failed_ages_and_is_named() {
+    let mut engine = engine(Saved::default());
+    let error = "throttled".to_owned();
+    let failed = Observation::Failed { source: Source::Jobs, queue: Some("prod".into()), at: second(95), error };
+    engine.observe(vec![topology(), answered(30), failed]);
+    let output = engine.tick(second(100));
+    assert_eq!(value(&output, "source.age", "jobs"), Some(70.0));
+    let health = output.frame.sources.iter().find(|health| health.source == Source::Jobs).unwrap();
+    assert!(health.failing.contains("prod"), "{health:?}");
+}
+
+#[test]
+fn an_event_is_counted_once_a_poll_has_covered_it_and_never_again_after_a_restart() {
+    let mut first = engine(Saved::default());
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    first.observe(vec![topology(), known, dispatched(), answered(60)]);
+    let output = first.tick(second(90));
+    assert_eq!(value(&output, "queue.wait", "prod"), Some(0.0), "the last complete poll began before the dispatch");
+    first.observe(vec![answered(90)]);
+    let output = first.tick(second(120));
+    assert_eq!(value(&output, "queue.wait", "prod"), Some(1.0));
+
+    let saved = Saved {
+        alerts: output.alerts,
+        series: output.series,
+        jobs: output.jobs,
+        events: output.events,
+        ticked_at: Some(second(120)),
+        counted_until: Some(output.counted_until),
+        open_since: Some(output.open_since),
+    };
+    let mut second_run = engine(saved);
+    assert_eq!(second_run.questions(second(150)).since, Some(second(9)), "the job may have ended meanwhile");
+    second_run.observe(vec![topology(), dispatched(), answered(150)]);
+    let again = second_run.tick(second(160));
+    assert_eq!(value(&again, "queue.wait", "prod"), Some(1.0));
+    let last_hour = |sample: &Sample| match &sample.value {
+        Value::Distribution(distribution) => distribution.recent.map(|recent| recent.count),
+        Value::Gauge(_) | Value::Counter(_) => None,
+    };
+    let waits = again.frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait");
+    assert_eq!(waits.filter_map(last_hour).collect::<Vec<_>>(), [1], "the last hour goes on, too");
+    assert_eq!(again.frame.waits[0].seconds.count, 1);
+    assert!(again.events.is_empty(), "nothing is kept twice");
+}
+
+#[test]
+fn a_job_that_went_back_to_the_queue_during_a_restart_has_had_its_first_wait() {
+    let mut first = engine(Saved::default());
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    first.observe(vec![topology(), known, dispatched(), answered(90)]);
+    let output = first.tick(second(100));
+    let saved = |output: Output| Saved {
+        series: output.series,
+        events: output.events,
+        jobs: output.jobs,
+        counted_until: Some(output.counted_until),
+        ..Saved::default()
+    };
+    // Killed once more before it has seen the job.
+    let again = saved(engine(saved(output)).tick(second(110)));
+    let mut last = engine(again);
+    last.observe(vec![topology(), scheduled_at(140, 150), answered(160)]);
+    let output = last.tick(second(170));
+    assert_eq!(value(&output, "queue.wait", "prod"), Some(1.0));
+    assert_eq!(value(&output, "queue.wait.requeue", "prod"), Some(1.0));
+}
+
+#[test]
+fn unknown_values_are_counted_one_by_one_up_to_a_limit() {
+    let mut engine = engine(Saved::default());
+    let unknown = |number| Observation::UnknownValue { kind: "job_status", value: format!("S{number}") };
+    engine.observe((0..60).map(unknown).collect());
+    let output = engine.tick(second(1));
+    assert_eq!(value(&output, "source.unknown_values", "S0"), Some(1.0));
+    assert_eq!(value(&output, "source.unknown_values", "other"), Some(10.0));
+}

@@ -1,0 +1,33 @@
+//! What AWS forgets of jobs: how those that were dispatched came to where they are.
+
+use rusqlite::Connection;
+use rusqlite::Transaction;
+use rusqlite::params;
+
+use crate::model::SavedJob;
+use crate::store::StoreError;
+
+/// Replaces all jobs. Only what changed is written.
+pub(super) fn save(transaction: &Transaction<'_>, jobs: &[SavedJob]) -> Result<(), StoreError> {
+    let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
+    transaction
+        .prepare_cached("DELETE FROM job WHERE id NOT IN (SELECT value FROM json_each(?1))")?
+        .execute([serde_json::to_string(&ids)?])?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO job (id, body) VALUES (?1, ?2)
+         ON CONFLICT (id) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
+    )?;
+    for SavedJob { id, body } in jobs {
+        insert.execute(params![id.as_str(), body])?;
+    }
+    Ok(())
+}
+
+/// All jobs, by id.
+pub(super) fn load(connection: &Connection) -> Result<Vec<SavedJob>, StoreError> {
+    let mut statement = connection.prepare("SELECT id, body FROM job ORDER BY id")?;
+    let job =
+        |row: &rusqlite::Row<'_>| Ok(SavedJob { id: row.get::<_, String>(0)?.as_str().into(), body: row.get(1)? });
+    let jobs = statement.query_map([], job)?;
+    Ok(jobs.collect::<Result<_, _>>()?)
+}
