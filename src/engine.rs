@@ -327,11 +327,11 @@ impl Engine {
         self.sources.get(&(source, queue)).and_then(|answers| answers.answered_at)
     }
 
-    /// Up to when everything that happened is known: the last complete poll, but for jobs that have left the lists and were not
-    /// described yet. Never earlier than before, and not long before the last poll: one description must not hold up all counts.
+    /// Up to when everything that happened is known: the last complete poll, but for jobs that have left the lists or are back in the
+    /// queue, and were not described yet. Never earlier than before, and not long before the last poll: one description must not hold up all counts.
     fn horizon(&mut self) -> Timestamp {
         let answered = self.jobs_answered_at().unwrap_or(self.began_at);
-        let described = self.ledger.left_since().map_or(answered, |since| answered.min(since));
+        let described = self.ledger.untold_since().map_or(answered, |since| answered.min(since));
         self.horizon = described.max(answered - LONGEST_LAG).max(self.horizon);
         self.horizon
     }

@@ -33,6 +33,7 @@ pub use timeline::{Moment, Phase, Span, Timeline};
 use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Timestamp, TrainingJobSeen};
 use index::Index;
 use past::Past;
+use plan::Urgency;
 
 /// How long ended jobs are kept: as long as Batch itself keeps them, at least.
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -202,11 +203,14 @@ impl Ledger {
         self.remembered.clear();
     }
 
-    /// When the job was last seen of which nothing was seen for longest, of those that are not where they were; `None` if there is
-    /// none.
-    pub fn left_since(&self) -> Option<Timestamp> {
+    /// Since when something may have happened that only descriptions tell: of jobs that are not where they were, or are back in the
+    /// queue; `None` if there are none.
+    pub fn untold_since(&self) -> Option<Timestamp> {
         let left = self.queues.values().flat_map(|coverage| &coverage.left);
-        left.filter_map(|id| Some(self.job(id)?.seen_at)).min()
+        let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
+        let requeued = self.index.wanted().take_while(|(urgency, ..)| *urgency == Urgency::Requeued);
+        let requeued = requeued.filter_map(|(_, _, id)| self.job(id)?.untold_since()).min();
+        left.into_iter().chain(requeued).min()
     }
 
     /// Forgets ended jobs that are old.

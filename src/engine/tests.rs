@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::derive::{Labels, Sample, Value};
-use crate::model::{JobSeen, JobStatus, Policy};
+use crate::model::{JobDetails, JobSeen, JobStatus, Policy, StoppedAttempt};
 
 fn second(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
@@ -32,11 +32,11 @@ fn answered(at: i64) -> Observation {
 
 /// A job that was created at 10 s and dispatched at 70 s.
 fn dispatched() -> Observation {
-    scheduled_at(70, 80)
+    Observation::Jobs { at: second(80), jobs: vec![scheduled_at(70)] }
 }
 
-fn scheduled_at(scheduled: i64, at: i64) -> Observation {
-    let job = JobSeen {
+fn scheduled_at(scheduled: i64) -> JobSeen {
+    JobSeen {
         id: "job-1".into(),
         name: "train".into(),
         queue: "prod".into(),
@@ -52,8 +52,18 @@ fn scheduled_at(scheduled: i64, at: i64) -> Observation {
         odd_arn: None,
         terminated: false,
         details: None,
-    };
-    Observation::Jobs { at: second(at), jobs: vec![job] }
+    }
+}
+
+/// What an engine leaves to the next one.
+fn saved(output: Output) -> Saved {
+    Saved {
+        series: output.series,
+        events: output.events,
+        jobs: output.jobs,
+        counted_until: Some(output.counted_until),
+        ..Saved::default()
+    }
 }
 
 /// The value of a series, by metric and one label; for a distribution how many values it has had.
@@ -130,20 +140,36 @@ fn a_job_that_went_back_to_the_queue_during_a_restart_has_had_its_first_wait() {
     let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
     first.observe(vec![topology(), known, dispatched(), answered(90)]);
     let output = first.tick(second(100));
-    let saved = |output: Output| Saved {
-        series: output.series,
-        events: output.events,
-        jobs: output.jobs,
-        counted_until: Some(output.counted_until),
-        ..Saved::default()
-    };
     // Killed once more before it has seen the job.
     let again = saved(engine(saved(output)).tick(second(110)));
     let mut last = engine(again);
-    last.observe(vec![topology(), scheduled_at(140, 150), answered(160)]);
+    let job = JobSeen { details: Some(Box::default()), ..scheduled_at(140) };
+    last.observe(vec![topology(), Observation::Jobs { at: second(150), jobs: vec![job] }, answered(160)]);
     let output = last.tick(second(170));
     assert_eq!(value(&output, "queue.wait", "prod"), Some(1.0));
     assert_eq!(value(&output, "queue.wait.requeue", "prod"), Some(1.0));
+}
+
+#[test]
+fn an_end_that_was_seen_before_a_restart_and_told_exactly_after_it_is_counted() {
+    let job = |status, details: Option<JobDetails>, at| {
+        let job = JobSeen { status, started_at: Some(second(75)), details: details.map(Box::new), ..scheduled_at(70) };
+        Observation::Jobs { at: second(at), jobs: vec![job] }
+    };
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let mut first = engine(Saved::default());
+    first.observe(vec![topology(), known, job(JobStatus::Running, Some(JobDetails::default()), 80), answered(90)]);
+    first.observe(vec![job(JobStatus::Runnable, None, 130), answered(125)]);
+    let output = first.tick(second(140));
+    assert_eq!((value(&output, "job.run", "prod"), output.counted_until), (Some(0.0), second(80)));
+
+    let mut last = engine(saved(output));
+    let stopped = StoppedAttempt { started_at: Some(second(75)), stopped_at: Some(second(120)), status_reason: None };
+    let details = JobDetails { preemptions: 1, preempted: vec![stopped], ..JobDetails::default() };
+    last.observe(vec![topology(), job(JobStatus::Runnable, Some(details), 150), answered(145)]);
+    let output = last.tick(second(160));
+    let counts = ["queue.wait", "job.run", "job.preemptions"].map(|metric| value(&output, metric, "prod"));
+    assert_eq!(counts, [Some(1.0); 3]);
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! One job as the ledger knows it.
 
+use std::time::Duration;
+
 use crate::ledger::event::{Event, FailureCategory, Outcome, What};
 use crate::ledger::timeline::{Phase, Span, Timeline};
 use crate::model::{
     Accelerators, Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen,
     accelerators_of,
 };
+
+/// For how long what happened is not told because a description could say it more exactly.
+const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
 
 /// The tag that says whose a job is.
 pub const OWNER_TAG: &str = "owner";
@@ -49,7 +54,8 @@ impl Job {
             training_job_known: false,
             preemptions_counted: 0,
         };
-        job.tell_spans(0, events);
+        job.tell_again(events);
+        job.wants_description = job.untold_since().is_some();
         job.observe(JobSeen { details, ..seen }, at, events);
         job
     }
@@ -101,8 +107,6 @@ impl Job {
 
     /// Takes in an answer asked for at `at` that was [accepted](Self::accepts) and [completed](Self::complete).
     pub(super) fn observe(&mut self, mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) {
-        let known = self.timeline.spans().len();
-        let was_open = self.timeline.current().map(|span| span.phase);
         let requeued = self.timeline.observe(&seen, self.seen_at, at);
         let described = seen.details.take();
         if seen.training_job != self.latest.training_job {
@@ -117,10 +121,14 @@ impl Job {
             self.details = Some(details);
             self.wants_description = false;
         }
-        // The span that was open may have closed now, too.
-        let from = known.saturating_sub(usize::from(was_open.is_some()));
-        self.tell_spans(from, events);
-        if self.timeline.current().is_none() {
+        let ended = self.timeline.current().is_none();
+        // A description is about to tell exactly when an attempt ended that was found back in the queue, if it is not refused.
+        let awaited =
+            self.wants_description && self.untold_since().is_some_and(|since| at.since(since) <= DESCRIPTION_AWAITED);
+        if ended || !awaited {
+            self.tell_spans(events);
+        }
+        if ended {
             self.tell_end(at, events);
         }
     }
@@ -170,18 +178,38 @@ impl Job {
         tags.iter().find(|(key, _)| key == OWNER_TAG).map(|(_, owner)| owner.as_str())
     }
 
-    fn tell_spans(&self, from: usize, events: &mut Vec<Event>) {
-        for span in self.timeline.spans().iter().skip(from) {
-            let (Some(to), Some(seconds)) = (span.to, span.seconds()) else { continue };
-            let what = match span.phase {
-                Phase::Waiting if self.was_dispatched(span) => What::Dispatched { seconds, first: span.attempt == 1 },
-                Phase::Starting if self.reached_running(span) => {
-                    What::Started { seconds: self.since_dispatch(span, to.latest) }
-                }
-                Phase::Running => What::Ran { seconds },
-                Phase::Waiting | Phase::Scheduled | Phase::Starting => continue,
-            };
-            events.push(self.event(to.latest, what));
+    /// Since when something happened that was not told, because a description is awaited; `None` if all was told.
+    pub(super) fn untold_since(&self) -> Option<Timestamp> {
+        let untold = self.timeline.spans().iter().filter(|span| span.told_at.is_none());
+        untold.filter(|span| self.told_by(span).is_some()).filter_map(|span| Some(span.to?.earliest)).min()
+    }
+
+    /// Tells what was not told.
+    fn tell_spans(&mut self, events: &mut Vec<Event>) {
+        for index in 0..self.timeline.spans().len() {
+            let span = self.timeline.spans().get(index).filter(|span| span.told_at.is_none());
+            let Some((at, what)) = span.and_then(|span| Some((span.to?.latest, self.told_by(span)?))) else { continue };
+            events.push(self.event(at, what));
+            self.timeline.told(index, at);
+        }
+    }
+
+    /// Tells what an earlier run has told: it may not have counted all of it.
+    fn tell_again(&self, events: &mut Vec<Event>) {
+        let told = self.timeline.spans().iter().filter_map(|span| Some((span.told_at?, self.told_by(span)?)));
+        events.extend(told.map(|(at, what)| self.event(at, what)));
+    }
+
+    /// What the end of a span tells; `None` while it lasts, or if it is nothing to count.
+    fn told_by(&self, span: &Span) -> Option<What> {
+        let (to, seconds) = (span.to?, span.seconds()?);
+        match span.phase {
+            Phase::Waiting if self.was_dispatched(span) => Some(What::Dispatched { seconds, first: span.attempt == 1 }),
+            Phase::Starting if self.reached_running(span) => {
+                Some(What::Started { seconds: self.since_dispatch(span, to.latest) })
+            }
+            Phase::Running => Some(What::Ran { seconds }),
+            Phase::Waiting | Phase::Scheduled | Phase::Starting => None,
         }
     }
 

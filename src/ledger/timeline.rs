@@ -91,6 +91,9 @@ pub struct Span {
     pub from: Moment,
     /// When it ended; `None` while it lasts.
     pub to: Option<Moment>,
+    /// What the event of its end gave as its time, which stays so whatever is learnt later; `None` until it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) told_at: Option<Timestamp>,
 }
 
 impl Span {
@@ -110,12 +113,19 @@ impl Timeline {
     /// A job begins by waiting.
     pub fn beginning(created_at: Timestamp) -> Self {
         let from = Moment::exactly(created_at);
-        Self { spans: vec![Span { phase: Phase::Waiting, attempt: 1, from, to: None }] }
+        Self { spans: vec![Span { phase: Phase::Waiting, attempt: 1, from, to: None, told_at: None }] }
     }
 
     /// All spans, oldest first.
     pub fn spans(&self) -> &[Span] {
         &self.spans
+    }
+
+    /// When the end of a span was told, by its index.
+    pub(super) fn told(&mut self, index: usize, at: Timestamp) {
+        if let Some(span) = self.spans.get_mut(index) {
+            span.told_at = Some(at);
+        }
     }
 
     /// The span that still lasts; `None` once the job ended.
@@ -223,7 +233,7 @@ impl Timeline {
 
     fn open(&mut self, phase: Phase, attempt: u32) {
         if let Some(from) = self.spans.last().and_then(|span| span.to) {
-            self.spans.push(Span { phase, attempt, from, to: None });
+            self.spans.push(Span { phase, attempt, from, to: None, told_at: None });
         }
     }
 
