@@ -137,6 +137,16 @@ impl Engine {
         Self { prices, ..self }
     }
 
+    /// How far back rules look.
+    pub fn looks_back(&self) -> Option<Duration> {
+        self.rules.iter().filter_map(Rule::looks_back).max()
+    }
+
+    /// Takes in a frame of an earlier run, oldest first and before the first tick: rules go on comparing with what was.
+    pub fn recall(&mut self, frame: &Frame) {
+        self.book.recall(&self.rules, frame);
+    }
+
     /// Goes on with other rules. Alerts of a rule that is still there, and still about them, go on as they are; the others end
     /// with the next tick.
     pub fn set_rules(&mut self, rules: Vec<Rule>) {

@@ -39,6 +39,13 @@ impl AlertBook {
         Self { alerts, overflowing, ..Self::default() }
     }
 
+    /// Takes in a frame of an earlier run, for the rules that compare with what was. Frames are taken in in the order of their time,
+    /// before the first [step](Self::step).
+    pub fn recall(&mut self, rules: &[Rule], frame: &Frame) {
+        let samples: Vec<&Sample> = frame.samples.iter().collect();
+        self.history.remember(rules, &samples, frame.at);
+    }
+
     /// Evaluates every rule over a frame. Returns what people have to be told, in the order of the rules.
     ///
     /// The rules may differ from those of the last step: alerts of a rule that is still there go on as they are.

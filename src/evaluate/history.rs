@@ -1,5 +1,5 @@
-//! Past values of the series that rules compare with what was. Lives as long as the process: a window that began before it did is
-//! known to be incomplete.
+//! Past values of the series that rules compare with what was. Begins with the frames that an earlier run has kept; a window that
+//! began before the first of them is known to be incomplete.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

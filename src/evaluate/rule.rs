@@ -202,6 +202,11 @@ impl Rule {
         self.clauses.iter().map(|clause| clause.metric)
     }
 
+    /// How far back it compares with what was; `None` if it does not.
+    pub fn looks_back(&self) -> Option<Duration> {
+        self.clauses.iter().filter_map(|clause| clause.take.window()).max()
+    }
+
     pub(super) fn terms(&self) -> Terms {
         Terms { hold: self.hold, keep: self.keep_firing_for, datapoints: self.datapoints }
     }

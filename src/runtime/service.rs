@@ -108,6 +108,7 @@ impl Service {
         let mut engine = Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since)
             .priced(config.prices.clone());
         engine.service().store_set_aside = set_aside;
+        let engine = history::recall(engine, config.store.clone(), clock.now()).await;
         let keeper = Keeper {
             engine,
             clock,

@@ -45,6 +45,24 @@ fn after_a_restart_an_increase_ends_nothing_until_its_window_is_known() {
     assert_eq!(draw_counter(&mut book, &rules, 2, &[9.0, 9.0, 12.0]), "..F");
 }
 
+#[test]
+fn an_increase_goes_on_over_a_restart_with_the_frames_that_were_kept() {
+    let rules = rules_of(FAILING);
+    let totals = [0.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 12.0];
+    let never_stopped = draw_counter(&mut AlertBook::default(), &rules, 0, &totals);
+    assert_eq!(never_stopped, ".FFFFFRF");
+    for stopped in 1..totals.len() {
+        let mut book = AlertBook::default();
+        let drawn = draw_counter(&mut book, &rules, 0, &totals[..stopped]);
+        let mut book = restart(&book);
+        for (at, total) in totals[..stopped].iter().enumerate() {
+            let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "otlp")], *total)];
+            book.recall(&rules, &frame_of(samples, minute(at)));
+        }
+        assert_eq!(drawn + &draw_counter(&mut book, &rules, stopped, &totals[stopped..]), never_stopped);
+    }
+}
+
 /// Whether a rule over samples fires at once.
 #[track_caller]
 fn check_fires(rule: &str, samples: &[Sample], expected: &[&str]) {
