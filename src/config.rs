@@ -158,8 +158,19 @@ pub struct Receiver {
     pub escalate: Option<Escalation>,
     /// How often they are reminded of an alert that still fires; never when absent.
     pub repeat_interval: Option<Duration>,
+    /// Whether they are told of several alerts in one message; each has its own when absent.
+    pub group: Option<Group>,
     /// What holds firings back: the same for all receivers of a file.
     pub inhibit: Vec<Inhibition>,
+}
+
+/// Telling several alerts in one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Labels in which the alerts of a message agree; one that is absent counts as empty.
+    pub by: Vec<String>,
+    /// How long the first alert of a message waits for others.
+    pub wait: Duration,
 }
 
 /// Telling someone else, later.
@@ -196,6 +207,7 @@ impl Receiver {
             give_up_after: GIVE_UP_AFTER,
             escalate: None,
             repeat_interval: None,
+            group: None,
             inhibit: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@
 //! [`StoreHandle`] owns the store on a thread of its own, for SQLite calls block.
 
 mod desk;
+mod due;
 mod error;
 mod events;
 mod frames;

@@ -574,6 +574,14 @@ impl Outbox for Flaky {
         self.store.due(receiver, now, limit).await
     }
 
+    async fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, OutboxError> {
+        self.store.due_together(receiver, now).await
+    }
+
+    async fn gather(&self, first: &NotificationId, others: &[NotificationId]) -> Result<(), OutboxError> {
+        self.store.gather(first, others).await
+    }
+
     async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
         self.store.firing().await
     }

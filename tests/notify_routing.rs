@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
 use trainspotter::config::Channel;
 use trainspotter::config::Escalation;
+use trainspotter::config::Group;
 use trainspotter::config::Inhibition;
 use trainspotter::config::Receiver;
 use trainspotter::evaluate::Alert;
@@ -180,6 +181,35 @@ async fn what_is_inhibited_is_told_when_the_other_alert_ends_and_resolves_pass()
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_digest_tells_of_an_hour_in_one_message() {
+    let group = Group { by: vec!["queue".to_owned()], wait: minutes(60) };
+    let digest = [Receiver { group: Some(group), ..receiver("oncall") }];
+    let episodes = [("Flaps", 5, 10), ("Flaps", 20, 25), ("Lasts", 30, 90), ("Silenced", 40, 50), ("Late", 80, 110)];
+    let (told, ids) = run(&digest, &episodes, &[silence("Silenced", 0, 120)], Trouble::None).await;
+    // One message of each episode's latest news, an hour after the first of them; of what came later another.
+    let expected =
+        [(65, "oncall", "Flaps", "resolved"), (65, "oncall", "Flaps", "resolved"), (65, "oncall", "Lasts", "fired")];
+    assert_eq!(told, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn alerts_that_agree_in_a_label_go_together_and_others_on_their_own() {
+    let group = Group { by: vec!["alertname".to_owned()], wait: minutes(2) };
+    let receivers = [Receiver { group: Some(group), ..receiver("oncall") }];
+    let episodes = [("Down", 0, 30), ("Slow", 1, 30)];
+    let (told, ids) = run(&receivers, &episodes, &[], Trouble::None).await;
+    let expected = [
+        (2, "oncall", "Down", "fired"),
+        (3, "oncall", "Slow", "fired"),
+        (32, "oncall", "Down", "resolved"),
+        (32, "oncall", "Slow", "resolved"),
+    ];
+    assert_eq!(told, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 4);
+}
+
 /// Runs the episodes for two hours, in every kind of trouble. `expected` is what is told without; with, it is the same under
 /// the same ids, perhaps more than once.
 async fn check(
@@ -322,9 +352,10 @@ impl Deliver for Wire {
     async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
         let mut heard = self.heard.lock().unwrap();
         let before = heard.iter().any(|(.., id)| *id == message.id);
-        let transition = &message.transition;
-        let kind = Kind::of(transition).as_str();
-        heard.push((clock.now(), self.name, transition.alert.rule.clone(), kind, message.id.clone()));
+        for transition in message.transitions() {
+            let kind = Kind::of(transition).as_str();
+            heard.push((clock.now(), self.name, transition.alert.rule.clone(), kind, message.id.clone()));
+        }
         if self.loses && !before {
             return Err(Failure { reason: "lost".to_owned(), remedy: Remedy::Retry { after: None } });
         }
@@ -339,6 +370,15 @@ struct Desk(Arc<Mutex<Store>>);
 impl Outbox for Desk {
     async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
         Ok(self.0.lock().unwrap().due(receiver, now, limit).unwrap())
+    }
+
+    async fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, OutboxError> {
+        Ok(self.0.lock().unwrap().due_together(receiver, now).unwrap())
+    }
+
+    async fn gather(&self, first: &NotificationId, others: &[NotificationId]) -> Result<(), OutboxError> {
+        self.0.lock().unwrap().gather(first, others).unwrap();
+        Ok(())
     }
 
     async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {

@@ -206,6 +206,20 @@ pub(super) struct Receiver {
     /// How often to be reminded of an alert that still fires. At least 5m; never by default.
     #[serde(default)]
     pub(super) repeat_interval: Option<HumanDuration>,
+    /// Several alerts in one message. Each on its own by default. Not for pagerduty.
+    #[serde(default)]
+    pub(super) group: Option<Group>,
+}
+
+/// Telling several alerts in one message. With a long wait this is a digest.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Group {
+    /// Labels in which the alerts of a message agree; an absent one counts as empty. None is one message for all.
+    #[serde(default)]
+    pub(super) by: Vec<String>,
+    /// How long the first alert of a message waits for others. From 1s to 24h.
+    pub(super) wait: HumanDuration,
 }
 
 /// Telling another receiver of an alert that still fires.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -10,7 +11,7 @@ use crate::config::address;
 use crate::config::check::Check;
 use crate::config::file;
 use crate::config::{Channel, Endpoint, Mute, Receiver, Secret, SigningKey};
-use crate::config::{Escalation, Inhibition};
+use crate::config::{Escalation, Group, Inhibition};
 
 /// A receiver that is given up on sooner would lose alerts to a mere restart of the other side.
 const LEAST_GIVE_UP: Duration = Duration::from_secs(600);
@@ -20,6 +21,9 @@ const LEAST_ESCALATION: Duration = Duration::from_secs(60);
 
 /// Reminders that come more often are muted by people.
 const LEAST_REPEAT: Duration = Duration::from_secs(300);
+
+/// Nobody reads a digest of more than a day, and what waits longer than that is given up.
+const GROUP_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 /// Where Slack's Web API is.
 const SLACK_API: &str = "https://slack.com/api";
@@ -44,6 +48,7 @@ impl Check<'_> {
             if let Some(interval) = &receiver.repeat_interval {
                 self.at_least(&format!("{at}.repeat_interval"), interval.0, LEAST_REPEAT);
             }
+            let group = self.group(&at, receiver);
             if let Some(channel) = self.channel(&at, receiver) {
                 checked.push(Receiver {
                     name: receiver.name.clone(),
@@ -53,11 +58,23 @@ impl Check<'_> {
                     give_up_after: receiver.give_up_after.0,
                     escalate,
                     repeat_interval: receiver.repeat_interval.as_ref().map(|interval| interval.0),
+                    group,
                     inhibit: inhibit.clone(),
                 });
             }
         }
         checked
+    }
+
+    fn group(&mut self, at: &str, receiver: &file::Receiver) -> Option<Group> {
+        let file::Group { by, wait } = receiver.group.as_ref()?;
+        if receiver.pagerduty.is_some() {
+            self.problem(&format!("{at}.group"), "PagerDuty has an incident per alert, and groups them by itself");
+        }
+        if !GROUP_WAIT.contains(&wait.0) {
+            self.problem(&format!("{at}.group.wait"), "from 1s to 24h");
+        }
+        Some(Group { by: by.clone(), wait: wait.0 })
     }
 
     fn escalate(&mut self, at: &str, from: &file::Receiver, all: &[file::Receiver]) -> Option<Escalation> {

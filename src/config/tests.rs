@@ -129,7 +129,7 @@ fn routing_that_cannot_be_meant_is_refused_where_it_is_written() {
     let text = "\
 targets: [{ region: us-east-1 }]
 receivers:
-  - { name: a, sns: { topic: \"arn:aws:sns:us-east-1:111122223333:a\" }, escalate: { after: 5s, to: b }, repeat_interval: 1m }
+  - { name: a, sns: { topic: \"arn:aws:sns:us-east-1:111122223333:a\" }, escalate: { after: 5s, to: b }, repeat_interval: 1m, group: { wait: 2d } }
   - { name: c, slack: { token: t, channel: C1, owners: { ada: ada } }, escalate: { after: 30m, to: c } }
 inhibit: [{ when: {}, mute: { alert: X } }]
 ";
@@ -138,6 +138,7 @@ inhibit: [{ when: {}, mute: { alert: X } }]
         "must be at least 1m",
         "no receiver is called `b`; there are: a, c",
         "must be at least 5m",
+        "from 1s to 24h",
         "`ada` is not the id of a Slack user",
         "this is the receiver itself",
         "name a label at least",

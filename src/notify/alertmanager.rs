@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::config::Endpoint;
+use crate::evaluate::Transition;
 use crate::evaluate::TransitionKind;
 use crate::notify::Failure;
 use crate::notify::Receipt;
@@ -36,7 +37,7 @@ impl Alertmanager {
         Ok(Self { http: Http::new(endpoint)? })
     }
 
-    /// Posts an alert once.
+    /// Posts the alerts of a message once.
     ///
     /// # Errors
     /// What to do next, and why.
@@ -47,7 +48,10 @@ impl Alertmanager {
 }
 
 fn alerts(message: &Message) -> Value {
-    let transition = &message.transition;
+    message.transitions().map(|transition| posted(message, transition)).collect()
+}
+
+fn posted(message: &Message, transition: &Transition) -> Value {
     let alert = &transition.alert;
     let starts_at = alert.state.fired_at().unwrap_or(transition.at);
     let ends_at = match transition.kind {
@@ -67,10 +71,10 @@ fn alerts(message: &Message) -> Value {
         "startsAt": starts_at,
         "endsAt": ends_at,
     });
-    if let Some(link) = message.link() {
+    if let Some(link) = message.link_of(alert) {
         posted["generatorURL"] = link.into();
     }
-    json!([posted])
+    posted
 }
 
 /// A name of letters, digits and underscores that does not begin with a digit.

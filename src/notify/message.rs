@@ -1,5 +1,7 @@
 //! What people read: plain words, the same for every channel that shows text. PURE.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -22,8 +24,13 @@ pub struct Message {
     pub id: NotificationId,
     /// Who is told.
     pub receiver: String,
-    /// What happened.
+    /// What happened; of several alerts, to the first.
     pub transition: Transition,
+    /// What happened to the others, in order; of each episode only the latest.
+    pub others: Vec<Transition>,
+    /// What the alerts of a message have in common by the receiver's wish, labels and their values; `None` if each alert has its own
+    /// messages.
+    pub group: Option<BTreeMap<String, String>>,
     /// What the receiver calls its message of the firing, if it said.
     pub reference: Option<String>,
     /// Where the service's page can be reached, without a slash at its end.
@@ -37,23 +44,65 @@ pub struct Message {
 impl Message {
     /// Puts a row into words.
     pub fn of(row: &OutboxRow, external_url: Option<&str>) -> Self {
+        Self::of_group(row, external_url, None)
+    }
+
+    /// Puts a row into words, and those that go with it. `by` are the labels in which alerts agree that go together.
+    pub fn of_group(row: &OutboxRow, external_url: Option<&str>, by: Option<&[String]>) -> Self {
         let external_url = external_url.map(|url| url.trim_end_matches('/').to_owned());
+        let mut transitions: Vec<&Transition> = Vec::new();
+        for row in std::iter::once(row).chain(&row.together) {
+            let episode = |other: &Transition| {
+                (&other.alert.id, other.alert.state.fired_at()) == (row.alert(), row.transition.alert.state.fired_at())
+            };
+            match transitions.iter_mut().find(|other| episode(other)) {
+                Some(earlier) => *earlier = &row.transition,
+                None => transitions.push(&row.transition),
+            }
+        }
+        let (first, others) =
+            transitions.split_first().map_or((&row.transition, &[][..]), |(first, others)| (*first, others));
+        let label = |name: &String| Some((name.clone(), first.alert.labels.get(name)?.clone()));
         let mut message = Self {
             id: row.id.clone(),
             receiver: row.receiver.clone(),
-            transition: row.transition.clone(),
+            transition: first.clone(),
+            others: others.iter().map(|transition| (*transition).clone()).collect(),
+            group: by.map(|by| by.iter().filter_map(label).collect()),
             reference: row.reference.clone(),
             external_url,
-            subject: subject(&row.transition),
+            subject: String::new(),
             text: String::new(),
         };
-        message.text = message.write_text();
+        if message.others.is_empty() {
+            message.subject = subject(&message.transition);
+            message.text = message.write_text();
+        } else {
+            message.subject = message.subject_of_several();
+            message.text = message.write_all();
+        }
         message
+    }
+
+    /// All that happened, in order: at least one.
+    pub fn transitions(&self) -> impl Iterator<Item = &Transition> {
+        std::iter::once(&self.transition).chain(&self.others)
+    }
+
+    /// `firing` while any of the alerts does.
+    pub fn status(&self) -> Kind {
+        let fires = |transition: &Transition| Kind::of(transition) == Kind::Fired;
+        if self.transitions().any(fires) { Kind::Fired } else { Kind::Resolved }
     }
 
     /// The alert on the service's page.
     pub fn link(&self) -> Option<String> {
-        self.external_url.as_ref().map(|url| format!("{url}/#alert-{}", self.transition.alert.id))
+        self.link_of(&self.transition.alert)
+    }
+
+    /// One of the alerts on the service's page.
+    pub fn link_of(&self, alert: &Alert) -> Option<String> {
+        self.external_url.as_ref().map(|url| format!("{url}/#alert-{}", alert.id))
     }
 
     /// The runbook, if it is a page that can be opened.
@@ -65,7 +114,12 @@ impl Message {
 
     /// The queue in the AWS console.
     pub fn console(&self) -> Option<String> {
-        let arn = self.transition.alert.queue_arn.as_ref()?;
+        Self::console_of(&self.transition.alert)
+    }
+
+    /// The queue of one of the alerts in the AWS console.
+    pub fn console_of(alert: &Alert) -> Option<String> {
+        let arn = alert.queue_arn.as_ref()?;
         let mut parts = arn.split(':').skip(1);
         let (partition, region) = (parts.next()?, parts.nth(1).filter(|region| !region.is_empty())?);
         let domain = match partition {
@@ -74,6 +128,52 @@ impl Message {
             _ => format!("{region}.console.aws.amazon.com"),
         };
         Some(format!("https://{domain}/batch/home?region={region}#queues/detail/{arn}"))
+    }
+
+    /// `[2 FIRING, 1 RESOLVED] JobFailures, LongWait: queue prod-a`.
+    fn subject_of_several(&self) -> String {
+        let mut line = format!("[{}]", self.counted());
+        let of_group = self.group.iter().flatten().filter(|(label, value)| *label != "alertname" && !value.is_empty());
+        let rules: BTreeSet<&str> = self.transitions().map(|transition| transition.alert.rule.as_str()).collect();
+        push_str(&mut line, format_args!(" {}", rules.into_iter().collect::<Vec<_>>().join(", ")));
+        for (at, (label, value)) in of_group.enumerate() {
+            push_str(&mut line, format_args!("{} {label} {value}", if at == 0 { ":" } else { "," }));
+        }
+        one_line(&line)
+    }
+
+    fn counted(&self) -> String {
+        let count = |kind| self.transitions().filter(|transition| Kind::of(transition) == kind).count();
+        match (count(Kind::Fired), count(Kind::Resolved)) {
+            (firing, 0) => format!("{firing} FIRING"),
+            (0, ended) => format!("{ended} RESOLVED"),
+            (firing, ended) => format!("{firing} FIRING, {ended} RESOLVED"),
+        }
+    }
+
+    /// A paragraph each, those that fire first.
+    fn write_all(&self) -> String {
+        let mut text = format!("{}\n", self.counted().to_lowercase());
+        for kind in [Kind::Fired, Kind::Resolved] {
+            for transition in self.transitions().filter(|transition| Kind::of(transition) == kind) {
+                let alert = &transition.alert;
+                push_str(&mut text, format_args!("\n{}", headline(transition)));
+                match (kind, alert.annotations.get("summary")) {
+                    (Kind::Fired, Some(words)) => push(&mut text, format_args!("{words}")),
+                    (Kind::Resolved, Some(words)) => fact(&mut text, "Was", words),
+                    (Kind::Fired | Kind::Resolved, None) => {}
+                }
+                for (label, value) in &alert.by {
+                    fact(&mut text, &capitalised(label), value);
+                }
+                write_times(&mut text, transition);
+                write_values(&mut text, transition);
+                if let Some(link) = self.link_of(alert) {
+                    fact(&mut text, "Details", &link);
+                }
+            }
+        }
+        text
     }
 
     fn write_text(&self) -> String {
@@ -97,7 +197,7 @@ impl Message {
         for (label, value) in &alert.by {
             fact(&mut text, &capitalised(label), value);
         }
-        self.write_times(&mut text);
+        write_times(&mut text, &self.transition);
         write_values(&mut text, &self.transition);
         for (key, words) in &alert.annotations {
             let told = ["summary", "description", "threshold"].contains(&key.as_str());
@@ -116,19 +216,19 @@ impl Message {
         fact(&mut text, "Alert id", alert.id.as_str());
         text
     }
+}
 
-    fn write_times(&self, text: &mut String) {
-        let Transition { alert, kind, at } = &self.transition;
-        let fired_at = alert.state.fired_at().unwrap_or(*at);
-        fact(text, "Since", &fired_at.to_string());
-        match kind {
-            TransitionKind::Fired => {}
-            TransitionKind::Resolved(ending) => {
-                let whole_seconds = Duration::from_secs(at.since(fired_at).as_secs());
-                let lasted = humantime::format_duration(whole_seconds);
-                fact(text, "Ended", &format!("{at}, after {lasted}"));
-                fact(text, "Because", because(*ending));
-            }
+fn write_times(text: &mut String, transition: &Transition) {
+    let Transition { alert, kind, at } = transition;
+    let fired_at = alert.state.fired_at().unwrap_or(*at);
+    fact(text, "Since", &fired_at.to_string());
+    match kind {
+        TransitionKind::Fired => {}
+        TransitionKind::Resolved(ending) => {
+            let whole_seconds = Duration::from_secs(at.since(fired_at).as_secs());
+            let lasted = humantime::format_duration(whole_seconds);
+            fact(text, "Ended", &format!("{at}, after {lasted}"));
+            fact(text, "Because", because(*ending));
         }
     }
 }
@@ -139,6 +239,11 @@ fn subject(transition: &Transition) -> String {
     for (at, (label, value)) in alert.by.iter().filter(|(_, value)| !value.is_empty()).enumerate() {
         push_str(&mut line, format_args!("{} {label} {value}", if at == 0 { ":" } else { "," }));
     }
+    one_line(&line)
+}
+
+/// Printable ASCII, as short as a subject must be.
+fn one_line(line: &str) -> String {
     let line: String = line.chars().map(printable).collect();
     if line.len() <= SUBJECT_CHARS { line } else { format!("{}...", &line[..SUBJECT_CHARS - 3]) }
 }
@@ -268,6 +373,29 @@ mod tests {
         AWS console:   https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#queues/detail/arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a
         Alert id:      be601bcecd67135b
         ");
+    }
+
+    #[test]
+    fn several_alerts_are_told_one_by_one_those_that_fire_first() {
+        let of = |share: &str, kind| {
+            let mut row = sample::row(kind);
+            let alert = &mut row.transition.alert;
+            alert.by.insert("share".to_owned(), share.to_owned());
+            alert.id = crate::evaluate::AlertId::of(&alert.rule, &alert.by);
+            alert.annotations.insert("summary".to_owned(), format!("{share} on prod-a waits 42m (p95)"));
+            row
+        };
+        let ended = TransitionKind::Resolved(Ending::Recovered);
+        let together =
+            vec![of("research", ended), of("vision", TransitionKind::Fired), of("speech", TransitionKind::Fired)];
+        let row = OutboxRow { together, ..of("research", TransitionKind::Fired) };
+        let by = ["severity".to_owned(), "queue".to_owned()];
+        let message = Message::of_group(&row, Some("https://spotter.example"), Some(&by));
+        assert_eq!(
+            message.subject, "[2 FIRING, 1 RESOLVED] ShareWaitsTooLong: queue prod-a, severity page",
+            "of an episode that fired and ended the end is told"
+        );
+        insta::assert_snapshot!(message.text);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - What was taken is recorded before anything else is sent, however long the store takes to recover.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::Group;
 use crate::config::Receiver;
 use crate::evaluate::Alert;
 use crate::model::Timestamp;
@@ -27,6 +29,7 @@ use crate::notify::Remedy;
 use crate::notify::message::Message;
 use crate::notify::outbox::Due;
 use crate::notify::outbox::Kind;
+use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::Outbox;
 use crate::notify::outbox::OutboxError;
 use crate::notify::outbox::OutboxRow;
@@ -148,6 +151,14 @@ impl Notifiers {
     }
 }
 
+/// What comes after an attempt to send a message for several alerts.
+enum Grouped {
+    GoOn,
+    LookAgain(Timestamp),
+    Nothing,
+    Stopped,
+}
+
 impl<O: Outbox, C: Deliver> Notifier<O, C> {
     /// Another wall time for one attempt: 15 s otherwise.
     #[must_use]
@@ -185,7 +196,11 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             if now < self.paused_until {
                 return Some(self.paused_until);
             }
-            let due = match self.outbox.due(&self.receiver.name, now, BATCH).await {
+            let due = match &self.receiver.group {
+                None => self.outbox.due(&self.receiver.name, now, BATCH).await,
+                Some(_) => self.outbox.due_together(&self.receiver.name, now).await,
+            };
+            let due = match due {
                 Ok(due) => due,
                 Err(error) => {
                     tracing::warn!(receiver = self.receiver.name, %error, "cannot read the outbox");
@@ -196,6 +211,14 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 return due.next_at;
             }
             let Ok(firing) = self.inhibitors().await else { return Some(now + STORE_PAUSE) };
+            if let Some(group) = self.receiver.group.clone() {
+                match self.deliver_group(&group, &due, &firing, stop).await {
+                    Grouped::GoOn => continue,
+                    Grouped::LookAgain(at) => return Some(due.next_at.map_or(at, |next| next.min(at))),
+                    Grouped::Nothing => return due.next_at,
+                    Grouped::Stopped => return None,
+                }
+            }
             for row in &due.rows {
                 let goes_on = match self.held(row, &due, &firing) {
                     Some(verdict) => self.record(row, verdict, stop).await,
@@ -212,6 +235,49 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
     }
 
+    /// Sends one message: of the alerts whose time has come together.
+    async fn deliver_group(&mut self, group: &Group, due: &Due, firing: &[Alert], stop: &CancellationToken) -> Grouped {
+        let mut free = Vec::new();
+        let mut waiting = BTreeSet::new();
+        for row in due.rows.iter() {
+            if waiting.contains(row.alert()) {
+                continue;
+            }
+            match self.held(row, due, firing) {
+                None => free.push(row),
+                Some(verdict) => {
+                    // What comes later of the same alert waits behind it.
+                    waiting.insert(row.alert());
+                    if !self.record(row, verdict, stop).await {
+                        return Grouped::Stopped;
+                    }
+                }
+            }
+        }
+        let (ready, at) = routing::grouped(group, &free, self.clock.now());
+        let Some((first, others)) = ready.split_first() else {
+            return match (at, waiting.is_empty()) {
+                // What is held back is no longer due.
+                (_, false) => Grouped::GoOn,
+                (Some(at), true) => Grouped::LookAgain(at),
+                (None, true) => Grouped::Nothing,
+            };
+        };
+        let ids: Vec<NotificationId> = others.iter().map(|row| row.id.clone()).collect();
+        if !ids.is_empty()
+            && let Err(error) = self.outbox.gather(&first.id, &ids).await
+        {
+            tracing::warn!(receiver = self.receiver.name, %error, "cannot write to the outbox");
+            return Grouped::LookAgain(self.clock.now() + STORE_PAUSE);
+        }
+        let together = others.iter().map(|row| (*row).clone()).chain(first.together.iter().cloned()).collect();
+        let row = OutboxRow { together, ..(*first).clone() };
+        if !self.attempt(&row, stop).await && stop.is_cancelled() {
+            return Grouped::Stopped;
+        }
+        Grouped::GoOn
+    }
+
     /// The alerts that may hold back others: none where nothing is inhibited.
     async fn inhibitors(&self) -> Result<Vec<Alert>, OutboxError> {
         if self.receiver.inhibit.is_empty() {
@@ -224,7 +290,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
     /// What becomes of a firing that is not to be sent now.
     fn held(&self, row: &OutboxRow, due: &Due, firing: &[Alert]) -> Option<Verdict> {
         // A firing that was tried may have arrived, and then its resolve has to.
-        if row.kind() == Kind::Resolved || row.attempts > 0 {
+        if row.kind() == Kind::Resolved || row.attempts > 0 || !row.together.is_empty() {
             return None;
         }
         let now = self.clock.now();
@@ -249,7 +315,8 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
 
     /// Sends one row and records how that went. Says whether to go on with this receiver.
     async fn attempt(&mut self, row: &OutboxRow, stop: &CancellationToken) -> bool {
-        let message = Message::of(row, self.external_url.as_deref());
+        let by = self.receiver.group.as_ref().map(|group| &group.by[..]);
+        let message = Message::of_group(row, self.external_url.as_deref(), by);
         let result = tokio::select! {
             result = self.courier.deliver(&message, &self.clock) => result,
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {

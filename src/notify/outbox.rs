@@ -130,6 +130,8 @@ pub struct OutboxRow {
     pub last_error: Option<String>,
     /// What the receiver calls its message of the firing, so that the resolve can change that one; most have no such name.
     pub reference: Option<String>,
+    /// Others that are told in the same message, under this one's id, in order: what becomes of this one becomes of them.
+    pub together: Vec<OutboxRow>,
     /// Where it stands.
     pub state: RowState,
 }
@@ -283,6 +285,7 @@ fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
         next_attempt_at: now,
         last_error: None,
         reference: None,
+        together: Vec::new(),
         state: RowState::Pending,
     }
 }
@@ -302,10 +305,21 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Due, OutboxError>> + Send;
 
+    /// The rows that may be sent to a receiver now, one message for several: all of them up to a limit, in their order. A row that
+    /// [goes with others](Self::gather) comes with them; what came later of the same alerts is left out.
+    fn due_together(&self, receiver: &str, now: Timestamp) -> impl Future<Output = Result<Due, OutboxError>> + Send;
+
+    /// Binds rows to the first of them: from now on they are told in its message, however often that is tried.
+    fn gather(
+        &self,
+        first: &NotificationId,
+        others: &[NotificationId],
+    ) -> impl Future<Output = Result<(), OutboxError>> + Send;
+
     /// The alerts that fire.
     fn firing(&self) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send;
 
-    /// Records how an attempt ended. `others` are the receivers that are told of this one's trouble and of its end.
+    /// Records how an attempt ended, of a row and of those that go with it. `others` are the receivers that are told of this one's trouble and of its end.
     fn settle(
         &self,
         id: &NotificationId,

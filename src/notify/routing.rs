@@ -5,12 +5,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::Group;
 use crate::config::Inhibition;
 use crate::config::Mute;
 use crate::config::Receiver;
 use crate::evaluate::Alert;
+use crate::evaluate::AlertId;
 use crate::evaluate::matches_glob;
 use crate::model::Timestamp;
+use crate::notify::outbox::OutboxRow;
+
+/// Alerts in one message, at most; the others follow in the next.
+const MOST_TOGETHER: usize = 100;
 
 /// Whether labels satisfy every matcher: a label name and a glob over its value. An absent label counts as empty.
 pub fn matches(matchers: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
@@ -45,6 +51,40 @@ pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a 
             && rule.same.iter().all(|label| value(&alert.labels, label) == value(&other.labels, label))
     };
     firing.iter().find(|other| rules.iter().any(|rule| inhibits(rule, other)))
+}
+
+/// Of rows that are free to go, in their order, those of the first message whose time has come; and if there is none, when it will.
+///
+/// A row of which an attempt was made, or that others were bound to, goes as it is. All rows of an alert go where its first one does.
+pub(crate) fn grouped<'a>(
+    group: &Group,
+    rows: &[&'a OutboxRow],
+    now: Timestamp,
+) -> (Vec<&'a OutboxRow>, Option<Timestamp>) {
+    if let Some(begun) = rows.iter().find(|row| row.attempts > 0 || !row.together.is_empty()) {
+        return (vec![begun], None);
+    }
+    let mut key_of: BTreeMap<&AlertId, Vec<&str>> = BTreeMap::new();
+    let mut messages: Vec<(Vec<&str>, Vec<&OutboxRow>)> = Vec::new();
+    for row in rows {
+        let labels = &row.transition.alert.labels;
+        let new = || group.by.iter().map(|label| value(labels, label)).collect();
+        let key = key_of.entry(row.alert()).or_insert_with(new);
+        match messages.iter_mut().find(|(other, _)| other == key) {
+            Some((_, of_message)) => of_message.push(row),
+            None => messages.push((key.clone(), vec![row])),
+        }
+    }
+    let leaves_at = |of_message: &[&OutboxRow]| of_message.iter().map(|row| row.created_at + group.wait).min();
+    let first = messages.into_iter().min_by_key(|(_, of_message)| leaves_at(of_message));
+    let Some((_, mut of_message)) = first else { return (Vec::new(), None) };
+    match leaves_at(&of_message) {
+        Some(at) if at > now => (Vec::new(), Some(at)),
+        _ => {
+            of_message.truncate(MOST_TOGETHER);
+            (of_message, None)
+        }
+    }
 }
 
 /// The name of a window in which `now` lies, if any.

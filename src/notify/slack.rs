@@ -2,6 +2,7 @@
 //! a second one.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use reqwest::header::AUTHORIZATION;
 use reqwest::header::HeaderMap;
@@ -12,6 +13,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::Endpoint;
 use crate::config::Secret;
+use crate::evaluate::Alert;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
@@ -24,6 +26,9 @@ const MAX_BLOCK: usize = 2_900;
 
 /// Slack refuses headers of more than 150 characters.
 const MAX_HEADER: usize = 150;
+
+/// Owners mentioned in one message: their ids have to fit beside [`MAX_BLOCK`].
+const MOST_MENTIONED: usize = 5;
 
 /// A Slack channel that is told of alerts.
 #[derive(Debug)]
@@ -81,7 +86,7 @@ impl Slack {
         headers.insert(AUTHORIZATION, bearer);
         // The channel's id and the message's timestamp, as Slack answered to the firing.
         let path = match message.reference.as_deref().and_then(|reference| reference.split_once(' ')) {
-            Some((channel, ts)) if Kind::of(&message.transition) == Kind::Resolved => {
+            Some((channel, ts)) if message.others.is_empty() && message.status() == Kind::Resolved => {
                 body["channel"] = channel.into();
                 body["ts"] = ts.into();
                 "/chat.update"
@@ -98,6 +103,8 @@ impl Slack {
         }
         let reference =
             said["channel"].as_str().zip(said["ts"].as_str()).map(|(channel, ts)| format!("{channel} {ts}"));
+        // A message of several alerts is no single one's to be changed.
+        let reference = reference.filter(|_| message.others.is_empty());
         Ok(Receipt { said: answer.status, reference })
     }
 }
@@ -131,12 +138,13 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     } else if story.len() > MAX_BLOCK {
         text.push_str("\n[cut]");
     }
-    let alert = &message.transition.alert;
-    let owner = alert.labels.get("owner").or_else(|| alert.by.get("owner"));
-    if let Some(id) = owner.and_then(|owner| owners.get(owner)) {
-        text = format!("<@{id}>\n{text}");
+    let owner = |alert: &Alert| owners.get(alert.labels.get("owner").or_else(|| alert.by.get("owner"))?).cloned();
+    let mentioned: BTreeSet<String> =
+        message.transitions().filter_map(|transition| owner(&transition.alert)).map(|id| format!("<@{id}>")).collect();
+    if !mentioned.is_empty() {
+        text = format!("{}\n{text}", mentioned.into_iter().take(MOST_MENTIONED).collect::<Vec<_>>().join(" "));
     }
-    let sign = match Kind::of(&message.transition) {
+    let sign = match message.status() {
         Kind::Fired => ":rotating_light:",
         Kind::Resolved => ":white_check_mark:",
     };
@@ -145,7 +153,9 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
         json!({ "type": "header", "text": { "type": "plain_text", "emoji": true, "text": format!("{sign} {title}") } }),
         json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } }),
     ];
-    let links = [("Details", message.link()), ("AWS console", message.console()), ("Runbook", message.runbook())];
+    let page = if message.others.is_empty() { message.link() } else { message.external_url.clone() };
+    let runbook = message.runbook().filter(|_| message.others.is_empty());
+    let links = [("Details", page), ("AWS console", message.console()), ("Runbook", runbook)];
     let links: Vec<String> = links
         .into_iter()
         .filter_map(|(name, link)| Some((name, link?)))

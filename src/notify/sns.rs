@@ -1,6 +1,7 @@
 //! Publishes to an SNS topic, standard or FIFO.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use aws_sdk_sns::error::DisplayErrorContext;
 use aws_sdk_sns::error::ProvideErrorMetadata;
@@ -8,6 +9,7 @@ use aws_sdk_sns::error::SdkError;
 use aws_sdk_sns::operation::publish::PublishError;
 use aws_sdk_sns::types::MessageAttributeValue;
 
+use crate::evaluate::Transition;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::message::Message;
@@ -21,8 +23,11 @@ const MAX_BYTES: usize = 256 * 1_024;
 /// The longest attribute value: filter policies match names, not essays.
 const MAX_ATTRIBUTE_BYTES: usize = 1_024;
 
-/// What every attribute's type is, and counts towards the size.
+/// What an attribute's type is, and counts towards the size.
 const STRING: &str = "String";
+
+/// Of one with several values, of which a filter policy has to match any.
+const LIST: &str = "String.Array";
 
 /// A topic that is told of alerts.
 #[derive(Debug)]
@@ -52,7 +57,7 @@ impl Sns {
             .set_message_structure(structure.map(str::to_owned));
         for (name, value) in attributes {
             let value = MessageAttributeValue::builder()
-                .data_type(STRING)
+                .data_type(if value.starts_with('[') { LIST } else { STRING })
                 .string_value(value)
                 .build()
                 .map_err(|error| Failure::park(format!("the attribute {name} cannot be built: {error}")))?;
@@ -60,14 +65,17 @@ impl Sns {
         }
         if self.topic.ends_with(".fifo") {
             // One alert's messages in order; a message that is sent again within 5 min is dropped by SNS.
-            request = request
-                .message_group_id(message.transition.alert.id.as_str())
-                .message_deduplication_id(message.id.as_str());
+            request = request.message_group_id(fifo_group(message)).message_deduplication_id(message.id.as_str());
         }
         let published = request.send().await.map_err(|error| judge(&error))?;
         let id = published.message_id().unwrap_or("without an id");
         Ok(Receipt { said: format!("SNS took it as message {id}"), reference: None })
     }
+}
+
+/// One alert's messages in order; where alerts go together, all of them: one may go alone today and with others tomorrow.
+fn fifo_group(message: &Message) -> &str {
+    if message.group.is_some() { "grouped" } else { message.transition.alert.id.as_str() }
 }
 
 /// What SNS refuses for good is parked; throttling, its own errors and whatever kept the call from arriving are retried.
@@ -127,26 +135,15 @@ struct Publication {
 }
 
 fn publication(message: &Message) -> Publication {
-    let transition = &message.transition;
-    let alert = &transition.alert;
-    let state = match Kind::of(transition) {
-        Kind::Fired => "firing",
-        Kind::Resolved => "resolved",
-    };
-    let label = |name: &str| alert.labels.get(name).or_else(|| alert.by.get(name)).map_or("", String::as_str);
-    let mut attributes: BTreeMap<_, _> = [
-        ("severity", label("severity")),
-        ("state", state),
-        ("rule", &alert.rule),
-        ("queue", label("queue")),
-        ("share", label("share")),
-        ("owner", label("owner")),
-    ]
-    .into_iter()
-    // SNS refuses empty values.
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(name, value)| (name, head(value, MAX_ATTRIBUTE_BYTES).to_owned()))
-    .collect();
+    let mut attributes: BTreeMap<&'static str, String> = BTreeMap::new();
+    for name in ["severity", "state", "rule", "queue", "share", "owner"] {
+        let values = message.transitions().map(|transition| attribute(transition, name));
+        // SNS refuses empty values.
+        let values: BTreeSet<&str> = values.filter(|value| !value.is_empty()).collect();
+        if let Some(value) = as_attribute(&values) {
+            attributes.insert(name, value);
+        }
+    }
     let room = MAX_BYTES - size(&attributes);
     if let Some(text) = per_protocol(message).filter(|text| text.len() <= room) {
         return Publication { text, structure: Some("json"), attributes };
@@ -161,6 +158,33 @@ fn publication(message: &Message) -> Publication {
     Publication { text: format!("{}{mark}", head(&message.text, room)), structure: None, attributes }
 }
 
+fn attribute<'a>(transition: &'a Transition, name: &str) -> &'a str {
+    let alert = &transition.alert;
+    match (name, Kind::of(transition)) {
+        ("state", Kind::Fired) => "firing",
+        ("state", Kind::Resolved) => "resolved",
+        ("rule", _) => &alert.rule,
+        _ => alert.labels.get(name).or_else(|| alert.by.get(name)).map_or("", String::as_str),
+    }
+}
+
+/// One value as it is, several as a list of as many as there is room for; `None` if there is none.
+fn as_attribute(values: &BTreeSet<&str>) -> Option<String> {
+    let (first, many) = (values.first()?, values.len() > 1);
+    // What looks like a list would be taken for one.
+    if !many && !first.starts_with('[') {
+        return Some(head(first, MAX_ATTRIBUTE_BYTES).to_owned());
+    }
+    let mut room = MAX_ATTRIBUTE_BYTES;
+    let fits = |value: &&&str| {
+        let size = serde_json::json!(value).to_string().len() + 2;
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    serde_json::to_string(&values.iter().take_while(fits).collect::<Vec<_>>()).ok()
+}
+
 /// One text per protocol: plain for people, one line for phones, Alertmanager's body for programs.
 fn per_protocol(message: &Message) -> Option<String> {
     let body = serde_json::to_string(&body::of(message)).ok()?;
@@ -171,7 +195,7 @@ fn per_protocol(message: &Message) -> Option<String> {
 
 /// Names, types and values all count.
 fn size(attributes: &BTreeMap<&'static str, String>) -> usize {
-    attributes.iter().map(|(name, value)| name.len() + STRING.len() + value.len()).sum()
+    attributes.iter().map(|(name, value)| name.len() + LIST.len() + value.len()).sum()
 }
 
 #[cfg(test)]
@@ -197,6 +221,20 @@ mod tests {
         let mut row = sample::row(TransitionKind::Fired);
         row.transition.alert.labels.insert("share".to_owned(), String::new());
         assert!(!publication(&Message::of(&row, None)).attributes.contains_key("share"));
+    }
+
+    #[test]
+    fn what_several_alerts_differ_in_is_a_list_that_a_filter_policy_matches_by_any() {
+        let mut other = sample::row(TransitionKind::Fired);
+        other.transition.alert.id = crate::evaluate::AlertId::of("other", &BTreeMap::new());
+        other.transition.alert.labels.insert("share".to_owned(), "vision".to_owned());
+        let row = crate::notify::OutboxRow { together: vec![other], ..sample::row(TransitionKind::Fired) };
+        let published = publication(&Message::of_group(&row, None, Some(&[])));
+        assert_eq!(published.attributes["share"], r#"["research","vision"]"#);
+        assert_eq!(published.attributes["severity"], "page");
+        let many: Vec<String> = (0..500).map(|share| format!("share-{share}")).collect();
+        let list = as_attribute(&many.iter().map(String::as_str).collect()).unwrap();
+        assert!(list.len() <= MAX_ATTRIBUTE_BYTES && serde_json::from_str::<Vec<String>>(&list).is_ok(), "{list}");
     }
 
     #[test]

@@ -127,6 +127,16 @@ impl Outbox for StoreHandle {
         self.call(move |store| store.due(&receiver, now, limit)).await.map_err(said)
     }
 
+    async fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, OutboxError> {
+        let receiver = receiver.to_owned();
+        self.call(move |store| store.due_together(&receiver, now)).await.map_err(said)
+    }
+
+    async fn gather(&self, first: &NotificationId, others: &[NotificationId]) -> Result<(), OutboxError> {
+        let (first, others) = (first.clone(), others.to_vec());
+        self.call(move |store| store.gather(&first, &others)).await.map_err(said)
+    }
+
     async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
         self.call(|store| store.firing()).await.map_err(said)
     }

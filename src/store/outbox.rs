@@ -9,9 +9,7 @@ use rusqlite::Row;
 use rusqlite::Transaction;
 use rusqlite::params;
 
-use crate::evaluate::Alert;
 use crate::model::Timestamp;
-use crate::notify::outbox::Due;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
@@ -21,6 +19,7 @@ use crate::notify::outbox::trouble;
 use crate::notify::outbox::trouble_id;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::due;
 
 /// How many notifications may wait for one receiver. What comes on top is dead at once, and counted.
 pub const MAX_PENDING: u32 = 10_000;
@@ -30,12 +29,6 @@ pub const KEEP_SETTLED: Duration = Duration::from_secs(7 * 86_400);
 
 /// How many such episodes one commit removes at most, so that a commit never takes long.
 const PRUNE_BATCH: u32 = 500;
-
-/// A row that no earlier row of the same alert and receiver waits before.
-const IS_NEXT: &str = "state = 'pending' AND NOT EXISTS (
-    SELECT 1 FROM outbox AS earlier
-    WHERE earlier.receiver = outbox.receiver AND earlier.alert = outbox.alert
-    AND earlier.state = 'pending' AND earlier.seq < outbox.seq)";
 
 /// What waits for a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,60 +42,6 @@ pub struct Backlog {
 }
 
 impl Store {
-    /// See [`crate::notify::outbox::Outbox::due`].
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
-        let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {IS_NEXT}
-             ORDER BY next_attempt_at, seq LIMIT ?3"
-        ))?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut found = statement.query(params![receiver, now.millis(), limit])?;
-        let (mut rows, mut ended) = (Vec::new(), BTreeSet::new());
-        while let Some(found) = found.next()? {
-            let row = read(found)?;
-            if row.kind() == Kind::Fired && self.is_ended(&row)? {
-                ended.insert(row.id.clone());
-            }
-            rows.push(row);
-        }
-        let silences = self.silences_at(now)?;
-        let next_at = self
-            .connection
-            .prepare_cached(&format!(
-                "SELECT next_attempt_at FROM outbox WHERE receiver = ?1 AND next_attempt_at > ?2 AND {IS_NEXT}
-                 ORDER BY next_attempt_at LIMIT 1"
-            ))?
-            .query_row(params![receiver, now.millis()], |row| row.get(0))
-            .optional()?
-            .map(Timestamp::from_millis);
-        Ok(Due { rows, ended, silences, next_at })
-    }
-
-    /// The alerts that fire, as of the last commit.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn firing(&self) -> Result<Vec<Alert>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT body FROM alert ORDER BY id")?;
-        let mut found = statement.query([])?;
-        let mut firing = Vec::new();
-        while let Some(row) = found.next()? {
-            let alert: Alert = serde_json::from_str(&row.get::<_, String>(0)?)?;
-            firing.extend(alert.state.fired_at().is_some().then_some(alert));
-        }
-        Ok(firing)
-    }
-
-    fn is_ended(&self, row: &OutboxRow) -> Result<bool, StoreError> {
-        let mut resolve = self.connection.prepare_cached(
-            "SELECT 1 FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'resolved'",
-        )?;
-        Ok(resolve.exists(params![row.receiver, row.alert().as_str(), row.episode().millis()])?)
-    }
-
     /// See [`crate::notify::outbox::Outbox::settle`]. A row that is settled already stays as it is.
     ///
     /// # Errors
@@ -177,6 +116,21 @@ fn settle(
         .query_row([id.as_str()], |row| row.get(0))
         .optional()?;
     let Some(receiver) = receiver else { return Ok(()) };
+    let together = due::company(transaction, id)?;
+    settle_one(transaction, id, verdict)?;
+    for other in together {
+        settle_one(transaction, &other.id, verdict)?;
+    }
+    match verdict {
+        Verdict::Delivered { at, .. } => tell_of_trouble(transaction, &receiver, Kind::Resolved, *at, "", others),
+        Verdict::Later { at, error, trouble: true, .. } => {
+            tell_of_trouble(transaction, &receiver, Kind::Fired, *at, error, others)
+        }
+        Verdict::Later { .. } | Verdict::Held { .. } | Verdict::Muted { .. } | Verdict::Dead { .. } => Ok(()),
+    }
+}
+
+fn settle_one(transaction: &Transaction<'_>, id: &NotificationId, verdict: &Verdict) -> Result<(), StoreError> {
     match verdict {
         Verdict::Delivered { at, reference } => {
             transaction.execute(
@@ -184,16 +138,12 @@ fn settle(
                         reference = coalesce(?3, reference) WHERE id = ?1",
                 params![id.as_str(), at.millis(), reference],
             )?;
-            tell_of_trouble(transaction, &receiver, Kind::Resolved, *at, "", others)?;
         }
-        Verdict::Later { at, next_attempt_at, error, trouble } => {
+        Verdict::Later { next_attempt_at, error, .. } => {
             transaction.execute(
                 "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3, attempts = attempts + 1 WHERE id = ?1",
                 params![id.as_str(), next_attempt_at.millis(), error],
             )?;
-            if *trouble {
-                tell_of_trouble(transaction, &receiver, Kind::Fired, *at, error, others)?;
-            }
         }
         Verdict::Held { next_attempt_at, because } => {
             transaction.execute(
@@ -406,13 +356,14 @@ fn write(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<(), StoreErro
     Ok(())
 }
 
-const COLUMNS: &str =
+/// What [`read`] reads.
+pub(super) const COLUMNS: &str =
     "id, receiver, body, created_at, attempts, next_attempt_at, last_error, state, coalesce(settled_at, 0),
      (SELECT firing.reference FROM outbox AS firing WHERE firing.receiver = outbox.receiver
       AND firing.alert = outbox.alert AND firing.episode = outbox.episode AND firing.kind = 'fired'
       ORDER BY firing.reference IS NULL, firing.seq DESC LIMIT 1), while_firing";
 
-fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
+pub(super) fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
     let at = Timestamp::from_millis(row.get(8)?);
     let state = match row.get::<_, String>(7)?.as_str() {
         "delivered" => RowState::Delivered { at },
@@ -430,6 +381,7 @@ fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
         last_error: row.get(6)?,
         reference: row.get(9)?,
         while_firing: row.get(10)?,
+        together: Vec::new(),
         state,
     })
 }

@@ -60,6 +60,11 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
     // What AWS forgets of jobs.
     M::up("CREATE TABLE job (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
+    // Notifications that are told in one message: all but the first name the first.
+    M::up(
+        "ALTER TABLE outbox ADD COLUMN told_with TEXT;
+         CREATE INDEX outbox_company ON outbox (told_with) WHERE told_with IS NOT NULL;",
+    ),
 ];
 
 /// Version 1.

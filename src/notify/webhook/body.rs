@@ -1,11 +1,13 @@
-//! The body: what Alertmanager's webhook receiver would post for a group of one alert, plus fields of our own, which
+//! The body: what Alertmanager's webhook receiver would post for a group of alerts, plus fields of our own, which
 //! its readers skip. PURE.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::evaluate::Alert;
 use crate::evaluate::Ending;
+use crate::evaluate::Transition;
 use crate::evaluate::TransitionKind;
 use crate::evaluate::Unit;
 use crate::model::Timestamp;
@@ -17,45 +19,67 @@ const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 
 /// The body for one message.
 pub(in crate::notify) fn of(message: &Message) -> Body<'_> {
-    let transition = &message.transition;
-    let alert = &transition.alert;
-    let status = match Kind::of(transition) {
-        Kind::Fired => "firing",
-        Kind::Resolved => "resolved",
+    let first = &message.transition.alert;
+    let group_labels = if message.others.is_empty() {
+        let by = first.by.iter().map(|(label, value)| (label.as_str(), value.as_str()));
+        by.chain([("alertname", first.rule.as_str())]).collect()
+    } else {
+        message.group.iter().flatten().map(|(label, value)| (label.as_str(), value.as_str())).collect()
     };
+    Body {
+        receiver: &message.receiver,
+        status: status(message.status()),
+        alerts: message.transitions().map(|transition| body_alert(message, transition)).collect(),
+        group_key: group_key(&group_labels),
+        group_labels,
+        common_labels: common(message, |alert| &alert.labels),
+        common_annotations: common(message, |alert| &alert.annotations),
+        external_url: message.external_url.as_deref().unwrap_or_default(),
+        version: "4",
+        truncated_alerts: 0,
+    }
+}
+
+fn body_alert<'a>(message: &Message, transition: &'a Transition) -> BodyAlert<'a> {
+    let alert = &transition.alert;
     let (ends_at, ended_because) = match transition.kind {
         TransitionKind::Fired => (NOT_ENDED.to_owned(), None),
         TransitionKind::Resolved(ending) => (transition.at.to_string(), Some(ending)),
     };
-    let mut group_labels: BTreeMap<_, _> = alert.by.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    group_labels.insert("alertname", &alert.rule);
-    let body_alert = BodyAlert {
-        status,
+    BodyAlert {
+        status: status(Kind::of(transition)),
         labels: &alert.labels,
         annotations: &alert.annotations,
         starts_at: alert.state.fired_at().unwrap_or(transition.at),
         ends_at,
-        generator_url: message.link().unwrap_or_default(),
+        generator_url: message.link_of(alert).unwrap_or_default(),
         fingerprint: alert.id.as_str(),
         value: alert.value,
         value_at_fire: alert.value_at_fire,
         unit: alert.unit,
         threshold: alert.threshold,
-        console_url: message.console(),
+        console_url: Message::console_of(alert),
         ended_because,
-    };
-    Body {
-        receiver: &message.receiver,
-        status,
-        alerts: [body_alert],
-        group_key: group_key(&group_labels),
-        group_labels,
-        common_labels: &alert.labels,
-        common_annotations: &alert.annotations,
-        external_url: message.external_url.as_deref().unwrap_or_default(),
-        version: "4",
-        truncated_alerts: 0,
     }
+}
+
+fn status(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Fired => "firing",
+        Kind::Resolved => "resolved",
+    }
+}
+
+/// What all alerts have.
+fn common<'a>(
+    message: &'a Message,
+    of: impl Fn(&'a Alert) -> &'a BTreeMap<String, String>,
+) -> BTreeMap<&'a str, &'a str> {
+    let all_have = |(name, value): &(&String, &String)| {
+        message.others.iter().all(|transition| of(&transition.alert).get(*name) == Some(*value))
+    };
+    let first = of(&message.transition.alert).iter().filter(all_have);
+    first.map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 /// `{}:{alertname="Waits", queue="prod"}`: the root route, then the group's labels as Alertmanager spells them.
@@ -70,10 +94,10 @@ fn group_key(labels: &BTreeMap<&str, &str>) -> String {
 pub(in crate::notify) struct Body<'a> {
     receiver: &'a str,
     status: &'static str,
-    alerts: [BodyAlert<'a>; 1],
+    alerts: Vec<BodyAlert<'a>>,
     group_labels: BTreeMap<&'a str, &'a str>,
-    common_labels: &'a BTreeMap<String, String>,
-    common_annotations: &'a BTreeMap<String, String>,
+    common_labels: BTreeMap<&'a str, &'a str>,
+    common_annotations: BTreeMap<&'a str, &'a str>,
     #[serde(rename = "externalURL")]
     external_url: &'a str,
     version: &'static str,
@@ -113,6 +137,27 @@ mod tests {
 
     /// Fields that Alertmanager does not have.
     const OURS: [&str; 6] = ["value", "valueAtFire", "unit", "threshold", "consoleURL", "endedBecause"];
+
+    #[test]
+    fn several_alerts_share_what_they_have_in_common() {
+        let mut other = sample::row(TransitionKind::Resolved(Ending::Recovered));
+        let alert = &mut other.transition.alert;
+        alert.labels.insert("share".to_owned(), "vision".to_owned());
+        alert.id = crate::evaluate::AlertId::of("other", &alert.by);
+        let row = crate::notify::OutboxRow { together: vec![other], ..sample::row(TransitionKind::Fired) };
+        let message = Message::of_group(&row, None, Some(&["queue".to_owned(), "none".to_owned()]));
+        let body = serde_json::to_value(of(&message)).unwrap();
+        assert_eq!(body["status"], "firing", "while any fires");
+        let statuses: Vec<&str> =
+            body["alerts"].as_array().unwrap().iter().map(|alert| alert["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["firing", "resolved"]);
+        assert_eq!(body["groupLabels"], serde_json::json!({ "queue": "prod-a" }));
+        assert_eq!(body["groupKey"], "{}:{queue=\"prod-a\"}");
+        assert_eq!(
+            body["commonLabels"],
+            serde_json::json!({ "alertname": "ShareWaitsTooLong", "queue": "prod-a", "severity": "page" })
+        );
+    }
 
     fn body(kind: TransitionKind) -> Value {
         let message = Message::of(&sample::row(kind), Some("https://spotter.example"));

@@ -5,6 +5,7 @@ use crate::evaluate::AlertId;
 use crate::evaluate::AlertState;
 use crate::evaluate::Ending;
 use crate::evaluate::TransitionKind;
+use crate::notify::outbox::Due;
 use crate::notify::sample;
 use crate::store::Commit;
 
