@@ -16,6 +16,7 @@ mod events;
 mod frames;
 mod handle;
 mod jobs;
+mod lock;
 mod outbox;
 mod schema;
 mod series;

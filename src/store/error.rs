@@ -25,6 +25,8 @@ pub enum StoreError {
     Unwritable(String),
     /// SQLite failed otherwise, such as by a lock that another process holds.
     Sqlite(String),
+    /// Another service runs on the file.
+    InUse,
     /// The thread that owns the store has ended.
     Closed,
     /// One of the above, for a file.
@@ -42,7 +44,12 @@ impl StoreError {
         match self {
             Self::Corrupt(_) | Self::Unwritable(_) => true,
             Self::At { error, .. } => error.is_of_the_file(),
-            Self::FromTheFuture { .. } | Self::NotOurs | Self::Value(_) | Self::Sqlite(_) | Self::Closed => false,
+            Self::FromTheFuture { .. }
+            | Self::NotOurs
+            | Self::Value(_)
+            | Self::Sqlite(_)
+            | Self::InUse
+            | Self::Closed => false,
         }
     }
 
@@ -64,6 +71,9 @@ impl fmt::Display for StoreError {
             Self::Corrupt(reason) => write!(f, "it is broken: {reason}"),
             Self::Value(reason) => write!(f, "a stored value cannot be read or written: {reason}"),
             Self::Unwritable(reason) | Self::Sqlite(reason) => f.write_str(reason),
+            Self::InUse => f.write_str(
+                "another service runs on it, and two would tell everything twice: end that one, or give `store` another path",
+            ),
             Self::Closed => f.write_str("the store is closed"),
             Self::At { path, error } => write!(f, "state file {path}: {error}"),
         }

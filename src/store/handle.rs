@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -21,9 +22,14 @@ use crate::store::Saved;
 use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::lock::Lock;
 
 /// Calls that wait for the thread at most; more callers wait for room.
 const QUEUE: usize = 64;
+
+/// How often, and after which pause, a service that begins tries to get the file from one that ends.
+const LOCK_ATTEMPTS: u32 = 240;
+const LOCK_PAUSE: Duration = Duration::from_millis(250);
 
 type Call = Box<dyn FnOnce(&mut Store) + Send>;
 
@@ -39,7 +45,11 @@ impl StoreHandle {
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(mut store: Store) -> Result<Self, StoreError> {
+    pub fn start(store: Store) -> Result<Self, StoreError> {
+        Self::serve(store, None)
+    }
+
+    fn serve(mut store: Store, lock: Option<Lock>) -> Result<Self, StoreError> {
         let (calls, mut queue) = mpsc::channel::<Call>(QUEUE);
         std::thread::Builder::new()
             .name("store".to_owned())
@@ -47,20 +57,25 @@ impl StoreHandle {
                 while let Some(call) = queue.blocking_recv() {
                     call(&mut store);
                 }
+                drop(store);
+                // Now another service may begin.
+                drop(lock);
             })
             .map_err(|error| StoreError::Sqlite(format!("the store's thread cannot be started: {error}")))?;
         Ok(Self { calls })
     }
 
-    /// Opens a file, as [`Store::open`], without blocking the caller's thread, and moves it to its own.
+    /// Opens a file, as [`Store::open`], without blocking the caller's thread, and moves it to its own. Nobody else opens it so until
+    /// the last clone is dropped: for a minute this waits until another service has ended, as in a deployment that replaces it.
     ///
     /// # Errors
-    /// See [`Store::open`].
+    /// See [`Store::open`]; or another service still runs on the file.
     pub async fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
+        let lock = locked(path).await?;
         let path = path.to_owned();
         let opening = tokio::task::spawn_blocking(move || Store::open(&path, now));
         let (store, set_aside) = opening.await.map_err(|_| StoreError::Closed)??;
-        Ok((Self::start(store)?, set_aside))
+        Ok((Self::serve(store, Some(lock))?, set_aside))
     }
 
     /// See [`Store::load`].
@@ -119,6 +134,19 @@ impl StoreHandle {
         self.calls.send(call).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
+}
+
+async fn locked(path: &Path) -> Result<Lock, StoreError> {
+    for attempt in 0..LOCK_ATTEMPTS {
+        if let Some(lock) = Lock::take(path)? {
+            return Ok(lock);
+        }
+        if attempt == 0 {
+            tracing::warn!(path = %path.display(), "another service runs on this state file; this one waits until it ends");
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Err(StoreError::InUse.at(path))
 }
 
 impl Outbox for StoreHandle {
