@@ -11,6 +11,7 @@ mod support {
     pub mod hook;
     pub mod jobs;
     pub mod process;
+    pub mod ready;
 }
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ use tokio::process::{Child, Command};
 
 use support::hook::hook;
 use support::jobs::jobs;
-use support::process::{configured, listening, ready_service, trainspotter};
+use support::process::{configured, listening, trainspotter};
+use support::ready::ready_service;
 
 async fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = trainspotter(arguments).output().await.unwrap();

@@ -5,6 +5,7 @@
 mod support {
     pub mod hook;
     pub mod process;
+    pub mod ready;
 }
 
 use std::path::Path;
@@ -17,7 +18,8 @@ use trainspotter::model::Timestamp;
 use trainspotter::store::Store;
 
 use support::hook::{Told, hook};
-use support::process::{listening, ready_service, trainspotter};
+use support::process::{listening, trainspotter};
+use support::ready::ready_service;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

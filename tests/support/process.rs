@@ -16,20 +16,6 @@ pub fn trainspotter(arguments: &[&str]) -> Command {
     command
 }
 
-/// A service over `endpoint` that has polled, its page, and the lines it writes. `more` is added to its configuration.
-pub async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
-    let config = configured(folder, endpoint, &format!("poll: {{ every: 5s }}\n{more}"));
-    let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    let (service, page, told) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
-    let ready = async {
-        while !reqwest::get(format!("{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the service is ready");
-    (service, page, told)
-}
-
 /// A configuration over `endpoint`, with `more` added.
 pub fn configured(folder: &Path, endpoint: &str, more: &str) -> PathBuf {
     let config = folder.join("trainspotter.yaml");
@@ -45,7 +31,7 @@ pub async fn listening(process: Child) -> (Child, String) {
 }
 
 /// Waits until a process says where it listens, and keeps reading, so that it never blocks on a full pipe.
-async fn listening_and_telling(mut process: Child) -> (Child, String, UnboundedReceiver<String>) {
+pub async fn listening_and_telling(mut process: Child) -> (Child, String, UnboundedReceiver<String>) {
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
     let saying = async {
         while let Some(line) = lines.next_line().await.unwrap() {
