@@ -1,0 +1,155 @@
+//! How long notifications take from the commit to ten receivers, and whether one that is dead delays the others:
+//! `cargo bench --bench notify`.
+//!
+//! A thousand alerts fire, a hundred a second, and every receiver is to hear of each, through a state file on disk and webhooks on the
+//! loopback. In the runs to compare all receivers are alive, one answers 503 to everything, one does not answer at all, and one is not
+//! there. Times are those of the nine that are alive in all of them.
+
+#![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::routing::post;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use trainspotter::clock::Clock;
+use trainspotter::config::Channel;
+use trainspotter::config::Endpoint;
+use trainspotter::config::Receiver;
+use trainspotter::config::Secret;
+use trainspotter::evaluate::AlertId;
+use trainspotter::evaluate::Transition;
+use trainspotter::notify::Courier;
+use trainspotter::notify::Notifiers;
+use trainspotter::notify::Webhook;
+use trainspotter::notify::outbox;
+use trainspotter::notify::sample;
+use trainspotter::store::Commit;
+use trainspotter::store::StoreHandle;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+const RECEIVERS: usize = 10;
+const ALERTS: usize = 1_000;
+const ALERTS_PER_TICK: usize = 100;
+const TICK: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What the tenth receiver does.
+const CASES: [(&str, Tenth); 4] = [
+    ("takes everything", Tenth::Alive),
+    ("answers 503", Tenth::Refuses),
+    ("does not answer", Tenth::Hangs),
+    ("is not there", Tenth::Absent),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Tenth {
+    Alive,
+    Refuses,
+    Hangs,
+    Absent,
+}
+
+/// When the nine were told, by notification id.
+type Heard = Arc<Mutex<BTreeMap<String, Instant>>>;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "| the tenth receiver | told | p50, ms | p99, ms | longest, ms |\n|---|---:|---:|---:|---:|")?;
+    for (name, tenth) in CASES {
+        let mut waits = measure(tenth).await?;
+        waits.sort();
+        let at = |quantile: usize| {
+            waits.get((waits.len() * quantile / 100).min(waits.len() - 1)).map_or(0, Duration::as_millis)
+        };
+        writeln!(out, "| {name} | {} | {} | {} | {} |", waits.len(), at(50), at(99), at(100))?;
+    }
+    Ok(())
+}
+
+/// From commit to arrival, for each notification to the nine.
+async fn measure(tenth: Tenth) -> Result<Vec<Duration>, Error> {
+    let folder = tempfile::tempdir()?;
+    let clock = Clock::real();
+    let (store, _) = StoreHandle::open(&folder.path().join("state.db"), clock.now()).await?;
+    let heard = Heard::default();
+    let root = serve(tenth, Arc::clone(&heard)).await?;
+    let absent = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let receivers: Vec<Receiver> = (0..RECEIVERS)
+        .map(|number| Receiver::new(format!("r{number}"), Channel::Sns { topic: String::new() }))
+        .collect();
+    let courier = |(number, receiver): (usize, &Receiver)| -> Result<(Receiver, Courier), Error> {
+        let gone = tenth == Tenth::Absent && number + 1 == RECEIVERS;
+        let url = if gone { format!("http://{absent}/") } else { format!("{root}/{number}") };
+        let endpoint = Endpoint { url: Secret::new(url), allow_loopback: true };
+        Ok((receiver.clone(), Courier::Webhook(Webhook::new(&endpoint, &[])?)))
+    };
+    let couriers = receivers.iter().enumerate().map(courier).collect::<Result<_, _>>()?;
+    let (notifiers, tasks) = Notifiers::new(couriers, None, &store, clock);
+    let stop = CancellationToken::new();
+    let tasks: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(task.run(stop.clone()))).collect();
+
+    let mut committed = BTreeMap::new();
+    for tick in 0..ALERTS / ALERTS_PER_TICK {
+        let began = Instant::now();
+        let transitions: Vec<Transition> =
+            (0..ALERTS_PER_TICK).map(|alert| transition(tick * ALERTS_PER_TICK + alert, clock)).collect();
+        let rows = outbox::rows(&transitions, &receivers, clock.now());
+        let ids: Vec<String> = rows.iter().filter(|row| row.receiver != "r9").map(|row| row.id.to_string()).collect();
+        store.commit(Arc::new(Commit { at: clock.now(), outbox: rows, ..Commit::default() })).await?;
+        notifiers.committed();
+        committed.extend(ids.into_iter().map(|id| (id, Instant::now())));
+        tokio::time::sleep(TICK.saturating_sub(began.elapsed())).await;
+    }
+    let all_heard = async {
+        while heard.lock().is_ok_and(|heard| heard.len() < committed.len()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_heard).await?;
+    tasks.into_iter().for_each(|task| task.abort());
+    let heard = heard.lock().map_err(|_| "a receiver has panicked")?;
+    Ok(committed.iter().filter_map(|(id, at)| Some(heard.get(id)?.duration_since(*at))).collect())
+}
+
+fn transition(alert: usize, clock: Clock) -> Transition {
+    let mut transition = sample::test("anyone", clock.now()).transition;
+    transition.alert.by.insert("share".to_owned(), format!("share-{alert}"));
+    transition.alert.id = AlertId::of(&transition.alert.rule, &transition.alert.by);
+    transition
+}
+
+/// All receivers that are there, each at its number.
+async fn serve(tenth: Tenth, heard: Heard) -> Result<String, Error> {
+    let take = async move |State(heard): State<Heard>, Path(number): Path<usize>, headers: HeaderMap| {
+        if number + 1 < RECEIVERS {
+            let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+            if let Ok(mut heard) = heard.lock() {
+                heard.entry(id).or_insert_with(Instant::now);
+            }
+            return StatusCode::NO_CONTENT;
+        }
+        match tenth {
+            Tenth::Refuses => StatusCode::SERVICE_UNAVAILABLE,
+            Tenth::Hangs => std::future::pending().await,
+            Tenth::Alive | Tenth::Absent => StatusCode::NO_CONTENT,
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let root = format!("http://{}", listener.local_addr()?);
+    let app = Router::new().route("/{number}", post(take)).with_state(heard);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(root)
+}
