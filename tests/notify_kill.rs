@@ -8,7 +8,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
 use aws_sdk_sns::config::BehaviorVersion;
 use aws_sdk_sns::config::Credentials;
@@ -22,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::process::Command;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
 use trainspotter::config::Channel;

@@ -183,14 +183,18 @@ impl Office {
 
     /// Asks until the answer is as wanted.
     async fn until(&self, arguments: &[&str], wanted: impl Fn(&str) -> bool) -> String {
-        let began = std::time::Instant::now();
-        loop {
-            let (_, told) = self.asks(arguments).await;
-            if wanted(&told) {
-                return told;
+        let asking = async {
+            loop {
+                let (_, told) = self.asks(arguments).await;
+                if wanted(&told) {
+                    return told;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            assert!(began.elapsed() < PATIENCE, "{arguments:?} still says: {told}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(told) => told,
+            Err(_) => panic!("{arguments:?} still says: {}", self.asks(arguments).await.1),
         }
     }
 }
