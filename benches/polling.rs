@@ -74,6 +74,7 @@ async fn measure(backlog: usize) -> Result<String, Failed> {
         role: None,
         endpoint: Some(endpoint.clone()),
         queues: vec!["*".into()],
+        events: None,
     };
     let clients = connect(&target, 1e6, clock).await?;
 

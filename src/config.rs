@@ -77,6 +77,8 @@ pub struct Target {
     pub endpoint: Option<String>,
     /// Globs over queue names; a queue is watched if any matches.
     pub queues: Vec<String>,
+    /// The URL of an SQS queue that gets Batch's events, to see changes between polls.
+    pub events: Option<String>,
 }
 
 /// Cadence and budget of polling, in clock time.

@@ -4,6 +4,7 @@ mod history;
 mod keeper;
 mod logs;
 mod look;
+mod polling;
 mod queries;
 mod rehearsal;
 mod rules;

@@ -3,6 +3,7 @@
 //! - [`connect`] makes one target's clients. Every request of theirs, retries included, waits its turn in one
 //!   [`Budget`] and is counted in one [`CallCounter`].
 //! - [`Poller`] asks the target's queues and sends what it learns as observations, page by page.
+//! - [`Hints`] say between polls which jobs to look at, if the target has a queue of events.
 //! - `translate` turns SDK answers into `model` types. No other room sees an SDK type of Batch, SageMaker or metrics read.
 //!
 //! Invariants: an answer that did not come is an observation too ([`crate::model::Observation::Failed`]); what is not
@@ -17,6 +18,7 @@ mod failure;
 #[cfg(test)]
 mod fake;
 mod glob;
+mod hints;
 mod poller;
 mod topology;
 mod translate;
@@ -24,4 +26,5 @@ mod translate;
 pub use budget::Budget;
 pub use calls::CallCounter;
 pub use clients::{Clients, ConnectError, connect};
+pub use hints::{Hint, Hints};
 pub use poller::Poller;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Every action the service calls, and the SDK's method that calls it.
-const ACTIONS: [(&str, &str); 11] = [
+const ACTIONS: [(&str, &str); 13] = [
     ("batch:DescribeJobQueues", "describe_job_queues"),
     ("batch:DescribeSchedulingPolicies", "describe_scheduling_policies"),
     ("batch:DescribeServiceEnvironments", "describe_service_environments"),
@@ -26,6 +26,8 @@ const ACTIONS: [(&str, &str); 11] = [
     ("cloudwatch:PutMetricData", "put_metric_data"),
     ("sagemaker:DescribeTrainingJob", "describe_training_job"),
     ("sns:Publish", "publish"),
+    ("sqs:DeleteMessage", "delete_message_batch"),
+    ("sqs:ReceiveMessage", "receive_message"),
 ];
 
 #[test]
@@ -34,7 +36,12 @@ fn the_policy_and_the_template_agree() {
     let template = template();
     let namespace = template["Parameters"]["Namespace"]["Default"].as_str().unwrap();
     let resources = &template["Resources"];
-    let filled = fill(&resources["TaskRole"]["Properties"]["Policies"][0]["PolicyDocument"], namespace);
+    let policies = &resources["TaskRole"]["Properties"]["Policies"];
+    let mut filled = fill(&policies[0]["PolicyDocument"], namespace);
+    // Behind a condition: what it is, what holds if it does, and if not.
+    assert_eq!((&policies[1][0], &policies[1][2]), (&json!("HasEvents"), &json!("AWS::NoValue")));
+    let events = fill(&policies[1][1]["PolicyDocument"], namespace);
+    filled["Statement"].as_array_mut().unwrap().extend(statements(&events).cloned());
     assert_eq!(filled, policy);
 }
 
@@ -108,6 +115,7 @@ fn the_configuration_in_the_template_is_valid() {
         .unwrap()
         .replace("${AWS::Region}", "us-east-1")
         .replace("${Globs}", "prod-*\", \"research")
+        .replace("${EventsUrl}", "null")
         .replace("${Namespace}", "Trainspotter")
         .replace("${Topic}", "arn:aws:sns:us-east-1:111122223333:trainspotter");
     assert!(!text.contains("${"), "not filled in: {text}");
@@ -142,7 +150,7 @@ fn exec_form(command: &Value) -> String {
 
 /// The name of the SDK's method that this code, cut off after a dot, calls: `list_quota_shares().send()`.
 fn sdk_method(code: &str) -> Option<&str> {
-    const VERBS: [&str; 6] = ["describe_", "list_", "get_", "put_", "search_", "publish"];
+    const VERBS: [&str; 8] = ["describe_", "list_", "get_", "put_", "search_", "publish", "receive_", "delete_"];
     let (name, _) = code.split_once("()")?;
     let is_name = name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
     let is_std = ["get_mut", "get_ref"].contains(&name);
@@ -168,6 +176,7 @@ fn room_files(room: &str) -> Vec<String> {
 fn fill(value: &Value, namespace: &str) -> Value {
     match value {
         Value::String(text) if text == "Namespace" => json!(namespace),
+        Value::String(text) if text == "EventsQueue.Arn" => json!("arn:aws:sqs:REGION:ACCOUNT:trainspotter-events"),
         Value::String(text) if text == "Topic" => json!("arn:aws:sns:REGION:ACCOUNT:trainspotter"),
         Value::String(text) => {
             let parts = [("${AWS::Partition}", "aws"), ("${AWS::Region}", "REGION"), ("${AWS::AccountId}", "ACCOUNT")];

@@ -265,6 +265,7 @@ fn config(endpoint: SocketAddr, store: PathBuf) -> Config {
             role: None,
             endpoint: Some(format!("http://{endpoint}")),
             queues: vec!["*".to_owned()],
+            events: None,
         }],
         poll: Poll {
             every: POLL_EVERY,

@@ -108,6 +108,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         role: None,
         endpoint: Some(format!("http://{endpoint}")),
         queues: vec!["*".to_owned()],
+        events: None,
     };
     let poll = Poll {
         every: Duration::from_secs(30),

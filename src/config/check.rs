@@ -79,6 +79,9 @@ impl Check<'_> {
             if let Some(endpoint) = &target.endpoint {
                 self.http_url(&at("endpoint"), endpoint);
             }
+            if let Some(events) = &target.events {
+                self.http_url(&at("events"), events);
+            }
             if target.queues.iter().all(|glob| glob.is_empty()) {
                 self.problem(&at("queues"), "no queue can match; leave `queues` out to watch all");
             }
@@ -87,6 +90,7 @@ impl Check<'_> {
                 role: target.role.clone(),
                 endpoint: target.endpoint.clone(),
                 queues: target.queues.clone(),
+                events: target.events.clone(),
             });
         }
         checked

@@ -70,6 +70,9 @@ pub(super) struct Target {
     /// Globs over queue names (* and ?); a queue is watched if any matches.
     #[serde(default = "all_queues")]
     pub(super) queues: Vec<String>,
+    /// URL of an SQS queue to which EventBridge sends the events of source aws.batch: changes are seen within a second. Off by default.
+    #[serde(default)]
+    pub(super) events: Option<String>,
 }
 
 /// Cadence and budget of polling.

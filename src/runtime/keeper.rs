@@ -44,6 +44,8 @@ pub(super) enum Ask {
         /// When it began.
         began_at: Timestamp,
     },
+    /// Between polls, jobs were looked at to which something may have happened.
+    LookedAt,
 }
 
 /// The channels that end at the keeper.
@@ -103,6 +105,7 @@ impl Keeper {
                         self.tick().await;
                         next_tick = self.clock.now() + self.patience;
                     }
+                    Some(Ask::LookedAt) => self.tick().await,
                     None => break,
                 },
                 Some(report) = inbox.reports.recv() => self.published(&report),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,13 +15,14 @@ use crate::config::{Config, Receiver};
 use crate::derive::Frame;
 use crate::engine::{Engine, Saved, cadence};
 use crate::evaluate::Rule;
-use crate::model::{Observation, Timestamp};
+use crate::model::Timestamp;
 use crate::notify::{Courier, Notifier, Notifiers};
 use crate::publish::{Origin, Publisher, Report, prometheus_text};
 use crate::runtime::history;
-use crate::runtime::keeper::{Ask, COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
+use crate::runtime::keeper::{COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
+use crate::runtime::polling::{self, Polling};
 use crate::runtime::rules::follow;
-use crate::source::{self, Clients, Poller};
+use crate::source::{self, Clients, Hints, Poller};
 use crate::store::StoreHandle;
 use crate::web::{self, Pages, Snapshot};
 
@@ -33,8 +34,6 @@ const MESSAGES: usize = 256;
 const FRAMES: usize = 64;
 /// The least wall time between two ticks that no poll asked for.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
-/// Wall time that a poll has at least for what the engine asks.
-const LEAST_ANSWERING: Duration = Duration::from_millis(50);
 /// Parts that have to end before notifications are flushed and the pages go: everything that feeds a tick or a sink.
 const FLUSHED_FIRST: [&str; 3] = ["poller", "keeper", "publisher"];
 /// How long a stop may take, in wall time, before what is left is given up.
@@ -138,11 +137,17 @@ impl Service {
             metrics: prometheus_text,
         };
 
+        let hints = Hints::connect(&target, clock)
+            .await
+            .map_err(|error| StartError::new("reaching the queue of events", error))?;
+        let (hint, hinted) = mpsc::channel(1);
         let poller = Poller::new(clients, target, config.poll, clock);
+        let polling = Polling { poller, every: config.poll.every, clock, observed, asks, hinted };
         let sources = stop.child_token();
         let rest = CancellationToken::new();
         let mut parts = Parts::default();
-        parts.spawn("poller", poll(poller, config.poll.every, clock, observed, asks, sources));
+        parts.spawn("poller", polling.run(sources.clone()));
+        parts.spawn("hints", polling::listen(hints, hint, sources));
         if !config.rules.is_empty() {
             parts.spawn("rules", follow(config.rules.clone(), rule_news, rest.clone()));
         }
@@ -205,52 +210,6 @@ fn notifiers(
     };
     let couriers = config.receivers.iter().map(courier).collect::<Result<_, _>>()?;
     Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))
-}
-
-/// Polls at a steady pace. When a poll takes longer than its turn, the next begins at once: polls never overlap and
-/// never pile up.
-async fn poll(
-    mut poller: Poller,
-    every: Duration,
-    clock: Clock,
-    observed: mpsc::Sender<Vec<Observation>>,
-    asks: mpsc::Sender<Ask>,
-    stop: CancellationToken,
-) {
-    while !stop.is_cancelled() {
-        let began_at = clock.now();
-        let one = poll_once(&mut poller, began_at, every, clock, &observed, &asks);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            polled = one => if polled.is_none() { return },
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = clock.sleep_until(began_at + every) => {}
-        }
-    }
-}
-
-/// One poll: lists, then what the engine asks in view of them. `None` once the keeper has gone.
-async fn poll_once(
-    poller: &mut Poller,
-    began_at: Timestamp,
-    every: Duration,
-    clock: Clock,
-    observed: &mpsc::Sender<Vec<Observation>>,
-    asks: &mpsc::Sender<Ask>,
-) -> Option<()> {
-    poller.poll(&questions(asks).await?, observed).await;
-    // At extreme speeds a turn passes before the lists are in. Then polls become rarer, and answers still get their time.
-    let deadline = (began_at + every).max(clock.now() + clock.of_wall(LEAST_ANSWERING));
-    poller.answer(&questions(asks).await?, deadline, observed).await;
-    asks.send(Ask::Polled { began_at }).await.ok()
-}
-
-async fn questions(asks: &mpsc::Sender<Ask>) -> Option<crate::model::Questions> {
-    let (reply, answer) = oneshot::channel();
-    asks.send(Ask::Questions(reply)).await.ok()?;
-    answer.await.ok()
 }
 
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {

@@ -54,6 +54,23 @@ impl Poller {
         self.send_calls(out).await;
     }
 
+    /// Describes jobs to which something may have happened, until `deadline`. Those of queues that are not watched are none of ours.
+    pub async fn look_at(&self, jobs: Vec<JobId>, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
+        let at = self.clock.now();
+        let describe = |id| async {
+            let mut observations = self.describe_job(id).await?;
+            observations.retain(|observation| match observation {
+                Observation::Jobs { jobs, .. } => jobs.iter().all(|job| self.watches(&job.queue)),
+                _ => true,
+            });
+            Ok(observations)
+        };
+        if let Some(error) = self.ask(jobs, deadline, out, describe).await {
+            send(out, vec![Observation::Failed { source: Source::Jobs, queue: None, at, error }]).await;
+        }
+        self.send_calls(out).await;
+    }
+
     async fn describe_jobs(&self, jobs: &[JobId], until: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         let at = self.clock.now();
         let failed = self.ask(jobs.to_vec(), until, out, |id| self.describe_job(id)).await;

@@ -104,6 +104,14 @@ impl std::error::Error for ConnectError {}
 /// Nothing is called yet unless a role's session needs a region: credentials are found when the first call is made.
 /// Requests for credentials are outside of the budget, since nothing else works without them.
 pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Result<Clients, ConnectError> {
+    let (sdk, http) = identified(target, clock).await?;
+    let budget = Budget::new(calls_per_second, clock);
+    let sdk = sdk.into_builder().http_client(budget.guard(http)).build();
+    Ok(clients(&sdk, budget))
+}
+
+/// Where a target's APIs are, and as whom to call them.
+async fn identified(target: &Target, clock: Clock) -> Result<(SdkConfig, SharedHttpClient), ConnectError> {
     let endpoint = target.endpoint.clone().or_else(|| variable(ENDPOINT_VARIABLE));
     let url = endpoint.as_deref().map(parse_endpoint).transpose()?;
     let http = http_client(url.as_ref())?;
@@ -119,9 +127,19 @@ pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Re
         let provider = AssumeRoleProvider::builder(role).session_name("trainspotter").configure(&sdk).build().await;
         sdk = sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
     }
-    let budget = Budget::new(calls_per_second, clock);
-    let sdk = sdk.into_builder().http_client(budget.guard(http)).build();
-    Ok(clients(&sdk, budget))
+    Ok((sdk, http))
+}
+
+/// A client for the queue of events at `queue`, in the target's account. It is not behind the budget: it waits for most of its time, and
+/// no API of jobs is called.
+pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aws_sdk_sqs::Client, ConnectError> {
+    let url = parse_endpoint(queue)?;
+    let (sdk, _) = identified(target, clock).await?;
+    let config = aws_sdk_sqs::config::Builder::from(&sdk)
+        .endpoint_url(url.origin().ascii_serialization())
+        .http_client(http_client(Some(&url))?)
+        .build();
+    Ok(aws_sdk_sqs::Client::from_conf(config))
 }
 
 /// What all clients have in common.

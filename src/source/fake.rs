@@ -113,6 +113,7 @@ pub(crate) fn target(endpoint: &str) -> Target {
         role: None,
         endpoint: Some(endpoint.to_owned()),
         queues: vec!["*".to_owned()],
+        events: None,
     }
 }
 

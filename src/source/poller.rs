@@ -97,6 +97,11 @@ impl Poller {
         self.send_calls(out).await;
     }
 
+    /// Whether a queue is watched, as of the last topology.
+    pub(crate) fn watches(&self, queue: &QueueName) -> bool {
+        self.queues.contains(queue)
+    }
+
     /// Sends the calls made since the last time.
     pub(crate) async fn send_calls(&self, out: &Out) {
         let calls = self.clients.calls().drain();

@@ -157,6 +157,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
             role: None,
             endpoint: Some(format!("http://{endpoint}")),
             queues: vec!["*".to_owned()],
+            events: None,
         }],
         poll: Poll {
             every: POLL_EVERY,

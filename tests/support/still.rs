@@ -114,6 +114,7 @@ fn config(endpoint: SocketAddr, every: Duration, store: std::path::PathBuf) -> C
         role: None,
         endpoint: Some(format!("http://{endpoint}")),
         queues: vec!["*".to_owned()],
+        events: None,
     };
     Config {
         targets: vec![target],

@@ -1,0 +1,214 @@
+//! Events through moto's SQS: what happens is seen long before the next poll, and events that are doubled, late, made up or no events at
+//! all change nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot start its peers has failed")]
+
+mod support {
+    pub mod python;
+}
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use trainspotter::clock::Clock;
+use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
+use trainspotter::runtime::Service;
+use trainspotter::simulate::{self, Simulation, trace};
+
+use support::python::python;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Simulated seconds per real second: a poll an hour is one a minute.
+const SPEED: f64 = 60.0;
+
+/// Two jobs; the first ends while nobody looks.
+const JOBS: &str = "job_id,share,num_gpu,submit_s,duration_s\nfirst,research,1,0,30\nsecond,research,1,0,36000\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_seen_before_the_next_poll_and_made_up_events_change_nothing() {
+    let Some(python) = python().await else { return };
+    let (_moto, moto) = moto(&python).await;
+    let queue = events(&python, &["make", &moto], "").await;
+    let world = World::start(&queue).await;
+    let id = world.until(|jobs| Some(named(jobs, "first")?["id"].as_str().unwrap().to_owned())).await;
+    let seen = world.status("first").await;
+    // The truth moves on, and no poll comes for an hour.
+    world.until_it_ended().await;
+    assert_eq!((world.status("first").await, seen != "succeeded"), (seen.clone(), true), "nobody has looked");
+
+    let event =
+        |id: &str, time: &str| json!({ "source": "aws.batch", "time": time, "detail": { "jobId": id } }).to_string();
+    let now = world.clock.now().to_string();
+    let nothing = [
+        "not an event".to_owned(),
+        json!({ "source": "aws.batch", "time": now, "detail": { "jobId": "made-up" } }).to_string(),
+        json!({ "source": "aws.ec2", "time": now, "detail": { "jobId": id } }).to_string(),
+        event(&id, "2020-01-01T00:00:00Z"),
+    ];
+    events(&python, &["send", &moto, &queue], &nothing.join("\n")).await;
+    world.all_read(&python, &moto, &queue).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.status("first").await, seen, "what is older than a poll, or of others, is not looked at");
+
+    let lines = [event(&id, &now), event(&id, &now), event("made-up", &now)].join("\n");
+    events(&python, &["send", &moto, &queue], &lines).await;
+    let sent = tokio::time::Instant::now();
+    world.until(|jobs| (named(jobs, "first")?["status"] == "succeeded").then_some(())).await;
+    let seen_after = sent.elapsed();
+    assert!(seen_after < Duration::from_secs(1), "{seen_after:?}");
+    world.all_read(&python, &moto, &queue).await;
+    let jobs = world.get("/api/v1/jobs").await;
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2, "{jobs}");
+    let metrics = world.text("/metrics").await;
+    let failures = metrics.lines().find(|line| line.starts_with("trainspotter_source_failures_total{source=\"jobs\""));
+    assert!(failures.is_none_or(|line| line.ends_with(" 0")), "{failures:?}");
+}
+
+fn named<'a>(jobs: &'a Value, name: &str) -> Option<&'a Value> {
+    jobs["jobs"].as_array()?.iter().find(|job| job["name"] == name)
+}
+
+/// A service that polls once an hour, over a simulated AWS.
+struct World {
+    page: SocketAddr,
+    endpoint: SocketAddr,
+    clock: Clock,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn start(queue: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.csv");
+        std::fs::write(&path, JOBS).unwrap();
+        let clock = Clock::fast(SPEED);
+        let simulation = Simulation::new(trace::load(&path, clock.now()).unwrap(), 1, clock);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        tokio::spawn(simulate::serve(listener, simulation, CancellationToken::new()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let page = listener.local_addr().unwrap();
+        let config = config(endpoint, queue, folder.path().join("state.db"));
+        let service = Service { config, rules: Vec::new(), clock, since: clock.now(), listener };
+        tokio::spawn(async { service.run(CancellationToken::new()).await.unwrap() });
+        Self { page, endpoint, clock, _folder: folder }
+    }
+
+    /// Waits until the list of jobs has what is wanted.
+    async fn until<T>(&self, wanted: impl Fn(&Value) -> Option<T>) -> T {
+        let looking = async {
+            loop {
+                let jobs = self.get("/api/v1/jobs").await;
+                if let Some(found) = wanted(&jobs) {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.unwrap()
+    }
+
+    async fn until_it_ended(&self) {
+        let ending = async {
+            loop {
+                let truth = reqwest::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap();
+                if truth.json::<Value>().await.unwrap()["queues"][0]["jobs"]["succeeded"] == 1 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ending).await.unwrap()
+    }
+
+    /// Waits until no event is left in the queue.
+    async fn all_read(&self, python: &Path, moto: &str, queue: &str) {
+        let reading = async {
+            while events(python, &["left", moto, queue], "").await != "0" {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap();
+    }
+
+    async fn status(&self, job: &str) -> String {
+        named(&self.get("/api/v1/jobs").await, job).unwrap()["status"].as_str().unwrap().to_owned()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap_or_default()
+    }
+
+    async fn text(&self, path: &str) -> String {
+        match reqwest::get(format!("http://{}{path}", self.page)).await {
+            Ok(answer) => answer.text().await.unwrap(),
+            // It does not serve yet.
+            Err(_) => String::new(),
+        }
+    }
+}
+
+fn config(endpoint: SocketAddr, queue: &str, store: PathBuf) -> Config {
+    let hour = Duration::from_secs(3_600);
+    Config {
+        targets: vec![Target {
+            region: "us-east-1".to_owned(),
+            role: None,
+            endpoint: Some(format!("http://{endpoint}")),
+            queues: vec!["*".to_owned()],
+            events: Some(queue.to_owned()),
+        }],
+        poll: Poll {
+            every: hour,
+            topology_every: hour,
+            reconcile_every: hour,
+            utilisation_every: hour,
+            calls_per_second: 50.0,
+        },
+        publish: Publish { cloudwatch: None, otlp: Vec::new() },
+        prices: [].into(),
+        rules: Vec::new(),
+        receivers: Vec::new(),
+        store,
+        history: History { keep: Duration::ZERO, at_most: 0 },
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        external_url: None,
+        log: LogFormat::Pretty,
+        traces: None,
+    }
+}
+
+async fn moto(python: &Path) -> (Child, String) {
+    let mut moto = Command::new(python)
+        .arg(script("moto_server"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(moto.stdout.take().unwrap()).lines();
+    let endpoint = lines.next_line().await.unwrap().unwrap();
+    (moto, endpoint)
+}
+
+async fn events(python: &Path, arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new(python);
+    command.arg(script("events")).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = process.wait_with_output().await.unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn script(name: &str) -> String {
+    format!("{}/tests/peers/{name}.py", env!("CARGO_MANIFEST_DIR"))
+}
