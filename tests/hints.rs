@@ -1,7 +1,7 @@
 //! Events through moto's SQS: what happens is seen long before the next poll, and events that are doubled, late, made up or no events at
 //! all change nothing.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot start its peers has failed")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot start its peers has failed")]
 
 mod support {
     pub mod python;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Config, Receiver};
+use crate::config::{Config, Receiver, Target};
 use crate::derive::Frame;
 use crate::engine::{Engine, Saved, cadence};
 use crate::evaluate::Rule;
@@ -90,9 +90,7 @@ impl Service {
         let clients = source::connect(&target, config.poll.calls_per_second, clock)
             .await
             .map_err(|error| StartError::new("connecting to AWS", error))?;
-        let origin = Origin { began, region: Some(target.region.clone()), account: None };
-        let publisher = Publisher::new(&config.publish, clients.cloudwatch.clone(), &origin, clock)
-            .map_err(|error| StartError::new("preparing the sinks", error))?;
+        let publisher = publisher(&config, &clients, &target, began, clock)?;
 
         let (observed, observed_inbox) = mpsc::channel(OBSERVED);
         let (asks, asks_inbox) = mpsc::channel(MESSAGES);
@@ -104,10 +102,8 @@ impl Service {
         let (snapshot, latest) = watch::channel(Snapshot::default());
         let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
 
-        let mut engine = Engine::new(rules, cadence(config.poll.reconcile_every, config.poll.every), saved, since)
-            .priced(config.prices.clone());
+        let mut engine = begin(&config, rules, saved, since, clock).await;
         engine.service().store_set_aside = set_aside;
-        let engine = history::recall(engine, config.store.clone(), clock.now()).await;
         let keeper = Keeper {
             engine,
             clock,
@@ -137,9 +133,7 @@ impl Service {
             metrics: prometheus_text,
         };
 
-        let hints = Hints::connect(&target, clock)
-            .await
-            .map_err(|error| StartError::new("reaching the queue of events", error))?;
+        let hints = Hints::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
         let (hint, hinted) = mpsc::channel(1);
         let poller = Poller::new(clients, target, config.poll, clock);
         let polling = Polling { poller, every: config.poll.every, clock, observed, asks, hinted };
@@ -160,6 +154,25 @@ impl Service {
         parts.spawn("pages", serve(listener, web::router(pages), rest.clone()));
         parts.finish(stop, rest).await
     }
+}
+
+fn publisher(
+    config: &Config,
+    clients: &Clients,
+    target: &Target,
+    began: Timestamp,
+    clock: Clock,
+) -> Result<Publisher, StartError> {
+    let origin = Origin { began, region: Some(target.region.clone()), account: None };
+    Publisher::new(&config.publish, clients.cloudwatch.clone(), &origin, clock)
+        .map_err(|error| StartError::new("preparing the sinks", error))
+}
+
+/// The engine, as an earlier run has left it.
+async fn begin(config: &Config, rules: Vec<Rule>, saved: Saved, since: Timestamp, clock: Clock) -> Engine {
+    let cadence = cadence(config.poll.reconcile_every, config.poll.every);
+    let engine = Engine::new(rules, cadence, saved, since).priced(config.prices.clone());
+    history::recall(engine, config.store.clone(), clock.now()).await
 }
 
 /// The store, what it has kept, and whether it begins anew because its file was broken.

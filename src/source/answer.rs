@@ -59,9 +59,9 @@ impl Poller {
         let at = self.clock.now();
         let describe = |id| async {
             let mut observations = self.describe_job(id).await?;
-            observations.retain(|observation| match observation {
-                Observation::Jobs { jobs, .. } => jobs.iter().all(|job| self.watches(&job.queue)),
-                _ => true,
+            observations.retain(|observation| {
+                let Observation::Jobs { jobs, .. } = observation else { return true };
+                jobs.iter().all(|job| self.watches(&job.queue))
             });
             Ok(observations)
         };
