@@ -252,8 +252,11 @@ impl Engine {
         }
         let alerts = self.book.alerts().cloned().collect();
         // Before the first complete poll nothing is known to have ended.
-        let open_since =
-            if self.is_ready() { self.ledger.open_since().unwrap_or(counted_until) } else { self.open_since };
+        let open_since = if self.is_ready() {
+            self.ledger.open_since(counted_until).unwrap_or(counted_until)
+        } else {
+            self.open_since
+        };
         Output {
             frame,
             transitions,

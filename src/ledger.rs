@@ -59,6 +59,9 @@ pub struct Ledger {
     forgotten_early: u64,
 }
 
+/// By how much AWS's clock may be ahead of ours: a job may end after it was seen to have ended.
+const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
+
 /// Up to when a queue's lists are known to be complete.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Coverage {
@@ -286,9 +289,15 @@ impl Ledger {
         self.index.lane(queue, share)
     }
 
-    /// When the oldest job was created that has not ended; `None` if all have.
-    pub fn open_since(&self) -> Option<Timestamp> {
-        self.index.open().next().map(|(created_at, _)| *created_at)
+    /// When the oldest job was created that has not ended, or not before `counted_until`; `None` if all have. Whatever ended since is found
+    /// again among the jobs created since then.
+    pub fn open_since(&self, counted_until: Timestamp) -> Option<Timestamp> {
+        let open = self.index.open().next().map(|(created_at, _)| *created_at);
+        let lately = self.ended.iter().rev().take_while(|(seen_at, _)| *seen_at > counted_until - CLOCKS_MAY_DIFFER);
+        let lately = lately.filter_map(|(_, id)| self.job(id)).filter(|job| {
+            job.timeline.spans().last().and_then(|span| span.to).is_some_and(|to| to.latest > counted_until)
+        });
+        lately.map(|job| job.latest.created_at).chain(open).min()
     }
 
     /// Ended jobs kept in full, oldest first.

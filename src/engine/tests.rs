@@ -173,6 +173,22 @@ fn an_end_that_was_seen_before_a_restart_and_told_exactly_after_it_is_counted() 
 }
 
 #[test]
+fn a_job_that_ended_after_the_last_poll_began_is_found_again_after_a_restart() {
+    let job = |status, stopped, at| {
+        let job = JobSeen { status, stopped_at: Some(second(stopped)), ..scheduled_at(70) };
+        Observation::Jobs { at: second(at), jobs: vec![job] }
+    };
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let mut first = engine(Saved::default());
+    first.observe(vec![topology(), known, dispatched(), answered(90), job(JobStatus::Succeeded, 95, 100)]);
+    let output = first.tick(second(100));
+    assert_eq!((output.counted_until, output.open_since), (second(90), second(10)));
+    first.observe(vec![answered(120)]);
+    let output = first.tick(second(130));
+    assert_eq!(output.open_since, second(120), "now it is counted");
+}
+
+#[test]
 fn unknown_values_are_counted_one_by_one_up_to_a_limit() {
     let mut engine = engine(Saved::default());
     let unknown = |number| Observation::UnknownValue { kind: "job_status", value: format!("S{number}") };
