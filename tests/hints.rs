@@ -4,27 +4,31 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot start its peers has failed")]
 
 mod support {
+    pub mod config;
+    pub mod moto;
     pub mod python;
 }
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
-use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
 use trainspotter::runtime::Service;
 use trainspotter::simulate::{self, Simulation, trace};
 
+use support::config::watching;
+use support::moto::{moto, script};
 use support::python::python;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const AN_HOUR: Duration = Duration::from_secs(3_600);
 
 /// Simulated seconds per real second: a poll an hour is one a minute.
 const SPEED: f64 = 60.0;
@@ -96,7 +100,8 @@ impl World {
         tokio::spawn(simulate::serve(listener, simulation, CancellationToken::new()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let page = listener.local_addr().unwrap();
-        let config = config(endpoint, queue, folder.path().join("state.db"));
+        let mut config = watching(endpoint, AN_HOUR, folder.path().join("state.db"));
+        config.targets[0].events = Some(queue.to_owned());
         let service = Service { config, rules: Vec::new(), clock, since: clock.now(), listener };
         tokio::spawn(async { service.run(CancellationToken::new()).await.unwrap() });
         Self { page, endpoint, clock, _folder: folder }
@@ -156,49 +161,6 @@ impl World {
     }
 }
 
-fn config(endpoint: SocketAddr, queue: &str, store: PathBuf) -> Config {
-    let hour = Duration::from_secs(3_600);
-    Config {
-        targets: vec![Target {
-            region: "us-east-1".to_owned(),
-            role: None,
-            endpoint: Some(format!("http://{endpoint}")),
-            queues: vec!["*".to_owned()],
-            events: Some(queue.to_owned()),
-        }],
-        poll: Poll {
-            every: hour,
-            topology_every: hour,
-            reconcile_every: hour,
-            utilisation_every: hour,
-            calls_per_second: 50.0,
-        },
-        publish: Publish { cloudwatch: None, otlp: Vec::new() },
-        prices: [].into(),
-        rules: Vec::new(),
-        receivers: Vec::new(),
-        store,
-        history: History { keep: Duration::ZERO, at_most: 0 },
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        external_url: None,
-        log: LogFormat::Pretty,
-        traces: None,
-    }
-}
-
-async fn moto(python: &Path) -> (Child, String) {
-    let mut moto = Command::new(python)
-        .arg(script("moto_server"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(moto.stdout.take().unwrap()).lines();
-    let endpoint = lines.next_line().await.unwrap().unwrap();
-    (moto, endpoint)
-}
-
 async fn events(python: &Path, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new(python);
     command.arg(script("events")).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -207,8 +169,4 @@ async fn events(python: &Path, arguments: &[&str], input: &str) -> String {
     let output = process.wait_with_output().await.unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn script(name: &str) -> String {
-    format!("{}/tests/peers/{name}.py", env!("CARGO_MANIFEST_DIR"))
 }

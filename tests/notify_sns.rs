@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot be set up has failed")]
 
 mod support {
+    pub mod moto;
     pub mod python;
 }
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -20,7 +20,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::Response;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use trainspotter::clock::Clock;
@@ -40,6 +39,7 @@ use trainspotter::notify::Sns;
 use trainspotter::notify::message::Message;
 use trainspotter::notify::outbox;
 
+use support::moto::{moto, script};
 use support::python::python;
 
 const STANDARD: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
@@ -83,17 +83,7 @@ async fn a_fifo_topic_gets_one_group_per_alert_and_the_notifications_id() {
 #[tokio::test]
 async fn subscribers_find_each_notification_in_their_queues() {
     let Some(python) = python().await else { return };
-    let script = |name: &str| format!("{}/tests/peers/{name}.py", env!("CARGO_MANIFEST_DIR"));
-    let mut moto = Command::new(&python);
-    let mut moto = moto
-        .arg(script("moto_server"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(moto.stdout.take().unwrap()).lines();
-    let endpoint = lines.next_line().await.unwrap().unwrap();
+    let (_moto, endpoint) = moto(&python).await;
     let ask = async |action: &str| -> serde_json::Value {
         let output = Command::new(&python).arg(script("sns_to_sqs")).args([action, &endpoint]).output().await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot build its case has failed")]
 
 mod support {
+    pub mod config;
     pub mod still;
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod support {
+    pub mod config;
     pub mod still;
 }
 

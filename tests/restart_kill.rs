@@ -10,6 +10,7 @@
 )]
 
 mod support {
+    pub mod config;
     pub mod jobs;
 }
 
@@ -23,13 +24,13 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
-use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
 use trainspotter::derive::catalogue::{self, Kind};
 use trainspotter::model::{SavedSeries, Timestamp};
 use trainspotter::runtime::Service;
 use trainspotter::simulate::{self, Simulation, trace};
 use trainspotter::store::Store;
 
+use support::config::watching;
 use support::jobs::jobs;
 
 /// Simulated seconds per real second.
@@ -156,7 +157,7 @@ async fn the_process_that_is_killed() {
     let clock = Clock::starting_at(now, SPEED);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     std::fs::write(format!("{state}.page"), listener.local_addr().unwrap().to_string()).unwrap();
-    let config = config(endpoint.parse().unwrap(), PathBuf::from(state));
+    let config = watching(endpoint.parse().unwrap(), POLL_EVERY, PathBuf::from(state));
     let since = Timestamp::from_millis(began.parse().unwrap());
     let service = Service { config, rules: Vec::new(), clock, since, listener };
     service.run(CancellationToken::new()).await.unwrap();
@@ -188,7 +189,7 @@ impl World {
     async fn serve(&self, state: &str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let page = listener.local_addr().unwrap();
-        let config = config(self.endpoint, self.folder.path().join(state));
+        let config = watching(self.endpoint, POLL_EVERY, self.folder.path().join(state));
         let service = Service { config, rules: Vec::new(), clock: self.clock, since: self.began, listener };
         tokio::spawn(async { service.run(CancellationToken::new()).await.unwrap() });
         page
@@ -256,33 +257,4 @@ async fn get(page: SocketAddr, path: &str) -> Value {
 
 fn roll(seed: u64) -> u64 {
     seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
-}
-
-fn config(endpoint: SocketAddr, store: PathBuf) -> Config {
-    Config {
-        targets: vec![Target {
-            region: "us-east-1".to_owned(),
-            role: None,
-            endpoint: Some(format!("http://{endpoint}")),
-            queues: vec!["*".to_owned()],
-            events: None,
-        }],
-        poll: Poll {
-            every: POLL_EVERY,
-            topology_every: Duration::from_secs(300),
-            reconcile_every: Duration::from_secs(900),
-            utilisation_every: Duration::from_secs(60),
-            calls_per_second: 50.0,
-        },
-        publish: Publish { cloudwatch: None, otlp: Vec::new() },
-        prices: [].into(),
-        rules: Vec::new(),
-        receivers: Vec::new(),
-        store,
-        history: History { keep: Duration::from_secs(3_600), at_most: 10_000_000 },
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        external_url: None,
-        log: LogFormat::Pretty,
-        traces: None,
-    }
 }

@@ -74,6 +74,11 @@ impl Moment {
         Self { earliest: earliest.min(latest), latest }
     }
 
+    /// By how much earlier it may have been.
+    pub fn uncertain_seconds(self) -> f64 {
+        self.latest.seconds_since(self.earliest)
+    }
+
     /// Whether the API gave it.
     pub fn is_exact(self) -> bool {
         self.earliest == self.latest

@@ -93,5 +93,12 @@ fn view(job: &Job, with_spans: bool) -> JobView {
 }
 
 fn span_view(span: &crate::ledger::Span) -> Span {
-    Span { phase: span.phase.as_str(), attempt: span.attempt, from: span.from.latest, to: span.to.map(|to| to.latest) }
+    Span {
+        phase: span.phase.as_str(),
+        attempt: span.attempt,
+        from: span.from.latest,
+        to: span.to.map(|to| to.latest),
+        from_uncertain_seconds: span.from.uncertain_seconds(),
+        to_uncertain_seconds: span.to.map(crate::ledger::Moment::uncertain_seconds),
+    }
 }

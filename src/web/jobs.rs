@@ -162,6 +162,10 @@ pub struct Span {
     /// When it ended; null while it lasts.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub to: Option<Timestamp>,
+    /// By how much earlier it may have begun, for only polls know; 0 where AWS gives the time.
+    pub from_uncertain_seconds: f64,
+    /// Likewise, its end; null while it lasts.
+    pub to_uncertain_seconds: Option<f64>,
 }
 
 /// Jobs, oldest first, a page at a time.

@@ -10,13 +10,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
-use trainspotter::config::{
-    Channel, CloudWatch, Config, Endpoint, History, LogFormat, Poll, Publish, Receiver, Secret, Target,
-};
+use trainspotter::config::{Channel, CloudWatch, Config, Endpoint, Publish, Receiver, Secret};
 use trainspotter::evaluate::{Rule, parse_rules};
 use trainspotter::model::Timestamp;
 use trainspotter::runtime::Service;
 use trainspotter::simulate::{self, Simulation, trace};
+
+use super::config::watching;
 
 /// Simulated seconds per real second.
 const SPEED: f64 = 1_200.0;
@@ -152,32 +152,11 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
     let receivers = topic.into_iter().chain(webhook);
     let every = Duration::from_secs(60);
     Config {
-        targets: vec![Target {
-            region: "us-east-1".to_owned(),
-            role: None,
-            endpoint: Some(format!("http://{endpoint}")),
-            queues: vec!["*".to_owned()],
-            events: None,
-        }],
-        poll: Poll {
-            every: POLL_EVERY,
-            topology_every: Duration::from_secs(300),
-            reconcile_every: Duration::from_secs(900),
-            utilisation_every: every,
-            calls_per_second: 50.0,
-        },
         publish: Publish {
             cloudwatch: setup.cloudwatch.then(|| CloudWatch { namespace: "Trainspotter".to_owned(), every }),
             otlp: Vec::new(),
         },
-        prices: [].into(),
-        rules: Vec::new(),
         receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),
-        store: setup.store.clone().unwrap_or(store),
-        history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        external_url: None,
-        log: LogFormat::Pretty,
-        traces: None,
+        ..watching(endpoint, POLL_EVERY, setup.store.clone().unwrap_or(store))
     }
 }

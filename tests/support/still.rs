@@ -9,10 +9,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::clock::Clock;
-use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
+use trainspotter::config::{Config, Poll};
 use trainspotter::model::Timestamp;
 use trainspotter::runtime::Service;
 use trainspotter::simulate::{self, Simulation};
+
+use super::config::watching;
 
 const BEGAN: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// More than any poll here needs: the budget would wait for time to pass.
@@ -109,31 +111,12 @@ impl Still {
 }
 
 fn config(endpoint: SocketAddr, every: Duration, store: std::path::PathBuf) -> Config {
-    let target = Target {
-        region: "us-east-1".to_owned(),
-        role: None,
-        endpoint: Some(format!("http://{endpoint}")),
-        queues: vec!["*".to_owned()],
-        events: None,
+    let poll = Poll {
+        every,
+        topology_every: every,
+        reconcile_every: every,
+        utilisation_every: every * 1_000,
+        calls_per_second: CALLS_PER_SECOND,
     };
-    Config {
-        targets: vec![target],
-        poll: Poll {
-            every,
-            topology_every: every,
-            reconcile_every: every,
-            utilisation_every: every * 1_000,
-            calls_per_second: CALLS_PER_SECOND,
-        },
-        publish: Publish { cloudwatch: None, otlp: Vec::new() },
-        prices: [].into(),
-        rules: Vec::new(),
-        receivers: Vec::new(),
-        store,
-        history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        external_url: None,
-        log: LogFormat::Pretty,
-        traces: None,
-    }
+    Config { poll, ..watching(endpoint, every, store) }
 }

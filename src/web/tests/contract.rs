@@ -151,13 +151,21 @@ async fn a_job_tells_its_whole_life() {
         "owner": "ada", "training_job": "AWSBatch-nightly-2",
         "why": null,
         "spans": [
-            {"phase": "waiting", "attempt": 1, "from": "2026-03-01T10:36:40Z", "to": "2026-03-01T10:53:20Z"},
-            {"phase": "running", "attempt": 1, "from": "2026-03-01T10:53:20Z", "to": "2026-03-01T11:10:00Z"},
-            {"phase": "waiting", "attempt": 2, "from": "2026-03-01T11:10:00Z", "to": "2026-03-01T11:43:20Z"},
-            {"phase": "running", "attempt": 2, "from": "2026-03-01T11:43:20Z", "to": null},
+            span("waiting", 1, "2026-03-01T10:36:40Z", Some("2026-03-01T10:53:20Z")),
+            span("running", 1, "2026-03-01T10:53:20Z", Some("2026-03-01T11:10:00Z")),
+            span("waiting", 2, "2026-03-01T11:10:00Z", Some("2026-03-01T11:43:20Z")),
+            span("running", 2, "2026-03-01T11:43:20Z", None),
         ],
     });
     check("/api/v1/jobs/job-nightly", "", expected).await;
+}
+
+/// A span whose times AWS gives.
+fn span(phase: &str, attempt: u32, from: &str, to: Option<&str>) -> Value {
+    json!({
+        "phase": phase, "attempt": attempt, "from": from, "to": to, "from_uncertain_seconds": 0.0,
+        "to_uncertain_seconds": to.map(|_| 0.0),
+    })
 }
 
 #[tokio::test]

@@ -316,5 +316,12 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
 }
 
 fn span(phase: &'static str, attempt: u32, from: u64, to: Option<u64>) -> Span {
-    Span { phase, attempt, from: ago(from), to: to.map(ago) }
+    Span {
+        phase,
+        attempt,
+        from: ago(from),
+        to: to.map(ago),
+        from_uncertain_seconds: 0.0,
+        to_uncertain_seconds: to.map(|_| 0.0),
+    }
 }

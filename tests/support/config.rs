@@ -1,0 +1,37 @@
+//! A configuration for a service in a test.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
+
+/// Watches every queue at `endpoint` and tells nobody.
+pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config {
+    Config {
+        targets: vec![Target {
+            region: "us-east-1".to_owned(),
+            role: None,
+            endpoint: Some(format!("http://{endpoint}")),
+            queues: vec!["*".to_owned()],
+            events: None,
+        }],
+        poll: Poll {
+            every,
+            topology_every: Duration::from_secs(300),
+            reconcile_every: Duration::from_secs(900),
+            utilisation_every: Duration::from_secs(60),
+            calls_per_second: 50.0,
+        },
+        publish: Publish { cloudwatch: None, otlp: Vec::new() },
+        prices: [].into(),
+        rules: Vec::new(),
+        receivers: Vec::new(),
+        store,
+        history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        external_url: None,
+        log: LogFormat::Pretty,
+        traces: None,
+    }
+}
