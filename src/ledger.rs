@@ -93,6 +93,9 @@ impl Ledger {
         if job.is_as(&seen) {
             job.seen_at = at;
             coverage.judge(job);
+            if job.wants_description {
+                job.tell_unless_awaited(at, &mut self.events);
+            }
             return;
         }
         job.complete(&mut seen);

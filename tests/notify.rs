@@ -578,8 +578,13 @@ impl Outbox for Flaky {
         self.store.due_together(receiver, now).await
     }
 
-    async fn gather(&self, first: &NotificationId, others: &[NotificationId]) -> Result<(), OutboxError> {
-        self.store.gather(first, others).await
+    async fn begin(
+        &self,
+        first: &NotificationId,
+        others: &[NotificationId],
+        now: Timestamp,
+    ) -> Result<(), OutboxError> {
+        self.store.begin(first, others, now).await
     }
 
     async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {

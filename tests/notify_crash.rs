@@ -215,9 +215,14 @@ impl Outbox for Handle {
         Ok(self.0.lock().unwrap().store.due_together(receiver, now).unwrap())
     }
 
-    async fn gather(&self, first: &NotificationId, others: &[NotificationId]) -> Result<(), OutboxError> {
+    async fn begin(
+        &self,
+        first: &NotificationId,
+        others: &[NotificationId],
+        now: Timestamp,
+    ) -> Result<(), OutboxError> {
         step(&self.0).await;
-        self.0.lock().unwrap().store.gather(first, others).unwrap();
+        self.0.lock().unwrap().store.begin(first, others, now).unwrap();
         step(&self.0).await;
         Ok(())
     }
@@ -346,11 +351,13 @@ fn verify(world: &World, script: &[Behaviour]) {
     const WHOLE: [Kind; 4] = [Kind::Fired, Kind::Resolved, Kind::Fired, Kind::Resolved];
     for receiver in RECEIVERS {
         let together = world.grouped && receiver == RECEIVERS[0];
+        // What is refused together goes on its own, even if an earlier attempt was taken and its answer lost: then it is told again.
+        let apart = together && script.contains(&Behaviour::Says(400));
         let of_receiver = || world.taken.iter().filter(|taken| taken.to == receiver && !is_trouble(taken));
         let mut contents = BTreeMap::new();
         for taken in of_receiver() {
             let content = contents.entry(&taken.id).or_insert(&taken.told);
-            assert_eq!(*content, &taken.told, "an id always tells the same");
+            assert!(apart || *content == &taken.told, "an id always tells the same");
         }
         for (queue, episodes) in [("prod", 2), ("dev", usize::from(world.grouped))] {
             let mut first: Vec<(Timestamp, Kind)> = Vec::new();
@@ -361,10 +368,11 @@ fn verify(world: &World, script: &[Behaviour]) {
                         first.push((*episode, *kind));
                         taken.id.clone()
                     });
-                    assert_eq!(*known, taken.id, "one end of one episode has one id");
+                    assert!(apart || *known == taken.id, "one end of one episode has one id");
                 }
             }
-            assert!(first.is_sorted_by_key(|(episode, kind)| (*episode, *kind == Kind::Resolved)), "{first:?}");
+            let in_order = first.is_sorted_by_key(|(episode, kind)| (*episode, *kind == Kind::Resolved));
+            assert!(in_order || (apart && !world.lost.is_empty()), "{first:?}");
             let kinds: Vec<Kind> = first.iter().map(|(_, kind)| *kind).collect();
             let resolved = kinds.iter().filter(|kind| **kind == Kind::Resolved).count();
             // What fired and ended before it was told is told once.
@@ -375,7 +383,7 @@ fn verify(world: &World, script: &[Behaviour]) {
             let distinct: BTreeSet<_> = ids.values().collect();
             assert!(together || distinct.len() == 2 * episodes);
         }
-        if together && world.crash_at.is_empty() {
+        if together && !apart && world.crash_at.is_empty() {
             assert!(of_receiver().all(|taken| taken.told.len() > 1), "both queues are told of together");
         }
     }

@@ -56,6 +56,8 @@ enum Trouble {
     AnswerLost,
     /// The process dies every five minutes, and another begins.
     Crashes,
+    /// The receiver finds fault with every message that is of several alerts.
+    RefusesSeveral,
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,6 +197,21 @@ async fn a_digest_tells_of_an_hour_in_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn alerts_that_are_refused_together_go_on_their_own() {
+    let group = Group { by: Vec::new(), wait: minutes(2) };
+    let receivers = [Receiver { group: Some(group), ..receiver("oncall") }];
+    let (told, ids) = run(&receivers, &[("Down", 0, 90), ("Slow", 1, 90)], &[], Trouble::RefusesSeveral).await;
+    let expected = [
+        (2, "oncall", "Down", "fired"),
+        (2, "oncall", "Slow", "fired"),
+        (92, "oncall", "Down", "resolved"),
+        (92, "oncall", "Slow", "resolved"),
+    ];
+    assert_eq!(told, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn alerts_that_agree_in_a_label_go_together_and_others_on_their_own() {
     let group = Group { by: vec!["alertname".to_owned()], wait: minutes(2) };
     let receivers = [Receiver { group: Some(group), ..receiver("oncall") }];
@@ -245,7 +262,7 @@ async fn run(
     let heard = Heard::default();
     while clock.now().since(start()) < minutes(120) {
         let names: Vec<&'static str> = receivers.iter().map(|receiver| known(&receiver.name)).collect();
-        let wire = |name| Wire { name, heard: Arc::clone(&heard), loses: trouble == Trouble::AnswerLost };
+        let wire = |name| Wire { name, heard: Arc::clone(&heard), trouble };
         let couriers = receivers.iter().cloned().zip(names.into_iter().map(wire)).collect();
         let (notifiers, tasks) = Notifiers::new(couriers, None, &desk, clock);
         let telling = futures_util::future::join_all(tasks.into_iter().map(|task| task.run(CancellationToken::new())));
@@ -345,18 +362,21 @@ type Heard = Arc<Mutex<Vec<(Timestamp, &'static str, String, &'static str, Notif
 struct Wire {
     name: &'static str,
     heard: Heard,
-    loses: bool,
+    trouble: Trouble,
 }
 
 impl Deliver for Wire {
     async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
+        if self.trouble == Trouble::RefusesSeveral && !message.others.is_empty() {
+            return Err(Failure { reason: "too large".to_owned(), remedy: Remedy::SetAside });
+        }
         let mut heard = self.heard.lock().unwrap();
         let before = heard.iter().any(|(.., id)| *id == message.id);
         for transition in message.transitions() {
             let kind = Kind::of(transition).as_str();
             heard.push((clock.now(), self.name, transition.alert.rule.clone(), kind, message.id.clone()));
         }
-        if self.loses && !before {
+        if self.trouble == Trouble::AnswerLost && !before {
             return Err(Failure { reason: "lost".to_owned(), remedy: Remedy::Retry { after: None } });
         }
         Ok(Receipt::default())
@@ -376,8 +396,13 @@ impl Outbox for Desk {
         Ok(self.0.lock().unwrap().due_together(receiver, now).unwrap())
     }
 
-    async fn gather(&self, first: &NotificationId, others: &[NotificationId]) -> Result<(), OutboxError> {
-        self.0.lock().unwrap().gather(first, others).unwrap();
+    async fn begin(
+        &self,
+        first: &NotificationId,
+        others: &[NotificationId],
+        now: Timestamp,
+    ) -> Result<(), OutboxError> {
+        self.0.lock().unwrap().begin(first, others, now).unwrap();
         Ok(())
     }
 

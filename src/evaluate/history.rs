@@ -12,6 +12,10 @@ use crate::model::Timestamp;
 /// Values remembered per series, roughly: closer ones replace each other, so that a window is exact to this part of it.
 const POINTS_KEPT: u32 = 2_000;
 
+/// Nobody looked where two values are further apart than this part of the longest window, and than half of the own one: those of an
+/// earlier run come in steps of 500 to the window.
+const GAP: u32 = 250;
+
 /// A distribution's share counts once this part of its window was seen: it is the short window of the same objective.
 const SEEN_OF_A_RATIO: u32 = 12;
 
@@ -85,7 +89,12 @@ impl History {
 
     fn grown(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<[f64; 2]> {
         let points = self.metrics.get(&key_of(clause))?.series.get(labels)?;
-        let (_, before) = last_before(points, over, now).or_else(|| points.front())?;
+        let past = self.metrics.get(&key_of(clause))?;
+        // Where nobody looked for long before the window, what happened meanwhile is none of its own: it begins with the first look.
+        let not_long_before = over + over / 2 + past.longest / GAP;
+        let before = last_before(points, over, now).filter(|(at, _)| now.since(*at) <= not_long_before);
+        let first_within = || points.iter().find(|(at, _)| now.since(*at) < over);
+        let (_, before) = before.or_else(first_within)?;
         let (_, last) = points.back()?;
         Some([(last[0] - before[0]).max(0.0), (last[1] - before[1]).max(0.0)])
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ledger::event::{Event, FailureCategory, Outcome, What};
-use crate::ledger::timeline::{Phase, Span, Timeline};
+use crate::ledger::timeline::{Moment, Phase, Span, Timeline};
 use crate::model::{
     Accelerators, Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen,
     accelerators_of,
@@ -122,14 +122,21 @@ impl Job {
             self.wants_description = false;
         }
         let ended = self.timeline.current().is_none();
-        // A description is about to tell exactly when an attempt ended that was found back in the queue, if it is not refused.
-        let awaited =
-            self.wants_description && self.untold_since().is_some_and(|since| at.since(since) <= DESCRIPTION_AWAITED);
-        if ended || !awaited {
+        if ended {
             self.tell_spans(events);
+        } else {
+            self.tell_unless_awaited(at, events);
         }
         if ended {
             self.tell_end(at, events);
+        }
+    }
+
+    /// Tells what happened, unless a description is about to tell more exactly when an attempt ended that was found back in the queue.
+    pub(super) fn tell_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) {
+        let is_late = |to: Timestamp| at.since(to) > DESCRIPTION_AWAITED;
+        if !self.wants_description || self.untold().map(|to| to.latest).min().is_some_and(is_late) {
+            self.tell_spans(events);
         }
     }
 
@@ -154,6 +161,7 @@ impl Job {
         last.stopped_at = None;
         self.timeline.observe(&last, self.seen_at, at);
         self.seen_at = at;
+        self.tell_spans(events);
         events.push(self.event(at, What::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
     }
 
@@ -180,8 +188,13 @@ impl Job {
 
     /// Since when something happened that was not told, because a description is awaited; `None` if all was told.
     pub(super) fn untold_since(&self) -> Option<Timestamp> {
+        self.untold().map(|to| to.earliest).min()
+    }
+
+    /// The ends of spans that are to be told and were not.
+    fn untold(&self) -> impl Iterator<Item = Moment> {
         let untold = self.timeline.spans().iter().filter(|span| span.told_at.is_none());
-        untold.filter(|span| self.told_by(span).is_some()).filter_map(|span| Some(span.to?.earliest)).min()
+        untold.filter(|span| self.told_by(span).is_some()).filter_map(|span| span.to)
     }
 
     /// Tells what was not told.
@@ -253,11 +266,14 @@ impl Job {
     fn count_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
         let new = details.preemptions.saturating_sub(self.preemptions_counted);
         self.preemptions_counted = self.preemptions_counted.max(details.preemptions);
+        // What is no longer listed happened before what is. On first sight it may be long ago, and an earlier run may have counted it.
+        let oldest = details.preempted.iter().filter_map(|attempt| attempt.stopped_at).min();
+        let long_ago = self.details.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
         let mut stopped = details.preempted.iter().rev();
         for _ in 0..new {
             let attempt = stopped.next();
             let ran_seconds = attempt.and_then(|attempt| Some(attempt.stopped_at?.seconds_since(attempt.started_at?)));
-            let at = attempt.and_then(|attempt| attempt.stopped_at).unwrap_or(self.seen_at);
+            let at = attempt.and_then(|attempt| attempt.stopped_at).or(long_ago).unwrap_or(self.seen_at);
             events.push(self.event(at, What::Preempted { ran_seconds, gpus: self.gpus() }));
         }
     }

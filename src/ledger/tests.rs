@@ -115,6 +115,27 @@ fn stale_times_after_a_requeue_do_not_make_a_dispatch() {
 }
 
 #[test]
+fn an_end_is_told_late_where_no_description_comes_and_preemptions_of_long_ago_are_not_news() {
+    let kept = JobSeen { status: JobStatus::Runnable, ..answer(20, 5, 12, 99) };
+    let mut ledger = Ledger::default();
+    ledger.observe(answer(20, 5, 12, 99), minute(20));
+    ledger.observe(kept.clone(), minute(25));
+    ledger.take_events();
+    ledger.observe(kept.clone(), minute(39));
+    assert_eq!(ledger.take_events(), [], "a description is awaited");
+    ledger.observe(kept.clone(), minute(41));
+    assert_eq!(ledger.take_events().len(), 1, "it ran");
+    let stopped = |at| StoppedAttempt { started_at: None, stopped_at: Some(minute(at)), status_reason: None };
+    let details = JobDetails { preemptions: 4, preempted: vec![stopped(14), stopped(16)], ..JobDetails::default() };
+    ledger.observe(JobSeen { details: Some(Box::new(details.clone())), ..kept.clone() }, minute(50));
+    let at = |ledger: &mut Ledger| -> Vec<Timestamp> { ledger.take_events().iter().map(|event| event.at).collect() };
+    assert_eq!(at(&mut ledger), [14, 14, 14, 16].map(minute));
+    let details = JobDetails { preemptions: 5, preempted: Vec::new(), ..details };
+    ledger.observe(JobSeen { details: Some(Box::new(details)), ..kept }, minute(60));
+    assert_eq!(at(&mut ledger), [minute(60)], "this one is");
+}
+
+#[test]
 fn an_answer_that_is_older_than_the_last_one_changes_nothing() {
     check(&[(20, answer(20, 5, 12, 99)), (10, answer(3, 5, 12, 99))], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-");
 }

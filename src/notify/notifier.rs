@@ -254,7 +254,8 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 }
             }
         }
-        let (ready, at) = routing::grouped(group, &free, self.clock.now());
+        let (ready, at) =
+            routing::grouped(group, routing::most_together(&self.receiver.channel), &free, self.clock.now());
         let Some((first, others)) = ready.split_first() else {
             return match (at, waiting.is_empty()) {
                 // What is held back is no longer due.
@@ -263,13 +264,6 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 (None, true) => Grouped::Nothing,
             };
         };
-        let ids: Vec<NotificationId> = others.iter().map(|row| row.id.clone()).collect();
-        if !ids.is_empty()
-            && let Err(error) = self.outbox.gather(&first.id, &ids).await
-        {
-            tracing::warn!(receiver = self.receiver.name, %error, "cannot write to the outbox");
-            return Grouped::LookAgain(self.clock.now() + STORE_PAUSE);
-        }
         let together = others.iter().map(|row| (*row).clone()).chain(first.together.iter().cloned()).collect();
         let row = OutboxRow { together, ..(*first).clone() };
         if !self.attempt(&row, stop).await && stop.is_cancelled() {
@@ -289,8 +283,8 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
 
     /// What becomes of a firing that is not to be sent now.
     fn held(&self, row: &OutboxRow, due: &Due, firing: &[Alert]) -> Option<Verdict> {
-        // A firing that was tried may have arrived, and then its resolve has to.
-        if row.kind() == Kind::Resolved || row.attempts > 0 || !row.together.is_empty() {
+        // A firing that was sent may have arrived, and then its resolve has to.
+        if row.kind() == Kind::Resolved || row.begun_at.is_some() {
             return None;
         }
         let now = self.clock.now();
@@ -315,6 +309,9 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
 
     /// Sends one row and records how that went. Says whether to go on with this receiver.
     async fn attempt(&mut self, row: &OutboxRow, stop: &CancellationToken) -> bool {
+        if row.begun_at.is_none() && !self.begin(row).await {
+            return false;
+        }
         let by = self.receiver.group.as_ref().map(|group| &group.by[..]);
         let message = Message::of_group(row, self.external_url.as_deref(), by);
         let result = tokio::select! {
@@ -337,6 +334,18 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             self.bell.send_replace(());
         }
         recorded && self.clock.now() >= self.paused_until
+    }
+
+    /// Notes durably that a row is about to be sent: whatever comes in between, its id then tells this and nothing else.
+    async fn begin(&mut self, row: &OutboxRow) -> bool {
+        let others: Vec<NotificationId> = row.together.iter().map(|other| other.id.clone()).collect();
+        let now = self.clock.now();
+        let begun = self.outbox.begin(&row.id, &others, now).await;
+        if let Err(error) = &begun {
+            tracing::warn!(receiver = self.receiver.name, %error, "cannot write to the outbox");
+            self.paused_until = now + STORE_PAUSE;
+        }
+        begun.is_ok()
     }
 
     fn judge(&mut self, row: &OutboxRow, result: Result<Receipt, Failure>) -> (Outcome, Verdict) {
@@ -366,7 +375,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             }
         };
         // While a receiver is down its rows take turns, so its own failures count for each of them.
-        if retry::is_hopeless(row.created_at, attempts.max(self.failures), self.receiver.give_up_after, now) {
+        if retry::is_hopeless(self.tried_for(row, now), attempts.max(self.failures), self.receiver.give_up_after) {
             tracing::error!(receiver = self.receiver.name, id = %row.id, error, "notification given up");
             return (Outcome::Dead, Verdict::Dead { at: now, error });
         }
@@ -376,7 +385,18 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             Remedy::Retry { .. } => now.since(self.failing_since) >= TROUBLE_AFTER,
             Remedy::SetAside => false,
         };
-        (Outcome::Retried, Verdict::Later { at: now, next_attempt_at: now + wait, error, trouble })
+        // One bad message must not take along those that are told with it.
+        let apart = remedy == Remedy::SetAside && !row.together.is_empty();
+        let next_attempt_at = if apart { now } else { now + wait };
+        (Outcome::Retried, Verdict::Later { at: now, next_attempt_at, error, trouble, apart })
+    }
+
+    /// For how long it has been tried to deliver a row: since it was sent first or, where rows take turns, since the receiver began to
+    /// fail. What waited for others, or for the end of a silence, was not tried meanwhile.
+    fn tried_for(&self, row: &OutboxRow, now: Timestamp) -> Duration {
+        let own = now.since(row.begun_at.unwrap_or(now));
+        let receivers = if self.failures > 0 { now.since(self.failing_since) } else { Duration::ZERO };
+        own.max(receivers.min(now.since(row.created_at)))
     }
 
     fn failed(&mut self, now: Timestamp) {

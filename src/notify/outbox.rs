@@ -130,6 +130,8 @@ pub struct OutboxRow {
     pub last_error: Option<String>,
     /// What the receiver calls its message of the firing, so that the resolve can change that one; most have no such name.
     pub reference: Option<String>,
+    /// When it was first sent, whether or not it arrived; `None` before that.
+    pub begun_at: Option<Timestamp>,
     /// Others that are told in the same message, under this one's id, in order: what becomes of this one becomes of them.
     pub together: Vec<OutboxRow>,
     /// Where it stands.
@@ -285,6 +287,7 @@ fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
         next_attempt_at: now,
         last_error: None,
         reference: None,
+        begun_at: None,
         together: Vec::new(),
         state: RowState::Pending,
     }
@@ -306,14 +309,16 @@ pub trait Outbox: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Due, OutboxError>> + Send;
 
     /// The rows that may be sent to a receiver now, one message for several: all of them up to a limit, in their order. A row that
-    /// [goes with others](Self::gather) comes with them; what came later of the same alerts is left out.
+    /// [goes with others](Self::begin) comes with them; what came later of the same alerts is left out.
     fn due_together(&self, receiver: &str, now: Timestamp) -> impl Future<Output = Result<Due, OutboxError>> + Send;
 
-    /// Binds rows to the first of them: from now on they are told in its message, however often that is tried.
-    fn gather(
+    /// Notes that a row is about to be sent, and binds the others to it: from now on they are told in its message, however often that
+    /// is tried, and nothing holds it back.
+    fn begin(
         &self,
         first: &NotificationId,
         others: &[NotificationId],
+        now: Timestamp,
     ) -> impl Future<Output = Result<(), OutboxError>> + Send;
 
     /// The alerts that fire.
@@ -361,6 +366,8 @@ pub enum Verdict {
         error: String,
         /// Whether the receiver as a whole is in trouble, so that the others should be told.
         trouble: bool,
+        /// Whether rows that went together go on their own from now on.
+        apart: bool,
     },
     /// Not tried, for the receiver is muted: to be looked at again.
     Held {

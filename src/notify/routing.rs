@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::Channel;
 use crate::config::Group;
 use crate::config::Inhibition;
 use crate::config::Mute;
@@ -15,8 +16,11 @@ use crate::evaluate::matches_glob;
 use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
 
-/// Alerts in one message, at most; the others follow in the next.
-const MOST_TOGETHER: usize = 100;
+/// How many alerts a message to a channel tells of at most; the others follow in the next. SNS takes 256 KiB, in which the JSON body is
+/// five times.
+pub(crate) fn most_together(channel: &Channel) -> usize {
+    if matches!(channel, Channel::Sns { .. }) { 25 } else { 100 }
+}
 
 /// Whether labels satisfy every matcher: a label name and a glob over its value. An absent label counts as empty.
 pub fn matches(matchers: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
@@ -55,13 +59,14 @@ pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a 
 
 /// Of rows that are free to go, in their order, those of the first message whose time has come; and if there is none, when it will.
 ///
-/// A row of which an attempt was made, or that others were bound to, goes as it is. All rows of an alert go where its first one does.
+/// A row that was sent before goes as it is. All rows of an alert go where its first one does.
 pub(crate) fn grouped<'a>(
     group: &Group,
+    most: usize,
     rows: &[&'a OutboxRow],
     now: Timestamp,
 ) -> (Vec<&'a OutboxRow>, Option<Timestamp>) {
-    if let Some(begun) = rows.iter().find(|row| row.attempts > 0 || !row.together.is_empty()) {
+    if let Some(begun) = rows.iter().find(|row| row.begun_at.is_some()) {
         return (vec![begun], None);
     }
     let mut key_of: BTreeMap<&AlertId, Vec<&str>> = BTreeMap::new();
@@ -81,7 +86,7 @@ pub(crate) fn grouped<'a>(
     match leaves_at(&of_message) {
         Some(at) if at > now => (Vec::new(), Some(at)),
         _ => {
-            of_message.truncate(MOST_TOGETHER);
+            of_message.truncate(most);
             (of_message, None)
         }
     }

@@ -50,6 +50,7 @@ fn of(transition: Transition, receiver: &str) -> OutboxRow {
         next_attempt_at: at,
         last_error: None,
         reference: None,
+        begun_at: None,
         together: Vec::new(),
         state: RowState::Pending,
     }

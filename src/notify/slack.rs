@@ -24,6 +24,9 @@ use crate::notify::outbox::Kind;
 /// Slack refuses blocks of text of more than 3,000 characters.
 const MAX_BLOCK: usize = 2_900;
 
+/// Slack takes 50 blocks; nobody reads more text than this.
+const MOST_SECTIONS: usize = 12;
+
 /// Slack refuses headers of more than 150 characters.
 const MAX_HEADER: usize = 150;
 
@@ -132,17 +135,16 @@ fn written(body: &Value) -> Result<Vec<u8>, Failure> {
 
 fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     let story = message.text.split_once('\n').map_or("", |(_, story)| story).trim();
-    let mut text = escaped(head(story, MAX_BLOCK));
-    if text.len() > MAX_BLOCK {
-        text = format!("{}\n[cut]", head(&text, MAX_BLOCK));
-    } else if story.len() > MAX_BLOCK {
-        text.push_str("\n[cut]");
-    }
+    let mut texts = sections(story);
     let owner = |alert: &Alert| owners.get(alert.labels.get("owner").or_else(|| alert.by.get("owner"))?).cloned();
     let mentioned: BTreeSet<String> =
         message.transitions().filter_map(|transition| owner(&transition.alert)).map(|id| format!("<@{id}>")).collect();
     if !mentioned.is_empty() {
-        text = format!("{}\n{text}", mentioned.into_iter().take(MOST_MENTIONED).collect::<Vec<_>>().join(" "));
+        let mentioned = mentioned.into_iter().take(MOST_MENTIONED).collect::<Vec<_>>().join(" ");
+        match texts.first_mut() {
+            Some(first) => *first = format!("{mentioned}\n{first}"),
+            None => texts.push(mentioned),
+        }
     }
     let sign = match message.status() {
         Kind::Fired => ":rotating_light:",
@@ -151,11 +153,12 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     let title = head(&message.subject, MAX_HEADER - 30);
     let mut blocks = vec![
         json!({ "type": "header", "text": { "type": "plain_text", "emoji": true, "text": format!("{sign} {title}") } }),
-        json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } }),
     ];
+    let section = |text| json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } });
+    blocks.extend(texts.into_iter().map(section));
     let page = if message.others.is_empty() { message.link() } else { message.external_url.clone() };
-    let runbook = message.runbook().filter(|_| message.others.is_empty());
-    let links = [("Details", page), ("AWS console", message.console()), ("Runbook", runbook)];
+    let of_one = |link: Option<String>| link.filter(|_| message.others.is_empty());
+    let links = [("Details", page), ("AWS console", of_one(message.console())), ("Runbook", of_one(message.runbook()))];
     let links: Vec<String> = links
         .into_iter()
         .filter_map(|(name, link)| Some((name, link?)))
@@ -166,6 +169,30 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
         blocks.push(json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": links.join(" | ") }] }));
     }
     json!({ "text": escaped(&message.subject), "blocks": blocks, "unfurl_links": false })
+}
+
+/// A story in texts that fit into a block each: paragraphs stay whole where they can.
+fn sections(story: &str) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    let mut is_cut = false;
+    for paragraph in story.split("\n\n") {
+        let whole = escaped(paragraph);
+        let text = head(&whole, MAX_BLOCK);
+        is_cut |= text.len() < whole.len();
+        match texts.last_mut() {
+            Some(last) if last.len() + 2 + text.len() <= MAX_BLOCK => {
+                last.push_str("\n\n");
+                last.push_str(text);
+            }
+            Some(_) | None => texts.push(text.to_owned()),
+        }
+    }
+    is_cut |= texts.len() > MOST_SECTIONS;
+    texts.truncate(MOST_SECTIONS);
+    if let Some(last) = texts.last_mut().filter(|_| is_cut) {
+        last.push_str("\n[cut]");
+    }
+    texts
 }
 
 /// The three characters that mean something in Slack's text. What a label says can mention nobody.
@@ -193,10 +220,11 @@ mod tests {
         let mut row = sample::row(TransitionKind::Fired);
         row.transition.alert.by.insert("share".to_owned(), format!("<!channel> {}", "&".repeat(9_000)));
         let body = body(&Message::of(&row, None), &BTreeMap::new());
-        let text = body["blocks"][1]["text"]["text"].as_str().unwrap();
+        let blocks = body["blocks"].as_array().unwrap();
+        let texts: Vec<&str> = blocks[1..].iter().filter_map(|block| block["text"]["text"].as_str()).collect();
         // A header is plain text to Slack; everything else is markup.
-        assert!(!text.contains("<!channel>") && !body["text"].to_string().contains("<!channel>"), "{body}");
-        assert!(text.len() <= 3_000 && text.ends_with("[cut]"), "{}", text.len());
+        assert!(!texts.concat().contains("<!channel>") && !body["text"].to_string().contains("<!channel>"), "{body}");
+        assert!(texts.iter().all(|text| text.len() <= 3_000) && texts.concat().ends_with("[cut]"), "{texts:?}");
         assert!(body["blocks"][0]["text"]["text"].as_str().unwrap().len() <= MAX_HEADER);
     }
 

@@ -23,6 +23,9 @@ const MAX_BYTES: usize = 256 * 1_024;
 /// The longest attribute value: filter policies match names, not essays.
 const MAX_ATTRIBUTE_BYTES: usize = 1_024;
 
+/// The longest list of values: that many names of the longest kind, one for each alert of a message.
+const MAX_LIST_BYTES: usize = 8_192;
+
 /// What an attribute's type is, and counts towards the size.
 const STRING: &str = "String";
 
@@ -175,7 +178,7 @@ fn as_attribute(values: &BTreeSet<&str>) -> Option<String> {
     if !many && !first.starts_with('[') {
         return Some(head(first, MAX_ATTRIBUTE_BYTES).to_owned());
     }
-    let mut room = MAX_ATTRIBUTE_BYTES;
+    let mut room = MAX_LIST_BYTES;
     let fits = |value: &&&str| {
         let size = serde_json::json!(value).to_string().len() + 2;
         let fits = size <= room;
@@ -232,9 +235,9 @@ mod tests {
         let published = publication(&Message::of_group(&row, None, Some(&[])));
         assert_eq!(published.attributes["share"], r#"["research","vision"]"#);
         assert_eq!(published.attributes["severity"], "page");
-        let many: Vec<String> = (0..500).map(|share| format!("share-{share}")).collect();
+        let many: Vec<String> = (0..5_000).map(|share| format!("share-{share}")).collect();
         let list = as_attribute(&many.iter().map(String::as_str).collect()).unwrap();
-        assert!(list.len() <= MAX_ATTRIBUTE_BYTES && serde_json::from_str::<Vec<String>>(&list).is_ok(), "{list}");
+        assert!(list.len() <= MAX_LIST_BYTES && serde_json::from_str::<Vec<String>>(&list).is_ok(), "{list}");
     }
 
     #[test]

@@ -85,11 +85,11 @@ impl Service {
         let Self { config, rules, clock, since, listener } = self;
         let target =
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
-        let (store, saved, set_aside) = open_store(&config, clock).await?;
+        // It may wait for another service to end.
+        let Some(opened) = stop.run_until_cancelled(open_store(&config, clock)).await else { return Ok(()) };
+        let (store, saved, set_aside) = opened?;
         let began = saved.counted_until.unwrap_or(since);
-        let clients = source::connect(&target, config.poll.calls_per_second, clock)
-            .await
-            .map_err(|error| StartError::new("connecting to AWS", error))?;
+        let clients = connect(&target, &config, clock).await?;
         let publisher = publisher(&config, &clients, &target, began, clock)?;
 
         let (observed, observed_inbox) = mpsc::channel(OBSERVED);
@@ -154,6 +154,11 @@ impl Service {
         parts.spawn("pages", serve(listener, web::router(pages), rest.clone()));
         parts.finish(stop, rest).await
     }
+}
+
+async fn connect(target: &Target, config: &Config, clock: Clock) -> Result<Clients, StartError> {
+    let connected = source::connect(target, config.poll.calls_per_second, clock).await;
+    connected.map_err(|error| StartError::new("connecting to AWS", error))
 }
 
 fn publisher(

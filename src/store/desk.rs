@@ -42,7 +42,8 @@ impl Store {
     pub fn retry(&mut self, selection: &Selection, now: Timestamp) -> Result<usize, StoreError> {
         self.change(
             selection,
-            "UPDATE outbox SET state = 'pending', settled_at = NULL, next_attempt_at = ?3, created_at = ?3, attempts = 0",
+            "UPDATE outbox SET state = 'pending', settled_at = NULL, next_attempt_at = ?3, created_at = ?3, attempts = 0,
+                    begun_at = ?3",
             "state IN ('pending', 'dead')",
             now,
         )

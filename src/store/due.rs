@@ -41,8 +41,8 @@ const IS_NEXT: &str = concat!(
     AND earlier.state = 'pending' AND earlier.seq < outbox.seq)"
 );
 
-/// A row that may be told in one message with the earlier ones of the same alert, if there are any: they are due, and no attempt was
-/// made.
+/// A row that may be told in one message with the earlier ones of the same alert, if there are any: they are due, and none was
+/// begun.
 const IS_READY: &str = concat!(
     "state = 'pending' AND ",
     on_its_own!("outbox"),
@@ -50,7 +50,7 @@ const IS_READY: &str = concat!(
     SELECT 1 FROM outbox AS earlier
     WHERE earlier.receiver = outbox.receiver AND earlier.alert = outbox.alert
     AND earlier.state = 'pending' AND earlier.seq < outbox.seq
-    AND (earlier.next_attempt_at > ?2 OR earlier.attempts > 0 OR NOT ",
+    AND (earlier.next_attempt_at > ?2 OR earlier.begun_at IS NOT NULL OR NOT ",
     on_its_own!("earlier"),
     "))"
 );
@@ -105,16 +105,23 @@ impl Store {
         Ok(Due { rows, ended, silences, next_at })
     }
 
-    /// See [`crate::notify::outbox::Outbox::gather`].
+    /// See [`crate::notify::outbox::Outbox::begin`].
     ///
     /// # Errors
     /// Nothing was changed.
-    pub fn gather(&mut self, first: &NotificationId, others: &[NotificationId]) -> Result<(), StoreError> {
+    pub fn begin(
+        &mut self,
+        first: &NotificationId,
+        others: &[NotificationId],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.transact(|transaction| {
-            let mut gather = transaction
-                .prepare_cached("UPDATE outbox SET told_with = ?1 WHERE id = ?2 AND id <> ?1 AND state = 'pending'")?;
-            for other in others {
-                gather.execute([first.as_str(), other.as_str()])?;
+            let mut begin = transaction.prepare_cached(
+                "UPDATE outbox SET begun_at = coalesce(begun_at, ?3), told_with = nullif(?1, id)
+                 WHERE id = ?2 AND state = 'pending'",
+            )?;
+            for id in std::iter::once(first).chain(others) {
+                begin.execute(params![first.as_str(), id.as_str(), now.millis()])?;
             }
             Ok(())
         })

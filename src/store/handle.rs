@@ -160,9 +160,14 @@ impl Outbox for StoreHandle {
         self.call(move |store| store.due_together(&receiver, now)).await.map_err(said)
     }
 
-    async fn gather(&self, first: &NotificationId, others: &[NotificationId]) -> Result<(), OutboxError> {
+    async fn begin(
+        &self,
+        first: &NotificationId,
+        others: &[NotificationId],
+        now: Timestamp,
+    ) -> Result<(), OutboxError> {
         let (first, others) = (first.clone(), others.to_vec());
-        self.call(move |store| store.gather(&first, &others)).await.map_err(said)
+        self.call(move |store| store.begin(&first, &others, now)).await.map_err(said)
     }
 
     async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {

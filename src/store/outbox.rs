@@ -139,10 +139,11 @@ fn settle_one(transaction: &Transaction<'_>, id: &NotificationId, verdict: &Verd
                 params![id.as_str(), at.millis(), reference],
             )?;
         }
-        Verdict::Later { next_attempt_at, error, .. } => {
+        Verdict::Later { next_attempt_at, error, apart, .. } => {
             transaction.execute(
-                "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3, attempts = attempts + 1 WHERE id = ?1",
-                params![id.as_str(), next_attempt_at.millis(), error],
+                "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3, attempts = attempts + 1,
+                        told_with = CASE WHEN ?4 THEN NULL ELSE told_with END WHERE id = ?1",
+                params![id.as_str(), next_attempt_at.millis(), error, apart],
             )?;
         }
         Verdict::Held { next_attempt_at, because } => {
@@ -361,7 +362,7 @@ pub(super) const COLUMNS: &str =
     "id, receiver, body, created_at, attempts, next_attempt_at, last_error, state, coalesce(settled_at, 0),
      (SELECT firing.reference FROM outbox AS firing WHERE firing.receiver = outbox.receiver
       AND firing.alert = outbox.alert AND firing.episode = outbox.episode AND firing.kind = 'fired'
-      ORDER BY firing.reference IS NULL, firing.seq DESC LIMIT 1), while_firing";
+      ORDER BY firing.reference IS NULL, firing.seq DESC LIMIT 1), while_firing, begun_at";
 
 pub(super) fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
     let at = Timestamp::from_millis(row.get(8)?);
@@ -381,6 +382,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
         last_error: row.get(6)?,
         reference: row.get(9)?,
         while_firing: row.get(10)?,
+        begun_at: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
         together: Vec::new(),
         state,
     })

@@ -60,9 +60,12 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
     // What AWS forgets of jobs.
     M::up("CREATE TABLE job (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
-    // Notifications that are told in one message: all but the first name the first.
+    // When a notification was first sent, before anybody knows whether it was taken. Of those that are told in one message all
+    // but the first name the first.
     M::up(
-        "ALTER TABLE outbox ADD COLUMN told_with TEXT;
+        "ALTER TABLE outbox ADD COLUMN begun_at INTEGER;
+         UPDATE outbox SET begun_at = created_at WHERE attempts > 0;
+         ALTER TABLE outbox ADD COLUMN told_with TEXT;
          CREATE INDEX outbox_company ON outbox (told_with) WHERE told_with IS NOT NULL;",
     ),
 ];

@@ -63,6 +63,17 @@ fn an_increase_goes_on_over_a_restart_with_the_frames_that_were_kept() {
     }
 }
 
+#[test]
+fn what_happened_while_nobody_looked_is_no_increase_of_the_last_minutes() {
+    let rules = rules_of(FAILING);
+    let mut book = AlertBook::default();
+    for (at, total) in [(0, 0.0), (1, 0.0)] {
+        let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "otlp")], total)];
+        book.recall(&rules, &frame_of(samples, minute(at)));
+    }
+    assert_eq!(draw_counter(&mut book, &rules, 60, &[50.0, 50.0, 54.0]), "..F");
+}
+
 /// Whether a rule over samples fires at once.
 #[track_caller]
 fn check_fires(rule: &str, samples: &[Sample], expected: &[&str]) {

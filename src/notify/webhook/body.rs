@@ -20,11 +20,10 @@ const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 /// The body for one message.
 pub(in crate::notify) fn of(message: &Message) -> Body<'_> {
     let first = &message.transition.alert;
-    let group_labels = if message.others.is_empty() {
-        let by = first.by.iter().map(|(label, value)| (label.as_str(), value.as_str()));
-        by.chain([("alertname", first.rule.as_str())]).collect()
-    } else {
-        message.group.iter().flatten().map(|(label, value)| (label.as_str(), value.as_str())).collect()
+    // The same for all messages of a group, however many alerts are in one.
+    let group_labels = match &message.group {
+        Some(group) => texts(group),
+        None => texts(&first.by).into_iter().chain([("alertname", first.rule.as_str())]).collect(),
     };
     Body {
         receiver: &message.receiver,
@@ -68,6 +67,10 @@ fn status(kind: Kind) -> &'static str {
         Kind::Fired => "firing",
         Kind::Resolved => "resolved",
     }
+}
+
+fn texts(labels: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    labels.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect()
 }
 
 /// What all alerts have.

@@ -45,7 +45,13 @@ fn delivered(store: &mut Store, row: &OutboxRow, seconds: i64) {
 }
 
 fn later(store: &mut Store, row: &OutboxRow, seconds: i64) {
-    let verdict = Verdict::Later { at: at(0), next_attempt_at: at(seconds), error: "down".to_owned(), trouble: false };
+    let verdict = Verdict::Later {
+        at: at(0),
+        next_attempt_at: at(seconds),
+        error: "down".to_owned(),
+        trouble: false,
+        apart: false,
+    };
     store.settle(&row.id, &verdict, &[]).unwrap();
 }
 
@@ -152,4 +158,24 @@ fn an_outbox_that_is_full_takes_resolves_but_no_further_firings() {
     assert_eq!(commit(&mut store, &[row("a", 0, RESOLVED), row("a", limit, RESOLVED)], 1), 0);
     let backlog = store.backlog().unwrap()["oncall"];
     assert_eq!((backlog.pending, backlog.dead), (MAX_PENDING + 1, 3));
+}
+
+#[test]
+fn what_was_sent_alone_tells_nothing_else_under_its_id_and_what_was_sent_together_goes_together() {
+    let (a, b, c) = (row("a", 1, FIRED), row("b", 1, FIRED), row("c", 1, FIRED));
+    let mut store = store_with(&[a.clone(), b.clone(), c.clone(), row("b", 1, RESOLVED)]);
+    store.begin(&a.id, &[], at(1)).unwrap();
+    store.begin(&b.id, std::slice::from_ref(&c.id), at(2)).unwrap();
+    let together = |store: &Store| -> Vec<(NotificationId, usize)> {
+        let rows = store.due_together("oncall", at(9)).unwrap().rows;
+        assert!(rows.iter().all(|row| row.begun_at.is_some()));
+        rows.into_iter().map(|row| (row.id, row.together.len())).collect()
+    };
+    assert_eq!(together(&store), [(a.id.clone(), 0), (b.id.clone(), 1)], "and the resolve of b waits behind it");
+    // Also where alerts do not go together any more.
+    assert_eq!(due(&store, 9), [a.id.clone(), b.id.clone()]);
+    let apart =
+        Verdict::Later { at: at(9), next_attempt_at: at(9), error: "large".to_owned(), trouble: false, apart: true };
+    store.settle(&b.id, &apart, &[]).unwrap();
+    assert_eq!(together(&store), [(a.id, 0), (b.id, 0), (c.id, 0)]);
 }
