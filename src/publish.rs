@@ -41,6 +41,10 @@ pub use sink::{Published, SetupError, SinkError};
 /// How long one attempt to publish to one sink may take, in wall time: it guards against the real network.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Values that are older than this are published as of their own minute, where the sink can: what happened while this service or the sink
+/// was down. Newer ones are of now, for alarms look at the latest minutes only.
+pub const LATE_AFTER: Duration = Duration::from_secs(600);
+
 /// The longest that a sink's `Retry-After` is obeyed, in wall time: a wrong header must not silence a sink.
 pub const MAX_HOLD: Duration = Duration::from_secs(300);
 

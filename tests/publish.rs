@@ -285,7 +285,7 @@ async fn a_request_is_never_larger_than_its_estimate() {
     let values: Vec<f64> = (0..20_000).map(|n| f64::from(n) + 0.1).collect();
     let frame = frame(0, &values);
     let mut deltas = Deltas::default();
-    deltas.observe(&frame.samples);
+    deltas.observe(&frame.samples, frame.at);
     let estimate: usize = deltas.batches(&frame.samples, frame.at).iter().map(|batch| batch.bytes).sum();
     let mut sink = CloudWatchSink::new(receiver.client(), "Trainspotter".to_owned());
     sink.observe(&frame);

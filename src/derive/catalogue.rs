@@ -179,6 +179,11 @@ pub fn find(name: &str) -> Option<&'static Metric> {
 pub const DURATION_BOUNDS: &[f64] =
     &[1.0, 10.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0, 10_800.0, 21_600.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0];
 
+/// The bucket of a duration in seconds: the first whose bound it does not exceed, or the last.
+pub fn bucket_of(seconds: f64) -> usize {
+    DURATION_BOUNDS.partition_point(|bound| *bound < seconds)
+}
+
 macro_rules! catalogue {
     ($($(#[$doc:meta])* $constant:ident = $name:literal, $kind:expr, $unit:expr, [$($label:literal),*], $stability:expr, $meaning:literal;)*) => {
         $(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::derive::catalogue::{Label, Metric};
+use crate::derive::catalogue::{Label, Metric, bucket_of};
 use crate::derive::reasons::Reason;
 use crate::derive::setup::Finding;
 use crate::ledger::FailureCategory;
@@ -266,8 +266,19 @@ pub struct Distribution {
     pub sum: f64,
     /// How many values.
     pub count: u64,
-    /// The values that are new in this tick.
-    pub fresh: Vec<f64>,
+    /// The values that are new in this tick, and when each came to be: long ago, if nobody looked meanwhile.
+    pub fresh: Vec<(Timestamp, f64)>,
     /// The last hour; `None` when it saw no value.
     pub recent: Option<Quantiles>,
+}
+
+impl Distribution {
+    /// Adds a value to the buckets, the sum and the count.
+    pub fn add(&mut self, value: f64) {
+        if let Some(count) = self.buckets.get_mut(bucket_of(value)) {
+            *count += 1;
+        }
+        self.sum += value;
+        self.count += 1;
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::derive::catalogue::{self, DURATION_BOUNDS, Kind, Metric};
+use crate::derive::catalogue::{self, DURATION_BOUNDS, Kind, Metric, bucket_of};
 use crate::derive::frame::{Distribution, Labels, Quantiles, Sample, Value};
 use crate::model::{SavedSeries, Timestamp};
 
@@ -38,7 +38,7 @@ struct Tally {
     buckets: Vec<u64>,
     sum: f64,
     count: u64,
-    fresh: Vec<f64>,
+    fresh: Vec<(Timestamp, f64)>,
     /// Of the last hour, in order of time.
     recent: VecDeque<(Timestamp, f64)>,
     /// Of `recent`; `None` after a change.
@@ -113,13 +113,12 @@ impl Tallies {
     /// Adds a value, in seconds, to a distribution.
     pub fn record(&mut self, metric: &'static Metric, labels: Labels, at: Timestamp, seconds: f64) {
         let tally = self.tally(metric, labels);
-        let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < seconds);
-        if let Some(count) = tally.buckets.get_mut(bucket) {
+        if let Some(count) = tally.buckets.get_mut(bucket_of(seconds)) {
             *count += 1;
         }
         tally.sum += seconds;
         tally.count += 1;
-        tally.fresh.push(seconds);
+        tally.fresh.push((at, seconds));
         tally.remember(at, seconds);
     }
 

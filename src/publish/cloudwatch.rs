@@ -37,7 +37,7 @@ impl CloudWatchSink {
 
     /// Takes note of a frame without sending it. Every frame must be observed once.
     pub fn observe(&mut self, frame: &Frame) {
-        self.deltas.observe(&frame.samples);
+        self.deltas.observe(&frame.samples, frame.at);
     }
 
     /// Sends the gauges of `frame` and everything that was observed since the last success. A request that was taken

@@ -27,7 +27,7 @@ pub fn frame(tick: u32, fresh: &[f64]) -> Arc<Frame> {
         buckets,
         sum: fresh.iter().sum(),
         count: fresh.len() as u64,
-        fresh: fresh.to_vec(),
+        fresh: fresh.iter().map(|value| (AT, *value)).collect(),
         recent: None,
     };
     let labels_of = || labels([("queue", "prod".into()), ("share", "research".into())]);

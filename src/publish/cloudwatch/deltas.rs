@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::derive::Labels;
 use crate::derive::Sample;
 use crate::derive::Value;
 use crate::derive::catalogue::Metric;
 use crate::model::Timestamp;
+use crate::publish::LATE_AFTER;
+use crate::publish::cloudwatch::requests::Value as Waited;
 use crate::publish::cloudwatch::requests::{Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Tells, is_publishable};
 use crate::publish::families;
 use crate::publish::is_in_cloudwatch;
@@ -19,6 +22,9 @@ use crate::publish::is_in_cloudwatch;
 pub const MAX_PENDING_VALUES: usize = 100_000;
 /// How many counters are remembered. Above it, those that left the frame are forgotten.
 pub const MAX_REMEMBERED_SERIES: usize = 50_000;
+
+/// `MetricDatum`: CloudWatch takes data of the last two weeks; an hour less, for a request takes its time and clocks differ.
+const TAKEN_FOR: Duration = Duration::from_secs(14 * 86_400 - 3_600);
 
 /// The memory of what was published, and of what waits to be.
 #[derive(Clone, Debug, Default)]
@@ -44,11 +50,11 @@ struct Counted {
     is_new: bool,
 }
 
-/// How often each value waits, by the bits of the value.
+/// How often each value waits, by its minute and bits.
 #[derive(Clone, Debug)]
 struct Waiting {
     metric: &'static Metric,
-    counts: BTreeMap<u64, u64>,
+    counts: BTreeMap<(Timestamp, u64), u64>,
 }
 
 impl Deltas {
@@ -57,7 +63,8 @@ impl Deltas {
     /// Totals survive restarts and this memory does not. So the first total of a queue's counters is where counting
     /// starts. A counter that appears later on a queue that is followed already did not exist before, and counts from
     /// zero: the first failure of its kind must not go unseen.
-    pub fn observe(&mut self, samples: &[Sample]) {
+    pub fn observe(&mut self, samples: &[Sample], at: Timestamp) {
+        self.expire(at);
         let followed: BTreeSet<Option<Arc<str>>> = self.counters.keys().map(|(_, labels)| queue_of(labels)).collect();
         for counted in self.counters.values_mut() {
             counted.in_frame = false;
@@ -68,7 +75,7 @@ impl Deltas {
                 match &sample.value {
                     Value::Gauge(_) => {}
                     Value::Counter(total) => self.count(metric, series, *total, &followed),
-                    Value::Distribution(distribution) => self.wait(metric, series, &distribution.fresh),
+                    Value::Distribution(distribution) => self.wait(metric, series, &distribution.fresh, at),
                 }
             }
         }
@@ -92,10 +99,17 @@ impl Deltas {
             cutter.add(counted.metric, &series.1, at, &Points::One(counted.seen - counted.published), tells);
         }
         for (series, waiting) in &self.distributions {
-            let values: Vec<(u64, u64)> = waiting.counts.iter().map(|(bits, count)| (*bits, *count)).collect();
-            for part in values.chunks(MAX_VALUES_PER_DATUM) {
-                let tells = Tells::Values(series.clone(), part.to_vec());
-                cutter.add(waiting.metric, &series.1, at, &Points::Many(part), tells);
+            let values: Vec<Waited> =
+                waiting.counts.iter().map(|((minute, bits), count)| (*minute, *bits, *count)).collect();
+            // What is late is of its own minute, the rest of now.
+            let is_late = |(minute, ..): &Waited| at.since(*minute) > LATE_AFTER;
+            let of_one = |a: &Waited, b: &Waited| a.0 == b.0 || !(is_late(a) || is_late(b));
+            for of_minute in values.chunk_by(of_one) {
+                let timestamp = of_minute.first().filter(|value| is_late(value)).map_or(at, |(minute, ..)| *minute);
+                for part in of_minute.chunks(MAX_VALUES_PER_DATUM) {
+                    let tells = Tells::Values(series.clone(), part.to_vec());
+                    cutter.add(waiting.metric, &series.1, timestamp, &Points::Many(part), tells);
+                }
             }
         }
         cutter.batches
@@ -140,28 +154,41 @@ impl Deltas {
         }
     }
 
-    fn wait(&mut self, metric: &'static Metric, series: Series, fresh: &[f64]) {
+    /// Gives up what CloudWatch would not take any more.
+    fn expire(&mut self, at: Timestamp) {
+        let oldest = at - TAKEN_FOR;
+        for waiting in self.distributions.values_mut() {
+            while let Some(first) = waiting.counts.first_entry().filter(|first| first.key().0 < oldest) {
+                self.dropped += first.remove();
+                self.waiting_values -= 1;
+            }
+        }
+        self.distributions.retain(|_, waiting| !waiting.counts.is_empty());
+    }
+
+    fn wait(&mut self, metric: &'static Metric, series: Series, fresh: &[(Timestamp, f64)], at: Timestamp) {
         if fresh.is_empty() {
             return;
         }
         let waiting = self.distributions.entry(series).or_insert_with(|| Waiting { metric, counts: BTreeMap::new() });
-        for value in fresh {
+        for (of, value) in fresh {
             // The sum turns -0 into 0, so that equal values have equal bits.
-            let bits = (value + 0.0).to_bits();
-            let is_known = waiting.counts.contains_key(&bits);
-            if !is_publishable(*value) || (!is_known && self.waiting_values >= MAX_PENDING_VALUES) {
+            let key = (minute((*of).min(at)), (value + 0.0).to_bits());
+            let is_known = waiting.counts.contains_key(&key);
+            let room = is_known || self.waiting_values < MAX_PENDING_VALUES;
+            if !is_publishable(*value) || !room || *of < at - TAKEN_FOR {
                 self.dropped += 1;
                 continue;
             }
-            *waiting.counts.entry(bits).or_default() += 1;
+            *waiting.counts.entry(key).or_default() += 1;
             self.waiting_values += usize::from(!is_known);
         }
     }
 
-    fn forget(&mut self, series: &Series, values: &[(u64, u64)]) {
+    fn forget(&mut self, series: &Series, values: &[Waited]) {
         let Some(waiting) = self.distributions.get_mut(series) else { return };
-        for (bits, taken) in values {
-            if let Entry::Occupied(mut count) = waiting.counts.entry(*bits) {
+        for (minute, bits, taken) in values {
+            if let Entry::Occupied(mut count) = waiting.counts.entry((*minute, *bits)) {
                 *count.get_mut() = count.get().saturating_sub(*taken);
                 if *count.get() == 0 {
                     count.remove();
@@ -180,6 +207,10 @@ impl Counted {
     fn has_news(&self) -> bool {
         self.seen != self.published || (self.in_frame && !self.is_new)
     }
+}
+
+fn minute(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.millis().div_euclid(60_000) * 60_000)
 }
 
 fn queue_of(labels: &Labels) -> Option<Arc<str>> {
@@ -205,6 +236,10 @@ mod tests {
     }
 
     fn waits(queue: &str, fresh: &[f64]) -> Sample {
+        waits_at(queue, &fresh.iter().map(|value| (NOW, *value)).collect::<Vec<_>>())
+    }
+
+    fn waits_at(queue: &str, fresh: &[(Timestamp, f64)]) -> Sample {
         let distribution = Distribution { fresh: fresh.to_vec(), ..Distribution::default() };
         let labels = labels([("queue", queue.into()), ("share", "".into())]);
         Sample { metric: &QUEUE_WAIT, labels, value: Value::Distribution(distribution) }
@@ -231,7 +266,7 @@ mod tests {
     fn increases(steps: &[&[Sample]], fails: &[usize]) -> Vec<Vec<f64>> {
         let mut deltas = Deltas::default();
         let attempt = |(index, samples): (usize, &&[Sample])| {
-            deltas.observe(samples);
+            deltas.observe(samples, NOW);
             let batches = deltas.batches(samples, NOW);
             if !fails.contains(&index) {
                 batches.iter().for_each(|batch| deltas.settle(batch));
@@ -292,17 +327,40 @@ mod tests {
         let samples = [gauge("a", f64::NAN), gauge("b", f64::INFINITY), gauge("c", 1e200), gauge("d", 4.0)];
         assert_eq!(increases(&[&samples], &[]), [vec![4.0]]);
         let mut deltas = Deltas::default();
-        deltas.observe(&[waits("a", &[1.0, f64::NAN, 1e300])]);
+        deltas.observe(&[waits("a", &[1.0, f64::NAN, 1e300])], NOW);
         assert_eq!((numbers(&deltas.batches(&[], NOW)), deltas.take_dropped()), (vec![1.0], 2));
+    }
+
+    #[test]
+    fn what_is_late_is_told_once_as_of_its_own_minute_and_what_is_too_late_is_given_up() {
+        let ago = |seconds: u64| NOW - Duration::from_secs(seconds);
+        let fresh = [(ago(7_230), 1.0), (ago(7_225), 2.0), (ago(3_600), 3.0), (ago(300), 4.0), (NOW, 5.0)];
+        let mut deltas = Deltas::default();
+        deltas.observe(&[waits_at("a", &fresh), waits_at("b", &[(ago(15 * 86_400), 6.0)])], NOW);
+        let told = |batches: &[Batch]| -> Vec<(i64, Vec<f64>)> {
+            let of = |datum: &MetricDatum| {
+                let at = datum.timestamp().unwrap().to_millis().unwrap();
+                ((NOW.millis() - at) / 1_000, datum.values().to_vec())
+            };
+            batches.iter().flat_map(|batch| &batch.data).map(of).collect()
+        };
+        let batches = deltas.batches(&[], NOW);
+        assert_eq!(told(&batches), [(7_280, vec![1.0, 2.0]), (3_620, vec![3.0]), (0, vec![4.0, 5.0])]);
+        assert_eq!(deltas.take_dropped(), 1);
+        // CloudWatch was away: what was of now is late an hour after.
+        let later = deltas.batches(&[], NOW + Duration::from_secs(3_600));
+        assert_eq!(told(&later).len(), 4);
+        batches.iter().for_each(|batch| deltas.settle(batch));
+        assert_eq!(told(&deltas.batches(&[], NOW)), []);
     }
 
     #[test]
     fn memory_is_bounded_while_cloudwatch_is_away_and_what_is_given_up_is_counted() {
         let mut deltas = Deltas::default();
         let many: Vec<f64> = (0..MAX_PENDING_VALUES + 10).map(|n| n as f64).collect();
-        deltas.observe(&[waits("a", &many)]);
+        deltas.observe(&[waits("a", &many)], NOW);
         // A value that waits already takes no more room.
-        deltas.observe(&[waits("a", &[0.0, -0.0])]);
+        deltas.observe(&[waits("a", &[0.0, -0.0])], NOW);
         let batches = deltas.batches(&[], NOW);
         assert_eq!(numbers(&batches).len(), MAX_PENDING_VALUES + 2);
         assert_eq!(deltas.take_dropped(), 10);
@@ -336,7 +394,7 @@ mod tests {
                     seen.extend_from_slice(&values);
                     samples.push(waits(&format!("queue-{queue}"), &values));
                 }
-                deltas.observe(&samples);
+                deltas.observe(&samples, NOW);
                 let batches = deltas.batches(&samples, NOW);
                 let series: u64 = batches.iter().map(|batch| batch.series).sum();
                 prop_assert_eq!(series, (gauges + deltas.distributions.len()) as u64);

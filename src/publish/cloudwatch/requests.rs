@@ -51,14 +51,17 @@ pub struct Batch {
 pub(super) enum Tells {
     Gauge,
     Total(Series, f64),
-    Values(Series, Vec<(u64, u64)>),
+    Values(Series, Vec<Value>),
 }
+
+/// A value that waits: of which minute, by its bits, and how often.
+pub(super) type Value = (Timestamp, u64, u64);
 
 /// What one datum carries.
 pub(super) enum Points<'a> {
     One(f64),
-    /// Values and how often each occurred, the values as bits.
-    Many(&'a [(u64, u64)]),
+    /// Values and how often each occurred.
+    Many(&'a [Value]),
 }
 
 /// Fills requests one after the other, each as far as the limits allow.
@@ -113,8 +116,8 @@ fn datum(metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>) -
     match points {
         Points::One(value) => datum.value(*value),
         Points::Many(values) => datum
-            .set_values(Some(values.iter().map(|(bits, _)| f64::from_bits(*bits)).collect()))
-            .set_counts(Some(values.iter().map(|(_, count)| *count as f64).collect())),
+            .set_values(Some(values.iter().map(|(_, bits, _)| f64::from_bits(*bits)).collect()))
+            .set_counts(Some(values.iter().map(|(.., count)| *count as f64).collect())),
     }
     .build()
 }

@@ -1,5 +1,7 @@
 //! A frame as OTLP messages. Pure.
 
+use std::collections::BTreeMap;
+
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -16,6 +18,7 @@ use crate::derive::Value;
 use crate::derive::catalogue;
 use crate::derive::catalogue::Kind;
 use crate::model::Timestamp;
+use crate::publish::LATE_AFTER;
 use crate::publish::buckets_of;
 use crate::publish::families;
 
@@ -35,8 +38,61 @@ pub struct Origin {
     pub account: Option<String>,
 }
 
-/// Requests that together hold every sample of the frame once, each with its number of data points.
+/// Requests that together hold every sample of the frame once, each with its number of data points. Before them comes how the
+/// distributions stood in those minutes of which values are [late](LATE_AFTER).
 pub fn otlp_requests(frame: &Frame, origin: &Origin) -> Vec<(ExportMetricsServiceRequest, u64)> {
+    let mut requests = Vec::new();
+    for (at, samples) in late(frame) {
+        let whole = Frame { at, samples, ..Frame::default() };
+        requests.extend(requests_of(&whole, origin));
+    }
+    requests.extend(requests_of(frame, origin));
+    requests
+}
+
+/// How distributions stood at the end of each minute of which values are late, by minute.
+fn late(frame: &Frame) -> BTreeMap<Timestamp, Vec<Sample>> {
+    let mut stood: BTreeMap<Timestamp, Vec<Sample>> = BTreeMap::new();
+    for sample in &frame.samples {
+        let Value::Distribution(distribution) = &sample.value else { continue };
+        let is_late = |(at, _): &&(Timestamp, f64)| frame.at.since(*at) > LATE_AFTER;
+        let mut late: Vec<(Timestamp, f64)> = distribution.fresh.iter().filter(is_late).copied().collect();
+        if late.is_empty() {
+            continue;
+        }
+        late.sort_by_key(|(at, _)| *at);
+        let mut so_far = without_fresh(distribution);
+        for of_minute in late.chunk_by(|(a, _), (b, _)| minute_after(*a) == minute_after(*b)) {
+            for (_, value) in of_minute {
+                so_far.add(*value);
+            }
+            if let Some((at, _)) = of_minute.first() {
+                let value = Value::Distribution(so_far.clone());
+                stood.entry(minute_after(*at)).or_default().push(Sample { value, ..sample.clone() });
+            }
+        }
+    }
+    stood
+}
+
+/// A distribution as it was before the values that are new in this tick.
+fn without_fresh(distribution: &Distribution) -> Distribution {
+    let mut before = Distribution { fresh: Vec::new(), ..distribution.clone() };
+    for (_, value) in &distribution.fresh {
+        before.sum -= value;
+        before.count = before.count.saturating_sub(1);
+        if let Some(count) = before.buckets.get_mut(catalogue::bucket_of(*value)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+    before
+}
+
+fn minute_after(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis((at.millis().div_euclid(60_000) + 1) * 60_000)
+}
+
+fn requests_of(frame: &Frame, origin: &Origin) -> Vec<(ExportMetricsServiceRequest, u64)> {
     let mut requests = Vec::new();
     let (mut metrics, mut room) = (Vec::new(), MAX_POINTS_PER_REQUEST);
     for (metric, samples) in families(&frame.samples).into_values() {
@@ -187,5 +243,29 @@ mod tests {
         }
         assert_eq!(requests.iter().map(|(_, points)| *points).collect::<Vec<_>>(), [1_000, 1_000, 600]);
         assert_eq!(seen.len(), 2_600);
+    }
+
+    #[test]
+    fn waits_of_an_outage_are_told_as_of_their_minutes_and_the_last_point_has_them_all() {
+        let now = Timestamp::from_millis(1_700_000_040_000);
+        let ago = |seconds: u64| now - std::time::Duration::from_secs(seconds);
+        let mut waits = Distribution { buckets: vec![0; catalogue::DURATION_BOUNDS.len() + 1], ..Default::default() };
+        let fresh = [(ago(3_600), 90.0), (ago(7_201), 5.0), (ago(7_199), 70.0), (ago(20), 1.0)];
+        // One that was told before the outage.
+        [0.5].into_iter().chain(fresh.map(|(_, value)| value)).for_each(|value| waits.add(value));
+        waits.fresh = fresh.to_vec();
+        let samples = vec![sample(&catalogue::QUEUE_WAIT, 1, Value::Distribution(waits))];
+        let frame = Frame { at: now, samples, ..Frame::default() };
+        let origin = Origin { began: Timestamp::default(), region: None, account: None };
+        let points = |(request, _): &(ExportMetricsServiceRequest, u64)| {
+            let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+            let Some(Data::Histogram(histogram)) = &metrics[0].data else { panic!("{metrics:?}") };
+            let point = &histogram.data_points[0];
+            let ago = (nanos(now) - point.time_unix_nano) / 1_000_000_000;
+            (ago, point.count, point.sum.unwrap(), point.bucket_counts[2], point.bucket_counts[3])
+        };
+        let told: Vec<_> = otlp_requests(&frame, &origin).iter().map(points).collect();
+        let expected = [(7_200, 2, 5.5, 0, 0), (7_140, 3, 75.5, 0, 1), (3_540, 4, 165.5, 0, 2), (0, 5, 166.5, 0, 2)];
+        assert_eq!(told, expected);
     }
 }
