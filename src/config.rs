@@ -20,6 +20,7 @@ pub use check::Environment;
 pub use mute::Mute;
 
 use crate::model::Prices;
+use crate::model::SharesShown;
 use crate::yaml::{self, Problems};
 
 /// Reads a configuration. `file` is the name that problems show, `folder` what relative paths in it start from.
@@ -46,6 +47,8 @@ pub struct Config {
     pub poll: Poll,
     /// Dollars per instance and hour, by instance type.
     pub prices: Prices,
+    /// Which shares have series of their own.
+    pub shares: SharesShown,
     /// Where figures go besides `/metrics`, which is always there.
     pub publish: Publish,
     /// Rule files, or folders of them.

@@ -4,6 +4,8 @@
 //! into the figures of one moment, evaluates the rules over them and returns everything that has to be kept, published
 //! and told. Nothing leaves an engine in another way.
 
+mod shares;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,9 +14,10 @@ use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealt
 use crate::evaluate::{self, Alert, AlertBook, Rule, Transition};
 use crate::ledger::{Cadence, Job, Ledger};
 use crate::model::{
-    HostUtilisation, JobId, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedEvent, SavedJob,
-    SavedSeries, Source, Timestamp,
+    HostUtilisation, JobId, JobSeen, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedEvent,
+    SavedJob, SavedSeries, SharesShown, Source, Timestamp,
 };
+use shares::{Shares, Told};
 
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
 const UNKNOWN_VALUES_KEPT: usize = 50;
@@ -48,6 +51,7 @@ pub struct Engine {
     ready_at: Option<Timestamp>,
     /// When an earlier run ticked last, until this one ticks.
     resumed_from: Option<Timestamp>,
+    shares: Shares,
     rules: Vec<Rule>,
     book: AlertBook,
     service: Service,
@@ -125,10 +129,17 @@ impl Engine {
             counting,
             ready_at: None,
             resumed_from: saved.ticked_at,
+            shares: Shares::new(SharesShown::default()),
             rules,
             book: AlertBook::restore(saved.alerts),
             service: Service::default(),
         }
+    }
+
+    /// The same engine, which tells of these shares one by one and of the others together.
+    #[must_use]
+    pub fn showing(self, shares: SharesShown) -> Self {
+        Self { shares: Shares::new(shares), ..self }
     }
 
     /// The same engine, which tells costs at these prices.
@@ -227,6 +238,7 @@ impl Engine {
             self.counting.charged_until(at);
         }
         self.count_limits();
+        self.shares.look_again();
         self.forget_utilisation();
 
         let (alerts_pending, alerts_firing) = self.book.counts();
@@ -272,7 +284,7 @@ impl Engine {
     fn observe_one(&mut self, observation: Observation) {
         match observation {
             Observation::Topology { queues, .. } => self.set_queues(queues),
-            Observation::Jobs { at, jobs } => jobs.into_iter().for_each(|job| self.ledger.observe(job, at)),
+            Observation::Jobs { at, jobs } => jobs.into_iter().for_each(|job| self.observe_job(job, at)),
             Observation::JobGone { at, id } => self.ledger.observe_gone(&id, at),
             Observation::InFlightListed { queue, since } => self.ledger.in_flight_listed(&queue, since),
             Observation::WaitingListed { queue, since } => self.ledger.waiting_listed(&queue, since),
@@ -303,6 +315,22 @@ impl Engine {
         }
     }
 
+    fn observe_job(&mut self, mut job: JobSeen, at: Timestamp) {
+        if let Some(share) = &job.share {
+            match self.shares.told(&job.queue, share, &self.ledger) {
+                Told::Itself => {}
+                Told::InsteadOf(gone) => self.counting.forget_share(&job.queue, &gone),
+                Told::Hidden(other) => job.share = Some(other),
+                Told::NoRoom(other) => {
+                    let is_new = self.ledger.job(&job.id).is_none();
+                    self.counting.add(&catalogue::LIMIT_HITS, [("limit", "shares".into())], u64::from(is_new));
+                    job.share = Some(other);
+                }
+            }
+        }
+        self.ledger.observe(job, at);
+    }
+
     fn set_queues(&mut self, mut queues: Vec<Queue>) {
         queues.sort_by(|a, b| a.name.cmp(&b.name));
         let watched = |queue: &Option<QueueName>| {
@@ -310,6 +338,7 @@ impl Engine {
         };
         self.sources.retain(|(_, queue), _| watched(queue));
         self.fronts.retain(|queue, _| watched(&Some(queue.clone())));
+        self.shares.configured(&queues);
         self.queues = queues;
     }
 

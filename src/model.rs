@@ -22,4 +22,4 @@ pub use observation::{
 pub use questions::Questions;
 pub use saved::{SavedEvent, SavedJob, SavedSeries};
 pub use time::Timestamp;
-pub use topology::{Policy, Prices, Queue, QuotaShare, ServiceEnvironment, Sharing, WeightedShare};
+pub use topology::{Policy, Prices, Queue, QuotaShare, ServiceEnvironment, SharesShown, Sharing, WeightedShare};

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::config::file::{self, File};
 use crate::config::{CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Secret, Target};
-use crate::model::{InstanceType, Prices, accelerators_of};
+use crate::model::{InstanceType, Prices, SharesShown, accelerators_of};
 use crate::yaml::{Document, Problem, Problems};
 
 /// As long as figures take a utilisation for the present one.
@@ -29,6 +29,7 @@ pub(super) fn check(
         poll: check.poll(&file.poll),
         publish: check.publish(&file.publish),
         prices: check.prices(&file.prices),
+        shares: check.shares(&file.shares),
         rules: file.rules.iter().map(|path| folder.join(path)).collect(),
         receivers: check.receivers(&file.receivers, &file.inhibit),
         store: check.store(&file.store, folder),
@@ -120,6 +121,13 @@ impl Check<'_> {
             utilisation_every: poll.utilisation_every.0,
             calls_per_second: poll.calls_per_second,
         }
+    }
+
+    fn shares(&mut self, shares: &file::Shares) -> SharesShown {
+        if !(1..=10_000).contains(&shares.most) {
+            self.problem("shares.most", "must lie between 1 and 10000");
+        }
+        SharesShown { show: shares.show.clone(), most: shares.most }
     }
 
     fn prices(&mut self, prices: &BTreeMap<String, f64>) -> Prices {

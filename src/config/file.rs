@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::model::SharesShown;
 use crate::yaml::HumanDuration;
 
 /// Trainspotter's configuration.
@@ -26,6 +27,9 @@ pub(super) struct File {
     /// time is told in dollars, too.
     #[serde(default)]
     pub(super) prices: BTreeMap<String, f64>,
+    /// Which shares have series of their own; the others are told of together, as `other`.
+    #[serde(default)]
+    pub(super) shares: Shares,
     /// Rule files, or folders of them, relative to this file.
     #[serde(default)]
     pub(super) rules: Vec<String>,
@@ -73,6 +77,24 @@ pub(super) struct Target {
     /// URL of an SQS queue to which EventBridge sends the events of source aws.batch: changes are seen within a second. Off by default.
     #[serde(default)]
     pub(super) events: Option<String>,
+}
+
+/// Which shares have series of their own. Quota shares have them in any case.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Shares {
+    /// Globs (* and ?) over share identifiers.
+    pub(super) show: Vec<String>,
+    /// How many of a queue, at most.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) most: usize,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        let SharesShown { show, most } = SharesShown::default();
+        Self { show, most }
+    }
 }
 
 /// Cadence and budget of polling.

@@ -92,6 +92,12 @@ impl Counting {
         }
     }
 
+    /// Forgets what was counted of a share that is no longer told of by itself.
+    pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
+        self.tallies.forget_share(queue.as_str(), share.as_str());
+        self.begun.remove(&(queue.clone(), share.clone()));
+    }
+
     /// Adds to the call counters.
     pub fn count_calls(&mut self, calls: &[Calls]) {
         for Calls { service, operation, outcome, count } in calls {

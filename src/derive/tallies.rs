@@ -127,6 +127,16 @@ impl Tallies {
         self.tally(metric, labels).remember(at, seconds);
     }
 
+    /// Forgets all series of a share of a queue.
+    pub fn forget_share(&mut self, queue: &str, share: &str) {
+        let is_of_another = |labels: &Labels| {
+            labels.get("queue").is_none_or(|name| **name != *queue)
+                || labels.get("share").is_none_or(|name| **name != *share)
+        };
+        self.counters.retain(|(_, labels), _| is_of_another(labels));
+        self.distributions.retain(|(_, labels), _| is_of_another(labels));
+    }
+
     /// Makes a distribution's series appear with no values.
     pub fn touch(&mut self, metric: &'static Metric, labels: Labels) {
         self.tally(metric, labels);

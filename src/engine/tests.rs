@@ -197,3 +197,58 @@ fn unknown_values_are_counted_one_by_one_up_to_a_limit() {
     assert_eq!(value(&output, "source.unknown_values", "S0"), Some(1.0));
     assert_eq!(value(&output, "source.unknown_values", "other"), Some(10.0));
 }
+
+/// A page of jobs that wait, one for each share.
+fn page(shares: impl Iterator<Item = usize>, status: &JobStatus, at: i64) -> Observation {
+    let job = |share: usize| JobSeen {
+        id: format!("job-{share}").as_str().into(),
+        share: Some(format!("user-{share:03}").as_str().into()),
+        status: status.clone(),
+        scheduled_at: None,
+        stopped_at: status.is_ended().then(|| second(at)),
+        ..scheduled_at(0)
+    };
+    Observation::Jobs { at: second(at), jobs: shares.map(job).collect() }
+}
+
+#[test]
+fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
+    let shown = |shares: &[&str], most| {
+        let show = shares.iter().map(|glob| (*glob).to_owned()).collect();
+        let mut engine = engine(Saved::default()).showing(SharesShown { show, most });
+        let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+        engine.observe(vec![topology(), known]);
+        engine
+    };
+    // How many jobs wait in each share.
+    let waiting = |output: &Output| -> BTreeMap<String, f64> {
+        let jobs = output.frame.samples.iter().filter(|sample| sample.metric.name == "queue.jobs");
+        let runnable = jobs.filter(|sample| sample.labels.get("state").is_some_and(|state| **state == *"runnable"));
+        let value = |sample: &Sample| match sample.value {
+            Value::Gauge(value) => (sample.labels.get("share").unwrap().to_string(), value),
+            Value::Counter(_) | Value::Distribution(_) => panic!("{sample:?}"),
+        };
+        runnable.map(value).filter(|(_, value)| *value > 0.0).collect()
+    };
+    let mut limited = shown(&["*"], 3);
+    limited.observe(vec![page(0..50, &JobStatus::Runnable, 20), answered(20)]);
+    let output = limited.tick(second(20));
+    let expected = [("other", 47.0), ("user-000", 1.0), ("user-001", 1.0), ("user-002", 1.0)];
+    assert_eq!(waiting(&output), expected.map(|(share, jobs)| (share.to_owned(), jobs)).into());
+    assert_eq!(value(&output, "limit.hits", "shares"), Some(47.0));
+    // Two of those that are told of by themselves end: others take their places, and their series are gone.
+    limited.observe(vec![page(0..2, &JobStatus::Failed, 30), answered(40)]);
+    limited.tick(second(40));
+    limited.observe(vec![page(2..50, &JobStatus::Runnable, 50), answered(50)]);
+    let output = limited.tick(second(50));
+    let told = waiting(&output);
+    assert_eq!((told.len(), told.values().sum::<f64>(), told["other"]), (4, 48.0, 45.0));
+    assert_eq!(value(&output, "job.ended", "user-000"), None);
+    assert_eq!(value(&output, "limit.hits", "shares"), Some(47.0), "once for a job");
+
+    let mut listed = shown(&["user-00*"], 200);
+    listed.observe(vec![page(0..50, &JobStatus::Runnable, 20), answered(20)]);
+    let output = listed.tick(second(20));
+    assert_eq!((waiting(&output).len(), waiting(&output)["other"]), (11, 40.0));
+    assert_eq!(value(&output, "limit.hits", "shares").unwrap_or_default(), 0.0, "that is how it was wanted");
+}

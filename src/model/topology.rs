@@ -122,3 +122,18 @@ pub struct ServiceEnvironment {
     /// `NUM_INSTANCES` for FIFO and fair share, instance types for quota shares.
     pub limits: Vec<Capacity>,
 }
+
+/// Which shares have series of their own. Share identifiers of fair-share queues are any text, and each costs as much as a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharesShown {
+    /// Globs over share identifiers; quota shares are shown in any case.
+    pub show: Vec<String>,
+    /// How many of a queue, at most.
+    pub most: usize,
+}
+
+impl Default for SharesShown {
+    fn default() -> Self {
+        Self { show: vec!["*".to_owned()], most: 200 }
+    }
+}
