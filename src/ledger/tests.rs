@@ -232,6 +232,56 @@ proptest! {
         prop_assert_eq!(open, usize::from(!job.status().is_ended()));
     }
 
+    /// Answers that come late, in any order, tell of the past what they always told: where the job stands, and every moment that
+    /// AWS gives, are the same.
+    #[test]
+    fn the_order_of_answers_does_not_matter(
+        ((scheduled, started, stopped, polls), shuffled) in life().prop_flat_map(|life| {
+            let polls = Just(life.3.clone()).prop_shuffle();
+            (Just(life), polls)
+        })
+    ) {
+        let observed = |polls: &[i64]| {
+            let mut ledger = Ledger::default();
+            for at in polls {
+                ledger.observe(answer(*at, scheduled, started, stopped), minute(*at));
+            }
+            ledger
+        };
+        let exact = |ledger: &Ledger| -> Vec<(Phase, Timestamp)> {
+            let spans = ledger.job(&"job-1".into()).unwrap().timeline.spans().iter();
+            spans.filter(|span| span.from.is_exact()).map(|span| (span.phase, span.from.latest)).collect()
+        };
+        let (in_order, in_any) = (observed(&polls), observed(&shuffled));
+        let status = |ledger: &Ledger| ledger.job(&"job-1".into()).unwrap().status().clone();
+        prop_assert_eq!(status(&in_order), status(&in_any));
+        // An answer that is skipped may have been the one that saw a phase without a time of AWS's between two that have one.
+        let stamped = |(phase, _): &(Phase, Timestamp)| *phase != Phase::Starting;
+        let of = |ledger: &Ledger| exact(ledger).into_iter().filter(stamped).collect::<Vec<_>>();
+        prop_assert_eq!(of(&in_order), of(&in_any));
+    }
+
+    /// What is known is never taken back: closed spans stay, an end of AWS's stays exact, and what has ended stays ended.
+    #[test]
+    fn knowledge_only_grows((scheduled, started, stopped, polls) in life(), after in prop::collection::vec(0..300_i64, 0..5)) {
+        let mut ledger = Ledger::default();
+        let mut before: Vec<Span> = Vec::new();
+        let mut ended = false;
+        for at in polls.into_iter().chain(after) {
+            ledger.observe(answer(at, scheduled, started, stopped), minute(at));
+            let job = ledger.job(&"job-1".into()).unwrap();
+            let spans = job.timeline.spans();
+            prop_assert!(spans.len() >= before.len());
+            for (then, now) in before.iter().zip(spans) {
+                prop_assert_eq!((then.phase, then.attempt, then.from), (now.phase, now.attempt, now.from));
+                prop_assert!(then.to.is_none() || then.to == now.to);
+            }
+            prop_assert!(!ended || job.status().is_ended());
+            ended = job.status().is_ended();
+            before = spans.to_vec();
+        }
+    }
+
     /// Whatever the polls, the first wait that is counted is the API's, once, as soon as any poll has seen it.
     #[test]
     fn the_first_wait_is_exact_and_counted_once((scheduled, started, stopped, polls) in life()) {
