@@ -7,6 +7,7 @@ pub mod catalogue;
 mod clocks;
 mod count;
 mod failures;
+mod fair;
 mod frame;
 mod gauges;
 pub mod jobs;
@@ -115,6 +116,9 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.unused(&unused);
     gauges.setup(inputs.queues, &setup);
     gauges.waterfall(&waterfall);
+    for (queue, row) in inputs.queues.iter().zip(&waterfall) {
+        gauges.fair_shares(&queue.name, &fair::due(queue, row.capacity_gpus, inputs));
+    }
     gauges.utilisation(&subjects, inputs);
     gauges.service(service, inputs);
     for (queue, share, ratio) in counting.failure_ratios(inputs.now) {

@@ -250,6 +250,10 @@ catalogue! {
         "Things that are wrong with the set-up of the queue, by kind: see `/api/v1/setup`.";
     SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
         "GPUs used over GPUs of quota; above 1 when borrowing.";
+    SHARE_TARGET = "share.target", Gauge, Gpus, ["queue", "share"], Experimental,
+        "GPUs that a share identifier of a fair-share queue is due, by the weights of those that have jobs now.";
+    SHARE_DEVIATION = "share.deviation", Gauge, Gpus, ["queue", "share"], Experimental,
+        "GPUs that the share holds beyond what it is due by weight; negative when it holds less.";
     SHARE_TIME = "share.time", Counter, GpuSeconds, ["queue", "share", "part"], Experimental,
         "GPU-seconds of the share's quota: own, lent, idle and idle_while_waiting sum to it; and borrowed ones beyond it.";
     SHARE_LENDING_TIME = "share.lending.time", Counter, GpuSeconds, ["queue", "lender", "borrower"], Experimental,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::derive::catalogue::{self, Metric};
+use crate::derive::fair::Due;
 use crate::derive::frame::{
     Estimate, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
 };
@@ -151,6 +152,14 @@ impl Gauges {
         for ((queue, share), (used, own)) in gpus {
             let pairs = [("queue", queue.shared()), ("share", share.shared())];
             self.set(&catalogue::SHARE_UTILISATION, pairs, used / own);
+        }
+    }
+
+    pub(super) fn fair_shares(&mut self, queue: &QueueName, rows: &[Due]) {
+        for Due { share, target, used } in rows {
+            let pairs = || [("queue", queue.shared()), ("share", share.shared())];
+            self.set(&catalogue::SHARE_TARGET, pairs(), *target);
+            self.set(&catalogue::SHARE_DEVIATION, pairs(), used - target);
         }
     }
 

@@ -66,6 +66,18 @@ pub struct WeightedShare {
     pub weight: f64,
 }
 
+impl WeightedShare {
+    /// The weight of a share identifier: its own, else that of the longest prefix entry, else 1.
+    pub fn weight_of(share: &str, weights: &[Self]) -> f64 {
+        let covers = |entry: &&Self| match entry.share.as_str().strip_suffix('*') {
+            Some(prefix) => share.starts_with(prefix),
+            None => entry.share.as_str() == share,
+        };
+        let exactness = |entry: &&Self| (!entry.share.as_str().ends_with('*'), entry.share.as_str().len());
+        weights.iter().filter(covers).max_by_key(exactness).map_or(1.0, |entry| entry.weight)
+    }
+}
+
 /// A quota share of a queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuotaShare {
@@ -135,5 +147,19 @@ pub struct SharesShown {
 impl Default for SharesShown {
     fn default() -> Self {
         Self { show: vec!["*".to_owned()], most: 200 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_its_own_or_of_the_longest_prefix_or_one() {
+        let weights = [("team*", 2.0), ("team-a*", 3.0), ("team-ab", 4.0)]
+            .map(|(share, weight)| WeightedShare { share: share.into(), weight });
+        for (share, weight) in [("team-ab", 4.0), ("team-abc", 3.0), ("team-b", 2.0), ("other", 1.0)] {
+            assert!((WeightedShare::weight_of(share, &weights) - weight).abs() < f64::EPSILON, "{share}");
+        }
     }
 }

@@ -62,7 +62,7 @@ impl FairShare {
     /// How much a lane has used, weighted, if it held `more` than it does.
     pub fn score(&self, lane: &Lane, more: Amounts, now: Timestamp) -> f64 {
         let share = lane.share.as_ref().map_or("", ShareName::as_str);
-        (instances(lane.used.plus(more)) + self.mean(lane, now)) * weight_of(share, &self.weights)
+        (instances(lane.used.plus(more)) + self.mean(lane, now)) * WeightedShare::weight_of(share, &self.weights)
     }
 
     /// Writes down what a lane has used until now, before that changes.
@@ -119,28 +119,9 @@ fn halved(x: f64) -> f64 {
     (0..steps).fold(part, |part, _| part / 2.0)
 }
 
-/// The weight of a share identifier: its own, else that of the longest prefix entry, else 1.
-fn weight_of(share: &str, weights: &[WeightedShare]) -> f64 {
-    let covers = |entry: &&WeightedShare| match entry.share.as_str().strip_suffix('*') {
-        Some(prefix) => share.starts_with(prefix),
-        None => entry.share.as_str() == share,
-    };
-    let exactness = |entry: &&WeightedShare| (!entry.share.as_str().ends_with('*'), entry.share.as_str().len());
-    weights.iter().filter(covers).max_by_key(exactness).map_or(1.0, |entry| entry.weight)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_weight_is_its_own_or_of_the_longest_prefix_or_one() {
-        let weights = [("team*", 2.0), ("team-a*", 3.0), ("team-ab", 4.0)]
-            .map(|(share, weight)| WeightedShare { share: share.into(), weight });
-        for (share, weight) in [("team-ab", 4.0), ("team-abc", 3.0), ("team-b", 2.0), ("other", 1.0)] {
-            assert!((weight_of(share, &weights) - weight).abs() < f64::EPSILON, "{share}");
-        }
-    }
 
     #[test]
     fn the_past_counts_half_after_half_the_window() {
