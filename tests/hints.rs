@@ -67,7 +67,9 @@ async fn what_happens_is_seen_before_the_next_poll_and_made_up_events_change_not
     let sent = tokio::time::Instant::now();
     world.until(|jobs| (named(jobs, "first")?["status"] == "succeeded").then_some(())).await;
     let seen_after = sent.elapsed();
-    assert!(seen_after < Duration::from_secs(1), "{seen_after:?}");
+    eprintln!("seen after {seen_after:?}");
+    // A fraction of a second, unless the machine is busy with other tests; the next poll is half a minute away.
+    assert!(seen_after < Duration::from_secs(5), "{seen_after:?}");
     world.all_read(&python, &moto, &queue).await;
     let jobs = world.get("/api/v1/jobs").await;
     assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2, "{jobs}");
