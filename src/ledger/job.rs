@@ -193,14 +193,14 @@ impl Job {
 
     /// The ends of spans that are to be told and were not.
     fn untold(&self) -> impl Iterator<Item = Moment> {
-        let untold = self.timeline.spans().iter().filter(|span| span.told_at.is_none());
+        let untold = self.timeline.spans().iter().filter(|span| span.told_at().is_none());
         untold.filter(|span| self.told_by(span).is_some()).filter_map(|span| span.to)
     }
 
     /// Tells what was not told.
     fn tell_spans(&mut self, events: &mut Vec<Event>) {
         for index in 0..self.timeline.spans().len() {
-            let span = self.timeline.spans().get(index).filter(|span| span.told_at.is_none());
+            let span = self.timeline.spans().get(index).filter(|span| span.told_at().is_none());
             let Some((at, what)) = span.and_then(|span| Some((span.to?.latest, self.told_by(span)?))) else { continue };
             events.push(self.event(at, what));
             self.timeline.told(index, at);
@@ -209,7 +209,7 @@ impl Job {
 
     /// Tells what an earlier run has told: it may not have counted all of it.
     fn tell_again(&self, events: &mut Vec<Event>) {
-        let told = self.timeline.spans().iter().filter_map(|span| Some((span.told_at?, self.told_by(span)?)));
+        let told = self.timeline.spans().iter().filter_map(|span| Some((span.told_at()?, self.told_by(span)?)));
         events.extend(told.map(|(at, what)| self.event(at, what)));
     }
 
