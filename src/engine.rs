@@ -17,7 +17,7 @@ use crate::model::{
     HostUtilisation, JobId, JobSeen, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedEvent,
     SavedJob, SavedSeries, SharesShown, Source, Timestamp,
 };
-use shares::{Shares, Told};
+use shares::{Series, Shares};
 
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
 const UNKNOWN_VALUES_KEPT: usize = 50;
@@ -317,14 +317,14 @@ impl Engine {
 
     fn observe_job(&mut self, mut job: JobSeen, at: Timestamp) {
         if let Some(share) = &job.share {
-            match self.shares.told(&job.queue, share, &self.ledger) {
-                Told::Itself => {}
-                Told::InsteadOf(gone) => self.counting.forget_share(&job.queue, &gone),
-                Told::Hidden(other) => job.share = Some(other),
-                Told::NoRoom(other) => {
+            match self.shares.series(&job.queue, share, &self.ledger) {
+                Series::Own => {}
+                Series::InsteadOf(gone) => self.counting.forget_share(&job.queue, &gone),
+                Series::Hidden => job.share = Some(self.shares.other()),
+                Series::NoPlace => {
                     let is_new = self.ledger.job(&job.id).is_none();
                     self.counting.add(&catalogue::LIMIT_HITS, [("limit", "shares".into())], u64::from(is_new));
-                    job.share = Some(other);
+                    job.share = Some(self.shares.other());
                 }
             }
         }

@@ -42,6 +42,11 @@ pub trait Deliver: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What to do next, and why.
     fn deliver(&self, message: &Message, clock: &Clock) -> impl Future<Output = Result<Receipt, Failure>> + Send;
+
+    /// How many alerts a message tells of at most, where several go together; the others follow in the next.
+    fn most_together(&self) -> usize {
+        100
+    }
 }
 
 /// How a receiver is reached.
@@ -88,6 +93,13 @@ impl Deliver for Courier {
             Self::Slack(slack) => slack.deliver(message, clock).await,
             Self::PagerDuty(pagerduty) => pagerduty.deliver(message, clock).await,
             Self::Alertmanager(alertmanager) => alertmanager.deliver(message, clock).await,
+        }
+    }
+
+    fn most_together(&self) -> usize {
+        match self {
+            Self::Sns(_) => sns::MOST_TOGETHER,
+            Self::Webhook(_) | Self::Slack(_) | Self::PagerDuty(_) | Self::Alertmanager(_) => 100,
         }
     }
 }

@@ -229,38 +229,27 @@ impl Counting {
     /// Takes in again what an earlier run has counted: for figures of the last hour or day.
     fn remember(&mut self, event: &Event) {
         let share = event.share.clone().unwrap_or_else(no_share);
-        let (metric, seconds) = match &event.what {
-            What::Dispatched { seconds, first } => {
-                if *first {
-                    self.waits.record(&event.queue, &share, *seconds);
-                }
-                (if *first { &catalogue::QUEUE_WAIT } else { &catalogue::QUEUE_WAIT_REQUEUE }, *seconds)
-            }
-            What::Started { seconds } => (&catalogue::JOB_STARTUP, *seconds),
-            What::Ran { seconds } => (&catalogue::JOB_RUN, *seconds),
-            What::Ended { outcome, gpu_seconds } => return self.remember_outcome(event, *outcome, *gpu_seconds),
-            What::Cancelled { .. } | What::Preempted { .. } => return,
-        };
-        self.tallies.remember(metric, of_share(&event.queue, &share), event.at, seconds);
+        if let What::Dispatched { seconds, first: true } = event.what {
+            self.waits.record(&event.queue, &share, seconds);
+        }
+        if let Some((metric, seconds)) = duration_of(&event.what) {
+            self.tallies.remember(metric, of_share(&event.queue, &share), event.at, seconds);
+        }
+        if let What::Ended { outcome, gpu_seconds } = event.what {
+            self.remember_outcome(event, outcome, gpu_seconds);
+        }
     }
 
     fn count_one(&mut self, event: &Event) {
         let share = event.share.clone().unwrap_or_else(no_share);
         let labels = || of_share(&event.queue, &share);
+        if let Some((metric, seconds)) = duration_of(&event.what) {
+            self.tallies.record(metric, labels(), event.at, seconds);
+        }
         match &event.what {
-            What::Dispatched { seconds, first: true } => {
-                self.waits.record(&event.queue, &share, *seconds);
-                self.tallies.record(&catalogue::QUEUE_WAIT, labels(), event.at, *seconds);
-            }
-            What::Dispatched { seconds, first: false } => {
-                self.tallies.record(&catalogue::QUEUE_WAIT_REQUEUE, labels(), event.at, *seconds);
-            }
-            // Told by its end.
-            What::Cancelled { .. } => {}
-            What::Started { seconds } => {
-                self.tallies.record(&catalogue::JOB_STARTUP, labels(), event.at, *seconds);
-            }
-            What::Ran { seconds } => self.tallies.record(&catalogue::JOB_RUN, labels(), event.at, *seconds),
+            What::Dispatched { seconds, first: true } => self.waits.record(&event.queue, &share, *seconds),
+            // A cancelled job is told by its end.
+            What::Dispatched { .. } | What::Started { .. } | What::Ran { .. } | What::Cancelled { .. } => {}
             What::Preempted { ran_seconds, gpus } => {
                 self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 1.0);
                 let (ran, gpus) = (ran_seconds.unwrap_or(0.0), gpus.unwrap_or(0.0));
@@ -307,6 +296,17 @@ impl Counting {
             }
             Outcome::Succeeded | Outcome::Vanished => {}
         }
+    }
+}
+
+/// The distribution that an event is a value of, and the value in seconds.
+fn duration_of(what: &What) -> Option<(&'static catalogue::Metric, f64)> {
+    match what {
+        What::Dispatched { seconds, first: true } => Some((&catalogue::QUEUE_WAIT, *seconds)),
+        What::Dispatched { seconds, first: false } => Some((&catalogue::QUEUE_WAIT_REQUEUE, *seconds)),
+        What::Started { seconds } => Some((&catalogue::JOB_STARTUP, *seconds)),
+        What::Ran { seconds } => Some((&catalogue::JOB_RUN, *seconds)),
+        What::Cancelled { .. } | What::Preempted { .. } | What::Ended { .. } => None,
     }
 }
 

@@ -14,68 +14,84 @@ const OTHER: &str = "other";
 #[derive(Debug)]
 pub(super) struct Shares {
     shown: SharesShown,
-    of_queue: BTreeMap<QueueName, BTreeSet<ShareName>>,
-    /// Queues in which no room was found since the last tick: it would be looked for again for each job of a page.
+    /// Shares of quota-share queues: they are configured, so they are few, and they are what people look for.
+    quota_shares: BTreeMap<QueueName, BTreeSet<ShareName>>,
+    /// Share identifiers that have jobs, or had some and nobody needed their place.
+    identifiers: BTreeMap<QueueName, BTreeSet<ShareName>>,
+    /// Queues in which no place was found since the last tick: it would be looked for again for each job of a page.
     full: BTreeSet<QueueName>,
     other: ShareName,
 }
 
-/// What a share is told of as.
-pub(super) enum Told {
-    /// As itself.
-    Itself,
-    /// As itself from now on, in place of another one that has no jobs any more.
+/// Whose series a share's jobs are in.
+pub(super) enum Series {
+    /// Its own.
+    Own,
+    /// Its own from now on, in place of those of another share, whose jobs have all ended.
     InsteadOf(ShareName),
-    /// Together with others, for it is not to be shown.
-    Hidden(ShareName),
-    /// Together with others, for want of room.
-    NoRoom(ShareName),
+    /// Those of all others, for it is not to be shown.
+    Hidden,
+    /// Those of all others, for want of a place.
+    NoPlace,
 }
 
 impl Shares {
     pub(super) fn new(shown: SharesShown) -> Self {
-        Self { shown, of_queue: BTreeMap::new(), full: BTreeSet::new(), other: OTHER.into() }
-    }
-
-    /// Quota shares are configured, so they are few, and they are what people look for.
-    pub(super) fn configured(&mut self, queues: &[Queue]) {
-        self.of_queue.retain(|name, _| queues.iter().any(|queue| queue.name == *name));
-        for queue in queues {
-            if let Policy::QuotaShares(shares) = &queue.policy {
-                let of_queue = self.of_queue.entry(queue.name.clone()).or_default();
-                of_queue.extend(shares.iter().map(|share| share.name.clone()));
-            }
+        Self {
+            shown,
+            quota_shares: BTreeMap::new(),
+            identifiers: BTreeMap::new(),
+            full: BTreeSet::new(),
+            other: OTHER.into(),
         }
     }
 
-    /// A tick is over: there may be room again.
+    /// Takes in which queues there are, and their quota shares.
+    pub(super) fn configured(&mut self, queues: &[Queue]) {
+        self.identifiers.retain(|name, _| queues.iter().any(|queue| queue.name == *name));
+        let names = |queue: &Queue| match &queue.policy {
+            Policy::QuotaShares(shares) => shares.iter().map(|share| share.name.clone()).collect(),
+            Policy::Fifo | Policy::FairShare { .. } => BTreeSet::new(),
+        };
+        self.quota_shares = queues.iter().map(|queue| (queue.name.clone(), names(queue))).collect();
+    }
+
+    /// A tick is over: there may be places again.
     pub(super) fn look_again(&mut self) {
         self.full.clear();
     }
 
-    /// What a job's share is told of as. Where there is no room, a share whose jobs have all ended makes some.
-    pub(super) fn told(&mut self, queue: &QueueName, share: &ShareName, ledger: &Ledger) -> Told {
-        if self.of_queue.get(queue).is_some_and(|shares| shares.contains(share)) || *share == self.other {
-            return Told::Itself;
+    /// What the shares without series of their own are called together.
+    pub(super) fn other(&self) -> ShareName {
+        self.other.clone()
+    }
+
+    /// Whose series a job of this share is in.
+    pub(super) fn series(&mut self, queue: &QueueName, share: &ShareName, ledger: &Ledger) -> Series {
+        let has = |shares: &BTreeMap<QueueName, BTreeSet<ShareName>>| {
+            shares.get(queue).is_some_and(|shares| shares.contains(share))
+        };
+        if has(&self.identifiers) || has(&self.quota_shares) || *share == self.other {
+            return Series::Own;
         }
         if !self.shown.show.iter().any(|glob| matches_glob(glob, share.as_str())) {
-            return Told::Hidden(self.other.clone());
+            return Series::Hidden;
         }
-        let of_queue = self.of_queue.entry(queue.clone()).or_default();
-        if of_queue.len() < self.shown.most {
-            of_queue.insert(share.clone());
-            return Told::Itself;
+        let identifiers = self.identifiers.entry(queue.clone()).or_default();
+        if identifiers.len() < self.shown.most {
+            identifiers.insert(share.clone());
+            return Series::Own;
         }
         if self.full.contains(queue) {
-            return Told::NoRoom(self.other.clone());
+            return Series::NoPlace;
         }
-        let gone = of_queue.iter().find(|shown| ledger.lane(queue, Some(shown)).is_none()).cloned();
+        let gone = identifiers.iter().find(|shown| ledger.lane(queue, Some(shown)).is_none()).cloned();
         let Some(gone) = gone else {
             self.full.insert(queue.clone());
-            return Told::NoRoom(self.other.clone());
+            return Series::NoPlace;
         };
-        of_queue.remove(&gone);
-        of_queue.insert(share.clone());
-        Told::InsteadOf(gone)
+        identifiers.remove(&gone);
+        identifiers.insert(share.clone());
+        Series::InsteadOf(gone)
     }
 }

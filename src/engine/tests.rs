@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::derive::{Labels, Sample, Value};
-use crate::model::{JobDetails, JobSeen, JobStatus, Policy, StoppedAttempt};
+use crate::model::{JobDetails, JobSeen, JobStatus, Policy, QuotaShare, Sharing, StoppedAttempt};
 
 fn second(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
@@ -251,4 +251,23 @@ fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
     let output = listed.tick(second(20));
     assert_eq!((waiting(&output).len(), waiting(&output)["other"]), (11, 40.0));
     assert_eq!(value(&output, "limit.hits", "shares").unwrap_or_default(), 0.0, "that is how it was wanted");
+}
+
+#[test]
+fn quota_shares_have_series_of_their_own_whatever_the_limit() {
+    let mut engine = engine(Saved::default()).showing(SharesShown { show: Vec::new(), most: 1 });
+    let Observation::Topology { at, mut queues } = topology() else { panic!("no topology") };
+    let quota = |share: usize| QuotaShare {
+        name: format!("user-{share:03}").as_str().into(),
+        limits: Vec::new(),
+        sharing: Sharing::Reserve,
+        in_share_preemption: false,
+        enabled: true,
+    };
+    queues[0].policy = Policy::QuotaShares((0..3).map(quota).collect());
+    engine.observe(vec![Observation::Topology { at, queues }, page(0..5, &JobStatus::Runnable, 20), answered(20)]);
+    let output = engine.tick(second(20));
+    let shares = output.frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait.oldest");
+    let shares: Vec<String> = shares.map(|sample| sample.labels.get("share").unwrap().to_string()).collect();
+    assert_eq!(shares, ["other", "user-000", "user-001", "user-002"]);
 }

@@ -121,14 +121,11 @@ impl Job {
             self.details = Some(details);
             self.wants_description = false;
         }
-        let ended = self.timeline.current().is_none();
-        if ended {
+        if self.timeline.current().is_none() {
             self.tell_spans(events);
+            self.tell_end(at, events);
         } else {
             self.tell_unless_awaited(at, events);
-        }
-        if ended {
-            self.tell_end(at, events);
         }
     }
 

@@ -154,8 +154,8 @@ impl Notifiers {
 /// What comes after an attempt to send a message for several alerts.
 enum Grouped {
     GoOn,
+    /// Nothing was to be sent yet.
     LookAgain(Timestamp),
-    Nothing,
     Stopped,
 }
 
@@ -215,7 +215,6 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 match self.deliver_group(&group, &due, &firing, stop).await {
                     Grouped::GoOn => continue,
                     Grouped::LookAgain(at) => return Some(due.next_at.map_or(at, |next| next.min(at))),
-                    Grouped::Nothing => return due.next_at,
                     Grouped::Stopped => return None,
                 }
             }
@@ -254,18 +253,14 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 }
             }
         }
-        let (ready, at) =
-            routing::grouped(group, routing::most_together(&self.receiver.channel), &free, self.clock.now());
+        let (ready, at) = routing::grouped(group, self.courier.most_together(), &free, self.clock.now());
         let Some((first, others)) = ready.split_first() else {
-            return match (at, waiting.is_empty()) {
-                // What is held back is no longer due.
-                (_, false) => Grouped::GoOn,
-                (Some(at), true) => Grouped::LookAgain(at),
-                (None, true) => Grouped::Nothing,
-            };
+            // What is held back is no longer due, so that the next look may find more.
+            return at.filter(|_| waiting.is_empty()).map_or(Grouped::GoOn, Grouped::LookAgain);
         };
-        let together = others.iter().map(|row| (*row).clone()).chain(first.together.iter().cloned()).collect();
-        let row = OutboxRow { together, ..(*first).clone() };
+        let mut row = (*first).clone();
+        // One that was sent before goes alone, with those that went with it then.
+        row.together.extend(others.iter().map(|row| (*row).clone()));
         if !self.attempt(&row, stop).await && stop.is_cancelled() {
             return Grouped::Stopped;
         }

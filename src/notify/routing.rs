@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::Channel;
 use crate::config::Group;
 use crate::config::Inhibition;
 use crate::config::Mute;
@@ -15,12 +14,6 @@ use crate::evaluate::AlertId;
 use crate::evaluate::matches_glob;
 use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
-
-/// How many alerts a message to a channel tells of at most; the others follow in the next. SNS takes 256 KiB, in which the JSON body is
-/// five times.
-pub(crate) fn most_together(channel: &Channel) -> usize {
-    if matches!(channel, Channel::Sns { .. }) { 25 } else { 100 }
-}
 
 /// Whether labels satisfy every matcher: a label name and a glob over its value. An absent label counts as empty.
 pub fn matches(matchers: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
@@ -57,7 +50,8 @@ pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a 
     firing.iter().find(|other| rules.iter().any(|rule| inhibits(rule, other)))
 }
 
-/// Of rows that are free to go, in their order, those of the first message whose time has come; and if there is none, when it will.
+/// Of rows that are free to go, in their order, those of the first message whose time has come, `most` at most; and if there is none,
+/// when it will.
 ///
 /// A row that was sent before goes as it is. All rows of an alert go where its first one does.
 pub(crate) fn grouped<'a>(

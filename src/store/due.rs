@@ -20,40 +20,34 @@ use crate::store::outbox::read;
 /// Rows of a receiver that groups alerts which are looked at together, at most.
 const MOST_TO_GROUP: u32 = 1_000;
 
-/// A row that goes on its own or leads others, but is not led: who leads must be pending, too.
-macro_rules! on_its_own {
-    ($row:literal) => {
-        concat!(
-            "NOT EXISTS (SELECT 1 FROM outbox AS leader WHERE leader.id = ",
-            $row,
-            ".told_with AND leader.state = 'pending')"
-        )
-    };
+/// A condition on a row: it goes on its own or leads others, but is not led. Who leads must be pending, too.
+fn on_its_own(row: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM outbox AS leader WHERE leader.id = {row}.told_with AND leader.state = 'pending')"
+    )
 }
 
-/// A row that no earlier row of the same alert and receiver waits before.
-const IS_NEXT: &str = concat!(
-    "state = 'pending' AND ",
-    on_its_own!("outbox"),
-    " AND NOT EXISTS (
-    SELECT 1 FROM outbox AS earlier
-    WHERE earlier.receiver = outbox.receiver AND earlier.alert = outbox.alert
-    AND earlier.state = 'pending' AND earlier.seq < outbox.seq)"
-);
+/// A condition on a row of the outbox: it waits, and for no earlier row of the same alert and receiver that is `in_the_way`.
+fn is_next(in_the_way: &str) -> String {
+    format!(
+        "state = 'pending' AND {} AND NOT EXISTS (
+             SELECT 1 FROM outbox AS earlier
+             WHERE earlier.receiver = outbox.receiver AND earlier.alert = outbox.alert
+             AND earlier.state = 'pending' AND earlier.seq < outbox.seq AND {in_the_way})",
+        on_its_own("outbox")
+    )
+}
 
-/// A row that may be told in one message with the earlier ones of the same alert, if there are any: they are due, and none was
-/// begun.
-const IS_READY: &str = concat!(
-    "state = 'pending' AND ",
-    on_its_own!("outbox"),
-    " AND NOT EXISTS (
-    SELECT 1 FROM outbox AS earlier
-    WHERE earlier.receiver = outbox.receiver AND earlier.alert = outbox.alert
-    AND earlier.state = 'pending' AND earlier.seq < outbox.seq
-    AND (earlier.next_attempt_at > ?2 OR earlier.begun_at IS NOT NULL OR NOT ",
-    on_its_own!("earlier"),
-    "))"
-);
+/// Every earlier row is in the way of one that is told by itself.
+fn is_next_alone() -> String {
+    is_next("TRUE")
+}
+
+/// One that may be told in one message with those before it is held up only by what is not due at `?2`, or was begun without it.
+fn is_next_together() -> String {
+    let alone = on_its_own("earlier");
+    is_next(&format!("(earlier.next_attempt_at > ?2 OR earlier.begun_at IS NOT NULL OR NOT {alone})"))
+}
 
 impl Store {
     /// See [`crate::notify::outbox::Outbox::due`].
@@ -62,8 +56,9 @@ impl Store {
     /// The file cannot be read.
     pub fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
         let query = format!(
-            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {IS_NEXT}
-             ORDER BY next_attempt_at, seq LIMIT ?3"
+            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {}
+             ORDER BY next_attempt_at, seq LIMIT ?3",
+            is_next_alone()
         );
         self.due_by(&query, receiver, now, u32::try_from(limit).unwrap_or(u32::MAX))
     }
@@ -74,8 +69,9 @@ impl Store {
     /// The file cannot be read.
     pub fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, StoreError> {
         let query = format!(
-            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {IS_READY}
-             ORDER BY seq LIMIT ?3"
+            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {}
+             ORDER BY seq LIMIT ?3",
+            is_next_together()
         );
         self.due_by(&query, receiver, now, MOST_TO_GROUP)
     }
@@ -96,8 +92,9 @@ impl Store {
         let next_at = self
             .connection
             .prepare_cached(&format!(
-                "SELECT next_attempt_at FROM outbox WHERE receiver = ?1 AND next_attempt_at > ?2 AND {IS_NEXT}
-                 ORDER BY next_attempt_at LIMIT 1"
+                "SELECT next_attempt_at FROM outbox WHERE receiver = ?1 AND next_attempt_at > ?2 AND {}
+                 ORDER BY next_attempt_at LIMIT 1",
+                is_next_alone()
             ))?
             .query_row(params![receiver, now.millis()], |row| row.get(0))
             .optional()?
