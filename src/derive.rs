@@ -28,8 +28,8 @@ use std::time::Duration;
 
 pub use count::Counting;
 pub use frame::{
-    Distribution, Estimate, FailureFigures, Frame, Labels, Loan, Quantiles, QueueFigures, ReasonFigures, Sample,
-    ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
+    Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles, QueueFigures,
+    ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
 pub use reasons::{Evidence, Reason, Why};
 pub use tallies::Tallies;
@@ -102,7 +102,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let subjects = gauges::shares_of_all(inputs);
     let reasons = waiting::reasons(&judged);
     let estimates = counting.estimates(inputs);
-    let starved = counting.starved(&judged, inputs.now);
+    let fair_shares = counting.fair_shares(inputs, &waterfall);
+    let starved = counting.starved(&judged, &fair_shares, inputs.now);
     let unused = counting.unused(&shares, inputs.now);
     let setup = setup::findings(inputs.queues, &shares, &judged, &unused);
 
@@ -116,9 +117,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.unused(&unused);
     gauges.setup(inputs.queues, &setup);
     gauges.waterfall(&waterfall);
-    for (queue, row) in inputs.queues.iter().zip(&waterfall) {
-        gauges.fair_shares(&queue.name, &fair::due(queue, row.capacity_gpus, inputs));
-    }
+    gauges.fair_shares(&fair_shares);
     gauges.utilisation(&subjects, inputs);
     gauges.service(service, inputs);
     for (queue, share, ratio) in counting.failure_ratios(inputs.now) {
@@ -140,6 +139,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         queues: inputs.queues.iter().map(|queue| gauges::queue_figures(queue, inputs)).collect(),
         shares,
         loans,
+        fair_shares,
         waits: counting.waits(),
         estimates,
         reasons,

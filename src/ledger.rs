@@ -308,6 +308,12 @@ impl Ledger {
         self.ended.iter().filter_map(|(_, id)| self.job(id))
     }
 
+    /// Ended jobs kept in full that were found to have ended after `since`, latest first.
+    pub fn ended_since(&self, since: Timestamp) -> impl Iterator<Item = &Job> {
+        let lately = self.ended.iter().rev().take_while(move |(seen_at, _)| *seen_at > since);
+        lately.filter_map(|(_, id)| self.job(id))
+    }
+
     /// How many ended jobs of a queue are kept in full, by status.
     pub fn ended_counts<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = (&'a JobStatus, usize)> + use<'a> {
         self.index.ended_counts(queue)

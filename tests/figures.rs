@@ -82,6 +82,7 @@ fn agrees(obstacle: Obstacle, reason: Reason) -> bool {
         Obstacle::Claim => reason == Reason::Reclaiming,
         Obstacle::NoInstances => reason == Reason::NoCapacity,
         Obstacle::Full => reason == Reason::CapacityInUse,
+        Obstacle::Reserved => reason == Reason::Reserved,
         Obstacle::Order => reason == Reason::Behind,
     }
 }

@@ -243,7 +243,7 @@ catalogue! {
     SHARE_LARGEST_JOB = "share.largest_job", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
         "Instances of the largest job that can ever run in the share.";
     SHARE_STARVED = "share.starved", Gauge, Seconds, ["queue", "share"], Experimental,
-        "For how long the share has been below its quota while a job of its own that fits the quota waits for capacity that others hold; 0 when it is not.";
+        "For how long the share has been below its quota, or below what it is due in a fair-share queue, while a job of its own that fits in that waits for capacity that others hold; 0 when it is not.";
     SHARE_UNUSED = "share.unused", Gauge, Seconds, ["queue", "share"], Experimental,
         "For how long no job of the share has held an instance, as far as it was watched; 0 while one does.";
     SETUP_FINDINGS = "setup.findings", Gauge, Count, ["queue", "problem"], Experimental,
@@ -252,8 +252,10 @@ catalogue! {
         "GPUs used over GPUs of quota; above 1 when borrowing.";
     SHARE_TARGET = "share.target", Gauge, Gpus, ["queue", "share"], Experimental,
         "GPUs that a share identifier of a fair-share queue is due, by the weights of those that have jobs now.";
+    SHARE_USED_RECENT = "share.used.recent", Gauge, Gpus, ["queue", "share"], Experimental,
+        "GPUs that a share identifier of a fair-share queue has held of late: a mean in which use counts half after half of the policy's decay window.";
     SHARE_DEVIATION = "share.deviation", Gauge, Gpus, ["queue", "share"], Experimental,
-        "GPUs that the share holds beyond what it is due by weight; negative when it holds less.";
+        "GPUs that the share has held of late beyond what it is due by weight; negative when it held less.";
     SHARE_TIME = "share.time", Counter, GpuSeconds, ["queue", "share", "part"], Experimental,
         "GPU-seconds of the share's quota: own, lent, idle and idle_while_waiting sum to it; and borrowed ones beyond it.";
     SHARE_LENDING_TIME = "share.lending.time", Counter, GpuSeconds, ["queue", "lender", "borrower"], Experimental,

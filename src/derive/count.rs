@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::derive::catalogue::{self, Label};
 use crate::derive::failures::Failures;
+use crate::derive::fair::RecentUse;
 use crate::derive::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
 use crate::derive::gauges::no_share;
 use crate::derive::lending;
@@ -41,15 +42,20 @@ pub struct Counting {
     to_save: Vec<SavedEvent>,
     charged_until: Option<Timestamp>,
     pub(super) last_use: LastUse,
+    pub(super) recent_use: RecentUse,
     pub(super) waiting: Waiting,
 }
 
 impl Counting {
     /// Begins at `since`, or continues from what was saved: `events` are those of the last day up to `since`.
     pub fn new(saved: &[SavedSeries], events: &[SavedEvent], since: Timestamp) -> Self {
-        let last_use = LastUse::restore(saved, since);
-        let mut counting =
-            Self { tallies: Tallies::restore(saved), counted_until: Some(since), last_use, ..Self::default() };
+        let mut counting = Self {
+            tallies: Tallies::restore(saved),
+            counted_until: Some(since),
+            last_use: LastUse::restore(saved, since),
+            recent_use: RecentUse::restore(saved, since),
+            ..Self::default()
+        };
         // What an older build has saved and this one cannot read is left out.
         let events: Vec<Event> = events.iter().filter_map(|event| serde_json::from_str(&event.body).ok()).collect();
         counting.waiting.ended(&events);
@@ -126,6 +132,7 @@ impl Counting {
     pub fn saved(&self) -> Vec<SavedSeries> {
         let mut saved = self.tallies.saved();
         saved.extend(self.last_use.saved());
+        saved.extend(self.recent_use.saved());
         saved
     }
 

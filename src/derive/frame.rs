@@ -20,6 +20,8 @@ pub struct Frame {
     pub shares: Vec<ShareFigures>,
     /// One row per queue and pair of shares of which one has worked on the other's quota.
     pub loans: Vec<Loan>,
+    /// One row per share identifier of a fair-share queue that has jobs.
+    pub fair_shares: Vec<FairShareFigures>,
     /// One row per queue and share that had a wait.
     pub waits: Vec<WaitFigures>,
     /// One row per queue and share that has, or lately had, a first wait.
@@ -94,6 +96,21 @@ pub struct Loan {
     pub gpus: f64,
     /// GPU-seconds since counting began.
     pub gpu_seconds: f64,
+}
+
+/// What a share identifier of a fair-share queue is due, and what it has, in GPUs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FairShareFigures {
+    /// The queue.
+    pub queue: QueueName,
+    /// The share identifier.
+    pub share: ShareName,
+    /// Due by the weights of the shares that have jobs now.
+    pub target: f64,
+    /// Held by its in-flight jobs.
+    pub used: f64,
+    /// Held of late: a mean in which use counts half after half of the policy's decay window.
+    pub recent: f64,
 }
 
 /// First waits of a share since the service began to count.

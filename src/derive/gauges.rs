@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::derive::catalogue::{self, Metric};
-use crate::derive::fair::Due;
 use crate::derive::frame::{
-    Estimate, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
+    Estimate, FairShareFigures, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
 };
 use crate::derive::reasons::Reason;
 use crate::derive::setup::{Finding, Problem, Unused};
@@ -155,11 +154,12 @@ impl Gauges {
         }
     }
 
-    pub(super) fn fair_shares(&mut self, queue: &QueueName, rows: &[Due]) {
-        for Due { share, target, used } in rows {
-            let pairs = || [("queue", queue.shared()), ("share", share.shared())];
-            self.set(&catalogue::SHARE_TARGET, pairs(), *target);
-            self.set(&catalogue::SHARE_DEVIATION, pairs(), used - target);
+    pub(super) fn fair_shares(&mut self, rows: &[FairShareFigures]) {
+        for row in rows {
+            let pairs = || [("queue", row.queue.shared()), ("share", row.share.shared())];
+            self.set(&catalogue::SHARE_TARGET, pairs(), row.target);
+            self.set(&catalogue::SHARE_USED_RECENT, pairs(), row.recent);
+            self.set(&catalogue::SHARE_DEVIATION, pairs(), row.recent - row.target);
         }
     }
 

@@ -35,6 +35,8 @@ pub enum Reason {
     NoCapacity,
     /// Jobs in flight hold what the service environment allows.
     CapacityInUse,
+    /// What is free is kept, by the fair-share policy's compute reservation, for share identifiers that have no jobs.
+    Reserved,
     /// The job would fit, but others go first.
     Behind,
     /// Nothing is known to be in the way: the scheduler has not come to it yet.
@@ -43,7 +45,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in order of precedence.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Misconfigured,
         Self::Disabled,
         Self::ExceedsShare,
@@ -52,6 +54,7 @@ impl Reason {
         Self::Reclaiming,
         Self::NoCapacity,
         Self::CapacityInUse,
+        Self::Reserved,
         Self::Behind,
         Self::Evaluating,
     ];
@@ -67,6 +70,7 @@ impl Reason {
             Self::Reclaiming => "reclaiming",
             Self::NoCapacity => "no_capacity",
             Self::CapacityInUse => "capacity_in_use",
+            Self::Reserved => "reserved",
             Self::Behind => "behind",
             Self::Evaluating => "evaluating",
         }
@@ -106,6 +110,8 @@ pub struct Evidence {
     pub capacity: Option<f64>,
     /// What of that no job holds.
     pub free: Option<f64>,
+    /// What is kept for share identifiers without jobs; `None` where the policy has no compute reservation.
+    pub reserved: Option<f64>,
     /// What the share's jobs hold.
     pub share_uses: Option<f64>,
     /// The share's own quota.
@@ -267,7 +273,7 @@ fn reason(
         return (Reason::NoCapacity, None);
     }
     match room.free_has(need) {
-        Err(unit) => (Reason::CapacityInUse, Some(unit)),
+        Err((reason, unit)) => (reason, Some(unit)),
         Ok(()) => (Reason::Evaluating, None),
     }
 }

@@ -9,7 +9,7 @@ use crate::model::Queue;
 
 /// Jobs want them, but AWS has no instances to give.
 pub const PROVIDER_HAS_NONE: &str = "provider_has_none";
-/// Jobs want them, but quotas, borrow limits or the set-up forbid it.
+/// Jobs want them, but quotas, borrow limits, a compute reservation or the set-up forbid it.
 pub const QUOTA_BOUND: &str = "quota_bound";
 /// Jobs want them, but larger ones than fit stand first, or what is free has another shape.
 pub const SHAPE_DOES_NOT_FIT: &str = "shape_does_not_fit";
@@ -60,7 +60,8 @@ fn cause(reason: Reason) -> &'static str {
         | Reason::Disabled
         | Reason::ExceedsShare
         | Reason::ShareAtLimit
-        | Reason::BorrowLimit => QUOTA_BOUND,
+        | Reason::BorrowLimit
+        | Reason::Reserved => QUOTA_BOUND,
         Reason::Reclaiming | Reason::CapacityInUse | Reason::Behind => SHAPE_DOES_NOT_FIT,
         Reason::Evaluating => BEING_PLACED,
     }

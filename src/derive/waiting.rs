@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::derive::clocks::Clocks;
-use crate::derive::frame::{Estimate, ReasonFigures};
+use crate::derive::fair;
+use crate::derive::frame::{Estimate, FairShareFigures, ReasonFigures};
 use crate::derive::gauges::no_share;
 use crate::derive::reasons::{Judged, Reason};
 use crate::derive::survival::Survival;
@@ -87,11 +88,17 @@ impl Counting {
         survival.iter().filter_map(estimate).collect()
     }
 
-    /// For how many seconds each share has starved: a job within its quota waits for what others hold.
-    pub(super) fn starved(&mut self, judged: &[Judged<'_>], now: Timestamp) -> BTreeMap<Key, f64> {
+    /// For how many seconds each share has starved: a job within its quota, or within what it is due, waits for what others hold.
+    pub(super) fn starved(
+        &mut self,
+        judged: &[Judged<'_>],
+        fair_shares: &[FairShareFigures],
+        now: Timestamp,
+    ) -> BTreeMap<Key, f64> {
         let held_by_others =
             |one: &&Judged<'_>| one.entitled && matches!(one.reason, Reason::Reclaiming | Reason::CapacityInUse);
-        let starved: BTreeSet<Key> = judged.iter().filter(held_by_others).map(|one| key_of(one.job)).collect();
+        let of_quotas = judged.iter().filter(held_by_others).map(|one| key_of(one.job));
+        let starved: BTreeSet<Key> = of_quotas.chain(fair::starved(fair_shares, judged)).collect();
         let since = &mut self.waiting.starved_since;
         since.retain(|key, _| starved.contains(key));
         for key in starved {

@@ -81,7 +81,7 @@ impl FairShare {
 
     /// What is free and not kept for shares that are not active: (reservation)^(active shares) of the whole. While nothing
     /// is in use nothing is kept, so that no job waits for ever.
-    fn room(&self, lanes: &[Lane], pool: &Pool, now: Timestamp) -> Amounts {
+    pub fn room(&self, lanes: &[Lane], pool: &Pool, now: Timestamp) -> Amounts {
         let free = pool.free();
         if self.reservation == 0.0 || pool.used == Amounts::ZERO {
             return free;

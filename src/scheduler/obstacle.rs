@@ -10,6 +10,7 @@ use crate::scheduler::Scheduler;
 use crate::scheduler::discipline::Discipline;
 use crate::scheduler::entry::Entry;
 use crate::scheduler::lane::Lane;
+use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;
@@ -33,6 +34,8 @@ pub enum Obstacle {
     NoInstances,
     /// The environment is in use.
     Full,
+    /// What is free is kept for shares that are not active.
+    Reserved,
     /// Others go first.
     Order,
 }
@@ -49,6 +52,7 @@ impl Obstacle {
             Self::Claim => "claim",
             Self::NoInstances => "no_instances",
             Self::Full => "full",
+            Self::Reserved => "reserved",
             Self::Order => "order",
         }
     }
@@ -72,20 +76,24 @@ impl Scheduler {
             Obstacle::Misfit
         } else {
             match &books.discipline {
-                Discipline::Fifo | Discipline::FairShare(_) => of_environment(entry, pool),
+                Discipline::Fifo => of_environment(entry, pool, &pool.free()),
+                Discipline::FairShare(fair) => of_environment(entry, pool, &fair.room(&books.lanes, pool, self.now)),
                 Discipline::Quotas(quotas) => of_quota(entry, quotas, &books.lanes, pool),
             }
         })
     }
 }
 
-fn of_environment(entry: &Entry, pool: &Pool) -> Obstacle {
+/// `room` is what of the free capacity is not kept for others.
+fn of_environment(entry: &Entry, pool: &Pool, room: &Amounts) -> Obstacle {
     if entry.blocked == Some(Blocked::InstanceCapacity) {
         Obstacle::NoInstances
-    } else if entry.fits(&pool.free()) {
-        Obstacle::Order
-    } else {
+    } else if !entry.fits(&pool.free()) {
         Obstacle::Full
+    } else if !entry.fits(room) {
+        Obstacle::Reserved
+    } else {
+        Obstacle::Order
     }
 }
 
@@ -101,5 +109,5 @@ fn of_quota(entry: &Entry, quotas: &[Quota], lanes: &[Lane], pool: &Pool) -> Obs
     } else if !entry.fits_beside(&lane.used, &quota.most) {
         return Obstacle::BorrowLimit;
     }
-    of_environment(entry, pool)
+    of_environment(entry, pool, &pool.free())
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::derive::Estimate;
 use crate::derive::FailureFigures;
+use crate::derive::FairShareFigures;
 use crate::derive::Loan;
 use crate::derive::QueueFigures;
 use crate::derive::ReasonFigures;
@@ -117,6 +118,21 @@ pub(super) struct LoanRow {
     gpu_hours: f64,
 }
 
+/// What a share identifier of a fair-share queue is due, and what it has, in GPUs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FairShareRow {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    #[schema(value_type = String)]
+    share: ShareName,
+    /// Due by the weights of the share identifiers that have jobs now.
+    target: f64,
+    /// Held by its in-flight jobs.
+    used: f64,
+    /// Held of late: a mean in which use counts half after half of the policy's decay window.
+    recent: f64,
+}
+
 /// How long a job of a share waits, by Kaplan and Meier over the last day: jobs that still wait, or were cancelled before
 /// they started, count as waits of at least so long.
 #[derive(Debug, Serialize, ToSchema)]
@@ -202,6 +218,12 @@ pub(super) async fn shares(State(pages): State<Pages>) -> Json<Vec<ShareRow>> {
 #[utoipa::path(get, path = "/api/v1/loans", tag = "figures", responses((status = 200, body = Vec<LoanRow>)))]
 pub(super) async fn loans(State(pages): State<Pages>) -> Json<Vec<LoanRow>> {
     Json(pages.latest().frame.loans.iter().map(LoanRow::from).collect())
+}
+
+/// What the share identifiers of fair-share queues are due, and what they have.
+#[utoipa::path(get, path = "/api/v1/fair_shares", tag = "figures", responses((status = 200, body = Vec<FairShareRow>)))]
+pub(super) async fn fair_shares(State(pages): State<Pages>) -> Json<Vec<FairShareRow>> {
+    Json(pages.latest().frame.fair_shares.iter().map(FairShareRow::from).collect())
 }
 
 /// How long jobs waited, by share.
@@ -297,6 +319,13 @@ impl From<&Loan> for LoanRow {
     fn from(figures: &Loan) -> Self {
         let Loan { queue, lender, borrower, gpus, gpu_seconds } = figures.clone();
         Self { queue, lender, borrower, gpus, gpu_hours: gpu_seconds / 3_600.0 }
+    }
+}
+
+impl From<&FairShareFigures> for FairShareRow {
+    fn from(figures: &FairShareFigures) -> Self {
+        let FairShareFigures { queue, share, target, used, recent } = figures.clone();
+        Self { queue, share, target, used, recent }
     }
 }
 

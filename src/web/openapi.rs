@@ -37,6 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(figures::queues))
         .routes(routes!(figures::shares))
         .routes(routes!(figures::loans))
+        .routes(routes!(figures::fair_shares))
         .routes(routes!(figures::waits))
         .routes(routes!(figures::estimates))
         .routes(routes!(figures::reasons))

@@ -12,7 +12,7 @@ use crate::model::InstanceType;
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct WhyView {
     /// One of `misconfigured`, `disabled`, `exceeds_share`, `share_at_limit`, `borrow_limit`, `reclaiming`,
-    /// `no_capacity`, `capacity_in_use`, `behind` and `evaluating`: the first that holds, in this order.
+    /// `no_capacity`, `capacity_in_use`, `reserved`, `behind` and `evaluating`: the first that holds, in this order.
     #[schema(value_type = String)]
     pub reason: &'static str,
     /// Whether the job cannot start until somebody changes it or the set-up.
@@ -46,6 +46,8 @@ pub struct EvidenceView {
     pub free: Option<f64>,
     /// What the share's jobs hold.
     pub share_uses: Option<f64>,
+    /// What the policy's compute reservation keeps for share identifiers without jobs; null where it has none.
+    pub reserved: Option<f64>,
     /// The share's own quota.
     pub share_quota: Option<f64>,
     /// The most the share may use, borrowed instances included; null where nothing limits it.
@@ -68,6 +70,7 @@ impl From<Why> for WhyView {
                 needs: evidence.needs,
                 capacity: evidence.capacity,
                 free: evidence.free,
+                reserved: evidence.reserved,
                 share_uses: evidence.share_uses,
                 share_quota: evidence.share_quota,
                 share_most: evidence.share_most,

@@ -69,7 +69,7 @@ fn setup(dice: &mut Dice) -> Setup {
     };
     let weights = [("a", 1.0), ("b", 0.25), ("c", 1.0)];
     let weights = weights.map(|(share, weight)| WeightedShare { share: share.into(), weight }).into();
-    let fair = Policy::FairShare { shares: weights, decay: Duration::from_secs(1_200), reservation: 0 };
+    let fair = Policy::FairShare { shares: weights, decay: Duration::from_secs(1_200), reservation: 60 };
     let quotas = Policy::QuotaShares(shares.collect());
     let queues = vec![queue("quotas", quotas), queue("fifo", Policy::Fifo), queue("fair", fair)];
     let environments =

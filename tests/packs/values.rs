@@ -31,6 +31,7 @@ const REASONS: &[&str] = &[
     "reclaiming",
     "no_capacity",
     "capacity_in_use",
+    "reserved",
     "behind",
     "evaluating",
 ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::derive::Inputs;
+use crate::derive::fair;
 use crate::derive::reasons::{Evidence, Reason};
 use crate::model::{Capacity, InstanceType, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing};
 
@@ -20,6 +21,8 @@ pub(super) struct Room {
     any: bool,
     /// What all queues of the environment hold.
     held: Amounts,
+    /// The part of the capacity, 0 to 1, that is kept for share identifiers without jobs.
+    reserved: f64,
     /// What the queue's shares hold.
     by_share: BTreeMap<Option<ShareName>, Amounts>,
     /// What the lending shares have together, and what of that is unused.
@@ -64,7 +67,7 @@ impl Room {
                 }
             }
         }
-        Self { capacity, any, held, by_share, lendable, stock }
+        Self { capacity, any, held, reserved: fair::reserved(queue, inputs), by_share, lendable, stock }
     }
 
     /// A demand in the units of the environment.
@@ -102,10 +105,13 @@ impl Room {
         )
     }
 
-    /// Whether the environment has room now.
-    pub(super) fn free_has(&self, need: &Amounts) -> Result<(), InstanceType> {
+    /// Whether the environment has room now that is not kept for others; else why not.
+    pub(super) fn free_has(&self, need: &Amounts) -> Result<(), (Reason, InstanceType)> {
         let Some(capacity) = &self.capacity else { return Ok(()) };
-        fits(need, |unit| of(Some(capacity), unit) - of(Some(&self.held), unit))
+        let free = |unit: &InstanceType| of(Some(capacity), unit) - of(Some(&self.held), unit);
+        fits(need, free).map_err(|unit| (Reason::CapacityInUse, unit))?;
+        let kept = |unit: &InstanceType| (of(Some(capacity), unit) * self.reserved).floor();
+        fits(need, |unit| free(unit) - kept(unit)).map_err(|unit| (Reason::Reserved, unit))
     }
 
     /// The numbers for one unit: the one that stands in the way, or the first.
@@ -124,6 +130,11 @@ impl Room {
             needs: of(Some(need), &unit),
             capacity: self.capacity.as_ref().map(|capacity| of(Some(capacity), &unit)),
             free: self.capacity.as_ref().map(|all| (of(Some(all), &unit) - of(Some(&self.held), &unit)).max(0.0)),
+            reserved: self
+                .capacity
+                .as_ref()
+                .filter(|_| self.reserved > 0.0)
+                .map(|all| (of(Some(all), &unit) * self.reserved).floor()),
             share_uses: share.map(|_| used.map_or(0.0, uses)),
             share_quota: own.map(|own| own.limit(&unit).unwrap_or(0.0)),
             share_most: most,

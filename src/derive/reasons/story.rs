@@ -41,6 +41,7 @@ impl Reason {
             Self::Reclaiming => "for lent capacity to come back",
             Self::NoCapacity => "for AWS to find instances",
             Self::CapacityInUse => "with all capacity in use",
+            Self::Reserved => "for capacity that is kept for other shares",
             Self::Behind => "behind other jobs",
             Self::Evaluating => "for the scheduler",
         }
@@ -82,6 +83,12 @@ impl Reason {
                 number(evidence.capacity),
                 number(evidence.free)
             ),
+            Self::Reserved => format!(
+                "It asks for {needs} {unit}; {} are free, but the policy's compute reservation keeps {} for share \
+                 identifiers that have no jobs.",
+                number(evidence.free),
+                number(evidence.reserved)
+            ),
             Self::Behind => format!("It asks for {needs} {unit}, which would fit, but other jobs go first."),
             Self::Evaluating => format!("It asks for {needs} {unit}, and nothing is known to be in the way."),
         }
@@ -98,6 +105,7 @@ impl Reason {
             Self::Reclaiming => "nothing: the scheduler preempts borrowers; look at preemptions if it takes long.",
             Self::NoCapacity => "try another instance type or region, or reserve capacity with a training plan.",
             Self::CapacityInUse => "wait for jobs to end, or raise the service environment's limit.",
+            Self::Reserved => "wait for jobs to end, or lower the compute reservation of the scheduling policy.",
             Self::Behind => "wait, raise the job's priority, or ask for fewer instances.",
             Self::Evaluating => "nothing: it should start within moments; if it does not, look at the source ages.",
         }

@@ -17,6 +17,7 @@ const PATHS = {
   estimates: "/api/v1/estimates",
   reasons: "/api/v1/reasons",
   loans: "/api/v1/loans",
+  fairShares: "/api/v1/fair_shares",
   failures: "/api/v1/failures",
   setup: "/api/v1/setup",
   waterfall: "/api/v1/waterfall",
@@ -73,7 +74,7 @@ function show(data) {
   draw("totals", [data.queues, data.alerts, data.waterfall], () => sections.totals(data));
   draw("alerts", [data.alerts, minute], () => [sections.alerts(data.alerts, now)]);
   draw("queues", [data.queues, data.waterfall, health.ticked_at], () => sections.queues(data.queues, data.waterfall, span));
-  draw("shares", [data.shares], () => [sections.shares(data.shares)]);
+  draw("shares", [data.shares, data.fairShares], () => [sections.shares(data.shares), ...sections.fairShares(data.fairShares)]);
   draw("waits", [data.waits, data.estimates], () => [sections.waits(data.waits, data.estimates)]);
   draw("reasons", [data.reasons], () => [sections.reasons(data.reasons)]);
   draw("loans", [data.loans], () => [sections.loans(data.loans)]);

@@ -110,6 +110,18 @@ function shareBar({ quota, used, borrowed, lent }, scale) {
   return bar;
 }
 
+/** What fair shares are due by weight, and what they have held of late; nothing where no queue has a fair-share policy. */
+export function fairShares(rows) {
+  if (rows.length === 0) return [];
+  const gpus = (value) => amount(Math.round(value * 10) / 10);
+  return [table("Fair shares in GPUs", [
+    { title: "Fair share", cell: (row) => place(row.queue, row.share) },
+    { title: "GPUs due", number: true, cell: (row) => gpus(row.target) },
+    { title: "Held now", number: true, cell: (row) => gpus(row.used) },
+    { title: "Held of late", number: true, cell: (row) => gpus(row.recent) },
+  ], rows)];
+}
+
 /** Which share works on whose quota. */
 export function loans(rows) {
   if (rows.length === 0) return empty("No share has worked on another's quota.");

@@ -99,6 +99,12 @@ async fn loans_name_lender_and_borrower() {
 }
 
 #[tokio::test]
+async fn fair_shares_tell_what_is_due_and_what_was_held() {
+    let row = json!({"queue": "production", "share": "nightly", "target": 24.0, "used": 8.0, "recent": 12.5});
+    check("/api/v1/fair_shares", "/0", row).await;
+}
+
+#[tokio::test]
 async fn estimates_and_reasons_tell_of_jobs_that_still_wait() {
     let estimate = json!({
         "queue": "research", "share": "audio",

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::derive::Estimate;
 use crate::derive::FailureFigures;
+use crate::derive::FairShareFigures;
 use crate::derive::Frame;
 use crate::derive::Loan;
 use crate::derive::Quantiles;
@@ -63,6 +64,20 @@ pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
     }
 }
 
+fn loan() -> Loan {
+    Loan {
+        queue: "research".into(),
+        lender: "audio".into(),
+        borrower: "language".into(),
+        gpus: 32.0,
+        gpu_seconds: 90_000.0,
+    }
+}
+
+fn fair_share() -> FairShareFigures {
+    FairShareFigures { queue: "production".into(), share: "nightly".into(), target: 24.0, used: 8.0, recent: 12.5 }
+}
+
 fn frame(at: Timestamp) -> Frame {
     Frame {
         at,
@@ -76,13 +91,8 @@ fn frame(at: Timestamp) -> Frame {
             share("language", "research", "ml.p5.48xlarge", [Some(16.0), Some(20.0), Some(4.0), Some(0.0)]),
             share("vision", "research", "ml.p5.48xlarge", [Some(8.0), Some(8.0), Some(0.0), Some(0.0)]),
         ],
-        loans: vec![Loan {
-            queue: "research".into(),
-            lender: "audio".into(),
-            borrower: "language".into(),
-            gpus: 32.0,
-            gpu_seconds: 90_000.0,
-        }],
+        loans: vec![loan()],
+        fair_shares: vec![fair_share()],
         waits: vec![
             waits("", "production", 212, 40.0),
             waits("audio", "research", 31, 300.0),

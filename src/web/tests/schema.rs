@@ -18,6 +18,7 @@ fn the_document_lists_every_route() {
             "/api/v1/alerts",
             "/api/v1/estimates",
             "/api/v1/failures",
+            "/api/v1/fair_shares",
             "/api/v1/health",
             "/api/v1/history",
             "/api/v1/jobs",
@@ -56,7 +57,7 @@ async fn every_answer_is_as_the_document_says() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 17, "all but /metrics");
+    assert_eq!(checked, 18, "all but /metrics");
 }
 
 #[tokio::test]
