@@ -20,6 +20,7 @@ pub use check::Environment;
 pub use mute::Mute;
 
 use crate::model::Prices;
+use crate::model::PriorityBands;
 use crate::model::SharesShown;
 use crate::yaml::{self, Problems};
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub prices: Prices,
     /// Which shares have series of their own.
     pub shares: SharesShown,
+    /// Bands of job priority by which waits are told, too; none by default.
+    pub priority_bands: PriorityBands,
     /// Where figures go besides `/metrics`, which is always there.
     pub publish: Publish,
     /// Rule files, or folders of them.

@@ -101,7 +101,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let mut loans = lending::loans(&shares);
     let subjects = gauges::shares_of_all(inputs);
     let reasons = waiting::reasons(&judged);
-    let estimates = counting.estimates(inputs);
+    let (estimates, of_bands) = counting.estimates(inputs);
     let fair_shares = counting.fair_shares(inputs, &waterfall);
     let starved = counting.starved(&judged, &fair_shares, inputs.now);
     let unused = counting.unused(&shares, inputs.now);
@@ -112,6 +112,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.waiting(&subjects, inputs);
     gauges.reasons(&subjects, &reasons);
     gauges.estimates(&estimates);
+    gauges.bands(&subjects, &counting.bands, &of_bands, inputs);
     gauges.shares(&shares);
     gauges.starved(&subjects, &starved);
     gauges.unused(&unused);

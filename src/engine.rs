@@ -14,8 +14,8 @@ use crate::derive::{self, Counting, Frame, Inputs, Pending, Service, SourceHealt
 use crate::evaluate::{self, Alert, AlertBook, Rule, Transition};
 use crate::ledger::{Cadence, Job, Ledger};
 use crate::model::{
-    HostUtilisation, JobId, JobSeen, Observation, Prices, Questions, Queue, QueueName, QueueSnapshot, SavedEvent,
-    SavedJob, SavedSeries, SharesShown, Source, Timestamp,
+    HostUtilisation, JobId, JobSeen, Observation, Prices, PriorityBands, Questions, Queue, QueueName, QueueSnapshot,
+    SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use shares::{Series, Shares};
 
@@ -126,10 +126,10 @@ impl Engine {
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
             forgotten_counted: 0,
+            shares: Shares::with(counting.shares()),
             counting,
             ready_at: None,
             resumed_from: saved.ticked_at,
-            shares: Shares::new(SharesShown::default()),
             rules,
             book: AlertBook::restore(saved.alerts),
             service: Service::default(),
@@ -138,8 +138,16 @@ impl Engine {
 
     /// The same engine, which tells of these shares one by one and of the others together.
     #[must_use]
-    pub fn showing(self, shares: SharesShown) -> Self {
-        Self { shares: Shares::new(shares), ..self }
+    pub fn showing(mut self, shown: SharesShown) -> Self {
+        self.shares.show(shown);
+        self
+    }
+
+    /// The same engine, which tells waits by these bands of priority, too.
+    #[must_use]
+    pub fn banded(mut self, bands: PriorityBands) -> Self {
+        self.counting.set_bands(bands);
+        self
     }
 
     /// The same engine, which tells costs at these prices.
@@ -317,18 +325,24 @@ impl Engine {
 
     fn observe_job(&mut self, mut job: JobSeen, at: Timestamp) {
         if let Some(share) = &job.share {
-            match self.shares.series(&job.queue, share, &self.ledger) {
+            let has_ended = job.status.is_ended();
+            match self.shares.series(&job.queue, share, has_ended, &self.ledger) {
                 Series::Own => {}
-                Series::InsteadOf(gone) => self.counting.forget_share(&job.queue, &gone),
+                Series::InsteadOf(gone) => self.forget_share(&job.queue, &gone),
                 Series::Hidden => job.share = Some(self.shares.other()),
                 Series::NoPlace => {
-                    let is_new = self.ledger.job(&job.id).is_none();
+                    // Ended ones are listed again and again.
+                    let is_new = !has_ended && self.ledger.job(&job.id).is_none();
                     self.counting.add(&catalogue::LIMIT_HITS, [("limit", "shares".into())], u64::from(is_new));
                     job.share = Some(self.shares.other());
                 }
             }
         }
         self.ledger.observe(job, at);
+    }
+
+    fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
+        self.counting.forget_share(queue, share, &self.shares.other(), &mut self.ledger);
     }
 
     fn set_queues(&mut self, mut queues: Vec<Queue>) {
@@ -338,7 +352,10 @@ impl Engine {
         };
         self.sources.retain(|(_, queue), _| watched(queue));
         self.fronts.retain(|queue, _| watched(&Some(queue.clone())));
-        self.shares.configured(&queues);
+        self.counting.watch(&queues);
+        for (queue, share) in self.shares.configured(&queues, &self.ledger) {
+            self.forget_share(&queue, &share);
+        }
         self.queues = queues;
     }
 

@@ -5,6 +5,7 @@
 //! (`Unknown`), never an error and never a guess.
 
 mod accelerators;
+mod bands;
 mod ids;
 mod job;
 mod observation;
@@ -14,6 +15,7 @@ mod time;
 mod topology;
 
 pub use accelerators::{Accelerators, accelerators_of};
+pub use bands::PriorityBands;
 pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
 pub use job::{Attempt, Capacity, JobDetails, JobSeen, JobStatus, StoppedAttempt};
 pub use observation::{

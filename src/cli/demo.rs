@@ -16,7 +16,7 @@ use crate::config::{
     Target,
 };
 use crate::evaluate::{Rule, parse_rules};
-use crate::model::{SharesShown, Timestamp};
+use crate::model::{PriorityBands, SharesShown, Timestamp};
 use crate::runtime::{Service, start_logs, stop_on_signals};
 use crate::simulate::{self, Simulation};
 
@@ -129,6 +129,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         publish: Publish { cloudwatch: Some(cloudwatch), otlp: arguments.otlp.iter().map(otlp).collect() },
         prices: [].into(),
         shares: SharesShown::default(),
+        priority_bands: PriorityBands::default(),
         rules: Vec::new(),
         receivers,
         store: state.0.clone(),

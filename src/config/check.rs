@@ -8,8 +8,11 @@ use url::Url;
 
 use crate::config::file::{self, File};
 use crate::config::{CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Secret, Target};
-use crate::model::{InstanceType, Prices, SharesShown, accelerators_of};
+use crate::model::{InstanceType, Prices, PriorityBands, SharesShown, accelerators_of};
 use crate::yaml::{Document, Problem, Problems};
+
+/// Priority bands, at most.
+const MOST_BANDS: usize = 10;
 
 /// As long as figures take a utilisation for the present one.
 const UTILISATION_AT_MOST: Duration = Duration::from_secs(900);
@@ -30,6 +33,7 @@ pub(super) fn check(
         publish: check.publish(&file.publish),
         prices: check.prices(&file.prices),
         shares: check.shares(&file.shares),
+        priority_bands: check.priority_bands(&file.priority_bands),
         rules: file.rules.iter().map(|path| folder.join(path)).collect(),
         receivers: check.receivers(&file.receivers, &file.inhibit),
         store: check.store(&file.store, folder),
@@ -128,6 +132,29 @@ impl Check<'_> {
             self.problem("shares.most", "must lie between 1 and 10000");
         }
         SharesShown { show: shares.show.clone(), most: shares.most }
+    }
+
+    fn priority_bands(&mut self, bands: &BTreeMap<String, i32>) -> PriorityBands {
+        if bands.len() > MOST_BANDS {
+            self.problem(
+                "priority_bands",
+                format!("must be {MOST_BANDS} bands at most: each has series for every share"),
+            );
+        }
+        let mut taken: BTreeMap<i32, &str> = BTreeMap::new();
+        for (name, lowest) in bands {
+            let path = format!("priority_bands[{name}]");
+            if name.is_empty() || name == "other" {
+                self.problem(&path, "must have a name, and not `other`: that is where all other jobs are");
+            }
+            if !(0..=9_999).contains(lowest) {
+                self.problem(&path, "must begin at a priority from 0 to 9999");
+            }
+            if let Some(other) = taken.insert(*lowest, name) {
+                self.problem(&path, format!("begins at the same priority as `{other}`"));
+            }
+        }
+        PriorityBands::new(bands.iter().map(|(name, lowest)| (name.as_str(), *lowest)))
     }
 
     fn prices(&mut self, prices: &BTreeMap<String, f64>) -> Prices {

@@ -30,6 +30,10 @@ pub(super) struct File {
     /// Which shares have series of their own; the others are told of together, as `other`.
     #[serde(default)]
     pub(super) shares: Shares,
+    /// Names for ranges of job priorities, each with its lowest priority: waits are told by them, too. Jobs below all of them, or of
+    /// a priority that is not known, are in the band `other`.
+    #[serde(default)]
+    pub(super) priority_bands: BTreeMap<String, i32>,
     /// Rule files, or folders of them, relative to this file.
     #[serde(default)]
     pub(super) rules: Vec<String>,

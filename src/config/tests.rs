@@ -29,6 +29,23 @@ fn a_price_is_of_a_known_type_and_a_number() {
 }
 
 #[test]
+fn a_priority_band_has_a_name_and_begins_at_a_priority_of_its_own() {
+    let bands = |text: &str| load_with(&format!("targets: [{{ region: us-east-1 }}]\npriority_bands: {text}\n"));
+    let names = bands("{ urgent: 1000, batch: 0 }").unwrap().priority_bands;
+    assert_eq!(names.names().map(|name| &**name).collect::<Vec<_>>(), ["batch", "urgent", "other"]);
+    for (text, message) in [
+        ("{ other: 0 }", "not `other`"),
+        ("{ batch: -1 }", "from 0 to 9999"),
+        ("{ batch: 5, bulk: 5 }", "the same priority as `batch`"),
+        ("{ a: 0, b: 1, c: 2, d: 3, e: 4, f: 5, g: 6, h: 7, i: 8, j: 9, k: 10 }", "10 bands at most"),
+    ] {
+        let problems = bands(text).unwrap_err();
+        let found: Vec<_> = problems.iter().collect();
+        assert!(matches!(found.as_slice(), [(2, _, what)] if what.contains(message)), "{found:?}");
+    }
+}
+
+#[test]
 fn every_mistake_of_every_kind_is_told_at_once() {
     let text = "\
 targets:

@@ -216,6 +216,14 @@ catalogue! {
         "Age of the job that has waited longest and still waits; 0 when none waits.";
     QUEUE_WAIT_ESTIMATE = "queue.wait.estimate", Gauge, Seconds, ["queue", "share", "percentile"], Experimental,
         "First waits of the last day by Kaplan and Meier (p50, p90, p95, p99): jobs that still wait, or were cancelled before they started, count as waits of at least so long; absent where there was none.";
+    PRIORITY_WAIT = "priority.wait", Distribution, Seconds, ["queue", "share", "band"], Experimental,
+        "`queue.wait` by priority band; only with `priority_bands`.";
+    PRIORITY_WAIT_REQUEUE = "priority.wait.requeue", Distribution, Seconds, ["queue", "share", "band"], Experimental,
+        "`queue.wait.requeue` by priority band; only with `priority_bands`.";
+    PRIORITY_WAIT_OLDEST = "priority.wait.oldest", Gauge, Seconds, ["queue", "share", "band"], Experimental,
+        "`queue.wait.oldest` by priority band; only with `priority_bands`.";
+    PRIORITY_WAIT_ESTIMATE = "priority.wait.estimate", Gauge, Seconds, ["queue", "share", "band", "percentile"], Experimental,
+        "`queue.wait.estimate` by priority band; only with `priority_bands`.";
     QUEUE_WAITING = "queue.waiting", Gauge, Count, ["queue", "share", "reason"], Experimental,
         "Jobs that wait, by reason, one each.";
     QUEUE_WAITING_TIME = "queue.waiting.time", Counter, Seconds, ["queue", "share", "reason"], Experimental,

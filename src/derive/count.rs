@@ -17,7 +17,9 @@ use crate::derive::tallies::Tallies;
 use crate::derive::waiting::Waiting;
 use crate::derive::waits::Waits;
 use crate::ledger::{Event, Ledger, Outcome, What};
-use crate::model::{CallOutcome, Calls, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp};
+use crate::model::{
+    CallOutcome, Calls, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
+};
 
 /// GPU time between two ticks further apart than this is not charged: nobody looked.
 const LONGEST_TICK: Duration = Duration::from_secs(900);
@@ -44,6 +46,9 @@ pub struct Counting {
     pub(super) last_use: LastUse,
     pub(super) recent_use: RecentUse,
     pub(super) waiting: Waiting,
+    pub(super) bands: PriorityBands,
+    /// What an earlier run has counted within the last day: taken in with the first count, when it is known how.
+    kept: Vec<Event>,
 }
 
 impl Counting {
@@ -57,11 +62,18 @@ impl Counting {
             ..Self::default()
         };
         // What an older build has saved and this one cannot read is left out.
-        let events: Vec<Event> = events.iter().filter_map(|event| serde_json::from_str(&event.body).ok()).collect();
-        counting.waiting.ended(&events);
-        events.iter().for_each(|event| counting.remember(event));
+        let kept = events.iter().filter_map(|event| serde_json::from_str(&event.body).ok());
+        let shares = counting.shares();
+        let has_series =
+            |event: &Event| shares.contains(&(event.queue.clone(), event.share.clone().unwrap_or_else(no_share)));
+        counting.kept = kept.filter(has_series).collect();
         counting.remembered_until = (!events.is_empty()).then_some(since);
         counting
+    }
+
+    /// Tells waits by these bands of priority, too.
+    pub fn set_bands(&mut self, bands: PriorityBands) {
+        self.bands = bands;
     }
 
     /// GPU time is charged from `at` on, when an earlier run last looked.
@@ -77,12 +89,7 @@ impl Counting {
     /// Takes in what is new in the ledger. Of its events those are counted whose time lies before `horizon`, the beginning of
     /// the last complete poll.
     pub fn count(&mut self, ledger: &mut Ledger, horizon: Timestamp) {
-        let (events, moves) = (ledger.take_events(), ledger.take_moves());
-        self.waiting.waited.moved(&moves, ledger);
-        let events = events.into_iter().filter(|event| self.remembered_until.is_none_or(|until| event.at > until));
-        let events: Vec<Event> = events.collect();
-        self.waiting.ended(&events);
-        self.held_back.extend(events);
+        self.take_in(ledger);
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
         self.held_back = held_back;
         for event in due {
@@ -98,10 +105,49 @@ impl Counting {
         }
     }
 
-    /// Forgets what was counted of a share that is no longer told of by itself.
-    pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
-        self.tallies.forget_share(queue.as_str(), share.as_str());
+    /// Takes in what an earlier run has kept, and what is new in the ledger; it is counted later.
+    fn take_in(&mut self, ledger: &mut Ledger) {
+        let kept = std::mem::take(&mut self.kept);
+        self.waiting.ended(&kept, &self.bands);
+        kept.iter().for_each(|event| self.remember(event));
+        let (events, moves) = (ledger.take_events(), ledger.take_moves());
+        self.waiting.waited.moved(&moves, ledger);
+        let events = events.into_iter().filter(|event| self.remembered_until.is_none_or(|until| event.at > until));
+        // A job that is listed is described right after, before it is counted.
+        let events =
+            events.map(|event| Event { priority: event.priority.or_else(|| priority_of(&event, ledger)), ..event });
+        let events: Vec<Event> = events.collect();
+        self.waiting.ended(&events, &self.bands);
+        self.held_back.extend(events);
+    }
+
+    /// Forgets what was counted of a share that has no series of its own any more. What is still to be counted goes to `other`.
+    pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName, other: &ShareName, ledger: &mut Ledger) {
+        self.take_in(ledger);
+        for event in
+            self.held_back.iter_mut().filter(|event| event.queue == *queue && event.share.as_ref() == Some(share))
+        {
+            event.share = Some(other.clone());
+        }
+        self.tallies.retain(|of_queue, of_share| of_queue != Some(queue.as_str()) || of_share != Some(share.as_str()));
+        self.waits.forget_share(queue, share);
+        self.outcomes.forget_share(queue, share);
+        self.waiting.forget_share(queue, share);
         self.begun.remove(&(queue.clone(), share.clone()));
+    }
+
+    /// Forgets all that was counted of queues other than these.
+    pub fn watch(&mut self, queues: &[Queue]) {
+        let is_watched = |name: &str| queues.iter().any(|queue| queue.name.as_str() == name);
+        self.tallies.retain(|queue, _| queue.is_none_or(is_watched));
+        self.waits.watch(is_watched);
+        self.outcomes.watch(is_watched);
+        self.begun.retain(|(queue, _)| is_watched(queue.as_str()));
+    }
+
+    /// The shares of which something was counted.
+    pub fn shares(&self) -> BTreeSet<(QueueName, ShareName)> {
+        self.tallies.shares()
     }
 
     /// Adds to the call counters.
@@ -152,6 +198,11 @@ impl Counting {
                 [&catalogue::QUEUE_WAIT, &catalogue::QUEUE_WAIT_REQUEUE, &catalogue::JOB_STARTUP, &catalogue::JOB_RUN]
             {
                 self.tallies.touch(metric, labels());
+            }
+            for band in self.bands.names() {
+                for metric in [&catalogue::PRIORITY_WAIT, &catalogue::PRIORITY_WAIT_REQUEUE] {
+                    self.tallies.touch(metric, with(labels(), "band", band));
+                }
             }
             self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 0.0);
             for outcome in ["succeeded", "failed"] {
@@ -239,8 +290,8 @@ impl Counting {
         if let What::Dispatched { seconds, first: true } = event.what {
             self.waits.record(&event.queue, &share, seconds);
         }
-        if let Some((metric, seconds)) = duration_of(&event.what) {
-            self.tallies.remember(metric, of_share(&event.queue, &share), event.at, seconds);
+        for (metric, labels, seconds) in self.durations(event, &share) {
+            self.tallies.remember(metric, labels, event.at, seconds);
         }
         if let What::Ended { outcome, gpu_seconds } = event.what {
             self.remember_outcome(event, outcome, gpu_seconds);
@@ -250,8 +301,8 @@ impl Counting {
     fn count_one(&mut self, event: &Event) {
         let share = event.share.clone().unwrap_or_else(no_share);
         let labels = || of_share(&event.queue, &share);
-        if let Some((metric, seconds)) = duration_of(&event.what) {
-            self.tallies.record(metric, labels(), event.at, seconds);
+        for (metric, labels, seconds) in self.durations(event, &share) {
+            self.tallies.record(metric, labels, event.at, seconds);
         }
         match &event.what {
             What::Dispatched { seconds, first: true } => self.waits.record(&event.queue, &share, *seconds),
@@ -270,6 +321,29 @@ impl Counting {
             }
             What::Ended { outcome, gpu_seconds } => self.count_end(event, &share, *outcome, *gpu_seconds),
         }
+    }
+
+    /// The distributions that an event is a value of, and the value in seconds.
+    fn durations(
+        &self,
+        event: &Event,
+        share: &ShareName,
+    ) -> impl Iterator<Item = (&'static catalogue::Metric, Labels, f64)> + use<> {
+        let (metric, of_bands, seconds) = match event.what {
+            What::Dispatched { seconds, first: true } => {
+                (Some(&catalogue::QUEUE_WAIT), Some(&catalogue::PRIORITY_WAIT), seconds)
+            }
+            What::Dispatched { seconds, first: false } => {
+                (Some(&catalogue::QUEUE_WAIT_REQUEUE), Some(&catalogue::PRIORITY_WAIT_REQUEUE), seconds)
+            }
+            What::Started { seconds } => (Some(&catalogue::JOB_STARTUP), None, seconds),
+            What::Ran { seconds } => (Some(&catalogue::JOB_RUN), None, seconds),
+            What::Cancelled { .. } | What::Preempted { .. } | What::Ended { .. } => (None, None, 0.0),
+        };
+        let labels = of_share(&event.queue, share);
+        let band = self.bands.of(event.priority).zip(of_bands);
+        let of_band = band.map(|(band, metric)| (metric, with(labels.clone(), "band", band), seconds));
+        metric.map(|metric| (metric, labels, seconds)).into_iter().chain(of_band)
     }
 
     /// Jobs that failed in the last day, by owner and category.
@@ -306,15 +380,8 @@ impl Counting {
     }
 }
 
-/// The distribution that an event is a value of, and the value in seconds.
-fn duration_of(what: &What) -> Option<(&'static catalogue::Metric, f64)> {
-    match what {
-        What::Dispatched { seconds, first: true } => Some((&catalogue::QUEUE_WAIT, *seconds)),
-        What::Dispatched { seconds, first: false } => Some((&catalogue::QUEUE_WAIT_REQUEUE, *seconds)),
-        What::Started { seconds } => Some((&catalogue::JOB_STARTUP, *seconds)),
-        What::Ran { seconds } => Some((&catalogue::JOB_RUN, *seconds)),
-        What::Cancelled { .. } | What::Preempted { .. } | What::Ended { .. } => None,
-    }
+fn priority_of(event: &Event, ledger: &Ledger) -> Option<i32> {
+    ledger.job(event.job.as_ref()?)?.priority()
 }
 
 fn of_share(queue: &QueueName, share: &ShareName) -> Labels {

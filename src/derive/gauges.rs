@@ -10,9 +10,10 @@ use crate::derive::frame::{
 use crate::derive::reasons::Reason;
 use crate::derive::setup::{Finding, Problem, Unused};
 use crate::derive::survival::QUANTILES;
+use crate::derive::waiting::BandEstimate;
 use crate::derive::{Inputs, Service, waterfall};
 use crate::ledger::{Job, Lane, Phase, is_neuron};
-use crate::model::{InstanceType, JobStatus, Policy, Queue, QueueName, ShareName, accelerators_of};
+use crate::model::{InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, accelerators_of};
 
 /// Collects gauge samples.
 #[derive(Default)]
@@ -95,6 +96,37 @@ impl Gauges {
                 let of_share = [("queue", row.queue.shared()), ("share", row.share.shared())];
                 let [queue, share] = of_share;
                 self.set(&catalogue::QUEUE_WAIT_ESTIMATE, [queue, share, ("percentile", (*quantile).into())], seconds);
+            }
+        }
+    }
+
+    /// What is told of waits by priority band: nothing where there are no bands.
+    pub(super) fn bands(
+        &mut self,
+        subjects: &Subjects,
+        bands: &PriorityBands,
+        estimates: &[BandEstimate],
+        inputs: &Inputs<'_>,
+    ) {
+        for (queue, share) in subjects.iter().filter(|_| bands.are_set()) {
+            let mut oldest: BTreeMap<&Arc<str>, f64> = bands.names().map(|band| (band, 0.0)).collect();
+            let lane = inputs.ledger.lane(queue, share_of(share));
+            for (priority, since) in lane.into_iter().flat_map(Lane::oldest_by_priority) {
+                if let Some(age) = bands.of(priority).and_then(|band| oldest.get_mut(band)) {
+                    *age = inputs.now.seconds_since(since).max(*age);
+                }
+            }
+            for (band, age) in oldest {
+                let pairs = [("queue", queue.shared()), ("share", share.shared()), ("band", Arc::clone(band))];
+                self.set(&catalogue::PRIORITY_WAIT_OLDEST, pairs, age);
+            }
+        }
+        for BandEstimate { key: (queue, share), band, seconds } in estimates {
+            for ((quantile, _), seconds) in QUANTILES.iter().zip(seconds) {
+                let of_band = [("queue", queue.shared()), ("share", share.shared()), ("band", Arc::clone(band))];
+                let [queue, share, band] = of_band;
+                let pairs = [queue, share, band, ("percentile", (*quantile).into())];
+                self.set(&catalogue::PRIORITY_WAIT_ESTIMATE, pairs, *seconds);
             }
         }
     }

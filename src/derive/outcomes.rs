@@ -40,6 +40,16 @@ impl Outcomes {
         }
     }
 
+    /// Keeps the outcomes of the queues of which this holds.
+    pub fn watch(&mut self, is_watched: impl Fn(&str) -> bool) {
+        self.by_share.retain(|(queue, _), _| is_watched(queue.as_str()));
+    }
+
+    /// Forgets the outcomes of a share.
+    pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
+        self.by_share.remove(&(queue.clone(), share.clone()));
+    }
+
     /// Failed over ended, for shares with at least [`FEWEST`] ended jobs in the window.
     pub fn failure_ratios(&mut self, now: Timestamp) -> Vec<(&QueueName, &ShareName, f64)> {
         for recent in self.by_share.values_mut() {

@@ -1,13 +1,13 @@
 //! What only grows: counters and distributions, kept over restarts.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::derive::catalogue::{self, DURATION_BOUNDS, Kind, Metric, bucket_of};
 use crate::derive::frame::{Distribution, Labels, Quantiles, Sample, Value};
-use crate::model::{SavedSeries, Timestamp};
+use crate::model::{QueueName, SavedSeries, ShareName, Timestamp};
 
 /// How far back the quantiles that rules use look.
 pub const RECENT: Duration = Duration::from_secs(3600);
@@ -127,14 +127,20 @@ impl Tallies {
         self.tally(metric, labels).remember(at, seconds);
     }
 
-    /// Forgets all series of a share of a queue.
-    pub fn forget_share(&mut self, queue: &str, share: &str) {
-        let is_of_another = |labels: &Labels| {
-            labels.get("queue").is_none_or(|name| **name != *queue)
-                || labels.get("share").is_none_or(|name| **name != *share)
-        };
-        self.counters.retain(|(_, labels), _| is_of_another(labels));
-        self.distributions.retain(|(_, labels), _| is_of_another(labels));
+    /// Keeps the series of which this holds, by their queue and share, if they have any.
+    pub fn retain(&mut self, keep: impl Fn(Option<&str>, Option<&str>) -> bool) {
+        fn label<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
+            labels.get(name).map(|value| &**value)
+        }
+        self.counters.retain(|(_, labels), _| keep(label(labels, "queue"), label(labels, "share")));
+        self.distributions.retain(|(_, labels), _| keep(label(labels, "queue"), label(labels, "share")));
+    }
+
+    /// Every queue and share of which there are series.
+    pub fn shares(&self) -> BTreeSet<(QueueName, ShareName)> {
+        let keys = self.counters.keys().chain(self.distributions.keys());
+        keys.filter_map(|(_, labels)| Some(((&**labels.get("queue")?).into(), (&**labels.get("share")?).into())))
+            .collect()
     }
 
     /// Makes a distribution's series appear with no values.

@@ -1,6 +1,7 @@
 //! Waits as they happen: time waited by reason, estimates over waits that have not ended, and shares that starve.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::derive::clocks::Clocks;
 use crate::derive::fair;
@@ -10,14 +11,56 @@ use crate::derive::reasons::{Judged, Reason};
 use crate::derive::survival::Survival;
 use crate::derive::{Counting, Inputs};
 use crate::ledger::{Event, Job, What};
-use crate::model::{QueueName, ShareName, Timestamp};
+use crate::model::{PriorityBands, QueueName, ShareName, Timestamp};
 
 type Key = (QueueName, ShareName);
+type BandKey = (Key, Arc<str>);
+
+/// How long a job of a share and priority band waits.
+pub(super) struct BandEstimate {
+    pub(super) key: Key,
+    pub(super) band: Arc<str>,
+    /// As of [`crate::derive::survival::QUANTILES`].
+    pub(super) seconds: [f64; 4],
+}
+
+/// First waits that ended, of each subject.
+#[derive(Debug)]
+struct FirstWaits<K>(BTreeMap<K, Survival>);
+
+impl<K> Default for FirstWaits<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord + Clone> FirstWaits<K> {
+    fn record(&mut self, key: K, at: Timestamp, seconds: f64, started: bool) {
+        self.0.entry(key).or_default().record(at, seconds, started);
+    }
+
+    /// The estimates of now, with the ages of jobs that still wait; what is not watched is forgotten.
+    fn estimates(
+        &mut self,
+        waiting: &BTreeMap<K, Vec<f64>>,
+        now: Timestamp,
+        is_watched: impl Fn(&K) -> bool,
+    ) -> Vec<(K, [f64; 4])> {
+        self.0.retain(|key, _| is_watched(key));
+        self.0.values_mut().for_each(|survival| survival.forget(now));
+        for key in waiting.keys() {
+            self.0.entry(key.clone()).or_default();
+        }
+        let ages = |key: &K| waiting.get(key).map_or(&[][..], Vec::as_slice);
+        self.0.iter().filter_map(|(key, survival)| Some((key.clone(), survival.quantiles(ages(key))?))).collect()
+    }
+}
 
 /// What is remembered of waits from tick to tick.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    survival: BTreeMap<Key, Survival>,
+    of_shares: FirstWaits<Key>,
+    of_bands: FirstWaits<BandKey>,
     pub(super) waited: Clocks,
     starved_since: BTreeMap<Key, Timestamp>,
 }
@@ -42,8 +85,15 @@ pub(super) fn reasons(judged: &[Judged<'_>]) -> Vec<ReasonFigures> {
 }
 
 impl Waiting {
+    /// Forgets the waits of a share.
+    pub(super) fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
+        let is_of_another = |(of_queue, of_share): &Key| of_queue != queue || of_share != share;
+        self.of_shares.0.retain(|key, _| is_of_another(key));
+        self.of_bands.0.retain(|(key, _), _| is_of_another(key));
+    }
+
     /// Takes in first waits that ended, with a start or without.
-    pub(super) fn ended(&mut self, events: &[Event]) {
+    pub(super) fn ended(&mut self, events: &[Event], bands: &PriorityBands) {
         for event in events {
             let (seconds, started) = match event.what {
                 What::Dispatched { seconds, first: true } => (seconds, true),
@@ -55,7 +105,10 @@ impl Waiting {
                 | What::Ended { .. } => continue,
             };
             let key = (event.queue.clone(), event.share.clone().unwrap_or_else(no_share));
-            self.survival.entry(key).or_default().record(event.at, seconds, started);
+            if let Some(band) = bands.of(event.priority) {
+                self.of_bands.record((key.clone(), Arc::clone(band)), event.at, seconds, started);
+            }
+            self.of_shares.record(key, event.at, seconds, started);
         }
     }
 }
@@ -67,25 +120,31 @@ impl Counting {
         Reason::ALL.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
     }
 
-    /// The estimates of now.
-    pub(super) fn estimates(&mut self, inputs: &Inputs<'_>) -> Vec<Estimate> {
-        let mut waiting: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
-        for (queue, share, lane) in inputs.ledger.lanes().filter(|(_, _, lane)| lane.first_waits().len() > 0) {
-            let ages = lane.first_waits().map(|since| inputs.now.seconds_since(since));
-            waiting.insert((queue.clone(), share.cloned().unwrap_or_else(no_share)), ages.collect());
+    /// The estimates of now, by share, and by share and priority band.
+    pub(super) fn estimates(&mut self, inputs: &Inputs<'_>) -> (Vec<Estimate>, Vec<BandEstimate>) {
+        let mut by_share: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+        let mut by_band: BTreeMap<BandKey, Vec<f64>> = BTreeMap::new();
+        for (queue, share, lane) in inputs.ledger.lanes() {
+            let key = (queue.clone(), share.cloned().unwrap_or_else(no_share));
+            let ages = lane.first_waits().map(|(priority, since)| (priority, inputs.now.seconds_since(since)));
+            let ages: Vec<(Option<i32>, f64)> = ages.collect();
+            for of_priority in ages.chunk_by(|(one, _), (other, _)| one == other) {
+                let band = of_priority.first().and_then(|(priority, _)| self.bands.of(*priority));
+                if let Some(band) = band {
+                    let ages = by_band.entry((key.clone(), Arc::clone(band))).or_default();
+                    ages.extend(of_priority.iter().map(|(_, age)| age));
+                }
+            }
+            if !ages.is_empty() {
+                by_share.insert(key, ages.into_iter().map(|(_, age)| age).collect());
+            }
         }
-        let survival = &mut self.waiting.survival;
-        survival.values_mut().for_each(|survival| survival.forget(inputs.now));
-        survival.retain(|(queue, _), _| inputs.queues.iter().any(|watched| watched.name == *queue));
-        for key in waiting.keys() {
-            survival.entry(key.clone()).or_default();
-        }
-        let none = Vec::new();
-        let estimate = |(key, survival): (&Key, &Survival)| {
-            let seconds = survival.quantiles(waiting.get(key).unwrap_or(&none))?;
-            Some(Estimate { queue: key.0.clone(), share: key.1.clone(), seconds })
-        };
-        survival.iter().filter_map(estimate).collect()
+        let watched = |queue: &QueueName| inputs.queues.iter().any(|watched| watched.name == *queue);
+        let of_shares = self.waiting.of_shares.estimates(&by_share, inputs.now, |(queue, _)| watched(queue));
+        let of_bands = self.waiting.of_bands.estimates(&by_band, inputs.now, |((queue, _), _)| watched(queue));
+        let estimate = |((queue, share), seconds)| Estimate { queue, share, seconds };
+        let of_bands = of_bands.into_iter().map(|((key, band), seconds)| BandEstimate { key, band, seconds });
+        (of_shares.into_iter().map(estimate).collect(), of_bands.collect())
     }
 
     /// For how many seconds each share has starved: a job within its quota, or within what it is due, waits for what others hold.

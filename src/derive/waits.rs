@@ -41,6 +41,16 @@ impl Waits {
         }
     }
 
+    /// Keeps the waits of the queues of which this holds.
+    pub fn watch(&mut self, is_watched: impl Fn(&str) -> bool) {
+        self.by_share.retain(|(queue, _), _| is_watched(queue.as_str()));
+    }
+
+    /// Forgets the waits of a share.
+    pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
+        self.by_share.remove(&(queue.clone(), share.clone()));
+    }
+
     /// One row per share that had a wait.
     pub fn figures(&self) -> Vec<WaitFigures> {
         let row = |((queue, share), kept): (&(QueueName, ShareName), &Kept)| {

@@ -36,24 +36,48 @@ pub(super) enum Series {
 }
 
 impl Shares {
-    pub(super) fn new(shown: SharesShown) -> Self {
-        Self {
-            shown,
-            quota_shares: BTreeMap::new(),
-            identifiers: BTreeMap::new(),
-            full: BTreeSet::new(),
-            other: OTHER.into(),
+    /// Goes on with shares that have series already. Until it is known which of them are quota shares, none is.
+    pub(super) fn with(series: impl IntoIterator<Item = (QueueName, ShareName)>) -> Self {
+        let other = ShareName::from(OTHER);
+        let mut identifiers: BTreeMap<QueueName, BTreeSet<ShareName>> = BTreeMap::new();
+        for (queue, share) in series.into_iter().filter(|(_, share)| *share != other && !share.as_str().is_empty()) {
+            identifiers.entry(queue).or_default().insert(share);
         }
+        Self { shown: SharesShown::default(), quota_shares: BTreeMap::new(), identifiers, full: BTreeSet::new(), other }
     }
 
-    /// Takes in which queues there are, and their quota shares.
-    pub(super) fn configured(&mut self, queues: &[Queue]) {
-        self.identifiers.retain(|name, _| queues.iter().any(|queue| queue.name == *name));
+    /// Goes on with other shares shown; with the next topology those that are no longer to be shown go.
+    pub(super) fn show(&mut self, shown: SharesShown) {
+        self.shown = shown;
+    }
+
+    /// Takes in which queues there are, and their quota shares. Told are shares that are to have no series any more, since they
+    /// have no jobs, and are no quota shares of such a queue (any more), or not to be shown, or too many.
+    pub(super) fn configured(&mut self, queues: &[Queue], ledger: &Ledger) -> Vec<(QueueName, ShareName)> {
         let names = |queue: &Queue| match &queue.policy {
             Policy::QuotaShares(shares) => shares.iter().map(|share| share.name.clone()).collect(),
             Policy::Fifo | Policy::FairShare { .. } => BTreeSet::new(),
         };
+        let before = std::mem::take(&mut self.quota_shares);
         self.quota_shares = queues.iter().map(|queue| (queue.name.clone(), names(queue))).collect();
+        self.identifiers.retain(|name, _| self.quota_shares.contains_key(name));
+        let mut gone = Vec::new();
+        for (queue, quota_shares) in &self.quota_shares {
+            let identifiers = self.identifiers.entry(queue.clone()).or_default();
+            identifiers.extend(before.get(queue).into_iter().flatten().cloned());
+            identifiers.retain(|share| !quota_shares.contains(share));
+            let has_jobs = |share: &ShareName| ledger.lane(queue, Some(share)).is_some();
+            let is_shown = |share: &ShareName| self.shown.show.iter().any(|glob| matches_glob(glob, share.as_str()));
+            let has_quota_shares = !quota_shares.is_empty();
+            let mut extra = identifiers.len().saturating_sub(self.shown.most);
+            let leaves = |share: &ShareName| {
+                let leaves = !has_jobs(share) && (has_quota_shares || !is_shown(share) || extra > 0);
+                extra = extra.saturating_sub(usize::from(leaves));
+                leaves
+            };
+            gone.extend(identifiers.extract_if(.., leaves).map(|share| (queue.clone(), share)));
+        }
+        gone
     }
 
     /// A tick is over: there may be places again.
@@ -67,7 +91,9 @@ impl Shares {
     }
 
     /// Whose series a job of this share is in.
-    pub(super) fn series(&mut self, queue: &QueueName, share: &ShareName, ledger: &Ledger) -> Series {
+    ///
+    /// Jobs that have ended take a free place, but none that another share had.
+    pub(super) fn series(&mut self, queue: &QueueName, share: &ShareName, has_ended: bool, ledger: &Ledger) -> Series {
         let has = |shares: &BTreeMap<QueueName, BTreeSet<ShareName>>| {
             shares.get(queue).is_some_and(|shares| shares.contains(share))
         };
@@ -82,7 +108,7 @@ impl Shares {
             identifiers.insert(share.clone());
             return Series::Own;
         }
-        if self.full.contains(queue) {
+        if has_ended || self.full.contains(queue) {
             return Series::NoPlace;
         }
         let gone = identifiers.iter().find(|shown| ledger.lane(queue, Some(shown)).is_none()).cloned();

@@ -1,5 +1,10 @@
 //! Ages, events over restarts, and limits.
 
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 use crate::derive::{Labels, Sample, Value};
 use crate::model::{JobDetails, JobSeen, JobStatus, Policy, QuotaShare, Sharing, StoppedAttempt};
@@ -253,6 +258,136 @@ fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
     assert_eq!(value(&output, "limit.hits", "shares").unwrap_or_default(), 0.0, "that is how it was wanted");
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever share identifiers come and go: no metric has more of them than may be shown, and `other`; and all jobs are told of.
+    #[test]
+    fn no_metric_has_more_shares_than_may_be_shown_and_every_job_is_told_of(
+        most in 1_usize..6,
+        polls in vec(vec((0_usize..20, 0_usize..12, 0_u8..4), 0..30), 1..12),
+    ) {
+        let mut engine = engine(Saved::default()).showing(SharesShown { show: vec!["*".to_owned()], most });
+        engine.observe(vec![topology(), Observation::Answered { source: Source::Topology, queue: None, at: second(0) }]);
+        let mut open: BTreeMap<(usize, usize), JobStatus> = BTreeMap::new();
+        for (poll, seen) in (1..).zip(&polls) {
+            let at = poll * 30;
+            let mut jobs = BTreeMap::new();
+            for (share, number, status) in seen {
+                let (job, far) = ((*share, *number), usize::from(*status));
+                let status = [JobStatus::Runnable, JobStatus::Scheduled, JobStatus::Running, JobStatus::Succeeded];
+                // Once it has ended it stays so.
+                if open.get(&job) != Some(&JobStatus::Succeeded) {
+                    open.insert(job, status[far].clone());
+                }
+                jobs.insert(job, open[&job].clone());
+            }
+            let seen = |((share, number), status): (&(usize, usize), &JobStatus)| JobSeen {
+                id: format!("job-{share}-{number}").as_str().into(),
+                share: Some(format!("user-{share:03}").as_str().into()),
+                status: status.clone(),
+                scheduled_at: None,
+                stopped_at: status.is_ended().then(|| second(at)),
+                ..scheduled_at(0)
+            };
+            let page = Observation::Jobs { at: second(at), jobs: jobs.iter().map(seen).collect() };
+            engine.observe(vec![page, answered(at)]);
+            let output = engine.tick(second(at));
+            let mut shares: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+            let mut told = 0.0;
+            for sample in &output.frame.samples {
+                if let Some(share) = sample.labels.get("share") {
+                    shares.entry(sample.metric.name).or_default().insert(share);
+                }
+                if let ("queue.jobs", Value::Gauge(jobs)) = (sample.metric.name, &sample.value) {
+                    told += jobs;
+                }
+            }
+            // A queue without shares is told of as one of its own.
+            let allowed = |shares: &BTreeSet<&str>| shares.iter().filter(|share| !["", "other"].contains(*share)).count() <= most;
+            prop_assert!(shares.values().all(allowed), "at most {} of {:?}", most, shares);
+            let jobs = open.values().filter(|status| !status.is_ended()).count();
+            prop_assert_eq!(told, jobs as f64);
+        }
+    }
+}
+
+#[test]
+fn waits_by_priority_band_sum_to_all_waits_and_go_on_after_a_restart() {
+    let bands = || PriorityBands::new([("batch", 0), ("urgent", 100)]);
+    let described = |job: JobSeen, priority: i32| {
+        let details = JobDetails { priority: Some(priority), ..JobDetails::default() };
+        JobSeen { id: format!("job-{priority}").into(), details: Some(Box::new(details)), ..job }
+    };
+    let unknown = || JobSeen { id: "job-unknown".into(), ..scheduled_at(50) };
+    let waiting = || JobSeen { status: JobStatus::Runnable, scheduled_at: None, ..scheduled_at(0) };
+    let mut first = engine(Saved::default()).banded(bands());
+    let jobs =
+        vec![described(scheduled_at(70), 5), described(scheduled_at(30), 100), unknown(), described(waiting(), 500)];
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    first.observe(vec![topology(), known, Observation::Jobs { at: second(80), jobs }, answered(90)]);
+    let output = first.tick(second(110));
+    let of = |output: &Output, metric: &str| ["batch", "urgent", "other"].map(|band| value(output, metric, band));
+    assert_eq!(of(&output, "priority.wait"), [Some(1.0); 3]);
+    assert_eq!(value(&output, "queue.wait", "prod"), Some(3.0));
+    assert_eq!(of(&output, "priority.wait.oldest"), [Some(0.0), Some(100.0), Some(0.0)]);
+    let of_estimates = of(&output, "priority.wait.estimate");
+
+    let mut second_run = engine(saved(output)).banded(bands());
+    second_run.observe(vec![topology(), Observation::Jobs { at: second(115), jobs: vec![described(waiting(), 500)] }]);
+    let output = second_run.tick(second(110));
+    assert_eq!(of(&output, "priority.wait"), [Some(1.0); 3]);
+    assert_eq!(of(&output, "priority.wait.estimate"), of_estimates, "the kept events know their priority");
+    assert!(of_estimates.iter().all(Option::is_some));
+}
+
+#[test]
+fn a_job_that_is_described_after_it_was_listed_is_counted_in_its_band() {
+    let mut engine = engine(Saved::default()).banded(PriorityBands::new([("batch", 0)]));
+    let details = Some(Box::new(JobDetails { priority: Some(5), ..JobDetails::default() }));
+    let description = JobSeen { details, ..scheduled_at(70) };
+    engine.observe(vec![
+        topology(),
+        dispatched(),
+        Observation::Jobs { at: second(85), jobs: vec![description] },
+        answered(90),
+    ]);
+    let output = engine.tick(second(100));
+    assert_eq!(
+        [value(&output, "priority.wait", "batch"), value(&output, "priority.wait", "other")],
+        [Some(1.0), Some(0.0)]
+    );
+}
+
+#[test]
+fn series_go_with_their_queue_and_their_quota_share_and_stay_within_the_limit_over_a_restart() {
+    let shown = |most| SharesShown { show: vec!["*".to_owned()], most };
+    let known = || Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let mut first = engine(Saved::default()).showing(shown(5));
+    first.observe(vec![topology(), known(), page(0..5, &JobStatus::Runnable, 20), answered(20)]);
+    first.tick(second(20));
+    first.observe(vec![page(0..5, &JobStatus::Failed, 30), answered(40)]);
+    let output = first.tick(second(40));
+    let ended = |output: &Output| {
+        let samples = output.frame.samples.iter().filter(|sample| sample.metric.name == "job.ended");
+        let shares = samples.filter_map(|sample| sample.labels.get("share")).map(|share| share.to_string());
+        shares.filter(|share| !share.is_empty()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(ended(&output).len(), 5, "whose jobs have all ended: that is still of interest");
+    let mut fewer = engine(saved(output)).showing(shown(3));
+    fewer.observe(vec![topology(), known(), page(7..9, &JobStatus::Runnable, 50), answered(50)]);
+    let output = fewer.tick(second(50));
+    assert_eq!(ended(&output).len(), 3, "{:?}", ended(&output));
+    assert!(ended(&output).contains("user-008"));
+    let last = Saved { counted_until: Some(second(49)), ..saved(output) };
+
+    let mut other = engine(last).showing(shown(3));
+    let Observation::Topology { at, mut queues } = topology() else { panic!("no topology") };
+    queues[0].name = "next".into();
+    other.observe(vec![Observation::Topology { at, queues }, known()]);
+    assert_eq!(ended(&other.tick(second(60))), BTreeSet::new(), "the queue is gone");
+}
+
 #[test]
 fn quota_shares_have_series_of_their_own_whatever_the_limit() {
     let mut engine = engine(Saved::default()).showing(SharesShown { show: Vec::new(), most: 1 });
@@ -270,4 +405,17 @@ fn quota_shares_have_series_of_their_own_whatever_the_limit() {
     let shares = output.frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait.oldest");
     let shares: Vec<String> = shares.map(|sample| sample.labels.get("share").unwrap().to_string()).collect();
     assert_eq!(shares, ["other", "user-000", "user-001", "user-002"]);
+
+    // Two of them are deleted: the series of the one go, those of the other when its job has ended.
+    let Observation::Topology { at, mut queues } = topology() else { panic!("no topology") };
+    queues[0].policy = Policy::QuotaShares((2..3).map(quota).collect());
+    let deleted = || Observation::Topology { at, queues: queues.clone() };
+    engine.observe(vec![page(0..1, &JobStatus::Failed, 30), deleted(), answered(30)]);
+    let output = engine.tick(second(30));
+    let of = |output: &Output| {
+        ["user-000", "user-001", "user-002"].map(|share| value(output, "queue.wait", share).is_some())
+    };
+    assert_eq!(of(&output), [false, true, true]);
+    engine.observe(vec![page(1..2, &JobStatus::Failed, 60), deleted(), answered(60)]);
+    assert_eq!(of(&engine.tick(second(60))), [false, false, true]);
 }

@@ -195,7 +195,7 @@ pub(super) fn sources_of(metric: &Metric) -> &'static [Source] {
             "gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio" | "job.gpu.utilisation",
             _,
         ) => &[Source::Jobs, Source::Utilisation],
-        ("ledger.unverified", _) | (_, "queue" | "share" | "job" | "gpu" | "setup") => &[Source::Jobs],
+        ("ledger.unverified", _) | (_, "queue" | "priority" | "share" | "job" | "gpu" | "setup") => &[Source::Jobs],
         _ => &[],
     }
 }

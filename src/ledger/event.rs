@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::{QueueName, ShareName, Timestamp};
+use crate::model::{JobId, QueueName, ShareName, Timestamp};
 
 /// Something that happened to a job and is counted once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,12 @@ pub struct Event {
     /// The job's owner, by its tag, as far as the job was described.
     #[serde(serialize_with = "write_owner", deserialize_with = "read_owner", default)]
     pub owner: Option<Arc<str>>,
+    /// The job's priority, as far as the job was described.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// Which job; `None` for an event that an earlier run has kept.
+    #[serde(skip)]
+    pub job: Option<JobId>,
     /// What.
     pub what: What,
 }

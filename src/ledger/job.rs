@@ -172,6 +172,11 @@ impl Job {
         gpus_of(&self.latest.demand)
     }
 
+    /// Its priority within its share, as far as the job was described.
+    pub fn priority(&self) -> Option<i32> {
+        self.details.as_ref()?.priority
+    }
+
     /// Since when the job has been waiting without a break; `None` if it is not.
     pub fn waiting_since(&self) -> Option<Timestamp> {
         self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
@@ -277,7 +282,8 @@ impl Job {
 
     fn event(&self, at: Timestamp, what: What) -> Event {
         let (queue, share) = (self.latest.queue.clone(), self.latest.share.clone());
-        Event { at, queue, share, owner: self.owner().map(Into::into), what }
+        let job = Some(self.latest.id.clone());
+        Event { at, queue, share, owner: self.owner().map(Into::into), priority: self.priority(), job, what }
     }
 
     /// The queue the job is in.

@@ -33,12 +33,28 @@ pub struct Place {
 #[derive(Debug, Default)]
 pub struct Lane {
     waiting: BTreeMap<Class, BTreeSet<Place>>,
-    /// Since when jobs wait that were never dispatched, and since when those that were.
-    first_waits: BTreeSet<(Timestamp, JobId)>,
-    requeue_waits: BTreeSet<(Timestamp, JobId)>,
+    /// By priority, as far as jobs were described.
+    waits: BTreeMap<Option<i32>, Waits>,
     in_flight: BTreeMap<JobStatus, BTreeSet<JobId>>,
     /// Of a status that this build does not know.
     unknown: BTreeMap<JobStatus, BTreeSet<JobId>>,
+}
+
+/// Since when jobs wait that were never dispatched, and since when those that were.
+#[derive(Debug, Default)]
+struct Waits {
+    first: BTreeSet<(Timestamp, JobId)>,
+    requeue: BTreeSet<(Timestamp, JobId)>,
+}
+
+impl Waits {
+    fn oldest(&self) -> Option<&(Timestamp, JobId)> {
+        self.first.first().into_iter().chain(self.requeue.first()).min()
+    }
+
+    fn of(&mut self, job: &Job) -> &mut BTreeSet<(Timestamp, JobId)> {
+        if job.timeline.spans().len() == 1 { &mut self.first } else { &mut self.requeue }
+    }
 }
 
 impl Lane {
@@ -59,12 +75,17 @@ impl Lane {
 
     /// Since when the job waits that has waited longest, and which it is.
     pub fn oldest(&self) -> Option<&(Timestamp, JobId)> {
-        self.first_waits.first().into_iter().chain(self.requeue_waits.first()).min()
+        self.waits.values().filter_map(Waits::oldest).min()
     }
 
-    /// Since when each job waits that was never dispatched, oldest first.
-    pub fn first_waits(&self) -> impl ExactSizeIterator<Item = Timestamp> {
-        self.first_waits.iter().map(|(since, _)| *since)
+    /// Since when the job waits that has waited longest, of each priority; `None` are jobs that were not described.
+    pub fn oldest_by_priority(&self) -> impl Iterator<Item = (Option<i32>, Timestamp)> {
+        self.waits.iter().filter_map(|(priority, waits)| Some((*priority, waits.oldest()?.0)))
+    }
+
+    /// Since when each job waits that was never dispatched, with its priority: oldest first of each.
+    pub fn first_waits(&self) -> impl Iterator<Item = (Option<i32>, Timestamp)> {
+        self.waits.iter().flat_map(|(priority, waits)| waits.first.iter().map(|(since, _)| (*priority, *since)))
     }
 
     /// Waiting jobs.
@@ -100,7 +121,7 @@ impl Lane {
             self.by_status(status).entry(status.clone()).or_default().insert(id.clone());
         }
         if let Some(since) = job.waiting_since() {
-            self.waits(job).insert((since, id.clone()));
+            self.waits.entry(job.priority()).or_default().of(job).insert((since, id.clone()));
         }
     }
 
@@ -121,17 +142,18 @@ impl Lane {
                 self.by_status(status).remove(status);
             }
         }
-        if let Some(since) = job.waiting_since() {
-            self.waits(job).remove(&(since, id.clone()));
+        if let Some(since) = job.waiting_since()
+            && let Some(waits) = self.waits.get_mut(&job.priority())
+        {
+            waits.of(job).remove(&(since, id.clone()));
+            if waits.oldest().is_none() {
+                self.waits.remove(&job.priority());
+            }
         }
     }
 
     fn by_status(&mut self, status: &JobStatus) -> &mut BTreeMap<JobStatus, BTreeSet<JobId>> {
         if status.is_in_flight() { &mut self.in_flight } else { &mut self.unknown }
-    }
-
-    fn waits(&mut self, job: &Job) -> &mut BTreeSet<(Timestamp, JobId)> {
-        if job.timeline.spans().len() == 1 { &mut self.first_waits } else { &mut self.requeue_waits }
     }
 }
 
@@ -177,7 +199,10 @@ impl Eq for Class {}
 
 impl Place {
     pub(crate) fn of(job: &Job) -> Self {
-        let priority = job.details.as_ref().and_then(|details| details.priority).unwrap_or(0);
-        Self { priority: Reverse(priority), created_at: job.latest.created_at, id: job.latest.id.clone() }
+        Self {
+            priority: Reverse(job.priority().unwrap_or(0)),
+            created_at: job.latest.created_at,
+            id: job.latest.id.clone(),
+        }
     }
 }

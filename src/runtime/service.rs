@@ -176,7 +176,10 @@ fn publisher(
 /// The engine, as an earlier run has left it.
 async fn begin(config: &Config, rules: Vec<Rule>, saved: Saved, since: Timestamp, clock: Clock) -> Engine {
     let cadence = cadence(config.poll.reconcile_every, config.poll.every);
-    let engine = Engine::new(rules, cadence, saved, since).priced(config.prices.clone()).showing(config.shares.clone());
+    let engine = Engine::new(rules, cadence, saved, since)
+        .priced(config.prices.clone())
+        .showing(config.shares.clone())
+        .banded(config.priority_bands.clone());
     history::recall(engine, config.store.clone(), clock.now()).await
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
+use trainspotter::model::PriorityBands;
 use trainspotter::model::SharesShown;
 
 /// Watches every queue at `endpoint` and tells nobody.
@@ -27,6 +28,7 @@ pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config
         publish: Publish { cloudwatch: None, otlp: Vec::new() },
         prices: [].into(),
         shares: SharesShown::default(),
+        priority_bands: PriorityBands::default(),
         rules: Vec::new(),
         receivers: Vec::new(),
         store,
