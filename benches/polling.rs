@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use trainspotter::clock::Clock;
-use trainspotter::config::{Poll, Target};
+use trainspotter::config::{Poll, Reserved, Target};
 use trainspotter::engine::{Engine, Saved, cadence};
 use trainspotter::ledger::Job as Tracked;
 use trainspotter::model::{JobDetails, JobSeen, Observation};
@@ -75,6 +75,7 @@ async fn measure(backlog: usize) -> Result<String, Failed> {
         endpoint: Some(endpoint.clone()),
         queues: vec!["*".into()],
         events: None,
+        reserved: Reserved::default(),
     };
     let clients = connect(&target, 1e6, clock).await?;
 

@@ -85,6 +85,17 @@ pub struct Target {
     pub queues: Vec<String>,
     /// The URL of an SQS queue that gets Batch's events, to see changes between polls.
     pub events: Option<String>,
+    /// Which capacity is watched that is paid for whether jobs use it or not.
+    pub reserved: Reserved,
+}
+
+/// Capacity that is paid for whether jobs use it or not: nothing is asked about it unless it is switched on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// SageMaker training plans.
+    pub training_plans: bool,
+    /// Warm pools that training jobs have left.
+    pub warm_pools: bool,
 }
 
 /// Cadence and budget of polling, in clock time.

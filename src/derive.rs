@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod lending;
 mod outcomes;
 mod reasons;
+mod reserved;
 pub mod setup;
 mod shares;
 pub mod survival;
@@ -35,7 +36,7 @@ pub use reasons::{Evidence, Reason, Why};
 pub use tallies::Tallies;
 
 use crate::ledger::{Job, Ledger};
-use crate::model::{HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Timestamp};
+use crate::model::{HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,8 @@ pub struct Inputs<'a> {
     pub fronts: &'a BTreeMap<QueueName, QueueSnapshot>,
     /// Dollars per instance and hour, by instance type.
     pub prices: &'a Prices,
+    /// Capacity that is paid for whether jobs use it or not, as far as it is watched and known.
+    pub reserved: &'a [Reserved],
     /// How fresh each source is.
     pub sources: &'a [SourceHealth],
 }
@@ -119,6 +122,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.setup(inputs.queues, &setup);
     gauges.waterfall(&waterfall);
     gauges.fair_shares(&fair_shares);
+    let reserved = reserved::states(inputs);
     gauges.utilisation(&subjects, inputs);
     gauges.service(service, inputs);
     for (queue, share, ratio) in counting.failure_ratios(inputs.now) {
@@ -127,6 +131,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
 
     counting.begin_series(subjects);
     let seconds = counting.seconds_since_last(inputs.now);
+    counting.reserved_time(&reserved, inputs, seconds);
+    gauges.reserved(&reserved, &counting.was_reserved());
     counting.gpu_time(&waterfall, seconds);
     counting.share_time(lending::parts(&shares, &judged), seconds);
     counting.lending(&mut loans, seconds);
@@ -141,6 +147,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         shares,
         loans,
         fair_shares,
+        reserved: inputs.reserved.to_vec(),
         waits: counting.waits(),
         estimates,
         reasons,

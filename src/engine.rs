@@ -15,9 +15,12 @@ use crate::evaluate::{self, Alert, AlertBook, Rule, Transition};
 use crate::ledger::{Cadence, Job, Ledger};
 use crate::model::{
     HostUtilisation, JobId, JobSeen, Observation, Prices, PriorityBands, Questions, Queue, QueueName, QueueSnapshot,
-    SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+    Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use shares::{Series, Shares};
+
+/// What was reserved longer ago than this says nothing of now.
+const RESERVED_STALE: Duration = Duration::from_secs(1_800);
 
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
 const UNKNOWN_VALUES_KEPT: usize = 50;
@@ -41,6 +44,8 @@ pub struct Engine {
     queues: Vec<Queue>,
     utilisation: BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
     fronts: BTreeMap<QueueName, QueueSnapshot>,
+    /// What is reserved, and when that was asked for; `None` where it is not watched.
+    reserved: Option<(Timestamp, Vec<Reserved>)>,
     prices: Prices,
     sources: BTreeMap<(Source, Option<QueueName>), Answers>,
     unknown_values: BTreeMap<(&'static str, String), ()>,
@@ -121,6 +126,7 @@ impl Engine {
             queues: Vec::new(),
             utilisation: BTreeMap::new(),
             fronts: BTreeMap::new(),
+            reserved: None,
             prices: Prices::new(),
             sources: BTreeMap::new(),
             unknown_values: BTreeMap::new(),
@@ -223,6 +229,7 @@ impl Engine {
             utilisation: &self.utilisation,
             fronts: &self.fronts,
             prices: &self.prices,
+            reserved: fresh(self.reserved.as_ref(), now),
             sources: &[],
         };
         derive::why(self.ledger.job(id)?, &inputs, &self.counting)
@@ -260,6 +267,7 @@ impl Engine {
             utilisation: &self.utilisation,
             fronts: &self.fronts,
             prices: &self.prices,
+            reserved: fresh(self.reserved.as_ref(), now),
             sources: &sources,
         };
         let mut frame = derive::frame(&inputs, &self.service, &mut self.counting);
@@ -302,6 +310,7 @@ impl Engine {
                     self.fronts.insert(queue, snapshot);
                 }
             }
+            Observation::Reserved { at, all } => self.reserved = Some((at, all)),
             Observation::TrainingJob(seen) => self.ledger.observe_training_job(&seen),
             Observation::Utilisation { hosts, .. } => {
                 for host in hosts {
@@ -417,6 +426,11 @@ impl Engine {
         };
         Source::ALL.into_iter().map(health).collect()
     }
+}
+
+/// What is reserved, unless that was seen too long ago.
+fn fresh(reserved: Option<&(Timestamp, Vec<Reserved>)>, now: Timestamp) -> &[Reserved] {
+    reserved.filter(|(at, _)| now.since(*at) <= RESERVED_STALE).map_or(&[], |(_, all)| all)
 }
 
 /// How often the ledger wants to look again, from the configured cadence of polls.

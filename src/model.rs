@@ -10,6 +10,7 @@ mod ids;
 mod job;
 mod observation;
 mod questions;
+mod reserved;
 mod saved;
 mod time;
 mod topology;
@@ -22,6 +23,7 @@ pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };
 pub use questions::Questions;
+pub use reserved::{Reserved, ReservedKind};
 pub use saved::{SavedEvent, SavedJob, SavedSeries};
 pub use time::Timestamp;
 pub use topology::{Policy, Prices, Queue, QuotaShare, ServiceEnvironment, SharesShown, Sharing, WeightedShare};

@@ -20,6 +20,7 @@ mod fake;
 mod glob;
 mod hints;
 mod poller;
+mod reserved;
 mod topology;
 mod translate;
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Every action the service calls, and the SDK's method that calls it.
-const ACTIONS: [(&str, &str); 13] = [
+const ACTIONS: [(&str, &str); 15] = [
     ("batch:DescribeJobQueues", "describe_job_queues"),
     ("batch:DescribeSchedulingPolicies", "describe_scheduling_policies"),
     ("batch:DescribeServiceEnvironments", "describe_service_environments"),
@@ -25,6 +25,8 @@ const ACTIONS: [(&str, &str); 13] = [
     ("cloudwatch:GetMetricData", "get_metric_data"),
     ("cloudwatch:PutMetricData", "put_metric_data"),
     ("sagemaker:DescribeTrainingJob", "describe_training_job"),
+    ("sagemaker:ListTrainingJobs", "list_training_jobs"),
+    ("sagemaker:ListTrainingPlans", "list_training_plans"),
     ("sns:Publish", "publish"),
     ("sqs:DeleteMessage", "delete_message_batch"),
     ("sqs:ReceiveMessage", "receive_message"),

@@ -133,6 +133,7 @@ fn tick(minutes: &BTreeMap<String, Minute>, counting: &mut Counting, ends: u64) 
         utilisation: &utilisation,
         fronts: &fronts,
         prices: &BTreeMap::new(),
+        reserved: &[],
         sources: &[],
     };
     derive::frame(&inputs, &Service::default(), counting).samples

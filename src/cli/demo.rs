@@ -12,8 +12,8 @@ use crate::cli::simulate::{Chosen, World};
 use crate::cli::{Failure, listen, say};
 use crate::clock::Clock;
 use crate::config::{
-    Channel, CloudWatch, Config, Endpoint, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Secret,
-    Target,
+    Channel, CloudWatch, Config, Endpoint, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Reserved,
+    Secret, Target,
 };
 use crate::evaluate::{Rule, parse_rules};
 use crate::model::{PriorityBands, SharesShown, Timestamp};
@@ -109,6 +109,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         endpoint: Some(format!("http://{endpoint}")),
         queues: vec!["*".to_owned()],
         events: None,
+        reserved: Reserved { training_plans: true, warm_pools: true },
     };
     let poll = Poll {
         every: Duration::from_secs(30),

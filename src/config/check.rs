@@ -7,7 +7,9 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::file::{self, File};
-use crate::config::{CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Secret, Target};
+use crate::config::{
+    CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret, Target,
+};
 use crate::model::{InstanceType, Prices, PriorityBands, SharesShown, accelerators_of};
 use crate::yaml::{Document, Problem, Problems};
 
@@ -96,6 +98,10 @@ impl Check<'_> {
                 endpoint: target.endpoint.clone(),
                 queues: target.queues.clone(),
                 events: target.events.clone(),
+                reserved: Reserved {
+                    training_plans: target.reserved.training_plans,
+                    warm_pools: target.reserved.warm_pools,
+                },
             });
         }
         checked

@@ -81,6 +81,19 @@ pub(super) struct Target {
     /// URL of an SQS queue to which EventBridge sends the events of source aws.batch: changes are seen within a second. Off by default.
     #[serde(default)]
     pub(super) events: Option<String>,
+    /// Capacity that is paid for whether jobs use it or not, to be told how much of it is idle.
+    #[serde(default)]
+    pub(super) reserved: Reserved,
+}
+
+/// Capacity that is paid for whether jobs use it or not. Nothing is asked about it unless it is switched on.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reserved {
+    /// SageMaker training plans.
+    pub(super) training_plans: bool,
+    /// Warm pools that training jobs have left.
+    pub(super) warm_pools: bool,
 }
 
 /// Which shares have series of their own. Quota shares have them in any case.

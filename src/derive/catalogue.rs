@@ -290,6 +290,14 @@ catalogue! {
     GPU_DEAD_HOSTS = "gpu.dead_hosts", Gauge, Count, ["queue", "share"], Experimental,
         "Hosts that are idle while at least half of the other hosts of the same job are busy.";
 
+    // -- Capacity that is paid for whether jobs use it or not
+    RESERVED_INSTANCES = "reserved.instances", Gauge, Instances, ["kind", "instance_type", "state"], Experimental,
+        "Instances of training plans and warm pools: in_use, idle and unavailable sum to all of a kind. A warm pool that a job has taken is that job's. Only with `reserved` in a target.";
+    RESERVED_TIME = "reserved.gpu_time", Counter, GpuSeconds, ["kind", "instance_type", "state"], Experimental,
+        "GPU-seconds of training plans and warm pools in each state.";
+    RESERVED_COST = "reserved.cost", Counter, Dollars, ["kind", "instance_type", "state"], Experimental,
+        "Dollars spent in each state, by the configured prices; absent where there is none.";
+
     // -- Outcomes
     JOB_ENDED = "job.ended", Counter, Count, ["queue", "share", "outcome"], Stable,
         "Jobs that ended, by outcome.";

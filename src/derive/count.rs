@@ -27,7 +27,7 @@ const LONGEST_TICK: Duration = Duration::from_secs(900);
 /// All that is counted, and up to when.
 #[derive(Debug, Default)]
 pub struct Counting {
-    tallies: Tallies,
+    pub(super) tallies: Tallies,
     waits: Waits,
     outcomes: Outcomes,
     failures: Failures,

@@ -228,6 +228,7 @@ mod tests {
                 utilisation: &BTreeMap::new(),
                 fronts: &BTreeMap::new(),
                 prices: &Prices::default(),
+                reserved: &[],
                 sources: &[],
             };
             let due = due(&queue, capacity, &inputs);
@@ -302,6 +303,7 @@ mod tests {
                 utilisation: &BTreeMap::new(),
                 fronts: &BTreeMap::new(),
                 prices: &Prices::default(),
+                reserved: &[],
                 sources: &[],
             };
             let frame = frame(&inputs, &Service::default(), &mut counting);

@@ -7,7 +7,7 @@ use crate::derive::catalogue::{Label, Metric, bucket_of};
 use crate::derive::reasons::Reason;
 use crate::derive::setup::Finding;
 use crate::ledger::FailureCategory;
-use crate::model::{InstanceType, QueueName, ShareName, Source, Timestamp};
+use crate::model::{InstanceType, QueueName, Reserved, ShareName, Source, Timestamp};
 
 /// The figures of one tick. Immutable once made; readers share it.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Frame {
     pub loans: Vec<Loan>,
     /// One row per share identifier of a fair-share queue that has jobs.
     pub fair_shares: Vec<FairShareFigures>,
+    /// Training plans and warm pools, where they are watched.
+    pub reserved: Vec<Reserved>,
     /// One row per queue and share that had a wait.
     pub waits: Vec<WaitFigures>,
     /// One row per queue and share that has, or lately had, a first wait.

@@ -8,6 +8,7 @@ use crate::derive::frame::{
     Estimate, FairShareFigures, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
 };
 use crate::derive::reasons::Reason;
+use crate::derive::reserved::{States, labels_of};
 use crate::derive::setup::{Finding, Problem, Unused};
 use crate::derive::survival::QUANTILES;
 use crate::derive::waiting::BandEstimate;
@@ -192,6 +193,16 @@ impl Gauges {
             self.set(&catalogue::SHARE_TARGET, pairs(), row.target);
             self.set(&catalogue::SHARE_USED_RECENT, pairs(), row.recent);
             self.set(&catalogue::SHARE_DEVIATION, pairs(), row.recent - row.target);
+        }
+    }
+
+    /// `past` are series that have been there: with nothing reserved any more they are 0.
+    pub(super) fn reserved(&mut self, states: &States, past: &[Labels]) {
+        let now = states.iter().map(|((kind, unit, state), instances)| (labels_of(*kind, unit, state), *instances));
+        let mut all: BTreeMap<Labels, f64> = past.iter().map(|labels| (labels.clone(), 0.0)).collect();
+        all.extend(now);
+        for (labels, instances) in all {
+            self.set_labels(&catalogue::RESERVED_INSTANCES, labels, instances);
         }
     }
 

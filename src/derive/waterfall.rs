@@ -229,6 +229,7 @@ mod tests {
             utilisation: &utilisation,
             fronts: &fronts,
             prices: &BTreeMap::new(),
+            reserved: &[],
             sources: &[],
         };
         let job = ledger.job(&id).unwrap();

@@ -196,6 +196,7 @@ pub(super) fn sources_of(metric: &Metric) -> &'static [Source] {
             _,
         ) => &[Source::Jobs, Source::Utilisation],
         ("ledger.unverified", _) | (_, "queue" | "priority" | "share" | "job" | "gpu" | "setup") => &[Source::Jobs],
+        (_, "reserved") => &[Source::Reserved],
         _ => &[],
     }
 }
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn every_metric_rests_on_the_sources_it_is_made_from() {
         for metric in catalogue::ALL.iter().copied().chain(crate::derive::jobs::ALL) {
-            let of_aws = metric.labels.contains(&"queue");
+            let of_aws = metric.labels.contains(&"queue") || metric.name.starts_with("reserved.");
             assert_eq!(of_aws, !sources_of(metric).is_empty(), "{metric}: decide which sources it rests on");
         }
     }

@@ -1,6 +1,6 @@
 //! What the sources send to the engine. An outage is an observation too.
 
-use crate::model::{Capacity, JobId, JobSeen, Queue, QueueName, ShareName, Timestamp, TrainingJobName};
+use crate::model::{Capacity, JobId, JobSeen, Queue, QueueName, Reserved, ShareName, Timestamp, TrainingJobName};
 
 /// One fact that a source learnt, or failed to learn.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,13 @@ pub enum Observation {
     Snapshot(QueueSnapshot),
     /// What SageMaker says of a training job.
     TrainingJob(TrainingJobSeen),
+    /// All capacity that is paid for whether jobs use it or not, as far as it is watched, replacing what was known.
+    Reserved {
+        /// When it was asked for.
+        at: Timestamp,
+        /// Training plans and warm pools, complete.
+        all: Vec<Reserved>,
+    },
     /// GPU utilisation of hosts, as far as CloudWatch has it.
     Utilisation {
         /// When it was asked for.
@@ -96,11 +103,14 @@ pub enum Source {
     TrainingJobs,
     /// CloudWatch GPU metrics.
     Utilisation,
+    /// Training plans and warm pools.
+    Reserved,
 }
 
 impl Source {
     /// All of them, in a fixed order.
-    pub const ALL: [Self; 5] = [Self::Topology, Self::Jobs, Self::Snapshot, Self::TrainingJobs, Self::Utilisation];
+    pub const ALL: [Self; 6] =
+        [Self::Topology, Self::Jobs, Self::Snapshot, Self::TrainingJobs, Self::Utilisation, Self::Reserved];
 
     /// The label value used in metrics and pages.
     pub fn as_str(self) -> &'static str {
@@ -110,6 +120,7 @@ impl Source {
             Self::Snapshot => "snapshot",
             Self::TrainingJobs => "training_jobs",
             Self::Utilisation => "utilisation",
+            Self::Reserved => "reserved",
         }
     }
 }

@@ -3,6 +3,8 @@
 mod inputs;
 mod plans;
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -240,12 +242,13 @@ fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
         let (order, key) = key(last);
         PageToken { page: page.saturating_add(1), order, key }.encode()
     });
-    let summaries: Vec<_> = runs.into_iter().filter(|run| input.admits(*run)).map(summary).collect();
+    let summaries: Vec<_> =
+        runs.into_iter().filter(|run| input.admits(world, *run)).map(|run| summary(world, run)).collect();
     Ok(json!({"TrainingJobSummaries": summaries, "NextToken": next_token}))
 }
 
 impl List {
-    fn admits(&self, run: Run<'_>) -> bool {
+    fn admits(&self, world: &World, run: Run<'_>) -> bool {
         let (created, modified) = (run.created_at().secs_f64(), last_modified(run).secs_f64());
         self.status_equals.as_deref().is_none_or(|status| status == statuses(run).0)
             && self.name_contains.as_deref().is_none_or(|part| run.name.as_str().contains(part))
@@ -253,13 +256,13 @@ impl List {
             && self.creation_time_before.is_none_or(|before| created < before)
             && self.last_modified_time_after.is_none_or(|after| modified > after)
             && self.last_modified_time_before.is_none_or(|before| modified < before)
-            // No simulated job keeps a warm pool or runs on a training plan.
-            && self.warm_pool_status_equals.is_none()
+            && self.warm_pool_status_equals.as_deref().is_none_or(|status| warm_pool(world, run).is_some_and(|pool| pool["Status"] == status))
+            // No simulated job runs on a training plan.
             && self.training_plan_arn_equals.is_none()
     }
 }
 
-fn summary(run: Run<'_>) -> Value {
+fn summary(world: &World, run: Run<'_>) -> Value {
     let (status, secondary) = statuses(run);
     json!({
         "TrainingJobName": run.name,
@@ -269,5 +272,25 @@ fn summary(run: Run<'_>) -> Value {
         "LastModifiedTime": last_modified(run).secs_f64(),
         "TrainingJobStatus": status,
         "SecondaryStatus": secondary,
+        "WarmPoolStatus": warm_pool(world, run),
+    })
+}
+
+/// What became of the instances of a run that was told to keep them: when it has completed they wait until the period is over. No job
+/// takes them again.
+fn warm_pool(world: &World, run: Run<'_>) -> Option<Value> {
+    let kept = asked_for(world, &run.job.id)["ResourceConfig"]["KeepAlivePeriodInSeconds"]
+        .as_u64()
+        .filter(|kept| *kept > 0)?;
+    let (status, _) = statuses(run);
+    let kept_for = Duration::from_secs(kept);
+    Some(match run.ended_at() {
+        None => json!({"Status": "InUse"}),
+        Some(ended_at) if status == "Completed" => {
+            let (waits, waited) = (world.now < ended_at + kept_for, world.now.since(ended_at).min(kept_for));
+            let status = if waits { "Available" } else { "Terminated" };
+            json!({"Status": status, "ResourceRetainedBillableTimeInSeconds": waited.as_secs()})
+        }
+        Some(_) => json!({"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}),
     })
 }

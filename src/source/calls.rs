@@ -17,7 +17,7 @@ use crate::model::Calls;
 use crate::source::Budget;
 
 /// Every operation that any room calls; another one is counted as [`OTHER`].
-const OPERATIONS: [&str; 11] = [
+const OPERATIONS: [&str; 13] = [
     "DescribeJobQueues",
     "DescribeSchedulingPolicies",
     "DescribeServiceEnvironments",
@@ -27,6 +27,8 @@ const OPERATIONS: [&str; 11] = [
     "GetMetricData",
     "ListQuotaShares",
     "ListServiceJobs",
+    "ListTrainingJobs",
+    "ListTrainingPlans",
     "Publish",
     "PutMetricData",
 ];

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::Poll;
+use crate::config::Reserved;
 use crate::config::Target;
 use crate::model::Observation;
 use crate::model::Source;
@@ -114,6 +115,7 @@ pub(crate) fn target(endpoint: &str) -> Target {
         endpoint: Some(endpoint.to_owned()),
         queues: vec!["*".to_owned()],
         events: None,
+        reserved: Reserved::default(),
     }
 }
 
@@ -197,7 +199,7 @@ pub(crate) fn told(observations: &[Observation]) -> Vec<String> {
             Observation::Answered { source, .. } => Some(format!("{} answered", source.as_str())),
             Observation::Failed { source, error, .. } => Some(format!("{} failed: {error}", source.as_str())),
             Observation::UnknownValue { kind, value } => Some(format!("unknown {kind} {value}")),
-            Observation::Topology { .. } | Observation::Calls(_) => None,
+            Observation::Topology { .. } | Observation::Calls(_) | Observation::Reserved { .. } => None,
         })
         .collect()
 }

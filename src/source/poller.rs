@@ -20,6 +20,7 @@ use crate::model::Source;
 use crate::model::Timestamp;
 use crate::source::Clients;
 use crate::source::failure::{Failure, describe};
+use crate::source::reserved::Pools;
 use crate::source::topology;
 use crate::source::translate;
 use crate::source::translate::Unknowns;
@@ -41,11 +42,14 @@ pub struct Poller {
     pub(crate) clients: Clients,
     pub(crate) poll: Poll,
     pub(crate) clock: Clock,
-    target: Target,
+    pub(crate) target: Target,
     /// The watched queues, as of the last topology.
     queues: Vec<QueueName>,
     topology_due: Timestamp,
     pub(crate) utilisation_due: Timestamp,
+    pub(crate) reserved_due: Timestamp,
+    /// The warm pools of the last look.
+    pub(crate) pools: Pools,
     /// Sweeps that a poll did not finish.
     sweeps: BTreeMap<QueueName, Sweep>,
     /// Queues whose arrivals were not read to the end, and since when they are owed.
@@ -80,16 +84,19 @@ impl Poller {
             queues: Vec::new(),
             topology_due: now,
             utilisation_due: now,
+            reserved_due: now,
+            pools: Pools::new(),
             sweeps: BTreeMap::new(),
             owed: BTreeMap::new(),
         }
     }
 
-    /// One round: the topology if it is due, then of each queue its jobs in flight, its arrivals, a sweep of its waiting
+    /// One round: the topology and what is reserved if they are due, then of each queue its jobs in flight, its arrivals, a sweep of its waiting
     /// jobs if asked for, and its snapshot. Observations are sent page by page. A queue that fails is said to have
     /// failed, and the next one is asked.
     pub async fn poll(&mut self, questions: &Questions, out: &Out) {
         self.poll_topology(out).await;
+        self.poll_reserved(out).await;
         let mut sweep_pages = self.sweep_pages();
         for queue in self.queues.clone() {
             self.poll_queue(&queue, questions, &mut sweep_pages, out).await;

@@ -19,6 +19,7 @@ use crate::derive::Waterfall;
 use crate::derive::setup::Finding;
 use crate::model::InstanceType;
 use crate::model::QueueName;
+use crate::model::Reserved;
 use crate::model::ShareName;
 use crate::web::Pages;
 
@@ -133,6 +134,22 @@ pub(super) struct FairShareRow {
     recent: f64,
 }
 
+/// A training plan or a warm pool, in instances.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReservedRow {
+    /// `training_plan` or `warm_pool`.
+    #[schema(value_type = String)]
+    kind: &'static str,
+    /// The name of the plan, or of the training job that left the pool.
+    name: String,
+    #[schema(value_type = String)]
+    instance_type: InstanceType,
+    total: f64,
+    in_use: f64,
+    /// On which something could run, and nothing does.
+    idle: f64,
+}
+
 /// How long a job of a share waits, by Kaplan and Meier over the last day: jobs that still wait, or were cancelled before
 /// they started, count as waits of at least so long.
 #[derive(Debug, Serialize, ToSchema)]
@@ -224,6 +241,12 @@ pub(super) async fn loans(State(pages): State<Pages>) -> Json<Vec<LoanRow>> {
 #[utoipa::path(get, path = "/api/v1/fair_shares", tag = "figures", responses((status = 200, body = Vec<FairShareRow>)))]
 pub(super) async fn fair_shares(State(pages): State<Pages>) -> Json<Vec<FairShareRow>> {
     Json(pages.latest().frame.fair_shares.iter().map(FairShareRow::from).collect())
+}
+
+/// Capacity that is paid for whether jobs use it or not, where it is watched.
+#[utoipa::path(get, path = "/api/v1/reserved", tag = "figures", responses((status = 200, body = Vec<ReservedRow>)))]
+pub(super) async fn reserved(State(pages): State<Pages>) -> Json<Vec<ReservedRow>> {
+    Json(pages.latest().frame.reserved.iter().map(ReservedRow::from).collect())
 }
 
 /// How long jobs waited, by share.
@@ -326,6 +349,13 @@ impl From<&FairShareFigures> for FairShareRow {
     fn from(figures: &FairShareFigures) -> Self {
         let FairShareFigures { queue, share, target, used, recent } = figures.clone();
         Self { queue, share, target, used, recent }
+    }
+}
+
+impl From<&Reserved> for ReservedRow {
+    fn from(reserved: &Reserved) -> Self {
+        let Reserved { kind, name, unit, total, in_use, idle } = reserved.clone();
+        Self { kind: kind.as_str(), name, instance_type: unit, total, in_use, idle }
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(figures::shares))
         .routes(routes!(figures::loans))
         .routes(routes!(figures::fair_shares))
+        .routes(routes!(figures::reserved))
         .routes(routes!(figures::waits))
         .routes(routes!(figures::estimates))
         .routes(routes!(figures::reasons))

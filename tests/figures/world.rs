@@ -176,6 +176,7 @@ impl World {
             utilisation: &utilisation,
             fronts: &fronts,
             prices: &BTreeMap::from([(TYPE.into(), DOLLARS)]),
+            reserved: &[],
             sources: &[],
         };
         derive::frame(&inputs, &Service::default(), &mut self.counting)
@@ -191,6 +192,7 @@ impl World {
             utilisation: &utilisation,
             fronts: &fronts,
             prices: &BTreeMap::new(),
+            reserved: &[],
             sources: &[],
         };
         derive::why(self.ledger.job(&job.id)?, &inputs, &self.counting)

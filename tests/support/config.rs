@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
+use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Reserved, Target};
 use trainspotter::model::PriorityBands;
 use trainspotter::model::SharesShown;
 
@@ -17,6 +17,7 @@ pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config
             endpoint: Some(format!("http://{endpoint}")),
             queues: vec!["*".to_owned()],
             events: None,
+            reserved: Reserved::default(),
         }],
         poll: Poll {
             every,

@@ -73,6 +73,7 @@ fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why
         utilisation: &none,
         fronts: &fronts,
         prices: &BTreeMap::new(),
+        reserved: &[],
         sources: &[],
     };
     jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs)).collect()

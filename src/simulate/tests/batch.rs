@@ -197,6 +197,30 @@ async fn training_jobs_are_paged_newest_first() {
 }
 
 #[tokio::test]
+async fn a_completed_job_leaves_a_warm_pool_for_as_long_as_it_was_told_to() {
+    let account = Account::open().await;
+    let (batch, sagemaker) = (client!(aws_sdk_batch, account), client!(aws_sdk_sagemaker, account));
+    let payload = json!({
+        "ResourceConfig": {"InstanceType": INSTANCE, "InstanceCount": 2, "KeepAlivePeriodInSeconds": 1_800},
+        "HyperParameters": {"simulated_seconds": "600"},
+    });
+    let submit = batch.submit_service_job().job_name("warm").job_queue("dev").client_token("once");
+    let submit =
+        submit.service_job_type(ServiceJobType::SagemakerTraining).service_request_payload(payload.to_string());
+    submit.send().await.unwrap();
+    let pools = async |advance: &str, status: &str| {
+        account.control(json!({"advance": advance})).await;
+        let jobs = sagemaker.list_training_jobs().warm_pool_status_equals(status.into()).max_results(100).send().await;
+        jobs.unwrap().training_job_summaries().len()
+    };
+    assert_eq!(pools("5m", "InUse").await, 1);
+    assert_eq!(pools("0s", "Available").await, 0);
+    assert_eq!(pools("20m", "Available").await, 1, "the job is over");
+    assert_eq!(pools("30m", "Available").await, 0);
+    assert_eq!(pools("0s", "Terminated").await, 1, "nobody took it");
+}
+
+#[tokio::test]
 async fn a_snapshot_shows_the_front_and_the_use_of_each_share() {
     let account = Account::open().await;
     let batch = client!(aws_sdk_batch, account);

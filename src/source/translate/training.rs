@@ -45,7 +45,7 @@ pub(crate) fn training_job(
 }
 
 /// What the job runs on: what SageMaker chose, or was told to use; nothing while it has yet to choose.
-fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec<Capacity> {
+pub(super) fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec<Capacity> {
     let selected = (config.selected_instance_type(), config.selected_instance_count());
     let told = (config.instance_type(), config.instance_count());
     let groups = config.instance_groups().iter().map(|group| (group.instance_type(), group.instance_count()));

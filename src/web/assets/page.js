@@ -17,6 +17,7 @@ const PATHS = {
   estimates: "/api/v1/estimates",
   reasons: "/api/v1/reasons",
   loans: "/api/v1/loans",
+  reserved: "/api/v1/reserved",
   fairShares: "/api/v1/fair_shares",
   failures: "/api/v1/failures",
   setup: "/api/v1/setup",
@@ -78,6 +79,8 @@ function show(data) {
   draw("waits", [data.waits, data.estimates], () => [sections.waits(data.waits, data.estimates)]);
   draw("reasons", [data.reasons], () => [sections.reasons(data.reasons)]);
   draw("loans", [data.loans], () => [sections.loans(data.loans)]);
+  draw("reserved", [data.reserved], () => [sections.reserved(data.reserved)]);
+  byId("reserved-section").hidden = data.reserved.length === 0;
   draw("failures", [data.failures], () => [sections.failures(data.failures)]);
   draw("setup", [data.setup], () => [sections.setup(data.setup)]);
   draw("jobs", [data.jobs], () => [data.jobs ? sections.jobs(data.jobs.jobs) : empty("The ledger does not answer now.")]);

@@ -122,6 +122,18 @@ export function fairShares(rows) {
   ], rows)];
 }
 
+/** Training plans and warm pools: what is paid for whether jobs use it or not. */
+export function reserved(rows) {
+  return table("Reserved instances by plan and pool", [
+    { title: "Plan or pool", cell: (row) => row.name },
+    { title: "Kind", cell: (row) => row.kind.replaceAll("_", " ") },
+    { title: "Type", cell: (row) => row.instance_type },
+    { title: "Instances", number: true, cell: (row) => amount(row.total) },
+    { title: "In use", number: true, cell: (row) => amount(row.in_use) },
+    { title: "Idle", number: true, cell: (row) => amount(row.idle) },
+  ], rows);
+}
+
 /** Which share works on whose quota. */
 export function loans(rows) {
   if (rows.length === 0) return empty("No share has worked on another's quota.");

@@ -105,6 +105,14 @@ async fn fair_shares_tell_what_is_due_and_what_was_held() {
 }
 
 #[tokio::test]
+async fn reserved_capacity_tells_what_is_idle() {
+    let row = json!({
+        "kind": "training_plan", "name": "spring", "instance_type": "ml.p5.48xlarge", "total": 16.0, "in_use": 10.0, "idle": 5.0,
+    });
+    check("/api/v1/reserved", "/0", row).await;
+}
+
+#[tokio::test]
 async fn estimates_and_reasons_tell_of_jobs_that_still_wait() {
     let estimate = json!({
         "queue": "research", "share": "audio",

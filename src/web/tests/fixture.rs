@@ -30,6 +30,7 @@ use crate::ledger::FailureCategory;
 use crate::model::JobStatus;
 use crate::model::Source;
 use crate::model::Timestamp;
+use crate::model::{Reserved, ReservedKind};
 use crate::web::Cursor;
 use crate::web::Demand;
 use crate::web::JobPage;
@@ -74,6 +75,17 @@ fn loan() -> Loan {
     }
 }
 
+fn reserved() -> Reserved {
+    Reserved {
+        kind: ReservedKind::TrainingPlan,
+        name: "spring".to_owned(),
+        unit: "ml.p5.48xlarge".into(),
+        total: 16.0,
+        in_use: 10.0,
+        idle: 5.0,
+    }
+}
+
 fn fair_share() -> FairShareFigures {
     FairShareFigures { queue: "production".into(), share: "nightly".into(), target: 24.0, used: 8.0, recent: 12.5 }
 }
@@ -93,6 +105,7 @@ fn frame(at: Timestamp) -> Frame {
         ],
         loans: vec![loan()],
         fair_shares: vec![fair_share()],
+        reserved: vec![reserved()],
         waits: vec![
             waits("", "production", 212, 40.0),
             waits("audio", "research", 31, 300.0),
