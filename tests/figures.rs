@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use trainspotter::derive::{self, Frame, Reason, Value};
 use trainspotter::model::{Capacity, JobSeen, JobStatus, Timestamp};
-use trainspotter::scheduler::Obstacle;
+use trainspotter::scheduler::{Obstacle, Phase};
 
 use world::{DOLLARS, GPUS, TICK, TICKS, TYPE, World};
 
@@ -119,6 +119,7 @@ fn every_tick_of_every_world_adds_up() {
             assert!((counted - expected).abs() < 1e-6, "seed {seed}: {queue} {part}: {counted} of {expected}");
         }
         holds_what_jobs_held(&world, &last, seed);
+        stages_sum_to_lives(&world, &last, seed);
         lent += u32::from(seen.lent);
         for (pair, jobs) in seen.reasons {
             *reasons.entry(pair).or_default() += jobs;
@@ -141,6 +142,36 @@ fn told_as_it_was(reasons: &BTreeMap<(Obstacle, Reason), u64>) {
     assert!(wrong * 100 <= all, "{wrong} of {all} job-ticks were told another reason");
 }
 
+/// The stages of jobs sum to their lives: waits, start-ups and runs as they are counted, to what the scheduler knows of those that are
+/// over; all but what was handed to SageMaker and never ran.
+fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
+    let told = |metric: &str| -> f64 {
+        let of_metric = frame.samples.iter().filter(|sample| sample.metric.name == metric);
+        let sums = of_metric.map(|sample| match &sample.value {
+            Value::Distribution(distribution) => distribution.sum,
+            other => panic!("{metric}: {other:?}"),
+        });
+        sums.sum()
+    };
+    let (mut lives, mut slack) = (0.0, 0.0);
+    for job in world.scheduler.jobs() {
+        let begins = |phase, attempt| job.spans.iter().any(|span| span.phase == phase && span.attempt == attempt);
+        for span in &job.spans {
+            let counts = match span.phase {
+                Phase::Waiting => begins(Phase::Scheduled, span.attempt),
+                Phase::Scheduled | Phase::Starting => begins(Phase::Running, span.attempt),
+                Phase::Running => true,
+            };
+            let Some(to) = span.to.filter(|_| counts) else { continue };
+            lives += to.seconds_since(span.from);
+            // What is known by looking only is known to a tick.
+            slack += if span.attempt > 1 { TICK.as_secs_f64() } else { 0.0 };
+        }
+    }
+    let stages: f64 = ["queue.wait", "queue.wait.requeue", "job.startup", "job.run"].into_iter().map(told).sum();
+    assert!(lives > 0.0 && (stages - lives).abs() <= slack + 1.0, "seed {seed}: {stages} of {lives}, within {slack}");
+}
+
 /// What the counters say was held equals what the scheduler knows to have been held, within one interval at each end.
 fn holds_what_jobs_held(world: &World, frame: &Frame, seed: u64) {
     for queue in ["quotas", "fifo", "fair"] {
@@ -149,7 +180,7 @@ fn holds_what_jobs_held(world: &World, frame: &Frame, seed: u64) {
         let (mut truth, mut slack) = (0.0, 0.0);
         for job in world.scheduler.jobs().filter(|job| job.queue.as_str() == queue) {
             let gpus: f64 = job.demand.iter().map(|capacity| capacity.quantity * GPUS).sum();
-            for span in job.spans.iter().filter(|span| span.phase != trainspotter::scheduler::Phase::Waiting) {
+            for span in job.spans.iter().filter(|span| span.phase != Phase::Waiting) {
                 truth += gpus * span.to.unwrap_or(frame.at).seconds_since(span.from);
                 slack += gpus * TICK.as_secs_f64();
             }
