@@ -16,6 +16,9 @@ use crate::model::{InstanceType, JobStatus, Policy, Position, Queue, QuotaShare,
 pub(super) use room::most;
 use room::{Amounts, InUse, Room};
 
+/// Jobs at the front of a queue of which AWS tells the place.
+const MOST_IN_FRONT: usize = 100;
+
 /// Why a job waits. The order is the precedence: of several that hold, the first is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -93,6 +96,8 @@ pub struct Why {
     pub position_in_share: usize,
     /// Place in the whole queue, from 1, as AWS's own snapshot has it; `None` beyond the first jobs that it tells.
     pub position_in_queue: Option<usize>,
+    /// The first and the last place in the whole queue that it may have; both are the place where that is known.
+    pub queue_bounds: (usize, usize),
     /// GPUs that the jobs before it in its share ask for; instance types that are not known count as none.
     pub gpus_ahead: f64,
     /// Seconds waited by reason, since the service watches this wait.
@@ -174,11 +179,18 @@ pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>) -> Option<Why> {
         None => other.job_arn.rsplit('/').next() == Some(job.latest.id.as_str()),
     };
     let in_queue = front.and_then(|front| front.iter().position(is_job));
+    let position_in_queue = in_queue.map(|place| place + 1);
+    // Who is not among the first is behind them, and behind what goes before it in its share.
+    let beyond = front.filter(|front| front.len() >= MOST_IN_FRONT).map_or(0, |_| MOST_IN_FRONT);
+    let waiting = inputs.ledger.lanes_of(job.queue()).flat_map(|(_, lane)| lane.classes());
+    let waiting: usize = waiting.map(|(_, places)| places.len()).sum();
+    let first = (beyond + 1).max(ahead + 1).min(waiting);
     Some(Why {
         reason: found.reason,
         evidence: found.evidence,
         position_in_share: ahead + 1,
-        position_in_queue: in_queue.map(|place| place + 1),
+        position_in_queue,
+        queue_bounds: position_in_queue.map_or((first, waiting), |place| (place, place)),
         gpus_ahead,
         waited: BTreeMap::new(),
     })

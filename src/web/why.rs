@@ -21,6 +21,10 @@ pub struct WhyView {
     pub position_in_share: usize,
     /// Place in the whole queue, from 1, as AWS tells it; null beyond the first jobs, which are all it tells.
     pub position_in_queue: Option<usize>,
+    /// The first place in the whole queue that it may have: the place itself where it is known.
+    pub position_in_queue_at_least: usize,
+    /// The last place in the whole queue that it may have.
+    pub position_in_queue_at_most: usize,
     /// GPUs that the jobs before it in its share ask for.
     pub gpus_ahead: f64,
     /// The numbers behind the reason.
@@ -64,6 +68,8 @@ impl From<Why> for WhyView {
             permanent: why.reason.is_permanent(),
             position_in_share: why.position_in_share,
             position_in_queue: why.position_in_queue,
+            position_in_queue_at_least: why.queue_bounds.0,
+            position_in_queue_at_most: why.queue_bounds.1,
             gpus_ahead: why.gpus_ahead,
             evidence: EvidenceView {
                 unit: evidence.unit,

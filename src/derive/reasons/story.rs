@@ -9,7 +9,10 @@ impl Why {
     /// to do next.
     pub fn story(&self) -> Vec<String> {
         let mut lines = vec![self.reason.told(&self.evidence)];
-        let queue = self.position_in_queue.map_or_else(String::new, |place| format!(", number {place} in the queue"));
+        let queue = match self.queue_bounds {
+            (first, last) if first == last => format!(", number {first} in the queue"),
+            (first, last) => format!(", and between number {first} and {last} in the queue"),
+        };
         lines.push(match self.position_in_share {
             1 => format!("It is the first of its share{queue}."),
             place => format!(

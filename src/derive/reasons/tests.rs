@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::ledger::Ledger;
-use crate::model::{Capacity, JobDetails, JobSeen, ServiceEnvironment, Sharing, Timestamp};
+use crate::model::{Capacity, JobDetails, JobId, JobSeen, QueueSnapshot, ServiceEnvironment, Sharing, Timestamp};
 
 const TYPE: &str = "ml.p5.48xlarge";
 
@@ -62,10 +62,17 @@ fn queue() -> Queue {
 }
 
 fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why>> {
+    whys_behind(queue, jobs, &[])
+}
+
+/// AWS tells that these jobs are the first of the queue.
+fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[JobId]) -> Vec<Option<Why>> {
     let (mut ledger, now) = (Ledger::default(), Timestamp::from_millis(3_600_000));
     let jobs: Vec<JobSeen> = jobs.into_iter().collect();
     jobs.iter().for_each(|job| ledger.observe(job.clone(), now));
-    let (none, fronts) = (BTreeMap::new(), BTreeMap::new());
+    let position = |id: &JobId| Position { job_arn: format!("arn:aws:batch:::service-job/{id}"), since: None };
+    let snapshot = QueueSnapshot { front: front.iter().map(position).collect(), ..QueueSnapshot::default() };
+    let (none, fronts) = (BTreeMap::new(), BTreeMap::from([(queue.name.clone(), snapshot)]));
     let inputs = Inputs {
         now,
         queues: &[queue],
@@ -129,6 +136,25 @@ fn a_place_is_by_priority_and_then_age() {
 }
 
 #[test]
+fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
+    let jobs =
+        |count: usize| (0..count).map(|index| seen(index, &(["b", "c"][index % 2], JobStatus::Runnable, 1.0, 0)));
+    let front: Vec<JobId> = (0..100).map(|index| format!("job-{index}").into()).collect();
+    let whys = whys_behind(queue(), jobs(250), &front);
+    let bounds = |index: usize| whys[index].as_ref().unwrap().queue_bounds;
+    assert_eq!([bounds(0), bounds(99), bounds(100), bounds(249)], [(1, 1), (100, 100), (101, 250), (125, 250)]);
+    let story = whys[100].as_ref().unwrap().story();
+    assert!(
+        story[1].starts_with("It is number 51 of its share, and between number 101 and 250 in the queue"),
+        "{story:?}"
+    );
+
+    // Where AWS tells of fewer than it could, the list is only older than the job.
+    let whys = whys_behind(queue(), jobs(20), &front[..10]);
+    assert_eq!(whys[19].as_ref().unwrap().queue_bounds, (10, 20));
+}
+
+#[test]
 fn the_story_tells_numbers_places_and_what_to_do() {
     let jobs = [("d", JobStatus::Running, 3.0, 0), ("d", JobStatus::Runnable, 2.0, 0)];
     let why = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job))).pop().unwrap().unwrap();
@@ -137,7 +163,7 @@ fn the_story_tells_numbers_places_and_what_to_do() {
         Why { waited, ..why }.story(),
         [
             "It asks for 2 ml.p5.48xlarge; its share uses 3 of 4, and other shares have 12 to lend.",
-            "It is the first of its share.",
+            "It is the first of its share, number 1 in the queue.",
             "Since it is watched it has waited: 3 h 40 m with the share at its limit, 1 m behind other jobs.",
             "Next: wait for the share's own jobs to end, or raise its quota.",
         ]
