@@ -138,10 +138,11 @@ impl Side {
         let (out, mut told) = mpsc::channel(100);
         let mut questions = self.engine.questions(self.clock.now());
         if everything {
-            questions.sweep.insert("q".into());
+            questions.reconcile.insert("q".into());
         }
         let listing = async {
             self.poller.poll(&questions, &out).await;
+            self.poller.reconcile(&questions, &out).await;
             drop(out);
         };
         let taking = async {

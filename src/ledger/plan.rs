@@ -51,8 +51,10 @@ impl Ledger {
             if let Some(known) = coverage.newest_created_at.max(coverage.waiting_since) {
                 questions.created_after.insert(queue.clone(), known - OVERLAP);
             }
-            if coverage.wants_sweep(cadence, now) {
-                questions.sweep.insert(queue.clone());
+            match coverage.waiting_since {
+                Some(_) if coverage.waiting_then <= SMALL_BACKLOG => drop(questions.waiting.insert(queue.clone())),
+                Some(last) if now.since(last) < cadence.reconcile_every => {}
+                Some(_) | None => drop(questions.reconcile.insert(queue.clone())),
             }
         }
         let mut wanted = self.jobs_to_describe(cadence, now);
@@ -178,13 +180,6 @@ impl Urgency {
         } else {
             Some(Self::UnknownWaiting)
         }
-    }
-}
-
-impl Coverage {
-    fn wants_sweep(&self, cadence: Cadence, now: Timestamp) -> bool {
-        let Some(last) = self.waiting_since else { return true };
-        self.waiting_then <= SMALL_BACKLOG || now.since(last) >= cadence.reconcile_every
     }
 }
 

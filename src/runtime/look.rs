@@ -31,6 +31,7 @@ pub async fn look(config: &Config, clock: Clock) -> Result<Frame, String> {
     let questions = Questions { since: Some(now), ..Questions::default() };
     let polling = async {
         poller.poll(&questions, &out).await;
+        poller.reconcile(&questions, &out).await;
         drop(out);
     };
     let mut failed = BTreeMap::new();

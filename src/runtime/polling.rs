@@ -53,14 +53,16 @@ impl Polling {
         }
     }
 
-    /// Lists, then what the engine asks in view of them.
+    /// Lists what is in flight, then what the engine asks in view of that, then what can wait.
     async fn poll_once(&mut self, began_at: Timestamp) -> Option<()> {
         let questions = self.questions().await?;
         self.poller.poll(&questions, &self.observed).await;
+        let answered_by = self.poller.reconcile_from(&questions, began_at + self.every);
         // At extreme speeds a turn passes before the lists are in. Then polls become rarer, and answers still get their time.
-        let deadline = (began_at + self.every).max(self.clock.now() + self.clock.of_wall(LEAST_ANSWERING));
-        let questions = self.questions().await?;
-        self.poller.answer(&questions, deadline, &self.observed).await;
+        let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(LEAST_ANSWERING));
+        let asked = self.questions().await?;
+        self.poller.answer(&asked, deadline, &self.observed).await;
+        self.poller.reconcile(&questions, &self.observed).await;
         self.asks.send(Ask::Polled { began_at }).await.ok()
     }
 

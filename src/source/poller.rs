@@ -33,6 +33,9 @@ const SWEEP_SHARE: f64 = 0.5;
 /// Pages of sweeps in a poll at least, however small the budget.
 const SWEEP_PAGES_MIN: f64 = 10.0;
 
+/// Pages of the waiting jobs of a queue that are read at once where they are few. If there are more by now, the rest is swept.
+const FEW_PAGES: u64 = 20;
+
 /// Where observations go. When no one takes them any more the service is stopping, and whoever runs the poller drops it.
 pub(crate) type Out = mpsc::Sender<Vec<Observation>>;
 
@@ -52,6 +55,10 @@ pub struct Poller {
     pub(crate) pools: Pools,
     /// Sweeps that a poll did not finish.
     sweeps: BTreeMap<QueueName, Sweep>,
+    /// Queues of which the urgent part of this round is done, and when it began.
+    polled: Vec<(QueueName, Timestamp)>,
+    /// The queue whose sweep went on first in the last round.
+    swept_first: Option<QueueName>,
     /// Queues whose arrivals were not read to the end, and since when they are owed.
     owed: BTreeMap<QueueName, Timestamp>,
 }
@@ -87,21 +94,61 @@ impl Poller {
             reserved_due: now,
             pools: Pools::new(),
             sweeps: BTreeMap::new(),
+            polled: Vec::new(),
+            swept_first: None,
             owed: BTreeMap::new(),
         }
     }
 
-    /// One round: the topology and what is reserved if they are due, then of each queue its jobs in flight, its arrivals, a sweep of its waiting
-    /// jobs if asked for, and its snapshot. Observations are sent page by page. A queue that fails is said to have
+    /// The urgent part of a round: the topology and what is reserved if they are due, then of each queue its jobs in flight, its
+    /// arrivals, and its waiting jobs where they are few. Observations are sent page by page. A queue that fails is said to have
     /// failed, and the next one is asked.
     pub async fn poll(&mut self, questions: &Questions, out: &Out) {
         self.poll_topology(out).await;
         self.poll_reserved(out).await;
-        let mut sweep_pages = self.sweep_pages();
+        self.polled.clear();
         for queue in self.queues.clone() {
-            self.poll_queue(&queue, questions, &mut sweep_pages, out).await;
+            let at = self.clock.now();
+            match self.poll_jobs(&queue, questions, out).await {
+                Ok(()) => self.polled.push((queue, at)),
+                Err(failure) => send(out, vec![failed(queue, at, failure)]).await,
+            }
+        }
+    }
+
+    /// The rest of a round, for which single jobs may well be described first: full lists of waiting jobs, of each queue that was polled
+    /// and where they are due or under way, and what each queue says of itself. A list that does not fit in goes on in the next round,
+    /// and another queue is the first to go on then.
+    pub async fn reconcile(&mut self, questions: &Questions, out: &Out) {
+        let mut pages = self.sweep_pages();
+        let mut polled = std::mem::take(&mut self.polled);
+        let first = polled.iter().position(|(queue, _)| Some(queue) > self.swept_first.as_ref()).unwrap_or(0);
+        polled.rotate_left(first);
+        self.swept_first = None;
+        for (queue, at) in polled {
+            if self.is_to_sweep(&queue, questions) {
+                self.swept_first.get_or_insert_with(|| queue.clone());
+                if let Err(failure) = self.sweep(&queue, self.clock.now(), &mut pages, out).await {
+                    send(out, vec![failed(queue, at, failure)]).await;
+                    continue;
+                }
+            }
+            send(out, vec![Observation::Answered { source: Source::Jobs, queue: Some(queue.clone()), at }]).await;
+            self.poll_snapshot(&queue, out).await;
         }
         self.send_calls(out).await;
+    }
+
+    /// When single jobs should have been described, of a round that should end at `end`: full lists have their part of it.
+    pub(crate) fn reconcile_from(&self, questions: &Questions, end: Timestamp) -> Timestamp {
+        let sweeps = self.polled.iter().any(|(queue, _)| self.is_to_sweep(queue, questions));
+        if sweeps { end - self.poll.every.mul_f64(SWEEP_SHARE) } else { end }
+    }
+
+    fn is_to_sweep(&self, queue: &QueueName, questions: &Questions) -> bool {
+        // A queue without a watermark is new.
+        let is_new = !questions.created_after.contains_key(queue);
+        is_new || questions.reconcile.contains(queue) || self.sweeps.contains_key(queue)
     }
 
     /// Whether a queue is watched, as of the last topology.
@@ -151,31 +198,13 @@ impl Poller {
         pages
     }
 
-    async fn poll_queue(&mut self, queue: &QueueName, questions: &Questions, sweep_pages: &mut u64, out: &Out) {
-        let at = self.clock.now();
-        let about = Some(queue.clone());
-        let source = Source::Jobs;
-        if let Err(failure) = self.poll_jobs(queue, questions, sweep_pages, out).await {
-            return send(out, vec![Observation::Failed { source, queue: about, at, error: failure.text }]).await;
-        }
-        send(out, vec![Observation::Answered { source, queue: about, at }]).await;
-        self.poll_snapshot(queue, out).await;
-    }
-
-    async fn poll_jobs(
-        &mut self,
-        queue: &QueueName,
-        questions: &Questions,
-        sweep_pages: &mut u64,
-        out: &Out,
-    ) -> Result<(), Failure> {
+    async fn poll_jobs(&mut self, queue: &QueueName, questions: &Questions, out: &Out) -> Result<(), Failure> {
         let created_after = questions.created_after.get(queue).copied();
         let since = self.clock.now();
         self.list(queue, JobStatus::Submitted, out).await?;
         self.list(queue, JobStatus::Pending, out).await?;
-        // A queue without a watermark is new.
-        if created_after.is_none() || questions.sweep.contains(queue) || self.sweeps.contains_key(queue) {
-            self.sweep(queue, since, sweep_pages, out).await?;
+        if questions.waiting.contains(queue) {
+            self.sweep(queue, since, &mut { FEW_PAGES }, out).await?;
         }
         let since = self.clock.now();
         for status in [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running] {
@@ -294,6 +323,10 @@ impl Poller {
         }
         send(out, observations).await;
     }
+}
+
+fn failed(queue: QueueName, at: Timestamp, failure: Failure) -> Observation {
+    Observation::Failed { source: Source::Jobs, queue: Some(queue), at, error: failure.text }
 }
 
 /// What a page says besides its jobs.

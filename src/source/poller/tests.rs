@@ -19,13 +19,14 @@ fn known(after: i64) -> Questions {
 }
 
 fn sweep(after: i64) -> Questions {
-    Questions { sweep: ["q".into()].into(), ..known(after) }
+    Questions { reconcile: ["q".into()].into(), ..known(after) }
 }
 
 /// Polls once, and returns what was told.
 async fn poll_once(poller: &mut Poller, questions: &Questions) -> Vec<Observation> {
     let (out, mut from) = fake::channel();
     poller.poll(questions, &out).await;
+    poller.reconcile(questions, &out).await;
     fake::received(&mut from)
 }
 
@@ -47,17 +48,17 @@ async fn states_are_listed_in_the_order_a_job_passes_through_them() {
     let first = poll_once(&mut poller, &Questions::default()).await;
     assert!(matches!(first.first(), Some(Observation::Topology { queues, .. }) if queues.len() == 1), "{first:?}");
     let expected = [
-        "c RUNNABLE",
-        "waiting q",
         "a RUNNING",
         "b RUNNING",
         "in flight q",
+        "c RUNNABLE",
+        "waiting q",
         "jobs answered",
         "snapshot",
         "snapshot answered",
     ];
     assert_eq!(told(&first), expected);
-    assert_eq!(lists(&log), ["SUBMITTED", "PENDING", "RUNNABLE", "SCHEDULED", "STARTING", "RUNNING", "RUNNING"]);
+    assert_eq!(lists(&log), ["SUBMITTED", "PENDING", "SCHEDULED", "STARTING", "RUNNING", "RUNNING", "RUNNABLE"]);
 
     log.lock().unwrap().clear();
     let second = poll_once(&mut poller, &known(35)).await;
@@ -65,6 +66,13 @@ async fn states_are_listed_in_the_order_a_job_passes_through_them() {
         ["a RUNNING", "b RUNNING", "in flight q", "d SUCCEEDED", "jobs answered", "snapshot", "snapshot answered"];
     assert_eq!(told(&second), expected);
     assert_eq!(lists(&log), ["SUBMITTED", "PENDING", "SCHEDULED", "STARTING", "RUNNING", "RUNNING", "ARRIVALS"]);
+    let few = Questions { waiting: ["q".into()].into(), ..known(35) };
+    log.lock().unwrap().retain(|(_, body)| body.get("filters").is_some());
+    assert_eq!(
+        told(&poll_once(&mut poller, &few).await)[..2],
+        ["c RUNNABLE", "waiting q"],
+        "few are listed with the rest"
+    );
     let filter = json!([{"name": "AFTER_CREATED_AT", "values": ["35"]}]);
     assert!(log.lock().unwrap().iter().any(|(_, body)| body.get("filters") == Some(&filter)));
 
@@ -97,16 +105,7 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
     let told = told(&poll_once(&mut poller, &Questions::default()).await);
     let failed = "jobs failed: ListServiceJobs: AccessDeniedException: not you";
-    let expected = [
-        "waiting p",
-        "a STARTING",
-        failed,
-        "waiting q",
-        "in flight q",
-        "jobs answered",
-        "snapshot",
-        "snapshot answered",
-    ];
+    let expected = ["a STARTING", failed, "in flight q", "waiting q", "jobs answered", "snapshot", "snapshot answered"];
     assert_eq!(told, expected);
 }
 
@@ -236,6 +235,52 @@ async fn a_long_sweep_goes_on_in_the_next_polls() {
     assert_eq!(pages, 25, "no page twice");
     let swept = poll_once(&mut poller, &known(0)).await;
     assert!(!told(&swept).contains(&"waiting q".to_owned()), "a sweep ends");
+}
+
+#[tokio::test]
+async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
+    let (endpoint, log) = fake::serve(|operation, body| match (operation, asked(body)) {
+        ("describejobqueues", _) => {
+            let queue = |name: &str| {
+                json!({"jobQueueName": name, "jobQueueArn": name, "state": "ENABLED", "priority": 1,
+                       "jobQueueType": "SAGEMAKER_TRAINING"})
+            };
+            (200, json!({"jobQueues": [queue("p"), queue("q")]}))
+        }
+        ("describeserviceenvironments", _) => (200, json!({"serviceEnvironments": []})),
+        ("getjobqueuesnapshot", _) => (200, json!({})),
+        // A list that never ends.
+        (_, (status, token)) if status == "RUNNABLE" => {
+            let next = token.map_or(1, |token| token.parse::<u32>().unwrap() + 1).to_string();
+            page(&[], Some(&next))
+        }
+        _ => page(&[], None),
+    })
+    .await;
+    let slow = Poll { every: Duration::from_millis(1), calls_per_second: 1e4, ..fake::poll_config() };
+    let (mut poller, _, _) = fake::poller(&endpoint, slow).await;
+    let mut swept = Vec::new();
+    for _ in 0..3 {
+        poll_once(&mut poller, &Questions::default()).await;
+        let lists: Vec<(String, String)> = std::mem::take(&mut *log.lock().unwrap())
+            .into_iter()
+            .filter(|(operation, _)| operation == "listservicejobs")
+            .map(|(_, body)| (body["jobQueue"].as_str().unwrap().to_owned(), asked(&body).0))
+            .collect();
+        let first = lists.iter().position(|(_, status)| status == "RUNNABLE").unwrap();
+        assert_eq!(lists[..first].len(), 10, "five of each queue: {lists:?}");
+        assert!(lists[first..].iter().all(|(_, status)| status == "RUNNABLE"), "{lists:?}");
+        swept.push(lists[first].0.clone());
+    }
+    assert_eq!(swept, ["p", "q", "p"]);
+
+    // Descriptions leave time for them.
+    let (out, _from) = fake::channel();
+    poller.poll(&Questions::default(), &out).await;
+    let end = Timestamp::from_millis(1_000);
+    assert_eq!(poller.reconcile_from(&Questions::default(), end), end - Duration::from_micros(500));
+    poller.reconcile(&Questions::default(), &out).await;
+    assert_eq!(poller.reconcile_from(&Questions::default(), end), end, "nothing is left to list");
 }
 
 #[tokio::test]
