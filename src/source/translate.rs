@@ -76,9 +76,17 @@ fn capacities<'a>(
     entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
     unknowns: &mut Unknowns,
 ) -> Vec<Capacity> {
+    amounts(entries, |unit| instance_type(unit, unknowns))
+}
+
+/// The same, with the units as they are made of their names.
+fn amounts<'a>(
+    entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
+    mut unit: impl FnMut(&str) -> InstanceType,
+) -> Vec<Capacity> {
     entries
-        .filter_map(|(unit, quantity)| {
-            let unit = instance_type(present(unit)?, unknowns);
+        .filter_map(|(name, quantity)| {
+            let unit = unit(present(name)?);
             quantity.filter(|quantity| quantity.is_finite() && *quantity >= 0.0).map(|q| Capacity::new(unit, q))
         })
         .collect()

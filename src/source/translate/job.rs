@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use aws_sdk_batch::operation::describe_service_job::DescribeServiceJobOutput;
 use aws_sdk_batch::operation::get_job_queue_snapshot::GetJobQueueSnapshotOutput;
-use aws_sdk_batch::types::{
-    LatestServiceJobAttempt, ServiceJobAttemptDetail, ServiceJobPreemptedAttempt, ServiceJobSummary, ServiceResourceId,
-};
+use aws_sdk_batch::types::{ServiceJobAttemptDetail, ServiceJobPreemptedAttempt, ServiceResourceId};
 use serde_json::Value;
 
 use crate::model::Attempt;
 use crate::model::Capacity;
+use crate::model::InstanceType;
 use crate::model::JobDetails;
 use crate::model::JobSeen;
 use crate::model::Position;
@@ -20,8 +19,11 @@ use crate::model::ShareName;
 use crate::model::StoppedAttempt;
 use crate::model::Timestamp;
 use crate::model::TrainingJobName;
+use crate::source::page::{Millis, Summary, Text};
 use crate::source::translate::Unknowns;
+use crate::source::translate::amounts;
 use crate::source::translate::capacities;
+use crate::source::translate::instance_type;
 use crate::source::translate::present;
 use crate::source::translate::queue_name;
 use crate::source::translate::status;
@@ -29,30 +31,60 @@ use crate::source::translate::time;
 
 /// A page of `ListServiceJobs` about `queue`. An entry without an id or a time of creation is no job one could follow;
 /// it is left out and noted.
-pub(crate) fn job_page(page: &[ServiceJobSummary], queue: &QueueName, unknowns: &mut Unknowns) -> Vec<JobSeen> {
-    page.iter().filter_map(|job| listed_job(job, queue, unknowns)).collect()
+pub(crate) fn job_page(page: &[Summary<'_>], queue: &QueueName, unknowns: &mut Unknowns) -> Vec<JobSeen> {
+    let mut jobs = Vec::with_capacity(page.len());
+    let mut before = Names::default();
+    jobs.extend(page.iter().filter_map(|job| listed_job(job, queue, &mut before, unknowns)));
+    jobs
 }
 
-fn listed_job(job: &ServiceJobSummary, queue: &QueueName, unknowns: &mut Unknowns) -> Option<JobSeen> {
-    let (id, created_at) = identity(job.job_id(), job.created_at(), unknowns)?;
-    let usage = job.capacity_usage().iter().map(|usage| (usage.capacity_unit(), usage.quantity()));
+/// Names of the job before: the next one often has the same, and shares them.
+#[derive(Default)]
+struct Names {
+    share: Option<ShareName>,
+    unit: Option<InstanceType>,
+}
+
+fn listed_job(job: &Summary<'_>, queue: &QueueName, before: &mut Names, unknowns: &mut Unknowns) -> Option<JobSeen> {
+    let (id, created_at) = identity(text(&job.job_id), job.created_at.map(|at| at.0), unknowns)?;
+    let usage = job.capacity_usage.iter().flatten();
+    let usage = usage.map(|usage| (text(&usage.capacity_unit), usage.quantity.map(|quantity| quantity.0)));
+    let unit = |name: &str| match &before.unit {
+        Some(unit) if unit.as_str() == name => unit.clone(),
+        Some(_) | None => before.unit.insert(instance_type(name, unknowns)).clone(),
+    };
+    let demand = amounts(usage, unit);
+    let share = share_name(text(&job.quota_share_name), text(&job.share_identifier));
+    let share = share.map(|name| match &before.share {
+        Some(share) if share.as_str() == name => share.clone(),
+        Some(_) | None => before.share.insert(name.into()).clone(),
+    });
+    let resource = job.latest_attempt.as_ref().and_then(|attempt| attempt.service_resource_id.as_ref());
     Some(JobSeen {
         id: id.into(),
-        name: job.job_name().unwrap_or_default().to_owned(),
+        name: text(&job.job_name).unwrap_or_default().to_owned(),
         queue: queue.clone(),
-        share: share(job.quota_share_name(), job.share_identifier()),
-        status: status(job.status().map(|status| status.as_str()), unknowns),
-        status_reason: present(job.status_reason()).map(str::to_owned),
+        share,
+        status: status(text(&job.status), unknowns),
+        status_reason: present(text(&job.status_reason)).map(str::to_owned),
         created_at,
-        scheduled_at: time(job.scheduled_at()),
-        started_at: time(job.started_at()),
-        stopped_at: time(job.stopped_at()),
-        demand: capacities(usage, unknowns),
-        training_job: latest_training_job(job.latest_attempt()),
-        odd_arn: odd_arn(job.job_arn(), id),
-        terminated: job.is_terminated().unwrap_or(false),
+        scheduled_at: millis(job.scheduled_at),
+        started_at: millis(job.started_at),
+        stopped_at: millis(job.stopped_at),
+        demand,
+        training_job: resource.and_then(|resource| training_job_name(text(&resource.value)?)),
+        odd_arn: odd_arn(text(&job.job_arn), id),
+        terminated: job.is_terminated.unwrap_or(false),
         details: None,
     })
+}
+
+fn text<'a>(text: &'a Option<Text<'_>>) -> Option<&'a str> {
+    text.as_ref().map(Text::as_str)
+}
+
+fn millis(at: Option<Millis>) -> Option<Timestamp> {
+    time(at.map(|at| at.0))
 }
 
 fn odd_arn(arn: Option<&str>, id: &str) -> Option<Box<str>> {
@@ -77,7 +109,7 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
         id: id.into(),
         name: job.job_name().unwrap_or_default().to_owned(),
         queue,
-        share: share(job.quota_share_name(), job.share_identifier()),
+        share: share_name(job.quota_share_name(), job.share_identifier()).map(ShareName::from),
         status: status(job.status().map(|status| status.as_str()), unknowns),
         status_reason: present(job.status_reason()).map(str::to_owned),
         created_at,
@@ -85,7 +117,7 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
         started_at: time(job.started_at()),
         stopped_at: time(job.stopped_at()),
         demand,
-        training_job: latest_training_job(job.latest_attempt()),
+        training_job: job.latest_attempt().and_then(|attempt| training_job(attempt.service_resource_id())),
         odd_arn: odd_arn(job.job_arn(), id),
         terminated: job.is_terminated().unwrap_or(false),
         details: Some(Box::new(details(job))),
@@ -158,8 +190,8 @@ fn identity<'a>(id: Option<&'a str>, created_at: Option<i64>, unknowns: &mut Unk
     Some((id, created_at))
 }
 
-fn share(quota_share: Option<&str>, share_identifier: Option<&str>) -> Option<ShareName> {
-    present(quota_share).or_else(|| present(share_identifier)).map(ShareName::from)
+fn share_name<'a>(quota_share: Option<&'a str>, share_identifier: Option<&'a str>) -> Option<&'a str> {
+    present(quota_share).or_else(|| present(share_identifier))
 }
 
 fn details(job: &DescribeServiceJobOutput) -> JobDetails {
@@ -191,7 +223,7 @@ fn attempt(attempt: &ServiceJobAttemptDetail) -> Attempt {
         started_at: time(attempt.started_at()),
         stopped_at: time(attempt.stopped_at()),
         status_reason: present(attempt.status_reason()).map(str::to_owned),
-        training_job: attempt.service_resource_id().and_then(training_job_name),
+        training_job: training_job(attempt.service_resource_id()),
     }
 }
 
@@ -203,13 +235,13 @@ fn stopped_attempt(attempt: &ServiceJobPreemptedAttempt) -> StoppedAttempt {
     }
 }
 
-fn latest_training_job(attempt: Option<&LatestServiceJobAttempt>) -> Option<TrainingJobName> {
-    attempt.and_then(|attempt| attempt.service_resource_id()).and_then(training_job_name)
+fn training_job(resource: Option<&ServiceResourceId>) -> Option<TrainingJobName> {
+    training_job_name(resource?.value()?)
 }
 
 /// The name at the end of a training job's ARN. Names are never built from the job's own: AWS shows two forms of them.
-fn training_job_name(resource: &ServiceResourceId) -> Option<TrainingJobName> {
-    let (_, name) = resource.value()?.split_once(":training-job/")?;
+fn training_job_name(arn: &str) -> Option<TrainingJobName> {
+    let (_, name) = arn.split_once(":training-job/")?;
     present(Some(name)).map(TrainingJobName::from)
 }
 
