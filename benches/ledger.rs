@@ -247,7 +247,7 @@ impl World {
 fn described(job: JobSeen, number: usize) -> JobSeen {
     let details = JobDetails {
         priority: Some((number % 7) as i32),
-        tags: vec![("owner".to_owned(), format!("user-{}", number % 300))],
+        owner: Some(format!("user-{}", number % 300).into()),
         ..JobDetails::default()
     };
     JobSeen { details: Some(Box::new(details)), ..job }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use event::{Event, FailureCategory, Outcome, What};
 pub use index::Move;
-pub use job::{Job, OWNER_TAG, gpus_of, is_neuron};
+pub use job::{Job, gpus_of, is_neuron};
 pub use lane::{Class, Lane, Place};
 pub use past::PAST_KEPT;
 pub use plan::Cadence;

@@ -144,7 +144,7 @@ fn described(job: &Job) -> JobSeen {
         most_preemptions: None,
         preemptions: job.preemptions,
         preempted: preempted.collect(),
-        tags: Vec::new(),
+        owner: None,
     };
     JobSeen { details: Some(Box::new(details)), ..listed(job) }
 }

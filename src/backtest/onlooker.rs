@@ -75,7 +75,7 @@ fn as_described(job: &Job) -> JobSeen {
     let details = JobDetails {
         priority: Some(job.priority),
         preemptions: job.preemptions,
-        tags: job.tags.iter().map(|(tag, value)| (tag.clone(), value.clone())).collect(),
+        owner: job.tags.get(JobDetails::OWNER_TAG).map(|owner| owner.as_str().into()),
         ..JobDetails::default()
     };
     JobSeen {

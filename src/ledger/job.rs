@@ -12,9 +12,6 @@ use crate::model::{
 /// For how long what happened is not told because a description could say it more exactly.
 const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
 
-/// The tag that says whose a job is.
-pub const OWNER_TAG: &str = "owner";
-
 /// A job: its latest answer, what its descriptions told, and its timeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -177,10 +174,9 @@ impl Job {
         self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
     }
 
-    /// The job's owner, by its tag [`OWNER_TAG`].
+    /// The job's owner, if a description named one.
     pub fn owner(&self) -> Option<&str> {
-        let tags = &self.details.as_ref()?.tags;
-        tags.iter().find(|(key, _)| key == OWNER_TAG).map(|(_, owner)| owner.as_str())
+        self.details.as_ref()?.owner.as_deref()
     }
 
     /// Since when something happened that was not told, because a description is awaited; `None` if all was told.

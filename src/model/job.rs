@@ -152,8 +152,8 @@ pub struct JobDetails {
     pub most_preemptions: Option<u32>,
     /// The most recent preempted attempts (a sliding window of them), oldest first.
     pub preempted: Vec<StoppedAttempt>,
-    /// The job's tags, by key. Few: a list is a tenth of a map's size.
-    pub tags: Vec<(String, String)>,
+    /// Whose job it is, by its tag [`JobDetails::OWNER_TAG`].
+    pub owner: Option<Box<str>>,
 }
 
 impl JobDetails {
@@ -193,3 +193,6 @@ pub struct StoppedAttempt {
     /// Why.
     pub status_reason: Option<String>,
 }
+    /// The tag that says whose a job is.
+    pub const OWNER_TAG: &str = "owner";
+

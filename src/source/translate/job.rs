@@ -203,8 +203,7 @@ fn details(job: &DescribeServiceJobOutput) -> JobDetails {
     // AWS does not say in which order it lists them. What never started sorts by its end.
     attempts.sort_by_key(|attempt| attempt.started_at.or(attempt.stopped_at));
     preempted.sort_by_key(|attempt| attempt.stopped_at.or(attempt.started_at));
-    let mut tags: Vec<_> = job.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    tags.sort_unstable();
+    let owner = job.tags().and_then(|tags| tags.get(JobDetails::OWNER_TAG));
     let count = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok());
     let preemption = job.preemption_configuration();
     JobDetails {
@@ -214,7 +213,7 @@ fn details(job: &DescribeServiceJobOutput) -> JobDetails {
         most_preemptions: count(preemption.and_then(|preemption| preemption.preemption_retries_before_termination())),
         preemptions: u32::try_from(counted).unwrap_or(0),
         preempted,
-        tags,
+        owner: owner.map(|owner| owner.as_str().into()),
     }
 }
 

@@ -235,12 +235,13 @@ fn attempts_and_preemptions_come_oldest_first() {
     // Three of five attempts are over and one is under way.
     assert_eq!((details.retries_left(), details.preemptions_left()), (Some(1), Some(8)));
     assert_eq!(details.preempted[1].started_at, None);
-    assert_eq!(details.tags, [("owner".to_owned(), "vision".to_owned())]);
+    assert_eq!(details.owner.as_deref(), Some("vision"));
     let negative = ServiceJobPreemptionSummary::builder().preempted_attempt_count(-1).build();
     let (job, _) = described(|job| job.preemption_summary(negative));
     let details = job.unwrap().details.unwrap();
     assert_eq!((details.preemptions, details.retries_left(), details.preemptions_left()), (0, None, None));
 }
+            .tags("of", "another")
 
 #[test]
 fn a_snapshot_tells_the_front_and_the_use_by_share() {
