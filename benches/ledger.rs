@@ -223,7 +223,7 @@ impl World {
             scheduled_at: None,
             started_at: None,
             stopped_at: None,
-            demand: vec![Capacity::new(INSTANCE, (1 << (number % 3)) as f64)],
+            demand: vec![Capacity::new(INSTANCE, (1 << (number % 3)) as f64)].into(),
             training_job: None,
             odd_arn: None,
             terminated: false,

@@ -17,15 +17,17 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserialization
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
-use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 
 use crate::model::JobSeen;
 use crate::model::QueueName;
-use crate::source::translate;
+use crate::source::translate::ListedJobs;
 use crate::source::translate::Unknowns;
 
 /// A page of jobs.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Page {
     pub(crate) jobs: Vec<JobSeen>,
     /// Where the next page begins; `None` if this is the last one.
@@ -74,20 +76,85 @@ impl Intercept for PageReader {
 }
 
 fn read(body: &[u8], queue: &QueueName) -> serde_json::Result<Page> {
-    let answer: Answer<'_> = if body.is_empty() { Answer::default() } else { serde_json::from_slice(body)? };
-    let mut unknowns = Unknowns::default();
-    let jobs = translate::job_page(&answer.job_summary_list.unwrap_or_default(), queue, &mut unknowns);
-    let next = answer.next_token.map(|next| next.0.into_owned()).filter(|next| !next.is_empty());
-    Ok(Page { jobs, next, unknowns })
+    let body = std::str::from_utf8(body).map_err(Error::custom)?;
+    let mut answer = serde_json::Deserializer::from_str(if body.is_empty() { "{}" } else { body });
+    let mut page = Page::default();
+    answer.deserialize_map(Answer { page: &mut page, queue })?;
+    answer.end()?;
+    Ok(page)
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    #[serde(borrow)]
-    job_summary_list: Option<Vec<Summary<'a>>>,
-    #[serde(borrow)]
-    next_token: Option<Text<'a>>,
+/// Takes in the members of an answer.
+struct Answer<'p> {
+    page: &'p mut Page,
+    queue: &'p QueueName,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Member {
+    JobSummaryList,
+    NextToken,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Visitor<'de> for Answer<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page of jobs")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(member) = members.next_key()? {
+            match member {
+                Member::JobSummaryList => members.next_value_seed(Jobs(&mut *self.page, self.queue))?,
+                Member::NextToken => {
+                    let next = members.next_value::<Option<Text<'_>>>()?.map(|next| next.0.into_owned());
+                    self.page.next = next.filter(|next| !next.is_empty());
+                }
+                Member::Other => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes in a list of jobs, so that no more than one is held as it was read.
+struct Jobs<'p>(&'p mut Page, &'p QueueName);
+
+impl<'de> DeserializeSeed<'de> for Jobs<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Jobs<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of jobs")
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self(page, queue) = self;
+        let mut translate = ListedJobs::new(queue);
+        while let Some(job) = list.next_element::<Summary<'_>>()? {
+            page.jobs.extend(translate.next(&job, &mut page.unknowns));
+        }
+        Ok(())
+    }
 }
 
 /// What is needed of `ServiceJobSummary`.

@@ -20,7 +20,7 @@ use crate::model::QueueName;
 use crate::model::Timestamp;
 use crate::model::accelerators_of;
 
-pub(crate) use job::{described_job, job_page, snapshot};
+pub(crate) use job::{ListedJobs, described_job, snapshot};
 pub(crate) use topology::{
     environment, environment_name, fair_share, is_quota_policy, is_watched, queue, quota_share, scheduling_policy,
 };
@@ -76,17 +76,9 @@ fn capacities<'a>(
     entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
     unknowns: &mut Unknowns,
 ) -> Vec<Capacity> {
-    amounts(entries, |unit| instance_type(unit, unknowns))
-}
-
-/// The same, with the units as they are made of their names.
-fn amounts<'a>(
-    entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
-    mut unit: impl FnMut(&str) -> InstanceType,
-) -> Vec<Capacity> {
     entries
-        .filter_map(|(name, quantity)| {
-            let unit = unit(present(name)?);
+        .filter_map(|(unit, quantity)| {
+            let unit = instance_type(present(unit)?, unknowns);
             quantity.filter(|quantity| quantity.is_finite() && *quantity >= 0.0).map(|q| Capacity::new(unit, q))
         })
         .collect()

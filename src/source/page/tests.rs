@@ -69,9 +69,10 @@ fn read_twice(status: u16, body: &str) -> (Answered, Answered, Option<Page>) {
 
 /// A page as the SDK has read it.
 fn page_of(answer: &ListServiceJobsOutput) -> Page {
-    let summaries: Vec<_> = answer.job_summary_list().iter().map(summary_of).collect();
-    let mut unknowns = Unknowns::default();
-    let jobs = translate::job_page(&summaries, &"q".into(), &mut unknowns);
+    let (queue, mut unknowns) = ("q".into(), Unknowns::default());
+    let mut translate = ListedJobs::new(&queue);
+    let summaries = answer.job_summary_list().iter().map(summary_of);
+    let jobs = summaries.filter_map(|job| translate.next(&job, &mut unknowns)).collect();
     let next = answer.next_token().filter(|next| !next.is_empty()).map(str::to_owned);
     Page { jobs, next, unknowns }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::model::Attempt;
 use crate::model::Capacity;
-use crate::model::InstanceType;
+use crate::model::Demand;
 use crate::model::JobDetails;
 use crate::model::JobSeen;
 use crate::model::Position;
@@ -19,64 +19,68 @@ use crate::model::ShareName;
 use crate::model::StoppedAttempt;
 use crate::model::Timestamp;
 use crate::model::TrainingJobName;
-use crate::source::page::{Millis, Summary, Text};
+use crate::source::page::{CapacityUsage, Millis, Summary, Text};
 use crate::source::translate::Unknowns;
-use crate::source::translate::amounts;
 use crate::source::translate::capacities;
-use crate::source::translate::instance_type;
 use crate::source::translate::present;
 use crate::source::translate::queue_name;
 use crate::source::translate::status;
 use crate::source::translate::time;
 
-/// A page of `ListServiceJobs` about `queue`. An entry without an id or a time of creation is no job one could follow;
-/// it is left out and noted.
-pub(crate) fn job_page(page: &[Summary<'_>], queue: &QueueName, unknowns: &mut Unknowns) -> Vec<JobSeen> {
-    let mut jobs = Vec::with_capacity(page.len());
-    let mut before = Names::default();
-    jobs.extend(page.iter().filter_map(|job| listed_job(job, queue, &mut before, unknowns)));
-    jobs
-}
-
-/// Names of the job before: the next one often has the same, and shares them.
-#[derive(Default)]
-struct Names {
+/// Translates the jobs of a page about one queue, one by one: the next often has a share or a demand in common with the one before,
+/// and then shares it.
+pub(crate) struct ListedJobs<'q> {
+    queue: &'q QueueName,
     share: Option<ShareName>,
-    unit: Option<InstanceType>,
+    demand: Demand,
 }
 
-fn listed_job(job: &Summary<'_>, queue: &QueueName, before: &mut Names, unknowns: &mut Unknowns) -> Option<JobSeen> {
-    let (id, created_at) = identity(text(&job.job_id), job.created_at.map(|at| at.0), unknowns)?;
-    let usage = job.capacity_usage.iter().flatten();
-    let usage = usage.map(|usage| (text(&usage.capacity_unit), usage.quantity.map(|quantity| quantity.0)));
-    let unit = |name: &str| match &before.unit {
-        Some(unit) if unit.as_str() == name => unit.clone(),
-        Some(_) | None => before.unit.insert(instance_type(name, unknowns)).clone(),
-    };
-    let demand = amounts(usage, unit);
-    let share = share_name(text(&job.quota_share_name), text(&job.share_identifier));
-    let share = share.map(|name| match &before.share {
-        Some(share) if share.as_str() == name => share.clone(),
-        Some(_) | None => before.share.insert(name.into()).clone(),
-    });
-    let resource = job.latest_attempt.as_ref().and_then(|attempt| attempt.service_resource_id.as_ref());
-    Some(JobSeen {
-        id: id.into(),
-        name: text(&job.job_name).unwrap_or_default().to_owned(),
-        queue: queue.clone(),
-        share,
-        status: status(text(&job.status), unknowns),
-        status_reason: present(text(&job.status_reason)).map(str::to_owned),
-        created_at,
-        scheduled_at: millis(job.scheduled_at),
-        started_at: millis(job.started_at),
-        stopped_at: millis(job.stopped_at),
-        demand,
-        training_job: resource.and_then(|resource| training_job_name(text(&resource.value)?)),
-        odd_arn: odd_arn(text(&job.job_arn), id),
-        terminated: job.is_terminated.unwrap_or(false),
-        details: None,
-    })
+impl<'q> ListedJobs<'q> {
+    pub(crate) fn new(queue: &'q QueueName) -> Self {
+        Self { queue, share: None, demand: Demand::default() }
+    }
+
+    /// The next job. An entry without an id or a time of creation is no job one could follow; it is left out and noted.
+    pub(crate) fn next(&mut self, job: &Summary<'_>, unknowns: &mut Unknowns) -> Option<JobSeen> {
+        let (id, created_at) = identity(text(&job.job_id), job.created_at.map(|at| at.0), unknowns)?;
+        let resource = job.latest_attempt.as_ref().and_then(|attempt| attempt.service_resource_id.as_ref());
+        Some(JobSeen {
+            id: id.into(),
+            name: text(&job.job_name).unwrap_or_default().to_owned(),
+            queue: self.queue.clone(),
+            share: share_name(text(&job.quota_share_name), text(&job.share_identifier)).map(|name| self.share(name)),
+            status: status(text(&job.status), unknowns),
+            status_reason: present(text(&job.status_reason)).map(str::to_owned),
+            created_at,
+            scheduled_at: millis(job.scheduled_at),
+            started_at: millis(job.started_at),
+            stopped_at: millis(job.stopped_at),
+            demand: self.demand(job.capacity_usage.as_deref().unwrap_or_default(), unknowns),
+            training_job: resource.and_then(|resource| training_job_name(text(&resource.value)?)),
+            odd_arn: odd_arn(text(&job.job_arn), id),
+            terminated: job.is_terminated.unwrap_or(false),
+            details: None,
+        })
+    }
+
+    fn share(&mut self, name: &str) -> ShareName {
+        match &self.share {
+            Some(share) if share.as_str() == name => share.clone(),
+            Some(_) | None => self.share.insert(name.into()).clone(),
+        }
+    }
+
+    fn demand(&mut self, usage: &[CapacityUsage<'_>], unknowns: &mut Unknowns) -> Demand {
+        let amount = |usage: &CapacityUsage<'_>| usage.quantity.map(|quantity| quantity.0);
+        let same = |(usage, before): (&CapacityUsage<'_>, &Capacity)| {
+            text(&usage.capacity_unit) == Some(before.unit.as_str()) && amount(usage) == Some(before.quantity)
+        };
+        if usage.len() != self.demand.len() || !usage.iter().zip(&self.demand).all(same) {
+            let usage = usage.iter().map(|usage| (text(&usage.capacity_unit), amount(usage)));
+            self.demand = capacities(usage, unknowns).into();
+        }
+        self.demand.clone()
+    }
 }
 
 fn text<'a>(text: &'a Option<Text<'_>>) -> Option<&'a str> {
@@ -116,7 +120,7 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
         scheduled_at: time(job.scheduled_at()),
         started_at: time(job.started_at()),
         stopped_at: time(job.stopped_at()),
-        demand,
+        demand: demand.into(),
         training_job: job.latest_attempt().and_then(|attempt| training_job(attempt.service_resource_id())),
         odd_arn: odd_arn(job.job_arn(), id),
         terminated: job.is_terminated().unwrap_or(false),

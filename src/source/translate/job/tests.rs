@@ -11,7 +11,7 @@ use aws_sdk_batch::types::{
 use super::*;
 use crate::model::JobStatus;
 use crate::model::Observation;
-use crate::source::page::{CapacityUsage, LatestAttempt, Quantity, ResourceId};
+use crate::source::page::{LatestAttempt, Quantity, ResourceId};
 
 const ARN: &str = "arn:aws:sagemaker:us-east-1:123456789012:training-job/AWSBatchnightly0123";
 
@@ -33,7 +33,7 @@ fn resource(arn: &str) -> ServiceResourceId {
 
 fn translate(job: Summary<'_>) -> (Option<JobSeen>, Vec<Observation>) {
     let mut unknowns = Unknowns::default();
-    let job = job_page(&[job], &"q".into(), &mut unknowns).pop();
+    let job = ListedJobs::new(&"q".into()).next(&job, &mut unknowns);
     (job, unknowns.into_observations().collect())
 }
 
@@ -82,13 +82,35 @@ fn a_listed_job_in_full() {
         scheduled_at: Some(Timestamp::from_millis(2_000)),
         started_at: Some(Timestamp::from_millis(3_000)),
         stopped_at: None,
-        demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)],
+        demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)].into(),
         training_job: Some("AWSBatchnightly0123".into()),
         odd_arn: Some("arn:job".into()),
         terminated: true,
         details: None,
     };
     assert_eq!((job, unknown), (Some(expected), vec![]));
+}
+
+#[test]
+fn a_job_shares_what_it_has_in_common_with_the_one_before_and_nothing_else() {
+    let usage = |unit, quantity| CapacityUsage { capacity_unit: some(unit), quantity: Some(Quantity(quantity)) };
+    let (queue, mut unknowns) = ("q".into(), Unknowns::default());
+    let mut jobs = ListedJobs::new(&queue);
+    for (share, demand) in [
+        ("a", vec![("NUM_INSTANCES", 1.0)]),
+        ("a", vec![("NUM_INSTANCES", 1.0)]),
+        ("b", vec![("NUM_INSTANCES", 2.0)]),
+        ("a", vec![("ml.p5.48xlarge", 2.0)]),
+        ("", vec![]),
+        ("a", vec![("ml.p5.48xlarge", 2.0), ("NUM_INSTANCES", 1.0)]),
+        ("a", vec![("ml.p5.48xlarge", 2.0)]),
+    ] {
+        let capacity_usage = Some(demand.iter().map(|(unit, quantity)| usage(unit, *quantity)).collect());
+        let job = Summary { quota_share_name: some(share), capacity_usage, ..summary() };
+        let job = jobs.next(&job, &mut unknowns).unwrap();
+        let demand: Vec<_> = demand.into_iter().map(|(unit, quantity)| Capacity::new(unit, quantity)).collect();
+        assert_eq!((job.share, job.demand), (present(Some(share)).map(ShareName::from), demand.into()));
+    }
 }
 
 #[test]
@@ -188,11 +210,11 @@ fn demand_comes_from_the_payload_when_it_says_enough() {
     ] {
         let usage = ServiceJobCapacityUsageDetail::builder().capacity_unit("NUM_INSTANCES").quantity(7.0).build();
         let (job, unknown) = described(|job| job.capacity_usage(usage).service_request_payload(payload));
-        assert_eq!((job.unwrap().demand, unknown), (expected, vec![]), "{payload}");
+        assert_eq!((job.unwrap().demand, unknown), (expected.into(), vec![]), "{payload}");
     }
     let future = r#"{"ResourceConfig":{"InstanceType":"ml.p9.48xlarge","InstanceCount":2}}"#;
     let (job, unknown) = described(|job| job.service_request_payload(future));
-    assert_eq!(job.unwrap().demand, one("ml.p9.48xlarge", 2.0));
+    assert_eq!(job.unwrap().demand, one("ml.p9.48xlarge", 2.0).into());
     assert_eq!(unknown, vec![Observation::UnknownValue { kind: "instance_type", value: "ml.p9.48xlarge".to_owned() }]);
 }
 
@@ -219,6 +241,7 @@ fn attempts_and_preemptions_come_oldest_first() {
             .attempts(attempt(0, 50))
             .attempts(attempt(300, 400))
             .preemption_summary(summary)
+            .tags("of", "another")
             .tags("owner", "vision")
             .retry_strategy(ServiceJobRetryStrategy::builder().attempts(5).build())
             .preemption_configuration(
@@ -241,7 +264,6 @@ fn attempts_and_preemptions_come_oldest_first() {
     let details = job.unwrap().details.unwrap();
     assert_eq!((details.preemptions, details.retries_left(), details.preemptions_left()), (0, None, None));
 }
-            .tags("of", "another")
 
 #[test]
 fn a_snapshot_tells_the_front_and_the_use_by_share() {
