@@ -223,7 +223,7 @@ impl World {
             scheduled_at: None,
             started_at: None,
             stopped_at: None,
-            demand: vec![Capacity::new(INSTANCE, (1 << (number % 3)) as f64)],
+            demand: vec![Capacity::new(INSTANCE, (1 << (number % 3)) as f64)].into(),
             training_job: None,
             odd_arn: None,
             terminated: false,
@@ -247,7 +247,7 @@ impl World {
 fn described(job: JobSeen, number: usize) -> JobSeen {
     let details = JobDetails {
         priority: Some((number % 7) as i32),
-        tags: vec![("owner".to_owned(), format!("user-{}", number % 300))],
+        owner: Some(format!("user-{}", number % 300).into()),
         ..JobDetails::default()
     };
     JobSeen { details: Some(Box::new(details)), ..job }

@@ -300,7 +300,10 @@ impl Engine {
     fn observe_one(&mut self, observation: Observation) {
         match observation {
             Observation::Topology { queues, .. } => self.set_queues(queues),
-            Observation::Jobs { at, jobs } => jobs.into_iter().for_each(|job| self.observe_job(job, at)),
+            Observation::Jobs { at, jobs } => {
+                self.ledger.expect(&jobs);
+                jobs.into_iter().for_each(|job| self.observe_job(job, at));
+            }
             Observation::JobGone { at, id } => self.ledger.observe_gone(&id, at),
             Observation::InFlightListed { queue, since } => self.ledger.in_flight_listed(&queue, since),
             Observation::WaitingListed { queue, since } => self.ledger.waiting_listed(&queue, since),

@@ -12,6 +12,7 @@
 mod event;
 mod index;
 mod job;
+mod jobs;
 mod lane;
 mod past;
 mod plan;
@@ -19,12 +20,12 @@ mod plan;
 mod tests;
 mod timeline;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use event::{Event, FailureCategory, Outcome, What};
 pub use index::Move;
-pub use job::{Job, OWNER_TAG, gpus_of, is_neuron};
+pub use job::{Job, gpus_of, is_neuron};
 pub use lane::{Class, Lane, Place};
 pub use past::PAST_KEPT;
 pub use plan::Cadence;
@@ -32,6 +33,7 @@ pub use timeline::{Moment, Phase, Span, Timeline};
 
 use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Timestamp, TrainingJobSeen};
 use index::Index;
+use jobs::Jobs;
 use past::Past;
 use plan::Urgency;
 
@@ -44,7 +46,7 @@ pub const ENDED_KEPT: usize = 100_000;
 /// Every job known, and what is known of the completeness of that.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    jobs: HashMap<JobId, Box<Job>>,
+    jobs: Jobs,
     index: Index,
     /// Ended jobs, oldest first.
     ended: VecDeque<(Timestamp, JobId)>,
@@ -77,6 +79,11 @@ pub(crate) struct Coverage {
 }
 
 impl Ledger {
+    /// Answers about these jobs are going to be taken in.
+    pub fn expect(&self, jobs: &[JobSeen]) {
+        self.jobs.fetch(jobs.iter().map(|job| &job.id));
+    }
+
     /// Takes in one answer about one job, asked for at `at`.
     pub fn observe(&mut self, mut seen: JobSeen, at: Timestamp) {
         let coverage = match self.queues.get_mut(&seen.queue) {
@@ -130,7 +137,7 @@ impl Ledger {
         }
         self.index.begin(&job);
         self.index.add(&job);
-        self.jobs.insert(id.clone(), Box::new(job));
+        self.jobs.insert(&id, job);
         if ended {
             self.has_ended(id, at);
         }
@@ -251,12 +258,12 @@ impl Ledger {
 
     /// A job by id.
     pub fn job(&self, id: &JobId) -> Option<&Job> {
-        self.jobs.get(id).map(|job| &**job)
+        self.jobs.get(id)
     }
 
     /// Every job kept in full, in no order.
     pub fn jobs(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.values().map(|job| &**job)
+        self.jobs.iter()
     }
 
     /// Every job that has not ended, by age.
@@ -326,7 +333,7 @@ impl Ledger {
 
     /// Whether no job is kept.
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.jobs.len() == 0
     }
 
     /// How often a full listing of waiting jobs found one missing that was thought to wait.
@@ -378,10 +385,6 @@ fn minute(at: Timestamp) -> i64 {
 }
 
 /// Of these jobs, those that were last seen before `since`.
-fn seen_before<'a>(
-    jobs: &HashMap<JobId, Box<Job>>,
-    ids: impl Iterator<Item = &'a JobId>,
-    since: Timestamp,
-) -> Vec<JobId> {
-    ids.filter(|id| jobs.get(*id).is_some_and(|job| job.seen_at < since)).cloned().collect()
+fn seen_before<'a>(jobs: &Jobs, ids: impl Iterator<Item = &'a JobId>, since: Timestamp) -> Vec<JobId> {
+    ids.filter(|id| jobs.get(id).is_some_and(|job| job.seen_at < since)).cloned().collect()
 }

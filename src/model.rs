@@ -18,7 +18,7 @@ mod topology;
 pub use accelerators::{Accelerators, accelerators_of};
 pub use bands::PriorityBands;
 pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
-pub use job::{Attempt, Capacity, JobDetails, JobSeen, JobStatus, StoppedAttempt};
+pub use job::{Attempt, Capacity, Demand, JobDetails, JobSeen, JobStatus, StoppedAttempt};
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };

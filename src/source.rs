@@ -4,7 +4,8 @@
 //!   [`Budget`] and is counted in one [`CallCounter`].
 //! - [`Poller`] asks the target's queues and sends what it learns as observations, page by page.
 //! - [`Hints`] say between polls which jobs to look at, if the target has a queue of events.
-//! - `translate` turns SDK answers into `model` types. No other room sees an SDK type of Batch, SageMaker or metrics read.
+//! - `page` reads pages of jobs: a list of a million is read in the SDK's place.
+//! - `translate` turns answers into `model` types. No other room sees an SDK type of Batch, SageMaker or metrics read.
 //!
 //! Invariants: an answer that did not come is an observation too ([`crate::model::Observation::Failed`]); what is not
 //! understood is a value ([`crate::model::Observation::UnknownValue`]), never a guess and never a panic; a throttle slows
@@ -19,6 +20,7 @@ mod failure;
 mod fake;
 mod glob;
 mod hints;
+mod page;
 mod poller;
 mod reserved;
 mod topology;

@@ -244,7 +244,7 @@ fn waiting(created_at: Timestamp) -> JobSeen {
         scheduled_at: None,
         started_at: None,
         stopped_at: None,
-        demand: vec![Capacity::new(TYPE, 1.0)],
+        demand: vec![Capacity::new(TYPE, 1.0)].into(),
         training_job: None,
         odd_arn: None,
         terminated: false,

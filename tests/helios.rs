@@ -173,7 +173,7 @@ fn job(vc: &str, status: JobStatus, name: &str, gpus: u32) -> JobSeen {
         scheduled_at: began,
         started_at: began,
         stopped_at: None,
-        demand: vec![Capacity::new(TYPE, f64::from(gpus))],
+        demand: vec![Capacity::new(TYPE, f64::from(gpus))].into(),
         training_job: None,
         odd_arn: None,
         terminated: false,

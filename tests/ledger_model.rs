@@ -115,7 +115,7 @@ fn listed(job: &Job) -> JobSeen {
         scheduled_at: job.scheduled_at,
         started_at: job.started_at,
         stopped_at: job.stopped_at,
-        demand: job.demand.to_vec(),
+        demand: job.demand.to_vec().into(),
         training_job: job.training_job.clone(),
         odd_arn: None,
         terminated: job.terminated,
@@ -144,7 +144,7 @@ fn described(job: &Job) -> JobSeen {
         most_preemptions: None,
         preemptions: job.preemptions,
         preempted: preempted.collect(),
-        tags: Vec::new(),
+        owner: None,
     };
     JobSeen { details: Some(Box::new(details)), ..listed(job) }
 }

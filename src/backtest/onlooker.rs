@@ -75,7 +75,7 @@ fn as_described(job: &Job) -> JobSeen {
     let details = JobDetails {
         priority: Some(job.priority),
         preemptions: job.preemptions,
-        tags: job.tags.iter().map(|(tag, value)| (tag.clone(), value.clone())).collect(),
+        owner: job.tags.get(JobDetails::OWNER_TAG).map(|owner| owner.as_str().into()),
         ..JobDetails::default()
     };
     JobSeen {
@@ -89,7 +89,7 @@ fn as_described(job: &Job) -> JobSeen {
         scheduled_at: job.scheduled_at,
         started_at: job.started_at,
         stopped_at: job.stopped_at,
-        demand: job.demand.to_vec(),
+        demand: job.demand.to_vec().into(),
         training_job: job.training_job.clone(),
         odd_arn: None,
         terminated: job.terminated,

@@ -192,7 +192,7 @@ mod tests {
             scheduled_at: None,
             started_at: None,
             stopped_at: None,
-            demand: vec![Capacity::new("ml.p5.48xlarge", instances)],
+            demand: vec![Capacity::new("ml.p5.48xlarge", instances)].into(),
             training_job: None,
             odd_arn: None,
             terminated: false,

@@ -209,7 +209,7 @@ mod tests {
             scheduled_at: Some(began),
             started_at: Some(began),
             stopped_at: None,
-            demand: vec![Capacity::new(instance_type, 16.0)],
+            demand: vec![Capacity::new(instance_type, 16.0)].into(),
             training_job: Some("second".into()),
             odd_arn: None,
             terminated: false,

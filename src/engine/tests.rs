@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::derive::{Labels, Sample, Value};
-use crate::model::{JobDetails, JobSeen, JobStatus, Policy, QuotaShare, Sharing, StoppedAttempt};
+use crate::model::{Demand, JobDetails, JobSeen, JobStatus, Policy, QuotaShare, Sharing, StoppedAttempt};
 
 fn second(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
@@ -52,7 +52,7 @@ fn scheduled_at(scheduled: i64) -> JobSeen {
         scheduled_at: Some(second(scheduled)),
         started_at: None,
         stopped_at: None,
-        demand: Vec::new(),
+        demand: Demand::default(),
         training_job: None,
         odd_arn: None,
         terminated: false,

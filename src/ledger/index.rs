@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::plan::Urgency;
 use crate::ledger::{Class, Job, Lane};
-use crate::model::{InstanceType, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};
+use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};
 
 /// A waiting job came to a class, or left one.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub(super) struct Index {
     /// Jobs to describe for what they are, by age; where they are is no matter here.
     wanted: BTreeSet<(Urgency, Timestamp, JobId)>,
     ended: BTreeMap<QueueName, BTreeMap<JobStatus, usize>>,
-    units: BTreeSet<InstanceType>,
+    demands: BTreeSet<Demand>,
     moves: Vec<Move>,
 }
 
@@ -89,7 +89,7 @@ impl Index {
         }
     }
 
-    /// Names are stored once, however many jobs bear them.
+    /// Names and demands are stored once, however many jobs have them.
     pub(super) fn intern(&mut self, seen: &mut JobSeen) {
         if let Some((queue, lanes)) = self.lanes.get_key_value(&seen.queue) {
             seen.queue = queue.clone();
@@ -97,13 +97,10 @@ impl Index {
                 seen.share.clone_from(share);
             }
         }
-        for capacity in &mut seen.demand {
-            match self.units.get(&capacity.unit) {
-                Some(unit) => capacity.unit = unit.clone(),
-                None => drop(self.units.insert(capacity.unit.clone())),
-            }
+        match self.demands.get(&seen.demand) {
+            Some(demand) => seen.demand.clone_from(demand),
+            None => drop(self.demands.insert(seen.demand.clone())),
         }
-        seen.demand.shrink_to_fit();
     }
 
     pub(super) fn take_moves(&mut self) -> Vec<Move> {

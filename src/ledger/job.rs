@@ -12,9 +12,6 @@ use crate::model::{
 /// For how long what happened is not told because a description could say it more exactly.
 const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
 
-/// The tag that says whose a job is.
-pub const OWNER_TAG: &str = "owner";
-
 /// A job: its latest answer, what its descriptions told, and its timeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -30,6 +27,8 @@ pub struct Job {
     pub wants_description: bool,
     /// Whether SageMaker was asked about the training job of the latest attempt.
     pub training_job_known: bool,
+    /// Whether the timeline has ended, known without a look at it: most answers tell nothing new.
+    is_over: bool,
     preemptions_counted: u32,
 }
 
@@ -52,6 +51,7 @@ impl Job {
             seen_at: last_known.unwrap_or(seen.created_at).min(at),
             wants_description: false,
             training_job_known: false,
+            is_over: false,
             preemptions_counted: 0,
         };
         job.tell_again(events);
@@ -68,13 +68,14 @@ impl Job {
     /// Whether an answer asked for at `at` can tell anything: none that is older than the latest one does, nor any after the
     /// end.
     pub(super) fn accepts(&self, at: Timestamp) -> bool {
-        at >= self.seen_at && self.timeline.current().is_some()
+        at >= self.seen_at && !self.is_over
     }
 
     /// Whether an answer says what the latest one said.
     pub(super) fn is_as(&self, seen: &JobSeen) -> bool {
         let (latest, described) = (&self.latest, self.details.is_some());
-        let JobSeen { id: _, created_at: _, name, queue, share, status, status_reason, .. } = seen;
+        // A job is created once, in one queue, under one name.
+        let JobSeen { id: _, created_at: _, queue: _, name: _, share, status, status_reason, .. } = seen;
         let JobSeen {
             scheduled_at, started_at, stopped_at, demand, training_job, terminated, details, odd_arn, ..
         } = seen;
@@ -86,7 +87,7 @@ impl Job {
             && *status_reason == latest.status_reason
             && *training_job == latest.training_job
             && (described || *demand == latest.demand)
-            && (share, queue, name) == (&latest.share, &latest.queue, &latest.name)
+            && *share == latest.share
     }
 
     /// Completes an answer by what is known better, and lets it share what is the same.
@@ -97,8 +98,8 @@ impl Job {
             seen.demand.clone_from(&latest.demand);
         }
         seen.id.clone_from(&latest.id);
-        // A job is created once, and in one queue.
         seen.created_at = latest.created_at;
+        seen.name.clone_from(&latest.name);
         seen.queue.clone_from(&latest.queue);
         if seen.share == latest.share {
             seen.share.clone_from(&latest.share);
@@ -121,7 +122,8 @@ impl Job {
             self.details = Some(details);
             self.wants_description = false;
         }
-        if self.timeline.current().is_none() {
+        self.is_over = self.timeline.current().is_none();
+        if self.is_over {
             self.tell_spans(events);
             self.tell_end(at, events);
         } else {
@@ -157,6 +159,7 @@ impl Job {
         last.status = JobStatus::Failed;
         last.stopped_at = None;
         self.timeline.observe(&last, self.seen_at, at);
+        self.is_over = true;
         self.seen_at = at;
         self.tell_spans(events);
         events.push(self.event(at, What::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
@@ -182,10 +185,9 @@ impl Job {
         self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
     }
 
-    /// The job's owner, by its tag [`OWNER_TAG`].
+    /// The job's owner, if a description named one.
     pub fn owner(&self) -> Option<&str> {
-        let tags = &self.details.as_ref()?.tags;
-        tags.iter().find(|(key, _)| key == OWNER_TAG).map(|(_, owner)| owner.as_str())
+        self.details.as_ref()?.owner.as_deref()
     }
 
     /// Since when something happened that was not told, because a description is awaited; `None` if all was told.

@@ -3,21 +3,21 @@
 //! A lane changes when one of its jobs does, so that what looks at lanes costs as much as there are shares, kinds of jobs and
 //! jobs in flight, however many wait.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::Job;
-use crate::model::{Capacity, JobId, JobStatus, Timestamp};
+use crate::model::{Demand, JobId, JobStatus, Timestamp};
 
 /// What waiting jobs have in common of which nothing but their order tells one from another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Class {
     /// SUBMITTED, PENDING or RUNNABLE.
     pub status: JobStatus,
     /// Why, in AWS's words.
     pub status_reason: Option<String>,
     /// What each job needs.
-    pub demand: Vec<Capacity>,
+    pub demand: Demand,
 }
 
 /// A waiting job's place in its share: jobs of higher priority first, then older ones.
@@ -172,30 +172,6 @@ impl Class {
         crate::ledger::gpus_of(&self.demand)
     }
 }
-
-impl Ord for Class {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let demand = |(a, b): (&Capacity, &Capacity)| a.unit.cmp(&b.unit).then(a.quantity.total_cmp(&b.quantity));
-        let pairs = self.demand.iter().zip(&other.demand);
-        let same = (&self.status, &self.status_reason, self.demand.len());
-        same.cmp(&(&other.status, &other.status_reason, other.demand.len()))
-            .then_with(|| pairs.map(demand).find(|order| order.is_ne()).unwrap_or(Ordering::Equal))
-    }
-}
-
-impl PartialOrd for Class {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Class {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Class {}
 
 impl Place {
     pub(crate) fn of(job: &Job) -> Self {

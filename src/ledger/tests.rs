@@ -23,7 +23,7 @@ fn seen(status: JobStatus) -> JobSeen {
         scheduled_at: None,
         started_at: None,
         stopped_at: None,
-        demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)],
+        demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)].into(),
         training_job: None,
         odd_arn: None,
         terminated: false,

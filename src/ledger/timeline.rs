@@ -97,32 +97,14 @@ pub struct Span {
     /// When it ended; `None` while it lasts.
     pub to: Option<Moment>,
     /// What the event of its end gave as its time, which stays so whatever is learnt later.
-    #[serde(default, skip_serializing_if = "Told::is_not")]
-    told_at: Told,
-}
-
-/// When something was told, if it was. Half the size of an option: there are hundreds of thousands of spans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Told(Timestamp);
-
-impl Told {
-    const NOT: Self = Self(Timestamp::from_millis(i64::MIN));
-
-    fn is_not(&self) -> bool {
-        *self == Self::NOT
-    }
-}
-
-impl Default for Told {
-    fn default() -> Self {
-        Self::NOT
-    }
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told_at: Option<Timestamp>,
 }
 
 impl Span {
     /// What the event of its end gave as its time; `None` until it is told.
     pub(super) fn told_at(&self) -> Option<Timestamp> {
-        Some(self.told_at.0).filter(|_| !self.told_at.is_not())
+        self.told_at
     }
 
     /// Its length in seconds, by the latest possible boundaries; `None` while it lasts.
@@ -141,7 +123,7 @@ impl Timeline {
     /// A job begins by waiting.
     pub fn beginning(created_at: Timestamp) -> Self {
         let from = Moment::exactly(created_at);
-        Self { spans: vec![Span { phase: Phase::Waiting, attempt: 1, from, to: None, told_at: Told::NOT }] }
+        Self { spans: vec![Span { phase: Phase::Waiting, attempt: 1, from, to: None, told_at: None }] }
     }
 
     /// All spans, oldest first.
@@ -152,7 +134,7 @@ impl Timeline {
     /// When the end of a span was told, by its index.
     pub(super) fn told(&mut self, index: usize, at: Timestamp) {
         if let Some(span) = self.spans.get_mut(index) {
-            span.told_at = Told(at);
+            span.told_at = Some(at);
         }
     }
 
@@ -261,7 +243,7 @@ impl Timeline {
 
     fn open(&mut self, phase: Phase, attempt: u32) {
         if let Some(from) = self.spans.last().and_then(|span| span.to) {
-            self.spans.push(Span { phase, attempt, from, to: None, told_at: Told::NOT });
+            self.spans.push(Span { phase, attempt, from, to: None, told_at: None });
         }
     }
 

@@ -1,6 +1,8 @@
 //! A Batch service job as the API tells of it: one answer, before the ledger makes a history of answers.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -101,6 +103,58 @@ impl Capacity {
     }
 }
 
+/// What a job needs while in flight, per instance type. Cheap to clone: jobs that need the same share it.
+#[derive(Clone, Debug, Default)]
+pub struct Demand(Arc<[Capacity]>);
+
+impl Deref for Demand {
+    type Target = [Capacity];
+
+    fn deref(&self) -> &[Capacity] {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Demand {
+    type Item = &'a Capacity;
+    type IntoIter = std::slice::Iter<'a, Capacity>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Vec<Capacity>> for Demand {
+    fn from(capacities: Vec<Capacity>) -> Self {
+        Self(capacities.into())
+    }
+}
+
+impl Ord for Demand {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        let order = |(a, b): (&Capacity, &Capacity)| a.unit.cmp(&b.unit).then(a.quantity.total_cmp(&b.quantity));
+        let mut pairs = self.iter().zip(other).map(order);
+        self.len().cmp(&other.len()).then_with(|| pairs.find(|order| order.is_ne()).unwrap_or(Ordering::Equal))
+    }
+}
+
+impl PartialOrd for Demand {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Demand {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Demand {}
+
 /// One job in one API answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSeen {
@@ -126,8 +180,8 @@ pub struct JobSeen {
     pub started_at: Option<Timestamp>,
     /// When the job ended.
     pub stopped_at: Option<Timestamp>,
-    /// What the job needs while in flight, per instance type.
-    pub demand: Vec<Capacity>,
+    /// What the job needs.
+    pub demand: Demand,
     /// The training job of the latest attempt, from its ARN.
     pub training_job: Option<TrainingJobName>,
     /// Whether a user or a limit asked for the job's end.
@@ -152,11 +206,14 @@ pub struct JobDetails {
     pub most_preemptions: Option<u32>,
     /// The most recent preempted attempts (a sliding window of them), oldest first.
     pub preempted: Vec<StoppedAttempt>,
-    /// The job's tags, by key. Few: a list is a tenth of a map's size.
-    pub tags: Vec<(String, String)>,
+    /// Whose job it is, by its tag [`JobDetails::OWNER_TAG`].
+    pub owner: Option<Box<str>>,
 }
 
 impl JobDetails {
+    /// The tag that says whose a job is.
+    pub const OWNER_TAG: &str = "owner";
+
     /// How many more attempts may fail before the job does; preempted ones do not count. `None` if AWS does not say.
     pub fn retries_left(&self) -> Option<u32> {
         let failed = self.attempts.iter().filter(|attempt| attempt.stopped_at.is_some()).count();

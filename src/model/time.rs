@@ -1,19 +1,29 @@
 //! Instants, in the only resolution AWS Batch has: milliseconds since the epoch.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment in UTC, in whole milliseconds since the Unix epoch. Displays and serialises as RFC 3339.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+///
+/// Kept so that `Option<Timestamp>` is no larger: most of the times of a job are not known, and there are millions of them. What that
+/// takes is the first of all moments, which is the second one here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZeroU64);
+
+/// What `i64::MIN` is apart from 0: it keeps the order when a signed number becomes an unsigned one.
+const SIGN: u64 = 1 << 63;
 
 impl Timestamp {
     /// From milliseconds since the epoch, as Batch gives them.
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
+        match NonZeroU64::new(millis.cast_unsigned() ^ SIGN) {
+            Some(kept) => Self(kept),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 
     /// From seconds since the epoch, as SageMaker and CloudWatch give them.
@@ -22,22 +32,23 @@ impl Timestamp {
             clippy::cast_possible_truncation,
             reason = "`as` saturates, and no API speaks of the year 292 million"
         )]
-        Self((seconds * 1000.0).round() as i64)
+        let millis = (seconds * 1000.0).round() as i64;
+        Self::from_millis(millis)
     }
 
     /// Milliseconds since the epoch.
     pub const fn millis(self) -> i64 {
-        self.0
+        (self.0.get() ^ SIGN).cast_signed()
     }
 
     /// Seconds since the epoch.
     pub fn secs_f64(self) -> f64 {
-        self.0 as f64 / 1000.0
+        self.millis() as f64 / 1000.0
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.millis().saturating_sub(earlier.millis())).unwrap_or(0))
     }
 
     /// Seconds after `earlier`; zero if it is not after it.
@@ -50,11 +61,23 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::from_millis(0)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({})", self.millis())
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(millis(duration)))
+        Self::from_millis(self.millis().saturating_add(millis(duration)))
     }
 }
 
@@ -62,16 +85,16 @@ impl Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(millis(duration)))
+        Self::from_millis(self.millis().saturating_sub(millis(duration)))
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
+        match jiff::Timestamp::from_millisecond(self.millis()) {
             Ok(at) => at.fmt(f),
             // Outside the years -9999..=9999: show the number rather than nothing.
-            Err(_) => write!(f, "{} ms", self.0),
+            Err(_) => write!(f, "{} ms", self.millis()),
         }
     }
 }
@@ -85,7 +108,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let at = jiff::Timestamp::deserialize(deserializer)?;
-        Ok(Self(at.as_millisecond()))
+        Ok(Self::from_millis(at.as_millisecond()))
     }
 }
 
@@ -96,6 +119,17 @@ mod tests {
     #[test]
     fn displays_as_rfc_3339() {
         assert_eq!(Timestamp::from_millis(1_700_000_000_250).to_string(), "2023-11-14T22:13:20.25Z");
+    }
+
+    #[test]
+    fn moments_are_kept_in_order_and_cost_nothing_when_missing() {
+        let millis = [i64::MIN + 1, -1, 0, 1, i64::MAX];
+        let moments = millis.map(Timestamp::from_millis);
+        assert_eq!(moments.map(Timestamp::millis), millis);
+        assert!(moments.is_sorted());
+        assert_eq!(Timestamp::from_millis(i64::MIN), moments[0]);
+        assert_eq!(Timestamp::default().millis(), 0);
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<i64>());
     }
 
     #[test]

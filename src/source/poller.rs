@@ -20,6 +20,7 @@ use crate::model::Source;
 use crate::model::Timestamp;
 use crate::source::Clients;
 use crate::source::failure::{Failure, describe};
+use crate::source::page::PageReader;
 use crate::source::reserved::Pools;
 use crate::source::topology;
 use crate::source::translate;
@@ -239,8 +240,8 @@ impl Poller {
             }
             *pages -= 1;
             match self.page(queue, Ask::Status(JobStatus::Runnable), sweep.token.clone(), out).await {
-                Ok(Page { next: None, .. }) => break,
-                Ok(Page { next, .. }) => sweep.token = next,
+                Ok(Listed { next: None, .. }) => break,
+                Ok(Listed { next, .. }) => sweep.token = next,
                 Err(failure) => {
                     if !failure.is_refusal {
                         self.sweeps.insert(queue.clone(), sweep);
@@ -272,7 +273,7 @@ impl Poller {
     }
 
     /// Asks for one page of jobs and sends it.
-    async fn page(&self, queue: &QueueName, ask: Ask, token: Option<String>, out: &Out) -> Result<Page, Failure> {
+    async fn page(&self, queue: &QueueName, ask: Ask, token: Option<String>, out: &Out) -> Result<Listed, Failure> {
         let at = self.clock.now();
         let request = self.clients.batch.list_service_jobs().job_queue(queue.as_str()).max_results(JOBS_PER_PAGE);
         let request = match ask {
@@ -282,25 +283,22 @@ impl Poller {
                 request.filters(KeyValuesPair::builder().name("AFTER_CREATED_AT").values(after).build())
             }
         };
-        let answer = request.set_next_token(token.clone()).send().await;
-        let answer = answer.map_err(|error| Failure::new("ListServiceJobs", &error))?;
-        let next = answer.next_token().filter(|next| !next.is_empty()).map(str::to_owned);
-        if next.is_some() && next == token {
-            return Err(Failure {
-                text: "ListServiceJobs: the same page again and again".to_owned(),
-                is_refusal: true,
-            });
+        let reader = PageReader::new(queue.clone());
+        let request = request.set_next_token(token.clone()).customize().interceptor(reader.clone());
+        request.send().await.map_err(|error| Failure::new("ListServiceJobs", &error))?;
+        let failure = |what, is_refusal| Failure { text: format!("ListServiceJobs: {what}"), is_refusal };
+        let page = reader.take().ok_or_else(|| failure("an answer that only the SDK can read", false))?;
+        if page.next.is_some() && page.next == token {
+            return Err(failure("the same page again and again", true));
         }
-        let mut unknowns = Unknowns::default();
-        let jobs = translate::job_page(answer.job_summary_list(), queue, &mut unknowns);
-        let newest = jobs.iter().map(|job| job.created_at).max();
+        let newest = page.jobs.iter().map(|job| job.created_at).max();
         let mut observations = Vec::new();
-        if !jobs.is_empty() {
-            observations.push(Observation::Jobs { at, jobs });
+        if newest.is_some() {
+            observations.push(Observation::Jobs { at, jobs: page.jobs });
         }
-        observations.extend(unknowns.into_observations());
+        observations.extend(page.unknowns.into_observations());
         send(out, observations).await;
-        Ok(Page { next, newest })
+        Ok(Listed { next: page.next, newest })
     }
 
     async fn poll_snapshot(&self, queue: &QueueName, out: &Out) {
@@ -330,7 +328,7 @@ fn failed(queue: QueueName, at: Timestamp, failure: Failure) -> Observation {
 }
 
 /// What a page says besides its jobs.
-struct Page {
+struct Listed {
     next: Option<String>,
     newest: Option<Timestamp>,
 }

@@ -21,7 +21,7 @@ use crate::model::QueueName;
 use crate::model::Timestamp;
 use crate::model::accelerators_of;
 
-pub(crate) use job::{described_job, job_page, snapshot};
+pub(crate) use job::{ListedJobs, described_job, snapshot};
 pub(crate) use reserved::{pool, training_plan, waiting_pool, warm_pool};
 pub(crate) use topology::{
     environment, environment_name, fair_share, is_quota_policy, is_watched, queue, quota_share, scheduling_policy,

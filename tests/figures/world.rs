@@ -115,7 +115,7 @@ fn seen(job: &Job) -> JobSeen {
         scheduled_at: job.scheduled_at,
         started_at: job.started_at,
         stopped_at: job.stopped_at,
-        demand: job.demand.to_vec(),
+        demand: job.demand.to_vec().into(),
         training_job: job.training_job.clone(),
         odd_arn: None,
         terminated: job.terminated,

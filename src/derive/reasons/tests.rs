@@ -24,7 +24,7 @@ fn seen(index: usize, (share, status, instances, priority): &Drawn) -> JobSeen {
         scheduled_at: status.is_in_flight().then_some(created_at),
         started_at: None,
         stopped_at: None,
-        demand: vec![Capacity::new(TYPE, *instances)],
+        demand: vec![Capacity::new(TYPE, *instances)].into(),
         training_job: None,
         odd_arn: None,
         terminated: false,

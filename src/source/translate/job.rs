@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use aws_sdk_batch::operation::describe_service_job::DescribeServiceJobOutput;
 use aws_sdk_batch::operation::get_job_queue_snapshot::GetJobQueueSnapshotOutput;
-use aws_sdk_batch::types::{
-    LatestServiceJobAttempt, ServiceJobAttemptDetail, ServiceJobPreemptedAttempt, ServiceJobSummary, ServiceResourceId,
-};
+use aws_sdk_batch::types::{ServiceJobAttemptDetail, ServiceJobPreemptedAttempt, ServiceResourceId};
 use serde_json::Value;
 
 use crate::model::Attempt;
 use crate::model::Capacity;
+use crate::model::Demand;
 use crate::model::JobDetails;
 use crate::model::JobSeen;
 use crate::model::Position;
@@ -20,6 +19,7 @@ use crate::model::ShareName;
 use crate::model::StoppedAttempt;
 use crate::model::Timestamp;
 use crate::model::TrainingJobName;
+use crate::source::page::{CapacityUsage, Millis, Summary, Text};
 use crate::source::translate::Unknowns;
 use crate::source::translate::capacities;
 use crate::source::translate::present;
@@ -27,32 +27,68 @@ use crate::source::translate::queue_name;
 use crate::source::translate::status;
 use crate::source::translate::time;
 
-/// A page of `ListServiceJobs` about `queue`. An entry without an id or a time of creation is no job one could follow;
-/// it is left out and noted.
-pub(crate) fn job_page(page: &[ServiceJobSummary], queue: &QueueName, unknowns: &mut Unknowns) -> Vec<JobSeen> {
-    page.iter().filter_map(|job| listed_job(job, queue, unknowns)).collect()
+/// Translates the jobs of a page about one queue, one by one: the next often has a share or a demand in common with the one before,
+/// and then shares it.
+pub(crate) struct ListedJobs<'q> {
+    queue: &'q QueueName,
+    share: Option<ShareName>,
+    demand: Demand,
 }
 
-fn listed_job(job: &ServiceJobSummary, queue: &QueueName, unknowns: &mut Unknowns) -> Option<JobSeen> {
-    let (id, created_at) = identity(job.job_id(), job.created_at(), unknowns)?;
-    let usage = job.capacity_usage().iter().map(|usage| (usage.capacity_unit(), usage.quantity()));
-    Some(JobSeen {
-        id: id.into(),
-        name: job.job_name().unwrap_or_default().to_owned(),
-        queue: queue.clone(),
-        share: share(job.quota_share_name(), job.share_identifier()),
-        status: status(job.status().map(|status| status.as_str()), unknowns),
-        status_reason: present(job.status_reason()).map(str::to_owned),
-        created_at,
-        scheduled_at: time(job.scheduled_at()),
-        started_at: time(job.started_at()),
-        stopped_at: time(job.stopped_at()),
-        demand: capacities(usage, unknowns),
-        training_job: latest_training_job(job.latest_attempt()),
-        odd_arn: odd_arn(job.job_arn(), id),
-        terminated: job.is_terminated().unwrap_or(false),
-        details: None,
-    })
+impl<'q> ListedJobs<'q> {
+    pub(crate) fn new(queue: &'q QueueName) -> Self {
+        Self { queue, share: None, demand: Demand::default() }
+    }
+
+    /// The next job. An entry without an id or a time of creation is no job one could follow; it is left out and noted.
+    pub(crate) fn next(&mut self, job: &Summary<'_>, unknowns: &mut Unknowns) -> Option<JobSeen> {
+        let (id, created_at) = identity(text(&job.job_id), job.created_at.map(|at| at.0), unknowns)?;
+        let resource = job.latest_attempt.as_ref().and_then(|attempt| attempt.service_resource_id.as_ref());
+        Some(JobSeen {
+            id: id.into(),
+            name: text(&job.job_name).unwrap_or_default().to_owned(),
+            queue: self.queue.clone(),
+            share: share_name(text(&job.quota_share_name), text(&job.share_identifier)).map(|name| self.share(name)),
+            status: status(text(&job.status), unknowns),
+            status_reason: present(text(&job.status_reason)).map(str::to_owned),
+            created_at,
+            scheduled_at: millis(job.scheduled_at),
+            started_at: millis(job.started_at),
+            stopped_at: millis(job.stopped_at),
+            demand: self.demand(job.capacity_usage.as_deref().unwrap_or_default(), unknowns),
+            training_job: resource.and_then(|resource| training_job_name(text(&resource.value)?)),
+            odd_arn: odd_arn(text(&job.job_arn), id),
+            terminated: job.is_terminated.unwrap_or(false),
+            details: None,
+        })
+    }
+
+    fn share(&mut self, name: &str) -> ShareName {
+        match &self.share {
+            Some(share) if share.as_str() == name => share.clone(),
+            Some(_) | None => self.share.insert(name.into()).clone(),
+        }
+    }
+
+    fn demand(&mut self, usage: &[CapacityUsage<'_>], unknowns: &mut Unknowns) -> Demand {
+        let amount = |usage: &CapacityUsage<'_>| usage.quantity.map(|quantity| quantity.0);
+        let same = |(usage, before): (&CapacityUsage<'_>, &Capacity)| {
+            text(&usage.capacity_unit) == Some(before.unit.as_str()) && amount(usage) == Some(before.quantity)
+        };
+        if usage.len() != self.demand.len() || !usage.iter().zip(&self.demand).all(same) {
+            let usage = usage.iter().map(|usage| (text(&usage.capacity_unit), amount(usage)));
+            self.demand = capacities(usage, unknowns).into();
+        }
+        self.demand.clone()
+    }
+}
+
+fn text<'a>(text: &'a Option<Text<'_>>) -> Option<&'a str> {
+    text.as_ref().map(Text::as_str)
+}
+
+fn millis(at: Option<Millis>) -> Option<Timestamp> {
+    time(at.map(|at| at.0))
 }
 
 fn odd_arn(arn: Option<&str>, id: &str) -> Option<Box<str>> {
@@ -77,15 +113,15 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
         id: id.into(),
         name: job.job_name().unwrap_or_default().to_owned(),
         queue,
-        share: share(job.quota_share_name(), job.share_identifier()),
+        share: share_name(job.quota_share_name(), job.share_identifier()).map(ShareName::from),
         status: status(job.status().map(|status| status.as_str()), unknowns),
         status_reason: present(job.status_reason()).map(str::to_owned),
         created_at,
         scheduled_at: time(job.scheduled_at()),
         started_at: time(job.started_at()),
         stopped_at: time(job.stopped_at()),
-        demand,
-        training_job: latest_training_job(job.latest_attempt()),
+        demand: demand.into(),
+        training_job: job.latest_attempt().and_then(|attempt| training_job(attempt.service_resource_id())),
         odd_arn: odd_arn(job.job_arn(), id),
         terminated: job.is_terminated().unwrap_or(false),
         details: Some(Box::new(details(job))),
@@ -158,8 +194,8 @@ fn identity<'a>(id: Option<&'a str>, created_at: Option<i64>, unknowns: &mut Unk
     Some((id, created_at))
 }
 
-fn share(quota_share: Option<&str>, share_identifier: Option<&str>) -> Option<ShareName> {
-    present(quota_share).or_else(|| present(share_identifier)).map(ShareName::from)
+fn share_name<'a>(quota_share: Option<&'a str>, share_identifier: Option<&'a str>) -> Option<&'a str> {
+    present(quota_share).or_else(|| present(share_identifier))
 }
 
 fn details(job: &DescribeServiceJobOutput) -> JobDetails {
@@ -171,8 +207,7 @@ fn details(job: &DescribeServiceJobOutput) -> JobDetails {
     // AWS does not say in which order it lists them. What never started sorts by its end.
     attempts.sort_by_key(|attempt| attempt.started_at.or(attempt.stopped_at));
     preempted.sort_by_key(|attempt| attempt.stopped_at.or(attempt.started_at));
-    let mut tags: Vec<_> = job.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    tags.sort_unstable();
+    let owner = job.tags().and_then(|tags| tags.get(JobDetails::OWNER_TAG));
     let count = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok());
     let preemption = job.preemption_configuration();
     JobDetails {
@@ -182,7 +217,7 @@ fn details(job: &DescribeServiceJobOutput) -> JobDetails {
         most_preemptions: count(preemption.and_then(|preemption| preemption.preemption_retries_before_termination())),
         preemptions: u32::try_from(counted).unwrap_or(0),
         preempted,
-        tags,
+        owner: owner.map(|owner| owner.as_str().into()),
     }
 }
 
@@ -191,7 +226,7 @@ fn attempt(attempt: &ServiceJobAttemptDetail) -> Attempt {
         started_at: time(attempt.started_at()),
         stopped_at: time(attempt.stopped_at()),
         status_reason: present(attempt.status_reason()).map(str::to_owned),
-        training_job: attempt.service_resource_id().and_then(training_job_name),
+        training_job: training_job(attempt.service_resource_id()),
     }
 }
 
@@ -203,13 +238,13 @@ fn stopped_attempt(attempt: &ServiceJobPreemptedAttempt) -> StoppedAttempt {
     }
 }
 
-fn latest_training_job(attempt: Option<&LatestServiceJobAttempt>) -> Option<TrainingJobName> {
-    attempt.and_then(|attempt| attempt.service_resource_id()).and_then(training_job_name)
+fn training_job(resource: Option<&ServiceResourceId>) -> Option<TrainingJobName> {
+    training_job_name(resource?.value()?)
 }
 
 /// The name at the end of a training job's ARN. Names are never built from the job's own: AWS shows two forms of them.
-fn training_job_name(resource: &ServiceResourceId) -> Option<TrainingJobName> {
-    let (_, name) = resource.value()?.split_once(":training-job/")?;
+fn training_job_name(arn: &str) -> Option<TrainingJobName> {
+    let (_, name) = arn.split_once(":training-job/")?;
     present(Some(name)).map(TrainingJobName::from)
 }
 

@@ -1,32 +1,39 @@
 //! Jobs and snapshots as AWS might send them, in good order and in bad.
 
-use aws_sdk_batch::types::builders::ServiceJobSummaryBuilder;
 use aws_sdk_batch::types::{
     FairshareCapacityUsage, FairshareCapacityUtilization, FairshareUtilizationDetail, FrontOfQueueDetail,
     FrontOfQueueJobSummary, FrontOfQuotaShareJobSummary, FrontOfQuotaSharesDetail, QueueSnapshotCapacityUsage,
     QueueSnapshotUtilizationDetail, QuotaShareCapacityUsage, QuotaShareCapacityUtilization,
-    QuotaShareUtilizationDetail, ServiceJobCapacityUsageDetail, ServiceJobCapacityUsageSummary,
-    ServiceJobPreemptionConfiguration, ServiceJobPreemptionSummary, ServiceJobRetryStrategy, ServiceJobStatus,
-    ServiceResourceIdName,
+    QuotaShareUtilizationDetail, ServiceJobCapacityUsageDetail, ServiceJobPreemptionConfiguration,
+    ServiceJobPreemptionSummary, ServiceJobRetryStrategy, ServiceJobStatus, ServiceResourceIdName,
 };
 
 use super::*;
 use crate::model::JobStatus;
 use crate::model::Observation;
+use crate::source::page::{LatestAttempt, Quantity, ResourceId};
 
 const ARN: &str = "arn:aws:sagemaker:us-east-1:123456789012:training-job/AWSBatchnightly0123";
 
-fn summary() -> ServiceJobSummaryBuilder {
-    ServiceJobSummary::builder().job_id("j1").created_at(1_000)
+fn some(text: &str) -> Option<Text<'_>> {
+    Some(Text(text.into()))
+}
+
+fn at(millis: i64) -> Option<Millis> {
+    Some(Millis(millis))
+}
+
+fn summary() -> Summary<'static> {
+    Summary { job_id: some("j1"), created_at: at(1_000), ..Summary::default() }
 }
 
 fn resource(arn: &str) -> ServiceResourceId {
     ServiceResourceId::builder().name(ServiceResourceIdName::from("TrainingJobArn")).value(arn).build()
 }
 
-fn translate(job: ServiceJobSummaryBuilder) -> (Option<JobSeen>, Vec<Observation>) {
+fn translate(job: Summary<'_>) -> (Option<JobSeen>, Vec<Observation>) {
     let mut unknowns = Unknowns::default();
-    let job = job_page(&[job.build()], &"q".into(), &mut unknowns).pop();
+    let job = ListedJobs::new(&"q".into()).next(&job, &mut unknowns);
     (job, unknowns.into_observations().collect())
 }
 
@@ -49,22 +56,21 @@ fn described(
 
 #[test]
 fn a_listed_job_in_full() {
-    let usage = ServiceJobCapacityUsageSummary::builder().capacity_unit("ml.p5.48xlarge").quantity(2.0).build();
-    let attempt = LatestServiceJobAttempt::builder().service_resource_id(resource(ARN)).build();
-    let (job, unknown) = translate(
-        summary()
-            .job_arn("arn:job")
-            .job_name("nightly")
-            .status(ServiceJobStatus::Running)
-            .status_reason("because")
-            .scheduled_at(2_000)
-            .started_at(3_000)
-            .stopped_at(0)
-            .quota_share_name("research")
-            .capacity_usage(usage)
-            .latest_attempt(attempt)
-            .is_terminated(true),
-    );
+    let usage = CapacityUsage { capacity_unit: some("ml.p5.48xlarge"), quantity: Some(Quantity(2.0)) };
+    let (job, unknown) = translate(Summary {
+        job_arn: some("arn:job"),
+        job_name: some("nightly"),
+        status: some("RUNNING"),
+        status_reason: some("because"),
+        scheduled_at: at(2_000),
+        started_at: at(3_000),
+        stopped_at: at(0),
+        quota_share_name: some("research"),
+        capacity_usage: Some(vec![usage]),
+        latest_attempt: Some(LatestAttempt { service_resource_id: Some(ResourceId { value: some(ARN) }) }),
+        is_terminated: Some(true),
+        ..summary()
+    });
     let expected = JobSeen {
         id: "j1".into(),
         name: "nightly".to_owned(),
@@ -76,7 +82,7 @@ fn a_listed_job_in_full() {
         scheduled_at: Some(Timestamp::from_millis(2_000)),
         started_at: Some(Timestamp::from_millis(3_000)),
         stopped_at: None,
-        demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)],
+        demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)].into(),
         training_job: Some("AWSBatchnightly0123".into()),
         odd_arn: Some("arn:job".into()),
         terminated: true,
@@ -86,13 +92,35 @@ fn a_listed_job_in_full() {
 }
 
 #[test]
+fn a_job_shares_what_it_has_in_common_with_the_one_before_and_nothing_else() {
+    let usage = |unit, quantity| CapacityUsage { capacity_unit: some(unit), quantity: Some(Quantity(quantity)) };
+    let (queue, mut unknowns) = ("q".into(), Unknowns::default());
+    let mut jobs = ListedJobs::new(&queue);
+    for (share, demand) in [
+        ("a", vec![("NUM_INSTANCES", 1.0)]),
+        ("a", vec![("NUM_INSTANCES", 1.0)]),
+        ("b", vec![("NUM_INSTANCES", 2.0)]),
+        ("a", vec![("ml.p5.48xlarge", 2.0)]),
+        ("", vec![]),
+        ("a", vec![("ml.p5.48xlarge", 2.0), ("NUM_INSTANCES", 1.0)]),
+        ("a", vec![("ml.p5.48xlarge", 2.0)]),
+    ] {
+        let capacity_usage = Some(demand.iter().map(|(unit, quantity)| usage(unit, *quantity)).collect());
+        let job = Summary { quota_share_name: some(share), capacity_usage, ..summary() };
+        let job = jobs.next(&job, &mut unknowns).unwrap();
+        let demand: Vec<_> = demand.into_iter().map(|(unit, quantity)| Capacity::new(unit, quantity)).collect();
+        assert_eq!((job.share, job.demand), (present(Some(share)).map(ShareName::from), demand.into()));
+    }
+}
+
+#[test]
 fn every_known_status_is_known_and_others_are_kept_and_noted() {
     for known in JobStatus::KNOWN {
-        let (job, unknown) = translate(summary().status(ServiceJobStatus::from(known.as_str())));
+        let (job, unknown) = translate(Summary { status: some(known.as_str()), ..summary() });
         assert_eq!((job.unwrap().status, unknown), (known, vec![]));
     }
-    for (status, spelt) in [(Some("HIBERNATING"), "HIBERNATING"), (None, "no value was set")] {
-        let (job, unknown) = translate(summary().set_status(status.map(ServiceJobStatus::from)));
+    for (status, spelt) in [(some("HIBERNATING"), "HIBERNATING"), (None, "no value was set")] {
+        let (job, unknown) = translate(Summary { status, ..summary() });
         assert_eq!(job.unwrap().status, JobStatus::Unknown(spelt.into()));
         assert_eq!(unknown, vec![Observation::UnknownValue { kind: "job_status", value: spelt.to_owned() }]);
     }
@@ -102,11 +130,11 @@ fn every_known_status_is_known_and_others_are_kept_and_noted() {
 fn what_cannot_be_followed_is_left_out_and_noted() {
     let noted = |kind, value: &str| vec![Observation::UnknownValue { kind, value: value.to_owned() }];
     for (job, expected) in [
-        (ServiceJobSummary::builder().created_at(1_000), noted("job_without_id", "")),
-        (ServiceJobSummary::builder().job_id("").created_at(1_000), noted("job_without_id", "")),
-        (ServiceJobSummary::builder().job_id("j1"), noted("job_without_created_at", "j1")),
-        (ServiceJobSummary::builder().job_id("j1").created_at(0), noted("job_without_created_at", "j1")),
-        (ServiceJobSummary::builder().job_id("j1").created_at(-5), noted("job_without_created_at", "j1")),
+        (Summary { job_id: None, ..summary() }, noted("job_without_id", "")),
+        (Summary { job_id: some(""), ..summary() }, noted("job_without_id", "")),
+        (Summary { created_at: None, ..summary() }, noted("job_without_created_at", "j1")),
+        (Summary { created_at: at(0), ..summary() }, noted("job_without_created_at", "j1")),
+        (Summary { created_at: at(-5), ..summary() }, noted("job_without_created_at", "j1")),
     ] {
         assert_eq!(translate(job), (None, expected));
     }
@@ -123,7 +151,7 @@ fn a_share_is_a_quota_share_or_an_identifier() {
         (Some(""), Some("b"), Some("b")),
         (Some(""), Some(""), None),
     ] {
-        assert_eq!(share(quota, identifier), expected.map(ShareName::from), "{quota:?} {identifier:?}");
+        assert_eq!(share_name(quota, identifier), expected, "{quota:?} {identifier:?}");
     }
 }
 
@@ -137,9 +165,9 @@ fn training_jobs_are_named_by_their_arn() {
         ("plain", None),
         ("", None),
     ] {
-        assert_eq!(training_job_name(&resource(arn)), expected.map(TrainingJobName::from), "{arn:?}");
+        assert_eq!(training_job(Some(&resource(arn))), expected.map(TrainingJobName::from), "{arn:?}");
     }
-    assert_eq!(training_job_name(&ServiceResourceId::builder().build()), None);
+    assert_eq!(training_job(Some(&ServiceResourceId::builder().build())), None);
 }
 
 #[test]
@@ -182,11 +210,11 @@ fn demand_comes_from_the_payload_when_it_says_enough() {
     ] {
         let usage = ServiceJobCapacityUsageDetail::builder().capacity_unit("NUM_INSTANCES").quantity(7.0).build();
         let (job, unknown) = described(|job| job.capacity_usage(usage).service_request_payload(payload));
-        assert_eq!((job.unwrap().demand, unknown), (expected, vec![]), "{payload}");
+        assert_eq!((job.unwrap().demand, unknown), (expected.into(), vec![]), "{payload}");
     }
     let future = r#"{"ResourceConfig":{"InstanceType":"ml.p9.48xlarge","InstanceCount":2}}"#;
     let (job, unknown) = described(|job| job.service_request_payload(future));
-    assert_eq!(job.unwrap().demand, one("ml.p9.48xlarge", 2.0));
+    assert_eq!(job.unwrap().demand, one("ml.p9.48xlarge", 2.0).into());
     assert_eq!(unknown, vec![Observation::UnknownValue { kind: "instance_type", value: "ml.p9.48xlarge".to_owned() }]);
 }
 
@@ -213,6 +241,7 @@ fn attempts_and_preemptions_come_oldest_first() {
             .attempts(attempt(0, 50))
             .attempts(attempt(300, 400))
             .preemption_summary(summary)
+            .tags("of", "another")
             .tags("owner", "vision")
             .retry_strategy(ServiceJobRetryStrategy::builder().attempts(5).build())
             .preemption_configuration(
@@ -229,7 +258,7 @@ fn attempts_and_preemptions_come_oldest_first() {
     // Three of five attempts are over and one is under way.
     assert_eq!((details.retries_left(), details.preemptions_left()), (Some(1), Some(8)));
     assert_eq!(details.preempted[1].started_at, None);
-    assert_eq!(details.tags, [("owner".to_owned(), "vision".to_owned())]);
+    assert_eq!(details.owner.as_deref(), Some("vision"));
     let negative = ServiceJobPreemptionSummary::builder().preempted_attempt_count(-1).build();
     let (job, _) = described(|job| job.preemption_summary(negative));
     let details = job.unwrap().details.unwrap();
