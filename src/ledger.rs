@@ -43,6 +43,9 @@ pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many ended jobs are kept in full at most.
 pub const ENDED_KEPT: usize = 100_000;
 
+/// Jobs that are looked up at once where many are: as many as on a page.
+const LOOKED_UP_AT_ONCE: usize = 100;
+
 /// Every job known, and what is known of the completeness of that.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -386,5 +389,11 @@ fn minute(at: Timestamp) -> i64 {
 
 /// Of these jobs, those that were last seen before `since`.
 fn seen_before<'a>(jobs: &Jobs, ids: impl Iterator<Item = &'a JobId>, since: Timestamp) -> Vec<JobId> {
-    ids.filter(|id| jobs.get(id).is_some_and(|job| job.seen_at < since)).cloned().collect()
+    let is_missed = |id: &&&JobId| jobs.get(id).is_some_and(|job| job.seen_at < since);
+    let ids: Vec<&JobId> = ids.collect();
+    let missed = ids.chunks(LOOKED_UP_AT_ONCE).flat_map(|some| {
+        jobs.fetch(some.iter().copied());
+        some.iter().filter(is_missed)
+    });
+    missed.copied().cloned().collect()
 }

@@ -212,6 +212,8 @@ catalogue! {
         "First wait of jobs that were dispatched: submitted to first SCHEDULED.";
     QUEUE_WAIT_REQUEUE = "queue.wait.requeue", Distribution, Seconds, ["queue", "share"], Stable,
         "Later waits: back in the queue after a retry, a capacity failure or a preemption, until SCHEDULED again.";
+    QUEUE_WAIT_UNCERTAIN = "queue.wait.uncertain", Counter, Seconds, ["queue", "share"], Experimental,
+        "Seconds by which the waits in `queue.wait` and `queue.wait.requeue` may be wrong, summed: of some it is only known between which polls they began or ended.";
     QUEUE_WAIT_OLDEST = "queue.wait.oldest", Gauge, Seconds, ["queue", "share"], Stable,
         "Age of the job that has waited longest and still waits; 0 when none waits.";
     QUEUE_WAIT_ESTIMATE = "queue.wait.estimate", Gauge, Seconds, ["queue", "share", "percentile"], Experimental,

@@ -205,6 +205,7 @@ impl Counting {
                 }
             }
             self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 0.0);
+            self.tallies.add(&catalogue::QUEUE_WAIT_UNCERTAIN, labels(), 0.0);
             for outcome in ["succeeded", "failed"] {
                 self.tallies.add(&catalogue::JOB_ENDED, with(labels(), "outcome", outcome), 0.0);
             }
@@ -305,9 +306,14 @@ impl Counting {
             self.tallies.record(metric, labels, event.at, seconds);
         }
         match &event.what {
-            What::Dispatched { seconds, first: true } => self.waits.record(&event.queue, &share, *seconds),
+            What::Dispatched { seconds, first } => {
+                if *first {
+                    self.waits.record(&event.queue, &share, *seconds);
+                }
+                self.tallies.add(&catalogue::QUEUE_WAIT_UNCERTAIN, labels(), event.uncertain_seconds);
+            }
             // A cancelled job is told by its end.
-            What::Dispatched { .. } | What::Started { .. } | What::Ran { .. } | What::Cancelled { .. } => {}
+            What::Started { .. } | What::Ran { .. } | What::Cancelled { .. } => {}
             What::Preempted { ran_seconds, gpus } => {
                 self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 1.0);
                 let (ran, gpus) = (ran_seconds.unwrap_or(0.0), gpus.unwrap_or(0.0));

@@ -24,8 +24,15 @@ pub struct Event {
     /// Which job; `None` for an event that an earlier run has kept.
     #[serde(skip)]
     pub job: Option<JobId>,
+    /// By how many seconds the time that it tells of may be wrong: 0 where AWS gave both its ends.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uncertain_seconds: f64,
     /// What.
     pub what: What,
+}
+
+fn is_zero(seconds: &f64) -> bool {
+    *seconds == 0.0
 }
 
 fn write_owner<S: Serializer>(owner: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -205,16 +205,23 @@ impl Job {
     fn tell_spans(&mut self, events: &mut Vec<Event>) {
         for index in 0..self.timeline.spans().len() {
             let span = self.timeline.spans().get(index).filter(|span| span.told_at().is_none());
-            let Some((at, what)) = span.and_then(|span| Some((span.to?.latest, self.told_by(span)?))) else { continue };
-            events.push(self.event(at, what));
+            let Some((at, uncertain_seconds, what)) =
+                span.and_then(|span| Some((span.to?.latest, span.uncertain_seconds(), self.told_by(span)?)))
+            else {
+                continue;
+            };
+            events.push(Event { uncertain_seconds, ..self.event(at, what) });
             self.timeline.told(index, at);
         }
     }
 
     /// Tells what an earlier run has told: it may not have counted all of it.
     fn tell_again(&self, events: &mut Vec<Event>) {
-        let told = self.timeline.spans().iter().filter_map(|span| Some((span.told_at()?, self.told_by(span)?)));
-        events.extend(told.map(|(at, what)| self.event(at, what)));
+        let told = |span: &Span| {
+            let event = self.event(span.told_at()?, self.told_by(span)?);
+            Some(Event { uncertain_seconds: span.uncertain_seconds(), ..event })
+        };
+        events.extend(self.timeline.spans().iter().filter_map(told));
     }
 
     /// What the end of a span tells; `None` while it lasts, or if it is nothing to count.
@@ -285,7 +292,16 @@ impl Job {
     fn event(&self, at: Timestamp, what: What) -> Event {
         let (queue, share) = (self.latest.queue.clone(), self.latest.share.clone());
         let job = Some(self.latest.id.clone());
-        Event { at, queue, share, owner: self.owner().map(Into::into), priority: self.priority(), job, what }
+        Event {
+            at,
+            queue,
+            share,
+            owner: self.owner().map(Into::into),
+            priority: self.priority(),
+            job,
+            uncertain_seconds: 0.0,
+            what,
+        }
     }
 
     /// The queue the job is in.

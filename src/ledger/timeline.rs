@@ -111,6 +111,11 @@ impl Span {
     pub fn seconds(&self) -> Option<f64> {
         self.to.map(|to| to.latest.seconds_since(self.from.latest))
     }
+
+    /// By how many seconds that may be wrong.
+    pub fn uncertain_seconds(&self) -> f64 {
+        self.from.uncertain_seconds() + self.to.map_or(0.0, Moment::uncertain_seconds)
+    }
 }
 
 /// The spans of a job so far.

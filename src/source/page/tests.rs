@@ -189,7 +189,9 @@ fn summary() -> impl Strategy<Value = String> {
     let usage = object(vec![member("capacityUnit", UNITS).boxed(), member("quantity", QUANTITIES).boxed()]);
     let usage = prop::collection::vec(usage, 0..3);
     let usage = usage.prop_map(|all| format!("\"capacityUsage\":[{}]", all.join(" , ")));
-    let resource = object(vec![member("name", TEXTS).boxed(), member("value", ARNS).boxed()]);
+    // The SDK insists on the type of the name, which no one needs.
+    let name = select(TEXTS).prop_map(|text| format!("\"name\":{text}"));
+    let resource = object(vec![name.boxed(), member("value", ARNS).boxed()]);
     let attempt = resource.prop_map(|id| format!("\"latestAttempt\": {{\"a\": 1, \"serviceResourceId\": {id}}}"));
     let times = ["createdAt", "scheduledAt", "startedAt", "stoppedAt"].map(|name| member(name, TIMES).boxed());
     let texts = ["jobId", "jobArn", "jobName", "statusReason", "quotaShareName", "shareIdentifier"];
