@@ -139,6 +139,8 @@ impl Counting {
     /// Forgets all that was counted of queues other than these.
     pub fn watch(&mut self, queues: &[Queue]) {
         let is_watched = |name: &str| queues.iter().any(|queue| queue.name.as_str() == name);
+        self.kept.retain(|event| is_watched(event.queue.as_str()));
+        self.held_back.retain(|event| is_watched(event.queue.as_str()));
         self.tallies.retain(|queue, _| queue.is_none_or(is_watched));
         self.waits.watch(is_watched);
         self.outcomes.watch(is_watched);

@@ -366,8 +366,10 @@ fn series_go_with_their_queue_and_their_quota_share_and_stay_within_the_limit_ov
     let mut first = engine(Saved::default()).showing(shown(5));
     first.observe(vec![topology(), known(), page(0..5, &JobStatus::Runnable, 20), answered(20)]);
     first.tick(second(20));
-    first.observe(vec![page(0..5, &JobStatus::Failed, 30), answered(40)]);
+    let scheduled = page(0..5, &JobStatus::Scheduled, 25);
+    first.observe(vec![scheduled, page(0..5, &JobStatus::Failed, 30), answered(40)]);
     let output = first.tick(second(40));
+    let events = output.events.clone();
     let ended = |output: &Output| {
         let samples = output.frame.samples.iter().filter(|sample| sample.metric.name == "job.ended");
         let shares = samples.filter_map(|sample| sample.labels.get("share")).map(|share| share.to_string());
@@ -379,13 +381,15 @@ fn series_go_with_their_queue_and_their_quota_share_and_stay_within_the_limit_ov
     let output = fewer.tick(second(50));
     assert_eq!(ended(&output).len(), 3, "{:?}", ended(&output));
     assert!(ended(&output).contains("user-008"));
-    let last = Saved { counted_until: Some(second(49)), ..saved(output) };
+    let last = Saved { counted_until: Some(second(49)), events, ..saved(output) };
 
     let mut other = engine(last).showing(shown(3));
     let Observation::Topology { at, mut queues } = topology() else { panic!("no topology") };
     queues[0].name = "next".into();
     other.observe(vec![Observation::Topology { at, queues }, known()]);
-    assert_eq!(ended(&other.tick(second(60))), BTreeSet::new(), "the queue is gone");
+    let output = other.tick(second(60));
+    assert_eq!(ended(&output), BTreeSet::new(), "the queue is gone");
+    assert_eq!(value(&output, "queue.wait", "prod"), None, "and what was kept of it");
 }
 
 #[test]
