@@ -129,7 +129,8 @@ impl Poller {
         for (queue, at) in polled {
             if self.is_to_sweep(&queue, questions) {
                 self.swept_first.get_or_insert_with(|| queue.clone());
-                if let Err(failure) = self.sweep(&queue, self.clock.now(), &mut pages, out).await {
+                // SUBMITTED and PENDING belong to it, and were listed at once.
+                if let Err(failure) = self.sweep(&queue, at, &mut pages, out).await {
                     send(out, vec![failed(queue, at, failure)]).await;
                     continue;
                 }

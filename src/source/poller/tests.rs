@@ -58,6 +58,12 @@ async fn states_are_listed_in_the_order_a_job_passes_through_them() {
         "snapshot answered",
     ];
     assert_eq!(told(&first), expected);
+    let began_at = first.iter().find_map(|observation| {
+        if let Observation::Answered { source: Source::Jobs, at, .. } = observation { Some(*at) } else { None }
+    });
+    let listed =
+        |one: &Observation| matches!(one, Observation::WaitingListed { since, .. } if Some(*since) == began_at);
+    assert!(first.iter().any(listed), "what is SUBMITTED or PENDING is part of what waits: {first:?}");
     assert_eq!(lists(&log), ["SUBMITTED", "PENDING", "SCHEDULED", "STARTING", "RUNNING", "RUNNING", "RUNNABLE"]);
 
     log.lock().unwrap().clear();
