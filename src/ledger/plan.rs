@@ -54,7 +54,9 @@ impl Ledger {
             match coverage.waiting_since {
                 Some(_) if coverage.waiting_then <= SMALL_BACKLOG => drop(questions.waiting.insert(queue.clone())),
                 Some(last) if now.since(last) < cadence.reconcile_every => {}
-                Some(_) | None => drop(questions.reconcile.insert(queue.clone())),
+                Some(_) => drop(questions.reconcile.insert(queue.clone())),
+                // What was missed before a restart may be in there, to be described before anything is counted.
+                None => drop(questions.waiting.insert(queue.clone())),
             }
         }
         let mut wanted = self.jobs_to_describe(cadence, now);

@@ -12,7 +12,7 @@ pub struct Questions {
     /// Per watched queue, since when arrivals are wanted: the newest `created_at` known, less an overlap. A queue that
     /// is not in here is new: what waits and is in flight is wanted, and what was created after `since`.
     pub created_after: BTreeMap<QueueName, Timestamp>,
-    /// Queues of which few jobs wait: these are listed in full with the others.
+    /// Queues of which few jobs wait, as far as is known: these are listed in full with the others.
     pub waiting: BTreeSet<QueueName>,
     /// Queues of which all waiting jobs are to be listed, when what is more urgent was asked.
     pub reconcile: BTreeSet<QueueName>,

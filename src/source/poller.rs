@@ -148,9 +148,7 @@ impl Poller {
     }
 
     fn is_to_sweep(&self, queue: &QueueName, questions: &Questions) -> bool {
-        // A queue without a watermark is new.
-        let is_new = !questions.created_after.contains_key(queue);
-        is_new || questions.reconcile.contains(queue) || self.sweeps.contains_key(queue)
+        questions.reconcile.contains(queue) || self.sweeps.contains_key(queue)
     }
 
     /// Whether a queue is watched, as of the last topology.
@@ -205,7 +203,8 @@ impl Poller {
         let since = self.clock.now();
         self.list(queue, JobStatus::Submitted, out).await?;
         self.list(queue, JobStatus::Pending, out).await?;
-        if questions.waiting.contains(queue) {
+        // A queue without a watermark is new.
+        if created_after.is_none() || questions.waiting.contains(queue) {
             self.sweep(queue, since, &mut { FEW_PAGES }, out).await?;
         }
         let since = self.clock.now();

@@ -48,23 +48,17 @@ async fn states_are_listed_in_the_order_a_job_passes_through_them() {
     let first = poll_once(&mut poller, &Questions::default()).await;
     assert!(matches!(first.first(), Some(Observation::Topology { queues, .. }) if queues.len() == 1), "{first:?}");
     let expected = [
+        "c RUNNABLE",
+        "waiting q",
         "a RUNNING",
         "b RUNNING",
         "in flight q",
-        "c RUNNABLE",
-        "waiting q",
         "jobs answered",
         "snapshot",
         "snapshot answered",
     ];
     assert_eq!(told(&first), expected);
-    let began_at = first.iter().find_map(|observation| {
-        if let Observation::Answered { source: Source::Jobs, at, .. } = observation { Some(*at) } else { None }
-    });
-    let listed =
-        |one: &Observation| matches!(one, Observation::WaitingListed { since, .. } if Some(*since) == began_at);
-    assert!(first.iter().any(listed), "what is SUBMITTED or PENDING is part of what waits: {first:?}");
-    assert_eq!(lists(&log), ["SUBMITTED", "PENDING", "SCHEDULED", "STARTING", "RUNNING", "RUNNING", "RUNNABLE"]);
+    assert_eq!(lists(&log), ["SUBMITTED", "PENDING", "RUNNABLE", "SCHEDULED", "STARTING", "RUNNING", "RUNNING"]);
 
     log.lock().unwrap().clear();
     let second = poll_once(&mut poller, &known(35)).await;
@@ -79,6 +73,14 @@ async fn states_are_listed_in_the_order_a_job_passes_through_them() {
         ["c RUNNABLE", "waiting q"],
         "few are listed with the rest"
     );
+    let swept = poll_once(&mut poller, &sweep(35)).await;
+    assert_eq!(told(&swept)[4..6], ["c RUNNABLE", "waiting q"], "many are listed last");
+    let began_at = swept.iter().find_map(|observation| {
+        if let Observation::Answered { source: Source::Jobs, at, .. } = observation { Some(*at) } else { None }
+    });
+    let listed =
+        |one: &Observation| matches!(one, Observation::WaitingListed { since, .. } if Some(*since) == began_at);
+    assert!(swept.iter().any(listed), "what is SUBMITTED or PENDING is part of what waits: {swept:?}");
     let filter = json!([{"name": "AFTER_CREATED_AT", "values": ["35"]}]);
     assert!(log.lock().unwrap().iter().any(|(_, body)| body.get("filters") == Some(&filter)));
 
@@ -111,7 +113,16 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
     let told = told(&poll_once(&mut poller, &Questions::default()).await);
     let failed = "jobs failed: ListServiceJobs: AccessDeniedException: not you";
-    let expected = ["a STARTING", failed, "in flight q", "waiting q", "jobs answered", "snapshot", "snapshot answered"];
+    let expected = [
+        "waiting p",
+        "a STARTING",
+        failed,
+        "waiting q",
+        "in flight q",
+        "jobs answered",
+        "snapshot",
+        "snapshot answered",
+    ];
     assert_eq!(told, expected);
 }
 
@@ -265,16 +276,22 @@ async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
     .await;
     let slow = Poll { every: Duration::from_millis(1), calls_per_second: 1e4, ..fake::poll_config() };
     let (mut poller, _, _) = fake::poller(&endpoint, slow).await;
+    let both = || ["p", "q"].map(QueueName::from);
+    let questions = Questions {
+        created_after: both().map(|queue| (queue, Timestamp::default())).into(),
+        reconcile: both().into(),
+        ..Questions::default()
+    };
     let mut swept = Vec::new();
     for _ in 0..3 {
-        poll_once(&mut poller, &Questions::default()).await;
+        poll_once(&mut poller, &questions).await;
         let lists: Vec<(String, String)> = std::mem::take(&mut *log.lock().unwrap())
             .into_iter()
             .filter(|(operation, _)| operation == "listservicejobs")
             .map(|(_, body)| (body["jobQueue"].as_str().unwrap().to_owned(), asked(&body).0))
             .collect();
         let first = lists.iter().position(|(_, status)| status == "RUNNABLE").unwrap();
-        assert_eq!(lists[..first].len(), 10, "five of each queue: {lists:?}");
+        assert_eq!(lists[..first].len(), 12, "six of each queue: {lists:?}");
         assert!(lists[first..].iter().all(|(_, status)| status == "RUNNABLE"), "{lists:?}");
         swept.push(lists[first].0.clone());
     }
@@ -282,11 +299,11 @@ async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
 
     // Descriptions leave time for them.
     let (out, _from) = fake::channel();
-    poller.poll(&Questions::default(), &out).await;
+    poller.poll(&questions, &out).await;
     let end = Timestamp::from_millis(1_000);
-    assert_eq!(poller.reconcile_from(&Questions::default(), end), end - Duration::from_micros(500));
-    poller.reconcile(&Questions::default(), &out).await;
-    assert_eq!(poller.reconcile_from(&Questions::default(), end), end, "nothing is left to list");
+    assert_eq!(poller.reconcile_from(&questions, end), end - Duration::from_micros(500));
+    poller.reconcile(&questions, &out).await;
+    assert_eq!(poller.reconcile_from(&questions, end), end, "nothing is left to list");
 }
 
 #[tokio::test]
