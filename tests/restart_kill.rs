@@ -123,8 +123,10 @@ async fn compare((steady, its_state): (SocketAddr, &Path), (killed, state): (Soc
         let (expected, found) = (of(&expected), of(&found));
         assert!(expected.keys().eq(found.keys()), "{name}: {found:?} are not {expected:?}");
         for (series, expected) in &expected {
-            // An attempt of a borrower that is preempted before anybody looks again is seen by one and not by the other.
-            let tolerance = if ["job.startup", "job.run"].contains(&name) { UNSEEN_ATTEMPTS } else { 0.0 };
+            // An attempt of a borrower that is preempted before anybody looks again is seen by one and not by the other; and seldom its
+            // preemption is told of only when counts have gone on past it.
+            let may_differ = ["job.startup", "job.run", "job.preemptions"].contains(&name);
+            let tolerance = if may_differ { UNSEEN_ATTEMPTS } else { 0.0 };
             let tolerance = if series.contains("steady") { 0.0 } else { tolerance };
             let found = found[series];
             assert!((found - expected).abs() <= tolerance, "{series}: {found} is not {expected}");
