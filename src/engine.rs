@@ -290,7 +290,7 @@ impl Engine {
             transitions,
             alerts,
             series: self.counting.saved(),
-            jobs: self.ledger.saved(),
+            jobs: self.ledger.saved(self.counting.held_back()),
             events: self.counting.take_events(),
             counted_until,
             open_since,

@@ -26,6 +26,7 @@ use std::time::Duration;
 pub use event::{Event, FailureCategory, Outcome, What};
 pub use index::Move;
 pub use job::{Job, gpus_of, is_neuron};
+use job::Kept;
 pub use lane::{Class, Lane, Place};
 pub use past::PAST_KEPT;
 pub use plan::Cadence;
@@ -58,7 +59,7 @@ pub struct Ledger {
     /// Open jobs that were dispatched.
     with_past: BTreeSet<JobId>,
     /// What an earlier run knew of such jobs, until they are seen.
-    remembered: BTreeMap<JobId, Timeline>,
+    remembered: BTreeMap<JobId, Kept>,
     events: Vec<Event>,
     corrections: u64,
     forgotten_early: u64,
@@ -103,7 +104,7 @@ impl Ledger {
         if job.is_as(&seen) {
             job.seen_at = at;
             coverage.judge(job);
-            if job.wants_description {
+            if job.wants_description_since.is_some() {
                 job.tell_unless_awaited(at, &mut self.events);
             }
             return;
@@ -205,13 +206,18 @@ impl Ledger {
         self.remembered.extend(saved.iter().filter_map(read));
     }
 
-    /// What AWS may not tell again: the lives of jobs that were dispatched and have not ended.
-    pub fn saved(&self) -> Vec<SavedJob> {
-        let known = self.with_past.iter().filter_map(|id| Some((id, &self.jobs.get(id)?.timeline)));
-        let job = |(id, timeline): (&JobId, &Timeline)| {
-            Some(SavedJob { id: id.clone(), body: serde_json::to_string(timeline).ok()? })
-        };
-        known.chain(&self.remembered).filter_map(job).collect()
+    /// What AWS may not tell again: the lives of jobs that were dispatched and have not ended. Of the events that were told, `uncounted`
+    /// are to be counted later.
+    pub fn saved(&self, uncounted: &[Event]) -> Vec<SavedJob> {
+        let mut uncounted_preemptions: BTreeMap<&JobId, u32> = BTreeMap::new();
+        for event in uncounted.iter().filter(|event| matches!(event.what, What::Preempted { .. })) {
+            event.job.iter().for_each(|id| *uncounted_preemptions.entry(id).or_default() += 1);
+        }
+        let uncounted = |id: &JobId| uncounted_preemptions.get(id).copied().unwrap_or_default();
+        let known = self.with_past.iter().filter_map(|id| Some((id, self.jobs.get(id)?.kept(uncounted(id)))));
+        let saved = |id: &JobId, kept: &Kept| Some(SavedJob { id: id.clone(), body: serde_json::to_string(kept).ok()? });
+        let known = known.filter_map(|(id, kept)| saved(id, &kept));
+        known.chain(self.remembered.iter().filter_map(|(id, kept)| saved(id, kept))).collect()
     }
 
     /// Forgets what is remembered of jobs that were not seen: AWS no longer knows them.

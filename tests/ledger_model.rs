@@ -7,155 +7,26 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot build its case has failed")]
 
+mod support {
+    pub mod worlds;
+}
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use trainspotter::ledger::{self, Ledger, Span};
-use trainspotter::model::{
-    Attempt, Capacity, JobDetails, JobSeen, Policy, QuotaShare, ServiceEnvironment, Sharing, StoppedAttempt, Timestamp,
-};
-use trainspotter::scheduler::{
-    self, AfterRequeue, Delays, Job, Outage, Plan, PlannedAttempt, PlannedOutcome, QueueSetup, Quirks, RetryStrategy,
-    Scheduler, Setup, Submission, Terms,
-};
+use trainspotter::model::{JobSeen, Timestamp};
+use trainspotter::scheduler::{self, Job, Scheduler};
 
-const TYPE: &str = "ml.p5.48xlarge";
+use support::worlds::{Dice, described, listed, second, world};
+
 const SEEDS: u64 = 2_000;
-const JOBS: u64 = 8;
 const HOURS: u64 = 5;
-
-/// Numbers that look random and are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.roll(sides) == 0
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, usize::try_from(self.roll(last as u64 + 1)).unwrap());
-        }
-    }
-}
-
-fn second(seconds: u64) -> Timestamp {
-    Timestamp::default() + Duration::from_secs(seconds)
-}
-
-fn setup(dice: &mut Dice) -> Setup {
-    let share = |name: &str, limit: f64| QuotaShare {
-        name: name.into(),
-        enabled: true,
-        limits: vec![Capacity::new(TYPE, limit)],
-        sharing: Sharing::LendAndBorrow { borrow_limit: None },
-        in_share_preemption: false,
-    };
-    let queue = QueueSetup {
-        name: "prod".into(),
-        enabled: true,
-        priority: 1,
-        policy: Policy::QuotaShares(vec![share("a", 1.0), share("b", 2.0)]),
-        environment: "gpus".to_owned(),
-        time_limits: Vec::new(),
-    };
-    let limits = vec![Capacity::new(TYPE, 3.0)];
-    let environment = ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits };
-    let from = dice.roll(3_600);
-    let outage = Outage { unit: TYPE.into(), from: second(from), to: Some(second(from + dice.roll(900))) };
-    let after_requeue = if dice.one_in(2) { AfterRequeue::Kept } else { AfterRequeue::Cleared };
-    Setup {
-        environments: vec![environment],
-        queues: vec![queue],
-        delays: Delays::TYPICAL,
-        quirks: Quirks { after_requeue, ..Quirks::default() },
-        outages: vec![outage],
-    }
-}
-
-fn submission(dice: &mut Dice) -> Submission {
-    let attempt = |dice: &mut Dice| PlannedAttempt {
-        duration: Duration::from_secs(20 + dice.roll(1_500)),
-        outcome: if dice.one_in(3) { PlannedOutcome::Fails("exit 1".into()) } else { PlannedOutcome::Succeeds },
-    };
-    let attempts = (0..3).map(|_| attempt(dice)).collect();
-    let share = if dice.one_in(2) { "a" } else { "b" };
-    Submission {
-        at: second(dice.roll(3_000)),
-        name: "train".to_owned(),
-        queue: "prod".into(),
-        share: Some(share.into()),
-        priority: 0,
-        demand: vec![Capacity::new(TYPE, 1.0 + dice.roll(2) as f64)],
-        tags: BTreeMap::new(),
-        plan: Plan::Attempts(attempts),
-        terms: Terms {
-            retry: RetryStrategy { attempts: 1 + u32::try_from(dice.roll(3)).unwrap(), ..RetryStrategy::default() },
-            ..Terms::default()
-        },
-        utilisation: 0.9,
-    }
-}
-
-/// What a list says of a job.
-fn listed(job: &Job) -> JobSeen {
-    JobSeen {
-        id: job.id.clone(),
-        name: job.name.clone(),
-        queue: job.queue.clone(),
-        share: job.share.clone(),
-        status: job.status.clone(),
-        status_reason: job.status_reason.as_deref().map(str::to_owned),
-        created_at: job.created_at,
-        scheduled_at: job.scheduled_at,
-        started_at: job.started_at,
-        stopped_at: job.stopped_at,
-        demand: job.demand.to_vec().into(),
-        training_job: job.training_job.clone(),
-        odd_arn: None,
-        terminated: job.terminated,
-        details: None,
-    }
-}
-
-/// What a description says of it.
-fn described(job: &Job) -> JobSeen {
-    let reason = |attempt: &scheduler::Attempt| attempt.status_reason.as_deref().map(str::to_owned);
-    let attempts = job.attempts.iter().map(|attempt| Attempt {
-        started_at: attempt.started_at,
-        stopped_at: attempt.stopped_at,
-        status_reason: reason(attempt),
-        training_job: attempt.training_job.clone(),
-    });
-    let preempted = job.preempted.iter().map(|attempt| StoppedAttempt {
-        started_at: attempt.started_at,
-        stopped_at: attempt.stopped_at,
-        status_reason: reason(attempt),
-    });
-    let details = JobDetails {
-        priority: Some(job.priority),
-        attempts: attempts.collect(),
-        most_attempts: None,
-        most_preemptions: None,
-        preemptions: job.preemptions,
-        preempted: preempted.collect(),
-        owner: None,
-    };
-    JobSeen { details: Some(Box::new(details)), ..listed(job) }
-}
 
 /// One world, polled until all its jobs have ended or time is up; returns the longest gap between polls that arrived.
 fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
-    let mut dice = Dice(seed.wrapping_mul(104_729).wrapping_add(7));
-    let mut scheduler = Scheduler::new(setup(&mut dice), seed, Timestamp::default());
-    for _ in 0..JOBS {
-        scheduler.submit(submission(&mut dice)).unwrap();
-    }
+    let mut dice = Dice::of(seed);
+    let mut scheduler = world(seed, &mut dice);
     let mut ledger = Ledger::default();
     let mut past: Vec<(Timestamp, Vec<JobSeen>)> = Vec::new();
     let (mut now, mut arrived, mut longest) = (Timestamp::default(), Timestamp::default(), Duration::ZERO);
@@ -180,7 +51,7 @@ fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
             late.into_iter().for_each(|seen| ledger.observe(seen, at));
         }
         let wanted: Vec<_> =
-            ledger.jobs().filter(|job| job.wants_description).map(|job| job.latest.id.clone()).collect();
+            ledger.jobs().filter(|job| job.wants_description_since.is_some()).map(|job| job.latest.id.clone()).collect();
         for job in wanted.iter().filter_map(|id| scheduler.job(id)) {
             ledger.observe(described(job), now);
         }

@@ -86,6 +86,11 @@ impl Counting {
         std::mem::take(&mut self.to_save)
     }
 
+    /// Events that are counted once a poll has covered their time.
+    pub fn held_back(&self) -> &[Event] {
+        &self.held_back
+    }
+
     /// Takes in what is new in the ledger. Of its events those are counted whose time lies before `horizon`, the beginning of
     /// the last complete poll.
     pub fn count(&mut self, ledger: &mut Ledger, horizon: Timestamp) {

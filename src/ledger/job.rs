@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ledger::event::{Event, FailureCategory, Outcome, What};
-use crate::ledger::timeline::{Moment, Phase, Span, Timeline};
+use crate::ledger::timeline::{Phase, Span, Timeline};
 use crate::model::{
     Accelerators, Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen,
     accelerators_of,
@@ -23,13 +25,26 @@ pub struct Job {
     pub timeline: Timeline,
     /// When the latest answer was asked for.
     pub seen_at: Timestamp,
-    /// Whether a description is wanted because something happened since the last one.
-    pub wants_description: bool,
+    /// When it was noticed that something happened since the last description; `None` if nothing did.
+    pub wants_description_since: Option<Timestamp>,
     /// Whether SageMaker was asked about the training job of the latest attempt.
     pub training_job_known: bool,
     /// Whether the timeline has ended, known without a look at it: most answers tell nothing new.
     is_over: bool,
-    preemptions_counted: u32,
+    /// How many preemptions were told of, by this run and earlier ones; `None` until a description has told how many there were.
+    preemptions_told: Option<u32>,
+}
+
+/// What is kept over a restart of a job that has not ended: AWS may not tell it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    #[serde(flatten)]
+    timeline: Timeline,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wants_description_since: Option<Timestamp>,
+    /// How many preemptions were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preemptions: Option<u32>,
 }
 
 impl Job {
@@ -37,32 +52,47 @@ impl Job {
     /// any more: `before`, if there is something.
     pub(super) fn first_seen(
         mut seen: JobSeen,
-        before: Option<Timeline>,
+        before: Option<Kept>,
         at: Timestamp,
         events: &mut Vec<Event>,
     ) -> Self {
         let details = seen.details.take();
-        let last_known = before.as_ref().and_then(|before| before.spans().last()).map(|span| span.from.latest);
+        let last_known = before.as_ref().and_then(|before| before.timeline.spans().last()).map(|span| span.from.latest);
+        let had_unseen_attempt = before.is_none() && seen.status.is_waiting() && seen.training_job.is_some();
+        let before = before.unwrap_or_else(|| Kept {
+            timeline: Timeline::beginning(seen.created_at),
+            wants_description_since: had_unseen_attempt.then_some(at),
+            preemptions: None,
+        });
         let mut job = Self {
-            timeline: before.unwrap_or_else(|| Timeline::beginning(seen.created_at)),
+            timeline: before.timeline,
             latest: seen.clone(),
             details: None,
             // A clock that lags behind AWS's must not make the first answer look old.
             seen_at: last_known.unwrap_or(seen.created_at).min(at),
-            wants_description: false,
+            wants_description_since: before.wants_description_since,
             training_job_known: false,
             is_over: false,
-            preemptions_counted: 0,
+            preemptions_told: before.preemptions,
         };
         job.tell_again(events);
-        job.wants_description = job.untold_since().is_some();
         job.observe(JobSeen { details, ..seen }, at, events);
         job
     }
 
     /// Whether the job has been dispatched and has not ended: AWS may forget how it came to where it is.
     pub(super) fn has_a_past(&self) -> bool {
-        self.timeline.current().is_some() && self.timeline.spans().len() > 1
+        let was_preempted = self.preemptions_told.is_some_and(|preemptions| preemptions > 0);
+        self.timeline.current().is_some() && (self.timeline.spans().len() > 1 || was_preempted)
+    }
+
+    /// What is to be kept of the job when of the preemptions it told of `uncounted` are not counted yet.
+    pub(super) fn kept(&self, uncounted: u32) -> Kept {
+        Kept {
+            timeline: self.timeline.clone(),
+            wants_description_since: self.wants_description_since,
+            preemptions: self.preemptions_told.map(|told| told.saturating_sub(uncounted)),
+        }
     }
 
     /// Whether an answer asked for at `at` can tell anything: none that is older than the latest one does, nor any after the
@@ -110,17 +140,21 @@ impl Job {
     pub(super) fn observe(&mut self, mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) {
         let requeued = self.timeline.observe(&seen, self.seen_at, at);
         let described = seen.details.take();
-        if seen.training_job != self.latest.training_job {
+        let other_attempt = seen.training_job != self.latest.training_job;
+        if other_attempt {
             self.training_job_known = false;
         }
-        self.wants_description |= requeued;
+        // A job that waits on but has made an attempt was dispatched and came back while nobody looked.
+        if requeued || (other_attempt && seen.training_job.is_some() && seen.status.is_waiting()) {
+            self.wants_description_since.get_or_insert(at);
+        }
         self.latest = seen;
         self.seen_at = at;
         if let Some(details) = described {
             self.timeline.refine(&details.preempted);
-            self.count_preemptions(&details, events);
+            self.tell_preemptions(&details, events);
             self.details = Some(details);
-            self.wants_description = false;
+            self.wants_description_since = None;
         }
         self.is_over = self.timeline.current().is_none();
         if self.is_over {
@@ -133,10 +167,13 @@ impl Job {
 
     /// Tells what happened, unless a description is about to tell more exactly when an attempt ended that was found back in the queue.
     pub(super) fn tell_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) {
-        let is_late = |to: Timestamp| at.since(to) > DESCRIPTION_AWAITED;
-        if !self.wants_description || self.untold().map(|to| to.latest).min().is_some_and(is_late) {
+        if !self.awaits_description(at) {
             self.tell_spans(events);
         }
+    }
+
+    fn awaits_description(&self, now: Timestamp) -> bool {
+        self.wants_description_since.is_some_and(|since| now.since(since) <= DESCRIPTION_AWAITED)
     }
 
     /// Takes in what SageMaker says of the training job of the latest attempt.
@@ -190,15 +227,11 @@ impl Job {
         self.details.as_ref()?.owner.as_deref()
     }
 
-    /// Since when something happened that was not told, because a description is awaited; `None` if all was told.
+    /// Since when something may have happened that only the description tells which is awaited: when the job last came to the queue, at the
+    /// earliest. `None` if none is awaited.
     pub(super) fn untold_since(&self) -> Option<Timestamp> {
-        self.untold().map(|to| to.earliest).min()
-    }
-
-    /// The ends of spans that are to be told and were not.
-    fn untold(&self) -> impl Iterator<Item = Moment> {
-        let untold = self.timeline.spans().iter().filter(|span| span.told_at().is_none());
-        untold.filter(|span| self.told_by(span).is_some()).filter_map(|span| span.to)
+        let waited = self.timeline.spans().iter().rfind(|span| span.phase == Phase::Waiting);
+        waited.map(|span| span.from.earliest).filter(|_| self.awaits_description(self.seen_at))
     }
 
     /// Tells what was not told.
@@ -274,18 +307,21 @@ impl Job {
         events.push(self.event(ended_at, What::Ended { outcome, gpu_seconds }));
     }
 
-    fn count_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
-        let new = details.preemptions.saturating_sub(self.preemptions_counted);
-        self.preemptions_counted = self.preemptions_counted.max(details.preemptions);
-        // What is no longer listed happened before what is. On first sight it may be long ago, and an earlier run may have counted it.
+    fn tell_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
+        let told = self.preemptions_told.unwrap_or_default();
+        let new = details.preemptions.saturating_sub(told);
+        // An earlier run has not counted it, whenever it was: then it counts as of now.
+        let found_late = self.preemptions_told.is_some() && self.details.is_none();
+        // What is no longer listed happened before what is. Where nobody has ever looked it may be long ago.
         let oldest = details.preempted.iter().filter_map(|attempt| attempt.stopped_at).min();
-        let long_ago = self.details.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
+        let long_ago = self.preemptions_told.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
+        self.preemptions_told = Some(told.max(details.preemptions));
         let mut stopped = details.preempted.iter().rev();
         for _ in 0..new {
             let attempt = stopped.next();
             let ran_seconds = attempt.and_then(|attempt| Some(attempt.stopped_at?.seconds_since(attempt.started_at?)));
-            let at = attempt.and_then(|attempt| attempt.stopped_at).or(long_ago).unwrap_or(self.seen_at);
-            events.push(self.event(at, What::Preempted { ran_seconds, gpus: self.gpus() }));
+            let at = attempt.and_then(|attempt| attempt.stopped_at).or(long_ago).filter(|_| !found_late);
+            events.push(self.event(at.unwrap_or(self.seen_at), What::Preempted { ran_seconds, gpus: self.gpus() }));
         }
     }
 

@@ -48,7 +48,7 @@ impl Jobs {
     pub(super) fn fetch<'a>(&self, ids: impl Iterator<Item = &'a JobId>) {
         let keys: Vec<Key> = ids.map(|id| self.key(id)).collect();
         let found = keys.iter().filter_map(|key| self.jobs.get(key));
-        black_box(found.filter(|job| job.wants_description).count());
+        black_box(found.filter(|job| job.wants_description_since.is_some()).count());
     }
 
     fn key(&self, id: &JobId) -> Key {

@@ -173,7 +173,7 @@ pub(super) enum Urgency {
 
 impl Urgency {
     pub(super) fn of(job: &Job) -> Option<Self> {
-        if job.wants_description {
+        if job.wants_description_since.is_some() {
             Some(Self::Requeued)
         } else if job.details.is_some() {
             None
