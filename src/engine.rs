@@ -37,6 +37,8 @@ pub struct Engine {
     began_at: Timestamp,
     /// Up to when events were counted by the last tick.
     horizon: Timestamp,
+    /// The first complete poll since the horizon moved last.
+    held_since: Option<Timestamp>,
     /// New queues are read from here on: see [`Saved::open_since`].
     open_since: Timestamp,
     cadence: Cadence,
@@ -115,11 +117,12 @@ impl Engine {
         // What happens at that very moment counts, too.
         let counted_until = saved.counted_until.unwrap_or(since - Duration::from_millis(1));
         let mut ledger = Ledger::default();
-        ledger.remember(&saved.jobs);
+        ledger.remember(&saved.jobs, counted_until);
         let counting = Counting::new(&saved.series, &saved.events, counted_until);
         Self {
             began_at: counted_until,
             horizon: counted_until,
+            held_since: None,
             open_since: saved.open_since.unwrap_or(counted_until),
             cadence,
             ledger,
@@ -398,12 +401,17 @@ impl Engine {
         self.sources.get(&(source, queue)).and_then(|answers| answers.answered_at)
     }
 
-    /// Up to when everything that happened is known: the last complete poll, but for jobs that have left the lists or are back in the
-    /// queue, and were not described yet. Never earlier than before, and not long before the last poll: one description must not hold up all counts.
+    /// Up to when everything that happened is known: the last complete poll, but for jobs of which only a description tells what happened,
+    /// and none has come yet. Never earlier than before, and one description must not hold up all counts for long.
     fn horizon(&mut self) -> Timestamp {
-        let answered = self.jobs_answered_at().unwrap_or(self.began_at);
-        let described = self.ledger.untold_since().map_or(answered, |since| answered.min(since));
-        self.horizon = described.max(answered - LONGEST_LAG).max(self.horizon);
+        let Some(answered) = self.jobs_answered_at() else { return self.horizon };
+        let untold = self.ledger.untold_since().map(|since| since - Duration::from_millis(1));
+        let known = untold.map_or(answered, |until| answered.min(until));
+        let held_since = *self.held_since.get_or_insert(answered);
+        if known > self.horizon || answered.since(held_since) > LONGEST_LAG {
+            self.horizon = if known > self.horizon { known } else { answered };
+            self.held_since = None;
+        }
         self.horizon
     }
 

@@ -9,6 +9,7 @@
 //!   the oldest are known by id only, or not at all.
 //! * What a job costs, in time, it costs when it changes: see [`Lane`].
 
+mod ends;
 mod event;
 mod index;
 mod job;
@@ -20,19 +21,21 @@ mod plan;
 mod tests;
 mod timeline;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use event::{Event, FailureCategory, Outcome, What};
 pub use index::Move;
-pub use job::{Job, gpus_of, is_neuron};
 use job::Kept;
+pub use job::{Job, gpus_of, is_neuron};
 pub use lane::{Class, Lane, Place};
 pub use past::PAST_KEPT;
 pub use plan::Cadence;
 pub use timeline::{Moment, Phase, Span, Timeline};
 
 use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Timestamp, TrainingJobSeen};
+use ends::Ends;
 use index::Index;
 use jobs::Jobs;
 use past::Past;
@@ -60,6 +63,9 @@ pub struct Ledger {
     with_past: BTreeSet<JobId>,
     /// What an earlier run knew of such jobs, until they are seen.
     remembered: BTreeMap<JobId, Kept>,
+    /// What ended no later was counted by an earlier run, or happened before there was one; `None` if anything may be news.
+    counted_until: Option<Timestamp>,
+    ends: Ends,
     events: Vec<Event>,
     corrections: u64,
     forgotten_early: u64,
@@ -89,7 +95,29 @@ impl Ledger {
     }
 
     /// Takes in one answer about one job, asked for at `at`.
-    pub fn observe(&mut self, mut seen: JobSeen, at: Timestamp) {
+    pub fn observe(&mut self, seen: JobSeen, at: Timestamp) {
+        if seen.status.is_ended() {
+            if self.may_have_made_attempts_unseen(&seen) {
+                return self.ends.keep(seen, at);
+            }
+            self.ends.take(&seen.id);
+        }
+        self.take_in(seen, at);
+    }
+
+    /// Whether a list tells of an end, and attempts may have come before it that nobody saw.
+    fn may_have_made_attempts_unseen(&self, seen: &JobSeen) -> bool {
+        let is_news = match self.jobs.get(&seen.id) {
+            Some(job) => job.timeline.current().is_some() && job.latest.training_job != seen.training_job,
+            None => {
+                let ended_at = seen.stopped_at.filter(|_| !self.past.contains(&seen.id));
+                self.counted_until.zip(ended_at).is_some_and(|(counted_until, at)| at > counted_until)
+            }
+        };
+        is_news && seen.details.is_none() && seen.training_job.is_some()
+    }
+
+    fn take_in(&mut self, mut seen: JobSeen, at: Timestamp) {
         let coverage = match self.queues.get_mut(&seen.queue) {
             Some(coverage) => coverage,
             None => self.queues.entry(seen.queue.clone()).or_default(),
@@ -164,6 +192,9 @@ impl Ledger {
 
     /// A job that was asked for is not there any more.
     pub fn observe_gone(&mut self, id: &JobId, at: Timestamp) {
+        if let Some((at, seen)) = self.ends.take(id) {
+            return self.take_in(seen, at);
+        }
         let Some(job) = self.jobs.get_mut(id).filter(|job| job.timeline.current().is_some()) else { return };
         self.index.remove(job);
         job.vanish(at, &mut self.events);
@@ -199,25 +230,29 @@ impl Ledger {
         coverage.left.extend(missed);
     }
 
-    /// Takes in what an earlier run has [saved](Self::saved).
-    pub fn remember(&mut self, saved: &[SavedJob]) {
+    /// Takes in what an earlier run has [saved](Self::saved), which has counted what happened until then.
+    pub fn remember(&mut self, saved: &[SavedJob], counted_until: Timestamp) {
+        self.counted_until = Some(counted_until);
         // What an older build has saved and this one cannot read is left out.
         let read = |job: &SavedJob| Some((job.id.clone(), serde_json::from_str(&job.body).ok()?));
         self.remembered.extend(saved.iter().filter_map(read));
     }
 
-    /// What AWS may not tell again: the lives of jobs that were dispatched and have not ended. Of the events that were told, `uncounted`
-    /// are to be counted later.
+    /// What AWS may not tell again: the lives of jobs that were dispatched and have not ended, or of whose events some are `uncounted`
+    /// yet.
     pub fn saved(&self, uncounted: &[Event]) -> Vec<SavedJob> {
-        let mut uncounted_preemptions: BTreeMap<&JobId, u32> = BTreeMap::new();
-        for event in uncounted.iter().filter(|event| matches!(event.what, What::Preempted { .. })) {
-            event.job.iter().for_each(|id| *uncounted_preemptions.entry(id).or_default() += 1);
+        let mut preemptions: BTreeMap<&JobId, u32> = BTreeMap::new();
+        for (id, what) in uncounted.iter().filter_map(|event| Some((event.job.as_ref()?, &event.what))) {
+            *preemptions.entry(id).or_default() += u32::from(matches!(what, What::Preempted { .. }));
         }
-        let uncounted = |id: &JobId| uncounted_preemptions.get(id).copied().unwrap_or_default();
-        let known = self.with_past.iter().filter_map(|id| Some((id, self.jobs.get(id)?.kept(uncounted(id)))));
-        let saved = |id: &JobId, kept: &Kept| Some(SavedJob { id: id.clone(), body: serde_json::to_string(kept).ok()? });
-        let known = known.filter_map(|(id, kept)| saved(id, &kept));
-        known.chain(self.remembered.iter().filter_map(|(id, kept)| saved(id, kept))).collect()
+        let ids: BTreeSet<&JobId> = self.with_past.iter().chain(preemptions.keys().copied()).collect();
+        let kept = |id| Some(self.jobs.get(id)?.kept(preemptions.get(id).copied().unwrap_or_default()));
+        let known = ids.into_iter().filter_map(|id| Some((id, Cow::Owned(kept(id)?))));
+        let remembered = self.remembered.iter().map(|(id, kept)| (id, Cow::Borrowed(kept)));
+        let saved = |(id, kept): (&JobId, Cow<'_, Kept>)| {
+            Some(SavedJob { id: id.clone(), body: serde_json::to_string(&*kept).ok()? })
+        };
+        known.chain(remembered).filter_map(saved).collect()
     }
 
     /// Forgets what is remembered of jobs that were not seen: AWS no longer knows them.
@@ -232,11 +267,14 @@ impl Ledger {
         let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
         let requeued = self.index.wanted().take_while(|(urgency, ..)| *urgency == Urgency::Requeued);
         let requeued = requeued.filter_map(|(_, _, id)| self.job(id)?.untold_since()).min();
-        left.into_iter().chain(requeued).min()
+        left.into_iter().chain(requeued).chain(self.ends.created_since()).min()
     }
 
-    /// Forgets ended jobs that are old.
+    /// Forgets ended jobs that are old, and gives up waiting for descriptions of ends.
     pub fn forget(&mut self, now: Timestamp) {
+        for (at, seen) in self.ends.take_late(now) {
+            self.take_in(seen, at);
+        }
         while self.ended.front().is_some_and(|(ended_at, _)| now.since(*ended_at) > ENDED_KEPT_FOR) {
             self.forget_oldest();
         }
@@ -316,7 +354,7 @@ impl Ledger {
         let lately = lately.filter_map(|(_, id)| self.job(id)).filter(|job| {
             job.timeline.spans().last().and_then(|span| span.to).is_some_and(|to| to.latest > counted_until)
         });
-        lately.map(|job| job.latest.created_at).chain(open).min()
+        lately.map(|job| job.latest.created_at).chain(open).chain(self.ends.created_since()).min()
     }
 
     /// Ended jobs kept in full, oldest first.

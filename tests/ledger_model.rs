@@ -40,7 +40,7 @@ fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
         if dice.one_in(10) {
             continue;
         }
-        dice.shuffle(&mut page);
+        shuffle(&mut page, &mut dice);
         let doubled = usize::from(dice.one_in(8)) + 1;
         for seen in std::iter::repeat_n(page, doubled).flatten() {
             ledger.observe(seen, now);
@@ -50,8 +50,11 @@ fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
             let (at, late) = past[usize::try_from(dice.roll(past.len() as u64)).unwrap()].clone();
             late.into_iter().for_each(|seen| ledger.observe(seen, at));
         }
-        let wanted: Vec<_> =
-            ledger.jobs().filter(|job| job.wants_description_since.is_some()).map(|job| job.latest.id.clone()).collect();
+        let wanted: Vec<_> = ledger
+            .jobs()
+            .filter(|job| job.wants_description_since.is_some())
+            .map(|job| job.latest.id.clone())
+            .collect();
         for job in wanted.iter().filter_map(|id| scheduler.job(id)) {
             ledger.observe(described(job), now);
         }
@@ -60,6 +63,12 @@ fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
         ledger.jobs().for_each(|job| partition(job, seed));
     }
     (scheduler, ledger, longest)
+}
+
+fn shuffle<T>(items: &mut [T], dice: &mut Dice) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, usize::try_from(dice.roll(last as u64 + 1)).unwrap());
+    }
 }
 
 /// Spans partition the life of a job, and time does not run backwards in them.

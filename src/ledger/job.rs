@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// For how long what happened is not told because a description could say it more exactly.
-const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
+pub(super) const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
 
 /// A job: its latest answer, what its descriptions told, and its timeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,37 +40,36 @@ pub struct Job {
 pub(super) struct Kept {
     #[serde(flatten)]
     timeline: Timeline,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    wants_description_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    wants_description: bool,
     /// How many preemptions were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preemptions: Option<u32>,
 }
 
+impl Kept {
+    fn beginning(created_at: Timestamp) -> Self {
+        Self { timeline: Timeline::beginning(created_at), wants_description: false, preemptions: None }
+    }
+}
+
 impl Job {
     /// A job seen for the first time, with the events of its life so far. What an earlier run has seen of it AWS may not tell
     /// any more: `before`, if there is something.
-    pub(super) fn first_seen(
-        mut seen: JobSeen,
-        before: Option<Kept>,
-        at: Timestamp,
-        events: &mut Vec<Event>,
-    ) -> Self {
+    pub(super) fn first_seen(mut seen: JobSeen, before: Option<Kept>, at: Timestamp, events: &mut Vec<Event>) -> Self {
         let details = seen.details.take();
         let last_known = before.as_ref().and_then(|before| before.timeline.spans().last()).map(|span| span.from.latest);
-        let had_unseen_attempt = before.is_none() && seen.status.is_waiting() && seen.training_job.is_some();
-        let before = before.unwrap_or_else(|| Kept {
-            timeline: Timeline::beginning(seen.created_at),
-            wants_description_since: had_unseen_attempt.then_some(at),
-            preemptions: None,
-        });
+        // A list does not tell of attempts that came and went before this run looked.
+        let may_have_made_attempts =
+            seen.status.is_in_flight() || (seen.status.is_waiting() && seen.training_job.is_some());
+        let before = before.unwrap_or_else(|| Kept::beginning(seen.created_at));
         let mut job = Self {
             timeline: before.timeline,
             latest: seen.clone(),
             details: None,
             // A clock that lags behind AWS's must not make the first answer look old.
             seen_at: last_known.unwrap_or(seen.created_at).min(at),
-            wants_description_since: before.wants_description_since,
+            wants_description_since: (before.wants_description || may_have_made_attempts).then_some(at),
             training_job_known: false,
             is_over: false,
             preemptions_told: before.preemptions,
@@ -90,7 +89,7 @@ impl Job {
     pub(super) fn kept(&self, uncounted: u32) -> Kept {
         Kept {
             timeline: self.timeline.clone(),
-            wants_description_since: self.wants_description_since,
+            wants_description: self.wants_description_since.is_some(),
             preemptions: self.preemptions_told.map(|told| told.saturating_sub(uncounted)),
         }
     }
@@ -146,12 +145,13 @@ impl Job {
         }
         // A job that waits on but has made an attempt was dispatched and came back while nobody looked.
         if requeued || (other_attempt && seen.training_job.is_some() && seen.status.is_waiting()) {
-            self.wants_description_since.get_or_insert(at);
+            self.wants_description_since =
+                self.wants_description_since.filter(|_| self.awaits_description(at)).or(Some(at));
         }
         self.latest = seen;
         self.seen_at = at;
         if let Some(details) = described {
-            self.timeline.refine(&details.preempted);
+            self.timeline.learn_attempts(&details.over());
             self.tell_preemptions(&details, events);
             self.details = Some(details);
             self.wants_description_since = None;
@@ -227,11 +227,14 @@ impl Job {
         self.details.as_ref()?.owner.as_deref()
     }
 
-    /// Since when something may have happened that only the description tells which is awaited: when the job last came to the queue, at the
-    /// earliest. `None` if none is awaited.
+    /// Since when something may have happened that only the description tells which is awaited, or is told only with it. `None` if none
+    /// is awaited.
     pub(super) fn untold_since(&self) -> Option<Timestamp> {
-        let waited = self.timeline.spans().iter().rfind(|span| span.phase == Phase::Waiting);
-        waited.map(|span| span.from.earliest).filter(|_| self.awaits_description(self.seen_at))
+        let spans = self.timeline.spans();
+        let came_back = spans.iter().rfind(|span| span.phase == Phase::Waiting).map(|span| span.from.earliest);
+        let untold = spans.iter().filter(|span| span.told_at().is_none() && self.told_by(span).is_some());
+        let untold = untold.filter_map(|span| span.to).map(|to| to.earliest).min();
+        came_back.into_iter().chain(untold).min().filter(|_| self.awaits_description(self.seen_at))
     }
 
     /// Tells what was not told.
@@ -310,8 +313,10 @@ impl Job {
     fn tell_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
         let told = self.preemptions_told.unwrap_or_default();
         let new = details.preemptions.saturating_sub(told);
-        // An earlier run has not counted it, whenever it was: then it counts as of now.
+        // An earlier run has not counted it, whenever it was: then it counts as of now, or with the job's end.
         let found_late = self.preemptions_told.is_some() && self.details.is_none();
+        let ended_at = self.latest.stopped_at.filter(|_| self.latest.status.is_ended());
+        let now = ended_at.unwrap_or(self.seen_at);
         // What is no longer listed happened before what is. Where nobody has ever looked it may be long ago.
         let oldest = details.preempted.iter().filter_map(|attempt| attempt.stopped_at).min();
         let long_ago = self.preemptions_told.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
@@ -321,7 +326,7 @@ impl Job {
             let attempt = stopped.next();
             let ran_seconds = attempt.and_then(|attempt| Some(attempt.stopped_at?.seconds_since(attempt.started_at?)));
             let at = attempt.and_then(|attempt| attempt.stopped_at).or(long_ago).filter(|_| !found_late);
-            events.push(self.event(at.unwrap_or(self.seen_at), What::Preempted { ran_seconds, gpus: self.gpus() }));
+            events.push(self.event(at.unwrap_or(now), What::Preempted { ran_seconds, gpus: self.gpus() }));
         }
     }
 

@@ -61,7 +61,9 @@ impl Ledger {
         }
         let mut wanted = self.jobs_to_describe(cadence, now);
         self.relist_instead(&mut wanted, &mut questions.created_after, cadence, now);
-        questions.jobs = wanted.into_iter().map(|job| job.latest.id.clone()).take(JOBS_PER_POLL).collect();
+        let wanted = wanted.into_iter().map(|job| &job.latest.id).filter(|id| !self.ends.contains(id));
+        let ends = self.ends.ids().take(JOBS_PER_POLL / 2);
+        questions.jobs = ends.chain(wanted).take(JOBS_PER_POLL).cloned().collect();
         questions.training_jobs = self.training_jobs_to_describe();
         questions.hosts = self.hosts_to_measure();
         questions

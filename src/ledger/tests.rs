@@ -43,6 +43,10 @@ fn answer(at: i64, scheduled: i64, started: i64, stopped: i64) -> JobSeen {
     JobSeen { scheduled_at: known(scheduled), started_at: known(started), stopped_at: known(stopped), ..seen(status) }
 }
 
+fn described(seen: JobSeen) -> JobSeen {
+    JobSeen { details: Some(Box::default()), ..seen }
+}
+
 /// Draws a timeline: phase initial, attempt, from and to in minutes, `~` before a moment that is not exact.
 fn drawn(ledger: &Ledger) -> String {
     let minutes = |moment: Moment| {
@@ -97,6 +101,68 @@ fn a_preempted_job_waits_again_from_when_its_attempt_stopped() {
 }
 
 #[test]
+fn attempts_that_nobody_saw_are_known_from_descriptions() {
+    let over = |started: Option<i64>, stopped: i64| StoppedAttempt {
+        started_at: started.map(minute),
+        stopped_at: Some(minute(stopped)),
+        status_reason: None,
+    };
+    let with = |preempted: Vec<StoppedAttempt>, seen: JobSeen| {
+        let preemptions = u32::try_from(preempted.len()).unwrap_or_default();
+        JobSeen { details: Some(Box::new(JobDetails { preemptions, preempted, ..JobDetails::default() })), ..seen }
+    };
+    let waiting = || (3, with(Vec::new(), seen(JobStatus::Runnable)));
+    check(
+        &[waiting(), (60, with(vec![over(Some(12), 23), over(None, 31)], seen(JobStatus::Runnable)))],
+        "wa1 0-~12, sc1 ~12-~12, st1 ~12-12, ru1 12-23, wa2 23-~31, sc2 ~31-31, wa3 31-",
+    );
+    check(
+        &[waiting(), (60, with(vec![over(Some(12), 23)], answer(60, 40, 45, 99)))],
+        "wa1 0-~12, sc1 ~12-~12, st1 ~12-12, ru1 12-23, wa2 23-40, sc2 40-~45, st2 ~45-45, ru2 45-",
+    );
+    // It was seen to be dispatched, but not to run.
+    let scheduled = (6, with(Vec::new(), answer(6, 5, 12, 99)));
+    check(
+        &[scheduled, (60, with(vec![over(Some(12), 23)], seen(JobStatus::Runnable)))],
+        "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-23, wa2 23-",
+    );
+    // Told again, and told of what is known, it changes nothing.
+    let known = (20, with(Vec::new(), answer(20, 5, 12, 99)));
+    let back = || with(vec![over(Some(12), 23)], seen(JobStatus::Runnable));
+    check(&[known, (25, back()), (30, back())], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-23, wa2 23-");
+}
+
+#[test]
+fn an_end_is_described_where_attempts_may_have_come_before_it_that_nobody_saw() {
+    let cadence = Cadence { reconcile_every: Duration::from_secs(900), verify_every: Duration::from_secs(60) };
+    let wanted = |ledger: &Ledger, at| ledger.questions(std::iter::empty(), cadence, minute(at)).jobs.len();
+    let ended = || JobSeen { training_job: Some("train-2".into()), ..answer(60, 30, 35, 50) };
+    let attempt = StoppedAttempt { started_at: Some(minute(12)), stopped_at: Some(minute(23)), status_reason: None };
+    let details = || JobDetails { preemptions: 1, preempted: vec![attempt.clone()], ..JobDetails::default() };
+
+    let mut ledger = Ledger::default();
+    ledger.remember(&[], minute(2));
+    ledger.observe(ended(), minute(60));
+    assert_eq!((ledger.len(), wanted(&ledger, 60), ledger.untold_since()), (0, 1, Some(minute(0))));
+    ledger.observe(JobSeen { details: Some(Box::new(details())), ..ended() }, minute(61));
+    let life = "wa1 0-~12, sc1 ~12-~12, st1 ~12-12, ru1 12-23, wa2 23-30, sc2 30-~35, st2 ~35-35, ru2 35-50";
+    assert_eq!((drawn(&ledger).as_str(), wanted(&ledger, 61), ledger.untold_since()), (life, 0, None));
+
+    let mut late = Ledger::default();
+    late.remember(&[], minute(2));
+    late.observe(ended(), minute(60));
+    late.forget(minute(75));
+    assert_eq!(late.len(), 0);
+    late.forget(minute(76));
+    assert_eq!(drawn(&late), "wa1 0-30, sc1 30-~35, st1 ~35-35, ru1 35-50", "as the list told it");
+
+    let mut old = Ledger::default();
+    old.remember(&[], minute(50));
+    old.observe(ended(), minute(60));
+    assert_eq!((old.len(), wanted(&old, 60)), (1, 0), "it was counted before");
+}
+
+#[test]
 fn a_visit_to_the_queue_between_two_polls_is_seen_by_the_new_dispatch() {
     check(
         &[(20, answer(20, 5, 12, 99)), (50, answer(50, 44, 47, 99))],
@@ -119,20 +185,24 @@ fn an_end_is_told_late_where_no_description_comes_and_preemptions_of_long_ago_ar
     let kept = JobSeen { status: JobStatus::Runnable, ..answer(20, 5, 12, 99) };
     let mut ledger = Ledger::default();
     ledger.observe(answer(20, 5, 12, 99), minute(20));
-    ledger.observe(kept.clone(), minute(25));
-    ledger.take_events();
+    assert_eq!(ledger.take_events(), [], "it may have made attempts before this one");
+    ledger.observe(answer(24, 5, 12, 99), minute(36));
+    assert_eq!(ledger.take_events().len(), 2, "as far as lists tell");
     ledger.observe(kept.clone(), minute(39));
     assert_eq!(ledger.take_events(), [], "a description is awaited");
-    ledger.observe(kept.clone(), minute(41));
+    ledger.observe(kept.clone(), minute(55));
     assert_eq!(ledger.take_events().len(), 1, "it ran");
     let stopped = |at| StoppedAttempt { started_at: None, stopped_at: Some(minute(at)), status_reason: None };
     let details = JobDetails { preemptions: 4, preempted: vec![stopped(14), stopped(16)], ..JobDetails::default() };
-    ledger.observe(JobSeen { details: Some(Box::new(details.clone())), ..kept.clone() }, minute(50));
-    let at = |ledger: &mut Ledger| -> Vec<Timestamp> { ledger.take_events().iter().map(|event| event.at).collect() };
+    ledger.observe(JobSeen { details: Some(Box::new(details.clone())), ..kept.clone() }, minute(60));
+    let at = |ledger: &mut Ledger| -> Vec<Timestamp> {
+        let events = ledger.take_events().into_iter();
+        events.filter(|event| matches!(event.what, What::Preempted { .. })).map(|event| event.at).collect()
+    };
     assert_eq!(at(&mut ledger), [14, 14, 14, 16].map(minute));
     let details = JobDetails { preemptions: 5, preempted: Vec::new(), ..details };
-    ledger.observe(JobSeen { details: Some(Box::new(details)), ..kept }, minute(60));
-    assert_eq!(at(&mut ledger), [minute(60)], "this one is");
+    ledger.observe(JobSeen { details: Some(Box::new(details)), ..kept }, minute(70));
+    assert_eq!(at(&mut ledger), [minute(70)], "this one is");
 }
 
 #[test]
@@ -287,7 +357,7 @@ proptest! {
     fn the_first_wait_is_exact_and_counted_once((scheduled, started, stopped, polls) in life()) {
         let mut ledger = Ledger::default();
         for at in &polls {
-            ledger.observe(answer(*at, scheduled, started, stopped), minute(*at));
+            ledger.observe(described(answer(*at, scheduled, started, stopped)), minute(*at));
         }
         let mut waits = Vec::new();
         for event in ledger.take_events() {

@@ -173,21 +173,60 @@ impl Timeline {
         requeued
     }
 
-    /// Replaces observed ends of attempts by the exact ones that a description lists.
-    pub fn refine(&mut self, stopped: &[StoppedAttempt]) {
-        for index in 1..self.spans.len() {
-            let Some(&[before, after]) = self.spans.get(index - 1..=index).and_then(|pair| pair.first_chunk::<2>())
-            else {
-                continue;
-            };
-            if after.phase != Phase::Waiting || after.from.is_exact() {
-                continue;
-            }
-            let inside = |at: &Timestamp| *at >= before.from.latest && *at <= after.from.latest;
-            if let Some(at) = stopped.iter().filter_map(|attempt| attempt.stopped_at).rfind(inside) {
-                self.set_boundary(index, Moment::exactly(at));
+    /// Takes in what a description says of attempts that are over, oldest first: observed ends become exact, and what nobody saw of
+    /// them is known now. What was told stays as it was.
+    pub fn learn_attempts(&mut self, over: &[StoppedAttempt]) {
+        for attempt in over {
+            let Some(stopped_at) = attempt.stopped_at.filter(|at| !self.came_back_at(*at)) else { continue };
+            match self.ended_at(stopped_at) {
+                Some(index) => self.learn_end(index, attempt.started_at, stopped_at),
+                None => self.learn_unseen(attempt.started_at, stopped_at),
             }
         }
+    }
+
+    fn came_back_at(&self, at: Timestamp) -> bool {
+        let mut waits = self.spans.iter().skip(1).filter(|span| span.phase == Phase::Waiting);
+        waits.any(|span| span.from == Moment::exactly(at))
+    }
+
+    /// The span that was seen to end about then, because its job was found back in the queue.
+    fn ended_at(&self, at: Timestamp) -> Option<usize> {
+        let is_it = |pair: &[Span]| {
+            let &[before, after] = pair else { return false };
+            let about_then = before.from.latest <= at && at <= after.from.latest;
+            after.phase == Phase::Waiting && !after.from.is_exact() && about_then
+        };
+        self.spans.windows(2).position(is_it)
+    }
+
+    fn learn_end(&mut self, index: usize, started_at: Option<Timestamp>, stopped_at: Timestamp) {
+        self.set_boundary(index + 1, Moment::exactly(stopped_at));
+        let Some(&last) = self.spans.get(index) else { return };
+        if last.phase < Phase::Running {
+            let started_at = started_at.filter(|at| last.from.latest <= *at);
+            let visit = visit(last.phase, last.attempt, last.from, started_at, stopped_at);
+            drop(self.spans.splice(index..=index, visit));
+        }
+    }
+
+    /// Puts an attempt that nobody saw into the wait that it interrupted, if there is one.
+    fn learn_unseen(&mut self, started_at: Option<Timestamp>, stopped_at: Timestamp) {
+        let began_by = started_at.unwrap_or(stopped_at);
+        let is_interrupted = |span: &Span| {
+            let is_within = span.from.latest <= began_by && span.to.is_none_or(|to| stopped_at <= to.latest);
+            span.phase == Phase::Waiting && span.told_at.is_none() && is_within && span.from.latest < stopped_at
+        };
+        let Some(index) = self.spans.iter().position(is_interrupted) else { return };
+        let Some((&wait, later)) = self.spans.get_mut(index..).and_then(|spans| spans.split_first()) else { return };
+        let attempt = wait.attempt;
+        let dispatched = Moment::between(wait.from.latest, began_by);
+        let mut known = vec![Span { to: Some(dispatched), ..wait }];
+        known.extend(visit(Phase::Scheduled, attempt, dispatched, started_at, stopped_at));
+        let to = wait.to.map(|to| Moment::between(to.earliest.max(stopped_at), to.latest));
+        known.push(Span { attempt: attempt + 1, from: Moment::exactly(stopped_at), to, ..wait });
+        known.extend(later.iter().map(|span| Span { attempt: span.attempt + 1, ..*span }));
+        drop(self.spans.splice(index.., known));
     }
 
     /// Sets when `phase` of `attempt` began, if that is known better now and fits between its neighbours.
@@ -260,6 +299,27 @@ impl Timeline {
             span.from = at;
         }
     }
+}
+
+/// What is known of an attempt from `phase` on, which began at `from`, until it was stopped.
+fn visit(
+    phase: Phase,
+    attempt: u32,
+    from: Moment,
+    started_at: Option<Timestamp>,
+    stopped_at: Timestamp,
+) -> impl Iterator<Item = Span> {
+    let phases = [Phase::Scheduled, Phase::Starting, Phase::Running].into_iter().skip_while(move |one| *one < phase);
+    let phases = phases.take_while(move |one| *one == phase || started_at.is_some());
+    let end_of = move |phase| match (phase, started_at) {
+        (Phase::Scheduled, Some(at)) => Moment::between(from.earliest, at),
+        (Phase::Starting, Some(at)) => Moment::exactly(at),
+        _ => Moment::exactly(stopped_at),
+    };
+    phases.scan(from, move |from, phase| {
+        let to = end_of(phase);
+        Some(Span { phase, attempt, from: std::mem::replace(from, to), to: Some(to), told_at: None })
+    })
 }
 
 /// How far a job that has ended had come, by the times the API gives.

@@ -221,6 +221,18 @@ impl JobDetails {
         Some(self.most_attempts?.saturating_sub(used))
     }
 
+    /// The attempts that are over, as far as AWS lists them, oldest first.
+    pub fn over(&self) -> Vec<StoppedAttempt> {
+        let failed = self.attempts.iter().map(|attempt| StoppedAttempt {
+            started_at: attempt.started_at,
+            stopped_at: attempt.stopped_at,
+            status_reason: None,
+        });
+        let mut over: Vec<_> = failed.chain(self.preempted.iter().cloned()).collect();
+        over.sort_by_key(|attempt| attempt.stopped_at);
+        over
+    }
+
     /// How many more preemptions the job survives; `None` is without end.
     pub fn preemptions_left(&self) -> Option<u32> {
         Some(self.most_preemptions?.saturating_sub(self.preemptions))

@@ -33,12 +33,6 @@ impl Dice {
     pub fn one_in(&mut self, sides: u64) -> bool {
         self.roll(sides) == 0
     }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, usize::try_from(self.roll(last as u64 + 1)).unwrap());
-        }
-    }
 }
 
 pub fn second(seconds: u64) -> Timestamp {
