@@ -108,7 +108,10 @@ impl Ledger {
     /// Whether a list tells of an end, and attempts may have come before it that nobody saw.
     fn may_have_made_attempts_unseen(&self, seen: &JobSeen) -> bool {
         let is_news = match self.jobs.get(&seen.id) {
-            Some(job) => job.timeline.current().is_some() && job.latest.training_job != seen.training_job,
+            Some(job) => {
+                let is_unclear = job.wants_description_since.is_some() || job.latest.training_job != seen.training_job;
+                job.timeline.current().is_some() && is_unclear
+            }
             None => {
                 let ended_at = seen.stopped_at.filter(|_| !self.past.contains(&seen.id));
                 self.counted_until.zip(ended_at).is_some_and(|(counted_until, at)| at > counted_until)

@@ -148,6 +148,13 @@ fn an_end_is_described_where_attempts_may_have_come_before_it_that_nobody_saw() 
     let life = "wa1 0-~12, sc1 ~12-~12, st1 ~12-12, ru1 12-23, wa2 23-30, sc2 30-~35, st2 ~35-35, ru2 35-50";
     assert_eq!((drawn(&ledger).as_str(), wanted(&ledger, 61), ledger.untold_since()), (life, 0, None));
 
+    let mut seen_before_it_was_described = Ledger::default();
+    seen_before_it_was_described
+        .observe(JobSeen { training_job: ended().training_job, ..answer(40, 30, 35, 50) }, minute(40));
+    seen_before_it_was_described.observe(ended(), minute(60));
+    seen_before_it_was_described.observe(JobSeen { details: Some(Box::new(details())), ..ended() }, minute(61));
+    assert_eq!(drawn(&seen_before_it_was_described), life);
+
     let mut late = Ledger::default();
     late.remember(&[], minute(2));
     late.observe(ended(), minute(60));
