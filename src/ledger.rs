@@ -172,7 +172,7 @@ impl Ledger {
         }
         self.index.begin(&job);
         self.index.add(&job);
-        self.jobs.insert(&id, job);
+        self.jobs.insert(job);
         if ended {
             self.has_ended(id, at);
         }

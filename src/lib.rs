@@ -35,3 +35,7 @@ pub mod source;
 pub mod store;
 pub mod web;
 pub mod yaml;
+
+/// For tests and benchmarks as for the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

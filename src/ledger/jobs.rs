@@ -1,42 +1,45 @@
 //! Jobs by id, made for pages: each of a hundred jobs is somewhere else in a hundred megabytes of memory.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher as _, RandomState};
 use std::hint::black_box;
+
+use hashbrown::HashTable;
 
 use crate::ledger::Job;
 use crate::model::JobId;
 
-/// Every job kept in full.
+/// Every job kept in full. A job is looked for by its own id: a map would keep that a second time, and count who shares it.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
-    jobs: HashMap<Key, Box<Job>, BuildHasherDefault<Hashed>>,
+    jobs: HashTable<Box<Job>>,
     hasher: RandomState,
 }
 
 impl Jobs {
     pub(super) fn get(&self, id: &JobId) -> Option<&Job> {
-        self.jobs.get(&self.key(id)).map(|job| &**job)
+        self.find(self.hasher.hash_one(id), id)
     }
 
     pub(super) fn get_mut(&mut self, id: &JobId) -> Option<&mut Job> {
-        let key = self.key(id);
-        self.jobs.get_mut(&key).map(|job| &mut **job)
+        let hash = self.hasher.hash_one(id);
+        self.jobs.find_mut(hash, |job| job.latest.id == *id).map(|job| &mut **job)
     }
 
-    pub(super) fn insert(&mut self, id: &JobId, job: Job) {
-        let key = self.key(id);
-        self.jobs.insert(key, Box::new(job));
+    /// Takes in a job that is not there.
+    pub(super) fn insert(&mut self, job: Job) {
+        let Self { jobs, hasher } = self;
+        let hash = hasher.hash_one(&job.latest.id);
+        jobs.insert_unique(hash, Box::new(job), |job| hasher.hash_one(&job.latest.id));
     }
 
     pub(super) fn remove(&mut self, id: &JobId) -> Option<Job> {
-        let key = self.key(id);
-        self.jobs.remove(&key).map(|job| *job)
+        let hash = self.hasher.hash_one(id);
+        let found = self.jobs.find_entry(hash, |job| job.latest.id == *id).ok()?;
+        Some(*found.remove().0)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.values().map(|job| &**job)
+        self.jobs.iter().map(|job| &**job)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -46,42 +49,12 @@ impl Jobs {
     /// Looks at jobs that will be asked for one by one. With all hashes known beforehand the processor has several of them fetched at
     /// the same time, where it would wait for each.
     pub(super) fn fetch<'a>(&self, ids: impl Iterator<Item = &'a JobId>) {
-        let keys: Vec<Key> = ids.map(|id| self.key(id)).collect();
-        let found = keys.iter().filter_map(|key| self.jobs.get(key));
+        let hashed: Vec<(u64, &JobId)> = ids.map(|id| (self.hasher.hash_one(id), id)).collect();
+        let found = hashed.iter().filter_map(|(hash, id)| self.find(*hash, id));
         black_box(found.filter(|job| job.wants_description_since.is_some()).count());
     }
 
-    fn key(&self, id: &JobId) -> Key {
-        Key { hash: self.hasher.hash_one(id), id: id.clone() }
-    }
-}
-
-/// An id that is hashed once.
-#[derive(Debug, PartialEq, Eq)]
-struct Key {
-    hash: u64,
-    id: JobId,
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write_u64(self.hash);
-    }
-}
-
-/// Takes a [`Key`]'s hash for its own.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    /// Never called: a key has a number only.
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    fn find(&self, hash: u64, id: &JobId) -> Option<&Job> {
+        self.jobs.find(hash, |job| job.latest.id == *id).map(|job| &**job)
     }
 }
