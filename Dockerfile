@@ -2,7 +2,7 @@
 # One binary on a small Debian, which brings glibc and the certificates.
 
 FROM rust:1.95-slim-bookworm AS build
-# A C compiler, for SQLite and the TLS library.
+# A C compiler, for SQLite, the TLS library and the allocator.
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
