@@ -22,13 +22,10 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use trainspotter::clock::Clock;
 use trainspotter::config::Channel;
 use trainspotter::config::Endpoint;
 use trainspotter::config::Receiver;
 use trainspotter::config::Secret;
-use trainspotter::evaluate::AlertId;
-use trainspotter::evaluate::Transition;
 use trainspotter::notify::Courier;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Webhook;
@@ -36,6 +33,9 @@ use trainspotter::notify::outbox;
 use trainspotter::notify::sample;
 use trainspotter::store::Commit;
 use trainspotter::store::StoreHandle;
+use trainspotter_clock::Clock;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::Transition;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 

@@ -23,12 +23,12 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use trainspotter::clock::Clock;
+use trainspotter::aws::{Clients, Poller, connect};
 use trainspotter::config::{Poll, Reserved, Target};
-use trainspotter::engine::{Engine, Saved, cadence};
-use trainspotter::ledger::Job as Tracked;
-use trainspotter::model::{JobDetails, JobSeen, Observation};
-use trainspotter::source::{Clients, Poller, connect};
+use trainspotter_clock::Clock;
+use trainspotter_core::engine::{Engine, Saved, cadence};
+use trainspotter_core::jobs::Job as Tracked;
+use trainspotter_core::model::{JobDetails, JobSeen, Observation};
 
 /// Jobs that wait.
 const BACKLOGS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];

@@ -16,11 +16,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use trainspotter::derive::catalogue::QUEUE_WAIT_OLDEST;
-use trainspotter::derive::{Frame, Sample, SourceHealth, Value, labels};
-use trainspotter::evaluate::{AlertBook, Rule, export, parse_rules};
-use trainspotter::model::{Source, Timestamp};
 use trainspotter::publish::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
+use trainspotter_core::metrics::catalogue::QUEUE_WAIT_OLDEST;
+use trainspotter_core::metrics::{Frame, Sample, SourceHealth, Value, labels};
+use trainspotter_core::model::{Source, Timestamp};
+use trainspotter_core::rules::{AlertBook, Rule, export, parse_rules};
 
 const RULES: usize = 1_000;
 const QUEUES: usize = 100;

@@ -13,19 +13,19 @@ use std::io::Write;
 use std::time::Duration;
 use std::time::Instant;
 
-use trainspotter::derive::Distribution;
-use trainspotter::derive::Frame;
-use trainspotter::derive::Quantiles;
-use trainspotter::derive::Sample;
-use trainspotter::derive::SourceHealth;
-use trainspotter::derive::Value;
-use trainspotter::derive::catalogue::{self, Kind, Metric};
-use trainspotter::derive::labels;
-use trainspotter::evaluate::AlertBook;
-use trainspotter::evaluate::Rule;
-use trainspotter::evaluate::parse_rules;
-use trainspotter::model::Source;
-use trainspotter::model::Timestamp;
+use trainspotter_core::metrics::Distribution;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Quantiles;
+use trainspotter_core::metrics::Sample;
+use trainspotter_core::metrics::SourceHealth;
+use trainspotter_core::metrics::Value;
+use trainspotter_core::metrics::catalogue::{self, Kind, Metric};
+use trainspotter_core::metrics::labels;
+use trainspotter_core::model::Source;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::AlertBook;
+use trainspotter_core::rules::Rule;
+use trainspotter_core::rules::parse_rules;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Ticks before the measurement: windows fill and what is worked out once is worked out.

@@ -19,10 +19,10 @@ use std::time::Duration;
 pub use check::Environment;
 pub use mute::Mute;
 
-use crate::model::Prices;
-use crate::model::PriorityBands;
-use crate::model::SharesShown;
-use crate::yaml::{self, Problems};
+use trainspotter_core::model::Prices;
+use trainspotter_core::model::PriorityBands;
+use trainspotter_core::model::SharesShown;
+use trainspotter_core::yaml::{self, Problems};
 
 /// Reads a configuration. `file` is the name that problems show, `folder` what relative paths in it start from.
 ///

@@ -22,9 +22,9 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::clock::Clock;
 use crate::config::Channel;
 use crate::notify::message::Message;
+use trainspotter_clock::Clock;
 
 pub use alertmanager::Alertmanager;
 pub use http::judge;

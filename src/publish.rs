@@ -18,16 +18,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::clock::Clock;
 use crate::config;
-use crate::derive::Distribution;
-use crate::derive::Frame;
-use crate::derive::Sample;
-use crate::derive::Value;
-use crate::derive::catalogue::DURATION_BOUNDS;
-use crate::derive::catalogue::Kind;
-use crate::derive::catalogue::Metric;
-use crate::model::Timestamp;
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::Distribution;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Sample;
+use trainspotter_core::metrics::Value;
+use trainspotter_core::metrics::catalogue::DURATION_BOUNDS;
+use trainspotter_core::metrics::catalogue::Kind;
+use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::model::Timestamp;
 
 pub use cloudwatch::{
     Batch, CloudWatchSink, Deltas, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_PENDING_VALUES,

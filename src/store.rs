@@ -9,18 +9,18 @@
 //!
 //! [`StoreHandle`] owns the store on a thread of its own, for SQLite calls block.
 
-mod desk;
-mod due;
 mod error;
 mod events;
 mod frames;
-mod handle;
 mod jobs;
 mod lock;
+mod memory_fallback;
+mod operator;
 mod outbox;
+mod outbox_query;
 mod schema;
 mod series;
-mod stand_in;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,20 +32,20 @@ use rusqlite::OptionalExtension as _;
 use rusqlite::Transaction;
 use rusqlite::params;
 
-use crate::evaluate::Alert;
-use crate::model::SavedEvent;
-use crate::model::SavedJob;
-use crate::model::SavedSeries;
-use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
-use crate::store::stand_in::StandIn;
+use crate::store::memory_fallback::StandIn;
+use trainspotter_core::model::SavedEvent;
+use trainspotter_core::model::SavedJob;
+use trainspotter_core::model::SavedSeries;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
 
-pub use desk::Selection;
 pub use error::StoreError;
 pub use events::MAX_EVENTS;
 pub use frames::{Frames, Recording};
-pub use handle::StoreHandle;
+pub use operator::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
+pub use worker::StoreHandle;
 
 /// How long to wait for another process that has the file locked, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

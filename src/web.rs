@@ -32,11 +32,11 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
-use crate::derive::Frame;
-use crate::evaluate::Alert;
-use crate::evaluate::Transition;
-use crate::model::Timestamp;
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::Transition;
 
 pub use history::{HistoryQuery, HistoryView};
 pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, Span};

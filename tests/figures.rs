@@ -10,9 +10,9 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainspotter::derive::{self, Frame, Reason, Value};
-use trainspotter::model::{Capacity, JobSeen, JobStatus, Timestamp};
-use trainspotter::scheduler::{Obstacle, Phase};
+use trainspotter_core::metrics::{self, Frame, Reason, Value};
+use trainspotter_core::model::{Capacity, JobSeen, JobStatus, Timestamp};
+use trainspotter_core::scheduler::{Obstacle, Phase};
 
 use world::{DOLLARS, GPUS, TICK, TICKS, TYPE, World};
 
@@ -88,7 +88,7 @@ fn agrees(obstacle: Obstacle, reason: Reason) -> bool {
 }
 
 fn counter(frame: &Frame, metric: &str, labels: [&str; 2]) -> f64 {
-    let of = |sample: &&derive::Sample| {
+    let of = |sample: &&metrics::Sample| {
         sample.metric.name == metric
             && sample.labels.values().map(|value| &**value).eq({
                 let mut labels = labels;
@@ -227,7 +227,7 @@ fn a_stuck_queue_is_silent_in_the_histogram_and_loud_in_the_estimate() {
             world.ledger.observe(job, now);
         }
         let frame = world.frame(now);
-        let of_fifo = |labels: &derive::Labels| labels.values().any(|value| &**value == "fifo");
+        let of_fifo = |labels: &metrics::Labels| labels.values().any(|value| &**value == "fifo");
         let count = frame.samples.iter().find(|one| one.metric.name == "queue.wait" && of_fifo(&one.labels));
         let Some(Value::Distribution(waits)) = count.map(|one| &one.value) else { panic!("no histogram") };
         let p95 = frame.estimates.iter().find(|row| row.queue.as_str() == "fifo").unwrap().seconds[2];

@@ -14,9 +14,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use trainspotter::derive::{self, Counting, Inputs, Sample, Service, Value, lending};
-use trainspotter::ledger::Ledger;
-use trainspotter::model::{
+use trainspotter_core::jobs::Ledger;
+use trainspotter_core::metrics::{self, Counting, Inputs, Sample, Service, Value, lending};
+use trainspotter_core::model::{
     Capacity, JobSeen, JobStatus, Policy, Queue, QuotaShare, ServiceEnvironment, ShareName, Sharing, Timestamp,
 };
 
@@ -136,7 +136,7 @@ fn tick(minutes: &BTreeMap<String, Minute>, counting: &mut Counting, ends: u64) 
         reserved: &[],
         sources: &[],
     };
-    derive::frame(&inputs, &Service::default(), counting).samples
+    metrics::frame(&inputs, &Service::default(), counting).samples
 }
 
 fn queue(minutes: &BTreeMap<String, Minute>) -> Queue {

@@ -19,9 +19,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
-use trainspotter::clock::Clock;
-use trainspotter::runtime::Service;
-use trainspotter::simulate::{self, Simulation, trace};
+use trainspotter::service::Service;
+use trainspotter_clock::Clock;
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::{Simulation, trace};
 
 use support::config::watching;
 use support::moto::{moto, script};
@@ -99,7 +100,7 @@ impl World {
         let simulation = Simulation::new(trace::load(&path, clock.now()).unwrap(), 1, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap();
-        tokio::spawn(simulate::serve(listener, simulation, CancellationToken::new()));
+        tokio::spawn(simulator::serve(listener, simulation, CancellationToken::new()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let page = listener.local_addr().unwrap();
         let mut config = watching(endpoint, AN_HOUR, folder.path().join("state.db"));

@@ -14,9 +14,9 @@ mod support {
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainspotter::ledger::{self, Ledger, Span};
-use trainspotter::model::{JobSeen, Timestamp};
-use trainspotter::scheduler::{self, Job, Scheduler};
+use trainspotter_core::jobs::{self, Ledger, Span};
+use trainspotter_core::model::{JobSeen, Timestamp};
+use trainspotter_core::scheduler::{self, Job, Scheduler};
 
 use support::worlds::{Dice, described, listed, second, world};
 
@@ -72,7 +72,7 @@ fn shuffle<T>(items: &mut [T], dice: &mut Dice) {
 }
 
 /// Spans partition the life of a job, and time does not run backwards in them.
-fn partition(job: &ledger::Job, seed: u64) {
+fn partition(job: &jobs::Job, seed: u64) {
     let spans = job.timeline.spans();
     let told = || format!("seed {seed}: {spans:#?}");
     assert_eq!(spans[0].from.latest, job.latest.created_at, "{}", told());
@@ -85,17 +85,17 @@ fn partition(job: &ledger::Job, seed: u64) {
     }
 }
 
-fn phase_of(phase: scheduler::Phase) -> ledger::Phase {
+fn phase_of(phase: scheduler::Phase) -> jobs::Phase {
     match phase {
-        scheduler::Phase::Waiting => ledger::Phase::Waiting,
-        scheduler::Phase::Scheduled => ledger::Phase::Scheduled,
-        scheduler::Phase::Starting => ledger::Phase::Starting,
-        scheduler::Phase::Running => ledger::Phase::Running,
+        scheduler::Phase::Waiting => jobs::Phase::Waiting,
+        scheduler::Phase::Scheduled => jobs::Phase::Scheduled,
+        scheduler::Phase::Starting => jobs::Phase::Starting,
+        scheduler::Phase::Running => jobs::Phase::Running,
     }
 }
 
 /// Every mistake in what is known of one job.
-fn mistakes(truth: &Job, known: &ledger::Job, longest: Duration) -> Vec<String> {
+fn mistakes(truth: &Job, known: &jobs::Job, longest: Duration) -> Vec<String> {
     let mut found = Vec::new();
     let spans = known.timeline.spans();
     let of_phase = |span: &Span| {
@@ -131,7 +131,7 @@ fn mistakes(truth: &Job, known: &ledger::Job, longest: Duration) -> Vec<String> 
         // A visit that comes and goes between two polls leaves no trace where AWS clears its times.
         let again = truth.spans.iter().skip(1).find(|span| span.phase == scheduler::Phase::Waiting);
         let was_seen = again.is_none_or(|again| again.from.since(dispatched) > longest);
-        let elsewhere = |to: ledger::Moment| dispatched < to.earliest || to.latest < dispatched;
+        let elsewhere = |to: jobs::Moment| dispatched < to.earliest || to.latest < dispatched;
         if was_seen && spans.first().and_then(|span| span.to).is_some_and(elsewhere) {
             found.push("its first wait ended at another time".to_owned());
         }

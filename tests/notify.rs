@@ -26,18 +26,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trainspotter::clock::Clock;
 use trainspotter::config::Channel;
 use trainspotter::config::Endpoint;
 use trainspotter::config::Receiver;
 use trainspotter::config::Secret;
-use trainspotter::evaluate::Alert;
-use trainspotter::evaluate::AlertId;
-use trainspotter::evaluate::AlertState;
-use trainspotter::evaluate::Ending;
-use trainspotter::evaluate::Transition;
-use trainspotter::evaluate::TransitionKind;
-use trainspotter::model::Timestamp;
 use trainspotter::notify::Courier;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Outcome;
@@ -55,6 +47,14 @@ use trainspotter::store::Commit;
 use trainspotter::store::Selection;
 use trainspotter::store::Store;
 use trainspotter::store::StoreHandle;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
 
 const FIRED: TransitionKind = TransitionKind::Fired;
 const RESOLVED: TransitionKind = TransitionKind::Resolved(Ending::Recovered);
@@ -550,7 +550,7 @@ fn transition(queue: &str, kind: TransitionKind) -> Transition {
         recent: Vec::new(),
         value: Some(3.0),
         value_at_fire: Some(3.0),
-        unit: trainspotter::derive::catalogue::Unit::Count,
+        unit: trainspotter_core::metrics::catalogue::Unit::Count,
         threshold: None,
         queue_arn: None,
         evaluated_at: at,

@@ -12,16 +12,16 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use trainspotter::clock::Clock;
 use trainspotter::config::Endpoint;
 use trainspotter::config::Secret;
-use trainspotter::evaluate::Ending;
-use trainspotter::evaluate::TransitionKind;
 use trainspotter::notify::Alertmanager;
 use trainspotter::notify::Courier;
 use trainspotter::notify::Deliver as _;
 use trainspotter::notify::message::Message;
 use trainspotter::notify::sample;
+use trainspotter_clock::Clock;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::TransitionKind;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -10,19 +10,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use trainspotter::clock::Clock;
 use trainspotter::config::Channel;
 use trainspotter::config::Escalation;
 use trainspotter::config::Group;
 use trainspotter::config::Inhibition;
 use trainspotter::config::Receiver;
-use trainspotter::evaluate::Alert;
-use trainspotter::evaluate::AlertId;
-use trainspotter::evaluate::AlertState;
-use trainspotter::evaluate::Ending;
-use trainspotter::evaluate::Transition;
-use trainspotter::evaluate::TransitionKind;
-use trainspotter::model::Timestamp;
 use trainspotter::notify::Deliver;
 use trainspotter::notify::Failure;
 use trainspotter::notify::Notifiers;
@@ -39,6 +31,14 @@ use trainspotter::notify::outbox::Verdict;
 use trainspotter::notify::silence::Silence;
 use trainspotter::store::Commit;
 use trainspotter::store::Store;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
 
 const TICK: Duration = Duration::from_secs(10);
 
@@ -316,7 +316,7 @@ fn firing((name, from, until): Episode, now: Timestamp) -> Option<Alert> {
         recent: Vec::new(),
         value: Some(3.0),
         value_at_fire: Some(3.0),
-        unit: trainspotter::derive::catalogue::Unit::Count,
+        unit: trainspotter_core::metrics::catalogue::Unit::Count,
         threshold: None,
         queue_arn: None,
         evaluated_at: now,

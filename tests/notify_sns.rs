@@ -22,15 +22,8 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use trainspotter::clock::Clock;
 use trainspotter::config::Channel;
 use trainspotter::config::Receiver;
-use trainspotter::evaluate::Alert;
-use trainspotter::evaluate::AlertId;
-use trainspotter::evaluate::AlertState;
-use trainspotter::evaluate::Transition;
-use trainspotter::evaluate::TransitionKind;
-use trainspotter::model::Timestamp;
 use trainspotter::notify::Courier;
 use trainspotter::notify::Deliver as _;
 use trainspotter::notify::Failure;
@@ -38,6 +31,13 @@ use trainspotter::notify::Remedy;
 use trainspotter::notify::Sns;
 use trainspotter::notify::message::Message;
 use trainspotter::notify::outbox;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
 
 use support::moto::{moto, script};
 use support::python::python;
@@ -244,7 +244,7 @@ fn message(share: &str) -> Message {
         recent: Vec::new(),
         value: Some(3.0),
         value_at_fire: Some(3.0),
-        unit: trainspotter::derive::catalogue::Unit::Count,
+        unit: trainspotter_core::metrics::catalogue::Unit::Count,
         threshold: None,
         queue_arn: None,
         evaluated_at: at,

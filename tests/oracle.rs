@@ -11,10 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use trainspotter::derive::catalogue::{QUEUE_JOBS, QUEUE_WAIT_OLDEST};
-use trainspotter::derive::{Frame, QueueFigures, Sample, SourceHealth, Value};
-use trainspotter::evaluate::{AlertBook, AlertState, export, parse_rules};
-use trainspotter::model::{Source, Timestamp};
+use trainspotter_core::metrics::catalogue::{QUEUE_JOBS, QUEUE_WAIT_OLDEST};
+use trainspotter_core::metrics::{Frame, QueueFigures, Sample, SourceHealth, Value};
+use trainspotter_core::model::{Source, Timestamp};
+use trainspotter_core::rules::{AlertBook, AlertState, export, parse_rules};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const RULES: usize = 60;

@@ -17,10 +17,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
-use trainspotter::clock::Clock;
-use trainspotter::model::Timestamp;
-use trainspotter::simulate::workload::Workload;
-use trainspotter::simulate::{Simulation, serve, workload};
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_simulator::workload::Workload;
+use trainspotter_simulator::{Simulation, serve, workload};
 
 const BEGAN: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const SEED: u64 = 7;

@@ -16,9 +16,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use serde_json::Value;
-use trainspotter::derive::catalogue::{ALL, DURATION_BOUNDS, Kind};
-use trainspotter::derive::{Distribution, Frame, Labels, Sample, Value as Figure};
 use trainspotter::publish::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
+use trainspotter_core::metrics::catalogue::{ALL, DURATION_BOUNDS, Kind};
+use trainspotter_core::metrics::{Distribution, Frame, Labels, Sample, Value as Figure};
 
 use frames::frame;
 
@@ -156,7 +156,7 @@ fn dashboard_queries() -> Vec<String> {
 
 /// One series of every metric there is.
 fn everything() -> Frame {
-    let sample = |metric: &&'static trainspotter::derive::catalogue::Metric| {
+    let sample = |metric: &&'static trainspotter_core::metrics::catalogue::Metric| {
         let labels: Labels = metric.labels.iter().map(|label| (*label, "x".into())).collect();
         let value = match metric.kind {
             Kind::Gauge => Figure::Gauge(1.0),

@@ -13,13 +13,13 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
-use trainspotter::clock::Clock;
 use trainspotter::config::{self, Otlp, OtlpProtocol, Secret};
-use trainspotter::derive::catalogue;
-use trainspotter::model::Timestamp;
 use trainspotter::publish::{
     CloudWatchSink, Deltas, MAX_HOLD, Origin, OtlpSink, Published, Publisher, SinkError, TIMEOUT, prometheus_text,
 };
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::model::Timestamp;
 
 use frames::{AT, frame};
 use receivers::{CloudWatchReceiver, GrpcReceiver, HttpReceiver};

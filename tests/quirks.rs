@@ -16,8 +16,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use trainspotter::simulate::workload::Workload;
-use trainspotter::simulate::{self, Simulation, scenario, trace};
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::workload::Workload;
+use trainspotter_simulator::{Simulation, scenario, trace};
 
 use support::still::Still;
 
@@ -138,7 +139,7 @@ async fn true_jobs(simulation: Simulation) -> Vec<Value> {
     let url = format!("http://{}/_sim/truth/jobs", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(simulate::serve(listener, simulation, stop));
+    tokio::spawn(simulator::serve(listener, simulation, stop));
     let page: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
     page["jobs"].as_array().unwrap().clone()
 }

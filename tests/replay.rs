@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use trainspotter::simulate::{Simulation, trace};
+use trainspotter_simulator::{Simulation, trace};
 
 use support::still::Still;
 

@@ -23,12 +23,13 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
-use trainspotter::clock::Clock;
-use trainspotter::derive::catalogue::{self, Kind};
-use trainspotter::model::{SavedSeries, Timestamp};
-use trainspotter::runtime::Service;
-use trainspotter::simulate::{self, Simulation, trace};
+use trainspotter::service::Service;
 use trainspotter::store::Store;
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::catalogue::{self, Kind};
+use trainspotter_core::model::{SavedSeries, Timestamp};
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::{Simulation, trace};
 
 use support::config::watching;
 use support::jobs::jobs;
@@ -178,7 +179,7 @@ impl World {
         let simulation = Simulation::new(trace::load(&trace, began).unwrap(), 7, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap();
-        tokio::spawn(simulate::serve(listener, simulation, CancellationToken::new()));
+        tokio::spawn(simulator::serve(listener, simulation, CancellationToken::new()));
         Self { folder, endpoint, clock, began }
     }
 

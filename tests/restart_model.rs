@@ -13,9 +13,11 @@ mod support {
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainspotter::engine::{self, Engine, Output, Saved};
-use trainspotter::model::{JobSeen, JobStatus, Observation, Policy, Questions, Queue, SavedSeries, Source, Timestamp};
-use trainspotter::scheduler::{self, Scheduler};
+use trainspotter_core::engine::{self, Engine, Output, Saved};
+use trainspotter_core::model::{
+    JobSeen, JobStatus, Observation, Policy, Questions, Queue, SavedSeries, Source, Timestamp,
+};
+use trainspotter_core::scheduler::{self, Scheduler};
 
 use support::worlds::{Dice, described, listed, second, world};
 

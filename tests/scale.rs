@@ -1,5 +1,5 @@
 //! What a long history costs the simulator: memory, and the time of a list page. A measurement, so ignored by default; how to run it and
-//! what came out is in docs/SIMULATOR.md.
+//! what came out is in crates/simulator/README.md.
 
 #![expect(
     clippy::unwrap_used,

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use trainspotter::backtest::{Episode, Replay};
 use trainspotter::store::Frames;
+use trainspotter_core::backtest::{Episode, Replay};
 
 use support::hook::hook;
 use support::jobs::jobs;

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::{Child, Command};
-use trainspotter::model::Timestamp;
 use trainspotter::store::Store;
+use trainspotter_core::model::Timestamp;
 
 use support::hook::{Told, hook};
 use support::process::{listening, trainspotter};

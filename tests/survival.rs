@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use support::python::python;
-use trainspotter::derive::survival::exact;
+use trainspotter_core::metrics::kaplan_meier::exact;
 
 /// Numbers that look random and are the same for the same seed.
 struct Dice(u64);

@@ -1,12 +1,12 @@
 //! `check`: tells every mistake in a configuration and its rules, or what was understood.
 
 use crate::cli::{Failure, inputs, print};
-use crate::clock::Clock;
 use crate::config::{Channel, Config};
-use crate::derive::setup::Finding;
-use crate::derive::{Frame, QueueFigures};
-use crate::evaluate::Rule;
-use crate::runtime::look;
+use crate::service::look;
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::misconfiguration::Finding;
+use trainspotter_core::metrics::{Frame, QueueFigures};
+use trainspotter_core::rules::Rule;
 
 /// Check a configuration and the rules it names; with --live, also the queues it watches.
 #[derive(Debug, clap::Args)]

@@ -10,15 +10,16 @@ use url::Url;
 
 use crate::cli::simulate::{Chosen, World};
 use crate::cli::{Failure, listen, say};
-use crate::clock::Clock;
 use crate::config::{
     Channel, CloudWatch, Config, Endpoint, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Reserved,
     Secret, Target,
 };
-use crate::evaluate::{Rule, parse_rules};
-use crate::model::{PriorityBands, SharesShown, Timestamp};
-use crate::runtime::{Service, start_logs, stop_on_signals};
-use crate::simulate::{self, Simulation};
+use crate::service::{Service, start_logs, stop_on_signals};
+use trainspotter_clock::Clock;
+use trainspotter_core::model::{PriorityBands, SharesShown, Timestamp};
+use trainspotter_core::rules::{Rule, parse_rules};
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::Simulation;
 
 /// The rules that the demo evaluates: the packs that are shipped.
 const PACKS: [(&str, &str); 2] = [
@@ -71,7 +72,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let service = Service { config, rules: rules()?, clock, since, listener };
     // The endpoint outlives the service, which still publishes and tells while it stops.
     let endpoint_stop = CancellationToken::new();
-    let serving = tokio::spawn(simulate::serve(endpoint, simulation.clone(), endpoint_stop.clone()));
+    let serving = tokio::spawn(simulator::serve(endpoint, simulation.clone(), endpoint_stop.clone()));
     arguments.world.stop_in_time(&stop);
     let telling = tokio::spawn(tell_progress(simulation, clock, stop.clone()));
     let ended = service.run(stop.clone()).await;

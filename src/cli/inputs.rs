@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::Failure;
 use crate::config::{self, Config};
-use crate::evaluate::Rule;
-use crate::evaluate::rehearse::{Rehearsals, parse_rehearsals};
-use crate::runtime;
+use crate::service;
+use trainspotter_core::rules::Rule;
+use trainspotter_core::rules::rule_tests::{Rehearsals, parse_rehearsals};
 
 /// Configuration from the environment: `--config env:NAME`, for containers without a file.
 const FROM_ENVIRONMENT: &str = "env:";
@@ -26,13 +26,13 @@ pub(super) fn load_config(source: &str) -> Result<Config, Failure> {
 
 /// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
 pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
-    runtime::load_rules(paths).map_err(Failure::Usage)
+    service::load_rules(paths).map_err(Failure::Usage)
 }
 
 /// Reads and checks files of rule tests (of folders the `*.test.yaml` in them), each with the rules that it is about.
 pub(super) fn load_rehearsals(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Rehearsals, Vec<Rule>)>, Failure> {
     let mut loaded = Vec::new();
-    for file in runtime::files_of(paths, |name| name.ends_with(".test.yaml")).map_err(Failure::Usage)? {
+    for file in service::files_of(paths, |name| name.ends_with(".test.yaml")).map_err(Failure::Usage)? {
         let rehearsals = parse_rehearsals(&file.display().to_string(), &read(&file)?);
         let rehearsals = rehearsals.map_err(|problems| Failure::Usage(problems.to_string()))?;
         let folder = file.parent().unwrap_or(Path::new("."));

@@ -1,8 +1,8 @@
 //! `notify`: tries a receiver.
 
 use crate::cli::{Failure, inputs, print};
-use crate::clock::Clock;
-use crate::runtime;
+use crate::service;
+use trainspotter_clock::Clock;
 
 /// Try receivers.
 #[derive(Debug, clap::Subcommand)]
@@ -27,7 +27,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(Failure::usage(format!("no receiver is called {name}; the configuration has: {known}")));
     };
-    let said = runtime::test_receiver(&config, receiver, Clock::real())
+    let said = service::test_receiver(&config, receiver, Clock::real())
         .await
         .map_err(|reason| Failure::failed(format!("{name}: not delivered: {reason}")))?;
     print(format_args!("{name}: delivered: {said}"))

@@ -1,9 +1,9 @@
 //! `outbox`: notifications that wait, and those that were given up. Works beside a running service.
 
 use crate::cli::{Failure, inputs, print};
-use crate::clock::Clock;
 use crate::notify::OutboxRow;
 use crate::store::{Selection, Store};
+use trainspotter_clock::Clock;
 
 /// Look at notifications that wait or were given up, and decide what becomes of them.
 #[derive(Debug, clap::Subcommand)]

@@ -5,9 +5,9 @@ mod backtest;
 use std::path::PathBuf;
 
 use crate::cli::{Failure, inputs, print, say};
-use crate::evaluate::export::{self, Exported};
-use crate::evaluate::{Rule, lint};
 use crate::publish::is_in_cloudwatch;
+use trainspotter_core::rules::export::{self, Exported};
+use trainspotter_core::rules::{Rule, lint};
 
 /// Work on rule files.
 #[derive(Debug, clap::Subcommand)]

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Failure, inputs, listen};
-use crate::clock::Clock;
-use crate::runtime::{Service, start_logs, stop_on_signals};
+use crate::service::{Service, start_logs, stop_on_signals};
+use trainspotter_clock::Clock;
 
 /// Run the service.
 #[derive(Debug, clap::Args)]

@@ -2,8 +2,8 @@
 
 use crate::cli::{Failure, print};
 use crate::config;
-use crate::evaluate;
-use crate::simulate::scenario;
+use trainspotter_core::rules;
+use trainspotter_simulator::scenario;
 
 /// Print the JSON Schema of a file, for completion and checks in editors.
 #[derive(Debug, clap::Args)]
@@ -29,8 +29,8 @@ enum File {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let schema = match arguments.file {
         File::Config => config::schema(),
-        File::Rules => evaluate::rules_schema(),
-        File::RuleTests => evaluate::rehearse::rehearsals_schema(),
+        File::Rules => rules::rules_schema(),
+        File::RuleTests => rules::rule_tests::rehearsals_schema(),
         File::Scenario => scenario::schema(),
     };
     print(format_args!("{schema:#}"))

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::cli::outbox::open;
 use crate::cli::{Failure, print};
-use crate::clock::Clock;
 use crate::notify::silence::Silence;
+use trainspotter_clock::Clock;
 
 /// For a while, tell nobody of certain alerts.
 #[derive(Debug, clap::Subcommand)]

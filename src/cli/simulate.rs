@@ -7,14 +7,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Failure, listen, say};
-use crate::clock::Clock;
 use crate::config::LogFormat;
-use crate::runtime::{start_logs, stop_on_signals};
-use crate::simulate::quirks::Quirks;
-use crate::simulate::scenario::{self, Scenario};
-use crate::simulate::trace;
-use crate::simulate::workload::Workload;
-use crate::simulate::{self, Simulation};
+use crate::service::{start_logs, stop_on_signals};
+use trainspotter_clock::Clock;
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::Simulation;
+use trainspotter_simulator::quirks::Quirks;
+use trainspotter_simulator::scenario::{self, Scenario};
+use trainspotter_simulator::trace;
+use trainspotter_simulator::workload::Workload;
 
 /// Simulated seconds per real second, unless told otherwise.
 const SPEED: f64 = 600.0;
@@ -51,7 +52,7 @@ pub(super) struct World {
     /// Take jobs, GPU use, quirks and faults from a scenario (YAML). What is given here wins.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Show one of two behaviours where AWS does not say which it has, such as after_requeue=kept; see docs/SIMULATOR.md.
+    /// Show one of two behaviours where AWS does not say which it has, such as after_requeue=kept; see crates/simulator/README.md.
     #[arg(long = "quirk", value_name = "NAME=VALUE", value_parser = quirk)]
     quirks: Vec<(String, String)>,
     /// Stop by itself after this much real time, such as 60s.
@@ -129,7 +130,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let listener = listen(arguments.listen).await?;
     say(format_args!("{} times real time, seed {}; Ctrl-C stops it", world.speed, world.seed));
     arguments.world.stop_in_time(&stop);
-    simulate::serve(listener, simulation, stop).await.map_err(Failure::failed)
+    simulator::serve(listener, simulation, stop).await.map_err(Failure::failed)
 }
 
 fn read_scenario(path: &Path) -> Result<Scenario, Failure> {

@@ -10,8 +10,8 @@ use crate::config::file::{self, File};
 use crate::config::{
     CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret, Target,
 };
-use crate::model::{InstanceType, Prices, PriorityBands, SharesShown, accelerators_of};
-use crate::yaml::{Document, Problem, Problems};
+use trainspotter_core::model::{InstanceType, Prices, PriorityBands, SharesShown, accelerators_of};
+use trainspotter_core::yaml::{Document, Problem, Problems};
 
 /// Priority bands, at most.
 const MOST_BANDS: usize = 10;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::model::SharesShown;
-use crate::yaml::HumanDuration;
+use trainspotter_core::model::SharesShown;
+use trainspotter_core::yaml::HumanDuration;
 
 /// Trainspotter's configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::yaml;
+use trainspotter_core::yaml;
 
 /// Keys whose values are secrets as a whole.
 const SECRET: [&str; 4] = ["token", "routing_key", "secrets", "headers"];

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 
-use crate::model::Timestamp;
+use trainspotter_core::model::Timestamp;
 
 /// Days as they are written, from Monday on.
 const DAYS: [(&str, Weekday); 7] = [

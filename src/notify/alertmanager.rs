@@ -10,14 +10,14 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::clock::Clock;
 use crate::config::Endpoint;
-use crate::evaluate::Transition;
-use crate::evaluate::TransitionKind;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
+use trainspotter_clock::Clock;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
 
 /// When a firing is said to end: nothing waits that long.
 const FAR_AWAY: Duration = Duration::from_secs(365 * 86_400);
@@ -89,8 +89,8 @@ fn label_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::Ending;
     use crate::notify::sample;
+    use trainspotter_core::rules::Ending;
 
     #[test]
     fn a_firing_ends_far_away_and_a_resolve_when_it_did() {

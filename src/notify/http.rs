@@ -14,12 +14,12 @@ use reqwest::header::HeaderValue;
 use url::Host;
 use url::Url;
 
-use crate::clock::Clock;
 use crate::config::Endpoint;
 use crate::config::Secret;
 use crate::config::address;
 use crate::notify::Failure;
 use crate::notify::retry;
+use trainspotter_clock::Clock;
 
 use guard::Guard;
 use guard::Refused;
@@ -186,8 +186,8 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::model::Timestamp;
     use crate::notify::Remedy;
+    use trainspotter_core::model::Timestamp;
 
     const TOKEN: &str = "t0psecret";
 

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::evaluate::Alert;
-use crate::evaluate::Ending;
-use crate::evaluate::Transition;
-use crate::evaluate::TransitionKind;
-use crate::evaluate::in_words;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
+use trainspotter_core::rules::in_words;
 
 /// SNS takes subjects of less than 100 characters; mail clients show fewer.
 const SUBJECT_CHARS: usize = 99;
@@ -328,8 +328,8 @@ pub(super) fn head(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::AlertState;
     use crate::notify::sample;
+    use trainspotter_core::rules::AlertState;
 
     #[test]
     fn a_firing_says_what_since_when_and_how_bad() {
@@ -381,7 +381,7 @@ mod tests {
             let mut row = sample::row(kind);
             let alert = &mut row.transition.alert;
             alert.by.insert("share".to_owned(), share.to_owned());
-            alert.id = crate::evaluate::AlertId::of(&alert.rule, &alert.by);
+            alert.id = trainspotter_core::rules::AlertId::of(&alert.rule, &alert.by);
             alert.annotations.insert("summary".to_owned(), format!("{share} on prod-a waits 42m (p95)"));
             row
         };

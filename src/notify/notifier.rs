@@ -17,11 +17,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::config::Group;
 use crate::config::Receiver;
-use crate::evaluate::Alert;
-use crate::model::Timestamp;
 use crate::notify::Deliver;
 use crate::notify::Failure;
 use crate::notify::Receipt;
@@ -36,6 +33,9 @@ use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::Verdict;
 use crate::notify::retry;
 use crate::notify::routing;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
 
 /// Rows taken from the store at once.
 const BATCH: usize = 64;

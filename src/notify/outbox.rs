@@ -15,15 +15,15 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::config::Receiver;
-use crate::evaluate::Alert;
-use crate::evaluate::AlertId;
-use crate::evaluate::AlertState;
-use crate::evaluate::Ending;
-use crate::evaluate::Transition;
-use crate::evaluate::TransitionKind;
-use crate::model::Timestamp;
 use crate::notify::routing;
 use crate::notify::silence::Silence;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
 
 /// Identity of a notification: 64 hex digits, the same over retries, restarts and replicas.
 ///
@@ -263,7 +263,7 @@ pub fn trouble(
         recent: Vec::new(),
         value: None,
         value_at_fire: None,
-        unit: crate::evaluate::Unit::Count,
+        unit: trainspotter_core::rules::Unit::Count,
         threshold: None,
         queue_arn: None,
         evaluated_at: now,
@@ -422,7 +422,7 @@ mod tests {
             recent: Vec::new(),
             value: Some(1.0),
             value_at_fire: Some(1.0),
-            unit: crate::evaluate::Unit::Count,
+            unit: trainspotter_core::rules::Unit::Count,
             threshold: None,
             queue_arn: None,
             evaluated_at: fired_at,

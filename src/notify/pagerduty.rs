@@ -7,7 +7,6 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::clock::Clock;
 use crate::config::Endpoint;
 use crate::config::Secret;
 use crate::notify::Failure;
@@ -16,6 +15,7 @@ use crate::notify::http::Http;
 use crate::notify::message::Message;
 use crate::notify::message::head;
 use crate::notify::outbox::Kind;
+use trainspotter_clock::Clock;
 
 /// The longest summary that PagerDuty takes, in characters.
 const MAX_SUMMARY: usize = 1_024;
@@ -111,9 +111,9 @@ fn severity(ours: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::Ending;
-    use crate::evaluate::TransitionKind;
     use crate::notify::sample;
+    use trainspotter_core::rules::Ending;
+    use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn a_firing_triggers_and_its_resolve_ends_the_same_incident() {

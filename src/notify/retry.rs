@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Timestamp;
+use trainspotter_core::model::Timestamp;
 
 /// The first span of the backoff.
 const FIRST: Duration = Duration::from_secs(1);

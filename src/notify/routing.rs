@@ -9,11 +9,11 @@ use crate::config::Group;
 use crate::config::Inhibition;
 use crate::config::Mute;
 use crate::config::Receiver;
-use crate::evaluate::Alert;
-use crate::evaluate::AlertId;
-use crate::evaluate::matches_glob;
-use crate::model::Timestamp;
 use crate::notify::outbox::OutboxRow;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::matches_glob;
 
 /// Whether labels satisfy every matcher: a label name and a glob over its value. An absent label counts as empty.
 pub fn matches(matchers: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
@@ -100,9 +100,9 @@ mod tests {
     use super::*;
     use crate::config::Channel;
     use crate::config::Escalation;
-    use crate::evaluate::AlertId;
-    use crate::evaluate::TransitionKind;
     use crate::notify::sample;
+    use trainspotter_core::rules::AlertId;
+    use trainspotter_core::rules::TransitionKind;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::evaluate::Alert;
-use crate::evaluate::AlertId;
-use crate::evaluate::AlertState;
-use crate::evaluate::Transition;
-use crate::evaluate::TransitionKind;
-use crate::model::Timestamp;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::RowState;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
 
 /// What `trainspotter notify test` sends to a receiver: a firing that says that it is a test.
 pub fn test(receiver: &str, now: Timestamp) -> OutboxRow {
@@ -83,7 +83,7 @@ fn transition(kind: TransitionKind) -> Transition {
         recent: Vec::new(),
         value: Some(value),
         value_at_fire: Some(2_520.0),
-        unit: crate::evaluate::Unit::Seconds,
+        unit: trainspotter_core::rules::Unit::Seconds,
         threshold: Some(1_800.0),
         queue_arn: Some("arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a".to_owned()),
         evaluated_at: at,

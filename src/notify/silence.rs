@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::model::Timestamp;
 use crate::notify::routing;
+use trainspotter_core::model::Timestamp;
 
 /// Alerts that nobody is told of for a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,16 +10,16 @@ use reqwest::header::HeaderValue;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::clock::Clock;
 use crate::config::Endpoint;
 use crate::config::Secret;
-use crate::evaluate::Alert;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
 use crate::notify::message::head;
 use crate::notify::outbox::Kind;
+use trainspotter_clock::Clock;
+use trainspotter_core::rules::Alert;
 
 /// Slack refuses blocks of text of more than 3,000 characters.
 const MAX_BLOCK: usize = 2_900;
@@ -203,9 +203,9 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::Ending;
-    use crate::evaluate::TransitionKind;
     use crate::notify::sample;
+    use trainspotter_core::rules::Ending;
+    use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn blocks_tell_the_story_and_link_to_more() {

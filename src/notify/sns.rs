@@ -9,13 +9,13 @@ use aws_sdk_sns::error::SdkError;
 use aws_sdk_sns::operation::publish::PublishError;
 use aws_sdk_sns::types::MessageAttributeValue;
 
-use crate::evaluate::Transition;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::message::Message;
 use crate::notify::message::head;
 use crate::notify::outbox::Kind;
 use crate::notify::webhook::body;
+use trainspotter_core::rules::Transition;
 
 /// SNS takes at most 256 KiB, attributes included.
 const MAX_BYTES: usize = 256 * 1_024;
@@ -207,8 +207,8 @@ fn size(attributes: &BTreeMap<&'static str, String>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::TransitionKind;
     use crate::notify::sample;
+    use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn attributes_are_what_filter_policies_need() {
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn what_several_alerts_differ_in_is_a_list_that_a_filter_policy_matches_by_any() {
         let mut other = sample::row(TransitionKind::Fired);
-        other.transition.alert.id = crate::evaluate::AlertId::of("other", &BTreeMap::new());
+        other.transition.alert.id = trainspotter_core::rules::AlertId::of("other", &BTreeMap::new());
         other.transition.alert.labels.insert("share".to_owned(), "vision".to_owned());
         let row = crate::notify::OutboxRow { together: vec![other], ..sample::row(TransitionKind::Fired) };
         let published = publication(&Message::of_group(&row, None, Some(&[])));

@@ -11,13 +11,13 @@ use reqwest::header::HeaderMap;
 use reqwest::header::HeaderValue;
 use sha2::Sha256;
 
-use crate::clock::Clock;
 use crate::config::Endpoint;
 use crate::config::SigningKey;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
+use trainspotter_clock::Clock;
 
 /// An HTTP endpoint that is told of alerts.
 #[derive(Debug)]

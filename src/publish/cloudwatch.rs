@@ -11,9 +11,9 @@ use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 
-use crate::derive::Frame;
 use crate::publish::Published;
 use crate::publish::SinkError;
+use trainspotter_core::metrics::Frame;
 
 pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
 pub use requests::{

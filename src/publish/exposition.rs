@@ -3,14 +3,14 @@
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::derive::Distribution;
-use crate::derive::Frame;
-use crate::derive::Sample;
-use crate::derive::Value;
-use crate::derive::catalogue;
-use crate::derive::catalogue::Kind;
 use crate::publish::buckets_of;
 use crate::publish::families;
+use trainspotter_core::metrics::Distribution;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Sample;
+use trainspotter_core::metrics::Value;
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::catalogue::Kind;
 
 /// The `Content-Type` of [`prometheus_text`].
 pub const PROMETHEUS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::derive::catalogue::ALL;
-use crate::derive::catalogue::Kind;
-use crate::derive::catalogue::Metric;
-use crate::derive::catalogue::Stability;
-use crate::derive::catalogue::Unit;
 use crate::publish::is_in_cloudwatch;
+use trainspotter_core::metrics::catalogue::ALL;
+use trainspotter_core::metrics::catalogue::Kind;
+use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::metrics::catalogue::Stability;
+use trainspotter_core::metrics::catalogue::Unit;
 
 const HEAD: &str = "\
 # Metrics

@@ -19,10 +19,10 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use crate::config;
 use crate::config::OtlpProtocol;
-use crate::derive::Frame;
 use crate::publish::Published;
 use crate::publish::SetupError;
 use crate::publish::SinkError;
+use trainspotter_core::metrics::Frame;
 
 pub use encode::{MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
 

@@ -6,9 +6,9 @@ use rusqlite::Connection;
 use rusqlite::Transaction;
 use rusqlite::params;
 
-use crate::model::SavedEvent;
-use crate::model::Timestamp;
 use crate::store::StoreError;
+use trainspotter_core::model::SavedEvent;
+use trainspotter_core::model::Timestamp;
 
 /// As far back as any figure looks.
 const KEEP: Duration = Duration::from_secs(86_400);

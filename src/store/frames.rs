@@ -20,19 +20,19 @@ use rusqlite::params;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::derive::Distribution;
-use crate::derive::Frame;
-use crate::derive::Labels;
-use crate::derive::Quantiles;
-use crate::derive::QueueFigures;
-use crate::derive::Sample;
-use crate::derive::SourceHealth;
-use crate::derive::Value;
-use crate::derive::catalogue;
-use crate::derive::catalogue::Kind;
-use crate::model::Source;
-use crate::model::Timestamp;
 use crate::store::StoreError;
+use trainspotter_core::metrics::Distribution;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Labels;
+use trainspotter_core::metrics::Quantiles;
+use trainspotter_core::metrics::QueueFigures;
+use trainspotter_core::metrics::Sample;
+use trainspotter_core::metrics::SourceHealth;
+use trainspotter_core::metrics::Value;
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::catalogue::Kind;
+use trainspotter_core::model::Source;
+use trainspotter_core::model::Timestamp;
 
 /// How many old frames one commit removes at most, so that a commit never takes long.
 const PRUNE_BATCH: usize = 500;

@@ -4,8 +4,8 @@ use rusqlite::Connection;
 use rusqlite::Transaction;
 use rusqlite::params;
 
-use crate::model::SavedJob;
 use crate::store::StoreError;
+use trainspotter_core::model::SavedJob;
 
 /// Replaces all jobs. Only what changed is written.
 pub(super) fn save(transaction: &Transaction<'_>, jobs: &[SavedJob]) -> Result<(), StoreError> {

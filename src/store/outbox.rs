@@ -9,7 +9,6 @@ use rusqlite::Row;
 use rusqlite::Transaction;
 use rusqlite::params;
 
-use crate::model::Timestamp;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
@@ -19,7 +18,8 @@ use crate::notify::outbox::trouble;
 use crate::notify::outbox::trouble_id;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::due;
+use crate::store::outbox_query;
+use trainspotter_core::model::Timestamp;
 
 /// How many notifications may wait for one receiver. What comes on top is dead at once, and counted.
 pub const MAX_PENDING: u32 = 10_000;
@@ -116,7 +116,7 @@ fn settle(
         .query_row([id.as_str()], |row| row.get(0))
         .optional()?;
     let Some(receiver) = receiver else { return Ok(()) };
-    let together = due::company(transaction, id)?;
+    let together = outbox_query::company(transaction, id)?;
     settle_one(transaction, id, verdict)?;
     for other in together {
         settle_one(transaction, &other.id, verdict)?;

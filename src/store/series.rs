@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use rusqlite::Transaction;
 use rusqlite::params;
 
-use crate::model::SavedSeries;
 use crate::store::StoreError;
+use trainspotter_core::model::SavedSeries;
 
 /// Replaces all series; `before` are those that are there, or none if that is not known. Where the same series come in the same
 /// order, as from tick to tick they do, only those that changed are written.

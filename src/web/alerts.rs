@@ -8,15 +8,15 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::evaluate::Alert;
-use crate::evaluate::AlertState;
-use crate::evaluate::Ending;
-use crate::evaluate::Transition;
-use crate::evaluate::TransitionKind;
-use crate::evaluate::Unit;
-use crate::model::Timestamp;
 use crate::web::Pages;
 use crate::web::Snapshot;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
+use trainspotter_core::rules::Unit;
 
 /// One alert.
 #[derive(Debug, Serialize, ToSchema)]

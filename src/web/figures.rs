@@ -7,21 +7,21 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::derive::Estimate;
-use crate::derive::FailureFigures;
-use crate::derive::FairShareFigures;
-use crate::derive::Loan;
-use crate::derive::QueueFigures;
-use crate::derive::ReasonFigures;
-use crate::derive::ShareFigures;
-use crate::derive::WaitFigures;
-use crate::derive::Waterfall;
-use crate::derive::setup::Finding;
-use crate::model::InstanceType;
-use crate::model::QueueName;
-use crate::model::Reserved;
-use crate::model::ShareName;
 use crate::web::Pages;
+use trainspotter_core::metrics::Estimate;
+use trainspotter_core::metrics::FailureFigures;
+use trainspotter_core::metrics::FairShareFigures;
+use trainspotter_core::metrics::Loan;
+use trainspotter_core::metrics::QueueFigures;
+use trainspotter_core::metrics::ReasonFigures;
+use trainspotter_core::metrics::ShareFigures;
+use trainspotter_core::metrics::WaitFigures;
+use trainspotter_core::metrics::Waterfall;
+use trainspotter_core::metrics::misconfiguration::Finding;
+use trainspotter_core::model::InstanceType;
+use trainspotter_core::model::QueueName;
+use trainspotter_core::model::Reserved;
+use trainspotter_core::model::ShareName;
 
 /// A queue now.
 #[derive(Debug, Serialize, ToSchema)]

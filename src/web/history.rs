@@ -11,16 +11,16 @@ use tokio::sync::oneshot;
 use utoipa::IntoParams;
 use utoipa::ToSchema;
 
-use crate::derive::Frame;
-use crate::derive::Quantiles;
-use crate::derive::Sample;
-use crate::derive::Value;
-use crate::derive::catalogue;
-use crate::derive::catalogue::Metric;
-use crate::model::Timestamp;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Quantiles;
+use trainspotter_core::metrics::Sample;
+use trainspotter_core::metrics::Value;
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::model::Timestamp;
 
 /// What is shown unless the request says otherwise.
 const DEFAULT_SPAN: Duration = Duration::from_secs(86_400);

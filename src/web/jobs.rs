@@ -15,17 +15,17 @@ use tokio::sync::oneshot;
 use utoipa::IntoParams;
 use utoipa::ToSchema;
 
-use crate::model::InstanceType;
-use crate::model::JobId;
-use crate::model::JobStatus;
-use crate::model::QueueName;
-use crate::model::ShareName;
-use crate::model::Timestamp;
-use crate::model::TrainingJobName;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
 use crate::web::why::WhyView;
+use trainspotter_core::model::InstanceType;
+use trainspotter_core::model::JobId;
+use trainspotter_core::model::JobStatus;
+use trainspotter_core::model::QueueName;
+use trainspotter_core::model::ShareName;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::TrainingJobName;
 
 /// Jobs on a page unless the request says otherwise.
 const DEFAULT_LIMIT: usize = 100;

@@ -9,12 +9,12 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::derive::SourceHealth;
-use crate::model::Timestamp;
 use crate::web::Pages;
 use crate::web::Snapshot;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
+use trainspotter_core::metrics::SourceHealth;
+use trainspotter_core::model::Timestamp;
 
 /// The engine is taken for dead when it missed this many ticks.
 const MISSED_TICKS: u32 = 3;

@@ -18,12 +18,12 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::web::JobQuery;
 use crate::web::Pages;
 use crate::web::Snapshot;
 use crate::web::router;
 use crate::web::serve;
+use trainspotter_clock::Clock;
 
 /// A server on a port of its own, until it is dropped.
 struct Server {

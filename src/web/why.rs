@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::derive::Why;
-use crate::model::InstanceType;
+use trainspotter_core::metrics::Why;
+use trainspotter_core::model::InstanceType;
 
 /// Why a job waits, with the numbers that prove it.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]

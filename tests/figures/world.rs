@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainspotter::derive::{self, Counting, Frame, Inputs, Service, Why};
-use trainspotter::ledger::Ledger;
-use trainspotter::model::{
+use trainspotter_core::jobs::Ledger;
+use trainspotter_core::metrics::{self, Counting, Frame, Inputs, Service, Why};
+use trainspotter_core::model::{
     Capacity, JobDetails, JobSeen, Policy, Queue, QuotaShare, ServiceEnvironment, Sharing, Timestamp, WeightedShare,
 };
-use trainspotter::scheduler::{
+use trainspotter_core::scheduler::{
     Delays, Job, Outage, Plan, PlannedOutcome, QueueSetup, Scheduler, Setup, Submission, Terms,
 };
 
@@ -179,7 +179,7 @@ impl World {
             reserved: &[],
             sources: &[],
         };
-        derive::frame(&inputs, &Service::default(), &mut self.counting)
+        metrics::frame(&inputs, &Service::default(), &mut self.counting)
     }
 
     /// Why a job waits, by what the ledger knows.
@@ -195,6 +195,6 @@ impl World {
             reserved: &[],
             sources: &[],
         };
-        derive::why(self.ledger.job(&job.id)?, &inputs, &self.counting)
+        metrics::why(self.ledger.job(&job.id)?, &inputs, &self.counting)
     }
 }

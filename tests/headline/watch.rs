@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use trainspotter::backtest::Onlooker;
-use trainspotter::engine::{Engine, Saved, cadence};
-use trainspotter::model::{JobStatus, Timestamp};
-use trainspotter::scheduler::{Scheduler, Setup, Submission};
+use trainspotter_core::backtest::Onlooker;
+use trainspotter_core::engine::{Engine, Saved, cadence};
+use trainspotter_core::model::{JobStatus, Timestamp};
+use trainspotter_core::scheduler::{Scheduler, Setup, Submission};
 
 use super::workload::DAYS;
 
@@ -75,7 +75,7 @@ pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
         let output = engine.tick(now);
         let rows = &output.frame.waterfall;
         let capacity: f64 = rows.iter().filter_map(|row| row.capacity_gpus).sum();
-        let balanced = |row: &trainspotter::derive::Waterfall| {
+        let balanced = |row: &trainspotter_core::metrics::Waterfall| {
             row.capacity_gpus.is_some_and(|capacity| (row.parts.values().sum::<f64>() - capacity).abs() < 1e-6)
         };
         watched.unbalanced += rows.iter().filter(|row| !balanced(row)).count();
@@ -86,12 +86,13 @@ pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
     watched.waits = ledger.jobs().filter_map(first_wait).collect();
     watched.waits.sort_by(f64::total_cmp);
     watched.succeeded = ledger.jobs().filter(|job| *job.status() == JobStatus::Succeeded).count() as u64;
-    let preemptions = |job: &trainspotter::ledger::Job| job.details.as_ref().map_or(0, |details| details.preemptions);
+    let preemptions =
+        |job: &trainspotter_core::jobs::Job| job.details.as_ref().map_or(0, |details| details.preemptions);
     watched.preemptions = ledger.jobs().map(|job| u64::from(preemptions(job))).sum();
     watched
 }
 
-fn first_wait(job: &trainspotter::ledger::Job) -> Option<f64> {
+fn first_wait(job: &trainspotter_core::jobs::Job) -> Option<f64> {
     job.timeline.spans().first()?.seconds()
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use trainspotter::model::{Capacity, Policy, QuotaShare, ServiceEnvironment, Sharing, Timestamp};
-use trainspotter::scheduler::{Plan, PlannedOutcome, QueueSetup, Setup, Submission, Terms};
+use trainspotter_core::model::{Capacity, Policy, QuotaShare, ServiceEnvironment, Sharing, Timestamp};
+use trainspotter_core::scheduler::{Plan, PlannedOutcome, QueueSetup, Setup, Submission, Terms};
 
 /// An instance with eight GPUs.
 pub const INSTANCE: &str = "ml.p4d.24xlarge";

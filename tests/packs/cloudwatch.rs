@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use trainspotter::derive::catalogue;
-use trainspotter::derive::catalogue::{Kind, Metric, cloudwatch_dimension};
 use trainspotter::publish::is_in_cloudwatch;
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::catalogue::{Kind, Metric, cloudwatch_dimension};
 
 use crate::grid::{self, Tile};
 use crate::values;

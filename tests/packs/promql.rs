@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use trainspotter::derive::catalogue;
-use trainspotter::derive::catalogue::{Kind, Metric};
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::catalogue::{Kind, Metric};
 
 use crate::values;
 

@@ -2,7 +2,7 @@
 
 use saphyr_parser::{Event, Parser};
 use serde_json::{Map, Value};
-use trainspotter::derive::{catalogue, jobs};
+use trainspotter_core::metrics::{catalogue, jobs};
 
 use crate::promql;
 use crate::values;

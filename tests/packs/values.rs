@@ -1,6 +1,6 @@
 //! Label values that are known beforehand. A matcher on another value selects nothing.
 
-use trainspotter::derive::catalogue::Metric;
+use trainspotter_core::metrics::catalogue::Metric;
 
 /// `(metric, label, values)`.
 const KNOWN: &[(&str, &str, &[&str])] = &[

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Reserved, Target};
-use trainspotter::model::PriorityBands;
-use trainspotter::model::SharesShown;
+use trainspotter_core::model::PriorityBands;
+use trainspotter_core::model::SharesShown;
 
 /// Watches every queue at `endpoint` and tells nobody.
 pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config {

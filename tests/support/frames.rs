@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use trainspotter::derive::catalogue::{
+use trainspotter_core::metrics::catalogue::{
     DURATION_BOUNDS, GPU_TIME, JOB_PREEMPTIONS, QUEUE_JOBS, QUEUE_WAIT, SHARE_USED, SOURCE_AGE,
 };
-use trainspotter::derive::{Distribution, Frame, Sample, Value, labels};
-use trainspotter::model::Timestamp;
+use trainspotter_core::metrics::{Distribution, Frame, Sample, Value, labels};
+use trainspotter_core::model::Timestamp;
 
 /// The moment of the first frame.
 pub const AT: Timestamp = Timestamp::from_millis(1_700_000_000_250);

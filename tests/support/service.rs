@@ -9,12 +9,13 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use trainspotter::clock::Clock;
 use trainspotter::config::{Channel, CloudWatch, Config, Endpoint, Publish, Receiver, Secret};
-use trainspotter::evaluate::{Rule, parse_rules};
-use trainspotter::model::Timestamp;
-use trainspotter::runtime::Service;
-use trainspotter::simulate::{self, Simulation, trace};
+use trainspotter::service::Service;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::{Rule, parse_rules};
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::{Simulation, trace};
 
 use super::config::watching;
 
@@ -65,7 +66,7 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap();
         let simulation_stop = CancellationToken::new();
-        tokio::spawn(simulate::serve(listener, simulation, simulation_stop.clone()));
+        tokio::spawn(simulator::serve(listener, simulation, simulation_stop.clone()));
         let config = config(&setup, endpoint, folder.path().join("state.db"));
         let (page, stop, service) = serve(config.clone(), clock, since).await;
         Self { page, endpoint, clock, config, stop, service, simulation_stop, _folder: folder }

@@ -8,11 +8,12 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use trainspotter::clock::Clock;
 use trainspotter::config::{Config, Poll};
-use trainspotter::model::Timestamp;
-use trainspotter::runtime::Service;
-use trainspotter::simulate::{self, Simulation};
+use trainspotter::service::Service;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::Simulation;
 
 use super::config::watching;
 
@@ -46,7 +47,7 @@ impl Still {
         let endpoint = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint_address = endpoint.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(simulate::serve(endpoint, simulation.clone(), stop.clone()));
+        tokio::spawn(simulator::serve(endpoint, simulation.clone(), stop.clone()));
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let page = listener.local_addr().unwrap();

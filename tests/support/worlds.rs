@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainspotter::model::{
+use trainspotter_core::model::{
     Attempt, Capacity, JobDetails, JobSeen, Policy, QuotaShare, ServiceEnvironment, Sharing, StoppedAttempt, Timestamp,
 };
-use trainspotter::scheduler::{
+use trainspotter_core::scheduler::{
     self, AfterRequeue, Delays, Job, Outage, Plan, PlannedAttempt, PlannedOutcome, QueueSetup, Quirks, RetryStrategy,
     Scheduler, Setup, Submission, Terms,
 };

@@ -5,17 +5,17 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::backtest::{Backtest, Episode, Replay, Report};
 use crate::cli::simulate::World;
 use crate::cli::{Failure, inputs, print, say};
-use crate::clock::Clock;
 use crate::config::Receiver;
-use crate::derive::jobs;
-use crate::evaluate::{Rule, metrics_of};
-use crate::model::Timestamp;
 use crate::notify::routing;
-use crate::simulate::workload::Workload;
 use crate::store::{Frames, StoreError};
+use trainspotter_clock::Clock;
+use trainspotter_core::backtest::{Backtest, Episode, Replay, Report};
+use trainspotter_core::metrics::jobs;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::{Rule, metrics_of};
+use trainspotter_simulator::workload::Workload;
 
 /// What is looked at if `--to` is not given.
 const A_WEEK: Duration = Duration::from_secs(7 * 86_400);

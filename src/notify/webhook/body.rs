@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::evaluate::Alert;
-use crate::evaluate::Ending;
-use crate::evaluate::Transition;
-use crate::evaluate::TransitionKind;
-use crate::evaluate::Unit;
-use crate::model::Timestamp;
 use crate::notify::message::Message;
 use crate::notify::outbox::Kind;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
+use trainspotter_core::rules::Unit;
 
 /// What Alertmanager writes for the end of an alert that has not ended: Go's zero time.
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
@@ -146,7 +146,7 @@ mod tests {
         let mut other = sample::row(TransitionKind::Resolved(Ending::Recovered));
         let alert = &mut other.transition.alert;
         alert.labels.insert("share".to_owned(), "vision".to_owned());
-        alert.id = crate::evaluate::AlertId::of("other", &alert.by);
+        alert.id = trainspotter_core::rules::AlertId::of("other", &alert.by);
         let row = crate::notify::OutboxRow { together: vec![other], ..sample::row(TransitionKind::Fired) };
         let message = Message::of_group(&row, None, Some(&["queue".to_owned(), "none".to_owned()]));
         let body = serde_json::to_value(of(&message)).unwrap();

@@ -6,16 +6,16 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::derive::Labels;
-use crate::derive::Sample;
-use crate::derive::Value;
-use crate::derive::catalogue::Metric;
-use crate::model::Timestamp;
 use crate::publish::LATE_AFTER;
 use crate::publish::cloudwatch::requests::Value as Waited;
 use crate::publish::cloudwatch::requests::{Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Tells, is_publishable};
 use crate::publish::families;
 use crate::publish::is_in_cloudwatch;
+use trainspotter_core::metrics::Labels;
+use trainspotter_core::metrics::Sample;
+use trainspotter_core::metrics::Value;
+use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::model::Timestamp;
 
 /// How many different values of distributions may wait while CloudWatch is away: about 8 MB of memory, and at 10,000
 /// jobs a day two days of four distributions. What comes on top is given up and counted.
@@ -223,10 +223,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::derive::Distribution;
-    use crate::derive::catalogue::{JOB_FAILURES, QUEUE_JOBS, QUEUE_WAIT, SOURCE_CALLS, STORE_SIZE};
-    use crate::derive::labels;
     use crate::publish::cloudwatch::requests::{MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST};
+    use trainspotter_core::metrics::Distribution;
+    use trainspotter_core::metrics::catalogue::{JOB_FAILURES, QUEUE_JOBS, QUEUE_WAIT, SOURCE_CALLS, STORE_SIZE};
+    use trainspotter_core::metrics::labels;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 

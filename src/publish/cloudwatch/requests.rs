@@ -2,11 +2,11 @@
 
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
-use crate::derive::Labels;
-use crate::derive::catalogue::Metric;
-use crate::derive::catalogue::cloudwatch_dimension;
-use crate::model::Timestamp;
 use crate::publish::cloudwatch::deltas::Series;
+use trainspotter_core::metrics::Labels;
+use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::metrics::catalogue::cloudwatch_dimension;
+use trainspotter_core::model::Timestamp;
 
 /// `PutMetricData`: at most 1000 data per request (API reference).
 pub const MAX_DATA_PER_REQUEST: usize = 1_000;

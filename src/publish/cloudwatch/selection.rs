@@ -3,9 +3,9 @@
 //! Each series costs money every month, so what an operator would not alarm on, or can have from another series, stays
 //! out. Prometheus and OTLP get everything.
 
-use crate::derive::catalogue;
-use crate::derive::catalogue::Metric;
-use crate::derive::catalogue::Stability;
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::metrics::catalogue::Stability;
 
 /// Stable metrics that CloudWatch does not get, and why.
 const LEFT_OUT: &[(&Metric, &str)] = &[

@@ -10,17 +10,17 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use crate::derive::Distribution;
-use crate::derive::Frame;
-use crate::derive::Labels;
-use crate::derive::Sample;
-use crate::derive::Value;
-use crate::derive::catalogue;
-use crate::derive::catalogue::Kind;
-use crate::model::Timestamp;
 use crate::publish::LATE_AFTER;
 use crate::publish::buckets_of;
 use crate::publish::families;
+use trainspotter_core::metrics::Distribution;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Labels;
+use trainspotter_core::metrics::Sample;
+use trainspotter_core::metrics::Value;
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::catalogue::Kind;
+use trainspotter_core::model::Timestamp;
 
 /// Data points per request: what CloudWatch's OTLP endpoint allows, and far below the 4 MiB that gRPC receivers take.
 pub const MAX_POINTS_PER_REQUEST: usize = 1_000;
@@ -211,8 +211,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::derive::catalogue::{GPU_CAPACITY, JOB_PREEMPTIONS, Metric as Catalogued};
-    use crate::derive::labels;
+    use trainspotter_core::metrics::catalogue::{GPU_CAPACITY, JOB_PREEMPTIONS, Metric as Catalogued};
+    use trainspotter_core::metrics::labels;
 
     fn sample(metric: &'static Catalogued, queue: usize, value: Value) -> Sample {
         Sample { metric, labels: labels([("queue", format!("queue-{queue}").into())]), value }

@@ -1,9 +1,9 @@
 //! Frames come back as they were, by step, and go by age and size.
 
 use super::*;
-use crate::derive::labels;
 use crate::store::Commit;
 use crate::store::Store;
+use trainspotter_core::metrics::labels;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)

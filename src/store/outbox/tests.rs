@@ -1,13 +1,13 @@
 //! What the outbox on disk does with rows and verdicts.
 
 use super::*;
-use crate::evaluate::AlertId;
-use crate::evaluate::AlertState;
-use crate::evaluate::Ending;
-use crate::evaluate::TransitionKind;
 use crate::notify::outbox::Due;
 use crate::notify::sample;
 use crate::store::Commit;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::TransitionKind;
 
 const FIRED: TransitionKind = TransitionKind::Fired;
 const RESOLVED: TransitionKind = TransitionKind::Resolved(Ending::Recovered);

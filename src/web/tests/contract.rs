@@ -6,10 +6,10 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::evaluate::AlertId;
 use crate::web::Snapshot;
 use crate::web::tests::Server;
 use crate::web::tests::fixture;
+use trainspotter_core::rules::AlertId;
 
 async fn check(path: &str, pointer: &str, expected: Value) {
     let answer = Server::start().await.get(path).await;

@@ -6,31 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::derive::Estimate;
-use crate::derive::FailureFigures;
-use crate::derive::FairShareFigures;
-use crate::derive::Frame;
-use crate::derive::Loan;
-use crate::derive::Quantiles;
-use crate::derive::QueueFigures;
-use crate::derive::Reason;
-use crate::derive::ReasonFigures;
-use crate::derive::ShareFigures;
-use crate::derive::SourceHealth;
-use crate::derive::WaitFigures;
-use crate::derive::Waterfall;
-use crate::derive::setup::{Finding, Problem};
-use crate::evaluate::Alert;
-use crate::evaluate::AlertId;
-use crate::evaluate::AlertState;
-use crate::evaluate::Ending;
-use crate::evaluate::Transition;
-use crate::evaluate::TransitionKind;
-use crate::ledger::FailureCategory;
-use crate::model::JobStatus;
-use crate::model::Source;
-use crate::model::Timestamp;
-use crate::model::{Reserved, ReservedKind};
 use crate::web::Cursor;
 use crate::web::Demand;
 use crate::web::JobPage;
@@ -38,6 +13,31 @@ use crate::web::JobQuery;
 use crate::web::JobView;
 use crate::web::Snapshot;
 use crate::web::Span;
+use trainspotter_core::jobs::FailureCategory;
+use trainspotter_core::metrics::Estimate;
+use trainspotter_core::metrics::FailureFigures;
+use trainspotter_core::metrics::FairShareFigures;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Loan;
+use trainspotter_core::metrics::Quantiles;
+use trainspotter_core::metrics::QueueFigures;
+use trainspotter_core::metrics::Reason;
+use trainspotter_core::metrics::ReasonFigures;
+use trainspotter_core::metrics::ShareFigures;
+use trainspotter_core::metrics::SourceHealth;
+use trainspotter_core::metrics::WaitFigures;
+use trainspotter_core::metrics::Waterfall;
+use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
+use trainspotter_core::model::JobStatus;
+use trainspotter_core::model::Source;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::{Reserved, ReservedKind};
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
 
 /// 2026-03-01T12:00:00Z: the service's time in all tests.
 pub(super) fn now() -> Timestamp {
@@ -238,7 +238,7 @@ fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) 
         recent: Vec::new(),
         value: Some(value),
         value_at_fire: state.fired_at().map(|_| value),
-        unit: crate::evaluate::Unit::Seconds,
+        unit: trainspotter_core::rules::Unit::Seconds,
         threshold: Some(1_800.0),
         queue_arn: None,
         evaluated_at: now(),

@@ -3,17 +3,17 @@
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::derive::Distribution;
-use crate::derive::Frame;
-use crate::derive::Quantiles;
-use crate::derive::Sample;
-use crate::derive::Value;
-use crate::derive::catalogue;
-use crate::derive::labels;
-use crate::derive::waterfall;
-use crate::model::Timestamp;
 use crate::web::HistoryQuery;
 use crate::web::tests::Server;
+use trainspotter_core::metrics::Distribution;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Quantiles;
+use trainspotter_core::metrics::Sample;
+use trainspotter_core::metrics::Value;
+use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::labels;
+use trainspotter_core::metrics::waterfall;
+use trainspotter_core::model::Timestamp;
 
 /// Answers as the reader of frames does. `vision` has come lately.
 pub(super) async fn answer(mut questions: mpsc::Receiver<HistoryQuery>) {

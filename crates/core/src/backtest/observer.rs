@@ -1,0 +1,98 @@
+//! What a service would learn of a scheduler that it could see at once and without error.
+
+use std::collections::BTreeSet;
+
+use crate::engine::Engine;
+use crate::model::{
+    HostUtilisation, JobDetails, JobId, JobSeen, Observation, Queue, QueueName, ServiceEnvironment, Source, Timestamp,
+};
+use crate::scheduler::{Job, QueueSetup, Scheduler};
+
+/// Looks at a scheduler from outside.
+#[derive(Debug)]
+pub struct Onlooker {
+    queues: Vec<Queue>,
+    open: BTreeSet<JobId>,
+    /// How many jobs were there at the last look.
+    known: usize,
+}
+
+impl Onlooker {
+    /// Of queues as they are set up now.
+    pub fn new(scheduler: &Scheduler) -> Self {
+        let environments: Vec<ServiceEnvironment> = scheduler.environments().cloned().collect();
+        let queues = scheduler.queues().map(|queue| as_configured(queue, &environments)).collect();
+        Self { queues, open: BTreeSet::new(), known: 0 }
+    }
+
+    /// Everything that one poll would learn. Ended jobs are told once more, and then no longer.
+    pub fn look(&mut self, scheduler: &Scheduler, engine: &Engine, now: Timestamp) -> Vec<Observation> {
+        self.open.extend(scheduler.jobs().skip(self.known).map(|job| job.id.clone()));
+        self.known = scheduler.jobs().count();
+        let jobs: Vec<&Job> = self.open.iter().filter_map(|id| scheduler.job(id)).collect();
+        let host = |(id, host): (JobId, String)| {
+            let job = scheduler.job(&id)?;
+            let gpus: f64 = crate::jobs::gpus_of(&job.demand).unwrap_or(0.0);
+            let instances: f64 = job.demand.iter().map(|capacity| capacity.quantity).sum();
+            // SageMaker reports a host's GPUs added up: eight busy ones are 800 %.
+            let gpu_percent = job.utilisation * 100.0 * gpus / instances.max(1.0);
+            Some(HostUtilisation { job: id, host, at: now, gpu_percent })
+        };
+        let hosts = engine.questions(now).hosts.into_iter().filter_map(host).collect();
+        let mut observations = vec![
+            Observation::Topology { at: now, queues: self.queues.clone() },
+            Observation::Jobs { at: now, jobs: jobs.iter().map(|job| as_described(job)).collect() },
+            Observation::Utilisation { at: now, hosts },
+            answered(Source::Topology, None, now),
+            answered(Source::Utilisation, None, now),
+        ];
+        observations.extend(self.queues.iter().map(|queue| answered(Source::Jobs, Some(queue.name.clone()), now)));
+        let ended: Vec<JobId> = jobs.iter().filter(|job| job.status.is_ended()).map(|job| job.id.clone()).collect();
+        for id in ended {
+            self.open.remove(&id);
+        }
+        observations
+    }
+}
+
+fn answered(source: Source, queue: Option<QueueName>, at: Timestamp) -> Observation {
+    Observation::Answered { source, queue, at }
+}
+
+fn as_configured(queue: &QueueSetup, environments: &[ServiceEnvironment]) -> Queue {
+    Queue {
+        name: queue.name.clone(),
+        arn: String::new(),
+        enabled: queue.enabled,
+        status_reason: None,
+        has_time_limit: !queue.time_limits.is_empty(),
+        policy: queue.policy.clone(),
+        environment: environments.iter().find(|environment| environment.name == queue.environment).cloned(),
+    }
+}
+
+fn as_described(job: &Job) -> JobSeen {
+    let details = JobDetails {
+        priority: Some(job.priority),
+        preemptions: job.preemptions,
+        owner: job.tags.get(JobDetails::OWNER_TAG).map(|owner| owner.as_str().into()),
+        ..JobDetails::default()
+    };
+    JobSeen {
+        id: job.id.clone(),
+        name: job.name.clone(),
+        queue: job.queue.clone(),
+        share: job.share.clone(),
+        status: job.status.clone(),
+        status_reason: job.status_reason.as_deref().map(str::to_owned),
+        created_at: job.created_at,
+        scheduled_at: job.scheduled_at,
+        started_at: job.started_at,
+        stopped_at: job.stopped_at,
+        demand: job.demand.to_vec().into(),
+        training_job: job.training_job.clone(),
+        odd_arn: None,
+        terminated: job.terminated,
+        details: Some(Box::new(details)),
+    }
+}

@@ -1,0 +1,453 @@
+//! The one owner of state: observations in, figures and alert transitions out. PURE.
+//!
+//! [`Engine::observe`] takes in what the sources learn, in whatever order it comes. [`Engine::tick`] turns the state
+//! into the figures of one moment, evaluates the rules over them and returns everything that has to be kept, published
+//! and told. Nothing leaves an engine in another way.
+
+mod shares;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::jobs::{Cadence, Job, Ledger};
+use crate::metrics::catalogue;
+use crate::metrics::{self, Counting, Frame, Inputs, Pending, Service, SourceHealth, Why};
+use crate::model::{
+    HostUtilisation, JobId, JobSeen, Observation, Prices, PriorityBands, Questions, Queue, QueueName, QueueSnapshot,
+    Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+};
+use crate::rules::{self, Alert, AlertBook, Rule, Transition};
+use shares::{Series, Shares};
+
+/// What was reserved longer ago than this says nothing of now.
+const RESERVED_STALE: Duration = Duration::from_secs(1_800);
+
+/// Distinct unknown values that are counted one by one; the rest fold into `other`.
+const UNKNOWN_VALUES_KEPT: usize = 50;
+
+/// For how long what happened waits to be counted until jobs are described.
+const LONGEST_LAG: Duration = Duration::from_secs(900);
+
+/// How long after a restart jobs may still turn up that an earlier run knew: longer than any first sweep takes.
+const UNSEEN_KEPT: Duration = Duration::from_secs(86_400);
+
+/// The state of the service.
+#[derive(Debug)]
+pub struct Engine {
+    began_at: Timestamp,
+    /// Up to when events were counted by the last tick.
+    horizon: Timestamp,
+    /// The first complete poll since the horizon moved last.
+    held_since: Option<Timestamp>,
+    /// New queues are read from here on: see [`Saved::open_since`].
+    open_since: Timestamp,
+    cadence: Cadence,
+    ledger: Ledger,
+    queues: Vec<Queue>,
+    utilisation: BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
+    fronts: BTreeMap<QueueName, QueueSnapshot>,
+    /// What is reserved, and when that was asked for; `None` where it is not watched.
+    reserved: Option<(Timestamp, Vec<Reserved>)>,
+    prices: Prices,
+    sources: BTreeMap<(Source, Option<QueueName>), Answers>,
+    unknown_values: BTreeMap<(&'static str, String), ()>,
+    corrections_counted: u64,
+    forgotten_counted: u64,
+    counting: Counting,
+    /// The first tick after every queue was polled completely.
+    ready_at: Option<Timestamp>,
+    /// When an earlier run ticked last, until this one ticks.
+    resumed_from: Option<Timestamp>,
+    shares: Shares,
+    rules: Vec<Rule>,
+    book: AlertBook,
+    service: Service,
+}
+
+/// When a source last answered, and what went wrong since.
+#[derive(Clone, Debug, Default)]
+struct Answers {
+    answered_at: Option<Timestamp>,
+    error: Option<String>,
+}
+
+/// What an engine continues from after a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// The alerts as of the last tick.
+    pub alerts: Vec<Alert>,
+    /// Counters and distributions as of the last tick.
+    pub series: Vec<SavedSeries>,
+    /// Events of the last day that were counted.
+    pub events: Vec<SavedEvent>,
+    /// Jobs of which AWS may not tell all again.
+    pub jobs: Vec<SavedJob>,
+    /// When the last tick was.
+    pub ticked_at: Option<Timestamp>,
+    /// Up to when events were counted; `None` on the first start.
+    pub counted_until: Option<Timestamp>,
+    /// When the oldest job was created that had not ended then: what may have ended since was created no earlier.
+    pub open_since: Option<Timestamp>,
+}
+
+/// What comes out of a tick, to be committed as one and then published and told.
+#[derive(Debug)]
+pub struct Output {
+    /// The figures.
+    pub frame: Frame,
+    /// What happened to alerts.
+    pub transitions: Vec<Transition>,
+    /// Every alert that is pending or firing now.
+    pub alerts: Vec<Alert>,
+    /// Counters and distributions to keep.
+    pub series: Vec<SavedSeries>,
+    /// All jobs of which AWS may not tell all again.
+    pub jobs: Vec<SavedJob>,
+    /// Events that were counted in this tick, to keep for a day.
+    pub events: Vec<SavedEvent>,
+    /// Up to when events are counted in `series`.
+    pub counted_until: Timestamp,
+    /// When the oldest job was created that has not ended.
+    pub open_since: Timestamp,
+}
+
+impl Engine {
+    /// Goes on from what an earlier run saved; if there is nothing, counts what happens from `since` on.
+    pub fn new(rules: Vec<Rule>, cadence: Cadence, saved: Saved, since: Timestamp) -> Self {
+        // What happens at that very moment counts, too.
+        let counted_until = saved.counted_until.unwrap_or(since - Duration::from_millis(1));
+        let mut ledger = Ledger::default();
+        ledger.remember(&saved.jobs, counted_until);
+        let counting = Counting::new(&saved.series, &saved.events, counted_until);
+        Self {
+            began_at: counted_until,
+            horizon: counted_until,
+            held_since: None,
+            open_since: saved.open_since.unwrap_or(counted_until),
+            cadence,
+            ledger,
+            queues: Vec::new(),
+            utilisation: BTreeMap::new(),
+            fronts: BTreeMap::new(),
+            reserved: None,
+            prices: Prices::new(),
+            sources: BTreeMap::new(),
+            unknown_values: BTreeMap::new(),
+            corrections_counted: 0,
+            forgotten_counted: 0,
+            shares: Shares::with(counting.shares()),
+            counting,
+            ready_at: None,
+            resumed_from: saved.ticked_at,
+            rules,
+            book: AlertBook::restore(saved.alerts),
+            service: Service::default(),
+        }
+    }
+
+    /// The same engine, which tells of these shares one by one and of the others together.
+    #[must_use]
+    pub fn showing(mut self, shown: SharesShown) -> Self {
+        self.shares.show(shown);
+        self
+    }
+
+    /// The same engine, which tells waits by these bands of priority, too.
+    #[must_use]
+    pub fn banded(mut self, bands: PriorityBands) -> Self {
+        self.counting.set_bands(bands);
+        self
+    }
+
+    /// The same engine, which tells costs at these prices.
+    #[must_use]
+    pub fn priced(self, prices: Prices) -> Self {
+        Self { prices, ..self }
+    }
+
+    /// How far back rules look.
+    pub fn looks_back(&self) -> Option<Duration> {
+        self.rules.iter().filter_map(Rule::looks_back).max()
+    }
+
+    /// Takes in a frame of an earlier run, oldest first and before the first tick: rules go on comparing with what was.
+    pub fn recall(&mut self, frame: &Frame) {
+        self.book.recall(&self.rules, frame);
+    }
+
+    /// Goes on with other rules. Alerts of a rule that is still there, and still about them, go on as they are; the others end
+    /// with the next tick.
+    pub fn set_rules(&mut self, rules: Vec<Rule>) {
+        self.rules = rules;
+    }
+
+    /// Takes in what a source learnt.
+    pub fn observe(&mut self, observations: Vec<Observation>) {
+        for observation in observations {
+            self.observe_one(observation);
+        }
+    }
+
+    /// What should be asked next.
+    pub fn questions(&self, now: Timestamp) -> Questions {
+        let queues = self.queues.iter().map(|queue| &queue.name);
+        // AWS lists what was created after a moment, and the oldest open job was created at it.
+        Questions {
+            since: Some(self.open_since - Duration::from_secs(1)),
+            ..self.ledger.questions(queues, self.cadence, now)
+        }
+    }
+
+    /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
+    pub fn service(&mut self) -> &mut Service {
+        &mut self.service
+    }
+
+    /// The counters, for what the service counts of itself.
+    pub fn counting(&mut self) -> &mut Counting {
+        &mut self.counting
+    }
+
+    /// What waits for delivery, by receiver.
+    pub fn set_pending(&mut self, pending: BTreeMap<String, Pending>) {
+        self.service.pending = pending;
+    }
+
+    /// The ledger, to answer questions about single jobs.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// A job by id.
+    pub fn job(&self, id: &JobId) -> Option<&Job> {
+        self.ledger.job(id)
+    }
+
+    /// Why a job waits at `now`; `None` if it does not, or if it is not known.
+    pub fn why(&self, id: &JobId, now: Timestamp) -> Option<Why> {
+        let inputs = Inputs {
+            now,
+            queues: &self.queues,
+            ledger: &self.ledger,
+            utilisation: &self.utilisation,
+            fronts: &self.fronts,
+            prices: &self.prices,
+            reserved: fresh(self.reserved.as_ref(), now),
+            sources: &[],
+        };
+        metrics::why(self.ledger.job(id)?, &inputs, &self.counting)
+    }
+
+    /// Whether every queue was polled completely at least once.
+    pub fn is_ready(&self) -> bool {
+        self.answered_at(Source::Topology, None).is_some() && self.jobs_answered_at().is_some()
+    }
+
+    /// The figures, alerts and state of the moment `now`.
+    pub fn tick(&mut self, now: Timestamp) -> Output {
+        self.ledger.forget(now);
+        if self.is_ready() && now.since(*self.ready_at.get_or_insert(now)) > UNSEEN_KEPT {
+            self.ledger.forget_unseen();
+        }
+        let counted_until = self.horizon();
+        self.counting.count(&mut self.ledger, counted_until);
+        // A short restart is no gap in what is charged by time, unless it is not known yet where things stand.
+        if let Some(at) = self.resumed_from.take().filter(|_| self.is_ready()) {
+            self.counting.charged_until(at);
+        }
+        self.count_limits();
+        self.shares.look_again();
+        self.forget_utilisation();
+
+        let (alerts_pending, alerts_firing) = self.book.counts();
+        self.service.alerts_pending = alerts_pending;
+        self.service.alerts_firing = alerts_firing;
+        let sources = self.source_health(now);
+        let inputs = Inputs {
+            now,
+            queues: &self.queues,
+            ledger: &self.ledger,
+            utilisation: &self.utilisation,
+            fronts: &self.fronts,
+            prices: &self.prices,
+            reserved: fresh(self.reserved.as_ref(), now),
+            sources: &sources,
+        };
+        let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
+        frame.of_jobs = metrics::jobs::samples(&inputs, &rules::metrics_of(&self.rules));
+        let transitions = self.book.step(&self.rules, &frame, now);
+        // Readers keep frames for long, and these series are many.
+        frame.of_jobs.clear();
+        for (rule, failures) in self.book.take_failures() {
+            self.counting.add(&catalogue::RULE_FAILURES, [("rule", rule.into())], failures);
+        }
+        let alerts = self.book.alerts().cloned().collect();
+        // Before the first complete poll nothing is known to have ended.
+        let open_since = if self.is_ready() {
+            self.ledger.open_since(counted_until).unwrap_or(counted_until)
+        } else {
+            self.open_since
+        };
+        Output {
+            frame,
+            transitions,
+            alerts,
+            series: self.counting.saved(),
+            jobs: self.ledger.saved(self.counting.held_back()),
+            events: self.counting.take_events(),
+            counted_until,
+            open_since,
+        }
+    }
+
+    fn observe_one(&mut self, observation: Observation) {
+        match observation {
+            Observation::Topology { queues, .. } => self.set_queues(queues),
+            Observation::Jobs { at, jobs } => {
+                self.ledger.expect(&jobs);
+                jobs.into_iter().for_each(|job| self.observe_job(job, at));
+            }
+            Observation::JobGone { at, id } => self.ledger.observe_gone(&id, at),
+            Observation::InFlightListed { queue, since } => self.ledger.in_flight_listed(&queue, since),
+            Observation::WaitingListed { queue, since } => self.ledger.waiting_listed(&queue, since),
+            // For positions; figures rest on the job lists, which are complete.
+            Observation::Snapshot(snapshot) => {
+                if let Some(queue) = snapshot.queue.clone() {
+                    self.fronts.insert(queue, snapshot);
+                }
+            }
+            Observation::Reserved { at, all } => self.reserved = Some((at, all)),
+            Observation::TrainingJob(seen) => self.ledger.observe_training_job(&seen),
+            Observation::Utilisation { hosts, .. } => {
+                for host in hosts {
+                    self.utilisation.entry(host.job.clone()).or_default().insert(host.host.clone(), host);
+                }
+            }
+            Observation::Answered { source, queue, at } => {
+                self.sources.insert((source, queue), Answers { answered_at: Some(at), error: None });
+            }
+            Observation::Failed { source, queue, error, .. } => {
+                self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], 1);
+                // Figures rest on a queue's lists. A description that failed is asked for again and makes nothing older.
+                if source != Source::Jobs || queue.is_some() {
+                    self.sources.entry((source, queue)).or_default().error = Some(error);
+                }
+            }
+            Observation::Calls(calls) => self.counting.count_calls(&calls),
+            Observation::UnknownValue { kind, value } => self.count_unknown(kind, value),
+        }
+    }
+
+    fn observe_job(&mut self, mut job: JobSeen, at: Timestamp) {
+        if let Some(share) = &job.share {
+            let has_ended = job.status.is_ended();
+            match self.shares.series(&job.queue, share, has_ended, &self.ledger) {
+                Series::Own => {}
+                Series::InsteadOf(gone) => self.forget_share(&job.queue, &gone),
+                Series::Hidden => job.share = Some(self.shares.other()),
+                Series::NoPlace => {
+                    // Ended ones are listed again and again.
+                    let is_new = !has_ended && self.ledger.job(&job.id).is_none();
+                    self.counting.add(&catalogue::LIMIT_HITS, [("limit", "shares".into())], u64::from(is_new));
+                    job.share = Some(self.shares.other());
+                }
+            }
+        }
+        self.ledger.observe(job, at);
+    }
+
+    fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
+        self.counting.forget_share(queue, share, &self.shares.other(), &mut self.ledger);
+    }
+
+    fn set_queues(&mut self, mut queues: Vec<Queue>) {
+        queues.sort_by(|a, b| a.name.cmp(&b.name));
+        let watched = |queue: &Option<QueueName>| {
+            queue.as_ref().is_none_or(|name| queues.iter().any(|queue| queue.name == *name))
+        };
+        self.sources.retain(|(_, queue), _| watched(queue));
+        self.fronts.retain(|queue, _| watched(&Some(queue.clone())));
+        self.counting.watch(&queues);
+        for (queue, share) in self.shares.configured(&queues, &self.ledger) {
+            self.forget_share(&queue, &share);
+        }
+        self.queues = queues;
+    }
+
+    fn count_unknown(&mut self, kind: &'static str, value: String) {
+        let key = (kind, value);
+        let full = self.unknown_values.len() >= UNKNOWN_VALUES_KEPT;
+        let shown = if full && !self.unknown_values.contains_key(&key) { "other".to_owned() } else { key.1.clone() };
+        if !full {
+            self.unknown_values.insert(key, ());
+        }
+        self.counting.add(&catalogue::SOURCE_UNKNOWN, [("kind", kind.into()), ("value", shown.into())], 1);
+    }
+
+    fn count_limits(&mut self) {
+        let corrections = self.ledger.corrections();
+        let forgotten = self.ledger.forgotten_early();
+        self.counting.add(&catalogue::LEDGER_CORRECTIONS, [], corrections - self.corrections_counted);
+        self.counting.add(&catalogue::LIMIT_HITS, [("limit", "ended_jobs".into())], forgotten - self.forgotten_counted);
+        (self.corrections_counted, self.forgotten_counted) = (corrections, forgotten);
+    }
+
+    fn forget_utilisation(&mut self) {
+        let ledger = &self.ledger;
+        self.utilisation.retain(|id, _| ledger.job(id).is_some_and(|job| job.status().is_in_flight()));
+    }
+
+    fn answered_at(&self, source: Source, queue: Option<QueueName>) -> Option<Timestamp> {
+        self.sources.get(&(source, queue)).and_then(|answers| answers.answered_at)
+    }
+
+    /// Up to when everything that happened is known: the last complete poll, but for jobs of which only a description tells what happened,
+    /// and none has come yet. Never earlier than before, and one description must not hold up all counts for long.
+    fn horizon(&mut self) -> Timestamp {
+        let Some(answered) = self.jobs_answered_at() else { return self.horizon };
+        let untold = self.ledger.untold_since().map(|since| since - Duration::from_millis(1));
+        let known = untold.map_or(answered, |until| answered.min(until));
+        let held_since = *self.held_since.get_or_insert(answered);
+        if known > self.horizon || answered.since(held_since) > LONGEST_LAG {
+            self.horizon = if known > self.horizon { known } else { answered };
+            self.held_since = None;
+        }
+        self.horizon
+    }
+
+    /// When the job lists of the queue that was listed longest ago were asked for; `None` before each was once.
+    fn jobs_answered_at(&self) -> Option<Timestamp> {
+        let of_queue = |queue: &Queue| self.answered_at(Source::Jobs, Some(queue.name.clone()));
+        self.queues.iter().map(of_queue).min().flatten()
+    }
+
+    fn source_health(&self, now: Timestamp) -> Vec<SourceHealth> {
+        let health = |source: Source| {
+            let of_source = || self.sources.iter().filter(move |((other, _), _)| *other == source);
+            let oldest = of_source().map(|(_, answers)| answers.answered_at.unwrap_or(self.began_at)).min();
+            let error = of_source().find_map(|(_, answers)| answers.error.clone());
+            let failing = of_source().filter(|(_, answers)| answers.error.is_some());
+            let failing = failing.filter_map(|((_, queue), _)| queue.clone());
+            // What was never listed is no better known than what failed.
+            let never = self.queues.iter().map(|queue| queue.name.clone());
+            let never =
+                never.filter(|name| source == Source::Jobs && self.answered_at(source, Some(name.clone())).is_none());
+            let failing = failing.chain(never).collect();
+            SourceHealth { source, age_seconds: oldest.map(|at| now.seconds_since(at)), error, failing }
+        };
+        Source::ALL.into_iter().map(health).collect()
+    }
+}
+
+/// What is reserved, unless that was seen too long ago.
+fn fresh(reserved: Option<&(Timestamp, Vec<Reserved>)>, now: Timestamp) -> &[Reserved] {
+    reserved.filter(|(at, _)| now.since(*at) <= RESERVED_STALE).map_or(&[], |(_, all)| all)
+}
+
+/// How often the ledger wants to look again, from the configured cadence of polls.
+pub fn cadence(reconcile_every: Duration, poll_every: Duration) -> Cadence {
+    Cadence { reconcile_every, verify_every: poll_every * 2 }
+}
+
+#[cfg(test)]
+mod tests;

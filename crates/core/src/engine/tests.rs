@@ -1,0 +1,500 @@
+//! Ages, events over restarts, and limits.
+
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::metrics::{Labels, Sample, Value};
+use crate::model::{Demand, JobDetails, JobSeen, JobStatus, Policy, QuotaShare, Sharing, StoppedAttempt};
+
+fn second(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1_000)
+}
+
+fn just_before(seconds: i64) -> Timestamp {
+    second(seconds) - Duration::from_millis(1)
+}
+
+fn engine(saved: Saved) -> Engine {
+    let every = Duration::from_secs(30);
+    Engine::new(Vec::new(), cadence(every * 30, every), saved, second(0))
+}
+
+fn topology() -> Observation {
+    let queue = Queue {
+        name: "prod".into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: true,
+        policy: Policy::Fifo,
+        environment: None,
+    };
+    Observation::Topology { at: second(0), queues: vec![queue] }
+}
+
+fn answered(at: i64) -> Observation {
+    Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: second(at) }
+}
+
+/// A job that was created at 10 s and dispatched at 70 s, once.
+fn dispatched() -> Observation {
+    Observation::Jobs { at: second(80), jobs: vec![described(scheduled_at(70))] }
+}
+
+fn described(job: JobSeen) -> JobSeen {
+    JobSeen { details: Some(Box::default()), ..job }
+}
+
+fn scheduled_at(scheduled: i64) -> JobSeen {
+    JobSeen {
+        id: "job-1".into(),
+        name: "train".into(),
+        queue: "prod".into(),
+        share: None,
+        status: JobStatus::Scheduled,
+        status_reason: None,
+        created_at: second(10),
+        scheduled_at: Some(second(scheduled)),
+        started_at: None,
+        stopped_at: None,
+        demand: Demand::default(),
+        training_job: None,
+        odd_arn: None,
+        terminated: false,
+        details: None,
+    }
+}
+
+/// What an engine leaves to the next one.
+fn saved(output: Output) -> Saved {
+    Saved {
+        series: output.series,
+        events: output.events,
+        jobs: output.jobs,
+        counted_until: Some(output.counted_until),
+        ..Saved::default()
+    }
+}
+
+/// The value of a series, by metric and one label; for a distribution how many values it has had.
+fn value(output: &Output, metric: &str, label: &str) -> Option<f64> {
+    let has = |labels: &Labels| labels.values().any(|value| **value == *label);
+    let sample = output.frame.samples.iter().find(|sample| sample.metric.name == metric && has(&sample.labels))?;
+    Some(match &sample.value {
+        Value::Gauge(value) | Value::Counter(value) => *value,
+        Value::Distribution(distribution) => distribution.count as f64,
+    })
+}
+
+#[test]
+fn a_description_that_failed_makes_the_lists_no_older() {
+    let mut engine = engine(Saved::default());
+    let error = "throttled".to_owned();
+    let failed = Observation::Failed { source: Source::Jobs, queue: None, at: second(95), error };
+    engine.observe(vec![topology(), answered(90), failed]);
+    let output = engine.tick(second(100));
+    assert_eq!(value(&output, "source.age", "jobs"), Some(10.0));
+    assert_eq!(value(&output, "source.failures", "jobs"), Some(1.0));
+}
+
+#[test]
+fn a_list_that_failed_ages_and_is_named() {
+    let mut engine = engine(Saved::default());
+    let error = "throttled".to_owned();
+    let failed = Observation::Failed { source: Source::Jobs, queue: Some("prod".into()), at: second(95), error };
+    engine.observe(vec![topology(), answered(30), failed]);
+    let output = engine.tick(second(100));
+    assert_eq!(value(&output, "source.age", "jobs"), Some(70.0));
+    let health = output.frame.sources.iter().find(|health| health.source == Source::Jobs).unwrap();
+    assert!(health.failing.contains("prod"), "{health:?}");
+}
+
+#[test]
+fn an_event_is_counted_once_a_poll_has_covered_it_and_never_again_after_a_restart() {
+    let mut first = engine(Saved::default());
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    first.observe(vec![topology(), known, dispatched(), answered(60)]);
+    let output = first.tick(second(90));
+    assert_eq!(value(&output, "queue.wait", "prod"), Some(0.0), "the last complete poll began before the dispatch");
+    first.observe(vec![answered(90)]);
+    let output = first.tick(second(120));
+    assert_eq!(value(&output, "queue.wait", "prod"), Some(1.0));
+
+    let saved = Saved {
+        alerts: output.alerts,
+        series: output.series,
+        jobs: output.jobs,
+        events: output.events,
+        ticked_at: Some(second(120)),
+        counted_until: Some(output.counted_until),
+        open_since: Some(output.open_since),
+    };
+    let mut second_run = engine(saved);
+    assert_eq!(second_run.questions(second(150)).since, Some(second(9)), "the job may have ended meanwhile");
+    second_run.observe(vec![topology(), dispatched(), answered(150)]);
+    let again = second_run.tick(second(160));
+    assert_eq!(value(&again, "queue.wait", "prod"), Some(1.0));
+    let last_hour = |sample: &Sample| match &sample.value {
+        Value::Distribution(distribution) => distribution.recent.map(|recent| recent.count),
+        Value::Gauge(_) | Value::Counter(_) => None,
+    };
+    let waits = again.frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait");
+    assert_eq!(waits.filter_map(last_hour).collect::<Vec<_>>(), [1], "the last hour goes on, too");
+    assert_eq!(again.frame.waits[0].seconds.count, 1);
+    assert!(again.events.is_empty(), "nothing is kept twice");
+}
+
+#[test]
+fn a_job_that_went_back_to_the_queue_during_a_restart_has_had_its_first_wait() {
+    let mut first = engine(Saved::default());
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    first.observe(vec![topology(), known, dispatched(), answered(90)]);
+    let output = first.tick(second(100));
+    // Killed once more before it has seen the job.
+    let again = saved(engine(saved(output)).tick(second(110)));
+    let mut last = engine(again);
+    let job = JobSeen { details: Some(Box::default()), ..scheduled_at(140) };
+    last.observe(vec![topology(), Observation::Jobs { at: second(150), jobs: vec![job] }, answered(160)]);
+    let output = last.tick(second(170));
+    assert_eq!(value(&output, "queue.wait", "prod"), Some(1.0));
+    assert_eq!(value(&output, "queue.wait.requeue", "prod"), Some(1.0));
+}
+
+#[test]
+fn an_end_that_was_seen_before_a_restart_and_told_exactly_after_it_is_counted() {
+    let job = |status, details: Option<JobDetails>, at| {
+        let job = JobSeen { status, started_at: Some(second(75)), details: details.map(Box::new), ..scheduled_at(70) };
+        Observation::Jobs { at: second(at), jobs: vec![job] }
+    };
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let mut first = engine(Saved::default());
+    first.observe(vec![topology(), known, job(JobStatus::Running, Some(JobDetails::default()), 80), answered(90)]);
+    first.observe(vec![job(JobStatus::Runnable, None, 130), answered(125)]);
+    let output = first.tick(second(140));
+    assert_eq!((value(&output, "job.run", "prod"), output.counted_until), (Some(0.0), just_before(80)));
+
+    let mut last = engine(saved(output));
+    let stopped = StoppedAttempt { started_at: Some(second(75)), stopped_at: Some(second(120)), status_reason: None };
+    let details = JobDetails { preemptions: 1, preempted: vec![stopped], ..JobDetails::default() };
+    last.observe(vec![topology(), job(JobStatus::Runnable, Some(details), 150), answered(155)]);
+    let output = last.tick(second(160));
+    let counts = ["queue.wait", "job.run", "job.preemptions"].map(|metric| value(&output, metric, "prod"));
+    assert_eq!(counts, [Some(1.0); 3]);
+}
+
+#[test]
+fn a_preemption_is_counted_once_however_often_the_service_dies_before_it_is_described() {
+    let stopped = || StoppedAttempt { started_at: None, stopped_at: Some(second(120)), status_reason: None };
+    let details = |preemptions| {
+        let preempted = (0..preemptions).map(|_| stopped()).collect();
+        Some(Box::new(JobDetails { preemptions, preempted, ..JobDetails::default() }))
+    };
+    let job = |status, details, at| Observation::Jobs {
+        at: second(at),
+        jobs: vec![JobSeen { status, details, ..scheduled_at(70) }],
+    };
+    let known = || Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let preemptions = |output: &Output| value(output, "job.preemptions", "prod");
+    let runnable = || JobStatus::Runnable;
+
+    let mut run = engine(Saved::default());
+    run.observe(vec![topology(), known(), job(JobStatus::Scheduled, details(0), 80), answered(90)]);
+    // Told, but after the last poll began: the next run has it from AWS again.
+    run.observe(vec![job(runnable(), details(1), 130), answered(115)]);
+    let output = run.tick(second(130));
+    assert_eq!((preemptions(&output), output.counted_until), (Some(0.0), second(115)));
+    let mut state = saved(output);
+    let mut restarted = |description, at, after| {
+        let mut run = engine(state.clone());
+        run.observe(vec![topology(), known(), job(runnable(), description, at), answered(at + after)]);
+        let output = run.tick(second(at + 10));
+        let counted = preemptions(&output);
+        state = saved(output);
+        counted
+    };
+    assert_eq!(restarted(None, 200, 5), Some(0.0), "no description, and counts have gone on past it");
+    assert_eq!(restarted(None, 300, 5), Some(0.0));
+    assert_eq!(restarted(details(1), 400, -5), Some(0.0), "told, but no poll has covered that");
+    assert_eq!(restarted(details(1), 500, 5), Some(1.0));
+    assert_eq!(restarted(details(1), 600, 5), Some(1.0));
+    assert_eq!(restarted(details(2), 700, 5), Some(2.0), "another one while nobody looked");
+}
+
+#[test]
+fn counts_wait_for_the_description_of_a_job_that_was_preempted_while_nobody_looked() {
+    let job = |training_job: Option<&str>, details, at| {
+        let (status, training_job) = (JobStatus::Runnable, training_job.map(Into::into));
+        let job = JobSeen { status, details, training_job, scheduled_at: None, ..scheduled_at(70) };
+        Observation::Jobs { at: second(at), jobs: vec![job] }
+    };
+    let known = || Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let mut first = engine(Saved::default());
+    first.observe(vec![topology(), known(), job(None, Some(Box::default()), 80), answered(85)]);
+    first.observe(vec![job(Some("train-1"), None, 130), answered(125)]);
+    let output = first.tick(second(140));
+    assert_eq!(output.counted_until, just_before(10), "it may have happened any time");
+
+    let mut next = engine(Saved { counted_until: Some(second(85)), ..saved(output) });
+    next.observe(vec![topology(), known(), job(Some("train-1"), None, 160), answered(155)]);
+    assert_eq!(next.tick(second(165)).counted_until, second(85));
+    let stopped = StoppedAttempt { started_at: None, stopped_at: Some(second(110)), status_reason: None };
+    let details = JobDetails { preemptions: 1, preempted: vec![stopped], ..JobDetails::default() };
+    next.observe(vec![job(Some("train-1"), Some(Box::new(details)), 190), answered(185)]);
+    let output = next.tick(second(195));
+    assert_eq!((value(&output, "job.preemptions", "prod"), output.counted_until), (Some(1.0), second(185)));
+}
+
+#[test]
+fn a_job_that_ended_after_the_last_poll_began_is_found_again_after_a_restart() {
+    let job = |status, stopped, at| {
+        let job = JobSeen { status, stopped_at: Some(second(stopped)), ..scheduled_at(70) };
+        Observation::Jobs { at: second(at), jobs: vec![job] }
+    };
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let mut first = engine(Saved::default());
+    first.observe(vec![topology(), known, dispatched(), answered(90), job(JobStatus::Succeeded, 95, 100)]);
+    let output = first.tick(second(100));
+    assert_eq!((output.counted_until, output.open_since), (second(90), second(10)));
+    first.observe(vec![answered(120)]);
+    let output = first.tick(second(130));
+    assert_eq!(output.open_since, second(120), "now it is counted");
+}
+
+#[test]
+fn unknown_values_are_counted_one_by_one_up_to_a_limit() {
+    let mut engine = engine(Saved::default());
+    let unknown = |number| Observation::UnknownValue { kind: "job_status", value: format!("S{number}") };
+    engine.observe((0..60).map(unknown).collect());
+    let output = engine.tick(second(1));
+    assert_eq!(value(&output, "source.unknown_values", "S0"), Some(1.0));
+    assert_eq!(value(&output, "source.unknown_values", "other"), Some(10.0));
+}
+
+/// A page of jobs that wait, one for each share.
+fn page(shares: impl Iterator<Item = usize>, status: &JobStatus, at: i64) -> Observation {
+    let job = |share: usize| JobSeen {
+        id: format!("job-{share}").as_str().into(),
+        share: Some(format!("user-{share:03}").as_str().into()),
+        status: status.clone(),
+        scheduled_at: None,
+        stopped_at: status.is_ended().then(|| second(at)),
+        ..scheduled_at(0)
+    };
+    Observation::Jobs { at: second(at), jobs: shares.map(job).collect() }
+}
+
+#[test]
+fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
+    let shown = |shares: &[&str], most| {
+        let show = shares.iter().map(|glob| (*glob).to_owned()).collect();
+        let mut engine = engine(Saved::default()).showing(SharesShown { show, most });
+        let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+        engine.observe(vec![topology(), known]);
+        engine
+    };
+    // How many jobs wait in each share.
+    let waiting = |output: &Output| -> BTreeMap<String, f64> {
+        let jobs = output.frame.samples.iter().filter(|sample| sample.metric.name == "queue.jobs");
+        let runnable = jobs.filter(|sample| sample.labels.get("state").is_some_and(|state| **state == *"runnable"));
+        let value = |sample: &Sample| match sample.value {
+            Value::Gauge(value) => (sample.labels.get("share").unwrap().to_string(), value),
+            Value::Counter(_) | Value::Distribution(_) => panic!("{sample:?}"),
+        };
+        runnable.map(value).filter(|(_, value)| *value > 0.0).collect()
+    };
+    let mut limited = shown(&["*"], 3);
+    limited.observe(vec![page(0..50, &JobStatus::Runnable, 20), answered(20)]);
+    let output = limited.tick(second(20));
+    let expected = [("other", 47.0), ("user-000", 1.0), ("user-001", 1.0), ("user-002", 1.0)];
+    assert_eq!(waiting(&output), expected.map(|(share, jobs)| (share.to_owned(), jobs)).into());
+    assert_eq!(value(&output, "limit.hits", "shares"), Some(47.0));
+    // Two of those that are told of by themselves end: others take their places, and their series are gone.
+    limited.observe(vec![page(0..2, &JobStatus::Failed, 30), answered(40)]);
+    limited.tick(second(40));
+    limited.observe(vec![page(2..50, &JobStatus::Runnable, 50), answered(50)]);
+    let output = limited.tick(second(50));
+    let told = waiting(&output);
+    assert_eq!((told.len(), told.values().sum::<f64>(), told["other"]), (4, 48.0, 45.0));
+    assert_eq!(value(&output, "job.ended", "user-000"), None);
+    assert_eq!(value(&output, "limit.hits", "shares"), Some(47.0), "once for a job");
+
+    let mut listed = shown(&["user-00*"], 200);
+    listed.observe(vec![page(0..50, &JobStatus::Runnable, 20), answered(20)]);
+    let output = listed.tick(second(20));
+    assert_eq!((waiting(&output).len(), waiting(&output)["other"]), (11, 40.0));
+    assert_eq!(value(&output, "limit.hits", "shares").unwrap_or_default(), 0.0, "that is how it was wanted");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever share identifiers come and go: no metric has more of them than may be shown, and `other`; and all jobs are told of.
+    #[test]
+    fn no_metric_has_more_shares_than_may_be_shown_and_every_job_is_told_of(
+        most in 1_usize..6,
+        polls in vec(vec((0_usize..20, 0_usize..12, 0_u8..4), 0..30), 1..12),
+    ) {
+        let mut engine = engine(Saved::default()).showing(SharesShown { show: vec!["*".to_owned()], most });
+        engine.observe(vec![topology(), Observation::Answered { source: Source::Topology, queue: None, at: second(0) }]);
+        let mut open: BTreeMap<(usize, usize), JobStatus> = BTreeMap::new();
+        for (poll, seen) in (1..).zip(&polls) {
+            let at = poll * 30;
+            let mut jobs = BTreeMap::new();
+            for (share, number, status) in seen {
+                let (job, far) = ((*share, *number), usize::from(*status));
+                let status = [JobStatus::Runnable, JobStatus::Scheduled, JobStatus::Running, JobStatus::Succeeded];
+                // Once it has ended it stays so.
+                if open.get(&job) != Some(&JobStatus::Succeeded) {
+                    open.insert(job, status[far].clone());
+                }
+                jobs.insert(job, open[&job].clone());
+            }
+            let seen = |((share, number), status): (&(usize, usize), &JobStatus)| JobSeen {
+                id: format!("job-{share}-{number}").as_str().into(),
+                share: Some(format!("user-{share:03}").as_str().into()),
+                status: status.clone(),
+                scheduled_at: None,
+                stopped_at: status.is_ended().then(|| second(at)),
+                ..scheduled_at(0)
+            };
+            let page = Observation::Jobs { at: second(at), jobs: jobs.iter().map(seen).collect() };
+            engine.observe(vec![page, answered(at)]);
+            let output = engine.tick(second(at));
+            let mut shares: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+            let mut told = 0.0;
+            for sample in &output.frame.samples {
+                if let Some(share) = sample.labels.get("share") {
+                    shares.entry(sample.metric.name).or_default().insert(share);
+                }
+                if let ("queue.jobs", Value::Gauge(jobs)) = (sample.metric.name, &sample.value) {
+                    told += jobs;
+                }
+            }
+            // A queue without shares is told of as one of its own.
+            let allowed = |shares: &BTreeSet<&str>| shares.iter().filter(|share| !["", "other"].contains(*share)).count() <= most;
+            prop_assert!(shares.values().all(allowed), "at most {} of {:?}", most, shares);
+            let jobs = open.values().filter(|status| !status.is_ended()).count();
+            prop_assert_eq!(told, jobs as f64);
+        }
+    }
+}
+
+#[test]
+fn waits_by_priority_band_sum_to_all_waits_and_go_on_after_a_restart() {
+    let bands = || PriorityBands::new([("batch", 0), ("urgent", 100)]);
+    let with_priority = |job: JobSeen, priority: i32| {
+        let details = JobDetails { priority: Some(priority), ..JobDetails::default() };
+        JobSeen { id: format!("job-{priority}").into(), details: Some(Box::new(details)), ..job }
+    };
+    let unknown = || described(JobSeen { id: "job-unknown".into(), ..scheduled_at(50) });
+    let waiting = || JobSeen { status: JobStatus::Runnable, scheduled_at: None, ..scheduled_at(0) };
+    let mut first = engine(Saved::default()).banded(bands());
+    let jobs = vec![
+        with_priority(scheduled_at(70), 5),
+        with_priority(scheduled_at(30), 100),
+        unknown(),
+        with_priority(waiting(), 500),
+    ];
+    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    first.observe(vec![topology(), known, Observation::Jobs { at: second(80), jobs }, answered(90)]);
+    let output = first.tick(second(110));
+    let of = |output: &Output, metric: &str| ["batch", "urgent", "other"].map(|band| value(output, metric, band));
+    assert_eq!(of(&output, "priority.wait"), [Some(1.0); 3]);
+    assert_eq!(value(&output, "queue.wait", "prod"), Some(3.0));
+    assert_eq!(of(&output, "priority.wait.oldest"), [Some(0.0), Some(100.0), Some(0.0)]);
+    let of_estimates = of(&output, "priority.wait.estimate");
+
+    let mut second_run = engine(saved(output)).banded(bands());
+    second_run
+        .observe(vec![topology(), Observation::Jobs { at: second(115), jobs: vec![with_priority(waiting(), 500)] }]);
+    let output = second_run.tick(second(110));
+    assert_eq!(of(&output, "priority.wait"), [Some(1.0); 3]);
+    assert_eq!(of(&output, "priority.wait.estimate"), of_estimates, "the kept events know their priority");
+    assert!(of_estimates.iter().all(Option::is_some));
+}
+
+#[test]
+fn a_job_that_is_described_after_it_was_listed_is_counted_in_its_band() {
+    let mut engine = engine(Saved::default()).banded(PriorityBands::new([("batch", 0)]));
+    let details = Some(Box::new(JobDetails { priority: Some(5), ..JobDetails::default() }));
+    let description = JobSeen { details, ..scheduled_at(70) };
+    engine.observe(vec![
+        topology(),
+        dispatched(),
+        Observation::Jobs { at: second(85), jobs: vec![description] },
+        answered(90),
+    ]);
+    let output = engine.tick(second(100));
+    assert_eq!(
+        [value(&output, "priority.wait", "batch"), value(&output, "priority.wait", "other")],
+        [Some(1.0), Some(0.0)]
+    );
+}
+
+#[test]
+fn series_go_with_their_queue_and_their_quota_share_and_stay_within_the_limit_over_a_restart() {
+    let shown = |most| SharesShown { show: vec!["*".to_owned()], most };
+    let known = || Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let mut first = engine(Saved::default()).showing(shown(5));
+    first.observe(vec![topology(), known(), page(0..5, &JobStatus::Runnable, 20), answered(20)]);
+    first.tick(second(20));
+    let scheduled = page(0..5, &JobStatus::Scheduled, 25);
+    first.observe(vec![scheduled, page(0..5, &JobStatus::Failed, 30), answered(40)]);
+    let output = first.tick(second(40));
+    let events = output.events.clone();
+    let ended = |output: &Output| {
+        let samples = output.frame.samples.iter().filter(|sample| sample.metric.name == "job.ended");
+        let shares = samples.filter_map(|sample| sample.labels.get("share")).map(|share| share.to_string());
+        shares.filter(|share| !share.is_empty()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(ended(&output).len(), 5, "whose jobs have all ended: that is still of interest");
+    let mut fewer = engine(saved(output)).showing(shown(3));
+    fewer.observe(vec![topology(), known(), page(7..9, &JobStatus::Runnable, 50), answered(50)]);
+    let output = fewer.tick(second(50));
+    assert_eq!(ended(&output).len(), 3, "{:?}", ended(&output));
+    assert!(ended(&output).contains("user-008"));
+    let last = Saved { counted_until: Some(second(49)), events, ..saved(output) };
+
+    let mut other = engine(last).showing(shown(3));
+    let Observation::Topology { at, mut queues } = topology() else { panic!("no topology") };
+    queues[0].name = "next".into();
+    other.observe(vec![Observation::Topology { at, queues }, known()]);
+    let output = other.tick(second(60));
+    assert_eq!(ended(&output), BTreeSet::new(), "the queue is gone");
+    assert_eq!(value(&output, "queue.wait", "prod"), None, "and what was kept of it");
+}
+
+#[test]
+fn quota_shares_have_series_of_their_own_whatever_the_limit() {
+    let mut engine = engine(Saved::default()).showing(SharesShown { show: Vec::new(), most: 1 });
+    let Observation::Topology { at, mut queues } = topology() else { panic!("no topology") };
+    let quota = |share: usize| QuotaShare {
+        name: format!("user-{share:03}").as_str().into(),
+        limits: Vec::new(),
+        sharing: Sharing::Reserve,
+        in_share_preemption: false,
+        enabled: true,
+    };
+    queues[0].policy = Policy::QuotaShares((0..3).map(quota).collect());
+    engine.observe(vec![Observation::Topology { at, queues }, page(0..5, &JobStatus::Runnable, 20), answered(20)]);
+    let output = engine.tick(second(20));
+    let shares = output.frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait.oldest");
+    let shares: Vec<String> = shares.map(|sample| sample.labels.get("share").unwrap().to_string()).collect();
+    assert_eq!(shares, ["other", "user-000", "user-001", "user-002"]);
+
+    // Two of them are deleted: the series of the one go, those of the other when its job has ended.
+    let Observation::Topology { at, mut queues } = topology() else { panic!("no topology") };
+    queues[0].policy = Policy::QuotaShares((2..3).map(quota).collect());
+    let deleted = || Observation::Topology { at, queues: queues.clone() };
+    engine.observe(vec![page(0..1, &JobStatus::Failed, 30), deleted(), answered(30)]);
+    let output = engine.tick(second(30));
+    let of = |output: &Output| {
+        ["user-000", "user-001", "user-002"].map(|share| value(output, "queue.wait", share).is_some())
+    };
+    assert_eq!(of(&output), [false, true, true]);
+    engine.observe(vec![page(1..2, &JobStatus::Failed, 60), deleted(), answered(60)]);
+    assert_eq!(of(&engine.tick(second(60))), [false, false, true]);
+}

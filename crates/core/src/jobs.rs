@@ -1,0 +1,446 @@
+//! What is true of each job: a pure fold of observations into histories. PURE.
+//!
+//! # Invariants
+//!
+//! * Observing the same thing twice changes nothing: polls overlap.
+//! * The order in which the pages of a poll are taken in does not matter for jobs that did not change meanwhile.
+//! * Each [`Event`] is told once in the life of a ledger.
+//! * Bounded: ended jobs are forgotten after [`ENDED_KEPT_FOR`]; beyond [`ENDED_KEPT`] of them, and of [`PAST_KEPT`] in all,
+//!   the oldest are known by id only, or not at all.
+//! * What a job costs, in time, it costs when it changes: see [`Lane`].
+
+mod event;
+mod index;
+mod job;
+mod plan;
+mod share_jobs;
+mod table;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod tombstones;
+mod undescribed_ends;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+pub use event::{Event, FailureCategory, Outcome, What};
+pub use index::Move;
+use job::Kept;
+pub use job::{Job, gpus_of, is_neuron};
+pub use plan::Cadence;
+pub use share_jobs::{Class, Lane, Place};
+pub use timeline::{Moment, Phase, Span, Timeline};
+pub use tombstones::PAST_KEPT;
+
+use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Timestamp, TrainingJobSeen};
+use index::Index;
+use plan::Urgency;
+use table::Jobs;
+use tombstones::Past;
+use undescribed_ends::Ends;
+
+/// How long ended jobs are kept: as long as Batch itself keeps them, at least.
+pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How many ended jobs are kept in full at most.
+pub const ENDED_KEPT: usize = 100_000;
+
+/// Jobs that are looked up at once where many are: as many as on a page.
+const LOOKED_UP_AT_ONCE: usize = 100;
+
+/// Every job known, and what is known of the completeness of that.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    jobs: Jobs,
+    index: Index,
+    /// Ended jobs, oldest first.
+    ended: VecDeque<(Timestamp, JobId)>,
+    past: Past,
+    queues: BTreeMap<QueueName, Coverage>,
+    /// Open jobs that were dispatched.
+    with_past: BTreeSet<JobId>,
+    /// What an earlier run knew of such jobs, until they are seen.
+    remembered: BTreeMap<JobId, Kept>,
+    /// What ended no later was counted by an earlier run, or happened before there was one; `None` if anything may be news.
+    counted_until: Option<Timestamp>,
+    ends: Ends,
+    events: Vec<Event>,
+    corrections: u64,
+    forgotten_early: u64,
+}
+
+/// By how much AWS's clock may be ahead of ours: a job may end after it was seen to have ended.
+const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
+
+/// Up to when a queue's lists are known to be complete.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Coverage {
+    newest_created_at: Option<Timestamp>,
+    in_flight_since: Option<Timestamp>,
+    waiting_since: Option<Timestamp>,
+    /// Waiting jobs at the last full listing: what the next one will cost.
+    waiting_then: usize,
+    /// Jobs that were missing in a full listing of where they were last seen.
+    left: BTreeSet<JobId>,
+    /// Jobs kept in full, by the minute in which they were created.
+    created: BTreeMap<i64, usize>,
+}
+
+impl Ledger {
+    /// Answers about these jobs are going to be taken in.
+    pub fn expect(&self, jobs: &[JobSeen]) {
+        self.jobs.fetch(jobs.iter().map(|job| &job.id));
+    }
+
+    /// Takes in one answer about one job, asked for at `at`.
+    pub fn observe(&mut self, seen: JobSeen, at: Timestamp) {
+        if seen.status.is_ended() {
+            if self.may_have_made_attempts_unseen(&seen) {
+                return self.ends.keep(seen, at);
+            }
+            self.ends.take(&seen.id);
+        }
+        self.take_in(seen, at);
+    }
+
+    /// Whether a list tells of an end, and attempts may have come before it that nobody saw.
+    fn may_have_made_attempts_unseen(&self, seen: &JobSeen) -> bool {
+        let is_news = match self.jobs.get(&seen.id) {
+            Some(job) => {
+                let is_unclear = job.wants_description_since.is_some() || job.latest.training_job != seen.training_job;
+                job.timeline.current().is_some() && is_unclear
+            }
+            None => {
+                let ended_at = seen.stopped_at.filter(|_| !self.past.contains(&seen.id));
+                self.counted_until.zip(ended_at).is_some_and(|(counted_until, at)| at > counted_until)
+            }
+        };
+        is_news && seen.details.is_none() && seen.training_job.is_some()
+    }
+
+    fn take_in(&mut self, mut seen: JobSeen, at: Timestamp) {
+        let coverage = match self.queues.get_mut(&seen.queue) {
+            Some(coverage) => coverage,
+            None => self.queues.entry(seen.queue.clone()).or_default(),
+        };
+        coverage.newest_created_at = coverage.newest_created_at.max(Some(seen.created_at));
+        let Some(job) = self.jobs.get_mut(&seen.id) else {
+            return self.observe_first(seen, at);
+        };
+        if !job.accepts(at) {
+            return;
+        }
+        if job.is_as(&seen) {
+            job.seen_at = at;
+            coverage.judge(job);
+            if job.wants_description_since.is_some() {
+                job.tell_unless_awaited(at, &mut self.events);
+            }
+            return;
+        }
+        job.complete(&mut seen);
+        self.index.remove(job);
+        job.observe(seen, at, &mut self.events);
+        self.index.add(job);
+        coverage.judge(job);
+        if job.has_a_past() {
+            self.with_past.insert(job.latest.id.clone());
+        }
+        if job.timeline.current().is_none() {
+            let id = job.latest.id.clone();
+            self.has_ended(id, at);
+        }
+    }
+
+    fn observe_first(&mut self, mut seen: JobSeen, at: Timestamp) {
+        if seen.status.is_ended() && self.past.contains(&seen.id) {
+            return;
+        }
+        self.index.intern(&mut seen);
+        let (id, queue) = (seen.id.clone(), seen.queue.clone());
+        let job = Job::first_seen(seen, self.remembered.remove(&id), at, &mut self.events);
+        if job.has_a_past() {
+            self.with_past.insert(id.clone());
+        }
+        let coverage = self.queues.entry(queue).or_default();
+        *coverage.created.entry(minute(job.latest.created_at)).or_default() += 1;
+        let ended = job.timeline.current().is_none();
+        if !ended {
+            coverage.judge(&job);
+        }
+        self.index.begin(&job);
+        self.index.add(&job);
+        self.jobs.insert(job);
+        if ended {
+            self.has_ended(id, at);
+        }
+    }
+
+    fn has_ended(&mut self, id: JobId, at: Timestamp) {
+        self.with_past.remove(&id);
+        if let Some(job) = self.jobs.get(&id) {
+            self.index.end(job);
+            if let Some(coverage) = self.queues.get_mut(job.queue()) {
+                coverage.left.remove(&id);
+            }
+        }
+        self.ended.push_back((at, id));
+        if self.ended.len() > ENDED_KEPT {
+            self.forgotten_early += 1;
+            self.forget_oldest();
+        }
+    }
+
+    /// A job that was asked for is not there any more.
+    pub fn observe_gone(&mut self, id: &JobId, at: Timestamp) {
+        if let Some((at, seen)) = self.ends.take(id) {
+            return self.take_in(seen, at);
+        }
+        let Some(job) = self.jobs.get_mut(id).filter(|job| job.timeline.current().is_some()) else { return };
+        self.index.remove(job);
+        job.vanish(at, &mut self.events);
+        self.index.add(job);
+        self.has_ended(id.clone(), at);
+    }
+
+    /// Takes in what SageMaker says of an attempt's training job.
+    pub fn observe_training_job(&mut self, seen: &TrainingJobSeen) {
+        if let Some(job) = self.jobs.get_mut(&seen.job) {
+            job.observe_training_job(seen);
+        }
+    }
+
+    /// Every in-flight status of `queue` was listed, beginning at `since`.
+    pub fn in_flight_listed(&mut self, queue: &QueueName, since: Timestamp) {
+        let lanes = self.index.lanes_of(queue);
+        let missed = seen_before(&self.jobs, lanes.flat_map(|(_, lane)| lane.in_flight()), since);
+        let coverage = self.queues.entry(queue.clone()).or_default();
+        coverage.in_flight_since = Some(since);
+        coverage.left.extend(missed);
+    }
+
+    /// Every waiting status of `queue` was listed, beginning at `since`.
+    pub fn waiting_listed(&mut self, queue: &QueueName, since: Timestamp) {
+        let lanes = || self.index.lanes_of(queue);
+        let missed = seen_before(&self.jobs, lanes().flat_map(|(_, lane)| lane.waiting()), since);
+        let waiting_then = lanes().flat_map(|(_, lane)| lane.classes()).map(|(_, jobs)| jobs.len()).sum();
+        let coverage = self.queues.entry(queue.clone()).or_default();
+        self.corrections += missed.len() as u64;
+        coverage.waiting_since = Some(since);
+        coverage.waiting_then = waiting_then;
+        coverage.left.extend(missed);
+    }
+
+    /// Takes in what an earlier run has [saved](Self::saved), which has counted what happened until then.
+    pub fn remember(&mut self, saved: &[SavedJob], counted_until: Timestamp) {
+        self.counted_until = Some(counted_until);
+        // What an older build has saved and this one cannot read is left out.
+        let read = |job: &SavedJob| Some((job.id.clone(), serde_json::from_str(&job.body).ok()?));
+        self.remembered.extend(saved.iter().filter_map(read));
+    }
+
+    /// What AWS may not tell again: the lives of jobs that were dispatched and have not ended, or of whose events some are `uncounted`
+    /// yet.
+    pub fn saved(&self, uncounted: &[Event]) -> Vec<SavedJob> {
+        let mut preemptions: BTreeMap<&JobId, u32> = BTreeMap::new();
+        for (id, what) in uncounted.iter().filter_map(|event| Some((event.job.as_ref()?, &event.what))) {
+            *preemptions.entry(id).or_default() += u32::from(matches!(what, What::Preempted { .. }));
+        }
+        let ids: BTreeSet<&JobId> = self.with_past.iter().chain(preemptions.keys().copied()).collect();
+        let kept = |id| Some(self.jobs.get(id)?.kept(preemptions.get(id).copied().unwrap_or_default()));
+        let known = ids.into_iter().filter_map(|id| Some((id, Cow::Owned(kept(id)?))));
+        let remembered = self.remembered.iter().map(|(id, kept)| (id, Cow::Borrowed(kept)));
+        let saved = |(id, kept): (&JobId, Cow<'_, Kept>)| {
+            Some(SavedJob { id: id.clone(), body: serde_json::to_string(&*kept).ok()? })
+        };
+        known.chain(remembered).filter_map(saved).collect()
+    }
+
+    /// Forgets what is remembered of jobs that were not seen: AWS no longer knows them.
+    pub fn forget_unseen(&mut self) {
+        self.remembered.clear();
+    }
+
+    /// Since when something may have happened that only descriptions tell: of jobs that are not where they were, or are back in the
+    /// queue; `None` if there are none.
+    pub fn untold_since(&self) -> Option<Timestamp> {
+        let left = self.queues.values().flat_map(|coverage| &coverage.left);
+        let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
+        let requeued = self.index.wanted().take_while(|(urgency, ..)| *urgency == Urgency::Requeued);
+        let requeued = requeued.filter_map(|(_, _, id)| self.job(id)?.untold_since()).min();
+        left.into_iter().chain(requeued).chain(self.ends.created_since()).min()
+    }
+
+    /// Forgets ended jobs that are old, and gives up waiting for descriptions of ends.
+    pub fn forget(&mut self, now: Timestamp) {
+        for (at, seen) in self.ends.take_late(now) {
+            self.take_in(seen, at);
+        }
+        while self.ended.front().is_some_and(|(ended_at, _)| now.since(*ended_at) > ENDED_KEPT_FOR) {
+            self.forget_oldest();
+        }
+        self.past.forget(now);
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((ended_at, id)) = self.ended.pop_front() else { return };
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.index.forget(&job);
+        if let Some(coverage) = self.queues.get_mut(job.queue()) {
+            coverage.forget(job.latest.created_at);
+        }
+        self.past.add(&id, ended_at);
+    }
+
+    /// The events told since the last call, in order of time.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        let mut events = std::mem::take(&mut self.events);
+        events.sort_by_key(|event| event.at);
+        events
+    }
+
+    /// Waiting jobs that came to a class or left one since the last call, in order.
+    pub fn take_moves(&mut self) -> Vec<Move> {
+        self.index.take_moves()
+    }
+
+    /// A job by id.
+    pub fn job(&self, id: &JobId) -> Option<&Job> {
+        self.jobs.get(id)
+    }
+
+    /// Every job kept in full, in no order.
+    pub fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter()
+    }
+
+    /// Every job that has not ended, by age.
+    pub fn open_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.index.open().filter_map(|(_, id)| self.job(id))
+    }
+
+    /// Every job in flight, by queue, share and status.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Job> {
+        self.lanes().flat_map(|(_, _, lane)| lane.in_flight()).filter_map(|id| self.job(id))
+    }
+
+    /// Every job in flight of one queue.
+    pub fn in_flight_of<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = &'a Job> + use<'a> {
+        self.lanes_of(queue).flat_map(|(_, lane)| lane.in_flight()).filter_map(|id| self.job(id))
+    }
+
+    /// Every share of every queue that has jobs which have not ended, by queue and share.
+    pub fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &Lane)> {
+        self.index.lanes()
+    }
+
+    /// Every share of one queue that has jobs which have not ended.
+    pub fn lanes_of<'a>(
+        &'a self,
+        queue: &QueueName,
+    ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a Lane)> + use<'a> {
+        self.index.lanes_of(queue)
+    }
+
+    /// The jobs of one share of a queue; `None` if all have ended.
+    pub fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Lane> {
+        self.index.lane(queue, share)
+    }
+
+    /// When the oldest job was created that has not ended, or not before `counted_until`; `None` if all have. Whatever ended since is found
+    /// again among the jobs created since then.
+    pub fn open_since(&self, counted_until: Timestamp) -> Option<Timestamp> {
+        let open = self.index.open().next().map(|(created_at, _)| *created_at);
+        let lately = self.ended.iter().rev().take_while(|(seen_at, _)| *seen_at > counted_until - CLOCKS_MAY_DIFFER);
+        let lately = lately.filter_map(|(_, id)| self.job(id)).filter(|job| {
+            job.timeline.spans().last().and_then(|span| span.to).is_some_and(|to| to.latest > counted_until)
+        });
+        lately.map(|job| job.latest.created_at).chain(open).chain(self.ends.created_since()).min()
+    }
+
+    /// Ended jobs kept in full, oldest first.
+    pub fn ended_jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
+        self.ended.iter().filter_map(|(_, id)| self.job(id))
+    }
+
+    /// Ended jobs kept in full that were found to have ended after `since`, latest first.
+    pub fn ended_since(&self, since: Timestamp) -> impl Iterator<Item = &Job> {
+        let lately = self.ended.iter().rev().take_while(move |(seen_at, _)| *seen_at > since);
+        lately.filter_map(|(_, id)| self.job(id))
+    }
+
+    /// How many ended jobs of a queue are kept in full, by status.
+    pub fn ended_counts<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = (&'a JobStatus, usize)> + use<'a> {
+        self.index.ended_counts(queue)
+    }
+
+    /// How many jobs are kept in full.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether no job is kept.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.len() == 0
+    }
+
+    /// How often a full listing of waiting jobs found one missing that was thought to wait.
+    pub fn corrections(&self) -> u64 {
+        self.corrections
+    }
+
+    /// How many ended jobs were reduced to their ids before their time because of [`ENDED_KEPT`].
+    pub fn forgotten_early(&self) -> u64 {
+        self.forgotten_early
+    }
+
+    /// Waiting jobs of `queue` not seen since it was last listed in full.
+    pub fn unverified(&self, queue: &QueueName) -> usize {
+        let left = self.queues.get(queue).into_iter().flat_map(|coverage| &coverage.left);
+        left.filter_map(|id| self.job(id)).filter(|job| job.status().is_waiting()).count()
+    }
+}
+
+impl Coverage {
+    /// Whether a job was missing in a full listing of where it was last seen.
+    fn has_missed(&self, job: &Job) -> bool {
+        let missed_by = |listed: Option<Timestamp>| listed.is_some_and(|since| job.seen_at < since);
+        (job.status().is_in_flight() && missed_by(self.in_flight_since))
+            || (job.status().is_waiting() && missed_by(self.waiting_since))
+    }
+
+    fn judge(&mut self, job: &Job) {
+        if self.has_missed(job) {
+            self.left.insert(job.latest.id.clone());
+        } else if !self.left.is_empty() {
+            self.left.remove(&job.latest.id);
+        }
+    }
+
+    fn forget(&mut self, created_at: Timestamp) {
+        let minute = minute(created_at);
+        if let Some(count) = self.created.get_mut(&minute) {
+            *count -= 1;
+            if *count == 0 {
+                self.created.remove(&minute);
+            }
+        }
+    }
+}
+
+fn minute(at: Timestamp) -> i64 {
+    at.millis().div_euclid(60_000)
+}
+
+/// Of these jobs, those that were last seen before `since`.
+fn seen_before<'a>(jobs: &Jobs, ids: impl Iterator<Item = &'a JobId>, since: Timestamp) -> Vec<JobId> {
+    let is_missed = |id: &&&JobId| jobs.get(id).is_some_and(|job| job.seen_at < since);
+    let ids: Vec<&JobId> = ids.collect();
+    let missed = ids.chunks(LOOKED_UP_AT_ONCE).flat_map(|some| {
+        jobs.fetch(some.iter().copied());
+        some.iter().filter(is_missed)
+    });
+    missed.copied().cloned().collect()
+}

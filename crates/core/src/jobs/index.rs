@@ -1,0 +1,152 @@
+//! Where each job is to be found: by share, by age, and by how urgently it should be described.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::jobs::plan::Urgency;
+use crate::jobs::{Class, Job, Lane};
+use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};
+
+/// A waiting job came to a class, or left one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Move {
+    /// The job.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its share.
+    pub share: Option<ShareName>,
+    /// The class.
+    pub class: Class,
+    /// Whether it came.
+    pub came: bool,
+}
+
+type Lanes = BTreeMap<Option<ShareName>, Lane>;
+
+/// Invariant: a job that has not ended is in each part in one place, as it was when it was added last.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    lanes: BTreeMap<QueueName, Lanes>,
+    /// Jobs that have not ended, by age.
+    open: BTreeSet<(Timestamp, JobId)>,
+    /// Jobs to describe for what they are, by age; where they are is no matter here.
+    wanted: BTreeSet<(Urgency, Timestamp, JobId)>,
+    ended: BTreeMap<QueueName, BTreeMap<JobStatus, usize>>,
+    demands: BTreeSet<Demand>,
+    moves: Vec<Move>,
+}
+
+impl Index {
+    /// A job is seen for the first time.
+    pub(super) fn begin(&mut self, job: &Job) {
+        self.open.insert((job.latest.created_at, job.latest.id.clone()));
+    }
+
+    /// A job has ended.
+    pub(super) fn end(&mut self, job: &Job) {
+        self.open.remove(&(job.latest.created_at, job.latest.id.clone()));
+    }
+
+    /// Takes in where a job is now.
+    pub(super) fn add(&mut self, job: &Job) {
+        let latest = &job.latest;
+        if job.timeline.current().is_none() {
+            *self.ended.entry(latest.queue.clone()).or_default().entry(latest.status.clone()).or_default() += 1;
+            return;
+        }
+        self.wanted.extend(wanted(job));
+        self.tell_move(job, true);
+        let lanes = match self.lanes.get_mut(&latest.queue) {
+            Some(lanes) => lanes,
+            None => self.lanes.entry(latest.queue.clone()).or_default(),
+        };
+        match lanes.get_mut(&latest.share) {
+            Some(lane) => lane.add(job),
+            None => lanes.entry(latest.share.clone()).or_default().add(job),
+        }
+    }
+
+    /// Takes out a job that has not ended and has not changed since it was added.
+    pub(super) fn remove(&mut self, job: &Job) {
+        let latest = &job.latest;
+        if let Some(wanted) = wanted(job) {
+            self.wanted.remove(&wanted);
+        }
+        self.tell_move(job, false);
+        let Some(lanes) = self.lanes.get_mut(&latest.queue) else { return };
+        let Some(lane) = lanes.get_mut(&latest.share) else { return };
+        lane.remove(job);
+        if lane.is_empty() {
+            lanes.remove(&latest.share);
+        }
+    }
+
+    /// An ended job is no longer kept in full.
+    pub(super) fn forget(&mut self, job: &Job) {
+        let of_queue = self.ended.get_mut(job.queue());
+        if let Some(count) = of_queue.and_then(|of_queue| of_queue.get_mut(job.status())) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Names and demands are stored once, however many jobs have them.
+    pub(super) fn intern(&mut self, seen: &mut JobSeen) {
+        if let Some((queue, lanes)) = self.lanes.get_key_value(&seen.queue) {
+            seen.queue = queue.clone();
+            if let Some((share, _)) = lanes.get_key_value(&seen.share) {
+                seen.share.clone_from(share);
+            }
+        }
+        match self.demands.get(&seen.demand) {
+            Some(demand) => seen.demand.clone_from(demand),
+            None => drop(self.demands.insert(seen.demand.clone())),
+        }
+    }
+
+    pub(super) fn take_moves(&mut self) -> Vec<Move> {
+        std::mem::take(&mut self.moves)
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = &(Timestamp, JobId)> {
+        self.open.iter()
+    }
+
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &(Urgency, Timestamp, JobId)> {
+        self.wanted.iter()
+    }
+
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &Lane)> {
+        self.lanes
+            .iter()
+            .flat_map(|(queue, lanes)| lanes.iter().map(move |(share, lane)| (queue, share.as_ref(), lane)))
+    }
+
+    pub(super) fn lanes_of<'a>(
+        &'a self,
+        queue: &QueueName,
+    ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a Lane)> + use<'a> {
+        self.lanes.get(queue).into_iter().flatten().map(|(share, lane)| (share.as_ref(), lane))
+    }
+
+    pub(super) fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Lane> {
+        self.lanes.get(queue)?.get(&share.cloned())
+    }
+
+    pub(super) fn ended_counts<'a>(
+        &'a self,
+        queue: &QueueName,
+    ) -> impl Iterator<Item = (&'a JobStatus, usize)> + use<'a> {
+        self.ended.get(queue).into_iter().flatten().map(|(status, count)| (status, *count))
+    }
+
+    fn tell_move(&mut self, job: &Job, came: bool) {
+        if job.status().is_waiting() {
+            let (queue, share) = (job.queue().clone(), job.share().cloned());
+            self.moves.push(Move { id: job.latest.id.clone(), queue, share, class: Class::of(job), came });
+        }
+    }
+}
+
+fn wanted(job: &Job) -> Option<(Urgency, Timestamp, JobId)> {
+    Some((Urgency::of(job)?, job.latest.created_at, job.latest.id.clone()))
+}

@@ -1,0 +1,368 @@
+//! One job as the ledger knows it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::jobs::event::{Event, FailureCategory, Outcome, What};
+use crate::jobs::timeline::{Phase, Span, Timeline};
+use crate::model::{
+    Accelerators, Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen,
+    accelerators_of,
+};
+
+/// For how long what happened is not told because a description could say it more exactly.
+pub(super) const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
+
+/// A job: its latest answer, what its descriptions told, and its timeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// The latest answer; its `details` are moved to [`Job::details`].
+    pub latest: JobSeen,
+    /// The latest description; `None` until the job was described.
+    pub details: Option<Box<JobDetails>>,
+    /// Its life so far.
+    pub timeline: Timeline,
+    /// When the latest answer was asked for.
+    pub seen_at: Timestamp,
+    /// When it was noticed that something happened since the last description; `None` if nothing did.
+    pub wants_description_since: Option<Timestamp>,
+    /// Whether SageMaker was asked about the training job of the latest attempt.
+    pub training_job_known: bool,
+    /// Whether the timeline has ended, known without a look at it: most answers tell nothing new.
+    is_over: bool,
+    /// How many preemptions were told of, by this run and earlier ones; `None` until a description has told how many there were.
+    preemptions_told: Option<u32>,
+}
+
+/// What is kept over a restart of a job that has not ended: AWS may not tell it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    #[serde(flatten)]
+    timeline: Timeline,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    wants_description: bool,
+    /// How many preemptions were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preemptions: Option<u32>,
+}
+
+impl Kept {
+    fn beginning(created_at: Timestamp) -> Self {
+        Self { timeline: Timeline::beginning(created_at), wants_description: false, preemptions: None }
+    }
+}
+
+impl Job {
+    /// A job seen for the first time, with the events of its life so far. What an earlier run has seen of it AWS may not tell
+    /// any more: `before`, if there is something.
+    pub(super) fn first_seen(mut seen: JobSeen, before: Option<Kept>, at: Timestamp, events: &mut Vec<Event>) -> Self {
+        let details = seen.details.take();
+        let last_known = before.as_ref().and_then(|before| before.timeline.spans().last()).map(|span| span.from.latest);
+        // A list does not tell of attempts that came and went before this run looked.
+        let may_have_made_attempts =
+            seen.status.is_in_flight() || (seen.status.is_waiting() && seen.training_job.is_some());
+        let before = before.unwrap_or_else(|| Kept::beginning(seen.created_at));
+        let mut job = Self {
+            timeline: before.timeline,
+            latest: seen.clone(),
+            details: None,
+            // A clock that lags behind AWS's must not make the first answer look old.
+            seen_at: last_known.unwrap_or(seen.created_at).min(at),
+            wants_description_since: (before.wants_description || may_have_made_attempts).then_some(at),
+            training_job_known: false,
+            is_over: false,
+            preemptions_told: before.preemptions,
+        };
+        job.tell_again(events);
+        job.observe(JobSeen { details, ..seen }, at, events);
+        job
+    }
+
+    /// Whether the job has been dispatched and has not ended: AWS may forget how it came to where it is.
+    pub(super) fn has_a_past(&self) -> bool {
+        let was_preempted = self.preemptions_told.is_some_and(|preemptions| preemptions > 0);
+        self.timeline.current().is_some() && (self.timeline.spans().len() > 1 || was_preempted)
+    }
+
+    /// What is to be kept of the job when of the preemptions it told of `uncounted` are not counted yet.
+    pub(super) fn kept(&self, uncounted: u32) -> Kept {
+        Kept {
+            timeline: self.timeline.clone(),
+            wants_description: self.wants_description_since.is_some(),
+            preemptions: self.preemptions_told.map(|told| told.saturating_sub(uncounted)),
+        }
+    }
+
+    /// Whether an answer asked for at `at` can tell anything: none that is older than the latest one does, nor any after the
+    /// end.
+    pub(super) fn accepts(&self, at: Timestamp) -> bool {
+        at >= self.seen_at && !self.is_over
+    }
+
+    /// Whether an answer says what the latest one said.
+    pub(super) fn is_as(&self, seen: &JobSeen) -> bool {
+        let (latest, described) = (&self.latest, self.details.is_some());
+        // A job is created once, in one queue, under one name.
+        let JobSeen { id: _, created_at: _, queue: _, name: _, share, status, status_reason, .. } = seen;
+        let JobSeen {
+            scheduled_at, started_at, stopped_at, demand, training_job, terminated, details, odd_arn, ..
+        } = seen;
+        *status == latest.status
+            && (*scheduled_at, *started_at, *stopped_at) == (latest.scheduled_at, latest.started_at, latest.stopped_at)
+            && details.is_none()
+            && *terminated == latest.terminated
+            && *odd_arn == latest.odd_arn
+            && *status_reason == latest.status_reason
+            && *training_job == latest.training_job
+            && (described || *demand == latest.demand)
+            && *share == latest.share
+    }
+
+    /// Completes an answer by what is known better, and lets it share what is the same.
+    pub(super) fn complete(&self, seen: &mut JobSeen) {
+        let latest = &self.latest;
+        // A description may name instance types where a list only counts instances.
+        if seen.demand == latest.demand || (seen.details.is_none() && self.details.is_some()) {
+            seen.demand.clone_from(&latest.demand);
+        }
+        seen.id.clone_from(&latest.id);
+        seen.created_at = latest.created_at;
+        seen.name.clone_from(&latest.name);
+        seen.queue.clone_from(&latest.queue);
+        if seen.share == latest.share {
+            seen.share.clone_from(&latest.share);
+        }
+    }
+
+    /// Takes in an answer asked for at `at` that was [accepted](Self::accepts) and [completed](Self::complete).
+    pub(super) fn observe(&mut self, mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) {
+        let requeued = self.timeline.observe(&seen, self.seen_at, at);
+        let described = seen.details.take();
+        let other_attempt = seen.training_job != self.latest.training_job;
+        if other_attempt {
+            self.training_job_known = false;
+        }
+        // A job that waits on but has made an attempt was dispatched and came back while nobody looked.
+        if requeued || (other_attempt && seen.training_job.is_some() && seen.status.is_waiting()) {
+            self.wants_description_since =
+                self.wants_description_since.filter(|_| self.awaits_description(at)).or(Some(at));
+        }
+        self.latest = seen;
+        self.seen_at = at;
+        if let Some(details) = described {
+            self.timeline.learn_attempts(&details.over());
+            self.tell_preemptions(&details, events);
+            self.details = Some(details);
+            self.wants_description_since = None;
+        }
+        self.is_over = self.timeline.current().is_none();
+        if self.is_over {
+            self.tell_spans(events);
+            self.tell_end(at, events);
+        } else {
+            self.tell_unless_awaited(at, events);
+        }
+    }
+
+    /// Tells what happened, unless a description is about to tell more exactly when an attempt ended that was found back in the queue.
+    pub(super) fn tell_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) {
+        if !self.awaits_description(at) {
+            self.tell_spans(events);
+        }
+    }
+
+    fn awaits_description(&self, now: Timestamp) -> bool {
+        self.wants_description_since.is_some_and(|since| now.since(since) <= DESCRIPTION_AWAITED)
+    }
+
+    /// Takes in what SageMaker says of the training job of the latest attempt.
+    pub(super) fn observe_training_job(&mut self, seen: &TrainingJobSeen) {
+        if self.latest.training_job.as_ref() != Some(&seen.name) {
+            return;
+        }
+        self.training_job_known = true;
+        let Some(attempt) = self.timeline.spans().last().map(|span| span.attempt) else { return };
+        for (phase, at) in [(Phase::Starting, seen.starting_at), (Phase::Running, seen.training_at)] {
+            if let Some(at) = at {
+                self.timeline.learn_start(phase, attempt, at);
+            }
+        }
+    }
+
+    /// AWS no longer knows the job.
+    pub(super) fn vanish(&mut self, at: Timestamp, events: &mut Vec<Event>) {
+        let mut last = self.latest.clone();
+        last.status = JobStatus::Failed;
+        last.stopped_at = None;
+        self.timeline.observe(&last, self.seen_at, at);
+        self.is_over = true;
+        self.seen_at = at;
+        self.tell_spans(events);
+        events.push(self.event(at, What::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
+    }
+
+    /// Where the job stands.
+    pub fn status(&self) -> &JobStatus {
+        &self.latest.status
+    }
+
+    /// GPUs the job asks for; `None` if that cannot be told (unknown type, or instances of any type).
+    pub fn gpus(&self) -> Option<f64> {
+        gpus_of(&self.latest.demand)
+    }
+
+    /// Its priority within its share, as far as the job was described.
+    pub fn priority(&self) -> Option<i32> {
+        self.details.as_ref()?.priority
+    }
+
+    /// Since when the job has been waiting without a break; `None` if it is not.
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
+    }
+
+    /// The job's owner, if a description named one.
+    pub fn owner(&self) -> Option<&str> {
+        self.details.as_ref()?.owner.as_deref()
+    }
+
+    /// Since when something may have happened that only the description tells which is awaited, or is told only with it. `None` if none
+    /// is awaited.
+    pub(super) fn untold_since(&self) -> Option<Timestamp> {
+        let spans = self.timeline.spans();
+        let came_back = spans.iter().rfind(|span| span.phase == Phase::Waiting).map(|span| span.from.earliest);
+        let untold = spans.iter().filter(|span| span.told_at().is_none() && self.told_by(span).is_some());
+        let untold = untold.filter_map(|span| span.to).map(|to| to.earliest).min();
+        came_back.into_iter().chain(untold).min().filter(|_| self.awaits_description(self.seen_at))
+    }
+
+    /// Tells what was not told.
+    fn tell_spans(&mut self, events: &mut Vec<Event>) {
+        for index in 0..self.timeline.spans().len() {
+            let span = self.timeline.spans().get(index).filter(|span| span.told_at().is_none());
+            let Some((at, uncertain_seconds, what)) =
+                span.and_then(|span| Some((span.to?.latest, span.uncertain_seconds(), self.told_by(span)?)))
+            else {
+                continue;
+            };
+            events.push(Event { uncertain_seconds, ..self.event(at, what) });
+            self.timeline.told(index, at);
+        }
+    }
+
+    /// Tells what an earlier run has told: it may not have counted all of it.
+    fn tell_again(&self, events: &mut Vec<Event>) {
+        let told = |span: &Span| {
+            let event = self.event(span.told_at()?, self.told_by(span)?);
+            Some(Event { uncertain_seconds: span.uncertain_seconds(), ..event })
+        };
+        events.extend(self.timeline.spans().iter().filter_map(told));
+    }
+
+    /// What the end of a span tells; `None` while it lasts, or if it is nothing to count.
+    fn told_by(&self, span: &Span) -> Option<What> {
+        let (to, seconds) = (span.to?, span.seconds()?);
+        match span.phase {
+            Phase::Waiting if self.was_dispatched(span) => Some(What::Dispatched { seconds, first: span.attempt == 1 }),
+            Phase::Starting if self.reached_running(span) => {
+                Some(What::Started { seconds: self.since_dispatch(span, to.latest) })
+            }
+            Phase::Running => Some(What::Ran { seconds }),
+            Phase::Waiting | Phase::Scheduled | Phase::Starting => None,
+        }
+    }
+
+    fn was_dispatched(&self, span: &Span) -> bool {
+        self.has(Phase::Scheduled, span.attempt)
+    }
+
+    fn reached_running(&self, span: &Span) -> bool {
+        self.has(Phase::Running, span.attempt)
+    }
+
+    fn has(&self, phase: Phase, attempt: u32) -> bool {
+        self.timeline.spans().iter().any(|span| span.phase == phase && span.attempt == attempt)
+    }
+
+    fn since_dispatch(&self, span: &Span, at: Timestamp) -> f64 {
+        let dispatched = |other: &&Span| other.phase == Phase::Scheduled && other.attempt == span.attempt;
+        self.timeline.spans().iter().find(dispatched).map_or(0.0, |other| at.seconds_since(other.from.latest))
+    }
+
+    fn tell_end(&self, at: Timestamp, events: &mut Vec<Event>) {
+        let latest = &self.latest;
+        let outcome = if latest.status == JobStatus::Succeeded {
+            Outcome::Succeeded
+        } else {
+            Outcome::Failed(FailureCategory::of(latest.status_reason.as_deref(), latest.terminated))
+        };
+        if let [only] = self.timeline.spans()
+            && only.phase == Phase::Waiting
+            && let (Some(to), Some(seconds)) = (only.to, only.seconds())
+        {
+            events.push(self.event(to.latest, What::Cancelled { seconds }));
+        }
+        let last = self.timeline.spans().last();
+        let ran = last.filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
+        let gpu_seconds = ran.zip(self.gpus()).map(|(seconds, gpus)| seconds * gpus);
+        let ended_at = last.and_then(|span| span.to).map_or(at, |to| to.latest);
+        events.push(self.event(ended_at, What::Ended { outcome, gpu_seconds }));
+    }
+
+    fn tell_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
+        let told = self.preemptions_told.unwrap_or_default();
+        let new = details.preemptions.saturating_sub(told);
+        // An earlier run has not counted it, whenever it was: then it counts as of now, or with the job's end.
+        let found_late = self.preemptions_told.is_some() && self.details.is_none();
+        let ended_at = self.latest.stopped_at.filter(|_| self.latest.status.is_ended());
+        let now = ended_at.unwrap_or(self.seen_at);
+        // What is no longer listed happened before what is. Where nobody has ever looked it may be long ago.
+        let oldest = details.preempted.iter().filter_map(|attempt| attempt.stopped_at).min();
+        let long_ago = self.preemptions_told.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
+        self.preemptions_told = Some(told.max(details.preemptions));
+        let mut stopped = details.preempted.iter().rev();
+        for _ in 0..new {
+            let attempt = stopped.next();
+            let ran_seconds = attempt.and_then(|attempt| Some(attempt.stopped_at?.seconds_since(attempt.started_at?)));
+            let at = attempt.and_then(|attempt| attempt.stopped_at).or(long_ago).filter(|_| !found_late);
+            events.push(self.event(at.unwrap_or(now), What::Preempted { ran_seconds, gpus: self.gpus() }));
+        }
+    }
+
+    fn event(&self, at: Timestamp, what: What) -> Event {
+        let (queue, share) = (self.latest.queue.clone(), self.latest.share.clone());
+        let job = Some(self.latest.id.clone());
+        Event {
+            at,
+            queue,
+            share,
+            owner: self.owner().map(Into::into),
+            priority: self.priority(),
+            job,
+            uncertain_seconds: 0.0,
+            what,
+        }
+    }
+
+    /// The queue the job is in.
+    pub fn queue(&self) -> &QueueName {
+        &self.latest.queue
+    }
+
+    /// The share the job is accounted to.
+    pub fn share(&self) -> Option<&ShareName> {
+        self.latest.share.as_ref()
+    }
+}
+
+/// GPUs in a demand; `None` if a unit's GPUs are unknown.
+pub fn gpus_of(demand: &[Capacity]) -> Option<f64> {
+    let gpus = |capacity: &Capacity| Some(capacity.quantity * f64::from(accelerators_of(&capacity.unit)?.gpus()));
+    demand.iter().map(gpus).sum()
+}
+
+/// Whether a demand asks for Neuron devices, which are never counted as GPUs.
+pub fn is_neuron(demand: &[Capacity]) -> bool {
+    demand.iter().any(|capacity| matches!(accelerators_of(&capacity.unit), Some(Accelerators::Neuron(_))))
+}

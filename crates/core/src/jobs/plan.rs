@@ -1,0 +1,194 @@
+//! What to ask next: cheap where nothing changed, certain where an alert may rest on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::jobs::{Coverage, Job, Ledger, Phase, minute};
+use crate::model::{Accelerators, JobId, JobStatus, Questions, QueueName, Timestamp, TrainingJobName, accelerators_of};
+
+/// Arrivals are asked for again from this long before the newest one known: lists may lag behind each other.
+const OVERLAP: Duration = Duration::from_secs(60);
+
+/// A queue with no more waiting jobs than this is listed in full each poll: ten pages at most.
+const SMALL_BACKLOG: usize = 1_000;
+
+/// Jobs on a page of a list.
+const JOBS_PER_PAGE: usize = 100;
+
+/// Fewer jobs than this that left the lists are simply described.
+const WORTH_RELISTING: usize = 20;
+
+/// Descriptions asked for in one poll, at most.
+const JOBS_PER_POLL: usize = 500;
+
+/// Training jobs asked for in one poll, at most.
+const TRAINING_JOBS_PER_POLL: usize = 20;
+
+/// Hosts whose utilisation is asked for at once, at most: five calls of 500 queries.
+const HOSTS_PER_POLL: usize = 2_500;
+
+/// How often to look again.
+#[derive(Clone, Copy, Debug)]
+pub struct Cadence {
+    /// Full listings of waiting jobs, where the backlog is not small.
+    pub reconcile_every: Duration,
+    /// Descriptions of the job on which a share's oldest wait rests.
+    pub verify_every: Duration,
+}
+
+impl Ledger {
+    /// The questions of the poll that begins at `now`, over the queues that are watched.
+    pub fn questions<'a>(
+        &self,
+        queues: impl Iterator<Item = &'a QueueName>,
+        cadence: Cadence,
+        now: Timestamp,
+    ) -> Questions {
+        let mut questions = Questions::default();
+        for queue in queues {
+            let none = Coverage::default();
+            let coverage = self.queues.get(queue).unwrap_or(&none);
+            if let Some(known) = coverage.newest_created_at.max(coverage.waiting_since) {
+                questions.created_after.insert(queue.clone(), known - OVERLAP);
+            }
+            match coverage.waiting_since {
+                Some(_) if coverage.waiting_then <= SMALL_BACKLOG => drop(questions.waiting.insert(queue.clone())),
+                Some(last) if now.since(last) < cadence.reconcile_every => {}
+                Some(_) => drop(questions.reconcile.insert(queue.clone())),
+                // What was missed before a restart may be in there, to be described before anything is counted.
+                None => drop(questions.waiting.insert(queue.clone())),
+            }
+        }
+        let mut wanted = self.jobs_to_describe(cadence, now);
+        self.relist_instead(&mut wanted, &mut questions.created_after, cadence, now);
+        let wanted = wanted.into_iter().map(|job| &job.latest.id).filter(|id| !self.ends.contains(id));
+        let ends = self.ends.ids().take(JOBS_PER_POLL / 2);
+        questions.jobs = ends.chain(wanted).take(JOBS_PER_POLL).cloned().collect();
+        questions.training_jobs = self.training_jobs_to_describe();
+        questions.hosts = self.hosts_to_measure();
+        questions
+    }
+
+    /// Jobs by urgency: gone from where they were, back in the queue, oldest of their share, then merely unknown.
+    fn jobs_to_describe(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
+        let mut left: Vec<&Job> =
+            self.queues.values().flat_map(|coverage| &coverage.left).filter_map(|id| self.job(id)).collect();
+        left.sort_by_key(|job| job.seen_at);
+        let unverified = self.unverified_jobs(cadence, now);
+        let of = |urgency: Urgency| {
+            let wanted = self.index.wanted().skip_while(move |(first, ..)| *first < urgency);
+            wanted.take_while(move |(first, ..)| *first == urgency).filter_map(|(_, _, id)| self.job(id))
+        };
+        let rest = of(Urgency::Requeued)
+            .chain(unverified)
+            .chain(of(Urgency::UnknownInFlight))
+            .chain(of(Urgency::UnknownWaiting));
+        let mut told: BTreeSet<&JobId> = left.iter().map(|job| &job.latest.id).collect();
+        // The jobs that left may be told of by a list instead: then as many others can be described.
+        let rest: Vec<&Job> = rest.filter(|job| told.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
+        left.extend(rest);
+        left
+    }
+
+    /// The job on which the oldest wait of a share rests, and those that no list of a known status shows, where they were not
+    /// seen for long.
+    fn unverified_jobs(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
+        let ids =
+            self.lanes().flat_map(|(_, _, lane)| lane.oldest().map(|(_, id)| id).into_iter().chain(lane.unknown()));
+        let long_ago = |job: &&Job| now.since(job.seen_at) >= cadence.verify_every;
+        let mut jobs: Vec<&Job> = ids.filter_map(|id| self.job(id)).filter(long_ago).collect();
+        jobs.sort_by_key(|job| job.seen_at);
+        jobs
+    }
+
+    /// A description tells of one job for one call, a page of arrivals of a hundred. Where many young jobs have left the
+    /// lists, the next arrivals are asked for from further back, and those jobs need no description.
+    fn relist_instead(
+        &self,
+        wanted: &mut Vec<&Job>,
+        created_after: &mut BTreeMap<QueueName, Timestamp>,
+        cadence: Cadence,
+        now: Timestamp,
+    ) {
+        for (queue, after) in created_after {
+            let Some(coverage) = self.queues.get(queue) else { continue };
+            // What a list should have told of long ago is described after all.
+            let is_left =
+                |job: &Job| coverage.left.contains(&job.latest.id) && now.since(job.seen_at) < cadence.reconcile_every;
+            let mut left: Vec<Timestamp> =
+                wanted.iter().filter(|job| is_left(job)).map(|job| job.latest.created_at).collect();
+            if left.len() < WORTH_RELISTING {
+                continue;
+            }
+            left.sort_unstable_by(|a, b| b.cmp(a));
+            let calls = |(described, back_to): &(usize, Timestamp)| {
+                let listed: usize = coverage.created.range(minute(*back_to)..).map(|(_, jobs)| jobs).sum();
+                listed.div_ceil(JOBS_PER_PAGE) + described
+            };
+            let rest_after = (0..left.len()).rev();
+            let cheapest = rest_after.zip(left.iter().copied()).min_by_key(calls);
+            if let Some(choice @ (_, back_to)) = cheapest
+                && calls(&choice) < left.len()
+            {
+                // Whether the filter includes its own moment is not documented.
+                *after = (*after).min(back_to - Duration::from_millis(1));
+                wanted.retain(|job| !(is_left(job) && job.latest.created_at >= back_to));
+            }
+        }
+    }
+
+    fn training_jobs_to_describe(&self) -> Vec<(JobId, TrainingJobName)> {
+        self.in_flight()
+            .filter(|job| *job.status() == JobStatus::Running && !job.training_job_known)
+            .filter_map(|job| Some((job.latest.id.clone(), job.latest.training_job.clone()?)))
+            .take(TRAINING_JOBS_PER_POLL)
+            .collect()
+    }
+
+    /// Hosts of running GPU jobs: `<training job>/algo-<n>`, n from 1.
+    fn hosts_to_measure(&self) -> Vec<(JobId, String)> {
+        let running = self.in_flight().filter(|job| {
+            job.timeline.current().is_some_and(|span| span.phase == Phase::Running)
+                && job
+                    .latest
+                    .demand
+                    .iter()
+                    .any(|capacity| matches!(accelerators_of(&capacity.unit), Some(Accelerators::Gpus(_)) | None))
+        });
+        running
+            .filter_map(|job| Some((job, job.latest.training_job.as_ref()?)))
+            .flat_map(|(job, name)| {
+                hosts_of(job).map(move |host| (job.latest.id.clone(), format!("{name}/algo-{host}")))
+            })
+            .take(HOSTS_PER_POLL)
+            .collect()
+    }
+}
+
+/// Why a job should be described for what it is, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    Requeued,
+    UnknownInFlight,
+    UnknownWaiting,
+}
+
+impl Urgency {
+    pub(super) fn of(job: &Job) -> Option<Self> {
+        if job.wants_description_since.is_some() {
+            Some(Self::Requeued)
+        } else if job.details.is_some() {
+            None
+        } else if job.status().is_in_flight() {
+            Some(Self::UnknownInFlight)
+        } else {
+            Some(Self::UnknownWaiting)
+        }
+    }
+}
+
+fn hosts_of(job: &Job) -> impl Iterator<Item = u32> + use<> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "instance counts are small and whole")]
+    let count = job.latest.demand.iter().map(|capacity| capacity.quantity.max(0.0) as u32).sum::<u32>();
+    1..=count
+}

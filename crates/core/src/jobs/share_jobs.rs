@@ -1,0 +1,184 @@
+//! The jobs of one share of a queue that have not ended, in the orders in which figures and questions need them.
+//!
+//! A lane changes when one of its jobs does, so that what looks at lanes costs as much as there are shares, kinds of jobs and
+//! jobs in flight, however many wait.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::jobs::Job;
+use crate::model::{Demand, JobId, JobStatus, Timestamp};
+
+/// What waiting jobs have in common of which nothing but their order tells one from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Class {
+    /// SUBMITTED, PENDING or RUNNABLE.
+    pub status: JobStatus,
+    /// Why, in AWS's words.
+    pub status_reason: Option<String>,
+    /// What each job needs.
+    pub demand: Demand,
+}
+
+/// A waiting job's place in its share: jobs of higher priority first, then older ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    priority: Reverse<i32>,
+    created_at: Timestamp,
+    /// The job.
+    pub id: JobId,
+}
+
+/// Jobs of one share of a queue that have not ended.
+#[derive(Debug, Default)]
+pub struct Lane {
+    waiting: BTreeMap<Class, BTreeSet<Place>>,
+    /// By priority, as far as jobs were described.
+    waits: BTreeMap<Option<i32>, Waits>,
+    in_flight: BTreeMap<JobStatus, BTreeSet<JobId>>,
+    /// Of a status that this build does not know.
+    unknown: BTreeMap<JobStatus, BTreeSet<JobId>>,
+}
+
+/// Since when jobs wait that were never dispatched, and since when those that were.
+#[derive(Debug, Default)]
+struct Waits {
+    first: BTreeSet<(Timestamp, JobId)>,
+    requeue: BTreeSet<(Timestamp, JobId)>,
+}
+
+impl Waits {
+    fn oldest(&self) -> Option<&(Timestamp, JobId)> {
+        self.first.first().into_iter().chain(self.requeue.first()).min()
+    }
+
+    fn of(&mut self, job: &Job) -> &mut BTreeSet<(Timestamp, JobId)> {
+        if job.timeline.spans().len() == 1 { &mut self.first } else { &mut self.requeue }
+    }
+}
+
+impl Lane {
+    /// Waiting jobs by class, in order.
+    pub fn classes(&self) -> impl Iterator<Item = (&Class, &BTreeSet<Place>)> {
+        self.waiting.iter()
+    }
+
+    /// The class of a waiting job, as it is kept here.
+    pub(crate) fn class_of(&self, job: &Job) -> Option<&Class> {
+        self.waiting.get_key_value(&Class::of(job)).map(|(class, _)| class)
+    }
+
+    /// The waiting job that goes next.
+    pub fn first(&self) -> Option<&Place> {
+        self.waiting.values().filter_map(BTreeSet::first).min()
+    }
+
+    /// Since when the job waits that has waited longest, and which it is.
+    pub fn oldest(&self) -> Option<&(Timestamp, JobId)> {
+        self.waits.values().filter_map(Waits::oldest).min()
+    }
+
+    /// Since when the job waits that has waited longest, of each priority; `None` are jobs that were not described.
+    pub fn oldest_by_priority(&self) -> impl Iterator<Item = (Option<i32>, Timestamp)> {
+        self.waits.iter().filter_map(|(priority, waits)| Some((*priority, waits.oldest()?.0)))
+    }
+
+    /// Since when each job waits that was never dispatched, with its priority: oldest first of each.
+    pub fn first_waits(&self) -> impl Iterator<Item = (Option<i32>, Timestamp)> {
+        self.waits.iter().flat_map(|(priority, waits)| waits.first.iter().map(|(since, _)| (*priority, *since)))
+    }
+
+    /// Waiting jobs.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &JobId> {
+        self.waiting.values().flatten().map(|place| &place.id)
+    }
+
+    /// SCHEDULED, STARTING and RUNNING jobs.
+    pub fn in_flight(&self) -> impl Iterator<Item = &JobId> {
+        self.in_flight.values().flatten()
+    }
+
+    /// Jobs of statuses that this build does not know.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &JobId> {
+        self.unknown.values().flatten()
+    }
+
+    /// How many jobs have each status; a status may come up more than once.
+    pub fn counts(&self) -> impl Iterator<Item = (&JobStatus, usize)> {
+        let waiting = self.waiting.iter().map(|(class, jobs)| (&class.status, jobs.len()));
+        waiting.chain(self.in_flight.iter().chain(&self.unknown).map(|(status, jobs)| (status, jobs.len())))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty() && self.unknown.is_empty()
+    }
+
+    pub(super) fn add(&mut self, job: &Job) {
+        let (id, status) = (&job.latest.id, job.status());
+        if status.is_waiting() {
+            self.waiting.entry(Class::of(job)).or_default().insert(Place::of(job));
+        } else {
+            self.by_status(status).entry(status.clone()).or_default().insert(id.clone());
+        }
+        if let Some(since) = job.waiting_since() {
+            self.waits.entry(job.priority()).or_default().of(job).insert((since, id.clone()));
+        }
+    }
+
+    /// Takes out what [`Lane::add`] put in; the job must not have changed since.
+    pub(super) fn remove(&mut self, job: &Job) {
+        let (id, status) = (&job.latest.id, job.status());
+        if status.is_waiting() {
+            let class = Class::of(job);
+            if let Some(jobs) = self.waiting.get_mut(&class) {
+                jobs.remove(&Place::of(job));
+                if jobs.is_empty() {
+                    self.waiting.remove(&class);
+                }
+            }
+        } else if let Some(jobs) = self.by_status(status).get_mut(status) {
+            jobs.remove(id);
+            if jobs.is_empty() {
+                self.by_status(status).remove(status);
+            }
+        }
+        if let Some(since) = job.waiting_since()
+            && let Some(waits) = self.waits.get_mut(&job.priority())
+        {
+            waits.of(job).remove(&(since, id.clone()));
+            if waits.oldest().is_none() {
+                self.waits.remove(&job.priority());
+            }
+        }
+    }
+
+    fn by_status(&mut self, status: &JobStatus) -> &mut BTreeMap<JobStatus, BTreeSet<JobId>> {
+        if status.is_in_flight() { &mut self.in_flight } else { &mut self.unknown }
+    }
+}
+
+impl Class {
+    pub(crate) fn of(job: &Job) -> Self {
+        let latest = &job.latest;
+        Self {
+            status: latest.status.clone(),
+            status_reason: latest.status_reason.clone(),
+            demand: latest.demand.clone(),
+        }
+    }
+
+    /// GPUs that each job asks for; `None` if that cannot be told (unknown type, or instances of any type).
+    pub fn gpus(&self) -> Option<f64> {
+        crate::jobs::gpus_of(&self.demand)
+    }
+}
+
+impl Place {
+    pub(crate) fn of(job: &Job) -> Self {
+        Self {
+            priority: Reverse(job.priority().unwrap_or(0)),
+            created_at: job.latest.created_at,
+            id: job.latest.id.clone(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Jobs by id, made for pages: each of a hundred jobs is somewhere else in a hundred megabytes of memory.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::hint::black_box;
+
+use hashbrown::HashTable;
+
+use crate::jobs::Job;
+use crate::model::JobId;
+
+/// Every job kept in full. A job is looked for by its own id: a map would keep that a second time, and count who shares it.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    jobs: HashTable<Box<Job>>,
+    hasher: RandomState,
+}
+
+impl Jobs {
+    pub(super) fn get(&self, id: &JobId) -> Option<&Job> {
+        self.find(self.hasher.hash_one(id), id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &JobId) -> Option<&mut Job> {
+        let hash = self.hasher.hash_one(id);
+        self.jobs.find_mut(hash, |job| job.latest.id == *id).map(|job| &mut **job)
+    }
+
+    /// Takes in a job that is not there.
+    pub(super) fn insert(&mut self, job: Job) {
+        let Self { jobs, hasher } = self;
+        let hash = hasher.hash_one(&job.latest.id);
+        jobs.insert_unique(hash, Box::new(job), |job| hasher.hash_one(&job.latest.id));
+    }
+
+    pub(super) fn remove(&mut self, id: &JobId) -> Option<Job> {
+        let hash = self.hasher.hash_one(id);
+        let found = self.jobs.find_entry(hash, |job| job.latest.id == *id).ok()?;
+        Some(*found.remove().0)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().map(|job| &**job)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Looks at jobs that will be asked for one by one. With all hashes known beforehand the processor has several of them fetched at
+    /// the same time, where it would wait for each.
+    pub(super) fn fetch<'a>(&self, ids: impl Iterator<Item = &'a JobId>) {
+        let hashed: Vec<(u64, &JobId)> = ids.map(|id| (self.hasher.hash_one(id), id)).collect();
+        let found = hashed.iter().filter_map(|(hash, id)| self.find(*hash, id));
+        black_box(found.filter(|job| job.wants_description_since.is_some()).count());
+    }
+
+    fn find(&self, hash: u64, id: &JobId) -> Option<&Job> {
+        self.jobs.find(hash, |job| job.latest.id == *id).map(|job| &**job)
+    }
+}

@@ -1,0 +1,49 @@
+//! Ended jobs of which only is remembered that they are over: a list that tells of one again tells nothing new.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+
+use crate::jobs::ENDED_KEPT_FOR;
+use crate::model::{JobId, Timestamp};
+
+/// How many are remembered at most.
+pub const PAST_KEPT: usize = 1_000_000;
+
+/// Ids by their hashes of 64 bits: among a million of them a new job is taken for one of them once in 10^13.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    ids: HashSet<u64>,
+    /// Oldest first.
+    order: VecDeque<(Timestamp, u64)>,
+}
+
+impl Past {
+    pub(super) fn contains(&self, id: &JobId) -> bool {
+        self.ids.contains(&hash(id))
+    }
+
+    pub(super) fn add(&mut self, id: &JobId, ended_at: Timestamp) {
+        if self.ids.insert(hash(id)) {
+            self.order.push_back((ended_at, hash(id)));
+        }
+        if self.order.len() > PAST_KEPT {
+            self.drop_oldest();
+        }
+    }
+
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        while self.order.front().is_some_and(|(ended_at, _)| now.since(*ended_at) > ENDED_KEPT_FOR) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, hash)) = self.order.pop_front() {
+            self.ids.remove(&hash);
+        }
+    }
+}
+
+fn hash(id: &JobId) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
+}

@@ -1,0 +1,44 @@
+//! Ends that a list told of while nobody knows what came before them: an attempt may have been preempted meanwhile, or have failed.
+//!
+//! Such an end is taken in with its description, which lists the attempts; or as the list told it, where none comes.
+
+use std::collections::BTreeMap;
+
+use crate::jobs::job::DESCRIPTION_AWAITED;
+use crate::model::{JobId, JobSeen, Timestamp};
+
+/// Invariant: none of these ends is known to the rest of the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Ends(BTreeMap<JobId, (Timestamp, JobSeen)>);
+
+impl Ends {
+    /// Keeps an answer asked for at `at`, unless there is one.
+    pub(super) fn keep(&mut self, seen: JobSeen, at: Timestamp) {
+        self.0.entry(seen.id.clone()).or_insert((at, seen));
+    }
+
+    /// Gives up an answer, because there is a better one.
+    pub(super) fn take(&mut self, id: &JobId) -> Option<(Timestamp, JobSeen)> {
+        if self.0.is_empty() { None } else { self.0.remove(id) }
+    }
+
+    /// Gives up the answers for which no description came in time, and when they were asked for.
+    pub(super) fn take_late(&mut self, now: Timestamp) -> Vec<(Timestamp, JobSeen)> {
+        let is_late = |_: &JobId, (at, _): &mut (Timestamp, JobSeen)| now.since(*at) > DESCRIPTION_AWAITED;
+        self.0.extract_if(.., is_late).map(|(_, late)| late).collect()
+    }
+
+    pub(super) fn contains(&self, id: &JobId) -> bool {
+        self.0.contains_key(id)
+    }
+
+    /// The jobs, to be described.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &JobId> {
+        self.0.keys()
+    }
+
+    /// When the oldest of the jobs was created: all that happened to it may have happened since.
+    pub(super) fn created_since(&self) -> Option<Timestamp> {
+        self.0.values().map(|(_, seen)| seen.created_at).min()
+    }
+}

@@ -1,0 +1,182 @@
+//! The figures of one tick: ledger, topology and utilisation in, a [`Frame`] out. PURE.
+//!
+//! A figure that is not known is absent, never 0, and never NaN or infinite. What is counted is published as 0 too, so
+//! that a quiet queue and a dead service look different.
+
+pub mod catalogue;
+mod count;
+mod counters;
+mod failures;
+mod fair_share;
+mod frame;
+mod gauges;
+pub mod jobs;
+pub mod kaplan_meier;
+pub mod lending;
+pub mod misconfiguration;
+mod outcomes;
+mod reasons;
+mod reserved;
+mod shares;
+pub mod unallocated;
+mod wait_by_reason;
+mod wait_estimates;
+mod wait_quantiles;
+pub mod waterfall;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use count::Counting;
+pub use counters::Tallies;
+pub use frame::{
+    Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles, QueueFigures,
+    ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
+};
+pub use reasons::{Evidence, Reason, Why};
+
+use crate::jobs::{Job, Ledger};
+use crate::model::{HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
+
+/// What the figures of one tick are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The moment the figures are for.
+    pub now: Timestamp,
+    /// Watched queues, by name.
+    pub queues: &'a [Queue],
+    /// Every job known.
+    pub ledger: &'a Ledger,
+    /// The latest utilisation of each host, by job and host.
+    pub utilisation: &'a BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
+    /// The latest snapshot of each queue: the first jobs in dispatch order.
+    pub fronts: &'a BTreeMap<QueueName, QueueSnapshot>,
+    /// Dollars per instance and hour, by instance type.
+    pub prices: &'a Prices,
+    /// Capacity that is paid for whether jobs use it or not, as far as it is watched and known.
+    pub reserved: &'a [Reserved],
+    /// How fresh each source is.
+    pub sources: &'a [SourceHealth],
+}
+
+/// What the service says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// Time between the last two polls.
+    pub poll_interval: Option<Duration>,
+    /// Series in the last batch of each sink.
+    pub published_series: BTreeMap<String, u64>,
+    /// What waits for delivery, by receiver.
+    pub pending: BTreeMap<String, Pending>,
+    /// Alerts that are pending.
+    pub alerts_pending: usize,
+    /// Alerts that fire.
+    pub alerts_firing: usize,
+    /// Whether the rule files have mistakes, so that the rules from before them are evaluated.
+    pub rules_broken: bool,
+    /// Why the state is kept in memory only; `None` if all is well.
+    pub store_error: Option<String>,
+    /// Whether the state file was found broken when the service started, and was set aside.
+    pub store_set_aside: bool,
+    /// Size of the state file.
+    pub store_bytes: Option<u64>,
+}
+
+/// Notifications that wait for delivery to one receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pending {
+    /// How many.
+    pub count: u64,
+    /// Age of the oldest; zero when there is none.
+    pub oldest_age: Duration,
+}
+
+/// Derives the figures of one tick. `counting` hands out its fresh values and is charged the GPU time since the
+/// previous tick.
+pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) -> Frame {
+    let held = shares::held(inputs.ledger);
+    let judged = reasons::of_all(inputs);
+    let shares: Vec<ShareFigures> = inputs.queues.iter().flat_map(|queue| shares::figures(queue, &held)).collect();
+    let mut waterfall: Vec<Waterfall> = inputs.queues.iter().map(|queue| waterfall::of_queue(queue, inputs)).collect();
+    for (queue, row) in inputs.queues.iter().zip(&mut waterfall) {
+        row.unallocated = unallocated::of_queue(queue, inputs.queues, row, &judged);
+    }
+    let mut loans = lending::loans(&shares);
+    let subjects = gauges::shares_of_all(inputs);
+    let reasons = wait_estimates::reasons(&judged);
+    let (estimates, of_bands) = counting.estimates(inputs);
+    let fair_shares = counting.fair_shares(inputs, &waterfall);
+    let starved = counting.starved(&judged, &fair_shares, inputs.now);
+    let unused = counting.unused(&shares, inputs.now);
+    let setup = misconfiguration::findings(inputs.queues, &shares, &judged, &unused);
+
+    let mut gauges = gauges::Gauges::default();
+    gauges.jobs(&subjects, inputs);
+    gauges.waiting(&subjects, inputs);
+    gauges.reasons(&subjects, &reasons);
+    gauges.estimates(&estimates);
+    gauges.bands(&subjects, &counting.bands, &of_bands, inputs);
+    gauges.shares(&shares);
+    gauges.starved(&subjects, &starved);
+    gauges.unused(&unused);
+    gauges.setup(inputs.queues, &setup);
+    gauges.waterfall(&waterfall);
+    gauges.fair_shares(&fair_shares);
+    let reserved = reserved::states(inputs);
+    gauges.utilisation(&subjects, inputs);
+    gauges.service(service, inputs);
+    for (queue, share, ratio) in counting.failure_ratios(inputs.now) {
+        gauges.failure_ratio(queue, share, ratio);
+    }
+
+    counting.begin_series(subjects);
+    let seconds = counting.seconds_since_last(inputs.now);
+    counting.reserved_time(&reserved, inputs, seconds);
+    gauges.reserved(&reserved, &counting.was_reserved());
+    counting.gpu_time(&waterfall, seconds);
+    counting.share_time(lending::parts(&shares, &judged), seconds);
+    counting.lending(&mut loans, seconds);
+    counting.waiting_time(&reasons, &judged, seconds);
+    let mut samples = gauges.0;
+    samples.extend(counting.samples(inputs.now));
+    let samples = in_order(samples);
+
+    Frame {
+        at: inputs.now,
+        queues: inputs.queues.iter().map(|queue| gauges::queue_figures(queue, inputs)).collect(),
+        shares,
+        loans,
+        fair_shares,
+        reserved: inputs.reserved.to_vec(),
+        waits: counting.waits(),
+        estimates,
+        reasons,
+        waterfall,
+        failures: counting.failures(inputs.now),
+        setup,
+        sources: inputs.sources.to_vec(),
+        samples,
+        of_jobs: Vec::new(),
+    }
+}
+
+/// In catalogue order, then by labels.
+fn in_order(samples: Vec<Sample>) -> Vec<Sample> {
+    let order: BTreeMap<&str, usize> = catalogue::ALL.iter().enumerate().map(|(i, metric)| (metric.name, i)).collect();
+    let mut by_metric: Vec<Vec<Sample>> = catalogue::ALL.iter().map(|_| Vec::new()).collect();
+    for sample in samples {
+        if let Some(of_metric) = order.get(sample.metric.name).and_then(|index| by_metric.get_mut(*index)) {
+            of_metric.push(sample);
+        }
+    }
+    for of_metric in &mut by_metric {
+        of_metric.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
+    by_metric.into_iter().flatten().collect()
+}
+
+/// Why a job waits, with how its wait divided so far; `None` if it does not wait, or if its queue is not watched.
+pub fn why(job: &Job, inputs: &Inputs<'_>, counting: &Counting) -> Option<Why> {
+    let waited = counting.waited(job);
+    reasons::of_job(job, inputs).map(|why| Why { waited, ..why })
+}

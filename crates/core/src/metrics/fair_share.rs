@@ -1,0 +1,332 @@
+//! What fair shares are due, what they have held of late, and which of them starve.
+//!
+//! Due is the capacity by the weights of the shares that have jobs now. AWS names the parameters and not the formulas; use of the past is
+//! taken to count half after half of the decay window, as the simulator has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::jobs::Lane;
+use crate::metrics::catalogue::SHARE_USED_RECENT;
+use crate::metrics::frame::{FairShareFigures, Waterfall};
+use crate::metrics::reasons::{Judged, Reason};
+use crate::metrics::{Counting, Inputs};
+use crate::model::{Policy, Queue, QueueName, SavedSeries, ShareName, Timestamp, WeightedShare};
+
+/// The decay window where the policy says zero: Batch's own default.
+const DEFAULT_DECAY: Duration = Duration::from_secs(600);
+
+/// A share without jobs that has held less than this many GPUs of late is forgotten.
+const NEGLIGIBLE: f64 = 0.01;
+
+type Key = (QueueName, ShareName);
+
+/// What the shares of fair-share queues have held, with the past fading.
+#[derive(Debug, Default)]
+pub(super) struct RecentUse {
+    of: BTreeMap<Key, Use>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    /// GPUs, the mean of late at `at`.
+    mean: f64,
+    /// GPUs held since then.
+    held: f64,
+    at: Timestamp,
+}
+
+impl Use {
+    fn mean(&self, decay: Duration, now: Timestamp) -> f64 {
+        let half_lives = now.seconds_since(self.at) * 2.0 / decay.as_secs_f64();
+        self.held + (self.mean - self.held) * (-half_lives).exp2()
+    }
+}
+
+impl RecentUse {
+    /// Continues from what [`RecentUse::saved`] gave: until somebody looks again it is taken to have stayed so since `then`.
+    pub(super) fn restore(saved: &[SavedSeries], then: Timestamp) -> Self {
+        let of_metric = saved.iter().filter(|series| series.metric == SHARE_USED_RECENT.name);
+        let of = of_metric.filter_map(|series| {
+            let key = (series.labels.get("queue")?.as_str().into(), series.labels.get("share")?.as_str().into());
+            Some((key, Use { mean: series.value, held: series.value, at: then }))
+        });
+        Self { of: of.collect() }
+    }
+
+    /// As a gauge's value is shown.
+    pub(super) fn saved(&self) -> impl Iterator<Item = SavedSeries> {
+        self.of.iter().map(|((queue, share), used)| SavedSeries {
+            metric: SHARE_USED_RECENT.name.into(),
+            labels: Arc::new(
+                [("queue", queue.as_str()), ("share", share.as_str())].map(|(k, v)| (k.into(), v.into())).into(),
+            ),
+            value: used.mean,
+            ..SavedSeries::default()
+        })
+    }
+
+    /// What a share has held of late, now that it holds `held`. One that is seen first is taken to have held that before.
+    fn look(&mut self, key: Key, held: f64, decay: Duration, now: Timestamp) -> f64 {
+        let used = self.of.entry(key).or_insert(Use { mean: held, held, at: now });
+        *used = Use { mean: used.mean(decay, now), held, at: now };
+        used.mean
+    }
+
+    /// Lets the use of a queue's shares without jobs fade.
+    fn fade(&mut self, queue: &QueueName, with_jobs: &BTreeSet<ShareName>, decay: Duration, now: Timestamp) {
+        self.of.retain(|(other, share), used| {
+            if other == queue && !with_jobs.contains(share) {
+                *used = Use { mean: used.mean(decay, now), held: 0.0, at: now };
+                return used.mean >= NEGLIGIBLE;
+            }
+            true
+        });
+    }
+}
+
+impl Counting {
+    /// The share identifiers of fair-share queues that have jobs which have not ended, where the capacity is known in GPUs.
+    pub(super) fn fair_shares(&mut self, inputs: &Inputs<'_>, waterfall: &[Waterfall]) -> Vec<FairShareFigures> {
+        let mut rows = Vec::new();
+        for (queue, row) in inputs.queues.iter().zip(waterfall) {
+            let Policy::FairShare { decay, .. } = queue.policy else { continue };
+            let decay = if decay.is_zero() { DEFAULT_DECAY } else { decay };
+            let mut of_queue = due(queue, row.capacity_gpus, inputs);
+            for row in &mut of_queue {
+                let key = (row.queue.clone(), row.share.clone());
+                row.recent = self.recent_use.look(key, row.used, decay, inputs.now);
+            }
+            let with_jobs = of_queue.iter().map(|row| row.share.clone()).collect();
+            self.recent_use.fade(&queue.name, &with_jobs, decay, inputs.now);
+            rows.append(&mut of_queue);
+        }
+        let fair = |queue: &&Queue| matches!(queue.policy, Policy::FairShare { .. });
+        let queues: BTreeSet<_> = inputs.queues.iter().filter(fair).map(|queue| &queue.name).collect();
+        self.recent_use.of.retain(|(queue, _), _| queues.contains(queue));
+        rows
+    }
+}
+
+/// Shares that hold less than they are due, now and of late, while a job of theirs that fits what is left of it waits for what others
+/// hold, or behind their jobs.
+pub(super) fn starved<'a>(
+    rows: &'a [FairShareFigures],
+    judged: &'a [Judged<'_>],
+) -> impl Iterator<Item = (QueueName, ShareName)> + use<'a> {
+    let below: BTreeMap<_, f64> = rows
+        .iter()
+        .filter(|row| row.recent < row.target)
+        .map(|row| ((&row.queue, &row.share), row.target - row.used))
+        .collect();
+    let held_by_others = judged.iter().filter(|one| matches!(one.reason, Reason::CapacityInUse | Reason::Behind));
+    held_by_others.filter_map(move |one| {
+        let key = (one.job.queue(), one.job.share()?);
+        let left = below.get(&key)?;
+        (one.class.gpus()? <= left + 1e-9).then(|| (key.0.clone(), key.1.clone()))
+    })
+}
+
+/// The part of a queue's capacity, 0 to 1, that its policy's compute reservation keeps for share identifiers that are not active: the
+/// reservation to the power of the number of those that are. Active are those that have jobs, and those that had some within the decay
+/// window.
+pub(super) fn reserved(queue: &Queue, inputs: &Inputs<'_>) -> f64 {
+    let Policy::FairShare { decay, reservation, .. } = queue.policy else { return 0.0 };
+    if reservation == 0 {
+        return 0.0;
+    }
+    let since = inputs.now - if decay.is_zero() { DEFAULT_DECAY } else { decay };
+    let ended = inputs.ledger.ended_since(since).filter(|job| *job.queue() == queue.name);
+    let recent = ended.filter_map(|job| job.share());
+    let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, _)| share);
+    let active: BTreeSet<&ShareName> = with_jobs.chain(recent).collect();
+    (f64::from(reservation.min(99)) / 100.0).powi(i32::try_from(active.len()).unwrap_or(i32::MAX))
+}
+
+/// The shares of a queue with fair shares that have jobs which have not ended; none for other queues. What they have held of late is left
+/// open.
+///
+/// A share with a quarter of the weight is due four times as much. What the compute reservation keeps is due to nobody.
+fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<FairShareFigures> {
+    let (Policy::FairShare { shares, .. }, Some(capacity)) = (&queue.policy, capacity_gpus) else {
+        return Vec::new();
+    };
+    let gpus = |lane: &Lane| -> f64 { lane.in_flight().filter_map(|id| inputs.ledger.job(id)?.gpus()).sum() };
+    let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, lane)| Some((share?.clone(), gpus(lane))));
+    let with_jobs: Vec<(ShareName, f64)> = with_jobs.collect();
+    let parts = |share: &ShareName| {
+        let weight = WeightedShare::weight_of(share.as_str(), shares);
+        if weight > 0.0 { 1.0 / weight } else { 0.0 }
+    };
+    let all: f64 = with_jobs.iter().map(|(share, _)| parts(share)).sum();
+    let left = capacity * (1.0 - reserved(queue, inputs));
+    let target = |share: &ShareName| if all > 0.0 { left * parts(share) / all } else { 0.0 };
+    with_jobs
+        .into_iter()
+        .map(|(share, used)| FairShareFigures {
+            queue: queue.name.clone(),
+            target: target(&share),
+            share,
+            used,
+            recent: 0.0,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Ledger;
+    use crate::model::{Capacity, JobSeen, JobStatus, Prices, Timestamp};
+
+    fn job(id: &str, share: &str, status: JobStatus, instances: f64) -> JobSeen {
+        JobSeen {
+            id: id.into(),
+            name: id.to_owned(),
+            queue: "prod".into(),
+            share: Some(share.into()),
+            status,
+            status_reason: None,
+            created_at: Timestamp::default(),
+            scheduled_at: None,
+            started_at: None,
+            stopped_at: None,
+            demand: vec![Capacity::new("ml.p5.48xlarge", instances)].into(),
+            training_job: None,
+            odd_arn: None,
+            terminated: false,
+            details: None,
+        }
+    }
+
+    #[test]
+    fn shares_with_jobs_are_due_the_capacity_by_their_weights_and_a_reservation_is_kept() {
+        let mut ledger = Ledger::default();
+        for (id, share, status, instances) in [
+            ("1", "team-a", JobStatus::Running, 3.0),
+            ("2", "team-a", JobStatus::Runnable, 8.0),
+            ("3", "solo", JobStatus::Runnable, 1.0),
+            ("4", "gone", JobStatus::Succeeded, 1.0),
+        ] {
+            ledger.observe(job(id, share, status, instances), Timestamp::default());
+        }
+        let of = |policy: Policy, capacity: Option<f64>, minutes: i64| {
+            let queue = Queue {
+                name: "prod".into(),
+                arn: String::new(),
+                enabled: true,
+                status_reason: None,
+                has_time_limit: true,
+                policy,
+                environment: None,
+            };
+            let inputs = Inputs {
+                now: Timestamp::from_millis(minutes * 60_000),
+                queues: std::slice::from_ref(&queue),
+                ledger: &ledger,
+                utilisation: &BTreeMap::new(),
+                fronts: &BTreeMap::new(),
+                prices: &Prices::default(),
+                reserved: &[],
+                sources: &[],
+            };
+            let due = due(&queue, capacity, &inputs);
+            due.into_iter().map(|row| (row.share.to_string(), row.target, row.used)).collect::<Vec<_>>()
+        };
+        let fair = |reservation| {
+            let shares = vec![WeightedShare { share: "team-*".into(), weight: 0.25 }];
+            Policy::FairShare { shares, decay: Duration::ZERO, reservation }
+        };
+        let rows = |solo: f64, team: f64| vec![("solo".to_owned(), solo, 0.0), ("team-a".to_owned(), team, 24.0)];
+        assert_eq!(of(fair(0), Some(40.0), 1), rows(8.0, 32.0));
+        assert_eq!(
+            of(fair(50), Some(40.0), 1),
+            rows(7.0, 28.0),
+            "an eighth is kept: one that has just ended is active"
+        );
+        assert_eq!(of(fair(50), Some(40.0), 11), rows(6.0, 24.0), "and then a quarter");
+        assert_eq!(of(fair(0), None, 1), []);
+        assert_eq!(of(Policy::Fifo, Some(40.0), 1), []);
+    }
+
+    #[test]
+    fn use_of_the_past_counts_half_after_half_of_the_window() {
+        let (mut recent, window) = (RecentUse::default(), Duration::from_secs(3_600));
+        let at = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
+        let key = || (QueueName::from("prod"), ShareName::from("team-a"));
+        let mut look = |held, minutes| recent.look(key(), held, window, at(minutes));
+        assert_eq!(look(0.0, 0), 0.0);
+        assert_eq!(look(16.0, 30), 0.0, "until now it has held nothing");
+        assert!((look(16.0, 60) - 8.0).abs() < 1e-9);
+        assert!((look(0.0, 90) - 12.0).abs() < 1e-9);
+        assert!((look(0.0, 120) - 6.0).abs() < 1e-9);
+
+        let saved: Vec<_> = recent.saved().collect();
+        let mut restored = RecentUse::restore(&saved, at(120));
+        assert!((restored.look(key(), 0.0, window, at(240)) - 6.0).abs() < 1e-9, "nobody looked meanwhile");
+        restored.fade(&"prod".into(), &BTreeSet::new(), window, at(270));
+        assert!((restored.look(key(), 0.0, window, at(270)) - 3.0).abs() < 1e-9);
+        restored.fade(&"prod".into(), &BTreeSet::new(), window, at(1_200));
+        assert!(restored.of.is_empty(), "what has faded is forgotten");
+    }
+
+    #[test]
+    fn a_share_starves_below_its_due_unless_it_has_had_its_part() {
+        use crate::metrics::{Service, Value, frame};
+        use crate::model::ServiceEnvironment;
+
+        let queue = Queue {
+            name: "prod".into(),
+            arn: String::new(),
+            enabled: true,
+            status_reason: None,
+            has_time_limit: true,
+            policy: Policy::FairShare { shares: Vec::new(), decay: Duration::from_secs(3_600), reservation: 0 },
+            environment: Some(ServiceEnvironment {
+                name: "gpus".to_owned(),
+                enabled: true,
+                limits: vec![Capacity::new("ml.p5.48xlarge", 4.0)],
+            }),
+        };
+        let (mut ledger, mut counting) = (Ledger::default(), Counting::default());
+        // For how many minutes `late` starves, after it has been seen with these jobs.
+        let mut starves = |minute: i64, jobs: &[(&str, &str, JobStatus, f64)]| {
+            let now = Timestamp::from_millis(minute * 60_000);
+            for (id, share, status, instances) in jobs {
+                ledger.observe(job(id, share, status.clone(), *instances), now);
+            }
+            let inputs = Inputs {
+                now,
+                queues: std::slice::from_ref(&queue),
+                ledger: &ledger,
+                utilisation: &BTreeMap::new(),
+                fronts: &BTreeMap::new(),
+                prices: &Prices::default(),
+                reserved: &[],
+                sources: &[],
+            };
+            let frame = frame(&inputs, &Service::default(), &mut counting);
+            let of_late = |share: Option<&Arc<str>>| share.is_some_and(|share| &**share == "late");
+            let mut samples = frame.samples.iter().filter(|one| one.metric.name == "share.starved");
+            match samples.find(|one| of_late(one.labels.get("share"))).map(|one| &one.value) {
+                Some(Value::Gauge(seconds)) => seconds / 60.0,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (running, runnable) = (JobStatus::Running, JobStatus::Runnable);
+        let late = ("1", "late", running.clone(), 4.0);
+        assert_eq!(starves(0, &[late, ("2", "early", runnable.clone(), 4.0)]), 0.0);
+        let ended = ("1", "late", JobStatus::Succeeded, 4.0);
+        let again = ("3", "late", runnable.clone(), 2.0);
+        assert_eq!(starves(60, &[ended, ("2", "early", running, 4.0), again]), 0.0, "it has had all for an hour");
+        assert_eq!(starves(90, &[]), 0.0, "half of that counts: its due");
+        assert_eq!(starves(91, &[]), 0.0, "since now");
+        assert_eq!(starves(101, &[]), 10.0);
+        assert_eq!(
+            starves(102, &[("3", "late", JobStatus::Failed, 2.0), ("4", "late", runnable, 3.0)]),
+            0.0,
+            "too large"
+        );
+    }
+}

@@ -1,0 +1,327 @@
+//! The samples of one tick that are values of now: from tables and ledger to series.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::jobs::{Job, Lane, Phase, is_neuron};
+use crate::metrics::catalogue::{self, Metric};
+use crate::metrics::frame::{
+    Estimate, FairShareFigures, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
+};
+use crate::metrics::kaplan_meier::QUANTILES;
+use crate::metrics::misconfiguration::{Finding, Problem, Unused};
+use crate::metrics::reasons::Reason;
+use crate::metrics::reserved::{States, labels_of};
+use crate::metrics::wait_estimates::BandEstimate;
+use crate::metrics::{Inputs, Service, waterfall};
+use crate::model::{InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, accelerators_of};
+
+/// Collects gauge samples.
+#[derive(Default)]
+pub(super) struct Gauges(pub(super) Vec<Sample>);
+
+/// The share label of jobs that have none.
+pub(super) fn no_share() -> ShareName {
+    ShareName::new("")
+}
+
+impl Gauges {
+    fn set<const N: usize>(&mut self, metric: &'static Metric, pairs: [(&'static str, Arc<str>); N], value: f64) {
+        self.set_labels(metric, labels(pairs), value);
+    }
+
+    fn set_labels(&mut self, metric: &'static Metric, labels: Labels, value: f64) {
+        // An infinite or undefined figure is not a figure.
+        if value.is_finite() {
+            self.0.push(Sample { metric, labels, value: Value::Gauge(value) });
+        }
+    }
+
+    pub(super) fn jobs(&mut self, subjects: &Subjects, inputs: &Inputs<'_>) {
+        let label = |status: &JobStatus| -> Arc<str> { status.as_str().to_ascii_lowercase().into() };
+        let known: Vec<Arc<str>> = JobStatus::KNOWN[..6].iter().map(label).collect();
+        for (queue, share) in subjects {
+            let mut counts: BTreeMap<Arc<str>, f64> = known.iter().map(|state| (Arc::clone(state), 0.0)).collect();
+            let lane = inputs.ledger.lane(queue, share_of(share));
+            for (status, count) in lane.into_iter().flat_map(Lane::counts) {
+                *counts.entry(label(status)).or_default() += count as f64;
+            }
+            for (state, count) in counts {
+                let pairs = [("queue", queue.shared()), ("share", share.shared()), ("state", state)];
+                self.set(&catalogue::QUEUE_JOBS, pairs, count);
+            }
+        }
+    }
+
+    pub(super) fn waiting(&mut self, subjects: &Subjects, inputs: &Inputs<'_>) {
+        for (queue, share) in subjects {
+            let lane = inputs.ledger.lane(queue, share_of(share));
+            let oldest = lane.and_then(Lane::oldest).map_or(0.0, |(since, _)| inputs.now.seconds_since(*since));
+            let mut largest: f64 = 0.0;
+            let mut demand: BTreeMap<&InstanceType, f64> = BTreeMap::new();
+            for (class, jobs) in lane.into_iter().flat_map(Lane::classes) {
+                largest = largest.max(class.gpus().unwrap_or(0.0));
+                for capacity in &class.demand {
+                    if let Some(accelerators) = accelerators_of(&capacity.unit) {
+                        let each = capacity.quantity * f64::from(accelerators.gpus());
+                        *demand.entry(&capacity.unit).or_default() += each * jobs.len() as f64;
+                    }
+                }
+            }
+            let pairs = || [("queue", queue.shared()), ("share", share.shared())];
+            self.set(&catalogue::QUEUE_WAIT_OLDEST, pairs(), oldest);
+            self.set(&catalogue::QUEUE_DEMAND_LARGEST, pairs(), largest);
+            for (unit, gpus) in demand {
+                let [queue, share] = pairs();
+                self.set(&catalogue::QUEUE_DEMAND, [queue, share, ("instance_type", unit.shared())], gpus);
+            }
+        }
+    }
+
+    pub(super) fn reasons(&mut self, subjects: &Subjects, rows: &[ReasonFigures]) {
+        let counts: BTreeMap<_, u64> =
+            rows.iter().map(|row| ((&row.queue, &row.share, row.reason), row.jobs)).collect();
+        let names = Reason::ALL.map(|reason| (reason, Arc::<str>::from(reason.as_str())));
+        for (queue, share) in subjects {
+            for (reason, name) in &names {
+                let count = counts.get(&(queue, share, *reason)).copied().unwrap_or(0);
+                let pairs = [("queue", queue.shared()), ("share", share.shared()), ("reason", Arc::clone(name))];
+                self.set(&catalogue::QUEUE_WAITING, pairs, count as f64);
+            }
+        }
+    }
+
+    pub(super) fn estimates(&mut self, rows: &[Estimate]) {
+        for row in rows {
+            for ((quantile, _), seconds) in QUANTILES.iter().zip(row.seconds) {
+                let of_share = [("queue", row.queue.shared()), ("share", row.share.shared())];
+                let [queue, share] = of_share;
+                self.set(&catalogue::QUEUE_WAIT_ESTIMATE, [queue, share, ("percentile", (*quantile).into())], seconds);
+            }
+        }
+    }
+
+    /// What is told of waits by priority band: nothing where there are no bands.
+    pub(super) fn bands(
+        &mut self,
+        subjects: &Subjects,
+        bands: &PriorityBands,
+        estimates: &[BandEstimate],
+        inputs: &Inputs<'_>,
+    ) {
+        for (queue, share) in subjects.iter().filter(|_| bands.are_set()) {
+            let mut oldest: BTreeMap<&Arc<str>, f64> = bands.names().map(|band| (band, 0.0)).collect();
+            let lane = inputs.ledger.lane(queue, share_of(share));
+            for (priority, since) in lane.into_iter().flat_map(Lane::oldest_by_priority) {
+                if let Some(age) = bands.of(priority).and_then(|band| oldest.get_mut(band)) {
+                    *age = inputs.now.seconds_since(since).max(*age);
+                }
+            }
+            for (band, age) in oldest {
+                let pairs = [("queue", queue.shared()), ("share", share.shared()), ("band", Arc::clone(band))];
+                self.set(&catalogue::PRIORITY_WAIT_OLDEST, pairs, age);
+            }
+        }
+        for BandEstimate { key: (queue, share), band, seconds } in estimates {
+            for ((quantile, _), seconds) in QUANTILES.iter().zip(seconds) {
+                let of_band = [("queue", queue.shared()), ("share", share.shared()), ("band", Arc::clone(band))];
+                let [queue, share, band] = of_band;
+                let pairs = [queue, share, band, ("percentile", (*quantile).into())];
+                self.set(&catalogue::PRIORITY_WAIT_ESTIMATE, pairs, *seconds);
+            }
+        }
+    }
+
+    pub(super) fn starved(&mut self, subjects: &Subjects, seconds: &BTreeMap<(QueueName, ShareName), f64>) {
+        for key in subjects {
+            let pairs = [("queue", key.0.shared()), ("share", key.1.shared())];
+            self.set(&catalogue::SHARE_STARVED, pairs, seconds.get(key).copied().unwrap_or(0.0));
+        }
+    }
+
+    pub(super) fn unused(&mut self, unused: &Unused) {
+        for ((queue, share), seconds) in unused {
+            self.set(&catalogue::SHARE_UNUSED, [("queue", queue.shared()), ("share", share.shared())], *seconds);
+        }
+    }
+
+    pub(super) fn setup(&mut self, queues: &[Queue], findings: &[Finding]) {
+        for queue in queues {
+            for problem in Problem::ALL {
+                let count = findings.iter().filter(|one| one.queue == queue.name && one.problem == problem).count();
+                let pairs = [("queue", queue.name.shared()), ("problem", problem.as_str().into())];
+                self.set(&catalogue::SETUP_FINDINGS, pairs, count as f64);
+            }
+        }
+    }
+
+    pub(super) fn shares(&mut self, rows: &[ShareFigures]) {
+        for row in rows {
+            let pairs =
+                || [("queue", row.queue.shared()), ("share", row.share.shared()), ("instance_type", row.unit.shared())];
+            if let Some(quota) = row.quota {
+                self.set(&catalogue::SHARE_QUOTA, pairs(), quota);
+                self.set(&catalogue::SHARE_BORROWED, pairs(), row.borrowed);
+                self.set(&catalogue::SHARE_LENT, pairs(), row.lent);
+                self.set(&catalogue::SHARE_IDLE, pairs(), row.idle);
+            }
+            self.set(&catalogue::SHARE_USED, pairs(), row.used);
+            for (metric, value) in
+                [(&catalogue::SHARE_MOST, row.most), (&catalogue::SHARE_LARGEST_JOB, row.largest_job)]
+            {
+                if let Some(value) = value {
+                    self.set(metric, pairs(), value);
+                }
+            }
+        }
+        let mut gpus: BTreeMap<(&QueueName, &ShareName), (f64, f64)> = BTreeMap::new();
+        for row in rows {
+            let (Some(quota), Some(accelerators)) = (row.quota, accelerators_of(&row.unit)) else { continue };
+            let (used, own) = gpus.entry((&row.queue, &row.share)).or_default();
+            *used += row.used * f64::from(accelerators.gpus());
+            *own += quota * f64::from(accelerators.gpus());
+        }
+        for ((queue, share), (used, own)) in gpus {
+            let pairs = [("queue", queue.shared()), ("share", share.shared())];
+            self.set(&catalogue::SHARE_UTILISATION, pairs, used / own);
+        }
+    }
+
+    pub(super) fn fair_shares(&mut self, rows: &[FairShareFigures]) {
+        for row in rows {
+            let pairs = || [("queue", row.queue.shared()), ("share", row.share.shared())];
+            self.set(&catalogue::SHARE_TARGET, pairs(), row.target);
+            self.set(&catalogue::SHARE_USED_RECENT, pairs(), row.recent);
+            self.set(&catalogue::SHARE_DEVIATION, pairs(), row.recent - row.target);
+        }
+    }
+
+    /// `past` are series that have been there: with nothing reserved any more they are 0.
+    pub(super) fn reserved(&mut self, states: &States, past: &[Labels]) {
+        let now = states.iter().map(|((kind, unit, state), instances)| (labels_of(*kind, unit, state), *instances));
+        let mut all: BTreeMap<Labels, f64> = past.iter().map(|labels| (labels.clone(), 0.0)).collect();
+        all.extend(now);
+        for (labels, instances) in all {
+            self.set_labels(&catalogue::RESERVED_INSTANCES, labels, instances);
+        }
+    }
+
+    pub(super) fn waterfall(&mut self, rows: &[Waterfall]) {
+        for row in rows {
+            let queue = || ("queue", row.queue.shared());
+            for (part, gpus) in &row.parts {
+                self.set(&catalogue::GPU_PART, [queue(), ("part", (*part).into())], *gpus);
+            }
+            for (cause, gpus) in &row.unallocated {
+                self.set(&catalogue::GPU_UNALLOCATED, [queue(), ("cause", (*cause).into())], *gpus);
+            }
+            let Some(capacity) = row.capacity_gpus else { continue };
+            self.set(&catalogue::GPU_CAPACITY, [queue()], capacity);
+            let part = |name: &str| row.parts.get(name).copied().unwrap_or(0.0);
+            let judged = capacity - part(waterfall::UNKNOWN) - part(waterfall::OTHER_QUEUES);
+            if judged > 0.0 {
+                self.set(&catalogue::GPU_IDLE_RATIO, [queue()], (judged - part(waterfall::BUSY)) / judged);
+            }
+        }
+    }
+
+    pub(super) fn utilisation(&mut self, subjects: &Subjects, inputs: &Inputs<'_>) {
+        let mut sums: BTreeMap<(QueueName, ShareName), (f64, f64)> = BTreeMap::new();
+        let mut dead: BTreeMap<_, f64> = subjects.iter().cloned().map(|key| (key, 0.0)).collect();
+        let running = |job: &&Job| job.timeline.current().is_some_and(|span| span.phase == Phase::Running);
+        for job in inputs.ledger.in_flight().filter(running) {
+            if is_neuron(&job.latest.demand) {
+                continue;
+            }
+            let share = job.share().cloned().unwrap_or_else(no_share);
+            let hosts = waterfall::dead_hosts(job, inputs);
+            *dead.entry((job.queue().clone(), share.clone())).or_default() += hosts as f64;
+            for utilisation in waterfall::host_utilisation(job, inputs) {
+                let (sum, count) = sums.entry((job.queue().clone(), share.clone())).or_default();
+                *sum += utilisation;
+                *count += 1.0;
+            }
+        }
+        for ((queue, share), hosts) in dead {
+            self.set(&catalogue::GPU_DEAD_HOSTS, [("queue", queue.shared()), ("share", share.shared())], hosts);
+        }
+        for ((queue, share), (sum, count)) in sums {
+            self.set(&catalogue::GPU_UTILISATION, [("queue", queue.shared()), ("share", share.shared())], sum / count);
+        }
+    }
+
+    pub(super) fn service(&mut self, service: &Service, inputs: &Inputs<'_>) {
+        for health in inputs.sources {
+            if let Some(age) = health.age_seconds {
+                self.set(&catalogue::SOURCE_AGE, [("source", health.source.as_str().into())], age);
+            }
+        }
+        if let Some(interval) = service.poll_interval {
+            self.set(&catalogue::POLL_INTERVAL, [], interval.as_secs_f64());
+        }
+        self.set(&catalogue::LEDGER_JOBS, [], inputs.ledger.len() as f64);
+        for queue in inputs.queues {
+            let unverified = inputs.ledger.unverified(&queue.name) as f64;
+            self.set(&catalogue::LEDGER_UNVERIFIED, [("queue", queue.name.shared())], unverified);
+        }
+        for (sink, series) in &service.published_series {
+            self.set(&catalogue::PUBLISH_SERIES, [("sink", sink.as_str().into())], *series as f64);
+        }
+        for (receiver, pending) in &service.pending {
+            let receiver = || ("receiver", receiver.as_str().into());
+            self.set(&catalogue::NOTIFY_PENDING, [receiver()], pending.count as f64);
+            self.set(&catalogue::NOTIFY_OLDEST, [receiver()], pending.oldest_age.as_secs_f64());
+        }
+        self.set(&catalogue::RULES_BROKEN, [], f64::from(u8::from(service.rules_broken)));
+        for (state, count) in [("pending", service.alerts_pending), ("firing", service.alerts_firing)] {
+            self.set(&catalogue::ALERTS, [("state", state.into())], count as f64);
+        }
+        for (kind, trouble) in [("unwritable", service.store_error.is_some()), ("set_aside", service.store_set_aside)] {
+            self.set(&catalogue::STORE_TROUBLE, [("kind", kind.into())], f64::from(u8::from(trouble)));
+        }
+        if let Some(bytes) = service.store_bytes {
+            self.set(&catalogue::STORE_SIZE, [], bytes as f64);
+        }
+    }
+
+    pub(super) fn failure_ratio(&mut self, queue: &QueueName, share: &ShareName, ratio: f64) {
+        self.set(&catalogue::JOB_FAILURE_RATIO, [("queue", queue.shared()), ("share", share.shared())], ratio);
+    }
+}
+
+/// Jobs by state of one queue, every known state included, and its oldest wait.
+pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures {
+    let lower = |status: &JobStatus| status.as_str().to_ascii_lowercase();
+    let mut jobs: BTreeMap<String, u64> = JobStatus::KNOWN.iter().map(|status| (lower(status), 0)).collect();
+    let lanes = || inputs.ledger.lanes_of(&queue.name).map(|(_, lane)| lane);
+    for (status, count) in lanes().flat_map(Lane::counts).chain(inputs.ledger.ended_counts(&queue.name)) {
+        *jobs.entry(lower(status)).or_default() += count as u64;
+    }
+    let oldest = lanes().filter_map(Lane::oldest).map(|(since, _)| *since).min();
+    let oldest_wait_seconds = oldest.map(|since| inputs.now.seconds_since(since));
+    let (arn, policy) = (queue.arn.clone(), queue.policy.as_str());
+    QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }
+}
+
+/// Every queue and share that has series.
+pub(super) type Subjects = BTreeSet<(QueueName, ShareName)>;
+
+/// Every queue and share that has series: configured ones and those of jobs that have not ended.
+pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> Subjects {
+    let configured = inputs.queues.iter().flat_map(|queue| {
+        let shares: Vec<ShareName> = match &queue.policy {
+            Policy::QuotaShares(shares) => shares.iter().map(|share| share.name.clone()).collect(),
+            Policy::FairShare { .. } => Vec::new(),
+            Policy::Fifo => vec![no_share()],
+        };
+        shares.into_iter().map(|share| (queue.name.clone(), share))
+    });
+    let of_jobs =
+        inputs.ledger.lanes().map(|(queue, share, _)| (queue.clone(), share.cloned().unwrap_or_else(no_share)));
+    configured.chain(of_jobs).collect()
+}
+
+/// The other way round: the share that a label names.
+fn share_of(label: &ShareName) -> Option<&ShareName> {
+    Some(label).filter(|share| !share.as_str().is_empty())
+}

@@ -1,0 +1,190 @@
+//! What is wrong with the set-up of queues, shares and environments, told before somebody waits for it in vain.
+//!
+//! A finding names what it is about and what to do, in one sentence each. It stays as long as it is true; nothing is
+//! remembered here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::metrics::frame::ShareFigures;
+use crate::metrics::reasons::{Judged, Reason, most};
+use crate::model::{InstanceType, Policy, Queue, QueueName, QuotaShare, ShareName};
+
+/// A share that no job used for so long is told of.
+pub const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What kind of thing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// The quotas of an environment's shares sum to more than the environment has.
+    OverPromised,
+    /// A job waits that its share can never run.
+    JobTooLarge,
+    /// A share lends, and no other share may borrow.
+    NobodyBorrows,
+    /// No job has used the share for [`UNUSED`].
+    ShareUnused,
+    /// Nothing ends a job that blocks the queue.
+    NoTimeLimit,
+}
+
+impl Problem {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::OverPromised, Self::JobTooLarge, Self::NobodyBorrows, Self::ShareUnused, Self::NoTimeLimit];
+
+    /// The label value used in metrics and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OverPromised => "over_promised",
+            Self::JobTooLarge => "job_too_large",
+            Self::NobodyBorrows => "nobody_borrows",
+            Self::ShareUnused => "share_unused",
+            Self::NoTimeLimit => "no_time_limit",
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The queue.
+    pub queue: QueueName,
+    /// The share, if it is about one.
+    pub share: Option<ShareName>,
+    /// What kind.
+    pub problem: Problem,
+    /// What is wrong, with numbers.
+    pub what: String,
+    /// What would mend it.
+    pub advice: &'static str,
+}
+
+/// For how many seconds each share with a quota has not been used, as far as it was watched.
+pub(super) type Unused = BTreeMap<(QueueName, ShareName), f64>;
+
+/// All findings: queue by queue, in the order of [`Problem`].
+pub(super) fn findings(
+    queues: &[Queue],
+    shares: &[ShareFigures],
+    judged: &[Judged<'_>],
+    unused: &Unused,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for queue in queues {
+        let finding = |share: Option<&ShareName>, problem, what, advice| Finding {
+            queue: queue.name.clone(),
+            share: share.cloned(),
+            problem,
+            what,
+            advice,
+        };
+        for what in over_promised(queue, queues) {
+            let advice = "Raise the environment's limit or lower quotas: a share may wait for its own quota for good.";
+            found.push(finding(None, Problem::OverPromised, what, advice));
+        }
+        for (share, what) in too_large(queue, shares, judged) {
+            let advice = "It will not start by itself: submit it smaller or to another share, or raise the limit.";
+            found.push(finding(share, Problem::JobTooLarge, what, advice));
+        }
+        for (share, what) in nobody_borrows(queue) {
+            let advice = "Let another share LEND_AND_BORROW, or what this one leaves idle stays idle.";
+            found.push(finding(Some(share), Problem::NobodyBorrows, what, advice));
+        }
+        for (share, seconds) in unused_shares(queue, unused) {
+            let what = format!("No job of {share} has held an instance for {} days.", (seconds / 86_400.0).floor());
+            let advice = "Give its quota to a share whose jobs wait, or remove it.";
+            found.push(finding(Some(share), Problem::ShareUnused, what, advice));
+        }
+        if !queue.has_time_limit {
+            let what = format!("{} has no job state time limit: a job that can never start blocks others.", queue.name);
+            let advice = "Set jobStateTimeLimitActions with TERMINATE for RUNNABLE jobs.";
+            found.push(finding(None, Problem::NoTimeLimit, what, advice));
+        }
+    }
+    found
+}
+
+/// Quotas of all queues on the queue's environment against what it has. Told of its first queue only.
+fn over_promised(queue: &Queue, queues: &[Queue]) -> Vec<String> {
+    let Some(environment) = &queue.environment else { return Vec::new() };
+    let beside = |other: &&Queue| other.environment.as_ref().is_some_and(|other| other.name == environment.name);
+    if queues.iter().find(beside).is_some_and(|first| first.name != queue.name) {
+        return Vec::new();
+    }
+    let mut promised: BTreeMap<&InstanceType, f64> = BTreeMap::new();
+    for share in queues.iter().filter(beside).flat_map(quota_shares) {
+        for limit in &share.limits {
+            *promised.entry(&limit.unit).or_default() += limit.quantity;
+        }
+    }
+    let has =
+        |unit: &InstanceType| environment.limits.iter().filter(|limit| limit.unit == *unit).map(|l| l.quantity).sum();
+    let over = promised
+        .into_iter()
+        .map(|(unit, promised)| (unit, promised, has(unit)))
+        .filter(|(_, p, has): &(_, _, f64)| p > has);
+    over.map(|(unit, promised, has)| {
+        format!("The shares on environment {} promise {promised} {unit}; it has {has}.", environment.name)
+    })
+    .collect()
+}
+
+/// The largest job of each share that waits and can never run there.
+fn too_large<'a>(
+    queue: &Queue,
+    shares: &[ShareFigures],
+    judged: &[Judged<'a>],
+) -> Vec<(Option<&'a ShareName>, String)> {
+    let exceeds = judged.iter().filter(|one| *one.job.queue() == queue.name && one.reason == Reason::ExceedsShare);
+    let mut by_share: BTreeMap<Option<&ShareName>, Vec<&Judged<'_>>> = BTreeMap::new();
+    exceeds.for_each(|one| by_share.entry(one.job.share()).or_default().push(one));
+    let told = |(share, jobs): (Option<&'a ShareName>, Vec<&Judged<'a>>)| {
+        let one = jobs.iter().max_by(|a, b| a.evidence.needs.total_cmp(&b.evidence.needs))?;
+        let unit = one.evidence.unit.as_ref()?;
+        let count: usize = jobs.iter().map(|one| one.jobs).sum();
+        let others = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+        let largest = |of: Option<&ShareName>| {
+            let rows = shares.iter().filter(|row| row.queue == queue.name && row.unit == *unit);
+            rows.filter(|row| of.is_none_or(|of| row.share == *of)).filter_map(|row| row.largest_job).reduce(f64::max)
+        };
+        let limit = match (largest(share), largest(None), one.evidence.capacity) {
+            (Some(own), Some(any), _) if one.evidence.needs <= any => {
+                format!("its share can run {own}; another share of the queue {any}")
+            }
+            (Some(_), Some(any), _) => format!("no share of the queue can run more than {any}"),
+            (_, _, Some(capacity)) => format!("the environment has {capacity}"),
+            (_, _, None) => "AWS says that it never fits".to_owned(),
+        };
+        let (name, needs) = (&one.job.latest.name, one.evidence.needs);
+        Some((share, format!("Job {name} ({}){others} asks for {needs} {unit}; {limit}.", one.job.latest.id)))
+    };
+    by_share.into_iter().filter_map(told).collect()
+}
+
+fn nobody_borrows(queue: &Queue) -> Vec<(&ShareName, String)> {
+    let borrows = |share: &QuotaShare, unit: &InstanceType| most(share, unit) > share.limit(unit).unwrap_or(0.0);
+    let vain = |share: &&QuotaShare| {
+        let others = || quota_shares(queue).iter().filter(|other| other.name != share.name && other.enabled);
+        !share.limits.iter().any(|limit| others().any(|other| borrows(other, &limit.unit)))
+    };
+    let lenders = quota_shares(queue).iter().filter(|share| share.lends()).filter(vain);
+    let told = |share| format!("{share} lends, but no other share of {} may borrow.", queue.name);
+    lenders.map(|share| (&share.name, told(&share.name))).collect()
+}
+
+fn unused_shares<'a>(queue: &'a Queue, unused: &Unused) -> Vec<(&'a ShareName, f64)> {
+    let seconds = |share: &QuotaShare| unused.get(&(queue.name.clone(), share.name.clone())).copied().unwrap_or(0.0);
+    let long = |(_, seconds): &(&ShareName, f64)| *seconds >= UNUSED.as_secs_f64();
+    quota_shares(queue).iter().map(|share| (&share.name, seconds(share))).filter(long).collect()
+}
+
+fn quota_shares(queue: &Queue) -> &[QuotaShare] {
+    match &queue.policy {
+        Policy::QuotaShares(shares) => shares,
+        Policy::Fifo | Policy::FairShare { .. } => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! One set-up with everything wrong, mended step by step; and what is remembered of use.
+
+use super::*;
+use crate::metrics::Counting;
+use crate::metrics::shares;
+use crate::model::{Capacity, ServiceEnvironment, Sharing, Timestamp};
+
+const UNIT: &str = "ml.p5.48xlarge";
+
+fn share(name: &str, limit: f64, sharing: Sharing) -> QuotaShare {
+    let limits = vec![Capacity::new(UNIT, limit)];
+    QuotaShare { name: name.into(), enabled: true, limits, sharing, in_share_preemption: false }
+}
+
+fn queue(name: &str, shares: Vec<QuotaShare>) -> Queue {
+    let limits = vec![Capacity::new(UNIT, 16.0)];
+    Queue {
+        name: name.into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: true,
+        policy: Policy::QuotaShares(shares),
+        environment: Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }),
+    }
+}
+
+fn check(queues: &[Queue], unused: &[(&str, &str, f64)], expected: &[(&str, &str, &str)]) {
+    let unused =
+        unused.iter().map(|(queue, share, days)| (((*queue).into(), (*share).into()), days * 86_400.0)).collect();
+    let found = findings(queues, &[], &[], &unused);
+    let told: Vec<_> = found.iter().map(|one| (one.queue.as_str(), one.problem.as_str(), one.what.as_str())).collect();
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn quotas_on_one_environment_may_not_sum_to_more_than_it_has() {
+    let of = |a, b| {
+        [queue("one", vec![share("a", a, Sharing::Reserve)]), queue("two", vec![share("b", b, Sharing::Reserve)])]
+    };
+    check(&of(10.0, 6.0), &[], &[]);
+    let what = "The shares on environment gpus promise 17 ml.p5.48xlarge; it has 16.";
+    check(&of(10.0, 7.0), &[], &[("one", "over_promised", what)]);
+}
+
+#[test]
+fn a_lender_needs_a_borrower() {
+    let borrows = Sharing::LendAndBorrow { borrow_limit: None };
+    let never = Sharing::LendAndBorrow { borrow_limit: Some(0) };
+    let vain = ("q", "nobody_borrows", "a lends, but no other share of q may borrow.");
+    for (a, b, expected) in [
+        (Sharing::Lend, Sharing::Reserve, vec![vain]),
+        (Sharing::Lend, borrows, vec![("q", "nobody_borrows", "b lends, but no other share of q may borrow.")]),
+        (Sharing::Reserve, Sharing::Reserve, vec![]),
+        (borrows, borrows, vec![]),
+        (Sharing::Lend, never, vec![vain, ("q", "nobody_borrows", "b lends, but no other share of q may borrow.")]),
+    ] {
+        check(&[queue("q", vec![share("a", 8.0, a), share("b", 8.0, b)])], &[], &expected);
+    }
+}
+
+#[test]
+fn a_share_unused_for_a_week_and_a_queue_without_a_limit_are_told() {
+    let whole = queue("q", vec![share("a", 16.0, Sharing::Reserve)]);
+    check(std::slice::from_ref(&whole), &[("q", "a", 6.9)], &[]);
+    check(
+        std::slice::from_ref(&whole),
+        &[("q", "a", 8.5)],
+        &[("q", "share_unused", "No job of a has held an instance for 8 days.")],
+    );
+    let what = "q has no job state time limit: a job that can never start blocks others.";
+    check(&[Queue { has_time_limit: false, ..whole }], &[], &[("q", "no_time_limit", what)]);
+}
+
+#[test]
+fn how_long_a_share_is_unused_outlives_a_restart() {
+    let queue = queue("q", vec![share("a", 16.0, Sharing::Reserve)]);
+    let rows = |used| {
+        let held = [((queue.name.clone(), Some("a".into()), UNIT.into()), used)].into();
+        shares::figures(&queue, &held)
+    };
+    let second = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+    let seconds = |unused: Unused| unused.values().copied().collect::<Vec<_>>();
+    let mut counting = Counting::new(&[], &[], second(0));
+    assert_eq!(seconds(counting.unused(&rows(0.0), second(100))), [0.0], "seen first");
+    assert_eq!(seconds(counting.unused(&rows(0.0), second(130))), [30.0]);
+    assert_eq!(seconds(counting.unused(&rows(2.0), second(160))), [0.0]);
+    assert_eq!(seconds(counting.unused(&rows(0.0), second(220))), [60.0]);
+    let mut restarted = Counting::new(&counting.saved(), &[], second(220));
+    assert_eq!(seconds(restarted.unused(&rows(0.0), second(300))), [140.0]);
+    assert_eq!(seconds(restarted.unused(&[], second(330))), [0.0; 0], "it vanishes with its share");
+}

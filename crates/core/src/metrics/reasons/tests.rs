@@ -1,0 +1,171 @@
+//! Every reason in its simplest form, drawn as a queue with four shares.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::jobs::Ledger;
+use crate::model::{Capacity, JobDetails, JobId, JobSeen, QueueSnapshot, ServiceEnvironment, Sharing, Timestamp};
+
+const TYPE: &str = "ml.p5.48xlarge";
+
+/// One job of a drawn situation: share, status, instances, priority.
+type Drawn = (&'static str, JobStatus, f64, i32);
+
+fn seen(index: usize, (share, status, instances, priority): &Drawn) -> JobSeen {
+    let created_at = Timestamp::from_millis(i64::try_from(index).unwrap() * 1_000);
+    JobSeen {
+        id: format!("job-{index}").into(),
+        name: "train".into(),
+        queue: "research".into(),
+        share: Some((*share).into()),
+        status: status.clone(),
+        status_reason: None,
+        created_at,
+        scheduled_at: status.is_in_flight().then_some(created_at),
+        started_at: None,
+        stopped_at: None,
+        demand: vec![Capacity::new(TYPE, *instances)].into(),
+        training_job: None,
+        odd_arn: None,
+        terminated: false,
+        details: Some(Box::new(JobDetails { priority: Some(*priority), ..JobDetails::default() })),
+    }
+}
+
+/// Shares a (borrows up to 50 %), b (borrows), c (lends) and d (reserved), 4 instances each, in an environment of 16.
+fn queue() -> Queue {
+    let share = |name: &str, sharing| QuotaShare {
+        name: name.into(),
+        enabled: true,
+        limits: vec![Capacity::new(TYPE, 4.0)],
+        sharing,
+        in_share_preemption: false,
+    };
+    Queue {
+        name: "research".into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: true,
+        policy: Policy::QuotaShares(vec![
+            share("a", Sharing::LendAndBorrow { borrow_limit: Some(50) }),
+            share("b", Sharing::LendAndBorrow { borrow_limit: None }),
+            share("c", Sharing::Lend),
+            share("d", Sharing::Reserve),
+        ]),
+        environment: Some(ServiceEnvironment {
+            name: "whole".to_owned(),
+            enabled: true,
+            limits: vec![Capacity::new(TYPE, 16.0)],
+        }),
+    }
+}
+
+fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why>> {
+    whys_behind(queue, jobs, &[])
+}
+
+/// AWS tells that these jobs are the first of the queue.
+fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[JobId]) -> Vec<Option<Why>> {
+    let (mut ledger, now) = (Ledger::default(), Timestamp::from_millis(3_600_000));
+    let jobs: Vec<JobSeen> = jobs.into_iter().collect();
+    jobs.iter().for_each(|job| ledger.observe(job.clone(), now));
+    let position = |id: &JobId| Position { job_arn: format!("arn:aws:batch:::service-job/{id}"), since: None };
+    let snapshot = QueueSnapshot { front: front.iter().map(position).collect(), ..QueueSnapshot::default() };
+    let (none, fronts) = (BTreeMap::new(), BTreeMap::from([(queue.name.clone(), snapshot)]));
+    let inputs = Inputs {
+        now,
+        queues: &[queue],
+        ledger: &ledger,
+        utilisation: &none,
+        fronts: &fronts,
+        prices: &BTreeMap::new(),
+        reserved: &[],
+        sources: &[],
+    };
+    jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs)).collect()
+}
+
+/// The last of the drawn jobs waits, and this is why.
+fn check(jobs: &[Drawn], expected: Reason) {
+    let why = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job))).pop().unwrap().unwrap();
+    assert_eq!(why.reason, expected, "{jobs:?}: {:?}", why.evidence);
+    assert!(why.story().len() >= 3);
+}
+
+#[test]
+fn each_reason_in_its_simplest_form() {
+    use JobStatus::{Runnable, Running, Submitted};
+    check(&[("c", Submitted, 1.0, 0)], Reason::Evaluating);
+    check(&[("c", Runnable, 5.0, 0)], Reason::ExceedsShare);
+    check(&[("a", Runnable, 7.0, 0)], Reason::ExceedsShare);
+    // What is reserved can never be borrowed: 12 of the 16 can.
+    check(&[("b", Runnable, 13.0, 0)], Reason::ExceedsShare);
+    check(&[("d", Running, 3.0, 0), ("d", Runnable, 2.0, 0)], Reason::ShareAtLimit);
+    check(&[("b", Running, 12.0, 0), ("b", Runnable, 1.0, 0)], Reason::ShareAtLimit);
+    check(&[("a", Running, 6.0, 0), ("a", Runnable, 1.0, 0)], Reason::BorrowLimit);
+    check(&[("b", Running, 10.0, 0), ("c", Runnable, 4.0, 0)], Reason::Reclaiming);
+    check(&[("c", Runnable, 1.0, 0), ("c", Runnable, 1.0, 0)], Reason::Behind);
+    check(&[("c", Runnable, 1.0, 0)], Reason::Evaluating);
+}
+
+#[test]
+fn what_batch_says_comes_first() {
+    let said = |reason: &str| {
+        let job = JobSeen { status_reason: Some(reason.to_owned()), ..seen(0, &("c", JobStatus::Runnable, 1.0, 0)) };
+        whys(queue(), [job]).pop().unwrap().unwrap().reason
+    };
+    assert_eq!(said("MISCONFIGURATION:ROLE - cannot be assumed"), Reason::Misconfigured);
+    assert_eq!(
+        said("MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits."),
+        Reason::ExceedsShare
+    );
+    assert_eq!(said("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none left"), Reason::NoCapacity);
+    let disabled = whys(Queue { enabled: false, ..queue() }, [seen(0, &("c", JobStatus::Runnable, 9.0, 0))]);
+    assert_eq!(disabled[0].as_ref().unwrap().reason, Reason::Disabled);
+}
+
+#[test]
+fn a_place_is_by_priority_and_then_age() {
+    use JobStatus::{Runnable, Running};
+    let jobs = [("c", Runnable, 1.0, 0), ("c", Runnable, 2.0, 5), ("c", Running, 1.0, 9), ("c", Runnable, 1.0, 0)];
+    let whys = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job)));
+    let places: Vec<_> =
+        whys.iter().map(|why| why.as_ref().map(|why| (why.position_in_share, why.gpus_ahead))).collect();
+    assert_eq!(places, [Some((2, 16.0)), Some((1, 0.0)), None, Some((3, 24.0))]);
+}
+
+#[test]
+fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
+    let jobs =
+        |count: usize| (0..count).map(|index| seen(index, &(["b", "c"][index % 2], JobStatus::Runnable, 1.0, 0)));
+    let front: Vec<JobId> = (0..100).map(|index| format!("job-{index}").into()).collect();
+    let whys = whys_behind(queue(), jobs(250), &front);
+    let bounds = |index: usize| whys[index].as_ref().unwrap().queue_bounds;
+    assert_eq!([bounds(0), bounds(99), bounds(100), bounds(249)], [(1, 1), (100, 100), (101, 250), (125, 250)]);
+    let story = whys[100].as_ref().unwrap().story();
+    assert!(
+        story[1].starts_with("It is number 51 of its share, and between number 101 and 250 in the queue"),
+        "{story:?}"
+    );
+
+    // Where AWS tells of fewer than it could, the list is only older than the job.
+    let whys = whys_behind(queue(), jobs(20), &front[..10]);
+    assert_eq!(whys[19].as_ref().unwrap().queue_bounds, (10, 20));
+}
+
+#[test]
+fn the_story_tells_numbers_places_and_what_to_do() {
+    let jobs = [("d", JobStatus::Running, 3.0, 0), ("d", JobStatus::Runnable, 2.0, 0)];
+    let why = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job))).pop().unwrap().unwrap();
+    let waited = BTreeMap::from([(Reason::Behind, 90.0), (Reason::ShareAtLimit, 13_200.0)]);
+    assert_eq!(
+        Why { waited, ..why }.story(),
+        [
+            "It asks for 2 ml.p5.48xlarge; its share uses 3 of 4, and other shares have 12 to lend.",
+            "It is the first of its share, number 1 in the queue.",
+            "Since it is watched it has waited: 3 h 40 m with the share at its limit, 1 m behind other jobs.",
+            "Next: wait for the share's own jobs to end, or raise its quota.",
+        ]
+    );
+}

@@ -1,0 +1,154 @@
+//! Who holds what: quota, used, borrowed and lent, per share and instance type; and since when a share is unused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::jobs::Ledger;
+use crate::metrics::Counting;
+use crate::metrics::catalogue::SHARE_UNUSED;
+use crate::metrics::frame::ShareFigures;
+use crate::metrics::misconfiguration::Unused;
+use crate::metrics::reasons::most;
+use crate::model::{InstanceType, Policy, Queue, QueueName, QuotaShare, SavedSeries, ShareName, Timestamp};
+
+/// Instances held by in-flight jobs, by queue, share (if any) and instance type.
+pub(super) type Held = BTreeMap<(QueueName, Option<ShareName>, InstanceType), f64>;
+
+/// When a job last held an instance, of each share with a quota.
+#[derive(Debug, Default)]
+pub(super) struct LastUse {
+    at: BTreeMap<(QueueName, ShareName), Timestamp>,
+    /// The moment of the last look.
+    looked_at: Timestamp,
+}
+
+impl LastUse {
+    /// Continues from what [`LastUse::saved`] gave; no share was looked at since `then`.
+    pub(super) fn restore(saved: &[SavedSeries], then: Timestamp) -> Self {
+        let of_metric = saved.iter().filter(|series| series.metric == SHARE_UNUSED.name);
+        let at = of_metric.filter_map(|series| {
+            let key = (series.labels.get("queue")?.as_str().into(), series.labels.get("share")?.as_str().into());
+            Some((key, then - Duration::from_secs_f64(series.value.max(0.0))))
+        });
+        Self { at: at.collect(), looked_at: then }
+    }
+
+    /// As a gauge's value is shown: for how many seconds each share has not been used.
+    pub(super) fn saved(&self) -> impl Iterator<Item = SavedSeries> {
+        self.at.iter().map(|((queue, share), at)| SavedSeries {
+            metric: SHARE_UNUSED.name.into(),
+            labels: Arc::new(
+                [("queue", queue.as_str()), ("share", share.as_str())].map(|(k, v)| (k.into(), v.into())).into(),
+            ),
+            value: self.looked_at.seconds_since(*at),
+            ..SavedSeries::default()
+        })
+    }
+}
+
+impl Counting {
+    /// For how many seconds each share with a quota has not been used; a share seen first now counts as just used.
+    pub(super) fn unused(&mut self, rows: &[ShareFigures], now: Timestamp) -> Unused {
+        let with_quota = || rows.iter().filter(|row| row.quota.is_some());
+        let LastUse { at, looked_at } = &mut self.last_use;
+        *looked_at = now;
+        let subjects: BTreeSet<_> = with_quota().map(|row| (row.queue.clone(), row.share.clone())).collect();
+        at.retain(|key, _| subjects.contains(key));
+        for key in subjects {
+            at.entry(key).or_insert(now);
+        }
+        for row in with_quota().filter(|row| row.used > 0.0) {
+            at.insert((row.queue.clone(), row.share.clone()), now);
+        }
+        at.iter().map(|(key, at)| (key.clone(), now.seconds_since(*at))).collect()
+    }
+}
+
+/// What in-flight jobs hold.
+pub(super) fn held(ledger: &Ledger) -> Held {
+    let mut held = Held::new();
+    for job in ledger.in_flight() {
+        for capacity in &job.latest.demand {
+            let key = (job.queue().clone(), job.share().cloned(), capacity.unit.clone());
+            *held.entry(key).or_default() += capacity.quantity;
+        }
+    }
+    held
+}
+
+/// The rows of a queue: one per share and instance type that it has a quota for or holds.
+pub(super) fn figures(queue: &Queue, held: &Held) -> Vec<ShareFigures> {
+    let used: BTreeMap<(&ShareName, &InstanceType), f64> = held
+        .iter()
+        .filter(|((name, _, _), _)| *name == queue.name)
+        .filter_map(|((_, share, unit), quantity)| Some(((share.as_ref()?, unit), *quantity)))
+        .collect();
+    match &queue.policy {
+        Policy::QuotaShares(shares) => quota_shares(queue, shares, &used),
+        Policy::Fifo | Policy::FairShare { .. } => {
+            used.iter().map(|((share, unit), used)| row(queue, share, unit, None, *used)).collect()
+        }
+    }
+}
+
+/// Borrowed is what a share uses beyond its quota, as far as others leave that much idle, so that borrowed always sums to
+/// lent. AWS does not say from whom, so it counts as lent by the shares that
+/// lend, in proportion to what each leaves idle.
+fn quota_shares(
+    queue: &Queue,
+    shares: &[QuotaShare],
+    used: &BTreeMap<(&ShareName, &InstanceType), f64>,
+) -> Vec<ShareFigures> {
+    let configured = shares.iter().flat_map(|share| share.limits.iter().map(|limit| (&share.name, &limit.unit)));
+    let keys: BTreeSet<(&ShareName, &InstanceType)> = configured.chain(used.keys().copied()).collect();
+    let share_named = |name: &ShareName| shares.iter().find(|share| share.name == *name);
+    let mut rows: Vec<ShareFigures> = keys
+        .into_iter()
+        .map(|key| {
+            let quota = share_named(key.0).and_then(|share| share.limit(key.1)).unwrap_or(0.0);
+            row(queue, key.0, key.1, Some(quota), used.get(&key).copied().unwrap_or(0.0))
+        })
+        .collect();
+    let units: BTreeSet<InstanceType> = rows.iter().map(|row| row.unit.clone()).collect();
+    let pooled = |unit: &InstanceType| shares.iter().filter(|s| s.lends()).filter_map(|s| s.limit(unit)).sum::<f64>();
+    for row in &mut rows {
+        let Some(own) = share_named(&row.share) else { continue };
+        let most = most(own, &row.unit);
+        row.most = most.is_finite().then_some(most);
+        row.largest_job = row.quota.map(|quota| most.min(pooled(&row.unit).max(quota)));
+    }
+    for unit in units {
+        let lends = |row: &ShareFigures| share_named(&row.share).is_some_and(|share| share.lends());
+        let idle = |row: &ShareFigures| if lends(row) { (row.quota.unwrap_or(0.0) - row.used).max(0.0) } else { 0.0 };
+        let of_unit = || rows.iter().filter(|row| row.unit == unit);
+        let borrowed: f64 = of_unit().map(|row| row.borrowed).sum();
+        let lendable: f64 = of_unit().map(idle).sum();
+        // More may be over quota than anybody leaves idle: a limit was lowered under running jobs, or a job that is being
+        // preempted was listed before the one that takes its place. That part is borrowed from nobody.
+        let of = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
+        let (lent_of_idle, lent_of_excess) = (of(borrowed, lendable), of(lendable, borrowed));
+        for row in rows.iter_mut().filter(|row| row.unit == unit) {
+            row.lent = idle(row) * lent_of_idle;
+            row.borrowed *= lent_of_excess;
+            row.idle = (row.quota.unwrap_or(0.0) - row.used - row.lent).max(0.0);
+        }
+    }
+    rows
+}
+
+fn row(queue: &Queue, share: &ShareName, unit: &InstanceType, quota: Option<f64>, used: f64) -> ShareFigures {
+    let borrowed = quota.map_or(0.0, |quota| (used - quota).max(0.0));
+    ShareFigures {
+        queue: queue.name.clone(),
+        share: share.clone(),
+        unit: unit.clone(),
+        quota,
+        used,
+        borrowed,
+        lent: 0.0,
+        idle: 0.0,
+        most: None,
+        largest_job: None,
+    }
+}

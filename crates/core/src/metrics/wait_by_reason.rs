@@ -1,0 +1,92 @@
+//! How long each job has waited for which reason, at a cost that follows change: jobs of one class wait for the same reason, so
+//! each class has a clock for every reason, and a job knows what they showed when it came.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::jobs::{Class, Job, Ledger, Move};
+use crate::metrics::reasons::{Judged, Reason};
+use crate::model::{JobId, QueueName, ShareName};
+
+/// Seconds by reason.
+pub(super) type Seconds = [f64; Reason::ALL.len()];
+
+type Lane = (QueueName, Option<ShareName>);
+
+/// The clocks of all classes that waiting jobs are in.
+#[derive(Debug, Default)]
+pub(super) struct Clocks {
+    classes: BTreeMap<Lane, BTreeMap<Class, Seconds>>,
+    /// What a waiting job has waited beyond what its class's clocks show; less than 0 where they ran before it came.
+    beyond: HashMap<JobId, Seconds>,
+}
+
+impl Clocks {
+    /// What a job has waited.
+    pub(super) fn of(&self, job: &Job) -> Seconds {
+        let Some(beyond) = self.beyond.get(&job.latest.id) else { return Seconds::default() };
+        let clock = self.clock(&(job.queue().clone(), job.share().cloned()), &Class::of(job));
+        let mut waited = plus(*beyond, clock, 1.0);
+        // Sums that began as differences are not exact.
+        waited.iter_mut().for_each(|seconds| *seconds = if *seconds < 1e-6 { 0.0 } else { *seconds });
+        waited
+    }
+
+    /// Takes in which jobs came to their classes, and which left them.
+    pub(super) fn moved(&mut self, moves: &[Move], ledger: &Ledger) {
+        for Move { id, queue, share, class, came } in moves {
+            let clock = self.clock(&(queue.clone(), share.clone()), class);
+            let beyond = self.beyond.entry(id.clone()).or_default();
+            *beyond = plus(*beyond, clock, if *came { -1.0 } else { 1.0 });
+        }
+        for Move { id, queue, share, class, .. } in moves.iter().filter(|moved| !moved.came) {
+            if ledger.job(id).is_none_or(|job| !job.status().is_waiting()) {
+                self.beyond.remove(id);
+            }
+            if ledger.lane(queue, share.as_ref()).is_none_or(|lane| lane.classes().all(|(other, _)| other != class)) {
+                self.forget(&(queue.clone(), share.clone()), class);
+            }
+        }
+    }
+
+    /// Lets `seconds` go by on the clock of each class's reason.
+    pub(super) fn charge(&mut self, judged: &[Judged<'_>], seconds: f64) {
+        for same in judged.chunk_by(|a, b| std::ptr::eq(a.class, b.class)) {
+            let Some(class) = same.last() else { continue };
+            let lane = (class.job.queue().clone(), class.job.share().cloned());
+            let clocks = self.classes.entry(lane).or_default();
+            match clocks.get_mut(class.class) {
+                Some(clock) => add(clock, class.reason, seconds),
+                None => add(clocks.entry(class.class.clone()).or_default(), class.reason, seconds),
+            }
+            for next in same.iter().filter(|one| one.reason != class.reason) {
+                let beyond = self.beyond.entry(next.job.latest.id.clone()).or_default();
+                add(beyond, next.reason, seconds);
+                add(beyond, class.reason, -seconds);
+            }
+        }
+    }
+
+    fn clock(&self, lane: &Lane, class: &Class) -> Seconds {
+        self.classes.get(lane).and_then(|classes| classes.get(class)).copied().unwrap_or_default()
+    }
+
+    fn forget(&mut self, lane: &Lane, class: &Class) {
+        if let Some(classes) = self.classes.get_mut(lane) {
+            classes.remove(class);
+            if classes.is_empty() {
+                self.classes.remove(lane);
+            }
+        }
+    }
+}
+
+fn add(clock: &mut Seconds, reason: Reason, seconds: f64) {
+    if let Some(of_reason) = clock.get_mut(reason as usize) {
+        *of_reason += seconds;
+    }
+}
+
+fn plus(mut a: Seconds, b: Seconds, sign: f64) -> Seconds {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a += sign * b);
+    a
+}

@@ -1,0 +1,172 @@
+//! Waits as they happen: time waited by reason, estimates over waits that have not ended, and shares that starve.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::jobs::{Event, Job, What};
+use crate::metrics::fair_share;
+use crate::metrics::frame::{Estimate, FairShareFigures, ReasonFigures};
+use crate::metrics::gauges::no_share;
+use crate::metrics::kaplan_meier::Survival;
+use crate::metrics::reasons::{Judged, Reason};
+use crate::metrics::wait_by_reason::Clocks;
+use crate::metrics::{Counting, Inputs};
+use crate::model::{PriorityBands, QueueName, ShareName, Timestamp};
+
+type Key = (QueueName, ShareName);
+type BandKey = (Key, Arc<str>);
+
+/// How long a job of a share and priority band waits.
+pub(super) struct BandEstimate {
+    pub(super) key: Key,
+    pub(super) band: Arc<str>,
+    /// As of [`crate::metrics::kaplan_meier::QUANTILES`].
+    pub(super) seconds: [f64; 4],
+}
+
+/// First waits that ended, of each subject.
+#[derive(Debug)]
+struct FirstWaits<K>(BTreeMap<K, Survival>);
+
+impl<K> Default for FirstWaits<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord + Clone> FirstWaits<K> {
+    fn record(&mut self, key: K, at: Timestamp, seconds: f64, started: bool) {
+        self.0.entry(key).or_default().record(at, seconds, started);
+    }
+
+    /// The estimates of now, with the ages of jobs that still wait; what is not watched is forgotten.
+    fn estimates(
+        &mut self,
+        waiting: &BTreeMap<K, Vec<f64>>,
+        now: Timestamp,
+        is_watched: impl Fn(&K) -> bool,
+    ) -> Vec<(K, [f64; 4])> {
+        self.0.retain(|key, _| is_watched(key));
+        self.0.values_mut().for_each(|survival| survival.forget(now));
+        for key in waiting.keys() {
+            self.0.entry(key.clone()).or_default();
+        }
+        let ages = |key: &K| waiting.get(key).map_or(&[][..], Vec::as_slice);
+        self.0.iter().filter_map(|(key, survival)| Some((key.clone(), survival.quantiles(ages(key))?))).collect()
+    }
+}
+
+/// What is remembered of waits from tick to tick.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    of_shares: FirstWaits<Key>,
+    of_bands: FirstWaits<BandKey>,
+    pub(super) waited: Clocks,
+    starved_since: BTreeMap<Key, Timestamp>,
+}
+
+/// Waiting jobs by queue, share and reason.
+pub(super) fn reasons(judged: &[Judged<'_>]) -> Vec<ReasonFigures> {
+    let mut rows: BTreeMap<(&QueueName, Option<&ShareName>, Reason), (u64, f64)> = BTreeMap::new();
+    for one in judged {
+        let (jobs, gpus) = rows.entry((one.job.queue(), one.job.share(), one.reason)).or_default();
+        *jobs += one.jobs as u64;
+        *gpus += one.gpus();
+    }
+    rows.into_iter()
+        .map(|((queue, share, reason), (jobs, gpus))| ReasonFigures {
+            queue: queue.clone(),
+            share: share.cloned().unwrap_or_else(no_share),
+            reason,
+            jobs,
+            gpus,
+        })
+        .collect()
+}
+
+impl Waiting {
+    /// Forgets the waits of a share.
+    pub(super) fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
+        let is_of_another = |(of_queue, of_share): &Key| of_queue != queue || of_share != share;
+        self.of_shares.0.retain(|key, _| is_of_another(key));
+        self.of_bands.0.retain(|(key, _), _| is_of_another(key));
+    }
+
+    /// Takes in first waits that ended, with a start or without.
+    pub(super) fn ended(&mut self, events: &[Event], bands: &PriorityBands) {
+        for event in events {
+            let (seconds, started) = match event.what {
+                What::Dispatched { seconds, first: true } => (seconds, true),
+                What::Cancelled { seconds } => (seconds, false),
+                What::Dispatched { first: false, .. }
+                | What::Started { .. }
+                | What::Ran { .. }
+                | What::Preempted { .. }
+                | What::Ended { .. } => continue,
+            };
+            let key = (event.queue.clone(), event.share.clone().unwrap_or_else(no_share));
+            if let Some(band) = bands.of(event.priority) {
+                self.of_bands.record((key.clone(), Arc::clone(band)), event.at, seconds, started);
+            }
+            self.of_shares.record(key, event.at, seconds, started);
+        }
+    }
+}
+
+impl Counting {
+    /// Seconds that a job has waited by reason, as far as it was watched.
+    pub(super) fn waited(&self, job: &Job) -> BTreeMap<Reason, f64> {
+        let seconds = self.waiting.waited.of(job);
+        Reason::ALL.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
+    }
+
+    /// The estimates of now, by share, and by share and priority band.
+    pub(super) fn estimates(&mut self, inputs: &Inputs<'_>) -> (Vec<Estimate>, Vec<BandEstimate>) {
+        let mut by_share: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+        let mut by_band: BTreeMap<BandKey, Vec<f64>> = BTreeMap::new();
+        for (queue, share, lane) in inputs.ledger.lanes() {
+            let key = (queue.clone(), share.cloned().unwrap_or_else(no_share));
+            let ages = lane.first_waits().map(|(priority, since)| (priority, inputs.now.seconds_since(since)));
+            let ages: Vec<(Option<i32>, f64)> = ages.collect();
+            for of_priority in ages.chunk_by(|(one, _), (other, _)| one == other) {
+                let band = of_priority.first().and_then(|(priority, _)| self.bands.of(*priority));
+                if let Some(band) = band {
+                    let ages = by_band.entry((key.clone(), Arc::clone(band))).or_default();
+                    ages.extend(of_priority.iter().map(|(_, age)| age));
+                }
+            }
+            if !ages.is_empty() {
+                by_share.insert(key, ages.into_iter().map(|(_, age)| age).collect());
+            }
+        }
+        let watched = |queue: &QueueName| inputs.queues.iter().any(|watched| watched.name == *queue);
+        let of_shares = self.waiting.of_shares.estimates(&by_share, inputs.now, |(queue, _)| watched(queue));
+        let of_bands = self.waiting.of_bands.estimates(&by_band, inputs.now, |((queue, _), _)| watched(queue));
+        let estimate = |((queue, share), seconds)| Estimate { queue, share, seconds };
+        let of_bands = of_bands.into_iter().map(|((key, band), seconds)| BandEstimate { key, band, seconds });
+        (of_shares.into_iter().map(estimate).collect(), of_bands.collect())
+    }
+
+    /// For how many seconds each share has starved: a job within its quota, or within what it is due, waits for what others hold.
+    pub(super) fn starved(
+        &mut self,
+        judged: &[Judged<'_>],
+        fair_shares: &[FairShareFigures],
+        now: Timestamp,
+    ) -> BTreeMap<Key, f64> {
+        let held_by_others =
+            |one: &&Judged<'_>| one.entitled && matches!(one.reason, Reason::Reclaiming | Reason::CapacityInUse);
+        let of_quotas = judged.iter().filter(held_by_others).map(|one| key_of(one.job));
+        let starved: BTreeSet<Key> = of_quotas.chain(fair_share::starved(fair_shares, judged)).collect();
+        let since = &mut self.waiting.starved_since;
+        since.retain(|key, _| starved.contains(key));
+        for key in starved {
+            since.entry(key).or_insert(now);
+        }
+        since.iter().map(|(key, since)| (key.clone(), now.seconds_since(*since))).collect()
+    }
+}
+
+fn key_of(job: &Job) -> Key {
+    (job.queue().clone(), job.share().cloned().unwrap_or_else(no_share))
+}

@@ -1,0 +1,261 @@
+//! Where a queue's GPUs are: parts that sum to the capacity of its service environment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::jobs::{Job, Phase, gpus_of};
+use crate::metrics::Inputs;
+use crate::metrics::frame::Waterfall;
+use crate::model::{Accelerators, Capacity, InstanceType, Queue, accelerators_of};
+
+/// The parts, in the order in which pages draw them.
+pub const PARTS: [&str; 7] = [BUSY, IDLE, UNKNOWN, STARTING, SCHEDULED, OTHER_QUEUES, UNALLOCATED];
+
+/// Running, on hosts at or above [`IDLE_BELOW`].
+pub const BUSY: &str = "running_busy";
+/// Running, on hosts below [`IDLE_BELOW`].
+pub const IDLE: &str = "running_idle";
+/// Running, on hosts without data or within [`GRACE`].
+pub const UNKNOWN: &str = "running_unknown";
+/// STARTING: instances are there, the container is not.
+pub const STARTING: &str = "starting";
+/// SCHEDULED: SageMaker looks for instances.
+pub const SCHEDULED: &str = "scheduled";
+/// Held by other queues of the same service environment.
+pub const OTHER_QUEUES: &str = "other_queues";
+/// Held by no job.
+pub const UNALLOCATED: &str = "unallocated";
+
+/// A host whose GPUs are below this mean utilisation is idle.
+pub const IDLE_BELOW: f64 = 0.10;
+
+/// How long after it began to run a job is not judged: data is loaded, models are compiled.
+pub const GRACE: Duration = Duration::from_secs(600);
+
+/// Utilisation older than this says nothing of now.
+pub const STALE: Duration = Duration::from_secs(900);
+
+/// The waterfall of one queue. Capacity is `None` where it cannot be told in GPUs.
+pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
+    let mut parts: BTreeMap<&'static str, f64> = PARTS.into_iter().map(|part| (part, 0.0)).collect();
+    let mut dollars = parts.clone();
+    let mut all_priced = true;
+    let mut add = |part: &'static str, gpus: f64, per_gpu: Option<f64>| {
+        *parts.entry(part).or_default() += gpus;
+        *dollars.entry(part).or_default() += gpus * per_gpu.unwrap_or(0.0);
+        all_priced &= per_gpu.is_some() || gpus == 0.0;
+    };
+    let beside = |other: &&Queue| other.name != queue.name && environment_of(other) == environment_of(queue);
+    let others = inputs.queues.iter().filter(|_| queue.environment.is_some()).filter(beside);
+    let per_gpu =
+        |job: &Job, gpus: f64| price(&job.latest.demand, inputs).filter(|_| gpus > 0.0).map(|dollars| dollars / gpus);
+    for (job, gpus) in holders(queue, inputs) {
+        for (part, of_part) in of_job(job, gpus, inputs) {
+            add(part, of_part, per_gpu(job, gpus));
+        }
+    }
+    for (job, gpus) in others.flat_map(|other| holders(other, inputs)) {
+        add(OTHER_QUEUES, gpus, per_gpu(job, gpus));
+    }
+    let held: f64 = parts.values().sum();
+    let spent: f64 = dollars.values().sum();
+    // Jobs may hold more than is allowed after a limit was lowered: then that is what is there.
+    let capacity_gpus = capacity(queue, inputs).map(|capacity| capacity.max(held));
+    if let Some(capacity) = capacity_gpus {
+        parts.insert(UNALLOCATED, capacity - held);
+    }
+    match price_of_capacity(queue, inputs).filter(|_| all_priced) {
+        Some(whole) => drop(dollars.insert(UNALLOCATED, (whole - spent).max(0.0))),
+        None => dollars.clear(),
+    }
+    Waterfall {
+        queue: queue.name.clone(),
+        capacity_gpus,
+        parts,
+        dollars_per_hour: dollars,
+        unallocated: BTreeMap::new(),
+    }
+}
+
+/// Dollars per hour of some instances; `None` if a price is missing.
+fn price(instances: &[Capacity], inputs: &Inputs<'_>) -> Option<f64> {
+    instances.iter().map(|some| Some(some.quantity * inputs.prices.get(&some.unit)?)).sum()
+}
+
+/// Dollars per hour of all that a queue's environment allows; `None` if a price is missing, or if it counts instances of
+/// any type.
+fn price_of_capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
+    price(&queue.environment.as_ref()?.limits, inputs)
+}
+
+fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
+    match job.timeline.current().map(|span| (span.phase, span.from.latest)) {
+        Some((Phase::Scheduled, _)) => vec![(SCHEDULED, gpus)],
+        Some((Phase::Starting, _)) => vec![(STARTING, gpus)],
+        Some((Phase::Running, since)) if inputs.now.since(since) >= GRACE => running(job, gpus, inputs),
+        Some((Phase::Running, _)) => vec![(UNKNOWN, gpus)],
+        Some((Phase::Waiting, _)) | None => Vec::new(),
+    }
+}
+
+/// Splits a running job's GPUs by what each of its hosts reports.
+fn running(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
+    let hosts: f64 = job.latest.demand.iter().map(|capacity| capacity.quantity).sum();
+    let per_host = if hosts > 0.0 { gpus / hosts } else { 0.0 };
+    let mut known = 0.0;
+    let mut split: Vec<(&'static str, f64)> = host_utilisation(job, inputs)
+        .map(|utilisation| {
+            known += per_host;
+            (if utilisation < IDLE_BELOW { IDLE } else { BUSY }, per_host)
+        })
+        .collect();
+    split.push((UNKNOWN, (gpus - known).max(0.0)));
+    split
+}
+
+/// Utilisation, 0 to 1, of each host of a job that has reported lately. SageMaker sums percent over a host's GPUs.
+pub(super) fn host_utilisation<'a>(job: &'a Job, inputs: &'a Inputs<'_>) -> impl Iterator<Item = f64> + 'a {
+    let hosts: f64 = job.latest.demand.iter().map(|capacity| capacity.quantity).sum();
+    let gpus_per_host = job.gpus().filter(|gpus| *gpus > 0.0 && hosts > 0.0).map(|gpus| gpus / hosts);
+    inputs
+        .utilisation
+        .get(&job.latest.id)
+        .into_iter()
+        .flat_map(BTreeMap::values)
+        // Hosts of an attempt that was stopped go on reporting for a while: they are not this job's any more.
+        .filter(|host| job.latest.training_job.as_ref().is_none_or(|name| is_host_of(&host.host, name.as_str())))
+        .filter(|host| inputs.now.since(host.at) <= STALE)
+        .filter_map(move |host| Some((host.gpu_percent / 100.0 / gpus_per_host?).clamp(0.0, 1.0)))
+}
+
+/// Hosts of a running job that are idle while at least half of its other hosts with data are busy: one that hangs holds
+/// up all of them, and a mean over 16 does not show it. None within [`GRACE`].
+pub(super) fn dead_hosts(job: &Job, inputs: &Inputs<'_>) -> usize {
+    let running = job.timeline.current().filter(|span| span.phase == Phase::Running);
+    if running.is_none_or(|span| inputs.now.since(span.from.latest) < GRACE) {
+        return 0;
+    }
+    let (idle, busy) = host_utilisation(job, inputs).fold((0_usize, 0_usize), |(idle, busy), utilisation| {
+        if utilisation < IDLE_BELOW { (idle + 1, busy) } else { (idle, busy + 1) }
+    });
+    // The others of an idle host are the rest of the idle ones and the busy ones.
+    if idle > 0 && busy > 0 && 2 * busy + 1 >= idle + busy { idle } else { 0 }
+}
+
+/// Whether a host, `<training job>/algo-<n>`, belongs to a training job.
+fn is_host_of(host: &str, training_job: &str) -> bool {
+    host.strip_prefix(training_job).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Jobs in flight of a queue, with the GPUs that they hold.
+fn holders<'a>(queue: &Queue, inputs: &Inputs<'a>) -> Vec<(&'a Job, f64)> {
+    inputs.ledger.in_flight_of(&queue.name).filter_map(|job| Some((job, job.gpus()?))).collect()
+}
+
+fn environment_of(queue: &Queue) -> Option<&str> {
+    queue.environment.as_ref().map(|environment| environment.name.as_str())
+}
+
+fn capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
+    let environment = queue.environment.as_ref()?;
+    let limits = environment.limits.iter();
+    limits
+        .map(|limit| {
+            if limit.unit.is_any() {
+                Some(limit.quantity * f64::from(typical_gpus(queue, inputs)?))
+            } else {
+                gpus_of(std::slice::from_ref(limit))
+            }
+        })
+        .sum()
+}
+
+/// GPUs per instance where the environment counts instances of any type: those of the type that the queue's jobs ask
+/// for most, ended ones included. `None` before there is any.
+fn typical_gpus(queue: &Queue, inputs: &Inputs<'_>) -> Option<u32> {
+    let mut asked: BTreeMap<&InstanceType, f64> = BTreeMap::new();
+    let recent = inputs.ledger.ended_jobs().rev().take(1_000).filter(|job| *job.queue() == queue.name);
+    let single = inputs.ledger.in_flight_of(&queue.name).chain(recent).map(|job| (&job.latest.demand, 1));
+    let classes = inputs.ledger.lanes_of(&queue.name).flat_map(|(_, lane)| lane.classes());
+    for (demand, jobs) in single.chain(classes.map(|(class, jobs)| (&class.demand, jobs.len()))) {
+        for capacity in demand {
+            *asked.entry(&capacity.unit).or_default() += capacity.quantity * jobs as f64;
+        }
+    }
+    let (most, _) = asked.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    accelerators_of(most).map(Accelerators::gpus)
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::jobs::Ledger;
+    use crate::model::{Capacity, HostUtilisation, JobId, JobSeen, JobStatus, Timestamp};
+
+    /// The running parts, in GPUs, and the dead hosts of a job of 16 hosts that has run for half an hour.
+    fn judged(instance_type: &str, hosts: &[(&str, f64)]) -> (f64, f64, f64, usize) {
+        let (id, now) = (JobId::from("job"), Timestamp::from_millis(1_800_000));
+        let mut ledger = Ledger::default();
+        let began = Timestamp::default();
+        let seen = JobSeen {
+            id: id.clone(),
+            name: "train".into(),
+            queue: "research".into(),
+            share: None,
+            status: JobStatus::Running,
+            status_reason: None,
+            created_at: began,
+            scheduled_at: Some(began),
+            started_at: Some(began),
+            stopped_at: None,
+            demand: vec![Capacity::new(instance_type, 16.0)].into(),
+            training_job: Some("second".into()),
+            odd_arn: None,
+            terminated: false,
+            details: None,
+        };
+        ledger.observe(seen, now);
+        let hosts = hosts.iter().map(|(host, gpu_percent)| {
+            let host = (*host).to_owned();
+            (host.clone(), HostUtilisation { job: id.clone(), host, at: now, gpu_percent: *gpu_percent })
+        });
+        let utilisation = BTreeMap::from([(id.clone(), hosts.collect())]);
+        let fronts = BTreeMap::new();
+        let inputs = Inputs {
+            now,
+            queues: &[],
+            ledger: &ledger,
+            utilisation: &utilisation,
+            fronts: &fronts,
+            prices: &BTreeMap::new(),
+            reserved: &[],
+            sources: &[],
+        };
+        let job = ledger.job(&id).unwrap();
+        let parts = of_job(job, job.gpus().unwrap(), &inputs);
+        let sum = |part| parts.iter().filter(|(other, _)| *other == part).map(|(_, gpus)| gpus).sum();
+        (sum(BUSY), sum(IDLE), sum(UNKNOWN), dead_hosts(job, &inputs))
+    }
+
+    #[test]
+    fn one_dead_host_of_sixteen_is_found() {
+        let names: Vec<String> = (1..=16).map(|host| format!("second/algo-{host}")).collect();
+        let percent = |host: usize| if host == 7 { 3.0 } else { 720.0 };
+        let hosts: Vec<_> = names.iter().enumerate().map(|(host, name)| (name.as_str(), percent(host))).collect();
+        assert_eq!(judged("ml.p5.48xlarge", &hosts), (120.0, 8.0, 0.0, 1));
+    }
+
+    #[test]
+    fn a_host_without_data_is_unknown_and_one_of_a_stopped_attempt_is_nobodys() {
+        let hosts = [("second/algo-1", 720.0), ("first/algo-1", 720.0), ("second-b/algo-1", 0.0)];
+        assert_eq!(judged("ml.p5.48xlarge", &hosts), (8.0, 0.0, 120.0, 0));
+    }
+
+    #[test]
+    fn neuron_devices_and_processors_are_never_idle_gpus() {
+        for instance_type in ["ml.trn2.48xlarge", "ml.m5.large"] {
+            assert_eq!(judged(instance_type, &[("second/algo-1", 0.0)]), (0.0, 0.0, 0.0, 0), "{instance_type}");
+        }
+    }
+}

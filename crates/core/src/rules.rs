@@ -1,0 +1,60 @@
+//! Rules over the figures of each tick, and the life of the alerts they raise. PURE.
+//!
+//! # Invariants
+//!
+//! * Evaluation looks at one tick at a time and never back: what is not in the frame is not there.
+//! * Three kinds of absence never mix: what an alert was about is gone (it ends), its source failed (nothing changes), there
+//!   is no data (the rule's `no_data` decides).
+//! * A fired alert is resolved before it can fire again; time in which nobody evaluated is not pending time.
+
+mod active_alerts;
+mod alert;
+mod check;
+mod combine;
+mod context;
+pub mod export;
+mod file;
+mod history;
+mod index;
+mod lint;
+mod objective;
+mod pattern;
+mod rule;
+pub mod rule_tests;
+mod state;
+mod surroundings;
+#[cfg(test)]
+mod tests;
+mod threshold;
+mod wording;
+
+pub use crate::metrics::catalogue::Unit;
+pub use active_alerts::AlertBook;
+pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
+pub use lint::lint;
+pub use pattern::matches as matches_glob;
+pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
+pub use wording::of_value as in_words;
+
+use std::collections::BTreeSet;
+
+use crate::yaml::{self, Problems};
+
+/// The names of the metrics that any rule looks at.
+pub fn metrics_of(rules: &[Rule]) -> BTreeSet<&'static str> {
+    rules.iter().flat_map(Rule::metrics).map(|metric| metric.name).collect()
+}
+
+/// Reads and checks a rule file. `file` is the name that problems show.
+///
+/// # Errors
+///
+/// Every mistake in the text.
+pub fn parse_rules(file: &str, text: &str) -> Result<Vec<Rule>, Problems> {
+    check::check(&yaml::read(file, text)?)
+}
+
+/// The JSON Schema of a rule file, for editors.
+pub fn rules_schema() -> serde_json::Value {
+    schemars::schema_for!(file::RuleFile).to_value()
+}

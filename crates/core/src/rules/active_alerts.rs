@@ -1,0 +1,278 @@
+//! The alert book: every instance that is pending or firing, and how it got there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::metrics::catalogue::Unit;
+use crate::metrics::{Frame, Sample};
+use crate::model::Timestamp;
+use crate::rules::alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
+use crate::rules::combine::{Verdict, value_of, verdict};
+use crate::rules::context::{By, Finding, Scene, Values};
+use crate::rules::history::History;
+use crate::rules::index::Index;
+use crate::rules::rule::{Clause, NoData, Rule};
+use crate::rules::state::{Change, advance, after_gap};
+use crate::rules::surroundings::{self, Surroundings};
+
+/// The label of the one alert that stands for those over a rule's limit.
+const OVERFLOW: &str = "overflow";
+
+/// Owner of all alerts.
+#[derive(Debug, Default)]
+pub struct AlertBook {
+    alerts: BTreeMap<AlertId, Alert>,
+    history: History,
+    index: Index,
+    stepped_at: Option<Timestamp>,
+    /// Rules whose overflow alert is in `alerts`.
+    overflowing: BTreeSet<String>,
+    failures: BTreeMap<String, u64>,
+    /// Of the frame that is being looked at.
+    surroundings: Surroundings,
+}
+
+impl AlertBook {
+    /// Continues with the alerts of an earlier run.
+    pub fn restore(alerts: Vec<Alert>) -> Self {
+        let overflowing = alerts.iter().filter(|alert| alert.is_overflow()).map(|alert| alert.rule.clone()).collect();
+        let alerts = alerts.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
+        Self { alerts, overflowing, ..Self::default() }
+    }
+
+    /// Takes in a frame of an earlier run, for the rules that compare with what was. Frames are taken in in the order of their time,
+    /// before the first [step](Self::step).
+    pub fn recall(&mut self, rules: &[Rule], frame: &Frame) {
+        let samples: Vec<&Sample> = frame.samples.iter().collect();
+        self.history.remember(rules, &samples, frame.at);
+    }
+
+    /// Evaluates every rule over a frame. Returns what people have to be told, in the order of the rules.
+    ///
+    /// The rules may differ from those of the last step: alerts of a rule that is still there go on as they are.
+    pub fn step(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp) -> Vec<Transition> {
+        let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
+        self.history.remember(rules, &samples, frame.at);
+        self.index.follow(rules, &samples);
+        self.surroundings = surroundings::of(frame);
+        let mut told = self.end_removed(rules, now);
+        let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
+        for alert in self.alerts.values().filter(|alert| !alert.is_overflow()) {
+            known.entry(alert.rule.clone()).or_default().insert(alert.by.clone());
+        }
+        let (index, history) = (std::mem::take(&mut self.index), std::mem::take(&mut self.history));
+        let scene = Scene::new(frame, &samples, &index, &history);
+        let none = BTreeSet::new();
+        for rule in rules {
+            told.extend(self.step_rule(rule, &scene, known.get(&rule.name).unwrap_or(&none), now));
+        }
+        (self.index, self.history) = (index, history);
+        self.stepped_at = Some(now);
+        told
+    }
+
+    /// Every alert that is pending or firing, by id.
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.alerts.values()
+    }
+
+    /// How many alerts are pending, and how many firing.
+    pub fn counts(&self) -> (usize, usize) {
+        let firing = self.alerts.values().filter(|alert| alert.state.fired_at().is_some()).count();
+        (self.alerts.len() - firing, firing)
+    }
+
+    /// Evaluations that failed since the last call, by rule.
+    pub fn take_failures(&mut self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// Evaluates one rule; `known` are the instances of it that have an alert.
+    fn step_rule<'a>(
+        &mut self,
+        rule: &'a Rule,
+        scene: &Scene<'a>,
+        known: &BTreeSet<By>,
+        now: Timestamp,
+    ) -> Vec<Transition> {
+        let values: Vec<Values<'_>> = rule.clauses.iter().map(|clause| scene.values(rule, clause)).collect();
+        let mut room = rule.limit.saturating_sub(known.len());
+        let mut left_out = 0_u32;
+        let mut told = Vec::new();
+        // Of what has no alert, only what may begin one is looked at: where some condition holds, or where no data is to alert
+        // whatever is there; and a rule over everything has one instance, even when there is nothing.
+        let there = (rule.no_data == NoData::Alert).then(|| scene.present(&rule.by));
+        let there = there.iter().flat_map(|there| there.iter().filter(|by| rule.covers(by)));
+        let whole = rule.by.is_empty().then(By::new);
+        let begin = rule.clauses.iter().zip(&values).take(rule.beginning()).flat_map(|(clause, values)| {
+            values.iter().filter(|(_, value)| clause.condition.holds(*value, false)).map(|(by, _)| by)
+        });
+        let all: BTreeSet<&By> = begin.chain(known).chain(&whole).chain(there).collect();
+        for by in all {
+            let finding = |(clause, values): (&Clause, &Values<'_>)| scene.finding(rule, clause, by, values.get(by));
+            let findings: Vec<Finding> = rule.clauses.iter().zip(&values).map(finding).collect();
+            if known.contains(by) {
+                told.extend(self.step_instance(rule, by, &findings, now));
+            } else if !matches!(verdict(rule, &findings, false), Verdict::Holds { .. }) {
+                // It was and is inactive.
+            } else if room > 0 {
+                room -= 1;
+                told.extend(self.step_instance(rule, by, &findings, now));
+            } else {
+                left_out += 1;
+            }
+        }
+        // While part of a rule cannot be seen, nobody knows how many would be left out.
+        if !rule.clauses.iter().any(|clause| scene.is_blind(clause, &By::new())) {
+            told.extend(self.step_overflow(rule, left_out, now));
+        }
+        told
+    }
+
+    fn step_instance(&mut self, rule: &Rule, by: &By, findings: &[Finding], now: Timestamp) -> Option<Transition> {
+        let id = AlertId::of(&rule.name, by);
+        let firing = self.alerts.get(&id).is_some_and(|alert| alert.state.fired_at().is_some());
+        match verdict(rule, findings, firing) {
+            Verdict::Holds { told } => self.judge(rule, by, Some(told), value_of(findings, told), now),
+            Verdict::Rests { told } => self.judge(rule, by, None, value_of(findings, told), now),
+            Verdict::Gone => self.alerts.remove(&id)?.end(Ending::Gone, now),
+            // Nothing is known, so nothing changes; nor will the time count.
+            Verdict::Unknown => None,
+        }
+    }
+
+    /// One alert stands for all those that a rule's limit leaves out.
+    fn step_overflow(&mut self, rule: &Rule, left_out: u32, now: Timestamp) -> Option<Transition> {
+        let by = By::from([(OVERFLOW.to_owned(), "true".to_owned())]);
+        // Most rules have nothing left out, and an identity is a hash.
+        if left_out == 0 && !self.overflowing.contains(&rule.name) {
+            return None;
+        }
+        let told = self.judge(rule, &by, (left_out > 0).then_some(0), Some(f64::from(left_out)), now);
+        if self.alerts.contains_key(&AlertId::of(&rule.name, &by)) {
+            self.overflowing.insert(rule.name.clone());
+        } else {
+            self.overflowing.remove(&rule.name);
+        }
+        told
+    }
+
+    /// Advances one instance by an evaluation that found something. `holds` is the clause that tells why, if the rule holds.
+    fn judge(
+        &mut self,
+        rule: &Rule,
+        by: &By,
+        holds: Option<usize>,
+        value: Option<f64>,
+        now: Timestamp,
+    ) -> Option<Transition> {
+        let id = AlertId::of(&rule.name, by);
+        let before = self.alerts.remove(&id).and_then(|alert| self.resume(alert, now));
+        let mut recent = before.as_ref().map(|alert| alert.recent.clone()).unwrap_or_default();
+        let state = before.as_ref().map(|alert| alert.state);
+        let (next, change) = advance(state, &mut recent, holds.is_some(), rule.terms(), now);
+        let ended = before.as_ref().filter(|_| change == Change::Ended).cloned().and_then(|mut alert| {
+            alert.value = value;
+            alert.end(if value.is_some() { Ending::Recovered } else { Ending::NoData }, now)
+        });
+        let Some(state) = next else { return ended };
+        let mut alert = before.unwrap_or_else(|| Alert::begin(rule, id.clone(), by, state, now));
+        (alert.state, alert.recent, alert.evaluated_at) = (state, recent, now);
+        if let Some(clause) = holds.and_then(|index| rule.clauses.get(index)) {
+            self.describe(rule, clause, &mut alert, value);
+        }
+        match change {
+            Change::None => {}
+            Change::Fired => alert.value_at_fire = value,
+            Change::Ended => alert.value_at_fire = None,
+        }
+        let fired = (change == Change::Fired).then(|| Transition {
+            alert: alert.clone(),
+            kind: TransitionKind::Fired,
+            at: now,
+        });
+        self.alerts.insert(id, alert);
+        fired.or(ended)
+    }
+
+    /// The alert as it goes on after the time since its last evaluation.
+    fn resume(&self, mut alert: Alert, now: Timestamp) -> Option<Alert> {
+        let missed = Some(alert.evaluated_at) != self.stepped_at;
+        alert.state = after_gap(alert.state, now.since(alert.evaluated_at), missed)?;
+        Some(alert)
+    }
+
+    /// Says what is the case, in the words that the rule has now.
+    fn describe(&mut self, rule: &Rule, clause: &Clause, alert: &mut Alert, value: Option<f64>) {
+        alert.value = value;
+        alert.labels = labels_of(rule, &alert.by);
+        let queue = alert.by.get("queue").and_then(|queue| self.surroundings.get(queue.as_str()));
+        alert.queue_arn = queue.map(|queue| queue.arn.clone()).filter(|arn| !arn.is_empty());
+        if alert.is_overflow() {
+            let left_out = value.unwrap_or_default();
+            let summary = format!("{left_out} more alerts of {} are over its limit of {}", rule.name, rule.limit);
+            alert.annotations = [("summary".to_owned(), summary)].into();
+            (alert.unit, alert.threshold) = (Unit::Count, None);
+            return;
+        }
+        (alert.unit, alert.threshold) = (clause.unit(), Some(clause.condition.threshold()));
+        let mut words = alert.by.clone();
+        words.insert("value".to_owned(), value.map_or_else(|| "no data".to_owned(), |value| clause.in_words(value)));
+        words.insert("threshold".to_owned(), clause.in_words(clause.condition.threshold()));
+        let (annotations, problems) = rule.templates.render(&words);
+        let likely = queue.filter(|_| clause.is_about_waiting()).map(|queue| queue.likely(alert.by.get("share")));
+        alert.annotations = likely.unwrap_or_default();
+        alert.annotations.extend(annotations);
+        for (name, message) in problems {
+            *self.failures.entry(rule.name.clone()).or_default() += 1;
+            alert.annotations.insert(name, format!("(this annotation cannot be rendered: {message})"));
+        }
+    }
+
+    /// Ends alerts that no rule is about any more.
+    fn end_removed(&mut self, rules: &[Rule], now: Timestamp) -> Vec<Transition> {
+        let rules: BTreeMap<&str, &Rule> = rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
+        let removed = |alert: &mut Alert| {
+            !rules.get(alert.rule.as_str()).is_some_and(|rule| alert.is_overflow() || rule.covers(&alert.by))
+        };
+        let removed: Vec<Alert> =
+            self.alerts.extract_if(.., |_, alert| removed(alert)).map(|(_, alert)| alert).collect();
+        removed.into_iter().filter_map(|alert| alert.end(Ending::RuleRemoved, now)).collect()
+    }
+}
+
+impl Alert {
+    fn begin(rule: &Rule, id: AlertId, by: &By, state: AlertState, now: Timestamp) -> Self {
+        Self {
+            id,
+            rule: rule.name.clone(),
+            by: by.clone(),
+            labels: labels_of(rule, by),
+            annotations: BTreeMap::new(),
+            state,
+            recent: Vec::new(),
+            value: None,
+            value_at_fire: None,
+            unit: crate::metrics::catalogue::Unit::Count,
+            threshold: None,
+            queue_arn: None,
+            evaluated_at: now,
+        }
+    }
+
+    /// Ends an alert; people are told only if it fired.
+    fn end(self, ending: Ending, now: Timestamp) -> Option<Transition> {
+        self.state.fired_at()?;
+        Some(Transition { alert: self, kind: TransitionKind::Resolved(ending), at: now })
+    }
+
+    fn is_overflow(&self) -> bool {
+        self.by.contains_key(OVERFLOW)
+    }
+}
+
+fn labels_of(rule: &Rule, by: &By) -> BTreeMap<String, String> {
+    let mut labels = rule.labels.clone();
+    labels.extend(by.clone());
+    labels.insert("alertname".to_owned(), rule.name.clone());
+    labels
+}

@@ -1,0 +1,182 @@
+//! From a rule file to rules that can be evaluated, or to every mistake in it.
+
+mod clause;
+
+use std::collections::BTreeSet;
+
+use crate::metrics::catalogue::{Kind, Label, Unit};
+use crate::rules::file::{ClauseText, ObjectiveText, RuleFile, RuleText};
+use crate::rules::objective::{self, WINDOWS};
+use crate::rules::rule::{Clause, Combine, Rule};
+use crate::rules::wording::Templates;
+use crate::yaml::{Document, HumanDuration, Problem, Problems};
+
+/// Alerts of one rule at most, unless the rule says otherwise.
+const DEFAULT_LIMIT: usize = 100;
+
+/// What a rule may say at most.
+const HIGHEST_LIMIT: usize = 1_000;
+
+/// Conditions of one rule at most: more are a program, not a rule.
+const MOST_CLAUSES: usize = 10;
+
+/// What a template may name besides the labels of `by`.
+const WORDS: [&str; 2] = ["value", "threshold"];
+
+/// Checks a whole file.
+pub(super) fn check(document: &Document<RuleFile>) -> Result<Vec<Rule>, Problems> {
+    let mut names = BTreeSet::new();
+    let mut problems = Vec::new();
+    let mut rules: Vec<Rule> = Vec::new();
+    for (index, text) in document.value.rules.iter().enumerate() {
+        let mut check = Check { document, path: format!("rules[{index}]"), problems: Vec::new() };
+        if text.alert.trim().is_empty() {
+            check.problem("alert", "an alert needs a name");
+        } else if !names.insert(&text.alert) || rules.iter().any(|rule| rule.name == text.alert) {
+            check.problem("alert", format!("another rule is called `{}` already", text.alert));
+        }
+        rules.extend(check.rules(text));
+        problems.extend(check.problems);
+    }
+    document.conclude(problems)?;
+    Ok(rules)
+}
+
+struct Check<'a> {
+    document: &'a Document<RuleFile>,
+    path: String,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn problem(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push(self.document.problem(&format!("{}.{key}", self.path), message));
+    }
+
+    /// The rules that a text means: one, or of an objective one for each window. Problems are kept in any case.
+    fn rules(&mut self, text: &RuleText) -> Vec<Rule> {
+        self.told_to_people(text);
+        self.spans(text);
+        let kinds = [("all", text.all.is_some()), ("any", text.any.is_some()), ("objective", text.objective.is_some())];
+        let given: Vec<&str> = kinds.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect();
+        if let [kind, rest @ ..] = given.as_slice() {
+            for key in text.own_keys().iter().chain(rest) {
+                self.problem(key, format!("a rule with `{kind}` has no `{key}` beside it"));
+            }
+        }
+        let (combine, clauses) = match (&text.all, &text.any, &text.objective) {
+            (_, _, Some(objective)) => return self.objective(text, objective),
+            (Some(all), _, _) => (Combine::All, self.clauses("all", all, text)),
+            (None, Some(any), _) => (Combine::Any, self.clauses("any", any, text)),
+            (None, None, None) => {
+                (Combine::All, self.clause("", &text.clause(), &text.by).map(|(clause, by)| (vec![clause], by)))
+            }
+        };
+        let (clauses, by) = clauses.unzip();
+        let templates = self.templates(by.as_deref().unwrap_or_default(), text);
+        let made = clauses.zip(by).zip(templates);
+        made.map(|((clauses, by), templates)| rule(text, clauses, combine, by, templates)).into_iter().collect()
+    }
+
+    fn clauses(&mut self, key: &str, texts: &[ClauseText], text: &RuleText) -> Option<(Vec<Clause>, Vec<Label>)> {
+        if texts.is_empty() || texts.len() > MOST_CLAUSES {
+            self.problem(key, format!("must have from 1 to {MOST_CLAUSES} conditions"));
+        }
+        let found: Vec<_> = (0..)
+            .zip(texts)
+            .map(|(index, clause): (usize, _)| self.clause(&format!("{key}[{index}]."), clause, &text.by))
+            .collect();
+        let (clauses, mut bys): (Vec<_>, Vec<_>) = found.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let by = bys.pop()?;
+        Some((clauses, by))
+    }
+
+    fn objective(&mut self, text: &RuleText, objective: &ObjectiveText) -> Vec<Rule> {
+        let metric = self.known_metric("objective.metric", &objective.metric);
+        let target = objective.target.in_unit(Unit::Ratio).map_err(|message| self.problem("objective.target", message));
+        if target.is_ok_and(|target| !(0.5..1.0).contains(&target)) {
+            self.problem("objective.target", "must be at least 50% and less than 100%: what is left is the budget");
+        }
+        let bound = objective::bound(objective.within.0);
+        if let Err(message) = &bound {
+            self.problem("objective.within", message.clone());
+        }
+        let Some(metric) = metric else { return Vec::new() };
+        if metric.kind != Kind::Distribution {
+            self.problem("objective.metric", "an objective is about a distribution, such as queue.wait");
+        }
+        let by = self.labels(metric, &text.by);
+        let filters = self.filters(metric, "objective.where", &objective.r#where);
+        let templates = self.templates(&by, text);
+        let (Ok(target), Ok(bound), Some(templates)) = (target, bound, templates) else { return Vec::new() };
+        let of_window = |window: objective::Window| {
+            let clauses = window.clauses(metric, bound, 1.0 - target, &filters)?;
+            let mut rule = rule(text, clauses, Combine::All, by.clone(), templates.clone());
+            rule.name = format!("{}-{}", rule.name, window.name);
+            rule.labels.entry("severity".to_owned()).or_insert_with(|| window.severity.to_owned());
+            Some(rule)
+        };
+        WINDOWS.into_iter().filter_map(of_window).collect()
+    }
+
+    /// What does not depend on the metric: labels and annotations.
+    fn told_to_people(&mut self, text: &RuleText) {
+        if text.annotations.get("summary").is_none_or(|summary| summary.trim().is_empty()) {
+            self.problem("annotations", "a `summary` is missing: one line that people read first");
+        }
+        for label in text.labels.keys() {
+            if label == "alertname" || text.by.contains(label) {
+                self.problem(&format!("labels.{label}"), "this label is set by the rule itself");
+            } else if !is_label_name(label) {
+                let message = format!("`{label}` cannot be a label: letters, digits and _ only, and no digit first");
+                self.problem(&format!("labels.{label}"), message);
+            }
+        }
+    }
+
+    fn spans(&mut self, text: &RuleText) {
+        if text.datapoints.is_some() && text.r#for.is_some() {
+            self.problem("datapoints", "a rule has `for` or `datapoints`, not both");
+        }
+        if text.limit.is_some_and(|limit| limit == 0 || limit > HIGHEST_LIMIT) {
+            self.problem("limit", format!("must be from 1 to {HIGHEST_LIMIT}"));
+        }
+    }
+
+    /// Compiles the annotations and renders them once, so that an unknown name is found now and not at night.
+    fn templates(&mut self, by: &[Label], text: &RuleText) -> Option<Templates> {
+        let words: BTreeSet<&str> = by.iter().copied().chain(WORDS).collect();
+        match Templates::compile(&text.annotations, &words) {
+            Ok(templates) => Some(templates),
+            Err(problems) => {
+                for (name, message) in problems {
+                    self.problem(&format!("annotations.{name}"), message);
+                }
+                None
+            }
+        }
+    }
+}
+
+fn rule(text: &RuleText, clauses: Vec<Clause>, combine: Combine, by: Vec<Label>, templates: Templates) -> Rule {
+    let duration = |written: Option<HumanDuration>| written.map(|duration| duration.0).unwrap_or_default();
+    Rule {
+        name: text.alert.clone(),
+        clauses,
+        combine,
+        by,
+        hold: duration(text.r#for),
+        datapoints: text.datapoints,
+        keep_firing_for: duration(text.keep_firing_for),
+        no_data: text.no_data,
+        limit: text.limit.unwrap_or(DEFAULT_LIMIT),
+        labels: text.labels.clone(),
+        templates,
+    }
+}
+
+/// Whether Prometheus and Alertmanager take it for a label.
+fn is_label_name(text: &str) -> bool {
+    let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.chars().all(letters) && text.chars().next().is_some_and(|first| !first.is_ascii_digit())
+}

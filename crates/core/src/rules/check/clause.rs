@@ -1,0 +1,163 @@
+//! One condition of a rule: a metric, what is taken of it, and when that is too much or too little.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::metrics::catalogue::{self, Kind, Label, Metric};
+use crate::metrics::jobs;
+use crate::rules::check::Check;
+use crate::rules::file::ClauseText;
+use crate::rules::rule::{self, Clause, Condition, Fold, Stat, Take};
+use crate::rules::threshold::Level;
+use crate::yaml::{HumanDuration, nearest};
+
+/// The longest `increase` or `change_over`: the past that it needs is kept in memory.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Check<'_> {
+    /// A condition with its rule's labels; `at` is where it is in the rule: empty, or such as `all[0].`.
+    pub(super) fn clause(&mut self, at: &str, text: &ClauseText, by: &[String]) -> Option<(Clause, Vec<Label>)> {
+        let Some(name) = &text.metric else {
+            let key = if at.is_empty() { "alert" } else { at.trim_end_matches('.') };
+            self.problem(key, "there is no `metric`; docs/METRICS.md lists them");
+            return None;
+        };
+        let metric = self.known_metric(&format!("{at}metric"), name)?;
+        let take = self.take(at, metric, text);
+        let by = self.labels(metric, by);
+        let filters = self.filters(metric, &format!("{at}where"), &text.r#where);
+        // Even where nothing can be taken, a threshold can be wrong.
+        let condition = self.condition(at, metric, take.unwrap_or(Take::Now), text);
+        let (take, condition) = (take?, condition?);
+        let fold = text.fold.unwrap_or_else(|| usual_fold(take, condition));
+        Some((Clause { metric, take, fold, filters, condition }, by))
+    }
+
+    /// A metric of the catalogue or of single jobs.
+    pub(super) fn known_metric(&mut self, key: &str, name: &str) -> Option<&'static Metric> {
+        let found = catalogue::find(name).or_else(|| jobs::find(name));
+        if found.is_none() {
+            let names = catalogue::ALL.iter().copied().chain(jobs::ALL).map(|metric| metric.name);
+            let hint = nearest(name, names)
+                .map_or_else(|| "docs/METRICS.md lists them".to_owned(), |near| format!("did you mean `{near}`?"));
+            self.problem(key, format!("there is no metric `{name}`; {hint}"));
+        }
+        found
+    }
+
+    /// The rule's `by`, as far as the metric has those labels.
+    pub(super) fn labels(&mut self, metric: &'static Metric, by: &[String]) -> Vec<Label> {
+        (0_usize..).zip(by).filter_map(|(index, label)| self.label(metric, label, &format!("by[{index}]"))).collect()
+    }
+
+    pub(super) fn filters(
+        &mut self,
+        metric: &'static Metric,
+        key: &str,
+        globs: &BTreeMap<String, String>,
+    ) -> Vec<(Label, String)> {
+        let filter = |(label, glob): (&String, &String)| {
+            Some((self.label(metric, label, &format!("{key}.{label}"))?, glob.clone()))
+        };
+        globs.iter().filter_map(filter).collect()
+    }
+
+    fn label(&mut self, metric: &'static Metric, label: &str, key: &str) -> Option<Label> {
+        let found = metric.labels.iter().copied().find(|known| *known == label);
+        if found.is_none() {
+            let message = match (label, metric.labels) {
+                ("job", _) => {
+                    let names = jobs::ALL.map(|metric| metric.name).join(", ");
+                    format!("`{}` is not about single jobs; {names} are", metric.name)
+                }
+                (_, []) => format!("`{}` has no labels", metric.name),
+                (_, labels) => format!("`{}` has no label `{label}`; it has {}", metric.name, labels.join(", ")),
+            };
+            self.problem(key, message);
+        }
+        found
+    }
+
+    /// What is taken of the metric, if that fits its kind.
+    fn take(&mut self, at: &str, metric: &Metric, text: &ClauseText) -> Option<Take> {
+        let mut fits = |key: &str, given: bool, kind: Kind, message: &str| {
+            if given && metric.kind != kind {
+                self.problem(&format!("{at}{key}"), message);
+            }
+        };
+        fits("stat", text.stat.is_some(), Kind::Distribution, "only a distribution has a `stat`");
+        fits("increase", text.increase.is_some(), Kind::Counter, "only a counter has an `increase`");
+        fits("change_over", text.change_over.is_some(), Kind::Gauge, "only a gauge has a `change_over`");
+        let increase = self.span(&format!("{at}increase"), text.increase);
+        let change = self.span(&format!("{at}change_over"), text.change_over);
+        match (metric.kind, text.stat) {
+            (Kind::Gauge, _) => Some(change.map_or(Take::Now, Take::Change)),
+            (Kind::Counter, _) => {
+                if increase.is_none() {
+                    let message = "this metric only grows; compare its increase, such as `increase: 10m`";
+                    self.problem(&format!("{at}metric"), message);
+                }
+                increase.map(Take::Increase)
+            }
+            (Kind::Distribution, Some(stat)) => Some(Take::Stat(stat)),
+            (Kind::Distribution, None) => {
+                let message = "this metric is a distribution; say which `stat`: p50, p90, p95, p99, mean, max or count";
+                self.problem(&format!("{at}metric"), message);
+                None
+            }
+        }
+    }
+
+    fn span(&mut self, key: &str, written: Option<HumanDuration>) -> Option<Duration> {
+        let over = written?.0;
+        if over.is_zero() || over > LONGEST {
+            self.problem(key, "must be longer than 0s and no longer than 24h");
+        }
+        Some(over)
+    }
+
+    fn condition(&mut self, at: &str, metric: &Metric, take: Take, text: &ClauseText) -> Option<Condition> {
+        let unit = rule::unit_of(metric, take);
+        let mut number = |key: &str, level: &Option<Level>| {
+            let read =
+                |level: &Level| level.in_unit(unit).map_err(|message| self.problem(&format!("{at}{key}"), message));
+            level.as_ref().map(read)
+        };
+        let levels = (number("above", &text.above), number("below", &text.below), number("recover", &text.recover));
+        let recover_of = |threshold: f64, recover: Option<Result<f64, ()>>| recover.unwrap_or(Ok(threshold)).ok();
+        match levels {
+            (Some(threshold), None, recover) => {
+                let threshold = threshold.ok()?;
+                let recover = recover_of(threshold, recover)?;
+                if recover > threshold {
+                    let message = "must not be above `above`: it is where the alert ends";
+                    self.problem(&format!("{at}recover"), message);
+                }
+                Some(Condition::Above { threshold, recover })
+            }
+            (None, Some(threshold), recover) => {
+                let threshold = threshold.ok()?;
+                let recover = recover_of(threshold, recover)?;
+                if recover < threshold {
+                    let message = "must not be below `below`: it is where the alert ends";
+                    self.problem(&format!("{at}recover"), message);
+                }
+                Some(Condition::Below { threshold, recover })
+            }
+            (Some(_), Some(_), _) | (None, None, _) => {
+                let key = if at.is_empty() { "alert" } else { at.trim_end_matches('.') };
+                self.problem(key, "a condition has exactly one of `above` and `below`");
+                None
+            }
+        }
+    }
+}
+
+/// Sums where a sum means something; otherwise the value that is closest to holding.
+fn usual_fold(take: Take, condition: Condition) -> Fold {
+    match (take, condition) {
+        (Take::Increase(_) | Take::Stat(Stat::Count), _) => Fold::Sum,
+        (_, Condition::Above { .. }) => Fold::Max,
+        (_, Condition::Below { .. }) => Fold::Min,
+    }
+}

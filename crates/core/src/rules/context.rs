@@ -1,0 +1,228 @@
+//! A frame as rules see it: one value per alert instance, and what it means when there is none.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::metrics::catalogue::{self, Label, Metric};
+use crate::metrics::{Frame, Quantiles, Sample, SourceHealth, Value};
+use crate::model::Source;
+use crate::rules::history::History;
+use crate::rules::index::Index;
+use crate::rules::rule::{Clause, Condition, Fold, Rule, Stat, Take};
+
+/// Data of a source that has not answered for this long says nothing of now, even if no call failed; or for
+/// [`STALE_POLLS`] polls, if that is longer.
+const STALE_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// See [`STALE_AFTER`].
+const STALE_POLLS: f64 = 5.0;
+
+/// The label values that tell the instances of a rule apart.
+pub(super) type By = BTreeMap<String, String>;
+
+/// What a rule finds for an instance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Finding {
+    /// A value, in the metric's unit.
+    Value(f64),
+    /// What the instance is about is there, a value is not.
+    NoData,
+    /// What the instance is about is no longer there.
+    Gone,
+    /// A source failed or is old, or the past that a counter is compared with is not known: anything may be true.
+    Unknown,
+}
+
+/// A frame, and what rules need to judge absence in it.
+///
+/// Built once a tick; what several rules ask for (what is taken of the series of a metric, what is there) is worked out once.
+pub(super) struct Scene<'a> {
+    frame: &'a Frame,
+    history: &'a History,
+    index: &'a Index,
+    samples: &'a [&'a Sample],
+    taken: RefCell<BTreeMap<(&'static str, Take), Taken>>,
+    present: RefCell<BTreeMap<&'a [Label], Rc<BTreeSet<By>>>>,
+    stale_after: f64,
+}
+
+/// What is taken of each series of a metric, by rank.
+type Taken = Rc<[Option<f64>]>;
+
+/// The instances that one clause is about, in the order of their label values.
+pub(super) struct Values<'a> {
+    groups: &'a [(By, Vec<usize>)],
+    /// One for each group.
+    values: Vec<Option<f64>>,
+}
+
+impl<'a> Values<'a> {
+    /// The value of one instance.
+    pub(super) fn get(&self, by: &By) -> Option<f64> {
+        *self.values.get(self.groups.binary_search_by(|(other, _)| other.cmp(by)).ok()?)?
+    }
+
+    /// All instances that have a value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a By, f64)> {
+        self.groups.iter().zip(&self.values).filter_map(|((by, _), value)| Some((by, (*value)?)))
+    }
+}
+
+impl<'a> Scene<'a> {
+    /// `samples` are all of the frame, in the order that the index follows.
+    pub(super) fn new(frame: &'a Frame, samples: &'a [&'a Sample], index: &'a Index, history: &'a History) -> Self {
+        let interval = index.places(catalogue::POLL_INTERVAL.name).first().and_then(|place| samples.get(*place));
+        let poll_interval = interval.and_then(|sample| match sample.value {
+            Value::Gauge(seconds) => Some(seconds),
+            Value::Counter(_) | Value::Distribution(_) => None,
+        });
+        let stale_after = STALE_AFTER.as_secs_f64().max(STALE_POLLS * poll_interval.unwrap_or_default());
+        let (taken, present) = (RefCell::default(), RefCell::default());
+        Self { frame, history, index, samples, taken, present, stale_after }
+    }
+
+    /// The value of each instance that has one. Series that differ only in other labels are folded.
+    pub(super) fn values(&self, rule: &Rule, clause: &Clause) -> Values<'a> {
+        let groups = self.index.selection(rule, clause);
+        let taken = self.taken(clause);
+        let folded = |(_, ranks): &(By, Vec<usize>)| {
+            let mut values = ranks.iter().filter_map(|rank| *taken.get(*rank)?).peekable();
+            values.peek().is_some().then(|| fold(clause.fold, values))
+        };
+        Values { groups, values: groups.iter().map(folded).collect() }
+    }
+
+    /// What a clause finds for an instance that has this value.
+    pub(super) fn finding(&self, rule: &'a Rule, clause: &Clause, by: &By, value: Option<f64>) -> Finding {
+        let certain = value.is_some_and(|value| self.holds_for_certain(clause, value));
+        match value {
+            _ if self.is_blind(clause, by) => Finding::Unknown,
+            _ if !certain && !self.history.covers(clause, self.frame.at) => Finding::Unknown,
+            Some(value) => Finding::Value(value),
+            None if self.present(&rule.by).contains(by) => Finding::NoData,
+            None if by.contains_key("queue") && self.is_failing(Source::Topology, by) => Finding::Unknown,
+            None => Finding::Gone,
+        }
+    }
+
+    /// Whether a source behind a clause's metric failed for what an instance is about.
+    pub(super) fn is_blind(&self, clause: &Clause, by: &By) -> bool {
+        sources_of(clause.metric).iter().any(|source| self.is_failing(*source, by))
+    }
+
+    /// What grew enough within part of a window grew enough.
+    fn holds_for_certain(&self, clause: &Clause, value: f64) -> bool {
+        match (clause.take, clause.condition) {
+            (Take::Increase(_), Condition::Above { threshold, .. }) => value > threshold,
+            (Take::Increase(_), Condition::Below { .. }) => false,
+            (Take::Now | Take::Stat(_) | Take::Change(_) | Take::Beyond(..), _) => false,
+        }
+    }
+
+    /// What a clause takes of each series of its metric; many rules take the same.
+    fn taken(&self, clause: &Clause) -> Taken {
+        let take = || {
+            let places = self.index.places(clause.metric.name).iter();
+            places.map(|place| self.value(clause, self.samples.get(*place)?)).collect()
+        };
+        Rc::clone(self.taken.borrow_mut().entry((clause.metric.name, clause.take)).or_insert_with(take))
+    }
+
+    /// The label values of a rule's `by` that are there now.
+    ///
+    /// Queues, sources and whatever any gauge speaks of are there. Counters and distributions do not count: they outlive what
+    /// they were about.
+    pub(super) fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
+        let gather = || {
+            let gauges = self.samples.iter().filter(|sample| matches!(sample.value, Value::Gauge(_)));
+            let of_gauge = |sample: &&Sample| {
+                let by = |label: &&'static str| Some(((*label).to_owned(), sample.labels.get(label)?.to_string()));
+                labels.iter().map(by).collect::<Option<By>>()
+            };
+            let one = |label: &str, value: &str| By::from([(label.to_owned(), value.to_owned())]);
+            let queues = self.frame.queues.iter().map(|queue| one("queue", queue.queue.as_str()));
+            let sources = self.frame.sources.iter().map(|health| one("source", health.source.as_str()));
+            // A rule over everything is about what never goes.
+            Rc::new(gauges.filter_map(of_gauge).chain(queues).chain(sources).chain([By::new()]).collect())
+        };
+        Rc::clone(self.present.borrow_mut().entry(labels).or_insert_with(gather))
+    }
+
+    fn is_failing(&self, source: Source, by: &By) -> bool {
+        let health = self.frame.sources.iter().find(|health| health.source == source);
+        let Some(SourceHealth { age_seconds: Some(age), error, failing, .. }) = health else { return true };
+        if failing.is_empty() {
+            return error.is_some() || *age > self.stale_after;
+        }
+        // Some queues fail, and the age is theirs: the others are as fresh as the last poll.
+        by.get("queue").is_none_or(|queue| failing.contains(queue.as_str()))
+    }
+
+    fn value(&self, clause: &Clause, sample: &Sample) -> Option<f64> {
+        let (labels, now) = (&sample.labels, self.frame.at);
+        match (clause.take, &sample.value) {
+            (Take::Now, Value::Gauge(value)) => Some(*value),
+            (Take::Stat(stat), Value::Distribution(distribution)) => statistic(stat, distribution.recent),
+            (Take::Increase(over), _) => self.history.increase(clause, labels, over, now),
+            (Take::Change(over), _) => self.history.change(clause, labels, over, now),
+            (Take::Beyond(_, over), _) => self.history.beyond(clause, labels, over, now),
+            (Take::Now, Value::Counter(_) | Value::Distribution(_))
+            | (Take::Stat(_), Value::Gauge(_) | Value::Counter(_)) => None,
+        }
+    }
+}
+
+fn statistic(stat: Stat, recent: Option<Quantiles>) -> Option<f64> {
+    match stat {
+        Stat::Count => Some(recent.map_or(0.0, |recent| recent.count as f64)),
+        Stat::P50 => recent.map(|recent| recent.p50),
+        Stat::P90 => recent.map(|recent| recent.p90),
+        Stat::P95 => recent.map(|recent| recent.p95),
+        Stat::P99 => recent.map(|recent| recent.p99),
+        Stat::Mean => recent.map(|recent| recent.mean),
+        Stat::Max => recent.map(|recent| recent.max),
+    }
+}
+
+/// The sources that a metric rests on; none for what the service knows of itself.
+pub(super) fn sources_of(metric: &Metric) -> &'static [Source] {
+    let room = metric.name.split('.').next().unwrap_or_default();
+    match (metric.name, room) {
+        // Without utilisation every busy GPU is an unknown one, and the rest would look like all there is.
+        (
+            "gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio" | "job.gpu.utilisation",
+            _,
+        ) => &[Source::Jobs, Source::Utilisation],
+        ("ledger.unverified", _) | (_, "queue" | "priority" | "share" | "job" | "gpu" | "setup") => &[Source::Jobs],
+        (_, "reserved") => &[Source::Reserved],
+        _ => &[],
+    }
+}
+
+/// One value of several; there is at least one.
+fn fold(how: Fold, values: impl Iterator<Item = f64>) -> f64 {
+    match how {
+        Fold::Max => values.fold(f64::NEG_INFINITY, f64::max),
+        Fold::Min => values.fold(f64::INFINITY, f64::min),
+        Fold::Sum => values.sum(),
+        Fold::Mean => {
+            let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+            sum / count
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_rests_on_the_sources_it_is_made_from() {
+        for metric in catalogue::ALL.iter().copied().chain(crate::metrics::jobs::ALL) {
+            let of_aws = metric.labels.contains(&"queue") || metric.name.starts_with("reserved.");
+            assert_eq!(of_aws, !sources_of(metric).is_empty(), "{metric}: decide which sources it rests on");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! A rule file as it is written. Keys that Prometheus has too keep their names.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use crate::rules::rule::{Datapoints, Fold, NoData, Stat};
+use crate::rules::threshold::Level;
+use crate::yaml::HumanDuration;
+
+/// Alarm rules.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleFile {
+    /// The rules.
+    pub(super) rules: Vec<RuleText>,
+}
+
+/// A condition over a metric: a part of a rule with `all` or `any`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClauseText {
+    /// A metric of docs/METRICS.md or docs/RULES.md.
+    #[serde(default)]
+    pub(super) metric: Option<String>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) stat: Option<Stat>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) increase: Option<HumanDuration>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) change_over: Option<HumanDuration>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) fold: Option<Fold>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) r#where: BTreeMap<String, String>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) above: Option<Level>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) below: Option<Level>,
+    /// As in a rule.
+    #[serde(default)]
+    pub(super) recover: Option<Level>,
+}
+
+/// "95 % of jobs start within 30 minutes": alerts while the error budget is spent too fast, over an hour, six, and three days.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ObjectiveText {
+    /// A distribution of durations, such as queue.wait.
+    pub(super) metric: String,
+    /// The share of values that are to be within it: 95%.
+    pub(super) target: Level,
+    /// How long is good: one of the bounds that the metric counts by, such as 30m.
+    pub(super) within: HumanDuration,
+    /// Only series whose labels match these globs.
+    #[serde(default)]
+    pub(super) r#where: BTreeMap<String, String>,
+}
+
+/// Conditions over metrics, and what to say when they hold.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleText {
+    /// The alert's name: unique, and part of the identity of its alerts.
+    pub(super) alert: String,
+    /// Instead of one condition: several, over the same labels, all of which must hold.
+    #[serde(default)]
+    pub(super) all: Option<Vec<ClauseText>>,
+    /// Instead of one condition: several, over the same labels, one of which must hold.
+    #[serde(default)]
+    pub(super) any: Option<Vec<ClauseText>>,
+    /// Instead of a condition: an objective.
+    #[serde(default)]
+    pub(super) objective: Option<ObjectiveText>,
+    /// A metric of docs/METRICS.md, such as queue.wait.oldest, or of single jobs, such as job.scheduled.age.
+    #[serde(default)]
+    pub(super) metric: Option<String>,
+    /// What to take of a distribution: of its values in the last hour.
+    #[serde(default)]
+    pub(super) stat: Option<Stat>,
+    /// Take a counter's increase over this long, at most a day.
+    #[serde(default)]
+    pub(super) increase: Option<HumanDuration>,
+    /// Take how much a gauge is above what it was so long ago, at most a day.
+    #[serde(default)]
+    pub(super) change_over: Option<HumanDuration>,
+    /// One alert for each combination of these labels.
+    #[serde(default)]
+    pub(super) by: Vec<String>,
+    /// How series that differ only in other labels become one value. If it is not given: the sum for `increase` and
+    /// `stat: count`, else the largest for `above` and the smallest for `below`.
+    #[serde(default)]
+    pub(super) fold: Option<Fold>,
+    /// Only series whose labels match these globs.
+    #[serde(default)]
+    pub(super) r#where: BTreeMap<String, String>,
+    /// Holds above this: 30m, 40%, 12, by the metric's unit.
+    #[serde(default)]
+    pub(super) above: Option<Level>,
+    /// Holds below this.
+    #[serde(default)]
+    pub(super) below: Option<Level>,
+    /// A firing alert recovers only on this side of it: hysteresis.
+    #[serde(default)]
+    pub(super) recover: Option<Level>,
+    /// Fires once it has held for this long.
+    #[serde(default)]
+    pub(super) r#for: Option<HumanDuration>,
+    /// Instead of `for`: fires while it held in M of the last N evaluations, written `3 of 5`.
+    #[serde(default)]
+    pub(super) datapoints: Option<Datapoints>,
+    /// Goes on firing for this long after it no longer holds.
+    #[serde(default)]
+    pub(super) keep_firing_for: Option<HumanDuration>,
+    /// What no data means: keep the state, ok, or alert.
+    #[serde(default)]
+    pub(super) no_data: NoData,
+    /// Alerts of this rule at most; beyond it, one more says how many there are. 100 if it is not given.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) limit: Option<usize>,
+    /// Added to each alert; severity is the customary one.
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    /// Texts for people: summary is required. Templates may name the labels of `by`, value and threshold.
+    #[serde(default)]
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+impl RuleText {
+    /// The one condition of a rule that has neither `all` nor `any`.
+    pub(super) fn clause(&self) -> ClauseText {
+        ClauseText {
+            metric: self.metric.clone(),
+            stat: self.stat,
+            increase: self.increase,
+            change_over: self.change_over,
+            fold: self.fold,
+            r#where: self.r#where.clone(),
+            above: self.above.clone(),
+            below: self.below.clone(),
+            recover: self.recover.clone(),
+        }
+    }
+
+    /// The keys of a condition that the rule itself has.
+    pub(super) fn own_keys(&self) -> Vec<&'static str> {
+        let keys = [
+            ("metric", self.metric.is_some()),
+            ("stat", self.stat.is_some()),
+            ("increase", self.increase.is_some()),
+            ("change_over", self.change_over.is_some()),
+            ("fold", self.fold.is_some()),
+            ("where", !self.r#where.is_empty()),
+            ("above", self.above.is_some()),
+            ("below", self.below.is_some()),
+            ("recover", self.recover.is_some()),
+        ];
+        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+    }
+}
+
+/// Evaluations that a rule with `datapoints` looks at, at most.
+const MOST_DATAPOINTS: usize = 100;
+
+impl<'de> Deserialize<'de> for Datapoints {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let numbers = text.split_once(" of ").map(|(m, n)| (m.trim().parse::<usize>(), n.trim().parse::<usize>()));
+        match numbers {
+            Some((Ok(needed), Ok(of))) if (1..=of).contains(&needed) && of <= MOST_DATAPOINTS => {
+                Ok(Self { needed, of })
+            }
+            _ => {
+                Err(D::Error::custom(format!("`{text}` is not M of N with M from 1 to N and N up to 100, like 3 of 5")))
+            }
+        }
+    }
+}
+
+impl JsonSchema for Datapoints {
+    fn schema_name() -> Cow<'static, str> {
+        "Datapoints".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^[0-9]+ of [0-9]+$",
+            "description": "M of the last N evaluations: 3 of 5."
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! Which series each condition is about. Labels change rarely and values always, so this is worked out when a series comes or goes
+//! or the rules change, and not in every tick.
+//!
+//! Invariant: after [`Index::follow`] a selection is what a fresh index would have for the same rules and series.
+
+use std::collections::BTreeMap;
+
+use crate::metrics::catalogue::Label;
+use crate::metrics::{Labels, Sample};
+use crate::rules::context::By;
+use crate::rules::pattern;
+use crate::rules::rule::{Clause, Rule};
+
+/// The series that a condition is about, by the label values that tell its rule's instances apart, in the order of those. A series
+/// is told by its rank among those of its metric.
+pub(super) type Selection = Vec<(By, Vec<usize>)>;
+
+/// Selections by the filters of the condition.
+type ByFilters = BTreeMap<Vec<(Label, String)>, Selection>;
+
+/// The selections of all conditions.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// The series that this is about, in the order of the frame.
+    series: Vec<(&'static str, Labels)>,
+    /// Where the series of each metric are in the frame.
+    places: BTreeMap<&'static str, Vec<usize>>,
+    /// By metric, then by the labels of the rule.
+    selections: BTreeMap<&'static str, BTreeMap<Vec<Label>, ByFilters>>,
+    /// How many selections there are.
+    selected: usize,
+}
+
+impl Index {
+    /// Makes this the index of these rules and series.
+    pub(super) fn follow(&mut self, rules: &[Rule], samples: &[&Sample]) {
+        if !self.is_about(samples) {
+            *self = Self::of(samples);
+        }
+        let clauses: usize = rules.iter().map(|rule| rule.clauses.len()).sum();
+        self.select_all(rules, samples);
+        // More than there are conditions: some were for rules that are gone.
+        if self.selected > clauses {
+            *self = Self::of(samples);
+            self.select_all(rules, samples);
+        }
+    }
+
+    /// Where the series of a metric are in the frame, in the order of their ranks.
+    pub(super) fn places(&self, metric: &str) -> &[usize] {
+        self.places.get(metric).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What a condition of a rule is about.
+    pub(super) fn selection(&self, rule: &Rule, clause: &Clause) -> &[(By, Vec<usize>)] {
+        self.find(rule, clause).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn of(samples: &[&Sample]) -> Self {
+        let mut index = Self::default();
+        for (place, sample) in samples.iter().enumerate() {
+            index.series.push((sample.metric.name, sample.labels.clone()));
+            index.places.entry(sample.metric.name).or_default().push(place);
+        }
+        index
+    }
+
+    fn is_about(&self, samples: &[&Sample]) -> bool {
+        let same = |((metric, labels), sample): (&(&str, Labels), &&Sample)| {
+            *metric == sample.metric.name && *labels == sample.labels
+        };
+        self.series.len() == samples.len() && self.series.iter().zip(samples).all(same)
+    }
+
+    fn find(&self, rule: &Rule, clause: &Clause) -> Option<&Selection> {
+        self.selections.get(clause.metric.name)?.get(rule.by.as_slice())?.get(clause.filters.as_slice())
+    }
+
+    fn select_all(&mut self, rules: &[Rule], samples: &[&Sample]) {
+        for (rule, clause) in rules.iter().flat_map(|rule| rule.clauses.iter().map(move |clause| (rule, clause))) {
+            if self.find(rule, clause).is_some() {
+                continue;
+            }
+            let selection = select(rule, clause, self.places(clause.metric.name), samples);
+            let of_metric = self.selections.entry(clause.metric.name).or_default();
+            of_metric.entry(rule.by.clone()).or_default().insert(clause.filters.clone(), selection);
+            self.selected += 1;
+        }
+    }
+}
+
+fn select(rule: &Rule, clause: &Clause, places: &[usize], samples: &[&Sample]) -> Selection {
+    let mut groups: BTreeMap<By, Vec<usize>> = BTreeMap::new();
+    for (rank, place) in places.iter().enumerate() {
+        let Some(sample) = samples.get(*place) else { continue };
+        let text = |label: &str| sample.labels.get(label).map(|value| &**value).unwrap_or_default();
+        if clause.filters.iter().all(|(label, pattern)| pattern::matches(pattern, text(label))) {
+            let by = rule.by.iter().map(|label| ((*label).to_owned(), text(label).to_owned())).collect();
+            groups.entry(by).or_default().push(rank);
+        }
+    }
+    groups.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::catalogue::QUEUE_WAIT_OLDEST;
+    use crate::metrics::{Value, labels};
+    use crate::rules::parse_rules;
+
+    const FORMS: [&str; 4] = [
+        "by: [queue, share]",
+        "by: [queue]",
+        "by: [share], where: { queue: 'q-1*' }",
+        "by: [queue, share], where: { share: s-2 }",
+    ];
+
+    proptest! {
+        #[test]
+        fn following_is_as_good_as_beginning_anew(
+            steps in prop::collection::vec((prop::collection::vec(0..30_usize, 0..6), prop::collection::btree_set(0..4_usize, 0..4)), 1..8)
+        ) {
+            let mut followed = Index::default();
+            for (series, forms) in steps {
+                let sample = |n: &usize| {
+                    let labels = labels([("queue", format!("q-{}", n / 2).into()), ("share", format!("s-{}", n % 3).into())]);
+                    Sample { metric: &QUEUE_WAIT_OLDEST, labels, value: Value::Gauge(1.0) }
+                };
+                let samples: Vec<Sample> = series.iter().map(sample).collect();
+                let samples: Vec<&Sample> = samples.iter().collect();
+                let mut text = "rules: []".to_owned();
+                for form in &forms {
+                    let rest = "metric: queue.wait.oldest, above: 30m, annotations: { summary: x }";
+                    text = text.replace("[]", "");
+                    write!(text, "\n  - {{ alert: A{form}, {}, {rest} }}", FORMS[*form]).unwrap();
+                }
+                let rules = parse_rules("rules.yaml", &text).unwrap();
+                followed.follow(&rules, &samples);
+                let mut fresh = Index::default();
+                fresh.follow(&rules, &samples);
+                for (rule, clause) in rules.iter().flat_map(|rule| rule.clauses.iter().map(move |clause| (rule, clause))) {
+                    prop_assert_eq!(followed.selection(rule, clause), fresh.selection(rule, clause));
+                }
+                prop_assert!(followed.selected <= rules.len(), "what no rule asks for is forgotten");
+            }
+        }
+    }
+}

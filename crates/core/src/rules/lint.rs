@@ -1,0 +1,133 @@
+//! What is allowed in a rule and yet hardly meant.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::metrics::catalogue::Unit;
+use crate::rules::rule::{Clause, Combine, Condition, Rule, Take, unit_of};
+
+/// What is hardly meant: one line per finding, rules by name. `poll_every` is how far evaluations are apart.
+pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut meanings: BTreeMap<String, &str> = BTreeMap::new();
+    for rule in rules {
+        let mut tell = |what: String| found.push(format!("{}: {what}", rule.name));
+        for clause in &rule.clauses {
+            if let Some(what) = foregone(clause) {
+                tell(what);
+            }
+        }
+        if !rule.hold.is_zero() && rule.hold < poll_every {
+            let every = humantime::format_duration(poll_every);
+            tell(format!("`for` is shorter than the {every} between two evaluations, so it means nothing"));
+        }
+        if flaps(rule) {
+            tell(
+                "fires and ends with every wiggle of its value; give it `for`, `recover` or `keep_firing_for`"
+                    .to_owned(),
+            );
+        }
+        let meaning = format!("{:?} {:?} {:?} {:?}", rule.clauses, rule.combine, rule.by, rule.labels.get("severity"));
+        if let Some(other) = meanings.insert(meaning, &rule.name) {
+            tell(format!("looks at the same as {other}, and is as bad"));
+        }
+        if !rule.templates.sources().any(|(name, _)| name.starts_with("runbook")) {
+            tell("has no `runbook` among its annotations: who is woken will ask what to do".to_owned());
+        }
+    }
+    found
+}
+
+/// A condition that always or never holds, by what values its metric can have.
+fn foregone(clause: &Clause) -> Option<String> {
+    let (least, most) = range(clause)?;
+    let words = |value| clause.in_words(value);
+    let name = clause.metric.name;
+    match clause.condition {
+        Condition::Above { threshold, .. } if threshold >= most => {
+            Some(format!("never holds: `{name}` is at most {}", words(most)))
+        }
+        Condition::Above { threshold, .. } if threshold < least => {
+            Some(format!("always holds: `{name}` is at least {}", words(least)))
+        }
+        Condition::Below { threshold, .. } if threshold <= least => {
+            Some(format!("never holds: `{name}` is at least {}", words(least)))
+        }
+        Condition::Below { threshold, .. } if threshold > most => {
+            Some(format!("always holds: `{name}` is at most {}", words(most)))
+        }
+        Condition::Above { .. } | Condition::Below { .. } => None,
+    }
+}
+
+/// The least and the most that can be taken of a metric; `None` for differences.
+fn range(clause: &Clause) -> Option<(f64, f64)> {
+    // Above 1 when borrowing.
+    let beyond = clause.metric.name == "share.utilisation";
+    match (clause.take, unit_of(clause.metric, clause.take)) {
+        (Take::Change(_), _) => None,
+        (_, Unit::Ratio) if !beyond => Some((0.0, 1.0)),
+        (_, _) => Some((0.0, f64::INFINITY)),
+    }
+}
+
+/// Whether a rule looks at single values that go up and down, and nothing smooths them.
+fn flaps(rule: &Rule) -> bool {
+    let wiggles = |clause: &Clause| {
+        let smooth = match clause.condition {
+            Condition::Above { threshold, recover } | Condition::Below { threshold, recover } => threshold != recover,
+        };
+        clause.take == Take::Now && unit_of(clause.metric, clause.take) == Unit::Ratio && !smooth
+    };
+    let wiggles = match rule.combine {
+        Combine::All => rule.clauses.iter().all(wiggles),
+        Combine::Any => rule.clauses.iter().any(wiggles),
+    };
+    wiggles && rule.hold.is_zero() && rule.keep_firing_for.is_zero() && rule.datapoints.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::parse_rules;
+
+    fn check(rules: &str, expected: &[&str]) {
+        let rules = parse_rules("rules.yaml", &format!("rules: [{rules}]")).unwrap();
+        assert_eq!(lint(&rules, Duration::from_secs(30)), expected);
+    }
+
+    fn rule(name: &str, rest: &str) -> String {
+        format!("{{ alert: {name}, annotations: {{ summary: x, runbook: y }}, {rest} }}")
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_told() {
+        let one = |rest: &str, expected: &str| check(&rule("A", rest), &[&format!("A: {expected}")]);
+        one("metric: gpu.idle.ratio, above: 100%, for: 5m", "never holds: `gpu.idle.ratio` is at most 100 %");
+        one("metric: queue.wait.oldest, below: 0s, for: 5m", "never holds: `queue.wait.oldest` is at least 0s");
+        one("metric: gpu.capacity, above: -1", "always holds: `gpu.capacity` is at least 0 GPUs");
+    }
+
+    #[test]
+    fn rules_that_are_fine_are_not_mentioned() {
+        check(&rule("A", "metric: share.utilisation, above: 100%, for: 5m"), &[]);
+        check(&rule("A", "metric: queue.jobs, change_over: 1h, below: -5"), &[]);
+        check(&rule("A", "metric: gpu.idle.ratio, above: 50%, recover: 40%"), &[]);
+        check(
+            &[rule("A", "metric: gpu.capacity, above: 1"), rule("B", "metric: gpu.capacity, above: 2")].join(", "),
+            &[],
+        );
+    }
+
+    #[test]
+    fn spans_doubles_and_runbooks() {
+        let short = "A: `for` is shorter than the 30s between two evaluations, so it means nothing";
+        check(&rule("A", "metric: gpu.capacity, above: 1, for: 20s"), &[short]);
+        let flaps = "A: fires and ends with every wiggle of its value; give it `for`, `recover` or `keep_firing_for`";
+        check(&rule("A", "metric: gpu.idle.ratio, above: 50%"), &[flaps]);
+        let twice = [rule("A", "metric: gpu.capacity, above: 1"), rule("B", "metric: gpu.capacity, above: 1, for: 5m")];
+        check(&twice.join(", "), &["B: looks at the same as A, and is as bad"]);
+        let bare = "{ alert: A, annotations: { summary: x }, metric: gpu.capacity, above: 1 }";
+        check(bare, &["A: has no `runbook` among its annotations: who is woken will ask what to do"]);
+    }
+}

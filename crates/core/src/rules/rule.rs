@@ -1,0 +1,241 @@
+//! A rule that has been checked.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::metrics::catalogue::{Label, Metric, SHARE_STARVED, Unit};
+use crate::metrics::jobs::JOB_WAITING_AGE;
+use crate::rules::pattern;
+use crate::rules::state::Terms;
+use crate::rules::wording::{self, Templates};
+
+/// Conditions over metrics, and what to say when they hold. Cannot hold what the evaluator could not evaluate.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub(super) name: String,
+    /// At least one.
+    pub(super) clauses: Vec<Clause>,
+    pub(super) combine: Combine,
+    pub(super) by: Vec<Label>,
+    pub(super) hold: Duration,
+    pub(super) datapoints: Option<Datapoints>,
+    pub(super) keep_firing_for: Duration,
+    pub(super) no_data: NoData,
+    pub(super) limit: usize,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) templates: Templates,
+}
+
+/// How the clauses of a rule make one condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Combine {
+    /// All must hold; a rule of one clause, too.
+    All,
+    /// One must hold.
+    Any,
+}
+
+/// A condition over one metric.
+#[derive(Clone, Debug)]
+pub(super) struct Clause {
+    pub(super) metric: &'static Metric,
+    pub(super) take: Take,
+    pub(super) fold: Fold,
+    pub(super) filters: Vec<(Label, String)>,
+    pub(super) condition: Condition,
+}
+
+/// What is taken of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Take {
+    /// The value now, of a gauge.
+    Now,
+    /// A statistic of the last hour, of a distribution.
+    Stat(Stat),
+    /// How much a counter grew.
+    Increase(Duration),
+    /// How much a gauge is above what it was so long ago; negative if it is below.
+    Change(Duration),
+    /// The share of a distribution's values of this window that are above the bound with this index.
+    Beyond(usize, Duration),
+}
+
+impl Take {
+    /// How far back it looks into what the evaluator remembers.
+    pub(super) fn window(self) -> Option<Duration> {
+        match self {
+            Self::Now | Self::Stat(_) => None,
+            Self::Increase(over) | Self::Change(over) | Self::Beyond(_, over) => Some(over),
+        }
+    }
+
+    /// The index of the bound that an objective is about.
+    pub(super) fn bound(self) -> Option<usize> {
+        match self {
+            Self::Now | Self::Stat(_) | Self::Increase(_) | Self::Change(_) => None,
+            Self::Beyond(bound, _) => Some(bound),
+        }
+    }
+}
+
+/// What to take of a distribution: of its values in the last hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Stat {
+    P50,
+    P90,
+    P95,
+    P99,
+    Mean,
+    Max,
+    Count,
+}
+
+/// How several series become one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Fold {
+    Max,
+    Min,
+    Sum,
+    Mean,
+}
+
+/// M of N: how many of the last evaluations must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datapoints {
+    /// M, at least 1.
+    pub needed: usize,
+    /// N, at least M.
+    pub of: usize,
+}
+
+/// What no data means to a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NoData {
+    /// Nothing: the alert stays as it is.
+    #[default]
+    Keep,
+    /// That the condition does not hold.
+    Ok,
+    /// That it does.
+    Alert,
+}
+
+/// When a rule holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Condition {
+    /// Above the threshold; once it fires, until it is not above `recover`, which is no higher.
+    Above {
+        /// In the metric's unit.
+        threshold: f64,
+        /// In the metric's unit.
+        recover: f64,
+    },
+    /// Below the threshold; once it fires, until it is not below `recover`, which is no lower.
+    Below {
+        /// In the metric's unit.
+        threshold: f64,
+        /// In the metric's unit.
+        recover: f64,
+    },
+}
+
+impl Condition {
+    /// Whether a value holds, given whether the alert fires already.
+    pub(super) fn holds(self, value: f64, firing: bool) -> bool {
+        match self {
+            Self::Above { threshold, recover } => value > if firing { recover } else { threshold },
+            Self::Below { threshold, recover } => value < if firing { recover } else { threshold },
+        }
+    }
+
+    pub(super) fn threshold(self) -> f64 {
+        match self {
+            Self::Above { threshold, .. } | Self::Below { threshold, .. } => threshold,
+        }
+    }
+}
+
+impl Clause {
+    /// A value of this clause in words.
+    pub(super) fn in_words(&self, value: f64) -> String {
+        wording::of_value(value, self.unit())
+    }
+
+    /// The unit of its values and of its threshold.
+    pub(super) fn unit(&self) -> Unit {
+        unit_of(self.metric, self.take)
+    }
+
+    /// Whether it is about jobs that wait.
+    pub(super) fn is_about_waiting(&self) -> bool {
+        let name = self.metric.name;
+        name.starts_with("queue.") || name == SHARE_STARVED.name || name == JOB_WAITING_AGE.name
+    }
+
+    fn passes(&self, by: &BTreeMap<String, String>) -> bool {
+        let passes = |(label, glob): &(Label, String)| by.get(*label).is_none_or(|value| pattern::matches(glob, value));
+        self.filters.iter().all(passes)
+    }
+}
+
+impl Rule {
+    /// The rule's name (`alert:` in the file).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A label that the rule gives all its alerts.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(String::as_str)
+    }
+
+    /// The metrics it looks at, in the order of its conditions; at least one.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
+        self.clauses.iter().map(|clause| clause.metric)
+    }
+
+    /// How far back it compares with what was; `None` if it does not.
+    pub fn looks_back(&self) -> Option<Duration> {
+        self.clauses.iter().filter_map(|clause| clause.take.window()).max()
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        Terms { hold: self.hold, keep: self.keep_firing_for, datapoints: self.datapoints }
+    }
+
+    /// How many of the clauses, from the first on, must be looked at to find every instance that may begin: where all must hold
+    /// and no data does not, the first one does.
+    pub(super) fn beginning(&self) -> usize {
+        match (self.combine, self.no_data) {
+            (Combine::All, NoData::Keep | NoData::Ok) => 1,
+            (Combine::All, NoData::Alert) | (Combine::Any, _) => self.clauses.len(),
+        }
+    }
+
+    /// Whether label values are among those that the rule looks at, as far as its filters speak of them.
+    pub(super) fn covers(&self, by: &BTreeMap<String, String>) -> bool {
+        by.len() == self.by.len()
+            && self.by.iter().all(|label| by.contains_key(*label))
+            && match self.combine {
+                Combine::All => self.clauses.iter().all(|clause| clause.passes(by)),
+                Combine::Any => self.clauses.iter().any(|clause| clause.passes(by)),
+            }
+    }
+}
+
+/// The unit of the values that are taken from a metric.
+pub(super) fn unit_of(metric: &Metric, take: Take) -> Unit {
+    match take {
+        Take::Stat(Stat::Count) => Unit::Count,
+        Take::Beyond(..) => Unit::Ratio,
+        Take::Now | Take::Stat(_) | Take::Increase(_) | Take::Change(_) => metric.unit,
+    }
+}

@@ -1,0 +1,163 @@
+//! Tests of rules: series as they might be, and what the evaluator is to make of them, drawn minute by minute.
+//!
+//! A rehearsal runs the live evaluator over frames made from the series. What it shows and what was expected are drawn with
+//! one letter a tick: `.` inactive, `P` pending, `F` firing, `R` the tick in which people are told of the end.
+
+mod file;
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::rules::{AlertBook, AlertState, Rule, Transition, TransitionKind};
+use crate::yaml::{self, Problems};
+
+pub use file::{Ahead, Expected, Told};
+use fixture::Stage;
+
+/// The tests of one file.
+#[derive(Debug)]
+pub struct Rehearsals {
+    /// The rule files to test, as written: relative to the file of the tests.
+    pub rules: Vec<String>,
+    /// The tests, in their order.
+    pub tests: Vec<Rehearsal>,
+}
+
+/// One test, ready to run.
+#[derive(Debug)]
+pub struct Rehearsal {
+    /// What it shows.
+    pub name: String,
+    every: Duration,
+    stage: Stage,
+    expected: Vec<Expected>,
+    told: Option<Vec<Told>>,
+}
+
+/// What a test found, if it is not what was expected: one line or picture each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference(String);
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads and checks a file of tests. `file` is the name that problems show.
+///
+/// # Errors
+///
+/// Every mistake in the text.
+pub fn parse_rehearsals(file: &str, text: &str) -> Result<Rehearsals, Problems> {
+    file::check(&yaml::read(file, text)?)
+}
+
+/// The JSON Schema of a file of tests, for editors.
+pub fn rehearsals_schema() -> serde_json::Value {
+    schemars::schema_for!(file::TestFile).to_value()
+}
+
+/// An alert instance: the rule's name and the label values that tell its instances apart.
+type Instance = (String, BTreeMap<String, String>);
+
+impl Rehearsal {
+    /// What the alerts are to do.
+    pub fn expected(&self) -> &[Expected] {
+        &self.expected
+    }
+
+    /// Runs the test with the live evaluator. Empty if everything is as expected.
+    pub fn run(&self, rules: &[Rule]) -> Vec<Difference> {
+        let mut book = AlertBook::default();
+        let mut drawn: BTreeMap<Instance, String> = BTreeMap::new();
+        let mut told = Vec::new();
+        for tick in 0..self.stage.ticks() {
+            let frame = self.stage.frame(tick, self.every);
+            let now = book.step(rules, &frame, frame.at);
+            let mut letters: BTreeMap<Instance, char> = BTreeMap::new();
+            for alert in book.alerts() {
+                let letter = match alert.state {
+                    AlertState::Pending { .. } => 'P',
+                    AlertState::Firing { .. } => 'F',
+                };
+                letters.insert((alert.rule.clone(), alert.by.clone()), letter);
+            }
+            for transition in &now {
+                if let TransitionKind::Resolved(_) = transition.kind {
+                    letters.insert((transition.alert.rule.clone(), transition.alert.by.clone()), 'R');
+                }
+            }
+            for (instance, letter) in letters {
+                let timeline = drawn.entry(instance).or_default();
+                let missed = tick - timeline.len();
+                timeline.extend(std::iter::repeat_n('.', missed));
+                timeline.push(letter);
+            }
+            told.extend(now);
+        }
+        let mut differences = self.timelines(drawn);
+        differences.extend(self.notifications(&told));
+        differences
+    }
+
+    /// What is drawn otherwise than expected. What nobody expects is to stay inactive.
+    fn timelines(&self, mut drawn: BTreeMap<Instance, String>) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        let mut compare = |instance: &Instance, expected: &str, found: &str| {
+            let (expected, found) = (self.filled(expected), self.filled(found));
+            if expected != found {
+                differences.push(self.picture(instance, &expected, &found));
+            }
+        };
+        for Expected { alert, labels, timeline } in &self.expected {
+            let instance = (alert.clone(), labels.clone());
+            let found = drawn.remove(&instance).unwrap_or_default();
+            compare(&instance, timeline, &found);
+        }
+        for (instance, found) in drawn {
+            compare(&instance, "", &found);
+        }
+        differences
+    }
+
+    fn filled(&self, timeline: &str) -> String {
+        let ticks = self.stage.ticks();
+        format!("{timeline:.<ticks$}")
+    }
+
+    fn picture(&self, (alert, labels): &Instance, expected: &str, found: &str) -> Difference {
+        let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+        let same = expected.chars().zip(found.chars()).take_while(|(expected, found)| expected == found).count();
+        let at = humantime::format_duration(self.every * u32::try_from(same).unwrap_or(u32::MAX));
+        Difference(format!(
+            "{alert} {{{}}}\n  expected {expected}\n  found    {found}\n           {:>width$} after {at}",
+            labels.join(", "),
+            "^",
+            width = same + 1,
+        ))
+    }
+
+    /// What people are told otherwise than expected, if the test says what they are told.
+    fn notifications(&self, transitions: &[Transition]) -> Vec<Difference> {
+        let Some(expected) = &self.told else { return Vec::new() };
+        let mut left: Vec<&Transition> = transitions.iter().collect();
+        let mut differences = Vec::new();
+        for told in expected {
+            match left.iter().position(|transition| told.is(transition)) {
+                Some(place) => {
+                    left.remove(place);
+                }
+                None => differences.push(Difference(format!("not told:  {told}"))),
+            }
+        }
+        let found = |transition| Difference(format!("also told: {}", Told::of(transition)));
+        differences.extend(left.into_iter().map(found));
+        differences
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! A file of tests as it is written, and its mistakes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::metrics::{catalogue, jobs};
+use crate::rules::rule_tests::fixture::{Series, Stage, signals};
+use crate::rules::rule_tests::{Rehearsal, Rehearsals};
+use crate::rules::{Transition, TransitionKind};
+use crate::yaml::{Document, HumanDuration, Problem, Problems, nearest};
+
+/// Ticks of one test at most.
+const MOST_TICKS: usize = 20_000;
+
+/// Tests of rules.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TestFile {
+    /// The rule files to test, relative to this file.
+    rules: Vec<String>,
+    /// How far ticks are apart; 1m by default.
+    #[serde(default)]
+    every: Option<HumanDuration>,
+    /// The tests.
+    tests: Vec<TestText>,
+}
+
+/// One test.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TestText {
+    /// What it shows.
+    name: String,
+    /// How far ticks are apart, if not as in the file.
+    #[serde(default)]
+    every: Option<HumanDuration>,
+    /// What there is.
+    series: Vec<SeriesText>,
+    /// What the alerts do; those that are not named are to stay inactive.
+    #[serde(default)]
+    expect: Vec<Expected>,
+    /// What people are told, all of it; not checked if it is not given.
+    #[serde(default)]
+    told: Option<Vec<Told>>,
+}
+
+/// One series.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SeriesText {
+    /// A metric of docs/METRICS.md, or of single jobs.
+    metric: String,
+    /// Its labels; those that are not given are empty.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// Values tick by tick in the metric's unit: `5`, `0+60x10` (0, then ten more, each 60 higher), `30mx4`, `_x3` (no data),
+    /// `stale` (gone), `!x2` (its source fails). Of a distribution, what is added in that tick.
+    values: String,
+}
+
+/// What one alert does.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// The rule.
+    pub alert: String,
+    /// The labels of its `by`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Tick by tick: `.` inactive, `P` pending, `F` firing, `R` resolved. A number repeats: `5. 10P 3F R`. What is missing at
+    /// the end is inactive.
+    pub timeline: String,
+}
+
+/// What people are told of one alert.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Told {
+    /// How long after the first tick.
+    #[schemars(with = "String")]
+    at: HumanDuration,
+    /// The rule.
+    alert: String,
+    /// That it fires, or that it ended.
+    kind: Ahead,
+    /// Labels that it has; others do not matter.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// Annotations that it has; others do not matter.
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// Which way an alert went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Ahead {
+    Fired,
+    Resolved,
+}
+
+impl Told {
+    pub(super) fn of(transition: &Transition) -> Self {
+        let alert = &transition.alert;
+        Self {
+            at: HumanDuration(Duration::from_millis(u64::try_from(transition.at.millis()).unwrap_or_default())),
+            alert: alert.rule.clone(),
+            kind: match transition.kind {
+                TransitionKind::Fired => Ahead::Fired,
+                TransitionKind::Resolved(_) => Ahead::Resolved,
+            },
+            labels: alert.labels.clone(),
+            annotations: alert.annotations.clone(),
+        }
+    }
+
+    /// Whether this is what a transition tells, as far as it says.
+    pub(super) fn is(&self, transition: &Transition) -> bool {
+        let found = Self::of(transition);
+        let within = |some: &BTreeMap<String, String>, all: &BTreeMap<String, String>| {
+            some.iter().all(|(name, value)| all.get(name) == Some(value))
+        };
+        (self.at.0, &self.alert, self.kind) == (found.at.0, &found.alert, found.kind)
+            && within(&self.labels, &found.labels)
+            && within(&self.annotations, &found.annotations)
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Ahead::Fired => "fired",
+            Ahead::Resolved => "resolved",
+        };
+        write!(f, "after {} {} {kind} {:?}", humantime::format_duration(self.at.0), self.alert, self.labels)?;
+        self.annotations.iter().try_for_each(|(name, text)| write!(f, "\n             {name}: {text}"))
+    }
+}
+
+/// Checks a whole file.
+pub(super) fn check(document: &Document<TestFile>) -> Result<Rehearsals, Problems> {
+    let file = &document.value;
+    let mut problems = Vec::new();
+    let every = file.every.map_or(Duration::from_secs(60), |every| every.0);
+    let mut tests = Vec::new();
+    for (index, text) in file.tests.iter().enumerate() {
+        let mut check = Check { document, path: format!("tests[{index}]"), problems: &mut problems };
+        tests.push(check.test(text, every));
+    }
+    if file.rules.is_empty() {
+        problems.push(document.problem("rules", "name the rule files to test, relative to this file"));
+    }
+    document.conclude(problems)?;
+    Ok(Rehearsals { rules: file.rules.clone(), tests })
+}
+
+struct Check<'a> {
+    document: &'a Document<TestFile>,
+    path: String,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn problem(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push(self.document.problem(&format!("{}.{key}", self.path), message));
+    }
+
+    fn test(&mut self, text: &TestText, every: Duration) -> Rehearsal {
+        let every = text.every.map_or(every, |every| every.0);
+        if every.is_zero() {
+            self.problem("every", "must be longer than 0s");
+        }
+        let series = text.series.iter().enumerate();
+        let series: Vec<Series> = series.filter_map(|(index, text)| self.series(index, text)).collect();
+        let mut expected = text.expect.clone();
+        for (index, one) in expected.iter_mut().enumerate() {
+            match expanded(&one.timeline) {
+                Ok(timeline) => one.timeline = timeline,
+                Err(message) => self.problem(&format!("expect[{index}].timeline"), message),
+            }
+        }
+        let stage = Stage::new(series, expected.iter().map(|one| one.timeline.len()).max().unwrap_or(0));
+        if stage.ticks() > MOST_TICKS {
+            self.problem("series", format!("a test has {MOST_TICKS} ticks at most"));
+        }
+        Rehearsal { name: text.name.clone(), every, stage, expected, told: text.told.clone() }
+    }
+
+    fn series(&mut self, index: usize, text: &SeriesText) -> Option<Series> {
+        let at = format!("series[{index}]");
+        let Some(metric) = catalogue::find(&text.metric).or_else(|| jobs::find(&text.metric)) else {
+            let names = catalogue::ALL.iter().copied().chain(jobs::ALL).map(|metric| metric.name);
+            let hint = nearest(&text.metric, names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            self.problem(&format!("{at}.metric"), format!("there is no metric `{}`{hint}", text.metric));
+            return None;
+        };
+        for label in text.labels.keys().filter(|label| !metric.labels.contains(&label.as_str())) {
+            let message = format!("`{metric}` has no label `{label}`; it has {}", metric.labels.join(", "));
+            self.problem(&format!("{at}.labels.{label}"), message);
+        }
+        let value_of = |label: &&'static str| (*label, text.labels.get(*label).map_or("", String::as_str).into());
+        match signals(&text.values, metric.unit, MOST_TICKS) {
+            Ok(signals) => Some(Series { metric, labels: metric.labels.iter().map(value_of).collect(), signals }),
+            Err(message) => {
+                self.problem(&format!("{at}.values"), message);
+                None
+            }
+        }
+    }
+}
+
+/// A timeline with its repetitions written out.
+fn expanded(text: &str) -> Result<String, String> {
+    let mut drawn = String::new();
+    let mut count = String::new();
+    for letter in text.chars().filter(|letter| !letter.is_whitespace()) {
+        match letter {
+            '0'..='9' => count.push(letter),
+            '.' | 'P' | 'F' | 'R' => {
+                let times = if count.is_empty() { Ok(1) } else { count.parse::<usize>() };
+                let times = times.ok().filter(|times| *times <= MOST_TICKS);
+                let times = times.ok_or_else(|| format!("`{count}{letter}` is too many ticks"))?;
+                drawn.extend(std::iter::repeat_n(letter, times));
+                count.clear();
+            }
+            other => {
+                return Err(format!("`{other}` is none of `.` inactive, `P` pending, `F` firing and `R` resolved"));
+            }
+        }
+    }
+    if count.is_empty() { Ok(drawn) } else { Err(format!("nothing follows the number {count}")) }
+}

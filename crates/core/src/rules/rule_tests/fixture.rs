@@ -1,0 +1,190 @@
+//! Frames made from written series.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::metrics::catalogue::{DURATION_BOUNDS, Kind, Metric, Stability, Unit};
+use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, SourceHealth, Value, jobs};
+use crate::model::{QueueName, Source, Timestamp};
+use crate::rules::context::sources_of;
+use crate::rules::threshold::Level;
+
+/// Distributions are judged by their last hour.
+const RECENT: Duration = Duration::from_secs(3_600);
+
+/// Says that what a series is about is there, while it has no value.
+static PRESENT: Metric = Metric {
+    name: "rehearsal.present",
+    unit: Unit::Count,
+    kind: Kind::Gauge,
+    labels: &[],
+    stability: Stability::Experimental,
+    meaning: "",
+};
+
+/// What one series shows in one tick.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Signal {
+    /// A value, in the metric's unit.
+    Value(f64),
+    /// What it is about is there, a value is not.
+    NoData,
+    /// What it is about is not there.
+    Gone,
+    /// What it is about is there, and the source of it failed.
+    Failed,
+}
+
+/// A series, tick by tick; gone after its last one.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) metric: &'static Metric,
+    pub(super) labels: Labels,
+    pub(super) signals: Vec<Signal>,
+}
+
+/// All series of a test.
+#[derive(Debug)]
+pub(super) struct Stage {
+    series: Vec<Series>,
+    ticks: usize,
+}
+
+impl Stage {
+    /// `ticks` at least.
+    pub(super) fn new(series: Vec<Series>, ticks: usize) -> Self {
+        let ticks = series.iter().map(|series| series.signals.len()).max().unwrap_or(0).max(ticks);
+        Self { series, ticks }
+    }
+
+    pub(super) fn ticks(&self) -> usize {
+        self.ticks
+    }
+
+    /// What a healthy service would show, but for the sources that fail.
+    pub(super) fn frame(&self, tick: usize, every: Duration) -> Frame {
+        let at = Timestamp::default() + every * u32::try_from(tick).unwrap_or(u32::MAX);
+        let mut frame = Frame { at, ..Frame::default() };
+        let mut failing: BTreeSet<Source> = BTreeSet::new();
+        for series in &self.series {
+            let signal = series.signals.get(tick).copied().unwrap_or(Signal::Gone);
+            if signal == Signal::Failed {
+                failing.extend(sources_of(series.metric).iter().copied());
+            }
+            let value = match signal {
+                Signal::Gone => continue,
+                Signal::NoData | Signal::Failed if series.metric.kind == Kind::Gauge => None,
+                Signal::Value(_) | Signal::NoData | Signal::Failed => series.value(tick, every),
+            };
+            let sample = |metric, value| Sample { metric, labels: series.labels.clone(), value };
+            let made = value.map_or_else(|| sample(&PRESENT, Value::Gauge(1.0)), |value| sample(series.metric, value));
+            if jobs::find(made.metric.name).is_some() { &mut frame.of_jobs } else { &mut frame.samples }.push(made);
+        }
+        frame.queues = self.queues(tick);
+        let health = |source| SourceHealth {
+            source,
+            age_seconds: Some(1.0),
+            error: failing.contains(&source).then(|| "failed in this test".to_owned()),
+            failing: BTreeSet::new(),
+        };
+        frame.sources = Source::ALL.into_iter().map(health).collect();
+        frame
+    }
+
+    /// The queues that any series speaks of that is there.
+    fn queues(&self, tick: usize) -> Vec<QueueFigures> {
+        let there = |series: &&Series| series.signals.get(tick).is_some_and(|signal| *signal != Signal::Gone);
+        let named = self.series.iter().filter(there).filter_map(|series| series.labels.get("queue"));
+        let names: BTreeSet<QueueName> = named.map(|name| QueueName::from(&**name)).collect();
+        let figures = |queue| QueueFigures {
+            arn: String::new(),
+            queue,
+            policy: "QUOTA_SHARE",
+            jobs: std::collections::BTreeMap::new(),
+            oldest_wait_seconds: None,
+        };
+        names.into_iter().map(figures).collect()
+    }
+}
+
+impl Series {
+    /// The value up to and including a tick, as the metric's kind has it. Counters and distributions keep theirs while there is
+    /// no data.
+    fn value(&self, tick: usize, every: Duration) -> Option<Value> {
+        let past = || self.signals.iter().take(tick + 1).enumerate();
+        let numbers = || past().filter_map(|(at, signal)| Some((at, number(*signal)?)));
+        match self.metric.kind {
+            Kind::Gauge => number(*self.signals.get(tick)?).map(Value::Gauge),
+            Kind::Counter => numbers().next_back().map(|(_, value)| Value::Counter(value)),
+            Kind::Distribution => {
+                let mut distribution =
+                    Distribution { buckets: vec![0; DURATION_BOUNDS.len() + 1], ..Distribution::default() };
+                let mut recent = Vec::new();
+                for (at, value) in numbers() {
+                    let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < value);
+                    if let Some(count) = distribution.buckets.get_mut(bucket) {
+                        *count += 1;
+                    }
+                    distribution.count += 1;
+                    distribution.sum += value;
+                    if every * u32::try_from(tick - at).unwrap_or(u32::MAX) <= RECENT {
+                        recent.push(value);
+                    }
+                }
+                recent.sort_by(f64::total_cmp);
+                distribution.recent = Quantiles::of_sorted(&recent);
+                Some(Value::Distribution(distribution))
+            }
+        }
+    }
+}
+
+fn number(signal: Signal) -> Option<f64> {
+    match signal {
+        Signal::Value(value) => Some(value),
+        Signal::NoData | Signal::Gone | Signal::Failed => None,
+    }
+}
+
+/// Reads promtool's notation: `5`, `0+60x10`, `3x4`, `_`, `_x3`, `stale`; besides, `!` for a failed source, and values as rules
+/// have them (`30m`, `40%`).
+pub(super) fn signals(text: &str, unit: Unit, most: usize) -> Result<Vec<Signal>, String> {
+    let mut signals = Vec::new();
+    for token in text.split_whitespace() {
+        let wrong = || format!("`{token}` is none of 5, 0+60x10, 30mx4, _, _x3, stale and !x2");
+        let (body, times) = match token.rsplit_once('x') {
+            Some((body, times)) => (body, Some(times.parse::<usize>().map_err(|_| wrong())?)),
+            None => (token, None),
+        };
+        if times.is_some_and(|times| times > most) {
+            return Err(format!("`{token}` is more than {most} ticks"));
+        }
+        let plain = match body {
+            "_" => Some(Signal::NoData),
+            "stale" => Some(Signal::Gone),
+            "!" => Some(Signal::Failed),
+            _ => None,
+        };
+        if let Some(signal) = plain {
+            signals.extend(std::iter::repeat_n(signal, times.unwrap_or(1)));
+            continue;
+        }
+        // A sign at the beginning belongs to the number.
+        let sign = body.char_indices().skip(1).find(|(_, letter)| matches!(letter, '+' | '-'));
+        let (start, step) = body.split_at(sign.map_or(body.len(), |(index, _)| index));
+        let start = level(start, unit).ok_or_else(wrong)?;
+        let step = match (step.strip_prefix('+'), step.strip_prefix('-')) {
+            (Some(up), _) => level(up, unit).ok_or_else(wrong)?,
+            (None, Some(down)) => -level(down, unit).ok_or_else(wrong)?,
+            (None, None) => 0.0,
+        };
+        let times = times.unwrap_or(0);
+        signals.extend((0..=times).map(|index| Signal::Value(start + step * index as f64)));
+    }
+    Ok(signals)
+}
+
+/// A number in the metric's unit, or as rules write it.
+fn level(text: &str, unit: Unit) -> Option<f64> {
+    text.parse::<f64>().ok().or_else(|| Level::written(text).in_unit(unit).ok()).filter(|number| number.is_finite())
+}

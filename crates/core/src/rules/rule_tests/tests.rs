@@ -1,0 +1,93 @@
+//! What a test finds, and how it tells what is otherwise than expected.
+
+use super::*;
+use crate::rules::parse_rules;
+
+const RULES: &str = "rules:
+  - { alert: Wait, metric: queue.wait.oldest, by: [queue], above: 30m, for: 2m, annotations: { summary: '{{ queue }} {{ value }}' } }
+  - { alert: Slow, metric: queue.wait, stat: p95, by: [queue], above: 1h, annotations: { summary: x } }
+  - { alert: Lost, metric: job.preemptions, increase: 3m, by: [queue], above: 2, annotations: { summary: x } }
+  - { alert: Long, metric: job.running.age, by: [job], above: 1d, annotations: { summary: x } }
+";
+
+fn differences(test: &str) -> String {
+    let text = format!("rules: [a.yaml]\ntests:\n  - name: a test\n{test}");
+    let rehearsals = parse_rehearsals("a.test.yaml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let found = rehearsals.tests[0].run(&parse_rules("a.yaml", RULES).unwrap());
+    found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn series_in_and_timelines_out() {
+    let check = |series: &str, alert: &str, timeline: &str| {
+        let found = differences(&format!(
+            "    series: [{{ {series} }}]\n    expect: [{{ alert: {alert}, timeline: {timeline} }}]\n"
+        ));
+        assert_eq!(found, "", "{series}");
+    };
+    let oldest = "metric: queue.wait.oldest, labels: { queue: prod }";
+    let prod = "Wait, labels: { queue: prod }";
+    check(&format!("{oldest}, values: '1m 40mx3 5m'"), prod, ".PPFFR");
+    check(&format!("{oldest}, values: '29m+1mx5'"), prod, "2. 2P 2F");
+    check(&format!("{oldest}, values: '40mx1 _x2 !x2 40mx2 stale'"), prod, "7P 2F R");
+    check(
+        "metric: queue.wait, labels: { queue: prod }, values: '5m _ 2h _x60 5m'",
+        "Slow, labels: { queue: prod }",
+        "2. 61F R",
+    );
+    check(
+        "metric: job.preemptions, labels: { queue: prod }, values: '0 1 4 4 4 4 4'",
+        "Lost, labels: { queue: prod }",
+        "2. 3F R",
+    );
+    check("metric: job.running.age, labels: { job: j }, values: '23h 25h stale'", "Long, labels: { job: j }", ".FR");
+}
+
+#[test]
+fn what_differs_is_drawn() {
+    let found = differences(
+        "    series: [{ metric: queue.wait.oldest, labels: { queue: prod }, values: '40mx2 5m' }]
+    expect: [{ alert: Wait, labels: { queue: prod }, timeline: PFFR }]
+    told: [{ at: 1m, alert: Wait, kind: fired, annotations: { summary: prod 40m } }]
+",
+    );
+    insta::assert_snapshot!(found, @r#"
+    Wait {queue=prod}
+      expected PFFR
+      found    PPFR
+                ^ after 1m
+    not told:  after 1m Wait fired {}
+                 summary: prod 40m
+    also told: after 2m Wait fired {"alertname": "Wait", "queue": "prod"}
+                 summary: prod 40m
+    also told: after 3m Wait resolved {"alertname": "Wait", "queue": "prod"}
+                 summary: prod 40m
+    "#);
+    let unexpected =
+        differences("    series: [{ metric: queue.wait.oldest, labels: { queue: prod }, values: 40mx2 }]\n");
+    assert!(unexpected.starts_with("Wait {queue=prod}\n  expected ...\n  found    PPF"), "{unexpected}");
+}
+
+#[test]
+fn mistakes_are_told_where_they_are() {
+    let text = "\
+rules: []
+tests:
+  - name: a
+    series:
+      - { metric: queue.wait.oldst, values: 1 2 }
+      - { metric: gpu.capacity, labels: { share: a }, values: 1z }
+    expect: [{ alert: A, timeline: PPX }, { alert: A, timeline: '3' }]
+";
+    let told = parse_rehearsals("a.test.yaml", text).unwrap_err().to_string();
+    for mistake in [
+        "name the rule files",
+        "did you mean `queue.wait.oldest`?",
+        "has no label `share`",
+        "`1z` is none of",
+        "`X` is none of `.` inactive",
+        "nothing follows the number 3",
+    ] {
+        assert!(told.contains(mistake), "{mistake}: {told}");
+    }
+}

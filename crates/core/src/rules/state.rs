@@ -1,0 +1,110 @@
+//! The life of one alert instance, evaluation by evaluation:
+//!
+//! ```text
+//!            holds          for `hold`               not for `keep`
+//! inactive ────────► pending ────────► firing ────────────────────► inactive
+//!     ▲  does not hold  │                 ▲ holds again │
+//!     └─────────────────┘                 └─────────────┘
+//! ```
+//!
+//! With datapoints, "holds" means in M of the last N evaluations, and fewer than M are pending.
+
+use std::time::Duration;
+
+use crate::model::Timestamp;
+use crate::rules::alert::AlertState;
+use crate::rules::rule::Datapoints;
+
+/// Between two evaluations no more than this counts: nobody looked.
+const LONGEST_TICK: Duration = Duration::from_secs(15 * 60);
+
+/// What was pending before a longer time without evaluation begins anew. What fired goes on.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(60 * 60);
+
+/// How long and how often a rule wants its condition to hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) hold: Duration,
+    pub(super) keep: Duration,
+    pub(super) datapoints: Option<Datapoints>,
+}
+
+/// What an evaluation did to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    Fired,
+    Ended,
+}
+
+/// Advances one instance by one evaluation; `None` is inactive. `recent` is what the last evaluations found, newest last;
+/// it is used only with datapoints.
+///
+/// Fires when the condition has held for at least `hold`, ends when it has not for at least `keep`.
+pub(super) fn advance(
+    state: Option<AlertState>,
+    recent: &mut Vec<bool>,
+    holds: bool,
+    terms: Terms,
+    now: Timestamp,
+) -> (Option<AlertState>, Change) {
+    let firing = state.is_some_and(|state| state.fired_at().is_some());
+    let holds = match terms.datapoints {
+        Some(datapoints) => enough(recent, holds, datapoints, firing),
+        None => {
+            recent.clear();
+            holds
+        }
+    };
+    // Datapoints that hold but are too few are remembered as pending.
+    let rest = |active_at: Timestamp| recent.contains(&true).then_some(AlertState::Pending { active_at });
+    match (state, holds) {
+        (None, true) => rise(now, terms.hold, now),
+        (Some(AlertState::Pending { active_at }), true) => rise(active_at, terms.hold, now),
+        (None, false) => (rest(now), Change::None),
+        (Some(AlertState::Pending { active_at }), false) => (rest(active_at), Change::None),
+        (Some(AlertState::Firing { active_at, fired_at, .. }), true) => {
+            (Some(AlertState::Firing { active_at, fired_at, keep_since: None }), Change::None)
+        }
+        (Some(AlertState::Firing { active_at, fired_at, keep_since }), false) => {
+            let since = keep_since.unwrap_or(now);
+            if now.since(since) >= terms.keep {
+                (rest(now), Change::Ended)
+            } else {
+                (Some(AlertState::Firing { active_at, fired_at, keep_since: Some(since) }), Change::None)
+            }
+        }
+    }
+}
+
+/// Takes time in which nobody evaluated out of what the state counts: all of `gap`, the time since this instance was last
+/// evaluated, if evaluations were `missed`, otherwise what is too long for a tick. `None` if it is to begin anew.
+pub(super) fn after_gap(state: AlertState, gap: Duration, missed: bool) -> Option<AlertState> {
+    let uncounted = if missed { gap } else { gap.saturating_sub(LONGEST_TICK) };
+    match state {
+        AlertState::Pending { .. } if gap > LONGEST_OUTAGE && missed => None,
+        AlertState::Pending { active_at } => Some(AlertState::Pending { active_at: active_at + uncounted }),
+        AlertState::Firing { active_at, fired_at, keep_since } => {
+            let keep_since = keep_since.map(|since| since + uncounted);
+            Some(AlertState::Firing { active_at, fired_at, keep_since })
+        }
+    }
+}
+
+fn rise(active_at: Timestamp, hold: Duration, now: Timestamp) -> (Option<AlertState>, Change) {
+    if now.since(active_at) >= hold {
+        (Some(AlertState::Firing { active_at, fired_at: now, keep_since: None }), Change::Fired)
+    } else {
+        (Some(AlertState::Pending { active_at }), Change::None)
+    }
+}
+
+/// Whether enough of the last evaluations held, this one included. An alert that fires without having that many to show
+/// (the rule has just got its `datapoints`) is not ended by those that are missing.
+fn enough(recent: &mut Vec<bool>, holds: bool, datapoints: Datapoints, firing: bool) -> bool {
+    recent.push(holds);
+    recent.drain(..recent.len().saturating_sub(datapoints.of));
+    let held = recent.iter().filter(|held| **held).count();
+    let missing = if firing { datapoints.of - recent.len() } else { 0 };
+    held + missing >= datapoints.needed
+}

@@ -1,0 +1,86 @@
+//! What helps with an alert and is not its value: which queue it is about, and why the jobs there wait.
+
+use std::collections::BTreeMap;
+
+use crate::metrics::{Frame, Reason};
+use crate::model::ShareName;
+
+/// Queues by name, as one frame has them.
+pub(super) type Surroundings = BTreeMap<String, Surrounding>;
+
+/// A queue that an alert may be about.
+#[derive(Debug, Default)]
+pub(super) struct Surrounding {
+    /// Its ARN; empty if it is not known.
+    pub(super) arn: String,
+    /// Waiting jobs by share and reason.
+    waiting: Vec<(ShareName, Reason, u64)>,
+}
+
+/// The queues of a frame.
+pub(super) fn of(frame: &Frame) -> Surroundings {
+    let surrounding = |arn: &String| Surrounding { arn: arn.clone(), waiting: Vec::new() };
+    let mut queues: Surroundings =
+        frame.queues.iter().map(|row| (row.queue.to_string(), surrounding(&row.arn))).collect();
+    for row in &frame.reasons {
+        if let Some(queue) = queues.get_mut(row.queue.as_str()) {
+            queue.waiting.push((row.share.clone(), row.reason, row.jobs));
+        }
+    }
+    queues
+}
+
+impl Surrounding {
+    /// For which reason most jobs wait in the queue, or in one of its shares, and what can be done about it, as annotations.
+    pub(super) fn likely(&self, share: Option<&String>) -> BTreeMap<String, String> {
+        let mut jobs: BTreeMap<Reason, u64> = BTreeMap::new();
+        for (_, reason, count) in
+            self.waiting.iter().filter(|(name, ..)| share.is_none_or(|share| name.as_str() == share))
+        {
+            *jobs.entry(*reason).or_default() += count;
+        }
+        let all: u64 = jobs.values().sum();
+        let Some((reason, most)) = jobs.into_iter().max_by_key(|(_, jobs)| *jobs) else { return BTreeMap::new() };
+        let told = format!("{most} of {all} waiting jobs wait {}", reason.words());
+        BTreeMap::from([
+            ("likely_reason".to_owned(), told),
+            ("next_step".to_owned(), reason.next_step().trim_end_matches('.').to_owned()),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{QueueFigures, ReasonFigures};
+
+    #[test]
+    fn most_jobs_give_the_reason_of_the_queue_or_of_the_share() {
+        let row = |share: &str, reason, jobs| ReasonFigures {
+            queue: "prod".into(),
+            share: share.into(),
+            reason,
+            jobs,
+            gpus: 0.0,
+        };
+        let queue = QueueFigures {
+            queue: "prod".into(),
+            arn: String::new(),
+            policy: "QUOTA_SHARE",
+            jobs: BTreeMap::new(),
+            oldest_wait_seconds: None,
+        };
+        let reasons = vec![
+            row("a", Reason::ShareAtLimit, 8),
+            row("a", Reason::Behind, 2),
+            row("b", Reason::Behind, 7),
+            row("elsewhere", Reason::Disabled, 0),
+        ];
+        let around = of(&Frame { queues: vec![queue], reasons, ..Frame::default() });
+        let likely = |share: Option<&str>| around["prod"].likely(share.map(str::to_owned).as_ref());
+        assert_eq!(likely(None)["likely_reason"], "9 of 17 waiting jobs wait behind other jobs");
+        assert_eq!(likely(Some("a"))["likely_reason"], "8 of 10 waiting jobs wait with the share at its limit");
+        assert_eq!(likely(Some("a"))["next_step"], "wait for the share's own jobs to end, or raise its quota");
+        assert!(likely(Some("c")).is_empty(), "nobody waits there");
+    }
+}

@@ -1,0 +1,212 @@
+//! Changes to environments, queues, shares and jobs from outside, all at the scheduler's present.
+
+use std::collections::BTreeMap;
+
+use crate::model::JobId;
+use crate::model::Policy;
+use crate::model::QueueName;
+use crate::model::QuotaShare;
+use crate::model::ServiceEnvironment;
+use crate::model::ShareName;
+use crate::scheduler::Outage;
+use crate::scheduler::QueueSetup;
+use crate::scheduler::Refusal;
+use crate::scheduler::Scheduler;
+use crate::scheduler::pool::Pool;
+use crate::scheduler::queue_state::Books;
+
+impl Scheduler {
+    /// Makes a service environment, or changes the one of that name. Where a limit falls below what is in use, jobs keep
+    /// running, and nothing new starts until it fits.
+    pub fn put_environment(&mut self, environment: ServiceEnvironment) {
+        let pool = self.pool_named(&environment.name);
+        self.pools[pool].environment = environment;
+        self.pools[pool].exists = true;
+        self.recount(pool);
+        self.settle();
+    }
+
+    /// Removes a service environment: queues that name it have no capacity from now on. False if there is none.
+    pub fn remove_environment(&mut self, name: &str) -> bool {
+        let Some(pool) = self.pools.iter().position(|pool| pool.exists && pool.environment.name == name) else {
+            return false;
+        };
+        self.pools[pool].exists = false;
+        self.pools[pool].environment.limits.clear();
+        self.recount(pool);
+        self.settle();
+        true
+    }
+
+    /// Makes a job queue, or changes the one of that name. The quota shares that its policy names are made or changed;
+    /// those that it does not name stay as they are.
+    ///
+    /// # Errors
+    /// If the queue exists with another kind of policy.
+    pub fn put_queue(&mut self, setup: QueueSetup) -> Result<(), Refusal> {
+        let pool = self.pool_named(&setup.environment);
+        match self.index_of(&setup.name) {
+            None => self.queues.push(Books::new(setup, pool)),
+            Some(queue) => {
+                let books = &mut self.queues[queue];
+                let policy = changed(&setup.name, &books.setup.policy, setup.policy)?;
+                books.setup = QueueSetup { policy, ..setup };
+                let before = std::mem::replace(&mut books.pool, pool);
+                if before != pool {
+                    self.recount(before);
+                }
+            }
+        }
+        self.recount(pool);
+        self.settle();
+        Ok(())
+    }
+
+    /// Removes a job queue and terminates its jobs. False if there is none. A queue of the same name that is made
+    /// later starts without jobs.
+    pub fn remove_queue(&mut self, queue: &QueueName, reason: &str) -> bool {
+        let Some(queue) = self.index_of(queue) else { return false };
+        self.terminate_all(self.queues[queue].open(), reason);
+        self.queues[queue].removed = true;
+        self.recount(self.queues[queue].pool);
+        self.settle();
+        true
+    }
+
+    /// Changes the parameters of a queue's policy; quota shares as [`Self::put_queue`] does.
+    ///
+    /// # Errors
+    /// If there is no such queue, or it has another kind of policy.
+    pub fn put_policy(&mut self, queue: &QueueName, policy: Policy) -> Result<(), Refusal> {
+        let setup = self.queue(queue).ok_or_else(|| Refusal::UnknownQueue(queue.clone()))?;
+        self.put_queue(QueueSetup { policy, ..setup.clone() })
+    }
+
+    /// Makes a quota share, or changes the one of that name. Jobs above a limit that was lowered keep running, but they
+    /// may be preempted for jobs within their limits. A disabled share takes no new jobs; those it has are served.
+    ///
+    /// # Errors
+    /// If there is no such queue, or it has no quota shares.
+    pub fn put_share(&mut self, queue: &QueueName, share: QuotaShare) -> Result<(), Refusal> {
+        self.put_policy(queue, Policy::QuotaShares(vec![share]))
+    }
+
+    /// Removes a quota share and terminates its jobs. False if there is none.
+    pub fn remove_share(&mut self, queue: &QueueName, share: &ShareName, reason: &str) -> bool {
+        let Some(queue) = self.index_of(queue) else { return false };
+        let Policy::QuotaShares(shares) = &mut self.queues[queue].setup.policy else { return false };
+        let before = shares.len();
+        shares.retain(|one| one.name != *share);
+        if shares.len() == before {
+            return false;
+        }
+        let of_share = |job: &usize| self.jobs[*job].job.share.as_ref() == Some(share);
+        let jobs = self.queues[queue].open().into_iter().filter(of_share).collect();
+        self.terminate_all(jobs, reason);
+        self.recount(self.queues[queue].pool);
+        self.settle();
+        true
+    }
+
+    /// Makes known when the provider has no instances of a type.
+    pub fn add_outage(&mut self, outage: Outage) {
+        self.outages.push(outage);
+    }
+
+    /// Changes a job's priority: its place among those that wait, or how soon it is preempted. False if there is no such
+    /// job or it has ended.
+    pub fn set_priority(&mut self, id: &JobId, priority: i32) -> bool {
+        let Some(number) = self.open_job(id) else { return false };
+        let entry = &mut self.jobs[number];
+        let books = &mut self.queues[entry.queue];
+        books.reprioritise(entry, priority);
+        self.pools[books.pool].stirred = true;
+        self.settle();
+        true
+    }
+
+    /// Replaces a job's tags. False if there is no such job.
+    pub fn set_tags(&mut self, id: &JobId, tags: BTreeMap<String, String>) -> bool {
+        let Some(job) = self.by_id.get(id) else { return false };
+        self.jobs[job].job.tags = self.shelf.tags(tags);
+        true
+    }
+
+    /// Ends a job now, wherever it stands: FAILED, with `reason`. False if there is no such job or it has ended.
+    pub fn terminate(&mut self, id: &JobId, reason: &str) -> bool {
+        let Some(number) = self.open_job(id) else { return false };
+        self.terminate_all(vec![number], reason);
+        self.settle();
+        true
+    }
+
+    fn open_job(&self, id: &JobId) -> Option<usize> {
+        self.by_id.get(id).filter(|job| !self.jobs[*job].job.status.is_ended())
+    }
+
+    fn pool_named(&mut self, name: &str) -> usize {
+        self.pools.iter().position(|pool| pool.environment.name == name).unwrap_or_else(|| {
+            self.pools.push(Pool::new(name));
+            self.pools.len() - 1
+        })
+    }
+
+    fn terminate_all(&mut self, jobs: Vec<usize>, reason: &str) {
+        for job in jobs {
+            self.end_early(job, reason.to_owned().into());
+        }
+    }
+
+    /// Reads all that hangs on an environment anew: its units, its queues, their quotas, what jobs need and hold, and
+    /// which of those that wait can never be served.
+    fn recount(&mut self, pool: usize) {
+        let Self { pools, queues, jobs, .. } = self;
+        let index = pool;
+        let pool = &mut pools[index];
+        pool.recount();
+        pool.queues =
+            (0..queues.len()).filter(|queue| queues[*queue].pool == index && !queues[*queue].removed).collect();
+        pool.queues.sort_by_key(|queue| std::cmp::Reverse(queues[*queue].setup.priority));
+        pool.stirred = true;
+        let mut waiting = Vec::new();
+        for queue in &pool.queues {
+            let books = &mut queues[*queue];
+            for job in books.open() {
+                let entry = &mut jobs[job];
+                entry.need = pool.need(&entry.job.demand);
+                if entry.job.status.is_waiting() {
+                    waiting.push(job);
+                }
+            }
+            books.recount(jobs, pool);
+            pool.used = books.lanes.iter().fold(pool.used, |sum, lane| sum.plus(lane.used));
+        }
+        waiting.into_iter().for_each(|job| self.examine(job));
+    }
+
+    fn settle(&mut self) {
+        self.serve();
+        self.forget_void();
+    }
+}
+
+/// A policy after a change. Only the parameters can change.
+fn changed(queue: &QueueName, from: &Policy, to: Policy) -> Result<Policy, Refusal> {
+    match (from, to) {
+        (Policy::Fifo, Policy::Fifo) => Ok(Policy::Fifo),
+        (Policy::FairShare { .. }, to @ Policy::FairShare { .. }) => Ok(to),
+        (Policy::QuotaShares(before), Policy::QuotaShares(put)) => {
+            let mut shares = before.clone();
+            for share in put {
+                match shares.iter_mut().find(|one| one.name == share.name) {
+                    Some(one) => *one = share,
+                    None => shares.push(share),
+                }
+            }
+            Ok(Policy::QuotaShares(shares))
+        }
+        (Policy::Fifo | Policy::FairShare { .. } | Policy::QuotaShares(_), _) => {
+            Err(Refusal::OtherPolicy(queue.clone()))
+        }
+    }
+}

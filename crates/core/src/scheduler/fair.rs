@@ -1,0 +1,144 @@
+//! Fair share: the share that has used least for its weight goes first.
+//!
+//! AWS names the parameters and not the formulas. Here a share's use is what it holds now plus its mean use of late,
+//! in which the past counts half after half of the decay window; the product with the weight factor decides, so that a
+//! share with a quarter of the weight gets four times as much. Only arithmetic that is the same on every machine.
+
+use std::f64::consts::LN_2;
+use std::time::Duration;
+
+use crate::model::ShareName;
+use crate::model::Timestamp;
+use crate::model::WeightedShare;
+use crate::scheduler::entry::Entry;
+use crate::scheduler::policy::Decision;
+use crate::scheduler::pool::Amounts;
+use crate::scheduler::pool::Pool;
+use crate::scheduler::share_state::Lane;
+
+/// The decay window if none, that is zero, is given.
+const DEFAULT_DECAY: Duration = Duration::from_secs(600);
+/// Most share identifiers that may be active in a queue.
+pub const MOST_ACTIVE: usize = 500;
+
+/// A fair-share policy.
+#[derive(Clone, Debug)]
+pub struct FairShare {
+    weights: Vec<WeightedShare>,
+    decay: Duration,
+    reservation: f64,
+}
+
+/// The mean use of a share of late.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PastUse {
+    /// Instances, at `at`.
+    mean: f64,
+    at: Timestamp,
+    /// When it last had a job that had not ended.
+    active_at: Option<Timestamp>,
+}
+
+impl FairShare {
+    /// Reads a policy; `reservation` is in percent.
+    pub fn new(weights: &[WeightedShare], decay: Duration, reservation: u8) -> Self {
+        let decay = if decay.is_zero() { DEFAULT_DECAY } else { decay };
+        Self { weights: weights.to_vec(), decay, reservation: f64::from(reservation.min(99)) / 100.0 }
+    }
+
+    /// The waiting head of the lane that has used least goes next, and it blocks the queue if it does not fit.
+    pub fn decide(&self, lanes: &[Lane], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
+        let next = lanes
+            .iter()
+            .filter_map(|lane| Some((lane, lane.head().filter(|head| !jobs[*head].held)?)))
+            .map(|(lane, head)| (self.score(lane, Amounts::ZERO, now), head))
+            .min_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+        match next {
+            Some((_, head)) if jobs[head].fits(&self.room(lanes, pool, now)) => Decision::Start(head),
+            Some(_) | None => Decision::Wait,
+        }
+    }
+
+    /// How much a lane has used, weighted, if it held `more` than it does.
+    pub fn score(&self, lane: &Lane, more: Amounts, now: Timestamp) -> f64 {
+        let share = lane.share.as_ref().map_or("", ShareName::as_str);
+        (instances(lane.used.plus(more)) + self.mean(lane, now)) * WeightedShare::weight_of(share, &self.weights)
+    }
+
+    /// Writes down what a lane has used until now, before that changes.
+    pub fn note(&self, lane: &mut Lane, now: Timestamp) {
+        let mean = self.mean(lane, now);
+        lane.past.mean = mean;
+        lane.past.at = now;
+        lane.past.active_at = Some(now);
+    }
+
+    /// How many share identifiers count as active: those with jobs, and those that had some within the decay window.
+    pub fn active(&self, lanes: &[Lane], now: Timestamp) -> usize {
+        let recent = |lane: &Lane| lane.past.active_at.is_some_and(|at| now.since(at) < self.decay);
+        lanes.iter().filter(|lane| lane.open > 0 || recent(lane)).count()
+    }
+
+    /// What is free and not kept for shares that are not active: (reservation)^(active shares) of the whole. While nothing
+    /// is in use nothing is kept, so that no job waits for ever.
+    pub fn room(&self, lanes: &[Lane], pool: &Pool, now: Timestamp) -> Amounts {
+        let free = pool.free();
+        if self.reservation == 0.0 || pool.used == Amounts::ZERO {
+            return free;
+        }
+        let kept = (0..self.active(lanes, now)).fold(1.0, |kept, _| kept * self.reservation);
+        #[expect(clippy::cast_possible_truncation, reason = "no more than the limit")]
+        let reserved = Amounts(pool.limits.0.map(|limit| (f64::from(limit) * kept).floor() as i32));
+        free.minus(reserved)
+    }
+
+    fn mean(&self, lane: &Lane, now: Timestamp) -> f64 {
+        let used = instances(lane.used);
+        let half_lives = now.seconds_since(lane.past.at) * 2.0 / self.decay.as_secs_f64();
+        used + (lane.past.mean - used) * halved(half_lives)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "instance counts are far below 2^52")]
+fn instances(amounts: Amounts) -> f64 {
+    amounts.total() as f64
+}
+
+/// 2^-x for x >= 0 to within one per mille, and nothing when it would be less than that. The mathematical library may differ between machines in the last bit, and
+/// one bit can turn a history.
+fn halved(x: f64) -> f64 {
+    if x >= 10.0 {
+        return 0.0;
+    }
+    let whole = x.floor();
+    let x = x - whole;
+    // The Taylor series of 2^-x around 0.
+    let part = 1.0 - x * (LN_2 - x * (0.240_227 - x * (0.055_504 - x * 0.009_618)));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 9")]
+    let steps = whole as u64;
+    (0..steps).fold(part, |part, _| part / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_past_counts_half_after_half_the_window() {
+        for (x, expected) in
+            [(0.0, 1.0), (0.5, 0.5_f64.sqrt()), (1.0, 0.5), (2.5, 0.1768), (9.5, 0.001_381), (10.0, 0.0), (1e9, 0.0)]
+        {
+            assert!((halved(x) - expected).abs() < 1e-3, "2^-{x} is {}", halved(x));
+        }
+        let fair = FairShare::new(&[], Duration::from_secs(3600), 0);
+        let at = |seconds| Timestamp::from_millis(1_700_000_000_000) + Duration::from_secs(seconds);
+        let mut lane = Lane::new(Some("a".into()));
+        fair.note(&mut lane, at(0));
+        lane.used.0[0] = 8;
+        assert!((fair.mean(&lane, at(1800)) - 4.0).abs() < 0.01);
+        fair.note(&mut lane, at(1800));
+        lane.used.0[0] = 0;
+        assert!((fair.mean(&lane, at(3600)) - 2.0).abs() < 0.01);
+        assert!((fair.score(&lane, Amounts::ZERO, at(3600)) - 2.0).abs() < 0.01);
+    }
+}

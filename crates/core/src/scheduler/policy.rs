@@ -1,0 +1,101 @@
+//! Whose turn it is: what each policy makes of waiting jobs and free capacity.
+//!
+//! A queue keeps its jobs in lanes, one per share (FIFO has one in all). Within a lane the order is priority, then
+//! number, and the head blocks what is behind it. A discipline looks and decides; it changes nothing.
+
+use crate::model::Policy;
+use crate::model::Timestamp;
+use crate::scheduler::Blocked;
+use crate::scheduler::entry::Entry;
+use crate::scheduler::entry::Preemption;
+use crate::scheduler::fair::FairShare;
+use crate::scheduler::pool::Amounts;
+use crate::scheduler::pool::Pool;
+use crate::scheduler::quota;
+use crate::scheduler::quota::Quota;
+use crate::scheduler::share_state::Lane;
+
+/// A policy, made ready for decisions.
+#[derive(Debug)]
+pub enum Discipline {
+    /// One lane.
+    Fifo,
+    /// The lane that has used least for its weight goes first, and its head blocks the queue.
+    FairShare(FairShare),
+    /// Lanes with quotas, in the same order.
+    Quotas(Vec<Quota>),
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Dispatch this job; then ask again.
+    Start(usize),
+    /// Stop these jobs, so that what they hold becomes free; then ask again. In-share preemption promises it to a job.
+    Preempt(Vec<usize>, Preemption, Option<usize>),
+    /// Nothing fits.
+    Wait,
+}
+
+/// Why a job can never be dispatched as things stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// What it exceeds.
+    pub blocked: Blocked,
+    /// AWS's words.
+    pub reason: &'static str,
+}
+
+impl Discipline {
+    /// Reads a policy. Quotas go by lane, which is why the lanes' shares are needed.
+    pub fn new(policy: &Policy, lanes: &[Lane], pool: &Pool) -> Self {
+        match policy {
+            Policy::Fifo => Self::Fifo,
+            Policy::FairShare { shares, decay, reservation } => {
+                Self::FairShare(FairShare::new(shares, *decay, *reservation))
+            }
+            Policy::QuotaShares(shares) => {
+                let share_of = |lane: &Lane| shares.iter().find(|share| Some(&share.name) == lane.share.as_ref());
+                let quota = |lane| share_of(lane).map_or(Quota::GONE, |share| Quota::new(share, pool));
+                Self::Quotas(lanes.iter().map(quota).collect())
+            }
+        }
+    }
+
+    /// Decides one step for the queue whose lanes these are.
+    pub fn decide(&self, lanes: &[Lane], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
+        match self {
+            Self::Fifo => match lanes.first().and_then(Lane::head).filter(|head| !jobs[*head].held) {
+                Some(head) if jobs[head].fits(&pool.free()) => Decision::Start(head),
+                Some(_) | None => Decision::Wait,
+            },
+            Self::FairShare(fair) => fair.decide(lanes, jobs, pool, now),
+            Self::Quotas(quotas) => quota::decide(quotas, lanes, jobs, pool.free()),
+        }
+    }
+
+    /// Whether a job that joined its lane can change any decision. Behind a head that was left waiting it can do so only
+    /// by what it is entitled to.
+    pub fn concerns(&self, lane: &Lane, joined: &Entry) -> bool {
+        let entitled = match self {
+            Self::Fifo | Self::FairShare(_) => false,
+            Self::Quotas(quotas) => joined.fits_beside(&lane.used, &quotas[joined.lane].limit),
+        };
+        entitled || lane.head() == Some(joined.job.number)
+    }
+
+    /// Why a job with this need can never be dispatched from this lane; `None` if it can.
+    pub fn misfit(&self, lane: usize, need: Option<&Amounts>, pool: &Pool) -> Option<Misfit> {
+        let Some(need) = need.filter(|need| need.fits(&pool.limits)) else {
+            return Some(Misfit {
+                blocked: Blocked::EnvironmentLimit,
+                reason: "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE - Service environment(s) associated with \
+                         the job queue cannot meet the capacity requirement of the job.",
+            });
+        };
+        match self {
+            Self::Fifo | Self::FairShare(_) => None,
+            Self::Quotas(quotas) => quota::misfit(quotas, lane, need),
+        }
+    }
+}

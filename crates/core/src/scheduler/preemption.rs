@@ -1,0 +1,131 @@
+//! Whose work is stopped so that others may run: as little as is needed, lowest priority first, then the latest
+//! dispatched, which has least to lose. (AWS weighs what a job borrows, priority and duration by a heuristic of its own.)
+
+use std::cmp::Reverse;
+
+use crate::scheduler::entry::Entry;
+use crate::scheduler::pool::Amounts;
+use crate::scheduler::quota::Candidate;
+use crate::scheduler::quota::Quota;
+use crate::scheduler::quota::Room;
+use crate::scheduler::share_state::Lane;
+
+/// Jobs of shares above their limits to stop so that entitled jobs can start: all that claim something (`claims`: those of
+/// lending shares, those of the others), or, if that cannot be had, the first for whom it can. What is being freed
+/// already counts as free.
+pub fn reclaim(
+    quotas: &[Quota],
+    lanes: &[Lane],
+    jobs: &[Entry],
+    room: &Room,
+    claims: [Amounts; 2],
+    candidates: &[Candidate<'_>],
+) -> Vec<usize> {
+    if claims == [Amounts::ZERO; 2] {
+        return Vec::new();
+    }
+    let coming = lanes.iter().fold(Amounts::ZERO, |sum, lane| sum.plus(lane.stopping));
+    let shortfall = |claims: [Amounts; 2]| room.shortfall(claims[0], claims[1]).minus(coming);
+    let all = shortfall(claims);
+    if all.is_covered() {
+        return Vec::new();
+    }
+    if let Some(victims) = of_borrowers(quotas, lanes, jobs, all) {
+        return victims;
+    }
+    for one in candidates.iter().filter(|one| one.entitled) {
+        let need = one.job.need.unwrap_or_default();
+        let one_claim = if one.quota.lends { [need, Amounts::ZERO] } else { [Amounts::ZERO, need] };
+        let lack = shortfall(one_claim);
+        if lack.is_covered() {
+            // It starts as soon as what is coming has come.
+            return Vec::new();
+        }
+        if let Some(victims) = of_borrowers(quotas, lanes, jobs, lack) {
+            return victims;
+        }
+    }
+    Vec::new()
+}
+
+/// Jobs of lower priority in the lane of `one` to stop so that its head can start in their place: within the share's own
+/// limit, or, where the share borrows at the moment, with what it has borrowed. None if that cannot be had, or if they
+/// are being stopped already.
+pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -> Vec<usize> {
+    let Candidate { head, job, lane, quota, .. } = *one;
+    let Some(need) = job.need.filter(|_| lane.promised != Some(head) || lane.stopping == Amounts::ZERO) else {
+        return Vec::new();
+    };
+    let own = need.minus(quota.limit.minus(lane.used));
+    let borrows = quota.borrows && both(&need, &quota.over(lane));
+    let lack = if borrows { need.minus(borrowable).most(need.minus(quota.most.minus(lane.used))) } else { own };
+    let lack = Amounts(std::array::from_fn(|unit| if need.0[unit] > 0 { lack.0[unit] } else { 0 }));
+    let lower = cheapest_first(jobs, [lane]).take_while(|other| other.job.priority < job.job.priority);
+    let lower = lower.filter(|other| other.preemptible());
+    pick(lower.map(|other| (other, other.need.unwrap_or_default())), lack).unwrap_or_default()
+}
+
+/// Jobs of lanes above their limits that free `shortfall` together; none that is not needed. `None` if that is not to be
+/// had.
+fn of_borrowers(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], shortfall: Amounts) -> Option<Vec<usize>> {
+    let mut over: Vec<Amounts> =
+        quotas.iter().zip(lanes).map(|(quota, lane)| lane.used.minus(lane.stopping).minus(quota.limit)).collect();
+    let above = lanes.iter().zip(over.clone()).filter(|(_, over)| both(over, &shortfall)).map(|(lane, _)| lane);
+    let candidates = cheapest_first(jobs, above).filter(|job| job.preemptible());
+    let given = candidates.filter_map(|job| {
+        // Only as long as its share is above its limit in a unit that this job would free.
+        let need = job.need?;
+        let over = &mut over[job.lane];
+        let borrowed = need.least(*over);
+        both(&borrowed, &shortfall).then(|| {
+            *over = over.minus(need);
+            (job, need)
+        })
+    });
+    pick(given, shortfall)
+}
+
+/// Takes jobs in order until `lack` is covered, then lets go of those that were not needed after all. `None` if it
+/// cannot be covered.
+fn pick<'a>(candidates: impl Iterator<Item = (&'a Entry, Amounts)>, lack: Amounts) -> Option<Vec<usize>> {
+    let mut lack = lack;
+    let mut taken = Vec::new();
+    for (job, need) in candidates {
+        if lack.is_covered() {
+            break;
+        }
+        if both(&need, &lack) {
+            lack = lack.minus(need);
+            taken.push((job.job.number, need));
+        }
+    }
+    if !lack.is_covered() {
+        return None;
+    }
+    taken.reverse();
+    taken.retain(|(_, need)| {
+        let without = lack.plus(*need);
+        let spare = without.is_covered();
+        if spare {
+            lack = without;
+        }
+        !spare
+    });
+    Some(taken.into_iter().map(|(job, _)| job).collect())
+}
+
+/// Whether both are above zero in some unit.
+fn both(one: &Amounts, other: &Amounts) -> bool {
+    one.0.iter().zip(&other.0).any(|(one, other)| *one > 0 && *other > 0)
+}
+
+/// The jobs in flight of some lanes, those first whose work is the cheapest to lose.
+fn cheapest_first<'a>(jobs: &'a [Entry], lanes: impl IntoIterator<Item = &'a Lane>) -> impl Iterator<Item = &'a Entry> {
+    let mut lanes: Vec<_> = lanes.into_iter().map(|lane| lane.in_flight.iter().peekable()).collect();
+    std::iter::from_fn(move || {
+        let next = lanes.iter_mut().filter_map(|lane| Some((*lane.peek()?, lane))).min_by_key(|(stake, _)| *stake);
+        let ((.., Reverse(job)), lane) = next?;
+        lane.next();
+        Some(&jobs[*job])
+    })
+}

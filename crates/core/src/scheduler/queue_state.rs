@@ -1,0 +1,286 @@
+//! The books of one queue: its lanes, and its jobs by status.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::model::JobStatus;
+use crate::model::Policy;
+use crate::model::ShareName;
+use crate::model::Timestamp;
+use crate::scheduler::QueueSetup;
+use crate::scheduler::Refusal;
+use crate::scheduler::bit_set::BitSet;
+use crate::scheduler::entry::Entry;
+use crate::scheduler::entry::Place;
+use crate::scheduler::fair::MOST_ACTIVE;
+use crate::scheduler::policy::Discipline;
+use crate::scheduler::pool::Amounts;
+use crate::scheduler::pool::Pool;
+use crate::scheduler::share_state::Lane;
+
+/// One queue and its jobs.
+#[derive(Debug)]
+pub struct Books {
+    /// The queue as set up.
+    pub setup: QueueSetup,
+    /// Whether it has been removed. Its jobs are remembered, but not under its name.
+    pub removed: bool,
+    /// The index of its environment's pool.
+    pub pool: usize,
+    /// Its policy.
+    pub discipline: Discipline,
+    /// Its shares; fair share adds them as they appear.
+    pub lanes: Vec<Lane>,
+    /// The numbers of all its jobs, in order.
+    members: Vec<usize>,
+    /// Per status the places in `members`.
+    by_status: [BitSet; JobStatus::KNOWN.len()],
+    /// RUNNABLE jobs that wait for their recorded start and take no turn.
+    recorded: BTreeSet<Place>,
+}
+
+impl Books {
+    /// The empty books of a queue.
+    pub fn new(setup: QueueSetup, pool: usize) -> Self {
+        Self {
+            setup,
+            removed: false,
+            pool,
+            discipline: Discipline::Fifo,
+            lanes: Vec::new(),
+            members: Vec::new(),
+            by_status: Default::default(),
+            recorded: BTreeSet::new(),
+        }
+    }
+
+    /// Reads the policy anew, in the units that the pool counts now, and adds up what is in flight.
+    pub fn recount(&mut self, jobs: &[Entry], pool: &Pool) {
+        match &self.setup.policy {
+            Policy::Fifo => {
+                self.lane(None);
+            }
+            Policy::FairShare { .. } => {}
+            Policy::QuotaShares(shares) => {
+                let names: Vec<_> = shares.iter().map(|share| share.name.clone()).collect();
+                names.iter().for_each(|name| {
+                    self.lane(Some(name));
+                });
+            }
+        }
+        self.lanes.iter_mut().for_each(|lane| lane.recount(jobs));
+        self.discipline = Discipline::new(&self.setup.policy, &self.lanes, pool);
+    }
+
+    /// Whether a job for this share may be submitted.
+    pub fn accepts(&self, share: Option<&ShareName>, now: Timestamp) -> Result<(), Refusal> {
+        if !self.setup.enabled {
+            return Err(Refusal::DisabledQueue(self.setup.name.clone()));
+        }
+        match (&self.setup.policy, share) {
+            (Policy::Fifo, None) => Ok(()),
+            (Policy::FairShare { .. }, Some(share)) => self.may_activate(share, now),
+            (Policy::Fifo, Some(share)) => Err(Refusal::UnexpectedShare(share.clone())),
+            (Policy::FairShare { .. } | Policy::QuotaShares(_), None) => Err(Refusal::MissingShare),
+            (Policy::QuotaShares(shares), Some(share)) => match shares.iter().find(|one| one.name == *share) {
+                Some(found) if found.enabled => Ok(()),
+                Some(_) => Err(Refusal::DisabledShare(share.clone())),
+                None => Err(Refusal::UnknownShare(share.clone())),
+            },
+        }
+    }
+
+    /// The lane of a share, made if need be.
+    pub fn lane(&mut self, share: Option<&ShareName>) -> usize {
+        self.lanes.iter().position(|lane| lane.share.as_ref() == share).unwrap_or_else(|| {
+            self.lanes.push(Lane::new(share.cloned()));
+            self.lanes.len() - 1
+        })
+    }
+
+    /// Whether a lane's quota share has been removed.
+    pub fn is_gone(&self, lane: usize) -> bool {
+        match &self.setup.policy {
+            Policy::Fifo | Policy::FairShare { .. } => false,
+            Policy::QuotaShares(shares) => {
+                !shares.iter().any(|share| Some(&share.name) == self.lanes[lane].share.as_ref())
+            }
+        }
+    }
+
+    /// Files a new job and tells its place among the members.
+    pub fn created(&mut self, number: usize, lane: usize) -> usize {
+        let member = self.members.len();
+        self.members.push(number);
+        if let Some(file) = self.file(&JobStatus::Submitted) {
+            file.insert(member);
+        }
+        self.lanes[lane].open += 1;
+        member
+    }
+
+    /// Files a job under its new status.
+    pub fn refile(&mut self, entry: &Entry, before: &JobStatus) {
+        let after = &entry.job.status;
+        if before != after {
+            if let Some(file) = self.file(before) {
+                file.remove(entry.member);
+            }
+            if let Some(file) = self.file(after) {
+                file.insert(entry.member);
+            }
+            if after.is_ended() {
+                self.lanes[entry.lane].open -= 1;
+            }
+        }
+    }
+
+    /// The numbers of all jobs that lie in `numbers`.
+    pub fn all(&self, numbers: Range<usize>) -> &[usize] {
+        &self.members[self.places(numbers)]
+    }
+
+    /// The numbers of the jobs in a status, as far as they lie in `numbers`.
+    pub fn in_status(&self, status: &JobStatus, numbers: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
+        let places = self.places(numbers);
+        let file = place(status).map(|place| self.by_status[place].within(places));
+        file.into_iter().flatten().map(|member| self.members[member])
+    }
+
+    /// How many jobs are in a status.
+    pub fn count(&self, status: &JobStatus) -> usize {
+        place(status).map_or(0, |place| self.by_status[place].len())
+    }
+
+    /// The numbers of the jobs that have not ended.
+    pub fn open(&self) -> Vec<usize> {
+        let open = JobStatus::KNOWN.iter().filter(|status| !status.is_ended());
+        open.flat_map(|status| self.in_status(status, 0..usize::MAX)).collect()
+    }
+
+    /// A job waits for its turn.
+    pub fn enqueue(&mut self, entry: &Entry) {
+        if entry.plan.is_recorded() {
+            self.recorded.insert(entry.place());
+        } else {
+            self.lanes[entry.lane].enqueue(entry.place());
+        }
+    }
+
+    /// A job does not wait any more. False if it did not.
+    pub fn dequeue(&mut self, entry: &Entry) -> bool {
+        if entry.plan.is_recorded() {
+            self.recorded.remove(&entry.place())
+        } else {
+            self.lanes[entry.lane].dequeue(entry.place())
+        }
+    }
+
+    /// Whether a job that was enqueued makes it worth while to look who can be dispatched.
+    pub fn concerns(&self, entry: &Entry) -> bool {
+        !entry.plan.is_recorded() && self.discipline.concerns(&self.lanes[entry.lane], entry)
+    }
+
+    /// A job takes its capacity.
+    pub fn take(&mut self, entry: &Entry, now: Timestamp) {
+        self.dequeue(entry);
+        self.note(entry.lane, now);
+        self.lanes[entry.lane].take(entry);
+    }
+
+    /// A job gets another priority, wherever it stands.
+    pub fn reprioritise(&mut self, entry: &mut Entry, priority: i32) {
+        let waits = self.dequeue(entry);
+        let in_flight = self.lanes[entry.lane].in_flight.remove(&entry.stake());
+        entry.job.priority = priority;
+        if waits {
+            self.enqueue(entry);
+        }
+        if in_flight {
+            self.lanes[entry.lane].in_flight.insert(entry.stake());
+        }
+    }
+
+    /// Preemption begins to stop a job.
+    pub fn stopping(&mut self, entry: &Entry) {
+        let lane = &mut self.lanes[entry.lane];
+        lane.stopping = lane.stopping.plus(entry.need.unwrap_or_default());
+    }
+
+    /// A job leaves its lane, wherever in it it was. Tells whether it held capacity.
+    pub fn release(&mut self, entry: &Entry, now: Timestamp) -> bool {
+        self.dequeue(entry);
+        self.note(entry.lane, now);
+        self.lanes[entry.lane].give_back(entry)
+    }
+
+    /// The first `n` waiting jobs in the order in which they would go if each that goes held its capacity for good: fair
+    /// shares by their use, others by the number of their heads. Recorded jobs stand among them by number.
+    pub fn front(&self, n: usize, jobs: &[Entry], now: Timestamp) -> Vec<usize> {
+        let mut lanes: Vec<_> =
+            self.lanes.iter().map(|lane| (lane, lane.waiting().peekable(), Amounts::ZERO)).collect();
+        let mut recorded = self.recorded.iter().map(|(_, job)| *job).peekable();
+        let mut front = Vec::new();
+        while front.len() < n {
+            let rank = |lane: &Lane, more: Amounts, head: usize| match &self.discipline {
+                Discipline::FairShare(fair) => (fair.score(lane, more, now), head),
+                Discipline::Fifo | Discipline::Quotas(_) => (0.0, head),
+            };
+            let next = lanes
+                .iter_mut()
+                .filter_map(|(lane, waiting, more)| Some((rank(lane, *more, *waiting.peek()?), waiting, more)))
+                .min_by(|(one, ..), (other, ..)| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+            match (next, recorded.peek()) {
+                (Some(((_, head), waiting, more)), earlier) if earlier.is_none_or(|earlier| head < *earlier) => {
+                    waiting.next();
+                    *more = more.plus(jobs[head].need.unwrap_or_default());
+                    front.push(head);
+                }
+                (_, Some(_)) => front.extend(recorded.next()),
+                (_, None) => break,
+            }
+        }
+        front
+    }
+
+    fn may_activate(&self, share: &ShareName, now: Timestamp) -> Result<(), Refusal> {
+        let known = self.lanes.iter().any(|lane| lane.open > 0 && lane.share.as_ref() == Some(share));
+        match &self.discipline {
+            Discipline::FairShare(fair) if !known && fair.active(&self.lanes, now) >= MOST_ACTIVE => {
+                Err(Refusal::TooManyShares(share.clone()))
+            }
+            Discipline::Fifo | Discipline::FairShare(_) | Discipline::Quotas(_) => Ok(()),
+        }
+    }
+
+    /// Fair share remembers what was used before that changes.
+    fn note(&mut self, lane: usize, now: Timestamp) {
+        if let Discipline::FairShare(fair) = &self.discipline {
+            fair.note(&mut self.lanes[lane], now);
+        }
+    }
+
+    fn places(&self, numbers: Range<usize>) -> Range<usize> {
+        let place = |number: usize| self.members.partition_point(|member| *member < number);
+        place(numbers.start)..place(numbers.end).max(place(numbers.start))
+    }
+
+    fn file(&mut self, status: &JobStatus) -> Option<&mut BitSet> {
+        place(status).map(|place| &mut self.by_status[place])
+    }
+}
+
+/// The place of a status in [`JobStatus::KNOWN`].
+fn place(status: &JobStatus) -> Option<usize> {
+    match status {
+        JobStatus::Submitted => Some(0),
+        JobStatus::Pending => Some(1),
+        JobStatus::Runnable => Some(2),
+        JobStatus::Scheduled => Some(3),
+        JobStatus::Starting => Some(4),
+        JobStatus::Running => Some(5),
+        JobStatus::Succeeded => Some(6),
+        JobStatus::Failed => Some(7),
+        JobStatus::Unknown(_) => None,
+    }
+}

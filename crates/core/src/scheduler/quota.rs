@@ -1,0 +1,203 @@
+//! Quota shares: who may take what, and who must give back.
+//!
+//! A RESERVE share lives on its own: what it does not use stays free. All others lend what they do not use. A job that
+//! stays within its share's limit is *entitled*: it takes what is free before any borrower, and if that is not enough,
+//! shares that use more than their limit are preempted, whether they borrowed it or the limit was lowered under them. A
+//! job beyond the limit borrows: it takes what lending shares leave idle and no entitled job is waiting for, up to its
+//! share's borrow limit, in the order of the age of the shares' heads (AWS: idle resource assignment FIFO). Where a
+//! share preempts within itself, a head that is left waiting may take the place of jobs of lower priority.
+
+use crate::model::QuotaShare;
+use crate::model::Sharing;
+use crate::scheduler::Blocked;
+use crate::scheduler::entry::Entry;
+use crate::scheduler::entry::Preemption;
+use crate::scheduler::policy::Decision;
+use crate::scheduler::policy::Misfit;
+use crate::scheduler::pool::Amounts;
+use crate::scheduler::pool::MOST;
+use crate::scheduler::pool::Pool;
+use crate::scheduler::preemption;
+use crate::scheduler::share_state::Lane;
+
+/// What one share has and may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Its own capacity.
+    pub limit: Amounts,
+    /// Whether others may use what it does not.
+    pub lends: bool,
+    /// Whether it may use what others do not.
+    pub borrows: bool,
+    /// The most it may use, borrowed capacity included.
+    pub most: Amounts,
+    /// Whether its jobs of higher priority preempt those of lower.
+    pub preempts_within: bool,
+}
+
+/// What is there for whom, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// What is not in use.
+    pub free: Amounts,
+    /// What RESERVE shares leave idle.
+    pub reserved: Amounts,
+    /// What lending shares leave idle, less what is used beyond limits.
+    pub lendable: Amounts,
+}
+
+/// A lane whose head may be dispatched.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub head: usize,
+    pub job: &'a Entry,
+    pub lane: &'a Lane,
+    pub quota: &'a Quota,
+    /// Whether it would stay within its share's limit.
+    pub entitled: bool,
+}
+
+impl Quota {
+    /// Of a share that does not exist any more.
+    pub const GONE: Self =
+        Self { limit: Amounts::ZERO, lends: false, borrows: false, most: Amounts::ZERO, preempts_within: false };
+
+    /// Reads a share's limits in the units of its environment.
+    pub fn new(share: &QuotaShare, pool: &Pool) -> Self {
+        let limit = pool.limits_of(&share.limits);
+        let (lends, borrows, most) = match share.sharing {
+            Sharing::Reserve | Sharing::Unknown => (false, false, limit),
+            Sharing::Lend => (true, false, limit),
+            Sharing::LendAndBorrow { borrow_limit: None } => (true, true, Amounts::ENDLESS),
+            Sharing::LendAndBorrow { borrow_limit: Some(percent) } => {
+                let more = |own: i32| i64::from(own) * (100 + i64::from(percent)) / 100;
+                (true, true, Amounts(limit.0.map(|own| more(own).min(i64::from(MOST)) as i32)))
+            }
+        };
+        Self { limit, lends, borrows, most, preempts_within: share.in_share_preemption }
+    }
+
+    /// What a lane does not use of its limit.
+    pub fn idle(&self, lane: &Lane) -> Amounts {
+        self.limit.minus(lane.used).most(Amounts::ZERO)
+    }
+
+    /// What a lane uses beyond its limit.
+    pub fn over(&self, lane: &Lane) -> Amounts {
+        lane.used.minus(self.limit).most(Amounts::ZERO)
+    }
+}
+
+impl Room {
+    /// What is there now.
+    pub fn of(quotas: &[Quota], lanes: &[Lane], free: Amounts) -> Self {
+        let mut room = Self { free, reserved: Amounts::ZERO, lendable: Amounts::ZERO };
+        for (quota, lane) in quotas.iter().zip(lanes) {
+            let idle = quota.idle(lane);
+            if quota.lends {
+                room.lendable = room.lendable.plus(idle);
+            } else {
+                room.reserved = room.reserved.plus(idle);
+            }
+            room.lendable = room.lendable.minus(quota.over(lane));
+        }
+        room
+    }
+
+    /// What an entitled job of this lane may take: all that is free, but for what other shares keep for themselves.
+    pub fn entitled(&self, quota: &Quota, lane: &Lane) -> Amounts {
+        let own = if quota.lends { Amounts::ZERO } else { quota.idle(lane) };
+        self.free.minus(self.reserved).plus(own)
+    }
+
+    /// What may be borrowed while entitled jobs claim `claims`.
+    pub fn borrowable(&self, claims: Amounts) -> Amounts {
+        self.lendable.least(self.free.minus(self.reserved)).minus(claims)
+    }
+
+    /// What must become free before all claims can be met, unit by unit. Those who lend may not touch what others reserve.
+    pub fn shortfall(&self, of_lenders: Amounts, of_reserves: Amounts) -> Amounts {
+        Amounts(std::array::from_fn(|unit| {
+            let kept = if of_lenders.0[unit] > 0 { self.reserved.0[unit] } else { of_reserves.0[unit] };
+            of_lenders.0[unit] + kept - self.free.0[unit]
+        }))
+    }
+}
+
+/// Decides one step: entitled jobs first, then what must be taken back for them, then borrowers, then who takes the
+/// place of others within a share.
+pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: Amounts) -> Decision {
+    let (candidates, room) = (candidates(quotas, lanes, jobs), Room::of(quotas, lanes, free));
+    let mut claims = [Amounts::ZERO; 2];
+    for Candidate { head, job, lane, quota, .. } in candidates.iter().filter(|one| one.entitled) {
+        if job.fits(&room.entitled(quota, lane)) {
+            return Decision::Start(*head);
+        }
+        let claims = &mut claims[usize::from(!quota.lends)];
+        *claims = claims.plus(claim(quota, lane, jobs));
+    }
+    let victims = preemption::reclaim(quotas, lanes, jobs, &room, claims, &candidates);
+    if !victims.is_empty() {
+        return Decision::Preempt(victims, Preemption::CrossShare, None);
+    }
+    let borrowable = room.borrowable(claims[0]);
+    let may_borrow = |one: &&Candidate| {
+        let Candidate { job, lane, quota, .. } = one;
+        !one.entitled && quota.borrows && job.fits(&borrowable) && job.fits_beside(&lane.used, &quota.most)
+    };
+    // Who was promised the place of others has it before those who only happen to be older.
+    let promised = candidates.iter().filter(|one| one.lane.promised == Some(one.head)).find(may_borrow);
+    if let Some(one) = promised.or_else(|| candidates.iter().find(may_borrow)) {
+        return Decision::Start(one.head);
+    }
+    for one in candidates.iter().filter(|one| !one.entitled && one.quota.preempts_within) {
+        let victims = preemption::within(one, jobs, borrowable);
+        if !victims.is_empty() {
+            return Decision::Preempt(victims, Preemption::InShare, Some(one.head));
+        }
+    }
+    Decision::Wait
+}
+
+/// Why a need can never be met from a lane, in AWS's words.
+pub fn misfit(quotas: &[Quota], lane: usize, need: &Amounts) -> Option<Misfit> {
+    let quota = &quotas[lane];
+    let all = quotas.iter().filter(|quota| quota.lends).fold(Amounts::ZERO, |sum, quota| sum.plus(quota.limit));
+    let reason = if need.fits(&quota.limit) || need.fits(&quota.most) && need.fits(&all) {
+        return None;
+    } else if !quota.borrows {
+        "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits."
+    } else if !need.fits(&quota.most) {
+        "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits and \
+         borrow limits."
+    } else {
+        "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requires borrowing that exceeds all configured \
+         borrowable capacity."
+    };
+    Some(Misfit { blocked: Blocked::QuotaLimit, reason })
+}
+
+/// The lanes whose heads may be dispatched, oldest head first.
+fn candidates<'a>(quotas: &'a [Quota], lanes: &'a [Lane], jobs: &'a [Entry]) -> Vec<Candidate<'a>> {
+    let candidate = |(quota, lane): (&'a Quota, &'a Lane)| {
+        let head = lane.head().filter(|head| !jobs[*head].held)?;
+        let job = &jobs[head];
+        Some(Candidate { head, job, lane, quota, entitled: job.fits_beside(&lane.used, &quota.limit) })
+    };
+    let mut candidates: Vec<_> = quotas.iter().zip(lanes).filter_map(candidate).collect();
+    candidates.sort_unstable_by_key(|one| one.head);
+    candidates
+}
+
+/// What a lane's first jobs need that would all stay within its limit.
+fn claim(quota: &Quota, lane: &Lane, jobs: &[Entry]) -> Amounts {
+    let own = quota.limit.minus(lane.used);
+    let mut claim = Amounts::ZERO;
+    for job in lane.waiting() {
+        match jobs[job].need {
+            Some(need) if !jobs[job].held && claim.plus(need).fits(&own) => claim = claim.plus(need),
+            Some(_) | None => break,
+        }
+    }
+    claim
+}

@@ -1,0 +1,124 @@
+//! What each share uses of each unit, and who lends what is borrowed.
+
+use crate::model::InstanceType;
+use crate::model::ShareName;
+use crate::scheduler::policy::Discipline;
+use crate::scheduler::pool::Pool;
+use crate::scheduler::queue_state::Books;
+use crate::scheduler::quota::Quota;
+use crate::scheduler::share_state::Lane;
+
+/// What one share of a queue uses of one capacity unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The share; `None` is the whole of a FIFO queue.
+    pub share: Option<ShareName>,
+    /// An instance type, or `NUM_INSTANCES`.
+    pub unit: InstanceType,
+    /// Its own limit in instances, for FIFO that of the environment; `None` for a fair share, which has none.
+    pub quota: Option<u64>,
+    /// Instances held by jobs in flight.
+    pub used: u64,
+    /// Of those, above the quota and left idle by others. Over a queue and unit, borrowed sums to lent.
+    pub borrowed: u64,
+    /// Of the quota, in use by others.
+    pub lent: u64,
+    /// Of those in use, above the quota and lent by nobody: a limit was lowered under running jobs.
+    pub excess: u64,
+}
+
+/// The rows of a queue, in the order of its lanes. Shares that are gone are left out unless something of them still runs.
+pub fn of(books: &Books, pool: &Pool) -> Vec<Usage> {
+    let lending: Vec<Lending> = (0..pool.units.len()).map(|unit| Lending::of(books, unit)).collect();
+    let mut rows = Vec::new();
+    for (index, lane) in books.lanes.iter().enumerate() {
+        if books.is_gone(index) && lane.in_flight.is_empty() {
+            continue;
+        }
+        for (unit, name) in pool.units.iter().enumerate() {
+            let limit = match &books.discipline {
+                Discipline::Fifo => Some(pool.limits.0[unit]),
+                Discipline::FairShare(_) => None,
+                Discipline::Quotas(quotas) => Some(quotas[index].limit.0[unit]),
+            };
+            let part = |parts: &[i64]| parts.get(index).copied().map_or(0, count);
+            let borrowed = part(&lending[unit].borrowed);
+            rows.push(Usage {
+                share: lane.share.clone(),
+                unit: name.clone(),
+                quota: limit.map(|limit| count(limit.into())),
+                used: count(lane.used.0[unit].into()),
+                borrowed,
+                lent: part(&lending[unit].lent),
+                excess: part(&lending[unit].over) - borrowed,
+            });
+        }
+    }
+    rows
+}
+
+/// Who is above the limit in one unit, and who lends it, by lane.
+#[derive(Debug, Default)]
+struct Lending {
+    over: Vec<i64>,
+    borrowed: Vec<i64>,
+    lent: Vec<i64>,
+}
+
+impl Lending {
+    /// Nobody knows whose capacity a borrower got, so that lenders are taken to lend in proportion to what they leave idle;
+    /// and where more is used beyond limits than is idle, borrowers to have borrowed in proportion to that.
+    fn of(books: &Books, unit: usize) -> Self {
+        let quotas: &[Quota] = match &books.discipline {
+            Discipline::Quotas(quotas) => quotas,
+            Discipline::Fifo | Discipline::FairShare(_) => return Self::default(),
+        };
+        let pairs = || quotas.iter().zip(&books.lanes);
+        let idle = |(quota, lane): (&Quota, &Lane)| if quota.lends { i64::from(quota.idle(lane).0[unit]) } else { 0 };
+        let idle: Vec<i64> = pairs().map(idle).collect();
+        let over: Vec<i64> = pairs().map(|(quota, lane)| i64::from(quota.over(lane).0[unit])).collect();
+        let lending = idle.iter().sum::<i64>().min(over.iter().sum());
+        Self { borrowed: proportional(&over, lending), lent: proportional(&idle, lending), over }
+    }
+}
+
+/// `total`, no more than the sum of `parts`, divided in proportion to them: rounded down, and the rest to the parts that
+/// lost most by it.
+fn proportional(parts: &[i64], total: i64) -> Vec<i64> {
+    let whole: i128 = parts.iter().map(|part| i128::from(*part)).sum();
+    if whole == 0 {
+        return vec![0; parts.len()];
+    }
+    let exact = |part: i64| i128::from(part) * i128::from(total);
+    let mut given: Vec<i64> = parts.iter().map(|part| i64::try_from(exact(*part) / whole).unwrap_or(0)).collect();
+    let mut losers: Vec<usize> = (0..parts.len()).filter(|index| given[*index] < parts[*index]).collect();
+    losers.sort_by_key(|index| std::cmp::Reverse(exact(parts[*index]) % whole));
+    let rest = usize::try_from(total - given.iter().sum::<i64>()).unwrap_or(0);
+    for index in losers.into_iter().take(rest) {
+        given[index] += 1;
+    }
+    given
+}
+
+fn count(amount: i64) -> u64 {
+    u64::try_from(amount).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_in_proportion_and_sum_to_the_whole() {
+        let table: [(&[i64], i64, &[i64]); 5] = [
+            (&[4, 8], 6, &[2, 4]),
+            (&[1, 1, 1], 2, &[1, 1, 0]),
+            (&[0, 5], 5, &[0, 5]),
+            (&[0, 0], 0, &[0, 0]),
+            (&[7, 2, 1], 4, &[3, 1, 0]),
+        ];
+        for (parts, total, expected) in table {
+            assert_eq!(proportional(parts, total), expected, "{total} over {parts:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Why a waiting job has not been dispatched: the truth that an observer from outside can only infer.
+//!
+//! A job is judged as if it were the first of its share, by the same books that decisions are made from; only one for
+//! which there would be room waits for its turn.
+
+use crate::model::JobId;
+use crate::model::JobStatus;
+use crate::scheduler::Blocked;
+use crate::scheduler::Scheduler;
+use crate::scheduler::entry::Entry;
+use crate::scheduler::policy::Discipline;
+use crate::scheduler::pool::Amounts;
+use crate::scheduler::pool::Pool;
+use crate::scheduler::quota::Quota;
+use crate::scheduler::quota::Room;
+use crate::scheduler::share_state::Lane;
+
+/// What stands in a waiting job's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// Its queue or its environment is disabled.
+    Disabled,
+    /// It has arrived, and was not looked at yet.
+    NotExamined,
+    /// It can never be dispatched as things are set up.
+    Misfit,
+    /// Its share has all that it may have, or nobody lends it more.
+    ShareLimit,
+    /// Its share may not borrow so much.
+    BorrowLimit,
+    /// It claims capacity of its own share that others still hold.
+    Claim,
+    /// There are no instances for it.
+    NoInstances,
+    /// The environment is in use.
+    Full,
+    /// What is free is kept for shares that are not active.
+    Reserved,
+    /// Others go first.
+    Order,
+}
+
+impl Obstacle {
+    /// One word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::NotExamined => "not_examined",
+            Self::Misfit => "misfit",
+            Self::ShareLimit => "share_limit",
+            Self::BorrowLimit => "borrow_limit",
+            Self::Claim => "claim",
+            Self::NoInstances => "no_instances",
+            Self::Full => "full",
+            Self::Reserved => "reserved",
+            Self::Order => "order",
+        }
+    }
+}
+
+impl Scheduler {
+    /// What stands in the way of a job; `None` if it does not wait.
+    pub fn obstacle(&self, id: &JobId) -> Option<Obstacle> {
+        let entry = &self.jobs[self.by_id.get(id)?];
+        if !entry.job.status.is_waiting() {
+            return None;
+        }
+        let books = &self.queues[entry.queue];
+        let pool = &self.pools[books.pool];
+        let never = matches!(entry.blocked, Some(Blocked::EnvironmentLimit | Blocked::QuotaLimit));
+        Some(if !self.is_served(entry.queue) {
+            Obstacle::Disabled
+        } else if entry.job.status != JobStatus::Runnable {
+            Obstacle::NotExamined
+        } else if never {
+            Obstacle::Misfit
+        } else {
+            match &books.discipline {
+                Discipline::Fifo => of_environment(entry, pool, &pool.free()),
+                Discipline::FairShare(fair) => of_environment(entry, pool, &fair.room(&books.lanes, pool, self.now)),
+                Discipline::Quotas(quotas) => of_quota(entry, quotas, &books.lanes, pool),
+            }
+        })
+    }
+}
+
+/// `room` is what of the free capacity is not kept for others.
+fn of_environment(entry: &Entry, pool: &Pool, room: &Amounts) -> Obstacle {
+    if entry.blocked == Some(Blocked::InstanceCapacity) {
+        Obstacle::NoInstances
+    } else if !entry.fits(&pool.free()) {
+        Obstacle::Full
+    } else if !entry.fits(room) {
+        Obstacle::Reserved
+    } else {
+        Obstacle::Order
+    }
+}
+
+fn of_quota(entry: &Entry, quotas: &[Quota], lanes: &[Lane], pool: &Pool) -> Obstacle {
+    let (quota, lane) = (&quotas[entry.lane], &lanes[entry.lane]);
+    let room = Room::of(quotas, lanes, pool.free());
+    if entry.fits_beside(&lane.used, &quota.limit) {
+        if quota.lends && !entry.fits(&room.lendable) {
+            return Obstacle::Claim;
+        }
+    } else if !quota.borrows || !entry.fits(&room.lendable) {
+        return Obstacle::ShareLimit;
+    } else if !entry.fits_beside(&lane.used, &quota.most) {
+        return Obstacle::BorrowLimit;
+    }
+    of_environment(entry, pool, &pool.free())
+}

@@ -1,0 +1,159 @@
+//! What the control plane remembers of environments, queues, policies and shares beside what the scheduler works with: policies that
+//! no queue uses yet, tags, and what is being created, changed or deleted.
+//!
+//! A change reaches the scheduler at once and the resource is VALID again after [`SETTLES`]; a deletion reaches it when it is through.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::World;
+use crate::arn;
+use crate::batch::refused;
+use crate::reply::ApiError;
+use trainspotter_core::model::Policy;
+use trainspotter_core::model::QueueName;
+use trainspotter_core::model::ShareName;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::scheduler::QueueSetup;
+
+/// How long a resource is CREATING, UPDATING or DELETING.
+const SETTLES: Duration = Duration::from_secs(5);
+
+/// Tags by key.
+pub(super) type Tags = BTreeMap<String, String>;
+
+/// The memory of the control plane. Everything goes by ARN.
+#[derive(Debug, Default)]
+pub(crate) struct Resources {
+    policies: BTreeMap<String, Policy>,
+    policy_of: BTreeMap<QueueName, String>,
+    tags: BTreeMap<String, Tags>,
+    under_way: BTreeMap<String, (Work, Timestamp)>,
+}
+
+/// What is being done to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Creating,
+    Updating,
+    Deleting,
+}
+
+impl Resources {
+    /// The resources of queues that were there before anyone called: each has a policy named after it.
+    pub fn of<'a>(queues: impl Iterator<Item = &'a QueueSetup>) -> Self {
+        let mut resources = Self::default();
+        for queue in queues.filter(|queue| queue.policy != Policy::Fifo) {
+            let arn = arn::policy(format_args!("{}-policy", queue.name));
+            resources.policies.insert(arn.clone(), kind_of(&queue.policy));
+            resources.policy_of.insert(queue.name.clone(), arn);
+        }
+        resources
+    }
+
+    /// A policy by its ARN.
+    pub fn policy(&self, arn: &str) -> Option<&Policy> {
+        self.policies.get(arn)
+    }
+
+    /// All policies by ARN.
+    pub fn policies(&self) -> impl Iterator<Item = (&String, &Policy)> {
+        self.policies.iter()
+    }
+
+    /// Makes or changes a policy; tells which queues use it.
+    pub fn put_policy(&mut self, arn: &str, policy: Policy) -> Vec<QueueName> {
+        self.policies.insert(arn.to_owned(), policy);
+        self.users(arn)
+    }
+
+    /// Forgets a policy.
+    pub fn remove_policy(&mut self, arn: &str) {
+        self.policies.remove(arn);
+        self.tags.remove(arn);
+    }
+
+    /// The queues that use a policy.
+    pub fn users(&self, arn: &str) -> Vec<QueueName> {
+        self.policy_of.iter().filter(|(_, used)| *used == arn).map(|(queue, _)| queue.clone()).collect()
+    }
+
+    /// A queue uses this policy from now on.
+    pub fn use_policy(&mut self, queue: &QueueName, arn: &str) {
+        self.policy_of.insert(queue.clone(), arn.to_owned());
+    }
+
+    /// The ARN of a queue's policy; `None` for FIFO.
+    pub fn policy_of(&self, queue: &QueueName) -> Option<&String> {
+        self.policy_of.get(queue)
+    }
+
+    /// Begins to create, change or delete something.
+    pub(super) fn begin(&mut self, arn: &str, work: Work, now: Timestamp) {
+        self.under_way.insert(arn.to_owned(), (work, now + SETTLES));
+    }
+
+    /// VALID, or what is being done.
+    pub fn status(&self, arn: &str) -> &'static str {
+        match self.under_way.get(arn).map(|(work, _)| *work) {
+            None => "VALID",
+            Some(Work::Creating) => "CREATING",
+            Some(Work::Updating) => "UPDATING",
+            Some(Work::Deleting) => "DELETING",
+        }
+    }
+
+    /// Refuses what needs a resource that is VALID.
+    pub fn must_be_valid(&self, arn: &str) -> Result<(), ApiError> {
+        match self.status(arn) {
+            "VALID" => Ok(()),
+            status => Err(refused(format!("{arn} is {status}: wait until it is VALID."))),
+        }
+    }
+
+    /// A resource's tags.
+    pub(super) fn tags(&self, arn: &str) -> Option<&Tags> {
+        self.tags.get(arn).filter(|tags| !tags.is_empty())
+    }
+
+    /// A resource's tags, to change.
+    pub(super) fn tags_mut(&mut self, arn: &str) -> &mut Tags {
+        self.tags.entry(arn.to_owned()).or_default()
+    }
+}
+
+/// Ends what has been under way for long enough; deletions reach the scheduler here.
+pub(super) fn settle(world: &mut World) {
+    let now = world.now;
+    let due = |(_, (_, at)): &(&String, &(Work, Timestamp))| *at <= now;
+    let done: Vec<(String, Work)> =
+        world.resources.under_way.iter().filter(due).map(|(arn, (work, _))| (arn.clone(), *work)).collect();
+    for (arn, work) in done {
+        world.resources.under_way.remove(&arn);
+        if work == Work::Deleting {
+            world.resources.tags.remove(&arn);
+            delete(world, &arn);
+        }
+    }
+}
+
+fn delete(world: &mut World, arn: &str) {
+    let name = arn::name_in(arn);
+    if arn == arn::environment(name) {
+        world.scheduler.remove_environment(name);
+    } else if let Some((queue, share)) = name.split_once("/quota-share/") {
+        world.scheduler.remove_share(&QueueName::from(queue), &ShareName::from(share), "Quota share deleted");
+    } else {
+        let queue = QueueName::from(name);
+        world.scheduler.remove_queue(&queue, "Job queue deleted");
+        world.resources.policy_of.remove(&queue);
+    }
+}
+
+/// A policy without the shares of the queue that uses it.
+pub(super) fn kind_of(policy: &Policy) -> Policy {
+    match policy {
+        Policy::QuotaShares(_) => Policy::QuotaShares(Vec::new()),
+        Policy::Fifo | Policy::FairShare { .. } => policy.clone(),
+    }
+}

@@ -1,0 +1,272 @@
+//! `SubmitServiceJob`, and what is done to jobs after that.
+//!
+//! A real job's run time lies in its container; here it is the hyperparameter `simulated_seconds` of the payload, ten
+//! minutes if absent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::World;
+use crate::arn;
+use crate::batch::jobs;
+use crate::batch::queue;
+use crate::batch::refused;
+use crate::reply::ApiError;
+use trainspotter_core::model::Capacity;
+use trainspotter_core::model::JobId;
+use trainspotter_core::model::Policy;
+use trainspotter_core::model::ShareName;
+use trainspotter_core::scheduler::ExitAction;
+use trainspotter_core::scheduler::ExitRule;
+use trainspotter_core::scheduler::Plan;
+use trainspotter_core::scheduler::PlannedOutcome;
+use trainspotter_core::scheduler::RetryStrategy;
+use trainspotter_core::scheduler::Submission;
+use trainspotter_core::scheduler::Terms;
+
+const MAX_PAYLOAD_BYTES: usize = 10 * 1_024;
+/// Of the whole request; the body is about as long.
+const MAX_REQUEST_BYTES: usize = 30 * 1_024;
+const MOST_TAGS: usize = 50;
+const DEFAULT_RUN: Duration = Duration::from_mins(10);
+const UTILISATION: f64 = 0.8;
+/// Client tokens remembered; then all are forgotten, as AWS forgets each after a while.
+const MAX_TOKENS: usize = 10_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Submit {
+    job_name: String,
+    job_queue: String,
+    service_request_payload: String,
+    scheduling_priority: Option<i32>,
+    share_identifier: Option<String>,
+    quota_share_name: Option<String>,
+    client_token: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    retry_strategy: Option<Value>,
+    timeout_config: Option<Value>,
+    preemption_configuration: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Retry {
+    attempts: u32,
+    #[serde(default)]
+    evaluate_on_exit: Vec<OnExit>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OnExit {
+    action: Option<String>,
+    on_status_reason: Option<String>,
+}
+
+/// What was submitted over the API and is only described back.
+#[derive(Clone, Debug)]
+pub(crate) struct Submitted {
+    pub payload: String,
+    pub retry_strategy: Option<Value>,
+    pub timeout_config: Option<Value>,
+    pub preemption_configuration: Option<Value>,
+}
+
+pub(super) fn submit_service_job(world: &mut World, input: Submit) -> Result<Value, ApiError> {
+    let token = input.client_token.clone();
+    if let Some(id) = token.as_ref().and_then(|token| world.client_tokens.get(token)) {
+        return Ok(submitted(&input.job_name, id));
+    }
+    let submission = check(world, &input)?;
+    let id = world.scheduler.submit(submission).map_err(|refusal| refused(refusal.to_string()))?;
+    world.scheduler.advance(world.now);
+    let kept = Submitted {
+        payload: input.service_request_payload,
+        retry_strategy: input.retry_strategy,
+        timeout_config: input.timeout_config,
+        preemption_configuration: input.preemption_configuration,
+    };
+    world.submitted.insert(id.clone(), kept);
+    if let Some(token) = token {
+        if world.client_tokens.len() >= MAX_TOKENS {
+            world.client_tokens.clear();
+        }
+        world.client_tokens.insert(token, id.clone());
+    }
+    Ok(submitted(&input.job_name, &id))
+}
+
+fn submitted(name: &str, id: &JobId) -> Value {
+    json!({"jobArn": arn::job(id), "jobName": name, "jobId": id})
+}
+
+fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
+    let queue = queue(world, &input.job_queue)?;
+    world.resources.must_be_valid(&arn::queue(&queue.name))?;
+    if input.service_request_payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(refused(format!("serviceRequestPayload is larger than {MAX_PAYLOAD_BYTES} bytes.")));
+    }
+    let tags_length: usize = input.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if input.service_request_payload.len() + tags_length > MAX_REQUEST_BYTES {
+        return Err(refused(format!("The request is larger than {MAX_REQUEST_BYTES} bytes.")));
+    }
+    let share = match (&queue.policy, &input.share_identifier, &input.quota_share_name) {
+        (_, Some(_), Some(_)) => Err("shareIdentifier and quotaShareName exclude each other."),
+        (Policy::QuotaShares(_), Some(_), None) => Err("this queue has quota shares: use quotaShareName."),
+        (Policy::FairShare { .. }, None, Some(_)) => Err("this queue has a fair-share policy: use shareIdentifier."),
+        (_, share, None) | (_, None, share) => Ok(share.as_deref().map(ShareName::from)),
+    };
+    let share = share.map_err(refused)?;
+    let payload: Payload = serde_json::from_str(&input.service_request_payload)
+        .map_err(|error| refused(format!("serviceRequestPayload is not a CreateTrainingJob request: {error}")))?;
+    // The SDK puts tags into the payload; Batch's own win.
+    let mut tags: BTreeMap<String, String> =
+        payload.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+    tags.extend(input.tags.clone());
+    if tags.len() > MOST_TAGS {
+        return Err(refused(format!("A job has at most {MOST_TAGS} tags.")));
+    }
+    Ok(Submission {
+        at: world.now,
+        name: input.job_name.clone(),
+        queue: queue.name.clone(),
+        share,
+        priority: input.scheduling_priority.unwrap_or(0),
+        demand: payload.demand()?,
+        tags,
+        plan: Plan::Runs { duration: payload.run(), outcome: PlannedOutcome::Succeeds },
+        terms: terms(input)?,
+        utilisation: UTILISATION,
+    })
+}
+
+/// What is to become of attempts that do not succeed.
+fn terms(input: &Submit) -> Result<Terms, ApiError> {
+    let mut terms = Terms::default();
+    if let Some(retry) = &input.retry_strategy {
+        let retry = Retry::deserialize(retry).map_err(|error| refused(format!("retryStrategy: {error}")))?;
+        let rules = retry.evaluate_on_exit.into_iter().map(OnExit::rule).collect::<Result<_, _>>()?;
+        terms.retry = RetryStrategy { attempts: retry.attempts, rules };
+    }
+    let number = |config: &Option<Value>, name: &str| config.as_ref().and_then(|config| config[name].as_u64());
+    terms.attempt_timeout = number(&input.timeout_config, "attemptDurationSeconds").map(Duration::from_secs);
+    let retries = number(&input.preemption_configuration, "preemptionRetriesBeforeTermination");
+    terms.preemption_retries = retries.and_then(|retries| u32::try_from(retries).ok());
+    Ok(terms)
+}
+
+impl OnExit {
+    fn rule(self) -> Result<ExitRule, ApiError> {
+        let pattern = self.on_status_reason.unwrap_or_else(|| "*".to_owned());
+        if pattern.strip_suffix('*').unwrap_or(&pattern).contains('*') {
+            return Err(refused(format!("onStatusReason {pattern}: a * can only be at the end.")));
+        }
+        let action = if self.action.as_deref() == Some("EXIT") { ExitAction::Exit } else { ExitAction::Retry };
+        Ok(ExitRule { on_status_reason: pattern, action })
+    }
+}
+
+/// What matters of a `CreateTrainingJob` request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Payload {
+    resource_config: ResourceConfig,
+    #[serde(default)]
+    hyper_parameters: BTreeMap<String, String>,
+    #[serde(default)]
+    tags: Vec<Tag>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    key: String,
+    value: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ResourceConfig {
+    instance_type: Option<String>,
+    instance_count: Option<u32>,
+    #[serde(default)]
+    instance_groups: Vec<InstanceGroup>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InstanceGroup {
+    instance_type: String,
+    instance_count: u32,
+}
+
+impl Payload {
+    fn demand(&self) -> Result<Vec<Capacity>, ApiError> {
+        let resources = &self.resource_config;
+        if let (Some(instance_type), Some(count)) = (&resources.instance_type, resources.instance_count) {
+            return Ok(vec![Capacity::new(instance_type.as_str(), f64::from(count))]);
+        }
+        if resources.instance_groups.is_empty() {
+            return Err(refused("serviceRequestPayload needs ResourceConfig.InstanceType and InstanceCount."));
+        }
+        let capacity =
+            |group: &InstanceGroup| Capacity::new(group.instance_type.as_str(), f64::from(group.instance_count));
+        Ok(resources.instance_groups.iter().map(capacity).collect())
+    }
+
+    fn run(&self) -> Duration {
+        let seconds =
+            self.hyper_parameters.get("simulated_seconds").and_then(|text| text.trim_matches('"').parse().ok());
+        seconds.map_or(DEFAULT_RUN, Duration::from_secs)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Terminate {
+    job_id: String,
+    reason: String,
+}
+
+/// Succeeds for ended jobs too, as Batch does.
+pub(super) fn terminate_service_job(world: &mut World, input: &Terminate) -> Result<Value, ApiError> {
+    let id = jobs::find(world, &input.job_id)?.id.clone();
+    world.scheduler.terminate(&id, &input.reason);
+    Ok(json!({}))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct TerminateMany {
+    jobs: Vec<String>,
+    reason: String,
+}
+
+/// "Service jobs that can't be found are treated as successfully processed."
+pub(super) fn terminate_service_jobs(world: &mut World, input: &TerminateMany) -> Value {
+    for job in &input.jobs {
+        world.scheduler.terminate(&JobId::from(arn::name_in(job)), &input.reason);
+    }
+    json!({"successful": input.jobs, "errors": []})
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Update {
+    job_id: String,
+    scheduling_priority: i32,
+}
+
+pub(super) fn update_service_job(world: &mut World, input: &Update) -> Result<Value, ApiError> {
+    let job = jobs::find(world, &input.job_id)?;
+    let (id, name) = (job.id.clone(), job.name.clone());
+    if !world.scheduler.set_priority(&id, input.scheduling_priority) {
+        return Err(refused(format!("Service job {id} has ended: its priority cannot be changed.")));
+    }
+    Ok(submitted(&name, &id))
+}

@@ -1,0 +1,87 @@
+//! Tags of whatever has an ARN.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::World;
+use crate::arn;
+use crate::batch::environments;
+use crate::batch::policies;
+use crate::batch::queue;
+use crate::batch::refused;
+use crate::batch::resources::Tags;
+use crate::batch::shares;
+use crate::reply::ApiError;
+use trainspotter_core::model::JobId;
+
+/// Tags of a resource, at most.
+const MOST_TAGS: usize = 50;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tag {
+    resource_arn: String,
+    tags: Tags,
+}
+
+pub(super) fn tag(world: &mut World, input: Tag) -> Result<Value, ApiError> {
+    change(world, &input.resource_arn, |tags| tags.extend(input.tags))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Untag {
+    resource_arn: String,
+    tag_keys: Vec<String>,
+}
+
+pub(super) fn untag(world: &mut World, input: &Untag) -> Result<Value, ApiError> {
+    change(world, &input.resource_arn, |tags| tags.retain(|key, _| !input.tag_keys.contains(key)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct List {
+    resource_arn: String,
+}
+
+pub(super) fn list(world: &World, input: &List) -> Result<Value, ApiError> {
+    Ok(json!({"tags": of(world, &input.resource_arn)?}))
+}
+
+fn change(world: &mut World, arn: &str, change: impl FnOnce(&mut Tags)) -> Result<Value, ApiError> {
+    let mut tags = of(world, arn)?;
+    change(&mut tags);
+    if tags.len() > MOST_TAGS {
+        return Err(refused(format!("A resource has at most {MOST_TAGS} tags.")));
+    }
+    if is_job(arn) {
+        world.scheduler.set_tags(&JobId::from(arn::name_in(arn)), tags);
+    } else {
+        *world.resources.tags_mut(arn) = tags;
+    }
+    Ok(json!({}))
+}
+
+fn of(world: &World, arn: &str) -> Result<Tags, ApiError> {
+    if is_job(arn) {
+        let job = world.scheduler.job(&JobId::from(arn::name_in(arn)));
+        return job.map(|job| (*job.tags).clone()).ok_or_else(|| refused(format!("{arn} does not exist.")));
+    }
+    let name = arn::name_in(arn);
+    if arn == arn::environment(name) {
+        environments::find(world, arn)?;
+    } else if arn == arn::policy(name) {
+        policies::find(world, arn)?;
+    } else if name.contains("/quota-share/") {
+        shares::find(world, arn)?;
+    } else if queue(world, arn)?.name.as_str() != name || arn != arn::batch("job-queue", name) {
+        return Err(refused(format!("{arn} is not the ARN of a resource.")));
+    }
+    Ok(world.resources.tags(arn).cloned().unwrap_or_default())
+}
+
+fn is_job(arn: &str) -> bool {
+    arn == arn::job(arn::name_in(arn))
+}

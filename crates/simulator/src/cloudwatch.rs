@@ -1,0 +1,102 @@
+//! CloudWatch: what clients put, and the GPU utilisation that SageMaker reports.
+//!
+//! Every protocol that CloudWatch is spoken to in comes down to one tree of values, which is held against the model's
+//! constraints ([`inputs`]) before an operation reads it. Limits, codes and messages are those of the API reference.
+
+mod alarms;
+mod dashboards;
+mod gpu;
+mod inputs;
+mod read;
+mod series;
+mod statistics;
+mod write;
+
+use ciborium::Value;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::World;
+use crate::cbor::input;
+use crate::cbor::output;
+use crate::query::Form;
+use crate::reply::ApiError;
+
+pub(super) use series::Metrics;
+
+/// The name in paths and targets, from when CloudWatch was young.
+pub(super) const SERVICE: &str = "GraniteServiceVersion20100801";
+/// The API version, by which forms are recognised, and the namespace of answers to them.
+pub(super) const VERSION: &str = "2010-08-01";
+pub(super) const NAMESPACE: &str = "http://monitoring.amazonaws.com/doc/2010-08-01/";
+
+/// A request as its protocol has it.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// A tree already.
+    Tree(Value),
+    /// A form, which needs to know its types.
+    Form(Form),
+}
+
+/// Performs an operation.
+pub(super) fn answer(world: &mut World, operation: &str, request: Request) -> Result<Value, ApiError> {
+    let Some(shape) = inputs::of(operation) else {
+        let served: Vec<_> = inputs::served().collect();
+        let message = format!("the simulator does not serve CloudWatch {operation}; it serves {}", served.join(", "));
+        return Err(ApiError::bad("InvalidAction", message));
+    };
+    let tree = match request {
+        Request::Tree(tree) => tree,
+        Request::Form(form) => shape.of_form(&form)?,
+    };
+    let body = shape.check(tree)?;
+    let nothing = Value::Map(Vec::new());
+    match operation {
+        "DeleteAlarms" => alarms::delete_alarms(world, &input(&body)?).map(|()| nothing),
+        "DeleteDashboards" => dashboards::delete_dashboards(world, &input(&body)?).map(|()| nothing),
+        "DescribeAlarms" => alarms::describe_alarms(world, &input(&body)?),
+        "GetDashboard" => output(&dashboards::get_dashboard(world, input(&body)?)?),
+        "GetMetricData" => output(&read::get_metric_data(world, input(&body)?)?),
+        "GetMetricStatistics" => output(&statistics::get_metric_statistics(world, input(&body)?)?),
+        "ListDashboards" => output(&dashboards::list_dashboards(world, &input(&body)?)?),
+        "ListMetrics" => output(&read::list_metrics(world, &input(&body)?)?),
+        "PutDashboard" => output(&dashboards::put_dashboard(world, input(&body)?)?),
+        "PutMetricAlarm" => alarms::put_metric_alarm(world, body).map(|()| nothing),
+        _ => write::put_metric_data(&mut world.metrics, world.now, input(&body)?).map(|()| nothing),
+    }
+}
+
+/// A metric: what tells series apart. Dimensions are kept sorted, because their order has no meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    namespace: String,
+    metric_name: String,
+    #[serde(default)]
+    dimensions: Vec<Dimension>,
+}
+
+impl Metric {
+    /// With its dimensions in order.
+    fn sorted(mut self) -> Self {
+        self.dimensions.sort();
+        self
+    }
+}
+
+/// A name and a value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Dimension {
+    name: String,
+    value: String,
+}
+
+fn invalid_value(message: impl Into<String>) -> ApiError {
+    ApiError::bad("InvalidParameterValueException", message)
+}
+
+fn invalid_combination(message: impl Into<String>) -> ApiError {
+    ApiError::bad("InvalidParameterCombinationException", message)
+}

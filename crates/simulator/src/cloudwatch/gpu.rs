@@ -1,0 +1,87 @@
+//! GPU utilisation as SageMaker reports it: 0 to 100 times the GPUs of a host, a datapoint per minute, only while the
+//! container runs, and late. Computed on the fly, so that asking costs memory to no one.
+
+use crate::World;
+use crate::cloudwatch::Dimension;
+use crate::cloudwatch::Metric;
+use crate::cloudwatch::series::MINUTE_MILLIS;
+use crate::cloudwatch::series::Summary;
+use crate::gpu;
+use crate::training_jobs;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::scheduler::Phase;
+
+/// SageMaker's namespace for training jobs.
+pub(super) const NAMESPACE: &str = "/aws/sagemaker/TrainingJobs";
+/// What GPUs compute, and what they hold in memory: the metrics of that namespace that the simulator has.
+const COMPUTE: &str = "GPUUtilization";
+const MEMORY: &str = "GPUMemoryUtilization";
+const DIMENSION: &str = "Host";
+/// The unit that SageMaker reports in, although it goes beyond 100.
+pub(super) const UNIT: &str = "Percent";
+
+/// The complete minutes of a host's metric that begin in `from..to`, oldest first; `None` for other metrics.
+pub(super) fn minutes(
+    world: &mut World,
+    metric: &Metric,
+    from: Timestamp,
+    to: Timestamp,
+) -> Option<Vec<(i64, Summary)>> {
+    if metric.namespace != NAMESPACE {
+        return None;
+    }
+    let [Dimension { name, value: host }] = metric.dimensions.as_slice() else { return Some(Vec::new()) };
+    if ![COMPUTE, MEMORY].contains(&metric.metric_name.as_str()) || name != DIMENSION {
+        return Some(Vec::new());
+    }
+    Some(of_host(world, &metric.metric_name, host, from, to).unwrap_or_default())
+}
+
+/// The metrics of hosts that run now.
+pub(super) fn metrics(world: &World) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    for job in world.scheduler.jobs().filter(|job| job.running_since().is_some()) {
+        let Some(training_job) = &job.training_job else { continue };
+        if gpu::gpus_per_host(job).is_none() {
+            continue;
+        }
+        for host in 1..=gpu::hosts(job) {
+            metrics.extend([COMPUTE, MEMORY].map(|name| Metric {
+                namespace: NAMESPACE.to_owned(),
+                metric_name: name.to_owned(),
+                dimensions: vec![Dimension {
+                    name: DIMENSION.to_owned(),
+                    value: format!("{training_job}/algo-{host}"),
+                }],
+            }));
+        }
+    }
+    metrics.sort();
+    metrics
+}
+
+fn of_host(world: &mut World, metric: &str, host: &str, from: Timestamp, to: Timestamp) -> Option<Vec<(i64, Summary)>> {
+    let (name, number) = host.split_once("/algo-")?;
+    let number: u32 = number.parse().ok()?;
+    let visible_until = world.now - world.gpus.delay;
+    let id = training_jobs::find(world, name)?.job.id.clone();
+    let shape = gpu::shape_of(world, world.scheduler.job(&id)?);
+    let run = training_jobs::find(world, name)?;
+    let (job, hosts) = (run.job, gpu::hosts(run.job));
+    if number == 0 || number > hosts {
+        return None;
+    }
+    let gpus = f64::from(gpu::gpus_per_host(job)?);
+    let span = run.spans().find(|span| span.phase == Phase::Running)?;
+    let from = from.max(span.from).millis();
+    let to = to.min(span.to.unwrap_or(visible_until)).min(visible_until).millis();
+    // A minute is there if the container ran all through it.
+    let first = -(-from).div_euclid(MINUTE_MILLIS);
+    let end = to.div_euclid(MINUTE_MILLIS);
+    let point = |minute| {
+        let used = gpu::use_of(job, shape, number, hosts, minute);
+        let fraction = if metric == COMPUTE { used.compute } else { used.memory };
+        (minute, Summary::of([(fraction * 100.0 * gpus, 1.0)]))
+    };
+    Some((first..end).map(point).collect())
+}

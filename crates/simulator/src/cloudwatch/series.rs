@@ -1,0 +1,178 @@
+//! What was put, by metric and minute. Bounded: the oldest minutes go first, and new metrics beyond the cap are counted
+//! but not kept.
+
+use std::collections::BTreeMap;
+
+use crate::cloudwatch::Metric;
+use crate::cloudwatch::alarms::Alarms;
+use crate::cloudwatch::dashboards::Dashboards;
+use crate::cloudwatch::gpu;
+use trainspotter_core::model::Timestamp;
+
+const MAX_METRICS: usize = 20_000;
+/// A day of minutes.
+const MAX_MINUTES: usize = 1_440;
+/// Values kept for percentiles per metric and minute.
+const MAX_VALUES: usize = 1_000;
+pub(super) const MINUTE_MILLIS: i64 = 60_000;
+
+/// What CloudWatch keeps: custom metrics, dashboards and alarms.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    by_metric: BTreeMap<Metric, Series>,
+    data_accepted: u64,
+    pub(super) dashboards: Dashboards,
+    pub(super) alarms: Alarms,
+}
+
+/// A metric's minutes. In AWS equal metrics of other units are others; here the last unit counts for all.
+#[derive(Debug, Default)]
+struct Series {
+    unit: Option<String>,
+    minutes: BTreeMap<i64, Summary>,
+}
+
+/// The values of one period.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Summary {
+    pub count: f64,
+    pub sum: f64,
+    pub min: f64,
+    pub max: f64,
+    /// Values with their counts; empty where only statistics were put.
+    pub values: Vec<(f64, f64)>,
+}
+
+impl Metrics {
+    /// How many data were accepted since the simulator started.
+    pub(crate) fn data_accepted(&self) -> u64 {
+        self.data_accepted
+    }
+
+    /// Adds values to the minute that `at` lies in, as CloudWatch does.
+    pub(super) fn put(&mut self, metric: Metric, unit: Option<String>, at: Timestamp, summary: Summary) {
+        self.data_accepted += 1;
+        if self.by_metric.len() >= MAX_METRICS && !self.by_metric.contains_key(&metric) {
+            return;
+        }
+        let series = self.by_metric.entry(metric).or_default();
+        series.unit = unit;
+        let minutes = &mut series.minutes;
+        minutes.entry(at.millis().div_euclid(MINUTE_MILLIS)).or_default().merge(&summary);
+        if minutes.len() > MAX_MINUTES {
+            minutes.pop_first();
+        }
+    }
+
+    /// The minutes of a metric that begin in `from..to`, oldest first.
+    pub(super) fn minutes(&self, metric: &Metric, from: Timestamp, to: Timestamp) -> Vec<(i64, Summary)> {
+        // Rounded up, both: a minute belongs to the range if it begins in it.
+        let minute_from = |at: Timestamp| -(-at.millis()).div_euclid(MINUTE_MILLIS);
+        let (from, to) = (minute_from(from), minute_from(to));
+        let Some(series) = self.by_metric.get(metric).filter(|_| from < to) else { return Vec::new() };
+        series.minutes.range(from..to).map(|(minute, summary)| (*minute, summary.clone())).collect()
+    }
+
+    /// The unit of a metric, `None` unless one was put.
+    pub(super) fn unit(&self, metric: &Metric) -> &str {
+        if metric.namespace == gpu::NAMESPACE {
+            return gpu::UNIT;
+        }
+        self.by_metric.get(metric).and_then(|series| series.unit.as_deref()).unwrap_or("None")
+    }
+
+    /// The metrics after `after`, in order.
+    pub(super) fn after(&self, after: Option<&Metric>) -> impl Iterator<Item = &Metric> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.by_metric.range((after.map_or(Unbounded, |metric| Excluded(metric.clone())), Unbounded)).map(|(m, _)| m)
+    }
+}
+
+impl Summary {
+    /// Of values with their counts.
+    pub fn of(pairs: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let mut summary = Self::default();
+        for (value, count) in pairs {
+            summary.merge(&Self { count, sum: value * count, min: value, max: value, values: vec![(value, count)] });
+        }
+        summary
+    }
+
+    /// Adds other values to these.
+    pub fn merge(&mut self, other: &Self) {
+        (self.min, self.max) =
+            if self.count == 0.0 { (other.min, other.max) } else { (self.min.min(other.min), self.max.max(other.max)) };
+        self.count += other.count;
+        self.sum += other.sum;
+        let room = MAX_VALUES.saturating_sub(self.values.len());
+        self.values.extend(other.values.iter().take(room));
+    }
+
+    /// A statistic by its name in GetMetricData; `None` if there is no such statistic.
+    pub fn statistic(&self, name: &str) -> Option<f64> {
+        match name {
+            "SampleCount" => Some(self.count),
+            "Sum" => Some(self.sum),
+            "Average" => Some(self.sum / self.count),
+            "Minimum" => Some(self.min),
+            "Maximum" => Some(self.max),
+            _ => self.percentile(name.strip_prefix('p')?.parse().ok().filter(|p| (0.0..=100.0).contains(p))?),
+        }
+    }
+
+    fn percentile(&self, percent: f64) -> Option<f64> {
+        let mut values = self.values.clone();
+        values.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let rank = values.iter().map(|(_, count)| count).sum::<f64>() * percent / 100.0;
+        let mut seen = 0.0;
+        let reached = values.iter().find(|(_, count)| {
+            seen += count;
+            seen >= rank
+        });
+        reached.or(values.last()).map(|(value, _)| *value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_of_values_with_counts() {
+        let mut summary = Summary::of([(1.0, 3.0), (10.0, 1.0)]);
+        summary.merge(&Summary::of([(100.0, 1.0)]));
+        let cases = [
+            ("SampleCount", 5.0),
+            ("Sum", 113.0),
+            ("Average", 22.6),
+            ("Minimum", 1.0),
+            ("Maximum", 100.0),
+            ("p50", 1.0),
+            ("p80", 10.0),
+            ("p99.9", 100.0),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(summary.statistic(name), Some(expected), "{name}");
+        }
+        assert_eq!(summary.statistic("p101"), None);
+        assert_eq!(summary.statistic("Mode"), None);
+    }
+
+    #[test]
+    fn the_store_is_bounded() {
+        let metric = Metric::default();
+        let mut metrics = Metrics::default();
+        for minute in 0..2_000 {
+            metrics.put(
+                metric.clone(),
+                None,
+                Timestamp::from_millis(minute * MINUTE_MILLIS),
+                Summary::of([(1.0, 1.0)]),
+            );
+        }
+        assert_eq!(metrics.by_metric[&metric].minutes.len(), MAX_MINUTES);
+        assert_eq!(metrics.data_accepted(), 2_000);
+        let all = metrics.minutes(&metric, Timestamp::from_millis(0), Timestamp::from_millis(2_000 * MINUTE_MILLIS));
+        assert_eq!(all.first().map(|(minute, _)| *minute), Some(560));
+    }
+}

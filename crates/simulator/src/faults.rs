@@ -1,0 +1,250 @@
+//! What goes wrong on request: in a scenario file, or by `POST /_sim/faults`. `README.md` has the list.
+//!
+//! A request adds to what is already arranged; `DELETE` takes everything back. Times are the simulated clock's, chance is
+//! the seed's: the same calls in the same order meet the same faults.
+
+mod arrangement;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::reply::ApiError;
+use trainspotter_core::model::JobId;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::yaml::HumanDuration;
+
+pub use arrangement::Arrangement;
+
+use arrangement::ANY;
+use arrangement::Kind;
+use arrangement::Shift;
+use arrangement::Strike;
+use arrangement::Vanish;
+use shown::Disguise;
+
+/// What is arranged and not used up.
+#[derive(Debug)]
+pub(super) struct Faults {
+    /// When this is: set before each request.
+    pub now: Timestamp,
+    random: ChaCha8Rng,
+    arranged: Vec<Arranged>,
+    vanishing: Vec<Vanishing>,
+    unknown_status: Option<Disguise>,
+    unknown_instance_type: Option<Disguise>,
+    /// By topic: the status, and how often.
+    topic: BTreeMap<String, (u16, u64)>,
+    /// Snapshots that stand still, by request.
+    snapshots: BTreeMap<String, Value>,
+}
+
+/// A strike in its time.
+#[derive(Clone, Debug)]
+struct Arranged {
+    kind: Kind,
+    operation: String,
+    page: Option<u32>,
+    /// How often it still strikes; `None` is without limit.
+    left: Option<u64>,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    probability: f64,
+    by: Shift,
+}
+
+/// Jobs that are hidden.
+#[derive(Clone, Debug)]
+struct Vanishing {
+    job: String,
+    most: Option<u64>,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    hidden: BTreeSet<JobId>,
+}
+
+/// What befalls one call.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Struck {
+    /// What it is answered with instead.
+    pub refusal: Option<ApiError>,
+    /// How late it is answered, in simulated time.
+    pub late: Duration,
+    /// What becomes of the body.
+    pub damage: Option<Damage>,
+}
+
+/// What becomes of a body on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// The connection breaks before it.
+    Cut,
+    /// Half of it comes.
+    Truncated,
+    /// Something else comes.
+    Malformed,
+}
+
+impl Faults {
+    /// Nothing is arranged.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            now: Timestamp::default(),
+            random: ChaCha8Rng::seed_from_u64(seed),
+            arranged: Vec::new(),
+            vanishing: Vec::new(),
+            unknown_status: None,
+            unknown_instance_type: None,
+            topic: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+        }
+    }
+
+    /// Takes everything back.
+    pub fn clear(&mut self) {
+        *self = Self { now: self.now, random: self.random.clone(), ..Self::new(0) };
+    }
+
+    /// Adds what was asked for; its times count from now.
+    pub fn arrange(&mut self, arrangement: Arrangement) {
+        let now = self.now;
+        for (kind, strikes) in arrangement.strikes() {
+            self.arranged.extend(strikes.0.iter().map(|strike| Arranged::new(kind, strike, now)));
+        }
+        let vanishing = |vanish: Vanish| {
+            let (from, until) = window(vanish.after, vanish.r#for, now);
+            Vanishing { job: vanish.job, most: vanish.count, from, until, hidden: BTreeSet::new() }
+        };
+        self.vanishing.extend(arrangement.vanish.0.into_iter().map(vanishing));
+        if let Some(value) = arrangement.unknown_status {
+            self.unknown_status = Some(Disguise::new(value));
+        }
+        if let Some(value) = arrangement.unknown_instance_type {
+            self.unknown_instance_type = Some(Disguise::new(value));
+        }
+        for topic in arrangement.topic.0 {
+            self.topic.insert(topic.name, (topic.status, topic.count));
+        }
+    }
+
+    /// What befalls a call. `throttled` and `expired` are the service's own errors for these.
+    pub fn strike(&mut self, operation: &str, throttled: ApiError, expired: ApiError) -> Struck {
+        let mut due = |kind| self.due(kind, operation, None);
+        let late = due(Kind::Slow).map_or(Duration::ZERO, Shift::duration);
+        let refusals =
+            [(Kind::ExpiredCredentials, expired), (Kind::Throttle, throttled), (Kind::ServerError, broken())];
+        let refusal = refusals.into_iter().find_map(|(kind, error)| due(kind).map(|_| error));
+        let damages =
+            [(Kind::Cut, Damage::Cut), (Kind::Truncated, Damage::Truncated), (Kind::Malformed, Damage::Malformed)];
+        let damage = damages.into_iter().find_map(|(kind, damage)| due(kind).map(|_| damage));
+        Struck { refusal, late, damage }
+    }
+
+    /// How far AWS's clock is ahead at `now`, in milliseconds.
+    pub fn skew_millis(&self, now: Timestamp) -> i64 {
+        let lasting = self.arranged.iter().filter(|arranged| arranged.kind == Kind::ClockSkew && arranged.covers(now));
+        lasting.map(|arranged| arranged.by.0).sum()
+    }
+
+    /// Fails a page of a list, if that was asked for.
+    pub fn fail_page(&mut self, operation: &str, page: u32) -> Result<(), ApiError> {
+        self.due(Kind::FailPage, operation, Some(page)).map_or(Ok(()), |_| Err(broken()))
+    }
+
+    /// Fails a publication to a topic, if that was asked for.
+    pub fn fail_topic(&mut self, name: &str) -> Result<(), ApiError> {
+        let Some((status, left)) = self.topic.get_mut(name).filter(|(_, left)| *left > 0) else { return Ok(()) };
+        *left -= 1;
+        Err(match *status {
+            404 => ApiError::new(404, "NotFound", "Topic does not exist"),
+            status => ApiError::new(status, "InternalError", "the simulator was asked to fail this topic"),
+        })
+    }
+
+    /// What is arranged, for people.
+    pub fn described(&self) -> Value {
+        let strike = |arranged: &Arranged| {
+            json!({
+                "fault": arranged.kind.as_str(),
+                "operation": arranged.operation,
+                "page": arranged.page,
+                "left": arranged.left,
+                "from": arranged.from,
+                "until": arranged.until,
+                "probability": arranged.probability,
+                "by_seconds": arranged.by.0 as f64 / 1_000.0,
+            })
+        };
+        let vanishing = |vanishing: &Vanishing| json!({"job": vanishing.job, "from": vanishing.from, "until": vanishing.until, "hidden": vanishing.hidden});
+        json!({
+            "arranged": self.arranged.iter().map(strike).collect::<Vec<_>>(),
+            "vanish": self.vanishing.iter().map(vanishing).collect::<Vec<_>>(),
+            "unknown_status": self.unknown_status.as_ref().map(|disguise| &disguise.value),
+            "unknown_instance_type": self.unknown_instance_type.as_ref().map(|disguise| &disguise.value),
+            "topic": self.topic,
+        })
+    }
+
+    /// Uses up the first fault of a kind that befalls a call, and tells its `by`.
+    fn due(&mut self, kind: Kind, operation: &str, page: Option<u32>) -> Option<Shift> {
+        let now = self.now;
+        self.arranged.retain(|arranged| !arranged.is_over(now));
+        let random = &mut self.random;
+        let struck = self.arranged.iter_mut().find(|arranged| {
+            arranged.kind == kind
+                && (arranged.operation == operation || arranged.operation == ANY)
+                && arranged.page == page
+                && arranged.covers(now)
+                && (arranged.probability >= 1.0 || random.random::<f64>() < arranged.probability)
+        })?;
+        struck.left = struck.left.map(|left| left - 1);
+        Some(struck.by)
+    }
+}
+
+impl Arranged {
+    fn new(kind: Kind, strike: &Strike, now: Timestamp) -> Self {
+        let (from, until) = window(strike.after, strike.r#for, now);
+        let once = (kind == Kind::FailPage && until.is_none()).then_some(1);
+        Self {
+            kind,
+            operation: strike.operation.clone(),
+            page: strike.page,
+            left: strike.count.or(once),
+            from,
+            until,
+            probability: strike.probability.unwrap_or(1.0),
+            by: strike.by.unwrap_or(Shift(0)),
+        }
+    }
+
+    fn covers(&self, now: Timestamp) -> bool {
+        now >= self.from && !self.is_over(now)
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.left == Some(0) || self.until.is_some_and(|until| now >= until)
+    }
+}
+
+fn window(
+    after: Option<HumanDuration>,
+    lasts: Option<HumanDuration>,
+    now: Timestamp,
+) -> (Timestamp, Option<Timestamp>) {
+    let from = now + after.map_or(Duration::ZERO, |after| after.0);
+    (from, lasts.map(|lasts| from + lasts.0))
+}
+
+fn broken() -> ApiError {
+    ApiError::new(500, "ServerException", "the simulator was asked to fail")
+}

@@ -1,0 +1,271 @@
+//! Faults as people write them, in a scenario's YAML or in JSON to `/_sim/faults`.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::Error;
+use serde::de::MapAccess;
+use serde::de::SeqAccess;
+use serde::de::Visitor;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::value::SeqAccessDeserializer;
+
+use trainspotter_core::yaml::HumanDuration;
+
+/// Any operation.
+pub(super) const ANY: &str = "*";
+
+/// What should go wrong. Each member is one fault or a list of them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Arrangement {
+    /// Calls are told that they come too fast.
+    pub(super) throttle: Many<Strike>,
+    /// Calls are answered 500.
+    pub(super) server_error: Many<Strike>,
+    /// Calls are told that their security token has expired.
+    pub(super) expired_credentials: Many<Strike>,
+    /// Answers come late, `by` this much simulated time.
+    pub(super) slow: Many<Strike>,
+    /// The connection breaks before the body.
+    pub(super) cut: Many<Strike>,
+    /// Half of the body comes, and no more.
+    pub(super) truncated: Many<Strike>,
+    /// The body is a proxy's HTML.
+    pub(super) malformed: Many<Strike>,
+    /// One `page` of a list fails with 500.
+    pub(super) fail_page: Many<Strike>,
+    /// GetJobQueueSnapshot repeats what it first said.
+    pub(super) stale_snapshot: Many<Strike>,
+    /// AWS's clock, in all its times and `Date` headers, is ahead `by` this much; behind, if it is negative.
+    pub(super) clock_skew: Many<Strike>,
+    /// Jobs that AWS no longer knows.
+    pub(super) vanish: Many<Vanish>,
+    /// A status for the first job that is shown from now on, for as long as it lasts.
+    pub(super) unknown_status: Option<String>,
+    /// The same with an instance type.
+    pub(super) unknown_instance_type: Option<String>,
+    /// Publications to an SNS topic fail.
+    pub(super) topic: Many<TopicFault>,
+}
+
+/// Calls that something befalls: those of `operation`, at most `count` of them, from `after` on and `for` so long, each
+/// with a `probability`. What is not said does not limit.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Strike {
+    /// An operation's name, or `*`.
+    #[serde(default = "any")]
+    pub operation: String,
+    /// How often. `fail_page` strikes once unless this or `for` is given.
+    pub count: Option<u64>,
+    /// How long after the arrangement it begins.
+    pub after: Option<HumanDuration>,
+    /// How long it lasts.
+    pub r#for: Option<HumanDuration>,
+    /// How likely it strikes a call, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub probability: Option<f64>,
+    /// How late (`slow`) or how far ahead (`clock_skew`).
+    pub by: Option<Shift>,
+    /// Which page (`fail_page`), from 1.
+    pub page: Option<u32>,
+}
+
+/// Jobs that vanish from lists and descriptions, while they go on holding what they hold.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Vanish {
+    /// A job's id or name; a trailing `*` stands for anything.
+    pub job: String,
+    /// How many jobs; all if it is not given.
+    pub count: Option<u64>,
+    /// How long after the arrangement it begins.
+    pub after: Option<HumanDuration>,
+    /// How long it lasts.
+    pub r#for: Option<HumanDuration>,
+}
+
+/// A topic that refuses.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TopicFault {
+    /// The topic's name.
+    pub name: String,
+    /// The HTTP status: 404 says that it does not exist.
+    pub status: u16,
+    /// How often.
+    pub count: u64,
+}
+
+fn any() -> String {
+    ANY.to_owned()
+}
+
+/// A mistake that types do not show: the member, and what is wrong.
+pub(crate) type Finding = (String, String);
+
+impl Arrangement {
+    /// What is wrong with it, by the path of the member within it.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (kind, strikes) in self.strikes() {
+            for (place, strike) in strikes.0.iter().enumerate() {
+                // One that stands for itself has no place in a list; the path of the list is near enough.
+                let path =
+                    if strikes.0.len() > 1 { format!("{}[{place}]", kind.as_str()) } else { kind.as_str().into() };
+                findings.extend(strike.finding(kind).map(|(member, message)| (format!("{path}.{member}"), message)));
+            }
+        }
+        findings
+    }
+
+    /// Everything that strikes calls, by kind.
+    pub(super) fn strikes(&self) -> [(Kind, &Many<Strike>); 10] {
+        [
+            (Kind::Throttle, &self.throttle),
+            (Kind::ServerError, &self.server_error),
+            (Kind::ExpiredCredentials, &self.expired_credentials),
+            (Kind::Slow, &self.slow),
+            (Kind::Cut, &self.cut),
+            (Kind::Truncated, &self.truncated),
+            (Kind::Malformed, &self.malformed),
+            (Kind::FailPage, &self.fail_page),
+            (Kind::StaleSnapshot, &self.stale_snapshot),
+            (Kind::ClockSkew, &self.clock_skew),
+        ]
+    }
+}
+
+impl Strike {
+    fn finding(&self, kind: Kind) -> Option<(&'static str, String)> {
+        if self.probability.is_some_and(|probability| !(0.0..=1.0).contains(&probability)) {
+            return Some(("probability", "a probability lies between 0 and 1".to_owned()));
+        }
+        let (takes_by, takes_page) = (matches!(kind, Kind::Slow | Kind::ClockSkew), kind == Kind::FailPage);
+        match (self.by, self.page) {
+            (None, _) if takes_by => {
+                Some(("by", "say `by` how much: 5s, or -2m for a clock that is behind".to_owned()))
+            }
+            (Some(by), _) if kind == Kind::Slow && by.0 < 0 => {
+                Some(("by", "an answer cannot come before its question".to_owned()))
+            }
+            (Some(_), _) if !takes_by => Some(("by", format!("`by` means nothing to {}", kind.as_str()))),
+            (_, None) if takes_page => Some(("page", "say which `page`, from 1".to_owned())),
+            (_, Some(_)) if !takes_page => Some(("page", format!("`page` means nothing to {}", kind.as_str()))),
+            (_, _) => None,
+        }
+    }
+}
+
+/// What befalls a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Throttle,
+    ServerError,
+    ExpiredCredentials,
+    Slow,
+    Cut,
+    Truncated,
+    Malformed,
+    FailPage,
+    StaleSnapshot,
+    ClockSkew,
+}
+
+impl Kind {
+    /// Its member in an [`Arrangement`].
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttle => "throttle",
+            Self::ServerError => "server_error",
+            Self::ExpiredCredentials => "expired_credentials",
+            Self::Slow => "slow",
+            Self::Cut => "cut",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::FailPage => "fail_page",
+            Self::StaleSnapshot => "stale_snapshot",
+            Self::ClockSkew => "clock_skew",
+        }
+    }
+}
+
+/// A span of time, forward or back: `5m`, `-30s`. In milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shift(pub i64);
+
+impl Shift {
+    /// As a duration; what goes back is none.
+    pub fn duration(self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0).unwrap_or(0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Shift {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (sign, plain) = text.strip_prefix('-').map_or((1, text.as_str()), |plain| (-1, plain));
+        let span = humantime::parse_duration(plain.trim())
+            .map_err(|_| D::Error::custom(format!("`{text}` is not a duration; write it like 30s, 15m or -5m")))?;
+        Ok(Self(sign * i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl JsonSchema for Shift {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Shift".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "description": "A duration, perhaps negative: 5m, -30s."})
+    }
+}
+
+/// One or several, written with or without a list.
+#[derive(Clone, Debug)]
+pub(super) struct Many<T>(pub Vec<T>);
+
+impl<T> Default for Many<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Many<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("OneOrMore{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let one = generator.subschema_for::<T>();
+        schemars::json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
+    /// By a visitor of its own: an untagged enum would lose where in a file a mistake stands.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
+            type Value = Many<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a fault or a list of faults")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Many)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(|one| Many(vec![one]))
+            }
+        }
+        deserializer.deserialize_any(OneOrMore(PhantomData))
+    }
+}

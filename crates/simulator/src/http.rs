@@ -1,0 +1,392 @@
+//! One port for five services: which service and operation a request means, and how its answer is written.
+
+use std::io;
+use std::io::Read;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::Query;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
+use axum::http::Method;
+use axum::http::StatusCode;
+use axum::http::Uri;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::DATE;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use flate2::read::GzDecoder;
+use futures_util::stream;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::Simulation;
+use crate::World;
+use crate::batch;
+use crate::cbor;
+use crate::cloudwatch;
+use crate::control;
+use crate::control::Command;
+use crate::faults::Arrangement;
+use crate::faults::Damage;
+use crate::faults::Struck;
+use crate::protocol::Protocol;
+use crate::query::Form;
+use crate::reply::ApiError;
+use crate::reply::Payload;
+use crate::sagemaker;
+use crate::sns;
+use crate::sts;
+use crate::truth;
+use trainspotter_core::model::Timestamp;
+
+/// Larger than any limit of a service, so that the service's own error is seen.
+const MAX_BODY_BYTES: usize = 4 * 1_024 * 1_024;
+/// Below this path Batch has the ARN of what is tagged.
+const TAGS: &str = "/v1/tags/";
+/// The content type of awsQuery.
+const FORM: &str = "application/x-www-form-urlencoded";
+/// PutMetricData: "1 MB for HTTP POST requests", before compression.
+const MAX_CLOUDWATCH_BYTES: usize = 1_024 * 1_024;
+
+/// All routes: the simulator's own below `/_sim/`, everything else is AWS.
+pub(super) fn router(simulation: Simulation) -> Router {
+    Router::new()
+        .route("/_sim/truth", get(show_truth))
+        .route("/_sim/truth/jobs", get(show_jobs))
+        .route("/_sim/truth/messages", get(show_messages))
+        .route("/_sim/control", get(show_control).post(perform_control))
+        .route("/_sim/faults", get(show_faults).post(arrange_faults).delete(clear_faults))
+        .fallback(call)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(simulation)
+}
+
+async fn show_truth(State(simulation): State<Simulation>) -> Json<Value> {
+    let world = simulation.world();
+    Json(truth::figures(&world, control::speed(&world, simulation.clock)))
+}
+
+async fn show_jobs(State(simulation): State<Simulation>, Query(page): Query<truth::Page>) -> Json<Value> {
+    Json(truth::jobs(&simulation.world(), &page))
+}
+
+async fn show_messages(State(simulation): State<Simulation>) -> Json<Value> {
+    Json(json!({"messages": simulation.world().topics.kept()}))
+}
+
+async fn show_control(State(simulation): State<Simulation>) -> Json<Value> {
+    Json(control::state(&simulation.world(), simulation.clock))
+}
+
+async fn perform_control(State(simulation): State<Simulation>, Json(command): Json<Command>) -> Response {
+    let result = control::perform(&mut simulation.world(), command, simulation.clock);
+    result.map_or_else(refusal, |state| Json(state).into_response())
+}
+
+async fn show_faults(State(simulation): State<Simulation>) -> Json<Value> {
+    Json(simulation.world().faults.described())
+}
+
+async fn arrange_faults(State(simulation): State<Simulation>, Json(arrangement): Json<Arrangement>) -> Response {
+    let mut world = simulation.world();
+    match control::arrange(&mut world, arrangement) {
+        Ok(()) => Json(world.faults.described()).into_response(),
+        Err(error) => refusal(error),
+    }
+}
+
+async fn clear_faults(State(simulation): State<Simulation>) -> StatusCode {
+    simulation.world().faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+fn refusal(error: ApiError) -> Response {
+    (StatusCode::BAD_REQUEST, Json(json!({"error": error.message}))).into_response()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Batch,
+    SageMaker,
+    CloudWatch,
+    Sns,
+    Sts,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Call {
+    service: Service,
+    protocol: Protocol,
+    operation: String,
+}
+
+async fn call(
+    State(simulation): State<Simulation>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (path, body) = match uri.path().strip_prefix(TAGS) {
+        Some(arn) => match tagging(&method, arn, uri.query().unwrap_or_default(), &body) {
+            Some((path, body)) => (path, Bytes::from(body.to_string())),
+            None => (uri.path(), body),
+        },
+        None => (uri.path(), body),
+    };
+    let (response, deliveries, struck) = {
+        let mut world = simulation.world();
+        let (mut response, struck) = answer(&mut world, path, &headers, &body);
+        response.headers_mut().extend(date(world.now).map(|date| (DATE, date)));
+        (response, world.topics.take_due(), struck)
+    };
+    simulation.postman.send(deliveries);
+    if let Some(late) = struck.as_ref().map(|struck| struck.late).filter(|late| !late.is_zero()) {
+        simulation.clock.sleep(late).await;
+    }
+    match struck.and_then(|struck| struck.damage) {
+        None => response,
+        Some(damage) => damaged(response, damage).await,
+    }
+}
+
+/// The three operations of Batch whose resource is in the path: as if they were like all the others. `None` for another method.
+fn tagging(method: &Method, arn: &str, query: &str, body: &[u8]) -> Option<(&'static str, Value)> {
+    let arn: String = form_urlencoded::parse(format!("arn={}", arn.replace('+', "%2B")).as_bytes())
+        .map(|(_, arn)| arn.into_owned())
+        .collect();
+    match method.as_str() {
+        "GET" => Some(("/v1/listtagsforresource", json!({"resourceArn": arn}))),
+        "POST" => {
+            let mut body: Value = serde_json::from_slice(body).unwrap_or_else(|_| json!({}));
+            if let Value::Object(members) = &mut body {
+                members.insert("resourceArn".to_owned(), json!(arn));
+            }
+            Some(("/v1/tagresource", body))
+        }
+        "DELETE" => {
+            let keys = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "tagKeys");
+            let keys: Vec<_> = keys.map(|(_, key)| key.into_owned()).collect();
+            Some(("/v1/untagresource", json!({"resourceArn": arn, "tagKeys": keys})))
+        }
+        _ => None,
+    }
+}
+
+/// The answer to a call, and what befell it.
+fn answer(world: &mut World, path: &str, headers: &HeaderMap, body: &Bytes) -> (Response, Option<Struck>) {
+    let request_id = world.next_id();
+    let body = match decoded(headers, body) {
+        Ok(body) => body,
+        Err(error) => return (Protocol::RestJson1.write_error(&error, &request_id), None),
+    };
+    let Some(call) = Call::of(path, headers, &body) else {
+        let what = format!("the simulator knows no service or operation for {path}");
+        let error = ApiError::bad("UnknownOperationException", what);
+        // Who sends a form can read XML only.
+        let is_form = header(headers, "content-type").is_some_and(|kind| kind.starts_with(FORM));
+        let protocol = if is_form { Protocol::AwsQuery(sns::NAMESPACE) } else { Protocol::RestJson1 };
+        return (protocol.write_error(&error, &request_id), None);
+    };
+    let struck = world.faults.strike(&call.operation, call.throttled(), call.expired());
+    let result = match &struck.refusal {
+        Some(error) => Err(error.clone()),
+        None => perform(world, &call, &body),
+    };
+    if let Err(error) = &result {
+        tracing::debug!(service = ?call.service, operation = call.operation, %error, "refused");
+    }
+    (call.protocol.write(&call.operation, result, &request_id), Some(struck))
+}
+
+/// A moment in the form of the `Date` header.
+fn date(at: Timestamp) -> Option<HeaderValue> {
+    let at = jiff::Timestamp::from_millisecond(at.millis()).ok()?;
+    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()?;
+    HeaderValue::from_str(&text).ok()
+}
+
+/// The response as it comes over a bad line.
+async fn damaged(response: Response, damage: Damage) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let half = whole.slice(..whole.len() / 2);
+    parts.headers.remove(CONTENT_LENGTH);
+    let body = match damage {
+        Damage::Cut => {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.len().max(1)));
+            let broken = Err(io::Error::new(io::ErrorKind::ConnectionReset, "the simulator was asked to cut this"));
+            Body::from_stream(stream::iter([Ok(half), broken]))
+        }
+        Damage::Truncated => Body::from(half),
+        Damage::Malformed => {
+            parts.status = StatusCode::OK;
+            Body::from("<html><body><h1>Welcome to the captive portal</h1></body></html>")
+        }
+    };
+    Response::from_parts(parts, body)
+}
+
+fn decoded(headers: &HeaderMap, body: &Bytes) -> Result<Vec<u8>, ApiError> {
+    if header(headers, "content-encoding") != Some("gzip") {
+        return Ok(body.to_vec());
+    }
+    let mut plain = Vec::new();
+    let limit = MAX_BODY_BYTES as u64 + 1;
+    GzDecoder::new(body.as_ref())
+        .take(limit)
+        .read_to_end(&mut plain)
+        .map_err(|error| ApiError::bad("SerializationException", format!("the body is not gzip: {error}")))?;
+    Ok(plain)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+impl Call {
+    /// Recognises a request: by path (Batch; CloudWatch in CBOR), by target (SageMaker; CloudWatch in JSON), or by the
+    /// form's version.
+    fn of(path: &str, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        let new =
+            |service, protocol, operation: &str| Some(Self { service, protocol, operation: operation.to_owned() });
+        if let Some(name) = path.strip_prefix("/v1/") {
+            return new(Service::Batch, Protocol::RestJson1, batch::operation(name).unwrap_or(name));
+        }
+        if let Some(rest) = path.strip_prefix("/service/") {
+            let operation = rest.strip_prefix(cloudwatch::SERVICE)?.strip_prefix("/operation/")?;
+            return new(Service::CloudWatch, Protocol::RpcV2Cbor, operation);
+        }
+        if let Some(target) = header(headers, "x-amz-target") {
+            return match target.split_once('.')? {
+                (sagemaker::TARGET, operation) => new(Service::SageMaker, Protocol::AwsJson1_1, operation),
+                (cloudwatch::SERVICE, operation) => new(Service::CloudWatch, Protocol::AwsJson1_0, operation),
+                _ => None,
+            };
+        }
+        let form = Form::parse(body);
+        let (service, namespace) = match form.get("Version")? {
+            sns::VERSION => (Service::Sns, sns::NAMESPACE),
+            sts::VERSION => (Service::Sts, sts::NAMESPACE),
+            cloudwatch::VERSION => (Service::CloudWatch, cloudwatch::NAMESPACE),
+            _ => return None,
+        };
+        new(service, Protocol::AwsQuery(namespace), form.get("Action")?)
+    }
+
+    /// How the service says that a caller goes too fast.
+    fn throttled(&self) -> ApiError {
+        let (status, code) = match self.service {
+            Service::Batch => (429, "TooManyRequestsException"),
+            Service::SageMaker | Service::CloudWatch => (400, "ThrottlingException"),
+            Service::Sns => (429, "Throttled"),
+            Service::Sts => (400, "Throttling"),
+        };
+        ApiError::new(status, code, "Rate exceeded")
+    }
+
+    /// How the service says that a caller's temporary credentials are too old.
+    fn expired(&self) -> ApiError {
+        let (status, code) = match self.service {
+            Service::Batch | Service::CloudWatch => (403, "ExpiredTokenException"),
+            Service::SageMaker => (400, "ExpiredTokenException"),
+            Service::Sns | Service::Sts => (403, "ExpiredToken"),
+        };
+        ApiError::new(status, code, "The security token included in the request is expired")
+    }
+}
+
+fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiError> {
+    let operation = call.operation.as_str();
+    match call.service {
+        Service::Batch => {
+            let input = json_body(body, "ClientException")?;
+            let answer = batch::answer(world, operation, &input)?;
+            world.faults.show(operation, &input, answer).map(Payload::Json)
+        }
+        Service::SageMaker => {
+            sagemaker::answer(world, operation, &json_body(body, "SerializationException")?).map(Payload::Json)
+        }
+        Service::CloudWatch => {
+            if body.len() > MAX_CLOUDWATCH_BYTES {
+                let message = "The request is larger than 1 MB before compression.";
+                return Err(ApiError::new(413, "RequestEntityTooLarge", message));
+            }
+            let request = match call.protocol {
+                Protocol::RpcV2Cbor => cloudwatch::Request::Tree(cbor::decode(body)?),
+                Protocol::AwsQuery(_) => cloudwatch::Request::Form(Form::parse(body)),
+                Protocol::RestJson1 | Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => {
+                    cloudwatch::Request::Tree(cbor::output(&json_body(body, "SerializationException")?)?)
+                }
+            };
+            cloudwatch::answer(world, operation, request).map(Payload::Tree)
+        }
+        Service::Sns => sns::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
+        Service::Sts => sts::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
+    }
+}
+
+/// An empty body is an empty object, as the SDKs send it for operations without input.
+fn json_body(body: &[u8], code: &'static str) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(body).map_err(|error| ApiError::bad(code, format!("the body is not JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_recognised_by_path_target_or_version() {
+        let check =
+            |path: &str, target: Option<&'static str>, body: &str, expected: Option<(Service, Protocol, &str)>| {
+                let mut headers = HeaderMap::new();
+                if let Some(target) = target {
+                    headers.insert("x-amz-target", target.parse().unwrap());
+                }
+                let call = Call::of(path, &headers, body.as_bytes());
+                let expected =
+                    expected.map(|(service, protocol, name)| Call { service, protocol, operation: name.to_owned() });
+                assert_eq!(call, expected, "{path} {target:?} {body}");
+            };
+        check("/v1/listservicejobs", None, "{}", Some((Service::Batch, Protocol::RestJson1, "ListServiceJobs")));
+        check(
+            "/v1/registerjobdefinition",
+            None,
+            "{}",
+            Some((Service::Batch, Protocol::RestJson1, "registerjobdefinition")),
+        );
+        let cbor = "/service/GraniteServiceVersion20100801/operation/PutMetricData";
+        check(cbor, None, "", Some((Service::CloudWatch, Protocol::RpcV2Cbor, "PutMetricData")));
+        let target = "GraniteServiceVersion20100801.PutMetricData";
+        check("/", Some(target), "{}", Some((Service::CloudWatch, Protocol::AwsJson1_0, "PutMetricData")));
+        check("/service/Other/operation/X", None, "", None);
+        check(
+            "/",
+            Some("SageMaker.DescribeTrainingJob"),
+            "{}",
+            Some((Service::SageMaker, Protocol::AwsJson1_1, "DescribeTrainingJob")),
+        );
+        check(
+            "/",
+            None,
+            "Action=Publish&Version=2010-03-31",
+            Some((Service::Sns, Protocol::AwsQuery(sns::NAMESPACE), "Publish")),
+        );
+        check(
+            "/",
+            None,
+            "Action=AssumeRole&Version=2011-06-15",
+            Some((Service::Sts, Protocol::AwsQuery(sts::NAMESPACE), "AssumeRole")),
+        );
+        check("/", None, "Action=Publish", None);
+    }
+}

@@ -1,0 +1,221 @@
+//! An AWS-compatible HTTP endpoint over the [scheduler](trainspotter_core::scheduler): what tests and the demo talk to instead of AWS.
+//!
+//! One port speaks for Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor, awsJson1_0 and awsQuery), SNS and STS (awsQuery), as the
+//! models of botocore 1.44.5 define them; `http` tells them apart. Below `/_sim/` the simulator speaks for itself: the
+//! truth about what happened, and faults on request.
+//!
+//! Every request first lets the world catch up with the clock, which may run fast: all times in answers are the clock's.
+
+mod arn;
+mod batch;
+mod cbor;
+mod cloudwatch;
+mod control;
+mod faults;
+mod gpu;
+mod http;
+mod page_token;
+mod protocol;
+mod query;
+pub mod quirks;
+mod reply;
+mod sagemaker;
+pub mod scenario;
+mod shape;
+mod sns;
+mod sts;
+#[cfg(test)]
+mod tests;
+pub mod trace;
+mod training_jobs;
+mod truth;
+pub mod workload;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use serde_json::Value;
+use sha2::Digest;
+use sha2::Sha256;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Resources;
+use crate::batch::Submitted;
+use crate::cloudwatch::Metrics;
+use crate::control::Pace;
+use crate::faults::Faults;
+use crate::quirks::Quirks;
+use crate::scenario::Scenario;
+use crate::sns::Postman;
+use crate::sns::Topics;
+use crate::truth::Integral;
+use crate::workload::Workload;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::JobId;
+use trainspotter_core::model::QueueName;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::scheduler::Scheduler;
+
+pub use faults::Arrangement;
+pub use gpu::Gpus;
+pub use gpu::Shape;
+
+/// A simulated AWS account. Clones are the same account.
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    world: Arc<Mutex<World>>,
+    clock: Clock,
+    postman: Postman,
+}
+
+/// How far a simulation is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The clock's time.
+    pub now: Timestamp,
+    /// Jobs of all queues by state, lower case, zeros included.
+    pub jobs: BTreeMap<String, usize>,
+    /// When something happens next; `None` if nothing is left to happen.
+    pub next_event: Option<Timestamp>,
+}
+
+/// Everything there is, behind one lock.
+#[derive(Debug)]
+struct World {
+    scheduler: Scheduler,
+    /// The clock's time when the request under way came in.
+    now: Timestamp,
+    pace: Pace,
+    seed: u64,
+    /// What jobs submitted over the API are described back with.
+    submitted: BTreeMap<JobId, Submitted>,
+    client_tokens: BTreeMap<String, JobId>,
+    resources: Resources,
+    training_jobs: training_jobs::Index,
+    metrics: Metrics,
+    topics: Topics,
+    faults: Faults,
+    gpus: Gpus,
+    quirks: Quirks,
+    /// When each queue's snapshot was made, and what it says.
+    snapshots: BTreeMap<QueueName, (Timestamp, Value)>,
+    /// What capacity there was, for the truth.
+    capacity: Integral,
+    ids_given: u64,
+}
+
+impl Simulation {
+    /// An account in which `workload` will be submitted. Equal workloads and seeds give equal histories. Submissions that
+    /// the queues refuse are logged and left out.
+    pub fn new(workload: Workload, seed: u64, clock: Clock) -> Self {
+        let now = clock.now();
+        let began = workload.submissions.iter().map(|submission| submission.at).fold(now, Timestamp::min);
+        let mut scheduler = Scheduler::new(workload.setup, seed, began);
+        for submission in workload.submissions {
+            let name = submission.name.clone();
+            if let Err(refusal) = scheduler.submit(submission) {
+                tracing::warn!(job = name, %refusal, "a job of the workload was refused");
+            }
+        }
+        let resources = Resources::of(scheduler.queues());
+        let world = World {
+            scheduler,
+            now,
+            pace: Pace::of_clock(now),
+            seed,
+            submitted: BTreeMap::new(),
+            client_tokens: BTreeMap::new(),
+            resources,
+            training_jobs: training_jobs::Index::default(),
+            metrics: Metrics::default(),
+            topics: Topics::default(),
+            faults: Faults::new(seed),
+            gpus: Gpus::default(),
+            quirks: Quirks::default(),
+            snapshots: BTreeMap::new(),
+            capacity: Integral::from(began),
+            ids_given: 0,
+        };
+        Self { world: Arc::new(Mutex::new(world)), clock, postman: Postman::new(clock) }
+    }
+
+    /// The same account with the outages, the GPU shapes, the quirks and the faults of a scenario. Its jobs, seed and speed are the caller's to use.
+    #[must_use]
+    pub fn with(self, scenario: &Scenario) -> Self {
+        {
+            let mut world = self.world();
+            world.gpus = scenario.gpu.gpus();
+            world.quirks = scenario.quirks();
+            world.faults.arrange(scenario.faults.clone());
+            let now = world.now;
+            for outage in &scenario.outages {
+                world.scheduler.add_outage(outage.outage(now));
+            }
+        }
+        self
+    }
+
+    /// The endpoint and `/_sim/`.
+    pub fn router(&self) -> axum::Router {
+        http::router(self.clone())
+    }
+
+    /// Creates a topic, as `CreateTopic` does, and gives its ARN.
+    pub fn create_topic(&self, name: &str) -> String {
+        self.world().topics.create(name, BTreeMap::new());
+        arn::topic(name)
+    }
+
+    /// How far the simulation is.
+    pub fn progress(&self) -> Progress {
+        let world = self.world();
+        let mut jobs = BTreeMap::new();
+        for queue in world.scheduler.queues() {
+            for (state, count) in truth::jobs_by_state(&world, &queue.name) {
+                *jobs.entry(state).or_default() += count;
+            }
+        }
+        Progress { now: world.now, jobs, next_event: world.scheduler.next_event() }
+    }
+
+    /// The world as of now.
+    fn world(&self) -> MutexGuard<'_, World> {
+        // A handler that panicked has left the world as consistent as it found it, or a test will tell.
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.catch_up(self.clock.now());
+        world
+    }
+}
+
+impl World {
+    /// Lets everything happen that is due when the clock shows `clock`. Time does not go back: where it should, because a
+    /// skew ends, it stands until it is caught up with.
+    fn catch_up(&mut self, clock: Timestamp) {
+        let plain = self.pace.at(clock);
+        self.faults.now = plain;
+        self.now = self.now.max(Timestamp::from_millis(plain.millis() + self.faults.skew_millis(plain)));
+        self.capacity.pass(&self.scheduler, self.now);
+        self.scheduler.advance(self.now);
+    }
+
+    /// An id shaped like a UUID that has not been given before; the same for the same seed and place in the history.
+    fn next_id(&mut self) -> String {
+        self.ids_given += 1;
+        let digest = Sha256::digest(format!("{} {}", self.seed, self.ids_given));
+        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+}
+
+/// Serves a simulation until `stop`; requests under way are answered first.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(listener: TcpListener, simulation: Simulation, stop: CancellationToken) -> io::Result<()> {
+    axum::serve(listener, simulation.router()).with_graceful_shutdown(stop.cancelled_owned()).await
+}

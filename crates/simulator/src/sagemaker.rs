@@ -1,0 +1,296 @@
+//! SageMaker, awsJson1_1: training jobs, as far as Batch made them, and training plans.
+
+mod inputs;
+mod plans;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::World;
+use crate::arn;
+use crate::cbor;
+use crate::page_token::PageToken;
+use crate::reply::ApiError;
+use crate::reply::without_nulls;
+use crate::training_jobs;
+use crate::training_jobs::Run;
+use trainspotter_core::model::JobId;
+use trainspotter_core::model::JobStatus;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::scheduler::Job;
+use trainspotter_core::scheduler::Phase;
+
+/// The prefix of `X-Amz-Target`.
+pub(super) const TARGET: &str = "SageMaker";
+
+/// Entries of a page unless asked otherwise.
+const DEFAULT_RESULTS: usize = 10;
+/// SageMaker's default limit of a training job: one day.
+const MAX_RUNTIME_SECONDS: u32 = 86_400;
+
+/// Performs an operation.
+pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
+    let Some((_, shape)) = inputs::SERVED.iter().find(|(name, _)| *name == operation) else {
+        return Err(not_served(operation));
+    };
+    shape.check(cbor::output(body)?).map_err(|error| ApiError::bad("ValidationException", error.message))?;
+    let answer = match operation {
+        "DescribeTrainingJob" => describe_training_job(world, &input(body)?)?,
+        "DescribeTrainingPlan" => plans::describe(world, &input(body)?)?,
+        "ListTrainingJobs" => list_training_jobs(world, &input(body)?)?,
+        "ListTrainingPlans" => plans::list(world, &input(body)?)?,
+        _ => return Err(not_served(operation)),
+    };
+    Ok(without_nulls(answer))
+}
+
+fn not_served(operation: &str) -> ApiError {
+    let served: Vec<&str> = inputs::SERVED.iter().map(|(name, _)| *name).collect();
+    let message = format!("the simulator does not serve SageMaker {operation}; it serves {}", served.join(", "));
+    ApiError::bad("UnknownOperationException", message)
+}
+
+fn input<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
+    T::deserialize(body).map_err(|error| ApiError::bad("ValidationException", error.to_string()))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Describe {
+    training_job_name: String,
+}
+
+fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, ApiError> {
+    // Not the modelled `ResourceNotFound`: SageMaker answers this.
+    let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
+    let id = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?.job.id.clone();
+    let unknown_type = world.faults.unknown_instance_type_of(&id);
+    let asked = asked_for(world, &id);
+    let run = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?;
+    let (status, secondary) = statuses(run);
+    let span_of = |phase| run.spans().find(move |span| span.phase == phase);
+    let training_started = span_of(Phase::Starting).map(|span| span.from);
+    let training_ended = run.ended_at().filter(|_| training_started.is_some());
+    let given = |name: &str, otherwise: Value| asked.get(name).cloned().unwrap_or(otherwise);
+    let seconds = training_started.zip(training_ended).map(|(from, to)| to.since(from).as_secs().max(1));
+    Ok(json!({
+        "TrainingJobName": run.name,
+        "TrainingJobArn": arn::training_job(run.name),
+        "ModelArtifacts": {"S3ModelArtifacts": format!("s3://simulated/{}/output/model.tar.gz", run.name)},
+        "TrainingJobStatus": status,
+        "SecondaryStatus": secondary,
+        "FailureReason": failure_reason(run, status),
+        "AlgorithmSpecification": given("AlgorithmSpecification", json!({"TrainingInputMode": "File"})),
+        "HyperParameters": asked.get("HyperParameters"),
+        "InputDataConfig": asked.get("InputDataConfig"),
+        "OutputDataConfig": asked.get("OutputDataConfig"),
+        "RoleArn": asked.get("RoleArn"),
+        "ResourceConfig": if unknown_type.is_some() {
+            resource_config(run.job, unknown_type)
+        } else {
+            given("ResourceConfig", resource_config(run.job, None))
+        },
+        "StoppingCondition": given("StoppingCondition", json!({"MaxRuntimeInSeconds": MAX_RUNTIME_SECONDS})),
+        "CreationTime": run.created_at().secs_f64(),
+        "TrainingStartTime": training_started.map(Timestamp::secs_f64),
+        "TrainingEndTime": training_ended.map(Timestamp::secs_f64),
+        "LastModifiedTime": last_modified(run).secs_f64(),
+        "SecondaryStatusTransitions": transitions(run, secondary),
+        "TrainingTimeInSeconds": seconds,
+        "BillableTimeInSeconds": seconds,
+    }))
+}
+
+/// The `CreateTrainingJob` request of a job that was submitted over the API; empty for one of the workload.
+fn asked_for(world: &World, id: &JobId) -> Value {
+    let payload = world.submitted.get(id).map(|submitted| submitted.payload.as_str());
+    payload.and_then(|payload| serde_json::from_str(payload).ok()).unwrap_or_else(|| json!({}))
+}
+
+/// `TrainingJobStatus` and `SecondaryStatus`, by AWS's table of Batch states.
+fn statuses(run: Run<'_>) -> (&'static str, &'static str) {
+    let Some(last) = run.spans().next_back() else { return ("InProgress", "Starting") };
+    if last.to.is_none() {
+        return ("InProgress", secondary_of(last.phase));
+    }
+    if run.preempted || run.job.terminated {
+        return ("Stopped", "Stopped");
+    }
+    if run.job.status == JobStatus::Succeeded && run.attempt == run.job.attempt() {
+        ("Completed", "Completed")
+    } else {
+        ("Failed", "Failed")
+    }
+}
+
+fn secondary_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting | Phase::Scheduled => "Pending",
+        Phase::Starting => "Downloading",
+        Phase::Running => "Training",
+    }
+}
+
+/// Each phase with its times, and then the end, which has a beginning only.
+fn transitions(run: Run<'_>, secondary: &str) -> Vec<Value> {
+    let mut transitions: Vec<Value> = run
+        .spans()
+        .map(|span| {
+            let status = secondary_of(span.phase);
+            json!({
+                "Status": status,
+                "StartTime": span.from.secs_f64(),
+                "EndTime": span.to.map(Timestamp::secs_f64),
+                "StatusMessage": format!("{status} the training job"),
+            })
+        })
+        .collect();
+    if let Some(ended_at) = run.ended_at() {
+        transitions.push(json!({
+            "Status": secondary,
+            "StartTime": ended_at.secs_f64(),
+            "EndTime": ended_at.secs_f64(),
+            "StatusMessage": format!("Training job {}", secondary.to_lowercase()),
+        }));
+    }
+    transitions
+}
+
+/// SageMaker's own words: Batch's without the prefix that says where they are from.
+fn failure_reason<'a>(run: Run<'a>, status: &str) -> Option<&'a str> {
+    let reason = run.reason.filter(|_| status == "Failed")?;
+    Some(reason.strip_prefix("Received status from SageMaker:").unwrap_or(reason).trim_start())
+}
+
+fn resource_config(job: &Job, unknown_type: Option<String>) -> Value {
+    match &*job.demand {
+        [one] => json!({
+            "InstanceType": unknown_type.unwrap_or_else(|| one.unit.as_str().to_owned()),
+            "InstanceCount": one.quantity.ceil() as i64,
+            "VolumeSizeInGB": 30,
+        }),
+        many => {
+            let groups: Vec<_> = many
+                .iter()
+                .zip(1..)
+                .map(|(demand, n)| {
+                    json!({
+                        "InstanceType": demand.unit,
+                        "InstanceCount": demand.quantity.ceil() as i64,
+                        "InstanceGroupName": format!("group-{n}"),
+                    })
+                })
+                .collect();
+            json!({"InstanceGroups": groups, "VolumeSizeInGB": 30})
+        }
+    }
+}
+
+fn last_modified(run: Run<'_>) -> Timestamp {
+    run.spans().next_back().map_or(run.created_at(), |span| span.to.unwrap_or(span.from))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct List {
+    max_results: Option<i64>,
+    next_token: Option<String>,
+    status_equals: Option<String>,
+    name_contains: Option<String>,
+    creation_time_after: Option<f64>,
+    creation_time_before: Option<f64>,
+    last_modified_time_after: Option<f64>,
+    last_modified_time_before: Option<f64>,
+    sort_by: Option<String>,
+    sort_order: Option<String>,
+    warm_pool_status_equals: Option<String>,
+    training_plan_arn_equals: Option<String>,
+}
+
+/// Newest first unless asked otherwise. Filters apply to a page after it was cut, as the API reference says of `StatusEquals`:
+/// short and empty pages are normal.
+fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
+    let size = input.max_results.and_then(|size| usize::try_from(size).ok()).unwrap_or(DEFAULT_RESULTS);
+    let token = input
+        .next_token
+        .as_deref()
+        .map(|text| PageToken::decode(text).ok_or_else(|| ApiError::bad("ValidationException", "Invalid NextToken")))
+        .transpose()?;
+    let ascending = input.sort_order.as_deref() == Some("Ascending");
+    let mut runs: Vec<Run<'_>> = world.scheduler.jobs().flat_map(training_jobs::runs).collect();
+    let key = |run: &Run<'_>| match input.sort_by.as_deref() {
+        Some("Name") => (0, run.name.as_str().to_owned()),
+        Some("Status") => (0, format!("{} {}", statuses(*run).0, run.name)),
+        _ => (run.created_at().millis(), run.name.as_str().to_owned()),
+    };
+    if let Some(token) = &token {
+        let last = (token.order, token.key.clone());
+        runs.retain(|run| if ascending { key(run) > last } else { key(run) < last });
+    }
+    runs.sort_by_cached_key(key);
+    if !ascending {
+        runs.reverse();
+    }
+    let more = runs.len() > size;
+    runs.truncate(size);
+    let page = token.map_or(1, |token| token.page);
+    let next_token = runs.last().filter(|_| more).map(|last| {
+        let (order, key) = key(last);
+        PageToken { page: page.saturating_add(1), order, key }.encode()
+    });
+    let summaries: Vec<_> =
+        runs.into_iter().filter(|run| input.admits(world, *run)).map(|run| summary(world, run)).collect();
+    Ok(json!({"TrainingJobSummaries": summaries, "NextToken": next_token}))
+}
+
+impl List {
+    fn admits(&self, world: &World, run: Run<'_>) -> bool {
+        let (created, modified) = (run.created_at().secs_f64(), last_modified(run).secs_f64());
+        self.status_equals.as_deref().is_none_or(|status| status == statuses(run).0)
+            && self.name_contains.as_deref().is_none_or(|part| run.name.as_str().contains(part))
+            && self.creation_time_after.is_none_or(|after| created > after)
+            && self.creation_time_before.is_none_or(|before| created < before)
+            && self.last_modified_time_after.is_none_or(|after| modified > after)
+            && self.last_modified_time_before.is_none_or(|before| modified < before)
+            && self.warm_pool_status_equals.as_deref().is_none_or(|status| warm_pool(world, run).is_some_and(|pool| pool["Status"] == status))
+            // No simulated job runs on a training plan.
+            && self.training_plan_arn_equals.is_none()
+    }
+}
+
+fn summary(world: &World, run: Run<'_>) -> Value {
+    let (status, secondary) = statuses(run);
+    json!({
+        "TrainingJobName": run.name,
+        "TrainingJobArn": arn::training_job(run.name),
+        "CreationTime": run.created_at().secs_f64(),
+        "TrainingEndTime": run.ended_at().map(Timestamp::secs_f64),
+        "LastModifiedTime": last_modified(run).secs_f64(),
+        "TrainingJobStatus": status,
+        "SecondaryStatus": secondary,
+        "WarmPoolStatus": warm_pool(world, run),
+    })
+}
+
+/// What became of the instances of a run that was told to keep them: when it has completed they wait until the period is over. No job
+/// takes them again.
+fn warm_pool(world: &World, run: Run<'_>) -> Option<Value> {
+    let kept = asked_for(world, &run.job.id)["ResourceConfig"]["KeepAlivePeriodInSeconds"]
+        .as_u64()
+        .filter(|kept| *kept > 0)?;
+    let (status, _) = statuses(run);
+    let kept_for = Duration::from_secs(kept);
+    Some(match run.ended_at() {
+        None => json!({"Status": "InUse"}),
+        Some(ended_at) if status == "Completed" => {
+            let (waits, waited) = (world.now < ended_at + kept_for, world.now.since(ended_at).min(kept_for));
+            let status = if waits { "Available" } else { "Terminated" };
+            json!({"Status": status, "ResourceRetainedBillableTimeInSeconds": waited.as_secs()})
+        }
+        Some(_) => json!({"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}),
+    })
+}

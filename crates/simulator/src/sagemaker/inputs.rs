@@ -1,0 +1,52 @@
+//! The inputs of the operations served, with the constraints of SageMaker's model (botocore 1.44.5).
+
+use crate::shape::Member;
+use crate::shape::Shape;
+use crate::shape::optional;
+use crate::shape::required;
+use crate::shape::text;
+
+/// The operations served, by name, and what each takes.
+pub(super) const SERVED: [(&str, Shape); 4] = [
+    ("DescribeTrainingJob", Shape::Structure(&[required("TrainingJobName", &Shape::Dashed { most: 63, after: "" })])),
+    (
+        "DescribeTrainingPlan",
+        Shape::Structure(&[required("TrainingPlanName", &Shape::Dashed { most: 64, after: PLAN })]),
+    ),
+    ("ListTrainingJobs", Shape::Structure(&LIST_JOBS)),
+    ("ListTrainingPlans", Shape::Structure(&LIST_PLANS)),
+];
+
+/// What may stand before the name of a training plan: the rest of its ARN.
+const PLAN: &str = ":training-plan/";
+const PAGE_SIZE: Member = optional("MaxResults", &Shape::Integer(1, 100));
+const PAGE_TOKEN: Member = optional("NextToken", &text(0, 8_192));
+const SORT_ORDER: Member = optional("SortOrder", &Shape::Enum(&["Ascending", "Descending"]));
+const TIME: Shape = Shape::Time;
+const STATUS: Shape = Shape::Enum(&["InProgress", "Completed", "Failed", "Stopping", "Stopped", "Deleting"]);
+const WARM_POOL: Shape = Shape::Enum(&["Available", "Terminated", "Reused", "InUse"]);
+
+const LIST_JOBS: [Member; 12] = [
+    PAGE_SIZE,
+    PAGE_TOKEN,
+    SORT_ORDER,
+    optional("CreationTimeAfter", &TIME),
+    optional("CreationTimeBefore", &TIME),
+    optional("LastModifiedTimeAfter", &TIME),
+    optional("LastModifiedTimeBefore", &TIME),
+    optional("NameContains", &Shape::Dashes { most: 63 }),
+    optional("StatusEquals", &STATUS),
+    optional("SortBy", &Shape::Enum(&["Name", "CreationTime", "Status"])),
+    optional("WarmPoolStatusEquals", &WARM_POOL),
+    optional("TrainingPlanArnEquals", &Shape::Dashed { most: 64, after: PLAN }),
+];
+const LIST_PLANS: [Member; 7] = [
+    PAGE_SIZE,
+    PAGE_TOKEN,
+    SORT_ORDER,
+    optional("StartTimeAfter", &TIME),
+    optional("StartTimeBefore", &TIME),
+    optional("SortBy", &Shape::Enum(&["TrainingPlanName", "StartTime", "Status"])),
+    optional("Filters", &Shape::List(&FILTER, 1, 5)),
+];
+const FILTER: Shape = Shape::Structure(&[required("Name", &Shape::Enum(&["Status"])), required("Value", &text(0, 64))]);

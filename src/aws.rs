@@ -1,0 +1,33 @@
+//! Where observations come from: everything that speaks to AWS, or prepares to.
+//!
+//! - [`connect`] makes one target's clients. Every request of theirs, retries included, waits its turn in one
+//!   [`Budget`] and is counted in one [`CallCounter`].
+//! - [`Poller`] asks the target's queues and sends what it learns as observations, page by page.
+//! - [`Hints`] say between polls which jobs to look at, if the target has a queue of events.
+//! - `page` reads pages of jobs: a list of a million is read in the SDK's place.
+//! - `translate` turns answers into `model` types. No other room sees an SDK type of Batch, SageMaker or metrics read.
+//!
+//! Invariants: an answer that did not come is an observation too ([`trainspotter_core::model::Observation::Failed`]); what is not
+//! understood is a value ([`trainspotter_core::model::Observation::UnknownValue`]), never a guess and never a panic; a throttle slows
+//! the calls, never the process.
+
+mod calls;
+mod clients;
+mod describe;
+mod eventbridge;
+mod failure;
+#[cfg(test)]
+mod fake;
+mod page;
+mod pattern;
+mod poller;
+mod rate_limit;
+mod reservations;
+mod topology;
+mod translate;
+
+pub use calls::CallCounter;
+pub use clients::{Clients, ConnectError, connect};
+pub use eventbridge::{Hint, Hints};
+pub use poller::Poller;
+pub use rate_limit::Budget;

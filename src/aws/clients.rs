@@ -1,0 +1,272 @@
+//! The AWS clients of one target: where they call, as whom, how patiently, and behind which budget.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use url::{Host, Url};
+
+use crate::aws::Budget;
+use crate::aws::CallCounter;
+use crate::aws::calls::{TooManyRequests, Watch};
+use crate::config::Target;
+use trainspotter_clock::Clock;
+
+/// Wall time in which a connection must be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wall time in which an answer must begin.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// Wall time in which credentials must be found.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Attempts of a call, the first included. The waits between them are jittered.
+const ATTEMPTS: u32 = 3;
+/// The endpoint of all services, if the target does not name one.
+const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL";
+/// Any of these set means that someone configured credentials on purpose.
+const CREDENTIAL_VARIABLES: [&str; 5] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+];
+
+/// One target's AWS clients, all behind one budget and one counter. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Queues and jobs.
+    pub batch: aws_sdk_batch::Client,
+    /// Training jobs.
+    pub sagemaker: aws_sdk_sagemaker::Client,
+    /// GPU metrics in, figures out.
+    pub cloudwatch: aws_sdk_cloudwatch::Client,
+    /// Notifications.
+    pub sns: aws_sdk_sns::Client,
+    budget: Budget,
+    calls: CallCounter,
+}
+
+impl Clients {
+    /// The budget that every request waits for.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The counter of every attempt. [`crate::aws::Poller`] drains it into observations.
+    pub fn calls(&self) -> &CallCounter {
+        &self.calls
+    }
+}
+
+/// Why a target's clients could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// The endpoint is not an HTTP URL.
+    Endpoint {
+        /// The text that was meant to be a URL.
+        endpoint: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// AWS is to be reached over TLS, and this machine trusts no certificate authority.
+    NoCaRoots,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint { endpoint, problem } => {
+                write!(f, "{endpoint:?} is not an endpoint: {problem}; write for example http://127.0.0.1:4566")
+            }
+            Self::NoCaRoots => f.write_str(
+                "no CA certificates found, so AWS's certificates cannot be checked: install the ca-certificates \
+                 package, or point SSL_CERT_FILE at a bundle",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// Makes the clients of `target`, which may make `calls_per_second` requests in clock time, all services together.
+///
+/// Nothing is called yet unless a role's session needs a region: credentials are found when the first call is made.
+/// Requests for credentials are outside of the budget, since nothing else works without them.
+pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Result<Clients, ConnectError> {
+    let (sdk, http) = identified(target, clock).await?;
+    let budget = Budget::new(calls_per_second, clock);
+    let sdk = sdk.into_builder().http_client(budget.guard(http)).build();
+    Ok(clients(&sdk, budget))
+}
+
+/// Where a target's APIs are, and as whom to call them.
+async fn identified(target: &Target, clock: Clock) -> Result<(SdkConfig, SharedHttpClient), ConnectError> {
+    let endpoint = target.endpoint.clone().or_else(|| variable(ENDPOINT_VARIABLE));
+    let url = endpoint.as_deref().map(parse_endpoint).transpose()?;
+    let http = http_client(url.as_ref())?;
+    let mut loader = defaults(target, clock).http_client(http.clone());
+    if let Some(endpoint) = &endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if url.as_ref().is_some_and(is_loopback) && CREDENTIAL_VARIABLES.iter().all(|name| variable(name).is_none()) {
+        loader = loader.credentials_provider(Credentials::new("simulated", "simulated", None, None, "simulator"));
+    }
+    let mut sdk = loader.load().await;
+    if let Some(role) = &target.role {
+        let provider = AssumeRoleProvider::builder(role).session_name("trainspotter").configure(&sdk).build().await;
+        sdk = sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
+    }
+    Ok((sdk, http))
+}
+
+/// A client for the queue of events at `queue`, in the target's account. It is not behind the budget: it waits for most of its time, and
+/// no API of jobs is called.
+pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aws_sdk_sqs::Client, ConnectError> {
+    let url = parse_endpoint(queue)?;
+    let (sdk, _) = identified(target, clock).await?;
+    let config = aws_sdk_sqs::config::Builder::from(&sdk)
+        .endpoint_url(url.origin().ascii_serialization())
+        .http_client(http_client(Some(&url))?)
+        .build();
+    Ok(aws_sdk_sqs::Client::from_conf(config))
+}
+
+/// What all clients have in common.
+///
+/// There is no timeout over a whole operation, on purpose: it would cut off calls that wait for their turn in a slow
+/// budget. Each attempt is bounded instead: here by the timeouts to connect and to begin an answer, and behind the budget
+/// by one to end it. That one stands in for the SDK's protection from stalled streams, which measures in clock time.
+fn defaults(target: &Target, clock: Clock) -> ConfigLoader {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(clock.of_wall(CONNECT_TIMEOUT))
+        .read_timeout(clock.of_wall(READ_TIMEOUT))
+        .build();
+    let identity = aws_config::identity::IdentityCache::lazy().load_timeout(clock.of_wall(CREDENTIALS_TIMEOUT)).build();
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(Region::new(target.region.clone()))
+        .sleep_impl(clock)
+        .time_source(clock)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .identity_cache(identity)
+}
+
+fn clients(sdk: &SdkConfig, budget: Budget) -> Clients {
+    let calls = CallCounter::default();
+    let watch = |service| Watch { service, counter: calls.clone(), budget: budget.clone() };
+    let batch =
+        aws_sdk_batch::config::Builder::from(sdk).interceptor(watch("batch")).retry_classifier(TooManyRequests).build();
+    let sagemaker = aws_sdk_sagemaker::config::Builder::from(sdk)
+        .interceptor(watch("sagemaker"))
+        .retry_classifier(TooManyRequests)
+        .build();
+    let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(sdk)
+        .interceptor(watch("cloudwatch"))
+        .retry_classifier(TooManyRequests)
+        .build();
+    let sns =
+        aws_sdk_sns::config::Builder::from(sdk).interceptor(watch("sns")).retry_classifier(TooManyRequests).build();
+    Clients {
+        batch: aws_sdk_batch::Client::from_conf(batch),
+        sagemaker: aws_sdk_sagemaker::Client::from_conf(sagemaker),
+        cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch),
+        sns: aws_sdk_sns::Client::from_conf(sns),
+        budget,
+        calls,
+    }
+}
+
+/// Plain HTTP for an `http:` endpoint, TLS otherwise. CA roots are asked for only when they will be needed.
+fn http_client(endpoint: Option<&Url>) -> Result<SharedHttpClient, ConnectError> {
+    if endpoint.is_some_and(|url| url.scheme() == "http") {
+        return Ok(Builder::new().build_http());
+    }
+    if rustls_native_certs::load_native_certs().certs.is_empty() {
+        return Err(ConnectError::NoCaRoots);
+    }
+    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https())
+}
+
+fn parse_endpoint(endpoint: &str) -> Result<Url, ConnectError> {
+    let wrong = |problem: String| ConnectError::Endpoint { endpoint: endpoint.to_owned(), problem };
+    let url = Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        scheme => Err(wrong(format!("the scheme {scheme} is neither http nor https"))),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
+}
+
+/// An environment variable that is set to something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_http_url() {
+        for (endpoint, expected) in [
+            ("http://127.0.0.1:4566", None),
+            ("https://batch.example", None),
+            ("127.0.0.1:4566", Some("relative URL")),
+            ("localhost:4566", Some("scheme localhost")),
+            ("ftp://127.0.0.1", Some("scheme ftp")),
+            ("", Some("relative URL")),
+        ] {
+            let problem = parse_endpoint(endpoint).err().map(|error| error.to_string());
+            match (problem, expected) {
+                (None, None) => {}
+                (Some(problem), Some(expected)) => assert!(problem.contains(expected), "{endpoint:?}: {problem}"),
+                (problem, expected) => panic!("{endpoint:?}: {problem:?}, expected {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for (endpoint, expected) in [
+            ("http://127.0.0.1:4566", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:80", true),
+            ("http://localhost:80", true),
+            ("http://localhost.example", false),
+            ("http://10.0.0.1", false),
+            ("https://batch.us-east-1.amazonaws.com", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(endpoint).unwrap()), expected, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn plain_http_needs_no_ca_roots() {
+        assert!(http_client(Some(&Url::parse("http://127.0.0.1:1").unwrap())).is_ok());
+    }
+
+    #[test]
+    fn missing_ca_roots_say_what_to_install() {
+        assert!(ConnectError::NoCaRoots.to_string().contains("ca-certificates"));
+    }
+}

@@ -1,0 +1,243 @@
+//! Answering what the engine asks about single jobs, training jobs and hosts, within the time it has.
+
+use std::future::ready;
+use std::time::Duration;
+
+use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat};
+use aws_smithy_types::DateTime;
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::mpsc;
+
+use crate::aws::Poller;
+use crate::aws::failure::{describe, is_not_found};
+use crate::aws::poller::send;
+use crate::aws::translate;
+use crate::aws::translate::{Means, Unknowns};
+use trainspotter_core::model::HostUtilisation;
+use trainspotter_core::model::JobId;
+use trainspotter_core::model::Observation;
+use trainspotter_core::model::Questions;
+use trainspotter_core::model::Source;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::TrainingJobName;
+use trainspotter_core::model::TrainingJobSeen;
+
+/// Calls under way at once. More would only queue for the budget.
+const CONCURRENCY: usize = 8;
+/// The part of the time that goes to service jobs before training jobs have their turn.
+const SHARE_OF_JOBS: f64 = 0.75;
+/// Where SageMaker puts the metrics of training hosts, one dimension `Host`.
+const NAMESPACE: &str = "/aws/sagemaker/TrainingJobs";
+/// Percent summed over a host's GPUs.
+const GPU_METRIC: &str = "GPUUtilization";
+/// The most queries that `GetMetricData` takes.
+const QUERIES_PER_CALL: usize = 500;
+/// SageMaker's own resolution.
+const PERIOD: Duration = Duration::from_secs(60);
+/// How many of the latest whole minutes are averaged.
+const MINUTES: u32 = 5;
+
+/// What came of one question: observations, or why there are none.
+type Answer = Result<Vec<Observation>, String>;
+
+impl Poller {
+    /// Describes what the engine asks about, most urgent first, until `deadline`: GPU utilisation if it is due, then
+    /// jobs, then training jobs. What is not asked now will be asked again. Calls under way at the deadline are waited
+    /// for, so that none is made in vain; and the first few of each kind are asked even after it, so that polls that take
+    /// all the time do not silence these questions for ever.
+    pub async fn answer(&mut self, questions: &Questions, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
+        self.measure(&questions.hosts, deadline, out).await;
+        let now = self.clock.now();
+        let jobs_until = now + deadline.since(now).mul_f64(SHARE_OF_JOBS);
+        self.describe_jobs(&questions.jobs, jobs_until, out).await;
+        self.describe_training_jobs(&questions.training_jobs, deadline, out).await;
+        self.send_calls(out).await;
+    }
+
+    /// Describes jobs to which something may have happened, until `deadline`. Those of queues that are not watched are none of ours.
+    pub async fn look_at(&self, jobs: Vec<JobId>, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
+        let at = self.clock.now();
+        let describe = |id| async {
+            let mut observations = self.describe_job(id).await?;
+            observations.retain(|observation| {
+                let Observation::Jobs { jobs, .. } = observation else { return true };
+                jobs.iter().all(|job| self.watches(&job.queue))
+            });
+            Ok(observations)
+        };
+        if let Some(error) = self.ask(jobs, deadline, out, describe).await {
+            send(out, vec![Observation::Failed { source: Source::Jobs, queue: None, at, error }]).await;
+        }
+        self.send_calls(out).await;
+    }
+
+    async fn describe_jobs(&self, jobs: &[JobId], until: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
+        let at = self.clock.now();
+        let failed = self.ask(jobs.to_vec(), until, out, |id| self.describe_job(id)).await;
+        if let Some(error) = failed {
+            send(out, vec![Observation::Failed { source: Source::Jobs, queue: None, at, error }]).await;
+        }
+    }
+
+    async fn describe_training_jobs(
+        &self,
+        training_jobs: &[(JobId, TrainingJobName)],
+        until: Timestamp,
+        out: &mpsc::Sender<Vec<Observation>>,
+    ) {
+        let at = self.clock.now();
+        let source = Source::TrainingJobs;
+        let failed =
+            self.ask(training_jobs.to_vec(), until, out, |(job, name)| self.describe_training_job(job, name)).await;
+        let outcome = match failed {
+            Some(error) => Observation::Failed { source, queue: None, at, error },
+            None => Observation::Answered { source, queue: None, at },
+        };
+        send(out, vec![outcome]).await;
+    }
+
+    /// Asks questions in order, a few at once, until `until`, and sends each answer as it comes. One that fails does not
+    /// keep the others from being asked. Returns the first failure and how many there were.
+    async fn ask<Q, F>(
+        &self,
+        questions: Vec<Q>,
+        until: Timestamp,
+        out: &mpsc::Sender<Vec<Observation>>,
+        call: impl Fn(Q) -> F,
+    ) -> Option<String>
+    where
+        F: Future<Output = Answer>,
+    {
+        let mut answers = stream::iter(questions)
+            .enumerate()
+            .take_while(|(place, _)| ready(*place < CONCURRENCY || self.clock.now() < until))
+            .map(|(_, question)| question)
+            .map(call)
+            .buffer_unordered(CONCURRENCY);
+        let mut failures = 0_usize;
+        let mut first = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(observations) => send(out, observations).await,
+                Err(error) => {
+                    failures += 1;
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map(|first| if failures > 1 { format!("{first} (and {} more)", failures - 1) } else { first })
+    }
+
+    async fn describe_job(&self, id: JobId) -> Answer {
+        let at = self.clock.now();
+        match self.clients.batch.describe_service_job().job_id(id.as_str()).send().await {
+            Ok(answer) => {
+                let mut unknowns = Unknowns::default();
+                let job = translate::described_job(&answer, &mut unknowns);
+                let mut observations: Vec<_> =
+                    job.into_iter().map(|job| Observation::Jobs { at, jobs: vec![job] }).collect();
+                observations.extend(unknowns.into_observations());
+                Ok(observations)
+            }
+            Err(error) if is_not_found(&error) => Ok(vec![Observation::JobGone { at, id }]),
+            Err(error) => Err(describe("DescribeServiceJob", &error)),
+        }
+    }
+
+    /// A training job that is not there is answered with nothing known of it: Batch deletes those of attempts that found
+    /// no capacity.
+    async fn describe_training_job(&self, job: JobId, name: TrainingJobName) -> Answer {
+        match self.clients.sagemaker.describe_training_job().training_job_name(name.as_str()).send().await {
+            Ok(answer) => {
+                let mut unknowns = Unknowns::default();
+                let seen = translate::training_job(&answer, &job, &name, &mut unknowns);
+                let mut observations = vec![Observation::TrainingJob(seen)];
+                observations.extend(unknowns.into_observations());
+                Ok(observations)
+            }
+            Err(error) if is_not_found(&error) => Ok(vec![Observation::TrainingJob(TrainingJobSeen {
+                job,
+                name,
+                starting_at: None,
+                training_at: None,
+                ended_at: None,
+                instances: Vec::new(),
+                failure_reason: None,
+            })]),
+            Err(error) => Err(describe("DescribeTrainingJob", &error)),
+        }
+    }
+
+    /// GPU utilisation of `hosts`, if it is due. Without hosts there is nothing to ask, and the next that comes up will
+    /// not have to wait.
+    async fn measure(&mut self, hosts: &[(JobId, String)], deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
+        let at = self.clock.now();
+        let source = Source::Utilisation;
+        if hosts.is_empty() {
+            return send(out, vec![Observation::Answered { source, queue: None, at }]).await;
+        }
+        if at < self.utilisation_due {
+            return;
+        }
+        let due_next = at + self.poll.utilisation_every;
+        for (place, chunk) in hosts.chunks(QUERIES_PER_CALL).enumerate() {
+            let at = self.clock.now();
+            if place > 0 && at >= deadline {
+                self.utilisation_due = due_next;
+                let error = "GetMetricData: no time left for all hosts".to_owned();
+                return send(out, vec![Observation::Failed { source, queue: None, at, error }]).await;
+            }
+            match self.utilisation_of(chunk, at).await {
+                Ok(hosts) => send(out, vec![Observation::Utilisation { at, hosts }]).await,
+                Err(error) => {
+                    return send(out, vec![Observation::Failed { source, queue: None, at, error }]).await;
+                }
+            }
+        }
+        self.utilisation_due = due_next;
+        send(out, vec![Observation::Answered { source, queue: None, at }]).await;
+    }
+
+    async fn utilisation_of(&self, hosts: &[(JobId, String)], at: Timestamp) -> Result<Vec<HostUtilisation>, String> {
+        // Whole minutes only: the one that is running would count as less than it is.
+        let end = at.millis() / 60_000 * 60;
+        let start = end - i64::from(MINUTES) * 60;
+        let queries = hosts.iter().enumerate().map(|(n, (_, host))| query(n, host)).collect();
+        let mut pages = self
+            .clients
+            .cloudwatch
+            .get_metric_data()
+            .set_metric_data_queries(Some(queries))
+            .start_time(DateTime::from_secs(start))
+            .end_time(DateTime::from_secs(end))
+            .into_paginator()
+            .send();
+        let mut means = Means::default();
+        while let Some(page) = pages.next().await {
+            means.add(page.map_err(|error| describe("GetMetricData", &error))?.metric_data_results());
+        }
+        Ok(hosts
+            .iter()
+            .enumerate()
+            .filter_map(|(n, (job, host))| means.host(&query_id(n), job, host, PERIOD))
+            .collect())
+    }
+}
+
+/// Query ids begin with a small letter and are unique in a call.
+fn query_id(n: usize) -> String {
+    format!("h{n}")
+}
+
+fn query(n: usize, host: &str) -> MetricDataQuery {
+    let metric = Metric::builder()
+        .namespace(NAMESPACE)
+        .metric_name(GPU_METRIC)
+        .dimensions(Dimension::builder().name("Host").value(host).build())
+        .build();
+    let stat = MetricStat::builder().metric(metric).period(60).stat("Average").build();
+    MetricDataQuery::builder().id(query_id(n)).metric_stat(stat).build()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Single questions against a scripted endpoint: what is there, what is gone, and what there is no time for.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::aws::fake;
+use crate::aws::fake::{error, job, told};
+use crate::config::Poll;
+
+#[tokio::test]
+async fn jobs_and_training_jobs_are_described_gone_or_failed() {
+    let (endpoint, _) = fake::serve(|operation, body| match (operation, body.get("jobId").and_then(Value::as_str)) {
+        ("describeservicejob", Some("a")) => {
+            let mut described = job("a", "FAILED", 10);
+            described["jobQueue"] = json!("q");
+            (200, described)
+        }
+        ("describeservicejob", Some("b")) => error(400, "ClientException", "Service job b does not exist"),
+        ("describeservicejob", _) => error(403, "AccessDeniedException", "not you"),
+        ("DescribeTrainingJob", _) if body["TrainingJobName"] == "t1" => (
+            200,
+            json!({
+                "TrainingJobName": "t1", "TrainingJobArn": "arn", "TrainingJobStatus": "InProgress",
+                "SecondaryStatusTransitions": [{"Status": "Training", "StartTime": 1_700_000_000.5}],
+            }),
+        ),
+        _ => error(400, "ValidationException", "Requested resource not found."),
+    })
+    .await;
+    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let questions = Questions {
+        jobs: ["a", "b", "c", "d"].map(JobId::from).to_vec(),
+        training_jobs: vec![("a".into(), "t1".into()), ("a".into(), "t0".into())],
+        ..Questions::default()
+    };
+    let (out, mut from) = fake::channel();
+    poller.answer(&questions, clock.now() + Duration::from_secs(3600), &out).await;
+    let observations = fake::received(&mut from);
+    let mut told = told(&observations);
+    told.sort();
+    let expected = [
+        "a FAILED",
+        "gone b",
+        "jobs failed: DescribeServiceJob: AccessDeniedException: not you (and 1 more)",
+        "training job t0",
+        "training job t1",
+        "training_jobs answered",
+        "utilisation answered",
+    ];
+    assert_eq!(told, expected);
+    let began = observations
+        .iter()
+        .find_map(|observation| if let Observation::TrainingJob(seen) = observation { seen.training_at } else { None });
+    assert_eq!(began, Some(Timestamp::from_millis(1_700_000_000_500)));
+}
+
+#[tokio::test]
+async fn asking_ends_at_the_deadline_and_keeps_to_the_budget() {
+    let (endpoint, log) = fake::serve(|_, _| error(400, "ClientException", "does not exist")).await;
+    let poll = Poll { calls_per_second: 0.05, ..fake::poll_config() };
+    let (mut poller, _, clock) = fake::poller(&endpoint, poll).await;
+    let jobs: Vec<JobId> = (0..1000).map(|n: u32| n.to_string().into()).collect();
+    let (out, mut from) = fake::channel();
+    let began = clock.now();
+    let questions = Questions { jobs, ..Questions::default() };
+    poller.answer(&questions, began + Duration::from_secs(400), &out).await;
+    let spent = clock.now().seconds_since(began);
+    let calls = log.lock().unwrap().len();
+    assert!(calls >= 13, "{calls} calls");
+    assert!(calls as f64 <= 5.0 + spent * 0.05 + 1.0, "{calls} calls in {spent} s");
+    assert!(calls < 100, "{calls} calls");
+    assert_eq!(fake::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(), calls);
+}
+
+#[tokio::test]
+async fn utilisation_is_asked_when_due_and_hosts_without_data_are_absent() {
+    let (endpoint, log) = fake::serve(|operation, _| match operation {
+        "GetMetricData" => (200, json!({"MetricDataResults": [
+            {"Id": "h0", "StatusCode": "Complete", "Timestamps": ["@1700000060", "@1700000000"], "Values": [700.0, 100.0]},
+            {"Id": "h1", "StatusCode": "Complete", "Timestamps": [], "Values": []},
+        ]})),
+        _ => error(400, "ClientException", "?"),
+    })
+    .await;
+    let rarely = Poll { utilisation_every: Duration::from_secs(1_000_000), ..fake::poll_config() };
+    let (mut poller, _, clock) = fake::poller(&endpoint, rarely).await;
+    let hosts = vec![("a".into(), "t/algo-1".to_owned()), ("a".into(), "t/algo-2".to_owned())];
+    let questions = Questions { hosts, ..Questions::default() };
+    let (out, mut from) = fake::channel();
+    let deadline = clock.now() + Duration::from_secs(3600);
+    poller.answer(&questions, deadline, &out).await;
+    let observations = fake::received(&mut from);
+    let Some(Observation::Utilisation { hosts, .. }) = observations.first() else { panic!("{observations:?}") };
+    let [host] = hosts.as_slice() else { panic!("{hosts:?}") };
+    assert_eq!((host.host.as_str(), host.gpu_percent), ("t/algo-1", 400.0));
+    assert_eq!(host.at, Timestamp::from_millis(1_700_000_120_000));
+    assert_eq!(told(&observations), ["utilisation of 1", "utilisation answered", "training_jobs answered"]);
+
+    poller.answer(&questions, deadline, &out).await;
+    assert_eq!(told(&fake::received(&mut from)), ["training_jobs answered"]);
+    assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_first_questions_are_asked_even_after_the_deadline() {
+    let (endpoint, log) = fake::serve(|_, _| error(400, "ClientException", "does not exist")).await;
+    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let jobs: Vec<JobId> = (0..100).map(|n: u32| n.to_string().into()).collect();
+    let (out, mut from) = fake::channel();
+    let questions = Questions { jobs, ..Questions::default() };
+    poller.answer(&questions, clock.now(), &out).await;
+    assert_eq!(log.lock().unwrap().len(), CONCURRENCY);
+    assert_eq!(
+        fake::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(),
+        CONCURRENCY
+    );
+}

@@ -1,0 +1,278 @@
+//! Pages of `ListServiceJobs`, read straight into what the ledger takes in.
+//!
+//! There are a hundred thousand listed jobs to any other answer, and the SDK's reading of them would cost more than all else that is
+//! done with them: see `docs/adr/0006-pages.md`. The SDK makes the calls as ever: it signs, waits, retries, and reads errors. Of a page
+//! it is shown an empty answer, once [`PageReader`] has read it. What cannot be read here the SDK reads, and says what is wrong with it.
+//!
+//! Invariant: a page is read as the SDK would have read it. Members that are null count as left out, those that no one needs are
+//! skipped, and a member of another type than the API's makes the page unreadable.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
+
+use crate::aws::translate::ListedJobs;
+use crate::aws::translate::Unknowns;
+use trainspotter_core::model::JobSeen;
+use trainspotter_core::model::QueueName;
+
+/// A page of jobs.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Page {
+    pub(crate) jobs: Vec<JobSeen>,
+    /// Where the next page begins; `None` if this is the last one.
+    pub(crate) next: Option<String>,
+    pub(crate) unknowns: Unknowns,
+}
+
+/// Reads the page in the answer to one call about a queue. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct PageReader {
+    queue: QueueName,
+    page: Arc<Mutex<Option<Page>>>,
+}
+
+impl PageReader {
+    pub(crate) fn new(queue: QueueName) -> Self {
+        Self { queue, page: Arc::default() }
+    }
+
+    /// The page; `None` if none has come that could be read.
+    pub(crate) fn take(&self) -> Option<Page> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Intercept for PageReader {
+    fn name(&self) -> &'static str {
+        "PageReader"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        // The budget's client hands over whole bodies.
+        let body = response.body().bytes().filter(|_| response.status().is_success());
+        if let Some(page) = body.and_then(|body| read(body, &self.queue).ok()) {
+            *self.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page);
+            *response.body_mut() = SdkBody::empty();
+        }
+        Ok(())
+    }
+}
+
+fn read(body: &[u8], queue: &QueueName) -> serde_json::Result<Page> {
+    let body = std::str::from_utf8(body).map_err(Error::custom)?;
+    let mut answer = serde_json::Deserializer::from_str(if body.is_empty() { "{}" } else { body });
+    let mut page = Page::default();
+    answer.deserialize_map(Answer { page: &mut page, queue })?;
+    answer.end()?;
+    Ok(page)
+}
+
+/// Takes in the members of an answer.
+struct Answer<'p> {
+    page: &'p mut Page,
+    queue: &'p QueueName,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Member {
+    JobSummaryList,
+    NextToken,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Visitor<'de> for Answer<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page of jobs")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(member) = members.next_key()? {
+            match member {
+                Member::JobSummaryList => members.next_value_seed(Jobs(&mut *self.page, self.queue))?,
+                Member::NextToken => {
+                    let next = members.next_value::<Option<Text<'_>>>()?.map(|next| next.0.into_owned());
+                    self.page.next = next.filter(|next| !next.is_empty());
+                }
+                Member::Other => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes in a list of jobs, so that no more than one is held as it was read.
+struct Jobs<'p>(&'p mut Page, &'p QueueName);
+
+impl<'de> DeserializeSeed<'de> for Jobs<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Jobs<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of jobs")
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self(page, queue) = self;
+        let mut translate = ListedJobs::new(queue);
+        while let Some(job) = list.next_element::<Summary<'_>>()? {
+            page.jobs.extend(translate.next(&job, &mut page.unknowns));
+        }
+        Ok(())
+    }
+}
+
+/// What is needed of `ServiceJobSummary`.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Summary<'a> {
+    #[serde(borrow)]
+    pub(crate) job_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) job_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) job_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) status: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) status_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) quota_share_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) share_identifier: Option<Text<'a>>,
+    pub(crate) created_at: Option<Millis>,
+    pub(crate) scheduled_at: Option<Millis>,
+    pub(crate) started_at: Option<Millis>,
+    pub(crate) stopped_at: Option<Millis>,
+    #[serde(borrow)]
+    pub(crate) capacity_usage: Option<Vec<CapacityUsage<'a>>>,
+    #[serde(borrow)]
+    pub(crate) latest_attempt: Option<LatestAttempt<'a>>,
+    pub(crate) is_terminated: Option<bool>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CapacityUsage<'a> {
+    #[serde(borrow)]
+    pub(crate) capacity_unit: Option<Text<'a>>,
+    pub(crate) quantity: Option<Quantity>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LatestAttempt<'a> {
+    #[serde(borrow)]
+    pub(crate) service_resource_id: Option<ResourceId<'a>>,
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct ResourceId<'a> {
+    #[serde(borrow)]
+    pub(crate) value: Option<Text<'a>>,
+}
+
+/// A text of an answer, copied only if it has escapes.
+#[derive(serde::Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+impl Text<'_> {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A whole number, however it is spelt: `1e3` is one.
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(try_from = "serde_json::Number")]
+pub(crate) struct Millis(pub(crate) i64);
+
+impl TryFrom<serde_json::Number> for Millis {
+    type Error = String;
+
+    fn try_from(number: serde_json::Number) -> Result<Self, Self::Error> {
+        #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and what is not whole is refused")]
+        let whole = |number: f64| Some(number as i64).filter(|whole| *whole as f64 == number);
+        let float = || number.as_f64().filter(|_| number.is_f64()).and_then(whole);
+        number.as_i64().or_else(float).map(Self).ok_or_else(|| format!("{number} is not a number of milliseconds"))
+    }
+}
+
+/// A number; one that is not finite is a text.
+#[derive(Clone, Copy)]
+pub(crate) struct Quantity(pub(crate) f64);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyNumber)
+    }
+}
+
+struct AnyNumber;
+
+impl Visitor<'_> for AnyNumber {
+    type Value = Quantity;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or NaN, Infinity or -Infinity as a text")
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Quantity, E> {
+        Ok(Quantity(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Quantity, E> {
+        Ok(Quantity(number as f64))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Quantity, E> {
+        Ok(Quantity(number as f64))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Quantity, E> {
+        match text {
+            "NaN" => Ok(Quantity(f64::NAN)),
+            "Infinity" => Ok(Quantity(f64::INFINITY)),
+            "-Infinity" => Ok(Quantity(f64::NEG_INFINITY)),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

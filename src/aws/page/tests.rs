@@ -1,0 +1,218 @@
+//! Pages read here against the same pages read by the SDK: of every answer, good or bad, both say the same.
+
+use aws_credential_types::Credentials;
+use aws_sdk_batch::config::{BehaviorVersion, Region};
+use aws_sdk_batch::operation::list_service_jobs::{ListServiceJobsError, ListServiceJobsOutput};
+use aws_sdk_batch::types::ServiceJobSummary;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::*;
+use trainspotter_core::model::Observation;
+
+const FULL: &str = r#"{"jobSummaryList": [{
+    "jobId": "j1", "jobArn": "arn:aws:batch:us-east-1:123456789012:service-job/j1", "jobName": "n\u00e4chtlich \"1\"",
+    "serviceJobType": "SAGEMAKER_TRAINING", "status": "RUNNING", "statusReason": "", "quotaShareName": "research",
+    "shareIdentifier": null, "createdAt": 1.7e12, "scheduledAt": 1700000000001, "startedAt": 0,
+    "capacityUsage": [{"capacityUnit": "ml.p5.48xlarge", "quantity": 2}, {"capacityUnit": "ml.p5.48xlarge", "quantity": "NaN"}],
+    "latestAttempt": {"serviceResourceId": {"name": "TrainingJobArn",
+        "value": "arn:aws:sagemaker:us-east-1:123456789012:training-job/AWSBatchj1"}},
+    "isTerminated": true, "of": {"tomorrow": [1, {"jobId": "j2"}, null]}}], "nextToken": "2", "also": [[]]}"#;
+
+/// Always answers the same.
+#[derive(Clone, Debug)]
+struct Canned(u16, Vec<u8>);
+
+impl HttpConnector for Canned {
+    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+        let status = StatusCode::try_from(self.0).unwrap();
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(self.1.clone()))))
+    }
+}
+
+impl HttpClient for Canned {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+type Answered = Result<ListServiceJobsOutput, SdkError<ListServiceJobsError, HttpResponse>>;
+
+/// What the SDK says of an answer, by itself and after a reader, and what the reader says.
+fn read_twice(status: u16, body: &str) -> (Answered, Answered, Option<Page>) {
+    let config = aws_sdk_batch::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::disabled())
+        .http_client(Canned(status, body.as_bytes().to_vec()))
+        .build();
+    let client = aws_sdk_batch::Client::from_conf(config);
+    let reader = PageReader::new("q".into());
+    let calls = async {
+        let alone = client.list_service_jobs().job_queue("q").send().await;
+        let after = client.list_service_jobs().job_queue("q").customize().interceptor(reader.clone()).send().await;
+        (alone, after)
+    };
+    let (alone, after) = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(calls);
+    (alone, after, reader.take())
+}
+
+/// A page as the SDK has read it.
+fn page_of(answer: &ListServiceJobsOutput) -> Page {
+    let (queue, mut unknowns) = ("q".into(), Unknowns::default());
+    let mut translate = ListedJobs::new(&queue);
+    let summaries = answer.job_summary_list().iter().map(summary_of);
+    let jobs = summaries.filter_map(|job| translate.next(&job, &mut unknowns)).collect();
+    let next = answer.next_token().filter(|next| !next.is_empty()).map(str::to_owned);
+    Page { jobs, next, unknowns }
+}
+
+fn summary_of(job: &ServiceJobSummary) -> Summary<'_> {
+    let text = |text: Option<_>| text.map(|text| Text(Cow::Borrowed(text)));
+    let usage = |usage: &aws_sdk_batch::types::ServiceJobCapacityUsageSummary| {
+        let unit = usage.capacity_unit().map(|unit| Text(Cow::Owned(unit.to_owned())));
+        CapacityUsage { capacity_unit: unit, quantity: usage.quantity().map(Quantity) }
+    };
+    let resource = job.latest_attempt().and_then(|attempt| attempt.service_resource_id());
+    Summary {
+        job_id: text(job.job_id()),
+        job_arn: text(job.job_arn()),
+        job_name: text(job.job_name()),
+        status: text(job.status().map(|status| status.as_str())),
+        status_reason: text(job.status_reason()),
+        quota_share_name: text(job.quota_share_name()),
+        share_identifier: text(job.share_identifier()),
+        created_at: job.created_at().map(Millis),
+        scheduled_at: job.scheduled_at().map(Millis),
+        started_at: job.started_at().map(Millis),
+        stopped_at: job.stopped_at().map(Millis),
+        capacity_usage: Some(job.capacity_usage().iter().map(usage).collect()),
+        latest_attempt: Some(LatestAttempt {
+            service_resource_id: resource.map(|resource| ResourceId { value: text(resource.value()) }),
+        }),
+        is_terminated: job.is_terminated(),
+    }
+}
+
+fn check(body: &str) {
+    let (alone, after, page) = read_twice(200, body);
+    match (alone, after) {
+        (Ok(alone), Ok(after)) => {
+            assert_eq!(page, Some(page_of(&alone)), "{body}");
+            assert!(after.job_summary_list().is_empty() && after.next_token().is_none(), "{body}");
+        }
+        (Err(alone), Err(after)) => {
+            assert_eq!((format!("{alone:?}"), None), (format!("{after:?}"), page), "{body}");
+        }
+        (alone, after) => panic!("{body}: {alone:?}, but {after:?}"),
+    }
+}
+
+#[test]
+fn a_page_in_full_is_read_as_by_the_sdk() {
+    check(FULL);
+    let (_, _, page) = read_twice(200, FULL);
+    let page = page.unwrap();
+    let [job] = page.jobs.as_slice() else { panic!("{page:?}") };
+    assert_eq!((job.name.as_str(), job.created_at.millis()), ("nächtlich \"1\"", 1_700_000_000_000));
+    assert_eq!(job.training_job, Some("AWSBatchj1".into()));
+    assert_eq!((job.share.clone(), job.started_at, job.demand.len()), (Some("research".into()), None, 1));
+    assert_eq!(page.next.as_deref(), Some("2"));
+    assert_eq!(page.unknowns.into_observations().collect::<Vec<Observation>>(), vec![]);
+}
+
+#[test]
+fn what_is_no_page_is_refused_as_by_the_sdk() {
+    for length in (0..FULL.len()).filter(|length| FULL.is_char_boundary(*length)) {
+        check(&FULL[..length]);
+    }
+    for body in [
+        "",
+        "{}",
+        " {} ",
+        "{}{}",
+        "null",
+        "[]",
+        "<html>",
+        r#"{"jobSummaryList": null, "nextToken": ""}"#,
+        r#"{"jobSummaryList": [null]}"#,
+        r#"{"jobSummaryList": {}}"#,
+        r#"{"jobSummaryList": [{"capacityUsage": [null]}]}"#,
+        r#"{"jobSummaryList": [{"latestAttempt": {"serviceResourceId": null}}]}"#,
+        r#"{"nextToken": 2}"#,
+    ] {
+        check(body);
+    }
+}
+
+#[test]
+fn errors_are_left_to_the_sdk() {
+    for (status, body) in [(400, r#"{"__type": "ClientException", "message": "no"}"#), (500, FULL), (404, "")] {
+        let (alone, after, page) = read_twice(status, body);
+        assert_eq!((format!("{:?}", alone.unwrap_err()), None), (format!("{:?}", after.unwrap_err()), page), "{body}");
+    }
+}
+
+/// A member of this name with one of these values, with null, or, seldom, with a value of another type.
+fn member(name: &'static str, values: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let others = select(&["true", "1", "1.5", "\"text\"", "{}", "[1]", "[{\"a\": [\"b\"]}]"][..]);
+    let value = prop_oneof![60 => select(values), 3 => Just("null"), 1 => others];
+    (value, select(&["", " ", "\n\t"][..])).prop_map(move |(value, space)| format!("\"{name}\"{space}:{space}{value}"))
+}
+
+fn object(members: Vec<BoxedStrategy<String>>) -> impl Strategy<Value = String> {
+    let some = subsequence((0..members.len()).collect::<Vec<_>>(), 0..=members.len()).prop_shuffle();
+    (members, some).prop_map(|(members, some)| {
+        let some: Vec<_> = some.into_iter().map(|place| members[place].clone()).collect();
+        format!("{{{}}}", some.join(","))
+    })
+}
+
+const TEXTS: &[&str] = &[r#""j1""#, r#""""#, r#""a\/b\n\u00e9""#, r#""\ud83d\ude00""#, "\"\u{1f33b}\"", r#""x/j1""#];
+const TIMES: &[&str] = &["1700000000000", "0", "-5", "1.7e12", "1700000000000.0", "9223372036854775807", "-0"];
+const STATUSES: &[&str] = &[r#""RUNNABLE""#, r#""RUNNING""#, r#""HIBERNATING""#, r#""RUN\u004eING""#];
+const UNITS: &[&str] = &[r#""ml.p5.48xlarge""#, r#""NUM_INSTANCES""#, r#""ml.p9.48xlarge""#, r#""""#];
+const QUANTITIES: &[&str] = &["2", "0.5", "-1", "1e2", r#""NaN""#, r#""Infinity""#, r#""-Infinity""#];
+const ARNS: &[&str] = &[r#""arn:aws:sagemaker:us-east-1:1:training-job/t""#, r#""plain""#, r#""a:training-job\/t""#];
+
+fn summary() -> impl Strategy<Value = String> {
+    let usage = object(vec![member("capacityUnit", UNITS).boxed(), member("quantity", QUANTITIES).boxed()]);
+    let usage = prop::collection::vec(usage, 0..3);
+    let usage = usage.prop_map(|all| format!("\"capacityUsage\":[{}]", all.join(" , ")));
+    // The SDK insists on the type of the name, which no one needs.
+    let name = select(TEXTS).prop_map(|text| format!("\"name\":{text}"));
+    let resource = object(vec![name.boxed(), member("value", ARNS).boxed()]);
+    let attempt = resource.prop_map(|id| format!("\"latestAttempt\": {{\"a\": 1, \"serviceResourceId\": {id}}}"));
+    let times = ["createdAt", "scheduledAt", "startedAt", "stoppedAt"].map(|name| member(name, TIMES).boxed());
+    let texts = ["jobId", "jobArn", "jobName", "statusReason", "quotaShareName", "shareIdentifier"];
+    let texts = texts.map(|name| member(name, TEXTS).boxed());
+    let mut members = vec![
+        member("status", STATUSES).boxed(),
+        member("isTerminated", &["true", "false"]).boxed(),
+        member("ofTomorrow", &["{\"jobId\": [1, null]}", "[[]]"]).boxed(),
+        usage.boxed(),
+        attempt.boxed(),
+    ];
+    members.extend(times.into_iter().chain(texts));
+    object(members)
+}
+
+proptest! {
+    #[test]
+    fn any_page_is_read_as_by_the_sdk(
+        jobs in prop::collection::vec(summary(), 0..4),
+        next in member("nextToken", TEXTS),
+    ) {
+        check(&format!("{{\"jobSummaryList\":[{}],{next}}}", jobs.join(",")));
+    }
+}

@@ -1,0 +1,344 @@
+//! Asking one target's queues, round by round.
+//!
+//! The order of the questions is what makes the answers fit together: the states of a job are listed in the order it
+//! passes through them, so that one that moves on meanwhile is seen twice and never missed; and that a list is complete
+//! is said only when its last page came.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
+use tokio::sync::mpsc;
+
+use crate::aws::Clients;
+use crate::aws::failure::{Failure, describe};
+use crate::aws::page::PageReader;
+use crate::aws::reservations::Pools;
+use crate::aws::topology;
+use crate::aws::translate;
+use crate::aws::translate::Unknowns;
+use crate::config::Poll;
+use crate::config::Target;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::JobStatus;
+use trainspotter_core::model::Observation;
+use trainspotter_core::model::Questions;
+use trainspotter_core::model::QueueName;
+use trainspotter_core::model::Source;
+use trainspotter_core::model::Timestamp;
+
+/// The most jobs that Batch lists on a page.
+const JOBS_PER_PAGE: i32 = 100;
+/// The part of a poll's calls that full sweeps may take. A longer sweep goes on in the next poll, so that a queue with a
+/// million waiting jobs does not keep the others waiting.
+const SWEEP_SHARE: f64 = 0.5;
+/// Pages of sweeps in a poll at least, however small the budget.
+const SWEEP_PAGES_MIN: f64 = 10.0;
+
+/// Pages of the waiting jobs of a queue that are read at once where they are few. If there are more by now, the rest is swept.
+const FEW_PAGES: u64 = 20;
+
+/// Where observations go. When no one takes them any more the service is stopping, and whoever runs the poller drops it.
+pub(crate) type Out = mpsc::Sender<Vec<Observation>>;
+
+/// Asks one target's queues and sends what it learns.
+#[derive(Debug)]
+pub struct Poller {
+    pub(crate) clients: Clients,
+    pub(crate) poll: Poll,
+    pub(crate) clock: Clock,
+    pub(crate) target: Target,
+    /// The watched queues, as of the last topology.
+    queues: Vec<QueueName>,
+    topology_due: Timestamp,
+    pub(crate) utilisation_due: Timestamp,
+    pub(crate) reserved_due: Timestamp,
+    /// The warm pools of the last look.
+    pub(crate) pools: Pools,
+    /// Sweeps that a poll did not finish.
+    sweeps: BTreeMap<QueueName, Sweep>,
+    /// Queues of which the urgent part of this round is done, and when it began.
+    polled: Vec<(QueueName, Timestamp)>,
+    /// The queue whose sweep went on first in the last round.
+    swept_first: Option<QueueName>,
+    /// Queues whose arrivals were not read to the end, and since when they are owed.
+    owed: BTreeMap<QueueName, Timestamp>,
+}
+
+/// A full listing of the waiting jobs of a queue, under way.
+#[derive(Clone, Debug)]
+struct Sweep {
+    since: Timestamp,
+    /// The next page; `None` is the first.
+    token: Option<String>,
+}
+
+/// What a job list is about.
+#[derive(Clone)]
+enum Ask {
+    Status(JobStatus),
+    /// Any status, newest first.
+    CreatedAfter(Timestamp),
+}
+
+impl Poller {
+    /// A poller that has asked nothing yet: its first poll reads the topology.
+    pub fn new(clients: Clients, target: Target, poll: Poll, clock: Clock) -> Self {
+        let now = clock.now();
+        Self {
+            clients,
+            poll,
+            clock,
+            target,
+            queues: Vec::new(),
+            topology_due: now,
+            utilisation_due: now,
+            reserved_due: now,
+            pools: Pools::new(),
+            sweeps: BTreeMap::new(),
+            polled: Vec::new(),
+            swept_first: None,
+            owed: BTreeMap::new(),
+        }
+    }
+
+    /// The urgent part of a round: the topology and what is reserved if they are due, then of each queue its jobs in flight, its
+    /// arrivals, and its waiting jobs where they are few. Observations are sent page by page. A queue that fails is said to have
+    /// failed, and the next one is asked.
+    pub async fn poll(&mut self, questions: &Questions, out: &Out) {
+        self.poll_topology(out).await;
+        self.poll_reserved(out).await;
+        self.polled.clear();
+        for queue in self.queues.clone() {
+            let at = self.clock.now();
+            match self.poll_jobs(&queue, questions, out).await {
+                Ok(()) => self.polled.push((queue, at)),
+                Err(failure) => send(out, vec![failed(queue, at, failure)]).await,
+            }
+        }
+    }
+
+    /// The rest of a round, for which single jobs may well be described first: full lists of waiting jobs, of each queue that was polled
+    /// and where they are due or under way, and what each queue says of itself. A list that does not fit in goes on in the next round,
+    /// and another queue is the first to go on then.
+    pub async fn reconcile(&mut self, questions: &Questions, out: &Out) {
+        let mut pages = self.sweep_pages();
+        let mut polled = std::mem::take(&mut self.polled);
+        let first = polled.iter().position(|(queue, _)| Some(queue) > self.swept_first.as_ref()).unwrap_or(0);
+        polled.rotate_left(first);
+        self.swept_first = None;
+        for (queue, at) in polled {
+            if self.is_to_sweep(&queue, questions) {
+                self.swept_first.get_or_insert_with(|| queue.clone());
+                // SUBMITTED and PENDING belong to it, and were listed at once.
+                if let Err(failure) = self.sweep(&queue, at, &mut pages, out).await {
+                    send(out, vec![failed(queue, at, failure)]).await;
+                    continue;
+                }
+            }
+            send(out, vec![Observation::Answered { source: Source::Jobs, queue: Some(queue.clone()), at }]).await;
+            self.poll_snapshot(&queue, out).await;
+        }
+        self.send_calls(out).await;
+    }
+
+    /// When single jobs should have been described, of a round that should end at `end`: full lists have their part of it.
+    pub(crate) fn reconcile_from(&self, questions: &Questions, end: Timestamp) -> Timestamp {
+        let sweeps = self.polled.iter().any(|(queue, _)| self.is_to_sweep(queue, questions));
+        if sweeps { end - self.poll.every.mul_f64(SWEEP_SHARE) } else { end }
+    }
+
+    fn is_to_sweep(&self, queue: &QueueName, questions: &Questions) -> bool {
+        questions.reconcile.contains(queue) || self.sweeps.contains_key(queue)
+    }
+
+    /// Whether a queue is watched, as of the last topology.
+    pub(crate) fn watches(&self, queue: &QueueName) -> bool {
+        self.queues.contains(queue)
+    }
+
+    /// Sends the calls made since the last time.
+    pub(crate) async fn send_calls(&self, out: &Out) {
+        let calls = self.clients.calls().drain();
+        if !calls.is_empty() {
+            send(out, vec![Observation::Calls(calls)]).await;
+        }
+    }
+
+    async fn poll_topology(&mut self, out: &Out) {
+        let at = self.clock.now();
+        if at < self.topology_due {
+            return;
+        }
+        let mut unknowns = Unknowns::default();
+        let source = Source::Topology;
+        match topology::fetch(&self.clients.batch, &self.target.queues, &mut unknowns).await {
+            Ok(queues) => {
+                self.topology_due = at + self.poll.topology_every;
+                self.queues = queues.iter().map(|queue| queue.name.clone()).collect();
+                self.sweeps.retain(|queue, _| self.queues.contains(queue));
+                self.owed.retain(|queue, _| self.queues.contains(queue));
+                let mut observations = vec![Observation::Topology { at, queues }];
+                observations.extend(unknowns.into_observations());
+                observations.push(Observation::Answered { source, queue: None, at });
+                send(out, observations).await;
+            }
+            Err(error) => send(out, vec![Observation::Failed { source, queue: None, at, error }]).await,
+        }
+    }
+
+    /// How many pages the sweeps of one poll may take, all queues together.
+    fn sweep_pages(&self) -> u64 {
+        let calls = self.poll.calls_per_second * self.poll.every.as_secs_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`as` saturates, and it is positive"
+        )]
+        let pages = (calls * SWEEP_SHARE).max(SWEEP_PAGES_MIN) as u64;
+        pages
+    }
+
+    async fn poll_jobs(&mut self, queue: &QueueName, questions: &Questions, out: &Out) -> Result<(), Failure> {
+        let created_after = questions.created_after.get(queue).copied();
+        let since = self.clock.now();
+        self.list(queue, JobStatus::Submitted, out).await?;
+        self.list(queue, JobStatus::Pending, out).await?;
+        // A queue without a watermark is new.
+        if created_after.is_none() || questions.waiting.contains(queue) {
+            self.sweep(queue, since, &mut { FEW_PAGES }, out).await?;
+        }
+        let since = self.clock.now();
+        for status in [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running] {
+            self.list(queue, status, out).await?;
+        }
+        send(out, vec![Observation::InFlightListed { queue: queue.clone(), since }]).await;
+        match created_after.or(questions.since) {
+            Some(after) => self.poll_arrivals(queue, after, out).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lists one status to its last page.
+    async fn list(&self, queue: &QueueName, status: JobStatus, out: &Out) -> Result<(), Failure> {
+        let mut token = None;
+        loop {
+            token = self.page(queue, Ask::Status(status.clone()), token, out).await?.next;
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lists RUNNABLE from where the last poll left off, as far as `pages` reach. What fails is tried again from the
+    /// same page, unless AWS refuses it: then the sweep begins anew.
+    async fn sweep(&mut self, queue: &QueueName, now: Timestamp, pages: &mut u64, out: &Out) -> Result<(), Failure> {
+        let mut sweep = self.sweeps.remove(queue).unwrap_or(Sweep { since: now, token: None });
+        loop {
+            if *pages == 0 {
+                self.sweeps.insert(queue.clone(), sweep);
+                return Ok(());
+            }
+            *pages -= 1;
+            match self.page(queue, Ask::Status(JobStatus::Runnable), sweep.token.clone(), out).await {
+                Ok(Listed { next: None, .. }) => break,
+                Ok(Listed { next, .. }) => sweep.token = next,
+                Err(failure) => {
+                    if !failure.is_refusal {
+                        self.sweeps.insert(queue.clone(), sweep);
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+        send(out, vec![Observation::WaitingListed { queue: queue.clone(), since: sweep.since }]).await;
+        Ok(())
+    }
+
+    /// Lists what was created after `asked`, newest first. If that fails half-way the older part is owed: the next poll
+    /// goes back as far as this one should have, whatever newer jobs have been seen since.
+    async fn poll_arrivals(&mut self, queue: &QueueName, asked: Timestamp, out: &Out) -> Result<(), Failure> {
+        let after = self.owed.get(queue).map_or(asked, |owed| asked.min(*owed));
+        self.owed.insert(queue.clone(), after);
+        let mut token = None;
+        loop {
+            let page = self.page(queue, Ask::CreatedAfter(after), token, out).await?;
+            let all_older = page.newest.is_some_and(|newest| newest < after);
+            token = page.next;
+            if token.is_none() || all_older {
+                break;
+            }
+        }
+        self.owed.remove(queue);
+        Ok(())
+    }
+
+    /// Asks for one page of jobs and sends it.
+    async fn page(&self, queue: &QueueName, ask: Ask, token: Option<String>, out: &Out) -> Result<Listed, Failure> {
+        let at = self.clock.now();
+        let request = self.clients.batch.list_service_jobs().job_queue(queue.as_str()).max_results(JOBS_PER_PAGE);
+        let request = match ask {
+            Ask::Status(status) => request.job_status(ServiceJobStatus::from(status.as_str())),
+            Ask::CreatedAfter(after) => {
+                let after = after.millis().to_string();
+                request.filters(KeyValuesPair::builder().name("AFTER_CREATED_AT").values(after).build())
+            }
+        };
+        let reader = PageReader::new(queue.clone());
+        let request = request.set_next_token(token.clone()).customize().interceptor(reader.clone());
+        request.send().await.map_err(|error| Failure::new("ListServiceJobs", &error))?;
+        let failure = |what, is_refusal| Failure { text: format!("ListServiceJobs: {what}"), is_refusal };
+        let page = reader.take().ok_or_else(|| failure("an answer that only the SDK can read", false))?;
+        if page.next.is_some() && page.next == token {
+            return Err(failure("the same page again and again", true));
+        }
+        let newest = page.jobs.iter().map(|job| job.created_at).max();
+        let mut observations = Vec::new();
+        if newest.is_some() {
+            observations.push(Observation::Jobs { at, jobs: page.jobs });
+        }
+        observations.extend(page.unknowns.into_observations());
+        send(out, observations).await;
+        Ok(Listed { next: page.next, newest })
+    }
+
+    async fn poll_snapshot(&self, queue: &QueueName, out: &Out) {
+        let at = self.clock.now();
+        let source = Source::Snapshot;
+        let about = Some(queue.clone());
+        let mut observations = Vec::new();
+        match self.clients.batch.get_job_queue_snapshot().job_queue(queue.as_str()).send().await {
+            Ok(answer) => {
+                let mut unknowns = Unknowns::default();
+                let snapshot = translate::snapshot(&answer, queue, at, &mut unknowns);
+                observations.push(Observation::Snapshot(snapshot));
+                observations.extend(unknowns.into_observations());
+                observations.push(Observation::Answered { source, queue: about, at });
+            }
+            Err(error) => {
+                let error = describe("GetJobQueueSnapshot", &error);
+                observations.push(Observation::Failed { source, queue: about, at, error });
+            }
+        }
+        send(out, observations).await;
+    }
+}
+
+fn failed(queue: QueueName, at: Timestamp, failure: Failure) -> Observation {
+    Observation::Failed { source: Source::Jobs, queue: Some(queue), at, error: failure.text }
+}
+
+/// What a page says besides its jobs.
+struct Listed {
+    next: Option<String>,
+    newest: Option<Timestamp>,
+}
+
+/// Sends observations, if there are any. See [`Out`] for why a closed channel is no error.
+pub(crate) async fn send(out: &Out, observations: Vec<Observation>) {
+    if !observations.is_empty() {
+        let _closed = out.send(observations).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! The call budget of a target: who may call AWS, and when.
+//!
+//! AWS does not document the rates of the calls used here, so the service keeps to its own. The bucket is kept as a
+//! schedule of turns: each caller is given the next free one and sleeps until then. That makes it first come, first
+//! served without a queue, and it costs nothing while the rate is not reached.
+//!
+//! A throttled call halves the rate, a successful one raises it by a fixed step: the rule that lets TCP share a wire.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+
+/// Calls that may go at once after a pause.
+const BURST: f64 = 5.0;
+/// Throttles never slow the budget below this many calls per second (or what is configured, if that is less): a turn
+/// must come while a request's signature is still good, which is five minutes.
+const SLOWEST: f64 = 0.1;
+/// Throttles within this time of a slow-down belong to the same burst and do not slow the budget again.
+const ONE_BURST: Duration = Duration::from_secs(1);
+/// After a slow-down, this many successful calls restore the configured rate in full.
+const CALLS_TO_RECOVER: f64 = 64.0;
+/// A timer cannot tell moments apart that are closer than this, in wall time. A clock that runs fast must not lose
+/// turns to that.
+const TIMER_RESOLUTION: Duration = Duration::from_millis(2);
+/// Wall time in which a request must be answered to the end.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The right to call AWS so many times a second, in clock time. Clones share it.
+#[derive(Clone)]
+pub struct Budget {
+    clock: Clock,
+    began: Timestamp,
+    configured: f64,
+    turns: Arc<Mutex<Turns>>,
+}
+
+#[derive(Clone, Copy)]
+struct Turns {
+    /// Calls per second at present.
+    rate: f64,
+    /// When the next free turn is due, in seconds since the budget began.
+    next: f64,
+    /// When the budget was last slowed, likewise.
+    slowed: f64,
+}
+
+impl Budget {
+    /// A budget of `calls_per_second`, which must be positive.
+    pub fn new(calls_per_second: f64, clock: Clock) -> Self {
+        debug_assert!(calls_per_second > 0.0, "calls_per_second {calls_per_second}");
+        let turns = Turns { rate: calls_per_second, next: f64::NEG_INFINITY, slowed: f64::NEG_INFINITY };
+        Self { clock, began: clock.now(), configured: calls_per_second, turns: Arc::new(Mutex::new(turns)) }
+    }
+
+    /// Waits for the caller's turn. First come, first served; a caller that goes away loses its turn.
+    pub async fn turn(&self) {
+        let wait = self.take_turn();
+        if wait > 0.0 {
+            self.clock.sleep(Duration::from_secs_f64(wait)).await;
+        }
+    }
+
+    /// Tells of a throttled call: halves the rate, once per burst of throttles.
+    pub fn throttled(&self) {
+        let now = self.elapsed();
+        let mut turns = self.lock();
+        if now - turns.slowed < ONE_BURST.as_secs_f64() {
+            return;
+        }
+        turns.slowed = now;
+        turns.rate = (turns.rate / 2.0).max(SLOWEST.min(self.configured));
+        turns.next = turns.next.max(now + 1.0 / turns.rate);
+        tracing::warn!(calls_per_second = turns.rate, "AWS throttles: slowing down");
+    }
+
+    /// Tells of a call that was answered: brings the rate a step back to what is configured.
+    pub fn answered(&self) {
+        let mut turns = self.lock();
+        turns.rate = (turns.rate + self.configured / CALLS_TO_RECOVER).min(self.configured);
+    }
+
+    /// Calls per second at present.
+    pub fn rate(&self) -> f64 {
+        self.lock().rate
+    }
+
+    /// An HTTP client whose every request, retries included, waits its turn here. No timeout counts the wait: the time
+    /// to answer begins when the request is made.
+    pub(crate) fn guard(&self, inner: SharedHttpClient) -> SharedHttpClient {
+        SharedHttpClient::new(GuardedClient { inner, budget: self.clone() })
+    }
+
+    /// Takes the next free turn and says how many seconds away it is.
+    fn take_turn(&self) -> f64 {
+        let now = self.elapsed();
+        let mut turns = self.lock();
+        let interval = 1.0 / turns.rate;
+        let resolution = self.clock.of_wall(TIMER_RESOLUTION).as_secs_f64();
+        let saved_up = ((BURST - 1.0) * interval).max(resolution);
+        let turn = turns.next.max(now - saved_up);
+        turns.next = turn + interval;
+        turn - now
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.clock.now().seconds_since(self.began)
+    }
+
+    /// The turns are plain numbers, whole after any panic.
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("configured", &self.configured).field("rate", &self.rate()).finish()
+    }
+}
+
+#[derive(Debug)]
+struct GuardedClient {
+    inner: SharedHttpClient,
+    budget: Budget,
+}
+
+impl HttpClient for GuardedClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(GuardedConnector { inner, budget: self.budget.clone() })
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        self.inner.connector_metadata()
+    }
+}
+
+#[derive(Debug)]
+struct GuardedConnector {
+    inner: SharedHttpConnector,
+    budget: Budget,
+}
+
+impl HttpConnector for GuardedConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (inner, budget) = (self.inner.clone(), self.budget.clone());
+        HttpConnectorFuture::new(async move {
+            budget.turn().await;
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer(&inner, request));
+            let late = || format!("no complete answer within {} s", ANSWER_TIMEOUT.as_secs());
+            answer.await.unwrap_or_else(|_| Err(ConnectorError::timeout(late().into())))
+        })
+    }
+}
+
+/// Makes a request and reads the answer to its end: the SDK's own timeouts end where an answer begins, and one that
+/// stands still half-way would be waited for for ever. No operation used here streams.
+async fn answer(connector: &SharedHttpConnector, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let mut response = connector.call(request).await?;
+    let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+    let whole = ByteStream::new(body).collect().await.map_err(|error| ConnectorError::io(error.into()))?;
+    *response.body_mut() = SdkBody::from(whole.into_bytes());
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{FuturesUnordered, StreamExt};
+
+    use super::*;
+
+    async fn turns(budget: &Budget, clock: Clock, count: usize) -> f64 {
+        let began = clock.now();
+        for _ in 0..count {
+            budget.turn().await;
+        }
+        clock.now().seconds_since(began)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_small_burst_the_rate_is_held() {
+        let clock = Clock::real();
+        let budget = Budget::new(5.0, clock);
+        assert_eq!(turns(&budget, clock, 5).await, 0.0);
+        let spent = turns(&budget, clock, 50).await;
+        assert!((10.0..10.1).contains(&spent), "{spent} s for 50 turns at 5 per second");
+        clock.sleep(Duration::from_secs(3600)).await;
+        assert_eq!(turns(&budget, clock, 5).await, 0.0);
+        assert!(turns(&budget, clock, 1).await > 0.19, "a long pause must not save up more than the burst");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fast_clock_gets_its_full_rate() {
+        for speed in [1.0, 600.0, 10_000.0] {
+            let clock = Clock::fast(speed);
+            let budget = Budget::new(10.0, clock);
+            let spent = turns(&budget, clock, 10_000).await;
+            assert!((970.0..1020.0).contains(&spent), "{spent} s for 10 000 turns at 10 per second, speed {speed}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_without_end_costs_nothing() {
+        let clock = Clock::real();
+        let budget = Budget::new(1e9, clock);
+        assert_eq!(turns(&budget, clock, 10_000).await, 0.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_first_is_served_first_across_clones() {
+        let budget = Budget::new(2.0, Clock::real());
+        let mut waiting: FuturesUnordered<_> = (0..20)
+            .map(|caller| {
+                let budget = budget.clone();
+                async move {
+                    budget.turn().await;
+                    caller
+                }
+            })
+            .collect();
+        let mut served = Vec::new();
+        while let Some(caller) = waiting.next().await {
+            served.push(caller);
+        }
+        assert_eq!(served, (0..20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_throttles_halves_the_rate_once_and_answers_restore_it() {
+        let clock = Clock::real();
+        let budget = Budget::new(8.0, clock);
+        for _ in 0..8 {
+            budget.throttled();
+        }
+        assert_eq!(budget.rate(), 4.0);
+        assert!(turns(&budget, clock, 1).await > 0.24, "no burst right after a throttle");
+        clock.sleep(Duration::from_secs(2)).await;
+        budget.throttled();
+        assert_eq!(budget.rate(), 2.0);
+        for _ in 0..24 {
+            budget.answered();
+        }
+        assert_eq!(budget.rate(), 5.0);
+        for _ in 0..1000 {
+            budget.answered();
+        }
+        assert_eq!(budget.rate(), 8.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttles_without_end_slow_but_never_stop() {
+        let clock = Clock::real();
+        for (configured, slowest) in [(5.0, 0.1), (0.02, 0.02)] {
+            let budget = Budget::new(configured, clock);
+            for _ in 0..50 {
+                clock.sleep(Duration::from_secs(2)).await;
+                budget.throttled();
+            }
+            assert_eq!(budget.rate(), slowest);
+        }
+    }
+
+    /// Never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl HttpConnector for Silent {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::new(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_to_answer_begins_with_the_turn() {
+        let clock = Clock::real();
+        let budget = Budget::new(0.01, clock);
+        let connector = GuardedConnector { inner: SharedHttpConnector::new(Silent), budget: budget.clone() };
+        for _ in 0..5 {
+            budget.turn().await;
+        }
+        let began = clock.now();
+        let error = connector.call(HttpRequest::get("http://127.0.0.1").unwrap()).await.unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        let spent = clock.now().seconds_since(began);
+        assert!((129.9..130.1).contains(&spent), "{spent} s: 100 for the turn, 30 for the answer");
+    }
+}

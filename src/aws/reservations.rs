@@ -1,0 +1,114 @@
+//! Asking for capacity that is paid for whether jobs use it or not: training plans and warm pools, where that is switched on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_sagemaker::types::{SortOrder, TrainingPlanFilter, TrainingPlanFilterName, WarmPoolResourceStatus};
+use aws_smithy_types::DateTime;
+
+use crate::aws::Poller;
+use crate::aws::failure::{describe, is_not_found};
+use crate::aws::poller::{Out, send};
+use crate::aws::translate::{self, Unknowns};
+use trainspotter_core::model::{Capacity, Observation, Reserved, Source, Timestamp};
+
+/// A warm pool is kept for six hours at most, and then the training job that left it was last modified as long ago.
+const POOLS_LEFT_WITHIN: Duration = Duration::from_secs(7 * 3_600);
+
+/// Pages of training jobs that are read in search of warm pools: SageMaker may cut a page before it filters.
+const MOST_PAGES: usize = 20;
+
+/// What a warm pool consists of, by the training job that left it: that never changes.
+pub(crate) type Pools = BTreeMap<String, Vec<Capacity>>;
+
+impl Poller {
+    /// Training plans and warm pools, if they are watched and due. If either fails nothing is said of both: half of it would look like
+    /// a change.
+    pub(crate) async fn poll_reserved(&mut self, out: &Out) {
+        let at = self.clock.now();
+        let watched = self.target.reserved;
+        if !(watched.training_plans || watched.warm_pools) || at < self.reserved_due {
+            return;
+        }
+        let source = Source::Reserved;
+        let mut unknowns = Unknowns::default();
+        match self.reserved(at, &mut unknowns).await {
+            Ok(all) => {
+                self.reserved_due = at + self.poll.utilisation_every;
+                let mut observations = vec![Observation::Reserved { at, all }];
+                observations.extend(unknowns.into_observations());
+                observations.push(Observation::Answered { source, queue: None, at });
+                send(out, observations).await;
+            }
+            Err(error) => send(out, vec![Observation::Failed { source, queue: None, at, error }]).await,
+        }
+    }
+
+    async fn reserved(&mut self, at: Timestamp, unknowns: &mut Unknowns) -> Result<Vec<Reserved>, String> {
+        let mut all = Vec::new();
+        if self.target.reserved.training_plans {
+            all.append(&mut self.training_plans(unknowns).await?);
+        }
+        if self.target.reserved.warm_pools {
+            self.pools = self.warm_pools(at, unknowns).await?;
+            all.extend(self.pools.iter().flat_map(|(name, instances)| translate::warm_pool(name, instances)));
+        }
+        Ok(all)
+    }
+
+    async fn training_plans(&self, unknowns: &mut Unknowns) -> Result<Vec<Reserved>, String> {
+        let active = TrainingPlanFilter::builder().name(TrainingPlanFilterName::Status).value("Active").build();
+        let mut pages = self.clients.sagemaker.list_training_plans().filters(active).into_paginator().send();
+        let mut plans = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| describe("ListTrainingPlans", &error))?;
+            plans.extend(
+                page.training_plan_summaries().iter().filter_map(|plan| translate::training_plan(plan, unknowns)),
+            );
+        }
+        Ok(plans)
+    }
+
+    /// The pools that wait for a job now. One that a job has taken again is that job's.
+    async fn warm_pools(&self, at: Timestamp, unknowns: &mut Unknowns) -> Result<Pools, String> {
+        let since = DateTime::from_secs((at - POOLS_LEFT_WITHIN).millis() / 1_000);
+        let mut pages = self
+            .clients
+            .sagemaker
+            .list_training_jobs()
+            .warm_pool_status_equals(WarmPoolResourceStatus::Available)
+            .last_modified_time_after(since)
+            .sort_order(SortOrder::Descending)
+            .max_results(100)
+            .into_paginator()
+            .send();
+        let mut pools = Pools::new();
+        let mut read = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| describe("ListTrainingJobs", &error))?;
+            for name in page.training_job_summaries().iter().filter_map(translate::waiting_pool) {
+                let instances = match self.pools.get(name) {
+                    Some(known) => known.clone(),
+                    None => self.pool(name, unknowns).await?,
+                };
+                pools.insert(name.to_owned(), instances);
+            }
+            read += 1;
+            if read == MOST_PAGES {
+                return Err(format!("ListTrainingJobs: more than {MOST_PAGES} pages in search of warm pools"));
+            }
+        }
+        Ok(pools)
+    }
+
+    async fn pool(&self, name: &str, unknowns: &mut Unknowns) -> Result<Vec<Capacity>, String> {
+        match self.clients.sagemaker.describe_training_job().training_job_name(name).send().await {
+            Ok(answer) => Ok(translate::pool(&answer, unknowns)),
+            Err(error) if is_not_found(&error) => Ok(Vec::new()),
+            Err(error) => Err(describe("DescribeTrainingJob", &error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! From SDK answers to `model`: pure functions that never fail.
+//!
+//! What an answer leaves out stays `None`; 0 and less is no time; an enum value, a capacity unit or an instance type that
+//! this build does not know is kept as it was spelt and noted in [`Unknowns`]. SDK enums are read through `as_str`, so
+//! that a variant the SDK adds one day is still understood.
+
+mod job;
+mod reservations;
+mod topology;
+mod training;
+
+use std::collections::BTreeSet;
+
+use aws_smithy_types::DateTime;
+
+use trainspotter_core::model::Capacity;
+use trainspotter_core::model::InstanceType;
+use trainspotter_core::model::JobStatus;
+use trainspotter_core::model::Observation;
+use trainspotter_core::model::QueueName;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::accelerators_of;
+
+pub(crate) use job::{ListedJobs, described_job, snapshot};
+pub(crate) use reservations::{pool, training_plan, waiting_pool, warm_pool};
+pub(crate) use topology::{
+    environment, environment_name, fair_share, is_quota_policy, is_watched, queue, quota_share, scheduling_policy,
+};
+pub(crate) use training::{Means, training_job};
+
+/// Values that no one here knows, each once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unknowns(BTreeSet<(&'static str, String)>);
+
+impl Unknowns {
+    pub(crate) fn note(&mut self, kind: &'static str, value: &str) {
+        self.0.insert((kind, value.to_owned()));
+    }
+
+    pub(crate) fn into_observations(self) -> impl Iterator<Item = Observation> {
+        self.0.into_iter().map(|(kind, value)| Observation::UnknownValue { kind, value })
+    }
+}
+
+/// The last part of a queue's or an environment's ARN; a name is its own.
+pub(crate) fn name_of(name_or_arn: &str) -> &str {
+    if name_or_arn.starts_with("arn:") { name_or_arn.rsplit('/').next().unwrap_or(name_or_arn) } else { name_or_arn }
+}
+
+fn queue_name(name_or_arn: &str) -> Option<QueueName> {
+    present(Some(name_or_arn)).map(|text| name_of(text).into())
+}
+
+/// The SDK fills required texts that the service left out with the empty one.
+fn present(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// Milliseconds since the epoch. The SDK fills a required time that the service left out with 0.
+fn time(millis: Option<i64>) -> Option<Timestamp> {
+    millis.filter(|millis| *millis > 0).map(Timestamp::from_millis)
+}
+
+fn date_time(at: Option<&DateTime>) -> Option<Timestamp> {
+    time(at.and_then(|at| at.to_millis().ok()))
+}
+
+fn status(text: Option<&str>, unknowns: &mut Unknowns) -> JobStatus {
+    let status = JobStatus::parse(text.unwrap_or("no value was set"));
+    if let JobStatus::Unknown(text) = &status {
+        unknowns.note("job_status", text);
+    }
+    status
+}
+
+/// Amounts of capacity, as far as they are amounts: with a unit, finite, not negative.
+fn capacities<'a>(
+    entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
+    unknowns: &mut Unknowns,
+) -> Vec<Capacity> {
+    entries
+        .filter_map(|(unit, quantity)| {
+            let unit = instance_type(present(unit)?, unknowns);
+            quantity.filter(|quantity| quantity.is_finite() && *quantity >= 0.0).map(|q| Capacity::new(unit, q))
+        })
+        .collect()
+}
+
+fn instance_type(text: &str, unknowns: &mut Unknowns) -> InstanceType {
+    let unit = InstanceType::from(text);
+    if !unit.is_any() && accelerators_of(&unit).is_none() {
+        unknowns.note("instance_type", text);
+    }
+    unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_named_by_its_name_or_its_arn() {
+        for (text, expected) in [
+            ("ml-prod", Some("ml-prod")),
+            ("arn:aws:batch:us-east-1:123456789012:job-queue/ml-prod", Some("ml-prod")),
+            ("arn:aws:batch:us-east-1:123456789012:service-environment/se", Some("se")),
+            ("", None),
+        ] {
+            assert_eq!(queue_name(text), expected.map(QueueName::from), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn zero_and_less_is_no_time() {
+        assert_eq!(time(None), None);
+        assert_eq!(time(Some(0)), None);
+        assert_eq!(time(Some(-1)), None);
+        assert_eq!(time(Some(1)), Some(Timestamp::from_millis(1)));
+        assert_eq!(date_time(Some(&DateTime::from_secs(0))), None);
+        assert_eq!(date_time(Some(&DateTime::from_secs_f64(1.25))), Some(Timestamp::from_millis(1_250)));
+    }
+
+    #[test]
+    fn what_is_no_amount_is_left_out_and_unknown_types_are_noted() {
+        let mut unknowns = Unknowns::default();
+        let amounts = [
+            (Some("ml.p5.48xlarge"), Some(2.0)),
+            (Some("NUM_INSTANCES"), Some(0.0)),
+            (Some("ml.p9.48xlarge"), Some(1.0)),
+            (Some("ml.p9.48xlarge"), Some(3.0)),
+            (Some("ml.g5.xlarge"), Some(f64::NAN)),
+            (Some("ml.g5.xlarge"), Some(-1.0)),
+            (Some("ml.g5.xlarge"), None),
+            (Some(""), Some(1.0)),
+            (None, Some(1.0)),
+        ];
+        let expected = vec![
+            Capacity::new("ml.p5.48xlarge", 2.0),
+            Capacity::new("NUM_INSTANCES", 0.0),
+            Capacity::new("ml.p9.48xlarge", 1.0),
+            Capacity::new("ml.p9.48xlarge", 3.0),
+        ];
+        assert_eq!(capacities(amounts.into_iter(), &mut unknowns), expected);
+        let noted: Vec<_> = unknowns.into_observations().collect();
+        assert_eq!(
+            noted,
+            vec![Observation::UnknownValue { kind: "instance_type", value: "ml.p9.48xlarge".to_owned() }]
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! Queues, environments, policies and shares.
+
+use std::time::Duration;
+
+use aws_sdk_batch::types::{JobQueueDetail, QuotaShareDetail, SchedulingPolicyDetail, ServiceEnvironmentDetail};
+
+use crate::aws::pattern;
+use crate::aws::translate::Unknowns;
+use crate::aws::translate::capacities;
+use crate::aws::translate::name_of;
+use crate::aws::translate::present;
+use trainspotter_core::model::Policy;
+use trainspotter_core::model::Queue;
+use trainspotter_core::model::QuotaShare;
+use trainspotter_core::model::ServiceEnvironment;
+use trainspotter_core::model::Sharing;
+use trainspotter_core::model::WeightedShare;
+
+/// Whether this is a queue of training jobs, still there, and covered by one of the globs.
+pub(crate) fn is_watched(queue: &JobQueueDetail, globs: &[String]) -> bool {
+    let of_training_jobs = queue.job_queue_type().is_some_and(|kind| kind.as_str() == "SAGEMAKER_TRAINING");
+    let deleted = queue.status().is_some_and(|status| status.as_str() == "DELETED");
+    let name = queue.job_queue_name().unwrap_or_default();
+    of_training_jobs && !deleted && !name.is_empty() && globs.iter().any(|glob| pattern::matches(glob, name))
+}
+
+/// A watched queue, with what hangs on it.
+pub(crate) fn queue(queue: &JobQueueDetail, policy: Policy, environment: Option<ServiceEnvironment>) -> Queue {
+    Queue {
+        name: queue.job_queue_name().unwrap_or_default().into(),
+        arn: queue.job_queue_arn().unwrap_or_default().to_owned(),
+        enabled: queue.state().is_some_and(|state| state.as_str() == "ENABLED"),
+        status_reason: present(queue.status_reason()).map(str::to_owned),
+        has_time_limit: !queue.job_state_time_limit_actions().is_empty(),
+        policy,
+        environment,
+    }
+}
+
+/// The name of the environment a queue draws on: AWS allows one.
+pub(crate) fn environment_name(queue: &JobQueueDetail) -> Option<&str> {
+    let first = queue.service_environment_order().iter().min_by_key(|entry| entry.order().unwrap_or(i32::MAX));
+    present(first.and_then(|entry| entry.service_environment())).map(name_of)
+}
+
+/// The ARN of a queue's scheduling policy; `None` means FIFO.
+pub(crate) fn scheduling_policy(queue: &JobQueueDetail) -> Option<&str> {
+    present(queue.scheduling_policy_arn())
+}
+
+/// A service environment.
+pub(crate) fn environment(environment: &ServiceEnvironmentDetail, unknowns: &mut Unknowns) -> ServiceEnvironment {
+    let limits = environment.capacity_limits().iter();
+    let limits = limits.map(|limit| (limit.capacity_unit(), limit.max_capacity().map(f64::from)));
+    ServiceEnvironment {
+        name: environment.service_environment_name().unwrap_or_default().to_owned(),
+        enabled: environment.state().is_some_and(|state| state.as_str() == "ENABLED"),
+        limits: capacities(limits, unknowns),
+    }
+}
+
+/// Whether queues under this policy have quota shares of their own.
+pub(crate) fn is_quota_policy(policy: &SchedulingPolicyDetail) -> bool {
+    policy.quota_share_policy().is_some()
+}
+
+/// A fair-share policy. One without weights is valid: all shares are equal.
+pub(crate) fn fair_share(policy: &SchedulingPolicyDetail) -> Policy {
+    let fair = policy.fairshare_policy();
+    let seconds = fair.and_then(|fair| fair.share_decay_seconds()).and_then(|seconds| u64::try_from(seconds).ok());
+    let reservation = fair.and_then(|fair| fair.compute_reservation()).and_then(|percent| u8::try_from(percent).ok());
+    Policy::FairShare {
+        shares: weights(policy),
+        decay: Duration::from_secs(seconds.unwrap_or(0)),
+        reservation: reservation.unwrap_or(0),
+    }
+}
+
+fn weights(policy: &SchedulingPolicyDetail) -> Vec<WeightedShare> {
+    let shares = policy.fairshare_policy().map(|policy| policy.share_distribution()).unwrap_or_default();
+    shares
+        .iter()
+        .filter_map(|share| {
+            let name = present(share.share_identifier())?;
+            // Through text, so that 0.1 stays 0.1 on its way from single to double precision.
+            let weight = share.weight_factor().and_then(|weight| weight.to_string().parse().ok()).unwrap_or(1.0);
+            Some(WeightedShare { share: name.into(), weight })
+        })
+        .collect()
+}
+
+/// A quota share; `None` if it has no name.
+pub(crate) fn quota_share(share: &QuotaShareDetail, unknowns: &mut Unknowns) -> Option<QuotaShare> {
+    let limits = share.capacity_limits().iter();
+    let limits = limits.map(|limit| (limit.capacity_unit(), limit.max_capacity().map(f64::from)));
+    let config = share.resource_sharing_configuration();
+    let strategy = config.and_then(|config| config.strategy()).map(|strategy| strategy.as_str());
+    let sharing = match strategy {
+        Some("RESERVE") => Sharing::Reserve,
+        Some("LEND") => Sharing::Lend,
+        Some("LEND_AND_BORROW") => {
+            // -1, and by default, is no limit.
+            let limit = config.and_then(|config| config.borrow_limit());
+            Sharing::LendAndBorrow { borrow_limit: limit.and_then(|percent| u32::try_from(percent).ok()) }
+        }
+        other => {
+            unknowns.note("sharing_strategy", other.unwrap_or("no value was set"));
+            Sharing::Unknown
+        }
+    };
+    Some(QuotaShare {
+        name: present(share.quota_share_name())?.into(),
+        enabled: share.state().is_some_and(|state| state.as_str() == "ENABLED"),
+        limits: capacities(limits, unknowns),
+        sharing,
+        in_share_preemption: share
+            .preemption_configuration()
+            .and_then(|config| config.in_share_preemption())
+            .is_some_and(|state| state.as_str() == "ENABLED"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_batch::types::{
+        CapacityLimit, FairsharePolicy, JobQueueType, JqState, JqStatus, QuotaShareCapacityLimit, QuotaSharePolicy,
+        QuotaShareResourceSharingConfiguration, QuotaShareResourceSharingStrategy, QuotaShareState,
+        ServiceEnvironmentOrder, ServiceEnvironmentState, ShareAttributes,
+    };
+
+    use super::*;
+    use trainspotter_core::model::Capacity;
+    use trainspotter_core::model::Observation;
+
+    fn sharing_of(strategy: Option<&str>, borrow_limit: Option<i32>) -> (Sharing, Vec<Observation>) {
+        let config = QuotaShareResourceSharingConfiguration::builder()
+            .set_strategy(strategy.map(QuotaShareResourceSharingStrategy::from))
+            .set_borrow_limit(borrow_limit)
+            .build();
+        let detail = QuotaShareDetail::builder().quota_share_name("s").resource_sharing_configuration(config).build();
+        let mut unknowns = Unknowns::default();
+        let share = quota_share(&detail, &mut unknowns).unwrap();
+        (share.sharing, unknowns.into_observations().collect())
+    }
+
+    #[test]
+    fn strategies_and_borrow_limits() {
+        for (strategy, borrow_limit, expected) in [
+            ("RESERVE", None, Sharing::Reserve),
+            ("RESERVE", Some(50), Sharing::Reserve),
+            ("LEND", None, Sharing::Lend),
+            ("LEND_AND_BORROW", None, Sharing::LendAndBorrow { borrow_limit: None }),
+            ("LEND_AND_BORROW", Some(-1), Sharing::LendAndBorrow { borrow_limit: None }),
+            ("LEND_AND_BORROW", Some(0), Sharing::LendAndBorrow { borrow_limit: Some(0) }),
+            ("LEND_AND_BORROW", Some(200), Sharing::LendAndBorrow { borrow_limit: Some(200) }),
+        ] {
+            assert_eq!(sharing_of(Some(strategy), borrow_limit), (expected, vec![]), "{strategy} {borrow_limit:?}");
+        }
+        for (strategy, value) in [(Some("BARTER"), "BARTER"), (None, "no value was set")] {
+            let noted = Observation::UnknownValue { kind: "sharing_strategy", value: value.to_owned() };
+            assert_eq!(sharing_of(strategy, None), (Sharing::Unknown, vec![noted]));
+        }
+    }
+
+    #[test]
+    fn a_quota_share_has_limits_per_instance_type() {
+        let limit = QuotaShareCapacityLimit::builder().capacity_unit("ml.p5.48xlarge").max_capacity(4).build();
+        let detail = QuotaShareDetail::builder()
+            .quota_share_name("research")
+            .capacity_limits(limit)
+            .state(QuotaShareState::Disabled)
+            .build();
+        let share = quota_share(&detail, &mut Unknowns::default()).unwrap();
+        assert_eq!(share.limits, vec![Capacity::new("ml.p5.48xlarge", 4.0)]);
+        assert!(!share.enabled);
+        assert_eq!(quota_share(&QuotaShareDetail::builder().build(), &mut Unknowns::default()), None);
+    }
+
+    #[test]
+    fn only_training_queues_that_a_glob_covers_are_watched() {
+        let detail = |name: &str, kind: JobQueueType, status: JqStatus| {
+            JobQueueDetail::builder().job_queue_name(name).job_queue_type(kind).status(status).build()
+        };
+        let globs = ["ml-*".to_owned(), "exact".to_owned()];
+        for (queue, expected) in [
+            (detail("ml-prod", JobQueueType::SagemakerTraining, JqStatus::Valid), true),
+            (detail("exact", JobQueueType::SagemakerTraining, JqStatus::Invalid), true),
+            (detail("other", JobQueueType::SagemakerTraining, JqStatus::Valid), false),
+            (detail("ml-prod", JobQueueType::SagemakerTraining, JqStatus::Deleted), false),
+            (detail("ml-eks", JobQueueType::from("EKS"), JqStatus::Valid), false),
+            (JobQueueDetail::builder().job_queue_name("ml-prod").build(), false),
+        ] {
+            assert_eq!(is_watched(&queue, &globs), expected, "{queue:?}");
+        }
+    }
+
+    #[test]
+    fn a_queue_names_its_environment_and_policy() {
+        let arn = "arn:aws:batch:us-east-1:123456789012:service-environment/gpus";
+        let order = ServiceEnvironmentOrder::builder().order(1).service_environment(arn).build();
+        let detail = JobQueueDetail::builder()
+            .job_queue_name("q")
+            .state(JqState::Enabled)
+            .status_reason("JobQueue Healthy")
+            .service_environment_order(order)
+            .scheduling_policy_arn("")
+            .build();
+        assert_eq!(environment_name(&detail), Some("gpus"));
+        assert_eq!(scheduling_policy(&detail), None);
+        let queue = queue(&detail, Policy::Fifo, None);
+        assert!(queue.enabled);
+        assert_eq!(queue.status_reason.as_deref(), Some("JobQueue Healthy"));
+        assert_eq!(environment_name(&JobQueueDetail::builder().build()), None);
+    }
+
+    #[test]
+    fn an_environment_has_limits() {
+        let limit = CapacityLimit::builder().capacity_unit("NUM_INSTANCES").max_capacity(12).build();
+        let detail = ServiceEnvironmentDetail::builder()
+            .service_environment_name("gpus")
+            .state(ServiceEnvironmentState::Enabled)
+            .capacity_limits(limit)
+            .build();
+        let environment = environment(&detail, &mut Unknowns::default());
+        assert_eq!(environment.limits, vec![Capacity::new("NUM_INSTANCES", 12.0)]);
+        assert!(environment.enabled);
+    }
+
+    #[test]
+    fn weights_default_to_one_and_keep_their_decimals() {
+        let share =
+            |name: &str, weight| ShareAttributes::builder().share_identifier(name).set_weight_factor(weight).build();
+        let policy = FairsharePolicy::builder()
+            .share_distribution(share("high*", Some(0.1)))
+            .share_distribution(share("low", None))
+            .share_distribution(ShareAttributes::builder().weight_factor(3.0).build())
+            .share_decay_seconds(3600)
+            .compute_reservation(25)
+            .build();
+        let detail = SchedulingPolicyDetail::builder().fairshare_policy(policy).build();
+        assert!(!is_quota_policy(&detail));
+        let shares = vec![
+            WeightedShare { share: "high*".into(), weight: 0.1 },
+            WeightedShare { share: "low".into(), weight: 1.0 },
+        ];
+        let decay = Duration::from_secs(3600);
+        assert_eq!(fair_share(&detail), Policy::FairShare { shares, decay, reservation: 25 });
+        let quotas = SchedulingPolicyDetail::builder().quota_share_policy(QuotaSharePolicy::builder().build()).build();
+        assert!(is_quota_policy(&quotas));
+        let bare = Policy::FairShare { shares: Vec::new(), decay: Duration::ZERO, reservation: 0 };
+        assert_eq!(fair_share(&quotas), bare);
+    }
+}

@@ -1,0 +1,198 @@
+//! Training jobs and the utilisation of their hosts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_cloudwatch::types::MetricDataResult;
+use aws_sdk_sagemaker::operation::describe_training_job::DescribeTrainingJobOutput;
+use aws_sdk_sagemaker::types::ResourceConfig;
+
+use crate::aws::translate::Unknowns;
+use crate::aws::translate::capacities;
+use crate::aws::translate::date_time;
+use crate::aws::translate::present;
+use trainspotter_core::model::Capacity;
+use trainspotter_core::model::HostUtilisation;
+use trainspotter_core::model::JobId;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::TrainingJobName;
+use trainspotter_core::model::TrainingJobSeen;
+
+/// Secondary statuses after which nothing follows.
+const ENDS: [&str; 5] = ["Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded"];
+
+/// The answer of `DescribeTrainingJob` about the training job `name` of the service job `job`.
+pub(crate) fn training_job(
+    answer: &DescribeTrainingJobOutput,
+    job: &JobId,
+    name: &TrainingJobName,
+    unknowns: &mut Unknowns,
+) -> TrainingJobSeen {
+    let began = |status: &str| {
+        let transitions = answer.secondary_status_transitions().iter();
+        let matching = transitions.filter(|step| step.status().is_some_and(|is| is.as_str() == status));
+        matching.filter_map(|step| date_time(step.start_time())).min()
+    };
+    TrainingJobSeen {
+        job: job.clone(),
+        name: name.clone(),
+        starting_at: began("Downloading"),
+        training_at: began("Training"),
+        ended_at: date_time(answer.training_end_time()).or_else(|| ENDS.into_iter().filter_map(began).min()),
+        instances: answer.resource_config().map(|config| instances(config, unknowns)).unwrap_or_default(),
+        failure_reason: present(answer.failure_reason()).map(str::to_owned),
+    }
+}
+
+/// What the job runs on: what SageMaker chose, or was told to use; nothing while it has yet to choose.
+pub(super) fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec<Capacity> {
+    let selected = (config.selected_instance_type(), config.selected_instance_count());
+    let told = (config.instance_type(), config.instance_count());
+    let groups = config.instance_groups().iter().map(|group| (group.instance_type(), group.instance_count()));
+    let single = [selected, told].into_iter().find(|(name, _)| name.is_some());
+    let all: Vec<_> = match single {
+        Some(single) => vec![single],
+        None => groups.collect(),
+    };
+    capacities(all.into_iter().map(|(name, count)| (name.map(|name| name.as_str()), count.map(f64::from))), unknowns)
+}
+
+/// Means of the datapoints of many hosts, gathered over the pages of `GetMetricData`.
+#[derive(Debug, Default)]
+pub(crate) struct Means(BTreeMap<String, Mean>);
+
+#[derive(Debug, Default)]
+struct Mean {
+    sum: f64,
+    count: u32,
+    newest: Timestamp,
+}
+
+impl Means {
+    /// Adds a page of results. What is no percentage is no datapoint.
+    pub(crate) fn add(&mut self, results: &[MetricDataResult]) {
+        for result in results {
+            let Some(id) = present(result.id()) else { continue };
+            for (at, value) in result.timestamps().iter().zip(result.values()) {
+                let Some(at) = date_time(Some(at)) else { continue };
+                if value.is_finite() && *value >= 0.0 {
+                    let mean = self.0.entry(id.to_owned()).or_default();
+                    mean.sum += value;
+                    mean.count += 1;
+                    mean.newest = mean.newest.max(at);
+                }
+            }
+        }
+    }
+
+    /// The mean of the query `id`, on `host` of `job`; `None` if no datapoint came: unknown, not idle.
+    pub(crate) fn host(&self, id: &str, job: &JobId, host: &str, period: Duration) -> Option<HostUtilisation> {
+        let mean = self.0.get(id)?;
+        Some(HostUtilisation {
+            job: job.clone(),
+            host: host.to_owned(),
+            at: mean.newest + period,
+            gpu_percent: mean.sum / f64::from(mean.count),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use aws_sdk_sagemaker::types::{InstanceGroup, SecondaryStatus, SecondaryStatusTransition, TrainingInstanceType};
+    use aws_smithy_types::DateTime;
+
+    use super::*;
+
+    fn step(status: &str, start: i64) -> SecondaryStatusTransition {
+        SecondaryStatusTransition::builder()
+            .status(SecondaryStatus::from(status))
+            .start_time(DateTime::from_secs(start))
+            .build()
+    }
+
+    fn seen(answer: &DescribeTrainingJobOutput) -> TrainingJobSeen {
+        training_job(answer, &"job".into(), &"training".into(), &mut Unknowns::default())
+    }
+
+    #[test]
+    fn the_timeline_gives_the_moments() {
+        let answer = DescribeTrainingJobOutput::builder()
+            .secondary_status_transitions(step("Starting", 100))
+            .secondary_status_transitions(step("Pending", 110))
+            .secondary_status_transitions(step("Downloading", 200))
+            .secondary_status_transitions(step("Training", 300))
+            .secondary_status_transitions(step("Restarting", 400))
+            .secondary_status_transitions(step("Training", 500))
+            .secondary_status_transitions(step("Failed", 600))
+            .failure_reason("CapacityError: no")
+            .build();
+        let seen = seen(&answer);
+        assert_eq!(seen.starting_at, Some(Timestamp::from_millis(200_000)));
+        assert_eq!(seen.training_at, Some(Timestamp::from_millis(300_000)));
+        assert_eq!(seen.ended_at, Some(Timestamp::from_millis(600_000)));
+        assert_eq!(seen.failure_reason.as_deref(), Some("CapacityError: no"));
+    }
+
+    #[test]
+    fn the_end_of_billing_wins_and_an_unknown_status_changes_nothing() {
+        let answer = DescribeTrainingJobOutput::builder()
+            .secondary_status_transitions(step("Levitating", 100))
+            .secondary_status_transitions(step("Training", 0))
+            .secondary_status_transitions(SecondaryStatusTransition::builder().build())
+            .secondary_status_transitions(step("Completed", 600))
+            .training_end_time(DateTime::from_secs(590))
+            .creation_time(DateTime::from_secs(0))
+            .build();
+        let seen = seen(&answer);
+        assert_eq!((seen.starting_at, seen.training_at), (None, None));
+        assert_eq!(seen.ended_at, Some(Timestamp::from_millis(590_000)));
+    }
+
+    #[test]
+    fn instances_are_what_sagemaker_chose_or_was_told() {
+        let told =
+            || ResourceConfig::builder().instance_type(TrainingInstanceType::from("ml.p5.48xlarge")).instance_count(2);
+        let group = |name: &str, count| {
+            InstanceGroup::builder().instance_type(TrainingInstanceType::from(name)).instance_count(count).build()
+        };
+        let grouped = ResourceConfig::builder()
+            .instance_groups(group("ml.p4d.24xlarge", 2))
+            .instance_groups(group("ml.m5.large", 1))
+            .build();
+        let selected = ResourceConfig::builder()
+            .selected_instance_type(TrainingInstanceType::from("ml.p4d.24xlarge"))
+            .selected_instance_count(3)
+            .build();
+        for (config, expected) in [
+            (told().build(), vec![Capacity::new("ml.p5.48xlarge", 2.0)]),
+            (grouped, vec![Capacity::new("ml.p4d.24xlarge", 2.0), Capacity::new("ml.m5.large", 1.0)]),
+            (selected, vec![Capacity::new("ml.p4d.24xlarge", 3.0)]),
+            (ResourceConfig::builder().build(), vec![]),
+        ] {
+            let answer = DescribeTrainingJobOutput::builder().resource_config(config).build();
+            assert_eq!(seen(&answer).instances, expected);
+        }
+    }
+
+    #[test]
+    fn a_host_has_the_mean_of_what_came_and_no_data_is_no_entry() {
+        let result = |id: &str, points: &[(i64, f64)]| {
+            let mut builder = MetricDataResult::builder().id(id);
+            for (at, value) in points {
+                builder = builder.timestamps(DateTime::from_secs(*at)).values(*value);
+            }
+            builder.build()
+        };
+        let mut means = Means::default();
+        means.add(&[result("h0", &[(180, 400.0), (120, 200.0)]), result("h1", &[]), result("h2", &[(60, f64::NAN)])]);
+        means.add(&[result("h0", &[(60, 300.0)]), result("h3", &[(60, 0.0)])]);
+        let host = |id: &str| means.host(id, &"job".into(), "t/algo-1", Duration::from_secs(60));
+        let first = host("h0").unwrap();
+        assert_eq!((first.gpu_percent, first.at), (300.0, Timestamp::from_millis(240_000)));
+        assert_eq!(host("h1"), None);
+        assert_eq!(host("h2"), None);
+        assert_eq!(host("h3").unwrap().gpu_percent, 0.0);
+    }
+}

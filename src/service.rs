@@ -1,0 +1,310 @@
+//! The rim that makes the pure core a service: tasks, channels, signals and logs. It waits, and decides nothing.
+//!
+//! The service as a whole: opens what it needs, starts a task for each part, and ends them in order.
+
+mod event_loop;
+mod history;
+mod live_check;
+mod logs;
+mod polling;
+mod queries;
+mod rules;
+mod signals;
+mod test_notification;
+
+pub use live_check::look;
+pub use logs::start_logs;
+pub use rules::{files_of, load_rules};
+pub use signals::stop_on_signals;
+pub use test_notification::test_receiver;
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{self, Clients, Hints, Poller};
+use crate::config::{Config, Receiver, Target};
+use crate::notify::{Courier, Notifier, Notifiers};
+use crate::publish::{Origin, Publisher, Report, prometheus_text};
+use crate::service::event_loop::{COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
+use crate::service::polling::Polling;
+use crate::service::rules::follow;
+use crate::store::StoreHandle;
+use crate::web::{self, Pages, Snapshot};
+use trainspotter_clock::Clock;
+use trainspotter_core::engine::{Engine, Saved, cadence};
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Rule;
+
+/// Pages of observations on their way to the keeper.
+const OBSERVED: usize = 64;
+/// Questions, reports and other small messages on their way to the keeper.
+const MESSAGES: usize = 256;
+/// Frames on their way to the sinks. A slow sink loses frames beyond that, visibly; it never holds up a tick.
+const FRAMES: usize = 64;
+/// The least wall time between two ticks that no poll asked for.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+/// Parts that have to end before notifications are flushed and the pages go: everything that feeds a tick or a sink.
+const FLUSHED_FIRST: [&str; 3] = ["poller", "keeper", "publisher"];
+/// How long a stop may take, in wall time, before what is left is given up.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// A service, ready to run.
+#[derive(Debug)]
+pub struct Service {
+    /// What to watch and whom to tell.
+    pub config: Config,
+    /// The rules to evaluate.
+    pub rules: Vec<Rule>,
+    /// The clock that everything runs on.
+    pub clock: Clock,
+    /// Since when things count, on the first start: now, or when a simulated world began.
+    pub since: Timestamp,
+    /// Where pages and API are served.
+    pub listener: TcpListener,
+}
+
+/// Why a service could not be started or ended badly: what was being done, and what went wrong.
+#[derive(Debug)]
+pub struct StartError {
+    doing: &'static str,
+    cause: String,
+}
+
+impl StartError {
+    fn new(doing: &'static str, cause: impl fmt::Display) -> Self {
+        Self { doing, cause: cause.to_string() }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.doing, self.cause)
+    }
+}
+
+impl Error for StartError {}
+
+impl Service {
+    /// Runs until `stop`, then ends in order: sources, a last tick, sinks and notifications, pages.
+    ///
+    /// # Errors
+    ///
+    /// When something needed cannot be opened, or a part ends by itself.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
+        let Self { config, rules, clock, since, listener } = self;
+        let target =
+            config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
+        // It may wait for another service to end.
+        let Some(opened) = stop.run_until_cancelled(open_store(&config, clock)).await else { return Ok(()) };
+        let (store, saved, set_aside) = opened?;
+        let began = saved.counted_until.unwrap_or(since);
+        let clients = connect(&target, &config, clock).await?;
+        let publisher = publisher(&config, &clients, &target, began, clock)?;
+
+        let (observed, observed_inbox) = mpsc::channel(OBSERVED);
+        let (asks, asks_inbox) = mpsc::channel(MESSAGES);
+        let (queries, queries_inbox) = mpsc::channel(MESSAGES);
+        let (past, past_inbox) = mpsc::channel(MESSAGES);
+        let (reports, reports_inbox) = mpsc::channel(MESSAGES);
+        let (rule_news, rules_inbox) = mpsc::channel(MESSAGES);
+        let (frames, frames_inbox) = mpsc::channel(FRAMES);
+        let (snapshot, latest) = watch::channel(Snapshot::default());
+        let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
+
+        let mut engine = begin(&config, rules, saved, since, clock).await;
+        engine.service().store_set_aside = set_aside;
+        let keeper = Keeper {
+            engine,
+            clock,
+            store,
+            receivers: config.receivers.clone(),
+            snapshot,
+            frames,
+            notifiers,
+            patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
+            history: config.history,
+            memory: Memory::default(),
+        };
+        let inbox = Inbox {
+            observed: observed_inbox,
+            asks: asks_inbox,
+            queries: queries_inbox,
+            reports: reports_inbox,
+            rules: rules_inbox,
+        };
+        let pages = Pages {
+            snapshot: latest,
+            jobs: queries,
+            history: past,
+            clock,
+            started_at: clock.now(),
+            tick_every: config.poll.every,
+            metrics: prometheus_text,
+        };
+
+        let hints = Hints::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
+        let (hint, hinted) = mpsc::channel(1);
+        let poller = Poller::new(clients, target, config.poll, clock);
+        let polling = Polling { poller, every: config.poll.every, clock, observed, asks, hinted };
+        let sources = stop.child_token();
+        let rest = CancellationToken::new();
+        let mut parts = Parts::default();
+        parts.spawn("poller", polling.run(sources.clone()));
+        parts.spawn("hints", polling::listen(hints, hint, sources));
+        if !config.rules.is_empty() {
+            parts.spawn("rules", follow(config.rules.clone(), rule_news, rest.clone()));
+        }
+        parts.spawn("keeper", keeper.run(inbox));
+        parts.spawn("publisher", publish(publisher, frames_inbox, reports));
+        for notifier in delivering {
+            parts.spawn("notifier", notifier.run(rest.clone()));
+        }
+        parts.spawn("history", history::answer(config.store.clone(), past_inbox, rest.clone()));
+        parts.spawn("pages", serve(listener, web::router(pages), rest.clone()));
+        parts.finish(stop, rest).await
+    }
+}
+
+async fn connect(target: &Target, config: &Config, clock: Clock) -> Result<Clients, StartError> {
+    let connected = aws::connect(target, config.poll.calls_per_second, clock).await;
+    connected.map_err(|error| StartError::new("connecting to AWS", error))
+}
+
+fn publisher(
+    config: &Config,
+    clients: &Clients,
+    target: &Target,
+    began: Timestamp,
+    clock: Clock,
+) -> Result<Publisher, StartError> {
+    let origin = Origin { began, region: Some(target.region.clone()), account: None };
+    Publisher::new(&config.publish, clients.cloudwatch.clone(), &origin, clock)
+        .map_err(|error| StartError::new("preparing the sinks", error))
+}
+
+/// The engine, as an earlier run has left it.
+async fn begin(config: &Config, rules: Vec<Rule>, saved: Saved, since: Timestamp, clock: Clock) -> Engine {
+    let cadence = cadence(config.poll.reconcile_every, config.poll.every);
+    let engine = Engine::new(rules, cadence, saved, since)
+        .priced(config.prices.clone())
+        .showing(config.shares.clone())
+        .banded(config.priority_bands.clone());
+    history::recall(engine, config.store.clone(), clock.now()).await
+}
+
+/// The store, what it has kept, and whether it begins anew because its file was broken.
+async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved, bool), StartError> {
+    let failed = |error| StartError::new("opening the state file", error);
+    let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
+    let begins_anew = set_aside.is_some();
+    if let Some(set_aside) = set_aside {
+        tracing::error!(
+            to = %set_aside.to.display(),
+            because = %set_aside.because,
+            "the state file was broken and is set aside; alerts and counters begin anew"
+        );
+    }
+    let names = config.receivers.iter().map(|receiver| receiver.name.clone()).collect();
+    let now = clock.now();
+    let given_up = store.call(move |store| store.keep_receivers(&names, now)).await.map_err(failed)?;
+    if given_up > 0 {
+        tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
+    }
+    let saved = store.load().await.map_err(failed)?;
+    let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
+    let open_since = saved.watermarks.get(OPEN_SINCE).copied();
+    Ok((
+        store,
+        Saved {
+            alerts: saved.alerts,
+            series: saved.series,
+            jobs: saved.jobs,
+            events: saved.events,
+            ticked_at: saved.committed_at,
+            counted_until,
+            open_since,
+        },
+        begins_anew,
+    ))
+}
+
+fn notifiers(
+    config: &Config,
+    clients: &Clients,
+    store: &StoreHandle,
+    clock: Clock,
+) -> Result<(Notifiers, Vec<Notifier<StoreHandle, Courier>>), StartError> {
+    let courier = |receiver: &Receiver| {
+        let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
+        Ok((receiver.clone(), Courier::new(&receiver.channel, &clients.sns).map_err(failed)?))
+    };
+    let couriers = config.receivers.iter().map(courier).collect::<Result<_, _>>()?;
+    Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))
+}
+
+async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {
+    while let Some(frame) = frames.recv().await {
+        for report in publisher.publish(frame).await {
+            // After the keeper has gone nobody counts any more, but what is left is still published.
+            let _ = reports.send(report).await;
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = web::serve(listener, router, stop).await {
+        tracing::error!(%error, "the pages cannot be served any more");
+    }
+}
+
+/// The tasks of a service, by name.
+#[derive(Default)]
+struct Parts(JoinSet<&'static str>);
+
+impl Parts {
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            part.await;
+            name
+        });
+    }
+
+    /// Waits for `stop`, then for everything that feeds a tick or a sink, then stops the `rest`.
+    async fn finish(mut self, stop: CancellationToken, rest: CancellationToken) -> Result<(), StartError> {
+        // A part that ends because of `stop` is not early, so `stop` is looked at first.
+        let early = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            ended = self.0.join_next() => ended,
+        };
+        stop.cancel();
+        if early.is_some() {
+            rest.cancel();
+        }
+        let mut first: Vec<&str> = FLUSHED_FIRST.to_vec();
+        let all_ended = async {
+            while let Some(ended) = self.0.join_next().await {
+                first.retain(|name| ended.as_ref().is_ok_and(|ended| ended != name));
+                if first.is_empty() {
+                    rest.cancel();
+                }
+            }
+        };
+        if tokio::time::timeout(STOP_GRACE, all_ended).await.is_err() {
+            tracing::warn!(grace = ?STOP_GRACE, "not everything ended in time; what is left is given up");
+        }
+        match early {
+            None => Ok(()),
+            Some(Ok(name)) => Err(StartError::new("running", format!("the {name} ended by itself"))),
+            Some(Err(error)) => Err(StartError::new("running", error)),
+        }
+    }
+}

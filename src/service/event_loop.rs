@@ -1,0 +1,277 @@
+//! The keeper: the one task that owns the engine. Everything reaches it by message, and everything leaves it in one
+//! order: tick, commit, then publish and tell.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::{History, Receiver};
+use crate::notify::Notifiers;
+use crate::notify::outbox::{OutboxRow, reminders, rows};
+use crate::publish::Report;
+use crate::service::queries;
+use crate::service::rules::News;
+use crate::store::{Commit, Recording, StoreHandle};
+use crate::web::{JobQuery, Snapshot};
+use trainspotter_clock::Clock;
+use trainspotter_core::engine::{Engine, Output};
+use trainspotter_core::metrics::{Frame, Pending, catalogue};
+use trainspotter_core::model::{Observation, Questions, SavedEvent, Timestamp};
+use trainspotter_core::rules::{Alert, Transition, TransitionKind};
+
+/// The watermark up to which events are counted in the series that are kept.
+pub(super) const COUNTED_UNTIL: &str = "counted_until";
+
+/// The watermark that says when the oldest job was created that had not ended.
+pub(super) const OPEN_SINCE: &str = "open_since";
+
+/// Resolved alerts that the page shows, at most.
+const RESOLVED_SHOWN: usize = 50;
+
+/// Notifications that wait for a commit that works, about. Beyond it nothing more is evaluated until one does: state that is
+/// not evaluated cannot be lost, and the page says since when nothing has ticked.
+const UNCOMMITTED_HELD: usize = 10_000;
+
+/// What the poller says between observations.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// The lists are in: what else should be asked?
+    Questions(oneshot::Sender<Questions>),
+    /// The poll that began then is over.
+    Polled {
+        /// When it began.
+        began_at: Timestamp,
+    },
+    /// Between polls, jobs were looked at to which something may have happened.
+    LookedAt,
+}
+
+/// The channels that end at the keeper.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) observed: mpsc::Receiver<Vec<Observation>>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) queries: mpsc::Receiver<JobQuery>,
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) rules: mpsc::Receiver<News>,
+}
+
+/// Owner of the engine and of all that follows a tick.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) engine: Engine,
+    pub(super) clock: Clock,
+    pub(super) store: StoreHandle,
+    pub(super) receivers: Vec<Receiver>,
+    pub(super) snapshot: watch::Sender<Snapshot>,
+    pub(super) frames: mpsc::Sender<Arc<Frame>>,
+    pub(super) notifiers: Notifiers,
+    /// Without a poll for this long a tick happens anyway: stale data must be able to raise an alert.
+    pub(super) patience: Duration,
+    pub(super) history: History,
+    pub(super) memory: Memory,
+}
+
+/// What the keeper remembers between ticks beside the engine.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Rows of ticks whose commit failed: they go into the next one. None is ever dropped.
+    uncommitted: Vec<OutboxRow>,
+    /// Events of those ticks, too.
+    uncommitted_events: Vec<SavedEvent>,
+    /// The commit that failed last.
+    failed: Option<Arc<Commit>>,
+    resolved: VecDeque<Transition>,
+    polled_at: Option<Timestamp>,
+}
+
+impl Keeper {
+    /// Runs until the poller has gone, then ticks and commits once more.
+    pub(super) async fn run(mut self, mut inbox: Inbox) {
+        let mut next_tick = self.clock.now() + self.patience;
+        loop {
+            // In this order: a question is answered only after all that was observed before it was taken in.
+            tokio::select! {
+                biased;
+                Some(observations) = inbox.observed.recv() => self.engine.observe(observations),
+                ask = inbox.asks.recv() => match ask {
+                    Some(Ask::Questions(reply)) => {
+                        let _ = reply.send(self.engine.questions(self.clock.now()));
+                    }
+                    Some(Ask::Polled { began_at }) => {
+                        self.polled(began_at);
+                        self.tick().await;
+                        next_tick = self.clock.now() + self.patience;
+                    }
+                    Some(Ask::LookedAt) => self.tick().await,
+                    None => break,
+                },
+                Some(report) = inbox.reports.recv() => self.published(&report),
+                Some(news) = inbox.rules.recv() => self.change_rules(news),
+                Some(query) = inbox.queries.recv() => queries::answer(&self.engine, query, self.clock.now()),
+                () = self.clock.sleep_until(next_tick) => {
+                    self.tick().await;
+                    next_tick = self.clock.now() + self.patience;
+                }
+            }
+        }
+        self.tick().await;
+    }
+
+    #[tracing::instrument(level = "debug", skip_all)]
+    async fn tick(&mut self) {
+        let now = self.clock.now();
+        self.look_at_store(now).await;
+        if self.memory.uncommitted.len() >= UNCOMMITTED_HELD && !self.catch_up().await {
+            self.limit_hit("uncommitted_notifications", 1);
+            return;
+        }
+        let mut output = self.engine.tick(now);
+        let frame = Arc::new(std::mem::take(&mut output.frame));
+        self.remember(&output);
+        self.commit(now, &frame, &output).await;
+        self.publish(now, frame, output.alerts);
+    }
+
+    fn change_rules(&mut self, news: News) {
+        self.engine.service().rules_broken = news.is_err();
+        match news {
+            Ok(rules) => {
+                tracing::info!(rules = rules.len(), "the rule files changed, and are in effect");
+                self.engine.set_rules(rules);
+            }
+            Err(mistakes) => tracing::error!("the rule files have mistakes; the rules from before stay\n{mistakes}"),
+        }
+    }
+
+    fn polled(&mut self, began_at: Timestamp) {
+        let before = self.memory.polled_at.replace(began_at);
+        self.engine.service().poll_interval = before.map(|before| began_at.since(before));
+    }
+
+    async fn look_at_store(&mut self, now: Timestamp) {
+        match self.store.backlog().await {
+            Ok(backlog) => {
+                let pending = |receiver: &Receiver| {
+                    let backlog = backlog.get(&receiver.name).copied().unwrap_or_default();
+                    let oldest_age = backlog.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+                    (receiver.name.clone(), Pending { count: backlog.pending.into(), oldest_age })
+                };
+                let pending = self.receivers.iter().map(pending).collect();
+                self.engine.set_pending(pending);
+            }
+            Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+        }
+        self.engine.service().store_bytes = self.store.size_bytes().await.ok();
+        let trouble = self.store.trouble().await.unwrap_or_else(|error| Some(error.to_string()));
+        if let Some(error) = &trouble
+            && self.engine.service().store_error.is_none()
+        {
+            tracing::error!(%error, "the state is kept in memory only until its file can be written again");
+        }
+        self.engine.service().store_error = trouble;
+        for ((receiver, outcome), count) in self.notifiers.take_counts() {
+            let pairs = [("receiver", receiver.into()), ("outcome", outcome.as_str().into())];
+            self.engine.counting().add(&catalogue::NOTIFY_DELIVERIES, pairs, count);
+        }
+    }
+
+    fn remember(&mut self, output: &Output) {
+        for transition in &output.transitions {
+            let alert = &transition.alert;
+            match transition.kind {
+                TransitionKind::Fired => {
+                    tracing::warn!(alert = %alert.rule, id = %alert.id, by = ?alert.by, "alert fired")
+                }
+                TransitionKind::Resolved(ending) => {
+                    tracing::info!(alert = %alert.rule, id = %alert.id, by = ?alert.by, ?ending, "alert resolved");
+                    self.memory.resolved.push_front(transition.clone());
+                    self.memory.resolved.truncate(RESOLVED_SHOWN);
+                }
+            }
+        }
+    }
+
+    /// Keeps state and notifications in one transaction. When that fails the rows wait for the next tick, and nobody is
+    /// told of what is not kept.
+    async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &Output) {
+        self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
+        self.memory.uncommitted_events.extend(output.events.iter().cloned());
+        // Reminders are not kept for the next tick, which makes them again.
+        let mut outbox = self.memory.uncommitted.clone();
+        outbox.extend(reminders(&output.alerts, &self.receivers, now));
+        let commit = Arc::new(Commit {
+            at: now,
+            alerts: output.alerts.clone(),
+            outbox,
+            series: output.series.clone(),
+            jobs: output.jobs.clone(),
+            events: self.memory.uncommitted_events.clone(),
+            watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
+                .into(),
+            frame: (!self.history.keep.is_zero()).then(|| Recording {
+                frame: Arc::clone(frame),
+                keep: self.history.keep,
+                at_most: self.history.at_most,
+            }),
+        });
+        self.store_commit(commit).await;
+    }
+
+    /// Tries the commit that failed last once more. Says whether nothing is left uncommitted.
+    async fn catch_up(&mut self) -> bool {
+        match self.memory.failed.clone() {
+            Some(commit) => self.store_commit(commit).await,
+            None => true,
+        }
+    }
+
+    async fn store_commit(&mut self, commit: Arc<Commit>) -> bool {
+        match self.store.commit(Arc::clone(&commit)).await {
+            Ok(committed) => {
+                self.memory.uncommitted.clear();
+                self.memory.uncommitted_events.clear();
+                self.memory.failed = None;
+                self.limit_hit("notifications_per_receiver", committed.over_limit);
+                self.limit_hit("recent_events", committed.events_cut);
+                self.limit_hit("history_bytes", committed.frames_cut);
+                self.notifiers.committed();
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
+                self.memory.failed = Some(commit);
+                false
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Timestamp, frame: Arc<Frame>, alerts: Vec<Alert>) {
+        self.snapshot.send_replace(Snapshot {
+            frame: Arc::clone(&frame),
+            alerts: alerts.into(),
+            resolved: self.memory.resolved.iter().cloned().collect(),
+            ready: self.engine.is_ready(),
+            ticked_at: Some(now),
+            store_error: self.engine.service().store_error.clone(),
+        });
+        if self.frames.try_send(frame).is_err() {
+            self.limit_hit("frames_waiting_for_sinks", 1);
+        }
+    }
+
+    fn published(&mut self, report: &Report) {
+        let sink = || ("sink", Arc::clone(&report.sink));
+        self.engine.service().published_series.insert(report.sink.to_string(), report.series);
+        self.engine.counting().add(&catalogue::PUBLISH_FAILURES, [sink()], u64::from(report.error.is_some()));
+        self.limit_hit("values_waiting_for_cloudwatch", report.dropped);
+    }
+
+    fn limit_hit(&mut self, limit: &'static str, times: u64) {
+        if times > 0 {
+            self.engine.counting().add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);
+        }
+    }
+}

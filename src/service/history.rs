@@ -1,0 +1,113 @@
+//! Questions about the past, one after the other, beside the store: reading many frames takes long, and ticks must not wait for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Frames;
+use crate::store::StoreError;
+use crate::web::HistoryQuery;
+use trainspotter_core::engine::Engine;
+use trainspotter_core::model::Timestamp;
+
+/// Frames of so long ago are recalled one by one.
+const AS_IT_WAS: Duration = Duration::from_secs(3_600);
+
+/// Older ones in so many steps: a start must not take long.
+const STEPS: u32 = 500;
+
+/// Answers until `stop`. A question that cannot be answered is dropped, which its reader is told.
+pub(super) async fn answer(store: PathBuf, mut questions: mpsc::Receiver<HistoryQuery>, stop: CancellationToken) {
+    loop {
+        let question = tokio::select! {
+            () = stop.cancelled() => return,
+            question = questions.recv() => question,
+        };
+        let Some(question) = question else { return stop.cancelled().await };
+        let store = store.clone();
+        let reading = tokio::task::spawn_blocking(move || read(&store, question));
+        if let Ok(Err(error)) = reading.await {
+            tracing::warn!(%error, "history cannot be read");
+        }
+    }
+}
+
+/// Lets the engine take in the frames that an earlier run has kept, as far back as its rules look: the last hour as it was, and what
+/// is older in steps. What cannot be read is told, and rules begin to look back anew.
+pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -> Engine {
+    let Some(looks_back) = engine.looks_back() else { return engine };
+    let reading = tokio::task::spawn_blocking(move || {
+        let lately = (now - AS_IT_WAS).max(now - looks_back);
+        let read = |engine: &mut Engine| {
+            let frames = Frames::open(&store)?;
+            let step = looks_back / STEPS;
+            frames.each(now - looks_back - step, lately, Some(step), |frame| engine.recall(&frame))?;
+            frames.each(lately + Duration::from_millis(1), now, None, |frame| engine.recall(&frame))
+        };
+        if let Err(error) = read(&mut engine) {
+            tracing::warn!(%error, "what an earlier run has kept cannot be read: rules over trends begin anew");
+        }
+        engine
+    });
+    match reading.await {
+        Ok(engine) => engine,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn read(store: &std::path::Path, question: HistoryQuery) -> Result<(), StoreError> {
+    let HistoryQuery { from, to, step, mut view, reply } = question;
+    Frames::open(store)?.each(from, to, Some(step), |frame| view.take(&frame))?;
+    // A reader that went away does not want the answer.
+    let _ = reply.send(view);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::{Commit, Recording, Store};
+    use trainspotter_core::engine::{Saved, cadence};
+    use trainspotter_core::metrics::catalogue;
+    use trainspotter_core::metrics::{Frame, Labels, Sample, Value};
+    use trainspotter_core::rules::parse_rules;
+
+    /// A ledger of 100 jobs, kept for a day of minutes.
+    fn keep(store: &std::path::Path) -> Timestamp {
+        let mut store = Store::open(store, Timestamp::default()).unwrap().0;
+        let mut at = Timestamp::default();
+        for minute in 0..1_440 {
+            at = Timestamp::from_millis(minute * 60_000);
+            let sample =
+                Sample { metric: &catalogue::LEDGER_JOBS, labels: Labels::from_iter([]), value: Value::Gauge(100.0) };
+            let samples = vec![sample];
+            let frame = Some(Recording {
+                frame: Arc::new(Frame { at, samples, ..Frame::default() }),
+                keep: Duration::from_secs(86_400),
+                at_most: 1_000_000,
+            });
+            store.commit(&Commit { at, frame, ..Commit::default() }).unwrap();
+        }
+        at
+    }
+
+    #[tokio::test]
+    async fn a_rule_over_a_day_knows_the_day_before_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("state.db");
+        let last = keep(&store);
+        let rules = "rules: [{ alert: Shrinks, metric: ledger.jobs, change_over: 20h, below: -50,
+            annotations: { summary: '{{ value }}' } }]";
+        let every = Duration::from_secs(60);
+        // An engine that knows of no job.
+        let new = || Engine::new(parse_rules("r", rules).unwrap(), cadence(every, every), Saved::default(), last);
+        let mut engine = recall(new(), store, last).await;
+        let told = |engine: &mut Engine| engine.tick(last + every).alerts.len();
+        assert_eq!(told(&mut new()), 0);
+        assert_eq!(told(&mut engine), 1);
+    }
+}

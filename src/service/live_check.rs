@@ -1,0 +1,53 @@
+//! One look at the configured queues, without a service: what a set-up check needs.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use crate::aws::{self, Poller};
+use crate::config::Config;
+use trainspotter_clock::Clock;
+use trainspotter_core::engine::{Engine, Saved, cadence};
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::{Observation, Questions, Source};
+
+/// Pages of observations that may wait to be taken in.
+const OBSERVED: usize = 64;
+
+/// Polls every configured queue once and returns the figures of that moment.
+///
+/// # Errors
+/// Why AWS could not be asked, or what it refused.
+pub async fn look(config: &Config, clock: Clock) -> Result<Frame, String> {
+    let target = config.targets.first().ok_or("the configuration has no target")?;
+    let clients = aws::connect(target, config.poll.calls_per_second, clock)
+        .await
+        .map_err(|error| format!("connecting to AWS: {error}"))?;
+    let mut poller = Poller::new(clients, target.clone(), config.poll, clock);
+    let now = clock.now();
+    let cadence = cadence(config.poll.reconcile_every, config.poll.every);
+    let mut engine = Engine::new(Vec::new(), cadence, Saved::default(), now).priced(config.prices.clone());
+    let (out, mut observed) = mpsc::channel(OBSERVED);
+    let questions = Questions { since: Some(now), ..Questions::default() };
+    let polling = async {
+        poller.poll(&questions, &out).await;
+        poller.reconcile(&questions, &out).await;
+        drop(out);
+    };
+    let mut failed = BTreeMap::new();
+    let taking_in = async {
+        while let Some(observations) = observed.recv().await {
+            for one in &observations {
+                if let Observation::Failed { source: Source::Topology | Source::Jobs, queue, error, .. } = one {
+                    failed.insert(queue.clone(), error.clone());
+                }
+            }
+            engine.observe(observations);
+        }
+    };
+    tokio::join!(polling, taking_in);
+    match failed.into_values().next() {
+        Some(error) => Err(error),
+        None => Ok(engine.tick(clock.now()).frame),
+    }
+}

@@ -1,0 +1,98 @@
+//! When AWS is asked: polls at a steady pace and, between them, looks at jobs to which something may have happened.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{Hint, Hints, Poller};
+use crate::service::event_loop::Ask;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::{JobId, Observation, Questions, Timestamp};
+
+/// Wall time that a poll has at least for what the engine asks.
+const LEAST_ANSWERING: Duration = Duration::from_millis(50);
+
+/// By how much the time of an event may be earlier than the beginning of a poll that has not seen what it tells of: events have whole
+/// seconds, and clocks differ.
+const EVENTS_MAY_LAG: Duration = Duration::from_secs(5);
+
+/// The task that asks.
+pub(super) struct Polling {
+    pub(super) poller: Poller,
+    pub(super) every: Duration,
+    pub(super) clock: Clock,
+    pub(super) observed: mpsc::Sender<Vec<Observation>>,
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) hinted: mpsc::Receiver<Vec<Hint>>,
+}
+
+impl Polling {
+    /// Polls until `stop`, or until the keeper has gone. When a poll takes longer than its turn, the next begins at once: polls never
+    /// overlap and never pile up.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _gone = self.poll_for_ever() => {}
+        }
+    }
+
+    /// `None` once the keeper has gone.
+    async fn poll_for_ever(&mut self) -> Option<()> {
+        loop {
+            let began_at = self.clock.now();
+            self.poll_once(began_at).await?;
+            let next = began_at + self.every;
+            loop {
+                tokio::select! {
+                    () = self.clock.sleep_until(next) => break,
+                    Some(hints) = self.hinted.recv() => self.look_at(hints, began_at, next).await?,
+                }
+            }
+        }
+    }
+
+    /// Lists what is in flight, then what the engine asks in view of that, then what can wait.
+    async fn poll_once(&mut self, began_at: Timestamp) -> Option<()> {
+        let questions = self.questions().await?;
+        self.poller.poll(&questions, &self.observed).await;
+        let answered_by = self.poller.reconcile_from(&questions, began_at + self.every);
+        // At extreme speeds a turn passes before the lists are in. Then polls become rarer, and answers still get their time.
+        let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(LEAST_ANSWERING));
+        let asked = self.questions().await?;
+        self.poller.answer(&asked, deadline, &self.observed).await;
+        self.poller.reconcile(&questions, &self.observed).await;
+        self.asks.send(Ask::Polled { began_at }).await.ok()
+    }
+
+    /// Looks at what hints are about, but for those that the poll which began at `polled_at` has seen.
+    async fn look_at(&mut self, hints: Vec<Hint>, polled_at: Timestamp, deadline: Timestamp) -> Option<()> {
+        let is_news = |hint: &Hint| hint.at >= polled_at - EVENTS_MAY_LAG;
+        let jobs: BTreeSet<JobId> = hints.into_iter().filter(is_news).map(|hint| hint.job).collect();
+        if jobs.is_empty() {
+            return Some(());
+        }
+        self.poller.look_at(jobs.into_iter().collect(), deadline, &self.observed).await;
+        self.asks.send(Ask::LookedAt).await.ok()
+    }
+
+    async fn questions(&self) -> Option<Questions> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Questions(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Hands on what the queue of events says, if there is one, until `stop`.
+pub(super) async fn listen(hints: Option<Hints>, out: mpsc::Sender<Vec<Hint>>, stop: CancellationToken) {
+    let listening = async {
+        if let Some(hints) = hints {
+            while out.send(hints.next().await).await.is_ok() {}
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = listening => stop.cancelled().await,
+    }
+}

@@ -1,0 +1,183 @@
+//! Rule files: read at the start, and looked at again while the service runs.
+//!
+//! New rules take effect when two looks in a row see the same texts, so that a file that is being written changes nothing. A
+//! mistake anywhere leaves the rules as they were, visibly: what is evaluated is always a whole set that was read without
+//! one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use trainspotter_core::rules::{Rule, parse_rules};
+
+/// Wall time between two looks at the rule files.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What a change of the files comes to: new rules, or every mistake in them.
+pub(super) type News = Result<Vec<Rule>, String>;
+
+/// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
+///
+/// # Errors
+/// Every mistake in any of them.
+pub fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, String> {
+    parsed(&texts(paths)?)
+}
+
+/// Files as they are; of folders those in them whose name is wanted, by name.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|error| cannot_read(path, &error))?;
+        let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        inside.retain(|file| wanted(&file.file_name().unwrap_or_default().to_string_lossy()));
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+/// Looks at the files until `stop`, and sends what changed.
+pub(super) async fn follow(paths: Vec<PathBuf>, news: mpsc::Sender<News>, stop: CancellationToken) {
+    let mut watch = Watch::new(paths);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        // Reading files blocks; the watch comes back with what it found.
+        let look = move || {
+            let found = watch.look();
+            (watch, found)
+        };
+        let Ok((back, found)) = tokio::task::spawn_blocking(look).await else { return };
+        watch = back;
+        if let Some(found) = found
+            && news.send(found).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+type Texts = BTreeMap<PathBuf, String>;
+
+/// What was seen of the files.
+#[derive(Debug)]
+struct Watch {
+    paths: Vec<PathBuf>,
+    /// What the rules, or the mistakes last told of, come from.
+    known: Result<Texts, String>,
+    /// What the last look saw.
+    seen: Result<Texts, String>,
+}
+
+impl Watch {
+    fn new(paths: Vec<PathBuf>) -> Self {
+        let known = texts(&paths);
+        Self { paths, seen: known.clone(), known }
+    }
+
+    /// What changed, once two looks in a row agree on it.
+    fn look(&mut self) -> Option<News> {
+        let seen = texts(&self.paths);
+        let before = std::mem::replace(&mut self.seen, seen);
+        if self.seen != before || self.seen == self.known {
+            return None;
+        }
+        self.known.clone_from(&self.seen);
+        Some(self.seen.clone().and_then(|texts| parsed(&texts)))
+    }
+}
+
+fn texts(paths: &[PathBuf]) -> Result<Texts, String> {
+    let files = files_of(paths, |name| name.ends_with(".yaml") && !name.ends_with(".test.yaml"))?;
+    let read = |file: PathBuf| match std::fs::read_to_string(&file) {
+        Ok(text) => Ok((file, text)),
+        Err(error) => Err(cannot_read(&file, &error)),
+    };
+    files.into_iter().map(read).collect()
+}
+
+fn parsed(texts: &Texts) -> Result<Vec<Rule>, String> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut problems = Vec::new();
+    for (file, text) in texts {
+        match parse_rules(&file.display().to_string(), text) {
+            Ok(parsed) => {
+                for rule in parsed {
+                    if rules.iter().any(|other| other.name() == rule.name()) {
+                        let name = rule.name();
+                        problems.push(format!("{}: a rule of another file is called {name} too", file.display()));
+                    }
+                    rules.push(rule);
+                }
+            }
+            Err(more) => problems.push(more.to_string()),
+        }
+    }
+    if problems.is_empty() { Ok(rules) } else { Err(problems.join("\n\n")) }
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> String {
+    format!("cannot read {}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str) -> String {
+        format!("rules: [{{ alert: {name}, metric: gpu.capacity, above: 1, annotations: {{ summary: x }} }}]\n")
+    }
+
+    fn names(news: Option<News>) -> Option<Result<Vec<String>, String>> {
+        news.map(|news| news.map(|rules| rules.iter().map(|rule| rule.name().to_owned()).collect()))
+    }
+
+    #[test]
+    fn a_change_counts_once_it_stands_still_and_a_mistake_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.yaml");
+        std::fs::write(&file, rule("A")).unwrap();
+        let mut watch = Watch::new(vec![folder.path().to_path_buf()]);
+        assert_eq!(names(watch.look()), None, "nothing changed");
+
+        std::fs::write(&file, "rules: [{ alert: ").unwrap();
+        assert_eq!(names(watch.look()), None, "half a file");
+        std::fs::write(&file, rule("B")).unwrap();
+        assert_eq!(names(watch.look()), None, "it may still be half a file");
+        assert_eq!(names(watch.look()), Some(Ok(vec!["B".to_owned()])));
+        assert_eq!(names(watch.look()), None, "once");
+
+        std::fs::write(folder.path().join("b.yaml"), rule("B")).unwrap();
+        assert_eq!(names(watch.look()), None);
+        let told = names(watch.look()).unwrap().unwrap_err();
+        assert!(told.contains("b.yaml: a rule of another file is called B too"), "{told}");
+        std::fs::write(folder.path().join("b.test.yaml"), "not rules").unwrap();
+        std::fs::remove_file(folder.path().join("b.yaml")).unwrap();
+        assert_eq!(names(watch.look()), None);
+        assert_eq!(names(watch.look()), Some(Ok(vec!["B".to_owned()])), "mended, and tests are no rules");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_a_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.yaml");
+        std::fs::write(&file, rule("A")).unwrap();
+        let mut watch = Watch::new(vec![file.clone()]);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(names(watch.look()), None);
+        assert!(names(watch.look()).unwrap().unwrap_err().contains("cannot read"));
+    }
+}

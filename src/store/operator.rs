@@ -1,0 +1,148 @@
+//! What an operator does by hand: silences, and notifications that are stuck or were given up.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Row;
+use rusqlite::TransactionBehavior;
+use rusqlite::params;
+
+use crate::notify::OutboxRow;
+use crate::notify::silence::Silence;
+use crate::store::Store;
+use crate::store::StoreError;
+use trainspotter_core::model::Timestamp;
+
+/// Silences that are over are forgotten after this long, in ms: a week.
+const KEEP_SILENCES: i64 = 7 * 86_400_000;
+
+/// Which notifications an operator means. What is `None` or empty leaves out nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Of one receiver.
+    pub receiver: Option<String>,
+    /// By the first digits of their ids.
+    pub ids: Vec<String>,
+}
+
+impl Selection {
+    /// Whether a row is among them.
+    pub fn means(&self, row: &OutboxRow) -> bool {
+        let begins = |id: &String| row.id.as_str().starts_with(id.as_str());
+        self.receiver.as_ref().is_none_or(|receiver| *receiver == row.receiver)
+            && (self.ids.is_empty() || self.ids.iter().any(begins))
+    }
+}
+
+impl Store {
+    /// Tries notifications again now: pending ones before their time, dead ones with the resolve that went with them. A
+    /// firing comes before its resolve, as always. Says how many rows that were.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn retry(&mut self, selection: &Selection, now: Timestamp) -> Result<usize, StoreError> {
+        self.change(
+            selection,
+            "UPDATE outbox SET state = 'pending', settled_at = NULL, next_attempt_at = ?3, created_at = ?3, attempts = 0,
+                    begun_at = ?3",
+            "state IN ('pending', 'dead')",
+            now,
+        )
+    }
+
+    /// Gives up pending notifications. Says how many rows that were.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn give_up(&mut self, selection: &Selection, now: Timestamp) -> Result<usize, StoreError> {
+        self.change(
+            selection,
+            "UPDATE outbox SET state = 'dead', settled_at = ?3, last_error = 'given up by hand'",
+            "state = 'pending'",
+            now,
+        )
+    }
+
+    /// Runs an update over the selected rows and over the resolves of selected firings.
+    fn change(&mut self, which: &Selection, update: &str, only: &str, now: Timestamp) -> Result<usize, StoreError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let selected = "(?1 IS NULL OR receiver = ?1) AND (json_array_length(?2) = 0 OR EXISTS (
+             SELECT 1 FROM json_each(?2) WHERE substr(outbox.id, 1, length(value)) = value))";
+        let sql = format!(
+            "{update} WHERE {only} AND (({selected}) OR (kind = 'resolved' AND (receiver, alert, episode) IN (
+                 SELECT receiver, alert, episode FROM outbox WHERE kind = 'fired' AND {only} AND {selected})))"
+        );
+        let ids = serde_json::to_string(&which.ids)?;
+        let changed = transaction.execute(&sql, params![which.receiver, ids, now.millis()])?;
+        transaction.commit()?;
+        Ok(changed)
+    }
+
+    /// Adds a silence; its `id` is ignored. Says the id it got.
+    ///
+    /// # Errors
+    /// Nothing was added.
+    pub fn silence(&mut self, silence: &Silence) -> Result<i64, StoreError> {
+        self.connection.execute(
+            "INSERT INTO silence (matchers, starts_at, ends_at, author, comment) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                serde_json::to_string(&silence.matchers)?,
+                silence.starts_at.millis(),
+                silence.ends_at.millis(),
+                silence.author,
+                silence.comment,
+            ],
+        )?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// Ends a silence now. Says whether there was one that had not ended.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn end_silence(&mut self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
+        let changed = self
+            .connection
+            .execute("UPDATE silence SET ends_at = ?2 WHERE id = ?1 AND ends_at > ?2", params![id, now.millis()])?;
+        self.connection.execute("DELETE FROM silence WHERE ends_at < ?1", [now.millis() - KEEP_SILENCES])?;
+        Ok(changed > 0)
+    }
+
+    /// All silences that are kept, also those that are over, by id.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn silences(&self) -> Result<Vec<Silence>, StoreError> {
+        self.read_silences("SELECT id, matchers, starts_at, ends_at, author, comment FROM silence ORDER BY id", &[])
+    }
+
+    /// The silences in force, by id.
+    pub(super) fn silences_at(&self, now: Timestamp) -> Result<Vec<Silence>, StoreError> {
+        self.read_silences(
+            "SELECT id, matchers, starts_at, ends_at, author, comment FROM silence
+             WHERE starts_at <= ?1 AND ends_at > ?1 ORDER BY id",
+            &[now.millis()],
+        )
+    }
+
+    fn read_silences(&self, sql: &str, parameters: &[i64]) -> Result<Vec<Silence>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut found = statement.query(rusqlite::params_from_iter(parameters))?;
+        let mut silences = Vec::new();
+        while let Some(row) = found.next()? {
+            silences.push(read(row)?);
+        }
+        Ok(silences)
+    }
+}
+
+fn read(row: &Row<'_>) -> Result<Silence, StoreError> {
+    let matchers: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(1)?)?;
+    Ok(Silence {
+        id: row.get(0)?,
+        matchers,
+        starts_at: Timestamp::from_millis(row.get(2)?),
+        ends_at: Timestamp::from_millis(row.get(3)?),
+        author: row.get(4)?,
+        comment: row.get(5)?,
+    })
+}

@@ -1,0 +1,161 @@
+//! What of the outbox is to be sent now, and what goes together.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use crate::notify::outbox::Due;
+use crate::notify::outbox::Kind;
+use crate::notify::outbox::NotificationId;
+use crate::notify::outbox::OutboxRow;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::outbox::COLUMNS;
+use crate::store::outbox::read;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+
+/// Rows of a receiver that groups alerts which are looked at together, at most.
+const MOST_TO_GROUP: u32 = 1_000;
+
+/// A condition on a row: it goes on its own or leads others, but is not led. Who leads must be pending, too.
+fn on_its_own(row: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM outbox AS leader WHERE leader.id = {row}.told_with AND leader.state = 'pending')"
+    )
+}
+
+/// A condition on a row of the outbox: it waits, and for no earlier row of the same alert and receiver that is `in_the_way`.
+fn is_next(in_the_way: &str) -> String {
+    format!(
+        "state = 'pending' AND {} AND NOT EXISTS (
+             SELECT 1 FROM outbox AS earlier
+             WHERE earlier.receiver = outbox.receiver AND earlier.alert = outbox.alert
+             AND earlier.state = 'pending' AND earlier.seq < outbox.seq AND {in_the_way})",
+        on_its_own("outbox")
+    )
+}
+
+/// Every earlier row is in the way of one that is told by itself.
+fn is_next_alone() -> String {
+    is_next("TRUE")
+}
+
+/// One that may be told in one message with those before it is held up only by what is not due at `?2`, or was begun without it.
+fn is_next_together() -> String {
+    let alone = on_its_own("earlier");
+    is_next(&format!("(earlier.next_attempt_at > ?2 OR earlier.begun_at IS NOT NULL OR NOT {alone})"))
+}
+
+impl Store {
+    /// See [`crate::notify::outbox::Outbox::due`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {}
+             ORDER BY next_attempt_at, seq LIMIT ?3",
+            is_next_alone()
+        );
+        self.due_by(&query, receiver, now, u32::try_from(limit).unwrap_or(u32::MAX))
+    }
+
+    /// See [`crate::notify::outbox::Outbox::due_together`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, StoreError> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {}
+             ORDER BY seq LIMIT ?3",
+            is_next_together()
+        );
+        self.due_by(&query, receiver, now, MOST_TO_GROUP)
+    }
+
+    fn due_by(&self, query: &str, receiver: &str, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut found = statement.query(params![receiver, now.millis(), limit])?;
+        let (mut rows, mut ended) = (Vec::new(), BTreeSet::new());
+        while let Some(found) = found.next()? {
+            let row = read(found)?;
+            if row.kind() == Kind::Fired && self.is_ended(&row)? {
+                ended.insert(row.id.clone());
+            }
+            let together = company(&self.connection, &row.id)?;
+            rows.push(OutboxRow { together, ..row });
+        }
+        let silences = self.silences_at(now)?;
+        let next_at = self
+            .connection
+            .prepare_cached(&format!(
+                "SELECT next_attempt_at FROM outbox WHERE receiver = ?1 AND next_attempt_at > ?2 AND {}
+                 ORDER BY next_attempt_at LIMIT 1",
+                is_next_alone()
+            ))?
+            .query_row(params![receiver, now.millis()], |row| row.get(0))
+            .optional()?
+            .map(Timestamp::from_millis);
+        Ok(Due { rows, ended, silences, next_at })
+    }
+
+    /// See [`crate::notify::outbox::Outbox::begin`].
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn begin(
+        &mut self,
+        first: &NotificationId,
+        others: &[NotificationId],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            let mut begin = transaction.prepare_cached(
+                "UPDATE outbox SET begun_at = coalesce(begun_at, ?3), told_with = nullif(?1, id)
+                 WHERE id = ?2 AND state = 'pending'",
+            )?;
+            for id in std::iter::once(first).chain(others) {
+                begin.execute(params![first.as_str(), id.as_str(), now.millis()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The alerts that fire, as of the last commit.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn firing(&self) -> Result<Vec<Alert>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT body FROM alert ORDER BY id")?;
+        let mut found = statement.query([])?;
+        let mut firing = Vec::new();
+        while let Some(row) = found.next()? {
+            let alert: Alert = serde_json::from_str(&row.get::<_, String>(0)?)?;
+            firing.extend(alert.state.fired_at().is_some().then_some(alert));
+        }
+        Ok(firing)
+    }
+
+    fn is_ended(&self, row: &OutboxRow) -> Result<bool, StoreError> {
+        let mut resolve = self.connection.prepare_cached(
+            "SELECT 1 FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'resolved'",
+        )?;
+        Ok(resolve.exists(params![row.receiver, row.alert().as_str(), row.episode().millis()])?)
+    }
+}
+
+/// The rows that are told with this one, in order.
+pub(super) fn company(connection: &Connection, first: &NotificationId) -> Result<Vec<OutboxRow>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM outbox WHERE told_with = ?1 AND state = 'pending' ORDER BY seq"
+    ))?;
+    let mut found = statement.query([first.as_str()])?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(read(row)?);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,185 @@
+//! The store behind a thread of its own, for callers that must not block.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::notify::outbox::Due;
+use crate::notify::outbox::NotificationId;
+use crate::notify::outbox::Outbox;
+use crate::notify::outbox::OutboxError;
+use crate::notify::outbox::Verdict;
+use crate::store::Backlog;
+use crate::store::Commit;
+use crate::store::Committed;
+use crate::store::Saved;
+use crate::store::SetAside;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::lock::Lock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+
+/// Calls that wait for the thread at most; more callers wait for room.
+const QUEUE: usize = 64;
+
+/// How often, and after which pause, a service that begins tries to get the file from one that ends.
+const LOCK_ATTEMPTS: u32 = 240;
+const LOCK_PAUSE: Duration = Duration::from_millis(250);
+
+type Call = Box<dyn FnOnce(&mut Store) + Send>;
+
+/// Calls a store on its own thread, one call after the other. Cheap to clone; the file is closed when the last clone is
+/// dropped and its calls are done.
+#[derive(Clone, Debug)]
+pub struct StoreHandle {
+    calls: mpsc::Sender<Call>,
+}
+
+impl StoreHandle {
+    /// Moves a store to its thread.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(store: Store) -> Result<Self, StoreError> {
+        Self::serve(store, None)
+    }
+
+    fn serve(mut store: Store, lock: Option<Lock>) -> Result<Self, StoreError> {
+        let (calls, mut queue) = mpsc::channel::<Call>(QUEUE);
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                while let Some(call) = queue.blocking_recv() {
+                    call(&mut store);
+                }
+                drop(store);
+                // Now another service may begin.
+                drop(lock);
+            })
+            .map_err(|error| StoreError::Sqlite(format!("the store's thread cannot be started: {error}")))?;
+        Ok(Self { calls })
+    }
+
+    /// Opens a file, as [`Store::open`], without blocking the caller's thread, and moves it to its own. Nobody else opens it so until
+    /// the last clone is dropped: for a minute this waits until another service has ended, as in a deployment that replaces it.
+    ///
+    /// # Errors
+    /// See [`Store::open`]; or another service still runs on the file.
+    pub async fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
+        let lock = locked(path).await?;
+        let path = path.to_owned();
+        let opening = tokio::task::spawn_blocking(move || Store::open(&path, now));
+        let (store, set_aside) = opening.await.map_err(|_| StoreError::Closed)??;
+        Ok((Self::serve(store, Some(lock))?, set_aside))
+    }
+
+    /// See [`Store::load`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn load(&self) -> Result<Saved, StoreError> {
+        self.call(|store| store.load()).await
+    }
+
+    /// See [`Store::commit`]. The caller keeps the commit, to try it again.
+    ///
+    /// # Errors
+    /// Nothing was kept.
+    pub async fn commit(&self, commit: Arc<Commit>) -> Result<Committed, StoreError> {
+        self.call(move |store| store.commit(&commit)).await
+    }
+
+    /// See [`Store::backlog`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn backlog(&self) -> Result<BTreeMap<String, Backlog>, StoreError> {
+        self.call(|store| store.backlog()).await
+    }
+
+    /// See [`Store::size_bytes`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.call(|store| store.size_bytes()).await
+    }
+
+    /// See [`Store::trouble`], in words.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn trouble(&self) -> Result<Option<String>, StoreError> {
+        self.call(|store| Ok(store.trouble().map(StoreError::to_string))).await
+    }
+
+    /// Runs anything else on the store's thread. A call that has begun ends, even if its caller goes away.
+    ///
+    /// # Errors
+    /// What the call says, or [`StoreError::Closed`].
+    pub async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let call: Call = Box::new(move |store| {
+            // A caller that went away does not want the answer.
+            let _ = answer.send(call(store));
+        });
+        self.calls.send(call).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+async fn locked(path: &Path) -> Result<Lock, StoreError> {
+    for attempt in 0..LOCK_ATTEMPTS {
+        if let Some(lock) = Lock::take(path)? {
+            return Ok(lock);
+        }
+        if attempt == 0 {
+            tracing::warn!(path = %path.display(), "another service runs on this state file; this one waits until it ends");
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Err(StoreError::InUse.at(path))
+}
+
+impl Outbox for StoreHandle {
+    async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
+        let receiver = receiver.to_owned();
+        self.call(move |store| store.due(&receiver, now, limit)).await.map_err(said)
+    }
+
+    async fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, OutboxError> {
+        let receiver = receiver.to_owned();
+        self.call(move |store| store.due_together(&receiver, now)).await.map_err(said)
+    }
+
+    async fn begin(
+        &self,
+        first: &NotificationId,
+        others: &[NotificationId],
+        now: Timestamp,
+    ) -> Result<(), OutboxError> {
+        let (first, others) = (first.clone(), others.to_vec());
+        self.call(move |store| store.begin(&first, &others, now)).await.map_err(said)
+    }
+
+    async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
+        self.call(|store| store.firing()).await.map_err(said)
+    }
+
+    async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {
+        let (id, others) = (id.clone(), others.to_vec());
+        self.call(move |store| store.settle(&id, &verdict, &others)).await.map_err(said)
+    }
+}
+
+fn said(error: StoreError) -> OutboxError {
+    OutboxError(error.to_string())
+}
