@@ -11,7 +11,7 @@
 //!  cli        the commands
 //! ```
 //!
-//! `tests/architecture.rs` holds every arrow of this picture.
+//! `tests/packs/architecture.rs` holds every arrow of this picture.
 
 pub mod aws;
 pub mod cli;

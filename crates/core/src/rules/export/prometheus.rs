@@ -1,7 +1,7 @@
 //! Rules for Prometheus, over what `/metrics` serves.
 //!
 //! `for`, `keep_firing_for` and thresholds mean the same there. Hysteresis looks at `ALERTS`, M of N at a subquery of the
-//! evaluation interval. `tests/oracle.rs` has promtool agree with the evaluator, cell by cell.
+//! evaluation interval. `tests/models/oracle.rs` has promtool agree with the evaluator, cell by cell.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -1,0 +1,256 @@
+//! Conservation laws of the figures, at every tick of random lives of queues.
+//!
+//! The scheduler is the world, a ledger watches it, and the derived figures must add up and agree with what is true.
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trainspotter_core::metrics::{self, Frame, Reason, Value};
+use trainspotter_core::model::{Capacity, JobSeen, JobStatus, Timestamp};
+use trainspotter_core::scheduler::{Obstacle, Phase};
+
+use world::{DOLLARS, GPUS, TICK, TICKS, TYPE, World};
+
+/// What was seen of a world, tick by tick.
+#[derive(Default)]
+struct Seen {
+    /// GPU-seconds by queue and part, summed from the gauges.
+    integral: BTreeMap<(String, &'static str), f64>,
+    /// Job-ticks by what stood in the way and by what was told.
+    reasons: BTreeMap<(Obstacle, Reason), u64>,
+    lent: bool,
+}
+
+impl Seen {
+    /// Takes in a frame, in which the laws must hold.
+    fn take_in(&mut self, world: &World, frame: &Frame) {
+        for row in &frame.waterfall {
+            let capacity = row.capacity_gpus.unwrap();
+            let sum: f64 = row.parts.values().sum();
+            assert!((sum - capacity).abs() < 1e-9, "{row:?}");
+            let causes: f64 = row.unallocated.values().sum();
+            assert!((causes - row.parts["unallocated"]).abs() < 1e-9, "{row:?}");
+            assert!(row.parts.values().chain(row.unallocated.values()).all(|gpus| *gpus >= 0.0), "{row:?}");
+            for (part, dollars) in &row.dollars_per_hour {
+                assert!((dollars - row.parts[part] / GPUS * DOLLARS).abs() < 1e-9, "{row:?}");
+            }
+            assert_eq!(row.dollars_per_hour.len(), row.parts.len());
+            for (part, gpus) in &row.parts {
+                let at_zero = frame.at == Timestamp::default();
+                let seconds = if at_zero { 0.0 } else { TICK.as_secs_f64() };
+                *self.integral.entry((row.queue.to_string(), part)).or_default() += gpus * seconds;
+            }
+        }
+        let (borrowed, lent) =
+            frame.shares.iter().fold((0.0, 0.0), |(borrowed, lent), row| (borrowed + row.borrowed, lent + row.lent));
+        assert!((borrowed - lent).abs() < 1e-9, "{:?}", frame.shares);
+        self.lent |= lent > 0.0;
+        let loans: f64 = frame.loans.iter().map(|loan| loan.gpus).sum();
+        assert!((loans - lent * GPUS).abs() < 1e-9, "{:?}", frame.loans);
+        for row in frame.shares.iter().filter(|row| row.used <= row.quota.unwrap_or(0.0)) {
+            assert!((row.used + row.lent + row.idle - row.quota.unwrap()).abs() < 1e-9, "{row:?}");
+        }
+        let waiting: Vec<_> = world.scheduler.jobs().filter(|job| job.status.is_waiting()).collect();
+        assert_eq!(frame.reasons.iter().map(|row| row.jobs).sum::<u64>(), waiting.len() as u64, "one each");
+        // Each one costs as much as a frame: every fifth tick is enough.
+        let asked = if frame.at.since(Timestamp::default()).as_secs().is_multiple_of(5 * TICK.as_secs()) {
+            waiting
+        } else {
+            Vec::new()
+        };
+        for job in asked {
+            let (truth, told) = (world.scheduler.obstacle(&job.id).unwrap(), world.why(job, frame.at).unwrap());
+            *self.reasons.entry((truth, told.reason)).or_default() += 1;
+        }
+    }
+}
+
+/// Whether a reason tells what stood in the way.
+fn agrees(obstacle: Obstacle, reason: Reason) -> bool {
+    match obstacle {
+        Obstacle::Disabled => reason == Reason::Disabled,
+        // The scheduler has decided all it can: nothing that it left RUNNABLE waits for a decision.
+        Obstacle::NotExamined => reason == Reason::Evaluating,
+        Obstacle::Misfit => reason == Reason::ExceedsShare,
+        Obstacle::ShareLimit => reason == Reason::ShareAtLimit,
+        Obstacle::BorrowLimit => reason == Reason::BorrowLimit,
+        Obstacle::Claim => reason == Reason::Reclaiming,
+        Obstacle::NoInstances => reason == Reason::NoCapacity,
+        Obstacle::Full => reason == Reason::CapacityInUse,
+        Obstacle::Reserved => reason == Reason::Reserved,
+        Obstacle::Order => reason == Reason::Behind,
+    }
+}
+
+fn counter(frame: &Frame, metric: &str, labels: [&str; 2]) -> f64 {
+    let of = |sample: &&metrics::Sample| {
+        sample.metric.name == metric
+            && sample.labels.values().map(|value| &**value).eq({
+                let mut labels = labels;
+                // Label values come in the order of label names: part, queue.
+                labels.reverse();
+                labels
+            })
+    };
+    match frame.samples.iter().find(of).map(|sample| &sample.value) {
+        Some(Value::Counter(value)) => *value,
+        other => panic!("{metric} {labels:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn every_tick_of_every_world_adds_up() {
+    let mut lent = 0;
+    let mut reasons: BTreeMap<(Obstacle, Reason), u64> = BTreeMap::new();
+    for seed in 0..6 {
+        let (mut world, mut seen) = (World::new(seed), Seen::default());
+        let mut last = Frame::default();
+        for tick in 0..TICKS {
+            last = world.tick(world::tick(tick));
+            seen.take_in(&world, &last);
+        }
+        for ((queue, part), expected) in &seen.integral {
+            let counted = counter(&last, "gpu.time", [queue, part]);
+            assert!((counted - expected).abs() < 1e-6, "seed {seed}: {queue} {part}: {counted} of {expected}");
+        }
+        holds_what_jobs_held(&world, &last, seed);
+        stages_sum_to_lives(&world, &last, seed);
+        lent += u32::from(seen.lent);
+        for (pair, jobs) in seen.reasons {
+            *reasons.entry(pair).or_default() += jobs;
+        }
+    }
+    assert!(lent > 1, "{lent} worlds lend");
+    told_as_it_was(&reasons);
+}
+
+/// Of all job-ticks, at least 99 in 100 were told the reason that the scheduler knows; the others are listed.
+fn told_as_it_was(reasons: &BTreeMap<(Obstacle, Reason), u64>) {
+    let all: u64 = reasons.values().sum();
+    let wrong: u64 = reasons.iter().filter(|((truth, told), _)| !agrees(*truth, *told)).map(|(_, jobs)| jobs).sum();
+    for ((truth, told), jobs) in reasons {
+        let mark = if agrees(*truth, *told) { "" } else { "  differs" };
+        eprintln!("{jobs:>7} job-ticks {:<13} told {}{mark}", truth.as_str(), told.as_str());
+    }
+    let kinds: std::collections::BTreeSet<_> = reasons.keys().map(|(truth, _)| truth).collect();
+    assert!(all > 10_000 && kinds.len() > 6, "the worlds are busy: {all} job-ticks of {kinds:?}");
+    assert!(wrong * 100 <= all, "{wrong} of {all} job-ticks were told another reason");
+}
+
+/// The stages of jobs sum to their lives: waits, start-ups and runs as they are counted, to what the scheduler knows of those that are
+/// over; all but what was handed to SageMaker and never ran.
+fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
+    let told = |metric: &str| -> f64 {
+        let of_metric = frame.samples.iter().filter(|sample| sample.metric.name == metric);
+        let sums = of_metric.map(|sample| match &sample.value {
+            Value::Distribution(distribution) => distribution.sum,
+            Value::Gauge(_) | Value::Counter(_) => panic!("{metric}: {sample:?}"),
+        });
+        sums.sum()
+    };
+    let mut lives: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    let mut jobs_missed = 0;
+    for job in world.scheduler.jobs() {
+        let begins = |phase, attempt| job.spans.iter().any(|span| span.phase == phase && span.attempt == attempt);
+        let missed = world.ledger.job(&job.id).is_none_or(|seen| seen.timeline.spans().len() < job.spans.len());
+        jobs_missed += u32::from(missed);
+        for span in &job.spans {
+            let stage = match span.phase {
+                Phase::Waiting if !begins(Phase::Scheduled, span.attempt) => continue,
+                Phase::Waiting if span.attempt == 1 => "queue.wait",
+                Phase::Waiting => "queue.wait.requeue",
+                Phase::Scheduled | Phase::Starting if !begins(Phase::Running, span.attempt) => continue,
+                Phase::Scheduled | Phase::Starting => "job.startup",
+                Phase::Running => "job.run",
+            };
+            let Some(to) = span.to else { continue };
+            let (seconds, slack) = lives.entry(stage).or_default();
+            *seconds += to.seconds_since(span.from);
+            // When an attempt was stopped is known by looking only; and whether there was one that came and went between two looks is
+            // not known.
+            let by_looking = stage == "job.run" && span.attempt < job.attempt();
+            *slack += if missed {
+                frame.at.seconds_since(job.created_at)
+            } else if by_looking {
+                TICK.as_secs_f64()
+            } else {
+                0.0
+            };
+        }
+    }
+    assert!(jobs_missed < 5, "seed {seed}: {jobs_missed}");
+    // When a job came back is known by looking only, too, and by how much its waits may be wrong is told.
+    let uncertain = frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait.uncertain");
+    let uncertain = uncertain.map(|sample| if let Value::Counter(seconds) = sample.value { seconds } else { 0.0 });
+    if let Some((_, slack)) = lives.get_mut("queue.wait.requeue") {
+        *slack += uncertain.sum::<f64>();
+    }
+    for (stage, (truth, slack)) in lives {
+        let told = told(stage);
+        assert!((told - truth).abs() <= slack + 1e-3, "seed {seed}: {stage}: {told} of {truth}, within {slack}");
+    }
+}
+
+/// What the counters say was held equals what the scheduler knows to have been held, within one interval at each end.
+fn holds_what_jobs_held(world: &World, frame: &Frame, seed: u64) {
+    for queue in ["quotas", "fifo", "fair"] {
+        let held = ["scheduled", "starting", "running_busy", "running_idle", "running_unknown"];
+        let counted: f64 = held.iter().map(|part| counter(frame, "gpu.time", [queue, part])).sum();
+        let (mut truth, mut slack) = (0.0, 0.0);
+        for job in world.scheduler.jobs().filter(|job| job.queue.as_str() == queue) {
+            let gpus: f64 = job.demand.iter().map(|capacity| capacity.quantity * GPUS).sum();
+            for span in job.spans.iter().filter(|span| span.phase != Phase::Waiting) {
+                truth += gpus * span.to.unwrap_or(frame.at).seconds_since(span.from);
+                slack += gpus * TICK.as_secs_f64();
+            }
+        }
+        assert!(truth > 0.0 && (counted - truth).abs() <= slack, "seed {seed}: {queue}: {counted} of {truth}");
+        // The ends are as often early as late: over a whole world they cancel out.
+        assert!((counted / truth - 1.0).abs() < 0.02, "seed {seed}: {queue}: {counted} of {truth}");
+    }
+}
+
+#[test]
+fn a_stuck_queue_is_silent_in_the_histogram_and_loud_in_the_estimate() {
+    let mut world = World::new(1);
+    let mut before: Option<(u64, f64)> = None;
+    for hour in 0..6 {
+        let now = Timestamp::default() + Duration::from_secs(hour * 3600);
+        for number in 0..40 {
+            let job =
+                JobSeen { id: format!("stuck-{number}").into(), queue: "fifo".into(), ..waiting(Timestamp::default()) };
+            world.ledger.observe(job, now);
+        }
+        let frame = world.frame(now);
+        let of_fifo = |labels: &metrics::Labels| labels.values().any(|value| &**value == "fifo");
+        let count = frame.samples.iter().find(|one| one.metric.name == "queue.wait" && of_fifo(&one.labels));
+        let Some(Value::Distribution(waits)) = count.map(|one| &one.value) else { panic!("no histogram") };
+        let p95 = frame.estimates.iter().find(|row| row.queue.as_str() == "fifo").unwrap().seconds[2];
+        if let Some((count, earlier)) = before.replace((waits.count, p95)) {
+            assert_eq!(waits.count, count, "silent");
+            assert!((p95 - earlier - 3600.0).abs() < 1.0, "an hour later it is an hour more: {earlier} then {p95}");
+        }
+    }
+}
+
+fn waiting(created_at: Timestamp) -> JobSeen {
+    JobSeen {
+        id: "job".into(),
+        name: "train".to_owned(),
+        queue: "fifo".into(),
+        share: None,
+        status: JobStatus::Runnable,
+        status_reason: None,
+        created_at,
+        scheduled_at: None,
+        started_at: None,
+        stopped_at: None,
+        demand: vec![Capacity::new(TYPE, 1.0)].into(),
+        training_job: None,
+        odd_arn: None,
+        terminated: false,
+        details: None,
+    }
+}

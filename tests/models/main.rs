@@ -1,0 +1,21 @@
+//! Figures and rules against reference models, real traces and independent implementations.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot build its case has failed, and one that is skipped says so"
+)]
+
+#[path = "../support"]
+mod support {
+    pub mod python;
+    pub mod worlds;
+}
+mod figures;
+mod headline;
+mod helios;
+mod ledger;
+mod oracle;
+mod restart;
+mod survival;

@@ -1,0 +1,237 @@
+//! An engine that dies again and again beside one that never does: in the end both have counted what happened.
+//!
+//! Both poll the same random world as the service does, with questions that are not all answered; time is virtual, so that many
+//! worlds can be tried. One dies at any point of a poll and goes on from what its last tick left.
+//! `TRAINSPOTTER_SEEDS=N` runs so many worlds; `TRAINSPOTTER_SEED=N` one.
+
+use crate::support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trainspotter_core::engine::{self, Engine, Output, Saved};
+use trainspotter_core::model::{
+    JobSeen, JobStatus, Observation, Policy, Questions, Queue, SavedSeries, Source, Timestamp,
+};
+use trainspotter_core::scheduler::{self, Scheduler};
+
+use support::worlds::{Dice, described, listed, second, world};
+
+const SEEDS: u64 = 100;
+/// Seconds between polls.
+const EVERY: u64 = 30;
+/// The poll after which no job is submitted any more.
+const LAST_ARRIVAL: u64 = 3_000 / EVERY;
+/// The last polls, in which nobody dies any more.
+const QUIET_POLLS: u64 = 40;
+const COUNTED: [&str; 6] =
+    ["job.ended", "job.failures", "job.preemptions", "queue.wait", "queue.wait.requeue", "job.run"];
+
+/// An engine, and what its last tick left.
+struct Service {
+    engine: Engine,
+    kept: Saved,
+    questions: Questions,
+    /// For how many polls it is dead: this one, or an outage.
+    dead_for: u64,
+    deaths: u64,
+}
+
+impl Service {
+    fn new() -> Self {
+        let kept = Saved::default();
+        Self { engine: start(&kept), kept, questions: Questions::default(), dead_for: 0, deaths: 0 }
+    }
+
+    fn die(&mut self, polls: u64) {
+        self.engine = start(&self.kept);
+        self.dead_for = polls;
+        self.deaths += 1;
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        let Output { alerts, series, jobs, events, counted_until, open_since, .. } = self.engine.tick(now);
+        self.kept.events.extend(events);
+        let (counted_until, open_since, ticked_at) = (Some(counted_until), Some(open_since), Some(now));
+        self.kept = Saved {
+            alerts,
+            series,
+            jobs,
+            events: std::mem::take(&mut self.kept.events),
+            ticked_at,
+            counted_until,
+            open_since,
+        };
+    }
+}
+
+fn start(kept: &Saved) -> Engine {
+    let every = Duration::from_secs(EVERY);
+    Engine::new(Vec::new(), engine::cadence(every * 30, every), kept.clone(), Timestamp::default())
+}
+
+/// The steps of a poll, in the order of the service's own.
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Waiting,
+    Scheduled,
+    Starting,
+    Running,
+    Arrivals,
+    Descriptions,
+    Answered,
+}
+
+const STEPS: [Step; 7] =
+    [Step::Waiting, Step::Scheduled, Step::Starting, Step::Running, Step::Arrivals, Step::Descriptions, Step::Answered];
+
+/// One poll of both. Between its steps time goes by, and the second of them may die.
+fn poll(scheduler: &mut Scheduler, services: &mut [Service; 2], dice: &mut Dice, is_quiet: bool) {
+    let began_at = scheduler.now();
+    for service in services.iter_mut() {
+        service.dead_for = if is_quiet { 0 } else { service.dead_for.saturating_sub(1) };
+        let known = Observation::Answered { source: Source::Topology, queue: None, at: began_at };
+        service.engine.observe(vec![topology(began_at), known]);
+        service.questions = service.engine.questions(began_at);
+    }
+    for step in STEPS {
+        scheduler.advance(scheduler.now() + Duration::from_secs(dice.roll(4)));
+        for service in services.iter_mut().filter(|service| service.dead_for == 0) {
+            let observations = take(step, scheduler, service, began_at, dice);
+            service.engine.observe(observations);
+            if dice.one_in(8) || step == Step::Answered {
+                service.tick(scheduler.now());
+            }
+        }
+        if !is_quiet && services[1].dead_for == 0 && dice.one_in(12) {
+            services[1].die(if dice.one_in(30) { dice.roll(60) } else { 1 });
+        }
+    }
+}
+
+/// What a service learns in a step.
+fn take(
+    step: Step,
+    scheduler: &Scheduler,
+    service: &Service,
+    began_at: Timestamp,
+    dice: &mut Dice,
+) -> Vec<Observation> {
+    let at = scheduler.now();
+    let page = |wanted: &dyn Fn(&scheduler::Job) -> bool| {
+        let jobs: Vec<JobSeen> = scheduler.jobs().filter(|job| wanted(job)).map(listed).collect();
+        Observation::Jobs { at, jobs }
+    };
+    let of = |status: JobStatus| page(&|job| job.status == status);
+    let queue = || "prod".into();
+    match step {
+        Step::Waiting => {
+            vec![page(&|job| job.status.is_waiting()), Observation::WaitingListed { queue: queue(), since: at }]
+        }
+        Step::Scheduled => vec![of(JobStatus::Scheduled)],
+        Step::Starting => vec![of(JobStatus::Starting)],
+        Step::Running => vec![of(JobStatus::Running), Observation::InFlightListed { queue: queue(), since: began_at }],
+        Step::Arrivals => {
+            let after = service.questions.created_after.get(&queue()).copied().or(service.questions.since).unwrap();
+            vec![page(&|job| job.created_at > after)]
+        }
+        Step::Descriptions => {
+            // Now and then there is hardly time for any.
+            let most = if dice.one_in(3) { dice.roll(3) } else { 100 };
+            let wanted = service.engine.questions(at).jobs.into_iter().take(usize::try_from(most).unwrap());
+            let jobs = wanted.filter_map(|id| scheduler.job(&id)).map(described).collect();
+            vec![Observation::Jobs { at, jobs }]
+        }
+        Step::Answered => {
+            vec![Observation::Answered { source: Source::Jobs, queue: Some(queue()), at: began_at }]
+        }
+    }
+}
+
+fn topology(at: Timestamp) -> Observation {
+    let queue = Queue {
+        name: "prod".into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: false,
+        policy: Policy::Fifo,
+        environment: None,
+    };
+    Observation::Topology { at, queues: vec![queue] }
+}
+
+/// What was counted, by metric.
+fn counted(service: &Service) -> BTreeMap<&'static str, f64> {
+    let value = |series: &SavedSeries| if series.count > 0 { series.count as f64 } else { series.value };
+    let of = |metric| service.kept.series.iter().filter(move |series| series.metric == metric);
+    COUNTED.into_iter().map(|metric| (metric, of(metric).map(value).sum())).collect()
+}
+
+/// What happened, by metric: no less and no more than this.
+fn happened(scheduler: &Scheduler) -> BTreeMap<&'static str, (f64, f64)> {
+    let jobs = |wanted: &dyn Fn(&scheduler::Job) -> bool| scheduler.jobs().filter(|job| wanted(job)).count() as f64;
+    let spans = |phase, attempts: std::ops::RangeFrom<u32>| {
+        let spans = scheduler.jobs().flat_map(|job| &job.spans);
+        spans.filter(|span| span.phase == phase && attempts.contains(&span.attempt)).count() as f64
+    };
+    let exactly = |count: f64| (count, count);
+    let requeued = spans(scheduler::Phase::Scheduled, 2..);
+    // AWS lists no attempt that found no instances: nobody can know of one that came and went while nobody looked.
+    let found_none: f64 = scheduler.jobs().map(|job| f64::from(job.capacity_failures)).sum();
+    [
+        ("job.ended", exactly(jobs(&|job| job.status.is_ended()))),
+        ("job.failures", exactly(jobs(&|job| job.status == JobStatus::Failed))),
+        ("job.preemptions", exactly(scheduler.jobs().map(|job| f64::from(job.preemptions)).sum())),
+        ("job.run", exactly(spans(scheduler::Phase::Running, 1..))),
+        ("queue.wait", exactly(jobs(&|job| job.first_scheduled_at.is_some()))),
+        ("queue.wait.requeue", (requeued - found_none, requeued)),
+    ]
+    .into()
+}
+
+/// Lets both watch a world until all its jobs have ended, and some more.
+fn watch(seed: u64) -> (Scheduler, [Service; 2]) {
+    let mut dice = Dice::of(seed);
+    let mut scheduler = world(seed, &mut dice);
+    let mut services = [Service::new(), Service::new()];
+    let mut quiet_polls = 0;
+    for number in 0.. {
+        scheduler.advance(scheduler.now().max(second(number * EVERY)));
+        let is_over = number > LAST_ARRIVAL && scheduler.jobs().all(|job| job.status.is_ended());
+        poll(&mut scheduler, &mut services, &mut dice, is_over);
+        quiet_polls += u64::from(is_over);
+        if quiet_polls == QUIET_POLLS {
+            break;
+        }
+    }
+    (scheduler, services)
+}
+
+#[test]
+fn whoever_dies_again_and_again_has_counted_what_happened_in_the_end() {
+    let number = |name: &str| std::env::var(name).ok().map(|seed| seed.parse::<u64>().unwrap());
+    let seeds =
+        number("TRAINSPOTTER_SEED").map_or(0..number("TRAINSPOTTER_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let (mut deaths, mut preemptions) = (0, 0.0);
+    let mut wrong: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for seed in seeds {
+        let (scheduler, services) = watch(seed);
+        let truth = happened(&scheduler);
+        deaths += services[1].deaths;
+        preemptions += truth["job.preemptions"].0;
+        for (who, service) in ["who never dies", "who dies"].into_iter().zip(&services) {
+            for (metric, counted) in counted(service) {
+                let (least, most) = truth[metric];
+                if counted < least || most < counted {
+                    let what = format!("{metric} of the one {who}: {counted} is not {least} to {most}");
+                    wrong.entry(what).or_insert((0, seed)).0 += 1;
+                }
+            }
+        }
+    }
+    eprintln!("{deaths} deaths, {preemptions} preemptions");
+    let wrong: Vec<String> =
+        wrong.iter().map(|(what, (count, seed))| format!("{count} x {what}, first with seed {seed}")).collect();
+    assert_eq!(wrong, [""; 0]);
+}

@@ -1,0 +1,700 @@
+//! Delivery over real sockets: a store, a notifier and receivers that misbehave.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use trainspotter::config::Channel;
+use trainspotter::config::Endpoint;
+use trainspotter::config::Receiver;
+use trainspotter::config::Secret;
+use trainspotter::notify::Courier;
+use trainspotter::notify::Notifiers;
+use trainspotter::notify::Outcome;
+use trainspotter::notify::Webhook;
+use trainspotter::notify::outbox;
+use trainspotter::notify::outbox::Due;
+use trainspotter::notify::outbox::NotificationId;
+use trainspotter::notify::outbox::Outbox;
+use trainspotter::notify::outbox::OutboxError;
+use trainspotter::notify::outbox::OutboxRow;
+use trainspotter::notify::outbox::RowState;
+use trainspotter::notify::outbox::Verdict;
+use trainspotter::notify::silence::Silence;
+use trainspotter::store::Commit;
+use trainspotter::store::Selection;
+use trainspotter::store::Store;
+use trainspotter::store::StoreHandle;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
+
+const FIRED: TransitionKind = TransitionKind::Fired;
+const RESOLVED: TransitionKind = TransitionKind::Resolved(Ending::Recovered);
+
+/// In every webhook's URL, and nowhere else.
+const TOKEN: &str = "t0psecret";
+
+/// Wall time after which a test gives up hope.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_firing_and_its_resolve_arrive_in_order_under_their_own_ids() {
+    let mut hook = Hook::start([]).await;
+    let service = Service::start(Clock::real(), [("oncall", &hook)]);
+    service.commit(&[transition("a", FIRED)]).await;
+    let fired = hook.next().await;
+    service.commit(&[transition("a", RESOLVED)]).await;
+    let resolved = hook.next().await;
+    assert_eq!(fired.id, id("a", FIRED, "oncall").as_str());
+    assert_eq!(resolved.id, id("a", RESOLVED, "oncall").as_str());
+    assert_eq!((fired.status(), resolved.status()), ("firing", "resolved"));
+    assert_eq!(fired.body["alerts"][0]["endsAt"], "0001-01-01T00:00:00Z");
+    assert_eq!(fired.body["receiver"], "oncall");
+    assert_eq!(fired.body["externalURL"], "https://spotter.example");
+    assert_eq!(fired.header("content-type"), "application/json");
+    assert!(fired.header("user-agent").starts_with("trainspotter/"));
+    let age =
+        Clock::real().now().seconds_since(Timestamp::from_secs_f64(fired.header("webhook-timestamp").parse().unwrap()));
+    assert!(age < 60.0, "{age}");
+    let (counts, rows) = service.stop().await;
+    assert_eq!(counts, BTreeMap::from([(("oncall".to_owned(), Outcome::Delivered), 2)]));
+    assert!(rows.iter().all(|row| matches!(row.state, RowState::Delivered { .. }) && row.attempts == 1));
+}
+
+#[tokio::test]
+async fn what_fails_is_sent_again_under_the_same_id() {
+    for answer in [Answer::Status(500), Answer::Status(503), Answer::Status(408), Answer::Status(425), Answer::Cut] {
+        let mut hook = Hook::start([answer.clone()]).await;
+        let service = Service::start(Clock::fast(100.0), [("oncall", &hook)]);
+        service.commit(&[transition("a", FIRED)]).await;
+        let (first, second) = (hook.next().await, hook.next().await);
+        assert_eq!(first.id, second.id, "{answer:?}");
+        assert_eq!(first.body, second.body, "{answer:?}");
+        let (counts, rows) = service.stop().await;
+        assert_eq!(counts[&("oncall".to_owned(), Outcome::Retried)], 1, "{answer:?}");
+        assert_eq!(rows[0].attempts, 2, "{answer:?}");
+        let error = rows[0].last_error.as_ref().unwrap();
+        assert!(error.starts_with("127.0.0.1") && !error.contains(TOKEN), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_time_gets_it() {
+    // The clock runs so fast that without the header every retry would follow at once.
+    let mut hook = Hook::start([Answer::RetryAfter(429, 1), Answer::RetryAfter(503, 1)]).await;
+    let service = Service::start(Clock::fast(1_000.0), [("oncall", &hook)]);
+    service.commit(&[transition("a", FIRED), transition("b", FIRED)]).await;
+    let calls = [hook.next().await, hook.next().await, hook.next().await];
+    for pair in calls.windows(2) {
+        let gap = pair[1].at - pair[0].at;
+        assert!(gap >= Duration::from_millis(990), "{gap:?}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_alert_that_came_and_went_while_the_receiver_was_down_is_told_in_order() {
+    let address = free_address().await;
+    let clock = Clock::fast(100.0);
+    let url = Secret::new(format!("http://{address}/{TOKEN}"));
+    let service = Service::with_urls(clock, vec![("oncall", url)]);
+    service.commit(&[transition("a", FIRED)]).await;
+    service.until(|rows| rows[0].attempts >= 2).await;
+    service.commit(&[transition("a", RESOLVED)]).await;
+    service.until(|rows| rows[0].attempts >= 4).await;
+    let mut hook = Hook::start_at(address, []).await;
+    let (first, second) = (hook.next().await, hook.next().await);
+    assert_eq!(first.id, id("a", FIRED, "oncall").as_str());
+    assert_eq!(second.id, id("a", RESOLVED, "oncall").as_str());
+    let (_, rows) = service.stop().await;
+    assert_eq!(rows[1].attempts, 1, "the resolve was not tried before its firing was delivered");
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_is_given_up_on_and_tried_again() {
+    let mut hook = Hook::start([Answer::Hang]).await;
+    let service = Service::start(Clock::fast(100.0), [("oncall", &hook)]);
+    service.commit(&[transition("a", FIRED)]).await;
+    let (first, second) = (hook.next().await, hook.next().await);
+    assert_eq!(first.id, second.id);
+    let (_, rows) = service.stop().await;
+    assert_eq!(rows[0].last_error.as_deref(), Some("no answer within 300ms"));
+}
+
+#[tokio::test]
+async fn a_message_that_will_not_be_taken_is_set_aside_and_delays_nothing() {
+    let mut hook = Hook::start([Answer::Status(413)]).await;
+    let clock = Clock::real();
+    let service = Service::start(clock, [("oncall", &hook)]);
+    service.commit(&[transition("a", FIRED), transition("a", RESOLVED), transition("b", FIRED)]).await;
+    assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+    assert_eq!(hook.next().await.id, id("b", FIRED, "oncall").as_str());
+    let (_, rows) = service.stop().await;
+    assert_eq!(rows[0].state, RowState::Pending);
+    let wait = rows[0].next_attempt_at.seconds_since(clock.now());
+    assert!((590.0..=600.0).contains(&wait), "{wait}");
+    assert!(rows[0].last_error.as_ref().unwrap().contains("413"), "{rows:?}");
+    assert_eq!(rows[1].attempts, 0);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_closed_is_left_alone_and_the_others_are_told() {
+    let elsewhere = Hook::start([]).await;
+    let redirect = Answer::Redirect(format!("http://{}/", elsewhere.address));
+    for (answer, says) in [
+        (redirect, "redirects are not followed"),
+        (Answer::Status(401), "401"),
+        (Answer::Status(403), "403"),
+        (Answer::Status(404), "404"),
+        (Answer::Status(410), "410"),
+    ] {
+        let mut hook = Hook::start([answer]).await;
+        let mut other = Hook::start([]).await;
+        let service = Service::start(Clock::fast(300.0), [("oncall", &hook), ("other", &other)]);
+        service.commit_for(&[transition("a", FIRED), transition("b", FIRED)], &["oncall"]).await;
+        let began = Instant::now();
+        assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+        let told = other.next().await;
+        assert_eq!((told.status(), told.alert("alertname")), ("firing", "ReceiverInTrouble"));
+        assert_eq!(told.alert("receiver"), "oncall");
+        let summary = told.body["alerts"][0]["annotations"]["summary"].as_str().unwrap();
+        assert!(summary.contains(says) && !summary.contains(TOKEN), "{summary}");
+        // Ten minutes by the clock, in which nothing is sent.
+        let next = hook.next().await;
+        assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
+        assert_eq!(next.id, id("b", FIRED, "oncall").as_str());
+        assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+        let over = other.next().await;
+        assert_eq!((over.status(), over.alert("receiver")), ("resolved", "oncall"));
+        service.stop().await;
+        assert!(other.calls.is_empty());
+    }
+    assert!(elsewhere.calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_told() {
+    let mut hook = Hook::start([]).await;
+    let clock = Clock::fast(600.0);
+    let service = Service::start(clock, [("oncall", &hook)]);
+    service.commit(&[transition("told", FIRED)]).await;
+    assert_eq!(hook.next().await.id, id("told", FIRED, "oncall").as_str());
+    let silence = Silence {
+        id: 0,
+        matchers: BTreeMap::from([("queue".to_owned(), "*o*".to_owned())]),
+        starts_at: clock.now() - Duration::from_secs(60),
+        ends_at: clock.now() + Duration::from_secs(1_200),
+        author: "ann".to_owned(),
+        comment: "maintenance".to_owned(),
+    };
+    let begun = service.store.call(move |store| store.silence(&silence)).await.unwrap();
+    service.commit(&[transition("short", FIRED), transition("long", FIRED), transition("other-x", FIRED)]).await;
+    service.commit(&[transition("free", FIRED), transition("told", RESOLVED), transition("short", RESOLVED)]).await;
+    let now = [hook.next().await.id, hook.next().await.id];
+    let expected = [id("free", FIRED, "oncall"), id("told", RESOLVED, "oncall")];
+    assert!(expected.iter().all(|id| now.contains(&id.as_str().to_owned())), "{now:?}");
+    service.until(|rows| rows.iter().filter(|row| row.state.as_str() == "muted").count() == 2).await;
+    assert!(hook.calls.is_empty());
+    // It is ended early, and what still fires is told.
+    assert!(service.store.call(move |store| store.end_silence(begun, clock.now())).await.unwrap());
+    let late = [hook.next().await.id, hook.next().await.id];
+    assert!(late.contains(&id("long", FIRED, "oncall").as_str().to_owned()), "{late:?}");
+    let (_, rows) = service.stop().await;
+    assert!(rows.iter().all(|row| *row.alert() != transition("short", FIRED).alert.id || row.attempts == 0));
+}
+
+#[tokio::test]
+async fn a_receiver_with_matchers_hears_of_those_alerts_from_beginning_to_end() {
+    let only_a = Receiver { matchers: BTreeMap::from([("queue".to_owned(), "a*".to_owned())]), ..receiver("oncall") };
+    let mut store = Store::in_memory().unwrap();
+    let at = Timestamp::from_millis(0);
+    let both = |kind| [transition("a1", kind), transition("b1", kind)];
+    for kind in [FIRED, RESOLVED] {
+        let outbox = outbox::rows(&both(kind), std::slice::from_ref(&only_a), at);
+        store.commit(&Commit { at, outbox, ..Commit::default() }).unwrap();
+    }
+    let told: Vec<_> = store.outbox().unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(told, [id("a1", FIRED, "oncall"), id("a1", RESOLVED, "oncall")]);
+}
+
+#[tokio::test]
+async fn what_was_given_up_can_be_tried_again_firing_first() {
+    let mut hook = Hook::start([]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.db");
+    let mut store = open(&file);
+    let at = Timestamp::from_millis(0);
+    let outbox = outbox::rows(&[transition("a", FIRED), transition("a", RESOLVED)], &[receiver("oncall")], at);
+    store.commit(&Commit { at, outbox, ..Commit::default() }).unwrap();
+    let all = Selection { receiver: Some("oncall".to_owned()), ids: Vec::new() };
+    let one = Selection { receiver: None, ids: vec![id("a", FIRED, "oncall").as_str()[..12].to_owned()] };
+    let other = Selection { receiver: Some("nobody".to_owned()), ids: Vec::new() };
+    assert_eq!(store.give_up(&other, at).unwrap(), 0);
+    assert_eq!(store.give_up(&one, at).unwrap(), 2, "the resolve goes with its firing");
+    assert!(store.outbox().unwrap().iter().all(|row| row.state.as_str() == "dead"));
+    assert_eq!(store.retry(&all, Clock::real().now()).unwrap(), 2);
+    let service = Service::on(store, Clock::real(), vec![("oncall", hook.url())]);
+    assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+    assert_eq!(hook.next().await.id, id("a", RESOLVED, "oncall").as_str());
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn one_message_that_a_receiver_chokes_on_does_not_hold_up_the_others() {
+    let mut hook = Hook::start([Answer::Status(500)]).await;
+    let service = Service::start(Clock::real(), [("oncall", &hook)]);
+    service.commit(&[transition("a", FIRED), transition("b", FIRED), transition("c", FIRED)]).await;
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(hook.next().await.id);
+    }
+    let of = |alert| id(alert, FIRED, "oncall").as_str().to_owned();
+    assert_eq!(told[0], of("a"));
+    assert_eq!(told[1], of("b"), "the one that failed goes to the back");
+    told.sort();
+    let mut expected = [of("a"), of("a"), of("b"), of("c")];
+    expected.sort();
+    assert_eq!(told, expected);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_in_trouble_delays_no_other() {
+    let hung = Hook::start(vec![Answer::Hang; 100]).await;
+    let mut fine = Hook::start([]).await;
+    let service = Service::start(Clock::real(), [("hung", &hung), ("fine", &fine)]);
+    let began = Instant::now();
+    let alerts: Vec<_> = (0..50).map(|number| transition(&number.to_string(), FIRED)).collect();
+    service.commit(&alerts).await;
+    for alert in &alerts {
+        assert_eq!(fine.next().await.id, NotificationId::of(alert, "fine").as_str());
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_commit_and_send_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hook = Hook::start([]).await;
+    let file = folder.path().join("state.db");
+    let service = Service::on(open(&file), Clock::real(), vec![]);
+    service.commit_for(&[transition("a", FIRED)], &["oncall"]).await;
+    service.crash().await;
+    let service = Service::on(open(&file), Clock::real(), vec![("oncall", hook.url())]);
+    assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+    let (_, rows) = service.stop().await;
+    assert!(matches!(rows[0].state, RowState::Delivered { .. }));
+    let service = Service::on(open(&file), Clock::real(), vec![("oncall", hook.url())]);
+    service.commit(&[transition("b", FIRED)]).await;
+    assert_eq!(hook.next().await.id, id("b", FIRED, "oncall").as_str(), "what was delivered is not sent again");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_send_and_mark_doubles_under_the_same_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hook = Hook::start([Answer::Hang]).await;
+    let file = folder.path().join("state.db");
+    let service = Service::on(open(&file), Clock::real(), vec![("oncall", hook.url())]);
+    service.commit(&[transition("a", FIRED)]).await;
+    let first = hook.next().await;
+    service.crash().await;
+    let service = Service::on(open(&file), Clock::real(), vec![("oncall", hook.url())]);
+    let second = hook.next().await;
+    assert_eq!((first.id, first.body), (second.id, second.body));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_day_a_firing_is_given_up_and_its_resolve_with_it() {
+    let mut hook = Hook::start(vec![Answer::Status(500); 100_000]).await;
+    let service = Service::start(Clock::fast(50_000.0), [("oncall", &hook)]);
+    service.commit(&[transition("a", FIRED), transition("a", RESOLVED)]).await;
+    service.until(|rows| matches!(rows[0].state, RowState::Dead { .. })).await;
+    let (counts, rows) = service.stop().await;
+    assert!(matches!(rows[1].state, RowState::Dead { .. }));
+    assert_eq!(rows[1].attempts, 0);
+    let RowState::Dead { at } = rows[0].state else { panic!("{rows:?}") };
+    assert!(at.since(rows[0].created_at) >= Duration::from_secs(86_400));
+    assert!(rows[0].attempts >= 10, "{}", rows[0].attempts);
+    assert_eq!(counts[&("oncall".to_owned(), Outcome::Dead)], 1);
+    while let Ok(call) = hook.calls.try_recv() {
+        assert_eq!(call.id, id("a", FIRED, "oncall").as_str());
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_after_the_send_causes_no_second_send() {
+    let (mut hook, outbox, stop, task) = flaky(3, &["a", "b"]).await;
+    assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
+    assert_eq!(hook.next().await.id, id("b", FIRED, "oncall").as_str());
+    stop.cancel();
+    within(task).await.unwrap();
+    assert_eq!(outbox.failures.load(Ordering::SeqCst), 0);
+    assert!(hook.calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_never_recovers_does_not_hold_up_the_stop() {
+    let (mut hook, _, stop, task) = flaky(u32::MAX, &["a"]).await;
+    hook.next().await;
+    stop.cancel();
+    within(task).await.unwrap();
+    // Stopping is the one more try that everything gets, so at most once more; never in circles.
+    assert!(hook.calls.len() <= 1, "{}", hook.calls.len());
+}
+
+/// A notifier over a store that fails to record so often, with the firings of some alerts to deliver.
+async fn flaky(failures: u32, alerts: &[&str]) -> (Hook, Flaky, CancellationToken, JoinHandle<()>) {
+    let hook = Hook::start([]).await;
+    let store = StoreHandle::start(Store::in_memory().unwrap()).unwrap();
+    let outbox = Flaky { store: store.clone(), failures: Arc::new(AtomicU32::new(failures)) };
+    let transitions: Vec<_> = alerts.iter().map(|alert| transition(alert, FIRED)).collect();
+    let rows = outbox::rows(&transitions, &[receiver("oncall")], Timestamp::from_millis(0));
+    store.commit(Arc::new(Commit { outbox: rows, ..Commit::default() })).await.unwrap();
+    let webhook = self::hook(&hook.url()).unwrap();
+    let receivers = vec![(receiver("oncall"), Courier::Webhook(webhook))];
+    let (_, mut tasks) = Notifiers::new(receivers, None, &outbox, Clock::fast(1_000.0));
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(tasks.remove(0).run(stop.clone()));
+    (hook, outbox, stop, task)
+}
+
+#[tokio::test]
+async fn what_is_due_when_the_service_stops_is_still_sent() {
+    let mut hook = Hook::start([]).await;
+    let mut service = Service::start(Clock::real(), [("oncall", &hook)]);
+    service.commit(&[transition("a", FIRED)]).await;
+    hook.next().await;
+    // Long enough for the notifier to find nothing more and wait.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    service.ring = false;
+    service.commit(&[transition("b", FIRED)]).await;
+    let (_, rows) = service.stop().await;
+    assert_eq!(hook.next().await.id, id("b", FIRED, "oncall").as_str());
+    assert!(matches!(rows[1].state, RowState::Delivered { .. }));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
+    let url = Secret::new(format!("http://{}/", free_address().await));
+    let service = Service::with_urls(Clock::real(), vec![("oncall", url)]);
+    let alerts: Vec<_> = (0..50).map(|number| transition(&number.to_string(), FIRED)).collect();
+    service.commit(&alerts).await;
+    let began = Instant::now();
+    let (_, rows) = service.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(rows.iter().all(|row| row.state == RowState::Pending));
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "how the inner run tells that it ran")]
+fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
+    const NAME: &str = "without_ca_certificates_plain_http_works_and_https_says_what_is_missing";
+    if std::env::var_os("SSL_CERT_FILE").as_deref() != Some("/dev/null".as_ref()) {
+        // The environment cannot be changed from within, so this runs itself again in another one.
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([NAME, "--exact", "--nocapture"])
+            .env("SSL_CERT_FILE", "/dev/null")
+            .env("SSL_CERT_DIR", "/dev/null")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("inner run done"), "{run:?}");
+        return;
+    }
+    hook(&Secret::new("http://receiver.example/")).unwrap();
+    let error = hook(&Secret::new(format!("https://receiver.example/{TOKEN}"))).unwrap_err();
+    assert!(error.contains("no client for receiver.example") && !error.contains(TOKEN), "{error}");
+    println!("inner run done: {error}");
+}
+
+// -- The service's side
+
+/// A store with notifiers on top.
+struct Service {
+    store: StoreHandle,
+    clock: Clock,
+    receivers: Vec<String>,
+    notifiers: Notifiers,
+    tasks: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    /// Whether a commit wakes the notifiers.
+    ring: bool,
+}
+
+impl Service {
+    fn start<const N: usize>(clock: Clock, receivers: [(&'static str, &Hook); N]) -> Self {
+        Self::with_urls(clock, receivers.into_iter().map(|(name, hook)| (name, hook.url())).collect())
+    }
+
+    fn with_urls(clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
+        Self::on(Store::in_memory().unwrap(), clock, receivers)
+    }
+
+    fn on(store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
+        let store = StoreHandle::start(store).unwrap();
+        let couriers =
+            receivers.iter().map(|(name, url)| (receiver(name), Courier::Webhook(hook(url).unwrap()))).collect();
+        let (notifiers, tasks) = Notifiers::new(couriers, Some("https://spotter.example/"), &store, clock);
+        let stop = CancellationToken::new();
+        let tasks = tasks
+            .into_iter()
+            .map(|task| tokio::spawn(task.with_attempt_timeout(Duration::from_millis(300)).run(stop.clone())))
+            .collect();
+        let receivers = receivers.into_iter().map(|(name, _)| name.to_owned()).collect();
+        Self { store, clock, receivers, notifiers, tasks, stop, ring: true }
+    }
+
+    async fn commit(&self, transitions: &[Transition]) {
+        let receivers: Vec<_> = self.receivers.iter().map(String::as_str).collect();
+        self.commit_for(transitions, &receivers).await;
+    }
+
+    async fn commit_for(&self, transitions: &[Transition], receivers: &[&str]) {
+        let receivers: Vec<_> = receivers.iter().map(|name| receiver(name)).collect();
+        let at = self.clock.now();
+        let commit = Commit { at, outbox: outbox::rows(transitions, &receivers, at), ..Commit::default() };
+        self.store.commit(Arc::new(commit)).await.unwrap();
+        if self.ring {
+            self.notifiers.committed();
+        }
+    }
+
+    async fn until(&self, met: impl Fn(&[OutboxRow]) -> bool) {
+        let wait = async {
+            while !met(&self.store.call(|store| store.outbox()).await.unwrap()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within(wait).await;
+    }
+
+    /// Lets the notifiers finish. Says what they counted and what the outbox holds.
+    async fn stop(self) -> (BTreeMap<(String, Outcome), u64>, Vec<OutboxRow>) {
+        self.stop.cancel();
+        for task in self.tasks {
+            within(task).await.unwrap();
+        }
+        (self.notifiers.take_counts(), self.store.call(|store| store.outbox()).await.unwrap())
+    }
+
+    /// Ends everything where it stands.
+    async fn crash(self) {
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+fn open(file: &Path) -> Store {
+    let (store, set_aside) = Store::open(file, Timestamp::from_millis(0)).unwrap();
+    assert_eq!(set_aside, None);
+    store
+}
+
+fn hook(url: &Secret) -> Result<Webhook, String> {
+    Webhook::new(&Endpoint { url: url.clone(), allow_loopback: true }, &[])
+}
+
+fn receiver(name: &str) -> Receiver {
+    Receiver::new(name, Channel::Sns { topic: String::new() })
+}
+
+fn id(alert: &str, kind: TransitionKind, receiver: &str) -> NotificationId {
+    NotificationId::of(&transition(alert, kind), receiver)
+}
+
+/// What happens to the alert of job queue `queue`.
+fn transition(queue: &str, kind: TransitionKind) -> Transition {
+    let by = BTreeMap::from([("queue".to_owned(), queue.to_owned())]);
+    let fired_at = Timestamp::from_millis(1_700_000_000_000);
+    let at = if kind == FIRED { fired_at } else { fired_at + Duration::from_secs(90) };
+    let alert = Alert {
+        id: AlertId::of("Waits", &by),
+        rule: "Waits".to_owned(),
+        labels: by.clone(),
+        by,
+        annotations: BTreeMap::new(),
+        state: AlertState::Firing { active_at: fired_at, fired_at, keep_since: None },
+        recent: Vec::new(),
+        value: Some(3.0),
+        value_at_fire: Some(3.0),
+        unit: trainspotter_core::metrics::catalogue::Unit::Count,
+        threshold: None,
+        queue_arn: None,
+        evaluated_at: at,
+    };
+    Transition { alert, kind, at }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}"))
+}
+
+/// A store that does not record for a while.
+#[derive(Clone)]
+struct Flaky {
+    store: StoreHandle,
+    failures: Arc<AtomicU32>,
+}
+
+impl Outbox for Flaky {
+    async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
+        self.store.due(receiver, now, limit).await
+    }
+
+    async fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, OutboxError> {
+        self.store.due_together(receiver, now).await
+    }
+
+    async fn begin(
+        &self,
+        first: &NotificationId,
+        others: &[NotificationId],
+        now: Timestamp,
+    ) -> Result<(), OutboxError> {
+        self.store.begin(first, others, now).await
+    }
+
+    async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
+        self.store.firing().await
+    }
+
+    async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {
+        let one_less = |left: u32| left.checked_sub(1);
+        if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Err(OutboxError("disk full".to_owned()));
+        }
+        self.store.settle(id, verdict, others).await
+    }
+}
+
+// -- The receiver's side
+
+/// An HTTP receiver that follows a script, then takes everything.
+struct Hook {
+    address: SocketAddr,
+    calls: mpsc::UnboundedReceiver<Call>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Clone, Debug)]
+enum Answer {
+    Status(u16),
+    RetryAfter(u16, u64),
+    Redirect(String),
+    /// The connection breaks in the middle of the answer's head.
+    Cut,
+    Hang,
+}
+
+struct Call {
+    id: String,
+    headers: HeaderMap,
+    body: Value,
+    at: Instant,
+}
+
+impl Call {
+    fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    /// A label of the first alert.
+    fn alert(&self, label: &str) -> &str {
+        self.body["alerts"][0]["labels"][label].as_str().unwrap()
+    }
+
+    fn status(&self) -> &str {
+        self.body["status"].as_str().unwrap()
+    }
+}
+
+#[derive(Clone)]
+struct Script {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    calls: mpsc::UnboundedSender<Call>,
+}
+
+impl Hook {
+    async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), answers).await
+    }
+
+    async fn start_at(address: SocketAddr, answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, calls) = mpsc::unbounded_channel();
+        let script = Script { answers: Arc::new(Mutex::new(answers.into_iter().collect())), calls: sender };
+        let app = Router::new().fallback(take).with_state(script);
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { address, calls, server }
+    }
+
+    fn url(&self) -> Secret {
+        Secret::new(format!("http://{}/{TOKEN}?token={TOKEN}", self.address))
+    }
+
+    async fn next(&mut self) -> Call {
+        within(self.calls.recv()).await.unwrap()
+    }
+}
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> Response {
+    let id = headers["webhook-id"].to_str().unwrap().to_owned();
+    let body = serde_json::from_slice(&body).unwrap();
+    script.calls.send(Call { id, headers, body, at: Instant::now() }).ok();
+    let answer = script.answers.lock().unwrap().pop_front();
+    let status = |code| StatusCode::from_u16(code).unwrap();
+    match answer {
+        None => StatusCode::OK.into_response(),
+        Some(Answer::Status(code)) => status(code).into_response(),
+        Some(Answer::RetryAfter(code, seconds)) => {
+            (status(code), [("retry-after", seconds.to_string())]).into_response()
+        }
+        Some(Answer::Redirect(to)) => (StatusCode::TEMPORARY_REDIRECT, [("location", to)]).into_response(),
+        // A handler that unwinds takes its connection with it; this way without the time that a backtrace takes.
+        Some(Answer::Cut) => std::panic::resume_unwind(Box::new("cut")),
+        Some(Answer::Hang) => std::future::pending().await,
+    }
+}
+
+/// An address on which nothing listens.
+async fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}

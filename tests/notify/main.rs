@@ -1,0 +1,19 @@
+//! Notifications: delivery, routing, crashes and real receivers.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot build its case has failed, and one that is skipped says so"
+)]
+
+#[path = "../support"]
+mod support {
+    pub mod moto;
+    pub mod python;
+}
+mod alertmanager;
+mod crash;
+mod delivery;
+mod kill;
+mod routing;
+mod sns;

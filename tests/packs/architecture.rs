@@ -1,0 +1,192 @@
+//! The picture in `src/lib.rs` as a test: which room may name which, and what the pure rooms may not know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which modules each module of a crate may name, its own crate's by name and other crates' as `crate`. Read it top to bottom: that
+/// is the flow. That the core knows no async runtime, no AWS SDK and no database is in its manifest.
+const ALLOWED: &[(&str, &str, &[&str])] = &[
+    ("crates/core", "model", &[]),
+    ("crates/core", "yaml", &[]),
+    ("crates/core", "jobs", &["model"]),
+    ("crates/core", "metrics", &["jobs", "model"]),
+    ("crates/core", "rules", &["metrics", "model", "yaml"]),
+    ("crates/core", "engine", &["jobs", "metrics", "model", "rules"]),
+    ("crates/core", "scheduler", &["model"]),
+    ("crates/core", "backtest", &["engine", "jobs", "metrics", "model", "rules", "scheduler"]),
+    (".", "config", &["core::model", "core::yaml"]),
+    (".", "aws", &["clock", "config", "core::model"]),
+    (".", "notify", &["clock", "config", "core::model", "core::rules"]),
+    (".", "store", &["core::metrics", "core::model", "core::rules", "notify"]),
+    (".", "publish", &["clock", "config", "core::metrics", "core::model"]),
+    (".", "web", &["clock", "core::jobs", "core::metrics", "core::model", "core::rules"]),
+    (
+        ".",
+        "service",
+        &[
+            "aws",
+            "clock",
+            "config",
+            "core::engine",
+            "core::jobs",
+            "core::metrics",
+            "core::model",
+            "core::rules",
+            "notify",
+            "publish",
+            "store",
+            "web",
+        ],
+    ),
+    (
+        ".",
+        "cli",
+        &[
+            "clock",
+            "config",
+            "core::backtest",
+            "core::metrics",
+            "core::model",
+            "core::rules",
+            "notify",
+            "publish",
+            "service",
+            "simulator",
+            "store",
+        ],
+    ),
+];
+
+/// What the core may not name, though the standard library has it.
+const IMPURE: &[&str] = &["std::fs", "std::net", "std::env", "std::thread", "std::process", "SystemTime", "Instant"];
+
+/// What the core's manifest may not name.
+const NOT_IN_CORE: &[&str] = &["tokio", "aws-", "axum", "reqwest", "rusqlite"];
+
+/// Longer files hide a second subject.
+const MAX_LINES: usize = 500;
+
+#[test]
+fn modules_only_name_those_before_them() {
+    let allowed: BTreeMap<_, _> = ALLOWED.iter().map(|(of, module, allowed)| ((*of, *module), *allowed)).collect();
+    for File { of, module, path, text } in files() {
+        let Some(permitted) = allowed.get(&(of, module.as_str())) else {
+            let in_the_simulator = ["crates/simulator", "crates/clock"].contains(&of);
+            assert!(in_the_simulator, "{module} of {of} is not in ALLOWED; decide where it stands");
+            continue;
+        };
+        for target in named(&code_of(&text)) {
+            assert!(
+                target == module || permitted.contains(&target.as_str()),
+                "{}: {module} must not depend on {target:?}",
+                path.display()
+            );
+        }
+    }
+}
+
+/// An arrow that nothing uses would let a later one in unseen.
+#[test]
+fn every_allowed_arrow_is_used() {
+    let mut used: BTreeMap<(&str, String), BTreeSet<String>> = BTreeMap::new();
+    for File { of, module, text, .. } in files() {
+        used.entry((of, module)).or_default().extend(named(&code_of(&text)));
+    }
+    for (of, module, allowed) in ALLOWED {
+        for target in *allowed {
+            let used = &used[&(*of, (*module).to_owned())];
+            assert!(used.contains(*target), "{module} of {of} may name {target} and does not");
+        }
+    }
+}
+
+#[test]
+fn the_core_knows_no_clock_no_network_and_no_disk() {
+    for File { path, text, .. } in files().into_iter().filter(|file| file.of == "crates/core") {
+        for word in IMPURE {
+            assert!(!code_of(&text).contains(word), "{} names {word}", path.display());
+        }
+    }
+    let manifest = fs::read_to_string(root().join("crates/core/Cargo.toml")).unwrap();
+    for word in NOT_IN_CORE {
+        assert!(!manifest.lines().any(|line| line.starts_with(word)), "the core's manifest names {word}");
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_can_hold() {
+    for File { path, text, .. } in files() {
+        let lines = text.lines().count();
+        assert!(lines <= MAX_LINES, "{} has {lines} lines; the limit is {MAX_LINES}", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for File { path, text, .. } in files() {
+        assert!(text.starts_with("//!"), "{} has no module doc", path.display());
+    }
+}
+
+/// One source file of a crate.
+struct File {
+    /// The folder of its crate.
+    of: &'static str,
+    /// The module of that crate that it is part of.
+    module: String,
+    path: PathBuf,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file of every crate but the roots that only name modules.
+fn files() -> Vec<File> {
+    let mut found = Vec::new();
+    for of in [".", "crates/core", "crates/clock", "crates/simulator"] {
+        let src = root().join(of).join("src");
+        let mut folders = vec![src.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let inside = path.strip_prefix(&src).unwrap().with_extension("");
+                    let module = inside.iter().next().unwrap().to_str().unwrap().to_owned();
+                    if module != "main" && (module != "lib" || of == "crates/clock") {
+                        let text = fs::read_to_string(&path).unwrap();
+                        found.push(File { of, module, path, text });
+                    }
+                }
+            }
+        }
+    }
+    assert!(found.len() > 10, "found only {} files", found.len());
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// The modules that code names: its own crate's as they are, those of the core as `core::NAME`, other crates by their name.
+fn named(code: &str) -> BTreeSet<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let own = code.split("crate::").skip(1).map(word);
+    let core = code.split("trainspotter_core::").skip(1).map(|rest| format!("core::{}", word(rest)));
+    let others = ["clock", "simulator"].into_iter().filter(|name| code.contains(&format!("trainspotter_{name}")));
+    own.chain(core).chain(others.map(str::to_owned)).collect()
+}
+
+/// The text without comments, so that prose may name other modules, and without what is only compiled for tests, which may use
+/// anything: files of tests, and a module of tests at the end of a file.
+fn code_of(text: &str) -> String {
+    text.split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,228 @@
+//! What `deploy/` and the `Dockerfile` promise: one policy in two files, no more rights than calls, and one task.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use saphyr_parser::Event;
+use saphyr_parser::Parser;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+/// Every action the service calls, and the SDK's method that calls it.
+const ACTIONS: [(&str, &str); 15] = [
+    ("batch:DescribeJobQueues", "describe_job_queues"),
+    ("batch:DescribeSchedulingPolicies", "describe_scheduling_policies"),
+    ("batch:DescribeServiceEnvironments", "describe_service_environments"),
+    ("batch:DescribeServiceJob", "describe_service_job"),
+    ("batch:GetJobQueueSnapshot", "get_job_queue_snapshot"),
+    ("batch:ListQuotaShares", "list_quota_shares"),
+    ("batch:ListServiceJobs", "list_service_jobs"),
+    ("cloudwatch:GetMetricData", "get_metric_data"),
+    ("cloudwatch:PutMetricData", "put_metric_data"),
+    ("sagemaker:DescribeTrainingJob", "describe_training_job"),
+    ("sagemaker:ListTrainingJobs", "list_training_jobs"),
+    ("sagemaker:ListTrainingPlans", "list_training_plans"),
+    ("sns:Publish", "publish"),
+    ("sqs:DeleteMessage", "delete_message_batch"),
+    ("sqs:ReceiveMessage", "receive_message"),
+];
+
+#[test]
+fn the_policy_and_the_template_agree() {
+    let policy: Value = serde_json::from_str(&read("deploy/iam-policy.json")).unwrap();
+    let template = template();
+    let namespace = template["Parameters"]["Namespace"]["Default"].as_str().unwrap();
+    let resources = &template["Resources"];
+    let policies = &resources["TaskRole"]["Properties"]["Policies"];
+    let mut filled = fill(&policies[0]["PolicyDocument"], namespace);
+    // Behind a condition: what it is, what holds if it does, and if not.
+    assert_eq!((&policies[1][0], &policies[1][2]), (&json!("HasEvents"), &json!("AWS::NoValue")));
+    let events = fill(&policies[1][1]["PolicyDocument"], namespace);
+    filled["Statement"].as_array_mut().unwrap().extend(statements(&events).cloned());
+    assert_eq!(filled, policy);
+}
+
+#[test]
+fn the_policy_allows_what_is_called_and_nothing_else() {
+    let policy: Value = serde_json::from_str(&read("deploy/iam-policy.json")).unwrap();
+    let allowed: BTreeSet<_> = statements(&policy).flat_map(|statement| words(&statement["Action"])).collect();
+    assert_eq!(allowed, ACTIONS.iter().map(|(action, _)| *action).collect());
+}
+
+#[test]
+fn what_is_called_is_what_is_allowed() {
+    let code: String = ["source", "publish", "notify"].into_iter().flat_map(room_files).collect();
+    let called: BTreeSet<_> = code.split('.').filter_map(sdk_method).collect();
+    assert_eq!(called, ACTIONS.iter().map(|(_, method)| *method).collect());
+}
+
+#[test]
+fn writing_is_narrowed_to_one_namespace_and_one_topic() {
+    let policy: Value = serde_json::from_str(&read("deploy/iam-policy.json")).unwrap();
+    for statement in statements(&policy) {
+        let actions = words(&statement["Action"]);
+        let reads = actions.iter().all(|action| {
+            let verb = action.split(':').nth(1).unwrap();
+            ["Describe", "List", "Get"].iter().any(|prefix| verb.starts_with(prefix))
+        });
+        let narrowed = statement["Resource"] != "*" || statement["Condition"].is_object();
+        assert!(reads || narrowed, "{statement} writes anywhere");
+    }
+}
+
+#[test]
+fn there_is_never_more_than_one_task() {
+    let service = &template()["Resources"]["Service"]["Properties"];
+    assert_eq!(service["DesiredCount"], "1");
+    assert_eq!(service["AvailabilityZoneRebalancing"], "DISABLED");
+    assert_eq!(
+        service["DeploymentConfiguration"],
+        json!({
+            "MinimumHealthyPercent": "0", "MaximumPercent": "100",
+            "DeploymentCircuitBreaker": {"Enable": "true", "Rollback": "true"},
+        })
+    );
+}
+
+#[test]
+fn the_task_runs_as_the_image_was_made() {
+    let template = template();
+    let task = &template["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0];
+    let dockerfile = read("Dockerfile");
+    let says = |line: String| assert!(dockerfile.lines().any(|has| has.trim() == line), "Dockerfile lacks {line:?}");
+
+    assert_eq!((&task["ReadonlyRootFilesystem"], &task["StopTimeout"]), (&json!("true"), &json!("60")));
+    says(format!("USER {}", task["User"].as_str().unwrap()));
+    says(format!("EXPOSE {}", task["PortMappings"][0]["ContainerPort"].as_str().unwrap()));
+    says(format!("VOLUME {}", task["MountPoints"][0]["ContainerPath"].as_str().unwrap()));
+    says(format!("CMD {}", exec_form(&task["Command"])));
+    let check = exec_form(&Value::Array(task["HealthCheck"]["Command"].as_array().unwrap()[1..].to_vec()));
+    assert!(dockerfile.contains(&format!("CMD {check}")), "Dockerfile lacks the health check {check}");
+}
+
+/// The configuration in the template, with values for what CloudFormation fills in.
+#[test]
+fn the_configuration_in_the_template_is_valid() {
+    let template = template();
+    let task = &template["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0];
+    let environment = task["Environment"].as_array().unwrap();
+    let variable = environment.iter().find(|variable| variable["Name"] == "TRAINSPOTTER_CONFIG").unwrap();
+    let text = variable["Value"][0]
+        .as_str()
+        .unwrap()
+        .replace("${AWS::Region}", "us-east-1")
+        .replace("${Globs}", "prod-*\", \"research")
+        .replace("${EventsUrl}", "null")
+        .replace("${Namespace}", "Trainspotter")
+        .replace("${Topic}", "arn:aws:sns:us-east-1:111122223333:trainspotter");
+    assert!(!text.contains("${"), "not filled in: {text}");
+    let config = yaml(&text);
+    assert_eq!(config["targets"][0]["queues"], json!(["prod-*", "research"]));
+    assert_eq!(config["listen"], "0.0.0.0:9464");
+    assert_eq!(config["store"], "/state/trainspotter.db");
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn template() -> Value {
+    yaml(&read("deploy/cloudformation.yaml"))
+}
+
+fn statements(policy: &Value) -> impl Iterator<Item = &Value> {
+    policy["Statement"].as_array().unwrap().iter()
+}
+
+/// One word or a list of words.
+fn words(value: &Value) -> Vec<&str> {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter().filter_map(Value::as_str).collect()
+}
+
+/// A command as a Dockerfile writes it.
+fn exec_form(command: &Value) -> String {
+    let words: Vec<_> = words(command).into_iter().map(|word| format!("{word:?}")).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// The name of the SDK's method that this code, cut off after a dot, calls: `list_quota_shares().send()`.
+fn sdk_method(code: &str) -> Option<&str> {
+    const VERBS: [&str; 8] = ["describe_", "list_", "get_", "put_", "search_", "publish", "receive_", "delete_"];
+    let (name, _) = code.split_once("()")?;
+    let is_name = name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+    let is_std = ["get_mut", "get_ref"].contains(&name);
+    (is_name && !is_std && VERBS.iter().any(|verb| name.starts_with(verb))).then_some(name)
+}
+
+/// The texts of `src/ROOM.rs` and of all files under `src/ROOM/`, without the tests at their ends.
+fn room_files(room: &str) -> Vec<String> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![src.join(format!("{room}.rs"))];
+    let mut folders = vec![src.join(room)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let code = |file: &PathBuf| fs::read_to_string(file).unwrap().split("#[cfg(test)]").next().unwrap().to_owned();
+    files.iter().map(code).collect()
+}
+
+/// A policy of the template with the placeholders that the JSON file has.
+fn fill(value: &Value, namespace: &str) -> Value {
+    match value {
+        Value::String(text) if text == "Namespace" => json!(namespace),
+        Value::String(text) if text == "EventsQueue.Arn" => json!("arn:aws:sqs:REGION:ACCOUNT:trainspotter-events"),
+        Value::String(text) if text == "Topic" => json!("arn:aws:sns:REGION:ACCOUNT:trainspotter"),
+        Value::String(text) => {
+            let parts = [("${AWS::Partition}", "aws"), ("${AWS::Region}", "REGION"), ("${AWS::AccountId}", "ACCOUNT")];
+            json!(parts.iter().fold(text.clone(), |text, (from, to)| text.replace(from, to)))
+        }
+        Value::Array(items) => items.iter().map(|item| fill(item, namespace)).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), fill(value, namespace))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// YAML as JSON, all scalars as texts and CloudFormation's tags left out: `!Ref Topic` is `"Topic"`.
+fn yaml(text: &str) -> Value {
+    let mut events = Parser::new_from_str(text)
+        .map(|event| event.unwrap().0)
+        .filter(|event| !matches!(event, Event::StreamStart | Event::DocumentStart(_)));
+    let first = events.next().unwrap();
+    value(first, &mut events)
+}
+
+fn value<'a>(event: Event<'a>, events: &mut impl Iterator<Item = Event<'a>>) -> Value {
+    match event {
+        Event::Scalar(text, ..) => Value::String(text.into_owned()),
+        Event::SequenceStart(..) => {
+            let mut items = Vec::new();
+            while let Some(event) = events.next().filter(|event| *event != Event::SequenceEnd) {
+                items.push(value(event, events));
+            }
+            Value::Array(items)
+        }
+        Event::MappingStart(..) => {
+            let mut fields = Map::new();
+            while let Some(event) = events.next().filter(|event| *event != Event::MappingEnd) {
+                let key = value(event, events).as_str().unwrap().to_owned();
+                let event = events.next().unwrap();
+                assert!(fields.insert(key.clone(), value(event, events)).is_none(), "{key} twice");
+            }
+            Value::Object(fields)
+        }
+        Event::Nothing
+        | Event::StreamStart
+        | Event::StreamEnd
+        | Event::DocumentStart(_)
+        | Event::DocumentEnd
+        | Event::Alias(_)
+        | Event::SequenceEnd
+        | Event::MappingEnd => panic!("{event:?} where a value was expected"),
+    }
+}

@@ -1,0 +1,16 @@
+//! What is shipped beside the binary: dashboards, rules, deployment, and the structure of the code itself.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot build its case has failed, and one that is skipped says so"
+)]
+
+#[path = "../support"]
+mod support {
+    pub mod python;
+}
+mod architecture;
+mod dashboards;
+mod deploy;
+mod exports;

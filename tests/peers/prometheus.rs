@@ -1,0 +1,179 @@
+//! Prometheus itself as the judge: promtool lints the metrics page, a real server scrapes it and parses every query of
+//! the dashboards. Skipped, with a message, where Prometheus is not installed.
+
+use crate::support::frames;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::Value;
+use trainspotter::publish::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
+use trainspotter_core::metrics::catalogue::{ALL, DURATION_BOUNDS, Kind};
+use trainspotter_core::metrics::{Distribution, Frame, Labels, Sample, Value as Figure};
+
+use frames::frame;
+
+/// How long the server may take to start and to scrape, in wall time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn promtool_finds_nothing_to_complain_about() {
+    if !is_installed("promtool") {
+        return;
+    }
+    for text in [prometheus_text(&frame(0, &[0.5, 90.0])), prometheus_text(&everything())] {
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    }
+}
+
+#[tokio::test]
+async fn a_real_prometheus_stores_what_the_page_says_and_parses_every_dashboard_query() {
+    if !is_installed("prometheus") {
+        return;
+    }
+    let text = prometheus_text(&frame(0, &[0.5, 90.0, 90.0]));
+    let page = text.clone();
+    let answer = move || async move { ([("content-type", PROMETHEUS_CONTENT_TYPE)], page) };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async { axum::serve(listener, Router::new().route("/metrics", get(answer))).await });
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "scrape_configs:\n- job_name: trainspotter\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{target}']\n"
+    );
+    fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Killed when dropped too, so that a failing assertion leaves nothing behind.
+    let mut process = tokio::process::Command::new("prometheus")
+        .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let server = Server { client: reqwest::Client::builder().tls_certs_only([]).build().unwrap(), port };
+
+    let stored = tokio::time::timeout(PATIENCE, server.series()).await.expect("Prometheus scraped nothing");
+    let lines = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(stored.len(), lines, "each line is a series: {stored:#?}");
+    let value = |series: &str| stored.get(series).unwrap_or_else(|| panic!("{series} is not in {stored:#?}"));
+    assert_eq!(value("trainspotter_queue_jobs queue=prod share=research state=runnable"), "17");
+    assert_eq!(value("trainspotter_queue_jobs queue=prod state=running"), "0", "an empty label is no label");
+    assert_eq!(value("trainspotter_queue_wait_seconds_bucket le=300 queue=prod share=research"), "3");
+    assert_eq!(value("trainspotter_queue_wait_seconds_sum queue=prod share=research"), "180.5");
+    assert_eq!(value("trainspotter_job_preemptions_total queue=prod share=research"), "40");
+    let hard =
+        "trainspotter_share_used_instances instance_type=ml.p5.48xlarge queue=quote\" back\\slash\nline share=größe";
+    assert_eq!(value(hard), "2.5");
+
+    let queries = dashboard_queries();
+    assert!(queries.len() > 40, "{}", queries.len());
+    for query in queries {
+        let answer = server.ask(&query).await.unwrap();
+        assert_eq!(answer["status"], "success", "{query}: {}", answer["error"]);
+    }
+    process.kill().await.unwrap();
+}
+
+struct Server {
+    client: reqwest::Client,
+    port: u16,
+}
+
+impl Server {
+    async fn ask(&self, query: &str) -> Result<Value, reqwest::Error> {
+        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
+        let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
+        self.client.get(format!("{url}?{query}")).send().await?.json().await
+    }
+
+    /// Values by name and labels, as soon as there are any.
+    async fn series(&self) -> BTreeMap<String, String> {
+        loop {
+            let answer = self.ask("{job=\"trainspotter\",__name__=~\"trainspotter_.+\"}").await.unwrap_or_default();
+            let result = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+            if !result.is_empty() {
+                return result.iter().map(series).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+fn series(result: &Value) -> (String, String) {
+    let labels: BTreeMap<&str, &str> = result["metric"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    let mut name = labels["__name__"].to_owned();
+    for (label, value) in labels.iter().filter(|(label, _)| !["__name__", "job", "instance"].contains(label)) {
+        name.push_str(&format!(" {label}={value}"));
+    }
+    (name, result["value"][1].as_str().unwrap().to_owned())
+}
+
+/// Every query of the dashboard on Prometheus, with its variables filled in as Grafana would.
+fn dashboard_queries() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/grafana/trainspotter-prometheus.json");
+    let board: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let panels = board["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    targets
+        .map(|target| {
+            let query = target["expr"].as_str().unwrap();
+            query
+                .replace("$__rate_interval", "2m")
+                .replace("$window", "1h")
+                .replace("$queue", ".*")
+                .replace("$share", ".*")
+        })
+        .collect()
+}
+
+/// One series of every metric there is.
+fn everything() -> Frame {
+    let sample = |metric: &&'static trainspotter_core::metrics::catalogue::Metric| {
+        let labels: Labels = metric.labels.iter().map(|label| (*label, "x".into())).collect();
+        let value = match metric.kind {
+            Kind::Gauge => Figure::Gauge(1.0),
+            Kind::Counter => Figure::Counter(1.0),
+            Kind::Distribution => {
+                let mut buckets = vec![0; DURATION_BOUNDS.len() + 1];
+                buckets[0] = 1;
+                Figure::Distribution(Distribution { buckets, sum: 1.0, count: 1, ..Distribution::default() })
+            }
+        };
+        Sample { metric, labels, value }
+    };
+    Frame { samples: ALL.iter().map(sample).collect(), ..Frame::default() }
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn is_installed(tool: &str) -> bool {
+    let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        eprintln!("skipped: no {tool}; Debian's package prometheus has it");
+    }
+    found
+}

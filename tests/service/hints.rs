@@ -1,0 +1,169 @@
+//! Events through moto's SQS: what happens is seen long before the next poll, and events that are doubled, late, made up or no events at
+//! all change nothing.
+
+use crate::support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+use trainspotter::service::Service;
+use trainspotter_clock::Clock;
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::{Simulation, trace};
+
+use support::config::watching;
+use support::moto::{moto, script};
+use support::python::python;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const AN_HOUR: Duration = Duration::from_secs(3_600);
+
+/// Simulated seconds per real second: a poll an hour is one a minute.
+const SPEED: f64 = 60.0;
+
+/// Two jobs; the first ends while nobody looks.
+const JOBS: &str = "job_id,share,num_gpu,submit_s,duration_s\nfirst,research,1,0,30\nsecond,research,1,0,36000\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_seen_before_the_next_poll_and_made_up_events_change_nothing() {
+    let Some(python) = python().await else { return };
+    let (_moto, moto) = moto(&python).await;
+    let queue = events(&python, &["make", &moto], "").await;
+    let world = World::start(&queue).await;
+    let id = world.until(|jobs| Some(named(jobs, "first")?["id"].as_str().unwrap().to_owned())).await;
+    let seen = world.status("first").await;
+    // The truth moves on, and no poll comes for an hour.
+    world.until_it_ended().await;
+    assert_eq!((world.status("first").await, seen != "succeeded"), (seen.clone(), true), "nobody has looked");
+
+    let event =
+        |id: &str, time: &str| json!({ "source": "aws.batch", "time": time, "detail": { "jobId": id } }).to_string();
+    let now = world.clock.now().to_string();
+    let nothing = [
+        "not an event".to_owned(),
+        json!({ "source": "aws.batch", "time": now, "detail": { "jobId": "made-up" } }).to_string(),
+        json!({ "source": "aws.ec2", "time": now, "detail": { "jobId": id } }).to_string(),
+        event(&id, "2020-01-01T00:00:00Z"),
+    ];
+    events(&python, &["send", &moto, &queue], &nothing.join("\n")).await;
+    world.all_read(&python, &moto, &queue).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.status("first").await, seen, "what is older than a poll, or of others, is not looked at");
+
+    let lines = [event(&id, &now), event(&id, &now), event("made-up", &now)].join("\n");
+    events(&python, &["send", &moto, &queue], &lines).await;
+    let sent = tokio::time::Instant::now();
+    world.until(|jobs| (named(jobs, "first")?["status"] == "succeeded").then_some(())).await;
+    let seen_after = sent.elapsed();
+    eprintln!("seen after {seen_after:?}");
+    // A fraction of a second, unless the machine is busy with other tests; the next poll is half a minute away.
+    assert!(seen_after < Duration::from_secs(5), "{seen_after:?}");
+    world.all_read(&python, &moto, &queue).await;
+    let jobs = world.get("/api/v1/jobs").await;
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2, "{jobs}");
+    let metrics = world.text("/metrics").await;
+    let failures = metrics.lines().find(|line| line.starts_with("trainspotter_source_failures_total{source=\"jobs\""));
+    assert!(failures.is_none_or(|line| line.ends_with(" 0")), "{failures:?}");
+}
+
+fn named<'a>(jobs: &'a Value, name: &str) -> Option<&'a Value> {
+    jobs["jobs"].as_array()?.iter().find(|job| job["name"] == name)
+}
+
+/// A service that polls once an hour, over a simulated AWS.
+struct World {
+    page: SocketAddr,
+    endpoint: SocketAddr,
+    clock: Clock,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn start(queue: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.csv");
+        std::fs::write(&path, JOBS).unwrap();
+        let clock = Clock::fast(SPEED);
+        let simulation = Simulation::new(trace::load(&path, clock.now()).unwrap(), 1, clock);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        tokio::spawn(simulator::serve(listener, simulation, CancellationToken::new()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let page = listener.local_addr().unwrap();
+        let mut config = watching(endpoint, AN_HOUR, folder.path().join("state.db"));
+        config.targets[0].events = Some(queue.to_owned());
+        let service = Service { config, rules: Vec::new(), clock, since: clock.now(), listener };
+        tokio::spawn(async { service.run(CancellationToken::new()).await.unwrap() });
+        Self { page, endpoint, clock, _folder: folder }
+    }
+
+    /// Waits until the list of jobs has what is wanted.
+    async fn until<T>(&self, wanted: impl Fn(&Value) -> Option<T>) -> T {
+        let looking = async {
+            loop {
+                let jobs = self.get("/api/v1/jobs").await;
+                if let Some(found) = wanted(&jobs) {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.unwrap()
+    }
+
+    async fn until_it_ended(&self) {
+        let ending = async {
+            loop {
+                let truth = reqwest::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap();
+                if truth.json::<Value>().await.unwrap()["queues"][0]["jobs"]["succeeded"] == 1 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ending).await.unwrap()
+    }
+
+    /// Waits until no event is left in the queue.
+    async fn all_read(&self, python: &Path, moto: &str, queue: &str) {
+        let reading = async {
+            while events(python, &["left", moto, queue], "").await != "0" {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap();
+    }
+
+    async fn status(&self, job: &str) -> String {
+        named(&self.get("/api/v1/jobs").await, job).unwrap()["status"].as_str().unwrap().to_owned()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap_or_default()
+    }
+
+    async fn text(&self, path: &str) -> String {
+        match reqwest::get(format!("http://{}{path}", self.page)).await {
+            Ok(answer) => answer.text().await.unwrap(),
+            // It does not serve yet.
+            Err(_) => String::new(),
+        }
+    }
+}
+
+async fn events(python: &Path, arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new(python);
+    command.arg(script("events")).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = process.wait_with_output().await.unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}

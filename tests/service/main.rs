@@ -1,0 +1,30 @@
+//! The whole service: commands, polls, restarts and faults, against the simulator over real sockets.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot build its case has failed, and one that is skipped says so"
+)]
+
+#[path = "../support"]
+mod support {
+    pub mod config;
+    pub mod hook;
+    pub mod jobs;
+    pub mod moto;
+    pub mod process;
+    pub mod python;
+    pub mod ready;
+    pub mod service;
+    pub mod still;
+}
+mod command;
+mod hints;
+mod operator;
+mod quirks;
+mod replay;
+mod restart_kill;
+mod scale;
+mod service;
+mod store_trouble;

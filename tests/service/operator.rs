@@ -1,0 +1,238 @@
+//! What people do beside a running service: look at what waits, give it up, try it again, silence, test a receiver. And what they never
+//! see anywhere: secrets.
+
+use crate::support;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::process::Child;
+
+use support::process::{configured, listening, trainspotter};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What must be seen by receivers and by nobody else.
+const SECRETS: [&str; 5] = [
+    "hook-in-the-url",
+    "C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+    "xoxb-of-the-app",
+    "routing-key-of-pagerduty",
+    "in-a-query",
+];
+
+#[tokio::test]
+async fn what_waits_is_looked_at_given_up_tried_again_and_silenced() {
+    let office = Office::open(503).await;
+    let told = office.until(&["outbox", "list"], |told| told.contains("answered 503")).await;
+    let row = told.lines().find(|line| line.contains(" chat ")).unwrap();
+    assert!(row.contains("pending") && row.contains("fired") && row.contains("Polls"), "{told}");
+    let id = row.split(' ').next().unwrap();
+
+    let (code, told) = office.asks(&["outbox", "drop", id]).await;
+    assert_eq!((code, told.as_str()), (Some(0), "1 notifications were given up\n"));
+    let (_, told) = office.asks(&["outbox", "list", id]).await;
+    assert!(told.contains("dead"), "{told}");
+    assert_eq!(office.asks(&["outbox", "drop"]).await.0, Some(64), "everything at once is not meant");
+
+    office.answer_with(200);
+    let (_, told) = office.asks(&["outbox", "retry", id]).await;
+    assert!(told.starts_with("1 notifications"), "{told}");
+    office.until(&["outbox", "list", "--all", id], |told| told.contains("delivered")).await;
+    assert_eq!(office.calls("/hook-in-the-url").last().unwrap()["alerts"][0]["labels"]["alertname"], "Polls");
+
+    let until = ["silence", "add", "--for", "2h", "--author", "ann", "--comment", "maintenance", "alertname=Other"];
+    assert_eq!(office.asks(&until).await.0, Some(0));
+    let (_, told) = office.asks(&["silence", "list"]).await;
+    assert!(told.contains("ann") && told.contains("maintenance") && told.contains("alertname=Other"), "{told}");
+    std::fs::write(office.folder.path().join("rules.yaml"), rules("Other")).unwrap();
+    office.until(&["outbox", "list"], |told| told.contains("silence 1 of ann")).await;
+    assert_eq!(office.asks(&["silence", "end", "1"]).await.0, Some(0));
+    let (_, told) = office.asks(&["silence", "list"]).await;
+    assert!(told.contains("over"), "{told}");
+
+    let (code, told) = office.asks(&["notify", "test", "chat"]).await;
+    assert!(code == Some(0) && told.contains("200"), "{told}");
+    assert_eq!(office.asks(&["notify", "test", "nobody"]).await.0, Some(64));
+}
+
+#[tokio::test]
+async fn slack_changes_the_message_of_the_firing_when_the_alert_ends() {
+    let office = Office::open(200).await;
+    office.until(&["outbox", "list", "--all"], |told| told.contains(" app ") && told.contains("delivered")).await;
+    let posted = office.calls("/slack/chat.postMessage");
+    assert_eq!(posted[0]["channel"], "C0123456789");
+    std::fs::write(office.folder.path().join("rules.yaml"), rules("Other")).unwrap();
+    let is_changed = |told: &str| told.lines().any(|line| line.contains(" app Polls") && line.contains("resolved"));
+    office.until(&["outbox", "list", "--all"], |told| is_changed(told) && !told.contains("pending")).await;
+    let changed = office.calls("/slack/chat.update");
+    assert_eq!((&changed[0]["channel"], &changed[0]["ts"]), (&json!("C0123456789"), &json!("17.0042")));
+    assert!(changed[0]["text"].as_str().unwrap().starts_with("[RESOLVED] Polls"), "{changed:?}");
+}
+
+#[tokio::test]
+async fn no_secret_is_seen_anywhere_but_by_its_receiver() {
+    let office = Office::open(418).await;
+    for receiver in ["chat", "app", "pager", "existing"] {
+        let shows = |told: &str| told.lines().any(|line| line.contains(&format!(" {receiver} ")) && line.contains('('));
+        office.until(&["outbox", "list"], shows).await;
+    }
+    office.answer_with(200);
+    let mut seen = String::new();
+    for arguments in
+        [&["outbox", "list", "--all"][..], &["notify", "test", "chat"], &["notify", "test", "app"], &["check"]]
+    {
+        let (code, told) = office.asks(arguments).await;
+        assert_eq!(code, Some(0), "{told}");
+        seen += &told;
+    }
+    for path in ["health", "alerts", "queues", "rules", "receivers"] {
+        seen += &reqwest::get(format!("{}/api/v1/{path}", office.page)).await.unwrap().text().await.unwrap();
+    }
+    for path in ["/metrics", "/"] {
+        seen += &reqwest::get(format!("{}{path}", office.page)).await.unwrap().text().await.unwrap();
+    }
+    let logs = std::fs::read_to_string(office.folder.path().join("log")).unwrap();
+    assert!(logs.len() > 100_000, "it logs everything: {}", logs.len());
+    let state = std::fs::read(office.folder.path().join("trainspotter.db")).unwrap();
+    for secret in SECRETS {
+        for (place, text) in [("an answer", seen.as_bytes()), ("the log", logs.as_bytes()), ("the state file", &state)]
+        {
+            let found = text.windows(secret.len()).position(|window| window == secret.as_bytes());
+            let around = |at: usize| String::from_utf8_lossy(&text[at.saturating_sub(300)..(at + 50).min(text.len())]);
+            assert!(found.is_none(), "{secret} is in {place}: {}", around(found.unwrap_or_default()));
+        }
+    }
+}
+
+fn rules(alert: &str) -> String {
+    format!(
+        "rules: [{{ alert: {alert}, metric: poll.interval, above: 0s, no_data: ok, annotations: {{ summary: polls }} }}]\n"
+    )
+}
+
+/// A service with four receivers that are one server, its simulator, and what it writes.
+struct Office {
+    folder: tempfile::TempDir,
+    config: PathBuf,
+    page: String,
+    server: Server,
+    _service: Child,
+    _simulator: Child,
+}
+
+#[derive(Clone)]
+struct Server {
+    status: Arc<Mutex<u16>>,
+    calls: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl Office {
+    /// `status` is what receivers answer.
+    async fn open(status: u16) -> Self {
+        let server = Server { status: Arc::new(Mutex::new(status)), calls: Arc::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let root = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(take).with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+
+        let mut simulator = trainspotter(&["simulate", "--for", "120s", "--listen", "127.0.0.1:0"]);
+        let (simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = configured(folder.path(), &endpoint, &receivers(&root, folder.path()));
+        std::fs::write(folder.path().join("rules.yaml"), rules("Polls")).unwrap();
+        let log = folder.path().join("log");
+        let service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"])
+            .env("RUST_LOG", "trace")
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let page = page(&log).await;
+        Self { folder, config, page, server, _service: service, _simulator: simulator }
+    }
+
+    fn answer_with(&self, status: u16) {
+        *self.server.status.lock().unwrap() = status;
+    }
+
+    /// The bodies that were posted to a path.
+    fn calls(&self, path: &str) -> Vec<Value> {
+        let calls = self.server.calls.lock().unwrap();
+        calls.iter().filter(|(to, _)| to == path).map(|(_, body)| body.clone()).collect()
+    }
+
+    /// A command with this configuration: its exit code, and all it writes.
+    async fn asks(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = trainspotter(arguments);
+        let Output { status, stdout, stderr } =
+            command.args(["--config", self.config.to_str().unwrap()]).output().await.unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+    }
+
+    /// Asks until the answer is as wanted.
+    async fn until(&self, arguments: &[&str], wanted: impl Fn(&str) -> bool) -> String {
+        let asking = async {
+            loop {
+                let (_, told) = self.asks(arguments).await;
+                if wanted(&told) {
+                    return told;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(told) => told,
+            Err(_) => panic!("{arguments:?} still says: {}", self.asks(arguments).await.1),
+        }
+    }
+}
+
+fn receivers(root: &str, folder: &Path) -> String {
+    let [hook, key, token, routing, query] = SECRETS;
+    let routing_file = folder.join("routing");
+    std::fs::write(&routing_file, routing).unwrap();
+    format!(
+        "poll: {{ every: 5s }}
+rules: [rules.yaml]
+receivers:
+  - {{ name: chat, webhook: {{ url: \"{root}/{hook}\", secrets: [\"whsec_{key}\"], allow_loopback: true }} }}
+  - {{ name: app, slack: {{ url: \"{root}/slack\", token: {token}, channel: C0123456789, allow_loopback: true }} }}
+  - {{ name: pager, pagerduty: {{ url: \"{root}/pager\", routing_key: \"${{file:{}}}\", allow_loopback: true }} }}
+  - {{ name: existing, alertmanager: {{ url: \"{root}/?token={query}\", allow_loopback: true }} }}
+",
+        routing_file.display()
+    )
+}
+
+/// Says what Slack says when it takes a message; others do not read it.
+async fn take(State(server): State<Server>, uri: Uri, body: String) -> (StatusCode, String) {
+    let body = serde_json::from_str(&body).unwrap();
+    server.calls.lock().unwrap().push((uri.path().to_owned(), body));
+    let status = *server.status.lock().unwrap();
+    (
+        StatusCode::from_u16(status).unwrap(),
+        json!({ "ok": true, "channel": "C0123456789", "ts": "17.0042" }).to_string(),
+    )
+}
+
+/// Where a service listens, by its log.
+async fn page(log: &Path) -> String {
+    let listening = async {
+        loop {
+            let text = std::fs::read_to_string(log).unwrap();
+            if let Some(address) = text.lines().find_map(|line| line.strip_prefix("listening on ")) {
+                return address.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, listening).await.expect("it says where it listens")
+}

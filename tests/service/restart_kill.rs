@@ -1,0 +1,249 @@
+//! kill -9 at 200 random moments: what the service counts is what it would have counted if nobody had killed it.
+//!
+//! The process is this test binary, run again with a whole service. Another service, which nobody kills, watches the same
+//! simulated AWS. `TRAINSPOTTER_SEED=N` chooses other moments, `TRAINSPOTTER_KILLS=N` more or fewer of them.
+
+use crate::support;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use trainspotter::service::Service;
+use trainspotter::store::Store;
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::catalogue::{self, Kind};
+use trainspotter_core::model::{SavedSeries, Timestamp};
+use trainspotter_simulator as simulator;
+use trainspotter_simulator::{Simulation, trace};
+
+use support::config::watching;
+use support::jobs::jobs;
+
+/// Simulated seconds per real second.
+const SPEED: f64 = 120.0;
+const POLL_EVERY: Duration = Duration::from_secs(30);
+/// The longest that a process lives, in real time: about five polls, and the first needs one.
+const LONGEST_LIFE: u64 = 1_200;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Set for the process that is killed: the state file, the endpoint, and when the service began.
+const VARIABLES: [&str; 3] = ["RESTART_STATE", "RESTART_ENDPOINT", "RESTART_BEGAN"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_200_kills_everything_is_counted_once() {
+    let number = |name, otherwise| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
+    let (seed, kills) = (number("TRAINSPOTTER_SEED", 1), number("TRAINSPOTTER_KILLS", 200));
+    eprintln!("seed {seed}, {kills} kills");
+    let world = World::start().await;
+    let steady = world.serve("never-killed.db").await;
+    let state = world.folder.path().join("killed.db");
+    let mut dice = seed;
+    let mut before = BTreeMap::new();
+    for kill in 0..kills {
+        let mut process = world.process(&state);
+        dice = roll(dice);
+        tokio::time::sleep(Duration::from_millis((dice >> 33) % LONGEST_LIFE)).await;
+        process.kill().await.unwrap();
+        let now = counted(&state);
+        let truth = truth(world.endpoint).await;
+        let what = format!("seed {seed}, kill {kill}");
+        for (series, value) in &before {
+            assert!(now.get(series).is_some_and(|now| now >= value), "{what}: {series} fell from {value}");
+        }
+        let ended = truth["queues"][0]["jobs"]["succeeded"].as_f64().unwrap();
+        assert!(sum(&now, "job.ended") <= ended, "{what}: of {ended} that ended more are counted: {now:?}");
+        let waits: f64 = truth["waits"].as_array().unwrap().iter().map(|row| row["count"].as_f64().unwrap()).sum();
+        assert!(sum(&now, "queue.wait") <= waits, "{what}: of {waits} waits more are counted: {now:?}");
+        before = now;
+    }
+    eprintln!("ended by then: {} of 80", sum(&before, "job.ended"));
+    let survivor = world.process_that_listens(&state).await;
+    let polled_to_the_end = async |page: SocketAddr, state: &Path| {
+        while !is_over(page, state).await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let never_killed = world.folder.path().join("never-killed.db");
+    let both = async { tokio::join!(polled_to_the_end(steady, &never_killed), polled_to_the_end(survivor.1, &state)) };
+    if tokio::time::timeout(PATIENCE, both).await.is_err() {
+        for page in [steady, survivor.1] {
+            eprintln!("{}\n{}", get(page, "/api/v1/queues").await, get(page, "/api/v1/waits").await);
+        }
+        panic!("seed {seed}: not both see every job's end");
+    }
+    compare((steady, &never_killed), (survivor.1, &state)).await;
+    drop(survivor);
+}
+
+/// Whether a service has counted all ends, and knows of no open job.
+async fn is_over(page: SocketAddr, state: &Path) -> bool {
+    let ready = reqwest::get(format!("http://{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success());
+    if !ready || sum(&counted(state), "job.ended") < 80.0 {
+        return false;
+    }
+    let waits = by_share(&get(page, "/api/v1/waits").await);
+    let waits: u64 = waits.values().map(|row| row["count"].as_u64().unwrap()).sum();
+    let queues = get(page, "/api/v1/queues").await;
+    waits >= 80 && open_jobs(&queues[0]["jobs"]).values().all(|count| *count == 0)
+}
+
+/// Ended jobs that an earlier run has seen are counted, but not known one by one.
+fn open_jobs(jobs: &Value) -> BTreeMap<&str, u64> {
+    let count = |(state, count): (&'static str, &Value)| (state, count.as_u64().unwrap_or(u64::MAX));
+    ["submitted", "pending", "runnable", "scheduled", "starting", "running"]
+        .map(|state| count((state, &jobs[state])))
+        .into()
+}
+
+/// What the service that was killed says, beside the one that was not.
+async fn compare((steady, its_state): (SocketAddr, &Path), (killed, state): (SocketAddr, &Path)) {
+    let (expected, found) = (counted(its_state), counted(state));
+    for name in
+        ["job.ended", "queue.wait{", "queue.wait.requeue", "job.failures", "job.startup", "job.run", "job.preemptions"]
+    {
+        let of = |counted: &BTreeMap<String, f64>| {
+            let mut counted = counted.clone();
+            counted.retain(|series, _| series.starts_with(name));
+            counted
+        };
+        let (expected, found) = (of(&expected), of(&found));
+        assert!(expected.keys().eq(found.keys()), "{name}: {found:?} are not {expected:?}");
+        for (series, expected) in &expected {
+            let found = found[series];
+            assert!((found - expected).abs() < 1e-6, "{series}: {found} is not {expected}");
+        }
+    }
+    for path in ["shares", "waterfall"] {
+        let path = format!("/api/v1/{path}");
+        let (expected, found) = (get(steady, &path).await, get(killed, &path).await);
+        assert_eq!(found, expected, "{path}");
+    }
+    let waits = async |page| by_share(&get(page, "/api/v1/waits").await);
+    let (expected, found) = (waits(steady).await, waits(killed).await);
+    for (share, expected) in &expected {
+        for (figure, expected) in expected.as_object().unwrap().iter().filter(|(_, value)| value.is_number()) {
+            let found = found[share][figure].as_f64().unwrap();
+            // A borrower that is dispatched and preempted while nobody looks waits on, as far as the API tells.
+            let tolerance = if share == "steady" || figure == "count" { 1e-6 } else { 2.0 * POLL_EVERY.as_secs_f64() };
+            let expected = expected.as_f64().unwrap();
+            assert!((found - expected).abs() <= tolerance, "{share} {figure}: {found} is not {expected}");
+        }
+    }
+}
+
+/// Not a test of its own: the process that is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_that_is_killed() {
+    let [Ok(state), Ok(endpoint), Ok(began)] = VARIABLES.map(std::env::var) else { return };
+    // What AWS's clock showed is behind by now: a clock ahead of it would take for covered what AWS has not shown yet.
+    let now = serde_json::from_value(truth(endpoint.parse().unwrap()).await["now"].clone()).unwrap();
+    let clock = Clock::starting_at(now, SPEED);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    std::fs::write(format!("{state}.page"), listener.local_addr().unwrap().to_string()).unwrap();
+    let config = watching(endpoint.parse().unwrap(), POLL_EVERY, PathBuf::from(state));
+    let since = Timestamp::from_millis(began.parse().unwrap());
+    let service = Service { config, rules: Vec::new(), clock, since, listener };
+    service.run(CancellationToken::new()).await.unwrap();
+}
+
+/// A simulated AWS, and what the processes need to watch it.
+struct World {
+    folder: tempfile::TempDir,
+    endpoint: SocketAddr,
+    clock: Clock,
+    began: Timestamp,
+}
+
+impl World {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let trace = folder.path().join("training.csv");
+        std::fs::write(&trace, jobs()).unwrap();
+        let began = Clock::real().now();
+        let clock = Clock::starting_at(began, SPEED);
+        let simulation = Simulation::new(trace::load(&trace, began).unwrap(), 7, clock);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        tokio::spawn(simulator::serve(listener, simulation, CancellationToken::new()));
+        Self { folder, endpoint, clock, began }
+    }
+
+    /// A service in this process.
+    async fn serve(&self, state: &str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let page = listener.local_addr().unwrap();
+        let config = watching(self.endpoint, POLL_EVERY, self.folder.path().join(state));
+        let service = Service { config, rules: Vec::new(), clock: self.clock, since: self.began, listener };
+        tokio::spawn(async { service.run(CancellationToken::new()).await.unwrap() });
+        page
+    }
+
+    fn process(&self, state: &Path) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["the_process_that_is_killed", "--exact"])
+            .env(VARIABLES[0], state)
+            .env(VARIABLES[1], self.endpoint.to_string())
+            .env(VARIABLES[2], self.began.millis().to_string())
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    async fn process_that_listens(&self, state: &Path) -> (Child, SocketAddr) {
+        let page = PathBuf::from(format!("{}.page", state.display()));
+        let _ = std::fs::remove_file(&page);
+        let process = self.process(state);
+        let listening = async {
+            loop {
+                if let Some(address) = std::fs::read_to_string(&page).ok().and_then(|text| text.parse().ok()) {
+                    return address;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        (process, tokio::time::timeout(PATIENCE, listening).await.unwrap())
+    }
+}
+
+/// What a state file says was counted, by series; of distributions, how many values.
+fn counted(state: &Path) -> BTreeMap<String, f64> {
+    let series = Store::open_as_is(state).unwrap().load().unwrap().series;
+    let value = |series: SavedSeries| {
+        let SavedSeries { metric, labels, value, count, .. } = series;
+        (format!("{metric}{labels:?}"), if count > 0 { f64::from(u32::try_from(count).unwrap()) } else { value })
+    };
+    // What is kept of gauges is no count.
+    let grows = |series: &SavedSeries| catalogue::find(&series.metric).unwrap().kind != Kind::Gauge;
+    series.into_iter().filter(grows).map(value).collect()
+}
+
+fn sum(counted: &BTreeMap<String, f64>, name: &str) -> f64 {
+    counted.iter().filter(|(series, _)| series.starts_with(&format!("{name}{{"))).map(|(_, value)| value).sum()
+}
+
+fn by_share(rows: &Value) -> BTreeMap<String, Value> {
+    rows.as_array().unwrap().iter().map(|row| (row["share"].as_str().unwrap().to_owned(), row.clone())).collect()
+}
+
+async fn truth(endpoint: SocketAddr) -> Value {
+    reqwest::get(format!("http://{endpoint}/_sim/truth")).await.unwrap().json().await.unwrap()
+}
+
+async fn get(page: SocketAddr, path: &str) -> Value {
+    match reqwest::get(format!("http://{page}{path}")).await {
+        Ok(answer) => answer.json().await.unwrap(),
+        // It does not serve yet.
+        Err(_) => Value::Array(Vec::new()),
+    }
+}
+
+fn roll(seed: u64) -> u64 {
+    seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
+}

@@ -1,0 +1,100 @@
+//! State files that cannot be used, under a real process: what it says, what it still does, and that nothing is lost in silence.
+
+use crate::support;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use trainspotter::store::Store;
+use trainspotter_core::model::Timestamp;
+
+use support::hook::{Told, hook};
+use support::process::{listening, trainspotter};
+use support::ready::ready_service;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn simulator() -> (Child, String) {
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "180s", "--listen", "127.0.0.1:0"]);
+    listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await
+}
+
+/// A rule that fires with the second poll.
+fn rule(name: &str) -> String {
+    format!("rules: [{{ alert: {name}, metric: poll.interval, above: 0s, annotations: {{ summary: polls }} }}]\n")
+}
+
+fn is_told(told: &Told, status: &str, alert: &str) -> bool {
+    told.iter().any(|(was, about, _)| was == status && about["labels"]["alertname"] == alert)
+}
+
+async fn health(page: &str) -> Value {
+    reqwest::get(format!("{page}/api/v1/health")).await.unwrap().json().await.unwrap()
+}
+
+async fn until(what: &str, page: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let waiting = async {
+        loop {
+            let health = health(page).await;
+            if is_so(&health) {
+                return health;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect(what)
+}
+
+#[tokio::test]
+async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_back_to_the_file() {
+    let (_simulator, endpoint) = simulator().await;
+    let hook = hook().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let rules = folder.path().join("rules.yaml");
+    std::fs::write(&rules, rule("Before")).unwrap();
+    let more = format!("rules: [rules.yaml]\n{}", kept_and_told(&path, &hook.url));
+    let (mut service, page, _told) = ready_service(folder.path(), &endpoint, &more).await;
+    hook.until(|told| is_told(told, "firing", "Before")).await;
+    assert_eq!(health(&page).await["store_error"], Value::Null);
+
+    // No write to any file gets further than its first byte.
+    limit(&service, "1").await;
+    std::fs::write(&rules, rule("After")).unwrap();
+    let told = hook.until(|told| is_told(told, "firing", "After") && is_told(told, "resolved", "Before")).await;
+    let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
+    assert_eq!(failing["status"], "degraded", "{failing}");
+    assert_eq!(reqwest::get(format!("{page}/readyz")).await.unwrap().status(), 200, "it does its work");
+    assert!(
+        reqwest::get(format!("{page}/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("store_trouble{kind=\"unwritable\"} 1")
+    );
+
+    limit(&service, "unlimited").await;
+    until("it is over", &page, |health| health["store_error"].is_null()).await;
+    service.kill().await.unwrap();
+    let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
+    let ids: Vec<_> = rows.iter().map(|row| (row.id.to_string(), row.state.as_str())).collect();
+    let told: Vec<_> = told.iter().map(|(_, _, id)| (id.clone(), "delivered")).collect();
+    assert_eq!(ids, told, "each was told once, in order, and is in the file");
+}
+
+fn kept_and_told(state: &Path, url: &str) -> String {
+    let hook = format!("{{ name: hook, webhook: {{ url: \"{url}\", allow_loopback: true }} }}");
+    format!("store: \"{}\"\nreceivers: [{hook}]\n", state.display())
+}
+
+/// Lets the files of a process grow up to so many bytes.
+async fn limit(process: &Child, bytes: &str) {
+    let pid = process.id().unwrap().to_string();
+    let limit = format!("--fsize={bytes}:unlimited");
+    assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().await.unwrap().success());
+}
