@@ -265,6 +265,7 @@ pub fn trouble(
         value_at_fire: None,
         unit: trainspotter_core::rules::Unit::Count,
         threshold: None,
+        condition: 0,
         queue_arn: None,
         evaluated_at: now,
     };
@@ -424,6 +425,7 @@ mod tests {
             value_at_fire: Some(1.0),
             unit: trainspotter_core::rules::Unit::Count,
             threshold: None,
+            condition: 0,
             queue_arn: None,
             evaluated_at: fired_at,
         };

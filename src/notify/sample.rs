@@ -85,6 +85,7 @@ fn transition(kind: TransitionKind) -> Transition {
         value_at_fire: Some(2_520.0),
         unit: trainspotter_core::rules::Unit::Seconds,
         threshold: Some(1_800.0),
+        condition: 0,
         queue_arn: Some("arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a".to_owned()),
         evaluated_at: at,
     };

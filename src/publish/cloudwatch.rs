@@ -16,9 +16,7 @@ use crate::publish::SinkError;
 use trainspotter_core::metrics::Frame;
 
 pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
-pub use requests::{
-    Batch, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_VALUES_PER_DATUM, NO_VALUE,
-};
+pub use requests::{Batch, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_VALUES_PER_DATUM};
 pub use selection::{is_in_cloudwatch, monthly_cost_dollars};
 
 /// Publishes to one namespace.

@@ -12,7 +12,7 @@ use trainspotter_core::metrics::catalogue::Unit;
 const HEAD: &str = "\
 # Metrics
 
-Generated from `src/derive/catalogue.rs`; do not edit. `UPDATE_DOCS=1 cargo test docs_metrics_md_is_current` writes it
+Generated from `crates/core/src/metrics/catalogue.rs`; do not edit. `UPDATE_DOCS=1 cargo test docs_metrics_md_is_current` writes it
 anew.
 
 - **Name** is what rules use. In OTLP it is the same with `trainspotter.` in front.

@@ -417,7 +417,7 @@ async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
 #[test]
 #[expect(clippy::print_stdout, reason = "how the inner run tells that it ran")]
 fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
-    const NAME: &str = "without_ca_certificates_plain_http_works_and_https_says_what_is_missing";
+    const NAME: &str = "delivery::without_ca_certificates_plain_http_works_and_https_says_what_is_missing";
     if std::env::var_os("SSL_CERT_FILE").as_deref() != Some("/dev/null".as_ref()) {
         // The environment cannot be changed from within, so this runs itself again in another one.
         let run = std::process::Command::new(std::env::current_exe().unwrap())
@@ -550,6 +550,7 @@ fn transition(queue: &str, kind: TransitionKind) -> Transition {
         value_at_fire: Some(3.0),
         unit: trainspotter_core::metrics::catalogue::Unit::Count,
         threshold: None,
+        condition: 0,
         queue_arn: None,
         evaluated_at: at,
     };

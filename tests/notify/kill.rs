@@ -165,7 +165,7 @@ async fn the_process_that_is_killed() {
 
 fn process(state: &Path, url: &str, commits: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["the_process_that_is_killed", "--exact"])
+        .args(["kill::the_process_that_is_killed", "--exact"])
         .env(VARIABLES[0], state)
         .env(VARIABLES[1], url)
         .env(VARIABLES[2], commits)

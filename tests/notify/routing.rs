@@ -316,6 +316,7 @@ fn firing((name, from, until): Episode, now: Timestamp) -> Option<Alert> {
         value_at_fire: Some(3.0),
         unit: trainspotter_core::metrics::catalogue::Unit::Count,
         threshold: None,
+        condition: 0,
         queue_arn: None,
         evaluated_at: now,
     };

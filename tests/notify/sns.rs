@@ -241,6 +241,7 @@ fn message(share: &str) -> Message {
         value_at_fire: Some(3.0),
         unit: trainspotter_core::metrics::catalogue::Unit::Count,
         threshold: None,
+        condition: 0,
         queue_arn: None,
         evaluated_at: at,
     };

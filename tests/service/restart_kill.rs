@@ -186,7 +186,7 @@ impl World {
 
     fn process(&self, state: &Path) -> Child {
         Command::new(std::env::current_exe().unwrap())
-            .args(["the_process_that_is_killed", "--exact"])
+            .args(["restart_kill::the_process_that_is_killed", "--exact"])
             .env(VARIABLES[0], state)
             .env(VARIABLES[1], self.endpoint.to_string())
             .env(VARIABLES[2], self.began.millis().to_string())

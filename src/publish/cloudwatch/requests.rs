@@ -5,7 +5,7 @@ use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 use crate::publish::cloudwatch::deltas::Series;
 use trainspotter_core::metrics::Labels;
 use trainspotter_core::metrics::catalogue::Metric;
-use trainspotter_core::metrics::catalogue::cloudwatch_dimension;
+use trainspotter_core::metrics::catalogue::{cloudwatch_dimension, cloudwatch_dimension_value};
 use trainspotter_core::model::Timestamp;
 
 /// `PutMetricData`: at most 1000 data per request (API reference).
@@ -16,14 +16,8 @@ pub const MAX_BYTES_PER_REQUEST: usize = 1_000_000;
 pub const MAX_VALUES_PER_DATUM: usize = 150;
 /// `MetricDatum`: at most 30 dimensions. The catalogue has three labels at most.
 pub const MAX_DIMENSIONS: usize = 30;
-/// `Dimension`: at most 1024 ASCII characters, not all of them blank.
-const MAX_DIMENSION_VALUE: usize = 1_024;
 /// `MetricDatum`: values lie between -2^360 and 2^360.
 const MAX_EXPONENT: i32 = 360;
-
-/// The dimension value of an empty label, which CloudWatch does not allow: a job without a share. No share can have
-/// this name.
-pub const NO_VALUE: &str = "(none)";
 
 /// What a request holds besides its data: the namespace and the envelope.
 const REQUEST_BYTES: usize = 1_024;
@@ -123,19 +117,7 @@ fn datum(metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>) -
 }
 
 fn dimension(label: &str, value: &str) -> Dimension {
-    let mut text = String::new();
-    for character in value.chars() {
-        if character.is_ascii_graphic() || character == ' ' {
-            text.push(character);
-        } else {
-            text.extend(character.escape_unicode());
-        }
-    }
-    text.truncate(MAX_DIMENSION_VALUE);
-    if text.trim().is_empty() {
-        text = NO_VALUE.to_owned();
-    }
-    Dimension::builder().name(cloudwatch_dimension(label)).value(text).build()
+    Dimension::builder().name(cloudwatch_dimension(label)).value(cloudwatch_dimension_value(value)).build()
 }
 
 /// An upper estimate of what a datum takes on the wire.
@@ -156,6 +138,8 @@ pub(super) fn is_publishable(value: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use trainspotter_core::metrics::catalogue::NO_DIMENSION_VALUE;
+
     use super::*;
 
     #[test]
@@ -166,8 +150,8 @@ mod tests {
             assert_eq!(dimension.value(), Some(expected));
         };
         check("ml.p5.48xlarge", "ml.p5.48xlarge");
-        check("", NO_VALUE);
-        check("  ", NO_VALUE);
+        check("", NO_DIMENSION_VALUE);
+        check("  ", NO_DIMENSION_VALUE);
         check("tab\there, ü", "tab\\u{9}here, \\u{fc}");
         check(&"x".repeat(2_000), &"x".repeat(1_024));
     }

@@ -240,6 +240,7 @@ fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) 
         value_at_fire: state.fired_at().map(|_| value),
         unit: trainspotter_core::rules::Unit::Seconds,
         threshold: Some(1_800.0),
+        condition: 0,
         queue_arn: None,
         evaluated_at: now(),
     }

@@ -147,6 +147,27 @@ pub fn cloudwatch_dimension(label: &str) -> String {
     pascal_case(label)
 }
 
+/// CloudWatch's `Dimension` takes at most so many ASCII characters, not all of them blank (API reference).
+const MAX_DIMENSION_VALUE: usize = 1_024;
+
+/// The dimension value of an empty label, which CloudWatch does not allow: a job without a share. No share can have
+/// this name.
+pub const NO_DIMENSION_VALUE: &str = "(none)";
+
+/// The value of a CloudWatch dimension for that of a label, whoever writes or queries it: printable ASCII, not blank.
+pub fn cloudwatch_dimension_value(value: &str) -> String {
+    let mut text = String::new();
+    for character in value.chars() {
+        if character.is_ascii_graphic() || character == ' ' {
+            text.push(character);
+        } else {
+            text.extend(character.escape_unicode());
+        }
+    }
+    text.truncate(MAX_DIMENSION_VALUE);
+    if text.trim().is_empty() { NO_DIMENSION_VALUE.to_owned() } else { text }
+}
+
 fn pascal_case(text: &str) -> String {
     text.split(['.', '_'])
         .flat_map(|word| {

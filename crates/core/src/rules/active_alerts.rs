@@ -132,8 +132,13 @@ impl AlertBook {
         let id = AlertId::of(&rule.name, by);
         let firing = self.alerts.get(&id).is_some_and(|alert| alert.state.fired_at().is_some());
         match verdict(rule, findings, firing) {
-            Verdict::Holds { told } => self.judge(rule, by, Some(told), value_of(findings, told), now),
-            Verdict::Rests { told } => self.judge(rule, by, None, value_of(findings, told), now),
+            Verdict::Holds { told } => self.judge(rule, by, Found::Holds(told), value_of(findings, told), now),
+            Verdict::Rests { told } => {
+                // The value of an end is of the condition whose unit and threshold the alert shows.
+                let shown = self.alerts.get(&id).map_or(told, |alert| alert.condition);
+                let has_data = value_of(findings, told).is_some();
+                self.judge(rule, by, Found::Rests { has_data }, value_of(findings, shown), now)
+            }
             Verdict::Gone => self.alerts.remove(&id)?.end(Ending::Gone, now),
             // Nothing is known, so nothing changes; nor will the time count.
             Verdict::Unknown => None,
@@ -147,7 +152,10 @@ impl AlertBook {
         if left_out == 0 && !self.overflowing.contains(&rule.name) {
             return None;
         }
-        let told = self.judge(rule, &by, (left_out > 0).then_some(0), Some(f64::from(left_out)), now);
+        let told = {
+            let found = if left_out > 0 { Found::Holds(0) } else { Found::Rests { has_data: true } };
+            self.judge(rule, &by, found, Some(f64::from(left_out)), now)
+        };
         if self.alerts.contains_key(&AlertId::of(&rule.name, &by)) {
             self.overflowing.insert(rule.name.clone());
         } else {
@@ -156,28 +164,28 @@ impl AlertBook {
         told
     }
 
-    /// Advances one instance by an evaluation that found something. `holds` is the clause that tells why, if the rule holds.
-    fn judge(
-        &mut self,
-        rule: &Rule,
-        by: &By,
-        holds: Option<usize>,
-        value: Option<f64>,
-        now: Timestamp,
-    ) -> Option<Transition> {
+    /// Advances one instance by an evaluation that found something.
+    fn judge(&mut self, rule: &Rule, by: &By, found: Found, value: Option<f64>, now: Timestamp) -> Option<Transition> {
         let id = AlertId::of(&rule.name, by);
         let before = self.alerts.remove(&id).and_then(|alert| self.resume(alert, now));
         let mut recent = before.as_ref().map(|alert| alert.recent.clone()).unwrap_or_default();
         let state = before.as_ref().map(|alert| alert.state);
-        let (next, change) = advance(state, &mut recent, holds.is_some(), rule.terms(), now);
+        let (next, change) = advance(state, &mut recent, matches!(found, Found::Holds(_)), rule.terms(), now);
         let ended = before.as_ref().filter(|_| change == Change::Ended).cloned().and_then(|mut alert| {
             alert.value = value;
-            alert.end(if value.is_some() { Ending::Recovered } else { Ending::NoData }, now)
+            alert.end(if found.has_data() { Ending::Recovered } else { Ending::NoData }, now)
         });
         let Some(state) = next else { return ended };
         let mut alert = before.unwrap_or_else(|| Alert::begin(rule, id.clone(), by, state, now));
         (alert.state, alert.recent, alert.evaluated_at) = (state, recent, now);
-        if let Some(clause) = holds.and_then(|index| rule.clauses.get(index)) {
+        if let Found::Holds(index) = found
+            && let Some(clause) = rule.clauses.get(index)
+        {
+            if alert.condition != index {
+                // It was in the unit of another condition.
+                alert.value_at_fire = None;
+                alert.condition = index;
+            }
             self.describe(rule, clause, &mut alert, value);
         }
         match change {
@@ -240,6 +248,24 @@ impl AlertBook {
     }
 }
 
+/// What an evaluation found of an instance that has data.
+#[derive(Clone, Copy)]
+enum Found {
+    /// The rule holds, and the condition with this index says why.
+    Holds(usize),
+    /// The rule does not hold.
+    Rests {
+        /// Whether the condition that shows it has a value, rather than none that the rule takes for fine.
+        has_data: bool,
+    },
+}
+
+impl Found {
+    fn has_data(self) -> bool {
+        matches!(self, Self::Holds(_) | Self::Rests { has_data: true })
+    }
+}
+
 impl Alert {
     fn begin(rule: &Rule, id: AlertId, by: &By, state: AlertState, now: Timestamp) -> Self {
         Self {
@@ -254,6 +280,7 @@ impl Alert {
             value_at_fire: None,
             unit: crate::metrics::catalogue::Unit::Count,
             threshold: None,
+            condition: 0,
             queue_arn: None,
             evaluated_at: now,
         }

@@ -71,6 +71,9 @@ pub struct Alert {
     /// What the value is compared with; `None` before the condition held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+    /// Which of the rule's conditions the values, the unit and the threshold are of: its index.
+    #[serde(default)]
+    pub condition: usize,
     /// The ARN of the queue that the alert is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_arn: Option<String>,

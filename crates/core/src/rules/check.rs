@@ -25,21 +25,33 @@ const WORDS: [&str; 2] = ["value", "threshold"];
 
 /// Checks a whole file.
 pub(super) fn check(document: &Document<RuleFile>) -> Result<Vec<Rule>, Problems> {
-    let mut names = BTreeSet::new();
     let mut problems = Vec::new();
     let mut rules: Vec<Rule> = Vec::new();
+    let mut names = BTreeSet::new();
     for (index, text) in document.value.rules.iter().enumerate() {
         let mut check = Check { document, path: format!("rules[{index}]"), problems: Vec::new() };
         if text.alert.trim().is_empty() {
             check.problem("alert", "an alert needs a name");
-        } else if !names.insert(&text.alert) || rules.iter().any(|rule| rule.name == text.alert) {
-            check.problem("alert", format!("another rule is called `{}` already", text.alert));
+        }
+        if let Some(taken) = names_of(text).find(|name| !names.insert(name.clone())) {
+            check.problem("alert", format!("another rule is called `{taken}` already"));
         }
         rules.extend(check.rules(text));
         problems.extend(check.problems);
     }
     document.conclude(problems)?;
     Ok(rules)
+}
+
+/// The names that a rule takes: an objective becomes several rules, and no other rule is called like the whole of it.
+fn names_of(text: &RuleText) -> impl Iterator<Item = String> {
+    let windows = text.objective.is_some().then_some(WINDOWS).into_iter().flatten();
+    let of_window = |window: objective::Window| objective_name(&text.alert, window);
+    std::iter::once(text.alert.clone()).chain(windows.map(of_window))
+}
+
+fn objective_name(alert: &str, window: objective::Window) -> String {
+    format!("{alert}-{}", window.name)
 }
 
 struct Check<'a> {
@@ -112,7 +124,7 @@ impl Check<'_> {
         let of_window = |window: objective::Window| {
             let clauses = window.clauses(metric, bound, 1.0 - target, &filters)?;
             let mut rule = rule(text, clauses, Combine::All, by.clone(), templates.clone());
-            rule.name = format!("{}-{}", rule.name, window.name);
+            rule.name = objective_name(&rule.name, window);
             rule.labels.entry("severity".to_owned()).or_insert_with(|| window.severity.to_owned());
             Some(rule)
         };
@@ -176,7 +188,7 @@ fn rule(text: &RuleText, clauses: Vec<Clause>, combine: Combine, by: Vec<Label>,
 }
 
 /// Whether Prometheus and Alertmanager take it for a label.
-fn is_label_name(text: &str) -> bool {
+pub(super) fn is_label_name(text: &str) -> bool {
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.chars().all(letters) && text.chars().next().is_some_and(|first| !first.is_ascii_digit())
 }

@@ -4,12 +4,13 @@
 //! A CloudWatch alarm is one for all that a rule's `by` tells apart, so it says that somebody waits and not who.
 //! `TreatMissingData` has a word for each `no_data`. Limits are those of the CloudWatch User Guide, 2026.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::metrics::catalogue::{Kind, Label, Metric, cloudwatch_dimension};
+use crate::metrics::catalogue::{Kind, Label, Metric, cloudwatch_dimension, cloudwatch_dimension_value};
 use crate::rules::export::Exported;
 use crate::rules::export::prometheus::{Spelling, expression};
 use crate::rules::rule::{Clause, Combine, Condition, Fold, NoData, Rule, Stat, Take};
@@ -17,22 +18,41 @@ use crate::rules::rule::{Clause, Combine, Condition, Fold, NoData, Rule, Stat, T
 /// Alarms are evaluated each minute.
 const PERIOD: Duration = Duration::from_secs(60);
 /// Metrics Insights alarms look back so far at most.
-const LONGEST: Duration = Duration::from_secs(3 * 3_600);
+const MAX_LOOKBACK: Duration = Duration::from_secs(3 * 3_600);
 /// `EvaluationInterval` of PromQL alarms.
 const EVERY: Duration = Duration::from_secs(60);
+/// `PendingPeriod` and `RecoveryPeriod` of PromQL alarms (API reference).
+const MAX_PROMQL_PERIOD: Duration = Duration::from_secs(86_400);
+/// Characters of a PromQL alarm's query (API reference).
+const MAX_PROMQL_QUERY: usize = 10_000;
+/// Characters of an `Expression` (API reference of `MetricDataQuery`).
+const MAX_EXPRESSION: usize = 2_048;
+/// Characters of an `AlarmName` (API reference).
+const MAX_NAME: usize = 255;
+/// Characters of an `AlarmDescription` (API reference).
+const MAX_DESCRIPTION: usize = 1_024;
+/// Resources of a CloudFormation template (its quotas).
+const MAX_RESOURCES: usize = 500;
 
 /// A CloudFormation template with an alarm for each rule, and a composite one for several conditions. `namespace` is that of
 /// the sink; `is_sent` tells which metrics it sends.
 pub fn alarms(rules: &[Rule], namespace: &str, is_sent: impl Fn(&Metric) -> bool) -> Exported {
     let mut resources = serde_json::Map::new();
+    let mut names = BTreeSet::new();
     let mut notes = Vec::new();
     for rule in rules {
         let mut told = Vec::new();
-        match of_rule(rule, namespace, &is_sent, &mut told) {
+        match of_rule(rule, namespace, &is_sent, &mut told).and_then(|made| unique(made, &resources, &mut names)) {
             Ok(made) => resources.extend(made),
             Err(why) => told.push(format!("is left out: {why}")),
         }
         notes.extend(told.into_iter().map(|what| format!("{}: {what}", rule.name)));
+    }
+    if resources.len() > MAX_RESOURCES {
+        let count = resources.len();
+        notes.push(format!(
+            "{count} alarms: a CloudFormation template takes {MAX_RESOURCES}; export rule files one by one"
+        ));
     }
     let template = json!({
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -51,7 +71,8 @@ pub fn promql_alarms(rules: &[Rule]) -> Exported {
     let mut notes = Vec::new();
     for rule in rules {
         let mut told = Vec::new();
-        match expression(rule, Spelling::Otlp, EVERY, &mut told) {
+        match expression(rule, Spelling::Otlp, EVERY, &mut told).and_then(|query| within_limits(rule, query, &mut told))
+        {
             Ok(query) => alarms.push(json!({
                 "AlarmName": rule.name,
                 "AlarmDescription": description(rule),
@@ -69,7 +90,59 @@ pub fn promql_alarms(rules: &[Rule]) -> Exported {
     Exported { text: written(&Value::from(alarms)), notes }
 }
 
+/// A PromQL alarm's query, unless CloudWatch would refuse the alarm.
+fn within_limits(rule: &Rule, query: String, told: &mut Vec<String>) -> Result<String, String> {
+    name_of(&rule.name)?;
+    if query.chars().count() > MAX_PROMQL_QUERY {
+        return Err(format!("its query is longer than {MAX_PROMQL_QUERY} characters"));
+    }
+    for (key, period) in [("for", rule.hold), ("keep_firing_for", rule.keep_firing_for)] {
+        if period > MAX_PROMQL_PERIOD {
+            return Err(format!("`{key}` is longer than the day that a PromQL alarm takes"));
+        }
+        if period.subsec_nanos() != 0 {
+            told.push(format!("`{key}` is cut to whole seconds"));
+        }
+    }
+    Ok(query)
+}
+
 type Resources = BTreeMap<String, Value>;
+
+/// Resources whose logical ids and alarm names nothing else has: two rules never overwrite each other.
+fn unique(
+    made: Resources,
+    others: &serde_json::Map<String, Value>,
+    names: &mut BTreeSet<String>,
+) -> Result<Resources, String> {
+    let name = |resource: &Value| resource["Properties"]["AlarmName"].as_str().unwrap_or_default().to_owned();
+    if let Some(id) = made.keys().find(|id| others.contains_key(*id)) {
+        return Err(format!("another alarm has the logical id {id}"));
+    }
+    let new: Vec<String> = made.values().map(name).collect();
+    if let Some(taken) = new.iter().find(|name| names.contains(*name)) {
+        return Err(format!("another alarm is called `{taken}`"));
+    }
+    names.extend(new);
+    Ok(made)
+}
+
+/// A logical id, which takes ASCII letters and digits only. A name that has others in it gets a hash of the whole name, so that names which
+/// differ only there keep ids of their own, the same in every export.
+fn logical_id(name: &str) -> String {
+    let mut id: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    if id.len() != name.len() {
+        id.push('X');
+        id.extend(Sha256::digest(name).iter().take(4).map(|byte| format!("{byte:02x}")));
+    }
+    id
+}
+
+/// A name that CloudWatch takes.
+fn name_of(name: &str) -> Result<&str, String> {
+    let fits = name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
+    fits.then_some(name).ok_or_else(|| format!("an alarm's name has at most {MAX_NAME} printable characters"))
+}
 
 fn of_rule(
     rule: &Rule,
@@ -80,7 +153,7 @@ fn of_rule(
     if !rule.keep_firing_for.is_zero() {
         told.push("`keep_firing_for` is left out".to_owned());
     }
-    let id: String = rule.name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let id = logical_id(&rule.name);
     let mut resources = Resources::new();
     let mut parts = Vec::new();
     for (index, clause) in rule.clauses.iter().enumerate() {
@@ -91,8 +164,10 @@ fn of_rule(
             alarm["OKActions"] = json!([{ "Ref": "Topic" }]);
             (id.clone(), rule.name.clone())
         } else {
-            (format!("{id}Part{}", index + 1), format!("{} part {}", rule.name, index + 1))
+            let name = format!("{} part {}", rule.name, index + 1);
+            (logical_id(&name), name)
         };
+        name_of(&name)?;
         alarm["AlarmName"] = json!(name);
         parts.push((id.clone(), name));
         resources.insert(id, json!({ "Type": "AWS::CloudWatch::Alarm", "Properties": alarm }));
@@ -102,7 +177,8 @@ fn of_rule(
             Combine::All => " AND ",
             Combine::Any => " OR ",
         };
-        let whole: Vec<String> = parts.iter().map(|(_, name)| format!("ALARM(\"{name}\")")).collect();
+        let whole: Vec<String> =
+            parts.iter().map(|(_, name)| format!("ALARM({})", Value::from(name.as_str()))).collect();
         let properties = json!({
             "AlarmName": rule.name,
             "AlarmDescription": description(rule),
@@ -146,7 +222,8 @@ fn alarm(
             (held.saturating_add(1), held.saturating_add(1))
         }
     };
-    if period * u32::try_from(of).unwrap_or(u32::MAX) > LONGEST {
+    let looks_back = period.checked_mul(u32::try_from(of).unwrap_or(u32::MAX));
+    if looks_back.is_none_or(|looks_back| looks_back > MAX_LOOKBACK) {
         return Err("it looks back further than the three hours of a Metrics Insights alarm".to_owned());
     }
     let missing = match rule.no_data {
@@ -159,6 +236,9 @@ fn alarm(
     let name = clause.metric.cloudwatch_name();
     let filters = conditions(&clause.filters)?;
     let query = format!("SELECT {statistic}({name}) FROM SCHEMA(\"{namespace}\"{dimensions}){filters}");
+    if query.chars().count() > MAX_EXPRESSION {
+        return Err(format!("its query is longer than {MAX_EXPRESSION} characters"));
+    }
     Ok(json!({
         "AlarmDescription": description(rule),
         "Metrics": [{ "Id": "value", "Expression": query, "Period": period.as_secs(), "ReturnData": true }],
@@ -185,6 +265,13 @@ fn statistic(clause: &Clause) -> Result<(&'static str, Duration), String> {
         }
         (Take::Now, _) => Ok((folded, PERIOD)),
         // Counters are sent as their increases.
+        (Take::Increase(over), Kind::Counter) if over.as_secs() % 60 != 0 || over.subsec_nanos() != 0 => {
+            Err("an alarm's period is whole minutes, so `increase` must be".to_owned())
+        }
+        // What is sent is of one series each minute; only its sum over all of them is known.
+        (Take::Increase(_), Kind::Counter) | (Take::Stat(Stat::Count), _) if clause.fold != Fold::Sum => {
+            Err("Metrics Insights adds up before it compares, so only `fold: sum` can be had".to_owned())
+        }
         (Take::Increase(over), Kind::Counter) => Ok(("SUM", over)),
         (Take::Stat(Stat::Count), _) => Ok(("COUNT", hour)),
         (Take::Stat(Stat::Mean), _) => Ok(("AVG", hour)),
@@ -201,10 +288,14 @@ fn statistic(clause: &Clause) -> Result<(&'static str, Duration), String> {
 fn conditions(filters: &[(Label, String)]) -> Result<String, String> {
     let mut parts = Vec::new();
     for (label, glob) in filters {
-        if glob.contains(['*', '?', '\'']) {
+        if glob.contains(['*', '?']) {
             return Err(format!("Metrics Insights has no patterns, so not `{label}: {glob}`"));
         }
-        parts.push(format!("{} = '{glob}'", cloudwatch_dimension(label)));
+        let value = cloudwatch_dimension_value(glob);
+        if value.contains(['\'', '\\']) {
+            return Err(format!("how Metrics Insights quotes `{label}: {glob}` is not documented"));
+        }
+        parts.push(format!("{} = '{value}'", cloudwatch_dimension(label)));
     }
     Ok(if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) })
 }
@@ -212,7 +303,8 @@ fn conditions(filters: &[(Label, String)]) -> Result<String, String> {
 /// `AlarmDescription`, which templates cannot fill: the runbook, or what the rule is called.
 fn description(rule: &Rule) -> String {
     let runbook = rule.templates.sources().find(|(name, _)| name.starts_with("runbook"));
-    runbook.map_or_else(|| rule.name.clone(), |(_, runbook)| format!("{}: see {runbook}", rule.name))
+    let text = runbook.map_or_else(|| rule.name.clone(), |(_, runbook)| format!("{}: see {runbook}", rule.name));
+    text.chars().take(MAX_DESCRIPTION).collect()
 }
 
 fn written(value: &Value) -> String {
@@ -270,6 +362,47 @@ mod tests {
         check(
             "metric: queue.wait.oldest, above: 1h, for: 4h",
             &left_out("it looks back further than the three hours of a Metrics Insights alarm"),
+        );
+    }
+
+    #[test]
+    fn every_rule_keeps_an_alarm_of_its_own_whatever_it_is_called() {
+        let rule = |name: &str| {
+            format!("{{ alert: '{name}', metric: gpu.capacity, above: 1, annotations: {{ summary: x }} }}")
+        };
+        let several = "{ alert: Both, annotations: { summary: x }, all: [{ metric: gpu.capacity, above: 1 }, \
+                       { metric: gpu.idle.ratio, above: 40% }] }";
+        let names = ["Long-Wait", "LongWait", "長い待ち", "待ち", "BothPart1", "Both part 3"];
+        let rules: Vec<String> = names.map(rule).into_iter().chain([several.to_owned()]).collect();
+        let text = format!("rules: [{}]", rules.join(", "));
+        let exported = alarms(&parse_rules("rules.yaml", &text).unwrap(), "Spots", |_| true);
+        let template: Value = serde_json::from_str(&exported.text).unwrap();
+        let resources = template["Resources"].as_object().unwrap();
+        assert_eq!(resources.len(), names.len() + 3, "{}", exported.text);
+        assert!(resources.keys().all(|id| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric())));
+        let taken = format!("rules: [{}, {several}]", rule("Both part 1"));
+        let exported = alarms(&parse_rules("rules.yaml", &taken).unwrap(), "Spots", |_| true);
+        assert!(
+            exported.notes.iter().any(|note| note.starts_with("Both: is left out: another alarm")),
+            "{:?}",
+            exported.notes
+        );
+    }
+
+    #[test]
+    fn what_an_alarm_does_not_take_is_left_out_and_says_so() {
+        let left_out = |why: &str| json!([format!("A: is left out: {why}")]);
+        let minutes = left_out("an alarm's period is whole minutes, so `increase` must be");
+        check("metric: job.preemptions, increase: 90s, above: 20", &minutes);
+        check("metric: job.preemptions, increase: 1m 500ms, above: 20", &minutes);
+        check(
+            "metric: job.preemptions, increase: 1h, fold: max, above: 20",
+            &left_out("Metrics Insights adds up before it compares, so only `fold: sum` can be had"),
+        );
+        check(
+            "metric: queue.wait.oldest, where: { share: '' }, above: 30m",
+            &json!({ "Metrics": [{ "Id": "value", "Period": 60, "ReturnData": true,
+                "Expression": "SELECT MAX(QueueWaitOldest) FROM SCHEMA(\"Spots\", Queue, Share) WHERE Share = '(none)'" }] }),
         );
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::metrics::catalogue::{Kind, Label, Metric, Unit};
 use crate::metrics::{catalogue, jobs};
+use crate::rules::check::is_label_name;
 use crate::rules::export::Exported;
 use crate::rules::rule::{Clause, Combine, Condition, Datapoints, Fold, NoData, Rule, Stat, Take, unit_of};
 
@@ -57,12 +58,22 @@ fn write(text: &mut String, rule: &Rule, expression: &str, told: &mut Vec<String
     if !rule.labels.is_empty() {
         let _ = writeln!(text, "        labels:");
         for (label, value) in &rule.labels {
+            if value.contains("{{") {
+                // Prometheus takes it for a template.
+                told.push(format!("the label `{label}` is left out: its value has {{{{ in it"));
+                continue;
+            }
             let _ = writeln!(text, "          {label}: {}", quoted(value));
         }
     }
     let _ = writeln!(text, "        annotations:");
     for (name, template) in rule.templates.sources() {
         match translated(template, rule) {
+            _ if !is_label_name(name) => {
+                told.push(format!(
+                    "the annotation `{name}` is left out: Prometheus takes letters, digits and _ in names"
+                ));
+            }
             Some(template) => {
                 let _ = writeln!(text, "          {}: {}", quoted(name), quoted(&template));
             }
@@ -104,8 +115,9 @@ pub(super) fn expression(
     Ok(match rule.datapoints {
         None => whole,
         Some(Datapoints { needed, of }) => {
-            // A second less than N intervals holds N evaluations, whether a range takes in its older end or not.
-            let over = every * u32::try_from(of).unwrap_or(u32::MAX) - Duration::from_secs(1);
+            // A little less than N intervals holds N evaluations, whether a range takes in its older end or not.
+            let less = Duration::from_secs(1).min(every / 2);
+            let over = every.saturating_mul(u32::try_from(of).unwrap_or(u32::MAX)).saturating_sub(less);
             format!("count_over_time(({whole})[{}:{}]) >= {needed}", span(over), span(every))
         }
     })
@@ -311,6 +323,16 @@ mod tests {
             "metric: job.running.age, by: [job], above: 1h",
             "`job.running.age` is of single jobs, which are not published",
         );
+    }
+
+    #[test]
+    fn intervals_below_a_second_and_names_that_prometheus_refuses_are_handled() {
+        let text = "rules: [{ alert: A, metric: gpu.capacity, below: 1, datapoints: 1 of 1, labels: { team: 'a{{b' },
+            annotations: { summary: x, look-here: y } }]";
+        let exported = prometheus(&parse_rules("rules.yaml", text).unwrap(), Duration::from_millis(500));
+        assert!(exported.text.contains("[250ms:500ms]"), "{}", exported.text);
+        assert!(!exported.text.contains("look-here:") && !exported.text.contains("team:"), "{}", exported.text);
+        assert_eq!(exported.notes.len(), 2, "{:?}", exported.notes);
     }
 
     #[test]

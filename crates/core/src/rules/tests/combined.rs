@@ -52,6 +52,35 @@ fn all_hold_or_one_rests_and_what_is_not_known_keeps_the_rest() {
 }
 
 #[test]
+fn an_end_has_the_value_of_the_condition_whose_unit_and_threshold_it_shows() {
+    let told = |key: &str, values: [(f64, f64); 3]| {
+        let rules = rules_of(&format!(
+            "rules: [{{ alert: Both, by: [queue], annotations: {{ summary: x }},
+               {key}: [{{ metric: queue.wait.oldest, above: 30m }}, {{ metric: gpu.idle.ratio, above: 40% }}] }}]"
+        ));
+        let mut book = AlertBook::default();
+        let step = |(at, (oldest, idle)): (usize, (f64, f64))| {
+            let oldest = gauge(&catalogue::QUEUE_WAIT_OLDEST, &[("queue", "prod"), ("share", "a")], oldest);
+            let idle = gauge(&catalogue::GPU_IDLE_RATIO, &[("queue", "prod")], idle);
+            book.step(&rules, &frame_of(vec![oldest, idle], minute(at)), minute(at))
+        };
+        let last = (0..).zip(values).flat_map(step).last().unwrap().alert;
+        (last.unit, last.threshold, last.value, last.value_at_fire)
+    };
+    let seconds = catalogue::Unit::Seconds;
+    // The second condition ends it, and the first is what people were told of.
+    assert_eq!(
+        told("all", [(3_600.0, 0.9), (3_660.0, 0.9), (3_720.0, 0.1)]),
+        (seconds, Some(1_800.0), Some(3_720.0), Some(3_600.0))
+    );
+    // One condition takes over from the other before the end.
+    assert_eq!(
+        told("any", [(3_600.0, 0.1), (60.0, 0.9), (60.0, 0.2)]),
+        (catalogue::Unit::Ratio, Some(0.4), Some(0.2), None)
+    );
+}
+
+#[test]
 fn a_trend_is_against_what_was() {
     let rules = rules_of(
         "rules: [{ alert: Growing, metric: queue.jobs, by: [queue], change_over: 3m, above: 5, annotations: { summary: '{{ value }}' } }]",
@@ -127,4 +156,17 @@ fn a_rule_about_single_jobs_has_an_alert_for_each_and_ends_with_it() {
     let both = [("1".to_owned(), TransitionKind::Fired), ("2".to_owned(), TransitionKind::Resolved(Ending::Recovered))];
     assert_eq!(step(1, vec![job("1", 31.0), job("2", 0.0)]), both);
     assert_eq!(step(2, vec![job("2", 0.0)]), [("1".to_owned(), TransitionKind::Resolved(Ending::Gone))]);
+}
+
+#[test]
+fn an_objective_shares_no_name_with_another_rule_whichever_comes_first() {
+    let objective =
+        "{ alert: X, objective: { metric: queue.wait, target: 95%, within: 30m }, annotations: { summary: x } }";
+    for name in ["X-1h", "X-6h", "X-3d", "X"] {
+        let plain = format!("{{ alert: {name}, metric: gpu.capacity, above: 1, annotations: {{ summary: x }} }}");
+        for rules in [format!("{plain}, {objective}"), format!("{objective}, {plain}")] {
+            let problems = parse_rules("rules.yaml", &format!("rules: [{rules}]")).unwrap_err().to_string();
+            assert!(problems.contains(&format!("another rule is called `{name}` already")), "{problems}");
+        }
+    }
 }
