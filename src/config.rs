@@ -246,6 +246,8 @@ pub enum Channel {
         endpoint: Endpoint,
         /// Keys that bodies are signed with, decoded; several while they are exchanged. Without any nothing is signed.
         keys: Vec<SigningKey>,
+        /// Sent with each request, such as `Authorization`; values may be secrets and are never logged.
+        headers: BTreeMap<String, Secret>,
     },
     /// An incoming webhook of Slack: a message each for a firing and its resolve.
     SlackWebhook {
@@ -276,6 +278,8 @@ pub enum Channel {
     Alertmanager {
         /// Its root.
         endpoint: Endpoint,
+        /// As for a webhook.
+        headers: BTreeMap<String, Secret>,
     },
 }
 

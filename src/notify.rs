@@ -71,7 +71,9 @@ impl Courier {
     /// The channel cannot be used. Says why, without secrets.
     pub fn new(channel: &Channel, sns: &aws_sdk_sns::Client) -> Result<Self, String> {
         match channel {
-            Channel::Webhook { endpoint, keys } => Webhook::new(endpoint, keys).map(Self::Webhook),
+            Channel::Webhook { endpoint, keys, headers } => {
+                Webhook::new(endpoint, keys)?.with_headers(headers).map(Self::Webhook)
+            }
             Channel::Sns { topic } => Ok(Self::Sns(Sns::new(topic, sns.clone()))),
             Channel::SlackWebhook { endpoint, owners } => {
                 Slack::webhook(endpoint).map(|slack| Self::Slack(slack.with_owners(owners)))
@@ -80,7 +82,9 @@ impl Courier {
                 Slack::app(endpoint, token, channel).map(|slack| Self::Slack(slack.with_owners(owners)))
             }
             Channel::PagerDuty { endpoint, routing_key } => PagerDuty::new(endpoint, routing_key).map(Self::PagerDuty),
-            Channel::Alertmanager { endpoint } => Alertmanager::new(endpoint).map(Self::Alertmanager),
+            Channel::Alertmanager { endpoint, headers } => {
+                Alertmanager::new(endpoint)?.with_headers(headers).map(Self::Alertmanager)
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod listen;
 mod openapi;
 mod page;
 mod probes;
+mod runbooks;
 #[cfg(test)]
 mod tests;
 mod why;

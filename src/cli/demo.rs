@@ -1,5 +1,6 @@
 //! `demo`: simulated AWS, service and page in one process.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -122,7 +123,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
     let mut receivers = vec![Receiver::new("simulated-sns", Channel::Sns { topic })];
     receivers.extend(arguments.webhook.as_ref().map(|url| {
         let endpoint = Endpoint { url: Secret::new(url.as_str()), allow_loopback: true };
-        Receiver::new("webhook", Channel::Webhook { endpoint, keys: Vec::new() })
+        Receiver::new("webhook", Channel::Webhook { endpoint, keys: Vec::new(), headers: BTreeMap::new() })
     }));
     let cloudwatch = CloudWatch { namespace: "Trainspotter".to_owned(), every: Duration::from_secs(60) };
     Config {

@@ -320,6 +320,9 @@ pub(super) struct Webhook {
     /// Standard Webhooks secrets (whsec_...) to sign with. Two while they are exchanged.
     #[serde(default)]
     pub(super) secrets: Vec<String>,
+    /// Sent with each request, such as Authorization: "Bearer ${TOKEN}". Take secrets from the environment or a file.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
     /// Whether the URL may lead to this machine.
     #[serde(default)]
     pub(super) allow_loopback: bool,
@@ -366,6 +369,9 @@ pub(super) struct PagerDuty {
 pub(super) struct Alertmanager {
     /// Its root, such as http://alertmanager:9093.
     pub(super) url: String,
+    /// Sent with each request, such as Authorization: "Bearer ${TOKEN}". Take secrets from the environment or a file.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
     /// Whether the URL may lead to this machine.
     #[serde(default)]
     pub(super) allow_loopback: bool,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use reqwest::header::{HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use crate::config::address;
@@ -24,6 +25,10 @@ const LEAST_REPEAT: Duration = Duration::from_secs(300);
 
 /// Nobody reads a digest of more than a day, and what waits longer than that is given up.
 const GROUP_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+
+/// Headers of a notification that are not the configuration's to set.
+const OWN_HEADERS: [&str; 6] =
+    ["content-length", "content-type", "host", "webhook-id", "webhook-signature", "webhook-timestamp"];
 
 /// Where Slack's Web API is.
 const SLACK_API: &str = "https://slack.com/api";
@@ -144,7 +149,8 @@ impl Check<'_> {
         if let Some(alertmanager) = &receiver.alertmanager {
             let path = format!("{at}.alertmanager.url");
             let endpoint = self.endpoint(&path, &alertmanager.url, alertmanager.allow_loopback);
-            channels.push(Channel::Alertmanager { endpoint });
+            let headers = self.headers(&format!("{at}.alertmanager"), &alertmanager.headers);
+            channels.push(Channel::Alertmanager { endpoint, headers });
         }
         let given = [
             receiver.sns.is_some(),
@@ -182,7 +188,26 @@ impl Check<'_> {
                 None => self.problem(&path, "not a Standard Webhooks secret: `whsec_` and base64 of 24 to 64 bytes"),
             }
         }
-        Channel::Webhook { endpoint, keys }
+        let headers = self.headers(&format!("{at}.webhook"), &webhook.headers);
+        Channel::Webhook { endpoint, keys, headers }
+    }
+
+    fn headers(&mut self, at: &str, headers: &BTreeMap<String, String>) -> BTreeMap<String, Secret> {
+        let mut checked = BTreeMap::new();
+        for (name, value) in headers {
+            let path = format!("{at}.headers.{name}");
+            let secret = self.secret(&path, value);
+            let lower = name.to_ascii_lowercase();
+            if HeaderName::from_bytes(name.as_bytes()).is_err() {
+                self.problem(&path, format!("`{name}` is not the name of a header"));
+            } else if OWN_HEADERS.contains(&lower.as_str()) {
+                self.problem(&path, format!("`{name}` is set by the service itself"));
+            } else if HeaderValue::from_str(secret.expose()).is_err() {
+                self.problem(&path, "its value holds characters that no header can, such as a line feed");
+            }
+            checked.insert(name.clone(), secret);
+        }
+        checked
     }
 
     fn slack(&mut self, at: &str, slack: &file::Slack) -> Option<Channel> {

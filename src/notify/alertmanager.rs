@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::config::Endpoint;
+use crate::config::Secret;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
@@ -35,6 +36,14 @@ impl Alertmanager {
     /// The URL cannot be used. Says why, without the URL.
     pub fn new(endpoint: &Endpoint) -> Result<Self, String> {
         Ok(Self { http: Http::new(endpoint)? })
+    }
+
+    /// With headers of the configuration, which go with every request.
+    ///
+    /// # Errors
+    /// One of them cannot be sent. Says which, without its value.
+    pub fn with_headers(self, headers: &BTreeMap<String, Secret>) -> Result<Self, String> {
+        Ok(Self { http: self.http.with_headers(headers)? })
     }
 
     /// Posts the alerts of a message once.

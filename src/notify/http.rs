@@ -5,11 +5,13 @@
 
 mod guard;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header;
 use reqwest::header::HeaderMap;
+use reqwest::header::HeaderName;
 use reqwest::header::HeaderValue;
 use url::Host;
 use url::Url;
@@ -38,6 +40,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Http {
     url: Secret,
     host: String,
+    /// Sent with each request; none by default.
+    headers: HeaderMap,
     http: reqwest::Client,
 }
 
@@ -88,7 +92,22 @@ impl Http {
             return Err(format!("the address {host} is refused: {reason}"));
         }
         let http = http.build().map_err(|error| format!("no client for {host}: {}", causes(&error.without_url())))?;
-        Ok(Self { url: endpoint.url.clone(), host: host.to_string(), http })
+        Ok(Self { url: endpoint.url.clone(), host: host.to_string(), headers: HeaderMap::new(), http })
+    }
+
+    /// With headers that go with every request.
+    ///
+    /// # Errors
+    /// One of them cannot be sent. Says which, without its value.
+    pub(super) fn with_headers(mut self, headers: &BTreeMap<String, Secret>) -> Result<Self, String> {
+        for (name, value) in headers {
+            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no header's name"))?;
+            let mut value = HeaderValue::from_str(value.expose())
+                .map_err(|_| format!("the value of the header {name:?} holds a character that headers cannot carry"))?;
+            value.set_sensitive(true);
+            self.headers.insert(key, value);
+        }
+        Ok(self)
     }
 
     /// Posts once, to the endpoint's URL with `path` added. A redirect is not followed.
@@ -110,6 +129,7 @@ impl Http {
         let sent = self
             .http
             .post(url)
+            .headers(self.headers.clone())
             .headers(headers)
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(body)

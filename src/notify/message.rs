@@ -1,21 +1,25 @@
 //! What people read: plain words, the same for every channel that shows text. PURE.
 
+mod links;
+mod text;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
-use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::Ending;
 use trainspotter_core::rules::Transition;
-use trainspotter_core::rules::TransitionKind;
-use trainspotter_core::rules::in_words;
+
+use links::linked;
 
 /// SNS takes subjects of less than 100 characters; mail clients show fewer.
 const SUBJECT_CHARS: usize = 99;
+
+/// Stands at the end of what is cut.
+const ELLIPSIS: char = '…';
 
 /// A notification, ready to be put into a channel's own form.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,8 +70,8 @@ impl Message {
         let mut message = Self {
             id: row.id.clone(),
             receiver: row.receiver.clone(),
-            transition: first.clone(),
-            others: others.iter().map(|transition| (*transition).clone()).collect(),
+            transition: linked(first, external_url.as_deref()),
+            others: others.iter().map(|transition| linked(transition, external_url.as_deref())).collect(),
             group: by.map(|by| by.iter().filter_map(label).collect()),
             reference: row.reference.clone(),
             external_url,
@@ -75,12 +79,11 @@ impl Message {
             text: String::new(),
         };
         if message.others.is_empty() {
-            message.subject = subject(&message.transition);
             message.text = message.write_text();
         } else {
-            message.subject = message.subject_of_several();
             message.text = message.write_all();
         }
+        message.subject = one_line(&message.title());
         message
     }
 
@@ -95,43 +98,29 @@ impl Message {
         if self.transitions().any(fires) { Kind::Fired } else { Kind::Resolved }
     }
 
-    /// The alert on the service's page.
-    pub fn link(&self) -> Option<String> {
-        self.link_of(&self.transition.alert)
+    /// How bad the worst of the alerts is that fire, or was of those that ended: as the rule's label `severity` says.
+    pub fn severity(&self) -> Option<&str> {
+        let fires = self.status();
+        let of_status = self.transitions().filter(|transition| Kind::of(transition) == fires);
+        let severities = of_status.filter_map(|transition| transition.alert.labels.get("severity"));
+        severities.map(String::as_str).filter(|severity| !severity.is_empty()).max_by_key(|severity| rank(severity))
     }
 
-    /// One of the alerts on the service's page.
-    pub fn link_of(&self, alert: &Alert) -> Option<String> {
-        self.external_url.as_ref().map(|url| format!("{url}/#alert-{}", alert.id))
+    /// The summaries, those of alerts that fire first, in one line.
+    pub fn summaries(&self) -> String {
+        let of = |kind| self.transitions().filter(move |transition| Kind::of(transition) == kind);
+        let summary = |transition: &Transition| transition.alert.annotations.get("summary").cloned();
+        let all: Vec<String> = of(Kind::Fired).chain(of(Kind::Resolved)).filter_map(summary).collect();
+        all.join("; ")
     }
 
-    /// The runbook, if it is a page that can be opened.
-    pub fn runbook(&self) -> Option<String> {
-        let annotations = &self.transition.alert.annotations;
-        let link = annotations.get("runbook_url").or_else(|| annotations.get("runbook"))?;
-        link.starts_with("http").then(|| link.clone())
-    }
-
-    /// The queue in the AWS console.
-    pub fn console(&self) -> Option<String> {
-        Self::console_of(&self.transition.alert)
-    }
-
-    /// The queue of one of the alerts in the AWS console.
-    pub fn console_of(alert: &Alert) -> Option<String> {
-        let arn = alert.queue_arn.as_ref()?;
-        let mut parts = arn.split(':').skip(1);
-        let (partition, region) = (parts.next()?, parts.nth(1).filter(|region| !region.is_empty())?);
-        let domain = match partition {
-            "aws-cn" => "console.amazonaws.cn".to_owned(),
-            "aws-us-gov" => "console.amazonaws-us-gov.com".to_owned(),
-            _ => format!("{region}.console.aws.amazon.com"),
-        };
-        Some(format!("https://{domain}/batch/home?region={region}#queues/detail/{arn}"))
+    /// The subject without the limits of mail: every label in full, in any script.
+    pub fn title(&self) -> String {
+        if self.others.is_empty() { titled(&self.transition) } else { self.title_of_several() }
     }
 
     /// `[2 FIRING, 1 RESOLVED] JobFailures, LongWait: queue prod-a`.
-    fn subject_of_several(&self) -> String {
+    fn title_of_several(&self) -> String {
         let mut line = format!("[{}]", self.counted());
         let of_group = self.group.iter().flatten().filter(|(label, value)| *label != "alertname" && !value.is_empty());
         let rules: BTreeSet<&str> = self.transitions().map(|transition| transition.alert.rule.as_str()).collect();
@@ -139,7 +128,7 @@ impl Message {
         for (at, (label, value)) in of_group.enumerate() {
             push_str(&mut line, format_args!("{} {label} {value}", if at == 0 { ":" } else { "," }));
         }
-        one_line(&line)
+        line
     }
 
     fn counted(&self) -> String {
@@ -150,96 +139,24 @@ impl Message {
             (firing, ended) => format!("{firing} FIRING, {ended} RESOLVED"),
         }
     }
-
-    /// A paragraph each, those that fire first.
-    fn write_all(&self) -> String {
-        let mut text = format!("{}\n", self.counted().to_lowercase());
-        for kind in [Kind::Fired, Kind::Resolved] {
-            for transition in self.transitions().filter(|transition| Kind::of(transition) == kind) {
-                let alert = &transition.alert;
-                push_str(&mut text, format_args!("\n{}", headline(transition)));
-                match (kind, alert.annotations.get("summary")) {
-                    (Kind::Fired, Some(words)) => push(&mut text, format_args!("{words}")),
-                    (Kind::Resolved, Some(words)) => fact(&mut text, "Was", words),
-                    (Kind::Fired | Kind::Resolved, None) => {}
-                }
-                for (label, value) in &alert.by {
-                    fact(&mut text, &capitalised(label), value);
-                }
-                write_times(&mut text, transition);
-                write_values(&mut text, transition);
-                if let Some(link) = self.link_of(alert) {
-                    fact(&mut text, "Details", &link);
-                }
-            }
-        }
-        text
-    }
-
-    fn write_text(&self) -> String {
-        let alert = &self.transition.alert;
-        let mut text = headline(&self.transition);
-        match Kind::of(&self.transition) {
-            Kind::Fired => {
-                for words in ["summary", "description"].iter().filter_map(|key| alert.annotations.get(*key)) {
-                    push(&mut text, format_args!("\n{words}"));
-                }
-                text.push('\n');
-            }
-            // A summary speaks of the present, and this is over.
-            Kind::Resolved => {
-                text.push('\n');
-                if let Some(words) = alert.annotations.get("summary") {
-                    fact(&mut text, "Was", words);
-                }
-            }
-        }
-        for (label, value) in &alert.by {
-            fact(&mut text, &capitalised(label), value);
-        }
-        write_times(&mut text, &self.transition);
-        write_values(&mut text, &self.transition);
-        for (key, words) in &alert.annotations {
-            let told = ["summary", "description", "threshold"].contains(&key.as_str());
-            // These speak of the present.
-            let past =
-                Kind::of(&self.transition) == Kind::Resolved && ["likely_reason", "next_step"].contains(&key.as_str());
-            if !told && !past {
-                fact(&mut text, &capitalised(key.strip_suffix("_url").unwrap_or(key)), words);
-            }
-        }
-        for (name, link) in [("Details", self.link()), ("AWS console", self.console())] {
-            if let Some(link) = link {
-                fact(&mut text, name, &link);
-            }
-        }
-        fact(&mut text, "Alert id", alert.id.as_str());
-        text
-    }
 }
 
-fn write_times(text: &mut String, transition: &Transition) {
-    let Transition { alert, kind, at } = transition;
-    let fired_at = alert.state.fired_at().unwrap_or(*at);
-    fact(text, "Since", &fired_at.to_string());
-    match kind {
-        TransitionKind::Fired => {}
-        TransitionKind::Resolved(ending) => {
-            let whole_seconds = Duration::from_secs(at.since(fired_at).as_secs());
-            let lasted = humantime::format_duration(whole_seconds);
-            fact(text, "Ended", &format!("{at}, after {lasted}"));
-            fact(text, "Because", because(*ending));
-        }
-    }
-}
-
-fn subject(transition: &Transition) -> String {
+fn titled(transition: &Transition) -> String {
     let alert = &transition.alert;
     let mut line = format!("[{}] {}", status(transition), alert.rule);
     for (at, (label, value)) in alert.by.iter().filter(|(_, value)| !value.is_empty()).enumerate() {
         push_str(&mut line, format_args!("{} {label} {value}", if at == 0 { ":" } else { "," }));
     }
-    one_line(&line)
+    line
+}
+
+/// The higher the worse. Words that nobody knows count as a warning.
+fn rank(severity: &str) -> u8 {
+    match severity {
+        "page" | "critical" => 3,
+        "info" | "low" | "none" => 1,
+        _ => 2,
+    }
 }
 
 /// Printable ASCII, as short as a subject must be.
@@ -256,42 +173,6 @@ fn printable(letter: char) -> char {
     }
 }
 
-fn headline(transition: &Transition) -> String {
-    let alert = &transition.alert;
-    let severity = alert.labels.get("severity").map(|severity| format!(" (severity {severity})")).unwrap_or_default();
-    let verb = match Kind::of(transition) {
-        Kind::Fired if alert.state.fired_at().is_some_and(|fired_at| fired_at < transition.at) => "is still firing",
-        Kind::Fired => "is firing",
-        Kind::Resolved => "has ended",
-    };
-    format!("{} {verb}{severity}\n", alert.rule)
-}
-
-fn write_values(text: &mut String, transition: &Transition) {
-    let Alert { value, value_at_fire, annotations, unit, threshold, .. } = &transition.alert;
-    let worded = |value: f64| in_words(value, *unit);
-    let latest = value.map_or_else(|| "no data".to_owned(), worded);
-    match (Kind::of(transition), value_at_fire) {
-        (Kind::Resolved, Some(first)) => {
-            fact(text, "Value", &format!("{latest} (was {} when it fired)", worded(*first)));
-        }
-        (Kind::Fired | Kind::Resolved, _) => fact(text, "Value", &latest),
-    }
-    if let Some(threshold) = annotations.get("threshold").cloned().or_else(|| threshold.map(worded)) {
-        fact(text, "Threshold", &threshold);
-    }
-}
-
-/// Why an alert ended, in words that never claim more than is known.
-fn because(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Recovered => "the condition no longer holds",
-        Ending::Gone => "what it was about is no longer there",
-        Ending::NoData => "there is no data any more, which its rule takes as fine",
-        Ending::RuleRemoved => "its rule was removed or changed",
-    }
-}
-
 /// `FIRING` or `RESOLVED`.
 fn status(transition: &Transition) -> &'static str {
     match Kind::of(transition) {
@@ -300,24 +181,17 @@ fn status(transition: &Transition) -> &'static str {
     }
 }
 
-fn fact(text: &mut String, name: &str, value: &str) {
-    push(text, format_args!("{:<15}{value}", format!("{name}:")));
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    push_str(text, line);
-    text.push('\n');
-}
-
 fn push_str(text: &mut String, words: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = text.write_fmt(words);
 }
 
-fn capitalised(label: &str) -> String {
-    let spaced = label.replace('_', " ");
-    let mut letters = spaced.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+/// A text that fits into so many bytes, in whole characters. What is left out shows as an ellipsis.
+pub(super) fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
+    if text.len() <= bytes {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}{ELLIPSIS}", head(text, bytes.saturating_sub(ELLIPSIS.len_utf8()))))
 }
 
 /// As much of the beginning as fits into so many bytes, in whole characters.
@@ -330,6 +204,8 @@ mod tests {
     use super::*;
     use crate::notify::sample;
     use trainspotter_core::rules::AlertState;
+    use trainspotter_core::rules::Ending;
+    use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn a_firing_says_what_since_when_and_how_bad() {

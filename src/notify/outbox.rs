@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Receiver;
 use crate::notify::routing;
 use crate::notify::silence::Silence;
+use crate::runbooks;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
@@ -252,6 +253,7 @@ pub fn trouble(
     let annotations = BTreeMap::from([
         ("summary".to_owned(), format!("Notifications do not reach the receiver {receiver}: {error}")),
         ("description".to_owned(), description.to_owned()),
+        ("runbook".to_owned(), format!("{}/NotificationsStuck", runbooks::PATH)),
     ]);
     let alert = Alert {
         id: trouble_id(receiver),

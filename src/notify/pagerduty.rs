@@ -13,7 +13,7 @@ use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
-use crate::notify::message::head;
+use crate::notify::message::cut;
 use crate::notify::outbox::Kind;
 use trainspotter_clock::Clock;
 
@@ -60,7 +60,7 @@ fn event(message: &Message) -> Value {
         Kind::Resolved => "resolve",
     };
     let annotations: BTreeMap<_, _> =
-        alert.annotations.iter().map(|(name, words)| (name, head(words, MAX_DETAIL))).collect();
+        alert.annotations.iter().map(|(name, words)| (name, cut(words, MAX_DETAIL))).collect();
     let summary = alert.annotations.get("summary").unwrap_or(&message.subject);
     let label = |name: &str| alert.labels.get(name).filter(|value| !value.is_empty());
     let mut event = json!({
@@ -68,7 +68,7 @@ fn event(message: &Message) -> Value {
         "dedup_key": alert.id.as_str(),
         "client": "Trainspotter",
         "payload": {
-            "summary": head(summary, MAX_SUMMARY),
+            "summary": cut(summary, MAX_SUMMARY),
             "source": label("queue").map_or("trainspotter", String::as_str),
             "severity": severity(alert.labels.get("severity").map_or("", String::as_str)),
             "timestamp": transition.at.to_string(),
@@ -79,7 +79,7 @@ fn event(message: &Message) -> Value {
                 "value": alert.value,
                 "value_at_fire": alert.value_at_fire,
                 "notification_id": message.id.as_str(),
-                "text": head(&message.text, MAX_DETAIL),
+                "text": cut(&message.text, MAX_DETAIL),
             },
         },
     });
@@ -130,7 +130,8 @@ mod tests {
         let mut row = sample::row(TransitionKind::Fired);
         row.transition.alert.annotations.insert("summary".to_owned(), "ü".repeat(600_000));
         let event = event(&Message::of(&row, None));
-        assert!(event["payload"]["summary"].as_str().unwrap().len() <= MAX_SUMMARY);
+        let summary = event["payload"]["summary"].as_str().unwrap();
+        assert!(summary.len() <= MAX_SUMMARY && summary.ends_with('…'), "what is cut says so");
         assert!(event.to_string().len() < 64 * 1_024);
     }
 }

@@ -10,25 +10,127 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
+use trainspotter_core::rules::Ending;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
-/// What `trainspotter notify test` sends to a receiver: a firing that says that it is a test.
+/// What a test sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sample {
+    /// An alert that fires.
+    Firing,
+    /// The end of the same alert.
+    Resolved,
+    /// Several that fire, in one message.
+    Group,
+    /// Several of all severities, some of which have ended, in one message.
+    Digest,
+    /// An alert about a single job that has an owner, and its end.
+    Job,
+}
+
+/// What a test says it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scene {
+    /// The region that is watched.
+    pub region: String,
+    /// The owner that the job of the test has, so that a mention can be tried.
+    pub owner: String,
+}
+
+impl Sample {
+    /// All kinds, in the order in which they make sense to a receiver: what fires is ended.
+    pub const ALL: [Self; 5] = [Self::Firing, Self::Resolved, Self::Job, Self::Group, Self::Digest];
+
+    /// The word on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+            Self::Group => "group",
+            Self::Digest => "digest",
+            Self::Job => "job",
+        }
+    }
+
+    /// The labels in which alerts of the message agree; `None` if an alert has a message of its own.
+    pub fn group(self) -> Option<Vec<String>> {
+        match self {
+            Self::Group => Some(vec!["queue".to_owned()]),
+            Self::Digest => Some(Vec::new()),
+            Self::Firing | Self::Resolved | Self::Job => None,
+        }
+    }
+
+    /// The messages, in order. Each says that it is a test.
+    pub fn rows(self, receiver: &str, scene: &Scene, now: Timestamp) -> Vec<OutboxRow> {
+        let one = |kind, by: &[(&str, &str)], severity| of(tested(kind, by, severity, scene, now), receiver);
+        let (fired, ended) = (TransitionKind::Fired, TransitionKind::Resolved(Ending::Recovered));
+        let queue = ("queue", "test-queue");
+        let of_share = |kind, share, severity| one(kind, &[queue, ("share", share)], severity);
+        let together = |first: OutboxRow, together| vec![OutboxRow { together, ..first }];
+        match self {
+            Self::Firing => vec![of_share(fired, "test", "info")],
+            Self::Resolved => vec![of_share(ended, "test", "info")],
+            Self::Job => {
+                let by = [queue, ("share", "test"), ("owner", &scene.owner), ("name", "test-job"), ("job", JOB)];
+                [fired, ended].map(|kind| one(kind, &by, "info")).into()
+            }
+            Self::Group => together(
+                of_share(fired, "test-1", "info"),
+                vec![of_share(fired, "test-2", "info"), of_share(fired, "test-3", "info")],
+            ),
+            Self::Digest => together(
+                of_share(fired, "test-1", "page"),
+                vec![
+                    of_share(fired, "test-2", "warning"),
+                    of_share(fired, "test-3", "info"),
+                    of_share(ended, "test-4", "warning"),
+                ],
+            ),
+        }
+    }
+}
+
+/// An id that no job has.
+const JOB: &str = "00000000-0000-0000-0000-000000000000";
+
+/// How long the tested alert has lasted when it ends.
+const LASTED: Duration = Duration::from_secs(300);
+
+/// What `trainspotter notify test` sends first: a firing that says that it is a test.
 pub fn test(receiver: &str, now: Timestamp) -> OutboxRow {
-    let mut transition = transition(TransitionKind::Fired);
+    let scene = Scene { region: "us-east-1".to_owned(), owner: "nobody".to_owned() };
+    let by = [("queue", "test-queue"), ("share", "test")];
+    of(tested(TransitionKind::Fired, &by, "info", &scene, now), receiver)
+}
+
+fn tested(kind: TransitionKind, by: &[(&str, &str)], severity: &str, scene: &Scene, now: Timestamp) -> Transition {
+    let mut transition = transition(kind);
     transition.at = now;
+    let fired_at = if kind == TransitionKind::Fired { now } else { now - LASTED };
     let alert = &mut transition.alert;
     alert.rule = "TestNotification".to_owned();
+    alert.by = by.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
     alert.id = AlertId::of(&alert.rule, &alert.by);
+    alert.labels = alert.by.clone();
     alert.labels.insert("alertname".to_owned(), alert.rule.clone());
-    alert.labels.insert("severity".to_owned(), "info".to_owned());
+    alert.labels.insert("severity".to_owned(), severity.to_owned());
     alert.annotations = BTreeMap::from([
         ("summary".to_owned(), "This is a test of the receiver. Nothing is wrong.".to_owned()),
         ("threshold".to_owned(), "30m".to_owned()),
+        ("runbook".to_owned(), "/runbooks/NotificationsStuck".to_owned()),
     ]);
-    alert.state = AlertState::Firing { active_at: now, fired_at: now, keep_since: None };
+    alert.state = AlertState::Firing { active_at: fired_at, fired_at, keep_since: None };
+    let partition = match scene.region.split('-').collect::<Vec<_>>().as_slice() {
+        ["cn", ..] => "aws-cn",
+        ["us", "gov", ..] => "aws-us-gov",
+        _ => "aws",
+    };
+    alert.queue_arn =
+        Some(format!("arn:{partition}:batch:{}:000000000000:job-queue/{}", scene.region, alert.by["queue"]));
     alert.evaluated_at = now;
-    of(transition, receiver)
+    transition
 }
 
 /// A long wait of the share `research`, for the receiver `oncall`.
@@ -90,4 +192,30 @@ fn transition(kind: TransitionKind) -> Transition {
         evaluated_at: at,
     };
     Transition { alert, kind, at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::message::Message;
+
+    #[test]
+    fn every_kind_says_that_it_is_a_test_of_the_configured_region() {
+        let scene = Scene { region: "cn-north-1".to_owned(), owner: "ada".to_owned() };
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        for sample in Sample::ALL {
+            for row in sample.rows("oncall", &scene, now) {
+                let message = Message::of_group(&row, Some("https://spotter.example"), sample.group().as_deref());
+                assert!(message.text.contains("This is a test"), "{}: {}", sample.as_str(), message.text);
+                assert!(message.console().unwrap().contains("region=cn-north-1#"), "{:?}", message.console());
+                assert!(message.subject.contains("TestNotification"), "{}", message.subject);
+            }
+        }
+        let [fired, ended] = [Sample::Firing, Sample::Resolved].map(|sample| sample.rows("oncall", &scene, now));
+        assert_eq!(fired[0].alert(), ended[0].alert(), "the second ends the first");
+        let job = Message::of(&Sample::Job.rows("oncall", &scene, now)[0], None);
+        assert!(job.console().unwrap().ends_with(&format!("#jobs/detail/{JOB}")), "{:?}", job.console());
+        let digest = Message::of_group(&Sample::Digest.rows("oncall", &scene, now)[0], None, Some(&[]));
+        assert_eq!(digest.title(), "[3 FIRING, 1 RESOLVED] TestNotification");
+    }
 }

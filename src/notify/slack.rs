@@ -16,6 +16,7 @@ use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
+use crate::notify::message::cut;
 use crate::notify::message::head;
 use crate::notify::outbox::Kind;
 use trainspotter_clock::Clock;
@@ -29,6 +30,9 @@ const MOST_SECTIONS: usize = 12;
 
 /// Slack refuses headers of more than 150 characters.
 const MAX_HEADER: usize = 150;
+
+/// Of the text that phones and lists of channels show.
+const MAX_PREVIEW: usize = 1_000;
 
 /// Owners mentioned in one message: their ids have to fit beside [`MAX_BLOCK`].
 const MOST_MENTIONED: usize = 5;
@@ -117,7 +121,7 @@ fn refused(host: &str, said: &Value) -> Failure {
     let Some(error) = said["error"].as_str() else {
         return Failure::retry(format!("{host} answered 200 OK without saying whether it took the message"), None);
     };
-    let reason = format!("{host} answered: {}", head(error, 100));
+    let reason = format!("{host} answered: {}", cut(error, 100));
     match error {
         "ratelimited" | "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
             Failure::retry(reason, None)
@@ -140,20 +144,27 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     let mentioned: BTreeSet<String> =
         message.transitions().filter_map(|transition| owner(&transition.alert)).map(|id| format!("<@{id}>")).collect();
     if !mentioned.is_empty() {
-        let mentioned = mentioned.into_iter().take(MOST_MENTIONED).collect::<Vec<_>>().join(" ");
+        let more = mentioned.len().saturating_sub(MOST_MENTIONED);
+        let mut mentioned = mentioned.into_iter().take(MOST_MENTIONED).collect::<Vec<_>>().join(" ");
+        if more > 0 {
+            mentioned.push_str(&format!(" and {more} more"));
+        }
         match texts.first_mut() {
             Some(first) => *first = format!("{mentioned}\n{first}"),
             None => texts.push(mentioned),
         }
     }
-    let sign = match message.status() {
-        Kind::Fired => ":rotating_light:",
-        Kind::Resolved => ":white_check_mark:",
-    };
-    let title = head(&message.subject, MAX_HEADER - 30);
-    let mut blocks = vec![
-        json!({ "type": "header", "text": { "type": "plain_text", "emoji": true, "text": format!("{sign} {title}") } }),
-    ];
+    let title = format!("{} {}", mark(message), message.title());
+    let header = cut(&title, MAX_HEADER);
+    let mut blocks =
+        vec![json!({ "type": "header", "text": { "type": "plain_text", "emoji": true, "text": header.as_ref() } })];
+    if header != title {
+        texts.insert(0, cut(&escaped(&title), MAX_BLOCK).into_owned());
+    }
+    if let Some(severity) = message.severity() {
+        let severity = format!("Severity: *{}*", escaped(severity));
+        blocks.push(json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": severity }] }));
+    }
     let section = |text| json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } });
     blocks.extend(texts.into_iter().map(section));
     let page = if message.others.is_empty() { message.link() } else { message.external_url.clone() };
@@ -168,7 +179,32 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     if !links.is_empty() {
         blocks.push(json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": links.join(" | ") }] }));
     }
-    json!({ "text": escaped(&message.subject), "blocks": blocks, "unfurl_links": false })
+    json!({ "text": preview(message), "blocks": blocks, "unfurl_links": false })
+}
+
+/// What phones and lists of channels show in the place of blocks: all that one needs to decide whether to get up.
+fn preview(message: &Message) -> String {
+    let severity = message.severity().map(|severity| format!(" ({severity})")).unwrap_or_default();
+    let summaries = message.summaries();
+    // A summary speaks of the present, and this may be over.
+    let colon = match (summaries.is_empty(), message.status()) {
+        (true, _) => "",
+        (false, Kind::Fired) => " – ",
+        (false, Kind::Resolved) => " – was: ",
+    };
+    let preview = format!("{} {}{severity}{colon}{summaries}", mark(message), message.title());
+    cut(&escaped(&preview), MAX_PREVIEW).into_owned()
+}
+
+/// One look tells how bad it is, and whether it is over.
+fn mark(message: &Message) -> &'static str {
+    match (message.status(), message.severity()) {
+        (Kind::Resolved, _) => ":white_check_mark:",
+        (Kind::Fired, Some("page" | "critical")) => ":rotating_light:",
+        (Kind::Fired, Some("info" | "low" | "none")) => ":information_source:",
+        (Kind::Fired, Some("warning" | "warn" | "ticket")) => ":warning:",
+        (Kind::Fired, _) => ":bell:",
+    }
 }
 
 /// A story in texts that fit into a block each: paragraphs stay whole where they can.
@@ -229,13 +265,46 @@ mod tests {
     }
 
     #[test]
+    fn severities_look_different_and_the_preview_says_what_it_is_about() {
+        let of = |severity: &str, kind| {
+            let mut row = sample::row(kind);
+            row.transition.alert.labels.insert("severity".to_owned(), severity.to_owned());
+            body(&Message::of(&row, None), &BTreeMap::new())
+        };
+        let marks: BTreeSet<String> = ["page", "warning", "info", "odd"]
+            .map(|severity| of(severity, TransitionKind::Fired))
+            .into_iter()
+            .chain([of("page", TransitionKind::Resolved(Ending::Recovered))])
+            .map(|body| body["blocks"][0]["text"]["text"].as_str().unwrap().split(' ').next().unwrap().to_owned())
+            .collect();
+        assert_eq!(marks.len(), 5, "{marks:?}");
+        let page = of("page", TransitionKind::Fired);
+        let preview = page["text"].as_str().unwrap();
+        assert!(preview.contains("(page)") && preview.contains("research on prod-a waits 42m (p95)"), "{preview}");
+        assert_eq!(page["blocks"][1]["elements"][0]["text"], "Severity: *page*");
+    }
+
+    #[test]
+    fn a_label_is_shown_in_full_whatever_its_length_and_script() {
+        let share = format!("zürich-{}", "x".repeat(400));
+        let mut row = sample::row(TransitionKind::Fired);
+        row.transition.alert.by.insert("share".to_owned(), share.clone());
+        let body = body(&Message::of(&row, None), &BTreeMap::new());
+        let header = body["blocks"][0]["text"]["text"].as_str().unwrap();
+        assert!(header.len() <= MAX_HEADER && header.ends_with('…'), "{header}");
+        let texts: Vec<&str> =
+            body["blocks"].as_array().unwrap().iter().filter_map(|block| block["text"]["text"].as_str()).collect();
+        assert!(texts[1..].iter().any(|text| text.contains(&share)), "{texts:?}");
+    }
+
+    #[test]
     fn the_owner_of_an_alert_is_mentioned_by_id() {
         let owners = BTreeMap::from([("ada".to_owned(), "U012AB3CD".to_owned())]);
         let check = |owner: &str, mentioned: bool| {
             let mut row = sample::row(TransitionKind::Fired);
             row.transition.alert.labels.insert("owner".to_owned(), owner.to_owned());
             let body = body(&Message::of(&row, None), &owners);
-            let text = body["blocks"][1]["text"]["text"].as_str().unwrap();
+            let text = body["blocks"][2]["text"]["text"].as_str().unwrap();
             assert_eq!(text.starts_with("<@U012AB3CD>\n"), mentioned, "{text}");
         };
         check("ada", true);

@@ -142,13 +142,18 @@ struct Publication {
 
 fn publication(message: &Message) -> Publication {
     let mut attributes: BTreeMap<&'static str, String> = BTreeMap::new();
+    let mut is_cut = false;
     for name in ["severity", "state", "rule", "queue", "share", "owner"] {
         let values = message.transitions().map(|transition| attribute(transition, name));
         // SNS refuses empty values.
         let values: BTreeSet<&str> = values.filter(|value| !value.is_empty()).collect();
-        if let Some(value) = as_attribute(&values) {
+        if let Some((value, whole)) = as_attribute(&values) {
             attributes.insert(name, value);
+            is_cut |= !whole;
         }
+    }
+    if is_cut {
+        attributes.insert("truncated", "true".to_owned());
     }
     let room = MAX_BYTES - size(&attributes);
     if let Some(text) = per_protocol(message).filter(|text| text.len() <= room) {
@@ -174,12 +179,12 @@ fn attribute<'a>(transition: &'a Transition, name: &str) -> &'a str {
     }
 }
 
-/// One value as it is, several as a list of as many as there is room for; `None` if there is none.
-fn as_attribute(values: &BTreeSet<&str>) -> Option<String> {
+/// One value as it is, several as a list of as many as there is room for, and whether that is all of it; `None` if there is none.
+fn as_attribute(values: &BTreeSet<&str>) -> Option<(String, bool)> {
     let (first, many) = (values.first()?, values.len() > 1);
     // What looks like a list would be taken for one.
     if !many && !first.starts_with('[') {
-        return Some(head(first, MAX_ATTRIBUTE_BYTES).to_owned());
+        return Some((head(first, MAX_ATTRIBUTE_BYTES).to_owned(), first.len() <= MAX_ATTRIBUTE_BYTES));
     }
     let mut room = MAX_LIST_BYTES;
     let fits = |value: &&&str| {
@@ -188,7 +193,8 @@ fn as_attribute(values: &BTreeSet<&str>) -> Option<String> {
         room = room.saturating_sub(size);
         fits
     };
-    serde_json::to_string(&values.iter().take_while(fits).collect::<Vec<_>>()).ok()
+    let shown: Vec<_> = values.iter().take_while(fits).collect();
+    Some((serde_json::to_string(&shown).ok()?, shown.len() == values.len()))
 }
 
 /// One text per protocol: plain for people, one line for phones, Alertmanager's body for programs.
@@ -239,8 +245,8 @@ mod tests {
         assert_eq!(published.attributes["share"], r#"["research","vision"]"#);
         assert_eq!(published.attributes["severity"], "page");
         let many: Vec<String> = (0..5_000).map(|share| format!("share-{share}")).collect();
-        let list = as_attribute(&many.iter().map(String::as_str).collect()).unwrap();
-        assert!(list.len() <= MAX_LIST_BYTES && serde_json::from_str::<Vec<String>>(&list).is_ok(), "{list}");
+        let (list, whole) = as_attribute(&many.iter().map(String::as_str).collect()).unwrap();
+        assert!(!whole && list.len() <= MAX_LIST_BYTES && serde_json::from_str::<Vec<String>>(&list).is_ok(), "{list}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 pub(in crate::notify) mod body;
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::Hmac;
@@ -12,6 +14,7 @@ use reqwest::header::HeaderValue;
 use sha2::Sha256;
 
 use crate::config::Endpoint;
+use crate::config::Secret;
 use crate::config::SigningKey;
 use crate::notify::Failure;
 use crate::notify::Receipt;
@@ -33,6 +36,14 @@ impl Webhook {
     /// The URL cannot be used. Says why, without the URL.
     pub fn new(endpoint: &Endpoint, keys: &[SigningKey]) -> Result<Self, String> {
         Ok(Self { http: Http::new(endpoint)?, keys: keys.to_vec() })
+    }
+
+    /// With headers of the configuration, which go with every request.
+    ///
+    /// # Errors
+    /// One of them cannot be sent. Says which, without its value.
+    pub fn with_headers(self, headers: &BTreeMap<String, Secret>) -> Result<Self, String> {
+        Ok(Self { http: self.http.with_headers(headers)?, ..self })
     }
 
     /// Posts a message once.

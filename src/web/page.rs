@@ -1,4 +1,4 @@
-//! The page at `/`: one document, its style and its scripts, all in the binary.
+//! The page at `/`: one document, its style and its scripts, all in the binary. And the runbooks.
 
 use axum::Router;
 use axum::http::header::CACHE_CONTROL;
@@ -6,6 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 
 use crate::web::Pages;
+use crate::web::runbooks;
 
 /// A file of the page, always asked for anew: after an update, page and API must fit each other.
 macro_rules! file {
@@ -20,6 +21,8 @@ macro_rules! file {
 pub(super) fn routes() -> Router<Pages> {
     Router::new()
         .route("/", file!("index.html", "text/html; charset=utf-8"))
+        .route("/runbooks", get(runbooks::list))
+        .route("/runbooks/{name}", get(runbooks::runbook))
         .route("/assets/page.css", file!("page.css", "text/css; charset=utf-8"))
         .route("/assets/page.js", file!("page.js", "text/javascript; charset=utf-8"))
         .route("/assets/sections.js", file!("sections.js", "text/javascript; charset=utf-8"))

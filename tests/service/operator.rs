@@ -3,6 +3,7 @@
 
 use crate::support;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Child;
@@ -21,12 +22,13 @@ use support::process::{configured, listening, trainspotter};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What must be seen by receivers and by nobody else.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "hook-in-the-url",
     "C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
     "xoxb-of-the-app",
     "routing-key-of-pagerduty",
     "in-a-query",
+    "bearer-of-the-hook",
 ];
 
 #[tokio::test]
@@ -61,6 +63,22 @@ async fn what_waits_is_looked_at_given_up_tried_again_and_silenced() {
 
     let (code, told) = office.asks(&["notify", "test", "chat"]).await;
     assert!(code == Some(0) && told.contains("200"), "{told}");
+    assert!(told.contains("chat: firing: delivered") && told.contains("chat: resolved: delivered"), "{told}");
+    let (code, told) = office.asks(&["notify", "test", "chat", "--kind", "all"]).await;
+    assert!(code == Some(0) && told.contains("digest"), "{told}");
+    let tests = |call: &&Value| call["commonLabels"]["alertname"] == "TestNotification";
+    let hook = format!("/{}", SECRETS[0]);
+    let sent = office
+        .calls(&hook)
+        .iter()
+        .filter(tests)
+        .map(|call| call["alerts"].as_array().unwrap().len())
+        .collect::<Vec<_>>();
+    assert_eq!(sent, [1, 1, 1, 1, 1, 1, 3, 4], "firing and resolved; and again with a job's two, a group and a digest");
+    let console = office.calls(&hook).last().unwrap()["alerts"][0]["consoleURL"].as_str().unwrap().to_owned();
+    assert!(console.contains("region=us-east-1#"), "the region that is watched: {console}");
+    let authorized = office.server.authorizations.lock().unwrap().clone();
+    assert!(authorized.contains(&format!("Bearer {}", SECRETS[5])), "the header of the configuration arrived");
     assert_eq!(office.asks(&["notify", "test", "nobody"]).await.0, Some(64));
 }
 
@@ -75,7 +93,7 @@ async fn slack_changes_the_message_of_the_firing_when_the_alert_ends() {
     office.until(&["outbox", "list", "--all"], |told| is_changed(told) && !told.contains("pending")).await;
     let changed = office.calls("/slack/chat.update");
     assert_eq!((&changed[0]["channel"], &changed[0]["ts"]), (&json!("C0123456789"), &json!("17.0042")));
-    assert!(changed[0]["text"].as_str().unwrap().starts_with("[RESOLVED] Polls"), "{changed:?}");
+    assert!(changed[0]["text"].as_str().unwrap().contains("[RESOLVED] Polls"), "{changed:?}");
 }
 
 #[tokio::test]
@@ -133,12 +151,14 @@ struct Office {
 struct Server {
     status: Arc<Mutex<u16>>,
     calls: Arc<Mutex<Vec<(String, Value)>>>,
+    authorizations: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Office {
     /// `status` is what receivers answer.
     async fn open(status: u16) -> Self {
-        let server = Server { status: Arc::new(Mutex::new(status)), calls: Arc::default() };
+        let server =
+            Server { status: Arc::new(Mutex::new(status)), calls: Arc::default(), authorizations: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root = format!("http://{}", listener.local_addr().unwrap());
         let app = Router::new().fallback(take).with_state(server.clone());
@@ -196,14 +216,14 @@ impl Office {
 }
 
 fn receivers(root: &str, folder: &Path) -> String {
-    let [hook, key, token, routing, query] = SECRETS;
+    let [hook, key, token, routing, query, header] = SECRETS;
     let routing_file = folder.join("routing");
     std::fs::write(&routing_file, routing).unwrap();
     format!(
         "poll: {{ every: 5s }}
 rules: [rules.yaml]
 receivers:
-  - {{ name: chat, webhook: {{ url: \"{root}/{hook}\", secrets: [\"whsec_{key}\"], allow_loopback: true }} }}
+  - {{ name: chat, webhook: {{ url: \"{root}/{hook}\", secrets: [\"whsec_{key}\"], headers: {{ Authorization: \"Bearer {header}\" }}, allow_loopback: true }} }}
   - {{ name: app, slack: {{ url: \"{root}/slack\", token: {token}, channel: C0123456789, allow_loopback: true }} }}
   - {{ name: pager, pagerduty: {{ url: \"{root}/pager\", routing_key: \"${{file:{}}}\", allow_loopback: true }} }}
   - {{ name: existing, alertmanager: {{ url: \"{root}/?token={query}\", allow_loopback: true }} }}
@@ -213,7 +233,9 @@ receivers:
 }
 
 /// Says what Slack says when it takes a message; others do not read it.
-async fn take(State(server): State<Server>, uri: Uri, body: String) -> (StatusCode, String) {
+async fn take(State(server): State<Server>, uri: Uri, headers: HeaderMap, body: String) -> (StatusCode, String) {
+    let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    server.authorizations.lock().unwrap().extend(authorization);
     let body = serde_json::from_str(&body).unwrap();
     server.calls.lock().unwrap().push((uri.path().to_owned(), body));
     let status = *server.status.lock().unwrap();

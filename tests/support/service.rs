@@ -1,5 +1,6 @@
 //! A service over a simulated AWS, both in this process, on ports of their own.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -148,7 +149,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
     let webhook = setup.webhook.as_ref();
     let webhook = webhook.map(|url| {
         let endpoint = Endpoint { url: Secret::new(url), allow_loopback: true };
-        ("hook", Channel::Webhook { endpoint, keys: Vec::new() })
+        ("hook", Channel::Webhook { endpoint, keys: Vec::new(), headers: BTreeMap::new() })
     });
     let receivers = topic.into_iter().chain(webhook);
     let every = Duration::from_secs(60);

@@ -73,7 +73,9 @@ function show(data) {
   if (health.ticked_at) remember(data.waterfall, Date.parse(health.ticked_at), span);
   const minute = Math.floor(now / 60000);
   draw("totals", [data.queues, data.alerts, data.waterfall], () => sections.totals(data));
-  draw("alerts", [data.alerts, minute], () => [sections.alerts(data.alerts, now)]);
+  const wanted = location.hash.slice(1);
+  draw("alerts", [data.alerts, minute, wanted], () => [sections.alerts(data.alerts, now, wanted)]);
+  land(wanted);
   draw("queues", [data.queues, data.waterfall, health.ticked_at], () => sections.queues(data.queues, data.waterfall, span));
   draw("shares", [data.shares, data.fairShares], () => [sections.shares(data.shares), ...sections.fairShares(data.fairShares)]);
   draw("waits", [data.waits, data.estimates], () => [sections.waits(data.waits, data.estimates)]);
@@ -88,6 +90,16 @@ function show(data) {
   byId("version").textContent = `Trainspotter ${health.version}`;
   const firing = data.alerts.filter(({ state }) => state === "firing").length;
   document.title = firing ? `(${firing}) Trainspotter` : "Trainspotter";
+}
+
+let landed = "";
+
+/** Goes to what the address leads to, once it is drawn: the browser has looked for it before. */
+function land(id) {
+  const target = id && id !== landed ? byId(id) : null;
+  if (!target) return;
+  landed = id;
+  target.scrollIntoView({ block: "center" });
 }
 
 function draw(id, from, make) {

@@ -35,20 +35,36 @@ function cost(rows) {
   return [{ all: Math.round(sum(Object.values)), idle: Math.round(idle) }];
 }
 
-/** Alerts, in the order of the API: firing, pending, resolved. `now` is the service's time in milliseconds. */
-export function alerts(rows, now) {
-  if (rows.length === 0) return empty("No alerts: every rule is quiet.");
+/** The runbook of an alert: a page of the service, or somebody's own. */
+function runbook({ runbook_url, runbook }) {
+  const link = runbook_url ?? runbook ?? "";
+  const own = link.match(/^(?:docs)?\/?runbooks\/([\w-]+?)(?:\.md)?$/);
+  if (own) return [el("a", { href: `runbooks/${own[1]}` }, "Runbook")];
+  return /^https?:/.test(link) ? [el("a", { href: link }, "Runbook")] : [];
+}
+
+/**
+ * Alerts, in the order of the API: firing, pending, resolved. `now` is the service's time in milliseconds. `wanted` is the id of
+ * the element to which the address leads: one is there for it even if the alert is not any more.
+ */
+export function alerts(rows, now, wanted = "") {
+  const gone = /^alert-[0-9a-f]+$/.test(wanted) && !rows.some(({ id }) => `alert-${id}` === wanted);
+  if (rows.length === 0 && !gone) return empty("No alerts: every rule is quiet.");
   const since = (at) => duration((now - Date.parse(at)) / 1000);
-  return el("ul", { class: "alerts" }, ...rows.map((alert) => {
+  const missing = gone
+    ? [el("li", { class: "alert wanted", id: wanted }, el("p", { class: "what" }, "The alert of this link neither fires nor ended lately. Test notifications are not shown here."))]
+    : [];
+  return el("ul", { class: "alerts" }, ...missing, ...rows.map((alert) => {
     const { summary, description, likely_reason, next_step } = alert.annotations;
     const words = { firing: `for ${since(alert.fired_at ?? alert.active_at)}`, pending: `for ${since(alert.active_at)}`, resolved: `${since(alert.resolved_at)} ago` };
     const labels = Object.entries(alert.labels).filter(([name]) => name !== "alertname");
-    return el("li", { class: `alert ${alert.state}` },
+    const id = `alert-${alert.id}`;
+    return el("li", { class: `alert ${alert.state}${id === wanted ? " wanted" : ""}`, id },
       el("div", { class: "state" }, el("strong", {}, alert.state), el("span", { class: "faint" }, words[alert.state] ?? "")),
       el("div", { class: "what" },
         el("p", {}, el("strong", {}, alert.rule), " ", summary ?? description ?? ""),
         ...(likely_reason && alert.state !== "resolved" ? [el("p", { class: "faint" }, `${likely_reason}. Next: ${next_step}.`)] : []),
-        el("p", { class: "labels" }, ...labels.map(([name, value]) => el("span", { class: "tag" }, `${name} ${value}`)))),
+        el("p", { class: "labels" }, ...labels.map(([name, value]) => el("span", { class: "tag" }, `${name} ${value}`)), ...runbook(alert.annotations))),
       el("div", { class: "value" }, el("strong", {}, measure(alert.value, alert.unit)),
         el("span", { class: "faint" }, alert.ending ? alert.ending.replaceAll("_", " ") : alert.threshold === null ? "value" : `threshold ${measure(alert.threshold, alert.unit)}`)));
   }));

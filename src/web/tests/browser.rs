@@ -38,6 +38,21 @@ async fn the_page_draws_what_the_api_says() {
     assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
 }
 
+/// A message links to an alert: its element is there, marked; and if the alert is not there any more, the page says so.
+#[tokio::test]
+async fn the_link_of_a_message_leads_to_its_alert() {
+    let server = Server::start().await;
+    let alerts = server.get("/api/v1/alerts").await.json();
+    let id = alerts[1]["id"].as_str().unwrap();
+    let Some((dom, _)) = open(&format!("http://{}/#alert-{id}", server.address)).await else { return };
+    let marked = dom.split("<li ").find(|item| item.contains(&format!("id=\"alert-{id}\""))).unwrap();
+    assert!(marked.contains(" wanted\""), "{marked}");
+    let Some((dom, _)) = open(&format!("http://{}/#alert-0123456789abcdef", server.address)).await else { return };
+    assert!(dom.contains("id=\"alert-0123456789abcdef\"") && dom.contains("neither fires nor ended lately"), "{dom}");
+    let Some((dom, messages)) = open(&format!("http://{}/runbooks/LongWait", server.address)).await else { return };
+    assert!(dom.contains("<h1>A job has waited long</h1>") && !messages.contains("CONSOLE"), "{dom} {messages}");
+}
+
 /// Opens an address in headless Chromium, lets six seconds of the page's time pass, and returns the document and what
 /// the browser logged. `None`, with a word on it, where there is no Chromium and none is required.
 async fn open(address: &str) -> Option<(String, String)> {

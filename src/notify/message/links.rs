@@ -1,0 +1,65 @@
+//! Where a message leads: to the alert on the service's page, to its runbook, and to the AWS console.
+
+use crate::notify::message::Message;
+use crate::notify::outbox::RECEIVER_IN_TROUBLE;
+use crate::runbooks;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::Transition;
+
+impl Message {
+    /// The alert on the service's page.
+    pub fn link(&self) -> Option<String> {
+        self.link_of(&self.transition.alert)
+    }
+
+    /// One of the alerts on the service's page.
+    pub fn link_of(&self, alert: &Alert) -> Option<String> {
+        let url = self.external_url.as_ref()?;
+        // The page shows what rules raise.
+        Some(if alert.rule == RECEIVER_IN_TROUBLE { format!("{url}/") } else { format!("{url}/#alert-{}", alert.id) })
+    }
+
+    /// The runbook, if it is a page that can be opened.
+    pub fn runbook(&self) -> Option<String> {
+        let annotations = &self.transition.alert.annotations;
+        let link = annotations.get("runbook_url").or_else(|| annotations.get("runbook"))?;
+        link.starts_with("http").then(|| link.clone())
+    }
+
+    /// The job or the queue in the AWS console.
+    pub fn console(&self) -> Option<String> {
+        Self::console_of(&self.transition.alert)
+    }
+
+    /// What one of the alerts is about in the AWS console: a job, or else a queue.
+    pub fn console_of(alert: &Alert) -> Option<String> {
+        let arn = alert.queue_arn.as_ref()?;
+        let mut parts = arn.split(':').skip(1);
+        let (partition, region) = (parts.next()?, parts.nth(1).filter(|region| !region.is_empty())?);
+        let domain = match partition {
+            "aws-cn" => "console.amazonaws.cn".to_owned(),
+            "aws-us-gov" => "console.amazonaws-us-gov.com".to_owned(),
+            _ => format!("{region}.console.aws.amazon.com"),
+        };
+        let is_id =
+            |id: &&String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let about = match alert.labels.get("job").or_else(|| alert.by.get("job")).filter(is_id) {
+            Some(job) => format!("jobs/detail/{job}"),
+            None => format!("queues/detail/{arn}"),
+        };
+        Some(format!("https://{domain}/batch/home?region={region}#{about}"))
+    }
+}
+
+/// A transition whose runbook is a link, if it is one that the service serves and its address is known; otherwise it is its path there.
+pub(super) fn linked(transition: &Transition, external_url: Option<&str>) -> Transition {
+    let mut transition = transition.clone();
+    for key in ["runbook", "runbook_url"] {
+        if let Some(annotation) = transition.alert.annotations.get_mut(key)
+            && let Some(name) = runbooks::named(annotation)
+        {
+            *annotation = format!("{}{}/{name}", external_url.unwrap_or_default(), runbooks::PATH);
+        }
+    }
+    transition
+}

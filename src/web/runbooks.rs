@@ -1,0 +1,73 @@
+//! The runbooks as pages: static text with the look of the others, and no script.
+
+use axum::extract::Path;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::runbooks;
+use crate::web::error::ApiError;
+
+/// One runbook. Links are relative, so that a proxy may serve the page below a path of its own.
+pub(super) async fn runbook(Path(name): Path<String>) -> Result<Response, ApiError> {
+    let found = runbooks::named(&name).filter(|_| !name.contains('/')).and_then(runbooks::as_html);
+    let (title, text) = found.ok_or_else(|| ApiError::not_found("there is no runbook of this name; see /runbooks"))?;
+    let text =
+        format!("{text}<p><a href=\"../\">Figures and alerts</a> · <a href=\"../runbooks\">All runbooks</a></p>\n");
+    Ok(page("../", &title, &text))
+}
+
+/// All of them by name.
+pub(super) async fn list() -> Response {
+    let item = |name: &str| {
+        let title = runbooks::as_html(name).map(|(title, _)| escaped(&title)).unwrap_or_default();
+        format!("<li><a href=\"runbooks/{name}\">{name}</a>: {title}</li>\n")
+    };
+    let items: String = runbooks::names().map(item).collect();
+    page(
+        "",
+        "Runbooks",
+        &format!("<h1>Runbooks</h1>\n<ul>\n{items}</ul>\n<p><a href=\"./\">Figures and alerts</a></p>\n"),
+    )
+}
+
+/// `root` leads from the page to the service's root.
+fn page(root: &str, title: &str, text: &str) -> Response {
+    let title = escaped(title);
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · Trainspotter</title>\n\
+         <link rel=\"icon\" href=\"{root}favicon.svg\" type=\"image/svg+xml\">\n\
+         <link rel=\"stylesheet\" href=\"{root}assets/page.css\">\n</head>\n\
+         <body>\n<main id=\"main\" class=\"runbook\">\n{text}</main>\n</body>\n</html>\n"
+    );
+    ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body(response: Response) -> String {
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_runbook_is_a_page_and_an_unknown_one_is_not_there() {
+        for name in runbooks::names() {
+            let response = runbook(Path(name.to_owned())).await.unwrap();
+            assert_eq!(response.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
+            let page = body(response).await;
+            assert!(page.contains("<h1>") && page.contains("../assets/page.css"), "{page}");
+            assert!(body(list().await).await.contains(&format!("href=\"runbooks/{name}\"")));
+        }
+        assert!(runbook(Path("Nothing".to_owned())).await.is_err());
+        assert!(runbook(Path("docs/runbooks/LongWait.md".to_owned())).await.is_err());
+    }
+}
