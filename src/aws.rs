@@ -13,11 +13,14 @@
 
 mod calls;
 mod clients;
+mod completeness;
 mod describe;
+mod entries;
 mod eventbridge;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod listing;
 mod page;
 mod pattern;
 mod poller;
@@ -29,5 +32,6 @@ mod translate;
 pub use calls::CallCounter;
 pub use clients::{Clients, ConnectError, connect};
 pub use eventbridge::{Hint, Hints};
+pub use listing::Limits;
 pub use poller::Poller;
 pub use rate_limit::Budget;

@@ -19,7 +19,9 @@ use url::{Host, Url};
 
 use crate::aws::Budget;
 use crate::aws::CallCounter;
+use crate::aws::Limits;
 use crate::aws::calls::{TooManyRequests, Watch};
+use crate::aws::completeness::Completeness;
 use crate::config::Target;
 use trainspotter_clock::Clock;
 
@@ -55,6 +57,7 @@ pub struct Clients {
     pub sns: aws_sdk_sns::Client,
     budget: Budget,
     calls: CallCounter,
+    limits: Limits,
 }
 
 impl Clients {
@@ -66,6 +69,11 @@ impl Clients {
     /// The counter of every attempt. [`crate::aws::Poller`] drains it into observations.
     pub fn calls(&self) -> &CallCounter {
         &self.calls
+    }
+
+    /// The counter of what built-in limits cut off, drained as the calls are.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 }
 
@@ -138,6 +146,7 @@ pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aw
     let config = aws_sdk_sqs::config::Builder::from(&sdk)
         .endpoint_url(url.origin().ascii_serialization())
         .http_client(http_client(Some(&url))?)
+        .interceptor(Completeness)
         .build();
     Ok(aws_sdk_sqs::Client::from_conf(config))
 }
@@ -166,10 +175,14 @@ fn defaults(target: &Target, clock: Clock) -> ConfigLoader {
 fn clients(sdk: &SdkConfig, budget: Budget) -> Clients {
     let calls = CallCounter::default();
     let watch = |service| Watch { service, counter: calls.clone(), budget: budget.clone() };
-    let batch =
-        aws_sdk_batch::config::Builder::from(sdk).interceptor(watch("batch")).retry_classifier(TooManyRequests).build();
+    let batch = aws_sdk_batch::config::Builder::from(sdk)
+        .interceptor(watch("batch"))
+        .interceptor(Completeness)
+        .retry_classifier(TooManyRequests)
+        .build();
     let sagemaker = aws_sdk_sagemaker::config::Builder::from(sdk)
         .interceptor(watch("sagemaker"))
+        .interceptor(Completeness)
         .retry_classifier(TooManyRequests)
         .build();
     let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(sdk)
@@ -185,6 +198,7 @@ fn clients(sdk: &SdkConfig, budget: Budget) -> Clients {
         sns: aws_sdk_sns::Client::from_conf(sns),
         budget,
         calls,
+        limits: Limits::default(),
     }
 }
 

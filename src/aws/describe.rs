@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::aws::Poller;
 use crate::aws::failure::{describe, is_not_found};
+use crate::aws::listing::Listing;
 use crate::aws::poller::send;
 use crate::aws::translate;
 use crate::aws::translate::{Means, Unknowns};
@@ -32,6 +33,10 @@ const NAMESPACE: &str = "/aws/sagemaker/TrainingJobs";
 const GPU_METRIC: &str = "GPUUtilization";
 /// The most queries that `GetMetricData` takes.
 const QUERIES_PER_CALL: usize = 500;
+/// Hosts whose utilisation is asked for at once: five calls.
+const MAX_HOSTS: usize = 5 * QUERIES_PER_CALL;
+/// Pages of one answer of `GetMetricData`: all of it fits on one.
+const MAX_METRIC_PAGES: usize = 20;
 /// SageMaker's own resolution.
 const PERIOD: Duration = Duration::from_secs(60);
 /// How many of the latest whole minutes are averaged.
@@ -180,47 +185,69 @@ impl Poller {
             return;
         }
         let due_next = at + self.poll.utilisation_every;
-        for (place, chunk) in hosts.chunks(QUERIES_PER_CALL).enumerate() {
+        let turn = self.hosts_in_turn(hosts);
+        for (place, chunk) in turn.chunks(QUERIES_PER_CALL).enumerate() {
             let at = self.clock.now();
             if place > 0 && at >= deadline {
                 self.utilisation_due = due_next;
                 let error = "GetMetricData: no time left for all hosts".to_owned();
                 return send(out, vec![Observation::Failed { source, queue: None, at, error }]).await;
             }
-            match self.utilisation_of(chunk, at).await {
-                Ok(hosts) => send(out, vec![Observation::Utilisation { at, hosts }]).await,
-                Err(error) => {
-                    return send(out, vec![Observation::Failed { source, queue: None, at, error }]).await;
-                }
+            let (hosts, error) = self.utilisation_of(chunk, at).await;
+            send(out, vec![Observation::Utilisation { at, hosts }]).await;
+            if let Some(error) = error {
+                return send(out, vec![Observation::Failed { source, queue: None, at, error }]).await;
             }
+            self.measured_up_to = chunk.last().cloned();
         }
         self.utilisation_due = due_next;
         send(out, vec![Observation::Answered { source, queue: None, at }]).await;
     }
 
-    async fn utilisation_of(&self, hosts: &[(JobId, String)], at: Timestamp) -> Result<Vec<HostUtilisation>, String> {
+    /// The hosts that are asked for this time, from where the last time left off and round again: where there are more than can be asked
+    /// for at once, each has its turn.
+    fn hosts_in_turn(&self, hosts: &[(JobId, String)]) -> Vec<(JobId, String)> {
+        let mut turn = hosts.to_vec();
+        turn.sort();
+        turn.dedup();
+        let begin = turn.partition_point(|host| self.measured_up_to.as_ref().is_some_and(|last| host <= last));
+        turn.rotate_left(begin);
+        if turn.len() > MAX_HOSTS {
+            turn.truncate(MAX_HOSTS);
+            self.clients.limits().hit("hosts_measured_at_once");
+        }
+        turn
+    }
+
+    /// The utilisation of hosts, as far as it came, and why no more did.
+    async fn utilisation_of(&self, hosts: &[(JobId, String)], at: Timestamp) -> (Vec<HostUtilisation>, Option<String>) {
+        let mut means = Means::default();
+        let error = self.read_metrics(hosts, at, &mut means).await.err();
+        let of_host = |(n, (job, host)): (usize, &(JobId, String))| means.host(&query_id(n), job, host, PERIOD);
+        (hosts.iter().enumerate().filter_map(of_host).collect(), error)
+    }
+
+    async fn read_metrics(&self, hosts: &[(JobId, String)], at: Timestamp, means: &mut Means) -> Result<(), String> {
+        const OPERATION: &str = "GetMetricData";
         // Whole minutes only: the one that is running would count as less than it is.
         let end = at.millis() / 60_000 * 60;
         let start = end - i64::from(MINUTES) * 60;
-        let queries = hosts.iter().enumerate().map(|(n, (_, host))| query(n, host)).collect();
-        let mut pages = self
-            .clients
-            .cloudwatch
-            .get_metric_data()
-            .set_metric_data_queries(Some(queries))
-            .start_time(DateTime::from_secs(start))
-            .end_time(DateTime::from_secs(end))
-            .into_paginator()
-            .send();
-        let mut means = Means::default();
-        while let Some(page) = pages.next().await {
-            means.add(page.map_err(|error| describe("GetMetricData", &error))?.metric_data_results());
+        let queries: Vec<_> = hosts.iter().enumerate().map(|(n, (_, host))| query(n, host)).collect();
+        let (mut listing, mut token) = (Listing::new(OPERATION, MAX_METRIC_PAGES, self.clients.limits()), None);
+        loop {
+            let request = self.clients.cloudwatch.get_metric_data().set_metric_data_queries(Some(queries.clone()));
+            let request = request.start_time(DateTime::from_secs(start)).end_time(DateTime::from_secs(end));
+            let page = request.set_next_token(token).send().await.map_err(|error| describe(OPERATION, &error))?;
+            let results = page.metric_data_results.as_deref();
+            let results = results
+                .ok_or_else(|| format!("{OPERATION}: the answer lacks MetricDataResults, which it must have"))?;
+            means.add(results);
+            let ids = results.iter().filter_map(|result| result.id());
+            token = listing.next(page.next_token.clone(), ids).map_err(|endless| endless.to_string())?;
+            if token.is_none() {
+                return Ok(());
+            }
         }
-        Ok(hosts
-            .iter()
-            .enumerate()
-            .filter_map(|(n, (job, host))| means.host(&query_id(n), job, host, PERIOD))
-            .collect())
     }
 }
 

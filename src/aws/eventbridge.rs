@@ -21,6 +21,9 @@ const WAIT_SECONDS: i32 = 10;
 /// The most messages that SQS gives at once.
 const MESSAGES: i32 = 10;
 
+/// The least wall time between two calls: whatever answers at once, though it should wait, is not asked again and again.
+const LEAST_BETWEEN: Duration = Duration::from_millis(200);
+
 /// How long to leave the queue alone after a failure, in wall time.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -39,6 +42,10 @@ pub struct Hints {
     client: aws_sdk_sqs::Client,
     queue: String,
     clock: Clock,
+    /// When it may be asked next.
+    next_at: Timestamp,
+    /// Why it could not be read the last time.
+    error: Option<String>,
 }
 
 impl Hints {
@@ -48,22 +55,41 @@ impl Hints {
     /// The client cannot be made.
     pub async fn connect(target: &Target, clock: Clock) -> Result<Option<Self>, ConnectError> {
         let Some(queue) = target.events.clone() else { return Ok(None) };
-        Ok(Some(Self { client: sqs(target, &queue, clock).await?, queue, clock }))
+        let client = sqs(target, &queue, clock).await?;
+        Ok(Some(Self { client, queue, clock, next_at: clock.now(), error: None }))
     }
 
     /// The next hints. Waits for them, and for the queue when it cannot be reached, which is logged: polls see what happens
     /// anyway. Whoever does not come back for them loses them.
-    pub async fn next(&self) -> Vec<Hint> {
+    pub async fn next(&mut self) -> Vec<Hint> {
         loop {
+            self.clock.sleep_until(self.next_at).await;
+            self.next_at = self.clock.now() + self.clock.of_wall(LEAST_BETWEEN);
             match self.receive().await {
-                Ok(hints) if hints.is_empty() => {}
-                Ok(hints) => return hints,
+                Ok(hints) => {
+                    self.note(None);
+                    if !hints.is_empty() {
+                        return hints;
+                    }
+                }
                 Err(error) => {
-                    tracing::warn!(error, "the queue of events cannot be read; changes are seen by polls only");
+                    self.note(Some(error));
                     self.clock.sleep(self.clock.of_wall(PAUSE)).await;
                 }
             }
         }
+    }
+
+    /// Logs how the queue answers, whenever that changes.
+    fn note(&mut self, error: Option<String>) {
+        match (&self.error, &error) {
+            (before, Some(error)) if before.as_ref() != Some(error) => {
+                tracing::warn!(error, "the queue of events cannot be read; changes are seen by polls only");
+            }
+            (Some(_), None) => tracing::info!("the queue of events is read again"),
+            (_, _) => {}
+        }
+        self.error = error;
     }
 
     async fn receive(&self) -> Result<Vec<Hint>, String> {
@@ -114,7 +140,27 @@ fn hint(body: &str) -> Option<Hint> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::aws::fake;
+
+    #[tokio::test]
+    async fn a_queue_that_answers_at_once_is_not_asked_again_and_again() {
+        for answer in [json!({}), json!({"Messages": [{"Body": "none of ours", "ReceiptHandle": "r"}]})] {
+            let (endpoint, log) = fake::serve(move |operation, _| match operation {
+                "ReceiveMessage" => (200, answer.clone()),
+                _ => (200, json!({"Successful": [], "Failed": []})),
+            })
+            .await;
+            let target = Target { events: Some(format!("{endpoint}/1/events")), ..fake::target(&endpoint) };
+            let mut hints = Hints::connect(&target, Clock::real()).await.unwrap().unwrap();
+            let asked_for = Duration::from_millis(1_100);
+            assert!(tokio::time::timeout(asked_for, hints.next()).await.is_err(), "there are no hints");
+            let asked = log.lock().unwrap().iter().filter(|(operation, _)| operation == "ReceiveMessage").count();
+            assert!((1..=6).contains(&asked), "asked {asked} times in {asked_for:?}");
+        }
+    }
 
     #[test]
     fn events_of_batch_hint_at_their_job_and_nothing_else_does() {

@@ -4,7 +4,10 @@ use std::error::Error;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::aws::completeness::{self, Incomplete};
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,22 +30,96 @@ impl Failure {
     }
 }
 
-/// The operation that failed, and why: AWS's own code and message if it answered, the chain of causes if it did not.
+/// The operation that failed, and why: AWS's own code and message if it answered, the chain of causes if it did not. What can be done
+/// about it follows in brackets where that is known.
 pub(crate) fn describe<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let why = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), Some(message)) => code_and_message(code, message),
         (Some(code), None) => code.to_owned(),
-        (None, _) => match error.raw_response() {
-            // Not in AWS's form: a proxy, or a throttle without a body.
-            Some(response) if !response.status().is_success() => format!("HTTP {}", response.status().as_u16()),
-            Some(_) | None => causes(error),
-        },
+        (None, _) => unmodelled(error, error.raw_response()),
     };
-    let hint = if why.contains("UnknownIssuer") { " (are the CA roots complete? install ca-certificates)" } else { "" };
-    format!("{operation}: {why}{hint}")
+    match advice(operation, &why) {
+        Some(advice) => format!("{operation}: {why} ({advice})"),
+        None => format!("{operation}: {why}"),
+    }
+}
+
+fn code_and_message(code: &str, message: &str) -> String {
+    // Some messages begin with their code.
+    if message.starts_with(code) { message.to_owned() } else { format!("{code}: {message}") }
+}
+
+/// What went wrong where AWS has not said so in its own form: a proxy's answer, a throttle without a body, or no answer at all.
+fn unmodelled(error: &(dyn Error + 'static), response: Option<&HttpResponse>) -> String {
+    if let Some(incomplete) = chain(error).find_map(|cause| cause.downcast_ref::<Incomplete>()) {
+        return incomplete.to_string();
+    }
+    match response {
+        Some(response) if !response.status().is_success() => format!("HTTP {}", response.status().as_u16()),
+        // What the SDK says about bytes it cannot read is of use to nobody.
+        Some(response) => completeness::foreign(response.body().bytes().unwrap_or_default()).to_string(),
+        None => causes(error),
+    }
+}
+
+/// What somebody can do about a failure.
+fn advice(operation: &str, why: &str) -> Option<String> {
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    let fixed = |text: &str| Some(text.to_owned());
+    if says(&["sts:AssumeRole"]) {
+        fixed(
+            "the role of the target must trust the identity that this service runs as, which must be allowed sts:AssumeRole",
+        )
+    } else if says(&["AccessDenied", "UnauthorizedOperation", "AuthorizationError", "not authorized to perform"]) {
+        Some(format!(
+            "allow {}:{operation} to the role: deploy/iam-policy.json has all that is needed",
+            service_of(operation)
+        ))
+    } else if says(&["RequestExpired", "RequestTimeTooSkewed", "Signature expired", "Signature not yet current"]) {
+        fixed("the clock of this machine is wrong: set it")
+    } else if says(&["ExpiredToken", "TokenRefreshRequired", "token included in the request is expired"]) {
+        fixed("the credentials have expired: renew them; those of a task or an instance renew themselves")
+    } else if says(&["UnrecognizedClient", "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
+        || says(&[
+            "InvalidSignature",
+            "IncompleteSignature",
+            "MissingAuthenticationToken",
+            "AuthFailure",
+            "OptInRequired",
+        ])
+    {
+        fixed(
+            "these credentials are not valid here: check the access key, the account and whether the region is enabled",
+        )
+    } else if says(&["no providers in chain provided credentials", "credentials provider", "credential", "Credentials"])
+    {
+        fixed("no credentials were found: give the task a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID")
+    } else if says(&["UnknownIssuer"]) {
+        fixed("are the CA roots complete? install ca-certificates")
+    } else if says(&["dns error", "failed to lookup address", "Name or service not known"]) {
+        fixed("the endpoint's name is not known: is the region spelt right, and has this machine a network and DNS?")
+    } else if says(&["dispatch failure", "Connect", "connect", "timeout", "timed out", "no complete answer"]) {
+        fixed(
+            "no connection: check the endpoint, routes and security groups, and VPC endpoints or proxy if there are any",
+        )
+    } else {
+        None
+    }
+}
+
+/// The prefix of an operation's IAM action.
+fn service_of(operation: &str) -> &'static str {
+    match operation {
+        "DescribeTrainingJob" | "ListTrainingJobs" | "ListTrainingPlans" => "sagemaker",
+        "GetMetricData" | "PutMetricData" => "cloudwatch",
+        "GetServiceQuota" => "servicequotas",
+        "ReceiveMessage" | "DeleteMessageBatch" | "DeleteMessage" => "sqs",
+        "Publish" => "sns",
+        _ => "batch",
+    }
 }
 
 /// Whether AWS says that what was asked for does not exist. Batch has no error of its own for that: it sends a general
@@ -57,25 +134,32 @@ pub(crate) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResp
     by_code || (is_refusal && by_message())
 }
 
-/// An error and what it came from, outermost first, without repetitions.
-fn causes(error: &dyn Error) -> String {
+/// An error and what it came from, outermost first, each said once.
+fn causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
+    for cause in chain(error) {
+        let text = match cause.downcast_ref::<ErrorMetadata>() {
+            Some(meta) => {
+                code_and_message(meta.code().unwrap_or("an error"), meta.message().unwrap_or("without a message"))
+            }
+            None => cause.to_string(),
+        };
+        if texts.iter().all(|said| !said.contains(&text)) {
             texts.push(text);
         }
-        next = error.source();
     }
     texts.join(": ")
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let source: fn(&&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> = |error| (*error).source();
+    std::iter::successors(Some(error), source)
 }
 
 #[cfg(test)]
 mod tests {
     use aws_smithy_runtime_api::http::StatusCode;
     use aws_smithy_types::body::SdkBody;
-    use aws_smithy_types::error::ErrorMetadata;
 
     use super::*;
 
@@ -132,5 +216,43 @@ mod tests {
         let lost: SdkError<Modelled, HttpResponse> = SdkError::timeout_error("invalid certificate: UnknownIssuer");
         let text = describe("Op", &lost);
         assert!(text.contains("UnknownIssuer") && text.contains("ca-certificates"), "{text}");
+    }
+
+    #[test]
+    fn a_code_is_said_once_and_bytes_that_are_no_answer_are_not_dumped() {
+        let twice = error(400, "ValidationException", "ValidationException: no such thing");
+        assert_eq!(describe("Op", &twice), "Op: ValidationException: no such thing");
+        let page = HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from("<html>\n  <body>Sign in"));
+        let foreign: SdkError<Modelled, HttpResponse> =
+            SdkError::response_error("unexpected type 0x3c at position 0", page);
+        assert_eq!(describe("Op", &foreign), "Op: the answer is not AWS's, it begins with \"<html> <body>Sign in\"");
+    }
+
+    #[test]
+    fn a_failure_that_somebody_can_mend_says_how() {
+        for (operation, code, message, expected) in [
+            ("ListServiceJobs", "AccessDeniedException", "not you", "allow batch:ListServiceJobs"),
+            ("ListTrainingPlans", "AccessDeniedException", "not you", "allow sagemaker:ListTrainingPlans"),
+            ("GetMetricData", "AccessDenied", "not you", "allow cloudwatch:GetMetricData"),
+            ("ListServiceJobs", "AccessDenied", "x is not authorized to perform: sts:AssumeRole on y", "must trust"),
+            ("ListServiceJobs", "ExpiredTokenException", "The security token is expired", "renew them"),
+            ("ListServiceJobs", "UnrecognizedClientException", "The security token is invalid", "are not valid here"),
+            ("ListServiceJobs", "InvalidSignatureException", "Signature expired: 2026", "the clock of this machine"),
+        ] {
+            let text = describe(operation, &error(400, code, message));
+            assert!(
+                text.starts_with(&format!("{operation}: {code}: {message} (")) && text.contains(expected),
+                "{text}"
+            );
+        }
+        for (cause, expected) in [
+            ("dns error: failed to lookup address information: Name or service not known", "is the region spelt right"),
+            ("tcp connect error: Connection refused (os error 111)", "no connection: check"),
+            ("no providers in chain provided credentials", "no credentials were found"),
+        ] {
+            let text = describe::<Modelled>("Op", &SdkError::timeout_error(cause));
+            assert!(text.contains(cause) && text.contains(expected), "{text}");
+        }
+        assert_eq!(describe("Op", &error(500, "ServerException", "sorry")), "Op: ServerException: sorry");
     }
 }

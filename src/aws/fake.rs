@@ -100,7 +100,7 @@ pub(crate) fn one_queue(operation: &str) -> Option<Value> {
             "serviceEnvironmentName": "gpus", "serviceEnvironmentType": "SAGEMAKER_TRAINING", "state": "ENABLED",
             "capacityLimits": [{"maxCapacity": 4, "capacityUnit": "NUM_INSTANCES"}],
         }]})),
-        "getjobqueuesnapshot" => Some(json!({})),
+        "getjobqueuesnapshot" => Some(json!({"frontOfQueue": {"jobs": []}})),
         _ => None,
     }
 }
@@ -199,6 +199,8 @@ pub(crate) fn told(observations: &[Observation]) -> Vec<String> {
             Observation::Answered { source, .. } => Some(format!("{} answered", source.as_str())),
             Observation::Failed { source, error, .. } => Some(format!("{} failed: {error}", source.as_str())),
             Observation::UnknownValue { kind, value } => Some(format!("unknown {kind} {value}")),
+            Observation::LimitHit { limit, times } => Some(format!("limit {limit} {times}")),
+            Observation::NoQueues { why } => Some(format!("no queues: {why}")),
             Observation::Topology { .. } | Observation::Calls(_) | Observation::Reserved { .. } => None,
         })
         .collect()

@@ -32,6 +32,8 @@ pub(crate) struct Page {
     pub(crate) jobs: Vec<JobSeen>,
     /// Where the next page begins; `None` if this is the last one.
     pub(crate) next: Option<String>,
+    /// Whether the answer has a list at all. The API promises one, and an error's body has none.
+    pub(crate) is_list: bool,
     pub(crate) unknowns: Unknowns,
 }
 
@@ -149,6 +151,7 @@ impl<'de> Visitor<'de> for Jobs<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Self(page, queue) = self;
+        page.is_list = true;
         let mut translate = ListedJobs::new(queue);
         while let Some(job) = list.next_element::<Summary<'_>>()? {
             page.jobs.extend(translate.next(&job, &mut page.unknowns));

@@ -4,24 +4,27 @@
 //! passes through them, so that one that moves on meanwhile is seen twice and never missed; and that a list is complete
 //! is said only when its last page came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
 use tokio::sync::mpsc;
 
 use crate::aws::Clients;
 use crate::aws::failure::{Failure, describe};
+use crate::aws::listing::Listing;
 use crate::aws::page::PageReader;
 use crate::aws::reservations::Pools;
-use crate::aws::topology;
+use crate::aws::topology::{self, Topology};
 use crate::aws::translate;
 use crate::aws::translate::Unknowns;
 use crate::config::Poll;
 use crate::config::Target;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Observation;
 use trainspotter_core::model::Questions;
+use trainspotter_core::model::Queue;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
@@ -33,6 +36,18 @@ const JOBS_PER_PAGE: i32 = 100;
 const SWEEP_SHARE: f64 = 0.5;
 /// Pages of sweeps in a poll at least, however small the budget.
 const SWEEP_PAGES_MIN: f64 = 10.0;
+
+/// Pages of one list of jobs, at most: twice the million of jobs that AWS lets wait.
+const MAX_PAGES: usize = 20_000;
+
+/// Pages of jobs in one state in flight, at most: each holds an instance at least, and nobody has that many.
+const MAX_PAGES_IN_FLIGHT: usize = 1_000;
+
+/// Queues that are named when none of them is watched.
+const MAX_NAMED: usize = 20;
+
+/// After this part of the time between two topologies one is tried again of which something could not be read.
+const RETRY_PART: u32 = 5;
 
 /// Pages of the waiting jobs of a queue that are read at once where they are few. If there are more by now, the rest is swept.
 const FEW_PAGES: u64 = 20;
@@ -48,9 +63,11 @@ pub struct Poller {
     pub(crate) clock: Clock,
     pub(crate) target: Target,
     /// The watched queues, as of the last topology.
-    queues: Vec<QueueName>,
+    queues: Vec<Queue>,
     topology_due: Timestamp,
     pub(crate) utilisation_due: Timestamp,
+    /// The host up to which utilisation was asked for last, where not all can be asked for at once.
+    pub(crate) measured_up_to: Option<(JobId, String)>,
     pub(crate) reserved_due: Timestamp,
     /// The warm pools of the last look.
     pub(crate) pools: Pools,
@@ -68,6 +85,7 @@ pub struct Poller {
 #[derive(Clone, Debug)]
 struct Sweep {
     since: Timestamp,
+    listing: Listing,
     /// The next page; `None` is the first.
     token: Option<String>,
 }
@@ -92,6 +110,7 @@ impl Poller {
             queues: Vec::new(),
             topology_due: now,
             utilisation_due: now,
+            measured_up_to: None,
             reserved_due: now,
             pools: Pools::new(),
             sweeps: BTreeMap::new(),
@@ -108,7 +127,8 @@ impl Poller {
         self.poll_topology(out).await;
         self.poll_reserved(out).await;
         self.polled.clear();
-        for queue in self.queues.clone() {
+        let queues: Vec<QueueName> = self.queues.iter().map(|queue| queue.name.clone()).collect();
+        for queue in queues {
             let at = self.clock.now();
             match self.poll_jobs(&queue, questions, out).await {
                 Ok(()) => self.polled.push((queue, at)),
@@ -153,11 +173,13 @@ impl Poller {
 
     /// Whether a queue is watched, as of the last topology.
     pub(crate) fn watches(&self, queue: &QueueName) -> bool {
-        self.queues.contains(queue)
+        self.queues.iter().any(|watched| watched.name == *queue)
     }
 
-    /// Sends the calls made since the last time.
+    /// Sends the calls made and the limits hit since the last time.
     pub(crate) async fn send_calls(&self, out: &Out) {
+        let hit = |(limit, times)| Observation::LimitHit { limit, times };
+        send(out, self.clients.limits().drain().into_iter().map(hit).collect()).await;
         let calls = self.clients.calls().drain();
         if !calls.is_empty() {
             send(out, vec![Observation::Calls(calls)]).await;
@@ -171,18 +193,56 @@ impl Poller {
         }
         let mut unknowns = Unknowns::default();
         let source = Source::Topology;
-        match topology::fetch(&self.clients.batch, &self.target.queues, &mut unknowns).await {
-            Ok(queues) => {
-                self.topology_due = at + self.poll.topology_every;
-                self.queues = queues.iter().map(|queue| queue.name.clone()).collect();
-                self.sweeps.retain(|queue, _| self.queues.contains(queue));
-                self.owed.retain(|queue, _| self.queues.contains(queue));
-                let mut observations = vec![Observation::Topology { at, queues }];
+        match topology::fetch(&self.clients, &self.target.queues, &self.queues, &mut unknowns).await {
+            Ok(topology) => {
+                let next = if topology.failures.is_empty() {
+                    self.poll.topology_every
+                } else {
+                    self.poll.topology_every / RETRY_PART
+                };
+                self.topology_due = at + next;
+                self.queues.clone_from(&topology.queues);
+                let is_watched = |queue: &QueueName| topology.queues.iter().any(|watched| watched.name == *queue);
+                self.sweeps.retain(|queue, _| is_watched(queue));
+                self.owed.retain(|queue, _| is_watched(queue));
+                let mut observations = self.learnt(topology, at);
                 observations.extend(unknowns.into_observations());
                 observations.push(Observation::Answered { source, queue: None, at });
                 send(out, observations).await;
             }
             Err(error) => send(out, vec![Observation::Failed { source, queue: None, at, error }]).await,
+        }
+    }
+
+    /// The topology, of which queues it is complete, and what is wrong with the others.
+    fn learnt(&self, topology: Topology, at: Timestamp) -> Vec<Observation> {
+        let source = Source::Topology;
+        let Topology { queues, others, failures } = topology;
+        let failed: BTreeSet<&QueueName> = failures.iter().map(|(queue, _)| queue).collect();
+        let complete = queues.iter().map(|queue| &queue.name).filter(|name| !failed.contains(name));
+        let answered = |name: &QueueName| Observation::Answered { source, queue: Some(name.clone()), at };
+        let answered: Vec<Observation> = complete.map(answered).collect();
+        let why = queues.is_empty().then(|| self.nothing_matches(&others));
+        let mut observations = vec![Observation::Topology { at, queues }];
+        observations.extend(answered);
+        let failed = |(queue, error)| Observation::Failed { source, queue: Some(queue), at, error };
+        observations.extend(failures.into_iter().map(failed));
+        observations.extend(why.map(|why| Observation::NoQueues { why }));
+        observations
+    }
+
+    /// What was looked for in vain, and what there is instead.
+    fn nothing_matches(&self, others: &BTreeSet<String>) -> String {
+        let globs = self.target.queues.join(", ");
+        let region = &self.target.region;
+        let what = format!("no job queue of type SAGEMAKER_TRAINING in {region} matches `queues: {globs}`");
+        let named: Vec<&str> = others.iter().take(MAX_NAMED).map(String::as_str).collect();
+        match others.len().saturating_sub(MAX_NAMED) {
+            _ if named.is_empty() => {
+                format!("{what}: there is none at all (is it the right region, account and role?)")
+            }
+            0 => format!("{what}; there are: {}", named.join(", ")),
+            more => format!("{what}; there are: {} and {more} more", named.join(", ")),
         }
     }
 
@@ -218,11 +278,16 @@ impl Poller {
         }
     }
 
+    fn listing(&self, max_pages: usize) -> Listing {
+        Listing::new("ListServiceJobs", max_pages, self.clients.limits())
+    }
+
     /// Lists one status to its last page.
     async fn list(&self, queue: &QueueName, status: JobStatus, out: &Out) -> Result<(), Failure> {
-        let mut token = None;
+        let max_pages = if status.is_in_flight() { MAX_PAGES_IN_FLIGHT } else { MAX_PAGES };
+        let (mut listing, mut token) = (self.listing(max_pages), None);
         loop {
-            token = self.page(queue, Ask::Status(status.clone()), token, out).await?.next;
+            token = self.page(queue, Ask::Status(status.clone()), token, &mut listing, out).await?.next;
             if token.is_none() {
                 return Ok(());
             }
@@ -232,14 +297,16 @@ impl Poller {
     /// Lists RUNNABLE from where the last poll left off, as far as `pages` reach. What fails is tried again from the
     /// same page, unless AWS refuses it: then the sweep begins anew.
     async fn sweep(&mut self, queue: &QueueName, now: Timestamp, pages: &mut u64, out: &Out) -> Result<(), Failure> {
-        let mut sweep = self.sweeps.remove(queue).unwrap_or(Sweep { since: now, token: None });
+        let anew = Sweep { since: now, listing: self.listing(MAX_PAGES), token: None };
+        let mut sweep = self.sweeps.remove(queue).unwrap_or(anew);
         loop {
             if *pages == 0 {
                 self.sweeps.insert(queue.clone(), sweep);
                 return Ok(());
             }
             *pages -= 1;
-            match self.page(queue, Ask::Status(JobStatus::Runnable), sweep.token.clone(), out).await {
+            let (ask, token) = (Ask::Status(JobStatus::Runnable), sweep.token.clone());
+            match self.page(queue, ask, token, &mut sweep.listing, out).await {
                 Ok(Listed { next: None, .. }) => break,
                 Ok(Listed { next, .. }) => sweep.token = next,
                 Err(failure) => {
@@ -259,9 +326,9 @@ impl Poller {
     async fn poll_arrivals(&mut self, queue: &QueueName, asked: Timestamp, out: &Out) -> Result<(), Failure> {
         let after = self.owed.get(queue).map_or(asked, |owed| asked.min(*owed));
         self.owed.insert(queue.clone(), after);
-        let mut token = None;
+        let (mut listing, mut token) = (self.listing(MAX_PAGES), None);
         loop {
-            let page = self.page(queue, Ask::CreatedAfter(after), token, out).await?;
+            let page = self.page(queue, Ask::CreatedAfter(after), token, &mut listing, out).await?;
             let all_older = page.newest.is_some_and(|newest| newest < after);
             token = page.next;
             if token.is_none() || all_older {
@@ -273,7 +340,14 @@ impl Poller {
     }
 
     /// Asks for one page of jobs and sends it.
-    async fn page(&self, queue: &QueueName, ask: Ask, token: Option<String>, out: &Out) -> Result<Listed, Failure> {
+    async fn page(
+        &self,
+        queue: &QueueName,
+        ask: Ask,
+        token: Option<String>,
+        listing: &mut Listing,
+        out: &Out,
+    ) -> Result<Listed, Failure> {
         let at = self.clock.now();
         let request = self.clients.batch.list_service_jobs().job_queue(queue.as_str()).max_results(JOBS_PER_PAGE);
         let request = match ask {
@@ -284,13 +358,14 @@ impl Poller {
             }
         };
         let reader = PageReader::new(queue.clone());
-        let request = request.set_next_token(token.clone()).customize().interceptor(reader.clone());
+        let request = request.set_next_token(token).customize().interceptor(reader.clone());
         request.send().await.map_err(|error| Failure::new("ListServiceJobs", &error))?;
         let failure = |what, is_refusal| Failure { text: format!("ListServiceJobs: {what}"), is_refusal };
         let page = reader.take().ok_or_else(|| failure("an answer that only the SDK can read", false))?;
-        if page.next.is_some() && page.next == token {
-            return Err(failure("the same page again and again", true));
+        if !page.is_list {
+            return Err(failure("the answer lacks jobSummaryList, which it must have", false));
         }
+        let next = listing.next(page.next, page.jobs.iter().map(|job| job.id.as_str()));
         let newest = page.jobs.iter().map(|job| job.created_at).max();
         let mut observations = Vec::new();
         if newest.is_some() {
@@ -298,7 +373,8 @@ impl Poller {
         }
         observations.extend(page.unknowns.into_observations());
         send(out, observations).await;
-        Ok(Listed { next: page.next, newest })
+        let next = next.map_err(|endless| Failure { text: endless.to_string(), is_refusal: true })?;
+        Ok(Listed { next, newest })
     }
 
     async fn poll_snapshot(&self, queue: &QueueName, out: &Out) {
@@ -340,5 +416,7 @@ pub(crate) async fn send(out: &Out, observations: Vec<Observation>) {
     }
 }
 
+#[cfg(test)]
+mod odd_answers;
 #[cfg(test)]
 mod tests;

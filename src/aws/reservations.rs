@@ -8,6 +8,7 @@ use aws_smithy_types::DateTime;
 
 use crate::aws::Poller;
 use crate::aws::failure::{describe, is_not_found};
+use crate::aws::listing::Listing;
 use crate::aws::poller::{Out, send};
 use crate::aws::translate::{self, Unknowns};
 use trainspotter_core::model::{Capacity, Observation, Reserved, Source, Timestamp};
@@ -16,7 +17,9 @@ use trainspotter_core::model::{Capacity, Observation, Reserved, Source, Timestam
 const POOLS_LEFT_WITHIN: Duration = Duration::from_secs(7 * 3_600);
 
 /// Pages of training jobs that are read in search of warm pools: SageMaker may cut a page before it filters.
-const MOST_PAGES: usize = 20;
+const MAX_POOL_PAGES: usize = 20;
+/// Pages of active training plans, at most.
+const MAX_PLAN_PAGES: usize = 100;
 
 /// What a warm pool consists of, by the training job that left it: that never changes.
 pub(crate) type Pools = BTreeMap<String, Vec<Capacity>>;
@@ -56,49 +59,53 @@ impl Poller {
         Ok(all)
     }
 
+    /// Plans by name, each once.
     async fn training_plans(&self, unknowns: &mut Unknowns) -> Result<Vec<Reserved>, String> {
+        const OPERATION: &str = "ListTrainingPlans";
         let active = TrainingPlanFilter::builder().name(TrainingPlanFilterName::Status).value("Active").build();
-        let mut pages = self.clients.sagemaker.list_training_plans().filters(active).into_paginator().send();
-        let mut plans = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| describe("ListTrainingPlans", &error))?;
-            plans.extend(
-                page.training_plan_summaries().iter().filter_map(|plan| translate::training_plan(plan, unknowns)),
-            );
+        let (mut listing, mut token) = (Listing::new(OPERATION, MAX_PLAN_PAGES, self.clients.limits()), None);
+        let mut plans = BTreeMap::new();
+        loop {
+            let request = self.clients.sagemaker.list_training_plans().filters(active.clone()).set_next_token(token);
+            let page = request.send().await.map_err(|error| describe(OPERATION, &error))?;
+            let summaries = page.training_plan_summaries();
+            for plan in summaries.iter().filter_map(|plan| translate::training_plan(plan, unknowns)) {
+                plans.entry(plan.name.clone()).or_insert(plan);
+            }
+            let names = summaries.iter().filter_map(|plan| plan.training_plan_name());
+            token = listing.next(page.next_token.clone(), names).map_err(|endless| endless.to_string())?;
+            if token.is_none() {
+                return Ok(plans.into_values().collect());
+            }
         }
-        Ok(plans)
     }
 
-    /// The pools that wait for a job now. One that a job has taken again is that job's.
+    /// The pools that wait for a job now, as far as they were found: beyond the last page that is read there may be more. One that a job
+    /// has taken again is that job's.
     async fn warm_pools(&self, at: Timestamp, unknowns: &mut Unknowns) -> Result<Pools, String> {
+        const OPERATION: &str = "ListTrainingJobs";
         let since = DateTime::from_secs((at - POOLS_LEFT_WITHIN).millis() / 1_000);
-        let mut pages = self
-            .clients
-            .sagemaker
-            .list_training_jobs()
-            .warm_pool_status_equals(WarmPoolResourceStatus::Available)
-            .last_modified_time_after(since)
-            .sort_order(SortOrder::Descending)
-            .max_results(100)
-            .into_paginator()
-            .send();
+        let (mut listing, mut token) = (Listing::new(OPERATION, MAX_POOL_PAGES, self.clients.limits()), None);
         let mut pools = Pools::new();
-        let mut read = 0;
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| describe("ListTrainingJobs", &error))?;
+        loop {
+            let request = self.clients.sagemaker.list_training_jobs();
+            let request = request.warm_pool_status_equals(WarmPoolResourceStatus::Available);
+            let request = request.last_modified_time_after(since).sort_order(SortOrder::Descending).max_results(100);
+            let page = request.set_next_token(token).send().await.map_err(|error| describe(OPERATION, &error))?;
             for name in page.training_job_summaries().iter().filter_map(translate::waiting_pool) {
-                let instances = match self.pools.get(name) {
+                let instances = match self.pools.get(name).or_else(|| pools.get(name)) {
                     Some(known) => known.clone(),
                     None => self.pool(name, unknowns).await?,
                 };
                 pools.insert(name.to_owned(), instances);
             }
-            read += 1;
-            if read == MOST_PAGES {
-                return Err(format!("ListTrainingJobs: more than {MOST_PAGES} pages in search of warm pools"));
-            }
+            let names = page.training_job_summaries().iter().filter_map(|job| job.training_job_name());
+            token = match listing.next(page.next_token.clone(), names) {
+                Ok(Some(next)) => Some(next),
+                // What was cut off is counted as a limit that was hit.
+                Ok(None) | Err(_) => return Ok(pools),
+            };
         }
-        Ok(pools)
     }
 
     async fn pool(&self, name: &str, unknowns: &mut Unknowns) -> Result<Vec<Capacity>, String> {

@@ -1,111 +1,297 @@
 //! The configured side of the queues: which there are, what they may use, how they divide it.
+//!
+//! Invariant: what cannot be read costs only what rests on it. A queue, environment, policy or share that could be read before stays as
+//! it was, and the queues it belongs to are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_sdk_batch::Client;
 use aws_sdk_batch::types::{JobQueueDetail, SchedulingPolicyDetail};
 
+use crate::aws::Clients;
+use crate::aws::entries::Readable;
 use crate::aws::failure::describe;
+use crate::aws::listing::Listing;
 use crate::aws::translate;
 use crate::aws::translate::Unknowns;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Queue;
+use trainspotter_core::model::QueueName;
 use trainspotter_core::model::QuotaShare;
 use trainspotter_core::model::ServiceEnvironment;
 
 /// `DescribeSchedulingPolicies` takes this many ARNs a call.
 const POLICIES_PER_CALL: usize = 100;
+/// Pages of queues, environments or shares. AWS allows fifty queues and environments in a Region and twenty shares in a queue.
+const MAX_PAGES: usize = 1_000;
 
-/// All queues that any of `globs` covers, by name. Fails as a whole: a topology with holes would look like a change.
-pub(crate) async fn fetch(batch: &Client, globs: &[String], unknowns: &mut Unknowns) -> Result<Vec<Queue>, String> {
-    let details = watched_queues(batch, globs).await?;
-    let environments = match details.is_empty() {
-        true => BTreeMap::new(),
-        false => environments(batch, unknowns).await?,
-    };
-    let policies = policies(batch, &details).await?;
-    let mut queues = Vec::with_capacity(details.len());
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct Topology {
+    /// The watched queues, by name.
+    pub(crate) queues: Vec<Queue>,
+    /// The names of all other queues of training jobs.
+    pub(crate) others: BTreeSet<String>,
+    /// The queues of which something could not be read, and what. Some may not be watched yet.
+    pub(crate) failures: Vec<(QueueName, String)>,
+}
+
+/// Reads the queues that any of `globs` covers, and what hangs on them. `known` is what was read before.
+pub(crate) async fn fetch(
+    clients: &Clients,
+    globs: &[String],
+    known: &[Queue],
+    unknowns: &mut Unknowns,
+) -> Result<Topology, String> {
+    let mut topology = Topology::default();
+    let mut reading = Reading { clients, known, unknowns };
+    let details = reading.watched_queues(globs, &mut topology).await?;
+    if details.is_empty() {
+        return Ok(topology);
+    }
+    let environments = reading.environments().await;
+    let policies = reading.policies(&details).await;
     for detail in &details {
+        let queue = reading.queue(detail, &environments, &policies, &mut topology.failures).await;
+        topology.queues.push(queue);
+    }
+    topology.queues.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(topology)
+}
+
+/// What was found by name, and why the rest was not.
+#[derive(Debug)]
+struct Found<T> {
+    entries: BTreeMap<String, T>,
+    /// What is wrong with single entries.
+    unreadable: BTreeMap<String, String>,
+    /// Why nothing was found, or not all.
+    error: Option<String>,
+}
+
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), unreadable: BTreeMap::new(), error: None }
+    }
+}
+
+impl<T> Found<T> {
+    /// Takes note of what a page had that could not be read.
+    fn leave_out(&mut self, operation: &str, readable: &Readable) {
+        for entry in readable.taken_out() {
+            let problem = format!("{operation}: {} cannot be read: {}", entry.name, entry.problem);
+            self.unreadable.insert(entry.name, problem);
+        }
+    }
+
+    /// Why an entry was not found; `None` if it was, or if it is not there.
+    fn problem(&self, name: &str) -> Option<String> {
+        let unreadable = || self.unreadable.get(name).or(self.error.as_ref()).cloned();
+        if self.entries.contains_key(name) { None } else { unreadable() }
+    }
+}
+
+/// A topology under way.
+struct Reading<'a> {
+    clients: &'a Clients,
+    known: &'a [Queue],
+    unknowns: &'a mut Unknowns,
+}
+
+impl Reading<'_> {
+    fn listing(&self, operation: &'static str) -> Listing {
+        Listing::new(operation, MAX_PAGES, self.clients.limits())
+    }
+
+    fn known(&self, name: &str) -> Option<&Queue> {
+        self.known.iter().find(|queue| queue.name.as_str() == name)
+    }
+
+    /// The queues to watch, each once, on however many pages AWS lists it. Without the whole list nothing is known to be gone.
+    async fn watched_queues(
+        &mut self,
+        globs: &[String],
+        topology: &mut Topology,
+    ) -> Result<Vec<JobQueueDetail>, String> {
+        const OPERATION: &str = "DescribeJobQueues";
+        let mut found = BTreeMap::new();
+        let mut unreadable = Found::<()>::default();
+        let (mut listing, mut token) = (self.listing(OPERATION), None);
+        let readable = Readable::new("jobQueues", "jobQueueName");
+        loop {
+            let request = self.clients.batch.describe_job_queues().set_next_token(token);
+            let page = request.customize().interceptor(readable.clone()).send().await;
+            let mut page = page.map_err(|error| describe(OPERATION, &error))?;
+            let next = page.next_token.take();
+            unreadable.leave_out(OPERATION, &readable);
+            let names = page.job_queues().iter().filter_map(|queue| queue.job_queue_name());
+            token = listing.next(next, names).map_err(|endless| endless.to_string())?;
+            for queue in page.job_queues.unwrap_or_default() {
+                let name = queue.job_queue_name().unwrap_or_default().to_owned();
+                if translate::is_watched(&queue, globs) {
+                    found.entry(name).or_insert(queue);
+                } else if translate::is_of_training_jobs(&queue) {
+                    topology.others.insert(name);
+                }
+            }
+            if token.is_none() {
+                break;
+            }
+        }
+        for (name, problem) in unreadable.unreadable {
+            if translate::is_covered(&name, globs) {
+                topology.queues.extend(self.known(&name).cloned());
+                topology.failures.push((name.as_str().into(), problem));
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    async fn environments(&mut self) -> Found<ServiceEnvironment> {
+        const OPERATION: &str = "DescribeServiceEnvironments";
+        let mut found = Found::default();
+        let (mut listing, mut token) = (self.listing(OPERATION), None);
+        let readable = Readable::new("serviceEnvironments", "serviceEnvironmentName");
+        loop {
+            let request = self.clients.batch.describe_service_environments().set_next_token(token);
+            let page = match request.customize().interceptor(readable.clone()).send().await {
+                Ok(page) => page,
+                Err(error) => {
+                    found.error = Some(describe(OPERATION, &error));
+                    return found;
+                }
+            };
+            found.leave_out(OPERATION, &readable);
+            for environment in page.service_environments() {
+                let environment = translate::environment(environment, self.unknowns);
+                found.entries.entry(environment.name.clone()).or_insert(environment);
+            }
+            let names = page.service_environments().iter().filter_map(|one| one.service_environment_name());
+            match listing.next(page.next_token().map(str::to_owned), names) {
+                Ok(Some(next)) => token = Some(next),
+                Ok(None) => return found,
+                Err(endless) => {
+                    found.error = Some(endless.to_string());
+                    return found;
+                }
+            }
+        }
+    }
+
+    /// The policies of the queues, by ARN.
+    async fn policies(&self, queues: &[JobQueueDetail]) -> Found<SchedulingPolicyDetail> {
+        const OPERATION: &str = "DescribeSchedulingPolicies";
+        let arns: BTreeSet<&str> = queues.iter().filter_map(translate::scheduling_policy).collect();
+        let arns: Vec<String> = arns.into_iter().map(str::to_owned).collect();
+        let mut found = Found::default();
+        let readable = Readable::new("schedulingPolicies", "arn");
+        for chunk in arns.chunks(POLICIES_PER_CALL) {
+            let request = self.clients.batch.describe_scheduling_policies().set_arns(Some(chunk.to_vec()));
+            match request.customize().interceptor(readable.clone()).send().await {
+                Ok(answer) => {
+                    found.leave_out(OPERATION, &readable);
+                    for policy in answer.scheduling_policies.unwrap_or_default() {
+                        found.entries.entry(policy.arn().unwrap_or_default().to_owned()).or_insert(policy);
+                    }
+                }
+                Err(error) => found.error = Some(describe(OPERATION, &error)),
+            }
+        }
+        found
+    }
+
+    /// A queue with what hangs on it, as it is now or else as it was known.
+    async fn queue(
+        &mut self,
+        detail: &JobQueueDetail,
+        environments: &Found<ServiceEnvironment>,
+        policies: &Found<SchedulingPolicyDetail>,
+        failures: &mut Vec<(QueueName, String)>,
+    ) -> Queue {
+        let name = detail.job_queue_name().unwrap_or_default().to_owned();
+        let mut failed = |problem| failures.push((name.as_str().into(), problem));
         let policy = match translate::scheduling_policy(detail) {
             None => Policy::Fifo,
-            Some(arn) => policy(batch, detail, arn, policies.get(arn), unknowns).await?,
+            Some(arn) => {
+                if let Some(problem) = policies.problem(arn) {
+                    failed(problem);
+                }
+                self.policy(&name, arn, policies, &mut failed).await
+            }
         };
-        let environment = translate::environment_name(detail).and_then(|name| environments.get(name).cloned());
-        queues.push(translate::queue(detail, policy, environment));
+        let environment = translate::environment_name(detail).and_then(|environment| {
+            let Some(problem) = environments.problem(environment) else {
+                return environments.entries.get(environment).cloned();
+            };
+            failed(problem);
+            let known = self.known(&name)?.environment.clone();
+            known.filter(|known| known.name == environment)
+        });
+        translate::queue(detail, policy, environment)
     }
-    queues.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(queues)
-}
 
-async fn watched_queues(batch: &Client, globs: &[String]) -> Result<Vec<JobQueueDetail>, String> {
-    let mut found = Vec::new();
-    let mut pages = batch.describe_job_queues().into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| describe("DescribeJobQueues", &error))?;
-        found.extend(page.job_queues().iter().filter(|queue| translate::is_watched(queue, globs)).cloned());
-    }
-    Ok(found)
-}
-
-async fn environments(batch: &Client, unknowns: &mut Unknowns) -> Result<BTreeMap<String, ServiceEnvironment>, String> {
-    let mut found = BTreeMap::new();
-    let mut pages = batch.describe_service_environments().into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| describe("DescribeServiceEnvironments", &error))?;
-        for environment in page.service_environments() {
-            let environment = translate::environment(environment, unknowns);
-            found.insert(environment.name.clone(), environment);
+    /// A policy that AWS names but does not describe is taken for what it was, or for a fair share without weights, and noted: jobs then
+    /// still count by the share they name.
+    async fn policy(
+        &mut self,
+        queue: &str,
+        arn: &str,
+        policies: &Found<SchedulingPolicyDetail>,
+        failed: &mut impl FnMut(String),
+    ) -> Policy {
+        match policies.entries.get(arn) {
+            Some(policy) if translate::is_quota_policy(policy) => {
+                Policy::QuotaShares(self.quota_shares(queue, failed).await)
+            }
+            Some(policy) => translate::fair_share(policy),
+            None if policies.problem(arn).is_some() && self.known(queue).is_some() => {
+                self.known(queue).map_or(Policy::Fifo, |known| known.policy.clone())
+            }
+            None => {
+                self.unknowns.note("scheduling_policy", arn);
+                Policy::FairShare { shares: Vec::new(), decay: Duration::ZERO, reservation: 0 }
+            }
         }
     }
-    Ok(found)
-}
 
-/// The policies of the queues, by ARN.
-async fn policies(
-    batch: &Client,
-    queues: &[JobQueueDetail],
-) -> Result<BTreeMap<String, SchedulingPolicyDetail>, String> {
-    let arns: BTreeSet<&str> = queues.iter().filter_map(translate::scheduling_policy).collect();
-    let arns: Vec<String> = arns.into_iter().map(str::to_owned).collect();
-    let mut found = BTreeMap::new();
-    for chunk in arns.chunks(POLICIES_PER_CALL) {
-        let answer = batch.describe_scheduling_policies().set_arns(Some(chunk.to_vec())).send().await;
-        let answer = answer.map_err(|error| describe("DescribeSchedulingPolicies", &error))?;
-        let policies = answer.scheduling_policies.unwrap_or_default().into_iter();
-        found.extend(policies.map(|policy| (policy.arn().unwrap_or_default().to_owned(), policy)));
-    }
-    Ok(found)
-}
-
-/// A policy that AWS names but does not describe is taken for a fair share without weights, and noted: jobs then still
-/// count by the share they name.
-async fn policy(
-    batch: &Client,
-    queue: &JobQueueDetail,
-    arn: &str,
-    policy: Option<&SchedulingPolicyDetail>,
-    unknowns: &mut Unknowns,
-) -> Result<Policy, String> {
-    match policy {
-        Some(policy) if translate::is_quota_policy(policy) => {
-            Ok(Policy::QuotaShares(quota_shares(batch, queue.job_queue_name().unwrap_or_default(), unknowns).await?))
+    /// The shares of a queue, each once. Those that cannot be read stay as they were.
+    async fn quota_shares(&mut self, queue: &str, failed: &mut impl FnMut(String)) -> Vec<QuotaShare> {
+        const OPERATION: &str = "ListQuotaShares";
+        let mut found = Found::default();
+        let (mut listing, mut token) = (self.listing(OPERATION), None);
+        let readable = Readable::new("quotaShares", "quotaShareName");
+        loop {
+            let request = self.clients.batch.list_quota_shares().job_queue(queue).set_next_token(token);
+            let page = match request.customize().interceptor(readable.clone()).send().await {
+                Ok(page) => page,
+                Err(error) => {
+                    found.error = Some(describe(OPERATION, &error));
+                    break;
+                }
+            };
+            found.leave_out(OPERATION, &readable);
+            for share in page.quota_shares() {
+                if let Some(share) = translate::quota_share(share, self.unknowns) {
+                    found.entries.entry(share.name.to_string()).or_insert(share);
+                }
+            }
+            let names = page.quota_shares().iter().filter_map(|share| share.quota_share_name());
+            match listing.next(page.next_token().map(str::to_owned), names) {
+                Ok(Some(next)) => token = Some(next),
+                Ok(None) => break,
+                Err(endless) => {
+                    found.error = Some(endless.to_string());
+                    break;
+                }
+            }
         }
-        Some(policy) => Ok(translate::fair_share(policy)),
-        None => {
-            unknowns.note("scheduling_policy", arn);
-            Ok(Policy::FairShare { shares: Vec::new(), decay: Duration::ZERO, reservation: 0 })
-        }
+        let known = self.known(queue).map_or(&[][..], |known| match &known.policy {
+            Policy::QuotaShares(shares) => shares,
+            Policy::Fifo | Policy::FairShare { .. } => &[],
+        });
+        let as_known: Vec<_> = known.iter().filter(|share| found.problem(share.name.as_str()).is_some()).collect();
+        found.entries.extend(as_known.into_iter().map(|share| (share.name.to_string(), share.clone())));
+        found.unreadable.into_values().chain(found.error).for_each(failed);
+        found.entries.into_values().collect()
     }
-}
-
-async fn quota_shares(batch: &Client, queue: &str, unknowns: &mut Unknowns) -> Result<Vec<QuotaShare>, String> {
-    let mut found = Vec::new();
-    let mut pages = batch.list_quota_shares().job_queue(queue).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| describe("ListQuotaShares", &error))?;
-        found.extend(page.quota_shares().iter().filter_map(|share| translate::quota_share(share, unknowns)));
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
 }

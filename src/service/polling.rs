@@ -87,7 +87,7 @@ impl Polling {
 /// Hands on what the queue of events says, if there is one, until `stop`.
 pub(super) async fn listen(hints: Option<Hints>, out: mpsc::Sender<Vec<Hint>>, stop: CancellationToken) {
     let listening = async {
-        if let Some(hints) = hints {
+        if let Some(mut hints) = hints {
             while out.send(hints.next().await).await.is_ok() {}
         }
     };

@@ -5,19 +5,21 @@
 //! and told. Nothing leaves an engine in another way.
 
 mod shares;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::jobs::{Cadence, Job, Ledger};
 use crate::metrics::catalogue;
-use crate::metrics::{self, Counting, Frame, Inputs, Pending, Service, SourceHealth, Why};
+use crate::metrics::{self, Counting, Frame, Inputs, Pending, Service, Why};
 use crate::model::{
     HostUtilisation, JobId, JobSeen, Observation, Prices, PriorityBands, Questions, Queue, QueueName, QueueSnapshot,
     Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{self, Alert, AlertBook, Rule, Transition};
 use shares::{Series, Shares};
+use sources::Sources;
 
 /// What was reserved longer ago than this says nothing of now.
 const RESERVED_STALE: Duration = Duration::from_secs(1_800);
@@ -34,7 +36,6 @@ const UNSEEN_KEPT: Duration = Duration::from_secs(86_400);
 /// The state of the service.
 #[derive(Debug)]
 pub struct Engine {
-    began_at: Timestamp,
     /// Up to when events were counted by the last tick.
     horizon: Timestamp,
     /// The first complete poll since the horizon moved last.
@@ -49,7 +50,7 @@ pub struct Engine {
     /// What is reserved, and when that was asked for; `None` where it is not watched.
     reserved: Option<(Timestamp, Vec<Reserved>)>,
     prices: Prices,
-    sources: BTreeMap<(Source, Option<QueueName>), Answers>,
+    sources: Sources,
     unknown_values: BTreeMap<(&'static str, String), ()>,
     corrections_counted: u64,
     forgotten_counted: u64,
@@ -62,13 +63,6 @@ pub struct Engine {
     rules: Vec<Rule>,
     book: AlertBook,
     service: Service,
-}
-
-/// When a source last answered, and what went wrong since.
-#[derive(Clone, Debug, Default)]
-struct Answers {
-    answered_at: Option<Timestamp>,
-    error: Option<String>,
 }
 
 /// What an engine continues from after a restart.
@@ -120,7 +114,6 @@ impl Engine {
         ledger.remember(&saved.jobs, counted_until);
         let counting = Counting::new(&saved.series, &saved.events, counted_until);
         Self {
-            began_at: counted_until,
             horizon: counted_until,
             held_since: None,
             open_since: saved.open_since.unwrap_or(counted_until),
@@ -131,7 +124,7 @@ impl Engine {
             fronts: BTreeMap::new(),
             reserved: None,
             prices: Prices::new(),
-            sources: BTreeMap::new(),
+            sources: Sources::new(counted_until),
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
             forgotten_counted: 0,
@@ -240,7 +233,12 @@ impl Engine {
 
     /// Whether every queue was polled completely at least once.
     pub fn is_ready(&self) -> bool {
-        self.answered_at(Source::Topology, None).is_some() && self.jobs_answered_at().is_some()
+        self.sources.answered_at(Source::Topology, None).is_some() && self.jobs_answered_at().is_some()
+    }
+
+    /// Why not every queue was polled completely yet; `None` if each was.
+    pub fn not_ready(&self) -> Option<String> {
+        if self.is_ready() { None } else { Some(self.sources.not_ready()) }
     }
 
     /// The figures, alerts and state of the moment `now`.
@@ -262,7 +260,7 @@ impl Engine {
         let (alerts_pending, alerts_firing) = self.book.counts();
         self.service.alerts_pending = alerts_pending;
         self.service.alerts_firing = alerts_firing;
-        let sources = self.source_health(now);
+        let sources = self.sources.health(&self.queues, now);
         let inputs = Inputs {
             now,
             queues: &self.queues,
@@ -302,7 +300,7 @@ impl Engine {
 
     fn observe_one(&mut self, observation: Observation) {
         match observation {
-            Observation::Topology { queues, .. } => self.set_queues(queues),
+            Observation::Topology { at, queues } => self.set_queues(queues, at),
             Observation::Jobs { at, jobs } => {
                 self.ledger.expect(&jobs);
                 jobs.into_iter().for_each(|job| self.observe_job(job, at));
@@ -323,15 +321,17 @@ impl Engine {
                     self.utilisation.entry(host.job.clone()).or_default().insert(host.host.clone(), host);
                 }
             }
-            Observation::Answered { source, queue, at } => {
-                self.sources.insert((source, queue), Answers { answered_at: Some(at), error: None });
-            }
-            Observation::Failed { source, queue, error, .. } => {
+            Observation::Answered { source, queue, at } => self.sources.answered(source, queue, at),
+            Observation::Failed { source, queue, error, at } => {
                 self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], 1);
                 // Figures rest on a queue's lists. A description that failed is asked for again and makes nothing older.
                 if source != Source::Jobs || queue.is_some() {
-                    self.sources.entry((source, queue)).or_default().error = Some(error);
+                    self.sources.failed(source, queue, at, error);
                 }
+            }
+            Observation::NoQueues { why } => self.sources.no_queues = Some(why),
+            Observation::LimitHit { limit, times } => {
+                self.counting.add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);
             }
             Observation::Calls(calls) => self.counting.count_calls(&calls),
             Observation::UnknownValue { kind, value } => self.count_unknown(kind, value),
@@ -360,12 +360,13 @@ impl Engine {
         self.counting.forget_share(queue, share, &self.shares.other(), &mut self.ledger);
     }
 
-    fn set_queues(&mut self, mut queues: Vec<Queue>) {
+    fn set_queues(&mut self, mut queues: Vec<Queue>, at: Timestamp) {
         queues.sort_by(|a, b| a.name.cmp(&b.name));
+        queues.dedup_by(|a, b| a.name == b.name);
         let watched = |queue: &Option<QueueName>| {
             queue.as_ref().is_none_or(|name| queues.iter().any(|queue| queue.name == *name))
         };
-        self.sources.retain(|(_, queue), _| watched(queue));
+        self.sources.watch(&queues, at);
         self.fronts.retain(|queue, _| watched(&Some(queue.clone())));
         self.counting.watch(&queues);
         for (queue, share) in self.shares.configured(&queues, &self.ledger) {
@@ -397,10 +398,6 @@ impl Engine {
         self.utilisation.retain(|id, _| ledger.job(id).is_some_and(|job| job.status().is_in_flight()));
     }
 
-    fn answered_at(&self, source: Source, queue: Option<QueueName>) -> Option<Timestamp> {
-        self.sources.get(&(source, queue)).and_then(|answers| answers.answered_at)
-    }
-
     /// Up to when everything that happened is known: the last complete poll, but for jobs of which only a description tells what happened,
     /// and none has come yet. Never earlier than before, and one description must not hold up all counts for long.
     fn horizon(&mut self) -> Timestamp {
@@ -417,25 +414,8 @@ impl Engine {
 
     /// When the job lists of the queue that was listed longest ago were asked for; `None` before each was once.
     fn jobs_answered_at(&self) -> Option<Timestamp> {
-        let of_queue = |queue: &Queue| self.answered_at(Source::Jobs, Some(queue.name.clone()));
+        let of_queue = |queue: &Queue| self.sources.answered_at(Source::Jobs, Some(&queue.name));
         self.queues.iter().map(of_queue).min().flatten()
-    }
-
-    fn source_health(&self, now: Timestamp) -> Vec<SourceHealth> {
-        let health = |source: Source| {
-            let of_source = || self.sources.iter().filter(move |((other, _), _)| *other == source);
-            let oldest = of_source().map(|(_, answers)| answers.answered_at.unwrap_or(self.began_at)).min();
-            let error = of_source().find_map(|(_, answers)| answers.error.clone());
-            let failing = of_source().filter(|(_, answers)| answers.error.is_some());
-            let failing = failing.filter_map(|((_, queue), _)| queue.clone());
-            // What was never listed is no better known than what failed.
-            let never = self.queues.iter().map(|queue| queue.name.clone());
-            let never =
-                never.filter(|name| source == Source::Jobs && self.answered_at(source, Some(name.clone())).is_none());
-            let failing = failing.chain(never).collect();
-            SourceHealth { source, age_seconds: oldest.map(|at| now.seconds_since(at)), error, failing }
-        };
-        Source::ALL.into_iter().map(health).collect()
     }
 }
 

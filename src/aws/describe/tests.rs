@@ -41,7 +41,8 @@ async fn jobs_and_training_jobs_are_described_gone_or_failed() {
     let expected = [
         "a FAILED",
         "gone b",
-        "jobs failed: DescribeServiceJob: AccessDeniedException: not you (and 1 more)",
+        "jobs failed: DescribeServiceJob: AccessDeniedException: not you (allow batch:DescribeServiceJob to the role: \
+         deploy/iam-policy.json has all that is needed) (and 1 more)",
         "training job t0",
         "training job t1",
         "training_jobs answered",
@@ -114,4 +115,48 @@ async fn the_first_questions_are_asked_even_after_the_deadline() {
         fake::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(),
         CONCURRENCY
     );
+}
+
+#[tokio::test]
+async fn hosts_beyond_what_is_asked_at_once_take_turns() {
+    let (endpoint, _) = fake::serve(|_, _| (200, json!({"MetricDataResults": []}))).await;
+    let often = Poll { utilisation_every: Duration::ZERO, ..fake::poll_config() };
+    let (mut poller, clients, clock) = fake::poller(&endpoint, often).await;
+    let all: Vec<(JobId, String)> = (0..6_000).map(|n: u32| ("a".into(), format!("t/algo-{n:05}"))).collect();
+    let mut asked = std::collections::BTreeMap::<String, u32>::new();
+    for _ in 0..12 {
+        let turn = poller.hosts_in_turn(&all);
+        assert_eq!(turn.len(), MAX_HOSTS);
+        turn.into_iter().for_each(|(_, host)| *asked.entry(host).or_default() += 1);
+        let (out, _from) = fake::channel();
+        poller.measure(&all, clock.now() + Duration::from_secs(3_600), &out).await;
+    }
+    assert_eq!(asked.len(), all.len());
+    let (least, most) = (asked.values().min().unwrap(), asked.values().max().unwrap());
+    assert!(most - least <= 1, "between {least} and {most} times");
+    assert_eq!(clients.limits().drain()["hosts_measured_at_once"], 24, "twelve looks and twelve polls");
+    assert_eq!(poller.hosts_in_turn(&all[..10]).len(), 10);
+}
+
+#[tokio::test]
+async fn metrics_that_go_on_without_end_or_lack_their_list_are_a_failure_and_what_came_counts() {
+    for (answer, expected) in [
+        (
+            json!({"MetricDataResults": [{"Id": "h0", "StatusCode": "PartialData", "Timestamps": ["@1700000060"], "Values": [700.0]}],
+                "NextToken": "again"}),
+            ["utilisation of 1", "utilisation failed: GetMetricData: the list has no end"],
+        ),
+        (json!({}), ["utilisation of 0", "utilisation failed: GetMetricData: the answer lacks MetricDataResults"]),
+    ] {
+        let (endpoint, _) = fake::serve(move |_, _| (200, answer.clone())).await;
+        let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+        let (out, mut from) = fake::channel();
+        let hosts = [("a".into(), "t/algo-1".to_owned())];
+        poller.measure(&hosts, clock.now() + Duration::from_secs(3_600), &out).await;
+        let told = told(&fake::received(&mut from));
+        assert!(
+            told.len() == 2 && told.iter().zip(expected).all(|(one, expected)| one.starts_with(expected)),
+            "{told:?}"
+        );
+    }
 }

@@ -74,7 +74,7 @@ fn page_of(answer: &ListServiceJobsOutput) -> Page {
     let summaries = answer.job_summary_list().iter().map(summary_of);
     let jobs = summaries.filter_map(|job| translate.next(&job, &mut unknowns)).collect();
     let next = answer.next_token().filter(|next| !next.is_empty()).map(str::to_owned);
-    Page { jobs, next, unknowns }
+    Page { jobs, next, is_list: true, unknowns }
 }
 
 fn summary_of(job: &ServiceJobSummary) -> Summary<'_> {
@@ -106,6 +106,8 @@ fn summary_of(job: &ServiceJobSummary) -> Summary<'_> {
 
 fn check(body: &str) {
     let (alone, after, page) = read_twice(200, body);
+    // The SDK fills in an empty list where there is none.
+    let page = page.map(|page| Page { is_list: true, ..page });
     match (alone, after) {
         (Ok(alone), Ok(after)) => {
             assert_eq!(page, Some(page_of(&alone)), "{body}");
@@ -152,6 +154,21 @@ fn what_is_no_page_is_refused_as_by_the_sdk() {
         r#"{"nextToken": 2}"#,
     ] {
         check(body);
+    }
+}
+
+#[test]
+fn an_answer_without_a_list_is_known() {
+    for (body, is_list) in [
+        (FULL, true),
+        (r#"{"jobSummaryList": []}"#, true),
+        (r#"{"jobSummaryList": null}"#, false),
+        (r#"{"message": "sorry"}"#, false),
+        ("{}", false),
+        ("", false),
+    ] {
+        let (_, _, page) = read_twice(200, body);
+        assert_eq!(page.map(|page| page.is_list), Some(is_list), "{body}");
     }
 }
 

@@ -102,7 +102,7 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
             (200, json!({"jobQueues": [queue("p"), queue("q")]}))
         }
         ("describeserviceenvironments", _) => (200, json!({"serviceEnvironments": []})),
-        ("getjobqueuesnapshot", _) => (200, json!({})),
+        ("getjobqueuesnapshot", _) => (200, json!({"frontOfQueue": {"jobs": []}})),
         (_, (status, None)) if status == "STARTING" && body["jobQueue"] == "p" => {
             page(&[job("a", "STARTING", 10)], Some("2"))
         }
@@ -112,7 +112,8 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
     .await;
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
     let told = told(&poll_once(&mut poller, &Questions::default()).await);
-    let failed = "jobs failed: ListServiceJobs: AccessDeniedException: not you";
+    let failed = "jobs failed: ListServiceJobs: AccessDeniedException: not you (allow batch:ListServiceJobs to the role: \
+                  deploy/iam-policy.json has all that is needed)";
     let expected = [
         "waiting p",
         "a STARTING",
@@ -265,7 +266,7 @@ async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
             (200, json!({"jobQueues": [queue("p"), queue("q")]}))
         }
         ("describeserviceenvironments", _) => (200, json!({"serviceEnvironments": []})),
-        ("getjobqueuesnapshot", _) => (200, json!({})),
+        ("getjobqueuesnapshot", _) => (200, json!({"frontOfQueue": {"jobs": []}})),
         // A list that never ends.
         (_, (status, token)) if status == "RUNNABLE" => {
             let next = token.map_or(1, |token| token.parse::<u32>().unwrap() + 1).to_string();

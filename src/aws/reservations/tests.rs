@@ -82,8 +82,8 @@ async fn look_twice(
 #[tokio::test]
 async fn active_plans_and_waiting_pools_count_and_a_pool_is_described_once() {
     let (told, log) = look_twice(Watched { training_plans: true, warm_pools: true }, answer).await;
-    let expected = "training_plan spring ml.p5.48xlarge 16 10 5, \
-                    training_plan mixed ml.p4d.24xlarge+ml.p5.48xlarge 4 0 4, \
+    let expected = "training_plan mixed ml.p4d.24xlarge+ml.p5.48xlarge 4 0 4, \
+                    training_plan spring ml.p5.48xlarge 16 10 5, \
                     warm_pool left ml.p4d.24xlarge 2 0 2";
     assert_eq!(told, [expected, expected]);
     let log = log.lock().unwrap();
@@ -103,7 +103,7 @@ async fn nothing_is_asked_that_is_not_switched_on() {
 }
 
 #[tokio::test]
-async fn half_an_answer_is_none_and_pages_without_end_are_left() {
+async fn half_an_answer_is_none() {
     let refused = |operation: &str, body: &Value| match operation {
         "ListTrainingJobs" => error(400, "AccessDeniedException", "not you"),
         _ => answer(operation, body),
@@ -111,17 +111,64 @@ async fn half_an_answer_is_none_and_pages_without_end_are_left() {
     let both = Watched { training_plans: true, warm_pools: true };
     let (told, _) = look_twice(both, refused).await;
     // It is tried again at once, since nothing came.
-    assert_eq!(told, ["ListTrainingJobs: AccessDeniedException: not you"; 3]);
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().all(|one| one.starts_with("ListTrainingJobs: AccessDeniedException: not you")), "{told:?}");
+}
 
+#[tokio::test]
+async fn pages_without_end_keep_what_was_found_and_count_the_limit() {
     let endless = |operation: &str, body: &Value| match operation {
         "ListTrainingJobs" => {
             let page: u32 = body["NextToken"].as_str().map_or(0, |token| token.parse().unwrap());
-            (200, json!({"TrainingJobSummaries": [], "NextToken": (page + 1).to_string()}))
+            let jobs = if page == 1 { json!([pool("left", "Available")]) } else { json!([]) };
+            (200, json!({"TrainingJobSummaries": jobs, "NextToken": (page + 1).to_string()}))
         }
         _ => answer(operation, body),
     };
-    let (told, log) = look_twice(both, endless).await;
-    assert_eq!(told[0], "ListTrainingJobs: more than 20 pages in search of warm pools");
+    let pools = Watched { training_plans: false, warm_pools: true };
+    let (told, log) = look_twice(pools, endless).await;
+    assert_eq!(told, ["warm_pool left ml.p4d.24xlarge 2 0 2"; 2]);
     let calls = log.lock().unwrap().iter().filter(|(operation, _)| operation == "ListTrainingJobs").count();
-    assert_eq!(calls, 60);
+    assert_eq!(calls, 2 * MAX_POOL_PAGES);
+
+    let just_so = |operation: &str, body: &Value| match operation {
+        "ListTrainingJobs" => {
+            let page: usize = body["NextToken"].as_str().map_or(1, |token| token.parse().unwrap());
+            let next = (page < MAX_POOL_PAGES).then(|| (page + 1).to_string());
+            (200, json!({"TrainingJobSummaries": [pool("left", "Available")], "NextToken": next}))
+        }
+        _ => answer(operation, body),
+    };
+    let (endpoint, _) = fake::serve(just_so).await;
+    let (mut poller, clients, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    poller.target.reserved = pools;
+    let (out, mut from) = fake::channel();
+    poller.poll_reserved(&out).await;
+    let answered = |one: &Observation| matches!(one, Observation::Answered { source: Source::Reserved, .. });
+    assert!(fake::received(&mut from).iter().any(answered));
+    assert!(clients.limits().drain().is_empty(), "as many pages as there may be are no error");
+}
+
+#[tokio::test]
+async fn a_plan_on_two_pages_counts_once() {
+    let twice = |operation: &str, body: &Value| match operation {
+        "ListTrainingPlans" => {
+            let plans = [plan("spring", "Active", &["ml.p5.48xlarge"], [16, 10, 5])];
+            let next = body.get("NextToken").is_none().then_some("2");
+            (200, json!({"TrainingPlanSummaries": plans, "NextToken": next}))
+        }
+        _ => answer(operation, body),
+    };
+    let (told, _) = look_twice(Watched { training_plans: true, warm_pools: false }, twice).await;
+    assert_eq!(told, ["training_plan spring ml.p5.48xlarge 16 10 5"; 2]);
+}
+
+#[tokio::test]
+async fn an_answer_without_its_list_is_no_empty_list() {
+    let bare = |operation: &str, body: &Value| match operation {
+        "ListTrainingPlans" => (200, json!({"message": "sorry"})),
+        _ => answer(operation, body),
+    };
+    let (told, _) = look_twice(Watched { training_plans: true, warm_pools: false }, bare).await;
+    assert_eq!(told[0], "ListTrainingPlans: an error without a code: sorry");
 }

@@ -1,5 +1,6 @@
 //! Queues, environments, policies and shares.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_batch::types::{JobQueueDetail, QuotaShareDetail, SchedulingPolicyDetail, ServiceEnvironmentDetail};
@@ -9,6 +10,7 @@ use crate::aws::translate::Unknowns;
 use crate::aws::translate::capacities;
 use crate::aws::translate::name_of;
 use crate::aws::translate::present;
+use trainspotter_core::model::Capacity;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Queue;
 use trainspotter_core::model::QuotaShare;
@@ -18,10 +20,19 @@ use trainspotter_core::model::WeightedShare;
 
 /// Whether this is a queue of training jobs, still there, and covered by one of the globs.
 pub(crate) fn is_watched(queue: &JobQueueDetail, globs: &[String]) -> bool {
-    let of_training_jobs = queue.job_queue_type().is_some_and(|kind| kind.as_str() == "SAGEMAKER_TRAINING");
+    is_of_training_jobs(queue) && is_covered(queue.job_queue_name().unwrap_or_default(), globs)
+}
+
+/// Whether this is a queue of training jobs, and still there.
+pub(crate) fn is_of_training_jobs(queue: &JobQueueDetail) -> bool {
     let deleted = queue.status().is_some_and(|status| status.as_str() == "DELETED");
-    let name = queue.job_queue_name().unwrap_or_default();
-    of_training_jobs && !deleted && !name.is_empty() && globs.iter().any(|glob| pattern::matches(glob, name))
+    let of_training_jobs = queue.job_queue_type().is_some_and(|kind| kind.as_str() == "SAGEMAKER_TRAINING");
+    of_training_jobs && !deleted && present(queue.job_queue_name()).is_some()
+}
+
+/// Whether one of the globs covers the name of a queue.
+pub(crate) fn is_covered(name: &str, globs: &[String]) -> bool {
+    !name.is_empty() && globs.iter().any(|glob| pattern::matches(glob, name))
 }
 
 /// A watched queue, with what hangs on it.
@@ -55,8 +66,19 @@ pub(crate) fn environment(environment: &ServiceEnvironmentDetail, unknowns: &mut
     ServiceEnvironment {
         name: environment.service_environment_name().unwrap_or_default().to_owned(),
         enabled: environment.state().is_some_and(|state| state.as_str() == "ENABLED"),
-        limits: capacities(limits, unknowns),
+        limits: limits_by_unit(limits, unknowns),
     }
+}
+
+/// Limits, one of each unit: a unit that is named twice counts once.
+fn limits_by_unit<'a>(
+    entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
+    unknowns: &mut Unknowns,
+) -> Vec<Capacity> {
+    let mut limits = capacities(entries, unknowns);
+    let mut units = BTreeSet::new();
+    limits.retain(|limit| units.insert(limit.unit.clone()));
+    limits
 }
 
 /// Whether queues under this policy have quota shares of their own.
@@ -78,8 +100,10 @@ pub(crate) fn fair_share(policy: &SchedulingPolicyDetail) -> Policy {
 
 fn weights(policy: &SchedulingPolicyDetail) -> Vec<WeightedShare> {
     let shares = policy.fairshare_policy().map(|policy| policy.share_distribution()).unwrap_or_default();
+    let mut names = BTreeSet::new();
     shares
         .iter()
+        .filter(|share| names.insert(share.share_identifier()))
         .filter_map(|share| {
             let name = present(share.share_identifier())?;
             // Through text, so that 0.1 stays 0.1 on its way from single to double precision.
@@ -111,7 +135,7 @@ pub(crate) fn quota_share(share: &QuotaShareDetail, unknowns: &mut Unknowns) -> 
     Some(QuotaShare {
         name: present(share.quota_share_name())?.into(),
         enabled: share.state().is_some_and(|state| state.as_str() == "ENABLED"),
-        limits: capacities(limits, unknowns),
+        limits: limits_by_unit(limits, unknowns),
         sharing,
         in_share_preemption: share
             .preemption_configuration()
@@ -129,7 +153,6 @@ mod tests {
     };
 
     use super::*;
-    use trainspotter_core::model::Capacity;
     use trainspotter_core::model::Observation;
 
     fn sharing_of(strategy: Option<&str>, borrow_limit: Option<i32>) -> (Sharing, Vec<Observation>) {

@@ -57,16 +57,10 @@ pub(super) fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec
     capacities(all.into_iter().map(|(name, count)| (name.map(|name| name.as_str()), count.map(f64::from))), unknowns)
 }
 
-/// Means of the datapoints of many hosts, gathered over the pages of `GetMetricData`.
+/// Means of the datapoints of many hosts, gathered over the pages of `GetMetricData`. A datapoint counts once, on however many pages it
+/// comes.
 #[derive(Debug, Default)]
-pub(crate) struct Means(BTreeMap<String, Mean>);
-
-#[derive(Debug, Default)]
-struct Mean {
-    sum: f64,
-    count: u32,
-    newest: Timestamp,
-}
+pub(crate) struct Means(BTreeMap<String, BTreeMap<Timestamp, f64>>);
 
 impl Means {
     /// Adds a page of results. What is no percentage is no datapoint.
@@ -76,10 +70,7 @@ impl Means {
             for (at, value) in result.timestamps().iter().zip(result.values()) {
                 let Some(at) = date_time(Some(at)) else { continue };
                 if value.is_finite() && *value >= 0.0 {
-                    let mean = self.0.entry(id.to_owned()).or_default();
-                    mean.sum += value;
-                    mean.count += 1;
-                    mean.newest = mean.newest.max(at);
+                    self.0.entry(id.to_owned()).or_default().insert(at, *value);
                 }
             }
         }
@@ -87,12 +78,13 @@ impl Means {
 
     /// The mean of the query `id`, on `host` of `job`; `None` if no datapoint came: unknown, not idle.
     pub(crate) fn host(&self, id: &str, job: &JobId, host: &str, period: Duration) -> Option<HostUtilisation> {
-        let mean = self.0.get(id)?;
+        let points = self.0.get(id)?;
+        let (newest, _) = points.last_key_value()?;
         Some(HostUtilisation {
             job: job.clone(),
             host: host.to_owned(),
-            at: mean.newest + period,
-            gpu_percent: mean.sum / f64::from(mean.count),
+            at: *newest + period,
+            gpu_percent: points.values().sum::<f64>() / points.len() as f64,
         })
     }
 }
@@ -187,7 +179,7 @@ mod tests {
         };
         let mut means = Means::default();
         means.add(&[result("h0", &[(180, 400.0), (120, 200.0)]), result("h1", &[]), result("h2", &[(60, f64::NAN)])]);
-        means.add(&[result("h0", &[(60, 300.0)]), result("h3", &[(60, 0.0)])]);
+        means.add(&[result("h0", &[(60, 300.0), (180, 400.0)]), result("h3", &[(60, 0.0)])]);
         let host = |id: &str| means.host(id, &"job".into(), "t/algo-1", Duration::from_secs(60));
         let first = host("h0").unwrap();
         assert_eq!((first.gpu_percent, first.at), (300.0, Timestamp::from_millis(240_000)));

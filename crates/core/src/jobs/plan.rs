@@ -24,8 +24,11 @@ const JOBS_PER_POLL: usize = 500;
 /// Training jobs asked for in one poll, at most.
 const TRAINING_JOBS_PER_POLL: usize = 20;
 
-/// Hosts whose utilisation is asked for at once, at most: five calls of 500 queries.
-const HOSTS_PER_POLL: usize = 2_500;
+/// Hosts of a job, at most: an amount beyond it is no amount of instances.
+const MAX_HOSTS_PER_JOB: u32 = 10_000;
+
+/// Hosts that are known to whoever asks for their utilisation, at most: they take turns.
+const MAX_HOSTS: usize = 100_000;
 
 /// How often to look again.
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +163,7 @@ impl Ledger {
             .flat_map(|(job, name)| {
                 hosts_of(job).map(move |host| (job.latest.id.clone(), format!("{name}/algo-{host}")))
             })
-            .take(HOSTS_PER_POLL)
+            .take(MAX_HOSTS)
             .collect()
     }
 }
@@ -189,6 +192,7 @@ impl Urgency {
 
 fn hosts_of(job: &Job) -> impl Iterator<Item = u32> + use<> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "instance counts are small and whole")]
-    let count = job.latest.demand.iter().map(|capacity| capacity.quantity.max(0.0) as u32).sum::<u32>();
-    1..=count
+    let count =
+        job.latest.demand.iter().map(|capacity| capacity.quantity.max(0.0) as u32).fold(0_u32, u32::saturating_add);
+    1..=count.min(MAX_HOSTS_PER_JOB)
 }

@@ -81,6 +81,18 @@ pub enum Observation {
     },
     /// The calls made since the last such observation.
     Calls(Vec<Calls>),
+    /// A built-in limit cut something off since the last such observation.
+    LimitHit {
+        /// Which.
+        limit: &'static str,
+        /// How often.
+        times: u64,
+    },
+    /// There is no queue to watch.
+    NoQueues {
+        /// What was looked for, and what there is, for people.
+        why: String,
+    },
     /// A value no one here knows: an enum variant, a capacity unit, an instance type.
     UnknownValue {
         /// What kind of value, such as `job_status`.

@@ -1,0 +1,206 @@
+//! How each source has answered so far, and about which queues.
+
+use std::collections::BTreeMap;
+
+use crate::metrics::SourceHealth;
+use crate::model::{Queue, QueueName, Source, Timestamp};
+
+/// Said of a source that has not answered since the start, and not failed either.
+const NO_ANSWER: &str = "no answer yet";
+
+/// All sources.
+#[derive(Clone, Debug)]
+pub(super) struct Sources {
+    began_at: Timestamp,
+    answers: BTreeMap<(Source, Option<QueueName>), Answers>,
+    /// Why there is no queue to watch.
+    pub(super) no_queues: Option<String>,
+}
+
+/// When a source last answered, and what went wrong since.
+#[derive(Clone, Debug)]
+struct Answers {
+    /// Since when it should have answered: its age counts from then until it first did.
+    since: Timestamp,
+    answered_at: Option<Timestamp>,
+    error: Option<String>,
+}
+
+impl Sources {
+    /// Sources that should answer from `began_at` on.
+    pub(super) fn new(began_at: Timestamp) -> Self {
+        Self { began_at, answers: BTreeMap::new(), no_queues: None }
+    }
+
+    pub(super) fn answered(&mut self, source: Source, queue: Option<QueueName>, at: Timestamp) {
+        let answers = self.of(source, queue, at);
+        (answers.answered_at, answers.error) = (Some(at), None);
+    }
+
+    pub(super) fn failed(&mut self, source: Source, queue: Option<QueueName>, at: Timestamp, error: String) {
+        self.of(source, queue, at).error = Some(error);
+    }
+
+    /// Goes on with these queues. What was said about others is forgotten.
+    pub(super) fn watch(&mut self, queues: &[Queue], at: Timestamp) {
+        self.no_queues = None;
+        let is_watched = |name: &QueueName| queues.iter().any(|queue| queue.name == *name);
+        self.answers.retain(|(_, queue), _| queue.as_ref().is_none_or(is_watched));
+        for queue in queues {
+            self.of(Source::Jobs, Some(queue.name.clone()), at);
+        }
+    }
+
+    pub(super) fn answered_at(&self, source: Source, queue: Option<&QueueName>) -> Option<Timestamp> {
+        self.answers.get(&(source, queue.cloned())).and_then(|answers| answers.answered_at)
+    }
+
+    /// Why not every queue was polled completely yet.
+    pub(super) fn not_ready(&self) -> String {
+        let failure = |source: Source| {
+            let ((_, queue), error) =
+                self.about(source).find_map(|(of, answers)| Some((of, answers.error.as_ref()?)))?;
+            let queue = queue.as_ref().map_or(String::new(), |queue| format!(" of {queue}"));
+            Some(format!("{}{queue}: {error}", source.as_str()))
+        };
+        let cause = self.no_queues.clone();
+        let cause = cause.or_else(|| failure(Source::Topology)).or_else(|| failure(Source::Jobs));
+        cause.unwrap_or_else(|| "the first poll is not complete yet".to_owned())
+    }
+
+    /// How fresh each source is, over all queues that are watched.
+    pub(super) fn health(&self, queues: &[Queue], now: Timestamp) -> Vec<SourceHealth> {
+        Source::ALL.into_iter().map(|source| self.health_of(source, queues, now)).collect()
+    }
+
+    fn health_of(&self, source: Source, queues: &[Queue], now: Timestamp) -> SourceHealth {
+        let topology_known = self.answered_at(Source::Topology, None).is_some();
+        let has_queues = !queues.is_empty();
+        let oldest = self.about(source).map(|(_, answers)| answers.answered_at.unwrap_or(answers.since)).min();
+        let oldest = match (oldest, source) {
+            (Some(oldest), _) => Some(oldest),
+            // Nothing is asked about what is not watched.
+            (None, Source::Reserved) => None,
+            (None, _) if !topology_known => Some(self.began_at),
+            // Without queues there is nothing to list, and all of it is known.
+            (None, Source::Jobs | Source::Snapshot) if !has_queues => Some(now),
+            (None, _) => None,
+        };
+        let must_answer = !topology_known || has_queues;
+        let is_silent = must_answer && self.about(source).all(|(_, answers)| answers.answered_at.is_none());
+        let error = self.about(source).find_map(|(_, answers)| answers.error.clone());
+        let error = error.or_else(|| (is_silent && oldest.is_some()).then(|| NO_ANSWER.to_owned()));
+
+        let failed = self.about(source).filter(|(_, answers)| answers.error.is_some());
+        let failed_for_all = failed.clone().any(|((_, queue), _)| queue.is_none());
+        let failed = failed.filter_map(|((_, queue), _)| queue.clone());
+        // What was never listed is no better known than what failed.
+        let is_unknown = |name: &QueueName| source == Source::Jobs && self.answered_at(source, Some(name)).is_none();
+        let unknown = queues.iter().map(|queue| &queue.name);
+        let unknown = unknown.filter(|name| failed_for_all || is_unknown(name)).cloned();
+        let failing = failed.chain(unknown).collect();
+        SourceHealth { source, age_seconds: oldest.map(|at| now.seconds_since(at)), error, failing }
+    }
+
+    fn about(&self, source: Source) -> impl Iterator<Item = (&(Source, Option<QueueName>), &Answers)> + Clone {
+        self.answers.iter().filter(move |((other, _), _)| *other == source)
+    }
+
+    /// How a source has answered about a queue. A queue that turns up later need not have answered before.
+    fn of(&mut self, source: Source, queue: Option<QueueName>, at: Timestamp) -> &mut Answers {
+        let is_late = queue.is_some() && self.answered_at(Source::Topology, None).is_some();
+        let since = if is_late { at } else { self.began_at };
+        self.answers.entry((source, queue)).or_insert(Answers { since, answered_at: None, error: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Policy;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    fn queue(name: &str) -> Queue {
+        Queue {
+            name: name.into(),
+            arn: String::new(),
+            enabled: true,
+            status_reason: None,
+            has_time_limit: true,
+            policy: Policy::Fifo,
+            environment: None,
+        }
+    }
+
+    fn health(
+        sources: &Sources,
+        queues: &[Queue],
+        source: Source,
+        at: i64,
+    ) -> (Option<f64>, Option<String>, Vec<String>) {
+        let all = sources.health(queues, second(at));
+        let health = all.into_iter().find(|health| health.source == source).unwrap();
+        (health.age_seconds, health.error, health.failing.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn before_the_first_answer_every_source_ages_from_the_start() {
+        let mut sources = Sources::new(second(0));
+        for source in [Source::Topology, Source::Jobs, Source::Snapshot, Source::Utilisation] {
+            assert_eq!(health(&sources, &[], source, 400), (Some(400.0), Some(NO_ANSWER.to_owned()), vec![]));
+        }
+        assert_eq!(health(&sources, &[], Source::Reserved, 400), (None, None, vec![]), "it may not be watched");
+        sources.failed(Source::Topology, None, second(20), "expired".to_owned());
+        sources.failed(Source::Reserved, None, second(20), "expired".to_owned());
+        for source in [Source::Topology, Source::Reserved] {
+            assert_eq!(health(&sources, &[], source, 400), (Some(400.0), Some("expired".to_owned()), vec![]));
+        }
+        assert_eq!(health(&sources, &[], Source::Jobs, 400).0, Some(400.0));
+        assert_eq!(sources.not_ready(), "topology: expired");
+    }
+
+    #[test]
+    fn a_queue_that_turns_up_later_ages_from_then() {
+        let mut sources = Sources::new(second(0));
+        sources.watch(&[queue("a")], second(10));
+        sources.answered(Source::Topology, None, second(10));
+        assert_eq!(health(&sources, &[queue("a")], Source::Jobs, 100).0, Some(100.0));
+        sources.answered(Source::Jobs, Some("a".into()), second(990));
+        let both = [queue("a"), queue("b")];
+        sources.watch(&both, second(900));
+        sources.failed(Source::Jobs, Some("b".into()), second(905), "no".to_owned());
+        assert_eq!(
+            health(&sources, &both, Source::Jobs, 1_000),
+            (Some(100.0), Some("no".to_owned()), vec!["b".to_owned()])
+        );
+        assert_eq!(sources.not_ready(), "jobs of b: no");
+    }
+
+    #[test]
+    fn without_queues_there_is_nothing_to_be_late_with() {
+        let mut sources = Sources::new(second(0));
+        sources.answered(Source::Topology, None, second(10));
+        sources.watch(&[], second(10));
+        sources.no_queues = Some("none matches".to_owned());
+        for source in [Source::Jobs, Source::Snapshot] {
+            assert_eq!(health(&sources, &[], source, 5_000), (Some(0.0), None, vec![]));
+        }
+        assert_eq!(sources.not_ready(), "none matches");
+    }
+
+    #[test]
+    fn a_failure_of_one_queue_is_its_own_and_one_of_all_is_everybodys() {
+        let mut sources = Sources::new(second(0));
+        let both = [queue("a"), queue("b")];
+        sources.watch(&both, second(0));
+        sources.answered(Source::Topology, None, second(0));
+        sources.answered(Source::Topology, Some("a".into()), second(0));
+        sources.failed(Source::Topology, Some("b".into()), second(0), "unreadable".to_owned());
+        assert_eq!(health(&sources, &both, Source::Topology, 10).2, ["b"]);
+        sources.failed(Source::Topology, None, second(5), "down".to_owned());
+        assert_eq!(health(&sources, &both, Source::Topology, 10).2, ["a", "b"]);
+    }
+}

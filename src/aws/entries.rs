@@ -1,0 +1,231 @@
+//! Lists of queues, environments, policies and shares of which one entry cannot be read. The SDK would refuse the whole page; here that
+//! entry is taken out and reported, and the others are read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
+use serde_json::Value;
+
+/// Members that hold a whole number of 32 bits.
+const WHOLE: [&str; 7] =
+    ["borrowLimit", "computeReservation", "maxCapacity", "maxTimeSeconds", "order", "priority", "shareDecaySeconds"];
+/// Members that hold a number, or `NaN`, `Infinity` or `-Infinity` as a text.
+const NUMBERS: [&str; 1] = ["weightFactor"];
+/// Members that hold a list of objects.
+const LISTS: [&str; 5] = [
+    "capacityLimits",
+    "computeEnvironmentOrder",
+    "jobStateTimeLimitActions",
+    "serviceEnvironmentOrder",
+    "shareDistribution",
+];
+/// Members that hold an object of members known here.
+const OBJECTS: [&str; 4] =
+    ["fairsharePolicy", "preemptionConfiguration", "quotaSharePolicy", "resourceSharingConfiguration"];
+/// Members that hold a text.
+const TEXTS: [&str; 25] = [
+    "action",
+    "arn",
+    "capacityUnit",
+    "computeEnvironment",
+    "idleResourceAssignmentStrategy",
+    "inSharePreemption",
+    "jobQueueArn",
+    "jobQueueName",
+    "jobQueueType",
+    "name",
+    "quotaShareArn",
+    "quotaShareName",
+    "reason",
+    "schedulingPolicyArn",
+    "serviceEnvironment",
+    "serviceEnvironmentArn",
+    "serviceEnvironmentName",
+    "serviceEnvironmentType",
+    "shareIdentifier",
+    "state",
+    "status",
+    "statusReason",
+    "strategy",
+    "Key",
+    "Value",
+];
+
+/// An entry that was taken out of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    /// What names it, if that much can be read.
+    pub(crate) name: String,
+    /// What is wrong with it.
+    pub(crate) problem: String,
+}
+
+/// Takes entries that cannot be read out of one list. Clones share what was taken out.
+#[derive(Clone, Debug)]
+pub(crate) struct Readable {
+    list: &'static str,
+    /// The member of an entry that names it.
+    name: &'static str,
+    taken_out: Arc<Mutex<Vec<Unreadable>>>,
+}
+
+impl Readable {
+    pub(crate) fn new(list: &'static str, name: &'static str) -> Self {
+        Self { list, name, taken_out: Arc::default() }
+    }
+
+    /// What has been taken out since the last time this was asked.
+    pub(crate) fn taken_out(&self) -> Vec<Unreadable> {
+        std::mem::take(&mut *self.taken_out.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The body without its unreadable entries; `None` if it has none, or is in another form.
+    fn without(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let mut answer: Value = serde_json::from_slice(body).ok()?;
+        let entries = answer.get_mut(self.list)?.as_array_mut()?;
+        let mut taken_out = Vec::new();
+        entries.retain(|entry| {
+            let Err(problem) = check_object(entry) else { return true };
+            let name = entry.get(self.name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            taken_out.push(Unreadable { name, problem });
+            false
+        });
+        if taken_out.is_empty() {
+            return None;
+        }
+        self.taken_out.lock().unwrap_or_else(PoisonError::into_inner).append(&mut taken_out);
+        serde_json::to_vec(&answer).ok()
+    }
+}
+
+impl Intercept for Readable {
+    fn name(&self) -> &'static str {
+        "Readable"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        let body = response.body().bytes().filter(|_| response.status().is_success());
+        if let Some(body) = body.and_then(|body| self.without(body)) {
+            *response.body_mut() = SdkBody::from(body);
+        }
+        Ok(())
+    }
+}
+
+/// Whether an entry, or an object in it, has members of the types that the API gives them. Members that no one here knows may be anything.
+fn check_object(object: &Value) -> Result<(), String> {
+    let members = object.as_object().ok_or_else(|| format!("{} is not an object", short(object)))?;
+    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+        check_member(name, value)?;
+    }
+    Ok(())
+}
+
+fn check_member(name: &str, value: &Value) -> Result<(), String> {
+    let known = |names: &[&str]| names.contains(&name);
+    let expected = if known(&WHOLE) {
+        if is_whole(value) { None } else { Some("a whole number up to 2147483647") }
+    } else if known(&NUMBERS) {
+        let is_number = value.is_number() || matches!(value.as_str(), Some("NaN" | "Infinity" | "-Infinity"));
+        if is_number { None } else { Some("a number") }
+    } else if known(&LISTS) {
+        let Some(entries) = value.as_array() else { return Err(format!("{name} is {}, not a list", short(value))) };
+        return entries.iter().try_for_each(check_object).map_err(|problem| format!("{name}: {problem}"));
+    } else if known(&OBJECTS) {
+        return check_object(value).map_err(|problem| format!("{name}: {problem}"));
+    } else if known(&TEXTS) {
+        if value.is_string() { None } else { Some("a text") }
+    } else if name == "tags" {
+        let of_texts = value.as_object().is_some_and(|tags| tags.values().all(|tag| tag.is_string() || tag.is_null()));
+        if of_texts { None } else { Some("a map of texts") }
+    } else {
+        None
+    };
+    expected.map_or(Ok(()), |expected| Err(format!("{name} is {}, not {expected}", short(value))))
+}
+
+fn is_whole(value: &Value) -> bool {
+    let fits = |number: i64| i32::try_from(number).is_ok();
+    value.as_i64().is_some_and(fits)
+        || value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX))
+}
+
+/// A value, cut to what a message can hold.
+fn short(value: &Value) -> String {
+    const SHOWN: usize = 60;
+    let text = value.to_string();
+    if text.chars().count() <= SHOWN { text } else { format!("{}…", text.chars().take(SHOWN).collect::<String>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn environment(name: &str, capacity: Value) -> Value {
+        json!({"serviceEnvironmentName": name, "capacityLimits": [{"maxCapacity": capacity, "capacityUnit": "ml.p5.48xlarge"}]})
+    }
+
+    #[test]
+    fn only_what_cannot_be_read_is_taken_out() {
+        let odd = [json!(800_000_000_000_i64), json!(1e308), json!(1.5), json!("8"), json!([]), json!(true)];
+        for odd in odd {
+            let readable = Readable::new("serviceEnvironments", "serviceEnvironmentName");
+            let body = json!({"serviceEnvironments": [environment("a", json!(4)), environment("b", odd.clone())], "nextToken": "2"});
+            let left: Value = serde_json::from_slice(&readable.without(body.to_string().as_bytes()).unwrap()).unwrap();
+            assert_eq!(left, json!({"serviceEnvironments": [environment("a", json!(4))], "nextToken": "2"}), "{odd}");
+            let [taken_out] = readable.taken_out().try_into().unwrap();
+            assert_eq!(taken_out.name, "b");
+            assert!(taken_out.problem.starts_with("capacityLimits: maxCapacity is "), "{taken_out:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_allows_is_left_as_it_is() {
+        let entries = [
+            environment("a", json!(4)),
+            environment("a", json!(4.0)),
+            environment("a", json!(null)),
+            json!({"serviceEnvironmentName": null, "tags": {"owner": "a"}, "ofTomorrow": [1, "b"]}),
+            json!({"fairsharePolicy": {"shareDistribution": [{"shareIdentifier": "a", "weightFactor": 0.1}]}}),
+        ];
+        for entry in entries {
+            let readable = Readable::new("list", "name");
+            assert_eq!(readable.without(json!({"list": [entry.clone()]}).to_string().as_bytes()), None, "{entry}");
+        }
+        let readable = Readable::new("list", "name");
+        for body in ["", "<html>", "[]", r#"{"list": 3}"#, r#"{"message": "no"}"#] {
+            assert_eq!(readable.without(body.as_bytes()), None, "{body}: whoever reads it says what is wrong");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_wrong_type_is_named() {
+        for (entry, problem) in [
+            (json!(3), "3 is not an object"),
+            (json!(null), "null is not an object"),
+            (json!({"jobQueueName": 3}), "jobQueueName is 3, not a text"),
+            (json!({"capacityLimits": "many"}), "capacityLimits is \"many\", not a list"),
+            (json!({"capacityLimits": [null]}), "capacityLimits: null is not an object"),
+            (json!({"tags": {"owner": 3}}), "tags is {\"owner\":3}, not a map of texts"),
+            (
+                json!({"fairsharePolicy": {"shareDistribution": [{"weightFactor": "heavy"}]}}),
+                "fairsharePolicy: shareDistribution: weightFactor is \"heavy\", not a number",
+            ),
+        ] {
+            assert_eq!(check_object(&entry), Err(problem.to_owned()), "{entry}");
+        }
+    }
+}
