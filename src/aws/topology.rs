@@ -243,7 +243,7 @@ impl Reading<'_> {
             Some(policy) if translate::is_quota_policy(policy) => {
                 Policy::QuotaShares(self.quota_shares(queue, failed).await)
             }
-            Some(policy) => translate::fair_share(policy),
+            Some(policy) => translate::fair_share(policy, self.unknowns),
             None if policies.problem(arn).is_some() && self.known(queue).is_some() => {
                 self.known(queue).map_or(Policy::Fifo, |known| known.policy.clone())
             }

@@ -29,6 +29,9 @@ pub(crate) use topology::{
 };
 pub(crate) use training::{Means, training_job};
 
+/// The most that a limit or a sum over jobs can be: what `maxCapacity` can hold.
+const MAX_CAPACITY: f64 = i32::MAX as f64;
+
 /// Values that no one here knows, each once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unknowns(BTreeSet<(&'static str, String)>);
@@ -74,17 +77,46 @@ fn status(text: Option<&str>, unknowns: &mut Unknowns) -> JobStatus {
     status
 }
 
-/// Amounts of capacity, as far as they are amounts: with a unit, finite, not negative.
+/// Amounts of capacity, as far as they are amounts: with a unit, not negative, and no more than [`MAX_CAPACITY`]. Others are noted.
 fn capacities<'a>(
     entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
     unknowns: &mut Unknowns,
 ) -> Vec<Capacity> {
     entries
         .filter_map(|(unit, quantity)| {
-            let unit = instance_type(present(unit)?, unknowns);
-            quantity.filter(|quantity| quantity.is_finite() && *quantity >= 0.0).map(|q| Capacity::new(unit, q))
+            let (unit, quantity) = (instance_type(present(unit)?, unknowns), quantity?);
+            if !(0.0..=MAX_CAPACITY).contains(&quantity) {
+                unknowns.note("capacity", &format!("{quantity:?}"));
+                return None;
+            }
+            Some(Capacity::new(unit, quantity))
         })
         .collect()
+}
+
+/// What one job has of each type, in order. With one amount that no job can have, which is noted, or that is missing, its size is not
+/// known: empty.
+fn instances_of_job<'a>(
+    entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
+    unknowns: &mut Unknowns,
+) -> Vec<Capacity> {
+    let mut instances = Some(Vec::new());
+    for (unit, quantity) in entries {
+        let unit = present(unit).map(|unit| instance_type(unit, unknowns));
+        let capacity = unit.zip(quantity).map(|(unit, quantity)| Capacity::new(unit, quantity));
+        let possible = capacity.filter(|capacity| {
+            let is_possible = capacity.is_of_job();
+            if !is_possible {
+                unknowns.note("instance_count", &format!("{:?}", capacity.quantity));
+            }
+            is_possible
+        });
+        instances = instances.zip(possible).map(|(mut instances, capacity)| {
+            instances.push(capacity);
+            instances
+        });
+    }
+    instances.unwrap_or_default()
 }
 
 fn instance_type(text: &str, unknowns: &mut Unknowns) -> InstanceType {
@@ -142,10 +174,27 @@ mod tests {
             Capacity::new("ml.p9.48xlarge", 3.0),
         ];
         assert_eq!(capacities(amounts.into_iter(), &mut unknowns), expected);
-        let noted: Vec<_> = unknowns.into_observations().collect();
+        let noted = |kind, value: &str| Observation::UnknownValue { kind, value: value.to_owned() };
         assert_eq!(
-            noted,
-            vec![Observation::UnknownValue { kind: "instance_type", value: "ml.p9.48xlarge".to_owned() }]
+            unknowns.into_observations().collect::<Vec<_>>(),
+            [noted("capacity", "-1.0"), noted("capacity", "NaN"), noted("instance_type", "ml.p9.48xlarge")]
         );
+    }
+
+    #[test]
+    fn an_amount_that_no_job_can_have_makes_its_size_unknown_and_is_noted() {
+        let of = |amounts: &[(&'static str, f64)]| {
+            let mut unknowns = Unknowns::default();
+            let entries = amounts.iter().map(|(unit, quantity)| (Some(*unit), Some(*quantity)));
+            let instances = instances_of_job(entries, &mut unknowns);
+            (instances, unknowns.into_observations().collect::<Vec<_>>())
+        };
+        let (p5, g5) = ("ml.p5.48xlarge", "ml.g5.xlarge");
+        for odd in [1e308, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -1.0, 1.5, 1_000_001.0] {
+            let noted = Observation::UnknownValue { kind: "instance_count", value: format!("{odd:?}") };
+            assert_eq!(of(&[(p5, 2.0), (g5, odd)]), (vec![], vec![noted]), "{odd}");
+        }
+        assert_eq!(of(&[(p5, 2.0), (g5, 1_000_000.0)]).0.len(), 2);
+        assert_eq!(instances_of_job([(Some(p5), None)].into_iter(), &mut Unknowns::default()), []);
     }
 }

@@ -10,7 +10,7 @@ use crate::config::file::{self, File};
 use crate::config::{
     CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret, Target,
 };
-use trainspotter_core::model::{InstanceType, Prices, PriorityBands, SharesShown, accelerators_of};
+use trainspotter_core::model::{InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of};
 use trainspotter_core::yaml::{Document, Problem, Problems};
 
 /// Priority bands, at most.
@@ -166,7 +166,7 @@ impl Check<'_> {
     fn prices(&mut self, prices: &BTreeMap<String, f64>) -> Prices {
         for (instance_type, dollars) in prices {
             let path = format!("prices[{instance_type}]");
-            if !dollars.is_finite() || *dollars < 0.0 {
+            if !(0.0..=MAX_PRICE).contains(dollars) {
                 self.problem(&path, "is not a price; write dollars per hour like 98.32");
             } else if accelerators_of(&InstanceType::from(instance_type.as_str())).is_none() {
                 let message = "is no instance type that this build knows; training jobs' types begin with ml.";

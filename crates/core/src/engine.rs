@@ -4,6 +4,7 @@
 //! into the figures of one moment, evaluates the rules over them and returns everything that has to be kept, published
 //! and told. Nothing leaves an engine in another way.
 
+mod possible;
 mod shares;
 mod sources;
 
@@ -14,8 +15,8 @@ use crate::jobs::{Cadence, Job, Ledger};
 use crate::metrics::catalogue;
 use crate::metrics::{self, Counting, Frame, Inputs, Pending, Service, Why};
 use crate::model::{
-    HostUtilisation, JobId, JobSeen, Observation, Prices, PriorityBands, Questions, Queue, QueueName, QueueSnapshot,
-    Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+    HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Prices, PriorityBands, Questions, Queue, QueueName,
+    QueueSnapshot, Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{self, Alert, AlertBook, Rule, Transition};
 use shares::{Series, Shares};
@@ -154,7 +155,8 @@ impl Engine {
 
     /// The same engine, which tells costs at these prices.
     #[must_use]
-    pub fn priced(self, prices: Prices) -> Self {
+    pub fn priced(self, mut prices: Prices) -> Self {
+        prices.retain(|_, dollars| (0.0..=MAX_PRICE).contains(dollars));
         Self { prices, ..self }
     }
 
@@ -314,10 +316,12 @@ impl Engine {
                     self.fronts.insert(queue, snapshot);
                 }
             }
-            Observation::Reserved { at, all } => self.reserved = Some((at, all)),
+            Observation::Reserved { at, all } => {
+                self.reserved = Some((at, all.into_iter().filter(possible::is_reserved).collect()));
+            }
             Observation::TrainingJob(seen) => self.ledger.observe_training_job(&seen),
             Observation::Utilisation { hosts, .. } => {
-                for host in hosts {
+                for host in hosts.into_iter().filter(|host| host.gpu_percent.is_finite()) {
                     self.utilisation.entry(host.job.clone()).or_default().insert(host.host.clone(), host);
                 }
             }
@@ -361,6 +365,7 @@ impl Engine {
     }
 
     fn set_queues(&mut self, mut queues: Vec<Queue>, at: Timestamp) {
+        possible::limits(&mut queues);
         queues.sort_by(|a, b| a.name.cmp(&b.name));
         queues.dedup_by(|a, b| a.name == b.name);
         let watched = |queue: &Option<QueueName>| {

@@ -28,7 +28,7 @@ use std::time::Duration;
 pub use event::{Event, FailureCategory, Outcome, What};
 pub use index::Move;
 use job::Kept;
-pub use job::{Job, gpus_of, is_neuron};
+pub use job::{Job, gpus_of};
 pub use plan::Cadence;
 pub use share_jobs::{Class, Lane, Place};
 pub use timeline::{Moment, Phase, Span, Timeline};

@@ -10,6 +10,7 @@ mod failures;
 mod fair_share;
 mod frame;
 mod gauges;
+mod hosts;
 pub mod jobs;
 pub mod kaplan_meier;
 pub mod lending;
@@ -139,6 +140,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.waiting_time(&reasons, &judged, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
+    // Whatever it was made from, what is infinite or undefined is not a figure.
+    samples.retain(|sample| sample.value.is_finite());
     let samples = in_order(samples);
 
     Frame {

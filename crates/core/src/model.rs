@@ -18,7 +18,7 @@ mod topology;
 pub use accelerators::{Accelerators, accelerators_of};
 pub use bands::PriorityBands;
 pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
-pub use job::{Attempt, Capacity, Demand, JobDetails, JobSeen, JobStatus, StoppedAttempt};
+pub use job::{Attempt, Capacity, Demand, JobDetails, JobSeen, JobStatus, MAX_INSTANCES, StoppedAttempt};
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };
@@ -26,4 +26,6 @@ pub use questions::Questions;
 pub use reserved::{Reserved, ReservedKind};
 pub use saved::{SavedEvent, SavedJob, SavedSeries};
 pub use time::Timestamp;
-pub use topology::{Policy, Prices, Queue, QuotaShare, ServiceEnvironment, SharesShown, Sharing, WeightedShare};
+pub use topology::{
+    MAX_PRICE, Policy, Prices, Queue, QuotaShare, ServiceEnvironment, SharesShown, Sharing, WeightedShare,
+};

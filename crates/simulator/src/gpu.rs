@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::World;
 use trainspotter_core::model::Accelerators;
+use trainspotter_core::model::Capacity;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::accelerators_of;
 use trainspotter_core::scheduler::Job;
@@ -114,14 +115,14 @@ pub(super) fn shape_of(world: &World, job: &Job) -> Shape {
     named.unwrap_or_else(|| world.gpus.drawn(job))
 }
 
-/// What host `number` (from 1) of `hosts` uses in a minute since the epoch.
-pub(super) fn use_of(job: &Job, shape: Shape, number: u32, hosts: u32, minute: i64) -> Use {
+/// What host `number` (from 1) uses in a minute since the epoch.
+pub(super) fn use_of(job: &Job, shape: Shape, number: u32, minute: i64) -> Use {
     let idle = Use { compute: IDLE, memory: MEMORY_EMPTY };
     let busy = Use { compute: job.utilisation, memory: MEMORY_USED };
     let steady = match shape {
         Shape::Busy => busy,
         Shape::Idle => idle,
-        Shape::DeadHost if number == hosts => idle,
+        Shape::DeadHost if Some(number) == last_with_gpus(&job.demand).map(|(last, _)| last) => idle,
         Shape::DeadHost => busy,
         Shape::MemoryLoaded => Use { compute: IDLE, memory: MEMORY_LOADED },
         Shape::Bursty if minute.rem_euclid(PERIOD_MINUTES) < BURST_MINUTES => Use { compute: BURST, ..busy },
@@ -134,11 +135,15 @@ pub(super) fn use_of(job: &Job, shape: Shape, number: u32, hosts: u32, minute: i
 /// The mean fraction of its GPUs' time that a job of a shape uses while it runs.
 #[expect(clippy::cast_precision_loss, reason = "minutes are few")]
 pub(super) fn mean_use(job: &Job, shape: Shape) -> f64 {
-    let hosts = f64::from(hosts(job).max(1));
     match shape {
         Shape::Busy => job.utilisation,
         Shape::Idle | Shape::MemoryLoaded => IDLE,
-        Shape::DeadHost => (job.utilisation * (hosts - 1.0) + IDLE) / hosts,
+        Shape::DeadHost => {
+            let gpus = |capacity: &Capacity| capacity.quantity.ceil() * f64::from(gpus_of(capacity).unwrap_or(0));
+            let all: f64 = job.demand.iter().map(gpus).sum();
+            let dead = last_with_gpus(&job.demand).map_or(0.0, |(_, gpus)| f64::from(gpus));
+            if all > 0.0 { (job.utilisation * (all - dead) + IDLE * dead) / all } else { job.utilisation }
+        }
         Shape::Bursty => {
             let on = BURST_MINUTES as f64 / PERIOD_MINUTES as f64;
             on * BURST + (1.0 - on) * IDLE
@@ -148,15 +153,38 @@ pub(super) fn mean_use(job: &Job, shape: Shape) -> f64 {
 
 /// Hosts of a job: its instances, whatever their type.
 pub(super) fn hosts(job: &Job) -> u32 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; counts are small")]
-    let count = job.demand.iter().map(|capacity| capacity.quantity.ceil()).sum::<f64>() as u32;
-    count
+    job.demand.iter().map(count).fold(0, u32::saturating_add)
 }
 
-/// `None` where hosts have no GPU or their type is unknown: no such metrics then.
-pub(super) fn gpus_per_host(job: &Job) -> Option<u32> {
-    let first = job.demand.first()?;
-    accelerators_of(&first.unit).map(Accelerators::gpus).filter(|gpus| *gpus > 0)
+/// GPUs of a host by its number, from 1: hosts are numbered over the instance groups in their order. `None` where the host has no GPU,
+/// or its type is unknown: no such metrics then.
+pub(super) fn gpus_of_host(demand: &[Capacity], number: u32) -> Option<u32> {
+    let mut last = 0.0;
+    let of_host = |capacity: &&Capacity| {
+        last += capacity.quantity.ceil();
+        f64::from(number) <= last
+    };
+    demand.iter().find(of_host).filter(|_| number > 0).and_then(gpus_of)
+}
+
+/// The last host that has GPUs, and how many.
+fn last_with_gpus(demand: &[Capacity]) -> Option<(u32, u32)> {
+    let mut last = 0_u32;
+    let last_of = |capacity: &Capacity| {
+        last = last.saturating_add(count(capacity));
+        Some((last, gpus_of(capacity)?))
+    };
+    demand.iter().map(last_of).fold(None, |found, next| next.or(found))
+}
+
+fn gpus_of(capacity: &Capacity) -> Option<u32> {
+    accelerators_of(&capacity.unit).map(Accelerators::gpus).filter(|gpus| *gpus > 0)
+}
+
+fn count(capacity: &Capacity) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; counts are small")]
+    let count = capacity.quantity.ceil() as u32;
+    count
 }
 
 /// Between -1 and 1, the same for the same text and number (FNV-1a, then its high bits).
@@ -169,4 +197,22 @@ fn hash(text: &str, number: i64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     let unit = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
     2.0 * unit - 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_numbered_over_the_groups_and_have_the_gpus_of_their_own_type() {
+        let of = |demand: &[(&str, f64)]| -> Vec<Capacity> {
+            demand.iter().map(|(unit, count)| Capacity::new(*unit, *count)).collect()
+        };
+        let mixed = of(&[("ml.p5.48xlarge", 1.0), ("ml.m5.large", 2.0), ("ml.g5.xlarge", 1.0), ("ml.m5.large", 1.0)]);
+        let hosts: Vec<_> = (0..=6).map(|number| gpus_of_host(&mixed, number)).collect();
+        assert_eq!(hosts, [None, Some(8), None, None, Some(1), None, None]);
+        assert_eq!(last_with_gpus(&mixed), Some((4, 1)), "the one that is dead in a job with a dead host");
+        assert_eq!(last_with_gpus(&of(&[("ml.m5.large", 2.0)])), None);
+        assert_eq!(last_with_gpus(&of(&[("ml.p5.48xlarge", 16.0)])), Some((16, 8)));
+    }
 }

@@ -1,7 +1,5 @@
 //! Service jobs and queue snapshots.
 
-use std::collections::BTreeMap;
-
 use aws_sdk_batch::operation::describe_service_job::DescribeServiceJobOutput;
 use aws_sdk_batch::operation::get_job_queue_snapshot::GetJobQueueSnapshotOutput;
 use aws_sdk_batch::types::{ServiceJobAttemptDetail, ServiceJobPreemptedAttempt, ServiceResourceId};
@@ -10,6 +8,7 @@ use serde_json::Value;
 use crate::aws::page::{CapacityUsage, Millis, Summary, Text};
 use crate::aws::translate::Unknowns;
 use crate::aws::translate::capacities;
+use crate::aws::translate::instances_of_job;
 use crate::aws::translate::present;
 use crate::aws::translate::queue_name;
 use crate::aws::translate::status;
@@ -77,7 +76,7 @@ impl<'q> ListedJobs<'q> {
         };
         if usage.len() != self.demand.len() || !usage.iter().zip(&self.demand).all(same) {
             let usage = usage.iter().map(|usage| (text(&usage.capacity_unit), amount(usage)));
-            self.demand = capacities(usage, unknowns).into();
+            self.demand = instances_of_job(usage, unknowns).into();
         }
         self.demand.clone()
     }
@@ -103,11 +102,11 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
         return None;
     };
     let usage = job.capacity_usage().iter().map(|usage| (usage.capacity_unit(), usage.quantity()));
-    let demand = match job.service_request_payload().and_then(instances_of_payload) {
+    let demand = match job.service_request_payload().and_then(|payload| instances_of_payload(payload, unknowns)) {
         Some(instances) => {
-            capacities(instances.iter().map(|(name, count)| (Some(name.as_str()), Some(*count))), unknowns)
+            instances_of_job(instances.iter().map(|(name, count)| (Some(name.as_str()), Some(*count))), unknowns)
         }
-        None => capacities(usage, unknowns),
+        None => instances_of_job(usage, unknowns),
     };
     Some(JobSeen {
         id: id.into(),
@@ -124,7 +123,7 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
         training_job: job.latest_attempt().and_then(|attempt| training_job(attempt.service_resource_id())),
         odd_arn: odd_arn(job.job_arn(), id),
         terminated: job.is_terminated().unwrap_or(false),
-        details: Some(Box::new(details(job))),
+        details: Some(Box::new(details(job, unknowns))),
     })
 }
 
@@ -198,10 +197,10 @@ fn share_name<'a>(quota_share: Option<&'a str>, share_identifier: Option<&'a str
     present(quota_share).or_else(|| present(share_identifier))
 }
 
-fn details(job: &DescribeServiceJobOutput) -> JobDetails {
+fn details(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> JobDetails {
     let summary = job.preemption_summary();
     let preempted = summary.map(|summary| summary.recent_preempted_attempts()).unwrap_or_default();
-    let counted = summary.and_then(|summary| summary.preempted_attempt_count()).unwrap_or(0);
+    let counted = summary.and_then(|summary| summary.preempted_attempt_count());
     let mut attempts: Vec<_> = job.attempts().iter().map(attempt).collect();
     let mut preempted: Vec<_> = preempted.iter().map(stopped_attempt).collect();
     // AWS does not say in which order it lists them. What never started sorts by its end.
@@ -215,9 +214,22 @@ fn details(job: &DescribeServiceJobOutput) -> JobDetails {
         attempts,
         most_attempts: count(job.retry_strategy().and_then(|retry| retry.attempts())),
         most_preemptions: count(preemption.and_then(|preemption| preemption.preemption_retries_before_termination())),
-        preemptions: u32::try_from(counted).unwrap_or(0),
+        preemptions: preemptions(counted, preempted.len(), unknowns),
         preempted,
         owner: owner.map(|owner| owner.as_str().into()),
+    }
+}
+
+/// How often a job was preempted. A count that is none, or that no job can have, is noted; then the attempts that are listed count.
+fn preemptions(counted: Option<i32>, listed: usize, unknowns: &mut Unknowns) -> u32 {
+    let possible = |counted: i32| u32::try_from(counted).ok().filter(|count| *count <= JobDetails::MAX_PREEMPTIONS);
+    match counted.map(|counted| possible(counted).ok_or(counted)) {
+        Some(Ok(count)) => count,
+        Some(Err(odd)) => {
+            unknowns.note("preempted_attempt_count", &odd.to_string());
+            u32::try_from(listed).unwrap_or(0)
+        }
+        None => u32::try_from(listed).unwrap_or(0),
     }
 }
 
@@ -248,22 +260,29 @@ fn training_job_name(arn: &str) -> Option<TrainingJobName> {
     present(Some(name)).map(TrainingJobName::from)
 }
 
-/// Instances per type from the request that Batch will make of SageMaker; `None` if it does not say both, as when the
-/// job leaves the choice of type to SageMaker (`InstancePreferences`).
-fn instances_of_payload(payload: &str) -> Option<BTreeMap<String, f64>> {
+/// Instances per type from the request that Batch will make of SageMaker, in the order of its instance groups; `None` if it does not say
+/// both, as when the job leaves the choice of type to SageMaker (`InstancePreferences`), or says what no job can have, which is noted.
+fn instances_of_payload(payload: &str, unknowns: &mut Unknowns) -> Option<Vec<(String, f64)>> {
     let request: Value = serde_json::from_str(payload).ok()?;
     let config = request.get("ResourceConfig")?;
     let groups = match config.get("InstanceGroups").and_then(Value::as_array) {
         Some(groups) if !groups.is_empty() => groups.as_slice(),
         Some(_) | None => std::slice::from_ref(config),
     };
-    let mut instances = BTreeMap::new();
+    let mut instances = Vec::new();
     for group in groups {
         let name = group.get("InstanceType")?.as_str().filter(|name| !name.is_empty())?;
-        let count = group.get("InstanceCount")?.as_f64().filter(|count| *count > 0.0)?;
-        *instances.entry(name.to_owned()).or_insert(0.0) += count;
+        let count = group.get("InstanceCount")?.as_f64()?;
+        if !Capacity::new(name, count).is_of_job() {
+            unknowns.note("instance_count", &format!("{count:?}"));
+            return None;
+        }
+        // A group may have no instances.
+        if count > 0.0 {
+            instances.push((name.to_owned(), count));
+        }
     }
-    Some(instances)
+    (!instances.is_empty()).then_some(instances)
 }
 
 #[cfg(test)]

@@ -87,18 +87,18 @@ pub(crate) fn is_quota_policy(policy: &SchedulingPolicyDetail) -> bool {
 }
 
 /// A fair-share policy. One without weights is valid: all shares are equal.
-pub(crate) fn fair_share(policy: &SchedulingPolicyDetail) -> Policy {
+pub(crate) fn fair_share(policy: &SchedulingPolicyDetail, unknowns: &mut Unknowns) -> Policy {
     let fair = policy.fairshare_policy();
     let seconds = fair.and_then(|fair| fair.share_decay_seconds()).and_then(|seconds| u64::try_from(seconds).ok());
     let reservation = fair.and_then(|fair| fair.compute_reservation()).and_then(|percent| u8::try_from(percent).ok());
     Policy::FairShare {
-        shares: weights(policy),
+        shares: weights(policy, unknowns),
         decay: Duration::from_secs(seconds.unwrap_or(0)),
         reservation: reservation.unwrap_or(0),
     }
 }
 
-fn weights(policy: &SchedulingPolicyDetail) -> Vec<WeightedShare> {
+fn weights(policy: &SchedulingPolicyDetail, unknowns: &mut Unknowns) -> Vec<WeightedShare> {
     let shares = policy.fairshare_policy().map(|policy| policy.share_distribution()).unwrap_or_default();
     let mut names = BTreeSet::new();
     shares
@@ -107,8 +107,12 @@ fn weights(policy: &SchedulingPolicyDetail) -> Vec<WeightedShare> {
         .filter_map(|share| {
             let name = present(share.share_identifier())?;
             // Through text, so that 0.1 stays 0.1 on its way from single to double precision.
-            let weight = share.weight_factor().and_then(|weight| weight.to_string().parse().ok()).unwrap_or(1.0);
-            Some(WeightedShare { share: name.into(), weight })
+            let weight = share.weight_factor().map_or(Some(1.0), |weight| weight.to_string().parse().ok());
+            let weight = weight.filter(|weight| WeightedShare::is_weight(*weight));
+            if weight.is_none() {
+                unknowns.note("weight_factor", &format!("{:?}", share.weight_factor().unwrap_or_default()));
+            }
+            Some(WeightedShare { share: name.into(), weight: weight.unwrap_or(WeightedShare::UNKNOWN) })
         })
         .collect()
 }
@@ -267,10 +271,19 @@ mod tests {
             WeightedShare { share: "low".into(), weight: 1.0 },
         ];
         let decay = Duration::from_secs(3600);
-        assert_eq!(fair_share(&detail), Policy::FairShare { shares, decay, reservation: 25 });
+        let mut unknowns = Unknowns::default();
+        assert_eq!(fair_share(&detail, &mut unknowns), Policy::FairShare { shares, decay, reservation: 25 });
         let quotas = SchedulingPolicyDetail::builder().quota_share_policy(QuotaSharePolicy::builder().build()).build();
         assert!(is_quota_policy(&quotas));
         let bare = Policy::FairShare { shares: Vec::new(), decay: Duration::ZERO, reservation: 0 };
-        assert_eq!(fair_share(&quotas), bare);
+        assert_eq!(fair_share(&quotas, &mut unknowns), bare);
+        assert_eq!(unknowns, Unknowns::default());
+
+        let odd = [f32::NAN, f32::INFINITY, -1.0, 0.0].into_iter().map(|weight| share("odd", Some(weight)));
+        let policy = FairsharePolicy::builder().set_share_distribution(Some(odd.collect())).build();
+        let detail = SchedulingPolicyDetail::builder().fairshare_policy(policy).build();
+        let Policy::FairShare { shares, .. } = fair_share(&detail, &mut unknowns) else { panic!("not a fair share") };
+        assert!(shares.iter().all(|share| share.weight == WeightedShare::UNKNOWN), "{shares:?}");
+        assert_eq!(unknowns.into_observations().count(), 4);
     }
 }

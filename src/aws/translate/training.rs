@@ -8,8 +8,8 @@ use aws_sdk_sagemaker::operation::describe_training_job::DescribeTrainingJobOutp
 use aws_sdk_sagemaker::types::ResourceConfig;
 
 use crate::aws::translate::Unknowns;
-use crate::aws::translate::capacities;
 use crate::aws::translate::date_time;
+use crate::aws::translate::instances_of_job;
 use crate::aws::translate::present;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::HostUtilisation;
@@ -54,8 +54,12 @@ pub(super) fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec
         Some(single) => vec![single],
         None => groups.collect(),
     };
-    capacities(all.into_iter().map(|(name, count)| (name.map(|name| name.as_str()), count.map(f64::from))), unknowns)
+    let all = all.into_iter().map(|(name, count)| (name.map(|name| name.as_str()), count.map(f64::from)));
+    instances_of_job(all, unknowns)
 }
+
+/// The most percent that a host can report, summed over its GPUs: no instance type has a hundred.
+const MAX_PERCENT: f64 = 10_000.0;
 
 /// Means of the datapoints of many hosts, gathered over the pages of `GetMetricData`. A datapoint counts once, on however many pages it
 /// comes.
@@ -69,7 +73,7 @@ impl Means {
             let Some(id) = present(result.id()) else { continue };
             for (at, value) in result.timestamps().iter().zip(result.values()) {
                 let Some(at) = date_time(Some(at)) else { continue };
-                if value.is_finite() && *value >= 0.0 {
+                if (0.0..=MAX_PERCENT).contains(value) {
                     self.0.entry(id.to_owned()).or_default().insert(at, *value);
                 }
             }
@@ -178,7 +182,12 @@ mod tests {
             builder.build()
         };
         let mut means = Means::default();
-        means.add(&[result("h0", &[(180, 400.0), (120, 200.0)]), result("h1", &[]), result("h2", &[(60, f64::NAN)])]);
+        let odd = [f64::NAN, f64::INFINITY, 1e308, -1.0];
+        means.add(&[
+            result("h0", &[(180, 400.0), (120, 200.0)]),
+            result("h1", &[]),
+            result("h2", &odd.map(|value| (60, value))),
+        ]);
         means.add(&[result("h0", &[(60, 300.0), (180, 400.0)]), result("h3", &[(60, 0.0)])]);
         let host = |id: &str| means.host(id, &"job".into(), "t/algo-1", Duration::from_secs(60));
         let first = host("h0").unwrap();

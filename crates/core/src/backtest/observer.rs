@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::engine::Engine;
 use crate::model::{
-    HostUtilisation, JobDetails, JobId, JobSeen, Observation, Queue, QueueName, ServiceEnvironment, Source, Timestamp,
+    Accelerators, Capacity, HostUtilisation, JobDetails, JobId, JobSeen, Observation, Queue, QueueName,
+    ServiceEnvironment, Source, Timestamp, accelerators_of,
 };
 use crate::scheduler::{Job, QueueSetup, Scheduler};
 
@@ -32,10 +33,15 @@ impl Onlooker {
         let jobs: Vec<&Job> = self.open.iter().filter_map(|id| scheduler.job(id)).collect();
         let host = |(id, host): (JobId, String)| {
             let job = scheduler.job(&id)?;
-            let gpus: f64 = crate::jobs::gpus_of(&job.demand).unwrap_or(0.0);
-            let instances: f64 = job.demand.iter().map(|capacity| capacity.quantity).sum();
+            let number: f64 = host.rsplit_once("/algo-")?.1.parse().ok()?;
+            let mut hosts = 0.0;
+            let of_host = |capacity: &&Capacity| {
+                hosts += capacity.quantity;
+                number <= hosts
+            };
+            let gpus = accelerators_of(&job.demand.iter().find(of_host)?.unit).map_or(0, Accelerators::gpus);
             // SageMaker reports a host's GPUs added up: eight busy ones are 800 %.
-            let gpu_percent = job.utilisation * 100.0 * gpus / instances.max(1.0);
+            let gpu_percent = job.utilisation * 100.0 * f64::from(gpus);
             Some(HostUtilisation { job: id, host, at: now, gpu_percent })
         };
         let hosts = engine.questions(now).hosts.into_iter().filter_map(host).collect();

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::jobs::event::{Event, FailureCategory, Outcome, What};
 use crate::jobs::timeline::{Phase, Span, Timeline};
 use crate::model::{
-    Accelerators, Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen,
-    accelerators_of,
+    Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen, accelerators_of,
 };
 
 /// For how long what happened is not told because a description could say it more exactly.
@@ -312,7 +311,8 @@ impl Job {
 
     fn tell_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
         let told = self.preemptions_told.unwrap_or_default();
-        let new = details.preemptions.saturating_sub(told);
+        let counted = details.preemptions.min(JobDetails::MAX_PREEMPTIONS);
+        let new = counted.saturating_sub(told);
         // An earlier run has not counted it, whenever it was: then it counts as of now, or with the job's end.
         let found_late = self.preemptions_told.is_some() && self.details.is_none();
         let ended_at = self.latest.stopped_at.filter(|_| self.latest.status.is_ended());
@@ -320,7 +320,7 @@ impl Job {
         // What is no longer listed happened before what is. Where nobody has ever looked it may be long ago.
         let oldest = details.preempted.iter().filter_map(|attempt| attempt.stopped_at).min();
         let long_ago = self.preemptions_told.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
-        self.preemptions_told = Some(told.max(details.preemptions));
+        self.preemptions_told = Some(told.max(counted));
         let mut stopped = details.preempted.iter().rev();
         for _ in 0..new {
             let attempt = stopped.next();
@@ -356,13 +356,8 @@ impl Job {
     }
 }
 
-/// GPUs in a demand; `None` if a unit's GPUs are unknown.
+/// GPUs in a demand; `None` if a unit's GPUs are unknown, or the demand itself is.
 pub fn gpus_of(demand: &[Capacity]) -> Option<f64> {
     let gpus = |capacity: &Capacity| Some(capacity.quantity * f64::from(accelerators_of(&capacity.unit)?.gpus()));
-    demand.iter().map(gpus).sum()
-}
-
-/// Whether a demand asks for Neuron devices, which are never counted as GPUs.
-pub fn is_neuron(demand: &[Capacity]) -> bool {
-    demand.iter().any(|capacity| matches!(accelerators_of(&capacity.unit), Some(Accelerators::Neuron(_))))
+    if demand.is_empty() { None } else { demand.iter().map(gpus).sum() }
 }

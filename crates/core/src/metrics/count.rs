@@ -193,7 +193,7 @@ impl Counting {
         self.outcomes.failure_ratios(now)
     }
 
-    pub(super) fn waits(&self) -> Vec<WaitFigures> {
+    pub(super) fn waits(&mut self) -> Vec<WaitFigures> {
         self.waits.figures()
     }
 

@@ -54,7 +54,10 @@ impl Tallies {
             let Some(metric) = catalogue::find(&series.metric) else { continue };
             let Some(labels) = labels_of(metric, &series.labels) else { continue };
             let key = (metric.name, labels);
+            let is_figure = series.value.is_finite() && series.sum.is_finite();
             match metric.kind {
+                // It begins anew.
+                _ if !is_figure => {}
                 Kind::Counter => {
                     let kept_as = Arc::clone(&series.labels);
                     tallies.counters.insert(key, Counter { metric, value: series.value, kept_as });
@@ -97,12 +100,16 @@ impl Tallies {
         of_metric.map(|((_, labels), counter)| (labels, counter.value))
     }
 
-    /// Adds to a counter; adding 0 makes its series appear.
+    /// Adds to a counter; adding 0 makes its series appear. What is infinite, undefined or negative is no increase.
     pub fn add(&mut self, metric: &'static Metric, labels: Labels, increase: f64) {
-        debug_assert!(metric.kind == Kind::Counter && increase >= 0.0, "{metric} + {increase}");
+        debug_assert!(metric.kind == Kind::Counter, "{metric}");
+        let increase = if increase.is_finite() { increase.max(0.0) } else { 0.0 };
         let key = (metric.name, labels);
         match self.counters.get_mut(&key) {
-            Some(counter) => counter.value += increase,
+            Some(counter) => {
+                let value = counter.value + increase;
+                counter.value = if value.is_finite() { value } else { counter.value };
+            }
             None => {
                 let counter = Counter { metric, value: increase, kept_as: kept_as(&key.1) };
                 self.counters.insert(key, counter);
@@ -110,8 +117,11 @@ impl Tallies {
         }
     }
 
-    /// Adds a value, in seconds, to a distribution.
+    /// Adds a value, in seconds, to a distribution. What is infinite or undefined is no value.
     pub fn record(&mut self, metric: &'static Metric, labels: Labels, at: Timestamp, seconds: f64) {
+        if !seconds.is_finite() {
+            return self.touch(metric, labels);
+        }
         let tally = self.tally(metric, labels);
         if let Some(count) = tally.buckets.get_mut(bucket_of(seconds)) {
             *count += 1;
@@ -124,7 +134,9 @@ impl Tallies {
 
     /// Remembers a value that was added before a restart: it counts for the last hour only.
     pub fn remember(&mut self, metric: &'static Metric, labels: Labels, at: Timestamp, seconds: f64) {
-        self.tally(metric, labels).remember(at, seconds);
+        if seconds.is_finite() {
+            self.tally(metric, labels).remember(at, seconds);
+        }
     }
 
     /// Keeps the series of which this holds, by their queue and share, if they have any.
@@ -214,12 +226,8 @@ impl Tally {
 impl Quantiles {
     /// Of values sorted upwards; `None` if there are none.
     pub fn of_sorted(sorted: &[f64]) -> Option<Self> {
-        Self::with_mean(sorted, sorted.iter().sum::<f64>() / sorted.len() as f64)
-    }
-
-    /// Of values sorted upwards whose mean is known; `None` if there are none.
-    pub(super) fn with_mean(sorted: &[f64], mean: f64) -> Option<Self> {
         let max = *sorted.last()?;
+        let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
         let at = |hundredths: usize| sorted.get(sorted.len() * hundredths / 100).copied().unwrap_or(max);
         Some(Self { count: sorted.len() as u64, mean, p50: at(50), p90: at(90), p95: at(95), p99: at(99), max })
     }
@@ -250,6 +258,24 @@ mod tests {
         tallies.record(&catalogue::QUEUE_WAIT, of_vision(), now, 90.0);
         let saved = tallies.saved();
         assert_eq!(Tallies::restore(&saved).saved(), saved);
+    }
+
+    #[test]
+    fn what_is_no_figure_changes_none() {
+        let mut tallies = Tallies::default();
+        tallies.add(&catalogue::JOB_PREEMPTIONS, of_vision(), 3.0);
+        tallies.record(&catalogue::QUEUE_WAIT, of_vision(), Timestamp::default(), 90.0);
+        let saved = tallies.saved();
+        for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            tallies.add(&catalogue::JOB_PREEMPTIONS, of_vision(), odd);
+            tallies.record(&catalogue::QUEUE_WAIT, of_vision(), Timestamp::default(), odd);
+            assert_eq!(tallies.saved(), saved, "{odd}");
+            let broken = saved.iter().map(|series| SavedSeries { value: odd, sum: odd, ..series.clone() });
+            assert_eq!(Tallies::restore(&broken.collect::<Vec<_>>()).saved(), [], "{odd}");
+        }
+        tallies.add(&catalogue::JOB_PREEMPTIONS, of_vision(), f64::MAX);
+        tallies.add(&catalogue::JOB_PREEMPTIONS, of_vision(), f64::MAX);
+        assert!(tallies.counters(&catalogue::JOB_PREEMPTIONS).all(|(_, value)| value.is_finite()));
     }
 
     #[test]

@@ -50,7 +50,8 @@ impl RecentUse {
         let of_metric = saved.iter().filter(|series| series.metric == SHARE_USED_RECENT.name);
         let of = of_metric.filter_map(|series| {
             let key = (series.labels.get("queue")?.as_str().into(), series.labels.get("share")?.as_str().into());
-            Some((key, Use { mean: series.value, held: series.value, at: then }))
+            let mean = Some(series.value).filter(|mean| mean.is_finite())?;
+            Some((key, Use { mean, held: mean, at: then }))
         });
         Self { of: of.collect() }
     }
@@ -155,23 +156,19 @@ fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Fa
     let gpus = |lane: &Lane| -> f64 { lane.in_flight().filter_map(|id| inputs.ledger.job(id)?.gpus()).sum() };
     let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, lane)| Some((share?.clone(), gpus(lane))));
     let with_jobs: Vec<(ShareName, f64)> = with_jobs.collect();
-    let parts = |share: &ShareName| {
-        let weight = WeightedShare::weight_of(share.as_str(), shares);
-        if weight > 0.0 { 1.0 / weight } else { 0.0 }
-    };
-    let all: f64 = with_jobs.iter().map(|(share, _)| parts(share)).sum();
+    let part = |(share, _): &(ShareName, f64)| Some(1.0 / WeightedShare::weight_of(share.as_str(), shares)?);
+    // What one is due depends on the weights of all.
+    let Some(parts) = with_jobs.iter().map(part).collect::<Option<Vec<f64>>>() else { return Vec::new() };
+    let all: f64 = parts.iter().sum();
     let left = capacity * (1.0 - reserved(queue, inputs));
-    let target = |share: &ShareName| if all > 0.0 { left * parts(share) / all } else { 0.0 };
-    with_jobs
-        .into_iter()
-        .map(|(share, used)| FairShareFigures {
-            queue: queue.name.clone(),
-            target: target(&share),
-            share,
-            used,
-            recent: 0.0,
-        })
-        .collect()
+    let row = |((share, used), part)| FairShareFigures {
+        queue: queue.name.clone(),
+        target: left * part / all,
+        share,
+        used,
+        recent: 0.0,
+    };
+    with_jobs.into_iter().zip(parts).map(row).collect()
 }
 
 #[cfg(test)]

@@ -275,6 +275,16 @@ pub enum Value {
     Distribution(Distribution),
 }
 
+impl Value {
+    /// Whether it is a figure: not infinite, and not undefined.
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Self::Gauge(value) | Self::Counter(value) => value.is_finite(),
+            Self::Distribution(distribution) => distribution.sum.is_finite(),
+        }
+    }
+}
+
 /// A distribution since counting began, with what is new in this tick and what the last hour looked like.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Distribution {

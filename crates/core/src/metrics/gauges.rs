@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::jobs::{Job, Lane, Phase, is_neuron};
+use crate::jobs::{Job, Lane, Phase};
 use crate::metrics::catalogue::{self, Metric};
 use crate::metrics::frame::{
     Estimate, FairShareFigures, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
@@ -13,7 +13,7 @@ use crate::metrics::misconfiguration::{Finding, Problem, Unused};
 use crate::metrics::reasons::Reason;
 use crate::metrics::reserved::{States, labels_of};
 use crate::metrics::wait_estimates::BandEstimate;
-use crate::metrics::{Inputs, Service, waterfall};
+use crate::metrics::{Inputs, Service, hosts, waterfall};
 use crate::model::{InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, accelerators_of};
 
 /// Collects gauge samples.
@@ -220,7 +220,7 @@ impl Gauges {
             let part = |name: &str| row.parts.get(name).copied().unwrap_or(0.0);
             let judged = capacity - part(waterfall::UNKNOWN) - part(waterfall::OTHER_QUEUES);
             if judged > 0.0 {
-                self.set(&catalogue::GPU_IDLE_RATIO, [queue()], (judged - part(waterfall::BUSY)) / judged);
+                self.set(&catalogue::GPU_IDLE_RATIO, [queue()], (1.0 - part(waterfall::BUSY) / judged).clamp(0.0, 1.0));
             }
         }
     }
@@ -230,23 +230,20 @@ impl Gauges {
         let mut dead: BTreeMap<_, f64> = subjects.iter().cloned().map(|key| (key, 0.0)).collect();
         let running = |job: &&Job| job.timeline.current().is_some_and(|span| span.phase == Phase::Running);
         for job in inputs.ledger.in_flight().filter(running) {
-            if is_neuron(&job.latest.demand) {
-                continue;
-            }
             let share = job.share().cloned().unwrap_or_else(no_share);
-            let hosts = waterfall::dead_hosts(job, inputs);
-            *dead.entry((job.queue().clone(), share.clone())).or_default() += hosts as f64;
-            for utilisation in waterfall::host_utilisation(job, inputs) {
-                let (sum, count) = sums.entry((job.queue().clone(), share.clone())).or_default();
-                *sum += utilisation;
-                *count += 1.0;
+            let dead_hosts = waterfall::dead_hosts(job, inputs);
+            *dead.entry((job.queue().clone(), share.clone())).or_default() += dead_hosts as f64;
+            if let Some((gpus, busy)) = hosts::mean(hosts::reporting(job, inputs)) {
+                let (sum, all) = sums.entry((job.queue().clone(), share)).or_default();
+                *sum += busy * gpus;
+                *all += gpus;
             }
         }
         for ((queue, share), hosts) in dead {
             self.set(&catalogue::GPU_DEAD_HOSTS, [("queue", queue.shared()), ("share", share.shared())], hosts);
         }
-        for ((queue, share), (sum, count)) in sums {
-            self.set(&catalogue::GPU_UTILISATION, [("queue", queue.shared()), ("share", share.shared())], sum / count);
+        for ((queue, share), (sum, all)) in sums {
+            self.set(&catalogue::GPU_UTILISATION, [("queue", queue.shared()), ("share", share.shared())], sum / all);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::jobs::{Job, Phase};
 use crate::metrics::catalogue::{Kind, Label, Metric, Stability, Unit};
 use crate::metrics::frame::{Sample, Value, labels};
 use crate::metrics::gauges::no_share;
-use crate::metrics::{Inputs, waterfall};
+use crate::metrics::{Inputs, hosts, waterfall};
 
 const LABELS: &[Label] = &["queue", "share", "owner", "name", "job"];
 
@@ -28,9 +28,9 @@ pub static JOB_STARTING_AGE: Metric =
     gauge("job.starting.age", Unit::Seconds, "How long the job has downloaded and started its container.");
 /// Seconds in RUNNING; 0 in other states.
 pub static JOB_RUNNING_AGE: Metric = gauge("job.running.age", Unit::Seconds, "How long the job has run.");
-/// Preemptions so far, as far as the job was described.
+/// Preemptions so far; absent until the job was described.
 pub static JOB_PREEMPTED: Metric = gauge("job.preempted", Unit::Count, "How often the job was preempted.");
-/// Mean over the hosts that reported lately, from 0 to 1; absent until the job has run for [`waterfall::GRACE`].
+/// Mean over the GPUs of the hosts that reported lately, from 0 to 1; absent until the job has run for [`waterfall::GRACE`].
 pub static JOB_GPU_UTILISATION: Metric =
     gauge("job.gpu.utilisation", Unit::Ratio, "How busy the running job's GPUs are.");
 
@@ -82,9 +82,7 @@ fn value(metric: &Metric, job: &Job, inputs: &Inputs<'_>) -> Option<f64> {
         name if name == JOB_SCHEDULED_AGE.name => age(Phase::Scheduled),
         name if name == JOB_STARTING_AGE.name => age(Phase::Starting),
         name if name == JOB_RUNNING_AGE.name => age(Phase::Running),
-        name if name == JOB_PREEMPTED.name => {
-            Some(job.details.as_ref().map_or(0.0, |details| f64::from(details.preemptions)))
-        }
+        name if name == JOB_PREEMPTED.name => job.details.as_ref().map(|details| f64::from(details.preemptions)),
         _ => utilisation(job, inputs),
     }
 }
@@ -94,6 +92,5 @@ fn utilisation(job: &Job, inputs: &Inputs<'_>) -> Option<f64> {
     if inputs.now.since(running.from.latest) < waterfall::GRACE {
         return None;
     }
-    let (sum, hosts) = waterfall::host_utilisation(job, inputs).fold((0.0, 0.0), |(sum, n), one| (sum + one, n + 1.0));
-    (hosts > 0.0).then_some(sum / hosts)
+    hosts::mean(hosts::reporting(job, inputs)).map(|(_, busy)| busy)
 }

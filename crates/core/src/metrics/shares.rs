@@ -29,7 +29,7 @@ impl LastUse {
         let of_metric = saved.iter().filter(|series| series.metric == SHARE_UNUSED.name);
         let at = of_metric.filter_map(|series| {
             let key = (series.labels.get("queue")?.as_str().into(), series.labels.get("share")?.as_str().into());
-            Some((key, then - Duration::from_secs_f64(series.value.max(0.0))))
+            Some((key, then - Duration::try_from_secs_f64(series.value).ok()?))
         });
         Self { at: at.collect(), looked_at: then }
     }

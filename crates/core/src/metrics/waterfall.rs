@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::jobs::{Job, Phase, gpus_of};
 use crate::metrics::Inputs;
 use crate::metrics::frame::Waterfall;
+use crate::metrics::hosts::{self, Host};
 use crate::model::{Accelerators, Capacity, InstanceType, Queue, accelerators_of};
 
 /// The parts, in the order in which pages draw them.
@@ -62,7 +63,7 @@ pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
     // Jobs may hold more than is allowed after a limit was lowered: then that is what is there.
     let capacity_gpus = capacity(queue, inputs).map(|capacity| capacity.max(held));
     if let Some(capacity) = capacity_gpus {
-        parts.insert(UNALLOCATED, capacity - held);
+        parts.insert(UNALLOCATED, (capacity - held).max(0.0));
     }
     match price_of_capacity(queue, inputs).filter(|_| all_priced) {
         Some(whole) => drop(dollars.insert(UNALLOCATED, (whole - spent).max(0.0))),
@@ -100,51 +101,30 @@ fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)>
 
 /// Splits a running job's GPUs by what each of its hosts reports.
 fn running(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
-    let hosts: f64 = job.latest.demand.iter().map(|capacity| capacity.quantity).sum();
-    let per_host = if hosts > 0.0 { gpus / hosts } else { 0.0 };
     let mut known = 0.0;
-    let mut split: Vec<(&'static str, f64)> = host_utilisation(job, inputs)
-        .map(|utilisation| {
-            known += per_host;
-            (if utilisation < IDLE_BELOW { IDLE } else { BUSY }, per_host)
-        })
-        .collect();
+    let part = |host: Host| {
+        // More hosts may report than the job has.
+        let of_host = host.gpus.min(gpus - known).max(0.0);
+        known += of_host;
+        (if host.utilisation < IDLE_BELOW { IDLE } else { BUSY }, of_host)
+    };
+    let mut split: Vec<(&'static str, f64)> = hosts::reporting(job, inputs).into_iter().map(part).collect();
     split.push((UNKNOWN, (gpus - known).max(0.0)));
     split
 }
 
-/// Utilisation, 0 to 1, of each host of a job that has reported lately. SageMaker sums percent over a host's GPUs.
-pub(super) fn host_utilisation<'a>(job: &'a Job, inputs: &'a Inputs<'_>) -> impl Iterator<Item = f64> + 'a {
-    let hosts: f64 = job.latest.demand.iter().map(|capacity| capacity.quantity).sum();
-    let gpus_per_host = job.gpus().filter(|gpus| *gpus > 0.0 && hosts > 0.0).map(|gpus| gpus / hosts);
-    inputs
-        .utilisation
-        .get(&job.latest.id)
-        .into_iter()
-        .flat_map(BTreeMap::values)
-        // Hosts of an attempt that was stopped go on reporting for a while: they are not this job's any more.
-        .filter(|host| job.latest.training_job.as_ref().is_none_or(|name| is_host_of(&host.host, name.as_str())))
-        .filter(|host| inputs.now.since(host.at) <= STALE)
-        .filter_map(move |host| Some((host.gpu_percent / 100.0 / gpus_per_host?).clamp(0.0, 1.0)))
-}
-
 /// Hosts of a running job that are idle while at least half of its other hosts with data are busy: one that hangs holds
-/// up all of them, and a mean over 16 does not show it. None within [`GRACE`].
+/// up all of them, and a mean over 16 does not show it. None within [`GRACE`]. Hosts without GPUs do not count.
 pub(super) fn dead_hosts(job: &Job, inputs: &Inputs<'_>) -> usize {
     let running = job.timeline.current().filter(|span| span.phase == Phase::Running);
     if running.is_none_or(|span| inputs.now.since(span.from.latest) < GRACE) {
         return 0;
     }
-    let (idle, busy) = host_utilisation(job, inputs).fold((0_usize, 0_usize), |(idle, busy), utilisation| {
-        if utilisation < IDLE_BELOW { (idle + 1, busy) } else { (idle, busy + 1) }
-    });
+    let hosts = hosts::reporting(job, inputs);
+    let idle = hosts.iter().filter(|host| host.utilisation < IDLE_BELOW).count();
+    let busy = hosts.len() - idle;
     // The others of an idle host are the rest of the idle ones and the busy ones.
     if idle > 0 && busy > 0 && 2 * busy + 1 >= idle + busy { idle } else { 0 }
-}
-
-/// Whether a host, `<training job>/algo-<n>`, belongs to a training job.
-fn is_host_of(host: &str, training_job: &str) -> bool {
-    host.strip_prefix(training_job).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Jobs in flight of a queue, with the GPUs that they hold.
@@ -195,6 +175,10 @@ mod tests {
 
     /// The running parts, in GPUs, and the dead hosts of a job of 16 hosts that has run for half an hour.
     fn judged(instance_type: &str, hosts: &[(&str, f64)]) -> (f64, f64, f64, usize) {
+        judged_of(&[(instance_type, 16.0)], hosts)
+    }
+
+    fn judged_of(demand: &[(&str, f64)], hosts: &[(&str, f64)]) -> (f64, f64, f64, usize) {
         let (id, now) = (JobId::from("job"), Timestamp::from_millis(1_800_000));
         let mut ledger = Ledger::default();
         let began = Timestamp::default();
@@ -209,7 +193,7 @@ mod tests {
             scheduled_at: Some(began),
             started_at: Some(began),
             stopped_at: None,
-            demand: vec![Capacity::new(instance_type, 16.0)].into(),
+            demand: demand.iter().map(|(unit, count)| Capacity::new(*unit, *count)).collect::<Vec<_>>().into(),
             training_job: Some("second".into()),
             odd_arn: None,
             terminated: false,
@@ -250,6 +234,20 @@ mod tests {
     fn a_host_without_data_is_unknown_and_one_of_a_stopped_attempt_is_nobodys() {
         let hosts = [("second/algo-1", 720.0), ("first/algo-1", 720.0), ("second-b/algo-1", 0.0)];
         assert_eq!(judged("ml.p5.48xlarge", &hosts), (8.0, 0.0, 120.0, 0));
+    }
+
+    #[test]
+    fn hosts_of_several_types_are_each_divided_by_their_own_gpus() {
+        let (p5, g5, cpu) = (("ml.p5.48xlarge", 1.0), ("ml.g5.xlarge", 1.0), ("ml.m5.large", 2.0));
+        let (first, second, third) = ("second/algo-1", "second/algo-2", "second/algo-3");
+        // 700 of 800 percent, and 40 of 100.
+        assert_eq!(judged_of(&[p5, g5], &[(first, 700.0), (second, 40.0)]), (9.0, 0.0, 0.0, 0));
+        assert_eq!(judged_of(&[p5, g5], &[(first, 40.0), (second, 90.0)]), (1.0, 8.0, 0.0, 1));
+        assert_eq!(judged_of(&[p5, g5], &[(second, 90.0)]), (1.0, 0.0, 8.0, 0), "the other is unknown");
+        // 60 of 800 percent is idle, however many hosts without GPUs stand beside it.
+        assert_eq!(judged_of(&[cpu, p5], &[(third, 60.0)]), (0.0, 8.0, 0.0, 0));
+        assert_eq!(judged_of(&[cpu, p5], &[(first, 0.0), (second, 0.0), (third, 700.0)]), (8.0, 0.0, 0.0, 0));
+        assert_eq!(judged_of(&[p5, g5], &[(first, f64::NAN), (second, f64::INFINITY)]), (0.0, 0.0, 9.0, 0));
     }
 
     #[test]

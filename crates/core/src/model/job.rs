@@ -87,6 +87,10 @@ impl fmt::Display for JobStatus {
     }
 }
 
+/// The most instances of one type that a job can have: far beyond what SageMaker gives. More is an unknown value, so that no sum over
+/// jobs, GPUs and seconds can become infinite.
+pub const MAX_INSTANCES: f64 = 1_000_000.0;
+
 /// An amount of one capacity unit: instances of a type, or of any type (`NUM_INSTANCES`). Never GPUs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capacity {
@@ -101,9 +105,14 @@ impl Capacity {
     pub fn new(unit: impl Into<InstanceType>, quantity: f64) -> Self {
         Self { unit: unit.into(), quantity }
     }
+
+    /// Whether a job can have this many instances: a whole number, not negative, and at most [`MAX_INSTANCES`].
+    pub fn is_of_job(&self) -> bool {
+        (0.0..=MAX_INSTANCES).contains(&self.quantity) && self.quantity.fract() == 0.0
+    }
 }
 
-/// What a job needs while in flight, per instance type. Cheap to clone: jobs that need the same share it.
+/// What a job needs while in flight, per instance type, in the order of its instance groups; empty if that is not known. Cheap to clone: jobs that need the same share it.
 #[derive(Clone, Debug, Default)]
 pub struct Demand(Arc<[Capacity]>);
 
@@ -125,8 +134,9 @@ impl<'a> IntoIterator for &'a Demand {
 }
 
 impl From<Vec<Capacity>> for Demand {
+    /// One amount that no job can have makes the whole size unknown.
     fn from(capacities: Vec<Capacity>) -> Self {
-        Self(capacities.into())
+        if capacities.iter().all(Capacity::is_of_job) { Self(capacities.into()) } else { Self::default() }
     }
 }
 
@@ -211,6 +221,9 @@ pub struct JobDetails {
 }
 
 impl JobDetails {
+    /// The most preemptions of a job that are counted; more is an unknown value.
+    pub const MAX_PREEMPTIONS: u32 = 100_000;
+
     /// The tag that says whose a job is.
     pub const OWNER_TAG: &str = "owner";
 

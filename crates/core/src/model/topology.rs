@@ -8,6 +8,9 @@ use crate::model::{Capacity, InstanceType, QueueName, ShareName};
 /// US dollars per instance and hour.
 pub type Prices = BTreeMap<InstanceType, f64>;
 
+/// The most that an instance can cost in an hour, in dollars: more is no price.
+pub const MAX_PRICE: f64 = 1_000_000.0;
+
 /// A job queue of type `SAGEMAKER_TRAINING` with all that hangs on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Queue {
@@ -62,19 +65,31 @@ impl Policy {
 pub struct WeightedShare {
     /// The share identifier, or a prefix that ends in `*`.
     pub share: ShareName,
-    /// `weightFactor`; 1.0 by default, lower gets more.
+    /// `weightFactor`; 1.0 by default, lower gets more. [`WeightedShare::UNKNOWN`] if it is none.
     pub weight: f64,
 }
 
 impl WeightedShare {
-    /// The weight of a share identifier: its own, else that of the longest prefix entry, else 1.
-    pub fn weight_of(share: &str, weights: &[Self]) -> f64 {
+    /// The weight of an entry whose weight is none.
+    pub const UNKNOWN: f64 = 0.0;
+
+    /// Whether this can be a weight: AWS takes 0.0001 to 999.9999.
+    pub fn is_weight(weight: f64) -> bool {
+        (0.000_1..=1_000.0).contains(&weight)
+    }
+
+    /// The weight of a share identifier: its own, else that of the longest prefix entry, else 1. `None` if that entry's is not known.
+    pub fn weight_of(share: &str, weights: &[Self]) -> Option<f64> {
         let covers = |entry: &&Self| match entry.share.as_str().strip_suffix('*') {
             Some(prefix) => share.starts_with(prefix),
             None => entry.share.as_str() == share,
         };
         let exactness = |entry: &&Self| (!entry.share.as_str().ends_with('*'), entry.share.as_str().len());
-        weights.iter().filter(covers).max_by_key(exactness).map_or(1.0, |entry| entry.weight)
+        weights
+            .iter()
+            .filter(covers)
+            .max_by_key(exactness)
+            .map_or(Some(1.0), |entry| Some(entry.weight).filter(|weight| Self::is_weight(*weight)))
     }
 }
 
@@ -159,7 +174,12 @@ mod tests {
         let weights = [("team*", 2.0), ("team-a*", 3.0), ("team-ab", 4.0)]
             .map(|(share, weight)| WeightedShare { share: share.into(), weight });
         for (share, weight) in [("team-ab", 4.0), ("team-abc", 3.0), ("team-b", 2.0), ("other", 1.0)] {
-            assert!((WeightedShare::weight_of(share, &weights) - weight).abs() < f64::EPSILON, "{share}");
+            assert_eq!(WeightedShare::weight_of(share, &weights), Some(weight), "{share}");
+        }
+        for odd in [WeightedShare::UNKNOWN, f64::NAN, f64::INFINITY, -1.0] {
+            let weights = [WeightedShare { share: "team".into(), weight: odd }];
+            assert_eq!(WeightedShare::weight_of("team", &weights), None, "{odd}");
+            assert_eq!(WeightedShare::weight_of("other", &weights), Some(1.0), "{odd}");
         }
     }
 }

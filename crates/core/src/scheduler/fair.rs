@@ -62,7 +62,8 @@ impl FairShare {
     /// How much a lane has used, weighted, if it held `more` than it does.
     pub fn score(&self, lane: &Lane, more: Amounts, now: Timestamp) -> f64 {
         let share = lane.share.as_ref().map_or("", ShareName::as_str);
-        (instances(lane.used.plus(more)) + self.mean(lane, now)) * WeightedShare::weight_of(share, &self.weights)
+        (instances(lane.used.plus(more)) + self.mean(lane, now))
+            * WeightedShare::weight_of(share, &self.weights).unwrap_or(1.0)
     }
 
     /// Writes down what a lane has used until now, before that changes.

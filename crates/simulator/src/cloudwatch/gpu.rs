@@ -42,10 +42,7 @@ pub(super) fn metrics(world: &World) -> Vec<Metric> {
     let mut metrics = Vec::new();
     for job in world.scheduler.jobs().filter(|job| job.running_since().is_some()) {
         let Some(training_job) = &job.training_job else { continue };
-        if gpu::gpus_per_host(job).is_none() {
-            continue;
-        }
-        for host in 1..=gpu::hosts(job) {
+        for host in (1..=gpu::hosts(job)).filter(|host| gpu::gpus_of_host(&job.demand, *host).is_some()) {
             metrics.extend([COMPUTE, MEMORY].map(|name| Metric {
                 namespace: NAMESPACE.to_owned(),
                 metric_name: name.to_owned(),
@@ -67,11 +64,8 @@ fn of_host(world: &mut World, metric: &str, host: &str, from: Timestamp, to: Tim
     let id = training_jobs::find(world, name)?.job.id.clone();
     let shape = gpu::shape_of(world, world.scheduler.job(&id)?);
     let run = training_jobs::find(world, name)?;
-    let (job, hosts) = (run.job, gpu::hosts(run.job));
-    if number == 0 || number > hosts {
-        return None;
-    }
-    let gpus = f64::from(gpu::gpus_per_host(job)?);
+    let job = run.job;
+    let gpus = f64::from(gpu::gpus_of_host(&job.demand, number)?);
     let span = run.spans().find(|span| span.phase == Phase::Running)?;
     let from = from.max(span.from).millis();
     let to = to.min(span.to.unwrap_or(visible_until)).min(visible_until).millis();
@@ -79,7 +73,7 @@ fn of_host(world: &mut World, metric: &str, host: &str, from: Timestamp, to: Tim
     let first = -(-from).div_euclid(MINUTE_MILLIS);
     let end = to.div_euclid(MINUTE_MILLIS);
     let point = |minute| {
-        let used = gpu::use_of(job, shape, number, hosts, minute);
+        let used = gpu::use_of(job, shape, number, minute);
         let fraction = if metric == COMPUTE { used.compute } else { used.memory };
         (minute, Summary::of([(fraction * 100.0 * gpus, 1.0)]))
     };

@@ -190,7 +190,16 @@ fn demand_comes_from_the_payload_when_it_says_enough() {
                 {"InstanceType":"ml.p4d.24xlarge","InstanceCount":2,"InstanceGroupName":"a"},
                 {"InstanceType":"ml.m5.large","InstanceCount":1},
                 {"InstanceType":"ml.p4d.24xlarge","InstanceCount":3}]}}"#,
-            vec![Capacity::new("ml.m5.large", 1.0), Capacity::new("ml.p4d.24xlarge", 5.0)],
+            vec![
+                Capacity::new("ml.p4d.24xlarge", 2.0),
+                Capacity::new("ml.m5.large", 1.0),
+                Capacity::new("ml.p4d.24xlarge", 3.0),
+            ],
+        ),
+        (
+            r#"{"ResourceConfig":{"InstanceGroups":[
+                {"InstanceType":"ml.g5.xlarge","InstanceCount":0},{"InstanceType":"ml.m5.large","InstanceCount":1}]}}"#,
+            one("ml.m5.large", 1.0),
         ),
         (
             r#"{"ResourceConfig":{"InstanceGroups":[],"InstanceType":"ml.g5.xlarge","InstanceCount":1}}"#,
@@ -211,6 +220,13 @@ fn demand_comes_from_the_payload_when_it_says_enough() {
         let usage = ServiceJobCapacityUsageDetail::builder().capacity_unit("NUM_INSTANCES").quantity(7.0).build();
         let (job, unknown) = described(|job| job.capacity_usage(usage).service_request_payload(payload));
         assert_eq!((job.unwrap().demand, unknown), (expected.into(), vec![]), "{payload}");
+    }
+    for odd in ["1e308", "-1", "1.5", "2000000"] {
+        let payload = format!(r#"{{"ResourceConfig":{{"InstanceType":"ml.p5.48xlarge","InstanceCount":{odd}}}}}"#);
+        let (job, unknown) = described(|job| job.service_request_payload(payload));
+        let noted = format!("{:?}", odd.parse::<f64>().unwrap());
+        assert_eq!(job.unwrap().demand, vec![].into(), "{odd}");
+        assert_eq!(unknown, vec![Observation::UnknownValue { kind: "instance_count", value: noted }]);
     }
     let future = r#"{"ResourceConfig":{"InstanceType":"ml.p9.48xlarge","InstanceCount":2}}"#;
     let (job, unknown) = described(|job| job.service_request_payload(future));
@@ -259,10 +275,14 @@ fn attempts_and_preemptions_come_oldest_first() {
     assert_eq!((details.retries_left(), details.preemptions_left()), (Some(1), Some(8)));
     assert_eq!(details.preempted[1].started_at, None);
     assert_eq!(details.owner.as_deref(), Some("vision"));
-    let negative = ServiceJobPreemptionSummary::builder().preempted_attempt_count(-1).build();
-    let (job, _) = described(|job| job.preemption_summary(negative));
-    let details = job.unwrap().details.unwrap();
-    assert_eq!((details.preemptions, details.retries_left(), details.preemptions_left()), (0, None, None));
+    for odd in [-1, i32::MAX] {
+        let summary = ServiceJobPreemptionSummary::builder().preempted_attempt_count(odd).build();
+        let (job, unknown) = described(|job| job.preemption_summary(summary));
+        let details = job.unwrap().details.unwrap();
+        assert_eq!((details.preemptions, details.retries_left(), details.preemptions_left()), (0, None, None));
+        let value = odd.to_string();
+        assert_eq!(unknown, vec![Observation::UnknownValue { kind: "preempted_attempt_count", value }]);
+    }
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! Amounts that cannot be are kept out of the engine, whoever sends them: what figures are made from is finite and not negative.
+
+use crate::model::{Capacity, Policy, Queue, Reserved};
+
+/// The most that a limit can be: what `maxCapacity` can hold.
+const MAX_CAPACITY: f64 = i32::MAX as f64;
+
+fn is_amount(quantity: f64) -> bool {
+    (0.0..=MAX_CAPACITY).contains(&quantity)
+}
+
+/// Takes out limits that are none. An environment with one of them cannot be judged by the rest: it is as one that could not be read.
+pub(super) fn limits(queues: &mut [Queue]) {
+    let is_limit = |limit: &Capacity| is_amount(limit.quantity);
+    for queue in queues {
+        queue.environment = queue.environment.take().filter(|environment| environment.limits.iter().all(is_limit));
+        if let Policy::QuotaShares(shares) = &mut queue.policy {
+            shares.iter_mut().for_each(|share| share.limits.retain(is_limit));
+        }
+    }
+}
+
+/// Whether all its amounts can be.
+pub(super) fn is_reserved(reserved: &Reserved) -> bool {
+    [reserved.total, reserved.in_use, reserved.idle].into_iter().all(is_amount)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::{Engine, Saved, cadence};
+    use crate::model::{
+        HostUtilisation, JobId, JobSeen, JobStatus, Observation, ReservedKind, ServiceEnvironment, Source, Timestamp,
+        WeightedShare,
+    };
+
+    const TYPE: &str = "ml.p5.48xlarge";
+
+    fn job(id: &str, status: JobStatus, instances: f64) -> JobSeen {
+        let at = Timestamp::from_millis(60_000);
+        JobSeen {
+            id: id.into(),
+            name: "train".into(),
+            queue: "prod".into(),
+            share: Some("vision".into()),
+            scheduled_at: status.is_in_flight().then_some(at),
+            started_at: (status == JobStatus::Running).then_some(at),
+            status,
+            status_reason: None,
+            created_at: at,
+            stopped_at: None,
+            demand: vec![Capacity::new(TYPE, instances)].into(),
+            training_job: Some(id.into()),
+            odd_arn: None,
+            terminated: false,
+            details: Some(Box::default()),
+        }
+    }
+
+    fn observations(odd: f64, now: Timestamp) -> Vec<Observation> {
+        let queue = Queue {
+            name: "prod".into(),
+            arn: String::new(),
+            enabled: true,
+            status_reason: None,
+            has_time_limit: true,
+            policy: Policy::FairShare {
+                shares: vec![WeightedShare { share: "vision".into(), weight: odd }],
+                decay: Duration::ZERO,
+                reservation: 0,
+            },
+            environment: Some(ServiceEnvironment {
+                name: "gpus".to_owned(),
+                enabled: true,
+                limits: vec![Capacity::new(TYPE, odd)],
+            }),
+        };
+        let host = |job: &str| HostUtilisation {
+            job: JobId::from(job),
+            host: format!("{job}/algo-1"),
+            at: now,
+            gpu_percent: odd,
+        };
+        let reserved = Reserved {
+            kind: ReservedKind::TrainingPlan,
+            name: "plan".to_owned(),
+            unit: TYPE.into(),
+            total: odd,
+            in_use: odd,
+            idle: odd,
+        };
+        let jobs = [JobStatus::Runnable, JobStatus::Scheduled, JobStatus::Running, JobStatus::Failed];
+        let jobs = jobs.into_iter().map(|status| job(&format!("odd-{status}"), status, odd));
+        vec![
+            Observation::Topology { at: now, queues: vec![queue] },
+            Observation::Jobs { at: now, jobs: jobs.chain([job("sound", JobStatus::Running, 2.0)]).collect() },
+            Observation::Utilisation { at: now, hosts: vec![host("sound"), host("odd-RUNNING")] },
+            Observation::Reserved { at: now, all: vec![reserved] },
+            Observation::Answered { source: Source::Topology, queue: None, at: now },
+            Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: now },
+        ]
+    }
+
+    #[test]
+    fn no_figure_is_ever_infinite_or_undefined_and_sound_ones_stay() {
+        let at = |minutes: u64| Timestamp::default() + Duration::from_secs(60 * minutes);
+        for odd in [1e308, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -1.0, -1e308] {
+            let every = Duration::from_secs(30);
+            let prices = [(TYPE.into(), odd)].into();
+            let mut engine =
+                Engine::new(Vec::new(), cadence(every * 30, every), Saved::default(), at(0)).priced(prices);
+            for minute in [20, 30, 40] {
+                engine.observe(observations(odd, at(minute)));
+                let output = engine.tick(at(minute));
+                assert!(output.frame.samples.iter().all(|sample| sample.value.is_finite()), "{odd}");
+                let saved = output.series.iter().flat_map(|series| [series.value, series.sum]);
+                assert!(saved.into_iter().all(|value| value.is_finite() && value >= 0.0), "{odd}");
+                let [row] = output.frame.waterfall.as_slice() else { panic!("one queue") };
+                assert_eq!(row.parts.values().sum::<f64>(), 16.0, "{odd}: what the sound job holds");
+                assert!(row.dollars_per_hour.values().all(|dollars| dollars.is_finite()), "{odd}");
+                let parts = row.parts.values().chain(row.unallocated.values()).chain(&row.capacity_gpus);
+                assert!(parts.into_iter().all(|gpus| gpus.is_finite() && *gpus >= 0.0), "{odd}: {row:?}");
+            }
+            let job = engine.job(&"odd-RUNNING".into()).unwrap();
+            assert_eq!(job.gpus(), None, "{odd}: a size that no job can have is not known");
+        }
+    }
+}
