@@ -192,7 +192,8 @@ pub(super) struct FailureRow {
     share: ShareName,
     /// The job's tag `owner`; empty without one.
     owner: String,
-    /// `capacity`, `preempted`, `sagemaker_internal`, `misconfiguration`, `timed_out`, `terminated` or `user_code`.
+    /// `capacity`, `preempted`, `sagemaker_internal`, `misconfiguration`, `timed_out`, `terminated`, `user_code` or
+    /// `account_quota`.
     #[schema(value_type = String)]
     category: &'static str,
     /// How many.
@@ -209,7 +210,7 @@ pub(super) struct FindingRow {
     /// Null when it is not about one share.
     #[schema(value_type = Option<String>)]
     share: Option<ShareName>,
-    /// `over_promised`, `job_too_large`, `nobody_borrows`, `share_unused` or `no_time_limit`.
+    /// `over_promised`, `job_too_large`, `nobody_borrows`, `share_unused`, `no_time_limit` or `account_quota`.
     #[schema(value_type = String)]
     problem: &'static str,
     /// What is wrong, with numbers.

@@ -10,6 +10,7 @@
 //! * What a job costs, in time, it costs when it changes: see [`Lane`].
 
 mod event;
+mod failure;
 mod index;
 mod job;
 mod plan;
@@ -25,7 +26,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use event::{Event, FailureCategory, Outcome, What};
+pub use event::{Event, Outcome, What};
+pub use failure::{FailureCategory, account_limit};
 pub use index::Move;
 use job::Kept;
 pub use job::{Job, gpus_of};

@@ -24,6 +24,7 @@ mod wait_by_reason;
 mod wait_estimates;
 mod wait_quantiles;
 pub mod waterfall;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,7 +110,9 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let fair_shares = counting.fair_shares(inputs, &waterfall);
     let starved = counting.starved(&judged, &fair_shares, inputs.now);
     let unused = counting.unused(&shares, inputs.now);
-    let setup = misconfiguration::findings(inputs.queues, &shares, &judged, &unused);
+    let failures = counting.failures(inputs.now);
+    let refused = misconfiguration::refused(&failures, inputs.ledger, inputs.now);
+    let setup = misconfiguration::findings(inputs.queues, &shares, &judged, &unused, &refused);
 
     let mut gauges = gauges::Gauges::default();
     gauges.jobs(&subjects, inputs);
@@ -155,7 +158,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         estimates,
         reasons,
         waterfall,
-        failures: counting.failures(inputs.now),
+        failures,
         setup,
         sources: inputs.sources.to_vec(),
         samples,

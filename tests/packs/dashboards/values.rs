@@ -36,7 +36,8 @@ const REASONS: &[&str] = &[
     "evaluating",
 ];
 
-const PROBLEMS: &[&str] = &["over_promised", "job_too_large", "nobody_borrows", "share_unused", "no_time_limit"];
+const PROBLEMS: &[&str] =
+    &["over_promised", "job_too_large", "nobody_borrows", "share_unused", "no_time_limit", "account_quota"];
 
 const CAUSES: &[&str] = &["provider_has_none", "quota_bound", "shape_does_not_fit", "being_placed", "no_demand"];
 

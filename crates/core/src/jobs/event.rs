@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::jobs::failure::FailureCategory;
 use crate::model::{JobId, QueueName, ShareName, Timestamp};
 
 /// Something that happened to a job and is counted once.
@@ -103,87 +104,5 @@ impl Outcome {
             Self::Failed(_) => "failed",
             Self::Vanished => "vanished",
         }
-    }
-}
-
-/// Whose business a failure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum FailureCategory {
-    /// No instances to be had.
-    Capacity,
-    /// Preempted more often than the job allows.
-    Preempted,
-    /// SageMaker's own error.
-    SagemakerInternal,
-    /// The job or the queue is set up in a way that cannot work.
-    Misconfiguration,
-    /// Ran into a time limit.
-    TimedOut,
-    /// Someone or something asked for its end.
-    Terminated,
-    /// The code that ran.
-    UserCode,
-}
-
-impl FailureCategory {
-    /// Judges by the status reason (prefixes and fragments as AWS writes them, see `docs/METRICS.md`). What says nothing
-    /// of AWS's own is taken to be the job's own code.
-    pub fn of(status_reason: Option<&str>, terminated: bool) -> Self {
-        let reason = status_reason.unwrap_or_default().to_ascii_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-        if says(&["preempt"]) {
-            Self::Preempted
-        } else if says(&["capacityerror", "insufficient_instance_capacity", "capacity:"]) {
-            Self::Capacity
-        } else if says(&["misconfiguration", "validationexception", "resourcelimitexceeded", "accessdenied"]) {
-            Self::Misconfiguration
-        } else if says(&["internalservererror", "internal error"]) {
-            Self::SagemakerInternal
-        } else if says(&["maxruntimeexceeded", "maxwaittimeexceeded", "timed out", "timeout", "time limit"]) {
-            Self::TimedOut
-        } else if terminated || says(&["terminated", "cancelled", "canceled"]) {
-            Self::Terminated
-        } else {
-            Self::UserCode
-        }
-    }
-
-    /// The label value used in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Capacity => "capacity",
-            Self::Preempted => "preempted",
-            Self::SagemakerInternal => "sagemaker_internal",
-            Self::Misconfiguration => "misconfiguration",
-            Self::TimedOut => "timed_out",
-            Self::Terminated => "terminated",
-            Self::UserCode => "user_code",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_put_down_to_whoever_can_mend_it() {
-        let check = |reason: &str, terminated, expected| {
-            assert_eq!(FailureCategory::of(Some(reason), terminated), expected, "{reason}");
-        };
-        check("Received status from SageMaker: CapacityError: none left", false, FailureCategory::Capacity);
-        check(
-            "Received status from SageMaker:InternalServerError: We encountered an internal error. Please try again.",
-            false,
-            FailureCategory::SagemakerInternal,
-        );
-        check(
-            "Terminated by JobStateTimeLimit action due to reason: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
-            true,
-            FailureCategory::Capacity,
-        );
-        check("Cross-share preemption triggered to reclaim borrowed capacity", false, FailureCategory::Preempted);
-        check("no longer needed", true, FailureCategory::Terminated);
-        check("Received status from SageMaker: AlgorithmError: exit code 1", false, FailureCategory::UserCode);
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::event::{Event, FailureCategory, Outcome, What};
+use crate::jobs::event::{Event, Outcome, What};
+use crate::jobs::failure::FailureCategory;
 use crate::jobs::timeline::{Phase, Span, Timeline};
 use crate::model::{
     Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen, accelerators_of,
@@ -291,11 +292,8 @@ impl Job {
 
     fn tell_end(&self, at: Timestamp, events: &mut Vec<Event>) {
         let latest = &self.latest;
-        let outcome = if latest.status == JobStatus::Succeeded {
-            Outcome::Succeeded
-        } else {
-            Outcome::Failed(FailureCategory::of(latest.status_reason.as_deref(), latest.terminated))
-        };
+        let outcome =
+            if latest.status == JobStatus::Succeeded { Outcome::Succeeded } else { Outcome::Failed(self.failure()) };
         if let [only] = self.timeline.spans()
             && only.phase == Phase::Waiting
             && let (Some(to), Some(seconds)) = (only.to, only.seconds())
@@ -307,6 +305,12 @@ impl Job {
         let gpu_seconds = ran.zip(self.gpus()).map(|(seconds, gpus)| seconds * gpus);
         let ended_at = last.and_then(|span| span.to).map_or(at, |to| to.latest);
         events.push(self.event(ended_at, What::Ended { outcome, gpu_seconds }));
+    }
+
+    /// Who can fix the failure of a job that has failed.
+    pub fn failure(&self) -> FailureCategory {
+        let ran = self.timeline.spans().iter().any(|span| span.phase >= Phase::Starting);
+        FailureCategory::of(self.latest.status_reason.as_deref(), self.latest.terminated, ran)
     }
 
     fn tell_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {

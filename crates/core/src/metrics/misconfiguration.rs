@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::metrics::frame::ShareFigures;
+use crate::jobs::{FailureCategory, Job, Ledger, account_limit};
+use crate::metrics::failures::WINDOW as FAILURES_WINDOW;
+use crate::metrics::frame::{FailureFigures, ShareFigures};
 use crate::metrics::reasons::{Judged, Reason, most};
-use crate::model::{InstanceType, Policy, Queue, QueueName, QuotaShare, ShareName};
+use crate::metrics::words::counted;
+use crate::model::{InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp};
 
 /// A share that no job used for so long is told of.
 pub const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -20,18 +23,26 @@ pub enum Problem {
     OverPromised,
     /// A job waits that its share can never run.
     JobTooLarge,
-    /// A share lends, and no other share may borrow.
+    /// A share LENDs, and no other share may borrow.
     NobodyBorrows,
     /// No job has used the share for [`UNUSED`].
     ShareUnused,
     /// Nothing ends a job that blocks the queue.
     NoTimeLimit,
+    /// The account may have fewer instances at a time than jobs ask for: SageMaker refuses them.
+    AccountQuota,
 }
 
 impl Problem {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::OverPromised, Self::JobTooLarge, Self::NobodyBorrows, Self::ShareUnused, Self::NoTimeLimit];
+    pub const ALL: [Self; 6] = [
+        Self::OverPromised,
+        Self::JobTooLarge,
+        Self::NobodyBorrows,
+        Self::ShareUnused,
+        Self::NoTimeLimit,
+        Self::AccountQuota,
+    ];
 
     /// The label value used in metrics and in the API.
     pub fn as_str(self) -> &'static str {
@@ -41,6 +52,7 @@ impl Problem {
             Self::NobodyBorrows => "nobody_borrows",
             Self::ShareUnused => "share_unused",
             Self::NoTimeLimit => "no_time_limit",
+            Self::AccountQuota => "account_quota",
         }
     }
 }
@@ -63,12 +75,47 @@ pub struct Finding {
 /// For how many seconds each share with a quota has not been used, as far as it was watched.
 pub(super) type Unused = BTreeMap<(QueueName, ShareName), f64>;
 
+/// How many jobs of each queue a limit of the account refused lately, and AWS's words for the latest, as far as known.
+pub(super) type Refused = BTreeMap<QueueName, (u64, Option<String>)>;
+
+/// What limits of the account refused in the last day.
+pub(super) fn refused(failures: &[FailureFigures], ledger: &Ledger, now: Timestamp) -> Refused {
+    let mut refused = Refused::new();
+    for row in failures.iter().filter(|row| row.category == FailureCategory::AccountQuota) {
+        refused.entry(row.queue.clone()).or_default().0 += row.jobs;
+    }
+    let lately = || ledger.ended_since(now - FAILURES_WINDOW);
+    for (queue, (_, words)) in &mut refused {
+        let is_refused = |job: &&Job| {
+            *job.queue() == *queue
+                && *job.status() == JobStatus::Failed
+                && job.failure() == FailureCategory::AccountQuota
+        };
+        *words = lately().find(is_refused).and_then(|job| job.latest.status_reason.clone());
+    }
+    refused
+}
+
+fn refused_jobs((jobs, words): &(u64, Option<String>)) -> String {
+    let jobs = counted(*jobs, "job");
+    match words.as_deref().and_then(account_limit) {
+        Some((name, limit)) => {
+            let limit = counted(u64::from(limit), "instance");
+            format!(
+                "The account's limit '{name}' is {limit}; SageMaker has refused {jobs} because of it in the last day."
+            )
+        }
+        None => format!("SageMaker has refused {jobs} in the last day because of a limit of the account."),
+    }
+}
+
 /// All findings: queue by queue, in the order of [`Problem`].
 pub(super) fn findings(
     queues: &[Queue],
     shares: &[ShareFigures],
     judged: &[Judged<'_>],
     unused: &Unused,
+    refused: &Refused,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     for queue in queues {
@@ -100,6 +147,10 @@ pub(super) fn findings(
             let what = format!("{} has no job state time limit: a job that can never start blocks others.", queue.name);
             let advice = "Set jobStateTimeLimitActions with TERMINATE for RUNNABLE jobs.";
             found.push(finding(None, Problem::NoTimeLimit, what, advice));
+        }
+        if let Some(what) = refused.get(&queue.name).map(refused_jobs) {
+            let advice = "Ask for a higher limit in Service Quotas, or lower the service environment's limit to it.";
+            found.push(finding(None, Problem::AccountQuota, what, advice));
         }
     }
     found
@@ -168,7 +219,8 @@ fn nobody_borrows(queue: &Queue) -> Vec<(&ShareName, String)> {
         let others = || quota_shares(queue).iter().filter(|other| other.name != share.name && other.enabled);
         !share.limits.iter().any(|limit| others().any(|other| borrows(other, &limit.unit)))
     };
-    let lenders = quota_shares(queue).iter().filter(|share| share.lends()).filter(vain);
+    // A share that lends and borrows needs nobody else to do so: it gives the others what it asks of them.
+    let lenders = quota_shares(queue).iter().filter(|share| share.sharing == Sharing::Lend).filter(vain);
     let told = |share| format!("{share} lends, but no other share of {} may borrow.", queue.name);
     lenders.map(|share| (&share.name, told(&share.name))).collect()
 }

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use minijinja::{Environment, UndefinedBehavior};
 
 use crate::metrics::catalogue::Unit;
+use crate::metrics::words::{amount, trimmed};
 
 /// A value as people read it: `1h 5m`, `43 %`, `12 GPUs`.
 pub fn of_value(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Seconds => of_seconds(value),
         Unit::Ratio => format!("{} %", trimmed(value * 100.0)),
-        Unit::Gpus => format!("{} GPUs", trimmed(value)),
-        Unit::Instances => format!("{} instances", trimmed(value)),
-        Unit::GpuSeconds => format!("{} GPU hours", trimmed(value / 3600.0)),
+        Unit::Gpus => amount(value, "GPU"),
+        Unit::Instances => amount(value, "instance"),
+        Unit::GpuSeconds => amount(value / 3600.0, "GPU hour"),
         Unit::Dollars => format!("${}", trimmed(value)),
-        Unit::Bytes => format!("{} bytes", trimmed(value)),
+        Unit::Bytes => amount(value, "byte"),
         Unit::Count => trimmed(value),
     }
 }
@@ -36,11 +37,6 @@ fn of_seconds(seconds: f64) -> String {
     }
     parts.truncate(2);
     parts.join(" ")
-}
-
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.1}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
 /// Annotations of one rule, ready to be rendered. Strict: a name that is not there is an error.
@@ -123,5 +119,8 @@ mod tests {
         check(0.425, Unit::Ratio, "42.5 %");
         check(1_234.5, Unit::Dollars, "$1234.5");
         check(16.0, Unit::Gpus, "16 GPUs");
+        check(1.0, Unit::Gpus, "1 GPU");
+        check(1.0, Unit::Instances, "1 instance");
+        check(3_600.0, Unit::GpuSeconds, "1 GPU hour");
     }
 }

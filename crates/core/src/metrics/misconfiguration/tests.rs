@@ -28,7 +28,7 @@ fn queue(name: &str, shares: Vec<QuotaShare>) -> Queue {
 fn check(queues: &[Queue], unused: &[(&str, &str, f64)], expected: &[(&str, &str, &str)]) {
     let unused =
         unused.iter().map(|(queue, share, days)| (((*queue).into(), (*share).into()), days * 86_400.0)).collect();
-    let found = findings(queues, &[], &[], &unused);
+    let found = findings(queues, &[], &[], &unused, &Refused::new());
     let told: Vec<_> = found.iter().map(|one| (one.queue.as_str(), one.problem.as_str(), one.what.as_str())).collect();
     assert_eq!(told, expected);
 }
@@ -50,10 +50,11 @@ fn a_lender_needs_a_borrower() {
     let vain = ("q", "nobody_borrows", "a lends, but no other share of q may borrow.");
     for (a, b, expected) in [
         (Sharing::Lend, Sharing::Reserve, vec![vain]),
-        (Sharing::Lend, borrows, vec![("q", "nobody_borrows", "b lends, but no other share of q may borrow.")]),
+        (Sharing::Lend, borrows, vec![]),
+        (borrows, Sharing::Reserve, vec![]),
         (Sharing::Reserve, Sharing::Reserve, vec![]),
         (borrows, borrows, vec![]),
-        (Sharing::Lend, never, vec![vain, ("q", "nobody_borrows", "b lends, but no other share of q may borrow.")]),
+        (Sharing::Lend, never, vec![vain]),
     ] {
         check(&[queue("q", vec![share("a", 8.0, a), share("b", 8.0, b)])], &[], &expected);
     }
@@ -89,4 +90,49 @@ fn how_long_a_share_is_unused_outlives_a_restart() {
     let mut restarted = Counting::new(&counting.saved(), &[], second(220));
     assert_eq!(seconds(restarted.unused(&rows(0.0), second(300))), [140.0]);
     assert_eq!(seconds(restarted.unused(&[], second(330))), [0.0; 0], "it vanishes with its share");
+}
+
+#[test]
+fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
+    use crate::jobs::Ledger;
+    use crate::model::{JobSeen, JobStatus};
+    let limit = "Received status from SageMaker: The account-level service limit 'ml.p5.48xlarge for training job usage' \
+         is 10 Instances, with current utilization of 8 Instances and a request delta of 4 Instances.";
+    let mut ledger = Ledger::default();
+    let at = Timestamp::from_millis(60_000);
+    for (id, reason) in
+        [("1", limit), ("2", "Received status from SageMaker: AlgorithmError: exit code 1"), ("3", limit)]
+    {
+        let seen = JobSeen {
+            id: id.into(),
+            odd_arn: None,
+            name: "train".into(),
+            queue: "q".into(),
+            share: None,
+            status: JobStatus::Failed,
+            status_reason: Some(reason.to_owned()),
+            created_at: at,
+            scheduled_at: None,
+            started_at: None,
+            stopped_at: Some(at),
+            demand: vec![Capacity::new(UNIT, 4.0)].into(),
+            training_job: None,
+            terminated: false,
+            details: None,
+        };
+        ledger.observe(seen, at);
+    }
+    let mut counting = Counting::default();
+    counting.count(&mut ledger, at);
+    let refused = refused(&counting.failures(at), &ledger, at);
+    let found = findings(&[queue("q", vec![])], &[], &[], &Unused::new(), &refused);
+    let [found] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((found.problem.as_str(), found.share.as_ref()), ("account_quota", None));
+    assert_eq!(
+        found.what,
+        "The account's limit 'ml.p5.48xlarge for training job usage' is 10 instances; SageMaker has refused 2 jobs because of it \
+         in the last day."
+    );
+    let later = at + 25 * 3_600 * std::time::Duration::from_secs(1);
+    assert!(super::refused(&counting.failures(later), &ledger, later).is_empty(), "a day later it is over");
 }
