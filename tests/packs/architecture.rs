@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("crates/core", "rules", &["metrics", "model", "yaml"]),
     ("crates/core", "engine", &["jobs", "metrics", "model", "rules"]),
     ("crates/core", "scheduler", &["model"]),
-    ("crates/core", "backtest", &["engine", "jobs", "metrics", "model", "rules", "scheduler"]),
+    ("crates/core", "backtest", &["engine", "metrics", "model", "rules", "scheduler"]),
     (".", "runbooks", &[]),
     (".", "config", &["core::model", "core::yaml"]),
     (".", "aws", &["clock", "config", "core::model"]),
