@@ -47,6 +47,11 @@ pub trait Deliver: fmt::Debug + Send + Sync + 'static {
     fn most_together(&self) -> usize {
         100
     }
+
+    /// How often a receiver has to be told of what fires, lest it takes it for over; in clock time, never if `None`.
+    fn repeats_every(&self, _clock: &Clock) -> Option<Duration> {
+        None
+    }
 }
 
 /// How a receiver is reached.
@@ -104,6 +109,14 @@ impl Deliver for Courier {
         match self {
             Self::Sns(_) => sns::MOST_TOGETHER,
             Self::Webhook(_) | Self::Slack(_) | Self::PagerDuty(_) | Self::Alertmanager(_) => 100,
+        }
+    }
+
+    fn repeats_every(&self, clock: &Clock) -> Option<Duration> {
+        match self {
+            Self::Alertmanager(_) => Some(alertmanager::repeat_interval(clock)),
+            // These keep what they were told until they are told of its end.
+            Self::Webhook(_) | Self::Sns(_) | Self::Slack(_) | Self::PagerDuty(_) => None,
         }
     }
 }

@@ -20,6 +20,7 @@ mod outbox;
 mod outbox_query;
 mod schema;
 mod series;
+mod told;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! An Alertmanager, by its API v2, so that routing that exists can stay.
 //!
-//! Alertmanager takes an alert for resolved when nobody repeats it, unless it is told when it ends. So a firing is posted
-//! with an end far away, and the resolve with the true one: an alert never ends there because something went silent here.
+//! Alertmanager keeps nothing for long: it takes an alert for resolved when its end has passed, and a restart may lose it. So
+//! what fires is posted again every minute, as Prometheus does, each time with an end a few minutes away; the resolve comes with
+//! the true end. Whatever is down for a minute or two, on either side, ends nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,11 +18,23 @@ use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
-/// When a firing is said to end: nothing waits that long.
-const FAR_AWAY: Duration = Duration::from_secs(365 * 86_400);
+/// How often what fires is posted again, in clock time.
+const REPEAT_EVERY: Duration = Duration::from_secs(60);
+
+/// Under a fast clock not more often than this, in wall time.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A firing is said to end after so many repetitions that did not come. Prometheus says four; a deployment of this service takes longer.
+const REPETITIONS_MISSED: u32 = 5;
+
+/// See [`crate::notify::Deliver::repeats_every`].
+pub(super) fn repeat_interval(clock: &Clock) -> Duration {
+    REPEAT_EVERY.max(clock.of_wall(LEAST_PAUSE))
+}
 
 /// An Alertmanager that is told of alerts.
 #[derive(Debug)]
@@ -51,20 +64,21 @@ impl Alertmanager {
     /// # Errors
     /// What to do next, and why.
     pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
-        let body = serde_json::to_vec(&alerts(message)).map_err(|error| Failure::unwritable(&error))?;
+        let firing_until = clock.now() + repeat_interval(clock) * REPETITIONS_MISSED;
+        let body = serde_json::to_vec(&alerts(message, firing_until)).map_err(|error| Failure::unwritable(&error))?;
         Ok(self.http.post("/api/v2/alerts", HeaderMap::new(), body, clock).await?.into())
     }
 }
 
-fn alerts(message: &Message) -> Value {
-    message.transitions().map(|transition| posted(message, transition)).collect()
+fn alerts(message: &Message, firing_until: Timestamp) -> Value {
+    message.transitions().map(|transition| posted(message, transition, firing_until)).collect()
 }
 
-fn posted(message: &Message, transition: &Transition) -> Value {
+fn posted(message: &Message, transition: &Transition, firing_until: Timestamp) -> Value {
     let alert = &transition.alert;
     let starts_at = alert.state.fired_at().unwrap_or(transition.at);
     let ends_at = match transition.kind {
-        TransitionKind::Fired => starts_at + FAR_AWAY,
+        TransitionKind::Fired => firing_until.max(starts_at),
         TransitionKind::Resolved(_) => transition.at,
     };
     // Alertmanager refuses labels whose names it does not know how to write; an empty value is an absent label to it.
@@ -102,10 +116,11 @@ mod tests {
     use trainspotter_core::rules::Ending;
 
     #[test]
-    fn a_firing_ends_far_away_and_a_resolve_when_it_did() {
-        let fired = alerts(&Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example")));
+    fn a_firing_ends_unless_it_is_repeated_and_a_resolve_when_it_did() {
+        let until = Timestamp::from_millis(1_700_000_300_000);
+        let fired = alerts(&Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example")), until);
         insta::assert_snapshot!(serde_json::to_string_pretty(&fired).unwrap());
-        let resolved = alerts(&Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), None));
+        let resolved = alerts(&Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), None), until);
         assert_eq!(resolved[0]["labels"], fired[0]["labels"]);
         assert_eq!(resolved[0]["startsAt"], fired[0]["startsAt"]);
         assert_eq!(resolved[0]["endsAt"], "2023-11-14T23:16:20Z");

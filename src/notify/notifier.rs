@@ -7,6 +7,8 @@
 //! - A mute window, a silence or an inhibition holds back firings, never the resolve of a firing that was told.
 //! - What was taken is recorded before anything else is sent, however long the store takes to recover.
 
+mod repeat;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -116,6 +118,8 @@ pub struct Notifier<O, C> {
     failing_since: Timestamp,
     /// Until when the receiver is left alone.
     paused_until: Timestamp,
+    /// When what fires was last sent again; `None` before the first time.
+    repeated_at: Option<Timestamp>,
 }
 
 impl Notifiers {
@@ -145,6 +149,7 @@ impl Notifiers {
             failures: 0,
             failing_since: Timestamp::default(),
             paused_until: Timestamp::default(),
+            repeated_at: None,
         };
         let notifiers = receivers.into_iter().map(notifier).collect();
         (Self { commits, counts }, notifiers)
@@ -180,6 +185,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             if stopping {
                 return;
             }
+            let look_again_at = look_again_at.into_iter().chain(self.repeat().await).min();
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = self.commits.changed() => {}

@@ -279,7 +279,8 @@ pub fn trouble(
     others.iter().filter(|other| *other != receiver).map(|other| row(&transition, other, now)).collect()
 }
 
-fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
+/// A row that was never tried.
+pub(in crate::notify) fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
     OutboxRow {
         id: NotificationId::of(transition, receiver),
         receiver: receiver.to_owned(),
@@ -326,6 +327,22 @@ pub trait Outbox: Clone + Send + Sync + 'static {
 
     /// The alerts that fire.
     fn firing(&self) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send;
+
+    /// The alerts that a receiver was told of and that have not ended, as they are now: what has to be repeated to receivers that forget.
+    fn told(&self, _receiver: &str) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Tells `others` that a receiver is in trouble, or with `None` that it no longer is.
+    fn note_trouble(
+        &self,
+        _receiver: &str,
+        _error: Option<&str>,
+        _now: Timestamp,
+        _others: &[String],
+    ) -> impl Future<Output = Result<(), OutboxError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Records how an attempt ended, of a row and of those that go with it. `others` are the receivers that are told of this one's trouble and of its end.
     fn settle(

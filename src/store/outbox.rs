@@ -201,7 +201,7 @@ fn end_resolve(
 }
 
 /// Tells the other receivers that one is in trouble, once, or that it no longer is, if they were told.
-fn tell_of_trouble(
+pub(super) fn tell_of_trouble(
     transaction: &Transaction<'_>,
     receiver: &str,
     kind: Kind,

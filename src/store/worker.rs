@@ -174,6 +174,22 @@ impl Outbox for StoreHandle {
         self.call(|store| store.firing()).await.map_err(said)
     }
 
+    async fn told(&self, receiver: &str) -> Result<Vec<Alert>, OutboxError> {
+        let receiver = receiver.to_owned();
+        self.call(move |store| store.told(&receiver)).await.map_err(said)
+    }
+
+    async fn note_trouble(
+        &self,
+        receiver: &str,
+        error: Option<&str>,
+        now: Timestamp,
+        others: &[String],
+    ) -> Result<(), OutboxError> {
+        let (receiver, error, others) = (receiver.to_owned(), error.map(str::to_owned), others.to_vec());
+        self.call(move |store| store.note_trouble(&receiver, error.as_deref(), now, &others)).await.map_err(said)
+    }
+
     async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {
         let (id, others) = (id.clone(), others.to_vec());
         self.call(move |store| store.settle(&id, &verdict, &others)).await.map_err(said)

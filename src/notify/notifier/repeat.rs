@@ -1,0 +1,105 @@
+//! Sending again what fires, to receivers that forget what nobody repeats.
+//!
+//! This is no notification of its own: nobody hears of it, it has no row in the outbox, and whatever went wrong with it is made
+//! good by the next time. What is sent again is what the receiver was told of and what has not ended, as the state file has it:
+//! so it goes on after a restart, and nothing comes back whose end was told.
+
+use crate::notify::Deliver;
+use crate::notify::Failure;
+use crate::notify::Remedy;
+use crate::notify::message::Message;
+use crate::notify::notifier::ATTEMPT_TIMEOUT;
+use crate::notify::notifier::Notifier;
+use crate::notify::notifier::STORE_PAUSE;
+use crate::notify::notifier::TROUBLE_AFTER;
+use crate::notify::outbox;
+use crate::notify::outbox::Outbox;
+use crate::notify::outbox::OutboxRow;
+use crate::notify::retry;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::TransitionKind;
+
+impl<O: Outbox, C: Deliver> Notifier<O, C> {
+    /// Sends again what fires, if it is time and the receiver is one that forgets. Says when to look again.
+    pub(super) async fn repeat(&mut self) -> Option<Timestamp> {
+        let every = self.courier.repeats_every(&self.clock)?;
+        let now = self.clock.now();
+        if now < self.paused_until {
+            return Some(self.paused_until);
+        }
+        if let Some(next) = self.repeated_at.map(|at| at + every).filter(|next| now < *next) {
+            return Some(next);
+        }
+        let told = match self.outbox.told(&self.receiver.name).await {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::warn!(receiver = self.receiver.name, %error, "cannot read what the receiver was told");
+                return Some(now + STORE_PAUSE);
+            }
+        };
+        for alerts in told.chunks(self.courier.most_together()) {
+            if let Err(failure) = self.send_again(alerts, now).await
+                && !self.goes_on_after(failure).await
+            {
+                return Some(self.paused_until);
+            }
+        }
+        if self.failures > 0 && !told.is_empty() {
+            self.failures = 0;
+            self.note_trouble(None).await;
+        }
+        self.repeated_at = Some(now);
+        Some(now + every)
+    }
+
+    async fn send_again(&self, alerts: &[Alert], now: Timestamp) -> Result<(), Failure> {
+        let row = |alert: &Alert| {
+            let transition = Transition { alert: alert.clone(), kind: TransitionKind::Fired, at: now };
+            outbox::row(&transition, &self.receiver.name, now)
+        };
+        let Some((first, others)) = alerts.split_first() else { return Ok(()) };
+        let row = OutboxRow { together: others.iter().map(row).collect(), ..row(first) };
+        let message = Message::of_group(&row, self.external_url.as_deref(), Some(&[]));
+        tokio::select! {
+            result = self.courier.deliver(&message, &self.clock) => result.map(|_| ()),
+            () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
+                let wait = humantime::format_duration(ATTEMPT_TIMEOUT);
+                Err(Failure::retry(format!("no answer within {wait}"), None))
+            }
+        }
+    }
+
+    /// Says whether the rest is to be sent all the same.
+    async fn goes_on_after(&mut self, failure: Failure) -> bool {
+        let now = self.clock.now();
+        let Failure { reason: error, remedy } = failure;
+        if self.failures == 0 {
+            tracing::warn!(receiver = self.receiver.name, error, "alerts that fire could not be sent again");
+        }
+        let wait = match remedy {
+            // These alerts alone are not taken.
+            Remedy::SetAside => return true,
+            Remedy::Park => retry::PARKED,
+            Remedy::Retry { after } => retry::backoff(self.failures + 1, 1.0).max(after.unwrap_or_default()),
+        };
+        self.failed(now);
+        self.paused_until = now + wait;
+        if remedy == Remedy::Park || now.since(self.failing_since) >= TROUBLE_AFTER {
+            self.note_trouble(Some(&error)).await;
+        }
+        false
+    }
+
+    /// Tells the other receivers of this one's trouble, or of its end.
+    async fn note_trouble(&self, error: Option<&str>) {
+        let noted = self.outbox.note_trouble(&self.receiver.name, error, self.clock.now(), &self.all).await;
+        match noted {
+            Ok(()) => {
+                self.bell.send_replace(());
+            }
+            Err(error) => tracing::warn!(receiver = self.receiver.name, %error, "cannot write to the outbox"),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What receivers know of alerts that fire.
+
+use std::collections::BTreeMap;
+
+use rusqlite::params;
+
+use crate::notify::outbox::Kind;
+use crate::store::MAX_PENDING;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::outbox::tell_of_trouble;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::Transition;
+
+impl Store {
+    /// See [`crate::notify::outbox::Outbox::told`]. Of an alert that no rule knows, such as one of a receiver in trouble, it is
+    /// what was told.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn told(&self, receiver: &str) -> Result<Vec<Alert>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT body FROM outbox WHERE receiver = ?1 AND kind = 'fired' AND state = 'delivered'
+             AND NOT EXISTS (
+                 SELECT 1 FROM outbox AS ended WHERE ended.receiver = outbox.receiver AND ended.alert = outbox.alert
+                 AND ended.episode = outbox.episode AND ended.kind = 'resolved')
+             ORDER BY seq DESC LIMIT ?2",
+        )?;
+        let bodies = statement.query_map(params![receiver, MAX_PENDING], |row| row.get::<_, String>(0))?;
+        let mut told: BTreeMap<AlertId, Alert> = BTreeMap::new();
+        for body in bodies {
+            // A row that cannot be read is reported where it is to be sent.
+            if let Ok(transition) = serde_json::from_str::<Transition>(&body?) {
+                told.entry(transition.alert.id.clone()).or_insert(transition.alert);
+            }
+        }
+        for alert in self.firing()? {
+            let same = told.get_mut(&alert.id).filter(|other| other.state.fired_at() == alert.state.fired_at());
+            if let Some(other) = same {
+                *other = alert;
+            }
+        }
+        Ok(told.into_values().collect())
+    }
+
+    /// See [`crate::notify::outbox::Outbox::note_trouble`].
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn note_trouble(
+        &mut self,
+        receiver: &str,
+        error: Option<&str>,
+        now: Timestamp,
+        others: &[String],
+    ) -> Result<(), StoreError> {
+        let kind = if error.is_some() { Kind::Fired } else { Kind::Resolved };
+        self.transact(|transaction| {
+            tell_of_trouble(transaction, receiver, kind, now, error.unwrap_or_default(), others)
+        })
+    }
+}
