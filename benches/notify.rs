@@ -87,9 +87,8 @@ async fn measure(tenth: Tenth) -> Result<Vec<Duration>, Error> {
     let heard = Heard::default();
     let root = serve(tenth, Arc::clone(&heard)).await?;
     let absent = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-    let receivers: Vec<Receiver> = (0..RECEIVERS)
-        .map(|number| Receiver::new(format!("r{number}"), Channel::Sns { topic: String::new() }))
-        .collect();
+    let receivers: Vec<Receiver> =
+        (0..RECEIVERS).map(|number| Receiver::new(format!("r{number}"), Channel::sns(String::new()))).collect();
     let courier = |(number, receiver): (usize, &Receiver)| -> Result<(Receiver, Courier), Error> {
         let gone = tenth == Tenth::Absent && number + 1 == RECEIVERS;
         let url = if gone { format!("http://{absent}/") } else { format!("{root}/{number}") };

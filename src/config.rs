@@ -138,6 +138,19 @@ pub struct CloudWatch {
     pub namespace: String,
     /// How often to publish.
     pub every: Duration,
+    /// The region that gets the figures: the first target's if absent.
+    pub region: Option<String>,
+    /// A role to assume for it; the service's own credentials otherwise, never a target's.
+    pub role: Option<String>,
+    /// Another endpoint; the first target's if absent.
+    pub endpoint: Option<String>,
+}
+
+impl CloudWatch {
+    /// Publishing to a namespace so often, where the first target is and with the service's own credentials.
+    pub fn new(namespace: impl Into<String>, every: Duration) -> Self {
+        Self { namespace: namespace.into(), every, region: None, role: None, endpoint: None }
+    }
 }
 
 /// An OTLP receiver.
@@ -237,8 +250,12 @@ impl Receiver {
 pub enum Channel {
     /// An SNS topic, standard or FIFO, by ARN.
     Sns {
-        /// The topic's ARN.
+        /// The topic's ARN, which names its region, too.
         topic: String,
+        /// A role to assume for it; the service's own credentials otherwise, never a target's.
+        role: Option<String>,
+        /// Another endpoint; the first target's if absent.
+        endpoint: Option<String>,
     },
     /// An HTTP endpoint that takes Alertmanager's version 4 body.
     Webhook {
@@ -281,6 +298,13 @@ pub enum Channel {
         /// As for a webhook.
         headers: BTreeMap<String, Secret>,
     },
+}
+
+impl Channel {
+    /// A topic, with the service's own credentials.
+    pub fn sns(topic: impl Into<String>) -> Self {
+        Self::Sns { topic: topic.into(), role: None, endpoint: None }
+    }
 }
 
 /// Where a receiver listens.

@@ -6,6 +6,7 @@
 //!  aws ──► core: jobs ──► metrics ──► publish            CloudWatch, OTLP, Prometheus
 //!                            ├──► rules ──► notify       SNS, webhook, Slack, PagerDuty, Alertmanager
 //!                            └──► web                    JSON API and pages
+//!  outbound   which addresses are called, and through which proxy
 //!  runbooks   what to do about an alert: pages in the binary, to which messages link
 //!  store      what must survive a restart
 //!  service    tasks, signals, logs
@@ -18,6 +19,7 @@ pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod notify;
+pub mod outbound;
 pub mod publish;
 pub mod runbooks;
 pub mod service;

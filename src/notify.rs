@@ -70,16 +70,18 @@ pub enum Courier {
 }
 
 impl Courier {
-    /// Prepares a channel; `sns` is a client of the topics' region.
+    /// Prepares a channel; for a topic `sns` is a client of its region.
     ///
     /// # Errors
     /// The channel cannot be used. Says why, without secrets.
-    pub fn new(channel: &Channel, sns: &aws_sdk_sns::Client) -> Result<Self, String> {
+    pub fn new(channel: &Channel, sns: Option<aws_sdk_sns::Client>) -> Result<Self, String> {
         match channel {
             Channel::Webhook { endpoint, keys, headers } => {
                 Webhook::new(endpoint, keys)?.with_headers(headers).map(Self::Webhook)
             }
-            Channel::Sns { topic } => Ok(Self::Sns(Sns::new(topic, sns.clone()))),
+            Channel::Sns { topic, .. } => {
+                sns.map(|sns| Self::Sns(Sns::new(topic, sns))).ok_or_else(|| "there is no client for SNS".to_owned())
+            }
             Channel::SlackWebhook { endpoint, owners } => {
                 Slack::webhook(endpoint).map(|slack| Self::Slack(slack.with_owners(owners)))
             }

@@ -69,16 +69,16 @@ pub struct Report {
 }
 
 impl Publisher {
-    /// Prepares every sink of the configuration; connects to none. `cloudwatch` is used only if it is configured.
+    /// Prepares every sink of the configuration; connects to none. `cloudwatch` is the client of CloudWatch, if it is configured.
     /// Needs a tokio runtime.
     pub fn new(
         config: &config::Publish,
-        cloudwatch: aws_sdk_cloudwatch::Client,
+        cloudwatch: Option<aws_sdk_cloudwatch::Client>,
         origin: &Origin,
         clock: Clock,
     ) -> Result<Self, SetupError> {
         let mut lanes = Vec::new();
-        if let Some(config) = &config.cloudwatch {
+        if let Some((config, cloudwatch)) = config.cloudwatch.as_ref().zip(cloudwatch) {
             let sink = CloudWatchSink::new(cloudwatch, config.namespace.clone());
             lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(sink), config.every));
         }

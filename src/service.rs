@@ -6,6 +6,7 @@ mod event_loop;
 mod history;
 mod live_check;
 mod logs;
+mod outgoing;
 mod polling;
 mod queries;
 mod rules;
@@ -29,9 +30,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{self, Clients, Hints, Poller};
-use crate::config::{Config, Receiver, Target};
-use crate::notify::{Courier, Notifier, Notifiers};
-use crate::publish::{Origin, Publisher, Report, prometheus_text};
+use crate::config::{Config, Target};
+use crate::publish::{Publisher, Report, prometheus_text};
 use crate::service::event_loop::{COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
 use crate::service::polling::Polling;
 use crate::service::rules::follow;
@@ -107,7 +107,7 @@ impl Service {
         let (store, saved, set_aside) = opened?;
         let began = saved.counted_until.unwrap_or(since);
         let clients = connect(&target, &config, clock).await?;
-        let publisher = publisher(&config, &clients, &target, began, clock)?;
+        let publisher = outgoing::publisher(&config, clients.calls(), &target, began, clock).await?;
 
         let (observed, observed_inbox) = mpsc::channel(OBSERVED);
         let (asks, asks_inbox) = mpsc::channel(MESSAGES);
@@ -117,7 +117,7 @@ impl Service {
         let (rule_news, rules_inbox) = mpsc::channel(MESSAGES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
         let (snapshot, latest) = watch::channel(Snapshot::default());
-        let (notifiers, delivering) = notifiers(&config, &clients, &store, clock)?;
+        let (notifiers, delivering) = outgoing::notifiers(&config, clients.calls(), &store, clock).await?;
 
         let mut engine = begin(&config, rules, saved, since, clock).await;
         engine.service().store_set_aside = set_aside;
@@ -178,18 +178,6 @@ async fn connect(target: &Target, config: &Config, clock: Clock) -> Result<Clien
     connected.map_err(|error| StartError::new("connecting to AWS", error))
 }
 
-fn publisher(
-    config: &Config,
-    clients: &Clients,
-    target: &Target,
-    began: Timestamp,
-    clock: Clock,
-) -> Result<Publisher, StartError> {
-    let origin = Origin { began, region: Some(target.region.clone()), account: None };
-    Publisher::new(&config.publish, clients.cloudwatch.clone(), &origin, clock)
-        .map_err(|error| StartError::new("preparing the sinks", error))
-}
-
 /// The engine, as an earlier run has left it.
 async fn begin(config: &Config, rules: Vec<Rule>, saved: Saved, since: Timestamp, clock: Clock) -> Engine {
     let cadence = cadence(config.poll.reconcile_every, config.poll.every);
@@ -234,20 +222,6 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
         },
         begins_anew,
     ))
-}
-
-fn notifiers(
-    config: &Config,
-    clients: &Clients,
-    store: &StoreHandle,
-    clock: Clock,
-) -> Result<(Notifiers, Vec<Notifier<StoreHandle, Courier>>), StartError> {
-    let courier = |receiver: &Receiver| {
-        let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
-        Ok((receiver.clone(), Courier::new(&receiver.channel, &clients.sns).map_err(failed)?))
-    };
-    let couriers = config.receivers.iter().map(courier).collect::<Result<_, _>>()?;
-    Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))
 }
 
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {

@@ -62,7 +62,8 @@ pub(crate) struct Watch {
     /// `batch`, `sagemaker`, `cloudwatch` or `sns`.
     pub(crate) service: &'static str,
     pub(crate) counter: CallCounter,
-    pub(crate) budget: Budget,
+    /// None for what does not wait for the budget of polling.
+    pub(crate) budget: Option<Budget>,
 }
 
 impl Intercept for Watch {
@@ -79,10 +80,10 @@ impl Intercept for Watch {
         let outcome = outcome(context.inner(), components);
         let operation = cfg.load::<Metadata>().map_or(OTHER, Metadata::name);
         self.counter.count(self.service, operation, outcome);
-        match outcome {
-            CallOutcome::Ok => self.budget.answered(),
-            CallOutcome::Throttled => self.budget.throttled(),
-            CallOutcome::Error => {}
+        match (&self.budget, outcome) {
+            (Some(budget), CallOutcome::Ok) => budget.answered(),
+            (Some(budget), CallOutcome::Throttled) => budget.throttled(),
+            (Some(_), CallOutcome::Error) | (None, _) => {}
         }
         Ok(())
     }

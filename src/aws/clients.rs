@@ -8,9 +8,6 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_smithy_types::retry::RetryConfig;
@@ -23,6 +20,7 @@ use crate::aws::Limits;
 use crate::aws::calls::{TooManyRequests, Watch};
 use crate::aws::completeness::Completeness;
 use crate::config::Target;
+use crate::outbound::{Guard, credentials_client, sdk_client};
 use trainspotter_clock::Clock;
 
 /// Wall time in which a connection must be made.
@@ -51,10 +49,8 @@ pub struct Clients {
     pub batch: aws_sdk_batch::Client,
     /// Training jobs.
     pub sagemaker: aws_sdk_sagemaker::Client,
-    /// GPU metrics in, figures out.
+    /// GPU metrics.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
-    /// Notifications.
-    pub sns: aws_sdk_sns::Client,
     budget: Budget,
     calls: CallCounter,
     limits: Limits,
@@ -87,6 +83,8 @@ pub enum ConnectError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The environment names a proxy that cannot be used. Says which variable.
+    Proxy(String),
     /// AWS is to be reached over TLS, and this machine trusts no certificate authority.
     NoCaRoots,
 }
@@ -97,6 +95,7 @@ impl fmt::Display for ConnectError {
             Self::Endpoint { endpoint, problem } => {
                 write!(f, "{endpoint:?} is not an endpoint: {problem}; write for example http://127.0.0.1:4566")
             }
+            Self::Proxy(problem) => f.write_str(problem),
             Self::NoCaRoots => f.write_str(
                 "no CA certificates found, so AWS's certificates cannot be checked: install the ca-certificates \
                  package, or point SSL_CERT_FILE at a bundle",
@@ -112,26 +111,46 @@ impl std::error::Error for ConnectError {}
 /// Nothing is called yet unless a role's session needs a region: credentials are found when the first call is made.
 /// Requests for credentials are outside of the budget, since nothing else works without them.
 pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Result<Clients, ConnectError> {
-    let (sdk, http) = identified(target, clock).await?;
+    let (sdk, http) = identified(Access::to(target), clock).await?;
     let budget = Budget::new(calls_per_second, clock);
     let sdk = sdk.into_builder().http_client(budget.guard(http)).build();
     Ok(clients(&sdk, budget))
 }
 
-/// Where a target's APIs are, and as whom to call them.
-async fn identified(target: &Target, clock: Clock) -> Result<(SdkConfig, SharedHttpClient), ConnectError> {
-    let endpoint = target.endpoint.clone().or_else(|| variable(ENDPOINT_VARIABLE));
+/// Where APIs are, and as whom to call them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Access<'a> {
+    pub(super) region: &'a str,
+    /// A role to assume first.
+    pub(super) role: Option<&'a str>,
+    /// Another endpoint than AWS's.
+    pub(super) endpoint: Option<&'a str>,
+}
+
+impl<'a> Access<'a> {
+    fn to(target: &'a Target) -> Self {
+        Self { region: &target.region, role: target.role.as_deref(), endpoint: target.endpoint.as_deref() }
+    }
+}
+
+/// What clients are made of. The HTTP client is guarded; what serves credentials is only asked for credentials.
+pub(super) async fn identified(
+    access: Access<'_>,
+    clock: Clock,
+) -> Result<(SdkConfig, SharedHttpClient), ConnectError> {
+    let endpoint = access.endpoint.map(str::to_owned).or_else(|| variable(ENDPOINT_VARIABLE));
     let url = endpoint.as_deref().map(parse_endpoint).transpose()?;
     let http = http_client(url.as_ref())?;
-    let mut loader = defaults(target, clock).http_client(http.clone());
+    let credentials = credentials_client(is_plain(url.as_ref())).map_err(ConnectError::Proxy)?;
+    let mut loader = defaults(access.region, clock).http_client(credentials);
     if let Some(endpoint) = &endpoint {
         loader = loader.endpoint_url(endpoint);
     }
     if url.as_ref().is_some_and(is_loopback) && CREDENTIAL_VARIABLES.iter().all(|name| variable(name).is_none()) {
         loader = loader.credentials_provider(Credentials::new("simulated", "simulated", None, None, "simulator"));
     }
-    let mut sdk = loader.load().await;
-    if let Some(role) = &target.role {
+    let mut sdk = loader.load().await.into_builder().http_client(http.clone()).build();
+    if let Some(role) = access.role {
         let provider = AssumeRoleProvider::builder(role).session_name("trainspotter").configure(&sdk).build().await;
         sdk = sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
     }
@@ -142,7 +161,7 @@ async fn identified(target: &Target, clock: Clock) -> Result<(SdkConfig, SharedH
 /// no API of jobs is called.
 pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aws_sdk_sqs::Client, ConnectError> {
     let url = parse_endpoint(queue)?;
-    let (sdk, _) = identified(target, clock).await?;
+    let (sdk, _) = identified(Access::to(target), clock).await?;
     let config = aws_sdk_sqs::config::Builder::from(&sdk)
         .endpoint_url(url.origin().ascii_serialization())
         .http_client(http_client(Some(&url))?)
@@ -156,14 +175,14 @@ pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aw
 /// There is no timeout over a whole operation, on purpose: it would cut off calls that wait for their turn in a slow
 /// budget. Each attempt is bounded instead: here by the timeouts to connect and to begin an answer, and behind the budget
 /// by one to end it. That one stands in for the SDK's protection from stalled streams, which measures in clock time.
-fn defaults(target: &Target, clock: Clock) -> ConfigLoader {
+fn defaults(region: &str, clock: Clock) -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(clock.of_wall(CONNECT_TIMEOUT))
         .read_timeout(clock.of_wall(READ_TIMEOUT))
         .build();
     let identity = aws_config::identity::IdentityCache::lazy().load_timeout(clock.of_wall(CREDENTIALS_TIMEOUT)).build();
     aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(Region::new(target.region.clone()))
+        .region(Region::new(region.to_owned()))
         .sleep_impl(clock)
         .time_source(clock)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
@@ -174,7 +193,7 @@ fn defaults(target: &Target, clock: Clock) -> ConfigLoader {
 
 fn clients(sdk: &SdkConfig, budget: Budget) -> Clients {
     let calls = CallCounter::default();
-    let watch = |service| Watch { service, counter: calls.clone(), budget: budget.clone() };
+    let watch = |service| Watch { service, counter: calls.clone(), budget: Some(budget.clone()) };
     let batch = aws_sdk_batch::config::Builder::from(sdk)
         .interceptor(watch("batch"))
         .interceptor(Completeness)
@@ -189,13 +208,10 @@ fn clients(sdk: &SdkConfig, budget: Budget) -> Clients {
         .interceptor(watch("cloudwatch"))
         .retry_classifier(TooManyRequests)
         .build();
-    let sns =
-        aws_sdk_sns::config::Builder::from(sdk).interceptor(watch("sns")).retry_classifier(TooManyRequests).build();
     Clients {
         batch: aws_sdk_batch::Client::from_conf(batch),
         sagemaker: aws_sdk_sagemaker::Client::from_conf(sagemaker),
         cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch),
-        sns: aws_sdk_sns::Client::from_conf(sns),
         budget,
         calls,
         limits: Limits::default(),
@@ -204,18 +220,21 @@ fn clients(sdk: &SdkConfig, budget: Budget) -> Clients {
 
 /// Plain HTTP for an `http:` endpoint, TLS otherwise. CA roots are asked for only when they will be needed.
 fn http_client(endpoint: Option<&Url>) -> Result<SharedHttpClient, ConnectError> {
-    if endpoint.is_some_and(|url| url.scheme() == "http") {
-        return Ok(Builder::new().build_http());
-    }
-    if rustls_native_certs::load_native_certs().certs.is_empty() {
+    let plain = is_plain(endpoint);
+    if !plain && rustls_native_certs::load_native_certs().certs.is_empty() {
         return Err(ConnectError::NoCaRoots);
     }
-    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https())
+    sdk_client(plain, Guard::new(true)).map_err(ConnectError::Proxy)
+}
+
+fn is_plain(endpoint: Option<&Url>) -> bool {
+    endpoint.is_some_and(|url| url.scheme() == "http")
 }
 
 fn parse_endpoint(endpoint: &str) -> Result<Url, ConnectError> {
     let wrong = |problem: String| ConnectError::Endpoint { endpoint: endpoint.to_owned(), problem };
     let url = Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
+    Guard::new(true).judge(&url).map_err(|refused| wrong(refused.to_string()))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
         scheme => Err(wrong(format!("the scheme {scheme} is neither http nor https"))),
@@ -248,6 +267,9 @@ mod tests {
             ("127.0.0.1:4566", Some("relative URL")),
             ("localhost:4566", Some("scheme localhost")),
             ("ftp://127.0.0.1", Some("scheme ftp")),
+            ("http://169.254.169.254/latest", Some("link-local")),
+            ("http://[fd00:ec2::254]", Some("link-local")),
+            ("https://2852039166", Some("link-local")),
             ("", Some("relative URL")),
         ] {
             let problem = parse_endpoint(endpoint).err().map(|error| error.to_string());

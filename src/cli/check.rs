@@ -47,7 +47,7 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
     print(format_args!("rules     {}", rules.len()))?;
     for receiver in &config.receivers {
         let kind = match &receiver.channel {
-            Channel::Sns { topic } => format!("SNS topic {topic}"),
+            Channel::Sns { topic, .. } => format!("SNS topic {topic}"),
             Channel::Webhook { keys, .. } if keys.is_empty() => "webhook".to_owned(),
             Channel::Webhook { .. } => "signed webhook".to_owned(),
             Channel::SlackWebhook { .. } => "Slack webhook".to_owned(),

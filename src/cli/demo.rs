@@ -120,12 +120,12 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         utilisation_every: Duration::from_secs(300),
         calls_per_second: 50.0,
     };
-    let mut receivers = vec![Receiver::new("simulated-sns", Channel::Sns { topic })];
+    let mut receivers = vec![Receiver::new("simulated-sns", Channel::sns(topic))];
     receivers.extend(arguments.webhook.as_ref().map(|url| {
         let endpoint = Endpoint { url: Secret::new(url.as_str()), allow_loopback: true };
         Receiver::new("webhook", Channel::Webhook { endpoint, keys: Vec::new(), headers: BTreeMap::new() })
     }));
-    let cloudwatch = CloudWatch { namespace: "Trainspotter".to_owned(), every: Duration::from_secs(60) };
+    let cloudwatch = CloudWatch::new("Trainspotter", Duration::from_secs(60));
     Config {
         targets: vec![target],
         poll,

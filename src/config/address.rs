@@ -1,11 +1,14 @@
 //! Which addresses the service may be made to call.
 //!
-//! A webhook's URL comes from whoever writes the configuration, and the service runs with credentials that a metadata
+//! URLs come from whoever writes the configuration, and the service runs with credentials that a metadata
 //! endpoint hands to anyone who asks from this machine. So those endpoints are never called, whatever name leads there.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
+
+use url::Host;
+use url::Url;
 
 /// Why an address must not be called; `None` if it may be.
 ///
@@ -31,7 +34,7 @@ fn refusal_v4(ip: Ipv4Addr, allow_loopback: bool) -> Option<&'static str> {
     } else if ip.is_multicast() || ip.is_broadcast() {
         Some("it is not the address of one host")
     } else if ip.is_loopback() && !allow_loopback {
-        Some("it is loopback, which this receiver does not allow")
+        Some("it is loopback, which `allow_loopback` would allow")
     } else {
         None
     }
@@ -46,14 +49,14 @@ fn refusal_v6(ip: Ipv6Addr, allow_loopback: bool) -> Option<&'static str> {
     } else if ip.is_multicast() {
         Some("it is not the address of one host")
     } else if ip.is_loopback() && !allow_loopback {
-        Some("it is loopback, which this receiver does not allow")
+        Some("it is loopback, which `allow_loopback` would allow")
     } else {
         None
     }
 }
 
-/// The IPv4 address inside an IPv6 one: mapped (`::ffff:a.b.c.d`), compatible (`::a.b.c.d`), NAT64 (`64:ff9b::/96`),
-/// 6to4 (`2002::/16`).
+/// The IPv4 address inside an IPv6 one: mapped (`::ffff:a.b.c.d`), translated (`::ffff:0:a.b.c.d`), compatible (`::a.b.c.d`), NAT64
+/// (`64:ff9b::/96` and `64:ff9b:1::/48`), Teredo (`2001::/32`), 6to4 (`2002::/16`).
 fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, high, low] = ip.segments();
     let join = |high: u16, low: u16| {
@@ -61,11 +64,25 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(w, x, y, z)
     };
     match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => Some(join(high, low)),
+        [0, 0, 0, 0, 0, 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] | [0x64, 0xff9b, 1, ..] => {
+            Some(join(high, low))
+        }
+        // Teredo writes the client's address inverted.
+        [0x2001, 0, ..] => Some(join(!high, !low)),
         // `::` and `::1` are addresses of their own.
         [0, 0, 0, 0, 0, 0] if high != 0 || low > 1 => Some(join(high, low)),
         [0x2002, ..] => Some(join(b, c)),
         _ => None,
+    }
+}
+
+/// The address that a URL names without asking DNS.
+pub fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(ip) => Some(ip.into()),
+        Host::Ipv6(ip) => Some(ip.into()),
+        Host::Domain("localhost") => Some(Ipv4Addr::LOCALHOST.into()),
+        Host::Domain(_) => None,
     }
 }
 
@@ -95,7 +112,10 @@ mod tests {
             "ff02::1",
             "::ffff:169.254.169.254",
             "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "2001:0:1::5601:5601",
             "2002:a9fe:aa02::1",
         ] {
             check(never, false, true);

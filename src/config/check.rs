@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::config::address;
 use crate::config::file::{self, File};
 use crate::config::{
     CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret, Target,
@@ -46,7 +47,7 @@ pub(super) fn check(
             file::Log::Json => LogFormat::Json,
             file::Log::Pretty => LogFormat::Pretty,
         },
-        traces: file.traces.as_deref().and_then(|url| check.http_url("traces", url)).map(|url| url.to_string()),
+        traces: file.traces.as_deref().and_then(|url| check.outgoing("traces", url)).map(|url| url.to_string()),
     };
     document.conclude(check.problems)?;
     Ok(config)
@@ -78,16 +79,14 @@ impl Check<'_> {
                 let message = format!("`{}` is not a region; write it like us-east-1", target.region);
                 self.problem(&at("region"), message);
             }
-            if let Some(role) = &target.role
-                && !(role.starts_with("arn:") && role.contains(":role/"))
-            {
-                self.problem(&at("role"), "not the ARN of a role; write it like arn:aws:iam::111122223333:role/Name");
+            if let Some(role) = &target.role {
+                self.role(&at("role"), role);
             }
             if let Some(endpoint) = &target.endpoint {
-                self.http_url(&at("endpoint"), endpoint);
+                self.outgoing(&at("endpoint"), endpoint);
             }
             if let Some(events) = &target.events {
-                self.http_url(&at("events"), events);
+                self.outgoing(&at("events"), events);
             }
             if target.queues.iter().all(|glob| glob.is_empty()) {
                 self.problem(&at("queues"), "no queue can match; leave `queues` out to watch all");
@@ -184,7 +183,23 @@ impl Check<'_> {
                 self.problem("publish.cloudwatch.namespace", message);
             }
             self.at_least("publish.cloudwatch.every", cloudwatch.every.0, Duration::from_secs(10));
-            CloudWatch { namespace: namespace.clone(), every: cloudwatch.every.0 }
+            let at = |key: &str| format!("publish.cloudwatch.{key}");
+            if let Some(region) = cloudwatch.region.as_ref().filter(|region| !is_region(region)) {
+                self.problem(&at("region"), format!("`{region}` is not a region; write it like us-east-1"));
+            }
+            if let Some(role) = &cloudwatch.role {
+                self.role(&at("role"), role);
+            }
+            if let Some(endpoint) = &cloudwatch.endpoint {
+                self.outgoing(&at("endpoint"), endpoint);
+            }
+            CloudWatch {
+                namespace: namespace.clone(),
+                every: cloudwatch.every.0,
+                region: cloudwatch.region.clone(),
+                role: cloudwatch.role.clone(),
+                endpoint: cloudwatch.endpoint.clone(),
+            }
         });
         let otlp = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
         Publish { cloudwatch, otlp }
@@ -192,7 +207,7 @@ impl Check<'_> {
 
     fn otlp(&mut self, index: usize, otlp: &file::Otlp) -> Otlp {
         let at = format!("publish.otlp[{index}]");
-        self.http_url(&format!("{at}.endpoint"), &otlp.endpoint);
+        self.outgoing(&format!("{at}.endpoint"), &otlp.endpoint);
         let headers = otlp.headers.iter();
         Otlp {
             endpoint: otlp.endpoint.clone(),
@@ -237,6 +252,21 @@ impl Check<'_> {
         if given < least {
             self.problem(path, format!("must be at least {}", humantime::format_duration(least)));
         }
+    }
+
+    pub(super) fn role(&mut self, path: &str, role: &str) {
+        if !(role.starts_with("arn:") && role.contains(":role/")) {
+            self.problem(path, "not the ARN of a role; write it like arn:aws:iam::111122223333:role/Name");
+        }
+    }
+
+    /// The URL of something that the service calls: on this machine too, but never where credentials are served.
+    pub(super) fn outgoing(&mut self, path: &str, text: &str) -> Option<Url> {
+        let url = self.http_url(path, text)?;
+        if let Some(refusal) = address::literal(&url).and_then(|ip| address::refusal(ip, true)) {
+            self.problem(path, format!("nothing is sent there: {refusal}"));
+        }
+        Some(url)
     }
 
     /// Does not show the text: it may hold a secret.

@@ -179,11 +179,23 @@ pub(super) struct CloudWatch {
     pub(super) namespace: String,
     /// How often to publish. At least 10s.
     pub(super) every: HumanDuration,
+    /// The region that gets the figures: the target's by default.
+    pub(super) region: Option<String>,
+    /// ARN of a role to assume for publishing. By default the service's own credentials, never a target's role.
+    pub(super) role: Option<String>,
+    /// Another endpoint. By default the target's, if it has one.
+    pub(super) endpoint: Option<String>,
 }
 
 impl Default for CloudWatch {
     fn default() -> Self {
-        Self { namespace: "Trainspotter".to_owned(), every: HumanDuration(Duration::from_secs(60)) }
+        Self {
+            namespace: "Trainspotter".to_owned(),
+            every: HumanDuration(Duration::from_secs(60)),
+            region: None,
+            role: None,
+            endpoint: None,
+        }
     }
 }
 
@@ -307,8 +319,14 @@ pub(super) struct MuteWindow {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sns {
-    /// The topic's ARN.
+    /// The topic's ARN. It may be of another region or account: the region is the ARN's.
     pub(super) topic: String,
+    /// ARN of a role to assume for publishing. By default the service's own credentials, never a target's role.
+    #[serde(default)]
+    pub(super) role: Option<String>,
+    /// Another endpoint. By default the target's, if it has one.
+    #[serde(default)]
+    pub(super) endpoint: Option<String>,
 }
 
 /// An HTTP endpoint.

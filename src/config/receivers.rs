@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
-use url::{Host, Url};
 
 use crate::config::address;
 use crate::config::check::Check;
@@ -175,7 +174,13 @@ impl Check<'_> {
             let message = "not the ARN of a topic; write it like arn:aws:sns:us-east-1:111122223333:name";
             self.problem(&format!("{at}.sns.topic"), message);
         }
-        Channel::Sns { topic: sns.topic.clone() }
+        if let Some(role) = &sns.role {
+            self.role(&format!("{at}.sns.role"), role);
+        }
+        if let Some(endpoint) = &sns.endpoint {
+            self.outgoing(&format!("{at}.sns.endpoint"), endpoint);
+        }
+        Channel::Sns { topic: sns.topic.clone(), role: sns.role.clone(), endpoint: sns.endpoint.clone() }
     }
 
     fn webhook(&mut self, at: &str, webhook: &file::Webhook) -> Channel {
@@ -241,7 +246,7 @@ impl Check<'_> {
     fn endpoint(&mut self, path: &str, url: &str, allow_loopback: bool) -> Endpoint {
         let filled = self.filled(path, url);
         if let Some(url) = self.http_url(path, &filled)
-            && let Some(refusal) = literal(&url).and_then(|ip| address::refusal(ip, allow_loopback))
+            && let Some(refusal) = address::literal(&url).and_then(|ip| address::refusal(ip, allow_loopback))
         {
             self.problem(path, format!("nothing is sent there: {refusal}"));
         }
@@ -257,15 +262,5 @@ impl Check<'_> {
             }
         }
         checked
-    }
-}
-
-/// The address that a URL names without asking DNS.
-fn literal(url: &Url) -> Option<std::net::IpAddr> {
-    match url.host()? {
-        Host::Ipv4(ip) => Some(ip.into()),
-        Host::Ipv6(ip) => Some(ip.into()),
-        Host::Domain("localhost") => Some(std::net::Ipv4Addr::LOCALHOST.into()),
-        Host::Domain(_) => None,
     }
 }

@@ -127,6 +127,60 @@ receivers: [{ name: chat, webhook: { url: \"${CHAT_WEBHOOK_URL}\" } }]
 }
 
 #[test]
+fn nothing_that_is_called_may_be_where_credentials_are_served() {
+    let target = "targets: [{ region: us-east-1 }]\n";
+    let keys = [
+        "targets: [{ region: us-east-1, endpoint: \"URL\" }]\n".to_owned(),
+        "targets: [{ region: us-east-1, events: \"URL\" }]\n".to_owned(),
+        format!("{target}publish: {{ otlp: [{{ endpoint: \"URL\" }}] }}\n"),
+        format!("{target}publish: {{ otlp: [{{ endpoint: \"URL\", protocol: grpc }}] }}\n"),
+        format!("{target}publish: {{ cloudwatch: {{ endpoint: \"URL\" }} }}\n"),
+        format!("{target}traces: \"URL\"\n"),
+        format!("{target}receivers: [{{ name: a, webhook: {{ url: \"URL\" }} }}]\n"),
+        format!("{target}receivers: [{{ name: a, slack: {{ url: \"URL\" }} }}]\n"),
+        format!("{target}receivers: [{{ name: a, pagerduty: {{ url: \"URL\", routing_key: k }} }}]\n"),
+        format!("{target}receivers: [{{ name: a, alertmanager: {{ url: \"URL\" }} }}]\n"),
+        format!(
+            "{target}receivers: [{{ name: a, sns: {{ topic: \"arn:aws:sns:us-east-1:111122223333:t\", endpoint: \"URL\" }} }}]\n"
+        ),
+    ];
+    for text in keys {
+        for host in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "[fd00:ec2::254]",
+            "[::ffff:169.254.169.254]",
+            "2852039166",
+            "0xa9fea9fe",
+            "0251.0376.0251.0376",
+        ] {
+            let told = load_with(&text.replace("URL", &format!("http://{host}/v2"))).unwrap_err().to_string();
+            assert!(told.contains("nothing is sent there: it is link-local"), "{host} in {text}: {told}");
+        }
+        load_with(&text.replace("URL", "https://elsewhere.example/v2")).unwrap();
+    }
+}
+
+#[test]
+fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
+    let headers = |headers: &str| {
+        let receiver = format!("{{ name: a, webhook: {{ url: \"https://a.example/\", headers: {headers} }} }}");
+        load_with(&format!("targets: [{{ region: us-east-1 }}]\nreceivers: [{receiver}]\n"))
+    };
+    for (text, says) in [
+        ("{ \"a b\": s3cret-s3cret }", "not the name of a header"),
+        ("{ Webhook-Id: s3cret-s3cret }", "set by the service itself"),
+        ("{ Authorization: \"s3cret-s3cret\\n\" }", "characters that no header can"),
+        ("{ Authorization: \"${UNSET}\" }", "UNSET is not set"),
+    ] {
+        let told = headers(text).unwrap_err().to_string();
+        assert!(told.contains(says) && !told.contains("s3cret"), "{told}");
+    }
+    let config = headers("{ Authorization: \"Bearer ${CHAT_WEBHOOK_URL}\" }").unwrap();
+    assert!(!format!("{config:?}").contains("Bearer"), "{config:?}");
+}
+
+#[test]
 fn a_secret_written_into_the_file_is_not_shown_with_a_mistake() {
     let text = "\
 targets: [{ region: us-east-1 }]

@@ -1,9 +1,6 @@
 //! One POST to a receiver over HTTP, and what its answer means.
 //!
-//! The URL is a secret, for many receivers put their token into it: logs and errors show its host only. It is also
-//! input: no address that serves credentials is ever called, whether the URL says it or DNS does.
-
-mod guard;
+//! The URL is a secret, for many receivers put their token into it: logs and errors show its host only.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,18 +10,16 @@ use reqwest::header;
 use reqwest::header::HeaderMap;
 use reqwest::header::HeaderName;
 use reqwest::header::HeaderValue;
-use url::Host;
 use url::Url;
 
 use crate::config::Endpoint;
 use crate::config::Secret;
-use crate::config::address;
 use crate::notify::Failure;
 use crate::notify::retry;
+use crate::outbound::Guard;
+use crate::outbound::Refused;
+use crate::outbound::http_client;
 use trainspotter_clock::Clock;
-
-use guard::Guard;
-use guard::Refused;
 
 /// Wall time for a connection to come up; DNS and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,31 +61,8 @@ impl Http {
 
     fn with_guard(endpoint: &Endpoint, guard: Guard) -> Result<Self, String> {
         let parsed = Url::parse(endpoint.url.expose()).map_err(|error| format!("the URL cannot be read: {error}"))?;
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("trainspotter/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(1)
-            .dns_resolver(guard);
-        match parsed.scheme() {
-            "https" => {}
-            // Plain HTTP needs no CA certificates, and slim images have none to load.
-            "http" => http = http.tls_certs_only([]),
-            scheme => return Err(format!("a receiver's URL begins with https:// or http://, not {scheme}://")),
-        }
-        let Some(host) = parsed.host() else {
-            return Err("the URL names no host".to_owned());
-        };
-        // A literal address never reaches the resolver.
-        let literal = match host {
-            Host::Domain(_) => None,
-            Host::Ipv4(ip) => Some(ip.into()),
-            Host::Ipv6(ip) => Some(ip.into()),
-        };
-        if let Some(reason) = literal.and_then(|ip| address::refusal(ip, endpoint.allow_loopback)) {
-            return Err(format!("the address {host} is refused: {reason}"));
-        }
+        let http = http_client(&parsed, guard)?.connect_timeout(CONNECT_TIMEOUT).pool_max_idle_per_host(1);
+        let host = parsed.host_str().unwrap_or_default();
         let http = http.build().map_err(|error| format!("no client for {host}: {}", causes(&error.without_url())))?;
         Ok(Self { url: endpoint.url.clone(), host: host.to_string(), headers: HeaderMap::new(), http })
     }
@@ -219,7 +191,7 @@ mod tests {
             assert!(error.contains(says), "{error}");
             assert!(!error.contains(TOKEN), "{error}");
         };
-        check("http://169.254.169.254/latest", "169.254.169.254 is refused: it is link-local");
+        check("http://169.254.169.254/latest", "169.254.169.254: the address is refused: it is link-local");
         check("http://169.254.170.2", "link-local");
         check("http://[::ffff:a9fe:a9fe]", "link-local");
         check("http://0xa9fea9fe", "link-local");

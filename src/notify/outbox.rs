@@ -452,7 +452,7 @@ mod tests {
     }
 
     fn receiver(name: &str) -> Receiver {
-        Receiver::new(name, Channel::Sns { topic: String::new() })
+        Receiver::new(name, Channel::sns(String::new()))
     }
 
     #[test]

@@ -118,7 +118,7 @@ mod tests {
     fn receiver(name: &str, severity: &str, escalate: Option<(u64, &str)>) -> Receiver {
         let escalate =
             escalate.map(|(minutes, to)| Escalation { after: Duration::from_secs(minutes * 60), to: to.to_owned() });
-        let channel = Channel::Sns { topic: String::new() };
+        let channel = Channel::sns(String::new());
         Receiver { matchers: labels(&[("severity", severity)]), escalate, ..Receiver::new(name, channel) }
     }
 

@@ -15,10 +15,11 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::config;
 use crate::config::OtlpProtocol;
+use crate::outbound::{Guard, grpc_channel, http_client};
 use crate::publish::Published;
 use crate::publish::SetupError;
 use crate::publish::SinkError;
@@ -109,16 +110,7 @@ fn headers_of(config: &config::Otlp) -> Result<HeaderMap, String> {
 
 fn http(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
     let url = reqwest::Url::parse(endpoint).map_err(|error| format!("not a URL: {error}"))?;
-    check_scheme(Some(url.scheme()))?;
-    let mut client = reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none());
-    if url.scheme() == "http" {
-        // Loading the machine's certificates fails where there are none, and nothing here needs them.
-        client = client.tls_certs_only([]);
-    }
+    let client = http_client(&url, Guard::new(true))?.connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
     let client = client.build().map_err(|error| {
         format!("{error:?}; an https endpoint needs the machine's CA certificates (package ca-certificates)")
     })?;
@@ -126,26 +118,14 @@ fn http(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
 }
 
 fn grpc(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
-    let mut channel = Endpoint::from_shared(endpoint.to_owned())
-        .and_then(|channel| channel.user_agent(USER_AGENT))
+    let endpoint = Endpoint::from_shared(endpoint.to_owned())
+        .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
         .map_err(|error| format!("not an origin such as http://collector:4317: {error}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT);
-    check_scheme(channel.uri().scheme_str())?;
-    if channel.uri().scheme_str() == Some("https") {
-        channel = channel
-            .tls_config(ClientTlsConfig::new().with_native_roots())
-            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-    }
-    let client = MetricsServiceClient::new(channel.connect_lazy()).send_compressed(CompressionEncoding::Gzip);
+    let client = MetricsServiceClient::new(grpc_channel(endpoint, Guard::new(true))?);
+    let client = client.send_compressed(CompressionEncoding::Gzip);
     Ok(Transport::Grpc { client: Box::new(client), metadata: MetadataMap::from_headers(headers) })
-}
-
-fn check_scheme(scheme: Option<&str>) -> Result<(), String> {
-    match scheme {
-        Some("http" | "https") => Ok(()),
-        Some(_) | None => Err("the endpoint must begin with http:// or https://".to_owned()),
-    }
 }
 
 async fn export(

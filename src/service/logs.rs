@@ -1,19 +1,25 @@
 //! Logs to stderr, and the service's own traces over OTLP if asked for.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_otlp::WithTonicConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tonic::transport::Endpoint;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::LogFormat;
+use crate::outbound::{Guard, grpc_channel};
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper_util=warn,rusqlite_migration=warn";
+
+/// Wall time for connecting to the receiver of traces, and for one export.
+const TRACES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Flushes traces when dropped at the end of the process.
 #[derive(Debug)]
@@ -46,11 +52,12 @@ pub fn start_logs(format: LogFormat, traces: Option<&str>) -> Result<Logs, Strin
 }
 
 fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, String> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .build()
-        .map_err(|error| format!("traces cannot be sent to {endpoint}: {error}"))?;
+    let wrong = |error: &dyn std::fmt::Display| format!("traces cannot be sent: {error}");
+    let collector = Endpoint::from_shared(endpoint.to_owned()).map_err(|error| wrong(&error))?;
+    let collector = collector.connect_timeout(TRACES_TIMEOUT).timeout(TRACES_TIMEOUT);
+    let channel = grpc_channel(collector, Guard::new(true)).map_err(|error| wrong(&error))?;
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_channel(channel).build();
+    let exporter = exporter.map_err(|error| wrong(&error))?;
     let resource = Resource::builder().with_service_name("trainspotter").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }

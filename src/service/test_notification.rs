@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::aws;
+use crate::aws::CallCounter;
 use crate::config::{Channel, Config, Receiver};
+use crate::notify::Deliver as _;
 use crate::notify::message::Message;
 use crate::notify::sample::{Sample, Scene};
-use crate::notify::{Courier, Deliver as _};
+use crate::service::outgoing::courier;
 use trainspotter_clock::Clock;
 
 /// Wall time that the receiver has for each message.
@@ -23,10 +24,7 @@ pub async fn test_receiver(
     clock: Clock,
 ) -> Result<Vec<(Sample, String)>, String> {
     let target = config.targets.first().ok_or("the configuration has no target")?;
-    let clients = aws::connect(target, config.poll.calls_per_second, clock)
-        .await
-        .map_err(|error| format!("connecting to AWS: {error}"))?;
-    let courier = Courier::new(&receiver.channel, &clients.sns)?;
+    let courier = courier(config, receiver, &CallCounter::default(), clock).await?;
     let scene = Scene { region: target.region.clone(), owner: owner(&receiver.channel) };
     let mut answers = Vec::new();
     // What the receiver calls its message of the firing that an end belongs to.

@@ -110,7 +110,12 @@ impl Posted {
     }
 
     /// Waits until so many posts have come since `from` that are as wanted, and returns all since then.
-    async fn until(&self, from: usize, count: usize, wanted: impl Fn(&BTreeMap<String, bool>) -> bool) -> Vec<BTreeMap<String, bool>> {
+    async fn until(
+        &self,
+        from: usize,
+        count: usize,
+        wanted: impl Fn(&BTreeMap<String, bool>) -> bool,
+    ) -> Vec<BTreeMap<String, bool>> {
         let waiting = async {
             loop {
                 let since = self.0.lock().unwrap()[from..].to_vec();
@@ -142,7 +147,8 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
     let clock = Clock::fast(60.0);
     let posted = Posted::default();
     let endpoint = posted.serve(clock).await;
-    let receiver = Receiver::new("existing", Channel::Alertmanager { endpoint: endpoint.clone(), headers: BTreeMap::new() });
+    let receiver =
+        Receiver::new("existing", Channel::Alertmanager { endpoint: endpoint.clone(), headers: BTreeMap::new() });
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::open(&folder.path().join("state.db"), clock.now()).await.unwrap().0;
     let start = || {

@@ -284,7 +284,7 @@ fn start() -> Timestamp {
 
 fn config(receiver: &str, grouped: bool) -> Receiver {
     let group = (grouped && receiver == RECEIVERS[0]).then(|| Group { by: Vec::new(), wait: TOGETHER });
-    Receiver { group, ..Receiver::new(receiver, Channel::Sns { topic: String::new() }) }
+    Receiver { group, ..Receiver::new(receiver, Channel::sns(String::new())) }
 }
 
 /// One queue, or two where alerts are to go together.

@@ -526,7 +526,7 @@ fn hook(url: &Secret) -> Result<Webhook, String> {
 }
 
 fn receiver(name: &str) -> Receiver {
-    Receiver::new(name, Channel::Sns { topic: String::new() })
+    Receiver::new(name, Channel::sns(String::new()))
 }
 
 fn id(alert: &str, kind: TransitionKind, receiver: &str) -> NotificationId {

@@ -151,7 +151,7 @@ async fn the_process_that_is_killed() {
     let [Ok(state), Ok(url), Ok(commits)] = VARIABLES.map(std::env::var) else { return };
     let clock = Clock::real();
     let (store, _) = StoreHandle::open(Path::new(&state), clock.now()).await.unwrap();
-    let receiver = Receiver::new("oncall", Channel::Sns { topic: String::new() });
+    let receiver = Receiver::new("oncall", Channel::sns(String::new()));
     let kind = if commits == "fired" { FIRED } else { RESOLVED };
     let rows = outbox::rows(&[transition(kind)], std::slice::from_ref(&receiver), clock.now());
     store.commit(Arc::new(Commit { at: clock.now(), outbox: rows, ..Commit::default() })).await.unwrap();

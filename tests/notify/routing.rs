@@ -336,7 +336,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn receiver(name: &str) -> Receiver {
-    Receiver::new(name, Channel::Sns { topic: String::new() })
+    Receiver::new(name, Channel::sns(String::new()))
 }
 
 fn silence(alert: &str, from: u32, until: u32) -> Silence {

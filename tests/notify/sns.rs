@@ -245,7 +245,7 @@ fn message(share: &str) -> Message {
         queue_arn: None,
         evaluated_at: at,
     };
-    let receiver = Receiver::new("oncall", Channel::Sns { topic: STANDARD.to_owned() });
+    let receiver = Receiver::new("oncall", Channel::sns(STANDARD));
     let rows = outbox::rows(&[Transition { alert, kind: TransitionKind::Fired, at }], &[receiver], at);
     Message::of(&rows[0], None)
 }

@@ -263,11 +263,9 @@ async fn what_cloudwatch_finds_fault_with_is_not_sent_again() {
 async fn a_client_that_waits_for_ever_is_given_up() {
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = receivers::cloudwatch_client(&format!("http://{}", hanging.local_addr().unwrap()));
-    let config = config::Publish {
-        cloudwatch: Some(config::CloudWatch { namespace: "T".to_owned(), every: Duration::from_secs(60) }),
-        otlp: Vec::new(),
-    };
-    let mut publisher = Publisher::new(&config, client, &origin(), Clock::starting_at(AT, 1.0)).unwrap();
+    let config =
+        config::Publish { cloudwatch: Some(config::CloudWatch::new("T", Duration::from_secs(60))), otlp: Vec::new() };
+    let mut publisher = Publisher::new(&config, Some(client), &origin(), Clock::starting_at(AT, 1.0)).unwrap();
     tokio::time::pause();
     let before = tokio::time::Instant::now();
     let reports = publisher.publish(frame(0, &[])).await;
@@ -297,14 +295,14 @@ async fn a_sink_that_hangs_delays_no_other_and_a_cadence_is_kept() {
     let receiver = HttpReceiver::start().await;
     let cloudwatch = CloudWatchReceiver::start().await;
     let config = config::Publish {
-        cloudwatch: Some(config::CloudWatch { namespace: "T".to_owned(), every: Duration::from_secs(120) }),
+        cloudwatch: Some(config::CloudWatch::new("T", Duration::from_secs(120))),
         otlp: vec![
             otlp(&format!("http://{}", hanging.local_addr().unwrap()), OtlpProtocol::Http),
             otlp(&receiver.url, OtlpProtocol::Http),
         ],
     };
     let clock = Clock::starting_at(AT, 1.0);
-    let mut publisher = Publisher::new(&config, cloudwatch.client(), &origin(), clock).unwrap();
+    let mut publisher = Publisher::new(&config, Some(cloudwatch.client()), &origin(), clock).unwrap();
     let mut tried = Vec::new();
     for tick in 0..3 {
         let publishing = publisher.publish(frame(tick, &[f64::from(tick)]));
@@ -333,7 +331,7 @@ async fn a_sink_that_asks_for_a_pause_gets_it_but_not_for_ever() {
     let cloudwatch = CloudWatchReceiver::start().await;
     let config = config::Publish { cloudwatch: None, otlp: vec![otlp(&receiver.url, OtlpProtocol::Http)] };
     let clock = Clock::starting_at(AT, 1.0);
-    let mut publisher = Publisher::new(&config, cloudwatch.client(), &origin(), clock).unwrap();
+    let mut publisher = Publisher::new(&config, Some(cloudwatch.client()), &origin(), clock).unwrap();
     receiver.answer_with(429, Some("999999"));
     assert_eq!(publisher.publish(frame(0, &[])).await.len(), 1);
     let held = u32::try_from(MAX_HOLD.as_secs() / 60).unwrap();

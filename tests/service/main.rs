@@ -22,6 +22,7 @@ mod support {
 mod command;
 mod hints;
 mod operator;
+mod outgoing;
 mod quirks;
 mod replay;
 mod restart_kill;

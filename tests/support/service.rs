@@ -144,7 +144,7 @@ pub fn rules() -> Vec<Rule> {
 }
 
 fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
-    let topic = Channel::Sns { topic: "arn:aws:sns:us-east-1:123456789012:nobody".to_owned() };
+    let topic = Channel::sns("arn:aws:sns:us-east-1:123456789012:nobody");
     let topic = setup.unreachable_topic.then_some(("topic", topic));
     let webhook = setup.webhook.as_ref();
     let webhook = webhook.map(|url| {
@@ -155,7 +155,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
     let every = Duration::from_secs(60);
     Config {
         publish: Publish {
-            cloudwatch: setup.cloudwatch.then(|| CloudWatch { namespace: "Trainspotter".to_owned(), every }),
+            cloudwatch: setup.cloudwatch.then(|| CloudWatch::new("Trainspotter", every)),
             otlp: Vec::new(),
         },
         receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),

@@ -1,0 +1,21 @@
+//! Connections to elsewhere, by one rule for AWS, receivers, OTLP and traces: which addresses are never called, and through which
+//! proxy the others are.
+//!
+//! - Addresses where credentials and metadata are served are never called, whether a URL names one or DNS leads there ([`Guard`]).
+//!   Only what the AWS SDK asks for its own credentials goes there.
+//! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply to all ([`Proxies`]). This machine is never called through a proxy.
+
+mod grpc;
+mod guard;
+mod http;
+mod proxy;
+mod sdk;
+
+pub use grpc::grpc_channel;
+pub use guard::{Guard, Refused};
+pub use http::http_client;
+pub use proxy::Proxies;
+pub use sdk::{credentials_client, sdk_client};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! gRPC channels for collectors of figures and traces.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::vec;
+
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use tonic::transport::Channel;
+use tonic::transport::ClientTlsConfig;
+use tonic::transport::Endpoint;
+use url::Url;
+
+use crate::outbound::Guard;
+use crate::outbound::Proxies;
+
+/// A channel that connects on first use, by TLS if the endpoint says `https`. Timeouts are the endpoint's. Needs a tokio runtime.
+///
+/// # Errors
+/// The endpoint is not one that may be called, or the process has a proxy that cannot be used.
+pub fn grpc_channel(mut endpoint: Endpoint, guard: Guard) -> Result<Channel, String> {
+    let uri = endpoint.uri().clone();
+    let url = Url::parse(&uri.to_string()).map_err(|error| format!("not a URL: {error}"))?;
+    match url.scheme() {
+        "http" => {}
+        "https" => {
+            endpoint = endpoint
+                .tls_config(ClientTlsConfig::new().with_native_roots())
+                .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        }
+        _ => return Err("the endpoint must begin with http:// or https://".to_owned()),
+    }
+    guard.judge(&url).map_err(|refused| refused.to_string())?;
+    let proxy = Proxies::from_environment()?.for_uri(&uri);
+    // The only name that is resolved for a proxy is its own, which may be on this machine.
+    let guard = if proxy.is_some() { Guard::new(true) } else { guard };
+    let resolver = tower::service_fn(move |name: Name| {
+        let guard = guard.clone();
+        async move { addresses(&guard, name.as_str()).await }
+    });
+    let mut connector = HttpConnector::new_with_resolver(resolver);
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    let Some(proxy) = proxy else { return Ok(endpoint.connect_with_connector_lazy(connector)) };
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
+    if let Some(authorization) = proxy.basic_auth() {
+        tunnel = tunnel.with_auth(authorization.clone());
+    }
+    Ok(endpoint.connect_with_connector_lazy(tunnel))
+}
+
+async fn addresses(guard: &Guard, name: &str) -> Result<vec::IntoIter<SocketAddr>, Box<dyn Error + Send + Sync>> {
+    let addresses: Vec<_> = guard.addresses(name).await?.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+    Ok(addresses.into_iter())
+}

@@ -1,0 +1,38 @@
+//! HTTP clients for receivers and collectors.
+
+use reqwest::ClientBuilder;
+use tonic::transport::Uri;
+use url::Url;
+
+use crate::outbound::Guard;
+use crate::outbound::Proxies;
+
+/// A client for what is at `url` alone, which follows no redirect. Timeouts are the caller's to set.
+///
+/// # Errors
+/// The URL is not `http` or `https` with a host, its literal address is refused, or the process has a proxy that cannot be used. Says
+/// which, without the URL.
+pub fn http_client(url: &Url, guard: Guard) -> Result<ClientBuilder, String> {
+    let mut client = reqwest::Client::builder()
+        .user_agent(concat!("trainspotter/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none());
+    match url.scheme() {
+        "https" => {}
+        // Plain HTTP needs no CA certificates, and slim images have none to load.
+        "http" => client = client.tls_certs_only([]),
+        scheme => return Err(format!("the URL begins with https:// or http://, not {scheme}://")),
+    }
+    let host = url.host().ok_or("the URL names no host")?;
+    guard.judge(url).map_err(|refused| format!("{host}: {refused}"))?;
+    let origin: Uri = url.origin().ascii_serialization().parse().map_err(|_| format!("{host}: not an origin"))?;
+    let Some(proxy) = Proxies::from_environment()?.for_uri(&origin) else {
+        return Ok(client.no_proxy().dns_resolver(guard));
+    };
+    let unusable = |_| format!("{host}: the proxy of the environment cannot be used");
+    let mut through = reqwest::Proxy::all(proxy.uri().to_string()).map_err(unusable)?;
+    if let Some(authorization) = proxy.basic_auth() {
+        through = through.custom_http_auth(authorization.clone());
+    }
+    // The only name that is resolved here is the proxy's own, which may be on this machine.
+    Ok(client.proxy(through).dns_resolver(Guard::new(true)))
+}

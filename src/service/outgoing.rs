@@ -1,0 +1,70 @@
+//! Whoever gets something from the service, with the clients for it: receivers of alerts and the sinks of figures.
+
+use crate::aws::{self, CallCounter};
+use crate::config::{Channel, Config, Receiver, Target};
+use crate::notify::{Courier, Notifier, Notifiers};
+use crate::publish::{Origin, Publisher};
+use crate::service::StartError;
+use crate::store::StoreHandle;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+
+/// A courier for a receiver. `calls` counts what it asks of AWS.
+///
+/// # Errors
+/// Why the receiver cannot be used, without secrets.
+pub(super) async fn courier(
+    config: &Config,
+    receiver: &Receiver,
+    calls: &CallCounter,
+    clock: Clock,
+) -> Result<Courier, String> {
+    let sns = match &receiver.channel {
+        Channel::Sns { topic, role, endpoint } => {
+            let client = aws::sns(config, topic, role.as_deref(), endpoint.as_deref(), calls, clock).await;
+            Some(client.map_err(|error| error.to_string())?)
+        }
+        Channel::Webhook { .. }
+        | Channel::SlackWebhook { .. }
+        | Channel::SlackApp { .. }
+        | Channel::PagerDuty { .. }
+        | Channel::Alertmanager { .. } => None,
+    };
+    Courier::new(&receiver.channel, sns)
+}
+
+/// One notifier per receiver.
+pub(super) async fn notifiers(
+    config: &Config,
+    calls: &CallCounter,
+    store: &StoreHandle,
+    clock: Clock,
+) -> Result<(Notifiers, Vec<Notifier<StoreHandle, Courier>>), StartError> {
+    let mut couriers = Vec::new();
+    for receiver in &config.receivers {
+        let courier = courier(config, receiver, calls, clock).await;
+        let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
+        couriers.push((receiver.clone(), courier.map_err(failed)?));
+    }
+    Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))
+}
+
+/// All sinks.
+pub(super) async fn publisher(
+    config: &Config,
+    calls: &CallCounter,
+    target: &Target,
+    began: Timestamp,
+    clock: Clock,
+) -> Result<Publisher, StartError> {
+    let cloudwatch = match &config.publish.cloudwatch {
+        Some(sink) => {
+            let client = aws::cloudwatch(config, sink, calls, clock).await;
+            Some(client.map_err(|error| StartError::new("preparing the CloudWatch sink", error))?)
+        }
+        None => None,
+    };
+    let origin = Origin { began, region: Some(target.region.clone()), account: None };
+    Publisher::new(&config.publish, cloudwatch, &origin, clock)
+        .map_err(|error| StartError::new("preparing the sinks", error))
+}
