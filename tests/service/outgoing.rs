@@ -97,7 +97,8 @@ receivers: [{{ name: hook, webhook: {{ url: \"http://hooks.example.invalid/hook\
 "
     );
     std::fs::write(&config, text).unwrap();
-    let rules = "rules: [{ alert: Polls, metric: poll.interval, above: 0s, no_data: ok }]\n";
+    let rules =
+        "rules: [{ alert: Polls, metric: poll.interval, above: 0s, no_data: ok, annotations: { summary: polls } }]\n";
     std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let service =
