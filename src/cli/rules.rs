@@ -72,6 +72,9 @@ pub(super) struct ExportArguments {
     /// The namespace of the CloudWatch sink; CloudFormation only.
     #[arg(long, value_name = "NAME", default_value = "Trainspotter")]
     namespace: String,
+    /// Where the service's page is reached: runbooks of the packs become links to it.
+    #[arg(long, value_name = "URL")]
+    external_url: Option<url::Url>,
     /// Rule files, or folders of them.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -104,6 +107,17 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             for note in notes {
                 say(format_args!("note: {note}"));
             }
+            let text = match &arguments.external_url {
+                Some(url) => with_links(&text, url),
+                None => {
+                    if text.contains(RUNBOOK) {
+                        say(format_args!(
+                            "note: runbooks are paths on the service's page; --external-url makes them links"
+                        ));
+                    }
+                    text
+                }
+            };
             print(format_args!("{}", text.trim_end()))
         }
     }
@@ -133,10 +147,35 @@ fn test(paths: &[PathBuf]) -> Result<(), Failure> {
     }
 }
 
+/// How an annotation of the packs names a runbook.
+const RUNBOOK: &str = "/runbooks/";
+
+/// An exported text in which runbooks are links to the service's page. They stand at the beginning of a text, or after "see".
+fn with_links(text: &str, external_url: &url::Url) -> String {
+    let linked = format!("{}{RUNBOOK}", external_url.as_str().trim_end_matches('/'));
+    ["\"", " see "]
+        .iter()
+        .fold(text.to_owned(), |text, before| text.replace(&format!("{before}{RUNBOOK}"), &format!("{before}{linked}")))
+}
+
 fn exported(arguments: &ExportArguments, rules: &[Rule]) -> Exported {
     match arguments.to {
         System::Prometheus => export::prometheus(rules, *arguments.every),
         System::Cloudwatch => export::alarms(rules, &arguments.namespace, is_in_cloudwatch),
         System::CloudwatchPromql => export::promql_alarms(rules),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exported_runbooks_become_links() {
+        let url = url::Url::parse("https://ops.example/trainspotter/").unwrap();
+        let text = "\"runbook\": \"/runbooks/LongWait\"\nA: see /runbooks/LongWait \"https://wiki.example/runbooks/X\"";
+        let linked = with_links(text, &url);
+        let page = "https://ops.example/trainspotter/runbooks/LongWait";
+        assert_eq!(linked, format!("\"runbook\": \"{page}\"\nA: see {page} \"https://wiki.example/runbooks/X\""));
     }
 }

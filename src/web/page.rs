@@ -21,6 +21,7 @@ macro_rules! file {
 pub(super) fn routes() -> Router<Pages> {
     Router::new()
         .route("/", file!("index.html", "text/html; charset=utf-8"))
+        .route("/alerts", file!("index.html", "text/html; charset=utf-8"))
         .route("/runbooks", get(runbooks::list))
         .route("/runbooks/{name}", get(runbooks::runbook))
         .route("/assets/page.css", file!("page.css", "text/css; charset=utf-8"))
