@@ -40,7 +40,8 @@ function runbook({ runbook_url, runbook }) {
   const link = runbook_url ?? runbook ?? "";
   const own = link.match(/^(?:docs)?\/?runbooks\/([\w-]+?)(?:\.md)?$/);
   if (own) return [el("a", { href: `runbooks/${own[1]}` }, "Runbook")];
-  return /^https?:/.test(link) ? [el("a", { href: link }, "Runbook")] : [];
+  // A link to a page has an origin; one that would run something has none.
+  return URL.canParse(link) && new URL(link).origin !== "null" ? [el("a", { href: link }, "Runbook")] : [];
 }
 
 /**
