@@ -288,6 +288,40 @@ mod tests {
     }
 
     #[test]
+    fn the_jobs_that_matter_are_listed_for_every_receiver_while_the_alert_fires() {
+        let jobs = "pretrain-7 of ada, 6h 10m\nsweep-3 of bob, 2h\nprobe of nobody, 40m";
+        let mut row = sample::row(TransitionKind::Fired);
+        row.transition.alert.annotations.insert("jobs".to_owned(), jobs.to_owned());
+        let listed = "Jobs:          pretrain-7 of ada, 6h 10m\n               sweep-3 of bob, 2h\n";
+        let text = Message::of(&row, None).text;
+        assert!(text.contains(listed), "{text}");
+        let mut other = row.clone();
+        other.transition.alert.id = trainspotter_core::rules::AlertId::of("other", &BTreeMap::new());
+        let several = Message::of_group(&OutboxRow { together: vec![other], ..row.clone() }, None, Some(&[])).text;
+        assert_eq!(several.matches(listed).count(), 2, "{several}");
+        row.transition.kind = TransitionKind::Resolved(Ending::Recovered);
+        let text = Message::of(&row, None).text;
+        assert!(!text.contains("pretrain-7"), "they are of the past: {text}");
+    }
+
+    #[test]
+    fn links_keep_the_path_of_the_services_address_and_name_the_job() {
+        let mut row = sample::row(TransitionKind::Fired);
+        let alert = &mut row.transition.alert;
+        alert.annotations.remove("runbook_url");
+        alert.annotations.insert("runbook".to_owned(), "docs/runbooks/LongWait.md".to_owned());
+        alert.labels.insert("job".to_owned(), "0f1e2d3c-aaaa".to_owned());
+        let message = Message::of(&row, Some("https://ops.example/trainspotter/"));
+        assert_eq!(message.runbook().unwrap(), "https://ops.example/trainspotter/runbooks/LongWait");
+        assert!(message.link().unwrap().starts_with("https://ops.example/trainspotter/#alert-"));
+        let console = "https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#jobs/detail/0f1e2d3c-aaaa";
+        assert_eq!(message.console().unwrap(), console);
+        let nowhere = Message::of(&row, None);
+        assert_eq!((nowhere.runbook(), nowhere.link()), (None, None));
+        assert!(nowhere.text.contains("/runbooks/LongWait on the service's page"), "{}", nowhere.text);
+    }
+
+    #[test]
     fn no_ending_is_called_recovered_but_recovery() {
         let mut row = sample::row(TransitionKind::Resolved(Ending::NoData));
         row.transition.alert.value = None;

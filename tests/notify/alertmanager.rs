@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
@@ -88,9 +90,9 @@ async fn until(root: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap()
 }
 
-/// One that keeps what it is posted: whether alerts are said to fire on, by alert.
+/// One that keeps what it is posted: whether alerts are said to fire on, by alert. It answers 404 while it is told to.
 #[derive(Clone, Default)]
-struct Posted(Arc<Mutex<Vec<BTreeMap<String, bool>>>>);
+struct Posted(Arc<Mutex<Vec<BTreeMap<String, bool>>>>, Arc<AtomicBool>);
 
 impl Posted {
     async fn serve(&self, clock: Clock) -> Endpoint {
@@ -101,6 +103,7 @@ impl Posted {
                 (alert["labels"]["queue"].as_str().unwrap().to_owned(), ends_at.as_millisecond() > clock.now().millis())
             };
             posted.0.lock().unwrap().push(alerts.iter().map(fires).collect());
+            if posted.1.load(Ordering::SeqCst) { StatusCode::NOT_FOUND } else { StatusCode::OK }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Secret::new(format!("http://{}", listener.local_addr().unwrap()));
@@ -191,4 +194,42 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
     assert!(after.iter().all(|post| !post.contains_key("a")), "what has ended comes back: {after:?}");
     stop.cancel();
     futures_util::future::join_all(running).await;
+}
+
+/// Nothing new is to be told, so that only the repetition can find that the receiver is gone.
+#[tokio::test]
+async fn others_hear_of_a_receiver_that_cannot_be_told_again() {
+    let clock = Clock::fast(600.0);
+    let posted = Posted::default();
+    let endpoint = posted.serve(clock).await;
+    let channel = Channel::Alertmanager { endpoint: endpoint.clone(), headers: BTreeMap::new() };
+    let receiver = Receiver::new("existing", channel.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let store = StoreHandle::open(&folder.path().join("state.db"), clock.now()).await.unwrap().0;
+    let couriers = [receiver.clone(), Receiver::new("other", channel)]
+        .map(|receiver| (receiver, Courier::Alertmanager(Alertmanager::new(&endpoint).unwrap())));
+    let (notifiers, tasks) = Notifiers::new(couriers.into(), None, &store, clock);
+    // The other one is told nothing here: what waits for it is looked at.
+    let first = tasks.into_iter().next().unwrap();
+    let running = tokio::spawn(first.run(CancellationToken::new()));
+    let fired = told("a", TransitionKind::Fired, clock.now());
+    let outbox = outbox::rows(std::slice::from_ref(&fired), &[receiver], clock.now());
+    let commit = Commit { at: clock.now(), alerts: vec![fired.alert], outbox, ..Commit::default() };
+    store.commit(Arc::new(commit)).await.unwrap();
+    notifiers.committed();
+    posted.until(0, 1, |_| true).await;
+    let waits_for_other = async |kind: &'static str| {
+        let waiting = async {
+            let is_there = |row: &outbox::OutboxRow| row.receiver == "other" && row.kind().as_str() == kind;
+            while !store.call(|store| store.outbox()).await.unwrap().iter().any(is_there) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    };
+    posted.1.store(true, Ordering::SeqCst);
+    waits_for_other("fired").await;
+    posted.1.store(false, Ordering::SeqCst);
+    waits_for_other("resolved").await;
+    running.abort();
 }
