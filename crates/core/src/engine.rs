@@ -4,6 +4,8 @@
 //! into the figures of one moment, evaluates the rules over them and returns everything that has to be kept, published
 //! and told. Nothing leaves an engine in another way.
 
+#[cfg(test)]
+mod advice_tests;
 mod possible;
 mod shares;
 mod sources;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use crate::jobs::{Cadence, Job, Ledger};
 use crate::metrics::catalogue;
-use crate::metrics::{self, Counting, Frame, Inputs, Pending, Service, Why};
+use crate::metrics::{self, Counting, Frame, Inputs, Notes, Pending, Service, Why};
 use crate::model::{
     HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Prices, PriorityBands, Questions, Queue, QueueName,
     QueueSnapshot, Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
@@ -275,7 +277,7 @@ impl Engine {
         };
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
         frame.of_jobs = metrics::jobs::samples(&inputs, &rules::metrics_of(&self.rules));
-        let transitions = self.book.step(&self.rules, &frame, now);
+        let transitions = self.book.step_with(&self.rules, &frame, now, &Notes::new(inputs));
         // Readers keep frames for long, and these series are many.
         frame.of_jobs.clear();
         for (rule, failures) in self.book.take_failures() {

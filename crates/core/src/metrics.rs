@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod kaplan_meier;
 pub mod lending;
 pub mod misconfiguration;
+mod notes;
 mod outcomes;
 mod reasons;
 mod reserved;
@@ -35,6 +36,7 @@ pub use frame::{
     Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles, QueueFigures,
     ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
+pub use notes::{JOBS_NAMED, Notes, WaitNote};
 pub use reasons::{Evidence, Reason, Why};
 
 use crate::jobs::{Job, Ledger};

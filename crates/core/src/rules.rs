@@ -8,6 +8,7 @@
 //! * A fired alert is resolved before it can fire again; time in which nobody evaluated is not pending time.
 
 mod active_alerts;
+mod advice;
 mod alert;
 mod check;
 mod combine;

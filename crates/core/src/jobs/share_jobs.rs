@@ -78,6 +78,21 @@ impl Lane {
         self.waits.values().filter_map(Waits::oldest).min()
     }
 
+    /// Since when the jobs wait that have waited longest, and which they are: at most so many, longest first.
+    pub(crate) fn longest_waiting(&self, most: usize) -> Vec<&(Timestamp, JobId)> {
+        let of_priority =
+            self.waits.values().flat_map(|waits| waits.first.iter().take(most).chain(waits.requeue.iter().take(most)));
+        let mut all: Vec<_> = of_priority.collect();
+        all.sort_unstable();
+        all.truncate(most);
+        all
+    }
+
+    /// The waiting jobs of a class, in order.
+    pub(crate) fn places(&self, class: &Class) -> Option<&BTreeSet<Place>> {
+        self.waiting.get(class)
+    }
+
     /// Since when the job waits that has waited longest, of each priority; `None` are jobs that were not described.
     pub fn oldest_by_priority(&self) -> impl Iterator<Item = (Option<i32>, Timestamp)> {
         self.waits.iter().filter_map(|(priority, waits)| Some((*priority, waits.oldest()?.0)))

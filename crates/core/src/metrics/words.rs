@@ -1,5 +1,7 @@
 //! Numbers in words.
 
+use std::time::Duration;
+
 /// `1 job`, `2 jobs`.
 pub fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
@@ -16,6 +18,16 @@ pub fn amount(amount: f64, unit: &str) -> String {
 pub fn trimmed(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+/// Seconds as people say them, to the minute once it is one.
+pub fn spoken(seconds: f64) -> String {
+    let whole = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_secs();
+    match (whole / 3600, whole % 3600 / 60, whole % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, _) => format!("{minutes} m"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} m"),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metrics::catalogue::Unit;
 use crate::metrics::{Frame, Sample};
 use crate::model::Timestamp;
+use crate::rules::advice;
 use crate::rules::alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 use crate::rules::combine::{Verdict, value_of, verdict};
 use crate::rules::context::{By, Finding, Scene, Values};
@@ -73,6 +74,15 @@ impl AlertBook {
     /// Every alert that is pending or firing, by id.
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.values()
+    }
+
+    /// The same, to be completed.
+    pub(super) fn alerts_mut(&mut self) -> impl Iterator<Item = &mut Alert> {
+        self.alerts.values_mut()
+    }
+
+    pub(super) fn alert(&self, id: &AlertId) -> Option<&Alert> {
+        self.alerts.get(id)
     }
 
     /// How many alerts are pending, and how many firing.
@@ -227,7 +237,12 @@ impl AlertBook {
         words.insert("value".to_owned(), value.map_or_else(|| "no data".to_owned(), |value| clause.in_words(value)));
         words.insert("threshold".to_owned(), clause.in_words(clause.condition.threshold()));
         let (annotations, problems) = rule.templates.render(&words);
-        let likely = queue.filter(|_| clause.is_about_waiting()).map(|queue| queue.likely(alert.by.get("share")));
+        // What most jobs wait for says nothing of a single one.
+        let queue = queue.filter(|_| clause.is_about_waiting() && !alert.by.contains_key("job"));
+        let wanted = advice::wanted(rule, clause, alert);
+        let likely = queue
+            .map(|queue| queue.likely(alert.by.get("share"), |reason| wanted.as_ref().is_none_or(|is| is(reason))));
+        drop(wanted);
         alert.annotations = likely.unwrap_or_default();
         alert.annotations.extend(annotations);
         for (name, message) in problems {
@@ -292,7 +307,7 @@ impl Alert {
         Some(Transition { alert: self, kind: TransitionKind::Resolved(ending), at: now })
     }
 
-    fn is_overflow(&self) -> bool {
+    pub(super) fn is_overflow(&self) -> bool {
         self.by.contains_key(OVERFLOW)
     }
 }

@@ -177,7 +177,10 @@ impl Clause {
     /// Whether it is about jobs that wait.
     pub(super) fn is_about_waiting(&self) -> bool {
         let name = self.metric.name;
-        name.starts_with("queue.") || name == SHARE_STARVED.name || name == JOB_WAITING_AGE.name
+        name.starts_with("queue.")
+            || name.starts_with("priority.")
+            || name == SHARE_STARVED.name
+            || name == JOB_WAITING_AGE.name
     }
 
     fn passes(&self, by: &BTreeMap<String, String>) -> bool {

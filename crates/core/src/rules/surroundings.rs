@@ -31,8 +31,9 @@ pub(super) fn of(frame: &Frame) -> Surroundings {
 }
 
 impl Surrounding {
-    /// For which reason most jobs wait in the queue, or in one of its shares, and what can be done about it, as annotations.
-    pub(super) fn likely(&self, share: Option<&String>) -> BTreeMap<String, String> {
+    /// For which of the wanted reasons most jobs wait in the queue, or in one of its shares, and what can be done about it, as
+    /// annotations.
+    pub(super) fn likely(&self, share: Option<&String>, wanted: impl Fn(Reason) -> bool) -> BTreeMap<String, String> {
         let mut jobs: BTreeMap<Reason, u64> = BTreeMap::new();
         for (_, reason, count) in
             self.waiting.iter().filter(|(name, ..)| share.is_none_or(|share| name.as_str() == share))
@@ -40,8 +41,13 @@ impl Surrounding {
             *jobs.entry(*reason).or_default() += count;
         }
         let all: u64 = jobs.values().sum();
+        jobs.retain(|reason, jobs| wanted(*reason) && *jobs > 0);
         let Some((reason, most)) = jobs.into_iter().max_by_key(|(_, jobs)| *jobs) else { return BTreeMap::new() };
-        let told = format!("{most} of {all} waiting jobs wait {}", reason.words());
+        let told = match (most, all) {
+            (1, 1) => format!("the only waiting job waits {}", reason.words()),
+            (1, all) => format!("1 of {all} waiting jobs waits {}", reason.words()),
+            (most, all) => format!("{most} of {all} waiting jobs wait {}", reason.words()),
+        };
         BTreeMap::from([
             ("likely_reason".to_owned(), told),
             ("next_step".to_owned(), reason.next_step().trim_end_matches('.').to_owned()),
@@ -77,10 +83,12 @@ mod tests {
             row("elsewhere", Reason::Disabled, 0),
         ];
         let around = of(&Frame { queues: vec![queue], reasons, ..Frame::default() });
-        let likely = |share: Option<&str>| around["prod"].likely(share.map(str::to_owned).as_ref());
+        let likely = |share: Option<&str>| around["prod"].likely(share.map(str::to_owned).as_ref(), |_| true);
         assert_eq!(likely(None)["likely_reason"], "9 of 17 waiting jobs wait behind other jobs");
         assert_eq!(likely(Some("a"))["likely_reason"], "8 of 10 waiting jobs wait with the share at its limit");
         assert_eq!(likely(Some("a"))["next_step"], "wait for the share's own jobs to end, or raise its quota");
         assert!(likely(Some("c")).is_empty(), "nobody waits there");
+        let of_reason = around["prod"].likely(None, |reason| reason == Reason::ShareAtLimit);
+        assert_eq!(of_reason["likely_reason"], "8 of 17 waiting jobs wait with the share at its limit");
     }
 }

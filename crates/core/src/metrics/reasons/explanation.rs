@@ -1,8 +1,7 @@
 //! A reason told to the person whose job it is: what is, the numbers, where the job stands, and what to do.
 
-use std::time::Duration;
-
 use crate::metrics::reasons::{Evidence, Reason, Why};
+use crate::metrics::words::spoken;
 
 impl Why {
     /// A few sentences, one a line: the reason with its numbers, the place in the order, how the wait divided, and what
@@ -38,7 +37,7 @@ impl Reason {
         match self {
             Self::Misconfigured => "misconfigured",
             Self::Disabled => "with the queue or share disabled",
-            Self::ExceedsShare => "larger than the share can ever be",
+            Self::ExceedsShare => "for more than the share can ever get",
             Self::ShareAtLimit => "with the share at its limit",
             Self::BorrowLimit => "at the share's borrow limit",
             Self::Reclaiming => "for lent capacity to come back",
@@ -50,7 +49,8 @@ impl Reason {
         }
     }
 
-    fn told(self, evidence: &Evidence) -> String {
+    /// The reason with its numbers, as a sentence.
+    pub(in crate::metrics) fn told(self, evidence: &Evidence) -> String {
         let Evidence { needs, .. } = evidence;
         let unit =
             evidence.unit.as_ref().map_or("instances", |unit| if unit.is_any() { "instances" } else { unit.as_str() });
@@ -112,15 +112,5 @@ impl Reason {
             Self::Behind => "wait, raise the job's priority, or ask for fewer instances.",
             Self::Evaluating => "nothing: it should start within moments; if it does not, look at the source ages.",
         }
-    }
-}
-
-/// Seconds as people say them, to the minute once it is one.
-fn spoken(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_secs();
-    match (whole / 3600, whole % 3600 / 60, whole % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, _) => format!("{minutes} m"),
-        (hours, minutes, _) => format!("{hours} h {minutes:02} m"),
     }
 }

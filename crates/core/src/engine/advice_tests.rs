@@ -1,0 +1,135 @@
+//! What alerts say of the jobs behind them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Engine, Saved, cadence};
+use crate::model::{
+    Capacity, JobDetails, JobSeen, JobStatus, Observation, Policy, Queue, ServiceEnvironment, Source, Timestamp,
+};
+use crate::rules::parse_rules;
+
+const TYPE: &str = "ml.p5.48xlarge";
+
+const RULES: &str = "
+rules:
+  - alert: NeverFits
+    by: [queue]
+    any:
+      - { metric: queue.waiting, where: { reason: exceeds_share }, above: 0 }
+      - { metric: queue.waiting, where: { reason: misconfigured }, above: 0 }
+    annotations: { summary: x }
+  - { alert: OneWaits, metric: job.waiting.age, by: [queue, job], above: 1m, annotations: { summary: x } }
+  - { alert: LongWait, metric: queue.wait.oldest, by: [queue], above: 1m, annotations: { summary: x } }
+  - { alert: Many, metric: queue.jobs, where: { state: runnable }, by: [queue], fold: sum, above: 1, annotations: { summary: x } }
+  - { alert: Own, metric: queue.wait.oldest, by: [queue], above: 1m, annotations: { summary: x, jobs: mine, next_step: none } }
+";
+
+fn minute(minutes: u64) -> Timestamp {
+    Timestamp::default() + Duration::from_secs(60 * minutes)
+}
+
+fn job(id: &str, created: u64, status: JobStatus, instances: f64, owner: Option<&str>) -> JobSeen {
+    JobSeen {
+        id: id.into(),
+        odd_arn: None,
+        name: format!("train-{id}"),
+        queue: "prod".into(),
+        share: None,
+        scheduled_at: status.is_in_flight().then_some(minute(created)),
+        started_at: (status == JobStatus::Running).then_some(minute(created)),
+        status,
+        status_reason: None,
+        created_at: minute(created),
+        stopped_at: None,
+        demand: vec![Capacity::new(TYPE, instances)].into(),
+        training_job: None,
+        terminated: false,
+        details: Some(Box::new(JobDetails { owner: owner.map(Into::into), ..JobDetails::default() })),
+    }
+}
+
+/// The annotations of the alerts that fired, by rule and job.
+fn fired(jobs: Vec<JobSeen>) -> BTreeMap<String, BTreeMap<String, String>> {
+    let (every, now) = (Duration::from_secs(30), minute(100));
+    let rules = parse_rules("rules.yaml", RULES).unwrap();
+    let mut engine = Engine::new(rules, cadence(every * 30, every), Saved::default(), minute(0));
+    let limits = vec![Capacity::new(TYPE, 4.0)];
+    let queue = Queue {
+        name: "prod".into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: true,
+        policy: Policy::Fifo,
+        environment: Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }),
+    };
+    engine.observe(vec![
+        Observation::Topology { at: now, queues: vec![queue] },
+        Observation::Jobs { at: now, jobs },
+        Observation::Answered { source: Source::Topology, queue: None, at: now },
+        Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: now },
+    ]);
+    let transitions = engine.tick(now).transitions.into_iter();
+    let key = |job: Option<&String>, rule: &str| job.map_or(rule.to_owned(), |job| format!("{rule} {job}"));
+    transitions.map(|one| (key(one.alert.by.get("job"), &one.alert.rule), one.alert.annotations)).collect()
+}
+
+#[test]
+fn an_alert_carries_the_reason_that_it_is_about_and_names_the_jobs_that_matter() {
+    use JobStatus::{Runnable, Running};
+    let fired = fired(vec![
+        job("busy", 1, Running, 4.0, None),
+        job("a", 20, Runnable, 2.0, Some("ada")),
+        job("b", 30, Runnable, 2.0, None),
+        job("large", 40, Runnable, 8.0, Some("bob")),
+        job("c", 50, Runnable, 2.0, None),
+    ]);
+    let of = |alert: &str, annotation: &str| fired[alert].get(annotation).map(String::as_str);
+
+    // Three of four wait for capacity, and a rule about the fourth does not say so.
+    assert_eq!(
+        of("NeverFits", "likely_reason"),
+        Some("1 of 4 waiting jobs waits for more than the share can ever get")
+    );
+    assert_eq!(
+        of("NeverFits", "next_step"),
+        Some("ask for fewer instances, or raise the share's quota or borrow limit")
+    );
+    let large = "train-large (large) of bob has waited 1 h 00 m for more than the share can ever get";
+    assert_eq!(of("NeverFits", "jobs"), Some(large));
+
+    // A job's alert carries its own reason, with its numbers.
+    assert!(of("OneWaits large", "likely_reason").unwrap().starts_with("It asks for 8 ml.p5.48xlarge"), "{fired:?}");
+    assert!(of("OneWaits large", "next_step").unwrap().starts_with("ask for fewer instances"));
+    assert!(of("OneWaits a", "likely_reason").unwrap().starts_with("It asks for 2 ml.p5.48xlarge; of the 4"));
+    assert_eq!(of("OneWaits a", "jobs"), None);
+
+    // Of a queue the three that have waited longest matter.
+    let jobs = "train-a (a) of ada has waited 1 h 20 m with all capacity in use; \
+                train-b (b) has waited 1 h 10 m with all capacity in use; \
+                train-large (large) of bob has waited 1 h 00 m for more than the share can ever get";
+    assert_eq!(of("LongWait", "jobs"), Some(jobs));
+    assert_eq!(of("Many", "jobs"), Some(jobs));
+    assert_eq!(of("Many", "likely_reason"), Some("3 of 4 waiting jobs wait with all capacity in use"));
+
+    // What a rule says itself stays.
+    assert_eq!((of("Own", "jobs"), of("Own", "next_step")), (Some("mine"), Some("none")));
+}
+
+#[test]
+fn the_longest_wait_is_told_by_its_own_reason() {
+    let waiting = |id, created| job(id, created, JobStatus::Runnable, 2.0, None);
+    let fired = fired(vec![
+        job("busy", 1, JobStatus::Running, 4.0, None),
+        job("large", 10, JobStatus::Runnable, 8.0, Some("bob")),
+        waiting("a", 20),
+        waiting("b", 30),
+    ]);
+    assert_eq!(
+        fired["LongWait"]["likely_reason"],
+        "the job that has waited longest waits for more than the share can ever get; \
+         2 of 3 waiting jobs wait with all capacity in use"
+    );
+    assert!(fired["LongWait"]["next_step"].starts_with("ask for fewer instances"));
+}

@@ -1,0 +1,168 @@
+//! The single jobs behind an alert: why one waits, and which of a queue's jobs matter. Worked out when an alert asks for it.
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use crate::jobs::{Class, Job, Phase};
+use crate::metrics::reasons::{self, Judged, Reason};
+use crate::metrics::waterfall::IDLE_BELOW;
+use crate::metrics::words::{amount, spoken};
+use crate::metrics::{Inputs, hosts};
+use crate::model::{JobId, JobStatus, ShareName, Timestamp};
+
+/// How many jobs an alert about a queue names.
+pub const JOBS_NAMED: usize = 3;
+
+/// Of each kind of waiting jobs with a reason that matters, how many are looked at: those that go next.
+const JOBS_LOOKED_AT: usize = 20;
+
+/// How long ago a job may have failed to be named.
+const FAILED_WITHIN: Duration = Duration::from_secs(3_600);
+
+/// Looks jobs up for alerts, at one moment.
+#[derive(Debug)]
+pub struct Notes<'a> {
+    inputs: Inputs<'a>,
+    judged: OnceCell<Vec<Judged<'a>>>,
+}
+
+/// Why one job waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitNote {
+    /// The reason.
+    pub reason: Reason,
+    /// The reason with its numbers, as a sentence.
+    pub told: String,
+}
+
+impl<'a> Notes<'a> {
+    /// Of the moment that these are the inputs of.
+    pub fn new(inputs: Inputs<'a>) -> Self {
+        Self { inputs, judged: OnceCell::new() }
+    }
+
+    /// Why a job waits; `None` if it does not.
+    pub fn wait(&self, id: &JobId) -> Option<WaitNote> {
+        let one = self.judged_as(self.inputs.ledger.job(id)?)?;
+        Some(WaitNote { reason: one.reason, told: one.reason.told(&one.evidence) })
+    }
+
+    /// The jobs of a queue, or of a share of it, that have waited longest, with the reason of each; `wanted` are the reasons that matter,
+    /// if not all do.
+    pub fn waiting(
+        &self,
+        queue: &str,
+        share: Option<&str>,
+        wanted: Option<&dyn Fn(Reason) -> bool>,
+    ) -> Vec<(Reason, String)> {
+        let mut waiting = match wanted {
+            None => self.longest(queue, share),
+            Some(wanted) => self.longest_for(queue, share, wanted),
+        };
+        waiting.sort_by(|a, b| (a.0, &a.1.latest.id).cmp(&(b.0, &b.1.latest.id)));
+        let told = |(since, job, reason): (Timestamp, &Job, Reason)| {
+            (reason, format!("{} has waited {} {}", named(job), self.age(since), reason.words()))
+        };
+        waiting.into_iter().take(JOBS_NAMED).map(told).collect()
+    }
+
+    fn longest(&self, queue: &str, share: Option<&str>) -> Vec<(Timestamp, &Job, Reason)> {
+        let ledger = self.inputs.ledger;
+        let lanes = ledger.lanes().filter(|(name, of, _)| is_of(queue, share, name.as_str(), *of));
+        let longest = lanes.flat_map(|(_, _, lane)| lane.longest_waiting(JOBS_NAMED));
+        let with_reason = |(since, id): &(Timestamp, JobId)| {
+            let job = ledger.job(id)?;
+            Some((*since, job, self.judged_as(job)?.reason))
+        };
+        longest.filter_map(with_reason).collect()
+    }
+
+    fn longest_for(
+        &self,
+        queue: &str,
+        share: Option<&str>,
+        wanted: &dyn Fn(Reason) -> bool,
+    ) -> Vec<(Timestamp, &Job, Reason)> {
+        let ledger = self.inputs.ledger;
+        let judged = self.judged().iter();
+        let judged = judged.filter(|one| is_of(queue, share, one.job.queue().as_str(), one.job.share()));
+        let first = |one: &Judged<'a>| -> Vec<&'a Job> {
+            let lane = ledger.lane(one.job.queue(), one.job.share());
+            let places = lane.and_then(|lane| lane.places(one.class)).into_iter().flatten();
+            let jobs = places.filter_map(|place| ledger.job(&place.id));
+            let from = jobs.skip_while(|job| job.latest.id != one.job.latest.id);
+            from.take(one.jobs.min(JOBS_LOOKED_AT)).collect()
+        };
+        let waiting = judged.filter(|one| wanted(one.reason)).flat_map(|one| {
+            first(one).into_iter().filter_map(|job| Some((job.waiting_since()?, job, one.reason))).collect::<Vec<_>>()
+        });
+        waiting.collect()
+    }
+
+    /// The jobs of a queue, or of a share of it, that failed last, with whose business that is.
+    pub fn failed(&self, queue: &str, share: Option<&str>) -> Vec<String> {
+        let now = self.inputs.now;
+        let failed =
+            self.inputs.ledger.ended_since(now - FAILED_WITHIN).filter(|job| {
+                is_of(queue, share, job.queue().as_str(), job.share()) && *job.status() == JobStatus::Failed
+            });
+        let told = |job: &Job| {
+            let ended_at = job.timeline.spans().last().and_then(|span| span.to).map_or(job.seen_at, |to| to.latest);
+            format!("{} failed {} ago: {}", named(job), self.age(ended_at), job.failure().words())
+        };
+        failed.take(JOBS_NAMED).map(told).collect()
+    }
+
+    /// The running jobs of a queue, or of a share of it, that leave most GPUs idle.
+    pub fn idle(&self, queue: &str, share: Option<&str>) -> Vec<String> {
+        let idle = |job: &'a Job| {
+            let running = job.timeline.current().filter(|span| span.phase == Phase::Running)?;
+            let hosts = hosts::reporting(job, &self.inputs).into_iter();
+            let gpus: f64 = hosts.filter(|host| host.utilisation < IDLE_BELOW).map(|host| host.gpus).sum();
+            (gpus > 0.0).then_some((gpus, job, running.from.latest))
+        };
+        let in_flight = self.inputs.ledger.in_flight();
+        let of_queue = in_flight.filter(|job| is_of(queue, share, job.queue().as_str(), job.share()));
+        let mut jobs: Vec<(f64, &Job, Timestamp)> = of_queue.filter_map(idle).collect();
+        jobs.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.latest.id.cmp(&b.1.latest.id)));
+        let told = |(gpus, job, since): (f64, &Job, Timestamp)| {
+            format!("{} leaves {} idle and has run {}", named(job), amount(gpus, "GPU"), self.age(since))
+        };
+        jobs.into_iter().take(JOBS_NAMED).map(told).collect()
+    }
+
+    fn judged(&self) -> &[Judged<'a>] {
+        self.judged.get_or_init(|| reasons::of_all(&self.inputs))
+    }
+
+    fn judged_as(&self, job: &Job) -> Option<&Judged<'a>> {
+        let class = Class::of(job);
+        let same = self
+            .judged()
+            .iter()
+            .filter(|one| one.job.queue() == job.queue() && one.job.share() == job.share() && *one.class == class);
+        // The one that goes next is judged alone, and stands first.
+        let mut found = None;
+        for one in same {
+            if one.job.latest.id == job.latest.id {
+                return Some(one);
+            }
+            found = (!one.goes_next).then_some(one).or(found);
+        }
+        found.filter(|_| job.status().is_waiting())
+    }
+
+    fn age(&self, since: Timestamp) -> String {
+        spoken(self.inputs.now.seconds_since(since))
+    }
+}
+
+fn is_of(queue: &str, share: Option<&str>, of_queue: &str, of_share: Option<&ShareName>) -> bool {
+    of_queue == queue && share.is_none_or(|share| of_share.map_or("", ShareName::as_str) == share)
+}
+
+/// A job by its name, its id and its owner.
+fn named(job: &Job) -> String {
+    let owner = job.owner().map(|owner| format!(" of {owner}")).unwrap_or_default();
+    format!("{} ({}){owner}", job.latest.name, job.latest.id)
+}

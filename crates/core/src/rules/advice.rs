@@ -1,0 +1,114 @@
+//! What an alert says beside its value: why the jobs that it is about wait, which they are, and what can be done.
+
+use std::collections::BTreeMap;
+
+use crate::metrics::catalogue::{
+    GPU_DEAD_HOSTS, GPU_IDLE_RATIO, GPU_PART, GPU_TIME, GPU_UTILISATION, PRIORITY_WAIT_OLDEST, QUEUE_WAIT_OLDEST,
+};
+use crate::metrics::{Frame, Notes, Reason};
+use crate::model::{JobId, Timestamp};
+use crate::rules::active_alerts::AlertBook;
+use crate::rules::alert::{Alert, Transition};
+use crate::rules::pattern;
+use crate::rules::rule::{Clause, Combine, Rule};
+
+const LIKELY_REASON: &str = "likely_reason";
+const NEXT_STEP: &str = "next_step";
+/// The jobs that matter to an alert about a queue.
+const JOBS: &str = "jobs";
+
+impl AlertBook {
+    /// As [`AlertBook::step`], with what is known of the single jobs behind each alert.
+    pub fn step_with(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp, notes: &Notes<'_>) -> Vec<Transition> {
+        let mut transitions = self.step(rules, frame, now);
+        let rules: BTreeMap<&str, &Rule> = rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
+        let looked_at = |alert: &&mut Alert| alert.evaluated_at == now && !alert.is_overflow();
+        for alert in self.alerts_mut().filter(looked_at) {
+            if let Some(rule) = rules.get(alert.rule.as_str()) {
+                advise(rule, alert, notes);
+            }
+        }
+        for transition in &mut transitions {
+            let of_now = self.alert(&transition.alert.id).filter(|alert| alert.state == transition.alert.state);
+            if let Some(alert) = of_now {
+                transition.alert.annotations.clone_from(&alert.annotations);
+            }
+        }
+        transitions
+    }
+}
+
+/// The reasons for waiting that a rule is about; `None` if it is about all.
+pub(super) fn wanted<'a>(rule: &'a Rule, clause: &'a Clause, alert: &'a Alert) -> Option<impl Fn(Reason) -> bool + 'a> {
+    // Of a rule of which one condition is enough, only that one counts.
+    let all = rule.combine == Combine::All;
+    let clauses = rule.clauses.iter().filter(move |other| all || std::ptr::eq(*other, clause));
+    let filters = clauses.flat_map(|clause| &clause.filters).filter(|(label, _)| *label == "reason");
+    let globs: Vec<&str> =
+        filters.map(|(_, glob)| glob.as_str()).chain(alert.by.get("reason").map(String::as_str)).collect();
+    (!globs.is_empty())
+        .then_some(move |reason: Reason| globs.iter().all(|glob| pattern::matches(glob, reason.as_str())))
+}
+
+fn advise(rule: &Rule, alert: &mut Alert, notes: &Notes<'_>) {
+    let Some(clause) = rule.clauses.get(alert.condition) else { return };
+    let advice = match (alert.by.get("job"), alert.by.get("queue")) {
+        (Some(job), _) => of_job(&job.as_str().into(), notes),
+        (None, Some(queue)) => of_queue(rule, clause, alert, queue, notes),
+        (None, None) => BTreeMap::new(),
+    };
+    let own: Vec<&str> = rule.templates.sources().map(|(name, _)| name).collect();
+    // What no longer applies goes.
+    if !own.contains(&JOBS) {
+        alert.annotations.remove(JOBS);
+    }
+    for (name, text) in advice.into_iter().filter(|(name, _)| !own.contains(name)) {
+        alert.annotations.insert(name.to_owned(), text);
+    }
+}
+
+type Advice = BTreeMap<&'static str, String>;
+
+/// A job's own reason, and not what most others wait for.
+fn of_job(id: &JobId, notes: &Notes<'_>) -> Advice {
+    let Some(note) = notes.wait(id) else { return Advice::new() };
+    Advice::from([(LIKELY_REASON, sentence(&note.told)), (NEXT_STEP, sentence(note.reason.next_step()))])
+}
+
+fn of_queue(rule: &Rule, clause: &Clause, alert: &Alert, queue: &str, notes: &Notes<'_>) -> Advice {
+    let share = alert.by.get("share").map(String::as_str);
+    let metric = clause.metric.name;
+    if !clause.is_about_waiting() {
+        let of_gpus = [&GPU_DEAD_HOSTS, &GPU_IDLE_RATIO, &GPU_PART, &GPU_TIME, &GPU_UTILISATION];
+        let jobs = if metric.starts_with("job.fail") || metric == "job.ended" {
+            notes.failed(queue, share)
+        } else if of_gpus.iter().any(|of_gpus| of_gpus.name == metric) {
+            notes.idle(queue, share)
+        } else {
+            Vec::new()
+        };
+        return named(&jobs).into_iter().collect();
+    }
+    let wanted = wanted(rule, clause, alert);
+    let jobs = notes.waiting(queue, share, wanted.as_ref().map(|wanted| wanted as &dyn Fn(Reason) -> bool));
+    let mut advice = Advice::new();
+    if let Some((reason, _)) =
+        jobs.first().filter(|_| [QUEUE_WAIT_OLDEST.name, PRIORITY_WAIT_OLDEST.name].contains(&metric))
+    {
+        // It is about the one that has waited longest.
+        let most = alert.annotations.get(LIKELY_REASON).filter(|most| !most.ends_with(reason.words()));
+        let most = most.map(|most| format!("; {most}")).unwrap_or_default();
+        let told = format!("the job that has waited longest waits {}{most}", reason.words());
+        advice.extend([(LIKELY_REASON, told), (NEXT_STEP, sentence(reason.next_step()))]);
+    }
+    advice.extend(named(&jobs.into_iter().map(|(_, job)| job).collect::<Vec<_>>()));
+    advice
+}
+
+fn named(jobs: &[String]) -> Option<(&'static str, String)> {
+    (!jobs.is_empty()).then(|| (JOBS, jobs.join("; ")))
+}
+
+fn sentence(text: &str) -> String {
+    text.trim_end_matches('.').to_owned()
+}
