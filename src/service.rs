@@ -11,6 +11,7 @@ mod polling;
 mod queries;
 mod rules;
 mod signals;
+mod source_log;
 mod test_notification;
 
 pub use live_check::look;
@@ -35,6 +36,7 @@ use crate::publish::{Publisher, Report, prometheus_text};
 use crate::service::event_loop::{COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
 use crate::service::polling::Polling;
 use crate::service::rules::follow;
+use crate::service::source_log::{SourceLog, Started};
 use crate::store::StoreHandle;
 use crate::web::{self, Pages, Snapshot};
 use trainspotter_clock::Clock;
@@ -119,8 +121,8 @@ impl Service {
         let (snapshot, latest) = watch::channel(Snapshot::default());
         let (notifiers, delivering) = outgoing::notifiers(&config, clients.calls(), &store, clock).await?;
 
-        let mut engine = begin(&config, rules, saved, since, clock).await;
-        engine.service().store_set_aside = set_aside;
+        let started = Started::new(&config, rules.len());
+        let engine = begin(&config, rules, saved, since, set_aside, clock).await;
         let keeper = Keeper {
             engine,
             clock,
@@ -132,6 +134,7 @@ impl Service {
             patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
             history: config.history,
             memory: Memory::default(),
+            source_log: SourceLog::new(started),
         };
         let inbox = Inbox {
             observed: observed_inbox,
@@ -179,12 +182,20 @@ async fn connect(target: &Target, config: &Config, clock: Clock) -> Result<Clien
 }
 
 /// The engine, as an earlier run has left it.
-async fn begin(config: &Config, rules: Vec<Rule>, saved: Saved, since: Timestamp, clock: Clock) -> Engine {
+async fn begin(
+    config: &Config,
+    rules: Vec<Rule>,
+    saved: Saved,
+    since: Timestamp,
+    set_aside: bool,
+    clock: Clock,
+) -> Engine {
     let cadence = cadence(config.poll.reconcile_every, config.poll.every);
-    let engine = Engine::new(rules, cadence, saved, since)
+    let mut engine = Engine::new(rules, cadence, saved, since)
         .priced(config.prices.clone())
         .showing(config.shares.clone())
         .banded(config.priority_bands.clone());
+    engine.service().store_set_aside = set_aside;
     history::recall(engine, config.store.clone(), clock.now()).await
 }
 

@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub resolved: Arc<[Transition]>,
     /// Whether a first complete poll has been made: figures before it are not the whole truth.
     pub ready: bool,
+    /// Why not, if it is not and the engine has ticked.
+    pub not_ready: Option<String>,
     /// When the engine last ticked; `None` before the first tick.
     pub ticked_at: Option<Timestamp>,
     /// Why the state is kept in memory only; `None` if all is well.

@@ -69,9 +69,6 @@ fn set_up(frame: &Frame) -> Result<(), Failure> {
         let open: u64 = jobs.values().sum();
         print(format_args!("watched   {queue}: {policy}, {open} open jobs"))?;
     }
-    if frame.queues.is_empty() {
-        print(format_args!("watched   no queue of type SAGEMAKER_TRAINING matches the config"))?;
-    }
     for Finding { queue, share, what, advice, .. } in &frame.setup {
         let share = share.as_ref().map_or(String::new(), |share| format!(" / {share}"));
         print(format_args!("finding   {queue}{share}: {what} {advice}"))?;

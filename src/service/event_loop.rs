@@ -13,6 +13,7 @@ use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
 use crate::service::queries;
 use crate::service::rules::News;
+use crate::service::source_log::SourceLog;
 use crate::store::{Commit, Recording, StoreHandle};
 use crate::web::{JobQuery, Snapshot};
 use trainspotter_clock::Clock;
@@ -72,6 +73,7 @@ pub(super) struct Keeper {
     pub(super) patience: Duration,
     pub(super) history: History,
     pub(super) memory: Memory,
+    pub(super) source_log: SourceLog,
 }
 
 /// What the keeper remembers between ticks beside the engine.
@@ -95,13 +97,17 @@ impl Keeper {
             // In this order: a question is answered only after all that was observed before it was taken in.
             tokio::select! {
                 biased;
-                Some(observations) = inbox.observed.recv() => self.engine.observe(observations),
+                Some(observations) = inbox.observed.recv() => {
+                    self.source_log.observe(&observations);
+                    self.engine.observe(observations);
+                }
                 ask = inbox.asks.recv() => match ask {
                     Some(Ask::Questions(reply)) => {
                         let _ = reply.send(self.engine.questions(self.clock.now()));
                     }
                     Some(Ask::Polled { began_at }) => {
                         self.polled(began_at);
+                        self.source_log.polled(began_at);
                         self.tick().await;
                         next_tick = self.clock.now() + self.patience;
                     }
@@ -183,10 +189,10 @@ impl Keeper {
             let alert = &transition.alert;
             match transition.kind {
                 TransitionKind::Fired => {
-                    tracing::warn!(alert = %alert.rule, id = %alert.id, by = ?alert.by, "alert fired")
+                    tracing::warn!(alert = %alert.rule, id = %alert.id, by = %by(alert), "alert fired")
                 }
                 TransitionKind::Resolved(ending) => {
-                    tracing::info!(alert = %alert.rule, id = %alert.id, by = ?alert.by, ?ending, "alert resolved");
+                    tracing::info!(alert = %alert.rule, id = %alert.id, by = %by(alert), ?ending, "alert resolved");
                     self.memory.resolved.push_front(transition.clone());
                     self.memory.resolved.truncate(RESOLVED_SHOWN);
                 }
@@ -254,6 +260,7 @@ impl Keeper {
             alerts: alerts.into(),
             resolved: self.memory.resolved.iter().cloned().collect(),
             ready: self.engine.is_ready(),
+            not_ready: self.engine.not_ready(),
             ticked_at: Some(now),
             store_error: self.engine.service().store_error.clone(),
         });
@@ -274,4 +281,9 @@ impl Keeper {
             self.engine.counting().add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);
         }
     }
+}
+
+/// What an alert is about, as one text: a map would become JSON inside the JSON of a line.
+fn by(alert: &Alert) -> String {
+    alert.by.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,6 @@
 //! One look at the configured queues, without a service: what a set-up check needs.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use tokio::sync::mpsc;
 
@@ -9,7 +9,7 @@ use crate::config::Config;
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::metrics::Frame;
-use trainspotter_core::model::{Observation, Questions, Source};
+use trainspotter_core::model::{Observation, Questions};
 
 /// Pages of observations that may wait to be taken in.
 const OBSERVED: usize = 64;
@@ -34,20 +34,22 @@ pub async fn look(config: &Config, clock: Clock) -> Result<Frame, String> {
         poller.reconcile(&questions, &out).await;
         drop(out);
     };
-    let mut failed = BTreeMap::new();
+    let mut failed = BTreeSet::new();
+    let mut no_queues = None;
     let taking_in = async {
         while let Some(observations) = observed.recv().await {
             for one in &observations {
-                if let Observation::Failed { source: Source::Topology | Source::Jobs, queue, error, .. } = one {
-                    failed.insert(queue.clone(), error.clone());
+                if let Observation::Failed { error, .. } = one {
+                    failed.insert(error.clone());
+                }
+                if let Observation::NoQueues { why } = one {
+                    no_queues = Some(why.clone());
                 }
             }
             engine.observe(observations);
         }
     };
     tokio::join!(polling, taking_in);
-    match failed.into_values().next() {
-        Some(error) => Err(error),
-        None => Ok(engine.tick(clock.now()).frame),
-    }
+    let problems: Vec<String> = failed.into_iter().chain(no_queues).collect();
+    if problems.is_empty() { Ok(engine.tick(clock.now()).frame) } else { Err(problems.join("\n")) }
 }

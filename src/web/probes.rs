@@ -31,6 +31,9 @@ pub(super) struct ProbeBody {
     /// `ok` or `ready`.
     #[schema(value_type = String)]
     status: &'static str,
+    /// What is wrong and yet no reason to restart the service; left out if nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<String>,
 }
 
 /// The health of the service and of what it rests on.
@@ -39,6 +42,8 @@ pub(super) struct HealthBody {
     status: Status,
     /// Whether a first complete poll has been made.
     ready: bool,
+    /// Why not; null if it has been made.
+    not_ready: Option<String>,
     /// The service's clock, which may run fast.
     #[schema(value_type = String, format = DateTime)]
     now: Timestamp,
@@ -92,12 +97,15 @@ struct SourceRow {
     responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn healthz(State(pages): State<Pages>) -> Result<Json<ProbeBody>, ApiError> {
-    let silent = silent_for(&pages, &pages.latest());
+    let snapshot = pages.latest();
+    let silent = silent_for(&pages, &snapshot);
+    let problems = problems(&snapshot);
     if silent > allowed_silence(&pages) {
         let message = format!("the engine has not ticked for {} s of its clock", silent.as_secs());
+        let message = [message].into_iter().chain(problems).collect::<Vec<_>>().join("; ");
         return Err(ApiError::unavailable("stale", message));
     }
-    Ok(Json(ProbeBody { status: "ok" }))
+    Ok(Json(ProbeBody { status: "ok", problems }))
 }
 
 /// Whether the figures are complete: 503 until the first complete poll.
@@ -106,10 +114,11 @@ pub(super) async fn healthz(State(pages): State<Pages>) -> Result<Json<ProbeBody
     responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn readyz(State(pages): State<Pages>) -> Result<Json<ProbeBody>, ApiError> {
-    if !pages.latest().ready {
-        return Err(ApiError::unavailable("starting", "the first poll is not complete yet"));
+    let snapshot = pages.latest();
+    if !snapshot.ready {
+        return Err(ApiError::unavailable("starting", not_ready(&snapshot)));
     }
-    Ok(Json(ProbeBody { status: "ready" }))
+    Ok(Json(ProbeBody { status: "ready", problems: problems(&snapshot) }))
 }
 
 /// The latest figures in Prometheus' text format.
@@ -129,6 +138,7 @@ pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
     Json(HealthBody {
         status: status(&pages, &snapshot),
         ready: snapshot.ready,
+        not_ready: (!snapshot.ready).then(|| not_ready(&snapshot)),
         now,
         clock_speed: pages.clock.speed(),
         started_at: pages.started_at,
@@ -150,6 +160,22 @@ fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
     } else {
         Status::Ok
     }
+}
+
+/// Why the figures are not complete yet.
+fn not_ready(snapshot: &Snapshot) -> String {
+    snapshot.not_ready.clone().unwrap_or_else(|| "the first poll is not complete yet".to_owned())
+}
+
+/// What is wrong with the sources and the state file, each in one line.
+fn problems(snapshot: &Snapshot) -> Vec<String> {
+    let of_source = |health: &SourceHealth| Some(format!("{}: {}", health.source.as_str(), health.error.as_ref()?));
+    let sources = snapshot.frame.sources.iter().filter_map(of_source);
+    let state = snapshot.store_error.iter().map(|error| format!("state file: {error}"));
+    let waiting = snapshot.not_ready.clone().filter(|_| !snapshot.ready);
+    let mut problems: Vec<String> = sources.chain(state).collect();
+    problems.extend(waiting.filter(|why| !problems.contains(why)));
+    problems
 }
 
 /// How long ago the engine ticked, or the service started, in clock time.

@@ -20,6 +20,7 @@ mod support {
     pub mod still;
 }
 mod command;
+mod first_lines;
 mod hints;
 mod operator;
 mod outgoing;

@@ -41,6 +41,7 @@ fn two_queues(operation: &str) -> (u16, Value) {
             (200, json!({"serviceEnvironments": [environment("p", json!(4)), environment("q", json!(8))]}))
         }
         "getjobqueuesnapshot" => (200, json!({"frontOfQueue": {"jobs": []}})),
+        "listquotashares" => (200, json!({"quotaShares": []})),
         _ => page(&[], None),
     }
 }
@@ -121,10 +122,9 @@ async fn every_list_of_the_topology_has_an_end() {
         };
         let observations = poll(circle).await;
         let failures = failures(&observations);
-        assert!(
-            !failures.is_empty() && failures.iter().all(|one| one.contains("the list has no end")),
-            "{endless}: {failures:?}"
-        );
+        assert!(failures.iter().all(|one| one.contains("the list has no end")), "{endless}: {failures:?}");
+        // What was found of environments is as it is, with or without an end.
+        assert_eq!(failures.is_empty(), endless == "describeserviceenvironments", "{endless}");
         assert!(told(&observations).contains(&"limit list_pages 1".to_owned()), "{endless}");
     }
 }

@@ -27,7 +27,7 @@ const PATHS = {
 };
 
 const STATUS = {
-  ok: ["good", "All is well"],
+  ok: ["good", "Data is complete"],
   degraded: ["warn", "Some sources fail"],
   starting: ["warn", "Starting"],
   stale: ["bad", "Stale"],

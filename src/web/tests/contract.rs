@@ -248,8 +248,9 @@ async fn probes_follow_the_engine() {
 #[tokio::test]
 async fn probes_and_metrics_speak_their_readers_formats() {
     let server = Server::start().await;
-    assert_eq!(server.get("/healthz").await.json(), json!({"status": "ok"}));
-    assert_eq!(server.get("/readyz").await.json(), json!({"status": "ready"}));
+    let problems = json!(["snapshot: research: rate exceeded (throttled)"]);
+    assert_eq!(server.get("/healthz").await.json(), json!({"status": "ok", "problems": problems}));
+    assert_eq!(server.get("/readyz").await.json(), json!({"status": "ready", "problems": problems}));
     let metrics = server.get("/metrics").await;
     assert!(metrics.has("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
     assert_eq!(metrics.text(), "trainspotter_queues 2\n");

@@ -60,6 +60,7 @@ pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
         alerts: alerts().into(),
         resolved: [resolved()].into(),
         ready: true,
+        not_ready: None,
         ticked_at: Some(at),
         store_error: None,
     }

@@ -203,4 +203,37 @@ mod tests {
         sources.failed(Source::Topology, None, second(5), "down".to_owned());
         assert_eq!(health(&sources, &both, Source::Topology, 10).2, ["a", "b"]);
     }
+
+    #[test]
+    fn the_only_queue_takes_its_alerts_with_it() {
+        use crate::engine::{Engine, Saved, cadence};
+        use crate::model::Observation;
+        use crate::rules::{Ending, TransitionKind, parse_rules};
+
+        let rule =
+            "rules: [{ alert: Many, metric: queue.jobs, by: [queue], above: -1, annotations: { summary: many } }]";
+        let rules = parse_rules("rules.yaml", rule).unwrap();
+        let every = std::time::Duration::from_secs(30);
+        let mut engine = Engine::new(rules, cadence(every * 30, every), Saved::default(), second(0));
+        let answered = |source, queue: Option<&str>, at| Observation::Answered {
+            source,
+            queue: queue.map(Into::into),
+            at: second(at),
+        };
+        engine.observe(vec![
+            Observation::Topology { at: second(0), queues: vec![queue("a")] },
+            answered(Source::Topology, None, 0),
+            answered(Source::Jobs, Some("a"), 1),
+        ]);
+        let fired = engine.tick(second(10)).transitions;
+        assert!(matches!(fired.as_slice(), [one] if one.kind == TransitionKind::Fired), "{fired:?}");
+        engine.observe(vec![
+            Observation::Topology { at: second(300), queues: vec![] },
+            Observation::NoQueues { why: "none".to_owned() },
+            answered(Source::Topology, None, 300),
+        ]);
+        let ended = engine.tick(second(310)).transitions;
+        assert!(matches!(ended.as_slice(), [one] if one.kind == TransitionKind::Resolved(Ending::Gone)), "{ended:?}");
+        assert_eq!(engine.not_ready().as_deref(), Some("none"));
+    }
 }

@@ -1,0 +1,297 @@
+//! What the log says of sources: one line at the start, one when a source fails or fails for another reason, one when it answers again.
+//! On ECS the log is all there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{Config, Target};
+use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp};
+
+/// What the log says at the start, but for the queues, which only AWS can name.
+#[derive(Clone, Debug)]
+pub(super) struct Started {
+    targets: String,
+    rules: usize,
+    receivers: String,
+    sinks: String,
+    state: String,
+}
+
+impl Started {
+    pub(super) fn new(config: &Config, rules: usize) -> Self {
+        let target = |target: &Target| {
+            let role = target.role.as_ref().map_or(String::new(), |role| format!(" as {role}"));
+            format!("{}{role} queues {}", target.region, target.queues.join(","))
+        };
+        let cloudwatch = config.publish.cloudwatch.iter().map(|sink| format!("CloudWatch {}", sink.namespace));
+        // Where an OTLP receiver is may hold a secret.
+        let otlp = config.publish.otlp.iter().map(|_| "OTLP".to_owned());
+        let sinks = ["/metrics".to_owned()].into_iter().chain(cloudwatch).chain(otlp);
+        Self {
+            targets: config.targets.iter().map(target).collect::<Vec<_>>().join("; "),
+            rules,
+            receivers: or_none(config.receivers.iter().map(|receiver| receiver.name.clone())),
+            sinks: or_none(sinks),
+            state: config.store.display().to_string(),
+        }
+    }
+}
+
+/// Follows what the sources say.
+#[derive(Debug)]
+pub(super) struct SourceLog {
+    /// Until it is logged.
+    started: Option<Started>,
+    queues: BTreeSet<QueueName>,
+    no_queues: Option<String>,
+    failing: BTreeMap<Source, Failing>,
+    /// Whether a description of a job has failed in this poll.
+    description_failed: bool,
+}
+
+/// How a source fails.
+#[derive(Debug)]
+struct Failing {
+    since: Timestamp,
+    /// Reasons by queue, without what differs from call to call.
+    reasons: BTreeMap<Option<QueueName>, String>,
+}
+
+impl SourceLog {
+    pub(super) fn new(started: Started) -> Self {
+        Self {
+            started: Some(started),
+            queues: BTreeSet::new(),
+            no_queues: None,
+            failing: BTreeMap::new(),
+            description_failed: false,
+        }
+    }
+
+    /// Logs what is new in these observations.
+    pub(super) fn observe(&mut self, observations: &[Observation]) {
+        for observation in observations {
+            match observation {
+                Observation::Topology { at, queues } => self.watch(queues, *at),
+                Observation::NoQueues { why } => {
+                    if self.no_queues.replace(why.clone()).as_ref() != Some(why) {
+                        tracing::warn!("{why}");
+                    }
+                }
+                Observation::Failed { source, queue, at, error } => self.failed(*source, queue.as_ref(), *at, error),
+                Observation::Answered { source, queue, at } => {
+                    self.mended(*source, *at, |failing| *failing == *queue);
+                }
+                Observation::Jobs { .. }
+                | Observation::JobGone { .. }
+                | Observation::InFlightListed { .. }
+                | Observation::WaitingListed { .. }
+                | Observation::Snapshot(_)
+                | Observation::TrainingJob(_)
+                | Observation::Reserved { .. }
+                | Observation::Utilisation { .. }
+                | Observation::Calls(_)
+                | Observation::LimitHit { .. }
+                | Observation::UnknownValue { .. } => {}
+            }
+        }
+    }
+
+    /// A poll is over. Nothing says that jobs were described, only that one could not be.
+    pub(super) fn polled(&mut self, now: Timestamp) {
+        if !std::mem::take(&mut self.description_failed) {
+            self.mended(Source::Jobs, now, Option::is_none);
+        }
+    }
+
+    fn watch(&mut self, queues: &[Queue], at: Timestamp) {
+        let now: BTreeSet<QueueName> = queues.iter().map(|queue| queue.name.clone()).collect();
+        if self.started.is_some() {
+            self.start(&or_none(now.iter().map(ToString::to_string)));
+        } else if now != self.queues {
+            let new = or_none(now.difference(&self.queues).map(ToString::to_string));
+            let gone = or_none(self.queues.difference(&now).map(ToString::to_string));
+            tracing::info!(new, gone, "the queues that are watched have changed");
+        }
+        if !now.is_empty() {
+            self.no_queues = None;
+        }
+        for source in Source::ALL {
+            self.mended(source, at, |queue| queue.as_ref().is_some_and(|queue| !now.contains(queue)));
+        }
+        self.queues = now;
+    }
+
+    fn start(&mut self, queues: &str) {
+        if let Some(Started { targets, rules, receivers, sinks, state }) = self.started.take() {
+            tracing::info!(targets, queues, rules, receivers, sinks, state, "trainspotter has started");
+        }
+    }
+
+    fn failed(&mut self, source: Source, queue: Option<&QueueName>, at: Timestamp, error: &str) {
+        if source == Source::Topology {
+            self.start("not known yet");
+        }
+        self.description_failed |= source == Source::Jobs && queue.is_none();
+        let reason = without_particulars(error);
+        let failing = self.failing.entry(source).or_insert(Failing { since: at, reasons: BTreeMap::new() });
+        let is_known = failing.reasons.values().any(|known| *known == reason);
+        failing.reasons.insert(queue.cloned(), reason);
+        if !is_known {
+            match queue {
+                Some(queue) => tracing::warn!(source = source.as_str(), %queue, error, "AWS cannot be read"),
+                None => tracing::warn!(source = source.as_str(), error, "AWS cannot be read"),
+            }
+        }
+    }
+
+    fn mended(&mut self, source: Source, at: Timestamp, is_mended: impl Fn(&Option<QueueName>) -> bool) {
+        let Some(failing) = self.failing.get_mut(&source) else { return };
+        failing.reasons.retain(|queue, _| !is_mended(queue));
+        if failing.reasons.is_empty() {
+            let after = humantime::format_duration(std::time::Duration::from_secs(at.since(failing.since).as_secs()));
+            tracing::info!(source = source.as_str(), after = %after, "AWS is read again");
+            self.failing.remove(&source);
+        }
+    }
+}
+
+fn or_none(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// An error without ids, numbers and times: two that differ in nothing else are the same.
+fn without_particulars(error: &str) -> String {
+    let words = error.split(|letter: char| !(letter.is_alphanumeric() || "-_".contains(letter)));
+    words
+        .filter(|word| !word.is_empty() && !word.contains(|letter: char| letter.is_ascii_digit()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What is logged goes here.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of polls, each a list of observations.
+    fn logged(polls: &[Vec<Observation>]) -> Vec<String> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .without_time()
+            .with_target(false)
+            .with_ansi(false);
+        let mut log = SourceLog::new(Started {
+            targets: "us-east-1 queues *".to_owned(),
+            rules: 3,
+            receivers: "none".to_owned(),
+            sinks: "/metrics".to_owned(),
+            state: "state.db".to_owned(),
+        });
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            for observations in polls {
+                log.observe(observations);
+                log.polled(second(60));
+            }
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    fn failed(source: Source, queue: Option<&str>, error: &str) -> Observation {
+        Observation::Failed { source, queue: queue.map(QueueName::from), at: second(1), error: error.to_owned() }
+    }
+
+    fn answered(source: Source, queue: Option<&str>) -> Observation {
+        Observation::Answered { source, queue: queue.map(QueueName::from), at: second(31) }
+    }
+
+    #[test]
+    fn a_source_is_logged_when_it_fails_when_the_reason_changes_and_when_it_answers_again() {
+        let expired = || failed(Source::Topology, None, "DescribeJobQueues: ExpiredToken: at 12:00:01");
+        let again = || failed(Source::Topology, None, "DescribeJobQueues: ExpiredToken: at 12:00:31");
+        let refused = || failed(Source::Topology, None, "DescribeJobQueues: AccessDenied");
+        let lines = logged(&[
+            vec![expired()],
+            vec![again()],
+            vec![again()],
+            vec![refused()],
+            vec![refused()],
+            vec![answered(Source::Topology, None)],
+            vec![answered(Source::Topology, None)],
+        ]);
+        let [started, first, second, recovered] = lines.as_slice() else { panic!("{lines:#?}") };
+        assert!(
+            started.starts_with("INFO") && started.contains("queues=\"not known yet\"") && started.contains("rules=3")
+        );
+        assert!(
+            first.starts_with("WARN") && first.contains("ExpiredToken") && first.contains("source=\"topology\""),
+            "{first}"
+        );
+        assert!(second.starts_with("WARN") && second.contains("AccessDenied"), "{second}");
+        assert!(
+            recovered.starts_with("INFO") && recovered.contains("AWS is read again") && recovered.contains("30s"),
+            "{recovered}"
+        );
+    }
+
+    #[test]
+    fn fifty_queues_that_fail_alike_are_one_line() {
+        let names: Vec<String> = (0..50).map(|number| format!("queue-{number}")).collect();
+        let fail =
+            || names.iter().map(|name| failed(Source::Jobs, Some(name), "ListServiceJobs: AccessDenied")).collect();
+        let answer = || names.iter().map(|name| answered(Source::Jobs, Some(name))).collect();
+        let lines = logged(&[fail(), fail(), answer(), answer()]);
+        assert!(
+            matches!(lines.as_slice(), [warn, info] if warn.starts_with("WARN") && info.starts_with("INFO")),
+            "{lines:#?}"
+        );
+    }
+
+    #[test]
+    fn descriptions_that_fail_recover_with_the_first_poll_in_which_none_does() {
+        let fail = |id: &str| {
+            vec![failed(Source::Jobs, None, &format!("DescribeServiceJob: AccessDenied: {id} (and 3 more)"))]
+        };
+        let lines = logged(&[fail("4f1c-22"), fail("99ab-1"), vec![], vec![]]);
+        assert!(
+            matches!(lines.as_slice(), [warn, info] if warn.starts_with("WARN") && info.starts_with("INFO")),
+            "{lines:#?}"
+        );
+    }
+
+    #[test]
+    fn that_no_queue_matches_is_said_once() {
+        let none = || {
+            let why = "no job queue matches `queues: dev-*`; there are: prod".to_owned();
+            vec![Observation::Topology { at: second(1), queues: vec![] }, Observation::NoQueues { why }]
+        };
+        let lines = logged(&[none(), none()]);
+        let [started, warning] = lines.as_slice() else { panic!("{lines:#?}") };
+        assert!(started.contains("queues=\"none\""), "{started}");
+        assert!(warning.starts_with("WARN") && warning.contains("there are: prod"), "{warning}");
+    }
+}
