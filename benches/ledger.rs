@@ -268,6 +268,8 @@ fn queues(shares: usize) -> Vec<Queue> {
         enabled: true,
         status_reason: None,
         has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: Policy::QuotaShares(shares.iter().map(share).collect()),
         environment: Some(ServiceEnvironment {
             name: format!("environment-{index}"),

@@ -74,10 +74,9 @@ fn advice(operation: &str, why: &str) -> Option<String> {
             "the role of the target must trust the identity that this service runs as, which must be allowed sts:AssumeRole",
         )
     } else if says(&["AccessDenied", "UnauthorizedOperation", "AuthorizationError", "not authorized to perform"]) {
-        Some(format!(
-            "allow {}:{operation} to the role: deploy/iam-policy.json has all that is needed",
-            service_of(operation)
-        ))
+        let action = if operation == "DeleteMessageBatch" { "DeleteMessage" } else { operation };
+        let service = service_of(operation);
+        Some(format!("allow {service}:{action} to the role: deploy/iam-policy.json has all that is needed"))
     } else if says(&["RequestExpired", "RequestTimeTooSkewed", "Signature expired", "Signature not yet current"]) {
         fixed("the clock of this machine is wrong: set it")
     } else if says(&["ExpiredToken", "TokenRefreshRequired", "token included in the request is expired"]) {

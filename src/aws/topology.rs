@@ -44,7 +44,7 @@ pub(crate) async fn fetch(
     unknowns: &mut Unknowns,
 ) -> Result<Topology, String> {
     let mut topology = Topology::default();
-    let mut reading = Reading { clients, known, unknowns };
+    let mut reading = Reading { clients, known, unknowns, invalid_shares: Vec::new() };
     let details = reading.watched_queues(globs, &mut topology).await?;
     if details.is_empty() {
         return Ok(topology);
@@ -65,13 +65,15 @@ struct Found<T> {
     entries: BTreeMap<String, T>,
     /// What is wrong with single entries.
     unreadable: BTreeMap<String, String>,
+    /// What AWS calls INVALID, in words.
+    invalid: BTreeMap<String, Vec<String>>,
     /// Why nothing was found, or not all.
     error: Option<String>,
 }
 
 impl<T> Default for Found<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), unreadable: BTreeMap::new(), error: None }
+        Self { entries: BTreeMap::new(), unreadable: BTreeMap::new(), invalid: BTreeMap::new(), error: None }
     }
 }
 
@@ -96,6 +98,8 @@ struct Reading<'a> {
     clients: &'a Clients,
     known: &'a [Queue],
     unknowns: &'a mut Unknowns,
+    /// What AWS calls INVALID of the shares of the queue that is being read.
+    invalid_shares: Vec<String>,
 }
 
 impl Reading<'_> {
@@ -163,6 +167,9 @@ impl Reading<'_> {
             };
             found.leave_out(OPERATION, &readable);
             for environment in page.service_environments() {
+                let (name, status) = (environment.service_environment_name(), environment.status());
+                let invalid = translate::invalid("Environment", name, status.map(|status| status.as_str()), None);
+                found.invalid.insert(name.unwrap_or_default().to_owned(), invalid);
                 let environment = translate::environment(environment, self.unknowns);
                 found.entries.entry(environment.name.clone()).or_insert(environment);
             }
@@ -227,7 +234,11 @@ impl Reading<'_> {
             let known = self.known(&name)?.environment.clone();
             known.filter(|known| known.name == environment)
         });
-        translate::queue(detail, policy, environment)
+        let mut queue = translate::queue(detail, policy, environment);
+        let of_environment = translate::environment_name(detail).and_then(|name| environments.invalid.get(name));
+        queue.invalid.extend(of_environment.into_iter().flatten().cloned());
+        queue.invalid.append(&mut self.invalid_shares);
+        queue
     }
 
     /// A policy that AWS names but does not describe is taken for what it was, or for a fair share without weights, and noted: jobs then
@@ -271,6 +282,8 @@ impl Reading<'_> {
             };
             found.leave_out(OPERATION, &readable);
             for share in page.quota_shares() {
+                let status = share.status().map(|status| status.as_str());
+                self.invalid_shares.extend(translate::invalid("Quota share", share.quota_share_name(), status, None));
                 if let Some(share) = translate::quota_share(share, self.unknowns) {
                     found.entries.entry(share.name.to_string()).or_insert(share);
                 }

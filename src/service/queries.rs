@@ -11,7 +11,9 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
     match query {
         JobQuery::One { id, reply } => {
             let why = || engine.why(&id, now).map(WhyView::from);
-            let _ = reply.send(ledger.job(&id).map(|job| JobView { why: why(), ..view(job, true) }));
+            let time_limit_at = engine.time_limit_at(&id);
+            let shown = |job| JobView { why: why(), time_limit_at, ..view(job, true) };
+            let _ = reply.send(ledger.job(&id).map(shown));
         }
         JobQuery::List { queue, share, state, after, limit, reply } => {
             let filter = Filter { queue, share, state };
@@ -79,6 +81,8 @@ fn view(job: &Job, with_spans: bool) -> JobView {
         preemptions: job.details.as_ref().map_or(0, |details| details.preemptions),
         retries_left: job.details.as_ref().and_then(|details| details.retries_left()),
         preemptions_left: job.details.as_ref().and_then(|details| details.preemptions_left()),
+        attempt_timeout_seconds: job.details.as_ref().and_then(|details| Some(details.attempt_timeout?.as_secs_f64())),
+        time_limit_at: None,
         gpus: job.gpus(),
         demand: latest
             .demand

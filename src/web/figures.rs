@@ -22,6 +22,7 @@ use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::Reserved;
 use trainspotter_core::model::ShareName;
+use trainspotter_core::model::Timestamp;
 
 /// A queue now.
 #[derive(Debug, Serialize, ToSchema)]
@@ -148,6 +149,9 @@ pub(super) struct ReservedRow {
     in_use: f64,
     /// On which something could run, and nothing does.
     idle: f64,
+    /// When a plan ends; null for warm pools, and where AWS does not say.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ends_at: Option<Timestamp>,
 }
 
 /// How long a job of a share waits, by Kaplan and Meier over the last day: jobs that still wait, or were cancelled before
@@ -355,8 +359,8 @@ impl From<&FairShareFigures> for FairShareRow {
 
 impl From<&Reserved> for ReservedRow {
     fn from(reserved: &Reserved) -> Self {
-        let Reserved { kind, name, unit, total, in_use, idle } = reserved.clone();
-        Self { kind: kind.as_str(), name, instance_type: unit, total, in_use, idle }
+        let Reserved { kind, name, unit, total, in_use, idle, ends_at } = reserved.clone();
+        Self { kind: kind.as_str(), name, instance_type: unit, total, in_use, idle, ends_at }
     }
 }
 

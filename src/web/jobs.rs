@@ -123,6 +123,11 @@ pub struct JobView {
     pub retries_left: Option<u32>,
     /// How many more preemptions the job survives; null when without end, or not known.
     pub preemptions_left: Option<u32>,
+    /// How long an attempt may run, in seconds; null when not known.
+    pub attempt_timeout_seconds: Option<f64>,
+    /// When a time limit of the queue ends the job if it goes on waiting for the same reason; null if none does, and in lists.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub time_limit_at: Option<Timestamp>,
     /// GPUs the job needs in all; null when an instance type is not known.
     pub gpus: Option<f64>,
     /// What the job needs, by instance type.

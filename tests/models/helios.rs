@@ -149,6 +149,8 @@ fn queue(minutes: &BTreeMap<String, Minute>) -> Queue {
         enabled: true,
         status_reason: None,
         has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: Policy::QuotaShares(minutes.iter().map(share).collect()),
         environment: Some(ServiceEnvironment { name: "earth".to_owned(), enabled: true, limits }),
     }

@@ -155,6 +155,8 @@ fn topology(at: Timestamp) -> Observation {
         enabled: true,
         status_reason: None,
         has_time_limit: false,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: Policy::Fifo,
         environment: None,
     };

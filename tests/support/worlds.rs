@@ -135,6 +135,7 @@ pub fn described(job: &Job) -> JobSeen {
         most_preemptions: None,
         preemptions: job.preemptions,
         preempted: preempted.collect(),
+        attempt_timeout: None,
         owner: None,
     };
     JobSeen { details: Some(Box::new(details)), ..listed(job) }

@@ -235,6 +235,20 @@ impl Engine {
         metrics::why(self.ledger.job(id)?, &inputs, &self.counting)
     }
 
+    /// When Batch will end a waiting job because of a time limit of its queue; `None` if none applies to the reason it waits for.
+    pub fn time_limit_at(&self, id: &JobId) -> Option<Timestamp> {
+        let job = self.ledger.job(id).filter(|job| job.status().is_waiting())?;
+        let reason = job.latest.status_reason.as_deref()?;
+        let queue = self.queues.iter().find(|queue| queue.name == *job.queue())?;
+        let limit = queue.time_limits.iter().filter(|limit| reason.starts_with(&limit.reason)).map(|limit| limit.after);
+        let front = self.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
+        let at_front = front.iter().find(|place| place.job_arn.rsplit('/').next() == Some(id.as_str()));
+        // Counted from when the job came to its place, or else from when it began to wait.
+        let waits_since = job.timeline.current().map(|span| span.from.latest);
+        let since = at_front.and_then(|place| place.since).max(waits_since)?;
+        Some(since + limit.min()?)
+    }
+
     /// Whether every queue was polled completely at least once.
     pub fn is_ready(&self) -> bool {
         self.sources.answered_at(Source::Topology, None).is_some() && self.jobs_answered_at().is_some()

@@ -27,5 +27,5 @@ pub use reserved::{Reserved, ReservedKind};
 pub use saved::{SavedEvent, SavedJob, SavedSeries};
 pub use time::Timestamp;
 pub use topology::{
-    MAX_PRICE, Policy, Prices, Queue, QuotaShare, ServiceEnvironment, SharesShown, Sharing, WeightedShare,
+    MAX_PRICE, Policy, Prices, Queue, QuotaShare, ServiceEnvironment, SharesShown, Sharing, TimeLimit, WeightedShare,
 };

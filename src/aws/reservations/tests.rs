@@ -69,7 +69,7 @@ async fn look_twice(
     let told = fake::received(&mut from).into_iter().filter_map(|observation| {
         if let Observation::Reserved { all, .. } = observation {
             let one = |one: &Reserved| {
-                let Reserved { kind, name, unit, total, in_use, idle } = one;
+                let Reserved { kind, name, unit, total, in_use, idle, .. } = one;
                 format!("{} {name} {unit} {total} {in_use} {idle}", kind.as_str())
             };
             return Some(all.iter().map(one).collect::<Vec<_>>().join(", "));
@@ -147,6 +147,38 @@ async fn pages_without_end_keep_what_was_found_and_count_the_limit() {
     let answered = |one: &Observation| matches!(one, Observation::Answered { source: Source::Reserved, .. });
     assert!(fake::received(&mut from).iter().any(answered));
     assert!(clients.limits().drain().is_empty(), "as many pages as there may be are no error");
+}
+
+#[tokio::test]
+async fn only_plans_that_training_jobs_may_use_count_and_their_end_is_known() {
+    let plans = |operation: &str, body: &Value| match operation {
+        "ListTrainingPlans" => {
+            let with = |name, targets: Value| {
+                let mut plan = plan(name, "Active", &["ml.p5.48xlarge"], [4, 0, 4]);
+                plan["TargetResources"] = targets;
+                plan["EndTime"] = json!(1_800_000_000);
+                plan
+            };
+            let plans = [
+                with("both", json!(["hyperpod-cluster", "training-job"])),
+                with("hyperpod", json!(["hyperpod-cluster"])),
+                with("of-tomorrow", json!(["something-new"])),
+                with("silent", json!([])),
+            ];
+            (200, json!({"TrainingPlanSummaries": plans}))
+        }
+        _ => answer(operation, body),
+    };
+    let (endpoint, _) = fake::serve(plans).await;
+    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    poller.target.reserved = Watched { training_plans: true, warm_pools: false };
+    let (out, mut from) = fake::channel();
+    poller.poll_reserved(&out).await;
+    let observations = fake::received(&mut from);
+    let Some(Observation::Reserved { all, .. }) = observations.first() else { panic!("{observations:?}") };
+    let found: Vec<_> = all.iter().map(|plan| (plan.name.as_str(), plan.ends_at)).collect();
+    let end = Some(Timestamp::from_millis(1_800_000_000_000));
+    assert_eq!(found, [("both", end), ("silent", end)]);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Service jobs and queue snapshots.
 
+use std::time::Duration;
+
 use aws_sdk_batch::operation::describe_service_job::DescribeServiceJobOutput;
 use aws_sdk_batch::operation::get_job_queue_snapshot::GetJobQueueSnapshotOutput;
 use aws_sdk_batch::types::{ServiceJobAttemptDetail, ServiceJobPreemptedAttempt, ServiceResourceId};
@@ -216,6 +218,9 @@ fn details(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> JobDetail
         most_preemptions: count(preemption.and_then(|preemption| preemption.preemption_retries_before_termination())),
         preemptions: preemptions(counted, preempted.len(), unknowns),
         preempted,
+        attempt_timeout: count(job.timeout_config().and_then(|timeout| timeout.attempt_duration_seconds()))
+            .filter(|seconds| *seconds > 0)
+            .map(|seconds| Duration::from_secs(seconds.into())),
         owner: owner.map(|owner| owner.as_str().into()),
     }
 }

@@ -6,13 +6,20 @@ use aws_sdk_sagemaker::operation::describe_training_job::DescribeTrainingJobOutp
 use aws_sdk_sagemaker::types::{TrainingJobSummary, TrainingPlanSummary};
 
 use crate::aws::translate::training::instances;
-use crate::aws::translate::{Unknowns, present};
+use crate::aws::translate::{Unknowns, date_time, present};
 use trainspotter_core::model::{Capacity, InstanceType, Reserved, ReservedKind, accelerators_of};
 
-/// A training plan, if it is active. A count that is missing is none.
+/// What a plan must be for to be capacity of training jobs; one for HyperPod alone is none.
+const FOR_TRAINING_JOBS: &str = "training-job";
+
+/// A training plan, if it is active and training jobs may use it: one that does not say for what it is may be for them. A count that is missing is none.
 pub(crate) fn training_plan(plan: &TrainingPlanSummary, unknowns: &mut Unknowns) -> Option<Reserved> {
     let name = present(plan.training_plan_name())?;
     if plan.status().is_none_or(|status| status.as_str() != "Active") {
+        return None;
+    }
+    let mut targets = plan.target_resources().iter().map(|target| target.as_str()).peekable();
+    if targets.peek().is_some() && targets.all(|target| target != FOR_TRAINING_JOBS) {
         return None;
     }
     let units =
@@ -28,6 +35,7 @@ pub(crate) fn training_plan(plan: &TrainingPlanSummary, unknowns: &mut Unknowns)
         total: count(plan.total_instance_count()),
         in_use: count(plan.in_use_instance_count()),
         idle: count(plan.available_instance_count()),
+        ends_at: date_time(plan.end_time()),
     })
 }
 
@@ -51,5 +59,6 @@ pub(crate) fn warm_pool(name: &str, instances: &[Capacity]) -> impl Iterator<Ite
         total: *quantity,
         in_use: 0.0,
         idle: *quantity,
+        ends_at: None,
     })
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_sdk_batch::types::{JobQueueDetail, QuotaShareDetail, SchedulingPolicyDetail, ServiceEnvironmentDetail};
+use aws_sdk_batch::types::{
+    JobQueueDetail, JobStateTimeLimitAction, QuotaShareDetail, SchedulingPolicyDetail, ServiceEnvironmentDetail,
+};
 
 use crate::aws::pattern;
 use crate::aws::translate::Unknowns;
@@ -16,6 +18,7 @@ use trainspotter_core::model::Queue;
 use trainspotter_core::model::QuotaShare;
 use trainspotter_core::model::ServiceEnvironment;
 use trainspotter_core::model::Sharing;
+use trainspotter_core::model::TimeLimit;
 use trainspotter_core::model::WeightedShare;
 
 /// Whether this is a queue of training jobs, still there, and covered by one of the globs.
@@ -43,9 +46,31 @@ pub(crate) fn queue(queue: &JobQueueDetail, policy: Policy, environment: Option<
         enabled: queue.state().is_some_and(|state| state.as_str() == "ENABLED"),
         status_reason: present(queue.status_reason()).map(str::to_owned),
         has_time_limit: !queue.job_state_time_limit_actions().is_empty(),
+        time_limits: queue.job_state_time_limit_actions().iter().filter_map(time_limit).collect(),
+        invalid: invalid(
+            "Queue",
+            queue.job_queue_name(),
+            queue.status().map(|status| status.as_str()),
+            queue.status_reason(),
+        ),
         policy,
         environment,
     }
+}
+
+fn time_limit(action: &JobStateTimeLimitAction) -> Option<TimeLimit> {
+    let seconds = u64::try_from(action.max_time_seconds()?).ok()?;
+    Some(TimeLimit { reason: present(action.reason())?.to_owned(), after: Duration::from_secs(seconds) })
+}
+
+/// What to say of something that AWS calls INVALID; nothing of all else.
+pub(crate) fn invalid(kind: &str, name: Option<&str>, status: Option<&str>, reason: Option<&str>) -> Vec<String> {
+    if status != Some("INVALID") {
+        return Vec::new();
+    }
+    let reason =
+        present(reason).map_or_else(|| "AWS does not say why".to_owned(), |reason| format!("AWS says: {reason}"));
+    vec![format!("{kind} {} is INVALID; {reason}.", name.unwrap_or_default())]
 }
 
 /// The name of the environment a queue draws on: AWS allows one.
@@ -285,5 +310,24 @@ mod tests {
         let Policy::FairShare { shares, .. } = fair_share(&detail, &mut unknowns) else { panic!("not a fair share") };
         assert!(shares.iter().all(|share| share.weight == WeightedShare::UNKNOWN), "{shares:?}");
         assert_eq!(unknowns.into_observations().count(), 4);
+    }
+
+    #[test]
+    fn what_is_invalid_and_how_long_a_job_may_wait_is_read() {
+        let limit =
+            |reason: &str, seconds| JobStateTimeLimitAction::builder().reason(reason).max_time_seconds(seconds).build();
+        let detail = JobQueueDetail::builder()
+            .job_queue_name("q")
+            .status(JqStatus::Invalid)
+            .status_reason("the role is gone")
+            .job_state_time_limit_actions(limit("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", 600))
+            .job_state_time_limit_actions(limit("", 600))
+            .build();
+        let queue = queue(&detail, Policy::Fifo, None);
+        assert_eq!(queue.invalid, ["Queue q is INVALID; AWS says: the role is gone."]);
+        let after = Duration::from_secs(600);
+        let reason = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY".to_owned();
+        assert_eq!(queue.time_limits, [TimeLimit { reason, after }]);
+        assert!(invalid("Queue", Some("q"), Some("VALID"), Some("JobQueue Healthy")).is_empty());
     }
 }

@@ -108,6 +108,7 @@ async fn fair_shares_tell_what_is_due_and_what_was_held() {
 async fn reserved_capacity_tells_what_is_idle() {
     let row = json!({
         "kind": "training_plan", "name": "spring", "instance_type": "ml.p5.48xlarge", "total": 16.0, "in_use": 10.0, "idle": 5.0,
+        "ends_at": "2027-01-15T08:00:00Z",
     });
     check("/api/v1/reserved", "/0", row).await;
 }
@@ -160,7 +161,7 @@ async fn a_job_tells_its_whole_life() {
         "status": "running", "status_reason": "Running", "priority": 10,
         "created_at": "2026-03-01T10:36:40Z", "scheduled_at": "2026-03-01T10:53:20Z",
         "started_at": "2026-03-01T10:55:00Z", "stopped_at": null,
-        "wait_seconds": 1000.0, "attempts": 2, "preemptions": 1, "retries_left": 2, "preemptions_left": null, "gpus": 32.0,
+        "wait_seconds": 1000.0, "attempts": 2, "preemptions": 1, "retries_left": 2, "preemptions_left": null, "attempt_timeout_seconds": null, "time_limit_at": null, "gpus": 32.0,
         "demand": [{"unit": "ml.p5.48xlarge", "quantity": 4.0}],
         "owner": "ada", "training_job": "AWSBatch-nightly-2",
         "why": null,

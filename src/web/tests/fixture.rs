@@ -84,6 +84,7 @@ fn reserved() -> Reserved {
         total: 16.0,
         in_use: 10.0,
         idle: 5.0,
+        ends_at: Some(Timestamp::from_millis(1_800_000_000_000)),
     }
 }
 
@@ -326,6 +327,8 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         scheduled_at: None,
         started_at: None,
         stopped_at: None,
+        attempt_timeout_seconds: None,
+        time_limit_at: None,
         wait_seconds: None,
         attempts: 0,
         preemptions: 0,

@@ -141,6 +141,8 @@ impl World {
             enabled: true,
             status_reason: None,
             has_time_limit: true,
+            time_limits: Vec::new(),
+            invalid: Vec::new(),
             policy: queue.policy.clone(),
             environment: Some(environment.clone()),
         });

@@ -72,6 +72,8 @@ fn as_configured(queue: &QueueSetup, environments: &[ServiceEnvironment]) -> Que
         enabled: queue.enabled,
         status_reason: None,
         has_time_limit: !queue.time_limits.is_empty(),
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: queue.policy.clone(),
         environment: environments.iter().find(|environment| environment.name == queue.environment).cloned(),
     }

@@ -130,6 +130,8 @@ mod tests {
             enabled: true,
             status_reason: None,
             has_time_limit: true,
+            time_limits: Vec::new(),
+            invalid: Vec::new(),
             policy: Policy::Fifo,
             environment: None,
         }

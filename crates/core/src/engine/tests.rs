@@ -29,6 +29,8 @@ fn topology() -> Observation {
         enabled: true,
         status_reason: None,
         has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: Policy::Fifo,
         environment: None,
     };

@@ -215,6 +215,8 @@ mod tests {
                 enabled: true,
                 status_reason: None,
                 has_time_limit: true,
+                time_limits: Vec::new(),
+                invalid: Vec::new(),
                 policy,
                 environment: None,
             };
@@ -279,6 +281,8 @@ mod tests {
             enabled: true,
             status_reason: None,
             has_time_limit: true,
+            time_limits: Vec::new(),
+            invalid: Vec::new(),
             policy: Policy::FairShare { shares: Vec::new(), decay: Duration::from_secs(3_600), reservation: 0 },
             environment: Some(ServiceEnvironment {
                 name: "gpus".to_owned(),

@@ -31,17 +31,20 @@ pub enum Problem {
     NoTimeLimit,
     /// The account may have fewer instances at a time than jobs ask for: SageMaker refuses them.
     AccountQuota,
+    /// AWS calls the queue, its environment or one of its shares INVALID.
+    Invalid,
 }
 
 impl Problem {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OverPromised,
         Self::JobTooLarge,
         Self::NobodyBorrows,
         Self::ShareUnused,
         Self::NoTimeLimit,
         Self::AccountQuota,
+        Self::Invalid,
     ];
 
     /// The label value used in metrics and in the API.
@@ -53,6 +56,7 @@ impl Problem {
             Self::ShareUnused => "share_unused",
             Self::NoTimeLimit => "no_time_limit",
             Self::AccountQuota => "account_quota",
+            Self::Invalid => "invalid",
         }
     }
 }
@@ -142,6 +146,10 @@ pub(super) fn findings(
             let what = format!("No job of {share} has held an instance for {} days.", (seconds / 86_400.0).floor());
             let advice = "Give its quota to a share whose jobs wait, or remove it.";
             found.push(finding(Some(share), Problem::ShareUnused, what, advice));
+        }
+        for what in &queue.invalid {
+            let advice = "Batch may run no job of it until that is mended: see its status in the console of AWS Batch.";
+            found.push(finding(None, Problem::Invalid, what.clone(), advice));
         }
         if !queue.has_time_limit {
             let what = format!("{} has no job state time limit: a job that can never start blocks others.", queue.name);

@@ -74,6 +74,7 @@ mod tests {
             total,
             in_use,
             idle,
+            ends_at: None,
         };
         let all = [
             reserved(ReservedKind::TrainingPlan, "spring", "ml.p5.48xlarge", [16.0, 10.0, 5.0]),

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -216,6 +217,8 @@ pub struct JobDetails {
     pub most_preemptions: Option<u32>,
     /// The most recent preempted attempts (a sliding window of them), oldest first.
     pub preempted: Vec<StoppedAttempt>,
+    /// How long an attempt may run (`timeoutConfig.attemptDurationSeconds`); `None` if AWS does not say.
+    pub attempt_timeout: Option<Duration>,
     /// Whose job it is, by its tag [`JobDetails::OWNER_TAG`].
     pub owner: Option<Box<str>>,
 }

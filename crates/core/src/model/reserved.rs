@@ -1,6 +1,6 @@
 //! Capacity that is paid for whether jobs use it or not.
 
-use crate::model::InstanceType;
+use crate::model::{InstanceType, Timestamp};
 
 /// Instances of one training plan or warm pool, as SageMaker counts them.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Reserved {
     pub in_use: f64,
     /// On which something could run, and nothing does. What is neither in use nor idle is unhealthy or spare.
     pub idle: f64,
+    /// When a plan ends; `None` if AWS does not say.
+    pub ends_at: Option<Timestamp>,
 }
 
 /// What holds capacity.

@@ -24,10 +24,23 @@ pub struct Queue {
     pub status_reason: Option<String>,
     /// Whether Batch ends a job that blocks the queue too long (`jobStateTimeLimitActions`).
     pub has_time_limit: bool,
+    /// Those actions, one by one.
+    pub time_limits: Vec<TimeLimit>,
+    /// What of the queue, its environment and its shares AWS calls INVALID, in words.
+    pub invalid: Vec<String>,
     /// How the queue divides its capacity.
     pub policy: Policy,
     /// The service environment the queue draws on; `None` if it could not be read.
     pub environment: Option<ServiceEnvironment>,
+}
+
+/// After which time Batch ends a job that waits at the front of its queue for a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeLimit {
+    /// The reason, as `statusReason` gives it, or its beginning.
+    pub reason: String,
+    /// How long the job may wait for it.
+    pub after: Duration,
 }
 
 /// How a queue decides whose job goes next.

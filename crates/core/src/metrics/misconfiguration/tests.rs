@@ -20,6 +20,8 @@ fn queue(name: &str, shares: Vec<QuotaShare>) -> Queue {
         enabled: true,
         status_reason: None,
         has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: Policy::QuotaShares(shares),
         environment: Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }),
     }
@@ -135,4 +137,11 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
     );
     let later = at + 25 * 3_600 * std::time::Duration::from_secs(1);
     assert!(super::refused(&counting.failures(later), &ledger, later).is_empty(), "a day later it is over");
+}
+
+#[test]
+fn what_aws_calls_invalid_is_reported_with_its_reason() {
+    let what = "Environment gpus is INVALID; AWS does not say why.";
+    let invalid = Queue { invalid: vec![what.to_owned()], ..queue("q", vec![share("a", 4.0, Sharing::Reserve)]) };
+    check(&[invalid], &[], &[("q", "invalid", what)]);
 }

@@ -47,6 +47,8 @@ fn queue() -> Queue {
         enabled: true,
         status_reason: None,
         has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: Policy::QuotaShares(vec![
             share("a", Sharing::LendAndBorrow { borrow_limit: Some(50) }),
             share("b", Sharing::LendAndBorrow { borrow_limit: None }),
