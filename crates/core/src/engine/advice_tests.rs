@@ -61,6 +61,8 @@ fn fired(jobs: Vec<JobSeen>) -> BTreeMap<String, BTreeMap<String, String>> {
         enabled: true,
         status_reason: None,
         has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: Policy::Fifo,
         environment: Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }),
     };

@@ -66,6 +66,8 @@ mod tests {
             enabled: true,
             status_reason: None,
             has_time_limit: true,
+            time_limits: Vec::new(),
+            invalid: Vec::new(),
             policy: Policy::FairShare {
                 shares: vec![WeightedShare { share: "vision".into(), weight: odd }],
                 decay: Duration::ZERO,
@@ -90,6 +92,7 @@ mod tests {
             total: odd,
             in_use: odd,
             idle: odd,
+            ends_at: None,
         };
         let jobs = [JobStatus::Runnable, JobStatus::Scheduled, JobStatus::Running, JobStatus::Failed];
         let jobs = jobs.into_iter().map(|status| job(&format!("odd-{status}"), status, odd));
