@@ -45,6 +45,11 @@ async fn training_queues_are_set_up_from_nothing_and_torn_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn training_queues_are_set_up_as_the_published_samples_do_it() {
+    check("without_waiting.py", empty(1.0), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn submissions_of_the_sagemaker_sdk_are_accepted_and_described_back() {
     check("sagemaker_sdk.py", empty(300.0), &[]).await;
 }

@@ -111,7 +111,6 @@ def submissions_refused(account, batch):
         good = training.submission("refused", NAME, quotaShareName="share-0")
         for members in [
             {"serviceRequestPayload": training.payload("refused", Environment={"TEXT": "x" * 10 * 1024})},
-            {"serviceRequestPayload": "not JSON"},
             {"tags": {f"tag-{number}": "v" * 256 for number in range(51)}},
             {"quotaShareName": "nobody"},
             {"shareIdentifier": "fair"},
@@ -166,6 +165,11 @@ def use(account, batch):
 
 
 def priorities(account, batch):
+    with account.step("a payload that SageMaker cannot use"):
+        odd = training.submission("odd", NAME, quotaShareName="share-0", serviceRequestPayload="not JSON")
+        ended = training.reached(batch, batch.submit_service_job(**odd)["jobId"], "FAILED")
+        assert ended["statusReason"].startswith("Received status from SageMaker: ValidationException"), ended
+        assert ended["attempts"] == [] and ended["isTerminated"] is False, ended
     with account.step("priorities"):
         long = {"quotaShareName": "share-0", "serviceRequestPayload": training.payload("long", count=4, seconds=10**7)}
         running = batch.submit_service_job(**training.submission("long", NAME, **long))

@@ -136,6 +136,11 @@ def whole_life(account, batch, sagemaker, queue, members):
     for member in ["AlgorithmSpecification", "HyperParameters", "InputDataConfig", "OutputDataConfig", "ResourceConfig", "RoleArn", "StoppingCondition"]:
         assert contains(made.get(member), payload[member]), f"{member}: {made.get(member)!r} is not {payload[member]!r}"
     assert made["ModelArtifacts"]["S3ModelArtifacts"].startswith("s3://"), made["ModelArtifacts"]
+    # What `Estimator.attach` of SDK 2 reads on, and the waiter of boto3 for a training job.
+    assert made["OutputDataConfig"]["KmsKeyId"] == "", made["OutputDataConfig"]
+    tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=made["TrainingJobArn"])["Tags"]}
+    assert tags == {"owner": "ada"}, tags
+    sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName=name)
 
 
 def contains(answer, given):

@@ -31,6 +31,7 @@ mod share_state;
 mod submission;
 #[cfg(test)]
 mod tests;
+mod transitions;
 mod usage;
 mod wait_reason;
 
@@ -39,8 +40,10 @@ use std::ops::Range;
 use std::ops::RangeBounds;
 
 pub use job::{Attempt, Job, Phase, Span};
+pub use lifecycle::ATTEMPT_TIMED_OUT;
 pub use setup::{AfterRequeue, Blocked, Delays, DisabledQueue, Outage, QueueSetup, Quirks, Refusal, Setup, TimeLimit};
 pub use submission::{ExitAction, ExitRule, Plan, PlannedAttempt, PlannedOutcome, RetryStrategy, Submission, Terms};
+pub use transitions::{Transition, TransitionKind};
 pub use usage::Usage;
 pub use wait_reason::Obstacle;
 
@@ -58,6 +61,7 @@ use crate::scheduler::interner::Shelf;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queue_state::Books;
 use crate::scheduler::rng::Seeded;
+use crate::scheduler::transitions::Transitions;
 
 /// The model: queues, jobs, and what is going to happen.
 #[derive(Debug)]
@@ -74,6 +78,7 @@ pub struct Scheduler {
     shelf: Shelf,
     agenda: Agenda,
     tickets: u64,
+    transitions: Transitions,
 }
 
 impl Scheduler {
@@ -92,6 +97,7 @@ impl Scheduler {
             shelf: Shelf::default(),
             agenda: Agenda::default(),
             tickets: 0,
+            transitions: Transitions::default(),
         };
         setup.environments.into_iter().for_each(|environment| scheduler.put_environment(environment));
         for queue in setup.queues {

@@ -5,6 +5,7 @@ mod environments;
 mod inputs;
 mod jobs;
 mod list;
+mod payload;
 mod policies;
 mod queues;
 mod resources;

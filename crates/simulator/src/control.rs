@@ -108,6 +108,8 @@ struct Submit {
     lasts: HumanDuration,
     /// The status reason, if it is to fail.
     fails: Option<String>,
+    /// The status reason, if SageMaker is to refuse it when it is dispatched.
+    refused: Option<String>,
     shape: Option<Shape>,
     /// How often it may try.
     #[serde(default = "one")]
@@ -215,7 +217,7 @@ fn submit_jobs(world: &mut World, submit: Submit) -> Result<Vec<JobId>, ApiError
         priority: submit.priority,
         demand: vec![Capacity::new(submit.instance_type, f64::from(submit.instances))],
         tags: submit.tags,
-        plan: Plan::Runs { duration: submit.lasts.0, outcome },
+        plan: submit.refused.map_or(Plan::Runs { duration: submit.lasts.0, outcome }, Plan::Refused),
         terms: Terms {
             retry: RetryStrategy { attempts: submit.attempts.max(1), ..RetryStrategy::default() },
             ..Terms::default()

@@ -49,6 +49,12 @@ pub(super) enum Payload {
     Xml(String),
 }
 
+/// The nearest number that fits an `Integer` of AWS's models, which has 32 bits.
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what is wanted")]
+pub(super) fn integer(number: f64) -> i32 {
+    number.round() as i32
+}
+
 /// The same JSON without its nulls: AWS omits what is absent.
 pub(super) fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value::{Array, Object};

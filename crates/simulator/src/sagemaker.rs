@@ -15,12 +15,14 @@ use crate::arn;
 use crate::cbor;
 use crate::page_token::PageToken;
 use crate::reply::ApiError;
+use crate::reply::integer;
 use crate::reply::without_nulls;
 use crate::training_jobs;
 use crate::training_jobs::Run;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Timestamp;
+use trainspotter_core::scheduler::ATTEMPT_TIMED_OUT;
 use trainspotter_core::scheduler::Job;
 use trainspotter_core::scheduler::Phase;
 
@@ -30,7 +32,30 @@ pub(super) const TARGET: &str = "SageMaker";
 /// Entries of a page unless asked otherwise.
 const DEFAULT_RESULTS: usize = 10;
 /// SageMaker's default limit of a training job: one day.
-const MAX_RUNTIME_SECONDS: u32 = 86_400;
+pub(super) const DEFAULT_MAX_RUNTIME_SECONDS: u32 = 86_400;
+/// What a job says whose stopping condition ended it. AWS documents the status and no text.
+pub(super) const MAX_RUNTIME_EXCEEDED: &str =
+    "Received status from SageMaker: MaxRuntimeExceeded: Training job runtime exceeded MaxRuntimeInSeconds provided";
+/// Members of `CreateTrainingJob` that a description repeats as they are, where they were given.
+const REPEATED: [&str; 14] = [
+    "HyperParameters",
+    "InputDataConfig",
+    "RoleArn",
+    "VpcConfig",
+    "Environment",
+    "CheckpointConfig",
+    "RetryStrategy",
+    "ExperimentConfig",
+    "DebugHookConfig",
+    "DebugRuleConfigurations",
+    "TensorBoardOutputConfig",
+    "ProfilerConfig",
+    "ProfilerRuleConfigurations",
+    "RemoteDebugConfig",
+];
+/// Members that are false unless they were given.
+const SWITCHES: [&str; 3] =
+    ["EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining"];
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
@@ -42,10 +67,26 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
         "DescribeTrainingJob" => describe_training_job(world, &input(body)?)?,
         "DescribeTrainingPlan" => plans::describe(world, &input(body)?)?,
         "ListTrainingJobs" => list_training_jobs(world, &input(body)?)?,
+        "ListTags" => list_tags(world, &input(body)?)?,
         "ListTrainingPlans" => plans::list(world, &input(body)?)?,
         _ => return Err(not_served(operation)),
     };
     Ok(without_nulls(answer))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tagged {
+    resource_arn: String,
+}
+
+/// The tags of a training job: those that its `CreateTrainingJob` request had.
+fn list_tags(world: &mut World, input: &Tagged) -> Result<Value, ApiError> {
+    let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
+    let name = input.resource_arn.split_once(":training-job/").map(|(_, name)| name).ok_or_else(missing)?;
+    let id = training_jobs::find(world, name).ok_or_else(missing)?.job.id.clone();
+    let tags = asked_for(world, &id).get("Tags").cloned();
+    Ok(json!({"Tags": tags.unwrap_or_else(|| json!([]))}))
 }
 
 fn not_served(operation: &str) -> ApiError {
@@ -76,8 +117,8 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
     let training_started = span_of(Phase::Starting).map(|span| span.from);
     let training_ended = run.ended_at().filter(|_| training_started.is_some());
     let given = |name: &str, otherwise: Value| asked.get(name).cloned().unwrap_or(otherwise);
-    let seconds = training_started.zip(training_ended).map(|(from, to)| to.since(from).as_secs().max(1));
-    Ok(json!({
+    let seconds = training_started.zip(training_ended).map(|(from, to)| integer(to.seconds_since(from)).max(1));
+    let mut shown = json!({
         "TrainingJobName": run.name,
         "TrainingJobArn": arn::training_job(run.name),
         "ModelArtifacts": {"S3ModelArtifacts": format!("s3://simulated/{}/output/model.tar.gz", run.name)},
@@ -85,16 +126,12 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
         "SecondaryStatus": secondary,
         "FailureReason": failure_reason(run, status),
         "AlgorithmSpecification": given("AlgorithmSpecification", json!({"TrainingInputMode": "File"})),
-        "HyperParameters": asked.get("HyperParameters"),
-        "InputDataConfig": asked.get("InputDataConfig"),
-        "OutputDataConfig": asked.get("OutputDataConfig"),
-        "RoleArn": asked.get("RoleArn"),
-        "ResourceConfig": if unknown_type.is_some() {
-            resource_config(run.job, unknown_type)
-        } else {
-            given("ResourceConfig", resource_config(run.job, None))
+        "OutputDataConfig": output(asked.get("OutputDataConfig")),
+        "ResourceConfig": match (unknown_type, asked.get("ResourceConfig")) {
+            (None, Some(config)) => selected(config.clone(), run.job, training_started.is_some()),
+            (unknown_type, _) => resource_config(run.job, unknown_type),
         },
-        "StoppingCondition": given("StoppingCondition", json!({"MaxRuntimeInSeconds": MAX_RUNTIME_SECONDS})),
+        "StoppingCondition": given("StoppingCondition", json!({"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_SECONDS})),
         "CreationTime": run.created_at().secs_f64(),
         "TrainingStartTime": training_started.map(Timestamp::secs_f64),
         "TrainingEndTime": training_ended.map(Timestamp::secs_f64),
@@ -102,7 +139,35 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
         "SecondaryStatusTransitions": transitions(run, secondary),
         "TrainingTimeInSeconds": seconds,
         "BillableTimeInSeconds": seconds,
-    }))
+    });
+    for name in REPEATED {
+        shown[name] = given(name, Value::Null);
+    }
+    for name in SWITCHES {
+        shown[name] = given(name, json!(false));
+    }
+    Ok(shown)
+}
+
+/// Where results go. `KmsKeyId` is always there, empty without a key of one's own: SDKs read it.
+fn output(asked: Option<&Value>) -> Value {
+    let mut shown = asked.cloned().unwrap_or_else(|| json!({"S3OutputPath": "s3://simulated/output"}));
+    if let Value::Object(members) = &mut shown {
+        members.entry("KmsKeyId").or_insert_with(|| json!(""));
+    }
+    shown
+}
+
+/// A `ResourceConfig` as it was asked for, and of several preferences the one that was taken.
+fn selected(mut config: Value, job: &Job, started: bool) -> Value {
+    if let (Some(one), Value::Object(members)) = (job.demand.first(), &mut config)
+        && started
+        && members.contains_key("InstancePreferences")
+    {
+        members.insert("SelectedInstanceType".to_owned(), json!(one.unit));
+        members.insert("SelectedInstanceCount".to_owned(), json!(integer(one.quantity.ceil())));
+    }
+    config
 }
 
 /// The `CreateTrainingJob` request of a job that was submitted over the API; empty for one of the workload.
@@ -117,10 +182,12 @@ fn statuses(run: Run<'_>) -> (&'static str, &'static str) {
     if last.to.is_none() {
         return ("InProgress", secondary_of(last.phase));
     }
-    if run.preempted || run.job.terminated {
-        return ("Stopped", "Stopped");
-    }
-    if run.job.status == JobStatus::Succeeded && run.attempt == run.job.attempt() {
+    let is_last = run.attempt == run.job.attempt();
+    if run.preempted || (run.job.terminated && is_last) || run.reason == Some(ATTEMPT_TIMED_OUT) {
+        ("Stopped", "Stopped")
+    } else if run.reason == Some(MAX_RUNTIME_EXCEEDED) {
+        ("Stopped", "MaxRuntimeExceeded")
+    } else if run.job.status == JobStatus::Succeeded && is_last {
         ("Completed", "Completed")
     } else {
         ("Failed", "Failed")
@@ -170,7 +237,7 @@ fn resource_config(job: &Job, unknown_type: Option<String>) -> Value {
     match &*job.demand {
         [one] => json!({
             "InstanceType": unknown_type.unwrap_or_else(|| one.unit.as_str().to_owned()),
-            "InstanceCount": one.quantity.ceil() as i64,
+            "InstanceCount": integer(one.quantity.ceil()),
             "VolumeSizeInGB": 30,
         }),
         many => {
@@ -180,7 +247,7 @@ fn resource_config(job: &Job, unknown_type: Option<String>) -> Value {
                 .map(|(demand, n)| {
                     json!({
                         "InstanceType": demand.unit,
-                        "InstanceCount": demand.quantity.ceil() as i64,
+                        "InstanceCount": integer(demand.quantity.ceil()),
                         "InstanceGroupName": format!("group-{n}"),
                     })
                 })
@@ -289,7 +356,7 @@ fn warm_pool(world: &World, run: Run<'_>) -> Option<Value> {
         Some(ended_at) if status == "Completed" => {
             let (waits, waited) = (world.now < ended_at + kept_for, world.now.since(ended_at).min(kept_for));
             let status = if waits { "Available" } else { "Terminated" };
-            json!({"Status": status, "ResourceRetainedBillableTimeInSeconds": waited.as_secs()})
+            json!({"Status": status, "ResourceRetainedBillableTimeInSeconds": integer(waited.as_secs_f64())})
         }
         Some(_) => json!({"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}),
     })

@@ -23,6 +23,8 @@ pub(super) enum Shape {
     },
     /// One of these texts.
     Enum(&'static [&'static str]),
+    /// One of these texts, in upper or lower case.
+    AnyCase(&'static [&'static str]),
     /// A whole number from the first to the second.
     Integer(i64, i64),
     /// A number, perhaps none.
@@ -118,9 +120,12 @@ impl Shape {
                 Ok((!items.is_empty() || is_empty_list).then_some(Value::Array(items)))
             }
             Self::Tags(..) => Ok(None),
-            Self::Text { .. } | Self::Enum(_) | Self::Name | Self::Dashed { .. } | Self::Dashes { .. } => {
-                Ok(form.get(path).map(|text| Value::Text(text.to_owned())))
-            }
+            Self::Text { .. }
+            | Self::Enum(_)
+            | Self::AnyCase(_)
+            | Self::Name
+            | Self::Dashed { .. }
+            | Self::Dashes { .. } => Ok(form.get(path).map(|text| Value::Text(text.to_owned()))),
             Self::Integer(..) | Self::Double | Self::Number(..) | Self::Boolean | Self::Time => {
                 let malformed =
                     |text: &str| ApiError::bad("MalformedInputException", format!("{path} cannot be read: {text:?}"));
@@ -137,6 +142,7 @@ impl Shape {
             Self::Time => text.parse::<f64>().ok().or_else(|| seconds_of(text)).map(Value::Float),
             Self::Text { .. }
             | Self::Enum(_)
+            | Self::AnyCase(_)
             | Self::Name
             | Self::Dashed { .. }
             | Self::Dashes { .. }
@@ -201,6 +207,8 @@ impl Shape {
                 }
             }
             Self::Enum(known) => (!known.contains(&text.as_str()))
+                .then(|| format!("The parameter {path} must be a value in the set [{}].", known.join(", "))),
+            Self::AnyCase(known) => (!known.iter().any(|one| one.eq_ignore_ascii_case(&text)))
                 .then(|| format!("The parameter {path} must be a value in the set [{}].", known.join(", "))),
             Self::Name => {
                 let fits =

@@ -3,6 +3,8 @@
 mod account;
 mod batch;
 mod control;
+mod control_plane;
 mod metrics;
+mod payloads;
 mod quirks;
 mod topics;

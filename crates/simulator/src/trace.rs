@@ -37,6 +37,8 @@ const NO_GPU: &str = "ml.m5.4xlarge";
 const TIGHTNESS: f64 = 0.9;
 /// How busy GPUs are if the trace does not say.
 const USUAL_UTILISATION: f64 = 0.8;
+/// The most instances that a capacity limit can hold: `maxCapacity` has 32 bits, with a sign.
+const MOST_INSTANCES: f64 = i32::MAX as f64;
 /// No trace lasts 300 years; a larger number is a timestamp or a mistake.
 const MOST_SECONDS: f64 = 1e10;
 const FAILED: &str = "Received status from SageMaker: AlgorithmError: recorded as failed";
@@ -73,7 +75,7 @@ impl std::error::Error for TraceError {}
 /// trace, each of which lends and borrows without limit.
 ///
 /// Where the simulator schedules, a share's quota is 90 % of its mean demand over the time of arrivals, but no less
-/// than its largest job; instances without GPUs are never short. Where it replays, the quota is the most that the share ever used at once.
+/// than its largest job and no more than all its jobs together; instances without GPUs are never short. Where it replays, the quota is the most that the share ever used at once.
 ///
 /// # Errors
 /// If the file cannot be read, lacks a column, or holds a row that makes no sense.
@@ -184,6 +186,9 @@ impl Cells<'_> {
         let unit = InstanceType::from(self.text("instance_type").unwrap_or(usual));
         match (given, accelerators_of(&unit)) {
             (Some(0), _) => Err(self.problem("instance_count", "a job needs at least one instance".to_owned())),
+            (Some(count), _) if f64::from(count) > MOST_INSTANCES => {
+                Err(self.problem("instance_count", format!("{count} instances: Batch counts {MOST_INSTANCES} at most")))
+            }
             (Some(count), _) => Ok((unit, count)),
             (None, _) if gpus == 0 => Ok((unit, 1)),
             (None, Some(Accelerators::Gpus(each) | Accelerators::Neuron(each))) if each > 0 => {
@@ -302,6 +307,10 @@ fn setup(queue: &QueueName, rows: &[Row]) -> Result<Setup, Problem> {
         let found = totals.len();
         return Err(too_many(format!("{found} instance types, but a quota share has at most {MOST_TYPES} limits")));
     }
+    if let Some((unit, total)) = totals.iter().find(|(_, total)| **total > MOST_INSTANCES) {
+        let message = format!("needs {total} instances of {unit}, but a capacity limit holds {MOST_INSTANCES} at most");
+        return Err(too_many(message));
+    }
     let limits = totals.into_iter().map(|(unit, total)| Capacity::new(unit.clone(), total)).collect();
     let environment = ServiceEnvironment { name: format!("{queue}-environment"), enabled: true, limits };
     let queue = QueueSetup::new(queue.clone(), environment.name.clone(), Policy::QuotaShares(shares));
@@ -337,5 +346,7 @@ fn quota(rows: &[&Row], window: f64) -> f64 {
     });
     #[expect(clippy::cast_precision_loss, reason = "instance counts are far below 2^52")]
     let peak = running.max().unwrap_or(0) as f64;
-    (seconds / window * TIGHTNESS).ceil().max(peak).max(f64::from(largest))
+    // Never more than all of them at once.
+    let all: f64 = rows.iter().map(|row| f64::from(row.count)).sum();
+    (seconds / window * TIGHTNESS).ceil().min(all).max(peak).max(f64::from(largest))
 }

@@ -31,6 +31,8 @@ pub struct Entry {
     pub need: Option<Amounts>,
     /// Its fate.
     pub plan: Plan,
+    /// Since when it has had its status.
+    pub status_since: Timestamp,
     /// The latest setting of its timer; events of older ones are void.
     pub timer: u32,
     /// Why preemption is stopping it, if it is.

@@ -2,8 +2,10 @@
 //!
 //! AWS names the parameters and not the formulas. Here a share's use is what it holds now plus its mean use of late,
 //! in which the past counts half after half of the decay window; the product with the weight factor decides, so that a
-//! share with a quarter of the weight gets four times as much. Only arithmetic that is the same on every machine.
+//! share with a quarter of the weight gets four times as much. Among shares that have used equally little, as all have that
+//! have used nothing, the one with the lower weight factor goes first. Only arithmetic that is the same on every machine.
 
+use std::cmp::Ordering;
 use std::f64::consts::LN_2;
 use std::time::Duration;
 
@@ -39,6 +41,30 @@ pub struct PastUse {
     active_at: Option<Timestamp>,
 }
 
+/// What decides which lane's head goes first: the least goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// How much its lane has used, weighted.
+    pub score: f64,
+    /// Its lane's weight factor.
+    pub weight: f64,
+    /// The number of the job.
+    pub head: usize,
+}
+
+impl Turn {
+    /// The turn of a head where lanes are not weighed against each other.
+    pub fn by_number(head: usize) -> Self {
+        Self { score: 0.0, weight: 0.0, head }
+    }
+
+    /// By what was used, then by weight, then by age.
+    pub fn cmp(&self, other: &Self) -> Ordering {
+        let used = self.score.total_cmp(&other.score);
+        used.then(self.weight.total_cmp(&other.weight)).then(self.head.cmp(&other.head))
+    }
+}
+
 impl FairShare {
     /// Reads a policy; `reservation` is in percent.
     pub fn new(weights: &[WeightedShare], decay: Duration, reservation: u8) -> Self {
@@ -51,19 +77,19 @@ impl FairShare {
         let next = lanes
             .iter()
             .filter_map(|lane| Some((lane, lane.head().filter(|head| !jobs[*head].held)?)))
-            .map(|(lane, head)| (self.score(lane, Amounts::ZERO, now), head))
-            .min_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+            .map(|(lane, head)| self.turn(lane, Amounts::ZERO, head, now))
+            .min_by(Turn::cmp);
         match next {
-            Some((_, head)) if jobs[head].fits(&self.room(lanes, pool, now)) => Decision::Start(head),
+            Some(Turn { head, .. }) if jobs[head].fits(&self.room(lanes, pool, now)) => Decision::Start(head),
             Some(_) | None => Decision::Wait,
         }
     }
 
-    /// How much a lane has used, weighted, if it held `more` than it does.
-    pub fn score(&self, lane: &Lane, more: Amounts, now: Timestamp) -> f64 {
+    /// When a lane's head goes, if the lane held `more` than it does.
+    pub fn turn(&self, lane: &Lane, more: Amounts, head: usize, now: Timestamp) -> Turn {
         let share = lane.share.as_ref().map_or("", ShareName::as_str);
-        (instances(lane.used.plus(more)) + self.mean(lane, now))
-            * WeightedShare::weight_of(share, &self.weights).unwrap_or(1.0)
+        let weight = WeightedShare::weight_of(share, &self.weights).unwrap_or(1.0);
+        Turn { score: (instances(lane.used.plus(more)) + self.mean(lane, now)) * weight, weight, head }
     }
 
     /// Writes down what a lane has used until now, before that changes.
@@ -140,6 +166,6 @@ mod tests {
         fair.note(&mut lane, at(1800));
         lane.used.0[0] = 0;
         assert!((fair.mean(&lane, at(3600)) - 2.0).abs() < 0.01);
-        assert!((fair.score(&lane, Amounts::ZERO, at(3600)) - 2.0).abs() < 0.01);
+        assert!((fair.turn(&lane, Amounts::ZERO, 0, at(3600)).score - 2.0).abs() < 0.01);
     }
 }

@@ -22,13 +22,14 @@ use crate::scheduler::job::Setback;
 use crate::scheduler::job::Span;
 use crate::scheduler::policy::Decision;
 use crate::scheduler::rng::Purpose;
+use crate::scheduler::transitions::TransitionKind;
 
 /// What a job says that ended well.
 const COMPLETED: &str = "Received status from SageMaker: Training job completed";
 /// What a recorded job says that ended without a start.
 const CANCELLED: &str = "Cancelled while waiting";
-/// What an attempt says that ran for too long.
-const TIMED_OUT: &str = "Job attempt duration exceeded timeout";
+/// What an attempt says that ran for longer than `timeoutConfig` allows.
+pub const ATTEMPT_TIMED_OUT: &str = "Job attempt duration exceeded timeout";
 /// What a job says that found no instances.
 const NO_INSTANCES: &str = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - Unable to provision requested compute resources";
 
@@ -59,12 +60,14 @@ impl Scheduler {
             lane,
             need,
             plan,
+            status_since: self.now,
             timer: 0,
             stopping: None,
             held: false,
             blocked: None,
             watched: None,
         });
+        self.happened(number, TransitionKind::Submitted);
         self.set_timer(number, self.now + submitted);
     }
 
@@ -207,7 +210,7 @@ impl Scheduler {
                 self.run(number);
             }
             Plan::Recorded { start: None, .. } => self.end_early(number, CANCELLED.into()),
-            Plan::Runs { .. } | Plan::Attempts(_) => {}
+            Plan::Runs { .. } | Plan::Attempts(_) | Plan::Refused(_) => {}
         }
     }
 
@@ -250,6 +253,11 @@ impl Scheduler {
     fn carry_out(&mut self, decision: Decision) -> bool {
         match decision {
             Decision::Start(number) => {
+                if let Plan::Refused(reason) = &self.jobs[number].plan {
+                    let reason = reason.clone();
+                    self.end(number, JobStatus::Failed, reason.into());
+                    return true;
+                }
                 self.dispatch(number);
                 let dwell = self.dwell(number, Purpose::Scheduled, self.delays.scheduled);
                 self.set_timer(number, self.now + dwell);
@@ -327,7 +335,7 @@ impl Scheduler {
                 self.set_timer(number, self.now + duration);
             }
             (None, Plan::Recorded { end: Some(end), .. }) => self.set_timer(number, *end),
-            (None, Plan::Recorded { end: None, .. } | Plan::Runs { .. } | Plan::Attempts(_)) => {}
+            (None, Plan::Recorded { end: None, .. } | Plan::Runs { .. } | Plan::Attempts(_) | Plan::Refused(_)) => {}
         }
     }
 
@@ -338,10 +346,11 @@ impl Scheduler {
         let timed_out =
             plan.duration(made).zip(job.terms.attempt_timeout).is_some_and(|(duration, timeout)| duration > timeout);
         match plan.outcome(made).clone() {
-            _ if timed_out => self.end(number, JobStatus::Failed, TIMED_OUT.into()),
+            _ if timed_out => self.end(number, JobStatus::Failed, ATTEMPT_TIMED_OUT.into()),
             PlannedOutcome::Succeeds => self.end(number, JobStatus::Succeeded, COMPLETED.into()),
             PlannedOutcome::Fails(reason) if job.terms.retry.allows(made + 1, &reason) && !plan.is_recorded() => {
                 self.release(number);
+                self.happened(number, TransitionKind::Retried);
                 self.change(number, |job, now| job.set_back(Setback::Failed, reason.clone().into(), now));
                 self.requeue(number, reason.into());
             }
@@ -360,6 +369,7 @@ impl Scheduler {
     /// Preemption has stopped an attempt.
     fn stopped(&mut self, number: usize, preemption: Preemption) {
         self.release(number);
+        self.happened(number, TransitionKind::Preempted);
         self.change(number, |job, now| job.set_back(Setback::Preempted, preemption.of_attempt().into(), now));
         let job = &self.jobs[number].job;
         if job.terms.preemption_retries.is_some_and(|retries| job.preemptions > retries) {
@@ -379,6 +389,7 @@ impl Scheduler {
     /// Someone or something else than its own fate ends a job.
     pub(super) fn end_early(&mut self, number: usize, reason: Reason) {
         self.jobs[number].job.terminated = true;
+        self.happened(number, TransitionKind::Terminated);
         self.end(number, JobStatus::Failed, reason);
     }
 
@@ -414,6 +425,11 @@ impl Scheduler {
         let before = entry.job.status.clone();
         change(&mut entry.job, self.now);
         self.queues[entry.queue].refile(entry, &before);
+        let to = entry.job.status.clone();
+        if to != before {
+            let since = std::mem::replace(&mut entry.status_since, self.now);
+            self.happened(number, TransitionKind::Moved { from: before, since, to });
+        }
     }
 
     fn stir(&mut self, number: usize) {

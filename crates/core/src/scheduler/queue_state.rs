@@ -13,6 +13,7 @@ use crate::scheduler::bit_set::BitSet;
 use crate::scheduler::entry::Entry;
 use crate::scheduler::entry::Place;
 use crate::scheduler::fair::MOST_ACTIVE;
+use crate::scheduler::fair::Turn;
 use crate::scheduler::policy::Discipline;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
@@ -222,16 +223,18 @@ impl Books {
         let mut recorded = self.recorded.iter().map(|(_, job)| *job).peekable();
         let mut front = Vec::new();
         while front.len() < n {
-            let rank = |lane: &Lane, more: Amounts, head: usize| match &self.discipline {
-                Discipline::FairShare(fair) => (fair.score(lane, more, now), head),
-                Discipline::Fifo | Discipline::Quotas(_) => (0.0, head),
+            let turn = |lane: &Lane, more: Amounts, head: usize| match &self.discipline {
+                Discipline::FairShare(fair) => fair.turn(lane, more, head, now),
+                Discipline::Fifo | Discipline::Quotas(_) => Turn::by_number(head),
             };
             let next = lanes
                 .iter_mut()
-                .filter_map(|(lane, waiting, more)| Some((rank(lane, *more, *waiting.peek()?), waiting, more)))
-                .min_by(|(one, ..), (other, ..)| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+                .filter_map(|(lane, waiting, more)| Some((turn(lane, *more, *waiting.peek()?), waiting, more)))
+                .min_by(|(one, ..), (other, ..)| one.cmp(other));
             match (next, recorded.peek()) {
-                (Some(((_, head), waiting, more)), earlier) if earlier.is_none_or(|earlier| head < *earlier) => {
+                (Some((Turn { head, .. }, waiting, more)), earlier)
+                    if earlier.is_none_or(|earlier| head < *earlier) =>
+                {
                     waiting.next();
                     *more = more.plus(jobs[head].need.unwrap_or_default());
                     front.push(head);

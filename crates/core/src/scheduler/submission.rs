@@ -112,6 +112,9 @@ pub enum Plan {
     /// The same, with a fate for each attempt: the first for the first, and so on; further ones fare as the last.
     /// Preempted attempts do not count.
     Attempts(Vec<PlannedAttempt>),
+    /// Waits until it is dispatched; then SageMaker refuses it with this status reason. It fails without an attempt and is not
+    /// tried again.
+    Refused(String),
     /// Happens exactly as recorded, whatever the capacity.
     Recorded {
         /// When it starts to run; `None` is never.
@@ -149,6 +152,7 @@ impl Plan {
     pub fn outcome(&self, made: usize) -> &PlannedOutcome {
         match self {
             Self::Runs { outcome, .. } | Self::Recorded { outcome, .. } => outcome,
+            Self::Refused(_) => &PlannedOutcome::Succeeds,
             Self::Attempts(attempts) => {
                 attempts.get(made).or(attempts.last()).map_or(&PlannedOutcome::Succeeds, |attempt| &attempt.outcome)
             }
@@ -162,7 +166,7 @@ impl Plan {
             Self::Attempts(attempts) => {
                 Some(attempts.get(made).or(attempts.last()).map_or(Duration::ZERO, |attempt| attempt.duration))
             }
-            Self::Recorded { .. } => None,
+            Self::Refused(_) | Self::Recorded { .. } => None,
         }
     }
 
@@ -170,7 +174,7 @@ impl Plan {
     pub fn is_recorded(&self) -> bool {
         match self {
             Self::Recorded { .. } => true,
-            Self::Runs { .. } | Self::Attempts(_) => false,
+            Self::Runs { .. } | Self::Attempts(_) | Self::Refused(_) => false,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::batch::resources::Tags;
 use crate::batch::resources::Work;
 use crate::batch::state;
 use crate::reply::ApiError;
+use crate::reply::integer;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::ServiceEnvironment;
 
@@ -46,8 +47,8 @@ pub(super) fn capacities(limits: &[Limit]) -> Result<Vec<Capacity>, ApiError> {
 
 /// Writes limits. `maxCapacity` is an integer in these answers, unlike usage.
 pub(super) fn shown(limits: &[Capacity]) -> Vec<Value> {
-    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates; limits are small whole numbers")]
-    limits.iter().map(|limit| json!({"maxCapacity": limit.quantity as i64, "capacityUnit": limit.unit})).collect()
+    let limit = |limit: &Capacity| json!({"maxCapacity": integer(limit.quantity), "capacityUnit": limit.unit});
+    limits.iter().map(limit).collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,7 +88,7 @@ pub(super) struct Update {
 pub(super) fn update(world: &mut World, input: &Update) -> Result<Value, ApiError> {
     let mut environment = find(world, &input.service_environment)?.clone();
     let arn = arn::environment(&environment.name);
-    world.resources.must_be_valid(&arn)?;
+    world.resources.must_be_settled(&arn, "update")?;
     if let Some(limits) = &input.capacity_limits {
         environment.limits = capacities(limits)?;
     }
@@ -113,7 +114,7 @@ pub(super) fn delete(world: &mut World, input: &Delete) -> Result<Value, ApiErro
     if let Some(queue) = world.scheduler.queues().find(|queue| queue.environment == environment.name) {
         return Err(refused(format!("Cannot delete {arn}: found existing JobQueue relationship with {}.", queue.name)));
     }
-    world.resources.must_be_valid(&arn)?;
+    world.resources.must_be_deletable(&arn)?;
     world.resources.begin(&arn, Work::Deleting, world.now);
     Ok(json!({}))
 }

@@ -155,7 +155,7 @@ const RETRY: Shape = Shape::Structure(&[
     optional("evaluateOnExit", &Shape::List(&Shape::Structure(&EXIT), 0, 5)),
 ]);
 const EXIT: [Member; 2] =
-    [optional("action", &Shape::Enum(&["RETRY", "EXIT"])), optional("onStatusReason", &text(1, 512))];
+    [optional("action", &Shape::AnyCase(&["RETRY", "EXIT"])), optional("onStatusReason", &text(1, 512))];
 const SUBMIT: [Member; 12] = [
     required("jobName", &Shape::Name),
     required("jobQueue", &ANY),

@@ -9,6 +9,7 @@ use crate::arn;
 use crate::batch::refused;
 use crate::quirks::StartedAt;
 use crate::reply::ApiError;
+use crate::reply::integer;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Timestamp;
@@ -51,6 +52,7 @@ pub(super) fn describe_service_job(world: &mut World, input: &Describe) -> Resul
     if let (Value::Object(shown), Value::Object(more)) = (&mut shown, more) {
         shown.extend(more);
     }
+    shown["isTerminated"] = json!(job.terminated);
     let id = job.id.clone();
     world.faults.disguise(&id, &mut shown);
     Ok(shown)
@@ -99,7 +101,8 @@ fn attempt(attempt: &Attempt) -> Value {
 }
 
 fn preemptions(job: &Job) -> Option<Value> {
-    let recent = job.preempted.iter().skip(job.preempted.len().saturating_sub(RECENT_PREEMPTIONS));
+    // Newest first.
+    let recent = job.preempted.iter().rev().take(RECENT_PREEMPTIONS);
     (job.preemptions > 0).then(|| {
         json!({
             "preemptedAttemptCount": job.preemptions,
@@ -115,7 +118,7 @@ fn resource(name: &TrainingJobName) -> Value {
 /// The `CreateTrainingJob` request that a job of the workload would have been submitted with.
 fn payload(job: &Job) -> String {
     let resources = match &*job.demand {
-        [one] => json!({"InstanceType": one.unit, "InstanceCount": one.quantity.ceil(), "VolumeSizeInGB": 30}),
+        [one] => json!({"InstanceType": one.unit, "InstanceCount": integer(one.quantity.ceil()), "VolumeSizeInGB": 30}),
         many => {
             let groups: Vec<_> = many
                 .iter()
@@ -123,7 +126,7 @@ fn payload(job: &Job) -> String {
                 .map(|(demand, n)| {
                     json!({
                         "InstanceType": demand.unit,
-                        "InstanceCount": demand.quantity.ceil(),
+                        "InstanceCount": integer(demand.quantity.ceil()),
                         "InstanceGroupName": format!("group-{n}"),
                     })
                 })

@@ -74,7 +74,8 @@ pub(super) fn create(world: &mut World, input: Create) -> Result<Value, ApiError
         return Err(refused("A job queue of type SAGEMAKER_TRAINING has exactly one service environment."));
     };
     let environment = environments::find(world, &order.service_environment)?.name.clone();
-    world.resources.must_be_valid(&arn::environment(&environment))?;
+    // It may still be CREATING: AWS's own samples do not wait for it.
+    world.resources.must_stay(&arn::environment(&environment))?;
     let policy_arn = input.scheduling_policy_arn.filter(|arn| !arn.is_empty());
     let policy = match &policy_arn {
         None => Policy::Fifo,
@@ -118,7 +119,7 @@ pub(super) struct Update {
 pub(super) fn update(world: &mut World, input: Update) -> Result<Value, ApiError> {
     let mut setup = queue(world, &input.job_queue)?.clone();
     let arn = arn::queue(&setup.name);
-    world.resources.must_be_valid(&arn)?;
+    world.resources.must_be_settled(&arn, "update")?;
     if let Some(order) = input.service_environment_order.as_deref() {
         let [order] = order else {
             return Err(refused("A job queue of type SAGEMAKER_TRAINING has exactly one service environment."));
@@ -158,7 +159,7 @@ pub(super) fn delete(world: &mut World, input: &Delete) -> Result<Value, ApiErro
     if queue.enabled {
         return Err(refused(format!("Cannot delete {arn}: its state must be DISABLED.")));
     }
-    world.resources.must_be_valid(&arn)?;
+    world.resources.must_be_settled(&arn, "delete")?;
     world.resources.begin(&arn, Work::Deleting, world.now);
     Ok(json!({}))
 }

@@ -103,11 +103,31 @@ impl Resources {
         }
     }
 
-    /// Refuses what needs a resource that is VALID.
-    pub fn must_be_valid(&self, arn: &str) -> Result<(), ApiError> {
+    /// Refuses to change a resource that is being created, changed or deleted.
+    pub fn must_be_settled(&self, arn: &str, verb: &str) -> Result<(), ApiError> {
         match self.status(arn) {
             "VALID" => Ok(()),
-            status => Err(refused(format!("{arn} is {status}: wait until it is VALID."))),
+            status => Err(refused(format!(
+                "Cannot {verb}, resource is being modified. {arn} is {status}: wait until it is VALID."
+            ))),
+        }
+    }
+
+    /// The same of a deletion that an update may still be under way for: a service environment, for one.
+    pub fn must_be_deletable(&self, arn: &str) -> Result<(), ApiError> {
+        if self.status(arn) == "UPDATING" { Ok(()) } else { self.must_be_settled(arn, "delete") }
+    }
+
+    /// Refuses what is being deleted. What is still being created can be referred to.
+    pub fn must_stay(&self, arn: &str) -> Result<(), ApiError> {
+        if self.status(arn) == "DELETING" { Err(refused(format!("{arn} is DELETING."))) } else { Ok(()) }
+    }
+
+    /// Refuses jobs for what does not take any yet, or any more.
+    pub fn must_take_jobs(&self, arn: &str) -> Result<(), ApiError> {
+        match self.status(arn) {
+            "VALID" | "UPDATING" => Ok(()),
+            status => Err(refused(format!("{arn} does not accept service job submissions: it is {status}."))),
         }
     }
 

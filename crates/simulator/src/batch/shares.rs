@@ -78,7 +78,7 @@ pub(super) fn create(world: &mut World, input: Create) -> Result<Value, ApiError
     if shares.len() >= MOST_SHARES {
         return Err(refused(format!("A job queue has at most {MOST_SHARES} quota shares.")));
     }
-    world.resources.must_be_valid(&arn::queue(&queue_name))?;
+    world.resources.must_stay(&arn::queue(&queue_name))?;
     let share = QuotaShare {
         name: name.clone(),
         enabled: enabled(input.state.as_deref(), true),
@@ -107,7 +107,7 @@ pub(super) fn update(world: &mut World, input: &Update) -> Result<Value, ApiErro
     let (queue, share) = find(world, &input.quota_share_arn)?;
     let (queue, mut share) = (queue.name.clone(), share.clone());
     let arn = arn::quota_share(&queue, &share.name);
-    world.resources.must_be_valid(&arn)?;
+    world.resources.must_be_settled(&arn, "update")?;
     if let Some(limits) = &input.capacity_limits {
         share.limits = capacities(limits)?;
     }
@@ -136,7 +136,7 @@ pub(super) fn delete(world: &mut World, input: &Named) -> Result<Value, ApiError
     if share.enabled {
         return Err(refused(format!("Cannot delete {arn}: its state must be DISABLED.")));
     }
-    world.resources.must_be_valid(&arn)?;
+    world.resources.must_be_settled(&arn, "delete")?;
     world.resources.begin(&arn, Work::Deleting, world.now);
     Ok(json!({}))
 }

@@ -1,7 +1,4 @@
 //! `SubmitServiceJob`, and what is done to jobs after that.
-//!
-//! A real job's run time lies in its container; here it is the hyperparameter `simulated_seconds` of the payload, ten
-//! minutes if absent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,17 +10,15 @@ use serde_json::json;
 use crate::World;
 use crate::arn;
 use crate::batch::jobs;
+use crate::batch::payload;
 use crate::batch::queue;
 use crate::batch::refused;
 use crate::reply::ApiError;
-use trainspotter_core::model::Capacity;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::ShareName;
 use trainspotter_core::scheduler::ExitAction;
 use trainspotter_core::scheduler::ExitRule;
-use trainspotter_core::scheduler::Plan;
-use trainspotter_core::scheduler::PlannedOutcome;
 use trainspotter_core::scheduler::RetryStrategy;
 use trainspotter_core::scheduler::Submission;
 use trainspotter_core::scheduler::Terms;
@@ -32,7 +27,6 @@ const MAX_PAYLOAD_BYTES: usize = 10 * 1_024;
 /// Of the whole request; the body is about as long.
 const MAX_REQUEST_BYTES: usize = 30 * 1_024;
 const MOST_TAGS: usize = 50;
-const DEFAULT_RUN: Duration = Duration::from_mins(10);
 const UTILISATION: f64 = 0.8;
 /// Client tokens remembered; then all are forgotten, as AWS forgets each after a while.
 const MAX_TOKENS: usize = 10_000;
@@ -108,7 +102,8 @@ fn submitted(name: &str, id: &JobId) -> Value {
 
 fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
     let queue = queue(world, &input.job_queue)?;
-    world.resources.must_be_valid(&arn::queue(&queue.name))?;
+    world.resources.must_take_jobs(&arn::queue(&queue.name))?;
+    world.resources.must_take_jobs(&arn::environment(&queue.environment))?;
     if input.service_request_payload.len() > MAX_PAYLOAD_BYTES {
         return Err(refused(format!("serviceRequestPayload is larger than {MAX_PAYLOAD_BYTES} bytes.")));
     }
@@ -123,11 +118,9 @@ fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
         (_, share, None) | (_, None, share) => Ok(share.as_deref().map(ShareName::from)),
     };
     let share = share.map_err(refused)?;
-    let payload: Payload = serde_json::from_str(&input.service_request_payload)
-        .map_err(|error| refused(format!("serviceRequestPayload is not a CreateTrainingJob request: {error}")))?;
-    // The SDK puts tags into the payload; Batch's own win.
-    let mut tags: BTreeMap<String, String> =
-        payload.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+    let payload = payload::read(&input.service_request_payload, world.scheduler.environment(&queue.environment));
+    // Batch's own win.
+    let mut tags = payload.tags;
     tags.extend(input.tags.clone());
     if tags.len() > MOST_TAGS {
         return Err(refused(format!("A job has at most {MOST_TAGS} tags.")));
@@ -138,9 +131,9 @@ fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
         queue: queue.name.clone(),
         share,
         priority: input.scheduling_priority.unwrap_or(0),
-        demand: payload.demand()?,
+        demand: payload.demand,
         tags,
-        plan: Plan::Runs { duration: payload.run(), outcome: PlannedOutcome::Succeeds },
+        plan: payload.plan,
         terms: terms(input)?,
         utilisation: UTILISATION,
     })
@@ -167,63 +160,9 @@ impl OnExit {
         if pattern.strip_suffix('*').unwrap_or(&pattern).contains('*') {
             return Err(refused(format!("onStatusReason {pattern}: a * can only be at the end.")));
         }
-        let action = if self.action.as_deref() == Some("EXIT") { ExitAction::Exit } else { ExitAction::Retry };
+        let exits = self.action.is_some_and(|action| action.eq_ignore_ascii_case("EXIT"));
+        let action = if exits { ExitAction::Exit } else { ExitAction::Retry };
         Ok(ExitRule { on_status_reason: pattern, action })
-    }
-}
-
-/// What matters of a `CreateTrainingJob` request.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Payload {
-    resource_config: ResourceConfig,
-    #[serde(default)]
-    hyper_parameters: BTreeMap<String, String>,
-    #[serde(default)]
-    tags: Vec<Tag>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Tag {
-    key: String,
-    value: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ResourceConfig {
-    instance_type: Option<String>,
-    instance_count: Option<u32>,
-    #[serde(default)]
-    instance_groups: Vec<InstanceGroup>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct InstanceGroup {
-    instance_type: String,
-    instance_count: u32,
-}
-
-impl Payload {
-    fn demand(&self) -> Result<Vec<Capacity>, ApiError> {
-        let resources = &self.resource_config;
-        if let (Some(instance_type), Some(count)) = (&resources.instance_type, resources.instance_count) {
-            return Ok(vec![Capacity::new(instance_type.as_str(), f64::from(count))]);
-        }
-        if resources.instance_groups.is_empty() {
-            return Err(refused("serviceRequestPayload needs ResourceConfig.InstanceType and InstanceCount."));
-        }
-        let capacity =
-            |group: &InstanceGroup| Capacity::new(group.instance_type.as_str(), f64::from(group.instance_count));
-        Ok(resources.instance_groups.iter().map(capacity).collect())
-    }
-
-    fn run(&self) -> Duration {
-        let seconds =
-            self.hyper_parameters.get("simulated_seconds").and_then(|text| text.trim_matches('"').parse().ok());
-        seconds.map_or(DEFAULT_RUN, Duration::from_secs)
     }
 }
 

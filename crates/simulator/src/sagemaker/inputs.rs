@@ -7,11 +7,19 @@ use crate::shape::required;
 use crate::shape::text;
 
 /// The operations served, by name, and what each takes.
-pub(super) const SERVED: [(&str, Shape); 4] = [
+pub(super) const SERVED: [(&str, Shape); 5] = [
     ("DescribeTrainingJob", Shape::Structure(&[required("TrainingJobName", &Shape::Dashed { most: 63, after: "" })])),
     (
         "DescribeTrainingPlan",
         Shape::Structure(&[required("TrainingPlanName", &Shape::Dashed { most: 64, after: PLAN })]),
+    ),
+    (
+        "ListTags",
+        Shape::Structure(&[
+            required("ResourceArn", &text(1, 256)),
+            optional("NextToken", &text(0, 8_192)),
+            optional("MaxResults", &Shape::Integer(50, i32::MAX as i64)),
+        ]),
     ),
     ("ListTrainingJobs", Shape::Structure(&LIST_JOBS)),
     ("ListTrainingPlans", Shape::Structure(&LIST_PLANS)),

@@ -262,7 +262,6 @@ async fn a_submitted_job_is_scheduled_and_described_back() {
     for refused in [
         submit("no spaces", PAYLOAD).client_token("a"),
         submit("large", &large).client_token("b"),
-        submit("odd", "{}").client_token("c"),
         submit("shared", PAYLOAD).client_token("d").quota_share_name("vision"),
     ] {
         let error = refused.send().await.unwrap_err();

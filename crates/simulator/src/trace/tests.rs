@@ -148,3 +148,21 @@ fn a_dense_trace_makes_people_wait_and_drains() {
     assert_eq!(scheduler.next_event(), None);
     assert_eq!(scheduler.jobs().filter(|job| job.status == JobStatus::Succeeded).count(), 30_940);
 }
+
+#[test]
+fn limits_stay_within_what_batch_can_say_however_many_jobs_come_at_once() {
+    let mut text = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
+    for job in 0..100_000 {
+        text += &format!("{job},share-{},8,0,36000\n", job % 20);
+    }
+    let workload = read(&text).unwrap();
+    let total = workload.setup.environments[0].limits[0].quantity;
+    assert_eq!(total, 800_000.0, "no more than all jobs at once");
+
+    let text = "job_id,share,num_gpu,submit_s,duration_s,instance_type,instance_count\n\
+                one,a,8,0,10,ml.p5.48xlarge,2147483647\ntwo,b,8,0,10,ml.p5.48xlarge,1\n";
+    let problem = read(text).unwrap_err();
+    assert!(problem.message.contains("2147483648 instances of ml.p5.48xlarge"), "{problem:?}");
+    let problem = read(&text.replace("2147483647", "2147483648")).unwrap_err();
+    assert_eq!(problem.place, Some((2, Some("instance_count".to_owned()))));
+}

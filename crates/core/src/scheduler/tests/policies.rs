@@ -36,6 +36,28 @@ fn capacity_goes_by_weight_where_lower_gets_more() {
 }
 
 #[test]
+fn shares_that_have_used_nothing_go_by_weight_and_only_then_by_age() {
+    // One instance, three shares that have used nothing, submitted in the order of falling weight factors.
+    let weights = [("LOWPRI", 5.0), ("MIDPRI", 3.0), ("HIGHPRI", 1.0)];
+    let mut scheduler = scheduler(setup(InstanceType::ANY, 1.0, fair(&weights, 0, 0)), Delays::NONE);
+    for (share, _) in weights.iter().chain(&weights) {
+        scheduler.submit(wish(0, Some(share), 1, 60)).unwrap();
+    }
+    scheduler.advance(START);
+    assert_eq!(running(&scheduler, &["HIGHPRI", "MIDPRI", "LOWPRI"]), [1, 0, 0]);
+    let front = scheduler.front(&research(), 2);
+    let shares: Vec<_> = front.iter().map(|job| job.share.as_ref().unwrap().as_str()).collect();
+    assert_eq!(shares, ["MIDPRI", "LOWPRI"], "what HIGHPRI uses now counts");
+    // Of equal weight the older goes first.
+    let mut equal = self::scheduler(setup(InstanceType::ANY, 1.0, fair(&[], 0, 0)), Delays::NONE);
+    for share in ["z", "a"] {
+        equal.submit(wish(0, Some(share), 1, 60)).unwrap();
+    }
+    equal.advance(START);
+    assert_eq!(running(&equal, &["z", "a"]), [1, 0]);
+}
+
+#[test]
 fn past_use_counts_against_a_share_and_is_forgotten() {
     // Half of the time that `a` has had the queue to itself counts, then next to nothing.
     for (pause, expected) in [(0, "b"), (600, "a")] {

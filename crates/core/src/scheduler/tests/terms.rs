@@ -190,3 +190,61 @@ fn codes_are_read_as_they_are_written() {
     }
     assert_eq!(Blocked::parse("CAPACITY"), None);
 }
+
+#[test]
+fn what_sagemaker_refuses_fails_when_it_is_dispatched_and_holds_nothing() {
+    let mut scheduler = scheduler(setup(TYPE, 1.0, Policy::Fifo), Delays::NONE);
+    let first = scheduler.submit(wish(0, None, 1, 60)).unwrap();
+    let refused = Submission { plan: Plan::Refused("ValidationException".to_owned()), ..wish(1, None, 1, 60) };
+    let refused = scheduler.submit(refused).unwrap();
+    let behind = scheduler.submit(wish(2, None, 1, 60)).unwrap();
+    scheduler.advance(minute(30));
+    assert_eq!(scheduler.job(&refused).unwrap().status, JobStatus::Runnable, "it waits for its turn like any other");
+    scheduler.advance(minute(60));
+    let job = scheduler.job(&refused).unwrap();
+    assert_eq!((job.status.as_str(), reason(&scheduler, &refused)), ("FAILED", "ValidationException"));
+    assert!(job.attempts.is_empty() && job.training_job.is_none() && !job.terminated, "{job:?}");
+    assert_eq!(scheduler.job(&first).unwrap().status, JobStatus::Succeeded);
+    assert_eq!(
+        scheduler.job(&behind).unwrap().status,
+        JobStatus::Running,
+        "what it did not take is there for the next"
+    );
+}
+
+#[test]
+fn transitions_tell_what_happened_and_since_when() {
+    let shares = [("lends", 1.0, BORROWS), ("borrows", 1.0, BORROWS)];
+    let mut scheduler = scheduler(quotas(&shares), Delays::NONE);
+    scheduler.keep_transitions(minute(1));
+    let early = scheduler.submit(wish(0, Some("borrows"), 1, 600)).unwrap();
+    let borrower = scheduler.submit(wish(1, Some("borrows"), 1, 600)).unwrap();
+    scheduler.submit(wish(2, Some("lends"), 1, 600)).unwrap();
+    scheduler.advance(minute(3));
+    scheduler.terminate(&early, "enough");
+    let number = scheduler.job(&borrower).unwrap().number;
+    let of = |transitions: &[Transition], job| {
+        let kind = |kind: &TransitionKind| match kind {
+            TransitionKind::Moved { from, since, to } => {
+                format!("{}@{} {}", from.as_str(), since.since(START).as_secs() / 60, to.as_str())
+            }
+            kind => format!("{kind:?}"),
+        };
+        let of_job = transitions.iter().filter(|transition| transition.job == job);
+        of_job.map(|one| format!("{} {}", one.at.since(START).as_secs() / 60, kind(&one.kind))).collect::<Vec<_>>()
+    };
+    let transitions = scheduler.take_transitions();
+    let expected = [
+        "1 Submitted",
+        "1 SUBMITTED@1 RUNNABLE",
+        "1 RUNNABLE@1 SCHEDULED",
+        "1 SCHEDULED@1 STARTING",
+        "1 STARTING@1 RUNNING",
+        "2 Preempted",
+        "2 RUNNING@1 RUNNABLE",
+        "3 RUNNABLE@2 SCHEDULED",
+    ];
+    assert_eq!(of(&transitions, number)[..8], expected, "{transitions:?}");
+    assert_eq!(of(&transitions, 0), ["3 Terminated", "3 RUNNING@0 FAILED"], "what is older is not kept");
+    assert_eq!(scheduler.take_transitions(), [], "taken once");
+}
