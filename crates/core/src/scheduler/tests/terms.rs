@@ -224,11 +224,9 @@ fn transitions_tell_what_happened_and_since_when() {
     scheduler.terminate(&early, "enough");
     let number = scheduler.job(&borrower).unwrap().number;
     let of = |transitions: &[Transition], job| {
-        let kind = |kind: &TransitionKind| match kind {
-            TransitionKind::Moved { from, since, to } => {
-                format!("{}@{} {}", from.as_str(), since.since(START).as_secs() / 60, to.as_str())
-            }
-            kind => format!("{kind:?}"),
+        let kind = |kind: &TransitionKind| {
+            let TransitionKind::Moved { from, since, to } = kind else { return format!("{kind:?}") };
+            format!("{}@{} {}", from.as_str(), since.since(START).as_secs() / 60, to.as_str())
         };
         let of_job = transitions.iter().filter(|transition| transition.job == job);
         of_job.map(|one| format!("{} {}", one.at.since(START).as_secs() / 60, kind(&one.kind))).collect::<Vec<_>>()
