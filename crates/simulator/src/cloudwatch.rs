@@ -1,13 +1,15 @@
-//! CloudWatch: what clients put, and the GPU utilisation that SageMaker reports.
+//! CloudWatch: what clients put, the GPU utilisation that SageMaker reports, and the job metrics that Batch does.
 //!
 //! Every protocol that CloudWatch is spoken to in comes down to one tree of values, which is held against the model's
 //! constraints ([`inputs`]) before an operation reads it. Limits, codes and messages are those of the API reference.
 
 mod alarms;
+pub(super) mod batch;
 mod dashboards;
 mod gpu;
 mod inputs;
 mod read;
+mod search;
 mod series;
 mod statistics;
 mod write;

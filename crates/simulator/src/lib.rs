@@ -200,7 +200,9 @@ impl World {
         self.faults.now = plain;
         self.now = self.now.max(Timestamp::from_millis(plain.millis() + self.faults.skew_millis(plain)));
         self.capacity.pass(&self.scheduler, self.now);
+        self.scheduler.keep_transitions(cloudwatch::batch::kept_from(self.now));
         self.scheduler.advance(self.now);
+        cloudwatch::batch::publish(self);
     }
 
     /// An id shaped like a UUID that has not been given before; the same for the same seed and place in the history.

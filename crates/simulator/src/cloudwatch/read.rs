@@ -11,6 +11,7 @@ use crate::cloudwatch::Metric;
 use crate::cloudwatch::gpu;
 use crate::cloudwatch::invalid_combination;
 use crate::cloudwatch::invalid_value;
+use crate::cloudwatch::search::Search;
 use crate::cloudwatch::series::MINUTE_MILLIS;
 use crate::cloudwatch::series::Summary;
 use crate::page_token::PageToken;
@@ -41,6 +42,7 @@ pub(super) struct GetInput {
 struct Query {
     id: String,
     metric_stat: Option<MetricStat>,
+    expression: Option<String>,
     label: Option<String>,
     return_data: Option<bool>,
 }
@@ -73,7 +75,7 @@ struct Series {
     status_code: &'static str,
 }
 
-/// Reads metrics. Expressions, SEARCH and Metrics Insights are refused by name.
+/// Reads metrics, by name or by a SEARCH expression. Metric math and Metrics Insights are refused by name.
 pub(super) fn get_metric_data(world: &mut World, input: GetInput) -> Result<GetOutput, ApiError> {
     let (from, to) = check(&input)?;
     let skip = match input.next_token.as_deref().map(PageToken::decode) {
@@ -86,27 +88,51 @@ pub(super) fn get_metric_data(world: &mut World, input: GetInput) -> Result<GetO
     let mut output = GetOutput { metric_data_results: Vec::new(), next_token: None, messages: Vec::new() };
     let mut datapoints = 0;
     for (number, query) in input.metric_data_queries.into_iter().enumerate().skip(skip) {
-        let Some(stat) = query.metric_stat.filter(|_| query.return_data != Some(false)) else { continue };
-        let mut points = points(world, &stat, from, to)?;
-        datapoints += points.len();
+        if query.return_data == Some(false) {
+            continue;
+        }
+        let mut found = query.series(world, from, to)?;
+        datapoints += found.iter().map(|series| series.values.len()).sum::<usize>();
         if datapoints > limit && number > skip {
             let order = i64::try_from(number).unwrap_or(i64::MAX);
             output.next_token = Some(PageToken { page: 2, order, key: String::new() }.encode());
             break;
         }
         if newest_first {
-            points.reverse();
+            for series in &mut found {
+                series.timestamps.reverse();
+                series.values.reverse();
+            }
         }
-        let (timestamps, values) = points.into_iter().unzip();
-        output.metric_data_results.push(Series {
-            id: query.id,
-            label: query.label.unwrap_or(stat.metric.metric_name),
-            timestamps,
-            values,
-            status_code: "Complete",
-        });
+        output.metric_data_results.extend(found);
     }
     Ok(output)
+}
+
+impl Query {
+    /// The series that it asks for, oldest datapoint first: one for a metric, any number for a search.
+    fn series(self, world: &mut World, from: Timestamp, to: Timestamp) -> Result<Vec<Series>, ApiError> {
+        let stats = match (self.metric_stat, self.expression) {
+            (Some(stat), _) => vec![(self.label.unwrap_or_else(|| stat.metric.metric_name.clone()), stat)],
+            (None, Some(expression)) => {
+                let search = Search::parse(&expression)?;
+                let found = search.find(world).into_iter();
+                let stat = |metric: Metric| {
+                    let values: Vec<_> = metric.dimensions.iter().map(|dimension| dimension.value.as_str()).collect();
+                    let label = format!("{} {}", values.join(" "), metric.metric_name);
+                    (label, MetricStat { metric, period: search.period, stat: search.stat.clone(), unit: None })
+                };
+                found.map(stat).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        let mut series = Vec::new();
+        for (label, stat) in stats {
+            let (timestamps, values) = points(world, &stat, from, to).into_iter().unzip();
+            series.push(Series { id: self.id.clone(), label, timestamps, values, status_code: "Complete" });
+        }
+        Ok(series)
+    }
 }
 
 fn check(input: &GetInput) -> Result<(Timestamp, Timestamp), ApiError> {
@@ -128,11 +154,18 @@ fn check(input: &GetInput) -> Result<(Timestamp, Timestamp), ApiError> {
         if ids.insert(query.id.as_str(), ()).is_some() {
             return Err(invalid_value(format!("The id {} is used by more than one query.", query.id)));
         }
-        let Some(stat) = &query.metric_stat else {
-            return Err(invalid_value(format!(
-                "Query {} is an expression, which the simulator does not evaluate: use MetricStat.",
-                query.id
-            )));
+        let stat = match (&query.metric_stat, &query.expression) {
+            (Some(stat), None) => stat,
+            (None, Some(expression)) => {
+                Search::parse(expression)?;
+                continue;
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(invalid_combination(format!(
+                    "Query {}: exactly one of Expression and MetricStat must be specified.",
+                    query.id
+                )));
+            }
         };
         if stat.period < 60 || stat.period % 60 != 0 {
             return Err(invalid_value(format!(
@@ -152,16 +185,15 @@ fn check(input: &GetInput) -> Result<(Timestamp, Timestamp), ApiError> {
 }
 
 /// Seconds and values, oldest first. A datapoint stands at the beginning of its period.
-fn points(world: &mut World, stat: &MetricStat, from: Timestamp, to: Timestamp) -> Result<Vec<(f64, f64)>, ApiError> {
+fn points(world: &mut World, stat: &MetricStat, from: Timestamp, to: Timestamp) -> Vec<(f64, f64)> {
     let metric = stat.metric.clone().sorted();
     let periods = periods(world, &metric, stat.unit.as_deref(), stat.period, from, to);
     #[expect(clippy::cast_precision_loss, reason = "seconds fit in 53 bits")]
-    let points = periods
+    periods
         .into_iter()
         .filter_map(|(began, summary)| Some((began as f64, summary.statistic(&stat.stat)?)))
         .filter(|(_, value)| value.is_finite())
-        .collect();
-    Ok(points)
+        .collect()
 }
 
 /// A metric's periods by the second they begin at; none if it was put with another unit than the one asked for.

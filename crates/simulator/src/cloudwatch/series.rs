@@ -52,6 +52,15 @@ impl Metrics {
     /// Adds values to the minute that `at` lies in, as CloudWatch does.
     pub(super) fn put(&mut self, metric: Metric, unit: Option<String>, at: Timestamp, summary: Summary) {
         self.data_accepted += 1;
+        self.keep(metric, unit, at, summary);
+    }
+
+    /// The same for what AWS itself publishes, which no client put.
+    pub(super) fn put_own(&mut self, metric: Metric, unit: &str, at: Timestamp, summary: Summary) {
+        self.keep(metric, Some(unit.to_owned()), at, summary);
+    }
+
+    fn keep(&mut self, metric: Metric, unit: Option<String>, at: Timestamp, summary: Summary) {
         if self.by_metric.len() >= MAX_METRICS && !self.by_metric.contains_key(&metric) {
             return;
         }

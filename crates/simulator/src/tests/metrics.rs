@@ -1,5 +1,8 @@
 //! CloudWatch over CBOR.
 
+use std::time::Duration;
+
+use aws_sdk_batch::types::ServiceJobStatus;
 use aws_sdk_cloudwatch::error::ProvideErrorMetadata;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::Dimension;
@@ -8,8 +11,11 @@ use aws_sdk_cloudwatch::types::MetricDataQuery;
 use aws_sdk_cloudwatch::types::MetricDatum;
 use aws_sdk_cloudwatch::types::MetricStat;
 
+use serde_json::json;
+
 use crate::tests::account::Account;
 use crate::tests::account::BEGAN;
+use crate::tests::account::JOBS;
 use crate::tests::account::client;
 
 const HOUR: i64 = 3_600;
@@ -265,4 +271,52 @@ async fn statistics_come_in_any_protocol() {
     let (status, answer) = form("Action=PutMetricData&Namespace=:n").await;
     assert_eq!(status, 400);
     assert!(answer.contains("<Code>InvalidParameterValue</Code>"), "{answer}");
+}
+
+/// What `AWS/Batch` says of a queue in the first hour.
+async fn native(cloudwatch: &aws_sdk_cloudwatch::Client, queue: &str, name: &str, stat: &str) -> Vec<f64> {
+    let metric =
+        Metric::builder().namespace("AWS/Batch").metric_name(name).dimensions(dimension("JobQueueName", queue));
+    let stat = MetricStat::builder().metric(metric.build()).period(3_600).stat(stat).build();
+    let query = MetricDataQuery::builder().id("a").metric_stat(stat).build();
+    values(cloudwatch, query).await.remove(0)
+}
+
+async fn values(cloudwatch: &aws_sdk_cloudwatch::Client, query: MetricDataQuery) -> Vec<Vec<f64>> {
+    let from = DateTime::from_millis(BEGAN.millis());
+    let to = DateTime::from_millis(BEGAN.millis() + 2 * 3_600_000);
+    let get = cloudwatch.get_metric_data().metric_data_queries(query).start_time(from).end_time(to);
+    get.send().await.unwrap().metric_data_results().iter().map(|series| series.values().to_vec()).collect()
+}
+
+#[tokio::test]
+async fn batch_publishes_transitions_and_durations_of_each_queue() {
+    let account = Account::open().await;
+    account.control(json!({"pause": true})).await;
+    let cloudwatch = client!(aws_sdk_cloudwatch, account);
+    let batch = client!(aws_sdk_batch, account);
+    let total = async |name: &str| native(&cloudwatch, "prod", name, "Sum").await.iter().sum::<f64>();
+    let truth = account.sim("truth").await;
+    let states = &truth["queues"][0]["jobs"];
+    assert_eq!(total("JobsSubmitted").await, JOBS as f64);
+    assert_eq!(total("JobsMovedToSucceeded").await, states["succeeded"].as_f64().unwrap());
+    let dispatched = total("JobsMovedToScheduled").await;
+    assert!(dispatched > 0.0 && total("JobsMovedToStarting").await <= dispatched);
+    assert_eq!(native(&cloudwatch, "prod", "JobSubmittedToFirstScheduledDuration", "SampleCount").await, [dispatched]);
+    let run = native(&cloudwatch, "prod", "JobAttemptExecutionDuration", "p50").await;
+    assert_eq!(run, [Duration::from_mins(20).as_millis() as f64], "in milliseconds");
+    let whole = native(&cloudwatch, "prod", "JobAttemptDuration", "Minimum").await[0];
+    assert!(whole > run[0], "with what comes before it runs: {whole}");
+    assert_eq!(native(&cloudwatch, "dev", "JobsMovedToFailed", "Sum").await, [1.0]);
+    assert!(native(&cloudwatch, "dev", "JobsPreempted", "Sum").await.is_empty(), "nothing where nothing happened");
+
+    let waiting =
+        batch.list_service_jobs().job_queue("prod").job_status(ServiceJobStatus::Runnable).send().await.unwrap();
+    let id = waiting.job_summary_list()[0].job_id().unwrap();
+    batch.terminate_service_job().job_id(id).reason("enough").send().await.unwrap();
+    let expression = "SEARCH('{\"AWS/Batch\",JobQueueName} MetricName=\"JobsTerminated\"', 'Sum', 3600)";
+    let search = MetricDataQuery::builder().id("s").expression(expression).build();
+    assert_eq!(values(&cloudwatch, search).await, [[1.0]]);
+    let put = account.sim("truth").await["published"]["cloudwatch_data"].clone();
+    assert_eq!(put, truth["published"]["cloudwatch_data"], "what AWS publishes was put by no client");
 }
