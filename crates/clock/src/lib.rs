@@ -3,8 +3,17 @@
 //! A clock may run faster than the wall: the demo lives at 600 times real time. It is built on tokio's clock, so that a
 //! paused runtime pauses it too. Two clones of a clock always agree.
 //!
+//! A real clock follows the time of day: when NTP sets it, or a suspended machine wakes up, the clock is set, too. What waits is not
+//! affected by that, if it waits for a span from a [`Mark`]: marks know how much time has passed, whatever the clock shows.
+//!
+//! A clock that is [compared](Clock::compared) with AWS's, by the dates of AWS's answers, shows AWS's time. Times in answers, requests'
+//! signatures and what the service says of now then agree, also on a machine whose clock is wrong.
+//!
 //! Durations come in two kinds. Most are in *clock* time (a poll every 30 s). What guards against the real world, such
 //! as a connect timeout, is in *wall* time and goes through [`Clock::of_wall`].
+
+mod comparison;
+mod wall;
 
 use std::time::{Duration, SystemTime};
 
@@ -14,34 +23,102 @@ use tokio::time::Instant;
 
 use trainspotter_core::model::Timestamp;
 
-/// A source of time and of waiting. Cheap to clone.
+pub use comparison::Comparison;
+use comparison::Reference;
+use wall::Wall;
+
+/// A source of time and of waiting. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,
     began_at: Timestamp,
     speed: f64,
+    /// The time of day, if the clock follows it.
+    wall: Option<Wall>,
+    /// What the clock is compared with, if it is.
+    reference: Option<&'static Reference>,
 }
+
+/// A moment that stays where it is when the clock is set.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(Instant);
 
 impl Clock {
     /// The time of day, at the speed of the wall.
     pub fn real() -> Self {
-        Self::fast(1.0)
+        Self::following(time_of_day)
+    }
+
+    fn following(time_of_day: fn() -> SystemTime) -> Self {
+        Self { wall: Some(Wall::from_now(time_of_day)), ..Self::starting_at(timestamp(time_of_day()), 1.0) }
     }
 
     /// Starts at the time of day and runs `speed` times as fast as the wall. `speed` must be positive and finite.
     pub fn fast(speed: f64) -> Self {
-        Self::starting_at(time_of_day(), speed)
+        Self::starting_at(timestamp(time_of_day()), speed)
     }
 
     /// Starts at a chosen moment: reproducible runs.
     pub fn starting_at(began_at: Timestamp, speed: f64) -> Self {
         debug_assert!(speed.is_finite() && speed > 0.0, "speed {speed}");
-        Self { began: Instant::now(), began_at, speed }
+        Self { began: Instant::now(), began_at, speed, wall: None, reference: None }
+    }
+
+    /// The same clock, which from now on is compared with that of whoever answers: see [`Clock::hear`]. This and its copies are
+    /// corrected together; the one that it comes from is not. What is measured is kept for the life of the process, so that clocks
+    /// can be copied: call it once for a service.
+    #[must_use]
+    pub fn compared(self) -> Self {
+        Self { reference: Some(Box::leak(Box::default())), ..self }
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
-        self.began_at + self.began.elapsed().mul_f64(self.speed)
+        let correction = self.reference.map_or(0, Reference::correction_millis);
+        Timestamp::from_millis(self.uncorrected().millis().saturating_add(correction))
+    }
+
+    fn uncorrected(&self) -> Timestamp {
+        let at = self.began_at + self.began.elapsed().mul_f64(self.speed);
+        Timestamp::from_millis(at.millis().saturating_add(self.moved_millis()))
+    }
+
+    fn moved_millis(&self) -> i64 {
+        self.wall.map_or(0, |wall| wall.moved_millis())
+    }
+
+    /// This moment.
+    pub fn mark(&self) -> Mark {
+        Mark(Instant::now())
+    }
+
+    /// The clock time that has passed since a moment, whether or not the clock was set meanwhile.
+    pub fn since(&self, mark: Mark) -> Duration {
+        mark.0.elapsed().mul_f64(self.speed)
+    }
+
+    /// When a moment was, as the clock is set now.
+    pub fn at(&self, mark: Mark) -> Timestamp {
+        self.now() - self.since(mark)
+    }
+
+    /// Takes in that an answer, asked for at `sent` and just received, says that it is `date`. Does nothing unless the clock is
+    /// [compared](Clock::compared).
+    pub fn hear(&self, sent: Mark, date: Timestamp) {
+        if let Some(reference) = self.reference {
+            let received = self.uncorrected();
+            reference.hear(received - self.since(sent), received, date, self.moved_millis());
+        }
+    }
+
+    /// How the clock differs from the one it is compared with; `None` while that is not known.
+    pub fn comparison(&self) -> Option<Comparison> {
+        self.reference?.comparison()
+    }
+
+    /// No earlier than now by any clock: that of whoever answers may be a little ahead.
+    pub fn now_at_the_latest(&self) -> Timestamp {
+        self.now() + self.reference.map_or(Duration::ZERO, Reference::may_be_ahead)
     }
 
     /// Clock seconds per wall second.
@@ -59,6 +136,11 @@ impl Clock {
         self.sleep(at.since(self.now())).await;
     }
 
+    /// Waits until `span` has passed since a moment.
+    pub async fn sleep_from(&self, mark: Mark, span: Duration) {
+        self.sleep(span.saturating_sub(self.since(mark))).await;
+    }
+
     /// The span of clock time in which `wall` time passes.
     pub fn of_wall(&self, wall: Duration) -> Duration {
         wall.mul_f64(self.speed)
@@ -66,9 +148,12 @@ impl Clock {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time of day")]
-fn time_of_day() -> Timestamp {
-    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Timestamp::from_millis(0) + since_epoch
+fn time_of_day() -> SystemTime {
+    SystemTime::now()
+}
+
+fn timestamp(at: SystemTime) -> Timestamp {
+    Timestamp::from_millis(0) + at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 impl TimeSource for Clock {
@@ -101,5 +186,105 @@ mod tests {
         let clock = Clock::starting_at(Timestamp::from_millis(5_000), 1.0);
         clock.sleep_until(Timestamp::from_millis(1_000)).await;
         assert_eq!(clock.now(), Timestamp::from_millis(5_000));
+    }
+
+    /// The time of day of a test, in milliseconds that it was set forward.
+    static SET: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+
+    fn settable() -> SystemTime {
+        let set = SET.load(std::sync::atomic::Ordering::Relaxed);
+        time_of_day() + Duration::from_millis((10_000_000 + set).unsigned_abs()) - Duration::from_secs(10_000)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_real_clock_follows_when_the_time_of_day_is_set_and_marks_stay() {
+        let clock = Clock::following(settable);
+        let (began, mark) = (clock.now(), clock.mark());
+        let shows = |clock: &Clock| clock.now().millis() - began.millis();
+        for set in [0, 3_600_000, -3_600_000, 20_000, 0] {
+            SET.store(set, std::sync::atomic::Ordering::Relaxed);
+            let shown = shows(&clock);
+            assert!((shown - set).abs() <= 100, "set by {set} ms it shows {shown}");
+            assert_eq!(clock.since(mark), Duration::ZERO);
+            assert!((clock.at(mark).millis() - began.millis() - set).abs() <= 100);
+        }
+        clock.sleep(Duration::from_secs(60)).await;
+        assert_eq!((shows(&clock), clock.since(mark)), (60_000, Duration::from_secs(60)));
+    }
+
+    /// A clock beside one that is ahead by `ahead` milliseconds, and `answers` that took 40 ms each.
+    async fn compared(began: i64, ahead: i64, answers: usize) -> Clock {
+        let clock = Clock::starting_at(Timestamp::from_millis(began), 1.0).compared();
+        hear(&clock, ahead, answers).await;
+        clock
+    }
+
+    async fn hear(clock: &Clock, ahead: i64, answers: usize) {
+        for _ in 0..answers {
+            clock.sleep(Duration::from_millis(370)).await;
+            let sent = clock.mark();
+            clock.sleep(Duration::from_millis(20)).await;
+            let date = (clock.uncorrected().millis() + ahead).div_euclid(1_000) * 1_000;
+            clock.sleep(Duration::from_millis(20)).await;
+            clock.hear(sent, Timestamp::from_millis(date));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dates_of_answers_tell_how_far_the_clocks_are_apart_and_the_clock_is_corrected() {
+        for ahead in [-86_400_000, -20_000, -3_000, 3_000, 20_000, 3_600_000_i64] {
+            let clock = compared(1_700_000_000_123, ahead, 20).await;
+            let shown = clock.now().millis() - clock.uncorrected().millis();
+            assert!((shown - ahead).abs() < 600, "{ahead}: corrected by {shown}");
+            let comparison = clock.comparison().unwrap();
+            let off = (comparison.skew_seconds * 1_000.0 + ahead as f64).abs();
+            assert!(off < 600.0 && comparison.uncertain_seconds < 0.6, "{ahead}: {comparison:?}");
+            assert!(clock.now_at_the_latest().millis() >= clock.uncorrected().millis() + ahead);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clocks_that_agree_are_left_alone_and_one_strange_answer_changes_nothing() {
+        let clock = compared(1_700_000_000_999, 0, 20).await;
+        let agrees = |clock: &Clock| clock.now() == clock.uncorrected() && clock.comparison().unwrap().skew_seconds == 0.0;
+        assert!(agrees(&clock));
+        hear(&clock, 86_400_000, 1).await;
+        hear(&clock, 0, 1).await;
+        assert!(agrees(&clock));
+        // Two in a row: this machine's clock was set back.
+        hear(&clock, 7_200_000, 2).await;
+        assert!((clock.comparison().unwrap().skew_seconds + 7_200.0).abs() < 2.0);
+        hear(&clock, 0, 2).await;
+        assert!(agrees(&clock));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answer_tells_whether_the_machine_was_suspended_or_its_clock_was_set_wrong() {
+        static MOVED: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+        fn moved() -> SystemTime {
+            let moved = MOVED.load(std::sync::atomic::Ordering::Relaxed);
+            time_of_day() + Duration::from_millis(moved.unsigned_abs())
+        }
+        let clock = Clock::following(moved).compared();
+        hear(&clock, 0, 3).await;
+        // While it was suspended, time went on.
+        MOVED.store(28_800_000, std::sync::atomic::Ordering::Relaxed);
+        hear(&clock, 0, 1).await;
+        assert_eq!(clock.now(), clock.uncorrected());
+        // A day ahead all at once, which nobody else is.
+        let before = clock.now();
+        MOVED.store(28_800_000 + 86_400_000, std::sync::atomic::Ordering::Relaxed);
+        assert!(clock.now() > before + Duration::from_secs(80_000));
+        hear(&clock, -86_400_000, 1).await;
+        assert!(clock.now().since(before) < Duration::from_secs(2), "{before} {}", clock.now());
+        assert!(before.since(clock.now()) < Duration::from_secs(2), "{before} {}", clock.now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_known_before_two_answers_and_nothing_at_all_of_a_clock_that_is_not_compared() {
+        assert_eq!(compared(0, 5_000, 1).await.comparison(), None);
+        let plain = Clock::starting_at(Timestamp::from_millis(0), 1.0);
+        hear(&plain, 5_000, 5).await;
+        assert_eq!((plain.comparison(), plain.now()), (None, plain.uncorrected()));
     }
 }

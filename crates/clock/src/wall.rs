@@ -1,0 +1,62 @@
+//! The time of day, followed through steps: NTP sets it, and a machine that was suspended wakes up hours later.
+//!
+//! The monotonic clock knows of neither. How far the time of day has moved away from it is what the clock adds.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// Smaller differences are left alone, so that virtual time is exact: two clocks are never read at quite the same moment.
+const STEP_MILLIS: i64 = 100;
+
+/// Two readings further apart than this do not belong together.
+const MAX_BETWEEN_READINGS: Duration = Duration::from_millis(10);
+
+/// How often a reading is tried, on a machine that is too busy to read two clocks at once.
+const MAX_READINGS: usize = 5;
+
+/// The time of day and the monotonic clock, since they were read together first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wall {
+    time_of_day: fn() -> SystemTime,
+    began: Reading,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    of_day: SystemTime,
+    monotonic: Instant,
+}
+
+impl Wall {
+    pub(crate) fn from_now(time_of_day: fn() -> SystemTime) -> Self {
+        Self { time_of_day, began: read(time_of_day) }
+    }
+
+    /// By how many milliseconds the time of day was set forward, in whole steps; negative, if it was set back.
+    pub(crate) fn moved_millis(&self) -> i64 {
+        let now = read(self.time_of_day);
+        let passed = millis(now.monotonic.saturating_duration_since(self.began.monotonic));
+        let of_day = match now.of_day.duration_since(self.began.of_day) {
+            Ok(later) => millis(later),
+            Err(earlier) => -millis(earlier.duration()),
+        };
+        (of_day - passed) / STEP_MILLIS * STEP_MILLIS
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that compares the time of day with the monotonic clock")]
+fn read(time_of_day: fn() -> SystemTime) -> Reading {
+    let mut monotonic = Instant::now();
+    let mut of_day = time_of_day();
+    for _ in 1..MAX_READINGS {
+        if monotonic.elapsed() <= MAX_BETWEEN_READINGS {
+            break;
+        }
+        monotonic = Instant::now();
+        of_day = time_of_day();
+    }
+    Reading { of_day, monotonic }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
