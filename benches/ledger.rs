@@ -145,7 +145,7 @@ impl World {
                 let job = world.submit();
                 ended.push(described(world.ended(job, world.now), job.number));
             }
-            world.engine.observe(vec![Observation::Jobs { at: world.now, jobs: ended }]);
+            world.engine.observe(vec![Observation::Jobs { at: world.now, answered_at: world.now, jobs: ended }]);
             if world.next.is_multiple_of(20 * PAGE) {
                 world.answered();
                 world.engine.tick(world.now);
@@ -160,11 +160,11 @@ impl World {
             world.waiting.push_back(job);
         }
         let running: Vec<JobSeen> = world.running.iter().map(|(job, at)| world.dispatched(*job, *at)).collect();
-        world.engine.observe(vec![Observation::Jobs { at: world.now, jobs: running }]);
+        world.engine.observe(vec![Observation::Jobs { at: world.now, answered_at: world.now, jobs: running }]);
         for from in (0..waiting).step_by(PAGE) {
             let page = world.waiting.iter().skip(from).take(PAGE);
             let jobs = page.map(|job| described(world.seen(*job), job.number)).collect();
-            world.engine.observe(vec![Observation::Jobs { at: world.now, jobs }]);
+            world.engine.observe(vec![Observation::Jobs { at: world.now, answered_at: world.now, jobs }]);
         }
         world.answered();
         world.engine.tick(world.now);
@@ -175,7 +175,7 @@ impl World {
     fn unchanged(&mut self) -> Observation {
         let from = self.next * 7_919 % (self.waiting.len() - PAGE);
         let jobs = self.waiting.iter().skip(from).take(PAGE).map(|job| self.seen(*job)).collect();
-        Observation::Jobs { at: self.now, jobs }
+        Observation::Jobs { at: self.now, answered_at: self.now, jobs }
     }
 
     /// A page of which half is new.
@@ -194,7 +194,7 @@ impl World {
             }
         }
         jobs.extend(self.waiting.iter().take(PAGE - jobs.len()).map(|job| self.seen(*job)));
-        Observation::Jobs { at: self.now, jobs }
+        Observation::Jobs { at: self.now, answered_at: self.now, jobs }
     }
 
     fn answered(&mut self) {

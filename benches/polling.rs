@@ -180,7 +180,7 @@ impl Side {
             JobSeen { details, ..job.latest.clone() }
         };
         let jobs = self.engine.ledger().open_jobs().map(described).collect();
-        self.engine.observe(vec![Observation::Jobs { at: now, jobs }]);
+        self.engine.observe(vec![Observation::Jobs { at: now, answered_at: now, jobs }]);
     }
 }
 

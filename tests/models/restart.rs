@@ -120,7 +120,7 @@ fn take(
     let at = scheduler.now();
     let page = |wanted: &dyn Fn(&scheduler::Job) -> bool| {
         let jobs: Vec<JobSeen> = scheduler.jobs().filter(|job| wanted(job)).map(listed).collect();
-        Observation::Jobs { at, jobs }
+        Observation::Jobs { at, answered_at: at, jobs }
     };
     let of = |status: JobStatus| page(&|job| job.status == status);
     let queue = || "prod".into();
@@ -140,7 +140,7 @@ fn take(
             let most = if dice.one_in(3) { dice.roll(3) } else { 100 };
             let wanted = service.engine.questions(at).jobs.into_iter().take(usize::try_from(most).unwrap());
             let jobs = wanted.filter_map(|id| scheduler.job(&id)).map(described).collect();
-            vec![Observation::Jobs { at, jobs }]
+            vec![Observation::Jobs { at, answered_at: at, jobs }]
         }
         Step::Answered => {
             vec![Observation::Answered { source: Source::Jobs, queue: Some(queue()), at: began_at }]

@@ -246,7 +246,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn clocks_that_agree_are_left_alone_and_one_strange_answer_changes_nothing() {
         let clock = compared(1_700_000_000_999, 0, 20).await;
-        let agrees = |clock: &Clock| clock.now() == clock.uncorrected() && clock.comparison().unwrap().skew_seconds == 0.0;
+        let agrees =
+            |clock: &Clock| clock.now() == clock.uncorrected() && clock.comparison().unwrap().skew_seconds == 0.0;
         assert!(agrees(&clock));
         hear(&clock, 86_400_000, 1).await;
         hear(&clock, 0, 1).await;

@@ -43,7 +43,10 @@ impl Wall {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that compares the time of day with the monotonic clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that compares the time of day with the monotonic clock"
+)]
 fn read(time_of_day: fn() -> SystemTime) -> Reading {
     let mut monotonic = Instant::now();
     let mut of_day = time_of_day();

@@ -13,11 +13,11 @@ mod sources;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::jobs::{Cadence, Job, Ledger};
+use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
 use crate::metrics::{self, Counting, Frame, Inputs, Notes, Pending, Service, Why};
 use crate::model::{
-    HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Prices, PriorityBands, Questions, Queue, QueueName,
+    HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue, QueueName,
     QueueSnapshot, Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{self, Alert, AlertBook, Rule, Transition};
@@ -62,6 +62,8 @@ pub struct Engine {
     ready_at: Option<Timestamp>,
     /// When an earlier run ticked last, until this one ticks.
     resumed_from: Option<Timestamp>,
+    /// When the events were that an earlier run has counted, until AWS's clock is known.
+    counted_events: Vec<Timestamp>,
     shares: Shares,
     rules: Vec<Rule>,
     book: AlertBook,
@@ -135,6 +137,7 @@ impl Engine {
             counting,
             ready_at: None,
             resumed_from: saved.ticked_at,
+            counted_events: saved.events.iter().map(|event| event.at).collect(),
             rules,
             book: AlertBook::restore(saved.alerts),
             service: Service::default(),
@@ -188,11 +191,32 @@ impl Engine {
     /// What should be asked next.
     pub fn questions(&self, now: Timestamp) -> Questions {
         let queues = self.queues.iter().map(|queue| &queue.name);
+        let mut questions = self.ledger.questions(queues, self.cadence, now);
+        let room = JOBS_PER_POLL.saturating_sub(questions.jobs.len());
+        let fronts = self.fronts.values().map(|snapshot| snapshot.front.iter().filter_map(Position::job));
+        let stale = self.ledger.jobs_to_refresh(fronts, self.cadence, now).into_iter();
+        let stale: Vec<JobId> = stale.filter(|id| !questions.jobs.contains(id)).take(room).cloned().collect();
+        questions.jobs.extend(stale);
         // AWS lists what was created after a moment, and the oldest open job was created at it.
-        Questions {
-            since: Some(self.open_since - Duration::from_secs(1)),
-            ..self.ledger.questions(queues, self.cadence, now)
-        }
+        Questions { since: Some(self.open_since - Duration::from_secs(1)), ..questions }
+    }
+
+    /// Takes in that it is `now` by AWS's clock. A start, or what an earlier run has saved, that lies in the future was taken from a
+    /// clock that was wrong, and nothing would be counted until then: counting goes on from the latest event that was counted, or
+    /// from now. Returns what time was not believed, if so.
+    pub fn correct_future(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let counted = std::mem::take(&mut self.counted_events);
+        let wrong = Some(self.horizon).filter(|horizon| *horizon > now)?;
+        let until = counted.into_iter().filter(|at| *at <= now).max().unwrap_or(now);
+        self.began_at = until;
+        self.horizon = until;
+        self.held_since = None;
+        self.open_since = self.open_since.min(until);
+        self.resumed_from = self.resumed_from.filter(|at| *at <= now);
+        self.ledger.count_from(until);
+        self.counting.count_from(until);
+        self.book.correct_future(now);
+        Some(wrong)
     }
 
     /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
@@ -319,11 +343,14 @@ impl Engine {
     fn observe_one(&mut self, observation: Observation) {
         match observation {
             Observation::Topology { at, queues } => self.set_queues(queues, at),
-            Observation::Jobs { at, jobs } => {
+            Observation::Jobs { at, answered_at, jobs } => {
                 self.ledger.expect(&jobs);
-                jobs.into_iter().for_each(|job| self.observe_job(job, at));
+                let within = Moment::between(at, answered_at);
+                jobs.into_iter().for_each(|job| self.observe_job(job, within));
             }
-            Observation::JobGone { at, id } => self.ledger.observe_gone(&id, at),
+            Observation::JobGone { at, answered_at, id } => {
+                self.ledger.observe_gone(&id, Moment::between(at, answered_at));
+            }
             Observation::InFlightListed { queue, since } => self.ledger.in_flight_listed(&queue, since),
             Observation::WaitingListed { queue, since } => self.ledger.waiting_listed(&queue, since),
             // For positions; figures rest on the job lists, which are complete.
@@ -358,7 +385,7 @@ impl Engine {
         }
     }
 
-    fn observe_job(&mut self, mut job: JobSeen, at: Timestamp) {
+    fn observe_job(&mut self, mut job: JobSeen, at: Moment) {
         if let Some(share) = &job.share {
             let has_ended = job.status.is_ended();
             match self.shares.series(&job.queue, share, has_ended, &self.ledger) {
@@ -419,15 +446,17 @@ impl Engine {
         self.utilisation.retain(|id, _| ledger.job(id).is_some_and(|job| job.status().is_in_flight()));
     }
 
-    /// Up to when everything that happened is known: the last complete poll, but for jobs of which only a description tells what happened,
+    /// Up to when everything that happened is known: the last complete poll, less what lists may lag, but for jobs of which only a
+    /// description tells what happened,
     /// and none has come yet. Never earlier than before, and one description must not hold up all counts for long.
     fn horizon(&mut self) -> Timestamp {
         let Some(answered) = self.jobs_answered_at() else { return self.horizon };
+        let complete = answered - LISTS_MAY_LAG;
         let untold = self.ledger.untold_since().map(|since| since - Duration::from_millis(1));
-        let known = untold.map_or(answered, |until| answered.min(until));
+        let known = untold.map_or(complete, |until| complete.min(until));
         let held_since = *self.held_since.get_or_insert(answered);
         if known > self.horizon || answered.since(held_since) > LONGEST_LAG {
-            self.horizon = if known > self.horizon { known } else { answered };
+            self.horizon = if known > self.horizon { known } else { complete.max(self.horizon) };
             self.held_since = None;
         }
         self.horizon

@@ -32,6 +32,7 @@ pub use index::Move;
 use job::Kept;
 pub use job::{Job, gpus_of};
 pub use plan::Cadence;
+pub(crate) use plan::JOBS_PER_POLL;
 pub use share_jobs::{Class, Lane, Place};
 pub use timeline::{Moment, Phase, Span, Timeline};
 pub use tombstones::PAST_KEPT;
@@ -76,6 +77,10 @@ pub struct Ledger {
 /// By how much AWS's clock may be ahead of ours: a job may end after it was seen to have ended.
 const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
 
+/// By how much a list may be behind what has happened, and the clocks apart that were compared. A list that is asked for now is
+/// complete up to so long ago.
+pub const LISTS_MAY_LAG: Duration = Duration::from_secs(30);
+
 /// Up to when a queue's lists are known to be complete.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Coverage {
@@ -96,8 +101,9 @@ impl Ledger {
         self.jobs.fetch(jobs.iter().map(|job| &job.id));
     }
 
-    /// Takes in one answer about one job, asked for at `at`.
-    pub fn observe(&mut self, seen: JobSeen, at: Timestamp) {
+    /// Takes in one answer about one job, asked for at the earliest moment of `at` and there at the latest.
+    pub fn observe(&mut self, seen: JobSeen, at: impl Into<Moment>) {
+        let at = at.into();
         if seen.status.is_ended() {
             if self.may_have_made_attempts_unseen(&seen) {
                 return self.ends.keep(seen, at);
@@ -122,7 +128,7 @@ impl Ledger {
         is_news && seen.details.is_none() && seen.training_job.is_some()
     }
 
-    fn take_in(&mut self, mut seen: JobSeen, at: Timestamp) {
+    fn take_in(&mut self, mut seen: JobSeen, at: Moment) {
         let coverage = match self.queues.get_mut(&seen.queue) {
             Some(coverage) => coverage,
             None => self.queues.entry(seen.queue.clone()).or_default(),
@@ -131,14 +137,14 @@ impl Ledger {
         let Some(job) = self.jobs.get_mut(&seen.id) else {
             return self.observe_first(seen, at);
         };
-        if !job.accepts(at) {
+        if !job.accepts(at.earliest) || job.timeline.is_ahead_of(&seen, at.earliest) {
             return;
         }
         if job.is_as(&seen) {
-            job.seen_at = at;
+            job.seen_at = at.earliest;
             coverage.judge(job);
             if job.wants_description_since.is_some() {
-                job.tell_unless_awaited(at, &mut self.events);
+                job.tell_unless_awaited(at.earliest, &mut self.events);
             }
             return;
         }
@@ -152,12 +158,14 @@ impl Ledger {
         }
         if job.timeline.current().is_none() {
             let id = job.latest.id.clone();
-            self.has_ended(id, at);
+            self.has_ended(id, at.earliest);
         }
     }
 
-    fn observe_first(&mut self, mut seen: JobSeen, at: Timestamp) {
-        if seen.status.is_ended() && self.past.contains(&seen.id) {
+    fn observe_first(&mut self, mut seen: JobSeen, at: Moment) {
+        let is_over = seen.status.is_ended() && self.past.contains(&seen.id);
+        let is_older = |kept: &Kept| kept.timeline().is_ahead_of(&seen, at.earliest);
+        if is_over || self.remembered.get(&seen.id).is_some_and(is_older) {
             return;
         }
         self.index.intern(&mut seen);
@@ -176,7 +184,7 @@ impl Ledger {
         self.index.add(&job);
         self.jobs.insert(job);
         if ended {
-            self.has_ended(id, at);
+            self.has_ended(id, at.earliest);
         }
     }
 
@@ -196,7 +204,8 @@ impl Ledger {
     }
 
     /// A job that was asked for is not there any more.
-    pub fn observe_gone(&mut self, id: &JobId, at: Timestamp) {
+    pub fn observe_gone(&mut self, id: &JobId, at: impl Into<Moment>) {
+        let at = at.into();
         if let Some((at, seen)) = self.ends.take(id) {
             return self.take_in(seen, at);
         }
@@ -204,7 +213,7 @@ impl Ledger {
         self.index.remove(job);
         job.vanish(at, &mut self.events);
         self.index.add(job);
-        self.has_ended(id.clone(), at);
+        self.has_ended(id.clone(), at.earliest);
     }
 
     /// Takes in what SageMaker says of an attempt's training job.
@@ -241,6 +250,11 @@ impl Ledger {
         // What an older build has saved and this one cannot read is left out.
         let read = |job: &SavedJob| Some((job.id.clone(), serde_json::from_str(&job.body).ok()?));
         self.remembered.extend(saved.iter().filter_map(read));
+    }
+
+    /// What happened from `counted_until` on may be news after all: an earlier run took a later time for now than it was.
+    pub fn count_from(&mut self, counted_until: Timestamp) {
+        self.counted_until = self.counted_until.map(|known| known.min(counted_until));
     }
 
     /// What AWS may not tell again: the lives of jobs that were dispatched and have not ended, or of whose events some are `uncounted`

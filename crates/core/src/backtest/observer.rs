@@ -47,7 +47,7 @@ impl Onlooker {
         let hosts = engine.questions(now).hosts.into_iter().filter_map(host).collect();
         let mut observations = vec![
             Observation::Topology { at: now, queues: self.queues.clone() },
-            Observation::Jobs { at: now, jobs: jobs.iter().map(|job| as_described(job)).collect() },
+            Observation::Jobs { at: now, answered_at: now, jobs: jobs.iter().map(|job| as_described(job)).collect() },
             Observation::Utilisation { at: now, hosts },
             answered(Source::Topology, None, now),
             answered(Source::Utilisation, None, now),

@@ -9,6 +9,8 @@ use super::*;
 use crate::metrics::{Labels, Sample, Value};
 use crate::model::{Demand, JobDetails, JobSeen, JobStatus, Policy, QuotaShare, Sharing, StoppedAttempt};
 
+mod clocks;
+
 fn second(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
 }
@@ -37,13 +39,27 @@ fn topology() -> Observation {
     Observation::Topology { at: second(0), queues: vec![queue] }
 }
 
+/// A poll whose lists tell all that happened until `at`.
 fn answered(at: i64) -> Observation {
-    Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: second(at) }
+    polled(second(at) + LISTS_MAY_LAG)
+}
+
+/// A complete poll that began then.
+fn polled(at: Timestamp) -> Observation {
+    Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at }
+}
+
+fn known() -> Observation {
+    Observation::Answered { source: Source::Topology, queue: None, at: second(0) }
+}
+
+fn answer(at: i64, jobs: Vec<JobSeen>) -> Observation {
+    Observation::Jobs { at: second(at), answered_at: second(at), jobs }
 }
 
 /// A job that was created at 10 s and dispatched at 70 s, once.
 fn dispatched() -> Observation {
-    Observation::Jobs { at: second(80), jobs: vec![described(scheduled_at(70))] }
+    answer(80, vec![described(scheduled_at(70))])
 }
 
 fn described(job: JobSeen) -> JobSeen {
@@ -96,7 +112,7 @@ fn a_description_that_failed_makes_the_lists_no_older() {
     let mut engine = engine(Saved::default());
     let error = "throttled".to_owned();
     let failed = Observation::Failed { source: Source::Jobs, queue: None, at: second(95), error };
-    engine.observe(vec![topology(), answered(90), failed]);
+    engine.observe(vec![topology(), polled(second(90)), failed]);
     let output = engine.tick(second(100));
     assert_eq!(value(&output, "source.age", "jobs"), Some(10.0));
     assert_eq!(value(&output, "source.failures", "jobs"), Some(1.0));
@@ -107,7 +123,7 @@ fn a_list_that_failed_ages_and_is_named() {
     let mut engine = engine(Saved::default());
     let error = "throttled".to_owned();
     let failed = Observation::Failed { source: Source::Jobs, queue: Some("prod".into()), at: second(95), error };
-    engine.observe(vec![topology(), answered(30), failed]);
+    engine.observe(vec![topology(), polled(second(30)), failed]);
     let output = engine.tick(second(100));
     assert_eq!(value(&output, "source.age", "jobs"), Some(70.0));
     let health = output.frame.sources.iter().find(|health| health.source == Source::Jobs).unwrap();
@@ -117,8 +133,7 @@ fn a_list_that_failed_ages_and_is_named() {
 #[test]
 fn an_event_is_counted_once_a_poll_has_covered_it_and_never_again_after_a_restart() {
     let mut first = engine(Saved::default());
-    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
-    first.observe(vec![topology(), known, dispatched(), answered(60)]);
+    first.observe(vec![topology(), known(), dispatched(), answered(60)]);
     let output = first.tick(second(90));
     assert_eq!(value(&output, "queue.wait", "prod"), Some(0.0), "the last complete poll began before the dispatch");
     first.observe(vec![answered(90)]);
@@ -152,14 +167,13 @@ fn an_event_is_counted_once_a_poll_has_covered_it_and_never_again_after_a_restar
 #[test]
 fn a_job_that_went_back_to_the_queue_during_a_restart_has_had_its_first_wait() {
     let mut first = engine(Saved::default());
-    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
-    first.observe(vec![topology(), known, dispatched(), answered(90)]);
+    first.observe(vec![topology(), known(), dispatched(), answered(90)]);
     let output = first.tick(second(100));
     // Killed once more before it has seen the job.
     let again = saved(engine(saved(output)).tick(second(110)));
     let mut last = engine(again);
     let job = JobSeen { details: Some(Box::default()), ..scheduled_at(140) };
-    last.observe(vec![topology(), Observation::Jobs { at: second(150), jobs: vec![job] }, answered(160)]);
+    last.observe(vec![topology(), answer(150, vec![job]), answered(160)]);
     let output = last.tick(second(170));
     assert_eq!(value(&output, "queue.wait", "prod"), Some(1.0));
     assert_eq!(value(&output, "queue.wait.requeue", "prod"), Some(1.0));
@@ -169,11 +183,10 @@ fn a_job_that_went_back_to_the_queue_during_a_restart_has_had_its_first_wait() {
 fn an_end_that_was_seen_before_a_restart_and_told_exactly_after_it_is_counted() {
     let job = |status, details: Option<JobDetails>, at| {
         let job = JobSeen { status, started_at: Some(second(75)), details: details.map(Box::new), ..scheduled_at(70) };
-        Observation::Jobs { at: second(at), jobs: vec![job] }
+        answer(at, vec![job])
     };
-    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
     let mut first = engine(Saved::default());
-    first.observe(vec![topology(), known, job(JobStatus::Running, Some(JobDetails::default()), 80), answered(90)]);
+    first.observe(vec![topology(), known(), job(JobStatus::Running, Some(JobDetails::default()), 80), answered(90)]);
     first.observe(vec![job(JobStatus::Runnable, None, 130), answered(125)]);
     let output = first.tick(second(140));
     assert_eq!((value(&output, "job.run", "prod"), output.counted_until), (Some(0.0), just_before(80)));
@@ -194,11 +207,7 @@ fn a_preemption_is_counted_once_however_often_the_service_dies_before_it_is_desc
         let preempted = (0..preemptions).map(|_| stopped()).collect();
         Some(Box::new(JobDetails { preemptions, preempted, ..JobDetails::default() }))
     };
-    let job = |status, details, at| Observation::Jobs {
-        at: second(at),
-        jobs: vec![JobSeen { status, details, ..scheduled_at(70) }],
-    };
-    let known = || Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
+    let job = |status, details, at| answer(at, vec![JobSeen { status, details, ..scheduled_at(70) }]);
     let preemptions = |output: &Output| value(output, "job.preemptions", "prod");
     let runnable = || JobStatus::Runnable;
 
@@ -230,9 +239,8 @@ fn counts_wait_for_the_description_of_a_job_that_was_preempted_while_nobody_look
     let job = |training_job: Option<&str>, details, at| {
         let (status, training_job) = (JobStatus::Runnable, training_job.map(Into::into));
         let job = JobSeen { status, details, training_job, scheduled_at: None, ..scheduled_at(70) };
-        Observation::Jobs { at: second(at), jobs: vec![job] }
+        answer(at, vec![job])
     };
-    let known = || Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
     let mut first = engine(Saved::default());
     first.observe(vec![topology(), known(), job(None, Some(Box::default()), 80), answered(85)]);
     first.observe(vec![job(Some("train-1"), None, 130), answered(125)]);
@@ -253,11 +261,10 @@ fn counts_wait_for_the_description_of_a_job_that_was_preempted_while_nobody_look
 fn a_job_that_ended_after_the_last_poll_began_is_found_again_after_a_restart() {
     let job = |status, stopped, at| {
         let job = JobSeen { status, stopped_at: Some(second(stopped)), ..scheduled_at(70) };
-        Observation::Jobs { at: second(at), jobs: vec![job] }
+        answer(at, vec![job])
     };
-    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
     let mut first = engine(Saved::default());
-    first.observe(vec![topology(), known, dispatched(), answered(90), job(JobStatus::Succeeded, 95, 100)]);
+    first.observe(vec![topology(), known(), dispatched(), answered(90), job(JobStatus::Succeeded, 95, 100)]);
     let output = first.tick(second(100));
     assert_eq!((output.counted_until, output.open_since), (second(90), second(10)));
     first.observe(vec![answered(120)]);
@@ -285,7 +292,7 @@ fn page(shares: impl Iterator<Item = usize>, status: &JobStatus, at: i64) -> Obs
         stopped_at: status.is_ended().then(|| second(at)),
         ..scheduled_at(0)
     };
-    Observation::Jobs { at: second(at), jobs: shares.map(job).collect() }
+    answer(at, shares.map(job).collect())
 }
 
 #[test]
@@ -293,8 +300,7 @@ fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
     let shown = |shares: &[&str], most| {
         let show = shares.iter().map(|glob| (*glob).to_owned()).collect();
         let mut engine = engine(Saved::default()).showing(SharesShown { show, most });
-        let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
-        engine.observe(vec![topology(), known]);
+        engine.observe(vec![topology(), known()]);
         engine
     };
     // How many jobs wait in each share.
@@ -362,7 +368,7 @@ proptest! {
                 stopped_at: status.is_ended().then(|| second(at)),
                 ..scheduled_at(0)
             };
-            let page = Observation::Jobs { at: second(at), jobs: jobs.iter().map(seen).collect() };
+            let page = answer(at, jobs.iter().map(seen).collect());
             engine.observe(vec![page, answered(at)]);
             let output = engine.tick(second(at));
             let mut shares: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -400,8 +406,7 @@ fn waits_by_priority_band_sum_to_all_waits_and_go_on_after_a_restart() {
         unknown(),
         with_priority(waiting(), 500),
     ];
-    let known = Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
-    first.observe(vec![topology(), known, Observation::Jobs { at: second(80), jobs }, answered(90)]);
+    first.observe(vec![topology(), known(), answer(80, jobs), answered(90)]);
     let output = first.tick(second(110));
     let of = |output: &Output, metric: &str| ["batch", "urgent", "other"].map(|band| value(output, metric, band));
     assert_eq!(of(&output, "priority.wait"), [Some(1.0); 3]);
@@ -410,8 +415,7 @@ fn waits_by_priority_band_sum_to_all_waits_and_go_on_after_a_restart() {
     let of_estimates = of(&output, "priority.wait.estimate");
 
     let mut second_run = engine(saved(output)).banded(bands());
-    second_run
-        .observe(vec![topology(), Observation::Jobs { at: second(115), jobs: vec![with_priority(waiting(), 500)] }]);
+    second_run.observe(vec![topology(), answer(115, vec![with_priority(waiting(), 500)])]);
     let output = second_run.tick(second(110));
     assert_eq!(of(&output, "priority.wait"), [Some(1.0); 3]);
     assert_eq!(of(&output, "priority.wait.estimate"), of_estimates, "the kept events know their priority");
@@ -423,12 +427,7 @@ fn a_job_that_is_described_after_it_was_listed_is_counted_in_its_band() {
     let mut engine = engine(Saved::default()).banded(PriorityBands::new([("batch", 0)]));
     let details = Some(Box::new(JobDetails { priority: Some(5), ..JobDetails::default() }));
     let description = JobSeen { details, ..scheduled_at(70) };
-    engine.observe(vec![
-        topology(),
-        dispatched(),
-        Observation::Jobs { at: second(85), jobs: vec![description] },
-        answered(90),
-    ]);
+    engine.observe(vec![topology(), dispatched(), answer(85, vec![description]), answered(90)]);
     let output = engine.tick(second(100));
     assert_eq!(
         [value(&output, "priority.wait", "batch"), value(&output, "priority.wait", "other")],
@@ -439,7 +438,6 @@ fn a_job_that_is_described_after_it_was_listed_is_counted_in_its_band() {
 #[test]
 fn series_go_with_their_queue_and_their_quota_share_and_stay_within_the_limit_over_a_restart() {
     let shown = |most| SharesShown { show: vec!["*".to_owned()], most };
-    let known = || Observation::Answered { source: Source::Topology, queue: None, at: second(0) };
     let mut first = engine(Saved::default()).showing(shown(5));
     first.observe(vec![topology(), known(), page(0..5, &JobStatus::Runnable, 20), answered(20)]);
     first.tick(second(20));

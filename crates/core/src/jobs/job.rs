@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::jobs::event::{Event, Outcome, What};
 use crate::jobs::failure::FailureCategory;
-use crate::jobs::timeline::{Phase, Span, Timeline};
+use crate::jobs::timeline::{Moment, Phase, Span, Timeline};
 use crate::model::{
     Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen, accelerators_of,
 };
@@ -25,6 +25,8 @@ pub struct Job {
     pub timeline: Timeline,
     /// When the latest answer was asked for.
     pub seen_at: Timestamp,
+    /// When that description was asked for: what it tells may have changed since.
+    pub described_at: Option<Timestamp>,
     /// When it was noticed that something happened since the last description; `None` if nothing did.
     pub wants_description_since: Option<Timestamp>,
     /// Whether SageMaker was asked about the training job of the latest attempt.
@@ -48,6 +50,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    pub(super) fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
     fn beginning(created_at: Timestamp) -> Self {
         Self { timeline: Timeline::beginning(created_at), wants_description: false, preemptions: None }
     }
@@ -56,7 +62,7 @@ impl Kept {
 impl Job {
     /// A job seen for the first time, with the events of its life so far. What an earlier run has seen of it AWS may not tell
     /// any more: `before`, if there is something.
-    pub(super) fn first_seen(mut seen: JobSeen, before: Option<Kept>, at: Timestamp, events: &mut Vec<Event>) -> Self {
+    pub(super) fn first_seen(mut seen: JobSeen, before: Option<Kept>, at: Moment, events: &mut Vec<Event>) -> Self {
         let details = seen.details.take();
         let last_known = before.as_ref().and_then(|before| before.timeline.spans().last()).map(|span| span.from.latest);
         // A list does not tell of attempts that came and went before this run looked.
@@ -67,9 +73,10 @@ impl Job {
             timeline: before.timeline,
             latest: seen.clone(),
             details: None,
+            described_at: None,
             // A clock that lags behind AWS's must not make the first answer look old.
-            seen_at: last_known.unwrap_or(seen.created_at).min(at),
-            wants_description_since: (before.wants_description || may_have_made_attempts).then_some(at),
+            seen_at: last_known.unwrap_or(seen.created_at).min(at.earliest),
+            wants_description_since: (before.wants_description || may_have_made_attempts).then_some(at.earliest),
             training_job_known: false,
             is_over: false,
             preemptions_told: before.preemptions,
@@ -135,9 +142,10 @@ impl Job {
         }
     }
 
-    /// Takes in an answer asked for at `at` that was [accepted](Self::accepts) and [completed](Self::complete).
-    pub(super) fn observe(&mut self, mut seen: JobSeen, at: Timestamp, events: &mut Vec<Event>) {
-        let requeued = self.timeline.observe(&seen, self.seen_at, at);
+    /// Takes in an answer that was [accepted](Self::accepts) and [completed](Self::complete).
+    pub(super) fn observe(&mut self, mut seen: JobSeen, within: Moment, events: &mut Vec<Event>) {
+        let at = within.earliest;
+        let requeued = self.timeline.observe(&seen, self.seen_at, within.latest);
         let described = seen.details.take();
         let other_attempt = seen.training_job != self.latest.training_job;
         if other_attempt {
@@ -154,12 +162,13 @@ impl Job {
             self.timeline.learn_attempts(&details.over());
             self.tell_preemptions(&details, events);
             self.details = Some(details);
+            self.described_at = Some(at);
             self.wants_description_since = None;
         }
         self.is_over = self.timeline.current().is_none();
         if self.is_over {
             self.tell_spans(events);
-            self.tell_end(at, events);
+            self.tell_end(within.latest, events);
         } else {
             self.tell_unless_awaited(at, events);
         }
@@ -191,13 +200,14 @@ impl Job {
     }
 
     /// AWS no longer knows the job.
-    pub(super) fn vanish(&mut self, at: Timestamp, events: &mut Vec<Event>) {
+    pub(super) fn vanish(&mut self, within: Moment, events: &mut Vec<Event>) {
+        let at = within.latest;
         let mut last = self.latest.clone();
         last.status = JobStatus::Failed;
         last.stopped_at = None;
         self.timeline.observe(&last, self.seen_at, at);
         self.is_over = true;
-        self.seen_at = at;
+        self.seen_at = within.earliest;
         self.tell_spans(events);
         events.push(self.event(at, What::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
     }

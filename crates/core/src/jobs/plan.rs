@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::jobs::{Coverage, Job, Ledger, Phase, minute};
+use crate::jobs::{Coverage, Job, Lane, Ledger, Phase, minute};
 use crate::model::{Accelerators, JobId, JobStatus, Questions, QueueName, Timestamp, TrainingJobName, accelerators_of};
 
 /// Arrivals are asked for again from this long before the newest one known: lists may lag behind each other.
@@ -19,7 +19,7 @@ const JOBS_PER_PAGE: usize = 100;
 const WORTH_RELISTING: usize = 20;
 
 /// Descriptions asked for in one poll, at most.
-const JOBS_PER_POLL: usize = 500;
+pub(crate) const JOBS_PER_POLL: usize = 500;
 
 /// Training jobs asked for in one poll, at most.
 const TRAINING_JOBS_PER_POLL: usize = 20;
@@ -30,12 +30,21 @@ const MAX_HOSTS_PER_JOB: u32 = 10_000;
 /// Hosts that are known to whoever asks for their utilisation, at most: they take turns.
 const MAX_HOSTS: usize = 100_000;
 
+/// Jobs at the front of a queue, as AWS tells, that are described again and again.
+const FRONT_OF_QUEUE: usize = 20;
+
+/// Jobs at the front of each share that are.
+const FRONT_OF_SHARE: usize = 3;
+
+/// Jobs that are described again in one poll only because that was long ago, at most.
+const REFRESHED_PER_POLL: usize = 40;
+
 /// How often to look again.
 #[derive(Clone, Copy, Debug)]
 pub struct Cadence {
     /// Full listings of waiting jobs, where the backlog is not small.
     pub reconcile_every: Duration,
-    /// Descriptions of the job on which a share's oldest wait rests.
+    /// Descriptions of the job on which a share's oldest wait rests, and of the jobs that go next.
     pub verify_every: Duration,
 }
 
@@ -138,6 +147,40 @@ impl Ledger {
                 wanted.retain(|job| !(is_left(job) && job.latest.created_at >= back_to));
             }
         }
+    }
+
+    /// Jobs that were described and may have changed since in what only a description tells: `UpdateServiceJob` changes priorities,
+    /// and tags name other owners. Near the front of queues and shares that matters soon, `fronts` of them as AWS tells; for jobs
+    /// in flight it may take as long as a full listing. Those that were described longest ago go first.
+    pub fn jobs_to_refresh<'a>(
+        &'a self,
+        fronts: impl Iterator<Item = impl Iterator<Item = JobId>>,
+        cadence: Cadence,
+        now: Timestamp,
+    ) -> Vec<&'a JobId> {
+        let known = |id: JobId| self.job(&id);
+        let next_of_queues = fronts.flat_map(|front| front.take(FRONT_OF_QUEUE).filter_map(known).collect::<Vec<_>>());
+        let next_of_share = |lane: &'a Lane| {
+            let mut places: Vec<_> =
+                lane.classes().flat_map(|(_, places)| places.iter().take(FRONT_OF_SHARE)).collect();
+            places.sort_unstable();
+            places.into_iter().take(FRONT_OF_SHARE).filter_map(|place| self.job(&place.id))
+        };
+        let next = next_of_queues.chain(self.lanes().flat_map(|(_, _, lane)| next_of_share(lane)));
+        let before = |job: &&Job, every: Duration| {
+            job.timeline.current().is_some() && job.described_at.is_some_and(|at| now.since(at) >= every)
+        };
+        let next = next.filter(|job| before(job, cadence.verify_every));
+        let in_flight = self.in_flight().filter(|job| before(job, cadence.reconcile_every));
+        let by_age = |jobs: &mut dyn Iterator<Item = &'a Job>| {
+            let mut jobs: Vec<&Job> = jobs.collect();
+            jobs.sort_by_key(|job| (job.described_at, &job.latest.id));
+            jobs.dedup_by_key(|job| &job.latest.id);
+            jobs
+        };
+        let mut all = by_age(&mut { next });
+        all.append(&mut by_age(&mut { in_flight }));
+        all.into_iter().map(|job| &job.latest.id).take(REFRESHED_PER_POLL).collect()
     }
 
     fn training_jobs_to_describe(&self) -> Vec<(JobId, TrainingJobName)> {

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::jobs::LISTS_MAY_LAG;
 use crate::model::{JobSeen, JobStatus, StoppedAttempt, Timestamp};
 
 /// A phase of an attempt. A job passes through them in this order; a requeue begins again at the first.
@@ -85,6 +86,12 @@ impl Moment {
     }
 }
 
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        Self::exactly(at)
+    }
+}
+
 /// One phase of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
@@ -148,7 +155,14 @@ impl Timeline {
         self.spans.last().filter(|span| span.to.is_none())
     }
 
-    /// Takes in an answer asked for at `at`; `previous` is when the job was last seen before. Returns whether the job
+    /// Whether a list that was asked for at `at` shows a job where it was before, because the list lags: what is known to have begun
+    /// later than the list may be from.
+    pub(super) fn is_ahead_of(&self, seen: &JobSeen, at: Timestamp) -> bool {
+        let Some((current, shown)) = self.current().zip(Phase::of(&seen.status)) else { return false };
+        seen.details.is_none() && shown < current.phase && current.from.latest > at - LISTS_MAY_LAG
+    }
+
+    /// Takes in an answer that was there at `at`; `previous` is when the job was last seen before. Returns whether the job
     /// was found back in the queue, or past a visit to it.
     pub fn observe(&mut self, seen: &JobSeen, previous: Timestamp, at: Timestamp) -> bool {
         let Some(current) = self.current().copied() else { return false };

@@ -4,27 +4,28 @@
 
 use std::collections::BTreeMap;
 
+use crate::jobs::Moment;
 use crate::jobs::job::DESCRIPTION_AWAITED;
 use crate::model::{JobId, JobSeen, Timestamp};
 
 /// Invariant: none of these ends is known to the rest of the ledger.
 #[derive(Debug, Default)]
-pub(super) struct Ends(BTreeMap<JobId, (Timestamp, JobSeen)>);
+pub(super) struct Ends(BTreeMap<JobId, (Moment, JobSeen)>);
 
 impl Ends {
-    /// Keeps an answer asked for at `at`, unless there is one.
-    pub(super) fn keep(&mut self, seen: JobSeen, at: Timestamp) {
+    /// Keeps an answer asked for at that moment, unless there is one.
+    pub(super) fn keep(&mut self, seen: JobSeen, at: Moment) {
         self.0.entry(seen.id.clone()).or_insert((at, seen));
     }
 
     /// Gives up an answer, because there is a better one.
-    pub(super) fn take(&mut self, id: &JobId) -> Option<(Timestamp, JobSeen)> {
+    pub(super) fn take(&mut self, id: &JobId) -> Option<(Moment, JobSeen)> {
         if self.0.is_empty() { None } else { self.0.remove(id) }
     }
 
     /// Gives up the answers for which no description came in time, and when they were asked for.
-    pub(super) fn take_late(&mut self, now: Timestamp) -> Vec<(Timestamp, JobSeen)> {
-        let is_late = |_: &JobId, (at, _): &mut (Timestamp, JobSeen)| now.since(*at) > DESCRIPTION_AWAITED;
+    pub(super) fn take_late(&mut self, now: Timestamp) -> Vec<(Moment, JobSeen)> {
+        let is_late = |_: &JobId, (at, _): &mut (Moment, JobSeen)| now.since(at.earliest) > DESCRIPTION_AWAITED;
         self.0.extract_if(.., is_late).map(|(_, late)| late).collect()
     }
 

@@ -76,6 +76,13 @@ impl Counting {
         self.bands = bands;
     }
 
+    /// What happened after `until` was not counted by an earlier run, though it took a later time for now.
+    pub fn count_from(&mut self, until: Timestamp) {
+        self.counted_until = self.counted_until.map(|known| known.min(until));
+        self.remembered_until = self.remembered_until.map(|known| known.min(until));
+        self.kept.retain(|event| event.at <= until);
+    }
+
     /// GPU time is charged from `at` on, when an earlier run last looked.
     pub fn charged_until(&mut self, at: Timestamp) {
         self.charged_until = Some(at);

@@ -14,8 +14,10 @@ pub enum Observation {
     },
     /// A page of jobs, or one described job.
     Jobs {
-        /// When the page was asked for: what it says was true no earlier than this.
+        /// When the page was asked for: what it says was true no earlier than this, but for lists that lag.
         at: Timestamp,
+        /// When the answer was there: what it says was true no later than this.
+        answered_at: Timestamp,
         /// The jobs on the page.
         jobs: Vec<JobSeen>,
     },
@@ -23,6 +25,8 @@ pub enum Observation {
     JobGone {
         /// When it was asked for.
         at: Timestamp,
+        /// When the answer was there.
+        answered_at: Timestamp,
         /// The job.
         id: JobId,
     },
@@ -198,6 +202,13 @@ pub struct Position {
     pub job_arn: String,
     /// Since when it has been at this position.
     pub since: Option<Timestamp>,
+}
+
+impl Position {
+    /// The job's id; `None` if there is none in the ARN.
+    pub fn job(&self) -> Option<JobId> {
+        self.job_arn.rsplit('/').next().filter(|id| !id.is_empty()).map(JobId::from)
+    }
 }
 
 /// What SageMaker says of the training job of an attempt.

@@ -47,6 +47,19 @@ impl AlertBook {
         self.history.remember(rules, &samples, frame.at);
     }
 
+    /// Takes in that it is `now`, and that what an earlier run gave as a later time was not: no alert waits for that.
+    pub fn correct_future(&mut self, now: Timestamp) {
+        for alert in self.alerts.values_mut() {
+            alert.evaluated_at = alert.evaluated_at.min(now);
+            match &mut alert.state {
+                AlertState::Pending { active_at } => *active_at = (*active_at).min(now),
+                // When it fired is part of what was sent.
+                AlertState::Firing { keep_since, .. } => *keep_since = keep_since.map(|since| since.min(now)),
+            }
+        }
+        self.history = History::default();
+    }
+
     /// Evaluates every rule over a frame. Returns what people have to be told, in the order of the rules.
     ///
     /// The rules may differ from those of the last step: alerts of a rule that is still there go on as they are.

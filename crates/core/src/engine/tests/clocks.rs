@@ -1,0 +1,142 @@
+//! Lists that lag, clocks that were wrong, and facts of jobs that change after they were described.
+
+use super::*;
+use crate::model::{Position, QueueSnapshot};
+
+fn runnable() -> JobSeen {
+    JobSeen { status: JobStatus::Runnable, scheduled_at: None, ..scheduled_at(0) }
+}
+
+fn waits(output: &Output) -> Option<f64> {
+    value(output, "queue.wait", "prod")
+}
+
+#[test]
+fn what_a_list_shows_late_is_counted_after_a_restart_too() {
+    for lag in [0, 2, 5, 20] {
+        let mut first = engine(Saved::default());
+        first.observe(vec![topology(), known(), answer(40, vec![runnable()]), polled(second(40))]);
+        // It was dispatched at 70 s, and a list of 70 s and some does not show it yet.
+        first.observe(vec![answer(70 + lag, vec![runnable()]), polled(second(70 + lag))]);
+        let output = first.tick(second(75 + lag));
+        let mut next = engine(saved(output));
+        let scheduled = || vec![described(scheduled_at(70))];
+        next.observe(vec![topology(), known(), answer(100 + lag, scheduled()), polled(second(100 + lag))]);
+        let output = next.tick(second(105 + lag));
+        let mut last = engine(saved(output));
+        last.observe(vec![topology(), known(), answer(130 + lag, scheduled()), polled(second(130 + lag))]);
+        let output = last.tick(second(135 + lag));
+        assert_eq!(waits(&output), Some(1.0), "lists are {lag} s late");
+        assert_eq!(value(&output, "queue.wait.requeue", "prod"), Some(0.0));
+    }
+}
+
+#[test]
+fn a_list_that_is_behind_a_description_puts_no_job_back_into_the_queue() {
+    let mut engine = engine(Saved::default());
+    engine.observe(vec![topology(), known(), answer(40, vec![runnable()]), dispatched()]);
+    engine.observe(vec![answer(81, vec![runnable()]), answered(80)]);
+    let output = engine.tick(second(120));
+    assert_eq!(engine.job(&"job-1".into()).unwrap().status(), &JobStatus::Scheduled);
+    // Neither after a restart.
+    let mut next = super::engine(saved(output));
+    next.observe(vec![topology(), known(), answer(85, vec![runnable()]), answer(115, vec![scheduled_at(70)])]);
+    next.observe(vec![answered(120)]);
+    let output = next.tick(second(150));
+    assert_eq!((waits(&output), value(&output, "queue.wait.requeue", "prod")), (Some(1.0), Some(0.0)));
+    assert_eq!(next.job(&"job-1".into()).unwrap().timeline.spans().last().unwrap().attempt, 1);
+    // Later it is back indeed.
+    next.observe(vec![answer(145, vec![runnable()])]);
+    assert_eq!(next.job(&"job-1".into()).unwrap().timeline.spans().last().unwrap().attempt, 2);
+}
+
+#[test]
+fn a_job_that_moved_while_its_list_was_under_way_was_not_requeued() {
+    let mut engine = engine(Saved::default());
+    engine.observe(vec![topology(), known(), answer(40, vec![runnable()])]);
+    // The list was asked for at 70 s, answered at 72 s, and does not say that the job was dispatched at 71 s.
+    let without_time = JobSeen { scheduled_at: None, ..scheduled_at(70) };
+    engine.observe(vec![Observation::Jobs { at: second(70), answered_at: second(72), jobs: vec![without_time] }]);
+    engine.observe(vec![answer(73, vec![described(scheduled_at(71))])]);
+    assert_eq!(engine.job(&"job-1".into()).unwrap().timeline.spans().last().unwrap().attempt, 1);
+}
+
+#[test]
+fn a_watermark_of_the_future_is_not_believed() {
+    let day = Duration::from_secs(86_400);
+    let mut wrong = Engine::new(
+        Vec::new(),
+        cadence(Duration::from_secs(900), Duration::from_secs(30)),
+        Saved::default(),
+        second(0),
+    );
+    wrong.observe(vec![topology(), known(), dispatched(), polled(second(90) + day)]);
+    let output = wrong.tick(second(95) + day);
+    assert_eq!((waits(&output), output.counted_until > second(80_000)), (Some(1.0), true));
+
+    let mut engine = super::engine(Saved { open_since: Some(output.open_since), ..saved(output) });
+    let believed = engine.correct_future(second(120));
+    assert!(believed.is_some_and(|believed| believed > second(80_000)), "{believed:?}");
+    assert_eq!(engine.correct_future(second(121)), None);
+    assert!(engine.questions(second(121)).since.unwrap() <= second(120));
+    let ended = JobSeen {
+        status: JobStatus::Succeeded,
+        started_at: Some(second(80)),
+        stopped_at: Some(second(110)),
+        ..scheduled_at(70)
+    };
+    engine.observe(vec![topology(), known(), answer(125, vec![described(ended)]), answered(125)]);
+    let output = engine.tick(second(160));
+    assert_eq!((waits(&output), value(&output, "job.ended", "succeeded")), (Some(1.0), Some(1.0)));
+    assert!(output.counted_until <= second(125));
+}
+
+#[test]
+fn a_start_in_the_future_is_now() {
+    let every = Duration::from_secs(30);
+    let mut engine = Engine::new(Vec::new(), cadence(every * 30, every), Saved::default(), second(3_600));
+    assert_eq!(engine.correct_future(second(20)), Some(just_before(3_600)));
+    engine.observe(vec![topology(), known(), dispatched(), answered(90)]);
+    assert_eq!(waits(&engine.tick(second(120))), Some(1.0));
+}
+
+fn waiting(number: i64, priority: i32) -> JobSeen {
+    let details = JobDetails { priority: Some(priority), ..JobDetails::default() };
+    let id = format!("job-{number}").as_str().into();
+    JobSeen { id, created_at: second(number), details: Some(Box::new(details)), ..runnable() }
+}
+
+#[test]
+fn jobs_that_go_next_are_described_again_and_their_new_priority_counts() {
+    let mut engine = engine(Saved::default()).banded(PriorityBands::new([("batch", 0), ("urgent", 100)]));
+    let jobs = (1..=200).map(|number| waiting(number, 5)).collect();
+    engine.observe(vec![topology(), known(), answer(300, jobs), answered(300)]);
+    let front =
+        ["job-150", "job-1"].map(|id| Position { job_arn: format!("arn:aws:batch:r:1:service-job/{id}"), since: None });
+    let snapshot =
+        QueueSnapshot { queue: Some("prod".into()), at: second(301), front: front.into(), ..QueueSnapshot::default() };
+    engine.observe(vec![Observation::Snapshot(snapshot)]);
+    assert_eq!(engine.questions(second(330)).jobs, []);
+    let again = ["job-1", "job-150", "job-2", "job-3"].map(JobId::from);
+    let mut asked = engine.questions(second(360)).jobs;
+    asked.sort();
+    assert_eq!(asked, again, "what AWS has in front, and the first of the share");
+
+    engine.observe(vec![answer(361, vec![waiting(150, 500)])]);
+    assert_eq!(engine.job(&"job-150".into()).unwrap().priority(), Some(500));
+    let first = engine.ledger().lane(&"prod".into(), None).unwrap().first().unwrap();
+    assert_eq!(first.id, "job-150".into());
+    let output = engine.tick(second(370));
+    assert_eq!(value(&output, "priority.wait.oldest", "urgent"), Some(220.0));
+    assert!(!engine.questions(second(390)).jobs.contains(&"job-150".into()), "it was described lately");
+}
+
+#[test]
+fn jobs_in_flight_are_described_again_now_and_then() {
+    let mut engine = engine(Saved::default());
+    let running = |at| answer(at, vec![scheduled_at(70)]);
+    engine.observe(vec![topology(), known(), dispatched(), running(900)]);
+    assert_eq!(engine.questions(second(900)).jobs, []);
+    engine.observe(vec![running(1_000)]);
+    assert_eq!(engine.questions(second(1_000)).jobs, ["job-1".into()]);
+}
