@@ -90,6 +90,17 @@ impl Publisher {
         Ok(Self { clock, lanes })
     }
 
+    /// The same, after an earlier run that may have published until then.
+    #[must_use]
+    pub fn after(mut self, reported_until: Option<Timestamp>) -> Self {
+        for lane in &mut self.lanes {
+            if let Sink::Otlp(sink) = &mut lane.sink {
+                sink.after(reported_until);
+            }
+        }
+        self
+    }
+
     /// Gives the frame to every sink that is due, all at once. Every frame must pass through here, because
     /// distributions bring their new values only once. Returns one report per sink that was tried.
     pub async fn publish(&mut self, frame: Arc<Frame>) -> Vec<Report> {
@@ -144,8 +155,9 @@ impl Lane {
     /// A sink that failed is due at once. A tenth of the cadence is forgiven, so that a tick that comes a little early
     /// does not make the sink wait for the one after it.
     fn is_due(&self, now: Timestamp) -> bool {
-        let held = self.hold.is_some_and(|until| now < until);
-        let early = self.last.is_some_and(|last| now.since(last) < self.every.mul_f64(0.9));
+        // A time that is still to come, and a hold without end, are of a clock that was wrong.
+        let held = self.hold.is_some_and(|until| now < until && self.last.is_none_or(|last| last <= now));
+        let early = self.last.is_some_and(|last| last <= now && now.since(last) < self.every.mul_f64(0.9));
         !held && !early
     }
 

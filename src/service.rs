@@ -2,6 +2,7 @@
 //!
 //! The service as a whole: opens what it needs, starts a task for each part, and ends them in order.
 
+mod clock_watch;
 mod event_loop;
 mod history;
 mod live_check;
@@ -102,14 +103,16 @@ impl Service {
     /// When something needed cannot be opened, or a part ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
         let Self { config, rules, clock, since, listener } = self;
+        // Of this service alone: nobody else's time is to be AWS's.
+        let clock = clock.compared();
         let target =
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
         // It may wait for another service to end.
         let Some(opened) = stop.run_until_cancelled(open_store(&config, clock)).await else { return Ok(()) };
-        let (store, saved, set_aside) = opened?;
-        let began = saved.counted_until.unwrap_or(since);
+        let Opened { store, saved, counting_since, set_aside } = opened?;
+        let began = counting_since.map_or(since, |at| at.min(clock.now()));
         let clients = connect(&target, &config, clock).await?;
-        let publisher = outgoing::publisher(&config, clients.calls(), &target, began, clock).await?;
+        let publisher = outgoing::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
 
         let (observed, observed_inbox) = mpsc::channel(OBSERVED);
         let (asks, asks_inbox) = mpsc::channel(MESSAGES);
@@ -199,8 +202,17 @@ async fn begin(
     history::recall(engine, config.store.clone(), clock.now()).await
 }
 
-/// The store, what it has kept, and whether it begins anew because its file was broken.
-async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved, bool), StartError> {
+/// The store, and what it has kept.
+struct Opened {
+    store: StoreHandle,
+    saved: Saved,
+    /// Since when counters count, if an earlier run has begun.
+    counting_since: Option<Timestamp>,
+    /// Whether it begins anew because its file was broken.
+    set_aside: bool,
+}
+
+async fn open_store(config: &Config, clock: Clock) -> Result<Opened, StartError> {
     let failed = |error| StartError::new("opening the state file", error);
     let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
     let begins_anew = set_aside.is_some();
@@ -220,19 +232,17 @@ async fn open_store(config: &Config, clock: Clock) -> Result<(StoreHandle, Saved
     let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
     let open_since = saved.watermarks.get(OPEN_SINCE).copied();
-    Ok((
-        store,
-        Saved {
-            alerts: saved.alerts,
-            series: saved.series,
-            jobs: saved.jobs,
-            events: saved.events,
-            ticked_at: saved.committed_at,
-            counted_until,
-            open_since,
-        },
-        begins_anew,
-    ))
+    let counting_since = saved.since;
+    let saved = Saved {
+        alerts: saved.alerts,
+        series: saved.series,
+        jobs: saved.jobs,
+        events: saved.events,
+        ticked_at: saved.committed_at,
+        counted_until,
+        open_since,
+    };
+    Ok(Opened { store, saved, counting_since, set_aside: begins_anew })
 }
 
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {

@@ -113,8 +113,8 @@ impl std::error::Error for ConnectError {}
 pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Result<Clients, ConnectError> {
     let (sdk, http) = identified(Access::to(target), clock).await?;
     let budget = Budget::new(calls_per_second, clock);
-    let sdk = sdk.into_builder().http_client(budget.guard(http)).build();
-    Ok(clients(&sdk, budget))
+    let sdk = sdk.into_builder().http_client(budget.guard(http.clone())).build();
+    Ok(clients(&sdk, budget, http))
 }
 
 /// Where APIs are, and as whom to call them.
@@ -191,10 +191,12 @@ fn defaults(region: &str, clock: Clock) -> ConfigLoader {
         .identity_cache(identity)
 }
 
-fn clients(sdk: &SdkConfig, budget: Budget) -> Clients {
+fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient) -> Clients {
     let calls = CallCounter::default();
     let watch = |service| Watch { service, counter: calls.clone(), budget: Some(budget.clone()) };
+    // Times of jobs are Batch's, so that its clock is the one that matters.
     let batch = aws_sdk_batch::config::Builder::from(sdk)
+        .http_client(budget.guard_and_compare(http))
         .interceptor(watch("batch"))
         .interceptor(Completeness)
         .retry_classifier(TooManyRequests)

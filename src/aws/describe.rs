@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::aws::Poller;
 use crate::aws::failure::{describe, is_not_found};
 use crate::aws::listing::Listing;
-use crate::aws::poller::send;
+use crate::aws::poller::{is_due, send};
 use crate::aws::translate;
 use crate::aws::translate::{Means, Unknowns};
 use trainspotter_core::model::HostUtilisation;
@@ -134,17 +134,19 @@ impl Poller {
     }
 
     async fn describe_job(&self, id: JobId) -> Answer {
-        let at = self.clock.now();
-        match self.clients.batch.describe_service_job().job_id(id.as_str()).send().await {
+        let asked = self.clock.mark();
+        let answer = self.clients.batch.describe_service_job().job_id(id.as_str()).send().await;
+        let (at, answered_at) = self.clock.answered(asked);
+        match answer {
             Ok(answer) => {
                 let mut unknowns = Unknowns::default();
                 let job = translate::described_job(&answer, &mut unknowns);
                 let mut observations: Vec<_> =
-                    job.into_iter().map(|job| Observation::Jobs { at, jobs: vec![job] }).collect();
+                    job.into_iter().map(|job| Observation::Jobs { at, answered_at, jobs: vec![job] }).collect();
                 observations.extend(unknowns.into_observations());
                 Ok(observations)
             }
-            Err(error) if is_not_found(&error) => Ok(vec![Observation::JobGone { at, id }]),
+            Err(error) if is_not_found(&error) => Ok(vec![Observation::JobGone { at, answered_at, id }]),
             Err(error) => Err(describe("DescribeServiceJob", &error)),
         }
     }
@@ -181,7 +183,7 @@ impl Poller {
         if hosts.is_empty() {
             return send(out, vec![Observation::Answered { source, queue: None, at }]).await;
         }
-        if at < self.utilisation_due {
+        if !is_due(at, self.utilisation_due, self.poll.utilisation_every) {
             return;
         }
         let due_next = at + self.poll.utilisation_every;

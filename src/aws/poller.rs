@@ -5,6 +5,7 @@
 //! is said only when its last page came.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
 use tokio::sync::mpsc;
@@ -79,6 +80,8 @@ pub struct Poller {
     swept_first: Option<QueueName>,
     /// Queues whose arrivals were not read to the end, and since when they are owed.
     owed: BTreeMap<QueueName, Timestamp>,
+    /// Whether the round under way has [begun](Poller::begin).
+    begun: bool,
 }
 
 /// A full listing of the waiting jobs of a queue, under way.
@@ -117,21 +120,32 @@ impl Poller {
             polled: Vec::new(),
             swept_first: None,
             owed: BTreeMap::new(),
+            begun: false,
         }
     }
 
-    /// The urgent part of a round: the topology and what is reserved if they are due, then of each queue its jobs in flight, its
+    /// Begins a round: the topology and what is reserved, if they are due. After it AWS's clock is known, if it ever is.
+    pub async fn begin(&mut self, out: &Out) {
+        self.poll_topology(out).await;
+        self.poll_reserved(out).await;
+        self.begun = true;
+    }
+
+    /// The urgent part of a round, which is begun if it was not: of each queue its jobs in flight, its
     /// arrivals, and its waiting jobs where they are few. Observations are sent page by page. A queue that fails is said to have
     /// failed, and the next one is asked.
     pub async fn poll(&mut self, questions: &Questions, out: &Out) {
-        self.poll_topology(out).await;
-        self.poll_reserved(out).await;
+        if !self.begun {
+            self.begin(out).await;
+        }
+        self.begun = false;
         self.polled.clear();
         let queues: Vec<QueueName> = self.queues.iter().map(|queue| queue.name.clone()).collect();
         for queue in queues {
             let at = self.clock.now();
             match self.poll_jobs(&queue, questions, out).await {
-                Ok(()) => self.polled.push((queue, at)),
+                // The clock may have been set back meanwhile.
+                Ok(()) => self.polled.push((queue, at.min(self.clock.now()))),
                 Err(failure) => send(out, vec![failed(queue, at, failure)]).await,
             }
         }
@@ -188,7 +202,7 @@ impl Poller {
 
     async fn poll_topology(&mut self, out: &Out) {
         let at = self.clock.now();
-        if at < self.topology_due {
+        if !is_due(at, self.topology_due, self.poll.topology_every) {
             return;
         }
         let mut unknowns = Unknowns::default();
@@ -348,7 +362,7 @@ impl Poller {
         listing: &mut Listing,
         out: &Out,
     ) -> Result<Listed, Failure> {
-        let at = self.clock.now();
+        let asked = self.clock.mark();
         let request = self.clients.batch.list_service_jobs().job_queue(queue.as_str()).max_results(JOBS_PER_PAGE);
         let request = match ask {
             Ask::Status(status) => request.job_status(ServiceJobStatus::from(status.as_str())),
@@ -369,7 +383,8 @@ impl Poller {
         let newest = page.jobs.iter().map(|job| job.created_at).max();
         let mut observations = Vec::new();
         if newest.is_some() {
-            observations.push(Observation::Jobs { at, jobs: page.jobs });
+            let (at, answered_at) = self.clock.answered(asked);
+            observations.push(Observation::Jobs { at, answered_at, jobs: page.jobs });
         }
         observations.extend(page.unknowns.into_observations());
         send(out, observations).await;
@@ -397,6 +412,11 @@ impl Poller {
         }
         send(out, observations).await;
     }
+}
+
+/// Whether it is time for what is to be done next at `due`. Further ahead than it ever is, that was set by a wrong clock.
+pub(crate) fn is_due(now: Timestamp, due: Timestamp, every: Duration) -> bool {
+    now >= due || due > now + every
 }
 
 fn failed(queue: QueueName, at: Timestamp, failure: Failure) -> Observation {

@@ -17,10 +17,12 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use aws_smithy_types::date_time::Format;
 
-use trainspotter_clock::Clock;
+use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::Timestamp;
 
 /// Calls that may go at once after a pause.
@@ -42,7 +44,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Budget {
     clock: Clock,
-    began: Timestamp,
+    began: Mark,
     configured: f64,
     turns: Arc<Mutex<Turns>>,
 }
@@ -62,7 +64,7 @@ impl Budget {
     pub fn new(calls_per_second: f64, clock: Clock) -> Self {
         debug_assert!(calls_per_second > 0.0, "calls_per_second {calls_per_second}");
         let turns = Turns { rate: calls_per_second, next: f64::NEG_INFINITY, slowed: f64::NEG_INFINITY };
-        Self { clock, began: clock.now(), configured: calls_per_second, turns: Arc::new(Mutex::new(turns)) }
+        Self { clock, began: clock.mark(), configured: calls_per_second, turns: Arc::new(Mutex::new(turns)) }
     }
 
     /// Waits for the caller's turn. First come, first served; a caller that goes away loses its turn.
@@ -100,7 +102,12 @@ impl Budget {
     /// An HTTP client whose every request, retries included, waits its turn here. No timeout counts the wait: the time
     /// to answer begins when the request is made.
     pub(crate) fn guard(&self, inner: SharedHttpClient) -> SharedHttpClient {
-        SharedHttpClient::new(GuardedClient { inner, budget: self.clone() })
+        SharedHttpClient::new(GuardedClient { inner, budget: self.clone(), compares: false })
+    }
+
+    /// The same, and the clock is compared with the `Date` of each answer.
+    pub(crate) fn guard_and_compare(&self, inner: SharedHttpClient) -> SharedHttpClient {
+        SharedHttpClient::new(GuardedClient { inner, budget: self.clone(), compares: true })
     }
 
     /// Takes the next free turn and says how many seconds away it is.
@@ -116,7 +123,7 @@ impl Budget {
     }
 
     fn elapsed(&self) -> f64 {
-        self.clock.now().seconds_since(self.began)
+        self.clock.since(self.began).as_secs_f64()
     }
 
     /// The turns are plain numbers, whole after any panic.
@@ -135,12 +142,13 @@ impl fmt::Debug for Budget {
 struct GuardedClient {
     inner: SharedHttpClient,
     budget: Budget,
+    compares: bool,
 }
 
 impl HttpClient for GuardedClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(GuardedConnector { inner, budget: self.budget.clone() })
+        SharedHttpConnector::new(GuardedConnector { inner, budget: self.budget.clone(), compares: self.compares })
     }
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {
@@ -152,18 +160,30 @@ impl HttpClient for GuardedClient {
 struct GuardedConnector {
     inner: SharedHttpConnector,
     budget: Budget,
+    compares: bool,
 }
 
 impl HttpConnector for GuardedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (inner, budget) = (self.inner.clone(), self.budget.clone());
+        let (inner, budget, compares) = (self.inner.clone(), self.budget.clone(), self.compares);
         HttpConnectorFuture::new(async move {
             budget.turn().await;
+            let sent = budget.clock.mark();
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer(&inner, request));
             let late = || format!("no complete answer within {} s", ANSWER_TIMEOUT.as_secs());
-            answer.await.unwrap_or_else(|_| Err(ConnectorError::timeout(late().into())))
+            let answer = answer.await.unwrap_or_else(|_| Err(ConnectorError::timeout(late().into())));
+            if let Some(date) = answer.as_ref().ok().filter(|_| compares).and_then(date_of) {
+                budget.clock.hear(sent, date);
+            }
+            answer
         })
     }
+}
+
+/// When an answer says that it was given.
+fn date_of(answer: &HttpResponse) -> Option<Timestamp> {
+    let date = DateTime::from_str(answer.headers().get("date")?, Format::HttpDate).ok()?;
+    Some(Timestamp::from_millis(date.to_millis().ok()?))
 }
 
 /// Makes a request and reads the answer to its end: the SDK's own timeouts end where an answer begins, and one that
@@ -287,7 +307,8 @@ mod tests {
     async fn the_time_to_answer_begins_with_the_turn() {
         let clock = Clock::real();
         let budget = Budget::new(0.01, clock);
-        let connector = GuardedConnector { inner: SharedHttpConnector::new(Silent), budget: budget.clone() };
+        let connector =
+            GuardedConnector { inner: SharedHttpConnector::new(Silent), budget: budget.clone(), compares: false };
         for _ in 0..5 {
             budget.turn().await;
         }

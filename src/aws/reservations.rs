@@ -9,7 +9,7 @@ use aws_smithy_types::DateTime;
 use crate::aws::Poller;
 use crate::aws::failure::{describe, is_not_found};
 use crate::aws::listing::Listing;
-use crate::aws::poller::{Out, send};
+use crate::aws::poller::{Out, is_due, send};
 use crate::aws::translate::{self, Unknowns};
 use trainspotter_core::model::{Capacity, Observation, Reserved, Source, Timestamp};
 
@@ -30,7 +30,9 @@ impl Poller {
     pub(crate) async fn poll_reserved(&mut self, out: &Out) {
         let at = self.clock.now();
         let watched = self.target.reserved;
-        if !(watched.training_plans || watched.warm_pools) || at < self.reserved_due {
+        if !(watched.training_plans || watched.warm_pools)
+            || !is_due(at, self.reserved_due, self.poll.utilisation_every)
+        {
             return;
         }
         let source = Source::Reserved;

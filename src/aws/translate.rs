@@ -60,13 +60,21 @@ fn present(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
-/// Milliseconds since the epoch. The SDK fills a required time that the service left out with 0.
-fn time(millis: Option<i64>) -> Option<Timestamp> {
-    millis.filter(|millis| *millis > 0).map(Timestamp::from_millis)
+/// As milliseconds a smaller number is before 1973, as seconds a larger one after the year 5000.
+const MAX_SECONDS: i64 = 100_000_000_000;
+
+/// Milliseconds since the epoch, as the API reference has it, or seconds, as AWS's guide shows times of service jobs. The SDK fills a
+/// required time that the service left out with 0.
+fn time(number: Option<i64>) -> Option<Timestamp> {
+    let millis = |number: i64| if number < MAX_SECONDS { number * 1_000 } else { number };
+    number.filter(|number| *number > 0).map(millis).map(Timestamp::from_millis)
 }
 
+/// A time in seconds and parts of them; what is too large for that was sent as milliseconds.
 fn date_time(at: Option<&DateTime>) -> Option<Timestamp> {
-    time(at.and_then(|at| at.to_millis().ok()))
+    let at = at?;
+    let millis = if at.secs() < MAX_SECONDS { at.to_millis().ok()? } else { at.secs() };
+    Some(millis).filter(|millis| *millis > 0).map(Timestamp::from_millis)
 }
 
 fn status(text: Option<&str>, unknowns: &mut Unknowns) -> JobStatus {
@@ -148,9 +156,20 @@ mod tests {
         assert_eq!(time(None), None);
         assert_eq!(time(Some(0)), None);
         assert_eq!(time(Some(-1)), None);
-        assert_eq!(time(Some(1)), Some(Timestamp::from_millis(1)));
+        assert_eq!(time(Some(1)), Some(Timestamp::from_millis(1_000)));
         assert_eq!(date_time(Some(&DateTime::from_secs(0))), None);
         assert_eq!(date_time(Some(&DateTime::from_secs_f64(1.25))), Some(Timestamp::from_millis(1_250)));
+    }
+
+    #[test]
+    fn a_time_is_the_same_in_seconds_and_in_milliseconds() {
+        let at = Some(Timestamp::from_millis(1_700_000_000_000));
+        for number in [1_700_000_000, 1_700_000_000_000] {
+            assert_eq!(time(Some(number)), at, "{number}");
+            assert_eq!(date_time(Some(&DateTime::from_secs(number))), at, "{number}");
+        }
+        assert_eq!(time(Some(MAX_SECONDS - 1)), Some(Timestamp::from_millis((MAX_SECONDS - 1) * 1_000)));
+        assert_eq!(time(Some(MAX_SECONDS)), Some(Timestamp::from_millis(MAX_SECONDS)));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::publish::Published;
 use crate::publish::SetupError;
 use crate::publish::SinkError;
 use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::Timestamp;
 
 pub use encode::{MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
 
@@ -42,6 +43,8 @@ const USER_AGENT: &str = concat!("trainspotter/", env!("CARGO_PKG_VERSION"));
 pub struct OtlpSink {
     origin: Origin,
     transport: Transport,
+    /// Up to when figures were sent, by this run or an earlier one: nothing is added to time that was reported.
+    reported_until: Option<Timestamp>,
 }
 
 enum Transport {
@@ -58,20 +61,30 @@ impl OtlpSink {
             OtlpProtocol::Http => http(&config.endpoint, headers).map_err(wrong)?,
             OtlpProtocol::Grpc => grpc(&config.endpoint, headers).map_err(wrong)?,
         };
-        Ok(Self { origin, transport })
+        Ok(Self { origin, transport, reported_until: None })
+    }
+
+    /// Figures up to `reported_until` may have been sent by an earlier run.
+    pub(super) fn after(&mut self, reported_until: Option<Timestamp>) {
+        self.reported_until = reported_until;
     }
 
     /// Sends the whole frame. After a failure nothing needs to be kept: the next frame says it all again.
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let (mut series, mut refused, mut refusal) = (0, 0, None);
-        for (request, points) in otlp_requests(frame, &self.origin) {
+        let reported_until = self.reported_until;
+        for (request, points) in otlp_requests(frame, &self.origin, reported_until) {
             let answer = match &mut self.transport {
                 Transport::Http { client, url, headers } => post(client, url, headers, &request, points).await,
                 Transport::Grpc { client, metadata } => export(client, metadata, request, points).await,
             };
             match answer.and_then(partial_success) {
-                Ok(()) => series += points,
+                Ok(()) => {
+                    self.reported_until = self.reported_until.max(Some(frame.at));
+                    series += points;
+                }
                 Err(SinkError::Rejected { dropped, reason }) => {
+                    self.reported_until = self.reported_until.max(Some(frame.at));
                     refused += dropped;
                     refusal = Some(reason);
                 }

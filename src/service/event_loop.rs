@@ -11,6 +11,7 @@ use crate::config::{History, Receiver};
 use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
+use crate::service::clock_watch::ClockWatch;
 use crate::service::queries;
 use crate::service::rules::News;
 use crate::service::source_log::SourceLog;
@@ -87,12 +88,13 @@ pub(super) struct Memory {
     failed: Option<Arc<Commit>>,
     resolved: VecDeque<Transition>,
     polled_at: Option<Timestamp>,
+    clock: ClockWatch,
 }
 
 impl Keeper {
     /// Runs until the poller has gone, then ticks and commits once more.
     pub(super) async fn run(mut self, mut inbox: Inbox) {
-        let mut next_tick = self.clock.now() + self.patience;
+        let mut ticked = self.clock.mark();
         loop {
             // In this order: a question is answered only after all that was observed before it was taken in.
             tokio::select! {
@@ -103,13 +105,14 @@ impl Keeper {
                 }
                 ask = inbox.asks.recv() => match ask {
                     Some(Ask::Questions(reply)) => {
+                        self.look_at_clock().await;
                         let _ = reply.send(self.engine.questions(self.clock.now()));
                     }
                     Some(Ask::Polled { began_at }) => {
                         self.polled(began_at);
                         self.source_log.polled(began_at);
                         self.tick().await;
-                        next_tick = self.clock.now() + self.patience;
+                        ticked = self.clock.mark();
                     }
                     Some(Ask::LookedAt) => self.tick().await,
                     None => break,
@@ -117,9 +120,9 @@ impl Keeper {
                 Some(report) = inbox.reports.recv() => self.published(&report),
                 Some(news) = inbox.rules.recv() => self.change_rules(news),
                 Some(query) = inbox.queries.recv() => queries::answer(&self.engine, query, self.clock.now()),
-                () = self.clock.sleep_until(next_tick) => {
+                () = self.clock.sleep_from(ticked, self.patience) => {
                     self.tick().await;
-                    next_tick = self.clock.now() + self.patience;
+                    ticked = self.clock.mark();
                 }
             }
         }
@@ -139,6 +142,21 @@ impl Keeper {
         self.remember(&output);
         self.commit(now, &frame, &output).await;
         self.publish(now, frame, output.alerts);
+    }
+
+    /// Reports what answers tell of the clock. When it was corrected a tick follows at once: what is shown is of the right time then.
+    async fn look_at_clock(&mut self) {
+        let Some(comparison) = self.clock.comparison() else { return };
+        if let Some(wrong) = self.engine.correct_future(self.clock.now()) {
+            tracing::warn!(
+                counted_until = %wrong,
+                "counting was to begin at a time that is still to come: a clock was wrong; counting goes on from now"
+            );
+        }
+        self.engine.service().clock_skew_seconds = Some(comparison.skew_seconds);
+        if self.memory.clock.take_in(comparison) {
+            self.tick().await;
+        }
     }
 
     fn change_rules(&mut self, news: News) {

@@ -19,6 +19,7 @@ const OBSERVED: usize = 64;
 /// # Errors
 /// Why AWS could not be asked, or what it refused.
 pub async fn look(config: &Config, clock: Clock) -> Result<Frame, String> {
+    let clock = clock.compared();
     let target = config.targets.first().ok_or("the configuration has no target")?;
     let clients = aws::connect(target, config.poll.calls_per_second, clock)
         .await

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Hint, Hints, Poller};
 use crate::service::event_loop::Ask;
-use trainspotter_clock::Clock;
+use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::{JobId, Observation, Questions, Timestamp};
 
 /// Wall time that a poll has at least for what the engine asks.
@@ -41,29 +41,33 @@ impl Polling {
     /// `None` once the keeper has gone.
     async fn poll_for_ever(&mut self) -> Option<()> {
         loop {
-            let began_at = self.clock.now();
-            self.poll_once(began_at).await?;
-            let next = began_at + self.every;
+            let began = self.clock.mark();
+            self.poll_once(began).await?;
             loop {
                 tokio::select! {
-                    () = self.clock.sleep_until(next) => break,
-                    Some(hints) = self.hinted.recv() => self.look_at(hints, began_at, next).await?,
+                    () = self.clock.sleep_from(began, self.every) => break,
+                    Some(hints) = self.hinted.recv() => {
+                        let began_at = self.clock.at(began);
+                        self.look_at(hints, began_at, began_at + self.every).await?;
+                    }
                 }
             }
         }
     }
 
     /// Lists what is in flight, then what the engine asks in view of that, then what can wait.
-    async fn poll_once(&mut self, began_at: Timestamp) -> Option<()> {
+    async fn poll_once(&mut self, began: Mark) -> Option<()> {
+        // Before anything else is asked: what to ask depends on AWS's clock.
+        self.poller.begin(&self.observed).await;
         let questions = self.questions().await?;
         self.poller.poll(&questions, &self.observed).await;
-        let answered_by = self.poller.reconcile_from(&questions, began_at + self.every);
+        let answered_by = self.poller.reconcile_from(&questions, self.clock.at(began) + self.every);
         // At extreme speeds a turn passes before the lists are in. Then polls become rarer, and answers still get their time.
         let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(LEAST_ANSWERING));
         let asked = self.questions().await?;
         self.poller.answer(&asked, deadline, &self.observed).await;
         self.poller.reconcile(&questions, &self.observed).await;
-        self.asks.send(Ask::Polled { began_at }).await.ok()
+        self.asks.send(Ask::Polled { began_at: self.clock.at(began) }).await.ok()
     }
 
     /// Looks at what hints are about, but for those that the poll which began at `polled_at` has seen.

@@ -49,6 +49,11 @@ pub(super) struct HealthBody {
     now: Timestamp,
     /// Clock seconds per second.
     clock_speed: f64,
+    /// By how many seconds the machine's clock is ahead of AWS's, at least; negative if it is behind, null while that is not known. The
+    /// service uses AWS's time.
+    clock_skew_seconds: Option<f64>,
+    /// By how many seconds that may be more; null while it is not known.
+    clock_skew_uncertain_seconds: Option<f64>,
     /// When the service started.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
@@ -141,6 +146,8 @@ pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
         not_ready: (!snapshot.ready).then(|| not_ready(&snapshot)),
         now,
         clock_speed: pages.clock.speed(),
+        clock_skew_seconds: pages.clock.comparison().map(|comparison| comparison.skew_seconds),
+        clock_skew_uncertain_seconds: pages.clock.comparison().map(|comparison| comparison.uncertain_seconds),
         started_at: pages.started_at,
         ticked_at: snapshot.ticked_at,
         tick_age_seconds: snapshot.ticked_at.map(|at| now.seconds_since(at)),

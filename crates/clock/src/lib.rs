@@ -121,6 +121,11 @@ impl Clock {
         self.now() + self.reference.map_or(Duration::ZERO, Reference::may_be_ahead)
     }
 
+    /// When a question was asked, and when its answer has come at the latest: what was true in between lies between these two.
+    pub fn answered(&self, asked: Mark) -> (Timestamp, Timestamp) {
+        (self.at(asked), self.now_at_the_latest())
+    }
+
     /// Clock seconds per wall second.
     pub fn speed(&self) -> f64 {
         self.speed

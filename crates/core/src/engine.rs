@@ -17,8 +17,8 @@ use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
 use crate::metrics::{self, Counting, Frame, Inputs, Notes, Pending, Service, Why};
 use crate::model::{
-    HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue, QueueName,
-    QueueSnapshot, Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+    HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue,
+    QueueName, QueueSnapshot, Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{self, Alert, AlertBook, Rule, Transition};
 use shares::{Series, Shares};

@@ -68,6 +68,8 @@ pub struct Inputs<'a> {
 pub struct Service {
     /// Time between the last two polls.
     pub poll_interval: Option<Duration>,
+    /// By how many seconds this machine's clock is ahead of AWS's; `None` while that is not known.
+    pub clock_skew_seconds: Option<f64>,
     /// Series in the last batch of each sink.
     pub published_series: BTreeMap<String, u64>,
     /// What waits for delivery, by receiver.

@@ -64,7 +64,7 @@ use crate::scheduler::rng::Seeded;
 use crate::scheduler::transitions::Transitions;
 
 /// The model: queues, jobs, and what is going to happen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scheduler {
     now: Timestamp,
     seed: Seeded,

@@ -155,6 +155,12 @@ impl Faults {
         lasting.map(|arranged| arranged.by.0).sum()
     }
 
+    /// By how much lists of jobs are behind at `now`.
+    pub fn list_lag(&self, now: Timestamp) -> Duration {
+        let lasting = self.arranged.iter().filter(|arranged| arranged.kind == Kind::ListLag && arranged.covers(now));
+        lasting.map(|arranged| arranged.by.duration()).sum()
+    }
+
     /// Fails a page of a list, if that was asked for.
     pub fn fail_page(&mut self, operation: &str, page: u32) -> Result<(), ApiError> {
         self.due(Kind::FailPage, operation, Some(page)).map_or(Ok(()), |_| Err(broken()))

@@ -15,6 +15,7 @@ mod faults;
 mod gpu;
 mod http;
 mod page_token;
+mod past;
 mod protocol;
 mod query;
 pub mod quirks;
@@ -49,6 +50,7 @@ use crate::batch::Submitted;
 use crate::cloudwatch::Metrics;
 use crate::control::Pace;
 use crate::faults::Faults;
+use crate::past::Past;
 use crate::quirks::Quirks;
 use crate::scenario::Scenario;
 use crate::sns::Postman;
@@ -88,6 +90,7 @@ pub struct Progress {
 #[derive(Debug)]
 struct World {
     scheduler: Scheduler,
+    past: Past,
     /// The clock's time when the request under way came in.
     now: Timestamp,
     pace: Pace,
@@ -125,6 +128,7 @@ impl Simulation {
         let resources = Resources::of(scheduler.queues());
         let world = World {
             scheduler,
+            past: Past::default(),
             now,
             pace: Pace::of_clock(now),
             seed,
@@ -199,10 +203,17 @@ impl World {
         let plain = self.pace.at(clock);
         self.faults.now = plain;
         self.now = self.now.max(Timestamp::from_millis(plain.millis() + self.faults.skew_millis(plain)));
+        self.past.keep(&self.scheduler, self.faults.list_lag(plain));
         self.capacity.pass(&self.scheduler, self.now);
         self.scheduler.keep_transitions(cloudwatch::batch::kept_from(self.now));
         self.scheduler.advance(self.now);
         cloudwatch::batch::publish(self);
+    }
+
+    /// The account as lists show it, if that is not as it is.
+    fn shown_in_lists(&self) -> Option<Scheduler> {
+        let lag = self.faults.list_lag(self.faults.now);
+        if lag.is_zero() { None } else { self.past.at(self.now - lag) }
     }
 
     /// An id shaped like a UUID that has not been given before; the same for the same seed and place in the history.

@@ -39,10 +39,15 @@ pub struct Origin {
 }
 
 /// Requests that together hold every sample of the frame once, each with its number of data points. Before them comes how the
-/// distributions stood in those minutes of which values are [late](LATE_AFTER).
-pub fn otlp_requests(frame: &Frame, origin: &Origin) -> Vec<(ExportMetricsServiceRequest, u64)> {
+/// distributions stood in those minutes of which values are [late](LATE_AFTER), as far as nothing was `reported` of them: a total
+/// that was lower, or other, at that time would contradict the one that was sent. Late values of reported minutes count as of now.
+pub fn otlp_requests(
+    frame: &Frame,
+    origin: &Origin,
+    reported_until: Option<Timestamp>,
+) -> Vec<(ExportMetricsServiceRequest, u64)> {
     let mut requests = Vec::new();
-    for (at, samples) in late(frame) {
+    for (at, samples) in late(frame, reported_until) {
         let whole = Frame { at, samples, ..Frame::default() };
         requests.extend(requests_of(&whole, origin));
     }
@@ -50,12 +55,14 @@ pub fn otlp_requests(frame: &Frame, origin: &Origin) -> Vec<(ExportMetricsServic
     requests
 }
 
-/// How distributions stood at the end of each minute of which values are late, by minute.
-fn late(frame: &Frame) -> BTreeMap<Timestamp, Vec<Sample>> {
+/// How distributions stood at the end of each minute of which values are late and which was not reported, by minute.
+fn late(frame: &Frame, reported_until: Option<Timestamp>) -> BTreeMap<Timestamp, Vec<Sample>> {
     let mut stood: BTreeMap<Timestamp, Vec<Sample>> = BTreeMap::new();
     for sample in &frame.samples {
         let Value::Distribution(distribution) = &sample.value else { continue };
-        let is_late = |(at, _): &&(Timestamp, f64)| frame.at.since(*at) > LATE_AFTER;
+        let is_late = |(at, _): &&(Timestamp, f64)| {
+            frame.at.since(*at) > LATE_AFTER && reported_until.is_none_or(|until| *at > until)
+        };
         let mut late: Vec<(Timestamp, f64)> = distribution.fresh.iter().filter(is_late).copied().collect();
         if late.is_empty() {
             continue;
@@ -224,7 +231,7 @@ mod tests {
         let counters = (0..300).map(|n| sample(&JOB_PREEMPTIONS, n, Value::Counter(1.0)));
         let frame = Frame { samples: gauges.chain(counters).collect(), ..Frame::default() };
         let origin = Origin { began: Timestamp::default(), region: None, account: None };
-        let requests = otlp_requests(&frame, &origin);
+        let requests = otlp_requests(&frame, &origin, None);
         let mut seen = BTreeSet::new();
         for (request, points) in &requests {
             let before = seen.len();
@@ -264,8 +271,13 @@ mod tests {
             let ago = (nanos(now) - point.time_unix_nano) / 1_000_000_000;
             (ago, point.count, point.sum.unwrap(), point.bucket_counts[2], point.bucket_counts[3])
         };
-        let told: Vec<_> = otlp_requests(&frame, &origin).iter().map(points).collect();
+        let told: Vec<_> = otlp_requests(&frame, &origin, None).iter().map(points).collect();
         let expected = [(7_200, 2, 5.5, 0, 0), (7_140, 3, 75.5, 0, 1), (3_540, 4, 165.5, 0, 2), (0, 5, 166.5, 0, 2)];
         assert_eq!(told, expected);
+        // The service went on while lists failed: what was reported until an hour ago stays as it is.
+        let told: Vec<_> = otlp_requests(&frame, &origin, Some(ago(3_650))).iter().map(points).collect();
+        assert_eq!(told, [(3_540, 2, 90.5, 0, 1), (0, 5, 166.5, 0, 2)]);
+        let told: Vec<_> = otlp_requests(&frame, &origin, Some(ago(30))).iter().map(points).collect();
+        assert_eq!(told, [(0, 5, 166.5, 0, 2)]);
     }
 }

@@ -253,6 +253,9 @@ impl Gauges {
                 self.set(&catalogue::SOURCE_AGE, [("source", health.source.as_str().into())], age);
             }
         }
+        if let Some(skew) = service.clock_skew_seconds {
+            self.set(&catalogue::CLOCK_SKEW, [], skew);
+        }
         if let Some(interval) = service.poll_interval {
             self.set(&catalogue::POLL_INTERVAL, [], interval.as_secs_f64());
         }

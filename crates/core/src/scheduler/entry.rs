@@ -15,7 +15,7 @@ pub type Place = (Reverse<i32>, usize);
 pub type Stake = (i32, Reverse<Option<Timestamp>>, Reverse<usize>);
 
 /// One job in the scheduler's books.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// The job.
     pub job: Job,

@@ -9,7 +9,7 @@ use crate::model::Timestamp;
 use crate::scheduler::Submission;
 
 /// Something planned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// A submission arrives.
     Arrival(Box<Arrival>),
@@ -30,7 +30,7 @@ pub enum Event {
 }
 
 /// A submission on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Arrival {
     /// Its place in the order of calls to `submit`: what its chances are drawn by.
     pub ticket: u64,
@@ -42,14 +42,14 @@ pub struct Arrival {
 
 /// The planned events. Those that are planned in the order of their times, as submissions usually are, are kept in a
 /// line of their own, which is cheaper than a heap.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Agenda {
     line: VecDeque<Planned>,
     heap: BinaryHeap<Reverse<Planned>>,
     planned: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Planned {
     at: Timestamp,
     order: u64,

@@ -7,7 +7,7 @@ use std::hash::Hasher;
 use crate::model::JobId;
 
 /// The numbers of jobs by their ids.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ids {
     numbers: HashMap<u128, usize, BuildHasherDefault<Random>>,
 }
@@ -42,7 +42,7 @@ fn key(id: &JobId) -> Option<u128> {
 }
 
 /// A hash of what is random already.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Random(u64);
 
 impl Hasher for Random {

@@ -16,7 +16,7 @@ type Tags = BTreeMap<String, String>;
 type Key = Vec<(InstanceType, u64)>;
 
 /// The values that are shared.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Shelf {
     demands: BTreeMap<Key, Arc<[Capacity]>>,
     tags: BTreeSet<Arc<Tags>>,

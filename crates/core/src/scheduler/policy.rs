@@ -16,7 +16,7 @@ use crate::scheduler::quota::Quota;
 use crate::scheduler::share_state::Lane;
 
 /// A policy, made ready for decisions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Discipline {
     /// One lane.
     Fifo,

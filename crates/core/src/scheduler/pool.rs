@@ -16,7 +16,7 @@ pub const MOST: i32 = 1 << 24;
 pub struct Amounts(pub [i32; UNITS]);
 
 /// One environment and what is in use of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     /// As set up; one that queues name but nobody has made has no limits.
     pub environment: ServiceEnvironment,

@@ -20,7 +20,7 @@ use crate::scheduler::pool::Pool;
 use crate::scheduler::share_state::Lane;
 
 /// One queue and its jobs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Books {
     /// The queue as set up.
     pub setup: QueueSetup,

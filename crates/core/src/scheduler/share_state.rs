@@ -11,7 +11,7 @@ use crate::scheduler::fair::PastUse;
 use crate::scheduler::pool::Amounts;
 
 /// The jobs of one share.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Lane {
     /// Whose; `None` in a FIFO queue.
     pub share: Option<ShareName>,

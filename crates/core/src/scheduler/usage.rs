@@ -58,7 +58,7 @@ pub fn of(books: &Books, pool: &Pool) -> Vec<Usage> {
 }
 
 /// Who is above the limit in one unit, and who lends it, by lane.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Lending {
     over: Vec<i64>,
     borrowed: Vec<i64>,

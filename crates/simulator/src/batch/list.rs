@@ -18,11 +18,13 @@ use crate::batch::refused;
 use crate::page_token::PageToken;
 use crate::quirks::CreatedAtFilters;
 use crate::quirks::ListOrder;
+use crate::quirks::Quirks;
 use crate::reply::ApiError;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::scheduler::Job;
+use trainspotter_core::scheduler::Scheduler;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -72,7 +74,9 @@ pub(super) fn list_service_jobs(world: &mut World, input: &List) -> Result<Value
     world.faults.fail_page("ListServiceJobs", page)?;
 
     let last = token.and_then(|token| usize::try_from(token.order).ok());
-    let mut jobs = selection.jobs(world, &queue, last, size + 1);
+    let past = world.shown_in_lists();
+    let scheduler = past.as_ref().unwrap_or(&world.scheduler);
+    let mut jobs = selection.jobs(scheduler, &world.quirks, &queue, last, size + 1);
     let more = jobs.len() > size;
     jobs.truncate(size);
     let next_token = jobs.last().filter(|_| more).map(|last| {
@@ -129,17 +133,23 @@ fn selection(input: &List) -> Result<Selection, ApiError> {
 
 impl Selection {
     /// The next `n` jobs after the one numbered `last`, or the first ones.
-    fn jobs<'a>(&self, world: &'a World, queue: &QueueName, last: Option<usize>, n: usize) -> Vec<&'a Job> {
-        let scheduler = &world.scheduler;
+    fn jobs<'a>(
+        &self,
+        scheduler: &'a Scheduler,
+        quirks: &Quirks,
+        queue: &QueueName,
+        last: Option<usize>,
+        n: usize,
+    ) -> Vec<&'a Job> {
         let older = 0..last.unwrap_or(usize::MAX);
         let all = || scheduler.jobs_of(queue, older.clone()).rev();
         let in_status = |status| scheduler.jobs_in_range(queue, status, older.clone()).rev();
-        let (earliest, latest) = match world.quirks.created_at_filters {
+        let (earliest, latest) = match quirks.created_at_filters {
             CreatedAtFilters::Exclusive => (1, -1),
             CreatedAtFilters::Inclusive => (0, 0),
         };
         match self {
-            Self::Status(status) => match world.quirks.list_order {
+            Self::Status(status) => match quirks.list_order {
                 ListOrder::NewestFirst => in_status(status).take(n).collect(),
                 ListOrder::OldestFirst => {
                     let newer = last.map_or(0, |last| last.saturating_add(1))..usize::MAX;

@@ -43,6 +43,8 @@ pub struct Arrangement {
     pub(super) stale_snapshot: Many<Strike>,
     /// AWS's clock, in all its times and `Date` headers, is ahead `by` this much; behind, if it is negative.
     pub(super) clock_skew: Many<Strike>,
+    /// ListServiceJobs shows the account as it was `by` this much earlier; descriptions show it as it is.
+    pub(super) list_lag: Many<Strike>,
     /// Jobs that AWS no longer knows.
     pub(super) vanish: Many<Vanish>,
     /// A status for the first job that is shown from now on, for as long as it lasts.
@@ -70,7 +72,7 @@ pub(super) struct Strike {
     /// How likely it strikes a call, 0 to 1.
     #[schemars(range(min = 0, max = 1))]
     pub probability: Option<f64>,
-    /// How late (`slow`) or how far ahead (`clock_skew`).
+    /// How late (`slow`), how far ahead (`clock_skew`) or how far behind (`list_lag`).
     pub by: Option<Shift>,
     /// Which page (`fail_page`), from 1.
     pub page: Option<u32>,
@@ -125,7 +127,7 @@ impl Arrangement {
     }
 
     /// Everything that strikes calls, by kind.
-    pub(super) fn strikes(&self) -> [(Kind, &Many<Strike>); 10] {
+    pub(super) fn strikes(&self) -> [(Kind, &Many<Strike>); 11] {
         [
             (Kind::Throttle, &self.throttle),
             (Kind::ServerError, &self.server_error),
@@ -137,6 +139,7 @@ impl Arrangement {
             (Kind::FailPage, &self.fail_page),
             (Kind::StaleSnapshot, &self.stale_snapshot),
             (Kind::ClockSkew, &self.clock_skew),
+            (Kind::ListLag, &self.list_lag),
         ]
     }
 }
@@ -146,10 +149,14 @@ impl Strike {
         if self.probability.is_some_and(|probability| !(0.0..=1.0).contains(&probability)) {
             return Some(("probability", "a probability lies between 0 and 1".to_owned()));
         }
-        let (takes_by, takes_page) = (matches!(kind, Kind::Slow | Kind::ClockSkew), kind == Kind::FailPage);
+        let (takes_by, takes_page) =
+            (matches!(kind, Kind::Slow | Kind::ClockSkew | Kind::ListLag), kind == Kind::FailPage);
         match (self.by, self.page) {
             (None, _) if takes_by => {
                 Some(("by", "say `by` how much: 5s, or -2m for a clock that is behind".to_owned()))
+            }
+            (Some(by), _) if kind == Kind::ListLag && by.0 < 0 => {
+                Some(("by", "a list cannot show what has not happened yet".to_owned()))
             }
             (Some(by), _) if kind == Kind::Slow && by.0 < 0 => {
                 Some(("by", "an answer cannot come before its question".to_owned()))
@@ -175,6 +182,7 @@ pub(super) enum Kind {
     FailPage,
     StaleSnapshot,
     ClockSkew,
+    ListLag,
 }
 
 impl Kind {
@@ -191,6 +199,7 @@ impl Kind {
             Self::FailPage => "fail_page",
             Self::StaleSnapshot => "stale_snapshot",
             Self::ClockSkew => "clock_skew",
+            Self::ListLag => "list_lag",
         }
     }
 }

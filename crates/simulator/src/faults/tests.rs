@@ -82,6 +82,12 @@ fn a_clock_is_ahead_or_behind_for_a_while() {
 }
 
 #[test]
+fn lists_lag_for_a_while() {
+    let faults = arranged(json!({"list_lag": {"by": "5s", "after": "1m", "for": "1m"}}));
+    assert_eq!([0, 60, 119, 120].map(|second| faults.list_lag(at(second)).as_secs()), [0, 5, 5, 0]);
+}
+
+#[test]
 fn a_disguise_befalls_one_job() {
     let mut faults = arranged(json!({"unknown_status": "HIBERNATING", "unknown_instance_type": "ml.p9"}));
     let job = || json!({"status": "RUNNING", "capacityUsage": [{"capacityUnit": "ml.g5.xlarge"}]});
