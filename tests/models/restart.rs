@@ -1,7 +1,8 @@
 //! An engine that dies again and again beside one that never does: in the end both have counted what happened.
 //!
 //! Both poll the same random world as the service does, with questions that are not all answered; time is virtual, so that many
-//! worlds can be tried. One dies at any point of a poll and goes on from what its last tick left.
+//! worlds can be tried. One dies at any point of a poll and goes on from what its last tick left. In some worlds lists lag behind, and
+//! the clock is a little ahead or behind, by what a measurement leaves open.
 //! `TRAINSPOTTER_SEEDS=N` runs so many worlds; `TRAINSPOTTER_SEED=N` one.
 
 use crate::support;
@@ -85,9 +86,38 @@ enum Step {
 const STEPS: [Step; 7] =
     [Step::Waiting, Step::Scheduled, Step::Starting, Step::Running, Step::Arrivals, Step::Descriptions, Step::Answered];
 
+/// The account, as it is and as lists show it, and the clock of those who watch it.
+struct World {
+    scheduler: Scheduler,
+    /// The same account, which is `lag` behind.
+    listed: Scheduler,
+    lag: Duration,
+    /// By how many milliseconds the clock is ahead of the account's.
+    ahead: i64,
+}
+
+impl World {
+    fn of(seed: u64, dice: &mut Dice) -> Self {
+        let scheduler = world(seed, dice);
+        let lag = Duration::from_secs([0, 2, 5, 0, 20][usize::try_from(seed % 5).unwrap()]);
+        let ahead = [0, 1_500, -1_500][usize::try_from(seed % 3).unwrap()];
+        Self { listed: scheduler.clone(), scheduler, lag, ahead }
+    }
+
+    fn advance(&mut self, to: Timestamp) {
+        self.scheduler.advance(to);
+        self.listed.advance((to - self.lag).max(Timestamp::default()));
+    }
+
+    /// What the clock shows.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.scheduler.now().millis() + self.ahead)
+    }
+}
+
 /// One poll of both. Between its steps time goes by, and the second of them may die.
-fn poll(scheduler: &mut Scheduler, services: &mut [Service; 2], dice: &mut Dice, is_quiet: bool) {
-    let began_at = scheduler.now();
+fn poll(world: &mut World, services: &mut [Service; 2], dice: &mut Dice, is_quiet: bool) {
+    let began_at = world.now();
     for service in services.iter_mut() {
         service.dead_for = if is_quiet { 0 } else { service.dead_for.saturating_sub(1) };
         let known = Observation::Answered { source: Source::Topology, queue: None, at: began_at };
@@ -95,12 +125,12 @@ fn poll(scheduler: &mut Scheduler, services: &mut [Service; 2], dice: &mut Dice,
         service.questions = service.engine.questions(began_at);
     }
     for step in STEPS {
-        scheduler.advance(scheduler.now() + Duration::from_secs(dice.roll(4)));
+        world.advance(world.scheduler.now() + Duration::from_secs(dice.roll(4)));
         for service in services.iter_mut().filter(|service| service.dead_for == 0) {
-            let observations = take(step, scheduler, service, began_at, dice);
+            let observations = take(step, world, service, began_at, dice);
             service.engine.observe(observations);
             if dice.one_in(8) || step == Step::Answered {
-                service.tick(scheduler.now());
+                service.tick(world.now());
             }
         }
         if !is_quiet && services[1].dead_for == 0 && dice.one_in(12) {
@@ -110,16 +140,10 @@ fn poll(scheduler: &mut Scheduler, services: &mut [Service; 2], dice: &mut Dice,
 }
 
 /// What a service learns in a step.
-fn take(
-    step: Step,
-    scheduler: &Scheduler,
-    service: &Service,
-    began_at: Timestamp,
-    dice: &mut Dice,
-) -> Vec<Observation> {
-    let at = scheduler.now();
+fn take(step: Step, world: &World, service: &Service, began_at: Timestamp, dice: &mut Dice) -> Vec<Observation> {
+    let at = world.now();
     let page = |wanted: &dyn Fn(&scheduler::Job) -> bool| {
-        let jobs: Vec<JobSeen> = scheduler.jobs().filter(|job| wanted(job)).map(listed).collect();
+        let jobs: Vec<JobSeen> = world.listed.jobs().filter(|job| wanted(job)).map(listed).collect();
         Observation::Jobs { at, answered_at: at, jobs }
     };
     let of = |status: JobStatus| page(&|job| job.status == status);
@@ -139,7 +163,7 @@ fn take(
             // Now and then there is hardly time for any.
             let most = if dice.one_in(3) { dice.roll(3) } else { 100 };
             let wanted = service.engine.questions(at).jobs.into_iter().take(usize::try_from(most).unwrap());
-            let jobs = wanted.filter_map(|id| scheduler.job(&id)).map(described).collect();
+            let jobs = wanted.filter_map(|id| world.scheduler.job(&id)).map(described).collect();
             vec![Observation::Jobs { at, answered_at: at, jobs }]
         }
         Step::Answered => {
@@ -195,19 +219,19 @@ fn happened(scheduler: &Scheduler) -> BTreeMap<&'static str, (f64, f64)> {
 /// Lets both watch a world until all its jobs have ended, and some more.
 fn watch(seed: u64) -> (Scheduler, [Service; 2]) {
     let mut dice = Dice::of(seed);
-    let mut scheduler = world(seed, &mut dice);
+    let mut world = World::of(seed, &mut dice);
     let mut services = [Service::new(), Service::new()];
     let mut quiet_polls = 0;
     for number in 0.. {
-        scheduler.advance(scheduler.now().max(second(number * EVERY)));
-        let is_over = number > LAST_ARRIVAL && scheduler.jobs().all(|job| job.status.is_ended());
-        poll(&mut scheduler, &mut services, &mut dice, is_over);
+        world.advance(world.scheduler.now().max(second(number * EVERY)));
+        let is_over = number > LAST_ARRIVAL && world.scheduler.jobs().all(|job| job.status.is_ended());
+        poll(&mut world, &mut services, &mut dice, is_over);
         quiet_polls += u64::from(is_over);
         if quiet_polls == QUIET_POLLS {
             break;
         }
     }
-    (scheduler, services)
+    (world.scheduler, services)
 }
 
 #[test]

@@ -32,15 +32,57 @@ const POLL_EVERY: Duration = Duration::from_secs(30);
 const LONGEST_LIFE: u64 = 1_200;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Set for the process that is killed: the state file, the endpoint, and when the service began.
-const VARIABLES: [&str; 3] = ["RESTART_STATE", "RESTART_ENDPOINT", "RESTART_BEGAN"];
+/// Set for the process that is killed: the state file, the endpoint, when the service began, and by how many seconds its clock is ahead.
+const VARIABLES: [&str; 4] = ["RESTART_STATE", "RESTART_ENDPOINT", "RESTART_BEGAN", "RESTART_AHEAD"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_200_kills_everything_is_counted_once() {
-    let number = |name, otherwise| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
-    let (seed, kills) = (number("TRAINSPOTTER_SEED", 1), number("TRAINSPOTTER_KILLS", 200));
-    eprintln!("seed {seed}, {kills} kills");
-    let world = World::start().await;
+    die_again_and_again(World::start().await, number("TRAINSPOTTER_KILLS", 200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_wrong_clock_counts_what_happened_and_nothing_twice() {
+    for ahead in [-20, 3, 20] {
+        let world = World { ahead, ..World::start().await };
+        die_again_and_again(world, 15).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_once_a_day_ahead_loses_nothing() {
+    let mut world = World { ahead: 86_400, ..World::start().await };
+    let state = world.folder.path().join("killed.db");
+    let mut process = world.process(&state);
+    let counting = async {
+        while sum(&counted(&state), "queue.wait") < 5.0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counting).await.expect("it counts by AWS's clock");
+    process.kill().await.unwrap();
+    world.ahead = 0;
+    die_again_and_again(world, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_are_late_lose_nothing() {
+    for seconds in [2, 5] {
+        let world = World::start().await;
+        let lag = serde_json::json!({"list_lag": {"by": format!("{seconds}s")}});
+        let faults = format!("http://{}/_sim/faults", world.endpoint);
+        reqwest::Client::new().post(faults).json(&lag).send().await.unwrap().error_for_status().unwrap();
+        die_again_and_again(world, 15).await;
+    }
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// Kills one service so often, and then compares it with the one that nobody kills.
+async fn die_again_and_again(world: World, kills: u64) {
+    let seed = number("TRAINSPOTTER_SEED", 1);
+    eprintln!("seed {seed}, {kills} kills, {} s ahead", world.ahead);
     let steady = world.serve("never-killed.db").await;
     let state = world.folder.path().join("killed.db");
     let mut dice = seed;
@@ -140,10 +182,12 @@ async fn compare((steady, its_state): (SocketAddr, &Path), (killed, state): (Soc
 /// Not a test of its own: the process that is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_that_is_killed() {
-    let [Ok(state), Ok(endpoint), Ok(began)] = VARIABLES.map(std::env::var) else { return };
+    let [Ok(state), Ok(endpoint), Ok(began), Ok(ahead)] = VARIABLES.map(std::env::var) else { return };
     // What AWS's clock showed is behind by now: a clock ahead of it would take for covered what AWS has not shown yet.
     let now = serde_json::from_value(truth(endpoint.parse().unwrap()).await["now"].clone()).unwrap();
-    let clock = Clock::starting_at(now, SPEED);
+    let now: Timestamp = now;
+    let ahead: i64 = ahead.parse().unwrap();
+    let clock = Clock::starting_at(Timestamp::from_millis(now.millis() + ahead * 1_000), SPEED);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     std::fs::write(format!("{state}.page"), listener.local_addr().unwrap().to_string()).unwrap();
     let config = watching(endpoint.parse().unwrap(), POLL_EVERY, PathBuf::from(state));
@@ -158,6 +202,8 @@ struct World {
     endpoint: SocketAddr,
     clock: Clock,
     began: Timestamp,
+    /// By how many seconds the clock of the processes is ahead.
+    ahead: i64,
 }
 
 impl World {
@@ -171,7 +217,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap();
         tokio::spawn(simulator::serve(listener, simulation, CancellationToken::new()));
-        Self { folder, endpoint, clock, began }
+        Self { folder, endpoint, clock, began, ahead: 0 }
     }
 
     /// A service in this process.
@@ -190,6 +236,7 @@ impl World {
             .env(VARIABLES[0], state)
             .env(VARIABLES[1], self.endpoint.to_string())
             .env(VARIABLES[2], self.began.millis().to_string())
+            .env(VARIABLES[3], self.ahead.to_string())
             .stdout(std::process::Stdio::null())
             .kill_on_drop(true)
             .spawn()

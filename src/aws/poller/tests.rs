@@ -216,7 +216,7 @@ async fn arrivals_end_with_the_first_page_that_is_older_than_asked() {
     })
     .await;
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
-    poll_once(&mut poller, &known(100)).await;
+    poll_once(&mut poller, &known(100_000)).await;
     assert_eq!(lists(&log).iter().filter(|status| *status == "ARRIVALS").count(), 2);
 }
 

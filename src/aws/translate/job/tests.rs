@@ -78,9 +78,9 @@ fn a_listed_job_in_full() {
         share: Some("research".into()),
         status: JobStatus::Running,
         status_reason: Some("because".to_owned()),
-        created_at: Timestamp::from_millis(1_000),
-        scheduled_at: Some(Timestamp::from_millis(2_000)),
-        started_at: Some(Timestamp::from_millis(3_000)),
+        created_at: Timestamp::from_millis(1_000_000),
+        scheduled_at: Some(Timestamp::from_millis(2_000_000)),
+        started_at: Some(Timestamp::from_millis(3_000_000)),
         stopped_at: None,
         demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)].into(),
         training_job: Some("AWSBatchnightly0123".into()),
@@ -265,7 +265,7 @@ fn attempts_and_preemptions_come_oldest_first() {
             )
     });
     let details = job.unwrap().details.unwrap();
-    let at = |millis| Some(Timestamp::from_millis(millis));
+    let at = |seconds: i64| Some(Timestamp::from_millis(seconds * 1_000));
     assert_eq!(details.priority, Some(7));
     assert_eq!(details.attempts.iter().map(|a| a.started_at).collect::<Vec<_>>(), vec![None, at(300), at(500)]);
     assert_eq!(details.attempts[2].training_job, Some("AWSBatchnightly0123".into()));
@@ -325,9 +325,10 @@ fn a_snapshot_tells_the_front_and_the_use_by_share() {
         .build();
     let at = Timestamp::from_millis(1_000);
     let seen = snapshot(&answer, &"q".into(), at, &mut Unknowns::default());
-    let position = |arn: &str, since| Position { job_arn: arn.to_owned(), since: Some(Timestamp::from_millis(since)) };
-    assert_eq!(seen.front, vec![position("arn:1", 10), position("arn:early", 20), position("arn:late", 30)]);
-    assert_eq!(seen.front_updated_at, Some(Timestamp::from_millis(100)));
+    let position =
+        |arn: &str, since| Position { job_arn: arn.to_owned(), since: Some(Timestamp::from_secs_f64(since)) };
+    assert_eq!(seen.front, vec![position("arn:1", 10.0), position("arn:early", 20.0), position("arn:late", 30.0)]);
+    assert_eq!(seen.front_updated_at, Some(Timestamp::from_millis(100_000)));
     assert_eq!(seen.used, vec![Capacity::new("NUM_INSTANCES", 5.0)]);
     assert_eq!(
         seen.used_by_share,
