@@ -337,7 +337,7 @@ fn a_snapshot_tells_the_front_and_the_use_by_share() {
             ("quota".into(), vec![Capacity::new("ml.p5.48xlarge", 3.0)]),
         ]
     );
-    assert_eq!(seen.utilisation_updated_at, Some(Timestamp::from_millis(90)));
+    assert_eq!(seen.utilisation_updated_at, Some(Timestamp::from_millis(90_000)));
 
     let nothing = GetJobQueueSnapshotOutput::builder().build();
     let expected = QueueSnapshot { queue: Some("q".into()), at, ..QueueSnapshot::default() };
