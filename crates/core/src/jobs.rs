@@ -109,8 +109,15 @@ impl Ledger {
                 return self.ends.keep(seen, at);
             }
             self.ends.take(&seen.id);
+        } else if self.ends.contains(&seen.id) && !self.is_behind(&seen, at) {
+            self.ends.take(&seen.id);
         }
         self.take_in(seen, at);
+    }
+
+    /// Whether a list shows a job that this run has not seen where it was before an earlier run has seen it.
+    fn is_behind(&self, seen: &JobSeen, at: Moment) -> bool {
+        self.remembered.get(&seen.id).is_some_and(|kept| kept.timeline().is_ahead_of(seen, at.earliest))
     }
 
     /// Whether a list tells of an end, and attempts may have come before it that nobody saw.
@@ -163,10 +170,11 @@ impl Ledger {
     }
 
     fn observe_first(&mut self, mut seen: JobSeen, at: Moment) {
-        let is_over = seen.status.is_ended() && self.past.contains(&seen.id);
-        let is_older = |kept: &Kept| kept.timeline().is_ahead_of(&seen, at.earliest);
-        if is_over || self.remembered.get(&seen.id).is_some_and(is_older) {
+        if seen.status.is_ended() && self.past.contains(&seen.id) {
             return;
+        }
+        if self.is_behind(&seen, at) {
+            return self.ends.keep(seen, at);
         }
         self.index.intern(&mut seen);
         let (id, queue) = (seen.id.clone(), seen.queue.clone());
@@ -207,7 +215,11 @@ impl Ledger {
     pub fn observe_gone(&mut self, id: &JobId, at: impl Into<Moment>) {
         let at = at.into();
         if let Some((at, seen)) = self.ends.take(id) {
-            return self.take_in(seen, at);
+            if seen.status.is_ended() {
+                return self.take_in(seen, at);
+            }
+            self.remembered.remove(id);
+            return;
         }
         let Some(job) = self.jobs.get_mut(id).filter(|job| job.timeline.current().is_some()) else { return };
         self.index.remove(job);
@@ -286,7 +298,9 @@ impl Ledger {
         let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
         let requeued = self.index.wanted().take_while(|(urgency, ..)| *urgency == Urgency::Requeued);
         let requeued = requeued.filter_map(|(_, _, id)| self.job(id)?.untold_since()).min();
-        left.into_iter().chain(requeued).chain(self.ends.created_since()).min()
+        // What was seen may have been over by then.
+        let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
+        seen.chain(self.ends.created_since()).min()
     }
 
     /// Forgets ended jobs that are old, and gives up waiting for descriptions of ends.

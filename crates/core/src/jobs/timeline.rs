@@ -156,10 +156,11 @@ impl Timeline {
     }
 
     /// Whether a list that was asked for at `at` shows a job where it was before, because the list lags: what is known to have begun
-    /// later than the list may be from.
+    /// later than the list may be from. A job that has ended is ahead of any list that shows it at work.
     pub(super) fn is_ahead_of(&self, seen: &JobSeen, at: Timestamp) -> bool {
-        let Some((current, shown)) = self.current().zip(Phase::of(&seen.status)) else { return false };
-        seen.details.is_none() && shown < current.phase && current.from.latest > at - LISTS_MAY_LAG
+        let Some(shown) = Phase::of(&seen.status).filter(|_| seen.details.is_none()) else { return false };
+        let Some(current) = self.current() else { return true };
+        shown < current.phase && current.from.latest > at - LISTS_MAY_LAG
     }
 
     /// Takes in an answer that was there at `at`; `previous` is when the job was last seen before. Returns whether the job

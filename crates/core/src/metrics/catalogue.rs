@@ -345,7 +345,7 @@ catalogue! {
     SOURCE_UNKNOWN = "source.unknown_values", Counter, Count, ["kind", "value"], Stable,
         "Values from AWS that this build does not know.";
     CLOCK_SKEW = "clock.skew", Gauge, Seconds, [], Experimental,
-        "By how many seconds at least this machine's clock is ahead of AWS's, by the dates of AWS's answers; negative if it is behind, 0 while no difference can be told. The service uses AWS's time.";
+        "By how much at least this machine's clock is ahead of AWS's or behind it, by the dates of AWS's answers; 0 while no difference can be told. The service uses AWS's time.";
     POLL_INTERVAL = "poll.interval", Gauge, Seconds, [], Stable,
         "Time between the last two polls: longer than configured when the service is throttled or the clock runs fast.";
     LEDGER_JOBS = "ledger.jobs", Gauge, Count, [], Stable,

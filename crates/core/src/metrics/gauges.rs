@@ -254,7 +254,7 @@ impl Gauges {
             }
         }
         if let Some(skew) = service.clock_skew_seconds {
-            self.set(&catalogue::CLOCK_SKEW, [], skew);
+            self.set(&catalogue::CLOCK_SKEW, [], skew.abs());
         }
         if let Some(interval) = service.poll_interval {
             self.set(&catalogue::POLL_INTERVAL, [], interval.as_secs_f64());
