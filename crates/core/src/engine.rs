@@ -208,13 +208,13 @@ impl Engine {
         let counted = std::mem::take(&mut self.counted_events);
         let wrong = Some(self.horizon).filter(|horizon| *horizon > now)?;
         let until = counted.into_iter().filter(|at| *at <= now).max().unwrap_or(now);
-        self.began_at = until;
         self.horizon = until;
         self.held_since = None;
         self.open_since = self.open_since.min(until);
         self.resumed_from = self.resumed_from.filter(|at| *at <= now);
         self.ledger.count_from(until);
         self.counting.count_from(until);
+        self.sources.begin_by(until);
         self.book.correct_future(now);
         Some(wrong)
     }

@@ -32,6 +32,11 @@ impl Sources {
         Self { began_at, answers: BTreeMap::new(), no_queues: None }
     }
 
+    /// Sources should answer from then on at the latest.
+    pub(super) fn begin_by(&mut self, at: Timestamp) {
+        self.began_at = self.began_at.min(at);
+    }
+
     pub(super) fn answered(&mut self, source: Source, queue: Option<QueueName>, at: Timestamp) {
         let answers = self.of(source, queue, at);
         (answers.answered_at, answers.error) = (Some(at), None);
