@@ -108,11 +108,11 @@ impl Service {
         let target =
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
         // It may wait for another service to end.
-        let Some(opened) = stop.run_until_cancelled(open_store(&config, clock)).await else { return Ok(()) };
-        let Opened { store, saved, counting_since, set_aside } = opened?;
-        let began = counting_since.map_or(since, |at| at.min(clock.now()));
+        let Some(opened) = stop.run_until_cancelled(open_store(&config, since, clock)).await else { return Ok(()) };
+        let Opened { store, saved, began, set_aside } = opened?;
         let clients = connect(&target, &config, clock).await?;
-        let publisher = outgoing::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
+        let publisher =
+            outgoing::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
 
         let (observed, observed_inbox) = mpsc::channel(OBSERVED);
         let (asks, asks_inbox) = mpsc::channel(MESSAGES);
@@ -206,13 +206,13 @@ async fn begin(
 struct Opened {
     store: StoreHandle,
     saved: Saved,
-    /// Since when counters count, if an earlier run has begun.
-    counting_since: Option<Timestamp>,
+    /// Since when counters count.
+    began: Timestamp,
     /// Whether it begins anew because its file was broken.
     set_aside: bool,
 }
 
-async fn open_store(config: &Config, clock: Clock) -> Result<Opened, StartError> {
+async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<Opened, StartError> {
     let failed = |error| StartError::new("opening the state file", error);
     let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
     let begins_anew = set_aside.is_some();
@@ -232,7 +232,7 @@ async fn open_store(config: &Config, clock: Clock) -> Result<Opened, StartError>
     let saved = store.load().await.map_err(failed)?;
     let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
     let open_since = saved.watermarks.get(OPEN_SINCE).copied();
-    let counting_since = saved.since;
+    let began = saved.since.map_or(since, |at| at.min(clock.now()));
     let saved = Saved {
         alerts: saved.alerts,
         series: saved.series,
@@ -242,7 +242,7 @@ async fn open_store(config: &Config, clock: Clock) -> Result<Opened, StartError>
         counted_until,
         open_since,
     };
-    Ok(Opened { store, saved, counting_since, set_aside: begins_anew })
+    Ok(Opened { store, saved, began, set_aside: begins_anew })
 }
 
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {
