@@ -39,7 +39,7 @@ pub enum TransitionKind {
 }
 
 /// The transitions since they were last taken.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Transitions {
     kept: Vec<Transition>,
     /// Earlier ones are not kept; `None` keeps none at all.
