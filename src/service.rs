@@ -32,7 +32,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{self, Clients, Hints, Poller};
-use crate::config::{Config, Target};
+use crate::config::{Config, Receiver, Target};
+use crate::notify::outbox::{self, OutboxRow};
 use crate::publish::{Publisher, Report, prometheus_text};
 use crate::service::event_loop::{COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
 use crate::service::polling::Polling;
@@ -44,7 +45,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::rules::Rule;
+use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
 /// Pages of observations on their way to the keeper.
 const OBSERVED: usize = 64;
@@ -109,7 +110,9 @@ impl Service {
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
         // It may wait for another service to end.
         let Some(opened) = stop.run_until_cancelled(open_store(&config, since, clock)).await else { return Ok(()) };
-        let Opened { store, saved, began, set_aside } = opened?;
+        let Opened { store, saved, began, set_aside, outbox_is_incomplete } = opened?;
+        // Whoever has heard of one already hears nothing new: it has the same id.
+        let uncommitted = if outbox_is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
         let clients = connect(&target, &config, clock).await?;
         let publisher =
             outgoing::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
@@ -136,7 +139,7 @@ impl Service {
             notifiers,
             patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
             history: config.history,
-            memory: Memory::default(),
+            memory: Memory::with(uncommitted),
             source_log: SourceLog::new(started),
         };
         let inbox = Inbox {
@@ -202,29 +205,44 @@ async fn begin(
     history::recall(engine, config.store.clone(), clock.now()).await
 }
 
-/// The store, and what it has kept.
+/// What receivers are sent of alerts that fire, as it was when they began to.
+fn firing(alerts: &[Alert], receivers: &[Receiver]) -> Vec<OutboxRow> {
+    let rows = |alert: &Alert| {
+        let at = alert.state.fired_at()?;
+        let transition = Transition { alert: alert.clone(), kind: TransitionKind::Fired, at };
+        Some(outbox::rows(&[transition], receivers, at))
+    };
+    alerts.iter().filter_map(rows).flatten().collect()
+}
+
+/// The store as it was found.
 struct Opened {
     store: StoreHandle,
     saved: Saved,
     /// Since when counters count.
     began: Timestamp,
-    /// Whether it begins anew because its file was broken.
+    /// Whether the file, or rows of it, were broken and are set aside.
     set_aside: bool,
+    /// Whether those that fire may not all be in the outbox.
+    outbox_is_incomplete: bool,
 }
 
 async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<Opened, StartError> {
     let failed = |error| StartError::new("opening the state file", error);
     let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
-    let begins_anew = set_aside.is_some();
-    if let Some(set_aside) = set_aside {
-        tracing::error!(
-            to = %set_aside.to.display(),
-            because = %set_aside.because,
-            "the state file was broken and is set aside; alerts and counters begin anew"
-        );
+    if let Some(set_aside) = &set_aside {
+        event_loop::say_set_aside(set_aside);
     }
     let names = config.receivers.iter().map(|receiver| receiver.name.clone()).collect();
     let now = clock.now();
+    let bad = store.call(move |store| store.set_bad_rows_aside(now)).await.map_err(failed)?;
+    for row in &bad {
+        tracing::error!(
+            path = %config.store.display(),
+            row = row.in_words(),
+            "a row of the state file cannot be read and is moved to its table set_aside; nothing else is lost"
+        );
+    }
     let given_up = store.call(move |store| store.keep_receivers(&names, now)).await.map_err(failed)?;
     if given_up > 0 {
         tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
@@ -242,7 +260,8 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
         counted_until,
         open_since,
     };
-    Ok(Opened { store, saved, began, set_aside: begins_anew })
+    let outbox_is_incomplete = bad.iter().any(|row| row.table == "outbox");
+    Ok(Opened { store, saved, began, set_aside: set_aside.is_some() || !bad.is_empty(), outbox_is_incomplete })
 }
 
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {

@@ -4,8 +4,9 @@
 //! Invariants:
 //! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
 //! - A commit that is tried again changes nothing more than one that succeeds at once.
-//! - Nothing is reset in silence. A file of a newer version is left as it is; a broken one is set aside, never deleted.
-//! - A file that cannot be written stops nothing: see [`Store::trouble`].
+//! - Nothing is reset in silence. A file of a newer version is left as it is; a broken one is set aside, never deleted; and so is a
+//!   single row that cannot be read.
+//! - A file that cannot be opened, read or written stops nothing: see [`Store::trouble`].
 //!
 //! [`StoreHandle`] owns the store on a thread of its own, for SQLite calls block.
 
@@ -13,13 +14,14 @@ mod error;
 mod events;
 mod frames;
 mod jobs;
-mod lock;
 mod memory_fallback;
 mod operator;
 mod outbox;
 mod outbox_query;
+mod rows;
 mod schema;
 mod series;
+mod state_file;
 mod told;
 mod worker;
 
@@ -35,6 +37,8 @@ use rusqlite::params;
 
 use crate::notify::outbox::OutboxRow;
 use crate::store::memory_fallback::StandIn;
+use crate::store::state_file::Place;
+use crate::store::state_file::StateFile;
 use trainspotter_core::model::SavedEvent;
 use trainspotter_core::model::SavedJob;
 use trainspotter_core::model::SavedSeries;
@@ -46,10 +50,11 @@ pub use events::MAX_EVENTS;
 pub use frames::{Frames, Recording};
 pub use operator::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
-pub use worker::StoreHandle;
+pub use rows::{BadRow, MAX_BAD_ROWS};
+pub use worker::{Condition, StoreHandle};
 
 /// How long to wait for another process that has the file locked, such as an operator's `sqlite3`.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state of the service on disk.
 #[derive(Debug)]
@@ -57,8 +62,16 @@ pub struct Store {
     /// To the file, or to memory while there is a stand-in.
     connection: Connection,
     stand_in: Option<StandIn>,
+    /// The file that a connection is open to. Dropped after all connections.
+    file: Option<StateFile>,
+    /// Where the file is; `None` for a store that is meant to be in memory.
+    place: Option<Place>,
     /// The series of the last commit, which are those on disk; none before it.
     series: Vec<SavedSeries>,
+    /// The moment of the last commit, if the file took it: nobody else writes it.
+    committed_at: Option<Timestamp>,
+    /// Broken files that were set aside, until somebody asks.
+    set_aside: Vec<SetAside>,
 }
 
 /// What a tick leaves to be kept. Alerts, series and watermarks are complete: what is not in here is forgotten.
@@ -110,6 +123,8 @@ pub struct Committed {
     pub events_cut: u64,
     /// Frames that were removed before their time, for want of room.
     pub frames_cut: u64,
+    /// Values that cannot be stored, such as a number that is none: they are left out.
+    pub unstorable: u64,
 }
 
 /// A broken file was set aside and a new one begun: alerts and counters start from nothing.
@@ -127,13 +142,9 @@ impl Store {
     /// # Errors
     /// The file cannot be opened or written, is of a newer version, or is not ours.
     pub fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
-        match Self::connect(path) {
-            Err(StoreError::Corrupt(because)) => {
-                let to = set_aside(path, now)?;
-                Ok((Self::open_as_is(path)?, Some(SetAside { to, because })))
-            }
-            opened => Ok((opened.map_err(|error| error.at(path))?, None)),
-        }
+        let mut store = Self::open_or_set_aside(Place { path: path.to_owned(), exclusive: false }, now)?;
+        let set_aside = store.set_aside.pop();
+        Ok((store, set_aside))
     }
 
     /// Opens a file, or begins one; a broken one stays where it is. For tools beside the service.
@@ -141,7 +152,20 @@ impl Store {
     /// # Errors
     /// As [`Store::open`], or the file is broken.
     pub fn open_as_is(path: &Path) -> Result<Self, StoreError> {
-        Self::connect(path).map_err(|error| error.at(path))
+        Self::connect(Place { path: path.to_owned(), exclusive: false }).map_err(|error| error.at(path))
+    }
+
+    /// Opens a file for a service, of which there is one. If it cannot be used, memory stands in for it, with all of it that can be read,
+    /// until a commit finds that it can.
+    ///
+    /// # Errors
+    /// Another service runs on it, it is of a newer version, or it is not ours.
+    pub fn serve(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
+        let place = Place { path: path.to_owned(), exclusive: true };
+        match Self::open_or_set_aside(place.clone(), now) {
+            Err(error) if error.is_of_the_file() => Self::standing_in(place, error),
+            opened => opened,
+        }
     }
 
     /// A store that dies with the process: for the demo and for tests.
@@ -149,46 +173,46 @@ impl Store {
     /// # Errors
     /// SQLite has no memory left.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Self::prepare(Connection::open_in_memory()?)
+        Ok(Self::new(prepare(Connection::open_in_memory()?, BUSY_TIMEOUT)?, None, None))
     }
 
-    fn connect(path: &Path) -> Result<Self, StoreError> {
-        Connection::open(path).map_err(StoreError::from).and_then(Self::prepare)
+    fn new(connection: Connection, file: Option<StateFile>, place: Option<Place>) -> Self {
+        Self { connection, stand_in: None, file, place, series: Vec::new(), committed_at: None, set_aside: Vec::new() }
     }
 
-    fn prepare(mut connection: Connection) -> Result<Self, StoreError> {
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Before anything is written: switching to WAL writes.
-        schema::check(&connection)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        schema::migrate(&mut connection)?;
-        Ok(Self { connection, stand_in: None, series: Vec::new() })
+    fn open_or_set_aside(place: Place, now: Timestamp) -> Result<Self, StoreError> {
+        let path = place.path.clone();
+        match Self::connect(place.clone()) {
+            Err(StoreError::Corrupt(because)) => {
+                let to = set_aside(&path, now)?;
+                let mut store = Self::connect(place).map_err(|error| error.at(&path))?;
+                store.set_aside.push(SetAside { to, because });
+                Ok(store)
+            }
+            opened => opened.map_err(|error| error.at(&path)),
+        }
     }
 
-    /// Everything but the outbox.
+    fn connect(place: Place) -> Result<Self, StoreError> {
+        let (connection, file) = open_file(&place, BUSY_TIMEOUT)?;
+        Ok(Self::new(connection, Some(file), Some(place)))
+    }
+
+    /// Everything but the outbox. Rows that cannot be read are left out: see [`Store::set_bad_rows_aside`].
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn load(&self) -> Result<Saved, StoreError> {
-        let mut statement = self.connection.prepare("SELECT body FROM alert ORDER BY id")?;
-        let bodies = statement.query_map([], |row| row.get::<_, String>(0))?;
-        let alerts = bodies.map(|body| Ok(serde_json::from_str(&body?)?)).collect::<Result<_, StoreError>>()?;
-        let mut statement = self.connection.prepare("SELECT name, at FROM watermark")?;
-        let watermarks = statement.query_map([], |row| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?))))?;
-        let watermarks = watermarks.collect::<Result<_, _>>()?;
-        let moments = self
-            .connection
-            .query_row("SELECT since, committed_at FROM service", [], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let connection = &self.connection;
+        let moments = rows::moments(connection)?.good.pop();
         Ok(Saved {
-            alerts,
-            series: series::load(&self.connection)?,
-            jobs: jobs::load(&self.connection)?,
-            events: events::load(&self.connection)?,
-            watermarks,
-            since: moments.map(|(since, _)| Timestamp::from_millis(since)),
-            committed_at: moments.map(|(_, at)| Timestamp::from_millis(at)),
+            alerts: rows::alerts(connection)?.good,
+            series: series::load(connection)?.good,
+            jobs: jobs::load(connection)?.good,
+            events: events::load(connection)?.good,
+            watermarks: rows::watermarks(connection)?.good.into_iter().collect(),
+            since: moments.map(|(since, _)| since),
+            committed_at: moments.map(|(_, at)| at),
         })
     }
 
@@ -197,13 +221,21 @@ impl Store {
     /// # Errors
     /// Nothing was kept; the same commit can be tried again.
     pub fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        // That the file was lost is to be seen for a tick, even if another one can be begun at once.
+        let is_just_lost = self.leave_a_lost_file()?;
         // Taken, so that after a failure none is known to be on disk.
         let known = std::mem::take(&mut self.series);
-        let committed = match self.return_to_file(commit) {
+        let left_at = self.committed_at.take();
+        let returned = if is_just_lost { None } else { self.return_to_file(commit) };
+        let committed = match returned {
             Some(committed) => committed,
-            None => self.transact(|transaction| keep(transaction, commit, &known))?,
+            None => self.transact(|transaction| {
+                is_as_it_was_left(transaction, left_at)?;
+                keep(transaction, commit, &known)
+            })?,
         };
         self.series.clone_from(&commit.series);
+        self.committed_at = self.stand_in.is_none().then_some(commit.at);
         Ok(committed)
     }
 
@@ -218,12 +250,52 @@ impl Store {
     }
 }
 
+/// A connection to a file that is ours and in order, and the file itself.
+fn open_file(place: &Place, patience: Duration) -> Result<(Connection, StateFile), StoreError> {
+    let claimed = place.exclusive.then(|| StateFile::claim(&place.path)).transpose()?;
+    let connection = Connection::open(&place.path)?;
+    let file = match claimed {
+        Some(file) => file,
+        None => StateFile::seen(&place.path)?,
+    };
+    let connection = prepare(connection, patience)?;
+    match file.lost() {
+        None => Ok((connection, file)),
+        Some(error) => Err(error),
+    }
+}
+
+fn prepare(mut connection: Connection, patience: Duration) -> Result<Connection, StoreError> {
+    connection.busy_timeout(patience)?;
+    // Before anything is written: switching to WAL writes.
+    schema::check(&connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Whether a file still is what the last commit made of it, which nobody else does. Memory always is.
+fn is_as_it_was_left(transaction: &Transaction<'_>, left_at: Option<Timestamp>) -> Result<(), StoreError> {
+    let Some(left_at) = left_at.filter(|_| is_a_file(transaction)) else { return Ok(()) };
+    let found: Option<i64> =
+        transaction.prepare_cached("SELECT committed_at FROM service")?.query_row([], |row| row.get(0)).optional()?;
+    if found == Some(left_at.millis()) {
+        return Ok(());
+    }
+    Err(StoreError::Replaced("it was overwritten while the service ran".to_owned()))
+}
+
+fn is_a_file(transaction: &Transaction<'_>) -> bool {
+    transaction.path().is_some_and(|path| !path.is_empty())
+}
+
 /// All that a commit writes, where `known` are the series that are there, or none if that is not known.
 fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -> Result<Committed, StoreError> {
-    let is_file = transaction.path().is_some_and(|path| !path.is_empty());
-    save_alerts(transaction, &commit.alerts)?;
+    let is_file = is_a_file(transaction);
+    let mut unstorable = save_alerts(transaction, &commit.alerts)?;
     // Memory may hold less than the file did.
-    series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
+    unstorable += series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
     save_watermarks(transaction, &commit.watermarks)?;
     jobs::save(transaction, &commit.jobs)?;
     let events_cut = events::add(transaction, &commit.events, commit.at)?;
@@ -237,16 +309,21 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -
     // Memory has no room for history: while the file cannot be written there is a gap in it.
     let recording = commit.frame.as_ref().filter(|_| is_file);
     let frames_cut = recording.map(|recording| frames::record(transaction, recording)).transpose()?.unwrap_or(0);
-    Ok(Committed { over_limit, events_cut, frames_cut })
+    Ok(Committed { over_limit, events_cut, frames_cut, unstorable })
 }
 
-fn save_alerts(transaction: &Transaction<'_>, alerts: &[Alert]) -> Result<(), StoreError> {
+/// Says how many alerts cannot be written down.
+fn save_alerts(transaction: &Transaction<'_>, alerts: &[Alert]) -> Result<u64, StoreError> {
     transaction.execute("DELETE FROM alert", [])?;
     let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO alert (id, body) VALUES (?1, ?2)")?;
+    let mut unstorable = 0;
     for alert in alerts {
-        insert.execute(params![alert.id.as_str(), serde_json::to_string(alert)?])?;
+        match serde_json::to_string(alert) {
+            Ok(body) => _ = insert.execute(params![alert.id.as_str(), body])?,
+            Err(_) => unstorable += 1,
+        }
     }
-    Ok(())
+    Ok(unstorable)
 }
 
 fn save_watermarks(transaction: &Transaction<'_>, watermarks: &BTreeMap<String, Timestamp>) -> Result<(), StoreError> {

@@ -1,8 +1,8 @@
 //! `outbox`: notifications that wait, and those that were given up. Works beside a running service.
 
-use crate::cli::{Failure, inputs, print};
+use crate::cli::{Failure, inputs, print, say};
 use crate::notify::OutboxRow;
-use crate::store::{Selection, Store};
+use crate::store::{BadRow, Selection, Store};
 use trainspotter_clock::Clock;
 
 /// Look at notifications that wait or were given up, and decide what becomes of them.
@@ -47,14 +47,16 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::List { which, all } => {
             let (store, selection) = opened(which)?;
-            let rows = store.outbox().map_err(Failure::failed)?;
+            let (rows, bad) = store.outbox_and_bad_rows().map_err(|error| Failure::failed(store.named(error)))?;
+            say_bad(&bad);
             let shown =
                 |row: &&OutboxRow| (all || ["pending", "dead"].contains(&row.state.as_str())) && selection.means(row);
             rows.iter().filter(shown).try_for_each(|row| print(format_args!("{}", line(row))))
         }
         Command::Retry { which } => {
             let (mut store, selection) = opened(which)?;
-            let count = store.retry(&selection, now).map_err(Failure::failed)?;
+            let count = store.retry(&selection, now);
+            let count = count.map_err(|error| Failure::failed(store.named(error)))?;
             print(format_args!("{count} notifications will be tried again within a poll of the running service"))
         }
         Command::Drop { which } => {
@@ -62,7 +64,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
                 return Err(Failure::usage("say which: --receiver NAME, or ids as `outbox list` shows them"));
             }
             let (mut store, selection) = opened(which)?;
-            let count = store.give_up(&selection, now).map_err(Failure::failed)?;
+            let count = store.give_up(&selection, now);
+            let count = count.map_err(|error| Failure::failed(store.named(error)))?;
             print(format_args!("{count} notifications were given up"))
         }
     }
@@ -76,6 +79,13 @@ pub(super) fn open(config: &str) -> Result<Store, Failure> {
         return Err(Failure::usage(format!("{path} does not exist: the service has not run with this configuration")));
     }
     Store::open_as_is(&path).map_err(Failure::failed)
+}
+
+/// Names the rows that are left out because they cannot be read.
+pub(super) fn say_bad(bad: &[BadRow]) {
+    for row in bad {
+        say(format_args!("left out: {}; the service sets it aside when it starts", row.in_words()));
+    }
 }
 
 fn opened(which: Which) -> Result<(Store, Selection), Failure> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::cli::outbox::open;
+use crate::cli::outbox::{open, say_bad};
 use crate::cli::{Failure, print};
 use crate::notify::silence::Silence;
 use trainspotter_clock::Clock;
@@ -53,11 +53,15 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Add { config, span, author, comment, matchers } => {
             let matchers: BTreeMap<String, String> = matchers.into_iter().collect();
             let silence = Silence { id: 0, matchers, starts_at: now, ends_at: now + span, author, comment };
-            let id = open(&config)?.silence(&silence).map_err(Failure::failed)?;
+            let mut store = open(&config)?;
+            let id = store.silence(&silence).map_err(|error| Failure::failed(store.named(error)))?;
             print(format_args!("silence {id} until {}", silence.ends_at))
         }
         Command::List { config } => {
-            for silence in open(&config)?.silences().map_err(Failure::failed)? {
+            let store = open(&config)?;
+            let named = |error| Failure::failed(store.named(error));
+            say_bad(&store.bad_silences().map_err(named)?);
+            for silence in store.silences().map_err(named)? {
                 let state = if silence.is_active(now) { "active" } else { "over" };
                 let matchers: Vec<String> =
                     silence.matchers.iter().map(|(label, glob)| format!("{label}={glob}")).collect();
@@ -67,7 +71,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::End { config, id } => {
-            if open(&config)?.end_silence(id, now).map_err(Failure::failed)? {
+            let mut store = open(&config)?;
+            if store.end_silence(id, now).map_err(|error| Failure::failed(store.named(error)))? {
                 print(format_args!("silence {id} has ended"))
             } else {
                 Err(Failure::failed(format!("there is no silence {id} that has not ended")))

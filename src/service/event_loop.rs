@@ -15,7 +15,7 @@ use crate::service::clock_watch::ClockWatch;
 use crate::service::queries;
 use crate::service::rules::News;
 use crate::service::source_log::SourceLog;
-use crate::store::{Commit, Recording, StoreHandle};
+use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
 use crate::web::{JobQuery, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
@@ -77,6 +77,15 @@ pub(super) struct Keeper {
     pub(super) source_log: SourceLog,
 }
 
+/// Says where a broken file is now.
+pub(super) fn say_set_aside(aside: &SetAside) {
+    tracing::error!(
+        to = %aside.to.display(),
+        because = %aside.because,
+        "the state file was broken and is set aside; what is not in memory begins anew"
+    );
+}
+
 /// What the keeper remembers between ticks beside the engine.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -86,9 +95,18 @@ pub(super) struct Memory {
     uncommitted_events: Vec<SavedEvent>,
     /// The commit that failed last.
     failed: Option<Arc<Commit>>,
+    /// Why it failed.
+    failed_because: Option<String>,
     resolved: VecDeque<Transition>,
     polled_at: Option<Timestamp>,
     clock: ClockWatch,
+}
+
+impl Memory {
+    /// With rows for the first commit.
+    pub(super) fn with(uncommitted: Vec<OutboxRow>) -> Self {
+        Self { uncommitted, ..Self::default() }
+    }
 }
 
 impl Keeper {
@@ -141,6 +159,8 @@ impl Keeper {
         let frame = Arc::new(std::mem::take(&mut output.frame));
         self.remember(&output);
         self.commit(now, &frame, &output).await;
+        // Whoever looks sees with this tick how it was kept.
+        self.look_at_trouble().await;
         self.publish(now, frame, output.alerts);
     }
 
@@ -189,16 +209,29 @@ impl Keeper {
             Err(error) => tracing::error!(%error, "the outbox cannot be read"),
         }
         self.engine.service().store_bytes = self.store.size_bytes().await.ok();
-        let trouble = self.store.trouble().await.unwrap_or_else(|error| Some(error.to_string()));
-        if let Some(error) = &trouble
-            && self.engine.service().store_error.is_none()
-        {
-            tracing::error!(%error, "the state is kept in memory only until its file can be written again");
-        }
-        self.engine.service().store_error = trouble;
+        self.look_at_trouble().await;
         for ((receiver, outcome), count) in self.notifiers.take_counts() {
             let pairs = [("receiver", receiver.into()), ("outcome", outcome.as_str().into())];
             self.engine.counting().add(&catalogue::NOTIFY_DELIVERIES, pairs, count);
+        }
+    }
+
+    /// Takes in whether the state is kept, and says what changed.
+    async fn look_at_trouble(&mut self) {
+        let closed = |error: StoreError| Condition { trouble: Some(error.to_string()), ..Condition::default() };
+        let Condition { trouble, set_aside } = self.store.condition().await.unwrap_or_else(closed);
+        for aside in set_aside {
+            say_set_aside(&aside);
+            self.engine.service().store_set_aside = true;
+        }
+        let trouble = trouble.or_else(|| self.memory.failed_because.clone());
+        let before = std::mem::replace(&mut self.engine.service().store_error, trouble.clone());
+        match (before, trouble) {
+            (before, Some(error)) if before.as_ref() != Some(&error) => {
+                tracing::error!(%error, "the state is kept in memory only until its file can be used again; alerts go on");
+            }
+            (Some(_), None) => tracing::info!("the state is kept in its file again"),
+            (_, None | Some(_)) => {}
         }
     }
 
@@ -257,7 +290,8 @@ impl Keeper {
             Ok(committed) => {
                 self.memory.uncommitted.clear();
                 self.memory.uncommitted_events.clear();
-                self.memory.failed = None;
+                (self.memory.failed, self.memory.failed_because) = (None, None);
+                self.limit_hit("unstorable_values", committed.unstorable);
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
                 self.limit_hit("recent_events", committed.events_cut);
                 self.limit_hit("history_bytes", committed.frames_cut);
@@ -266,7 +300,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
-                self.memory.failed = Some(commit);
+                (self.memory.failed, self.memory.failed_because) = (Some(commit), Some(error.to_string()));
                 false
             }
         }

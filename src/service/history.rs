@@ -43,11 +43,14 @@ pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -
         let read = |engine: &mut Engine| {
             let frames = Frames::open(&store)?;
             let step = looks_back / STEPS;
-            frames.each(now - looks_back - step, lately, Some(step), |frame| engine.recall(&frame))?;
-            frames.each(lately + Duration::from_millis(1), now, None, |frame| engine.recall(&frame))
+            let older = frames.each(now - looks_back - step, lately, Some(step), |frame| engine.recall(&frame))?;
+            Ok(older + frames.each(lately + Duration::from_millis(1), now, None, |frame| engine.recall(&frame))?)
         };
-        if let Err(error) = read(&mut engine) {
-            tracing::warn!(%error, "what an earlier run has kept cannot be read: rules over trends begin anew");
+        match read(&mut engine) {
+            Ok(bad) => report(bad, &store),
+            Err::<_, StoreError>(error) => {
+                tracing::warn!(%error, "what an earlier run has kept cannot be read: rules over trends begin anew");
+            }
         }
         engine
     });
@@ -59,10 +62,16 @@ pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -
 
 fn read(store: &std::path::Path, question: HistoryQuery) -> Result<(), StoreError> {
     let HistoryQuery { from, to, step, mut view, reply } = question;
-    Frames::open(store)?.each(from, to, Some(step), |frame| view.take(&frame))?;
+    report(Frames::open(store)?.each(from, to, Some(step), |frame| view.take(&frame))?, store);
     // A reader that went away does not want the answer.
     let _ = reply.send(view);
     Ok(())
+}
+
+fn report(bad: u64, store: &std::path::Path) {
+    if bad > 0 {
+        tracing::warn!(bad, path = %store.display(), "frames of history cannot be read and are left out; they go when their time is up");
+    }
 }
 
 #[cfg(test)]

@@ -23,8 +23,10 @@ pub enum StoreError {
     Value(String),
     /// The file cannot be written: disk full, no permission, a failing disk.
     Unwritable(String),
-    /// SQLite failed otherwise, such as by a lock that another process holds.
+    /// SQLite failed otherwise: by a lock that another process holds, or tables that another process changed.
     Sqlite(String),
+    /// The path no longer leads to the file that is open, or the file is not as it was left.
+    Replaced(String),
     /// Another service runs on the file.
     InUse,
     /// The thread that owns the store has ended.
@@ -39,14 +41,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the file, and nothing that passes by itself or that the caller did, is to blame.
+    /// Whether the same would work with another file: whatever SQLite or the disk refuses. Memory can stand in for such a file.
     pub(super) fn is_of_the_file(&self) -> bool {
         match self {
-            Self::Corrupt(_) | Self::Unwritable(_) => true,
+            Self::Corrupt(_) | Self::Unwritable(_) | Self::Sqlite(_) | Self::Replaced(_) => true,
             Self::At { error, .. } => error.is_of_the_file(),
+            Self::FromTheFuture { .. } | Self::NotOurs | Self::Value(_) | Self::InUse | Self::Closed => false,
+        }
+    }
+
+    /// Whether the connection to the file is of no more use.
+    pub(super) fn needs_reopening(&self) -> bool {
+        match self {
+            Self::Corrupt(_) | Self::Replaced(_) => true,
+            Self::At { error, .. } => error.needs_reopening(),
             Self::FromTheFuture { .. }
             | Self::NotOurs
             | Self::Value(_)
+            | Self::Unwritable(_)
             | Self::Sqlite(_)
             | Self::InUse
             | Self::Closed => false,
@@ -70,9 +82,9 @@ impl fmt::Display for StoreError {
             Self::NotOurs => f.write_str("it is the database of another program: give `store` another path"),
             Self::Corrupt(reason) => write!(f, "it is broken: {reason}"),
             Self::Value(reason) => write!(f, "a stored value cannot be read or written: {reason}"),
-            Self::Unwritable(reason) | Self::Sqlite(reason) => f.write_str(reason),
+            Self::Unwritable(reason) | Self::Sqlite(reason) | Self::Replaced(reason) => f.write_str(reason),
             Self::InUse => f.write_str(
-                "another service runs on it, and two would tell everything twice: end that one, or give `store` another path",
+                "another service runs on it, and two would send every notification twice: end that one, or give `store` another path",
             ),
             Self::Closed => f.write_str("the store is closed"),
             Self::At { path, error } => write!(f, "state file {path}: {error}"),
@@ -93,9 +105,25 @@ impl From<rusqlite::Error> for StoreError {
                 | ErrorCode::CannotOpen
                 | ErrorCode::PermissionDenied,
             ) => Self::Unwritable(error.to_string()),
-            _ => Self::Sqlite(error.to_string()),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Sqlite(format!("another program has it locked ({error})"))
+            }
+            // What is stored is not of the type it is read as.
+            None if is_of_a_value(&error) => Self::Value(error.to_string()),
+            Some(_) | None => Self::Sqlite(error.to_string()),
         }
     }
+}
+
+fn is_of_a_value(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..)
+            | rusqlite::Error::ToSqlConversionFailure(_)
+    )
 }
 
 impl From<serde_json::Error> for StoreError {

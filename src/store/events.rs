@@ -7,6 +7,8 @@ use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::store::StoreError;
+use crate::store::rows;
+use crate::store::rows::Judged;
 use trainspotter_core::model::SavedEvent;
 use trainspotter_core::model::Timestamp;
 
@@ -37,9 +39,8 @@ pub(super) fn add(transaction: &Transaction<'_>, events: &[SavedEvent], at: Time
 }
 
 /// All events, in the order in which they were added.
-pub(super) fn load(connection: &Connection) -> Result<Vec<SavedEvent>, StoreError> {
-    let mut statement = connection.prepare("SELECT at, body FROM event ORDER BY seq")?;
-    let event = |row: &rusqlite::Row<'_>| Ok(SavedEvent { at: Timestamp::from_millis(row.get(0)?), body: row.get(1)? });
-    let events = statement.query_map([], event)?;
-    Ok(events.collect::<Result<_, _>>()?)
+pub(super) fn load(connection: &Connection) -> Result<Judged<SavedEvent>, StoreError> {
+    rows::judge(connection, "event", "SELECT at, body, seq FROM event ORDER BY seq", |row| {
+        Ok(SavedEvent { at: Timestamp::from_millis(row.get(0)?), body: row.get(1)? })
+    })
 }

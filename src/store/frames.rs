@@ -37,6 +37,9 @@ use trainspotter_core::model::Timestamp;
 /// How many old frames one commit removes at most, so that a commit never takes long.
 const PRUNE_BATCH: usize = 500;
 
+/// A frame is taken for broken if it is larger than this once it is no longer squeezed.
+const MAX_FRAME_BYTES: u64 = 256 << 20;
+
 /// A frame to be kept, and how many are kept with it.
 #[derive(Clone, Debug)]
 pub struct Recording {
@@ -139,7 +142,7 @@ impl Frames {
     }
 
     /// Gives the frames from `from` to `to`, oldest first: all of them or, with a `step`, the last of each. Samples, names of queues
-    /// and the health of sources are as they were; the other tables are empty.
+    /// and the health of sources are as they were; the other tables are empty. Frames that cannot be read are left out: says how many.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -149,7 +152,7 @@ impl Frames {
         to: Timestamp,
         step: Option<Duration>,
         mut take: impl FnMut(Frame),
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let step = step.map_or(1, |step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1));
         let mut statement = self.connection.prepare_cached(
             "SELECT at, body FROM frame WHERE at IN (
@@ -157,16 +160,20 @@ impl Frames {
              ORDER BY at",
         )?;
         let mut rows = statement.query(params![from.millis(), to.millis(), step])?;
+        let mut bad = 0;
         while let Some(row) = rows.next()? {
-            take(decode(Timestamp::from_millis(row.get(0)?), row.get_ref(1)?.as_blob().unwrap_or_default())?);
+            match decode(Timestamp::from_millis(row.get(0)?), row.get_ref(1)?.as_blob().unwrap_or_default()) {
+                Ok(frame) => take(frame),
+                Err(_) => bad += 1,
+            }
         }
-        Ok(())
+        Ok(bad)
     }
 }
 
 fn encode(frame: &Frame) -> Result<Vec<u8>, StoreError> {
     let mut series: Vec<(String, Vec<Series>)> = Vec::new();
-    for sample in &frame.samples {
+    for sample in frame.samples.iter().filter(|sample| is_finite(&sample.value)) {
         let metric = sample.metric;
         let values = metric.labels.iter().filter_map(|label| Some(sample.labels.get(label)?.to_string())).collect();
         let value = match &sample.value {
@@ -196,10 +203,22 @@ fn encode(frame: &Frame) -> Result<Vec<u8>, StoreError> {
     encoder.finish().map_err(unreadable)
 }
 
+/// What is no number has no place in JSON, and would take its whole frame along.
+fn is_finite(value: &Value) -> bool {
+    match value {
+        Value::Gauge(value) | Value::Counter(value) => value.is_finite(),
+        Value::Distribution(distribution) => {
+            let of = |Quantiles { mean, p50, p90, p95, p99, max, .. }: Quantiles| [mean, p50, p90, p95, p99, max];
+            distribution.sum.is_finite()
+                && distribution.recent.is_none_or(|it| of(it).iter().all(|one| one.is_finite()))
+        }
+    }
+}
+
 /// What this build no longer knows, such as a metric that is gone, is left out.
 fn decode(at: Timestamp, body: &[u8]) -> Result<Frame, StoreError> {
     let mut text = Vec::new();
-    DeflateDecoder::new(body).read_to_end(&mut text).map_err(unreadable)?;
+    DeflateDecoder::new(body).take(MAX_FRAME_BYTES).read_to_end(&mut text).map_err(unreadable)?;
     let kept: Kept = serde_json::from_slice(&text)?;
     let queue = |name: String| QueueFigures {
         queue: name.as_str().into(),

@@ -5,6 +5,8 @@ use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::store::StoreError;
+use crate::store::rows;
+use crate::store::rows::Judged;
 use trainspotter_core::model::SavedJob;
 
 /// Replaces all jobs. Only what changed is written.
@@ -24,10 +26,8 @@ pub(super) fn save(transaction: &Transaction<'_>, jobs: &[SavedJob]) -> Result<(
 }
 
 /// All jobs, by id.
-pub(super) fn load(connection: &Connection) -> Result<Vec<SavedJob>, StoreError> {
-    let mut statement = connection.prepare("SELECT id, body FROM job ORDER BY id")?;
-    let job =
-        |row: &rusqlite::Row<'_>| Ok(SavedJob { id: row.get::<_, String>(0)?.as_str().into(), body: row.get(1)? });
-    let jobs = statement.query_map([], job)?;
-    Ok(jobs.collect::<Result<_, _>>()?)
+pub(super) fn load(connection: &Connection) -> Result<Judged<SavedJob>, StoreError> {
+    rows::judge(connection, "job", "SELECT id, body FROM job ORDER BY id", |row| {
+        Ok(SavedJob { id: row.get::<_, String>(0)?.as_str().into(), body: row.get(1)? })
+    })
 }

@@ -1,26 +1,43 @@
-//! While the file cannot be written, memory stands in for it: alerts must still leave, that one above all. See
+//! While the file cannot be used, memory stands in for it: alerts must still leave, that one above all. See
 //! docs/adr/0004-stand-in.md.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
+use rusqlite::OpenFlags;
+use rusqlite::Statement;
 use rusqlite::Transaction;
 use rusqlite::TransactionBehavior;
-use rusqlite::types::Value;
+use rusqlite::types::ToSqlOutput;
 
+use crate::store::BUSY_TIMEOUT;
 use crate::store::Commit;
 use crate::store::Committed;
+use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::keep;
+use crate::store::open_file;
 use crate::store::schema;
+use crate::store::set_aside;
+use crate::store::state_file::Place;
+use crate::store::state_file::StateFile;
+use trainspotter_core::model::Timestamp;
 
 /// What the service needs to go on. History stays behind: it would not fit, and nothing is decided by it.
 const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outbox", "silence"];
 
+/// ... and from a file that will not be read again also this.
+const ALSO_AT_THE_START: [&str; 2] = ["job", "event"];
+
+/// How long a commit waits for a lock while memory stands in: what waits for it meanwhile are the notifications.
+const PATIENCE_MEANWHILE: Duration = Duration::from_millis(50);
+
 /// A file that is not written for now.
 #[derive(Debug)]
 pub(super) struct StandIn {
-    /// The connection to the file.
-    pub(super) file: Connection,
+    /// The connection to the file; `None` if it has to be opened anew.
+    pub(super) file: Option<Connection>,
     /// What is wrong with the file.
     because: StoreError,
 }
@@ -31,6 +48,26 @@ impl Store {
         self.stand_in.as_ref().map(|stand_in| &stand_in.because)
     }
 
+    /// Broken files that were set aside since somebody asked last.
+    pub fn take_set_aside(&mut self) -> Vec<SetAside> {
+        std::mem::take(&mut self.set_aside)
+    }
+
+    /// A store in memory in place of a file that cannot be used at the start.
+    pub(super) fn standing_in(place: Place, because: StoreError) -> Result<Self, StoreError> {
+        let connection = match readable(&place) {
+            Some(file) => {
+                let memory = copy_of(&file)?;
+                take_along(&file, &memory, &ALSO_AT_THE_START)?;
+                memory
+            }
+            None => empty()?,
+        };
+        let mut store = Self::new(connection, None, Some(place));
+        store.stand_in = Some(StandIn { file: None, because });
+        Ok(store)
+    }
+
     /// Writes what the service itself has to say: to the file or, if that fails, to memory, where it goes on with all that the
     /// file holds, as far as it can be read.
     pub(super) fn transact<T>(
@@ -38,40 +75,131 @@ impl Store {
         change: impl Fn(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match run(&mut self.connection, &change) {
-            Err(because) if because.is_of_the_file() && self.stand_in.is_none() => {
-                let memory = copy_of(&self.connection)?;
-                let file = std::mem::replace(&mut self.connection, memory);
-                self.stand_in = Some(StandIn { file, because });
+            Err(because) if self.may_stand_in(&because) => {
+                self.stand_in_for(because)?;
                 run(&mut self.connection, &change)
             }
             done => done,
         }
     }
 
+    /// Reads from the file or, if that fails, from what can be read of it.
+    pub(super) fn guarded<T>(&mut self, read: impl Fn(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match read(self) {
+            Err(because) if self.may_stand_in(&because) => {
+                self.stand_in_for(because)?;
+                read(self)
+            }
+            done => done,
+        }
+    }
+
+    /// Goes on in memory if what is written to the file would be lost. Says whether that is so.
+    pub(super) fn leave_a_lost_file(&mut self) -> Result<bool, StoreError> {
+        let lost = self.file.as_ref().filter(|_| self.stand_in.is_none()).and_then(StateFile::lost);
+        let is_lost = lost.is_some();
+        lost.map(|because| self.stand_in_for(because)).transpose()?;
+        Ok(is_lost)
+    }
+
+    fn may_stand_in(&self, because: &StoreError) -> bool {
+        self.stand_in.is_none() && self.place.is_some() && because.is_of_the_file()
+    }
+
+    fn stand_in_for(&mut self, because: StoreError) -> Result<(), StoreError> {
+        // Whatever the file's lock is, it does not keep this reader out for long.
+        self.connection.busy_timeout(PATIENCE_MEANWHILE)?;
+        let memory = copy_of(&self.connection)?;
+        let file = std::mem::replace(&mut self.connection, memory);
+        let keeps_open = !because.needs_reopening();
+        self.stand_in = Some(StandIn { file: keeps_open.then_some(file), because: self.named(because) });
+        if !keeps_open {
+            self.file = None;
+        }
+        Ok(())
+    }
+
+    /// An error, with the file that it is about.
+    #[must_use]
+    pub fn named(&self, error: StoreError) -> StoreError {
+        match (&self.place, &error) {
+            (_, StoreError::At { .. }) | (None, _) => error,
+            (Some(place), _) => error.at(&place.path),
+        }
+    }
+
     /// Tries to go back to the file: with the notifications that are in memory, and a commit, in one transaction. Returns what the
     /// commit says; `None` if the file does not take it, or was never left.
     pub(super) fn return_to_file(&mut self, commit: &Commit) -> Option<Committed> {
-        let stand_in = self.stand_in.as_mut()?;
-        if matches!(stand_in.because, StoreError::Corrupt(_)) {
-            return None;
+        self.stand_in.as_ref()?;
+        match self.try_to_return(commit) {
+            Ok(committed) => Some(committed),
+            Err(error) => {
+                let because = self.named(error);
+                if because.needs_reopening() {
+                    self.close_file();
+                }
+                self.stand_in.as_mut()?.because = because;
+                None
+            }
         }
+    }
+
+    fn try_to_return(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        if self.file.as_ref().is_some_and(|file| file.lost().is_some()) {
+            self.close_file();
+        }
+        let mut file = match self.stand_in.as_mut().and_then(|stand_in| stand_in.file.take()) {
+            Some(file) => file,
+            None => self.reopen(commit.at)?,
+        };
         let memory = &self.connection;
-        // All else is complete in each commit, and silences are written by people to the file itself.
-        let kept = run(&mut stand_in.file, &|transaction| {
-            copy(memory, transaction, "outbox", &["seq"])?;
-            copy(memory, transaction, "event", &["seq"])?;
+        // All else is complete in each commit. Silences are written by people to the file itself, but a new file has none.
+        let kept = run(&mut file, &|transaction| {
+            copy(memory, transaction, "outbox", &["seq"], "REPLACE")?;
+            copy(memory, transaction, "event", &["seq"], "REPLACE")?;
+            copy(memory, transaction, "silence", &[], "IGNORE")?;
+            copy(memory, transaction, "set_aside", &["seq"], "REPLACE")?;
             keep(transaction, commit, &[])
         });
         match kept {
             Ok(committed) => {
-                self.connection = self.stand_in.take()?.file;
-                Some(committed)
+                file.busy_timeout(BUSY_TIMEOUT)?;
+                self.connection = file;
+                self.stand_in = None;
+                Ok(committed)
             }
             Err(error) => {
-                stand_in.because = error;
-                None
+                if let Some(stand_in) = &mut self.stand_in {
+                    stand_in.file = Some(file);
+                }
+                Err(error)
             }
         }
+    }
+
+    /// First the connection, then the file.
+    fn close_file(&mut self) {
+        if let Some(stand_in) = &mut self.stand_in {
+            stand_in.file = None;
+        }
+        self.file = None;
+    }
+
+    /// Opens what is at the path by now. What is broken is set aside.
+    fn reopen(&mut self, now: Timestamp) -> Result<Connection, StoreError> {
+        let Some(place) = self.place.clone() else { return Err(StoreError::Closed) };
+        self.close_file();
+        let (connection, file) = match open_file(&place, PATIENCE_MEANWHILE) {
+            Err(StoreError::Corrupt(because)) => {
+                let to = set_aside(&place.path, now)?;
+                self.set_aside.push(SetAside { to, because });
+                open_file(&place, PATIENCE_MEANWHILE)?
+            }
+            opened => opened?,
+        };
+        self.file = Some(file);
+        Ok(connection)
     }
 }
 
@@ -85,33 +213,85 @@ fn run<T>(
     Ok(value)
 }
 
-/// What can be read of a file, in memory. What cannot be read is left out: a service that knows less still tells of alerts.
-fn copy_of(file: &Connection) -> Result<Connection, StoreError> {
+fn empty() -> Result<Connection, StoreError> {
     let mut memory = Connection::open_in_memory()?;
     schema::migrate(&mut memory)?;
-    let transaction = memory.transaction()?;
-    for table in TAKEN_ALONG {
-        if let Err(error) = copy(file, &transaction, table, &[]) {
+    Ok(memory)
+}
+
+/// A file that cannot be opened to be written, opened to be read: also where nothing may be written beside it. `None` if there is none, or
+/// none of ours.
+fn readable(place: &Place) -> Option<Connection> {
+    if !place.path.exists() {
+        return None;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let encoded: String = form_urlencoded::byte_serialize(place.path.as_os_str().as_encoded_bytes()).collect();
+    let path = encoded.replace('+', "%20").replace("%2F", "/");
+    let opened = |options: &str| {
+        let connection = Connection::open_with_flags(format!("file:{path}{options}"), flags).ok()?;
+        connection.busy_timeout(PATIENCE_MEANWHILE).ok()?;
+        schema::check(&connection).is_ok().then_some(connection)
+    };
+    opened("").or_else(|| opened("?immutable=1"))
+}
+
+/// What can be read of a file, in memory. What cannot be read is left out: a service that knows less still sends alerts.
+fn copy_of(file: &Connection) -> Result<Connection, StoreError> {
+    let memory = empty()?;
+    take_along(file, &memory, &TAKEN_ALONG)?;
+    Ok(memory)
+}
+
+fn take_along(file: &Connection, memory: &Connection, tables: &[&str]) -> Result<(), StoreError> {
+    let transaction = memory.unchecked_transaction()?;
+    for table in tables {
+        if let Err(error) = copy(file, &transaction, table, &[], "REPLACE") {
             tracing::error!(%error, table, "the state file cannot be read either; this is missing until it can be");
         }
     }
     transaction.commit()?;
-    Ok(memory)
+    Ok(())
 }
 
-/// Copies a table in its order, in place of rows that are the same. Columns left out are filled in anew.
-fn copy(from: &Connection, to: &Transaction<'_>, table: &str, without: &[&str]) -> Result<(), StoreError> {
+/// Copies a table in its order. Columns left out are filled in anew; where a row is there already, one of them goes.
+fn copy(
+    from: &Connection,
+    to: &Transaction<'_>,
+    table: &str,
+    without: &[&str],
+    conflict: &str,
+) -> Result<(), StoreError> {
     let mut statement = from.prepare(&format!("SELECT * FROM {table} ORDER BY 1"))?;
     let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let kept: Vec<usize> = (0..names.len()).filter(|index| !without.contains(&names[*index].as_str())).collect();
     let columns: Vec<&str> = kept.iter().map(|index| names[*index].as_str()).collect();
     let places = vec!["?"; kept.len()].join(", ");
     let mut insert =
-        to.prepare(&format!("INSERT OR REPLACE INTO {table} ({}) VALUES ({places})", columns.join(", ")))?;
+        to.prepare(&format!("INSERT OR {conflict} INTO {table} ({}) VALUES ({places})", columns.join(", ")))?;
+    copy_rows(&mut statement, &mut insert, &kept, table)
+}
+
+fn copy_rows(
+    statement: &mut Statement<'_>,
+    insert: &mut Statement<'_>,
+    kept: &[usize],
+    table: &str,
+) -> Result<(), StoreError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let values: Vec<Value> = kept.iter().map(|index| row.get(*index)).collect::<Result<_, _>>()?;
-        insert.execute(rusqlite::params_from_iter(values))?;
+        // As they are: whether they can be read is judged elsewhere.
+        let values: Vec<ToSqlOutput<'_>> = kept
+            .iter()
+            .map(|index| Ok(ToSqlOutput::Borrowed(row.get_ref(*index)?)))
+            .collect::<Result<_, StoreError>>()?;
+        match insert.execute(rusqlite::params_from_iter(values)) {
+            Ok(_) => {}
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                tracing::error!(%error, table, "a row of the state file is none that belongs into it, and is left out");
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

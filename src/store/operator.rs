@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::Connection;
 use rusqlite::Row;
 use rusqlite::TransactionBehavior;
 use rusqlite::params;
 
 use crate::notify::OutboxRow;
 use crate::notify::silence::Silence;
+use crate::store::BadRow;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::rows;
+use crate::store::rows::Judged;
 use trainspotter_core::model::Timestamp;
 
 /// Silences that are over are forgotten after this long, in ms: a week.
@@ -129,10 +133,30 @@ impl Store {
         let mut found = statement.query(rusqlite::params_from_iter(parameters))?;
         let mut silences = Vec::new();
         while let Some(row) = found.next()? {
-            silences.push(read(row)?);
+            match read(row) {
+                Err(error @ StoreError::Value(_)) => {
+                    let id = rows::shown(row.get_ref(0)?);
+                    tracing::error!(id, %error, "a silence cannot be read and is not in force; a restart sets it aside");
+                }
+                silence => silences.push(silence?),
+            }
         }
         Ok(silences)
     }
+
+    /// Silences that cannot be read.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn bad_silences(&self) -> Result<Vec<BadRow>, StoreError> {
+        Ok(judged(&self.connection)?.bad)
+    }
+}
+
+/// All silences, each judged by itself.
+pub(super) fn judged(connection: &Connection) -> Result<Judged<Silence>, StoreError> {
+    let sql = "SELECT id, matchers, starts_at, ends_at, author, comment FROM silence ORDER BY id";
+    rows::judge(connection, "silence", sql, read)
 }
 
 fn read(row: &Row<'_>) -> Result<Silence, StoreError> {

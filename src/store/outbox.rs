@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
 use rusqlite::Row;
 use rusqlite::Transaction;
@@ -16,9 +17,12 @@ use crate::notify::outbox::RowState;
 use crate::notify::outbox::Verdict;
 use crate::notify::outbox::trouble;
 use crate::notify::outbox::trouble_id;
+use crate::store::BadRow;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::outbox_query;
+use crate::store::rows;
+use crate::store::rows::Judged;
 use trainspotter_core::model::Timestamp;
 
 /// How many notifications may wait for one receiver. What comes on top is dead at once, and counted.
@@ -87,18 +91,22 @@ impl Store {
         Ok(u64::try_from(given_up).unwrap_or(0))
     }
 
-    /// All rows of the outbox, in the order in which they were written.
+    /// All rows of the outbox that can be read, in the order in which they were written, and those that cannot.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn outbox_and_bad_rows(&self) -> Result<(Vec<OutboxRow>, Vec<BadRow>), StoreError> {
+        let sql = format!("SELECT {COLUMNS}, seq FROM outbox ORDER BY seq");
+        let Judged { good, bad } = rows::judge(&self.connection, "outbox", &sql, read)?;
+        Ok((good, bad))
+    }
+
+    /// All rows of the outbox that can be read, in the order in which they were written.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
-        let mut statement = self.connection.prepare(&format!("SELECT {COLUMNS} FROM outbox ORDER BY seq"))?;
-        let mut found = statement.query([])?;
-        let mut rows = Vec::new();
-        while let Some(row) = found.next()? {
-            rows.push(read(row)?);
-        }
-        Ok(rows)
+        Ok(self.outbox_and_bad_rows()?.0)
     }
 }
 
@@ -244,7 +252,12 @@ pub(super) fn insert(transaction: &Transaction<'_>, rows: &[OutboxRow], at: Time
             }
             Fate::Queue => (row.state, row.last_error.clone()),
         };
-        write(transaction, &OutboxRow { state, last_error, ..row.clone() })?;
+        match write(transaction, &OutboxRow { state, last_error, ..row.clone() }) {
+            Err(error @ StoreError::Value(_)) => {
+                tracing::error!(id = %row.id, receiver = row.receiver, %error, "a notification cannot be written down and is dropped");
+            }
+            written => written?,
+        }
     }
     Ok(over_limit)
 }
@@ -357,6 +370,30 @@ fn write(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Rows that are to be tried again later than this after they were made are none that were written so.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
+
+/// All rows of the outbox, judged by all that is known of them: what one column says and another denies is not as it was written.
+pub(super) fn judged(connection: &Connection, now: Timestamp) -> Result<Judged<OutboxRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS}, seq, alert, episode, kind FROM outbox ORDER BY seq");
+    rows::judge(connection, "outbox", &sql, |found| {
+        let row = read(found)?;
+        let (alert, episode, kind): (String, i64, String) = (found.get(13)?, found.get(14)?, found.get(15)?);
+        let wrong = |what: &str| Err(StoreError::Value(format!("its {what} is not what it was when it was written")));
+        // Reminders have ids that depend on more.
+        if !row.while_firing && row.id != NotificationId::of(&row.transition, &row.receiver) {
+            return wrong("id, receiver or body");
+        }
+        if alert != row.alert().as_str() || episode != row.episode().millis() || kind != row.kind().as_str() {
+            return wrong("alert, episode or kind");
+        }
+        if row.created_at > now + LONGEST_WAIT || row.next_attempt_at > row.created_at.max(now) + LONGEST_WAIT {
+            return wrong("time");
+        }
+        Ok(row)
+    })
+}
+
 /// What [`read`] reads.
 pub(super) const COLUMNS: &str =
     "id, receiver, body, created_at, attempts, next_attempt_at, last_error, state, coalesce(settled_at, 0),
@@ -370,7 +407,8 @@ pub(super) fn read(row: &Row<'_>) -> Result<OutboxRow, StoreError> {
         "delivered" => RowState::Delivered { at },
         "dead" => RowState::Dead { at },
         "muted" => RowState::Muted { at },
-        _ => RowState::Pending,
+        "pending" => RowState::Pending,
+        other => return Err(StoreError::Value(format!("there is no state {other:?}"))),
     };
     Ok(OutboxRow {
         id: NotificationId::stored(row.get(0)?),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
+use rusqlite::Row;
 use rusqlite::params;
 
 use crate::notify::outbox::Due;
@@ -14,6 +15,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::outbox::COLUMNS;
 use crate::store::outbox::read;
+use crate::store::rows;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
@@ -81,7 +83,7 @@ impl Store {
         let mut found = statement.query(params![receiver, now.millis(), limit])?;
         let (mut rows, mut ended) = (Vec::new(), BTreeSet::new());
         while let Some(found) = found.next()? {
-            let row = read(found)?;
+            let Some(row) = readable(found)? else { continue };
             if row.kind() == Kind::Fired && self.is_ended(&row)? {
                 ended.insert(row.id.clone());
             }
@@ -133,8 +135,9 @@ impl Store {
         let mut found = statement.query([])?;
         let mut firing = Vec::new();
         while let Some(row) = found.next()? {
-            let alert: Alert = serde_json::from_str(&row.get::<_, String>(0)?)?;
-            firing.extend(alert.state.fired_at().is_some().then_some(alert));
+            // One that cannot be read is set aside at the next start, and until then written anew with every commit.
+            let alert = row.get::<_, String>(0).ok().and_then(|body| serde_json::from_str::<Alert>(&body).ok());
+            firing.extend(alert.filter(|alert| alert.state.fired_at().is_some()));
         }
         Ok(firing)
     }
@@ -155,7 +158,20 @@ pub(super) fn company(connection: &Connection, first: &NotificationId) -> Result
     let mut found = statement.query([first.as_str()])?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        rows.push(read(row)?);
+        rows.extend(readable(row)?);
     }
     Ok(rows)
+}
+
+/// A row of the outbox; `None` if it cannot be read, which must not hold up the others.
+fn readable(row: &Row<'_>) -> Result<Option<OutboxRow>, StoreError> {
+    match read(row) {
+        Ok(row) => Ok(Some(row)),
+        Err(error @ StoreError::Value(_)) => {
+            let id = rows::shown(row.get_ref(0)?);
+            tracing::error!(id, %error, "a notification cannot be read and is left out; a restart sets it aside and sends it anew");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -68,6 +68,16 @@ const MIGRATIONS: &[M<'_>] = &[
          ALTER TABLE outbox ADD COLUMN told_with TEXT;
          CREATE INDEX outbox_company ON outbox (told_with) WHERE told_with IS NOT NULL;",
     ),
+    // Rows that could not be read, for people to look at.
+    M::up(
+        "CREATE TABLE set_aside (
+            seq INTEGER PRIMARY KEY,
+            at INTEGER NOT NULL,
+            source TEXT NOT NULL,
+            content TEXT NOT NULL,
+            because TEXT NOT NULL
+        ) STRICT;",
+    ),
 ];
 
 /// Version 1.
@@ -121,8 +131,19 @@ pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::FromTheFuture { found, known });
     }
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt(verdict)) }
+    let mut statement = connection.prepare("PRAGMA quick_check(100)")?;
+    let verdicts = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    match verdicts.into_iter().find(|verdict| verdict != "ok" && !is_of_a_row(verdict)) {
+        None => Ok(()),
+        Some(verdict) => Err(StoreError::Corrupt(verdict)),
+    }
+}
+
+/// Whether a verdict of SQLite is about the values of one row, which are judged when they are read, and not about the file.
+fn is_of_a_row(verdict: &str) -> bool {
+    verdict.contains(" value in ")
+        || verdict.starts_with("CHECK constraint failed in ")
+        || verdict.starts_with("row not in PRIMARY KEY order for ")
 }
 
 /// Brings the tables to the newest version.

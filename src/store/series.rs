@@ -7,15 +7,18 @@ use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::store::StoreError;
+use crate::store::rows;
+use crate::store::rows::Judged;
 use trainspotter_core::model::SavedSeries;
 
 /// Replaces all series; `before` are those that are there, or none if that is not known. Where the same series come in the same
-/// order, as from tick to tick they do, only those that changed are written.
+/// order, as from tick to tick they do, only those that changed are written. One whose value is no finite number is left out: says how
+/// many those are.
 pub(super) fn save(
     transaction: &Transaction<'_>,
     series: &[SavedSeries],
     before: &[SavedSeries],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let same = |(a, b): (&SavedSeries, &SavedSeries)| {
         a.metric == b.metric && (Arc::ptr_eq(&a.labels, &b.labels) || a.labels == b.labels)
     };
@@ -26,8 +29,14 @@ pub(super) fn save(
     let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO series (metric, labels, value, buckets, sum, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
+    let mut unstorable = 0;
     for (index, one) in series.iter().enumerate() {
         if all_same && before.get(index) == Some(one) {
+            continue;
+        }
+        // SQLite has no word for the one, and counting on from the other leads nowhere.
+        if !one.value.is_finite() || !one.sum.is_finite() {
+            unstorable += 1;
             continue;
         }
         let SavedSeries { metric, labels, value, buckets, sum, count } = one;
@@ -36,24 +45,24 @@ pub(super) fn save(
         let count = i64::try_from(*count).unwrap_or(i64::MAX);
         insert.execute(params![metric, labels, value, buckets, sum, count])?;
     }
-    Ok(())
+    Ok(unstorable)
 }
 
 /// All series, by metric and labels.
-pub(super) fn load(connection: &Connection) -> Result<Vec<SavedSeries>, StoreError> {
-    let mut statement =
-        connection.prepare("SELECT metric, labels, value, buckets, sum, count FROM series ORDER BY metric, labels")?;
-    let mut rows = statement.query([])?;
-    let mut series = Vec::new();
-    while let Some(row) = rows.next()? {
-        series.push(SavedSeries {
+pub(super) fn load(connection: &Connection) -> Result<Judged<SavedSeries>, StoreError> {
+    let sql = "SELECT metric, labels, value, buckets, sum, count FROM series ORDER BY metric, labels";
+    rows::judge(connection, "series", sql, |row| {
+        let (value, sum): (f64, f64) = (row.get(2)?, row.get(4)?);
+        if !value.is_finite() || !sum.is_finite() {
+            return Err(StoreError::Value("its value is no number".to_owned()));
+        }
+        Ok(SavedSeries {
             metric: row.get::<_, String>(0)?.into(),
             labels: Arc::new(serde_json::from_str(&row.get::<_, String>(1)?)?),
-            value: row.get(2)?,
+            value,
             buckets: serde_json::from_str(&row.get::<_, String>(3)?)?,
-            sum: row.get(4)?,
-            count: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
-        });
-    }
-    Ok(series)
+            sum,
+            count: u64::try_from(row.get::<_, i64>(5)?).map_err(|error| StoreError::Value(error.to_string()))?,
+        })
+    })
 }

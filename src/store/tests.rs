@@ -2,6 +2,8 @@
 
 use std::fs;
 
+mod trouble;
+
 use super::*;
 use crate::notify::sample;
 use trainspotter_core::rules::TransitionKind;
@@ -120,10 +122,19 @@ fn a_crash_keeps_every_commit_and_nothing_else() {
 }
 
 #[test]
-fn a_number_that_is_not_one_is_refused() {
-    let mut store = Store::in_memory().unwrap();
-    assert!(store.commit(&tick(f64::NAN)).is_err());
-    assert_eq!(store.load().unwrap(), Saved::default());
+fn a_number_that_is_none_costs_its_series_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder.path().join("state.db"));
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut commit = tick(1.0);
+        commit.series.push(SavedSeries { metric: "a.bad.one".into(), value: bad, ..SavedSeries::default() });
+        commit.series.push(SavedSeries { metric: "b.bad.sum".into(), sum: bad, ..SavedSeries::default() });
+        assert_eq!(store.commit(&commit).unwrap().unstorable, 2);
+        assert_eq!(store.trouble(), None);
+        commit.series.truncate(1);
+        assert_eq!(store.load().unwrap(), expected(&commit, now()));
+        assert_eq!(store.outbox().unwrap(), commit.outbox);
+    }
 }
 
 #[test]
@@ -143,7 +154,7 @@ fn a_file_of_a_newer_version_or_another_program_is_left_as_it_is() {
         let set_aside = others.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("corrupt"));
         assert_eq!(set_aside.count(), 0);
     };
-    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 6");
+    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 7");
     check("other.db", false, "CREATE TABLE photos (id)", "another program");
 }
 
@@ -194,12 +205,12 @@ async fn a_handle_serves_many_callers_and_outlives_a_caller_that_goes_away() {
     assert_eq!(handle.load().await.unwrap(), expected(&tick(1.0), now()));
     let panicked = handle.call::<()>(|_| panic!("a defect")).await;
     assert_eq!(panicked, Err(StoreError::Closed));
-    assert_eq!(handle.size_bytes().await, Err(StoreError::Closed));
+    assert_eq!(handle.load().await.unwrap(), expected(&tick(1.0), now()), "a defect costs the call that has it");
 }
 
 /// Makes the file fail as a real one does, without the privileges that a full disk takes.
 fn break_file(store: &Store, how: &str) {
-    let file = store.stand_in.as_ref().map_or(&store.connection, |stand_in| &stand_in.file);
+    let file = store.stand_in.as_ref().and_then(|stand_in| stand_in.file.as_ref()).unwrap_or(&store.connection);
     file.execute_batch(how).unwrap();
 }
 

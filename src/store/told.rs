@@ -28,11 +28,11 @@ impl Store {
                  AND ended.episode = outbox.episode AND ended.kind = 'resolved')
              ORDER BY seq DESC LIMIT ?2",
         )?;
-        let bodies = statement.query_map(params![receiver, MAX_PENDING], |row| row.get::<_, String>(0))?;
+        let bodies = statement.query_map(params![receiver, MAX_PENDING], |row| Ok(row.get::<_, String>(0).ok()))?;
         let mut told: BTreeMap<AlertId, Alert> = BTreeMap::new();
         for body in bodies {
             // A row that cannot be read is reported where it is to be sent.
-            if let Ok(transition) = serde_json::from_str::<Transition>(&body?) {
+            if let Some(transition) = body?.and_then(|body| serde_json::from_str::<Transition>(&body).ok()) {
                 told.entry(transition.alert.id.clone()).or_insert(transition.alert);
             }
         }

@@ -1,6 +1,8 @@
 //! The store behind a thread of its own, for callers that must not block.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,6 @@ use crate::store::Saved;
 use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::lock::Lock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
@@ -30,6 +31,15 @@ const QUEUE: usize = 64;
 /// How often, and after which pause, a service that begins tries to get the file from one that ends.
 const LOCK_ATTEMPTS: u32 = 240;
 const LOCK_PAUSE: Duration = Duration::from_millis(250);
+
+/// How the state file is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Why the state is kept in memory only; `None` if all is well.
+    pub trouble: Option<String>,
+    /// Broken files that were set aside since somebody asked last.
+    pub set_aside: Vec<SetAside>,
+}
 
 type Call = Box<dyn FnOnce(&mut Store) + Send>;
 
@@ -46,36 +56,31 @@ impl StoreHandle {
     /// # Errors
     /// The system has no thread left.
     pub fn start(store: Store) -> Result<Self, StoreError> {
-        Self::serve(store, None)
-    }
-
-    fn serve(mut store: Store, lock: Option<Lock>) -> Result<Self, StoreError> {
+        let mut store = store;
         let (calls, mut queue) = mpsc::channel::<Call>(QUEUE);
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
                 while let Some(call) = queue.blocking_recv() {
-                    call(&mut store);
+                    // A defect costs the call that has it: its transaction is rolled back, and its caller hears that there is no answer.
+                    if catch_unwind(AssertUnwindSafe(|| call(&mut store))).is_err() {
+                        tracing::error!("a call of the store ended by a defect; the store goes on");
+                    }
                 }
-                drop(store);
-                // Now another service may begin.
-                drop(lock);
             })
             .map_err(|error| StoreError::Sqlite(format!("the store's thread cannot be started: {error}")))?;
         Ok(Self { calls })
     }
 
-    /// Opens a file, as [`Store::open`], without blocking the caller's thread, and moves it to its own. Nobody else opens it so until
+    /// Opens a file, as [`Store::serve`], without blocking the caller's thread, and moves it to its own. Nobody else opens it so until
     /// the last clone is dropped: for a minute this waits until another service has ended, as in a deployment that replaces it.
     ///
     /// # Errors
-    /// See [`Store::open`]; or another service still runs on the file.
+    /// See [`Store::serve`]; another service still runs on the file.
     pub async fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
-        let lock = locked(path).await?;
-        let path = path.to_owned();
-        let opening = tokio::task::spawn_blocking(move || Store::open(&path, now));
-        let (store, set_aside) = opening.await.map_err(|_| StoreError::Closed)??;
-        Ok((Self::serve(store, Some(lock))?, set_aside))
+        let mut store = served(path, now).await?;
+        let set_aside = store.take_set_aside().pop();
+        Ok((Self::start(store)?, set_aside))
     }
 
     /// See [`Store::load`].
@@ -83,7 +88,7 @@ impl StoreHandle {
     /// # Errors
     /// The file cannot be read.
     pub async fn load(&self) -> Result<Saved, StoreError> {
-        self.call(|store| store.load()).await
+        self.call(|store| store.guarded(Store::load)).await
     }
 
     /// See [`Store::commit`]. The caller keeps the commit, to try it again.
@@ -99,7 +104,7 @@ impl StoreHandle {
     /// # Errors
     /// The file cannot be read.
     pub async fn backlog(&self) -> Result<BTreeMap<String, Backlog>, StoreError> {
-        self.call(|store| store.backlog()).await
+        self.call(|store| store.guarded(Store::backlog)).await
     }
 
     /// See [`Store::size_bytes`].
@@ -107,15 +112,19 @@ impl StoreHandle {
     /// # Errors
     /// The file cannot be read.
     pub async fn size_bytes(&self) -> Result<u64, StoreError> {
-        self.call(|store| store.size_bytes()).await
+        self.call(|store| store.guarded(Store::size_bytes)).await
     }
 
-    /// See [`Store::trouble`], in words.
+    /// How the file is.
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn trouble(&self) -> Result<Option<String>, StoreError> {
-        self.call(|store| Ok(store.trouble().map(StoreError::to_string))).await
+    pub async fn condition(&self) -> Result<Condition, StoreError> {
+        self.call(|store| {
+            let trouble = store.trouble().map(StoreError::to_string);
+            Ok(Condition { trouble, set_aside: store.take_set_aside() })
+        })
+        .await
     }
 
     /// Runs anything else on the store's thread. A call that has begun ends, even if its caller goes away.
@@ -136,15 +145,20 @@ impl StoreHandle {
     }
 }
 
-async fn locked(path: &Path) -> Result<Lock, StoreError> {
-    for attempt in 0..LOCK_ATTEMPTS {
-        if let Some(lock) = Lock::take(path)? {
-            return Ok(lock);
+async fn served(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
+    let in_use = |error: &StoreError| matches!(error, StoreError::At { error, .. } if **error == StoreError::InUse);
+    for attempt in 1..=LOCK_ATTEMPTS {
+        let place = path.to_owned();
+        let opening = tokio::task::spawn_blocking(move || Store::serve(&place, now));
+        match opening.await.map_err(|_| StoreError::Closed)? {
+            Err(error) if in_use(&error) && attempt < LOCK_ATTEMPTS => {
+                if attempt == 1 {
+                    tracing::warn!(path = %path.display(), "another service runs on this state file; this one waits until it ends");
+                }
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            opened => return opened,
         }
-        if attempt == 0 {
-            tracing::warn!(path = %path.display(), "another service runs on this state file; this one waits until it ends");
-        }
-        tokio::time::sleep(LOCK_PAUSE).await;
     }
     Err(StoreError::InUse.at(path))
 }
@@ -152,12 +166,12 @@ async fn locked(path: &Path) -> Result<Lock, StoreError> {
 impl Outbox for StoreHandle {
     async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
         let receiver = receiver.to_owned();
-        self.call(move |store| store.due(&receiver, now, limit)).await.map_err(said)
+        self.call(move |store| store.guarded(|store| store.due(&receiver, now, limit))).await.map_err(said)
     }
 
     async fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, OutboxError> {
         let receiver = receiver.to_owned();
-        self.call(move |store| store.due_together(&receiver, now)).await.map_err(said)
+        self.call(move |store| store.guarded(|store| store.due_together(&receiver, now))).await.map_err(said)
     }
 
     async fn begin(
@@ -171,12 +185,12 @@ impl Outbox for StoreHandle {
     }
 
     async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
-        self.call(|store| store.firing()).await.map_err(said)
+        self.call(|store| store.guarded(Store::firing)).await.map_err(said)
     }
 
     async fn told(&self, receiver: &str) -> Result<Vec<Alert>, OutboxError> {
         let receiver = receiver.to_owned();
-        self.call(move |store| store.told(&receiver)).await.map_err(said)
+        self.call(move |store| store.guarded(|store| store.told(&receiver))).await.map_err(said)
     }
 
     async fn note_trouble(

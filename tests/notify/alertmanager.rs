@@ -24,7 +24,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Alert, AlertId, Ending, Transition, TransitionKind};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test]
 async fn a_real_alertmanager_shows_the_alert_until_it_is_resolved() {

@@ -20,7 +20,7 @@ use trainspotter_core::metrics::{Distribution, Frame, Labels, Sample, Value as F
 use frames::frame;
 
 /// How long the server may take to start and to scrape, in wall time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[test]
 fn promtool_finds_nothing_to_complain_about() {

@@ -19,7 +19,7 @@ use tokio::process::Child;
 
 use support::process::{configured, listening, trainspotter};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What must be seen by receivers and by nobody else.
 const SECRETS: [&str; 6] = [
@@ -164,7 +164,7 @@ impl Office {
         let app = Router::new().fallback(take).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
 
-        let mut simulator = trainspotter(&["simulate", "--for", "120s", "--listen", "127.0.0.1:0"]);
+        let mut simulator = trainspotter(&["simulate", "--for", "30m", "--listen", "127.0.0.1:0"]);
         let (simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
         let folder = tempfile::tempdir().unwrap();
         let config = configured(folder.path(), &endpoint, &receivers(&root, folder.path()));

@@ -30,7 +30,7 @@ const SPEED: f64 = 120.0;
 const POLL_EVERY: Duration = Duration::from_secs(30);
 /// The longest that a process lives, in real time: about five polls, and the first needs one.
 const LONGEST_LIFE: u64 = 1_200;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Set for the process that is killed: the state file, the endpoint, when the service began, and by how many seconds its clock is ahead.
 const VARIABLES: [&str; 4] = ["RESTART_STATE", "RESTART_ENDPOINT", "RESTART_BEGAN", "RESTART_AHEAD"];

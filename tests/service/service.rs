@@ -6,6 +6,7 @@
 use crate::support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,11 +16,13 @@ use trainspotter_core::backtest::{Episode, Replay};
 
 use support::hook::hook;
 use support::jobs::jobs;
-use support::service::{POLL_EVERY, Running, Setup, rules};
+use support::service::{PATIENCE, POLL_EVERY, Running, Setup, rules};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_waits_are_the_truth_but_for_a_dispatch_that_no_poll_could_see() {
-    let running = Running::start(Setup { trace: jobs(), ..Setup::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("state.db");
+    let running = Running::start(Setup { trace: jobs(), store: Some(store.clone()), ..Setup::default() }).await;
     running
         .until("every job has ended", |running| async move {
             let queues = running.api("/api/v1/queues").await;
@@ -29,17 +32,31 @@ async fn first_waits_are_the_truth_but_for_a_dispatch_that_no_poll_could_see() {
     let derived = by_share(&running.api("/api/v1/waits").await);
     let truth = by_share(&running.truth().await["waits"]);
     assert_eq!(derived.keys().collect::<Vec<_>>(), ["bursty", "steady"]);
+    let between_polls = longest_gap(&store);
     for (share, truth) in truth {
         for figure in
             ["count", "mean_seconds", "p50_seconds", "p90_seconds", "p95_seconds", "p99_seconds", "max_seconds"]
         {
             let (ours, theirs) = (derived[&share][figure].as_f64().unwrap(), truth[figure].as_f64().unwrap());
             // A borrower that is dispatched and preempted between two polls waits on, as far as the API tells.
-            let tolerance = if share == "steady" || figure == "count" { 0.001 } else { POLL_EVERY.as_secs_f64() };
+            let tolerance = if share == "steady" || figure == "count" { 0.001 } else { between_polls };
             assert!((ours - theirs).abs() < tolerance, "{share} {figure}: {ours} is not {theirs}");
         }
     }
     running.stop().await;
+}
+
+/// The longest time between two ticks, in seconds: on a busy machine polls are late.
+fn longest_gap(store: &Path) -> f64 {
+    let frames = Frames::open(store).unwrap();
+    let (begin, end) = frames.span().unwrap().unwrap();
+    let (mut before, mut longest) = (begin, POLL_EVERY.as_secs_f64());
+    let measure = |frame: trainspotter_core::metrics::Frame| {
+        longest = f64::max(longest, frame.at.seconds_since(before));
+        before = frame.at;
+    };
+    frames.each(begin, end, None, measure).unwrap();
+    longest
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,8 +100,11 @@ async fn a_long_wait_reaches_a_webhook_and_is_resolved_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_balance_and_the_waterfall_sums_to_capacity_in_every_answer() {
     let running = Running::start(Setup { trace: jobs(), ..Setup::default() }).await;
-    let mut lent_at_all = false;
-    for _ in 0..30 {
+    let (mut lent_at_all, mut looks) = (false, 0);
+    let began = tokio::time::Instant::now();
+    while !lent_at_all || looks < 30 {
+        assert!(began.elapsed() < PATIENCE, "the workload makes one share borrow from the other");
+        looks += 1;
         let shares = running.api("/api/v1/shares").await;
         let sum = |key: &str| shares.as_array().unwrap().iter().map(|share| share[key].as_f64().unwrap()).sum::<f64>();
         assert!((sum("borrowed") - sum("lent")).abs() < 1e-9, "{shares}");
@@ -95,7 +115,6 @@ async fn shares_balance_and_the_waterfall_sums_to_capacity_in_every_answer() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(lent_at_all, "the workload makes one share borrow from the other");
     running.stop().await;
 }
 

@@ -15,10 +15,10 @@ use support::hook::{Told, hook};
 use support::process::{listening, trainspotter};
 use support::ready::ready_service;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 async fn simulator() -> (Child, String) {
-    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "180s", "--listen", "127.0.0.1:0"]);
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "30m", "--listen", "127.0.0.1:0"]);
     listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await
 }
 
@@ -97,4 +97,32 @@ async fn limit(process: &Child, bytes: &str) {
     let pid = process.id().unwrap().to_string();
     let limit = format!("--fsize={bytes}:unlimited");
     assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_file_once_it_can() {
+    let (_simulator, endpoint) = simulator().await;
+    let hook = hook().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volume/state.db");
+    let rules = folder.path().join("rules.yaml");
+    std::fs::write(&rules, rule("Before")).unwrap();
+    let more = format!("rules: [rules.yaml]\n{}", kept_and_told(&path, &hook.url));
+    let (mut service, page, mut lines) = ready_service(folder.path(), &endpoint, &more).await;
+    let told = hook.until(|told| is_told(told, "firing", "Before")).await;
+    let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
+    assert!(failing["store_error"].as_str().unwrap().contains(path.to_str().unwrap()), "{failing}");
+    while !lines.recv().await.expect("the log tells of it").contains("the state is kept in memory only") {}
+
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    until("the file is taken", &page, |health| health["store_error"].is_null()).await;
+    // Deleted while the service runs, it is written anew.
+    std::fs::remove_file(&path).unwrap();
+    let deleted = until("that it was deleted is seen", &page, |health| health["store_error"].is_string()).await;
+    assert!(deleted["store_error"].as_str().unwrap().contains("deleted"), "{deleted}");
+    until("it is written anew", &page, |health| health["store_error"].is_null()).await;
+    service.kill().await.unwrap();
+    let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
+    let ids: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
+    assert_eq!(ids, told.iter().map(|(_, _, id)| id.clone()).collect::<Vec<_>>());
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 /// Real time that anything waited for may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a webhook was told: status, alert, notification id.
 pub type Told = Vec<(String, Value, String)>;

@@ -19,6 +19,6 @@ pub async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child,
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the service is ready");
+    tokio::time::timeout(Duration::from_secs(300), ready).await.expect("the service is ready");
     (service, page, told)
 }

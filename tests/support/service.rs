@@ -27,7 +27,7 @@ const SPEED: f64 = 1_200.0;
 pub const POLL_EVERY: Duration = Duration::from_secs(30);
 
 /// Real time that anything waited for may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is simulated, and what the service does with it.
 #[derive(Default)]

@@ -82,7 +82,7 @@ pub struct Service {
     pub rules_broken: bool,
     /// Why the state is kept in memory only; `None` if all is well.
     pub store_error: Option<String>,
-    /// Whether the state file was found broken when the service started, and was set aside.
+    /// Whether the state file, or rows of it, were found broken since the service started, and were set aside.
     pub store_set_aside: bool,
     /// Size of the state file.
     pub store_bytes: Option<u64>,

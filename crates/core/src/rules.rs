@@ -24,6 +24,7 @@ mod rule;
 pub mod rule_tests;
 mod state;
 mod surroundings;
+mod template_limits;
 #[cfg(test)]
 mod tests;
 mod threshold;

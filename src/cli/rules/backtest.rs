@@ -112,7 +112,10 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
         say(format_args!("{}: not judged, for figures of single jobs are not kept", rule.name()));
     }
     let mut replay = Replay::new(rules.to_vec(), from, to);
-    frames.each(begin, to, None, |frame| replay.take(&frame)).map_err(unreadable)?;
+    let bad = frames.each(begin, to, None, |frame| replay.take(&frame)).map_err(unreadable)?;
+    if bad > 0 {
+        say(format_args!("{}: {bad} moments cannot be read and are left out", file.display()));
+    }
     print(format_args!("Figures of {from} to {to}"))?;
     Ok(replay.report())
 }

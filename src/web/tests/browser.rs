@@ -66,7 +66,7 @@ async fn open(address: &str) -> Option<(String, String)> {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    match tokio::time::timeout(Duration::from_secs(60), running).await.unwrap() {
+    match tokio::time::timeout(Duration::from_secs(300), running).await.unwrap() {
         Ok(output) => Some((text(output.stdout), text(output.stderr))),
         Err(error) => {
             assert!(std::env::var_os("TRAINSPOTTER_PEERS").is_none(), "Chromium is required: {error}");

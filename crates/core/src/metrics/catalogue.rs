@@ -373,7 +373,7 @@ catalogue! {
     LIMIT_HITS = "limit.hits", Counter, Count, ["limit"], Stable,
         "Times a built-in limit cut something off.";
     STORE_TROUBLE = "store.trouble", Gauge, Count, ["kind"], Experimental,
-        "1 while the state file cannot be written and the state is in memory only (`unwritable`), or if it was broken when the service started (`set_aside`), else 0.";
+        "1 while the state file cannot be used and the state is in memory only (`unwritable`), or if it, or rows of it, were broken and set aside since the service started (`set_aside`), else 0.";
     STORE_SIZE = "store.size", Gauge, Bytes, [], Experimental,
         "Size of the state file.";
 }

@@ -14,6 +14,7 @@ use crate::rules::index::Index;
 use crate::rules::rule::{Clause, NoData, Rule};
 use crate::rules::state::{Change, advance, after_gap};
 use crate::rules::surroundings::{self, Surroundings};
+use crate::rules::wording::MAX_FUEL_PER_RULE;
 
 /// The label of the one alert that stands for those over a rule's limit.
 const OVERFLOW: &str = "overflow";
@@ -28,6 +29,8 @@ pub struct AlertBook {
     /// Rules whose overflow alert is in `alerts`.
     overflowing: BTreeSet<String>,
     failures: BTreeMap<String, u64>,
+    /// Work that the templates of the rule at hand may still take.
+    fuel: u64,
     /// Of the frame that is being looked at.
     surroundings: Surroundings,
 }
@@ -117,6 +120,7 @@ impl AlertBook {
         known: &BTreeSet<By>,
         now: Timestamp,
     ) -> Vec<Transition> {
+        self.fuel = MAX_FUEL_PER_RULE;
         let values: Vec<Values<'_>> = rule.clauses.iter().map(|clause| scene.values(rule, clause)).collect();
         let mut room = rule.limit.saturating_sub(known.len());
         let mut left_out = 0_u32;
@@ -249,7 +253,7 @@ impl AlertBook {
         let mut words = alert.by.clone();
         words.insert("value".to_owned(), value.map_or_else(|| "no data".to_owned(), |value| clause.in_words(value)));
         words.insert("threshold".to_owned(), clause.in_words(clause.condition.threshold()));
-        let (annotations, problems) = rule.templates.render(&words);
+        let (annotations, problems) = rule.templates.render_within(&words, &mut self.fuel);
         // What most jobs wait for says nothing of a single one.
         let queue = queue.filter(|_| clause.is_about_waiting() && !alert.by.contains_key("job"));
         let wanted = advice::wanted(rule, clause, alert);

@@ -20,6 +20,9 @@ const HIGHEST_LIMIT: usize = 1_000;
 /// Conditions of one rule at most: more are a program, not a rule.
 const MOST_CLAUSES: usize = 10;
 
+/// Annotations of one rule at most.
+const MAX_ANNOTATIONS: usize = 20;
+
 /// What a template may name besides the labels of `by`.
 const WORDS: [&str; 2] = ["value", "threshold"];
 
@@ -133,6 +136,9 @@ impl Check<'_> {
 
     /// What does not depend on the metric: labels and annotations.
     fn told_to_people(&mut self, text: &RuleText) {
+        if text.annotations.len() > MAX_ANNOTATIONS {
+            self.problem("annotations", format!("there are more than {MAX_ANNOTATIONS}"));
+        }
         if text.annotations.get("summary").is_none_or(|summary| summary.trim().is_empty()) {
             self.problem("annotations", "a `summary` is missing: one line that people read first");
         }

@@ -2,10 +2,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::metrics::catalogue::Unit;
 use crate::metrics::words::{amount, trimmed};
+use crate::rules::template_limits;
+
+/// Work that one rendering of one template may take, as minijinja counts it: about an instruction, or 64 bytes.
+const MAX_FUEL: u64 = 10_000;
+
+/// Work that all templates of one rule may take in one evaluation.
+pub(super) const MAX_FUEL_PER_RULE: u64 = 1_000_000;
+
+/// Filters and functions that put lists into lists. What those come to is not counted before it is there: see
+/// [`template_limits::check`].
+const MAKERS_OF_LISTS: [&str; 20] = [
+    "batch",
+    "chain",
+    "debug",
+    "dict",
+    "dictsort",
+    "groupby",
+    "items",
+    "map",
+    "namespace",
+    "pprint",
+    "reject",
+    "rejectattr",
+    "select",
+    "selectattr",
+    "slice",
+    "sum",
+    "tojson",
+    "unique",
+    "xmlattr",
+    "zip",
+];
+
+/// Numbers in a range.
+const MAX_RANGE: isize = 1_000;
+
+/// Bytes that a template may come to.
+const MAX_RENDERED_BYTES: usize = 32 << 10;
 
 /// A value as people read it: `1h 5m`, `43 %`, `12 GPUs`.
 pub fn of_value(value: f64, unit: Unit) -> String {
@@ -59,8 +97,18 @@ impl Templates {
     ) -> Result<Self, Vec<(String, String)>> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(MAX_FUEL));
+        for name in MAKERS_OF_LISTS {
+            environment.remove_filter(name);
+            environment.remove_global(name);
+        }
+        environment.add_function("range", range);
         let mut problems = Vec::new();
         for (name, template) in annotations {
+            if let Err(message) = template_limits::check(template) {
+                problems.push((name.clone(), message));
+                continue;
+            }
             match environment.add_template_owned(name.clone(), template.clone()) {
                 Ok(()) => problems.extend(unknown_words(&environment, name, words)),
                 Err(error) => problems.push((name.clone(), told(&error))),
@@ -77,18 +125,54 @@ impl Templates {
 
     /// Renders every annotation; those that cannot be are told by name.
     pub(super) fn render(&self, words: &BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<(String, String)>) {
+        self.render_within(words, &mut MAX_FUEL_PER_RULE.clone())
+    }
+
+    /// The same, with no more work than `fuel`, of which it leaves the rest.
+    pub(super) fn render_within(
+        &self,
+        words: &BTreeMap<String, String>,
+        fuel: &mut u64,
+    ) -> (BTreeMap<String, String>, Vec<(String, String)>) {
         let mut rendered = BTreeMap::new();
         let mut problems = Vec::new();
         for name in self.sources.keys() {
-            match self.environment.get_template(name).and_then(|template| template.render(words)) {
+            match self.render_one(name, words, fuel) {
                 Ok(text) => {
                     rendered.insert(name.clone(), text);
                 }
-                Err(error) => problems.push((name.clone(), told(&error))),
+                Err(message) => problems.push((name.clone(), message)),
             }
         }
         (rendered, problems)
     }
+
+    fn render_one(&self, name: &str, words: &BTreeMap<String, String>, fuel: &mut u64) -> Result<String, String> {
+        if *fuel == 0 {
+            return Err("the templates of its rule take too much work for all its alerts".to_owned());
+        }
+        let template = self.environment.get_template(name).map_err(|error| told(&error))?;
+        let captured = template.render_captured(words).map_err(|error| {
+            *fuel = fuel.saturating_sub(MAX_FUEL);
+            told(&error)
+        })?;
+        *fuel = fuel.saturating_sub(captured.state().fuel_levels().map_or(MAX_FUEL, |(used, _)| used));
+        match captured.into_output() {
+            text if text.len() > MAX_RENDERED_BYTES => Err(format!("it comes to more than {MAX_RENDERED_BYTES} bytes")),
+            text => Ok(text),
+        }
+    }
+}
+
+/// As minijinja's, but no longer than a text for people needs.
+fn range(lower: isize, upper: Option<isize>, step: Option<isize>) -> Result<Value, minijinja::Error> {
+    let span = upper.map_or(lower, |upper| upper.saturating_sub(lower));
+    let length = span.saturating_abs() / step.unwrap_or(1).saturating_abs().max(1);
+    if length > MAX_RANGE {
+        let message = format!("a range has at most {MAX_RANGE} numbers: a text for people needs no long loops");
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
+    }
+    minijinja::functions::range(lower, upper, step)
 }
 
 /// Names that a template uses and nobody gives it, in branches not taken too.
@@ -101,6 +185,9 @@ fn unknown_words(environment: &Environment<'_>, name: &str, words: &BTreeSet<&st
 }
 
 fn told(error: &minijinja::Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return "it takes too much work: a text for people needs no long loops".to_owned();
+    }
     error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
 }
 

@@ -151,3 +151,12 @@ proptest! {
         prop_assert_eq!(told, expected);
     }
 }
+
+#[test]
+fn nesting_without_an_end_is_refused_and_overflows_no_stack() {
+    for (what, part) in [("lists", "["), ("maps", "{a: "), ("entries", "- "), ("keys", "? "), ("both", "[{a: ")] {
+        let text = part.repeat(50_000);
+        let refused = read::<serde_json::Value>("a.yaml", &text).unwrap_err().to_string();
+        assert!(refused.len() < 10_000, "{what}: {} bytes", refused.len());
+    }
+}

@@ -44,7 +44,7 @@ async fn a_message_reaches_its_http_subscriber() {
         .send()
         .await
         .unwrap();
-    let (headers, body) = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.unwrap().unwrap();
+    let (headers, body) = tokio::time::timeout(Duration::from_secs(300), heard.recv()).await.unwrap().unwrap();
     assert_eq!(headers["x-amz-sns-message-type"], "Notification");
     assert_eq!(body["Type"], "Notification");
     assert_eq!(body["MessageId"].as_str(), published.message_id());

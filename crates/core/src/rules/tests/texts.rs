@@ -202,3 +202,93 @@ fn the_schema_names_every_key() {
                     labels annotations";
     assert_eq!(keys.join(" "), expected);
 }
+
+/// What templates of a rule are refused for, all others being fine.
+fn refused_template(template: &str) -> String {
+    let annotations = serde_json::json!({ "summary": "x", "description": template });
+    let rule = serde_json::json!({ "alert": "A", "metric": "gpu.capacity", "above": 1, "annotations": annotations });
+    let text = serde_json::json!({ "rules": [rule] }).to_string();
+    match parse_rules("rules.yaml", &text) {
+        Ok(_) => String::new(),
+        Err(problems) => problems.iter().map(|(_, _, message)| message.to_owned()).collect::<Vec<_>>().join("; "),
+    }
+}
+
+#[test]
+fn templates_that_would_overflow_the_stack_or_take_all_memory_or_time_are_refused() {
+    let chain = |before: &str, part: &str, times: usize, after: &str| format!("{before}{}{after}", part.repeat(times));
+    // As deep as templates may be: where they end is on the stack of a thread as small as any that the service has.
+    for fine in [
+        chain("{{ ", "not ", 90, "value }}"),
+        chain("{{ ", "-", 90, "1 }}"),
+        chain("{{ value", "|upper", 45, " }}"),
+        chain("{{ 1", " + 1", 45, " }}"),
+        chain("{% if false %}", "{% elif value %}", 90, "{% endif %}"),
+        chain("{{ ", "[", 45, "]".repeat(45).as_str()) + " }}",
+        chain("", "{% if value %}", 45, &"{% endif %}".repeat(45)),
+        "{% for i in range(50) %}{{ i }} {% endfor %}".to_owned(),
+    ] {
+        assert_eq!(refused_template(&fine), "", "{fine}");
+    }
+    for (too_much, says) in [
+        (chain("{{ value", "|upper", 10_000, " }}"), "more than"),
+        (chain("{{ value", "|upper", 1_000, " }}"), "words and signs"),
+        (chain("{{ ", "not ", 20_000, "value }}"), "more than"),
+        (chain("{{ ", "not ", 2_000, "value }}"), "words and signs"),
+        (chain("{{ ", "-", 10_000, "1 }}"), "words and signs"),
+        (chain("{{ 1", " + 1", 3_000, " }}"), "words and signs"),
+        (chain("{{ value", ".a", 6_000, " }}"), "words and signs"),
+        (chain("{{ ", "(", 6_000, "1"), "words and signs"),
+        (chain("{% if value %}", "{% elif value %}", 900, "{% endif %}"), "tags"),
+        (chain("{% set a = 'xxxxxxxx' %}", "{% set a = a ~ a %}", 60, "{{ a }}"), "not supported"),
+        ("{{ 'x' * 100000000 }}".to_owned(), "not supported"),
+        ("{{ [1] * 100000000 }}".to_owned(), "not supported"),
+        (
+            "{% for a in [[1,1,1,1,1,1,1,1]] %}{% for b in [[a,a,a,a,a,a,a,a]] %}{% for c in [[b,b,b,b,b,b,b,b]] %}{{ c }}{% endfor %}{% endfor %}{% endfor %}"
+                .to_owned(),
+            "only numbers and quoted texts",
+        ),
+        (chain("{{ value", "|replace('', value)", 9, " }}"), "too much work"),
+        ("{% for a in range(9)|zip(range(9)) %}{{ a }}{% endfor %}".to_owned(), "unknown"),
+        ("{{ 'x'|indent(1000000000) }}".to_owned(), ""),
+        ("{{ '%1000000000d'|format(1) }}".to_owned(), ""),
+        ("{{ '%.1000000000f'|format(1.5) }}".to_owned(), ""),
+        ("{{ range(100000)|list }}".to_owned(), "at most 1000"),
+        (
+            "{% for a in range(999) %}{% for b in range(999) %}{% for c in range(999) %}{% endfor %}{% endfor %}{% endfor %}"
+                .to_owned(),
+            "too much work",
+        ),
+        (format!("{{% for a in range(900) %}}{}{{% endfor %}}", "x".repeat(40)), "32768 bytes"),
+        ("{{ namespace(x=1) }}".to_owned(), "there is no `namespace`"),
+    ] {
+        let found = refused_template(&too_much);
+        let start: String = too_much.chars().take(60).collect();
+        assert!(!found.is_empty() && found.contains(says), "{start}: {found:?}");
+    }
+    let many: String = (0..30).map(|number| format!("a{number}: x, ")).collect();
+    let text =
+        format!("rules: [{{ alert: A, metric: gpu.capacity, above: 1, annotations: {{ summary: x, {many} }} }}]");
+    assert!(parse_rules("r", &text).unwrap_err().to_string().contains("more than 20"));
+}
+
+#[test]
+fn a_template_that_takes_too_much_work_costs_its_rule_and_no_other() {
+    // Cheap with the words of the check, dear with what comes.
+    let heavy = "{% for a in value %}{% for b in value %}{% for c in value %}{% for d in value %}x{% endfor %}{% endfor %}{% endfor %}{% endfor %}";
+    let rules = format!(
+        "rules:
+- {{ alert: Heavy, metric: gpu.capacity, above: 1, annotations: {{ summary: \"{heavy}\" }} }}
+- {{ alert: Light, metric: gpu.capacity, above: 1, annotations: {{ summary: '{{{{ value }}}}' }} }}"
+    );
+    let rules = parse_rules("r", &rules).unwrap();
+    let mut book = AlertBook::default();
+    let sample = gauge(&catalogue::GPU_CAPACITY, &[("queue", "q")], 123_456_789_012_345.0);
+    let frame = frame_of(vec![sample], minute(1));
+    let fired = book.step(&rules, &frame, minute(1));
+    assert_eq!(fired.len(), 2, "both fire");
+    let summary = |rule: &str| book.alerts().find(|alert| alert.rule == rule).unwrap().annotations["summary"].clone();
+    assert!(summary("Heavy").contains("cannot be rendered: it takes too much work"), "{}", summary("Heavy"));
+    assert!(summary("Light").contains("GPUs"), "{}", summary("Light"));
+    assert_eq!(book.take_failures(), [("Heavy".to_owned(), 1)].into());
+}

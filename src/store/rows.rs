@@ -1,0 +1,213 @@
+//! Rows that cannot be read, such as after a bit has flipped: each is judged by itself, so that it costs what is in it and no more.
+
+use rusqlite::Connection;
+use rusqlite::Row;
+use rusqlite::Transaction;
+use rusqlite::params;
+use rusqlite::types::ValueRef;
+use serde::de::IgnoredAny;
+
+use crate::notify::outbox::RECEIVER_IN_TROUBLE;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::events;
+use crate::store::jobs;
+use crate::store::operator;
+use crate::store::outbox;
+use crate::store::series;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::AlertId;
+
+const ALERTS: &str = "SELECT id, body FROM alert ORDER BY id";
+
+/// Rows that are kept for people to look at, at most; the oldest go first.
+pub const MAX_BAD_ROWS: i64 = 1_000;
+
+/// As much of a bad row is kept of each of its columns, in characters.
+const MAX_CONTENT: usize = 4_096;
+
+/// A row that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRow {
+    /// Its table.
+    pub table: &'static str,
+    /// Its columns, as far as they can be shown.
+    pub content: String,
+    /// What is wrong with it.
+    pub because: String,
+    /// Its number, where a table has them.
+    seq: Option<i64>,
+}
+
+impl BadRow {
+    /// The row in a line, for people.
+    pub fn in_words(&self) -> String {
+        let start: String = self.content.chars().take(200).collect();
+        format!("a row of {} ({}): {start}", self.table, self.because)
+    }
+}
+
+/// Rows of a table, one by one.
+#[derive(Debug)]
+pub(super) struct Judged<T> {
+    pub(super) good: Vec<T>,
+    pub(super) bad: Vec<BadRow>,
+}
+
+/// Reads the rows of a query, each by itself.
+pub(super) fn judge<T>(
+    connection: &Connection,
+    table: &'static str,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Judged<T>, StoreError> {
+    let mut statement = connection.prepare(sql)?;
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let number = columns.iter().position(|name| name == "seq" || (table == "silence" && name == "id"));
+    let mut found = statement.query([])?;
+    let mut judged = Judged { good: Vec::new(), bad: Vec::new() };
+    while let Some(row) = found.next()? {
+        match read(row) {
+            Ok(good) => judged.good.push(good),
+            Err(StoreError::Value(because)) => {
+                let seq = number.map(|index| row.get(index)).transpose()?;
+                judged.bad.push(BadRow { table, content: content(row, &columns)?, because, seq });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(judged)
+}
+
+/// The alerts.
+pub(super) fn alerts(connection: &Connection) -> Result<Judged<Alert>, StoreError> {
+    judge(connection, "alert", ALERTS, |row| Ok(serde_json::from_str(&row.get::<_, String>(1)?)?))
+}
+
+/// The alerts, judged by all that is known of them.
+fn judged_alerts(connection: &Connection) -> Result<Judged<Alert>, StoreError> {
+    judge(connection, "alert", ALERTS, |row| {
+        let alert: Alert = serde_json::from_str(&row.get::<_, String>(1)?)?;
+        if alert.id.as_str() != row.get::<_, String>(0)? || alert.id != AlertId::of(&alert.rule, &alert.by) {
+            return Err(StoreError::Value("its id is not what it was when it was written".to_owned()));
+        }
+        Ok(alert)
+    })
+}
+
+/// How far sources have read.
+pub(super) fn watermarks(connection: &Connection) -> Result<Judged<(String, Timestamp)>, StoreError> {
+    judge(connection, "watermark", "SELECT name, at FROM watermark", |row| {
+        Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)))
+    })
+}
+
+/// Since when counters count, and when the last commit was.
+pub(super) fn moments(connection: &Connection) -> Result<Judged<(Timestamp, Timestamp)>, StoreError> {
+    judge(connection, "service", "SELECT since, committed_at FROM service", |row| {
+        Ok((Timestamp::from_millis(row.get(0)?), Timestamp::from_millis(row.get(1)?)))
+    })
+}
+
+/// A value as people can look at it.
+pub(super) fn shown(value: ValueRef<'_>) -> String {
+    let text = match value {
+        ValueRef::Null => "NULL".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    text.chars().take(MAX_CONTENT).collect()
+}
+
+fn content(row: &Row<'_>, columns: &[String]) -> Result<String, StoreError> {
+    let shown = |(index, name): (usize, &String)| {
+        // Columns that are computed have their whole formula for a name.
+        let name = name.split(['(', ' ']).next().unwrap_or_default();
+        Ok(format!("{name}={}", shown(row.get_ref(index)?)))
+    };
+    let columns: Vec<String> = columns.iter().enumerate().map(shown).collect::<Result<_, StoreError>>()?;
+    Ok(columns.join(" "))
+}
+
+impl Store {
+    /// Moves the rows that cannot be read to a table of their own, and writes anew what others hold of them: an alert that fires is in the
+    /// outbox, too. Returns them. To be called at the start, before [`Store::load`].
+    ///
+    /// # Errors
+    /// The state can be neither read nor written, in memory either.
+    pub fn set_bad_rows_aside(&mut self, now: Timestamp) -> Result<Vec<BadRow>, StoreError> {
+        self.guarded(|store| {
+            let in_order: String =
+                store.connection.query_row("PRAGMA integrity_check('outbox')", [], |row| row.get(0))?;
+            if in_order != "ok" {
+                tracing::warn!(because = in_order, "the indexes of the outbox are made anew");
+                store.connection.execute_batch("REINDEX outbox")?;
+            }
+            Ok(())
+        })?;
+        let bad = self.guarded(|store| bad_rows(&store.connection, now))?;
+        if bad.is_empty() {
+            return Ok(bad);
+        }
+        self.transact(|transaction| set_aside(transaction, &bad, now))?;
+        Ok(bad)
+    }
+}
+
+/// All rows that cannot be read, but for history, which is judged when it is looked at.
+fn bad_rows(connection: &Connection, now: Timestamp) -> Result<Vec<BadRow>, StoreError> {
+    let json = |row: &Row<'_>| Ok(serde_json::from_str::<IgnoredAny>(&row.get::<_, String>(1)?).map(|_| ())?);
+    let mut bad = judged_alerts(connection)?.bad;
+    bad.extend(outbox::judged(connection, now)?.bad);
+    bad.extend(operator::judged(connection)?.bad);
+    bad.extend(watermarks(connection)?.bad);
+    bad.extend(moments(connection)?.bad);
+    bad.extend(series::load(connection)?.bad);
+    bad.extend(jobs::load(connection)?.bad);
+    bad.extend(events::load(connection)?.bad);
+    bad.extend(judge(connection, "job", "SELECT id, body FROM job WHERE NOT json_valid(body)", json)?.bad);
+    bad.extend(judge(connection, "event", "SELECT seq, body FROM event WHERE NOT json_valid(body)", json)?.bad);
+    Ok(bad)
+}
+
+fn set_aside(transaction: &Transaction<'_>, bad: &[BadRow], now: Timestamp) -> Result<(), StoreError> {
+    let mut keep =
+        transaction.prepare_cached("INSERT INTO set_aside (at, source, content, because) VALUES (?1, ?2, ?3, ?4)")?;
+    for row in bad {
+        keep.execute(params![now.millis(), row.table, row.content, row.because])?;
+        if let Some(seq) = row.seq {
+            transaction.execute(&format!("DELETE FROM {} WHERE rowid = ?1", row.table), [seq])?;
+        }
+    }
+    transaction.execute("DELETE FROM set_aside WHERE seq <= (SELECT max(seq) FROM set_aside) - ?1", [MAX_BAD_ROWS])?;
+    // These tables are written whole with each commit.
+    if bad.iter().any(|row| row.table == "service") {
+        transaction.execute("DELETE FROM service", [])?;
+    }
+    if bad.iter().any(|row| row.table == "alert") {
+        mend_alerts(transaction)?;
+    }
+    Ok(())
+}
+
+/// Writes the alerts anew: those that can be read, and from the outbox those that it says fire.
+fn mend_alerts(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let good = judged_alerts(transaction)?.good;
+    transaction.execute("DELETE FROM alert", [])?;
+    let mut insert = transaction.prepare("INSERT OR REPLACE INTO alert (id, body) VALUES (?1, ?2)")?;
+    for alert in good {
+        insert.execute(params![alert.id.as_str(), serde_json::to_string(&alert)?])?;
+    }
+    transaction.execute(
+        "INSERT OR IGNORE INTO alert (id, body)
+         SELECT alert, json_extract(body, '$.alert') FROM outbox
+         WHERE kind = 'fired' AND json_extract(body, '$.alert.rule') <> ?1 AND NOT EXISTS (
+             SELECT 1 FROM outbox AS resolve WHERE resolve.receiver = outbox.receiver AND resolve.alert = outbox.alert
+             AND resolve.episode = outbox.episode AND resolve.kind = 'resolved')
+         ORDER BY seq DESC",
+        [RECEIVER_IN_TROUBLE],
+    )?;
+    Ok(())
+}

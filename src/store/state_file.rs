@@ -1,0 +1,141 @@
+//! Which file is open: that no other service has it, and whether its path still leads to it.
+//!
+//! The lock is on the file that was opened and not on its name, so that a link, a second mount or a lock file that somebody removed
+//! gives nobody a second one.
+
+use std::fs::File;
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::store::StoreError;
+
+/// How often a file is opened that is replaced in that very moment.
+const ATTEMPTS: u32 = 10;
+
+/// Where a store is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// Whether a service runs on it, of which there is one.
+    pub(super) exclusive: bool,
+}
+
+/// A file that is open. It has to be closed after the connection to it: that loses its locks when any handle of the same file is closed.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    path: PathBuf,
+    identity: Identity,
+    _lock: Option<File>,
+}
+
+/// What makes a file the same file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl StateFile {
+    /// Takes a file, which is created if it is not there, for a service. It ends with the process, however that dies.
+    pub(super) fn claim(path: &Path) -> Result<Self, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+            let file = opened.map_err(|error| unusable("opened", &error))?;
+            if !lock::take(&file)? {
+                return Err(StoreError::InUse);
+            }
+            let identity = Identity::from(&file.metadata().map_err(|error| unusable("looked at", &error))?);
+            // Another service may have set the file aside before this one had the lock.
+            if Identity::at(path).is_ok_and(|found| found == identity) {
+                return Ok(Self { path: path.to_owned(), identity, _lock: Some(file) });
+            }
+        }
+        Err(StoreError::Replaced("it is replaced again and again".to_owned()))
+    }
+
+    /// Remembers a file that is open already, for tools beside a service.
+    pub(super) fn seen(path: &Path) -> Result<Self, StoreError> {
+        let identity = Identity::at(path).map_err(|error| unusable("looked at", &error))?;
+        Ok(Self { path: path.to_owned(), identity, _lock: None })
+    }
+
+    /// Why what is written to the open file would be lost; `None` as long as its path leads to it.
+    pub(super) fn lost(&self) -> Option<StoreError> {
+        match Identity::at(&self.path) {
+            Ok(found) if found == self.identity => None,
+            Ok(_) => Some(StoreError::Replaced("another file was put in its place while the service ran".to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Some(StoreError::Replaced("it was deleted while the service ran".to_owned()))
+            }
+            Err(error) => Some(unusable("looked at", &error)),
+        }
+    }
+}
+
+impl Identity {
+    fn at(path: &Path) -> std::io::Result<Self> {
+        std::fs::metadata(path).map(|metadata| Self::from(&metadata))
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+fn unusable(how: &str, error: &std::io::Error) -> StoreError {
+    StoreError::Unwritable(format!("it cannot be {how}: {error}"))
+}
+
+#[cfg(target_os = "linux")]
+mod lock {
+    use std::fs::File;
+
+    use nix::errno::Errno;
+    use nix::fcntl::FcntlArg;
+    use nix::fcntl::fcntl;
+    use nix::libc;
+
+    use crate::store::StoreError;
+
+    /// A byte far behind those that SQLite locks. Locks of the whole file would collide with SQLite's own on network file systems.
+    const LOCKED_BYTE: i64 = 1 << 46;
+
+    /// Says whether nobody else has it.
+    pub(super) fn take(file: &File) -> Result<bool, StoreError> {
+        let kind = |number: i32| i16::try_from(number).unwrap_or_default();
+        let lock = libc::flock {
+            l_type: kind(libc::F_WRLCK),
+            l_whence: kind(libc::SEEK_SET),
+            l_start: LOCKED_BYTE,
+            l_len: 1,
+            l_pid: 0,
+        };
+        match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+            Err(error) => Err(StoreError::Unwritable(format!("it cannot be locked: {error}"))),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod lock {
+    use std::fs::File;
+    use std::fs::TryLockError;
+
+    use crate::store::StoreError;
+
+    /// Says whether nobody else has it.
+    pub(super) fn take(file: &File) -> Result<bool, StoreError> {
+        match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(StoreError::Unwritable(format!("it cannot be locked: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Files that fail, vanish, are replaced, or hold rows that nobody can read.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::notify::silence::Silence;
+
+fn serve(path: &Path) -> Store {
+    Store::serve(path, now()).unwrap()
+}
+
+fn later(seconds: u64) -> Commit {
+    Commit { at: now() + Duration::from_secs(seconds), ..tick(seconds as f64) }
+}
+
+/// What must be so while memory stands in: a commit works, and its notifications are there to be sent.
+#[track_caller]
+fn goes_on_in_memory(store: &mut Store, commit: &Commit, says: &str) {
+    store.commit(commit).unwrap();
+    let trouble = store.trouble().unwrap().to_string();
+    assert!(trouble.contains(says) && trouble.contains("state file "), "{trouble}");
+    assert_eq!(store.load().unwrap().alerts, commit.alerts);
+    let due = store.due("oncall", commit.at + Duration::from_secs(86_400), 10).unwrap();
+    assert_eq!(due.rows.iter().map(|row| &row.id).collect::<Vec<_>>(), [&commit.outbox[0].id]);
+}
+
+/// What must be so once the file is back: it holds everything, under the same ids.
+#[track_caller]
+fn is_back(mut store: Store, path: &Path, commit: &Commit) {
+    store.commit(commit).unwrap();
+    assert_eq!(store.trouble(), None);
+    drop(store);
+    let store = open(path);
+    let saved = store.load().unwrap();
+    assert_eq!(
+        (saved.alerts, saved.series, saved.jobs),
+        (commit.alerts.clone(), commit.series.clone(), commit.jobs.clone())
+    );
+    assert_eq!(
+        store.outbox().unwrap().into_iter().map(|row| row.id).collect::<Vec<_>>(),
+        [commit.outbox[0].id.clone()]
+    );
+}
+
+#[test]
+fn whatever_makes_commits_fail_memory_stands_in_until_it_is_over() {
+    type Do = fn(&Connection);
+    let cases: [(&str, Do, Do); 5] = [
+        (
+            "raised",
+            |other| {
+                let trigger = "CREATE TRIGGER t BEFORE INSERT ON series BEGIN SELECT raise(ABORT, 'raised'); END";
+                other.execute_batch(trigger).unwrap();
+            },
+            |other| other.execute_batch("DROP TRIGGER t").unwrap(),
+        ),
+        (
+            "locked",
+            |other| other.execute_batch("BEGIN EXCLUSIVE").unwrap(),
+            |other| other.execute_batch("COMMIT").unwrap(),
+        ),
+        (
+            "watermark",
+            |other| other.execute_batch("ALTER TABLE watermark RENAME TO elsewhere").unwrap(),
+            |other| other.execute_batch("ALTER TABLE elsewhere RENAME TO watermark").unwrap(),
+        ),
+        (
+            "no column",
+            |other| other.execute_batch("ALTER TABLE series RENAME COLUMN value TO number").unwrap(),
+            |other| other.execute_batch("ALTER TABLE series RENAME COLUMN number TO value").unwrap(),
+        ),
+        (
+            "NOT NULL",
+            |other| {
+                let table =
+                    "CREATE TABLE other (metric TEXT, labels TEXT, value REAL, buckets TEXT, sum REAL, count INTEGER,
+                                 more TEXT NOT NULL, PRIMARY KEY (metric, labels));
+                             ALTER TABLE series RENAME TO before; ALTER TABLE other RENAME TO series";
+                other.execute_batch(table).unwrap();
+            },
+            |other| other.execute_batch("DROP TABLE series; ALTER TABLE before RENAME TO series").unwrap(),
+        ),
+    ];
+    for (says, breaks, mends) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let mut store = serve(&path);
+        store.commit(&Commit { outbox: Vec::new(), ..tick(1.0) }).unwrap();
+        let other = Connection::open(&path).unwrap();
+        breaks(&other);
+        goes_on_in_memory(&mut store, &later(30), says);
+        goes_on_in_memory(&mut store, &later(60), says);
+        mends(&other);
+        drop(other);
+        is_back(store, &path, &later(90));
+    }
+}
+
+#[test]
+fn a_file_that_is_deleted_or_replaced_is_written_anew() {
+    let check = |what: &str, says: &str, change: &dyn Fn(&Path)| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let mut store = serve(&path);
+        store.commit(&tick(1.0)).unwrap();
+        let silence = Silence {
+            id: 0,
+            matchers: BTreeMap::from([("queue".to_owned(), "q".to_owned())]),
+            starts_at: now(),
+            ends_at: now() + Duration::from_secs(86_400),
+            author: "ann".to_owned(),
+            comment: what.to_owned(),
+        };
+        store.silence(&silence).unwrap();
+        change(&path);
+        goes_on_in_memory(&mut store, &later(30), says);
+        is_back(store, &path, &later(60));
+        assert_eq!(open(&path).silences().unwrap()[0].comment, what);
+    };
+    let remove = |path: &Path| {
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", path.display()));
+        }
+    };
+    check("deleted", "deleted", &remove);
+    check("only the file", "deleted", &|path| fs::remove_file(path).unwrap());
+    check("another", "another file", &|path| {
+        let copy = path.with_extension("copy");
+        open(&copy).commit(&Commit { at: now() - Duration::from_secs(3_600), ..Commit::default() }).unwrap();
+        remove(path);
+        fs::rename(copy, path).unwrap();
+    });
+    check("nonsense", "another file", &|path| {
+        let copy = path.with_extension("copy");
+        fs::write(&copy, b"this is no database, whatever its name says".repeat(40)).unwrap();
+        remove(path);
+        fs::rename(copy, path).unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_breaks_is_set_aside_and_written_anew_while_the_service_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut store = serve(&path);
+    store.commit(&tick(1.0)).unwrap();
+    store.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let size = fs::metadata(&path).unwrap().len();
+    fs::write(&path, vec![0xff_u8; usize::try_from(size).unwrap()]).unwrap();
+    store.connection.execute_batch("PRAGMA shrink_memory").unwrap();
+    goes_on_in_memory(&mut store, &later(30), "");
+    store.commit(&later(60)).unwrap();
+    assert_eq!(store.trouble(), None);
+    assert_eq!(store.take_set_aside().len(), 1);
+    is_back(store, &path, &later(90));
+}
+
+#[test]
+fn a_service_starts_without_a_file_and_takes_it_as_soon_as_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("not/there/state.db");
+    let mut store = serve(&missing);
+    goes_on_in_memory(&mut store, &later(0), "cannot be opened");
+    fs::create_dir_all(missing.parent().unwrap()).unwrap();
+    is_back(store, &missing, &later(30));
+
+    // A folder in its place is not what root may read either.
+    let folder_in_its_place = folder.path().join("folder.db");
+    fs::create_dir(&folder_in_its_place).unwrap();
+    let mut store = serve(&folder_in_its_place);
+    goes_on_in_memory(&mut store, &later(0), "cannot be opened");
+    fs::remove_dir(&folder_in_its_place).unwrap();
+    is_back(store, &folder_in_its_place, &later(30));
+}
+
+#[test]
+fn a_file_that_another_program_keeps_for_itself_at_the_start_is_taken_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    open(&path).commit(&tick(1.0)).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; DELETE FROM set_aside; COMMIT").unwrap();
+    let mut store = serve(&path);
+    goes_on_in_memory(&mut store, &later(30), "locked");
+    drop(other);
+    is_back(store, &path, &later(60));
+}
+
+#[test]
+fn one_service_has_a_file_by_whatever_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let first = serve(&path);
+    let (link, hard) = (folder.path().join("link.db"), folder.path().join("hard.db"));
+    symlink(&path, &link).unwrap();
+    fs::hard_link(&path, &hard).unwrap();
+    for other in [&path, &link, &hard] {
+        let refused = Store::serve(other, now()).unwrap_err().to_string();
+        assert!(refused.contains("another service runs on it"), "{refused}");
+    }
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let name = entry.unwrap().path();
+        assert!(!name.to_string_lossy().contains("lock"), "there is no lock that could be removed: {name:?}");
+    }
+    drop(first);
+    serve(&link);
+}
+
+/// Changes a row as a flipped bit does, past all checks.
+fn flip(path: &Path, sql: &str) {
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_update(None, "ignore_check_constraints", true).unwrap();
+    let changed = connection.execute(sql, []).unwrap();
+    assert_eq!(changed, 1, "{sql}");
+}
+
+#[test]
+fn a_row_that_cannot_be_read_costs_itself_and_is_set_aside() {
+    for (table, sql) in [
+        ("alert", "UPDATE alert SET body = replace(body, '{', '[')"),
+        ("alert", "UPDATE alert SET body = replace(body, 'firing', 'fjring')"),
+        ("alert", "UPDATE alert SET body = CAST(x'7bff7d' AS TEXT)"),
+        ("alert", "UPDATE alert SET id = replace(id, substr(id, 1, 1), 'x')"),
+        ("outbox", "UPDATE outbox SET body = replace(body, '{', '[')"),
+        ("outbox", "UPDATE outbox SET state = 'qending'"),
+        ("outbox", "UPDATE outbox SET receiver = 'oncalm'"),
+        ("outbox", "UPDATE outbox SET kind = 'fireb'"),
+        ("outbox", "UPDATE outbox SET episode = episode + 1"),
+        ("outbox", "UPDATE outbox SET next_attempt_at = 4611686018427387904"),
+        ("outbox", "UPDATE outbox SET attempts = -1"),
+        ("outbox", "UPDATE outbox SET id = CAST(x'ff' AS TEXT)"),
+        ("watermark", "UPDATE watermark SET name = CAST(x'ff' AS TEXT)"),
+        ("series", "UPDATE series SET labels = '{'"),
+        ("series", "UPDATE series SET buckets = '[1'"),
+        ("series", "UPDATE series SET value = 9e999"),
+        ("series", "UPDATE series SET count = -3"),
+        ("job", "UPDATE job SET body = '{' WHERE id = 'j1'"),
+        ("silence", "UPDATE silence SET matchers = '{'"),
+        ("event", "UPDATE event SET body = '{'"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let mut first = tick(1.0);
+        first.jobs[1].body = "{}".to_owned();
+        first.events = vec![SavedEvent { at: now(), body: "{}".to_owned() }];
+        let silence = Silence {
+            id: 0,
+            matchers: BTreeMap::from([("queue".to_owned(), "none".to_owned())]),
+            starts_at: now(),
+            ends_at: now() + Duration::from_secs(60),
+            author: String::new(),
+            comment: String::new(),
+        };
+        let mut store = serve(&path);
+        store.commit(&first).unwrap();
+        store.silence(&silence).unwrap();
+        assert_eq!(store.set_bad_rows_aside(now()).unwrap(), [], "nothing is wrong yet");
+        drop(store);
+        flip(&path, sql);
+        // Tools read on.
+        let tool = Store::open_as_is(&path).unwrap();
+        tool.outbox().unwrap();
+        tool.silences().unwrap();
+        tool.due("oncall", now(), 10).unwrap();
+        drop(tool);
+
+        let mut store = serve(&path);
+        assert!(store.take_set_aside().is_empty(), "{sql}: a row is no reason to set the file aside");
+        let bad = store.set_bad_rows_aside(now()).unwrap();
+        assert_eq!(bad.iter().map(|row| row.table).collect::<Vec<_>>(), [table], "{sql}: {bad:?}");
+        assert_eq!(store.trouble(), None, "{sql}");
+        let saved = store.load().unwrap();
+        let mut found = vec![
+            ("alert", saved.alerts == first.alerts),
+            ("watermark", saved.watermarks == first.watermarks),
+            ("series", saved.series == first.series),
+            ("event", saved.events == first.events),
+            ("outbox", store.outbox().unwrap() == first.outbox),
+            ("silence", store.silences().unwrap().len() == 1),
+        ];
+        // An alert that fires is in the outbox, too.
+        found.retain(|(name, is_whole)| *is_whole == (*name == table && table != "alert"));
+        assert!(found.is_empty(), "{sql}: {found:?}");
+        let kept: i64 = store.connection.query_row("SELECT count(*) FROM set_aside", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, 1, "{sql}");
+        store.commit(&Commit { at: now() + Duration::from_secs(30), ..first }).unwrap();
+        assert_eq!(store.set_bad_rows_aside(now()).unwrap(), [], "{sql}: once");
+    }
+}
