@@ -17,16 +17,16 @@ pub struct WhyView {
     pub reason: &'static str,
     /// Whether the job cannot start until somebody changes it or the set-up.
     pub permanent: bool,
-    /// Place among the waiting jobs of its share, from 1.
-    pub position_in_share: usize,
+    /// Place among the waiting jobs of its share, from 1; null in lists.
+    pub position_in_share: Option<usize>,
     /// Place in the whole queue, from 1, as AWS tells it; null beyond the first jobs, which are all it tells.
     pub position_in_queue: Option<usize>,
-    /// The first place in the whole queue that it may have: the place itself where it is known.
-    pub position_in_queue_at_least: usize,
-    /// The last place in the whole queue that it may have.
-    pub position_in_queue_at_most: usize,
-    /// GPUs that the jobs before it in its share ask for.
-    pub gpus_ahead: f64,
+    /// The first place in the whole queue that it may have: the place itself where it is known. Null in lists.
+    pub position_in_queue_at_least: Option<usize>,
+    /// The last place in the whole queue that it may have; null in lists.
+    pub position_in_queue_at_most: Option<usize>,
+    /// GPUs that the jobs before it in its share ask for; null in lists.
+    pub gpus_ahead: Option<f64>,
     /// The numbers behind the reason.
     pub evidence: EvidenceView,
     /// Seconds waited by reason, as far as this wait was watched.
@@ -42,8 +42,8 @@ pub struct EvidenceView {
     /// What is counted.
     #[schema(value_type = Option<String>)]
     pub unit: Option<InstanceType>,
-    /// What the job asks for.
-    pub needs: f64,
+    /// What the job asks for; null if that is not known.
+    pub needs: Option<f64>,
     /// What the service environment allows in all.
     pub capacity: Option<f64>,
     /// What of that no job holds.
@@ -66,11 +66,11 @@ impl From<Why> for WhyView {
         Self {
             reason: why.reason.as_str(),
             permanent: why.reason.is_permanent(),
-            position_in_share: why.position_in_share,
-            position_in_queue: why.position_in_queue,
-            position_in_queue_at_least: why.queue_bounds.0,
-            position_in_queue_at_most: why.queue_bounds.1,
-            gpus_ahead: why.gpus_ahead,
+            position_in_share: why.standing.map(|at| at.in_share),
+            position_in_queue: why.standing.and_then(|at| at.in_queue),
+            position_in_queue_at_least: why.standing.map(|at| at.queue_bounds.0),
+            position_in_queue_at_most: why.standing.map(|at| at.queue_bounds.1),
+            gpus_ahead: why.standing.map(|at| at.gpus_ahead),
             evidence: EvidenceView {
                 unit: evidence.unit,
                 needs: evidence.needs,

@@ -37,7 +37,7 @@ pub use frame::{
     ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
 pub use notes::{JOBS_NAMED, Notes, WaitNote};
-pub use reasons::{Evidence, Reason, Why};
+pub use reasons::{Evidence, Reason, Standing, Why};
 
 use crate::jobs::{Job, Ledger};
 use crate::model::{HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
@@ -120,7 +120,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
 
     let mut gauges = gauges::Gauges::default();
     gauges.jobs(&subjects, inputs);
-    gauges.waiting(&subjects, inputs);
+    gauges.waiting(&subjects, &mut counting.demanded, inputs);
     gauges.reasons(&subjects, &reasons);
     gauges.estimates(&estimates);
     gauges.bands(&subjects, &counting.bands, &of_bands, inputs);

@@ -189,6 +189,11 @@ impl Class {
 }
 
 impl Place {
+    /// When the job was submitted.
+    pub(crate) fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
     pub(crate) fn of(job: &Job) -> Self {
         Self {
             priority: Reverse(job.priority().unwrap_or(0)),

@@ -10,7 +10,7 @@ use crate::metrics::counters::Tallies;
 use crate::metrics::failures::Failures;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
-use crate::metrics::gauges::no_share;
+use crate::metrics::gauges::{Demanded, no_share};
 use crate::metrics::lending;
 use crate::metrics::outcomes::Outcomes;
 use crate::metrics::reasons::Judged;
@@ -46,6 +46,7 @@ pub struct Counting {
     pub(super) last_use: LastUse,
     pub(super) recent_use: RecentUse,
     pub(super) waiting: Waiting,
+    pub(super) demanded: Demanded,
     pub(super) bands: PriorityBands,
     /// What an earlier run has counted within the last day: taken in with the first count, when it is known how.
     kept: Vec<Event>,

@@ -53,12 +53,23 @@ impl Gauges {
         }
     }
 
-    pub(super) fn waiting(&mut self, subjects: &Subjects, inputs: &Inputs<'_>) {
+    /// `demanded` are the instance types that each share's jobs have asked for: with none waiting they are 0.
+    pub(super) fn waiting(&mut self, subjects: &Subjects, demanded: &mut Demanded, inputs: &Inputs<'_>) {
+        demanded.retain(|key, _| subjects.contains(key));
         for (queue, share) in subjects {
             let lane = inputs.ledger.lane(queue, share_of(share));
             let oldest = lane.and_then(Lane::oldest).map_or(0.0, |(since, _)| inputs.now.seconds_since(*since));
             let mut largest: f64 = 0.0;
-            let mut demand: BTreeMap<&InstanceType, f64> = BTreeMap::new();
+            let known = demanded.entry((queue.clone(), share.clone())).or_default();
+            known.extend(quota_units(queue, share, inputs).filter(|unit| accelerators_of(unit).is_some()));
+            let in_flight = lane.into_iter().flat_map(Lane::in_flight).filter_map(|id| inputs.ledger.job(id));
+            let waiting = lane.into_iter().flat_map(Lane::classes).map(|(class, _)| &class.demand);
+            for capacity in in_flight.map(|job| &job.latest.demand).chain(waiting).flatten() {
+                if !known.contains(&capacity.unit) && accelerators_of(&capacity.unit).is_some() {
+                    known.insert(capacity.unit.clone());
+                }
+            }
+            let mut demand: BTreeMap<&InstanceType, f64> = known.iter().map(|unit| (unit, 0.0)).collect();
             for (class, jobs) in lane.into_iter().flat_map(Lane::classes) {
                 largest = largest.max(class.gpus().unwrap_or(0.0));
                 for capacity in &class.demand {
@@ -301,6 +312,20 @@ pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures 
     let oldest_wait_seconds = oldest.map(|since| inputs.now.seconds_since(since));
     let (arn, policy) = (queue.arn.clone(), queue.policy.as_str());
     QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }
+}
+
+/// Instance types by queue and share.
+pub(super) type Demanded = BTreeMap<(QueueName, ShareName), BTreeSet<InstanceType>>;
+
+/// The instance types that a share has a quota of.
+fn quota_units(queue: &QueueName, share: &ShareName, inputs: &Inputs<'_>) -> impl Iterator<Item = InstanceType> {
+    let queue = inputs.queues.iter().find(|other| other.name == *queue);
+    let shares = queue.map_or(&[][..], |queue| match &queue.policy {
+        Policy::QuotaShares(shares) => shares,
+        Policy::Fifo | Policy::FairShare { .. } => &[],
+    });
+    let own = shares.iter().filter(move |other| other.name == *share);
+    own.flat_map(|own| &own.limits).map(|limit| limit.unit.clone())
 }
 
 /// Every queue and share that has series.

@@ -199,8 +199,9 @@ fn too_large<'a>(
     let mut by_share: BTreeMap<Option<&ShareName>, Vec<&Judged<'_>>> = BTreeMap::new();
     exceeds.for_each(|one| by_share.entry(one.job.share()).or_default().push(one));
     let told = |(share, jobs): (Option<&'a ShareName>, Vec<&Judged<'a>>)| {
-        let one = jobs.iter().max_by(|a, b| a.evidence.needs.total_cmp(&b.evidence.needs))?;
-        let unit = one.evidence.unit.as_ref()?;
+        let one =
+            jobs.iter().max_by(|a, b| a.evidence.needs.unwrap_or(0.0).total_cmp(&b.evidence.needs.unwrap_or(0.0)))?;
+        let (unit, needs) = (one.evidence.unit.as_ref()?, one.evidence.needs?);
         let count: usize = jobs.iter().map(|one| one.jobs).sum();
         let others = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
         let largest = |of: Option<&ShareName>| {
@@ -208,14 +209,14 @@ fn too_large<'a>(
             rows.filter(|row| of.is_none_or(|of| row.share == *of)).filter_map(|row| row.largest_job).reduce(f64::max)
         };
         let limit = match (largest(share), largest(None), one.evidence.capacity) {
-            (Some(own), Some(any), _) if one.evidence.needs <= any => {
+            (Some(own), Some(any), _) if needs <= any => {
                 format!("its share can run {own}; another share of the queue {any}")
             }
             (Some(_), Some(any), _) => format!("no share of the queue can run more than {any}"),
             (_, _, Some(capacity)) => format!("the environment has {capacity}"),
             (_, _, None) => "AWS says that it never fits".to_owned(),
         };
-        let (name, needs) = (&one.job.latest.name, one.evidence.needs);
+        let name = &one.job.latest.name;
         Some((share, format!("Job {name} ({}){others} asks for {needs} {unit}; {limit}.", one.job.latest.id)))
     };
     by_share.into_iter().filter_map(told).collect()

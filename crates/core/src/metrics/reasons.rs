@@ -6,18 +6,17 @@
 
 mod explanation;
 mod headroom;
+mod standing;
 
 use std::collections::BTreeMap;
 
 use crate::jobs::{Class, Job, Place};
 use crate::metrics::Inputs;
-use crate::model::{InstanceType, JobStatus, Policy, Position, Queue, QuotaShare, ShareName};
+use crate::model::{InstanceType, JobStatus, Policy, Queue, QuotaShare, ShareName};
 
 pub(super) use headroom::most;
 use headroom::{Amounts, InUse, Room};
-
-/// Jobs at the front of a queue of which AWS tells the place.
-const MOST_IN_FRONT: usize = 100;
+pub use standing::Standing;
 
 /// Why a job waits. The order is the precedence: of several that hold, the first is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,14 +91,10 @@ pub struct Why {
     pub reason: Reason,
     /// The numbers behind it.
     pub evidence: Evidence,
-    /// Place among the waiting jobs of its share, from 1, by priority and then age.
-    pub position_in_share: usize,
-    /// Place in the whole queue, from 1, as AWS's own snapshot has it; `None` beyond the first jobs that it tells.
-    pub position_in_queue: Option<usize>,
-    /// The first and the last place in the whole queue that it may have; both are the place where that is known.
-    pub queue_bounds: (usize, usize),
-    /// GPUs that the jobs before it in its share ask for; instance types that are not known count as none.
-    pub gpus_ahead: f64,
+    /// Whether the queue divides its capacity among shares.
+    pub has_shares: bool,
+    /// Where it stands; `None` where that was not asked for.
+    pub standing: Option<Standing>,
     /// Seconds waited by reason, since the service watches this wait.
     pub waited: BTreeMap<Reason, f64>,
 }
@@ -109,8 +104,8 @@ pub struct Why {
 pub struct Evidence {
     /// What is counted: the unit that stands in the way, or the first that the job asks for.
     pub unit: Option<InstanceType>,
-    /// What the job asks for.
-    pub needs: f64,
+    /// What the job asks for; `None` if that is not known.
+    pub needs: Option<f64>,
     /// What the service environment allows in all.
     pub capacity: Option<f64>,
     /// What of that no job holds.
@@ -149,6 +144,17 @@ impl Judged<'_> {
     pub(super) fn gpus(&self) -> f64 {
         self.class.gpus().unwrap_or(0.0) * self.jobs as f64
     }
+
+    /// Why each of them waits, without a place.
+    pub(super) fn why(&self, queue: &Queue) -> Why {
+        Why {
+            reason: self.reason,
+            evidence: self.evidence.clone(),
+            has_shares: queue.policy != Policy::Fifo,
+            standing: None,
+            waited: BTreeMap::new(),
+        }
+    }
 }
 
 /// All waiting jobs of the watched queues: queue by queue, share by share.
@@ -157,7 +163,7 @@ pub(super) fn of_all<'a>(inputs: &Inputs<'a>) -> Vec<Judged<'a>> {
     inputs.queues.iter().flat_map(|queue| of_queue(queue, inputs, &in_use)).collect()
 }
 
-/// Why one job waits; `None` if it does not, or if its queue is not watched.
+/// Why one job waits, and where it stands; `None` if it does not, or if its queue is not watched.
 pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>) -> Option<Why> {
     let queue = inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
     let lane = inputs.ledger.lane(job.queue(), job.share())?;
@@ -166,34 +172,7 @@ pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>) -> Option<Why> {
     let of_class =
         |one: &Judged<'_>| one.job.share() == job.share() && one.class == class && one.goes_next == goes_next;
     let found = of_queue(queue, inputs, &headroom::in_use(inputs)).into_iter().find(of_class)?;
-    let (mut ahead, mut gpus_ahead) = (0, 0.0);
-    for (class, places) in lane.classes() {
-        let of_class = places.range(..&place).count();
-        ahead += of_class;
-        gpus_ahead += class.gpus().unwrap_or(0.0) * of_class as f64;
-    }
-    let front = inputs.fronts.get(job.queue()).map(|snapshot| &snapshot.front);
-    let is_job = |other: &Position| match &job.latest.odd_arn {
-        Some(arn) => *other.job_arn == **arn,
-        // `arn:aws:batch:<region>:<account>:service-job/<id>`
-        None => other.job_arn.rsplit('/').next() == Some(job.latest.id.as_str()),
-    };
-    let in_queue = front.and_then(|front| front.iter().position(is_job));
-    let position_in_queue = in_queue.map(|place| place + 1);
-    // Who is not among the first is behind them, and behind what goes before it in its share.
-    let beyond = front.filter(|front| front.len() >= MOST_IN_FRONT).map_or(0, |_| MOST_IN_FRONT);
-    let waiting = inputs.ledger.lanes_of(job.queue()).flat_map(|(_, lane)| lane.classes());
-    let waiting: usize = waiting.map(|(_, places)| places.len()).sum();
-    let first = (beyond + 1).max(ahead + 1).min(waiting);
-    Some(Why {
-        reason: found.reason,
-        evidence: found.evidence,
-        position_in_share: ahead + 1,
-        position_in_queue,
-        queue_bounds: position_in_queue.map_or((first, waiting), |place| (place, place)),
-        gpus_ahead,
-        waited: BTreeMap::new(),
-    })
+    Some(Why { standing: Some(standing::of(job, queue, lane, inputs)), ..found.why(queue) })
 }
 
 fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Judged<'a>> {

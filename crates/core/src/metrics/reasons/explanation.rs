@@ -1,33 +1,47 @@
 //! A reason told to the person whose job it is: what is, the numbers, where the job stands, and what to do.
 
-use crate::metrics::reasons::{Evidence, Reason, Why};
-use crate::metrics::words::spoken;
+use crate::metrics::reasons::{Evidence, Reason, Standing, Why};
+use crate::metrics::words::{amount, spoken};
 
 impl Why {
     /// A few sentences, one a line: the reason with its numbers, the place in the order, how the wait divided, and what
     /// to do next.
     pub fn story(&self) -> Vec<String> {
         let mut lines = vec![self.reason.told(&self.evidence)];
-        let queue = match self.queue_bounds {
-            (first, last) if first == last => format!(", number {first} in the queue"),
-            (first, last) => format!(", and between number {first} and {last} in the queue"),
-        };
-        lines.push(match self.position_in_share {
-            1 => format!("It is the first of its share{queue}."),
-            place => format!(
-                "It is number {place} of its share{queue}; the jobs before it there ask for {} GPUs.",
-                self.gpus_ahead
-            ),
-        });
+        lines.extend(self.standing.map(|standing| self.place(standing)));
         if !self.waited.is_empty() {
             let mut parts: Vec<_> = self.waited.iter().collect();
             parts.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
             let parts: Vec<_> =
                 parts.into_iter().map(|(reason, seconds)| format!("{} {}", spoken(*seconds), reason.words())).collect();
-            lines.push(format!("Since it is watched it has waited: {}.", parts.join(", ")));
+            lines.push(format!("Waited so far, by reason: {}.", parts.join(", ")));
         }
         lines.push(format!("Next: {}", self.reason.next_step()));
         lines
+    }
+
+    fn place(&self, standing: Standing) -> String {
+        let Standing { in_share, queue_bounds: (first, last), gpus_ahead, .. } = standing;
+        let gpus = amount(gpus_ahead, "GPU");
+        if !self.has_shares {
+            return match (first, last) {
+                (1, 1) => "It is the first in the queue.".to_owned(),
+                (2, 2) => format!("It is number 2 in the queue; the job before it asks for {gpus}."),
+                (place, last) if place == last => {
+                    format!("It is number {place} in the queue; the jobs before it ask for {gpus}.")
+                }
+                (first, last) => format!("It is between number {first} and {last} in the queue."),
+            };
+        }
+        let queue = match (first, last) {
+            (first, last) if first == last => format!(", number {first} in the queue"),
+            (first, last) => format!(", and between number {first} and {last} in the queue"),
+        };
+        match in_share {
+            1 => format!("It is the first of its share{queue}."),
+            2 => format!("It is number 2 of its share{queue}; the job before it there asks for {gpus}."),
+            place => format!("It is number {place} of its share{queue}; the jobs before it there ask for {gpus}."),
+        }
     }
 }
 
@@ -51,9 +65,13 @@ impl Reason {
 
     /// The reason with its numbers, as a sentence.
     pub(in crate::metrics) fn told(self, evidence: &Evidence) -> String {
-        let Evidence { needs, .. } = evidence;
         let unit =
             evidence.unit.as_ref().map_or("instances", |unit| if unit.is_any() { "instances" } else { unit.as_str() });
+        let asks = match evidence.needs {
+            Some(1.0) if unit == "instances" => "It asks for 1 instance".to_owned(),
+            Some(needs) => format!("It asks for {needs} {unit}"),
+            None => "How much it asks for is not known".to_owned(),
+        };
         let number = |number: Option<f64>| number.map_or_else(|| "no limit".to_owned(), |number| number.to_string());
         let uses = number(evidence.share_uses.or(Some(0.0)));
         let quota = number(evidence.share_quota);
@@ -62,38 +80,48 @@ impl Reason {
                 "AWS says that the job or its queue is misconfigured; its words are in the status reason.".to_owned()
             }
             Self::Disabled => "The queue, its service environment or the share is disabled.".to_owned(),
-            Self::ExceedsShare => format!(
-                "It asks for {needs} {unit}; its share has {quota}, may use at most {}, and the service environment allows {}.",
-                number(evidence.share_most),
-                number(evidence.capacity)
-            ),
+            Self::ExceedsShare => {
+                let most = |quota: f64| match evidence.share_most {
+                    Some(most) if most > quota => format!(" and may use at most {most}"),
+                    Some(_) => " and may not borrow".to_owned(),
+                    None => " and may borrow without a limit".to_owned(),
+                };
+                let share = evidence.share_quota.map(|quota| format!("its share has {quota}{}", most(quota)));
+                let environment =
+                    evidence.capacity.map(|capacity| format!("the service environment allows {capacity}"));
+                let limits: Vec<String> = share.into_iter().chain(environment).collect();
+                let limits =
+                    if limits.is_empty() { "AWS says that it never fits".to_owned() } else { limits.join(", and ") };
+                format!("{asks}; {limits}.")
+            }
             Self::ShareAtLimit => format!(
-                "It asks for {needs} {unit}; its share uses {uses} of {quota}, and other shares have {} to lend.",
+                "{asks}; its share uses {uses} of {quota}, and other shares have {} to lend.",
                 number(evidence.lendable)
             ),
             Self::BorrowLimit => format!(
-                "It asks for {needs} {unit}; its share uses {uses} and, with what it may borrow, may use at most {}.",
+                "{asks}; its share uses {uses} and, with what it may borrow, may use at most {}.",
                 number(evidence.share_most)
             ),
             Self::Reclaiming => format!(
-                "It asks for {needs} {unit} of its share's own: {uses} of {quota} are in use, but others have borrowed \
+                "{asks} of its share's own: {uses} of {quota} are in use, but others have borrowed \
                  the rest but for {}.",
                 number(evidence.lendable)
             ),
-            Self::NoCapacity => format!("It asks for {needs} {unit}, and AWS cannot provide them now."),
+            Self::NoCapacity => format!("{asks}, and AWS cannot provide them now."),
             Self::CapacityInUse => format!(
-                "It asks for {needs} {unit}; of the {} that the service environment allows, {} are free.",
+                "{asks}; of the {} that the service environment allows, {} are free.",
                 number(evidence.capacity),
                 number(evidence.free)
             ),
             Self::Reserved => format!(
-                "It asks for {needs} {unit}; {} are free, but the policy's compute reservation keeps {} for share \
+                "{asks}; {} are free, but the policy's compute reservation keeps {} for share \
                  identifiers that have no jobs.",
                 number(evidence.free),
                 number(evidence.reserved)
             ),
-            Self::Behind => format!("It asks for {needs} {unit}, which would fit, but other jobs go first."),
-            Self::Evaluating => format!("It asks for {needs} {unit}, and nothing is known to be in the way."),
+            Self::Behind if evidence.needs.is_none() => format!("{asks}; other jobs go first."),
+            Self::Behind => format!("{asks}, which would fit, but other jobs go first."),
+            Self::Evaluating => format!("{asks}, and nothing is known to be in the way."),
         }
     }
 

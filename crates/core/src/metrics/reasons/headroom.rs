@@ -73,7 +73,11 @@ impl Room {
     /// A demand in the units of the environment.
     pub(super) fn need(&self, demand: &[Capacity]) -> Amounts {
         let need = sum(demand);
-        if self.any { Amounts::from([(InstanceType::ANY.into(), need.values().sum())]) } else { need }
+        if self.any && !need.is_empty() {
+            Amounts::from([(InstanceType::ANY.into(), need.values().sum())])
+        } else {
+            need
+        }
     }
 
     /// Whether a job could run if nothing else did; else the unit of which it asks for too much.
@@ -127,7 +131,7 @@ impl Room {
         let uses = |used: &Amounts| if self.any { used.values().sum() } else { of(Some(used), &unit) };
         let most = own.map(|own| most(own, &unit)).filter(|most| most.is_finite());
         Evidence {
-            needs: of(Some(need), &unit),
+            needs: need.get(&unit).copied(),
             capacity: self.capacity.as_ref().map(|capacity| of(Some(capacity), &unit)),
             free: self.capacity.as_ref().map(|all| (of(Some(all), &unit) - of(Some(&self.held), &unit)).max(0.0)),
             reserved: self

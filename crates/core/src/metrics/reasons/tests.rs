@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::jobs::Ledger;
-use crate::model::{Capacity, JobDetails, JobId, JobSeen, QueueSnapshot, ServiceEnvironment, Sharing, Timestamp};
+use crate::model::{
+    Capacity, JobDetails, JobId, JobSeen, Position, QueueSnapshot, ServiceEnvironment, Sharing, Timestamp,
+};
 
 const TYPE: &str = "ml.p5.48xlarge";
 
@@ -88,6 +90,10 @@ fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[J
     jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs)).collect()
 }
 
+fn standing(why: &Option<Why>) -> Option<Standing> {
+    why.as_ref()?.standing
+}
+
 /// The last of the drawn jobs waits, and this is why.
 fn check(jobs: &[Drawn], expected: Reason) {
     let why = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job))).pop().unwrap().unwrap();
@@ -132,8 +138,7 @@ fn a_place_is_by_priority_and_then_age() {
     use JobStatus::{Runnable, Running};
     let jobs = [("c", Runnable, 1.0, 0), ("c", Runnable, 2.0, 5), ("c", Running, 1.0, 9), ("c", Runnable, 1.0, 0)];
     let whys = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job)));
-    let places: Vec<_> =
-        whys.iter().map(|why| why.as_ref().map(|why| (why.position_in_share, why.gpus_ahead))).collect();
+    let places: Vec<_> = whys.iter().map(|why| standing(why).map(|at| (at.in_share, at.gpus_ahead))).collect();
     assert_eq!(places, [Some((2, 16.0)), Some((1, 0.0)), None, Some((3, 24.0))]);
 }
 
@@ -143,7 +148,7 @@ fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
         |count: usize| (0..count).map(|index| seen(index, &(["b", "c"][index % 2], JobStatus::Runnable, 1.0, 0)));
     let front: Vec<JobId> = (0..100).map(|index| format!("job-{index}").into()).collect();
     let whys = whys_behind(queue(), jobs(250), &front);
-    let bounds = |index: usize| whys[index].as_ref().unwrap().queue_bounds;
+    let bounds = |index: usize| standing(&whys[index]).unwrap().queue_bounds;
     assert_eq!([bounds(0), bounds(99), bounds(100), bounds(249)], [(1, 1), (100, 100), (101, 250), (125, 250)]);
     let story = whys[100].as_ref().unwrap().story();
     assert!(
@@ -153,7 +158,7 @@ fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
 
     // Where AWS tells of fewer than it could, the list is only older than the job.
     let whys = whys_behind(queue(), jobs(20), &front[..10]);
-    assert_eq!(whys[19].as_ref().unwrap().queue_bounds, (10, 20));
+    assert_eq!(standing(&whys[19]).unwrap().queue_bounds, (10, 20));
 }
 
 #[test]
@@ -166,8 +171,60 @@ fn the_story_tells_numbers_places_and_what_to_do() {
         [
             "It asks for 2 ml.p5.48xlarge; its share uses 3 of 4, and other shares have 12 to lend.",
             "It is the first of its share, number 1 in the queue.",
-            "Since it is watched it has waited: 3 h 40 m with the share at its limit, 1 m behind other jobs.",
+            "Waited so far, by reason: 3 h 40 m with the share at its limit, 1 m behind other jobs.",
             "Next: wait for the share's own jobs to end, or raise its quota.",
         ]
     );
+}
+
+#[test]
+fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
+    let fifo = || Queue { policy: Policy::Fifo, ..queue() };
+    // A sweep: all of one moment. AWS has them in another order than their ids.
+    let job = |id: &str, created: i64| JobSeen {
+        id: id.into(),
+        share: None,
+        created_at: Timestamp::from_millis(created),
+        ..seen(0, &("", JobStatus::Runnable, 1.0, 0))
+    };
+    let sweep = || ["a", "b", "c", "d", "e"].map(|id| job(id, 1_000));
+    let front: Vec<JobId> = ["e", "c", "a", "d", "b"].map(JobId::from).into();
+    let whys = whys_behind(fifo(), sweep(), &front);
+    let places: Vec<_> = whys.iter().map(|why| standing(why).map(|at| (at.in_share, at.in_queue)).unwrap()).collect();
+    assert_eq!(places, [(3, Some(3)), (5, Some(5)), (2, Some(2)), (4, Some(4)), (1, Some(1))]);
+    let story = |why: &Option<Why>| why.as_ref().unwrap().story()[1].clone();
+    assert_eq!(story(&whys[0]), "It is number 3 in the queue; the jobs before it ask for 16 GPUs.");
+    assert_eq!(story(&whys[2]), "It is number 2 in the queue; the job before it asks for 8 GPUs.");
+    assert_eq!(story(&whys[4]), "It is the first in the queue.");
+
+    // AWS does not say: then they may stand in any order, behind those that are older.
+    let whys = whys_behind(fifo(), sweep().into_iter().chain([job("z", 500), job("y", 2_000)]), &[]);
+    for why in &whys[..5] {
+        let at = standing(why).unwrap();
+        assert_eq!((at.queue_bounds, at.in_queue), ((2, 6), None));
+        assert!((2..=6).contains(&at.in_share), "{at:?}");
+    }
+    assert_eq!(story(&whys[0]), "It is between number 2 and 6 in the queue.");
+    assert_eq!([standing(&whys[5]).unwrap().queue_bounds, standing(&whys[6]).unwrap().queue_bounds], [(1, 1), (7, 7)]);
+}
+
+#[test]
+fn a_reason_speaks_of_the_limits_there_are_and_of_a_size_that_is_known() {
+    let whole = |policy: Policy| Queue { policy, ..queue() };
+    let told = |queue: Queue, demand: Vec<Capacity>| {
+        let job = JobSeen { demand: demand.into(), ..seen(0, &("a", JobStatus::Runnable, 1.0, 0)) };
+        whys(queue, [job]).pop().unwrap().unwrap().story()[0].clone()
+    };
+    let instances = |count| vec![Capacity::new(TYPE, count)];
+    assert_eq!(
+        told(whole(Policy::Fifo), instances(20.0)),
+        "It asks for 20 ml.p5.48xlarge; the service environment allows 16."
+    );
+    assert_eq!(
+        told(queue(), instances(7.0)),
+        "It asks for 7 ml.p5.48xlarge; its share has 4 and may use at most 6, and the service environment allows 16."
+    );
+    let unknown = "How much it asks for is not known, and nothing is known to be in the way.";
+    assert_eq!(told(whole(Policy::Fifo), Vec::new()), unknown);
+    assert_eq!(told(queue(), vec![Capacity::new(TYPE, 1e308)]), unknown);
 }
