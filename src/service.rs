@@ -97,15 +97,18 @@ impl fmt::Display for StartError {
 impl Error for StartError {}
 
 impl Service {
+    /// The same on a clock of its own, which is compared with AWS's: nobody else's is to be corrected.
+    fn by_aws_time(self) -> Self {
+        Self { clock: self.clock.compared(), ..self }
+    }
+
     /// Runs until `stop`, then ends in order: sources, a last tick, sinks and notifications, pages.
     ///
     /// # Errors
     ///
     /// When something needed cannot be opened, or a part ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        let Self { config, rules, clock, since, listener } = self;
-        // Of this service alone: nobody else's time is to be AWS's.
-        let clock = clock.compared();
+        let Self { config, rules, clock, since, listener } = self.by_aws_time();
         let target =
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
         // It may wait for another service to end.
