@@ -113,9 +113,7 @@ impl Service {
             config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
         // It may wait for another service to end.
         let Some(opened) = stop.run_until_cancelled(open_store(&config, since, clock)).await else { return Ok(()) };
-        let Opened { store, saved, began, set_aside, outbox_is_incomplete } = opened?;
-        // Whoever has heard of one already hears nothing new: it has the same id.
-        let uncommitted = if outbox_is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
+        let Opened { store, saved, began, set_aside, unsent } = opened?;
         let clients = connect(&target, &config, clock).await?;
         let publisher =
             outgoing::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
@@ -142,7 +140,7 @@ impl Service {
             notifiers,
             patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
             history: config.history,
-            memory: Memory::with(uncommitted),
+            memory: Memory::with(unsent),
             source_log: SourceLog::new(started),
         };
         let inbox = Inbox {
@@ -226,8 +224,8 @@ struct Opened {
     began: Timestamp,
     /// Whether the file, or rows of it, were broken and are set aside.
     set_aside: bool,
-    /// Whether those that fire may not all be in the outbox.
-    outbox_is_incomplete: bool,
+    /// What may be missing from the outbox of alerts that fire. Whoever has heard of one hears nothing new: it has the same id.
+    unsent: Vec<OutboxRow>,
 }
 
 async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<Opened, StartError> {
@@ -263,8 +261,9 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
         counted_until,
         open_since,
     };
-    let outbox_is_incomplete = bad.iter().any(|row| row.table == "outbox");
-    Ok(Opened { store, saved, began, set_aside: set_aside.is_some() || !bad.is_empty(), outbox_is_incomplete })
+    let is_incomplete = bad.iter().any(|row| row.table == "outbox");
+    let unsent = if is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
+    Ok(Opened { store, saved, began, set_aside: set_aside.is_some() || !bad.is_empty(), unsent })
 }
 
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {
