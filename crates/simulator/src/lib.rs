@@ -119,6 +119,7 @@ impl Simulation {
         let now = clock.now();
         let began = workload.submissions.iter().map(|submission| submission.at).fold(now, Timestamp::min);
         let mut scheduler = Scheduler::new(workload.setup, seed, began);
+        scheduler.keep_transitions(began);
         for submission in workload.submissions {
             let name = submission.name.clone();
             if let Err(refusal) = scheduler.submit(submission) {
