@@ -46,7 +46,8 @@ fn told(job: &Value) -> Vec<String> {
     if let Some(said) = job["status_reason"].as_str() {
         lines.push(format!("  AWS says: {said}"));
     }
-    match job["why"]["story"].as_array() {
+    let story = job["story"].as_array().filter(|story| !story.is_empty()).or_else(|| job["why"]["story"].as_array());
+    match story {
         Some(story) => lines.extend(story.iter().filter_map(Value::as_str).map(|line| format!("  {line}"))),
         None => lines.push("  It does not wait.".to_owned()),
     }
@@ -76,6 +77,9 @@ mod tests {
             ["n (j) on q, share s: runnable", "  One.", "  Two."]
         );
         assert_eq!(told(&job(Value::Null)).last().unwrap(), "  It does not wait.");
+        let mut ended = job(Value::Null);
+        ended["story"] = json!(["It failed.", "Next: read the log."]);
+        assert_eq!(told(&ended)[1..], ["  It failed.", "  Next: read the log."]);
         let mut limited = job(Value::Null);
         (limited["retries_left"], limited["preemptions_left"]) = (json!(1), json!(0));
         assert_eq!(told(&limited).last().unwrap(), "  Left: 1 retry, 0 preemptions.");

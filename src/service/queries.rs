@@ -12,14 +12,26 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
         JobQuery::One { id, reply } => {
             let why = || engine.why(&id, now).map(WhyView::from);
             let time_limit_at = engine.time_limit_at(&id);
-            let shown = |job| JobView { why: why(), time_limit_at, ..view(job, true) };
+            let story = engine.story(&id, now);
+            let shown = |job| JobView { why: why(), story, time_limit_at, ..view(job, true) };
             let _ = reply.send(ledger.job(&id).map(shown));
         }
         JobQuery::List { queue, share, state, after, limit, reply } => {
             let filter = Filter { queue, share, state };
-            let _ = reply.send(page(ledger, &filter, after.as_ref(), limit));
+            let page = page(ledger, &filter, after.as_ref(), limit);
+            let _ = reply.send(JobPage { jobs: with_whys(page.jobs, engine, now), ..page });
         }
     }
+}
+
+/// Says of those jobs that wait why they do.
+fn with_whys(mut jobs: Vec<JobView>, engine: &Engine, now: Timestamp) -> Vec<JobView> {
+    let mut waiting: Vec<&mut JobView> = jobs.iter_mut().filter(|job| job.status.is_waiting()).collect();
+    if !waiting.is_empty() {
+        let whys = engine.whys(waiting.iter().map(|job| &job.id), now);
+        waiting.iter_mut().zip(whys).for_each(|(job, why)| job.why = why.map(WhyView::from));
+    }
+    jobs
 }
 
 struct Filter {
@@ -91,6 +103,7 @@ fn view(job: &Job, with_spans: bool) -> JobView {
             .collect(),
         owner: job.owner().map(str::to_owned),
         training_job: latest.training_job.clone(),
+        story: Vec::new(),
         why: None,
         spans: if with_spans { spans.iter().map(span_view).collect() } else { Vec::new() },
     }

@@ -63,6 +63,12 @@ pub(super) struct ShareRow {
     most: Option<f64>,
     /// The largest job that can ever run in the share; null where the policy sets no quota.
     largest_job: Option<f64>,
+    /// The weight of a share identifier of a fair-share queue, of which less gets more; null in other queues.
+    weight: Option<f64>,
+    /// GPUs, of all types, that the share identifier is due by the weights of those that have jobs now; null where it has none.
+    target_gpus: Option<f64>,
+    /// GPUs, of all types, that it held of late; null where it has no jobs.
+    recent_gpus: Option<f64>,
 }
 
 /// First waits of a share since the service began to count.
@@ -233,7 +239,13 @@ pub(super) async fn queues(State(pages): State<Pages>) -> Json<Vec<QueueRow>> {
 /// Shares with their quota and what they use, borrow and lend.
 #[utoipa::path(get, path = "/api/v1/shares", tag = "figures", responses((status = 200, body = Vec<ShareRow>)))]
 pub(super) async fn shares(State(pages): State<Pages>) -> Json<Vec<ShareRow>> {
-    Json(pages.latest().frame.shares.iter().map(ShareRow::from).collect())
+    let latest = pages.latest();
+    let row = |share: &ShareFigures| {
+        let fair = latest.frame.fair_shares.iter().find(|row| row.queue == share.queue && row.share == share.share);
+        let (target_gpus, recent_gpus) = (fair.map(|row| row.target), fair.map(|row| row.recent));
+        ShareRow { target_gpus, recent_gpus, ..ShareRow::from(share) }
+    };
+    Json(latest.frame.shares.iter().map(row).collect())
 }
 
 /// Which share works on whose quota.
@@ -299,8 +311,24 @@ impl From<&QueueFigures> for QueueRow {
 
 impl From<&ShareFigures> for ShareRow {
     fn from(figures: &ShareFigures) -> Self {
-        let ShareFigures { queue, share, unit, quota, used, borrowed, lent, idle, most, largest_job } = figures.clone();
-        Self { queue, share, unit, quota, used, borrowed, lent, idle, most, largest_job }
+        let ShareFigures { queue, share, unit, quota, used, borrowed, lent, idle, most, largest_job, weight } =
+            figures.clone();
+        let (target_gpus, recent_gpus) = (None, None);
+        Self {
+            queue,
+            share,
+            unit,
+            quota,
+            used,
+            borrowed,
+            lent,
+            idle,
+            most,
+            largest_job,
+            weight,
+            target_gpus,
+            recent_gpus,
+        }
     }
 }
 

@@ -137,7 +137,10 @@ pub struct JobView {
     /// The training job of the latest attempt.
     #[schema(value_type = Option<String>)]
     pub training_job: Option<TrainingJobName>,
-    /// Why it waits; null if it does not, and in lists.
+    /// What it does or did, a sentence or two a line: why it waits, how long it waited and ran, why it failed, what to do next. Empty in
+    /// lists.
+    pub story: Vec<String>,
+    /// Why it waits; null if it does not. In lists without its place.
     pub why: Option<WhyView>,
     /// The job's life so far, oldest first. May be left empty in lists.
     pub spans: Vec<Span>,

@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 mod advice_tests;
+#[cfg(test)]
+mod job_tests;
 mod possible;
 mod shares;
 mod sources;
@@ -246,7 +248,21 @@ impl Engine {
 
     /// Why a job waits at `now`; `None` if it does not, or if it is not known.
     pub fn why(&self, id: &JobId, now: Timestamp) -> Option<Why> {
-        let inputs = Inputs {
+        metrics::why(self.ledger.job(id)?, &self.inputs(now), &self.counting)
+    }
+
+    /// Why each of some jobs waits at `now`, without their places.
+    pub fn whys<'a>(&self, jobs: impl IntoIterator<Item = &'a JobId>, now: Timestamp) -> Vec<Option<Why>> {
+        metrics::whys(jobs, &self.inputs(now), &self.counting)
+    }
+
+    /// What a job does or did, a line each; empty if it is not known.
+    pub fn story(&self, id: &JobId, now: Timestamp) -> Vec<String> {
+        self.ledger.job(id).map(|job| metrics::story(job, &self.inputs(now), &self.counting)).unwrap_or_default()
+    }
+
+    fn inputs(&self, now: Timestamp) -> Inputs<'_> {
+        Inputs {
             now,
             queues: &self.queues,
             ledger: &self.ledger,
@@ -255,8 +271,7 @@ impl Engine {
             prices: &self.prices,
             reserved: fresh(self.reserved.as_ref(), now),
             sources: &[],
-        };
-        metrics::why(self.ledger.job(id)?, &inputs, &self.counting)
+        }
     }
 
     /// When Batch will end a waiting job because of a time limit of its queue; `None` if none applies to the reason it waits for.

@@ -20,6 +20,7 @@ mod outcomes;
 mod reasons;
 mod reserved;
 mod shares;
+mod story;
 pub mod unallocated;
 mod wait_by_reason;
 mod wait_estimates;
@@ -151,6 +152,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     samples.retain(|sample| sample.value.is_finite());
     let samples = in_order(samples);
 
+    let shares = shares::with_idle(shares, inputs);
     Frame {
         at: inputs.now,
         queues: inputs.queues.iter().map(|queue| gauges::queue_figures(queue, inputs)).collect(),
@@ -183,6 +185,25 @@ fn in_order(samples: Vec<Sample>) -> Vec<Sample> {
         of_metric.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
     by_metric.into_iter().flatten().collect()
+}
+
+/// What a job does or did, a sentence or two a line: why it waits, how long it waited and ran, why it failed, what to do next.
+pub fn story(job: &Job, inputs: &Inputs<'_>, counting: &Counting) -> Vec<String> {
+    story::of(job, why(job, inputs, counting).as_ref(), inputs)
+}
+
+/// Why each of some jobs waits, without their places; `None` for one that does not, or whose queue is not watched.
+pub fn whys<'a>(
+    jobs: impl IntoIterator<Item = &'a JobId>,
+    inputs: &Inputs<'_>,
+    counting: &Counting,
+) -> Vec<Option<Why>> {
+    let notes = Notes::new(*inputs);
+    let why = |id: &JobId| {
+        let job = inputs.ledger.job(id)?;
+        Some(Why { waited: counting.waited(job), ..notes.why(job)? })
+    };
+    jobs.into_iter().map(why).collect()
 }
 
 /// Why a job waits, with how its wait divided so far; `None` if it does not wait, or if its queue is not watched.

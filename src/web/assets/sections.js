@@ -220,7 +220,7 @@ export function jobs(rows) {
     { title: "Priority", number: true, cell: (job) => amount(job.priority) },
     { title: "Preempted", number: true, cell: (job) => amount(job.preemptions) },
     { title: "Owner", cell: (job) => job.owner },
-    { title: "Why", cell: (job) => job.status_reason },
+    { title: "Why", cell: (job) => job.why?.story[0] ?? job.status_reason },
   ], rows);
 }
 

@@ -31,7 +31,7 @@ async fn shares_tell_quota_and_use() {
     let language = json!({
         "queue": "research", "share": "language", "unit": "ml.p5.48xlarge",
         "quota": 16.0, "used": 20.0, "borrowed": 4.0, "lent": 0.0,
-        "idle": 0.0, "most": null, "largest_job": 32.0,
+        "idle": 0.0, "most": null, "largest_job": 32.0, "weight": null, "target_gpus": null, "recent_gpus": null,
     });
     check("/api/v1/shares", "/2", language).await;
     check("/api/v1/shares", "/0/quota", Value::Null).await;
@@ -164,7 +164,7 @@ async fn a_job_tells_its_whole_life() {
         "wait_seconds": 1000.0, "attempts": 2, "preemptions": 1, "retries_left": 2, "preemptions_left": null, "attempt_timeout_seconds": null, "time_limit_at": null, "gpus": 32.0,
         "demand": [{"unit": "ml.p5.48xlarge", "quantity": 4.0}],
         "owner": "ada", "training_job": "AWSBatch-nightly-2",
-        "why": null,
+        "story": [], "why": null,
         "spans": [
             span("waiting", 1, "2026-03-01T10:36:40Z", Some("2026-03-01T10:53:20Z")),
             span("running", 1, "2026-03-01T10:53:20Z", Some("2026-03-01T11:10:00Z")),

@@ -191,7 +191,7 @@ fn share(share: &str, queue: &str, unit: &str, [quota, used, borrowed, lent]: [O
     let (used, borrowed, lent) = (used.unwrap(), borrowed.unwrap(), lent.unwrap());
     let idle = quota.map_or(0.0, |quota| (quota - used - lent).max(0.0));
     let (queue, share, unit, largest_job) = (queue.into(), share.into(), unit.into(), quota.map(|_| 32.0));
-    ShareFigures { queue, share, unit, quota, used, borrowed, lent, idle, most: None, largest_job }
+    ShareFigures { queue, share, unit, quota, used, borrowed, lent, idle, most: None, largest_job, weight: None }
 }
 
 fn waits(share: &str, queue: &str, count: u64, p50: f64) -> WaitFigures {
@@ -338,6 +338,7 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         demand: vec![Demand { unit: "ml.p5.48xlarge".into(), quantity: 4.0 }],
         owner: Some("ada".to_owned()),
         training_job: None,
+        story: Vec::new(),
         why: None,
         spans: Vec::new(),
     }

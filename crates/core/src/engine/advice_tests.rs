@@ -68,7 +68,7 @@ fn fired(jobs: Vec<JobSeen>) -> BTreeMap<String, BTreeMap<String, String>> {
     };
     engine.observe(vec![
         Observation::Topology { at: now, queues: vec![queue] },
-        Observation::Jobs { at: now, jobs },
+        Observation::Jobs { at: now, answered_at: now, jobs },
         Observation::Answered { source: Source::Topology, queue: None, at: now },
         Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: now },
     ]);

@@ -98,7 +98,11 @@ mod tests {
         let jobs = jobs.into_iter().map(|status| job(&format!("odd-{status}"), status, odd));
         vec![
             Observation::Topology { at: now, queues: vec![queue] },
-            Observation::Jobs { at: now, jobs: jobs.chain([job("sound", JobStatus::Running, 2.0)]).collect() },
+            Observation::Jobs {
+                at: now,
+                answered_at: now,
+                jobs: jobs.chain([job("sound", JobStatus::Running, 2.0)]).collect(),
+            },
             Observation::Utilisation { at: now, hosts: vec![host("sound"), host("odd-RUNNING")] },
             Observation::Reserved { at: now, all: vec![reserved] },
             Observation::Answered { source: Source::Topology, queue: None, at: now },

@@ -82,6 +82,8 @@ pub struct ShareFigures {
     pub most: Option<f64>,
     /// The largest job that can ever run in the share; `None` where the policy sets no quota.
     pub largest_job: Option<f64>,
+    /// The weight of a share identifier of a fair-share queue, of which less gets more; `None` in other queues, or if it is not known.
+    pub weight: Option<f64>,
 }
 
 /// GPUs of one share's quota on which another share works. AWS does not say whose they are: in proportion to what each

@@ -84,6 +84,7 @@ mod tests {
             idle,
             most: None,
             largest_job: None,
+            weight: None,
         }
     }
 

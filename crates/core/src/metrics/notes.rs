@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use crate::jobs::{Class, Job, Phase};
-use crate::metrics::reasons::{self, Judged, Reason};
+use crate::metrics::reasons::{self, Judged, Reason, Why};
 use crate::metrics::waterfall::IDLE_BELOW;
 use crate::metrics::words::{amount, spoken};
 use crate::metrics::{Inputs, hosts};
@@ -45,6 +45,12 @@ impl<'a> Notes<'a> {
     pub fn wait(&self, id: &JobId) -> Option<WaitNote> {
         let one = self.judged_as(self.inputs.ledger.job(id)?)?;
         Some(WaitNote { reason: one.reason, told: one.reason.told(&one.evidence) })
+    }
+
+    /// Why a job waits, without its place.
+    pub(super) fn why(&self, job: &Job) -> Option<Why> {
+        let queue = self.inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
+        Some(self.judged_as(job)?.why(queue))
     }
 
     /// The jobs of a queue, or of a share of it, that have waited longest, with the reason of each; `wanted` are the reasons that matter,

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use crate::jobs::Ledger;
 use crate::metrics::Counting;
+use crate::metrics::Inputs;
 use crate::metrics::catalogue::SHARE_UNUSED;
 use crate::metrics::frame::ShareFigures;
 use crate::metrics::misconfiguration::Unused;
 use crate::metrics::reasons::most;
-use crate::model::{InstanceType, Policy, Queue, QueueName, QuotaShare, SavedSeries, ShareName, Timestamp};
+use crate::model::{
+    InstanceType, Policy, Queue, QueueName, QuotaShare, SavedSeries, ShareName, Timestamp, WeightedShare,
+};
 
 /// Instances held by in-flight jobs, by queue, share (if any) and instance type.
 pub(super) type Held = BTreeMap<(QueueName, Option<ShareName>, InstanceType), f64>;
@@ -92,6 +95,30 @@ pub(super) fn figures(queue: &Queue, held: &Held) -> Vec<ShareFigures> {
     }
 }
 
+/// The table of all shares: with those of fair-share queues that hold nothing now, be they configured or only have jobs that wait, and with
+/// what each one weighs.
+pub(super) fn with_idle(mut rows: Vec<ShareFigures>, inputs: &Inputs<'_>) -> Vec<ShareFigures> {
+    for queue in inputs.queues {
+        let Policy::FairShare { shares, .. } = &queue.policy else { continue };
+        // An entry that ends in `*` stands for share identifiers, and is none.
+        let configured = shares.iter().map(|entry| &entry.share).filter(|share| !share.as_str().ends_with('*'));
+        let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, _)| share);
+        let all: BTreeSet<&ShareName> = configured.chain(with_jobs).collect();
+        let holds: BTreeSet<ShareName> =
+            rows.iter().filter(|row| row.queue == queue.name).map(|row| row.share.clone()).collect();
+        let unit = queue.environment.as_ref().and_then(|environment| environment.limits.first());
+        let unit = unit.map_or_else(|| InstanceType::ANY.into(), |limit| limit.unit.clone());
+        rows.extend(
+            all.into_iter().filter(|share| !holds.contains(*share)).map(|share| row(queue, share, &unit, None, 0.0)),
+        );
+        for row in rows.iter_mut().filter(|row| row.queue == queue.name) {
+            row.weight = WeightedShare::weight_of(row.share.as_str(), shares);
+        }
+    }
+    rows.sort_by(|a, b| (&a.queue, &a.share, &a.unit).cmp(&(&b.queue, &b.share, &b.unit)));
+    rows
+}
+
 /// Borrowed is what a share uses beyond its quota, as far as others leave that much idle, so that borrowed always sums to
 /// lent. AWS does not say from whom, so it counts as lent by the shares that
 /// lend, in proportion to what each leaves idle.
@@ -150,5 +177,6 @@ fn row(queue: &Queue, share: &ShareName, unit: &InstanceType, quota: Option<f64>
         idle: 0.0,
         most: None,
         largest_job: None,
+        weight: None,
     }
 }

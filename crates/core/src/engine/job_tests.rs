@@ -1,0 +1,135 @@
+//! What is told of single jobs, and of the shares that they are in.
+
+use std::time::Duration;
+
+use super::{Engine, Saved, cadence};
+use crate::metrics::Value;
+use crate::model::{
+    Capacity, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Queue, ServiceEnvironment, Source, Timestamp,
+    WeightedShare,
+};
+
+const TYPE: &str = "ml.p5.48xlarge";
+
+fn minute(minutes: u64) -> Timestamp {
+    Timestamp::default() + Duration::from_secs(60 * minutes)
+}
+
+fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: Option<u64>) -> JobSeen {
+    JobSeen {
+        id: id.into(),
+        odd_arn: None,
+        name: format!("train-{id}"),
+        queue: "prod".into(),
+        share: Some("LOWPRI".into()),
+        scheduled_at: dispatched.map(minute),
+        started_at: dispatched.filter(|_| status != JobStatus::Scheduled).map(minute),
+        status,
+        status_reason: None,
+        created_at: minute(10),
+        stopped_at: ended.map(minute),
+        demand: vec![Capacity::new(TYPE, 1.0)].into(),
+        training_job: None,
+        terminated: false,
+        details: Some(Box::new(JobDetails::default())),
+    }
+}
+
+fn engine() -> Engine {
+    let every = Duration::from_secs(30);
+    Engine::new(Vec::new(), cadence(every * 30, every), Saved::default(), minute(0))
+}
+
+fn observations(now: Timestamp, jobs: Vec<JobSeen>) -> Vec<Observation> {
+    let entry = |share: &str, weight| WeightedShare { share: share.into(), weight };
+    let queue = Queue {
+        name: "prod".into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
+        policy: Policy::FairShare {
+            shares: vec![entry("HIGHPRI", 1.0), entry("LOWPRI", 4.0), entry("MIDPRI", 2.0), entry("team-*", 8.0)],
+            decay: Duration::ZERO,
+            reservation: 0,
+        },
+        environment: Some(ServiceEnvironment {
+            name: "gpus".to_owned(),
+            enabled: true,
+            limits: vec![Capacity::new("NUM_INSTANCES", 4.0)],
+        }),
+    };
+    vec![
+        Observation::Topology { at: now, queues: vec![queue] },
+        Observation::Jobs { at: now, answered_at: now, jobs },
+        Observation::Answered { source: Source::Topology, queue: None, at: now },
+        Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: now },
+    ]
+}
+
+#[test]
+fn a_job_that_runs_or_has_ended_has_a_story() {
+    let mut engine = engine();
+    let reason = |job: JobSeen, reason: &str| JobSeen { status_reason: Some(reason.to_owned()), ..job };
+    engine.observe(observations(
+        minute(100),
+        vec![
+            job("runs", JobStatus::Running, Some(40), None),
+            job("starts", JobStatus::Scheduled, Some(40), None),
+            job("done", JobStatus::Succeeded, Some(40), Some(90)),
+            reason(
+                job("failed", JobStatus::Failed, Some(40), Some(90)),
+                "Received status from SageMaker: AlgorithmError: NCCL timeout",
+            ),
+            job("cancelled", JobStatus::Failed, None, Some(90)),
+            job("waits", JobStatus::Runnable, None, None),
+        ],
+    ));
+    engine.tick(minute(100));
+    let story = |id: &str| engine.story(&JobId::from(id), minute(100));
+    let waited = "It waited 30 m before it was dispatched.";
+    assert_eq!(story("runs"), ["It has run 1 h 00 m on 8 GPUs, since 1970-01-01T00:40:00Z.", waited]);
+    assert_eq!(story("starts")[1], waited);
+    assert!(story("starts")[0].ends_with("and SageMaker looks for its instances."), "{:?}", story("starts"));
+    assert_eq!(story("done"), ["It succeeded 10 m ago, at 1970-01-01T01:30:00Z, after it had run 50 m.", waited]);
+    assert_eq!(
+        story("failed"),
+        [
+            "It failed 10 m ago, at 1970-01-01T01:30:00Z, after it had run 50 m: its own code failed.",
+            waited,
+            "Next: read the job's log; its training job's page in the SageMaker console links to it.",
+        ]
+    );
+    assert!(story("cancelled")[0].contains("before it was dispatched"), "{:?}", story("cancelled"));
+    assert_eq!(story("cancelled")[1], "It waited 1 h 20 m.");
+    assert!(story("waits").last().unwrap().starts_with("Next: "), "{:?}", story("waits"));
+    assert_eq!(story("nobody"), [""; 0]);
+
+    let whys = engine.whys(&["waits", "runs"].map(JobId::from), minute(100));
+    let [Some(why), None] = whys.as_slice() else { panic!("{whys:?}") };
+    assert_eq!(why.standing, None);
+    assert_eq!(Some(why.reason), engine.why(&"waits".into(), minute(100)).map(|why| why.reason));
+}
+
+#[test]
+fn all_shares_are_listed_and_demand_is_zero_when_nothing_waits() {
+    let mut engine = engine();
+    let demand = |engine: &mut Engine, minutes| {
+        let frame = engine.tick(minute(minutes)).frame;
+        let shares: Vec<_> = frame.shares.iter().map(|row| (row.share.to_string(), row.used, row.weight)).collect();
+        let expected = [("HIGHPRI", 0.0, 1.0), ("LOWPRI", 0.0, 4.0), ("MIDPRI", 0.0, 2.0)];
+        assert_eq!(shares, expected.map(|(share, used, weight)| (share.to_owned(), used, Some(weight))));
+        let samples = frame.samples.iter().filter(|sample| sample.metric.name == "queue.demand");
+        samples.map(|sample| sample.value.clone()).collect::<Vec<_>>()
+    };
+    engine.observe(observations(minute(20), vec![job("a", JobStatus::Runnable, None, None)]));
+    assert_eq!(demand(&mut engine, 20), [Value::Gauge(8.0)]);
+    let other = JobSeen {
+        demand: vec![Capacity::new("ml.g5.xlarge", 1.0)].into(),
+        ..job("b", JobStatus::Runnable, None, None)
+    };
+    engine.observe(observations(minute(30), vec![job("a", JobStatus::Failed, None, Some(30)), other]));
+    assert_eq!(demand(&mut engine, 30), [Value::Gauge(1.0), Value::Gauge(0.0)]);
+}

@@ -1,0 +1,89 @@
+//! What a job does or did, for the person whose job it is: its waits, its attempts, its end and what can be done.
+
+use crate::jobs::{Job, Phase, Span};
+use crate::metrics::reasons::Why;
+use crate::metrics::words::{amount, counted, spoken};
+use crate::metrics::{Inputs, hosts};
+use crate::model::JobStatus;
+
+/// A few sentences, one a line; `why` is why it waits, if it does.
+pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
+    match (job.timeline.current(), why) {
+        (Some(span), Some(why)) if span.phase == Phase::Waiting => lines.extend(why.story()),
+        (Some(span), _) => lines.extend(now(job, span, inputs)),
+        (None, _) => lines.extend(end(job, inputs)),
+    }
+    // What is next stays last.
+    let next = lines.pop_if(|line| line.starts_with("Next: "));
+    lines.extend(waits(job));
+    let preemptions = job.details.as_ref().map_or(0, |details| details.preemptions);
+    match preemptions {
+        0 => {}
+        1 => lines.push("It was preempted once.".to_owned()),
+        more => lines.push(format!("It was preempted {more} times.")),
+    }
+    lines.extend(next);
+    lines
+}
+
+fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {
+    let since = spoken(inputs.now.seconds_since(span.from.latest));
+    let from = span.from.latest;
+    let on =
+        job.gpus().filter(|gpus| *gpus > 0.0).map(|gpus| format!(" on {}", amount(gpus, "GPU"))).unwrap_or_default();
+    match span.phase {
+        Phase::Waiting => vec![format!("It has waited {since}; its queue is not watched, so nobody can tell why.")],
+        Phase::Scheduled => {
+            vec![format!("It was dispatched {since} ago, at {from}, and SageMaker looks for its instances.")]
+        }
+        Phase::Starting => {
+            vec![format!("Its instances are there; for {since}, since {from}, data and image are being downloaded.")]
+        }
+        Phase::Running => {
+            let mut lines = vec![format!("It has run {since}{on}, since {from}.")];
+            if let Some((_, busy)) = hosts::mean(hosts::reporting(job, inputs)) {
+                lines.push(format!("Its GPUs are {:.0} % busy.", busy * 100.0));
+            }
+            lines
+        }
+    }
+}
+
+fn end(job: &Job, inputs: &Inputs<'_>) -> Vec<String> {
+    let last = job.timeline.spans().last();
+    let ended_at = last.and_then(|span| span.to).map_or(job.seen_at, |to| to.latest);
+    let ago = spoken(inputs.now.seconds_since(ended_at));
+    let ran = last.filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
+    let after = match (ran, last.map(|span| span.phase)) {
+        (Some(seconds), _) => format!(", after it had run {}", spoken(seconds)),
+        (None, Some(Phase::Waiting)) => ", before it was dispatched".to_owned(),
+        (None, _) => ", before it ran".to_owned(),
+    };
+    if *job.status() == JobStatus::Succeeded {
+        return vec![format!("It succeeded {ago} ago, at {ended_at}{after}.")];
+    }
+    let failure = job.failure();
+    vec![
+        format!("It failed {ago} ago, at {ended_at}{after}: {}.", failure.words()),
+        format!("Next: {}", failure.next_step()),
+    ]
+}
+
+/// The waits that are over: how long each lasted until it was dispatched, or ended.
+fn waits(job: &Job) -> Option<String> {
+    let over = job.timeline.spans().iter().filter(|span| span.phase == Phase::Waiting);
+    let over: Vec<f64> = over.filter_map(Span::seconds).collect();
+    match over.as_slice() {
+        [] => None,
+        [one] if job.timeline.spans().len() > 1 => {
+            Some(format!("It waited {} before it was dispatched.", spoken(*one)))
+        }
+        [one] => Some(format!("It waited {}.", spoken(*one))),
+        all => {
+            let each: Vec<String> = all.iter().map(|seconds| spoken(*seconds)).collect();
+            let times = counted(all.len() as u64, "time");
+            Some(format!("It waited {times}, {} in all: {}.", spoken(all.iter().sum()), each.join(", ")))
+        }
+    }
+}
