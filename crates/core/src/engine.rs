@@ -22,7 +22,7 @@ use crate::model::{
     HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue,
     QueueName, QueueSnapshot, Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
-use crate::rules::{self, Alert, AlertBook, Rule, Transition};
+use crate::rules::{Alert, AlertBook, Rule, Transition};
 use shares::{Series, Shares};
 use sources::Sources;
 
@@ -329,7 +329,7 @@ impl Engine {
             sources: &sources,
         };
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
-        frame.of_jobs = metrics::jobs::samples(&inputs, &rules::metrics_of(&self.rules));
+        frame.of_jobs = metrics::jobs::samples(&inputs, &self.book.wanted(&self.rules));
         let transitions = self.book.step_with(&self.rules, &frame, now, &Notes::new(inputs));
         // Readers keep frames for long, and these series are many.
         frame.of_jobs.clear();

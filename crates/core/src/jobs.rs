@@ -13,8 +13,10 @@ mod event;
 mod failure;
 mod index;
 mod job;
+mod listing;
 mod plan;
 mod share_jobs;
+mod sorted;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use failure::{FailureCategory, account_limit};
 pub use index::Move;
 use job::Kept;
 pub use job::{Job, gpus_of};
+pub use listing::{EXAMINED_AT_MOST, Filter, Found};
 pub use plan::Cadence;
 pub(crate) use plan::JOBS_PER_POLL;
 pub use share_jobs::{Class, Lane, Place};
@@ -39,6 +42,7 @@ pub use tombstones::PAST_KEPT;
 
 use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Timestamp, TrainingJobSeen};
 use index::Index;
+use listing::{Listed, Listing};
 use plan::Urgency;
 use table::Jobs;
 use tombstones::Past;
@@ -58,6 +62,7 @@ const LOOKED_UP_AT_ONCE: usize = 100;
 pub struct Ledger {
     jobs: Jobs,
     index: Index,
+    listing: Listing,
     /// Ended jobs, oldest first.
     ended: VecDeque<(Timestamp, JobId)>,
     past: Past,
@@ -156,9 +161,11 @@ impl Ledger {
             return;
         }
         job.complete(&mut seen);
+        let before = Listed::of(job);
         self.index.remove(job);
         job.observe(seen, at, &mut self.events);
         self.index.add(job);
+        self.listing.moved(&before, job);
         coverage.judge(job);
         if job.has_a_past() {
             self.with_past.insert(job.latest.id.clone());
@@ -190,6 +197,7 @@ impl Ledger {
         }
         self.index.begin(&job);
         self.index.add(&job);
+        self.listing.add(&job, &self.jobs);
         self.jobs.insert(job);
         if ended {
             self.has_ended(id, at.earliest);
@@ -222,9 +230,11 @@ impl Ledger {
             return;
         }
         let Some(job) = self.jobs.get_mut(id).filter(|job| job.timeline.current().is_some()) else { return };
+        let before = Listed::of(job);
         self.index.remove(job);
         job.vanish(at, &mut self.events);
         self.index.add(job);
+        self.listing.moved(&before, job);
         self.has_ended(id.clone(), at.earliest);
     }
 
@@ -318,6 +328,7 @@ impl Ledger {
         let Some((ended_at, id)) = self.ended.pop_front() else { return };
         let Some(job) = self.jobs.remove(&id) else { return };
         self.index.forget(&job);
+        self.listing.remove(&job, &self.jobs);
         if let Some(coverage) = self.queues.get_mut(job.queue()) {
             coverage.forget(job.latest.created_at);
         }
@@ -346,9 +357,33 @@ impl Ledger {
         self.jobs.iter()
     }
 
+    /// The jobs that pass a filter and come after one of this age and id, oldest first: what this costs follows `limit`, and not how
+    /// many jobs there are.
+    pub fn list<'a>(&'a self, filter: &'a Filter, after: Option<(Timestamp, &JobId)>, limit: usize) -> Found<'a> {
+        let after = after.map(|(created_at, id)| (created_at, table::key_of(id)));
+        self.listing.page(filter, after, limit, &self.jobs)
+    }
+
+    /// The jobs that people may mean by an id, by how an id or a name begins, by a name or by an owner; at most so many.
+    pub fn meant<'a>(&'a self, words: &'a str, at_most: usize) -> Vec<&'a Job> {
+        self.listing.meant(words, at_most, &self.jobs)
+    }
+
+    /// Every job that was dispatched and has not ended: those in flight, those back in the queue, and those of a status that this build
+    /// does not know. Some may come up twice.
+    pub fn dispatched(&self) -> impl Iterator<Item = &Job> {
+        let ids = self.lanes().flat_map(|(_, _, lane)| lane.in_flight().chain(lane.unknown()));
+        ids.chain(&self.with_past).filter_map(|id| self.job(id))
+    }
+
+    /// Every job that has waited without a break since before a moment.
+    pub fn waiting_since_before(&self, moment: Timestamp) -> impl Iterator<Item = &Job> {
+        self.lanes().flat_map(move |(_, _, lane)| lane.waiting_since_before(moment)).filter_map(|id| self.job(id))
+    }
+
     /// Every job that has not ended, by age.
     pub fn open_jobs(&self) -> impl Iterator<Item = &Job> {
-        self.index.open().filter_map(|(_, id)| self.job(id))
+        self.index.open().filter_map(|(_, key)| self.jobs.by_key(*key))
     }
 
     /// Every job in flight, by queue, share and status.

@@ -22,6 +22,7 @@ mod objective;
 mod pattern;
 mod rule;
 pub mod rule_tests;
+mod single_jobs;
 mod state;
 mod surroundings;
 mod template_limits;
@@ -38,14 +39,7 @@ pub use pattern::matches as matches_glob;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 pub use wording::of_value as in_words;
 
-use std::collections::BTreeSet;
-
 use crate::yaml::{self, Problems};
-
-/// The names of the metrics that any rule looks at.
-pub fn metrics_of(rules: &[Rule]) -> BTreeSet<&'static str> {
-    rules.iter().flat_map(Rule::metrics).map(|metric| metric.name).collect()
-}
 
 /// Reads and checks a rule file. `file` is the name that problems show.
 ///

@@ -14,7 +14,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::backtest::{Backtest, Episode, Replay, Report};
 use trainspotter_core::metrics::jobs;
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::rules::{Rule, metrics_of};
+use trainspotter_core::rules::Rule;
 use trainspotter_simulator::workload::Workload;
 
 /// What is looked at if `--to` is not given.
@@ -106,7 +106,7 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
         )));
     }
     let of_jobs = |rule: &&Rule| {
-        metrics_of(std::slice::from_ref(*rule)).iter().any(|name| jobs::ALL.iter().any(|metric| metric.name == *name))
+        rule.metrics().any(|metric| jobs::find(metric.name).is_some())
     };
     for rule in rules.iter().filter(of_jobs) {
         say(format_args!("{}: not judged, for figures of single jobs are not kept", rule.name()));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::jobs::listing::{Place, place_of};
 use crate::jobs::plan::Urgency;
 use crate::jobs::{Class, Job, Lane};
 use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};
@@ -28,7 +29,7 @@ type Lanes = BTreeMap<Option<ShareName>, Lane>;
 pub(super) struct Index {
     lanes: BTreeMap<QueueName, Lanes>,
     /// Jobs that have not ended, by age.
-    open: BTreeSet<(Timestamp, JobId)>,
+    open: BTreeSet<Place>,
     /// Jobs to describe for what they are, by age; where they are is no matter here.
     wanted: BTreeSet<(Urgency, Timestamp, JobId)>,
     ended: BTreeMap<QueueName, BTreeMap<JobStatus, usize>>,
@@ -39,12 +40,12 @@ pub(super) struct Index {
 impl Index {
     /// A job is seen for the first time.
     pub(super) fn begin(&mut self, job: &Job) {
-        self.open.insert((job.latest.created_at, job.latest.id.clone()));
+        self.open.insert(place_of(job));
     }
 
     /// A job has ended.
     pub(super) fn end(&mut self, job: &Job) {
-        self.open.remove(&(job.latest.created_at, job.latest.id.clone()));
+        self.open.remove(&place_of(job));
     }
 
     /// Takes in where a job is now.
@@ -107,7 +108,7 @@ impl Index {
         std::mem::take(&mut self.moves)
     }
 
-    pub(super) fn open(&self) -> impl Iterator<Item = &(Timestamp, JobId)> {
+    pub(super) fn open(&self) -> impl Iterator<Item = &Place> {
         self.open.iter()
     }
 

@@ -206,6 +206,8 @@ impl Job {
         last.status = JobStatus::Failed;
         last.stopped_at = None;
         self.timeline.observe(&last, self.seen_at, at);
+        // Whoever counts or lists jobs by state must not take it for one that waits or runs.
+        self.latest = last;
         self.is_over = true;
         self.seen_at = within.earliest;
         self.tell_spans(events);

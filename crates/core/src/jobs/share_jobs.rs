@@ -103,6 +103,12 @@ impl Lane {
         self.waits.iter().flat_map(|(priority, waits)| waits.first.iter().map(|(since, _)| (*priority, *since)))
     }
 
+    /// Jobs that have waited without a break since before a moment.
+    pub(super) fn waiting_since_before(&self, moment: Timestamp) -> impl Iterator<Item = &JobId> {
+        let sets = self.waits.values().flat_map(|waits| [&waits.first, &waits.requeue]);
+        sets.flat_map(move |set| set.iter().take_while(move |(since, _)| *since < moment)).map(|(_, id)| id)
+    }
+
     /// Waiting jobs.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &JobId> {
         self.waiting.values().flatten().map(|place| &place.id)

@@ -1,6 +1,6 @@
 //! Jobs by id, made for pages: each of a hundred jobs is somewhere else in a hundred megabytes of memory.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
 
 use hashbrown::HashTable;
@@ -12,28 +12,35 @@ use crate::model::JobId;
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     jobs: HashTable<Box<Job>>,
-    hasher: RandomState,
+}
+
+/// What a job is found by where its id would take too much memory: a hash of 64 bits, the same in every run. Among a million jobs two
+/// have the same once in 10^7.
+pub(super) fn key_of(id: &JobId) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
 }
 
 impl Jobs {
     pub(super) fn get(&self, id: &JobId) -> Option<&Job> {
-        self.find(self.hasher.hash_one(id), id)
+        self.find(key_of(id), id)
+    }
+
+    pub(super) fn by_key(&self, key: u64) -> Option<&Job> {
+        self.jobs.find(key, |job| key_of(&job.latest.id) == key).map(|job| &**job)
     }
 
     pub(super) fn get_mut(&mut self, id: &JobId) -> Option<&mut Job> {
-        let hash = self.hasher.hash_one(id);
+        let hash = key_of(id);
         self.jobs.find_mut(hash, |job| job.latest.id == *id).map(|job| &mut **job)
     }
 
     /// Takes in a job that is not there.
     pub(super) fn insert(&mut self, job: Job) {
-        let Self { jobs, hasher } = self;
-        let hash = hasher.hash_one(&job.latest.id);
-        jobs.insert_unique(hash, Box::new(job), |job| hasher.hash_one(&job.latest.id));
+        self.jobs.insert_unique(key_of(&job.latest.id), Box::new(job), |job| key_of(&job.latest.id));
     }
 
     pub(super) fn remove(&mut self, id: &JobId) -> Option<Job> {
-        let hash = self.hasher.hash_one(id);
+        let hash = key_of(id);
         let found = self.jobs.find_entry(hash, |job| job.latest.id == *id).ok()?;
         Some(*found.remove().0)
     }
@@ -49,7 +56,7 @@ impl Jobs {
     /// Looks at jobs that will be asked for one by one. With all hashes known beforehand the processor has several of them fetched at
     /// the same time, where it would wait for each.
     pub(super) fn fetch<'a>(&self, ids: impl Iterator<Item = &'a JobId>) {
-        let hashed: Vec<(u64, &JobId)> = ids.map(|id| (self.hasher.hash_one(id), id)).collect();
+        let hashed: Vec<(u64, &JobId)> = ids.map(|id| (key_of(id), id)).collect();
         let found = hashed.iter().filter_map(|(hash, id)| self.find(*hash, id));
         black_box(found.filter(|job| job.wants_description_since.is_some()).count());
     }

@@ -1,16 +1,18 @@
-//! Figures of single jobs, for rules only. There are as many series as jobs, so they are made when a rule asks for them and never
-//! published: they are not in the catalogue.
+//! Figures of single jobs, for rules only. There could be as many series as jobs, so they are made of the jobs that a rule may be about
+//! now and never published: they are not in the catalogue.
 //!
 //! An open job has every age at every moment, 0 in the phases that it is not in: a rule about one phase ends when the job goes on
 //! to the next, and is `gone` when the job ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::jobs::{Job, Phase};
 use crate::metrics::catalogue::{Kind, Label, Metric, Stability, Unit};
 use crate::metrics::frame::{Sample, Value, labels};
 use crate::metrics::gauges::no_share;
 use crate::metrics::{Inputs, hosts, waterfall};
+use crate::model::{JobId, ShareName, Timestamp};
 
 const LABELS: &[Label] = &["queue", "share", "owner", "name", "job"];
 
@@ -43,33 +45,190 @@ pub fn find(name: &str) -> Option<&'static Metric> {
     ALL.into_iter().find(|metric| metric.name == name)
 }
 
-/// The wanted figures of every open job. A job without utilisation is still there: then its age says so.
-pub fn samples(inputs: &Inputs<'_>, wanted: &BTreeSet<&'static str>) -> Vec<Sample> {
-    let utilisation = wanted.contains(JOB_GPU_UTILISATION.name);
-    let wanted =
-        |metric: &Metric| wanted.contains(metric.name) || (utilisation && *metric.name == *JOB_RUNNING_AGE.name);
-    let wanted: Vec<&'static Metric> = ALL.into_iter().filter(|metric| wanted(metric)).collect();
-    if wanted.is_empty() {
-        return Vec::new();
-    }
+/// What the rules of one tick want to know of single jobs.
+///
+/// A job of which no rule can say anything new has no figures: what a rule costs follows the jobs that it selects.
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    /// The figures of each job that is selected.
+    pub metrics: BTreeSet<&'static str>,
+    /// Figures that are wanted of every open job, because a rule folds them, compares them with the past or alerts without data.
+    pub of_every_job: BTreeSet<&'static str>,
+    /// Jobs that are selected whatever their figures say: they have an alert.
+    pub jobs: BTreeSet<&'a str>,
+    /// Jobs that pass one of these are selected.
+    pub selections: Vec<Selection<'a>>,
+}
+
+/// When a rule begins to hold for a job.
+#[derive(Debug)]
+pub struct Selection<'a> {
+    /// Conditions over figures of the job; at least one.
+    pub tests: Vec<Test<'a>>,
+    /// Whether all of them must hold, or one.
+    pub all: bool,
+}
+
+/// A condition over one figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Test<'a> {
+    /// The figure.
+    pub metric: &'static Metric,
+    /// What it is compared with.
+    pub limit: Limit,
+    /// Labels that the job must have, as patterns.
+    pub filters: &'a [(Label, String)],
+    /// Whether a text matches a pattern.
+    pub matches: fn(&str, &str) -> bool,
+}
+
+/// On which side of a value a figure must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// Beyond it.
+    Above(f64),
+    /// Short of it.
+    Below(f64),
+}
+
+/// The wanted figures. A job without utilisation is still there: then its age says so.
+pub fn samples(inputs: &Inputs<'_>, wanted: &Wanted<'_>) -> Vec<Sample> {
     let mut samples = Vec::new();
-    for job in inputs.ledger.open_jobs() {
-        let latest = &job.latest;
-        let share = job.share().cloned().unwrap_or_else(no_share).shared();
-        let of_job = labels([
-            ("queue", latest.queue.shared()),
-            ("share", share),
-            ("owner", job.owner().unwrap_or_default().into()),
-            ("name", latest.name.as_str().into()),
-            ("job", latest.id.shared()),
-        ]);
-        for metric in &wanted {
-            if let Some(value) = value(metric, job, inputs).filter(|value| value.is_finite()) {
-                samples.push(Sample { metric, labels: of_job.clone(), value: Value::Gauge(value) });
-            }
+    let of_every_job = made_for(&wanted.of_every_job);
+    let of_selected = made_for(&wanted.metrics);
+    let selected = selected(inputs, wanted);
+    if !of_every_job.is_empty() {
+        for job in inputs.ledger.open_jobs().filter(|job| !selected.contains_key(&age_of(job))) {
+            samples.extend(of_job(job, &of_every_job, inputs));
         }
     }
+    for job in selected.into_values() {
+        samples.extend(of_job(job, &of_selected, inputs));
+    }
     samples
+}
+
+type Age<'a> = (Timestamp, &'a JobId);
+
+fn age_of(job: &Job) -> Age<'_> {
+    (job.latest.created_at, &job.latest.id)
+}
+
+/// The metrics of which samples are made for these to be evaluated.
+fn made_for(names: &BTreeSet<&'static str>) -> Vec<&'static Metric> {
+    let utilisation = names.contains(JOB_GPU_UTILISATION.name);
+    let is_made = |metric: &&'static Metric| {
+        names.contains(metric.name) || (utilisation && *metric.name == *JOB_RUNNING_AGE.name)
+    };
+    ALL.into_iter().filter(is_made).collect()
+}
+
+fn selected<'a>(inputs: &Inputs<'a>, wanted: &Wanted<'_>) -> BTreeMap<Age<'a>, &'a Job> {
+    let known = wanted.jobs.iter().filter_map(|id| inputs.ledger.job(&JobId::new(*id)));
+    let mut selected: BTreeMap<Age<'a>, &'a Job> =
+        known.filter(|job| job.timeline.current().is_some()).map(|job| (age_of(job), job)).collect();
+    for selection in &wanted.selections {
+        for job in candidates(selection, inputs).filter(|job| selection.passes(job, inputs)) {
+            selected.insert(age_of(job), job);
+        }
+    }
+    selected
+}
+
+/// Jobs among which are all those that pass.
+fn candidates<'a>(selection: &Selection<'_>, inputs: &Inputs<'a>) -> Box<dyn Iterator<Item = &'a Job> + 'a> {
+    let groups = selection.tests.iter().map(Test::group);
+    // Where all must hold, those of the smallest group are enough; where one is enough, those of the largest are not too many.
+    let group = if selection.all { groups.min_by_key(Group::rank) } else { groups.max_by_key(Group::rank) };
+    let of_any = || selection.tests.iter().map(Test::group);
+    match group {
+        Some(Group::Dispatched) => Box::new(inputs.ledger.dispatched()),
+        Some(Group::WaitingFor(_)) => {
+            let least = of_any().filter_map(|group| match group {
+                Group::WaitingFor(age) => Some(age),
+                Group::Dispatched | Group::All => None,
+            });
+            // Where one is enough, some may be about jobs in flight.
+            let age = if selection.all { least.max() } else { least.min() }.unwrap_or_default();
+            let waiting = inputs.ledger.waiting_since_before(inputs.now - age);
+            if selection.all { Box::new(waiting) } else { Box::new(waiting.chain(inputs.ledger.dispatched())) }
+        }
+        Some(Group::All) | None => Box::new(inputs.ledger.open_jobs()),
+    }
+}
+
+/// Where the jobs are for which a condition may hold, smallest first.
+enum Group {
+    Dispatched,
+    WaitingFor(Duration),
+    All,
+}
+
+impl Group {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Dispatched => 0,
+            Self::WaitingFor(_) => 1,
+            Self::All => 2,
+        }
+    }
+}
+
+impl Selection<'_> {
+    fn passes(&self, job: &Job, inputs: &Inputs<'_>) -> bool {
+        let holds = |test: &Test<'_>| test.holds(job, inputs);
+        if self.all { self.tests.iter().all(holds) } else { self.tests.iter().any(holds) }
+    }
+}
+
+impl Test<'_> {
+    fn group(&self) -> Group {
+        match self.limit {
+            _ if *self.metric.name == *JOB_GPU_UTILISATION.name => Group::Dispatched,
+            // What a job is not doing it has done for no time at all.
+            Limit::Above(least) if least >= 0.0 && *self.metric.name == *JOB_WAITING_AGE.name => {
+                Duration::try_from_secs_f64(least).map_or(Group::All, Group::WaitingFor)
+            }
+            Limit::Above(least) if least >= 0.0 => Group::Dispatched,
+            Limit::Above(_) | Limit::Below(_) => Group::All,
+        }
+    }
+
+    fn holds(&self, job: &Job, inputs: &Inputs<'_>) -> bool {
+        let has_labels = self.filters.iter().all(|(label, pattern)| (self.matches)(pattern, label_of(job, label)));
+        has_labels
+            && value(self.metric, job, inputs).is_some_and(|value| match self.limit {
+                Limit::Above(limit) => value > limit,
+                Limit::Below(limit) => value < limit,
+            })
+    }
+}
+
+fn label_of<'a>(job: &'a Job, label: &str) -> &'a str {
+    match label {
+        "queue" => job.queue().as_str(),
+        "share" => job.share().map_or("", ShareName::as_str),
+        "owner" => job.owner().unwrap_or_default(),
+        "name" => &job.latest.name,
+        "job" => job.latest.id.as_str(),
+        _ => "",
+    }
+}
+
+fn of_job(job: &Job, metrics: &[&'static Metric], inputs: &Inputs<'_>) -> Vec<Sample> {
+    let latest = &job.latest;
+    let of_job = labels([
+        ("queue", latest.queue.shared()),
+        ("share", job.share().cloned().unwrap_or_else(no_share).shared()),
+        ("owner", job.owner().unwrap_or_default().into()),
+        ("name", latest.name.as_str().into()),
+        ("job", latest.id.shared()),
+    ]);
+    let sample = |metric: &&'static Metric| {
+        let value = value(metric, job, inputs).filter(|value| value.is_finite())?;
+        Some(Sample { metric, labels: of_job.clone(), value: Value::Gauge(value) })
+    };
+    metrics.iter().filter_map(sample).collect()
 }
 
 fn value(metric: &Metric, job: &Job, inputs: &Inputs<'_>) -> Option<f64> {

@@ -1,0 +1,313 @@
+//! Jobs in the orders in which people look for them: by age within a share and a state, by owner, by name and by id.
+//!
+//! A page of jobs costs what it shows, however many jobs there are: it is read off an order that is kept, and what no order answers is
+//! looked for among at most [`EXAMINED_AT_MOST`] jobs a page. Memory is what a million jobs need most, so an order holds keys of eight
+//! bytes, by which the table finds a job.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::iter::Peekable;
+use std::ops::Bound;
+
+use crate::jobs::Job;
+use crate::jobs::sorted::Sorted;
+use crate::jobs::table::{Jobs, key_of};
+use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
+
+/// Jobs that one page looks at, at most. A page that has looked at so many ends early and says where to go on.
+pub const EXAMINED_AT_MOST: usize = 10_000;
+
+/// Jobs with an id or a name that begins so: up to here all are looked at, and beyond it they are frequent among all jobs.
+const COLLECTED_AT_MOST: usize = 2_000;
+
+/// What a list of jobs is narrowed by; all that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// Only of this queue.
+    pub queue: Option<QueueName>,
+    /// Only of this share; the empty name means jobs without one.
+    pub share: Option<ShareName>,
+    /// Only in this state.
+    pub state: Option<JobStatus>,
+    /// Only jobs whose id begins so.
+    pub id: Option<String>,
+    /// Only jobs whose name begins so.
+    pub name: Option<String>,
+    /// Only of this owner; empty for jobs without one.
+    pub owner: Option<String>,
+}
+
+impl Filter {
+    fn accepts(&self, job: &Job) -> bool {
+        let share = job.share().map_or("", ShareName::as_str);
+        let begins = |prefix: &Option<String>, text: &str| prefix.as_ref().is_none_or(|prefix| text.starts_with(prefix));
+        self.queue.as_ref().is_none_or(|queue| job.queue() == queue)
+            && self.share.as_ref().is_none_or(|wanted| wanted.as_str() == share)
+            && self.state.as_ref().is_none_or(|state| job.status() == state)
+            && self.owner.as_ref().is_none_or(|owner| job.owner().unwrap_or_default() == owner)
+            && begins(&self.id, job.latest.id.as_str())
+            && begins(&self.name, &job.latest.name)
+    }
+}
+
+/// Some jobs, oldest first.
+#[derive(Debug, Default)]
+pub struct Found<'a> {
+    /// The jobs.
+    pub jobs: Vec<&'a Job>,
+    /// After which job to go on; `None` where nothing follows.
+    pub next: Option<&'a Job>,
+}
+
+/// When a job was created, and its key: a place in the order of all jobs.
+pub(super) type Place = (Timestamp, u64);
+
+/// Of what a job's places depend and what may change.
+#[derive(Debug, PartialEq)]
+pub(super) struct Listed {
+    share: Option<ShareName>,
+    status: JobStatus,
+    owner: Option<Box<str>>,
+}
+
+impl Listed {
+    pub(super) fn of(job: &Job) -> Self {
+        Self { share: job.share().cloned(), status: job.status().clone(), owner: job.owner().map(Into::into) }
+    }
+}
+
+type ByState = BTreeMap<JobStatus, BTreeSet<Place>>;
+
+/// Invariant: a job kept in full is in each order in one place.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    places: BTreeMap<QueueName, BTreeMap<Option<ShareName>, ByState>>,
+    /// By owner; empty for jobs without one, or that were not described.
+    owners: BTreeMap<Box<str>, BTreeSet<Place>>,
+    ids: Sorted,
+    names: Sorted,
+}
+
+pub(super) fn place_of(job: &Job) -> Place {
+    (job.latest.created_at, key_of(&job.latest.id))
+}
+
+impl Listing {
+    /// A job that is about to be kept in full.
+    pub(super) fn add(&mut self, job: &Job, jobs: &Jobs) {
+        let (_, key) = place_of(job);
+        self.ids.insert(key, |other| goes_before(jobs, other, key, job.latest.id.as_str(), id));
+        self.names.insert(key, |other| goes_before(jobs, other, key, job.latest.name.as_str(), name));
+        self.put(job);
+    }
+
+    /// A job that is no longer kept in full.
+    pub(super) fn remove(&mut self, job: &Job, jobs: &Jobs) {
+        let (_, key) = place_of(job);
+        self.ids.remove(key, |other| goes_before(jobs, other, key, job.latest.id.as_str(), id));
+        self.names.remove(key, |other| goes_before(jobs, other, key, job.latest.name.as_str(), name));
+        self.take(&Listed::of(job), job);
+    }
+
+    /// A job has changed, and was `before`.
+    pub(super) fn moved(&mut self, before: &Listed, job: &Job) {
+        if *before != Listed::of(job) {
+            self.take(before, job);
+            self.put(job);
+        }
+    }
+
+    fn put(&mut self, job: &Job) {
+        let place = place_of(job);
+        let shares = match self.places.get_mut(job.queue()) {
+            Some(shares) => shares,
+            None => self.places.entry(job.queue().clone()).or_default(),
+        };
+        let states = match shares.get_mut(&job.latest.share) {
+            Some(states) => states,
+            None => shares.entry(job.latest.share.clone()).or_default(),
+        };
+        states.entry(job.status().clone()).or_default().insert(place);
+        let owner = job.owner().unwrap_or_default();
+        match self.owners.get_mut(owner) {
+            Some(jobs) => jobs.insert(place),
+            None => self.owners.entry(owner.into()).or_default().insert(place),
+        };
+    }
+
+    fn take(&mut self, before: &Listed, job: &Job) {
+        let place = place_of(job);
+        if let Some(shares) = self.places.get_mut(job.queue())
+            && let Some(states) = shares.get_mut(&before.share)
+            && let Some(jobs) = states.get_mut(&before.status)
+        {
+            jobs.remove(&place);
+            if jobs.is_empty() {
+                states.remove(&before.status);
+            }
+            if states.is_empty() {
+                shares.remove(&before.share);
+            }
+            if shares.is_empty() {
+                self.places.remove(job.queue());
+            }
+        }
+        let owner = before.owner.as_deref().unwrap_or_default();
+        if let Some(jobs) = self.owners.get_mut(owner) {
+            jobs.remove(&place);
+            if jobs.is_empty() {
+                self.owners.remove(owner);
+            }
+        }
+    }
+
+    /// The jobs that pass a filter and come after a place, oldest first.
+    pub(super) fn page<'a>(&'a self, filter: &'a Filter, after: Option<Place>, limit: usize, jobs: &'a Jobs) -> Found<'a> {
+        let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
+        let by_text = || filter.name.as_deref().and_then(|prefix| self.beginning(&self.names, prefix, name, jobs));
+        if let Some(few) = by_id.or_else(by_text) {
+            return among(few, filter, after, limit);
+        }
+        let mut sets = self.sets(filter);
+        if let Some(owner) = &filter.owner {
+            let of_owner: Vec<&BTreeSet<Place>> = self.owners.get(owner.as_str()).into_iter().collect();
+            if count(&of_owner) <= count(&sets) {
+                sets = of_owner;
+            }
+        }
+        along(&sets, filter, after, limit, jobs)
+    }
+
+    /// All jobs of which a text begins so, unless they are many.
+    fn beginning<'a>(&self, order: &'a Sorted, prefix: &'a str, text: Text, jobs: &'a Jobs) -> Option<Vec<&'a Job>> {
+        let found = self.starting_with(order, prefix, text, jobs).take(COLLECTED_AT_MOST + 1).collect::<Vec<_>>();
+        (found.len() <= COLLECTED_AT_MOST).then_some(found)
+    }
+
+    fn starting_with<'a>(
+        &self,
+        order: &'a Sorted,
+        prefix: &'a str,
+        text: Text,
+        jobs: &'a Jobs,
+    ) -> impl Iterator<Item = &'a Job> {
+        let comes_before = move |key: u64| jobs.by_key(key).is_some_and(|job| text(job) < prefix);
+        let from = order.from(comes_before).filter_map(|key| jobs.by_key(key));
+        from.take_while(move |job| text(job).starts_with(prefix))
+    }
+
+    /// The jobs that people may mean by a text: the job with this id, or else those with this name, those with an id that begins so,
+    /// with a name that begins so, or of this owner. At most so many.
+    pub(super) fn meant<'a>(&'a self, words: &'a str, at_most: usize, jobs: &'a Jobs) -> Vec<&'a Job> {
+        if words.is_empty() {
+            return Vec::new();
+        }
+        if let Some(job) = jobs.get(&JobId::new(words)) {
+            return vec![job];
+        }
+        let named = self.starting_with(&self.names, words, name, jobs).take_while(|job| job.latest.name == words);
+        let named: Vec<&Job> = named.take(at_most).collect();
+        let or = |found: Vec<&'a Job>, other: &dyn Fn() -> Vec<&'a Job>| if found.is_empty() { other() } else { found };
+        let found = or(named, &|| self.starting_with(&self.ids, words, id, jobs).take(at_most).collect());
+        let found = or(found, &|| self.starting_with(&self.names, words, name, jobs).take(at_most).collect());
+        or(found, &|| {
+            let of_owner = self.owners.get(words).into_iter().flatten().rev();
+            of_owner.take(at_most).filter_map(|(_, key)| jobs.by_key(*key)).collect()
+        })
+    }
+
+    fn sets(&self, filter: &Filter) -> Vec<&BTreeSet<Place>> {
+        let of_queue = |queue: &QueueName| filter.queue.as_ref().is_none_or(|wanted| wanted == queue);
+        let of_share = |share: &Option<ShareName>| {
+            let share = share.as_ref().map_or("", ShareName::as_str);
+            filter.share.as_ref().is_none_or(|wanted| wanted.as_str() == share)
+        };
+        let in_state = |state: &JobStatus| filter.state.as_ref().is_none_or(|wanted| wanted == state);
+        let shares = self.places.iter().filter(|(queue, _)| of_queue(queue)).flat_map(|(_, shares)| shares);
+        let states = shares.filter(|(share, _)| of_share(share)).flat_map(|(_, states)| states);
+        states.filter(|(state, _)| in_state(state)).map(|(_, jobs)| jobs).collect()
+    }
+}
+
+fn count(sets: &[&BTreeSet<Place>]) -> usize {
+    sets.iter().map(|set| set.len()).sum()
+}
+
+/// What an order is by.
+type Text = fn(&Job) -> &str;
+
+fn id(job: &Job) -> &str {
+    job.latest.id.as_str()
+}
+
+fn name(job: &Job) -> &str {
+    &job.latest.name
+}
+
+/// Whether a job that is kept comes before one that is about to be kept, or was.
+fn goes_before(jobs: &Jobs, other: u64, own: u64, own_text: &str, text: Text) -> bool {
+    other != own && jobs.by_key(other).is_some_and(|job| (text(job), other) < (own_text, own))
+}
+
+/// A page of a few jobs.
+fn among<'a>(few: Vec<&'a Job>, filter: &Filter, after: Option<Place>, limit: usize) -> Found<'a> {
+    let passes = |job: &&Job| filter.accepts(job) && after.is_none_or(|after| place_of(job) > after);
+    let mut jobs: Vec<&Job> = few.into_iter().filter(passes).collect();
+    jobs.sort_by_cached_key(|job| place_of(job));
+    let is_cut = jobs.len() > limit;
+    jobs.truncate(limit);
+    let next = jobs.last().copied().filter(|_| is_cut);
+    Found { jobs, next }
+}
+
+/// A page of the jobs of several sets, each of which is in order.
+fn along<'a>(sets: &[&BTreeSet<Place>], filter: &Filter, after: Option<Place>, limit: usize, jobs: &'a Jobs) -> Found<'a> {
+    let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut found = Found::default();
+    let mut last = None;
+    let merged = Merged::of(sets.iter().map(|set| set.range((begin, Bound::Unbounded))));
+    for (examined, (_, key)) in merged.enumerate() {
+        let Some(job) = jobs.by_key(key) else { continue };
+        let passes = filter.accepts(job);
+        if passes && found.jobs.len() == limit {
+            found.next = found.jobs.last().copied();
+            return found;
+        }
+        if examined >= EXAMINED_AT_MOST {
+            found.next = last;
+            return found;
+        }
+        last = Some(job);
+        if passes {
+            found.jobs.push(job);
+        }
+    }
+    found
+}
+
+/// Several ordered runs as one.
+struct Merged<I: Iterator<Item = Place>> {
+    runs: Vec<Peekable<I>>,
+    heads: BinaryHeap<Reverse<(Place, usize)>>,
+}
+
+impl<'a, I: Iterator<Item = &'a Place>> Merged<std::iter::Copied<I>> {
+    fn of(runs: impl Iterator<Item = I>) -> Self {
+        let mut runs: Vec<_> = runs.map(|run| run.copied().peekable()).collect();
+        let head = |(index, run): (usize, &mut Peekable<std::iter::Copied<I>>)| Some(Reverse((*run.peek()?, index)));
+        let heads = runs.iter_mut().enumerate().filter_map(head).collect();
+        Self { runs, heads }
+    }
+}
+
+impl<I: Iterator<Item = Place>> Iterator for Merged<I> {
+    type Item = Place;
+
+    fn next(&mut self) -> Option<Place> {
+        let Reverse((place, index)) = self.heads.pop()?;
+        let run = self.runs.get_mut(index)?;
+        run.next();
+        self.heads.extend(run.peek().map(|next| Reverse((*next, index))));
+        Some(place)
+    }
+}

@@ -1,0 +1,57 @@
+//! Which jobs the rules over single jobs look at in one tick: those for which one may begin to hold, and those that have an alert.
+
+use std::collections::BTreeSet;
+
+use crate::metrics::catalogue::Metric;
+use crate::metrics::jobs::{self, Limit, Selection, Test, Wanted};
+use crate::rules::active_alerts::AlertBook;
+use crate::rules::pattern;
+use crate::rules::rule::{Clause, Combine, Condition, NoData, Rule, Take};
+
+impl AlertBook {
+    /// What these rules want to know of single jobs, with the alerts that there are.
+    pub fn wanted<'a>(&'a self, rules: &'a [Rule]) -> Wanted<'a> {
+        let mut wanted = Wanted::default();
+        let mut of_jobs = BTreeSet::new();
+        for rule in rules.iter().filter(|rule| rule.metrics().any(is_of_jobs)) {
+            let metrics = || rule.metrics().filter(|metric| is_of_jobs(metric)).map(|metric| metric.name);
+            wanted.metrics.extend(metrics());
+            if rule.looks_at_every_job() {
+                wanted.of_every_job.extend(metrics());
+            } else {
+                wanted.selections.push(rule.selection());
+            }
+            of_jobs.insert(rule.name.as_str());
+        }
+        let alerts = self.alerts().filter(|alert| of_jobs.contains(alert.rule.as_str()));
+        wanted.jobs = alerts.filter_map(|alert| alert.by.get("job")).map(String::as_str).collect();
+        wanted
+    }
+}
+
+fn is_of_jobs(metric: &Metric) -> bool {
+    jobs::find(metric.name).is_some()
+}
+
+impl Rule {
+    /// Whether it is about more than one job at a time, about what was, or about jobs without data.
+    fn looks_at_every_job(&self) -> bool {
+        !self.by.contains(&"job")
+            || self.no_data == NoData::Alert
+            || self.clauses.iter().any(|clause| clause.take != Take::Now)
+    }
+
+    fn selection(&self) -> Selection<'_> {
+        Selection { tests: self.clauses.iter().map(Clause::test).collect(), all: self.combine == Combine::All }
+    }
+}
+
+impl Clause {
+    fn test(&self) -> Test<'_> {
+        let limit = match self.condition {
+            Condition::Above { threshold, .. } => Limit::Above(threshold),
+            Condition::Below { threshold, .. } => Limit::Below(threshold),
+        };
+        Test { metric: self.metric, limit, filters: &self.filters, matches: pattern::matches }
+    }
+}
