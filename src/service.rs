@@ -178,7 +178,7 @@ impl Service {
             parts.spawn("notifier", notifier.run(rest.clone()));
         }
         parts.spawn("history", history::answer(config.store.clone(), past_inbox, rest.clone()));
-        parts.spawn("pages", serve(listener, web::router(pages), rest.clone()));
+        parts.spawn("pages", serve(listener, web::router(pages), config.external_url.clone(), rest.clone()));
         parts.finish(stop, rest).await
     }
 }
@@ -275,8 +275,8 @@ async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>
     }
 }
 
-async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
-    if let Err(error) = web::serve(listener, router, stop).await {
+async fn serve(listener: TcpListener, router: axum::Router, external_url: Option<String>, stop: CancellationToken) {
+    if let Err(error) = web::serve(listener, router, external_url.as_deref(), stop).await {
         tracing::error!(%error, "the pages cannot be served any more");
     }
 }

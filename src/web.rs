@@ -13,11 +13,13 @@ mod error;
 mod figures;
 mod guard;
 mod history;
+mod hosts;
 mod jobs;
 mod listen;
 mod openapi;
 mod page;
 mod probes;
+mod query;
 mod runbooks;
 #[cfg(test)]
 mod tests;
@@ -40,7 +42,7 @@ use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 
 pub use history::{HistoryQuery, HistoryView};
-pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, Span};
+pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span};
 pub use why::{EvidenceView, WhyView};
 
 /// How long open requests may take to finish once the server was told to stop, in wall time.
@@ -102,19 +104,19 @@ pub fn openapi_document() -> &'static str {
     openapi::document()
 }
 
-/// Serves until `stop`, then lets open requests finish for at most [`GRACE`].
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let listener = listen::Bounded::new(listener);
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let overrun = async {
-        stop.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        ended = async { serving.await } => ended,
-        () = overrun => {
-            tracing::warn!(grace = ?GRACE, "requests were still open when the server stopped");
-            Ok(())
-        }
-    }
+/// Serves until `stop`, then lets open requests finish for at most [`GRACE`]. `external_url` is where the page can be reached from
+/// outside: under its host and its path, too, requests are answered.
+///
+/// # Errors
+///
+/// The listener does not know its own address.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    external_url: Option<&str>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let hosts = hosts::Hosts::new(listener.local_addr()?, external_url);
+    listen::serve(listener, router, hosts, stop).await;
+    Ok(())
 }

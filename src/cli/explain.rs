@@ -11,9 +11,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Tell why a job waits, with numbers, its place in the order and what to do next.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  trainspotter explain 6f1c2d3e-0000-4000-8000-000000000001")]
+  trainspotter explain 6f1c2d3e-0000-4000-8000-000000000001
+  trainspotter explain 6f1c2d3e
+  trainspotter explain pretrain-vision-17")]
 pub(super) struct Arguments {
-    /// The job's id.
+    /// The job's id, its name, how one of them begins, or its owner; where several jobs match, they are listed.
     job: String,
     /// The running service to ask.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
@@ -33,9 +35,23 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let text = answer.text().await.map_err(refused)?;
     let body: Value = serde_json::from_str(&text).map_err(|_| Failure::failed(format!("not an answer: {text}")))?;
     if !found {
-        return Err(Failure::failed(body["error"]["message"].as_str().unwrap_or(&text)));
+        return Err(Failure::failed(refusal(&body).unwrap_or(text)));
     }
     told(&body).iter().try_for_each(|line| print(format_args!("{line}")))
+}
+
+/// Why there is no story: in a list where several jobs are meant.
+fn refusal(body: &Value) -> Option<String> {
+    let message = body["error"]["message"].as_str()?;
+    let Some(jobs) = body["jobs"].as_array() else { return Some(message.to_owned()) };
+    let text = |job: &Value, key: &str| job[key].as_str().unwrap_or("-").to_owned();
+    let line = |job: &Value| {
+        let columns = ["id", "name", "status", "queue", "owner", "created_at"];
+        columns.map(|key| text(job, key)).join("  ")
+    };
+    // The list in the message is for those who read the API as it is.
+    let title = message.split(": ").next().unwrap_or(message);
+    Some(std::iter::once(format!("{title}:")).chain(jobs.iter().map(line)).collect::<Vec<_>>().join("\n  "))
 }
 
 /// The story of a job, a line each.
@@ -68,6 +84,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn several_jobs_are_listed_and_one_refusal_is_told() {
+        let jobs = [
+            json!({"id": "a1", "name": "train", "status": "runnable", "queue": "q", "owner": null, "created_at": "t"}),
+        ];
+        let body = json!({"error": {"code": "ambiguous", "message": "2 jobs match \"a\"; give the id of one: a1"}, "jobs": jobs});
+        let told = refusal(&body).unwrap();
+        assert_eq!(told, "2 jobs match \"a\"; give the id of one:\n  a1  train  runnable  q  -  t");
+        assert_eq!(refusal(&json!({"error": {"message": "none"}})).unwrap(), "none");
+    }
 
     #[test]
     fn a_waiting_job_has_a_story_and_another_has_none() {

@@ -2,6 +2,7 @@
 //! order: tick, commit, then publish and tell.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,9 @@ pub(super) struct Inbox {
     pub(super) rules: mpsc::Receiver<News>,
 }
 
+/// Questions about jobs that are answered before the next message is taken in: neither may wait for all of the other.
+const ANSWERED_AT_ONCE: usize = 8;
+
 /// Owner of the engine and of all that follows a tick.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -114,7 +118,11 @@ impl Keeper {
     pub(super) async fn run(mut self, mut inbox: Inbox) {
         let mut ticked = self.clock.mark();
         loop {
-            // In this order: a question is answered only after all that was observed before it was taken in.
+            for _ in 0..ANSWERED_AT_ONCE {
+                let Ok(query) = inbox.queries.try_recv() else { break };
+                queries::answer(&self.engine, query, self.clock.now());
+            }
+            // In this order: the poller's questions are answered only after all that was observed before was taken in.
             tokio::select! {
                 biased;
                 Some(observations) = inbox.observed.recv() => {
@@ -129,36 +137,36 @@ impl Keeper {
                     Some(Ask::Polled { began_at }) => {
                         self.polled(began_at);
                         self.source_log.polled(began_at);
-                        self.tick().await;
+                        self.tick(&mut inbox.queries).await;
                         ticked = self.clock.mark();
                     }
-                    Some(Ask::LookedAt) => self.tick().await,
+                    Some(Ask::LookedAt) => self.tick(&mut inbox.queries).await,
                     None => break,
                 },
                 Some(report) = inbox.reports.recv() => self.published(&report),
                 Some(news) = inbox.rules.recv() => self.change_rules(news),
                 Some(query) = inbox.queries.recv() => queries::answer(&self.engine, query, self.clock.now()),
                 () = self.clock.sleep_from(ticked, self.patience) => {
-                    self.tick().await;
+                    self.tick(&mut inbox.queries).await;
                     ticked = self.clock.mark();
                 }
             }
         }
-        self.tick().await;
+        self.tick(&mut inbox.queries).await;
     }
 
     #[tracing::instrument(level = "debug", skip_all)]
-    async fn tick(&mut self) {
+    async fn tick(&mut self, queries: &mut mpsc::Receiver<JobQuery>) {
         let now = self.clock.now();
         self.look_at_store(now).await;
-        if self.memory.uncommitted.len() >= UNCOMMITTED_HELD && !self.catch_up().await {
+        if self.memory.uncommitted.len() >= UNCOMMITTED_HELD && !self.catch_up(queries).await {
             self.limit_hit("uncommitted_notifications", 1);
             return;
         }
         let mut output = self.engine.tick(now);
         let frame = Arc::new(std::mem::take(&mut output.frame));
         self.remember(&output);
-        self.commit(now, &frame, &output).await;
+        self.commit(now, &frame, &output, queries).await;
         // Whoever looks sees with this tick how it was kept.
         self.look_at_trouble().await;
         self.publish(now, frame, output.alerts);
@@ -253,7 +261,13 @@ impl Keeper {
 
     /// Keeps state and notifications in one transaction. When that fails the rows wait for the next tick, and nobody is
     /// told of what is not kept.
-    async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &Output) {
+    async fn commit(
+        &mut self,
+        now: Timestamp,
+        frame: &Arc<Frame>,
+        output: &Output,
+        queries: &mut mpsc::Receiver<JobQuery>,
+    ) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
         self.memory.uncommitted_events.extend(output.events.iter().cloned());
         // Reminders are not kept for the next tick, which makes them again.
@@ -274,19 +288,30 @@ impl Keeper {
                 at_most: self.history.at_most,
             }),
         });
-        self.store_commit(commit).await;
+        self.store_commit(commit, queries).await;
     }
 
     /// Tries the commit that failed last once more. Says whether nothing is left uncommitted.
-    async fn catch_up(&mut self) -> bool {
+    async fn catch_up(&mut self, queries: &mut mpsc::Receiver<JobQuery>) -> bool {
         match self.memory.failed.clone() {
-            Some(commit) => self.store_commit(commit).await,
+            Some(commit) => self.store_commit(commit, queries).await,
             None => true,
         }
     }
 
-    async fn store_commit(&mut self, commit: Arc<Commit>) -> bool {
-        match self.store.commit(Arc::clone(&commit)).await {
+    /// Meanwhile questions about jobs are answered: a slow disk must not hold up who looks at a page.
+    async fn store_commit(&mut self, commit: Arc<Commit>, queries: &mut mpsc::Receiver<JobQuery>) -> bool {
+        let committed = {
+            let mut committing = pin!(self.store.commit(Arc::clone(&commit)));
+            loop {
+                tokio::select! {
+                    biased;
+                    committed = committing.as_mut() => break committed,
+                    Some(query) = queries.recv() => queries::answer(&self.engine, query, self.clock.now()),
+                }
+            }
+        };
+        match committed {
             Ok(committed) => {
                 self.memory.uncommitted.clear();
                 self.memory.uncommitted_events.clear();

@@ -61,8 +61,8 @@ pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -
 }
 
 fn read(store: &std::path::Path, question: HistoryQuery) -> Result<(), StoreError> {
-    let HistoryQuery { from, to, step, mut view, reply } = question;
-    report(Frames::open(store)?.each(from, to, Some(step), |frame| view.take(&frame))?, store);
+    let HistoryQuery { from, to, every, mut view, reply } = question;
+    report(Frames::open(store)?.each(from, to, Some(every), |frame| view.take(&frame))?, store);
     // A reader that went away does not want the answer.
     let _ = reply.send(view);
     Ok(())

@@ -1,25 +1,37 @@
 //! Answers to questions about single jobs, from the ledger.
 
-use crate::web::{Cursor, Demand, JobPage, JobQuery, JobView, Span, WhyView};
+use crate::web::{Cursor, Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span, WhyView};
 use trainspotter_core::engine::Engine;
-use trainspotter_core::jobs::{Job, Ledger, Phase};
-use trainspotter_core::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
+use trainspotter_core::jobs::{Job, Phase};
+use trainspotter_core::model::Timestamp;
 
 /// Answers a question. A reader that has gone away is no loss.
 pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
     let ledger = engine.ledger();
     match query {
-        JobQuery::One { id, reply } => {
-            let why = || engine.why(&id, now).map(WhyView::from);
-            let time_limit_at = engine.time_limit_at(&id);
-            let story = engine.story(&id, now);
-            let shown = |job| JobView { why: why(), story, time_limit_at, ..view(job, true) };
-            let _ = reply.send(ledger.job(&id).map(shown));
+        JobQuery::One { words, reply } => {
+            let meant = ledger.meant(&words, MAX_MEANT + 1);
+            let shown = |job: &Job| JobView {
+                why: engine.why(&job.latest.id, now).map(WhyView::from),
+                story: engine.story(&job.latest.id, now),
+                time_limit_at: engine.time_limit_at(&job.latest.id),
+                ..view(job, true)
+            };
+            let _ = reply.send(match meant[..] {
+                [] => Meant::None,
+                [job] => Meant::One(Box::new(shown(job))),
+                _ => {
+                    let jobs = meant.iter().take(MAX_MEANT).map(|job| view(job, false)).collect();
+                    Meant::Several(jobs, meant.len() > MAX_MEANT)
+                }
+            });
         }
-        JobQuery::List { queue, share, state, after, limit, reply } => {
-            let filter = Filter { queue, share, state };
-            let page = page(ledger, &filter, after.as_ref(), limit);
-            let _ = reply.send(JobPage { jobs: with_whys(page.jobs, engine, now), ..page });
+        JobQuery::List { filter, after, limit, reply } => {
+            let after = after.as_ref().map(|after| (after.created_at, &after.id));
+            let found = ledger.list(&filter, after, limit);
+            let next = found.next.map(|job| Cursor { created_at: job.latest.created_at, id: job.latest.id.clone() });
+            let jobs = found.jobs.into_iter().map(|job| view(job, false)).collect();
+            let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next });
         }
     }
 }
@@ -32,41 +44,6 @@ fn with_whys(mut jobs: Vec<JobView>, engine: &Engine, now: Timestamp) -> Vec<Job
         waiting.iter_mut().zip(whys).for_each(|(job, why)| job.why = why.map(WhyView::from));
     }
     jobs
-}
-
-struct Filter {
-    queue: Option<QueueName>,
-    share: Option<ShareName>,
-    state: Option<JobStatus>,
-}
-
-impl Filter {
-    fn accepts(&self, job: &Job) -> bool {
-        let share = job.share().map_or("", ShareName::as_str);
-        self.queue.as_ref().is_none_or(|queue| job.queue() == queue)
-            && self.share.as_ref().is_none_or(|wanted| wanted.as_str() == share)
-            && self.state.as_ref().is_none_or(|state| job.status() == state)
-    }
-}
-
-/// The jobs after a place in the order of creation, and then of id.
-fn page(ledger: &Ledger, filter: &Filter, after: Option<&Cursor>, limit: usize) -> JobPage {
-    let place = |job: &Job| Cursor { created_at: job.latest.created_at, id: job.latest.id.clone() };
-    let mut places: Vec<Cursor> = ledger
-        .jobs()
-        .filter(|job| filter.accepts(job))
-        .map(place)
-        .filter(|place| after.is_none_or(|after| place > after))
-        .collect();
-    let full = places.len() > limit;
-    if full {
-        places.select_nth_unstable(limit);
-        places.truncate(limit);
-    }
-    places.sort_unstable();
-    let next = if full { places.last().cloned() } else { None };
-    let found = |id: &JobId| ledger.job(id).map(|job| view(job, false));
-    JobPage { jobs: places.iter().filter_map(|place| found(&place.id)).collect(), next }
 }
 
 fn view(job: &Job, with_spans: bool) -> JobView {

@@ -22,6 +22,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body a request may announce, in bytes. Nothing here reads one; this is for clients that send `{}`.
 const MAX_BODY: u64 = 16 * 1024;
 
+/// The longest path with its parameters, in bytes.
+const MAX_URI: usize = 8 * 1024;
+
 /// The page brings all it needs, so that nothing but its own files may be loaded, and nobody may frame it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -46,8 +49,10 @@ pub(super) fn guarded(router: Router) -> Router {
 }
 
 async fn guard(request: Request, next: Next) -> Response {
-    let mut response = if announced_length(request.headers()) > MAX_BODY {
+    let response = if announced_length(request.headers()) > MAX_BODY {
         ApiError::too_large().into_response()
+    } else if request.uri().path_and_query().is_some_and(|asked| asked.as_str().len() > MAX_URI) {
+        ApiError::uri_too_long(MAX_URI).into_response()
     } else {
         let path = request.uri().path().to_owned();
         tokio::time::timeout(TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
@@ -55,6 +60,11 @@ async fn guard(request: Request, next: Next) -> Response {
             ApiError::timed_out().into_response()
         })
     };
+    with_headers(response)
+}
+
+/// The headers that every answer has.
+pub(super) fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }

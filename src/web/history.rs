@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
+use crate::web::query::{pairs, shown};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Quantiles;
 use trainspotter_core::metrics::Sample;
@@ -31,6 +32,9 @@ const DEFAULT_MOMENTS: u32 = 200;
 /// The most moments in an answer: each is a frame to read.
 const MAX_MOMENTS: u32 = 500;
 
+/// Frames that one answer reads, at most. Where there are more between `from` and `to`, some are passed over, evenly.
+const MAX_FRAMES: u32 = 3_000;
+
 /// The statistics of a distribution's last hour.
 const STATS: [&str; 7] = ["count", "mean", "p50", "p90", "p95", "p99", "max"];
 
@@ -41,8 +45,8 @@ pub struct HistoryQuery {
     pub from: Timestamp,
     /// The last one.
     pub to: Timestamp,
-    /// At most one frame for each of these, the last.
-    pub step: Duration,
+    /// At most one frame for each of these, the last: no more than a step of the view.
+    pub every: Duration,
     /// Takes what is asked for from each frame, oldest first, and answers.
     pub view: HistoryView,
     /// Where the answer goes.
@@ -58,15 +62,70 @@ pub struct HistoryView {
     /// The statistic over the last hour, for distributions; null for others.
     #[schema(value_type = Option<String>)]
     stat: Option<&'static str>,
-    /// The moments, oldest first.
+    /// How the values of a step become one: `max`, `mean` or `last`.
+    fold: Fold,
+    /// How far apart the values are that were looked at, at least; those between are passed over where that is more than the time
+    /// between two ticks.
+    looked_every_seconds: f64,
+    /// The moments, oldest first: of each step the last one that is known.
     #[schema(value_type = Vec<String>)]
     at: Vec<Timestamp>,
     /// One per set of labels, by labels.
     #[schema(value_type = Vec<PastSeries>)]
     #[serde(serialize_with = "listed")]
-    series: BTreeMap<BTreeMap<String, String>, Vec<Option<f64>>>,
+    series: BTreeMap<BTreeMap<String, String>, Vec<Option<Folded>>>,
     #[serde(skip)]
     wanted: BTreeMap<&'static str, String>,
+    #[serde(skip)]
+    from: Timestamp,
+    #[serde(skip)]
+    step: Duration,
+    /// The step of the last moment.
+    #[serde(skip)]
+    current: Option<u128>,
+}
+
+/// How the values of a step become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Fold {
+    Max,
+    Mean,
+    Last,
+}
+
+impl Fold {
+    const ALL: [(&'static str, Self); 3] = [("max", Self::Max), ("mean", Self::Mean), ("last", Self::Last)];
+
+    /// What is meant where nothing is said: of a wait or an age the peak, which is what hurts; of a counter, which only grows, where it
+    /// ended; of other figures the mean.
+    fn of(metric: &Metric) -> Self {
+        match metric.kind {
+            catalogue::Kind::Counter => Self::Last,
+            catalogue::Kind::Distribution => Self::Max,
+            catalogue::Kind::Gauge if metric.unit == catalogue::Unit::Seconds => Self::Max,
+            catalogue::Kind::Gauge => Self::Mean,
+        }
+    }
+}
+
+/// The values of a step so far.
+#[derive(Clone, Copy, Debug)]
+struct Folded {
+    value: f64,
+    count: u32,
+}
+
+impl Folded {
+    fn add(self, value: f64, fold: Fold) -> Self {
+        let count = self.count.saturating_add(1);
+        let value = match fold {
+            Fold::Max => self.value.max(value),
+            Fold::Mean => self.value + (value - self.value) / f64::from(count),
+            Fold::Last => value,
+        };
+        Self { value, count }
+    }
 }
 
 /// One series.
@@ -81,16 +140,24 @@ struct PastSeries {
 impl HistoryView {
     /// Takes what this is about from the frame that comes next.
     pub fn take(&mut self, frame: &Frame) {
+        let step = frame.at.since(self.from).as_nanos() / self.step.as_nanos().max(1);
+        match self.at.last_mut() {
+            Some(last) if self.current == Some(step) => *last = frame.at,
+            Some(_) | None => self.at.push(frame.at),
+        }
+        self.current = Some(step);
         let moments = self.at.len();
-        self.at.push(frame.at);
         for sample in frame.samples.iter().filter(|sample| sample.metric.name == self.metric) {
             let is_wanted =
                 |(label, value): (&&str, &String)| sample.labels.get(label).is_some_and(|is| **is == **value);
             let Some(value) = self.value(sample).filter(|_| self.wanted.iter().all(is_wanted)) else { continue };
             let labels = sample.labels.iter().map(|(label, value)| (label.to_owned(), value.to_string())).collect();
-            let values = self.series.entry(labels).or_insert_with(|| vec![None; moments]);
+            let values = self.series.entry(labels).or_default();
             values.resize(moments, None);
-            values.push(Some(value));
+            if let Some(last) = values.last_mut() {
+                let new = Folded { value, count: 1 };
+                *last = Some(last.map_or(new, |folded| folded.add(value, self.fold)));
+            }
         }
     }
 
@@ -107,12 +174,13 @@ impl HistoryView {
 }
 
 fn listed<S: serde::Serializer>(
-    series: &BTreeMap<BTreeMap<String, String>, Vec<Option<f64>>>,
+    series: &BTreeMap<BTreeMap<String, String>, Vec<Option<Folded>>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(
-        series.iter().map(|(labels, values)| PastSeries { labels: labels.clone(), values: values.clone() }),
-    )
+    serializer.collect_seq(series.iter().map(|(labels, values)| PastSeries {
+        labels: labels.clone(),
+        values: values.iter().map(|folded| folded.map(|folded| folded.value)).collect(),
+    }))
 }
 
 /// How a metric was: its series from `from` to `to`, a value for each `step`.
@@ -148,9 +216,12 @@ struct HistoryParameters {
     share: Option<String>,
     /// Of distributions: `count`, `mean`, `p50`, `p90`, `p95`, `p99` or `max` of the last hour; `p95` by default.
     stat: Option<String>,
-    /// The first moment, as in RFC 3339; a day before `to` by default.
+    /// How the values of a step become one: `max`, `mean` or `last`. By default `max` for waits, ages and distributions, `last` for
+    /// counters and `mean` for everything else.
+    fold: Option<String>,
+    /// The first moment: as in RFC 3339, or `-6h` for six hours ago; a day before `to` by default.
     from: Option<String>,
-    /// The last moment; now by default.
+    /// The last moment, written likewise; now by default.
     to: Option<String>,
     /// How far values are apart, such as `5m`. At least what makes 500 values; what makes 200 by default.
     step: Option<String>,
@@ -160,18 +231,19 @@ impl HistoryParameters {
     /// Reads a query string; refuses what it does not know.
     fn parse(query: &str) -> Result<Self, ApiError> {
         let mut read = Self::default();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        for (key, value) in pairs(query)? {
             let place = match &*key {
                 "metric" => &mut read.metric,
                 "queue" => &mut read.queue,
                 "share" => &mut read.share,
                 "stat" => &mut read.stat,
+                "fold" => &mut read.fold,
                 "from" => &mut read.from,
                 "to" => &mut read.to,
                 "step" => &mut read.step,
                 _ => {
-                    let there_are = "there are metric, queue, share, stat, from, to and step";
-                    return Err(ApiError::bad_request(format!("unknown parameter {key:?}; {there_are}")));
+                    let there_are = "there are metric, queue, share, stat, fold, from, to and step";
+                    return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
                 }
             };
             if place.replace(value.into_owned()).is_some() {
@@ -182,10 +254,11 @@ impl HistoryParameters {
     }
 
     fn question(self, now: Timestamp, reply: oneshot::Sender<HistoryView>) -> Result<HistoryQuery, ApiError> {
-        let Self { metric, queue, share, stat, from, to, step } = self;
+        let Self { metric, queue, share, stat, fold, from, to, step } = self;
         let name = metric.ok_or_else(|| ApiError::bad_request("say which: metric=queue.wait.oldest"))?;
-        let metric: &Metric = catalogue::find(&name)
-            .ok_or_else(|| ApiError::bad_request(format!("there is no metric {name:?}; see docs/METRICS.md")))?;
+        let metric: &Metric = catalogue::find(&name).ok_or_else(|| {
+            ApiError::bad_request(format!("there is no metric {}; see docs/METRICS.md", shown(&name)))
+        })?;
         let wanted: BTreeMap<_, _> = [("queue", queue), ("share", share)]
             .into_iter()
             .filter_map(|(label, value)| Some((label, value?)))
@@ -193,40 +266,79 @@ impl HistoryParameters {
         if let Some(label) = wanted.keys().find(|label| !metric.labels.contains(label)) {
             return Err(ApiError::bad_request(format!("{name} has no label {label}")));
         }
-        let to = to.map_or(Ok(now), |text| moment("to", &text))?;
-        let from = from.map_or(Ok(to - DEFAULT_SPAN), |text| moment("from", &text))?;
+        let to = to.map_or(Ok(now), |text| moment("to", &text, now))?;
+        let from = from.map_or(Ok(to - DEFAULT_SPAN), |text| moment("from", &text, now))?;
         if from >= to {
             return Err(ApiError::bad_request("`from` must lie before `to`"));
         }
         let step = match step {
             None => to.since(from) / DEFAULT_MOMENTS,
-            Some(text) => humantime::parse_duration(&text)
-                .map_err(|_| ApiError::bad_request(format!("step is {text:?}; write it like 30s, 5m or 1h")))?,
+            Some(text) => span(&text).ok_or_else(|| {
+                ApiError::bad_request(format!("step is {}; write it like 30s, 5m or 1h", shown(&text)))
+            })?,
         };
         let step = step.max(to.since(from) / MAX_MOMENTS);
+        let fold = match fold {
+            None => Fold::of(metric),
+            Some(text) => {
+                Fold::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, fold)| fold).ok_or_else(|| {
+                    ApiError::bad_request(format!("fold is {}; there are max, mean and last", shown(&text)))
+                })?
+            }
+        };
+        let every = match fold {
+            Fold::Last => step,
+            Fold::Max | Fold::Mean => (to.since(from) / MAX_FRAMES).min(step),
+        };
         let view = HistoryView {
             metric: metric.name,
             stat: stat_of(metric, stat)?,
+            fold,
+            looked_every_seconds: every.as_secs_f64(),
             at: Vec::new(),
             series: BTreeMap::new(),
             wanted,
+            from,
+            step,
+            current: None,
         };
-        Ok(HistoryQuery { from, to, step, view, reply })
+        Ok(HistoryQuery { from, to, every, view, reply })
     }
 }
 
 fn stat_of(metric: &Metric, stat: Option<String>) -> Result<Option<&'static str>, ApiError> {
     if metric.kind != catalogue::Kind::Distribution {
-        let message = || ApiError::bad_request(format!("{} is no distribution: leave `stat` out", metric.name));
+        let message = || {
+            ApiError::bad_request(format!(
+                "{} is no distribution: leave `stat` out; `fold` says how a step's values become one",
+                metric.name
+            ))
+        };
         return stat.map_or(Ok(None), |_| Err(message()));
     }
     let Some(stat) = stat else { return Ok(Some("p95")) };
     let known = STATS.into_iter().find(|known| *known == stat);
-    let message = || ApiError::bad_request(format!("stat is {stat:?}; there are {}", STATS.join(", ")));
+    let message = || ApiError::bad_request(format!("stat is {}; there are {}", shown(&stat), STATS.join(", ")));
     known.map(Some).ok_or_else(message)
 }
 
-fn moment(key: &str, text: &str) -> Result<Timestamp, ApiError> {
-    let message = || ApiError::bad_request(format!("{key} is {text:?}; write it like 2026-03-01T12:00:00Z"));
-    serde_json::from_value(text.into()).map_err(|_| message())
+/// A moment as people write it: a time, or how long ago.
+fn moment(key: &str, text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
+    let message = || {
+        let form = "write it like 2026-03-01T12:00:00Z, or -6h for six hours ago";
+        ApiError::bad_request(format!("{key} is {}; {form}", shown(text)))
+    };
+    let relative = text.strip_prefix("now").unwrap_or(text);
+    if relative.is_empty() && !text.is_empty() {
+        return Ok(now);
+    }
+    match relative.strip_prefix('-') {
+        Some(ago) if !ago.contains('T') => span(ago).map(|ago| now - ago).ok_or_else(message),
+        Some(_) | None => serde_json::from_value(text.into()).map_err(|_| message()),
+    }
+}
+
+/// A duration; nobody who writes `M` means months.
+fn span(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|_| !text.contains('M'))
 }

@@ -18,7 +18,9 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
+use crate::web::query::{pairs, shown};
 use crate::web::why::WhyView;
+use trainspotter_core::jobs::Filter;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
@@ -33,17 +35,16 @@ const DEFAULT_LIMIT: usize = 100;
 /// The most jobs on a page: the ledger's owner answers between ticks and must not be held up.
 const MAX_LIMIT: usize = 500;
 
+/// Jobs that are named when a text means several.
+pub const MAX_MEANT: usize = 20;
+
 /// A question to the ledger's owner. Dropping `reply` unanswered tells the reader to come back later.
 #[derive(Debug)]
 pub enum JobQuery {
     /// Jobs that match all given conditions, oldest first (by [`Cursor`]).
     List {
-        /// Only of this queue.
-        queue: Option<QueueName>,
-        /// Only of this share; the empty name means jobs without one.
-        share: Option<ShareName>,
-        /// Only in this state.
-        state: Option<JobStatus>,
+        /// The conditions.
+        filter: Filter,
         /// Only jobs that come after this place.
         after: Option<Cursor>,
         /// At most this many: 1 to 500.
@@ -53,15 +54,27 @@ pub enum JobQuery {
     },
     /// One job, with its spans.
     One {
-        /// Which.
-        id: JobId,
-        /// Where the answer goes; `None` if the ledger does not know the job.
-        reply: oneshot::Sender<Option<JobView>>,
+        /// Its id, its name, how one of these begins, or its owner.
+        words: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Meant>,
     },
 }
 
-/// A place in the list of all jobs, which is ordered by creation, then by id. Jobs that come and go do not shift it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The jobs that a text may mean.
+#[derive(Clone, Debug)]
+pub enum Meant {
+    /// No job that is known.
+    None,
+    /// One job.
+    One(Box<JobView>),
+    /// More than one: at most [`MAX_MEANT`] of them, and whether there are others.
+    Several(Vec<JobView>, bool),
+}
+
+/// A place in the list of all jobs, which is ordered by creation; jobs created at the same moment have an order of their own. Jobs that
+/// come and go do not shift it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// When the job was created.
     pub created_at: Timestamp,
@@ -74,7 +87,8 @@ pub struct Cursor {
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobView>,
-    /// What to give as `after` to get the jobs that follow: the last job of a full page; null at the end.
+    /// What to give as `after` to get the jobs that follow; null at the end. A page may hold fewer jobs than its limit, even none,
+    /// and others still follow: one page looks at no more than 10,000 jobs.
     #[schema(value_type = Option<String>)]
     pub next: Option<Cursor>,
 }
@@ -182,25 +196,48 @@ pub struct Span {
     responses((status = 200, body = JobPage), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn jobs(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Result<Json<JobPage>, ApiError> {
-    let ListParameters { queue, share, state, limit, after } = ListParameters::parse(query.as_deref().unwrap_or(""))?;
+    let ListParameters { queue, share, state, id, name, owner, limit, after } =
+        ListParameters::parse(query.as_deref().unwrap_or(""))?;
+    let filter = Filter { queue, share, state, id, name, owner };
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    ask(&pages.jobs, |reply| JobQuery::List { queue, share, state, after, limit, reply }).await.map(Json)
+    ask(&pages.jobs, |reply| JobQuery::List { filter, after, limit, reply }).await.map(Json)
 }
 
-/// One job with its whole life.
+/// One job with its whole life: by its id, or else by its name, by how its id or name begins, or by its owner. The first of these that
+/// any job has counts; when several jobs have it, the answer is 409 and lists them.
 #[utoipa::path(
-    get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path, description = "`jobId`")),
-    responses((status = 200, body = JobView), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody))
+    get, path = "/api/v1/jobs/{id}", tag = "jobs",
+    params(("id" = String, Path, description = "`jobId`, or what else a job may be found by")),
+    responses(
+        (status = 200, body = JobView), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 503, body = ErrorBody)
+    )
 )]
 pub(super) async fn job(
     State(pages): State<Pages>,
-    id: Result<Path<JobId>, PathRejection>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<JobView>, ApiError> {
-    let Path(id) = id.map_err(|_| ApiError::bad_request("the job id is not readable text"))?;
-    let found = ask(&pages.jobs, |reply| JobQuery::One { id: id.clone(), reply }).await?;
-    found
-        .map(Json)
-        .ok_or_else(|| ApiError::not_found(format!("no job {id} is known; ended ones are forgotten in time")))
+    let Path(words) = id.map_err(|_| ApiError::bad_request("the job id is not readable text"))?;
+    match ask(&pages.jobs, |reply| JobQuery::One { words: words.clone(), reply }).await? {
+        Meant::One(job) => Ok(Json(*job)),
+        Meant::None => Err(ApiError::not_found(format!(
+            "no job is known by the id, name or owner {}; ended ones are forgotten in time",
+            shown(&words)
+        ))),
+        Meant::Several(jobs, more) => Err(several(&words, &jobs, more)),
+    }
+}
+
+fn several(words: &str, jobs: &[JobView], more: bool) -> ApiError {
+    let told = |job: &JobView| {
+        let owner = job.owner.as_ref().map_or_else(String::new, |owner| format!(", owner {owner}"));
+        format!("{} ({}, {}{owner})", job.id, job.name, job.status.as_str().to_ascii_lowercase())
+    };
+    let list = jobs.iter().map(told).collect::<Vec<_>>().join("; ");
+    let count = if more { format!("more than {}", jobs.len()) } else { jobs.len().to_string() };
+    let rest = if more { "; and others" } else { "" };
+    let message = format!("{count} jobs match {}; give the id of one: {list}{rest}", shown(words));
+    ApiError::several(message, jobs.iter().filter_map(|job| serde_json::to_value(job).ok()).collect())
 }
 
 /// What a list of jobs can be narrowed by.
@@ -216,6 +253,12 @@ struct ListParameters {
     /// Only jobs in this state, such as `runnable`.
     #[param(value_type = Option<String>)]
     state: Option<JobStatus>,
+    /// Only jobs whose id begins so.
+    id: Option<String>,
+    /// Only jobs whose name begins so.
+    name: Option<String>,
+    /// Only jobs of this owner, which is their tag `owner`; empty for jobs without one.
+    owner: Option<String>,
     /// Jobs on the page, 1 to 500; 100 by default.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
@@ -228,16 +271,19 @@ impl ListParameters {
     /// Reads a query string; refuses what it does not know, so that a typing error is not an unfiltered list.
     fn parse(query: &str) -> Result<Self, ApiError> {
         let mut read = Self::default();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        for (key, value) in pairs(query)? {
             let twice = match &*key {
                 "queue" => read.queue.replace(QueueName::new(&*value)).is_some(),
                 "share" => read.share.replace(ShareName::new(&*value)).is_some(),
                 "state" => read.state.replace(parse_state(&value)?).is_some(),
+                "id" => read.id.replace(value.into_owned()).is_some(),
+                "name" => read.name.replace(value.into_owned()).is_some(),
+                "owner" => read.owner.replace(value.into_owned()).is_some(),
                 "limit" => read.limit.replace(parse_limit(&value)?).is_some(),
                 "after" => read.after.replace(value.parse().map_err(|_| stale_cursor(&value))?).is_some(),
                 _ => {
-                    let message = format!("unknown parameter {key:?}; there are queue, share, state, limit and after");
-                    return Err(ApiError::bad_request(message));
+                    let there_are = "there are queue, share, state, id, name, owner, limit and after";
+                    return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
                 }
             };
             if twice {
@@ -252,18 +298,18 @@ fn parse_state(value: &str) -> Result<JobStatus, ApiError> {
     let known = |status: &JobStatus| status.as_str().eq_ignore_ascii_case(value);
     JobStatus::KNOWN.into_iter().find(known).ok_or_else(|| {
         let words = JobStatus::KNOWN.map(|status| status.as_str().to_ascii_lowercase()).join(", ");
-        ApiError::bad_request(format!("unknown state {value:?}; there are {words}"))
+        ApiError::bad_request(format!("unknown state {}; there are {words}", shown(value)))
     })
 }
 
 fn parse_limit(value: &str) -> Result<usize, ApiError> {
     value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-        ApiError::bad_request(format!("limit is {value:?}; it must be a whole number from 1 to {MAX_LIMIT}"))
+        ApiError::bad_request(format!("limit is {}; it must be a whole number from 1 to {MAX_LIMIT}", shown(value)))
     })
 }
 
 fn stale_cursor(value: &str) -> ApiError {
-    ApiError::bad_request(format!("after is {value:?}; it must be the `next` of the page before"))
+    ApiError::bad_request(format!("after is {}; it must be the `next` of the page before", shown(value)))
 }
 
 /// Sends a question and waits for its answer; the guard's timeout bounds both.

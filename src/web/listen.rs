@@ -1,93 +1,264 @@
-//! Connections with a limit on their number and on their idleness, so that no client can use up the service's sockets.
+//! Connections with a limit on their number and an end for each, so that no client can take the page, the figures or the probes away.
+//!
+//! A new connection always finds a place: where all are taken, the one that has said nothing for longest goes. A probe says what it
+//! wants at once, so that it gets its answer however many others hold on to their connections.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// How many connections may be open; more wait to be accepted. A browser opens up to six.
+use crate::web::GRACE;
+use crate::web::guard;
+use crate::web::hosts::Hosts;
+
+/// How many connections may be open. A browser opens up to six.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may go without a byte in either direction, in wall time: above the 60 s that load balancers
-/// keep theirs by default, so that it is they who close first.
+/// How many of them may come from one address: behind a proxy all do.
+const MAX_OF_ADDRESS: usize = 192;
+
+/// How long the head of a request may take, from the connection or from its first byte on.
+const MAX_READING: Duration = Duration::from_secs(10);
+
+/// How long a connection may rest between requests: above the 60 s that load balancers keep theirs by default, so that it is they
+/// who close first.
 const MAX_IDLE: Duration = Duration::from_secs(75);
 
-/// A TCP listener that keeps to [`MAX_CONNECTIONS`] and [`MAX_IDLE`].
+/// How long an answer may take, from the head of its request to its last byte.
+const MAX_ANSWERING: Duration = Duration::from_secs(60);
+
+/// Whoever has begun a request and has not ended it after this long is the first to go where places are short.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// The largest head of a request, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// How long nothing is accepted after that failed: most likely there are too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop`, then lets open requests finish for at most [`GRACE`].
+pub(super) async fn serve(listener: TcpListener, router: Router, hosts: Hosts, stop: CancellationToken) {
+    let (connections, hosts) = (Connections::default(), Arc::new(hosts));
+    let (serving, end) = (TaskTracker::new(), CancellationToken::new());
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Some(place) = connections.place_for(peer, end.child_token()) else { continue };
+        serving.spawn(connection(stream, place, router.clone(), Arc::clone(&hosts), stop.clone()));
+    }
+    serving.close();
+    if tokio::time::timeout(GRACE, serving.wait()).await.is_err() {
+        tracing::warn!(grace = ?GRACE, "requests were still open when the server stopped");
+        end.cancel();
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(stream: TcpStream, place: Place, router: Router, hosts: Arc<Hosts>, stop: CancellationToken) {
+    let standing = place.standing.clone();
+    let service = TowerToHyperService::new(router);
+    let answer = |request: hyper::Request<Incoming>| {
+        standing.send_replace(Standing::Answering(Instant::now()));
+        let (service, hosts, standing) = (service.clone(), Arc::clone(&hosts), standing.clone());
+        async move {
+            let response = match hosts.admit(request.map(Body::new)) {
+                Ok(request) => answered(service, request).await,
+                Err(refusal) => guard::with_headers(*refusal),
+            };
+            Ok::<_, Infallible>(response.map(|body| Body::new(Sent { body, standing })))
+        }
+    };
+    let stream = TokioIo::new(Watched { stream, standing: standing.clone() });
+    let mut serving = pin!(http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(stream, service_fn(answer)));
+    let mut overdue = pin!(overdue(standing.subscribe()));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            // A client that broke off has its reasons.
+            _ended = serving.as_mut() => return,
+            () = overdue.as_mut() => return,
+            () = place.closed.cancelled() => return,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn answered(service: TowerToHyperService<Router>, request: Request) -> Response {
+    match service.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// Ends when a connection has taken too long for what it does.
+async fn overdue(mut standing: watch::Receiver<Standing>) {
+    loop {
+        let deadline = standing.borrow_and_update().deadline();
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline) => return,
+            changed = standing.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// What a connection does, and since when.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    /// It is new, or has begun a request.
+    Reading(Instant),
+    /// Its request is being answered.
+    Answering(Instant),
+    /// Its last request was answered.
+    Idle(Instant),
+}
+
+impl Standing {
+    fn deadline(self) -> Instant {
+        match self {
+            Self::Reading(since) => since + MAX_READING,
+            Self::Answering(since) => since + MAX_ANSWERING,
+            Self::Idle(since) => since + MAX_IDLE,
+        }
+    }
+
+    /// Who goes first where places are short: the lowest.
+    fn rank(self, now: Instant) -> (u8, Instant) {
+        match self {
+            Self::Reading(since) if now.duration_since(since) >= SLOW => (0, since),
+            Self::Idle(since) => (1, since),
+            Self::Reading(since) => (2, since),
+            Self::Answering(since) => (3, since),
+        }
+    }
+}
+
+/// All open connections.
+#[derive(Clone, Debug, Default)]
+struct Connections(Arc<Mutex<Open>>);
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    places: BTreeMap<u64, Taken>,
+}
+
 #[derive(Debug)]
-pub(super) struct Bounded {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
+struct Taken {
+    peer: IpAddr,
+    standing: watch::Receiver<Standing>,
+    closed: CancellationToken,
 }
 
-impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
-    }
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed; if it were, an unlimited server would be better than none.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, idle: Box::pin(tokio::time::sleep(MAX_IDLE)), _place: place }, peer)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that fails when it was idle for too long.
+/// The place of a connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Connection {
+struct Place {
+    connections: Connections,
+    number: u64,
+    standing: watch::Sender<Standing>,
+    closed: CancellationToken,
+}
+
+impl Connections {
+    /// A place for a new connection: that of another one where all are taken. `None` where every other connection is being answered
+    /// and none of them is slow.
+    fn place_for(&self, peer: SocketAddr, closed: CancellationToken) -> Option<Place> {
+        let (now, peer) = (Instant::now(), peer.ip());
+        let mut open = self.lock();
+        let of_address = open.places.values().filter(|taken| taken.peer == peer).count();
+        if of_address >= MAX_OF_ADDRESS {
+            open.make_room(now, |taken| taken.peer == peer)?;
+        } else if open.places.len() >= MAX_CONNECTIONS {
+            open.make_room(now, |_| true)?;
+        }
+        let standing = watch::Sender::new(Standing::Reading(now));
+        let number = open.next;
+        open.next += 1;
+        open.places.insert(number, Taken { peer, standing: standing.subscribe(), closed: closed.clone() });
+        Some(Place { connections: self.clone(), number, standing, closed })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Closes the connection that can be missed most among some.
+    fn make_room(&mut self, now: Instant, among: impl Fn(&Taken) -> bool) -> Option<()> {
+        let rank = |(number, taken): (&u64, &Taken)| (taken.standing.borrow().rank(now), *number);
+        let ((how, since), number) = self.places.iter().filter(|(_, taken)| among(taken)).map(rank).min()?;
+        let is_busy = how == Standing::Answering(now).rank(now).0;
+        if is_busy && now.duration_since(since) < SLOW {
+            return None;
+        }
+        self.places.remove(&number)?.closed.cancel();
+        Some(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.lock().places.remove(&self.number);
+    }
+}
+
+/// A stream that tells when a request begins.
+#[derive(Debug)]
+struct Watched {
     stream: TcpStream,
-    idle: Pin<Box<Sleep>>,
-    _place: Option<OwnedSemaphorePermit>,
+    standing: watch::Sender<Standing>,
 }
 
-impl Connection {
-    /// Passes `polled` on, and starts the idle time anew if it brought progress.
-    fn watched<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.idle.as_mut().reset(Instant::now() + MAX_IDLE);
-            return polled;
-        }
-        match self.idle.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl AsyncRead for Connection {
+impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.watched(polled, cx)
+        if buf.filled().len() > before {
+            self.standing.send_if_modified(|standing| {
+                let begins = matches!(standing, Standing::Idle(_));
+                if begins {
+                    *standing = Standing::Reading(Instant::now());
+                }
+                begins
+            });
+        }
+        polled
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watched(polled, cx)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -103,11 +274,40 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watched(polled, cx)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+/// The body of an answer. When it has gone, so has the answer, but for what waits to be sent.
+#[derive(Debug)]
+struct Sent {
+    body: Body,
+    standing: watch::Sender<Standing>,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.standing.send_replace(Standing::Idle(Instant::now()));
     }
 }

@@ -1,8 +1,10 @@
 //! The routes over real sockets, against a fixture: shapes, documentation, refusals, headers, limits.
 
 mod browser;
+mod connections;
 mod contract;
 mod fixture;
+mod hosts;
 mod limits;
 mod past;
 mod schema;
@@ -47,7 +49,18 @@ impl Server {
         Self::serving(fixture::snapshot(), jobs).await
     }
 
+    /// Serves the fixture at an address of its own.
+    async fn behind(external_url: &'static str) -> Self {
+        let (jobs, questions) = mpsc::channel(4);
+        tokio::spawn(fixture::answer(questions));
+        Self::serving_at(fixture::snapshot(), jobs, Some(external_url)).await
+    }
+
     async fn serving(snapshot: Snapshot, jobs: mpsc::Sender<JobQuery>) -> Self {
+        Self::serving_at(snapshot, jobs, None).await
+    }
+
+    async fn serving_at(snapshot: Snapshot, jobs: mpsc::Sender<JobQuery>, external_url: Option<&'static str>) -> Self {
         let (snapshot, receiver) = watch::channel(snapshot);
         let (history, questions) = mpsc::channel(4);
         tokio::spawn(past::answer(questions));
@@ -63,7 +76,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, router(pages), stop.clone()));
+        let stopped = stop.clone();
+        tokio::spawn(async move { serve(listener, router(pages), external_url, stopped).await });
         Self { address, snapshot, stop }
     }
 
@@ -73,8 +87,12 @@ impl Server {
 
     /// HTTP/1.0, so that the body is whatever comes until the server closes.
     async fn send(&self, method: &str, path: &str, headers: &str) -> Answer {
+        self.send_to("localhost", method, path, headers).await
+    }
+
+    async fn send_to(&self, host: &str, method: &str, path: &str, headers: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.0\r\nhost: test\r\n{headers}\r\n");
+        let request = format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
@@ -133,7 +151,8 @@ async fn look() {
     };
     let listener = TcpListener::bind("127.0.0.1:8799").await.unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, router(pages), stop.clone()));
+    let stopped = stop.clone();
+    let server = tokio::spawn(async move { serve(listener, router(pages), None, stopped).await });
     for _ in 0..1200 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         snapshot.send_replace(fixture::snapshot_at(clock.now()));

@@ -357,18 +357,6 @@ impl Ledger {
         self.jobs.iter()
     }
 
-    /// The jobs that pass a filter and come after one of this age and id, oldest first: what this costs follows `limit`, and not how
-    /// many jobs there are.
-    pub fn list<'a>(&'a self, filter: &'a Filter, after: Option<(Timestamp, &JobId)>, limit: usize) -> Found<'a> {
-        let after = after.map(|(created_at, id)| (created_at, table::key_of(id)));
-        self.listing.page(filter, after, limit, &self.jobs)
-    }
-
-    /// The jobs that people may mean by an id, by how an id or a name begins, by a name or by an owner; at most so many.
-    pub fn meant<'a>(&'a self, words: &'a str, at_most: usize) -> Vec<&'a Job> {
-        self.listing.meant(words, at_most, &self.jobs)
-    }
-
     /// Every job that was dispatched and has not ended: those in flight, those back in the queue, and those of a status that this build
     /// does not know. Some may come up twice.
     pub fn dispatched(&self) -> impl Iterator<Item = &Job> {

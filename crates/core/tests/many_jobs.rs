@@ -49,7 +49,10 @@ fn job(number: usize, status: JobStatus, at: i64) -> JobSeen {
 
 fn described(number: usize, job: JobSeen) -> JobSeen {
     let owner = Some(OWNERS[number % 3].into()).filter(|owner: &Box<str>| !owner.is_empty());
-    JobSeen { details: Some(Box::new(JobDetails { owner, preemptions: number as u32 % 4, ..JobDetails::default() })), ..job }
+    JobSeen {
+        details: Some(Box::new(JobDetails { owner, preemptions: number as u32 % 4, ..JobDetails::default() })),
+        ..job
+    }
 }
 
 const STATES: [JobStatus; 5] =
@@ -222,7 +225,8 @@ fn queue(name: &str) -> Queue {
 
 fn answered(at: i64) -> Vec<Observation> {
     let queues = vec![queue("prod"), queue("research")];
-    let answer = |source, queue: Option<&str>| Observation::Answered { source, queue: queue.map(Into::into), at: second(at) };
+    let answer =
+        |source, queue: Option<&str>| Observation::Answered { source, queue: queue.map(Into::into), at: second(at) };
     vec![
         Observation::Topology { at: second(at), queues },
         answer(Source::Topology, None),

@@ -105,9 +105,7 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
             "the figures that are kept are of {begin} to {end}: --from must lie before"
         )));
     }
-    let of_jobs = |rule: &&Rule| {
-        rule.metrics().any(|metric| jobs::find(metric.name).is_some())
-    };
+    let of_jobs = |rule: &&Rule| rule.metrics().any(|metric| jobs::find(metric.name).is_some());
     for rule in rules.iter().filter(of_jobs) {
         say(format_args!("{}: not judged, for figures of single jobs are not kept", rule.name()));
     }

@@ -51,14 +51,19 @@ export function amount(value) {
   return (Number.isInteger(value) ? whole : fine).format(value);
 }
 
+/** `1 job`, `2 jobs`. */
+export function count(value, one, more = `${one}s`) {
+  return `${amount(value)} ${value === 1 ? one : more}`;
+}
+
 /** A measured value of any size, in the API's unit. */
 export function measure(value, unit) {
   if (value === null || value === undefined) return "no data";
   switch (unit) {
     case "seconds": return duration(value);
     case "ratio": return `${precise.format(100 * value)} %`;
-    case "gpus": return `${precise.format(value)} GPUs`;
-    case "instances": return `${precise.format(value)} instances`;
+    case "gpus": return `${precise.format(value)} ${value === 1 ? "GPU" : "GPUs"}`;
+    case "instances": return `${precise.format(value)} ${value === 1 ? "instance" : "instances"}`;
     case "gpu_seconds": return `${precise.format(value / 3600)} GPU h`;
     case "bytes": return `${precise.format(value)} B`;
     case "dollars": return `$${precise.format(value)}`;
@@ -75,11 +80,17 @@ export function utc(millis) {
   return new Date(millis).toISOString().slice(0, 19).replace("T", " ");
 }
 
-/** `queue / share`, or just the queue for jobs without a share. */
+/** `queue / share`; jobs without a share are said to have none. */
 export function place(queue, share) {
   return share
     ? el("span", {}, el("span", { class: "faint" }, `${queue} / `), share)
-    : el("span", {}, queue);
+    : el("span", {}, queue, el("span", { class: "faint" }, ", no share"));
+}
+
+/** A label of an alert in words. An empty value means that there is none. */
+export function label(name, value) {
+  const words = name.replaceAll("_", " ");
+  return value === "" ? `no ${words}` : `${words} ${value}`;
 }
 
 export function empty(text) {

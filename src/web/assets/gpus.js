@@ -1,6 +1,6 @@
 // Where a queue's GPUs are: a bar for now, and the last hour behind it.
 
-import { amount, el, empty, percent } from "./format.js";
+import { amount, count, duration, el, empty, percent } from "./format.js";
 
 /** The parts in the order in which they are stacked: from well used to not used. */
 const PARTS = [
@@ -37,7 +37,7 @@ export function remember(waterfall, at, span) {
 export function waterfall({ queue, capacity_gpus: capacity, parts }, span) {
   const shown = named(parts);
   const total = shown.reduce((sum, { gpus }) => sum + gpus, 0);
-  if (total === 0) return empty(capacity === null ? "Its capacity cannot be told in GPUs." : "No GPUs.");
+  if (total === 0) return empty(capacity === null ? "GPU capacity unknown." : "No GPUs.");
   const words = shown.map(({ label, gpus }) => `${label} ${amount(gpus)}`).join(", ");
   const bar = el("div", { class: "bar", role: "img", "aria-label": `GPUs of ${queue}: ${words}` },
     ...shown.filter(({ gpus }) => gpus > 0).map(({ part, label, gpus }) => {
@@ -51,13 +51,13 @@ export function waterfall({ queue, capacity_gpus: capacity, parts }, span) {
       el("span", { class: "name" }, label),
       el("span", { class: "number" }, amount(gpus)),
       el("span", { class: "number faint" }, percent(gpus, total)))));
-  const sum = el("p", { class: "sum" }, `${amount(total)} GPUs`);
+  const sum = el("p", { class: "sum" }, count(total, "GPU"));
   if (capacity !== null && Math.abs(capacity - total) > 0.01) {
     sum.append(el("span", { class: "warn" }, ` but the capacity is ${amount(capacity)}`));
   }
   return el("div", { class: "gpus" },
     el("div", {}, el("h4", {}, "GPUs now"), sum, bar, legend),
-    el("figure", {}, el("figcaption", {}, el("h4", {}, "GPUs lately")), history(queue, total, span)));
+    el("figure", {}, el("figcaption", {}, el("h4", {}, "GPUs, last hour")), history(queue, total, span)));
 }
 
 /** Parts in stacking order; those this page does not know come last. */
@@ -70,7 +70,7 @@ function named(parts) {
 /** Stacked areas over `span` milliseconds, the newest tick at the right edge. */
 function history(queue, total, span) {
   const points = seen.get(queue) ?? [];
-  if (points.length < 3) return empty("Collecting: this chart begins when the page is opened.");
+  if (points.length < 3) return empty("No data yet: this chart starts when the page is opened.");
   const end = points.at(-1).at;
   const begin = Math.max(end - span, points[0].at);
   const highest = Math.max(total, ...points.map(({ parts }) => Object.values(parts).reduce((a, b) => a + b, 0)));
@@ -80,7 +80,7 @@ function history(queue, total, span) {
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `Where the GPUs of ${queue} were in the last ${minutes(end - begin)}`);
+  svg.setAttribute("aria-label", `Where the GPUs of ${queue} were in the last ${duration((end - begin) / 1000)}`);
   const floor = points.map(() => 0);
   for (const [part] of PARTS) {
     const lower = points.map(({ at }, i) => `${x(at).toFixed(1)},${y(floor[i]).toFixed(1)}`);
@@ -92,10 +92,5 @@ function history(queue, total, span) {
     svg.append(area);
   }
   return el("div", { class: "history" }, svg,
-    el("div", { class: "axis" }, el("span", {}, `${minutes(end - begin)} ago`), el("span", {}, "now")));
-}
-
-function minutes(millis) {
-  const count = Math.max(1, Math.round(millis / 60000));
-  return count < 120 ? `${count} min` : `${Math.round(count / 60)} h`;
+    el("div", { class: "axis" }, el("span", {}, `${duration((end - begin) / 1000)} ago`), el("span", {}, "now")));
 }

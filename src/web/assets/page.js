@@ -1,7 +1,8 @@
-// Asks the API every two seconds and shows what it says; says so when it says nothing.
+// Asks the API every two seconds and shows what it says; says so when it says nothing. Figures change with the engine's ticks, so they
+// are asked for when it has ticked. All addresses are relative to the page, which may be behind a path of a proxy.
 
 import { remember } from "./gpus.js";
-import { duration, empty, utc } from "./format.js";
+import { count, duration, empty, utc } from "./format.js";
 import * as sections from "./sections.js";
 
 const EVERY = 2000;
@@ -10,20 +11,20 @@ const LONGEST_WAITING = 10;
 const HOUR = 3600 * 1000;
 
 const PATHS = {
-  health: "/api/v1/health",
-  queues: "/api/v1/queues",
-  shares: "/api/v1/shares",
-  waits: "/api/v1/waits",
-  estimates: "/api/v1/estimates",
-  reasons: "/api/v1/reasons",
-  loans: "/api/v1/loans",
-  reserved: "/api/v1/reserved",
-  fairShares: "/api/v1/fair_shares",
-  failures: "/api/v1/failures",
-  setup: "/api/v1/setup",
-  waterfall: "/api/v1/waterfall",
-  alerts: "/api/v1/alerts",
-  jobs: `/api/v1/jobs?state=runnable&limit=${LONGEST_WAITING}`,
+  health: "api/v1/health",
+  queues: "api/v1/queues",
+  shares: "api/v1/shares",
+  waits: "api/v1/waits",
+  estimates: "api/v1/estimates",
+  reasons: "api/v1/reasons",
+  loans: "api/v1/loans",
+  reserved: "api/v1/reserved",
+  fairShares: "api/v1/fair_shares",
+  failures: "api/v1/failures",
+  setup: "api/v1/setup",
+  waterfall: "api/v1/waterfall",
+  alerts: "api/v1/alerts",
+  jobs: `api/v1/jobs?state=runnable&limit=${LONGEST_WAITING}`,
 };
 
 const STATUS = {
@@ -33,6 +34,9 @@ const STATUS = {
   stale: ["bad", "Stale"],
   unreachable: ["bad", "Unreachable"],
 };
+
+/** Answers that are asked for each time: what is firing must not wait for a tick. */
+const ALWAYS = ["health", "alerts"];
 
 /** The latest complete answer, and when it came on this machine's steady clock. */
 let latest = null;
@@ -48,22 +52,28 @@ async function ask(path) {
   return response.json();
 }
 
-/** Everything at once. Without health there is nothing to show; jobs may fail alone, since they are asked elsewhere. */
+/** Asks for what may have changed. Without health there is nothing to show; jobs may fail alone, since they are asked elsewhere. */
 async function poll() {
   try {
-    const names = Object.keys(PATHS);
-    const answers = await Promise.allSettled(names.map((name) => ask(PATHS[name])));
-    const failed = answers.find(({ status }, i) => status === "rejected" && names[i] !== "jobs");
-    if (failed) throw failed.reason;
-    latest = Object.fromEntries(names.map((name, i) => [name, answers[i].value ?? null]));
+    const always = await answers(ALWAYS);
+    const isNew = latest?.jobs == null || latest.health.ticked_at !== always.health.ticked_at || latest.health.started_at !== always.health.started_at;
+    const rest = isNew ? await answers(Object.keys(PATHS).filter((name) => !ALWAYS.includes(name))) : {};
+    latest = { ...latest, ...always, ...rest };
     receivedAt = performance.now();
     show(latest);
-    setStatus(latest.health.status, latest.health);
+    setStatus(latest.health.status, latest);
   } catch (reason) {
     console.error(reason);
-    setStatus("unreachable", latest?.health ?? null);
+    setStatus("unreachable", latest);
   }
   setTimeout(poll, EVERY);
+}
+
+async function answers(names) {
+  const settled = await Promise.allSettled(names.map((name) => ask(PATHS[name])));
+  const failed = settled.find(({ status }, i) => status === "rejected" && names[i] !== "jobs");
+  if (failed) throw failed.reason;
+  return Object.fromEntries(names.map((name, i) => [name, settled[i].value ?? null]));
 }
 
 function show(data) {
@@ -74,7 +84,8 @@ function show(data) {
   const minute = Math.floor(now / 60000);
   draw("totals", [data.queues, data.alerts, data.waterfall], () => sections.totals(data));
   const wanted = location.hash.slice(1);
-  draw("alerts", [data.alerts, minute, wanted], () => [sections.alerts(data.alerts, now, wanted)]);
+  const failed = failing(health);
+  draw("alerts", [data.alerts, minute, wanted, failed], () => [sections.alerts(data.alerts, now, failed, wanted)]);
   land(wanted);
   draw("queues", [data.queues, data.waterfall, health.ticked_at], () => sections.queues(data.queues, data.waterfall, span));
   draw("shares", [data.shares, data.fairShares], () => [sections.shares(data.shares), ...sections.fairShares(data.fairShares)]);
@@ -109,14 +120,33 @@ function draw(id, from, make) {
   byId(id).replaceChildren(...make());
 }
 
-function setStatus(status, health) {
-  const [mood, words] = STATUS[status] ?? ["warn", status];
+/** Sources whose last poll failed, or that have not answered although the first poll is complete. */
+function failing(health) {
+  return health.sources.filter(({ error }) => error).map(({ source }) => source.replaceAll("_", " "));
+}
+
+/** What the page says of itself, worst first: nothing is well while an alert fires or a source fails. */
+function summary(status, data) {
+  if (!data || status === "unreachable" || status === "stale") return STATUS[status] ?? ["warn", status];
+  const firing = data.alerts.filter(({ state }) => state === "firing").length;
+  const failed = failing(data.health);
+  const words = [];
+  if (firing) words.push(`${count(firing, "alert")} firing`);
+  if (failed.length) words.push(`${count(failed.length, "source")} failing`);
+  if (data.health.store_error) words.push("state file not written");
+  if (status === "starting") words.push("starting");
+  if (words.length) return [firing ? "bad" : "warn", words.join(", ").replace(/^./, (first) => first.toUpperCase())];
+  return STATUS[status] ?? ["warn", status];
+}
+
+function setStatus(status, data) {
+  const [mood, words] = summary(status, data);
   const pill = byId("status");
   if (pill.textContent !== words) pill.textContent = words;
   pill.className = `pill ${mood}`;
   document.body.classList.toggle("old", status === "stale" || status === "unreachable");
   const banner = byId("banner");
-  const text = explain(status, health);
+  const text = explain(status, data?.health ?? null);
   banner.hidden = text === null;
   if (banner.textContent !== (text ?? "")) banner.textContent = text ?? "";
 }
@@ -124,8 +154,13 @@ function setStatus(status, health) {
 function explain(status, health) {
   const from = health?.ticked_at ? ` The figures below are from ${utc(Date.parse(health.ticked_at))} UTC.` : "";
   if (status === "unreachable") return `Trainspotter does not answer.${from}`;
-  if (status === "stale") return `Trainspotter answers, but its engine has not ticked for long: alerts are not being judged.${from}`;
-  if (status === "starting") return "The first poll is not complete yet: what is below is not the whole truth.";
+  if (status === "stale") return `Trainspotter answers, but its engine has not ticked for long: alerts are not evaluated.${from}`;
+  const errors = (health?.sources ?? []).filter(({ error }) => error).map(({ source, error }) => `${source.replaceAll("_", " ")}: ${error}`);
+  if (status === "starting") {
+    const why = errors.length ? ` ${errors.join("; ")}.` : "";
+    return `The first poll is not complete yet: the figures below are incomplete.${why}`;
+  }
+  if (health?.store_error) return `The state is kept in memory only, and a restart would lose it: ${health.store_error}`;
   return null;
 }
 

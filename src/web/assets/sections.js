@@ -1,7 +1,7 @@
 // The sections of the page: data in, elements out. Nothing here fetches or remembers.
 
 import { waterfall } from "./gpus.js";
-import { amount, duration, el, empty, measure, percent, place, table } from "./format.js";
+import { amount, count, duration, el, empty, label, measure, percent, place, table } from "./format.js";
 
 /** Job states in the order in which a job passes through them. */
 const STATES = ["submitted", "pending", "runnable", "scheduled", "starting", "running", "succeeded", "failed"];
@@ -19,7 +19,7 @@ export function totals({ queues, alerts, waterfall: rows }) {
     el("li", { class: `tile ${mood}` }, el("span", { class: "title" }, title), el("strong", {}, value), el("span", { class: "note" }, note));
   return [
     tile("Alerts firing", amount(firing), pending ? `${amount(pending)} pending` : "none pending", firing ? "bad" : "good"),
-    tile("Jobs waiting", amount(waiting), `in ${amount(queues.length)} queue${queues.length === 1 ? "" : "s"}`),
+    tile("Jobs waiting", amount(waiting), `in ${count(queues.length, "queue")}`),
     tile("Oldest wait", oldest.length ? duration(Math.max(...oldest)) : "none", oldest.length ? "and still waiting" : "nothing waits"),
     tile("GPUs busy", percent(busy, capacity), capacity ? `${amount(busy)} of ${amount(capacity)}` : "capacity not known"),
     ...cost(rows).map(({ all, idle }) => tile("Idle GPUs cost", `$${amount(idle)} / h`, `of $${amount(all)} / h`)),
@@ -48,9 +48,11 @@ function runbook({ runbook_url, runbook }) {
  * Alerts, in the order of the API: firing, pending, resolved. `now` is the service's time in milliseconds. `wanted` is the id of
  * the element to which the address leads: one is there for it even if the alert is not any more.
  */
-export function alerts(rows, now, wanted = "") {
+export function alerts(rows, now, failing, wanted = "") {
   const gone = /^alert-[0-9a-f]+$/.test(wanted) && !rows.some(({ id }) => `alert-${id}` === wanted);
-  if (rows.length === 0 && !gone) return empty("No alerts: every rule is quiet.");
+  if (rows.length === 0 && !gone) {
+    return empty(failing.length ? `No alerts, but rules that rest on a failing source are not evaluated (${failing.join(", ")}).` : "No alerts.");
+  }
   const since = (at) => duration((now - Date.parse(at)) / 1000);
   const missing = gone
     ? [el("li", { class: "alert wanted", id: wanted }, el("p", { class: "what" }, "The alert of this link neither fires nor ended lately. Test notifications are not shown here."))]
@@ -65,7 +67,7 @@ export function alerts(rows, now, wanted = "") {
       el("div", { class: "what" },
         el("p", {}, el("strong", {}, alert.rule), " ", summary ?? description ?? ""),
         ...(likely_reason && alert.state !== "resolved" ? [el("p", { class: "faint" }, `${likely_reason}. Next: ${next_step}.`)] : []),
-        el("p", { class: "labels" }, ...labels.map(([name, value]) => el("span", { class: "tag" }, `${name} ${value}`)), ...runbook(alert.annotations))),
+        el("p", { class: "labels" }, ...labels.map(([name, value]) => el("span", { class: "tag" }, label(name, value))), ...runbook(alert.annotations))),
       el("div", { class: "value" }, el("strong", {}, measure(alert.value, alert.unit)),
         el("span", { class: "faint" }, alert.ending ? alert.ending.replaceAll("_", " ") : alert.threshold === null ? "value" : `threshold ${measure(alert.threshold, alert.unit)}`)));
   }));
@@ -127,15 +129,15 @@ function shareBar({ quota, used, borrowed, lent }, scale) {
   return bar;
 }
 
-/** What fair shares are due by weight, and what they have held of late; nothing where no queue has a fair-share policy. */
+/** What fair shares are due by weight, and what they have held on average; nothing where no queue has a fair-share policy. */
 export function fairShares(rows) {
   if (rows.length === 0) return [];
   const gpus = (value) => amount(Math.round(value * 10) / 10);
   return [table("Fair shares in GPUs", [
     { title: "Fair share", cell: (row) => place(row.queue, row.share) },
     { title: "GPUs due", number: true, cell: (row) => gpus(row.target) },
-    { title: "Held now", number: true, cell: (row) => gpus(row.used) },
-    { title: "Held of late", number: true, cell: (row) => gpus(row.recent) },
+    { title: "In use", number: true, cell: (row) => gpus(row.used) },
+    { title: "Recent average", number: true, cell: (row) => gpus(row.recent) },
   ], rows)];
 }
 
@@ -190,7 +192,7 @@ export function failures(rows) {
 export function setup(rows) {
   if (rows.length === 0) return empty("Nothing is wrong with the set-up of queues and shares.");
   return el("ul", { class: "findings" }, ...rows.map(({ queue, share, what, advice }) =>
-    el("li", {}, place(queue, share ?? ""), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
+    el("li", {}, share === null ? el("span", {}, queue) : place(queue, share), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
 }
 
 /** What was, of jobs that started; and what to expect, with those that still wait counted in. */
@@ -212,7 +214,7 @@ export function waits(rows, estimates) {
 export function jobs(rows) {
   if (rows.length === 0) return empty("Nothing waits.");
   return table("Jobs that have waited longest and still wait", [
-    { title: "Job", cell: (job) => el("a", { href: `/api/v1/jobs/${encodeURIComponent(job.id)}`, title: job.id }, job.name) },
+    { title: "Job", cell: (job) => el("a", { href: `api/v1/jobs/${encodeURIComponent(job.id)}`, title: job.id }, job.name) },
     { title: "Share", cell: (job) => place(job.queue, job.share) },
     { title: "Waits", number: true, cell: (job) => duration(job.wait_seconds) },
     { title: "Needs", cell: (job) => job.demand.map(({ unit, quantity }) => `${amount(quantity)} × ${unit}`).join(", ") },

@@ -16,7 +16,7 @@ async fn the_page_draws_what_the_api_says() {
     let Some((dom, messages)) = open(&format!("http://{}/", server.address)).await else { return };
 
     for (what, expected) in [
-        ("the service's state", "Some sources fail"),
+        ("the service's state", "2 alerts firing, 1 source failing"),
         ("a firing alert", "ShareWaitsTooLong"),
         ("markup in a summary, as text", "&lt;b&gt;language&lt;/b&gt;"),
         ("a queue", "<h3>research</h3>"),
@@ -33,6 +33,7 @@ async fn the_page_draws_what_the_api_says() {
     ] {
         assert!(dom.contains(expected), "{what} is missing: {expected:?} in {dom}");
     }
+    assert!(!dom.contains("All is well"), "all is well while an alert fires");
     assert!(!dom.contains("<b>language"), "a name became markup");
     assert!(!dom.contains("class=\"old\""), "the page takes fresh figures for old");
     assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
@@ -51,6 +52,15 @@ async fn the_link_of_a_message_leads_to_its_alert() {
     assert!(dom.contains("id=\"alert-0123456789abcdef\"") && dom.contains("neither fires nor ended lately"), "{dom}");
     let Some((dom, messages)) = open(&format!("http://{}/runbooks/LongWait", server.address)).await else { return };
     assert!(dom.contains("<h1>A job has waited long</h1>") && !messages.contains("CONSOLE"), "{dom} {messages}");
+}
+
+#[tokio::test]
+async fn the_page_works_behind_a_path_of_a_proxy() {
+    let server = Server::behind("https://ops.example.com/trainspotter").await;
+    // Without the `/` at its end the page is led to where its files are.
+    let Some((dom, messages)) = open(&format!("http://{}/trainspotter", server.address)).await else { return };
+    assert!(dom.contains("<h3>research</h3>"), "{dom}");
+    assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
 }
 
 /// Opens an address in headless Chromium, lets six seconds of the page's time pass, and returns the document and what

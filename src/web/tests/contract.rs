@@ -197,6 +197,23 @@ async fn jobs_come_in_pages_without_gaps_or_repeats() {
 }
 
 #[tokio::test]
+async fn a_text_that_means_several_jobs_lists_them() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/api/v1/jobs/night").await.json()["id"], "job-nightly");
+    let answer = server.get("/api/v1/jobs/vision").await;
+    assert_eq!((answer.status, &*answer.error_code()), (409, "ambiguous"));
+    let body = answer.json();
+    assert_eq!(body["jobs"].as_array().unwrap().len(), 4);
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with(
+            "4 jobs match \"vision\"; give the id of one: job-01 (vision-pretrain-1, runnable, owner ada); "
+        ),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn jobs_can_be_narrowed() {
     for (query, count) in [
         ("", 13),
@@ -206,6 +223,14 @@ async fn jobs_can_be_narrowed() {
         ("?share=vision", 4),
         ("?share=", 1),
         ("?state=running", 1),
+        ("?name=language", 8),
+        ("?name=language-pretrain-1", 1),
+        ("?name=pretrain", 0),
+        ("?name=vision-pretrain-1&owner=ada", 2),
+        ("?owner=ada", 13),
+        ("?owner=nobody", 0),
+        ("?id=job-0", 10),
+        ("?id=job-03&state=runnable", 1),
         ("?limit=500", 13),
         ("?queue=rese%61rch&share=vision", 4),
     ] {

@@ -11,9 +11,11 @@ use crate::web::Demand;
 use crate::web::JobPage;
 use crate::web::JobQuery;
 use crate::web::JobView;
+use crate::web::Meant;
 use crate::web::Snapshot;
 use crate::web::Span;
 use trainspotter_core::jobs::FailureCategory;
+use trainspotter_core::jobs::Filter;
 use trainspotter_core::metrics::Estimate;
 use trainspotter_core::metrics::FailureFigures;
 use trainspotter_core::metrics::FairShareFigures;
@@ -254,24 +256,37 @@ fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
 
 /// Answers questions as the ledger's owner does, from [`jobs`].
 pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
-    let place = |job: &JobView| Cursor { created_at: job.created_at, id: job.id.clone() };
+    let place = |job: &JobView| (job.created_at, job.id.clone());
     while let Some(question) = questions.recv().await {
         match question {
-            JobQuery::List { queue, share, state, after, limit, reply } => {
+            JobQuery::List { filter, after, limit, reply } => {
+                let Filter { queue, share, state, id, name, owner } = filter;
                 let mut found = jobs();
                 found.retain(|job| {
                     queue.as_ref().is_none_or(|queue| job.queue == *queue)
                         && share.as_ref().is_none_or(|share| job.share.clone().unwrap_or("".into()) == *share)
                         && state.as_ref().is_none_or(|state| job.status == *state)
-                        && after.as_ref().is_none_or(|after| place(job) > *after)
+                        && id.as_ref().is_none_or(|id| job.id.as_str().starts_with(id))
+                        && name.as_ref().is_none_or(|name| job.name.starts_with(name))
+                        && owner.as_ref().is_none_or(|owner| job.owner.as_deref().unwrap_or_default() == owner)
+                        && after.as_ref().is_none_or(|after| place(job) > (after.created_at, after.id.clone()))
                 });
                 found.sort_by_key(place);
                 found.truncate(limit);
-                let next = found.last().filter(|_| found.len() == limit).map(place);
+                let next = found.last().filter(|_| found.len() == limit);
+                let next = next.map(|job| Cursor { created_at: job.created_at, id: job.id.clone() });
                 let _ = reply.send(JobPage { jobs: found, next });
             }
-            JobQuery::One { id, reply } => {
-                let _ = reply.send(jobs().into_iter().find(|job| job.id == id));
+            JobQuery::One { words, reply } => {
+                let exact = jobs().into_iter().find(|job| job.id.as_str() == words);
+                let mut meant: Vec<JobView> = jobs();
+                meant.retain(|job| job.name.starts_with(&words) || job.owner.as_ref() == Some(&words));
+                let meant = exact.map_or(meant, |job| vec![job]);
+                let _ = reply.send(match meant.len() {
+                    0 => Meant::None,
+                    1 => meant.into_iter().next().map_or(Meant::None, |job| Meant::One(Box::new(job))),
+                    _ => Meant::Several(meant, false),
+                });
             }
         }
     }

@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -146,14 +145,45 @@ async fn a_ledger_that_hangs_costs_a_reader_ten_seconds() {
     assert_eq!(asked.elapsed().as_secs(), 10);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_silent_connection_is_closed() {
+#[tokio::test]
+async fn a_path_without_end_is_refused_in_few_words() {
     let server = Server::start().await;
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let opened = tokio::time::Instant::now();
-    let read = stream.read(&mut [0; 16]).await;
-    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
-    assert_eq!(opened.elapsed().as_secs(), 75);
+    let long = |length| "a".repeat(length);
+    let answer = server.get(&format!("/api/v1/jobs?name={}", long(9_000))).await;
+    assert_eq!((answer.status, &*answer.error_code()), (414, "uri_too_long"));
+    for length in [60_000, 200_000] {
+        let answer = server.get(&format!("/api/v1/jobs?name={}", long(length))).await;
+        assert!([414, 431].contains(&answer.status), "{}", answer.status);
+    }
+    let many = server.get(&format!("/api/v1/jobs?{}", "limit=1&".repeat(900))).await;
+    assert_eq!((many.status, &*many.error_code()), (400, "bad_request"));
+    for query in [format!("{}=1", long(7_000)), format!("limit={}", long(7_000)), format!("after={}", long(7_000))] {
+        let answer = server.get(&format!("/api/v1/jobs?{query}")).await;
+        assert!(answer.status == 400 && answer.body.len() < 1_000, "{} bytes", answer.body.len());
+    }
+}
+
+#[tokio::test]
+async fn odd_requests_get_plain_answers() {
+    let server = Server::start().await;
+    for (method, path, status) in [
+        ("GET", "/api/v1/jobs?name=%ff", 400),
+        ("GET", "/api/v1/jobs?%ff=1", 400),
+        ("GET", "/api/v1/jobs?name=%F0%9F%9A%82", 200),
+        ("GET", "/api/v1/jobs?after=99999999999999999999_job", 400),
+        ("GET", "/api/v1/jobs?after=9223372036854775807_job", 200),
+        ("GET", "/api/v1/jobs?after=-9223372036854775808_", 200),
+        ("GET", "/api/v1/jobs?limit=18446744073709551617", 400),
+        ("GET", "/api/v1/jobs?&&&", 200),
+        ("OPTIONS", "/api/v1/jobs", 405),
+        ("OPTIONS", "*", 404),
+        ("TRACE", "/", 405),
+        ("BREW", "/healthz", 405),
+        ("HEAD", "/api/v1/jobs?limit=1", 200),
+        ("HEAD", "/metrics", 200),
+    ] {
+        assert_eq!(server.send(method, path, "").await.status, status, "{method} {path}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,10 +192,11 @@ async fn stopping_waits_for_open_requests_but_not_for_ever() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, router, stop.clone()));
+    let stopped = stop.clone();
+    let serving = tokio::spawn(async move { serve(listener, router, None, stopped).await });
 
     let mut stream = TcpStream::connect(address).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let stopped = tokio::time::Instant::now();
     stop.cancel();

@@ -1,5 +1,7 @@
 //! A past for the fixture, and what the API says of it.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -17,11 +19,13 @@ use trainspotter_core::model::Timestamp;
 
 /// Answers as the reader of frames does. `vision` has come lately.
 pub(super) async fn answer(mut questions: mpsc::Receiver<HistoryQuery>) {
-    while let Some(HistoryQuery { from, to, step, mut view, reply }) = questions.recv().await {
+    while let Some(HistoryQuery { from, to, every, mut view, reply }) = questions.recv().await {
         let (mut at, mut index) = (from, 0);
+        // Whoever looks at every frame finds one in five minutes.
+        let every = if every < Duration::from_secs(60) { Duration::from_secs(300) } else { every };
         while at <= to {
             view.take(&frame(at, index));
-            (at, index) = (at + step, index + 1);
+            (at, index) = (at + every, index + 1);
         }
         let _ = reply.send(view);
     }
@@ -54,12 +58,14 @@ fn frame(at: Timestamp, index: u32) -> Frame {
 #[tokio::test]
 async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
     let server = Server::start().await;
-    let times = "from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m";
+    let times = "from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m&fold=last";
     let told = server.get(&format!("/api/v1/history?metric=queue.wait.oldest&queue=research&{times}")).await.json();
     let series = |share: &str, values: serde_json::Value| json!({ "labels": { "queue": "research", "share": share }, "values": values });
     let expected = json!({
         "metric": "queue.wait.oldest",
         "stat": null,
+        "fold": "last",
+        "looked_every_seconds": 1800.0,
         "at": ["2026-03-01T11:00:00Z", "2026-03-01T11:30:00Z", "2026-03-01T12:00:00Z"],
         "series": [series("audio", json!([0.0, 60.0, 120.0])), series("vision", json!([null, 1.0, 1.0]))],
     });
@@ -70,13 +76,47 @@ async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
     assert_eq!((&told["stat"], &told["series"]), (&json!("p95"), &json!([])));
 }
 
+/// The fixture's gauge grows by a minute with each frame, of which there is one in five minutes.
+#[tokio::test]
+async fn a_step_tells_its_peak_its_mean_or_its_end() {
+    let server = Server::start().await;
+    let told = async |rest: &str| {
+        let hour = "metric=queue.wait.oldest&share=audio&from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m";
+        server.get(&format!("/api/v1/history?{hour}{rest}")).await.json()
+    };
+    for (rest, fold, values) in [
+        ("", "max", json!([300.0, 660.0, 720.0])),
+        ("&fold=max", "max", json!([300.0, 660.0, 720.0])),
+        ("&fold=mean", "mean", json!([150.0, 510.0, 720.0])),
+    ] {
+        let told = told(rest).await;
+        assert_eq!((&told["fold"], &told["series"][0]["values"]), (&json!(fold), &values), "{rest}");
+        assert_eq!(told["looked_every_seconds"], 1.2);
+        assert_eq!(told["at"], json!(["2026-03-01T11:25:00Z", "2026-03-01T11:55:00Z", "2026-03-01T12:00:00Z"]));
+    }
+    let told = server.get("/api/v1/history?metric=gpu.part&from=-1h").await.json();
+    assert_eq!(told["fold"], "mean");
+}
+
+#[tokio::test]
+async fn times_may_be_relative() {
+    let server = Server::start().await;
+    let asked = |times: &str| format!("/api/v1/history?metric=queue.wait.oldest&step=1h&fold=last&{times}");
+    let told = server.get(&asked("from=-6h")).await.json();
+    // The clock runs.
+    assert!(told["at"][0].as_str().unwrap().starts_with("2026-03-01T06:0"), "{told}");
+    let told = server.get(&asked("from=now-6h&to=-3h")).await.json();
+    let at: Vec<Timestamp> = serde_json::from_value(told["at"].clone()).unwrap();
+    assert_eq!((at.len(), at[3].since(at[0])), (4, Duration::from_secs(3 * 3_600)));
+}
+
 #[tokio::test]
 async fn a_day_is_told_by_default_and_no_step_is_too_small() {
     let server = Server::start().await;
-    let told = server.get("/api/v1/history?metric=queue.wait.oldest&to=2026-03-01T12:00:00Z").await.json();
+    let told = server.get("/api/v1/history?metric=queue.wait.oldest&to=2026-03-01T12:00:00Z&fold=last").await.json();
     let at = told["at"].as_array().unwrap();
     assert_eq!((at.len(), &at[0], &at[200]), (201, &json!("2026-02-28T12:00:00Z"), &json!("2026-03-01T12:00:00Z")));
-    let told = server.get("/api/v1/history?metric=queue.wait.oldest&step=1ms").await.json();
+    let told = server.get("/api/v1/history?metric=queue.wait.oldest&step=1ms&fold=last").await.json();
     assert_eq!(told["at"].as_array().unwrap().len(), 501);
 }
 
@@ -92,6 +132,11 @@ async fn a_question_that_makes_no_sense_is_told_what_would() {
         ("metric=queue.wait&from=yesterday", "2026-03-01T12:00:00Z"),
         ("metric=queue.wait&from=2026-03-01T12:00:00Z&to=2026-03-01T12:00:00Z", "before `to`"),
         ("metric=queue.wait&step=often", "30s, 5m or 1h"),
+        ("metric=queue.wait&from=-often", "-6h for six hours ago"),
+        ("metric=queue.wait&from=", "-6h for six hours ago"),
+        ("metric=queue.wait&fold=min", "there are max, mean and last"),
+        ("metric=queue.wait&from=-1s&to=-1h", "before `to`"),
+        ("metric=queue.wait&queue=%ff", "not UTF-8"),
         ("metric=queue.wait&where=a", "there are metric, queue, share"),
         ("metric=queue.wait&metric=queue.wait", "given twice"),
     ] {

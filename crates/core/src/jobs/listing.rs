@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::iter::Peekable;
 use std::ops::Bound;
 
-use crate::jobs::Job;
+use crate::jobs::{Job, Ledger};
 use crate::jobs::sorted::Sorted;
 use crate::jobs::table::{Jobs, key_of};
 use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
@@ -40,7 +40,8 @@ pub struct Filter {
 impl Filter {
     fn accepts(&self, job: &Job) -> bool {
         let share = job.share().map_or("", ShareName::as_str);
-        let begins = |prefix: &Option<String>, text: &str| prefix.as_ref().is_none_or(|prefix| text.starts_with(prefix));
+        let begins =
+            |prefix: &Option<String>, text: &str| prefix.as_ref().is_none_or(|prefix| text.starts_with(prefix));
         self.queue.as_ref().is_none_or(|queue| job.queue() == queue)
             && self.share.as_ref().is_none_or(|wanted| wanted.as_str() == share)
             && self.state.as_ref().is_none_or(|state| job.status() == state)
@@ -73,6 +74,20 @@ pub(super) struct Listed {
 impl Listed {
     pub(super) fn of(job: &Job) -> Self {
         Self { share: job.share().cloned(), status: job.status().clone(), owner: job.owner().map(Into::into) }
+    }
+}
+
+impl Ledger {
+    /// The jobs that pass a filter and come after one of this age and id, oldest first: what this costs follows `limit`, and not how
+    /// many jobs there are.
+    pub fn list<'a>(&'a self, filter: &'a Filter, after: Option<(Timestamp, &JobId)>, limit: usize) -> Found<'a> {
+        let after = after.map(|(created_at, id)| (created_at, key_of(id)));
+        self.listing.page(filter, after, limit, &self.jobs)
+    }
+
+    /// The jobs that people may mean by an id, by how an id or a name begins, by a name or by an owner; at most so many.
+    pub fn meant<'a>(&'a self, words: &'a str, at_most: usize) -> Vec<&'a Job> {
+        self.listing.meant(words, at_most, &self.jobs)
     }
 }
 
@@ -162,7 +177,13 @@ impl Listing {
     }
 
     /// The jobs that pass a filter and come after a place, oldest first.
-    pub(super) fn page<'a>(&'a self, filter: &'a Filter, after: Option<Place>, limit: usize, jobs: &'a Jobs) -> Found<'a> {
+    pub(super) fn page<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<Place>,
+        limit: usize,
+        jobs: &'a Jobs,
+    ) -> Found<'a> {
         let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
         let by_text = || filter.name.as_deref().and_then(|prefix| self.beginning(&self.names, prefix, name, jobs));
         if let Some(few) = by_id.or_else(by_text) {
@@ -261,7 +282,13 @@ fn among<'a>(few: Vec<&'a Job>, filter: &Filter, after: Option<Place>, limit: us
 }
 
 /// A page of the jobs of several sets, each of which is in order.
-fn along<'a>(sets: &[&BTreeSet<Place>], filter: &Filter, after: Option<Place>, limit: usize, jobs: &'a Jobs) -> Found<'a> {
+fn along<'a>(
+    sets: &[&BTreeSet<Place>],
+    filter: &Filter,
+    after: Option<Place>,
+    limit: usize,
+    jobs: &'a Jobs,
+) -> Found<'a> {
     let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = Found::default();
     let mut last = None;

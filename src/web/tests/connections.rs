@@ -1,0 +1,89 @@
+//! Clients that hold on to connections: each has an end, and a probe always gets through.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::web::tests::Server;
+
+const BEGUN: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n";
+
+#[tokio::test]
+async fn probes_get_through_however_many_connections_are_held() {
+    let server = Server::start().await;
+    let mut held = Vec::new();
+    for number in 0..600 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // A third says nothing, a third begins a request, a third has had an answer.
+        let said: &[u8] = match number % 3 {
+            0 => b"",
+            1 => BEGUN,
+            _ => b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        };
+        // Some have lost their place by now.
+        let _ = stream.write_all(said).await;
+        held.push(stream);
+        if number % 50 == 0 {
+            for path in ["/healthz", "/readyz", "/metrics", "/"] {
+                let answer = tokio::time::timeout(Duration::from_secs(10), server.get(path)).await;
+                assert_eq!(answer.map(|answer| answer.status).ok(), Some(200), "{path} with {number} held");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_line_by_line_is_not_waited_for() {
+    let server = Server::start().await;
+    let (mut reading, mut writing) = TcpStream::connect(server.address).await.unwrap().into_split();
+    let began = Instant::now();
+    writing.write_all(BEGUN).await.unwrap();
+    let dripping = tokio::spawn(async move {
+        while writing.write_all(b"x: y\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    });
+    let read = reading.read(&mut [0; 16]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    assert_eq!(began.elapsed().as_secs(), 10);
+    dripping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let opened = Instant::now();
+    let read = stream.read(&mut [0; 16]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    assert_eq!(opened.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn a_connection_rests_between_requests_for_longer_than_load_balancers_let_it() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..3 {
+        stream.write_all(BEGUN).await.unwrap();
+        stream.write_all(b"\r\n").await.unwrap();
+        let (mut answer, mut buffer) = (Vec::new(), [0; 4_096]);
+        while !answer.ends_with(b"}") {
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(read, 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&buffer[..read]);
+        }
+        pass(Duration::from_secs(60)).await;
+    }
+    pass(Duration::from_secs(16)).await;
+    let read = stream.read(&mut [0; 16]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+}
+
+/// Lets time go by at once.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
