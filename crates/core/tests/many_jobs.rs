@@ -48,7 +48,7 @@ fn job(number: usize, status: JobStatus, at: i64) -> JobSeen {
 }
 
 fn described(number: usize, job: JobSeen) -> JobSeen {
-    let owner = Some(OWNERS[number % 3].into()).filter(|owner: &Box<str>| !owner.is_empty());
+    let owner = Some(OWNERS[number % 3]).filter(|owner| !owner.is_empty()).map(Into::into);
     JobSeen {
         details: Some(Box::new(JobDetails { owner, preemptions: number as u32 % 4, ..JobDetails::default() })),
         ..job
@@ -159,9 +159,10 @@ fn people_mean_an_id_a_name_a_beginning_or_an_owner() {
     }
     let meant = |words: &str| ids(&ledger.meant(words, 5));
     let one = job(7, JobStatus::Runnable, 0);
-    assert_eq!(meant(one.id.as_str()), [one.id.clone()]);
-    assert_eq!(meant(&one.id.as_str()[..5]), [one.id.clone()]);
-    assert_eq!(meant("écoute-0"), [one.id.clone()]);
+    let only = vec![one.id.clone()];
+    assert_eq!(meant(one.id.as_str()), only);
+    assert_eq!(meant(&one.id.as_str()[..5]), only);
+    assert_eq!(meant("écoute-0"), only);
     // The name as a whole goes before longer ones.
     assert_eq!(meant("train-4").len(), 1);
     assert_eq!(meant("train-").len(), 5, "no more than asked for");
