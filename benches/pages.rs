@@ -154,7 +154,7 @@ fn filled(tracked: usize, shares: usize) -> (Engine, Timestamp) {
     for from in (0..tracked).step_by(100) {
         now = now + Duration::from_secs(5 * 24 * 3_600) / u32::try_from(tracked / 100).unwrap_or(1);
         let jobs = (from..tracked.min(from + 100)).map(|number| seen(number, shares, number < ended, now)).collect();
-        engine.observe(vec![Observation::Jobs { at: now, jobs }]);
+        engine.observe(vec![Observation::Jobs { at: now, answered_at: now, jobs }]);
         if from.is_multiple_of(2_000) {
             engine.observe(answered(shares, now));
             drop(engine.tick(now));
@@ -221,6 +221,8 @@ fn queues(shares: usize) -> Vec<Queue> {
         enabled: true,
         status_reason: None,
         has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         environment: Some(ServiceEnvironment {
             name,
             enabled: true,

@@ -131,7 +131,7 @@ impl Keeper {
                 }
                 ask = inbox.asks.recv() => match ask {
                     Some(Ask::Questions(reply)) => {
-                        self.look_at_clock().await;
+                        self.look_at_clock(&mut inbox.queries).await;
                         let _ = reply.send(self.engine.questions(self.clock.now()));
                     }
                     Some(Ask::Polled { began_at }) => {
@@ -173,7 +173,7 @@ impl Keeper {
     }
 
     /// Reports what answers tell of the clock. When it was corrected a tick follows at once: what is shown is of the right time then.
-    async fn look_at_clock(&mut self) {
+    async fn look_at_clock(&mut self, queries: &mut mpsc::Receiver<JobQuery>) {
         let Some(comparison) = self.clock.comparison() else { return };
         if let Some(wrong) = self.engine.correct_future(self.clock.now()) {
             tracing::warn!(
@@ -183,7 +183,7 @@ impl Keeper {
         }
         self.engine.service().clock_skew_seconds = Some(comparison.skew_seconds);
         if self.memory.clock.take_in(comparison) {
-            self.tick().await;
+            self.tick(queries).await;
         }
     }
 

@@ -219,6 +219,8 @@ fn queue(name: &str) -> Queue {
         enabled: true,
         status_reason: None,
         has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
         policy: Policy::Fifo,
         environment: None,
     }
@@ -257,7 +259,7 @@ proptest! {
                 seen.push(if is_described { described(number, one) } else { one });
             }
             for engine in [&mut selecting, &mut all] {
-                engine.observe(vec![Observation::Jobs { at: second(at), jobs: seen.clone() }]);
+                engine.observe(vec![Observation::Jobs { at: second(at), answered_at: second(at), jobs: seen.clone() }]);
                 engine.observe(answered(at));
             }
             let told = |engine: &mut Engine| {

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::iter::Peekable;
 use std::ops::Bound;
 
-use crate::jobs::{Job, Ledger};
 use crate::jobs::sorted::Sorted;
 use crate::jobs::table::{Jobs, key_of};
+use crate::jobs::{Job, Ledger};
 use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
 
 /// Jobs that one page looks at, at most. A page that has looked at so many ends early and says where to go on.
