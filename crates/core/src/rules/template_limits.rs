@@ -63,12 +63,8 @@ fn end_of_tag(tag: &str) -> Result<&str, String> {
             return Ok(here.get(2..).unwrap_or_default());
         }
         let is_of_a_word = letter.is_alphanumeric() || letter == '_';
-<<<<<<< HEAD
         let goes_on = is_of_a_word && in_word;
         words += usize::from(!goes_on && !letter.is_whitespace());
-=======
-        words += usize::from(!(letter.is_whitespace() || is_of_a_word && in_word));
->>>>>>> da62f46 (Lists of jobs fit the observations and queues of now)
         in_word = is_of_a_word;
         if words > MAX_WORDS_IN_A_TAG {
             return Err(format!("it has a tag of more than {MAX_WORDS_IN_A_TAG} words and signs"));
