@@ -76,6 +76,7 @@ async fn measure(backlog: usize) -> Result<String, Failed> {
         queues: vec!["*".into()],
         events: None,
         reserved: Reserved::default(),
+        quotas: std::collections::BTreeMap::new(),
     };
     let clients = connect(&target, 1e6, clock).await?;
 

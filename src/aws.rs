@@ -25,6 +25,7 @@ mod page;
 mod pattern;
 mod poller;
 mod publishing;
+mod quotas;
 mod rate_limit;
 mod reservations;
 mod topology;

@@ -87,6 +87,8 @@ pub struct Target {
     pub events: Option<String>,
     /// Which capacity is watched that is paid for whether jobs use it or not.
     pub reserved: Reserved,
+    /// The code of the account's quota for training jobs by instance type, as far as they are to be asked for.
+    pub quotas: BTreeMap<String, String>,
 }
 
 /// Capacity that is paid for whether jobs use it or not: nothing is asked about it unless it is switched on.

@@ -17,7 +17,7 @@ use trainspotter_core::model::CallOutcome;
 use trainspotter_core::model::Calls;
 
 /// Every operation that any room calls; another one is counted as [`OTHER`].
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 14] = [
     "DescribeJobQueues",
     "DescribeSchedulingPolicies",
     "DescribeServiceEnvironments",
@@ -25,6 +25,7 @@ const OPERATIONS: [&str; 13] = [
     "DescribeTrainingJob",
     "GetJobQueueSnapshot",
     "GetMetricData",
+    "GetServiceQuota",
     "ListQuotaShares",
     "ListServiceJobs",
     "ListTrainingJobs",

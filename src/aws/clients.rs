@@ -49,6 +49,8 @@ pub struct Clients {
     pub batch: aws_sdk_batch::Client,
     /// Training jobs.
     pub sagemaker: aws_sdk_sagemaker::Client,
+    /// Limits of the account.
+    pub quotas: aws_sdk_servicequotas::Client,
     /// GPU metrics.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
     budget: Budget,
@@ -201,6 +203,11 @@ fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient) -> Clients {
         .interceptor(Completeness)
         .retry_classifier(TooManyRequests)
         .build();
+    let quotas = aws_sdk_servicequotas::config::Builder::from(sdk)
+        .interceptor(watch("servicequotas"))
+        .interceptor(Completeness)
+        .retry_classifier(TooManyRequests)
+        .build();
     let sagemaker = aws_sdk_sagemaker::config::Builder::from(sdk)
         .interceptor(watch("sagemaker"))
         .interceptor(Completeness)
@@ -213,6 +220,7 @@ fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient) -> Clients {
     Clients {
         batch: aws_sdk_batch::Client::from_conf(batch),
         sagemaker: aws_sdk_sagemaker::Client::from_conf(sagemaker),
+        quotas: aws_sdk_servicequotas::Client::from_conf(quotas),
         cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch),
         budget,
         calls,

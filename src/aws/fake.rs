@@ -116,6 +116,7 @@ pub(crate) fn target(endpoint: &str) -> Target {
         queues: vec!["*".to_owned()],
         events: None,
         reserved: Reserved::default(),
+        quotas: std::collections::BTreeMap::new(),
     }
 }
 
@@ -201,6 +202,7 @@ pub(crate) fn told(observations: &[Observation]) -> Vec<String> {
             Observation::UnknownValue { kind, value } => Some(format!("unknown {kind} {value}")),
             Observation::LimitHit { limit, times } => Some(format!("limit {limit} {times}")),
             Observation::NoQueues { why } => Some(format!("no queues: {why}")),
+            Observation::AccountLimits { .. } => None,
             Observation::Topology { .. } | Observation::Calls(_) | Observation::Reserved { .. } => None,
         })
         .collect()

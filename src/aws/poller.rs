@@ -70,6 +70,7 @@ pub struct Poller {
     /// The host up to which utilisation was asked for last, where not all can be asked for at once.
     pub(crate) measured_up_to: Option<(JobId, String)>,
     pub(crate) reserved_due: Timestamp,
+    pub(crate) quotas_due: Timestamp,
     /// The warm pools of the last look.
     pub(crate) pools: Pools,
     /// Sweeps that a poll did not finish.
@@ -115,6 +116,7 @@ impl Poller {
             utilisation_due: now,
             measured_up_to: None,
             reserved_due: now,
+            quotas_due: now,
             pools: Pools::new(),
             sweeps: BTreeMap::new(),
             polled: Vec::new(),
@@ -128,6 +130,7 @@ impl Poller {
     pub async fn begin(&mut self, out: &Out) {
         self.poll_topology(out).await;
         self.poll_reserved(out).await;
+        self.poll_quotas(out).await;
         self.begun = true;
     }
 

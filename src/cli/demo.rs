@@ -112,6 +112,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         queues: vec!["*".to_owned()],
         events: None,
         reserved: Reserved { training_plans: true, warm_pools: true },
+        quotas: std::collections::BTreeMap::new(),
     };
     let poll = Poll {
         every: Duration::from_secs(30),

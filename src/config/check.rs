@@ -91,6 +91,16 @@ impl Check<'_> {
             if target.queues.iter().all(|glob| glob.is_empty()) {
                 self.problem(&at("queues"), "no queue can match; leave `queues` out to watch all");
             }
+            for (instance_type, code) in &target.quotas {
+                let digits = code.strip_prefix("L-").unwrap_or_default();
+                if digits.len() != 8 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
+                    let path = format!("{}.{instance_type}", at("quotas"));
+                    self.problem(
+                        &path,
+                        "not the code of a quota; write it as Service Quotas shows it, like L-0123ABCD",
+                    );
+                }
+            }
             checked.push(Target {
                 region: target.region.clone(),
                 role: target.role.clone(),
@@ -101,6 +111,7 @@ impl Check<'_> {
                     training_plans: target.reserved.training_plans,
                     warm_pools: target.reserved.warm_pools,
                 },
+                quotas: target.quotas.clone(),
             });
         }
         checked

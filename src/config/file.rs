@@ -84,6 +84,10 @@ pub(super) struct Target {
     /// Capacity that is paid for whether jobs use it or not, to be told how much of it is idle.
     #[serde(default)]
     pub(super) reserved: Reserved,
+    /// By instance type, such as ml.p5.48xlarge, the code in Service Quotas of its limit for training job usage, such as L-0123ABCD: the
+    /// account's limits are then compared with those of the environments. Off by default.
+    #[serde(default)]
+    pub(super) quotas: BTreeMap<String, String>,
 }
 
 /// Capacity that is paid for whether jobs use it or not. Nothing is asked about it unless it is switched on.

@@ -43,6 +43,8 @@ pub(super) struct SourceLog {
     started: Option<Started>,
     queues: BTreeSet<QueueName>,
     no_queues: Option<String>,
+    /// Why limits of the account could not be read.
+    quota_error: Option<String>,
     failing: BTreeMap<Source, Failing>,
     /// Whether a description of a job has failed in this poll.
     description_failed: bool,
@@ -62,6 +64,7 @@ impl SourceLog {
             started: Some(started),
             queues: BTreeSet::new(),
             no_queues: None,
+            quota_error: None,
             failing: BTreeMap::new(),
             description_failed: false,
         }
@@ -77,6 +80,11 @@ impl SourceLog {
                         tracing::warn!("{why}");
                     }
                 }
+                Observation::AccountLimits { error: Some(error), .. } => {
+                    if self.quota_error.replace(error.clone()).as_ref() != Some(error) {
+                        tracing::warn!(error, "the account's limits cannot be read; the rest goes on without them");
+                    }
+                }
                 Observation::Failed { source, queue, at, error } => self.failed(*source, queue.as_ref(), *at, error),
                 Observation::Answered { source, queue, at } => {
                     self.mended(*source, *at, |failing| *failing == *queue);
@@ -90,6 +98,7 @@ impl SourceLog {
                 | Observation::Reserved { .. }
                 | Observation::Utilisation { .. }
                 | Observation::Calls(_)
+                | Observation::AccountLimits { error: None, .. }
                 | Observation::LimitHit { .. }
                 | Observation::UnknownValue { .. } => {}
             }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Every action the service calls, and the SDK's method that calls it.
-const ACTIONS: [(&str, &str); 15] = [
+const ACTIONS: [(&str, &str); 16] = [
     ("batch:DescribeJobQueues", "describe_job_queues"),
     ("batch:DescribeSchedulingPolicies", "describe_scheduling_policies"),
     ("batch:DescribeServiceEnvironments", "describe_service_environments"),
@@ -25,6 +25,7 @@ const ACTIONS: [(&str, &str); 15] = [
     ("sagemaker:DescribeTrainingJob", "describe_training_job"),
     ("sagemaker:ListTrainingJobs", "list_training_jobs"),
     ("sagemaker:ListTrainingPlans", "list_training_plans"),
+    ("servicequotas:GetServiceQuota", "get_service_quota"),
     ("sns:Publish", "publish"),
     ("sqs:DeleteMessage", "delete_message_batch"),
     ("sqs:ReceiveMessage", "receive_message"),

@@ -18,6 +18,7 @@ pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config
             queues: vec!["*".to_owned()],
             events: None,
             reserved: Reserved::default(),
+            quotas: std::collections::BTreeMap::new(),
         }],
         poll: Poll {
             every,

@@ -391,6 +391,7 @@ impl Engine {
                     self.sources.failed(source, queue, at, error);
                 }
             }
+            Observation::AccountLimits { limits, .. } => self.service.account_limits = limits,
             Observation::NoQueues { why } => self.sources.no_queues = Some(why),
             Observation::LimitHit { limit, times } => {
                 self.counting.add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);

@@ -41,7 +41,7 @@ pub use notes::{JOBS_NAMED, Notes, WaitNote};
 pub use reasons::{Evidence, Reason, Standing, Why};
 
 use crate::jobs::{Job, Ledger};
-use crate::model::{HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
+use crate::model::{Capacity, HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,8 @@ pub struct Inputs<'a> {
 /// What the service says of itself.
 #[derive(Clone, Debug, Default)]
 pub struct Service {
+    /// How many instances of a type the account may run for training jobs at a time, as far as that is asked for.
+    pub account_limits: Vec<Capacity>,
     /// Time between the last two polls.
     pub poll_interval: Option<Duration>,
     /// By how many seconds this machine's clock is ahead of AWS's; `None` while that is not known.
@@ -117,7 +119,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let unused = counting.unused(&shares, inputs.now);
     let failures = counting.failures(inputs.now);
     let refused = misconfiguration::refused(&failures, inputs.ledger, inputs.now);
-    let setup = misconfiguration::findings(inputs.queues, &shares, &judged, &unused, &refused);
+    let setup = misconfiguration::findings(inputs.queues, &shares, &judged, &unused, &refused, &service.account_limits);
 
     let mut gauges = gauges::Gauges::default();
     gauges.jobs(&subjects, inputs);

@@ -40,6 +40,7 @@ use crate::query::Form;
 use crate::reply::ApiError;
 use crate::reply::Payload;
 use crate::sagemaker;
+use crate::servicequotas;
 use crate::sns;
 use crate::sts;
 use crate::truth;
@@ -114,6 +115,7 @@ fn refusal(error: ApiError) -> Response {
 enum Service {
     Batch,
     SageMaker,
+    Quotas,
     CloudWatch,
     Sns,
     Sts,
@@ -266,6 +268,7 @@ impl Call {
         if let Some(target) = header(headers, "x-amz-target") {
             return match target.split_once('.')? {
                 (sagemaker::TARGET, operation) => new(Service::SageMaker, Protocol::AwsJson1_1, operation),
+                (servicequotas::TARGET, operation) => new(Service::Quotas, Protocol::AwsJson1_1, operation),
                 (cloudwatch::SERVICE, operation) => new(Service::CloudWatch, Protocol::AwsJson1_0, operation),
                 _ => None,
             };
@@ -284,7 +287,7 @@ impl Call {
     fn throttled(&self) -> ApiError {
         let (status, code) = match self.service {
             Service::Batch => (429, "TooManyRequestsException"),
-            Service::SageMaker | Service::CloudWatch => (400, "ThrottlingException"),
+            Service::SageMaker | Service::Quotas | Service::CloudWatch => (400, "ThrottlingException"),
             Service::Sns => (429, "Throttled"),
             Service::Sts => (400, "Throttling"),
         };
@@ -295,7 +298,7 @@ impl Call {
     fn expired(&self) -> ApiError {
         let (status, code) = match self.service {
             Service::Batch | Service::CloudWatch => (403, "ExpiredTokenException"),
-            Service::SageMaker => (400, "ExpiredTokenException"),
+            Service::SageMaker | Service::Quotas => (400, "ExpiredTokenException"),
             Service::Sns | Service::Sts => (403, "ExpiredToken"),
         };
         ApiError::new(status, code, "The security token included in the request is expired")
@@ -312,6 +315,9 @@ fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiEr
         }
         Service::SageMaker => {
             sagemaker::answer(world, operation, &json_body(body, "SerializationException")?).map(Payload::Json)
+        }
+        Service::Quotas => {
+            servicequotas::answer(operation, &json_body(body, "SerializationException")?).map(Payload::Json)
         }
         Service::CloudWatch => {
             if body.len() > MAX_CLOUDWATCH_BYTES {

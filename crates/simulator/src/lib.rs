@@ -22,6 +22,7 @@ pub mod quirks;
 mod reply;
 mod sagemaker;
 pub mod scenario;
+mod servicequotas;
 mod shape;
 mod sns;
 mod sts;

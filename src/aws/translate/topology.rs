@@ -304,7 +304,8 @@ mod tests {
         assert_eq!(fair_share(&quotas, &mut unknowns), bare);
         assert_eq!(unknowns, Unknowns::default());
 
-        let odd = [f32::NAN, f32::INFINITY, -1.0, 0.0].into_iter().map(|weight| share("odd", Some(weight)));
+        let odd = [("a", f32::NAN), ("b", f32::INFINITY), ("c", -1.0), ("d", 0.0)];
+        let odd = odd.into_iter().map(|(name, weight)| share(name, Some(weight)));
         let policy = FairsharePolicy::builder().set_share_distribution(Some(odd.collect())).build();
         let detail = SchedulingPolicyDetail::builder().fairshare_policy(policy).build();
         let Policy::FairShare { shares, .. } = fair_share(&detail, &mut unknowns) else { panic!("not a fair share") };

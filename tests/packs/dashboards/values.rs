@@ -37,7 +37,7 @@ const REASONS: &[&str] = &[
 ];
 
 const PROBLEMS: &[&str] =
-    &["over_promised", "job_too_large", "nobody_borrows", "share_unused", "no_time_limit", "account_quota"];
+    &["over_promised", "job_too_large", "nobody_borrows", "share_unused", "no_time_limit", "account_quota", "invalid"];
 
 const CAUSES: &[&str] = &["provider_has_none", "quota_bound", "shape_does_not_fit", "being_placed", "no_demand"];
 

@@ -11,7 +11,9 @@ use crate::metrics::failures::WINDOW as FAILURES_WINDOW;
 use crate::metrics::frame::{FailureFigures, ShareFigures};
 use crate::metrics::reasons::{Judged, Reason, most};
 use crate::metrics::words::counted;
-use crate::model::{InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp};
+use crate::model::{
+    Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
+};
 
 /// A share that no job used for so long is told of.
 pub const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -120,6 +122,7 @@ pub(super) fn findings(
     judged: &[Judged<'_>],
     unused: &Unused,
     refused: &Refused,
+    account_limits: &[Capacity],
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     for queue in queues {
@@ -156,6 +159,10 @@ pub(super) fn findings(
             let advice = "Set jobStateTimeLimitActions with TERMINATE for RUNNABLE jobs.";
             found.push(finding(None, Problem::NoTimeLimit, what, advice));
         }
+        for what in beyond_account(queue, queues, account_limits) {
+            let advice = "Ask for a higher limit in Service Quotas, or lower the service environment's limit to it.";
+            found.push(finding(None, Problem::AccountQuota, what, advice));
+        }
         if let Some(what) = refused.get(&queue.name).map(refused_jobs) {
             let advice = "Ask for a higher limit in Service Quotas, or lower the service environment's limit to it.";
             found.push(finding(None, Problem::AccountQuota, what, advice));
@@ -187,6 +194,29 @@ fn over_promised(queue: &Queue, queues: &[Queue]) -> Vec<String> {
         format!("The shares on environment {} promise {promised} {unit}; it has {has}.", environment.name)
     })
     .collect()
+}
+
+/// What the environments of all queues allow against what the account may run. Told of the first queue only.
+fn beyond_account(queue: &Queue, queues: &[Queue], account_limits: &[Capacity]) -> Vec<String> {
+    if queues.first().is_none_or(|first| first.name != queue.name) {
+        return Vec::new();
+    }
+    let environments: BTreeMap<&str, _> =
+        queues.iter().filter_map(|queue| queue.environment.as_ref()).map(|one| (one.name.as_str(), one)).collect();
+    let beyond = |limit: &Capacity| {
+        // An environment that counts instances of any type may use them all for this one.
+        let counts = |one: &&Capacity| one.unit == limit.unit || one.unit.is_any();
+        let allowed: f64 =
+            environments.values().flat_map(|one| &one.limits).filter(counts).map(|one| one.quantity).sum();
+        let names = environments.keys().copied().collect::<Vec<_>>().join(", ");
+        (allowed > limit.quantity).then(|| {
+            format!(
+                "The account may run {} {} for training jobs at a time; the environments ({names}) allow {allowed}.",
+                limit.quantity, limit.unit
+            )
+        })
+    };
+    account_limits.iter().filter_map(beyond).collect()
 }
 
 /// The largest job of each share that waits and can never run there.

@@ -92,6 +92,13 @@ pub enum Observation {
         /// How often.
         times: u64,
     },
+    /// How many instances the account may run for training jobs at a time, as far as that is asked for.
+    AccountLimits {
+        /// By instance type, as far as they could be read.
+        limits: Vec<Capacity>,
+        /// Why the others could not.
+        error: Option<String>,
+    },
     /// There is no queue to watch.
     NoQueues {
         /// What was looked for, and what there is, for people.

@@ -30,7 +30,7 @@ fn queue(name: &str, shares: Vec<QuotaShare>) -> Queue {
 fn check(queues: &[Queue], unused: &[(&str, &str, f64)], expected: &[(&str, &str, &str)]) {
     let unused =
         unused.iter().map(|(queue, share, days)| (((*queue).into(), (*share).into()), days * 86_400.0)).collect();
-    let found = findings(queues, &[], &[], &unused, &Refused::new());
+    let found = findings(queues, &[], &[], &unused, &Refused::new(), &[]);
     let told: Vec<_> = found.iter().map(|one| (one.queue.as_str(), one.problem.as_str(), one.what.as_str())).collect();
     assert_eq!(told, expected);
 }
@@ -127,7 +127,7 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
     let mut counting = Counting::default();
     counting.count(&mut ledger, at);
     let refused = refused(&counting.failures(at), &ledger, at);
-    let found = findings(&[queue("q", vec![])], &[], &[], &Unused::new(), &refused);
+    let found = findings(&[queue("q", vec![])], &[], &[], &Unused::new(), &refused, &[]);
     let [found] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((found.problem.as_str(), found.share.as_ref()), ("account_quota", None));
     assert_eq!(
@@ -144,4 +144,18 @@ fn what_aws_calls_invalid_is_reported_with_its_reason() {
     let what = "Environment gpus is INVALID; AWS does not say why.";
     let invalid = Queue { invalid: vec![what.to_owned()], ..queue("q", vec![share("a", 4.0, Sharing::Reserve)]) };
     check(&[invalid], &[], &[("q", "invalid", what)]);
+}
+
+#[test]
+fn environments_that_allow_more_than_the_account_may_run_are_a_finding() {
+    let queues = [queue("one", vec![]), queue("two", vec![])];
+    let of = |limit: f64| {
+        findings(&queues, &[], &[], &Unused::new(), &Refused::new(), &[Capacity::new(UNIT, limit)])
+            .into_iter()
+            .map(|one| (one.queue.to_string(), one.problem.as_str(), one.what))
+            .collect::<Vec<_>>()
+    };
+    let what = "The account may run 10 ml.p5.48xlarge for training jobs at a time; the environments (gpus) allow 16.";
+    assert_eq!(of(10.0), [("one".to_owned(), "account_quota", what.to_owned())], "both queues draw on one environment");
+    assert_eq!(of(16.0), []);
 }

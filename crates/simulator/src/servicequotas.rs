@@ -1,0 +1,58 @@
+//! Service Quotas, awsJson1_1: how many instances the account may run for training jobs. There is one limit, whatever the type.
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::reply::ApiError;
+
+/// The prefix of `X-Amz-Target`.
+pub(super) const TARGET: &str = "ServiceQuotasV20190624";
+
+/// Instances that the account may run at a time.
+const LIMIT: f64 = 20.0;
+
+/// Performs an operation.
+pub(super) fn answer(operation: &str, body: &Value) -> Result<Value, ApiError> {
+    if operation != "GetServiceQuota" {
+        let message = format!("the simulator does not serve Service Quotas {operation}; it serves GetServiceQuota");
+        return Err(ApiError::bad("UnknownOperationException", message));
+    }
+    let member = |name: &str| {
+        let missing = || ApiError::bad("IllegalArgumentException", format!("{name} must be given"));
+        body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).ok_or_else(missing)
+    };
+    let (service, code) = (member("ServiceCode")?, member("QuotaCode")?);
+    let digits = code.strip_prefix("L-").unwrap_or_default();
+    if service != "sagemaker" || digits.len() != 8 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
+        let message = "The request failed because the specified service or quota does not exist.";
+        return Err(ApiError::bad("NoSuchResourceException", message));
+    }
+    Ok(json!({"Quota": {
+        "ServiceCode": service,
+        "ServiceName": "Amazon SageMaker",
+        "QuotaArn": format!("arn:aws:servicequotas:{}:{}:{service}/{code}", crate::arn::REGION, crate::arn::ACCOUNT),
+        "QuotaCode": code,
+        "QuotaName": "ml.p5.48xlarge for training job usage",
+        "Value": LIMIT,
+        "Unit": "None",
+        "Adjustable": true,
+        "GlobalQuota": false,
+    }}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_known_by_its_code_and_another_is_not_there() {
+        let ask =
+            |service: &str, code: &str| answer("GetServiceQuota", &json!({"ServiceCode": service, "QuotaCode": code}));
+        assert_eq!(ask("sagemaker", "L-0123ABCD").unwrap()["Quota"]["Value"], LIMIT);
+        for (service, code) in [("ec2", "L-0123ABCD"), ("sagemaker", "L-1"), ("sagemaker", "ml.p5.48xlarge")] {
+            assert_eq!(ask(service, code).unwrap_err().code, "NoSuchResourceException", "{service} {code}");
+        }
+        assert_eq!(ask("", "L-0123ABCD").unwrap_err().code, "IllegalArgumentException");
+        assert!(answer("ListServices", &json!({})).is_err());
+    }
+}
