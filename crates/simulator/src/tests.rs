@@ -4,6 +4,7 @@ mod account;
 mod batch;
 mod control;
 mod control_plane;
+mod dashboards;
 mod metrics;
 mod payloads;
 mod quirks;
