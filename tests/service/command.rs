@@ -86,9 +86,9 @@ async fn what_is_shipped_checks_out() {
     assert_eq!(code, Some(0), "{problems}");
     assert!(told.contains("us-east-1"), "{told}");
     let (code, told, problems) = outcome(&["rules", "check", root("alerts").to_str().unwrap()]).await;
-    assert_eq!((code, told.as_str()), (Some(0), "29 rules: fine\n"), "{problems}");
+    assert_eq!((code, told.as_str()), (Some(0), "33 rules: fine\n"), "{problems}");
     let (code, told, problems) = outcome(&["rules", "test", root("alerts").to_str().unwrap()]).await;
-    assert_eq!((code, told.as_str()), (Some(0), "56 tests: fine\n"), "{problems}");
+    assert_eq!((code, told.as_str()), (Some(0), "66 tests: fine\n"), "{problems}");
     let (code, told, problems) =
         outcome(&["rules", "backtest", "--to", "6h", "--every", "5m", root("alerts").to_str().unwrap()]).await;
     assert_eq!(code, Some(0), "{problems}");
