@@ -101,7 +101,7 @@ struct World {
 impl World {
     fn of(seed: u64, dice: &mut Dice) -> Self {
         let scheduler = world(seed, dice);
-        let lag = Duration::from_secs([0, 2, 5, 0, 10][usize::try_from(seed % 5).unwrap()]);
+        let lag = Duration::from_secs([0, 2, 5, 0, 20][usize::try_from(seed % 5).unwrap()]);
         let ahead = [0, 1_500, -1_500][usize::try_from(seed % 3).unwrap()];
         Self { listed: scheduler.clone(), scheduler, lag, ahead }
     }
@@ -136,7 +136,8 @@ fn poll(world: &mut World, services: &mut [Service; 2], dice: &mut Dice, is_quie
             }
         }
         if !is_quiet && services[1].dead_for == 0 && dice.one_in(12) {
-            services[1].die(if dice.one_in(30) { dice.roll(60) } else { 1 });
+            // The next one begins with a poll of its own, and its own questions.
+            services[1].die(if dice.one_in(30) { dice.roll(60).max(1) } else { 1 });
         }
     }
 }
