@@ -15,22 +15,26 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
                 why: engine.why(&job.latest.id, now).map(WhyView::from),
                 story: engine.story(&job.latest.id, now),
                 time_limit_at: engine.time_limit_at(&job.latest.id),
-                ..view(job, true)
+                ..view(job, true, now)
             };
             let _ = reply.send(match meant[..] {
                 [] => Meant::None,
                 [job] => Meant::One(Box::new(shown(job))),
                 _ => {
-                    let jobs = meant.iter().take(MAX_MEANT).map(|job| view(job, false)).collect();
+                    let jobs = meant.iter().take(MAX_MEANT).map(|job| view(job, false, now)).collect();
                     Meant::Several(jobs, meant.len() > MAX_MEANT)
                 }
             });
+        }
+        JobQuery::WaitingLongest { filter, limit, reply } => {
+            let jobs = ledger.waiting_longest(&filter, limit).into_iter().map(|job| view(job, false, now)).collect();
+            let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next: None });
         }
         JobQuery::List { filter, after, limit, reply } => {
             let after = after.as_ref().map(|after| (after.created_at, &after.id));
             let found = ledger.list(&filter, after, limit);
             let next = found.next.map(|job| Cursor { created_at: job.latest.created_at, id: job.latest.id.clone() });
-            let jobs = found.jobs.into_iter().map(|job| view(job, false)).collect();
+            let jobs = found.jobs.into_iter().map(|job| view(job, false, now)).collect();
             let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next });
         }
     }
@@ -46,7 +50,7 @@ fn with_whys(mut jobs: Vec<JobView>, engine: &Engine, now: Timestamp) -> Vec<Job
     jobs
 }
 
-fn view(job: &Job, with_spans: bool) -> JobView {
+fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
     let latest = &job.latest;
     let spans = job.timeline.spans();
     let first_wait = spans.first().filter(|span| span.phase == Phase::Waiting);
@@ -66,6 +70,7 @@ fn view(job: &Job, with_spans: bool) -> JobView {
             let until = span.to.map_or(job.seen_at, |to| to.latest);
             until.seconds_since(span.from.latest)
         }),
+        waiting_seconds: job.waiting_since().map(|since| now.seconds_since(since)),
         attempts: spans.last().map_or(0, |span| span.attempt),
         preemptions: job.details.as_ref().map_or(0, |details| details.preemptions),
         retries_left: job.details.as_ref().and_then(|details| details.retries_left()),

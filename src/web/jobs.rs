@@ -52,6 +52,15 @@ pub enum JobQuery {
         /// Where the answer goes.
         reply: oneshot::Sender<JobPage>,
     },
+    /// Jobs that match all given conditions and wait, those first that have waited longest until now.
+    WaitingLongest {
+        /// The conditions.
+        filter: Filter,
+        /// At most this many: 1 to 500.
+        limit: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<JobPage>,
+    },
     /// One job, with its spans.
     One {
         /// Its id, its name, how one of these begins, or its owner.
@@ -129,6 +138,8 @@ pub struct JobView {
     pub stopped_at: Option<Timestamp>,
     /// The first wait: so far, or for good once the job was dispatched. Null when that is not known.
     pub wait_seconds: Option<f64>,
+    /// For how long the job has been waiting now, without a break; null if it does not wait.
+    pub waiting_seconds: Option<f64>,
     /// Attempts so far.
     pub attempts: u32,
     /// How many of them were preempted.
@@ -190,16 +201,22 @@ pub struct Span {
     pub to_uncertain_seconds: Option<f64>,
 }
 
-/// Jobs, oldest first, a page at a time.
+/// Jobs, oldest first, a page at a time; or those that have waited longest until now, with `sort=waiting`.
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs", params(ListParameters),
     responses((status = 200, body = JobPage), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn jobs(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Result<Json<JobPage>, ApiError> {
-    let ListParameters { queue, share, state, id, name, owner, limit, after } =
+    let ListParameters { queue, share, state, id, name, owner, sort, limit, after } =
         ListParameters::parse(query.as_deref().unwrap_or(""))?;
     let filter = Filter { queue, share, state, id, name, owner };
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if sort == Some(Sort::Waiting) {
+        if after.is_some() {
+            return Err(ApiError::bad_request("sort=waiting has one page; narrow it down instead of giving `after`"));
+        }
+        return ask(&pages.jobs, |reply| JobQuery::WaitingLongest { filter, limit, reply }).await.map(Json);
+    }
     ask(&pages.jobs, |reply| JobQuery::List { filter, after, limit, reply }).await.map(Json)
 }
 
@@ -259,12 +276,30 @@ struct ListParameters {
     name: Option<String>,
     /// Only jobs of this owner, which is their tag `owner`; empty for jobs without one.
     owner: Option<String>,
+    /// `created` (the default: oldest first) or `waiting`: only jobs that wait, those first that have waited longest until now, on one page.
+    #[param(value_type = Option<String>)]
+    sort: Option<Sort>,
     /// Jobs on the page, 1 to 500; 100 by default.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// The `next` of the page before.
     #[param(value_type = Option<String>)]
     after: Option<Cursor>,
+}
+
+/// In which order jobs are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Created,
+    Waiting,
+}
+
+fn parse_sort(value: &str) -> Result<Sort, ApiError> {
+    match value {
+        "created" => Ok(Sort::Created),
+        "waiting" => Ok(Sort::Waiting),
+        _ => Err(ApiError::bad_request(format!("sort is {}; there are created and waiting", shown(value)))),
+    }
 }
 
 impl ListParameters {
@@ -279,10 +314,11 @@ impl ListParameters {
                 "id" => read.id.replace(value.into_owned()).is_some(),
                 "name" => read.name.replace(value.into_owned()).is_some(),
                 "owner" => read.owner.replace(value.into_owned()).is_some(),
+                "sort" => read.sort.replace(parse_sort(&value)?).is_some(),
                 "limit" => read.limit.replace(parse_limit(&value)?).is_some(),
                 "after" => read.after.replace(value.parse().map_err(|_| stale_cursor(&value))?).is_some(),
                 _ => {
-                    let there_are = "there are queue, share, state, id, name, owner, limit and after";
+                    let there_are = "there are queue, share, state, id, name, owner, sort, limit and after";
                     return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
                 }
             };

@@ -24,7 +24,7 @@ const PATHS = {
   setup: "api/v1/setup",
   waterfall: "api/v1/waterfall",
   alerts: "api/v1/alerts",
-  jobs: `api/v1/jobs?state=runnable&limit=${LONGEST_WAITING}`,
+  jobs: `api/v1/jobs?sort=waiting&limit=${LONGEST_WAITING}`,
 };
 
 const STATUS = {

@@ -216,7 +216,7 @@ export function jobs(rows) {
   return table("Jobs that have waited longest and still wait", [
     { title: "Job", cell: (job) => el("a", { href: `api/v1/jobs/${encodeURIComponent(job.id)}`, title: job.id }, job.name) },
     { title: "Share", cell: (job) => place(job.queue, job.share) },
-    { title: "Waits", number: true, cell: (job) => duration(job.wait_seconds) },
+    { title: "Waits", number: true, cell: (job) => duration(job.waiting_seconds) },
     { title: "Needs", cell: (job) => job.demand.map(({ unit, quantity }) => `${amount(quantity)} × ${unit}`).join(", ") },
     { title: "GPUs", number: true, cell: (job) => amount(job.gpus) },
     { title: "Priority", number: true, cell: (job) => amount(job.priority) },

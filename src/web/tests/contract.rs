@@ -161,7 +161,7 @@ async fn a_job_tells_its_whole_life() {
         "status": "running", "status_reason": "Running", "priority": 10,
         "created_at": "2026-03-01T10:36:40Z", "scheduled_at": "2026-03-01T10:53:20Z",
         "started_at": "2026-03-01T10:55:00Z", "stopped_at": null,
-        "wait_seconds": 1000.0, "attempts": 2, "preemptions": 1, "retries_left": 2, "preemptions_left": null, "attempt_timeout_seconds": null, "time_limit_at": null, "gpus": 32.0,
+        "wait_seconds": 1000.0, "waiting_seconds": null, "attempts": 2, "preemptions": 1, "retries_left": 2, "preemptions_left": null, "attempt_timeout_seconds": null, "time_limit_at": null, "gpus": 32.0,
         "demand": [{"unit": "ml.p5.48xlarge", "quantity": 4.0}],
         "owner": "ada", "training_job": "AWSBatch-nightly-2",
         "story": [], "why": null,
@@ -232,6 +232,9 @@ async fn jobs_can_be_narrowed() {
         ("?id=job-0", 10),
         ("?id=job-03&state=runnable", 1),
         ("?limit=500", 13),
+        ("?sort=created", 13),
+        ("?sort=waiting", 12),
+        ("?sort=waiting&limit=3", 3),
         ("?queue=rese%61rch&share=vision", 4),
     ] {
         let body = Server::start().await.get(&format!("/api/v1/jobs{query}")).await.json();

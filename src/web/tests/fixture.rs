@@ -277,6 +277,13 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
                 let next = next.map(|job| Cursor { created_at: job.created_at, id: job.id.clone() });
                 let _ = reply.send(JobPage { jobs: found, next });
             }
+            JobQuery::WaitingLongest { limit, reply, .. } => {
+                let mut found = jobs();
+                found.retain(|job| job.waiting_seconds.is_some());
+                found.sort_by(|a, b| b.waiting_seconds.partial_cmp(&a.waiting_seconds).unwrap());
+                found.truncate(limit);
+                let _ = reply.send(JobPage { jobs: found, next: None });
+            }
             JobQuery::One { words, reply } => {
                 let exact = jobs().into_iter().find(|job| job.id.as_str() == words);
                 let mut meant: Vec<JobView> = jobs();
@@ -303,6 +310,7 @@ fn jobs() -> Vec<JobView> {
         scheduled_at: Some(ago(4_000)),
         started_at: Some(ago(3_900)),
         wait_seconds: Some(1_000.0),
+        waiting_seconds: None,
         attempts: 2,
         preemptions: 1,
         training_job: Some("AWSBatch-nightly-2".into()),
@@ -324,6 +332,7 @@ fn waiting(number: u64) -> JobView {
     JobView {
         share: Some(share.into()),
         wait_seconds: Some(age as f64),
+        waiting_seconds: Some(age as f64),
         spans: vec![span("waiting", 1, age, None)],
         ..named(&format!("job-{number:02}"), &format!("{share}-pretrain-{number}"), age)
     }
@@ -345,6 +354,7 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         attempt_timeout_seconds: None,
         time_limit_at: None,
         wait_seconds: None,
+        waiting_seconds: None,
         attempts: 0,
         preemptions: 0,
         retries_left: Some(2),

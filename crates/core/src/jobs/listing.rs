@@ -85,6 +85,23 @@ impl Ledger {
         self.listing.page(filter, after, limit, &self.jobs)
     }
 
+    /// The jobs that pass a filter and have waited longest without a break until now, longest first: at most `limit`. What no order answers
+    /// is looked for among [`EXAMINED_AT_MOST`] jobs of a share.
+    pub fn waiting_longest(&self, filter: &Filter, limit: usize) -> Vec<&Job> {
+        let any_of_a_share =
+            filter.id.is_none() && filter.name.is_none() && filter.owner.is_none() && filter.state.is_none();
+        let most = if any_of_a_share { limit } else { EXAMINED_AT_MOST };
+        let of_queue = |queue: &QueueName| filter.queue.as_ref().is_none_or(|wanted| wanted == queue);
+        let of_share = |share: Option<&ShareName>| {
+            filter.share.as_ref().is_none_or(|wanted| wanted.as_str() == share.map_or("", ShareName::as_str))
+        };
+        let lanes = self.lanes().filter(|(queue, share, _)| of_queue(queue) && of_share(*share));
+        let mut longest: Vec<&(Timestamp, JobId)> = lanes.flat_map(|(_, _, lane)| lane.longest_waiting(most)).collect();
+        longest.sort_unstable();
+        let jobs = longest.into_iter().filter_map(|(_, id)| self.job(id));
+        jobs.filter(|job| filter.accepts(job)).take(limit).collect()
+    }
+
     /// The jobs that people may mean by an id, by how an id or a name begins, by a name or by an owner; at most so many.
     pub fn meant<'a>(&'a self, words: &'a str, at_most: usize) -> Vec<&'a Job> {
         self.listing.meant(words, at_most, &self.jobs)

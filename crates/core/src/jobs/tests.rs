@@ -218,6 +218,23 @@ fn an_answer_that_is_older_than_the_last_one_changes_nothing() {
 }
 
 #[test]
+fn who_waits_longest_is_told_by_the_present_wait_and_not_by_age() {
+    let mut ledger = Ledger::default();
+    let named = |id: &str, seen: JobSeen| JobSeen { id: id.into(), ..described(seen) };
+    // The oldest job ran from minute 12 on and was requeued at minute 50; the younger one has waited since minute 20.
+    ledger.observe(named("old", answer(20, 5, 12, 99)), minute(20));
+    ledger.observe(named("young", JobSeen { created_at: minute(20), ..seen(JobStatus::Runnable) }), minute(21));
+    ledger.observe(named("old", seen(JobStatus::Runnable)), minute(50));
+    let ids = |filter: &Filter, limit| -> Vec<String> {
+        ledger.waiting_longest(filter, limit).iter().map(|job| job.latest.id.to_string()).collect()
+    };
+    assert_eq!(ids(&Filter::default(), 10), ["young", "old"]);
+    assert_eq!(ids(&Filter::default(), 1), ["young"]);
+    assert_eq!(ids(&Filter { id: Some("ol".to_owned()), ..Filter::default() }, 1), ["old"]);
+    assert!(ids(&Filter { queue: Some("another".into()), ..Filter::default() }, 10).is_empty());
+}
+
+#[test]
 fn a_status_of_tomorrow_moves_nothing_and_is_asked_about_again() {
     let mut ledger = Ledger::default();
     ledger.observe(JobSeen { details: Some(Box::default()), ..seen(JobStatus::parse("HIBERNATING")) }, minute(5));
