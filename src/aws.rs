@@ -22,7 +22,6 @@ mod failure;
 mod fake;
 mod listing;
 mod page;
-mod pattern;
 mod poller;
 mod publishing;
 mod quotas;

@@ -3,9 +3,11 @@
 //! The rest of the crate sees only these types, which cannot hold a value that the service could not run on.
 
 pub mod address;
+mod aws_names;
 mod check;
+mod excerpt;
 mod file;
-mod literal;
+mod fill;
 mod mute;
 mod receivers;
 #[cfg(test)]
@@ -16,9 +18,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use aws_names::check_namespace;
 pub use check::Environment;
+pub use excerpt::shown_url;
 pub use mute::Mute;
 
+use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Prices;
 use trainspotter_core::model::PriorityBands;
 use trainspotter_core::model::SharesShown;
@@ -31,7 +36,25 @@ use trainspotter_core::yaml::{self, Problems};
 /// Every mistake in the text.
 pub fn load(file: &str, text: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
     let checked = yaml::read(file, text).and_then(|document| check::check(&document, folder, environment));
-    checked.map_err(|problems| problems.masked(&literal::secrets(text)))
+    checked.map_err(|problems| excerpt::masked(problems, text))
+}
+
+/// Problems that show only once the file is put to use, each with its place in it (`receivers[2].match`); `None` if there are none.
+pub fn problems(file: &str, text: &str, found: Vec<(String, String)>) -> Option<Problems> {
+    let document = yaml::read::<serde_json::Value>(file, text).ok()?;
+    let found = found.into_iter().map(|(path, message)| document.problem(&path, message)).collect();
+    document.conclude(found).err().map(|problems| excerpt::masked(problems, text))
+}
+
+/// Where a service with this configuration listens, whatever else the file says.
+///
+/// # Errors
+///
+/// The file is no YAML, or what it says of `listen` is no address.
+pub fn listen_of(file: &str, text: &str, environment: Environment<'_>) -> Result<SocketAddr, Problems> {
+    let masked = |problems| excerpt::masked(problems, text);
+    let document = yaml::read::<file::Listening>(file, text).map_err(masked)?;
+    check::listen(&document, environment).map_err(masked)
 }
 
 /// The JSON Schema of the file, for editors.
@@ -158,8 +181,8 @@ impl CloudWatch {
 /// An OTLP receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otlp {
-    /// For HTTP the full URL of the metrics path, for gRPC the origin.
-    pub endpoint: String,
+    /// For HTTP the full URL of the metrics path, for gRPC the origin. May hold a key.
+    pub endpoint: Secret,
     /// How to speak to it.
     pub protocol: OtlpProtocol,
     /// Sent with each request; values may be secrets and are never logged.
@@ -182,8 +205,8 @@ pub struct Receiver {
     pub name: String,
     /// How to reach them.
     pub channel: Channel,
-    /// Which alerts they are told of: globs over the values of labels, all of which must match. Empty for all alerts.
-    pub matchers: BTreeMap<String, String>,
+    /// Which alerts they are told of. Empty for all alerts.
+    pub matchers: Matchers,
     /// When they are told of no firings. Resolves of what they were told always pass.
     pub mute: Vec<Mute>,
     /// How long a notification is tried before it is given up.
@@ -219,10 +242,10 @@ pub struct Escalation {
 /// While one alert fires, others are not told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inhibition {
-    /// Labels of the alert that fires: globs, all of which must match.
-    pub when: BTreeMap<String, String>,
+    /// Labels of the alert that fires.
+    pub when: Matchers,
     /// Labels of those that are not told.
-    pub mute: BTreeMap<String, String>,
+    pub mute: Matchers,
     /// Labels in which both must agree; one that both lack counts as agreement.
     pub same: Vec<String>,
 }
@@ -236,7 +259,7 @@ impl Receiver {
         Self {
             name: name.into(),
             channel,
-            matchers: BTreeMap::new(),
+            matchers: Matchers::default(),
             mute: Vec::new(),
             give_up_after: GIVE_UP_AFTER,
             escalate: None,

@@ -12,6 +12,7 @@ pub mod outbox;
 mod pagerduty;
 mod retry;
 pub mod routing;
+pub mod routing_table;
 pub mod sample;
 pub mod silence;
 mod slack;

@@ -17,7 +17,7 @@ mod test_notification;
 
 pub use live_check::look;
 pub use logs::start_logs;
-pub use rules::{files_of, load_rules};
+pub use rules::{files_of, is_test_file, load_rules, path_problem, read_file};
 pub use signals::stop_on_signals;
 pub use test_notification::test_receiver;
 

@@ -1,14 +1,15 @@
 //! `check`: tells every mistake in a configuration and its rules, or what was understood.
 
-use crate::cli::{Failure, inputs, print};
-use crate::config::{Channel, Config};
+use crate::cli::{Failure, inputs, print, say};
+use crate::config::{Channel, Config, shown_url};
+use crate::notify::routing_table::{self, Route};
 use crate::service::look;
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::misconfiguration::Finding;
 use trainspotter_core::metrics::{Frame, QueueFigures};
 use trainspotter_core::rules::Rule;
 
-/// Check a configuration and the rules it names; with --live, also the queues it watches.
+/// Check a configuration and the rules it names, and show which rules reach whom; with --live, also the queues it watches.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter check --config config/trainspotter.example.yaml
@@ -23,17 +24,50 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = inputs::load_config(&arguments.config);
-    let rules = match &config {
-        Ok(config) => inputs::load_rules(&config.rules),
-        Err(_) => Ok(Vec::new()),
-    };
-    let (config, rules) = (config?, rules?);
-    summary(&config, &rules)?;
+    let source = inputs::Source::load(&arguments.config)?;
+    let rules = source.rules()?;
+    let config = &source.config;
+    summary(config, &rules)?;
+    routing(config, &rules)?;
     if arguments.live {
-        set_up(&look(&config, Clock::real()).await.map_err(Failure::failed)?)?;
+        set_up(&look(config, Clock::real()).await.map_err(Failure::failed)?)?;
     }
-    print(format_args!("{}: fine", arguments.config))
+    match source.warnings() {
+        Some(warnings) => {
+            say(format_args!("{warnings}"));
+            print(format_args!("{}: fine, but not on this machine", arguments.config))
+        }
+        None => print(format_args!("{}: fine", arguments.config)),
+    }
+}
+
+/// Which rules reach whom.
+fn routing(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
+    let routes = routing_table::routes(config, rules);
+    if config.receivers.is_empty() {
+        return Ok(());
+    }
+    let width = routes.iter().map(|route| route.rule.chars().count()).max().unwrap_or_default();
+    for Route { rule, receivers, held_back_by } in &routes {
+        let whom = if receivers.is_empty() { "nobody".to_owned() } else { receivers.join(", ") };
+        let held = if held_back_by.is_empty() {
+            String::new()
+        } else {
+            format!("; may be held back by {}", held_back_by.join(", "))
+        };
+        print(format_args!("route     {rule:width$}  {whom}{held}"))?;
+    }
+    let unheard: Vec<&str> =
+        routes.iter().filter(|route| route.receivers.is_empty()).map(|route| route.rule.as_str()).collect();
+    if !unheard.is_empty() {
+        print(format_args!(
+            "note      {} of {} rules reach nobody: {}",
+            unheard.len(),
+            routes.len(),
+            unheard.join(", ")
+        ))?;
+    }
+    Ok(())
 }
 
 fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
@@ -55,7 +89,9 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
             Channel::PagerDuty { .. } => "PagerDuty".to_owned(),
             Channel::Alertmanager { .. } => "Alertmanager".to_owned(),
         };
-        print(format_args!("receiver  {}: {kind}", receiver.name))?;
+        let muted: Vec<String> = receiver.mute.iter().map(ToString::to_string).collect();
+        let muted = if muted.is_empty() { String::new() } else { format!(", muted {}", muted.join(" and ")) };
+        print(format_args!("receiver  {}: {kind}{muted}", receiver.name))?;
     }
     if !rules.is_empty() && config.receivers.is_empty() {
         print(format_args!("note      there are rules, but no receiver: alerts will only show on the page"))?;
@@ -83,6 +119,6 @@ fn set_up(frame: &Frame) -> Result<(), Failure> {
 
 fn other_sinks(config: &Config) -> String {
     let cloudwatch = config.publish.cloudwatch.iter().map(|sink| format!(", CloudWatch namespace {}", sink.namespace));
-    let otlp = config.publish.otlp.iter().map(|sink| format!(", OTLP at {}", sink.endpoint));
+    let otlp = config.publish.otlp.iter().map(|sink| format!(", OTLP at {}", shown_url(sink.endpoint.expose())));
     cloudwatch.chain(otlp).collect()
 }

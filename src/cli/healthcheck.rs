@@ -1,8 +1,12 @@
 //! `healthcheck`: asks a running service how it is, for container health checks.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::cli::{Failure, print};
+use url::Url;
+
+use crate::cli::{Failure, inputs, print};
+use crate::config::shown_url;
 
 /// A health check that waits longer than the orchestrator does is no use.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -10,17 +14,57 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// Ask a running service whether it is healthy; exit 0 if it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example, in an ECS task definition:
-  \"healthCheck\": { \"command\": [\"CMD\", \"/trainspotter\", \"healthcheck\"] }")]
+  \"healthCheck\": { \"command\": [\"CMD\", \"/trainspotter\", \"healthcheck\"] }
+A service with a configuration file, or with --listen:
+  trainspotter healthcheck --config /etc/trainspotter/trainspotter.yaml
+  trainspotter healthcheck --url http://127.0.0.1:8080")]
 pub(super) struct Arguments {
-    /// What to ask.
-    #[arg(long, default_value = "http://127.0.0.1:9464/healthz")]
-    url: String,
+    /// What to ask; /healthz, if the address has no path.
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    url: Option<String>,
+    /// Ask where this configuration says that the service listens: a file, or env:NAME. Without --url and --config, that is what the
+    /// environment variable TRAINSPOTTER_CONFIG says, or 127.0.0.1:9464.
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+}
+
+/// The variable that holds the configuration in the image.
+const CONFIG_VARIABLE: &str = "TRAINSPOTTER_CONFIG";
+
+/// What to ask, whatever says so.
+fn target(arguments: &Arguments) -> Result<Url, Failure> {
+    if let Some(url) = &arguments.url {
+        let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let mut url = parsed.ok_or_else(|| Failure::usage("--url: not an http:// or https:// URL"))?;
+        if url.path() == "/" {
+            url.set_path("/healthz");
+        }
+        return Ok(url);
+    }
+    let of_image = || std::env::var_os(CONFIG_VARIABLE).map(|_| format!("env:{CONFIG_VARIABLE}"));
+    let mut address = match arguments.config.clone().or_else(of_image) {
+        Some(config) => inputs::listen_of(&config)?,
+        None => SocketAddr::from(([127, 0, 0, 1], 9464)),
+    };
+    if address.port() == 0 {
+        return Err(Failure::usage("`listen` has port 0, which is another one each time; say it with --url"));
+    }
+    // What listens on every address listens on loopback.
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    Url::parse(&format!("http://{address}/healthz")).map_err(Failure::usage)
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
-    let answer = client.get(&arguments.url).send().await;
-    let answer = answer.map_err(|error| Failure::failed(format!("{} does not answer: {error}", arguments.url)))?;
+    let url = target(arguments)?;
+    let shown = shown_url(url.as_str());
+    let answer = client.get(url).send().await;
+    let answer =
+        answer.map_err(|error| Failure::failed(format!("{shown} does not answer: {}", error.without_url())))?;
     let status = answer.status();
     let body = answer.text().await.unwrap_or_default();
     if status.is_success() {

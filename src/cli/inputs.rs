@@ -1,9 +1,11 @@
 //! Files that commands read: configuration and rules.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Failure;
 use crate::config::{self, Config};
+use crate::notify::routing_table;
 use crate::service;
 use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::rule_tests::{Rehearsals, parse_rehearsals};
@@ -11,17 +13,95 @@ use trainspotter_core::rules::rule_tests::{Rehearsals, parse_rehearsals};
 /// Configuration from the environment: `--config env:NAME`, for containers without a file.
 const FROM_ENVIRONMENT: &str = "env:";
 
-/// Reads and checks a configuration: a file, or `env:NAME` for an environment variable that holds its text.
+/// Larger configurations are refused; a device would never end.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A configuration and what it was read from.
+pub(super) struct Source {
+    /// The name that problems show.
+    pub(super) name: String,
+    /// What it says.
+    pub(super) text: String,
+    /// What it means.
+    pub(super) config: Config,
+}
+
+impl Source {
+    /// Reads and checks a configuration: a file, or `env:NAME` for an environment variable that holds its text.
+    pub(super) fn load(name: &str) -> Result<Self, Failure> {
+        let (text, folder) = text_of(name)?;
+        let config = config::load(name, &text, &folder, &variable).map_err(Failure::usage)?;
+        Ok(Self { name: name.to_owned(), text, config })
+    }
+
+    /// The rules that it names, which can raise alerts for everything that it says of alerts.
+    pub(super) fn rules(&self) -> Result<Vec<Rule>, Failure> {
+        let paths = self.config.rules.iter().enumerate();
+        let missing: Vec<_> =
+            paths.filter_map(|(index, path)| Some((format!("rules[{index}]"), service::path_problem(path)?))).collect();
+        self.refuse(missing)?;
+        let rules = load_rules(&self.config.rules)?;
+        self.refuse(routing_table::problems(&self.config, &rules))?;
+        Ok(rules)
+    }
+
+    /// What only this machine can tell; it stops nothing, because the service goes on without.
+    pub(super) fn warnings(&self) -> Option<String> {
+        let found = store_problem(&self.config.store).map(|message| ("store".to_owned(), message));
+        let problems = config::problems(&self.name, &self.text, found.into_iter().collect())?;
+        Some(problems.as_warnings().to_string())
+    }
+
+    fn refuse(&self, found: Vec<(String, String)>) -> Result<(), Failure> {
+        config::problems(&self.name, &self.text, found).map_or(Ok(()), |problems| Err(Failure::usage(problems)))
+    }
+}
+
+/// Why the state file cannot be kept on this machine, if it cannot.
+fn store_problem(store: &Path) -> Option<String> {
+    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let shown = folder.display();
+    match std::fs::metadata(folder) {
+        Err(error) => return Some(format!("on this machine the folder {shown} cannot be used: {error}")),
+        Ok(found) if !found.is_dir() => return Some(format!("on this machine {shown} is no folder")),
+        Ok(_) => {}
+    }
+    if store.exists() && !store.is_file() {
+        return Some(format!("on this machine {} is no file", store.display()));
+    }
+    let probe = folder.join(format!(".trainspotter-check-{}", std::process::id()));
+    let written = std::fs::File::create_new(&probe);
+    let _ = std::fs::remove_file(&probe);
+    written.err().map(|error| format!("on this machine nothing can be written in {shown}: {error}"))
+}
+
+/// Reads and checks a configuration, without the rules that it names.
 pub(super) fn load_config(source: &str) -> Result<Config, Failure> {
-    let environment = |name: &str| std::env::var(name).ok();
-    let (text, folder) = match source.strip_prefix(FROM_ENVIRONMENT) {
+    Ok(Source::load(source)?.config)
+}
+
+/// Where a service with this configuration listens.
+pub(super) fn listen_of(source: &str) -> Result<std::net::SocketAddr, Failure> {
+    let (text, _) = text_of(source)?;
+    config::listen_of(source, &text, &variable).map_err(Failure::usage)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The text of a configuration and the folder that its paths start from.
+fn text_of(source: &str) -> Result<(String, PathBuf), Failure> {
+    match source.strip_prefix(FROM_ENVIRONMENT) {
         Some(name) => {
             let unset = || Failure::usage(format!("the environment variable {name} is not set"));
-            (environment(name).ok_or_else(unset)?, PathBuf::from("."))
+            Ok((variable(name).ok_or_else(unset)?, PathBuf::from(".")))
         }
-        None => (read(Path::new(source))?, Path::new(source).parent().unwrap_or(Path::new(".")).to_path_buf()),
-    };
-    config::load(source, &text, &folder, &environment).map_err(Failure::usage)
+        None => {
+            let path = Path::new(source);
+            Ok((read(path)?, path.parent().unwrap_or(Path::new(".")).to_path_buf()))
+        }
+    }
 }
 
 /// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
@@ -32,8 +112,9 @@ pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
 /// Reads and checks files of rule tests (of folders the `*.test.yaml` in them), each with the rules that it is about.
 pub(super) fn load_rehearsals(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Rehearsals, Vec<Rule>)>, Failure> {
     let mut loaded = Vec::new();
-    for file in service::files_of(paths, |name| name.ends_with(".test.yaml")).map_err(Failure::Usage)? {
-        let rehearsals = parse_rehearsals(&file.display().to_string(), &read(&file)?);
+    for file in service::files_of(paths, service::is_test_file).map_err(Failure::Usage)? {
+        let text = service::read_file(&file).map_err(Failure::Usage)?;
+        let rehearsals = parse_rehearsals(&file.display().to_string(), &text);
         let rehearsals = rehearsals.map_err(|problems| Failure::Usage(problems.to_string()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let rules: Vec<PathBuf> = rehearsals.rules.iter().map(|rules| folder.join(rules)).collect();
@@ -44,9 +125,9 @@ pub(super) fn load_rehearsals(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Rehears
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| cannot_read(path, &error))
-}
-
-fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::usage(format!("cannot read {}: {error}", path.display()))
+    let failed = |error| Failure::usage(format!("cannot read {}: {error}", path.display()));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
 }

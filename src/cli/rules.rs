@@ -3,9 +3,12 @@
 mod backtest;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cli::{Failure, inputs, print, say};
+use crate::config::check_namespace;
 use crate::publish::is_in_cloudwatch;
+use trainspotter_core::model::parse_duration;
 use trainspotter_core::rules::export::{self, Exported};
 use trainspotter_core::rules::{Rule, lint};
 
@@ -17,8 +20,8 @@ pub(super) enum Command {
   trainspotter rules check alerts/")]
     Check {
         /// How far evaluations are apart.
-        #[arg(long, value_name = "DURATION", default_value = "30s")]
-        every: humantime::Duration,
+        #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = interval)]
+        every: Duration,
         /// Rule files, or folders of them.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
@@ -67,10 +70,10 @@ pub(super) struct ExportArguments {
     #[arg(long, value_name = "SYSTEM")]
     to: System,
     /// How often the other system evaluates; Prometheus only.
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
-    every: humantime::Duration,
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = interval)]
+    every: Duration,
     /// The namespace of the CloudWatch sink; CloudFormation only.
-    #[arg(long, value_name = "NAME", default_value = "Trainspotter")]
+    #[arg(long, value_name = "NAME", default_value = "Trainspotter", value_parser = namespace)]
     namespace: String,
     /// Where the service's page is reached: runbooks of the packs become links to it.
     #[arg(long, value_name = "URL")]
@@ -95,7 +98,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check { every, paths } => {
             let rules = inputs::load_rules(paths)?;
-            for finding in lint(&rules, **every) {
+            for finding in lint(&rules, *every) {
                 say(format_args!("warning: {finding}"));
             }
             print(format_args!("{} rules: fine", rules.len()))
@@ -158,9 +161,19 @@ fn with_links(text: &str, external_url: &url::Url) -> String {
         .fold(text.to_owned(), |text, before| text.replace(&format!("{before}{RUNBOOK}"), &format!("{before}{linked}")))
 }
 
+/// How far two evaluations are apart: some time.
+fn interval(text: &str) -> Result<Duration, String> {
+    let every = parse_duration(text)?;
+    if every.is_zero() { Err("must be longer than 0s".to_owned()) } else { Ok(every) }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    check_namespace(text).map(|()| text.to_owned())
+}
+
 fn exported(arguments: &ExportArguments, rules: &[Rule]) -> Exported {
     match arguments.to {
-        System::Prometheus => export::prometheus(rules, *arguments.every),
+        System::Prometheus => export::prometheus(rules, arguments.every),
         System::Cloudwatch => export::alarms(rules, &arguments.namespace, is_in_cloudwatch),
         System::CloudwatchPromql => export::promql_alarms(rules),
     }

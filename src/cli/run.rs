@@ -25,8 +25,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = inputs::load_config(&arguments.config)?;
-    let rules = inputs::load_rules(&config.rules)?;
+    let source = inputs::Source::load(&arguments.config)?;
+    let rules = source.rules()?;
+    let config = source.config;
     let _logs = start_logs(config.log, config.traces.as_deref()).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;

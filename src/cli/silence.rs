@@ -1,12 +1,16 @@
 //! `silence`: for a while, nobody is told of certain alerts. Works beside a running service.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cli::outbox::{open, say_bad};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, inputs, print, say};
+use crate::notify::routing_table;
 use crate::notify::silence::Silence;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::{Matchers, parse_duration};
+
+/// Nobody means a silence of more than a year.
+const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
 /// For a while, tell nobody of certain alerts.
 #[derive(Debug, clap::Subcommand)]
@@ -19,7 +23,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         config: String,
         /// For how long, such as 2h.
-        #[arg(long = "for", value_name = "SPAN", value_parser = humantime::parse_duration)]
+        #[arg(long = "for", value_name = "SPAN", value_parser = parse_duration)]
         span: Duration,
         /// Who wants it.
         #[arg(long)]
@@ -27,9 +31,13 @@ pub(super) enum Command {
         /// Why.
         #[arg(long)]
         comment: String,
-        /// Labels of the alerts, as label=glob. All have to match.
-        #[arg(required = true, value_name = "LABEL=GLOB", value_parser = matcher)]
-        matchers: Vec<(String, String)>,
+        /// Take matchers that no alert of the present rules can meet: for a rule that is still to come.
+        #[arg(long)]
+        allow_unmatched: bool,
+        /// Labels of the alerts, all of which must match: label=glob, or as Alertmanager writes them, such as
+        /// 'alertname=~"Long.*",severity!=page'.
+        #[arg(required = true, value_name = "MATCHER", value_parser = Matchers::parse)]
+        matchers: Vec<Matchers>,
     },
     /// Show silences, also those that are over.
     List {
@@ -50,8 +58,19 @@ pub(super) enum Command {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     let now = Clock::real().now();
     match command {
-        Command::Add { config, span, author, comment, matchers } => {
-            let matchers: BTreeMap<String, String> = matchers.into_iter().collect();
+        Command::Add { config, span, author, comment, allow_unmatched, matchers } => {
+            if span.is_zero() || span > MAX_SPAN {
+                return Err(Failure::usage("--for: a silence lasts longer than 0s and at most 366 days"));
+            }
+            for (option, text) in [("--author", &author), ("--comment", &comment)] {
+                if text.trim().is_empty() {
+                    return Err(Failure::usage(format!("{option}: must not be empty")));
+                }
+            }
+            let matchers = Matchers::all(matchers).map_err(Failure::usage)?;
+            if !allow_unmatched {
+                can_match(&config, &matchers)?;
+            }
             let silence = Silence { id: 0, matchers, starts_at: now, ends_at: now + span, author, comment };
             let mut store = open(&config)?;
             let id = store.silence(&silence).map_err(|error| Failure::failed(store.named(error)))?;
@@ -63,10 +82,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
             say_bad(&store.bad_silences().map_err(named)?);
             for silence in store.silences().map_err(named)? {
                 let state = if silence.is_active(now) { "active" } else { "over" };
-                let matchers: Vec<String> =
-                    silence.matchers.iter().map(|(label, glob)| format!("{label}={glob}")).collect();
-                let Silence { id, ends_at, author, comment, .. } = &silence;
-                print(format_args!("{id} {state} until {ends_at} {} by {author}: {comment}", matchers.join(" ")))?;
+                let Silence { id, matchers, ends_at, author, comment, .. } = &silence;
+                print(format_args!("{id} {state} until {ends_at} {matchers} by {author}: {comment}"))?;
             }
             Ok(())
         }
@@ -81,9 +98,16 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn matcher(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((label, glob)) if !label.is_empty() && !glob.is_empty() => Ok((label.to_owned(), glob.to_owned())),
-        Some(_) | None => Err("write it like queue=prod-*".to_owned()),
-    }
+/// Whether an alert of the configured rules can meet matchers.
+fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
+    let rules = match inputs::load_rules(&inputs::load_config(config)?.rules) {
+        Ok(rules) => rules,
+        Err(Failure::Usage(_) | Failure::Failed(_)) => {
+            say(format_args!("warning: the rules cannot be read, so it is not known whether an alert can match"));
+            Vec::new()
+        }
+    };
+    let refused =
+        |why| Failure::usage(format!("this would silence nothing: {why} (--allow-unmatched takes it nevertheless)"));
+    routing_table::never(matchers, &rules).map_or(Ok(()), |why| Err(refused(why)))
 }

@@ -10,6 +10,7 @@ use crate::cli::{Failure, listen, say};
 use crate::config::LogFormat;
 use crate::service::{start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
+use trainspotter_core::model::parse_duration;
 use trainspotter_simulator as simulator;
 use trainspotter_simulator::Simulation;
 use trainspotter_simulator::quirks::Quirks;
@@ -56,7 +57,7 @@ pub(super) struct World {
     #[arg(long = "quirk", value_name = "NAME=VALUE", value_parser = quirk)]
     quirks: Vec<(String, String)>,
     /// Stop by itself after this much real time, such as 60s.
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) duration: Option<Duration>,
 }
 

@@ -1,21 +1,28 @@
 //! From what the file says to what the service runs on, with every mistake at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
 
 use crate::config::address;
+use crate::config::aws_names::{check_namespace, check_queue_url, check_role, partition_of};
 use crate::config::file::{self, File};
+use crate::config::fill;
 use crate::config::{
     CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret, Target,
 };
-use trainspotter_core::model::{InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of};
-use trainspotter_core::yaml::{Document, Problem, Problems};
+use trainspotter_core::model::{
+    InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, is_of_queue_name,
+};
+use trainspotter_core::yaml::{Document, Problem, Problems, canonical};
 
 /// Priority bands, at most.
 const MOST_BANDS: usize = 10;
+
+/// Whoever looks less often than this does not watch.
+const MAX_POLL: Duration = Duration::from_secs(86_400);
 
 /// As long as figures take a utilisation for the present one.
 const UTILISATION_AT_MOST: Duration = Duration::from_secs(900);
@@ -28,7 +35,7 @@ pub(super) fn check(
     folder: &Path,
     environment: Environment<'_>,
 ) -> Result<Config, Problems> {
-    let mut check = Check { document, environment, problems: Vec::new() };
+    let mut check = Check { document, environment, problems: Vec::new(), filled: BTreeSet::new() };
     let file = &document.value;
     let config = Config {
         targets: check.targets(&file.targets),
@@ -37,7 +44,7 @@ pub(super) fn check(
         prices: check.prices(&file.prices),
         shares: check.shares(&file.shares),
         priority_bands: check.priority_bands(&file.priority_bands),
-        rules: file.rules.iter().map(|path| folder.join(path)).collect(),
+        rules: check.rules(&file.rules, folder),
         receivers: check.receivers(&file.receivers, &file.inhibit),
         store: check.store(&file.store, folder),
         history: check.history(&file.history),
@@ -47,16 +54,38 @@ pub(super) fn check(
             file::Log::Json => LogFormat::Json,
             file::Log::Pretty => LogFormat::Pretty,
         },
-        traces: file.traces.as_deref().and_then(|url| check.outgoing("traces", url)).map(|url| url.to_string()),
+        traces: check.traces(file.traces.as_deref()),
     };
+    check.nothing_else_to_fill();
     document.conclude(check.problems)?;
     Ok(config)
+}
+
+/// Reads the address in a file of which only that matters.
+pub(super) fn listen(
+    document: &Document<file::Listening>,
+    environment: Environment<'_>,
+) -> Result<std::net::SocketAddr, Problems> {
+    let found = fill::filled(&document.value.listen, environment).and_then(|listen| address(&listen));
+    match found {
+        Ok(address) => Ok(address),
+        Err(message) => {
+            document.conclude(vec![document.problem("listen", message.clone())])?;
+            Err(Problems::with_file("listen", message))
+        }
+    }
+}
+
+fn address(listen: &str) -> Result<std::net::SocketAddr, String> {
+    listen.parse().map_err(|_| format!("`{listen}` is not an address; write it like 127.0.0.1:9464"))
 }
 
 pub(super) struct Check<'a> {
     document: &'a Document<File>,
     environment: Environment<'a>,
     problems: Vec<Problem>,
+    /// Where `${NAME}` was filled in.
+    filled: BTreeSet<String>,
 }
 
 impl Check<'_> {
@@ -74,47 +103,45 @@ impl Check<'_> {
         }
         let mut checked = Vec::new();
         for (index, target) in targets.iter().enumerate() {
-            let at = |key: &str| format!("targets[{index}].{key}");
-            if !is_region(&target.region) {
-                let message = format!("`{}` is not a region; write it like us-east-1", target.region);
-                self.problem(&at("region"), message);
-            }
-            if let Some(role) = &target.role {
-                self.role(&at("role"), role);
-            }
-            if let Some(endpoint) = &target.endpoint {
-                self.outgoing(&at("endpoint"), endpoint);
-            }
-            if let Some(events) = &target.events {
-                self.outgoing(&at("events"), events);
-            }
-            if target.queues.iter().all(|glob| glob.is_empty()) {
-                self.problem(&at("queues"), "no queue can match; leave `queues` out to watch all");
-            }
-            for (instance_type, code) in &target.quotas {
-                let digits = code.strip_prefix("L-").unwrap_or_default();
-                if digits.len() != 8 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
-                    let path = format!("{}.{instance_type}", at("quotas"));
-                    self.problem(
-                        &path,
-                        "not the code of a quota; write it as Service Quotas shows it, like L-0123ABCD",
-                    );
-                }
-            }
-            checked.push(Target {
-                region: target.region.clone(),
-                role: target.role.clone(),
-                endpoint: target.endpoint.clone(),
-                queues: target.queues.clone(),
-                events: target.events.clone(),
-                reserved: Reserved {
-                    training_plans: target.reserved.training_plans,
-                    warm_pools: target.reserved.warm_pools,
-                },
-                quotas: target.quotas.clone(),
-            });
+            let target = self.target(index, target);
+            checked.push(target);
         }
         checked
+    }
+
+    fn target(&mut self, index: usize, target: &file::Target) -> Target {
+        let at = |key: &str| format!("targets[{index}].{key}");
+        let region = self.filled(&at("region"), &target.region);
+        self.refuse(&at("region"), partition_of(&region).map(|_| ()));
+        let role = self.role(&at("role"), target.role.as_deref(), Some(&region));
+        let endpoint = self.endpoint_of_aws(&at("endpoint"), target.endpoint.as_deref());
+        let events = target.events.as_ref().map(|events| self.filled(&at("events"), events));
+        if let Some(url) = events.as_ref().and_then(|events| self.outgoing(&at("events"), events)) {
+            self.refuse(&at("events"), check_queue_url(&url, &region));
+        }
+        if target.queues.is_empty() {
+            self.problem(&at("queues"), "no queue can match; leave `queues` out to watch all");
+        }
+        let queues = self.filled_all(&at("queues"), &target.queues);
+        for (number, glob) in queues.iter().enumerate() {
+            let odd = glob.chars().find(|letter| !is_of_queue_name(*letter));
+            if odd.is_some() || glob.is_empty() || glob.len() > 128 {
+                let message = format!(
+                    "`{glob}` matches no queue: names have 1 to 128 letters, digits, - and _; globs also * and ?"
+                );
+                self.problem(&at(&format!("queues[{number}]")), message);
+            }
+        }
+        for (instance_type, code) in &target.quotas {
+            let digits = code.strip_prefix("L-").unwrap_or_default();
+            if digits.len() != 8 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
+                let message = "not the code of a quota; write it as Service Quotas shows it, like L-0123ABCD";
+                self.problem(&at(&format!("quotas[{instance_type}]")), message);
+            }
+        }
+        let file::Reserved { training_plans, warm_pools } = target.reserved;
+        let reserved = Reserved { training_plans, warm_pools };
+        Target { region, role, endpoint, queues, events, reserved, quotas: target.quotas.clone() }
     }
 
     fn poll(&mut self, poll: &file::Poll) -> Poll {
@@ -126,6 +153,9 @@ impl Check<'_> {
         ];
         for (key, given, least) in least {
             self.at_least(&format!("poll.{key}"), given.0, Duration::from_secs(least));
+            if given.0 > MAX_POLL {
+                self.problem(&format!("poll.{key}"), "must be at most 24h");
+            }
         }
         if poll.utilisation_every.0 > UTILISATION_AT_MOST {
             let message = "must be at most 15m: older utilisation says nothing of the GPUs now";
@@ -147,7 +177,13 @@ impl Check<'_> {
         if !(1..=10_000).contains(&shares.most) {
             self.problem("shares.most", "must lie between 1 and 10000");
         }
-        SharesShown { show: shares.show.clone(), most: shares.most }
+        let show = self.filled_all("shares.show", &shares.show);
+        for (index, glob) in show.iter().enumerate() {
+            let why =
+                if glob.is_empty() { Err("no share has an empty name".to_owned()) } else { check_glob("share", glob) };
+            self.refuse(&format!("shares.show[{index}]"), why);
+        }
+        SharesShown { show, most: shares.most }
     }
 
     fn priority_bands(&mut self, bands: &BTreeMap<String, i32>) -> PriorityBands {
@@ -188,29 +224,20 @@ impl Check<'_> {
 
     fn publish(&mut self, publish: &file::Publish) -> Publish {
         let cloudwatch = publish.cloudwatch.as_ref().map(|cloudwatch| {
-            let namespace = &cloudwatch.namespace;
-            if namespace.is_empty() || namespace.len() > 255 || namespace.starts_with("AWS/") {
-                let message = "must have 1 to 255 characters and not begin with AWS/";
-                self.problem("publish.cloudwatch.namespace", message);
-            }
+            let namespace = self.filled("publish.cloudwatch.namespace", &cloudwatch.namespace);
+            self.refuse("publish.cloudwatch.namespace", check_namespace(&namespace));
             self.at_least("publish.cloudwatch.every", cloudwatch.every.0, Duration::from_secs(10));
+            if cloudwatch.every.0 > MAX_POLL {
+                self.problem("publish.cloudwatch.every", "must be at most 24h");
+            }
             let at = |key: &str| format!("publish.cloudwatch.{key}");
-            if let Some(region) = cloudwatch.region.as_ref().filter(|region| !is_region(region)) {
-                self.problem(&at("region"), format!("`{region}` is not a region; write it like us-east-1"));
+            let region = cloudwatch.region.as_ref().map(|region| self.filled(&at("region"), region));
+            if let Some(region) = &region {
+                self.refuse(&at("region"), partition_of(region).map(|_| ()));
             }
-            if let Some(role) = &cloudwatch.role {
-                self.role(&at("role"), role);
-            }
-            if let Some(endpoint) = &cloudwatch.endpoint {
-                self.outgoing(&at("endpoint"), endpoint);
-            }
-            CloudWatch {
-                namespace: namespace.clone(),
-                every: cloudwatch.every.0,
-                region: cloudwatch.region.clone(),
-                role: cloudwatch.role.clone(),
-                endpoint: cloudwatch.endpoint.clone(),
-            }
+            let role = self.role(&at("role"), cloudwatch.role.as_deref(), region.as_deref());
+            let endpoint = self.endpoint_of_aws(&at("endpoint"), cloudwatch.endpoint.as_deref());
+            CloudWatch { namespace, every: cloudwatch.every.0, region, role, endpoint }
         });
         let otlp = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
         Publish { cloudwatch, otlp }
@@ -218,23 +245,73 @@ impl Check<'_> {
 
     fn otlp(&mut self, index: usize, otlp: &file::Otlp) -> Otlp {
         let at = format!("publish.otlp[{index}]");
-        self.outgoing(&format!("{at}.endpoint"), &otlp.endpoint);
-        let headers = otlp.headers.iter();
-        Otlp {
-            endpoint: otlp.endpoint.clone(),
-            protocol: match otlp.protocol {
-                file::Protocol::Http => OtlpProtocol::Http,
-                file::Protocol::Grpc => OtlpProtocol::Grpc,
-            },
-            headers: headers
-                .map(|(name, value)| (name.clone(), Secret::new(self.filled(&format!("{at}.headers.{name}"), value))))
-                .collect(),
+        let path = format!("{at}.endpoint");
+        let endpoint = self.filled(&path, &otlp.endpoint);
+        let protocol = match otlp.protocol {
+            file::Protocol::Http => OtlpProtocol::Http,
+            file::Protocol::Grpc => OtlpProtocol::Grpc,
+        };
+        match protocol {
+            OtlpProtocol::Grpc => self.origin(&path, &endpoint),
+            OtlpProtocol::Http => {
+                if self.outgoing(&path, &endpoint).is_some_and(|url| url.path() == "/") {
+                    let message = "over http this is the whole URL, such as http://collector:4318/v1/metrics; nothing listens at /";
+                    self.problem(&path, message);
+                }
+            }
+        }
+        Otlp { endpoint: Secret::new(endpoint), protocol, headers: self.headers(&at, &otlp.headers) }
+    }
+
+    fn rules(&mut self, rules: &[String], folder: &Path) -> Vec<PathBuf> {
+        let rules = self.filled_all("rules", rules);
+        for (index, path) in rules.iter().enumerate() {
+            if path.is_empty() {
+                self.problem(&format!("rules[{index}]"), "a path is needed");
+            }
+            if rules.iter().take(index).any(|other| other == path) {
+                self.problem(&format!("rules[{index}]"), "this path is given twice");
+            }
+        }
+        rules.iter().map(|path| folder.join(path)).collect()
+    }
+
+    fn traces(&mut self, url: Option<&str>) -> Option<String> {
+        let url = self.filled("traces", url?);
+        self.origin("traces", &url);
+        Some(url)
+    }
+
+    /// A URL without user, path and query, where those would be left out without a word.
+    fn origin(&mut self, path: &str, text: &str) {
+        let Some(url) = self.outgoing(path, text) else { return };
+        if has_user(&url) || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            self.problem(
+                path,
+                "must be an origin such as http://collector:4317: what stands beside host and port is not used",
+            );
+        }
+    }
+
+    /// What was not filled in although it looks so.
+    fn nothing_else_to_fill(&mut self) {
+        for text in self.document.texts() {
+            if fill::has_names(&text.text) && (text.is_key || !self.filled.contains(&text.path)) {
+                self.problem(&text.path, "nothing is filled in here: write the value itself");
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, path: &str, checked: Result<(), String>) {
+        if let Err(message) = checked {
+            self.problem(path, message);
         }
     }
 
     fn store(&mut self, store: &str, folder: &Path) -> PathBuf {
-        if store.is_empty() {
-            self.problem("store", "a path is needed");
+        let store = self.filled("store", store);
+        if store.is_empty() || store.ends_with('/') {
+            self.problem("store", "the path of a file is needed");
         }
         folder.join(store)
     }
@@ -247,15 +324,19 @@ impl Check<'_> {
     }
 
     fn listen(&mut self, listen: &str) -> std::net::SocketAddr {
-        listen.parse().unwrap_or_else(|_| {
-            let message = format!("`{listen}` is not an address; write it like 127.0.0.1:9464");
+        let listen = self.filled("listen", listen);
+        address(&listen).unwrap_or_else(|message| {
             self.problem("listen", message);
             std::net::SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
 
     fn external_url(&mut self, url: Option<&str>) -> Option<String> {
-        let url = self.http_url("external_url", url?)?;
+        let url = self.filled("external_url", url?);
+        let url = self.http_url("external_url", &url)?;
+        if has_user(&url) || url.query().is_some() || url.fragment().is_some() {
+            self.problem("external_url", "must have no user, query or fragment: links are made by adding to its path");
+        }
         Some(url.as_str().trim_end_matches('/').to_owned())
     }
 
@@ -265,10 +346,17 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn role(&mut self, path: &str, role: &str) {
-        if !(role.starts_with("arn:") && role.contains(":role/")) {
-            self.problem(path, "not the ARN of a role; write it like arn:aws:iam::111122223333:role/Name");
-        }
+    pub(super) fn role(&mut self, path: &str, role: Option<&str>, region: Option<&str>) -> Option<String> {
+        let role = self.filled(path, role?);
+        self.refuse(path, check_role(&role, region.unwrap_or_default()));
+        Some(role)
+    }
+
+    /// Another endpoint of an AWS service.
+    pub(super) fn endpoint_of_aws(&mut self, path: &str, endpoint: Option<&str>) -> Option<String> {
+        let endpoint = self.filled(path, endpoint?);
+        self.origin(path, &endpoint);
+        Some(endpoint)
     }
 
     /// The URL of something that the service calls: on this machine too, but never where credentials are served.
@@ -289,45 +377,21 @@ impl Check<'_> {
         url
     }
 
-    /// Fills in `${NAME}` from the environment and `${file:/path}` from a file; `$${` stands for `${`.
+    /// Fills in `${NAME}` from the environment and `${file:/path}` from a file; what cannot be filled in is a problem.
     pub(super) fn filled(&mut self, path: &str, text: &str) -> String {
-        let mut filled = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find("${") {
-            let (before, after) = (&rest[..at], &rest[at + 2..]);
-            if let Some(escaped) = before.strip_suffix('$') {
-                filled.push_str(escaped);
-                filled.push_str("${");
-                rest = after;
-                continue;
-            }
-            filled.push_str(before);
-            let Some((name, after)) = after.split_once('}') else {
-                self.problem(path, "`${` without `}`; write $${ for the characters themselves");
-                return filled;
-            };
-            match name.strip_prefix("file:").map(std::fs::read_to_string) {
-                // Files of secrets end with a line feed that is not meant.
-                Some(Ok(value)) => filled.push_str(value.trim_end_matches(['\r', '\n'])),
-                Some(Err(error)) => self.problem(path, format!("the file of {name} cannot be read: {error}")),
-                None => match (self.environment)(name) {
-                    Some(value) => filled.push_str(&value),
-                    None => self.problem(path, format!("the environment variable {name} is not set")),
-                },
-            }
-            rest = after;
-        }
-        filled + rest
+        self.filled.insert(canonical(path));
+        fill::filled(text, self.environment).unwrap_or_else(|message| {
+            self.problem(path, message);
+            text.to_owned()
+        })
+    }
+
+    pub(super) fn filled_all(&mut self, path: &str, texts: &[String]) -> Vec<String> {
+        let one = |(index, text): (usize, &String)| self.filled(&format!("{path}[{index}]"), text);
+        texts.iter().enumerate().map(one).collect()
     }
 }
 
-/// `us-east-1`, `us-gov-west-1`, `ap-southeast-2`.
-fn is_region(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    parts.split_last().is_some_and(|(last, words)| {
-        words.len() >= 2
-            && last.chars().all(|c| c.is_ascii_digit())
-            && !last.is_empty()
-            && words.iter().all(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase()))
-    })
+fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }

@@ -3,12 +3,14 @@
 //! The descriptions here are what editors show, through `trainspotter schema config`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use trainspotter_core::model::SharesShown;
+use trainspotter_core::model::{Matchers, SharesShown};
 use trainspotter_core::yaml::HumanDuration;
 
 /// Trainspotter's configuration.
@@ -16,6 +18,7 @@ use trainspotter_core::yaml::HumanDuration;
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     /// Where to look. One for now; each is a region, perhaps in another account.
+    #[serde(deserialize_with = "list_of_targets")]
     pub(super) targets: Vec<Target>,
     /// How often to look, and how many calls that may take.
     #[serde(default)]
@@ -61,6 +64,13 @@ pub(super) struct File {
     /// OTLP gRPC endpoint for traces of the service itself.
     #[serde(default)]
     pub(super) traces: Option<String>,
+}
+
+/// What a health check needs of the file.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Listening {
+    #[serde(default = "default_listen")]
+    pub(super) listen: String,
 }
 
 /// An account and region whose queues are watched.
@@ -249,9 +259,9 @@ pub(super) struct Receiver {
     /// An Alertmanager, by its API v2.
     #[serde(default)]
     pub(super) alertmanager: Option<Alertmanager>,
-    /// Only alerts whose labels match: globs (* and ?) over label values, all of which must match.
+    /// Only alerts whose labels match: globs (* and ?) over label values, or a list of matchers in Alertmanager's notation. All must match.
     #[serde(default, rename = "match")]
-    pub(super) matchers: BTreeMap<String, String>,
+    pub(super) matchers: Matchers,
     /// Recurring windows in which no firing is sent. Resolves of what was sent always pass.
     #[serde(default)]
     pub(super) mute: Vec<MuteWindow>,
@@ -294,10 +304,10 @@ pub(super) struct Escalation {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Inhibition {
-    /// Globs over the labels of the alert that fires, such as alertname; all must match.
-    pub(super) when: BTreeMap<String, String>,
-    /// Globs over the labels of those that are not told meanwhile. Resolves of what was told always pass.
-    pub(super) mute: BTreeMap<String, String>,
+    /// Labels of the alert that fires, such as alertname; as in `match` of a receiver.
+    pub(super) when: Matchers,
+    /// Labels of those that are not told meanwhile. Resolves of what was told always pass.
+    pub(super) mute: Matchers,
     /// Labels whose values both alerts must share.
     #[serde(default)]
     pub(super) same: Vec<String>,
@@ -408,6 +418,33 @@ pub(super) enum Log {
     Json,
     /// For people.
     Pretty,
+}
+
+/// A list, and the form of one for whoever gives something else.
+fn list_of_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Target>, D::Error> {
+    struct List;
+
+    impl<'de> Visitor<'de> for List {
+        type Value = Vec<Target>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list, `targets: [{ region: us-east-1 }]` or a line `- region: us-east-1` below it")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Target>, A::Error> {
+            let mut targets = Vec::new();
+            while let Some(target) = list.next_element()? {
+                targets.push(target);
+            }
+            Ok(targets)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Vec<Target>, E> {
+            Ok(Vec::new())
+        }
+    }
+
+    deserializer.deserialize_any(List)
 }
 
 fn all_queues() -> Vec<String> {

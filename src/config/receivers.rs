@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use crate::config::address;
+use crate::config::aws_names::check_topic;
 use crate::config::check::Check;
 use crate::config::file;
 use crate::config::{Channel, Endpoint, Mute, Receiver, Secret, SigningKey};
@@ -39,7 +40,7 @@ impl Check<'_> {
         let mut checked = Vec::new();
         for (index, receiver) in receivers.iter().enumerate() {
             let at = format!("receivers[{index}]");
-            if receiver.name.is_empty() {
+            if receiver.name.trim().is_empty() || receiver.name.chars().any(char::is_control) {
                 self.problem(&format!("{at}.name"), "a receiver needs a name");
             }
             if !names.insert(&receiver.name) {
@@ -104,7 +105,7 @@ impl Check<'_> {
                 if matchers.is_empty() {
                     self.problem(&at, "name a label at least; everything at once is never meant");
                 }
-                if matchers.contains_key("alert") {
+                if matchers.iter().any(|matcher| matcher.label() == "alert") {
                     self.problem(&format!("{at}.alert"), "an alert's name is its label `alertname`");
                 }
             }
@@ -117,16 +118,21 @@ impl Check<'_> {
     }
 
     fn owners(&mut self, at: &str, owners: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut checked = BTreeMap::new();
         for (owner, id) in owners {
-            let is_id =
-                id.starts_with(['U', 'W']) && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+            let path = format!("{at}.owners[{owner}]");
+            let id = self.filled(&path, id);
+            let is_id = id.len() > 1
+                && id.starts_with(['U', 'W'])
+                && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
             if !is_id {
                 let message =
                     format!("`{id}` is not the id of a Slack user; it looks like U012AB3CD, in the user's profile");
-                self.problem(&format!("{at}.owners.{owner}"), message);
+                self.problem(&path, message);
             }
+            checked.insert(owner.clone(), id);
         }
-        owners.clone()
+        checked
     }
 
     fn channel(&mut self, at: &str, receiver: &file::Receiver) -> Option<Channel> {
@@ -167,20 +173,12 @@ impl Check<'_> {
     }
 
     fn sns(&mut self, at: &str, sns: &file::Sns) -> Channel {
-        let parts: Vec<&str> = sns.topic.split(':').collect();
-        if !matches!(parts.as_slice(), ["arn", _, "sns", region, account, name]
-            if !region.is_empty() && !account.is_empty() && !name.is_empty())
-        {
-            let message = "not the ARN of a topic; write it like arn:aws:sns:us-east-1:111122223333:name";
-            self.problem(&format!("{at}.sns.topic"), message);
-        }
-        if let Some(role) = &sns.role {
-            self.role(&format!("{at}.sns.role"), role);
-        }
-        if let Some(endpoint) = &sns.endpoint {
-            self.outgoing(&format!("{at}.sns.endpoint"), endpoint);
-        }
-        Channel::Sns { topic: sns.topic.clone(), role: sns.role.clone(), endpoint: sns.endpoint.clone() }
+        let path = format!("{at}.sns.topic");
+        let topic = self.filled(&path, &sns.topic);
+        self.refuse(&path, check_topic(&topic));
+        let role = self.role(&format!("{at}.sns.role"), sns.role.as_deref(), None);
+        let endpoint = self.endpoint_of_aws(&format!("{at}.sns.endpoint"), sns.endpoint.as_deref());
+        Channel::Sns { topic, role, endpoint }
     }
 
     fn webhook(&mut self, at: &str, webhook: &file::Webhook) -> Channel {
@@ -197,7 +195,7 @@ impl Check<'_> {
         Channel::Webhook { endpoint, keys, headers }
     }
 
-    fn headers(&mut self, at: &str, headers: &BTreeMap<String, String>) -> BTreeMap<String, Secret> {
+    pub(super) fn headers(&mut self, at: &str, headers: &BTreeMap<String, String>) -> BTreeMap<String, Secret> {
         let mut checked = BTreeMap::new();
         for (name, value) in headers {
             let path = format!("{at}.headers.{name}");
@@ -226,7 +224,11 @@ impl Check<'_> {
                 let url = url.as_deref().unwrap_or(SLACK_API);
                 let endpoint = self.endpoint(&path, url, slack.allow_loopback);
                 let token = self.secret(&format!("{at}.token"), token);
-                Some(Channel::SlackApp { endpoint, token, channel: channel.clone(), owners })
+                let channel = self.filled(&format!("{at}.channel"), channel);
+                if channel.trim().is_empty() {
+                    self.problem(&format!("{at}.channel"), "must not be empty");
+                }
+                Some(Channel::SlackApp { endpoint, token, channel, owners })
             }
             (_, _, _) => {
                 self.problem(at, "give either the `url` of an incoming webhook, or `token` and `channel`");

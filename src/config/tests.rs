@@ -70,7 +70,7 @@ listen: everywhere
     3 | poll: { every: 1s, calls_per_second: five }
       |                ^^
 
-    error: invalid type: string "five", expected f64
+    error: must be a number; this is a text
      --> trainspotter.yaml:3:38
       |
     3 | poll: { every: 1s, calls_per_second: five }
@@ -79,7 +79,7 @@ listen: everywhere
     error: unknown field `namspace`, expected one of `namespace`, `every`, `region`, `role`, `endpoint`; did you mean `namespace`?
      --> trainspotter.yaml:4:26
       |
-    4 | publish: { cloudwatch: { namspace: ML } }
+    4 | publish: { cloudwatch: { namspace: ** } }
       |                          ^^^^^^^^
 
     error: nothing is sent there: it is link-local, where metadata and credentials are served
@@ -193,6 +193,118 @@ receivers:
     let told = load_with(text).unwrap_err().to_string();
     assert!(!told.contains("s3cret"), "{told}");
     assert!(told.contains("127.0.0.1") && told.contains("chat.example") && told.contains("169.254.170.2/v2"), "{told}");
+}
+
+/// Wherever a secret stands, no excerpt and no message shows it.
+#[test]
+fn a_secret_is_not_shown_wherever_it_was_put() {
+    let target = "targets: [{ region: us-east-1 }]\n";
+    for text in [
+        "publish: { otlp: [{ endpoint: 'https://user:s3cret@otlp.example/v1/metrics?key=s3cret', protocol: grpc }] }\n",
+        "publish: { otlp: [{ endpoint: 'ftp://otlp.example/s3cret' }] }\n",
+        "publish: { otlp: [{ endpoint: 's3cret' }] }\n",
+        "publish: { otlp: [{ endpont: 'https://otlp.example/s3cret' }] }\n",
+        "publish: { otlp: [{ endpoint: 'https://otlp.example/v1/metrics', headers: { region: s3cret, log: 7 } }] }\n",
+        "traces: https://user:s3cret@otlp.example/?key=s3cret\n",
+        "external_url: https://ops.example/?key=s3cret\n",
+        "receivers: [{ name: a, webhook: { urll: 'https://chat.example/s3cret' } }]\n",
+        "receivers: [{ name: a, webhook: { 'https://chat.example/s3cret' } }]\n",
+        "receivers: [{ name: a, slack: xoxb-s3cret }]\n",
+        "receivers: [{ name: a, slack: { tokn: xoxb-s3cret, channel: C1 } }]\n",
+        "receivers: [{ name: a, slack: { token: [xoxb-s3cret], channel: C1 } }]\n",
+        "receivers: [{ name: a, slack: { token: { xoxb-s3cret: }, channel: C1 } }]\n",
+        "receivers: [{ name: a, pagerduty: { routing_key: s3cret, url: 7 } }]\n",
+        "receivers: [{ name: a, pagerduty: { routingkey: s3cret } }] # s3cret\n",
+        "receivers: [{ name: a, pagerduty: { routing_key: $s3cret } }]\n",
+        "receivers:\n  - name: a\n    pagerduty: { routing_key: |\n      s3cret\n",
+        "receivers: [{ name: a, webhook: { url: https://chat.example/s3cret, s3cret: s3cret, s3cret: 1 } }]\n",
+        "receivers:\n  - name: a\n   webhook: { url: https://chat.example/s3cret }\n",
+        "receivers: [{ name: a, webhook: { url: \"https://chat.example/s3cret } }]\n",
+        "receivers: [{ name: a, webhook: { url: &s3cret https://chat.example/s3cret } }]\n",
+        "token: s3cret\nlisten: [\n",
+    ] {
+        let told = load_with(&format!("{target}{text}")).map(|_| ()).unwrap_err().to_string();
+        let shown = told.replace("`$s3cret`", "").replace("${s3cret}", "").replace("$$s3cret", "");
+        assert!(!shown.contains("s3cret"), "{text}{told}");
+    }
+}
+
+#[test]
+fn what_means_nothing_is_refused_where_it_is_written() {
+    let check = |text: &str, line: usize, why: &str| {
+        let problems = load_with(text).map(|_| ()).unwrap_err();
+        let found: Vec<_> = problems.iter().collect();
+        assert!(found.iter().any(|(at, _, told)| *at == line && told.contains(why)), "{text}{found:?}");
+    };
+    let target = "targets: [{ region: us-east-1 }]\n";
+    let more = |text: &str| format!("{target}{text}\n");
+    check("targets: { region: us-east-1 }\n", 1, "must be a list, `targets: [{ region: us-east-1 }]`");
+    check("targets:\n", 1, "there is no target");
+    for (target, why) in [
+        ("region: us-esat-1", "did you mean `us-east-1`?"),
+        ("region: '${UNSET}'", "UNSET is not set"),
+        ("region: us-east-1, role: 'arn:aws:iam::1234:role/x'", "`1234` is not an account"),
+        ("region: us-east-1, queues: [prod/*]", "matches no queue"),
+        ("region: us-east-1, queues: ['arn:aws:batch:us-east-1:111122223333:job-queue/a']", "matches no queue"),
+        ("region: us-east-1, events: 'https://sqs.eu-west-1.amazonaws.com/111122223333/e'", "in eu-west-1"),
+        ("region: us-east-1, endpoint: 'http://127.0.0.1:4566/aws'", "must be an origin"),
+    ] {
+        check(&format!("targets: [{{ {target} }}]\n"), 1, why);
+    }
+    for (text, why) in [
+        ("poll: { every: 30M }", "`M` means months"),
+        ("poll: { topology_every: 30d }", "at most 24h"),
+        ("history: { keep: 1M }", "`M` means months"),
+        ("prices: { ml.p5.48xlarge: 1e9 }", "is not a price"),
+        ("shares: { show: ['a|b'] }", "`|` is in no label's value"),
+        ("publish: { cloudwatch: { namespace: 'ML!' } }", "cannot be in a namespace"),
+        ("publish: { otlp: [{ endpoint: 'http://c:4318' }] }", "nothing listens at /"),
+        ("publish: { otlp: [{ endpoint: 'http://c:4317/v1/metrics', protocol: grpc }] }", "must be an origin"),
+        ("publish: { otlp: [{ endpoint: '${UNSET}' }] }", "UNSET is not set"),
+        ("publish: { otlp: [{ endpoint: 'http://c/v1/metrics', headers: { authorization: $KEY } }] }", "write ${KEY}"),
+        ("publish: { otlp: [{ endpoint: 'http://c/v1/metrics', headers: { 'my header': x } }] }", "name of a header"),
+        ("external_url: 'https://ops.example/?a=b'", "no user, query or fragment"),
+        ("external_url: '${UNSET}'", "UNSET is not set"),
+        ("store: state/", "the path of a file"),
+        ("rules: [a, a]", "given twice"),
+        ("priority_bands: { '${BAND}': 1 }", "nothing is filled in here"),
+        (
+            "receivers: [{ name: '${NAME}', sns: { topic: 'arn:aws:sns:us-east-1:111122223333:a' } }]",
+            "nothing is filled in here",
+        ),
+        ("receivers: [{ name: a, sns: { topic: 'arn:aws:sns:us-east-1:1234:a' } }]", "`1234` is not an account"),
+        ("receivers: [{ name: a, sns: { topic: '${UNSET}' } }]", "UNSET is not set"),
+        ("receivers: [{ name: a, pagerduty: { routing_key: $PAGERDUTY_KEY } }]", "write ${PAGERDUTY_KEY}"),
+        ("receivers: [{ name: a, slack: { token: t, channel: '' } }]", "must not be empty"),
+        (
+            "receivers: [{ name: a, pagerduty: { routing_key: k }, match: { severity: 'page|critical' } }]",
+            "severity=~\"page|critical\"",
+        ),
+        ("receivers: [{ name: a, pagerduty: { routing_key: k }, match: { severity: [page] } }]", "one glob"),
+        (
+            "receivers: [{ name: a, pagerduty: { routing_key: k }, match: ['severity=~\"(\"'] }]",
+            "no regular expression",
+        ),
+        ("inhibit: [{ when: { alertname: '=A' }, mute: { alertname: B } }]", "no operator here"),
+    ] {
+        check(&more(text), 2, why);
+    }
+}
+
+#[test]
+fn a_health_check_needs_no_more_than_the_address() {
+    let listen = |text: &str| listen_of("t.yaml", text, &|name| (name == "PORT").then(|| "8080".to_owned()));
+    assert_eq!(listen("listen: 0.0.0.0:8080\nreceivers: [{ nme: x }]\n").unwrap().port(), 8080);
+    assert_eq!(listen("listen: '127.0.0.1:${PORT}'\n").unwrap().port(), 8080);
+    assert_eq!(listen("targets: []\n").unwrap().port(), 9464);
+    assert!(listen("listen: here\n").unwrap_err().to_string().contains("is not an address"));
+}
+
+#[test]
+fn an_external_url_keeps_its_path() {
+    let config =
+        load_with("targets: [{ region: us-east-1 }]\nexternal_url: https://ops.example.com/trainspotter/\n").unwrap();
+    assert_eq!(config.external_url.as_deref(), Some("https://ops.example.com/trainspotter"));
 }
 
 #[test]

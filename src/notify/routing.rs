@@ -13,17 +13,11 @@ use crate::notify::outbox::OutboxRow;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
-use trainspotter_core::rules::matches_glob;
-
-/// Whether labels satisfy every matcher: a label name and a glob over its value. An absent label counts as empty.
-pub fn matches(matchers: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
-    matchers.iter().all(|(label, glob)| matches_glob(glob, value(labels, label)))
-}
 
 /// How long after the firing a receiver is told of an alert with these labels: at once if its matchers take it, later if another receiver
 /// that takes it escalates to this one, `None` if never. Escalations are not chained.
 pub(crate) fn told_after(receiver: &Receiver, all: &[Receiver], labels: &BTreeMap<String, String>) -> Option<Duration> {
-    let takes = |receiver: &Receiver| matches(&receiver.matchers, labels);
+    let takes = |receiver: &Receiver| receiver.matchers.matches(labels);
     if takes(receiver) {
         return Some(Duration::ZERO);
     }
@@ -36,15 +30,15 @@ pub(crate) fn reminder(receiver: &Receiver, alert: &Alert, now: Timestamp) -> Op
     let (interval, fired_at) = (receiver.repeat_interval?, alert.state.fired_at()?);
     let number = now.since(fired_at).as_millis().checked_div(interval.as_millis())?;
     let number = u32::try_from(number).ok().filter(|number| *number > 0)?;
-    matches(&receiver.matchers, &alert.labels).then(|| (number, fired_at + interval * number))
+    receiver.matchers.matches(&alert.labels).then(|| (number, fired_at + interval * number))
 }
 
 /// The alert that keeps another from being told, if one of those that fire does. None inhibits itself.
 pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a [Alert]) -> Option<&'a Alert> {
     let inhibits = |rule: &Inhibition, other: &Alert| {
         other.id != alert.id
-            && matches(&rule.mute, &alert.labels)
-            && matches(&rule.when, &other.labels)
+            && rule.mute.matches(&alert.labels)
+            && rule.when.matches(&other.labels)
             && rule.same.iter().all(|label| value(&alert.labels, label) == value(&other.labels, label))
     };
     firing.iter().find(|other| rules.iter().any(|rule| inhibits(rule, other)))
@@ -101,8 +95,13 @@ mod tests {
     use crate::config::Channel;
     use crate::config::Escalation;
     use crate::notify::sample;
+    use trainspotter_core::model::Matchers;
     use trainspotter_core::rules::AlertId;
     use trainspotter_core::rules::TransitionKind;
+
+    fn matchers(pairs: &[(&str, &str)]) -> Matchers {
+        pairs.iter().map(|(label, glob)| Matchers::parse(&format!("{label}={glob}")).unwrap()).next().unwrap()
+    }
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
@@ -119,7 +118,7 @@ mod tests {
         let escalate =
             escalate.map(|(minutes, to)| Escalation { after: Duration::from_secs(minutes * 60), to: to.to_owned() });
         let channel = Channel::sns(String::new());
-        Receiver { matchers: labels(&[("severity", severity)]), escalate, ..Receiver::new(name, channel) }
+        Receiver { matchers: matchers(&[("severity", severity)]), escalate, ..Receiver::new(name, channel) }
     }
 
     #[test]
@@ -171,8 +170,8 @@ mod tests {
     #[test]
     fn an_alert_is_held_back_by_another_that_shares_the_labels() {
         let rule = Inhibition {
-            when: labels(&[("alertname", "QueueDisabled")]),
-            mute: labels(&[("alertname", "*Wait*")]),
+            when: matchers(&[("alertname", "QueueDisabled")]),
+            mute: matchers(&[("alertname", "*Wait*")]),
             same: vec!["queue".to_owned()],
         };
         let down = alert(&[("alertname", "QueueDisabled"), ("queue", "a")]);

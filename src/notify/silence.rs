@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::notify::routing;
+use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
 /// Alerts that nobody is told of for a while.
@@ -16,8 +16,8 @@ use trainspotter_core::model::Timestamp;
 pub struct Silence {
     /// Given by the store, counting from 1.
     pub id: i64,
-    /// Label names and globs over their values; all must match. Never empty.
-    pub matchers: BTreeMap<String, String>,
+    /// Which alerts are meant. Never empty.
+    pub matchers: Matchers,
     /// From when.
     pub starts_at: Timestamp,
     /// Until when.
@@ -36,6 +36,6 @@ impl Silence {
 
     /// Whether it is about an alert with these labels.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        routing::matches(&self.matchers, labels)
+        self.matchers.matches(labels)
     }
 }

@@ -19,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::config;
 use crate::config::OtlpProtocol;
+use crate::config::shown_url;
 use crate::outbound::{Guard, grpc_channel, http_client};
 use crate::publish::Published;
 use crate::publish::SetupError;
@@ -55,11 +56,12 @@ enum Transport {
 impl OtlpSink {
     /// Prepares a sink; connects on first use. Needs a tokio runtime.
     pub fn new(config: &config::Otlp, origin: Origin) -> Result<Self, SetupError> {
-        let wrong = |reason: String| SetupError { endpoint: config.endpoint.clone(), reason };
+        let endpoint = config.endpoint.expose();
+        let wrong = |reason: String| SetupError { endpoint: shown_url(endpoint), reason };
         let headers = headers_of(config).map_err(wrong)?;
         let transport = match config.protocol {
-            OtlpProtocol::Http => http(&config.endpoint, headers).map_err(wrong)?,
-            OtlpProtocol::Grpc => grpc(&config.endpoint, headers).map_err(wrong)?,
+            OtlpProtocol::Http => http(endpoint, headers).map_err(wrong)?,
+            OtlpProtocol::Grpc => grpc(endpoint, headers).map_err(wrong)?,
         };
         Ok(Self { origin, transport, reported_until: None })
     }

@@ -4,7 +4,9 @@
 //! mistake anywhere leaves the rules as they were, visibly: what is evaluated is always a whole set that was read without
 //! one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +17,12 @@ use trainspotter_core::rules::{Rule, parse_rules};
 
 /// Wall time between two looks at the rule files.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Files of one set of rules at most.
+const MAX_FILES: usize = 1_000;
+
+/// Larger files are refused before they are read.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// What a change of the files comes to: new rules, or every mistake in them.
 pub(super) type News = Result<Vec<Rule>, String>;
@@ -27,10 +35,56 @@ pub fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, String> {
     parsed(&texts(paths)?)
 }
 
+/// What is wrong with one of the paths that a configuration names: it is not there, or a folder without rules.
+pub fn path_problem(path: &Path) -> Option<String> {
+    match files_of(&[path.to_path_buf()], is_rule_file) {
+        Ok(files) => files.iter().find_map(|file| regular(file).err()),
+        Err(message) => Some(message),
+    }
+}
+
+/// Whether a file of a folder is one of rules, by its name.
+pub fn is_rule_file(name: &str) -> bool {
+    has_ending(name, &[".yaml", ".yml"]) && !is_test_file(name)
+}
+
+/// Whether a file of a folder is one of tests of rules, by its name.
+pub fn is_test_file(name: &str) -> bool {
+    has_ending(name, &[".test.yaml", ".test.yml"])
+}
+
+fn has_ending(name: &str, endings: &[&str]) -> bool {
+    !name.starts_with('.') && endings.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Reads a file of rules or of their tests. What never ends, or waits for a writer, would stop whoever looks at it.
+///
+/// # Errors
+/// It is no file, cannot be read, or is too large.
+pub fn read_file(path: &Path) -> Result<String, String> {
+    regular(path)?;
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| cannot_read(path, &error))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("{} is larger than {MAX_BYTES} bytes", path.display()));
+    }
+    Ok(text)
+}
+
+fn regular(path: &Path) -> Result<(), String> {
+    let found = std::fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
+    if found.is_file() {
+        return Ok(());
+    }
+    let kind = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
+    Err(format!("{} is {kind}, where a file of rules is needed", path.display()))
+}
+
 /// Files as they are; of folders those in them whose name is wanted, by name.
 ///
 /// # Errors
-/// A folder that cannot be read.
+/// A folder that cannot be read, or holds none; too many files.
 pub fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for path in paths {
@@ -41,8 +95,14 @@ pub fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<
         let entries = std::fs::read_dir(path).map_err(|error| cannot_read(path, &error))?;
         let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         inside.retain(|file| wanted(&file.file_name().unwrap_or_default().to_string_lossy()));
+        if inside.is_empty() {
+            return Err(format!("{} holds no file of that kind: *.yaml or *.yml, tests *.test.yaml", path.display()));
+        }
         inside.sort();
         files.extend(inside);
+    }
+    if files.len() > MAX_FILES {
+        return Err(format!("more than {MAX_FILES} files"));
     }
     Ok(files)
 }
@@ -101,22 +161,19 @@ impl Watch {
 }
 
 fn texts(paths: &[PathBuf]) -> Result<Texts, String> {
-    let files = files_of(paths, |name| name.ends_with(".yaml") && !name.ends_with(".test.yaml"))?;
-    let read = |file: PathBuf| match std::fs::read_to_string(&file) {
-        Ok(text) => Ok((file, text)),
-        Err(error) => Err(cannot_read(&file, &error)),
-    };
-    files.into_iter().map(read).collect()
+    let files = files_of(paths, is_rule_file)?;
+    files.into_iter().map(|file| read_file(&file).map(|text| (file, text))).collect()
 }
 
 fn parsed(texts: &Texts) -> Result<Vec<Rule>, String> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut names: BTreeSet<String> = BTreeSet::new();
     let mut problems = Vec::new();
     for (file, text) in texts {
         match parse_rules(&file.display().to_string(), text) {
             Ok(parsed) => {
                 for rule in parsed {
-                    if rules.iter().any(|other| other.name() == rule.name()) {
+                    if !names.insert(rule.name().to_owned()) {
                         let name = rule.name();
                         problems.push(format!("{}: a rule of another file is called {name} too", file.display()));
                     }
@@ -125,6 +182,10 @@ fn parsed(texts: &Texts) -> Result<Vec<Rule>, String> {
             }
             Err(more) => problems.push(more.to_string()),
         }
+    }
+    if problems.is_empty() && rules.is_empty() && !texts.is_empty() {
+        let files: Vec<String> = texts.keys().map(|file| file.display().to_string()).collect();
+        return Err(format!("there are no rules in {}", files.join(", ")));
     }
     if problems.is_empty() { Ok(rules) } else { Err(problems.join("\n\n")) }
 }
@@ -168,6 +229,37 @@ mod tests {
         std::fs::remove_file(folder.path().join("b.yaml")).unwrap();
         assert_eq!(names(watch.look()), None);
         assert_eq!(names(watch.look()), Some(Ok(vec!["B".to_owned()])), "mended, and tests are no rules");
+    }
+
+    #[test]
+    fn what_holds_no_rules_is_a_mistake_and_what_is_no_file_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let loaded = || load_rules(&[folder.path().to_path_buf()]).map(|rules| rules.len());
+        assert!(loaded().unwrap_err().contains("holds no file of that kind"));
+        std::fs::write(at("my.test.yaml"), "not rules").unwrap();
+        std::fs::write(at("readme.md"), "not rules").unwrap();
+        assert!(loaded().unwrap_err().contains("holds no file of that kind"));
+        std::fs::write(at("empty.yaml"), "rules: []\n").unwrap();
+        assert!(loaded().unwrap_err().contains("there are no rules in"));
+        std::fs::write(at("my.yml"), rule("A")).unwrap();
+        assert_eq!(loaded(), Ok(1));
+
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe.yaml")).status().unwrap().success());
+        assert!(loaded().unwrap_err().contains("pipe.yaml is a pipe, a socket or a device"));
+        let mut watch = Watch::new(vec![folder.path().to_path_buf()]);
+        std::fs::remove_file(at("pipe.yaml")).unwrap();
+        std::fs::create_dir(at("folder.yaml")).unwrap();
+        assert!(loaded().unwrap_err().contains("folder.yaml is a folder"));
+        std::fs::remove_dir(at("folder.yaml")).unwrap();
+        std::fs::write(at("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
+        assert!(loaded().unwrap_err().contains("is larger than"));
+        std::fs::remove_file(at("large.yaml")).unwrap();
+        assert_eq!(names(watch.look()), None);
+        assert_eq!(names(watch.look()), Some(Ok(vec!["A".to_owned()])), "it goes on");
+        assert_eq!(path_problem(folder.path()), None);
+        assert!(path_problem(Path::new("/nowhere")).unwrap().contains("cannot read /nowhere"));
+        assert!(path_problem(Path::new("/dev/zero")).unwrap().contains("a device"));
     }
 
     #[test]

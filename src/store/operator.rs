@@ -14,6 +14,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::rows;
 use crate::store::rows::Judged;
+use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
 /// Silences that are over are forgotten after this long, in ms: a week.
@@ -160,7 +161,10 @@ pub(super) fn judged(connection: &Connection) -> Result<Judged<Silence>, StoreEr
 }
 
 fn read(row: &Row<'_>) -> Result<Silence, StoreError> {
-    let matchers: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(1)?)?;
+    let text: String = row.get(1)?;
+    // Earlier versions kept a map of globs.
+    let globs = serde_json::from_str::<BTreeMap<String, String>>(&text).map(Matchers::of_stored_globs);
+    let matchers = globs.or_else(|_| serde_json::from_str(&text))?;
     Ok(Silence {
         id: row.get(0)?,
         matchers,

@@ -22,6 +22,7 @@ use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::catalogue;
 use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::parse_duration;
 
 /// What is shown unless the request says otherwise.
 const DEFAULT_SPAN: Duration = Duration::from_secs(86_400);
@@ -340,5 +341,5 @@ fn moment(key: &str, text: &str, now: Timestamp) -> Result<Timestamp, ApiError> 
 
 /// A duration; nobody who writes `M` means months.
 fn span(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok().filter(|_| !text.contains('M'))
+    parse_duration(text).ok()
 }

@@ -46,6 +46,7 @@ use trainspotter::store::Selection;
 use trainspotter::store::Store;
 use trainspotter::store::StoreHandle;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
@@ -207,7 +208,7 @@ async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_told() {
     assert_eq!(hook.next().await.id, id("told", FIRED, "oncall").as_str());
     let silence = Silence {
         id: 0,
-        matchers: BTreeMap::from([("queue".to_owned(), "*o*".to_owned())]),
+        matchers: Matchers::parse("queue=*o*").unwrap(),
         starts_at: clock.now() - Duration::from_secs(60),
         ends_at: clock.now() + Duration::from_secs(1_200),
         author: "ann".to_owned(),
@@ -231,7 +232,7 @@ async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_told() {
 
 #[tokio::test]
 async fn a_receiver_with_matchers_hears_of_those_alerts_from_beginning_to_end() {
-    let only_a = Receiver { matchers: BTreeMap::from([("queue".to_owned(), "a*".to_owned())]), ..receiver("oncall") };
+    let only_a = Receiver { matchers: Matchers::parse("queue=a*").unwrap(), ..receiver("oncall") };
     let mut store = Store::in_memory().unwrap();
     let at = Timestamp::from_millis(0);
     let both = |kind| [transition("a1", kind), transition("b1", kind)];

@@ -30,6 +30,7 @@ use trainspotter::notify::silence::Silence;
 use trainspotter::store::Commit;
 use trainspotter::store::Store;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
@@ -61,11 +62,11 @@ enum Trouble {
 #[tokio::test(start_paused = true)]
 async fn what_still_fires_is_escalated_and_what_ended_is_not() {
     let first = Receiver {
-        matchers: labels(&[("severity", "page")]),
+        matchers: matcher("severity=page"),
         escalate: Some(Escalation { after: minutes(30), to: "boss".to_owned() }),
         ..receiver("first")
     };
-    let boss = Receiver { matchers: labels(&[("severity", "never")]), ..receiver("boss") };
+    let boss = Receiver { matchers: matcher("severity=never"), ..receiver("boss") };
     let receivers = [first, boss];
     check(
         &receivers,
@@ -144,8 +145,8 @@ async fn what_still_fires_is_told_again_and_resolved_once() {
 #[tokio::test(start_paused = true)]
 async fn what_is_inhibited_is_told_when_the_other_alert_ends_and_resolves_pass() {
     let rule = Inhibition {
-        when: labels(&[("alertname", "Down")]),
-        mute: labels(&[("alertname", "Slow*")]),
+        when: matcher("alertname=Down"),
+        mute: matcher("alertname=Slow*"),
         same: vec!["queue".to_owned()],
     };
     let receivers = [Receiver { inhibit: vec![rule], ..receiver("oncall") }];
@@ -339,10 +340,14 @@ fn receiver(name: &str) -> Receiver {
     Receiver::new(name, Channel::sns(String::new()))
 }
 
+fn matcher(text: &str) -> Matchers {
+    Matchers::parse(text).unwrap()
+}
+
 fn silence(alert: &str, from: u32, until: u32) -> Silence {
     Silence {
         id: 0,
-        matchers: labels(&[("alertname", alert)]),
+        matchers: matcher(&format!("alertname={alert}")),
         starts_at: start() + minutes(from),
         ends_at: start() + minutes(until),
         author: "ann".to_owned(),

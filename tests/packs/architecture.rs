@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// is the flow. That the core knows no async runtime, no AWS SDK and no database is in its manifest.
 const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("crates/core", "model", &[]),
-    ("crates/core", "yaml", &[]),
+    ("crates/core", "yaml", &["model"]),
     ("crates/core", "jobs", &["model"]),
     ("crates/core", "metrics", &["jobs", "model"]),
     ("crates/core", "rules", &["metrics", "model", "yaml"]),
@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     (".", "config", &["core::model", "core::yaml"]),
     (".", "outbound", &["config"]),
     (".", "aws", &["clock", "config", "core::model", "outbound"]),
-    (".", "notify", &["clock", "config", "core::model", "core::rules", "outbound", "runbooks"]),
+    (".", "notify", &["clock", "config", "core::model", "core::rules", "core::yaml", "outbound", "runbooks"]),
     (".", "store", &["core::metrics", "core::model", "core::rules", "notify"]),
     (".", "publish", &["clock", "config", "core::metrics", "core::model", "outbound"]),
     (".", "web", &["clock", "core::jobs", "core::metrics", "core::model", "core::rules", "runbooks"]),

@@ -28,7 +28,7 @@ fn origin() -> Origin {
 
 fn otlp(endpoint: &str, protocol: OtlpProtocol) -> Otlp {
     let headers = BTreeMap::from([("authorization".to_owned(), Secret::new("Bearer hunter2"))]);
-    Otlp { endpoint: endpoint.to_owned(), protocol, headers }
+    Otlp { endpoint: Secret::new(endpoint), protocol, headers }
 }
 
 /// Series by name and labels, as Prometheus would store them.
@@ -215,7 +215,7 @@ async fn an_endpoint_that_cannot_work_is_refused_at_once() {
         ("not a url", OtlpProtocol::Http),
     ] {
         let error = OtlpSink::new(&otlp(endpoint, protocol), origin()).unwrap_err();
-        assert_eq!(error.endpoint, endpoint);
+        assert!(!format!("{error}").contains("/v1/metrics"), "a path may hold a key: {error}");
     }
 }
 

@@ -52,9 +52,28 @@ async fn what_waits_is_looked_at_given_up_tried_again_and_silenced() {
     assert_eq!(office.calls("/hook-in-the-url").last().unwrap()["alerts"][0]["labels"]["alertname"], "Polls");
 
     let until = ["silence", "add", "--for", "2h", "--author", "ann", "--comment", "maintenance", "alertname=Other"];
+    assert_eq!(office.asks(&until).await.0, Some(64), "no rule is called so yet");
+    for refused in ["sevrity=page", "queue='a'", "alertname=Polls|Other", "queue=prod"] {
+        let arguments = ["silence", "add", "--for", "2h", "--author", "ann", "--comment", "c", refused];
+        assert_eq!(office.asks(&arguments).await.0, Some(64), "{refused}");
+    }
+    let months = ["silence", "add", "--for", "30M", "--author", "ann", "--comment", "c", "alertname=Polls"];
+    assert_eq!(office.asks(&months).await.0, Some(64));
+    let until = [
+        "silence",
+        "add",
+        "--allow-unmatched",
+        "--for",
+        "2h",
+        "--author",
+        "ann",
+        "--comment",
+        "maintenance",
+        "alertname=~\"Oth.*\"",
+    ];
     assert_eq!(office.asks(&until).await.0, Some(0));
     let (_, told) = office.asks(&["silence", "list"]).await;
-    assert!(told.contains("ann") && told.contains("maintenance") && told.contains("alertname=Other"), "{told}");
+    assert!(told.contains("ann") && told.contains("maintenance") && told.contains("alertname=~\"Oth.*\""), "{told}");
     std::fs::write(office.folder.path().join("rules.yaml"), rules("Other")).unwrap();
     office.until(&["outbox", "list"], |told| told.contains("silence 1 of ann")).await;
     assert_eq!(office.asks(&["silence", "end", "1"]).await.0, Some(0));

@@ -6,8 +6,11 @@
 
 mod accelerators;
 mod bands;
+mod duration;
+mod glob;
 mod ids;
 mod job;
+mod matcher;
 mod observation;
 mod questions;
 mod reserved;
@@ -17,8 +20,11 @@ mod topology;
 
 pub use accelerators::{Accelerators, accelerators_of};
 pub use bands::PriorityBands;
+pub use duration::parse_duration;
+pub use glob::matches_glob;
 pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
 pub use job::{Attempt, Capacity, Demand, JobDetails, JobSeen, JobStatus, MAX_INSTANCES, StoppedAttempt};
+pub use matcher::{LabelValue, Matcher, Matchers, Overlap, check_glob, check_label, is_of_queue_name};
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };

@@ -19,7 +19,6 @@ mod history;
 mod index;
 mod lint;
 mod objective;
-mod pattern;
 mod rule;
 pub mod rule_tests;
 mod single_jobs;
@@ -35,11 +34,34 @@ pub use crate::metrics::catalogue::Unit;
 pub use active_alerts::AlertBook;
 pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
 pub use lint::lint;
-pub use pattern::matches as matches_glob;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 pub use wording::of_value as in_words;
 
 use crate::yaml::{self, Problems};
+
+/// The labels that alerts can be told apart by: those of all metrics.
+pub fn usual_labels() -> std::collections::BTreeSet<&'static str> {
+    let metrics = crate::metrics::catalogue::ALL.iter().copied().chain(crate::metrics::jobs::ALL);
+    metrics.flat_map(|metric| metric.labels.iter().copied()).collect()
+}
+
+/// Keys of Prometheus' rule files, and what somebody who writes them is told.
+const FOREIGN: [(&str, &str); 3] = [
+    (
+        "groups",
+        "`groups` begins a rule file of Prometheus, which is another format: here a file is a list `rules:`, and a rule names a \
+         `metric` and its threshold (`metric: queue.wait.oldest`, `above: 30m`) instead of `expr`; docs/RULES.md",
+    ),
+    (
+        "expr",
+        "there are no expressions, as in Prometheus: write a `metric` and its threshold, such as `metric: queue.wait.oldest` and \
+         `above: 30m`; docs/RULES.md",
+    ),
+    (
+        "record",
+        "there are no recording rules, as in Prometheus: a rule has `alert`, `metric` and a threshold; docs/RULES.md",
+    ),
+];
 
 /// Reads and checks a rule file. `file` is the name that problems show.
 ///
@@ -47,7 +69,7 @@ use crate::yaml::{self, Problems};
 ///
 /// Every mistake in the text.
 pub fn parse_rules(file: &str, text: &str) -> Result<Vec<Rule>, Problems> {
-    check::check(&yaml::read(file, text)?)
+    check::check(&yaml::read_hinting(file, text, &FOREIGN)?)
 }
 
 /// The JSON Schema of a rule file, for editors.

@@ -8,6 +8,7 @@
 
 mod problems;
 mod tree;
+mod wording;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,9 +19,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_path_to_error::Segment;
 
+use crate::model::parse_duration;
+
 pub use problems::{Problem, Problems};
+pub use tree::Text;
 
 use tree::{Path, Step, Tree};
+
+/// Mistakes that are looked for in one file: finding each takes a look at the whole file.
+pub(crate) const MAX_PROBLEMS: usize = 50;
 
 /// A value, where each part of it stands in its file, and the mistakes found so far.
 #[derive(Debug)]
@@ -40,22 +47,48 @@ pub struct Document<T> {
 ///
 /// Every mistake found, when nothing of the document fits; if it is no YAML at all, the first place where that shows.
 pub fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<Document<T>, Problems> {
+    read_hinting(file, text, &[])
+}
+
+/// Reads a document, as [`read`] does. `hints` are keys of other tools' files, and what to say where one of them stands.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_hinting<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    hints: &[(&str, &str)],
+) -> Result<Document<T>, Problems> {
     let problems_of = |problems| Problems::new(file, text, problems);
     let tree = Tree::read(text).map_err(|problem| problems_of(vec![problem]))?;
     let mut cut: BTreeSet<Path> = BTreeSet::new();
-    let mut mistakes = Vec::new();
+    let mut mistakes: Vec<Problem> = Vec::new();
     loop {
+        if mistakes.len() >= MAX_PROBLEMS {
+            return Err(problems_of(mistakes));
+        }
         let (value, origin) = tree.without(&cut);
         let error = match serde_path_to_error::deserialize::<_, T>(value) {
             Ok(value) => return Ok(Document { value, tree, file: file.to_owned(), text: text.to_owned(), mistakes }),
             Err(error) => error,
         };
-        let mistake = Mistake::locate(&tree, &cut, &origin, &error);
+        let mistake = Mistake::locate(&tree, &cut, &origin, &error, hints);
         mistakes.extend(mistake.problem);
         if mistake.cut.is_empty() || !cut.insert(mistake.cut) {
             return Err(problems_of(mistakes));
         }
     }
+}
+
+/// Every text of a file, by what stands around it; `None` if it is no YAML.
+pub fn texts(text: &str) -> Option<Vec<Text>> {
+    Tree::read(text).ok().map(|tree| tree.texts())
+}
+
+/// The same path however it is written: `a.b`, `a[b]`.
+pub fn canonical(path: &str) -> String {
+    tree::shown(&tree::parse_path(path))
 }
 
 /// Reads a document that needs no further checks.
@@ -73,6 +106,11 @@ impl<T> Document<T> {
     /// A problem with the node at `path` (`rules[2].for`); with the nearest one around it, if it is not in the file.
     pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
         Problem { message: message.into(), range: self.tree.range_near(&tree::parse_path(path)) }
+    }
+
+    /// Every text of the document and where it stands, as [`Document::problem`] takes it; texts of keys, too.
+    pub fn texts(&self) -> Vec<Text> {
+        self.tree.texts()
     }
 
     /// Ends the checks of a document.
@@ -104,16 +142,21 @@ impl Mistake {
         cut: &BTreeSet<Path>,
         origin: &tree::Origin,
         error: &serde_path_to_error::Error<serde_json::Error>,
+        hints: &[(&str, &str)],
     ) -> Self {
-        let mut path: Path = error.path().iter().map_while(step).collect();
-        while !path.is_empty() && !origin.contains_key(&path) {
+        let found: Path = error.path().iter().map_while(step).collect();
+        let mut path = origin.of(&found);
+        while !tree.has(&path) {
             path.pop();
         }
-        let path = origin.get(&path).cloned().unwrap_or_default();
         let message = error.inner().to_string();
         if let Some(field) = quoted(&message, "missing field") {
             let missing = [path.as_slice(), &[Step::Key(field.to_owned())]].concat();
-            let follows = cut.contains(&missing);
+            let of_another_tool = |cut: &Path| match cut.split_last() {
+                Some((Step::Key(key), around)) => around == path && hints.iter().any(|(hinted, _)| hinted == key),
+                Some((Step::Index(_), _)) | None => false,
+            };
+            let follows = cut.contains(&missing) || cut.iter().any(of_another_tool);
             let problem = Problem { message: format!("`{field}` is missing"), range: tree.range_near(&path) };
             return Self { problem: (!follows).then_some(problem), cut: path };
         }
@@ -121,10 +164,12 @@ impl Mistake {
             let inside = [path.as_slice(), &[Step::Key(field.to_owned())]].concat();
             let unknown = if tree.has(&inside) { inside } else { path };
             let range = tree.key_range(&unknown).unwrap_or_else(|| tree.range_near(&unknown));
-            return Self { problem: Some(Problem { message: suggest(&message, field), range }), cut: unknown };
+            let hint = hints.iter().find(|(key, _)| *key == field);
+            let message = hint.map_or_else(|| suggest(&message, field), |(_, hint)| (*hint).to_owned());
+            return Self { problem: Some(Problem { message, range }), cut: unknown };
         }
-        let message =
-            quoted(&message, "unknown variant").map_or_else(|| message.clone(), |word| suggest(&message, word));
+        let message = quoted(&message, "unknown variant")
+            .map_or_else(|| wording::of_type(&message), |word| suggest(&message, word));
         Self { problem: Some(Problem { message, range: tree.range_near(&path) }), cut: path }
     }
 }
@@ -188,7 +233,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
         let written = |text: &str| format!("`{text}` is not a duration; write it like 30s, 15m or 1h 30m");
         let value = serde_json::Value::deserialize(deserializer)?;
         let text = value.as_str().ok_or_else(|| serde::de::Error::custom(written(&value.to_string())))?;
-        humantime::parse_duration(text).map(Self).map_err(|_| serde::de::Error::custom(written(text)))
+        parse_duration(text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 

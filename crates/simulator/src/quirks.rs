@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use trainspotter_core::model::parse_duration;
 use trainspotter_core::scheduler;
 use trainspotter_core::scheduler::AfterRequeue;
 use trainspotter_core::scheduler::DisabledQueue;
@@ -77,8 +78,7 @@ impl Quirks {
             ("list_order", "newest_first") => self.list_order = ListOrder::NewestFirst,
             ("list_order", "oldest_first") => self.list_order = ListOrder::OldestFirst,
             ("snapshot_age", age) => {
-                self.snapshot_age =
-                    humantime::parse_duration(age).map_err(|_| "is a duration such as 2m".to_owned())?;
+                self.snapshot_age = parse_duration(age).map_err(|_| "is a duration such as 2m".to_owned())?;
             }
             (name, _) => return Err(cannot_be(name)),
         }

@@ -7,7 +7,6 @@ use aws_sdk_batch::types::{
     JobQueueDetail, JobStateTimeLimitAction, QuotaShareDetail, SchedulingPolicyDetail, ServiceEnvironmentDetail,
 };
 
-use crate::aws::pattern;
 use crate::aws::translate::Unknowns;
 use crate::aws::translate::capacities;
 use crate::aws::translate::name_of;
@@ -20,6 +19,7 @@ use trainspotter_core::model::ServiceEnvironment;
 use trainspotter_core::model::Sharing;
 use trainspotter_core::model::TimeLimit;
 use trainspotter_core::model::WeightedShare;
+use trainspotter_core::model::matches_glob;
 
 /// Whether this is a queue of training jobs, still there, and covered by one of the globs.
 pub(crate) fn is_watched(queue: &JobQueueDetail, globs: &[String]) -> bool {
@@ -35,7 +35,7 @@ pub(crate) fn is_of_training_jobs(queue: &JobQueueDetail) -> bool {
 
 /// Whether one of the globs covers the name of a queue.
 pub(crate) fn is_covered(name: &str, globs: &[String]) -> bool {
-    !name.is_empty() && globs.iter().any(|glob| pattern::matches(glob, name))
+    !name.is_empty() && globs.iter().any(|glob| matches_glob(glob, name))
 }
 
 /// A watched queue, with what hangs on it.

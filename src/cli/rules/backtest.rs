@@ -13,7 +13,7 @@ use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::backtest::{Backtest, Episode, Replay, Report};
 use trainspotter_core::metrics::jobs;
-use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::{Timestamp, parse_duration};
 use trainspotter_core::rules::Rule;
 use trainspotter_simulator::workload::Workload;
 
@@ -36,14 +36,14 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
     /// Leave out what fired and ended before this, from the beginning of the workload on.
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
-    from: humantime::Duration,
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    from: Duration,
     /// Stop after this much of the workload; a week, or all that was kept, unless given.
-    #[arg(long, value_name = "DURATION")]
-    to: Option<humantime::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    to: Option<Duration>,
     /// How far ticks are apart.
-    #[arg(long, value_name = "DURATION", default_value = "1m")]
-    every: humantime::Duration,
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    every: Duration,
     /// Rule files, or folders of them.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -61,8 +61,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let chosen = arguments.workload.choose()?;
     let begin = Timestamp::default();
     let Workload { setup, submissions } = chosen.workload(Clock::starting_at(begin, 1.0))?;
-    let span = arguments.to.map_or(A_WEEK, |to| *to);
-    if arguments.every.is_zero() || *arguments.from >= span {
+    let span = arguments.to.unwrap_or(A_WEEK);
+    if arguments.every.is_zero() || arguments.from >= span {
         return Err(Failure::usage("--every must be longer than 0s, and --from before --to"));
     }
     let backtest = Backtest {
@@ -70,9 +70,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         submissions,
         seed: chosen.seed,
         begin,
-        from: begin + *arguments.from,
+        from: begin + arguments.from,
         to: begin + span,
-        every: *arguments.every,
+        every: arguments.every,
     };
     let mut told = 0.0;
     let terminal = std::io::stderr().is_terminal();
@@ -99,7 +99,7 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
     let Some((begin, end)) = frames.span().map_err(unreadable)? else {
         return Err(Failure::failed(format!("{}: no figures are kept in it", file.display())));
     };
-    let (from, to) = (begin + *arguments.from, arguments.to.map_or(end, |to| (begin + *to).min(end)));
+    let (from, to) = (begin + arguments.from, arguments.to.map_or(end, |to| (begin + to).min(end)));
     if from >= to {
         return Err(Failure::usage(format!(
             "the figures that are kept are of {begin} to {end}: --from must lie before"

@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::notify::silence::Silence;
+use trainspotter_core::model::Matchers;
 
 fn serve(path: &Path) -> Store {
     Store::serve(path, now()).unwrap()
@@ -105,7 +106,7 @@ fn a_file_that_is_deleted_or_replaced_is_written_anew() {
         store.commit(&tick(1.0)).unwrap();
         let silence = Silence {
             id: 0,
-            matchers: BTreeMap::from([("queue".to_owned(), "q".to_owned())]),
+            matchers: Matchers::parse("queue=q").unwrap(),
             starts_at: now(),
             ends_at: now() + Duration::from_secs(86_400),
             author: "ann".to_owned(),
@@ -245,7 +246,7 @@ fn a_row_that_cannot_be_read_costs_itself_and_is_set_aside() {
         first.events = vec![SavedEvent { at: now(), body: "{}".to_owned() }];
         let silence = Silence {
             id: 0,
-            matchers: BTreeMap::from([("queue".to_owned(), "none".to_owned())]),
+            matchers: Matchers::parse("queue=none").unwrap(),
             starts_at: now(),
             ends_at: now() + Duration::from_secs(60),
             author: String::new(),

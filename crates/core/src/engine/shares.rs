@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::jobs::Ledger;
-use crate::model::{Policy, Queue, QueueName, ShareName, SharesShown};
-use crate::rules::matches_glob;
+use crate::model::{Policy, Queue, QueueName, ShareName, SharesShown, matches_glob};
 
 /// What shares without series of their own are called.
 const OTHER: &str = "other";

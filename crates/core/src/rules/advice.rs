@@ -6,10 +6,10 @@ use crate::metrics::catalogue::{
     GPU_DEAD_HOSTS, GPU_IDLE_RATIO, GPU_PART, GPU_TIME, GPU_UTILISATION, PRIORITY_WAIT_OLDEST, QUEUE_WAIT_OLDEST,
 };
 use crate::metrics::{Frame, Notes, Reason};
-use crate::model::{JobId, Timestamp};
+use crate::model::{JobId, Timestamp, matches_glob};
 use crate::rules::active_alerts::AlertBook;
 use crate::rules::alert::{Alert, Transition};
-use crate::rules::pattern;
+
 use crate::rules::rule::{Clause, Combine, Rule};
 
 const LIKELY_REASON: &str = "likely_reason";
@@ -46,8 +46,7 @@ pub(super) fn wanted<'a>(rule: &'a Rule, clause: &'a Clause, alert: &'a Alert) -
     let filters = clauses.flat_map(|clause| &clause.filters).filter(|(label, _)| *label == "reason");
     let globs: Vec<&str> =
         filters.map(|(_, glob)| glob.as_str()).chain(alert.by.get("reason").map(String::as_str)).collect();
-    (!globs.is_empty())
-        .then_some(move |reason: Reason| globs.iter().all(|glob| pattern::matches(glob, reason.as_str())))
+    (!globs.is_empty()).then_some(move |reason: Reason| globs.iter().all(|glob| matches_glob(glob, reason.as_str())))
 }
 
 fn advise(rule: &Rule, alert: &mut Alert, notes: &Notes<'_>) {

@@ -1,6 +1,7 @@
 //! From a rule file to rules that can be evaluated, or to every mistake in it.
 
 mod clause;
+pub(super) mod values;
 
 use std::collections::BTreeSet;
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::metrics::catalogue::Label;
 use crate::metrics::{Labels, Sample};
+use crate::model::matches_glob;
 use crate::rules::context::By;
-use crate::rules::pattern;
 use crate::rules::rule::{Clause, Rule};
 
 /// The series that a condition is about, by the label values that tell its rule's instances apart, in the order of those. A series
@@ -94,7 +94,7 @@ fn select(rule: &Rule, clause: &Clause, places: &[usize], samples: &[&Sample]) -
     for (rank, place) in places.iter().enumerate() {
         let Some(sample) = samples.get(*place) else { continue };
         let text = |label: &str| sample.labels.get(label).map(|value| &**value).unwrap_or_default();
-        if clause.filters.iter().all(|(label, pattern)| pattern::matches(pattern, text(label))) {
+        if clause.filters.iter().all(|(label, pattern)| matches_glob(pattern, text(label))) {
             let by = rule.by.iter().map(|label| ((*label).to_owned(), text(label).to_owned())).collect();
             groups.entry(by).or_default().push(rank);
         }

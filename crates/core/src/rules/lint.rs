@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::metrics::catalogue::Unit;
 use crate::rules::rule::{Clause, Combine, Condition, Rule, Take, unit_of};
 
+/// Longer than this nobody waits for an alert.
+const LONG: Duration = Duration::from_secs(86_400);
+
 /// What is hardly meant: one line per finding, rules by name. `poll_every` is how far evaluations are apart.
 pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
     let mut found = Vec::new();
@@ -20,6 +23,11 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         if !rule.hold.is_zero() && rule.hold < poll_every {
             let every = humantime::format_duration(poll_every);
             tell(format!("`for` is shorter than the {every} between two evaluations, so it means nothing"));
+        }
+        for (key, span) in [("for", rule.hold), ("keep_firing_for", rule.keep_firing_for)] {
+            if span > LONG {
+                tell(format!("`{key}` is {}: is more than a day meant?", humantime::format_duration(span)));
+            }
         }
         if flaps(rule) {
             tell(
@@ -123,6 +131,9 @@ mod tests {
     fn spans_doubles_and_runbooks() {
         let short = "A: `for` is shorter than the 30s between two evaluations, so it means nothing";
         check(&rule("A", "metric: gpu.capacity, above: 1, for: 20s"), &[short]);
+        check(&rule("A", "metric: gpu.capacity, above: 1, for: 1d"), &[]);
+        let long = "A: `for` is 1day 1h: is more than a day meant?";
+        check(&rule("A", "metric: gpu.capacity, above: 1, for: 25h"), &[long]);
         let flaps = "A: fires and ends with every wiggle of its value; give it `for`, `recover` or `keep_firing_for`";
         check(&rule("A", "metric: gpu.idle.ratio, above: 50%"), &[flaps]);
         let twice = [rule("A", "metric: gpu.capacity, above: 1"), rule("B", "metric: gpu.capacity, above: 1, for: 5m")];

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::metrics::catalogue::{Label, Metric, SHARE_STARVED, Unit};
 use crate::metrics::jobs::JOB_WAITING_AGE;
-use crate::rules::pattern;
+use crate::model::{LabelValue, matches_glob};
 use crate::rules::state::Terms;
 use crate::rules::wording::{self, Templates};
 
@@ -184,7 +184,7 @@ impl Clause {
     }
 
     fn passes(&self, by: &BTreeMap<String, String>) -> bool {
-        let passes = |(label, glob): &(Label, String)| by.get(*label).is_none_or(|value| pattern::matches(glob, value));
+        let passes = |(label, glob): &(Label, String)| by.get(*label).is_none_or(|value| matches_glob(glob, value));
         self.filters.iter().all(passes)
     }
 }
@@ -198,6 +198,33 @@ impl Rule {
     /// A label that the rule gives all its alerts.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.get(name).map(String::as_str)
+    }
+
+    /// The labels that the rule gives all its alerts.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))
+    }
+
+    /// The labels that tell its alerts apart.
+    pub fn by(&self) -> &[Label] {
+        &self.by
+    }
+
+    /// What is known of a label of its alerts before there are any.
+    pub fn value_of(&self, label: &str) -> LabelValue<'_> {
+        if label == "alertname" {
+            return LabelValue::Known(&self.name);
+        }
+        if !self.by.contains(&label) {
+            return LabelValue::Known(self.label(label).unwrap_or_default());
+        }
+        // Where one of several conditions must hold, the filters of none of them must.
+        let binding = match (self.combine, self.clauses.as_slice()) {
+            (Combine::Any, [_, _, ..]) => &[],
+            (Combine::Any | Combine::All, clauses) => clauses,
+        };
+        let filters = binding.iter().flat_map(|clause| &clause.filters);
+        LabelValue::Within(filters.filter(|(of, _)| *of == label).map(|(_, glob)| glob.as_str()).collect())
     }
 
     /// The metrics it looks at, in the order of its conditions; at least one.

@@ -6,12 +6,12 @@
 mod file;
 mod fixture;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use crate::rules::{AlertBook, AlertState, Rule, Transition, TransitionKind};
-use crate::yaml::{self, Problems};
+use crate::yaml::{self, Problems, nearest};
 
 pub use file::{Ahead, Expected, Told};
 use fixture::Stage;
@@ -98,9 +98,29 @@ impl Rehearsal {
             }
             told.extend(now);
         }
-        let mut differences = self.timelines(drawn);
+        let mut differences = self.unknown(rules);
+        differences.extend(self.timelines(drawn));
         differences.extend(self.notifications(&told));
         differences
+    }
+
+    /// Alerts that are expected and that no rule can raise: of these any timeline without an alert would be right.
+    fn unknown(&self, rules: &[Rule]) -> Vec<Difference> {
+        let wrong = |expected: &Expected| {
+            let Some(rule) = rules.iter().find(|rule| rule.name() == expected.alert) else {
+                let near = nearest(&expected.alert, rules.iter().map(Rule::name));
+                let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+                return Some(Difference(format!("no rule is called {}{hint}", expected.alert)));
+            };
+            let is_overflow = expected.labels.keys().eq(["overflow"]);
+            let by: BTreeSet<&str> = rule.by().iter().copied().collect();
+            let same = expected.labels.keys().map(String::as_str).eq(by.iter().copied());
+            (!same && !is_overflow).then(|| {
+                let by = if by.is_empty() { "none".to_owned() } else { by.into_iter().collect::<Vec<_>>().join(", ") };
+                Difference(format!("{}: `expect` needs the labels of the rule's `by`: {by}", expected.alert))
+            })
+        };
+        self.expected.iter().filter_map(wrong).collect()
     }
 
     /// What is drawn otherwise than expected. What nobody expects is to stay inactive.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::metrics::catalogue::Metric;
 use crate::metrics::jobs::{self, Limit, Selection, Test, Wanted};
+use crate::model::matches_glob;
 use crate::rules::active_alerts::AlertBook;
-use crate::rules::pattern;
 use crate::rules::rule::{Clause, Combine, Condition, NoData, Rule, Take};
 
 impl AlertBook {
@@ -52,6 +52,6 @@ impl Clause {
             Condition::Above { threshold, .. } => Limit::Above(threshold),
             Condition::Below { threshold, .. } => Limit::Below(threshold),
         };
-        Test { metric: self.metric, limit, filters: &self.filters, matches: pattern::matches }
+        Test { metric: self.metric, limit, filters: &self.filters, matches: matches_glob }
     }
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::metrics::catalogue::Unit;
+use crate::model::parse_duration;
 
 /// A threshold as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,10 @@ impl Level {
     /// The number in the metric's unit, always finite, or how to write it.
     pub(super) fn in_unit(&self, unit: Unit) -> Result<f64, String> {
         let plain = || self.0.as_f64();
+        // What is wrong with a duration is told as everywhere, if it is one at all.
+        if let (Unit::Seconds, Some(text)) = (unit, self.0.as_str().filter(|text| !text.contains(['%', '$']))) {
+            return parse_duration(text).map(|duration| duration.as_secs_f64());
+        }
         let (number, hint) = match unit {
             Unit::Seconds => (self.duration(), "is not a duration; the metric is in seconds, write it like 30m"),
             // A plain 40 is a forgotten percent sign: it would never be reached.
@@ -63,7 +68,7 @@ impl Level {
     }
 
     fn duration(&self) -> Option<f64> {
-        humantime::parse_duration(self.0.as_str()?).ok().map(|duration| duration.as_secs_f64())
+        parse_duration(self.0.as_str()?).ok().map(|duration| duration.as_secs_f64())
     }
 
     fn percent(&self) -> Option<f64> {

@@ -5,6 +5,11 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
+use crate::yaml::MAX_PROBLEMS;
+
+/// Of a long line so many bytes are shown before a mistake, and so many from its beginning on.
+const MAX_AROUND: usize = 200;
+
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -20,12 +25,20 @@ pub struct Problems {
     file: String,
     text: String,
     problems: Vec<Problem>,
+    /// Whether they stop anything.
+    level: Severity,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Severity {
+    Error,
+    Warning,
 }
 
 impl Problems {
     pub(super) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.range.start, problem.range.end));
-        Self { file: file.to_owned(), text: text.to_owned(), problems }
+        Self { file: file.to_owned(), text: text.to_owned(), problems, level: Severity::Error }
     }
 
     /// A file that has problems as a whole: it cannot be read, say.
@@ -33,15 +46,38 @@ impl Problems {
         Self::new(file, "", vec![Problem { message: message.into(), range: 0..0 }])
     }
 
-    /// The same without these texts: each is covered by asterisks wherever it would be shown. What stands elsewhere in the
-    /// file stays where it is.
+    /// The same as what does not stop anything.
     #[must_use]
-    pub fn masked(mut self, secrets: &[String]) -> Self {
-        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-            let cover = "*".repeat(secret.len());
-            self.text = self.text.replace(secret.as_str(), &cover);
+    pub fn as_warnings(mut self) -> Self {
+        self.level = Severity::Warning;
+        self
+    }
+
+    /// The same with the text of the file covered by asterisks, but for white space and these ranges, and with these words covered where a
+    /// message quotes them. What stands in the file stays where it is.
+    #[must_use]
+    pub fn showing_only(mut self, shown: &[Range<usize>], hidden: &[String]) -> Self {
+        let mut shown = shown.to_vec();
+        shown.sort_by_key(|range| range.start);
+        let mut next = shown.into_iter().peekable();
+        let mut covered = String::with_capacity(self.text.len());
+        for (at, letter) in self.text.char_indices() {
+            while next.peek().is_some_and(|range| range.end <= at) {
+                next.next();
+            }
+            if letter.is_whitespace() || next.peek().is_some_and(|range| range.start <= at) {
+                covered.push(letter);
+            } else {
+                covered.extend(std::iter::repeat_n('*', letter.len_utf8()));
+            }
+        }
+        self.text = covered;
+        for word in hidden {
             for problem in &mut self.problems {
-                problem.message = problem.message.replace(secret.as_str(), "***");
+                problem.message = problem.message.replace(&format!("`{word}`"), "`***`");
+                if word.len() >= 8 {
+                    problem.message = problem.message.replace(word.as_str(), "***");
+                }
             }
         }
         self
@@ -50,28 +86,54 @@ impl Problems {
     /// Line and column (from 1) and message of each, from top to bottom.
     pub fn iter(&self) -> impl Iterator<Item = (usize, usize, &str)> {
         self.problems.iter().map(|problem| {
-            let before = self.text.get(..problem.range.start).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let (line, start) = self.line_of(problem.range.start);
+            let column = self.text.get(start..problem.range.start).unwrap_or_default().chars().count() + 1;
             (line, column, problem.message.as_str())
         })
+    }
+
+    /// The number of the line in which a byte is, from 1, and where that begins.
+    fn line_of(&self, at: usize) -> (usize, usize) {
+        let before = self.text.get(..at).unwrap_or_default();
+        (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |end| end + 1))
+    }
+
+    /// The line of a problem, or what is around the problem if that is long, where it is in the text, and where the caret is in it.
+    fn excerpt(&self, problem: &Problem) -> (usize, &str, Range<usize>) {
+        let at = problem.range.start.min(self.text.len());
+        let (number, begin) = self.line_of(at);
+        let end = self.text.get(at..).and_then(|rest| rest.find('\n')).map_or(self.text.len(), |length| at + length);
+        let begin = self.boundary(begin.max(at.saturating_sub(MAX_AROUND)));
+        let end = self.boundary(end.min(at + MAX_AROUND));
+        // A caret under the first line says enough; an excerpt of a whole block hides it.
+        let last = problem.range.end.min(end).max(at);
+        (number, self.text.get(begin..end).unwrap_or_default(), at - begin..last - begin)
+    }
+
+    /// The nearest beginning of a character, from here on.
+    fn boundary(&self, at: usize) -> usize {
+        (at..=self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(self.text.len())
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let renderer = Renderer::plain();
-        for problem in &self.problems {
-            // A caret under the first line says enough; an excerpt of a whole block hides it.
-            let end = self.text.get(problem.range.clone()).and_then(|text| text.find('\n'));
-            let range = problem.range.start..end.map_or(problem.range.end, |length| problem.range.start + length);
-            let snippet = Snippet::source(&self.text).path(&self.file).annotation(AnnotationKind::Primary.span(range));
-            let report = [Level::ERROR.primary_title(&problem.message).element(snippet)];
+        let (level, one, many) = match self.level {
+            Severity::Error => (Level::ERROR, "problem", "problems"),
+            Severity::Warning => (Level::WARNING, "warning", "warnings"),
+        };
+        for problem in self.problems.iter().take(MAX_PROBLEMS) {
+            let (line, text, range) = self.excerpt(problem);
+            let annotation = AnnotationKind::Primary.span(range);
+            let snippet = Snippet::source(text).line_start(line).path(&self.file).annotation(annotation);
+            let report = [level.clone().primary_title(&problem.message).element(snippet)];
             writeln!(f, "{}\n", renderer.render(&report))?;
         }
         match self.problems.len() {
-            1 => write!(f, "1 problem in {}", self.file),
-            n => write!(f, "{n} problems in {}", self.file),
+            1 => write!(f, "1 {one} in {}", self.file),
+            n if n >= MAX_PROBLEMS => write!(f, "{MAX_PROBLEMS} {many} in {}; more are not looked for", self.file),
+            n => write!(f, "{n} {many} in {}", self.file),
         }
     }
 }

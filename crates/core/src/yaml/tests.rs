@@ -65,13 +65,13 @@ beds:
     4 |   - plant: tomatoe
       |            ^^^^^^^
 
-    error: invalid type: string "many", expected u32
+    error: must be a whole number from 0 on; this is a text
      --> garden.yaml:7:11
       |
     7 |     rows: many
       |           ^^^^
 
-    error: invalid type: integer `7`, expected a string
+    error: must be a text, in quotes if it looks like something else; this is a number
      --> garden.yaml:8:22
       |
     8 |     labels: { shade: 7 }
@@ -120,6 +120,43 @@ fn a_later_check_points_at_the_node_or_the_nearest_one() {
     assert_eq!(at("beds[0].rows"), Some((3, 11)));
     assert_eq!(at("beds[0].absent.deeper"), Some((2, 5)));
     assert_eq!(at("beds[7]"), Some((2, 3)));
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_not_shown() {
+    for (text, message) in [
+        ("beds: { plant: potato }\n", "must be a list, each item of which begins with `- `; this is keys with values"),
+        ("beds: s3cret\n", "must be a list, each item of which begins with `- `; this is a text"),
+        (
+            "beds: [{ plant: potato, rows: 's3cret, expected f64' }]\n",
+            "must be a whole number from 0 on; this is a text",
+        ),
+        ("water_every: 30M\n", "`M` means months; write `30m` for minutes, or days such as 30d"),
+    ] {
+        let problems = parse::<Garden>("garden.yaml", text).unwrap_err();
+        assert_eq!(problems.iter().map(|(_, _, message)| message).collect::<Vec<_>>(), [message], "{text}");
+    }
+}
+
+#[test]
+fn a_key_of_another_tool_is_explained_and_not_what_is_missing_beside_it() {
+    let hints = [("hoses", "this is a file of the other tool")];
+    let problems = read_hinting::<Bed>("garden.yaml", "hoses: 3\n", &hints).unwrap_err();
+    assert_eq!(problems.iter().collect::<Vec<_>>(), [(1, 1, "this is a file of the other tool")]);
+}
+
+/// However large and wrong a file is, its mistakes are found in bounded time, and not all of them: this test would take minutes.
+#[test]
+fn of_a_large_file_so_many_mistakes_are_looked_for() {
+    let keys: String = (0..20_000).map(|key| format!("key_{key}: 1\n")).collect();
+    let told = parse::<Garden>("garden.yaml", &keys).unwrap_err().to_string();
+    assert!(told.ends_with("50 problems in garden.yaml; more are not looked for"), "{}", told.len());
+    let more: String = (0..100_000).map(|key| format!("k{key}: 1\n")).collect();
+    let told = parse::<Garden>("garden.yaml", &more).unwrap_err().to_string();
+    assert!(told.contains("more than 50000 values in one file"), "{told}");
+    let line = format!("beds: [{}]\n", "x, ".repeat(16_000));
+    let told = parse::<Garden>("garden.yaml", &line).unwrap_err().to_string();
+    assert!(told.len() < 100_000, "excerpts are short: {}", told.len());
 }
 
 proptest! {

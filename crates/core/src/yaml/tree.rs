@@ -1,6 +1,7 @@
 //! A YAML document as a tree that knows where each node stands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt::Write;
 use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
@@ -14,11 +15,31 @@ const MAX_DEPTH: usize = 32;
 /// Larger files are refused.
 const MAX_BYTES: usize = 1 << 20;
 
+/// Files with more values and keys than this are refused.
+const MAX_NODES: usize = 50_000;
+
 /// The way from the root to a node.
 pub(super) type Path = Vec<Step>;
 
-/// Where each node of a cut tree stands in the whole one.
-pub(super) type Origin = BTreeMap<Path, Path>;
+/// Where each node of a cut tree stands in the whole one: the items that are left of each list that lost some.
+#[derive(Debug, Default)]
+pub(super) struct Origin(BTreeMap<Path, Vec<usize>>);
+
+impl Origin {
+    /// The way in the whole tree of a way in the cut one.
+    pub(super) fn of(&self, path: &[Step]) -> Path {
+        let mut origin = Path::new();
+        for step in path {
+            let index = |at: usize| self.0.get(&origin).and_then(|left| left.get(at)).copied().unwrap_or(at);
+            let step = match step {
+                Step::Index(at) => Step::Index(index(*at)),
+                Step::Key(_) => step.clone(),
+            };
+            origin.push(step);
+        }
+        origin
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
@@ -58,15 +79,22 @@ impl Tree {
         if text.len() > MAX_BYTES {
             return Err(Problem { message: format!("larger than {MAX_BYTES} bytes"), range: 0..0 });
         }
-        let mut reader = Reader { parser: Parser::new_from_str(text), text, bytes: byte_offsets(text) };
+        let mut reader = Reader { parser: Parser::new_from_str(text), text, bytes: byte_offsets(text), nodes: 0 };
         reader.document().map(|root| Self { root })
     }
 
     /// The document as a value, without the nodes that were cut out, and where the rest comes from.
     pub(super) fn without(&self, cut: &BTreeSet<Path>) -> (Value, Origin) {
-        let mut origin = Origin::new();
-        let value = self.root.without(cut, &mut Vec::new(), &mut Vec::new(), &mut origin);
+        let mut origin = Origin::default();
+        let value = self.root.without(cut, &mut Vec::new(), &mut origin);
         (value, origin)
+    }
+
+    /// Every text, from the top to the bottom.
+    pub(super) fn texts(&self) -> Vec<Text> {
+        let mut texts = Vec::new();
+        self.root.texts(&mut Vec::new(), &mut texts);
+        texts
     }
 
     pub(super) fn has(&self, path: &[Step]) -> bool {
@@ -104,20 +132,43 @@ impl Node {
         next.map_or((self, path), |next| next.walk(rest))
     }
 
-    fn without(&self, cut: &BTreeSet<Path>, here: &mut Path, there: &mut Path, origin: &mut Origin) -> Value {
-        origin.insert(there.clone(), here.clone());
+    fn texts(&self, here: &mut Path, texts: &mut Vec<Text>) {
+        match &self.kind {
+            Kind::Scalar(Value::String(text)) => texts.push(Text::new(here, text, false, &self.range)),
+            Kind::Scalar(other) => texts.push(Text::new(here, &other.to_string(), false, &self.range)),
+            Kind::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    here.push(Step::Index(index));
+                    item.texts(here, texts);
+                    here.pop();
+                }
+            }
+            Kind::Mapping(entries) => {
+                for Entry { key, key_range, value } in entries {
+                    here.push(Step::Key(key.clone()));
+                    texts.push(Text::new(here, key, true, key_range));
+                    value.texts(here, texts);
+                    here.pop();
+                }
+            }
+        }
+    }
+
+    fn without(&self, cut: &BTreeSet<Path>, here: &mut Path, origin: &mut Origin) -> Value {
         match &self.kind {
             Kind::Scalar(value) => value.clone(),
             Kind::Sequence(items) => {
-                let mut kept = Vec::new();
+                let (mut kept, mut left) = (Vec::new(), Vec::new());
                 for (index, item) in items.iter().enumerate() {
                     here.push(Step::Index(index));
                     if !cut.contains(here) {
-                        there.push(Step::Index(kept.len()));
-                        kept.push(item.without(cut, here, there, origin));
-                        there.pop();
+                        kept.push(item.without(cut, here, origin));
+                        left.push(index);
                     }
                     here.pop();
+                }
+                if left.len() < items.len() {
+                    origin.0.insert(here.clone(), left);
                 }
                 Value::Array(kept)
             }
@@ -126,9 +177,7 @@ impl Node {
                 for entry in entries {
                     here.push(Step::Key(entry.key.clone()));
                     if !cut.contains(here) {
-                        there.push(Step::Key(entry.key.clone()));
-                        kept.insert(entry.key.clone(), entry.value.without(cut, here, there, origin));
-                        there.pop();
+                        kept.insert(entry.key.clone(), entry.value.without(cut, here, origin));
                     }
                     here.pop();
                 }
@@ -148,11 +197,51 @@ pub(super) fn parse_path(path: &str) -> Path {
     path.split(['[', ']']).enumerate().flat_map(within).collect()
 }
 
+/// A path as it is shown, in one way: `rules[2][for]`.
+pub(super) fn shown(path: &[Step]) -> String {
+    let mut shown = String::new();
+    for step in path {
+        let _ = match step {
+            Step::Key(key) => write!(shown, "[{key}]"),
+            Step::Index(index) => write!(shown, "[{index}]"),
+        };
+    }
+    shown
+}
+
+/// A text of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Where it stands, as [`super::canonical`] writes it; of a key, where its value does.
+    pub path: String,
+    /// The keys around it and its own, without the numbers of items.
+    pub keys: Vec<String>,
+    /// The text.
+    pub text: String,
+    /// Whether it is a key.
+    pub is_key: bool,
+    /// Where, in bytes of the file.
+    pub range: Range<usize>,
+}
+
+impl Text {
+    fn new(path: &[Step], text: &str, is_key: bool, range: &Range<usize>) -> Self {
+        let key = |step: &Step| match step {
+            Step::Key(key) => Some(key.clone()),
+            Step::Index(_) => None,
+        };
+        let keys = path.iter().filter_map(key).collect();
+        Self { path: shown(path), keys, text: text.to_owned(), is_key, range: range.clone() }
+    }
+}
+
 struct Reader<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
     text: &'t str,
     /// Byte offset of each character.
     bytes: Vec<usize>,
+    /// How many there are so far.
+    nodes: usize,
 }
 
 impl<'t> Reader<'t> {
@@ -177,6 +266,10 @@ impl<'t> Reader<'t> {
     fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Node, Problem> {
         if depth > MAX_DEPTH {
             return Err(self.problem(span, "nested too deep"));
+        }
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(self.problem(span, format!("more than {MAX_NODES} values in one file")));
         }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -216,6 +309,7 @@ impl<'t> Reader<'t> {
 
     fn mapping(&mut self, start: Span, depth: usize) -> Result<Node, Problem> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut taken: HashSet<String> = HashSet::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
@@ -223,7 +317,7 @@ impl<'t> Reader<'t> {
             }
             let Event::Scalar(key, ..) = event else { return Err(self.problem(span, "a key must be a plain word")) };
             let key = key.into_owned();
-            if entries.iter().any(|entry| entry.key == key) {
+            if !taken.insert(key.clone()) {
                 return Err(self.problem(span, format!("`{key}` is given twice")));
             }
             let (event, value_span) = self.next()?;

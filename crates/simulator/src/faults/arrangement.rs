@@ -14,6 +14,7 @@ use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::value::SeqAccessDeserializer;
 
+use trainspotter_core::model::parse_duration;
 use trainspotter_core::yaml::HumanDuration;
 
 /// Any operation.
@@ -219,7 +220,7 @@ impl<'de> Deserialize<'de> for Shift {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let (sign, plain) = text.strip_prefix('-').map_or((1, text.as_str()), |plain| (-1, plain));
-        let span = humantime::parse_duration(plain.trim())
+        let span = parse_duration(plain.trim())
             .map_err(|_| D::Error::custom(format!("`{text}` is not a duration; write it like 30s, 15m or -5m")))?;
         Ok(Self(sign * i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }

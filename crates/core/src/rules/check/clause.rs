@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::metrics::catalogue::{self, Kind, Label, Metric};
 use crate::metrics::jobs;
-use crate::rules::check::Check;
+use crate::model::check_glob;
+use crate::rules::check::{Check, values};
 use crate::rules::file::ClauseText;
 use crate::rules::rule::{self, Clause, Condition, Fold, Stat, Take};
 use crate::rules::threshold::Level;
@@ -57,7 +58,12 @@ impl Check<'_> {
         globs: &BTreeMap<String, String>,
     ) -> Vec<(Label, String)> {
         let filter = |(label, glob): (&String, &String)| {
-            Some((self.label(metric, label, &format!("{key}.{label}"))?, glob.clone()))
+            let at = format!("{key}.{label}");
+            let found = self.label(metric, label, &at)?;
+            if let Err(message) = check_glob(label, glob).and_then(|()| values::check(metric, found, glob)) {
+                self.problem(&at, message);
+            }
+            Some((found, glob.clone()))
         };
         globs.iter().filter_map(filter).collect()
     }

@@ -297,8 +297,8 @@ mod tests {
             assert_eq!(found.unwrap_or_else(|why| why), expected, "{rule}");
         };
         check(
-            "metric: queue.wait.oldest, by: [queue, share], above: 30m, where: { queue: 'prod-*.x?' }",
-            r#"max by (queue, share) (trainspotter_queue_wait_oldest_seconds{queue=~"prod-.*\\.x."}) > 1800"#,
+            "metric: queue.wait.oldest, by: [queue, share], above: 30m, where: { share: 'prod-*.x?' }",
+            r#"max by (queue, share) (trainspotter_queue_wait_oldest_seconds{share=~"prod-.*\\.x."}) > 1800"#,
         );
         check(
             "metric: gpu.idle.ratio, above: 50%, recover: 40%, by: [queue]",

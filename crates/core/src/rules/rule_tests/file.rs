@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::metrics::{catalogue, jobs};
+use crate::rules::check::values;
 use crate::rules::rule_tests::fixture::{Series, Stage, signals};
 use crate::rules::rule_tests::{Rehearsal, Rehearsals};
 use crate::rules::{Transition, TransitionKind};
@@ -152,6 +153,9 @@ pub(super) fn check(document: &Document<TestFile>) -> Result<Rehearsals, Problem
         let mut check = Check { document, path: format!("tests[{index}]"), problems: &mut problems };
         tests.push(check.test(text, every));
     }
+    if file.tests.is_empty() {
+        problems.push(document.problem("tests", "there are no tests"));
+    }
     if file.rules.is_empty() {
         problems.push(document.problem("rules", "name the rule files to test, relative to this file"));
     }
@@ -177,6 +181,11 @@ impl Check<'_> {
         }
         let series = text.series.iter().enumerate();
         let series: Vec<Series> = series.filter_map(|(index, text)| self.series(index, text)).collect();
+        for (index, one) in series.iter().enumerate() {
+            if series.iter().take(index).any(|other| other.metric == one.metric && other.labels == one.labels) {
+                self.problem(&format!("series[{index}]"), format!("`{}` with these labels is given twice", one.metric));
+            }
+        }
         let mut expected = text.expect.clone();
         for (index, one) in expected.iter_mut().enumerate() {
             match expanded(&one.timeline) {
@@ -202,6 +211,12 @@ impl Check<'_> {
         for label in text.labels.keys().filter(|label| !metric.labels.contains(&label.as_str())) {
             let message = format!("`{metric}` has no label `{label}`; it has {}", metric.labels.join(", "));
             self.problem(&format!("{at}.labels.{label}"), message);
+        }
+        for (label, value) in &text.labels {
+            let known = metric.labels.iter().find(|known| **known == label.as_str());
+            if let Some(Err(message)) = known.map(|known| values::check(metric, known, value)) {
+                self.problem(&format!("{at}.labels.{label}"), message);
+            }
         }
         let value_of = |label: &&'static str| (*label, text.labels.get(*label).map_or("", String::as_str).into());
         match signals(&text.values, metric.unit, MOST_TICKS) {

@@ -69,6 +69,22 @@ fn what_differs_is_drawn() {
 }
 
 #[test]
+fn what_no_rule_can_raise_is_not_expected_in_vain() {
+    let quiet = |expect: &str| {
+        differences(&format!(
+            "    series: [{{ metric: queue.wait.oldest, labels: {{ queue: prod }}, values: 1m }}]\n    expect: [{expect}]\n"
+        ))
+    };
+    assert_eq!(quiet("{ alert: Wait, labels: { queue: prod }, timeline: '.' }"), "");
+    assert_eq!(
+        quiet("{ alert: Wiat, labels: { queue: prod }, timeline: '.' }"),
+        "no rule is called Wiat; did you mean Wait?"
+    );
+    let told = quiet("{ alert: Wait, labels: { share: a }, timeline: '.' }");
+    assert_eq!(told, "Wait: `expect` needs the labels of the rule's `by`: queue");
+}
+
+#[test]
 fn mistakes_are_told_where_they_are() {
     let text = "\
 rules: []

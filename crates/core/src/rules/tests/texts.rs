@@ -113,6 +113,41 @@ fn a_template_is_checked_in_every_branch() {
 }
 
 #[test]
+fn a_rule_file_of_prometheus_is_called_one() {
+    let text = "groups: [{ name: g, rules: [{ alert: A, expr: up == 0 }] }]\n";
+    let told: Vec<_> = parse_rules("rules.yaml", text).unwrap_err().iter().map(|(.., told)| told.to_owned()).collect();
+    assert!(
+        matches!(told.as_slice(), [one] if one.starts_with("`groups` begins a rule file of Prometheus")),
+        "{told:?}"
+    );
+    let text = "rules: [{ alert: A, expr: up == 0, annotations: { summary: x } }]\n";
+    assert!(parse_rules("rules.yaml", text).unwrap_err().to_string().contains("there are no expressions"));
+}
+
+#[test]
+fn a_filter_that_selects_nothing_is_refused() {
+    let check = |metric: &str, filter: &str, why: Option<&str>| {
+        let text = format!(
+            "rules: [{{ alert: A, metric: {metric}, above: 1, where: {{ {filter} }}, annotations: {{ summary: x }} }}]"
+        );
+        let told = parse_rules("rules.yaml", &text).map(|_| ()).map_err(|problems| problems.to_string());
+        match why {
+            None => assert_eq!(told, Ok(())),
+            Some(why) => assert!(told.as_ref().is_err_and(|told| told.contains(why)), "{filter}: {told:?}"),
+        }
+    };
+    check("queue.jobs", "state: run*", None);
+    check("queue.jobs", "state: RUNNABLE", Some("`state` of `queue.jobs` is never `RUNNABLE`; it is one of submitted"));
+    check("queue.waiting", "reason: no_capacty", Some("did you mean `no_capacity`?"));
+    check("gpu.part", "part: idle", Some("running_idle"));
+    check("gpu.part", "part: running_idle", None);
+    check("queue.jobs", "queue: 'prod|test'", Some("`|` is in no label's value"));
+    check("queue.jobs", "queue: '=~prod.*'", Some("`=` is no operator here"));
+    check("queue.jobs", "queue: 'prod/*'", Some("`/` is in no queue's name"));
+    check("queue.jobs", "share: '\"a\"'", Some("quotes within its quotes"));
+}
+
+#[test]
 fn every_mistake_in_a_rule_file_is_told() {
     let text = "\
 rules:

@@ -1,7 +1,7 @@
 //! Globs of `*` and `?`.
 
 /// Whether a text matches a glob. Takes at most the product of their lengths.
-pub fn matches(glob: &str, text: &str) -> bool {
+pub fn matches_glob(glob: &str, text: &str) -> bool {
     let (mut glob, mut text) = (glob.chars(), text.chars());
     // What follows the last star, and the text that it has not taken.
     let mut star = None;
@@ -48,8 +48,13 @@ mod tests {
             ("*aab", "aaaab", true),
             ("*?b", "b", false),
             ("x", "*", false),
+            ("ml-*", "xml-prod", false),
+            ("*-prod", "ml-prod-prod", true),
+            ("ü*", "über", true),
         ] {
-            assert_eq!(matches(glob, text), expected, "{glob} {text}");
+            assert_eq!(matches_glob(glob, text), expected, "{glob} {text}");
         }
+        assert!(!matches_glob(&"*a".repeat(30), &"a".repeat(29)));
+        assert!(!matches_glob(&("*a".repeat(30) + "b"), &"a".repeat(10_000)));
     }
 }

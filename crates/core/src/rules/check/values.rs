@@ -1,0 +1,48 @@
+//! Labels whose values are known before anything is observed: a filter over them that takes none of these selects nothing.
+
+use crate::metrics::catalogue::{Label, Metric};
+use crate::metrics::lending::{self, CHECKPOINTS};
+use crate::metrics::unallocated::CAUSES;
+use crate::metrics::waterfall::PARTS;
+use crate::metrics::{Reason, misconfiguration};
+use crate::model::{JobStatus, ReservedKind, Source, matches_glob};
+use crate::yaml::nearest;
+
+/// Whether a filter can take a value of a label.
+///
+/// # Errors
+///
+/// The values that there are.
+pub(in crate::rules) fn check(metric: &Metric, label: Label, glob: &str) -> Result<(), String> {
+    let known = of(metric, label);
+    if known.is_empty() || known.iter().any(|value| matches_glob(glob, value)) {
+        return Ok(());
+    }
+    let hint = nearest(glob, known.iter().map(String::as_str))
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    Err(format!("`{label}` of `{metric}` is never `{glob}`; it is one of {}{hint}", known.join(", ")))
+}
+
+/// All values of a label; none where they come from outside.
+fn of(metric: &Metric, label: Label) -> Vec<String> {
+    let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    match (metric.name, label) {
+        ("queue.jobs", "state") => JobStatus::KNOWN.iter().map(|status| status.as_str().to_ascii_lowercase()).collect(),
+        ("alerts", "state") => owned(&["pending", "firing"]),
+        (name, "state") if name.starts_with("reserved.") => owned(&["in_use", "idle", "unavailable"]),
+        (name, "kind") if name.starts_with("reserved.") => {
+            owned(&[ReservedKind::TrainingPlan.as_str(), ReservedKind::WarmPool.as_str()])
+        }
+        (_, "reason") => Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect(),
+        (_, "problem") => misconfiguration::Problem::ALL.iter().map(|problem| problem.as_str().to_owned()).collect(),
+        (_, "percentile") => owned(&["p50", "p90", "p95", "p99"]),
+        (_, "source") => Source::ALL.iter().map(|source| source.as_str().to_owned()).collect(),
+        ("share.time", "part") => {
+            owned(&[lending::OWN, lending::LENT, lending::IDLE, lending::IDLE_WHILE_WAITING, lending::BORROWED])
+        }
+        (name, "part") if name.starts_with("gpu.") => owned(&PARTS),
+        (name, "cause") if name.starts_with("gpu.") => owned(&CAUSES),
+        (_, "checkpoints") => CHECKPOINTS.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        (_, _) => Vec::new(),
+    }
+}

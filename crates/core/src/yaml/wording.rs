@@ -1,0 +1,37 @@
+//! What serde says of a value of the wrong type, in words, and without the value: it may be a secret.
+
+/// Rewrites `invalid type: string "five", expected f64`; leaves other messages as they are.
+pub(super) fn of_type(message: &str) -> String {
+    let found = ["invalid type: ", "invalid value: "].into_iter().find_map(|opening| message.strip_prefix(opening));
+    let Some((found, expected)) = found.and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return message.to_owned();
+    };
+    format!("must be {}; this is {}", wanted(expected), given(found))
+}
+
+fn wanted(expected: &str) -> &str {
+    match expected {
+        "f64" | "f32" => "a number",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 on",
+        "a string" | "a borrowed string" | "string" => "a text, in quotes if it looks like something else",
+        "a boolean" => "true or false",
+        "a sequence" => "a list, each item of which begins with `- `",
+        "a map" => "keys with values, `key: value`",
+        other if other.starts_with("struct ") => "keys with values, `key: value`",
+        other => other,
+    }
+}
+
+fn given(found: &str) -> &'static str {
+    let kinds = [
+        ("string", "a text"),
+        ("integer", "a number"),
+        ("floating point", "a number"),
+        ("boolean", "true or false"),
+        ("map", "keys with values"),
+        ("sequence", "a list"),
+    ];
+    let kind = kinds.into_iter().find(|(opening, _)| found.starts_with(opening));
+    kind.map_or("nothing", |(_, words)| words)
+}

@@ -1,0 +1,224 @@
+//! What excerpts of a configuration may show. Whatever is not known to be harmless is covered: a secret can stand anywhere, under a key
+//! that was mistyped, in a comment, or in a file that is no YAML at all.
+
+use std::ops::Range;
+
+use url::Url;
+
+use trainspotter_core::yaml::{self, Problems, Text};
+
+/// Keys whose values are no secrets, by the last of the keys that lead there.
+const HARMLESS: [&str; 42] = [
+    "after",
+    "allow_loopback",
+    "by",
+    "calls_per_second",
+    "channel",
+    "days",
+    "every",
+    "from",
+    "give_up_after",
+    "keep",
+    "listen",
+    "log",
+    "match",
+    "megabytes",
+    "most",
+    "name",
+    "namespace",
+    "priority_bands",
+    "prices",
+    "protocol",
+    "queues",
+    "reconcile_every",
+    "region",
+    "repeat_interval",
+    "role",
+    "rules",
+    "same",
+    "show",
+    "store",
+    "targets",
+    "to",
+    "topic",
+    "topology_every",
+    "training_plans",
+    "utilisation_every",
+    "wait",
+    "warm_pools",
+    "zone",
+    "receivers",
+    "inhibit",
+    "reserved",
+    "history",
+];
+
+/// Keys whose values are no secrets whatever stands below them.
+const HARMLESS_BELOW: [&str; 7] = ["match", "when", "mute", "owners", "prices", "priority_bands", "quotas"];
+
+/// Keys below which everything is secret, harmless as a key may look.
+const SECRET_BELOW: [&str; 5] = ["headers", "secrets", "token", "tokens", "routing_key"];
+
+/// Keys of URLs, of which the host may be seen.
+const URLS: [&str; 5] = ["url", "endpoint", "events", "external_url", "traces"];
+
+/// Parts of a path that are the same for everybody.
+const PUBLIC_PATHS: [&str; 8] = ["v1", "v2", "v3", "api", "metrics", "traces", "enqueue", "alerts"];
+
+/// Longer texts hold more than a name.
+const MAX_SHOWN: usize = 200;
+
+/// The problems without what may be a secret in their excerpts and messages.
+pub(super) fn masked(problems: Problems, text: &str) -> Problems {
+    let Some(texts) = yaml::texts(text) else {
+        let (shown, hidden) = keys_alone(text);
+        return problems.showing_only(&shown, &hidden);
+    };
+    let mut shown = punctuation(text, &texts);
+    let mut hidden = Vec::new();
+    for one in texts {
+        let ranges = harmless(&one, text);
+        if ranges.is_empty() && !one.text.is_empty() {
+            hidden.push(format!("{:?}", one.text).trim_matches('"').to_owned());
+            hidden.push(one.text);
+        }
+        shown.extend(ranges);
+    }
+    hidden.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    problems.showing_only(&shown, &hidden)
+}
+
+/// What of a text may be seen: all of it, the origin of a URL, or nothing.
+fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
+    let last = one.keys.last().map_or("", String::as_str);
+    let below = |keys: &[&str]| one.keys.iter().any(|key| keys.contains(&key.as_str()));
+    let around = one.keys.split_last().map_or(&[][..], |(_, around)| around);
+    if one.is_key {
+        let secret = around.iter().any(|key| SECRET_BELOW.contains(&key.as_str()) && key != "headers");
+        let plain = is_plain_key(&one.text) || (below(&["prices"]) && one.text.starts_with("ml."));
+        return if plain && !secret { vec![one.range.clone()] } else { Vec::new() };
+    }
+    if below(&SECRET_BELOW) || one.text.len() > MAX_SHOWN {
+        return Vec::new();
+    }
+    if URLS.contains(&last) {
+        return origin(file, &one.range);
+    }
+    let is_number = one.text.parse::<f64>().is_ok() || ["true", "false", "null"].contains(&one.text.as_str());
+    let fits = HARMLESS.contains(&last) && !one.text.contains("://") || below(&HARMLESS_BELOW);
+    let numbers = ["shares", "poll", "history", "publish", "reserved"];
+    if fits || (is_number && around.iter().any(|key| numbers.contains(&key.as_str()))) {
+        vec![one.range.clone()]
+    } else {
+        Vec::new()
+    }
+}
+
+/// A key of a file, and no text that happens to stand where a key does.
+fn is_plain_key(key: &str) -> bool {
+    key.len() <= 32 && key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+}
+
+/// The scheme and host of a URL in the file, and those parts of its path that everybody's has.
+fn origin(file: &str, range: &Range<usize>) -> Vec<Range<usize>> {
+    let text = file.get(range.clone()).unwrap_or_default();
+    let Some(at) = text.find("://").map(|at| at + 3) else { return Vec::new() };
+    let rest = text.get(at..).unwrap_or_default();
+    let authority = rest.find(['/', '?', '#', '"', '\'', '\\']).unwrap_or(rest.len());
+    let user = rest.get(..authority).and_then(|authority| authority.rfind('@')).map_or(0, |at| at + 1);
+    let mut shown = vec![range.start..range.start + at, range.start + at + user..range.start + at + authority];
+    // What stands before a colon could be a token, and no scheme.
+    if !["http://", "https://", "\"http://", "\"https://", "'http://", "'https://"]
+        .contains(&text.get(..at).unwrap_or_default())
+    {
+        shown.remove(0);
+    }
+    let mut begin = at + authority;
+    for part in text.get(begin..).unwrap_or_default().split_inclusive('/') {
+        let bare = part.trim_end_matches(|letter: char| letter.is_whitespace() || "/\"'".contains(letter));
+        if !(bare.is_empty() || PUBLIC_PATHS.contains(&bare)) {
+            break;
+        }
+        shown.push(range.start + begin..range.start + begin + part.len());
+        begin += part.len();
+    }
+    shown
+}
+
+/// What is neither a key nor a value nor a comment.
+fn punctuation(file: &str, texts: &[Text]) -> Vec<Range<usize>> {
+    let mut taken: Vec<Range<usize>> = texts.iter().map(|text| text.range.clone()).collect();
+    taken.sort_by_key(|range| range.start);
+    let mut shown = Vec::new();
+    let mut at = 0;
+    for range in taken.into_iter().chain(std::iter::once(file.len()..file.len())) {
+        let between = file.get(at..range.start).unwrap_or_default();
+        let letters = between.char_indices().filter(|(_, letter)| "{}[]:,-\"'|>?".contains(*letter));
+        // A comment reaches to the end of its line; whatever it says is covered.
+        let comment = |place: usize| {
+            let line = between.get(..place).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+            between.get(line..place).is_some_and(|line| line.contains('#'))
+        };
+        shown.extend(
+            letters
+                .filter(|(place, _)| !comment(*place))
+                .map(|(place, letter)| at + place..at + place + letter.len_utf8()),
+        );
+        at = at.max(range.end);
+    }
+    shown
+}
+
+/// Of what is no YAML: its keys and brackets.
+fn keys_alone(file: &str) -> (Vec<Range<usize>>, Vec<String>) {
+    let mut shown = Vec::new();
+    let mut hidden = Vec::new();
+    let mut at = 0;
+    for word in file.split_inclusive(|letter: char| letter.is_whitespace() || "{}[],\"'".contains(letter)) {
+        let bare = word.trim_end_matches(|letter: char| letter.is_whitespace() || "{}[],\"'".contains(letter));
+        let is_key = bare.strip_suffix(':').is_some_and(is_plain_key) || bare == "-" || bare == ":";
+        if is_key {
+            shown.push(at..at + bare.len());
+        } else if !bare.is_empty() {
+            hidden.push(bare.trim_end_matches(':').to_owned());
+        }
+        shown.push(at + bare.len()..at + word.len());
+        at += word.len();
+    }
+    hidden.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    hidden.dedup();
+    (shown, hidden)
+}
+
+/// A URL as it may be shown: without user, path and query, which may hold keys.
+pub fn shown_url(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) if url.has_host() => {
+            let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+            format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+        }
+        Ok(_) | Err(_) => "a URL".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_url_the_host_is_shown_and_a_path_that_everybody_has() {
+        let check = |url: &str, expected: &str| {
+            let mut shown = String::new();
+            for (at, letter) in url.char_indices() {
+                let is_shown = origin(url, &(0..url.len())).iter().any(|range| range.contains(&at));
+                shown.push(if is_shown { letter } else { '*' });
+            }
+            assert_eq!(shown, expected);
+        };
+        check("https://h.example/v2", "https://h.example/v2");
+        check("\"https://h.example:8443/v1/metrics\"", "\"https://h.example:8443/v1/metrics\"");
+        check("https://u:p@h.example/v1/key?k=v", "https://****h.example/v1/*******");
+        check("s3cret://h.example", "*********h.example");
+        check("s3cret", "******");
+    }
+}

@@ -1,0 +1,134 @@
+//! What stands in a value for something else: `${NAME}` from the environment, `${file:/path}` from a file.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::config::check::Environment;
+
+/// Files of secrets are not larger.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// The value that is meant. `$$` stands for a dollar sign where one alone would begin a name.
+///
+/// # Errors
+///
+/// What cannot be filled in. Does not show what was.
+pub(super) fn filled(text: &str, environment: Environment<'_>) -> Result<String, String> {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, after) = rest.split_at(at);
+        let after = after.get(1..).unwrap_or_default();
+        filled.push_str(before);
+        rest = match after.chars().next() {
+            Some('{') => {
+                let Some((name, after)) = after.get(1..).and_then(|inside| inside.split_once('}')) else {
+                    return Err("`${` without `}`; write $${ for the characters themselves".to_owned());
+                };
+                filled.push_str(&value_of(name, environment)?);
+                after
+            }
+            Some('$') if begins_a_name(after.get(1..).unwrap_or_default()) => {
+                filled.push('$');
+                let length = after.chars().nth(1).map_or(1, |next| 1 + next.len_utf8());
+                let (taken, rest) = after.split_at(length);
+                filled.push_str(taken.get(1..).unwrap_or_default());
+                rest
+            }
+            Some(_) if begins_a_name(after) => {
+                let name: String =
+                    after.chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect();
+                return Err(if name.is_empty() {
+                    "`$(` runs nothing here; write ${NAME} for an environment variable, or $$( for the characters themselves".to_owned()
+                } else {
+                    format!(
+                        "`${name}` is sent as it is; write ${{{name}}} for the environment variable, or $${name} for the characters themselves"
+                    )
+                });
+            }
+            Some(_) | None => {
+                filled.push('$');
+                after
+            }
+        };
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
+/// Whether what follows a dollar sign would be filled in by a shell or here.
+fn begins_a_name(after: &str) -> bool {
+    after.starts_with(|letter: char| letter.is_ascii_alphabetic() || matches!(letter, '_' | '{' | '('))
+}
+
+/// Whether a text has something to be filled in, or that looks so.
+pub(super) fn has_names(text: &str) -> bool {
+    text.match_indices('$').any(|(at, _)| begins_a_name(text.get(at + 1..).unwrap_or_default()))
+}
+
+fn value_of(name: &str, environment: Environment<'_>) -> Result<String, String> {
+    let value = match name.strip_prefix("file:") {
+        // Files of secrets end with a line feed that is not meant.
+        Some(path) => read(Path::new(path)).map_err(|error| format!("the file of {name} cannot be read: {error}"))?,
+        None => environment(name).ok_or_else(|| format!("the environment variable {name} is not set"))?,
+    };
+    let value = value.trim_end_matches(['\r', '\n']);
+    if value.is_empty() { Err(format!("{name} is empty")) } else { Ok(value.to_owned()) }
+}
+
+/// A file of a secret. What never ends, or waits for a writer, is not read.
+fn read(path: &Path) -> Result<String, String> {
+    let said = |error: std::io::Error| error.to_string();
+    if !std::fs::metadata(path).map_err(said)?.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    let mut text = String::new();
+    File::open(path).map_err(said)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(said)?;
+    if text.len() as u64 > MAX_BYTES { Err(format!("it is larger than {MAX_BYTES} bytes")) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_filled_in_and_nothing_that_looks_like_one_is_sent() {
+        let environment = |name: &str| match name {
+            "KEY" => Some("s3cret".to_owned()),
+            "EMPTY" => Some("\n".to_owned()),
+            _ => None,
+        };
+        let filled = |text: &str| filled(text, &environment);
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("${KEY}", "s3cret"),
+            ("a-${KEY}-${KEY}-b", "a-s3cret-s3cret-b"),
+            ("$${KEY}", "${KEY}"),
+            ("$$KEY", "$KEY"),
+            ("$$(x)", "$(x)"),
+            ("cost: 5$", "cost: 5$"),
+            ("$5", "$5"),
+            ("a$$b", "a$b"),
+            ("p$$", "p$$"),
+        ] {
+            assert_eq!(filled(text).as_deref(), Ok(expected), "{text}");
+        }
+        for (text, why) in [
+            ("$KEY", "write ${KEY}"),
+            ("Bearer $KEY", "write ${KEY}"),
+            ("$key", "write ${key}"),
+            ("$(cat key)", "runs nothing here"),
+            ("${KEY", "without `}`"),
+            ("${NONE}", "NONE is not set"),
+            ("${NONE:-x}", "is not set"),
+            ("${EMPTY}", "EMPTY is empty"),
+            ("${file:/dev/zero}", "it is not a file"),
+            ("${file:/}", "it is not a file"),
+            ("${file:/nowhere}", "cannot be read"),
+        ] {
+            let told = filled(text).unwrap_err();
+            assert!(told.contains(why) && !told.contains("s3cret"), "{text}: {told}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Which alerts reach whom, worked out from rules and configuration before there are any, and what in a configuration can never mean
+//! anything. PURE.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::{Config, Receiver};
+use crate::notify::outbox::RECEIVER_IN_TROUBLE;
+use trainspotter_core::model::{LabelValue, Matchers, Overlap, Timestamp};
+use trainspotter_core::rules::{Rule, usual_labels};
+use trainspotter_core::yaml::nearest;
+
+/// Labels that alerts can have whatever the rules are.
+const BUILT_IN: [&str; 3] = ["alertname", "overflow", "receiver"];
+
+/// The label that rules customarily have.
+const SEVERITY: &str = "severity";
+
+/// How far apart the moments are at which a mute window is looked at: a minute, in a week.
+const MINUTE: Duration = Duration::from_secs(60);
+const MINUTES_OF_A_WEEK: u32 = 7 * 24 * 60;
+
+/// One rule and whom its alerts reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The rule.
+    pub rule: String,
+    /// Those who hear of it, with the condition or delay if there is one. Empty if nobody does.
+    pub receivers: Vec<String>,
+    /// Rules whose alerts hold these back.
+    pub held_back_by: Vec<String>,
+}
+
+/// Which rules reach which receivers, in the order of the rules.
+pub fn routes(config: &Config, rules: &[Rule]) -> Vec<Route> {
+    let of_rule = |rule: &Rule| Route {
+        rule: rule.name().to_owned(),
+        receivers: config.receivers.iter().filter_map(|receiver| heard(receiver, &config.receivers, rule)).collect(),
+        held_back_by: held_back_by(config, rules, rule),
+    };
+    rules.iter().map(of_rule).collect()
+}
+
+/// How a receiver hears of a rule's alerts, if it does.
+fn heard(receiver: &Receiver, all: &[Receiver], rule: &Rule) -> Option<String> {
+    let name = &receiver.name;
+    match overlap(&receiver.matchers, rule) {
+        Overlap::Always => return Some(name.clone()),
+        Overlap::Sometimes => return Some(format!("{name} (if {})", receiver.matchers)),
+        Overlap::Never => {}
+    }
+    let escalating = |other: &&Receiver| {
+        let to_this = other.escalate.as_ref().is_some_and(|escalation| escalation.to == *name);
+        to_this && overlap(&other.matchers, rule) != Overlap::Never
+    };
+    let (from, escalation) = all.iter().filter(escalating).find_map(|other| Some((other, other.escalate.as_ref()?)))?;
+    Some(format!("{name} ({} after {})", humantime::format_duration(escalation.after), from.name))
+}
+
+fn held_back_by(config: &Config, rules: &[Rule], rule: &Rule) -> Vec<String> {
+    let inhibitions = config.receivers.first().map_or(&[][..], |receiver| &receiver.inhibit);
+    let of_it = inhibitions.iter().filter(|inhibition| overlap(&inhibition.mute, rule) != Overlap::Never);
+    let whens: Vec<&Matchers> = of_it.map(|inhibition| &inhibition.when).collect();
+    let holds =
+        |other: &&Rule| other.name() != rule.name() && whens.iter().any(|when| overlap(when, other) != Overlap::Never);
+    rules.iter().filter(holds).map(|other| other.name().to_owned()).collect()
+}
+
+/// Everything in a configuration that can never mean anything with these rules: where it stands, and why.
+pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    if rules.is_empty() && !config.receivers.is_empty() {
+        found.push((
+            "receivers".to_owned(),
+            "there are no rules, so no receiver hears of anything: name them in `rules`".to_owned(),
+        ));
+        return found;
+    }
+    let labels = labels_of(rules);
+    for (index, receiver) in config.receivers.iter().enumerate() {
+        let at = format!("receivers[{index}]");
+        let escalated_to =
+            config.receivers.iter().any(|other| other.escalate.as_ref().is_some_and(|to| to.to == receiver.name));
+        let wrong = problem_of(&receiver.matchers, rules, &labels);
+        found
+            .extend(wrong.filter(|wrong| wrong.unknown || !escalated_to).map(|wrong| wrong.at(&format!("{at}.match"))));
+        if is_always_muted(receiver) {
+            found.push((
+                format!("{at}.mute"),
+                "these windows leave no minute of the week: this receiver never hears of anything".to_owned(),
+            ));
+        }
+        for (number, label) in receiver.group.iter().flat_map(|group| &group.by).enumerate() {
+            found.extend(unknown(label, &labels).map(|message| (format!("{at}.group.by[{number}]"), message)));
+        }
+    }
+    let inhibitions = config.receivers.first().map_or(&[][..], |receiver| &receiver.inhibit);
+    for (index, inhibition) in inhibitions.iter().enumerate() {
+        for (key, matchers) in [("when", &inhibition.when), ("mute", &inhibition.mute)] {
+            found
+                .extend(problem_of(matchers, rules, &labels).map(|wrong| wrong.at(&format!("inhibit[{index}].{key}"))));
+        }
+        for (number, label) in inhibition.same.iter().enumerate() {
+            found.extend(unknown(label, &labels).map(|message| (format!("inhibit[{index}].same[{number}]"), message)));
+        }
+    }
+    found
+}
+
+/// Why no alert can ever meet matchers, if none can.
+pub fn never(matchers: &Matchers, rules: &[Rule]) -> Option<String> {
+    problem_of(matchers, rules, &labels_of(rules)).map(|wrong| wrong.message)
+}
+
+/// Why matchers mean nothing.
+struct Wrong {
+    /// The label at fault, if it is one.
+    label: Option<String>,
+    /// Whether that is not there at all.
+    unknown: bool,
+    message: String,
+}
+
+impl Wrong {
+    fn at(self, path: &str) -> (String, String) {
+        (self.label.map_or_else(|| path.to_owned(), |label| format!("{path}.{label}")), self.message)
+    }
+}
+
+fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> Option<Wrong> {
+    for matcher in matchers.iter() {
+        if let Some(message) = unknown(matcher.label(), labels) {
+            return Some(Wrong { label: Some(matcher.label().to_owned()), unknown: true, message });
+        }
+    }
+    let about_trouble = matchers.iter().any(|matcher| ["alertname", "receiver"].contains(&matcher.label()));
+    let reached = rules.iter().any(|rule| overlap(matchers, rule) != Overlap::Never)
+        || (about_trouble && matchers.overlap(of_trouble) != Overlap::Never);
+    // Without rules nothing is known of values.
+    if rules.is_empty() || reached {
+        return None;
+    }
+    let alone = matchers.iter().find(|matcher| {
+        let value = |rule: &Rule| matcher.overlap(&value_of(rule, matcher.label())) != Overlap::Never;
+        !rules.iter().any(value)
+    });
+    let Some(matcher) = alone else {
+        let message = format!("no rule raises an alert that is all of `{matchers}`");
+        return Some(Wrong { label: None, unknown: false, message });
+    };
+    let label = matcher.label();
+    let values: BTreeSet<&str> = rules.iter().filter_map(|rule| known(rule, label)).collect();
+    let wanted = matcher.to_string();
+    let wanted = wanted.trim_start_matches(label).trim_start_matches(['=', '!', '~']).trim_matches('"');
+    let hint =
+        nearest(wanted, values.iter().copied()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    let values = match values.len() {
+        0 => String::new(),
+        1..=12 => format!(": it is one of {}", values.into_iter().collect::<Vec<_>>().join(", ")),
+        _ => String::new(),
+    };
+    let message = format!("no rule raises an alert with `{matcher}`{values}{hint}");
+    Some(Wrong { label: Some(label.to_owned()), unknown: false, message })
+}
+
+fn known<'a>(rule: &'a Rule, label: &str) -> Option<&'a str> {
+    match rule.value_of(label) {
+        LabelValue::Known(value) => Some(value).filter(|value| !value.is_empty()),
+        LabelValue::Within(_) => None,
+    }
+}
+
+fn overlap(matchers: &Matchers, rule: &Rule) -> Overlap {
+    matchers.overlap(|label| value_of(rule, label))
+}
+
+/// What is known of a label of a rule's alerts; one that stands for those over the rule's limit has `overflow`.
+fn value_of<'a>(rule: &'a Rule, label: &str) -> LabelValue<'a> {
+    if label == "overflow" { LabelValue::Within(Vec::new()) } else { rule.value_of(label) }
+}
+
+/// What is known of the alert about a receiver in trouble.
+fn of_trouble(label: &str) -> LabelValue<'static> {
+    match label {
+        "alertname" => LabelValue::Known(RECEIVER_IN_TROUBLE),
+        SEVERITY => LabelValue::Known("page"),
+        "receiver" => LabelValue::Within(Vec::new()),
+        _ => LabelValue::Known(""),
+    }
+}
+
+/// The labels that alerts of these rules can have; without rules, those that alerts of any rule usually have.
+fn labels_of(rules: &[Rule]) -> BTreeSet<&str> {
+    let mut labels: BTreeSet<&str> = BUILT_IN.into_iter().collect();
+    for rule in rules {
+        labels.extend(rule.by().iter().copied());
+        labels.extend(rule.labels().map(|(label, _)| label));
+    }
+    if rules.is_empty() {
+        labels.extend(usual_labels());
+        labels.insert(SEVERITY);
+    }
+    labels
+}
+
+fn unknown(label: &str, labels: &BTreeSet<&str>) -> Option<String> {
+    if labels.contains(label) {
+        return None;
+    }
+    let hint =
+        nearest(label, labels.iter().copied()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    let all: Vec<&str> = labels.iter().copied().collect();
+    Some(format!("no alert has a label `{label}`; there are {}{hint}", all.join(", ")))
+}
+
+/// Whether a receiver's mute windows cover every minute of a week.
+fn is_always_muted(receiver: &Receiver) -> bool {
+    let at = |minute: u32| Timestamp::default() + MINUTE * minute;
+    !receiver.mute.is_empty()
+        && (0..MINUTES_OF_A_WEEK).all(|minute| receiver.mute.iter().any(|window| window.covers(at(minute))))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Who would hear of what, and what can never be heard.
+
+use std::path::Path;
+
+use super::*;
+use crate::config;
+use trainspotter_core::rules::parse_rules;
+
+const RULES: &str = "rules:
+  - { alert: LongWait, metric: queue.wait.oldest, by: [queue, share], above: 30m, labels: { severity: page }, annotations: { summary: x } }
+  - { alert: LongerWait, metric: queue.wait.oldest, by: [queue], where: { queue: prod-* }, above: 2h, labels: { severity: page }, annotations: { summary: x } }
+  - { alert: GpusIdle, metric: gpu.idle.ratio, by: [queue], above: 50%, labels: { severity: info }, annotations: { summary: x } }
+  - { alert: DataStale, metric: source.age, by: [source], above: 10m, labels: { severity: warning }, annotations: { summary: x } }
+";
+
+fn with(receivers: &str, rules: &str) -> (Config, Vec<Rule>) {
+    let text = format!("targets: [{{ region: us-east-1 }}]\n{receivers}");
+    let config =
+        config::load("t.yaml", &text, Path::new("."), &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    (config, parse_rules("rules.yaml", rules).unwrap())
+}
+
+fn hook(name: &str, more: &str) -> String {
+    format!("  - {{ name: {name}, webhook: {{ url: 'https://example.com/' }}{more} }}\n")
+}
+
+#[test]
+fn each_rule_reaches_those_who_would_hear_of_it() {
+    let receivers = [
+        hook("pager", ", match: { severity: page }"),
+        hook("prod", ", match: { queue: prod-* }"),
+        hook("boss", ", match: { severity: never }"),
+        hook("chat", ", match: ['severity=~\"page|warning\"'], escalate: { after: 30m, to: boss }"),
+    ];
+    let inhibit = "inhibit: [{ when: { alertname: DataStale }, mute: { alertname: Long* } }]\n";
+    let (config, rules) = with(&format!("receivers:\n{}{inhibit}", receivers.concat()), RULES);
+    let shown: Vec<String> = routes(&config, &rules)
+        .into_iter()
+        .map(|route| format!("{}: {} | {}", route.rule, route.receivers.join(", "), route.held_back_by.join(", ")))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "LongWait: pager, prod (if queue=prod-*), boss (30m after chat), chat | DataStale",
+            "LongerWait: pager, prod (if queue=prod-*), boss (30m after chat), chat | DataStale",
+            "GpusIdle: prod (if queue=prod-*) | ",
+            "DataStale: boss (30m after chat), chat | ",
+        ]
+    );
+    assert_eq!(problems(&config, &rules), [], "whoever is escalated to needs no matchers of their own");
+}
+
+#[test]
+fn what_can_never_be_heard_is_told_where_it_is_written() {
+    let check = |more: &str, at: &str, why: &str| {
+        let (config, rules) = with(more, RULES);
+        let found = problems(&config, &rules);
+        assert!(
+            matches!(found.as_slice(), [(path, message)] if path == at && message.contains(why)),
+            "{more}: {found:?}"
+        );
+    };
+    let one = |more: &str| format!("receivers:\n{}", hook("a", more));
+    check(&one(", match: { sevrity: page }"), "receivers[0].match.sevrity", "did you mean `severity`?");
+    check(&one(", match: { severity: critical }"), "receivers[0].match.severity", "it is one of info, page, warning");
+    check(&one(", match: { alertname: LongWiat }"), "receivers[0].match.alertname", "did you mean `LongWait`?");
+    check(&one(", match: { alertname: GpusIdle, share: a }"), "receivers[0].match", "is all of");
+    check(&one(", match: { owner: ada }"), "receivers[0].match.owner", "no alert has a label `owner`");
+    check(&one(", group: { by: [quque], wait: 1m }"), "receivers[0].group.by[0]", "did you mean `queue`?");
+    check(
+        &one(", mute: [{ from: '00:00', to: '12:00' }, { from: '11:00', to: '00:00' }]"),
+        "receivers[0].mute",
+        "no minute",
+    );
+    let inhibit = |rule: &str| format!("{}inhibit: [{rule}]\n", one(""));
+    check(
+        &inhibit("{ when: { alertname: JobDataStale }, mute: { alertname: LongWait } }"),
+        "inhibit[0].when.alertname",
+        "DataStale",
+    );
+    check(
+        &inhibit("{ when: { alertname: DataStale }, mute: { alertname: X* } }"),
+        "inhibit[0].mute.alertname",
+        "no rule raises",
+    );
+    let same = "{ when: { alertname: DataStale }, mute: { alertname: LongWait }, same: [qeue] }";
+    check(&inhibit(same), "inhibit[0].same[0]", "did you mean `queue`?");
+    let (config, _) = with(&one(""), RULES);
+    assert_eq!(problems(&config, &[])[0].0, "receivers", "without rules nobody hears of anything");
+}
+
+#[test]
+fn a_silence_that_would_silence_nothing_is_known() {
+    let (_, rules) = with("", RULES);
+    let check = |text: &str, rules: &[Rule], why: Option<&str>| {
+        let found = never(&Matchers::parse(text).unwrap(), rules);
+        match why {
+            None => assert_eq!(found, None, "{text}"),
+            Some(why) => assert!(found.as_ref().is_some_and(|found| found.contains(why)), "{text}: {found:?}"),
+        }
+    };
+    check("alertname=LongWait", &rules, None);
+    check("alertname=~\"Long.*\",queue=prod", &rules, None);
+    check("alertname=ReceiverInTrouble", &rules, None);
+    check("receiver=chat", &rules, None);
+    check("queue=test-a,alertname=LongerWait", &rules, Some("is all of"));
+    check("sevrity=page", &rules, Some("did you mean `severity`?"));
+    check("severity!=\"\"", &rules, None);
+    check("severity=critical", &rules, Some("it is one of info, page, warning"));
+    check("sevrity=page", &[], Some("did you mean `severity`?"));
+    check("queue=prod,severity=page", &[], None);
+}
