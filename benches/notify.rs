@@ -26,7 +26,7 @@ use trainspotter::config::Channel;
 use trainspotter::config::Endpoint;
 use trainspotter::config::Receiver;
 use trainspotter::config::Secret;
-use trainspotter::notify::Courier;
+use trainspotter::notify::Integration;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Webhook;
 use trainspotter::notify::outbox;
@@ -89,11 +89,11 @@ async fn measure(tenth: Tenth) -> Result<Vec<Duration>, Error> {
     let absent = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let receivers: Vec<Receiver> =
         (0..RECEIVERS).map(|number| Receiver::new(format!("r{number}"), Channel::sns(String::new()))).collect();
-    let courier = |(number, receiver): (usize, &Receiver)| -> Result<(Receiver, Courier), Error> {
+    let courier = |(number, receiver): (usize, &Receiver)| -> Result<(Receiver, Integration), Error> {
         let gone = tenth == Tenth::Absent && number + 1 == RECEIVERS;
         let url = if gone { format!("http://{absent}/") } else { format!("{root}/{number}") };
         let endpoint = Endpoint { url: Secret::new(url), allow_loopback: true };
-        Ok((receiver.clone(), Courier::Webhook(Webhook::new(&endpoint, &[])?)))
+        Ok((receiver.clone(), Integration::Webhook(Webhook::new(&endpoint, &[])?)))
     };
     let couriers = receivers.iter().enumerate().map(courier).collect::<Result<_, _>>()?;
     let (notifiers, tasks) = Notifiers::new(couriers, None, &store, clock);

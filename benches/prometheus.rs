@@ -20,7 +20,7 @@ use trainspotter::publish::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 use trainspotter_core::metrics::catalogue::QUEUE_WAIT_OLDEST;
 use trainspotter_core::metrics::{Frame, Sample, SourceHealth, Value, labels};
 use trainspotter_core::model::{Source, Timestamp};
-use trainspotter_core::rules::{AlertBook, Rule, export, parse_rules};
+use trainspotter_core::rules::{ActiveAlerts, Rule, export, parse_rules};
 
 const RULES: usize = 1_000;
 const QUEUES: usize = 100;
@@ -97,7 +97,7 @@ fn rule_file(case: Case) -> String {
 
 /// Milliseconds of CPU that a tick takes here.
 fn ours(rules: &[Rule], mut frame: Frame) -> io::Result<f64> {
-    let mut book = AlertBook::default();
+    let mut book = ActiveAlerts::default();
     let mut began = 0.0;
     for tick in 0..2 * TICKS {
         if tick == TICKS {

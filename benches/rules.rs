@@ -23,7 +23,7 @@ use trainspotter_core::metrics::catalogue::{self, Kind, Metric};
 use trainspotter_core::metrics::labels;
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::rules::AlertBook;
+use trainspotter_core::rules::ActiveAlerts;
 use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::parse_rules;
 
@@ -67,7 +67,7 @@ fn measure(out: &mut impl Write, (count, queues, shares): (usize, usize, usize))
     };
     let mut random = Random(7);
     let mut frame = frame(queues, shares);
-    let mut book = AlertBook::default();
+    let mut book = ActiveAlerts::default();
     let (mut total, mut worst, mut told) = (Duration::ZERO, Duration::ZERO, 0);
     for tick in 0..WARM_UP + TICKS {
         frame.at = START + Duration::from_secs(60) * tick;

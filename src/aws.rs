@@ -3,7 +3,7 @@
 //! - [`connect`] makes one target's clients. Every request of theirs, retries included, waits its turn in one
 //!   [`Budget`] and is counted in one [`CallCounter`].
 //! - [`Poller`] asks the target's queues and sends what it learns as observations, page by page.
-//! - [`Hints`] say between polls which jobs to look at, if the target has a queue of events.
+//! - [`JobEvents`] say between polls which jobs to look at, if the target has a queue of events.
 //! - `page` reads pages of jobs: a list of a million is read in the SDK's place.
 //! - `translate` turns answers into `model` types. No other room sees an SDK type of Batch, SageMaker or metrics read.
 //!
@@ -32,7 +32,7 @@ mod translate;
 
 pub use calls::CallCounter;
 pub use clients::{Clients, ConnectError, connect};
-pub use eventbridge::{Hint, Hints};
+pub use eventbridge::{JobEvent, JobEvents};
 pub use listing::Limits;
 pub use poller::Poller;
 pub use publishing::{cloudwatch, sns};

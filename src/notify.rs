@@ -2,7 +2,7 @@
 //!
 //! A transition becomes one outbox row per receiver ([`outbox`]), stored in the transaction of the transition itself.
 //! One [`Notifier`] per receiver takes its rows from there, puts them into words ([`message`]) and sends them through a
-//! [`Courier`] until the receiver took them or it is given up. Nothing that is not committed is ever sent.
+//! [`Integration`] until the receiver took them or it is given up. Nothing that is not committed is ever sent.
 
 mod alertmanager;
 mod http;
@@ -57,7 +57,7 @@ pub trait Deliver: fmt::Debug + Send + Sync + 'static {
 
 /// How a receiver is reached.
 #[derive(Debug)]
-pub enum Courier {
+pub enum Integration {
     /// An HTTP endpoint.
     Webhook(Webhook),
     /// An SNS topic.
@@ -70,7 +70,7 @@ pub enum Courier {
     Alertmanager(Alertmanager),
 }
 
-impl Courier {
+impl Integration {
     /// Prepares a channel; for a topic `sns` is a client of its region.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Courier {
     }
 }
 
-impl Deliver for Courier {
+impl Deliver for Integration {
     async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
         match self {
             Self::Webhook(webhook) => webhook.deliver(message, clock).await,
@@ -110,7 +110,7 @@ impl Deliver for Courier {
 
     fn most_together(&self) -> usize {
         match self {
-            Self::Sns(_) => sns::MOST_TOGETHER,
+            Self::Sns(_) => sns::MAX_TOGETHER,
             Self::Webhook(_) | Self::Slack(_) | Self::PagerDuty(_) | Self::Alertmanager(_) => 100,
         }
     }
@@ -145,12 +145,12 @@ pub struct Failure {
     /// Why, without secrets.
     pub reason: String,
     /// What to do next.
-    pub remedy: Remedy,
+    pub remedy: RetryClass,
 }
 
 /// What to do about a message that was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
+pub enum RetryClass {
     /// Try again, with backoff; the receiver as a whole is in trouble.
     Retry {
         /// How long the receiver asks to be left alone, in clock time.
@@ -158,21 +158,21 @@ pub enum Remedy {
     },
     /// Leave the receiver alone and try it now and then: repeating is of no use until someone has changed something.
     Park,
-    /// As [`Remedy::Park`], but for this message alone: the receiver takes others.
+    /// As [`RetryClass::Park`], but for this message alone: the receiver takes others.
     SetAside,
 }
 
 impl Failure {
     fn retry(reason: String, after: Option<Duration>) -> Self {
-        Self { reason, remedy: Remedy::Retry { after } }
+        Self { reason, remedy: RetryClass::Retry { after } }
     }
 
     fn park(reason: String) -> Self {
-        Self { reason, remedy: Remedy::Park }
+        Self { reason, remedy: RetryClass::Park }
     }
 
     fn set_aside(reason: String) -> Self {
-        Self { reason, remedy: Remedy::SetAside }
+        Self { reason, remedy: RetryClass::SetAside }
     }
 
     fn unwritable(error: &dyn fmt::Display) -> Self {

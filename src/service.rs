@@ -31,11 +31,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::{self, Clients, Hints, Poller};
+use crate::aws::{self, Clients, JobEvents, Poller};
 use crate::config::{Config, Receiver, Target};
 use crate::notify::outbox::{self, OutboxRow};
 use crate::publish::{Publisher, Report, prometheus_text};
-use crate::service::event_loop::{COUNTED_UNTIL, Inbox, Keeper, Memory, OPEN_SINCE};
+use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Inbox, Memory, OPEN_SINCE};
 use crate::service::polling::Polling;
 use crate::service::rules::follow;
 use crate::service::source_log::{SourceLog, Started};
@@ -54,7 +54,7 @@ const MESSAGES: usize = 256;
 /// Frames on their way to the sinks. A slow sink loses frames beyond that, visibly; it never holds up a tick.
 const FRAMES: usize = 64;
 /// The least wall time between two ticks that no poll asked for.
-const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+const MIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Parts that have to end before notifications are flushed and the pages go: everything that feeds a tick or a sink.
 const FLUSHED_FIRST: [&str; 3] = ["poller", "keeper", "publisher"];
 /// How long a stop may take, in wall time, before what is left is given up.
@@ -130,7 +130,7 @@ impl Service {
 
         let started = Started::new(&config, rules.len());
         let engine = begin(&config, rules, saved, since, set_aside, clock).await;
-        let keeper = Keeper {
+        let event_loop = EventLoop {
             engine,
             clock,
             store,
@@ -138,7 +138,7 @@ impl Service {
             snapshot,
             frames,
             notifiers,
-            patience: (config.poll.every * 2).max(clock.of_wall(LEAST_PATIENCE)),
+            patience: (config.poll.every * 2).max(clock.of_wall(MIN_PATIENCE)),
             history: config.history,
             memory: Memory::with(unsent),
             source_log: SourceLog::new(started),
@@ -160,7 +160,8 @@ impl Service {
             metrics: prometheus_text,
         };
 
-        let hints = Hints::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
+        let hints =
+            JobEvents::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
         let (hint, hinted) = mpsc::channel(1);
         let poller = Poller::new(clients, target, config.poll, clock);
         let polling = Polling { poller, every: config.poll.every, clock, observed, asks, hinted };
@@ -172,7 +173,7 @@ impl Service {
         if !config.rules.is_empty() {
             parts.spawn("rules", follow(config.rules.clone(), rule_news, rest.clone()));
         }
-        parts.spawn("keeper", keeper.run(inbox));
+        parts.spawn("keeper", event_loop.run(inbox));
         parts.spawn("publisher", publish(publisher, frames_inbox, reports));
         for notifier in delivering {
             parts.spawn("notifier", notifier.run(rest.clone()));

@@ -36,7 +36,7 @@ use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::notify::outbox::OutboxRow;
-use crate::store::memory_fallback::StandIn;
+use crate::store::memory_fallback::MemoryFallback;
 use crate::store::state_file::Place;
 use crate::store::state_file::StateFile;
 use trainspotter_core::model::SavedEvent;
@@ -61,7 +61,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Store {
     /// To the file, or to memory while there is a stand-in.
     connection: Connection,
-    stand_in: Option<StandIn>,
+    stand_in: Option<MemoryFallback>,
     /// The file that a connection is open to. Dropped after all connections.
     file: Option<StateFile>,
     /// Where the file is; `None` for a store that is meant to be in memory.

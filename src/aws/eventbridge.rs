@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// Something happened to a job, as somebody says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hint {
+pub struct JobEvent {
     /// To which job.
     pub job: JobId,
     /// When.
@@ -38,7 +38,7 @@ pub struct Hint {
 
 /// The queue that hints come from.
 #[derive(Debug)]
-pub struct Hints {
+pub struct JobEvents {
     client: aws_sdk_sqs::Client,
     queue: String,
     clock: Clock,
@@ -48,7 +48,7 @@ pub struct Hints {
     error: Option<String>,
 }
 
-impl Hints {
+impl JobEvents {
     /// The queue of a target; `None` if it has none. Nothing is called yet.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Hints {
 
     /// The next hints. Waits for them, and for the queue when it cannot be reached, which is logged: polls see what happens
     /// anyway. Whoever does not come back for them loses them.
-    pub async fn next(&mut self) -> Vec<Hint> {
+    pub async fn next(&mut self) -> Vec<JobEvent> {
         loop {
             self.clock.sleep_until(self.next_at).await;
             self.next_at = self.clock.now() + self.clock.of_wall(LEAST_BETWEEN);
@@ -92,7 +92,7 @@ impl Hints {
         self.error = error;
     }
 
-    async fn receive(&self) -> Result<Vec<Hint>, String> {
+    async fn receive(&self) -> Result<Vec<JobEvent>, String> {
         let receive = self.client.receive_message().queue_url(&self.queue).max_number_of_messages(MESSAGES);
         let answer = receive.wait_time_seconds(WAIT_SECONDS).send().await;
         let messages = answer.map_err(|error| describe("ReceiveMessage", &error))?.messages.unwrap_or_default();
@@ -131,11 +131,11 @@ struct Detail {
 }
 
 /// What an event hints at; `None` if it is none of Batch's, or of no job.
-fn hint(body: &str) -> Option<Hint> {
+fn hint(body: &str) -> Option<JobEvent> {
     let Event { source, time, detail } = serde_json::from_str(body).ok()?;
     let of_arn = || Some(detail.preempted_job_arn.as_deref()?.rsplit_once('/')?.1.into());
     let job = detail.job_id.or_else(of_arn)?;
-    (source == "aws.batch").then_some(Hint { job, at: time })
+    (source == "aws.batch").then_some(JobEvent { job, at: time })
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
             })
             .await;
             let target = Target { events: Some(format!("{endpoint}/1/events")), ..fake::target(&endpoint) };
-            let mut hints = Hints::connect(&target, Clock::real()).await.unwrap().unwrap();
+            let mut hints = JobEvents::connect(&target, Clock::real()).await.unwrap().unwrap();
             let asked_for = Duration::from_millis(1_100);
             assert!(tokio::time::timeout(asked_for, hints.next()).await.is_err(), "there are no hints");
             let asked = log.lock().unwrap().iter().filter(|(operation, _)| operation == "ReceiveMessage").count();

@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 use crate::notify::routing_table;
 use crate::service;
 use trainspotter_core::rules::Rule;
-use trainspotter_core::rules::rule_tests::{Rehearsals, parse_rehearsals};
+use trainspotter_core::rules::rule_tests::{RuleTests, parse_rule_tests};
 
 /// Configuration from the environment: `--config env:NAME`, for containers without a file.
 const FROM_ENVIRONMENT: &str = "env:";
@@ -110,16 +110,16 @@ pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
 }
 
 /// Reads and checks files of rule tests (of folders the `*.test.yaml` in them), each with the rules that it is about.
-pub(super) fn load_rehearsals(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Rehearsals, Vec<Rule>)>, Failure> {
+pub(super) fn load_rule_tests(paths: &[PathBuf]) -> Result<Vec<(PathBuf, RuleTests, Vec<Rule>)>, Failure> {
     let mut loaded = Vec::new();
     for file in service::files_of(paths, service::is_test_file).map_err(Failure::Usage)? {
         let text = service::read_file(&file).map_err(Failure::Usage)?;
-        let rehearsals = parse_rehearsals(&file.display().to_string(), &text);
-        let rehearsals = rehearsals.map_err(|problems| Failure::Usage(problems.to_string()))?;
+        let rule_tests_file = parse_rule_tests(&file.display().to_string(), &text);
+        let rule_tests_file = rule_tests_file.map_err(|problems| Failure::Usage(problems.to_string()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        let rules: Vec<PathBuf> = rehearsals.rules.iter().map(|rules| folder.join(rules)).collect();
+        let rules: Vec<PathBuf> = rule_tests_file.rules.iter().map(|rules| folder.join(rules)).collect();
         let rules = load_rules(&rules)?;
-        loaded.push((file, rehearsals, rules));
+        loaded.push((file, rule_tests_file, rules));
     }
     Ok(loaded)
 }

@@ -129,15 +129,15 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 /// Runs every test. One that finds a difference fails the command, after all have run.
 fn test(paths: &[PathBuf]) -> Result<(), Failure> {
     let (mut run, mut failed) = (0_u32, 0_u32);
-    for (file, rehearsals, rules) in inputs::load_rehearsals(paths)? {
-        for rehearsal in &rehearsals.tests {
+    for (file, rule_tests_file, rules) in inputs::load_rule_tests(paths)? {
+        for rule_test in &rule_tests_file.tests {
             run += 1;
-            let differences = rehearsal.run(&rules);
+            let differences = rule_test.run(&rules);
             if differences.is_empty() {
                 continue;
             }
             failed += 1;
-            print(format_args!("FAILED {}: {}", file.display(), rehearsal.name))?;
+            print(format_args!("FAILED {}: {}", file.display(), rule_test.name))?;
             for difference in differences {
                 print(format_args!("  {}", difference.to_string().replace('\n', "\n  ")))?;
             }

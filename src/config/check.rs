@@ -19,7 +19,7 @@ use trainspotter_core::model::{
 use trainspotter_core::yaml::{Document, Problem, Problems, canonical};
 
 /// Priority bands, at most.
-const MOST_BANDS: usize = 10;
+const MAX_BANDS: usize = 10;
 
 /// Whoever looks less often than this does not watch.
 const MAX_POLL: Duration = Duration::from_secs(86_400);
@@ -187,10 +187,10 @@ impl Check<'_> {
     }
 
     fn priority_bands(&mut self, bands: &BTreeMap<String, i32>) -> PriorityBands {
-        if bands.len() > MOST_BANDS {
+        if bands.len() > MAX_BANDS {
             self.problem(
                 "priority_bands",
-                format!("must be {MOST_BANDS} bands at most: each has series for every share"),
+                format!("must be {MAX_BANDS} bands at most: each has series for every share"),
             );
         }
         let mut taken: BTreeMap<i32, &str> = BTreeMap::new();

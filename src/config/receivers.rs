@@ -15,13 +15,13 @@ use crate::config::{Channel, Endpoint, Mute, Receiver, Secret, SigningKey};
 use crate::config::{Escalation, Group, Inhibition};
 
 /// A receiver that is given up on sooner would lose alerts to a mere restart of the other side.
-const LEAST_GIVE_UP: Duration = Duration::from_secs(600);
+const MIN_GIVE_UP: Duration = Duration::from_secs(600);
 
 /// Sooner than this is not an escalation but a second receiver.
-const LEAST_ESCALATION: Duration = Duration::from_secs(60);
+const MIN_ESCALATION: Duration = Duration::from_secs(60);
 
 /// Reminders that come more often are muted by people.
-const LEAST_REPEAT: Duration = Duration::from_secs(300);
+const MIN_REPEAT: Duration = Duration::from_secs(300);
 
 /// Nobody reads a digest of more than a day, and what waits longer than that is given up.
 const GROUP_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
@@ -47,11 +47,11 @@ impl Check<'_> {
                 let message = format!("another receiver is called `{}` already", receiver.name);
                 self.problem(&format!("{at}.name"), message);
             }
-            self.at_least(&format!("{at}.give_up_after"), receiver.give_up_after.0, LEAST_GIVE_UP);
+            self.at_least(&format!("{at}.give_up_after"), receiver.give_up_after.0, MIN_GIVE_UP);
             let mute = self.mute(&at, &receiver.mute);
             let escalate = self.escalate(&at, receiver, receivers);
             if let Some(interval) = &receiver.repeat_interval {
-                self.at_least(&format!("{at}.repeat_interval"), interval.0, LEAST_REPEAT);
+                self.at_least(&format!("{at}.repeat_interval"), interval.0, MIN_REPEAT);
             }
             let group = self.group(&at, receiver);
             if let Some(channel) = self.channel(&at, receiver) {
@@ -84,7 +84,7 @@ impl Check<'_> {
 
     fn escalate(&mut self, at: &str, from: &file::Receiver, all: &[file::Receiver]) -> Option<Escalation> {
         let file::Escalation { after, to } = from.escalate.as_ref()?;
-        self.at_least(&format!("{at}.escalate.after"), after.0, LEAST_ESCALATION);
+        self.at_least(&format!("{at}.escalate.after"), after.0, MIN_ESCALATION);
         if *to == from.name {
             self.problem(
                 &format!("{at}.escalate.to"),

@@ -113,14 +113,15 @@ fn label_name(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::notify::sample;
-    use trainspotter_core::rules::Ending;
+    use trainspotter_core::rules::ResolveReason;
 
     #[test]
     fn a_firing_ends_unless_it_is_repeated_and_a_resolve_when_it_did() {
         let until = Timestamp::from_millis(1_700_000_300_000);
         let fired = alerts(&Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example")), until);
         insta::assert_snapshot!(serde_json::to_string_pretty(&fired).unwrap());
-        let resolved = alerts(&Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), None), until);
+        let resolved =
+            alerts(&Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), None), until);
         assert_eq!(resolved[0]["labels"], fired[0]["labels"]);
         assert_eq!(resolved[0]["startsAt"], fired[0]["startsAt"]);
         assert_eq!(resolved[0]["endsAt"], "2023-11-14T23:16:20Z");

@@ -178,7 +178,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::notify::Remedy;
+    use crate::notify::RetryClass;
     use trainspotter_core::model::Timestamp;
 
     const TOKEN: &str = "t0psecret";
@@ -221,20 +221,20 @@ mod tests {
         for answers in [&["169.254.169.254"] as &[_], &["169.254.170.2", "fd00:ec2::254"], &["::ffff:169.254.169.254"]]
         {
             let failure = attempt(&asking(answers, true)).await;
-            assert_eq!(failure.remedy, Remedy::Park, "{failure:?}");
+            assert_eq!(failure.remedy, RetryClass::Park, "{failure:?}");
             assert!(failure.reason.contains("metadata.example"), "{failure:?}");
             assert!(failure.reason.contains("link-local"), "{failure:?}");
             assert!(!failure.reason.contains(TOKEN), "{failure:?}");
         }
         let failure = attempt(&asking(&["127.0.0.1"], false)).await;
-        assert_eq!(failure.remedy, Remedy::Park, "{failure:?}");
+        assert_eq!(failure.remedy, RetryClass::Park, "{failure:?}");
     }
 
     #[tokio::test]
     async fn of_mixed_answers_only_the_allowed_ones_are_called() {
         let failure = attempt(&asking(&["169.254.169.254", "127.0.0.1"], true)).await;
         // Loopback was called, and nothing listens there.
-        assert!(matches!(failure.remedy, Remedy::Retry { after: None }), "{failure:?}");
+        assert!(matches!(failure.remedy, RetryClass::Retry { after: None }), "{failure:?}");
         assert!(failure.reason.contains("refused"), "{failure:?}");
         assert!(!failure.reason.contains(TOKEN), "{failure:?}");
     }

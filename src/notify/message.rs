@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use crate::notify::sample;
     use trainspotter_core::rules::AlertState;
-    use trainspotter_core::rules::Ending;
+    use trainspotter_core::rules::ResolveReason;
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_resolve_says_when_why_and_both_values() {
-        let message = Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), None);
+        let message = Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), None);
         assert_eq!(message.subject, "[RESOLVED] ShareWaitsTooLong: queue prod-a, share research");
         insta::assert_snapshot!(message.text, @r"
         ShareWaitsTooLong has ended (severity page)
@@ -261,7 +261,7 @@ mod tests {
             alert.annotations.insert("summary".to_owned(), format!("{share} on prod-a waits 42m (p95)"));
             row
         };
-        let ended = TransitionKind::Resolved(Ending::Recovered);
+        let ended = TransitionKind::Resolved(ResolveReason::Recovered);
         let together =
             vec![of("research", ended), of("vision", TransitionKind::Fired), of("speech", TransitionKind::Fired)];
         let row = OutboxRow { together, ..of("research", TransitionKind::Fired) };
@@ -299,7 +299,7 @@ mod tests {
         other.transition.alert.id = trainspotter_core::rules::AlertId::of("other", &BTreeMap::new());
         let several = Message::of_group(&OutboxRow { together: vec![other], ..row.clone() }, None, Some(&[])).text;
         assert_eq!(several.matches(listed).count(), 2, "{several}");
-        row.transition.kind = TransitionKind::Resolved(Ending::Recovered);
+        row.transition.kind = TransitionKind::Resolved(ResolveReason::Recovered);
         let text = Message::of(&row, None).text;
         assert!(!text.contains("pretrain-7"), "they are of the past: {text}");
     }
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn no_ending_is_called_recovered_but_recovery() {
-        let mut row = sample::row(TransitionKind::Resolved(Ending::NoData));
+        let mut row = sample::row(TransitionKind::Resolved(ResolveReason::NoData));
         row.transition.alert.value = None;
         let text = Message::of(&row, None).text;
         assert!(text.contains("there is no data any more"), "{text}");

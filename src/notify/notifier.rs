@@ -24,7 +24,7 @@ use crate::config::Receiver;
 use crate::notify::Deliver;
 use crate::notify::Failure;
 use crate::notify::Receipt;
-use crate::notify::Remedy;
+use crate::notify::RetryClass;
 use crate::notify::message::Message;
 use crate::notify::outbox::Due;
 use crate::notify::outbox::Kind;
@@ -362,13 +362,13 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let attempts = row.attempts.saturating_add(1);
         let fraction = row.id.fraction(attempts);
         let wait = match remedy {
-            Remedy::SetAside => retry::PARKED,
-            Remedy::Park => {
+            RetryClass::SetAside => retry::PARKED,
+            RetryClass::Park => {
                 self.failed(now);
                 self.paused_until = now + retry::PARKED;
                 retry::PARKED
             }
-            Remedy::Retry { after } => {
+            RetryClass::Retry { after } => {
                 self.failed(now);
                 let at_least = after.unwrap_or_default();
                 self.paused_until = now + retry::backoff(self.failures, fraction).max(at_least);
@@ -382,12 +382,12 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
         tracing::warn!(receiver = self.receiver.name, id = %row.id, attempts, error, ?wait, "notification not delivered");
         let trouble = match remedy {
-            Remedy::Park => true,
-            Remedy::Retry { .. } => now.since(self.failing_since) >= TROUBLE_AFTER,
-            Remedy::SetAside => false,
+            RetryClass::Park => true,
+            RetryClass::Retry { .. } => now.since(self.failing_since) >= TROUBLE_AFTER,
+            RetryClass::SetAside => false,
         };
         // One bad message must not take along those that are told with it.
-        let apart = remedy == Remedy::SetAside && !row.together.is_empty();
+        let apart = remedy == RetryClass::SetAside && !row.together.is_empty();
         let next_attempt_at = if apart { now } else { now + wait };
         (Outcome::Retried, Verdict::Later { at: now, next_attempt_at, error, trouble, apart })
     }

@@ -22,7 +22,7 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
@@ -273,7 +273,7 @@ pub fn trouble(
     };
     let kind = match kind {
         Kind::Fired => TransitionKind::Fired,
-        Kind::Resolved => TransitionKind::Resolved(Ending::Recovered),
+        Kind::Resolved => TransitionKind::Resolved(ResolveReason::Recovered),
     };
     let transition = Transition { alert, kind, at: now };
     others.iter().filter(|other| *other != receiver).map(|other| row(&transition, other, now)).collect()
@@ -457,7 +457,8 @@ mod tests {
 
     #[test]
     fn every_receiver_is_told_of_every_transition_in_order() {
-        let transitions = [transition(1, TransitionKind::Fired), transition(1, TransitionKind::Resolved(Ending::Gone))];
+        let transitions =
+            [transition(1, TransitionKind::Fired), transition(1, TransitionKind::Resolved(ResolveReason::Gone))];
         let rows = rows(&transitions, &[receiver("a"), receiver("b")], Timestamp::from_millis(9));
         let told: Vec<_> = rows.iter().map(|row| (row.receiver.as_str(), row.kind().as_str())).collect();
         assert_eq!(told, [("a", "fired"), ("b", "fired"), ("a", "resolved"), ("b", "resolved")]);
@@ -469,7 +470,7 @@ mod tests {
         let ids = BTreeSet::from([
             of(1, TransitionKind::Fired, "a"),
             of(2, TransitionKind::Fired, "a"),
-            of(1, TransitionKind::Resolved(Ending::Gone), "a"),
+            of(1, TransitionKind::Resolved(ResolveReason::Gone), "a"),
             of(1, TransitionKind::Fired, "b"),
         ]);
         assert_eq!(ids.len(), 4);
@@ -479,8 +480,8 @@ mod tests {
         later.at = Timestamp::from_millis(77);
         assert_eq!(NotificationId::of(&later, "a"), of(1, TransitionKind::Fired, "a"));
         assert_eq!(
-            of(1, TransitionKind::Resolved(Ending::Gone), "a"),
-            of(1, TransitionKind::Resolved(Ending::Recovered), "a")
+            of(1, TransitionKind::Resolved(ResolveReason::Gone), "a"),
+            of(1, TransitionKind::Resolved(ResolveReason::Recovered), "a")
         );
         assert_eq!(of(1, TransitionKind::Fired, "a").as_str().len(), 64);
     }

@@ -112,7 +112,7 @@ fn severity(ours: &str) -> &'static str {
 mod tests {
     use super::*;
     use crate::notify::sample;
-    use trainspotter_core::rules::Ending;
+    use trainspotter_core::rules::ResolveReason;
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
         let url = Some("https://spotter.example");
         let fired = event(&Message::of(&sample::row(TransitionKind::Fired), url));
         insta::assert_snapshot!(serde_json::to_string_pretty(&fired).unwrap());
-        let resolved = event(&Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), url));
+        let resolved = event(&Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), url));
         assert_eq!(resolved["event_action"], "resolve");
         assert_eq!(resolved["dedup_key"], fired["dedup_key"]);
     }

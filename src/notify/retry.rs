@@ -8,13 +8,13 @@ use trainspotter_core::model::Timestamp;
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The longest span of the backoff.
-const LONGEST: Duration = Duration::from_secs(300);
+const MAX_LOOKBACK: Duration = Duration::from_secs(300);
 
 /// How often to try what the receiver says it will never take. Someone may be repairing it.
 pub(crate) const PARKED: Duration = Duration::from_secs(600);
 
 /// The longest `Retry-After` that is honoured, so that no receiver can silence us for a day.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
 /// A notification is given up only if it was also tried this often: time in which this service was down does not count against the receiver.
 const GIVE_UP_ATTEMPTS: u32 = 10;
@@ -23,7 +23,7 @@ const GIVE_UP_ATTEMPTS: u32 = 10;
 /// most 5 min. `fraction` in `0..1` is the jitter.
 pub(crate) fn backoff(failures: u32, fraction: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    (FIRST * 2_u32.pow(doublings)).min(LONGEST).mul_f64(fraction)
+    (FIRST * 2_u32.pow(doublings)).min(MAX_LOOKBACK).mul_f64(fraction)
 }
 
 /// Whether a notification has been tried for long enough.
@@ -40,7 +40,7 @@ pub(crate) fn retry_after(header: &str, date: Option<&str>, now: Timestamp) -> O
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => http_date(header)?.since(date.and_then(http_date).unwrap_or(now)),
     };
-    Some(asked.min(LONGEST_RETRY_AFTER))
+    Some(asked.min(MAX_RETRY_AFTER))
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {
@@ -57,7 +57,7 @@ mod tests {
     fn backoff_doubles_from_one_second_to_five_minutes() {
         let longest: Vec<u64> = (1..=10).map(|failures| backoff(failures, 1.0).as_secs()).collect();
         assert_eq!(longest, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
-        assert_eq!(backoff(u32::MAX, 1.0), LONGEST);
+        assert_eq!(backoff(u32::MAX, 1.0), MAX_LOOKBACK);
         assert_eq!(backoff(5, 0.0), Duration::ZERO);
         assert_eq!(backoff(5, 0.5), Duration::from_secs(8));
     }

@@ -10,7 +10,7 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
@@ -65,7 +65,7 @@ impl Sample {
     /// The messages, in order. Each says that it is a test.
     pub fn rows(self, receiver: &str, scene: &Scene, now: Timestamp) -> Vec<OutboxRow> {
         let one = |kind, by: &[(&str, &str)], severity| of(tested(kind, by, severity, scene, now), receiver);
-        let (fired, ended) = (TransitionKind::Fired, TransitionKind::Resolved(Ending::Recovered));
+        let (fired, ended) = (TransitionKind::Fired, TransitionKind::Resolved(ResolveReason::Recovered));
         let queue = ("queue", "test-queue");
         let of_share = |kind, share, severity| one(kind, &[queue, ("share", share)], severity);
         let together = |first: OutboxRow, together| vec![OutboxRow { together, ..first }];

@@ -26,7 +26,7 @@ use trainspotter_core::rules::Alert;
 const MAX_BLOCK: usize = 2_900;
 
 /// Slack takes 50 blocks; nobody reads more text than this.
-const MOST_SECTIONS: usize = 12;
+const MAX_SECTIONS: usize = 12;
 
 /// Slack refuses headers of more than 150 characters.
 const MAX_HEADER: usize = 150;
@@ -35,7 +35,7 @@ const MAX_HEADER: usize = 150;
 const MAX_PREVIEW: usize = 1_000;
 
 /// Owners mentioned in one message: their ids have to fit beside [`MAX_BLOCK`].
-const MOST_MENTIONED: usize = 5;
+const MAX_MENTIONED: usize = 5;
 
 /// A Slack channel that is told of alerts.
 #[derive(Debug)]
@@ -144,8 +144,8 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     let mentioned: BTreeSet<String> =
         message.transitions().filter_map(|transition| owner(&transition.alert)).map(|id| format!("<@{id}>")).collect();
     if !mentioned.is_empty() {
-        let more = mentioned.len().saturating_sub(MOST_MENTIONED);
-        let mut mentioned = mentioned.into_iter().take(MOST_MENTIONED).collect::<Vec<_>>().join(" ");
+        let more = mentioned.len().saturating_sub(MAX_MENTIONED);
+        let mut mentioned = mentioned.into_iter().take(MAX_MENTIONED).collect::<Vec<_>>().join(" ");
         if more > 0 {
             mentioned.push_str(&format!(" and {more} more"));
         }
@@ -223,8 +223,8 @@ fn sections(story: &str) -> Vec<String> {
             Some(_) | None => texts.push(text.to_owned()),
         }
     }
-    is_cut |= texts.len() > MOST_SECTIONS;
-    texts.truncate(MOST_SECTIONS);
+    is_cut |= texts.len() > MAX_SECTIONS;
+    texts.truncate(MAX_SECTIONS);
     if let Some(last) = texts.last_mut().filter(|_| is_cut) {
         last.push_str("\n[cut]");
     }
@@ -240,14 +240,14 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::notify::sample;
-    use trainspotter_core::rules::Ending;
+    use trainspotter_core::rules::ResolveReason;
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn blocks_tell_the_story_and_link_to_more() {
         let message = Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example"));
         insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message, &BTreeMap::new())).unwrap());
-        let message = Message::of(&sample::row(TransitionKind::Resolved(Ending::Recovered)), None);
+        let message = Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), None);
         insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message, &BTreeMap::new())).unwrap());
     }
 
@@ -274,7 +274,7 @@ mod tests {
         let marks: BTreeSet<String> = ["page", "warning", "info", "odd"]
             .map(|severity| of(severity, TransitionKind::Fired))
             .into_iter()
-            .chain([of("page", TransitionKind::Resolved(Ending::Recovered))])
+            .chain([of("page", TransitionKind::Resolved(ResolveReason::Recovered))])
             .map(|body| body["blocks"][0]["text"]["text"].as_str().unwrap().split(' ').next().unwrap().to_owned())
             .collect();
         assert_eq!(marks.len(), 5, "{marks:?}");
@@ -313,14 +313,14 @@ mod tests {
 
     #[test]
     fn errors_in_the_body_are_retried_parked_or_set_aside() {
-        use crate::notify::Remedy;
-        let check = |error: &str, remedy: Remedy| {
+        use crate::notify::RetryClass;
+        let check = |error: &str, remedy: RetryClass| {
             assert_eq!(refused("slack.example", &json!({ "ok": false, "error": error })).remedy, remedy, "{error}");
         };
-        check("ratelimited", Remedy::Retry { after: None });
-        check("invalid_auth", Remedy::Park);
-        check("channel_not_found", Remedy::Park);
-        check("message_not_found", Remedy::SetAside);
-        assert_eq!(refused("slack.example", &Value::Null).remedy, Remedy::Retry { after: None });
+        check("ratelimited", RetryClass::Retry { after: None });
+        check("invalid_auth", RetryClass::Park);
+        check("channel_not_found", RetryClass::Park);
+        check("message_not_found", RetryClass::SetAside);
+        assert_eq!(refused("slack.example", &Value::Null).remedy, RetryClass::Retry { after: None });
     }
 }

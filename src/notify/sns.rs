@@ -21,7 +21,7 @@ use trainspotter_core::rules::Transition;
 const MAX_BYTES: usize = 256 * 1_024;
 
 /// Alerts in one message, at most: the JSON body is in it five times.
-pub(super) const MOST_TOGETHER: usize = 25;
+pub(super) const MAX_TOGETHER: usize = 25;
 
 /// The longest attribute value: filter policies match names, not essays.
 const MAX_ATTRIBUTE_BYTES: usize = 1_024;

@@ -66,7 +66,7 @@ const ANSWERED_AT_ONCE: usize = 8;
 
 /// Owner of the engine and of all that follows a tick.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct EventLoop {
     pub(super) engine: Engine,
     pub(super) clock: Clock,
     pub(super) store: StoreHandle,
@@ -113,7 +113,7 @@ impl Memory {
     }
 }
 
-impl Keeper {
+impl EventLoop {
     /// Runs until the poller has gone, then ticks and commits once more.
     pub(super) async fn run(mut self, mut inbox: Inbox) {
         let mut ticked = self.clock.mark();

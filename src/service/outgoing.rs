@@ -2,7 +2,7 @@
 
 use crate::aws::{self, CallCounter};
 use crate::config::{Channel, Config, Receiver, Target};
-use crate::notify::{Courier, Notifier, Notifiers};
+use crate::notify::{Integration, Notifier, Notifiers};
 use crate::publish::{Origin, Publisher};
 use crate::service::StartError;
 use crate::store::StoreHandle;
@@ -18,7 +18,7 @@ pub(super) async fn courier(
     receiver: &Receiver,
     calls: &CallCounter,
     clock: Clock,
-) -> Result<Courier, String> {
+) -> Result<Integration, String> {
     let sns = match &receiver.channel {
         Channel::Sns { topic, role, endpoint } => {
             let client = aws::sns(config, topic, role.as_deref(), endpoint.as_deref(), calls, clock).await;
@@ -30,7 +30,7 @@ pub(super) async fn courier(
         | Channel::PagerDuty { .. }
         | Channel::Alertmanager { .. } => None,
     };
-    Courier::new(&receiver.channel, sns)
+    Integration::new(&receiver.channel, sns)
 }
 
 /// One notifier per receiver.
@@ -39,7 +39,7 @@ pub(super) async fn notifiers(
     calls: &CallCounter,
     store: &StoreHandle,
     clock: Clock,
-) -> Result<(Notifiers, Vec<Notifier<StoreHandle, Courier>>), StartError> {
+) -> Result<(Notifiers, Vec<Notifier<StoreHandle, Integration>>), StartError> {
     let mut couriers = Vec::new();
     for receiver in &config.receivers {
         let courier = courier(config, receiver, calls, clock).await;

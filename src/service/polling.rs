@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::{Hint, Hints, Poller};
+use crate::aws::{JobEvent, JobEvents, Poller};
 use crate::service::event_loop::Ask;
 use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::{JobId, Observation, Questions, Timestamp};
 
 /// Wall time that a poll has at least for what the engine asks.
-const LEAST_ANSWERING: Duration = Duration::from_millis(50);
+const MIN_ANSWERING: Duration = Duration::from_millis(50);
 
 /// By how much the time of an event may be earlier than the beginning of a poll that has not seen what it tells of: events have whole
 /// seconds, and clocks differ.
@@ -25,7 +25,7 @@ pub(super) struct Polling {
     pub(super) clock: Clock,
     pub(super) observed: mpsc::Sender<Vec<Observation>>,
     pub(super) asks: mpsc::Sender<Ask>,
-    pub(super) hinted: mpsc::Receiver<Vec<Hint>>,
+    pub(super) hinted: mpsc::Receiver<Vec<JobEvent>>,
 }
 
 impl Polling {
@@ -63,7 +63,7 @@ impl Polling {
         self.poller.poll(&questions, &self.observed).await;
         let answered_by = self.poller.reconcile_from(&questions, self.clock.at(began) + self.every);
         // At extreme speeds a turn passes before the lists are in. Then polls become rarer, and answers still get their time.
-        let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(LEAST_ANSWERING));
+        let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(MIN_ANSWERING));
         let asked = self.questions().await?;
         self.poller.answer(&asked, deadline, &self.observed).await;
         self.poller.reconcile(&questions, &self.observed).await;
@@ -71,8 +71,8 @@ impl Polling {
     }
 
     /// Looks at what hints are about, but for those that the poll which began at `polled_at` has seen.
-    async fn look_at(&mut self, hints: Vec<Hint>, polled_at: Timestamp, deadline: Timestamp) -> Option<()> {
-        let is_news = |hint: &Hint| hint.at >= polled_at - EVENTS_MAY_LAG;
+    async fn look_at(&mut self, hints: Vec<JobEvent>, polled_at: Timestamp, deadline: Timestamp) -> Option<()> {
+        let is_news = |hint: &JobEvent| hint.at >= polled_at - EVENTS_MAY_LAG;
         let jobs: BTreeSet<JobId> = hints.into_iter().filter(is_news).map(|hint| hint.job).collect();
         if jobs.is_empty() {
             return Some(());
@@ -89,7 +89,7 @@ impl Polling {
 }
 
 /// Hands on what the queue of events says, if there is one, until `stop`.
-pub(super) async fn listen(hints: Option<Hints>, out: mpsc::Sender<Vec<Hint>>, stop: CancellationToken) {
+pub(super) async fn listen(hints: Option<JobEvents>, out: mpsc::Sender<Vec<JobEvent>>, stop: CancellationToken) {
     let listening = async {
         if let Some(mut hints) = hints {
             while out.send(hints.next().await).await.is_ok() {}

@@ -35,7 +35,7 @@ const PATIENCE_MEANWHILE: Duration = Duration::from_millis(50);
 
 /// A file that is not written for now.
 #[derive(Debug)]
-pub(super) struct StandIn {
+pub(super) struct MemoryFallback {
     /// The connection to the file; `None` if it has to be opened anew.
     pub(super) file: Option<Connection>,
     /// What is wrong with the file.
@@ -64,7 +64,7 @@ impl Store {
             None => empty()?,
         };
         let mut store = Self::new(connection, None, Some(place));
-        store.stand_in = Some(StandIn { file: None, because });
+        store.stand_in = Some(MemoryFallback { file: None, because });
         Ok(store)
     }
 
@@ -112,7 +112,7 @@ impl Store {
         let memory = copy_of(&self.connection)?;
         let file = std::mem::replace(&mut self.connection, memory);
         let keeps_open = !because.needs_reopening();
-        self.stand_in = Some(StandIn { file: keeps_open.then_some(file), because: self.named(because) });
+        self.stand_in = Some(MemoryFallback { file: keeps_open.then_some(file), because: self.named(because) });
         if !keeps_open {
             self.file = None;
         }

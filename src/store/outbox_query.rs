@@ -20,7 +20,7 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
 /// Rows of a receiver that groups alerts which are looked at together, at most.
-const MOST_TO_GROUP: u32 = 1_000;
+const MAX_TO_GROUP: u32 = 1_000;
 
 /// A condition on a row: it goes on its own or leads others, but is not led. Who leads must be pending, too.
 fn on_its_own(row: &str) -> String {
@@ -75,7 +75,7 @@ impl Store {
              ORDER BY seq LIMIT ?3",
             is_next_together()
         );
-        self.due_by(&query, receiver, now, MOST_TO_GROUP)
+        self.due_by(&query, receiver, now, MAX_TO_GROUP)
     }
 
     fn due_by(&self, query: &str, receiver: &str, now: Timestamp, limit: u32) -> Result<Due, StoreError> {

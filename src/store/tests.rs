@@ -227,7 +227,7 @@ fn while_the_file_cannot_be_written_everything_goes_on_and_returns_to_it_later()
         let fired = tick(1.0).outbox.remove(0);
         break_file(&store, breaks);
         let at = now() + Duration::from_secs(30);
-        let resolved = sample::row(TransitionKind::Resolved(trainspotter_core::rules::Ending::Recovered));
+        let resolved = sample::row(TransitionKind::Resolved(trainspotter_core::rules::ResolveReason::Recovered));
         // Much to write, for a page that is there already may have room for little.
         let many =
             (0..2_000).map(|index| SavedSeries { metric: format!("m{index:04}").into(), ..SavedSeries::default() });

@@ -13,7 +13,7 @@ use crate::web::Snapshot;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertState;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 use trainspotter_core::rules::Unit;
@@ -54,7 +54,7 @@ pub(super) struct AlertRow {
     resolved_at: Option<Timestamp>,
     /// Why it was resolved: `recovered`, `gone`, `no_data` or `rule_removed`; null unless it is.
     #[schema(value_type = Option<String>)]
-    ending: Option<Ending>,
+    ending: Option<ResolveReason>,
 }
 
 /// Where an alert stands.

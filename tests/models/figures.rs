@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use trainspotter_core::metrics::{self, Frame, Reason, Value};
 use trainspotter_core::model::{Capacity, JobSeen, JobStatus, Timestamp};
-use trainspotter_core::scheduler::{Obstacle, Phase};
+use trainspotter_core::scheduler::{Phase, WaitReason};
 
 use world::{DOLLARS, GPUS, TICK, TICKS, TYPE, World};
 
@@ -19,7 +19,7 @@ struct Seen {
     /// GPU-seconds by queue and part, summed from the gauges.
     integral: BTreeMap<(String, &'static str), f64>,
     /// Job-ticks by what stood in the way and by what was told.
-    reasons: BTreeMap<(Obstacle, Reason), u64>,
+    reasons: BTreeMap<(WaitReason, Reason), u64>,
     lent: bool,
 }
 
@@ -61,26 +61,26 @@ impl Seen {
             Vec::new()
         };
         for job in asked {
-            let (truth, told) = (world.scheduler.obstacle(&job.id).unwrap(), world.why(job, frame.at).unwrap());
+            let (truth, told) = (world.scheduler.wait_reason(&job.id).unwrap(), world.why(job, frame.at).unwrap());
             *self.reasons.entry((truth, told.reason)).or_default() += 1;
         }
     }
 }
 
 /// Whether a reason tells what stood in the way.
-fn agrees(obstacle: Obstacle, reason: Reason) -> bool {
-    match obstacle {
-        Obstacle::Disabled => reason == Reason::Disabled,
+fn agrees(wait_reason: WaitReason, reason: Reason) -> bool {
+    match wait_reason {
+        WaitReason::Disabled => reason == Reason::Disabled,
         // The scheduler has decided all it can: nothing that it left RUNNABLE waits for a decision.
-        Obstacle::NotExamined => reason == Reason::Evaluating,
-        Obstacle::Misfit => reason == Reason::ExceedsShare,
-        Obstacle::ShareLimit => reason == Reason::ShareAtLimit,
-        Obstacle::BorrowLimit => reason == Reason::BorrowLimit,
-        Obstacle::Claim => reason == Reason::Reclaiming,
-        Obstacle::NoInstances => reason == Reason::NoCapacity,
-        Obstacle::Full => reason == Reason::CapacityInUse,
-        Obstacle::Reserved => reason == Reason::Reserved,
-        Obstacle::Order => reason == Reason::Behind,
+        WaitReason::NotExamined => reason == Reason::Evaluating,
+        WaitReason::Misfit => reason == Reason::ExceedsShare,
+        WaitReason::ShareLimit => reason == Reason::ShareAtLimit,
+        WaitReason::BorrowLimit => reason == Reason::BorrowLimit,
+        WaitReason::Claim => reason == Reason::Reclaiming,
+        WaitReason::NoInstances => reason == Reason::NoCapacity,
+        WaitReason::Full => reason == Reason::CapacityInUse,
+        WaitReason::Reserved => reason == Reason::Reserved,
+        WaitReason::Order => reason == Reason::Behind,
     }
 }
 
@@ -103,7 +103,7 @@ fn counter(frame: &Frame, metric: &str, labels: [&str; 2]) -> f64 {
 #[test]
 fn every_tick_of_every_world_adds_up() {
     let mut lent = 0;
-    let mut reasons: BTreeMap<(Obstacle, Reason), u64> = BTreeMap::new();
+    let mut reasons: BTreeMap<(WaitReason, Reason), u64> = BTreeMap::new();
     for seed in 0..6 {
         let (mut world, mut seen) = (World::new(seed), Seen::default());
         let mut last = Frame::default();
@@ -127,7 +127,7 @@ fn every_tick_of_every_world_adds_up() {
 }
 
 /// Of all job-ticks, at least 99 in 100 were told the reason that the scheduler knows; the others are listed.
-fn told_as_it_was(reasons: &BTreeMap<(Obstacle, Reason), u64>) {
+fn told_as_it_was(reasons: &BTreeMap<(WaitReason, Reason), u64>) {
     let all: u64 = reasons.values().sum();
     let wrong: u64 = reasons.iter().filter(|((truth, told), _)| !agrees(*truth, *told)).map(|(_, jobs)| jobs).sum();
     for ((truth, told), jobs) in reasons {

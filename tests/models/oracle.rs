@@ -12,7 +12,7 @@ use std::time::Duration;
 use trainspotter_core::metrics::catalogue::{QUEUE_JOBS, QUEUE_WAIT_OLDEST};
 use trainspotter_core::metrics::{Frame, QueueFigures, Sample, SourceHealth, Value};
 use trainspotter_core::model::{Source, Timestamp};
-use trainspotter_core::rules::{AlertBook, AlertState, export, parse_rules};
+use trainspotter_core::rules::{ActiveAlerts, AlertState, export, parse_rules};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const RULES: usize = 60;
@@ -129,7 +129,7 @@ fn frame(cases: &[Case], tick: usize) -> Frame {
 /// What the evaluator shows for each rule, minute by minute: `.` inactive, `P` pending, `F` firing.
 fn evaluate(cases: &[Case]) -> Vec<String> {
     let rules = parse_rules("oracle.yaml", &rule_file(cases)).unwrap();
-    let mut book = AlertBook::default();
+    let mut book = ActiveAlerts::default();
     let mut drawn = vec![String::new(); cases.len()];
     for tick in 0..TICKS {
         let frame = frame(cases, tick);

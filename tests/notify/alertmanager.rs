@@ -18,11 +18,11 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 use trainspotter::config::{Channel, Endpoint, Receiver, Secret};
 use trainspotter::notify::message::Message;
-use trainspotter::notify::{Alertmanager, Courier, Deliver as _, Notifiers, outbox, sample};
+use trainspotter::notify::{Alertmanager, Deliver as _, Integration, Notifiers, outbox, sample};
 use trainspotter::store::{Commit, StoreHandle};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::rules::{Alert, AlertId, Ending, Transition, TransitionKind};
+use trainspotter_core::rules::{Alert, AlertId, ResolveReason, Transition, TransitionKind};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -50,7 +50,7 @@ async fn a_real_alertmanager_shows_the_alert_until_it_is_resolved() {
     let root = format!("http://{address}");
     until(&root, |alerts| alerts.is_empty()).await;
     let endpoint = Endpoint { url: Secret::new(root.clone()), allow_loopback: true };
-    let courier = Courier::Alertmanager(Alertmanager::new(&endpoint).unwrap());
+    let courier = Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap());
 
     let clock = Clock::real();
     let mut row = sample::test("existing", clock.now() - Duration::from_secs(5));
@@ -67,7 +67,7 @@ async fn a_real_alertmanager_shows_the_alert_until_it_is_resolved() {
     let minutes = (ends_at.as_millisecond() - clock.now().millis()) / 60_000;
     assert!((3..=5).contains(&minutes), "it ends by itself when nobody repeats it, and not before: {ends_at}");
 
-    row.transition.kind = TransitionKind::Resolved(Ending::Recovered);
+    row.transition.kind = TransitionKind::Resolved(ResolveReason::Recovered);
     row.transition.at = clock.now();
     send(&row).await.unwrap();
     until(&root, |alerts| alerts.is_empty()).await;
@@ -155,7 +155,7 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::open(&folder.path().join("state.db"), clock.now()).await.unwrap().0;
     let start = || {
-        let courier = Courier::Alertmanager(Alertmanager::new(&endpoint).unwrap());
+        let courier = Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap());
         let (notifiers, tasks) = Notifiers::new(vec![(receiver.clone(), courier)], None, &store, clock);
         let stop = CancellationToken::new();
         let running: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(task.run(stop.clone()))).collect();
@@ -182,7 +182,7 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
 
     let before = posted.len();
     let ended = Transition {
-        kind: TransitionKind::Resolved(Ending::Recovered),
+        kind: TransitionKind::Resolved(ResolveReason::Recovered),
         at: clock.now(),
         ..told("a", TransitionKind::Fired, fired_at)
     };
@@ -207,7 +207,7 @@ async fn others_hear_of_a_receiver_that_cannot_be_told_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::open(&folder.path().join("state.db"), clock.now()).await.unwrap().0;
     let couriers = [receiver.clone(), Receiver::new("other", channel)]
-        .map(|receiver| (receiver, Courier::Alertmanager(Alertmanager::new(&endpoint).unwrap())));
+        .map(|receiver| (receiver, Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap())));
     let (notifiers, tasks) = Notifiers::new(couriers.into(), None, &store, clock);
     // The other one is told nothing here: what waits for it is looked at.
     let first = tasks.into_iter().next().unwrap();

@@ -20,7 +20,7 @@ use trainspotter::notify::Deliver;
 use trainspotter::notify::Failure;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Receipt;
-use trainspotter::notify::Remedy;
+use trainspotter::notify::RetryClass;
 use trainspotter::notify::judge;
 use trainspotter::notify::message::Message;
 use trainspotter::notify::outbox;
@@ -42,8 +42,8 @@ use trainspotter_core::metrics::catalogue::QUEUE_JOBS;
 use trainspotter_core::metrics::labels;
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::ActiveAlerts;
 use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::AlertBook;
 use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::parse_rules;
@@ -192,7 +192,7 @@ impl Deliver for Wire {
             behaviour
         };
         step(world).await;
-        let cut = Failure { reason: "connection reset".to_owned(), remedy: Remedy::Retry { after: None } };
+        let cut = Failure { reason: "connection reset".to_owned(), remedy: RetryClass::Retry { after: None } };
         let answer = match behaviour {
             Behaviour::Takes => judge("flaky", 202, None, None, clock),
             Behaviour::Says(status) => judge("flaky", status, None, None, clock),
@@ -247,7 +247,7 @@ async fn process(world: Shared, rules: Arc<[Rule]>) {
         let world = world.lock().unwrap();
         (world.clock, world.grouped, world.store.load().unwrap().alerts)
     };
-    let mut book = AlertBook::restore(alerts);
+    let mut book = ActiveAlerts::restore(alerts);
     let config = |receiver| config(receiver, grouped);
     let couriers = RECEIVERS.map(|receiver| (config(receiver), Wire { receiver, world: Handle(Arc::clone(&world)) }));
     let (notifiers, tasks) = Notifiers::new(couriers.into(), None, &Handle(Arc::clone(&world)), clock);

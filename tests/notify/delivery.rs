@@ -28,7 +28,7 @@ use trainspotter::config::Channel;
 use trainspotter::config::Endpoint;
 use trainspotter::config::Receiver;
 use trainspotter::config::Secret;
-use trainspotter::notify::Courier;
+use trainspotter::notify::Integration;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Outcome;
 use trainspotter::notify::Webhook;
@@ -51,12 +51,12 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
 const FIRED: TransitionKind = TransitionKind::Fired;
-const RESOLVED: TransitionKind = TransitionKind::Resolved(Ending::Recovered);
+const RESOLVED: TransitionKind = TransitionKind::Resolved(ResolveReason::Recovered);
 
 /// In every webhook's URL, and nowhere else.
 const TOKEN: &str = "t0psecret";
@@ -382,7 +382,7 @@ async fn flaky(failures: u32, alerts: &[&str]) -> (Hook, Flaky, CancellationToke
     let rows = outbox::rows(&transitions, &[receiver("oncall")], Timestamp::from_millis(0));
     store.commit(Arc::new(Commit { outbox: rows, ..Commit::default() })).await.unwrap();
     let webhook = self::hook(&hook.url()).unwrap();
-    let receivers = vec![(receiver("oncall"), Courier::Webhook(webhook))];
+    let receivers = vec![(receiver("oncall"), Integration::Webhook(webhook))];
     let (_, mut tasks) = Notifiers::new(receivers, None, &outbox, Clock::fast(1_000.0));
     let stop = CancellationToken::new();
     let task = tokio::spawn(tasks.remove(0).run(stop.clone()));
@@ -465,7 +465,7 @@ impl Service {
     fn on(store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
         let store = StoreHandle::start(store).unwrap();
         let couriers =
-            receivers.iter().map(|(name, url)| (receiver(name), Courier::Webhook(hook(url).unwrap()))).collect();
+            receivers.iter().map(|(name, url)| (receiver(name), Integration::Webhook(hook(url).unwrap()))).collect();
         let (notifiers, tasks) = Notifiers::new(couriers, Some("https://spotter.example/"), &store, clock);
         let stop = CancellationToken::new();
         let tasks = tasks

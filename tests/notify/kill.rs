@@ -25,7 +25,7 @@ use trainspotter::config::Channel;
 use trainspotter::config::Endpoint;
 use trainspotter::config::Receiver;
 use trainspotter::config::Secret;
-use trainspotter::notify::Courier;
+use trainspotter::notify::Integration;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Sns;
 use trainspotter::notify::Webhook;
@@ -37,12 +37,12 @@ use trainspotter::store::Store;
 use trainspotter::store::StoreHandle;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
 const FIRED: TransitionKind = TransitionKind::Fired;
-const RESOLVED: TransitionKind = TransitionKind::Resolved(Ending::Recovered);
+const RESOLVED: TransitionKind = TransitionKind::Resolved(ResolveReason::Recovered);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a receiver asks for that says 429.
@@ -157,8 +157,10 @@ async fn the_process_that_is_killed() {
     let rows = outbox::rows(&[transition(kind)], std::slice::from_ref(&receiver), clock.now());
     store.commit(Arc::new(Commit { at: clock.now(), outbox: rows, ..Commit::default() })).await.unwrap();
     let courier = match url.split_once(' ') {
-        Some((topic, endpoint)) => Courier::Sns(Sns::new(topic, sns(endpoint))),
-        None => Courier::Webhook(Webhook::new(&Endpoint { url: Secret::new(url), allow_loopback: true }, &[]).unwrap()),
+        Some((topic, endpoint)) => Integration::Sns(Sns::new(topic, sns(endpoint))),
+        None => {
+            Integration::Webhook(Webhook::new(&Endpoint { url: Secret::new(url), allow_loopback: true }, &[]).unwrap())
+        }
     };
     let (_notifiers, mut tasks) = Notifiers::new(vec![(receiver, courier)], None, &store, clock);
     tokio::time::timeout(PATIENCE, tasks.remove(0).run(CancellationToken::new())).await.ok();

@@ -17,7 +17,7 @@ use trainspotter::notify::Deliver;
 use trainspotter::notify::Failure;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Receipt;
-use trainspotter::notify::Remedy;
+use trainspotter::notify::RetryClass;
 use trainspotter::notify::message::Message;
 use trainspotter::notify::outbox;
 use trainspotter::notify::outbox::Due;
@@ -35,7 +35,7 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
@@ -293,7 +293,7 @@ fn commit(desk: &Desk, receivers: &[Receiver], episodes: &[Episode], now: Timest
     let fires = |alerts: &[Alert], alert: &Alert| alerts.iter().any(|other| other.id == alert.id);
     let begun = alerts.iter().filter(|alert| !fires(&before, alert)).map(|alert| (alert, TransitionKind::Fired));
     let ended = before.iter().filter(|alert| !fires(&alerts, alert));
-    let ended = ended.map(|alert| (alert, TransitionKind::Resolved(Ending::Recovered)));
+    let ended = ended.map(|alert| (alert, TransitionKind::Resolved(ResolveReason::Recovered)));
     let transition = |(alert, kind): (&Alert, _)| Transition { alert: alert.clone(), kind, at: now };
     let transitions: Vec<_> = begun.chain(ended).map(transition).collect();
     let mut rows = outbox::rows(&transitions, receivers, now);
@@ -372,7 +372,7 @@ struct Wire {
 impl Deliver for Wire {
     async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
         if self.trouble == Trouble::RefusesSeveral && !message.others.is_empty() {
-            return Err(Failure { reason: "too large".to_owned(), remedy: Remedy::SetAside });
+            return Err(Failure { reason: "too large".to_owned(), remedy: RetryClass::SetAside });
         }
         let mut heard = self.heard.lock().unwrap();
         let before = heard.iter().any(|(.., id)| *id == message.id);
@@ -381,7 +381,7 @@ impl Deliver for Wire {
             heard.push((clock.now(), self.name, transition.alert.rule.clone(), kind, message.id.clone()));
         }
         if self.trouble == Trouble::AnswerLost && !before {
-            return Err(Failure { reason: "lost".to_owned(), remedy: Remedy::Retry { after: None } });
+            return Err(Failure { reason: "lost".to_owned(), remedy: RetryClass::Retry { after: None } });
         }
         Ok(Receipt::default())
     }

@@ -19,10 +19,10 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use trainspotter::config::Channel;
 use trainspotter::config::Receiver;
-use trainspotter::notify::Courier;
 use trainspotter::notify::Deliver as _;
 use trainspotter::notify::Failure;
-use trainspotter::notify::Remedy;
+use trainspotter::notify::Integration;
+use trainspotter::notify::RetryClass;
 use trainspotter::notify::Sns;
 use trainspotter::notify::message::Message;
 use trainspotter::notify::outbox;
@@ -124,7 +124,7 @@ async fn what_is_too_long_for_sns_is_cut_and_says_so() {
 
 #[tokio::test]
 async fn an_error_is_retried_or_parked_by_what_it_says() {
-    let retry = Remedy::Retry { after: None };
+    let retry = RetryClass::Retry { after: None };
     for (status, code, remedy) in [
         (429, "Throttled", retry),
         (400, "ThrottlingException", retry),
@@ -132,10 +132,10 @@ async fn an_error_is_retried_or_parked_by_what_it_says() {
         (500, "InternalError", retry),
         (503, "ServiceUnavailable", retry),
         (403, "ExpiredToken", retry),
-        (404, "NotFound", Remedy::Park),
-        (403, "AuthorizationError", Remedy::Park),
-        (400, "InvalidParameter", Remedy::SetAside),
-        (400, "KMSAccessDenied", Remedy::Park),
+        (404, "NotFound", RetryClass::Park),
+        (403, "AuthorizationError", RetryClass::Park),
+        (400, "InvalidParameter", RetryClass::SetAside),
+        (400, "KMSAccessDenied", RetryClass::Park),
     ] {
         let endpoint = Endpoint::start(status, code).await;
         let failure = endpoint.deliver(STANDARD, &message("research")).await.unwrap_err();
@@ -148,7 +148,7 @@ async fn an_error_is_retried_or_parked_by_what_it_says() {
 async fn an_endpoint_that_is_not_there_is_tried_again() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let failure = deliver(&format!("http://{address}"), STANDARD, &message("research")).await.unwrap_err();
-    assert_eq!(failure.remedy, Remedy::Retry { after: None });
+    assert_eq!(failure.remedy, RetryClass::Retry { after: None });
     assert!(failure.reason.starts_with("SNS was not reached: "), "{failure:?}");
 }
 
@@ -193,7 +193,7 @@ async fn deliver(url: &str, topic: &str, message: &Message) -> Result<(), Failur
         .retry_config(RetryConfig::disabled())
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
-    let courier = Courier::Sns(Sns::new(topic, aws_sdk_sns::Client::from_conf(config)));
+    let courier = Integration::Sns(Sns::new(topic, aws_sdk_sns::Client::from_conf(config)));
     courier.deliver(message, &Clock::real()).await.map(|_| ())
 }
 

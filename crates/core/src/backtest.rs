@@ -9,12 +9,12 @@ mod observer;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use observer::Onlooker;
+pub use observer::Observer;
 
 use crate::engine::{Engine, Saved, cadence};
 use crate::metrics::Frame;
 use crate::model::Timestamp;
-use crate::rules::{AlertBook, AlertId, Rule, Transition, TransitionKind};
+use crate::rules::{ActiveAlerts, AlertId, Rule, Transition, TransitionKind};
 use crate::scheduler::{Scheduler, Setup, Submission};
 
 /// One alert, from when it fired to when it ended.
@@ -68,7 +68,7 @@ impl Backtest {
             // What a queue refuses never existed.
             let _ = scheduler.submit(submission);
         }
-        let mut onlooker = Onlooker::new(&scheduler);
+        let mut onlooker = Observer::new(&scheduler);
         let mut engine = Engine::new(rules, cadence(every * 15, every), Saved::default(), begin);
         let mut now = begin;
         while now <= to {
@@ -86,7 +86,7 @@ impl Backtest {
 #[derive(Debug)]
 pub struct Replay {
     rules: Vec<Rule>,
-    book: AlertBook,
+    active_alerts: ActiveAlerts,
     watch: Watch,
 }
 
@@ -94,12 +94,12 @@ impl Replay {
     /// Counts alerts from `from` to `to`.
     pub fn new(rules: Vec<Rule>, from: Timestamp, to: Timestamp) -> Self {
         let watch = Watch::new(&rules, from, to);
-        Self { rules, book: AlertBook::default(), watch }
+        Self { rules, active_alerts: ActiveAlerts::default(), watch }
     }
 
     /// Takes the next frame.
     pub fn take(&mut self, frame: &Frame) {
-        self.watch.take(self.book.step(&self.rules, frame, frame.at));
+        self.watch.take(self.active_alerts.step(&self.rules, frame, frame.at));
     }
 
     /// What was told.

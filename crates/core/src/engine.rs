@@ -22,7 +22,7 @@ use crate::model::{
     HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue,
     QueueName, QueueSnapshot, Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
-use crate::rules::{Alert, AlertBook, Rule, Transition};
+use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
 use shares::{Series, Shares};
 use sources::Sources;
 
@@ -33,7 +33,7 @@ const RESERVED_STALE: Duration = Duration::from_secs(1_800);
 const UNKNOWN_VALUES_KEPT: usize = 50;
 
 /// For how long what happened waits to be counted until jobs are described.
-const LONGEST_LAG: Duration = Duration::from_secs(900);
+const MAX_LAG: Duration = Duration::from_secs(900);
 
 /// How long after a restart jobs may still turn up that an earlier run knew: longer than any first sweep takes.
 const UNSEEN_KEPT: Duration = Duration::from_secs(86_400);
@@ -68,7 +68,7 @@ pub struct Engine {
     counted_events: Vec<Timestamp>,
     shares: Shares,
     rules: Vec<Rule>,
-    book: AlertBook,
+    active_alerts: ActiveAlerts,
     service: Service,
 }
 
@@ -141,7 +141,7 @@ impl Engine {
             resumed_from: saved.ticked_at,
             counted_events: saved.events.iter().map(|event| event.at).collect(),
             rules,
-            book: AlertBook::restore(saved.alerts),
+            active_alerts: ActiveAlerts::restore(saved.alerts),
             service: Service::default(),
         }
     }
@@ -174,7 +174,7 @@ impl Engine {
 
     /// Takes in a frame of an earlier run, oldest first and before the first tick: rules go on comparing with what was.
     pub fn recall(&mut self, frame: &Frame) {
-        self.book.recall(&self.rules, frame);
+        self.active_alerts.recall(&self.rules, frame);
     }
 
     /// Goes on with other rules. Alerts of a rule that is still there, and still about them, go on as they are; the others end
@@ -217,7 +217,7 @@ impl Engine {
         self.ledger.count_from(until);
         self.counting.count_from(until);
         self.sources.begin_by(until);
-        self.book.correct_future(now);
+        self.active_alerts.correct_future(now);
         Some(wrong)
     }
 
@@ -314,7 +314,7 @@ impl Engine {
         self.shares.look_again();
         self.forget_utilisation();
 
-        let (alerts_pending, alerts_firing) = self.book.counts();
+        let (alerts_pending, alerts_firing) = self.active_alerts.counts();
         self.service.alerts_pending = alerts_pending;
         self.service.alerts_firing = alerts_firing;
         let sources = self.sources.health(&self.queues, now);
@@ -329,14 +329,14 @@ impl Engine {
             sources: &sources,
         };
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
-        frame.of_jobs = metrics::jobs::samples(&inputs, &self.book.wanted(&self.rules));
-        let transitions = self.book.step_with(&self.rules, &frame, now, &Notes::new(inputs));
+        frame.of_jobs = metrics::jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
+        let transitions = self.active_alerts.step_with(&self.rules, &frame, now, &Notes::new(inputs));
         // Readers keep frames for long, and these series are many.
         frame.of_jobs.clear();
-        for (rule, failures) in self.book.take_failures() {
+        for (rule, failures) in self.active_alerts.take_failures() {
             self.counting.add(&catalogue::RULE_FAILURES, [("rule", rule.into())], failures);
         }
-        let alerts = self.book.alerts().cloned().collect();
+        let alerts = self.active_alerts.alerts().cloned().collect();
         // Before the first complete poll nothing is known to have ended.
         let open_since = if self.is_ready() {
             self.ledger.open_since(counted_until).unwrap_or(counted_until)
@@ -471,7 +471,7 @@ impl Engine {
         let untold = self.ledger.untold_since().map(|since| since - Duration::from_millis(1));
         let known = untold.map_or(complete, |until| complete.min(until));
         let held_since = *self.held_since.get_or_insert(answered);
-        if known > self.horizon || answered.since(held_since) > LONGEST_LAG {
+        if known > self.horizon || answered.since(held_since) > MAX_LAG {
             self.horizon = if known > self.horizon { known } else { complete.max(self.horizon) };
             self.held_since = None;
         }

@@ -7,7 +7,7 @@
 //! * Each [`Event`] is told once in the life of a ledger.
 //! * Bounded: ended jobs are forgotten after [`ENDED_KEPT_FOR`]; beyond [`ENDED_KEPT`] of them, and of [`PAST_KEPT`] in all,
 //!   the oldest are known by id only, or not at all.
-//! * What a job costs, in time, it costs when it changes: see [`Lane`].
+//! * What a job costs, in time, it costs when it changes: see [`ShareJobs`].
 
 mod event;
 mod failure;
@@ -28,7 +28,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use event::{Event, Outcome, What};
+pub use event::{Event, EventKind, Outcome};
 pub use failure::{FailureCategory, account_limit};
 pub use index::Move;
 use job::Kept;
@@ -36,7 +36,7 @@ pub use job::{Job, gpus_of};
 pub use listing::{EXAMINED_AT_MOST, Filter, Found};
 pub use plan::Cadence;
 pub(crate) use plan::JOBS_PER_POLL;
-pub use share_jobs::{Class, Lane, Place};
+pub use share_jobs::{Class, Place, ShareJobs};
 pub use timeline::{Moment, Phase, Span, Timeline};
 pub use tombstones::PAST_KEPT;
 
@@ -44,9 +44,9 @@ use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Ti
 use index::Index;
 use listing::{Listed, Listing};
 use plan::Urgency;
-use table::Jobs;
-use tombstones::Past;
-use undescribed_ends::Ends;
+use table::JobTable;
+use tombstones::Tombstones;
+use undescribed_ends::UndescribedEnds;
 
 /// How long ended jobs are kept: as long as Batch itself keeps them, at least.
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -60,12 +60,12 @@ const LOOKED_UP_AT_ONCE: usize = 100;
 /// Every job known, and what is known of the completeness of that.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    jobs: Jobs,
+    jobs: JobTable,
     index: Index,
     listing: Listing,
     /// Ended jobs, oldest first.
     ended: VecDeque<(Timestamp, JobId)>,
-    past: Past,
+    tombstones: Tombstones,
     queues: BTreeMap<QueueName, Coverage>,
     /// Open jobs that were dispatched.
     with_past: BTreeSet<JobId>,
@@ -73,7 +73,7 @@ pub struct Ledger {
     remembered: BTreeMap<JobId, Kept>,
     /// What ended no later was counted by an earlier run, or happened before there was one; `None` if anything may be news.
     counted_until: Option<Timestamp>,
-    ends: Ends,
+    undescribed_ends: UndescribedEnds,
     events: Vec<Event>,
     corrections: u64,
     forgotten_early: u64,
@@ -111,11 +111,11 @@ impl Ledger {
         let at = at.into();
         if seen.status.is_ended() {
             if self.may_have_made_attempts_unseen(&seen) {
-                return self.ends.keep(seen, at);
+                return self.undescribed_ends.keep(seen, at);
             }
-            self.ends.take(&seen.id);
-        } else if self.ends.contains(&seen.id) && !self.is_behind(&seen, at) {
-            self.ends.take(&seen.id);
+            self.undescribed_ends.take(&seen.id);
+        } else if self.undescribed_ends.contains(&seen.id) && !self.is_behind(&seen, at) {
+            self.undescribed_ends.take(&seen.id);
         }
         self.take_in(seen, at);
     }
@@ -133,7 +133,7 @@ impl Ledger {
                 job.timeline.current().is_some() && is_unclear
             }
             None => {
-                let ended_at = seen.stopped_at.filter(|_| !self.past.contains(&seen.id));
+                let ended_at = seen.stopped_at.filter(|_| !self.tombstones.contains(&seen.id));
                 self.counted_until.zip(ended_at).is_some_and(|(counted_until, at)| at > counted_until)
             }
         };
@@ -177,11 +177,11 @@ impl Ledger {
     }
 
     fn observe_first(&mut self, mut seen: JobSeen, at: Moment) {
-        if seen.status.is_ended() && self.past.contains(&seen.id) {
+        if seen.status.is_ended() && self.tombstones.contains(&seen.id) {
             return;
         }
         if self.is_behind(&seen, at) {
-            return self.ends.keep(seen, at);
+            return self.undescribed_ends.keep(seen, at);
         }
         self.index.intern(&mut seen);
         let (id, queue) = (seen.id.clone(), seen.queue.clone());
@@ -222,7 +222,7 @@ impl Ledger {
     /// A job that was asked for is not there any more.
     pub fn observe_gone(&mut self, id: &JobId, at: impl Into<Moment>) {
         let at = at.into();
-        if let Some((at, seen)) = self.ends.take(id) {
+        if let Some((at, seen)) = self.undescribed_ends.take(id) {
             if seen.status.is_ended() {
                 return self.take_in(seen, at);
             }
@@ -284,7 +284,7 @@ impl Ledger {
     pub fn saved(&self, uncounted: &[Event]) -> Vec<SavedJob> {
         let mut preemptions: BTreeMap<&JobId, u32> = BTreeMap::new();
         for (id, what) in uncounted.iter().filter_map(|event| Some((event.job.as_ref()?, &event.what))) {
-            *preemptions.entry(id).or_default() += u32::from(matches!(what, What::Preempted { .. }));
+            *preemptions.entry(id).or_default() += u32::from(matches!(what, EventKind::Preempted { .. }));
         }
         let ids: BTreeSet<&JobId> = self.with_past.iter().chain(preemptions.keys().copied()).collect();
         let kept = |id| Some(self.jobs.get(id)?.kept(preemptions.get(id).copied().unwrap_or_default()));
@@ -310,18 +310,18 @@ impl Ledger {
         let requeued = requeued.filter_map(|(_, _, id)| self.job(id)?.untold_since()).min();
         // What was seen may have been over by then.
         let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
-        seen.chain(self.ends.created_since()).min()
+        seen.chain(self.undescribed_ends.created_since()).min()
     }
 
     /// Forgets ended jobs that are old, and gives up waiting for descriptions of ends.
     pub fn forget(&mut self, now: Timestamp) {
-        for (at, seen) in self.ends.take_late(now) {
+        for (at, seen) in self.undescribed_ends.take_late(now) {
             self.take_in(seen, at);
         }
         while self.ended.front().is_some_and(|(ended_at, _)| now.since(*ended_at) > ENDED_KEPT_FOR) {
             self.forget_oldest();
         }
-        self.past.forget(now);
+        self.tombstones.forget(now);
     }
 
     fn forget_oldest(&mut self) {
@@ -332,7 +332,7 @@ impl Ledger {
         if let Some(coverage) = self.queues.get_mut(job.queue()) {
             coverage.forget(job.latest.created_at);
         }
-        self.past.add(&id, ended_at);
+        self.tombstones.add(&id, ended_at);
     }
 
     /// The events told since the last call, in order of time.
@@ -385,7 +385,7 @@ impl Ledger {
     }
 
     /// Every share of every queue that has jobs which have not ended, by queue and share.
-    pub fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &Lane)> {
+    pub fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &ShareJobs)> {
         self.index.lanes()
     }
 
@@ -393,12 +393,12 @@ impl Ledger {
     pub fn lanes_of<'a>(
         &'a self,
         queue: &QueueName,
-    ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a Lane)> + use<'a> {
+    ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a ShareJobs)> + use<'a> {
         self.index.lanes_of(queue)
     }
 
     /// The jobs of one share of a queue; `None` if all have ended.
-    pub fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Lane> {
+    pub fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&ShareJobs> {
         self.index.lane(queue, share)
     }
 
@@ -410,7 +410,7 @@ impl Ledger {
         let lately = lately.filter_map(|(_, id)| self.job(id)).filter(|job| {
             job.timeline.spans().last().and_then(|span| span.to).is_some_and(|to| to.latest > counted_until)
         });
-        lately.map(|job| job.latest.created_at).chain(open).chain(self.ends.created_since()).min()
+        lately.map(|job| job.latest.created_at).chain(open).chain(self.undescribed_ends.created_since()).min()
     }
 
     /// Ended jobs kept in full, oldest first.
@@ -488,7 +488,7 @@ fn minute(at: Timestamp) -> i64 {
 }
 
 /// Of these jobs, those that were last seen before `since`.
-fn seen_before<'a>(jobs: &Jobs, ids: impl Iterator<Item = &'a JobId>, since: Timestamp) -> Vec<JobId> {
+fn seen_before<'a>(jobs: &JobTable, ids: impl Iterator<Item = &'a JobId>, since: Timestamp) -> Vec<JobId> {
     let is_missed = |id: &&&JobId| jobs.get(id).is_some_and(|job| job.seen_at < since);
     let ids: Vec<&JobId> = ids.collect();
     let missed = ids.chunks(LOOKED_UP_AT_ONCE).flat_map(|some| {

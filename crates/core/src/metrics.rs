@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use count::Counting;
-pub use counters::Tallies;
+pub use counters::Counters;
 pub use frame::{
     Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles, QueueFigures,
     ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
@@ -104,22 +104,23 @@ pub struct Pending {
 /// previous tick.
 pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) -> Frame {
     let held = shares::held(inputs.ledger);
-    let judged = reasons::of_all(inputs);
+    let diagnosis = reasons::of_all(inputs);
     let shares: Vec<ShareFigures> = inputs.queues.iter().flat_map(|queue| shares::figures(queue, &held)).collect();
     let mut waterfall: Vec<Waterfall> = inputs.queues.iter().map(|queue| waterfall::of_queue(queue, inputs)).collect();
     for (queue, row) in inputs.queues.iter().zip(&mut waterfall) {
-        row.unallocated = unallocated::of_queue(queue, inputs.queues, row, &judged);
+        row.unallocated = unallocated::of_queue(queue, inputs.queues, row, &diagnosis);
     }
     let mut loans = lending::loans(&shares);
     let subjects = gauges::shares_of_all(inputs);
-    let reasons = wait_estimates::reasons(&judged);
+    let reasons = wait_estimates::reasons(&diagnosis);
     let (estimates, of_bands) = counting.estimates(inputs);
     let fair_shares = counting.fair_shares(inputs, &waterfall);
-    let starved = counting.starved(&judged, &fair_shares, inputs.now);
+    let starved = counting.starved(&diagnosis, &fair_shares, inputs.now);
     let unused = counting.unused(&shares, inputs.now);
     let failures = counting.failures(inputs.now);
     let refused = misconfiguration::refused(&failures, inputs.ledger, inputs.now);
-    let setup = misconfiguration::findings(inputs.queues, &shares, &judged, &unused, &refused, &service.account_limits);
+    let setup =
+        misconfiguration::findings(inputs.queues, &shares, &diagnosis, &unused, &refused, &service.account_limits);
 
     let mut gauges = gauges::Gauges::default();
     gauges.jobs(&subjects, inputs);
@@ -145,9 +146,9 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.reserved_time(&reserved, inputs, seconds);
     gauges.reserved(&reserved, &counting.was_reserved());
     counting.gpu_time(&waterfall, seconds);
-    counting.share_time(lending::parts(&shares, &judged), seconds);
+    counting.share_time(lending::parts(&shares, &diagnosis), seconds);
     counting.lending(&mut loans, seconds);
-    counting.waiting_time(&reasons, &judged, seconds);
+    counting.waiting_time(&reasons, &diagnosis, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
     // Whatever it was made from, what is infinite or undefined is not a figure.

@@ -31,8 +31,8 @@ mod threshold;
 mod wording;
 
 pub use crate::metrics::catalogue::Unit;
-pub use active_alerts::AlertBook;
-pub use alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
+pub use active_alerts::ActiveAlerts;
+pub use alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
 pub use lint::lint;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 pub use wording::of_value as in_words;

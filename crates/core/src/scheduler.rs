@@ -45,7 +45,7 @@ pub use setup::{AfterRequeue, Blocked, Delays, DisabledQueue, Outage, QueueSetup
 pub use submission::{ExitAction, ExitRule, Plan, PlannedAttempt, PlannedOutcome, RetryStrategy, Submission, Terms};
 pub use transitions::{Transition, TransitionKind};
 pub use usage::Usage;
-pub use wait_reason::Obstacle;
+pub use wait_reason::WaitReason;
 
 use crate::model::JobId;
 use crate::model::JobStatus;
@@ -53,30 +53,30 @@ use crate::model::QueueName;
 use crate::model::ServiceEnvironment;
 use crate::model::Timestamp;
 use crate::scheduler::entry::Entry;
-use crate::scheduler::event_queue::Agenda;
 use crate::scheduler::event_queue::Arrival;
 use crate::scheduler::event_queue::Event;
+use crate::scheduler::event_queue::EventQueue;
 use crate::scheduler::ids::Ids;
-use crate::scheduler::interner::Shelf;
+use crate::scheduler::interner::Interner;
 use crate::scheduler::pool::Pool;
-use crate::scheduler::queue_state::Books;
-use crate::scheduler::rng::Seeded;
+use crate::scheduler::queue_state::QueueState;
+use crate::scheduler::rng::Rng;
 use crate::scheduler::transitions::Transitions;
 
 /// The model: queues, jobs, and what is going to happen.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     now: Timestamp,
-    seed: Seeded,
+    seed: Rng,
     delays: Delays,
     quirks: Quirks,
     outages: Vec<Outage>,
     pools: Vec<Pool>,
-    queues: Vec<Books>,
+    queues: Vec<QueueState>,
     jobs: Vec<Entry>,
     by_id: Ids,
-    shelf: Shelf,
-    agenda: Agenda,
+    interner: Interner,
+    event_queue: EventQueue,
     tickets: u64,
     transitions: Transitions,
 }
@@ -86,7 +86,7 @@ impl Scheduler {
     pub fn new(setup: Setup, seed: u64, now: Timestamp) -> Self {
         let mut scheduler = Self {
             now,
-            seed: Seeded(seed),
+            seed: Rng(seed),
             delays: setup.delays,
             quirks: setup.quirks,
             outages: setup.outages,
@@ -94,8 +94,8 @@ impl Scheduler {
             queues: Vec::new(),
             jobs: Vec::new(),
             by_id: Ids::default(),
-            shelf: Shelf::default(),
-            agenda: Agenda::default(),
+            interner: Interner::default(),
+            event_queue: EventQueue::default(),
             tickets: 0,
             transitions: Transitions::default(),
         };
@@ -127,7 +127,7 @@ impl Scheduler {
         self.tickets += 1;
         let arrival = Arrival { ticket, queue, submission };
         if at > self.now {
-            self.agenda.plan(at, Event::Arrival(Box::new(arrival)));
+            self.event_queue.plan(at, Event::Arrival(Box::new(arrival)));
         } else {
             self.arrive(arrival);
         }
@@ -136,7 +136,7 @@ impl Scheduler {
 
     /// Lets everything happen that is due up to and including `to`. Going back does nothing.
     pub fn advance(&mut self, to: Timestamp) {
-        while let Some((at, _)) = self.agenda.peek().filter(|(at, _)| *at <= to) {
+        while let Some((at, _)) = self.event_queue.peek().filter(|(at, _)| *at <= to) {
             self.happen(at);
             self.serve();
         }
@@ -146,7 +146,7 @@ impl Scheduler {
 
     /// When something happens next; `None` if nothing ever will.
     pub fn next_event(&self) -> Option<Timestamp> {
-        self.agenda.peek().map(|(at, _)| at.max(self.now))
+        self.event_queue.peek().map(|(at, _)| at.max(self.now))
     }
 
     /// A job that exists by now.
@@ -172,13 +172,16 @@ impl Scheduler {
         numbers: impl RangeBounds<usize>,
     ) -> impl DoubleEndedIterator<Item = &Job> {
         let numbers = half_open(&numbers);
-        let numbers = self.books(queue).into_iter().flat_map(move |books| books.in_status(status, numbers.clone()));
+        let numbers = self
+            .queue_state(queue)
+            .into_iter()
+            .flat_map(move |queue_state| queue_state.in_status(status, numbers.clone()));
         numbers.map(|number| &self.jobs[number].job)
     }
 
     /// How many jobs of a queue are in a status; costs nothing.
     pub fn count(&self, queue: &QueueName, status: &JobStatus) -> usize {
-        self.books(queue).map_or(0, |books| books.count(status))
+        self.queue_state(queue).map_or(0, |queue_state| queue_state.count(status))
     }
 
     /// The jobs of a queue in whatever status whose number lies in `numbers`, in the order of creation, which is also
@@ -188,18 +191,18 @@ impl Scheduler {
         queue: &QueueName,
         numbers: impl RangeBounds<usize>,
     ) -> impl DoubleEndedIterator<Item = &Job> {
-        let numbers = self.books(queue).map(|books| books.all(half_open(&numbers)));
+        let numbers = self.queue_state(queue).map(|queue_state| queue_state.all(half_open(&numbers)));
         numbers.into_iter().flatten().map(|number| &self.jobs[*number].job)
     }
 
     /// The queues as set up.
     pub fn queues(&self) -> impl Iterator<Item = &QueueSetup> {
-        self.queues.iter().filter(|books| !books.removed).map(|books| &books.setup)
+        self.queues.iter().filter(|queue_state| !queue_state.removed).map(|queue_state| &queue_state.setup)
     }
 
     /// A queue as set up.
     pub fn queue(&self, name: &QueueName) -> Option<&QueueSetup> {
-        self.books(name).map(|books| &books.setup)
+        self.queue_state(name).map(|queue_state| &queue_state.setup)
     }
 
     /// The service environments as set up.
@@ -214,21 +217,24 @@ impl Scheduler {
 
     /// What each share of a queue uses of each unit, in the order in which they were made; empty for an unknown queue.
     pub fn usage(&self, queue: &QueueName) -> Vec<Usage> {
-        self.books(queue).map(|books| usage::of(books, &self.pools[books.pool])).unwrap_or_default()
+        self.queue_state(queue)
+            .map(|queue_state| usage::of(queue_state, &self.pools[queue_state.pool]))
+            .unwrap_or_default()
     }
 
     /// The first `n` RUNNABLE jobs of a queue in dispatch order: by priority and number within a share, and between
     /// shares the one first whose head is the oldest, or for fair share the one that has used least.
     pub fn front(&self, queue: &QueueName, n: usize) -> Vec<&Job> {
-        let numbers = self.books(queue).map(|books| books.front(n, &self.jobs, self.now)).unwrap_or_default();
+        let numbers =
+            self.queue_state(queue).map(|queue_state| queue_state.front(n, &self.jobs, self.now)).unwrap_or_default();
         numbers.into_iter().map(|number| &self.jobs[number].job).collect()
     }
 
     fn index_of(&self, queue: &QueueName) -> Option<usize> {
-        self.queues.iter().position(|books| !books.removed && books.setup.name == *queue)
+        self.queues.iter().position(|queue_state| !queue_state.removed && queue_state.setup.name == *queue)
     }
 
-    fn books(&self, queue: &QueueName) -> Option<&Books> {
+    fn queue_state(&self, queue: &QueueName) -> Option<&QueueState> {
         self.index_of(queue).map(|queue| &self.queues[queue])
     }
 }

@@ -13,7 +13,7 @@ use trainspotter_core::metrics::{self, Inputs};
 use trainspotter_core::model::{
     Demand, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Queue, Source, Timestamp,
 };
-use trainspotter_core::rules::{AlertBook, Rule, parse_rules};
+use trainspotter_core::rules::{ActiveAlerts, Rule, parse_rules};
 
 const OWNERS: [&str; 3] = ["", "ada", "grace"];
 const NAMES: [&str; 4] = ["train", "train-large", "eval", "écoute"];
@@ -295,7 +295,7 @@ fn a_rule_over_single_jobs_costs_what_it_selects() {
     };
     let figures = |rest: &str| {
         let rules = rules(&format!("rules: [{{ alert: A, {rest}, annotations: {{ summary: x }} }}]"));
-        let book = AlertBook::default();
+        let book = ActiveAlerts::default();
         let wanted = book.wanted(&rules);
         metrics::jobs::samples(&inputs, &wanted).len()
     };

@@ -33,9 +33,9 @@ pub(super) use submit::Submitted;
 /// Most entries of a page, and how many there are unless asked otherwise.
 const MAX_RESULTS: usize = 100;
 /// Job queues of an account, and service environments: "50 job queues; 50 service environments".
-const MOST_RESOURCES: usize = 50;
+const MAX_RESOURCES: usize = 50;
 /// Capacity limits of an environment or a share.
-const MOST_LIMITS: usize = 5;
+const MAX_LIMITS: usize = 5;
 /// What is said of a name that is taken.
 const EXISTS: &str = "Object already exists";
 

@@ -25,9 +25,9 @@ use trainspotter_core::model::{
 use trainspotter_core::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Setup, Submission, Terms};
 
 /// Batch's limit of quota shares per queue.
-const MOST_SHARES: usize = 20;
+const MAX_SHARES: usize = 20;
 /// Batch's limit of capacity limits per quota share.
-const MOST_TYPES: usize = 5;
+const MAX_TYPES: usize = 5;
 /// What a job runs on if the trace does not say: one GPU, so that GPUs and instances are the same number.
 const ONE_GPU: &str = "ml.p5.4xlarge";
 /// What a job without GPUs runs on if the trace does not say.
@@ -40,7 +40,7 @@ const USUAL_UTILISATION: f64 = 0.8;
 /// The most instances that a capacity limit can hold: `maxCapacity` has 32 bits, with a sign.
 const MOST_INSTANCES: f64 = i32::MAX as f64;
 /// No trace lasts 300 years; a larger number is a timestamp or a mistake.
-const MOST_SECONDS: f64 = 1e10;
+const MAX_SECONDS: f64 = 1e10;
 const FAILED: &str = "Received status from SageMaker: AlgorithmError: recorded as failed";
 
 /// Why a trace cannot be used, and where.
@@ -247,7 +247,7 @@ impl Cells<'_> {
     }
 
     fn seconds(_: &str, text: &str) -> Result<Duration, String> {
-        let seconds = text.parse().ok().filter(|seconds| (0.0..=MOST_SECONDS).contains(seconds));
+        let seconds = text.parse().ok().filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds));
         seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("{text:?} is no number of seconds from the start"))
     }
 
@@ -287,9 +287,9 @@ fn setup(queue: &QueueName, rows: &[Row]) -> Result<Setup, Problem> {
     for row in rows {
         by_share.entry(&row.share).or_default().entry(&row.unit).or_default().push(row);
     }
-    if by_share.len() > MOST_SHARES {
+    if by_share.len() > MAX_SHARES {
         let found = by_share.len();
-        return Err(too_many(format!("{found} shares, but a queue has at most {MOST_SHARES}: merge some")));
+        return Err(too_many(format!("{found} shares, but a queue has at most {MAX_SHARES}: merge some")));
     }
     let mut totals: BTreeMap<&InstanceType, f64> = BTreeMap::new();
     let mut shares = Vec::new();
@@ -303,9 +303,9 @@ fn setup(queue: &QueueName, rows: &[Row]) -> Result<Setup, Problem> {
         let sharing = Sharing::LendAndBorrow { borrow_limit: None };
         shares.push(QuotaShare { name: name.clone(), enabled: true, limits, sharing, in_share_preemption: false });
     }
-    if totals.len() > MOST_TYPES {
+    if totals.len() > MAX_TYPES {
         let found = totals.len();
-        return Err(too_many(format!("{found} instance types, but a quota share has at most {MOST_TYPES} limits")));
+        return Err(too_many(format!("{found} instance types, but a quota share has at most {MAX_TYPES} limits")));
     }
     if let Some((unit, total)) = totals.iter().find(|(_, total)| **total > MOST_INSTANCES) {
         let message = format!("needs {total} instances of {unit}, but a capacity limit holds {MOST_INSTANCES} at most");

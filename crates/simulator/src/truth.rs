@@ -18,10 +18,10 @@ use trainspotter_core::model::ShareName;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::accelerators_of;
 use trainspotter_core::scheduler::Job;
-use trainspotter_core::scheduler::Obstacle;
 use trainspotter_core::scheduler::Phase;
 use trainspotter_core::scheduler::QueueSetup;
 use trainspotter_core::scheduler::Scheduler;
+use trainspotter_core::scheduler::WaitReason;
 
 /// Jobs per page.
 const MAX_JOBS: usize = 10_000;
@@ -298,7 +298,7 @@ fn history(world: &World, job: &Job) -> Value {
         "priority": job.priority,
         "status": job.status.as_str().to_lowercase(),
         "status_reason": job.status_reason,
-        "obstacle": world.scheduler.obstacle(&job.id).map(Obstacle::as_str),
+        "obstacle": world.scheduler.wait_reason(&job.id).map(WaitReason::as_str),
         "demand": &*job.demand,
         "gpus": gpus(job),
         "gpu_shape": gpu::shape_of(world, job),

@@ -25,7 +25,7 @@ use trainspotter_core::yaml::HumanDuration;
 pub use rhythm::Rhythm;
 
 /// The longest time that is generated, so that a slip of the pen does not fill the memory.
-const LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
+const MAX_LOOKBACK: Duration = Duration::from_secs(60 * 24 * 3600);
 /// The usual length, part of jobs that fail, part that leaves its GPUs idle, and part of calls that bring a sweep.
 const LENGTH: Duration = Duration::from_secs(14 * 24 * 3600);
 const FAILING: f64 = 0.06;
@@ -34,7 +34,7 @@ const SWEEPING: f64 = 0.2;
 /// How often Batch lets a job try.
 const ATTEMPTS: std::ops::RangeInclusive<u32> = 1..=10;
 /// No load beyond this: queues that never drain fill the memory.
-const MOST_LOAD: f64 = 10.0;
+const MAX_LOAD: f64 = 10.0;
 
 /// Queues and the jobs that will be submitted to them.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +85,7 @@ impl Default for Synthetic {
 impl Synthetic {
     /// The work from `start` on; the same for equal seeds.
     pub fn workload(&self, seed: u64, start: Timestamp) -> Workload {
-        let length = self.length.map_or(LENGTH, |length| length.0).min(LONGEST);
+        let length = self.length.map_or(LENGTH, |length| length.0).min(MAX_LOOKBACK);
         let mut submissions = Vec::new();
         for (place, stream) in (0..).zip(&streams::STREAMS) {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -105,8 +105,8 @@ impl Synthetic {
         if !ATTEMPTS.contains(&self.attempts) {
             findings.push(("attempts".to_owned(), "a job may try 1 to 10 times".to_owned()));
         }
-        if !(self.load > 0.0 && self.load <= MOST_LOAD) {
-            findings.push(("load".to_owned(), format!("must be more than 0 and at most {MOST_LOAD}")));
+        if !(self.load > 0.0 && self.load <= MAX_LOAD) {
+            findings.push(("load".to_owned(), format!("must be more than 0 and at most {MAX_LOAD}")));
         }
         findings
     }

@@ -7,7 +7,7 @@ use crate::notify::message::push_str;
 use crate::notify::outbox::Kind;
 use crate::runbooks;
 use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 use trainspotter_core::rules::in_words;
@@ -136,12 +136,12 @@ fn write_values(text: &mut String, transition: &Transition) {
 }
 
 /// Why an alert ended, in words that never claim more than is known.
-fn because(ending: Ending) -> &'static str {
+fn because(ending: ResolveReason) -> &'static str {
     match ending {
-        Ending::Recovered => "the condition no longer holds",
-        Ending::Gone => "what it was about is no longer there",
-        Ending::NoData => "there is no data any more, which its rule takes as fine",
-        Ending::RuleRemoved => "its rule was removed or changed",
+        ResolveReason::Recovered => "the condition no longer holds",
+        ResolveReason::Gone => "what it was about is no longer there",
+        ResolveReason::NoData => "there is no data any more, which its rule takes as fine",
+        ResolveReason::RuleRemoved => "its rule was removed or changed",
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::notify::Deliver;
 use crate::notify::Failure;
-use crate::notify::Remedy;
+use crate::notify::RetryClass;
 use crate::notify::message::Message;
 use crate::notify::notifier::ATTEMPT_TIMEOUT;
 use crate::notify::notifier::Notifier;
@@ -80,13 +80,13 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
         let wait = match remedy {
             // These alerts alone are not taken.
-            Remedy::SetAside => return true,
-            Remedy::Park => retry::PARKED,
-            Remedy::Retry { after } => retry::backoff(self.failures + 1, 1.0).max(after.unwrap_or_default()),
+            RetryClass::SetAside => return true,
+            RetryClass::Park => retry::PARKED,
+            RetryClass::Retry { after } => retry::backoff(self.failures + 1, 1.0).max(after.unwrap_or_default()),
         };
         self.failed(now);
         self.paused_until = now + wait;
-        if remedy == Remedy::Park || now.since(self.failing_since) >= TROUBLE_AFTER {
+        if remedy == RetryClass::Park || now.since(self.failing_since) >= TROUBLE_AFTER {
             self.note_trouble(Some(&error)).await;
         }
         false

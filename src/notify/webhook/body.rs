@@ -9,7 +9,7 @@ use crate::notify::message::Message;
 use crate::notify::outbox::Kind;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 use trainspotter_core::rules::Unit;
@@ -126,7 +126,7 @@ struct BodyAlert<'a> {
     threshold: Option<f64>,
     #[serde(rename = "consoleURL")]
     console_url: Option<String>,
-    ended_because: Option<Ending>,
+    ended_because: Option<ResolveReason>,
 }
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn several_alerts_share_what_they_have_in_common() {
-        let mut other = sample::row(TransitionKind::Resolved(Ending::Recovered));
+        let mut other = sample::row(TransitionKind::Resolved(ResolveReason::Recovered));
         let alert = &mut other.transition.alert;
         alert.labels.insert("share".to_owned(), "vision".to_owned());
         alert.id = trainspotter_core::rules::AlertId::of("other", &alert.by);
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(firing["alerts"][0]["endsAt"], NOT_ENDED);
         assert_eq!(firing["alerts"][0]["endedBecause"], Value::Null);
         assert_eq!(firing["groupKey"], r#"{}:{alertname="ShareWaitsTooLong", queue="prod-a", share="research"}"#);
-        let resolved = body(TransitionKind::Resolved(Ending::NoData));
+        let resolved = body(TransitionKind::Resolved(ResolveReason::NoData));
         assert_eq!(resolved["status"], "resolved");
         assert_eq!(resolved["alerts"][0]["status"], "resolved");
         assert_eq!(resolved["alerts"][0]["startsAt"], firing["alerts"][0]["startsAt"]);
@@ -200,7 +200,7 @@ mod tests {
             whole["body"].take()
         };
         same_shape("", &captured("am025_webhook_1_firing2.json"), &body(TransitionKind::Fired));
-        let resolved = body(TransitionKind::Resolved(Ending::Recovered));
+        let resolved = body(TransitionKind::Resolved(ResolveReason::Recovered));
         same_shape("", &captured("am025_webhook_2_firing1_resolved1.json"), &resolved);
         same_shape("", &captured("am025_webhook_3_resolved.json"), &resolved);
     }

@@ -6,11 +6,11 @@ use crate::notify::sample;
 use crate::store::Commit;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::TransitionKind;
 
 const FIRED: TransitionKind = TransitionKind::Fired;
-const RESOLVED: TransitionKind = TransitionKind::Resolved(Ending::Recovered);
+const RESOLVED: TransitionKind = TransitionKind::Resolved(ResolveReason::Recovered);
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)

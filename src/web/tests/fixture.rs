@@ -37,7 +37,7 @@ use trainspotter_core::model::{Reserved, ReservedKind};
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
-use trainspotter_core::rules::Ending;
+use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
@@ -225,7 +225,7 @@ fn alerts() -> Vec<Alert> {
 fn resolved() -> Transition {
     let state = AlertState::Firing { active_at: ago(9_000), fired_at: ago(8_400), keep_since: Some(ago(2_400)) };
     let alert = alert("JobsFail", "vision", state, 0.02, "2 % of jobs failed in the last hour");
-    Transition { alert, kind: TransitionKind::Resolved(Ending::Recovered), at: ago(1_800) }
+    Transition { alert, kind: TransitionKind::Resolved(ResolveReason::Recovered), at: ago(1_800) }
 }
 
 fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) -> Alert {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trainspotter_core::backtest::Onlooker;
+use trainspotter_core::backtest::Observer;
 use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::model::{JobStatus, Timestamp};
 use trainspotter_core::scheduler::{Scheduler, Setup, Submission};
@@ -67,7 +67,7 @@ pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
     }
     let mut engine = Engine::new(Vec::new(), cadence(POLL * 15, POLL), Saved::default(), begin);
     let mut watched = Watched::default();
-    let mut onlooker = Onlooker::new(&scheduler);
+    let mut onlooker = Observer::new(&scheduler);
     for poll in 1..=u32::try_from((DAYS * 24 + 8) * 30).unwrap() {
         let now = begin + POLL * poll;
         scheduler.advance(now);

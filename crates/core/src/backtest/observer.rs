@@ -11,14 +11,14 @@ use crate::scheduler::{Job, QueueSetup, Scheduler};
 
 /// Looks at a scheduler from outside.
 #[derive(Debug)]
-pub struct Onlooker {
+pub struct Observer {
     queues: Vec<Queue>,
     open: BTreeSet<JobId>,
     /// How many jobs were there at the last look.
     known: usize,
 }
 
-impl Onlooker {
+impl Observer {
     /// Of queues as they are set up now.
     pub fn new(scheduler: &Scheduler) -> Self {
         let environments: Vec<ServiceEnvironment> = scheduler.environments().cloned().collect();

@@ -215,7 +215,7 @@ mod tests {
     fn the_only_queue_takes_its_alerts_with_it() {
         use crate::engine::{Engine, Saved, cadence};
         use crate::model::Observation;
-        use crate::rules::{Ending, TransitionKind, parse_rules};
+        use crate::rules::{ResolveReason, TransitionKind, parse_rules};
 
         let rule =
             "rules: [{ alert: Many, metric: queue.jobs, by: [queue], above: -1, annotations: { summary: many } }]";
@@ -240,7 +240,10 @@ mod tests {
             answered(Source::Topology, None, 300),
         ]);
         let ended = engine.tick(second(310)).transitions;
-        assert!(matches!(ended.as_slice(), [one] if one.kind == TransitionKind::Resolved(Ending::Gone)), "{ended:?}");
+        assert!(
+            matches!(ended.as_slice(), [one] if one.kind == TransitionKind::Resolved(ResolveReason::Gone)),
+            "{ended:?}"
+        );
         assert_eq!(engine.not_ready().as_deref(), Some("none"));
     }
 }

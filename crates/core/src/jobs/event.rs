@@ -29,7 +29,7 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub uncertain_seconds: f64,
     /// What.
-    pub what: What,
+    pub what: EventKind,
 }
 
 fn is_zero(seconds: &f64) -> bool {
@@ -46,7 +46,7 @@ fn read_owner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<s
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum What {
+pub enum EventKind {
     /// A wait ended by dispatch.
     Dispatched {
         /// How long it lasted.

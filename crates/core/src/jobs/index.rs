@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::jobs::listing::{Place, place_of};
 use crate::jobs::plan::Urgency;
-use crate::jobs::{Class, Job, Lane};
+use crate::jobs::{Class, Job, ShareJobs};
 use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};
 
 /// A waiting job came to a class, or left one.
@@ -22,7 +22,7 @@ pub struct Move {
     pub came: bool,
 }
 
-type Lanes = BTreeMap<Option<ShareName>, Lane>;
+type Lanes = BTreeMap<Option<ShareName>, ShareJobs>;
 
 /// Invariant: a job that has not ended is in each part in one place, as it was when it was added last.
 #[derive(Debug, Default)]
@@ -116,7 +116,7 @@ impl Index {
         self.wanted.iter()
     }
 
-    pub(super) fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &Lane)> {
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &ShareJobs)> {
         self.lanes
             .iter()
             .flat_map(|(queue, lanes)| lanes.iter().map(move |(share, lane)| (queue, share.as_ref(), lane)))
@@ -125,11 +125,11 @@ impl Index {
     pub(super) fn lanes_of<'a>(
         &'a self,
         queue: &QueueName,
-    ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a Lane)> + use<'a> {
+    ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a ShareJobs)> + use<'a> {
         self.lanes.get(queue).into_iter().flatten().map(|(share, lane)| (share.as_ref(), lane))
     }
 
-    pub(super) fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Lane> {
+    pub(super) fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&ShareJobs> {
         self.lanes.get(queue)?.get(&share.cloned())
     }
 

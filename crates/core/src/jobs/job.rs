@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::event::{Event, Outcome, What};
+use crate::jobs::event::{Event, EventKind, Outcome};
 use crate::jobs::failure::FailureCategory;
 use crate::jobs::timeline::{Moment, Phase, Span, Timeline};
 use crate::model::{
@@ -211,7 +211,7 @@ impl Job {
         self.is_over = true;
         self.seen_at = within.earliest;
         self.tell_spans(events);
-        events.push(self.event(at, What::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
+        events.push(self.event(at, EventKind::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
     }
 
     /// Where the job stands.
@@ -273,14 +273,16 @@ impl Job {
     }
 
     /// What the end of a span tells; `None` while it lasts, or if it is nothing to count.
-    fn told_by(&self, span: &Span) -> Option<What> {
+    fn told_by(&self, span: &Span) -> Option<EventKind> {
         let (to, seconds) = (span.to?, span.seconds()?);
         match span.phase {
-            Phase::Waiting if self.was_dispatched(span) => Some(What::Dispatched { seconds, first: span.attempt == 1 }),
-            Phase::Starting if self.reached_running(span) => {
-                Some(What::Started { seconds: self.since_dispatch(span, to.latest) })
+            Phase::Waiting if self.was_dispatched(span) => {
+                Some(EventKind::Dispatched { seconds, first: span.attempt == 1 })
             }
-            Phase::Running => Some(What::Ran { seconds }),
+            Phase::Starting if self.reached_running(span) => {
+                Some(EventKind::Started { seconds: self.since_dispatch(span, to.latest) })
+            }
+            Phase::Running => Some(EventKind::Ran { seconds }),
             Phase::Waiting | Phase::Scheduled | Phase::Starting => None,
         }
     }
@@ -310,13 +312,13 @@ impl Job {
             && only.phase == Phase::Waiting
             && let (Some(to), Some(seconds)) = (only.to, only.seconds())
         {
-            events.push(self.event(to.latest, What::Cancelled { seconds }));
+            events.push(self.event(to.latest, EventKind::Cancelled { seconds }));
         }
         let last = self.timeline.spans().last();
         let ran = last.filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
         let gpu_seconds = ran.zip(self.gpus()).map(|(seconds, gpus)| seconds * gpus);
         let ended_at = last.and_then(|span| span.to).map_or(at, |to| to.latest);
-        events.push(self.event(ended_at, What::Ended { outcome, gpu_seconds }));
+        events.push(self.event(ended_at, EventKind::Ended { outcome, gpu_seconds }));
     }
 
     /// Who can fix the failure of a job that has failed.
@@ -342,11 +344,11 @@ impl Job {
             let attempt = stopped.next();
             let ran_seconds = attempt.and_then(|attempt| Some(attempt.stopped_at?.seconds_since(attempt.started_at?)));
             let at = attempt.and_then(|attempt| attempt.stopped_at).or(long_ago).filter(|_| !found_late);
-            events.push(self.event(at.unwrap_or(now), What::Preempted { ran_seconds, gpus: self.gpus() }));
+            events.push(self.event(at.unwrap_or(now), EventKind::Preempted { ran_seconds, gpus: self.gpus() }));
         }
     }
 
-    fn event(&self, at: Timestamp, what: What) -> Event {
+    fn event(&self, at: Timestamp, what: EventKind) -> Event {
         let (queue, share) = (self.latest.queue.clone(), self.latest.share.clone());
         let job = Some(self.latest.id.clone());
         Event {

@@ -10,7 +10,7 @@ use std::iter::Peekable;
 use std::ops::Bound;
 
 use crate::jobs::sorted::Sorted;
-use crate::jobs::table::{Jobs, key_of};
+use crate::jobs::table::{JobTable, key_of};
 use crate::jobs::{Job, Ledger};
 use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
 
@@ -126,7 +126,7 @@ pub(super) fn place_of(job: &Job) -> Place {
 
 impl Listing {
     /// A job that is about to be kept in full.
-    pub(super) fn add(&mut self, job: &Job, jobs: &Jobs) {
+    pub(super) fn add(&mut self, job: &Job, jobs: &JobTable) {
         let (_, key) = place_of(job);
         self.ids.insert(key, |other| goes_before(jobs, other, key, job.latest.id.as_str(), id));
         self.names.insert(key, |other| goes_before(jobs, other, key, job.latest.name.as_str(), name));
@@ -134,7 +134,7 @@ impl Listing {
     }
 
     /// A job that is no longer kept in full.
-    pub(super) fn remove(&mut self, job: &Job, jobs: &Jobs) {
+    pub(super) fn remove(&mut self, job: &Job, jobs: &JobTable) {
         let (_, key) = place_of(job);
         self.ids.remove(key, |other| goes_before(jobs, other, key, job.latest.id.as_str(), id));
         self.names.remove(key, |other| goes_before(jobs, other, key, job.latest.name.as_str(), name));
@@ -199,7 +199,7 @@ impl Listing {
         filter: &'a Filter,
         after: Option<Place>,
         limit: usize,
-        jobs: &'a Jobs,
+        jobs: &'a JobTable,
     ) -> Found<'a> {
         let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
         let by_text = || filter.name.as_deref().and_then(|prefix| self.beginning(&self.names, prefix, name, jobs));
@@ -217,7 +217,13 @@ impl Listing {
     }
 
     /// All jobs of which a text begins so, unless they are many.
-    fn beginning<'a>(&self, order: &'a Sorted, prefix: &'a str, text: Text, jobs: &'a Jobs) -> Option<Vec<&'a Job>> {
+    fn beginning<'a>(
+        &self,
+        order: &'a Sorted,
+        prefix: &'a str,
+        text: Text,
+        jobs: &'a JobTable,
+    ) -> Option<Vec<&'a Job>> {
         let found = self.starting_with(order, prefix, text, jobs).take(COLLECTED_AT_MOST + 1).collect::<Vec<_>>();
         (found.len() <= COLLECTED_AT_MOST).then_some(found)
     }
@@ -227,7 +233,7 @@ impl Listing {
         order: &'a Sorted,
         prefix: &'a str,
         text: Text,
-        jobs: &'a Jobs,
+        jobs: &'a JobTable,
     ) -> impl Iterator<Item = &'a Job> {
         let comes_before = move |key: u64| jobs.by_key(key).is_some_and(|job| text(job) < prefix);
         let from = order.from(comes_before).filter_map(|key| jobs.by_key(key));
@@ -236,7 +242,7 @@ impl Listing {
 
     /// The jobs that people may mean by a text: the job with this id, or else those with this name, those with an id that begins so,
     /// with a name that begins so, or of this owner. At most so many.
-    pub(super) fn meant<'a>(&'a self, words: &'a str, at_most: usize, jobs: &'a Jobs) -> Vec<&'a Job> {
+    pub(super) fn meant<'a>(&'a self, words: &'a str, at_most: usize, jobs: &'a JobTable) -> Vec<&'a Job> {
         if words.is_empty() {
             return Vec::new();
         }
@@ -283,7 +289,7 @@ fn name(job: &Job) -> &str {
 }
 
 /// Whether a job that is kept comes before one that is about to be kept, or was.
-fn goes_before(jobs: &Jobs, other: u64, own: u64, own_text: &str, text: Text) -> bool {
+fn goes_before(jobs: &JobTable, other: u64, own: u64, own_text: &str, text: Text) -> bool {
     other != own && jobs.by_key(other).is_some_and(|job| (text(job), other) < (own_text, own))
 }
 
@@ -304,7 +310,7 @@ fn along<'a>(
     filter: &Filter,
     after: Option<Place>,
     limit: usize,
-    jobs: &'a Jobs,
+    jobs: &'a JobTable,
 ) -> Found<'a> {
     let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = Found::default();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::jobs::{Coverage, Job, Lane, Ledger, Phase, minute};
+use crate::jobs::{Coverage, Job, Ledger, Phase, ShareJobs, minute};
 use crate::model::{Accelerators, JobId, JobStatus, Questions, QueueName, Timestamp, TrainingJobName, accelerators_of};
 
 /// Arrivals are asked for again from this long before the newest one known: lists may lag behind each other.
@@ -73,9 +73,9 @@ impl Ledger {
         }
         let mut wanted = self.jobs_to_describe(cadence, now);
         self.relist_instead(&mut wanted, &mut questions.created_after, cadence, now);
-        let wanted = wanted.into_iter().map(|job| &job.latest.id).filter(|id| !self.ends.contains(id));
-        let ends = self.ends.ids().take(JOBS_PER_POLL / 2);
-        questions.jobs = ends.chain(wanted).take(JOBS_PER_POLL).cloned().collect();
+        let wanted = wanted.into_iter().map(|job| &job.latest.id).filter(|id| !self.undescribed_ends.contains(id));
+        let undescribed_ends = self.undescribed_ends.ids().take(JOBS_PER_POLL / 2);
+        questions.jobs = undescribed_ends.chain(wanted).take(JOBS_PER_POLL).cloned().collect();
         questions.training_jobs = self.training_jobs_to_describe();
         questions.hosts = self.hosts_to_measure();
         questions
@@ -160,7 +160,7 @@ impl Ledger {
     ) -> Vec<&'a JobId> {
         let known = |id: JobId| self.job(&id);
         let next_of_queues = fronts.flat_map(|front| front.take(FRONT_OF_QUEUE).filter_map(known).collect::<Vec<_>>());
-        let next_of_share = |lane: &'a Lane| {
+        let next_of_share = |lane: &'a ShareJobs| {
             let mut places: Vec<_> =
                 lane.classes().flat_map(|(_, places)| places.iter().take(FRONT_OF_SHARE)).collect();
             places.sort_unstable();

@@ -31,7 +31,7 @@ pub struct Place {
 
 /// Jobs of one share of a queue that have not ended.
 #[derive(Debug, Default)]
-pub struct Lane {
+pub struct ShareJobs {
     waiting: BTreeMap<Class, BTreeSet<Place>>,
     /// By priority, as far as jobs were described.
     waits: BTreeMap<Option<i32>, Waits>,
@@ -57,7 +57,7 @@ impl Waits {
     }
 }
 
-impl Lane {
+impl ShareJobs {
     /// Waiting jobs by class, in order.
     pub fn classes(&self) -> impl Iterator<Item = (&Class, &BTreeSet<Place>)> {
         self.waiting.iter()
@@ -146,7 +146,7 @@ impl Lane {
         }
     }
 
-    /// Takes out what [`Lane::add`] put in; the job must not have changed since.
+    /// Takes out what [`ShareJobs::add`] put in; the job must not have changed since.
     pub(super) fn remove(&mut self, job: &Job) {
         let (id, status) = (&job.latest.id, job.status());
         if status.is_waiting() {

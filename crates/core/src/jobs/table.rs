@@ -10,7 +10,7 @@ use crate::model::JobId;
 
 /// Every job kept in full. A job is looked for by its own id: a map would keep that a second time, and count who shares it.
 #[derive(Debug, Default)]
-pub(super) struct Jobs {
+pub(super) struct JobTable {
     jobs: HashTable<Box<Job>>,
 }
 
@@ -20,7 +20,7 @@ pub(super) fn key_of(id: &JobId) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
 }
 
-impl Jobs {
+impl JobTable {
     pub(super) fn get(&self, id: &JobId) -> Option<&Job> {
         self.find(key_of(id), id)
     }

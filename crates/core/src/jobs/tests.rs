@@ -204,7 +204,7 @@ fn an_end_is_told_late_where_no_description_comes_and_preemptions_of_long_ago_ar
     ledger.observe(JobSeen { details: Some(Box::new(details.clone())), ..kept.clone() }, minute(60));
     let at = |ledger: &mut Ledger| -> Vec<Timestamp> {
         let events = ledger.take_events().into_iter();
-        events.filter(|event| matches!(event.what, What::Preempted { .. })).map(|event| event.at).collect()
+        events.filter(|event| matches!(event.what, EventKind::Preempted { .. })).map(|event| event.at).collect()
     };
     assert_eq!(at(&mut ledger), [14, 14, 14, 16].map(minute));
     let details = JobDetails { preemptions: 5, preempted: Vec::new(), ..details };
@@ -385,7 +385,7 @@ proptest! {
         }
         let mut waits = Vec::new();
         for event in ledger.take_events() {
-            if let What::Dispatched { seconds, first: true } = event.what {
+            if let EventKind::Dispatched { seconds, first: true } = event.what {
                 waits.push(seconds);
             }
         }

@@ -11,13 +11,13 @@ pub const PAST_KEPT: usize = 1_000_000;
 
 /// Ids by their hashes of 64 bits: among a million of them a new job is taken for one of them once in 10^13.
 #[derive(Debug, Default)]
-pub(super) struct Past {
+pub(super) struct Tombstones {
     ids: HashSet<u64>,
     /// Oldest first.
     order: VecDeque<(Timestamp, u64)>,
 }
 
-impl Past {
+impl Tombstones {
     pub(super) fn contains(&self, id: &JobId) -> bool {
         self.ids.contains(&hash(id))
     }

@@ -11,9 +11,9 @@ use crate::model::{JobId, JobSeen, Timestamp};
 
 /// Invariant: none of these ends is known to the rest of the ledger.
 #[derive(Debug, Default)]
-pub(super) struct Ends(BTreeMap<JobId, (Moment, JobSeen)>);
+pub(super) struct UndescribedEnds(BTreeMap<JobId, (Moment, JobSeen)>);
 
-impl Ends {
+impl UndescribedEnds {
     /// Keeps an answer asked for at that moment, unless there is one.
     pub(super) fn keep(&mut self, seen: JobSeen, at: Moment) {
         self.0.entry(seen.id.clone()).or_insert((at, seen));

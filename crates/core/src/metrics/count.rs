@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jobs::{Event, Ledger, Outcome, What};
+use crate::jobs::{Event, EventKind, Ledger, Outcome};
 use crate::metrics::catalogue::{self, Label};
-use crate::metrics::counters::Tallies;
+use crate::metrics::counters::Counters;
 use crate::metrics::failures::Failures;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
 use crate::metrics::gauges::{Demanded, no_share};
 use crate::metrics::lending;
 use crate::metrics::outcomes::Outcomes;
-use crate::metrics::reasons::Judged;
+use crate::metrics::reasons::Diagnosis;
 use crate::metrics::shares::LastUse;
 use crate::metrics::wait_estimates::Waiting;
 use crate::metrics::wait_quantiles::Waits;
@@ -22,12 +22,12 @@ use crate::model::{
 };
 
 /// GPU time between two ticks further apart than this is not charged: nobody looked.
-const LONGEST_TICK: Duration = Duration::from_secs(900);
+const MAX_TICK: Duration = Duration::from_secs(900);
 
 /// All that is counted, and up to when.
 #[derive(Debug, Default)]
 pub struct Counting {
-    pub(super) tallies: Tallies,
+    pub(super) tallies: Counters,
     waits: Waits,
     outcomes: Outcomes,
     failures: Failures,
@@ -56,7 +56,7 @@ impl Counting {
     /// Begins at `since`, or continues from what was saved: `events` are those of the last day up to `since`.
     pub fn new(saved: &[SavedSeries], events: &[SavedEvent], since: Timestamp) -> Self {
         let mut counting = Self {
-            tallies: Tallies::restore(saved),
+            tallies: Counters::restore(saved),
             counted_until: Some(since),
             last_use: LastUse::restore(saved, since),
             recent_use: RecentUse::restore(saved, since),
@@ -108,7 +108,7 @@ impl Counting {
         for event in due {
             if self.counted_until.is_none_or(|counted_until| event.at > counted_until) {
                 self.count_one(&event);
-            } else if let What::Ended { outcome, gpu_seconds } = event.what {
+            } else if let EventKind::Ended { outcome, gpu_seconds } = event.what {
                 // Before counting began, but perhaps within the last hour or day.
                 self.remember_outcome(&event, outcome, gpu_seconds);
             }
@@ -231,7 +231,7 @@ impl Counting {
     /// Seconds since the previous tick, which is remembered; 0 after a gap in which nobody looked.
     pub(super) fn seconds_since_last(&mut self, now: Timestamp) -> f64 {
         let since = self.charged_until.replace(now).map_or(Duration::ZERO, |before| now.since(before));
-        if since > LONGEST_TICK { 0.0 } else { since.as_secs_f64() }
+        if since > MAX_TICK { 0.0 } else { since.as_secs_f64() }
     }
 
     /// Charges each part of each waterfall for the time since the previous tick.
@@ -287,13 +287,13 @@ impl Counting {
     }
 
     /// Charges each reason of each share for the time since the previous tick.
-    pub(super) fn waiting_time(&mut self, rows: &[ReasonFigures], judged: &[Judged<'_>], seconds: f64) {
+    pub(super) fn waiting_time(&mut self, rows: &[ReasonFigures], diagnosis: &[Diagnosis<'_>], seconds: f64) {
         for row in rows {
             let labels = || with(of_share(&row.queue, &row.share), "reason", row.reason.as_str());
             self.tallies.add(&catalogue::QUEUE_WAITING_TIME, labels(), row.jobs as f64 * seconds);
             self.tallies.add(&catalogue::QUEUE_WAITING_GPU_TIME, labels(), row.gpus * seconds);
         }
-        self.waiting.waited.charge(judged, seconds);
+        self.waiting.waited.charge(diagnosis, seconds);
     }
 
     pub(super) fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
@@ -303,13 +303,13 @@ impl Counting {
     /// Takes in again what an earlier run has counted: for figures of the last hour or day.
     fn remember(&mut self, event: &Event) {
         let share = event.share.clone().unwrap_or_else(no_share);
-        if let What::Dispatched { seconds, first: true } = event.what {
+        if let EventKind::Dispatched { seconds, first: true } = event.what {
             self.waits.record(&event.queue, &share, seconds);
         }
         for (metric, labels, seconds) in self.durations(event, &share) {
             self.tallies.remember(metric, labels, event.at, seconds);
         }
-        if let What::Ended { outcome, gpu_seconds } = event.what {
+        if let EventKind::Ended { outcome, gpu_seconds } = event.what {
             self.remember_outcome(event, outcome, gpu_seconds);
         }
     }
@@ -321,15 +321,15 @@ impl Counting {
             self.tallies.record(metric, labels, event.at, seconds);
         }
         match &event.what {
-            What::Dispatched { seconds, first } => {
+            EventKind::Dispatched { seconds, first } => {
                 if *first {
                     self.waits.record(&event.queue, &share, *seconds);
                 }
                 self.tallies.add(&catalogue::QUEUE_WAIT_UNCERTAIN, labels(), event.uncertain_seconds);
             }
             // A cancelled job is told by its end.
-            What::Started { .. } | What::Ran { .. } | What::Cancelled { .. } => {}
-            What::Preempted { ran_seconds, gpus } => {
+            EventKind::Started { .. } | EventKind::Ran { .. } | EventKind::Cancelled { .. } => {}
+            EventKind::Preempted { ran_seconds, gpus } => {
                 self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 1.0);
                 let (ran, gpus) = (ran_seconds.unwrap_or(0.0), gpus.unwrap_or(0.0));
                 let lost = with(labels(), "cause", "preempted");
@@ -340,7 +340,7 @@ impl Counting {
                     self.tallies.add(&catalogue::JOB_LOST_CHECKPOINTED, labels, lost);
                 }
             }
-            What::Ended { outcome, gpu_seconds } => self.count_end(event, &share, *outcome, *gpu_seconds),
+            EventKind::Ended { outcome, gpu_seconds } => self.count_end(event, &share, *outcome, *gpu_seconds),
         }
     }
 
@@ -351,15 +351,15 @@ impl Counting {
         share: &ShareName,
     ) -> impl Iterator<Item = (&'static catalogue::Metric, Labels, f64)> + use<> {
         let (metric, of_bands, seconds) = match event.what {
-            What::Dispatched { seconds, first: true } => {
+            EventKind::Dispatched { seconds, first: true } => {
                 (Some(&catalogue::QUEUE_WAIT), Some(&catalogue::PRIORITY_WAIT), seconds)
             }
-            What::Dispatched { seconds, first: false } => {
+            EventKind::Dispatched { seconds, first: false } => {
                 (Some(&catalogue::QUEUE_WAIT_REQUEUE), Some(&catalogue::PRIORITY_WAIT_REQUEUE), seconds)
             }
-            What::Started { seconds } => (Some(&catalogue::JOB_STARTUP), None, seconds),
-            What::Ran { seconds } => (Some(&catalogue::JOB_RUN), None, seconds),
-            What::Cancelled { .. } | What::Preempted { .. } | What::Ended { .. } => (None, None, 0.0),
+            EventKind::Started { seconds } => (Some(&catalogue::JOB_STARTUP), None, seconds),
+            EventKind::Ran { seconds } => (Some(&catalogue::JOB_RUN), None, seconds),
+            EventKind::Cancelled { .. } | EventKind::Preempted { .. } | EventKind::Ended { .. } => (None, None, 0.0),
         };
         let labels = of_share(&event.queue, share);
         let band = self.bands.of(event.priority).zip(of_bands);

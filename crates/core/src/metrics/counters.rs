@@ -17,7 +17,7 @@ pub const RECENT_VALUES: usize = 10_000;
 
 /// All counters and distributions.
 #[derive(Debug, Default)]
-pub struct Tallies {
+pub struct Counters {
     counters: BTreeMap<Key, Counter>,
     distributions: BTreeMap<Key, Tally>,
 }
@@ -46,7 +46,7 @@ struct Tally {
     kept_as: Arc<BTreeMap<String, String>>,
 }
 
-impl Tallies {
+impl Counters {
     /// Continues from what was saved. Series of metrics that no longer exist are dropped.
     pub fn restore(saved: &[SavedSeries]) -> Self {
         let mut tallies = Self::default();
@@ -253,16 +253,16 @@ mod tests {
     #[test]
     fn a_restart_continues_every_series() {
         let now = Timestamp::from_millis(0);
-        let mut tallies = Tallies::default();
+        let mut tallies = Counters::default();
         tallies.add(&catalogue::JOB_PREEMPTIONS, of_vision(), 3.0);
         tallies.record(&catalogue::QUEUE_WAIT, of_vision(), now, 90.0);
         let saved = tallies.saved();
-        assert_eq!(Tallies::restore(&saved).saved(), saved);
+        assert_eq!(Counters::restore(&saved).saved(), saved);
     }
 
     #[test]
     fn what_is_no_figure_changes_none() {
-        let mut tallies = Tallies::default();
+        let mut tallies = Counters::default();
         tallies.add(&catalogue::JOB_PREEMPTIONS, of_vision(), 3.0);
         tallies.record(&catalogue::QUEUE_WAIT, of_vision(), Timestamp::default(), 90.0);
         let saved = tallies.saved();
@@ -271,7 +271,7 @@ mod tests {
             tallies.record(&catalogue::QUEUE_WAIT, of_vision(), Timestamp::default(), odd);
             assert_eq!(tallies.saved(), saved, "{odd}");
             let broken = saved.iter().map(|series| SavedSeries { value: odd, sum: odd, ..series.clone() });
-            assert_eq!(Tallies::restore(&broken.collect::<Vec<_>>()).saved(), [], "{odd}");
+            assert_eq!(Counters::restore(&broken.collect::<Vec<_>>()).saved(), [], "{odd}");
         }
         tallies.add(&catalogue::JOB_PREEMPTIONS, of_vision(), f64::MAX);
         tallies.add(&catalogue::JOB_PREEMPTIONS, of_vision(), f64::MAX);
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_value_on_a_bound_falls_below_it() {
-        let mut tallies = Tallies::default();
+        let mut tallies = Counters::default();
         for seconds in [0.0, 1.0, 1.5, 604_800.0, 604_801.0] {
             tallies.record(&catalogue::QUEUE_WAIT, of_vision(), Timestamp::default(), seconds);
         }
@@ -290,9 +290,9 @@ mod tests {
 
     #[test]
     fn fresh_values_are_handed_out_once_and_recent_ones_age() {
-        let mut tallies = Tallies::default();
+        let mut tallies = Counters::default();
         tallies.record(&catalogue::QUEUE_WAIT, of_vision(), Timestamp::default(), 90.0);
-        let taken = |tallies: &mut Tallies, minutes: u64| {
+        let taken = |tallies: &mut Counters, minutes: u64| {
             let now = Timestamp::default() + Duration::from_secs(minutes * 60);
             match tallies.samples(now).remove(0).value {
                 Value::Distribution(distribution) => (distribution.fresh.len(), distribution.recent.is_some()),

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jobs::Lane;
+use crate::jobs::ShareJobs;
 use crate::metrics::catalogue::SHARE_USED_RECENT;
 use crate::metrics::frame::{FairShareFigures, Waterfall};
-use crate::metrics::reasons::{Judged, Reason};
+use crate::metrics::reasons::{Diagnosis, Reason};
 use crate::metrics::{Counting, Inputs};
 use crate::model::{Policy, Queue, QueueName, SavedSeries, ShareName, Timestamp, WeightedShare};
 
@@ -114,14 +114,14 @@ impl Counting {
 /// hold, or behind their jobs.
 pub(super) fn starved<'a>(
     rows: &'a [FairShareFigures],
-    judged: &'a [Judged<'_>],
+    diagnosis: &'a [Diagnosis<'_>],
 ) -> impl Iterator<Item = (QueueName, ShareName)> + use<'a> {
     let below: BTreeMap<_, f64> = rows
         .iter()
         .filter(|row| row.recent < row.target)
         .map(|row| ((&row.queue, &row.share), row.target - row.used))
         .collect();
-    let held_by_others = judged.iter().filter(|one| matches!(one.reason, Reason::CapacityInUse | Reason::Behind));
+    let held_by_others = diagnosis.iter().filter(|one| matches!(one.reason, Reason::CapacityInUse | Reason::Behind));
     held_by_others.filter_map(move |one| {
         let key = (one.job.queue(), one.job.share()?);
         let left = below.get(&key)?;
@@ -153,7 +153,7 @@ fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Fa
     let (Policy::FairShare { shares, .. }, Some(capacity)) = (&queue.policy, capacity_gpus) else {
         return Vec::new();
     };
-    let gpus = |lane: &Lane| -> f64 { lane.in_flight().filter_map(|id| inputs.ledger.job(id)?.gpus()).sum() };
+    let gpus = |lane: &ShareJobs| -> f64 { lane.in_flight().filter_map(|id| inputs.ledger.job(id)?.gpus()).sum() };
     let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, lane)| Some((share?.clone(), gpus(lane))));
     let with_jobs: Vec<(ShareName, f64)> = with_jobs.collect();
     let part = |(share, _): &(ShareName, f64)| Some(1.0 / WeightedShare::weight_of(share.as_str(), shares)?);

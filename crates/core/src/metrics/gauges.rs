@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::jobs::{Job, Lane, Phase};
+use crate::jobs::{Job, Phase, ShareJobs};
 use crate::metrics::catalogue::{self, Metric};
 use crate::metrics::frame::{
     Estimate, FairShareFigures, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
@@ -43,7 +43,7 @@ impl Gauges {
         for (queue, share) in subjects {
             let mut counts: BTreeMap<Arc<str>, f64> = known.iter().map(|state| (Arc::clone(state), 0.0)).collect();
             let lane = inputs.ledger.lane(queue, share_of(share));
-            for (status, count) in lane.into_iter().flat_map(Lane::counts) {
+            for (status, count) in lane.into_iter().flat_map(ShareJobs::counts) {
                 *counts.entry(label(status)).or_default() += count as f64;
             }
             for (state, count) in counts {
@@ -58,19 +58,19 @@ impl Gauges {
         demanded.retain(|key, _| subjects.contains(key));
         for (queue, share) in subjects {
             let lane = inputs.ledger.lane(queue, share_of(share));
-            let oldest = lane.and_then(Lane::oldest).map_or(0.0, |(since, _)| inputs.now.seconds_since(*since));
+            let oldest = lane.and_then(ShareJobs::oldest).map_or(0.0, |(since, _)| inputs.now.seconds_since(*since));
             let mut largest: f64 = 0.0;
             let known = demanded.entry((queue.clone(), share.clone())).or_default();
             known.extend(quota_units(queue, share, inputs).filter(|unit| accelerators_of(unit).is_some()));
-            let in_flight = lane.into_iter().flat_map(Lane::in_flight).filter_map(|id| inputs.ledger.job(id));
-            let waiting = lane.into_iter().flat_map(Lane::classes).map(|(class, _)| &class.demand);
+            let in_flight = lane.into_iter().flat_map(ShareJobs::in_flight).filter_map(|id| inputs.ledger.job(id));
+            let waiting = lane.into_iter().flat_map(ShareJobs::classes).map(|(class, _)| &class.demand);
             for capacity in in_flight.map(|job| &job.latest.demand).chain(waiting).flatten() {
                 if !known.contains(&capacity.unit) && accelerators_of(&capacity.unit).is_some() {
                     known.insert(capacity.unit.clone());
                 }
             }
             let mut demand: BTreeMap<&InstanceType, f64> = known.iter().map(|unit| (unit, 0.0)).collect();
-            for (class, jobs) in lane.into_iter().flat_map(Lane::classes) {
+            for (class, jobs) in lane.into_iter().flat_map(ShareJobs::classes) {
                 largest = largest.max(class.gpus().unwrap_or(0.0));
                 for capacity in &class.demand {
                     if let Some(accelerators) = accelerators_of(&capacity.unit) {
@@ -123,7 +123,7 @@ impl Gauges {
         for (queue, share) in subjects.iter().filter(|_| bands.are_set()) {
             let mut oldest: BTreeMap<&Arc<str>, f64> = bands.names().map(|band| (band, 0.0)).collect();
             let lane = inputs.ledger.lane(queue, share_of(share));
-            for (priority, since) in lane.into_iter().flat_map(Lane::oldest_by_priority) {
+            for (priority, since) in lane.into_iter().flat_map(ShareJobs::oldest_by_priority) {
                 if let Some(age) = bands.of(priority).and_then(|band| oldest.get_mut(band)) {
                     *age = inputs.now.seconds_since(since).max(*age);
                 }
@@ -229,9 +229,13 @@ impl Gauges {
             let Some(capacity) = row.capacity_gpus else { continue };
             self.set(&catalogue::GPU_CAPACITY, [queue()], capacity);
             let part = |name: &str| row.parts.get(name).copied().unwrap_or(0.0);
-            let judged = capacity - part(waterfall::UNKNOWN) - part(waterfall::OTHER_QUEUES);
-            if judged > 0.0 {
-                self.set(&catalogue::GPU_IDLE_RATIO, [queue()], (1.0 - part(waterfall::BUSY) / judged).clamp(0.0, 1.0));
+            let diagnosis = capacity - part(waterfall::UNKNOWN) - part(waterfall::OTHER_QUEUES);
+            if diagnosis > 0.0 {
+                self.set(
+                    &catalogue::GPU_IDLE_RATIO,
+                    [queue()],
+                    (1.0 - part(waterfall::BUSY) / diagnosis).clamp(0.0, 1.0),
+                );
             }
         }
     }
@@ -305,10 +309,10 @@ pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures 
     let lower = |status: &JobStatus| status.as_str().to_ascii_lowercase();
     let mut jobs: BTreeMap<String, u64> = JobStatus::KNOWN.iter().map(|status| (lower(status), 0)).collect();
     let lanes = || inputs.ledger.lanes_of(&queue.name).map(|(_, lane)| lane);
-    for (status, count) in lanes().flat_map(Lane::counts).chain(inputs.ledger.ended_counts(&queue.name)) {
+    for (status, count) in lanes().flat_map(ShareJobs::counts).chain(inputs.ledger.ended_counts(&queue.name)) {
         *jobs.entry(lower(status)).or_default() += count as u64;
     }
-    let oldest = lanes().filter_map(Lane::oldest).map(|(since, _)| *since).min();
+    let oldest = lanes().filter_map(ShareJobs::oldest).map(|(since, _)| *since).min();
     let oldest_wait_seconds = oldest.map(|since| inputs.now.seconds_since(since));
     let (arn, policy) = (queue.arn.clone(), queue.policy.as_str());
     QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }

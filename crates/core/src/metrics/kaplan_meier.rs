@@ -1,7 +1,7 @@
 //! Waits that do not lie: the Kaplan–Meier estimator over jobs that started, jobs that still wait and jobs that were
 //! cancelled before they started (both right-censored: their wait is at least that long).
 //!
-//! [`exact`] is the textbook estimator. [`Survival`] works on fine logarithmic buckets over a window that slides by the
+//! [`exact`] is the textbook estimator. [`KaplanMeier`] works on fine logarithmic buckets over a window that slides by the
 //! hour, and is within 1 % of the exact one.
 
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub fn quantile(curve: &[(f64, f64)], p: f64) -> Option<f64> {
 
 /// Ended waits of one share over [`WINDOW`], by slot and logarithmic bucket.
 #[derive(Debug, Default)]
-pub struct Survival {
+pub struct KaplanMeier {
     slots: BTreeMap<i64, Buckets>,
     /// The sum of all slots.
     ended: Buckets,
@@ -57,7 +57,7 @@ pub struct Survival {
 /// Per bucket: how many started, how many were censored.
 type Buckets = BTreeMap<u16, (u32, u32)>;
 
-impl Survival {
+impl KaplanMeier {
     /// A wait of so many seconds ended at `at`, by a start or otherwise.
     pub fn record(&mut self, at: Timestamp, seconds: f64, started: bool) {
         let buckets = self.slots.entry(slot(at)).or_default();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::metrics::frame::{Loan, ShareFigures};
-use crate::metrics::reasons::Judged;
+use crate::metrics::reasons::Diagnosis;
 use crate::model::{Accelerators, QueueName, ShareName, accelerators_of};
 
 /// Of its quota, used by the share itself.
@@ -27,8 +27,8 @@ pub const CHECKPOINTS: [(&str, f64); 3] = [("10m", 600.0), ("30m", 1_800.0), ("1
 pub(super) type Parts = BTreeMap<(QueueName, ShareName, &'static str), f64>;
 
 /// What each share with a quota does with it now.
-pub(super) fn parts(rows: &[ShareFigures], judged: &[Judged<'_>]) -> Parts {
-    let waits: BTreeSet<_> = judged.iter().filter_map(|one| Some((one.job.queue(), one.job.share()?))).collect();
+pub(super) fn parts(rows: &[ShareFigures], diagnosis: &[Diagnosis<'_>]) -> Parts {
+    let waits: BTreeSet<_> = diagnosis.iter().filter_map(|one| Some((one.job.queue(), one.job.share()?))).collect();
     let mut parts = Parts::new();
     for row in rows {
         let Some(quota) = row.quota else { continue };

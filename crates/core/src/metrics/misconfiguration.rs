@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::jobs::{FailureCategory, Job, Ledger, account_limit};
 use crate::metrics::failures::WINDOW as FAILURES_WINDOW;
 use crate::metrics::frame::{FailureFigures, ShareFigures};
-use crate::metrics::reasons::{Judged, Reason, most};
+use crate::metrics::reasons::{Diagnosis, Reason, most};
 use crate::metrics::words::counted;
 use crate::model::{
     Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
@@ -119,7 +119,7 @@ fn refused_jobs((jobs, words): &(u64, Option<String>)) -> String {
 pub(super) fn findings(
     queues: &[Queue],
     shares: &[ShareFigures],
-    judged: &[Judged<'_>],
+    diagnosis: &[Diagnosis<'_>],
     unused: &Unused,
     refused: &Refused,
     account_limits: &[Capacity],
@@ -137,7 +137,7 @@ pub(super) fn findings(
             let advice = "Raise the environment's limit or lower quotas: a share may wait for its own quota for good.";
             found.push(finding(None, Problem::OverPromised, what, advice));
         }
-        for (share, what) in too_large(queue, shares, judged) {
+        for (share, what) in too_large(queue, shares, diagnosis) {
             let advice = "It will not start by itself: submit it smaller or to another share, or raise the limit.";
             found.push(finding(share, Problem::JobTooLarge, what, advice));
         }
@@ -223,12 +223,12 @@ fn beyond_account(queue: &Queue, queues: &[Queue], account_limits: &[Capacity]) 
 fn too_large<'a>(
     queue: &Queue,
     shares: &[ShareFigures],
-    judged: &[Judged<'a>],
+    diagnosis: &[Diagnosis<'a>],
 ) -> Vec<(Option<&'a ShareName>, String)> {
-    let exceeds = judged.iter().filter(|one| *one.job.queue() == queue.name && one.reason == Reason::ExceedsShare);
-    let mut by_share: BTreeMap<Option<&ShareName>, Vec<&Judged<'_>>> = BTreeMap::new();
+    let exceeds = diagnosis.iter().filter(|one| *one.job.queue() == queue.name && one.reason == Reason::ExceedsShare);
+    let mut by_share: BTreeMap<Option<&ShareName>, Vec<&Diagnosis<'_>>> = BTreeMap::new();
     exceeds.for_each(|one| by_share.entry(one.job.share()).or_default().push(one));
-    let told = |(share, jobs): (Option<&'a ShareName>, Vec<&Judged<'a>>)| {
+    let told = |(share, jobs): (Option<&'a ShareName>, Vec<&Diagnosis<'a>>)| {
         let one =
             jobs.iter().max_by(|a, b| a.evidence.needs.unwrap_or(0.0).total_cmp(&b.evidence.needs.unwrap_or(0.0)))?;
         let (unit, needs) = (one.evidence.unit.as_ref()?, one.evidence.needs?);

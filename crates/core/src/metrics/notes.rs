@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use crate::jobs::{Class, Job, Phase};
-use crate::metrics::reasons::{self, Judged, Reason, Why};
+use crate::metrics::reasons::{self, Diagnosis, Reason, Why};
 use crate::metrics::waterfall::IDLE_BELOW;
 use crate::metrics::words::{amount, spoken};
 use crate::metrics::{Inputs, hosts};
@@ -23,7 +23,7 @@ const FAILED_WITHIN: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub struct Notes<'a> {
     inputs: Inputs<'a>,
-    judged: OnceCell<Vec<Judged<'a>>>,
+    diagnosis: OnceCell<Vec<Diagnosis<'a>>>,
 }
 
 /// Why one job waits.
@@ -38,7 +38,7 @@ pub struct WaitNote {
 impl<'a> Notes<'a> {
     /// Of the moment that these are the inputs of.
     pub fn new(inputs: Inputs<'a>) -> Self {
-        Self { inputs, judged: OnceCell::new() }
+        Self { inputs, diagnosis: OnceCell::new() }
     }
 
     /// Why a job waits; `None` if it does not.
@@ -90,16 +90,16 @@ impl<'a> Notes<'a> {
         wanted: &dyn Fn(Reason) -> bool,
     ) -> Vec<(Timestamp, &Job, Reason)> {
         let ledger = self.inputs.ledger;
-        let judged = self.judged().iter();
-        let judged = judged.filter(|one| is_of(queue, share, one.job.queue().as_str(), one.job.share()));
-        let first = |one: &Judged<'a>| -> Vec<&'a Job> {
+        let diagnosis = self.diagnosis().iter();
+        let diagnosis = diagnosis.filter(|one| is_of(queue, share, one.job.queue().as_str(), one.job.share()));
+        let first = |one: &Diagnosis<'a>| -> Vec<&'a Job> {
             let lane = ledger.lane(one.job.queue(), one.job.share());
             let places = lane.and_then(|lane| lane.places(one.class)).into_iter().flatten();
             let jobs = places.filter_map(|place| ledger.job(&place.id));
             let from = jobs.skip_while(|job| job.latest.id != one.job.latest.id);
             from.take(one.jobs.min(JOBS_LOOKED_AT)).collect()
         };
-        let waiting = judged.filter(|one| wanted(one.reason)).flat_map(|one| {
+        let waiting = diagnosis.filter(|one| wanted(one.reason)).flat_map(|one| {
             first(one).into_iter().filter_map(|job| Some((job.waiting_since()?, job, one.reason))).collect::<Vec<_>>()
         });
         waiting.collect()
@@ -137,14 +137,14 @@ impl<'a> Notes<'a> {
         jobs.into_iter().take(JOBS_NAMED).map(told).collect()
     }
 
-    fn judged(&self) -> &[Judged<'a>] {
-        self.judged.get_or_init(|| reasons::of_all(&self.inputs))
+    fn diagnosis(&self) -> &[Diagnosis<'a>] {
+        self.diagnosis.get_or_init(|| reasons::of_all(&self.inputs))
     }
 
-    fn judged_as(&self, job: &Job) -> Option<&Judged<'a>> {
+    fn judged_as(&self, job: &Job) -> Option<&Diagnosis<'a>> {
         let class = Class::of(job);
         let same = self
-            .judged()
+            .diagnosis()
             .iter()
             .filter(|one| one.job.queue() == job.queue() && one.job.share() == job.share() && *one.class == class);
         // The one that goes next is judged alone, and stands first.

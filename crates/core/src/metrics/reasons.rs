@@ -15,7 +15,7 @@ use crate::metrics::Inputs;
 use crate::model::{InstanceType, JobStatus, Policy, Queue, QuotaShare, ShareName};
 
 pub(super) use headroom::most;
-use headroom::{Amounts, InUse, Room};
+use headroom::{Amounts, Headroom, InUse};
 pub use standing::Standing;
 
 /// Why a job waits. The order is the precedence: of several that hold, the first is told.
@@ -125,7 +125,7 @@ pub struct Evidence {
 /// Waiting jobs of one share that nothing but their order tells from one another, with the reason that they share. The job
 /// that goes next in its share is always judged alone.
 #[derive(Clone, Debug)]
-pub(super) struct Judged<'a> {
+pub(super) struct Diagnosis<'a> {
     /// The first of them.
     pub(super) job: &'a Job,
     /// What they have in common.
@@ -139,7 +139,7 @@ pub(super) struct Judged<'a> {
     pub(super) evidence: Evidence,
 }
 
-impl Judged<'_> {
+impl Diagnosis<'_> {
     /// GPUs that all of them ask for, as far as known.
     pub(super) fn gpus(&self) -> f64 {
         self.class.gpus().unwrap_or(0.0) * self.jobs as f64
@@ -158,7 +158,7 @@ impl Judged<'_> {
 }
 
 /// All waiting jobs of the watched queues: queue by queue, share by share.
-pub(super) fn of_all<'a>(inputs: &Inputs<'a>) -> Vec<Judged<'a>> {
+pub(super) fn of_all<'a>(inputs: &Inputs<'a>) -> Vec<Diagnosis<'a>> {
     let in_use = headroom::in_use(inputs);
     inputs.queues.iter().flat_map(|queue| of_queue(queue, inputs, &in_use)).collect()
 }
@@ -170,26 +170,34 @@ pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>) -> Option<Why> {
     let (class, place) = (lane.class_of(job)?, Place::of(job));
     let goes_next = *lane.first()? == place;
     let of_class =
-        |one: &Judged<'_>| one.job.share() == job.share() && one.class == class && one.goes_next == goes_next;
+        |one: &Diagnosis<'_>| one.job.share() == job.share() && one.class == class && one.goes_next == goes_next;
     let found = of_queue(queue, inputs, &headroom::in_use(inputs)).into_iter().find(of_class)?;
     Some(Why { standing: Some(standing::of(job, queue, lane, inputs)), ..found.why(queue) })
 }
 
-fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Judged<'a>> {
-    let room = Room::of(queue, inputs, in_use);
-    let mut judged = Vec::new();
+fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Diagnosis<'a>> {
+    let headroom = Headroom::of(queue, inputs, in_use);
+    let mut diagnosis = Vec::new();
     for (share, lane) in inputs.ledger.lanes_of(&queue.name) {
         let own = quota_share(queue, share);
         let next = lane.first();
         for (class, places) in lane.classes() {
-            let need = room.need(&class.demand);
-            let (reason, unit) = reason(class, &need, queue, own, &room);
-            let entitled = own.is_some_and(|own| room.within_quota(&need, own).is_ok());
-            let evidence = room.evidence(&need, unit, share, own);
+            let need = headroom.need(&class.demand);
+            let (reason, unit) = reason(class, &need, queue, own, &headroom);
+            let entitled = own.is_some_and(|own| headroom.within_quota(&need, own).is_ok());
+            let evidence = headroom.evidence(&need, unit, share, own);
             let has_next = next.is_some_and(|next| places.first() == Some(next));
             let mut push = |first: Option<&Place>, jobs: usize, goes_next: bool| {
                 if let Some(job) = first.and_then(|place| inputs.ledger.job(&place.id)).filter(|_| jobs > 0) {
-                    judged.push(Judged { job, class, jobs, goes_next, reason, entitled, evidence: evidence.clone() });
+                    diagnosis.push(Diagnosis {
+                        job,
+                        class,
+                        jobs,
+                        goes_next,
+                        reason,
+                        entitled,
+                        evidence: evidence.clone(),
+                    });
                 }
             };
             let mut places_left = places.iter();
@@ -200,20 +208,20 @@ fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Judge
             push(places_left.next(), left, false);
         }
     }
-    fix_order(queue, &mut judged);
-    judged
+    fix_order(queue, &mut diagnosis);
+    diagnosis
 }
 
 /// Of the jobs that would fit, only the one that goes next waits for nothing: the rest are behind it, or behind a larger
 /// one before them.
-fn fix_order(queue: &Queue, judged: &mut [Judged<'_>]) {
-    let waits = |one: &&Judged<'_>| one.goes_next && !one.reason.is_permanent() && one.reason != Reason::Evaluating;
+fn fix_order(queue: &Queue, diagnosis: &mut [Diagnosis<'_>]) {
+    let waits = |one: &&Diagnosis<'_>| one.goes_next && !one.reason.is_permanent() && one.reason != Reason::Evaluating;
     // In FIFO and in fair share the one that goes next blocks all; a quota share's own claim goes before any borrower.
     let blocks = matches!(queue.policy, Policy::Fifo | Policy::FairShare { .. });
-    let blocked = blocks && judged.iter().any(|one| waits(&one));
-    let claimed = judged.iter().any(|one| one.entitled && one.reason == Reason::Reclaiming);
-    let examined = |one: &&mut Judged<'_>| one.class.status != JobStatus::Submitted;
-    for one in judged.iter_mut().filter(|one| one.reason == Reason::Evaluating).filter(examined) {
+    let blocked = blocks && diagnosis.iter().any(|one| waits(&one));
+    let claimed = diagnosis.iter().any(|one| one.entitled && one.reason == Reason::Reclaiming);
+    let examined = |one: &&mut Diagnosis<'_>| one.class.status != JobStatus::Submitted;
+    for one in diagnosis.iter_mut().filter(|one| one.reason == Reason::Evaluating).filter(examined) {
         let borrows = matches!(queue.policy, Policy::QuotaShares(_)) && !one.entitled;
         if !one.goes_next || blocked || claimed && borrows {
             one.reason = Reason::Behind;
@@ -227,7 +235,7 @@ fn reason(
     need: &Amounts,
     queue: &Queue,
     own: Option<&QuotaShare>,
-    room: &Room,
+    headroom: &Headroom,
 ) -> (Reason, Option<InstanceType>) {
     let said = class.status_reason.as_deref().unwrap_or_default();
     let misconfigured = misconfigured(said);
@@ -244,17 +252,17 @@ fn reason(
     if misconfigured == Some(Reason::ExceedsShare) {
         return (Reason::ExceedsShare, None);
     }
-    if let Err(unit) = room.ever(need, own) {
+    if let Err(unit) = headroom.ever(need, own) {
         return (Reason::ExceedsShare, Some(unit));
     }
     if let Some(own) = own {
-        match room.within_quota(need, own) {
+        match headroom.within_quota(need, own) {
             Ok(()) => {
-                if let Err(unit) = room.stock_has(need, own) {
+                if let Err(unit) = headroom.stock_has(need, own) {
                     return (Reason::Reclaiming, Some(unit));
                 }
             }
-            Err(unit) => match room.may_borrow(need, own) {
+            Err(unit) => match headroom.may_borrow(need, own) {
                 Ok(()) => {}
                 Err((reason, at)) => return (reason, Some(at.unwrap_or(unit))),
             },
@@ -263,7 +271,7 @@ fn reason(
     if said.starts_with("CAPACITY:") {
         return (Reason::NoCapacity, None);
     }
-    match room.free_has(need) {
+    match headroom.free_has(need) {
         Err((reason, unit)) => (reason, Some(unit)),
         Ok(()) => (Reason::Evaluating, None),
     }

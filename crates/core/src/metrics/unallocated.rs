@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::metrics::frame::Waterfall;
-use crate::metrics::reasons::{Judged, Reason};
+use crate::metrics::reasons::{Diagnosis, Reason};
 use crate::metrics::waterfall;
 use crate::model::Queue;
 
@@ -27,7 +27,7 @@ pub(super) fn of_queue(
     queue: &Queue,
     queues: &[Queue],
     row: &Waterfall,
-    judged: &[Judged<'_>],
+    diagnosis: &[Diagnosis<'_>],
 ) -> BTreeMap<&'static str, f64> {
     let Some(mut left) = row.capacity_gpus.and(row.parts.get(waterfall::UNALLOCATED).copied()) else {
         return BTreeMap::new();
@@ -39,7 +39,7 @@ pub(super) fn of_queue(
         .map(|queue| &queue.name)
         .collect();
     let mut wanted: BTreeMap<&'static str, f64> = BTreeMap::new();
-    for one in judged.iter().filter(|one| beside.contains(&one.job.queue())) {
+    for one in diagnosis.iter().filter(|one| beside.contains(&one.job.queue())) {
         *wanted.entry(cause(one.reason)).or_default() += one.gpus();
     }
     CAUSES

@@ -4,23 +4,23 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::jobs::{Class, Job, Ledger, Move};
-use crate::metrics::reasons::{Judged, Reason};
+use crate::metrics::reasons::{Diagnosis, Reason};
 use crate::model::{JobId, QueueName, ShareName};
 
 /// Seconds by reason.
 pub(super) type Seconds = [f64; Reason::ALL.len()];
 
-type Lane = (QueueName, Option<ShareName>);
+type ShareJobs = (QueueName, Option<ShareName>);
 
 /// The clocks of all classes that waiting jobs are in.
 #[derive(Debug, Default)]
-pub(super) struct Clocks {
-    classes: BTreeMap<Lane, BTreeMap<Class, Seconds>>,
+pub(super) struct WaitByReason {
+    classes: BTreeMap<ShareJobs, BTreeMap<Class, Seconds>>,
     /// What a waiting job has waited beyond what its class's clocks show; less than 0 where they ran before it came.
     beyond: HashMap<JobId, Seconds>,
 }
 
-impl Clocks {
+impl WaitByReason {
     /// What a job has waited.
     pub(super) fn of(&self, job: &Job) -> Seconds {
         let Some(beyond) = self.beyond.get(&job.latest.id) else { return Seconds::default() };
@@ -49,8 +49,8 @@ impl Clocks {
     }
 
     /// Lets `seconds` go by on the clock of each class's reason.
-    pub(super) fn charge(&mut self, judged: &[Judged<'_>], seconds: f64) {
-        for same in judged.chunk_by(|a, b| std::ptr::eq(a.class, b.class)) {
+    pub(super) fn charge(&mut self, diagnosis: &[Diagnosis<'_>], seconds: f64) {
+        for same in diagnosis.chunk_by(|a, b| std::ptr::eq(a.class, b.class)) {
             let Some(class) = same.last() else { continue };
             let lane = (class.job.queue().clone(), class.job.share().cloned());
             let clocks = self.classes.entry(lane).or_default();
@@ -66,11 +66,11 @@ impl Clocks {
         }
     }
 
-    fn clock(&self, lane: &Lane, class: &Class) -> Seconds {
+    fn clock(&self, lane: &ShareJobs, class: &Class) -> Seconds {
         self.classes.get(lane).and_then(|classes| classes.get(class)).copied().unwrap_or_default()
     }
 
-    fn forget(&mut self, lane: &Lane, class: &Class) {
+    fn forget(&mut self, lane: &ShareJobs, class: &Class) {
         if let Some(classes) = self.classes.get_mut(lane) {
             classes.remove(class);
             if classes.is_empty() {

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::jobs::{Event, Job, What};
+use crate::jobs::{Event, EventKind, Job};
 use crate::metrics::fair_share;
 use crate::metrics::frame::{Estimate, FairShareFigures, ReasonFigures};
 use crate::metrics::gauges::no_share;
-use crate::metrics::kaplan_meier::Survival;
-use crate::metrics::reasons::{Judged, Reason};
-use crate::metrics::wait_by_reason::Clocks;
+use crate::metrics::kaplan_meier::KaplanMeier;
+use crate::metrics::reasons::{Diagnosis, Reason};
+use crate::metrics::wait_by_reason::WaitByReason;
 use crate::metrics::{Counting, Inputs};
 use crate::model::{PriorityBands, QueueName, ShareName, Timestamp};
 
@@ -26,7 +26,7 @@ pub(super) struct BandEstimate {
 
 /// First waits that ended, of each subject.
 #[derive(Debug)]
-struct FirstWaits<K>(BTreeMap<K, Survival>);
+struct FirstWaits<K>(BTreeMap<K, KaplanMeier>);
 
 impl<K> Default for FirstWaits<K> {
     fn default() -> Self {
@@ -61,14 +61,14 @@ impl<K: Ord + Clone> FirstWaits<K> {
 pub(super) struct Waiting {
     of_shares: FirstWaits<Key>,
     of_bands: FirstWaits<BandKey>,
-    pub(super) waited: Clocks,
+    pub(super) waited: WaitByReason,
     starved_since: BTreeMap<Key, Timestamp>,
 }
 
 /// Waiting jobs by queue, share and reason.
-pub(super) fn reasons(judged: &[Judged<'_>]) -> Vec<ReasonFigures> {
+pub(super) fn reasons(diagnosis: &[Diagnosis<'_>]) -> Vec<ReasonFigures> {
     let mut rows: BTreeMap<(&QueueName, Option<&ShareName>, Reason), (u64, f64)> = BTreeMap::new();
-    for one in judged {
+    for one in diagnosis {
         let (jobs, gpus) = rows.entry((one.job.queue(), one.job.share(), one.reason)).or_default();
         *jobs += one.jobs as u64;
         *gpus += one.gpus();
@@ -96,13 +96,13 @@ impl Waiting {
     pub(super) fn ended(&mut self, events: &[Event], bands: &PriorityBands) {
         for event in events {
             let (seconds, started) = match event.what {
-                What::Dispatched { seconds, first: true } => (seconds, true),
-                What::Cancelled { seconds } => (seconds, false),
-                What::Dispatched { first: false, .. }
-                | What::Started { .. }
-                | What::Ran { .. }
-                | What::Preempted { .. }
-                | What::Ended { .. } => continue,
+                EventKind::Dispatched { seconds, first: true } => (seconds, true),
+                EventKind::Cancelled { seconds } => (seconds, false),
+                EventKind::Dispatched { first: false, .. }
+                | EventKind::Started { .. }
+                | EventKind::Ran { .. }
+                | EventKind::Preempted { .. }
+                | EventKind::Ended { .. } => continue,
             };
             let key = (event.queue.clone(), event.share.clone().unwrap_or_else(no_share));
             if let Some(band) = bands.of(event.priority) {
@@ -150,14 +150,14 @@ impl Counting {
     /// For how many seconds each share has starved: a job within its quota, or within what it is due, waits for what others hold.
     pub(super) fn starved(
         &mut self,
-        judged: &[Judged<'_>],
+        diagnosis: &[Diagnosis<'_>],
         fair_shares: &[FairShareFigures],
         now: Timestamp,
     ) -> BTreeMap<Key, f64> {
         let held_by_others =
-            |one: &&Judged<'_>| one.entitled && matches!(one.reason, Reason::Reclaiming | Reason::CapacityInUse);
-        let of_quotas = judged.iter().filter(held_by_others).map(|one| key_of(one.job));
-        let starved: BTreeSet<Key> = of_quotas.chain(fair_share::starved(fair_shares, judged)).collect();
+            |one: &&Diagnosis<'_>| one.entitled && matches!(one.reason, Reason::Reclaiming | Reason::CapacityInUse);
+        let of_quotas = diagnosis.iter().filter(held_by_others).map(|one| key_of(one.job));
+        let starved: BTreeSet<Key> = of_quotas.chain(fair_share::starved(fair_shares, diagnosis)).collect();
         let since = &mut self.waiting.starved_since;
         since.retain(|key, _| starved.contains(key));
         for key in starved {

@@ -174,7 +174,7 @@ mod tests {
     use crate::model::{Capacity, HostUtilisation, JobId, JobSeen, JobStatus, Timestamp};
 
     /// The running parts, in GPUs, and the dead hosts of a job of 16 hosts that has run for half an hour.
-    fn judged(instance_type: &str, hosts: &[(&str, f64)]) -> (f64, f64, f64, usize) {
+    fn diagnosis(instance_type: &str, hosts: &[(&str, f64)]) -> (f64, f64, f64, usize) {
         judged_of(&[(instance_type, 16.0)], hosts)
     }
 
@@ -227,13 +227,13 @@ mod tests {
         let names: Vec<String> = (1..=16).map(|host| format!("second/algo-{host}")).collect();
         let percent = |host: usize| if host == 7 { 3.0 } else { 720.0 };
         let hosts: Vec<_> = names.iter().enumerate().map(|(host, name)| (name.as_str(), percent(host))).collect();
-        assert_eq!(judged("ml.p5.48xlarge", &hosts), (120.0, 8.0, 0.0, 1));
+        assert_eq!(diagnosis("ml.p5.48xlarge", &hosts), (120.0, 8.0, 0.0, 1));
     }
 
     #[test]
     fn a_host_without_data_is_unknown_and_one_of_a_stopped_attempt_is_nobodys() {
         let hosts = [("second/algo-1", 720.0), ("first/algo-1", 720.0), ("second-b/algo-1", 0.0)];
-        assert_eq!(judged("ml.p5.48xlarge", &hosts), (8.0, 0.0, 120.0, 0));
+        assert_eq!(diagnosis("ml.p5.48xlarge", &hosts), (8.0, 0.0, 120.0, 0));
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn neuron_devices_and_processors_are_never_idle_gpus() {
         for instance_type in ["ml.trn2.48xlarge", "ml.m5.large"] {
-            assert_eq!(judged(instance_type, &[("second/algo-1", 0.0)]), (0.0, 0.0, 0.0, 0), "{instance_type}");
+            assert_eq!(diagnosis(instance_type, &[("second/algo-1", 0.0)]), (0.0, 0.0, 0.0, 0), "{instance_type}");
         }
     }
 }

@@ -6,9 +6,9 @@ use crate::metrics::catalogue::Unit;
 use crate::metrics::{Frame, Sample};
 use crate::model::Timestamp;
 use crate::rules::advice;
-use crate::rules::alert::{Alert, AlertId, AlertState, Ending, Transition, TransitionKind};
+use crate::rules::alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
 use crate::rules::combine::{Verdict, value_of, verdict};
-use crate::rules::context::{By, Finding, Scene, Values};
+use crate::rules::context::{By, Context, Finding, Values};
 use crate::rules::history::History;
 use crate::rules::index::Index;
 use crate::rules::rule::{Clause, NoData, Rule};
@@ -21,7 +21,7 @@ const OVERFLOW: &str = "overflow";
 
 /// Owner of all alerts.
 #[derive(Debug, Default)]
-pub struct AlertBook {
+pub struct ActiveAlerts {
     alerts: BTreeMap<AlertId, Alert>,
     history: History,
     index: Index,
@@ -35,7 +35,7 @@ pub struct AlertBook {
     surroundings: Surroundings,
 }
 
-impl AlertBook {
+impl ActiveAlerts {
     /// Continues with the alerts of an earlier run.
     pub fn restore(alerts: Vec<Alert>) -> Self {
         let overflowing = alerts.iter().filter(|alert| alert.is_overflow()).map(|alert| alert.rule.clone()).collect();
@@ -77,10 +77,10 @@ impl AlertBook {
             known.entry(alert.rule.clone()).or_default().insert(alert.by.clone());
         }
         let (index, history) = (std::mem::take(&mut self.index), std::mem::take(&mut self.history));
-        let scene = Scene::new(frame, &samples, &index, &history);
+        let context = Context::new(frame, &samples, &index, &history);
         let none = BTreeSet::new();
         for rule in rules {
-            told.extend(self.step_rule(rule, &scene, known.get(&rule.name).unwrap_or(&none), now));
+            told.extend(self.step_rule(rule, &context, known.get(&rule.name).unwrap_or(&none), now));
         }
         (self.index, self.history) = (index, history);
         self.stepped_at = Some(now);
@@ -116,18 +116,18 @@ impl AlertBook {
     fn step_rule<'a>(
         &mut self,
         rule: &'a Rule,
-        scene: &Scene<'a>,
+        context: &Context<'a>,
         known: &BTreeSet<By>,
         now: Timestamp,
     ) -> Vec<Transition> {
         self.fuel = MAX_FUEL_PER_RULE;
-        let values: Vec<Values<'_>> = rule.clauses.iter().map(|clause| scene.values(rule, clause)).collect();
+        let values: Vec<Values<'_>> = rule.clauses.iter().map(|clause| context.values(rule, clause)).collect();
         let mut room = rule.limit.saturating_sub(known.len());
         let mut left_out = 0_u32;
         let mut told = Vec::new();
         // Of what has no alert, only what may begin one is looked at: where some condition holds, or where no data is to alert
         // whatever is there; and a rule over everything has one instance, even when there is nothing.
-        let there = (rule.no_data == NoData::Alert).then(|| scene.present(&rule.by));
+        let there = (rule.no_data == NoData::Alert).then(|| context.present(&rule.by));
         let there = there.iter().flat_map(|there| there.iter().filter(|by| rule.covers(by)));
         let whole = rule.by.is_empty().then(By::new);
         let begin = rule.clauses.iter().zip(&values).take(rule.beginning()).flat_map(|(clause, values)| {
@@ -135,7 +135,7 @@ impl AlertBook {
         });
         let all: BTreeSet<&By> = begin.chain(known).chain(&whole).chain(there).collect();
         for by in all {
-            let finding = |(clause, values): (&Clause, &Values<'_>)| scene.finding(rule, clause, by, values.get(by));
+            let finding = |(clause, values): (&Clause, &Values<'_>)| context.finding(rule, clause, by, values.get(by));
             let findings: Vec<Finding> = rule.clauses.iter().zip(&values).map(finding).collect();
             if known.contains(by) {
                 told.extend(self.step_instance(rule, by, &findings, now));
@@ -149,7 +149,7 @@ impl AlertBook {
             }
         }
         // While part of a rule cannot be seen, nobody knows how many would be left out.
-        if !rule.clauses.iter().any(|clause| scene.is_blind(clause, &By::new())) {
+        if !rule.clauses.iter().any(|clause| context.is_blind(clause, &By::new())) {
             told.extend(self.step_overflow(rule, left_out, now));
         }
         told
@@ -166,7 +166,7 @@ impl AlertBook {
                 let has_data = value_of(findings, told).is_some();
                 self.judge(rule, by, Found::Rests { has_data }, value_of(findings, shown), now)
             }
-            Verdict::Gone => self.alerts.remove(&id)?.end(Ending::Gone, now),
+            Verdict::Gone => self.alerts.remove(&id)?.end(ResolveReason::Gone, now),
             // Nothing is known, so nothing changes; nor will the time count.
             Verdict::Unknown => None,
         }
@@ -197,10 +197,10 @@ impl AlertBook {
         let before = self.alerts.remove(&id).and_then(|alert| self.resume(alert, now));
         let mut recent = before.as_ref().map(|alert| alert.recent.clone()).unwrap_or_default();
         let state = before.as_ref().map(|alert| alert.state);
-        let (next, change) = advance(state, &mut recent, matches!(found, Found::Holds(_)), rule.terms(), now);
+        let (next, change) = advance(state, &mut recent, matches!(found, Found::Holds(_)), rule.hold_policy(), now);
         let ended = before.as_ref().filter(|_| change == Change::Ended).cloned().and_then(|mut alert| {
             alert.value = value;
-            alert.end(if found.has_data() { Ending::Recovered } else { Ending::NoData }, now)
+            alert.end(if found.has_data() { ResolveReason::Recovered } else { ResolveReason::NoData }, now)
         });
         let Some(state) = next else { return ended };
         let mut alert = before.unwrap_or_else(|| Alert::begin(rule, id.clone(), by, state, now));
@@ -276,7 +276,7 @@ impl AlertBook {
         };
         let removed: Vec<Alert> =
             self.alerts.extract_if(.., |_, alert| removed(alert)).map(|(_, alert)| alert).collect();
-        removed.into_iter().filter_map(|alert| alert.end(Ending::RuleRemoved, now)).collect()
+        removed.into_iter().filter_map(|alert| alert.end(ResolveReason::RuleRemoved, now)).collect()
     }
 }
 
@@ -319,7 +319,7 @@ impl Alert {
     }
 
     /// Ends an alert; people are told only if it fired.
-    fn end(self, ending: Ending, now: Timestamp) -> Option<Transition> {
+    fn end(self, ending: ResolveReason, now: Timestamp) -> Option<Transition> {
         self.state.fired_at()?;
         Some(Transition { alert: self, kind: TransitionKind::Resolved(ending), at: now })
     }

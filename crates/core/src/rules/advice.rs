@@ -7,7 +7,7 @@ use crate::metrics::catalogue::{
 };
 use crate::metrics::{Frame, Notes, Reason};
 use crate::model::{JobId, Timestamp, matches_glob};
-use crate::rules::active_alerts::AlertBook;
+use crate::rules::active_alerts::ActiveAlerts;
 use crate::rules::alert::{Alert, Transition};
 
 use crate::rules::rule::{Clause, Combine, Rule};
@@ -17,8 +17,8 @@ const NEXT_STEP: &str = "next_step";
 /// The jobs that matter to an alert about a queue.
 const JOBS: &str = "jobs";
 
-impl AlertBook {
-    /// As [`AlertBook::step`], with what is known of the single jobs behind each alert.
+impl ActiveAlerts {
+    /// As [`ActiveAlerts::step`], with what is known of the single jobs behind each alert.
     pub fn step_with(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp, notes: &Notes<'_>) -> Vec<Transition> {
         let mut transitions = self.step(rules, frame, now);
         let rules: BTreeMap<&str, &Rule> = rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();

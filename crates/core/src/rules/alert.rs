@@ -137,13 +137,13 @@ pub enum TransitionKind {
     /// It began to fire.
     Fired,
     /// It ended.
-    Resolved(Ending),
+    Resolved(ResolveReason),
 }
 
 /// Why an alert ended. Failed polls are not here: they end nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ending {
+pub enum ResolveReason {
     /// The condition no longer holds.
     Recovered,
     /// What the alert was about is no longer there.

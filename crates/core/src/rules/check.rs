@@ -19,7 +19,7 @@ const DEFAULT_LIMIT: usize = 100;
 const HIGHEST_LIMIT: usize = 1_000;
 
 /// Conditions of one rule at most: more are a program, not a rule.
-const MOST_CLAUSES: usize = 10;
+const MAX_CLAUSES: usize = 10;
 
 /// Annotations of one rule at most.
 const MAX_ANNOTATIONS: usize = 20;
@@ -95,8 +95,8 @@ impl Check<'_> {
     }
 
     fn clauses(&mut self, key: &str, texts: &[ClauseText], text: &RuleText) -> Option<(Vec<Clause>, Vec<Label>)> {
-        if texts.is_empty() || texts.len() > MOST_CLAUSES {
-            self.problem(key, format!("must have from 1 to {MOST_CLAUSES} conditions"));
+        if texts.is_empty() || texts.len() > MAX_CLAUSES {
+            self.problem(key, format!("must have from 1 to {MAX_CLAUSES} conditions"));
         }
         let found: Vec<_> = (0..)
             .zip(texts)

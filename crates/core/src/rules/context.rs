@@ -10,7 +10,7 @@ use crate::metrics::{Frame, Quantiles, Sample, SourceHealth, Value};
 use crate::model::Source;
 use crate::rules::history::History;
 use crate::rules::index::Index;
-use crate::rules::rule::{Clause, Condition, Fold, Rule, Stat, Take};
+use crate::rules::rule::{Aggregation, Clause, Condition, Fold, Rule, Stat};
 
 /// Data of a source that has not answered for this long says nothing of now, even if no call failed; or for
 /// [`STALE_POLLS`] polls, if that is longer.
@@ -38,12 +38,12 @@ pub(super) enum Finding {
 /// A frame, and what rules need to judge absence in it.
 ///
 /// Built once a tick; what several rules ask for (what is taken of the series of a metric, what is there) is worked out once.
-pub(super) struct Scene<'a> {
+pub(super) struct Context<'a> {
     frame: &'a Frame,
     history: &'a History,
     index: &'a Index,
     samples: &'a [&'a Sample],
-    taken: RefCell<BTreeMap<(&'static str, Take), Taken>>,
+    taken: RefCell<BTreeMap<(&'static str, Aggregation), Taken>>,
     present: RefCell<BTreeMap<&'a [Label], Rc<BTreeSet<By>>>>,
     stale_after: f64,
 }
@@ -70,7 +70,7 @@ impl<'a> Values<'a> {
     }
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Context<'a> {
     /// `samples` are all of the frame, in the order that the index follows.
     pub(super) fn new(frame: &'a Frame, samples: &'a [&'a Sample], index: &'a Index, history: &'a History) -> Self {
         let interval = index.places(catalogue::POLL_INTERVAL.name).first().and_then(|place| samples.get(*place));
@@ -115,9 +115,11 @@ impl<'a> Scene<'a> {
     /// What grew enough within part of a window grew enough.
     fn holds_for_certain(&self, clause: &Clause, value: f64) -> bool {
         match (clause.take, clause.condition) {
-            (Take::Increase(_), Condition::Above { threshold, .. }) => value > threshold,
-            (Take::Increase(_), Condition::Below { .. }) => false,
-            (Take::Now | Take::Stat(_) | Take::Change(_) | Take::Beyond(..), _) => false,
+            (Aggregation::Increase(_), Condition::Above { threshold, .. }) => value > threshold,
+            (Aggregation::Increase(_), Condition::Below { .. }) => false,
+            (Aggregation::Now | Aggregation::Stat(_) | Aggregation::Change(_) | Aggregation::FractionAbove(..), _) => {
+                false
+            }
         }
     }
 
@@ -163,13 +165,13 @@ impl<'a> Scene<'a> {
     fn value(&self, clause: &Clause, sample: &Sample) -> Option<f64> {
         let (labels, now) = (&sample.labels, self.frame.at);
         match (clause.take, &sample.value) {
-            (Take::Now, Value::Gauge(value)) => Some(*value),
-            (Take::Stat(stat), Value::Distribution(distribution)) => statistic(stat, distribution.recent),
-            (Take::Increase(over), _) => self.history.increase(clause, labels, over, now),
-            (Take::Change(over), _) => self.history.change(clause, labels, over, now),
-            (Take::Beyond(_, over), _) => self.history.beyond(clause, labels, over, now),
-            (Take::Now, Value::Counter(_) | Value::Distribution(_))
-            | (Take::Stat(_), Value::Gauge(_) | Value::Counter(_)) => None,
+            (Aggregation::Now, Value::Gauge(value)) => Some(*value),
+            (Aggregation::Stat(stat), Value::Distribution(distribution)) => statistic(stat, distribution.recent),
+            (Aggregation::Increase(over), _) => self.history.increase(clause, labels, over, now),
+            (Aggregation::Change(over), _) => self.history.change(clause, labels, over, now),
+            (Aggregation::FractionAbove(_, over), _) => self.history.fraction_above(clause, labels, over, now),
+            (Aggregation::Now, Value::Counter(_) | Value::Distribution(_))
+            | (Aggregation::Stat(_), Value::Gauge(_) | Value::Counter(_)) => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::rules::rule::{Datapoints, Fold, NoData, Stat};
-use crate::rules::threshold::Level;
+use crate::rules::threshold::Threshold;
 use crate::yaml::HumanDuration;
 
 /// Alarm rules.
@@ -43,13 +43,13 @@ pub(super) struct ClauseText {
     pub(super) r#where: BTreeMap<String, String>,
     /// As in a rule.
     #[serde(default)]
-    pub(super) above: Option<Level>,
+    pub(super) above: Option<Threshold>,
     /// As in a rule.
     #[serde(default)]
-    pub(super) below: Option<Level>,
+    pub(super) below: Option<Threshold>,
     /// As in a rule.
     #[serde(default)]
-    pub(super) recover: Option<Level>,
+    pub(super) recover: Option<Threshold>,
 }
 
 /// "95 % of jobs start within 30 minutes": alerts while the error budget is spent too fast, over an hour, six, and three days.
@@ -59,7 +59,7 @@ pub(super) struct ObjectiveText {
     /// A distribution of durations, such as queue.wait.
     pub(super) metric: String,
     /// The share of values that are to be within it: 95%.
-    pub(super) target: Level,
+    pub(super) target: Threshold,
     /// How long is good: one of the bounds that the metric counts by, such as 30m.
     pub(super) within: HumanDuration,
     /// Only series whose labels match these globs.
@@ -106,13 +106,13 @@ pub(super) struct RuleText {
     pub(super) r#where: BTreeMap<String, String>,
     /// Holds above this: 30m, 40%, 12, by the metric's unit.
     #[serde(default)]
-    pub(super) above: Option<Level>,
+    pub(super) above: Option<Threshold>,
     /// Holds below this.
     #[serde(default)]
-    pub(super) below: Option<Level>,
+    pub(super) below: Option<Threshold>,
     /// A firing alert recovers only on this side of it: hysteresis.
     #[serde(default)]
-    pub(super) recover: Option<Level>,
+    pub(super) recover: Option<Threshold>,
     /// Fires once it has held for this long.
     #[serde(default)]
     pub(super) r#for: Option<HumanDuration>,
@@ -171,16 +171,14 @@ impl RuleText {
 }
 
 /// Evaluations that a rule with `datapoints` looks at, at most.
-const MOST_DATAPOINTS: usize = 100;
+const MAX_DATAPOINTS: usize = 100;
 
 impl<'de> Deserialize<'de> for Datapoints {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let numbers = text.split_once(" of ").map(|(m, n)| (m.trim().parse::<usize>(), n.trim().parse::<usize>()));
         match numbers {
-            Some((Ok(needed), Ok(of))) if (1..=of).contains(&needed) && of <= MOST_DATAPOINTS => {
-                Ok(Self { needed, of })
-            }
+            Some((Ok(needed), Ok(of))) if (1..=of).contains(&needed) && of <= MAX_DATAPOINTS => Ok(Self { needed, of }),
             _ => {
                 Err(D::Error::custom(format!("`{text}` is not M of N with M from 1 to N and N up to 100, like 3 of 5")))
             }

@@ -75,7 +75,13 @@ impl History {
     }
 
     /// The share of a distribution's new values within `over` that are bad; `None` if there are none.
-    pub(super) fn beyond(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<f64> {
+    pub(super) fn fraction_above(
+        &self,
+        clause: &Clause,
+        labels: &Labels,
+        over: Duration,
+        now: Timestamp,
+    ) -> Option<f64> {
         let [all, good] = self.grown(clause, labels, over, now)?;
         (all > 0.0).then(|| 1.0 - good / all)
     }

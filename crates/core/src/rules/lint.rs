@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::metrics::catalogue::Unit;
-use crate::rules::rule::{Clause, Combine, Condition, Rule, Take, unit_of};
+use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Rule, unit_of};
 
 /// Longer than this nobody waits for an alert.
 const LONG: Duration = Duration::from_secs(86_400);
@@ -71,10 +71,10 @@ fn foregone(clause: &Clause) -> Option<String> {
 /// The least and the most that can be taken of a metric; `None` for differences.
 fn range(clause: &Clause) -> Option<(f64, f64)> {
     // Above 1 when borrowing.
-    let beyond = clause.metric.name == "share.utilisation";
+    let fraction_above = clause.metric.name == "share.utilisation";
     match (clause.take, unit_of(clause.metric, clause.take)) {
-        (Take::Change(_), _) => None,
-        (_, Unit::Ratio) if !beyond => Some((0.0, 1.0)),
+        (Aggregation::Change(_), _) => None,
+        (_, Unit::Ratio) if !fraction_above => Some((0.0, 1.0)),
         (_, _) => Some((0.0, f64::INFINITY)),
     }
 }
@@ -85,7 +85,7 @@ fn flaps(rule: &Rule) -> bool {
         let smooth = match clause.condition {
             Condition::Above { threshold, recover } | Condition::Below { threshold, recover } => threshold != recover,
         };
-        clause.take == Take::Now && unit_of(clause.metric, clause.take) == Unit::Ratio && !smooth
+        clause.take == Aggregation::Now && unit_of(clause.metric, clause.take) == Unit::Ratio && !smooth
     };
     let wiggles = match rule.combine {
         Combine::All => rule.clauses.iter().all(wiggles),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::metrics::catalogue::{DURATION_BOUNDS, Label, Metric};
-use crate::rules::rule::{Clause, Condition, Fold, Take};
+use crate::rules::rule::{Aggregation, Clause, Condition, Fold};
 
 /// How fast a budget is spent, and over how long.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ impl Window {
         let threshold = self.factor * budget;
         let clause = |over| Clause {
             metric,
-            take: Take::Beyond(bound, over),
+            take: Aggregation::FractionAbove(bound, over),
             fold: Fold::Max,
             filters: filters.to_vec(),
             condition: Condition::Above { threshold, recover: threshold },

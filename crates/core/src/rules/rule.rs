@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::metrics::catalogue::{Label, Metric, SHARE_STARVED, Unit};
 use crate::metrics::jobs::JOB_WAITING_AGE;
 use crate::model::{LabelValue, matches_glob};
-use crate::rules::state::Terms;
+use crate::rules::state::HoldPolicy;
 use crate::rules::wording::{self, Templates};
 
 /// Conditions over metrics, and what to say when they hold. Cannot hold what the evaluator could not evaluate.
@@ -42,7 +42,7 @@ pub(super) enum Combine {
 #[derive(Clone, Debug)]
 pub(super) struct Clause {
     pub(super) metric: &'static Metric,
-    pub(super) take: Take,
+    pub(super) take: Aggregation,
     pub(super) fold: Fold,
     pub(super) filters: Vec<(Label, String)>,
     pub(super) condition: Condition,
@@ -50,7 +50,7 @@ pub(super) struct Clause {
 
 /// What is taken of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Take {
+pub(super) enum Aggregation {
     /// The value now, of a gauge.
     Now,
     /// A statistic of the last hour, of a distribution.
@@ -60,15 +60,15 @@ pub(super) enum Take {
     /// How much a gauge is above what it was so long ago; negative if it is below.
     Change(Duration),
     /// The share of a distribution's values of this window that are above the bound with this index.
-    Beyond(usize, Duration),
+    FractionAbove(usize, Duration),
 }
 
-impl Take {
+impl Aggregation {
     /// How far back it looks into what the evaluator remembers.
     pub(super) fn window(self) -> Option<Duration> {
         match self {
             Self::Now | Self::Stat(_) => None,
-            Self::Increase(over) | Self::Change(over) | Self::Beyond(_, over) => Some(over),
+            Self::Increase(over) | Self::Change(over) | Self::FractionAbove(_, over) => Some(over),
         }
     }
 
@@ -76,7 +76,7 @@ impl Take {
     pub(super) fn bound(self) -> Option<usize> {
         match self {
             Self::Now | Self::Stat(_) | Self::Increase(_) | Self::Change(_) => None,
-            Self::Beyond(bound, _) => Some(bound),
+            Self::FractionAbove(bound, _) => Some(bound),
         }
     }
 }
@@ -237,8 +237,8 @@ impl Rule {
         self.clauses.iter().filter_map(|clause| clause.take.window()).max()
     }
 
-    pub(super) fn terms(&self) -> Terms {
-        Terms { hold: self.hold, keep: self.keep_firing_for, datapoints: self.datapoints }
+    pub(super) fn hold_policy(&self) -> HoldPolicy {
+        HoldPolicy { hold: self.hold, keep: self.keep_firing_for, datapoints: self.datapoints }
     }
 
     /// How many of the clauses, from the first on, must be looked at to find every instance that may begin: where all must hold
@@ -262,10 +262,10 @@ impl Rule {
 }
 
 /// The unit of the values that are taken from a metric.
-pub(super) fn unit_of(metric: &Metric, take: Take) -> Unit {
+pub(super) fn unit_of(metric: &Metric, take: Aggregation) -> Unit {
     match take {
-        Take::Stat(Stat::Count) => Unit::Count,
-        Take::Beyond(..) => Unit::Ratio,
-        Take::Now | Take::Stat(_) | Take::Increase(_) | Take::Change(_) => metric.unit,
+        Aggregation::Stat(Stat::Count) => Unit::Count,
+        Aggregation::FractionAbove(..) => Unit::Ratio,
+        Aggregation::Now | Aggregation::Stat(_) | Aggregation::Increase(_) | Aggregation::Change(_) => metric.unit,
     }
 }

@@ -10,28 +10,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::rules::{AlertBook, AlertState, Rule, Transition, TransitionKind};
+use crate::rules::{ActiveAlerts, AlertState, Rule, Transition, TransitionKind};
 use crate::yaml::{self, Problems, nearest};
 
 pub use file::{Ahead, Expected, Told};
-use fixture::Stage;
+use fixture::Fixture;
 
 /// The tests of one file.
 #[derive(Debug)]
-pub struct Rehearsals {
+pub struct RuleTests {
     /// The rule files to test, as written: relative to the file of the tests.
     pub rules: Vec<String>,
     /// The tests, in their order.
-    pub tests: Vec<Rehearsal>,
+    pub tests: Vec<RuleTest>,
 }
 
 /// One test, ready to run.
 #[derive(Debug)]
-pub struct Rehearsal {
+pub struct RuleTest {
     /// What it shows.
     pub name: String,
     every: Duration,
-    stage: Stage,
+    fixture: Fixture,
     expected: Vec<Expected>,
     told: Option<Vec<Told>>,
 }
@@ -51,7 +51,7 @@ impl fmt::Display for Difference {
 /// # Errors
 ///
 /// Every mistake in the text.
-pub fn parse_rehearsals(file: &str, text: &str) -> Result<Rehearsals, Problems> {
+pub fn parse_rule_tests(file: &str, text: &str) -> Result<RuleTests, Problems> {
     file::check(&yaml::read(file, text)?)
 }
 
@@ -63,7 +63,7 @@ pub fn rehearsals_schema() -> serde_json::Value {
 /// An alert instance: the rule's name and the label values that tell its instances apart.
 type Instance = (String, BTreeMap<String, String>);
 
-impl Rehearsal {
+impl RuleTest {
     /// What the alerts are to do.
     pub fn expected(&self) -> &[Expected] {
         &self.expected
@@ -71,14 +71,14 @@ impl Rehearsal {
 
     /// Runs the test with the live evaluator. Empty if everything is as expected.
     pub fn run(&self, rules: &[Rule]) -> Vec<Difference> {
-        let mut book = AlertBook::default();
+        let mut active_alerts = ActiveAlerts::default();
         let mut drawn: BTreeMap<Instance, String> = BTreeMap::new();
         let mut told = Vec::new();
-        for tick in 0..self.stage.ticks() {
-            let frame = self.stage.frame(tick, self.every);
-            let now = book.step(rules, &frame, frame.at);
+        for tick in 0..self.fixture.ticks() {
+            let frame = self.fixture.frame(tick, self.every);
+            let now = active_alerts.step(rules, &frame, frame.at);
             let mut letters: BTreeMap<Instance, char> = BTreeMap::new();
-            for alert in book.alerts() {
+            for alert in active_alerts.alerts() {
                 let letter = match alert.state {
                     AlertState::Pending { .. } => 'P',
                     AlertState::Firing { .. } => 'F',
@@ -144,7 +144,7 @@ impl Rehearsal {
     }
 
     fn filled(&self, timeline: &str) -> String {
-        let ticks = self.stage.ticks();
+        let ticks = self.fixture.ticks();
         format!("{timeline:.<ticks$}")
     }
 

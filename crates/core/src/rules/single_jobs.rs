@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::metrics::catalogue::Metric;
 use crate::metrics::jobs::{self, Limit, Selection, Test, Wanted};
 use crate::model::matches_glob;
-use crate::rules::active_alerts::AlertBook;
-use crate::rules::rule::{Clause, Combine, Condition, NoData, Rule, Take};
+use crate::rules::active_alerts::ActiveAlerts;
+use crate::rules::rule::{Aggregation, Clause, Combine, Condition, NoData, Rule};
 
-impl AlertBook {
+impl ActiveAlerts {
     /// What these rules want to know of single jobs, with the alerts that there are.
     pub fn wanted<'a>(&'a self, rules: &'a [Rule]) -> Wanted<'a> {
         let mut wanted = Wanted::default();
@@ -38,7 +38,7 @@ impl Rule {
     fn looks_at_every_job(&self) -> bool {
         !self.by.contains(&"job")
             || self.no_data == NoData::Alert
-            || self.clauses.iter().any(|clause| clause.take != Take::Now)
+            || self.clauses.iter().any(|clause| clause.take != Aggregation::Now)
     }
 
     fn selection(&self) -> Selection<'_> {

@@ -16,14 +16,14 @@ use crate::rules::alert::AlertState;
 use crate::rules::rule::Datapoints;
 
 /// Between two evaluations no more than this counts: nobody looked.
-const LONGEST_TICK: Duration = Duration::from_secs(15 * 60);
+const MAX_TICK: Duration = Duration::from_secs(15 * 60);
 
 /// What was pending before a longer time without evaluation begins anew. What fired goes on.
-const LONGEST_OUTAGE: Duration = Duration::from_secs(60 * 60);
+const MAX_OUTAGE: Duration = Duration::from_secs(60 * 60);
 
 /// How long and how often a rule wants its condition to hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct HoldPolicy {
     pub(super) hold: Duration,
     pub(super) keep: Duration,
     pub(super) datapoints: Option<Datapoints>,
@@ -45,11 +45,11 @@ pub(super) fn advance(
     state: Option<AlertState>,
     recent: &mut Vec<bool>,
     holds: bool,
-    terms: Terms,
+    hold_policy: HoldPolicy,
     now: Timestamp,
 ) -> (Option<AlertState>, Change) {
     let firing = state.is_some_and(|state| state.fired_at().is_some());
-    let holds = match terms.datapoints {
+    let holds = match hold_policy.datapoints {
         Some(datapoints) => enough(recent, holds, datapoints, firing),
         None => {
             recent.clear();
@@ -59,8 +59,8 @@ pub(super) fn advance(
     // Datapoints that hold but are too few are remembered as pending.
     let rest = |active_at: Timestamp| recent.contains(&true).then_some(AlertState::Pending { active_at });
     match (state, holds) {
-        (None, true) => rise(now, terms.hold, now),
-        (Some(AlertState::Pending { active_at }), true) => rise(active_at, terms.hold, now),
+        (None, true) => rise(now, hold_policy.hold, now),
+        (Some(AlertState::Pending { active_at }), true) => rise(active_at, hold_policy.hold, now),
         (None, false) => (rest(now), Change::None),
         (Some(AlertState::Pending { active_at }), false) => (rest(active_at), Change::None),
         (Some(AlertState::Firing { active_at, fired_at, .. }), true) => {
@@ -68,7 +68,7 @@ pub(super) fn advance(
         }
         (Some(AlertState::Firing { active_at, fired_at, keep_since }), false) => {
             let since = keep_since.unwrap_or(now);
-            if now.since(since) >= terms.keep {
+            if now.since(since) >= hold_policy.keep {
                 (rest(now), Change::Ended)
             } else {
                 (Some(AlertState::Firing { active_at, fired_at, keep_since: Some(since) }), Change::None)
@@ -80,9 +80,9 @@ pub(super) fn advance(
 /// Takes time in which nobody evaluated out of what the state counts: all of `gap`, the time since this instance was last
 /// evaluated, if evaluations were `missed`, otherwise what is too long for a tick. `None` if it is to begin anew.
 pub(super) fn after_gap(state: AlertState, gap: Duration, missed: bool) -> Option<AlertState> {
-    let uncounted = if missed { gap } else { gap.saturating_sub(LONGEST_TICK) };
+    let uncounted = if missed { gap } else { gap.saturating_sub(MAX_TICK) };
     match state {
-        AlertState::Pending { .. } if gap > LONGEST_OUTAGE && missed => None,
+        AlertState::Pending { .. } if gap > MAX_OUTAGE && missed => None,
         AlertState::Pending { active_at } => Some(AlertState::Pending { active_at: active_at + uncounted }),
         AlertState::Firing { active_at, fired_at, keep_since } => {
             let keep_since = keep_since.map(|since| since + uncounted);

@@ -92,11 +92,11 @@ fn frame(signal: char, at: Timestamp) -> Frame {
     frame
 }
 
-fn letter(book: &AlertBook, told: &[Transition]) -> char {
+fn letter(active_alerts: &ActiveAlerts, told: &[Transition]) -> char {
     if told.iter().any(|transition| matches!(transition.kind, TransitionKind::Resolved(_))) {
         return 'R';
     }
-    match book.alerts().next().map(|alert| alert.state) {
+    match active_alerts.alerts().next().map(|alert| alert.state) {
         None => '.',
         Some(AlertState::Pending { .. }) => 'P',
         Some(AlertState::Firing { .. }) => 'F',
@@ -104,7 +104,12 @@ fn letter(book: &AlertBook, told: &[Transition]) -> char {
 }
 
 /// Lets a book see signals from minute `start` on.
-fn draw_from(book: &mut AlertBook, rules: &[Rule], start: usize, signals: &str) -> (String, Vec<Transition>) {
+fn draw_from(
+    active_alerts: &mut ActiveAlerts,
+    rules: &[Rule],
+    start: usize,
+    signals: &str,
+) -> (String, Vec<Transition>) {
     let mut told = Vec::new();
     let drawn = (start..)
         .zip(signals.chars())
@@ -112,22 +117,22 @@ fn draw_from(book: &mut AlertBook, rules: &[Rule], start: usize, signals: &str) 
             if signal == '_' {
                 return '_';
             }
-            let now = book.step(rules, &frame(signal, minute(at)), minute(at));
+            let now = active_alerts.step(rules, &frame(signal, minute(at)), minute(at));
             told.extend(now.clone());
-            letter(book, &now)
+            letter(active_alerts, &now)
         })
         .collect();
     (drawn, told)
 }
 
 fn draw(rules: &[Rule], signals: &str) -> (String, Vec<Transition>) {
-    draw_from(&mut AlertBook::default(), rules, 0, signals)
+    draw_from(&mut ActiveAlerts::default(), rules, 0, signals)
 }
 
 /// Ends a process and starts the next one with what was stored.
-fn restart(book: &AlertBook) -> AlertBook {
-    let stored = serde_json::to_string(&book.alerts().collect::<Vec<_>>()).unwrap();
-    AlertBook::restore(serde_json::from_str(&stored).unwrap())
+fn restart(active_alerts: &ActiveAlerts) -> ActiveAlerts {
+    let stored = serde_json::to_string(&active_alerts.alerts().collect::<Vec<_>>()).unwrap();
+    ActiveAlerts::restore(serde_json::from_str(&stored).unwrap())
 }
 
 #[track_caller]
@@ -173,7 +178,7 @@ fn no_data_means_what_the_rule_says() {
     check("no_data: alert, for: 2m,", "y--n", "PPFR");
     check("for: 2m,", "y--yyy", "PPPPPF");
     let (_, told) = draw(&rule("no_data: ok,"), "y-");
-    assert_eq!(told[1].kind, TransitionKind::Resolved(Ending::NoData));
+    assert_eq!(told[1].kind, TransitionKind::Resolved(ResolveReason::NoData));
 }
 
 #[test]
@@ -185,17 +190,17 @@ fn what_is_gone_ends_and_what_cannot_be_seen_does_not() {
     check("for: 2m,", "y!!!yyy", "PPPPPPF");
     check("for: 2m,", "!!!!", "....");
     let (_, told) = draw(&rule(""), "yx");
-    assert_eq!(told[1].kind, TransitionKind::Resolved(Ending::Gone));
+    assert_eq!(told[1].kind, TransitionKind::Resolved(ResolveReason::Gone));
 }
 
 #[test]
 fn what_only_counters_remember_is_gone() {
     let rules = rule("");
-    let mut book = AlertBook::default();
-    draw_from(&mut book, &rules, 0, "y");
+    let mut active_alerts = ActiveAlerts::default();
+    draw_from(&mut active_alerts, &rules, 0, "y");
     let mut frame = frame('x', minute(1));
     frame.samples.push(counter(&catalogue::JOB_PREEMPTIONS, &[("queue", "prod"), ("share", "vision")], 3.0));
-    assert_eq!(book.step(&rules, &frame, minute(1))[0].kind, TransitionKind::Resolved(Ending::Gone));
+    assert_eq!(active_alerts.step(&rules, &frame, minute(1))[0].kind, TransitionKind::Resolved(ResolveReason::Gone));
 }
 
 #[test]
@@ -204,20 +209,20 @@ fn a_source_that_has_not_answered_since_the_restart_is_not_gone() {
         "rules: [{ alert: Stale, metric: source.age, by: [source], above: 10m, annotations: { summary: x } }]",
     );
     let old = gauge(&catalogue::SOURCE_AGE, &[("source", "jobs")], 900.0);
-    let mut book = AlertBook::default();
-    assert_eq!(book.step(&rules, &frame_of(vec![old], minute(0)), minute(0)).len(), 1);
-    let mut book = restart(&book);
-    assert_eq!(book.step(&rules, &frame_of(Vec::new(), minute(1)), minute(1)), []);
-    assert_eq!(book.counts(), (0, 1));
+    let mut active_alerts = ActiveAlerts::default();
+    assert_eq!(active_alerts.step(&rules, &frame_of(vec![old], minute(0)), minute(0)).len(), 1);
+    let mut active_alerts = restart(&active_alerts);
+    assert_eq!(active_alerts.step(&rules, &frame_of(Vec::new(), minute(1)), minute(1)), []);
+    assert_eq!(active_alerts.counts(), (0, 1));
 }
 
 #[test]
 fn data_is_as_old_as_polls_are_far_apart() {
     let mut frame = frame('y', minute(0));
     frame.sources.iter_mut().for_each(|health| health.age_seconds = Some(1_200.0));
-    assert_eq!(AlertBook::default().step(&rule(""), &frame, minute(0)), [], "nobody has answered for 20 minutes");
+    assert_eq!(ActiveAlerts::default().step(&rule(""), &frame, minute(0)), [], "nobody has answered for 20 minutes");
     frame.samples.push(gauge(&catalogue::POLL_INTERVAL, &[], 600.0));
-    assert_eq!(AlertBook::default().step(&rule(""), &frame, minute(0)).len(), 1, "polls are that rare");
+    assert_eq!(ActiveAlerts::default().step(&rule(""), &frame, minute(0)).len(), 1, "polls are that rare");
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn one_failing_queue_does_not_blind_the_others() {
     for queue in ["dev", "prod"] {
         frame.samples.push(gauge(&catalogue::QUEUE_WAIT_OLDEST, &[("queue", queue), ("share", "a")], 3_600.0));
     }
-    let told = AlertBook::default().step(&rules, &frame, minute(0));
+    let told = ActiveAlerts::default().step(&rules, &frame, minute(0));
     let queues: Vec<&str> = told.iter().map(|transition| transition.alert.by["queue"].as_str()).collect();
     assert_eq!(queues, ["dev"]);
 }
@@ -246,18 +251,22 @@ fn identity_is_the_same_while_the_value_moves_and_the_words_follow_it() {
 #[test]
 fn a_restart_continues_and_does_not_count_the_outage() {
     let rules = rule("for: 3m,");
-    let mut book = AlertBook::default();
-    assert_eq!(draw_from(&mut book, &rules, 0, "yy").0, "PP");
-    let mut book = restart(&book);
-    assert_eq!(draw_from(&mut book, &rules, 30, "yyyyy").0, "PPFFF", "one minute was pending before the outage");
-    let mut book = restart(&book);
-    let (drawn, told) = draw_from(&mut book, &rules, 9_000, "y!xyyyyy");
+    let mut active_alerts = ActiveAlerts::default();
+    assert_eq!(draw_from(&mut active_alerts, &rules, 0, "yy").0, "PP");
+    let mut active_alerts = restart(&active_alerts);
+    assert_eq!(
+        draw_from(&mut active_alerts, &rules, 30, "yyyyy").0,
+        "PPFFF",
+        "one minute was pending before the outage"
+    );
+    let mut active_alerts = restart(&active_alerts);
+    let (drawn, told) = draw_from(&mut active_alerts, &rules, 9_000, "y!xyyyyy");
     assert_eq!(drawn, "FFRPPPFF", "a firing alert goes on, whatever the outage");
     assert_eq!(told.len(), 2);
-    let mut book = restart(&book);
-    draw_from(&mut book, &rules, 9_008, "xyy");
-    let mut book = restart(&book);
-    assert_eq!(draw_from(&mut book, &rules, 9_100, "yyyy").0, "PPPF", "after an hour pending begins anew");
+    let mut active_alerts = restart(&active_alerts);
+    draw_from(&mut active_alerts, &rules, 9_008, "xyy");
+    let mut active_alerts = restart(&active_alerts);
+    assert_eq!(draw_from(&mut active_alerts, &rules, 9_100, "yyyy").0, "PPPF", "after an hour pending begins anew");
 }
 
 #[test]
@@ -270,24 +279,24 @@ fn of_a_pause_in_a_running_process_only_a_tick_counts() {
 #[test]
 fn changed_rules_keep_the_alerts_they_are_still_about() {
     let check = |changed: &str, expected: &[TransitionKind]| {
-        let mut book = AlertBook::default();
-        draw_from(&mut book, &rule("where: { share: vis* },"), 0, "y");
-        let (_, told) = draw_from(&mut book, &rules_of(changed), 1, "y");
+        let mut active_alerts = ActiveAlerts::default();
+        draw_from(&mut active_alerts, &rule("where: { share: vis* },"), 0, "y");
+        let (_, told) = draw_from(&mut active_alerts, &rules_of(changed), 1, "y");
         let told: Vec<_> = told.into_iter().map(|transition| transition.kind).collect();
         assert_eq!(told, expected, "{changed}");
     };
     let rest = "alert: Waits, metric: queue.wait.oldest, annotations: { summary: x }";
-    let removed = TransitionKind::Resolved(Ending::RuleRemoved);
+    let removed = TransitionKind::Resolved(ResolveReason::RuleRemoved);
     check(&format!("rules: [{{ {rest}, by: [queue, share], above: 20m, for: 1h }}]"), &[]);
     check(&format!("rules: [{{ {rest}, by: [queue, share], above: 30m, datapoints: 2 of 3 }}]"), &[]);
     check(&format!("rules: [{{ {rest}, by: [queue, share], above: 30m, where: {{ share: lang* }} }}]"), &[removed]);
     check(&format!("rules: [{{ {rest}, by: [queue], above: 30m }}]"), &[removed, TransitionKind::Fired]);
     check("rules: []", &[removed]);
 
-    let mut book = AlertBook::default();
-    assert_eq!(draw_from(&mut book, &rule("datapoints: 3 of 5,"), 0, "yn").0, "PP");
+    let mut active_alerts = ActiveAlerts::default();
+    assert_eq!(draw_from(&mut active_alerts, &rule("datapoints: 3 of 5,"), 0, "yn").0, "PP");
     assert_eq!(
-        draw_from(&mut book, &rule("for: 5m,"), 2, "nn").0,
+        draw_from(&mut active_alerts, &rule("for: 5m,"), 2, "nn").0,
         "..",
         "without datapoints, one that does not hold ends it"
     );
@@ -295,12 +304,12 @@ fn changed_rules_keep_the_alerts_they_are_still_about() {
 
 #[test]
 fn changed_labels_reach_alerts_that_fire_already() {
-    let mut book = AlertBook::default();
-    draw_from(&mut book, &rule(""), 0, "y");
+    let mut active_alerts = ActiveAlerts::default();
+    draw_from(&mut active_alerts, &rule(""), 0, "y");
     let text = "rules: [{ alert: Waits, metric: queue.wait.oldest, by: [queue, share], above: 30m,
                   labels: { severity: info }, annotations: { summary: y } }]";
-    draw_from(&mut book, &rules_of(text), 1, "y");
-    let alert = book.alerts().next().unwrap();
+    draw_from(&mut active_alerts, &rules_of(text), 1, "y");
+    let alert = active_alerts.alerts().next().unwrap();
     assert_eq!((&*alert.labels["severity"], &*alert.annotations["summary"]), ("info", "y"));
 }
 
@@ -314,21 +323,22 @@ fn crowd(waiting: usize, at: Timestamp) -> Frame {
 #[test]
 fn beyond_the_limit_one_alert_says_how_many_are_left_out() {
     let rules = rule("limit: 3,");
-    let mut book = AlertBook::default();
-    let told = book.step(&rules, &crowd(10, minute(0)), minute(0));
-    assert_eq!((told.len(), book.counts()), (4, (0, 4)));
+    let mut active_alerts = ActiveAlerts::default();
+    let told = active_alerts.step(&rules, &crowd(10, minute(0)), minute(0));
+    assert_eq!((told.len(), active_alerts.counts()), (4, (0, 4)));
     assert_eq!(told[3].alert.annotations["summary"], "7 more alerts of Waits are over its limit of 3");
-    assert_eq!(book.step(&rules, &crowd(10, minute(1)), minute(1)), [], "nothing flaps");
+    assert_eq!(active_alerts.step(&rules, &crowd(10, minute(1)), minute(1)), [], "nothing flaps");
     let blind = frame('!', minute(2));
-    assert_eq!(book.step(&rules, &blind, minute(2)), [], "a failed source ends nothing");
-    let told = book.step(&rules, &crowd(2, minute(3)), minute(3));
-    assert_eq!((told.len(), book.counts()), (2, (0, 2)), "one is gone, and nothing is left out");
+    assert_eq!(active_alerts.step(&rules, &blind, minute(2)), [], "a failed source ends nothing");
+    let told = active_alerts.step(&rules, &crowd(2, minute(3)), minute(3));
+    assert_eq!((told.len(), active_alerts.counts()), (2, (0, 2)), "one is gone, and nothing is left out");
 }
 
 #[test]
 fn what_is_left_out_waits_as_long_as_the_rule_asks() {
     let rules = rule("limit: 3, for: 2m,");
-    let mut book = AlertBook::default();
-    let told: Vec<usize> = (0..4).map(|at| book.step(&rules, &crowd(10, minute(at)), minute(at)).len()).collect();
+    let mut active_alerts = ActiveAlerts::default();
+    let told: Vec<usize> =
+        (0..4).map(|at| active_alerts.step(&rules, &crowd(10, minute(at)), minute(at)).len()).collect();
     assert_eq!(told, [0, 0, 4, 0]);
 }

@@ -11,9 +11,9 @@ use crate::model::parse_duration;
 
 /// A threshold as written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Level(serde_json::Value);
+pub(super) struct Threshold(serde_json::Value);
 
-impl<'de> Deserialize<'de> for Level {
+impl<'de> Deserialize<'de> for Threshold {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
         if value.is_number() || value.is_string() {
@@ -24,7 +24,7 @@ impl<'de> Deserialize<'de> for Level {
     }
 }
 
-impl JsonSchema for Level {
+impl JsonSchema for Threshold {
     fn schema_name() -> Cow<'static, str> {
         "Level".into()
     }
@@ -37,7 +37,7 @@ impl JsonSchema for Level {
     }
 }
 
-impl Level {
+impl Threshold {
     /// A text that stands for a level.
     pub(super) fn written(text: &str) -> Self {
         Self(serde_json::Value::from(text))
@@ -81,7 +81,7 @@ impl Level {
     }
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_str() {
             Some(text) => f.write_str(text),
@@ -115,7 +115,7 @@ mod tests {
             (json!("12"), Unit::Count, None),
             (json!("12%"), Unit::Count, None),
         ] {
-            assert_eq!(Level(written.clone()).in_unit(unit).ok(), expected, "{written} in {unit:?}");
+            assert_eq!(Threshold(written.clone()).in_unit(unit).ok(), expected, "{written} in {unit:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::scheduler::QueueSetup;
 use crate::scheduler::Refusal;
 use crate::scheduler::Scheduler;
 use crate::scheduler::pool::Pool;
-use crate::scheduler::queue_state::Books;
+use crate::scheduler::queue_state::QueueState;
 
 impl Scheduler {
     /// Makes a service environment, or changes the one of that name. Where a limit falls below what is in use, jobs keep
@@ -46,12 +46,12 @@ impl Scheduler {
     pub fn put_queue(&mut self, setup: QueueSetup) -> Result<(), Refusal> {
         let pool = self.pool_named(&setup.environment);
         match self.index_of(&setup.name) {
-            None => self.queues.push(Books::new(setup, pool)),
+            None => self.queues.push(QueueState::new(setup, pool)),
             Some(queue) => {
-                let books = &mut self.queues[queue];
-                let policy = changed(&setup.name, &books.setup.policy, setup.policy)?;
-                books.setup = QueueSetup { policy, ..setup };
-                let before = std::mem::replace(&mut books.pool, pool);
+                let queue_state = &mut self.queues[queue];
+                let policy = changed(&setup.name, &queue_state.setup.policy, setup.policy)?;
+                queue_state.setup = QueueSetup { policy, ..setup };
+                let before = std::mem::replace(&mut queue_state.pool, pool);
                 if before != pool {
                     self.recount(before);
                 }
@@ -118,9 +118,9 @@ impl Scheduler {
     pub fn set_priority(&mut self, id: &JobId, priority: i32) -> bool {
         let Some(number) = self.open_job(id) else { return false };
         let entry = &mut self.jobs[number];
-        let books = &mut self.queues[entry.queue];
-        books.reprioritise(entry, priority);
-        self.pools[books.pool].stirred = true;
+        let queue_state = &mut self.queues[entry.queue];
+        queue_state.reprioritise(entry, priority);
+        self.pools[queue_state.pool].changed = true;
         self.settle();
         true
     }
@@ -128,7 +128,7 @@ impl Scheduler {
     /// Replaces a job's tags. False if there is no such job.
     pub fn set_tags(&mut self, id: &JobId, tags: BTreeMap<String, String>) -> bool {
         let Some(job) = self.by_id.get(id) else { return false };
-        self.jobs[job].job.tags = self.shelf.tags(tags);
+        self.jobs[job].job.tags = self.interner.tags(tags);
         true
     }
 
@@ -167,19 +167,19 @@ impl Scheduler {
         pool.queues =
             (0..queues.len()).filter(|queue| queues[*queue].pool == index && !queues[*queue].removed).collect();
         pool.queues.sort_by_key(|queue| std::cmp::Reverse(queues[*queue].setup.priority));
-        pool.stirred = true;
+        pool.changed = true;
         let mut waiting = Vec::new();
         for queue in &pool.queues {
-            let books = &mut queues[*queue];
-            for job in books.open() {
+            let queue_state = &mut queues[*queue];
+            for job in queue_state.open() {
                 let entry = &mut jobs[job];
                 entry.need = pool.need(&entry.job.demand);
                 if entry.job.status.is_waiting() {
                     waiting.push(job);
                 }
             }
-            books.recount(jobs, pool);
-            pool.used = books.lanes.iter().fold(pool.used, |sum, lane| sum.plus(lane.used));
+            queue_state.recount(jobs, pool);
+            pool.used = queue_state.share_states.iter().fold(pool.used, |sum, share_state| sum.plus(share_state.used));
         }
         waiting.into_iter().for_each(|job| self.examine(job));
     }

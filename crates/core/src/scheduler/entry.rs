@@ -26,7 +26,7 @@ pub struct Entry {
     /// Its place among all jobs of that queue.
     pub member: usize,
     /// The index of its lane in that queue.
-    pub lane: usize,
+    pub share_state: usize,
     /// What it holds while in flight; `None` if its environment does not have it.
     pub need: Option<Amounts>,
     /// Its fate.

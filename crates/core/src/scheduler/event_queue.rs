@@ -43,7 +43,7 @@ pub struct Arrival {
 /// The planned events. Those that are planned in the order of their times, as submissions usually are, are kept in a
 /// line of their own, which is cheaper than a heap.
 #[derive(Clone, Debug, Default)]
-pub struct Agenda {
+pub struct EventQueue {
     line: VecDeque<Planned>,
     heap: BinaryHeap<Reverse<Planned>>,
     planned: u64,
@@ -56,7 +56,7 @@ struct Planned {
     event: Event,
 }
 
-impl Agenda {
+impl EventQueue {
     /// Plans an event.
     pub fn plan(&mut self, at: Timestamp, event: Event) {
         let planned = Planned { at, order: self.planned, event };

@@ -16,12 +16,12 @@ use crate::scheduler::entry::Entry;
 use crate::scheduler::policy::Decision;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
-use crate::scheduler::share_state::Lane;
+use crate::scheduler::share_state::ShareState;
 
 /// The decay window if none, that is zero, is given.
 const DEFAULT_DECAY: Duration = Duration::from_secs(600);
 /// Most share identifiers that may be active in a queue.
-pub const MOST_ACTIVE: usize = 500;
+pub const MAX_ACTIVE: usize = 500;
 
 /// A fair-share policy.
 #[derive(Clone, Debug)]
@@ -73,56 +73,56 @@ impl FairShare {
     }
 
     /// The waiting head of the lane that has used least goes next, and it blocks the queue if it does not fit.
-    pub fn decide(&self, lanes: &[Lane], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
-        let next = lanes
+    pub fn decide(&self, share_states: &[ShareState], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
+        let next = share_states
             .iter()
-            .filter_map(|lane| Some((lane, lane.head().filter(|head| !jobs[*head].held)?)))
-            .map(|(lane, head)| self.turn(lane, Amounts::ZERO, head, now))
+            .filter_map(|share_state| Some((share_state, share_state.head().filter(|head| !jobs[*head].held)?)))
+            .map(|(share_state, head)| self.turn(share_state, Amounts::ZERO, head, now))
             .min_by(Turn::cmp);
         match next {
-            Some(Turn { head, .. }) if jobs[head].fits(&self.room(lanes, pool, now)) => Decision::Start(head),
+            Some(Turn { head, .. }) if jobs[head].fits(&self.room(share_states, pool, now)) => Decision::Start(head),
             Some(_) | None => Decision::Wait,
         }
     }
 
     /// When a lane's head goes, if the lane held `more` than it does.
-    pub fn turn(&self, lane: &Lane, more: Amounts, head: usize, now: Timestamp) -> Turn {
-        let share = lane.share.as_ref().map_or("", ShareName::as_str);
+    pub fn turn(&self, share_state: &ShareState, more: Amounts, head: usize, now: Timestamp) -> Turn {
+        let share = share_state.share.as_ref().map_or("", ShareName::as_str);
         let weight = WeightedShare::weight_of(share, &self.weights).unwrap_or(1.0);
-        Turn { score: (instances(lane.used.plus(more)) + self.mean(lane, now)) * weight, weight, head }
+        Turn { score: (instances(share_state.used.plus(more)) + self.mean(share_state, now)) * weight, weight, head }
     }
 
     /// Writes down what a lane has used until now, before that changes.
-    pub fn note(&self, lane: &mut Lane, now: Timestamp) {
-        let mean = self.mean(lane, now);
-        lane.past.mean = mean;
-        lane.past.at = now;
-        lane.past.active_at = Some(now);
+    pub fn note(&self, share_state: &mut ShareState, now: Timestamp) {
+        let mean = self.mean(share_state, now);
+        share_state.past.mean = mean;
+        share_state.past.at = now;
+        share_state.past.active_at = Some(now);
     }
 
     /// How many share identifiers count as active: those with jobs, and those that had some within the decay window.
-    pub fn active(&self, lanes: &[Lane], now: Timestamp) -> usize {
-        let recent = |lane: &Lane| lane.past.active_at.is_some_and(|at| now.since(at) < self.decay);
-        lanes.iter().filter(|lane| lane.open > 0 || recent(lane)).count()
+    pub fn active(&self, share_states: &[ShareState], now: Timestamp) -> usize {
+        let recent = |share_state: &ShareState| share_state.past.active_at.is_some_and(|at| now.since(at) < self.decay);
+        share_states.iter().filter(|share_state| share_state.open > 0 || recent(share_state)).count()
     }
 
     /// What is free and not kept for shares that are not active: (reservation)^(active shares) of the whole. While nothing
     /// is in use nothing is kept, so that no job waits for ever.
-    pub fn room(&self, lanes: &[Lane], pool: &Pool, now: Timestamp) -> Amounts {
+    pub fn room(&self, share_states: &[ShareState], pool: &Pool, now: Timestamp) -> Amounts {
         let free = pool.free();
         if self.reservation == 0.0 || pool.used == Amounts::ZERO {
             return free;
         }
-        let kept = (0..self.active(lanes, now)).fold(1.0, |kept, _| kept * self.reservation);
+        let kept = (0..self.active(share_states, now)).fold(1.0, |kept, _| kept * self.reservation);
         #[expect(clippy::cast_possible_truncation, reason = "no more than the limit")]
         let reserved = Amounts(pool.limits.0.map(|limit| (f64::from(limit) * kept).floor() as i32));
         free.minus(reserved)
     }
 
-    fn mean(&self, lane: &Lane, now: Timestamp) -> f64 {
-        let used = instances(lane.used);
-        let half_lives = now.seconds_since(lane.past.at) * 2.0 / self.decay.as_secs_f64();
-        used + (lane.past.mean - used) * halved(half_lives)
+    fn mean(&self, share_state: &ShareState, now: Timestamp) -> f64 {
+        let used = instances(share_state.used);
+        let half_lives = now.seconds_since(share_state.past.at) * 2.0 / self.decay.as_secs_f64();
+        used + (share_state.past.mean - used) * halved(half_lives)
     }
 }
 
@@ -159,13 +159,13 @@ mod tests {
         }
         let fair = FairShare::new(&[], Duration::from_secs(3600), 0);
         let at = |seconds| Timestamp::from_millis(1_700_000_000_000) + Duration::from_secs(seconds);
-        let mut lane = Lane::new(Some("a".into()));
-        fair.note(&mut lane, at(0));
-        lane.used.0[0] = 8;
-        assert!((fair.mean(&lane, at(1800)) - 4.0).abs() < 0.01);
-        fair.note(&mut lane, at(1800));
-        lane.used.0[0] = 0;
-        assert!((fair.mean(&lane, at(3600)) - 2.0).abs() < 0.01);
-        assert!((fair.turn(&lane, Amounts::ZERO, 0, at(3600)).score - 2.0).abs() < 0.01);
+        let mut share_state = ShareState::new(Some("a".into()));
+        fair.note(&mut share_state, at(0));
+        share_state.used.0[0] = 8;
+        assert!((fair.mean(&share_state, at(1800)) - 4.0).abs() < 0.01);
+        fair.note(&mut share_state, at(1800));
+        share_state.used.0[0] = 0;
+        assert!((fair.mean(&share_state, at(3600)) - 2.0).abs() < 0.01);
+        assert!((fair.turn(&share_state, Amounts::ZERO, 0, at(3600)).score - 2.0).abs() < 0.01);
     }
 }

@@ -64,22 +64,22 @@ impl Hasher for Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::rng::Seeded;
+    use crate::scheduler::rng::Rng;
 
     #[test]
     fn jobs_are_found_by_their_own_ids_only() {
         let mut ids = Ids::default();
         for number in 0..1_000 {
-            ids.insert(&Seeded(7).job_id(number), usize::try_from(number).unwrap());
+            ids.insert(&Rng(7).job_id(number), usize::try_from(number).unwrap());
         }
         for number in 0..1_000 {
-            assert_eq!(ids.get(&Seeded(7).job_id(number)), Some(usize::try_from(number).unwrap()));
+            assert_eq!(ids.get(&Rng(7).job_id(number)), Some(usize::try_from(number).unwrap()));
         }
-        let known = Seeded(7).job_id(3);
+        let known = Rng(7).job_id(3);
         let shouted = JobId::from(known.as_str().to_uppercase());
         let cut = JobId::from(&known.as_str()[1..]);
         let moved = JobId::from(known.as_str().replacen('-', "0", 1));
-        for unknown in [Seeded(8).job_id(3), shouted, cut, moved, "".into()] {
+        for unknown in [Rng(8).job_id(3), shouted, cut, moved, "".into()] {
             assert_eq!(ids.get(&unknown), None, "{unknown}");
         }
     }

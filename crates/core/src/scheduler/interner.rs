@@ -17,13 +17,13 @@ type Key = Vec<(InstanceType, u64)>;
 
 /// The values that are shared.
 #[derive(Clone, Debug, Default)]
-pub struct Shelf {
+pub struct Interner {
     demands: BTreeMap<Key, Arc<[Capacity]>>,
     tags: BTreeSet<Arc<Tags>>,
     usual: Arc<Terms>,
 }
 
-impl Shelf {
+impl Interner {
     /// A demand, shared.
     pub fn demand(&mut self, demand: Vec<Capacity>) -> Arc<[Capacity]> {
         let key: Key = demand.iter().map(|one| (one.unit.clone(), one.quantity.to_bits())).collect();

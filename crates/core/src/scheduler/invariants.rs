@@ -21,10 +21,10 @@ use crate::model::Sharing;
 use crate::model::WeightedShare;
 use crate::scheduler::entry::Preemption;
 use crate::scheduler::policy::Decision;
-use crate::scheduler::policy::Discipline;
+use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::quota::Quota;
-use crate::scheduler::share_state::Lane;
+use crate::scheduler::share_state::ShareState;
 
 const UNITS: [&str; 2] = ["ml.p5.48xlarge", "ml.g5.12xlarge"];
 const QUEUES: [&str; 3] = ["quotas", "fifo", "fair"];
@@ -310,14 +310,14 @@ proptest! {
         }
         prop_assert_eq!(scheduler.next_event(), None);
         // What still waits waits behind a head that can never be served, or can never be served itself.
-        let books = scheduler.queues.iter().filter(|books| !books.removed);
-        for head in books.flat_map(|books| books.lanes.iter().filter_map(Lane::head)) {
+        let queue_state = scheduler.queues.iter().filter(|queue_state| !queue_state.removed);
+        for head in queue_state.flat_map(|queue_state| queue_state.share_states.iter().filter_map(ShareState::head)) {
             let entry = &scheduler.jobs[head];
             let misfit = matches!(entry.blocked, Some(Blocked::EnvironmentLimit | Blocked::QuotaLimit));
             let fair = entry.job.queue.as_str() == "fair";
             prop_assert!(misfit || fair, "{:?}", entry);
         }
-        for job in scheduler.queues.iter().filter(|books| books.removed).flat_map(|books| books.open()) {
+        for job in scheduler.queues.iter().filter(|queue_state| queue_state.removed).flat_map(|queue_state| queue_state.open()) {
             prop_assert!(false, "a removed queue has job {job}");
         }
     }

@@ -39,17 +39,17 @@ impl Scheduler {
     /// A submission comes to its queue, which may have been closed or removed since it was planned.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
         let Arrival { ticket, queue, submission } = arrival;
-        let books = &mut self.queues[queue];
-        if books.removed || books.accepts(submission.share.as_ref(), self.now).is_err() {
+        let queue_state = &mut self.queues[queue];
+        if queue_state.removed || queue_state.accepts(submission.share.as_ref(), self.now).is_err() {
             return;
         }
-        let lane = books.lane(submission.share.as_ref());
-        let pool = &self.pools[books.pool];
+        let share_state = queue_state.share_state(submission.share.as_ref());
+        let pool = &self.pools[queue_state.pool];
         let need = pool.need(&submission.demand);
         let number = self.jobs.len();
         let (job, plan) = self.job_of(number, ticket, submission);
-        let books = &mut self.queues[queue];
-        let member = books.created(number, lane);
+        let queue_state = &mut self.queues[queue];
+        let member = queue_state.created(number, share_state);
         self.by_id.insert(&job.id, number);
         let submitted = if plan.is_recorded() { Duration::ZERO } else { self.delays.submitted };
         self.jobs.push(Entry {
@@ -57,7 +57,7 @@ impl Scheduler {
             ticket,
             queue,
             member,
-            lane,
+            share_state,
             need,
             plan,
             status_since: self.now,
@@ -81,9 +81,9 @@ impl Scheduler {
             queue: submission.queue,
             share: submission.share,
             priority: submission.priority,
-            demand: self.shelf.demand(submission.demand),
-            tags: self.shelf.tags(submission.tags),
-            terms: self.shelf.terms(submission.terms),
+            demand: self.interner.demand(submission.demand),
+            tags: self.interner.tags(submission.tags),
+            terms: self.interner.terms(submission.terms),
             status: JobStatus::Submitted,
             status_reason: None,
             created_at: self.now,
@@ -107,7 +107,7 @@ impl Scheduler {
     /// All that happens at one instant, before anyone is dispatched at that instant.
     pub(super) fn happen(&mut self, at: Timestamp) {
         self.now = self.now.max(at);
-        while let Some(event) = self.agenda.pop(self.now) {
+        while let Some(event) = self.event_queue.pop(self.now) {
             if self.is_void(&event) {
                 continue;
             }
@@ -167,9 +167,9 @@ impl Scheduler {
     /// A job takes its place among those that wait.
     fn wait(&mut self, number: usize) {
         let entry = &self.jobs[number];
-        let books = &mut self.queues[entry.queue];
-        books.enqueue(entry);
-        self.pools[books.pool].stirred |= books.concerns(entry);
+        let queue_state = &mut self.queues[entry.queue];
+        queue_state.enqueue(entry);
+        self.pools[queue_state.pool].changed |= queue_state.concerns(entry);
         self.examine(number);
     }
 
@@ -179,8 +179,9 @@ impl Scheduler {
         if entry.plan.is_recorded() || entry.job.status != JobStatus::Runnable {
             return;
         }
-        let books = &self.queues[entry.queue];
-        let misfit = books.discipline.misfit(entry.lane, entry.need.as_ref(), &self.pools[books.pool]);
+        let queue_state = &self.queues[entry.queue];
+        let misfit =
+            queue_state.sharing_policy.misfit(entry.share_state, entry.need.as_ref(), &self.pools[queue_state.pool]);
         let before = entry.blocked;
         match misfit {
             Some(misfit) => {
@@ -222,7 +223,7 @@ impl Scheduler {
     /// The same, and shows every decision to `watch` before it is carried out.
     pub(super) fn serve_watched(&mut self, watch: &mut dyn FnMut(&Self, usize, &Decision)) {
         for pool in 0..self.pools.len() {
-            while std::mem::take(&mut self.pools[pool].stirred) {
+            while std::mem::take(&mut self.pools[pool].changed) {
                 for place in 0..self.pools[pool].queues.len() {
                     let queue = self.pools[pool].queues[place];
                     while self.is_served(queue) {
@@ -239,14 +240,19 @@ impl Scheduler {
     }
 
     pub(super) fn is_served(&self, queue: usize) -> bool {
-        let books = &self.queues[queue];
-        let environment = &self.pools[books.pool].environment;
-        environment.enabled && (books.setup.enabled || self.quirks.disabled_queue == DisabledQueue::Drains)
+        let queue_state = &self.queues[queue];
+        let environment = &self.pools[queue_state.pool].environment;
+        environment.enabled && (queue_state.setup.enabled || self.quirks.disabled_queue == DisabledQueue::Drains)
     }
 
     fn decide(&self, queue: usize) -> Decision {
-        let books = &self.queues[queue];
-        books.discipline.decide(&books.lanes, &self.jobs, &self.pools[books.pool], self.now)
+        let queue_state = &self.queues[queue];
+        queue_state.sharing_policy.decide(
+            &queue_state.share_states,
+            &self.jobs,
+            &self.pools[queue_state.pool],
+            self.now,
+        )
     }
 
     /// Does what was decided; false if that is nothing.
@@ -265,7 +271,7 @@ impl Scheduler {
             Decision::Preempt(victims, preemption, promised) => {
                 if let Some(number) = promised {
                     let entry = &self.jobs[number];
-                    self.queues[entry.queue].lanes[entry.lane].promised = promised;
+                    self.queues[entry.queue].share_states[entry.share_state].promised = promised;
                 }
                 victims.into_iter().for_each(|victim| self.preempt(victim, preemption));
             }
@@ -281,12 +287,12 @@ impl Scheduler {
             return;
         }
         let mut overdue = Vec::new();
-        for job in self.queues[queue].lanes.iter().filter_map(|lane| lane.head()) {
+        for job in self.queues[queue].share_states.iter().filter_map(|share_state| share_state.head()) {
             let entry = &mut self.jobs[job];
             let Some(limit) = limits.iter().find(|limit| Some(limit.blocked) == entry.blocked) else { continue };
             let since = *entry.watched.get_or_insert(self.now);
             if since == self.now {
-                self.agenda.plan(since + limit.after, Event::Limit { job, since });
+                self.event_queue.plan(since + limit.after, Event::Limit { job, since });
             }
             if self.now >= since + limit.after {
                 overdue.push((job, limit.blocked));
@@ -302,9 +308,9 @@ impl Scheduler {
         let training_job = self.seed.training_job(&entry.job.name, entry.ticket, entry.job.attempt());
         self.change(number, |job, now| job.dispatched(training_job, now));
         let entry = &self.jobs[number];
-        let books = &mut self.queues[entry.queue];
-        books.take(entry, self.now);
-        let pool = &mut self.pools[books.pool];
+        let queue_state = &mut self.queues[entry.queue];
+        queue_state.take(entry, self.now);
+        let pool = &mut self.pools[queue_state.pool];
         pool.used = pool.used.plus(entry.need.unwrap_or_default());
     }
 
@@ -410,13 +416,13 @@ impl Scheduler {
     /// Takes a job out of its lane, waiting or in flight, and frees what it holds.
     fn release(&mut self, number: usize) {
         let entry = &mut self.jobs[number];
-        let books = &mut self.queues[entry.queue];
-        let pool = &mut self.pools[books.pool];
-        if books.release(entry, self.now) {
+        let queue_state = &mut self.queues[entry.queue];
+        let pool = &mut self.pools[queue_state.pool];
+        if queue_state.release(entry, self.now) {
             pool.used = pool.used.minus(entry.need.unwrap_or_default());
         }
         entry.stopping = None;
-        pool.stirred = true;
+        pool.changed = true;
     }
 
     /// Changes a job and files it under its new status.
@@ -434,13 +440,13 @@ impl Scheduler {
 
     fn stir(&mut self, number: usize) {
         let pool = self.queues[self.jobs[number].queue].pool;
-        self.pools[pool].stirred = true;
+        self.pools[pool].changed = true;
     }
 
     fn set_timer(&mut self, number: usize, at: Timestamp) {
         let entry = &mut self.jobs[number];
         entry.timer += 1;
-        self.agenda.plan(at.max(self.now), Event::Timer { job: number, setting: entry.timer });
+        self.event_queue.plan(at.max(self.now), Event::Timer { job: number, setting: entry.timer });
     }
 
     fn dwell(&self, number: usize, purpose: Purpose, range: (Duration, Duration)) -> Duration {
@@ -450,8 +456,8 @@ impl Scheduler {
 
     /// Drops what is planned next as long as it is void, so that `next_event` tells of real events only.
     pub(super) fn forget_void(&mut self) {
-        while self.agenda.peek().is_some_and(|(_, event)| self.is_void(event)) {
-            self.agenda.take_next();
+        while self.event_queue.peek().is_some_and(|(_, event)| self.is_void(event)) {
+            self.event_queue.take_next();
         }
     }
 }

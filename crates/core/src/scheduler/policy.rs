@@ -13,11 +13,11 @@ use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::quota;
 use crate::scheduler::quota::Quota;
-use crate::scheduler::share_state::Lane;
+use crate::scheduler::share_state::ShareState;
 
 /// A policy, made ready for decisions.
 #[derive(Clone, Debug)]
-pub enum Discipline {
+pub enum SharingPolicy {
     /// One lane.
     Fifo,
     /// The lane that has used least for its weight goes first, and its head blocks the queue.
@@ -46,46 +46,48 @@ pub struct Misfit {
     pub reason: &'static str,
 }
 
-impl Discipline {
+impl SharingPolicy {
     /// Reads a policy. Quotas go by lane, which is why the lanes' shares are needed.
-    pub fn new(policy: &Policy, lanes: &[Lane], pool: &Pool) -> Self {
+    pub fn new(policy: &Policy, share_states: &[ShareState], pool: &Pool) -> Self {
         match policy {
             Policy::Fifo => Self::Fifo,
             Policy::FairShare { shares, decay, reservation } => {
                 Self::FairShare(FairShare::new(shares, *decay, *reservation))
             }
             Policy::QuotaShares(shares) => {
-                let share_of = |lane: &Lane| shares.iter().find(|share| Some(&share.name) == lane.share.as_ref());
-                let quota = |lane| share_of(lane).map_or(Quota::GONE, |share| Quota::new(share, pool));
-                Self::Quotas(lanes.iter().map(quota).collect())
+                let share_of = |share_state: &ShareState| {
+                    shares.iter().find(|share| Some(&share.name) == share_state.share.as_ref())
+                };
+                let quota = |share_state| share_of(share_state).map_or(Quota::GONE, |share| Quota::new(share, pool));
+                Self::Quotas(share_states.iter().map(quota).collect())
             }
         }
     }
 
     /// Decides one step for the queue whose lanes these are.
-    pub fn decide(&self, lanes: &[Lane], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
+    pub fn decide(&self, share_states: &[ShareState], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
         match self {
-            Self::Fifo => match lanes.first().and_then(Lane::head).filter(|head| !jobs[*head].held) {
+            Self::Fifo => match share_states.first().and_then(ShareState::head).filter(|head| !jobs[*head].held) {
                 Some(head) if jobs[head].fits(&pool.free()) => Decision::Start(head),
                 Some(_) | None => Decision::Wait,
             },
-            Self::FairShare(fair) => fair.decide(lanes, jobs, pool, now),
-            Self::Quotas(quotas) => quota::decide(quotas, lanes, jobs, pool.free()),
+            Self::FairShare(fair) => fair.decide(share_states, jobs, pool, now),
+            Self::Quotas(quotas) => quota::decide(quotas, share_states, jobs, pool.free()),
         }
     }
 
     /// Whether a job that joined its lane can change any decision. Behind a head that was left waiting it can do so only
     /// by what it is entitled to.
-    pub fn concerns(&self, lane: &Lane, joined: &Entry) -> bool {
+    pub fn concerns(&self, share_state: &ShareState, joined: &Entry) -> bool {
         let entitled = match self {
             Self::Fifo | Self::FairShare(_) => false,
-            Self::Quotas(quotas) => joined.fits_beside(&lane.used, &quotas[joined.lane].limit),
+            Self::Quotas(quotas) => joined.fits_beside(&share_state.used, &quotas[joined.share_state].limit),
         };
-        entitled || lane.head() == Some(joined.job.number)
+        entitled || share_state.head() == Some(joined.job.number)
     }
 
     /// Why a job with this need can never be dispatched from this lane; `None` if it can.
-    pub fn misfit(&self, lane: usize, need: Option<&Amounts>, pool: &Pool) -> Option<Misfit> {
+    pub fn misfit(&self, share_state: usize, need: Option<&Amounts>, pool: &Pool) -> Option<Misfit> {
         let Some(need) = need.filter(|need| need.fits(&pool.limits)) else {
             return Some(Misfit {
                 blocked: Blocked::EnvironmentLimit,
@@ -95,7 +97,7 @@ impl Discipline {
         };
         match self {
             Self::Fifo | Self::FairShare(_) => None,
-            Self::Quotas(quotas) => quota::misfit(quotas, lane, need),
+            Self::Quotas(quotas) => quota::misfit(quotas, share_state, need),
         }
     }
 }

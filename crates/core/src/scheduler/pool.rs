@@ -31,7 +31,7 @@ pub struct Pool {
     /// The indices of the queues that draw on it, in the order in which they are served.
     pub queues: Vec<usize>,
     /// Whether something changed since the queues were last served.
-    pub stirred: bool,
+    pub changed: bool,
 }
 
 impl Amounts {
@@ -97,7 +97,7 @@ impl Pool {
             limits: Amounts::ZERO,
             used: Amounts::ZERO,
             queues: Vec::new(),
-            stirred: false,
+            changed: false,
         }
     }
 

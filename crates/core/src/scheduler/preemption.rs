@@ -8,14 +8,14 @@ use crate::scheduler::pool::Amounts;
 use crate::scheduler::quota::Candidate;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;
-use crate::scheduler::share_state::Lane;
+use crate::scheduler::share_state::ShareState;
 
 /// Jobs of shares above their limits to stop so that entitled jobs can start: all that claim something (`claims`: those of
 /// lending shares, those of the others), or, if that cannot be had, the first for whom it can. What is being freed
 /// already counts as free.
 pub fn reclaim(
     quotas: &[Quota],
-    lanes: &[Lane],
+    share_states: &[ShareState],
     jobs: &[Entry],
     room: &Room,
     claims: [Amounts; 2],
@@ -24,13 +24,13 @@ pub fn reclaim(
     if claims == [Amounts::ZERO; 2] {
         return Vec::new();
     }
-    let coming = lanes.iter().fold(Amounts::ZERO, |sum, lane| sum.plus(lane.stopping));
+    let coming = share_states.iter().fold(Amounts::ZERO, |sum, share_state| sum.plus(share_state.stopping));
     let shortfall = |claims: [Amounts; 2]| room.shortfall(claims[0], claims[1]).minus(coming);
     let all = shortfall(claims);
     if all.is_covered() {
         return Vec::new();
     }
-    if let Some(victims) = of_borrowers(quotas, lanes, jobs, all) {
+    if let Some(victims) = of_borrowers(quotas, share_states, jobs, all) {
         return victims;
     }
     for one in candidates.iter().filter(|one| one.entitled) {
@@ -41,7 +41,7 @@ pub fn reclaim(
             // It starts as soon as what is coming has come.
             return Vec::new();
         }
-        if let Some(victims) = of_borrowers(quotas, lanes, jobs, lack) {
+        if let Some(victims) = of_borrowers(quotas, share_states, jobs, lack) {
             return victims;
         }
     }
@@ -52,30 +52,43 @@ pub fn reclaim(
 /// limit, or, where the share borrows at the moment, with what it has borrowed. None if that cannot be had, or if they
 /// are being stopped already.
 pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -> Vec<usize> {
-    let Candidate { head, job, lane, quota, .. } = *one;
-    let Some(need) = job.need.filter(|_| lane.promised != Some(head) || lane.stopping == Amounts::ZERO) else {
+    let Candidate { head, job, share_state, quota, .. } = *one;
+    let Some(need) = job.need.filter(|_| share_state.promised != Some(head) || share_state.stopping == Amounts::ZERO)
+    else {
         return Vec::new();
     };
-    let own = need.minus(quota.limit.minus(lane.used));
-    let borrows = quota.borrows && both(&need, &quota.over(lane));
-    let lack = if borrows { need.minus(borrowable).most(need.minus(quota.most.minus(lane.used))) } else { own };
+    let own = need.minus(quota.limit.minus(share_state.used));
+    let borrows = quota.borrows && both(&need, &quota.over(share_state));
+    let lack = if borrows { need.minus(borrowable).most(need.minus(quota.most.minus(share_state.used))) } else { own };
     let lack = Amounts(std::array::from_fn(|unit| if need.0[unit] > 0 { lack.0[unit] } else { 0 }));
-    let lower = cheapest_first(jobs, [lane]).take_while(|other| other.job.priority < job.job.priority);
+    let lower = cheapest_first(jobs, [share_state]).take_while(|other| other.job.priority < job.job.priority);
     let lower = lower.filter(|other| other.preemptible());
     pick(lower.map(|other| (other, other.need.unwrap_or_default())), lack).unwrap_or_default()
 }
 
 /// Jobs of lanes above their limits that free `shortfall` together; none that is not needed. `None` if that is not to be
 /// had.
-fn of_borrowers(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], shortfall: Amounts) -> Option<Vec<usize>> {
-    let mut over: Vec<Amounts> =
-        quotas.iter().zip(lanes).map(|(quota, lane)| lane.used.minus(lane.stopping).minus(quota.limit)).collect();
-    let above = lanes.iter().zip(over.clone()).filter(|(_, over)| both(over, &shortfall)).map(|(lane, _)| lane);
+fn of_borrowers(
+    quotas: &[Quota],
+    share_states: &[ShareState],
+    jobs: &[Entry],
+    shortfall: Amounts,
+) -> Option<Vec<usize>> {
+    let mut over: Vec<Amounts> = quotas
+        .iter()
+        .zip(share_states)
+        .map(|(quota, share_state)| share_state.used.minus(share_state.stopping).minus(quota.limit))
+        .collect();
+    let above = share_states
+        .iter()
+        .zip(over.clone())
+        .filter(|(_, over)| both(over, &shortfall))
+        .map(|(share_state, _)| share_state);
     let candidates = cheapest_first(jobs, above).filter(|job| job.preemptible());
     let given = candidates.filter_map(|job| {
         // Only as long as its share is above its limit in a unit that this job would free.
         let need = job.need?;
-        let over = &mut over[job.lane];
+        let over = &mut over[job.share_state];
         let borrowed = need.least(*over);
         both(&borrowed, &shortfall).then(|| {
             *over = over.minus(need);
@@ -120,12 +133,19 @@ fn both(one: &Amounts, other: &Amounts) -> bool {
 }
 
 /// The jobs in flight of some lanes, those first whose work is the cheapest to lose.
-fn cheapest_first<'a>(jobs: &'a [Entry], lanes: impl IntoIterator<Item = &'a Lane>) -> impl Iterator<Item = &'a Entry> {
-    let mut lanes: Vec<_> = lanes.into_iter().map(|lane| lane.in_flight.iter().peekable()).collect();
+fn cheapest_first<'a>(
+    jobs: &'a [Entry],
+    share_states: impl IntoIterator<Item = &'a ShareState>,
+) -> impl Iterator<Item = &'a Entry> {
+    let mut share_states: Vec<_> =
+        share_states.into_iter().map(|share_state| share_state.in_flight.iter().peekable()).collect();
     std::iter::from_fn(move || {
-        let next = lanes.iter_mut().filter_map(|lane| Some((*lane.peek()?, lane))).min_by_key(|(stake, _)| *stake);
-        let ((.., Reverse(job)), lane) = next?;
-        lane.next();
+        let next = share_states
+            .iter_mut()
+            .filter_map(|share_state| Some((*share_state.peek()?, share_state)))
+            .min_by_key(|(stake, _)| *stake);
+        let ((.., Reverse(job)), share_state) = next?;
+        share_state.next();
         Some(&jobs[*job])
     })
 }

@@ -12,16 +12,16 @@ use crate::scheduler::Refusal;
 use crate::scheduler::bit_set::BitSet;
 use crate::scheduler::entry::Entry;
 use crate::scheduler::entry::Place;
-use crate::scheduler::fair::MOST_ACTIVE;
+use crate::scheduler::fair::MAX_ACTIVE;
 use crate::scheduler::fair::Turn;
-use crate::scheduler::policy::Discipline;
+use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
-use crate::scheduler::share_state::Lane;
+use crate::scheduler::share_state::ShareState;
 
 /// One queue and its jobs.
 #[derive(Clone, Debug)]
-pub struct Books {
+pub struct QueueState {
     /// The queue as set up.
     pub setup: QueueSetup,
     /// Whether it has been removed. Its jobs are remembered, but not under its name.
@@ -29,9 +29,9 @@ pub struct Books {
     /// The index of its environment's pool.
     pub pool: usize,
     /// Its policy.
-    pub discipline: Discipline,
+    pub sharing_policy: SharingPolicy,
     /// Its shares; fair share adds them as they appear.
-    pub lanes: Vec<Lane>,
+    pub share_states: Vec<ShareState>,
     /// The numbers of all its jobs, in order.
     members: Vec<usize>,
     /// Per status the places in `members`.
@@ -40,15 +40,15 @@ pub struct Books {
     recorded: BTreeSet<Place>,
 }
 
-impl Books {
+impl QueueState {
     /// The empty books of a queue.
     pub fn new(setup: QueueSetup, pool: usize) -> Self {
         Self {
             setup,
             removed: false,
             pool,
-            discipline: Discipline::Fifo,
-            lanes: Vec::new(),
+            sharing_policy: SharingPolicy::Fifo,
+            share_states: Vec::new(),
             members: Vec::new(),
             by_status: Default::default(),
             recorded: BTreeSet::new(),
@@ -59,18 +59,18 @@ impl Books {
     pub fn recount(&mut self, jobs: &[Entry], pool: &Pool) {
         match &self.setup.policy {
             Policy::Fifo => {
-                self.lane(None);
+                self.share_state(None);
             }
             Policy::FairShare { .. } => {}
             Policy::QuotaShares(shares) => {
                 let names: Vec<_> = shares.iter().map(|share| share.name.clone()).collect();
                 names.iter().for_each(|name| {
-                    self.lane(Some(name));
+                    self.share_state(Some(name));
                 });
             }
         }
-        self.lanes.iter_mut().for_each(|lane| lane.recount(jobs));
-        self.discipline = Discipline::new(&self.setup.policy, &self.lanes, pool);
+        self.share_states.iter_mut().for_each(|share_state| share_state.recount(jobs));
+        self.sharing_policy = SharingPolicy::new(&self.setup.policy, &self.share_states, pool);
     }
 
     /// Whether a job for this share may be submitted.
@@ -92,31 +92,31 @@ impl Books {
     }
 
     /// The lane of a share, made if need be.
-    pub fn lane(&mut self, share: Option<&ShareName>) -> usize {
-        self.lanes.iter().position(|lane| lane.share.as_ref() == share).unwrap_or_else(|| {
-            self.lanes.push(Lane::new(share.cloned()));
-            self.lanes.len() - 1
+    pub fn share_state(&mut self, share: Option<&ShareName>) -> usize {
+        self.share_states.iter().position(|share_state| share_state.share.as_ref() == share).unwrap_or_else(|| {
+            self.share_states.push(ShareState::new(share.cloned()));
+            self.share_states.len() - 1
         })
     }
 
     /// Whether a lane's quota share has been removed.
-    pub fn is_gone(&self, lane: usize) -> bool {
+    pub fn is_gone(&self, share_state: usize) -> bool {
         match &self.setup.policy {
             Policy::Fifo | Policy::FairShare { .. } => false,
             Policy::QuotaShares(shares) => {
-                !shares.iter().any(|share| Some(&share.name) == self.lanes[lane].share.as_ref())
+                !shares.iter().any(|share| Some(&share.name) == self.share_states[share_state].share.as_ref())
             }
         }
     }
 
     /// Files a new job and tells its place among the members.
-    pub fn created(&mut self, number: usize, lane: usize) -> usize {
+    pub fn created(&mut self, number: usize, share_state: usize) -> usize {
         let member = self.members.len();
         self.members.push(number);
         if let Some(file) = self.file(&JobStatus::Submitted) {
             file.insert(member);
         }
-        self.lanes[lane].open += 1;
+        self.share_states[share_state].open += 1;
         member
     }
 
@@ -131,7 +131,7 @@ impl Books {
                 file.insert(entry.member);
             }
             if after.is_ended() {
-                self.lanes[entry.lane].open -= 1;
+                self.share_states[entry.share_state].open -= 1;
             }
         }
     }
@@ -164,7 +164,7 @@ impl Books {
         if entry.plan.is_recorded() {
             self.recorded.insert(entry.place());
         } else {
-            self.lanes[entry.lane].enqueue(entry.place());
+            self.share_states[entry.share_state].enqueue(entry.place());
         }
     }
 
@@ -173,63 +173,68 @@ impl Books {
         if entry.plan.is_recorded() {
             self.recorded.remove(&entry.place())
         } else {
-            self.lanes[entry.lane].dequeue(entry.place())
+            self.share_states[entry.share_state].dequeue(entry.place())
         }
     }
 
     /// Whether a job that was enqueued makes it worth while to look who can be dispatched.
     pub fn concerns(&self, entry: &Entry) -> bool {
-        !entry.plan.is_recorded() && self.discipline.concerns(&self.lanes[entry.lane], entry)
+        !entry.plan.is_recorded() && self.sharing_policy.concerns(&self.share_states[entry.share_state], entry)
     }
 
     /// A job takes its capacity.
     pub fn take(&mut self, entry: &Entry, now: Timestamp) {
         self.dequeue(entry);
-        self.note(entry.lane, now);
-        self.lanes[entry.lane].take(entry);
+        self.note(entry.share_state, now);
+        self.share_states[entry.share_state].take(entry);
     }
 
     /// A job gets another priority, wherever it stands.
     pub fn reprioritise(&mut self, entry: &mut Entry, priority: i32) {
         let waits = self.dequeue(entry);
-        let in_flight = self.lanes[entry.lane].in_flight.remove(&entry.stake());
+        let in_flight = self.share_states[entry.share_state].in_flight.remove(&entry.stake());
         entry.job.priority = priority;
         if waits {
             self.enqueue(entry);
         }
         if in_flight {
-            self.lanes[entry.lane].in_flight.insert(entry.stake());
+            self.share_states[entry.share_state].in_flight.insert(entry.stake());
         }
     }
 
     /// Preemption begins to stop a job.
     pub fn stopping(&mut self, entry: &Entry) {
-        let lane = &mut self.lanes[entry.lane];
-        lane.stopping = lane.stopping.plus(entry.need.unwrap_or_default());
+        let share_state = &mut self.share_states[entry.share_state];
+        share_state.stopping = share_state.stopping.plus(entry.need.unwrap_or_default());
     }
 
     /// A job leaves its lane, wherever in it it was. Tells whether it held capacity.
     pub fn release(&mut self, entry: &Entry, now: Timestamp) -> bool {
         self.dequeue(entry);
-        self.note(entry.lane, now);
-        self.lanes[entry.lane].give_back(entry)
+        self.note(entry.share_state, now);
+        self.share_states[entry.share_state].give_back(entry)
     }
 
     /// The first `n` waiting jobs in the order in which they would go if each that goes held its capacity for good: fair
     /// shares by their use, others by the number of their heads. Recorded jobs stand among them by number.
     pub fn front(&self, n: usize, jobs: &[Entry], now: Timestamp) -> Vec<usize> {
-        let mut lanes: Vec<_> =
-            self.lanes.iter().map(|lane| (lane, lane.waiting().peekable(), Amounts::ZERO)).collect();
+        let mut share_states: Vec<_> = self
+            .share_states
+            .iter()
+            .map(|share_state| (share_state, share_state.waiting().peekable(), Amounts::ZERO))
+            .collect();
         let mut recorded = self.recorded.iter().map(|(_, job)| *job).peekable();
         let mut front = Vec::new();
         while front.len() < n {
-            let turn = |lane: &Lane, more: Amounts, head: usize| match &self.discipline {
-                Discipline::FairShare(fair) => fair.turn(lane, more, head, now),
-                Discipline::Fifo | Discipline::Quotas(_) => Turn::by_number(head),
+            let turn = |share_state: &ShareState, more: Amounts, head: usize| match &self.sharing_policy {
+                SharingPolicy::FairShare(fair) => fair.turn(share_state, more, head, now),
+                SharingPolicy::Fifo | SharingPolicy::Quotas(_) => Turn::by_number(head),
             };
-            let next = lanes
+            let next = share_states
                 .iter_mut()
-                .filter_map(|(lane, waiting, more)| Some((turn(lane, *more, *waiting.peek()?), waiting, more)))
+                .filter_map(|(share_state, waiting, more)| {
+                    Some((turn(share_state, *more, *waiting.peek()?), waiting, more))
+                })
                 .min_by(|(one, ..), (other, ..)| one.cmp(other));
             match (next, recorded.peek()) {
                 (Some((Turn { head, .. }, waiting, more)), earlier)
@@ -247,19 +252,22 @@ impl Books {
     }
 
     fn may_activate(&self, share: &ShareName, now: Timestamp) -> Result<(), Refusal> {
-        let known = self.lanes.iter().any(|lane| lane.open > 0 && lane.share.as_ref() == Some(share));
-        match &self.discipline {
-            Discipline::FairShare(fair) if !known && fair.active(&self.lanes, now) >= MOST_ACTIVE => {
+        let known = self
+            .share_states
+            .iter()
+            .any(|share_state| share_state.open > 0 && share_state.share.as_ref() == Some(share));
+        match &self.sharing_policy {
+            SharingPolicy::FairShare(fair) if !known && fair.active(&self.share_states, now) >= MAX_ACTIVE => {
                 Err(Refusal::TooManyShares(share.clone()))
             }
-            Discipline::Fifo | Discipline::FairShare(_) | Discipline::Quotas(_) => Ok(()),
+            SharingPolicy::Fifo | SharingPolicy::FairShare(_) | SharingPolicy::Quotas(_) => Ok(()),
         }
     }
 
     /// Fair share remembers what was used before that changes.
-    fn note(&mut self, lane: usize, now: Timestamp) {
-        if let Discipline::FairShare(fair) = &self.discipline {
-            fair.note(&mut self.lanes[lane], now);
+    fn note(&mut self, share_state: usize, now: Timestamp) {
+        if let SharingPolicy::FairShare(fair) = &self.sharing_policy {
+            fair.note(&mut self.share_states[share_state], now);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::MOST;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::preemption;
-use crate::scheduler::share_state::Lane;
+use crate::scheduler::share_state::ShareState;
 
 /// What one share has and may do.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub struct Room {
 pub(super) struct Candidate<'a> {
     pub head: usize,
     pub job: &'a Entry,
-    pub lane: &'a Lane,
+    pub share_state: &'a ShareState,
     pub quota: &'a Quota,
     /// Whether it would stay within its share's limit.
     pub entitled: bool,
@@ -78,35 +78,35 @@ impl Quota {
     }
 
     /// What a lane does not use of its limit.
-    pub fn idle(&self, lane: &Lane) -> Amounts {
-        self.limit.minus(lane.used).most(Amounts::ZERO)
+    pub fn idle(&self, share_state: &ShareState) -> Amounts {
+        self.limit.minus(share_state.used).most(Amounts::ZERO)
     }
 
     /// What a lane uses beyond its limit.
-    pub fn over(&self, lane: &Lane) -> Amounts {
-        lane.used.minus(self.limit).most(Amounts::ZERO)
+    pub fn over(&self, share_state: &ShareState) -> Amounts {
+        share_state.used.minus(self.limit).most(Amounts::ZERO)
     }
 }
 
 impl Room {
     /// What is there now.
-    pub fn of(quotas: &[Quota], lanes: &[Lane], free: Amounts) -> Self {
+    pub fn of(quotas: &[Quota], share_states: &[ShareState], free: Amounts) -> Self {
         let mut room = Self { free, reserved: Amounts::ZERO, lendable: Amounts::ZERO };
-        for (quota, lane) in quotas.iter().zip(lanes) {
-            let idle = quota.idle(lane);
+        for (quota, share_state) in quotas.iter().zip(share_states) {
+            let idle = quota.idle(share_state);
             if quota.lends {
                 room.lendable = room.lendable.plus(idle);
             } else {
                 room.reserved = room.reserved.plus(idle);
             }
-            room.lendable = room.lendable.minus(quota.over(lane));
+            room.lendable = room.lendable.minus(quota.over(share_state));
         }
         room
     }
 
     /// What an entitled job of this lane may take: all that is free, but for what other shares keep for themselves.
-    pub fn entitled(&self, quota: &Quota, lane: &Lane) -> Amounts {
-        let own = if quota.lends { Amounts::ZERO } else { quota.idle(lane) };
+    pub fn entitled(&self, quota: &Quota, share_state: &ShareState) -> Amounts {
+        let own = if quota.lends { Amounts::ZERO } else { quota.idle(share_state) };
         self.free.minus(self.reserved).plus(own)
     }
 
@@ -126,27 +126,27 @@ impl Room {
 
 /// Decides one step: entitled jobs first, then what must be taken back for them, then borrowers, then who takes the
 /// place of others within a share.
-pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: Amounts) -> Decision {
-    let (candidates, room) = (candidates(quotas, lanes, jobs), Room::of(quotas, lanes, free));
+pub fn decide(quotas: &[Quota], share_states: &[ShareState], jobs: &[Entry], free: Amounts) -> Decision {
+    let (candidates, room) = (candidates(quotas, share_states, jobs), Room::of(quotas, share_states, free));
     let mut claims = [Amounts::ZERO; 2];
-    for Candidate { head, job, lane, quota, .. } in candidates.iter().filter(|one| one.entitled) {
-        if job.fits(&room.entitled(quota, lane)) {
+    for Candidate { head, job, share_state, quota, .. } in candidates.iter().filter(|one| one.entitled) {
+        if job.fits(&room.entitled(quota, share_state)) {
             return Decision::Start(*head);
         }
         let claims = &mut claims[usize::from(!quota.lends)];
-        *claims = claims.plus(claim(quota, lane, jobs));
+        *claims = claims.plus(claim(quota, share_state, jobs));
     }
-    let victims = preemption::reclaim(quotas, lanes, jobs, &room, claims, &candidates);
+    let victims = preemption::reclaim(quotas, share_states, jobs, &room, claims, &candidates);
     if !victims.is_empty() {
         return Decision::Preempt(victims, Preemption::CrossShare, None);
     }
     let borrowable = room.borrowable(claims[0]);
     let may_borrow = |one: &&Candidate| {
-        let Candidate { job, lane, quota, .. } = one;
-        !one.entitled && quota.borrows && job.fits(&borrowable) && job.fits_beside(&lane.used, &quota.most)
+        let Candidate { job, share_state, quota, .. } = one;
+        !one.entitled && quota.borrows && job.fits(&borrowable) && job.fits_beside(&share_state.used, &quota.most)
     };
     // Who was promised the place of others has it before those who only happen to be older.
-    let promised = candidates.iter().filter(|one| one.lane.promised == Some(one.head)).find(may_borrow);
+    let promised = candidates.iter().filter(|one| one.share_state.promised == Some(one.head)).find(may_borrow);
     if let Some(one) = promised.or_else(|| candidates.iter().find(may_borrow)) {
         return Decision::Start(one.head);
     }
@@ -160,8 +160,8 @@ pub fn decide(quotas: &[Quota], lanes: &[Lane], jobs: &[Entry], free: Amounts) -
 }
 
 /// Why a need can never be met from a lane, in AWS's words.
-pub fn misfit(quotas: &[Quota], lane: usize, need: &Amounts) -> Option<Misfit> {
-    let quota = &quotas[lane];
+pub fn misfit(quotas: &[Quota], share_state: usize, need: &Amounts) -> Option<Misfit> {
+    let quota = &quotas[share_state];
     let all = quotas.iter().filter(|quota| quota.lends).fold(Amounts::ZERO, |sum, quota| sum.plus(quota.limit));
     let reason = if need.fits(&quota.limit) || need.fits(&quota.most) && need.fits(&all) {
         return None;
@@ -178,22 +178,22 @@ pub fn misfit(quotas: &[Quota], lane: usize, need: &Amounts) -> Option<Misfit> {
 }
 
 /// The lanes whose heads may be dispatched, oldest head first.
-fn candidates<'a>(quotas: &'a [Quota], lanes: &'a [Lane], jobs: &'a [Entry]) -> Vec<Candidate<'a>> {
-    let candidate = |(quota, lane): (&'a Quota, &'a Lane)| {
-        let head = lane.head().filter(|head| !jobs[*head].held)?;
+fn candidates<'a>(quotas: &'a [Quota], share_states: &'a [ShareState], jobs: &'a [Entry]) -> Vec<Candidate<'a>> {
+    let candidate = |(quota, share_state): (&'a Quota, &'a ShareState)| {
+        let head = share_state.head().filter(|head| !jobs[*head].held)?;
         let job = &jobs[head];
-        Some(Candidate { head, job, lane, quota, entitled: job.fits_beside(&lane.used, &quota.limit) })
+        Some(Candidate { head, job, share_state, quota, entitled: job.fits_beside(&share_state.used, &quota.limit) })
     };
-    let mut candidates: Vec<_> = quotas.iter().zip(lanes).filter_map(candidate).collect();
+    let mut candidates: Vec<_> = quotas.iter().zip(share_states).filter_map(candidate).collect();
     candidates.sort_unstable_by_key(|one| one.head);
     candidates
 }
 
 /// What a lane's first jobs need that would all stay within its limit.
-fn claim(quota: &Quota, lane: &Lane, jobs: &[Entry]) -> Amounts {
-    let own = quota.limit.minus(lane.used);
+fn claim(quota: &Quota, share_state: &ShareState, jobs: &[Entry]) -> Amounts {
+    let own = quota.limit.minus(share_state.used);
     let mut claim = Amounts::ZERO;
-    for job in lane.waiting() {
+    for job in share_state.waiting() {
         match jobs[job].need {
             Some(need) if !jobs[job].held && claim.plus(need).fits(&own) => claim = claim.plus(need),
             Some(_) | None => break,

@@ -20,9 +20,9 @@ pub enum Purpose {
 
 /// A seed.
 #[derive(Clone, Copy, Debug)]
-pub struct Seeded(pub u64);
+pub struct Rng(pub u64);
 
-impl Seeded {
+impl Rng {
     /// The number for this purpose, job and attempt.
     pub fn draw(self, purpose: Purpose, ticket: u64, attempt: u32) -> u64 {
         let word = mix(self.0 ^ mix(purpose as u64 + 1));
@@ -73,18 +73,18 @@ mod tests {
 
     #[test]
     fn ids_look_like_version_4_uuids_and_differ() {
-        let (one, two) = (Seeded(7).job_id(0), Seeded(7).job_id(1));
+        let (one, two) = (Rng(7).job_id(0), Rng(7).job_id(1));
         let parts: Vec<_> = one.as_str().split('-').map(str::len).collect();
         assert_eq!(parts, [8, 4, 4, 4, 12]);
         assert_eq!(&one.as_str()[14..15], "4");
         assert!("89ab".contains(&one.as_str()[19..20]));
         assert_ne!(one, two);
-        assert_ne!(one, Seeded(8).job_id(0));
+        assert_ne!(one, Rng(8).job_id(0));
     }
 
     #[test]
     fn training_job_names_fit_sagemaker() {
-        let name = Seeded(1).training_job("a_very/long name that nobody would ever want to type twice", 3, 1);
+        let name = Rng(1).training_job("a_very/long name that nobody would ever want to type twice", 3, 1);
         assert_eq!(name.as_str().len(), 63);
         assert!(name.as_str().chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
     }
@@ -93,8 +93,8 @@ mod tests {
     fn delays_stay_in_their_range_and_none_is_none() {
         let range = (Duration::from_secs(20), Duration::from_secs(23));
         let drawn: std::collections::BTreeSet<_> =
-            (0..100).map(|ticket| Seeded(1).delay(Purpose::Starting, range, ticket, 1).as_secs()).collect();
+            (0..100).map(|ticket| Rng(1).delay(Purpose::Starting, range, ticket, 1).as_secs()).collect();
         assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [20, 21, 22, 23]);
-        assert_eq!(Seeded(1).delay(Purpose::Starting, (Duration::ZERO, Duration::ZERO), 1, 1), Duration::ZERO);
+        assert_eq!(Rng(1).delay(Purpose::Starting, (Duration::ZERO, Duration::ZERO), 1, 1), Duration::ZERO);
     }
 }

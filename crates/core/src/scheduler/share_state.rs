@@ -12,7 +12,7 @@ use crate::scheduler::pool::Amounts;
 
 /// The jobs of one share.
 #[derive(Clone, Debug, Default)]
-pub struct Lane {
+pub struct ShareState {
     /// Whose; `None` in a FIFO queue.
     pub share: Option<ShareName>,
     /// Jobs that hold capacity, those first whose work is the cheapest to lose.
@@ -31,7 +31,7 @@ pub struct Lane {
     head: Option<Place>,
 }
 
-impl Lane {
+impl ShareState {
     /// An empty lane.
     pub fn new(share: Option<ShareName>) -> Self {
         Self { share, ..Self::default() }

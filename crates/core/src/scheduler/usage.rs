@@ -2,11 +2,11 @@
 
 use crate::model::InstanceType;
 use crate::model::ShareName;
-use crate::scheduler::policy::Discipline;
+use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Pool;
-use crate::scheduler::queue_state::Books;
+use crate::scheduler::queue_state::QueueState;
 use crate::scheduler::quota::Quota;
-use crate::scheduler::share_state::Lane;
+use crate::scheduler::share_state::ShareState;
 
 /// What one share of a queue uses of one capacity unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,26 +28,26 @@ pub struct Usage {
 }
 
 /// The rows of a queue, in the order of its lanes. Shares that are gone are left out unless something of them still runs.
-pub fn of(books: &Books, pool: &Pool) -> Vec<Usage> {
-    let lending: Vec<Lending> = (0..pool.units.len()).map(|unit| Lending::of(books, unit)).collect();
+pub fn of(queue_state: &QueueState, pool: &Pool) -> Vec<Usage> {
+    let lending: Vec<Lending> = (0..pool.units.len()).map(|unit| Lending::of(queue_state, unit)).collect();
     let mut rows = Vec::new();
-    for (index, lane) in books.lanes.iter().enumerate() {
-        if books.is_gone(index) && lane.in_flight.is_empty() {
+    for (index, share_state) in queue_state.share_states.iter().enumerate() {
+        if queue_state.is_gone(index) && share_state.in_flight.is_empty() {
             continue;
         }
         for (unit, name) in pool.units.iter().enumerate() {
-            let limit = match &books.discipline {
-                Discipline::Fifo => Some(pool.limits.0[unit]),
-                Discipline::FairShare(_) => None,
-                Discipline::Quotas(quotas) => Some(quotas[index].limit.0[unit]),
+            let limit = match &queue_state.sharing_policy {
+                SharingPolicy::Fifo => Some(pool.limits.0[unit]),
+                SharingPolicy::FairShare(_) => None,
+                SharingPolicy::Quotas(quotas) => Some(quotas[index].limit.0[unit]),
             };
             let part = |parts: &[i64]| parts.get(index).copied().map_or(0, count);
             let borrowed = part(&lending[unit].borrowed);
             rows.push(Usage {
-                share: lane.share.clone(),
+                share: share_state.share.clone(),
                 unit: name.clone(),
                 quota: limit.map(|limit| count(limit.into())),
-                used: count(lane.used.0[unit].into()),
+                used: count(share_state.used.0[unit].into()),
                 borrowed,
                 lent: part(&lending[unit].lent),
                 excess: part(&lending[unit].over) - borrowed,
@@ -68,15 +68,17 @@ struct Lending {
 impl Lending {
     /// Nobody knows whose capacity a borrower got, so that lenders are taken to lend in proportion to what they leave idle;
     /// and where more is used beyond limits than is idle, borrowers to have borrowed in proportion to that.
-    fn of(books: &Books, unit: usize) -> Self {
-        let quotas: &[Quota] = match &books.discipline {
-            Discipline::Quotas(quotas) => quotas,
-            Discipline::Fifo | Discipline::FairShare(_) => return Self::default(),
+    fn of(queue_state: &QueueState, unit: usize) -> Self {
+        let quotas: &[Quota] = match &queue_state.sharing_policy {
+            SharingPolicy::Quotas(quotas) => quotas,
+            SharingPolicy::Fifo | SharingPolicy::FairShare(_) => return Self::default(),
         };
-        let pairs = || quotas.iter().zip(&books.lanes);
-        let idle = |(quota, lane): (&Quota, &Lane)| if quota.lends { i64::from(quota.idle(lane).0[unit]) } else { 0 };
+        let pairs = || quotas.iter().zip(&queue_state.share_states);
+        let idle = |(quota, share_state): (&Quota, &ShareState)| {
+            if quota.lends { i64::from(quota.idle(share_state).0[unit]) } else { 0 }
+        };
         let idle: Vec<i64> = pairs().map(idle).collect();
-        let over: Vec<i64> = pairs().map(|(quota, lane)| i64::from(quota.over(lane).0[unit])).collect();
+        let over: Vec<i64> = pairs().map(|(quota, share_state)| i64::from(quota.over(share_state).0[unit])).collect();
         let lending = idle.iter().sum::<i64>().min(over.iter().sum());
         Self { borrowed: proportional(&over, lending), lent: proportional(&idle, lending), over }
     }

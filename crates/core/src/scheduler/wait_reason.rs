@@ -8,16 +8,16 @@ use crate::model::JobStatus;
 use crate::scheduler::Blocked;
 use crate::scheduler::Scheduler;
 use crate::scheduler::entry::Entry;
-use crate::scheduler::policy::Discipline;
+use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;
-use crate::scheduler::share_state::Lane;
+use crate::scheduler::share_state::ShareState;
 
 /// What stands in a waiting job's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Obstacle {
+pub enum WaitReason {
     /// Its queue or its environment is disabled.
     Disabled,
     /// It has arrived, and was not looked at yet.
@@ -40,7 +40,7 @@ pub enum Obstacle {
     Order,
 }
 
-impl Obstacle {
+impl WaitReason {
     /// One word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,54 +60,56 @@ impl Obstacle {
 
 impl Scheduler {
     /// What stands in the way of a job; `None` if it does not wait.
-    pub fn obstacle(&self, id: &JobId) -> Option<Obstacle> {
+    pub fn wait_reason(&self, id: &JobId) -> Option<WaitReason> {
         let entry = &self.jobs[self.by_id.get(id)?];
         if !entry.job.status.is_waiting() {
             return None;
         }
-        let books = &self.queues[entry.queue];
-        let pool = &self.pools[books.pool];
+        let queue_state = &self.queues[entry.queue];
+        let pool = &self.pools[queue_state.pool];
         let never = matches!(entry.blocked, Some(Blocked::EnvironmentLimit | Blocked::QuotaLimit));
         Some(if !self.is_served(entry.queue) {
-            Obstacle::Disabled
+            WaitReason::Disabled
         } else if entry.job.status != JobStatus::Runnable {
-            Obstacle::NotExamined
+            WaitReason::NotExamined
         } else if never {
-            Obstacle::Misfit
+            WaitReason::Misfit
         } else {
-            match &books.discipline {
-                Discipline::Fifo => of_environment(entry, pool, &pool.free()),
-                Discipline::FairShare(fair) => of_environment(entry, pool, &fair.room(&books.lanes, pool, self.now)),
-                Discipline::Quotas(quotas) => of_quota(entry, quotas, &books.lanes, pool),
+            match &queue_state.sharing_policy {
+                SharingPolicy::Fifo => of_environment(entry, pool, &pool.free()),
+                SharingPolicy::FairShare(fair) => {
+                    of_environment(entry, pool, &fair.room(&queue_state.share_states, pool, self.now))
+                }
+                SharingPolicy::Quotas(quotas) => of_quota(entry, quotas, &queue_state.share_states, pool),
             }
         })
     }
 }
 
 /// `room` is what of the free capacity is not kept for others.
-fn of_environment(entry: &Entry, pool: &Pool, room: &Amounts) -> Obstacle {
+fn of_environment(entry: &Entry, pool: &Pool, room: &Amounts) -> WaitReason {
     if entry.blocked == Some(Blocked::InstanceCapacity) {
-        Obstacle::NoInstances
+        WaitReason::NoInstances
     } else if !entry.fits(&pool.free()) {
-        Obstacle::Full
+        WaitReason::Full
     } else if !entry.fits(room) {
-        Obstacle::Reserved
+        WaitReason::Reserved
     } else {
-        Obstacle::Order
+        WaitReason::Order
     }
 }
 
-fn of_quota(entry: &Entry, quotas: &[Quota], lanes: &[Lane], pool: &Pool) -> Obstacle {
-    let (quota, lane) = (&quotas[entry.lane], &lanes[entry.lane]);
-    let room = Room::of(quotas, lanes, pool.free());
-    if entry.fits_beside(&lane.used, &quota.limit) {
+fn of_quota(entry: &Entry, quotas: &[Quota], share_states: &[ShareState], pool: &Pool) -> WaitReason {
+    let (quota, share_state) = (&quotas[entry.share_state], &share_states[entry.share_state]);
+    let room = Room::of(quotas, share_states, pool.free());
+    if entry.fits_beside(&share_state.used, &quota.limit) {
         if quota.lends && !entry.fits(&room.lendable) {
-            return Obstacle::Claim;
+            return WaitReason::Claim;
         }
     } else if !quota.borrows || !entry.fits(&room.lendable) {
-        return Obstacle::ShareLimit;
-    } else if !entry.fits_beside(&lane.used, &quota.most) {
-        return Obstacle::BorrowLimit;
+        return WaitReason::ShareLimit;
+    } else if !entry.fits_beside(&share_state.used, &quota.most) {
+        return WaitReason::BorrowLimit;
     }
     of_environment(entry, pool, &pool.free())
 }

@@ -8,7 +8,7 @@ use crate::World;
 use crate::arn;
 use crate::batch::Describe;
 use crate::batch::EXISTS;
-use crate::batch::MOST_RESOURCES;
+use crate::batch::MAX_RESOURCES;
 use crate::batch::enabled;
 use crate::batch::names;
 use crate::batch::page;
@@ -65,8 +65,8 @@ pub(super) fn create(world: &mut World, input: Create) -> Result<Value, ApiError
     if world.scheduler.environment(&name).is_some() {
         return Err(refused(EXISTS));
     }
-    if world.scheduler.environments().count() >= MOST_RESOURCES {
-        return Err(refused(format!("An account has at most {MOST_RESOURCES} service environments.")));
+    if world.scheduler.environments().count() >= MAX_RESOURCES {
+        return Err(refused(format!("An account has at most {MAX_RESOURCES} service environments.")));
     }
     let limits = capacities(&input.capacity_limits)?;
     let arn = arn::environment(&name);

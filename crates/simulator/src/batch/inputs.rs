@@ -58,7 +58,7 @@ const PAGE_TOKEN: Member = optional("nextToken", &TEXT);
 const LIMITS: Shape = Shape::List(
     &Shape::Structure(&[required("maxCapacity", &WHOLE), required("capacityUnit", &ANY)]),
     1,
-    super::MOST_LIMITS,
+    super::MAX_LIMITS,
 );
 const SHARING: Shape = Shape::Structure(&[
     required("strategy", &Shape::Enum(&["RESERVE", "LEND", "LEND_AND_BORROW"])),

@@ -10,7 +10,7 @@ use crate::World;
 use crate::arn;
 use crate::batch::Describe;
 use crate::batch::EXISTS;
-use crate::batch::MOST_RESOURCES;
+use crate::batch::MAX_RESOURCES;
 use crate::batch::enabled;
 use crate::batch::environments;
 use crate::batch::names;
@@ -64,8 +64,8 @@ pub(super) fn create(world: &mut World, input: Create) -> Result<Value, ApiError
     if world.scheduler.queue(&name).is_some() {
         return Err(refused(EXISTS));
     }
-    if world.scheduler.queues().count() >= MOST_RESOURCES {
-        return Err(refused(format!("An account has at most {MOST_RESOURCES} job queues.")));
+    if world.scheduler.queues().count() >= MAX_RESOURCES {
+        return Err(refused(format!("An account has at most {MAX_RESOURCES} job queues.")));
     }
     if input.job_queue_type.as_deref() != Some("SAGEMAKER_TRAINING") || !input.compute_environment_order.is_empty() {
         return Err(refused("Only job queues of type SAGEMAKER_TRAINING without compute environments are simulated."));

@@ -25,7 +25,7 @@ use trainspotter_core::model::Sharing;
 use trainspotter_core::scheduler::QueueSetup;
 
 /// Quota shares of a queue, at most.
-const MOST_SHARES: usize = 20;
+const MAX_SHARES: usize = 20;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,8 +75,8 @@ pub(super) fn create(world: &mut World, input: Create) -> Result<Value, ApiError
     if shares.iter().any(|share| share.name == name) {
         return Err(refused(format!("Quota share {name} already exists.")));
     }
-    if shares.len() >= MOST_SHARES {
-        return Err(refused(format!("A job queue has at most {MOST_SHARES} quota shares.")));
+    if shares.len() >= MAX_SHARES {
+        return Err(refused(format!("A job queue has at most {MAX_SHARES} quota shares.")));
     }
     world.resources.must_stay(&arn::queue(&queue_name))?;
     let share = QuotaShare {

@@ -26,7 +26,7 @@ use trainspotter_core::scheduler::Terms;
 const MAX_PAYLOAD_BYTES: usize = 10 * 1_024;
 /// Of the whole request; the body is about as long.
 const MAX_REQUEST_BYTES: usize = 30 * 1_024;
-const MOST_TAGS: usize = 50;
+const MAX_TAGS: usize = 50;
 const UTILISATION: f64 = 0.8;
 /// Client tokens remembered; then all are forgotten, as AWS forgets each after a while.
 const MAX_TOKENS: usize = 10_000;
@@ -122,8 +122,8 @@ fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
     // Batch's own win.
     let mut tags = payload.tags;
     tags.extend(input.tags.clone());
-    if tags.len() > MOST_TAGS {
-        return Err(refused(format!("A job has at most {MOST_TAGS} tags.")));
+    if tags.len() > MAX_TAGS {
+        return Err(refused(format!("A job has at most {MAX_TAGS} tags.")));
     }
     Ok(Submission {
         at: world.now,

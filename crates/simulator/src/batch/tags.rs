@@ -16,7 +16,7 @@ use crate::reply::ApiError;
 use trainspotter_core::model::JobId;
 
 /// Tags of a resource, at most.
-const MOST_TAGS: usize = 50;
+const MAX_TAGS: usize = 50;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -53,8 +53,8 @@ pub(super) fn list(world: &World, input: &List) -> Result<Value, ApiError> {
 fn change(world: &mut World, arn: &str, change: impl FnOnce(&mut Tags)) -> Result<Value, ApiError> {
     let mut tags = of(world, arn)?;
     change(&mut tags);
-    if tags.len() > MOST_TAGS {
-        return Err(refused(format!("A resource has at most {MOST_TAGS} tags.")));
+    if tags.len() > MAX_TAGS {
+        return Err(refused(format!("A resource has at most {MAX_TAGS} tags.")));
     }
     if is_job(arn) {
         world.scheduler.set_tags(&JobId::from(arn::name_in(arn)), tags);

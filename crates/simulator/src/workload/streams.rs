@@ -21,7 +21,7 @@ const BIG: &str = "ml.p5.48xlarge";
 const SMALL: &str = "ml.g5.12xlarge";
 
 /// No job runs longer.
-const LONGEST_JOB: f64 = 8.0 * 3600.0;
+const MAX_JOB_SPAN: f64 = 8.0 * 3600.0;
 /// Jobs of a sweep, least and most.
 const SWEEP: std::ops::RangeInclusive<u32> = 3..=7;
 /// Jobs of a call that brings a single job or a sweep, at the usual part of sweeps.
@@ -251,5 +251,5 @@ const SPREAD: f64 = 0.9;
 
 fn lasts(random: &mut ChaCha8Rng, median: f64) -> f64 {
     // The parameters are constants that the constructor accepts; the median would be the fallback.
-    LogNormal::new(median.ln(), SPREAD).map_or(median, |law| law.sample(random)).min(LONGEST_JOB)
+    LogNormal::new(median.ln(), SPREAD).map_or(median, |law| law.sample(random)).min(MAX_JOB_SPAN)
 }

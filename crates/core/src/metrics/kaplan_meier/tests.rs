@@ -52,7 +52,7 @@ fn without_censoring_it_is_the_plain_quantile() {
 
 #[test]
 fn what_has_left_the_window_no_longer_counts() {
-    let mut survival = Survival::default();
+    let mut survival = KaplanMeier::default();
     survival.record(Timestamp::default(), 60.0, true);
     survival.forget(Timestamp::default() + WINDOW - SLOT);
     assert!(survival.quantiles(&[]).is_some());
@@ -62,7 +62,7 @@ fn what_has_left_the_window_no_longer_counts() {
 
 #[test]
 fn a_stuck_share_looks_stuck() {
-    let mut survival = Survival::default();
+    let mut survival = KaplanMeier::default();
     (0..50).for_each(|_| survival.record(Timestamp::default(), 60.0, true));
     let p95 = |waiting: f64| survival.quantiles(&[waiting; 50]).unwrap()[2];
     assert!((p95(7_200.0) - 7_200.0).abs() < 1e-9 && (p95(14_400.0) - 14_400.0).abs() < 1e-9);
@@ -76,7 +76,7 @@ proptest! {
     ) {
         let waits: Vec<(f64, bool)> = waits.into_iter().map(|(log, started)| (log.exp(), started)).collect();
         // Within a bucket the order of starts and censorings is lost, so the exact one is asked in both orders.
-        let mut survival = Survival::default();
+        let mut survival = KaplanMeier::default();
         waits.iter().filter(|wait| wait.1).for_each(|wait| survival.record(Timestamp::default(), wait.0, true));
         let waiting: Vec<f64> = waits.iter().filter(|wait| !wait.1).map(|wait| wait.0).collect();
         let live = survival.quantiles(&waiting).unwrap();

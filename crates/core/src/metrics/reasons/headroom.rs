@@ -14,7 +14,7 @@ pub(super) type Amounts = BTreeMap<InstanceType, f64>;
 pub(super) type InUse = BTreeMap<QueueName, BTreeMap<Option<ShareName>, Amounts>>;
 
 /// Room for jobs of one queue.
-pub(super) struct Room {
+pub(super) struct Headroom {
     /// What the environment allows; `None` when the environment could not be read.
     capacity: Option<Amounts>,
     /// Whether the environment counts instances of any type.
@@ -40,7 +40,7 @@ pub(super) fn in_use(inputs: &Inputs<'_>) -> InUse {
     in_use
 }
 
-impl Room {
+impl Headroom {
     pub(super) fn of(queue: &Queue, inputs: &Inputs<'_>, in_use: &InUse) -> Self {
         let name = |queue: &Queue| queue.environment.as_ref().map(|environment| environment.name.clone());
         let limits = queue.environment.as_ref().map(|environment| environment.limits.as_slice());
@@ -162,8 +162,8 @@ pub(in crate::metrics) fn most(own: &QuotaShare, unit: &InstanceType) -> f64 {
     }
 }
 
-fn fits(need: &Amounts, room: impl Fn(&InstanceType) -> f64) -> Result<(), InstanceType> {
-    need.iter().find(|(unit, quantity)| **quantity > room(unit)).map_or(Ok(()), |(unit, _)| Err(unit.clone()))
+fn fits(need: &Amounts, headroom: impl Fn(&InstanceType) -> f64) -> Result<(), InstanceType> {
+    need.iter().find(|(unit, quantity)| **quantity > headroom(unit)).map_or(Ok(()), |(unit, _)| Err(unit.clone()))
 }
 
 fn of(amounts: Option<&Amounts>, unit: &InstanceType) -> f64 {

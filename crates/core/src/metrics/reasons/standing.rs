@@ -1,6 +1,6 @@
 //! Where a waiting job stands: its place in its share and in the whole queue.
 
-use crate::jobs::{Job, Lane, Place, gpus_of};
+use crate::jobs::{Job, Place, ShareJobs, gpus_of};
 use crate::metrics::Inputs;
 use crate::model::{JobId, Policy, Position, Queue};
 
@@ -20,7 +20,7 @@ pub struct Standing {
     pub gpus_ahead: f64,
 }
 
-pub(super) fn of(job: &Job, queue: &Queue, lane: &Lane, inputs: &Inputs<'_>) -> Standing {
+pub(super) fn of(job: &Job, queue: &Queue, lane: &ShareJobs, inputs: &Inputs<'_>) -> Standing {
     let front = inputs.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
     // Jobs that were dispatched since the snapshot no longer stand before anybody.
     let waits = |position: &&Position| known(position, inputs).is_none_or(|job| job.status().is_waiting());

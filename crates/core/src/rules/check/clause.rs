@@ -8,12 +8,12 @@ use crate::metrics::jobs;
 use crate::model::check_glob;
 use crate::rules::check::{Check, values};
 use crate::rules::file::ClauseText;
-use crate::rules::rule::{self, Clause, Condition, Fold, Stat, Take};
-use crate::rules::threshold::Level;
+use crate::rules::rule::{self, Aggregation, Clause, Condition, Fold, Stat};
+use crate::rules::threshold::Threshold;
 use crate::yaml::{HumanDuration, nearest};
 
 /// The longest `increase` or `change_over`: the past that it needs is kept in memory.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_LOOKBACK: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Check<'_> {
     /// A condition with its rule's labels; `at` is where it is in the rule: empty, or such as `all[0].`.
@@ -28,7 +28,7 @@ impl Check<'_> {
         let by = self.labels(metric, by);
         let filters = self.filters(metric, &format!("{at}where"), &text.r#where);
         // Even where nothing can be taken, a threshold can be wrong.
-        let condition = self.condition(at, metric, take.unwrap_or(Take::Now), text);
+        let condition = self.condition(at, metric, take.unwrap_or(Aggregation::Now), text);
         let (take, condition) = (take?, condition?);
         let fold = text.fold.unwrap_or_else(|| usual_fold(take, condition));
         Some((Clause { metric, take, fold, filters, condition }, by))
@@ -85,7 +85,7 @@ impl Check<'_> {
     }
 
     /// What is taken of the metric, if that fits its kind.
-    fn take(&mut self, at: &str, metric: &Metric, text: &ClauseText) -> Option<Take> {
+    fn take(&mut self, at: &str, metric: &Metric, text: &ClauseText) -> Option<Aggregation> {
         let mut fits = |key: &str, given: bool, kind: Kind, message: &str| {
             if given && metric.kind != kind {
                 self.problem(&format!("{at}{key}"), message);
@@ -97,15 +97,15 @@ impl Check<'_> {
         let increase = self.span(&format!("{at}increase"), text.increase);
         let change = self.span(&format!("{at}change_over"), text.change_over);
         match (metric.kind, text.stat) {
-            (Kind::Gauge, _) => Some(change.map_or(Take::Now, Take::Change)),
+            (Kind::Gauge, _) => Some(change.map_or(Aggregation::Now, Aggregation::Change)),
             (Kind::Counter, _) => {
                 if increase.is_none() {
                     let message = "this metric only grows; compare its increase, such as `increase: 10m`";
                     self.problem(&format!("{at}metric"), message);
                 }
-                increase.map(Take::Increase)
+                increase.map(Aggregation::Increase)
             }
-            (Kind::Distribution, Some(stat)) => Some(Take::Stat(stat)),
+            (Kind::Distribution, Some(stat)) => Some(Aggregation::Stat(stat)),
             (Kind::Distribution, None) => {
                 let message = "this metric is a distribution; say which `stat`: p50, p90, p95, p99, mean, max or count";
                 self.problem(&format!("{at}metric"), message);
@@ -116,17 +116,17 @@ impl Check<'_> {
 
     fn span(&mut self, key: &str, written: Option<HumanDuration>) -> Option<Duration> {
         let over = written?.0;
-        if over.is_zero() || over > LONGEST {
+        if over.is_zero() || over > MAX_LOOKBACK {
             self.problem(key, "must be longer than 0s and no longer than 24h");
         }
         Some(over)
     }
 
-    fn condition(&mut self, at: &str, metric: &Metric, take: Take, text: &ClauseText) -> Option<Condition> {
+    fn condition(&mut self, at: &str, metric: &Metric, take: Aggregation, text: &ClauseText) -> Option<Condition> {
         let unit = rule::unit_of(metric, take);
-        let mut number = |key: &str, level: &Option<Level>| {
+        let mut number = |key: &str, level: &Option<Threshold>| {
             let read =
-                |level: &Level| level.in_unit(unit).map_err(|message| self.problem(&format!("{at}{key}"), message));
+                |level: &Threshold| level.in_unit(unit).map_err(|message| self.problem(&format!("{at}{key}"), message));
             level.as_ref().map(read)
         };
         let levels = (number("above", &text.above), number("below", &text.below), number("recover", &text.recover));
@@ -160,9 +160,9 @@ impl Check<'_> {
 }
 
 /// Sums where a sum means something; otherwise the value that is closest to holding.
-fn usual_fold(take: Take, condition: Condition) -> Fold {
+fn usual_fold(take: Aggregation, condition: Condition) -> Fold {
     match (take, condition) {
-        (Take::Increase(_) | Take::Stat(Stat::Count), _) => Fold::Sum,
+        (Aggregation::Increase(_) | Aggregation::Stat(Stat::Count), _) => Fold::Sum,
         (_, Condition::Above { .. }) => Fold::Max,
         (_, Condition::Below { .. }) => Fold::Min,
     }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::metrics::catalogue::{Kind, Label, Metric, cloudwatch_dimension, cloudwatch_dimension_value};
 use crate::rules::export::Exported;
 use crate::rules::export::prometheus::{Spelling, expression};
-use crate::rules::rule::{Clause, Combine, Condition, Fold, NoData, Rule, Stat, Take};
+use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Fold, NoData, Rule, Stat};
 
 /// Alarms are evaluated each minute.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -260,26 +260,26 @@ fn statistic(clause: &Clause) -> Result<(&'static str, Duration), String> {
     };
     let hour = Duration::from_secs(3_600);
     match (clause.take, clause.metric.kind) {
-        (Take::Now, _) if clause.fold == Fold::Sum => {
+        (Aggregation::Now, _) if clause.fold == Fold::Sum => {
             Err("Metrics Insights would add up values of different moments of a period".to_owned())
         }
-        (Take::Now, _) => Ok((folded, PERIOD)),
+        (Aggregation::Now, _) => Ok((folded, PERIOD)),
         // Counters are sent as their increases.
-        (Take::Increase(over), Kind::Counter) if over.as_secs() % 60 != 0 || over.subsec_nanos() != 0 => {
+        (Aggregation::Increase(over), Kind::Counter) if over.as_secs() % 60 != 0 || over.subsec_nanos() != 0 => {
             Err("an alarm's period is whole minutes, so `increase` must be".to_owned())
         }
         // What is sent is of one series each minute; only its sum over all of them is known.
-        (Take::Increase(_), Kind::Counter) | (Take::Stat(Stat::Count), _) if clause.fold != Fold::Sum => {
+        (Aggregation::Increase(_), Kind::Counter) | (Aggregation::Stat(Stat::Count), _) if clause.fold != Fold::Sum => {
             Err("Metrics Insights adds up before it compares, so only `fold: sum` can be had".to_owned())
         }
-        (Take::Increase(over), Kind::Counter) => Ok(("SUM", over)),
-        (Take::Stat(Stat::Count), _) => Ok(("COUNT", hour)),
-        (Take::Stat(Stat::Mean), _) => Ok(("AVG", hour)),
-        (Take::Stat(Stat::Max), _) => Ok(("MAX", hour)),
-        (Take::Stat(Stat::P50 | Stat::P90 | Stat::P95 | Stat::P99), _) => {
+        (Aggregation::Increase(over), Kind::Counter) => Ok(("SUM", over)),
+        (Aggregation::Stat(Stat::Count), _) => Ok(("COUNT", hour)),
+        (Aggregation::Stat(Stat::Mean), _) => Ok(("AVG", hour)),
+        (Aggregation::Stat(Stat::Max), _) => Ok(("MAX", hour)),
+        (Aggregation::Stat(Stat::P50 | Stat::P90 | Stat::P95 | Stat::P99), _) => {
             Err("Metrics Insights has no percentiles; alarm on `mean` or `max`, or on one share's metric".to_owned())
         }
-        (Take::Increase(_) | Take::Change(_) | Take::Beyond(..), _) => {
+        (Aggregation::Increase(_) | Aggregation::Change(_) | Aggregation::FractionAbove(..), _) => {
             Err("an alarm cannot compare with what was".to_owned())
         }
     }

@@ -10,7 +10,7 @@ use crate::metrics::catalogue::{Kind, Label, Metric, Unit};
 use crate::metrics::{catalogue, jobs};
 use crate::rules::check::is_label_name;
 use crate::rules::export::Exported;
-use crate::rules::rule::{Clause, Combine, Condition, Datapoints, Fold, NoData, Rule, Stat, Take, unit_of};
+use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Datapoints, Fold, NoData, Rule, Stat, unit_of};
 
 /// What is different for every rule.
 const ALWAYS: &str = "\
@@ -169,18 +169,18 @@ fn value(rule: &Rule, clause: &Clause, spelling: Spelling) -> Result<String, Str
     };
     let increase = |suffix: &str, more: &str, over| format!("increase({}[{}])", selected(suffix, more), span(over));
     Ok(match clause.take {
-        Take::Now => format!("{fold} by ({by}) ({})", selected("", "")),
-        Take::Increase(over) => format!("{fold} by ({by}) ({})", increase("", "", over)),
-        Take::Change(over) => {
+        Aggregation::Now => format!("{fold} by ({by}) ({})", selected("", "")),
+        Aggregation::Increase(over) => format!("{fold} by ({by}) ({})", increase("", "", over)),
+        Aggregation::Change(over) => {
             let now = selected("", "");
             format!("{fold} by ({by}) ({now} - {now} offset {})", span(over))
         }
-        Take::Beyond(bound, over) => {
+        Aggregation::FractionAbove(bound, over) => {
             let bound = catalogue::DURATION_BOUNDS.get(bound).copied().unwrap_or_default();
             let good = increase("_bucket", &format!("le=\"{bound}\""), over);
             format!("1 - sum by ({by}) ({good}) / sum by ({by}) ({})", increase("_count", "", over))
         }
-        Take::Stat(stat) => statistic(stat, &by, &selected)?,
+        Aggregation::Stat(stat) => statistic(stat, &by, &selected)?,
     })
 }
 

@@ -9,13 +9,13 @@ use serde::Deserialize;
 
 use crate::metrics::{catalogue, jobs};
 use crate::rules::check::values;
-use crate::rules::rule_tests::fixture::{Series, Stage, signals};
-use crate::rules::rule_tests::{Rehearsal, Rehearsals};
+use crate::rules::rule_tests::fixture::{Fixture, Series, signals};
+use crate::rules::rule_tests::{RuleTest, RuleTests};
 use crate::rules::{Transition, TransitionKind};
 use crate::yaml::{Document, HumanDuration, Problem, Problems, nearest};
 
 /// Ticks of one test at most.
-const MOST_TICKS: usize = 20_000;
+const MAX_TICKS: usize = 20_000;
 
 /// Tests of rules.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -144,7 +144,7 @@ impl fmt::Display for Told {
 }
 
 /// Checks a whole file.
-pub(super) fn check(document: &Document<TestFile>) -> Result<Rehearsals, Problems> {
+pub(super) fn check(document: &Document<TestFile>) -> Result<RuleTests, Problems> {
     let file = &document.value;
     let mut problems = Vec::new();
     let every = file.every.map_or(Duration::from_secs(60), |every| every.0);
@@ -160,7 +160,7 @@ pub(super) fn check(document: &Document<TestFile>) -> Result<Rehearsals, Problem
         problems.push(document.problem("rules", "name the rule files to test, relative to this file"));
     }
     document.conclude(problems)?;
-    Ok(Rehearsals { rules: file.rules.clone(), tests })
+    Ok(RuleTests { rules: file.rules.clone(), tests })
 }
 
 struct Check<'a> {
@@ -174,7 +174,7 @@ impl Check<'_> {
         self.problems.push(self.document.problem(&format!("{}.{key}", self.path), message));
     }
 
-    fn test(&mut self, text: &TestText, every: Duration) -> Rehearsal {
+    fn test(&mut self, text: &TestText, every: Duration) -> RuleTest {
         let every = text.every.map_or(every, |every| every.0);
         if every.is_zero() {
             self.problem("every", "must be longer than 0s");
@@ -193,11 +193,11 @@ impl Check<'_> {
                 Err(message) => self.problem(&format!("expect[{index}].timeline"), message),
             }
         }
-        let stage = Stage::new(series, expected.iter().map(|one| one.timeline.len()).max().unwrap_or(0));
-        if stage.ticks() > MOST_TICKS {
-            self.problem("series", format!("a test has {MOST_TICKS} ticks at most"));
+        let fixture = Fixture::new(series, expected.iter().map(|one| one.timeline.len()).max().unwrap_or(0));
+        if fixture.ticks() > MAX_TICKS {
+            self.problem("series", format!("a test has {MAX_TICKS} ticks at most"));
         }
-        Rehearsal { name: text.name.clone(), every, stage, expected, told: text.told.clone() }
+        RuleTest { name: text.name.clone(), every, fixture, expected, told: text.told.clone() }
     }
 
     fn series(&mut self, index: usize, text: &SeriesText) -> Option<Series> {
@@ -219,7 +219,7 @@ impl Check<'_> {
             }
         }
         let value_of = |label: &&'static str| (*label, text.labels.get(*label).map_or("", String::as_str).into());
-        match signals(&text.values, metric.unit, MOST_TICKS) {
+        match signals(&text.values, metric.unit, MAX_TICKS) {
             Ok(signals) => Some(Series { metric, labels: metric.labels.iter().map(value_of).collect(), signals }),
             Err(message) => {
                 self.problem(&format!("{at}.values"), message);
@@ -238,7 +238,7 @@ fn expanded(text: &str) -> Result<String, String> {
             '0'..='9' => count.push(letter),
             '.' | 'P' | 'F' | 'R' => {
                 let times = if count.is_empty() { Ok(1) } else { count.parse::<usize>() };
-                let times = times.ok().filter(|times| *times <= MOST_TICKS);
+                let times = times.ok().filter(|times| *times <= MAX_TICKS);
                 let times = times.ok_or_else(|| format!("`{count}{letter}` is too many ticks"))?;
                 drawn.extend(std::iter::repeat_n(letter, times));
                 count.clear();

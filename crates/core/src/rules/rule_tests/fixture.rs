@@ -7,7 +7,7 @@ use crate::metrics::catalogue::{DURATION_BOUNDS, Kind, Metric, Stability, Unit};
 use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, SourceHealth, Value, jobs};
 use crate::model::{QueueName, Source, Timestamp};
 use crate::rules::context::sources_of;
-use crate::rules::threshold::Level;
+use crate::rules::threshold::Threshold;
 
 /// Distributions are judged by their last hour.
 const RECENT: Duration = Duration::from_secs(3_600);
@@ -45,12 +45,12 @@ pub(super) struct Series {
 
 /// All series of a test.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct Fixture {
     series: Vec<Series>,
     ticks: usize,
 }
 
-impl Stage {
+impl Fixture {
     /// `ticks` at least.
     pub(super) fn new(series: Vec<Series>, ticks: usize) -> Self {
         let ticks = series.iter().map(|series| series.signals.len()).max().unwrap_or(0).max(ticks);
@@ -186,5 +186,5 @@ pub(super) fn signals(text: &str, unit: Unit, most: usize) -> Result<Vec<Signal>
 
 /// A number in the metric's unit, or as rules write it.
 fn level(text: &str, unit: Unit) -> Option<f64> {
-    text.parse::<f64>().ok().or_else(|| Level::written(text).in_unit(unit).ok()).filter(|number| number.is_finite())
+    text.parse::<f64>().ok().or_else(|| Threshold::written(text).in_unit(unit).ok()).filter(|number| number.is_finite())
 }

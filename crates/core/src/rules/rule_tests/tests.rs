@@ -12,8 +12,8 @@ const RULES: &str = "rules:
 
 fn differences(test: &str) -> String {
     let text = format!("rules: [a.yaml]\ntests:\n  - name: a test\n{test}");
-    let rehearsals = parse_rehearsals("a.test.yaml", &text).unwrap_or_else(|problems| panic!("{problems}"));
-    let found = rehearsals.tests[0].run(&parse_rules("a.yaml", RULES).unwrap());
+    let rule_tests_file = parse_rule_tests("a.test.yaml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let found = rule_tests_file.tests[0].run(&parse_rules("a.yaml", RULES).unwrap());
     found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -95,7 +95,7 @@ tests:
       - { metric: gpu.capacity, labels: { share: a }, values: 1z }
     expect: [{ alert: A, timeline: PPX }, { alert: A, timeline: '3' }]
 ";
-    let told = parse_rehearsals("a.test.yaml", text).unwrap_err().to_string();
+    let told = parse_rule_tests("a.test.yaml", text).unwrap_err().to_string();
     for mistake in [
         "name the rule files",
         "did you mean `queue.wait.oldest`?",

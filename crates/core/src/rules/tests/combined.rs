@@ -11,7 +11,7 @@ fn check(key: &str, first: &str, second: &str, expected: &str) {
         "rules: [{{ alert: Both, by: [queue], annotations: {{ summary: '{{{{ value }}}} of {{{{ threshold }}}}' }},
            {key}: [{{ metric: queue.wait.oldest, above: 30m }}, {{ metric: gpu.idle.ratio, above: 40% }}] }}]"
     ));
-    let mut book = AlertBook::default();
+    let mut active_alerts = ActiveAlerts::default();
     let drawn: String = (0..)
         .zip(first.chars().zip(second.chars()))
         .map(|(at, (first, second))| {
@@ -32,8 +32,8 @@ fn check(key: &str, first: &str, second: &str, expected: &str) {
             for health in frame.sources.iter_mut().filter(|health| health.source == Source::Utilisation) {
                 health.error = (second == '!').then(|| "throttled".to_owned());
             }
-            let told = book.step(&rules, &frame, minute(at));
-            letter(&book, &told)
+            let told = active_alerts.step(&rules, &frame, minute(at));
+            letter(&active_alerts, &told)
         })
         .collect();
     assert_eq!(drawn, expected, "{key}: {first} {second}");
@@ -58,11 +58,11 @@ fn an_end_has_the_value_of_the_condition_whose_unit_and_threshold_it_shows() {
             "rules: [{{ alert: Both, by: [queue], annotations: {{ summary: x }},
                {key}: [{{ metric: queue.wait.oldest, above: 30m }}, {{ metric: gpu.idle.ratio, above: 40% }}] }}]"
         ));
-        let mut book = AlertBook::default();
+        let mut active_alerts = ActiveAlerts::default();
         let step = |(at, (oldest, idle)): (usize, (f64, f64))| {
             let oldest = gauge(&catalogue::QUEUE_WAIT_OLDEST, &[("queue", "prod"), ("share", "a")], oldest);
             let idle = gauge(&catalogue::GPU_IDLE_RATIO, &[("queue", "prod")], idle);
-            book.step(&rules, &frame_of(vec![oldest, idle], minute(at)), minute(at))
+            active_alerts.step(&rules, &frame_of(vec![oldest, idle], minute(at)), minute(at))
         };
         let last = (0..).zip(values).flat_map(step).last().unwrap().alert;
         (last.unit, last.threshold, last.value, last.value_at_fire)
@@ -85,12 +85,12 @@ fn a_trend_is_against_what_was() {
     let rules = rules_of(
         "rules: [{ alert: Growing, metric: queue.jobs, by: [queue], change_over: 3m, above: 5, annotations: { summary: '{{ value }}' } }]",
     );
-    let mut book = AlertBook::default();
+    let mut active_alerts = ActiveAlerts::default();
     let step = |(at, count): (usize, &f64)| {
         let pairs = [("queue", "prod"), ("share", "a"), ("state", "runnable")];
         let samples = vec![gauge(&catalogue::QUEUE_JOBS, &pairs, *count)];
-        let told = book.step(&rules, &frame_of(samples, minute(at)), minute(at));
-        letter(&book, &told)
+        let told = active_alerts.step(&rules, &frame_of(samples, minute(at)), minute(at));
+        letter(&active_alerts, &told)
     };
     let drawn: String = (0..).zip(&[10.0, 90.0, 14.0, 15.0, 96.0, 21.0, 21.0, 21.0]).map(step).collect();
     assert_eq!(drawn, "....FFFR", "after 3 minutes it is 86 above, then 7, 6 and 0; before, nobody knows");
@@ -110,7 +110,7 @@ fn an_objective_alerts_while_its_budget_burns_and_not_after() {
         "rules: [{ alert: Slow, by: [queue], objective: { metric: queue.wait, target: 99%, within: 30m },
            annotations: { summary: '{{ value }} of {{ threshold }}' } }]",
     );
-    let mut book = AlertBook::default();
+    let mut active_alerts = ActiveAlerts::default();
     let (mut good, mut bad) = (0, 0);
     let mut told = Vec::new();
     for at in 0..360 {
@@ -119,7 +119,9 @@ fn an_objective_alerts_while_its_budget_burns_and_not_after() {
         (good, bad) = (good + 3 - third, bad + third);
         let mut samples = vec![waits(good, bad)];
         samples.push(gauge(&catalogue::QUEUE_WAIT_OLDEST, &[("queue", "prod"), ("share", "a")], 60.0));
-        told.extend(book.step(&rules, &frame_of(samples, minute(at)), minute(at)).into_iter().map(|told| (at, told)));
+        told.extend(
+            active_alerts.step(&rules, &frame_of(samples, minute(at)), minute(at)).into_iter().map(|told| (at, told)),
+        );
     }
     let told: Vec<_> = told
         .iter()
@@ -142,20 +144,21 @@ fn a_rule_about_single_jobs_has_an_alert_for_each_and_ends_with_it() {
         "rules: [{ alert: Stuck, metric: job.scheduled.age, by: [queue, name, job], above: 30m,
            annotations: { summary: '{{ name }} on {{ queue }} {{ value }}' } }]",
     );
-    let mut book = AlertBook::default();
+    let mut active_alerts = ActiveAlerts::default();
     let job = |id: &str, minutes: f64| {
         let pairs = [("queue", "prod"), ("share", "a"), ("name", "train"), ("job", id)];
         gauge(&jobs::JOB_SCHEDULED_AGE, &pairs, minutes * 60.0)
     };
     let mut step = |at: usize, of_jobs: Vec<Sample>| {
         let frame = Frame { of_jobs, ..frame_of(Vec::new(), minute(at)) };
-        let told = book.step(&rules, &frame, minute(at));
+        let told = active_alerts.step(&rules, &frame, minute(at));
         told.iter().map(|told| (told.alert.by["job"].clone(), told.kind)).collect::<Vec<_>>()
     };
     assert_eq!(step(0, vec![job("1", 10.0), job("2", 40.0)]), [("2".to_owned(), TransitionKind::Fired)]);
-    let both = [("1".to_owned(), TransitionKind::Fired), ("2".to_owned(), TransitionKind::Resolved(Ending::Recovered))];
+    let both =
+        [("1".to_owned(), TransitionKind::Fired), ("2".to_owned(), TransitionKind::Resolved(ResolveReason::Recovered))];
     assert_eq!(step(1, vec![job("1", 31.0), job("2", 0.0)]), both);
-    assert_eq!(step(2, vec![job("2", 0.0)]), [("1".to_owned(), TransitionKind::Resolved(Ending::Gone))]);
+    assert_eq!(step(2, vec![job("2", 0.0)]), [("1".to_owned(), TransitionKind::Resolved(ResolveReason::Gone))]);
 }
 
 #[test]

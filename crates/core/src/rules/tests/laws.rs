@@ -24,19 +24,19 @@ proptest! {
         extra in extras(), signals in "[ynm!sx_-]{1,60}", restarts in prop::collection::vec(any::<bool>(), 60),
     ) {
         let rules = rule(&extra);
-        let mut book = AlertBook::default();
+        let mut active_alerts = ActiveAlerts::default();
         let mut told = Vec::new();
         for (at, (signal, restarts)) in signals.chars().zip(restarts).enumerate() {
             if restarts {
-                book = restart(&book);
+                active_alerts = restart(&active_alerts);
             }
-            told.extend(draw_from(&mut book, &rules, at, &signal.to_string()).1);
+            told.extend(draw_from(&mut active_alerts, &rules, at, &signal.to_string()).1);
         }
         for (index, transition) in told.iter().enumerate() {
             prop_assert_eq!(transition.kind == TransitionKind::Fired, index % 2 == 0, "{:?}", told);
             prop_assert_eq!(&transition.alert.id, &told[0].alert.id);
         }
-        prop_assert_eq!(book.counts().1, told.len() % 2, "what fired and did not end is in the book");
+        prop_assert_eq!(active_alerts.counts().1, told.len() % 2, "what fired and did not end is in the book");
     }
 
     /// While a source fails, or there is no data and the rule wants to keep its state, nothing changes at all.
@@ -46,12 +46,12 @@ proptest! {
     ) {
         for (extra, unknown) in [(extra.clone(), unknown), (extra.replace("ok", "keep").replace("alert", "keep"), kept)] {
             let rules = rule(&extra);
-            let mut book = AlertBook::default();
-            draw_from(&mut book, &rules, 0, &before);
-            let known: Vec<Alert> = book.alerts().cloned().collect();
-            let (_, told) = draw_from(&mut book, &rules, before.len(), &unknown);
+            let mut active_alerts = ActiveAlerts::default();
+            draw_from(&mut active_alerts, &rules, 0, &before);
+            let known: Vec<Alert> = active_alerts.alerts().cloned().collect();
+            let (_, told) = draw_from(&mut active_alerts, &rules, before.len(), &unknown);
             prop_assert_eq!(told, []);
-            prop_assert_eq!(book.alerts().cloned().collect::<Vec<_>>(), known);
+            prop_assert_eq!(active_alerts.alerts().cloned().collect::<Vec<_>>(), known);
         }
     }
 
@@ -73,12 +73,12 @@ proptest! {
         let rules = rule(&format!("datapoints: {m} of {},", m + more));
         let (drawn, _) = draw(&rules, &signals);
         let letters: Vec<char> = signals.chars().collect();
-        let mut book = AlertBook::default();
+        let mut active_alerts = ActiveAlerts::default();
         for (at, letter) in drawn.chars().enumerate() {
             let held = letters[..=at].iter().rev().take(m + more).filter(|signal| **signal == 'y').count();
             prop_assert_eq!(letter == 'F', held >= m, "{} at {}", drawn, at);
-            book = restart(&book);
-            let after_restart = draw_from(&mut book, &rules, at, &letters[at].to_string()).0;
+            active_alerts = restart(&active_alerts);
+            let after_restart = draw_from(&mut active_alerts, &rules, at, &letters[at].to_string()).0;
             prop_assert_eq!(after_restart, letter.to_string(), "{} at {}", drawn, at);
         }
     }
@@ -91,16 +91,16 @@ proptest! {
         let rules = rules_of(&format!(
             "rules: [{{ alert: A, {rest}, increase: {over}m, above: 3 }}, {{ alert: B, {rest}, increase: 20m, above: 999 }}]"
         ));
-        let mut book = AlertBook::default();
+        let mut active_alerts = ActiveAlerts::default();
         let mut totals: Vec<u32> = Vec::new();
         for (at, step) in steps.iter().enumerate() {
             totals.push(totals.last().copied().unwrap_or(7) + step);
             let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "s")], f64::from(totals[at]))];
-            book.step(&rules, &frame_of(samples, minute(at)), minute(at));
+            active_alerts.step(&rules, &frame_of(samples, minute(at)), minute(at));
             let increase = totals[at] - totals[at.saturating_sub(over)];
             // Less than the window is known at first: then nothing can end, and nothing can be wrong.
             if at >= over || increase > 3 {
-                prop_assert_eq!(book.counts().1 == 1, increase > 3, "{:?} at {}", totals, at);
+                prop_assert_eq!(active_alerts.counts().1 == 1, increase > 3, "{:?} at {}", totals, at);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::rules::rule_tests::parse_rehearsals;
+use crate::rules::rule_tests::parse_rule_tests;
 
 /// Name, rules and tests of each pack.
 const PACKS: [(&str, &str, &str); 2] = [
@@ -23,10 +23,10 @@ const PACKS: [(&str, &str, &str); 2] = [
 fn every_rule_of_a_pack_has_a_test_that_makes_it_fire_and_one_that_must_not() {
     let (mut fires, mut rests) = (BTreeSet::new(), BTreeSet::new());
     for (file, rules, tests) in PACKS {
-        let rehearsals = parse_rehearsals(file, tests).unwrap_or_else(|problems| panic!("{problems}"));
-        assert_eq!(rehearsals.rules, [file], "the tests beside a pack are about it");
+        let rule_tests_file = parse_rule_tests(file, tests).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(rule_tests_file.rules, [file], "the tests beside a pack are about it");
         let rules = rules_of(rules);
-        for test in &rehearsals.tests {
+        for test in &rule_tests_file.tests {
             let differences: Vec<String> = test.run(&rules).iter().map(ToString::to_string).collect();
             assert_eq!(differences, [""; 0], "{file}: {}", test.name);
             fires.extend(test.expected().iter().filter(|one| one.timeline.contains('F')).map(|one| one.alert.clone()));

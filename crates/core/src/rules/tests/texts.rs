@@ -317,13 +317,14 @@ fn a_template_that_takes_too_much_work_costs_its_rule_and_no_other() {
 - {{ alert: Light, metric: gpu.capacity, above: 1, annotations: {{ summary: '{{{{ value }}}}' }} }}"
     );
     let rules = parse_rules("r", &rules).unwrap();
-    let mut book = AlertBook::default();
+    let mut active_alerts = ActiveAlerts::default();
     let sample = gauge(&catalogue::GPU_CAPACITY, &[("queue", "q")], 123_456_789_012_345.0);
     let frame = frame_of(vec![sample], minute(1));
-    let fired = book.step(&rules, &frame, minute(1));
+    let fired = active_alerts.step(&rules, &frame, minute(1));
     assert_eq!(fired.len(), 2, "both fire");
-    let summary = |rule: &str| book.alerts().find(|alert| alert.rule == rule).unwrap().annotations["summary"].clone();
+    let summary =
+        |rule: &str| active_alerts.alerts().find(|alert| alert.rule == rule).unwrap().annotations["summary"].clone();
     assert!(summary("Heavy").contains("cannot be rendered: it takes too much work"), "{}", summary("Heavy"));
     assert!(summary("Light").contains("GPUs"), "{}", summary("Light"));
-    assert_eq!(book.take_failures(), [("Heavy".to_owned(), 1)].into());
+    assert_eq!(active_alerts.take_failures(), [("Heavy".to_owned(), 1)].into());
 }

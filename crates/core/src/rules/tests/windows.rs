@@ -7,78 +7,78 @@ const FAILING: &str = "rules: [{ alert: Failing, metric: publish.failures, incre
     annotations: { summary: '{{ value }} at {{ sink }}' } }]";
 
 /// A counter's values, minute by minute from `start` on.
-fn draw_counter(book: &mut AlertBook, rules: &[Rule], start: usize, totals: &[f64]) -> String {
+fn draw_counter(active_alerts: &mut ActiveAlerts, rules: &[Rule], start: usize, totals: &[f64]) -> String {
     let step = |(at, total): (usize, &f64)| {
         let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "otlp")], *total)];
-        let told = book.step(rules, &frame_of(samples, minute(at)), minute(at));
-        letter(book, &told)
+        let told = active_alerts.step(rules, &frame_of(samples, minute(at)), minute(at));
+        letter(active_alerts, &told)
     };
     (start..).zip(totals).map(step).collect()
 }
 
 #[test]
 fn a_counter_is_judged_by_its_increase() {
-    let mut book = AlertBook::default();
+    let mut active_alerts = ActiveAlerts::default();
     let totals = [7.0, 7.0, 8.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0];
-    let drawn = draw_counter(&mut book, &rules_of(FAILING), 0, &totals);
+    let drawn = draw_counter(&mut active_alerts, &rules_of(FAILING), 0, &totals);
     assert_eq!(drawn, "...FFFFR.", "three more within five minutes; what came before the start does not count");
 }
 
 #[test]
 fn a_series_that_appears_later_began_at_zero() {
     let rules = rules_of(FAILING);
-    let mut book = AlertBook::default();
-    book.step(&rules, &frame_of(Vec::new(), minute(0)), minute(0));
-    assert_eq!(draw_counter(&mut book, &rules, 1, &[2.0, 3.0]), ".F");
+    let mut active_alerts = ActiveAlerts::default();
+    active_alerts.step(&rules, &frame_of(Vec::new(), minute(0)), minute(0));
+    assert_eq!(draw_counter(&mut active_alerts, &rules, 1, &[2.0, 3.0]), ".F");
 }
 
 #[test]
 fn after_a_restart_an_increase_ends_nothing_until_its_window_is_known() {
     let rules = rules_of(FAILING);
-    let mut book = AlertBook::default();
-    assert_eq!(draw_counter(&mut book, &rules, 0, &[0.0, 9.0]), ".F");
-    let mut book = restart(&book);
-    assert_eq!(draw_counter(&mut book, &rules, 2, &[9.0; 7]), "FFFFFR.");
+    let mut active_alerts = ActiveAlerts::default();
+    assert_eq!(draw_counter(&mut active_alerts, &rules, 0, &[0.0, 9.0]), ".F");
+    let mut active_alerts = restart(&active_alerts);
+    assert_eq!(draw_counter(&mut active_alerts, &rules, 2, &[9.0; 7]), "FFFFFR.");
     // A rule that is new to a running service knows no past either.
-    let mut book = AlertBook::default();
-    draw_counter(&mut book, &[], 0, &[0.0, 9.0]);
-    assert_eq!(draw_counter(&mut book, &rules, 2, &[9.0, 9.0, 12.0]), "..F");
+    let mut active_alerts = ActiveAlerts::default();
+    draw_counter(&mut active_alerts, &[], 0, &[0.0, 9.0]);
+    assert_eq!(draw_counter(&mut active_alerts, &rules, 2, &[9.0, 9.0, 12.0]), "..F");
 }
 
 #[test]
 fn an_increase_goes_on_over_a_restart_with_the_frames_that_were_kept() {
     let rules = rules_of(FAILING);
     let totals = [0.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 12.0];
-    let never_stopped = draw_counter(&mut AlertBook::default(), &rules, 0, &totals);
+    let never_stopped = draw_counter(&mut ActiveAlerts::default(), &rules, 0, &totals);
     assert_eq!(never_stopped, ".FFFFFRF");
     for stopped in 1..totals.len() {
-        let mut book = AlertBook::default();
-        let drawn = draw_counter(&mut book, &rules, 0, &totals[..stopped]);
-        let mut book = restart(&book);
+        let mut active_alerts = ActiveAlerts::default();
+        let drawn = draw_counter(&mut active_alerts, &rules, 0, &totals[..stopped]);
+        let mut active_alerts = restart(&active_alerts);
         for (at, total) in totals[..stopped].iter().enumerate() {
             let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "otlp")], *total)];
-            book.recall(&rules, &frame_of(samples, minute(at)));
+            active_alerts.recall(&rules, &frame_of(samples, minute(at)));
         }
-        assert_eq!(drawn + &draw_counter(&mut book, &rules, stopped, &totals[stopped..]), never_stopped);
+        assert_eq!(drawn + &draw_counter(&mut active_alerts, &rules, stopped, &totals[stopped..]), never_stopped);
     }
 }
 
 #[test]
 fn what_happened_while_nobody_looked_is_no_increase_of_the_last_minutes() {
     let rules = rules_of(FAILING);
-    let mut book = AlertBook::default();
+    let mut active_alerts = ActiveAlerts::default();
     for (at, total) in [(0, 0.0), (1, 0.0)] {
         let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "otlp")], total)];
-        book.recall(&rules, &frame_of(samples, minute(at)));
+        active_alerts.recall(&rules, &frame_of(samples, minute(at)));
     }
-    assert_eq!(draw_counter(&mut book, &rules, 60, &[50.0, 50.0, 54.0]), "..F");
+    assert_eq!(draw_counter(&mut active_alerts, &rules, 60, &[50.0, 50.0, 54.0]), "..F");
 }
 
 /// Whether a rule over samples fires at once.
 #[track_caller]
 fn check_fires(rule: &str, samples: &[Sample], expected: &[&str]) {
     let rules = rules_of(&format!("rules: [{{ alert: A, {rule}, annotations: {{ summary: '{{{{ value }}}}' }} }}]"));
-    let told = AlertBook::default().step(&rules, &frame_of(samples.to_vec(), minute(0)), minute(0));
+    let told = ActiveAlerts::default().step(&rules, &frame_of(samples.to_vec(), minute(0)), minute(0));
     let told: Vec<&str> = told.iter().map(|transition| transition.alert.annotations["summary"].as_str()).collect();
     assert_eq!(told, expected, "{rule}");
 }
@@ -126,9 +126,9 @@ fn without_utilisation_nobody_calls_gpus_idle() {
     let mut frame = frame_of(vec![gauge(&catalogue::GPU_IDLE_RATIO, &[("queue", "prod")], 1.0)], minute(0));
     let utilisation = frame.sources.iter_mut().find(|health| health.source == Source::Utilisation).unwrap();
     utilisation.error = Some("AccessDenied".to_owned());
-    assert_eq!(AlertBook::default().step(&rules, &frame, minute(0)), []);
+    assert_eq!(ActiveAlerts::default().step(&rules, &frame, minute(0)), []);
     frame.sources = sources();
-    assert_eq!(AlertBook::default().step(&rules, &frame, minute(0)).len(), 1);
+    assert_eq!(ActiveAlerts::default().step(&rules, &frame, minute(0)).len(), 1);
 }
 
 #[test]
@@ -137,20 +137,20 @@ fn a_receiver_that_was_removed_takes_its_alert_with_it() {
         "rules: [{ alert: Stuck, metric: notify.oldest, by: [receiver], above: 10m, annotations: { summary: x } }]",
     );
     let stuck = gauge(&catalogue::NOTIFY_OLDEST, &[("receiver", "oncall")], 900.0);
-    let mut book = AlertBook::default();
-    book.step(&rules, &frame_of(vec![stuck], minute(0)), minute(0));
-    let told = book.step(&rules, &frame_of(Vec::new(), minute(1)), minute(1));
-    assert_eq!(told[0].kind, TransitionKind::Resolved(Ending::Gone));
+    let mut active_alerts = ActiveAlerts::default();
+    active_alerts.step(&rules, &frame_of(vec![stuck], minute(0)), minute(0));
+    let told = active_alerts.step(&rules, &frame_of(Vec::new(), minute(1)), minute(1));
+    assert_eq!(told[0].kind, TransitionKind::Resolved(ResolveReason::Gone));
 }
 
 #[test]
 fn a_queue_that_is_missing_while_topology_fails_is_not_gone() {
     let rules = rule("");
-    let mut book = AlertBook::default();
-    draw_from(&mut book, &rules, 0, "y");
+    let mut active_alerts = ActiveAlerts::default();
+    draw_from(&mut active_alerts, &rules, 0, "y");
     let mut frame = frame('x', minute(1));
     let topology = frame.sources.iter_mut().find(|health| health.source == Source::Topology).unwrap();
     topology.error = Some("AccessDenied".to_owned());
-    assert_eq!(book.step(&rules, &frame, minute(1)), []);
-    assert_eq!(book.counts(), (0, 1));
+    assert_eq!(active_alerts.step(&rules, &frame, minute(1)), []);
+    assert_eq!(active_alerts.counts(), (0, 1));
 }

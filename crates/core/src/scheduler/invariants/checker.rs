@@ -11,11 +11,11 @@ pub(super) fn judge_state(scheduler: &Scheduler) {
         let needs = in_flight.filter(|entry| scheduler.queues[entry.queue].pool == index);
         assert_eq!(pool.used, sum(needs.map(need)), "what is used is what jobs in flight hold");
     }
-    for books in &scheduler.queues {
-        for lane in &books.lanes {
-            let entries = || lane.in_flight.iter().map(|(.., Reverse(job))| &scheduler.jobs[*job]);
-            assert_eq!(lane.used, sum(entries().map(need)));
-            assert_eq!(lane.stopping, sum(entries().filter(|entry| entry.stopping.is_some()).map(need)));
+    for queue_state in &scheduler.queues {
+        for share_state in &queue_state.share_states {
+            let entries = || share_state.in_flight.iter().map(|(.., Reverse(job))| &scheduler.jobs[*job]);
+            assert_eq!(share_state.used, sum(entries().map(need)));
+            assert_eq!(share_state.stopping, sum(entries().filter(|entry| entry.stopping.is_some()).map(need)));
         }
     }
     for unit in UNITS {
@@ -40,18 +40,18 @@ pub(super) fn judge_state(scheduler: &Scheduler) {
 
 /// Holds before every decision that is about to be carried out.
 pub(super) fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Decision) {
-    let books = &scheduler.queues[queue];
-    let pool = &scheduler.pools[books.pool];
+    let queue_state = &scheduler.queues[queue];
+    let pool = &scheduler.pools[queue_state.pool];
     assert!(pool.environment.enabled || *decision == Decision::Wait, "a disabled environment is left alone");
-    match (decision, &books.discipline) {
-        (Decision::Start(number), discipline) => {
+    match (decision, &queue_state.sharing_policy) {
+        (Decision::Start(number), sharing_policy) => {
             let chosen = &scheduler.jobs[*number];
             judge_start(scheduler, chosen, pool);
-            if let Discipline::Quotas(quotas) = discipline {
+            if let SharingPolicy::Quotas(quotas) = sharing_policy {
                 Ledger::of(scheduler, quotas, queue).judge_start(chosen);
             }
         }
-        (Decision::Preempt(victims, preemption, promised), Discipline::Quotas(quotas)) => {
+        (Decision::Preempt(victims, preemption, promised), SharingPolicy::Quotas(quotas)) => {
             let ledger = Ledger::of(scheduler, quotas, queue);
             for victim in victims {
                 let job = &scheduler.jobs[*victim];
@@ -63,7 +63,9 @@ pub(super) fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Dec
                 _ => panic!("a promise belongs to in-share preemption"),
             }
         }
-        (Decision::Preempt(..), Discipline::Fifo | Discipline::FairShare(_)) => panic!("only quota shares preempt"),
+        (Decision::Preempt(..), SharingPolicy::Fifo | SharingPolicy::FairShare(_)) => {
+            panic!("only quota shares preempt")
+        }
         (Decision::Wait, _) => {}
     }
 }
@@ -116,7 +118,7 @@ fn sum(amounts: impl Iterator<Item = Amounts>) -> Amounts {
 struct Ledger<'a> {
     jobs: &'a [Entry],
     quotas: &'a [Quota],
-    lanes: &'a [Lane],
+    share_states: &'a [ShareState],
     free: Amounts,
     /// What RESERVE shares leave idle.
     kept: Amounts,
@@ -126,36 +128,39 @@ struct Ledger<'a> {
 
 impl<'a> Ledger<'a> {
     fn of(scheduler: &'a Scheduler, quotas: &'a [Quota], queue: usize) -> Self {
-        let books = &scheduler.queues[queue];
-        let (jobs, lanes) = (&scheduler.jobs[..], &books.lanes[..]);
+        let queue_state = &scheduler.queues[queue];
+        let (jobs, share_states) = (&scheduler.jobs[..], &queue_state.share_states[..]);
         let mut wanted = [Amounts::ZERO; 2];
-        for (quota, lane) in quotas.iter().zip(lanes) {
-            let mut own = quota.limit.minus(lane.used);
-            for job in lane.waiting() {
+        for (quota, share_state) in quotas.iter().zip(share_states) {
+            let mut own = quota.limit.minus(share_state.used);
+            for job in share_state.waiting() {
                 let Some(need) = jobs[job].need.filter(|need| need.fits(&own) && !jobs[job].held) else { break };
                 own = own.minus(need);
                 let wanted = &mut wanted[usize::from(!quota.lends)];
                 *wanted = wanted.plus(need);
             }
         }
-        let kept =
-            sum(quotas.iter().zip(lanes).filter(|(quota, _)| !quota.lends).map(|(quota, lane)| quota.idle(lane)));
-        Self { jobs, quotas, lanes, free: scheduler.pools[books.pool].free(), kept, wanted }
+        let kept = sum(quotas
+            .iter()
+            .zip(share_states)
+            .filter(|(quota, _)| !quota.lends)
+            .map(|(quota, share_state)| quota.idle(share_state)));
+        Self { jobs, quotas, share_states, free: scheduler.pools[queue_state.pool].free(), kept, wanted }
     }
 
     /// What could be borrowed if nobody waited who is entitled.
     fn lendable(&self) -> Amounts {
-        let pairs = || self.quotas.iter().zip(self.lanes);
-        let idle = sum(pairs().filter(|(quota, _)| quota.lends).map(|(quota, lane)| quota.idle(lane)));
-        let over = sum(pairs().map(|(quota, lane)| quota.over(lane)));
+        let pairs = || self.quotas.iter().zip(self.share_states);
+        let idle = sum(pairs().filter(|(quota, _)| quota.lends).map(|(quota, share_state)| quota.idle(share_state)));
+        let over = sum(pairs().map(|(quota, share_state)| quota.over(share_state)));
         idle.minus(over).least(self.free.minus(self.kept))
     }
 
     fn judge_start(&self, chosen: &Entry) {
-        let (quota, lane) = (&self.quotas[chosen.lane], &self.lanes[chosen.lane]);
-        assert!(chosen.fits_beside(&lane.used, &quota.most), "over its borrow limit");
-        if chosen.fits_beside(&lane.used, &quota.limit) {
-            let own = if quota.lends { Amounts::ZERO } else { quota.idle(lane) };
+        let (quota, share_state) = (&self.quotas[chosen.share_state], &self.share_states[chosen.share_state]);
+        assert!(chosen.fits_beside(&share_state.used, &quota.most), "over its borrow limit");
+        if chosen.fits_beside(&share_state.used, &quota.limit) {
+            let own = if quota.lends { Amounts::ZERO } else { quota.idle(share_state) };
             assert!(chosen.fits(&self.free.minus(self.kept).plus(own)), "took what a RESERVE share keeps");
         } else {
             assert!(quota.borrows && chosen.fits(&self.lendable().minus(self.wanted[0])), "borrowed what nobody lends");
@@ -173,32 +178,32 @@ impl<'a> Ledger<'a> {
     }
 
     fn judge_reclaim(&self, victims: &[usize]) {
-        let coming = sum(self.lanes.iter().map(|lane| lane.stopping));
+        let coming = sum(self.share_states.iter().map(|share_state| share_state.stopping));
         let freed = sum(victims.iter().map(|job| need(&self.jobs[*job]))).plus(coming);
         let minimal = |claims: [Amounts; 2]| {
             let without = |victim: &usize| freed.minus(need(&self.jobs[*victim]));
             self.is_enough(claims, freed) && victims.iter().all(|victim| !self.is_enough(claims, without(victim)))
         };
-        let one = |lane: &Lane| {
-            let need = need(&self.jobs[lane.head().unwrap()]);
-            if self.quotas[self.jobs[lane.head().unwrap()].lane].lends {
+        let one = |share_state: &ShareState| {
+            let need = need(&self.jobs[share_state.head().unwrap()]);
+            if self.quotas[self.jobs[share_state.head().unwrap()].share_state].lends {
                 [need, Amounts::ZERO]
             } else {
                 [Amounts::ZERO, need]
             }
         };
-        let waiting = self.lanes.iter().filter(|lane| lane.head().is_some());
+        let waiting = self.share_states.iter().filter(|share_state| share_state.head().is_some());
         assert!(minimal(self.wanted) || waiting.map(one).any(minimal), "preempted in vain, or one too many");
         let mut over: Vec<_> = self
             .quotas
             .iter()
-            .zip(self.lanes)
-            .map(|(quota, lane)| lane.used.minus(lane.stopping).minus(quota.limit))
+            .zip(self.share_states)
+            .map(|(quota, share_state)| share_state.used.minus(share_state.stopping).minus(quota.limit))
             .collect();
         // Whichever goes last must still free something that its share has above its limit.
         for victim in victims.iter().rev() {
             let job = &self.jobs[*victim];
-            let over = &mut over[job.lane];
+            let over = &mut over[job.share_state];
             assert!(over.0.iter().zip(need(job).0).any(|(over, need)| *over > 0 && need > 0), "took from its own");
             *over = over.minus(need(job));
         }
@@ -206,16 +211,21 @@ impl<'a> Ledger<'a> {
 
     fn judge_within(&self, victims: &[usize], head: usize) {
         let job = &self.jobs[head];
-        let (quota, lane) = (&self.quotas[job.lane], &self.lanes[job.lane]);
-        assert!(quota.preempts_within && lane.head() == Some(head));
+        let (quota, share_state) = (&self.quotas[job.share_state], &self.share_states[job.share_state]);
+        assert!(quota.preempts_within && share_state.head() == Some(head));
         for victim in victims.iter().map(|victim| &self.jobs[*victim]) {
-            assert!(victim.lane == job.lane && victim.job.priority < job.job.priority, "preempted its equal");
+            assert!(
+                victim.share_state == job.share_state && victim.job.priority < job.job.priority,
+                "preempted its equal"
+            );
         }
         let freed = sum(victims.iter().map(|victim| need(&self.jobs[*victim])));
-        let entitled = |freed: Amounts| job.fits_beside(&lane.used.minus(freed), &quota.limit);
+        let entitled = |freed: Amounts| job.fits_beside(&share_state.used.minus(freed), &quota.limit);
         let lendable = self.lendable().minus(self.wanted[0]);
         let swapped = |freed: Amounts| {
-            quota.borrows && job.fits_beside(&lane.used.minus(freed), &quota.most) && job.fits(&lendable.plus(freed))
+            quota.borrows
+                && job.fits_beside(&share_state.used.minus(freed), &quota.most)
+                && job.fits(&lendable.plus(freed))
         };
         let minimal = |enough: &dyn Fn(Amounts) -> bool| {
             enough(freed) && victims.iter().all(|victim| !enough(freed.minus(need(&self.jobs[*victim]))))
