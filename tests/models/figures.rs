@@ -49,8 +49,10 @@ impl Seen {
         self.lent |= lent > 0.0;
         let loans: f64 = frame.loans.iter().map(|loan| loan.gpus).sum();
         assert!((loans - lent * GPUS).abs() < 1e-9, "{:?}", frame.loans);
-        for row in frame.shares.iter().filter(|row| row.used <= row.quota.unwrap_or(0.0)) {
-            assert!((row.used + row.lent + row.idle - row.quota.unwrap()).abs() < 1e-9, "{row:?}");
+        // Shares of a fair-share queue have no quota.
+        let quotas = frame.shares.iter().filter_map(|row| Some((row, row.quota?)));
+        for (row, quota) in quotas.filter(|(row, quota)| row.used <= *quota) {
+            assert!((row.used + row.lent + row.idle - quota).abs() < 1e-9, "{row:?}");
         }
         let waiting: Vec<_> = world.scheduler.jobs().filter(|job| job.status.is_waiting()).collect();
         assert_eq!(frame.reasons.iter().map(|row| row.jobs).sum::<u64>(), waiting.len() as u64, "one each");

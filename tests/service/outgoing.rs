@@ -85,7 +85,7 @@ async fn one_proxy_rule_holds_for_aws_receivers_and_collectors() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("trainspotter.yaml");
     let text = format!(
-        "targets: [{{ region: us-east-1, endpoint: \"{endpoint}\", events: \"http://sqs.example.invalid/1/q\" }}]
+        "targets: [{{ region: us-east-1, endpoint: \"{endpoint}\", events: \"http://sqs.example.invalid/111122223333/q\" }}]
 poll: {{ every: 5s }}
 publish:
   otlp:

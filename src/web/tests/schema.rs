@@ -39,7 +39,7 @@ fn the_document_lists_every_route() {
     );
     let parameters = document["paths"]["/api/v1/jobs"]["get"]["parameters"].as_array().unwrap();
     let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["queue", "share", "state", "id", "name", "owner", "limit", "after"]);
+    assert_eq!(names, ["queue", "share", "state", "id", "name", "owner", "sort", "limit", "after"]);
     assert!(parameters.iter().all(|parameter| parameter["required"] == false && parameter["in"] == "query"));
 }
 
