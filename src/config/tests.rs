@@ -160,9 +160,8 @@ fn nothing_that_is_called_may_be_where_credentials_are_served() {
         // What is an origin has no path, and a queue has the form of one.
         let elsewhere = match &text {
             text if text.contains("events") => "https://sqs.us-east-1.amazonaws.com/111122223333/events",
-            text if ["us-east-1, endpoint", "traces", "grpc"].iter().any(|key| text.contains(key)) => {
-                "https://elsewhere.example"
-            }
+            text if text.contains("otlp") && !text.contains("grpc") => "https://elsewhere.example/v2",
+            text if text.contains("endpoint") || text.contains("traces") => "https://elsewhere.example",
             _ => "https://elsewhere.example/v2",
         };
         load_with(&text.replace("URL", elsewhere)).unwrap();
