@@ -47,16 +47,16 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
-/// Pages of observations on their way to the keeper.
+/// Pages of observations on their way to the event loop.
 const OBSERVED: usize = 64;
-/// Questions, reports and other small messages on their way to the keeper.
+/// Questions, reports and other small messages on their way to the event loop.
 const MESSAGES: usize = 256;
 /// Frames on their way to the sinks. A slow sink loses frames beyond that, visibly; it never holds up a tick.
 const FRAMES: usize = 64;
 /// The least wall time between two ticks that no poll asked for.
 const MIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Parts that have to end before notifications are flushed and the pages go: everything that feeds a tick or a sink.
-const FLUSHED_FIRST: [&str; 3] = ["poller", "keeper", "publisher"];
+const FLUSHED_FIRST: [&str; 3] = ["poller", "event_loop", "publisher"];
 /// How long a stop may take, in wall time, before what is left is given up.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
@@ -109,8 +109,7 @@ impl Service {
     /// When something needed cannot be opened, or a part ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
         let Self { config, rules, clock, since, listener } = self.by_aws_time();
-        let target =
-            config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))?;
+        let target = target_of(&config)?;
         // It may wait for another service to end.
         let Some(opened) = stop.run_until_cancelled(open_store(&config, since, clock)).await else { return Ok(()) };
         let Opened { store, saved, began, set_aside, unsent } = opened?;
@@ -160,7 +159,7 @@ impl Service {
             metrics: prometheus_text,
         };
 
-        let hints =
+        let events =
             JobEvents::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
         let (hint, hinted) = mpsc::channel(1);
         let poller = Poller::new(clients, target, config.poll, clock);
@@ -169,11 +168,11 @@ impl Service {
         let rest = CancellationToken::new();
         let mut parts = Parts::default();
         parts.spawn("poller", polling.run(sources.clone()));
-        parts.spawn("hints", polling::listen(hints, hint, sources));
+        parts.spawn("events", polling::listen(events, hint, sources));
         if !config.rules.is_empty() {
             parts.spawn("rules", follow(config.rules.clone(), rule_news, rest.clone()));
         }
-        parts.spawn("keeper", event_loop.run(inbox));
+        parts.spawn("event_loop", event_loop.run(inbox));
         parts.spawn("publisher", publish(publisher, frames_inbox, reports));
         for notifier in delivering {
             parts.spawn("notifier", notifier.run(rest.clone()));
@@ -182,6 +181,11 @@ impl Service {
         parts.spawn("pages", serve(listener, web::router(pages), config.external_url.clone(), rest.clone()));
         parts.finish(stop, rest).await
     }
+}
+
+/// The one target that a configuration has today.
+fn target_of(config: &Config) -> Result<Target, StartError> {
+    config.targets.first().cloned().ok_or_else(|| StartError::new("reading the config", "no target"))
 }
 
 async fn connect(target: &Target, config: &Config, clock: Clock) -> Result<Clients, StartError> {

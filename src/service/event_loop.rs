@@ -1,4 +1,4 @@
-//! The keeper: the one task that owns the engine. Everything reaches it by message, and everything leaves it in one
+//! The event loop: the one task that owns the engine. Everything reaches it by message, and everything leaves it in one
 //! order: tick, commit, then publish and tell.
 
 use std::collections::VecDeque;
@@ -51,7 +51,7 @@ pub(super) enum Ask {
     LookedAt,
 }
 
-/// The channels that end at the keeper.
+/// The channels that end at the event loop.
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) observed: mpsc::Receiver<Vec<Observation>>,
@@ -90,7 +90,7 @@ pub(super) fn say_set_aside(aside: &SetAside) {
     );
 }
 
-/// What the keeper remembers between ticks beside the engine.
+/// What the event loop remembers between ticks beside the engine.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Rows of ticks whose commit failed: they go into the next one. None is ever dropped.

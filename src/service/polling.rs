@@ -29,7 +29,7 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    /// Polls until `stop`, or until the keeper has gone. When a poll takes longer than its turn, the next begins at once: polls never
+    /// Polls until `stop`, or until the event loop has gone. When a poll takes longer than its turn, the next begins at once: polls never
     /// overlap and never pile up.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
@@ -38,7 +38,7 @@ impl Polling {
         }
     }
 
-    /// `None` once the keeper has gone.
+    /// `None` once the event loop has gone.
     async fn poll_for_ever(&mut self) -> Option<()> {
         loop {
             let began = self.clock.mark();

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -42,10 +43,12 @@ async fn after_200_kills_everything_is_counted_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_a_wrong_clock_counts_what_happened_and_nothing_twice() {
-    for ahead in [-20, 3, 20] {
+    // Worlds of their own, which spend most of the time waiting.
+    let worlds = [-20, 3, 20].map(|ahead| async move {
         let world = World { ahead, ..World::start().await };
         die_again_and_again(world, 15).await;
-    }
+    });
+    join_all(worlds).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,13 +69,14 @@ async fn a_clock_that_was_once_a_day_ahead_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_that_are_late_lose_nothing() {
-    for seconds in [2, 5] {
+    let worlds = [2, 5].map(|seconds| async move {
         let world = World::start().await;
         let lag = serde_json::json!({"list_lag": {"by": format!("{seconds}s")}});
         let faults = format!("http://{}/_sim/faults", world.endpoint);
         reqwest::Client::new().post(faults).json(&lag).send().await.unwrap().error_for_status().unwrap();
         die_again_and_again(world, 15).await;
-    }
+    });
+    join_all(worlds).await;
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
