@@ -11,11 +11,14 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
     match query {
         JobQuery::One { words, reply } => {
             let meant = ledger.meant(&words, MAX_MEANT + 1);
-            let shown = |job: &Job| JobView {
-                why: engine.why(&job.latest.id, now).map(WhyView::from),
-                story: engine.story(&job.latest.id, now),
-                time_limit_at: engine.time_limit_at(&job.latest.id),
-                ..view(job, true, now)
+            let shown = |job: &Job| {
+                let why = engine.why(&job.latest.id, now);
+                JobView {
+                    story: engine.story(&job.latest.id, why.as_ref(), now),
+                    why: why.map(WhyView::from),
+                    time_limit_at: engine.time_limit_at(&job.latest.id),
+                    ..view(job, true, now)
+                }
             };
             let _ = reply.send(match meant[..] {
                 [] => Meant::None,

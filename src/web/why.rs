@@ -17,15 +17,17 @@ pub struct WhyView {
     pub reason: &'static str,
     /// Whether the job cannot start until somebody changes it or the set-up.
     pub permanent: bool,
-    /// Place among the waiting jobs of its share, from 1; null in lists.
+    /// Place among the waiting jobs of its share, from 1; null in lists, and beyond the first 10,000 jobs.
     pub position_in_share: Option<usize>,
+    /// The first place in its share that it may have: the place itself where it is known. Null in lists.
+    pub position_in_share_at_least: Option<usize>,
     /// Place in the whole queue, from 1, as AWS tells it; null beyond the first jobs, which are all it tells.
     pub position_in_queue: Option<usize>,
     /// The first place in the whole queue that it may have: the place itself where it is known. Null in lists.
     pub position_in_queue_at_least: Option<usize>,
     /// The last place in the whole queue that it may have; null in lists.
     pub position_in_queue_at_most: Option<usize>,
-    /// GPUs that the jobs before it in its share ask for; null in lists.
+    /// GPUs that the jobs before it in its share ask for; null in lists, and beyond the first 10,000 jobs.
     pub gpus_ahead: Option<f64>,
     /// The numbers behind the reason.
     pub evidence: EvidenceView,
@@ -66,11 +68,12 @@ impl From<Why> for WhyView {
         Self {
             reason: why.reason.as_str(),
             permanent: why.reason.is_permanent(),
-            position_in_share: why.standing.map(|at| at.in_share),
+            position_in_share: why.standing.and_then(|at| at.in_share),
+            position_in_share_at_least: why.standing.map(|at| at.in_share_at_least),
             position_in_queue: why.standing.and_then(|at| at.in_queue),
             position_in_queue_at_least: why.standing.map(|at| at.queue_bounds.0),
             position_in_queue_at_most: why.standing.map(|at| at.queue_bounds.1),
-            gpus_ahead: why.standing.map(|at| at.gpus_ahead),
+            gpus_ahead: why.standing.and_then(|at| at.gpus_ahead),
             evidence: EvidenceView {
                 unit: evidence.unit,
                 needs: evidence.needs,

@@ -256,9 +256,9 @@ impl Engine {
         metrics::whys(jobs, &self.inputs(now), &self.counting)
     }
 
-    /// What a job does or did, a line each; empty if it is not known.
-    pub fn story(&self, id: &JobId, now: Timestamp) -> Vec<String> {
-        self.ledger.job(id).map(|job| metrics::story(job, &self.inputs(now), &self.counting)).unwrap_or_default()
+    /// What a job does or did, a line each, with why it waits as [`Engine::why`] says; empty if it is not known.
+    pub fn story(&self, id: &JobId, why: Option<&Why>, now: Timestamp) -> Vec<String> {
+        self.ledger.job(id).map(|job| metrics::story(job, why, &self.inputs(now))).unwrap_or_default()
     }
 
     fn inputs(&self, now: Timestamp) -> Inputs<'_> {

@@ -190,9 +190,10 @@ fn in_order(samples: Vec<Sample>) -> Vec<Sample> {
     by_metric.into_iter().flatten().collect()
 }
 
-/// What a job does or did, a sentence or two a line: why it waits, how long it waited and ran, why it failed, what to do next.
-pub fn story(job: &Job, inputs: &Inputs<'_>, counting: &Counting) -> Vec<String> {
-    story::of(job, why(job, inputs, counting).as_ref(), inputs)
+/// What a job does or did, a sentence or two a line: why it waits (which is what [`why`] says), how long it waited and ran, why it
+/// failed, what to do next.
+pub fn story(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {
+    story::of(job, why, inputs)
 }
 
 /// Why each of some jobs waits, without their places; `None` for one that does not, or whose queue is not watched.

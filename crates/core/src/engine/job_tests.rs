@@ -88,7 +88,8 @@ fn a_job_that_runs_or_has_ended_has_a_story() {
         ],
     ));
     engine.tick(minute(100));
-    let story = |id: &str| engine.story(&JobId::from(id), minute(100));
+    let why = |id: &str| engine.why(&JobId::from(id), minute(100));
+    let story = |id: &str| engine.story(&JobId::from(id), why(id).as_ref(), minute(100));
     let waited = "It waited 30 m before it was dispatched.";
     assert_eq!(story("runs"), ["It has run 1 h 00 m on 8 GPUs, since 1970-01-01T00:40:00Z.", waited]);
     assert_eq!(story("starts")[1], waited);

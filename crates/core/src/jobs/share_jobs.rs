@@ -195,9 +195,22 @@ impl Class {
 }
 
 impl Place {
-    /// When the job was submitted.
-    pub(crate) fn created_at(&self) -> Timestamp {
-        self.created_at
+    /// Of the jobs of a class, those that were created before a moment, whatever their priorities: this looks at no others.
+    pub(crate) fn created_before(places: &BTreeSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
+        let until = move |priority| places.range(..Self::first_of(priority, moment));
+        priorities(places).flat_map(move |priority| until(priority).rev().take_while(move |at| at.priority == priority))
+    }
+
+    /// Of the jobs of a class, those that were created at a moment, whatever their priorities: this looks at no others.
+    pub(crate) fn created_at_once(places: &BTreeSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
+        let from = move |priority| places.range(Self::first_of(priority, moment)..);
+        priorities(places).flat_map(move |priority| {
+            from(priority).take_while(move |at| (at.priority, at.created_at) == (priority, moment))
+        })
+    }
+
+    fn first_of(priority: Reverse<i32>, created_at: Timestamp) -> Self {
+        Self { priority, created_at, id: JobId::new("") }
     }
 
     pub(crate) fn of(job: &Job) -> Self {
@@ -207,4 +220,13 @@ impl Place {
             id: job.latest.id.clone(),
         }
     }
+}
+
+/// The priorities of the jobs of a class, highest first, each found without a look at the jobs between.
+fn priorities(places: &BTreeSet<Place>) -> impl Iterator<Item = Reverse<i32>> {
+    let lower = |Reverse(priority): &Reverse<i32>| {
+        let next = Place::first_of(Reverse(priority.checked_sub(1)?), Timestamp::from_millis(i64::MIN));
+        places.range(next..).next().map(|place| place.priority)
+    };
+    std::iter::successors(places.first().map(|place| place.priority), lower)
 }

@@ -1,6 +1,7 @@
 //! The single jobs behind an alert: why one waits, and which of a queue's jobs matter. Worked out when an alert asks for it.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::jobs::{Class, Job, Phase};
@@ -8,7 +9,7 @@ use crate::metrics::reasons::{self, Diagnosis, Reason, Why};
 use crate::metrics::waterfall::IDLE_BELOW;
 use crate::metrics::words::{amount, spoken};
 use crate::metrics::{Inputs, hosts};
-use crate::model::{JobId, JobStatus, ShareName, Timestamp};
+use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
 
 /// How many jobs an alert about a queue names.
 pub const JOBS_NAMED: usize = 3;
@@ -24,6 +25,17 @@ const FAILED_WITHIN: Duration = Duration::from_secs(3_600);
 pub struct Notes<'a> {
     inputs: Inputs<'a>,
     diagnosis: OnceCell<Vec<Diagnosis<'a>>>,
+    by_kind: OnceCell<BTreeMap<Kind<'a>, OfKind>>,
+}
+
+/// Queue, share and class of waiting jobs.
+type Kind<'a> = (&'a QueueName, Option<&'a ShareName>, &'a Class);
+
+/// Where the diagnosis of the job that goes next in its share is, and where that of the others.
+#[derive(Debug, Default)]
+struct OfKind {
+    next: Option<usize>,
+    others: Option<usize>,
 }
 
 /// Why one job waits.
@@ -38,7 +50,7 @@ pub struct WaitNote {
 impl<'a> Notes<'a> {
     /// Of the moment that these are the inputs of.
     pub fn new(inputs: Inputs<'a>) -> Self {
-        Self { inputs, diagnosis: OnceCell::new() }
+        Self { inputs, diagnosis: OnceCell::new(), by_kind: OnceCell::new() }
     }
 
     /// Why a job waits; `None` if it does not.
@@ -141,21 +153,23 @@ impl<'a> Notes<'a> {
         self.diagnosis.get_or_init(|| reasons::of_all(&self.inputs))
     }
 
+    /// One pass over the kinds of waiting jobs serves all jobs that are asked about.
     fn judged_as(&self, job: &Job) -> Option<&Diagnosis<'a>> {
-        let class = Class::of(job);
-        let same = self
-            .diagnosis()
-            .iter()
-            .filter(|one| one.job.queue() == job.queue() && one.job.share() == job.share() && *one.class == class);
-        // The one that goes next is judged alone, and stands first.
-        let mut found = None;
-        for one in same {
-            if one.job.latest.id == job.latest.id {
-                return Some(one);
+        let by_kind: &BTreeMap<Kind<'_>, OfKind> = self.by_kind.get_or_init(|| {
+            let mut by_kind = BTreeMap::<Kind<'a>, OfKind>::new();
+            for (index, one) in self.diagnosis().iter().enumerate() {
+                let of_kind = by_kind.entry((one.job.queue(), one.job.share(), one.class)).or_default();
+                let place = if one.goes_next { &mut of_kind.next } else { &mut of_kind.others };
+                place.get_or_insert(index);
             }
-            found = (!one.goes_next).then_some(one).or(found);
-        }
-        found.filter(|_| job.status().is_waiting())
+            by_kind
+        });
+        let class = Class::of(job);
+        let of_kind = by_kind.get(&(job.queue(), job.share(), &class))?;
+        let at = |index: Option<usize>| self.diagnosis().get(index?);
+        // The one that goes next is judged alone.
+        let next = at(of_kind.next).filter(|one| one.job.latest.id == job.latest.id);
+        next.or_else(|| at(of_kind.others).filter(|_| job.status().is_waiting()))
     }
 
     fn age(&self, since: Timestamp) -> String {

@@ -1,5 +1,6 @@
 //! A reason told to the person whose job it is: what is, the numbers, where the job stands, and what to do.
 
+use crate::metrics::reasons::standing::MAX_COUNTED_AHEAD;
 use crate::metrics::reasons::{Evidence, Reason, Standing, Why};
 use crate::metrics::words::{amount, spoken};
 
@@ -22,27 +23,40 @@ impl Why {
 
     fn place(&self, standing: Standing) -> String {
         let Standing { in_share, queue_bounds: (first, last), gpus_ahead, .. } = standing;
-        let gpus = amount(gpus_ahead, "GPU");
+        let gpus = gpus_ahead.map(|gpus| amount(gpus, "GPU"));
         if !self.has_shares {
-            return match (first, last) {
-                (1, 1) => "It is the first in the queue.".to_owned(),
-                (2, 2) => format!("It is number 2 in the queue; the job before it asks for {gpus}."),
-                (place, last) if place == last => {
+            return match (first, last, gpus) {
+                (1, 1, _) => "It is the first in the queue.".to_owned(),
+                (2, 2, Some(gpus)) => format!("It is number 2 in the queue; the job before it asks for {gpus}."),
+                (place, last, Some(gpus)) if place == last => {
                     format!("It is number {place} in the queue; the jobs before it ask for {gpus}.")
                 }
-                (first, last) => format!("It is between number {first} and {last} in the queue."),
+                (first, last, None) => {
+                    format!(
+                        "More than {MAX_COUNTED_AHEAD} jobs are before it: it is {} in the queue.",
+                        between(first, last)
+                    )
+                }
+                (first, last, Some(_)) => format!("It is {} in the queue.", between(first, last)),
             };
         }
-        let queue = match (first, last) {
-            (first, last) if first == last => format!(", number {first} in the queue"),
-            (first, last) => format!(", and between number {first} and {last} in the queue"),
-        };
-        match in_share {
-            1 => format!("It is the first of its share{queue}."),
-            2 => format!("It is number 2 of its share{queue}; the job before it there asks for {gpus}."),
-            place => format!("It is number {place} of its share{queue}; the jobs before it there ask for {gpus}."),
+        let and = if first == last { "" } else { "and " };
+        let queue = format!(", {and}{} in the queue", between(first, last));
+        match (in_share, gpus) {
+            (Some(1), _) => format!("It is the first of its share{queue}."),
+            (Some(2), Some(gpus)) => {
+                format!("It is number 2 of its share{queue}; the job before it there asks for {gpus}.")
+            }
+            (Some(place), Some(gpus)) => {
+                format!("It is number {place} of its share{queue}; the jobs before it there ask for {gpus}.")
+            }
+            _ => format!("More than {MAX_COUNTED_AHEAD} jobs of its share are before it{queue}."),
         }
     }
+}
+
+fn between(first: usize, last: usize) -> String {
+    if first == last { format!("number {first}") } else { format!("between number {first} and {last}") }
 }
 
 impl Reason {

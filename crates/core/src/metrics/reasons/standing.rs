@@ -1,23 +1,30 @@
 //! Where a waiting job stands: its place in its share and in the whole queue.
 
-use crate::jobs::{Job, Place, ShareJobs, gpus_of};
+use crate::jobs::{Class, Job, Place, ShareJobs, gpus_of};
 use crate::metrics::Inputs;
 use crate::model::{JobId, Policy, Position, Queue};
 
 /// Jobs at the front of a queue of which AWS tells the place.
 const MAX_IN_FRONT: usize = 100;
 
+/// Jobs before a job that are counted, at most: beyond, only that they are more is known.
+pub(super) const MAX_COUNTED_AHEAD: usize = 10_000;
+
 /// The place of a waiting job. Its places in share and queue never contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
-    /// Place among the waiting jobs of its share, from 1: as AWS tells it, else by priority and then age.
-    pub in_share: usize,
+    /// Place among the waiting jobs of its share, from 1: as AWS tells it, else by priority and then age; `None` where too many
+    /// jobs are before it to count them.
+    pub in_share: Option<usize>,
+    /// The first place in its share that it may have: the place itself where that is known.
+    pub in_share_at_least: usize,
     /// Place in the whole queue, from 1, as AWS's own snapshot has it; `None` beyond the first jobs that it tells.
     pub in_queue: Option<usize>,
     /// The first and the last place in the whole queue that it may have; both are the place where that is known.
     pub queue_bounds: (usize, usize),
-    /// GPUs that the jobs before it in its share ask for; sizes that are not known count as none.
-    pub gpus_ahead: f64,
+    /// GPUs that the jobs before it in its share ask for; sizes that are not known count as none. `None` where too many jobs are
+    /// before it to count them.
+    pub gpus_ahead: Option<f64>,
 }
 
 pub(super) fn of(job: &Job, queue: &Queue, lane: &ShareJobs, inputs: &Inputs<'_>) -> Standing {
@@ -33,17 +40,44 @@ pub(super) fn of(job: &Job, queue: &Queue, lane: &ShareJobs, inputs: &Inputs<'_>
     let all = inputs.ledger.lanes_of(job.queue()).flat_map(|(_, lane)| lane.classes());
     let waiting: usize = all.map(|(_, places)| places.len()).sum();
     if queue.policy == Policy::Fifo {
-        return in_line(job, beyond, inputs);
+        return in_line(job, beyond, waiting, inputs);
     }
-    let place = Place::of(job);
-    let (mut before, mut gpus_ahead) = (0, 0.0);
+    let (mut ahead, place) = (Ahead::default(), Place::of(job));
     for (class, places) in lane.classes() {
-        let of_class = places.range(..&place).count();
-        before += of_class;
-        gpus_ahead += class.gpus().unwrap_or(0.0) * of_class as f64;
+        ahead.count(class, places.range(..&place));
     }
-    let first = (beyond + 1).max(before + 1).min(waiting);
-    Standing { in_share: before + 1, in_queue: None, queue_bounds: (first, waiting), gpus_ahead }
+    let first = (beyond + 1).max(ahead.next_place()).min(waiting);
+    Standing {
+        in_share: ahead.is_counted().then_some(ahead.next_place()),
+        in_share_at_least: ahead.next_place(),
+        in_queue: None,
+        queue_bounds: (first, waiting),
+        gpus_ahead: ahead.is_counted().then_some(ahead.gpus),
+    }
+}
+
+/// Jobs before a job, counted up to [`MAX_COUNTED_AHEAD`]; one more stands for any number beyond.
+#[derive(Default)]
+struct Ahead {
+    jobs: usize,
+    gpus: f64,
+}
+
+impl Ahead {
+    fn count<'a>(&mut self, class: &Class, places: impl Iterator<Item = &'a Place>) {
+        let left = (MAX_COUNTED_AHEAD + 1).saturating_sub(self.jobs);
+        let jobs = places.take(left).count();
+        self.jobs += jobs;
+        self.gpus += class.gpus().unwrap_or(0.0) * jobs as f64;
+    }
+
+    fn is_counted(&self) -> bool {
+        self.jobs <= MAX_COUNTED_AHEAD
+    }
+
+    fn next_place(&self) -> usize {
+        self.jobs + 1
+    }
 }
 
 /// A job that AWS tells of: the jobs before it are known one by one.
@@ -55,28 +89,35 @@ fn among_the_first(job: &Job, ahead: &[&Position], inputs: &Inputs<'_>) -> Stand
     let place = ahead.len() + 1;
     // Where there are no shares, a job that is not known stands before it all the same.
     let in_share = if job.share().is_none() { place } else { before + 1 };
-    Standing { in_share, in_queue: Some(place), queue_bounds: (place, place), gpus_ahead }
+    Standing {
+        in_share: Some(in_share),
+        in_share_at_least: in_share,
+        in_queue: Some(place),
+        queue_bounds: (place, place),
+        gpus_ahead: Some(gpus_ahead),
+    }
 }
 
 /// First in, first out. Jobs that were created at the same moment may stand in any order.
-fn in_line(job: &Job, beyond: usize, inputs: &Inputs<'_>) -> Standing {
+fn in_line(job: &Job, beyond: usize, waiting: usize, inputs: &Inputs<'_>) -> Standing {
     let created_at = job.latest.created_at;
-    let (mut earlier, mut at_once, mut by_id, mut gpus_ahead) = (0, 0, 0, 0.0);
+    let (mut earlier, mut at_once, mut by_id) = (Ahead::default(), Ahead::default(), 0);
     for (class, places) in inputs.ledger.lanes_of(job.queue()).flat_map(|(_, lane)| lane.classes()) {
-        for place in places {
-            if place.created_at() < created_at {
-                earlier += 1;
-                gpus_ahead += class.gpus().unwrap_or(0.0);
-            } else if place.created_at() == created_at {
-                at_once += 1;
-                by_id += usize::from(place.id < job.latest.id);
-            }
-        }
+        earlier.count(class, Place::created_before(places, created_at));
+        let of_the_moment = Place::created_at_once(places, created_at);
+        at_once.count(class, of_the_moment.inspect(|place| by_id += usize::from(place.id < job.latest.id)));
     }
-    let last = earlier + at_once;
-    let bounds = (earlier.max(beyond).min(last.saturating_sub(1)) + 1, last.max(1));
-    let in_share = (earlier + by_id + 1).clamp(bounds.0, bounds.1);
-    Standing { in_share, in_queue: None, queue_bounds: bounds, gpus_ahead }
+    let is_counted = earlier.is_counted() && at_once.is_counted();
+    let last = if is_counted { earlier.jobs + at_once.jobs } else { waiting };
+    let bounds = (earlier.jobs.max(beyond).min(last.saturating_sub(1)) + 1, last.max(1));
+    let in_share = is_counted.then(|| (earlier.jobs + by_id + 1).clamp(bounds.0, bounds.1));
+    Standing {
+        in_share,
+        in_share_at_least: in_share.unwrap_or(bounds.0),
+        in_queue: None,
+        queue_bounds: bounds,
+        gpus_ahead: earlier.is_counted().then_some(earlier.gpus),
+    }
 }
 
 fn is_at(job: &Job, position: &Position) -> bool {
@@ -93,4 +134,24 @@ fn known<'a>(position: &Position, inputs: &Inputs<'a>) -> Option<&'a Job> {
 /// `arn:aws:batch:<region>:<account>:service-job/<id>`
 fn id_of(position: &Position) -> &str {
     position.job_arn.rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::JobStatus;
+
+    #[test]
+    fn no_more_jobs_are_counted_than_the_limit_however_many_wait() {
+        let class = |status| Class { status, status_reason: None, demand: Vec::new().into() };
+        let place = Place::of(&crate::metrics::reasons::tests::waiting_job());
+        let looked_at = std::cell::Cell::new(0);
+        let endless = || std::iter::repeat(&place).inspect(|_| looked_at.set(looked_at.get() + 1));
+        let mut ahead = Ahead::default();
+        ahead.count(&class(JobStatus::Pending), endless().take(30));
+        assert_eq!((ahead.is_counted(), ahead.next_place()), (true, 31));
+        ahead.count(&class(JobStatus::Runnable), endless());
+        ahead.count(&class(JobStatus::Submitted), endless());
+        assert_eq!((ahead.is_counted(), looked_at.get()), (false, MAX_COUNTED_AHEAD + 1));
+    }
 }

@@ -65,6 +65,13 @@ fn queue() -> Queue {
     }
 }
 
+/// A job that waits.
+pub(super) fn waiting_job() -> Job {
+    let (mut ledger, job) = (Ledger::default(), seen(0, &("c", JobStatus::Runnable, 1.0, 0)));
+    ledger.observe(job.clone(), Timestamp::from_millis(1_000));
+    ledger.job(&job.id).unwrap().clone()
+}
+
 fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why>> {
     whys_behind(queue, jobs, &[])
 }
@@ -138,7 +145,8 @@ fn a_place_is_by_priority_and_then_age() {
     use JobStatus::{Runnable, Running};
     let jobs = [("c", Runnable, 1.0, 0), ("c", Runnable, 2.0, 5), ("c", Running, 1.0, 9), ("c", Runnable, 1.0, 0)];
     let whys = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job)));
-    let places: Vec<_> = whys.iter().map(|why| standing(why).map(|at| (at.in_share, at.gpus_ahead))).collect();
+    let places: Vec<_> =
+        whys.iter().map(|why| standing(why).map(|at| (at.in_share.unwrap(), at.gpus_ahead.unwrap()))).collect();
     assert_eq!(places, [Some((2, 16.0)), Some((1, 0.0)), None, Some((3, 24.0))]);
 }
 
@@ -190,7 +198,8 @@ fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
     let sweep = || ["a", "b", "c", "d", "e"].map(|id| job(id, 1_000));
     let front: Vec<JobId> = ["e", "c", "a", "d", "b"].map(JobId::from).into();
     let whys = whys_behind(fifo(), sweep(), &front);
-    let places: Vec<_> = whys.iter().map(|why| standing(why).map(|at| (at.in_share, at.in_queue)).unwrap()).collect();
+    let places: Vec<_> =
+        whys.iter().map(|why| standing(why).map(|at| (at.in_share.unwrap(), at.in_queue)).unwrap()).collect();
     assert_eq!(places, [(3, Some(3)), (5, Some(5)), (2, Some(2)), (4, Some(4)), (1, Some(1))]);
     let story = |why: &Option<Why>| why.as_ref().unwrap().story()[1].clone();
     assert_eq!(story(&whys[0]), "It is number 3 in the queue; the jobs before it ask for 16 GPUs.");
@@ -202,7 +211,7 @@ fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
     for why in &whys[..5] {
         let at = standing(why).unwrap();
         assert_eq!((at.queue_bounds, at.in_queue), ((2, 6), None));
-        assert!((2..=6).contains(&at.in_share), "{at:?}");
+        assert!((2..=6).contains(&at.in_share.unwrap()), "{at:?}");
     }
     assert_eq!(story(&whys[0]), "It is between number 2 and 6 in the queue.");
     assert_eq!([standing(&whys[5]).unwrap().queue_bounds, standing(&whys[6]).unwrap().queue_bounds], [(1, 1), (7, 7)]);
@@ -227,4 +236,80 @@ fn a_reason_speaks_of_the_limits_there_are_and_of_a_size_that_is_known() {
     let unknown = "How much it asks for is not known, and nothing is known to be in the way.";
     assert_eq!(told(whole(Policy::Fifo), Vec::new()), unknown);
     assert_eq!(told(queue(), vec![Capacity::new(TYPE, 1e308)]), unknown);
+}
+
+/// Places of some jobs of a backlog, in the order in which it goes.
+fn in_backlog(queue: Queue, jobs: usize, asked: &[usize], job: impl Fn(usize) -> JobSeen) -> Vec<Why> {
+    let (mut ledger, now, none) = (Ledger::default(), Timestamp::from_millis(3_600_000_000), BTreeMap::new());
+    (0..jobs).for_each(|index| ledger.observe(job(index), now));
+    let inputs = Inputs {
+        now,
+        queues: &[queue],
+        ledger: &ledger,
+        utilisation: &none,
+        fronts: &BTreeMap::new(),
+        prices: &BTreeMap::new(),
+        reserved: &[],
+        sources: &[],
+    };
+    let why = |index: &usize| of_job(ledger.job(&job(*index).id).unwrap(), &inputs).unwrap();
+    asked.iter().map(why).collect()
+}
+
+#[test]
+fn deep_in_a_backlog_it_is_said_how_many_are_before_a_job_at_least() {
+    let most = standing::MAX_COUNTED_AHEAD;
+    let asked = [0, 1, most, most + 1, most + 40];
+    let shown = |why: &Why| {
+        let at = why.standing.unwrap();
+        (at.in_share, at.in_share_at_least, at.queue_bounds.0, at.queue_bounds.1, at.gpus_ahead)
+    };
+    let of_share = |index| seen(index, &("c", JobStatus::Runnable, if index % 2 == 0 { 1.0 } else { 2.0 }, 0));
+    let whys = in_backlog(queue(), most + 50, &asked, of_share);
+    let waiting = most + 50;
+    let known = |place: usize, gpus| (Some(place), place, place, waiting, Some(gpus));
+    let unknown = (None, most + 2, most + 2, waiting, None);
+    let expected = [known(1, 0.0), known(2, 8.0), known(most + 1, 12.0 * most as f64), unknown, unknown];
+    assert_eq!(whys.iter().map(shown).collect::<Vec<_>>(), expected);
+    let words = "More than 10000 jobs of its share are before it, and between number 10002 and 10050 in the queue.";
+    assert_eq!(whys[4].story()[1], words);
+
+    // First in, first out, whatever the priority.
+    let priority = |index: usize| i32::try_from(index % 3).unwrap();
+    let of_queue = |index| JobSeen { share: None, ..seen(index, &("", JobStatus::Runnable, 1.0, priority(index))) };
+    let whys = in_backlog(Queue { policy: Policy::Fifo, ..queue() }, most + 50, &asked, of_queue);
+    let known = |place: usize| (Some(place), place, place, place, Some(8.0 * (place - 1) as f64));
+    assert_eq!(whys.iter().map(shown).collect::<Vec<_>>(), [known(1), known(2), known(most + 1), unknown, unknown]);
+    let words = "More than 10000 jobs are before it: it is between number 10002 and 10050 in the queue.";
+    assert_eq!(whys[4].story()[1], words);
+}
+
+#[test]
+fn a_list_of_jobs_has_the_same_reasons_as_each_of_them_alone() {
+    use JobStatus::{Pending, Runnable, Running, Submitted};
+    let statuses = [Runnable, Submitted, Runnable, Pending, Runnable, Running];
+    let (mut ledger, now, none) = (Ledger::default(), Timestamp::from_millis(3_600_000), BTreeMap::new());
+    let drawn = |index: usize| {
+        let instances = [0.5, 1.0, 7.0, 2.0][index % 4];
+        seen(index, &(["a", "b", "c", "d"][index / 6 % 4], statuses[index % 6].clone(), instances, 0))
+    };
+    (0..96).for_each(|index| ledger.observe(drawn(index), now));
+    let inputs = Inputs {
+        now,
+        queues: &[queue()],
+        ledger: &ledger,
+        utilisation: &none,
+        fronts: &BTreeMap::new(),
+        prices: &BTreeMap::new(),
+        reserved: &[],
+        sources: &[],
+    };
+    let notes = crate::metrics::notes::Notes::new(inputs);
+    let mut reasons = std::collections::BTreeSet::new();
+    for job in (0..96).map(|index| ledger.job(&drawn(index).id).unwrap()) {
+        let alone = of_job(job, &inputs).map(|why| Why { standing: None, ..why });
+        assert_eq!(notes.why(job), alone, "{}", job.latest.id);
+        reasons.extend(alone.map(|why| why.reason));
+    }
+    assert!(reasons.len() >= 3, "{reasons:?}");
 }
