@@ -276,7 +276,8 @@ struct ListParameters {
     name: Option<String>,
     /// Only jobs of this owner, which is their tag `owner`; empty for jobs without one.
     owner: Option<String>,
-    /// `created` (the default: oldest first) or `waiting`: only jobs that wait, those first that have waited longest until now, on one page.
+    /// `created` (the default: oldest first) or `waiting`: only jobs that wait, those first that have waited longest until now, on one page. Narrowed by
+    /// what very many jobs have, it looks only among the 10,000 that have waited longest.
     #[param(value_type = Option<String>)]
     sort: Option<Sort>,
     /// Jobs on the page, 1 to 500; 100 by default.

@@ -123,6 +123,10 @@ proptest! {
         }
         let mut expected: Vec<&Job> = ledger.jobs().filter(|job| passes(&filter, job)).collect();
         expected.sort_by_key(|job| (job.latest.created_at, job.latest.id.clone()));
+        let mut waiting: Vec<&Job> = expected.iter().copied().filter(|job| job.waiting_since().is_some()).collect();
+        waiting.sort_by_key(|job| (job.waiting_since(), job.latest.id.clone()));
+        waiting.truncate(limit);
+        prop_assert_eq!(ids(&ledger.waiting_longest(&filter, limit)), ids(&waiting));
         let mut found = pages(&ledger, &filter, limit);
         let in_order: Vec<Timestamp> = found.iter().map(|id| ledger.job(id).unwrap().latest.created_at).collect();
         prop_assert!(in_order.is_sorted());
@@ -140,6 +144,10 @@ fn a_page_that_finds_little_ends_early_and_says_where_to_go_on() {
     }
     let nobody = Filter { owner: Some("nobody".to_owned()), ..Filter::default() };
     assert_eq!(pages(&ledger, &nobody, 10), [] as [JobId; 0]);
+    let last = Filter { name: Some("last".to_owned()), ..Filter::default() };
+    ledger
+        .observe(JobSeen { name: "last".to_owned(), ..job(many + 9_999, JobStatus::Runnable, 0) }, second(many as i64));
+    assert_eq!(ledger.waiting_longest(&last, 10).len(), 1, "few jobs are found wherever they stand");
     // So many names begin so that all jobs are gone through, and all of those come late.
     for number in many..many + 4_000 {
         let late = JobSeen { name: format!("late-{number}"), ..job(number, JobStatus::Runnable, 0) };

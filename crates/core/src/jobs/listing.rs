@@ -85,20 +85,27 @@ impl Ledger {
         self.listing.page(filter, after, limit, &self.jobs)
     }
 
-    /// The jobs that pass a filter and have waited longest without a break until now, longest first: at most `limit`. What no order answers
-    /// is looked for among [`EXAMINED_AT_MOST`] jobs of a share.
-    pub fn waiting_longest(&self, filter: &Filter, limit: usize) -> Vec<&Job> {
-        let any_of_a_share =
-            filter.id.is_none() && filter.name.is_none() && filter.owner.is_none() && filter.state.is_none();
-        let most = if any_of_a_share { limit } else { EXAMINED_AT_MOST };
+    /// The jobs that pass a filter and have waited longest without a break until now, longest first: at most `limit`. What neither an order
+    /// nor a short list answers is looked for among the [`EXAMINED_AT_MOST`] jobs that have waited longest.
+    pub fn waiting_longest<'a>(&'a self, filter: &'a Filter, limit: usize) -> Vec<&'a Job> {
+        if filter.state.as_ref().is_some_and(|state| state.is_ended() || state.is_in_flight()) {
+            return Vec::new();
+        }
+        if let Some(few) = self.listing.few(filter, &self.jobs) {
+            let passing = few.into_iter().filter(|job| filter.accepts(job));
+            let mut waiting: Vec<_> = passing.filter_map(|job| Some((job.waiting_since()?, job))).collect();
+            waiting.sort_unstable_by(|(since, job), (other_since, other)| {
+                (since, &job.latest.id).cmp(&(other_since, &other.latest.id))
+            });
+            return waiting.into_iter().take(limit).map(|(_, job)| job).collect();
+        }
         let of_queue = |queue: &QueueName| filter.queue.as_ref().is_none_or(|wanted| wanted == queue);
         let of_share = |share: Option<&ShareName>| {
             filter.share.as_ref().is_none_or(|wanted| wanted.as_str() == share.map_or("", ShareName::as_str))
         };
         let lanes = self.lanes().filter(|(queue, share, _)| of_queue(queue) && of_share(*share));
-        let mut longest: Vec<&(Timestamp, JobId)> = lanes.flat_map(|(_, _, lane)| lane.longest_waiting(most)).collect();
-        longest.sort_unstable();
-        let jobs = longest.into_iter().filter_map(|(_, id)| self.job(id));
+        let longest = Merged::of(lanes.flat_map(|(_, _, lane)| lane.waits())).take(EXAMINED_AT_MOST);
+        let jobs = longest.filter_map(|(_, id)| self.job(id));
         jobs.filter(|job| filter.accepts(job)).take(limit).collect()
     }
 
@@ -216,6 +223,20 @@ impl Listing {
         along(&sets, filter, after, limit, jobs)
     }
 
+    /// All jobs with the id, name or owner that a filter asks for, and maybe more; `None` if they are many or it asks for none of these.
+    fn few<'a>(&'a self, filter: &'a Filter, jobs: &'a JobTable) -> Option<Vec<&'a Job>> {
+        let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
+        let by_name = || filter.name.as_deref().and_then(|prefix| self.beginning(&self.names, prefix, name, jobs));
+        let by_owner = || {
+            let places = match self.owners.get(filter.owner.as_deref()?) {
+                Some(places) if places.len() > EXAMINED_AT_MOST => return None,
+                places => places.into_iter().flatten(),
+            };
+            Some(places.filter_map(|(_, key)| jobs.by_key(*key)).collect())
+        };
+        by_id.or_else(by_name).or_else(by_owner)
+    }
+
     /// All jobs of which a text begins so, unless they are many.
     fn beginning<'a>(
         &self,
@@ -315,7 +336,7 @@ fn along<'a>(
     let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = Found::default();
     let mut last = None;
-    let merged = Merged::of(sets.iter().map(|set| set.range((begin, Bound::Unbounded))));
+    let merged = Merged::of(sets.iter().map(|set| set.range((begin, Bound::Unbounded)).copied()));
     for (examined, (_, key)) in merged.enumerate() {
         let Some(job) = jobs.by_key(key) else { continue };
         let passes = filter.accepts(job);
@@ -335,29 +356,43 @@ fn along<'a>(
     found
 }
 
-/// Several ordered runs as one.
-struct Merged<I: Iterator<Item = Place>> {
+/// Several ordered runs as one: an item costs as much as the runs' number has digits, and what is not asked for costs nothing.
+struct Merged<I: Iterator<Item: Ord + Copy>> {
     runs: Vec<Peekable<I>>,
-    heads: BinaryHeap<Reverse<(Place, usize)>>,
+    heads: BinaryHeap<Reverse<(I::Item, usize)>>,
 }
 
-impl<'a, I: Iterator<Item = &'a Place>> Merged<std::iter::Copied<I>> {
+impl<I: Iterator<Item: Ord + Copy>> Merged<I> {
     fn of(runs: impl Iterator<Item = I>) -> Self {
-        let mut runs: Vec<_> = runs.map(|run| run.copied().peekable()).collect();
-        let head = |(index, run): (usize, &mut Peekable<std::iter::Copied<I>>)| Some(Reverse((*run.peek()?, index)));
+        let mut runs: Vec<_> = runs.map(Iterator::peekable).collect();
+        let head = |(index, run): (usize, &mut Peekable<I>)| Some(Reverse((*run.peek()?, index)));
         let heads = runs.iter_mut().enumerate().filter_map(head).collect();
         Self { runs, heads }
     }
 }
 
-impl<I: Iterator<Item = Place>> Iterator for Merged<I> {
-    type Item = Place;
+impl<I: Iterator<Item: Ord + Copy>> Iterator for Merged<I> {
+    type Item = I::Item;
 
-    fn next(&mut self) -> Option<Place> {
-        let Reverse((place, index)) = self.heads.pop()?;
+    fn next(&mut self) -> Option<I::Item> {
+        let Reverse((item, index)) = self.heads.pop()?;
         let run = self.runs.get_mut(index)?;
         run.next();
         self.heads.extend(run.peek().map(|next| Reverse((*next, index))));
-        Some(place)
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Merged;
+
+    #[test]
+    fn runs_are_merged_in_order_and_no_further_than_asked() {
+        let looked_at = std::cell::Cell::new(0);
+        let endless = |from: u64| (from..).step_by(3).inspect(|_| looked_at.set(looked_at.get() + 1));
+        let merged: Vec<u64> = Merged::of([2, 0, 1].into_iter().map(endless)).take(1_000).collect();
+        assert_eq!(merged, (0..1_000).collect::<Vec<_>>());
+        assert_eq!(looked_at.get(), 1_003);
     }
 }

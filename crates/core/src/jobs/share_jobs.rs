@@ -88,6 +88,11 @@ impl ShareJobs {
         all
     }
 
+    /// Since when jobs wait and which they are, in runs of which each is in that order.
+    pub(super) fn waits(&self) -> impl Iterator<Item = impl Iterator<Item = &(Timestamp, JobId)>> {
+        self.waits.values().flat_map(|waits| [waits.first.iter(), waits.requeue.iter()])
+    }
+
     /// The waiting jobs of a class, in order.
     pub(crate) fn places(&self, class: &Class) -> Option<&BTreeSet<Place>> {
         self.waiting.get(class)
