@@ -274,7 +274,7 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {
     while let Some(frame) = frames.recv().await {
         for report in publisher.publish(frame).await {
-            // After the keeper has gone nobody counts any more, but what is left is still published.
+            // After the event loop has gone nobody counts any more, but what is left is still published.
             let _ = reports.send(report).await;
         }
     }
