@@ -355,7 +355,10 @@ impl Check<'_> {
     /// Another endpoint of an AWS service.
     pub(super) fn endpoint_of_aws(&mut self, path: &str, endpoint: Option<&str>) -> Option<String> {
         let endpoint = self.filled(path, endpoint?);
-        self.origin(path, &endpoint);
+        let url = self.outgoing(path, &endpoint);
+        if url.is_some_and(|url| has_user(&url) || url.query().is_some() || url.fragment().is_some()) {
+            self.problem(path, "must have no user, query or fragment: calls are made by adding to its path");
+        }
         Some(endpoint)
     }
 

@@ -70,7 +70,7 @@ listen: everywhere
     3 | poll: { every: 1s, calls_per_second: five }
       |                ^^
 
-    error: must be a number; this is a text
+    error: invalid type: a string, expected a number
      --> trainspotter.yaml:3:38
       |
     3 | poll: { every: 1s, calls_per_second: five }
@@ -245,7 +245,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
     };
     let target = "targets: [{ region: us-east-1 }]\n";
     let more = |text: &str| format!("{target}{text}\n");
-    check("targets: { region: us-east-1 }\n", 1, "must be a list, `targets: [{ region: us-east-1 }]`");
+    check("targets: { region: us-east-1 }\n", 1, "expected a list, `targets: [{ region: us-east-1 }]`");
     check("targets:\n", 1, "there is no target");
     for (target, why) in [
         ("region: us-esat-1", "did you mean `us-east-1`?"),
@@ -254,7 +254,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("region: us-east-1, queues: [prod/*]", "matches no queue"),
         ("region: us-east-1, queues: ['arn:aws:batch:us-east-1:111122223333:job-queue/a']", "matches no queue"),
         ("region: us-east-1, events: 'https://sqs.eu-west-1.amazonaws.com/111122223333/e'", "in eu-west-1"),
-        ("region: us-east-1, endpoint: 'http://127.0.0.1:4566/aws'", "must be an origin"),
+        ("region: us-east-1, endpoint: 'http://user:key@127.0.0.1:4566'", "no user, query or fragment"),
     ] {
         check(&format!("targets: [{{ {target} }}]\n"), 1, why);
     }

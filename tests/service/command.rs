@@ -71,7 +71,7 @@ async fn a_config_with_five_mistakes_lists_all_five() {
             "must be at least 5s",
             "`here` is not an address",
             "unknown variant `xml`",
-            "must be a text",
+            "expected a string",
         ] {
             assert!(told.contains(mistake), "{mistake} is missing: {told}");
         }

@@ -65,13 +65,13 @@ beds:
     4 |   - plant: tomatoe
       |            ^^^^^^^
 
-    error: must be a whole number from 0 on; this is a text
+    error: invalid type: a string, expected a whole number from 0 on
      --> garden.yaml:7:11
       |
     7 |     rows: many
       |           ^^^^
 
-    error: must be a text, in quotes if it looks like something else; this is a number
+    error: invalid type: a number, expected a string
      --> garden.yaml:8:22
       |
     8 |     labels: { shade: 7 }
@@ -125,11 +125,14 @@ fn a_later_check_points_at_the_node_or_the_nearest_one() {
 #[test]
 fn a_value_of_the_wrong_type_is_not_shown() {
     for (text, message) in [
-        ("beds: { plant: potato }\n", "must be a list, each item of which begins with `- `; this is keys with values"),
-        ("beds: s3cret\n", "must be a list, each item of which begins with `- `; this is a text"),
+        (
+            "beds: { plant: potato }\n",
+            "invalid type: keys with values, expected a list, each item of which begins with `- `",
+        ),
+        ("beds: s3cret\n", "invalid type: a string, expected a list, each item of which begins with `- `"),
         (
             "beds: [{ plant: potato, rows: 's3cret, expected f64' }]\n",
-            "must be a whole number from 0 on; this is a text",
+            "invalid type: a string, expected a whole number from 0 on",
         ),
         ("water_every: 30M\n", "`M` means months; write `30m` for minutes, or days such as 30d"),
     ] {

@@ -6,7 +6,7 @@ pub(super) fn of_type(message: &str) -> String {
     let Some((found, expected)) = found.and_then(|rest| rest.rsplit_once(", expected ")) else {
         return message.to_owned();
     };
-    format!("must be {}; this is {}", wanted(expected), given(found))
+    format!("invalid type: {}, expected {}", given(found), wanted(expected))
 }
 
 fn wanted(expected: &str) -> &str {
@@ -14,7 +14,7 @@ fn wanted(expected: &str) -> &str {
         "f64" | "f32" => "a number",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 on",
-        "a string" | "a borrowed string" | "string" => "a text, in quotes if it looks like something else",
+        "a borrowed string" | "string" => "a string",
         "a boolean" => "true or false",
         "a sequence" => "a list, each item of which begins with `- `",
         "a map" => "keys with values, `key: value`",
@@ -25,7 +25,7 @@ fn wanted(expected: &str) -> &str {
 
 fn given(found: &str) -> &'static str {
     let kinds = [
-        ("string", "a text"),
+        ("string", "a string"),
         ("integer", "a number"),
         ("floating point", "a number"),
         ("boolean", "true or false"),
