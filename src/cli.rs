@@ -1,4 +1,4 @@
-//! The command line: picks what to run, and is the only room that prints.
+//! The command line: picks what to run, and is the only module that prints.
 
 mod check;
 mod demo;
@@ -30,7 +30,7 @@ const USAGE: u8 = 64;
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Examples:
   trainspotter demo                          see it work, without an AWS account
-  trainspotter check --config FILE           tell every mistake in a configuration
+  trainspotter check --config FILE           report every mistake in a configuration
   trainspotter run --config FILE             the service
   trainspotter explain JOB                   why a job waits, asked of a running service")]
 struct Arguments {

@@ -1,4 +1,4 @@
-//! Figures out of the house: CloudWatch, OTLP, and the text that Prometheus reads.
+//! Metric export: CloudWatch, OTLP, and the text that Prometheus scrapes.
 //!
 //! Each sink has a pure half, which turns a [`Frame`] into what goes over the wire, and a rim half, which sends it. The
 //! pure halves know the sinks' limits; the rim halves know how a refusal differs from an outage.

@@ -164,11 +164,10 @@ impl Service {
         let (hint, hinted) = mpsc::channel(1);
         let poller = Poller::new(clients, target, config.poll, clock);
         let polling = Polling { poller, every: config.poll.every, clock, observed, asks, hinted };
-        let sources = stop.child_token();
         let rest = CancellationToken::new();
         let mut parts = Parts::default();
-        parts.spawn("poller", polling.run(sources.clone()));
-        parts.spawn("events", polling::listen(events, hint, sources));
+        parts.spawn("poller", polling.run(stop.child_token()));
+        parts.spawn("events", polling::listen(events, hint, stop.child_token()));
         if !config.rules.is_empty() {
             parts.spawn("rules", follow(config.rules.clone(), rule_news, rest.clone()));
         }

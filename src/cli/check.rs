@@ -1,4 +1,4 @@
-//! `check`: tells every mistake in a configuration and its rules, or what was understood.
+//! `check`: reports every mistake in a configuration and its rules, or what was understood.
 
 use crate::cli::{Failure, inputs, print, say};
 use crate::config::{Channel, Config, shown_url};

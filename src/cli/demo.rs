@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     /// Address of the page; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
-    /// Also tell this webhook of alerts. It may be on this machine.
+    /// Also notify this webhook of alerts. It may be on this machine.
     #[arg(long, value_name = "URL")]
     webhook: Option<Url>,
     /// Also send figures to this OTLP receiver: gRPC for a bare origin on port 4317, HTTP otherwise.

@@ -1,4 +1,4 @@
-//! `explain`: asks a running service why a job waits, and tells it as a short story.
+//! `explain`: asks a running service why a job waits, and prints the explanation.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::cli::{Failure, print};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Tell why a job waits, with numbers, its place in the order and what to do next.
+/// Explain why a job waits: the numbers, its place in the order and what to do next.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   trainspotter explain 6f1c2d3e-0000-4000-8000-000000000001

@@ -5,7 +5,7 @@ use crate::notify::OutboxRow;
 use crate::store::{BadRow, Selection, Store};
 use trainspotter_clock::Clock;
 
-/// Look at notifications that wait or were given up, and decide what becomes of them.
+/// List, retry and drop notifications that wait for delivery or were given up.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Show notifications that are not delivered.

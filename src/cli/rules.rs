@@ -12,21 +12,21 @@ use trainspotter_core::model::parse_duration;
 use trainspotter_core::rules::export::{self, Exported};
 use trainspotter_core::rules::{Rule, lint};
 
-/// Work on rule files.
+/// Lint, test, backtest and export rule files.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Tell every mistake in rule files, and what is allowed and yet hardly meant.
+    /// Validate and lint rule files.
     #[command(after_help = "Example:
   trainspotter rules check alerts/")]
     Check {
-        /// How far evaluations are apart.
+        /// Time between two evaluations.
         #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = interval)]
         every: Duration,
         /// Rule files, or folders of them.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
-    /// Run tests of rules: series as they might be, and what the rules are to make of them.
+    /// Run rule tests: input series and the alerts expected from them.
     #[command(after_help = "Examples:
   trainspotter rules test alerts/
   trainspotter rules test alerts/default.test.yaml
@@ -44,7 +44,7 @@ A test, in a file called NAME.test.yaml:
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
-    /// Tell what rules would have told over a workload: how often, for how long, and when.
+    /// Backtest rules over a workload: how often, for how long and when they would have notified.
     #[command(after_help = "Examples:
   trainspotter rules backtest alerts/
   trainspotter rules backtest --trace jobs.csv --to 14d my-rules.yaml
@@ -54,7 +54,7 @@ A test, in a file called NAME.test.yaml:
 The workload runs through the simulated scheduler, or figures are taken that a service has kept; the evaluator is that of the
 service.")]
     Backtest(backtest::Arguments),
-    /// Print rules as another system would have them; what cannot be carried over is told on stderr.
+    /// Export rules to another system; what cannot be exported is reported on stderr.
     #[command(after_help = "Examples:
   trainspotter rules export --to prometheus alerts/ > trainspotter.rules.yaml
   trainspotter rules export --to cloudwatch alerts/ > alarms.json
@@ -63,7 +63,7 @@ service.")]
     Export(ExportArguments),
 }
 
-/// What to export, and to whom.
+/// What to export, and where to.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArguments {
     /// The other system.

@@ -1,4 +1,4 @@
-//! `silence`: for a while, nobody is told of certain alerts. Works beside a running service.
+//! `silence`: manages silences. Works beside a running service.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use trainspotter_core::model::{Matchers, parse_duration};
 /// Nobody means a silence of more than a year.
 const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
-/// For a while, tell nobody of certain alerts.
+/// Manage silences: for a set time, matching alerts notify nobody.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Begin a silence now.

@@ -30,7 +30,7 @@ pub(super) struct File {
     /// time is told in dollars, too.
     #[serde(default)]
     pub(super) prices: BTreeMap<String, f64>,
-    /// Which shares have series of their own; the others are told of together, as `other`.
+    /// Which shares have series of their own; the others are aggregated as `other`.
     #[serde(default)]
     pub(super) shares: Shares,
     /// Names for ranges of job priorities, each with its lowest priority: waits are told by them, too. Jobs below all of them, or of

@@ -67,7 +67,7 @@ pub(super) struct ShareRow {
     weight: Option<f64>,
     /// GPUs, of all types, that the share identifier is due by the weights of those that have jobs now; null where it has none.
     target_gpus: Option<f64>,
-    /// GPUs, of all types, that it held of late; null where it has no jobs.
+    /// GPUs, of all types, in use: recent mean; null where it has no jobs.
     recent_gpus: Option<f64>,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct WaitRow {
 pub(super) struct WaterfallRow {
     #[schema(value_type = String)]
     queue: QueueName,
-    /// What the queue's service environment allows; null when that cannot be told in GPUs.
+    /// What the queue's service environment allows; null when its GPU capacity is unknown.
     capacity_gpus: Option<f64>,
     /// GPUs by part; they sum to the capacity.
     #[schema(value_type = BTreeMap<String, f64>)]
@@ -137,7 +137,7 @@ pub(super) struct FairShareRow {
     target: f64,
     /// Held by its in-flight jobs.
     used: f64,
-    /// Held of late: a mean in which use counts half after half of the policy's decay window.
+    /// Exponentially weighted mean of GPUs in use; its half-life is half the decay window.
     recent: f64,
 }
 

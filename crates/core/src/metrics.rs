@@ -26,7 +26,6 @@ mod wait_by_reason;
 mod wait_estimates;
 mod wait_quantiles;
 pub mod waterfall;
-pub mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The vocabulary that every room speaks: time, names, jobs, topology, observations.
+//! Types that every module shares: time, names, jobs, topology, observations, units.
 //!
 //! Nothing here performs I/O, reads a clock or knows the AWS SDK. `source` turns an API's answer into these types at
 //! the edge; everything downstream speaks only this language. An enum value that AWS adds tomorrow is a value here
@@ -17,6 +17,7 @@ mod reserved;
 mod saved;
 mod time;
 mod topology;
+pub mod units;
 
 pub use accelerators::{Accelerators, accelerators_of};
 pub use bands::PriorityBands;

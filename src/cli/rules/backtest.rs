@@ -1,4 +1,4 @@
-//! `rules backtest`: a table of what each rule would have told, and a picture of when.
+//! `rules backtest`: a table of how often each rule would have fired, and a timeline of when.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
@@ -13,7 +13,7 @@ use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::backtest::{Backtest, Episode, Replay, Report};
 use trainspotter_core::metrics::jobs;
-use trainspotter_core::model::{Timestamp, parse_duration};
+use trainspotter_core::model::{Timestamp, parse_duration, units};
 use trainspotter_core::rules::Rule;
 use trainspotter_simulator::workload::Workload;
 
@@ -166,11 +166,9 @@ fn lasted(episode: &Episode, to: Timestamp) -> f64 {
     episode.ended_at.unwrap_or(to).seconds_since(episode.fired_at)
 }
 
-/// The largest two units of a duration in seconds; `-` if there is none.
+/// How long something lasts; `-` if that is unknown.
 fn span(seconds: Option<f64>) -> String {
-    let Some(seconds) = seconds else { return "-".to_owned() };
-    let text = humantime::format_duration(Duration::from_secs_f64(seconds.round())).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join("")
+    seconds.map_or_else(|| "-".to_owned(), |seconds| units::duration(seconds.round()))
 }
 
 fn letter(count: usize) -> char {

@@ -1,11 +1,10 @@
-//! The whole story in plain text: of one alert, or a paragraph each of several.
-
-use std::time::Duration;
+//! Plain-text messages: one alert, or a paragraph each for several.
 
 use crate::notify::message::Message;
 use crate::notify::message::push_str;
 use crate::notify::outbox::Kind;
 use crate::runbooks;
+use trainspotter_core::model::units;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
@@ -101,8 +100,7 @@ fn write_times(text: &mut String, transition: &Transition) {
     match kind {
         TransitionKind::Fired => {}
         TransitionKind::Resolved(ending) => {
-            let whole_seconds = Duration::from_secs(at.since(fired_at).as_secs());
-            let lasted = humantime::format_duration(whole_seconds);
+            let lasted = units::duration(at.seconds_since(fired_at));
             fact(text, "Ended", &format!("{at}, after {lasted}"));
             fact(text, "Because", because(*ending));
         }

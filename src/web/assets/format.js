@@ -28,17 +28,17 @@ export function table(caption, columns, rows) {
     el("tbody", {}, ...body));
 }
 
-/** `1 h 40 m`, `2 d 3 h`, `45 s`: two units at most. */
+/** `1h 40m`, `2d 3h`, `45s`: two units at most. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   const s = Math.max(0, Math.round(seconds));
   const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
   const first = units.findIndex(([, size]) => s >= size);
-  if (first === -1) return "0 s";
+  if (first === -1) return "0s";
   const [name, size] = units[first];
   const next = units[first + 1];
   const rest = next ? Math.floor((s % size) / next[1]) : 0;
-  return `${Math.floor(s / size)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
+  return `${Math.floor(s / size)}${name}${rest ? ` ${rest}${next[0]}` : ""}`;
 }
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });

@@ -55,7 +55,7 @@ export function alerts(rows, now, failing, wanted = "") {
   }
   const since = (at) => duration((now - Date.parse(at)) / 1000);
   const missing = gone
-    ? [el("li", { class: "alert wanted", id: wanted }, el("p", { class: "what" }, "The alert of this link neither fires nor ended lately. Test notifications are not shown here."))]
+    ? [el("li", { class: "alert wanted", id: wanted }, el("p", { class: "what" }, "The alert of this link is not firing and has not resolved recently. Test notifications are not shown here."))]
     : [];
   return el("ul", { class: "alerts" }, ...missing, ...rows.map((alert) => {
     const { summary, description, likely_reason, next_step } = alert.annotations;
@@ -176,7 +176,7 @@ export function reasons(rows) {
   ], sorted);
 }
 
-/** Who had jobs fail in the last day, and whose business it is. */
+/** Who had jobs fail in the last day, and who can fix it. */
 export function failures(rows) {
   if (rows.length === 0) return empty("No job failed in the last day.");
   return table("Failed jobs of the last day by owner and category", [

@@ -20,7 +20,7 @@ async fn the_page_draws_what_the_api_says() {
         ("a firing alert", "ShareWaitsTooLong"),
         ("markup in a summary, as text", "&lt;b&gt;language&lt;/b&gt;"),
         ("a queue", "<h3>research</h3>"),
-        ("the oldest wait", "4 h 10 m"),
+        ("the oldest wait", "4h 10m"),
         ("the sum of the waterfall", "256 GPUs"),
         ("a share's bar", "own 16, free 0, lent 0, borrowed 4"),
         ("the longest-waiting job", "language-pretrain-0"),
@@ -49,7 +49,10 @@ async fn the_link_of_a_message_leads_to_its_alert() {
     let marked = dom.split("<li ").find(|item| item.contains(&format!("id=\"alert-{id}\""))).unwrap();
     assert!(marked.contains(" wanted\""), "{marked}");
     let Some((dom, _)) = open(&format!("http://{}/#alert-0123456789abcdef", server.address)).await else { return };
-    assert!(dom.contains("id=\"alert-0123456789abcdef\"") && dom.contains("neither fires nor ended lately"), "{dom}");
+    assert!(
+        dom.contains("id=\"alert-0123456789abcdef\"") && dom.contains("is not firing and has not resolved recently"),
+        "{dom}"
+    );
     let Some((dom, messages)) = open(&format!("http://{}/runbooks/LongWait", server.address)).await else { return };
     assert!(dom.contains("<h1>A job has waited long</h1>") && !messages.contains("CONSOLE"), "{dom} {messages}");
 }

@@ -143,7 +143,7 @@ async fn alerts_come_firing_first_then_pending_then_resolved() {
             "labels": {
                 "alertname": "ShareWaitsTooLong", "queue": "research", "severity": "page", "share": "audio",
             },
-            "annotations": {"summary": "audio waits 35 m (p95)"},
+            "annotations": {"summary": "audio waits 35m (p95)"},
             "value": 2100.0, "value_at_fire": 2100.0, "unit": "seconds", "threshold": 1800.0,
             "active_at": "2026-03-01T11:45:00Z", "fired_at": "2026-03-01T11:55:00Z",
             "evaluated_at": "2026-03-01T12:00:00Z", "resolved_at": null, "ending": null,

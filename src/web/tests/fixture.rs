@@ -211,13 +211,13 @@ fn alerts() -> Vec<Alert> {
     let firing = |active, fired| AlertState::Firing { active_at: ago(active), fired_at: ago(fired), keep_since: None };
     vec![
         alert("GpusIdle", "vision", AlertState::Pending { active_at: ago(240) }, 0.42, "42 % of GPUs are idle"),
-        alert("ShareWaitsTooLong", "audio", firing(900, 300), 2_100.0, "audio waits 35 m (p95)"),
+        alert("ShareWaitsTooLong", "audio", firing(900, 300), 2_100.0, "audio waits 35m (p95)"),
         alert(
             "ShareWaitsTooLong",
             "language",
             firing(7_800, 7_200),
             13_500.0,
-            "<b>language</b> on research waits 3 h 45 m (p95); its share is at its limit",
+            "<b>language</b> on research waits 3h 45m (p95); its share is at its limit",
         ),
     ]
 }

@@ -98,7 +98,7 @@ fn an_alert_carries_the_reason_that_it_is_about_and_names_the_jobs_that_matter()
         of("NeverFits", "next_step"),
         Some("ask for fewer instances, or raise the share's quota or borrow limit")
     );
-    let large = "train-large (large) of bob has waited 1 h 00 m for more than the share can ever get";
+    let large = "train-large (large) of bob has waited 1h for more than the share can ever get";
     assert_eq!(of("NeverFits", "jobs"), Some(large));
 
     // A job's alert carries its own reason, with its numbers.
@@ -108,9 +108,9 @@ fn an_alert_carries_the_reason_that_it_is_about_and_names_the_jobs_that_matter()
     assert_eq!(of("OneWaits a", "jobs"), None);
 
     // Of a queue the three that have waited longest matter.
-    let jobs = "train-a (a) of ada has waited 1 h 20 m with all capacity in use; \
-                train-b (b) has waited 1 h 10 m with all capacity in use; \
-                train-large (large) of bob has waited 1 h 00 m for more than the share can ever get";
+    let jobs = "train-a (a) of ada has waited 1h 20m with all capacity in use; \
+                train-b (b) has waited 1h 10m with all capacity in use; \
+                train-large (large) of bob has waited 1h for more than the share can ever get";
     assert_eq!(of("LongWait", "jobs"), Some(jobs));
     assert_eq!(of("Many", "jobs"), Some(jobs));
     assert_eq!(of("Many", "likely_reason"), Some("3 of 4 waiting jobs wait with all capacity in use"));

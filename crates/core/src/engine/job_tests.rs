@@ -90,21 +90,21 @@ fn a_job_that_runs_or_has_ended_has_a_story() {
     engine.tick(minute(100));
     let why = |id: &str| engine.why(&JobId::from(id), minute(100));
     let story = |id: &str| engine.story(&JobId::from(id), why(id).as_ref(), minute(100));
-    let waited = "It waited 30 m before it was dispatched.";
-    assert_eq!(story("runs"), ["It has run 1 h 00 m on 8 GPUs, since 1970-01-01T00:40:00Z.", waited]);
+    let waited = "It waited 30m before it was dispatched.";
+    assert_eq!(story("runs"), ["It has run 1h on 8 GPUs, since 1970-01-01T00:40:00Z.", waited]);
     assert_eq!(story("starts")[1], waited);
     assert!(story("starts")[0].ends_with("and SageMaker looks for its instances."), "{:?}", story("starts"));
-    assert_eq!(story("done"), ["It succeeded 10 m ago, at 1970-01-01T01:30:00Z, after it had run 50 m.", waited]);
+    assert_eq!(story("done"), ["It succeeded 10m ago, at 1970-01-01T01:30:00Z, after it had run 50m.", waited]);
     assert_eq!(
         story("failed"),
         [
-            "It failed 10 m ago, at 1970-01-01T01:30:00Z, after it had run 50 m: its own code failed.",
+            "It failed 10m ago, at 1970-01-01T01:30:00Z, after it had run 50m: its own code failed.",
             waited,
             "Next: read the job's log; its training job's page in the SageMaker console links to it.",
         ]
     );
     assert!(story("cancelled")[0].contains("before it was dispatched"), "{:?}", story("cancelled"));
-    assert_eq!(story("cancelled")[1], "It waited 1 h 20 m.");
+    assert_eq!(story("cancelled")[1], "It waited 1h 20m.");
     assert!(story("waits").last().unwrap().starts_with("Next: "), "{:?}", story("waits"));
     assert_eq!(story("nobody"), [""; 0]);
 

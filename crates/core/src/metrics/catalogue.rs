@@ -268,7 +268,7 @@ catalogue! {
     SHARE_LENT = "share.lent", Gauge, Instances, ["queue", "share", "instance_type"], Stable,
         "Instances of the share's quota that other shares use.";
     SHARE_IDLE = "share.idle", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
-        "Instances of the share's quota that nobody uses.";
+        "Instances of the share's quota that no job uses.";
     SHARE_MOST = "share.most", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
         "The most instances that the share may use, borrowed ones included; absent where nothing limits it.";
     SHARE_LARGEST_JOB = "share.largest_job", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
@@ -278,15 +278,15 @@ catalogue! {
     SHARE_UNUSED = "share.unused", Gauge, Seconds, ["queue", "share"], Experimental,
         "For how long no job of the share has held an instance, as far as it was watched; 0 while one does.";
     SETUP_FINDINGS = "setup.findings", Gauge, Count, ["queue", "problem"], Experimental,
-        "Things that are wrong with the set-up of the queue, by kind: see `/api/v1/setup`.";
+        "Misconfigurations of the queue, by kind: see `/api/v1/setup`.";
     SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
         "GPUs used over GPUs of quota; above 1 when borrowing.";
     SHARE_TARGET = "share.target", Gauge, Gpus, ["queue", "share"], Experimental,
         "GPUs that a share identifier of a fair-share queue is due, by the weights of those that have jobs now.";
     SHARE_USED_RECENT = "share.used.recent", Gauge, Gpus, ["queue", "share"], Experimental,
-        "GPUs that a share identifier of a fair-share queue has held of late: a mean in which use counts half after half of the policy's decay window.";
+        "GPUs that a share identifier of a fair-share queue has used recently: an exponentially weighted mean of GPUs in use; its half-life is half the decay window.";
     SHARE_DEVIATION = "share.deviation", Gauge, Gpus, ["queue", "share"], Experimental,
-        "GPUs that the share has held of late beyond what it is due by weight; negative when it held less.";
+        "Recent mean of GPUs in use (`share.used.recent`) less what the share is due by weight; negative when it used less.";
     SHARE_TIME = "share.time", Counter, GpuSeconds, ["queue", "share", "part"], Experimental,
         "GPU-seconds of the share's quota: own, lent, idle and idle_while_waiting sum to it; and borrowed ones beyond it.";
     SHARE_LENDING_TIME = "share.lending.time", Counter, GpuSeconds, ["queue", "lender", "borrower"], Experimental,
@@ -298,7 +298,7 @@ catalogue! {
     GPU_PART = "gpu.part", Gauge, Gpus, ["queue", "part"], Stable,
         "Where the capacity is now; the parts of a queue sum to its capacity.";
     GPU_UNALLOCATED = "gpu.unallocated", Gauge, Gpus, ["queue", "cause"], Experimental,
-        "Unallocated GPUs by why nobody has them; the causes sum to the part `unallocated`.";
+        "Unallocated GPUs, by the reason why no job has them; the causes sum to the part `unallocated`.";
     GPU_UNALLOCATED_TIME = "gpu.unallocated.time", Counter, GpuSeconds, ["queue", "cause"], Experimental,
         "GPU-seconds unallocated, by cause.";
     GPU_TIME = "gpu.time", Counter, GpuSeconds, ["queue", "part"], Stable,
@@ -345,7 +345,7 @@ catalogue! {
     SOURCE_UNKNOWN = "source.unknown_values", Counter, Count, ["kind", "value"], Stable,
         "Values from AWS that this build does not know.";
     CLOCK_SKEW = "clock.skew", Gauge, Seconds, [], Experimental,
-        "By how much at least this machine's clock is ahead of AWS's or behind it, by the dates of AWS's answers; 0 while no difference can be told. The service uses AWS's time.";
+        "By how much at least this machine's clock is ahead of AWS's or behind it, by the dates of AWS's answers; 0 while no difference can be measured. The service uses AWS's time.";
     POLL_INTERVAL = "poll.interval", Gauge, Seconds, [], Stable,
         "Time between the last two polls: longer than configured when the service is throttled or the clock runs fast.";
     LEDGER_JOBS = "ledger.jobs", Gauge, Count, [], Stable,
@@ -355,9 +355,9 @@ catalogue! {
     LEDGER_UNVERIFIED = "ledger.unverified", Gauge, Count, ["queue"], Experimental,
         "Waiting jobs not seen since the last full sweep: some may have been cancelled.";
     PUBLISH_SERIES = "publish.series", Gauge, Count, ["sink"], Stable,
-        "Series in the last batch given to each sink.";
+        "Series in the last batch sent to each sink.";
     PUBLISH_FAILURES = "publish.failures", Counter, Count, ["sink"], Stable,
-        "Batches that a sink did not take.";
+        "Batches that a sink rejected or did not receive.";
     ALERTS = "alerts", Gauge, Count, ["state"], Stable,
         "Alert instances by state.";
     RULE_FAILURES = "rule.failures", Counter, Count, ["rule"], Stable,
@@ -371,7 +371,7 @@ catalogue! {
     NOTIFY_DELIVERIES = "notify.deliveries", Counter, Count, ["receiver", "outcome"], Stable,
         "Delivery attempts, by outcome.";
     LIMIT_HITS = "limit.hits", Counter, Count, ["limit"], Stable,
-        "Times a built-in limit cut something off.";
+        "Times a built-in limit left something out.";
     STORE_TROUBLE = "store.trouble", Gauge, Count, ["kind"], Experimental,
         "1 while the state file cannot be used and the state is in memory only (`unwritable`), or if it, or rows of it, were broken and set aside since the service started (`set_aside`), else 0.";
     STORE_SIZE = "store.size", Gauge, Bytes, [], Experimental,

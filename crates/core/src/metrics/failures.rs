@@ -1,4 +1,4 @@
-//! Failures of the last day: how many, by whose business they are (category) and whose jobs (owner), and what they cost.
+//! Failures of the last day: how many, by who can fix them (category) and whose jobs (owner), and what they cost.
 //!
 //! Owners are whatever people write into a tag, so this is a table and no metric.
 

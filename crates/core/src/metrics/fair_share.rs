@@ -1,4 +1,4 @@
-//! What fair shares are due, what they have held of late, and which of them starve.
+//! Fair shares: what each is due by weight, what it has used recently, and which of them starve.
 //!
 //! Due is the capacity by the weights of the shares that have jobs now. AWS names the parameters and not the formulas; use of the past is
 //! taken to count half after half of the decay window, as the simulator has it.

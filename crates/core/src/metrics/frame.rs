@@ -113,7 +113,7 @@ pub struct FairShareFigures {
     pub target: f64,
     /// Held by its in-flight jobs.
     pub used: f64,
-    /// Held of late: a mean in which use counts half after half of the policy's decay window.
+    /// Exponentially weighted mean of GPUs in use; its half-life is half the decay window.
     pub recent: f64,
 }
 
@@ -183,7 +183,7 @@ pub struct FailureFigures {
     pub share: ShareName,
     /// The owner's tag; empty for jobs without one.
     pub owner: Arc<str>,
-    /// Whose business it is.
+    /// Who can fix it.
     pub category: FailureCategory,
     /// How many jobs.
     pub jobs: u64,
@@ -196,7 +196,7 @@ pub struct FailureFigures {
 pub struct Waterfall {
     /// The queue.
     pub queue: QueueName,
-    /// What its service environment allows; `None` when that cannot be told in GPUs.
+    /// What its service environment allows; `None` when its GPU capacity is unknown.
     pub capacity_gpus: Option<f64>,
     /// The parts, which sum to the capacity: `unallocated`, `scheduled`, `starting`, `running_busy`, `running_idle`,
     /// `running_unknown`.

@@ -10,7 +10,7 @@ use crate::jobs::{FailureCategory, Job, Ledger, account_limit};
 use crate::metrics::failures::WINDOW as FAILURES_WINDOW;
 use crate::metrics::frame::{FailureFigures, ShareFigures};
 use crate::metrics::reasons::{Diagnosis, Reason, most};
-use crate::metrics::words::counted;
+use crate::model::units::counted;
 use crate::model::{
     Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
 };

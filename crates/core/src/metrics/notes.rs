@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::jobs::{Class, Job, Phase};
 use crate::metrics::reasons::{self, Diagnosis, Reason, Why};
 use crate::metrics::waterfall::IDLE_BELOW;
-use crate::metrics::words::{amount, spoken};
 use crate::metrics::{Inputs, hosts};
+use crate::model::units::{amount, duration};
 use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
 
 /// How many jobs an alert about a queue names.
@@ -173,7 +173,7 @@ impl<'a> Notes<'a> {
     }
 
     fn age(&self, since: Timestamp) -> String {
-        spoken(self.inputs.now.seconds_since(since))
+        duration(self.inputs.now.seconds_since(since))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which share of the jobs that ended lately failed.
+//! Failure ratio: the fraction of recently ended jobs that failed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

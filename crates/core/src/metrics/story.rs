@@ -2,9 +2,9 @@
 
 use crate::jobs::{Job, Phase, Span};
 use crate::metrics::reasons::Why;
-use crate::metrics::words::{amount, counted, spoken};
 use crate::metrics::{Inputs, hosts};
 use crate::model::JobStatus;
+use crate::model::units::{amount, counted, duration};
 
 /// A few sentences, one a line; `why` is why it waits, if it does.
 pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {
@@ -28,7 +28,7 @@ pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<Strin
 }
 
 fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {
-    let since = spoken(inputs.now.seconds_since(span.from.latest));
+    let since = duration(inputs.now.seconds_since(span.from.latest));
     let from = span.from.latest;
     let on =
         job.gpus().filter(|gpus| *gpus > 0.0).map(|gpus| format!(" on {}", amount(gpus, "GPU"))).unwrap_or_default();
@@ -53,10 +53,10 @@ fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {
 fn end(job: &Job, inputs: &Inputs<'_>) -> Vec<String> {
     let last = job.timeline.spans().last();
     let ended_at = last.and_then(|span| span.to).map_or(job.seen_at, |to| to.latest);
-    let ago = spoken(inputs.now.seconds_since(ended_at));
+    let ago = duration(inputs.now.seconds_since(ended_at));
     let ran = last.filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
     let after = match (ran, last.map(|span| span.phase)) {
-        (Some(seconds), _) => format!(", after it had run {}", spoken(seconds)),
+        (Some(seconds), _) => format!(", after it had run {}", duration(seconds)),
         (None, Some(Phase::Waiting)) => ", before it was dispatched".to_owned(),
         (None, _) => ", before it ran".to_owned(),
     };
@@ -77,13 +77,13 @@ fn waits(job: &Job) -> Option<String> {
     match over.as_slice() {
         [] => None,
         [one] if job.timeline.spans().len() > 1 => {
-            Some(format!("It waited {} before it was dispatched.", spoken(*one)))
+            Some(format!("It waited {} before it was dispatched.", duration(*one)))
         }
-        [one] => Some(format!("It waited {}.", spoken(*one))),
+        [one] => Some(format!("It waited {}.", duration(*one))),
         all => {
-            let each: Vec<String> = all.iter().map(|seconds| spoken(*seconds)).collect();
+            let each: Vec<String> = all.iter().map(|seconds| duration(*seconds)).collect();
             let times = counted(all.len() as u64, "time");
-            Some(format!("It waited {times}, {} in all: {}.", spoken(all.iter().sum()), each.join(", ")))
+            Some(format!("It waited {times}, {} in all: {}.", duration(all.iter().sum()), each.join(", ")))
         }
     }
 }

@@ -36,7 +36,7 @@ pub const GRACE: Duration = Duration::from_secs(600);
 /// Utilisation older than this says nothing of now.
 pub const STALE: Duration = Duration::from_secs(900);
 
-/// The waterfall of one queue. Capacity is `None` where it cannot be told in GPUs.
+/// The waterfall of one queue. Capacity is `None` where it is not known in GPUs.
 pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
     let mut parts: BTreeMap<&'static str, f64> = PARTS.into_iter().map(|part| (part, 0.0)).collect();
     let mut dollars = parts.clone();

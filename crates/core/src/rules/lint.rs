@@ -31,7 +31,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         }
         if flaps(rule) {
             tell(
-                "fires and ends with every wiggle of its value; give it `for`, `recover` or `keep_firing_for`"
+                "flaps: fires and resolves on every fluctuation; give it `for`, `recover` or `keep_firing_for`"
                     .to_owned(),
             );
         }
@@ -134,7 +134,7 @@ mod tests {
         check(&rule("A", "metric: gpu.capacity, above: 1, for: 1d"), &[]);
         let long = "A: `for` is 1day 1h: is more than a day meant?";
         check(&rule("A", "metric: gpu.capacity, above: 1, for: 25h"), &[long]);
-        let flaps = "A: fires and ends with every wiggle of its value; give it `for`, `recover` or `keep_firing_for`";
+        let flaps = "A: flaps: fires and resolves on every fluctuation; give it `for`, `recover` or `keep_firing_for`";
         check(&rule("A", "metric: gpu.idle.ratio, above: 50%"), &[flaps]);
         let twice = [rule("A", "metric: gpu.capacity, above: 1"), rule("B", "metric: gpu.capacity, above: 1, for: 5m")];
         check(&twice.join(", "), &["B: looks at the same as A, and is as bad"]);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::metrics::catalogue::Unit;
-use crate::metrics::words::{amount, trimmed};
+use crate::model::units::{amount, duration, trimmed};
 use crate::rules::template_limits;
 
 /// Work that one rendering of one template may take, as minijinja counts it: about an instruction, or 64 bytes.
@@ -48,7 +48,7 @@ const MAX_RENDERED_BYTES: usize = 32 << 10;
 /// A value as people read it: `1h 5m`, `43 %`, `12 GPUs`.
 pub fn of_value(value: f64, unit: Unit) -> String {
     match unit {
-        Unit::Seconds => of_seconds(value),
+        Unit::Seconds => duration(value),
         Unit::Ratio => format!("{} %", trimmed(value * 100.0)),
         Unit::Gpus => amount(value, "GPU"),
         Unit::Instances => amount(value, "instance"),
@@ -57,24 +57,6 @@ pub fn of_value(value: f64, unit: Unit) -> String {
         Unit::Bytes => amount(value, "byte"),
         Unit::Count => trimmed(value),
     }
-}
-
-/// The two largest units of a duration, rounded down.
-fn of_seconds(seconds: f64) -> String {
-    let whole = std::time::Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_secs();
-    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
-    let mut rest = whole;
-    let mut parts = Vec::new();
-    for (name, length) in units {
-        if rest >= length || (name == "s" && parts.is_empty()) {
-            parts.push(format!("{}{name}", rest / length));
-            rest %= length;
-        } else if !parts.is_empty() {
-            break;
-        }
-    }
-    parts.truncate(2);
-    parts.join(" ")
 }
 
 /// Annotations of one rule, ready to be rendered. Strict: a name that is not there is an error.

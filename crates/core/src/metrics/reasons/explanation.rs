@@ -1,8 +1,8 @@
-//! A reason told to the person whose job it is: what is, the numbers, where the job stands, and what to do.
+//! Explains why a job waits to its owner: the reason, the numbers, the place in the order, and what to do.
 
 use crate::metrics::reasons::standing::MAX_COUNTED_AHEAD;
 use crate::metrics::reasons::{Evidence, Reason, Standing, Why};
-use crate::metrics::words::{amount, spoken};
+use crate::model::units::{amount, duration};
 
 impl Why {
     /// A few sentences, one a line: the reason with its numbers, the place in the order, how the wait divided, and what
@@ -13,8 +13,10 @@ impl Why {
         if !self.waited.is_empty() {
             let mut parts: Vec<_> = self.waited.iter().collect();
             parts.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
-            let parts: Vec<_> =
-                parts.into_iter().map(|(reason, seconds)| format!("{} {}", spoken(*seconds), reason.words())).collect();
+            let parts: Vec<_> = parts
+                .into_iter()
+                .map(|(reason, seconds)| format!("{} {}", duration(*seconds), reason.words()))
+                .collect();
             lines.push(format!("Waited so far, by reason: {}.", parts.join(", ")));
         }
         lines.push(format!("Next: {}", self.reason.next_step()));
@@ -71,7 +73,7 @@ impl Reason {
             Self::Reclaiming => "for lent capacity to come back",
             Self::NoCapacity => "for AWS to find instances",
             Self::CapacityInUse => "with all capacity in use",
-            Self::Reserved => "for capacity that is kept for other shares",
+            Self::Reserved => "for capacity that is reserved for other shares",
             Self::Behind => "behind other jobs",
             Self::Evaluating => "for the scheduler",
         }
@@ -91,7 +93,7 @@ impl Reason {
         let quota = number(evidence.share_quota);
         match self {
             Self::Misconfigured => {
-                "AWS says that the job or its queue is misconfigured; its words are in the status reason.".to_owned()
+                "AWS says that the job or its queue is misconfigured; see the status reason.".to_owned()
             }
             Self::Disabled => "The queue, its service environment or the share is disabled.".to_owned(),
             Self::ExceedsShare => {
@@ -117,8 +119,8 @@ impl Reason {
                 number(evidence.share_most)
             ),
             Self::Reclaiming => format!(
-                "{asks} of its share's own: {uses} of {quota} are in use, but others have borrowed \
-                 the rest but for {}.",
+                "{asks} of its share's own: {uses} of {quota} are in use, and others have borrowed \
+                 the rest except {}.",
                 number(evidence.lendable)
             ),
             Self::NoCapacity => format!("{asks}, and AWS cannot provide them now."),
@@ -135,14 +137,14 @@ impl Reason {
             ),
             Self::Behind if evidence.needs.is_none() => format!("{asks}; other jobs go first."),
             Self::Behind => format!("{asks}, which would fit, but other jobs go first."),
-            Self::Evaluating => format!("{asks}, and nothing is known to be in the way."),
+            Self::Evaluating => format!("{asks}, and no obstacle is known."),
         }
     }
 
     /// What its owner or an operator can do.
     pub fn next_step(self) -> &'static str {
         match self {
-            Self::Misconfigured => "read the status reason, mend the job or the queue, and submit it again.",
+            Self::Misconfigured => "read the status reason, fix the job or the queue, and submit it again.",
             Self::Disabled => "enable what is disabled, or submit the job to another queue.",
             Self::ExceedsShare => "ask for fewer instances, or raise the share's quota or borrow limit.",
             Self::ShareAtLimit => "wait for the share's own jobs to end, or raise its quota.",

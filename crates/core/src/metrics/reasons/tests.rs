@@ -179,7 +179,7 @@ fn the_story_tells_numbers_places_and_what_to_do() {
         [
             "It asks for 2 ml.p5.48xlarge; its share uses 3 of 4, and other shares have 12 to lend.",
             "It is the first of its share, number 1 in the queue.",
-            "Waited so far, by reason: 3 h 40 m with the share at its limit, 1 m behind other jobs.",
+            "Waited so far, by reason: 3h 40m with the share at its limit, 1m 30s behind other jobs.",
             "Next: wait for the share's own jobs to end, or raise its quota.",
         ]
     );
@@ -233,7 +233,7 @@ fn a_reason_speaks_of_the_limits_there_are_and_of_a_size_that_is_known() {
         told(queue(), instances(7.0)),
         "It asks for 7 ml.p5.48xlarge; its share has 4 and may use at most 6, and the service environment allows 16."
     );
-    let unknown = "How much it asks for is not known, and nothing is known to be in the way.";
+    let unknown = "How much it asks for is not known, and no obstacle is known.";
     assert_eq!(told(whole(Policy::Fifo), Vec::new()), unknown);
     assert_eq!(told(queue(), vec![Capacity::new(TYPE, 1e308)]), unknown);
 }

@@ -1,4 +1,4 @@
-//! Numbers in words.
+//! How numbers and durations are shown: `1 job`, `1.5 GPUs`, `1h 5m`.
 
 use std::time::Duration;
 
@@ -20,14 +20,20 @@ pub fn trimmed(value: f64) -> String {
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
-/// Seconds as people say them, to the minute once it is one.
-pub fn spoken(seconds: f64) -> String {
+/// Seconds in their two largest units, rounded down: `1h 5m`, `2d`, `45s`.
+pub fn duration(seconds: f64) -> String {
     let whole = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_secs();
-    match (whole / 3600, whole % 3600 / 60, whole % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, _) => format!("{minutes} m"),
-        (hours, minutes, _) => format!("{hours} h {minutes:02} m"),
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let first = units.iter().position(|(_, length)| whole >= *length).unwrap_or(units.len() - 1);
+    let mut rest = whole;
+    let mut parts = Vec::new();
+    for (name, length) in units.iter().skip(first).take(2) {
+        if rest >= *length || parts.is_empty() {
+            parts.push(format!("{}{name}", rest / length));
+        }
+        rest %= length;
     }
+    parts.join(" ")
 }
 
 #[cfg(test)]
@@ -38,5 +44,12 @@ mod tests {
     fn one_is_not_many() {
         assert_eq!([0, 1, 2].map(|count| counted(count, "job")), ["0 jobs", "1 job", "2 jobs"]);
         assert_eq!([1.0, 1.04, 1.5, 16.0].map(|gpus| amount(gpus, "GPU")), ["1 GPU", "1 GPU", "1.5 GPUs", "16 GPUs"]);
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let seconds = [f64::NAN, -1.0, 0.0, 45.9, 60.0, 61.0, 3_600.0, 3_605.0, 3_900.0, 86_400.0, 86_460.0, 97_300.0];
+        let shown = ["0s", "0s", "0s", "45s", "1m", "1m 1s", "1h", "1h", "1h 5m", "1d", "1d", "1d 3h"];
+        assert_eq!(seconds.map(duration), shown);
     }
 }
