@@ -73,13 +73,13 @@ pub struct Config {
     pub prices: Prices,
     /// Which shares have series of their own.
     pub shares: SharesShown,
-    /// Bands of job priority by which waits are told, too; none by default.
+    /// Bands of job priority by which waits are reported, too; none by default.
     pub priority_bands: PriorityBands,
     /// Where figures go besides `/metrics`, which is always there.
     pub publish: Publish,
     /// Rule files, or folders of them.
     pub rules: Vec<PathBuf>,
-    /// Who is told of alerts.
+    /// Who is notified of alerts.
     pub receivers: Vec<Receiver>,
     /// What survives a restart.
     pub store: PathBuf,
@@ -198,24 +198,24 @@ pub enum OtlpProtocol {
     Grpc,
 }
 
-/// Someone who is told of alerts.
+/// A receiver of alerts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
     /// Unique; part of the identity of each notification.
     pub name: String,
     /// How to reach them.
     pub channel: Channel,
-    /// Which alerts they are told of. Empty for all alerts.
+    /// Which alerts it is notified of. Empty for all alerts.
     pub matchers: Matchers,
-    /// When they are told of no firings. Resolves of what they were told always pass.
+    /// When no firings are sent. Resolves of what was sent always pass.
     pub mute: Vec<Mute>,
     /// How long a notification is tried before it is given up.
     pub give_up_after: Duration,
-    /// Who is told when an alert that this receiver was to hear of still fires after a while.
+    /// Who is notified when an alert that this receiver was to hear of still fires after a while.
     pub escalate: Option<Escalation>,
     /// How often they are reminded of an alert that still fires; never when absent.
     pub repeat_interval: Option<Duration>,
-    /// Whether they are told of several alerts in one message; each has its own when absent.
+    /// Whether several alerts are sent in one message; each has its own when absent.
     pub group: Option<Group>,
     /// What holds firings back: the same for all receivers of a file.
     pub inhibit: Vec<Inhibition>,
@@ -239,12 +239,12 @@ pub struct Escalation {
     pub to: String,
 }
 
-/// While one alert fires, others are not told.
+/// While one alert fires, others are not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inhibition {
     /// Labels of the alert that fires.
     pub when: Matchers,
-    /// Labels of those that are not told.
+    /// Labels of those that are not sent.
     pub mute: Matchers,
     /// Labels in which both must agree; one that both lack counts as agreement.
     pub same: Vec<String>,

@@ -18,7 +18,7 @@ use trainspotter_simulator::scenario::{self, Scenario};
 use trainspotter_simulator::trace;
 use trainspotter_simulator::workload::Workload;
 
-/// Simulated seconds per real second, unless told otherwise.
+/// Simulated seconds per real second, by default.
 const SPEED: f64 = 600.0;
 const SEED: u64 = 1;
 

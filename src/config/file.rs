@@ -27,23 +27,23 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) publish: Publish,
     /// Dollars per instance and hour, by instance type such as ml.p5.48xlarge. With all types of an environment given, its GPU
-    /// time is told in dollars, too.
+    /// time is reported in dollars, too.
     #[serde(default)]
     pub(super) prices: BTreeMap<String, f64>,
     /// Which shares have series of their own; the others are aggregated as `other`.
     #[serde(default)]
     pub(super) shares: Shares,
-    /// Names for ranges of job priorities, each with its lowest priority: waits are told by them, too. Jobs below all of them, or of
+    /// Names for ranges of job priorities, each with its lowest priority: waits are reported by them, too. Jobs below all of them, or of
     /// a priority that is not known, are in the band `other`.
     #[serde(default)]
     pub(super) priority_bands: BTreeMap<String, i32>,
     /// Rule files, or folders of them, relative to this file.
     #[serde(default)]
     pub(super) rules: Vec<String>,
-    /// Who is told of alerts.
+    /// Who is notified of alerts.
     #[serde(default)]
     pub(super) receivers: Vec<Receiver>,
-    /// Alerts that are not told while another one fires, for all receivers.
+    /// Alerts that are not sent while another one fires, for all receivers.
     #[serde(default)]
     pub(super) inhibit: Vec<Inhibition>,
     /// The file that keeps what must survive a restart, relative to this file.
@@ -91,7 +91,7 @@ pub(super) struct Target {
     /// URL of an SQS queue to which EventBridge sends the events of source aws.batch: changes are seen within a second. Off by default.
     #[serde(default)]
     pub(super) events: Option<String>,
-    /// Capacity that is paid for whether jobs use it or not, to be told how much of it is idle.
+    /// Capacity that is paid for whether jobs use it or not: watches how much of it is idle.
     #[serde(default)]
     pub(super) reserved: Reserved,
     /// By instance type, such as ml.p5.48xlarge, the code in Service Quotas of its limit for training job usage, such as L-0123ABCD: the
@@ -238,7 +238,7 @@ pub(super) enum Protocol {
     Grpc,
 }
 
-/// Someone who is told of alerts: exactly one of sns, webhook, slack, pagerduty and alertmanager.
+/// A receiver of alerts: exactly one of sns, webhook, slack, pagerduty and alertmanager.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Receiver {
@@ -268,7 +268,7 @@ pub(super) struct Receiver {
     /// How long a notification is tried before it is given up. At least 10m.
     #[serde(default = "a_day")]
     pub(super) give_up_after: HumanDuration,
-    /// Who is told besides when an alert still fires after a while.
+    /// Who else is notified when an alert still fires after a while.
     #[serde(default)]
     pub(super) escalate: Option<Escalation>,
     /// How often to be reminded of an alert that still fires. At least 5m; never by default.
@@ -279,7 +279,7 @@ pub(super) struct Receiver {
     pub(super) group: Option<Group>,
 }
 
-/// Telling several alerts in one message. With a long wait this is a digest.
+/// Sends several alerts in one message. With a long wait this is a digest.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Group {
@@ -290,7 +290,7 @@ pub(super) struct Group {
     pub(super) wait: HumanDuration,
 }
 
-/// Telling another receiver of an alert that still fires.
+/// Notifies another receiver of an alert that still fires.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Escalation {
@@ -300,13 +300,13 @@ pub(super) struct Escalation {
     pub(super) to: String,
 }
 
-/// While one alert fires, others are not told.
+/// While one alert fires, others are not sent.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Inhibition {
     /// Labels of the alert that fires, such as alertname; as in `match` of a receiver.
     pub(super) when: Matchers,
-    /// Labels of those that are not told meanwhile. Resolves of what was told always pass.
+    /// Labels of those that are not sent meanwhile. Resolves of what was sent always pass.
     pub(super) mute: Matchers,
     /// Labels whose values both alerts must share.
     #[serde(default)]

@@ -3,8 +3,8 @@
 //! Invariants:
 //! - Receivers share nothing but the store, so that one in trouble delays no other.
 //! - A receiver in trouble is left alone as a whole, with growing pauses; the row that failed goes to the back of the
-//!   queue, so that one message that a receiver chokes on does not hold up the rest. The other receivers are told.
-//! - A mute window, a silence or an inhibition holds back firings, never the resolve of a firing that was told.
+//!   queue, so that one message that a receiver chokes on does not hold up the rest. The other receivers are notified.
+//! - A mute window, a silence or an inhibition holds back firings, never the resolve of a firing that was sent.
 //! - What was taken is recorded before anything else is sent, however long the store takes to recover.
 
 mod repeat;
@@ -291,7 +291,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let now = self.clock.now();
         let (alert, ended) = (&row.transition.alert, due.ended.contains(&row.id));
         if row.while_firing && ended {
-            return Some(Verdict::Muted { at: now, because: "ended before it was to be told".to_owned() });
+            return Some(Verdict::Muted { at: now, because: "ended before it was to be sent".to_owned() });
         }
         let silence = due.silences.iter().find(|silence| silence.matches(&alert.labels));
         let silence = silence.map(|silence| (silence.ends_at, format!("silence {} of {}", silence.id, silence.author)));

@@ -3,8 +3,8 @@
 //! Invariants, kept by whatever stores the rows:
 //! - A row is settled (delivered or dead) once, and until then it is tried again and again under one id.
 //! - Per alert and receiver, rows are tried in the order in which they were written.
-//! - A resolve is only sent to a receiver that was told of the firing; a firing is not dropped because it resolved.
-//! - When a receiver is in trouble the others are told, in the transaction that records the trouble; and of its end, too.
+//! - A resolve is only sent to a receiver that was notified of the firing; a firing is not dropped because it resolved.
+//! - When a receiver is in trouble the others are notified, in the transaction that records the trouble; and of its end, too.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

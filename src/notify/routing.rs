@@ -1,6 +1,6 @@
 //! Who hears of an alert, and when: matchers on labels, escalation, reminders, inhibition and mute windows. PURE.
 //!
-//! Whatever holds back or adds a firing here, resolves pass: they go to whoever was told.
+//! Whatever holds back or adds a firing here, resolves pass: they go to whoever was notified.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

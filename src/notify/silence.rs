@@ -1,7 +1,7 @@
-//! Silences: for a while, nobody is told of alerts with certain labels. PURE.
+//! Silences: for a set time, alerts with certain labels notify nobody. Pure.
 //!
-//! A silence holds firings back. Of what was told before it began, the resolve passes. A firing that lasts longer than the
-//! silence is told when it ends; one that does not is never told.
+//! A silence holds firings back. Of what was sent before it began, the resolve passes. A firing that lasts longer than the
+//! silence is sent when it ends; one that does not is never sent.
 
 use std::collections::BTreeMap;
 

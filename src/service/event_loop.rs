@@ -1,5 +1,5 @@
 //! The event loop: the one task that owns the engine. Everything reaches it by message, and everything leaves it in one
-//! order: tick, commit, then publish and tell.
+//! order: tick, commit, then publish and notify.
 
 use std::collections::VecDeque;
 use std::pin::pin;

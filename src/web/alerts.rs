@@ -1,4 +1,4 @@
-//! Alerts: firing ones first, then pending ones, then what was resolved lately.
+//! Alerts: firing ones first, then pending ones, then what was resolved recently.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ enum Standing {
     Resolved,
 }
 
-/// Alerts, firing ones first and the longest-firing first among them; what was resolved lately comes last.
+/// Alerts, firing ones first and the longest-firing first among them; what was resolved recently comes last.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", responses((status = 200, body = Vec<AlertRow>)))]
 pub(super) async fn alerts(State(pages): State<Pages>) -> Json<Vec<AlertRow>> {
     Json(rows(&pages.latest()))

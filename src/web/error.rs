@@ -1,4 +1,4 @@
-//! Errors as the API tells them: `{"error": {"code": ..., "message": ...}}`.
+//! Errors as the API returns them: `{"error": {"code": ..., "message": ...}}`.
 
 use axum::Json;
 use axum::http::HeaderValue;

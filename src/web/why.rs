@@ -1,4 +1,4 @@
-//! Why a job waits, as the API tells it.
+//! Why a job waits, as the API shows it.
 
 use std::collections::BTreeMap;
 

@@ -102,7 +102,7 @@ async fn what_is_shipped_checks_out() {
     let whom = ["rules", "backtest", "--to", "6h", "--every", "5m", "--config", config.to_str().unwrap()];
     let (_, whom, problems) = outcome(&[&whom[..], &[root("alerts").to_str().unwrap()]].concat()).await;
     let told_of = |receiver: &str| -> usize {
-        let line = whom.lines().find_map(|line| line.strip_prefix(&format!("receiver {receiver}: told of ")));
+        let line = whom.lines().find_map(|line| line.strip_prefix(&format!("receiver {receiver}: notified of ")));
         line.unwrap_or_else(|| panic!("{whom}{problems}")).split(' ').next().unwrap().parse().unwrap()
     };
     let [everything, nothing, later, chat] = ["everything", "nothing", "later", "chat"].map(told_of);

@@ -1,5 +1,5 @@
-//! What rules would have told: over a workload, where the live engine watches a scheduler on virtual time, or over frames that were
-//! kept of a real service. PURE.
+//! Backtests: which alerts rules would have sent. Over a workload, where the live engine watches a scheduler on virtual
+//! time, or over frames that were kept of a real service. Pure.
 //!
 //! Nothing is polled over a network, so there is no delay and no failure: what a backtest shows is what rules make of a
 //! workload, not what an outage would do.

@@ -4,7 +4,7 @@
 //!
 //! * Observing the same thing twice changes nothing: polls overlap.
 //! * The order in which the pages of a poll are taken in does not matter for jobs that did not change meanwhile.
-//! * Each [`Event`] is told once in the life of a ledger.
+//! * Each [`Event`] is emitted once in the life of a ledger.
 //! * Bounded: ended jobs are forgotten after [`ENDED_KEPT_FOR`]; beyond [`ENDED_KEPT`] of them, and of [`PAST_KEPT`] in all,
 //!   the oldest are known by id only, or not at all.
 //! * What a job costs, in time, it costs when it changes: see [`ShareJobs`].

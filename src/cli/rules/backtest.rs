@@ -32,7 +32,7 @@ pub(in crate::cli) struct Arguments {
     /// A state file: run over the figures that a service has kept in it, instead of a workload.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["World", "every"])]
     recorded: Option<PathBuf>,
-    /// Also say how often each receiver of this configuration would have been told.
+    /// Also say how often each receiver of this configuration would have been notified.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
     /// Leave out what fired and ended before this, from the beginning of the workload on.
@@ -144,13 +144,17 @@ fn show(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Result<(), F
     let column = report.to.seconds_since(report.from) / COLUMNS as f64;
     print(format_args!("Each letter is {}: . quiet, 1 to 9 alerts, # more.", span(Some(column))))?;
     for (severity, fired) in severities {
-        print(format_args!("{severity}: told {fired} times, {:.1} a week", fired as f64 / weeks))?;
+        print(format_args!("{severity}: fired {fired} times, {:.1} a week", fired as f64 / weeks))?;
     }
     for receiver in receivers {
         let told =
             report.episodes.values().flatten().filter(|episode| is_told(receiver, receivers, episode, report.to));
         let told = told.count();
-        print(format_args!("receiver {}: told of {told} alerts, {:.1} a week", receiver.name, told as f64 / weeks))?;
+        print(format_args!(
+            "receiver {}: notified of {told} alerts, {:.1} a week",
+            receiver.name,
+            told as f64 / weeks
+        ))?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Sending again what fires, to receivers that forget what nobody repeats.
 //!
 //! This is no notification of its own: nobody hears of it, it has no row in the outbox, and whatever went wrong with it is made
-//! good by the next time. What is sent again is what the receiver was told of and what has not ended, as the state file has it:
-//! so it goes on after a restart, and nothing comes back whose end was told.
+//! good by the next time. What is sent again is what the receiver was notified of and what has not ended, as the state file has it:
+//! so it goes on after a restart, and nothing comes back whose end was sent.
 
 use crate::notify::Deliver;
 use crate::notify::Failure;
@@ -35,7 +35,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let told = match self.outbox.told(&self.receiver.name).await {
             Ok(told) => told,
             Err(error) => {
-                tracing::warn!(receiver = self.receiver.name, %error, "cannot read what the receiver was told");
+                tracing::warn!(receiver = self.receiver.name, %error, "cannot read what was sent to the receiver");
                 return Some(now + STORE_PAUSE);
             }
         };

@@ -1,4 +1,4 @@
-//! What CloudWatch has not been told yet. Pure.
+//! Values that have not been sent to CloudWatch yet. Pure.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Ended jobs of which only is remembered that they are over: a list that tells of one again tells nothing new.
+//! Tombstones: ids of ended jobs, so that a list which reports one again adds nothing new.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};

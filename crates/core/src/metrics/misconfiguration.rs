@@ -1,4 +1,4 @@
-//! What is wrong with the set-up of queues, shares and environments, told before somebody waits for it in vain.
+//! Misconfiguration of queues, shares and environments, reported before jobs wait because of it.
 //!
 //! A finding names what it is about and what to do, in one sentence each. It stays as long as it is true; nothing is
 //! remembered here.
@@ -15,7 +15,7 @@ use crate::model::{
     Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
 };
 
-/// A share that no job used for so long is told of.
+/// A share that no job used for so long is reported.
 pub const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What kind of thing is wrong.
@@ -81,7 +81,7 @@ pub struct Finding {
 /// For how many seconds each share with a quota has not been used, as far as it was watched.
 pub(super) type Unused = BTreeMap<(QueueName, ShareName), f64>;
 
-/// How many jobs of each queue a limit of the account refused lately, and AWS's words for the latest, as far as known.
+/// How many jobs of each queue a limit of the account refused recently, and AWS's words for the latest, as far as known.
 pub(super) type Refused = BTreeMap<QueueName, (u64, Option<String>)>;
 
 /// What limits of the account refused in the last day.

@@ -33,7 +33,7 @@ fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {
     let on =
         job.gpus().filter(|gpus| *gpus > 0.0).map(|gpus| format!(" on {}", amount(gpus, "GPU"))).unwrap_or_default();
     match span.phase {
-        Phase::Waiting => vec![format!("It has waited {since}; its queue is not watched, so nobody can tell why.")],
+        Phase::Waiting => vec![format!("It has waited {since}; its queue is not watched, so the reason is unknown.")],
         Phase::Scheduled => {
             vec![format!("It was dispatched {since} ago, at {from}, and SageMaker looks for its instances.")]
         }

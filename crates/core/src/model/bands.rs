@@ -1,4 +1,4 @@
-//! Priority bands: names for ranges of job priorities, so that waits can be told by priority without a series for each number.
+//! Priority bands: names for ranges of job priorities, so that waits can be reported by priority without a series for each number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A Batch service job as the API tells of it: one answer, before the ledger makes a history of answers.
+//! A Batch service job as the API describes it: one answer, before the ledger makes a history of answers.
 
 use std::cmp::Ordering;
 use std::fmt;

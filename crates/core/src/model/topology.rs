@@ -1,4 +1,4 @@
-//! Queues, what they may use, and how they divide it: the configuration that Batch tells of.
+//! Queues, what they may use, and how they divide it: the configuration that Batch reports.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

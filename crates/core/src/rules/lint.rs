@@ -37,10 +37,10 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         }
         let meaning = format!("{:?} {:?} {:?} {:?}", rule.clauses, rule.combine, rule.by, rule.labels.get("severity"));
         if let Some(other) = meanings.insert(meaning, &rule.name) {
-            tell(format!("looks at the same as {other}, and is as bad"));
+            tell(format!("duplicates {other}: same conditions, `by` and severity"));
         }
         if !rule.templates.sources().any(|(name, _)| name.starts_with("runbook")) {
-            tell("has no `runbook` among its annotations: who is woken will ask what to do".to_owned());
+            tell("has no `runbook` among its annotations: whoever is paged will need one".to_owned());
         }
     }
     found
@@ -137,8 +137,8 @@ mod tests {
         let flaps = "A: flaps: fires and resolves on every fluctuation; give it `for`, `recover` or `keep_firing_for`";
         check(&rule("A", "metric: gpu.idle.ratio, above: 50%"), &[flaps]);
         let twice = [rule("A", "metric: gpu.capacity, above: 1"), rule("B", "metric: gpu.capacity, above: 1, for: 5m")];
-        check(&twice.join(", "), &["B: looks at the same as A, and is as bad"]);
+        check(&twice.join(", "), &["B: duplicates A: same conditions, `by` and severity"]);
         let bare = "{ alert: A, annotations: { summary: x }, metric: gpu.capacity, above: 1 }";
-        check(bare, &["A: has no `runbook` among its annotations: who is woken will ask what to do"]);
+        check(bare, &["A: has no `runbook` among its annotations: whoever is paged will need one"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a queue has room for: its environment's capacity, its shares' quotas, and what is held of both.
+//! Headroom of a queue: its environment's capacity, its shares' quotas, and what is held of both.
 
 use std::collections::BTreeMap;
 

@@ -58,7 +58,7 @@ pub fn alarms(rules: &[Rule], namespace: &str, is_sent: impl Fn(&Metric) -> bool
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Alarms exported from Trainspotter's rules",
         "Parameters": {
-            "Topic": { "Type": "String", "Description": "ARN of the SNS topic that is told" },
+            "Topic": { "Type": "String", "Description": "ARN of the SNS topic that is notified" },
         },
         "Resources": resources,
     });

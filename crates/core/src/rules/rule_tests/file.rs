@@ -44,7 +44,7 @@ struct TestText {
     /// What the alerts do; those that are not named are to stay inactive.
     #[serde(default)]
     expect: Vec<Expected>,
-    /// What people are told, all of it; not checked if it is not given.
+    /// The notifications expected, all of them; not checked if it is not given.
     #[serde(default)]
     told: Option<Vec<Told>>,
 }
@@ -77,7 +77,7 @@ pub struct Expected {
     pub timeline: String,
 }
 
-/// What people are told of one alert.
+/// A notification expected of one alert.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Told {
@@ -120,7 +120,7 @@ impl Told {
         }
     }
 
-    /// Whether this is what a transition tells, as far as it says.
+    /// Whether this matches a transition, as far as it says.
     pub(super) fn is(&self, transition: &Transition) -> bool {
         let found = Self::of(transition);
         let within = |some: &BTreeMap<String, String>, all: &BTreeMap<String, String>| {
