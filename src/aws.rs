@@ -11,11 +11,10 @@
 //! understood is a value ([`trainspotter_core::model::Observation::UnknownValue`]), never a guess and never a panic; a throttle slows
 //! the calls, never the process.
 
-mod calls;
+mod call_counter;
 mod clients;
 mod completeness;
 mod describe;
-mod entries;
 mod eventbridge;
 mod failure;
 #[cfg(test)]
@@ -29,8 +28,9 @@ mod rate_limit;
 mod reservations;
 mod topology;
 mod translate;
+mod unreadable_entries;
 
-pub use calls::CallCounter;
+pub use call_counter::CallCounter;
 pub use clients::{Clients, ConnectError, connect};
 pub use eventbridge::{JobEvent, JobEvents};
 pub use listing::Limits;

@@ -5,9 +5,9 @@
 pub mod address;
 mod aws_names;
 mod check;
+mod environment_variables;
 mod excerpt;
 mod file;
-mod fill;
 mod mute;
 mod receivers;
 #[cfg(test)]

@@ -7,9 +7,9 @@
 //! CloudWatch did not take is kept for the next time, up to a named limit; no secret reaches a log or an error.
 
 mod cloudwatch;
-mod exposition;
-mod markdown;
+mod metrics_document;
 mod otlp;
+mod prometheus_text;
 mod sink;
 
 use std::collections::BTreeMap;
@@ -33,9 +33,9 @@ pub use cloudwatch::{
     Batch, CloudWatchSink, Deltas, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_PENDING_VALUES,
     MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM, is_in_cloudwatch, monthly_cost_dollars,
 };
-pub use exposition::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
-pub use markdown::metrics_markdown;
+pub use metrics_document::metrics_markdown;
 pub use otlp::{MAX_POINTS_PER_REQUEST, Origin, OtlpSink, otlp_requests};
+pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 pub use sink::{Published, SetupError, SinkError};
 
 /// How long one attempt to publish to one sink may take, in wall time: it guards against the real network.

@@ -5,19 +5,19 @@
 mod clock_watch;
 mod event_loop;
 mod history;
+mod job_queries;
 mod live_check;
 mod logs;
-mod outgoing;
 mod polling;
-mod queries;
-mod rules;
+mod rule_reload;
+mod senders;
 mod signals;
 mod source_log;
 mod test_notification;
 
 pub use live_check::look;
 pub use logs::start_logs;
-pub use rules::{files_of, is_test_file, load_rules, path_problem, read_file};
+pub use rule_reload::{files_of, is_test_file, load_rules, path_problem, read_file};
 pub use signals::stop_on_signals;
 pub use test_notification::test_receiver;
 
@@ -37,7 +37,7 @@ use crate::notify::outbox::{self, OutboxRow};
 use crate::publish::{Publisher, Report, prometheus_text};
 use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Inbox, Memory, OPEN_SINCE};
 use crate::service::polling::Polling;
-use crate::service::rules::follow;
+use crate::service::rule_reload::follow;
 use crate::service::source_log::{SourceLog, Started};
 use crate::store::StoreHandle;
 use crate::web::{self, Pages, Snapshot};
@@ -115,7 +115,7 @@ impl Service {
         let Opened { store, saved, began, set_aside, unsent } = opened?;
         let clients = connect(&target, &config, clock).await?;
         let publisher =
-            outgoing::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
+            senders::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
 
         let (observed, observed_inbox) = mpsc::channel(OBSERVED);
         let (asks, asks_inbox) = mpsc::channel(MESSAGES);
@@ -125,7 +125,7 @@ impl Service {
         let (rule_news, rules_inbox) = mpsc::channel(MESSAGES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
         let (snapshot, latest) = watch::channel(Snapshot::default());
-        let (notifiers, delivering) = outgoing::notifiers(&config, clients.calls(), &store, clock).await?;
+        let (notifiers, delivering) = senders::notifiers(&config, clients.calls(), &store, clock).await?;
 
         let started = Started::new(&config, rules.len());
         let engine = begin(&config, rules, saved, since, set_aside, clock).await;

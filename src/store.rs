@@ -15,6 +15,7 @@ mod events;
 mod frames;
 mod jobs;
 mod memory_fallback;
+mod notified;
 mod operator;
 mod outbox;
 mod outbox_query;
@@ -22,7 +23,6 @@ mod rows;
 mod schema;
 mod series;
 mod state_file;
-mod told;
 mod worker;
 
 use std::collections::BTreeMap;

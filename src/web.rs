@@ -11,15 +11,15 @@
 mod alerts;
 mod error;
 mod figures;
-mod guard;
 mod history;
-mod hosts;
+mod host_names;
 mod jobs;
 mod listen;
 mod openapi;
 mod page;
 mod probes;
 mod query;
+mod request_limits;
 mod runbooks;
 #[cfg(test)]
 mod tests;
@@ -96,7 +96,7 @@ impl Pages {
 /// All routes, with their limits and headers.
 pub fn router(pages: Pages) -> Router {
     let (api, _) = openapi::routes().split_for_parts();
-    guard::guarded(api.merge(page::routes()).with_state(pages))
+    request_limits::guarded(api.merge(page::routes()).with_state(pages))
 }
 
 /// The OpenAPI document of the API, as `GET /api/v1/openapi.json` serves it.
@@ -116,7 +116,7 @@ pub async fn serve(
     external_url: Option<&str>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let hosts = hosts::Hosts::new(listener.local_addr()?, external_url);
+    let hosts = host_names::Hosts::new(listener.local_addr()?, external_url);
     listen::serve(listener, router, hosts, stop).await;
     Ok(())
 }

@@ -17,7 +17,7 @@ use url::{Host, Url};
 use crate::aws::Budget;
 use crate::aws::CallCounter;
 use crate::aws::Limits;
-use crate::aws::calls::{TooManyRequests, Watch};
+use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::completeness::Completeness;
 use crate::config::Target;
 use crate::outbound::{Guard, credentials_client, sdk_client};

@@ -5,7 +5,7 @@
 
 use crate::aws::CallCounter;
 use crate::aws::ConnectError;
-use crate::aws::calls::{TooManyRequests, Watch};
+use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::clients::{Access, identified};
 use crate::config::{CloudWatch, Config};
 use trainspotter_clock::Clock;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use aws_sdk_batch::types::{JobQueueDetail, SchedulingPolicyDetail};
 
 use crate::aws::Clients;
-use crate::aws::entries::Readable;
 use crate::aws::failure::describe;
 use crate::aws::listing::Listing;
 use crate::aws::translate;
 use crate::aws::translate::Unknowns;
+use crate::aws::unreadable_entries::Readable;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Queue;
 use trainspotter_core::model::QueueName;

@@ -8,8 +8,8 @@ use url::Url;
 
 use crate::config::address;
 use crate::config::aws_names::{check_namespace, check_queue_url, check_role, partition_of};
+use crate::config::environment_variables;
 use crate::config::file::{self, File};
-use crate::config::fill;
 use crate::config::{
     CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret, Target,
 };
@@ -66,7 +66,7 @@ pub(super) fn listen(
     document: &Document<file::Listening>,
     environment: Environment<'_>,
 ) -> Result<std::net::SocketAddr, Problems> {
-    let found = fill::filled(&document.value.listen, environment).and_then(|listen| address(&listen));
+    let found = environment_variables::filled(&document.value.listen, environment).and_then(|listen| address(&listen));
     match found {
         Ok(address) => Ok(address),
         Err(message) => {
@@ -296,7 +296,7 @@ impl Check<'_> {
     /// What was not filled in although it looks so.
     fn nothing_else_to_fill(&mut self) {
         for text in self.document.texts() {
-            if fill::has_names(&text.text) && (text.is_key || !self.filled.contains(&text.path)) {
+            if environment_variables::has_names(&text.text) && (text.is_key || !self.filled.contains(&text.path)) {
                 self.problem(&text.path, "nothing is filled in here: write the value itself");
             }
         }
@@ -383,7 +383,7 @@ impl Check<'_> {
     /// Fills in `${NAME}` from the environment and `${file:/path}` from a file; what cannot be filled in is a problem.
     pub(super) fn filled(&mut self, path: &str, text: &str) -> String {
         self.filled.insert(canonical(path));
-        fill::filled(text, self.environment).unwrap_or_else(|message| {
+        environment_variables::filled(text, self.environment).unwrap_or_else(|message| {
             self.problem(path, message);
             text.to_owned()
         })

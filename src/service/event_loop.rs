@@ -13,8 +13,8 @@ use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
 use crate::service::clock_watch::ClockWatch;
-use crate::service::queries;
-use crate::service::rules::News;
+use crate::service::job_queries;
+use crate::service::rule_reload::News;
 use crate::service::source_log::SourceLog;
 use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
 use crate::web::{JobQuery, Snapshot};
@@ -120,7 +120,7 @@ impl EventLoop {
         loop {
             for _ in 0..ANSWERED_AT_ONCE {
                 let Ok(query) = inbox.queries.try_recv() else { break };
-                queries::answer(&self.engine, query, self.clock.now());
+                job_queries::answer(&self.engine, query, self.clock.now());
             }
             // In this order: the poller's questions are answered only after all that was observed before was taken in.
             tokio::select! {
@@ -145,7 +145,7 @@ impl EventLoop {
                 },
                 Some(report) = inbox.reports.recv() => self.published(&report),
                 Some(news) = inbox.rules.recv() => self.change_rules(news),
-                Some(query) = inbox.queries.recv() => queries::answer(&self.engine, query, self.clock.now()),
+                Some(query) = inbox.queries.recv() => job_queries::answer(&self.engine, query, self.clock.now()),
                 () = self.clock.sleep_from(ticked, self.patience) => {
                     self.tick(&mut inbox.queries).await;
                     ticked = self.clock.mark();
@@ -307,7 +307,7 @@ impl EventLoop {
                 tokio::select! {
                     biased;
                     committed = committing.as_mut() => break committed,
-                    Some(query) = queries.recv() => queries::answer(&self.engine, query, self.clock.now()),
+                    Some(query) = queries.recv() => job_queries::answer(&self.engine, query, self.clock.now()),
                 }
             }
         };

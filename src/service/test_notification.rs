@@ -7,7 +7,7 @@ use crate::config::{Channel, Config, Receiver};
 use crate::notify::Deliver as _;
 use crate::notify::message::Message;
 use crate::notify::sample::{Sample, Scene};
-use crate::service::outgoing::courier;
+use crate::service::senders::courier;
 use trainspotter_clock::Clock;
 
 /// Wall time that the receiver has for each message.

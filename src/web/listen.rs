@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::web::GRACE;
-use crate::web::guard;
-use crate::web::hosts::Hosts;
+use crate::web::host_names::Hosts;
+use crate::web::request_limits;
 
 /// How many connections may be open. A browser opens up to six.
 const MAX_CONNECTIONS: usize = 256;
@@ -90,7 +90,7 @@ async fn connection(stream: TcpStream, place: Place, router: Router, hosts: Arc<
         async move {
             let response = match hosts.admit(request.map(Body::new)) {
                 Ok(request) => answered(service, request).await,
-                Err(refusal) => guard::with_headers(*refusal),
+                Err(refusal) => request_limits::with_headers(*refusal),
             };
             Ok::<_, Infallible>(response.map(|body| Body::new(Sent { body, standing })))
         }

@@ -8,7 +8,7 @@
 mod advice_tests;
 #[cfg(test)]
 mod job_tests;
-mod possible;
+mod plausible_amounts;
 mod shares;
 mod sources;
 
@@ -329,7 +329,7 @@ impl Engine {
             sources: &sources,
         };
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
-        frame.of_jobs = metrics::jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
+        frame.of_jobs = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
         let transitions = self.active_alerts.step_with(&self.rules, &frame, now, &Notes::new(inputs));
         // Readers keep frames for long, and these series are many.
         frame.of_jobs.clear();
@@ -375,7 +375,7 @@ impl Engine {
                 }
             }
             Observation::Reserved { at, all } => {
-                self.reserved = Some((at, all.into_iter().filter(possible::is_reserved).collect()));
+                self.reserved = Some((at, all.into_iter().filter(plausible_amounts::is_reserved).collect()));
             }
             Observation::TrainingJob(seen) => self.ledger.observe_training_job(&seen),
             Observation::Utilisation { hosts, .. } => {
@@ -424,7 +424,7 @@ impl Engine {
     }
 
     fn set_queues(&mut self, mut queues: Vec<Queue>, at: Timestamp) {
-        possible::limits(&mut queues);
+        plausible_amounts::limits(&mut queues);
         queues.sort_by(|a, b| a.name.cmp(&b.name));
         queues.dedup_by(|a, b| a.name == b.name);
         let watched = |queue: &Option<QueueName>| {

@@ -3,6 +3,7 @@
 //! A figure that is not known is absent, never 0, and never NaN or infinite. What is counted is published as 0 too, so
 //! that a quiet queue and a dead service look different.
 
+mod alert_notes;
 pub mod catalogue;
 mod count;
 mod counters;
@@ -11,16 +12,15 @@ mod fair_share;
 mod frame;
 mod gauges;
 mod hosts;
-pub mod jobs;
+mod job_story;
 pub mod kaplan_meier;
 pub mod lending;
 pub mod misconfiguration;
-mod notes;
 mod outcomes;
 mod reasons;
 mod reserved;
 mod shares;
-mod story;
+pub mod single_jobs;
 pub mod unallocated;
 mod wait_by_reason;
 mod wait_estimates;
@@ -30,13 +30,13 @@ pub mod waterfall;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use alert_notes::{JOBS_NAMED, Notes, WaitNote};
 pub use count::Counting;
 pub use counters::Counters;
 pub use frame::{
     Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles, QueueFigures,
     ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
-pub use notes::{JOBS_NAMED, Notes, WaitNote};
 pub use reasons::{Evidence, Reason, Standing, Why};
 
 use crate::jobs::{Job, Ledger};
@@ -192,7 +192,7 @@ fn in_order(samples: Vec<Sample>) -> Vec<Sample> {
 /// What a job does or did, a sentence or two a line: why it waits (which is what [`why`] says), how long it waited and ran, why it
 /// failed, what to do next.
 pub fn story(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {
-    story::of(job, why, inputs)
+    job_story::of(job, why, inputs)
 }
 
 /// Why each of some jobs waits, without their places; `None` for one that does not, or whose queue is not watched.

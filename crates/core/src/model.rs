@@ -5,22 +5,21 @@
 //! (`Unknown`), never an error and never a guess.
 
 mod accelerators;
-mod bands;
 mod duration;
 mod glob;
 mod ids;
 mod job;
 mod matcher;
 mod observation;
-mod questions;
+mod poll_questions;
+mod priority_bands;
 mod reserved;
-mod saved;
+mod saved_state;
 mod time;
 mod topology;
 pub mod units;
 
 pub use accelerators::{Accelerators, accelerators_of};
-pub use bands::PriorityBands;
 pub use duration::parse_duration;
 pub use glob::matches_glob;
 pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
@@ -29,9 +28,10 @@ pub use matcher::{LabelValue, Matcher, Matchers, Overlap, check_glob, check_labe
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };
-pub use questions::Questions;
+pub use poll_questions::Questions;
+pub use priority_bands::PriorityBands;
 pub use reserved::{Reserved, ReservedKind};
-pub use saved::{SavedEvent, SavedJob, SavedSeries};
+pub use saved_state::{SavedEvent, SavedJob, SavedSeries};
 pub use time::Timestamp;
 pub use topology::{
     MAX_PRICE, Policy, Prices, Queue, QuotaShare, ServiceEnvironment, SharesShown, Sharing, TimeLimit, WeightedShare,

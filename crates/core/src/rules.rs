@@ -10,6 +10,7 @@
 mod active_alerts;
 mod advice;
 mod alert;
+mod alert_lifecycle;
 mod check;
 mod combine;
 mod context;
@@ -17,13 +18,12 @@ pub mod export;
 mod file;
 mod history;
 mod index;
+mod likely_reasons;
 mod lint;
 mod objective;
 mod rule;
 pub mod rule_tests;
 mod single_jobs;
-mod state;
-mod surroundings;
 mod template_limits;
 #[cfg(test)]
 mod tests;
@@ -41,7 +41,7 @@ use crate::yaml::{self, Problems};
 
 /// The labels that alerts can be told apart by: those of all metrics.
 pub fn usual_labels() -> std::collections::BTreeSet<&'static str> {
-    let metrics = crate::metrics::catalogue::ALL.iter().copied().chain(crate::metrics::jobs::ALL);
+    let metrics = crate::metrics::catalogue::ALL.iter().copied().chain(crate::metrics::single_jobs::ALL);
     metrics.flat_map(|metric| metric.labels.iter().copied()).collect()
 }
 

@@ -11,7 +11,6 @@
 
 mod bit_set;
 mod changes;
-mod entry;
 mod event_queue;
 mod fair;
 mod ids;
@@ -24,6 +23,7 @@ mod policy;
 mod pool;
 mod preemption;
 mod queue_state;
+mod queued_job;
 mod quota;
 mod rng;
 mod setup;
@@ -52,7 +52,6 @@ use crate::model::JobStatus;
 use crate::model::QueueName;
 use crate::model::ServiceEnvironment;
 use crate::model::Timestamp;
-use crate::scheduler::entry::Entry;
 use crate::scheduler::event_queue::Arrival;
 use crate::scheduler::event_queue::Event;
 use crate::scheduler::event_queue::EventQueue;
@@ -60,6 +59,7 @@ use crate::scheduler::ids::Ids;
 use crate::scheduler::interner::Interner;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queue_state::QueueState;
+use crate::scheduler::queued_job::Entry;
 use crate::scheduler::rng::Rng;
 use crate::scheduler::transitions::Transitions;
 

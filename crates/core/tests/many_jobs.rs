@@ -305,7 +305,7 @@ fn a_rule_over_single_jobs_costs_what_it_selects() {
         let rules = rules(&format!("rules: [{{ alert: A, {rest}, annotations: {{ summary: x }} }}]"));
         let book = ActiveAlerts::default();
         let wanted = book.wanted(&rules);
-        metrics::jobs::samples(&inputs, &wanted).len()
+        metrics::single_jobs::samples(&inputs, &wanted).len()
     };
     assert_eq!(figures("metric: job.running.age, by: [job], above: 5m"), 10);
     assert_eq!(figures("metric: job.running.age, by: [job], above: 7m"), 0);

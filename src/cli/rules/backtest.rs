@@ -12,7 +12,7 @@ use crate::notify::routing;
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::backtest::{Backtest, Episode, Replay, Report};
-use trainspotter_core::metrics::jobs;
+use trainspotter_core::metrics::single_jobs;
 use trainspotter_core::model::{Timestamp, parse_duration, units};
 use trainspotter_core::rules::Rule;
 use trainspotter_simulator::workload::Workload;
@@ -105,7 +105,7 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
             "the figures that are kept are of {begin} to {end}: --from must lie before"
         )));
     }
-    let of_jobs = |rule: &&Rule| rule.metrics().any(|metric| jobs::find(metric.name).is_some());
+    let of_jobs = |rule: &&Rule| rule.metrics().any(|metric| single_jobs::find(metric.name).is_some());
     for rule in rules.iter().filter(of_jobs) {
         say(format_args!("{}: not judged, for figures of single jobs are not kept", rule.name()));
     }

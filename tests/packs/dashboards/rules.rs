@@ -2,7 +2,7 @@
 
 use saphyr_parser::{Event, Parser};
 use serde_json::{Map, Value};
-use trainspotter_core::metrics::{catalogue, jobs};
+use trainspotter_core::metrics::{catalogue, single_jobs};
 
 use crate::dashboards::promql;
 use crate::dashboards::values;
@@ -69,7 +69,7 @@ fn check_rule(rule: &Map<String, Value>) -> Vec<String> {
         return promql::check(query, "");
     }
     let Some(name) = rule.get("metric").and_then(Value::as_str) else { return Vec::new() };
-    let Some(metric) = catalogue::find(name).or_else(|| jobs::find(name)) else {
+    let Some(metric) = catalogue::find(name).or_else(|| single_jobs::find(name)) else {
         return vec![format!("no metric is called {name}")];
     };
     let by = rule.get("by").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);

@@ -7,13 +7,13 @@ use crate::metrics::{Frame, Sample};
 use crate::model::Timestamp;
 use crate::rules::advice;
 use crate::rules::alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
+use crate::rules::alert_lifecycle::{Change, advance, after_gap};
 use crate::rules::combine::{Verdict, value_of, verdict};
 use crate::rules::context::{By, Context, Finding, Values};
 use crate::rules::history::History;
 use crate::rules::index::Index;
+use crate::rules::likely_reasons::{self, Surroundings};
 use crate::rules::rule::{Clause, NoData, Rule};
-use crate::rules::state::{Change, advance, after_gap};
-use crate::rules::surroundings::{self, Surroundings};
 use crate::rules::wording::MAX_FUEL_PER_RULE;
 
 /// The label of the one alert that stands for those over a rule's limit.
@@ -70,7 +70,7 @@ impl ActiveAlerts {
         let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
         self.history.remember(rules, &samples, frame.at);
         self.index.follow(rules, &samples);
-        self.surroundings = surroundings::of(frame);
+        self.surroundings = likely_reasons::of(frame);
         let mut told = self.end_removed(rules, now);
         let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
         for alert in self.alerts.values().filter(|alert| !alert.is_overflow()) {

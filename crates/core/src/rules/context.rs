@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_metric_rests_on_the_sources_it_is_made_from() {
-        for metric in catalogue::ALL.iter().copied().chain(crate::metrics::jobs::ALL) {
+        for metric in catalogue::ALL.iter().copied().chain(crate::metrics::single_jobs::ALL) {
             let of_aws = metric.labels.contains(&"queue") || metric.name.starts_with("reserved.");
             assert_eq!(of_aws, !sources_of(metric).is_empty(), "{metric}: decide which sources it rests on");
         }

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::metrics::catalogue::{Label, Metric, SHARE_STARVED, Unit};
-use crate::metrics::jobs::JOB_WAITING_AGE;
+use crate::metrics::single_jobs::JOB_WAITING_AGE;
 use crate::model::{LabelValue, matches_glob};
-use crate::rules::state::HoldPolicy;
+use crate::rules::alert_lifecycle::HoldPolicy;
 use crate::rules::wording::{self, Templates};
 
 /// Conditions over metrics, and what to say when they hold. Cannot hold what the evaluator could not evaluate.

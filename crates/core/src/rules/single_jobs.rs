@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::metrics::catalogue::Metric;
-use crate::metrics::jobs::{self, Limit, Selection, Test, Wanted};
+use crate::metrics::single_jobs::{self, Limit, Selection, Test, Wanted};
 use crate::model::matches_glob;
 use crate::rules::active_alerts::ActiveAlerts;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, NoData, Rule};
@@ -30,7 +30,7 @@ impl ActiveAlerts {
 }
 
 fn is_of_jobs(metric: &Metric) -> bool {
-    jobs::find(metric.name).is_some()
+    single_jobs::find(metric.name).is_some()
 }
 
 impl Rule {

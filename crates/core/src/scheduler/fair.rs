@@ -12,10 +12,10 @@ use std::time::Duration;
 use crate::model::ShareName;
 use crate::model::Timestamp;
 use crate::model::WeightedShare;
-use crate::scheduler::entry::Entry;
 use crate::scheduler::policy::Decision;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
+use crate::scheduler::queued_job::Entry;
 use crate::scheduler::share_state::ShareState;
 
 /// The decay window if none, that is zero, is given.

@@ -19,10 +19,10 @@ use crate::model::QuotaShare;
 use crate::model::ShareName;
 use crate::model::Sharing;
 use crate::model::WeightedShare;
-use crate::scheduler::entry::Preemption;
 use crate::scheduler::policy::Decision;
 use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
+use crate::scheduler::queued_job::Preemption;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::share_state::ShareState;
 

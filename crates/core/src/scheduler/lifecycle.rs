@@ -13,14 +13,14 @@ use crate::scheduler::Plan;
 use crate::scheduler::PlannedOutcome;
 use crate::scheduler::Scheduler;
 use crate::scheduler::Submission;
-use crate::scheduler::entry::Entry;
-use crate::scheduler::entry::Preemption;
 use crate::scheduler::event_queue::Arrival;
 use crate::scheduler::event_queue::Event;
 use crate::scheduler::job::Phase;
 use crate::scheduler::job::Setback;
 use crate::scheduler::job::Span;
 use crate::scheduler::policy::Decision;
+use crate::scheduler::queued_job::Entry;
+use crate::scheduler::queued_job::Preemption;
 use crate::scheduler::rng::Purpose;
 use crate::scheduler::transitions::TransitionKind;
 

@@ -6,11 +6,11 @@
 use crate::model::Policy;
 use crate::model::Timestamp;
 use crate::scheduler::Blocked;
-use crate::scheduler::entry::Entry;
-use crate::scheduler::entry::Preemption;
 use crate::scheduler::fair::FairShare;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
+use crate::scheduler::queued_job::Entry;
+use crate::scheduler::queued_job::Preemption;
 use crate::scheduler::quota;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::share_state::ShareState;

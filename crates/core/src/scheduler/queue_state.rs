@@ -10,13 +10,13 @@ use crate::model::Timestamp;
 use crate::scheduler::QueueSetup;
 use crate::scheduler::Refusal;
 use crate::scheduler::bit_set::BitSet;
-use crate::scheduler::entry::Entry;
-use crate::scheduler::entry::Place;
 use crate::scheduler::fair::MAX_ACTIVE;
 use crate::scheduler::fair::Turn;
 use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
+use crate::scheduler::queued_job::Entry;
+use crate::scheduler::queued_job::Place;
 use crate::scheduler::share_state::ShareState;
 
 /// One queue and its jobs.

@@ -10,14 +10,14 @@
 use crate::model::QuotaShare;
 use crate::model::Sharing;
 use crate::scheduler::Blocked;
-use crate::scheduler::entry::Entry;
-use crate::scheduler::entry::Preemption;
 use crate::scheduler::policy::Decision;
 use crate::scheduler::policy::Misfit;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::MOST;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::preemption;
+use crate::scheduler::queued_job::Entry;
+use crate::scheduler::queued_job::Preemption;
 use crate::scheduler::share_state::ShareState;
 
 /// What one share has and may do.

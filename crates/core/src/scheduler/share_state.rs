@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::model::ShareName;
-use crate::scheduler::entry::Entry;
-use crate::scheduler::entry::Place;
-use crate::scheduler::entry::Stake;
 use crate::scheduler::fair::PastUse;
 use crate::scheduler::pool::Amounts;
+use crate::scheduler::queued_job::Entry;
+use crate::scheduler::queued_job::Place;
+use crate::scheduler::queued_job::Stake;
 
 /// The jobs of one share.
 #[derive(Clone, Debug, Default)]

@@ -304,7 +304,7 @@ fn a_list_of_jobs_has_the_same_reasons_as_each_of_them_alone() {
         reserved: &[],
         sources: &[],
     };
-    let notes = crate::metrics::notes::Notes::new(inputs);
+    let notes = crate::metrics::alert_notes::Notes::new(inputs);
     let mut reasons = std::collections::BTreeSet::new();
     for job in (0..96).map(|index| ledger.job(&drawn(index).id).unwrap()) {
         let alone = of_job(job, &inputs).map(|why| Why { standing: None, ..why });

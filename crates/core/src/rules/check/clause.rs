@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::metrics::catalogue::{self, Kind, Label, Metric};
-use crate::metrics::jobs;
+use crate::metrics::single_jobs;
 use crate::model::check_glob;
 use crate::rules::check::{Check, values};
 use crate::rules::file::ClauseText;
@@ -36,9 +36,9 @@ impl Check<'_> {
 
     /// A metric of the catalogue or of single jobs.
     pub(super) fn known_metric(&mut self, key: &str, name: &str) -> Option<&'static Metric> {
-        let found = catalogue::find(name).or_else(|| jobs::find(name));
+        let found = catalogue::find(name).or_else(|| single_jobs::find(name));
         if found.is_none() {
-            let names = catalogue::ALL.iter().copied().chain(jobs::ALL).map(|metric| metric.name);
+            let names = catalogue::ALL.iter().copied().chain(single_jobs::ALL).map(|metric| metric.name);
             let hint = nearest(name, names)
                 .map_or_else(|| "docs/METRICS.md lists them".to_owned(), |near| format!("did you mean `{near}`?"));
             self.problem(key, format!("there is no metric `{name}`; {hint}"));
@@ -73,7 +73,7 @@ impl Check<'_> {
         if found.is_none() {
             let message = match (label, metric.labels) {
                 ("job", _) => {
-                    let names = jobs::ALL.map(|metric| metric.name).join(", ");
+                    let names = single_jobs::ALL.map(|metric| metric.name).join(", ");
                     format!("`{}` is not about single jobs; {names} are", metric.name)
                 }
                 (_, []) => format!("`{}` has no labels", metric.name),

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::metrics::catalogue::{Kind, Label, Metric, Unit};
-use crate::metrics::{catalogue, jobs};
+use crate::metrics::{catalogue, single_jobs};
 use crate::rules::check::is_label_name;
 use crate::rules::export::Exported;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Datapoints, Fold, NoData, Rule, Stat, unit_of};
@@ -201,7 +201,7 @@ fn statistic(stat: Stat, by: &str, selected: &impl Fn(&str, &str) -> String) -> 
 }
 
 fn published(metric: &'static Metric) -> Result<&'static Metric, String> {
-    match jobs::find(metric.name) {
+    match single_jobs::find(metric.name) {
         Some(_) => Err(format!("`{}` is of single jobs, which are not published", metric.name)),
         None => Ok(metric),
     }

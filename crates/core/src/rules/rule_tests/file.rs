@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::metrics::{catalogue, jobs};
+use crate::metrics::{catalogue, single_jobs};
 use crate::rules::check::values;
 use crate::rules::rule_tests::fixture::{Fixture, Series, signals};
 use crate::rules::rule_tests::{RuleTest, RuleTests};
@@ -202,8 +202,8 @@ impl Check<'_> {
 
     fn series(&mut self, index: usize, text: &SeriesText) -> Option<Series> {
         let at = format!("series[{index}]");
-        let Some(metric) = catalogue::find(&text.metric).or_else(|| jobs::find(&text.metric)) else {
-            let names = catalogue::ALL.iter().copied().chain(jobs::ALL).map(|metric| metric.name);
+        let Some(metric) = catalogue::find(&text.metric).or_else(|| single_jobs::find(&text.metric)) else {
+            let names = catalogue::ALL.iter().copied().chain(single_jobs::ALL).map(|metric| metric.name);
             let hint = nearest(&text.metric, names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             self.problem(&format!("{at}.metric"), format!("there is no metric `{}`{hint}", text.metric));
             return None;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::metrics::catalogue::{DURATION_BOUNDS, Kind, Metric, Stability, Unit};
-use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, SourceHealth, Value, jobs};
+use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, SourceHealth, Value, single_jobs};
 use crate::model::{QueueName, Source, Timestamp};
 use crate::rules::context::sources_of;
 use crate::rules::threshold::Threshold;
@@ -78,7 +78,8 @@ impl Fixture {
             };
             let sample = |metric, value| Sample { metric, labels: series.labels.clone(), value };
             let made = value.map_or_else(|| sample(&PRESENT, Value::Gauge(1.0)), |value| sample(series.metric, value));
-            if jobs::find(made.metric.name).is_some() { &mut frame.of_jobs } else { &mut frame.samples }.push(made);
+            if single_jobs::find(made.metric.name).is_some() { &mut frame.of_jobs } else { &mut frame.samples }
+                .push(made);
         }
         frame.queues = self.queues(tick);
         let health = |source| SourceHealth {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metrics::catalogue::DURATION_BOUNDS;
-use crate::metrics::{Distribution, jobs};
+use crate::metrics::{Distribution, single_jobs};
 
 /// What a combination finds: each signal of each condition with each of the other.
 #[track_caller]
@@ -147,7 +147,7 @@ fn a_rule_about_single_jobs_has_an_alert_for_each_and_ends_with_it() {
     let mut active_alerts = ActiveAlerts::default();
     let job = |id: &str, minutes: f64| {
         let pairs = [("queue", "prod"), ("share", "a"), ("name", "train"), ("job", id)];
-        gauge(&jobs::JOB_SCHEDULED_AGE, &pairs, minutes * 60.0)
+        gauge(&single_jobs::JOB_SCHEDULED_AGE, &pairs, minutes * 60.0)
     };
     let mut step = |at: usize, of_jobs: Vec<Sample>| {
         let frame = Frame { of_jobs, ..frame_of(Vec::new(), minute(at)) };
