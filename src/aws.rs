@@ -5,7 +5,7 @@
 //! - [`Poller`] asks the target's queues and sends what it learns as observations, page by page.
 //! - [`JobEvents`] say between polls which jobs to look at, if the target has a queue of events.
 //! - `page` reads pages of jobs: a list of a million is read in the SDK's place.
-//! - `translate` turns answers into `model` types. No other room sees an SDK type of Batch, SageMaker or metrics read.
+//! - `translate` turns answers into `model` types. No other module sees an SDK type of Batch, SageMaker or metrics read.
 //!
 //! Invariants: an answer that did not come is an observation too ([`trainspotter_core::model::Observation::Failed`]); what is not
 //! understood is a value ([`trainspotter_core::model::Observation::UnknownValue`]), never a guess and never a panic; a throttle slows

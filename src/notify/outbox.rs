@@ -171,7 +171,7 @@ pub enum RowState {
         /// When.
         at: Timestamp,
     },
-    /// Never sent: its episode began and ended while the receiver was muted, or before it was to be told.
+    /// Never sent: its episode began and ended while the receiver was muted, or before it was to be sent.
     Muted {
         /// When.
         at: Timestamp,

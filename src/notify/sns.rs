@@ -35,7 +35,7 @@ const STRING: &str = "String";
 /// Of one with several values, of which a filter policy has to match any.
 const LIST: &str = "String.Array";
 
-/// A topic that is told of alerts.
+/// A topic that is notified of alerts.
 #[derive(Debug)]
 pub struct Sns {
     topic: String,

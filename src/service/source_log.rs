@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Config, Target};
-use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp};
+use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, units};
 
 /// What the log says at the start, but for the queues, which only AWS can name.
 #[derive(Clone, Debug)]
@@ -157,7 +157,7 @@ impl SourceLog {
         let Some(failing) = self.failing.get_mut(&source) else { return };
         failing.reasons.retain(|queue, _| !is_mended(queue));
         if failing.reasons.is_empty() {
-            let after = humantime::format_duration(std::time::Duration::from_secs(at.since(failing.since).as_secs()));
+            let after = units::duration(at.seconds_since(failing.since));
             tracing::info!(source = source.as_str(), after = %after, "AWS is read again");
             self.failing.remove(&source);
         }

@@ -80,10 +80,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let part = now.seconds_since(begin) / span.as_secs_f64();
         if terminal && part >= told + 0.01 {
             told = part;
-            let _ = write!(std::io::stderr(), "\r{:3.0} % of {}", part * 100.0, humantime::format_duration(span));
+            let _ = write!(std::io::stderr(), "\r{:3.0} % of {}", part * 100.0, units::duration(span.as_secs_f64()));
         } else if !terminal && part >= told + PROGRESS {
             told = part;
-            say(format_args!("{:.0} % of {}", part * 100.0, humantime::format_duration(span)));
+            say(format_args!("{:.0} % of {}", part * 100.0, units::duration(span.as_secs_f64())));
         }
     });
     if terminal {

@@ -1,9 +1,10 @@
-//! What is allowed in a rule and yet hardly meant.
+//! Lint: rules that are valid and yet hardly meant.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::metrics::catalogue::Unit;
+use crate::model::units;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Rule, unit_of};
 
 /// Longer than this nobody waits for an alert.
@@ -26,7 +27,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         }
         for (key, span) in [("for", rule.hold), ("keep_firing_for", rule.keep_firing_for)] {
             if span > LONG {
-                tell(format!("`{key}` is {}: is more than a day meant?", humantime::format_duration(span)));
+                tell(format!("`{key}` is {}: is more than a day meant?", units::duration(span.as_secs_f64())));
             }
         }
         if flaps(rule) {
@@ -132,7 +133,7 @@ mod tests {
         let short = "A: `for` is shorter than the 30s between two evaluations, so it means nothing";
         check(&rule("A", "metric: gpu.capacity, above: 1, for: 20s"), &[short]);
         check(&rule("A", "metric: gpu.capacity, above: 1, for: 1d"), &[]);
-        let long = "A: `for` is 1day 1h: is more than a day meant?";
+        let long = "A: `for` is 1d 1h: is more than a day meant?";
         check(&rule("A", "metric: gpu.capacity, above: 1, for: 25h"), &[long]);
         let flaps = "A: flaps: fires and resolves on every fluctuation; give it `for`, `recover` or `keep_firing_for`";
         check(&rule("A", "metric: gpu.idle.ratio, above: 50%"), &[flaps]);
