@@ -40,7 +40,7 @@ pub struct Frame {
     pub sources: Vec<SourceHealth>,
     /// Everything that is published and evaluated, in catalogue order, then by labels.
     pub samples: Vec<Sample>,
-    /// Figures of single jobs that a rule asked for: see [`crate::metrics::jobs`]. Evaluated and never published.
+    /// Figures of single jobs that a rule asked for: see [`crate::metrics::single_jobs`]. Evaluated and never published.
     pub of_jobs: Vec<Sample>,
 }
 
