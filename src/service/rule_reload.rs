@@ -228,7 +228,7 @@ mod tests {
         std::fs::write(folder.path().join("b.test.yaml"), "not rules").unwrap();
         std::fs::remove_file(folder.path().join("b.yaml")).unwrap();
         assert_eq!(names(watch.look()), None);
-        assert_eq!(names(watch.look()), Some(Ok(vec!["B".to_owned()])), "mended, and tests are no rules");
+        assert_eq!(names(watch.look()), Some(Ok(vec!["B".to_owned()])), "corrected, and tests are no rules");
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl SourceLog {
                 }
                 Observation::Failed { source, queue, at, error } => self.failed(*source, queue.as_ref(), *at, error),
                 Observation::Answered { source, queue, at } => {
-                    self.mended(*source, *at, |failing| *failing == *queue);
+                    self.recovered(*source, *at, |failing| *failing == *queue);
                 }
                 Observation::Jobs { .. }
                 | Observation::JobGone { .. }
@@ -108,7 +108,7 @@ impl SourceLog {
     /// A poll is over. Nothing says that jobs were described, only that one could not be.
     pub(super) fn polled(&mut self, now: Timestamp) {
         if !std::mem::take(&mut self.description_failed) {
-            self.mended(Source::Jobs, now, Option::is_none);
+            self.recovered(Source::Jobs, now, Option::is_none);
         }
     }
 
@@ -125,7 +125,7 @@ impl SourceLog {
             self.no_queues = None;
         }
         for source in Source::ALL {
-            self.mended(source, at, |queue| queue.as_ref().is_some_and(|queue| !now.contains(queue)));
+            self.recovered(source, at, |queue| queue.as_ref().is_some_and(|queue| !now.contains(queue)));
         }
         self.queues = now;
     }
@@ -153,9 +153,9 @@ impl SourceLog {
         }
     }
 
-    fn mended(&mut self, source: Source, at: Timestamp, is_mended: impl Fn(&Option<QueueName>) -> bool) {
+    fn recovered(&mut self, source: Source, at: Timestamp, is_recovered: impl Fn(&Option<QueueName>) -> bool) {
         let Some(failing) = self.failing.get_mut(&source) else { return };
-        failing.reasons.retain(|queue, _| !is_mended(queue));
+        failing.reasons.retain(|queue, _| !is_recovered(queue));
         if failing.reasons.is_empty() {
             let after = units::duration(at.seconds_since(failing.since));
             tracing::info!(source = source.as_str(), after = %after, "AWS is read again");

@@ -186,7 +186,7 @@ impl Store {
         self.file = None;
     }
 
-    /// Opens what is at the path by now. What is broken is set aside.
+    /// Opens what is at the path now. What is broken is set aside.
     fn reopen(&mut self, now: Timestamp) -> Result<Connection, StoreError> {
         let Some(place) = self.place.clone() else { return Err(StoreError::Closed) };
         self.close_file();

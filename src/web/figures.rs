@@ -109,7 +109,7 @@ pub(super) struct WaterfallRow {
 }
 
 /// GPUs of one share's quota on which another works: in proportion to what each lends and borrows, since AWS does not say
-/// whose they are. Pairs that are even by now stay, for their past.
+/// whose they are. Pairs that are even now stay, for their past.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LoanRow {
     #[schema(value_type = String)]

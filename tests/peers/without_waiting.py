@@ -44,14 +44,11 @@ def set_up(batch):
 
 def use(account, batch):
     for name in NAMES:
-        # On a busy machine it may be made by now.
-        if training.queue(batch, name)["status"] == "CREATING":
-            account.refused(
-                "ClientException",
-                "does not accept service job submissions|CREATING|divides by share",
-                batch.submit_service_job,
-                **training.submission("early", name),
-            )
+        account.refused(
+            "ClientException", "does not accept service job submissions|CREATING", batch.submit_service_job, **training.submission("early", name)
+        )
+    # Both were made at once, so waiting for one would make the other.
+    for name in NAMES:
         training.valid(training.queue, batch, name)
         training.valid(training.environment, batch, name)
     # All wait behind none: the share that may use most goes first, however late it came.

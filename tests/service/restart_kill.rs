@@ -187,7 +187,7 @@ async fn compare((steady, its_state): (SocketAddr, &Path), (killed, state): (Soc
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_that_is_killed() {
     let [Ok(state), Ok(endpoint), Ok(began), Ok(ahead)] = VARIABLES.map(std::env::var) else { return };
-    // What AWS's clock showed is behind by now: a clock ahead of it would take for covered what AWS has not shown yet.
+    // What AWS's clock showed is behind now: a clock ahead of it would take for covered what AWS has not shown yet.
     let now = serde_json::from_value(truth(endpoint.parse().unwrap()).await["now"].clone()).unwrap();
     let now: Timestamp = now;
     let ahead: i64 = ahead.parse().unwrap();

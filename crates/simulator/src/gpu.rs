@@ -19,7 +19,7 @@ use trainspotter_core::scheduler::Job;
 
 /// The hyperparameter that names a shape.
 const HYPERPARAMETER: &str = "simulated_gpu_shape";
-/// How late a datapoint can be read after the end of its minute, unless told otherwise. AWS gives no figure.
+/// How late a datapoint can be read after the end of its minute, by default. AWS gives no figure.
 pub(super) const DELAY: Duration = Duration::from_secs(60);
 /// Noise around a mean, as a fraction of it.
 const NOISE: f64 = 0.05;

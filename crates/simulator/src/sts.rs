@@ -12,7 +12,7 @@ use crate::reply::ApiError;
 pub(super) const VERSION: &str = "2011-06-15";
 pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// How long credentials last, in seconds: unless told otherwise, and at least and most.
+/// How long credentials last, in seconds: by default, at least and at most.
 const DEFAULT_DURATION: u64 = 3_600;
 const DURATIONS: std::ops::RangeInclusive<u64> = 900..=43_200;
 /// Shaped like an access key id of temporary credentials; opens nothing.

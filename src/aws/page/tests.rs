@@ -22,7 +22,7 @@ const FULL: &str = r#"{"jobSummaryList": [{
     "jobId": "j1", "jobArn": "arn:aws:batch:us-east-1:123456789012:service-job/j1", "jobName": "n\u00e4chtlich \"1\"",
     "serviceJobType": "SAGEMAKER_TRAINING", "status": "RUNNING", "statusReason": "", "quotaShareName": "research",
     "shareIdentifier": null, "createdAt": 1.7e12, "scheduledAt": 1700000000001, "startedAt": 0,
-    "capacityUsage": [{"capacityUnit": "ml.p5.48xlarge", "quantity": 2}, {"capacityUnit": "ml.g5.xlarge", "quantity": 1}],
+    "capacityUsage": [{"capacityUnit": "ml.p5.48xlarge", "quantity": 2}, {"capacityUnit": "ml.p5.48xlarge", "quantity": "NaN"}],
     "latestAttempt": {"serviceResourceId": {"name": "TrainingJobArn",
         "value": "arn:aws:sagemaker:us-east-1:123456789012:training-job/AWSBatchj1"}},
     "isTerminated": true, "of": {"tomorrow": [1, {"jobId": "j2"}, null]}}], "nextToken": "2", "also": [[]]}"#;
@@ -128,8 +128,16 @@ fn a_page_in_full_is_read_as_by_the_sdk() {
     let [job] = page.jobs.as_slice() else { panic!("{page:?}") };
     assert_eq!((job.name.as_str(), job.created_at.millis()), ("nächtlich \"1\"", 1_700_000_000_000));
     assert_eq!(job.training_job, Some("AWSBatchj1".into()));
-    assert_eq!((job.share.clone(), job.started_at, job.demand.len()), (Some("research".into()), None, 2));
+    assert_eq!((job.share.clone(), job.started_at, job.demand.len()), (Some("research".into()), None, 0));
     assert_eq!(page.next.as_deref(), Some("2"));
+    // One amount is none, so the size is not known.
+    let unknown = Observation::UnknownValue { kind: "instance_count", value: "NaN".to_owned() };
+    assert_eq!(page.unknowns.into_observations().collect::<Vec<Observation>>(), vec![unknown]);
+
+    let sound = FULL.replace("\"NaN\"", "3");
+    check(&sound);
+    let page = read_twice(200, &sound).2.unwrap();
+    assert_eq!(page.jobs[0].demand.len(), 2);
     assert_eq!(page.unknowns.into_observations().collect::<Vec<Observation>>(), vec![]);
 }
 

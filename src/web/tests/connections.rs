@@ -22,7 +22,7 @@ async fn probes_get_through_however_many_connections_are_held() {
             1 => BEGUN,
             _ => b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
         };
-        // Some have lost their place by now.
+        // Some have lost their place.
         let _ = stream.write_all(said).await;
         held.push(stream);
         if number % 50 == 0 {

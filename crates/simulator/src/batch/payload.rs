@@ -206,6 +206,6 @@ mod tests {
         let runs = |seconds| Plan::Runs { duration: Duration::from_secs(seconds), outcome: PlannedOutcome::Succeeds };
         assert_eq!(plan("100", json!({"MaxRuntimeInSeconds": 60})), stopped(60));
         assert_eq!(plan("60", json!({"MaxRuntimeInSeconds": 60})), runs(60));
-        assert_eq!(plan("90000", json!({})), stopped(86_400), "a day unless told otherwise");
+        assert_eq!(plan("90000", json!({})), stopped(86_400), "a day by default");
     }
 }

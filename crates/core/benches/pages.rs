@@ -1,4 +1,4 @@
-//! What a page of jobs costs while the engine ticks: `cargo bench --bench pages`.
+//! What a page of jobs costs while the engine ticks: `cargo bench -p trainspotter-core --bench pages`.
 //!
 //! One thread owns an engine, as in the service. It ticks every 30 s, and 50 viewers ask every 2 s, each in turn for another page: the
 //! jobs that wait longest, the first ones of a queue, of a share, of an owner, by how a name begins and by how an id begins, or one job.
