@@ -283,15 +283,15 @@ fn queues(shares: usize) -> Vec<Queue> {
 /// What this thread has computed so far; wall time where the system does not tell.
 fn cpu_time() -> Duration {
     static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = told.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    let reported = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = reported.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
     nanos.map_or_else(|| BEGAN.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
 }
 
 /// Bytes of memory that this process holds; 0 where the system does not tell.
 fn resident() -> usize {
-    let told = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let reported = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = reported.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<usize>().ok());
     kib.unwrap_or(0) * 1_024
 }

@@ -89,14 +89,14 @@ async fn measure(tenth: Tenth) -> Result<Vec<Duration>, Error> {
     let absent = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let receivers: Vec<Receiver> =
         (0..RECEIVERS).map(|number| Receiver::new(format!("r{number}"), Channel::sns(String::new()))).collect();
-    let courier = |(number, receiver): (usize, &Receiver)| -> Result<(Receiver, Integration), Error> {
+    let integration = |(number, receiver): (usize, &Receiver)| -> Result<(Receiver, Integration), Error> {
         let gone = tenth == Tenth::Absent && number + 1 == RECEIVERS;
         let url = if gone { format!("http://{absent}/") } else { format!("{root}/{number}") };
         let endpoint = Endpoint { url: Secret::new(url), allow_loopback: true };
         Ok((receiver.clone(), Integration::Webhook(Webhook::new(&endpoint, &[])?)))
     };
-    let couriers = receivers.iter().enumerate().map(courier).collect::<Result<_, _>>()?;
-    let (notifiers, tasks) = Notifiers::new(couriers, None, &store, clock);
+    let integrations = receivers.iter().enumerate().map(integration).collect::<Result<_, _>>()?;
+    let (notifiers, tasks) = Notifiers::new(integrations, None, &store, clock);
     let stop = CancellationToken::new();
     let tasks: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(task.run(stop.clone()))).collect();
 

@@ -136,7 +136,7 @@ struct Side {
 impl Side {
     /// Lists what the plan asks for, or everything, and takes it in.
     async fn list(&mut self, everything: bool) {
-        let (out, mut told) = mpsc::channel(100);
+        let (out, mut reported) = mpsc::channel(100);
         let mut questions = self.engine.questions(self.clock.now());
         if everything {
             questions.reconcile.insert("q".into());
@@ -147,7 +147,7 @@ impl Side {
             drop(out);
         };
         let taking = async {
-            while let Some(observations) = told.recv().await {
+            while let Some(observations) = reported.recv().await {
                 self.engine.observe(observations);
             }
         };
@@ -157,7 +157,7 @@ impl Side {
     /// A whole poll with its tick.
     async fn poll(&mut self) {
         self.list(false).await;
-        let (out, mut told) = mpsc::channel(100);
+        let (out, mut reported) = mpsc::channel(100);
         let questions = self.engine.questions(self.clock.now());
         let deadline = self.clock.now() + Duration::from_secs(100_000_000);
         let answering = async {
@@ -165,7 +165,7 @@ impl Side {
             drop(out);
         };
         let taking = async {
-            while let Some(observations) = told.recv().await {
+            while let Some(observations) = reported.recv().await {
                 self.engine.observe(observations);
             }
         };
@@ -363,7 +363,7 @@ struct Served {
 
 /// Serves the stand-in on a thread of its own for as long as this process lives.
 fn serve(world: World, served: Arc<Served>) -> Result<String, Failed> {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, reported) = std::sync::mpsc::channel();
     std::thread::spawn(move || -> Result<(), Failed> {
         let serving = async move {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -373,7 +373,7 @@ fn serve(world: World, served: Arc<Served>) -> Result<String, Failed> {
         };
         Builder::new_current_thread().enable_all().build()?.block_on(serving)
     });
-    Ok(format!("http://{}", told.recv()?))
+    Ok(format!("http://{}", reported.recv()?))
 }
 
 async fn answer(State((world, served)): State<(World, Arc<Served>)>, uri: Uri, body: Bytes) -> String {
@@ -404,6 +404,6 @@ fn locked(world: &World) -> std::sync::MutexGuard<'_, Jobs> {
 
 /// What this thread has computed so far; zero where the system does not tell.
 fn cpu_time() -> Duration {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(told.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
+    let reported = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(reported.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }

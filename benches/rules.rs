@@ -68,7 +68,7 @@ fn measure(out: &mut impl Write, (count, queues, shares): (usize, usize, usize))
     let mut random = Random(7);
     let mut frame = frame(queues, shares);
     let mut book = ActiveAlerts::default();
-    let (mut total, mut worst, mut told) = (Duration::ZERO, Duration::ZERO, 0);
+    let (mut total, mut worst, mut reported) = (Duration::ZERO, Duration::ZERO, 0);
     for tick in 0..WARM_UP + TICKS {
         frame.at = START + Duration::from_secs(60) * tick;
         frame.samples.iter_mut().for_each(|sample| random.change(sample));
@@ -78,20 +78,20 @@ fn measure(out: &mut impl Write, (count, queues, shares): (usize, usize, usize))
         if tick >= WARM_UP {
             total += took;
             worst = worst.max(took);
-            told += transitions.len();
+            reported += transitions.len();
         }
     }
     let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let (mean, worst, told) = (millis(total / TICKS), millis(worst), told as f64 / f64::from(TICKS));
+    let (mean, worst, reported) = (millis(total / TICKS), millis(worst), reported as f64 / f64::from(TICKS));
     let (count, series, alerts) = (rules.len(), frame.samples.len(), book.alerts().count());
-    writeln!(out, "| {count} | {series} | {mean:.1} | {worst:.1} | {alerts} | {told:.1} |")
+    writeln!(out, "| {count} | {series} | {mean:.1} | {worst:.1} | {alerts} | {reported:.1} |")
 }
 
 /// What this thread has computed so far; wall time where the system does not tell.
 fn cpu_time() -> Duration {
     static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = told.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    let reported = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = reported.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
     nanos.map_or_else(|| BEGAN.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
 }
 

@@ -88,11 +88,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return told(&Failure::failed(format!("no tasks can be started: {error}"))),
+        Err(error) => return report(&Failure::failed(format!("no tasks can be started: {error}"))),
     };
     let result = runtime.block_on(dispatch(arguments.command));
     runtime.shutdown_background();
-    result.map_or_else(|failure| told(&failure), |()| ExitCode::SUCCESS)
+    result.map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS)
 }
 
 async fn dispatch(command: Command) -> Result<(), Failure> {
@@ -111,7 +111,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn told(failure: &Failure) -> ExitCode {
+fn report(failure: &Failure) -> ExitCode {
     let (message, code) = match failure {
         Failure::Usage(message) => (message, ExitCode::from(USAGE)),
         Failure::Failed(message) => (message, ExitCode::FAILURE),

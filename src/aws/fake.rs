@@ -183,7 +183,7 @@ pub(crate) fn lists(log: &Log) -> Vec<String> {
 }
 
 /// Observations in short, one word or two each; those of topology and calls are left out.
-pub(crate) fn told(observations: &[Observation]) -> Vec<String> {
+pub(crate) fn shown(observations: &[Observation]) -> Vec<String> {
     observations
         .iter()
         .filter_map(|observation| match observation {

@@ -37,7 +37,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !found {
         return Err(Failure::failed(refusal(&body).unwrap_or(text)));
     }
-    told(&body).iter().try_for_each(|line| print(format_args!("{line}")))
+    lines_of(&body).iter().try_for_each(|line| print(format_args!("{line}")))
 }
 
 /// Why there is no story: in a list where several jobs are meant.
@@ -55,7 +55,7 @@ fn refusal(body: &Value) -> Option<String> {
 }
 
 /// The story of a job, a line each.
-fn told(job: &Value) -> Vec<String> {
+fn lines_of(job: &Value) -> Vec<String> {
     let text = |key: &str| job[key].as_str().unwrap_or("?").to_owned();
     let share = job["share"].as_str().map_or_else(String::new, |share| format!(", share {share}"));
     let mut lines = vec![format!("{} ({}) on {}{share}: {}", text("name"), text("id"), text("queue"), text("status"))];
@@ -91,8 +91,8 @@ mod tests {
             json!({"id": "a1", "name": "train", "status": "runnable", "queue": "q", "owner": null, "created_at": "t"}),
         ];
         let body = json!({"error": {"code": "ambiguous", "message": "2 jobs match \"a\"; give the id of one: a1"}, "jobs": jobs});
-        let told = refusal(&body).unwrap();
-        assert_eq!(told, "2 jobs match \"a\"; give the id of one:\n  a1  train  runnable  q  -  t");
+        let lines_of = refusal(&body).unwrap();
+        assert_eq!(lines_of, "2 jobs match \"a\"; give the id of one:\n  a1  train  runnable  q  -  t");
         assert_eq!(refusal(&json!({"error": {"message": "none"}})).unwrap(), "none");
     }
 
@@ -100,15 +100,15 @@ mod tests {
     fn a_waiting_job_has_a_story_and_another_has_none() {
         let job = |why| json!({"id": "j", "name": "n", "queue": "q", "share": "s", "status": "runnable", "why": why});
         assert_eq!(
-            told(&job(json!({"story": ["One.", "Two."]}))),
+            lines_of(&job(json!({"story": ["One.", "Two."]}))),
             ["n (j) on q, share s: runnable", "  One.", "  Two."]
         );
-        assert_eq!(told(&job(Value::Null)).last().unwrap(), "  It does not wait.");
+        assert_eq!(lines_of(&job(Value::Null)).last().unwrap(), "  It does not wait.");
         let mut ended = job(Value::Null);
         ended["story"] = json!(["It failed.", "Next: read the log."]);
-        assert_eq!(told(&ended)[1..], ["  It failed.", "  Next: read the log."]);
+        assert_eq!(lines_of(&ended)[1..], ["  It failed.", "  Next: read the log."]);
         let mut limited = job(Value::Null);
         (limited["retries_left"], limited["preemptions_left"]) = (json!(1), json!(0));
-        assert_eq!(told(&limited).last().unwrap(), "  Left: 1 retry, 0 preemptions.");
+        assert_eq!(lines_of(&limited).last().unwrap(), "  Left: 1 retry, 0 preemptions.");
     }
 }

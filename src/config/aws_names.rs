@@ -191,7 +191,7 @@ mod tests {
         let topic = |topic: &str, why: Option<&str>| {
             let found = check_topic(topic);
             assert!(
-                why.map_or(found.is_ok(), |why| found.as_ref().is_err_and(|told| told.contains(why))),
+                why.map_or(found.is_ok(), |why| found.as_ref().is_err_and(|reported| reported.contains(why))),
                 "{topic} {found:?}"
             );
         };
@@ -207,7 +207,7 @@ mod tests {
         let role = |role: &str, why: Option<&str>| {
             let found = check_role(role, "us-east-1");
             assert!(
-                why.map_or(found.is_ok(), |why| found.as_ref().is_err_and(|told| told.contains(why))),
+                why.map_or(found.is_ok(), |why| found.as_ref().is_err_and(|reported| reported.contains(why))),
                 "{role} {found:?}"
             );
         };
@@ -220,7 +220,7 @@ mod tests {
         let queue = |url: &str, why: Option<&str>| {
             let found = check_queue_url(&Url::parse(url).unwrap(), "us-east-1");
             assert!(
-                why.map_or(found.is_ok(), |why| found.as_ref().is_err_and(|told| told.contains(why))),
+                why.map_or(found.is_ok(), |why| found.as_ref().is_err_and(|reported| reported.contains(why))),
                 "{url} {found:?}"
             );
         };

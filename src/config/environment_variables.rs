@@ -127,8 +127,8 @@ mod tests {
             ("${file:/}", "it is not a file"),
             ("${file:/nowhere}", "cannot be read"),
         ] {
-            let told = filled(text).unwrap_err();
-            assert!(told.contains(why) && !told.contains("s3cret"), "{text}: {told}");
+            let reported = filled(text).unwrap_err();
+            assert!(reported.contains(why) && !reported.contains("s3cret"), "{text}: {reported}");
         }
     }
 }

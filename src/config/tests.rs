@@ -154,8 +154,8 @@ fn nothing_that_is_called_may_be_where_credentials_are_served() {
             "0xa9fea9fe",
             "0251.0376.0251.0376",
         ] {
-            let told = load_with(&text.replace("URL", &format!("http://{host}/v2"))).unwrap_err().to_string();
-            assert!(told.contains("nothing is sent there: it is link-local"), "{host} in {text}: {told}");
+            let reported = load_with(&text.replace("URL", &format!("http://{host}/v2"))).unwrap_err().to_string();
+            assert!(reported.contains("nothing is sent there: it is link-local"), "{host} in {text}: {reported}");
         }
         // What is an origin has no path, and a queue has the form of one.
         let elsewhere = match &text {
@@ -180,8 +180,8 @@ fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
         ("{ Authorization: \"x\\n\" }", "characters that no header can"),
         ("{ Authorization: \"${UNSET}\" }", "UNSET is not set"),
     ] {
-        let told = headers(text).unwrap_err().to_string();
-        assert!(told.contains(says) && !told.contains("s3cret"), "{told}");
+        let reported = headers(text).unwrap_err().to_string();
+        assert!(reported.contains(says) && !reported.contains("s3cret"), "{reported}");
     }
     let config = headers("{ Authorization: \"Bearer ${CHAT_WEBHOOK_URL}\" }").unwrap();
     assert!(!format!("{config:?}").contains("Bearer"), "{config:?}");
@@ -197,9 +197,12 @@ receivers:
   - { name: c, slack: { token: xoxb-s3cret, chanel: C1 } }
   - { name: d, pagerduty: { routing_key: s3cret-s3cret, url: \"http://169.254.170.2/v2\" }, mutes: [] }
 ";
-    let told = load_with(text).unwrap_err().to_string();
-    assert!(!told.contains("s3cret"), "{told}");
-    assert!(told.contains("127.0.0.1") && told.contains("chat.example") && told.contains("169.254.170.2/v2"), "{told}");
+    let reported = load_with(text).unwrap_err().to_string();
+    assert!(!reported.contains("s3cret"), "{reported}");
+    assert!(
+        reported.contains("127.0.0.1") && reported.contains("chat.example") && reported.contains("169.254.170.2/v2"),
+        "{reported}"
+    );
 }
 
 /// Wherever a secret stands, no excerpt and no message shows it.
@@ -230,9 +233,9 @@ fn a_secret_is_not_shown_wherever_it_was_put() {
         "receivers: [{ name: a, webhook: { url: &s3cret https://chat.example/s3cret } }]\n",
         "token: s3cret\nlisten: [\n",
     ] {
-        let told = load_with(&format!("{target}{text}")).map(|_| ()).unwrap_err().to_string();
-        let shown = told.replace("`$s3cret`", "").replace("${s3cret}", "").replace("$$s3cret", "");
-        assert!(!shown.contains("s3cret"), "{text}{told}");
+        let reported = load_with(&format!("{target}{text}")).map(|_| ()).unwrap_err().to_string();
+        let shown = reported.replace("`$s3cret`", "").replace("${s3cret}", "").replace("$$s3cret", "");
+        assert!(!shown.contains("s3cret"), "{text}{reported}");
     }
 }
 
@@ -241,7 +244,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
     let check = |text: &str, line: usize, why: &str| {
         let problems = load_with(text).map(|_| ()).unwrap_err();
         let found: Vec<_> = problems.iter().collect();
-        assert!(found.iter().any(|(at, _, told)| *at == line && told.contains(why)), "{text}{found:?}");
+        assert!(found.iter().any(|(at, _, reported)| *at == line && reported.contains(why)), "{text}{found:?}");
     };
     let target = "targets: [{ region: us-east-1 }]\n";
     let more = |text: &str| format!("{target}{text}\n");
@@ -323,7 +326,7 @@ receivers:
   - { name: c, slack: { token: t, channel: C1, owners: { ada: ada } }, escalate: { after: 30m, to: c } }
 inhibit: [{ when: {}, mute: { alert: X } }]
 ";
-    let told = load_with(text).unwrap_err().to_string();
+    let reported = load_with(text).unwrap_err().to_string();
     for mistake in [
         "must be at least 1m",
         "no receiver is called `b`; there are: a, c",
@@ -334,7 +337,7 @@ inhibit: [{ when: {}, mute: { alert: X } }]
         "name a label at least",
         "an alert's name is its label `alertname`",
     ] {
-        assert!(told.contains(mistake), "{mistake}: {told}");
+        assert!(reported.contains(mistake), "{mistake}: {reported}");
     }
 }
 

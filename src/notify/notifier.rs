@@ -103,7 +103,7 @@ pub struct Notifier<O, C> {
     receiver: Receiver,
     /// All receivers, who are told when this one is in trouble.
     all: Arc<[String]>,
-    courier: C,
+    integration: C,
     external_url: Option<String>,
     outbox: O,
     clock: Clock,
@@ -135,10 +135,10 @@ impl Notifiers {
         let (commits, listen) = watch::channel(());
         let counts = Counts::default();
         let all: Arc<[String]> = receivers.iter().map(|(receiver, _)| receiver.name.clone()).collect();
-        let notifier = |(receiver, courier)| Notifier {
+        let notifier = |(receiver, integration)| Notifier {
             receiver,
             all: Arc::clone(&all),
-            courier,
+            integration,
             external_url: external_url.map(str::to_owned),
             outbox: outbox.clone(),
             clock,
@@ -259,7 +259,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 }
             }
         }
-        let (ready, at) = routing::grouped(group, self.courier.most_together(), &free, self.clock.now());
+        let (ready, at) = routing::grouped(group, self.integration.most_together(), &free, self.clock.now());
         let Some((first, others)) = ready.split_first() else {
             // What is held back is no longer due, so that the next look may find more.
             return at.filter(|_| waiting.is_empty()).map_or(Grouped::GoOn, Grouped::LookAgain);
@@ -316,7 +316,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let by = self.receiver.group.as_ref().map(|group| &group.by[..]);
         let message = Message::of_group(row, self.external_url.as_deref(), by);
         let result = tokio::select! {
-            result = self.courier.deliver(&message, &self.clock) => result,
+            result = self.integration.deliver(&message, &self.clock) => result,
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
                 let wait = humantime::format_duration(self.attempt_timeout);
                 Err(Failure::retry(format!("no answer within {wait}"), None))

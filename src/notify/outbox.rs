@@ -329,7 +329,7 @@ pub trait Outbox: Clone + Send + Sync + 'static {
     fn firing(&self) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send;
 
     /// The alerts that a receiver was told of and that have not ended, as they are now: what has to be repeated to receivers that forget.
-    fn told(&self, _receiver: &str) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send {
+    fn notified(&self, _receiver: &str) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
 
@@ -460,8 +460,8 @@ mod tests {
         let transitions =
             [transition(1, TransitionKind::Fired), transition(1, TransitionKind::Resolved(ResolveReason::Gone))];
         let rows = rows(&transitions, &[receiver("a"), receiver("b")], Timestamp::from_millis(9));
-        let told: Vec<_> = rows.iter().map(|row| (row.receiver.as_str(), row.kind().as_str())).collect();
-        assert_eq!(told, [("a", "fired"), ("b", "fired"), ("a", "resolved"), ("b", "resolved")]);
+        let notified: Vec<_> = rows.iter().map(|row| (row.receiver.as_str(), row.kind().as_str())).collect();
+        assert_eq!(notified, [("a", "fired"), ("b", "fired"), ("a", "resolved"), ("b", "resolved")]);
     }
 
     #[test]

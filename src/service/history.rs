@@ -115,8 +115,8 @@ mod tests {
         // An engine that knows of no job.
         let new = || Engine::new(parse_rules("r", rules).unwrap(), cadence(every, every), Saved::default(), last);
         let mut engine = recall(new(), store, last).await;
-        let told = |engine: &mut Engine| engine.tick(last + every).alerts.len();
-        assert_eq!(told(&mut new()), 0);
-        assert_eq!(told(&mut engine), 1);
+        let reported = |engine: &mut Engine| engine.tick(last + every).alerts.len();
+        assert_eq!(reported(&mut new()), 0);
+        assert_eq!(reported(&mut engine), 1);
     }
 }

@@ -223,8 +223,8 @@ mod tests {
 
         std::fs::write(folder.path().join("b.yaml"), rule("B")).unwrap();
         assert_eq!(names(watch.look()), None);
-        let told = names(watch.look()).unwrap().unwrap_err();
-        assert!(told.contains("b.yaml: a rule of another file is called B too"), "{told}");
+        let reported = names(watch.look()).unwrap().unwrap_err();
+        assert!(reported.contains("b.yaml: a rule of another file is called B too"), "{reported}");
         std::fs::write(folder.path().join("b.test.yaml"), "not rules").unwrap();
         std::fs::remove_file(folder.path().join("b.yaml")).unwrap();
         assert_eq!(names(watch.look()), None);

@@ -9,11 +9,11 @@ use crate::store::StoreHandle;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 
-/// A courier for a receiver. `calls` counts what it asks of AWS.
+/// An integration for a receiver. `calls` counts what it asks of AWS.
 ///
 /// # Errors
 /// Why the receiver cannot be used, without secrets.
-pub(super) async fn courier(
+pub(super) async fn integration(
     config: &Config,
     receiver: &Receiver,
     calls: &CallCounter,
@@ -40,13 +40,13 @@ pub(super) async fn notifiers(
     store: &StoreHandle,
     clock: Clock,
 ) -> Result<(Notifiers, Vec<Notifier<StoreHandle, Integration>>), StartError> {
-    let mut couriers = Vec::new();
+    let mut integrations = Vec::new();
     for receiver in &config.receivers {
-        let courier = courier(config, receiver, calls, clock).await;
+        let integration = integration(config, receiver, calls, clock).await;
         let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
-        couriers.push((receiver.clone(), courier.map_err(failed)?));
+        integrations.push((receiver.clone(), integration.map_err(failed)?));
     }
-    Ok(Notifiers::new(couriers, config.external_url.as_deref(), store, clock))
+    Ok(Notifiers::new(integrations, config.external_url.as_deref(), store, clock))
 }
 
 /// All sinks.

@@ -7,7 +7,7 @@ use crate::config::{Channel, Config, Receiver};
 use crate::notify::Deliver as _;
 use crate::notify::message::Message;
 use crate::notify::sample::{Sample, Scene};
-use crate::service::senders::courier;
+use crate::service::senders::integration;
 use trainspotter_clock::Clock;
 
 /// Wall time that the receiver has for each message.
@@ -24,18 +24,18 @@ pub async fn test_receiver(
     clock: Clock,
 ) -> Result<Vec<(Sample, String)>, String> {
     let target = config.targets.first().ok_or("the configuration has no target")?;
-    let courier = courier(config, receiver, &CallCounter::default(), clock).await?;
+    let integration = integration(config, receiver, &CallCounter::default(), clock).await?;
     let scene = Scene { region: target.region.clone(), owner: owner(&receiver.channel) };
     let mut answers = Vec::new();
     // What the receiver calls its message of the firing that an end belongs to.
-    let mut told: Option<(String, Option<String>)> = None;
+    let mut reported: Option<(String, Option<String>)> = None;
     for sample in samples {
         for mut row in sample.rows(&receiver.name, &scene, clock.now()) {
             let alert = row.alert().to_string();
-            row.reference = told.take().filter(|(before, _)| *before == alert).and_then(|(_, reference)| reference);
+            row.reference = reported.take().filter(|(before, _)| *before == alert).and_then(|(_, reference)| reference);
             let by = sample.group();
             let message = Message::of_group(&row, config.external_url.as_deref(), by.as_deref());
-            let delivered = tokio::time::timeout(PATIENCE, courier.deliver(&message, &clock)).await;
+            let delivered = tokio::time::timeout(PATIENCE, integration.deliver(&message, &clock)).await;
             let receipt = match delivered {
                 Ok(Ok(receipt)) => receipt,
                 Ok(Err(failure)) => return Err(format!("{}: {}", sample.as_str(), failure.reason)),
@@ -44,7 +44,7 @@ pub async fn test_receiver(
                     return Err(format!("{}: no answer within {patience}", sample.as_str()));
                 }
             };
-            told = Some((alert, receipt.reference));
+            reported = Some((alert, receipt.reference));
             answers.push((*sample, receipt.said));
         }
     }

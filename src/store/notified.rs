@@ -15,12 +15,12 @@ use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::Transition;
 
 impl Store {
-    /// See [`crate::notify::outbox::Outbox::told`]. Of an alert that no rule knows, such as one of a receiver in trouble, it is
+    /// See [`crate::notify::outbox::Outbox::notified`]. Of an alert that no rule knows, such as one of a receiver in trouble, it is
     /// what was told.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn told(&self, receiver: &str) -> Result<Vec<Alert>, StoreError> {
+    pub fn notified(&self, receiver: &str) -> Result<Vec<Alert>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT body FROM outbox WHERE receiver = ?1 AND kind = 'fired' AND state = 'delivered'
              AND NOT EXISTS (
@@ -29,20 +29,20 @@ impl Store {
              ORDER BY seq DESC LIMIT ?2",
         )?;
         let bodies = statement.query_map(params![receiver, MAX_PENDING], |row| Ok(row.get::<_, String>(0).ok()))?;
-        let mut told: BTreeMap<AlertId, Alert> = BTreeMap::new();
+        let mut notified: BTreeMap<AlertId, Alert> = BTreeMap::new();
         for body in bodies {
             // A row that cannot be read is reported where it is to be sent.
             if let Some(transition) = body?.and_then(|body| serde_json::from_str::<Transition>(&body).ok()) {
-                told.entry(transition.alert.id.clone()).or_insert(transition.alert);
+                notified.entry(transition.alert.id.clone()).or_insert(transition.alert);
             }
         }
         for alert in self.firing()? {
-            let same = told.get_mut(&alert.id).filter(|other| other.state.fired_at() == alert.state.fired_at());
+            let same = notified.get_mut(&alert.id).filter(|other| other.state.fired_at() == alert.state.fired_at());
             if let Some(other) = same {
                 *other = alert;
             }
         }
-        Ok(told.into_values().collect())
+        Ok(notified.into_values().collect())
     }
 
     /// See [`crate::notify::outbox::Outbox::note_trouble`].

@@ -218,14 +218,14 @@ pub(super) fn tell_of_trouble(
     others: &[String],
 ) -> Result<(), StoreError> {
     for other in others.iter().filter(|other| *other != receiver) {
-        let told: Option<i64> = transaction
+        let reported: Option<i64> = transaction
             .prepare_cached(
                 "SELECT episode FROM outbox WHERE receiver = ?1 AND alert = ?2
                  GROUP BY episode HAVING min(kind) = 'fired' AND max(kind) = 'fired'",
             )?
             .query_row(params![other, trouble_id(receiver).as_str()], |row| row.get(0))
             .optional()?;
-        let since = match (kind, told) {
+        let since = match (kind, reported) {
             (Kind::Fired, None) => at,
             (Kind::Resolved, Some(since)) => Timestamp::from_millis(since),
             (Kind::Fired, Some(_)) | (Kind::Resolved, None) => continue,
@@ -294,7 +294,7 @@ fn fate(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<Fate, StoreErr
     }
     if row.kind() == Kind::Fired {
         // A reminder while the firing itself or another reminder waits, or after it was late, says nothing new.
-        return Ok(if row.while_firing && is_told(transaction, row)? { Fate::Known } else { Fate::Queue });
+        return Ok(if row.while_firing && is_reported(transaction, row)? { Fate::Known } else { Fate::Queue });
     }
     let firing: Option<String> = transaction
         .prepare_cached(
@@ -313,13 +313,13 @@ fn fate(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<Fate, StoreErr
 }
 
 /// Whether the firing is about to be told, or has been since this was due.
-fn is_told(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<bool, StoreError> {
-    let mut told = transaction.prepare_cached(
+fn is_reported(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<bool, StoreError> {
+    let mut reported = transaction.prepare_cached(
         "SELECT 1 FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'fired'
          AND (state = 'pending' OR state = 'delivered' AND settled_at >= ?4)",
     )?;
     let due = row.transition.at.millis();
-    Ok(told.exists(params![row.receiver, row.alert().as_str(), row.episode().millis(), due])?)
+    Ok(reported.exists(params![row.receiver, row.alert().as_str(), row.episode().millis(), due])?)
 }
 
 fn has_room<'a>(

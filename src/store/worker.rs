@@ -188,9 +188,9 @@ impl Outbox for StoreHandle {
         self.call(|store| store.guarded(Store::firing)).await.map_err(said)
     }
 
-    async fn told(&self, receiver: &str) -> Result<Vec<Alert>, OutboxError> {
+    async fn notified(&self, receiver: &str) -> Result<Vec<Alert>, OutboxError> {
         let receiver = receiver.to_owned();
-        self.call(move |store| store.guarded(|store| store.told(&receiver))).await.map_err(said)
+        self.call(move |store| store.guarded(|store| store.notified(&receiver))).await.map_err(said)
     }
 
     async fn note_trouble(

@@ -246,11 +246,11 @@ pub(super) async fn job(
 }
 
 fn several(words: &str, jobs: &[JobView], more: bool) -> ApiError {
-    let told = |job: &JobView| {
+    let reported = |job: &JobView| {
         let owner = job.owner.as_ref().map_or_else(String::new, |owner| format!(", owner {owner}"));
         format!("{} ({}, {}{owner})", job.id, job.name, job.status.as_str().to_ascii_lowercase())
     };
-    let list = jobs.iter().map(told).collect::<Vec<_>>().join("; ");
+    let list = jobs.iter().map(reported).collect::<Vec<_>>().join("; ");
     let count = if more { format!("more than {}", jobs.len()) } else { jobs.len().to_string() };
     let rest = if more { "; and others" } else { "" };
     let message = format!("{count} jobs match {}; give the id of one: {list}{rest}", shown(words));

@@ -63,8 +63,8 @@ impl Seen {
             Vec::new()
         };
         for job in asked {
-            let (truth, told) = (world.scheduler.wait_reason(&job.id).unwrap(), world.why(job, frame.at).unwrap());
-            *self.reasons.entry((truth, told.reason)).or_default() += 1;
+            let (truth, reported) = (world.scheduler.wait_reason(&job.id).unwrap(), world.why(job, frame.at).unwrap());
+            *self.reasons.entry((truth, reported.reason)).or_default() += 1;
         }
     }
 }
@@ -131,10 +131,11 @@ fn every_tick_of_every_world_adds_up() {
 /// Of all job-ticks, at least 99 in 100 were told the reason that the scheduler knows; the others are listed.
 fn told_as_it_was(reasons: &BTreeMap<(WaitReason, Reason), u64>) {
     let all: u64 = reasons.values().sum();
-    let wrong: u64 = reasons.iter().filter(|((truth, told), _)| !agrees(*truth, *told)).map(|(_, jobs)| jobs).sum();
-    for ((truth, told), jobs) in reasons {
-        let mark = if agrees(*truth, *told) { "" } else { "  differs" };
-        eprintln!("{jobs:>7} job-ticks {:<13} told {}{mark}", truth.as_str(), told.as_str());
+    let wrong: u64 =
+        reasons.iter().filter(|((truth, reported), _)| !agrees(*truth, *reported)).map(|(_, jobs)| jobs).sum();
+    for ((truth, reported), jobs) in reasons {
+        let mark = if agrees(*truth, *reported) { "" } else { "  differs" };
+        eprintln!("{jobs:>7} job-ticks {:<13} told {}{mark}", truth.as_str(), reported.as_str());
     }
     let kinds: std::collections::BTreeSet<_> = reasons.keys().map(|(truth, _)| truth).collect();
     assert!(all > 10_000 && kinds.len() > 6, "the worlds are busy: {all} job-ticks of {kinds:?}");
@@ -144,7 +145,7 @@ fn told_as_it_was(reasons: &BTreeMap<(WaitReason, Reason), u64>) {
 /// The stages of jobs sum to their lives: waits, start-ups and runs as they are counted, to what the scheduler knows of those that are
 /// over; all but what was handed to SageMaker and never ran.
 fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
-    let told = |metric: &str| -> f64 {
+    let reported = |metric: &str| -> f64 {
         let of_metric = frame.samples.iter().filter(|sample| sample.metric.name == metric);
         let sums = of_metric.map(|sample| match &sample.value {
             Value::Distribution(distribution) => distribution.sum,
@@ -190,8 +191,11 @@ fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
         *slack += uncertain.sum::<f64>();
     }
     for (stage, (truth, slack)) in lives {
-        let told = told(stage);
-        assert!((told - truth).abs() <= slack + 1e-3, "seed {seed}: {stage}: {told} of {truth}, within {slack}");
+        let reported = reported(stage);
+        assert!(
+            (reported - truth).abs() <= slack + 1e-3,
+            "seed {seed}: {stage}: {reported} of {truth}, within {slack}"
+        );
     }
 }
 

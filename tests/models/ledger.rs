@@ -70,14 +70,14 @@ fn shuffle<T>(items: &mut [T], dice: &mut Dice) {
 /// Spans partition the life of a job, and time does not run backwards in them.
 fn partition(job: &jobs::Job, seed: u64) {
     let spans = job.timeline.spans();
-    let told = || format!("seed {seed}: {spans:#?}");
-    assert_eq!(spans[0].from.latest, job.latest.created_at, "{}", told());
+    let reported = || format!("seed {seed}: {spans:#?}");
+    assert_eq!(spans[0].from.latest, job.latest.created_at, "{}", reported());
     for pair in spans.windows(2) {
-        assert_eq!(pair[0].to, Some(pair[1].from), "{}", told());
+        assert_eq!(pair[0].to, Some(pair[1].from), "{}", reported());
     }
     for span in spans {
-        assert!(span.from.earliest <= span.from.latest, "{}", told());
-        assert!(span.to.is_none_or(|to| to.latest >= span.from.latest), "{}", told());
+        assert!(span.from.earliest <= span.from.latest, "{}", reported());
+        assert!(span.to.is_none_or(|to| to.latest >= span.from.latest), "{}", reported());
     }
 }
 

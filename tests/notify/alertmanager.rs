@@ -50,11 +50,11 @@ async fn a_real_alertmanager_shows_the_alert_until_it_is_resolved() {
     let root = format!("http://{address}");
     until(&root, |alerts| alerts.is_empty()).await;
     let endpoint = Endpoint { url: Secret::new(root.clone()), allow_loopback: true };
-    let courier = Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap());
+    let integration = Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap());
 
     let clock = Clock::real();
     let mut row = sample::test("existing", clock.now() - Duration::from_secs(5));
-    let send = async |row: &_| courier.deliver(&Message::of(row, Some("https://spotter.example")), &clock).await;
+    let send = async |row: &_| integration.deliver(&Message::of(row, Some("https://spotter.example")), &clock).await;
     send(&row).await.unwrap();
     // Sent twice, as after a crash: one alert all the same.
     send(&row).await.unwrap();
@@ -136,7 +136,7 @@ impl Posted {
     }
 }
 
-fn told(queue: &str, kind: TransitionKind, at: Timestamp) -> Transition {
+fn reported(queue: &str, kind: TransitionKind, at: Timestamp) -> Transition {
     let mut transition = sample::test("existing", at).transition;
     let alert = &mut transition.alert;
     alert.by = BTreeMap::from([("queue".to_owned(), queue.to_owned())]);
@@ -155,14 +155,14 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::open(&folder.path().join("state.db"), clock.now()).await.unwrap().0;
     let start = || {
-        let courier = Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap());
-        let (notifiers, tasks) = Notifiers::new(vec![(receiver.clone(), courier)], None, &store, clock);
+        let integration = Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap());
+        let (notifiers, tasks) = Notifiers::new(vec![(receiver.clone(), integration)], None, &store, clock);
         let stop = CancellationToken::new();
         let running: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(task.run(stop.clone()))).collect();
         (notifiers, stop, running)
     };
     let fired_at = clock.now();
-    let fired = ["a", "b"].map(|queue| told(queue, TransitionKind::Fired, fired_at));
+    let fired = ["a", "b"].map(|queue| reported(queue, TransitionKind::Fired, fired_at));
     let commit = async |transitions: &[Transition], alerts: Vec<Alert>| {
         let outbox = outbox::rows(transitions, std::slice::from_ref(&receiver), clock.now());
         let commit = Commit { at: clock.now(), alerts, outbox, ..Commit::default() };
@@ -184,7 +184,7 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
     let ended = Transition {
         kind: TransitionKind::Resolved(ResolveReason::Recovered),
         at: clock.now(),
-        ..told("a", TransitionKind::Fired, fired_at)
+        ..reported("a", TransitionKind::Fired, fired_at)
     };
     commit(&[ended], vec![fired[1].alert.clone()]).await;
     notifiers.committed();
@@ -206,13 +206,13 @@ async fn others_hear_of_a_receiver_that_cannot_be_told_again() {
     let receiver = Receiver::new("existing", channel.clone());
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::open(&folder.path().join("state.db"), clock.now()).await.unwrap().0;
-    let couriers = [receiver.clone(), Receiver::new("other", channel)]
+    let integrations = [receiver.clone(), Receiver::new("other", channel)]
         .map(|receiver| (receiver, Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap())));
-    let (notifiers, tasks) = Notifiers::new(couriers.into(), None, &store, clock);
+    let (notifiers, tasks) = Notifiers::new(integrations.into(), None, &store, clock);
     // The other one is told nothing here: what waits for it is looked at.
     let first = tasks.into_iter().next().unwrap();
     let running = tokio::spawn(first.run(CancellationToken::new()));
-    let fired = told("a", TransitionKind::Fired, clock.now());
+    let fired = reported("a", TransitionKind::Fired, clock.now());
     let outbox = outbox::rows(std::slice::from_ref(&fired), &[receiver], clock.now());
     let commit = Commit { at: clock.now(), alerts: vec![fired.alert], outbox, ..Commit::default() };
     store.commit(Arc::new(commit)).await.unwrap();

@@ -118,7 +118,7 @@ struct World {
 struct Taken {
     to: &'static str,
     id: NotificationId,
-    told: Vec<Told>,
+    reported: Vec<Told>,
 }
 
 /// Rule, queue, episode and which end of it.
@@ -164,13 +164,13 @@ impl World {
         let id = message.id.clone();
         let told_before = self.taken.iter().any(|taken| taken.id == id);
         assert!(!told_before || self.lost.contains(&id), "{id} was sent twice though its answer was not lost");
-        let told = |transition: &Transition| {
+        let reported = |transition: &Transition| {
             let alert = &transition.alert;
             let queue = alert.by.get("queue").cloned().unwrap_or_default();
             (alert.rule.clone(), queue, alert.state.fired_at().unwrap(), Kind::of(transition))
         };
-        let told = message.transitions().map(told).collect();
-        self.taken.push(Taken { to: receiver, id: id.clone(), told });
+        let reported = message.transitions().map(reported).collect();
+        self.taken.push(Taken { to: receiver, id: id.clone(), reported });
         self.unmarked.insert(id);
     }
 }
@@ -249,8 +249,9 @@ async fn process(world: Shared, rules: Arc<[Rule]>) {
     };
     let mut book = ActiveAlerts::restore(alerts);
     let config = |receiver| config(receiver, grouped);
-    let couriers = RECEIVERS.map(|receiver| (config(receiver), Wire { receiver, world: Handle(Arc::clone(&world)) }));
-    let (notifiers, tasks) = Notifiers::new(couriers.into(), None, &Handle(Arc::clone(&world)), clock);
+    let integrations =
+        RECEIVERS.map(|receiver| (config(receiver), Wire { receiver, world: Handle(Arc::clone(&world)) }));
+    let (notifiers, tasks) = Notifiers::new(integrations.into(), None, &Handle(Arc::clone(&world)), clock);
     let stop = CancellationToken::new();
     let delivering = futures_util::future::join_all(tasks.into_iter().map(|task| task.run(stop.clone())));
     let receivers = RECEIVERS.map(config);
@@ -354,14 +355,14 @@ fn verify(world: &World, script: &[Behaviour]) {
         let of_receiver = || world.taken.iter().filter(|taken| taken.to == receiver && !is_trouble(taken));
         let mut contents = BTreeMap::new();
         for taken in of_receiver() {
-            let content = contents.entry(&taken.id).or_insert(&taken.told);
-            assert!(apart || *content == &taken.told, "an id always tells the same");
+            let content = contents.entry(&taken.id).or_insert(&taken.reported);
+            assert!(apart || *content == &taken.reported, "an id always tells the same");
         }
         for (queue, episodes) in [("prod", 2), ("dev", usize::from(world.grouped))] {
             let mut first: Vec<(Timestamp, Kind)> = Vec::new();
             let mut ids = BTreeMap::new();
             for taken in of_receiver() {
-                for (_, _, episode, kind) in taken.told.iter().filter(|(_, of, ..)| of == queue) {
+                for (_, _, episode, kind) in taken.reported.iter().filter(|(_, of, ..)| of == queue) {
                     let known = ids.entry((*episode, kind.as_str())).or_insert_with(|| {
                         first.push((*episode, *kind));
                         taken.id.clone()
@@ -382,14 +383,14 @@ fn verify(world: &World, script: &[Behaviour]) {
             assert!(together || distinct.len() == 2 * episodes);
         }
         if together && !apart && world.crash_at.is_empty() {
-            assert!(of_receiver().all(|taken| taken.told.len() > 1), "both queues are told of together");
+            assert!(of_receiver().all(|taken| taken.reported.len() > 1), "both queues are told of together");
         }
     }
     verify_trouble(world, script);
 }
 
 fn is_trouble(taken: &Taken) -> bool {
-    taken.told.iter().any(|(rule, ..)| rule == RECEIVER_IN_TROUBLE)
+    taken.reported.iter().any(|(rule, ..)| rule == RECEIVER_IN_TROUBLE)
 }
 
 /// What parks a receiver is told to the other one, and so is its end, each under one id.
@@ -397,7 +398,7 @@ fn verify_trouble(world: &World, script: &[Behaviour]) {
     let parked = script.iter().any(|behaviour| matches!(behaviour, Behaviour::Says(410 | 307)));
     let trouble: Vec<_> = world.taken.iter().filter(|taken| is_trouble(taken)).collect();
     assert!(trouble.iter().all(|taken| taken.to == RECEIVERS[1]));
-    let of = |kind| trouble.iter().filter(move |taken| taken.told[0].3 == kind).map(|taken| &taken.id);
+    let of = |kind| trouble.iter().filter(move |taken| taken.reported[0].3 == kind).map(|taken| &taken.id);
     let (fired, resolved): (BTreeSet<_>, BTreeSet<_>) = (of(Kind::Fired).collect(), of(Kind::Resolved).collect());
     assert_eq!(fired.len(), resolved.len(), "trouble that was told is over");
     // A crash can swallow the answer that would have parked it, and fewer messages may never come to it.

@@ -181,10 +181,10 @@ async fn a_receiver_that_is_closed_is_left_alone_and_the_others_are_told() {
         service.commit_for(&[transition("a", FIRED), transition("b", FIRED)], &["oncall"]).await;
         let began = Instant::now();
         assert_eq!(hook.next().await.id, id("a", FIRED, "oncall").as_str());
-        let told = other.next().await;
-        assert_eq!((told.status(), told.alert("alertname")), ("firing", "ReceiverInTrouble"));
-        assert_eq!(told.alert("receiver"), "oncall");
-        let summary = told.body["alerts"][0]["annotations"]["summary"].as_str().unwrap();
+        let reported = other.next().await;
+        assert_eq!((reported.status(), reported.alert("alertname")), ("firing", "ReceiverInTrouble"));
+        assert_eq!(reported.alert("receiver"), "oncall");
+        let summary = reported.body["alerts"][0]["annotations"]["summary"].as_str().unwrap();
         assert!(summary.contains(says) && !summary.contains(TOKEN), "{summary}");
         // Ten minutes by the clock, in which nothing is sent.
         let next = hook.next().await;
@@ -240,8 +240,8 @@ async fn a_receiver_with_matchers_hears_of_those_alerts_from_beginning_to_end() 
         let outbox = outbox::rows(&both(kind), std::slice::from_ref(&only_a), at);
         store.commit(&Commit { at, outbox, ..Commit::default() }).unwrap();
     }
-    let told: Vec<_> = store.outbox().unwrap().into_iter().map(|row| row.id).collect();
-    assert_eq!(told, [id("a1", FIRED, "oncall"), id("a1", RESOLVED, "oncall")]);
+    let reported: Vec<_> = store.outbox().unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(reported, [id("a1", FIRED, "oncall"), id("a1", RESOLVED, "oncall")]);
 }
 
 #[tokio::test]
@@ -271,17 +271,17 @@ async fn one_message_that_a_receiver_chokes_on_does_not_hold_up_the_others() {
     let mut hook = Hook::start([Answer::Status(500)]).await;
     let service = Service::start(Clock::real(), [("oncall", &hook)]);
     service.commit(&[transition("a", FIRED), transition("b", FIRED), transition("c", FIRED)]).await;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for _ in 0..4 {
-        told.push(hook.next().await.id);
+        reported.push(hook.next().await.id);
     }
     let of = |alert| id(alert, FIRED, "oncall").as_str().to_owned();
-    assert_eq!(told[0], of("a"));
-    assert_eq!(told[1], of("b"), "the one that failed goes to the back");
-    told.sort();
+    assert_eq!(reported[0], of("a"));
+    assert_eq!(reported[1], of("b"), "the one that failed goes to the back");
+    reported.sort();
     let mut expected = [of("a"), of("a"), of("b"), of("c")];
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     service.stop().await;
 }
 
@@ -464,9 +464,9 @@ impl Service {
 
     fn on(store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
         let store = StoreHandle::start(store).unwrap();
-        let couriers =
+        let integrations =
             receivers.iter().map(|(name, url)| (receiver(name), Integration::Webhook(hook(url).unwrap()))).collect();
-        let (notifiers, tasks) = Notifiers::new(couriers, Some("https://spotter.example/"), &store, clock);
+        let (notifiers, tasks) = Notifiers::new(integrations, Some("https://spotter.example/"), &store, clock);
         let stop = CancellationToken::new();
         let tasks = tasks
             .into_iter()

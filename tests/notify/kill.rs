@@ -58,15 +58,15 @@ const FIFO_TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts.fifo";
 async fn after_a_kill_the_resolve_is_told_and_the_firing_not_again() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
-    let (url, mut told) = hook(&[200]).await;
+    let (url, mut reported) = hook(&[200]).await;
     let first = process(&state, &url, "fired");
-    assert_eq!(next(&mut told).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
     until_delivered(&state).await;
     kill(first).await;
     let second = process(&state, &url, "resolved");
-    assert_eq!(next(&mut told).await, id(RESOLVED));
+    assert_eq!(next(&mut reported).await, id(RESOLVED));
     kill(second).await;
-    assert!(told.is_empty(), "the firing was told twice");
+    assert!(reported.is_empty(), "the firing was told twice");
 }
 
 #[tokio::test]
@@ -74,13 +74,13 @@ async fn killed_while_the_receiver_hangs_it_tells_both_ends_in_order_under_the_s
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
     // Status 0 is no answer at all.
-    let (url, mut told) = hook(&[0]).await;
+    let (url, mut reported) = hook(&[0]).await;
     let first = process(&state, &url, "fired");
-    assert_eq!(next(&mut told).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
     kill(first).await;
     let second = process(&state, &url, "resolved");
-    assert_eq!(next(&mut told).await, id(FIRED));
-    assert_eq!(next(&mut told).await, id(RESOLVED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(RESOLVED));
     kill(second).await;
 }
 
@@ -88,14 +88,14 @@ async fn killed_while_the_receiver_hangs_it_tells_both_ends_in_order_under_the_s
 async fn refused_once_with_429_then_resolved_and_killed_it_loses_neither_end() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
-    let (url, mut told) = hook(&[429, 429]).await;
+    let (url, mut reported) = hook(&[429, 429]).await;
     let first = process(&state, &url, "fired");
-    assert_eq!(next(&mut told).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
     kill(first).await;
     let second = process(&state, &url, "resolved");
-    assert_eq!(next(&mut told).await, id(FIRED));
-    assert_eq!(next(&mut told).await, id(FIRED));
-    assert_eq!(next(&mut told).await, id(RESOLVED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(RESOLVED));
     kill(second).await;
 }
 
@@ -103,11 +103,11 @@ async fn refused_once_with_429_then_resolved_and_killed_it_loses_neither_end() {
 async fn a_429_is_tried_again_as_soon_as_the_receiver_asks_for() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
-    let (url, mut told) = hook(&[429]).await;
+    let (url, mut reported) = hook(&[429]).await;
     let process = process(&state, &url, "fired");
-    assert_eq!(next(&mut told).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
     let refused = Instant::now();
-    assert_eq!(next(&mut told).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
     let passed = refused.elapsed();
     // How much later depends on what else the machine does.
     assert!(RETRY_AFTER <= passed, "{passed:?}");
@@ -119,14 +119,14 @@ async fn a_429_is_tried_again_as_soon_as_the_receiver_asks_for() {
 async fn a_fifo_topic_drops_no_resolve_as_a_double_and_no_double_as_news() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
-    let (url, mut told) = hook(&[0]).await;
+    let (url, mut reported) = hook(&[0]).await;
     let url = format!("{FIFO_TOPIC} {url}");
     let first = process(&state, &url, "fired");
-    assert_eq!(next(&mut told).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
     kill(first).await;
     let second = process(&state, &url, "resolved");
-    assert_eq!(next(&mut told).await, id(FIRED), "SNS drops it by its deduplication id, if it had taken the first");
-    assert_eq!(next(&mut told).await, id(RESOLVED), "it has one of its own");
+    assert_eq!(next(&mut reported).await, id(FIRED), "SNS drops it by its deduplication id, if it had taken the first");
+    assert_eq!(next(&mut reported).await, id(RESOLVED), "it has one of its own");
     kill(second).await;
 }
 
@@ -134,15 +134,15 @@ async fn a_fifo_topic_drops_no_resolve_as_a_double_and_no_double_as_news() {
 async fn of_two_services_with_one_state_file_the_second_waits_until_the_first_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
-    let (url, mut told) = hook(&[]).await;
+    let (url, mut reported) = hook(&[]).await;
     let first = process(&state, &url, "fired");
-    assert_eq!(next(&mut told).await, id(FIRED));
+    assert_eq!(next(&mut reported).await, id(FIRED));
     until_delivered(&state).await;
     let second = process(&state, &url, "resolved");
     // Long enough for the second to have told, if it did not wait.
-    assert!(tokio::time::timeout(Duration::from_secs(2), told.recv()).await.is_err(), "both tell");
+    assert!(tokio::time::timeout(Duration::from_secs(2), reported.recv()).await.is_err(), "both tell");
     kill(first).await;
-    assert_eq!(next(&mut told).await, id(RESOLVED));
+    assert_eq!(next(&mut reported).await, id(RESOLVED));
     kill(second).await;
 }
 
@@ -156,13 +156,13 @@ async fn the_process_that_is_killed() {
     let kind = if commits == "fired" { FIRED } else { RESOLVED };
     let rows = outbox::rows(&[transition(kind)], std::slice::from_ref(&receiver), clock.now());
     store.commit(Arc::new(Commit { at: clock.now(), outbox: rows, ..Commit::default() })).await.unwrap();
-    let courier = match url.split_once(' ') {
+    let integration = match url.split_once(' ') {
         Some((topic, endpoint)) => Integration::Sns(Sns::new(topic, sns(endpoint))),
         None => {
             Integration::Webhook(Webhook::new(&Endpoint { url: Secret::new(url), allow_loopback: true }, &[]).unwrap())
         }
     };
-    let (_notifiers, mut tasks) = Notifiers::new(vec![(receiver, courier)], None, &store, clock);
+    let (_notifiers, mut tasks) = Notifiers::new(vec![(receiver, integration)], None, &store, clock);
     tokio::time::timeout(PATIENCE, tasks.remove(0).run(CancellationToken::new())).await.ok();
 }
 
@@ -220,7 +220,7 @@ type Script = (mpsc::UnboundedSender<String>, Arc<std::sync::Mutex<Vec<u16>>>);
 
 /// A receiver that answers with these statuses, and then takes everything. A webhook or SNS, as it is asked.
 async fn hook(answers: &[u16]) -> (String, mpsc::UnboundedReceiver<String>) {
-    let (sender, told) = mpsc::unbounded_channel();
+    let (sender, reported) = mpsc::unbounded_channel();
     let answers = Arc::new(std::sync::Mutex::new(answers.iter().rev().copied().collect::<Vec<_>>()));
     let take = async |State((sender, answers)): State<Script>, headers: HeaderMap, body: String| {
         let deduplication = || body.split('&').find_map(|pair| pair.strip_prefix("MessageDeduplicationId="));
@@ -238,9 +238,9 @@ async fn hook(answers: &[u16]) -> (String, mpsc::UnboundedReceiver<String>) {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let app = Router::new().fallback(take).with_state((sender, answers));
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    (url, told)
+    (url, reported)
 }
 
-async fn next(told: &mut mpsc::UnboundedReceiver<String>) -> String {
-    tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap()
+async fn next(reported: &mut mpsc::UnboundedReceiver<String>) -> String {
+    tokio::time::timeout(PATIENCE, reported.recv()).await.unwrap().unwrap()
 }

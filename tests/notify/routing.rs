@@ -187,11 +187,11 @@ async fn a_digest_tells_of_an_hour_in_one_message() {
     let group = Group { by: vec!["queue".to_owned()], wait: minutes(60) };
     let digest = [Receiver { group: Some(group), ..receiver("oncall") }];
     let episodes = [("Flaps", 5, 10), ("Flaps", 20, 25), ("Lasts", 30, 90), ("Silenced", 40, 50), ("Late", 80, 110)];
-    let (told, ids) = run(&digest, &episodes, &[silence("Silenced", 0, 120)], Trouble::None).await;
+    let (reported, ids) = run(&digest, &episodes, &[silence("Silenced", 0, 120)], Trouble::None).await;
     // One message of each episode's latest news, an hour after the first of them; of what came later another.
     let expected =
         [(65, "oncall", "Flaps", "resolved"), (65, "oncall", "Flaps", "resolved"), (65, "oncall", "Lasts", "fired")];
-    assert_eq!(told, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
+    assert_eq!(reported, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
     assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 1);
 }
 
@@ -199,14 +199,14 @@ async fn a_digest_tells_of_an_hour_in_one_message() {
 async fn alerts_that_are_refused_together_go_on_their_own() {
     let group = Group { by: Vec::new(), wait: minutes(2) };
     let receivers = [Receiver { group: Some(group), ..receiver("oncall") }];
-    let (told, ids) = run(&receivers, &[("Down", 0, 90), ("Slow", 1, 90)], &[], Trouble::RefusesSeveral).await;
+    let (reported, ids) = run(&receivers, &[("Down", 0, 90), ("Slow", 1, 90)], &[], Trouble::RefusesSeveral).await;
     let expected = [
         (2, "oncall", "Down", "fired"),
         (2, "oncall", "Slow", "fired"),
         (92, "oncall", "Down", "resolved"),
         (92, "oncall", "Slow", "resolved"),
     ];
-    assert_eq!(told, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
+    assert_eq!(reported, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
     assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 4);
 }
 
@@ -215,14 +215,14 @@ async fn alerts_that_agree_in_a_label_go_together_and_others_on_their_own() {
     let group = Group { by: vec!["alertname".to_owned()], wait: minutes(2) };
     let receivers = [Receiver { group: Some(group), ..receiver("oncall") }];
     let episodes = [("Down", 0, 30), ("Slow", 1, 30)];
-    let (told, ids) = run(&receivers, &episodes, &[], Trouble::None).await;
+    let (reported, ids) = run(&receivers, &episodes, &[], Trouble::None).await;
     let expected = [
         (2, "oncall", "Down", "fired"),
         (3, "oncall", "Slow", "fired"),
         (32, "oncall", "Down", "resolved"),
         (32, "oncall", "Slow", "resolved"),
     ];
-    assert_eq!(told, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
+    assert_eq!(reported, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
     assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 4);
 }
 
@@ -236,13 +236,13 @@ async fn check(
 ) {
     let expected: Vec<Told> =
         expected.iter().map(|(at, who, what, kind)| (*at, *who, (*what).to_owned(), *kind)).collect();
-    let (told, ids) = run(receivers, episodes, silences, Trouble::None).await;
-    assert_eq!(told, expected);
+    let (reported, ids) = run(receivers, episodes, silences, Trouble::None).await;
+    assert_eq!(reported, expected);
     let once: BTreeSet<_> = ids.iter().cloned().collect();
     assert_eq!(once.len(), ids.len(), "told twice");
     for trouble in [Trouble::AnswerLost, Trouble::Crashes] {
-        let (told, ids) = run(receivers, episodes, silences, trouble).await;
-        assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), once, "{trouble:?}: {told:?}");
+        let (reported, ids) = run(receivers, episodes, silences, trouble).await;
+        assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), once, "{trouble:?}: {reported:?}");
     }
 }
 
@@ -262,8 +262,8 @@ async fn run(
     while clock.now().since(start()) < minutes(120) {
         let names: Vec<&'static str> = receivers.iter().map(|receiver| known(&receiver.name)).collect();
         let wire = |name| Wire { name, heard: Arc::clone(&heard), trouble };
-        let couriers = receivers.iter().cloned().zip(names.into_iter().map(wire)).collect();
-        let (notifiers, tasks) = Notifiers::new(couriers, None, &desk, clock);
+        let integrations = receivers.iter().cloned().zip(names.into_iter().map(wire)).collect();
+        let (notifiers, tasks) = Notifiers::new(integrations, None, &desk, clock);
         let telling = futures_util::future::join_all(tasks.into_iter().map(|task| task.run(CancellationToken::new())));
         let life = if trouble == Trouble::Crashes { minutes(5) - TICK / 2 } else { minutes(120) };
         let keeping = keep(&desk, clock, receivers, episodes, &notifiers);

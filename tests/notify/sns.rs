@@ -193,8 +193,8 @@ async fn deliver(url: &str, topic: &str, message: &Message) -> Result<(), Failur
         .retry_config(RetryConfig::disabled())
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
-    let courier = Integration::Sns(Sns::new(topic, aws_sdk_sns::Client::from_conf(config)));
-    courier.deliver(message, &Clock::real()).await.map(|_| ())
+    let integration = Integration::Sns(Sns::new(topic, aws_sdk_sns::Client::from_conf(config)));
+    integration.deliver(message, &Clock::real()).await.map(|_| ())
 }
 
 fn answer(status: u16, code: &str) -> Response {

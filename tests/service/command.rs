@@ -31,9 +31,9 @@ async fn help_and_version_are_answers_and_mistakes_exit_64() {
     for wrong in [&["dmo"][..], &["demo", "--speed", "fast"], &["demo", "--for", "soon"], &["run"], &[]] {
         assert_eq!(outcome(wrong).await.0, Some(64), "{wrong:?}");
     }
-    let (code, _, told) = outcome(&["run", "--config", "nowhere.yaml"]).await;
+    let (code, _, reported) = outcome(&["run", "--config", "nowhere.yaml"]).await;
     assert_eq!(code, Some(64));
-    assert!(told.contains("cannot read nowhere.yaml"), "{told}");
+    assert!(reported.contains("cannot read nowhere.yaml"), "{reported}");
 }
 
 #[tokio::test]
@@ -42,15 +42,16 @@ async fn a_scenario_with_mistakes_shows_them_all_and_a_right_one_is_served() {
     let scenario = folder.path().join("world.yaml");
     let path = scenario.to_str().unwrap();
     std::fs::write(&scenario, "workload: { lod: 2 }\nfaults:\n  slow: { operation: DescribeServiceJob }\n").unwrap();
-    let (code, _, told) = outcome(&["simulate", "--scenario", path]).await;
+    let (code, _, reported) = outcome(&["simulate", "--scenario", path]).await;
     assert_eq!(code, Some(64));
     for mistake in ["did you mean `load`?", "say `by` how much", "2 problems"] {
-        assert!(told.contains(mistake), "{mistake}: {told}");
+        assert!(reported.contains(mistake), "{mistake}: {reported}");
     }
     std::fs::write(&scenario, "speed: 60\nseed: 3\ngpu: { shapes: { idle: 1 } }\n").unwrap();
-    let (code, _, told) = outcome(&["simulate", "--scenario", path, "--listen", "127.0.0.1:0", "--for", "1s"]).await;
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("60 times real time, seed 3"), "{told}");
+    let (code, _, reported) =
+        outcome(&["simulate", "--scenario", path, "--listen", "127.0.0.1:0", "--for", "1s"]).await;
+    assert_eq!(code, Some(0), "{reported}");
+    assert!(reported.contains("60 times real time, seed 3"), "{reported}");
     assert!(outcome(&["schema", "scenario"]).await.1.contains("clock_skew"));
 }
 
@@ -64,7 +65,7 @@ async fn a_config_with_five_mistakes_lists_all_five() {
     )
     .unwrap();
     for command in ["check", "run"] {
-        let (code, _, told) = outcome(&[command, "--config", config.to_str().unwrap()]).await;
+        let (code, _, reported) = outcome(&[command, "--config", config.to_str().unwrap()]).await;
         assert_eq!(code, Some(64));
         for mistake in [
             "did you mean `region`?",
@@ -73,23 +74,23 @@ async fn a_config_with_five_mistakes_lists_all_five() {
             "unknown variant `xml`",
             "expected a string",
         ] {
-            assert!(told.contains(mistake), "{mistake} is missing: {told}");
+            assert!(reported.contains(mistake), "{mistake} is missing: {reported}");
         }
-        assert!(told.contains("^"), "{told}");
+        assert!(reported.contains("^"), "{reported}");
     }
 }
 
 #[tokio::test]
 async fn what_is_shipped_checks_out() {
     let minimal = root("config/minimal.yaml");
-    let (code, told, problems) = outcome(&["check", "--config", minimal.to_str().unwrap()]).await;
+    let (code, reported, problems) = outcome(&["check", "--config", minimal.to_str().unwrap()]).await;
     assert_eq!(code, Some(0), "{problems}");
-    assert!(told.contains("us-east-1"), "{told}");
-    let (code, told, problems) = outcome(&["rules", "check", root("alerts").to_str().unwrap()]).await;
-    assert_eq!((code, told.as_str()), (Some(0), "34 rules: fine\n"), "{problems}");
-    let (code, told, problems) = outcome(&["rules", "test", root("alerts").to_str().unwrap()]).await;
-    assert_eq!((code, told.as_str()), (Some(0), "66 tests: fine\n"), "{problems}");
-    let (code, told, problems) =
+    assert!(reported.contains("us-east-1"), "{reported}");
+    let (code, reported, problems) = outcome(&["rules", "check", root("alerts").to_str().unwrap()]).await;
+    assert_eq!((code, reported.as_str()), (Some(0), "34 rules: fine\n"), "{problems}");
+    let (code, reported, problems) = outcome(&["rules", "test", root("alerts").to_str().unwrap()]).await;
+    assert_eq!((code, reported.as_str()), (Some(0), "66 tests: fine\n"), "{problems}");
+    let (code, reported, problems) =
         outcome(&["rules", "backtest", "--to", "6h", "--every", "5m", root("alerts").to_str().unwrap()]).await;
     assert_eq!(code, Some(0), "{problems}");
     let folder = tempfile::tempdir().unwrap();
@@ -107,7 +108,7 @@ async fn what_is_shipped_checks_out() {
     };
     let [everything, nothing, later, chat] = ["everything", "nothing", "later", "chat"].map(told_of);
     assert!(nothing == 0 && 0 < later && later < chat && chat <= everything, "{whom}");
-    assert!(told.lines().any(|line| line.starts_with("LongWait ") && !line.contains(" 0.0 ")), "{told}");
+    assert!(reported.lines().any(|line| line.starts_with("LongWait ") && !line.contains(" 0.0 ")), "{reported}");
     for file in ["config", "rules", "rule-tests", "scenario"] {
         let (code, schema, _) = outcome(&["schema", file]).await;
         assert_eq!(code, Some(0));
@@ -130,12 +131,13 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
     assert_eq!(ended.unwrap().code(), Some(0));
     let (state, rules) = (folder.path().join("trainspotter.db"), root("alerts"));
     let past = ["rules", "backtest", "--recorded", state.to_str().unwrap(), rules.to_str().unwrap()];
-    let (code, told, problems) = outcome(&past).await;
+    let (code, reported, problems) = outcome(&past).await;
     assert_eq!(code, Some(0), "{problems}");
-    assert!(told.starts_with("Figures of 20") && told.contains("LongWait"), "{told}");
+    assert!(reported.starts_with("Figures of 20") && reported.contains("LongWait"), "{reported}");
     assert!(problems.contains("JobIdle: not judged"), "{problems}");
-    let (code, _, told) = outcome(&["rules", "backtest", "--recorded", "nowhere.db", rules.to_str().unwrap()]).await;
-    assert!(code == Some(1) && told.contains("nowhere.db"), "{told}");
+    let (code, _, reported) =
+        outcome(&["rules", "backtest", "--recorded", "nowhere.db", rules.to_str().unwrap()]).await;
+    assert!(code == Some(1) && reported.contains("nowhere.db"), "{reported}");
 }
 
 #[tokio::test]
@@ -147,10 +149,10 @@ async fn a_live_check_tells_what_is_wrong_with_the_queues() {
     let text = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\", queues: [research] }}]\nrules: []\n");
     std::fs::write(&config, text).unwrap();
     let arguments = ["check", "--live", "--config", config.to_str().unwrap()];
-    let (code, told, problems) = outcome(&arguments).await;
+    let (code, reported, problems) = outcome(&arguments).await;
     assert_eq!(code, Some(0), "{problems}");
-    assert!(told.contains("watched   research: QUOTA_SHARE"), "{told}");
-    assert!(told.contains("finding   research: research has no job state time limit"), "{told}");
+    assert!(reported.contains("watched   research: QUOTA_SHARE"), "{reported}");
+    assert!(reported.contains("finding   research: research has no job state time limit"), "{reported}");
     simulator.kill().await.unwrap();
     let (code, _, problems) = outcome(&arguments).await;
     assert_eq!(code, Some(1));
@@ -211,9 +213,9 @@ async fn a_broken_state_file_is_set_aside_and_one_of_tomorrow_left_alone() {
     drop(connection);
     let before = std::fs::read(&later).unwrap();
     let config = configured(folder.path(), &endpoint, &format!("store: {}\n", later.display()));
-    let (code, _, told) = outcome(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]).await;
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("it has version 99") && told.contains("run the newer build"), "{told}");
+    let (code, _, reported) = outcome(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(code, Some(1), "{reported}");
+    assert!(reported.contains("it has version 99") && reported.contains("run the newer build"), "{reported}");
     assert_eq!(std::fs::read(&later).unwrap(), before);
 }
 
@@ -226,9 +228,9 @@ async fn a_second_signal_does_not_wait_for_what_hangs() {
     let publish =
         format!("publish: {{ otlp: [{{ endpoint: \"http://{}/v1/metrics\" }}] }}\n", silent.local_addr().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let (mut service, _, mut told) = ready_service(folder.path(), &endpoint, &publish).await;
+    let (mut service, _, mut reported) = ready_service(folder.path(), &endpoint, &publish).await;
     terminate(&service).await;
-    let heard = async { while !told.recv().await.expect("it says that it stops").contains("a second signal") {} };
+    let heard = async { while !reported.recv().await.expect("it says that it stops").contains("a second signal") {} };
     tokio::time::timeout(Duration::from_secs(120), heard).await.expect("it hears the first signal");
     let still = tokio::time::timeout(Duration::from_secs(1), service.wait()).await;
     assert!(still.is_err(), "nothing hung, so this test shows nothing: {still:?}");
@@ -247,12 +249,12 @@ async fn the_demo_tells_of_a_long_wait_and_shows_it_in_a_browser() {
     let mut demo = trainspotter(&["demo", "--speed", "1200", "--for", "30m", "--listen", "127.0.0.1:0"]);
     demo.args(["--trace", trace.to_str().unwrap(), "--webhook", &hook.url]);
     let (_demo, page) = listening(demo.stderr(Stdio::piped()).spawn().unwrap()).await;
-    let told = hook
-        .until(|told| {
-            told.iter().any(|(status, alert, _)| status == "resolved" && alert["labels"]["alertname"] == "LongWait")
+    let reported = hook
+        .until(|reported| {
+            reported.iter().any(|(status, alert, _)| status == "resolved" && alert["labels"]["alertname"] == "LongWait")
         })
         .await;
-    assert!(told.iter().any(|(status, alert, _)| status == "firing" && alert["labels"]["alertname"] == "LongWait"));
+    assert!(reported.iter().any(|(status, alert, _)| status == "firing" && alert["labels"]["alertname"] == "LongWait"));
     let Some(document) = in_browser(&page).await else { return };
     assert!(document.contains("<h3>burst</h3>"), "the queue is not on the page: {document}");
     assert!(document.contains("LongWait"), "the alert is not on the page: {document}");

@@ -23,10 +23,10 @@ async fn run(folder: &Path, endpoint: &str, more: &str) -> (Child, String, Unbou
 }
 
 /// Reads lines until one has this text; returns all of them.
-async fn lines_until(told: &mut UnboundedReceiver<String>, text: &str) -> Vec<String> {
+async fn lines_until(reported: &mut UnboundedReceiver<String>, text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let reading = async {
-        while let Some(line) = told.recv().await {
+        while let Some(line) = reported.recv().await {
             let found = line.contains(text);
             lines.push(line);
             if found {
@@ -71,8 +71,8 @@ async fn expired_credentials_are_in_the_log_once_and_so_is_their_end() {
     let (_simulator, endpoint) = simulator().await;
     arrange(&endpoint, json!({"expired_credentials": {"operation": "*"}})).await;
     let folder = tempfile::tempdir().unwrap();
-    let (_service, page, mut told) = run(folder.path(), &endpoint, "").await;
-    let lines = lines_until(&mut told, "ExpiredToken").await;
+    let (_service, page, mut reported) = run(folder.path(), &endpoint, "").await;
+    let lines = lines_until(&mut reported, "ExpiredToken").await;
     assert!(lines.len() <= 10, "{lines:#?}");
     assert!(
         lines.iter().any(|line| line.contains("trainspotter has started") && line.contains("us-east-1")),
@@ -88,7 +88,7 @@ async fn expired_credentials_are_in_the_log_once_and_so_is_their_end() {
     tokio::time::sleep(Duration::from_secs(7)).await;
     let cleared = reqwest::Client::new().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
     assert!(cleared.status().is_success());
-    let lines = lines_until(&mut told, "AWS is read again").await;
+    let lines = lines_until(&mut reported, "AWS is read again").await;
     let again = |line: &&String| line.contains("source=\"topology\"") || line.contains("\"source\":\"topology\"");
     assert_eq!(lines.iter().filter(again).count(), 1, "one line for the end, and none before: {lines:#?}");
 }
@@ -96,8 +96,8 @@ async fn expired_credentials_are_in_the_log_once_and_so_is_their_end() {
 #[tokio::test]
 async fn no_network_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let (_service, page, mut told) = run(folder.path(), "http://127.0.0.1:1", "").await;
-    let lines = lines_until(&mut told, "no connection: check the endpoint").await;
+    let (_service, page, mut reported) = run(folder.path(), "http://127.0.0.1:1", "").await;
+    let lines = lines_until(&mut reported, "no connection: check the endpoint").await;
     assert!(lines.len() <= 10 && lines.iter().any(|line| line.contains("trainspotter has started")), "{lines:#?}");
     readyz_says(&page, "no connection").await;
 }
@@ -113,8 +113,8 @@ async fn when_no_queue_matches_log_readyz_and_live_check_name_those_that_are_the
     std::fs::write(&config, text).unwrap();
     let config = config.to_str().unwrap();
     let mut service = trainspotter(&["run", "--config", config, "--listen", "127.0.0.1:0"]);
-    let (_service, page, mut told) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
-    let lines = lines_until(&mut told, "there are: ").await;
+    let (_service, page, mut reported) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let lines = lines_until(&mut reported, "there are: ").await;
     assert!(lines.len() <= 10 && lines.last().unwrap().contains("research"), "{lines:#?}");
     readyz_says(&page, "research").await;
 

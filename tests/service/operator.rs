@@ -34,21 +34,21 @@ const SECRETS: [&str; 6] = [
 #[tokio::test]
 async fn what_waits_is_looked_at_given_up_tried_again_and_silenced() {
     let office = Office::open(503).await;
-    let told = office.until(&["outbox", "list"], |told| told.contains("answered 503")).await;
-    let row = told.lines().find(|line| line.contains(" chat ")).unwrap();
-    assert!(row.contains("pending") && row.contains("fired") && row.contains("Polls"), "{told}");
+    let reported = office.until(&["outbox", "list"], |reported| reported.contains("answered 503")).await;
+    let row = reported.lines().find(|line| line.contains(" chat ")).unwrap();
+    assert!(row.contains("pending") && row.contains("fired") && row.contains("Polls"), "{reported}");
     let id = row.split(' ').next().unwrap();
 
-    let (code, told) = office.asks(&["outbox", "drop", id]).await;
-    assert_eq!((code, told.as_str()), (Some(0), "1 notifications were given up\n"));
-    let (_, told) = office.asks(&["outbox", "list", id]).await;
-    assert!(told.contains("dead"), "{told}");
+    let (code, reported) = office.asks(&["outbox", "drop", id]).await;
+    assert_eq!((code, reported.as_str()), (Some(0), "1 notifications were given up\n"));
+    let (_, reported) = office.asks(&["outbox", "list", id]).await;
+    assert!(reported.contains("dead"), "{reported}");
     assert_eq!(office.asks(&["outbox", "drop"]).await.0, Some(64), "everything at once is not meant");
 
     office.answer_with(200);
-    let (_, told) = office.asks(&["outbox", "retry", id]).await;
-    assert!(told.starts_with("1 notifications"), "{told}");
-    office.until(&["outbox", "list", "--all", id], |told| told.contains("delivered")).await;
+    let (_, reported) = office.asks(&["outbox", "retry", id]).await;
+    assert!(reported.starts_with("1 notifications"), "{reported}");
+    office.until(&["outbox", "list", "--all", id], |reported| reported.contains("delivered")).await;
     assert_eq!(office.calls("/hook-in-the-url").last().unwrap()["alerts"][0]["labels"]["alertname"], "Polls");
 
     let until = ["silence", "add", "--for", "2h", "--author", "ann", "--comment", "maintenance", "alertname=Other"];
@@ -72,19 +72,25 @@ async fn what_waits_is_looked_at_given_up_tried_again_and_silenced() {
         "alertname=~\"Oth.*\"",
     ];
     assert_eq!(office.asks(&until).await.0, Some(0));
-    let (_, told) = office.asks(&["silence", "list"]).await;
-    assert!(told.contains("ann") && told.contains("maintenance") && told.contains("alertname=~\"Oth.*\""), "{told}");
+    let (_, reported) = office.asks(&["silence", "list"]).await;
+    assert!(
+        reported.contains("ann") && reported.contains("maintenance") && reported.contains("alertname=~\"Oth.*\""),
+        "{reported}"
+    );
     std::fs::write(office.folder.path().join("rules.yaml"), rules("Other")).unwrap();
-    office.until(&["outbox", "list"], |told| told.contains("silence 1 of ann")).await;
+    office.until(&["outbox", "list"], |reported| reported.contains("silence 1 of ann")).await;
     assert_eq!(office.asks(&["silence", "end", "1"]).await.0, Some(0));
-    let (_, told) = office.asks(&["silence", "list"]).await;
-    assert!(told.contains("over"), "{told}");
+    let (_, reported) = office.asks(&["silence", "list"]).await;
+    assert!(reported.contains("over"), "{reported}");
 
-    let (code, told) = office.asks(&["notify", "test", "chat"]).await;
-    assert!(code == Some(0) && told.contains("200"), "{told}");
-    assert!(told.contains("chat: firing: delivered") && told.contains("chat: resolved: delivered"), "{told}");
-    let (code, told) = office.asks(&["notify", "test", "chat", "--kind", "all"]).await;
-    assert!(code == Some(0) && told.contains("digest"), "{told}");
+    let (code, reported) = office.asks(&["notify", "test", "chat"]).await;
+    assert!(code == Some(0) && reported.contains("200"), "{reported}");
+    assert!(
+        reported.contains("chat: firing: delivered") && reported.contains("chat: resolved: delivered"),
+        "{reported}"
+    );
+    let (code, reported) = office.asks(&["notify", "test", "chat", "--kind", "all"]).await;
+    assert!(code == Some(0) && reported.contains("digest"), "{reported}");
     let tests = |call: &&Value| call["commonLabels"]["alertname"] == "TestNotification";
     let hook = format!("/{}", SECRETS[0]);
     let sent = office
@@ -104,12 +110,15 @@ async fn what_waits_is_looked_at_given_up_tried_again_and_silenced() {
 #[tokio::test]
 async fn slack_changes_the_message_of_the_firing_when_the_alert_ends() {
     let office = Office::open(200).await;
-    office.until(&["outbox", "list", "--all"], |told| told.contains(" app ") && told.contains("delivered")).await;
+    office
+        .until(&["outbox", "list", "--all"], |reported| reported.contains(" app ") && reported.contains("delivered"))
+        .await;
     let posted = office.calls("/slack/chat.postMessage");
     assert_eq!(posted[0]["channel"], "C0123456789");
     std::fs::write(office.folder.path().join("rules.yaml"), rules("Other")).unwrap();
-    let is_changed = |told: &str| told.lines().any(|line| line.contains(" app Polls") && line.contains("resolved"));
-    office.until(&["outbox", "list", "--all"], |told| is_changed(told) && !told.contains("pending")).await;
+    let is_changed =
+        |reported: &str| reported.lines().any(|line| line.contains(" app Polls") && line.contains("resolved"));
+    office.until(&["outbox", "list", "--all"], |reported| is_changed(reported) && !reported.contains("pending")).await;
     let changed = office.calls("/slack/chat.update");
     assert_eq!((&changed[0]["channel"], &changed[0]["ts"]), (&json!("C0123456789"), &json!("17.0042")));
     assert!(changed[0]["text"].as_str().unwrap().contains("[RESOLVED] Polls"), "{changed:?}");
@@ -119,7 +128,8 @@ async fn slack_changes_the_message_of_the_firing_when_the_alert_ends() {
 async fn no_secret_is_seen_anywhere_but_by_its_receiver() {
     let office = Office::open(418).await;
     for receiver in ["chat", "app", "pager", "existing"] {
-        let shows = |told: &str| told.lines().any(|line| line.contains(&format!(" {receiver} ")) && line.contains('('));
+        let shows =
+            |reported: &str| reported.lines().any(|line| line.contains(&format!(" {receiver} ")) && line.contains('('));
         office.until(&["outbox", "list"], shows).await;
     }
     office.answer_with(200);
@@ -127,9 +137,9 @@ async fn no_secret_is_seen_anywhere_but_by_its_receiver() {
     for arguments in
         [&["outbox", "list", "--all"][..], &["notify", "test", "chat"], &["notify", "test", "app"], &["check"]]
     {
-        let (code, told) = office.asks(arguments).await;
-        assert_eq!(code, Some(0), "{told}");
-        seen += &told;
+        let (code, reported) = office.asks(arguments).await;
+        assert_eq!(code, Some(0), "{reported}");
+        seen += &reported;
     }
     for path in ["health", "alerts", "queues", "rules", "receivers"] {
         seen += &reqwest::get(format!("{}/api/v1/{path}", office.page)).await.unwrap().text().await.unwrap();
@@ -220,15 +230,15 @@ impl Office {
     async fn until(&self, arguments: &[&str], wanted: impl Fn(&str) -> bool) -> String {
         let asking = async {
             loop {
-                let (_, told) = self.asks(arguments).await;
-                if wanted(&told) {
-                    return told;
+                let (_, reported) = self.asks(arguments).await;
+                if wanted(&reported) {
+                    return reported;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
         match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(told) => told,
+            Ok(reported) => reported,
             Err(_) => panic!("{arguments:?} still says: {}", self.asks(arguments).await.1),
         }
     }

@@ -66,17 +66,17 @@ async fn a_long_wait_reaches_a_webhook_and_is_resolved_later() {
     let store = Some(folder.path().join("state.db"));
     let setup = Setup { trace: jobs(), webhook: Some(hook.url.clone()), store, ..Setup::default() };
     let running = Running::start(setup).await;
-    let told = hook.until(|told| told.iter().any(|(status, ..)| status == "resolved")).await;
+    let reported = hook.until(|reported| reported.iter().any(|(status, ..)| status == "resolved")).await;
     let of = |wanted: &str| {
         let alerts =
-            told.iter().filter(|(status, alert, _)| status == wanted && alert["labels"]["alertname"] == "LongWait");
+            reported.iter().filter(|(status, alert, _)| status == wanted && alert["labels"]["alertname"] == "LongWait");
         alerts
             .map(|(_, alert, id)| (alert["labels"]["share"].clone(), alert["fingerprint"].clone(), id.clone()))
             .collect::<Vec<_>>()
     };
     let (fired, resolved) = (of("firing"), of("resolved"));
-    assert_eq!(fired.len(), 1, "{told:?}");
-    assert_eq!(resolved.len(), 1, "{told:?}");
+    assert_eq!(fired.len(), 1, "{reported:?}");
+    assert_eq!(resolved.len(), 1, "{reported:?}");
     assert_eq!((&fired[0].0, &fired[0].1), (&resolved[0].0, &resolved[0].1), "one alert");
     assert_ne!(fired[0].2, resolved[0].2, "two notifications");
     let alerts = running.api("/api/v1/alerts").await;
@@ -90,9 +90,9 @@ async fn a_long_wait_reaches_a_webhook_and_is_resolved_later() {
     let mut replay = Replay::new(rules(), begin, end);
     frames.each(begin, end, None, |frame| replay.take(&frame)).unwrap();
     let times = |episode: &Episode| (json!(episode.fired_at), episode.ended_at.map(|at| json!(at)));
-    let told =
-        told.iter().rfind(|(status, alert, _)| status == "resolved" && alert["labels"]["alertname"] == "LongWait");
-    let (_, alert, _) = told.unwrap();
+    let reported =
+        reported.iter().rfind(|(status, alert, _)| status == "resolved" && alert["labels"]["alertname"] == "LongWait");
+    let (_, alert, _) = reported.unwrap();
     let expected = [(alert["startsAt"].clone(), Some(alert["endsAt"].clone()))];
     assert_eq!(replay.report().episodes["LongWait"].iter().map(times).collect::<Vec<_>>(), expected);
 }

@@ -27,8 +27,8 @@ fn rule(name: &str) -> String {
     format!("rules: [{{ alert: {name}, metric: poll.interval, above: 0s, annotations: {{ summary: polls }} }}]\n")
 }
 
-fn is_told(told: &Told, status: &str, alert: &str) -> bool {
-    told.iter().any(|(was, about, _)| was == status && about["labels"]["alertname"] == alert)
+fn is_reported(reported: &Told, status: &str, alert: &str) -> bool {
+    reported.iter().any(|(was, about, _)| was == status && about["labels"]["alertname"] == alert)
 }
 
 async fn health(page: &str) -> Value {
@@ -58,13 +58,15 @@ async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_b
     std::fs::write(&rules, rule("Before")).unwrap();
     let more = format!("rules: [rules.yaml]\n{}", kept_and_told(&path, &hook.url));
     let (mut service, page, _told) = ready_service(folder.path(), &endpoint, &more).await;
-    hook.until(|told| is_told(told, "firing", "Before")).await;
+    hook.until(|reported| is_reported(reported, "firing", "Before")).await;
     assert_eq!(health(&page).await["store_error"], Value::Null);
 
     // No write to any file gets further than its first byte.
     limit(&service, "1").await;
     std::fs::write(&rules, rule("After")).unwrap();
-    let told = hook.until(|told| is_told(told, "firing", "After") && is_told(told, "resolved", "Before")).await;
+    let reported = hook
+        .until(|reported| is_reported(reported, "firing", "After") && is_reported(reported, "resolved", "Before"))
+        .await;
     let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
     assert_eq!(failing["status"], "degraded", "{failing}");
     assert_eq!(reqwest::get(format!("{page}/readyz")).await.unwrap().status(), 200, "it does its work");
@@ -83,8 +85,8 @@ async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_b
     service.kill().await.unwrap();
     let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
     let ids: Vec<_> = rows.iter().map(|row| (row.id.to_string(), row.state.as_str())).collect();
-    let told: Vec<_> = told.iter().map(|(_, _, id)| (id.clone(), "delivered")).collect();
-    assert_eq!(ids, told, "each was told once, in order, and is in the file");
+    let reported: Vec<_> = reported.iter().map(|(_, _, id)| (id.clone(), "delivered")).collect();
+    assert_eq!(ids, reported, "each was told once, in order, and is in the file");
 }
 
 fn kept_and_told(state: &Path, url: &str) -> String {
@@ -109,7 +111,7 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
     std::fs::write(&rules, rule("Before")).unwrap();
     let more = format!("rules: [rules.yaml]\n{}", kept_and_told(&path, &hook.url));
     let (mut service, page, mut lines) = ready_service(folder.path(), &endpoint, &more).await;
-    let told = hook.until(|told| is_told(told, "firing", "Before")).await;
+    let reported = hook.until(|reported| is_reported(reported, "firing", "Before")).await;
     let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
     assert!(failing["store_error"].as_str().unwrap().contains(path.to_str().unwrap()), "{failing}");
     while !lines.recv().await.expect("the log tells of it").contains("the state is kept in memory only") {}
@@ -124,5 +126,5 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
     service.kill().await.unwrap();
     let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
     let ids: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
-    assert_eq!(ids, told.iter().map(|(_, _, id)| id.clone()).collect::<Vec<_>>());
+    assert_eq!(ids, reported.iter().map(|(_, _, id)| id.clone()).collect::<Vec<_>>());
 }

@@ -18,18 +18,18 @@ pub type Told = Vec<(String, Value, String)>;
 /// A webhook that remembers.
 pub struct Hook {
     pub url: String,
-    told: Arc<Mutex<Told>>,
+    reported: Arc<Mutex<Told>>,
 }
 
 pub async fn hook() -> Hook {
-    let told: Arc<Mutex<Told>> = Arc::default();
+    let reported: Arc<Mutex<Told>> = Arc::default();
     let remember = {
-        let told = Arc::clone(&told);
+        let reported = Arc::clone(&reported);
         move |headers: HeaderMap, Json(body): Json<Value>| async move {
             let id = headers["webhook-id"].to_str().unwrap().to_owned();
             for alert in body["alerts"].as_array().unwrap() {
                 let status = alert["status"].as_str().unwrap().to_owned();
-                told.lock().unwrap().push((status, alert.clone(), id.clone()));
+                reported.lock().unwrap().push((status, alert.clone(), id.clone()));
             }
         }
     };
@@ -37,7 +37,7 @@ pub async fn hook() -> Hook {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let router = axum::Router::new().route("/", post(remember));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Hook { url, told }
+    Hook { url, reported }
 }
 
 impl Hook {
@@ -45,9 +45,9 @@ impl Hook {
     pub async fn until(&self, enough: impl Fn(&Told) -> bool) -> Told {
         let waiting = async {
             loop {
-                let told = self.told.lock().unwrap().clone();
-                if enough(&told) {
-                    return told;
+                let reported = self.reported.lock().unwrap().clone();
+                if enough(&reported) {
+                    return reported;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -42,12 +42,12 @@ pub async fn listening_and_telling(mut process: Child) -> (Child, String, Unboun
         panic!("it ended without saying where it listens");
     };
     let address = tokio::time::timeout(Duration::from_secs(300), saying).await.expect("it says where it listens");
-    let (tell, told) = unbounded_channel();
+    let (tell, reported) = unbounded_channel();
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             // Whoever does not listen need not be told.
             let _ = tell.send(line);
         }
     });
-    (process, address, told)
+    (process, address, reported)
 }

@@ -13,12 +13,12 @@ use super::process::{configured, listening_and_telling, trainspotter};
 pub async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
     let config = configured(folder, endpoint, &format!("poll: {{ every: 5s }}\n{more}"));
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    let (service, page, told) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let (service, page, reported) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
     let ready = async {
         while !reqwest::get(format!("{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(300), ready).await.expect("the service is ready");
-    (service, page, told)
+    (service, page, reported)
 }

@@ -235,8 +235,8 @@ fn queues(shares: usize) -> Vec<Queue> {
 
 /// Bytes of memory that this process holds; 0 where the system does not tell.
 fn resident() -> usize {
-    let told = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let reported = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = reported.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<usize>().ok());
     kib.unwrap_or(0) * 1_024
 }

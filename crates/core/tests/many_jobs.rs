@@ -270,13 +270,13 @@ proptest! {
                 engine.observe(vec![Observation::Jobs { at: second(at), answered_at: second(at), jobs: seen.clone() }]);
                 engine.observe(answered(at));
             }
-            let told = |engine: &mut Engine| {
+            let reported = |engine: &mut Engine| {
                 let output = engine.tick(second(at));
                 let transition = |one: &trainspotter_core::rules::Transition| format!("{:?} {:?} {:?}", one.kind, one.alert.id, one.alert.value);
                 let alert = |one: &trainspotter_core::rules::Alert| format!("{} {:?} {:?} {:?}", one.rule, one.by, one.state, one.value);
                 (output.transitions.iter().map(transition).collect::<Vec<_>>(), output.alerts.iter().map(alert).collect::<Vec<_>>())
             };
-            prop_assert_eq!(told(&mut selecting), told(&mut all), "after {} s", at);
+            prop_assert_eq!(reported(&mut selecting), reported(&mut all), "after {} s", at);
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::aws::fake;
-use crate::aws::fake::{error, job, told};
+use crate::aws::fake::{error, job, shown};
 use crate::config::Poll;
 
 #[tokio::test]
@@ -36,8 +36,8 @@ async fn jobs_and_training_jobs_are_described_gone_or_failed() {
     let (out, mut from) = fake::channel();
     poller.answer(&questions, clock.now() + Duration::from_secs(3600), &out).await;
     let observations = fake::received(&mut from);
-    let mut told = told(&observations);
-    told.sort();
+    let mut shown = shown(&observations);
+    shown.sort();
     let expected = [
         "a FAILED",
         "gone b",
@@ -48,7 +48,7 @@ async fn jobs_and_training_jobs_are_described_gone_or_failed() {
         "training_jobs answered",
         "utilisation answered",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(shown, expected);
     let began = observations
         .iter()
         .find_map(|observation| if let Observation::TrainingJob(seen) = observation { seen.training_at } else { None });
@@ -95,10 +95,10 @@ async fn utilisation_is_asked_when_due_and_hosts_without_data_are_absent() {
     let [host] = hosts.as_slice() else { panic!("{hosts:?}") };
     assert_eq!((host.host.as_str(), host.gpu_percent), ("t/algo-1", 400.0));
     assert_eq!(host.at, Timestamp::from_millis(1_700_000_120_000));
-    assert_eq!(told(&observations), ["utilisation of 1", "utilisation answered", "training_jobs answered"]);
+    assert_eq!(shown(&observations), ["utilisation of 1", "utilisation answered", "training_jobs answered"]);
 
     poller.answer(&questions, deadline, &out).await;
-    assert_eq!(told(&fake::received(&mut from)), ["training_jobs answered"]);
+    assert_eq!(shown(&fake::received(&mut from)), ["training_jobs answered"]);
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 
@@ -153,10 +153,10 @@ async fn metrics_that_go_on_without_end_or_lack_their_list_are_a_failure_and_wha
         let (out, mut from) = fake::channel();
         let hosts = [("a".into(), "t/algo-1".to_owned())];
         poller.measure(&hosts, clock.now() + Duration::from_secs(3_600), &out).await;
-        let told = told(&fake::received(&mut from));
+        let shown = shown(&fake::received(&mut from));
         assert!(
-            told.len() == 2 && told.iter().zip(expected).all(|(one, expected)| one.starts_with(expected)),
-            "{told:?}"
+            shown.len() == 2 && shown.iter().zip(expected).all(|(one, expected)| one.starts_with(expected)),
+            "{shown:?}"
         );
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::aws::fake;
-use crate::aws::fake::{asked, error, job, page, told};
+use crate::aws::fake::{asked, error, job, page, shown};
 use trainspotter_core::model::Capacity;
 
 async fn poll(script: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static) -> Vec<Observation> {
@@ -89,9 +89,9 @@ async fn a_list_of_jobs_without_an_end_keeps_no_other_queue_waiting() {
             matches!(failures.as_slice(), [one] if one.starts_with("jobs p: ListServiceJobs: the list has no end")),
             "{failures:?}"
         );
-        let told = told(&observations);
-        assert!(told.contains(&"in flight q".to_owned()) && !told.contains(&"in flight p".to_owned()), "{told:?}");
-        assert!(told.contains(&"limit list_pages 1".to_owned()), "{told:?}");
+        let shown = shown(&observations);
+        assert!(shown.contains(&"in flight q".to_owned()) && !shown.contains(&"in flight p".to_owned()), "{shown:?}");
+        assert!(shown.contains(&"limit list_pages 1".to_owned()), "{shown:?}");
     }
 }
 
@@ -125,7 +125,7 @@ async fn every_list_of_the_topology_has_an_end() {
         assert!(failures.iter().all(|one| one.contains("the list has no end")), "{endless}: {failures:?}");
         // What was found of environments is as it is, with or without an end.
         assert_eq!(failures.is_empty(), endless == "describeserviceenvironments", "{endless}");
-        assert!(told(&observations).contains(&"limit list_pages 1".to_owned()), "{endless}");
+        assert!(shown(&observations).contains(&"limit list_pages 1".to_owned()), "{endless}");
     }
 }
 
@@ -166,7 +166,7 @@ async fn what_is_listed_twice_counts_once() {
     let trainspotter_core::model::Policy::QuotaShares(shares) = &queue.policy else { panic!("{queue:?}") };
     let [share] = shares.as_slice() else { panic!("{shares:?}") };
     assert_eq!(share.limits, [Capacity::new("ml.p5.48xlarge", 2.0)]);
-    assert_eq!(told(&observations).iter().filter(|one| *one == "in flight p").count(), 1);
+    assert_eq!(shown(&observations).iter().filter(|one| *one == "in flight p").count(), 1);
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn an_answer_without_what_it_must_have_is_a_failure() {
             assert!(!failures(&observations).is_empty(), "{operation} {body}");
             let empty = |one: &Observation| matches!(one, Observation::Topology { queues, .. } if queues.is_empty());
             assert!(!observations.iter().any(empty), "{operation} {body}: nothing is known to be gone");
-            let lists = told(&observations).iter().any(|one| one.starts_with("in flight"));
+            let lists = shown(&observations).iter().any(|one| one.starts_with("in flight"));
             assert_eq!(lists, !["describejobqueues", "listservicejobs"].contains(&operation), "{operation} {body}");
         }
     }
@@ -207,8 +207,8 @@ async fn an_entry_that_cannot_be_read_costs_only_itself() {
     let expected =
         "topology p: DescribeServiceEnvironments: p cannot be read: capacityLimits: maxCapacity is 800000000000";
     assert!(matches!(failed.as_slice(), [one] if one.starts_with(expected)), "{failed:?}");
-    let told = told(&observations);
-    assert!(told.contains(&"in flight p".to_owned()) && told.contains(&"in flight q".to_owned()), "{told:?}");
+    let shown = shown(&observations);
+    assert!(shown.contains(&"in flight p".to_owned()) && shown.contains(&"in flight q".to_owned()), "{shown:?}");
 }
 
 #[tokio::test]
@@ -253,10 +253,10 @@ async fn when_no_queue_matches_those_that_are_there_are_named() {
         poller.target.queues = vec!["dev-*".to_owned()];
         let observations = poll_with(&mut poller).await;
         assert!(queues(&observations).is_empty());
-        let told = told(&observations);
+        let shown = shown(&observations);
         assert!(
-            matches!(told.as_slice(), [one] if one.starts_with("no queues: ") && one.contains(expected)),
-            "{told:?}"
+            matches!(shown.as_slice(), [one] if one.starts_with("no queues: ") && one.contains(expected)),
+            "{shown:?}"
         );
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::aws::fake;
-use crate::aws::fake::{asked, error, job, lists, page, told};
+use crate::aws::fake::{asked, error, job, lists, page, shown};
 use trainspotter_core::model::CallOutcome;
 
 fn known(after: i64) -> Questions {
@@ -57,24 +57,24 @@ async fn states_are_listed_in_the_order_a_job_passes_through_them() {
         "snapshot",
         "snapshot answered",
     ];
-    assert_eq!(told(&first), expected);
+    assert_eq!(shown(&first), expected);
     assert_eq!(lists(&log), ["SUBMITTED", "PENDING", "RUNNABLE", "SCHEDULED", "STARTING", "RUNNING", "RUNNING"]);
 
     log.lock().unwrap().clear();
     let second = poll_once(&mut poller, &known(35)).await;
     let expected =
         ["a RUNNING", "b RUNNING", "in flight q", "d SUCCEEDED", "jobs answered", "snapshot", "snapshot answered"];
-    assert_eq!(told(&second), expected);
+    assert_eq!(shown(&second), expected);
     assert_eq!(lists(&log), ["SUBMITTED", "PENDING", "SCHEDULED", "STARTING", "RUNNING", "RUNNING", "ARRIVALS"]);
     let few = Questions { waiting: ["q".into()].into(), ..known(35) };
     log.lock().unwrap().retain(|(_, body)| body.get("filters").is_some());
     assert_eq!(
-        told(&poll_once(&mut poller, &few).await)[..2],
+        shown(&poll_once(&mut poller, &few).await)[..2],
         ["c RUNNABLE", "waiting q"],
         "few are listed with the rest"
     );
     let swept = poll_once(&mut poller, &sweep(35)).await;
-    assert_eq!(told(&swept)[4..6], ["c RUNNABLE", "waiting q"], "many are listed last");
+    assert_eq!(shown(&swept)[4..6], ["c RUNNABLE", "waiting q"], "many are listed last");
     let began_at = swept.iter().find_map(|observation| {
         if let Observation::Answered { source: Source::Jobs, at, .. } = observation { Some(*at) } else { None }
     });
@@ -111,7 +111,7 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
     })
     .await;
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
-    let told = told(&poll_once(&mut poller, &Questions::default()).await);
+    let shown = shown(&poll_once(&mut poller, &Questions::default()).await);
     let failed = "jobs failed: ListServiceJobs: AccessDeniedException: not you (allow batch:ListServiceJobs to the role: \
                   deploy/iam-policy.json has all that is needed)";
     let expected = [
@@ -124,7 +124,7 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
         "snapshot",
         "snapshot answered",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(shown, expected);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_storm_of_throttles_is_ridden_out_counted_and_slows_the_budget() {
     let (mut poller, clients, _) =
         fake::poller(&endpoint, Poll { calls_per_second: 100.0, ..fake::poll_config() }).await;
     let observations = poll_once(&mut poller, &known(0)).await;
-    assert_eq!(told(&observations), ["in flight q", "jobs answered", "snapshot", "snapshot answered"]);
+    assert_eq!(shown(&observations), ["in flight q", "jobs answered", "snapshot", "snapshot answered"]);
     let Some(Observation::Calls(counts)) = observations.last() else { panic!("{observations:?}") };
     let throttled: Vec<_> = counts.iter().filter(|count| count.outcome == CallOutcome::Throttled).collect();
     assert!(
@@ -159,7 +159,7 @@ async fn a_throttle_without_end_is_a_failure_that_says_so() {
     .await;
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
     let observations = poll_once(&mut poller, &known(0)).await;
-    assert_eq!(told(&observations), ["jobs failed: ListServiceJobs: TooManyRequestsException: Too Many Requests"]);
+    assert_eq!(shown(&observations), ["jobs failed: ListServiceJobs: TooManyRequestsException: Too Many Requests"]);
     assert_eq!(lists(&log).len(), 3, "three attempts");
 }
 
@@ -176,10 +176,10 @@ async fn values_that_no_one_knows_are_told_besides_the_jobs() {
     })
     .await;
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
-    let told = told(&poll_once(&mut poller, &known(0)).await);
+    let shown = shown(&poll_once(&mut poller, &known(0)).await);
     let unknown =
         ["a HIBERNATING, b RUNNING", "unknown instance_type ml.p9.48xlarge", "unknown job_status HIBERNATING"];
-    assert_eq!(told.first_chunk::<3>().unwrap(), &unknown);
+    assert_eq!(shown.first_chunk::<3>().unwrap(), &unknown);
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn a_long_sweep_goes_on_in_the_next_polls() {
         polls += 1;
         let questions = if polls == 1 { sweep(0) } else { known(0) };
         let observations = poll_once(&mut poller, &questions).await;
-        assert!(told(&observations).contains(&"in flight q".to_owned()), "poll {polls}");
+        assert!(shown(&observations).contains(&"in flight q".to_owned()), "poll {polls}");
         let listed = observations.into_iter().find_map(|observation| {
             if let Observation::WaitingListed { since, .. } = observation { Some(since) } else { None }
         });
@@ -252,7 +252,7 @@ async fn a_long_sweep_goes_on_in_the_next_polls() {
     let pages = lists(&log).iter().filter(|status| *status == "RUNNABLE").count();
     assert_eq!(pages, 25, "no page twice");
     let swept = poll_once(&mut poller, &known(0)).await;
-    assert!(!told(&swept).contains(&"waiting q".to_owned()), "a sweep ends");
+    assert!(!shown(&swept).contains(&"waiting q".to_owned()), "a sweep ends");
 }
 
 #[tokio::test]
@@ -324,10 +324,10 @@ async fn a_sweep_goes_on_after_an_outage_and_begins_anew_after_a_refusal() {
         })
         .await;
         let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
-        let first = told(&poll_once(&mut poller, &sweep(0)).await);
+        let first = shown(&poll_once(&mut poller, &sweep(0)).await);
         assert!(!first.contains(&"waiting q".to_owned()), "{first:?}");
         up.store(1, Ordering::SeqCst);
-        let second = told(&poll_once(&mut poller, &sweep(0)).await);
+        let second = shown(&poll_once(&mut poller, &sweep(0)).await);
         assert!(second.contains(&"waiting q".to_owned()), "{second:?}");
         let log = log.lock().unwrap();
         let sweeps = log.iter().map(|(_, body)| asked(body)).filter(|(status, _)| status == "RUNNABLE");
@@ -366,8 +366,8 @@ async fn policies_and_shares_are_read_with_their_queues() {
     let policies: Vec<_> = queues.iter().map(|queue| (queue.name.as_str(), queue.policy.as_str())).collect();
     assert_eq!(policies, [("fair", "FAIR_SHARE"), ("lost", "FAIR_SHARE"), ("quota", "QUOTA_SHARE")]);
     assert!(queues.iter().all(|queue| queue.environment.as_ref().is_some_and(|found| found.name == "gpus")));
-    let told = told(&observations);
-    assert_eq!(told[..2], ["unknown scheduling_policy arn:p3", "unknown sharing_strategy BARTER"]);
+    let shown = shown(&observations);
+    assert_eq!(shown[..2], ["unknown scheduling_policy arn:p3", "unknown sharing_strategy BARTER"]);
     let arns = json!({"arns": ["arn:p1", "arn:p2", "arn:p3"]});
     assert!(log.lock().unwrap().iter().any(|(_, body)| *body == arns));
 }
@@ -392,15 +392,15 @@ async fn a_topology_that_does_not_come_leaves_the_last_one_in_force() {
         "snapshot",
         "snapshot answered",
     ];
-    assert_eq!(told(&observations), expected);
+    assert_eq!(shown(&observations), expected);
 }
 
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_is_a_failure_too() {
     let (mut poller, _, _) = fake::poller("http://127.0.0.1:1", fake::poll_config()).await;
     let observations = poll_once(&mut poller, &Questions::default()).await;
-    let told = told(&observations);
-    assert!(matches!(told.as_slice(), [one] if one.starts_with("topology failed: DescribeJobQueues: ")), "{told:?}");
+    let shown = shown(&observations);
+    assert!(matches!(shown.as_slice(), [one] if one.starts_with("topology failed: DescribeJobQueues: ")), "{shown:?}");
     let Some(Observation::Calls(calls)) = observations.last() else { panic!("{observations:?}") };
     assert!(matches!(calls.as_slice(), [one] if one.outcome == CallOutcome::Error && one.count == 3), "{calls:?}");
 }
@@ -423,6 +423,6 @@ async fn an_answer_that_stands_still_is_given_up() {
     // From here on nothing comes, so that time may as well pass at once.
     tokio::time::pause();
     let observations = tokio::time::timeout(Duration::from_secs(600), polled).await.expect("a timeout").unwrap();
-    let told = told(&observations);
-    assert!(matches!(told.as_slice(), [one] if one.starts_with("topology failed")), "{told:?}");
+    let shown = shown(&observations);
+    assert!(matches!(shown.as_slice(), [one] if one.starts_with("topology failed")), "{shown:?}");
 }

@@ -66,7 +66,7 @@ async fn look_twice(
     clock.sleep_until(clock.now() + Duration::from_secs(1_800)).await;
     poller.poll_reserved(&out).await;
     poller.poll_reserved(&out).await;
-    let told = fake::received(&mut from).into_iter().filter_map(|observation| {
+    let shown = fake::received(&mut from).into_iter().filter_map(|observation| {
         if let Observation::Reserved { all, .. } = observation {
             let one = |one: &Reserved| {
                 let Reserved { kind, name, unit, total, in_use, idle, .. } = one;
@@ -76,16 +76,16 @@ async fn look_twice(
         }
         if let Observation::Failed { error, .. } = observation { Some(error) } else { None }
     });
-    (told.collect(), log)
+    (shown.collect(), log)
 }
 
 #[tokio::test]
 async fn active_plans_and_waiting_pools_count_and_a_pool_is_described_once() {
-    let (told, log) = look_twice(Watched { training_plans: true, warm_pools: true }, answer).await;
+    let (shown, log) = look_twice(Watched { training_plans: true, warm_pools: true }, answer).await;
     let expected = "training_plan mixed ml.p4d.24xlarge+ml.p5.48xlarge 4 0 4, \
                     training_plan spring ml.p5.48xlarge 16 10 5, \
                     warm_pool left ml.p4d.24xlarge 2 0 2";
-    assert_eq!(told, [expected, expected]);
+    assert_eq!(shown, [expected, expected]);
     let log = log.lock().unwrap();
     let calls = |name: &str| log.iter().filter(|(operation, _)| operation == name).count();
     assert_eq!(["ListTrainingPlans", "ListTrainingJobs", "DescribeTrainingJob"].map(calls), [4, 2, 1]);
@@ -95,10 +95,10 @@ async fn active_plans_and_waiting_pools_count_and_a_pool_is_described_once() {
 
 #[tokio::test]
 async fn nothing_is_asked_that_is_not_switched_on() {
-    let (told, log) = look_twice(Watched::default(), answer).await;
-    assert_eq!((told.len(), log.lock().unwrap().len()), (0, 0));
-    let (told, log) = look_twice(Watched { training_plans: false, warm_pools: true }, answer).await;
-    assert_eq!(told, ["warm_pool left ml.p4d.24xlarge 2 0 2"; 2]);
+    let (shown, log) = look_twice(Watched::default(), answer).await;
+    assert_eq!((shown.len(), log.lock().unwrap().len()), (0, 0));
+    let (shown, log) = look_twice(Watched { training_plans: false, warm_pools: true }, answer).await;
+    assert_eq!(shown, ["warm_pool left ml.p4d.24xlarge 2 0 2"; 2]);
     assert!(log.lock().unwrap().iter().all(|(operation, _)| operation != "ListTrainingPlans"));
 }
 
@@ -109,10 +109,10 @@ async fn half_an_answer_is_none() {
         _ => answer(operation, body),
     };
     let both = Watched { training_plans: true, warm_pools: true };
-    let (told, _) = look_twice(both, refused).await;
+    let (shown, _) = look_twice(both, refused).await;
     // It is tried again at once, since nothing came.
-    assert_eq!(told.len(), 3);
-    assert!(told.iter().all(|one| one.starts_with("ListTrainingJobs: AccessDeniedException: not you")), "{told:?}");
+    assert_eq!(shown.len(), 3);
+    assert!(shown.iter().all(|one| one.starts_with("ListTrainingJobs: AccessDeniedException: not you")), "{shown:?}");
 }
 
 #[tokio::test]
@@ -126,8 +126,8 @@ async fn pages_without_end_keep_what_was_found_and_count_the_limit() {
         _ => answer(operation, body),
     };
     let pools = Watched { training_plans: false, warm_pools: true };
-    let (told, log) = look_twice(pools, endless).await;
-    assert_eq!(told, ["warm_pool left ml.p4d.24xlarge 2 0 2"; 2]);
+    let (shown, log) = look_twice(pools, endless).await;
+    assert_eq!(shown, ["warm_pool left ml.p4d.24xlarge 2 0 2"; 2]);
     let calls = log.lock().unwrap().iter().filter(|(operation, _)| operation == "ListTrainingJobs").count();
     assert_eq!(calls, 2 * MAX_POOL_PAGES);
 
@@ -191,8 +191,8 @@ async fn a_plan_on_two_pages_counts_once() {
         }
         _ => answer(operation, body),
     };
-    let (told, _) = look_twice(Watched { training_plans: true, warm_pools: false }, twice).await;
-    assert_eq!(told, ["training_plan spring ml.p5.48xlarge 16 10 5"; 2]);
+    let (shown, _) = look_twice(Watched { training_plans: true, warm_pools: false }, twice).await;
+    assert_eq!(shown, ["training_plan spring ml.p5.48xlarge 16 10 5"; 2]);
 }
 
 #[tokio::test]
@@ -201,6 +201,6 @@ async fn an_answer_without_its_list_is_no_empty_list() {
         "ListTrainingPlans" => (200, json!({"message": "sorry"})),
         _ => answer(operation, body),
     };
-    let (told, _) = look_twice(Watched { training_plans: true, warm_pools: false }, bare).await;
-    assert_eq!(told[0], "ListTrainingPlans: an error without a code: sorry");
+    let (shown, _) = look_twice(Watched { training_plans: true, warm_pools: false }, bare).await;
+    assert_eq!(shown[0], "ListTrainingPlans: an error without a code: sorry");
 }

@@ -47,9 +47,9 @@ pub(crate) fn training_job(
 /// What the job runs on: what SageMaker chose, or was told to use; nothing while it has yet to choose.
 pub(super) fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec<Capacity> {
     let selected = (config.selected_instance_type(), config.selected_instance_count());
-    let told = (config.instance_type(), config.instance_count());
+    let shown = (config.instance_type(), config.instance_count());
     let groups = config.instance_groups().iter().map(|group| (group.instance_type(), group.instance_count()));
-    let single = [selected, told].into_iter().find(|(name, _)| name.is_some());
+    let single = [selected, shown].into_iter().find(|(name, _)| name.is_some());
     let all: Vec<_> = match single {
         Some(single) => vec![single],
         None => groups.collect(),
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn instances_are_what_sagemaker_chose_or_was_told() {
-        let told =
+        let shown =
             || ResourceConfig::builder().instance_type(TrainingInstanceType::from("ml.p5.48xlarge")).instance_count(2);
         let group = |name: &str, count| {
             InstanceGroup::builder().instance_type(TrainingInstanceType::from(name)).instance_count(count).build()
@@ -162,7 +162,7 @@ mod tests {
             .selected_instance_count(3)
             .build();
         for (config, expected) in [
-            (told().build(), vec![Capacity::new("ml.p5.48xlarge", 2.0)]),
+            (shown().build(), vec![Capacity::new("ml.p5.48xlarge", 2.0)]),
             (grouped, vec![Capacity::new("ml.p4d.24xlarge", 2.0), Capacity::new("ml.m5.large", 1.0)]),
             (selected, vec![Capacity::new("ml.p4d.24xlarge", 3.0)]),
             (ResourceConfig::builder().build(), vec![]),

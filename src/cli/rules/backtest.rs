@@ -74,15 +74,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         to: begin + span,
         every: arguments.every,
     };
-    let mut told = 0.0;
+    let mut reported = 0.0;
     let terminal = std::io::stderr().is_terminal();
     let report = backtest.run(rules.clone(), |now| {
         let part = now.seconds_since(begin) / span.as_secs_f64();
-        if terminal && part >= told + 0.01 {
-            told = part;
+        if terminal && part >= reported + 0.01 {
+            reported = part;
             let _ = write!(std::io::stderr(), "\r{:3.0} % of {}", part * 100.0, units::duration(span.as_secs_f64()));
-        } else if !terminal && part >= told + PROGRESS {
-            told = part;
+        } else if !terminal && part >= reported + PROGRESS {
+            reported = part;
             say(format_args!("{:.0} % of {}", part * 100.0, units::duration(span.as_secs_f64())));
         }
     });
@@ -147,13 +147,13 @@ fn show(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Result<(), F
         print(format_args!("{severity}: fired {fired} times, {:.1} a week", fired as f64 / weeks))?;
     }
     for receiver in receivers {
-        let told =
-            report.episodes.values().flatten().filter(|episode| is_told(receiver, receivers, episode, report.to));
-        let told = told.count();
+        let reported =
+            report.episodes.values().flatten().filter(|episode| is_reported(receiver, receivers, episode, report.to));
+        let reported = reported.count();
         print(format_args!(
-            "receiver {}: notified of {told} alerts, {:.1} a week",
+            "receiver {}: notified of {reported} alerts, {:.1} a week",
             receiver.name,
-            told as f64 / weeks
+            reported as f64 / weeks
         ))?;
     }
     Ok(())
@@ -161,7 +161,7 @@ fn show(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Result<(), F
 
 /// Whether a receiver hears of an episode, by its matchers or because another one escalates to it. Mute windows, silences and
 /// inhibition are left out.
-fn is_told(receiver: &Receiver, all: &[Receiver], episode: &Episode, to: Timestamp) -> bool {
+fn is_reported(receiver: &Receiver, all: &[Receiver], episode: &Episode, to: Timestamp) -> bool {
     let after = routing::told_after(receiver, all, &episode.labels);
     after.is_some_and(|after| lasted(episode, to) >= after.as_secs_f64())
 }

@@ -24,7 +24,7 @@ use trainspotter_core::rules::TransitionKind;
 impl<O: Outbox, C: Deliver> Notifier<O, C> {
     /// Sends again what fires, if it is time and the receiver is one that forgets. Says when to look again.
     pub(super) async fn repeat(&mut self) -> Option<Timestamp> {
-        let every = self.courier.repeats_every(&self.clock)?;
+        let every = self.integration.repeats_every(&self.clock)?;
         let now = self.clock.now();
         if now < self.paused_until {
             return Some(self.paused_until);
@@ -32,21 +32,21 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         if let Some(next) = self.repeated_at.map(|at| at + every).filter(|next| now < *next) {
             return Some(next);
         }
-        let told = match self.outbox.told(&self.receiver.name).await {
-            Ok(told) => told,
+        let notified = match self.outbox.notified(&self.receiver.name).await {
+            Ok(notified) => notified,
             Err(error) => {
                 tracing::warn!(receiver = self.receiver.name, %error, "cannot read what was sent to the receiver");
                 return Some(now + STORE_PAUSE);
             }
         };
-        for alerts in told.chunks(self.courier.most_together()) {
+        for alerts in notified.chunks(self.integration.most_together()) {
             if let Err(failure) = self.send_again(alerts, now).await
                 && !self.goes_on_after(failure).await
             {
                 return Some(self.paused_until);
             }
         }
-        if self.failures > 0 && !told.is_empty() {
+        if self.failures > 0 && !notified.is_empty() {
             self.failures = 0;
             self.note_trouble(None).await;
         }
@@ -63,7 +63,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let row = OutboxRow { together: others.iter().map(row).collect(), ..row(first) };
         let message = Message::of_group(&row, self.external_url.as_deref(), Some(&[]));
         tokio::select! {
-            result = self.courier.deliver(&message, &self.clock) => result.map(|_| ()),
+            result = self.integration.deliver(&message, &self.clock) => result.map(|_| ()),
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
                 let wait = humantime::format_duration(ATTEMPT_TIMEOUT);
                 Err(Failure::retry(format!("no answer within {wait}"), None))

@@ -337,7 +337,7 @@ mod tests {
         let fresh = [(ago(7_230), 1.0), (ago(7_225), 2.0), (ago(3_600), 3.0), (ago(300), 4.0), (NOW, 5.0)];
         let mut deltas = Deltas::default();
         deltas.observe(&[waits_at("a", &fresh), waits_at("b", &[(ago(15 * 86_400), 6.0)])], NOW);
-        let told = |batches: &[Batch]| -> Vec<(i64, Vec<f64>)> {
+        let reported = |batches: &[Batch]| -> Vec<(i64, Vec<f64>)> {
             let of = |datum: &MetricDatum| {
                 let at = datum.timestamp().unwrap().to_millis().unwrap();
                 ((NOW.millis() - at) / 1_000, datum.values().to_vec())
@@ -345,13 +345,13 @@ mod tests {
             batches.iter().flat_map(|batch| &batch.data).map(of).collect()
         };
         let batches = deltas.batches(&[], NOW);
-        assert_eq!(told(&batches), [(7_280, vec![1.0, 2.0]), (3_620, vec![3.0]), (0, vec![4.0, 5.0])]);
+        assert_eq!(reported(&batches), [(7_280, vec![1.0, 2.0]), (3_620, vec![3.0]), (0, vec![4.0, 5.0])]);
         assert_eq!(deltas.take_dropped(), 1);
         // CloudWatch was away: what was of now is late an hour after.
         let later = deltas.batches(&[], NOW + Duration::from_secs(3_600));
-        assert_eq!(told(&later).len(), 4);
+        assert_eq!(reported(&later).len(), 4);
         batches.iter().for_each(|batch| deltas.settle(batch));
-        assert_eq!(told(&deltas.batches(&[], NOW)), []);
+        assert_eq!(reported(&deltas.batches(&[], NOW)), []);
     }
 
     #[test]

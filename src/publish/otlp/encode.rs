@@ -271,13 +271,13 @@ mod tests {
             let ago = (nanos(now) - point.time_unix_nano) / 1_000_000_000;
             (ago, point.count, point.sum.unwrap(), point.bucket_counts[2], point.bucket_counts[3])
         };
-        let told: Vec<_> = otlp_requests(&frame, &origin, None).iter().map(points).collect();
+        let points_sent: Vec<_> = otlp_requests(&frame, &origin, None).iter().map(points).collect();
         let expected = [(7_200, 2, 5.5, 0, 0), (7_140, 3, 75.5, 0, 1), (3_540, 4, 165.5, 0, 2), (0, 5, 166.5, 0, 2)];
-        assert_eq!(told, expected);
+        assert_eq!(points_sent, expected);
         // The service went on while lists failed: what was reported until an hour ago stays as it is.
-        let told: Vec<_> = otlp_requests(&frame, &origin, Some(ago(3_650))).iter().map(points).collect();
-        assert_eq!(told, [(3_540, 2, 90.5, 0, 1), (0, 5, 166.5, 0, 2)]);
-        let told: Vec<_> = otlp_requests(&frame, &origin, Some(ago(30))).iter().map(points).collect();
-        assert_eq!(told, [(0, 5, 166.5, 0, 2)]);
+        let points_sent: Vec<_> = otlp_requests(&frame, &origin, Some(ago(3_650))).iter().map(points).collect();
+        assert_eq!(points_sent, [(3_540, 2, 90.5, 0, 1), (0, 5, 166.5, 0, 2)]);
+        let points_sent: Vec<_> = otlp_requests(&frame, &origin, Some(ago(30))).iter().map(points).collect();
+        assert_eq!(points_sent, [(0, 5, 166.5, 0, 2)]);
     }
 }

@@ -16,7 +16,7 @@ use crate::web::tests::fixture;
 #[tokio::test]
 async fn bad_requests_are_told_what_would_be_good() {
     let server = Server::start().await;
-    for (query, told) in [
+    for (query, reported) in [
         ("limit=0", "from 1 to 500"),
         ("limit=501", "from 1 to 500"),
         ("limit=ten", "from 1 to 500"),
@@ -29,7 +29,7 @@ async fn bad_requests_are_told_what_would_be_good() {
     ] {
         let answer = server.get(&format!("/api/v1/jobs?{query}")).await;
         assert_eq!((answer.status, &*answer.error_code()), (400, "bad_request"), "{query}");
-        assert!(answer.text().contains(told), "{query}: {}", answer.text());
+        assert!(answer.text().contains(reported), "{query}: {}", answer.text());
     }
 }
 

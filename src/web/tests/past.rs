@@ -59,7 +59,7 @@ fn frame(at: Timestamp, index: u32) -> Frame {
 async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
     let server = Server::start().await;
     let times = "from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m&fold=last";
-    let told = server.get(&format!("/api/v1/history?metric=queue.wait.oldest&queue=research&{times}")).await.json();
+    let reported = server.get(&format!("/api/v1/history?metric=queue.wait.oldest&queue=research&{times}")).await.json();
     let series = |share: &str, values: serde_json::Value| json!({ "labels": { "queue": "research", "share": share }, "values": values });
     let expected = json!({
         "metric": "queue.wait.oldest",
@@ -69,18 +69,18 @@ async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
         "at": ["2026-03-01T11:00:00Z", "2026-03-01T11:30:00Z", "2026-03-01T12:00:00Z"],
         "series": [series("audio", json!([0.0, 60.0, 120.0])), series("vision", json!([null, 1.0, 1.0]))],
     });
-    assert_eq!(told, expected);
-    let told = server.get(&format!("/api/v1/history?metric=queue.wait&share=audio&stat=max&{times}")).await.json();
-    assert_eq!(told["series"], json!([series("audio", json!([100.0, 100.0, 100.0]))]));
-    let told = server.get(&format!("/api/v1/history?metric=queue.wait&share=none&{times}")).await.json();
-    assert_eq!((&told["stat"], &told["series"]), (&json!("p95"), &json!([])));
+    assert_eq!(reported, expected);
+    let reported = server.get(&format!("/api/v1/history?metric=queue.wait&share=audio&stat=max&{times}")).await.json();
+    assert_eq!(reported["series"], json!([series("audio", json!([100.0, 100.0, 100.0]))]));
+    let reported = server.get(&format!("/api/v1/history?metric=queue.wait&share=none&{times}")).await.json();
+    assert_eq!((&reported["stat"], &reported["series"]), (&json!("p95"), &json!([])));
 }
 
 /// The fixture's gauge grows by a minute with each frame, of which there is one in five minutes.
 #[tokio::test]
 async fn a_step_tells_its_peak_its_mean_or_its_end() {
     let server = Server::start().await;
-    let told = async |rest: &str| {
+    let reported = async |rest: &str| {
         let hour = "metric=queue.wait.oldest&share=audio&from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m";
         server.get(&format!("/api/v1/history?{hour}{rest}")).await.json()
     };
@@ -89,41 +89,42 @@ async fn a_step_tells_its_peak_its_mean_or_its_end() {
         ("&fold=max", "max", json!([300.0, 660.0, 720.0])),
         ("&fold=mean", "mean", json!([150.0, 510.0, 720.0])),
     ] {
-        let told = told(rest).await;
-        assert_eq!((&told["fold"], &told["series"][0]["values"]), (&json!(fold), &values), "{rest}");
-        assert_eq!(told["looked_every_seconds"], 1.2);
-        assert_eq!(told["at"], json!(["2026-03-01T11:25:00Z", "2026-03-01T11:55:00Z", "2026-03-01T12:00:00Z"]));
+        let reported = reported(rest).await;
+        assert_eq!((&reported["fold"], &reported["series"][0]["values"]), (&json!(fold), &values), "{rest}");
+        assert_eq!(reported["looked_every_seconds"], 1.2);
+        assert_eq!(reported["at"], json!(["2026-03-01T11:25:00Z", "2026-03-01T11:55:00Z", "2026-03-01T12:00:00Z"]));
     }
-    let told = server.get("/api/v1/history?metric=gpu.part&from=-1h").await.json();
-    assert_eq!(told["fold"], "mean");
+    let reported = server.get("/api/v1/history?metric=gpu.part&from=-1h").await.json();
+    assert_eq!(reported["fold"], "mean");
 }
 
 #[tokio::test]
 async fn times_may_be_relative() {
     let server = Server::start().await;
     let asked = |times: &str| format!("/api/v1/history?metric=queue.wait.oldest&step=1h&fold=last&{times}");
-    let told = server.get(&asked("from=-6h")).await.json();
+    let reported = server.get(&asked("from=-6h")).await.json();
     // The clock runs.
-    assert!(told["at"][0].as_str().unwrap().starts_with("2026-03-01T06:0"), "{told}");
-    let told = server.get(&asked("from=now-6h&to=-3h")).await.json();
-    let at: Vec<Timestamp> = serde_json::from_value(told["at"].clone()).unwrap();
+    assert!(reported["at"][0].as_str().unwrap().starts_with("2026-03-01T06:0"), "{reported}");
+    let reported = server.get(&asked("from=now-6h&to=-3h")).await.json();
+    let at: Vec<Timestamp> = serde_json::from_value(reported["at"].clone()).unwrap();
     assert_eq!((at.len(), at[3].since(at[0])), (4, Duration::from_secs(3 * 3_600)));
 }
 
 #[tokio::test]
 async fn a_day_is_told_by_default_and_no_step_is_too_small() {
     let server = Server::start().await;
-    let told = server.get("/api/v1/history?metric=queue.wait.oldest&to=2026-03-01T12:00:00Z&fold=last").await.json();
-    let at = told["at"].as_array().unwrap();
+    let reported =
+        server.get("/api/v1/history?metric=queue.wait.oldest&to=2026-03-01T12:00:00Z&fold=last").await.json();
+    let at = reported["at"].as_array().unwrap();
     assert_eq!((at.len(), &at[0], &at[200]), (201, &json!("2026-02-28T12:00:00Z"), &json!("2026-03-01T12:00:00Z")));
-    let told = server.get("/api/v1/history?metric=queue.wait.oldest&step=1ms&fold=last").await.json();
-    assert_eq!(told["at"].as_array().unwrap().len(), 501);
+    let reported = server.get("/api/v1/history?metric=queue.wait.oldest&step=1ms&fold=last").await.json();
+    assert_eq!(reported["at"].as_array().unwrap().len(), 501);
 }
 
 #[tokio::test]
 async fn a_question_that_makes_no_sense_is_told_what_would() {
     let server = Server::start().await;
-    for (query, told) in [
+    for (query, reported) in [
         ("", "say which: metric="),
         ("metric=queue.weight", "there is no metric"),
         ("metric=poll.interval&queue=a", "has no label queue"),
@@ -142,6 +143,6 @@ async fn a_question_that_makes_no_sense_is_told_what_would() {
     ] {
         let answer = server.get(&format!("/api/v1/history?{query}")).await;
         assert_eq!((answer.status, &*answer.error_code()), (400, "bad_request"), "{query}");
-        assert!(answer.text().contains(told), "{query}: {}", answer.text());
+        assert!(answer.text().contains(reported), "{query}: {}", answer.text());
     }
 }

@@ -324,8 +324,8 @@ fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
     limited.tick(second(40));
     limited.observe(vec![page(2..50, &JobStatus::Runnable, 50), answered(50)]);
     let output = limited.tick(second(50));
-    let told = waiting(&output);
-    assert_eq!((told.len(), told.values().sum::<f64>(), told["other"]), (4, 48.0, 45.0));
+    let reported = waiting(&output);
+    assert_eq!((reported.len(), reported.values().sum::<f64>(), reported["other"]), (4, 48.0, 45.0));
     assert_eq!(value(&output, "job.ended", "user-000"), None);
     assert_eq!(value(&output, "limit.hits", "shares"), Some(47.0), "once for a job");
 
@@ -372,20 +372,20 @@ proptest! {
             engine.observe(vec![page, answered(at)]);
             let output = engine.tick(second(at));
             let mut shares: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-            let mut told = 0.0;
+            let mut reported = 0.0;
             for sample in &output.frame.samples {
                 if let Some(share) = sample.labels.get("share") {
                     shares.entry(sample.metric.name).or_default().insert(share);
                 }
                 if let ("queue.jobs", Value::Gauge(jobs)) = (sample.metric.name, &sample.value) {
-                    told += jobs;
+                    reported += jobs;
                 }
             }
             // A queue without shares is told of as one of its own.
             let allowed = |shares: &BTreeSet<&str>| shares.iter().filter(|share| !["", "other"].contains(*share)).count() <= most;
             prop_assert!(shares.values().all(allowed), "at most {} of {:?}", most, shares);
             let jobs = open.values().filter(|status| !status.is_ended()).count();
-            prop_assert_eq!(told, jobs as f64);
+            prop_assert_eq!(reported, jobs as f64);
         }
     }
 }

@@ -97,7 +97,7 @@ impl Job {
         Kept {
             timeline: self.timeline.clone(),
             wants_description: self.wants_description_since.is_some(),
-            preemptions: self.preemptions_told.map(|told| told.saturating_sub(uncounted)),
+            preemptions: self.preemptions_told.map(|reported| reported.saturating_sub(uncounted)),
         }
     }
 
@@ -259,17 +259,17 @@ impl Job {
                 continue;
             };
             events.push(Event { uncertain_seconds, ..self.event(at, what) });
-            self.timeline.told(index, at);
+            self.timeline.reported(index, at);
         }
     }
 
     /// Tells what an earlier run has told: it may not have counted all of it.
     fn tell_again(&self, events: &mut Vec<Event>) {
-        let told = |span: &Span| {
+        let reported = |span: &Span| {
             let event = self.event(span.told_at()?, self.told_by(span)?);
             Some(Event { uncertain_seconds: span.uncertain_seconds(), ..event })
         };
-        events.extend(self.timeline.spans().iter().filter_map(told));
+        events.extend(self.timeline.spans().iter().filter_map(reported));
     }
 
     /// What the end of a span tells; `None` while it lasts, or if it is nothing to count.
@@ -328,9 +328,9 @@ impl Job {
     }
 
     fn tell_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
-        let told = self.preemptions_told.unwrap_or_default();
+        let reported = self.preemptions_told.unwrap_or_default();
         let counted = details.preemptions.min(JobDetails::MAX_PREEMPTIONS);
-        let new = counted.saturating_sub(told);
+        let new = counted.saturating_sub(reported);
         // An earlier run has not counted it, whenever it was: then it counts as of now, or with the job's end.
         let found_late = self.preemptions_told.is_some() && self.details.is_none();
         let ended_at = self.latest.stopped_at.filter(|_| self.latest.status.is_ended());
@@ -338,7 +338,7 @@ impl Job {
         // What is no longer listed happened before what is. Where nobody has ever looked it may be long ago.
         let oldest = details.preempted.iter().filter_map(|attempt| attempt.stopped_at).min();
         let long_ago = self.preemptions_told.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
-        self.preemptions_told = Some(told.max(counted));
+        self.preemptions_told = Some(reported.max(counted));
         let mut stopped = details.preempted.iter().rev();
         for _ in 0..new {
             let attempt = stopped.next();

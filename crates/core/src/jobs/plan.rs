@@ -95,9 +95,9 @@ impl Ledger {
             .chain(unverified)
             .chain(of(Urgency::UnknownInFlight))
             .chain(of(Urgency::UnknownWaiting));
-        let mut told: BTreeSet<&JobId> = left.iter().map(|job| &job.latest.id).collect();
+        let mut reported: BTreeSet<&JobId> = left.iter().map(|job| &job.latest.id).collect();
         // The jobs that left may be told of by a list instead: then as many others can be described.
-        let rest: Vec<&Job> = rest.filter(|job| told.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
+        let rest: Vec<&Job> = rest.filter(|job| reported.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
         left.extend(rest);
         left
     }

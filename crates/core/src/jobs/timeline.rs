@@ -144,7 +144,7 @@ impl Timeline {
     }
 
     /// When the end of a span was told, by its index.
-    pub(super) fn told(&mut self, index: usize, at: Timestamp) {
+    pub(super) fn reported(&mut self, index: usize, at: Timestamp) {
         if let Some(span) = self.spans.get_mut(index) {
             span.told_at = Some(at);
         }

@@ -44,7 +44,7 @@ pub struct WaitNote {
     /// The reason.
     pub reason: Reason,
     /// The reason with its numbers, as a sentence.
-    pub told: String,
+    pub explanation: String,
 }
 
 impl<'a> Notes<'a> {
@@ -56,7 +56,7 @@ impl<'a> Notes<'a> {
     /// Why a job waits; `None` if it does not.
     pub fn wait(&self, id: &JobId) -> Option<WaitNote> {
         let one = self.judged_as(self.inputs.ledger.job(id)?)?;
-        Some(WaitNote { reason: one.reason, told: one.reason.told(&one.evidence) })
+        Some(WaitNote { reason: one.reason, explanation: one.reason.explain(&one.evidence) })
     }
 
     /// Why a job waits, without its place.
@@ -78,10 +78,10 @@ impl<'a> Notes<'a> {
             Some(wanted) => self.longest_for(queue, share, wanted),
         };
         waiting.sort_by(|a, b| (a.0, &a.1.latest.id).cmp(&(b.0, &b.1.latest.id)));
-        let told = |(since, job, reason): (Timestamp, &Job, Reason)| {
+        let reported = |(since, job, reason): (Timestamp, &Job, Reason)| {
             (reason, format!("{} has waited {} {}", named(job), self.age(since), reason.words()))
         };
-        waiting.into_iter().take(JOBS_NAMED).map(told).collect()
+        waiting.into_iter().take(JOBS_NAMED).map(reported).collect()
     }
 
     fn longest(&self, queue: &str, share: Option<&str>) -> Vec<(Timestamp, &Job, Reason)> {
@@ -124,11 +124,11 @@ impl<'a> Notes<'a> {
             self.inputs.ledger.ended_since(now - FAILED_WITHIN).filter(|job| {
                 is_of(queue, share, job.queue().as_str(), job.share()) && *job.status() == JobStatus::Failed
             });
-        let told = |job: &Job| {
+        let reported = |job: &Job| {
             let ended_at = job.timeline.spans().last().and_then(|span| span.to).map_or(job.seen_at, |to| to.latest);
             format!("{} failed {} ago: {}", named(job), self.age(ended_at), job.failure().words())
         };
-        failed.take(JOBS_NAMED).map(told).collect()
+        failed.take(JOBS_NAMED).map(reported).collect()
     }
 
     /// The running jobs of a queue, or of a share of it, that leave most GPUs idle.
@@ -143,10 +143,10 @@ impl<'a> Notes<'a> {
         let of_queue = in_flight.filter(|job| is_of(queue, share, job.queue().as_str(), job.share()));
         let mut jobs: Vec<(f64, &Job, Timestamp)> = of_queue.filter_map(idle).collect();
         jobs.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.latest.id.cmp(&b.1.latest.id)));
-        let told = |(gpus, job, since): (f64, &Job, Timestamp)| {
+        let reported = |(gpus, job, since): (f64, &Job, Timestamp)| {
             format!("{} leaves {} idle and has run {}", named(job), amount(gpus, "GPU"), self.age(since))
         };
-        jobs.into_iter().take(JOBS_NAMED).map(told).collect()
+        jobs.into_iter().take(JOBS_NAMED).map(reported).collect()
     }
 
     fn diagnosis(&self) -> &[Diagnosis<'a>] {

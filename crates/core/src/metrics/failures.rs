@@ -79,7 +79,7 @@ mod tests {
         failures.record(hour(1), key("bob", FailureCategory::UserCode), 10.0);
         failures.record(hour(2), key("bob", FailureCategory::UserCode), 20.0);
         failures.record(hour(3), key("bob", FailureCategory::Capacity), 0.0);
-        let mut told = |hours| {
+        let mut reported = |hours| {
             let rows = failures.rows(hour(hours));
             rows.iter().map(|row| (row.owner.to_string(), row.category, row.jobs, row.gpu_seconds)).collect::<Vec<_>>()
         };
@@ -89,11 +89,11 @@ mod tests {
             (ada, FailureCategory::UserCode, 1, 100.0),
             (bob.clone(), FailureCategory::Capacity, 1, 0.0),
         ];
-        assert_eq!(told(24), all);
+        assert_eq!(reported(24), all);
         assert_eq!(
-            told(26),
+            reported(26),
             [(bob.clone(), FailureCategory::Capacity, 1, 0.0), (bob, FailureCategory::UserCode, 1, 20.0)]
         );
-        assert_eq!(told(28), []);
+        assert_eq!(reported(28), []);
     }
 }

@@ -151,7 +151,8 @@ pub(super) fn findings(
             found.push(finding(Some(share), Problem::ShareUnused, what, advice));
         }
         for what in &queue.invalid {
-            let advice = "Batch may run no job of it until that is repaired: see its status in the console of AWS Batch.";
+            let advice =
+                "Batch may run no job of it until that is repaired: see its status in the console of AWS Batch.";
             found.push(finding(None, Problem::Invalid, what.clone(), advice));
         }
         if !queue.has_time_limit {

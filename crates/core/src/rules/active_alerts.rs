@@ -71,7 +71,7 @@ impl ActiveAlerts {
         self.history.remember(rules, &samples, frame.at);
         self.index.follow(rules, &samples);
         self.surroundings = likely_reasons::of(frame);
-        let mut told = self.end_removed(rules, now);
+        let mut reported = self.end_removed(rules, now);
         let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
         for alert in self.alerts.values().filter(|alert| !alert.is_overflow()) {
             known.entry(alert.rule.clone()).or_default().insert(alert.by.clone());
@@ -80,11 +80,11 @@ impl ActiveAlerts {
         let context = Context::new(frame, &samples, &index, &history);
         let none = BTreeSet::new();
         for rule in rules {
-            told.extend(self.step_rule(rule, &context, known.get(&rule.name).unwrap_or(&none), now));
+            reported.extend(self.step_rule(rule, &context, known.get(&rule.name).unwrap_or(&none), now));
         }
         (self.index, self.history) = (index, history);
         self.stepped_at = Some(now);
-        told
+        reported
     }
 
     /// Every alert that is pending or firing, by id.
@@ -124,7 +124,7 @@ impl ActiveAlerts {
         let values: Vec<Values<'_>> = rule.clauses.iter().map(|clause| context.values(rule, clause)).collect();
         let mut room = rule.limit.saturating_sub(known.len());
         let mut left_out = 0_u32;
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         // Of what has no alert, only what may begin one is looked at: where some condition holds, or where no data is to alert
         // whatever is there; and a rule over everything has one instance, even when there is nothing.
         let there = (rule.no_data == NoData::Alert).then(|| context.present(&rule.by));
@@ -138,32 +138,32 @@ impl ActiveAlerts {
             let finding = |(clause, values): (&Clause, &Values<'_>)| context.finding(rule, clause, by, values.get(by));
             let findings: Vec<Finding> = rule.clauses.iter().zip(&values).map(finding).collect();
             if known.contains(by) {
-                told.extend(self.step_instance(rule, by, &findings, now));
+                reported.extend(self.step_instance(rule, by, &findings, now));
             } else if !matches!(verdict(rule, &findings, false), Verdict::Holds { .. }) {
                 // It was and is inactive.
             } else if room > 0 {
                 room -= 1;
-                told.extend(self.step_instance(rule, by, &findings, now));
+                reported.extend(self.step_instance(rule, by, &findings, now));
             } else {
                 left_out += 1;
             }
         }
         // While part of a rule cannot be seen, nobody knows how many would be left out.
         if !rule.clauses.iter().any(|clause| context.is_blind(clause, &By::new())) {
-            told.extend(self.step_overflow(rule, left_out, now));
+            reported.extend(self.step_overflow(rule, left_out, now));
         }
-        told
+        reported
     }
 
     fn step_instance(&mut self, rule: &Rule, by: &By, findings: &[Finding], now: Timestamp) -> Option<Transition> {
         let id = AlertId::of(&rule.name, by);
         let firing = self.alerts.get(&id).is_some_and(|alert| alert.state.fired_at().is_some());
         match verdict(rule, findings, firing) {
-            Verdict::Holds { told } => self.judge(rule, by, Found::Holds(told), value_of(findings, told), now),
-            Verdict::Rests { told } => {
+            Verdict::Holds { shown } => self.judge(rule, by, Found::Holds(shown), value_of(findings, shown), now),
+            Verdict::Rests { shown: deciding } => {
                 // The value of an end is of the condition whose unit and threshold the alert shows.
-                let shown = self.alerts.get(&id).map_or(told, |alert| alert.condition);
-                let has_data = value_of(findings, told).is_some();
+                let shown = self.alerts.get(&id).map_or(deciding, |alert| alert.condition);
+                let has_data = value_of(findings, deciding).is_some();
                 self.judge(rule, by, Found::Rests { has_data }, value_of(findings, shown), now)
             }
             Verdict::Gone => self.alerts.remove(&id)?.end(ResolveReason::Gone, now),
@@ -179,7 +179,7 @@ impl ActiveAlerts {
         if left_out == 0 && !self.overflowing.contains(&rule.name) {
             return None;
         }
-        let told = {
+        let reported = {
             let found = if left_out > 0 { Found::Holds(0) } else { Found::Rests { has_data: true } };
             self.judge(rule, &by, found, Some(f64::from(left_out)), now)
         };
@@ -188,7 +188,7 @@ impl ActiveAlerts {
         } else {
             self.overflowing.remove(&rule.name);
         }
-        told
+        reported
     }
 
     /// Advances one instance by an evaluation that found something.

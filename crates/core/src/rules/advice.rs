@@ -9,11 +9,9 @@ use crate::metrics::{Frame, Notes, Reason};
 use crate::model::{JobId, Timestamp, matches_glob};
 use crate::rules::active_alerts::ActiveAlerts;
 use crate::rules::alert::{Alert, Transition};
-
+use crate::rules::likely_reasons::{LIKELY_REASON, NEXT_STEP};
 use crate::rules::rule::{Clause, Combine, Rule};
 
-const LIKELY_REASON: &str = "likely_reason";
-const NEXT_STEP: &str = "next_step";
 /// The jobs that matter to an alert about a queue.
 const JOBS: &str = "jobs";
 
@@ -71,7 +69,7 @@ type Advice = BTreeMap<&'static str, String>;
 /// A job's own reason, and not what most others wait for.
 fn of_job(id: &JobId, notes: &Notes<'_>) -> Advice {
     let Some(note) = notes.wait(id) else { return Advice::new() };
-    Advice::from([(LIKELY_REASON, sentence(&note.told)), (NEXT_STEP, sentence(note.reason.next_step()))])
+    Advice::from([(LIKELY_REASON, sentence(&note.explanation)), (NEXT_STEP, sentence(note.reason.next_step()))])
 }
 
 fn of_queue(rule: &Rule, clause: &Clause, alert: &Alert, queue: &str, notes: &Notes<'_>) -> Advice {
@@ -97,8 +95,8 @@ fn of_queue(rule: &Rule, clause: &Clause, alert: &Alert, queue: &str, notes: &No
         // It is about the one that has waited longest.
         let most = alert.annotations.get(LIKELY_REASON).filter(|most| !most.ends_with(reason.words()));
         let most = most.map(|most| format!("; {most}")).unwrap_or_default();
-        let told = format!("the job that has waited longest waits {}{most}", reason.words());
-        advice.extend([(LIKELY_REASON, told), (NEXT_STEP, sentence(reason.next_step()))]);
+        let reported = format!("the job that has waited longest waits {}{most}", reason.words());
+        advice.extend([(LIKELY_REASON, reported), (NEXT_STEP, sentence(reason.next_step()))]);
     }
     advice.extend(named(&jobs.into_iter().map(|(_, job)| job).collect::<Vec<_>>()));
     advice

@@ -10,12 +10,12 @@ pub(super) enum Verdict {
     /// The rule holds; people are told the value of this condition.
     Holds {
         /// Its index.
-        told: usize,
+        shown: usize,
     },
     /// The rule does not hold; this condition shows it.
     Rests {
         /// Its index.
-        told: usize,
+        shown: usize,
     },
     /// What the instance is about is not there any more.
     Gone,
@@ -42,14 +42,14 @@ pub(super) fn verdict(rule: &Rule, findings: &[Finding], firing: bool) -> Verdic
     let first = |wanted| holds.iter().position(|holds| *holds == wanted);
     match rule.combine {
         Combine::All => match (first(Some(false)), first(None)) {
-            (Some(told), _) => Verdict::Rests { told },
+            (Some(shown), _) => Verdict::Rests { shown },
             (None, Some(_)) => Verdict::Unknown,
-            (None, None) => Verdict::Holds { told: 0 },
+            (None, None) => Verdict::Holds { shown: 0 },
         },
         Combine::Any => match (first(Some(true)), first(None)) {
-            (Some(told), _) => Verdict::Holds { told },
+            (Some(shown), _) => Verdict::Holds { shown },
             (None, Some(_)) => Verdict::Unknown,
-            (None, None) => Verdict::Rests { told: 0 },
+            (None, None) => Verdict::Rests { shown: 0 },
         },
     }
 }

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use crate::metrics::{Frame, Reason};
 use crate::model::ShareName;
 
+/// The annotation that says why jobs wait.
+pub(super) const LIKELY_REASON: &str = "likely_reason";
+/// The annotation that says what can be done about it.
+pub(super) const NEXT_STEP: &str = "next_step";
+
 /// Queues by name, as one frame has them.
 pub(super) type Surroundings = BTreeMap<String, Surrounding>;
 
@@ -43,14 +48,14 @@ impl Surrounding {
         let all: u64 = jobs.values().sum();
         jobs.retain(|reason, jobs| wanted(*reason) && *jobs > 0);
         let Some((reason, most)) = jobs.into_iter().max_by_key(|(_, jobs)| *jobs) else { return BTreeMap::new() };
-        let told = match (most, all) {
+        let reported = match (most, all) {
             (1, 1) => format!("the only waiting job waits {}", reason.words()),
             (1, all) => format!("1 of {all} waiting jobs waits {}", reason.words()),
             (most, all) => format!("{most} of {all} waiting jobs wait {}", reason.words()),
         };
         BTreeMap::from([
-            ("likely_reason".to_owned(), told),
-            ("next_step".to_owned(), reason.next_step().trim_end_matches('.').to_owned()),
+            (LIKELY_REASON.to_owned(), reported),
+            (NEXT_STEP.to_owned(), reason.next_step().trim_end_matches('.').to_owned()),
         ])
     }
 }

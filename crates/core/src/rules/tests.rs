@@ -92,8 +92,8 @@ fn frame(signal: char, at: Timestamp) -> Frame {
     frame
 }
 
-fn letter(active_alerts: &ActiveAlerts, told: &[Transition]) -> char {
-    if told.iter().any(|transition| matches!(transition.kind, TransitionKind::Resolved(_))) {
+fn letter(active_alerts: &ActiveAlerts, reported: &[Transition]) -> char {
+    if reported.iter().any(|transition| matches!(transition.kind, TransitionKind::Resolved(_))) {
         return 'R';
     }
     match active_alerts.alerts().next().map(|alert| alert.state) {
@@ -110,7 +110,7 @@ fn draw_from(
     start: usize,
     signals: &str,
 ) -> (String, Vec<Transition>) {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let drawn = (start..)
         .zip(signals.chars())
         .map(|(at, signal)| {
@@ -118,11 +118,11 @@ fn draw_from(
                 return '_';
             }
             let now = active_alerts.step(rules, &frame(signal, minute(at)), minute(at));
-            told.extend(now.clone());
+            reported.extend(now.clone());
             letter(active_alerts, &now)
         })
         .collect();
-    (drawn, told)
+    (drawn, reported)
 }
 
 fn draw(rules: &[Rule], signals: &str) -> (String, Vec<Transition>) {
@@ -177,8 +177,8 @@ fn no_data_means_what_the_rule_says() {
     check("no_data: ok,", "y--n", "FR..");
     check("no_data: alert, for: 2m,", "y--n", "PPFR");
     check("for: 2m,", "y--yyy", "PPPPPF");
-    let (_, told) = draw(&rule("no_data: ok,"), "y-");
-    assert_eq!(told[1].kind, TransitionKind::Resolved(ResolveReason::NoData));
+    let (_, reported) = draw(&rule("no_data: ok,"), "y-");
+    assert_eq!(reported[1].kind, TransitionKind::Resolved(ResolveReason::NoData));
 }
 
 #[test]
@@ -189,8 +189,8 @@ fn what_is_gone_ends_and_what_cannot_be_seen_does_not() {
     check("", "ysssn", "FFFFR");
     check("for: 2m,", "y!!!yyy", "PPPPPPF");
     check("for: 2m,", "!!!!", "....");
-    let (_, told) = draw(&rule(""), "yx");
-    assert_eq!(told[1].kind, TransitionKind::Resolved(ResolveReason::Gone));
+    let (_, reported) = draw(&rule(""), "yx");
+    assert_eq!(reported[1].kind, TransitionKind::Resolved(ResolveReason::Gone));
 }
 
 #[test]
@@ -234,18 +234,18 @@ fn one_failing_queue_does_not_blind_the_others() {
     for queue in ["dev", "prod"] {
         frame.samples.push(gauge(&catalogue::QUEUE_WAIT_OLDEST, &[("queue", queue), ("share", "a")], 3_600.0));
     }
-    let told = ActiveAlerts::default().step(&rules, &frame, minute(0));
-    let queues: Vec<&str> = told.iter().map(|transition| transition.alert.by["queue"].as_str()).collect();
+    let reported = ActiveAlerts::default().step(&rules, &frame, minute(0));
+    let queues: Vec<&str> = reported.iter().map(|transition| transition.alert.by["queue"].as_str()).collect();
     assert_eq!(queues, ["dev"]);
 }
 
 #[test]
 fn identity_is_the_same_while_the_value_moves_and_the_words_follow_it() {
-    let (_, told) = draw(&rule(""), "yyn");
-    assert_eq!(told[0].alert.id, told[1].alert.id);
-    assert_eq!(told[0].alert.annotations["summary"], "vision waits 45m");
-    assert_eq!(told[0].alert.labels["severity"], "page");
-    assert_eq!((told[1].alert.value_at_fire, told[1].alert.value), (Some(2_700.0), Some(300.0)));
+    let (_, reported) = draw(&rule(""), "yyn");
+    assert_eq!(reported[0].alert.id, reported[1].alert.id);
+    assert_eq!(reported[0].alert.annotations["summary"], "vision waits 45m");
+    assert_eq!(reported[0].alert.labels["severity"], "page");
+    assert_eq!((reported[1].alert.value_at_fire, reported[1].alert.value), (Some(2_700.0), Some(300.0)));
 }
 
 #[test]
@@ -260,9 +260,9 @@ fn a_restart_continues_and_does_not_count_the_outage() {
         "one minute was pending before the outage"
     );
     let mut active_alerts = restart(&active_alerts);
-    let (drawn, told) = draw_from(&mut active_alerts, &rules, 9_000, "y!xyyyyy");
+    let (drawn, reported) = draw_from(&mut active_alerts, &rules, 9_000, "y!xyyyyy");
     assert_eq!(drawn, "FFRPPPFF", "a firing alert goes on, whatever the outage");
-    assert_eq!(told.len(), 2);
+    assert_eq!(reported.len(), 2);
     let mut active_alerts = restart(&active_alerts);
     draw_from(&mut active_alerts, &rules, 9_008, "xyy");
     let mut active_alerts = restart(&active_alerts);
@@ -281,9 +281,9 @@ fn changed_rules_keep_the_alerts_they_are_still_about() {
     let check = |changed: &str, expected: &[TransitionKind]| {
         let mut active_alerts = ActiveAlerts::default();
         draw_from(&mut active_alerts, &rule("where: { share: vis* },"), 0, "y");
-        let (_, told) = draw_from(&mut active_alerts, &rules_of(changed), 1, "y");
-        let told: Vec<_> = told.into_iter().map(|transition| transition.kind).collect();
-        assert_eq!(told, expected, "{changed}");
+        let (_, reported) = draw_from(&mut active_alerts, &rules_of(changed), 1, "y");
+        let reported: Vec<_> = reported.into_iter().map(|transition| transition.kind).collect();
+        assert_eq!(reported, expected, "{changed}");
     };
     let rest = "alert: Waits, metric: queue.wait.oldest, annotations: { summary: x }";
     let removed = TransitionKind::Resolved(ResolveReason::RuleRemoved);
@@ -324,21 +324,21 @@ fn crowd(waiting: usize, at: Timestamp) -> Frame {
 fn beyond_the_limit_one_alert_says_how_many_are_left_out() {
     let rules = rule("limit: 3,");
     let mut active_alerts = ActiveAlerts::default();
-    let told = active_alerts.step(&rules, &crowd(10, minute(0)), minute(0));
-    assert_eq!((told.len(), active_alerts.counts()), (4, (0, 4)));
-    assert_eq!(told[3].alert.annotations["summary"], "7 more alerts of Waits are over its limit of 3");
+    let reported = active_alerts.step(&rules, &crowd(10, minute(0)), minute(0));
+    assert_eq!((reported.len(), active_alerts.counts()), (4, (0, 4)));
+    assert_eq!(reported[3].alert.annotations["summary"], "7 more alerts of Waits are over its limit of 3");
     assert_eq!(active_alerts.step(&rules, &crowd(10, minute(1)), minute(1)), [], "nothing flaps");
     let blind = frame('!', minute(2));
     assert_eq!(active_alerts.step(&rules, &blind, minute(2)), [], "a failed source ends nothing");
-    let told = active_alerts.step(&rules, &crowd(2, minute(3)), minute(3));
-    assert_eq!((told.len(), active_alerts.counts()), (2, (0, 2)), "one is gone, and nothing is left out");
+    let reported = active_alerts.step(&rules, &crowd(2, minute(3)), minute(3));
+    assert_eq!((reported.len(), active_alerts.counts()), (2, (0, 2)), "one is gone, and nothing is left out");
 }
 
 #[test]
 fn what_is_left_out_waits_as_long_as_the_rule_asks() {
     let rules = rule("limit: 3, for: 2m,");
     let mut active_alerts = ActiveAlerts::default();
-    let told: Vec<usize> =
+    let reported: Vec<usize> =
         (0..4).map(|at| active_alerts.step(&rules, &crowd(10, minute(at)), minute(at)).len()).collect();
-    assert_eq!(told, [0, 0, 4, 0]);
+    assert_eq!(reported, [0, 0, 4, 0]);
 }

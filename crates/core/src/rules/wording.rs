@@ -93,7 +93,7 @@ impl Templates {
             }
             match environment.add_template_owned(name.clone(), template.clone()) {
                 Ok(()) => problems.extend(unknown_words(&environment, name, words)),
-                Err(error) => problems.push((name.clone(), told(&error))),
+                Err(error) => problems.push((name.clone(), message_of(&error))),
             }
         }
         let templates = Self { environment, sources: annotations.clone() };
@@ -133,10 +133,10 @@ impl Templates {
         if *fuel == 0 {
             return Err("the templates of its rule take too much work for all its alerts".to_owned());
         }
-        let template = self.environment.get_template(name).map_err(|error| told(&error))?;
+        let template = self.environment.get_template(name).map_err(|error| message_of(&error))?;
         let captured = template.render_captured(words).map_err(|error| {
             *fuel = fuel.saturating_sub(MAX_FUEL);
-            told(&error)
+            message_of(&error)
         })?;
         *fuel = fuel.saturating_sub(captured.state().fuel_levels().map_or(MAX_FUEL, |(used, _)| used));
         match captured.into_output() {
@@ -166,7 +166,7 @@ fn unknown_words(environment: &Environment<'_>, name: &str, words: &BTreeSet<&st
     Some((name.to_owned(), format!("there is no `{unknown}` here; a template may name {}", known.join(", "))))
 }
 
-fn told(error: &minijinja::Error) -> String {
+fn message_of(error: &minijinja::Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
         return "it takes too much work: a text for people needs no long loops".to_owned();
     }

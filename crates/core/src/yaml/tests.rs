@@ -152,14 +152,14 @@ fn a_key_of_another_tool_is_explained_and_not_what_is_missing_beside_it() {
 #[test]
 fn of_a_large_file_so_many_mistakes_are_looked_for() {
     let keys: String = (0..20_000).map(|key| format!("key_{key}: 1\n")).collect();
-    let told = parse::<Garden>("garden.yaml", &keys).unwrap_err().to_string();
-    assert!(told.ends_with("50 problems in garden.yaml; more are not looked for"), "{}", told.len());
+    let reported = parse::<Garden>("garden.yaml", &keys).unwrap_err().to_string();
+    assert!(reported.ends_with("50 problems in garden.yaml; more are not looked for"), "{}", reported.len());
     let more: String = (0..100_000).map(|key| format!("k{key}: 1\n")).collect();
-    let told = parse::<Garden>("garden.yaml", &more).unwrap_err().to_string();
-    assert!(told.contains("more than 50000 values in one file"), "{told}");
+    let reported = parse::<Garden>("garden.yaml", &more).unwrap_err().to_string();
+    assert!(reported.contains("more than 50000 values in one file"), "{reported}");
     let line = format!("beds: [{}]\n", "x, ".repeat(16_000));
-    let told = parse::<Garden>("garden.yaml", &line).unwrap_err().to_string();
-    assert!(told.len() < 100_000, "excerpts are short: {}", told.len());
+    let reported = parse::<Garden>("garden.yaml", &line).unwrap_err().to_string();
+    assert!(reported.len() < 100_000, "excerpts are short: {}", reported.len());
 }
 
 proptest! {
@@ -179,7 +179,7 @@ proptest! {
             _ => "  - { plant: potato, row: 1 }\n",
         };
         let text = format!("beds:\n{}", bad.iter().map(bed).collect::<String>());
-        let told = match parse::<Garden>("garden.yaml", &text) {
+        let reported = match parse::<Garden>("garden.yaml", &text) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.iter().map(|(line, ..)| line - 2).collect(),
         };
@@ -188,7 +188,7 @@ proptest! {
             // An unknown key where a required one is missing is two mistakes.
             expected.extend(std::iter::repeat_n(index, [0, 1, 1, 2][usize::from(*kind)]));
         }
-        prop_assert_eq!(told, expected);
+        prop_assert_eq!(reported, expected);
     }
 }
 

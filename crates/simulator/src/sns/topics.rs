@@ -98,8 +98,8 @@ impl Topics {
     /// Publishes to a topic that exists.
     pub(super) fn publish(&mut self, topic: &str, message: Message) {
         if let Some(topic) = self.topics.get(topic) {
-            let told = topic.subscriptions.iter().filter(|(_, subscription)| subscription.protocol == "http");
-            self.due.extend(told.map(|(arn, subscription)| Delivery::new(&message, arn, subscription)));
+            let reported = topic.subscriptions.iter().filter(|(_, subscription)| subscription.protocol == "http");
+            self.due.extend(reported.map(|(arn, subscription)| Delivery::new(&message, arn, subscription)));
         }
         self.published += 1;
         if self.kept.len() >= MAX_KEPT {

@@ -16,9 +16,9 @@ use crate::tests::account::client;
 
 /// An HTTP subscriber on a free port: its URL, and what it is told.
 async fn subscriber() -> (String, mpsc::Receiver<(HeaderMap, Value)>) {
-    let (told, heard) = mpsc::channel(8);
+    let (reported, heard) = mpsc::channel(8);
     let hear = move |headers: HeaderMap, body: String| async move {
-        told.send((headers, serde_json::from_str(&body).unwrap())).await.unwrap();
+        reported.send((headers, serde_json::from_str(&body).unwrap())).await.unwrap();
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/alerts", listener.local_addr().unwrap());

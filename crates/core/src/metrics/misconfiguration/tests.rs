@@ -31,8 +31,9 @@ fn check(queues: &[Queue], unused: &[(&str, &str, f64)], expected: &[(&str, &str
     let unused =
         unused.iter().map(|(queue, share, days)| (((*queue).into(), (*share).into()), days * 86_400.0)).collect();
     let found = findings(queues, &[], &[], &unused, &Refused::new(), &[]);
-    let told: Vec<_> = found.iter().map(|one| (one.queue.as_str(), one.problem.as_str(), one.what.as_str())).collect();
-    assert_eq!(told, expected);
+    let reported: Vec<_> =
+        found.iter().map(|one| (one.queue.as_str(), one.problem.as_str(), one.what.as_str())).collect();
+    assert_eq!(reported, expected);
 }
 
 #[test]

@@ -8,7 +8,7 @@ impl Why {
     /// A few sentences, one a line: the reason with its numbers, the place in the order, how the wait divided, and what
     /// to do next.
     pub fn story(&self) -> Vec<String> {
-        let mut lines = vec![self.reason.told(&self.evidence)];
+        let mut lines = vec![self.reason.explain(&self.evidence)];
         lines.extend(self.standing.map(|standing| self.place(standing)));
         if !self.waited.is_empty() {
             let mut parts: Vec<_> = self.waited.iter().collect();
@@ -80,7 +80,7 @@ impl Reason {
     }
 
     /// The reason with its numbers, as a sentence.
-    pub(in crate::metrics) fn told(self, evidence: &Evidence) -> String {
+    pub(in crate::metrics) fn explain(self, evidence: &Evidence) -> String {
         let unit =
             evidence.unit.as_ref().map_or("instances", |unit| if unit.is_any() { "instances" } else { unit.as_str() });
         let asks = match evidence.needs {

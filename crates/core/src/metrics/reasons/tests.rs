@@ -220,22 +220,22 @@ fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
 #[test]
 fn a_reason_speaks_of_the_limits_there_are_and_of_a_size_that_is_known() {
     let whole = |policy: Policy| Queue { policy, ..queue() };
-    let told = |queue: Queue, demand: Vec<Capacity>| {
+    let reported = |queue: Queue, demand: Vec<Capacity>| {
         let job = JobSeen { demand: demand.into(), ..seen(0, &("a", JobStatus::Runnable, 1.0, 0)) };
         whys(queue, [job]).pop().unwrap().unwrap().story()[0].clone()
     };
     let instances = |count| vec![Capacity::new(TYPE, count)];
     assert_eq!(
-        told(whole(Policy::Fifo), instances(20.0)),
+        reported(whole(Policy::Fifo), instances(20.0)),
         "It asks for 20 ml.p5.48xlarge; the service environment allows 16."
     );
     assert_eq!(
-        told(queue(), instances(7.0)),
+        reported(queue(), instances(7.0)),
         "It asks for 7 ml.p5.48xlarge; its share has 4 and may use at most 6, and the service environment allows 16."
     );
     let unknown = "How much it asks for is not known, and no obstacle is known.";
-    assert_eq!(told(whole(Policy::Fifo), Vec::new()), unknown);
-    assert_eq!(told(queue(), vec![Capacity::new(TYPE, 1e308)]), unknown);
+    assert_eq!(reported(whole(Policy::Fifo), Vec::new()), unknown);
+    assert_eq!(reported(queue(), vec![Capacity::new(TYPE, 1e308)]), unknown);
 }
 
 /// Places of some jobs of a backlog, in the order in which it goes.

@@ -41,12 +41,12 @@ pub fn alarms(rules: &[Rule], namespace: &str, is_sent: impl Fn(&Metric) -> bool
     let mut names = BTreeSet::new();
     let mut notes = Vec::new();
     for rule in rules {
-        let mut told = Vec::new();
-        match of_rule(rule, namespace, &is_sent, &mut told).and_then(|made| unique(made, &resources, &mut names)) {
+        let mut caveats = Vec::new();
+        match of_rule(rule, namespace, &is_sent, &mut caveats).and_then(|made| unique(made, &resources, &mut names)) {
             Ok(made) => resources.extend(made),
-            Err(why) => told.push(format!("is left out: {why}")),
+            Err(why) => caveats.push(format!("is left out: {why}")),
         }
-        notes.extend(told.into_iter().map(|what| format!("{}: {what}", rule.name)));
+        notes.extend(caveats.into_iter().map(|what| format!("{}: {what}", rule.name)));
     }
     if resources.len() > MAX_RESOURCES {
         let count = resources.len();
@@ -70,8 +70,9 @@ pub fn promql_alarms(rules: &[Rule]) -> Exported {
     let mut alarms = Vec::new();
     let mut notes = Vec::new();
     for rule in rules {
-        let mut told = Vec::new();
-        match expression(rule, Spelling::Otlp, EVERY, &mut told).and_then(|query| within_limits(rule, query, &mut told))
+        let mut caveats = Vec::new();
+        match expression(rule, Spelling::Otlp, EVERY, &mut caveats)
+            .and_then(|query| within_limits(rule, query, &mut caveats))
         {
             Ok(query) => alarms.push(json!({
                 "AlarmName": rule.name,
@@ -83,15 +84,15 @@ pub fn promql_alarms(rules: &[Rule]) -> Exported {
                     "RecoveryPeriod": rule.keep_firing_for.as_secs(),
                 } },
             })),
-            Err(why) => told.push(format!("is left out: {why}")),
+            Err(why) => caveats.push(format!("is left out: {why}")),
         }
-        notes.extend(told.into_iter().map(|what| format!("{}: {what}", rule.name)));
+        notes.extend(caveats.into_iter().map(|what| format!("{}: {what}", rule.name)));
     }
     Exported { text: written(&Value::from(alarms)), notes }
 }
 
 /// A PromQL alarm's query, unless CloudWatch would refuse the alarm.
-fn within_limits(rule: &Rule, query: String, told: &mut Vec<String>) -> Result<String, String> {
+fn within_limits(rule: &Rule, query: String, caveats: &mut Vec<String>) -> Result<String, String> {
     name_of(&rule.name)?;
     if query.chars().count() > MAX_PROMQL_QUERY {
         return Err(format!("its query is longer than {MAX_PROMQL_QUERY} characters"));
@@ -101,7 +102,7 @@ fn within_limits(rule: &Rule, query: String, told: &mut Vec<String>) -> Result<S
             return Err(format!("`{key}` is longer than the day that a PromQL alarm takes"));
         }
         if period.subsec_nanos() != 0 {
-            told.push(format!("`{key}` is cut to whole seconds"));
+            caveats.push(format!("`{key}` is cut to whole seconds"));
         }
     }
     Ok(query)
@@ -148,16 +149,16 @@ fn of_rule(
     rule: &Rule,
     namespace: &str,
     is_sent: impl Fn(&Metric) -> bool,
-    told: &mut Vec<String>,
+    caveats: &mut Vec<String>,
 ) -> Result<Resources, String> {
     if !rule.keep_firing_for.is_zero() {
-        told.push("`keep_firing_for` is left out".to_owned());
+        caveats.push("`keep_firing_for` is left out".to_owned());
     }
     let id = logical_id(&rule.name);
     let mut resources = Resources::new();
     let mut parts = Vec::new();
     for (index, clause) in rule.clauses.iter().enumerate() {
-        let mut alarm = alarm(rule, clause, namespace, &is_sent, told)?;
+        let mut alarm = alarm(rule, clause, namespace, &is_sent, caveats)?;
         let single = rule.clauses.len() == 1;
         let (id, name) = if single {
             alarm["AlarmActions"] = json!([{ "Ref": "Topic" }]);
@@ -190,7 +191,7 @@ fn of_rule(
         let composite =
             json!({ "Type": "AWS::CloudWatch::CompositeAlarm", "DependsOn": depends, "Properties": properties });
         resources.insert(id, composite);
-        told.push("its conditions need not hold for the same labels".to_owned());
+        caveats.push("its conditions need not hold for the same labels".to_owned());
     }
     Ok(resources)
 }
@@ -201,7 +202,7 @@ fn alarm(
     clause: &Clause,
     namespace: &str,
     is_sent: impl Fn(&Metric) -> bool,
-    told: &mut Vec<String>,
+    caveats: &mut Vec<String>,
 ) -> Result<Value, String> {
     if !is_sent(clause.metric) {
         return Err(format!("`{}` is not sent to CloudWatch", clause.metric.name));
@@ -212,7 +213,7 @@ fn alarm(
         Condition::Below { threshold, recover } => ("LessThanThreshold", threshold, recover),
     };
     if threshold.to_bits() != recover.to_bits() {
-        told.push("`recover` is left out: the alarm ends where it begins".to_owned());
+        caveats.push("`recover` is left out: the alarm ends where it begins".to_owned());
     }
     let (needed, of) = match rule.datapoints {
         Some(datapoints) => (datapoints.needed, datapoints.of),

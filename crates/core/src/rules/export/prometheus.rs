@@ -26,15 +26,15 @@ pub fn prometheus(rules: &[Rule], every: Duration) -> Exported {
     let mut notes = Vec::new();
     let mut count = 0;
     for rule in rules {
-        let mut told = Vec::new();
-        match expression(rule, Spelling::Prometheus, every, &mut told) {
+        let mut caveats = Vec::new();
+        match expression(rule, Spelling::Prometheus, every, &mut caveats) {
             Ok(expression) => {
-                write(&mut text, rule, &expression, &mut told);
+                write(&mut text, rule, &expression, &mut caveats);
                 count += 1;
             }
-            Err(why) => told.push(format!("is left out: {why}")),
+            Err(why) => caveats.push(format!("is left out: {why}")),
         }
-        for what in told {
+        for what in caveats {
             let _ = writeln!(text, "      # {}: {what}", rule.name);
             notes.push(format!("{}: {what}", rule.name));
         }
@@ -45,7 +45,7 @@ pub fn prometheus(rules: &[Rule], every: Duration) -> Exported {
     Exported { text, notes }
 }
 
-fn write(text: &mut String, rule: &Rule, expression: &str, told: &mut Vec<String>) {
+fn write(text: &mut String, rule: &Rule, expression: &str, caveats: &mut Vec<String>) {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let _ = writeln!(text, "      - alert: {}", quoted(&rule.name));
     let _ = writeln!(text, "        expr: {}", quoted(expression));
@@ -60,7 +60,7 @@ fn write(text: &mut String, rule: &Rule, expression: &str, told: &mut Vec<String
         for (label, value) in &rule.labels {
             if value.contains("{{") {
                 // Prometheus takes it for a template.
-                told.push(format!("the label `{label}` is left out: its value has {{{{ in it"));
+                caveats.push(format!("the label `{label}` is left out: its value has {{{{ in it"));
                 continue;
             }
             let _ = writeln!(text, "          {label}: {}", quoted(value));
@@ -70,14 +70,14 @@ fn write(text: &mut String, rule: &Rule, expression: &str, told: &mut Vec<String
     for (name, template) in rule.templates.sources() {
         match translated(template, rule) {
             _ if !is_label_name(name) => {
-                told.push(format!(
+                caveats.push(format!(
                     "the annotation `{name}` is left out: Prometheus takes letters, digits and _ in names"
                 ));
             }
             Some(template) => {
                 let _ = writeln!(text, "          {}: {}", quoted(name), quoted(&template));
             }
-            None => told.push(format!("the annotation `{name}` is left out: its template cannot be translated")),
+            None => caveats.push(format!("the annotation `{name}` is left out: its template cannot be translated")),
         }
     }
 }
@@ -96,9 +96,9 @@ pub(super) fn expression(
     rule: &Rule,
     spelling: Spelling,
     every: Duration,
-    told: &mut Vec<String>,
+    caveats: &mut Vec<String>,
 ) -> Result<String, String> {
-    let clause = |clause| condition(rule, clause, spelling, told);
+    let clause = |clause| condition(rule, clause, spelling, caveats);
     let clauses = rule.clauses.iter().map(clause).collect::<Result<Vec<_>, _>>()?;
     let join = match rule.combine {
         Combine::All => format!(" and on ({}) ", rule.by.join(", ")),
@@ -110,7 +110,7 @@ pub(super) fn expression(
     };
     match rule.no_data {
         NoData::Ok | NoData::Keep => {}
-        NoData::Alert => told.push("`no_data: alert` is left out; write an `absent()` for it".to_owned()),
+        NoData::Alert => caveats.push("`no_data: alert` is left out; write an `absent()` for it".to_owned()),
     }
     Ok(match rule.datapoints {
         None => whole,
@@ -124,7 +124,7 @@ pub(super) fn expression(
 }
 
 /// One condition; with hysteresis, what holds up to `recover` while the alert fires.
-fn condition(rule: &Rule, clause: &Clause, spelling: Spelling, told: &mut Vec<String>) -> Result<String, String> {
+fn condition(rule: &Rule, clause: &Clause, spelling: Spelling, caveats: &mut Vec<String>) -> Result<String, String> {
     let value = value(rule, clause, spelling)?;
     let (sign, threshold, recover) = match clause.condition {
         Condition::Above { threshold, recover } => (">", threshold, recover),
@@ -134,7 +134,7 @@ fn condition(rule: &Rule, clause: &Clause, spelling: Spelling, told: &mut Vec<St
         return Ok(format!("{value} {sign} {threshold}"));
     }
     if spelling == Spelling::Otlp {
-        told.push("`recover` is left out: the alarm ends where it begins".to_owned());
+        caveats.push("`recover` is left out: the alarm ends where it begins".to_owned());
         return Ok(format!("{value} {sign} {threshold}"));
     }
     let by = rule.by.join(", ");

@@ -32,8 +32,8 @@ fn check(key: &str, first: &str, second: &str, expected: &str) {
             for health in frame.sources.iter_mut().filter(|health| health.source == Source::Utilisation) {
                 health.error = (second == '!').then(|| "throttled".to_owned());
             }
-            let told = active_alerts.step(&rules, &frame, minute(at));
-            letter(&active_alerts, &told)
+            let reported = active_alerts.step(&rules, &frame, minute(at));
+            letter(&active_alerts, &reported)
         })
         .collect();
     assert_eq!(drawn, expected, "{key}: {first} {second}");
@@ -53,7 +53,7 @@ fn all_hold_or_one_rests_and_what_is_not_known_keeps_the_rest() {
 
 #[test]
 fn an_end_has_the_value_of_the_condition_whose_unit_and_threshold_it_shows() {
-    let told = |key: &str, values: [(f64, f64); 3]| {
+    let reported = |key: &str, values: [(f64, f64); 3]| {
         let rules = rules_of(&format!(
             "rules: [{{ alert: Both, by: [queue], annotations: {{ summary: x }},
                {key}: [{{ metric: queue.wait.oldest, above: 30m }}, {{ metric: gpu.idle.ratio, above: 40% }}] }}]"
@@ -70,12 +70,12 @@ fn an_end_has_the_value_of_the_condition_whose_unit_and_threshold_it_shows() {
     let seconds = catalogue::Unit::Seconds;
     // The second condition ends it, and the first is what people were told of.
     assert_eq!(
-        told("all", [(3_600.0, 0.9), (3_660.0, 0.9), (3_720.0, 0.1)]),
+        reported("all", [(3_600.0, 0.9), (3_660.0, 0.9), (3_720.0, 0.1)]),
         (seconds, Some(1_800.0), Some(3_720.0), Some(3_600.0))
     );
     // One condition takes over from the other before the end.
     assert_eq!(
-        told("any", [(3_600.0, 0.1), (60.0, 0.9), (60.0, 0.2)]),
+        reported("any", [(3_600.0, 0.1), (60.0, 0.9), (60.0, 0.2)]),
         (catalogue::Unit::Ratio, Some(0.4), Some(0.2), None)
     );
 }
@@ -89,8 +89,8 @@ fn a_trend_is_against_what_was() {
     let step = |(at, count): (usize, &f64)| {
         let pairs = [("queue", "prod"), ("share", "a"), ("state", "runnable")];
         let samples = vec![gauge(&catalogue::QUEUE_JOBS, &pairs, *count)];
-        let told = active_alerts.step(&rules, &frame_of(samples, minute(at)), minute(at));
-        letter(&active_alerts, &told)
+        let reported = active_alerts.step(&rules, &frame_of(samples, minute(at)), minute(at));
+        letter(&active_alerts, &reported)
     };
     let drawn: String = (0..).zip(&[10.0, 90.0, 14.0, 15.0, 96.0, 21.0, 21.0, 21.0]).map(step).collect();
     assert_eq!(drawn, "....FFFR", "after 3 minutes it is 86 above, then 7, 6 and 0; before, nobody knows");
@@ -112,30 +112,33 @@ fn an_objective_alerts_while_its_budget_burns_and_not_after() {
     );
     let mut active_alerts = ActiveAlerts::default();
     let (mut good, mut bad) = (0, 0);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for at in 0..360 {
         // An hour of good waits, 20 minutes in which a third is bad, good ones again.
         let third = u64::from((60..80).contains(&at));
         (good, bad) = (good + 3 - third, bad + third);
         let mut samples = vec![waits(good, bad)];
         samples.push(gauge(&catalogue::QUEUE_WAIT_OLDEST, &[("queue", "prod"), ("share", "a")], 60.0));
-        told.extend(
-            active_alerts.step(&rules, &frame_of(samples, minute(at)), minute(at)).into_iter().map(|told| (at, told)),
+        reported.extend(
+            active_alerts
+                .step(&rules, &frame_of(samples, minute(at)), minute(at))
+                .into_iter()
+                .map(|reported| (at, reported)),
         );
     }
-    let told: Vec<_> = told
+    let reported: Vec<_> = reported
         .iter()
-        .map(|(at, told)| (*at, told.alert.rule.as_str(), matches!(told.kind, TransitionKind::Fired)))
+        .map(|(at, reported)| (*at, reported.alert.rule.as_str(), matches!(reported.kind, TransitionKind::Fired)))
         .collect();
     // 14.4 % of the last hour are bad once 26 of 180 are, but a long window is not the whole truth: the short one says
     // that it goes on. So it fires while it burns and ends five minutes after.
     let hour: Vec<_> =
-        told.iter().filter(|(_, rule, _)| *rule == "Slow-1h").map(|(at, _, fired)| (*at, *fired)).collect();
-    assert_eq!(hour.len() % 2, 0, "{told:?}");
+        reported.iter().filter(|(_, rule, _)| *rule == "Slow-1h").map(|(at, _, fired)| (*at, *fired)).collect();
+    assert_eq!(hour.len() % 2, 0, "{reported:?}");
     let six: Vec<_> =
-        told.iter().filter(|(_, rule, _)| *rule == "Slow-6h").map(|(at, _, fired)| (*at, *fired)).collect();
-    let [(fired, true), (ended, false)] = six[..] else { panic!("{told:?}") };
-    assert!((62..80).contains(&fired) && (80..112).contains(&ended), "{told:?}");
+        reported.iter().filter(|(_, rule, _)| *rule == "Slow-6h").map(|(at, _, fired)| (*at, *fired)).collect();
+    let [(fired, true), (ended, false)] = six[..] else { panic!("{reported:?}") };
+    assert!((62..80).contains(&fired) && (80..112).contains(&ended), "{reported:?}");
 }
 
 #[test]
@@ -151,8 +154,8 @@ fn a_rule_about_single_jobs_has_an_alert_for_each_and_ends_with_it() {
     };
     let mut step = |at: usize, of_jobs: Vec<Sample>| {
         let frame = Frame { of_jobs, ..frame_of(Vec::new(), minute(at)) };
-        let told = active_alerts.step(&rules, &frame, minute(at));
-        told.iter().map(|told| (told.alert.by["job"].clone(), told.kind)).collect::<Vec<_>>()
+        let reported = active_alerts.step(&rules, &frame, minute(at));
+        reported.iter().map(|reported| (reported.alert.by["job"].clone(), reported.kind)).collect::<Vec<_>>()
     };
     assert_eq!(step(0, vec![job("1", 10.0), job("2", 40.0)]), [("2".to_owned(), TransitionKind::Fired)]);
     let both =

@@ -50,16 +50,16 @@ fn hundreds_of_broken_files_are_refused_where_they_are_broken() {
         let text = broken(PACKS[dice.roll(PACKS.len())], &mut dice);
         let Err(problems) = parse_rules("broken.yaml", &text) else { continue };
         let lines = text.lines().count();
-        let mut told = 0;
+        let mut reported = 0;
         for (line, column, message) in problems.iter() {
-            told += 1;
+            reported += 1;
             assert!(
                 (1..=lines + 1).contains(&line) && column >= 1,
                 "seed {seed}: {line}:{column} of {lines}: {message}"
             );
             assert!(!message.trim().is_empty(), "seed {seed}");
         }
-        assert!(told > 0, "seed {seed}: refused without a word");
+        assert!(reported > 0, "seed {seed}: refused without a word");
         assert!(problems.to_string().contains("broken.yaml:"), "seed {seed}: {problems}");
         refused.insert(text);
     }

@@ -25,18 +25,18 @@ proptest! {
     ) {
         let rules = rule(&extra);
         let mut active_alerts = ActiveAlerts::default();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for (at, (signal, restarts)) in signals.chars().zip(restarts).enumerate() {
             if restarts {
                 active_alerts = restart(&active_alerts);
             }
-            told.extend(draw_from(&mut active_alerts, &rules, at, &signal.to_string()).1);
+            reported.extend(draw_from(&mut active_alerts, &rules, at, &signal.to_string()).1);
         }
-        for (index, transition) in told.iter().enumerate() {
-            prop_assert_eq!(transition.kind == TransitionKind::Fired, index % 2 == 0, "{:?}", told);
-            prop_assert_eq!(&transition.alert.id, &told[0].alert.id);
+        for (index, transition) in reported.iter().enumerate() {
+            prop_assert_eq!(transition.kind == TransitionKind::Fired, index % 2 == 0, "{:?}", reported);
+            prop_assert_eq!(&transition.alert.id, &reported[0].alert.id);
         }
-        prop_assert_eq!(active_alerts.counts().1, told.len() % 2, "what fired and did not end is in the book");
+        prop_assert_eq!(active_alerts.counts().1, reported.len() % 2, "what fired and did not end is in the book");
     }
 
     /// While a source fails, or there is no data and the rule wants to keep its state, nothing changes at all.
@@ -49,8 +49,8 @@ proptest! {
             let mut active_alerts = ActiveAlerts::default();
             draw_from(&mut active_alerts, &rules, 0, &before);
             let known: Vec<Alert> = active_alerts.alerts().cloned().collect();
-            let (_, told) = draw_from(&mut active_alerts, &rules, before.len(), &unknown);
-            prop_assert_eq!(told, []);
+            let (_, reported) = draw_from(&mut active_alerts, &rules, before.len(), &unknown);
+            prop_assert_eq!(reported, []);
             prop_assert_eq!(active_alerts.alerts().cloned().collect::<Vec<_>>(), known);
         }
     }

@@ -115,10 +115,11 @@ fn a_template_is_checked_in_every_branch() {
 #[test]
 fn a_rule_file_of_prometheus_is_called_one() {
     let text = "groups: [{ name: g, rules: [{ alert: A, expr: up == 0 }] }]\n";
-    let told: Vec<_> = parse_rules("rules.yaml", text).unwrap_err().iter().map(|(.., told)| told.to_owned()).collect();
+    let reported: Vec<_> =
+        parse_rules("rules.yaml", text).unwrap_err().iter().map(|(.., reported)| reported.to_owned()).collect();
     assert!(
-        matches!(told.as_slice(), [one] if one.starts_with("`groups` begins a rule file of Prometheus")),
-        "{told:?}"
+        matches!(reported.as_slice(), [one] if one.starts_with("`groups` begins a rule file of Prometheus")),
+        "{reported:?}"
     );
     let text = "rules: [{ alert: A, expr: up == 0, annotations: { summary: x } }]\n";
     assert!(parse_rules("rules.yaml", text).unwrap_err().to_string().contains("there are no expressions"));
@@ -130,10 +131,12 @@ fn a_filter_that_selects_nothing_is_refused() {
         let text = format!(
             "rules: [{{ alert: A, metric: {metric}, above: 1, where: {{ {filter} }}, annotations: {{ summary: x }} }}]"
         );
-        let told = parse_rules("rules.yaml", &text).map(|_| ()).map_err(|problems| problems.to_string());
+        let reported = parse_rules("rules.yaml", &text).map(|_| ()).map_err(|problems| problems.to_string());
         match why {
-            None => assert_eq!(told, Ok(())),
-            Some(why) => assert!(told.as_ref().is_err_and(|told| told.contains(why)), "{filter}: {told:?}"),
+            None => assert_eq!(reported, Ok(())),
+            Some(why) => {
+                assert!(reported.as_ref().is_err_and(|reported| reported.contains(why)), "{filter}: {reported:?}")
+            }
         }
     };
     check("queue.jobs", "state: run*", None);

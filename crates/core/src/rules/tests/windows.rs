@@ -10,8 +10,8 @@ const FAILING: &str = "rules: [{ alert: Failing, metric: publish.failures, incre
 fn draw_counter(active_alerts: &mut ActiveAlerts, rules: &[Rule], start: usize, totals: &[f64]) -> String {
     let step = |(at, total): (usize, &f64)| {
         let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "otlp")], *total)];
-        let told = active_alerts.step(rules, &frame_of(samples, minute(at)), minute(at));
-        letter(active_alerts, &told)
+        let reported = active_alerts.step(rules, &frame_of(samples, minute(at)), minute(at));
+        letter(active_alerts, &reported)
     };
     (start..).zip(totals).map(step).collect()
 }
@@ -78,9 +78,10 @@ fn what_happened_while_nobody_looked_is_no_increase_of_the_last_minutes() {
 #[track_caller]
 fn check_fires(rule: &str, samples: &[Sample], expected: &[&str]) {
     let rules = rules_of(&format!("rules: [{{ alert: A, {rule}, annotations: {{ summary: '{{{{ value }}}}' }} }}]"));
-    let told = ActiveAlerts::default().step(&rules, &frame_of(samples.to_vec(), minute(0)), minute(0));
-    let told: Vec<&str> = told.iter().map(|transition| transition.alert.annotations["summary"].as_str()).collect();
-    assert_eq!(told, expected, "{rule}");
+    let reported = ActiveAlerts::default().step(&rules, &frame_of(samples.to_vec(), minute(0)), minute(0));
+    let reported: Vec<&str> =
+        reported.iter().map(|transition| transition.alert.annotations["summary"].as_str()).collect();
+    assert_eq!(reported, expected, "{rule}");
 }
 
 #[test]
@@ -139,8 +140,8 @@ fn a_receiver_that_was_removed_takes_its_alert_with_it() {
     let stuck = gauge(&catalogue::NOTIFY_OLDEST, &[("receiver", "oncall")], 900.0);
     let mut active_alerts = ActiveAlerts::default();
     active_alerts.step(&rules, &frame_of(vec![stuck], minute(0)), minute(0));
-    let told = active_alerts.step(&rules, &frame_of(Vec::new(), minute(1)), minute(1));
-    assert_eq!(told[0].kind, TransitionKind::Resolved(ResolveReason::Gone));
+    let reported = active_alerts.step(&rules, &frame_of(Vec::new(), minute(1)), minute(1));
+    assert_eq!(reported[0].kind, TransitionKind::Resolved(ResolveReason::Gone));
 }
 
 #[test]
