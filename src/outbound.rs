@@ -3,6 +3,7 @@
 //!
 //! - Addresses where credentials and metadata are served are never called, whether a URL names one or DNS leads there ([`Guard`]).
 //!   Only what the AWS SDK asks for its own credentials goes there.
+//! - What is signed for AWS beside its SDKs is signed here ([`Signer`]).
 //! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply to all ([`Proxies`]). This machine is never called through a proxy.
 
 mod grpc;
@@ -10,12 +11,14 @@ mod guard;
 mod http;
 mod proxy;
 mod sdk;
+mod signature;
 
 pub use grpc::grpc_channel;
 pub use guard::{Guard, Refused};
 pub use http::http_client;
 pub use proxy::Proxies;
 pub use sdk::{credentials_client, sdk_client};
+pub use signature::{SignatureError, SignedService, Signer};
 
 #[cfg(test)]
 mod tests;
