@@ -35,5 +35,5 @@ pub use clients::{Clients, ConnectError, connect};
 pub use eventbridge::{JobEvent, JobEvents};
 pub use listing::Limits;
 pub use poller::Poller;
-pub use publishing::{cloudwatch, sns};
+pub use publishing::{cloudwatch, cloudwatch_otlp, sns};
 pub use rate_limit::Budget;

@@ -161,6 +161,8 @@ pub struct Publish {
 pub struct CloudWatch {
     /// The namespace: `Trainspotter` by default.
     pub namespace: String,
+    /// In which form figures go there.
+    pub metrics: CloudWatchMetrics,
     /// How often to publish.
     pub every: Duration,
     /// The region that gets the figures: the first target's if absent.
@@ -171,10 +173,41 @@ pub struct CloudWatch {
     pub endpoint: Option<String>,
 }
 
+/// The forms in which CloudWatch takes figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloudWatchMetrics {
+    /// `PutMetricData`: priced by series, for CloudWatch dashboards and alarms. Gets the most useful metrics.
+    #[default]
+    Classic,
+    /// OTLP: priced by bytes, for PromQL. Gets everything.
+    Otlp,
+    /// Both.
+    Both,
+}
+
+impl CloudWatchMetrics {
+    /// Whether `PutMetricData` is used.
+    pub fn are_classic(self) -> bool {
+        matches!(self, Self::Classic | Self::Both)
+    }
+
+    /// Whether OTLP is used.
+    pub fn are_otlp(self) -> bool {
+        matches!(self, Self::Otlp | Self::Both)
+    }
+}
+
 impl CloudWatch {
     /// Publishing to a namespace so often, where the first target is and with the service's own credentials.
     pub fn new(namespace: impl Into<String>, every: Duration) -> Self {
-        Self { namespace: namespace.into(), every, region: None, role: None, endpoint: None }
+        Self {
+            namespace: namespace.into(),
+            metrics: CloudWatchMetrics::Classic,
+            every,
+            region: None,
+            role: None,
+            endpoint: None,
+        }
     }
 }
 

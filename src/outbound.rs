@@ -18,7 +18,7 @@ pub use guard::{Guard, Refused};
 pub use http::http_client;
 pub use proxy::Proxies;
 pub use sdk::{credentials_client, sdk_client};
-pub use signature::{SignatureError, SignedService, Signer};
+pub use signature::{SignatureError, SignedEndpoint, SignedService, Signer};
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::config;
+use crate::outbound::SignedEndpoint;
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
@@ -58,7 +59,7 @@ pub struct Publisher {
 /// What became of one attempt to publish. Feeds `publish.series` and `publish.failures`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The sink: `cloudwatch`, `otlp`, and `otlp-2` and so on for further OTLP receivers.
+    /// The sink: `cloudwatch`, `cloudwatch-otlp`, `otlp`, and `otlp-2` and so on for further OTLP receivers.
     pub sink: Arc<str>,
     /// How many series the sink took; 0 when it failed.
     pub series: u64,
@@ -68,19 +69,33 @@ pub struct Report {
     pub error: Option<SinkError>,
 }
 
+/// The ways to CloudWatch that are configured.
+#[derive(Debug, Default)]
+pub struct CloudWatchAccess {
+    /// For `PutMetricData`.
+    pub classic: Option<aws_sdk_cloudwatch::Client>,
+    /// For OTLP.
+    pub otlp: Option<SignedEndpoint>,
+}
+
 impl Publisher {
-    /// Prepares every sink of the configuration; connects to none. `cloudwatch` is the client of CloudWatch, if it is configured.
-    /// Needs a tokio runtime.
+    /// Prepares every sink of the configuration; connects to none. Needs a tokio runtime.
     pub fn new(
         config: &config::Publish,
-        cloudwatch: Option<aws_sdk_cloudwatch::Client>,
+        cloudwatch: CloudWatchAccess,
         origin: &Origin,
         clock: Clock,
     ) -> Result<Self, SetupError> {
         let mut lanes = Vec::new();
-        if let Some((config, cloudwatch)) = config.cloudwatch.as_ref().zip(cloudwatch) {
-            let sink = CloudWatchSink::new(cloudwatch, config.namespace.clone());
-            lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(sink), config.every));
+        if let Some(config) = &config.cloudwatch {
+            if let Some(client) = cloudwatch.classic {
+                let sink = CloudWatchSink::new(client, config.namespace.clone());
+                lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(sink), config.every));
+            }
+            if let Some(endpoint) = cloudwatch.otlp {
+                let sink = OtlpSink::to_cloudwatch(endpoint, origin.clone())?;
+                lanes.push(Lane::new("cloudwatch-otlp".to_owned(), Sink::Otlp(Box::new(sink)), config.every));
+            }
         }
         for (index, config) in config.otlp.iter().enumerate() {
             let name = if index == 0 { "otlp".to_owned() } else { format!("otlp-{}", index + 1) };

@@ -89,6 +89,8 @@ pub enum ConnectError {
     Proxy(String),
     /// AWS is to be reached over TLS, and this machine trusts no certificate authority.
     NoCaRoots,
+    /// The AWS SDK was switched to send requests unsigned.
+    NoCredentials,
 }
 
 impl fmt::Display for ConnectError {
@@ -98,6 +100,9 @@ impl fmt::Display for ConnectError {
                 write!(f, "{endpoint:?} is not an endpoint: {problem}; write for example http://127.0.0.1:4566")
             }
             Self::Proxy(problem) => f.write_str(problem),
+            Self::NoCredentials => {
+                f.write_str("no AWS credentials are configured, and requests for metrics have to be signed")
+            }
             Self::NoCaRoots => f.write_str(
                 "no CA certificates found, so AWS's certificates cannot be checked: install the ca-certificates \
                  package, or point SSL_CERT_FILE at a bundle",

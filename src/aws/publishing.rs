@@ -3,11 +3,14 @@
 //! They are nobody's target: each has a region, credentials and timeouts of its own, and none waits for the budget of polling, so
 //! that a throttled account delays no page. Their calls are counted with the others.
 
+use url::Url;
+
 use crate::aws::CallCounter;
 use crate::aws::ConnectError;
 use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::clients::{Access, identified};
 use crate::config::{CloudWatch, Config};
+use crate::outbound::{SignedEndpoint, SignedService, Signer};
 use trainspotter_clock::Clock;
 
 /// A client of the region that a topic's ARN names. The topic may be another account's, whose policy then has to allow it.
@@ -42,18 +45,39 @@ pub async fn cloudwatch(
     calls: &CallCounter,
     clock: Clock,
 ) -> Result<aws_sdk_cloudwatch::Client, ConnectError> {
-    let region = sink.region.as_ref().or(config.targets.first().map(|target| &target.region));
-    let access = Access {
-        region: region.map_or("", String::as_str),
-        role: sink.role.as_deref(),
-        endpoint: sink.endpoint.as_deref().or(endpoint_of_targets(config)),
-    };
-    let (sdk, _) = identified(access, clock).await?;
+    let (sdk, _) = identified(access(config, sink), clock).await?;
     let config = aws_sdk_cloudwatch::config::Builder::from(&sdk)
         .interceptor(watch("cloudwatch", calls))
         .retry_classifier(TooManyRequests)
         .build();
     Ok(aws_sdk_cloudwatch::Client::from_conf(config))
+}
+
+/// Where CloudWatch takes OTLP, and the signature for it. The service's own credentials, or the sink's role; never a target's.
+///
+/// # Errors
+/// The endpoint or the proxies cannot be used.
+pub async fn cloudwatch_otlp(config: &Config, sink: &CloudWatch, clock: Clock) -> Result<SignedEndpoint, ConnectError> {
+    let access = access(config, sink);
+    let (sdk, _) = identified(access, clock).await?;
+    let region = access.region;
+    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    let root = sdk.endpoint_url().map_or_else(|| format!("https://monitoring.{region}.{domain}"), str::to_owned);
+    let endpoint = format!("{}/v1/metrics", root.trim_end_matches('/'));
+    let url = Url::parse(&endpoint)
+        .map_err(|error| ConnectError::Endpoint { endpoint: endpoint.clone(), problem: error.to_string() })?;
+    let credentials = sdk.credentials_provider().ok_or(ConnectError::NoCredentials)?;
+    let signer = Signer::new(credentials, region.to_owned(), SignedService::Monitoring, clock);
+    Ok(SignedEndpoint { url, signer })
+}
+
+fn access<'a>(config: &'a Config, sink: &'a CloudWatch) -> Access<'a> {
+    let region = sink.region.as_ref().or(config.targets.first().map(|target| &target.region));
+    Access {
+        region: region.map_or("", String::as_str),
+        role: sink.role.as_deref(),
+        endpoint: sink.endpoint.as_deref().or(endpoint_of_targets(config)),
+    }
 }
 
 /// Where the simulator is, say: an endpoint for all of AWS is given once.

@@ -11,7 +11,8 @@ use crate::config::aws_names::{check_namespace, check_queue_url, check_role, par
 use crate::config::environment_variables;
 use crate::config::file::{self, File};
 use crate::config::{
-    CloudWatch, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret, Target,
+    CloudWatch, CloudWatchMetrics, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret,
+    Target,
 };
 use trainspotter_core::model::{
     InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, is_of_queue_name,
@@ -237,7 +238,12 @@ impl Check<'_> {
             }
             let role = self.role(&at("role"), cloudwatch.role.as_deref(), region.as_deref());
             let endpoint = self.endpoint_of_aws(&at("endpoint"), cloudwatch.endpoint.as_deref());
-            CloudWatch { namespace, every: cloudwatch.every.0, region, role, endpoint }
+            let metrics = match cloudwatch.metrics {
+                file::CloudWatchMetrics::Classic => CloudWatchMetrics::Classic,
+                file::CloudWatchMetrics::Otlp => CloudWatchMetrics::Otlp,
+                file::CloudWatchMetrics::Both => CloudWatchMetrics::Both,
+            };
+            CloudWatch { namespace, metrics, every: cloudwatch.every.0, region, role, endpoint }
         });
         let otlp = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
         Publish { cloudwatch, otlp }

@@ -189,8 +189,10 @@ pub(super) struct Publish {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CloudWatch {
-    /// The namespace. IAM can fence it.
+    /// The namespace of classic metrics. IAM can fence it.
     pub(super) namespace: String,
+    /// In which form figures go there: classic, otlp or both.
+    pub(super) metrics: CloudWatchMetrics,
     /// How often to publish. At least 10s.
     pub(super) every: HumanDuration,
     /// The region that gets the figures: the target's by default.
@@ -205,12 +207,26 @@ impl Default for CloudWatch {
     fn default() -> Self {
         Self {
             namespace: "Trainspotter".to_owned(),
+            metrics: CloudWatchMetrics::Classic,
             every: HumanDuration(Duration::from_secs(60)),
             region: None,
             role: None,
             endpoint: None,
         }
     }
+}
+
+/// The forms in which CloudWatch takes figures.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CloudWatchMetrics {
+    /// PutMetricData, priced by series: the most useful metrics, for CloudWatch dashboards and alarms.
+    #[default]
+    Classic,
+    /// OTLP, priced by bytes: everything, for PromQL.
+    Otlp,
+    /// Both.
+    Both,
 }
 
 /// An OTLP receiver.

@@ -268,6 +268,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("prices: { ml.p5.48xlarge: 1e9 }", "is not a price"),
         ("shares: { show: ['a|b'] }", "`|` is in no label's value"),
         ("publish: { cloudwatch: { namespace: 'ML!' } }", "cannot be in a namespace"),
+        ("publish: { cloudwatch: { metrics: prometheus } }", "`otlp`"),
         ("publish: { otlp: [{ endpoint: 'http://c:4318' }] }", "nothing listens at /"),
         ("publish: { otlp: [{ endpoint: 'http://c:4317/v1/metrics', protocol: grpc }] }", "must be an origin"),
         ("publish: { otlp: [{ endpoint: '${UNSET}' }] }", "UNSET is not set"),

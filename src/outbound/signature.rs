@@ -48,6 +48,15 @@ pub struct Signer {
     known: Mutex<Option<Credentials>>,
 }
 
+/// Where signed requests go.
+#[derive(Debug)]
+pub struct SignedEndpoint {
+    /// The whole URL.
+    pub url: Url,
+    /// Who signs.
+    pub signer: Signer,
+}
+
 /// Why a request was not signed.
 #[derive(Debug)]
 pub enum SignatureError {

@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::config;
 use crate::config::OtlpProtocol;
 use crate::config::shown_url;
-use crate::outbound::{Guard, grpc_channel, http_client};
+use crate::outbound::{Guard, SignedEndpoint, grpc_channel, http_client};
 use crate::publish::Published;
 use crate::publish::SetupError;
 use crate::publish::SinkError;
@@ -35,6 +35,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 /// How much of an answer is read. A receiver says little.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// Of one request to CloudWatch, before compression: "1 MB" (AWS, "OTLP endpoints"), taken as the smaller one.
+const MAX_SIGNED_BYTES: usize = 1_000_000;
+/// Answers that mean that the caller may not, and not that the figures are wrong.
+const NOT_ALLOWED: [&str; 2] = ["HTTP 401", "HTTP 403"];
+/// As much of what a refusal says is logged, in characters.
+const MAX_MESSAGE: usize = 300;
 /// The media type of OTLP's binary encoding.
 const PROTOBUF: &str = "application/x-protobuf";
 /// Who is asking.
@@ -49,8 +55,20 @@ pub struct OtlpSink {
 }
 
 enum Transport {
-    Http { client: reqwest::Client, url: reqwest::Url, headers: HeaderMap },
-    Grpc { client: Box<MetricsServiceClient<Channel>>, metadata: MetadataMap },
+    Http {
+        client: reqwest::Client,
+        url: reqwest::Url,
+        headers: HeaderMap,
+    },
+    /// CloudWatch: HTTP, each request with a signature of its own.
+    Signed {
+        client: reqwest::Client,
+        endpoint: SignedEndpoint,
+    },
+    Grpc {
+        client: Box<MetricsServiceClient<Channel>>,
+        metadata: MetadataMap,
+    },
 }
 
 impl OtlpSink {
@@ -66,6 +84,13 @@ impl OtlpSink {
         Ok(Self { origin, transport, reported_until: None })
     }
 
+    /// Prepares a sink for CloudWatch's own endpoint; connects on first use.
+    pub fn to_cloudwatch(endpoint: SignedEndpoint, origin: Origin) -> Result<Self, SetupError> {
+        let wrong = |reason: String| SetupError { endpoint: shown_url(endpoint.url.as_str()), reason };
+        let client = http_client_for(&endpoint.url).map_err(wrong)?;
+        Ok(Self { origin, transport: Transport::Signed { client, endpoint }, reported_until: None })
+    }
+
     /// Figures up to `reported_until` may have been sent by an earlier run.
     pub(super) fn after(&mut self, reported_until: Option<Timestamp>) {
         self.reported_until = reported_until;
@@ -75,9 +100,14 @@ impl OtlpSink {
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let (mut series, mut refused, mut refusal) = (0, 0, None);
         let reported_until = self.reported_until;
-        for (request, points) in otlp_requests(frame, &self.origin, reported_until) {
+        for (request, points) in self.requests(frame, reported_until) {
             let answer = match &mut self.transport {
-                Transport::Http { client, url, headers } => post(client, url, headers, &request, points).await,
+                Transport::Http { client, url, headers } => {
+                    post(client, url, headers.clone(), zipped(&request)?, points).await
+                }
+                Transport::Signed { client, endpoint } => {
+                    post_signed(client, endpoint, zipped(&request)?, points).await
+                }
                 Transport::Grpc { client, metadata } => export(client, metadata, request, points).await,
             };
             match answer.and_then(partial_success) {
@@ -100,11 +130,28 @@ impl OtlpSink {
     }
 }
 
+impl OtlpSink {
+    /// The frame in requests that the receiver takes.
+    fn requests(&self, frame: &Frame, until: Option<Timestamp>) -> Vec<(ExportMetricsServiceRequest, u64)> {
+        let mut most = MAX_POINTS_PER_REQUEST;
+        let is_bounded = matches!(self.transport, Transport::Signed { .. });
+        loop {
+            let requests = otlp_requests(frame, &self.origin, until, most);
+            let fit = |(request, _): &(ExportMetricsServiceRequest, u64)| request.encoded_len() <= MAX_SIGNED_BYTES;
+            if !is_bounded || most == 1 || requests.iter().all(fit) {
+                return requests;
+            }
+            most = most.div_ceil(2);
+        }
+    }
+}
+
 impl fmt::Debug for OtlpSink {
     /// Without headers and without the URL's user and query, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let transport = match &self.transport {
             Transport::Http { .. } => "http",
+            Transport::Signed { .. } => "signed http",
             Transport::Grpc { .. } => "grpc",
         };
         f.debug_struct("OtlpSink").field("transport", &transport).finish_non_exhaustive()
@@ -125,11 +172,15 @@ fn headers_of(config: &config::Otlp) -> Result<HeaderMap, String> {
 
 fn http(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
     let url = reqwest::Url::parse(endpoint).map_err(|error| format!("not a URL: {error}"))?;
-    let client = http_client(&url, Guard::new(true))?.connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
-    let client = client.build().map_err(|error| {
-        format!("{error:?}; an https endpoint needs the machine's CA certificates (package ca-certificates)")
-    })?;
+    let client = http_client_for(&url)?;
     Ok(Transport::Http { client, url, headers })
+}
+
+fn http_client_for(url: &reqwest::Url) -> Result<reqwest::Client, String> {
+    let client = http_client(url, Guard::new(true))?.connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
+    client.build().map_err(|error| {
+        format!("{error:?}; an https endpoint needs the machine's CA certificates (package ca-certificates)")
+    })
 }
 
 fn grpc(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
@@ -180,20 +231,46 @@ fn is_passing(code: tonic::Code) -> bool {
     )
 }
 
+/// A signed request. Who may not send one now may send it later, with other credentials or rights: nothing is given up.
+async fn post_signed(
+    client: &reqwest::Client,
+    endpoint: &SignedEndpoint,
+    body: Vec<u8>,
+    points: u64,
+) -> Result<ExportMetricsServiceResponse, SinkError> {
+    let SignedEndpoint { url, signer } = endpoint;
+    let signed = [("content-type", PROTOBUF), ("content-encoding", "gzip")];
+    let headers = signer.headers("POST", url, &signed, &body).await;
+    let headers = headers.map_err(|error| SinkError::unavailable(error.to_string()))?;
+    match post(client, url, headers, body, points).await {
+        Err(SinkError::Rejected { reason, .. }) if NOT_ALLOWED.iter().any(|status| reason.starts_with(status)) => {
+            signer.forget_credentials().await;
+            Err(SinkError::unavailable(format!(
+                "{reason}; the service's role needs cloudwatch:PutMetricData without a condition on the namespace"
+            )))
+        }
+        answer => answer,
+    }
+}
+
+fn zipped(request: &ExportMetricsServiceRequest) -> Result<Vec<u8>, SinkError> {
+    gzip(&request.encode_to_vec()).map_err(|error| SinkError::unavailable(error.to_string()))
+}
+
 async fn post(
     client: &reqwest::Client,
     url: &reqwest::Url,
-    headers: &HeaderMap,
-    body: &ExportMetricsServiceRequest,
+    headers: HeaderMap,
+    body: Vec<u8>,
     points: u64,
 ) -> Result<ExportMetricsServiceResponse, SinkError> {
     let outage = |error: reqwest::Error| SinkError::unavailable(describe(error));
     let request = client
         .post(url.clone())
-        .headers(headers.clone())
+        .headers(headers)
         .header(CONTENT_TYPE, PROTOBUF)
         .header(CONTENT_ENCODING, "gzip")
-        .body(gzip(&body.encode_to_vec()).map_err(|error| SinkError::unavailable(error.to_string()))?);
+        .body(body);
     let mut response = request.send().await.map_err(outage)?;
     let status = response.status();
     let retry_after = retry_after(response.headers());
@@ -209,7 +286,10 @@ async fn post(
         // A receiver that answers with no or another body has taken everything.
         return Ok(ExportMetricsServiceResponse::decode(answer.as_slice()).unwrap_or_default());
     }
-    let reason = format!("HTTP {status}");
+    let reason = match message_of(&answer) {
+        Some(message) => format!("HTTP {status}: {message}"),
+        None => format!("HTTP {status}"),
+    };
     Err(match status {
         // The statuses that OTLP calls retryable (OTLP specification, "OTLP/HTTP Response").
         StatusCode::TOO_MANY_REQUESTS
@@ -218,6 +298,13 @@ async fn post(
         | StatusCode::GATEWAY_TIMEOUT => SinkError::Unavailable { reason, retry_after },
         _ => SinkError::Rejected { dropped: points, reason },
     })
+}
+
+/// What a refusal says for people, as AWS's services do in JSON.
+fn message_of(answer: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(answer).ok()?;
+    let message = body.get("message").or(body.get("Message"))?.as_str()?;
+    Some(message.chars().filter(|letter| !letter.is_control()).take(MAX_MESSAGE).collect())
 }
 
 /// The chain of causes: the outermost alone says only "error sending request". Without the URL.

@@ -3,7 +3,7 @@
 use crate::aws::{self, CallCounter};
 use crate::config::{Channel, Config, Receiver, Target};
 use crate::notify::{Integration, Notifier, Notifiers};
-use crate::publish::{Origin, Publisher};
+use crate::publish::{CloudWatchAccess, Origin, Publisher};
 use crate::service::StartError;
 use crate::store::StoreHandle;
 use trainspotter_clock::Clock;
@@ -57,13 +57,16 @@ pub(super) async fn publisher(
     began: Timestamp,
     clock: Clock,
 ) -> Result<Publisher, StartError> {
-    let cloudwatch = match &config.publish.cloudwatch {
-        Some(sink) => {
-            let client = aws::cloudwatch(config, sink, calls, clock).await;
-            Some(client.map_err(|error| StartError::new("preparing the CloudWatch sink", error))?)
+    let mut cloudwatch = CloudWatchAccess::default();
+    if let Some(sink) = &config.publish.cloudwatch {
+        let failed = |error| StartError::new("preparing the CloudWatch sink", error);
+        if sink.metrics.are_classic() {
+            cloudwatch.classic = Some(aws::cloudwatch(config, sink, calls, clock).await.map_err(failed)?);
         }
-        None => None,
-    };
+        if sink.metrics.are_otlp() {
+            cloudwatch.otlp = Some(aws::cloudwatch_otlp(config, sink, clock).await.map_err(failed)?);
+        }
+    }
     let origin = Origin { began, region: Some(target.region.clone()), account: None };
     Publisher::new(&config.publish, cloudwatch, &origin, clock)
         .map_err(|error| StartError::new("preparing the sinks", error))

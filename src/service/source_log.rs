@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{Config, Target};
+use crate::config::{CloudWatchMetrics, Config, Target};
 use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, units};
 
 /// What the log says at the start, but for the queues, which only AWS can name.
@@ -22,7 +22,11 @@ impl Started {
             let role = target.role.as_ref().map_or(String::new(), |role| format!(" as {role}"));
             format!("{}{role} queues {}", target.region, target.queues.join(","))
         };
-        let cloudwatch = config.publish.cloudwatch.iter().map(|sink| format!("CloudWatch {}", sink.namespace));
+        let cloudwatch = config.publish.cloudwatch.iter().map(|sink| match sink.metrics {
+            CloudWatchMetrics::Classic => format!("CloudWatch {}", sink.namespace),
+            CloudWatchMetrics::Otlp => "CloudWatch by OTLP".to_owned(),
+            CloudWatchMetrics::Both => format!("CloudWatch {} and by OTLP", sink.namespace),
+        });
         // Where an OTLP receiver is may hold a secret.
         let otlp = config.publish.otlp.iter().map(|_| "OTLP".to_owned());
         let sinks = ["/metrics".to_owned()].into_iter().chain(cloudwatch).chain(otlp);

@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("crates/core", "backtest", &["engine", "metrics", "model", "rules", "scheduler"]),
     (".", "runbooks", &[]),
     (".", "config", &["core::model", "core::yaml"]),
-    (".", "outbound", &["config"]),
+    (".", "outbound", &["clock", "config"]),
     (".", "aws", &["clock", "config", "core::model", "outbound"]),
     (".", "notify", &["clock", "config", "core::model", "core::rules", "core::yaml", "outbound", "runbooks"]),
     (".", "store", &["core::metrics", "core::model", "core::rules", "notify"]),

@@ -14,5 +14,6 @@ mod support {
     pub mod receivers;
 }
 mod aws_clients;
+mod cloudwatch_otlp;
 mod prometheus;
 mod publish;

@@ -11,7 +11,8 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use trainspotter::config::{self, Otlp, OtlpProtocol, Secret};
 use trainspotter::publish::{
-    CloudWatchSink, Deltas, MAX_HOLD, Origin, OtlpSink, Published, Publisher, SinkError, TIMEOUT, prometheus_text,
+    CloudWatchAccess, CloudWatchSink, Deltas, MAX_HOLD, Origin, OtlpSink, Published, Publisher, SinkError, TIMEOUT,
+    prometheus_text,
 };
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::catalogue;
@@ -24,6 +25,10 @@ const WAITS: &[f64] = &[0.5, 1.0, 61.5, 61.5, 700_000.0];
 
 fn origin() -> Origin {
     Origin { began: Timestamp::from_millis(1_600_000_000_000), region: Some("us-east-1".to_owned()), account: None }
+}
+
+fn classic(client: aws_sdk_cloudwatch::Client) -> CloudWatchAccess {
+    CloudWatchAccess { classic: Some(client), otlp: None }
 }
 
 fn otlp(endpoint: &str, protocol: OtlpProtocol) -> Otlp {
@@ -265,7 +270,7 @@ async fn a_client_that_waits_for_ever_is_given_up() {
     let client = receivers::cloudwatch_client(&format!("http://{}", hanging.local_addr().unwrap()));
     let config =
         config::Publish { cloudwatch: Some(config::CloudWatch::new("T", Duration::from_secs(60))), otlp: Vec::new() };
-    let mut publisher = Publisher::new(&config, Some(client), &origin(), Clock::starting_at(AT, 1.0)).unwrap();
+    let mut publisher = Publisher::new(&config, classic(client), &origin(), Clock::starting_at(AT, 1.0)).unwrap();
     tokio::time::pause();
     let before = tokio::time::Instant::now();
     let reports = publisher.publish(frame(0, &[])).await;
@@ -302,7 +307,7 @@ async fn a_sink_that_hangs_delays_no_other_and_a_cadence_is_kept() {
         ],
     };
     let clock = Clock::starting_at(AT, 1.0);
-    let mut publisher = Publisher::new(&config, Some(cloudwatch.client()), &origin(), clock).unwrap();
+    let mut publisher = Publisher::new(&config, classic(cloudwatch.client()), &origin(), clock).unwrap();
     let mut tried = Vec::new();
     for tick in 0..3 {
         let publishing = publisher.publish(frame(tick, &[f64::from(tick)]));
@@ -331,7 +336,7 @@ async fn a_sink_that_asks_for_a_pause_gets_it_but_not_for_ever() {
     let cloudwatch = CloudWatchReceiver::start().await;
     let config = config::Publish { cloudwatch: None, otlp: vec![otlp(&receiver.url, OtlpProtocol::Http)] };
     let clock = Clock::starting_at(AT, 1.0);
-    let mut publisher = Publisher::new(&config, Some(cloudwatch.client()), &origin(), clock).unwrap();
+    let mut publisher = Publisher::new(&config, classic(cloudwatch.client()), &origin(), clock).unwrap();
     receiver.answer_with(429, Some("999999"));
     assert_eq!(publisher.publish(frame(0, &[])).await.len(), 1);
     let held = u32::try_from(MAX_HOLD.as_secs() / 60).unwrap();

@@ -8,6 +8,7 @@ pub(super) mod batch;
 mod dashboards;
 mod gpu;
 mod inputs;
+pub(super) mod otlp;
 mod read;
 mod search;
 mod series;

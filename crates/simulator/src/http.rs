@@ -16,10 +16,12 @@ use axum::http::Method;
 use axum::http::StatusCode;
 use axum::http::Uri;
 use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::header::DATE;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
+use axum::routing::post;
 use flate2::read::GzDecoder;
 use futures_util::stream;
 use serde_json::Value;
@@ -30,6 +32,7 @@ use crate::World;
 use crate::batch;
 use crate::cbor;
 use crate::cloudwatch;
+use crate::cloudwatch::otlp;
 use crate::control;
 use crate::control::Command;
 use crate::faults::Arrangement;
@@ -55,14 +58,19 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// PutMetricData: "1 MB for HTTP POST requests", before compression.
 const MAX_CLOUDWATCH_BYTES: usize = 1_024 * 1_024;
 
+/// What is said of credentials that are too old.
+const EXPIRED: &str = "The security token included in the request is expired";
+
 /// All routes: the simulator's own below `/_sim/`, everything else is AWS.
 pub(super) fn router(simulation: Simulation) -> Router {
     Router::new()
         .route("/_sim/truth", get(show_truth))
         .route("/_sim/truth/jobs", get(show_jobs))
         .route("/_sim/truth/messages", get(show_messages))
+        .route("/_sim/truth/otlp", get(show_otlp))
         .route("/_sim/control", get(show_control).post(perform_control))
         .route("/_sim/faults", get(show_faults).post(arrange_faults).delete(clear_faults))
+        .route(otlp::PATH, post(put_otlp))
         .fallback(call)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(simulation)
@@ -79,6 +87,35 @@ async fn show_jobs(State(simulation): State<Simulation>, Query(page): Query<trut
 
 async fn show_messages(State(simulation): State<Simulation>) -> Json<Value> {
     Json(json!({"messages": simulation.world().topics.kept()}))
+}
+
+async fn show_otlp(State(simulation): State<Simulation>) -> Json<Value> {
+    Json(simulation.world().metrics.otlp.shown())
+}
+
+/// CloudWatch's OTLP endpoint, which no SDK calls.
+async fn put_otlp(State(simulation): State<Simulation>, headers: HeaderMap, sent: Bytes) -> Response {
+    let (response, struck) = {
+        let mut world = simulation.world();
+        let throttled = ApiError::new(429, "ThrottlingException", "Rate exceeded");
+        let expired = ApiError::new(403, "ExpiredTokenException", EXPIRED);
+        let struck = world.faults.strike(otlp::OPERATION, throttled, expired);
+        let result = match &struck.refusal {
+            Some(error) => Err(error.clone()),
+            None => decoded(&headers, &sent).and_then(|body| otlp::answer(&mut world, &headers, &sent, &body)),
+        };
+        let mut response = result.map_or_else(
+            |error| Protocol::RestJson1.write_error(&error, "otlp"),
+            |body| ([(CONTENT_TYPE, "application/x-protobuf")], body).into_response(),
+        );
+        response.headers_mut().extend(date(world.now).map(|date| (DATE, date)));
+        (response, struck)
+    };
+    simulation.clock.sleep(struck.late).await;
+    match struck.damage {
+        None => response,
+        Some(damage) => damaged(response, damage).await,
+    }
 }
 
 async fn show_control(State(simulation): State<Simulation>) -> Json<Value> {
@@ -301,7 +338,7 @@ impl Call {
             Service::SageMaker | Service::Quotas => (400, "ExpiredTokenException"),
             Service::Sns | Service::Sts => (403, "ExpiredToken"),
         };
-        ApiError::new(status, code, "The security token included in the request is expired")
+        ApiError::new(status, code, EXPIRED)
     }
 }
 

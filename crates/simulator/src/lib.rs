@@ -24,6 +24,7 @@ mod sagemaker;
 pub mod scenario;
 mod servicequotas;
 mod shape;
+mod signature;
 mod sns;
 mod sts;
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const DEFAULT_DURATION: u64 = 3_600;
 const DURATIONS: std::ops::RangeInclusive<u64> = 900..=43_200;
 /// Shaped like an access key id of temporary credentials; opens nothing.
-const ACCESS_KEY: &str = "ASIASIMULATEDEXAMPLE";
+pub(super) const ACCESS_KEY: &str = "ASIASIMULATEDEXAMPLE";
 
 /// Performs an operation and gives the members of its result.
 pub(super) fn answer(world: &World, operation: &str, form: &Form) -> Result<String, ApiError> {

@@ -40,18 +40,20 @@ pub struct Origin {
 
 /// Requests that together hold every sample of the frame once, each with its number of data points. Before them comes how the
 /// distributions stood in those minutes of which values are [late](LATE_AFTER), as far as nothing was `reported` of them: a total
-/// that was lower, or other, at that time would contradict the one that was sent. Late values of reported minutes count as of now.
+/// that was lower, or other, at that time would contradict the one that was sent. Late values of reported minutes count as of now. A
+/// request has at most `max_points`.
 pub fn otlp_requests(
     frame: &Frame,
     origin: &Origin,
     reported_until: Option<Timestamp>,
+    max_points: usize,
 ) -> Vec<(ExportMetricsServiceRequest, u64)> {
     let mut requests = Vec::new();
     for (at, samples) in late(frame, reported_until) {
         let whole = Frame { at, samples, ..Frame::default() };
-        requests.extend(requests_of(&whole, origin));
+        requests.extend(requests_of(&whole, origin, max_points));
     }
-    requests.extend(requests_of(frame, origin));
+    requests.extend(requests_of(frame, origin, max_points));
     requests
 }
 
@@ -99,9 +101,9 @@ fn minute_after(at: Timestamp) -> Timestamp {
     Timestamp::from_millis((at.millis().div_euclid(60_000) + 1) * 60_000)
 }
 
-fn requests_of(frame: &Frame, origin: &Origin) -> Vec<(ExportMetricsServiceRequest, u64)> {
+fn requests_of(frame: &Frame, origin: &Origin, max_points: usize) -> Vec<(ExportMetricsServiceRequest, u64)> {
     let mut requests = Vec::new();
-    let (mut metrics, mut room) = (Vec::new(), MAX_POINTS_PER_REQUEST);
+    let (mut metrics, mut room) = (Vec::new(), max_points);
     for (metric, samples) in families(&frame.samples).into_values() {
         let mut samples = samples.as_slice();
         while !samples.is_empty() {
@@ -110,13 +112,13 @@ fn requests_of(frame: &Frame, origin: &Origin) -> Vec<(ExportMetricsServiceReque
             samples = later;
             room -= here.len();
             if room == 0 {
-                requests.push((request(std::mem::take(&mut metrics), origin), MAX_POINTS_PER_REQUEST as u64));
-                room = MAX_POINTS_PER_REQUEST;
+                requests.push((request(std::mem::take(&mut metrics), origin), max_points as u64));
+                room = max_points;
             }
         }
     }
     if !metrics.is_empty() {
-        requests.push((request(metrics, origin), (MAX_POINTS_PER_REQUEST - room) as u64));
+        requests.push((request(metrics, origin), (max_points - room) as u64));
     }
     requests
 }
@@ -231,7 +233,7 @@ mod tests {
         let counters = (0..300).map(|n| sample(&JOB_PREEMPTIONS, n, Value::Counter(1.0)));
         let frame = Frame { samples: gauges.chain(counters).collect(), ..Frame::default() };
         let origin = Origin { began: Timestamp::default(), region: None, account: None };
-        let requests = otlp_requests(&frame, &origin, None);
+        let requests = otlp_requests(&frame, &origin, None, MAX_POINTS_PER_REQUEST);
         let mut seen = BTreeSet::new();
         for (request, points) in &requests {
             let before = seen.len();
@@ -271,13 +273,16 @@ mod tests {
             let ago = (nanos(now) - point.time_unix_nano) / 1_000_000_000;
             (ago, point.count, point.sum.unwrap(), point.bucket_counts[2], point.bucket_counts[3])
         };
-        let points_sent: Vec<_> = otlp_requests(&frame, &origin, None).iter().map(points).collect();
+        let points_sent: Vec<_> =
+            otlp_requests(&frame, &origin, None, MAX_POINTS_PER_REQUEST).iter().map(points).collect();
         let expected = [(7_200, 2, 5.5, 0, 0), (7_140, 3, 75.5, 0, 1), (3_540, 4, 165.5, 0, 2), (0, 5, 166.5, 0, 2)];
         assert_eq!(points_sent, expected);
         // The service went on while lists failed: what was reported until an hour ago stays as it is.
-        let points_sent: Vec<_> = otlp_requests(&frame, &origin, Some(ago(3_650))).iter().map(points).collect();
+        let points_sent: Vec<_> =
+            otlp_requests(&frame, &origin, Some(ago(3_650)), MAX_POINTS_PER_REQUEST).iter().map(points).collect();
         assert_eq!(points_sent, [(3_540, 2, 90.5, 0, 1), (0, 5, 166.5, 0, 2)]);
-        let points_sent: Vec<_> = otlp_requests(&frame, &origin, Some(ago(30))).iter().map(points).collect();
+        let points_sent: Vec<_> =
+            otlp_requests(&frame, &origin, Some(ago(30)), MAX_POINTS_PER_REQUEST).iter().map(points).collect();
         assert_eq!(points_sent, [(0, 5, 166.5, 0, 2)]);
     }
 }

@@ -7,6 +7,7 @@ use crate::cloudwatch::Metric;
 use crate::cloudwatch::alarms::Alarms;
 use crate::cloudwatch::dashboards::Dashboards;
 use crate::cloudwatch::gpu;
+use crate::cloudwatch::otlp;
 use trainspotter_core::model::Timestamp;
 
 const MAX_METRICS: usize = 20_000;
@@ -23,6 +24,8 @@ pub(crate) struct Metrics {
     data_accepted: u64,
     pub(super) dashboards: Dashboards,
     pub(super) alarms: Alarms,
+    /// What came to the OTLP endpoint, which is apart from all else.
+    pub(crate) otlp: otlp::Taken,
 }
 
 /// A metric's minutes. In AWS equal metrics of other units are others; here the last unit counts for all.

@@ -1,0 +1,145 @@
+//! Figures by OTLP to CloudWatch, over real sockets to the simulated one, which checks signatures and limits.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use trainspotter::outbound::{SignedEndpoint, SignedService, Signer};
+use trainspotter::publish::{Origin, OtlpSink, Published, SinkError, is_in_cloudwatch};
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::{Frame, Sample, Value as Figure, catalogue, labels};
+use trainspotter_core::model::Timestamp;
+use trainspotter_simulator::workload::Workload;
+use trainspotter_simulator::{Simulation, serve};
+
+use crate::support::frames::{AT, frame};
+
+struct CloudWatch {
+    root: String,
+    clock: Clock,
+    _stop: DropGuard,
+}
+
+impl CloudWatch {
+    async fn start() -> Self {
+        let clock = Clock::starting_at(AT, 1.0);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let root = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let nothing = Workload { setup: Default::default(), submissions: Vec::new() };
+        tokio::spawn(serve(listener, Simulation::new(nothing, 7, clock), stop.clone()));
+        Self { root, clock, _stop: stop.drop_guard() }
+    }
+
+    fn sink(&self, secret: &str, region: &str, clock: Clock) -> OtlpSink {
+        let credentials = SharedCredentialsProvider::new(Credentials::new("simulated", secret, None, None, "test"));
+        let signer = Signer::new(credentials, region.to_owned(), SignedService::Monitoring, clock);
+        let url = format!("{}/v1/metrics", self.root).parse().unwrap();
+        let origin = Origin { began: Timestamp::from_millis(1_600_000_000_000), region: None, account: None };
+        OtlpSink::to_cloudwatch(SignedEndpoint { url, signer }, origin).unwrap()
+    }
+
+    fn allowed(&self) -> OtlpSink {
+        self.sink("simulated", "us-east-1", self.clock)
+    }
+
+    async fn taken(&self) -> Value {
+        reqwest::get(format!("{}/_sim/truth/otlp", self.root)).await.unwrap().json().await.unwrap()
+    }
+
+    async fn fault(&self, fault: Value) {
+        let url = format!("{}/_sim/faults", self.root);
+        let answer = reqwest::Client::new().post(url).json(&fault).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn every_figure_arrives_under_its_name_with_its_labels_and_total() {
+    let cloudwatch = CloudWatch::start().await;
+    let mut sink = cloudwatch.allowed();
+    for tick in 0..2 {
+        let frame = frame(tick, &[61.5, 700.0]);
+        let published = sink.publish(&frame).await.unwrap();
+        assert_eq!(published, Published { series: frame.samples.len() as u64, dropped: 0 });
+    }
+    let taken = cloudwatch.taken().await;
+    let expected = frame(1, &[61.5, 700.0]);
+    assert_eq!(taken["series"].as_array().unwrap().len(), expected.samples.len());
+    for sample in &expected.samples {
+        let is_it = |series: &&Value| {
+            let labels = sample.labels.iter().map(|(label, value)| (label.to_string(), json!(value.to_string())));
+            series["name"] == sample.metric.otlp_name() && series["labels"] == Value::Object(labels.collect())
+        };
+        let series = taken["series"].as_array().unwrap().iter().find(is_it);
+        let series = series.unwrap_or_else(|| panic!("{} is missing: {taken:#}", sample.metric.otlp_name()));
+        let (kind, value) = match &sample.value {
+            Figure::Gauge(value) => ("gauge", *value),
+            Figure::Counter(value) => ("sum", *value),
+            Figure::Distribution(distribution) => ("histogram", distribution.sum),
+        };
+        assert_eq!((&series["kind"], series["value"].as_f64()), (&json!(kind), Some(value)), "{series}");
+        let temporality = if kind == "gauge" { Value::Null } else { json!("cumulative") };
+        assert_eq!((&series["temporality"], &series["points"]), (&temporality, &json!(2)), "{series}");
+    }
+    let of_classic = expected.samples.iter().filter(|sample| is_in_cloudwatch(sample.metric)).count();
+    assert!(of_classic < expected.samples.len(), "OTLP carries more than the classic metrics");
+}
+
+#[tokio::test]
+async fn who_may_not_publish_loses_nothing() {
+    let cloudwatch = CloudWatch::start().await;
+    let slow = Clock::starting_at(AT - Duration::from_secs(600), 1.0);
+    for (mut sink, part) in [
+        (cloudwatch.sink("wrong", "us-east-1", cloudwatch.clock), "does not match"),
+        (cloudwatch.sink("simulated", "eu-west-1", cloudwatch.clock), "scoped"),
+        (cloudwatch.sink("simulated", "us-east-1", slow), "expired"),
+    ] {
+        let error = sink.publish(&frame(0, &[5.0])).await.unwrap_err();
+        let SinkError::Unavailable { reason, .. } = &error else { panic!("{error}") };
+        assert!(reason.contains(part) && reason.contains("cloudwatch:PutMetricData"), "{reason}");
+        assert!(!reason.contains("wrong"), "the secret is not shown: {reason}");
+    }
+    cloudwatch.fault(json!({"expired_credentials": {"operation": "OtlpMetrics", "count": 1}})).await;
+    let mut sink = cloudwatch.allowed();
+    let expired = sink.publish(&frame(1, &[5.0])).await.unwrap_err();
+    assert!(matches!(expired, SinkError::Unavailable { .. }), "{expired}");
+    assert_eq!(cloudwatch.taken().await["points"], 0);
+    sink.publish(&frame(2, &[5.0])).await.unwrap();
+    assert_eq!(cloudwatch.taken().await["refused_points"], 0);
+}
+
+#[tokio::test]
+async fn what_is_refused_in_part_is_counted_and_a_throttle_is_waited_out() {
+    let cloudwatch = CloudWatch::start().await;
+    let mut sink = cloudwatch.allowed();
+    cloudwatch.fault(json!({"throttle": {"operation": "OtlpMetrics", "count": 1}})).await;
+    let throttled = sink.publish(&frame(0, &[])).await.unwrap_err();
+    assert!(matches!(throttled, SinkError::Unavailable { .. }), "{throttled}");
+
+    let many = labels(std::array::from_fn::<_, 151, _>(|n| (&*format!("label{n}").leak(), "x".into())));
+    let too_many = Sample { metric: &catalogue::SOURCE_AGE, labels: many, value: Figure::Gauge(1.0) };
+    let mut samples = frame(1, &[]).samples.clone();
+    samples.push(too_many);
+    let refused = sink.publish(&Frame { at: AT, samples, ..Frame::default() }).await.unwrap_err();
+    let SinkError::Rejected { dropped: 1, reason } = &refused else { panic!("{refused}") };
+    assert!(reason.contains("150 labels"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_frame_of_long_labels_is_cut_into_requests_of_a_megabyte() {
+    let cloudwatch = CloudWatch::start().await;
+    let long = |n: u32| {
+        let labels = labels([("source", format!("{n}-{}", "long".repeat(600)).into())]);
+        Sample { metric: &catalogue::SOURCE_AGE, labels, value: Figure::Gauge(1.0) }
+    };
+    let samples: Vec<Sample> = (0..1_500).map(long).collect();
+    let published = cloudwatch.allowed().publish(&Frame { at: AT, samples, ..Frame::default() }).await.unwrap();
+    assert_eq!(published.series, 1_500);
+    let taken = cloudwatch.taken().await;
+    assert_eq!(taken["points"], 1_500);
+    assert!(taken["requests"].as_u64() > Some(3), "{}", taken["requests"]);
+}
