@@ -5,6 +5,7 @@
 mod clock_watch;
 mod event_loop;
 mod history;
+mod inbox;
 mod job_queries;
 mod live_check;
 mod logs;
@@ -35,7 +36,8 @@ use crate::aws::{self, Clients, JobEvents, Poller};
 use crate::config::{Config, Receiver, Target};
 use crate::notify::outbox::{self, OutboxRow};
 use crate::publish::{Publisher, Report, prometheus_text};
-use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Inbox, Memory, OPEN_SINCE};
+use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Memory, OPEN_SINCE};
+use crate::service::inbox::Inbox;
 use crate::service::polling::Polling;
 use crate::service::rule_reload::follow;
 use crate::service::source_log::{SourceLog, Started};
@@ -47,10 +49,8 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
-/// Pages of observations on their way to the event loop.
-const OBSERVED: usize = 64;
-/// Questions, reports and other small messages on their way to the event loop.
-const MESSAGES: usize = 256;
+/// Queries about the past that wait for an answer, at most.
+const MAX_HISTORY_QUERIES: usize = 256;
 /// Frames on their way to the sinks. A slow sink loses frames beyond that, visibly; it never holds up a tick.
 const FRAMES: usize = 64;
 /// The least wall time between two ticks that no poll asked for.
@@ -117,12 +117,8 @@ impl Service {
         let publisher =
             senders::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
 
-        let (observed, observed_inbox) = mpsc::channel(OBSERVED);
-        let (asks, asks_inbox) = mpsc::channel(MESSAGES);
-        let (queries, queries_inbox) = mpsc::channel(MESSAGES);
-        let (past, past_inbox) = mpsc::channel(MESSAGES);
-        let (reports, reports_inbox) = mpsc::channel(MESSAGES);
-        let (rule_news, rules_inbox) = mpsc::channel(MESSAGES);
+        let (senders, inbox) = Inbox::new();
+        let (past, past_inbox) = mpsc::channel(MAX_HISTORY_QUERIES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
         let (snapshot, latest) = watch::channel(Snapshot::default());
         let (notifiers, delivering) = senders::notifiers(&config, clients.calls(), &store, clock).await?;
@@ -130,6 +126,7 @@ impl Service {
         let started = Started::new(&config, rules.len());
         let engine = begin(&config, rules, saved, since, set_aside, clock).await;
         let event_loop = EventLoop {
+            inbox,
             engine,
             clock,
             store,
@@ -142,16 +139,9 @@ impl Service {
             memory: Memory::with(unsent),
             source_log: SourceLog::new(started),
         };
-        let inbox = Inbox {
-            observed: observed_inbox,
-            asks: asks_inbox,
-            queries: queries_inbox,
-            reports: reports_inbox,
-            rules: rules_inbox,
-        };
         let pages = Pages {
             snapshot: latest,
-            jobs: queries,
+            jobs: senders.queries,
             history: past,
             clock,
             started_at: clock.now(),
@@ -163,16 +153,23 @@ impl Service {
             JobEvents::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
         let (hint, hinted) = mpsc::channel(1);
         let poller = Poller::new(clients, target, config.poll, clock);
-        let polling = Polling { poller, every: config.poll.every, clock, observed, asks, hinted };
+        let polling = Polling {
+            poller,
+            every: config.poll.every,
+            clock,
+            observed: senders.observed,
+            messages: senders.poller,
+            hinted,
+        };
         let rest = CancellationToken::new();
         let mut parts = Parts::default();
         parts.spawn("poller", polling.run(stop.child_token()));
         parts.spawn("events", polling::listen(events, hint, stop.child_token()));
         if !config.rules.is_empty() {
-            parts.spawn("rules", follow(config.rules.clone(), rule_news, rest.clone()));
+            parts.spawn("rules", follow(config.rules.clone(), senders.rules, rest.clone()));
         }
-        parts.spawn("event_loop", event_loop.run(inbox));
-        parts.spawn("publisher", publish(publisher, frames_inbox, reports));
+        parts.spawn("event_loop", event_loop.run());
+        parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
         for notifier in delivering {
             parts.spawn("notifier", notifier.run(rest.clone()));
         }

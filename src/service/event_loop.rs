@@ -1,5 +1,5 @@
-//! The event loop: the one task that owns the engine. Everything reaches it by message, and everything leaves it in one
-//! order: tick, commit, then publish and notify.
+//! The event loop: the one task that owns the engine. Everything reaches it as an [`InternalEvent`], and everything leaves it in
+//! one order: tick, commit, then publish and notify.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -13,11 +13,12 @@ use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
 use crate::service::clock_watch::ClockWatch;
+use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
 use crate::service::rule_reload::News;
 use crate::service::source_log::SourceLog;
 use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
-use crate::web::{JobQuery, Snapshot};
+use crate::web::Snapshot;
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
 use trainspotter_core::metrics::{Frame, Pending, catalogue};
@@ -37,36 +38,10 @@ const RESOLVED_SHOWN: usize = 50;
 /// not evaluated cannot be lost, and the page says since when nothing has ticked.
 const UNCOMMITTED_HELD: usize = 10_000;
 
-/// What the poller says between observations.
-#[derive(Debug)]
-pub(super) enum Ask {
-    /// The lists are in: what else should be asked?
-    Questions(oneshot::Sender<Questions>),
-    /// The poll that began then is over.
-    Polled {
-        /// When it began.
-        began_at: Timestamp,
-    },
-    /// Between polls, jobs were looked at to which something may have happened.
-    LookedAt,
-}
-
-/// The channels that end at the event loop.
-#[derive(Debug)]
-pub(super) struct Inbox {
-    pub(super) observed: mpsc::Receiver<Vec<Observation>>,
-    pub(super) asks: mpsc::Receiver<Ask>,
-    pub(super) queries: mpsc::Receiver<JobQuery>,
-    pub(super) reports: mpsc::Receiver<Report>,
-    pub(super) rules: mpsc::Receiver<News>,
-}
-
-/// Questions about jobs that are answered before the next message is taken in: neither may wait for all of the other.
-const ANSWERED_AT_ONCE: usize = 8;
-
 /// Owner of the engine and of all that follows a tick.
 #[derive(Debug)]
 pub(super) struct EventLoop {
+    pub(super) inbox: Inbox,
     pub(super) engine: Engine,
     pub(super) clock: Clock,
     pub(super) store: StoreHandle,
@@ -74,7 +49,7 @@ pub(super) struct EventLoop {
     pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) frames: mpsc::Sender<Arc<Frame>>,
     pub(super) notifiers: Notifiers,
-    /// Without a poll for this long a tick happens anyway: stale data must be able to raise an alert.
+    /// When no poll has ended for this long, it is overdue: see [`InternalEvent::PollOverdue`].
     pub(super) patience: Duration,
     pub(super) history: History,
     pub(super) memory: Memory,
@@ -88,6 +63,15 @@ pub(super) fn say_set_aside(aside: &SetAside) {
         because = %aside.because,
         "the state file was broken and is set aside; what is not in memory begins anew"
     );
+}
+
+/// What an event was about, as far as the wait for the next poll depends on it.
+#[derive(Debug, PartialEq)]
+enum Handled {
+    /// A poll that ended, or that was overdue: the wait for the next begins.
+    Poll,
+    /// Anything else.
+    Other,
 }
 
 /// What the event loop remembers between ticks beside the engine.
@@ -115,65 +99,73 @@ impl Memory {
 
 impl EventLoop {
     /// Runs until the poller has gone, then ticks and commits once more.
-    pub(super) async fn run(mut self, mut inbox: Inbox) {
-        let mut ticked = self.clock.mark();
-        loop {
-            for _ in 0..ANSWERED_AT_ONCE {
-                let Ok(query) = inbox.queries.try_recv() else { break };
-                job_queries::answer(&self.engine, query, self.clock.now());
-            }
-            // In this order: the poller's questions are answered only after all that was observed before was taken in.
-            tokio::select! {
-                biased;
-                Some(observations) = inbox.observed.recv() => {
-                    self.source_log.observe(&observations);
-                    self.engine.observe(observations);
-                }
-                ask = inbox.asks.recv() => match ask {
-                    Some(Ask::Questions(reply)) => {
-                        self.look_at_clock(&mut inbox.queries).await;
-                        let _ = reply.send(self.engine.questions(self.clock.now()));
-                    }
-                    Some(Ask::Polled { began_at }) => {
-                        self.polled(began_at);
-                        self.source_log.polled(began_at);
-                        self.tick(&mut inbox.queries).await;
-                        ticked = self.clock.mark();
-                    }
-                    Some(Ask::LookedAt) => self.tick(&mut inbox.queries).await,
-                    None => break,
-                },
-                Some(report) = inbox.reports.recv() => self.published(&report),
-                Some(news) = inbox.rules.recv() => self.change_rules(news),
-                Some(query) = inbox.queries.recv() => job_queries::answer(&self.engine, query, self.clock.now()),
-                () = self.clock.sleep_from(ticked, self.patience) => {
-                    self.tick(&mut inbox.queries).await;
-                    ticked = self.clock.mark();
-                }
+    pub(super) async fn run(mut self) {
+        let mut waits_since = self.clock.mark();
+        while let Some(event) = self.inbox.next(self.clock.sleep_from(waits_since, self.patience)).await {
+            if self.handle_event(event).await == Handled::Poll {
+                waits_since = self.clock.mark();
             }
         }
-        self.tick(&mut inbox.queries).await;
+        self.tick().await;
+    }
+
+    async fn handle_event(&mut self, event: InternalEvent) -> Handled {
+        match event {
+            InternalEvent::Observed(observations) => self.observe(observations),
+            InternalEvent::QuestionsAsked(reply) => self.answer_poller(reply).await,
+            InternalEvent::PollEnded { began_at } => {
+                self.end_poll(began_at).await;
+                return Handled::Poll;
+            }
+            InternalEvent::JobsDescribed => self.tick().await,
+            // Data that gets older must be able to raise an alert.
+            InternalEvent::PollOverdue => {
+                self.tick().await;
+                return Handled::Poll;
+            }
+            InternalEvent::Published(report) => self.count_published(&report),
+            InternalEvent::RulesChanged(news) => self.change_rules(news),
+            InternalEvent::JobsQueried(query) => job_queries::answer(&self.engine, query, self.clock.now()),
+        }
+        Handled::Other
+    }
+
+    fn observe(&mut self, observations: Vec<Observation>) {
+        self.source_log.observe(&observations);
+        self.engine.observe(observations);
+    }
+
+    async fn answer_poller(&mut self, reply: oneshot::Sender<Questions>) {
+        self.compare_clock().await;
+        let _ = reply.send(self.engine.questions(self.clock.now()));
+    }
+
+    async fn end_poll(&mut self, began_at: Timestamp) {
+        let before = self.memory.polled_at.replace(began_at);
+        self.engine.service().poll_interval = before.map(|before| began_at.since(before));
+        self.source_log.polled(began_at);
+        self.tick().await;
     }
 
     #[tracing::instrument(level = "debug", skip_all)]
-    async fn tick(&mut self, queries: &mut mpsc::Receiver<JobQuery>) {
+    async fn tick(&mut self) {
         let now = self.clock.now();
         self.look_at_store(now).await;
-        if self.memory.uncommitted.len() >= UNCOMMITTED_HELD && !self.catch_up(queries).await {
+        if self.memory.uncommitted.len() >= UNCOMMITTED_HELD && !self.retry_commit().await {
             self.limit_hit("uncommitted_notifications", 1);
             return;
         }
         let mut output = self.engine.tick(now);
         let frame = Arc::new(std::mem::take(&mut output.frame));
-        self.remember(&output);
-        self.commit(now, &frame, &output, queries).await;
+        self.log_transitions(&output);
+        self.commit(now, &frame, &output).await;
         // Whoever looks sees with this tick how it was kept.
         self.look_at_trouble().await;
         self.publish(now, frame, output.alerts);
     }
 
-    /// Reports what answers tell of the clock. When it was corrected a tick follows at once: what is shown is of the right time then.
-    async fn look_at_clock(&mut self, queries: &mut mpsc::Receiver<JobQuery>) {
+    /// Compares the clock with AWS's. When it was corrected a tick follows at once, so that what is shown is of the right time.
+    async fn compare_clock(&mut self) {
         let Some(comparison) = self.clock.comparison() else { return };
         if let Some(wrong) = self.engine.correct_future(self.clock.now()) {
             tracing::warn!(
@@ -183,7 +175,7 @@ impl EventLoop {
         }
         self.engine.service().clock_skew_seconds = Some(comparison.skew_seconds);
         if self.memory.clock.take_in(comparison) {
-            self.tick(queries).await;
+            self.tick().await;
         }
     }
 
@@ -196,11 +188,6 @@ impl EventLoop {
             }
             Err(mistakes) => tracing::error!("the rule files have mistakes; the rules from before stay\n{mistakes}"),
         }
-    }
-
-    fn polled(&mut self, began_at: Timestamp) {
-        let before = self.memory.polled_at.replace(began_at);
-        self.engine.service().poll_interval = before.map(|before| began_at.since(before));
     }
 
     async fn look_at_store(&mut self, now: Timestamp) {
@@ -243,7 +230,8 @@ impl EventLoop {
         }
     }
 
-    fn remember(&mut self, output: &Output) {
+    /// Logs what happened to alerts, and keeps what resolved for the page.
+    fn log_transitions(&mut self, output: &Output) {
         for transition in &output.transitions {
             let alert = &transition.alert;
             match transition.kind {
@@ -259,15 +247,9 @@ impl EventLoop {
         }
     }
 
-    /// Keeps state and notifications in one transaction. When that fails the rows wait for the next tick, and nobody is
-    /// told of what is not kept.
-    async fn commit(
-        &mut self,
-        now: Timestamp,
-        frame: &Arc<Frame>,
-        output: &Output,
-        queries: &mut mpsc::Receiver<JobQuery>,
-    ) {
+    /// Keeps state and notifications in one transaction. When that fails the rows wait for the next tick: nothing is sent that
+    /// is not kept.
+    async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &Output) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
         self.memory.uncommitted_events.extend(output.events.iter().cloned());
         // Reminders are not kept for the next tick, which makes them again.
@@ -288,26 +270,26 @@ impl EventLoop {
                 at_most: self.history.at_most,
             }),
         });
-        self.store_commit(commit, queries).await;
+        self.store_commit(commit).await;
     }
 
     /// Tries the commit that failed last once more. Says whether nothing is left uncommitted.
-    async fn catch_up(&mut self, queries: &mut mpsc::Receiver<JobQuery>) -> bool {
+    async fn retry_commit(&mut self) -> bool {
         match self.memory.failed.clone() {
-            Some(commit) => self.store_commit(commit, queries).await,
+            Some(commit) => self.store_commit(commit).await,
             None => true,
         }
     }
 
     /// Meanwhile questions about jobs are answered: a slow disk must not hold up who looks at a page.
-    async fn store_commit(&mut self, commit: Arc<Commit>, queries: &mut mpsc::Receiver<JobQuery>) -> bool {
+    async fn store_commit(&mut self, commit: Arc<Commit>) -> bool {
         let committed = {
             let mut committing = pin!(self.store.commit(Arc::clone(&commit)));
             loop {
                 tokio::select! {
                     biased;
                     committed = committing.as_mut() => break committed,
-                    Some(query) = queries.recv() => job_queries::answer(&self.engine, query, self.clock.now()),
+                    query = self.inbox.next_query() => job_queries::answer(&self.engine, query, self.clock.now()),
                 }
             }
         };
@@ -346,7 +328,7 @@ impl EventLoop {
         }
     }
 
-    fn published(&mut self, report: &Report) {
+    fn count_published(&mut self, report: &Report) {
         let sink = || ("sink", Arc::clone(&report.sink));
         self.engine.service().published_series.insert(report.sink.to_string(), report.series);
         self.engine.counting().add(&catalogue::PUBLISH_FAILURES, [sink()], u64::from(report.error.is_some()));

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{JobEvent, JobEvents, Poller};
-use crate::service::event_loop::Ask;
+use crate::service::inbox::PollerMessage;
 use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::{JobId, Observation, Questions, Timestamp};
 
@@ -24,7 +24,7 @@ pub(super) struct Polling {
     pub(super) every: Duration,
     pub(super) clock: Clock,
     pub(super) observed: mpsc::Sender<Vec<Observation>>,
-    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) messages: mpsc::Sender<PollerMessage>,
     pub(super) hinted: mpsc::Receiver<Vec<JobEvent>>,
 }
 
@@ -67,7 +67,7 @@ impl Polling {
         let asked = self.questions().await?;
         self.poller.answer(&asked, deadline, &self.observed).await;
         self.poller.reconcile(&questions, &self.observed).await;
-        self.asks.send(Ask::Polled { began_at: self.clock.at(began) }).await.ok()
+        self.messages.send(PollerMessage::PollEnded { began_at: self.clock.at(began) }).await.ok()
     }
 
     /// Looks at what hints are about, but for those that the poll which began at `polled_at` has seen.
@@ -78,12 +78,12 @@ impl Polling {
             return Some(());
         }
         self.poller.look_at(jobs.into_iter().collect(), deadline, &self.observed).await;
-        self.asks.send(Ask::LookedAt).await.ok()
+        self.messages.send(PollerMessage::JobsDescribed).await.ok()
     }
 
     async fn questions(&self) -> Option<Questions> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Questions(reply)).await.ok()?;
+        self.messages.send(PollerMessage::AskQuestions(reply)).await.ok()?;
         answer.await.ok()
     }
 }

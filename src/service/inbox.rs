@@ -1,0 +1,211 @@
+//! What reaches the event loop: one channel for each sender, and one enum for all that comes through them.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::publish::Report;
+use crate::service::rule_reload::News;
+use crate::web::JobQuery;
+use trainspotter_core::model::{Observation, Questions, Timestamp};
+
+/// Queries of readers that are handled in a row, at most, while other events wait: neither may wait for all of the other.
+const MAX_QUERIES_IN_A_ROW: usize = 8;
+
+/// One thing that happened, as the event loop handles it.
+#[derive(Debug)]
+pub(super) enum InternalEvent {
+    /// The poller learnt something from AWS.
+    Observed(Vec<Observation>),
+    /// The lists are in, and the poller asks what else it should ask of AWS.
+    QuestionsAsked(oneshot::Sender<Questions>),
+    /// The poll that began then is over.
+    PollEnded {
+        /// When it began.
+        began_at: Timestamp,
+    },
+    /// Between two polls, jobs were described of which EventBridge reported something.
+    JobsDescribed,
+    /// No poll has ended for too long.
+    PollOverdue,
+    /// A sink has published a frame, or failed to.
+    Published(Report),
+    /// The rule files changed.
+    RulesChanged(News),
+    /// A reader asks about jobs.
+    JobsQueried(JobQuery),
+}
+
+/// What the poller sends beside observations.
+#[derive(Debug)]
+pub(super) enum PollerMessage {
+    /// See [`InternalEvent::QuestionsAsked`].
+    AskQuestions(oneshot::Sender<Questions>),
+    /// See [`InternalEvent::PollEnded`].
+    PollEnded {
+        /// When it began.
+        began_at: Timestamp,
+    },
+    /// See [`InternalEvent::JobsDescribed`].
+    JobsDescribed,
+}
+
+impl From<PollerMessage> for InternalEvent {
+    fn from(message: PollerMessage) -> Self {
+        match message {
+            PollerMessage::AskQuestions(reply) => Self::QuestionsAsked(reply),
+            PollerMessage::PollEnded { began_at } => Self::PollEnded { began_at },
+            PollerMessage::JobsDescribed => Self::JobsDescribed,
+        }
+    }
+}
+
+/// The channels that end at the event loop.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    observed: mpsc::Receiver<Vec<Observation>>,
+    poller: mpsc::Receiver<PollerMessage>,
+    queries: mpsc::Receiver<JobQuery>,
+    reports: mpsc::Receiver<Report>,
+    rules: mpsc::Receiver<News>,
+    queries_in_a_row: usize,
+}
+
+/// The other ends of an [`Inbox`].
+#[derive(Debug)]
+pub(super) struct Senders {
+    pub(super) observed: mpsc::Sender<Vec<Observation>>,
+    pub(super) poller: mpsc::Sender<PollerMessage>,
+    pub(super) queries: mpsc::Sender<JobQuery>,
+    pub(super) reports: mpsc::Sender<Report>,
+    pub(super) rules: mpsc::Sender<News>,
+}
+
+/// Pages of observations that wait for the event loop, at most.
+const MAX_OBSERVED: usize = 64;
+/// Small messages of one sender that wait for the event loop, at most.
+const MAX_MESSAGES: usize = 256;
+
+impl Inbox {
+    /// An inbox, and what sends into it.
+    pub(super) fn new() -> (Senders, Self) {
+        let (observed, observed_inbox) = mpsc::channel(MAX_OBSERVED);
+        let (poller, poller_inbox) = mpsc::channel(MAX_MESSAGES);
+        let (queries, queries_inbox) = mpsc::channel(MAX_MESSAGES);
+        let (reports, reports_inbox) = mpsc::channel(MAX_MESSAGES);
+        let (rules, rules_inbox) = mpsc::channel(MAX_MESSAGES);
+        let inbox = Self {
+            observed: observed_inbox,
+            poller: poller_inbox,
+            queries: queries_inbox,
+            reports: reports_inbox,
+            rules: rules_inbox,
+            queries_in_a_row: 0,
+        };
+        (Senders { observed, poller, queries, reports, rules }, inbox)
+    }
+
+    /// The next event, [`InternalEvent::PollOverdue`] if `overdue` is over first, or `None` once the poller has gone. Giving up
+    /// waiting loses no event.
+    pub(super) async fn next(&mut self, overdue: impl Future<Output = ()>) -> Option<InternalEvent> {
+        if self.queries_in_a_row < MAX_QUERIES_IN_A_ROW
+            && let Ok(query) = self.queries.try_recv()
+        {
+            self.queries_in_a_row += 1;
+            return Some(InternalEvent::JobsQueried(query));
+        }
+        self.queries_in_a_row = 0;
+        // In this order: the poller's questions are answered only after all that was observed before was taken in.
+        tokio::select! {
+            biased;
+            Some(observations) = self.observed.recv() => Some(InternalEvent::Observed(observations)),
+            message = self.poller.recv() => message.map(InternalEvent::from),
+            Some(report) = self.reports.recv() => Some(InternalEvent::Published(report)),
+            Some(news) = self.rules.recv() => Some(InternalEvent::RulesChanged(news)),
+            Some(query) = self.queries.recv() => Some(InternalEvent::JobsQueried(query)),
+            () = overdue => Some(InternalEvent::PollOverdue),
+        }
+    }
+
+    /// The next query of a reader, for while nothing else can be handled. Waits for ever when there are no readers any more.
+    pub(super) async fn next_query(&mut self) -> JobQuery {
+        match self.queries.recv().await {
+            Some(query) => query,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+    use trainspotter_core::jobs::Filter;
+
+    fn query() -> JobQuery {
+        let (reply, _) = oneshot::channel();
+        JobQuery::List { filter: Filter::default(), after: None, limit: 1, reply }
+    }
+
+    fn kind(event: Option<InternalEvent>) -> &'static str {
+        match event {
+            Some(InternalEvent::Observed(_)) => "observed",
+            Some(InternalEvent::QuestionsAsked(_)) => "questions",
+            Some(InternalEvent::PollEnded { .. }) => "poll ended",
+            Some(InternalEvent::JobsDescribed) => "described",
+            Some(InternalEvent::PollOverdue) => "overdue",
+            Some(InternalEvent::Published(_)) => "published",
+            Some(InternalEvent::RulesChanged(_)) => "rules",
+            Some(InternalEvent::JobsQueried(_)) => "query",
+            None => "end",
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_observed_comes_before_the_questions_about_it_and_all_before_an_overdue_poll() {
+        let (senders, mut inbox) = Inbox::new();
+        let (reply, _answer) = oneshot::channel();
+        senders.rules.try_send(Ok(Vec::new())).unwrap();
+        senders.poller.try_send(PollerMessage::AskQuestions(reply)).unwrap();
+        senders.poller.try_send(PollerMessage::PollEnded { began_at: Timestamp::default() }).unwrap();
+        for _ in 0..2 {
+            senders.observed.try_send(Vec::new()).unwrap();
+        }
+        let mut order = Vec::new();
+        for _ in 0..6 {
+            order.push(kind(inbox.next(ready(())).await));
+        }
+        assert_eq!(order, ["observed", "observed", "questions", "poll ended", "rules", "overdue"]);
+    }
+
+    #[tokio::test]
+    async fn queries_wait_for_no_backlog_of_events_and_hold_none_up() {
+        let (senders, mut inbox) = Inbox::new();
+        for _ in 0..3 * MAX_QUERIES_IN_A_ROW {
+            senders.queries.try_send(query()).unwrap();
+        }
+        for _ in 0..3 {
+            senders.observed.try_send(Vec::new()).unwrap();
+        }
+        for _ in 0..3 {
+            for _ in 0..MAX_QUERIES_IN_A_ROW {
+                assert_eq!(kind(inbox.next(pending()).await), "query");
+            }
+            assert_eq!(kind(inbox.next(pending()).await), "observed");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_the_poller_has_gone_and_all_that_it_observed_was_taken_in() {
+        let (senders, mut inbox) = Inbox::new();
+        senders.observed.try_send(Vec::new()).unwrap();
+        senders.poller.try_send(PollerMessage::JobsDescribed).unwrap();
+        let Senders { observed, poller, queries, reports, rules } = senders;
+        drop((observed, poller));
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            order.push(kind(inbox.next(pending()).await));
+        }
+        assert_eq!(order, ["observed", "described", "end"]);
+        drop((queries, reports, rules));
+    }
+}
