@@ -32,7 +32,7 @@ use trainspotter_core::model::Timestamp;
 
 pub use cloudwatch::{
     Batch, CloudWatchSink, Deltas, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_PENDING_VALUES,
-    MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM, is_in_cloudwatch, monthly_cost_dollars,
+    MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM, monthly_cost_dollars,
 };
 pub use metrics_document::metrics_markdown;
 pub use otlp::{MAX_POINTS_PER_REQUEST, Origin, OtlpSink, otlp_requests};

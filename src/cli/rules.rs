@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::{Failure, inputs, print, say};
 use crate::config::check_namespace;
-use crate::publish::is_in_cloudwatch;
+use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::parse_duration;
 use trainspotter_core::rules::export::{self, Exported};
 use trainspotter_core::rules::{Rule, lint};
@@ -174,7 +174,7 @@ fn namespace(text: &str) -> Result<String, String> {
 fn exported(arguments: &ExportArguments, rules: &[Rule]) -> Exported {
     match arguments.to {
         System::Prometheus => export::prometheus(rules, arguments.every),
-        System::Cloudwatch => export::alarms(rules, &arguments.namespace, is_in_cloudwatch),
+        System::Cloudwatch => export::alarms(rules, &arguments.namespace, Metric::is_in_cloudwatch),
         System::CloudwatchPromql => export::promql_alarms(rules),
     }
 }

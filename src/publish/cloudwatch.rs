@@ -4,8 +4,8 @@
 //! exactly once as far as the network allows: a request that timed out may have been taken, and is sent again.
 
 mod deltas;
+mod price;
 mod requests;
-mod selection;
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -16,8 +16,8 @@ use crate::publish::SinkError;
 use trainspotter_core::metrics::Frame;
 
 pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
+pub use price::monthly_cost_dollars;
 pub use requests::{Batch, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_VALUES_PER_DATUM};
-pub use selection::{is_in_cloudwatch, monthly_cost_dollars};
 
 /// Publishes to one namespace.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use crate::publish::is_in_cloudwatch;
 use trainspotter_core::metrics::catalogue::ALL;
 use trainspotter_core::metrics::catalogue::Kind;
 use trainspotter_core::metrics::catalogue::Metric;
@@ -41,7 +40,7 @@ pub fn metrics_markdown() -> String {
 fn row(metric: &Metric) -> String {
     let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
     let cloudwatch =
-        if is_in_cloudwatch(metric) { format!("`{}`", metric.cloudwatch_name()) } else { "–".to_owned() };
+        if metric.is_in_cloudwatch() { format!("`{}`", metric.cloudwatch_name()) } else { "–".to_owned() };
     format!(
         "| `{}` | {} | {} | {} | `{}` | {cloudwatch} | {} | {} |",
         metric.name,

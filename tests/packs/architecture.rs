@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use trainspotter_core::metrics::{catalogue, single_jobs};
+
 /// Which modules each module of a crate may name, its own crate's by name and other crates' as `crate`. Read it top to bottom: that
 /// is the flow. That the core knows no async runtime, no AWS SDK and no database is in its manifest.
 const ALLOWED: &[(&str, &str, &[&str])] = &[
@@ -114,6 +116,22 @@ fn the_core_knows_no_clock_no_network_and_no_disk() {
     let manifest = fs::read_to_string(root().join("crates/core/Cargo.toml")).unwrap();
     for word in NOT_IN_CORE {
         assert!(!manifest.lines().any(|line| line.starts_with(word)), "the core's manifest names {word}");
+    }
+}
+
+/// What is said of a metric stands in its row of the catalogue, and nowhere else by its name.
+#[test]
+fn only_the_catalogue_knows_metrics_by_their_names() {
+    let names = || catalogue::ALL.iter().copied().chain(single_jobs::ALL).map(|metric| metric.name);
+    let declared = ["metrics/catalogue.rs", "metrics/single_jobs.rs"];
+    for File { path, text, .. } in files().into_iter().filter(|file| !declared.iter().any(|of| file.path.ends_with(of)))
+    {
+        let is_of_tests = path.components().any(|part| part.as_os_str().to_string_lossy().contains("tests"));
+        for literal in code_of(&text).split('"').filter(|literal| literal.contains('.') && !is_of_tests) {
+            // A part of a name, such as what `starts_with` takes, too.
+            let is_name = names().any(|name| name.starts_with(literal) && literal.len() > 1);
+            assert!(!is_name, "{} knows a metric as {literal:?}; make it a column of the catalogue", path.display());
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use crate::publish::LATE_AFTER;
 use crate::publish::cloudwatch::requests::Value as Waited;
 use crate::publish::cloudwatch::requests::{Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Tells, is_publishable};
 use crate::publish::families;
-use crate::publish::is_in_cloudwatch;
 use trainspotter_core::metrics::Labels;
 use trainspotter_core::metrics::Sample;
 use trainspotter_core::metrics::Value;
@@ -69,7 +68,7 @@ impl Deltas {
         for counted in self.counters.values_mut() {
             counted.in_frame = false;
         }
-        for (metric, samples) in families(samples).into_values().filter(|(metric, _)| is_in_cloudwatch(metric)) {
+        for (metric, samples) in families(samples).into_values().filter(|(metric, _)| metric.is_in_cloudwatch()) {
             for sample in samples {
                 let series = (metric.name, sample.labels.clone());
                 match &sample.value {
@@ -87,7 +86,7 @@ impl Deltas {
     /// What is to be sent now, cut into requests: the gauges of `samples` and all that was observed and not settled.
     pub fn batches(&self, samples: &[Sample], at: Timestamp) -> Vec<Batch> {
         let mut cutter = Cutter::default();
-        for (metric, samples) in families(samples).into_values().filter(|(metric, _)| is_in_cloudwatch(metric)) {
+        for (metric, samples) in families(samples).into_values().filter(|(metric, _)| metric.is_in_cloudwatch()) {
             for sample in samples {
                 if let Value::Gauge(value) = sample.value {
                     cutter.add(metric, &sample.labels, at, &Points::One(value), Tells::Gauge);

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use trainspotter::publish::is_in_cloudwatch;
 use trainspotter_core::metrics::catalogue;
 use trainspotter_core::metrics::catalogue::{Kind, Metric, cloudwatch_dimension};
 
@@ -173,7 +172,7 @@ pub fn check_use(namespace: &str, name: &str, dimensions: &[(&str, &str)], stat:
         };
     }
     let known = catalogue::ALL.iter().copied().filter(|_| namespace == NAMESPACE);
-    let Some(metric) = known.into_iter().find(|m| is_in_cloudwatch(m) && m.cloudwatch_name() == name) else {
+    let Some(metric) = known.into_iter().find(|m| m.is_in_cloudwatch() && m.cloudwatch_name() == name) else {
         return missing();
     };
     let has: BTreeSet<String> = metric.labels.iter().map(|label| cloudwatch_dimension(label)).collect();

@@ -1,4 +1,4 @@
-//! Every metric there is, once: name, unit, kind, labels, stability, meaning.
+//! Every metric there is, once, with all that is said of it: see [`Metric`].
 //!
 //! Rules, dashboards, sinks and `docs/METRICS.md` all read this table, and tests hold them to it. The name here is the
 //! one that rules use; each sink spells it in its own custom:
@@ -8,188 +8,13 @@
 //! | `queue.wait` | `trainspotter.queue.wait` (unit `s`) | `trainspotter_queue_wait_seconds` | `QueueWait` (Seconds) |
 //! | `job.preemptions` | `trainspotter.job.preemptions` | `trainspotter_job_preemptions_total` | `JobPreemptions` (Count) |
 
-use serde::{Deserialize, Serialize};
+mod metric;
 
-use std::fmt;
-
-use Kind::{Counter, Distribution, Gauge};
-use Stability::{Experimental, Stable};
-use Unit::{Bytes, Count, Dollars, GpuSeconds, Gpus, Instances, Ratio, Seconds};
-
-/// One metric of the catalogue. Compared by name, which is unique.
-#[derive(Debug)]
-pub struct Metric {
-    /// Dotted, lower case, without unit: `queue.wait`.
-    pub name: &'static str,
-    /// What its numbers count.
-    pub unit: Unit,
-    /// How its numbers behave over time.
-    pub kind: Kind,
-    /// The labels each of its series has, all of them, in this order.
-    pub labels: &'static [Label],
-    /// Whether it may change without notice.
-    pub stability: Stability,
-    /// One sentence for the operator.
-    pub meaning: &'static str,
-}
-
-/// A label (Prometheus), attribute (OTLP) or dimension (CloudWatch).
-pub type Label = &'static str;
-
-/// What a number counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    /// Things: jobs, calls, alerts. No suffix.
-    #[default]
-    Count,
-    /// Seconds.
-    Seconds,
-    /// GPUs.
-    Gpus,
-    /// GPUs times seconds.
-    GpuSeconds,
-    /// Instances.
-    Instances,
-    /// A share of one, 0 to 1.
-    Ratio,
-    /// Bytes.
-    Bytes,
-    /// US dollars.
-    Dollars,
-}
-
-impl Unit {
-    /// The unit in UCUM, as OpenTelemetry wants it.
-    pub fn ucum(self) -> &'static str {
-        match self {
-            // With "1" a translation to Prometheus would call a count a ratio.
-            Self::Count => "{count}",
-            Self::Ratio => "1",
-            Self::Seconds => "s",
-            Self::Gpus => "{gpu}",
-            Self::GpuSeconds => "{gpu}.s",
-            Self::Instances => "{instance}",
-            Self::Bytes => "By",
-            Self::Dollars => "{USD}",
-        }
-    }
-
-    /// What Prometheus wants at the end of a name, before `_total`; empty if nothing.
-    pub fn prometheus_suffix(self) -> &'static str {
-        match self {
-            Self::Count => "",
-            Self::Seconds => "_seconds",
-            Self::Gpus => "_gpus",
-            Self::GpuSeconds => "_gpu_seconds",
-            Self::Instances => "_instances",
-            Self::Ratio => "_ratio",
-            Self::Bytes => "_bytes",
-            Self::Dollars => "_dollars",
-        }
-    }
-
-    /// CloudWatch's `StandardUnit`.
-    pub fn cloudwatch(self) -> &'static str {
-        match self {
-            Self::Count | Self::Gpus | Self::Instances => "Count",
-            Self::Seconds => "Seconds",
-            Self::GpuSeconds | Self::Ratio | Self::Dollars => "None",
-            Self::Bytes => "Bytes",
-        }
-    }
-}
-
-/// How a metric's numbers behave over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The value now.
-    Gauge,
-    /// A sum that only grows, over restarts too. CloudWatch gets its increase.
-    Counter,
-    /// Values one by one: buckets in Prometheus and OTLP, `Values`/`Counts` in CloudWatch.
-    Distribution,
-}
-
-/// Whether a metric may change without notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stability {
-    /// Changed only with a CHANGELOG entry.
-    Stable,
-    /// May change or go.
-    Experimental,
-}
-
-impl Metric {
-    /// The name in OTLP.
-    pub fn otlp_name(&self) -> String {
-        format!("trainspotter.{}", self.name)
-    }
-
-    /// The family name in Prometheus, with unit and, for counters, `_total`.
-    pub fn prometheus_name(&self) -> String {
-        let suffix = self.unit.prometheus_suffix();
-        let stem = self.name.replace('.', "_");
-        // `gpu.capacity` in GPUs is `gpu_capacity_gpus`; a name that ends in its unit does not say it twice.
-        let stem = stem.strip_suffix(suffix).unwrap_or(&stem);
-        let total = if self.kind == Counter { "_total" } else { "" };
-        format!("trainspotter_{stem}{suffix}{total}")
-    }
-
-    /// The metric name in CloudWatch.
-    pub fn cloudwatch_name(&self) -> String {
-        pascal_case(self.name)
-    }
-}
-
-/// The CloudWatch dimension of a label: `instance_type` becomes `InstanceType`.
-pub fn cloudwatch_dimension(label: &str) -> String {
-    pascal_case(label)
-}
-
-/// CloudWatch's `Dimension` takes at most so many ASCII characters, not all of them blank (API reference).
-const MAX_DIMENSION_VALUE: usize = 1_024;
-
-/// The dimension value of an empty label, which CloudWatch does not allow: a job without a share. No share can have
-/// this name.
-pub const NO_DIMENSION_VALUE: &str = "(none)";
-
-/// The value of a CloudWatch dimension for that of a label, whoever writes or queries it: printable ASCII, not blank.
-pub fn cloudwatch_dimension_value(value: &str) -> String {
-    let mut text = String::new();
-    for character in value.chars() {
-        if character.is_ascii_graphic() || character == ' ' {
-            text.push(character);
-        } else {
-            text.extend(character.escape_unicode());
-        }
-    }
-    text.truncate(MAX_DIMENSION_VALUE);
-    if text.trim().is_empty() { NO_DIMENSION_VALUE.to_owned() } else { text }
-}
-
-fn pascal_case(text: &str) -> String {
-    text.split(['.', '_'])
-        .flat_map(|word| {
-            let mut letters = word.chars();
-            letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-impl PartialEq for Metric {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Metric {}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
+use crate::model::Source;
+pub use metric::{
+    ClosedLabel, CloudWatch, Kind, Label, Metric, NO_DIMENSION_VALUE, Range, Stability, Subject, Unit,
+    cloudwatch_dimension, cloudwatch_dimension_value,
+};
 
 /// Finds a metric by the name that rules use.
 pub fn find(name: &str) -> Option<&'static Metric> {
@@ -206,11 +31,25 @@ pub fn bucket_of(seconds: f64) -> usize {
 }
 
 macro_rules! catalogue {
-    ($($(#[$doc:meta])* $constant:ident = $name:literal, $kind:expr, $unit:expr, [$($label:literal),*], $stability:expr, $meaning:literal;)*) => {
+    ($(
+        $constant:ident = $name:literal, $kind:ident, $unit:ident, $range:ident, [$($label:literal $(= $closed:ident)?),*], $stability:ident,
+            about $about:ident, from [$($source:ident),*], cloudwatch $cloudwatch:ident $(($why:literal))?,
+            $meaning:literal;
+    )*) => {
         $(
             #[doc = $meaning]
             pub static $constant: Metric = Metric {
-                name: $name, unit: $unit, kind: $kind, labels: &[$($label),*], stability: $stability, meaning: $meaning,
+                name: $name,
+                unit: Unit::$unit,
+                range: Range::$range,
+                kind: Kind::$kind,
+                labels: &[$($label),*],
+                closed_labels: &[$($(($label, ClosedLabel::$closed),)?)*],
+                stability: Stability::$stability,
+                about: Subject::$about,
+                sources: &[$(Source::$source),*],
+                cloudwatch: CloudWatch::$cloudwatch $(($why))?,
+                meaning: $meaning,
             };
         )*
 
@@ -221,160 +60,231 @@ macro_rules! catalogue {
 
 catalogue! {
     // -- Jobs
-    QUEUE_JOBS = "queue.jobs", Gauge, Count, ["queue", "share", "state"], Stable,
+    QUEUE_JOBS = "queue.jobs", Gauge, Count, NonNegative, ["queue", "share", "state" = JobState], Stable,
+        about WaitingJobs, from [Jobs], cloudwatch Sent,
         "Jobs in each state now, zeros included.";
-    QUEUE_DEMAND = "queue.demand", Gauge, Gpus, ["queue", "share", "instance_type"], Stable,
+    QUEUE_DEMAND = "queue.demand", Gauge, Gpus, NonNegative, ["queue", "share", "instance_type"], Stable,
+        about WaitingJobs, from [Jobs], cloudwatch Sent,
         "GPUs that waiting jobs ask for.";
-    QUEUE_DEMAND_LARGEST = "queue.demand.largest", Gauge, Gpus, ["queue", "share"], Stable,
+    QUEUE_DEMAND_LARGEST = "queue.demand.largest", Gauge, Gpus, NonNegative, ["queue", "share"], Stable,
+        about WaitingJobs, from [Jobs], cloudwatch Sent,
         "GPUs that the largest waiting job asks for.";
 
     // -- Waits
-    QUEUE_WAIT = "queue.wait", Distribution, Seconds, ["queue", "share"], Stable,
+    QUEUE_WAIT = "queue.wait", Distribution, Seconds, NonNegative, ["queue", "share"], Stable,
+        about WaitingJobs, from [Jobs], cloudwatch Sent,
         "First wait of jobs that were dispatched: submitted to first SCHEDULED.";
-    QUEUE_WAIT_REQUEUE = "queue.wait.requeue", Distribution, Seconds, ["queue", "share"], Stable,
+    QUEUE_WAIT_REQUEUE = "queue.wait.requeue", Distribution, Seconds, NonNegative, ["queue", "share"], Stable,
+        about WaitingJobs, from [Jobs], cloudwatch Sent,
         "Later waits: back in the queue after a retry, a capacity failure or a preemption, until SCHEDULED again.";
-    QUEUE_WAIT_UNCERTAIN = "queue.wait.uncertain", Counter, Seconds, ["queue", "share"], Experimental,
+    QUEUE_WAIT_UNCERTAIN = "queue.wait.uncertain", Counter, Seconds, NonNegative, ["queue", "share"], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "Seconds by which the waits in `queue.wait` and `queue.wait.requeue` may be wrong, summed: of some it is only known between which polls they began or ended.";
-    QUEUE_WAIT_OLDEST = "queue.wait.oldest", Gauge, Seconds, ["queue", "share"], Stable,
+    QUEUE_WAIT_OLDEST = "queue.wait.oldest", Gauge, Seconds, NonNegative, ["queue", "share"], Stable,
+        about LongestWait, from [Jobs], cloudwatch Sent,
         "Age of the job that has waited longest and still waits; 0 when none waits.";
-    QUEUE_WAIT_ESTIMATE = "queue.wait.estimate", Gauge, Seconds, ["queue", "share", "percentile"], Experimental,
+    QUEUE_WAIT_ESTIMATE = "queue.wait.estimate", Gauge, Seconds, NonNegative, ["queue", "share", "percentile" = Percentile], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "First waits of the last day by Kaplan and Meier (p50, p90, p95, p99): jobs that still wait, or were cancelled before they started, count as waits of at least so long; absent where there was none.";
-    PRIORITY_WAIT = "priority.wait", Distribution, Seconds, ["queue", "share", "band"], Experimental,
+    PRIORITY_WAIT = "priority.wait", Distribution, Seconds, NonNegative, ["queue", "share", "band"], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "`queue.wait` by priority band; only with `priority_bands`.";
-    PRIORITY_WAIT_REQUEUE = "priority.wait.requeue", Distribution, Seconds, ["queue", "share", "band"], Experimental,
+    PRIORITY_WAIT_REQUEUE = "priority.wait.requeue", Distribution, Seconds, NonNegative, ["queue", "share", "band"], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "`queue.wait.requeue` by priority band; only with `priority_bands`.";
-    PRIORITY_WAIT_OLDEST = "priority.wait.oldest", Gauge, Seconds, ["queue", "share", "band"], Experimental,
+    PRIORITY_WAIT_OLDEST = "priority.wait.oldest", Gauge, Seconds, NonNegative, ["queue", "share", "band"], Experimental,
+        about LongestWait, from [Jobs], cloudwatch OnceStable,
         "`queue.wait.oldest` by priority band; only with `priority_bands`.";
-    PRIORITY_WAIT_ESTIMATE = "priority.wait.estimate", Gauge, Seconds, ["queue", "share", "band", "percentile"], Experimental,
+    PRIORITY_WAIT_ESTIMATE = "priority.wait.estimate", Gauge, Seconds, NonNegative, ["queue", "share", "band", "percentile" = Percentile], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "`queue.wait.estimate` by priority band; only with `priority_bands`.";
-    QUEUE_WAITING = "queue.waiting", Gauge, Count, ["queue", "share", "reason"], Experimental,
+    QUEUE_WAITING = "queue.waiting", Gauge, Count, NonNegative, ["queue", "share", "reason" = WaitReason], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "Jobs that wait, by reason, one each.";
-    QUEUE_WAITING_TIME = "queue.waiting.time", Counter, Seconds, ["queue", "share", "reason"], Experimental,
+    QUEUE_WAITING_TIME = "queue.waiting.time", Counter, Seconds, NonNegative, ["queue", "share", "reason" = WaitReason], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "Job-seconds of waiting, by reason.";
-    QUEUE_WAITING_GPU_TIME = "queue.waiting.gpu_time", Counter, GpuSeconds, ["queue", "share", "reason"], Experimental,
+    QUEUE_WAITING_GPU_TIME = "queue.waiting.gpu_time", Counter, GpuSeconds, NonNegative, ["queue", "share", "reason" = WaitReason], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "GPU-seconds that waiting jobs asked for in vain, by reason.";
-    JOB_STARTUP = "job.startup", Distribution, Seconds, ["queue", "share"], Stable,
+    JOB_STARTUP = "job.startup", Distribution, Seconds, NonNegative, ["queue", "share"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "From SCHEDULED to RUNNING: capacity search, download and container start.";
-    JOB_RUN = "job.run", Distribution, Seconds, ["queue", "share"], Stable,
+    JOB_RUN = "job.run", Distribution, Seconds, NonNegative, ["queue", "share"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "From RUNNING to the end of the attempt.";
 
     // -- Shares
-    SHARE_QUOTA = "share.quota", Gauge, Instances, ["queue", "share", "instance_type"], Stable,
+    SHARE_QUOTA = "share.quota", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "Instances that are the share's own.";
-    SHARE_USED = "share.used", Gauge, Instances, ["queue", "share", "instance_type"], Stable,
+    SHARE_USED = "share.used", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "Instances that the share's in-flight jobs hold.";
-    SHARE_BORROWED = "share.borrowed", Gauge, Instances, ["queue", "share", "instance_type"], Stable,
+    SHARE_BORROWED = "share.borrowed", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "Instances that the share uses beyond its quota.";
-    SHARE_LENT = "share.lent", Gauge, Instances, ["queue", "share", "instance_type"], Stable,
+    SHARE_LENT = "share.lent", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "Instances of the share's quota that other shares use.";
-    SHARE_IDLE = "share.idle", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
+    SHARE_IDLE = "share.idle", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "Instances of the share's quota that no job uses.";
-    SHARE_MOST = "share.most", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
+    SHARE_MOST = "share.most", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "The most instances that the share may use, borrowed ones included; absent where nothing limits it.";
-    SHARE_LARGEST_JOB = "share.largest_job", Gauge, Instances, ["queue", "share", "instance_type"], Experimental,
+    SHARE_LARGEST_JOB = "share.largest_job", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "Instances of the largest job that can ever run in the share.";
-    SHARE_STARVED = "share.starved", Gauge, Seconds, ["queue", "share"], Experimental,
+    SHARE_STARVED = "share.starved", Gauge, Seconds, NonNegative, ["queue", "share"], Experimental,
+        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "For how long the share has been below its quota, or below what it is due in a fair-share queue, while a job of its own that fits in that waits for capacity that others hold; 0 when it is not.";
-    SHARE_UNUSED = "share.unused", Gauge, Seconds, ["queue", "share"], Experimental,
+    SHARE_UNUSED = "share.unused", Gauge, Seconds, NonNegative, ["queue", "share"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "For how long no job of the share has held an instance, as far as it was watched; 0 while one does.";
-    SETUP_FINDINGS = "setup.findings", Gauge, Count, ["queue", "problem"], Experimental,
+    SETUP_FINDINGS = "setup.findings", Gauge, Count, NonNegative, ["queue", "problem" = SetupProblem], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "Misconfigurations of the queue, by kind: see `/api/v1/setup`.";
-    SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
+    SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, NonNegative, ["queue", "share"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "GPUs used over GPUs of quota; above 1 when borrowing.";
-    SHARE_TARGET = "share.target", Gauge, Gpus, ["queue", "share"], Experimental,
+    SHARE_TARGET = "share.target", Gauge, Gpus, NonNegative, ["queue", "share"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "GPUs that a share identifier of a fair-share queue is due, by the weights of those that have jobs now.";
-    SHARE_USED_RECENT = "share.used.recent", Gauge, Gpus, ["queue", "share"], Experimental,
+    SHARE_USED_RECENT = "share.used.recent", Gauge, Gpus, NonNegative, ["queue", "share"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "GPUs that a share identifier of a fair-share queue has used recently: an exponentially weighted mean of GPUs in use; its half-life is half the decay window.";
-    SHARE_DEVIATION = "share.deviation", Gauge, Gpus, ["queue", "share"], Experimental,
+    SHARE_DEVIATION = "share.deviation", Gauge, Gpus, Any, ["queue", "share"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "Recent mean of GPUs in use (`share.used.recent`) less what the share is due by weight; negative when it used less.";
-    SHARE_TIME = "share.time", Counter, GpuSeconds, ["queue", "share", "part"], Experimental,
+    SHARE_TIME = "share.time", Counter, GpuSeconds, NonNegative, ["queue", "share", "part" = SharePart], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "GPU-seconds of the share's quota: own, lent, idle and idle_while_waiting sum to it; and borrowed ones beyond it.";
-    SHARE_LENDING_TIME = "share.lending.time", Counter, GpuSeconds, ["queue", "lender", "borrower"], Experimental,
+    SHARE_LENDING_TIME = "share.lending.time", Counter, GpuSeconds, NonNegative, ["queue", "lender", "borrower"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "GPU-seconds that one share worked on another's quota, in proportion to what each lends and borrows.";
 
     // -- GPUs
-    GPU_CAPACITY = "gpu.capacity", Gauge, Gpus, ["queue"], Stable,
+    GPU_CAPACITY = "gpu.capacity", Gauge, Gpus, NonNegative, ["queue"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "GPUs that the queue's service environment allows.";
-    GPU_PART = "gpu.part", Gauge, Gpus, ["queue", "part"], Stable,
+    GPU_PART = "gpu.part", Gauge, Gpus, NonNegative, ["queue", "part" = GpuPart], Stable,
+        about IdleGpus, from [Jobs, Utilisation], cloudwatch Sent,
         "Where the capacity is now; the parts of a queue sum to its capacity.";
-    GPU_UNALLOCATED = "gpu.unallocated", Gauge, Gpus, ["queue", "cause"], Experimental,
+    GPU_UNALLOCATED = "gpu.unallocated", Gauge, Gpus, NonNegative, ["queue", "cause" = UnallocatedCause], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "Unallocated GPUs, by the reason why no job has them; the causes sum to the part `unallocated`.";
-    GPU_UNALLOCATED_TIME = "gpu.unallocated.time", Counter, GpuSeconds, ["queue", "cause"], Experimental,
+    GPU_UNALLOCATED_TIME = "gpu.unallocated.time", Counter, GpuSeconds, NonNegative, ["queue", "cause" = UnallocatedCause], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "GPU-seconds unallocated, by cause.";
-    GPU_TIME = "gpu.time", Counter, GpuSeconds, ["queue", "part"], Stable,
+    GPU_TIME = "gpu.time", Counter, GpuSeconds, NonNegative, ["queue", "part" = GpuPart], Stable,
+        about IdleGpus, from [Jobs, Utilisation], cloudwatch Never("the average of GpuPart times the period says the same"),
         "GPU-seconds spent in each part.";
-    GPU_COST = "gpu.cost", Counter, Dollars, ["queue", "part"], Experimental,
+    GPU_COST = "gpu.cost", Counter, Dollars, NonNegative, ["queue", "part" = GpuPart], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "Dollars spent in each part, by the configured prices; absent where one is missing.";
-    GPU_IDLE_RATIO = "gpu.idle.ratio", Gauge, Ratio, ["queue"], Stable,
+    GPU_IDLE_RATIO = "gpu.idle.ratio", Gauge, Ratio, UpToOne, ["queue"], Stable,
+        about IdleGpus, from [Jobs, Utilisation], cloudwatch Sent,
         "GPUs that are not busy (unallocated, starting or running idle) over capacity, unknown ones left out.";
-    GPU_UTILISATION = "gpu.utilisation", Gauge, Ratio, ["queue", "share"], Stable,
+    GPU_UTILISATION = "gpu.utilisation", Gauge, Ratio, UpToOne, ["queue", "share"], Stable,
+        about IdleGpus, from [Jobs, Utilisation], cloudwatch Sent,
         "Mean utilisation of the GPUs of running jobs that report any.";
 
-    GPU_DEAD_HOSTS = "gpu.dead_hosts", Gauge, Count, ["queue", "share"], Experimental,
+    GPU_DEAD_HOSTS = "gpu.dead_hosts", Gauge, Count, NonNegative, ["queue", "share"], Experimental,
+        about IdleGpus, from [Jobs, Utilisation], cloudwatch OnceStable,
         "Hosts that are idle while at least half of the other hosts of the same job are busy.";
 
     // -- Capacity that is paid for whether jobs use it or not
-    RESERVED_INSTANCES = "reserved.instances", Gauge, Instances, ["kind", "instance_type", "state"], Experimental,
+    RESERVED_INSTANCES = "reserved.instances", Gauge, Instances, NonNegative, ["kind" = ReservedKind, "instance_type", "state" = ReservedState], Experimental,
+        about Other, from [Reserved], cloudwatch OnceStable,
         "Instances of training plans and warm pools: in_use, idle and unavailable sum to all of a kind. A warm pool that a job has taken is that job's. Only with `reserved` in a target.";
-    RESERVED_TIME = "reserved.gpu_time", Counter, GpuSeconds, ["kind", "instance_type", "state"], Experimental,
+    RESERVED_TIME = "reserved.gpu_time", Counter, GpuSeconds, NonNegative, ["kind" = ReservedKind, "instance_type", "state" = ReservedState], Experimental,
+        about Other, from [Reserved], cloudwatch OnceStable,
         "GPU-seconds of training plans and warm pools in each state.";
-    RESERVED_COST = "reserved.cost", Counter, Dollars, ["kind", "instance_type", "state"], Experimental,
+    RESERVED_COST = "reserved.cost", Counter, Dollars, NonNegative, ["kind" = ReservedKind, "instance_type", "state" = ReservedState], Experimental,
+        about Other, from [Reserved], cloudwatch OnceStable,
         "Dollars spent in each state, by the configured prices; absent where there is none.";
 
     // -- Outcomes
-    JOB_ENDED = "job.ended", Counter, Count, ["queue", "share", "outcome"], Stable,
+    JOB_ENDED = "job.ended", Counter, Count, NonNegative, ["queue", "share", "outcome"], Stable,
+        about EndedJobs, from [Jobs], cloudwatch Sent,
         "Jobs that ended, by outcome.";
-    JOB_FAILURES = "job.failures", Counter, Count, ["queue", "share", "category"], Stable,
+    JOB_FAILURES = "job.failures", Counter, Count, NonNegative, ["queue", "share", "category"], Stable,
+        about EndedJobs, from [Jobs], cloudwatch Sent,
         "Jobs that failed, by category.";
-    JOB_FAILURE_RATIO = "job.failure_ratio", Gauge, Ratio, ["queue", "share"], Stable,
+    JOB_FAILURE_RATIO = "job.failure_ratio", Gauge, Ratio, UpToOne, ["queue", "share"], Stable,
+        about EndedJobs, from [Jobs], cloudwatch Sent,
         "Failed over ended jobs of the last hour; absent below 10 ended jobs.";
-    JOB_PREEMPTIONS = "job.preemptions", Counter, Count, ["queue", "share"], Stable,
+    JOB_PREEMPTIONS = "job.preemptions", Counter, Count, NonNegative, ["queue", "share"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "Attempts that were stopped to give their capacity to other jobs.";
-    JOB_LOST = "job.lost", Counter, GpuSeconds, ["queue", "share", "cause"], Stable,
+    JOB_LOST = "job.lost", Counter, GpuSeconds, NonNegative, ["queue", "share", "cause"], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "GPU-seconds of attempts that ended without success, by cause (preempted, failed).";
-    JOB_LOST_CHECKPOINTED = "job.lost.checkpointed", Counter, GpuSeconds, ["queue", "share", "checkpoints"], Experimental,
+    JOB_LOST_CHECKPOINTED = "job.lost.checkpointed", Counter, GpuSeconds, NonNegative, ["queue", "share", "checkpoints" = Checkpoints], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "GPU-seconds that preemption would have cost had every job made a checkpoint every 10m, 30m or 1h.";
 
     // -- The service itself
-    SOURCE_AGE = "source.age", Gauge, Seconds, ["source"], Stable,
+    SOURCE_AGE = "source.age", Gauge, Seconds, NonNegative, ["source" = Source], Stable,
+        about Other, from [], cloudwatch Sent,
         "Age of the oldest data that figures rest on, by source.";
-    SOURCE_CALLS = "source.calls", Counter, Count, ["service", "operation", "outcome"], Stable,
+    SOURCE_CALLS = "source.calls", Counter, Count, NonNegative, ["service", "operation", "outcome"], Stable,
+        about Other, from [], cloudwatch Never("one series per operation and outcome, for debugging; SourceFailures is alarmed on"),
         "AWS API calls, retries counted one by one.";
-    SOURCE_FAILURES = "source.failures", Counter, Count, ["source"], Stable,
+    SOURCE_FAILURES = "source.failures", Counter, Count, NonNegative, ["source" = Source], Stable,
+        about Other, from [], cloudwatch Sent,
         "Polls of a source that failed, wholly or in part.";
-    SOURCE_UNKNOWN = "source.unknown_values", Counter, Count, ["kind", "value"], Stable,
+    SOURCE_UNKNOWN = "source.unknown_values", Counter, Count, NonNegative, ["kind", "value"], Stable,
+        about Other, from [], cloudwatch Never("one series per unknown value; the log names them too"),
         "Values from AWS that this build does not know.";
-    CLOCK_SKEW = "clock.skew", Gauge, Seconds, [], Experimental,
+    CLOCK_SKEW = "clock.skew", Gauge, Seconds, NonNegative, [], Experimental,
+        about Other, from [], cloudwatch OnceStable,
         "By how much at least this machine's clock is ahead of AWS's or behind it, by the dates of AWS's answers; 0 while no difference can be measured. The service uses AWS's time.";
-    POLL_INTERVAL = "poll.interval", Gauge, Seconds, [], Stable,
+    POLL_INTERVAL = "poll.interval", Gauge, Seconds, NonNegative, [], Stable,
+        about Other, from [], cloudwatch Sent,
         "Time between the last two polls: longer than configured when the service is throttled or the clock runs fast.";
-    LEDGER_JOBS = "ledger.jobs", Gauge, Count, [], Stable,
+    LEDGER_JOBS = "ledger.jobs", Gauge, Count, NonNegative, [], Stable,
+        about Other, from [], cloudwatch Sent,
         "Jobs the service keeps in memory.";
-    LEDGER_CORRECTIONS = "ledger.corrections", Counter, Count, [], Stable,
+    LEDGER_CORRECTIONS = "ledger.corrections", Counter, Count, NonNegative, [], Stable,
+        about Other, from [], cloudwatch Sent,
         "Jobs whose recorded state a full sweep found wrong.";
-    LEDGER_UNVERIFIED = "ledger.unverified", Gauge, Count, ["queue"], Experimental,
+    LEDGER_UNVERIFIED = "ledger.unverified", Gauge, Count, NonNegative, ["queue"], Experimental,
+        about Other, from [Jobs], cloudwatch OnceStable,
         "Waiting jobs not seen since the last full sweep: some may have been cancelled.";
-    PUBLISH_SERIES = "publish.series", Gauge, Count, ["sink"], Stable,
+    PUBLISH_SERIES = "publish.series", Gauge, Count, NonNegative, ["sink"], Stable,
+        about Other, from [], cloudwatch Sent,
         "Series in the last batch sent to each sink.";
-    PUBLISH_FAILURES = "publish.failures", Counter, Count, ["sink"], Stable,
+    PUBLISH_FAILURES = "publish.failures", Counter, Count, NonNegative, ["sink"], Stable,
+        about Other, from [], cloudwatch Sent,
         "Batches that a sink rejected or did not receive.";
-    ALERTS = "alerts", Gauge, Count, ["state"], Stable,
+    ALERTS = "alerts", Gauge, Count, NonNegative, ["state" = AlertState], Stable,
+        about Other, from [], cloudwatch Sent,
         "Alert instances by state.";
-    RULE_FAILURES = "rule.failures", Counter, Count, ["rule"], Stable,
+    RULE_FAILURES = "rule.failures", Counter, Count, NonNegative, ["rule"], Stable,
+        about Other, from [], cloudwatch Sent,
         "Evaluations of a rule that failed, such as a template that does not render.";
-    RULES_BROKEN = "rules.broken", Gauge, Count, [], Experimental,
+    RULES_BROKEN = "rules.broken", Gauge, Count, NonNegative, [], Experimental,
+        about Other, from [], cloudwatch OnceStable,
         "1 while the rule files have mistakes and the rules from before them are evaluated, else 0.";
-    NOTIFY_PENDING = "notify.pending", Gauge, Count, ["receiver"], Stable,
+    NOTIFY_PENDING = "notify.pending", Gauge, Count, NonNegative, ["receiver"], Stable,
+        about Other, from [], cloudwatch Sent,
         "Notifications that wait for delivery.";
-    NOTIFY_OLDEST = "notify.oldest", Gauge, Seconds, ["receiver"], Stable,
+    NOTIFY_OLDEST = "notify.oldest", Gauge, Seconds, NonNegative, ["receiver"], Stable,
+        about Other, from [], cloudwatch Sent,
         "Age of the oldest undelivered notification; 0 when there is none.";
-    NOTIFY_DELIVERIES = "notify.deliveries", Counter, Count, ["receiver", "outcome"], Stable,
+    NOTIFY_DELIVERIES = "notify.deliveries", Counter, Count, NonNegative, ["receiver", "outcome"], Stable,
+        about Other, from [], cloudwatch Never("one series per receiver and outcome; NotifyOldest is alarmed on"),
         "Delivery attempts, by outcome.";
-    LIMIT_HITS = "limit.hits", Counter, Count, ["limit"], Stable,
+    LIMIT_HITS = "limit.hits", Counter, Count, NonNegative, ["limit"], Stable,
+        about Other, from [], cloudwatch Sent,
         "Times a built-in limit left something out.";
-    STORE_TROUBLE = "store.trouble", Gauge, Count, ["kind"], Experimental,
+    STORE_TROUBLE = "store.trouble", Gauge, Count, NonNegative, ["kind"], Experimental,
+        about Other, from [], cloudwatch OnceStable,
         "1 while the state file cannot be used and the state is in memory only (`unwritable`), or if it, or rows of it, were broken and set aside since the service started (`set_aside`), else 0.";
-    STORE_SIZE = "store.size", Gauge, Bytes, [], Experimental,
+    STORE_SIZE = "store.size", Gauge, Bytes, NonNegative, [], Experimental,
+        about Other, from [], cloudwatch OnceStable,
         "Size of the state file.";
 }
 
@@ -390,6 +300,22 @@ mod tests {
             let names: BTreeSet<_> = ALL.iter().map(|metric| spell(metric)).collect();
             assert_eq!(names.len(), ALL.len());
         }
+    }
+
+    #[test]
+    fn what_comes_from_aws_rests_on_a_source_and_what_is_experimental_costs_nothing() {
+        for metric in ALL {
+            let of_aws = metric.labels.contains(&"queue") || metric.labels.contains(&"instance_type");
+            assert_eq!(of_aws, !metric.sources.is_empty(), "{metric}: which sources does it rest on?");
+            let is_stable = metric.stability == Stability::Stable;
+            assert_eq!(is_stable, metric.cloudwatch != CloudWatch::OnceStable, "{metric}: is it sent to CloudWatch?");
+            assert!(metric.range != Range::UpToOne || metric.unit == Unit::Ratio, "{metric}");
+        }
+        assert!(QUEUE_WAIT_OLDEST.is_in_cloudwatch() && JOB_FAILURES.is_in_cloudwatch(), "people alarm on them");
+        assert!(!SOURCE_CALLS.is_in_cloudwatch() && !STORE_SIZE.is_in_cloudwatch(), "they are for debugging");
+        let with_closed = ALL.iter().filter(|metric| metric.labels.contains(&"source"));
+        assert!(with_closed.clone().count() > 1);
+        assert!(with_closed.clone().all(|metric| metric.closed_label("source") == Some(ClosedLabel::Source)));
     }
 
     #[test]

@@ -8,33 +8,77 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::jobs::{Job, Phase};
-use crate::metrics::catalogue::{Kind, Label, Metric, Stability, Unit};
+use crate::metrics::catalogue::{CloudWatch, Kind, Label, Metric, Range, Stability, Subject, Unit};
 use crate::metrics::frame::{Sample, Value, labels};
 use crate::metrics::gauges::no_share;
 use crate::metrics::{Inputs, hosts, waterfall};
-use crate::model::{JobId, ShareName, Timestamp};
+use crate::model::{JobId, ShareName, Source, Timestamp};
 
 const LABELS: &[Label] = &["queue", "share", "owner", "name", "job"];
 
-const fn gauge(name: &'static str, unit: Unit, meaning: &'static str) -> Metric {
-    Metric { name, unit, kind: Kind::Gauge, labels: LABELS, stability: Stability::Experimental, meaning }
+const fn gauge(
+    name: &'static str,
+    unit: Unit,
+    about: Subject,
+    sources: &'static [Source],
+    meaning: &'static str,
+) -> Metric {
+    let range = match unit {
+        Unit::Ratio => Range::UpToOne,
+        Unit::Count | Unit::Seconds | Unit::Gpus | Unit::GpuSeconds | Unit::Instances | Unit::Bytes | Unit::Dollars => {
+            Range::NonNegative
+        }
+    };
+    Metric {
+        name,
+        unit,
+        range,
+        kind: Kind::Gauge,
+        labels: LABELS,
+        closed_labels: &[],
+        stability: Stability::Experimental,
+        about,
+        sources,
+        cloudwatch: CloudWatch::Never("there could be as many series as jobs"),
+        meaning,
+    }
 }
 
+const JOBS: &[Source] = &[Source::Jobs];
+
 /// Seconds in the queue without a break; 0 when the job does not wait.
-pub static JOB_WAITING_AGE: Metric = gauge("job.waiting.age", Unit::Seconds, "How long the job has waited.");
+pub static JOB_WAITING_AGE: Metric =
+    gauge("job.waiting.age", Unit::Seconds, Subject::WaitingJobs, JOBS, "How long the job has waited.");
 /// Seconds in SCHEDULED; 0 in other states.
-pub static JOB_SCHEDULED_AGE: Metric =
-    gauge("job.scheduled.age", Unit::Seconds, "How long SageMaker has looked for the job's instances.");
+pub static JOB_SCHEDULED_AGE: Metric = gauge(
+    "job.scheduled.age",
+    Unit::Seconds,
+    Subject::Other,
+    JOBS,
+    "How long SageMaker has looked for the job's instances.",
+);
 /// Seconds in STARTING; 0 in other states.
-pub static JOB_STARTING_AGE: Metric =
-    gauge("job.starting.age", Unit::Seconds, "How long the job has downloaded and started its container.");
+pub static JOB_STARTING_AGE: Metric = gauge(
+    "job.starting.age",
+    Unit::Seconds,
+    Subject::Other,
+    JOBS,
+    "How long the job has downloaded and started its container.",
+);
 /// Seconds in RUNNING; 0 in other states.
-pub static JOB_RUNNING_AGE: Metric = gauge("job.running.age", Unit::Seconds, "How long the job has run.");
+pub static JOB_RUNNING_AGE: Metric =
+    gauge("job.running.age", Unit::Seconds, Subject::Other, JOBS, "How long the job has run.");
 /// Preemptions so far; absent until the job was described.
-pub static JOB_PREEMPTED: Metric = gauge("job.preempted", Unit::Count, "How often the job was preempted.");
+pub static JOB_PREEMPTED: Metric =
+    gauge("job.preempted", Unit::Count, Subject::Other, JOBS, "How often the job was preempted.");
 /// Mean over the GPUs of the hosts that reported lately, from 0 to 1; absent until the job has run for [`waterfall::GRACE`].
-pub static JOB_GPU_UTILISATION: Metric =
-    gauge("job.gpu.utilisation", Unit::Ratio, "How busy the running job's GPUs are.");
+pub static JOB_GPU_UTILISATION: Metric = gauge(
+    "job.gpu.utilisation",
+    Unit::Ratio,
+    Subject::Other,
+    &[Source::Jobs, Source::Utilisation],
+    "How busy the running job's GPUs are.",
+);
 
 /// All of them.
 pub static ALL: [&Metric; 6] =

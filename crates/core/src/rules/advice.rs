@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::metrics::catalogue::{
-    GPU_DEAD_HOSTS, GPU_IDLE_RATIO, GPU_PART, GPU_TIME, GPU_UTILISATION, PRIORITY_WAIT_OLDEST, QUEUE_WAIT_OLDEST,
-};
+use crate::metrics::catalogue::Subject;
 use crate::metrics::{Frame, Notes, Reason};
 use crate::model::{JobId, Timestamp, matches_glob};
 use crate::rules::active_alerts::ActiveAlerts;
@@ -74,25 +72,20 @@ fn of_job(id: &JobId, notes: &Notes<'_>) -> Advice {
 
 fn of_queue(rule: &Rule, clause: &Clause, alert: &Alert, queue: &str, notes: &Notes<'_>) -> Advice {
     let share = alert.by.get("share").map(String::as_str);
-    let metric = clause.metric.name;
-    if !clause.is_about_waiting() {
-        let of_gpus = [&GPU_DEAD_HOSTS, &GPU_IDLE_RATIO, &GPU_PART, &GPU_TIME, &GPU_UTILISATION];
-        let jobs = if metric.starts_with("job.fail") || metric == "job.ended" {
-            notes.failed(queue, share)
-        } else if of_gpus.iter().any(|of_gpus| of_gpus.name == metric) {
-            notes.idle(queue, share)
-        } else {
-            Vec::new()
-        };
-        return named(&jobs).into_iter().collect();
+    match clause.metric.about {
+        Subject::WaitingJobs | Subject::LongestWait => of_waiting_jobs(rule, clause, alert, queue, notes),
+        Subject::EndedJobs => named(&notes.failed(queue, share)).into_iter().collect(),
+        Subject::IdleGpus => named(&notes.idle(queue, share)).into_iter().collect(),
+        Subject::Other => Advice::new(),
     }
+}
+
+fn of_waiting_jobs(rule: &Rule, clause: &Clause, alert: &Alert, queue: &str, notes: &Notes<'_>) -> Advice {
+    let share = alert.by.get("share").map(String::as_str);
     let wanted = wanted(rule, clause, alert);
     let jobs = notes.waiting(queue, share, wanted.as_ref().map(|wanted| wanted as &dyn Fn(Reason) -> bool));
     let mut advice = Advice::new();
-    if let Some((reason, _)) =
-        jobs.first().filter(|_| [QUEUE_WAIT_OLDEST.name, PRIORITY_WAIT_OLDEST.name].contains(&metric))
-    {
-        // It is about the one that has waited longest.
+    if let Some((reason, _)) = jobs.first().filter(|_| clause.metric.about == Subject::LongestWait) {
         let most = alert.annotations.get(LIKELY_REASON).filter(|most| !most.ends_with(reason.words()));
         let most = most.map(|most| format!("; {most}")).unwrap_or_default();
         let reported = format!("the job that has waited longest waits {}{most}", reason.words());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::metrics::catalogue::{self, Label, Metric};
+use crate::metrics::catalogue::{self, Label};
 use crate::metrics::{Frame, Quantiles, Sample, SourceHealth, Value};
 use crate::model::Source;
 use crate::rules::history::History;
@@ -109,7 +109,7 @@ impl<'a> Context<'a> {
 
     /// Whether a source behind a clause's metric failed for what an instance is about.
     pub(super) fn is_blind(&self, clause: &Clause, by: &By) -> bool {
-        sources_of(clause.metric).iter().any(|source| self.is_failing(*source, by))
+        clause.metric.sources.iter().any(|source| self.is_failing(*source, by))
     }
 
     /// What grew enough within part of a window grew enough.
@@ -188,21 +188,6 @@ fn statistic(stat: Stat, recent: Option<Quantiles>) -> Option<f64> {
     }
 }
 
-/// The sources that a metric rests on; none for what the service knows of itself.
-pub(super) fn sources_of(metric: &Metric) -> &'static [Source] {
-    let room = metric.name.split('.').next().unwrap_or_default();
-    match (metric.name, room) {
-        // Without utilisation every busy GPU is an unknown one, and the rest would look like all there is.
-        (
-            "gpu.utilisation" | "gpu.dead_hosts" | "gpu.part" | "gpu.time" | "gpu.idle.ratio" | "job.gpu.utilisation",
-            _,
-        ) => &[Source::Jobs, Source::Utilisation],
-        ("ledger.unverified", _) | (_, "queue" | "priority" | "share" | "job" | "gpu" | "setup") => &[Source::Jobs],
-        (_, "reserved") => &[Source::Reserved],
-        _ => &[],
-    }
-}
-
 /// One value of several; there is at least one.
 fn fold(how: Fold, values: impl Iterator<Item = f64>) -> f64 {
     match how {
@@ -212,19 +197,6 @@ fn fold(how: Fold, values: impl Iterator<Item = f64>) -> f64 {
         Fold::Mean => {
             let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
             sum / count
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_metric_rests_on_the_sources_it_is_made_from() {
-        for metric in catalogue::ALL.iter().copied().chain(crate::metrics::single_jobs::ALL) {
-            let of_aws = metric.labels.contains(&"queue") || metric.name.starts_with("reserved.");
-            assert_eq!(of_aws, !sources_of(metric).is_empty(), "{metric}: decide which sources it rests on");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::metrics::catalogue::Unit;
+use crate::metrics::catalogue::{Range, Unit};
 use crate::model::units;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Rule, unit_of};
 
@@ -71,12 +71,10 @@ fn foregone(clause: &Clause) -> Option<String> {
 
 /// The least and the most that can be taken of a metric; `None` for differences.
 fn range(clause: &Clause) -> Option<(f64, f64)> {
-    // Above 1 when borrowing.
-    let fraction_above = clause.metric.name == "share.utilisation";
-    match (clause.take, unit_of(clause.metric, clause.take)) {
-        (Aggregation::Change(_), _) => None,
-        (_, Unit::Ratio) if !fraction_above => Some((0.0, 1.0)),
-        (_, _) => Some((0.0, f64::INFINITY)),
+    match clause.take {
+        Aggregation::Change(_) => None,
+        Aggregation::FractionAbove(..) => Some(Range::UpToOne.bounds()),
+        Aggregation::Now | Aggregation::Stat(_) | Aggregation::Increase(_) => Some(clause.metric.range.bounds()),
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::metrics::catalogue::{Label, Metric, SHARE_STARVED, Unit};
-use crate::metrics::single_jobs::JOB_WAITING_AGE;
+use crate::metrics::catalogue::{Label, Metric, Unit};
 use crate::model::{LabelValue, matches_glob};
 use crate::rules::alert_lifecycle::HoldPolicy;
 use crate::rules::wording::{self, Templates};
@@ -176,11 +175,7 @@ impl Clause {
 
     /// Whether it is about jobs that wait.
     pub(super) fn is_about_waiting(&self) -> bool {
-        let name = self.metric.name;
-        name.starts_with("queue.")
-            || name.starts_with("priority.")
-            || name == SHARE_STARVED.name
-            || name == JOB_WAITING_AGE.name
+        self.metric.about.is_waiting()
     }
 
     fn passes(&self, by: &BTreeMap<String, String>) -> bool {

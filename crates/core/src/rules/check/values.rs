@@ -1,6 +1,6 @@
 //! Labels whose values are known before anything is observed: a filter over them that takes none of these selects nothing.
 
-use crate::metrics::catalogue::{Label, Metric};
+use crate::metrics::catalogue::{ClosedLabel, Label, Metric};
 use crate::metrics::lending::{self, CHECKPOINTS};
 use crate::metrics::unallocated::CAUSES;
 use crate::metrics::waterfall::PARTS;
@@ -26,23 +26,23 @@ pub(in crate::rules) fn check(metric: &Metric, label: Label, glob: &str) -> Resu
 /// All values of a label; none where they come from outside.
 fn of(metric: &Metric, label: Label) -> Vec<String> {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
-    match (metric.name, label) {
-        ("queue.jobs", "state") => JobStatus::KNOWN.iter().map(|status| status.as_str().to_ascii_lowercase()).collect(),
-        ("alerts", "state") => owned(&["pending", "firing"]),
-        (name, "state") if name.starts_with("reserved.") => owned(&["in_use", "idle", "unavailable"]),
-        (name, "kind") if name.starts_with("reserved.") => {
-            owned(&[ReservedKind::TrainingPlan.as_str(), ReservedKind::WarmPool.as_str()])
+    let Some(closed) = metric.closed_label(label) else { return Vec::new() };
+    match closed {
+        ClosedLabel::JobState => JobStatus::KNOWN.iter().map(|status| status.as_str().to_ascii_lowercase()).collect(),
+        ClosedLabel::AlertState => owned(&["pending", "firing"]),
+        ClosedLabel::ReservedState => owned(&["in_use", "idle", "unavailable"]),
+        ClosedLabel::ReservedKind => owned(&[ReservedKind::TrainingPlan.as_str(), ReservedKind::WarmPool.as_str()]),
+        ClosedLabel::WaitReason => Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect(),
+        ClosedLabel::SetupProblem => {
+            misconfiguration::Problem::ALL.iter().map(|problem| problem.as_str().to_owned()).collect()
         }
-        (_, "reason") => Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect(),
-        (_, "problem") => misconfiguration::Problem::ALL.iter().map(|problem| problem.as_str().to_owned()).collect(),
-        (_, "percentile") => owned(&["p50", "p90", "p95", "p99"]),
-        (_, "source") => Source::ALL.iter().map(|source| source.as_str().to_owned()).collect(),
-        ("share.time", "part") => {
+        ClosedLabel::Percentile => owned(&["p50", "p90", "p95", "p99"]),
+        ClosedLabel::Source => Source::ALL.iter().map(|source| source.as_str().to_owned()).collect(),
+        ClosedLabel::SharePart => {
             owned(&[lending::OWN, lending::LENT, lending::IDLE, lending::IDLE_WHILE_WAITING, lending::BORROWED])
         }
-        (name, "part") if name.starts_with("gpu.") => owned(&PARTS),
-        (name, "cause") if name.starts_with("gpu.") => owned(&CAUSES),
-        (_, "checkpoints") => CHECKPOINTS.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        (_, _) => Vec::new(),
+        ClosedLabel::GpuPart => owned(&PARTS),
+        ClosedLabel::UnallocatedCause => owned(&CAUSES),
+        ClosedLabel::Checkpoints => CHECKPOINTS.iter().map(|(name, _)| (*name).to_owned()).collect(),
     }
 }

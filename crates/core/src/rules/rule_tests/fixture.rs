@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::metrics::catalogue::{DURATION_BOUNDS, Kind, Metric, Stability, Unit};
+use crate::metrics::catalogue::{CloudWatch, DURATION_BOUNDS, Kind, Metric, Range, Stability, Subject, Unit};
 use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, SourceHealth, Value, single_jobs};
 use crate::model::{QueueName, Source, Timestamp};
-use crate::rules::context::sources_of;
 use crate::rules::threshold::Threshold;
 
 /// Distributions are judged by their last hour.
@@ -14,11 +13,16 @@ const RECENT: Duration = Duration::from_secs(3_600);
 
 /// Says that what a series is about is there, while it has no value.
 static PRESENT: Metric = Metric {
-    name: "rehearsal.present",
+    name: "fixture.present",
     unit: Unit::Count,
+    range: Range::NonNegative,
     kind: Kind::Gauge,
     labels: &[],
+    closed_labels: &[],
     stability: Stability::Experimental,
+    about: Subject::Other,
+    sources: &[],
+    cloudwatch: CloudWatch::OnceStable,
     meaning: "",
 };
 
@@ -69,7 +73,7 @@ impl Fixture {
         for series in &self.series {
             let signal = series.signals.get(tick).copied().unwrap_or(Signal::Gone);
             if signal == Signal::Failed {
-                failing.extend(sources_of(series.metric).iter().copied());
+                failing.extend(series.metric.sources.iter().copied());
             }
             let value = match signal {
                 Signal::Gone => continue,
