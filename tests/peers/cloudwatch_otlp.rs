@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trainspotter::outbound::{SignedEndpoint, SignedService, Signer};
-use trainspotter::publish::{Origin, OtlpSink, Published, SinkError, is_in_cloudwatch};
+use trainspotter::publish::{Origin, OtlpSink, Published, SinkError};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::{Frame, Sample, Value as Figure, catalogue, labels};
 use trainspotter_core::model::Timestamp;
@@ -85,7 +85,7 @@ async fn every_figure_arrives_under_its_name_with_its_labels_and_total() {
         let temporality = if kind == "gauge" { Value::Null } else { json!("cumulative") };
         assert_eq!((&series["temporality"], &series["points"]), (&temporality, &json!(2)), "{series}");
     }
-    let of_classic = expected.samples.iter().filter(|sample| is_in_cloudwatch(sample.metric)).count();
+    let of_classic = expected.samples.iter().filter(|sample| sample.metric.is_in_cloudwatch()).count();
     assert!(of_classic < expected.samples.len(), "OTLP carries more than the classic metrics");
 }
 
