@@ -1,17 +1,25 @@
 //! The command line: picks what to run, and is the only module that prints.
 
+mod alerts;
 mod check;
 mod demo;
 mod explain;
+mod figures;
 mod healthcheck;
 mod inputs;
+mod jobs;
 mod notify;
 mod outbox;
+mod place;
+mod queues;
+mod remote;
 mod rules;
 mod run;
 mod schema;
 mod silence;
 mod simulate;
+mod table;
+mod top;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -32,7 +40,10 @@ const USAGE: u8 = 64;
   trainspotter demo                          see it work, without an AWS account
   trainspotter check --config FILE           report every mistake in a configuration
   trainspotter run --config FILE             the service
-  trainspotter explain JOB                   why a job waits, asked of a running service")]
+  trainspotter top                           a running service, live
+  trainspotter explain JOB                   why a job waits, asked of a running service
+
+Commands that ask a running service take --url, or the environment variables TRAINSPOTTER_URL and TRAINSPOTTER_TOKEN.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -44,6 +55,10 @@ enum Command {
     Demo(demo::Arguments),
     Simulate(simulate::Arguments),
     Check(check::Arguments),
+    Jobs(jobs::Arguments),
+    Queues(queues::Arguments),
+    Alerts(alerts::Arguments),
+    Top(top::Arguments),
     Explain(explain::Arguments),
     #[command(subcommand)]
     Rules(rules::Command),
@@ -101,11 +116,15 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Check(arguments) => check::run(&arguments).await,
+        Command::Jobs(arguments) => jobs::run(&arguments).await,
+        Command::Queues(arguments) => queues::run(&arguments).await,
+        Command::Alerts(arguments) => alerts::run(&arguments).await,
+        Command::Top(arguments) => top::run(&arguments).await,
         Command::Explain(arguments) => explain::run(&arguments).await,
         Command::Rules(command) => rules::run(&command),
         Command::Notify(command) => notify::run(command).await,
-        Command::Outbox(command) => outbox::run(command),
-        Command::Silence(command) => silence::run(command),
+        Command::Outbox(command) => outbox::run(command).await,
+        Command::Silence(command) => silence::run(command).await,
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments).await,
     }

@@ -3,6 +3,7 @@
 //! The rest of the crate sees only these types, which cannot hold a value that the service could not run on.
 
 pub mod address;
+mod api_tokens;
 mod aws_names;
 mod check;
 mod environment_variables;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use api_tokens::{ApiToken, MAX_TOKEN, MIN_TOKEN, Permission};
 pub use aws_names::check_namespace;
 pub use check::Environment;
 pub use excerpt::shown_url;
@@ -87,6 +89,8 @@ pub struct Config {
     pub history: History,
     /// Address of the API and the page. Loopback unless the file says otherwise.
     pub listen: SocketAddr,
+    /// Who may use the API, by token.
+    pub api: Vec<ApiToken>,
     /// Where the page can be reached from outside; linked in notifications.
     pub external_url: Option<String>,
     /// How logs look.

@@ -9,6 +9,7 @@ mod inbox;
 mod job_queries;
 mod live_check;
 mod logs;
+mod operations;
 mod polling;
 mod rule_reload;
 mod senders;
@@ -35,14 +36,15 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::{self, Clients, JobEvents, Poller};
 use crate::config::{Config, Receiver, Target};
 use crate::notify::outbox::{self, OutboxRow};
-use crate::publish::{Publisher, Report, prometheus_text};
+use crate::publish::{Publisher, Report};
 use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Memory, OPEN_SINCE};
 use crate::service::inbox::Inbox;
+use crate::service::operations::Acting;
 use crate::service::polling::Polling;
 use crate::service::rule_reload::follow;
 use crate::service::source_log::{SourceLog, Started};
 use crate::store::StoreHandle;
-use crate::web::{self, Pages, Snapshot};
+use crate::web::{self, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::metrics::Frame;
@@ -123,6 +125,7 @@ impl Service {
         let (snapshot, latest) = watch::channel(Snapshot::default());
         let (notifiers, delivering) = senders::notifiers(&config, clients.calls(), &store, clock).await?;
 
+        let acting = Acting::new(&config, &rules, &store, &notifiers, &latest, clock);
         let started = Started::new(&config, rules.len());
         let engine = begin(&config, rules, saved, since, set_aside, clock).await;
         let event_loop = EventLoop {
@@ -134,20 +137,14 @@ impl Service {
             snapshot,
             frames,
             notifiers,
+            rules: acting.rules.clone(),
+            access: acting.access.clone(),
             patience: (config.poll.every * 2).max(clock.of_wall(MIN_PATIENCE)),
             history: config.history,
             memory: Memory::with(unsent),
             source_log: SourceLog::new(started),
         };
-        let pages = Pages {
-            snapshot: latest,
-            jobs: senders.queries,
-            history: past,
-            clock,
-            started_at: clock.now(),
-            tick_every: config.poll.every,
-            metrics: prometheus_text,
-        };
+        let pages = acting.pages(latest, senders.queries, past, config.poll.every, clock);
 
         let events =
             JobEvents::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
@@ -173,6 +170,7 @@ impl Service {
         for notifier in delivering {
             parts.spawn("notifier", notifier.run(rest.clone()));
         }
+        parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
         parts.spawn("history", history::answer(config.store.clone(), past_inbox, rest.clone()));
         parts.spawn("pages", serve(listener, web::router(pages), config.external_url.clone(), rest.clone()));
         parts.finish(stop, rest).await

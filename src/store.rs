@@ -18,6 +18,7 @@ mod memory_fallback;
 mod notified;
 mod operator;
 mod outbox;
+mod outbox_list;
 mod outbox_query;
 mod rows;
 mod schema;
@@ -50,6 +51,7 @@ pub use events::MAX_EVENTS;
 pub use frames::{Frames, Recording};
 pub use operator::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
+pub use outbox_list::Wanted;
 pub use rows::{BadRow, MAX_BAD_ROWS};
 pub use worker::{Condition, StoreHandle};
 

@@ -4,10 +4,13 @@
 //! a slow reader holds up nobody. Only questions about single jobs go to the ledger's owner, as a [`JobQuery`] with a
 //! place for the answer.
 //!
-//! Invariants: everything here only reads; nothing here knows a secret, since no configuration comes in; every answer
+//! What changes something is a POST with a token that may operate, and goes to the owner of silences and outbox as an [`Operation`].
+//!
+//! Invariants: nothing here knows a secret, since no configuration comes in, and of tokens only hashes; every answer
 //! under `/api` is JSON, errors too; every answer carries the headers of `guard`; each request and each connection has
-//! an end. There is no login: whoever reaches the port may read, which is why it is on loopback by default.
+//! an end. Without tokens whoever reaches the port may read, which is why it is on loopback by default.
 
+mod access;
 mod alerts;
 mod error;
 mod figures;
@@ -16,11 +19,15 @@ mod host_names;
 mod jobs;
 mod listen;
 mod openapi;
+mod operations;
+mod outbox;
 mod page;
 mod probes;
 mod query;
 mod request_limits;
 mod runbooks;
+mod silences;
+mod test_notifications;
 #[cfg(test)]
 mod tests;
 mod why;
@@ -35,14 +42,19 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::notify::silence::Silence;
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 
+pub use access::{Access, Token};
 pub use history::{HistoryQuery, HistoryView};
 pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span};
+pub use operations::{Change, Operation, Outcome, Refusal, Reply};
+pub use outbox::{NotificationPage, NotificationRow, OutboxFilter};
+pub use test_notifications::{TestRequest, TestResult};
 pub use why::{EvidenceView, WhyView};
 
 /// How long open requests may take to finish once the server was told to stop, in wall time.
@@ -77,6 +89,12 @@ pub struct Pages {
     pub jobs: mpsc::Sender<JobQuery>,
     /// Questions about the past, to whoever reads frames. As above.
     pub history: mpsc::Sender<HistoryQuery>,
+    /// What operators look up and do, to whoever owns silences and outbox. As above.
+    pub operations: mpsc::Sender<Operation>,
+    /// Silences, as they were a moment ago.
+    pub silences: watch::Receiver<Arc<[Silence]>>,
+    /// Who may read and who may act.
+    pub access: Access,
     /// The service's clock.
     pub clock: Clock,
     /// When the service started.
@@ -96,7 +114,8 @@ impl Pages {
 /// All routes, with their limits and headers.
 pub fn router(pages: Pages) -> Router {
     let (api, _) = openapi::routes().split_for_parts();
-    request_limits::guarded(api.merge(page::routes()).with_state(pages))
+    let access = pages.access.clone();
+    request_limits::guarded(api.merge(page::routes()).with_state(pages), access)
 }
 
 /// The OpenAPI document of the API, as `GET /api/v1/openapi.json` serves it.

@@ -9,11 +9,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::cli::remote::TOKEN_VARIABLE;
 use crate::cli::simulate::{Chosen, World};
 use crate::cli::{Failure, listen, say};
 use crate::config::{
-    Channel, CloudWatch, Config, Endpoint, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Receiver, Reserved,
-    Secret, Target,
+    ApiToken, Channel, CloudWatch, Config, Endpoint, History, LogFormat, MIN_TOKEN, Otlp, OtlpProtocol, Permission,
+    Poll, Publish, Receiver, Reserved, Secret, Target,
 };
 use crate::service::{Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
@@ -38,7 +39,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
   trainspotter demo --speed 60 --for 10m
   trainspotter demo --trace jobs.csv --webhook http://127.0.0.1:9000/hook
 
-An hour of simulated time passes in six seconds at the default speed.")]
+An hour of simulated time passes in six seconds at the default speed. With TRAINSPOTTER_TOKEN set, whoever sends that token may add
+silences and test receivers.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     world: World,
@@ -57,7 +59,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let _logs = start_logs(LogFormat::Pretty, None).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
-    let world = arguments.world.choose()?;
+    let (world, tokens) = (arguments.world.choose()?, tokens()?);
     let clock = world.clock();
     let since = clock.now();
     let simulation = world.simulation(clock)?;
@@ -69,7 +71,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let state = StateFile::new(endpoint_address.port());
     let topic = simulation.create_topic("trainspotter");
-    let config = config(&arguments, endpoint_address, topic, &state);
+    let config = config(&arguments, endpoint_address, topic, &state, tokens);
     let service = Service { config, rules: rules()?, clock, since, listener };
     // The endpoint outlives the service, which still publishes and tells while it stops.
     let endpoint_stop = CancellationToken::new();
@@ -104,7 +106,22 @@ fn rules() -> Result<Vec<Rule>, Failure> {
     Ok(packs.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &StateFile) -> Config {
+/// Who may act: whoever has the token with which commands ask, if there is one.
+fn tokens() -> Result<Vec<ApiToken>, Failure> {
+    let Ok(token) = std::env::var(TOKEN_VARIABLE) else { return Ok(Vec::new()) };
+    if token.len() < MIN_TOKEN {
+        return Err(Failure::usage(format!("{TOKEN_VARIABLE}: a token has {MIN_TOKEN} characters at least")));
+    }
+    Ok(vec![ApiToken { name: "demo".to_owned(), token: Secret::new(token), may: Permission::Operate }])
+}
+
+fn config(
+    arguments: &Arguments,
+    endpoint: SocketAddr,
+    topic: String,
+    state: &StateFile,
+    tokens: Vec<ApiToken>,
+) -> Config {
     let target = Target {
         region: "us-east-1".to_owned(),
         role: None,
@@ -139,6 +156,7 @@ fn config(arguments: &Arguments, endpoint: SocketAddr, topic: String, state: &St
         store: state.0.clone(),
         history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
         listen: arguments.listen,
+        api: tokens,
         external_url: None,
         log: LogFormat::Pretty,
         traces: None,

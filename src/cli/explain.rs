@@ -1,12 +1,10 @@
 //! `explain`: asks a running service why a job waits, and prints the explanation.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
+use crate::cli::remote::Remote;
+use crate::cli::table::plain;
 use crate::cli::{Failure, print};
-
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Explain why a job waits: the numbers, its place in the order and what to do next.
 #[derive(Debug, clap::Args)]
@@ -17,41 +15,23 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Arguments {
     /// The job's id, its name, how one of them begins, or its owner; where several jobs match, they are listed.
     job: String,
-    /// The running service to ask.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
-    url: String,
+    /// Print JSON, with all that the API says of the job.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
-    let refused = |error| Failure::failed(format!("{} does not answer: {error}", arguments.url));
-    let mut url = reqwest::Url::parse(&arguments.url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
-    url.path_segments_mut()
-        .map_err(|()| Failure::usage("--url: not an address that a path can be added to"))?
-        .pop_if_empty()
-        .extend(["api", "v1", "jobs", arguments.job.as_str()]);
-    let answer = client.get(url).send().await.map_err(refused)?;
-    let found = answer.status().is_success();
-    let text = answer.text().await.map_err(refused)?;
-    let body: Value = serde_json::from_str(&text).map_err(|_| Failure::failed(format!("not an answer: {text}")))?;
-    if !found {
-        return Err(Failure::failed(refusal(&body).unwrap_or(text)));
+    let client = arguments.remote.connect()?;
+    let job = client.get(&["jobs", &arguments.job], &[]).await?;
+    if job["id"].as_str().is_none() {
+        return Err(client.is_something_else("its answer is no job"));
     }
-    lines_of(&body).iter().try_for_each(|line| print(format_args!("{line}")))
-}
-
-/// Why there is no story: in a list where several jobs are meant.
-fn refusal(body: &Value) -> Option<String> {
-    let message = body["error"]["message"].as_str()?;
-    let Some(jobs) = body["jobs"].as_array() else { return Some(message.to_owned()) };
-    let text = |job: &Value, key: &str| job[key].as_str().unwrap_or("-").to_owned();
-    let line = |job: &Value| {
-        let columns = ["id", "name", "status", "queue", "owner", "created_at"];
-        columns.map(|key| text(job, key)).join("  ")
-    };
-    // The list in the message is for those who read the API as it is.
-    let title = message.split(": ").next().unwrap_or(message);
-    Some(std::iter::once(format!("{title}:")).chain(jobs.iter().map(line)).collect::<Vec<_>>().join("\n  "))
+    if arguments.json {
+        return print(format_args!("{job:#}"));
+    }
+    lines_of(&job).iter().try_for_each(|line| print(format_args!("{}", plain(line))))
 }
 
 /// The story of a job, a line each.
@@ -84,17 +64,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn several_jobs_are_listed_and_one_refusal_is_told() {
-        let jobs = [
-            json!({"id": "a1", "name": "train", "status": "runnable", "queue": "q", "owner": null, "created_at": "t"}),
-        ];
-        let body = json!({"error": {"code": "ambiguous", "message": "2 jobs match \"a\"; give the id of one: a1"}, "jobs": jobs});
-        let lines_of = refusal(&body).unwrap();
-        assert_eq!(lines_of, "2 jobs match \"a\"; give the id of one:\n  a1  train  runnable  q  -  t");
-        assert_eq!(refusal(&json!({"error": {"message": "none"}})).unwrap(), "none");
-    }
 
     #[test]
     fn a_waiting_job_has_a_story_and_another_has_none() {

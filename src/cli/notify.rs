@@ -1,27 +1,45 @@
 //! `notify`: tries a receiver.
 
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::cli::figures::text;
+use crate::cli::place::{Place, PlaceArguments};
+use crate::cli::remote::Client;
+use crate::cli::table::plain;
 use crate::cli::{Failure, inputs, print};
 use crate::config::Channel;
 use crate::notify::sample::Sample;
 use crate::service;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::units;
 
 /// Try receivers.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Send sample notifications to one receiver and show what it answers: by default an alert that fires, and its end.
+    /// Send sample notifications and show what becomes of them: to one receiver by default an alert that fires, and its end; or, by --url,
+    /// those of a rule to whoever would get them.
     #[command(after_help = "Examples:
+  trainspotter notify test oncall --url http://127.0.0.1:9464
+  trainspotter notify test --rule LongWait --label queue=prod-a --url http://127.0.0.1:9464
   trainspotter notify test oncall --config trainspotter.yaml
   trainspotter notify test chat --kind all --config trainspotter.yaml")]
     Test {
         /// The receiver's name in the configuration.
-        receiver: String,
+        #[arg(required_unless_present = "rule", conflicts_with = "rule")]
+        receiver: Option<String>,
         /// What to send; may be given several times.
-        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Firing, Kind::Resolved])]
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Firing, Kind::Resolved], conflicts_with = "rule")]
         kind: Vec<Kind>,
-        /// The configuration file, or env:NAME for an environment variable with its text.
-        #[arg(long, value_name = "FILE")]
-        config: String,
+        /// Send a sample of this rule to whoever would get it; only by --url.
+        #[arg(long, value_name = "NAME")]
+        rule: Option<String>,
+        /// A label of the rule's alert, such as queue=prod-a; may be given several times.
+        #[arg(long, value_name = "LABEL=VALUE", value_parser = label, requires = "rule")]
+        label: Vec<(String, String)>,
+        #[command(flatten)]
+        place: PlaceArguments,
     },
 }
 
@@ -55,15 +73,59 @@ impl Kind {
     }
 }
 
+fn label(text: &str) -> Result<(String, String), String> {
+    let (label, value) =
+        text.split_once('=').filter(|(label, _)| !label.is_empty()).ok_or("write it like queue=prod-a")?;
+    Ok((label.to_owned(), value.to_owned()))
+}
+
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
-    let Command::Test { receiver: name, kind, config } = command;
-    let config = inputs::load_config(&config)?;
+    let Command::Test { receiver, kind, rule, label, place } = command;
+    let samples: Vec<Sample> = kind.into_iter().flat_map(Kind::samples).collect();
+    match (place.choose()?, receiver, rule) {
+        (Place::Config(config), Some(receiver), _) => test_here(&config, &receiver, samples).await,
+        (Place::Config(_), None, _) => {
+            Err(Failure::usage("--rule: only a running service knows its alerts; give --url URL"))
+        }
+        (Place::Service(client), Some(receiver), _) => {
+            let kinds: Vec<&str> = samples.iter().map(|sample| sample.as_str()).collect();
+            test_over_api(&client, &json!({ "receiver": receiver, "kinds": kinds })).await
+        }
+        (Place::Service(client), None, rule) => {
+            let labels: BTreeMap<String, String> = label.into_iter().collect();
+            test_over_api(&client, &json!({ "rule": rule, "labels": labels })).await
+        }
+    }
+}
+
+async fn test_over_api(client: &Client, body: &Value) -> Result<(), Failure> {
+    let results = client.post(&["notifications", "test"], body).await?;
+    let Some(results) = results.as_array() else {
+        return Err(client.is_something_else("it does not say what became of the test"));
+    };
+    let mut failed = Vec::new();
+    for result in results {
+        let [receiver, sample, answer] = ["receiver", "sample", "answer"].map(|key| text(result, key));
+        let after = result["after_seconds"]
+            .as_f64()
+            .filter(|seconds| *seconds > 0.0)
+            .map_or_else(String::new, |seconds| format!(" (it would hear of it after {})", units::duration(seconds)));
+        if result["delivered"] == true {
+            print(format_args!("{receiver}: {sample}: delivered: {}{after}", plain(&answer)))?;
+        } else {
+            failed.push(format!("{receiver}: {sample}: not delivered: {}", plain(&answer)));
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::failed(failed.join("\n"))) }
+}
+
+async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>) -> Result<(), Failure> {
+    let config = inputs::load_config(config)?;
     let Some(receiver) = config.receivers.iter().find(|receiver| receiver.name == name) else {
         let known: Vec<&str> = config.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(Failure::usage(format!("no receiver is called {name}; the configuration has: {known}")));
     };
-    let mut samples: Vec<Sample> = kind.into_iter().flat_map(Kind::samples).collect();
     if matches!(receiver.channel, Channel::PagerDuty { .. }) && samples.iter().any(|sample| sample.group().is_some()) {
         samples.retain(|sample| sample.group().is_none());
         print(format_args!("{name}: group and digest are not sent: PagerDuty has an incident per alert"))?;

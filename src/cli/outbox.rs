@@ -1,5 +1,11 @@
-//! `outbox`: notifications that wait, and those that were given up. Works beside a running service.
+//! `outbox`: notifications that wait, and those that were given up, in a running service over its API or beside it on its state file.
 
+use serde_json::{Value, json};
+
+use crate::cli::figures::text;
+use crate::cli::place::{Place, PlaceArguments};
+use crate::cli::remote::Client;
+use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, inputs, print, say};
 use crate::notify::OutboxRow;
 use crate::store::{BadRow, Selection, Store};
@@ -7,6 +13,10 @@ use trainspotter_clock::Clock;
 
 /// List, retry and drop notifications that wait for delivery or were given up.
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "Examples:
+  trainspotter outbox list --url http://127.0.0.1:9464
+  trainspotter outbox retry --receiver oncall --config trainspotter.yaml
+  trainspotter outbox drop 3f9a01b2 --url http://127.0.0.1:9464")]
 pub(super) enum Command {
     /// Show notifications that are not delivered.
     List {
@@ -31,9 +41,8 @@ pub(super) enum Command {
 /// Which notifications are meant.
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
-    /// The configuration file, or env:NAME for an environment variable with its text.
-    #[arg(long, value_name = "FILE")]
-    config: String,
+    #[command(flatten)]
+    place: PlaceArguments,
     /// Those of one receiver.
     #[arg(long, value_name = "NAME")]
     receiver: Option<String>,
@@ -42,33 +51,119 @@ pub(super) struct Which {
     ids: Vec<String>,
 }
 
-pub(super) fn run(command: Command) -> Result<(), Failure> {
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let now = Clock::real().now();
     match command {
-        Command::List { which, all } => {
-            let (store, selection) = opened(which)?;
-            let (rows, bad) = store.outbox_and_bad_rows().map_err(|error| Failure::failed(store.named(error)))?;
-            say_bad(&bad);
-            let shown =
-                |row: &&OutboxRow| (all || ["pending", "dead"].contains(&row.state.as_str())) && selection.means(row);
-            rows.iter().filter(shown).try_for_each(|row| print(format_args!("{}", line(row))))
-        }
+        Command::List { which, all } => match which.choose()? {
+            (Place::Service(client), selection) => list_over_api(&client, &selection, all).await,
+            (Place::Config(config), selection) => list_of_file(&open(&config)?, &selection, all),
+        },
         Command::Retry { which } => {
-            let (mut store, selection) = opened(which)?;
-            let count = store.retry(&selection, now);
-            let count = count.map_err(|error| Failure::failed(store.named(error)))?;
+            let count = match which.choose()? {
+                (Place::Service(client), selection) => change(&client, "retry", &selection).await?,
+                (Place::Config(config), selection) => {
+                    let mut store = open(&config)?;
+                    let count = store.retry(&selection, now);
+                    u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
+                }
+            };
             print(format_args!("{count} notifications will be tried again within a poll of the running service"))
         }
         Command::Drop { which } => {
             if which.receiver.is_none() && which.ids.is_empty() {
                 return Err(Failure::usage("say which: --receiver NAME, or ids as `outbox list` shows them"));
             }
-            let (mut store, selection) = opened(which)?;
-            let count = store.give_up(&selection, now);
-            let count = count.map_err(|error| Failure::failed(store.named(error)))?;
+            let count = match which.choose()? {
+                (Place::Service(client), selection) => change(&client, "drop", &selection).await?,
+                (Place::Config(config), selection) => {
+                    let mut store = open(&config)?;
+                    let count = store.give_up(&selection, now);
+                    u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
+                }
+            };
             print(format_args!("{count} notifications were given up"))
         }
     }
+}
+
+impl Which {
+    fn choose(self) -> Result<(Place, Selection), Failure> {
+        Ok((self.place.choose()?, Selection { receiver: self.receiver, ids: self.ids }))
+    }
+}
+
+fn list_of_file(store: &Store, selection: &Selection, all: bool) -> Result<(), Failure> {
+    let (rows, bad) = store.outbox_and_bad_rows().map_err(|error| Failure::failed(store.named(error)))?;
+    say_bad(&bad);
+    let shown = |row: &&OutboxRow| (all || ["pending", "dead"].contains(&row.state.as_str())) && selection.means(row);
+    rows.iter().filter(shown).try_for_each(|row| print(format_args!("{}", line(row))))
+}
+
+async fn change(client: &Client, how: &str, selection: &Selection) -> Result<u64, Failure> {
+    let mut body = json!({ "ids": selection.ids });
+    if let Some(receiver) = &selection.receiver {
+        body["receiver"] = json!(receiver);
+    }
+    let answer = client.post(&["outbox", how], &body).await?;
+    answer["changed"].as_u64().ok_or_else(|| client.is_something_else("it does not say how many"))
+}
+
+async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Result<(), Failure> {
+    let mut common =
+        vec![("state", if all { "pending,dead,delivered,muted" } else { "pending,dead" }), ("limit", "500")];
+    common.extend(selection.receiver.as_deref().map(|receiver| ("receiver", receiver)));
+    let queries: Vec<Vec<(&str, &str)>> = match selection.ids.as_slice() {
+        [] => vec![common],
+        ids => ids.iter().map(|id| common.iter().copied().chain([("id", id.as_str())]).collect()).collect(),
+    };
+    let mut rows = Vec::new();
+    for query in &queries {
+        let mut after: Option<String> = None;
+        loop {
+            let mut query = query.clone();
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let page = client.get(&["outbox"], &query).await?;
+            rows.extend(page["notifications"].as_array().into_iter().flatten().cloned());
+            after = page["next"].as_str().map(str::to_owned);
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    let table = table(&rows);
+    if table.is_empty() {
+        say(format_args!("no notification is like that"));
+        return Ok(());
+    }
+    table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
+}
+
+/// Notifications of the API for people.
+fn table(rows: &[Value]) -> Table {
+    let left = |title| (title, Align::Left);
+    let mut table = Table::new(&[
+        left("ID"),
+        left("STATE"),
+        left("CREATED"),
+        left("KIND"),
+        left("RECEIVER"),
+        left("RULE"),
+        left("ABOUT"),
+        ("ATTEMPTS", Align::Right),
+        left("WHY"),
+    ]);
+    for row in rows {
+        let labels = row["labels"].as_object().into_iter().flatten();
+        let about = labels.filter(|(name, _)| !["alertname", "severity"].contains(&name.as_str()));
+        let about: Vec<String> =
+            about.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
+        let id = text(row, "id").chars().take(12).collect();
+        let [state, created, kind] = ["state", "created_at", "kind"].map(|key| text(row, key));
+        let [receiver, rule, why] = ["receiver", "rule", "last_error"].map(|key| text(row, key));
+        let about = if about.is_empty() { NOTHING.to_owned() } else { about.join(",") };
+        table.row([id, state, created, kind, receiver, rule, about, row["attempts"].to_string(), why]);
+    }
+    table
 }
 
 /// The state file of a configuration, which a service must have begun.
@@ -86,10 +181,6 @@ pub(super) fn say_bad(bad: &[BadRow]) {
     for row in bad {
         say(format_args!("left out: {}; the service sets it aside when it starts", row.in_words()));
     }
-}
-
-fn opened(which: Which) -> Result<(Store, Selection), Failure> {
-    Ok((open(&which.config)?, Selection { receiver: which.receiver, ids: which.ids }))
 }
 
 fn line(row: &OutboxRow) -> String {

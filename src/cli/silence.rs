@@ -1,8 +1,14 @@
-//! `silence`: manages silences. Works beside a running service.
+//! `silence`: manages silences, in a running service over its API or beside it on its state file.
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use crate::cli::figures::text;
 use crate::cli::outbox::{open, say_bad};
+use crate::cli::place::{Place, PlaceArguments};
+use crate::cli::remote::Client;
+use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, inputs, print, say};
 use crate::notify::routing_table;
 use crate::notify::silence::Silence;
@@ -16,18 +22,20 @@ const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Begin a silence now.
-    #[command(after_help = "Example:
-  trainspotter silence add --config FILE --for 2h --author ann --comment 'maintenance' queue=prod-*")]
+    #[command(after_help = "Examples:
+  trainspotter silence add --url http://127.0.0.1:9464 --for 2h --comment maintenance 'queue=prod-*'
+  trainspotter silence add --config FILE --for 2h --author ann --comment maintenance alertname=LongWait
+
+By --url the author is the name of the token.")]
     Add {
-        /// The configuration file, or env:NAME for an environment variable with its text.
-        #[arg(long, value_name = "FILE")]
-        config: String,
+        #[command(flatten)]
+        place: PlaceArguments,
         /// For how long, such as 2h.
         #[arg(long = "for", value_name = "SPAN", value_parser = parse_duration)]
         span: Duration,
-        /// Who wants it.
-        #[arg(long)]
-        author: String,
+        /// Who wants it; only with --config.
+        #[arg(long, conflicts_with = "url")]
+        author: Option<String>,
         /// Why.
         #[arg(long)]
         comment: String,
@@ -41,61 +49,123 @@ pub(super) enum Command {
     },
     /// Show silences, also those that are over.
     List {
-        /// The configuration file, or env:NAME for an environment variable with its text.
-        #[arg(long, value_name = "FILE")]
-        config: String,
+        #[command(flatten)]
+        place: PlaceArguments,
     },
     /// End a silence now.
     End {
-        /// The configuration file, or env:NAME for an environment variable with its text.
-        #[arg(long, value_name = "FILE")]
-        config: String,
+        #[command(flatten)]
+        place: PlaceArguments,
         /// The silence's id.
         id: i64,
     },
 }
 
-pub(super) fn run(command: Command) -> Result<(), Failure> {
-    let now = Clock::real().now();
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Add { config, span, author, comment, allow_unmatched, matchers } => {
+        Command::Add { place, span, author, comment, allow_unmatched, matchers } => {
             if span.is_zero() || span > MAX_SPAN {
                 return Err(Failure::usage("--for: a silence lasts longer than 0s and at most 366 days"));
             }
-            for (option, text) in [("--author", &author), ("--comment", &comment)] {
-                if text.trim().is_empty() {
-                    return Err(Failure::usage(format!("{option}: must not be empty")));
+            if comment.trim().is_empty() {
+                return Err(Failure::usage("--comment: must not be empty"));
+            }
+            let new =
+                New { matchers: Matchers::all(matchers).map_err(Failure::usage)?, span, comment, allow_unmatched };
+            match place.choose()? {
+                Place::Service(client) => add_over_api(&client, &new, author).await,
+                Place::Config(config) => add_to_file(&config, new, author),
+            }
+        }
+        Command::List { place } => match place.choose()? {
+            Place::Service(client) => {
+                let table = table(&client.list("silences").await?);
+                if table.is_empty() {
+                    say(format_args!("there are no silences"));
+                    return Ok(());
                 }
+                table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
             }
-            let matchers = Matchers::all(matchers).map_err(Failure::usage)?;
-            if !allow_unmatched {
-                can_match(&config, &matchers)?;
-            }
-            let silence = Silence { id: 0, matchers, starts_at: now, ends_at: now + span, author, comment };
-            let mut store = open(&config)?;
-            let id = store.silence(&silence).map_err(|error| Failure::failed(store.named(error)))?;
-            print(format_args!("silence {id} until {}", silence.ends_at))
-        }
-        Command::List { config } => {
-            let store = open(&config)?;
-            let named = |error| Failure::failed(store.named(error));
-            say_bad(&store.bad_silences().map_err(named)?);
-            for silence in store.silences().map_err(named)? {
-                let state = if silence.is_active(now) { "active" } else { "over" };
-                let Silence { id, matchers, ends_at, author, comment, .. } = &silence;
-                print(format_args!("{id} {state} until {ends_at} {matchers} by {author}: {comment}"))?;
-            }
-            Ok(())
-        }
-        Command::End { config, id } => {
-            let mut store = open(&config)?;
-            if store.end_silence(id, now).map_err(|error| Failure::failed(store.named(error)))? {
+            Place::Config(config) => list_of_file(&config),
+        },
+        Command::End { place, id } => match place.choose()? {
+            Place::Service(client) => {
+                client.post(&["silences", &id.to_string(), "end"], &json!({})).await?;
                 print(format_args!("silence {id} has ended"))
-            } else {
-                Err(Failure::failed(format!("there is no silence {id} that has not ended")))
             }
-        }
+            Place::Config(config) => end_in_file(&config, id),
+        },
     }
+}
+
+/// A silence that is wanted.
+struct New {
+    matchers: Matchers,
+    span: Duration,
+    comment: String,
+    allow_unmatched: bool,
+}
+
+async fn add_over_api(client: &Client, new: &New, author: Option<String>) -> Result<(), Failure> {
+    if author.is_some() {
+        return Err(Failure::usage("--author: over the API the author is the name of the token; leave it out"));
+    }
+    let matchers: Vec<String> = new.matchers.iter().map(ToString::to_string).collect();
+    let body = json!({
+        "matchers": matchers, "duration_seconds": new.span.as_secs_f64(), "comment": new.comment,
+        "allow_unmatched": new.allow_unmatched,
+    });
+    let added = client.post(&["silences"], &body).await?;
+    print(format_args!("silence {} until {}", added["id"], text(&added, "ends_at")))
+}
+
+fn add_to_file(config: &str, new: New, author: Option<String>) -> Result<(), Failure> {
+    let author = author.filter(|author| !author.trim().is_empty());
+    let author = author.ok_or_else(|| Failure::usage("--author: say who wants it"))?;
+    let New { matchers, span, comment, allow_unmatched } = new;
+    if !allow_unmatched {
+        can_match(config, &matchers)?;
+    }
+    let now = Clock::real().now();
+    let silence = Silence { id: 0, matchers, starts_at: now, ends_at: now + span, author, comment };
+    let mut store = open(config)?;
+    let id = store.silence(&silence).map_err(|error| Failure::failed(store.named(error)))?;
+    print(format_args!("silence {id} until {}", silence.ends_at))
+}
+
+fn list_of_file(config: &str) -> Result<(), Failure> {
+    let now = Clock::real().now();
+    let store = open(config)?;
+    let named = |error| Failure::failed(store.named(error));
+    say_bad(&store.bad_silences().map_err(named)?);
+    for silence in store.silences().map_err(named)? {
+        let state = if silence.is_active(now) { "active" } else { "over" };
+        let Silence { id, matchers, ends_at, author, comment, .. } = &silence;
+        print(format_args!("{id} {state} until {ends_at} {matchers} by {author}: {comment}"))?;
+    }
+    Ok(())
+}
+
+fn end_in_file(config: &str, id: i64) -> Result<(), Failure> {
+    let mut store = open(config)?;
+    if store.end_silence(id, Clock::real().now()).map_err(|error| Failure::failed(store.named(error)))? {
+        print(format_args!("silence {id} has ended"))
+    } else {
+        Err(Failure::failed(format!("there is no silence {id} that has not ended")))
+    }
+}
+
+/// Silences of the API for people.
+fn table(silences: &[Value]) -> Table {
+    let titles = ["STATE", "UNTIL", "AUTHOR", "MATCHERS", "COMMENT"].map(|title| (title, Align::Left));
+    let mut table = Table::new(&[&[("ID", Align::Right)][..], &titles].concat());
+    for silence in silences {
+        let matchers = silence["matchers"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let matchers = matchers.collect::<Vec<_>>().join(",");
+        let [state, until, author, comment] = ["state", "ends_at", "author", "comment"].map(|key| text(silence, key));
+        table.row([silence["id"].to_string(), state, until, author, matchers, comment]);
+    }
+    table
 }
 
 /// Whether an alert of the configured rules can meet matchers.

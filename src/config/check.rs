@@ -50,6 +50,7 @@ pub(super) fn check(
         store: check.store(&file.store, folder),
         history: check.history(&file.history),
         listen: check.listen(&file.listen),
+        api: check.api(&file.api),
         external_url: check.external_url(file.external_url.as_deref()),
         log: match file.log {
             file::Log::Json => LogFormat::Json,
@@ -92,6 +93,11 @@ pub(super) struct Check<'a> {
 impl Check<'_> {
     pub(super) fn problem(&mut self, path: &str, message: impl Into<String>) {
         self.problems.push(self.document.problem(path, message));
+    }
+
+    /// How many there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.problems.len()
     }
 
     fn targets(&mut self, targets: &[file::Target]) -> Vec<Target> {

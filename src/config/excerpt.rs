@@ -59,6 +59,9 @@ const HARMLESS_BELOW: [&str; 7] = ["match", "when", "mute", "owners", "prices", 
 /// Keys below which everything is secret, harmless as a key may look.
 const SECRET_BELOW: [&str; 5] = ["headers", "secrets", "token", "tokens", "routing_key"];
 
+/// Keys of a token of the API.
+const API_TOKEN: [&str; 3] = ["name", "token", "may"];
+
 /// Keys of URLs, of which the host may be seen.
 const URLS: [&str; 5] = ["url", "endpoint", "events", "external_url", "traces"];
 
@@ -95,8 +98,14 @@ fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
     let around = one.keys.split_last().map_or(&[][..], |(_, around)| around);
     if one.is_key {
         let secret = around.iter().any(|key| SECRET_BELOW.contains(&key.as_str()) && key != "headers");
+        if is_of_api_token(around) {
+            return if API_TOKEN.contains(&one.text.as_str()) { vec![one.range.clone()] } else { Vec::new() };
+        }
         let plain = is_plain_key(&one.text) || (below(&["prices"]) && one.text.starts_with("ml."));
         return if plain && !secret { vec![one.range.clone()] } else { Vec::new() };
+    }
+    if is_of_api_token(around) && ["name", "may"].contains(&last) && one.text.len() <= MAX_SHOWN {
+        return vec![one.range.clone()];
     }
     if below(&SECRET_BELOW) || one.text.len() > MAX_SHOWN {
         return Vec::new();
@@ -112,6 +121,11 @@ fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
     } else {
         Vec::new()
     }
+}
+
+/// Whether a text stands directly below `api.tokens`, where a name is no secret.
+fn is_of_api_token(around: &[String]) -> bool {
+    around == ["api", "tokens"]
 }
 
 /// A key of a file, and no text that happens to stand where a key does.

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
+use crate::config::api_tokens::Api;
 use trainspotter_core::model::{Matchers, SharesShown};
 use trainspotter_core::yaml::HumanDuration;
 
@@ -55,6 +56,9 @@ pub(super) struct File {
     /// Address of the API and the page.
     #[serde(default = "default_listen")]
     pub(super) listen: String,
+    /// Who may use the API and the page, by token.
+    #[serde(default)]
+    pub(super) api: Api,
     /// Where the page can be reached from outside; linked in notifications.
     #[serde(default)]
     pub(super) external_url: Option<String>,

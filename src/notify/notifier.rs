@@ -78,8 +78,8 @@ impl Outcome {
 
 type Counts = Arc<Mutex<BTreeMap<(String, Outcome), u64>>>;
 
-/// What the runtime keeps of its notifiers: a bell to ring and counts to read.
-#[derive(Debug)]
+/// What the runtime keeps of its notifiers: a bell to ring and counts to read. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Notifiers {
     commits: watch::Sender<()>,
     counts: Counts,

@@ -280,7 +280,7 @@ pub fn trouble(
 }
 
 /// A row that was never tried.
-pub(in crate::notify) fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
+pub(crate) fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
     OutboxRow {
         id: NotificationId::of(transition, receiver),
         receiver: receiver.to_owned(),

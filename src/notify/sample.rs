@@ -6,11 +6,13 @@ use std::time::Duration;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::RowState;
+use trainspotter_core::model::LabelValue;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
 use trainspotter_core::rules::ResolveReason;
+use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
@@ -103,6 +105,59 @@ pub fn test(receiver: &str, now: Timestamp) -> OutboxRow {
     let scene = Scene { region: "us-east-1".to_owned(), owner: "nobody".to_owned() };
     let by = [("queue", "test-queue"), ("share", "test")];
     of(tested(TransitionKind::Fired, &by, "info", &scene, now), receiver)
+}
+
+/// The label that a test of a rule has beside those of its alerts: it must be none of them to any receiver, or its end would end a real
+/// one.
+const TEST_LABEL: &str = "test";
+
+/// The test of a rule: the labels by which its alert is routed, and an alert that fires and ends. What the rule's alerts are told apart by
+/// is as `given`, as the rule says, or as in other tests.
+pub fn of_rule(
+    rule: &Rule,
+    given: &BTreeMap<String, String>,
+    scene: &Scene,
+    now: Timestamp,
+) -> (BTreeMap<String, String>, [Transition; 2]) {
+    let by: BTreeMap<String, String> =
+        rule.by().iter().map(|label| ((*label).to_owned(), value(rule, label, given, scene))).collect();
+    let mut labels: BTreeMap<String, String> =
+        rule.labels().map(|(label, value)| (label.to_owned(), value.to_owned())).collect();
+    labels.extend(by.clone());
+    labels.insert("alertname".to_owned(), rule.name().to_owned());
+    let test = |kind| {
+        let mut transition = tested(kind, &[("queue", "test-queue")], "info", scene, now);
+        let alert = &mut transition.alert;
+        let marked = |labels: &BTreeMap<String, String>| {
+            let mut labels = labels.clone();
+            labels.insert(TEST_LABEL.to_owned(), "true".to_owned());
+            labels
+        };
+        (alert.rule, alert.by, alert.labels) = (rule.name().to_owned(), marked(&by), marked(&labels));
+        alert.id = AlertId::of(&alert.rule, &alert.by);
+        let summary = format!("This is a test of the rule {}. Nothing is wrong.", rule.name());
+        alert.annotations.insert("summary".to_owned(), summary);
+        transition
+    };
+    let transitions = [TransitionKind::Fired, TransitionKind::Resolved(ResolveReason::Recovered)].map(test);
+    (labels, transitions)
+}
+
+fn value(rule: &Rule, label: &str, given: &BTreeMap<String, String>, scene: &Scene) -> String {
+    if let Some(given) = given.get(label) {
+        return given.clone();
+    }
+    let one_of_it = match rule.value_of(label) {
+        LabelValue::Known(value) => Some(value),
+        LabelValue::Within(globs) => globs.into_iter().find(|glob| !glob.contains(['*', '?'])),
+    };
+    let usual = match label {
+        "queue" => "test-queue",
+        "owner" => scene.owner.as_str(),
+        "job" => JOB,
+        _ => "test",
+    };
+    one_of_it.unwrap_or(usual).to_owned()
 }
 
 fn tested(kind: TransitionKind, by: &[(&str, &str)], severity: &str, scene: &Scene, now: Timestamp) -> Transition {

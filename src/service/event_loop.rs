@@ -18,12 +18,12 @@ use crate::service::job_queries;
 use crate::service::rule_reload::News;
 use crate::service::source_log::SourceLog;
 use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
-use crate::web::Snapshot;
+use crate::web::{Access, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
 use trainspotter_core::metrics::{Frame, Pending, catalogue};
 use trainspotter_core::model::{Observation, Questions, SavedEvent, Timestamp};
-use trainspotter_core::rules::{Alert, Transition, TransitionKind};
+use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
 /// The watermark up to which events are counted in the series that are kept.
 pub(super) const COUNTED_UNTIL: &str = "counted_until";
@@ -49,6 +49,10 @@ pub(super) struct EventLoop {
     pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) frames: mpsc::Sender<Arc<Frame>>,
     pub(super) notifiers: Notifiers,
+    /// The rules that are in effect, for whoever asks about them.
+    pub(super) rules: watch::Sender<Arc<[Rule]>>,
+    /// Who was refused by the API.
+    pub(super) access: Access,
     /// When no poll has ended for this long, it is overdue: see [`InternalEvent::PollOverdue`].
     pub(super) patience: Duration,
     pub(super) history: History,
@@ -184,6 +188,7 @@ impl EventLoop {
         match news {
             Ok(rules) => {
                 tracing::info!(rules = rules.len(), "the rule files changed, and are in effect");
+                self.rules.send_replace(rules.clone().into());
                 self.engine.set_rules(rules);
             }
             Err(mistakes) => tracing::error!("the rule files have mistakes; the rules from before stay\n{mistakes}"),
@@ -208,6 +213,9 @@ impl EventLoop {
         for ((receiver, outcome), count) in self.notifiers.take_counts() {
             let pairs = [("receiver", receiver.into()), ("outcome", outcome.as_str().into())];
             self.engine.counting().add(&catalogue::NOTIFY_DELIVERIES, pairs, count);
+        }
+        for (cause, count) in self.access.take_refused().into_iter().filter(|(_, count)| *count > 0) {
+            self.engine.counting().add(&catalogue::API_REFUSED, [("cause", cause.into())], count);
         }
     }
 

@@ -1,10 +1,11 @@
-//! Sample notifications to one receiver, so that whoever sets it up sees what it answers.
+//! Sample notifications past the outbox, so that whoever sets a receiver or a rule up sees what arrives.
 
 use std::time::Duration;
 
 use crate::aws::CallCounter;
 use crate::config::{Channel, Config, Receiver};
 use crate::notify::Deliver as _;
+use crate::notify::OutboxRow;
 use crate::notify::message::Message;
 use crate::notify::sample::{Sample, Scene};
 use crate::service::senders::integration;
@@ -12,6 +13,9 @@ use trainspotter_clock::Clock;
 
 /// Wall time that the receiver has for each message.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Samples by name, each with the labels in which its alerts agree if it is a group.
+pub(super) type Samples<N> = Vec<(N, OutboxRow, Option<Vec<String>>)>;
 
 /// Sends a sample of each kind to a receiver, past the outbox, and returns what it answered to each.
 ///
@@ -23,32 +27,73 @@ pub async fn test_receiver(
     samples: &[Sample],
     clock: Clock,
 ) -> Result<Vec<(Sample, String)>, String> {
+    let mut answers = Vec::new();
+    for (sample, said) in send(config, receiver, samples_for(config, receiver, samples, clock)?, clock).await {
+        let said = said.map_err(|reason| format!("{}: {reason}", sample.as_str()))?;
+        answers.push((sample, said));
+    }
+    Ok(answers)
+}
+
+/// The samples of some kinds.
+pub(super) fn samples_for(
+    config: &Config,
+    receiver: &Receiver,
+    samples: &[Sample],
+    clock: Clock,
+) -> Result<Samples<Sample>, String> {
+    let scene = scene(config, receiver)?;
+    let rows = |sample: &Sample| {
+        let (sample, by) = (*sample, sample.group());
+        sample.rows(&receiver.name, &scene, clock.now()).into_iter().map(move |row| (sample, row, by.clone()))
+    };
+    Ok(samples.iter().flat_map(rows).collect())
+}
+
+/// What a test says it is about.
+pub(super) fn scene(config: &Config, receiver: &Receiver) -> Result<Scene, String> {
     let target = config.targets.first().ok_or("the configuration has no target")?;
-    let integration = integration(config, receiver, &CallCounter::default(), clock).await?;
-    let scene = Scene { region: target.region.clone(), owner: owner(&receiver.channel) };
+    Ok(Scene { region: target.region.clone(), owner: owner(&receiver.channel) })
+}
+
+/// Sends notifications in their order until one is not taken, and says what became of each.
+pub(super) async fn send<N>(
+    config: &Config,
+    receiver: &Receiver,
+    rows: Samples<N>,
+    clock: Clock,
+) -> Vec<(N, Result<String, String>)> {
+    let integration = integration(config, receiver, &CallCounter::default(), clock).await;
     let mut answers = Vec::new();
     // What the receiver calls its message of the firing that an end belongs to.
     let mut reported: Option<(String, Option<String>)> = None;
-    for sample in samples {
-        for mut row in sample.rows(&receiver.name, &scene, clock.now()) {
-            let alert = row.alert().to_string();
-            row.reference = reported.take().filter(|(before, _)| *before == alert).and_then(|(_, reference)| reference);
-            let by = sample.group();
-            let message = Message::of_group(&row, config.external_url.as_deref(), by.as_deref());
-            let delivered = tokio::time::timeout(PATIENCE, integration.deliver(&message, &clock)).await;
-            let receipt = match delivered {
-                Ok(Ok(receipt)) => receipt,
-                Ok(Err(failure)) => return Err(format!("{}: {}", sample.as_str(), failure.reason)),
-                Err(_) => {
-                    let patience = humantime::format_duration(PATIENCE);
-                    return Err(format!("{}: no answer within {patience}", sample.as_str()));
-                }
-            };
-            reported = Some((alert, receipt.reference));
-            answers.push((*sample, receipt.said));
+    for (name, mut row, by) in rows {
+        let integration = match &integration {
+            Ok(integration) => integration,
+            Err(reason) => {
+                answers.push((name, Err(reason.clone())));
+                break;
+            }
+        };
+        let alert = row.alert().to_string();
+        row.reference = reported.take().filter(|(before, _)| *before == alert).and_then(|(_, reference)| reference);
+        let message = Message::of_group(&row, config.external_url.as_deref(), by.as_deref());
+        let delivered = tokio::time::timeout(PATIENCE, integration.deliver(&message, &clock)).await;
+        let said = match delivered {
+            Ok(Ok(receipt)) => {
+                reported = Some((alert, receipt.reference));
+                Ok(receipt.said)
+            }
+            Ok(Err(failure)) => Err(failure.reason),
+            Err(_) => Err(format!("no answer within {}", humantime::format_duration(PATIENCE))),
+        };
+        let failed = said.is_err();
+        answers.push((name, said));
+        if failed {
+            break;
         }
     }
-    Ok(answers)
+    answers
 }
 
 /// Somebody whom the receiver can mention, if there is one.

@@ -8,8 +8,10 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::notify::silence::Silence;
 use crate::web::Pages;
 use crate::web::Snapshot;
+use crate::web::silences::SilenceOfAlert;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertState;
@@ -55,6 +57,11 @@ pub(super) struct AlertRow {
     /// Why it was resolved: `recovered`, `gone`, `no_data` or `rule_removed`; null unless it is.
     #[schema(value_type = Option<String>)]
     ending: Option<ResolveReason>,
+    /// Until when silences hold its notifications back; null if none does.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    silenced_until: Option<Timestamp>,
+    /// The silences that hold its notifications back now, the one that lasts longest first; empty once it is resolved.
+    silences: Vec<SilenceOfAlert>,
 }
 
 /// Where an alert stands.
@@ -69,11 +76,15 @@ enum Standing {
 /// Alerts, firing ones first and the longest-firing first among them; what was resolved recently comes last.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", responses((status = 200, body = Vec<AlertRow>)))]
 pub(super) async fn alerts(State(pages): State<Pages>) -> Json<Vec<AlertRow>> {
-    Json(rows(&pages.latest()))
+    let silences = pages.silences.borrow().clone();
+    Json(rows(&pages.latest(), &silences, pages.clock.now()))
 }
 
-fn rows(snapshot: &Snapshot) -> Vec<AlertRow> {
-    let mut live: Vec<_> = snapshot.alerts.iter().map(AlertRow::live).collect();
+fn rows(snapshot: &Snapshot, silences: &[Silence], now: Timestamp) -> Vec<AlertRow> {
+    let mut active: Vec<&Silence> = silences.iter().filter(|silence| silence.is_active(now)).collect();
+    active.sort_by_key(|silence| Reverse(silence.ends_at));
+    let live = |alert| AlertRow::live(alert).silenced_by(&active);
+    let mut live: Vec<_> = snapshot.alerts.iter().map(live).collect();
     live.sort_by_key(|row| (Reverse(row.fired_at.is_some()), row.fired_at.unwrap_or(row.active_at)));
     live.extend(snapshot.resolved.iter().filter_map(AlertRow::resolved));
     live
@@ -101,6 +112,18 @@ impl AlertRow {
             evaluated_at: alert.evaluated_at,
             resolved_at: None,
             ending: None,
+            silenced_until: None,
+            silences: Vec::new(),
+        }
+    }
+
+    /// `active` in the order in which they are shown.
+    fn silenced_by(self, active: &[&Silence]) -> Self {
+        let of_it: Vec<&&Silence> = active.iter().filter(|silence| silence.matches(&self.labels)).collect();
+        Self {
+            silenced_until: of_it.first().map(|silence| silence.ends_at),
+            silences: of_it.into_iter().map(|silence| SilenceOfAlert::from(*silence)).collect(),
+            ..self
         }
     }
 

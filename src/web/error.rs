@@ -3,12 +3,15 @@
 use axum::Json;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+
+/// The code of an answer to a token that is not known.
+const WRONG_TOKEN: &str = "wrong_token";
 
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(super) struct ApiError {
     code: &'static str,
     message: String,
     jobs: Vec<Value>,
+    /// In how many seconds it may be tried again.
+    retry_after: Option<u64>,
 }
 
 /// The body of every answer that is not a success.
@@ -50,14 +55,59 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// 405: everything here only reads.
+    /// 405: this is not done here.
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path answers GET and HEAD only")
+        let message = "this path does not take this method; see /api/v1/openapi.json";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
     /// 403: asked under a name that is not the service's.
     pub(super) fn forbidden_host(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden_host", message)
+    }
+
+    /// 403: sent by a page that is not the service's.
+    pub(super) fn forbidden_origin(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden_origin", message)
+    }
+
+    /// 401: nobody knows who asks.
+    pub(super) fn token_needed() -> Self {
+        let message = "this needs a token of `api.tokens`: send it as `Authorization: Bearer TOKEN`";
+        Self::new(StatusCode::UNAUTHORIZED, "token_needed", message)
+    }
+
+    /// 401: the token is not known.
+    pub(super) fn wrong_token() -> Self {
+        let message = "the token is none of `api.tokens`; it may have been replaced";
+        Self::new(StatusCode::UNAUTHORIZED, WRONG_TOKEN, message)
+    }
+
+    /// 429: an address sent so many wrong tokens that its tokens are not looked at for now.
+    pub(super) fn too_many_attempts(seconds: u64) -> Self {
+        let message = format!("too many wrong tokens came from this address; try again in {seconds} s");
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message) }
+    }
+
+    /// 403: whoever asks may not act.
+    pub(super) fn may_not_act(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "may_not_act", message)
+    }
+
+    /// 409: it cannot be done to what is there.
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    /// 415: the body is something else.
+    pub(super) fn not_json() -> Self {
+        let message = "send JSON, with `Content-Type: application/json`; `{}` where there is nothing to say";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)
+    }
+
+    /// 422: the body is JSON and yet not what is needed.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message)
     }
 
     /// 409: several jobs are meant.
@@ -70,9 +120,9 @@ impl ApiError {
         Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", format!("path and parameters take more than {most} bytes"))
     }
 
-    /// 413: nothing here takes a body.
-    pub(super) fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "no path here takes a body; send none")
+    /// 413: no body needs to be so large.
+    pub(super) fn too_large(most: u64) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body takes {most} bytes at most"))
     }
 
     /// 503: not now; `code` says why.
@@ -86,17 +136,35 @@ impl ApiError {
     }
 
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), jobs: Vec::new() }
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2);
+        Self { status, code, message: message.into(), jobs: Vec::new(), retry_after }
+    }
+
+    /// The status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { status, code, message, jobs } = self;
+        let Self { status, code, message, jobs, retry_after } = self;
         let mut response = (status, Json(ErrorBody { error: ErrorDetail { code, message }, jobs })).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response
+        challenge(response, Some(code))
     }
+}
+
+/// Says with an answer that needs a token how one is sent.
+pub(super) fn challenge(mut response: Response, code: Option<&str>) -> Response {
+    let challenge = match (response.status(), code) {
+        (StatusCode::UNAUTHORIZED, Some(WRONG_TOKEN)) => "Bearer realm=\"trainspotter\", error=\"invalid_token\"",
+        (StatusCode::UNAUTHORIZED, _) => "Bearer realm=\"trainspotter\"",
+        (StatusCode::FORBIDDEN, Some("may_not_act")) => "Bearer realm=\"trainspotter\", error=\"insufficient_scope\"",
+        _ => return response,
+    };
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
 }

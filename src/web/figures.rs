@@ -11,12 +11,16 @@ use crate::web::Pages;
 use trainspotter_core::metrics::Estimate;
 use trainspotter_core::metrics::FailureFigures;
 use trainspotter_core::metrics::FairShareFigures;
+use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Loan;
 use trainspotter_core::metrics::QueueFigures;
 use trainspotter_core::metrics::ReasonFigures;
+use trainspotter_core::metrics::Sample;
 use trainspotter_core::metrics::ShareFigures;
+use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::WaitFigures;
 use trainspotter_core::metrics::Waterfall;
+use trainspotter_core::metrics::catalogue::{self, Metric};
 use trainspotter_core::metrics::misconfiguration::Finding;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::QueueName;
@@ -69,6 +73,10 @@ pub(super) struct ShareRow {
     target_gpus: Option<f64>,
     /// GPUs, of all types, in use: recent mean; null where it has no jobs.
     recent_gpus: Option<f64>,
+    /// Jobs of the share, of all types, by state (lower case); empty where the share has no series of its own.
+    jobs: BTreeMap<String, u64>,
+    /// Age of its longest-waiting job, of all types; null when none waits, or where the share has no series of its own.
+    oldest_wait_seconds: Option<f64>,
 }
 
 /// First waits of a share since the service began to count.
@@ -243,9 +251,32 @@ pub(super) async fn shares(State(pages): State<Pages>) -> Json<Vec<ShareRow>> {
     let row = |share: &ShareFigures| {
         let fair = latest.frame.fair_shares.iter().find(|row| row.queue == share.queue && row.share == share.share);
         let (target_gpus, recent_gpus) = (fair.map(|row| row.target), fair.map(|row| row.recent));
-        ShareRow { target_gpus, recent_gpus, ..ShareRow::from(share) }
+        let (jobs, oldest_wait_seconds) = jobs_of(&latest.frame, share);
+        ShareRow { target_gpus, recent_gpus, jobs, oldest_wait_seconds, ..ShareRow::from(share) }
     };
     Json(latest.frame.shares.iter().map(row).collect())
+}
+
+/// The jobs of a share by state, and for how long the first of them has waited.
+fn jobs_of(frame: &Frame, share: &ShareFigures) -> (BTreeMap<String, u64>, Option<f64>) {
+    let (queue, name) = (share.queue.to_string(), share.share.to_string());
+    let is_of_it = |sample: &&Sample| {
+        let is = |label: &str, value: &str| sample.labels.get(label).is_some_and(|found| **found == *value);
+        is("queue", &queue) && is("share", &name)
+    };
+    let of = |metric: &'static Metric| frame.samples.iter().filter(move |sample| sample.metric.name == metric.name);
+    let gauge = |sample: &Sample| match sample.value {
+        Value::Gauge(value) => Some(value),
+        Value::Counter(_) | Value::Distribution(_) => None,
+    };
+    let count = |sample: &Sample| {
+        // Counts of jobs are whole and far below what a float cannot tell apart.
+        let count = format!("{:.0}", gauge(sample)?).parse().ok()?;
+        Some((sample.labels.get("state")?.to_string(), count))
+    };
+    let jobs = of(&catalogue::QUEUE_JOBS).filter(is_of_it).filter_map(count).collect();
+    let oldest = of(&catalogue::QUEUE_WAIT_OLDEST).find(is_of_it).and_then(gauge);
+    (jobs, oldest.filter(|seconds| *seconds > 0.0))
 }
 
 /// Which share works on whose quota.
@@ -328,6 +359,8 @@ impl From<&ShareFigures> for ShareRow {
             weight,
             target_gpus,
             recent_gpus,
+            jobs: BTreeMap::new(),
+            oldest_wait_seconds: None,
         }
     }
 }

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::web::GRACE;
+use crate::web::access::Peer;
 use crate::web::host_names::Hosts;
 use crate::web::request_limits;
 
@@ -71,7 +72,8 @@ pub(super) async fn serve(listener: TcpListener, router: Router, hosts: Hosts, s
             }
         };
         let Some(place) = connections.place_for(peer, end.child_token()) else { continue };
-        serving.spawn(connection(stream, place, router.clone(), Arc::clone(&hosts), stop.clone()));
+        let peer = Peer(peer.ip());
+        serving.spawn(connection(stream, peer, place, router.clone(), Arc::clone(&hosts), stop.clone()));
     }
     serving.close();
     if tokio::time::timeout(GRACE, serving.wait()).await.is_err() {
@@ -81,7 +83,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, hosts: Hosts, s
 }
 
 /// Serves one connection to its end.
-async fn connection(stream: TcpStream, place: Place, router: Router, hosts: Arc<Hosts>, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    place: Place,
+    router: Router,
+    hosts: Arc<Hosts>,
+    stop: CancellationToken,
+) {
     let standing = place.standing.clone();
     let service = TowerToHyperService::new(router);
     let answer = |request: hyper::Request<Incoming>| {
@@ -89,7 +98,10 @@ async fn connection(stream: TcpStream, place: Place, router: Router, hosts: Arc<
         let (service, hosts, standing) = (service.clone(), Arc::clone(&hosts), standing.clone());
         async move {
             let response = match hosts.admit(request.map(Body::new)) {
-                Ok(request) => answered(service, request).await,
+                Ok(mut request) => {
+                    request.extensions_mut().insert(peer);
+                    answered(service, request).await
+                }
                 Err(refusal) => request_limits::with_headers(*refusal),
             };
             Ok::<_, Infallible>(response.map(|body| Body::new(Sent { body, standing })))

@@ -3,29 +3,36 @@
 use std::sync::LazyLock;
 
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::web::Pages;
+use crate::web::access;
 use crate::web::alerts;
 use crate::web::figures;
 use crate::web::history;
 use crate::web::jobs;
+use crate::web::outbox;
 use crate::web::probes;
+use crate::web::silences;
+use crate::web::test_notifications;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Trainspotter",
         description = "What is known of the watched job queues. Times are RFC 3339, durations are in seconds, \
-            `null` means not known. Errors are `{error: {code, message}}`."
+            `null` means not known. Errors are `{error: {code, message}}`. What changes something is a POST of JSON with \
+            `Authorization: Bearer TOKEN`, of a token that may operate; where a token may read, reading needs one, too."
     ),
     tags(
         (name = "figures", description = "Tables of the latest tick"),
         (name = "alerts", description = "What the rules raised"),
         (name = "jobs", description = "Jobs one by one"),
+        (name = "operation", description = "Silences, undelivered notifications and test notifications"),
         (name = "service", description = "The service itself"),
     )
 )]
@@ -54,6 +61,20 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))
+        .routes(routes!(silences::silences))
+        .routes(routes!(outbox::outbox))
+        .merge(acts())
+}
+
+/// Routes that change something.
+fn acts() -> OpenApiRouter<Pages> {
+    OpenApiRouter::new()
+        .routes(routes!(silences::add_silence))
+        .routes(routes!(silences::end_silence))
+        .routes(routes!(outbox::retry))
+        .routes(routes!(outbox::drop_notifications))
+        .routes(routes!(test_notifications::test))
+        .route_layer(from_fn(access::operators_only))
 }
 
 /// The document as JSON. It depends on nothing but the build.

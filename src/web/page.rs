@@ -28,6 +28,8 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/assets/page.js", file!("page.js", "text/javascript; charset=utf-8"))
         .route("/assets/sections.js", file!("sections.js", "text/javascript; charset=utf-8"))
         .route("/assets/gpus.js", file!("gpus.js", "text/javascript; charset=utf-8"))
+        .route("/assets/token.js", file!("token.js", "text/javascript; charset=utf-8"))
+        .route("/assets/sign_in.js", file!("sign_in.js", "text/javascript; charset=utf-8"))
         .route("/assets/format.js", file!("format.js", "text/javascript; charset=utf-8"))
         .route("/favicon.svg", file!("favicon.svg", "image/svg+xml"))
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::HeaderName;
@@ -10,17 +11,26 @@ use axum::http::HeaderValue;
 use axum::http::header;
 use axum::middleware::Next;
 use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use tower_http::compression::CompressionLayer;
 
+use crate::web::access;
+use crate::web::access::Access;
 use crate::web::error::ApiError;
 
 /// The longest an answer may take, in wall time.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest body a request may announce, in bytes. Nothing here reads one; this is for clients that send `{}`.
-const MAX_BODY: u64 = 16 * 1024;
+/// ... and one that waits for receivers of test notifications.
+const TIMEOUT_OF_TESTS: Duration = Duration::from_secs(50);
+
+/// What is answered by receivers.
+const TESTS: &str = "/api/v1/notifications/test";
+
+/// The largest body of a request, in bytes.
+pub(super) const MAX_BODY: u64 = 16 * 1024;
 
 /// The longest path with its parameters, in bytes.
 const MAX_URI: usize = 8 * 1024;
@@ -40,23 +50,26 @@ const HEADERS: [(HeaderName, &str); 6] = [
 ];
 
 /// Puts the limits and headers around all routes of `router`, and around what it has no route for.
-pub(super) fn guarded(router: Router) -> Router {
+pub(super) fn guarded(router: Router, access: Access) -> Router {
     router
         .fallback(async || ApiError::not_found("there is nothing at this path; see /api/v1/openapi.json"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(DefaultBodyLimit::max(usize::try_from(MAX_BODY).unwrap_or(usize::MAX)))
+        .layer(from_fn_with_state(access, access::readers_only))
         .layer(CompressionLayer::new())
         .layer(from_fn(guard))
 }
 
 async fn guard(request: Request, next: Next) -> Response {
     let response = if announced_length(request.headers()) > MAX_BODY {
-        ApiError::too_large().into_response()
+        ApiError::too_large(MAX_BODY).into_response()
     } else if request.uri().path_and_query().is_some_and(|asked| asked.as_str().len() > MAX_URI) {
         ApiError::uri_too_long(MAX_URI).into_response()
     } else {
         let path = request.uri().path().to_owned();
-        tokio::time::timeout(TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
-            tracing::warn!(path, timeout = ?TIMEOUT, "a request was not answered in time");
+        let timeout = if path == TESTS { TIMEOUT_OF_TESTS } else { TIMEOUT };
+        tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
+            tracing::warn!(path, ?timeout, "a request was not answered in time");
             ApiError::timed_out().into_response()
         })
     };
@@ -71,7 +84,7 @@ pub(super) fn with_headers(mut response: Response) -> Response {
     response
 }
 
-/// The request's `Content-Length`; 0 without one, since an unannounced body is never read.
+/// The request's `Content-Length`; 0 without one: an unannounced body is read up to the same limit.
 fn announced_length(headers: &HeaderMap) -> u64 {
     headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
 }

@@ -7,6 +7,7 @@ mod fixture;
 mod hosts;
 mod limits;
 mod past;
+mod roles;
 mod schema;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::web::Access;
 use crate::web::JobQuery;
 use crate::web::Pages;
 use crate::web::Snapshot;
@@ -60,14 +62,35 @@ impl Server {
         Self::serving_at(snapshot, jobs, None).await
     }
 
+    /// Serves the fixture to whoever has a token, as far as one is needed.
+    async fn with_tokens(access: Access, external_url: Option<&'static str>) -> Self {
+        let (jobs, questions) = mpsc::channel(4);
+        tokio::spawn(fixture::answer(questions));
+        Self::serving_with(fixture::snapshot(), jobs, external_url, access).await
+    }
+
     async fn serving_at(snapshot: Snapshot, jobs: mpsc::Sender<JobQuery>, external_url: Option<&'static str>) -> Self {
+        Self::serving_with(snapshot, jobs, external_url, Access::default()).await
+    }
+
+    async fn serving_with(
+        snapshot: Snapshot,
+        jobs: mpsc::Sender<JobQuery>,
+        external_url: Option<&'static str>,
+        access: Access,
+    ) -> Self {
         let (snapshot, receiver) = watch::channel(snapshot);
+        let (operations, asked) = mpsc::channel(4);
+        tokio::spawn(roles::operate(asked));
         let (history, questions) = mpsc::channel(4);
         tokio::spawn(past::answer(questions));
         let pages = Pages {
             snapshot: receiver,
             jobs,
             history,
+            operations,
+            silences: watch::channel(fixture::silences().into()).1,
+            access,
             clock: Clock::starting_at(fixture::now(), 1.0),
             started_at: fixture::now() - Duration::from_secs(3_600),
             tick_every: Duration::from_secs(30),
@@ -91,8 +114,14 @@ impl Server {
     }
 
     async fn send_to(&self, host: &str, method: &str, path: &str, headers: &str) -> Answer {
+        self.send_with(host, method, path, headers, "").await
+    }
+
+    /// A body is announced where there is one.
+    async fn send_with(&self, host: &str, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\n{headers}\r\n");
+        let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let request = format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\n{headers}{length}\r\n{body}");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
@@ -144,6 +173,9 @@ async fn look() {
         snapshot: receiver,
         jobs,
         history,
+        operations: mpsc::channel(1).0,
+        silences: watch::channel([].into()).1,
+        access: Access::default(),
         clock,
         started_at: fixture::now() - Duration::from_secs(3_600),
         tick_every: Duration::from_secs(30),

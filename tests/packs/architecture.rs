@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     (".", "notify", &["clock", "config", "core::model", "core::rules", "core::yaml", "outbound", "runbooks"]),
     (".", "store", &["core::metrics", "core::model", "core::rules", "notify"]),
     (".", "publish", &["clock", "config", "core::metrics", "core::model", "outbound"]),
-    (".", "web", &["clock", "core::jobs", "core::metrics", "core::model", "core::rules", "runbooks"]),
+    (".", "web", &["clock", "core::jobs", "core::metrics", "core::model", "core::rules", "notify", "runbooks"]),
     (
         ".",
         "service",

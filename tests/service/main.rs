@@ -25,6 +25,7 @@ mod hints;
 mod operator;
 mod outgoing;
 mod quirks;
+mod remote;
 mod replay;
 mod restart_kill;
 mod scale;

@@ -36,6 +36,7 @@ pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config
         store,
         history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        api: Vec::new(),
         external_url: None,
         log: LogFormat::Pretty,
         traces: None,

@@ -4,6 +4,7 @@
 import { remember } from "./gpus.js";
 import { count, duration, empty, utc } from "./format.js";
 import * as sections from "./sections.js";
+import { authorization, forget } from "./token.js";
 
 const EVERY = 2000;
 const PATIENCE = 5000;
@@ -47,9 +48,19 @@ const drawn = new Map();
 const byId = (id) => document.getElementById(id);
 
 async function ask(path) {
-  const response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), cache: "no-store" });
+  const response = await fetch(path, { headers: authorization(), signal: AbortSignal.timeout(PATIENCE), cache: "no-store" });
+  // The page of this address asks for a token, if one is needed.
+  if (response.status === 401 && !leaving) leave();
   if (!response.ok) throw new Error(`${path} answered ${response.status}`);
   return response.json();
+}
+
+let leaving = false;
+
+function leave() {
+  leaving = true;
+  forget();
+  location.reload();
 }
 
 /** Asks for what may have changed. Without health there is nothing to show; jobs may fail alone, since they are asked elsewhere. */
@@ -66,7 +77,7 @@ async function poll() {
     console.error(reason);
     setStatus("unreachable", latest);
   }
-  setTimeout(poll, EVERY);
+  if (!leaving) setTimeout(poll, EVERY);
 }
 
 async function answers(names) {

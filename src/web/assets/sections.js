@@ -1,7 +1,7 @@
 // The sections of the page: data in, elements out. Nothing here fetches or remembers.
 
 import { waterfall } from "./gpus.js";
-import { amount, count, duration, el, empty, label, measure, percent, place, table } from "./format.js";
+import { amount, count, duration, el, empty, label, measure, percent, place, table, utc } from "./format.js";
 
 /** Job states in the order in which a job passes through them. */
 const STATES = ["submitted", "pending", "runnable", "scheduled", "starting", "running", "succeeded", "failed"];
@@ -67,6 +67,7 @@ export function alerts(rows, now, failing, wanted = "") {
       el("div", { class: "what" },
         el("p", {}, el("strong", {}, alert.rule), " ", summary ?? description ?? ""),
         ...(likely_reason && alert.state !== "resolved" ? [el("p", { class: "faint" }, `${likely_reason}. Next: ${next_step}.`)] : []),
+        ...alert.silences.map(({ ends_at, author, comment }) => el("p", { class: "silence" }, `Silenced until ${utc(Date.parse(ends_at))} UTC by ${author}: ${comment}`)),
         el("p", { class: "labels" }, ...labels.map(([name, value]) => el("span", { class: "tag" }, label(name, value))), ...runbook(alert.annotations))),
       el("div", { class: "value" }, el("strong", {}, measure(alert.value, alert.unit)),
         el("span", { class: "faint" }, alert.ending ? alert.ending.replaceAll("_", " ") : alert.threshold === null ? "value" : `threshold ${measure(alert.threshold, alert.unit)}`)));

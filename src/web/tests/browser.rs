@@ -6,9 +6,15 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use axum::response::{Html, IntoResponse as _};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::web::tests::Server;
+use crate::web::{Access, Token};
 
 #[tokio::test]
 async fn the_page_draws_what_the_api_says() {
@@ -29,6 +35,7 @@ async fn the_page_draws_what_the_api_says() {
         ("a failure's category", "user code"),
         ("a finding", "No job of audio has held an instance for 8 days."),
         ("a source in trouble", "research: rate exceeded (throttled)"),
+        ("a silence", "UTC by ann: maintenance"),
         ("the title", "<title>(2) Trainspotter</title>"),
     ] {
         assert!(dom.contains(expected), "{what} is missing: {expected:?} in {dom}");
@@ -64,6 +71,46 @@ async fn the_page_works_behind_a_path_of_a_proxy() {
     let Some((dom, messages)) = open(&format!("http://{}/trainspotter", server.address)).await else { return };
     assert!(dom.contains("<h3>research</h3>"), "{dom}");
     assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
+}
+
+/// Where a page needs a token the browser is asked for one; with the token in its tab it gets the page and all that it draws.
+#[tokio::test]
+async fn the_token_of_a_tab_opens_the_page() {
+    let token = "read-token-of-bo-0001";
+    let server = Server::with_tokens(Access::new([Token::new("bo", token, false)]), None).await;
+    let Some((dom, _)) = open(&format!("http://{}/runbooks/LongWait", server.address)).await else { return };
+    assert!(dom.contains("<form id=\"sign-in\">") && !dom.contains("A job has waited long"), "{dom}");
+    let address = with_a_token(server.address, token).await;
+    for (path, expected) in [("", "<h3>research</h3>"), ("runbooks/LongWait", "<h1>A job has waited long</h1>")] {
+        let Some((dom, messages)) = open(&format!("http://{address}/test/{path}")).await else { return };
+        assert!(dom.contains(expected) && !dom.contains("id=\"sign-in\""), "{path}: {dom} {messages}");
+        assert!(!dom.contains(token) && !messages.contains("Uncaught"), "{messages}");
+    }
+    let address = with_a_token(server.address, "a-token-of-nobody-0001").await;
+    let Some((dom, _)) = open(&format!("http://{address}/test/")).await else { return };
+    assert!(dom.contains("does not know this token") && !dom.contains("research"), "{dom}");
+}
+
+/// The server at another port, where a page below `/test` puts a token into the tab and goes on to the page of that path.
+async fn with_a_token(server: std::net::SocketAddr, token: &'static str) -> std::net::SocketAddr {
+    let pass = async move |request: Request| {
+        if let Some(path) = request.uri().path().strip_prefix("/test") {
+            let page = format!(
+                "<script>sessionStorage.setItem('trainspotter.token', '{token}'); location.replace('{path}')</script>"
+            );
+            return Html(page).into_response();
+        }
+        let asked = reqwest::Client::new().get(format!("http://{server}{}", request.uri()));
+        let headers =
+            [ACCEPT, AUTHORIZATION].into_iter().filter_map(|name| Some((request.headers().get(&name)?.clone(), name)));
+        let answer = headers.fold(asked, |asked, (value, name)| asked.header(name, value)).send().await.unwrap();
+        let kind = answer.headers()[CONTENT_TYPE].clone();
+        (answer.status(), [(CONTENT_TYPE, kind)], answer.bytes().await.unwrap()).into_response()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(pass)).await });
+    address
 }
 
 /// Opens an address in headless Chromium, lets six seconds of the page's time pass, and returns the document and what

@@ -32,6 +32,7 @@ async fn shares_tell_quota_and_use() {
         "queue": "research", "share": "language", "unit": "ml.p5.48xlarge",
         "quota": 16.0, "used": 20.0, "borrowed": 4.0, "lent": 0.0,
         "idle": 0.0, "most": null, "largest_job": 32.0, "weight": null, "target_gpus": null, "recent_gpus": null,
+        "jobs": { "runnable": 7, "running": 2 }, "oldest_wait_seconds": 15000.0,
     });
     check("/api/v1/shares", "/2", language).await;
     check("/api/v1/shares", "/0/quota", Value::Null).await;
@@ -147,6 +148,8 @@ async fn alerts_come_firing_first_then_pending_then_resolved() {
             "value": 2100.0, "value_at_fire": 2100.0, "unit": "seconds", "threshold": 1800.0,
             "active_at": "2026-03-01T11:45:00Z", "fired_at": "2026-03-01T11:55:00Z",
             "evaluated_at": "2026-03-01T12:00:00Z", "resolved_at": null, "ending": null,
+            "silenced_until": "2026-03-01T13:00:00Z",
+            "silences": [{ "id": 2, "ends_at": "2026-03-01T13:00:00Z", "author": "ann", "comment": "maintenance" }],
         })
     );
     assert_eq!(alerts[2]["fired_at"], Value::Null);

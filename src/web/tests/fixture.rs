@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::notify::silence::Silence;
 use crate::web::Cursor;
 use crate::web::Demand;
 use crate::web::JobPage;
@@ -30,6 +31,7 @@ use trainspotter_core::metrics::SourceHealth;
 use trainspotter_core::metrics::WaitFigures;
 use trainspotter_core::metrics::Waterfall;
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
+use trainspotter_core::metrics::{Sample, Value, catalogue, labels};
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
@@ -154,9 +156,24 @@ fn frame(at: Timestamp) -> Frame {
             health(Source::TrainingJobs, Some(5.5), None),
             health(Source::Utilisation, None, None),
         ],
-        samples: Vec::new(),
+        samples: samples(),
         of_jobs: Vec::new(),
     }
+}
+
+/// The jobs of `language`.
+fn samples() -> Vec<Sample> {
+    let jobs = |state: &str, count| Sample {
+        metric: &catalogue::QUEUE_JOBS,
+        labels: labels([("queue", "research".into()), ("share", "language".into()), ("state", state.into())]),
+        value: Value::Gauge(count),
+    };
+    let oldest = Sample {
+        metric: &catalogue::QUEUE_WAIT_OLDEST,
+        labels: labels([("queue", "research".into()), ("share", "language".into())]),
+        value: Value::Gauge(15_000.0),
+    };
+    vec![jobs("runnable", 7.0), jobs("running", 2.0), oldest]
 }
 
 /// A day's swing of idle GPUs.
@@ -204,6 +221,19 @@ fn waits(share: &str, queue: &str, count: u64, p50: f64) -> WaitFigures {
 
 fn health(source: Source, age_seconds: Option<f64>, error: Option<&str>) -> SourceHealth {
     SourceHealth { source, age_seconds, error: error.map(str::to_owned), failing: BTreeSet::new() }
+}
+
+/// One that is in force for `audio`, and one that is over.
+pub(super) fn silences() -> Vec<Silence> {
+    let silence = |id, starts_at, ends_at| Silence {
+        id,
+        matchers: trainspotter_core::model::Matchers::parse("share=audio").unwrap(),
+        starts_at,
+        ends_at,
+        author: "ann".to_owned(),
+        comment: "maintenance".to_owned(),
+    };
+    vec![silence(1, ago(7_200), ago(3_600)), silence(2, ago(600), now() + Duration::from_secs(3_600))]
 }
 
 /// A pending alert, a firing one, and one that fired before it: not in the order in which they are shown.

@@ -37,9 +37,16 @@ async fn the_path_of_the_external_url_may_be_passed_on_or_left_out() {
 #[tokio::test]
 async fn the_page_names_everything_relative_to_itself() {
     let server = Server::start().await;
-    for path in
-        ["/", "/assets/page.js", "/assets/sections.js", "/assets/gpus.js", "/assets/format.js", "/assets/page.css"]
-    {
+    for path in [
+        "/",
+        "/assets/page.js",
+        "/assets/sections.js",
+        "/assets/gpus.js",
+        "/assets/format.js",
+        "/assets/page.css",
+        "/assets/token.js",
+        "/assets/sign_in.js",
+    ] {
         let text = server.get(path).await.text().to_owned();
         for absolute in ["=\"/", "(\"/", " \"/", "`/", "url(/"] {
             assert!(!text.contains(absolute), "{path} holds {absolute:?}");

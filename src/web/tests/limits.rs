@@ -116,7 +116,7 @@ async fn the_page_keeps_to_its_own_policy() {
     for forbidden in ["<style", " style=", " onclick=", "<script>", "http://", "https://"] {
         assert!(!html.contains(forbidden), "the page holds {forbidden:?}");
     }
-    for script in ["page", "sections", "gpus", "format"] {
+    for script in ["page", "sections", "gpus", "format", "token"] {
         let text = server.get(&format!("/assets/{script}.js")).await.text().to_owned();
         for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http"] {
             let text = text.replace("http://www.w3.org/2000/svg", "");

@@ -24,12 +24,18 @@ fn the_document_lists_every_route() {
             "/api/v1/jobs",
             "/api/v1/jobs/{id}",
             "/api/v1/loans",
+            "/api/v1/notifications/test",
             "/api/v1/openapi.json",
+            "/api/v1/outbox",
+            "/api/v1/outbox/drop",
+            "/api/v1/outbox/retry",
             "/api/v1/queues",
             "/api/v1/reasons",
             "/api/v1/reserved",
             "/api/v1/setup",
             "/api/v1/shares",
+            "/api/v1/silences",
+            "/api/v1/silences/{id}/end",
             "/api/v1/waits",
             "/api/v1/waterfall",
             "/healthz",
@@ -48,7 +54,7 @@ async fn every_answer_is_as_the_document_says() {
     let server = Server::start().await;
     let document = server.get("/api/v1/openapi.json").await.json();
     let mut checked = 0;
-    for (path, item) in document["paths"].as_object().unwrap() {
+    for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(_, item)| item["get"].is_object()) {
         let path = if path == "/api/v1/history" { "/api/v1/history?metric=queue.wait" } else { path };
         let answer = server.get(&path.replace("{id}", "job-nightly")).await;
         assert_eq!(answer.status, 200, "{path}");
@@ -58,7 +64,7 @@ async fn every_answer_is_as_the_document_says() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 19, "all but /metrics");
+    assert_eq!(checked, 21, "all but /metrics");
 }
 
 #[tokio::test]

@@ -277,6 +277,9 @@ catalogue! {
     NOTIFY_DELIVERIES = "notify.deliveries", Counter, Count, NonNegative, ["receiver", "outcome"], Stable,
         about Other, from [], cloudwatch Never("one series per receiver and outcome; NotifyOldest is alarmed on"),
         "Delivery attempts, by outcome.";
+    API_REFUSED = "api.refused", Counter, Count, NonNegative, ["cause"], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "Requests to the API that were refused for their token, by cause: `wrong_token`, or `too_many` where their address had sent too many wrong ones.";
     LIMIT_HITS = "limit.hits", Counter, Count, NonNegative, ["limit"], Stable,
         about Other, from [], cloudwatch Sent,
         "Times a built-in limit left something out.";

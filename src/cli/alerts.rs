@@ -1,0 +1,146 @@
+//! `alerts`: what fires in a running service.
+
+use serde_json::{Value, json};
+
+use crate::cli::figures::{measure, text};
+use crate::cli::remote::{Client, Remote};
+use crate::cli::table::{Align, NOTHING, Table};
+use crate::cli::{Failure, print, say};
+use trainspotter_core::model::{Timestamp, units};
+
+/// Severities, the worst first; all others come after them.
+const SEVERITIES: [&str; 3] = ["page", "warning", "info"];
+
+/// Show alerts of a running service: firing ones first, the most severe and the longest-firing first among them, with what silences them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter alerts
+  trainspotter alerts --state firing --severity page
+  trainspotter alerts --json | jq '.[] | select(.silenced_until == null)'
+  trainspotter silence add --url http://127.0.0.1:9464 --for 2h --comment maintenance alertname=LongWait")]
+pub(super) struct Arguments {
+    /// Only alerts in these states: firing, pending, resolved. Firing and pending ones by default.
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["firing", "pending", "resolved"])]
+    state: Vec<String>,
+    /// Only alerts of this severity.
+    #[arg(long, value_name = "SEVERITY")]
+    severity: Option<String>,
+    /// Only alerts of this rule.
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// Print JSON, with all that the API says of each alert.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (mut alerts, now) = found(&arguments.remote.connect()?).await?;
+    let is_shown = |state: &str| match arguments.state.as_slice() {
+        [] => state != "resolved",
+        states => states.iter().any(|shown| shown == state),
+    };
+    let is = |given: &Option<String>, value: &Value| given.as_ref().is_none_or(|given| value.as_str() == Some(given));
+    alerts.retain(|alert| {
+        is_shown(alert["state"].as_str().unwrap_or_default())
+            && is(&arguments.severity, &alert["labels"]["severity"])
+            && is(&arguments.rule, &alert["rule"])
+    });
+    if arguments.json {
+        return print(format_args!("{:#}", json!(alerts)));
+    }
+    if alerts.is_empty() {
+        say(format_args!("no alert is like that"));
+        return Ok(());
+    }
+    table(&alerts, now).lines().iter().try_for_each(|line| print(format_args!("{line}")))
+}
+
+/// Alerts in the order in which they are shown, and the service's time.
+pub(super) async fn found(client: &Client) -> Result<(Vec<Value>, Option<Timestamp>), Failure> {
+    let health = client.get(&["health"], &[]).await?;
+    let mut alerts = client.list("alerts").await?;
+    alerts.sort_by_key(|alert| {
+        let place = |words: &[&str], word: &Value| {
+            words.iter().position(|known| word.as_str() == Some(*known)).unwrap_or(words.len())
+        };
+        let since = alert["fired_at"].as_str().or(alert["active_at"].as_str()).unwrap_or_default().to_owned();
+        let state = place(&["firing", "pending", "resolved"], &alert["state"]);
+        (state, place(&SEVERITIES, &alert["labels"]["severity"]), since)
+    });
+    Ok((alerts, time(&health["now"])))
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    serde_json::from_value(value.clone()).ok()
+}
+
+pub(super) fn table(alerts: &[Value], now: Option<Timestamp>) -> Table {
+    let mut table = Table::new(&[
+        ("STATE", Align::Left),
+        ("SEVERITY", Align::Left),
+        ("RULE", Align::Left),
+        ("FOR", Align::Right),
+        ("VALUE", Align::Right),
+        ("THRESHOLD", Align::Right),
+        ("ABOUT", Align::Left),
+        ("SILENCED", Align::Left),
+    ]);
+    for alert in alerts {
+        let labels = alert["labels"].as_object().into_iter().flatten();
+        let about: Vec<String> = labels
+            .filter(|(name, _)| !["alertname", "severity"].contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+            .collect();
+        let since = ["resolved_at", "fired_at", "active_at"].iter().find_map(|key| time(&alert[*key]));
+        let age =
+            now.zip(since).map_or_else(|| NOTHING.to_owned(), |(now, since)| units::duration(now.seconds_since(since)));
+        table.row([
+            text(alert, "state"),
+            text(&alert["labels"], "severity"),
+            text(alert, "rule"),
+            age,
+            measure(&alert["value"], &alert["unit"]),
+            measure(&alert["threshold"], &alert["unit"]),
+            if about.is_empty() { NOTHING.to_owned() } else { about.join(" ") },
+            silenced(alert),
+        ]);
+    }
+    table
+}
+
+/// Until when, by whom and why.
+fn silenced(alert: &Value) -> String {
+    let silences = alert["silences"].as_array().into_iter().flatten();
+    let one = |silence: &Value| {
+        let [until, author, comment] = ["ends_at", "author", "comment"].map(|key| text(silence, key));
+        format!("until {until} by {author}: {comment}")
+    };
+    let all: Vec<String> = silences.map(one).collect();
+    if all.is_empty() { NOTHING.to_owned() } else { all.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_says_how_long_and_who_silenced_it() {
+        let silence = json!({ "id": 2, "ends_at": "2026-03-01T13:00:00Z", "author": "ann", "comment": "maintenance" });
+        let alert = |state: &str, silences: Value| {
+            json!({
+                "state": state, "rule": "LongWait", "value": 2_100.0, "threshold": 1_800.0, "unit": "seconds", "silences": silences,
+                "labels": { "alertname": "LongWait", "severity": "page", "queue": "prod" },
+                "active_at": "2026-03-01T11:45:00Z", "fired_at": "2026-03-01T11:55:00Z", "resolved_at": null,
+            })
+        };
+        let now = time(&json!("2026-03-01T12:00:00Z"));
+        let lines = table(&[alert("firing", json!([silence])), alert("pending", json!([]))], now).lines().join("\n");
+        insta::assert_snapshot!(lines, @r"
+        STATE    SEVERITY  RULE      FOR  VALUE  THRESHOLD  ABOUT       SILENCED
+        firing   page      LongWait   5m    35m        30m  queue=prod  until 2026-03-01T13:00:00Z by ann: maintenance
+        pending  page      LongWait   5m    35m        30m  queue=prod  -
+        ");
+    }
+}

@@ -1,0 +1,323 @@
+//! `jobs`: finds jobs of a running service.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::cli::figures::{LIVE, WAITING, amount, seconds, text};
+use crate::cli::remote::{Client, Remote};
+use crate::cli::table::{Align, NOTHING, Table};
+use crate::cli::{Failure, print, say};
+use trainspotter_core::model::matches_glob;
+
+/// Jobs that are looked at in each state, at most: what is narrowed down here, the service does not know.
+const MAX_LOOKED_AT: usize = 5_000;
+
+/// Jobs on a page of the API.
+const PAGE: &str = "500";
+
+/// Digits of an id that are shown at least.
+const MIN_ID: usize = 8;
+
+/// Find jobs of a running service: by default those that have not ended, the ones that have waited longest first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter jobs                                   what waits and runs, longest wait first
+  trainspotter jobs pretrain --queue prod-a           whose name holds `pretrain`, or whose id begins so, or of that owner
+  trainspotter jobs --owner ann --state running
+  trainspotter jobs --reason share_at_limit --type ml.p5.48xlarge --sort gpus --limit 10
+  trainspotter jobs --all --name 'nightly-*' --json | jq -r '.jobs[].id'
+  trainspotter explain ID                             the story of one of them")]
+pub(super) struct Arguments {
+    /// What the job's name holds, how its id begins, or its owner.
+    text: Option<String>,
+    /// Only jobs whose name is this: a glob (* and ?).
+    #[arg(long, value_name = "GLOB")]
+    name: Option<String>,
+    /// Only jobs whose id begins so.
+    #[arg(long, value_name = "PREFIX")]
+    id: Option<String>,
+    /// Only jobs of this owner; an empty one for jobs without.
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
+    /// Only jobs of this queue.
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<String>,
+    /// Only jobs of this share; an empty one for jobs without.
+    #[arg(long, value_name = "SHARE")]
+    share: Option<String>,
+    /// Only jobs in these states, ended ones too: submitted, pending, runnable, scheduled, starting, running, succeeded, failed.
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state, conflicts_with = "all")]
+    state: Vec<String>,
+    /// Only jobs that wait for this reason, such as share_at_limit.
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Only jobs that ask for this instance type: a glob, such as 'ml.p5*'.
+    #[arg(long = "type", value_name = "GLOB")]
+    instance_type: Option<String>,
+    /// Jobs that have ended, too, as far as the service remembers.
+    #[arg(long)]
+    all: bool,
+    /// What comes first.
+    #[arg(long, value_enum, default_value_t = Sort::Waiting)]
+    sort: Sort,
+    /// Jobs that are shown, at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// Print JSON, with all that the API says of each job.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// The order of jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Sort {
+    /// Those that wait, longest first; then the others, oldest first.
+    Waiting,
+    /// Oldest first.
+    Created,
+    /// Those that ask for most first.
+    Gpus,
+    /// By name.
+    Name,
+    /// In the order in which jobs go through them.
+    State,
+    /// By owner.
+    Owner,
+    /// By queue and share.
+    Share,
+    /// Highest first.
+    Priority,
+}
+
+fn state(word: &str) -> Result<String, String> {
+    let word = word.to_ascii_lowercase();
+    let known = LIVE.into_iter().chain(["succeeded", "failed"]);
+    if known.clone().any(|state| state == word) {
+        return Ok(word);
+    }
+    Err(format!("there are {}", known.collect::<Vec<_>>().join(", ")))
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let client = arguments.remote.connect()?;
+    let (mut jobs, cut) = found(&client, arguments).await?;
+    jobs.sort_by(|one, other| compare(arguments.sort, one, other));
+    let count = jobs.len();
+    jobs.truncate(usize::try_from(arguments.limit).unwrap_or(usize::MAX));
+    if arguments.json {
+        return print(format_args!("{:#}", json!({ "jobs": jobs, "found": count, "not_all_were_looked_at": cut })));
+    }
+    if jobs.is_empty() {
+        say(format_args!("no job is like that{}", if arguments.all { "" } else { "; --all looks at ended ones, too" }));
+        return Ok(());
+    }
+    table(&jobs).lines().iter().try_for_each(|line| print(format_args!("{line}")))?;
+    if jobs.len() < count {
+        say(format_args!("{} of {count} jobs are shown; --limit COUNT shows more", jobs.len()));
+    }
+    if cut {
+        say(format_args!(
+            "only the first {MAX_LOOKED_AT} jobs of a state were looked at; narrow it down by --queue, --share, --owner or --name"
+        ));
+    }
+    Ok(())
+}
+
+/// All jobs that are meant, and whether there may be others that were not looked at.
+async fn found(client: &Client, arguments: &Arguments) -> Result<(Vec<Value>, bool), Failure> {
+    let states: Vec<Option<&str>> = match (arguments.all, arguments.state.as_slice()) {
+        (true, _) => vec![None],
+        (false, []) => LIVE.into_iter().map(Some).collect(),
+        (false, states) => states.iter().map(|state| Some(state.as_str())).collect(),
+    };
+    // What the service can look for itself it does.
+    let prefix =
+        arguments.name.as_deref().and_then(|glob| glob.split(['*', '?']).next()).filter(|prefix| !prefix.is_empty());
+    let given = [
+        ("queue", arguments.queue.as_deref()),
+        ("share", arguments.share.as_deref()),
+        ("owner", arguments.owner.as_deref()),
+        ("id", arguments.id.as_deref()),
+        ("name", prefix),
+    ];
+    let given: Vec<(&str, &str)> = given.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    let (mut jobs, mut cut) = (Vec::new(), false);
+    for state in states {
+        let mut query = given.clone();
+        query.extend(state.map(|state| ("state", state)));
+        query.push(("limit", PAGE));
+        let (of_state, more) = pages(client, &query).await?;
+        jobs.extend(of_state.into_iter().filter(|job| is_meant(job, arguments)));
+        cut |= more;
+    }
+    Ok((jobs, cut))
+}
+
+/// Page by page, up to a limit.
+async fn pages(client: &Client, query: &[(&str, &str)]) -> Result<(Vec<Value>, bool), Failure> {
+    let mut jobs = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut query = query.to_vec();
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let mut page = client.get(&["jobs"], &query).await?;
+        let Some(rows) = page["jobs"].as_array_mut() else {
+            return Err(client.is_something_else("its answer is no list of jobs"));
+        };
+        jobs.append(rows);
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() || jobs.len() >= MAX_LOOKED_AT {
+            return Ok((jobs, after.is_some()));
+        }
+    }
+}
+
+fn is_meant(job: &Value, arguments: &Arguments) -> bool {
+    let field = |key: &str| job[key].as_str().unwrap_or_default();
+    let fits = |glob: &Option<String>, text: &str| glob.as_ref().is_none_or(|glob| matches_glob(glob, text));
+    let holds = |text: &String| {
+        field("name").contains(text.as_str()) || field("id").starts_with(text.as_str()) || field("owner") == text
+    };
+    let has_type = |glob: &String| {
+        let demand = job["demand"].as_array().into_iter().flatten();
+        demand.filter_map(|demand| demand["unit"].as_str()).any(|unit| matches_glob(glob, unit))
+    };
+    let waits_for = |reason: &String| job["why"]["reason"].as_str() == Some(reason);
+    arguments.text.as_ref().is_none_or(holds)
+        && fits(&arguments.name, field("name"))
+        && arguments.reason.as_ref().is_none_or(waits_for)
+        && arguments.instance_type.as_ref().is_none_or(has_type)
+}
+
+/// The order of two jobs; those that are alike by their ids.
+pub(super) fn compare(sort: Sort, one: &Value, other: &Value) -> Ordering {
+    let ascending = |key: &str| one[key].as_str().unwrap_or_default().cmp(other[key].as_str().unwrap_or_default());
+    // Unknown ones come last.
+    let descending = |key: &str| {
+        let [one, other] = [one, other].map(|job| job[key].as_f64().unwrap_or(f64::NEG_INFINITY));
+        other.total_cmp(&one)
+    };
+    let place = |job: &Value| LIVE.iter().position(|state| job["status"].as_str() == Some(*state));
+    let first = match sort {
+        Sort::Waiting => descending("waiting_seconds"),
+        Sort::Created => Ordering::Equal,
+        Sort::Gpus => descending("gpus"),
+        Sort::Name => ascending("name"),
+        Sort::State => place(one).unwrap_or(LIVE.len()).cmp(&place(other).unwrap_or(LIVE.len())),
+        Sort::Owner => ascending("owner"),
+        Sort::Share => ascending("queue").then_with(|| ascending("share")),
+        Sort::Priority => descending("priority"),
+    };
+    first.then_with(|| ascending("created_at")).then_with(|| ascending("id"))
+}
+
+/// Jobs for people.
+pub(super) fn table(jobs: &[Value]) -> Table {
+    let mut table = Table::new(&[
+        ("ID", Align::Left),
+        ("NAME", Align::Left),
+        ("STATE", Align::Left),
+        ("WAITED", Align::Right),
+        ("GPUS", Align::Right),
+        ("QUEUE", Align::Left),
+        ("SHARE", Align::Left),
+        ("OWNER", Align::Left),
+        ("REASON", Align::Left),
+    ]);
+    let length = id_length(jobs);
+    for job in jobs {
+        let waits = WAITING.contains(&job["status"].as_str().unwrap_or_default());
+        let waited = if waits { &job["waiting_seconds"] } else { &job["wait_seconds"] };
+        table.row([
+            text(job, "id").chars().take(length).collect(),
+            text(job, "name"),
+            text(job, "status"),
+            seconds(waited),
+            amount(&job["gpus"]),
+            text(job, "queue"),
+            text(job, "share"),
+            text(job, "owner"),
+            job["why"]["reason"].as_str().unwrap_or(NOTHING).to_owned(),
+        ]);
+    }
+    table
+}
+
+/// So many digits tell these jobs apart.
+fn id_length(jobs: &[Value]) -> usize {
+    let ids: Vec<&str> = jobs.iter().filter_map(|job| job["id"].as_str()).collect();
+    let longest = ids.iter().map(|id| id.chars().count()).max().unwrap_or(0);
+    let distinct = |length: usize| {
+        let cut: BTreeSet<String> = ids.iter().map(|id| id.chars().take(length).collect()).collect();
+        cut.len() == ids.len()
+    };
+    (MIN_ID..longest).find(|length| distinct(*length)).unwrap_or(longest.max(MIN_ID))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(id: &str, more: Value) -> Value {
+        let mut job = json!({
+            "id": id, "name": "train", "status": "runnable", "queue": "q", "share": null, "owner": null, "gpus": 8.0,
+            "waiting_seconds": 60.0, "wait_seconds": 60.0, "created_at": "2026-03-01T12:00:00Z", "why": null, "demand": [],
+        });
+        for (key, value) in more.as_object().unwrap() {
+            job[key] = value.clone();
+        }
+        job
+    }
+
+    #[test]
+    fn ids_are_as_long_as_tells_them_apart() {
+        let length = |ids: &[&str]| id_length(&ids.iter().map(|id| job(id, json!({}))).collect::<Vec<_>>());
+        assert_eq!(length(&["6f1c2d3e-0000-4000", "7f1c2d3e-0000-4000"]), 8);
+        assert_eq!(length(&["6f1c2d3e-0000-4000", "6f1c2d3e-0001-4000"]), 13);
+        assert_eq!(length(&["a", "b"]), 8);
+        assert_eq!(length(&[]), 8);
+    }
+
+    #[test]
+    fn jobs_come_in_the_order_that_is_asked_for() {
+        let mut jobs = [
+            job("a", json!({ "waiting_seconds": null, "status": "running", "owner": "zoe", "gpus": 64.0 })),
+            job("b", json!({ "waiting_seconds": 600.0, "name": "eval", "owner": "ann" })),
+            job("c", json!({ "waiting_seconds": 60.0, "gpus": null, "owner": "bo" })),
+        ];
+        for (sort, order) in [
+            (Sort::Waiting, ["b", "c", "a"]),
+            (Sort::Created, ["a", "b", "c"]),
+            (Sort::Gpus, ["a", "b", "c"]),
+            (Sort::Name, ["b", "a", "c"]),
+            (Sort::State, ["b", "c", "a"]),
+            (Sort::Owner, ["b", "c", "a"]),
+        ] {
+            jobs.sort_by(|one, other| compare(sort, one, other));
+            assert_eq!(jobs.iter().map(|job| text(job, "id")).collect::<Vec<_>>(), order, "{sort:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_jobs_says_what_is_known() {
+        let jobs = [
+            job(
+                "6f1c2d3e-1",
+                json!({ "waiting_seconds": 5400.0, "owner": "ann", "share": "audio", "why": { "reason": "behind" } }),
+            ),
+            job(
+                "7f1c2d3e-1",
+                json!({ "status": "running", "waiting_seconds": null, "wait_seconds": null, "gpus": null }),
+            ),
+        ];
+        insta::assert_snapshot!(table(&jobs).lines().join("\n"), @r"
+        ID        NAME   STATE     WAITED  GPUS  QUEUE  SHARE  OWNER  REASON
+        6f1c2d3e  train  runnable  1h 30m     8  q      audio  ann    behind
+        7f1c2d3e  train  running        -     -  q      -      -      -
+        ");
+    }
+}

@@ -1,0 +1,35 @@
+//! Where a command works: on the state file of this machine, or in a running service over its API.
+
+use crate::cli::Failure;
+use crate::cli::remote::{Client, Remote};
+
+/// Either of the two.
+#[derive(Debug, clap::Args)]
+pub(super) struct PlaceArguments {
+    /// Work on the state file of this configuration, beside a service that runs on this machine: a file, or env:NAME for an environment
+    /// variable with its text.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "token_file"])]
+    config: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Where a command works.
+pub(super) enum Place {
+    /// On the state file of this configuration.
+    Config(String),
+    /// In this service.
+    Service(Client),
+}
+
+impl PlaceArguments {
+    pub(super) fn choose(self) -> Result<Place, Failure> {
+        match self.config {
+            Some(config) => Ok(Place::Config(config)),
+            None if self.remote.is_named() => Ok(Place::Service(self.remote.connect()?)),
+            None => Err(Failure::usage(
+                "say where: --url URL (or TRAINSPOTTER_URL) for a running service, or --config FILE for the state file of this machine",
+            )),
+        }
+    }
+}

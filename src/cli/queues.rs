@@ -1,0 +1,118 @@
+//! `queues`: use of a running service's queues and shares.
+
+use serde_json::{Value, json};
+
+use crate::cli::figures::{WAITING, amount, count, seconds, sum, text};
+use crate::cli::remote::{Client, Remote};
+use crate::cli::table::{Align, NOTHING, Table};
+use crate::cli::{Failure, print, say};
+use trainspotter_core::model::matches_glob;
+
+/// Show what waits and runs in each queue and share of a running service, and what they use of their quotas, in instances.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter queues
+  trainspotter queues 'prod-*' --url https://trainspotter.example.com
+  trainspotter queues --json | jq '.shares[] | select(.borrowed > 0)'")]
+pub(super) struct Arguments {
+    /// Only queues whose name is this: a glob (* and ?).
+    queue: Option<String>,
+    /// Print JSON, with all that the API says of queues and shares.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Rows of the API.
+#[derive(Debug)]
+pub(super) struct Found {
+    queues: Vec<Value>,
+    shares: Vec<Value>,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let found = found(&arguments.remote.connect()?, arguments.queue.as_deref()).await?;
+    if arguments.json {
+        return print(format_args!("{:#}", json!({ "queues": found.queues, "shares": found.shares })));
+    }
+    let table = table(&found);
+    if table.is_empty() {
+        say(format_args!("no queue is like that"));
+        return Ok(());
+    }
+    table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
+}
+
+pub(super) async fn found(client: &Client, glob: Option<&str>) -> Result<Found, Failure> {
+    let is_meant = |row: &Value| glob.is_none_or(|glob| matches_glob(glob, row["queue"].as_str().unwrap_or_default()));
+    let mut found = Found { queues: client.list("queues").await?, shares: client.list("shares").await? };
+    found.queues.retain(is_meant);
+    found.shares.retain(is_meant);
+    Ok(found)
+}
+
+/// A line for each queue, and below it one for each share and instance type.
+pub(super) fn table(found: &Found) -> Table {
+    let mut table = Table::new(&[
+        ("QUEUE", Align::Left),
+        ("SHARE", Align::Left),
+        ("TYPE", Align::Left),
+        ("WAITING", Align::Right),
+        ("STARTING", Align::Right),
+        ("RUNNING", Align::Right),
+        ("QUOTA", Align::Right),
+        ("USED", Align::Right),
+        ("BORROWED", Align::Right),
+        ("LENT", Align::Right),
+        ("OLDEST WAIT", Align::Right),
+    ]);
+    let of_jobs =
+        |jobs: &Value| [&WAITING[..], &["scheduled", "starting"], &["running"]].map(|states| count(sum(jobs, states)));
+    for queue in &found.queues {
+        let [waiting, starting, running] = of_jobs(&queue["jobs"]);
+        let policy = queue["policy"].as_str().unwrap_or_default().to_ascii_lowercase().replace('_', " ");
+        let none = || NOTHING.to_owned();
+        let oldest = seconds(&queue["oldest_wait_seconds"]);
+        let cells = [text(queue, "queue"), format!("({policy})"), none(), waiting, starting, running];
+        table.row(cells.into_iter().chain([none(), none(), none(), none(), oldest]));
+        for share in found.shares.iter().filter(|share| share["queue"] == queue["queue"]) {
+            let [waiting, starting, running] = of_jobs(&share["jobs"]);
+            let name = share["share"].as_str().filter(|share| !share.is_empty()).unwrap_or("no share");
+            let unit = if share["unit"] == "NUM_INSTANCES" { "any".to_owned() } else { text(share, "unit") };
+            let used = ["quota", "used", "borrowed", "lent"].map(|key| amount(&share[key]));
+            let cells = [String::new(), name.to_owned(), unit, waiting, starting, running];
+            let oldest = seconds(&share["oldest_wait_seconds"]);
+            table.row(cells.into_iter().chain(used).chain([oldest]));
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_stand_below_their_queue() {
+        let queue = json!({
+            "queue": "prod", "policy": "QUOTA_SHARE", "oldest_wait_seconds": 15_000.0,
+            "jobs": { "submitted": 1, "runnable": 17, "scheduled": 1, "starting": 1, "running": 28, "failed": 3 },
+        });
+        let share = json!({
+            "queue": "prod", "share": "audio", "unit": "ml.p5.48xlarge", "quota": 8.0, "used": 12.0, "borrowed": 4.0, "lent": 0.0,
+            "jobs": { "runnable": 7, "running": 2 }, "oldest_wait_seconds": 60.0,
+        });
+        let unknown = json!({
+            "queue": "prod", "share": "", "unit": "NUM_INSTANCES", "quota": null, "used": 1.5, "borrowed": 0.0, "lent": 0.0,
+            "jobs": {}, "oldest_wait_seconds": null,
+        });
+        let found = Found { queues: vec![queue], shares: vec![share, unknown] };
+        insta::assert_snapshot!(table(&found).lines().join("\n"), @r"
+        QUEUE  SHARE          TYPE            WAITING  STARTING  RUNNING  QUOTA  USED  BORROWED  LENT  OLDEST WAIT
+        prod   (quota share)  -                    18         2       28      -     -         -     -       4h 10m
+               audio          ml.p5.48xlarge        7         0        2      8    12         4     0           1m
+               no share       any                   -         -        -      -   1.5         0     0            -
+        ");
+    }
+}

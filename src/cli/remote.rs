@@ -1,0 +1,223 @@
+//! A running service, asked over its API.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use crate::cli::Failure;
+use crate::config::shown_url;
+
+/// Where the service is unless somebody says otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:9464";
+
+/// The variables that say where it is, and with which token it is asked.
+const URL_VARIABLE: &str = "TRAINSPOTTER_URL";
+pub(super) const TOKEN_VARIABLE: &str = "TRAINSPOTTER_TOKEN";
+
+/// Wall time for an answer. Test notifications wait for their receivers.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Larger files are no tokens.
+const MAX_TOKEN_FILE: u64 = 4_096;
+
+/// Which service is asked, and with what token.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Remote {
+    /// The running service to ask. By default what the environment variable TRAINSPOTTER_URL says, or http://127.0.0.1:9464.
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// A file with a token of the service (`api.tokens` of its configuration). By default the environment variable TRAINSPOTTER_TOKEN holds
+    /// the token, where one is needed.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+}
+
+impl Remote {
+    /// Whether the command line or the environment name a service.
+    pub(super) fn is_named(&self) -> bool {
+        self.url.is_some() || variable(URL_VARIABLE).is_some()
+    }
+
+    /// The service. Nothing is asked yet.
+    pub(super) fn connect(&self) -> Result<Client, Failure> {
+        let (text, said_by) = match (&self.url, variable(URL_VARIABLE)) {
+            (Some(url), _) => (url.clone(), "--url"),
+            (None, Some(url)) => (url, URL_VARIABLE),
+            (None, None) => (DEFAULT_URL.to_owned(), "--url"),
+        };
+        let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let url = url.ok_or_else(|| {
+            Failure::usage(format!("{said_by}: not an http:// or https:// URL; write it like {DEFAULT_URL}"))
+        })?;
+        let token = match &self.token_file {
+            Some(file) => Some(token_of(file)?),
+            None => variable(TOKEN_VARIABLE),
+        };
+        if token.as_ref().is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            let place = if self.token_file.is_some() { "--token-file" } else { TOKEN_VARIABLE };
+            return Err(Failure::usage(format!("{place}: a token has neither spaces nor line breaks")));
+        }
+        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
+        Ok(Client { http, shown: shown_url(url.as_str()), base: url, token })
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn token_of(file: &Path) -> Result<String, Failure> {
+    use std::io::Read as _;
+    let failed =
+        |error: std::io::Error| Failure::usage(format!("--token-file: {} cannot be read: {error}", file.display()));
+    let mut text = String::new();
+    std::fs::File::open(file).map_err(failed)?.take(MAX_TOKEN_FILE).read_to_string(&mut text).map_err(failed)?;
+    Ok(text.trim().to_owned())
+}
+
+/// A service that can be asked.
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<String>,
+    /// The address without what may be a secret in it.
+    shown: String,
+}
+
+impl Client {
+    /// Where the service is, as it may be shown.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// What `GET /api/v1/PATH` answers.
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        let mut url = self.address(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.http.request(Method::GET, url)).await
+    }
+
+    /// What `GET /api/v1/PATH` lists.
+    pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let Value::Array(rows) = self.get(&[path], &[]).await? else {
+            return Err(self.is_something_else("its answer is no list"));
+        };
+        Ok(rows)
+    }
+
+    /// What `POST /api/v1/PATH` answers.
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.send(self.http.request(Method::POST, self.address(path)?).json(body)).await
+    }
+
+    fn address(&self, path: &[&str]) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        url.path_segments_mut()
+            .map_err(|()| Failure::usage("--url: not an address that a path can be added to"))?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
+        Ok(url)
+    }
+
+    async fn send(&self, mut request: RequestBuilder) -> Result<Value, Failure> {
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.map_err(|error| self.is_silent(error))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| self.is_silent(error))?;
+        let Ok(body) = serde_json::from_str::<Value>(&text) else {
+            return Err(self.is_something_else(&format!("it answered {status}, and no JSON")));
+        };
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
+    fn is_silent(&self, error: reqwest::Error) -> Failure {
+        let timed_out = error.is_timeout();
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let why = if timed_out { "no answer in time".to_owned() } else { cause.to_string() };
+        Failure::failed(format!(
+            "{} does not answer: {why}\nIs the service running there? Say where it is with --url URL or {URL_VARIABLE}.",
+            self.shown
+        ))
+    }
+
+    pub(super) fn is_something_else(&self, why: &str) -> Failure {
+        Failure::failed(format!(
+            "what listens at {} is not Trainspotter: {why}\nSay where the service is with --url URL or {URL_VARIABLE}, with its path if \
+             it has one.",
+            self.shown
+        ))
+    }
+
+    fn refused(&self, status: StatusCode, body: &Value) -> Failure {
+        let Some(message) = body["error"]["message"].as_str() else {
+            return self.is_something_else(&format!("it answered {status} in a form of its own"));
+        };
+        let how = format!(
+            "give a token with {TOKEN_VARIABLE} or --token-file FILE: one of `api.tokens` in the service's configuration"
+        );
+        match status {
+            StatusCode::UNAUTHORIZED if self.token.is_none() => {
+                Failure::failed(format!("{} needs a token: {how}", self.shown))
+            }
+            StatusCode::UNAUTHORIZED => Failure::failed(format!("{} does not know this token: {how}", self.shown)),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::usage(message),
+            StatusCode::CONFLICT if body["jobs"].is_array() => Failure::failed(several(message, body)),
+            _ => Failure::failed(message),
+        }
+    }
+}
+
+/// The jobs that are meant, as a list. That of the message is for those who read the API as it is.
+fn several(message: &str, body: &Value) -> String {
+    let text = |job: &Value, key: &str| job[key].as_str().unwrap_or("-").to_owned();
+    let line = |job: &Value| {
+        let columns = ["id", "name", "status", "queue", "owner", "created_at"];
+        columns.map(|key| text(job, key)).join("  ")
+    };
+    let title = message.split(": ").next().unwrap_or(message);
+    let jobs = body["jobs"].as_array().into_iter().flatten();
+    std::iter::once(format!("{title}:")).chain(jobs.map(line)).collect::<Vec<_>>().join("\n  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn several_jobs_are_listed() {
+        let jobs = [
+            json!({"id": "a1", "name": "train", "status": "runnable", "queue": "q", "owner": null, "created_at": "t"}),
+        ];
+        let body = json!({"error": {"code": "ambiguous", "message": "2 jobs match \"a\"; give the id of one: a1"}, "jobs": jobs});
+        let shown = several(body["error"]["message"].as_str().unwrap(), &body);
+        assert_eq!(shown, "2 jobs match \"a\"; give the id of one:\n  a1  train  runnable  q  -  t");
+    }
+
+    #[test]
+    fn a_url_is_a_service_and_its_secrets_are_not_shown() {
+        let connect = |url: &str| Remote { url: Some(url.to_owned()), token_file: None }.connect();
+        let client = connect("https://ann:s3cret@ops.example.com/spot/?k=s3cret").unwrap();
+        assert_eq!(client.shown(), "https://ops.example.com");
+        assert_eq!(client.address(&["jobs", "a/b"]).unwrap().path(), "/spot/api/v1/jobs/a%2Fb");
+        for wrong in ["", "ops.example.com", "localhost:9464", "ftp://ops.example.com", "http://"] {
+            assert!(matches!(connect(wrong), Err(Failure::Usage(_))), "{wrong}");
+        }
+    }
+}

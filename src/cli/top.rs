@@ -1,0 +1,115 @@
+//! `top`: a running service, live.
+
+mod keys;
+mod screen;
+mod view;
+
+use std::io::IsTerminal as _;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::cli::jobs::Sort;
+use crate::cli::remote::{Client, Remote};
+use crate::cli::{Failure, print};
+use keys::{Key, keys};
+use screen::Screen;
+use trainspotter_core::model::parse_duration;
+use view::{Data, View};
+
+/// Looks faster than this show nothing new: the service polls every half minute.
+const MIN_EVERY: Duration = Duration::from_millis(500);
+
+/// The screen is drawn anew at least so often.
+const DRAW_EVERY: Duration = Duration::from_secs(1);
+
+/// Watch jobs, queues and alerts of a running service, refreshed in place.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter top
+  trainspotter top --every 5s --url https://trainspotter.example.com
+  trainspotter top > now.txt                          once, where the output is no terminal
+
+Keys:
+  tab, shift-tab, 1 2 3    jobs, queues, alerts
+  arrows, j k, page up and down, g G    move
+  s                        next order of jobs
+  /                        show only lines that hold a text; enter keeps it, esc clears it
+  q, ctrl-c                end")]
+pub(super) struct Arguments {
+    /// How often to look.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    every: Duration,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.every < MIN_EVERY {
+        return Err(Failure::usage("--every: at least 500ms"));
+    }
+    let client = arguments.remote.connect()?;
+    let data = Data::ask(&client, Sort::Waiting).await?;
+    if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
+        return data.all_lines().iter().try_for_each(|line| print(format_args!("{line}")));
+    }
+    watch(&client, data, arguments.every).await
+}
+
+/// A look that has not come back.
+type Look<'a> = Pin<Box<dyn Future<Output = Result<Data, Failure>> + Send + 'a>>;
+
+/// Until somebody ends it.
+async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failure> {
+    let mut view = View::new(client.shown(), data);
+    let mut screen =
+        Screen::open().map_err(|error| Failure::failed(format!("the terminal cannot be used: {error}")))?;
+    let mut pressed = keys();
+    let mut looks = tokio::time::interval(every);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    looks.tick().await;
+    // The size of the terminal changes, too.
+    let mut draws = tokio::time::interval(DRAW_EVERY);
+    let mut looking: Option<Look<'_>> = None;
+    loop {
+        screen.draw(&mut view).map_err(|error| Failure::failed(format!("the terminal cannot be written: {error}")))?;
+        tokio::select! {
+            key = pressed.recv() => match key {
+                Some(key) if !ends(&mut view, key) => {}
+                Some(_) | None => return Ok(()),
+            },
+            // A service that answers slowly does not hold up the keys.
+            looked = async { Some(looking.as_mut()?.await) }, if looking.is_some() => {
+                looking = None;
+                if let Some(looked) = looked {
+                    view.take(looked);
+                }
+            }
+            _ = looks.tick(), if looking.is_none() => looking = Some(Box::pin(Data::ask(client, view.sort()))),
+            _ = draws.tick() => {}
+        }
+    }
+}
+
+/// What a key does; whether it is the end.
+fn ends(view: &mut View, key: Key) -> bool {
+    match (view.is_typing(), key) {
+        (_, Key::Interrupt) | (false, Key::Letter('q')) => return true,
+        (true, Key::Letter(letter)) => view.typed(letter),
+        (true, Key::Erase) => view.erase(),
+        (true, Key::Enter) => view.keep_filter(),
+        (_, Key::Escape) => view.clear_filter(),
+        (_, Key::Down) | (false, Key::Letter('j')) => view.move_by(1),
+        (_, Key::Up) | (false, Key::Letter('k')) => view.move_by(-1),
+        (_, Key::PageDown) | (false, Key::Letter(' ')) => view.move_by(view.page()),
+        (_, Key::PageUp) => view.move_by(-view.page()),
+        (_, Key::First) | (false, Key::Letter('g')) => view.move_by(isize::MIN),
+        (_, Key::Last) | (false, Key::Letter('G')) => view.move_by(isize::MAX),
+        (_, Key::Tab) => view.turn(1),
+        (_, Key::BackTab) => view.turn(2),
+        (false, Key::Letter(digit @ '1'..='3')) => view.show(digit),
+        (false, Key::Letter('s')) => view.next_sort(),
+        (false, Key::Letter('/')) => view.type_filter(),
+        (false, Key::Letter(_) | Key::Erase | Key::Enter) => {}
+    }
+    false
+}

@@ -1,0 +1,249 @@
+//! What is shown: three tables, a mark, a filter. Knows no terminal.
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::cli::jobs::{self, Sort, compare};
+use crate::cli::remote::Client;
+use crate::cli::table::plain;
+use crate::cli::{Failure, alerts, queues};
+use trainspotter_core::model::{Timestamp, units};
+
+/// Jobs that are asked for at once.
+const MAX_JOBS: &str = "500";
+
+/// Lines that are no rows of a table: title, tabs and the table's own titles above, keys below.
+const AROUND: usize = 4;
+
+const SORTS: [Sort; 8] =
+    [Sort::Waiting, Sort::Created, Sort::Gpus, Sort::Name, Sort::State, Sort::Owner, Sort::Share, Sort::Priority];
+
+/// What the service said last.
+#[derive(Debug)]
+pub(super) struct Data {
+    jobs: Vec<Value>,
+    queues: queues::Found,
+    alerts: Vec<Value>,
+    now: Option<Timestamp>,
+    status: String,
+    asked_at: Instant,
+}
+
+impl Data {
+    pub(super) async fn ask(client: &Client, sort: Sort) -> Result<Self, Failure> {
+        let health = client.get(&["health"], &[]).await?;
+        let Some(status) = health["status"].as_str().map(str::to_owned) else {
+            return Err(client.is_something_else("it does not say how it is"));
+        };
+        let (alerts, now) = alerts::found(client).await?;
+        let queues = queues::found(client, None).await?;
+        let mut jobs = Vec::new();
+        for query in [
+            [("sort", "waiting"), ("limit", MAX_JOBS)],
+            [("state", "scheduled"), ("limit", MAX_JOBS)],
+            [("state", "starting"), ("limit", MAX_JOBS)],
+            [("state", "running"), ("limit", MAX_JOBS)],
+        ] {
+            let mut page = client.get(&["jobs"], &query).await?;
+            jobs.append(page["jobs"].as_array_mut().unwrap_or(&mut Vec::new()));
+        }
+        jobs.sort_by(|one, other| compare(sort, one, other));
+        Ok(Self { jobs, queues, alerts, now, status, asked_at: Instant::now() })
+    }
+
+    /// Everything, for whoever has no terminal.
+    pub(super) fn all_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for tab in TABS {
+            lines.extend([String::new(), tab.title().to_uppercase()]);
+            lines.extend(self.table(tab));
+        }
+        lines.remove(0);
+        lines
+    }
+
+    fn table(&self, tab: Tab) -> Vec<String> {
+        match tab {
+            Tab::Jobs => jobs::table(&self.jobs).lines(),
+            Tab::Queues => queues::table(&self.queues).lines(),
+            Tab::Alerts => alerts::table(&self.alerts, self.now).lines(),
+        }
+    }
+
+    fn firing(&self) -> usize {
+        self.alerts.iter().filter(|alert| alert["state"] == "firing").count()
+    }
+}
+
+/// One of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tab {
+    Jobs,
+    Queues,
+    Alerts,
+}
+
+const TABS: [Tab; 3] = [Tab::Jobs, Tab::Queues, Tab::Alerts];
+
+impl Tab {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Queues => "queues",
+            Self::Alerts => "alerts",
+        }
+    }
+}
+
+/// What somebody looks at.
+#[derive(Debug)]
+pub(super) struct View {
+    service: String,
+    data: Data,
+    /// Why the last look failed.
+    error: Option<String>,
+    tab: usize,
+    /// The line that is marked, among those that are shown.
+    marked: usize,
+    /// The first line that is on the screen.
+    first: usize,
+    page: usize,
+    sort: usize,
+    filter: String,
+    typing: bool,
+}
+
+impl View {
+    pub(super) fn new(service: &str, data: Data) -> Self {
+        let (error, service) = (None, service.to_owned());
+        Self {
+            service,
+            data,
+            error,
+            tab: 0,
+            marked: 0,
+            first: 0,
+            page: 1,
+            sort: 0,
+            filter: String::new(),
+            typing: false,
+        }
+    }
+
+    /// What a look came to: what was there before stays if it failed.
+    pub(super) fn take(&mut self, looked: Result<Data, Failure>) {
+        match looked {
+            Ok(data) => (self.data, self.error) = (data, None),
+            Err(Failure::Failed(why) | Failure::Usage(why)) => {
+                self.error = Some(plain(why.lines().next().unwrap_or_default()));
+            }
+        }
+    }
+
+    pub(super) fn sort(&self) -> Sort {
+        SORTS[self.sort % SORTS.len()]
+    }
+
+    pub(super) fn next_sort(&mut self) {
+        self.sort = (self.sort + 1) % SORTS.len();
+        let sort = self.sort();
+        self.data.jobs.sort_by(|one, other| compare(sort, one, other));
+    }
+
+    pub(super) fn turn(&mut self, by: usize) {
+        (self.tab, self.marked, self.first) = ((self.tab + by) % TABS.len(), 0, 0);
+    }
+
+    pub(super) fn show(&mut self, digit: char) {
+        let tab =
+            digit.to_digit(10).and_then(|digit| usize::try_from(digit).ok()).map_or(0, |digit| digit.saturating_sub(1));
+        (self.tab, self.marked, self.first) = (tab % TABS.len(), 0, 0);
+    }
+
+    pub(super) fn move_by(&mut self, lines: isize) {
+        self.marked = self.marked.saturating_add_signed(lines);
+    }
+
+    pub(super) fn page(&self) -> isize {
+        isize::try_from(self.page).unwrap_or(1)
+    }
+
+    pub(super) fn is_typing(&self) -> bool {
+        self.typing
+    }
+
+    pub(super) fn type_filter(&mut self) {
+        (self.typing, self.filter) = (true, String::new());
+    }
+
+    pub(super) fn typed(&mut self, letter: char) {
+        self.filter.push(letter);
+        (self.marked, self.first) = (0, 0);
+    }
+
+    pub(super) fn erase(&mut self) {
+        self.filter.pop();
+    }
+
+    pub(super) fn keep_filter(&mut self) {
+        self.typing = false;
+    }
+
+    pub(super) fn clear_filter(&mut self) {
+        (self.typing, self.filter) = (false, String::new());
+    }
+
+    /// The lines of a screen of so many, and which is marked.
+    pub(super) fn lines(&mut self, height: usize) -> Vec<(String, bool)> {
+        let tab = TABS[self.tab % TABS.len()];
+        let mut table = self.data.table(tab).into_iter();
+        let titles = table.next().unwrap_or_default();
+        let wanted = self.filter.to_lowercase();
+        let rows: Vec<String> = table.filter(|row| row.to_lowercase().contains(&wanted)).collect();
+        self.page = height.saturating_sub(AROUND).max(1);
+        self.marked = self.marked.min(rows.len().saturating_sub(1));
+        self.first = self.first.clamp((self.marked + 1).saturating_sub(self.page), self.marked);
+        let mut lines = vec![(self.title(), false), (self.tabs(), false), (titles, false)];
+        let shown = rows.iter().enumerate().skip(self.first).take(self.page);
+        lines.extend(shown.map(|(index, row)| (row.clone(), index == self.marked)));
+        if rows.is_empty() {
+            lines.push(("nothing to show".to_owned(), false));
+        }
+        lines.resize((height.max(AROUND)) - 1, (String::new(), false));
+        lines.push((self.keys(), false));
+        lines
+    }
+
+    fn title(&self) -> String {
+        let Self { service, data, error, .. } = self;
+        let age = units::duration(data.asked_at.elapsed().as_secs_f64());
+        match error {
+            Some(error) => format!("Trainspotter {service}  what is shown is {age} old: {error}"),
+            None => format!(
+                "Trainspotter {service}  {}, {} firing",
+                data.status,
+                units::counted(data.firing() as u64, "alert")
+            ),
+        }
+    }
+
+    fn tabs(&self) -> String {
+        let tab = |(index, tab): (usize, &Tab)| {
+            let title = format!("{} {}", index + 1, tab.title());
+            if index == self.tab { format!("[{title}]") } else { format!(" {title} ") }
+        };
+        let tabs: Vec<String> = TABS.iter().enumerate().map(tab).collect();
+        let order = format!("{:?}", self.sort()).to_lowercase();
+        let filter =
+            if self.filter.is_empty() && !self.typing { String::new() } else { format!("  /{}", plain(&self.filter)) };
+        format!("{}  order: {order}{filter}{}", tabs.join(" "), if self.typing { "_" } else { "" })
+    }
+
+    fn keys(&self) -> String {
+        if self.typing {
+            "enter keeps the filter, esc clears it".to_owned()
+        } else {
+            "q end  tab next table  arrows j k move  s order  / filter".to_owned()
+        }
+    }
+}

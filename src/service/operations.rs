@@ -1,0 +1,163 @@
+//! What operators do over the API: silences, the outbox and test notifications. Everything that is done is logged with its author.
+
+mod outbox;
+mod silences;
+mod tests_sent;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Permission};
+use crate::notify::Notifiers;
+use crate::notify::silence::Silence;
+use crate::publish::prometheus_text;
+use crate::store::{StoreError, StoreHandle};
+use crate::web::{Access, HistoryQuery, JobQuery, Operation, Pages, Refusal, Snapshot, Token};
+use trainspotter_clock::Clock;
+use trainspotter_core::rules::Rule;
+
+/// Wall time between two looks at the silences: those that the command line writes to the file are shown as soon.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Operations that wait, at most; more callers wait for room.
+const MAX_WAITING: usize = 256;
+
+/// Tests that wait for receivers at once.
+const MAX_TESTS: usize = 4;
+
+/// Who may read and act: of tokens only their hashes go on.
+fn access(config: &Config) -> Access {
+    let may_operate = |may| matches!(may, Permission::Operate);
+    Access::new(config.api.iter().map(|api| Token::new(&api.name, api.token.expose(), may_operate(api.may))))
+}
+
+/// What operators do: who answers it, and what the others need for it.
+pub(super) struct Acting {
+    pub(super) operations: Operations,
+    asked: mpsc::Sender<Operation>,
+    pub(super) inbox: mpsc::Receiver<Operation>,
+    pub(super) rules: watch::Sender<Arc<[Rule]>>,
+    silences: watch::Receiver<Arc<[Silence]>>,
+    pub(super) access: Access,
+}
+
+impl Acting {
+    pub(super) fn new(
+        config: &Config,
+        rules: &[Rule],
+        store: &StoreHandle,
+        notifiers: &Notifiers,
+        snapshot: &watch::Receiver<Snapshot>,
+        clock: Clock,
+    ) -> Self {
+        let (asked, inbox) = mpsc::channel(MAX_WAITING);
+        let (rules, rules_now) = watch::channel(rules.into());
+        let (shown, silences) = watch::channel([].into());
+        let operations = Operations {
+            config: Arc::new(config.clone()),
+            clock,
+            store: store.clone(),
+            notifiers: notifiers.clone(),
+            rules: rules_now,
+            snapshot: snapshot.clone(),
+            silences: shown,
+        };
+        Self { operations, asked, inbox, rules, silences, access: access(config) }
+    }
+
+    /// What the pages draw on, beside what is given here.
+    pub(super) fn pages(
+        &self,
+        snapshot: watch::Receiver<Snapshot>,
+        jobs: mpsc::Sender<JobQuery>,
+        history: mpsc::Sender<HistoryQuery>,
+        tick_every: Duration,
+        clock: Clock,
+    ) -> Pages {
+        Pages {
+            snapshot,
+            jobs,
+            history,
+            operations: self.asked.clone(),
+            silences: self.silences.clone(),
+            access: self.access.clone(),
+            clock,
+            started_at: clock.now(),
+            tick_every,
+            metrics: prometheus_text,
+        }
+    }
+}
+
+/// Owner of what the API shows of silences, beside the store.
+#[derive(Clone, Debug)]
+pub(super) struct Operations {
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
+    pub(super) store: StoreHandle,
+    pub(super) notifiers: Notifiers,
+    pub(super) rules: watch::Receiver<Arc<[Rule]>>,
+    pub(super) snapshot: watch::Receiver<Snapshot>,
+    pub(super) silences: watch::Sender<Arc<[Silence]>>,
+}
+
+impl Operations {
+    /// Answers until `stop`. A caller that has gone away does not want its answer; what was asked for is done nevertheless.
+    pub(super) async fn run(self, mut inbox: mpsc::Receiver<Operation>, stop: CancellationToken) {
+        let tests = Arc::new(Semaphore::new(MAX_TESTS));
+        self.look_at_silences().await;
+        loop {
+            let operation = tokio::select! {
+                () = stop.cancelled() => return,
+                operation = inbox.recv() => operation,
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    self.look_at_silences().await;
+                    continue;
+                }
+            };
+            let Some(operation) = operation else { return stop.cancelled().await };
+            self.answer(operation, &tests).await;
+        }
+    }
+
+    async fn answer(&self, operation: Operation, tests: &Arc<Semaphore>) {
+        match operation {
+            Operation::ListSilences { reply } => {
+                let _ = reply.send(self.all_silences().await);
+            }
+            Operation::AddSilence { silence, allow_unmatched, reply } => {
+                let _ = reply.send(self.add_silence(silence, allow_unmatched).await);
+            }
+            Operation::EndSilence { id, author, reply } => {
+                let _ = reply.send(self.end_silence(id, &author).await);
+            }
+            Operation::ListOutbox { filter, reply } => {
+                let _ = reply.send(self.list_outbox(filter).await);
+            }
+            Operation::ChangeOutbox { change, receiver, ids, author, reply } => {
+                let _ = reply.send(self.change_outbox(change, receiver, ids, &author).await);
+            }
+            Operation::Test { test, author, reply } => match Arc::clone(tests).try_acquire_owned() {
+                Ok(place) => {
+                    let this = self.clone();
+                    tokio::spawn(async move {
+                        let _ = reply.send(this.test(test, &author).await);
+                        drop(place);
+                    });
+                }
+                Err(_) => {
+                    let message = format!("{MAX_TESTS} tests wait for their receivers; try again");
+                    let _ = reply.send(Err(Refusal::Unavailable(message)));
+                }
+            },
+        }
+    }
+}
+
+/// Nothing was done, because the state file cannot be used.
+fn unavailable(error: StoreError) -> Refusal {
+    Refusal::Unavailable(format!("the state file cannot be used: {error}"))
+}

@@ -1,0 +1,80 @@
+//! Silences: added, ended and looked at.
+
+use crate::notify::routing_table;
+use crate::notify::silence::Silence;
+use crate::service::operations::{Operations, unavailable};
+use crate::store::Store;
+use crate::web::{Outcome, Refusal};
+
+/// Silences in force, at most: each notification is held against all of them.
+const MAX_ACTIVE: usize = 1_000;
+
+impl Operations {
+    /// Lets the pages know the silences as they are now.
+    pub(super) async fn look_at_silences(&self) {
+        match self.all_silences().await {
+            Ok(found) => {
+                let found = found.into();
+                self.silences.send_if_modified(|shown| {
+                    let changed = *shown != found;
+                    *shown = found;
+                    changed
+                });
+            }
+            Err(refusal) => tracing::debug!(?refusal, "silences cannot be read"),
+        }
+    }
+
+    pub(super) async fn all_silences(&self) -> Outcome<Vec<Silence>> {
+        self.store.call(|store| store.silences()).await.map_err(unavailable)
+    }
+
+    pub(super) async fn add_silence(&self, silence: Silence, allow_unmatched: bool) -> Outcome<Silence> {
+        let rules = self.rules.borrow().clone();
+        if let Some(why) = routing_table::never(&silence.matchers, &rules).filter(|_| !allow_unmatched) {
+            let message =
+                format!("matchers: this would silence nothing: {why} (`allow_unmatched` takes it nevertheless)");
+            return Err(Refusal::Invalid(message));
+        }
+        let (new, now) = (silence.clone(), self.clock.now());
+        let add = move |store: &mut Store| {
+            if store.silences()?.iter().filter(|silence| silence.is_active(now)).count() >= MAX_ACTIVE {
+                return Ok(Err(Refusal::Conflict(format!(
+                    "{MAX_ACTIVE} silences are in force, which is the most; end some first"
+                ))));
+            }
+            Ok(Ok(store.silence(&new)?))
+        };
+        let id = self.store.call(add).await.map_err(unavailable)??;
+        let silence = Silence { id, ..silence };
+        tracing::info!(
+            author = silence.author, silence = id, matchers = %silence.matchers, until = %silence.ends_at, comment = silence.comment,
+            "a silence was added"
+        );
+        self.look_at_silences().await;
+        Ok(silence)
+    }
+
+    pub(super) async fn end_silence(&self, id: i64, author: &str) -> Outcome<Silence> {
+        let now = self.clock.now();
+        let end = move |store: &mut Store| {
+            // Its end would be forgotten with the memory.
+            if let Some(trouble) = store.trouble() {
+                return Ok(Err(unavailable(trouble.clone())));
+            }
+            let Some(found) = store.silences()?.into_iter().find(|silence| silence.id == id) else {
+                return Ok(Err(Refusal::NotFound(format!("there is no silence {id}; see GET /api/v1/silences"))));
+            };
+            if !store.end_silence(id, now)? {
+                return Ok(Err(Refusal::Conflict(format!("silence {id} has ended at {}", found.ends_at))));
+            }
+            Ok(Ok(Silence { ends_at: now, ..found }))
+        };
+        let ended = self.store.call(end).await.map_err(unavailable)??;
+        tracing::info!(author, silence = id, matchers = %ended.matchers, "a silence was ended");
+        self.look_at_silences().await;
+        // What still fires is sent now.
+        self.notifiers.committed();
+        Ok(ended)
+    }
+}

@@ -1,0 +1,117 @@
+//! Test notifications: to a receiver, or of a rule to whoever would get it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::config::{Channel, Receiver};
+use crate::notify::outbox::row;
+use crate::notify::routing::told_after;
+use crate::notify::sample::{Sample, of_rule};
+use crate::service::operations::Operations;
+use crate::service::test_notification::{Samples, samples_for, scene, send};
+use crate::web::{Outcome, Refusal, TestRequest, TestResult};
+use trainspotter_core::rules::Rule;
+
+/// What goes to a receiver, and how long after the firing it would hear of it.
+type ToReceiver<'a> = (&'a Receiver, Duration, Samples<&'static str>);
+
+impl Operations {
+    pub(super) async fn test(&self, test: TestRequest, author: &str) -> Outcome<Vec<TestResult>> {
+        let messages = match (&test.receiver, &test.rule) {
+            (Some(name), _) => vec![self.to_receiver(name, &test.kinds)?],
+            (None, Some(name)) => self.of_rule(name, &test)?,
+            (None, None) => return Err(Refusal::Invalid("say what to test: either receiver or rule".to_owned())),
+        };
+        let sent = join_all(messages.into_iter().map(|(receiver, after, rows)| async move {
+            let became = send(&self.config, receiver, rows, self.clock).await;
+            let result = |(sample, said): (&'static str, Result<String, String>)| TestResult {
+                receiver: receiver.name.clone(),
+                sample: sample.to_owned(),
+                delivered: said.is_ok(),
+                answer: said.unwrap_or_else(|reason| reason),
+                after_seconds: after.as_secs_f64(),
+            };
+            became.into_iter().map(result).collect::<Vec<_>>()
+        }))
+        .await
+        .concat();
+        for TestResult { receiver, sample, delivered, .. } in &sent {
+            tracing::info!(author, receiver, sample, delivered, "a test notification was sent");
+        }
+        Ok(sent)
+    }
+
+    fn to_receiver(&self, name: &str, kinds: &[String]) -> Outcome<ToReceiver<'_>> {
+        let all = &self.config.receivers;
+        let receiver = all.iter().find(|receiver| receiver.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = all.iter().map(|receiver| receiver.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Refusal::NotFound(format!("no receiver is called {name:?}; there are: {known}"))
+        })?;
+        let mut samples = vec![Sample::Firing, Sample::Resolved];
+        if !kinds.is_empty() {
+            samples = kinds.iter().map(|kind| sample(kind)).collect::<Outcome<_>>()?;
+        }
+        if matches!(receiver.channel, Channel::PagerDuty { .. })
+            && samples.iter().any(|sample| sample.group().is_some())
+        {
+            let message = "kinds: PagerDuty has an incident per alert, so neither group nor digest is sent to it";
+            return Err(Refusal::Invalid(message.to_owned()));
+        }
+        let rows = samples_for(&self.config, receiver, &samples, self.clock).map_err(Refusal::Unavailable)?;
+        let named = rows.into_iter().map(|(sample, row, by)| (sample.as_str(), row, by));
+        Ok((receiver, Duration::ZERO, named.collect()))
+    }
+
+    fn of_rule(&self, name: &str, test: &TestRequest) -> Outcome<Vec<ToReceiver<'_>>> {
+        let rules = self.rules.borrow().clone();
+        let Some(rule) = rules.iter().find(|rule| rule.name() == name) else {
+            return Err(Refusal::NotFound(format!("no rule is called {name:?}")));
+        };
+        if let Some(other) = test.labels.keys().find(|label| !rule.by().contains(&label.as_str())) {
+            let there_are = if rule.by().is_empty() { "none".to_owned() } else { rule.by().join(", ") };
+            return Err(Refusal::Invalid(format!(
+                "labels: the alerts of {name} have no label {other:?} of their own; there are: {there_are}"
+            )));
+        }
+        let messages = self.messages(rule, test)?;
+        if messages.is_empty() {
+            let message =
+                format!("no receiver would get an alert of {name} with these labels; see `match` of the receivers");
+            return Err(Refusal::Conflict(message));
+        }
+        Ok(messages)
+    }
+
+    fn messages(&self, rule: &Rule, test: &TestRequest) -> Outcome<Vec<ToReceiver<'_>>> {
+        let snapshot = self.snapshot.borrow().clone();
+        let mut labels = test.labels.clone();
+        if labels.is_empty() {
+            // An alert that is there, or else a queue that is.
+            let there = snapshot.alerts.iter().find(|alert| alert.rule == rule.name()).map(|alert| alert.by.clone());
+            labels = there.unwrap_or_else(|| {
+                let queue = snapshot.frame.queues.first().map(|queue| ("queue".to_owned(), queue.queue.to_string()));
+                queue.filter(|_| rule.by().contains(&"queue")).into_iter().collect()
+            });
+        }
+        let all = &self.config.receivers;
+        let mut messages = Vec::new();
+        for receiver in all {
+            let scene = scene(&self.config, receiver).map_err(Refusal::Unavailable)?;
+            let (routed, transitions) = of_rule(rule, &labels, &scene, self.clock.now());
+            let Some(after) = told_after(receiver, all, &routed) else { continue };
+            let named = ["firing", "resolved"].into_iter().zip(transitions);
+            let rows = named.map(|(name, transition)| (name, row(&transition, &receiver.name, transition.at), None));
+            messages.push((receiver, after, rows.collect()));
+        }
+        Ok(messages)
+    }
+}
+
+fn sample(kind: &str) -> Outcome<Sample> {
+    Sample::ALL.into_iter().find(|sample| sample.as_str() == kind).ok_or_else(|| {
+        let known = Sample::ALL.map(Sample::as_str).join(", ");
+        Refusal::Invalid(format!("kinds: no sample is called {kind:?}; there are {known}"))
+    })
+}

@@ -1,0 +1,63 @@
+//! Notifications as people look for them: a page at a time.
+
+use rusqlite::params;
+
+use crate::notify::OutboxRow;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::outbox::{COLUMNS, read};
+use crate::store::rows;
+
+/// Which notifications are looked for. What is `None` leaves out nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of one receiver.
+    pub receiver: Option<String>,
+    /// In these states; all if empty.
+    pub states: Vec<&'static str>,
+    /// By how their ids begin, any of these; all if empty.
+    pub ids: Vec<String>,
+    /// Of one alert, by its id.
+    pub alert: Option<String>,
+    /// After this place.
+    pub after: Option<i64>,
+}
+
+impl Store {
+    /// So many of them at most, in the order in which they were written, and the place of the last one looked at if others follow. What
+    /// cannot be read is left out.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn outbox_page(&self, wanted: &Wanted, limit: usize) -> Result<(Vec<OutboxRow>, Option<i64>), StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS}, seq FROM outbox WHERE seq > coalesce(?1, -1) AND (?2 IS NULL OR receiver = ?2)
+             AND (?3 IS NULL OR alert = ?3)
+             AND (json_array_length(?4) = 0 OR state IN (SELECT value FROM json_each(?4)))
+             AND (json_array_length(?5) = 0 OR EXISTS (
+                 SELECT 1 FROM json_each(?5) WHERE substr(outbox.id, 1, length(value)) = value))
+             ORDER BY seq LIMIT ?6"
+        ))?;
+        let (states, ids) = (serde_json::to_string(&wanted.states)?, serde_json::to_string(&wanted.ids)?);
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let one_more = most.saturating_add(1);
+        let mut found = statement.query(params![wanted.after, wanted.receiver, wanted.alert, states, ids, one_more])?;
+        let (mut page, mut looked_at, mut last) = (Vec::new(), 0, None);
+        while let Some(row) = found.next()? {
+            if looked_at == most {
+                return Ok((page, last));
+            }
+            looked_at += 1;
+            last = Some(row.get("seq")?);
+            match read(row) {
+                Ok(row) => page.push(row),
+                Err(error @ StoreError::Value(_)) => {
+                    let id = rows::shown(row.get_ref(0)?);
+                    tracing::error!(id, %error, "a notification cannot be read and is left out; a restart sets it aside");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((page, None))
+    }
+}

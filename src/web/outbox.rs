@@ -1,0 +1,264 @@
+//! The outbox over the API: notifications that wait, and those that were given up.
+
+use axum::extract::{RawQuery, State};
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::notify::OutboxRow;
+use crate::notify::outbox::RowState;
+use crate::web::Pages;
+use crate::web::access::Caller;
+use crate::web::error::{ApiError, ErrorBody};
+use crate::web::operations::{Body, Change, Operation, ask, author};
+use crate::web::query::{pairs, shown};
+use trainspotter_core::model::Timestamp;
+
+/// Notifications on a page unless the request says otherwise.
+const DEFAULT_LIMIT: usize = 100;
+
+/// The most on a page.
+const MAX_LIMIT: usize = 500;
+
+/// Ids in one request, at most.
+const MAX_IDS: usize = 500;
+
+/// Where a notification can stand.
+const STATES: [&str; 4] = ["pending", "dead", "delivered", "muted"];
+
+/// Which notifications are listed. What is `None` or empty leaves out nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboxFilter {
+    /// Of one receiver.
+    pub receiver: Option<String>,
+    /// In these states.
+    pub states: Vec<&'static str>,
+    /// By how their ids begin.
+    pub id: Option<String>,
+    /// Of one alert, by its id.
+    pub alert: Option<String>,
+    /// After this place.
+    pub after: Option<i64>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// Some notifications, in the order in which they were written.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct NotificationPage {
+    /// The notifications.
+    pub notifications: Vec<NotificationRow>,
+    /// What to give as `after` to get those that follow; null at the end.
+    #[schema(value_type = Option<String>)]
+    pub next: Option<String>,
+}
+
+/// A notification to one receiver.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NotificationRow {
+    /// The same over retries and restarts.
+    id: String,
+    /// Who gets it.
+    receiver: String,
+    /// `pending`, `dead` (given up), `delivered` or `muted` (never sent, because its episode was over before).
+    #[schema(value_type = String)]
+    state: &'static str,
+    /// Which end of the alert it is about: `fired` or `resolved`.
+    #[schema(value_type = String)]
+    kind: &'static str,
+    /// The rule.
+    rule: String,
+    /// The alert.
+    alert: String,
+    /// The alert's labels.
+    labels: BTreeMap<String, String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// How often it was tried.
+    attempts: u32,
+    /// When it is tried next; null unless it is pending.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt_at: Option<Timestamp>,
+    /// When it was delivered or given up; null while it is pending.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    settled_at: Option<Timestamp>,
+    /// Why the last attempt failed, or what holds it back.
+    last_error: Option<String>,
+}
+
+impl From<OutboxRow> for NotificationRow {
+    fn from(row: OutboxRow) -> Self {
+        let (next_attempt_at, settled_at) = match row.state {
+            RowState::Pending => (Some(row.next_attempt_at), None),
+            RowState::Delivered { at } | RowState::Dead { at } | RowState::Muted { at } => (None, Some(at)),
+        };
+        Self {
+            id: row.id.to_string(),
+            state: row.state.as_str(),
+            kind: row.kind().as_str(),
+            receiver: row.receiver,
+            rule: row.transition.alert.rule,
+            alert: row.transition.alert.id.to_string(),
+            labels: row.transition.alert.labels,
+            created_at: row.created_at,
+            attempts: row.attempts,
+            next_attempt_at,
+            settled_at,
+            last_error: row.last_error,
+        }
+    }
+}
+
+/// What a list of notifications can be narrowed by.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "what the document says; `OutboxFilter` is what is read")]
+struct OutboxParameters {
+    /// Only those of this receiver.
+    receiver: Option<String>,
+    /// `pending`, `dead`, `delivered` or `muted`, or several with commas; pending and dead ones by default.
+    state: Option<String>,
+    /// Only those whose ids begin so.
+    id: Option<String>,
+    /// Only those of this alert.
+    alert: Option<String>,
+    /// Notifications on the page, 1 to 500; 100 by default.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// Notifications that are not delivered, or others by `state`.
+#[utoipa::path(
+    get, path = "/api/v1/outbox", tag = "operation", params(OutboxParameters),
+    responses((status = 200, body = NotificationPage), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn outbox(
+    State(pages): State<Pages>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<NotificationPage>, ApiError> {
+    let filter = parse(query.as_deref().unwrap_or_default())?;
+    ask(&pages.operations, |reply| Operation::ListOutbox { filter, reply }).await.map(Json)
+}
+
+fn parse(query: &str) -> Result<OutboxFilter, ApiError> {
+    let mut read = OutboxFilter { limit: DEFAULT_LIMIT, ..OutboxFilter::default() };
+    let mut seen = Vec::new();
+    for (key, value) in pairs(query)? {
+        match &*key {
+            "receiver" => read.receiver = Some(value.into_owned()),
+            "state" => read.states = states(&value)?,
+            "id" => read.id = Some(value.into_owned()),
+            "alert" => read.alert = Some(value.into_owned()),
+            "limit" => read.limit = limit(&value)?,
+            "after" => {
+                let stale = || format!("after is {}; it must be the `next` of the page before", shown(&value));
+                read.after = Some(value.parse().map_err(|_| ApiError::bad_request(stale()))?);
+            }
+            _ => {
+                let there_are = "there are receiver, state, id, alert, limit and after";
+                return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+            }
+        }
+        if seen.contains(&key) {
+            return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+        }
+        seen.push(key);
+    }
+    if read.states.is_empty() {
+        read.states = vec!["pending", "dead"];
+    }
+    Ok(read)
+}
+
+fn states(value: &str) -> Result<Vec<&'static str>, ApiError> {
+    let one = |word: &str| {
+        let known = STATES.into_iter().find(|state| *state == word);
+        known.ok_or_else(|| {
+            ApiError::bad_request(format!("unknown state {}; there are {}", shown(word), STATES.join(", ")))
+        })
+    };
+    value.split(',').map(one).collect()
+}
+
+fn limit(value: &str) -> Result<usize, ApiError> {
+    value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+        ApiError::bad_request(format!("limit is {}; it must be a whole number from 1 to {MAX_LIMIT}", shown(value)))
+    })
+}
+
+/// Which notifications are meant: of those that can be changed, all that both fields take.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chosen {
+    /// Those of one receiver.
+    receiver: Option<String>,
+    /// Those whose ids begin so; all by default.
+    #[serde(default)]
+    ids: Vec<String>,
+}
+
+/// How many notifications were changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Changed {
+    /// With the resolves that belong to them.
+    changed: usize,
+}
+
+/// Tries notifications again now, also those that were given up. Without `receiver` and `ids`, all of them.
+#[utoipa::path(
+    post, path = "/api/v1/outbox/retry", tag = "operation", request_body = Chosen,
+    responses(
+        (status = 200, body = Changed), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 415, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)
+    )
+)]
+pub(super) async fn retry(
+    State(pages): State<Pages>,
+    caller: Extension<Caller>,
+    Body(chosen): Body<Chosen>,
+) -> Result<Json<Changed>, ApiError> {
+    change(&pages, &caller, Change::Retry, chosen).await
+}
+
+/// Gives up notifications that wait. They are kept for a week and can be retried.
+#[utoipa::path(
+    post, path = "/api/v1/outbox/drop", tag = "operation", request_body = Chosen,
+    responses(
+        (status = 200, body = Changed), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 415, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)
+    )
+)]
+pub(super) async fn drop_notifications(
+    State(pages): State<Pages>,
+    caller: Extension<Caller>,
+    Body(chosen): Body<Chosen>,
+) -> Result<Json<Changed>, ApiError> {
+    if chosen.receiver.is_none() && chosen.ids.is_empty() {
+        return Err(ApiError::invalid("say which: receiver, or ids as GET /api/v1/outbox lists them"));
+    }
+    change(&pages, &caller, Change::Drop, chosen).await
+}
+
+async fn change(
+    pages: &Pages,
+    caller: &Extension<Caller>,
+    change: Change,
+    chosen: Chosen,
+) -> Result<Json<Changed>, ApiError> {
+    let Chosen { receiver, ids } = chosen;
+    // An empty text is how every id begins.
+    if ids.iter().any(|id| id.is_empty() || !id.bytes().all(|digit| digit.is_ascii_hexdigit())) || ids.len() > MAX_IDS {
+        return Err(ApiError::invalid(format!(
+            "ids: up to {MAX_IDS} beginnings of ids, as GET /api/v1/outbox lists them"
+        )));
+    }
+    let author = author(caller)?;
+    let changing = |reply| Operation::ChangeOutbox { change, receiver, ids, author, reply };
+    let changed = ask(&pages.operations, changing).await?;
+    Ok(Json(Changed { changed }))
+}
