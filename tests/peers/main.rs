@@ -9,11 +9,19 @@
 
 #[path = "../support"]
 mod support {
+    pub mod config;
+    pub mod demo;
     pub mod frames;
+    pub mod process;
+    pub mod prometheus;
     pub mod python;
     pub mod receivers;
+    pub mod remote_write;
 }
 mod aws_clients;
 mod cloudwatch_otlp;
+mod fakecloud;
+mod late_points;
+mod panels;
 mod prometheus;
 mod publish;

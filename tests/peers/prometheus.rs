@@ -2,6 +2,7 @@
 //! the dashboards. Skipped, with a message, where Prometheus is not installed.
 
 use crate::support::frames;
+use crate::support::prometheus::{Server, is_installed};
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,25 +55,11 @@ async fn a_real_prometheus_stores_what_the_page_says_and_parses_every_dashboard_
     let target = listener.local_addr().unwrap().to_string();
     tokio::spawn(async { axum::serve(listener, Router::new().route("/metrics", get(answer))).await });
 
-    let folder = tempfile::tempdir().unwrap();
     let config = format!(
         "scrape_configs:\n- job_name: trainspotter\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{target}']\n"
     );
-    fs::write(folder.path().join("prometheus.yml"), config).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    // Killed when dropped too, so that a failing assertion leaves nothing behind.
-    let mut process = tokio::process::Command::new("prometheus")
-        .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let server = Server { client: reqwest::Client::builder().tls_certs_only([]).build().unwrap(), port };
-
-    let stored = tokio::time::timeout(PATIENCE, server.series()).await.expect("Prometheus scraped nothing");
+    let server = Server::start(&config).await;
+    let stored = tokio::time::timeout(PATIENCE, series_of(&server)).await.expect("Prometheus scraped nothing");
     let lines = text.lines().filter(|line| !line.starts_with('#')).count();
     assert_eq!(stored.len(), lines, "each line is a series: {stored:#?}");
     let value = |series: &str| stored.get(series).unwrap_or_else(|| panic!("{series} is not in {stored:#?}"));
@@ -88,34 +75,20 @@ async fn a_real_prometheus_stores_what_the_page_says_and_parses_every_dashboard_
     let queries = dashboard_queries();
     assert!(queries.len() > 40, "{}", queries.len());
     for query in queries {
-        let answer = server.ask(&query).await.unwrap();
+        let answer = server.ask(&query, None).await;
         assert_eq!(answer["status"], "success", "{query}: {}", answer["error"]);
     }
-    process.kill().await.unwrap();
 }
 
-struct Server {
-    client: reqwest::Client,
-    port: u16,
-}
-
-impl Server {
-    async fn ask(&self, query: &str) -> Result<Value, reqwest::Error> {
-        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
-        let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
-        self.client.get(format!("{url}?{query}")).send().await?.json().await
-    }
-
-    /// Values by name and labels, as soon as there are any.
-    async fn series(&self) -> BTreeMap<String, String> {
-        loop {
-            let answer = self.ask("{job=\"trainspotter\",__name__=~\"trainspotter_.+\"}").await.unwrap_or_default();
-            let result = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-            if !result.is_empty() {
-                return result.iter().map(series).collect();
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+/// Values by name and labels, as soon as there are any.
+async fn series_of(server: &Server) -> BTreeMap<String, String> {
+    loop {
+        let answer = server.ask("{job=\"trainspotter\",__name__=~\"trainspotter_.+\"}", None).await;
+        let result = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+        if !result.is_empty() {
+            return result.iter().map(series).collect();
         }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -167,13 +140,4 @@ fn everything() -> Frame {
         Sample { metric, labels, value }
     };
     Frame { samples: ALL.iter().map(sample).collect(), ..Frame::default() }
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn is_installed(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        eprintln!("skipped: no {tool}; Debian's package prometheus has it");
-    }
-    found
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
+use support::config_file::configured;
 use support::hook::hook;
 use support::jobs::jobs;
-use support::process::{configured, listening, trainspotter};
+use support::process::{listening, trainspotter};
 use support::ready::ready_service;
 
 async fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {

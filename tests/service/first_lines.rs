@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::process::Child;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use support::process::{configured, listening, listening_and_telling, trainspotter};
+use support::config_file::configured;
+use support::process::{listening, listening_and_telling, trainspotter};
 
 /// Wall time in which a service has to say what it says.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@
 #[path = "../support"]
 mod support {
     pub mod config;
+    pub mod config_file;
     pub mod hook;
     pub mod jobs;
     pub mod moto;

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Child;
 
-use support::process::{configured, listening, trainspotter};
+use support::config_file::configured;
+use support::process::{listening, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 

@@ -1,6 +1,5 @@
 //! The binary as a process of its own: started, waited for, heard.
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,14 +13,6 @@ pub fn trainspotter(arguments: &[&str]) -> Command {
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_trainspotter")]);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command
-}
-
-/// A configuration over `endpoint`, with `more` added.
-pub fn configured(folder: &Path, endpoint: &str, more: &str) -> PathBuf {
-    let config = folder.join("trainspotter.yaml");
-    let text = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\n{more}");
-    std::fs::write(&config, text).unwrap();
-    config
 }
 
 /// Waits until a process says where it listens.

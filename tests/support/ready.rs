@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::process::Child;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::process::{configured, listening_and_telling, trainspotter};
+use super::config_file::configured;
+use super::process::{listening_and_telling, trainspotter};
 
 /// A service over `endpoint` that has polled, its page, and the lines it writes. `more` is added to its configuration.
 pub async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {

@@ -72,6 +72,17 @@ struct Vanishing {
     hidden: BTreeSet<JobId>,
 }
 
+/// A service's own errors.
+#[derive(Clone, Debug)]
+pub(super) struct Refusals {
+    /// For going too fast.
+    pub throttled: ApiError,
+    /// For temporary credentials that are too old.
+    pub expired: ApiError,
+    /// For a caller that is not allowed to make the call.
+    pub denied: ApiError,
+}
+
 /// What befalls one call.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Struck {
@@ -136,12 +147,16 @@ impl Faults {
         }
     }
 
-    /// What befalls a call. `throttled` and `expired` are the service's own errors for these.
-    pub fn strike(&mut self, operation: &str, throttled: ApiError, expired: ApiError) -> Struck {
+    /// What befalls a call that its service would refuse in these words.
+    pub fn strike(&mut self, operation: &str, words: Refusals) -> Struck {
         let mut due = |kind| self.due(kind, operation, None);
         let late = due(Kind::Slow).map_or(Duration::ZERO, Shift::duration);
-        let refusals =
-            [(Kind::ExpiredCredentials, expired), (Kind::Throttle, throttled), (Kind::ServerError, broken())];
+        let refusals = [
+            (Kind::ExpiredCredentials, words.expired),
+            (Kind::AccessDenied, words.denied),
+            (Kind::Throttle, words.throttled),
+            (Kind::ServerError, broken()),
+        ];
         let refusal = refusals.into_iter().find_map(|(kind, error)| due(kind).map(|_| error));
         let damages =
             [(Kind::Cut, Damage::Cut), (Kind::Truncated, Damage::Truncated), (Kind::Malformed, Damage::Malformed)];

@@ -29,6 +29,7 @@ use serde_json::json;
 
 use crate::Simulation;
 use crate::World;
+use crate::arn;
 use crate::batch;
 use crate::cbor;
 use crate::cloudwatch;
@@ -37,6 +38,7 @@ use crate::control;
 use crate::control::Command;
 use crate::faults::Arrangement;
 use crate::faults::Damage;
+use crate::faults::Refusals;
 use crate::faults::Struck;
 use crate::protocol::Protocol;
 use crate::query::Form;
@@ -233,7 +235,7 @@ fn answer(world: &mut World, path: &str, headers: &HeaderMap, body: &Bytes) -> (
         let protocol = if is_form { Protocol::AwsQuery(sns::NAMESPACE) } else { Protocol::RestJson1 };
         return (protocol.write_error(&error, &request_id), None);
     };
-    let struck = world.faults.strike(&call.operation, call.throttled(), call.expired());
+    let struck = world.faults.strike(&call.operation, call.refusals());
     let result = match &struck.refusal {
         Some(error) => Err(error.clone()),
         None => perform(world, &call, &body),
@@ -320,6 +322,11 @@ impl Call {
         new(service, Protocol::AwsQuery(namespace), form.get("Action")?)
     }
 
+    /// How the service refuses calls.
+    fn refusals(&self) -> Refusals {
+        Refusals { throttled: self.throttled(), expired: self.expired(), denied: self.denied() }
+    }
+
     /// How the service says that a caller goes too fast.
     fn throttled(&self) -> ApiError {
         let (status, code) = match self.service {
@@ -339,6 +346,22 @@ impl Call {
             Service::Sns | Service::Sts => (403, "ExpiredToken"),
         };
         ApiError::new(status, code, EXPIRED)
+    }
+
+    /// How the service says that a caller is not allowed to make this call.
+    fn denied(&self) -> ApiError {
+        let (status, code, prefix) = match self.service {
+            Service::Batch => (403, "AccessDeniedException", "batch"),
+            Service::SageMaker => (400, "AccessDeniedException", "sagemaker"),
+            Service::Quotas => (400, "AccessDeniedException", "servicequotas"),
+            Service::CloudWatch => (403, "AccessDenied", "cloudwatch"),
+            Service::Sns => (403, "AuthorizationError", "SNS"),
+            Service::Sts => (403, "AccessDenied", "sts"),
+        };
+        let operation = &self.operation;
+        let who = format!("arn:aws:iam::{}:user/simulated", arn::ACCOUNT);
+        let message = format!("User: {who} is not authorized to perform: {prefix}:{operation} on resource: *");
+        ApiError::new(status, code, message)
     }
 }
 

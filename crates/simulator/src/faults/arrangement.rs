@@ -30,6 +30,8 @@ pub struct Arrangement {
     pub(super) server_error: Many<Strike>,
     /// Calls are told that their security token has expired.
     pub(super) expired_credentials: Many<Strike>,
+    /// Calls are told that the caller is not allowed to make them.
+    pub(super) access_denied: Many<Strike>,
     /// Answers come late, `by` this much simulated time.
     pub(super) slow: Many<Strike>,
     /// The connection breaks before the body.
@@ -128,11 +130,12 @@ impl Arrangement {
     }
 
     /// Everything that strikes calls, by kind.
-    pub(super) fn strikes(&self) -> [(Kind, &Many<Strike>); 11] {
+    pub(super) fn strikes(&self) -> [(Kind, &Many<Strike>); 12] {
         [
             (Kind::Throttle, &self.throttle),
             (Kind::ServerError, &self.server_error),
             (Kind::ExpiredCredentials, &self.expired_credentials),
+            (Kind::AccessDenied, &self.access_denied),
             (Kind::Slow, &self.slow),
             (Kind::Cut, &self.cut),
             (Kind::Truncated, &self.truncated),
@@ -176,6 +179,7 @@ pub(super) enum Kind {
     Throttle,
     ServerError,
     ExpiredCredentials,
+    AccessDenied,
     Slow,
     Cut,
     Truncated,
@@ -193,6 +197,7 @@ impl Kind {
             Self::Throttle => "throttle",
             Self::ServerError => "server_error",
             Self::ExpiredCredentials => "expired_credentials",
+            Self::AccessDenied => "access_denied",
             Self::Slow => "slow",
             Self::Cut => "cut",
             Self::Truncated => "truncated",

@@ -21,7 +21,8 @@ fn strike(faults: &mut Faults, operation: &str, now: Timestamp) -> Struck {
     let throttled = ApiError::new(429, "TooManyRequestsException", "slow down");
     let expired = ApiError::new(403, "ExpiredTokenException", "expired");
     faults.now = now;
-    faults.strike(operation, throttled, expired)
+    let denied = ApiError::new(403, "AccessDeniedException", "not you");
+    faults.strike(operation, Refusals { throttled, expired, denied })
 }
 
 fn status(faults: &mut Faults, operation: &str, now: Timestamp) -> u16 {

@@ -68,6 +68,10 @@ async fn answers_arrive_late_broken_or_not_at_all() {
     account.arrange(once("expired_credentials")).await;
     let error = describe().await.unwrap_err();
     assert_eq!(error.code(), Some("ExpiredTokenException"));
+    account.arrange(once("access_denied")).await;
+    let error = describe().await.unwrap_err();
+    assert_eq!(error.code(), Some("AccessDeniedException"));
+    assert!(error.message().unwrap().contains("not authorized to perform: batch:DescribeJobQueues"), "{error:?}");
 
     account.arrange(json!({"slow": {"operation": "DescribeJobQueues", "by": "300ms", "count": 1}})).await;
     let began = tokio::time::Instant::now();

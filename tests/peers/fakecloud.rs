@@ -1,0 +1,200 @@
+//! The whole service, as a process, against an emulator of AWS that this project did not write: fakecloud, another process beside
+//! the test. boto3 makes queues, shares and jobs there; the service has to read them without one failed call, publish its figures
+//! and send an alert.
+//!
+//! It takes long to build, so it is used where it is: on the PATH, or where `TRAINSPOTTER_FAKECLOUD` says.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use crate::support::process::{listening, trainspotter};
+use crate::support::python;
+
+const VARIABLE: &str = "TRAINSPOTTER_FAKECLOUD";
+const INSTALL: &str = "cargo install --locked fakecloud --version 0.51.0";
+/// Wall time that anything waited for may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_works_against_another_aws() {
+    let Some(program) = fakecloud() else { return };
+    let Some(python) = python::python().await else { return };
+    let (_fakecloud, endpoint) = start(&program).await;
+    let made = ask(&python, "setup", &endpoint).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(folder.path(), &endpoint, made["topic"].as_str().unwrap());
+    let config = config.to_str().unwrap();
+
+    let check = trainspotter(&["check", "--live", "--config", config]).output().await.unwrap();
+    let said = [check.stdout, check.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(check.status.success(), "{said}");
+    for queue in ["first-come", "weighted", "shared"] {
+        assert!(said.contains(queue), "{queue} is not in {said}");
+    }
+
+    let mut service = trainspotter(&["run", "--config", config, "--listen", "127.0.0.1:0"]);
+    let (_service, page) = listening(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let jobs = until(&page, "/api/v1/jobs?limit=100", |answer| {
+        let described = |job: &&Value| job["owner"] == "amara";
+        let jobs = answer["jobs"].as_array().cloned().unwrap_or_default();
+        jobs.iter().filter(described).count() == 6
+    })
+    .await;
+    are_as_made(&jobs, &made);
+    let quota = |answer: &Value| {
+        let shares = answer.as_array().cloned().unwrap_or_default();
+        let is_shown = |name: &str, key: &str, value: f64| {
+            shares.iter().any(|share| share["share"] == name && share[key] == value)
+        };
+        is_shown("vision", "quota", 1.0) && is_shown("speech", "quota", 1.0) && is_shown("nightly", "weight", 2.0)
+    };
+    until(&page, "/api/v1/shares", quota).await;
+
+    let reading = async {
+        while !has_arrived(&ask(&python, "read", &endpoint).await) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, reading).await.is_err() {
+        panic!("not all of it arrives: {:#}", ask(&python, "read", &endpoint).await);
+    }
+    no_call_failed(&page).await;
+}
+
+/// The service's configuration: everything that calls AWS is switched on.
+fn configuration(folder: &Path, endpoint: &str, topic: &str) -> PathBuf {
+    std::fs::create_dir(folder.join("rules")).unwrap();
+    let rules =
+        "rules:\n- alert: JobsWait\n  metric: queue.jobs\n  by: [queue]\n  where: { state: runnable }\n  above: 0.5\n";
+    let texts = "  labels: { severity: page }\n  annotations: { summary: \"{{ queue }} has {{ value }} waiting\" }\n";
+    std::fs::write(folder.join("rules/rules.yaml"), format!("{rules}{texts}")).unwrap();
+    let more = format!(
+        "poll: {{ every: 5s }}\nrules: [rules]\nstore: state.db\n\
+         publish: {{ cloudwatch: {{ namespace: Trainspotter, every: 10s, endpoint: \"{endpoint}\" }} }}\n\
+         receivers: [{{ name: people, sns: {{ topic: \"{topic}\", endpoint: \"{endpoint}\" }} }}]\n",
+    );
+    let config = folder.join("trainspotter.yaml");
+    let reserved = "{ training_plans: true, warm_pools: true }";
+    let target = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\", reserved: {reserved} }}]\n");
+    std::fs::write(&config, target + &more).unwrap();
+    config
+}
+
+/// The jobs are those that were made, each in its share.
+fn are_as_made(jobs: &Value, made: &Value) {
+    for job in jobs["jobs"].as_array().unwrap() {
+        assert!(made["jobs"].as_array().unwrap().contains(&job["id"]), "{job}");
+        let share = match job["queue"].as_str().unwrap() {
+            "first-come" => "",
+            "weighted" => "research",
+            "shared" => "vision",
+            other => panic!("{other}"),
+        };
+        assert_eq!(job["share"].as_str().unwrap_or_default(), share, "{job}");
+        assert_eq!(job["status"], "runnable", "{job}");
+    }
+}
+
+/// Whether figures of every queue are listed, and its alert is in the queue behind the topic.
+fn has_arrived(arrived: &Value) -> bool {
+    let is_listed = |name: &str, queue: &str| {
+        let metrics = arrived["metrics"].as_array().unwrap();
+        metrics.iter().any(|metric| metric["name"] == name && metric["dimensions"]["Queue"] == queue)
+    };
+    let messages = arrived["messages"].as_array().unwrap();
+    let alert = |queue: &str| {
+        messages.iter().any(|message| {
+            let attributes = &message["attributes"];
+            attributes["rule"] == "JobsWait" && attributes["state"] == "firing" && attributes["queue"] == queue
+        })
+    };
+    let queues = ["first-come", "weighted", "shared"];
+    queues.iter().all(|queue| is_listed("QueueJobs", queue) && is_listed("QueueWaitOldest", queue) && alert(queue))
+}
+
+/// Every call that the service made was answered, and every source of its data has.
+async fn no_call_failed(page: &str) {
+    let text = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    let calls = text.lines().filter(|line| line.starts_with("trainspotter_source_calls_total{"));
+    let (mut operations, mut failed) = (0, Vec::new());
+    for line in calls {
+        operations += 1;
+        if !line.contains("outcome=\"ok\"") && !line.ends_with(" 0") {
+            failed.push(line);
+        }
+    }
+    assert!(operations >= 9, "{operations}");
+    assert!(failed.is_empty(), "{failed:#?}");
+    let health: Value = reqwest::get(format!("{page}/api/v1/health")).await.unwrap().json().await.unwrap();
+    for source in health["sources"].as_array().unwrap() {
+        assert!(source["error"].is_null(), "{source}");
+    }
+}
+
+/// What the service's API says once it says enough.
+async fn until(page: &str, path: &str, is_enough: impl Fn(&Value) -> bool) -> Value {
+    let asking = async {
+        loop {
+            let answer: Value = reqwest::get(format!("{page}{path}")).await.unwrap().json().await.unwrap();
+            if is_enough(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("{path}: {}", reqwest::get(format!("{page}{path}")).await.unwrap().text().await.unwrap()),
+    }
+}
+
+/// The program, or `None` after saying how to get it.
+fn fakecloud() -> Option<PathBuf> {
+    let named = std::env::var_os(VARIABLE).map(PathBuf::from);
+    let on_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|folder| folder.join("fakecloud")).find(|program| program.is_file())
+    };
+    let found = named.or_else(on_path).filter(|program| program.is_file());
+    if found.is_none() {
+        eprintln!("skipped: no fakecloud on the PATH and none that {VARIABLE} names; {INSTALL}");
+    }
+    found
+}
+
+/// A server that dies with the test, on this machine only, and its address.
+async fn start(program: &Path) -> (Child, String) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let process = Command::new(program)
+        .args(["--addr", &format!("127.0.0.1:{port}"), "--region", "us-east-1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let starting = async {
+        while !reqwest::get(format!("{endpoint}/_fakecloud/health")).await.is_ok_and(|answer| answer.status() == 200) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, starting).await.expect("fakecloud starts");
+    (process, endpoint)
+}
+
+/// Runs the script with boto3 and gives what it says.
+async fn ask(python: &Path, action: &str, endpoint: &str) -> Value {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/fakecloud.py");
+    let mut command = Command::new(python);
+    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    let output = command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).args([action, endpoint]).output();
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("the script ends").unwrap();
+    assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}

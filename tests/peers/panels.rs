@@ -1,0 +1,202 @@
+//! Every panel of every dashboard over the figures of a service that runs: each query returns data, or stands in a list that says why
+//! there is none in this world. A panel that names what exists can still be empty for ever: a wrong statistic, a label that is
+//! never there together with another, a counter that is never published.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use trainspotter::config::{CloudWatch, Publish};
+use trainspotter_simulator::workload::Synthetic;
+
+use crate::support::demo::{Demo, PATIENCE};
+use crate::support::prometheus::{Server, is_installed};
+
+const SEED: u64 = 7;
+/// Simulated seconds per real second.
+const SPEED: f64 = 900.0;
+/// Simulated time after which everything that is to happen has happened: preemptions and failures come after some hours.
+const ENOUGH: Duration = Duration::from_hours(10);
+
+/// Queries without data in this world, and why.
+const EMPTY: &[(&str, &str)] = &[
+    ("JobsCancelled", "service jobs are terminated and never cancelled"),
+    ("JobsTerminated", "nobody terminates a job here"),
+    ("trainspotter_source_unknown_values_total", "AWS says nothing here that is not known"),
+    ("trainspotter_rule_failures_total", "every rule can be evaluated here"),
+];
+
+/// Queries that may have no data: how busy the machine is decides.
+const MAYBE_EMPTY: &[(&str, &str)] = &[("trainspotter_limit_hits_total", "a limit bites only where polls are late")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_panel_of_every_dashboard_shows_data() {
+    let work = Synthetic { attempts: 3, failures: 0.2, ..Synthetic::default() };
+    let demo = Demo::start(SEED, SPEED, &work, |_| Publish {
+        cloudwatch: Some(CloudWatch::new("Trainspotter", Duration::from_secs(60))),
+        otlp: Vec::new(),
+    })
+    .await;
+    // Long enough that Prometheus, which compares what it reads every second, sees the count grow.
+    let fault = json!({"server_error": {"operation": "GetJobQueueSnapshot", "after": "3h", "for": "2h"}});
+    demo.inject(&fault).await;
+    let scraping = scraped(demo.page).await;
+    demo.at(ENOUGH).await;
+    let mut queries = Vec::new();
+    queries.extend(cloudwatch_widgets());
+    queries.extend(grafana_on_cloudwatch());
+    assert!(queries.len() > 60, "{}", queries.len());
+    let mut shown = Shown::default();
+    for (panel, query) in &queries {
+        shown.note(panel, query, has_data(&demo, query).await);
+    }
+    if let Some(prometheus) = scraping {
+        let queries = grafana_on_prometheus();
+        assert!(queries.len() > 40, "{}", queries.len());
+        for (panel, query) in &queries {
+            shown.note(panel, query, !prometheus.values(query, None).await.is_empty());
+        }
+        for query in variables() {
+            assert!(!prometheus.values(&query, None).await.is_empty(), "a variable without values: {query}");
+        }
+        shown.conclude(EMPTY);
+    } else {
+        let native: Vec<_> = EMPTY.iter().filter(|(name, _)| !name.starts_with("trainspotter_")).copied().collect();
+        shown.conclude(&native);
+    }
+}
+
+/// What was found of the queries so far.
+#[derive(Default)]
+struct Shown {
+    empty: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Shown {
+    fn note(&mut self, panel: &str, query: &str, has_data: bool) {
+        if !has_data {
+            self.empty.entry(query.to_owned()).or_default().insert(panel.to_owned());
+        }
+    }
+
+    /// Everything that is empty is expected to be, and the other way round.
+    fn conclude(self, expected: &[(&str, &str)]) {
+        let is_expected = |query: &String| expected.iter().chain(MAYBE_EMPTY).any(|(part, _)| query.contains(part));
+        let unexpected: Vec<_> = self.empty.iter().filter(|(query, _)| !is_expected(query)).collect();
+        assert!(unexpected.is_empty(), "seed {SEED}: panels without data: {unexpected:#?}");
+        for (part, reason) in expected {
+            let is_empty = self.empty.keys().any(|query| query.contains(part));
+            assert!(is_empty, "{part} has data, so it need not be in the list ({reason})");
+        }
+    }
+}
+
+/// A Prometheus that reads the page every second, where there is one.
+async fn scraped(page: SocketAddr) -> Option<Server> {
+    if !is_installed("prometheus") {
+        return None;
+    }
+    let config = format!(
+        "scrape_configs:\n- job_name: trainspotter\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{page}']\n"
+    );
+    Some(Server::start(&config).await)
+}
+
+fn dashboard(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards").join(file);
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// `(panel, expression)` of the CloudWatch dashboard.
+fn cloudwatch_widgets() -> Vec<(String, String)> {
+    let body = dashboard("cloudwatch/trainspotter.json");
+    let widgets = body["widgets"].as_array().unwrap().iter().filter(|widget| widget["type"] == "metric");
+    let rows = widgets.flat_map(|widget| {
+        let title = format!("CloudWatch, {}", widget["properties"]["title"].as_str().unwrap());
+        let rows = widget["properties"]["metrics"].as_array().unwrap().iter();
+        rows.map(move |row| {
+            let options = row.as_array().unwrap().last().unwrap();
+            let expression = options["expression"].as_str().expect("every row is a search");
+            (title.clone(), expression.to_owned())
+        })
+    });
+    rows.collect()
+}
+
+/// `(panel, query)` of a Grafana dashboard.
+fn targets(file: &str) -> Vec<(String, Value)> {
+    let board = dashboard(file);
+    let panels = board["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| {
+        let title = format!("{file}, {}", panel["title"].as_str().unwrap());
+        panel["targets"].as_array().into_iter().flatten().map(move |target| (title.clone(), target.clone()))
+    });
+    targets.collect()
+}
+
+/// The searches that Grafana makes of its CloudWatch queries, with every queue and share chosen: a dimension with `*` is in
+/// the schema and is not filtered by.
+fn grafana_on_cloudwatch() -> Vec<(String, String)> {
+    let search = |target: Value| {
+        let text = |key: &str| target[key].as_str().unwrap().to_owned();
+        let (mut schema, mut terms) = (String::new(), String::new());
+        for (name, value) in target["dimensions"].as_object().unwrap() {
+            schema += &format!(",{name}");
+            let value = value.as_str().unwrap();
+            if value != "*" && !value.starts_with('$') {
+                terms += &format!(" {name}=\"{value}\"");
+            }
+        }
+        let namespace = text("namespace");
+        let period = Some(text("period")).filter(|period| !period.is_empty()).unwrap_or_else(|| "300".to_owned());
+        let (metric, statistic) = (text("metricName"), text("statistic"));
+        format!("SEARCH('{{\"{namespace}\"{schema}}} MetricName=\"{metric}\"{terms}', '{statistic}', {period})")
+    };
+    let targets = targets("grafana/trainspotter-cloudwatch.json").into_iter();
+    targets.map(|(panel, target)| (panel, search(target))).collect()
+}
+
+/// The queries of the dashboard on Prometheus, with every queue and share chosen.
+fn grafana_on_prometheus() -> Vec<(String, String)> {
+    let targets = targets("grafana/trainspotter-prometheus.json").into_iter();
+    targets.map(|(panel, target)| (panel, filled_in(target["expr"].as_str().unwrap()))).collect()
+}
+
+/// What the variables of that dashboard take their values from.
+fn variables() -> Vec<String> {
+    let board = dashboard("grafana/trainspotter-prometheus.json");
+    let variables = board["templating"]["list"].as_array().unwrap().iter();
+    let selector = |variable: &Value| {
+        let values = variable["query"]["query"].as_str()?.strip_prefix("label_values(")?.strip_suffix(')')?.to_owned();
+        let (selector, label) = values.rsplit_once(", ")?;
+        Some(format!("count by ({label}) ({})", filled_in(selector)))
+    };
+    variables.filter_map(selector).collect()
+}
+
+fn filled_in(query: &str) -> String {
+    let query = query.replace("$__rate_interval", "10s").replace("$window", "1h");
+    query.replace("$queue", ".*").replace("$share", ".*")
+}
+
+/// Whether the simulated CloudWatch finds a datapoint for this expression.
+async fn has_data(demo: &Demo, expression: &str) -> bool {
+    let body = json!({
+        "MetricDataQueries": [{"Id": "e1", "Expression": expression}],
+        "StartTime": demo.began.secs_f64(),
+        "EndTime": demo.clock.now().secs_f64(),
+    });
+    let request = reqwest::Client::new().post(format!("http://{}/", demo.endpoint));
+    let request = request.header("x-amz-target", "GraniteServiceVersion20100801.GetMetricData");
+    let request = request.header("content-type", "application/x-amz-json-1.0").body(body.to_string());
+    let answer = tokio::time::timeout(PATIENCE, request.send()).await.expect("CloudWatch answers").unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    assert!(status.is_success(), "{expression}: {text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    let series = answer["MetricDataResults"].as_array().unwrap();
+    series.iter().any(|series| !series["Values"].as_array().unwrap().is_empty())
+}

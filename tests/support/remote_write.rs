@@ -1,0 +1,117 @@
+//! OTLP requests as Prometheus stores them, in the protocol that its servers of every version take.
+
+use std::collections::BTreeMap;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, metric::Data, number_data_point};
+use prost::Message;
+use trainspotter_core::metrics::catalogue;
+
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    series: Vec<Series>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Series {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Sample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
+
+type Labels = BTreeMap<String, String>;
+
+/// The body of a write of everything in a request.
+pub fn body(request: &ExportMetricsServiceRequest) -> Vec<u8> {
+    let mut series = Vec::new();
+    let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+    for metric in scopes.flat_map(|scope| &scope.metrics) {
+        let name = catalogue::ALL.iter().find(|known| known.otlp_name() == metric.name).unwrap().prometheus_name();
+        let mut put = |suffix: &str, labels: Labels, nanos: u64, value: f64| {
+            series.push(one(format!("{name}{suffix}"), labels, nanos, value));
+        };
+        match metric.data.as_ref().unwrap() {
+            Data::Gauge(gauge) => {
+                gauge.data_points.iter().for_each(|point| {
+                    put("", labels(&point.attributes), point.time_unix_nano, number(point.value));
+                });
+            }
+            Data::Sum(sum) => sum.data_points.iter().for_each(|point| {
+                put("", labels(&point.attributes), point.time_unix_nano, number(point.value));
+            }),
+            Data::Histogram(histogram) => histogram.data_points.iter().for_each(|point| of_histogram(point, &mut put)),
+            other @ (Data::ExponentialHistogram(_) | Data::Summary(_)) => panic!("{other:?}"),
+        }
+    }
+    snappy(&WriteRequest { series }.encode_to_vec())
+}
+
+fn of_histogram(point: &HistogramDataPoint, put: &mut impl FnMut(&str, Labels, u64, f64)) {
+    let (at, all) = (point.time_unix_nano, labels(&point.attributes));
+    let bounds = point.explicit_bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+    let mut below = 0;
+    for (bound, count) in bounds.zip(&point.bucket_counts) {
+        below += count;
+        let mut labels = all.clone();
+        labels.insert("le".to_owned(), bound);
+        put("_bucket", labels, at, below as f64);
+    }
+    put("_count", all.clone(), at, point.count as f64);
+    put("_sum", all, at, point.sum.unwrap());
+}
+
+fn one(name: String, mut labels: Labels, nanos: u64, value: f64) -> Series {
+    labels.insert("__name__".to_owned(), name);
+    // To Prometheus an empty label is none.
+    let labels = labels.into_iter().filter(|(_, value)| !value.is_empty());
+    Series {
+        labels: labels.map(|(name, value)| Label { name, value }).collect(),
+        samples: vec![Sample { value, timestamp: i64::try_from(nanos / 1_000_000).unwrap() }],
+    }
+}
+
+fn labels(attributes: &[KeyValue]) -> Labels {
+    let pair = |attribute: &KeyValue| match attribute.value.clone().unwrap().value {
+        Some(any_value::Value::StringValue(value)) => (attribute.key.clone(), value),
+        other => panic!("{other:?}"),
+    };
+    attributes.iter().map(pair).collect()
+}
+
+fn number(value: Option<number_data_point::Value>) -> f64 {
+    match value {
+        Some(number_data_point::Value::AsDouble(value)) => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The block format of Snappy with nothing compressed: the length, and one literal.
+fn snappy(plain: &[u8]) -> Vec<u8> {
+    let mut block = Vec::new();
+    prost::encoding::encode_varint(plain.len() as u64, &mut block);
+    if let Some(last) = plain.len().checked_sub(1) {
+        block.push(0xfc);
+        block.extend(u32::try_from(last).unwrap().to_le_bytes());
+        block.extend(plain);
+    }
+    block
+}
