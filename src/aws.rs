@@ -33,6 +33,7 @@ mod unreadable_entries;
 pub use call_counter::CallCounter;
 pub use clients::{Clients, ConnectError, connect};
 pub use eventbridge::{JobEvent, JobEvents};
+pub(crate) use failure::describe;
 pub use listing::Limits;
 pub use poller::Poller;
 pub use publishing::{cloudwatch, cloudwatch_otlp, sns};

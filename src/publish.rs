@@ -135,6 +135,8 @@ struct Lane {
     last: Option<Timestamp>,
     /// A `Retry-After` to obey.
     hold: Option<Timestamp>,
+    /// Why the last attempt failed, as it was logged.
+    failing: Option<String>,
 }
 
 #[derive(Debug)]
@@ -145,7 +147,7 @@ enum Sink {
 
 impl Lane {
     fn new(name: String, sink: Sink, every: Duration) -> Self {
-        Self { name: name.into(), sink, every, last: None, hold: None }
+        Self { name: name.into(), sink, every, last: None, hold: None, failing: None }
     }
 
     async fn publish(&mut self, frame: &Frame, clock: Clock) -> Option<Report> {
@@ -181,10 +183,16 @@ impl Lane {
         let (published, error) = match result {
             Ok(published) => {
                 self.last = Some(now);
+                if self.failing.take().is_some() {
+                    tracing::info!(sink = &*self.name, "figures are published again");
+                }
                 (published, None)
             }
             Err(error) => {
-                tracing::warn!(sink = &*self.name, %error, "figures were not published");
+                let reason = error.to_string();
+                if self.failing.replace(reason.clone()).as_ref() != Some(&reason) {
+                    tracing::warn!(sink = &*self.name, error = reason, "figures were not published");
+                }
                 self.hold = error.retry_after().map(|wait| now + clock.of_wall(wait.min(MAX_HOLD)));
                 (Published::default(), Some(error))
             }

@@ -17,7 +17,7 @@ mod signals;
 mod source_log;
 mod test_notification;
 
-pub use live_check::look;
+pub use live_check::{Look, look};
 pub use logs::start_logs;
 pub use rule_reload::{files_of, is_test_file, load_rules, path_problem, read_file};
 pub use signals::stop_on_signals;

@@ -9,6 +9,9 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::completeness::{self, Incomplete};
 
+/// How an answer is called that AWS has not given.
+const FOREIGN: &str = "the answer is not AWS's";
+
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -100,6 +103,8 @@ fn advice(operation: &str, why: &str) -> Option<String> {
         fixed("are the CA roots complete? install ca-certificates")
     } else if says(&["dns error", "failed to lookup address", "Name or service not known"]) {
         fixed("the endpoint's name is not known: is the region spelt right, and has this machine a network and DNS?")
+    } else if says(&[FOREIGN]) || why.starts_with("HTTP 3") || (why.starts_with("HTTP 4") && why != "HTTP 429") {
+        fixed("is it AWS that answers? check `endpoint`, AWS_ENDPOINT_URL and the proxy, if there are any")
     } else if says(&["dispatch failure", "Connect", "connect", "timeout", "timed out", "no complete answer"]) {
         fixed(
             "no connection: check the endpoint, routes and security groups, and VPC endpoints or proxy if there are any",
@@ -224,7 +229,13 @@ mod tests {
         let page = HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from("<html>\n  <body>Sign in"));
         let foreign: SdkError<Modelled, HttpResponse> =
             SdkError::response_error("unexpected type 0x3c at position 0", page);
-        assert_eq!(describe("Op", &foreign), "Op: the answer is not AWS's, it begins with \"<html> <body>Sign in\"");
+        let advice = "is it AWS that answers? check `endpoint`, AWS_ENDPOINT_URL and the proxy, if there are any";
+        let text = format!("Op: the answer is not AWS's, it begins with \"<html> <body>Sign in\" ({advice})");
+        assert_eq!(describe("Op", &foreign), text);
+        assert_eq!(describe("Op", &error(404, "", "")), format!("Op: HTTP 404 ({advice})"));
+        for (status, expected) in [(429, "Op: HTTP 429"), (503, "Op: HTTP 503")] {
+            assert_eq!(describe("Op", &error(status, "", "")), expected);
+        }
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Readable {
 
     /// The body without its unreadable entries; `None` if it has none, or is in another form.
     fn without(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let mut answer: Value = serde_json::from_slice(body).ok()?;
+        let mut answer: Value =
+            serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&in_texts(body))).ok()?;
         let entries = answer.get_mut(self.list)?.as_array_mut()?;
         let mut taken_out = Vec::new();
         entries.retain(|entry| {
@@ -161,6 +162,44 @@ fn is_whole(value: &Value) -> bool {
         || value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX))
 }
 
+/// A body in which what is meant as a number and is none that can be held (`1e400`, `NaN`, `-Infinity`) stands as a text: then the other
+/// entries can be read, and this one is known by what it is.
+fn in_texts(body: &[u8]) -> Vec<u8> {
+    let mut readable = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let [first, ..] = rest {
+        let length = match first {
+            b'"' => text_length(rest),
+            _ => rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)).count().max(1),
+        };
+        let (token, after) = rest.split_at(length);
+        let is_odd = || {
+            let number = std::str::from_utf8(token).ok().and_then(|token| token.parse::<f64>().ok());
+            number.is_some_and(|number| !number.is_finite())
+        };
+        if *first != b'"' && is_odd() {
+            readable.push(b'"');
+            readable.extend(token);
+            readable.push(b'"');
+        } else {
+            readable.extend(token);
+        }
+        rest = after;
+    }
+    readable
+}
+
+/// How long the text at the beginning is, quotes included.
+fn text_length(body: &[u8]) -> usize {
+    let mut is_escaped = false;
+    let end = body.iter().skip(1).position(|byte| {
+        let is_end = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(body.len(), |end| end + 2)
+}
+
 /// A value, cut to what a message can hold.
 fn short(value: &Value) -> String {
     const SHOWN: usize = 60;
@@ -189,6 +228,27 @@ mod tests {
             let [taken_out] = readable.taken_out().try_into().unwrap();
             assert_eq!(taken_out.name, "b");
             assert!(taken_out.problem.starts_with("capacityLimits: maxCapacity is "), "{taken_out:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_held_costs_its_own_entry_only() {
+        let text = |odd: &str| {
+            let entry = |name: &str, capacity: &str| {
+                format!(r#"{{"serviceEnvironmentName":"{name}","capacityLimits":[{{"maxCapacity":{capacity}}}]}}"#)
+            };
+            let sound = entry(r#"a \" NaN: 1e400, "#, "4");
+            format!(r#"{{"serviceEnvironments":[{sound},{}],"nextToken":"Infinity"}}"#, entry("b", odd))
+        };
+        for odd in ["1e400", "-1e400", "NaN", "Infinity", "-Infinity", "1E+999"] {
+            let readable = Readable::new("serviceEnvironments", "serviceEnvironmentName");
+            let left = readable.without(text(odd).as_bytes()).unwrap_or_else(|| panic!("{odd}: the page is refused"));
+            let left: Value = serde_json::from_slice(&left).unwrap();
+            let sound = json!({"serviceEnvironmentName": "a \" NaN: 1e400, ", "capacityLimits": [{"maxCapacity": 4}]});
+            assert_eq!(left, json!({"serviceEnvironments": [sound], "nextToken": "Infinity"}), "{odd}");
+            let [taken_out] = readable.taken_out().try_into().unwrap();
+            assert_eq!(taken_out.name, "b");
+            assert!(taken_out.problem.contains(odd), "{taken_out:?}");
         }
     }
 

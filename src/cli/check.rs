@@ -3,10 +3,11 @@
 use crate::cli::{Failure, inputs, print, say};
 use crate::config::{Channel, Config, shown_url};
 use crate::notify::routing_table::{self, Route};
-use crate::service::look;
+use crate::service::{Look, look};
 use trainspotter_clock::Clock;
+use trainspotter_core::metrics::QueueFigures;
 use trainspotter_core::metrics::misconfiguration::Finding;
-use trainspotter_core::metrics::{Frame, QueueFigures};
+use trainspotter_core::model::units;
 use trainspotter_core::rules::Rule;
 
 /// Check a configuration and the rules it names, and show which rules reach whom; with --live, also the queues it watches.
@@ -100,7 +101,13 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
 }
 
 /// What is watched, and what is wrong with it. Findings are advice: they fail nothing.
-fn set_up(frame: &Frame) -> Result<(), Failure> {
+fn set_up(Look { frame, clock_skew_seconds }: &Look) -> Result<(), Failure> {
+    match clock_skew_seconds.map(|skew| (skew, units::duration(skew.abs()))) {
+        None => print(format_args!("clock     not compared with AWS's: too few answers"))?,
+        Some((skew, by)) if skew >= 1.0 => print(format_args!("clock     {by} ahead of AWS's"))?,
+        Some((skew, by)) if skew <= -1.0 => print(format_args!("clock     {by} behind AWS's"))?,
+        Some(_) => print(format_args!("clock     agrees with AWS's"))?,
+    }
     for QueueFigures { queue, policy, jobs, .. } in &frame.queues {
         let open: u64 = jobs.values().sum();
         print(format_args!("watched   {queue}: {policy}, {open} open jobs"))?;

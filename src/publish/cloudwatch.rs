@@ -8,9 +8,10 @@ mod price;
 mod requests;
 
 use aws_sdk_cloudwatch::Client;
-use aws_sdk_cloudwatch::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 
+use crate::aws::describe;
 use crate::publish::Published;
 use crate::publish::SinkError;
 use trainspotter_core::metrics::Frame;
@@ -18,6 +19,9 @@ use trainspotter_core::metrics::Frame;
 pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
 pub use price::monthly_cost_dollars;
 pub use requests::{Batch, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_VALUES_PER_DATUM};
+
+/// The operation that sends figures.
+const OPERATION: &str = "PutMetricData";
 
 /// Publishes to one namespace.
 #[derive(Debug)]
@@ -49,9 +53,9 @@ impl CloudWatchSink {
                 Ok(_) => series += batch.series,
                 Err(error) if is_refusal(&error) => {
                     refused += batch.data.len() as u64;
-                    refusal = Some(DisplayErrorContext(error).to_string());
+                    refusal = Some(describe(OPERATION, &error));
                 }
-                Err(error) => return Err(SinkError::unavailable(DisplayErrorContext(error).to_string())),
+                Err(error) => return Err(SinkError::unavailable(describe(OPERATION, &error))),
             }
             self.deltas.settle(&batch);
         }

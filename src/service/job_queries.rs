@@ -75,7 +75,7 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
         }),
         waiting_seconds: job.waiting_since().map(|since| now.seconds_since(since)),
         attempts: spans.last().map_or(0, |span| span.attempt),
-        preemptions: job.details.as_ref().map_or(0, |details| details.preemptions),
+        preemptions: job.details.as_ref().map(|details| details.preemptions),
         retries_left: job.details.as_ref().and_then(|details| details.retries_left()),
         preemptions_left: job.details.as_ref().and_then(|details| details.preemptions_left()),
         attempt_timeout_seconds: job.details.as_ref().and_then(|details| Some(details.attempt_timeout?.as_secs_f64())),
@@ -102,5 +102,47 @@ fn span_view(span: &trainspotter_core::jobs::Span) -> Span {
         to: span.to.map(|to| to.latest),
         from_uncertain_seconds: span.from.uncertain_seconds(),
         to_uncertain_seconds: span.to.map(trainspotter_core::jobs::Moment::uncertain_seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use trainspotter_core::engine::{Saved, cadence};
+    use trainspotter_core::model::{JobDetails, JobSeen, JobStatus, Observation};
+
+    use super::*;
+
+    #[test]
+    fn how_often_a_job_was_preempted_is_not_known_before_it_is_described() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let every = Duration::from_secs(30);
+        let mut engine = Engine::new(Vec::new(), cadence(every * 30, every), Saved::default(), now);
+        let seen = |details: Option<JobDetails>| JobSeen {
+            id: "a".into(),
+            name: "train".into(),
+            queue: "prod".into(),
+            share: None,
+            status: JobStatus::Runnable,
+            status_reason: None,
+            created_at: now,
+            scheduled_at: None,
+            started_at: None,
+            stopped_at: None,
+            demand: Vec::new().into(),
+            training_job: None,
+            odd_arn: None,
+            terminated: false,
+            details: details.map(Box::new),
+        };
+        for (details, expected) in [
+            (None, None),
+            (Some(JobDetails::default()), Some(0)),
+            (Some(JobDetails { preemptions: 3, ..JobDetails::default() }), Some(3)),
+        ] {
+            engine.observe(vec![Observation::Jobs { at: now, answered_at: now, jobs: vec![seen(details)] }]);
+            assert_eq!(view(engine.ledger().job(&"a".into()).unwrap(), false, now).preemptions, expected);
+        }
     }
 }

@@ -14,11 +14,20 @@ use trainspotter_core::model::{Observation, Questions};
 /// Pages of observations that may wait to be taken in.
 const OBSERVED: usize = 64;
 
-/// Polls every configured queue once and returns the figures of that moment.
+/// What one look shows.
+#[derive(Debug)]
+pub struct Look {
+    /// The figures of that moment.
+    pub frame: Frame,
+    /// By how many seconds this machine's clock is ahead of AWS's; `None` if too few answers came to tell.
+    pub clock_skew_seconds: Option<f64>,
+}
+
+/// Polls every configured queue once.
 ///
 /// # Errors
 /// Why AWS could not be asked, or what it refused.
-pub async fn look(config: &Config, clock: Clock) -> Result<Frame, String> {
+pub async fn look(config: &Config, clock: Clock) -> Result<Look, String> {
     let clock = clock.compared();
     let target = config.targets.first().ok_or("the configuration has no target")?;
     let clients = aws::connect(target, config.poll.calls_per_second, clock)
@@ -52,5 +61,10 @@ pub async fn look(config: &Config, clock: Clock) -> Result<Frame, String> {
     };
     tokio::join!(polling, taking_in);
     let problems: Vec<String> = failed.into_iter().chain(no_queues).collect();
-    if problems.is_empty() { Ok(engine.tick(clock.now()).frame) } else { Err(problems.join("\n")) }
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
+    }
+    let clock_skew_seconds = clock.comparison().map(|comparison| comparison.skew_seconds);
+    engine.service().clock_skew_seconds = clock_skew_seconds;
+    Ok(Look { frame: engine.tick(clock.now()).frame, clock_skew_seconds })
 }

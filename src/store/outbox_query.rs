@@ -1,6 +1,7 @@
 //! What of the outbox is to be sent now, and what goes together.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
@@ -51,6 +52,16 @@ fn is_next_together() -> String {
     is_next(&format!("(earlier.next_attempt_at > ?2 OR earlier.begun_at IS NOT NULL OR NOT {alone})"))
 }
 
+/// A condition on a row: its time has come at `?2`. One that was written while the clock was ahead is not kept waiting for that time: it is
+/// due if it was never tried, or is to be tried later than after any retry.
+fn is_due() -> String {
+    let hour = Duration::from_hours(1).as_millis();
+    format!(
+        "(next_attempt_at <= ?2
+          OR (created_at > ?2 AND (next_attempt_at = created_at OR next_attempt_at > ?2 + {hour})))"
+    )
+}
+
 impl Store {
     /// See [`crate::notify::outbox::Outbox::due`].
     ///
@@ -58,8 +69,9 @@ impl Store {
     /// The file cannot be read.
     pub fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
         let query = format!(
-            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {}
+            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND {} AND {}
              ORDER BY next_attempt_at, seq LIMIT ?3",
+            is_due(),
             is_next_alone()
         );
         self.due_by(&query, receiver, now, u32::try_from(limit).unwrap_or(u32::MAX))
@@ -71,8 +83,9 @@ impl Store {
     /// The file cannot be read.
     pub fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, StoreError> {
         let query = format!(
-            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND next_attempt_at <= ?2 AND {}
+            "SELECT {COLUMNS} FROM outbox WHERE receiver = ?1 AND {} AND {}
              ORDER BY seq LIMIT ?3",
+            is_due(),
             is_next_together()
         );
         self.due_by(&query, receiver, now, MAX_TO_GROUP)

@@ -159,10 +159,10 @@ pub(super) struct ReservedRow {
     name: String,
     #[schema(value_type = String)]
     instance_type: InstanceType,
-    total: f64,
-    in_use: f64,
+    total: Option<f64>,
+    in_use: Option<f64>,
     /// On which something could run, and nothing does.
-    idle: f64,
+    idle: Option<f64>,
     /// When a plan ends; null for warm pools, and where AWS does not say.
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Timestamp>,
@@ -228,7 +228,8 @@ pub(super) struct FindingRow {
     /// Null when it is not about one share.
     #[schema(value_type = Option<String>)]
     share: Option<ShareName>,
-    /// `over_promised`, `job_too_large`, `nobody_borrows`, `share_unused`, `no_time_limit` or `account_quota`.
+    /// `over_promised`, `job_too_large`, `nobody_borrows`, `share_unused`, `no_time_limit`, `account_quota`, `invalid` or
+    /// `clock_skew`.
     #[schema(value_type = String)]
     problem: &'static str,
     /// What is wrong, with numbers.

@@ -142,8 +142,8 @@ pub struct JobView {
     pub waiting_seconds: Option<f64>,
     /// Attempts so far.
     pub attempts: u32,
-    /// How many of them were preempted.
-    pub preemptions: u32,
+    /// How many of them were preempted; null when not known, before the job was described.
+    pub preemptions: Option<u32>,
     /// How many more attempts may fail before the job does; null when not known.
     pub retries_left: Option<u32>,
     /// How many more preemptions the job survives; null when without end, or not known.

@@ -124,3 +124,154 @@ async fn when_no_queue_matches_log_readyz_and_live_check_name_those_that_are_the
     assert_eq!(check.status.code(), Some(1), "{problems}");
     assert!(problems.contains("nothing-*") && problems.contains("research"), "{problems}");
 }
+
+/// Runs a service on this configuration until a line has all of these texts: within the first ten, with `WARN` or `ERROR`, and once,
+/// however often it polls meanwhile.
+async fn first_lines(config: &Path, texts: &[&str]) -> (Child, String) {
+    let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let (service, page, mut reported) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let lines = lines_until(&mut reported, texts[0]).await;
+    assert!(lines.len() <= 10, "{lines:#?}");
+    let line = lines.last().unwrap();
+    assert!(line.contains("WARN") || line.contains("ERROR"), "{line}");
+    for text in texts {
+        assert!(line.contains(text), "{text:?} is not in {line}");
+    }
+    // It names region and role.
+    assert!(lines.iter().any(|line| line.contains("trainspotter has started")), "{lines:#?}");
+    (service, page)
+}
+
+/// A service that is refused one operation only.
+async fn refused(operation: &str, texts: &[&str]) -> String {
+    let (_simulator, endpoint) = simulator().await;
+    arrange(&endpoint, json!({"access_denied": {"operation": operation}})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configured(folder.path(), &endpoint, "poll: { every: 5s }\n");
+    let (_service, page) = first_lines(&config, texts).await;
+    if operation == "DescribeServiceJob" {
+        // What is described is asked for again: no source is older for it.
+        return String::new();
+    }
+    health_says(&page, texts[0]).await
+}
+
+/// What /api/v1/health says once a source says this.
+async fn health_says(page: &str, text: &str) -> String {
+    let asking = async {
+        loop {
+            let health = reqwest::get(format!("{page}/api/v1/health")).await.unwrap().text().await.unwrap();
+            if health.contains(text) {
+                return health;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("the health never says {text:?}"))
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_list_jobs_is_told_which_action_to_allow() {
+    let health = refused("ListServiceJobs", &["allow batch:ListServiceJobs", "AccessDenied", "iam-policy.json"]).await;
+    let health: Value = serde_json::from_str(&health).unwrap();
+    let topology = health["sources"].as_array().unwrap().iter().find(|source| source["source"] == "topology").unwrap();
+    assert!(topology["error"].is_null(), "what is allowed is read: {topology}");
+}
+
+#[tokio::test]
+async fn each_other_operation_that_is_refused_names_its_own_action() {
+    for operation in ["DescribeJobQueues", "DescribeServiceEnvironments", "ListQuotaShares", "GetJobQueueSnapshot"] {
+        refused(operation, &[&format!("allow batch:{operation}"), "AccessDenied"]).await;
+    }
+    for (action, operation) in [
+        ("batch:DescribeServiceJob", "DescribeServiceJob"),
+        ("sagemaker:DescribeTrainingJob", "DescribeTrainingJob"),
+        ("cloudwatch:GetMetricData", "GetMetricData"),
+    ] {
+        refused(operation, &[&format!("allow {action}"), "AccessDenied"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_publish_is_told_which_action_to_allow_once() {
+    let (_simulator, endpoint) = simulator().await;
+    arrange(&endpoint, json!({"access_denied": {"operation": "PutMetricData"}})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let publish = format!("publish: {{ cloudwatch: {{ namespace: T, every: 10s, endpoint: \"{endpoint}\" }} }}");
+    let config = configured(folder.path(), &endpoint, &format!("poll: {{ every: 5s }}\n{publish}\n"));
+    let config = config.to_str().unwrap();
+    let mut service = trainspotter(&["run", "--config", config, "--listen", "127.0.0.1:0"]);
+    let (_service, _, mut reported) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let says = "allow cloudwatch:PutMetricData";
+    let lines = lines_until(&mut reported, says).await;
+    assert!(lines.len() <= 10 && lines.last().unwrap().contains("WARN"), "{lines:#?}");
+    // Long enough for further tries.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let cleared = reqwest::Client::new().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
+    assert!(cleared.status().is_success());
+    let lines = lines_until(&mut reported, "figures are published again").await;
+    assert!(!lines.iter().any(|line| line.contains(says)), "one line for one reason: {lines:#?}");
+}
+
+#[tokio::test]
+async fn a_region_with_a_typo_is_refused_at_the_start_with_the_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for (region, meant) in [("us-esat-1", "us-east-1"), ("us-east1", "us-east-1"), ("eu-wset-1", "eu-west-1")] {
+        let config = folder.path().join("typo.yaml");
+        std::fs::write(&config, format!("targets: [{{ region: {region} }}]\n")).unwrap();
+        for command in ["run", "check"] {
+            let output = trainspotter(&[command, "--config", config.to_str().unwrap()]).output().await.unwrap();
+            assert_eq!(output.status.code(), Some(64), "{region}");
+            let text = String::from_utf8(output.stderr).unwrap();
+            let first: Vec<&str> = text.lines().take(10).collect();
+            assert!(first.iter().any(|line| line.contains("is not a region") && line.contains(meant)), "{text}");
+            assert!(first.iter().any(|line| line.contains('^')), "{text}");
+        }
+    }
+    // Well formed, and not there: nobody can know that before AWS's name is looked up.
+    let config = folder.path().join("nowhere.yaml");
+    std::fs::write(&config, "targets: [{ region: us-north-9 }]\npoll: { every: 5s }\n").unwrap();
+    let run = ["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut service = trainspotter(&run);
+    service.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret").env("NO_PROXY", "*");
+    let (_service, page, mut reported) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let lines = lines_until(&mut reported, "is the region spelt right").await;
+    assert!(lines.len() <= 10 && lines.iter().any(|line| line.contains("us-north-9")), "{lines:#?}");
+    readyz_says(&page, "is the region spelt right").await;
+}
+
+#[tokio::test]
+async fn a_role_of_the_wrong_account_says_whom_it_must_trust() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("role.yaml");
+    let with_role = |role: &str, endpoint: &str| {
+        let target = format!("{{ region: us-east-1, endpoint: \"{endpoint}\", role: \"{role}\" }}");
+        std::fs::write(&config, format!("targets: [{target}]\npoll: {{ every: 5s }}\n")).unwrap();
+    };
+    with_role("arn:aws:iam::11112222333:role/Read", "http://127.0.0.1:1");
+    let output = trainspotter(&["run", "--config", config.to_str().unwrap()]).output().await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert!(text.contains("11112222333") && text.contains("12 digits") && text.contains('^'), "{text}");
+
+    let (_simulator, endpoint) = simulator().await;
+    arrange(&endpoint, json!({"access_denied": {"operation": "AssumeRole"}})).await;
+    with_role("arn:aws:iam::999988887777:role/Read", &endpoint);
+    let (_service, page) = first_lines(&config, &["must trust the identity", "sts:AssumeRole"]).await;
+    readyz_says(&page, "must trust the identity").await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_aws_says_so() {
+    let page = axum::Router::new().fallback(|| async { axum::response::Html("<html><body>Welcome</body></html>") });
+    let lost = axum::Router::new().fallback(|| async { (axum::http::StatusCode::NOT_FOUND, "no such page") });
+    for (router, says) in [(page, "the answer is not AWS's"), (lost, "404")] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        let folder = tempfile::tempdir().unwrap();
+        let config = configured(folder.path(), &endpoint, "poll: { every: 5s }\n");
+        let (_service, page) = first_lines(&config, &[says, "DescribeJobQueues", "check `endpoint`"]).await;
+        readyz_says(&page, "check `endpoint`").await;
+    }
+}

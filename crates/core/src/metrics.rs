@@ -118,8 +118,9 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let unused = counting.unused(&shares, inputs.now);
     let failures = counting.failures(inputs.now);
     let refused = misconfiguration::refused(&failures, inputs.ledger, inputs.now);
-    let setup =
+    let mut setup =
         misconfiguration::findings(inputs.queues, &shares, &diagnosis, &unused, &refused, &service.account_limits);
+    setup.extend(misconfiguration::clock_skew(inputs.queues, service.clock_skew_seconds));
 
     let mut gauges = gauges::Gauges::default();
     gauges.jobs(&subjects, inputs);

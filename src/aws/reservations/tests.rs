@@ -70,6 +70,8 @@ async fn look_twice(
         if let Observation::Reserved { all, .. } = observation {
             let one = |one: &Reserved| {
                 let Reserved { kind, name, unit, total, in_use, idle, .. } = one;
+                let [total, in_use, idle] =
+                    [total, in_use, idle].map(|count| count.map_or("?".to_owned(), |count| count.to_string()));
                 format!("{} {name} {unit} {total} {in_use} {idle}", kind.as_str())
             };
             return Some(all.iter().map(one).collect::<Vec<_>>().join(", "));
@@ -203,4 +205,19 @@ async fn an_answer_without_its_list_is_no_empty_list() {
     };
     let (shown, _) = look_twice(Watched { training_plans: true, warm_pools: false }, bare).await;
     assert_eq!(shown[0], "ListTrainingPlans: an error without a code: sorry");
+}
+
+#[tokio::test]
+async fn a_count_that_a_plan_does_not_say_is_not_known() {
+    let silent = |operation: &str, body: &Value| match operation {
+        "ListTrainingPlans" => {
+            let mut plan = plan("spring", "Active", &["ml.p5.48xlarge"], [16, 10, 5]);
+            plan.as_object_mut().unwrap().remove("InUseInstanceCount");
+            plan["AvailableInstanceCount"] = json!(-1);
+            (200, json!({"TrainingPlanSummaries": [plan]}))
+        }
+        _ => answer(operation, body),
+    };
+    let (shown, _) = look_twice(Watched { training_plans: true, warm_pools: false }, silent).await;
+    assert_eq!(shown, ["training_plan spring ml.p5.48xlarge 16 ? ?"; 2]);
 }

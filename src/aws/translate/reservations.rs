@@ -12,7 +12,8 @@ use trainspotter_core::model::{Capacity, InstanceType, Reserved, ReservedKind, a
 /// What a plan must be for to be capacity of training jobs; one for HyperPod alone is none.
 const FOR_TRAINING_JOBS: &str = "training-job";
 
-/// A training plan, if it is active and training jobs may use it: one that does not say for what it is may be for them. A count that is missing is none.
+/// A training plan, if it is active and training jobs may use it: one that does not say for what it is may be for them. A count that is missing is not
+/// known.
 pub(crate) fn training_plan(plan: &TrainingPlanSummary, unknowns: &mut Unknowns) -> Option<Reserved> {
     let name = present(plan.training_plan_name())?;
     if plan.status().is_none_or(|status| status.as_str() != "Active") {
@@ -27,7 +28,7 @@ pub(crate) fn training_plan(plan: &TrainingPlanSummary, unknowns: &mut Unknowns)
     let units: BTreeSet<&str> = units.collect();
     let unknown = units.iter().filter(|unit| accelerators_of(&InstanceType::from(**unit)).is_none());
     unknown.for_each(|unit| unknowns.note("instance_type", unit));
-    let count = |count: Option<i32>| f64::from(count.unwrap_or(0).max(0));
+    let count = |count: Option<i32>| count.filter(|count| *count >= 0).map(f64::from);
     Some(Reserved {
         kind: ReservedKind::TrainingPlan,
         name: name.to_owned(),
@@ -56,9 +57,9 @@ pub(crate) fn warm_pool(name: &str, instances: &[Capacity]) -> impl Iterator<Ite
         kind: ReservedKind::WarmPool,
         name: name.to_owned(),
         unit: unit.clone(),
-        total: *quantity,
-        in_use: 0.0,
-        idle: *quantity,
+        total: Some(*quantity),
+        in_use: Some(0.0),
+        idle: Some(*quantity),
         ends_at: None,
     })
 }

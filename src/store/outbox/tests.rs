@@ -179,3 +179,22 @@ fn what_was_sent_alone_tells_nothing_else_under_its_id_and_what_was_sent_togethe
     store.settle(&b.id, &apart, &[]).unwrap();
     assert_eq!(together(&store), [(a.id, 0), (b.id, 0), (c.id, 0)]);
 }
+
+#[test]
+fn what_was_written_while_the_clock_was_ahead_goes_out_when_it_is_right_again() {
+    let day = 86_400;
+    let ahead = |name: &str, next: i64| {
+        let row = row(name, 1, FIRED);
+        OutboxRow { created_at: at(day), next_attempt_at: at(day + next), ..row }
+    };
+    let (fresh, tried) = (ahead("a", 0), ahead("b", 300));
+    let mut store = store_with(&[fresh.clone(), tried.clone()]);
+    assert_eq!(due(&store, 60), [fresh.id.clone(), tried.id.clone()]);
+    let together = store.due_together("oncall", at(60)).unwrap().rows;
+    assert_eq!(together.into_iter().map(|row| row.id).collect::<Vec<_>>(), [fresh.id.clone(), tried.id.clone()]);
+    // A retry waits its time again: the row was still made in what is now the future.
+    later(&mut store, &fresh, 90);
+    later(&mut store, &tried, 120);
+    assert_eq!(due(&store, 60), []);
+    assert_eq!(due(&store, 90), [fresh.id]);
+}

@@ -85,9 +85,9 @@ fn reserved() -> Reserved {
         kind: ReservedKind::TrainingPlan,
         name: "spring".to_owned(),
         unit: "ml.p5.48xlarge".into(),
-        total: 16.0,
-        in_use: 10.0,
-        idle: 5.0,
+        total: Some(16.0),
+        in_use: Some(10.0),
+        idle: Some(5.0),
         ends_at: Some(Timestamp::from_millis(1_800_000_000_000)),
     }
 }
@@ -342,7 +342,7 @@ fn jobs() -> Vec<JobView> {
         wait_seconds: Some(1_000.0),
         waiting_seconds: None,
         attempts: 2,
-        preemptions: 1,
+        preemptions: Some(1),
         training_job: Some("AWSBatch-nightly-2".into()),
         spans: vec![
             span("waiting", 1, 5_000, Some(4_000)),
@@ -386,7 +386,7 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         wait_seconds: None,
         waiting_seconds: None,
         attempts: 0,
-        preemptions: 0,
+        preemptions: None,
         retries_left: Some(2),
         preemptions_left: None,
         gpus: Some(32.0),

@@ -36,8 +36,16 @@ const REASONS: &[&str] = &[
     "evaluating",
 ];
 
-const PROBLEMS: &[&str] =
-    &["over_promised", "job_too_large", "nobody_borrows", "share_unused", "no_time_limit", "account_quota", "invalid"];
+const PROBLEMS: &[&str] = &[
+    "over_promised",
+    "job_too_large",
+    "nobody_borrows",
+    "share_unused",
+    "no_time_limit",
+    "account_quota",
+    "invalid",
+    "clock_skew",
+];
 
 const CAUSES: &[&str] = &["provider_has_none", "quota_bound", "shape_does_not_fit", "being_placed", "no_demand"];
 

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Engine, Saved, cadence};
+use crate::jobs::FailureCategory;
+use crate::metrics::Notes;
 use crate::model::{
-    Capacity, JobDetails, JobSeen, JobStatus, Observation, Policy, Queue, ServiceEnvironment, Source, Timestamp,
+    Capacity, HostUtilisation, JobDetails, JobSeen, JobStatus, Observation, Policy, Queue, ServiceEnvironment, Source,
+    Timestamp,
 };
 use crate::rules::parse_rules;
 
@@ -51,6 +54,14 @@ fn job(id: &str, created: u64, status: JobStatus, instances: f64, owner: Option<
 
 /// The annotations of the alerts that fired, by rule and job.
 fn fired(jobs: Vec<JobSeen>) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut engine = engine(jobs);
+    let transitions = engine.tick(minute(100)).transitions.into_iter();
+    let key = |job: Option<&String>, rule: &str| job.map_or(rule.to_owned(), |job| format!("{rule} {job}"));
+    transitions.map(|one| (key(one.alert.by.get("job"), &one.alert.rule), one.alert.annotations)).collect()
+}
+
+/// An engine that has seen these jobs.
+fn engine(jobs: Vec<JobSeen>) -> Engine {
     let (every, now) = (Duration::from_secs(30), minute(100));
     let rules = parse_rules("rules.yaml", RULES).unwrap();
     let mut engine = Engine::new(rules, cadence(every * 30, every), Saved::default(), minute(0));
@@ -72,9 +83,7 @@ fn fired(jobs: Vec<JobSeen>) -> BTreeMap<String, BTreeMap<String, String>> {
         Observation::Answered { source: Source::Topology, queue: None, at: now },
         Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at: now },
     ]);
-    let transitions = engine.tick(now).transitions.into_iter();
-    let key = |job: Option<&String>, rule: &str| job.map_or(rule.to_owned(), |job| format!("{rule} {job}"));
-    transitions.map(|one| (key(one.alert.by.get("job"), &one.alert.rule), one.alert.annotations)).collect()
+    engine
 }
 
 #[test]
@@ -134,4 +143,63 @@ fn the_longest_wait_is_told_by_its_own_reason() {
          2 of 3 waiting jobs wait with all capacity in use"
     );
     assert!(fired["LongWait"]["next_step"].starts_with("ask for fewer instances"));
+}
+
+#[test]
+fn of_jobs_that_failed_the_latest_are_named_with_whose_business_it_is() {
+    let failed = |id: &str, ended: u64, reason: &str, owner| JobSeen {
+        stopped_at: Some(minute(ended)),
+        scheduled_at: Some(minute(10)),
+        started_at: Some(minute(10)),
+        status_reason: Some(reason.to_owned()),
+        ..job(id, 5, JobStatus::Failed, 1.0, owner)
+    };
+    let code = "Received status from SageMaker: AlgorithmError: ExecuteUserScriptError: ExitCode 1";
+    let sagemaker = "Received status from SageMaker: InternalServerError: We encountered an internal error.";
+    let engine = engine(vec![
+        failed("long-ago", 30, code, None),
+        failed("a", 60, code, None),
+        failed("b", 70, sagemaker, Some("ada")),
+        failed("c", 95, code, None),
+        failed("d", 80, code, Some("bob")),
+        job("runs", 20, JobStatus::Running, 1.0, None),
+    ]);
+    let notes = Notes::new(engine.inputs(minute(100)));
+    let [own, theirs] = [FailureCategory::UserCode, FailureCategory::SagemakerInternal].map(FailureCategory::words);
+    let expected = [
+        format!("train-c (c) failed 5m ago: {own}"),
+        format!("train-d (d) of bob failed 20m ago: {own}"),
+        format!("train-b (b) of ada failed 30m ago: {theirs}"),
+    ];
+    assert_eq!(notes.failed("prod", None), expected);
+    assert_eq!(notes.failed("prod", Some("")), expected);
+    assert_eq!(notes.failed("prod", Some("vision")), [""; 0]);
+    assert_eq!(notes.failed("other", None), [""; 0]);
+}
+
+#[test]
+fn of_jobs_that_leave_gpus_idle_those_with_most_are_named() {
+    let running = |id: &str, instances, owner| job(id, 20, JobStatus::Running, instances, owner);
+    let mut engine = engine(vec![
+        running("one", 1.0, None),
+        running("two", 2.0, Some("ada")),
+        running("busy", 1.0, None),
+        job("waits", 20, JobStatus::Runnable, 2.0, None),
+    ]);
+    let host = |job: &str, number: u32, gpu_percent| HostUtilisation {
+        job: job.into(),
+        host: format!("{job}/algo-{number}"),
+        at: minute(99),
+        gpu_percent,
+    };
+    let hosts = vec![host("one", 1, 0.0), host("two", 1, 0.0), host("two", 2, 8.0), host("busy", 1, 700.0)];
+    engine.observe(vec![Observation::Utilisation { at: minute(100), hosts }]);
+    let notes = Notes::new(engine.inputs(minute(100)));
+    let expected = [
+        "train-two (two) of ada leaves 16 GPUs idle and has run 1h 20m",
+        "train-one (one) leaves 8 GPUs idle and has run 1h 20m",
+    ];
+    assert_eq!(notes.idle("prod", None), expected);
+    assert_eq!(notes.idle("prod", Some("vision")), [""; 0]);
+    assert_eq!(notes.idle("other", None), [""; 0]);
 }

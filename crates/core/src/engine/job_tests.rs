@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Engine, Saved, cadence};
 use crate::metrics::Value;
 use crate::model::{
-    Capacity, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Queue, ServiceEnvironment, Source, Timestamp,
-    WeightedShare,
+    Capacity, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Position, Queue, QueueSnapshot,
+    ServiceEnvironment, Source, TimeLimit, Timestamp, WeightedShare,
 };
 
 const TYPE: &str = "ml.p5.48xlarge";
@@ -133,4 +133,43 @@ fn all_shares_are_listed_and_demand_is_zero_when_nothing_waits() {
     };
     engine.observe(observations(minute(30), vec![job("a", JobStatus::Failed, None, Some(30)), other]));
     assert_eq!(demand(&mut engine, 30), [Value::Gauge(1.0), Value::Gauge(0.0)]);
+}
+
+#[test]
+fn a_time_limit_of_the_queue_says_when_a_waiting_job_will_end() {
+    let mut engine = engine();
+    let because = |id: &str, status: JobStatus, reason: Option<&str>| JobSeen {
+        status_reason: reason.map(str::to_owned),
+        ..job(id, status, None, None)
+    };
+    let capacity = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none";
+    let mut all = observations(
+        minute(100),
+        vec![
+            because("starved", JobStatus::Runnable, Some(capacity)),
+            because("first", JobStatus::Runnable, Some(capacity)),
+            because("other", JobStatus::Runnable, Some("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT")),
+            because("silent", JobStatus::Runnable, None),
+            because("ended", JobStatus::Failed, Some(capacity)),
+        ],
+    );
+    let Observation::Topology { queues, .. } = &mut all[0] else { panic!() };
+    let limit =
+        |reason: &str, minutes: u64| TimeLimit { reason: reason.to_owned(), after: Duration::from_secs(60 * minutes) };
+    queues[0].time_limits = vec![limit("CAPACITY:", 300), limit("CAPACITY:INSUFFICIENT", 120)];
+    let place = Position { job_arn: "arn:aws:batch:us-east-1:1:service-job/first".to_owned(), since: Some(minute(70)) };
+    all.push(Observation::Snapshot(QueueSnapshot {
+        queue: Some("prod".into()),
+        at: minute(100),
+        front: vec![place],
+        ..QueueSnapshot::default()
+    }));
+    engine.observe(all);
+    engine.tick(minute(100));
+    let at = |id: &str| engine.time_limit_at(&id.into());
+    assert_eq!(at("starved"), Some(minute(10 + 120)), "from when it began to wait, by the shortest limit");
+    assert_eq!(at("first"), Some(minute(70 + 120)), "from when it came to its place");
+    for id in ["other", "silent", "ended", "nobody"] {
+        assert_eq!(at(id), None, "{id}");
+    }
 }

@@ -22,7 +22,7 @@ pub(super) fn limits(queues: &mut [Queue]) {
 
 /// Whether all its amounts can be.
 pub(super) fn is_reserved(reserved: &Reserved) -> bool {
-    [reserved.total, reserved.in_use, reserved.idle].into_iter().all(is_amount)
+    [reserved.total, reserved.in_use, reserved.idle].into_iter().flatten().all(is_amount)
 }
 
 #[cfg(test)]
@@ -89,9 +89,9 @@ mod tests {
             kind: ReservedKind::TrainingPlan,
             name: "plan".to_owned(),
             unit: TYPE.into(),
-            total: odd,
-            in_use: odd,
-            idle: odd,
+            total: Some(odd),
+            in_use: Some(odd),
+            idle: Some(odd),
             ends_at: None,
         };
         let jobs = [JobStatus::Runnable, JobStatus::Scheduled, JobStatus::Running, JobStatus::Failed];

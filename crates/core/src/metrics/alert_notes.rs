@@ -124,11 +124,17 @@ impl<'a> Notes<'a> {
             self.inputs.ledger.ended_since(now - FAILED_WITHIN).filter(|job| {
                 is_of(queue, share, job.queue().as_str(), job.share()) && *job.status() == JobStatus::Failed
             });
-        let reported = |job: &Job| {
+        let ended = |job: &'a Job| {
             let ended_at = job.timeline.spans().last().and_then(|span| span.to).map_or(job.seen_at, |to| to.latest);
+            (ended_at >= now - FAILED_WITHIN).then_some((ended_at, job))
+        };
+        // The ledger has them in the order in which they were seen to have ended.
+        let mut failed: Vec<(Timestamp, &Job)> = failed.filter_map(ended).collect();
+        failed.sort_by(|a, b| (b.0, &a.1.latest.id).cmp(&(a.0, &b.1.latest.id)));
+        let reported = |(ended_at, job): (Timestamp, &Job)| {
             format!("{} failed {} ago: {}", named(job), self.age(ended_at), job.failure().words())
         };
-        failed.take(JOBS_NAMED).map(reported).collect()
+        failed.into_iter().take(JOBS_NAMED).map(reported).collect()
     }
 
     /// The running jobs of a queue, or of a share of it, that leave most GPUs idle.

@@ -210,9 +210,9 @@ impl Gauges {
     /// `past` are series that have been there: with nothing reserved any more they are 0.
     pub(super) fn reserved(&mut self, states: &States, past: &[Labels]) {
         let now = states.iter().map(|((kind, unit, state), instances)| (labels_of(*kind, unit, state), *instances));
-        let mut all: BTreeMap<Labels, f64> = past.iter().map(|labels| (labels.clone(), 0.0)).collect();
+        let mut all: BTreeMap<Labels, Option<f64>> = past.iter().map(|labels| (labels.clone(), Some(0.0))).collect();
         all.extend(now);
-        for (labels, instances) in all {
+        for (labels, instances) in all.into_iter().filter_map(|(labels, instances)| Some((labels, instances?))) {
             self.set_labels(&catalogue::RESERVED_INSTANCES, labels, instances);
         }
     }

@@ -10,10 +10,13 @@ use crate::jobs::{FailureCategory, Job, Ledger, account_limit};
 use crate::metrics::failures::WINDOW as FAILURES_WINDOW;
 use crate::metrics::frame::{FailureFigures, ShareFigures};
 use crate::metrics::reasons::{Diagnosis, Reason, most};
-use crate::model::units::counted;
+use crate::model::units::{counted, duration};
 use crate::model::{
     Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
 };
+
+/// Clocks that are further apart than this many seconds are reported.
+pub const MAX_CLOCK_SKEW_SECONDS: f64 = 5.0;
 
 /// A share that no job used for so long is reported.
 pub const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -35,11 +38,13 @@ pub enum Problem {
     AccountQuota,
     /// AWS calls the queue, its environment or one of its shares INVALID.
     Invalid,
+    /// This machine's clock differs from AWS's. Reported of the first queue only.
+    ClockSkew,
 }
 
 impl Problem {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OverPromised,
         Self::JobTooLarge,
         Self::NobodyBorrows,
@@ -47,6 +52,7 @@ impl Problem {
         Self::NoTimeLimit,
         Self::AccountQuota,
         Self::Invalid,
+        Self::ClockSkew,
     ];
 
     /// The label value used in metrics and in the API.
@@ -59,6 +65,7 @@ impl Problem {
             Self::NoTimeLimit => "no_time_limit",
             Self::AccountQuota => "account_quota",
             Self::Invalid => "invalid",
+            Self::ClockSkew => "clock_skew",
         }
     }
 }
@@ -170,6 +177,19 @@ pub(super) fn findings(
         }
     }
     found
+}
+
+/// This machine's clock, if it is far from AWS's: so many seconds ahead, or behind if negative.
+pub(super) fn clock_skew(queues: &[Queue], skew_seconds: Option<f64>) -> Option<Finding> {
+    let skew = skew_seconds.filter(|skew| skew.abs() > MAX_CLOCK_SKEW_SECONDS)?;
+    let direction = if skew > 0.0 { "ahead of" } else { "behind" };
+    Some(Finding {
+        queue: queues.first()?.name.clone(),
+        share: None,
+        problem: Problem::ClockSkew,
+        what: format!("This machine's clock is {} {direction} AWS's.", duration(skew.abs())),
+        advice: "Set it, for example by NTP: the service uses AWS's time meanwhile, but signatures and other programs do not.",
+    })
 }
 
 /// Quotas of all queues on the queue's environment against what it has. Told of its first queue only.

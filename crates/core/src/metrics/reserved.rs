@@ -17,16 +17,18 @@ const IDLE: &str = "idle";
 /// Neither: unhealthy or spare.
 const UNAVAILABLE: &str = "unavailable";
 
-/// Instances by kind, type and state. The states of a kind and type sum to all that is reserved.
-pub(super) type States = BTreeMap<(ReservedKind, InstanceType, &'static str), f64>;
+/// Instances by kind, type and state. The states of a kind and type sum to all that is reserved; `None` where any plan or pool does not say
+/// its count.
+pub(super) type States = BTreeMap<(ReservedKind, InstanceType, &'static str), Option<f64>>;
 
 /// All that is reserved now.
 pub(super) fn states(inputs: &Inputs<'_>) -> States {
     let mut states = States::new();
     for Reserved { kind, unit, total, in_use, idle, .. } in inputs.reserved {
-        let unavailable = (total - in_use - idle).max(0.0);
+        let unavailable = total.zip(*in_use).zip(*idle).map(|((total, in_use), idle)| (total - in_use - idle).max(0.0));
         for (state, instances) in [(IN_USE, *in_use), (IDLE, *idle), (UNAVAILABLE, unavailable)] {
-            *states.entry((*kind, unit.clone(), state)).or_default() += instances;
+            let sum = states.entry((*kind, unit.clone(), state)).or_insert(Some(0.0));
+            *sum = sum.zip(instances).map(|(sum, instances)| sum + instances);
         }
     }
     states
@@ -44,7 +46,8 @@ impl Counting {
 
     /// Charges each state for the time since the previous tick: in GPU-seconds, and in dollars where there is a price.
     pub(super) fn reserved_time(&mut self, states: &States, inputs: &Inputs<'_>, seconds: f64) {
-        for ((kind, unit, state), instances) in states {
+        let known = states.iter().filter_map(|(state, instances)| Some((state, (*instances)?)));
+        for ((kind, unit, state), instances) in known {
             let labels = || labels_of(*kind, unit, state);
             if let Some(gpus) = accelerators_of(unit).map(Accelerators::gpus) {
                 self.tallies.add(&RESERVED_TIME, labels(), instances * f64::from(gpus) * seconds);
@@ -71,9 +74,9 @@ mod tests {
             kind,
             name: name.to_owned(),
             unit: unit.into(),
-            total,
-            in_use,
-            idle,
+            total: Some(total),
+            in_use: Some(in_use),
+            idle: Some(idle),
             ends_at: None,
         };
         let all = [
@@ -121,8 +124,15 @@ mod tests {
         assert_eq!(value(&frame, "reserved.gpu_time", ["training_plan", "ml.trn1.32xlarge", "idle"]), Some(0.0));
         assert_eq!(frame.reserved, all);
 
+        let mut silent = all.clone();
+        silent[1].in_use = None;
+        let frame = tick(150, &silent);
+        let plan = ["in_use", "idle", "unavailable"]
+            .map(|state| value(&frame, "reserved.instances", ["training_plan", "ml.p5.48xlarge", state]));
+        assert_eq!(plan, [None, Some(9.0), None], "what one plan does not say is not known of all of them");
+
         let frame = tick(200, &all[..2]);
         assert_eq!(value(&frame, "reserved.instances", pool), Some(0.0), "the pool is gone");
-        assert_eq!(value(&frame, "reserved.gpu_time", pool), Some(1_600.0));
+        assert_eq!(value(&frame, "reserved.gpu_time", pool), Some(2_400.0));
     }
 }

@@ -11,12 +11,12 @@ pub struct Reserved {
     pub name: String,
     /// Their type; of a plan with several ones, whose use SageMaker does not tell apart, all of them with `+` between.
     pub unit: InstanceType,
-    /// All of them.
-    pub total: f64,
+    /// All of them; `None` if AWS does not say, as below.
+    pub total: Option<f64>,
     /// On which something runs.
-    pub in_use: f64,
+    pub in_use: Option<f64>,
     /// On which something could run, and nothing does. What is neither in use nor idle is unhealthy or spare.
-    pub idle: f64,
+    pub idle: Option<f64>,
     /// When a plan ends; `None` if AWS does not say.
     pub ends_at: Option<Timestamp>,
 }

@@ -160,3 +160,16 @@ fn environments_that_allow_more_than_the_account_may_run_are_a_finding() {
     assert_eq!(of(10.0), [("one".to_owned(), "account_quota", what.to_owned())], "both queues draw on one environment");
     assert_eq!(of(16.0), []);
 }
+
+#[test]
+fn a_clock_that_is_seconds_off_is_a_finding_of_the_first_queue() {
+    let queues = [queue("one", vec![]), queue("two", vec![])];
+    let of = |skew| clock_skew(&queues, skew).map(|one| (one.queue.to_string(), one.problem.as_str(), one.what));
+    for small in [None, Some(0.0), Some(4.9), Some(-5.0)] {
+        assert_eq!(of(small), None, "{small:?}");
+    }
+    let found = |what: &str| Some(("one".to_owned(), "clock_skew", what.to_owned()));
+    assert_eq!(of(Some(90.0)), found("This machine's clock is 1m 30s ahead of AWS's."));
+    assert_eq!(of(Some(-6.0)), found("This machine's clock is 6s behind AWS's."));
+    assert_eq!(clock_skew(&[], Some(90.0)), None);
+}
