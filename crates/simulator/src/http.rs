@@ -101,7 +101,9 @@ async fn put_otlp(State(simulation): State<Simulation>, headers: HeaderMap, sent
         let mut world = simulation.world();
         let throttled = ApiError::new(429, "ThrottlingException", "Rate exceeded");
         let expired = ApiError::new(403, "ExpiredTokenException", EXPIRED);
-        let struck = world.faults.strike(otlp::OPERATION, throttled, expired);
+        let denied =
+            ApiError::new(403, "AccessDeniedException", "User is not authorized to perform: cloudwatch:PutMetricData");
+        let struck = world.faults.strike(otlp::OPERATION, Refusals { throttled, expired, denied });
         let result = match &struck.refusal {
             Some(error) => Err(error.clone()),
             None => decoded(&headers, &sent).and_then(|body| otlp::answer(&mut world, &headers, &sent, &body)),
