@@ -109,7 +109,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let count = jobs.len();
     jobs.truncate(usize::try_from(arguments.limit).unwrap_or(usize::MAX));
     if arguments.json {
-        return print(format_args!("{:#}", json!({ "jobs": jobs, "found": count, "not_all_were_looked_at": cut })));
+        return print(format_args!("{:#}", json!({ "jobs": jobs, "found": count, "complete": !cut })));
     }
     if jobs.is_empty() {
         say(format_args!("no job is like that{}", if arguments.all { "" } else { "; --all looks at ended ones, too" }));

@@ -55,7 +55,6 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
             "core::model",
             "core::rules",
             "notify",
-            "publish",
             "service",
             "simulator",
             "store",
