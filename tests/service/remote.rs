@@ -189,7 +189,12 @@ async fn an_alert_that_is_silenced_over_the_api_notifies_nobody_until_the_silenc
     site.hook.until(|reported| reported.iter().any(|(_, alert, _)| alert["labels"]["alertname"] == "Other")).await;
     assert_eq!(site.firing("Other").await["silences"], json!([]));
 
-    // Tests go out, to the receiver and by rule, and end nothing that is real.
+    tests_go_out_and_end_nothing_real(&site).await;
+    what_cannot_be_changed_is_said(&site).await;
+    no_token_shows(&site).await;
+}
+
+async fn tests_go_out_and_end_nothing_real(site: &Site) {
     let (status, tested) = site.post("/api/v1/notifications/test", &json!({ "rule": "Other" })).await;
     assert_eq!((status, tested.as_array().unwrap().len(), &tested[1]["delivered"]), (200, 2, &json!(true)), "{tested}");
     let reported =
@@ -208,6 +213,9 @@ async fn an_alert_that_is_silenced_over_the_api_notifies_nobody_until_the_silenc
     ] {
         assert_eq!(site.post("/api/v1/notifications/test", &body).await.0, status, "{body}");
     }
+}
+
+async fn what_cannot_be_changed_is_said(site: &Site) {
     let delivered = site.get("/api/v1/outbox?state=delivered&limit=1").await;
     let id = delivered["notifications"][0]["id"].as_str().unwrap().to_owned();
     for (path, body, status) in [
@@ -220,7 +228,10 @@ async fn an_alert_that_is_silenced_over_the_api_notifies_nobody_until_the_silenc
         let (answered, said) = site.post(&format!("/api/v1/outbox/{path}"), &body).await;
         assert_eq!(answered, status, "{path} {body}: {said}");
     }
+}
 
+/// But every act, with its author.
+async fn no_token_shows(site: &Site) {
     let mut seen = String::new();
     for token in [None, Some(WRONG), Some(READ)] {
         for (method, path) in
