@@ -307,7 +307,7 @@ mod tests {
             let samples = vec![sample(&catalogue::QUEUE_WAIT, 1, Value::Distribution(waits.clone()))];
             let origin = Origin { began: Timestamp::default(), region: None, account: None };
             let frame = Frame { at: now, samples, ..Frame::default() };
-            otlp_requests(&frame, &origin, None).iter().map(sum_of).collect()
+            otlp_requests(&frame, &origin, None, MAX_POINTS_PER_REQUEST).iter().map(sum_of).collect()
         };
         let mut waits = Distribution { buckets: vec![0; catalogue::DURATION_BOUNDS.len() + 1], ..Default::default() };
         [0.1, 0.7].into_iter().for_each(|value| waits.add(value));
