@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
+use support::config_file::configured;
 use support::hook::{Hook, hook};
-use support::process::{configured, listening, trainspotter};
+use support::process::{listening, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
