@@ -119,12 +119,11 @@ fn tick(minutes: &BTreeMap<String, Minute>, counting: &mut Counting, ends: u64) 
             ledger.observe(job(vc, JobStatus::Runnable, &format!("pending-{number}"), gpus), now);
         }
     }
-    let (queues, utilisation, fronts) = ([queue(minutes)], BTreeMap::new(), BTreeMap::new());
+    let (queues, fronts) = ([queue(minutes)], BTreeMap::new());
     let inputs = Inputs {
         now,
         queues: &queues,
         ledger: &ledger,
-        utilisation: &utilisation,
         fronts: &fronts,
         prices: &BTreeMap::new(),
         reserved: &[],

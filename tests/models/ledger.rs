@@ -44,7 +44,7 @@ fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
         if dice.one_in(8) {
             // An answer that was on its way for long.
             let (at, late) = past[usize::try_from(dice.roll(past.len() as u64)).unwrap()].clone();
-            late.into_iter().for_each(|seen| ledger.observe(seen, at));
+            late.into_iter().for_each(|seen| drop(ledger.observe(seen, at)));
         }
         let wanted: Vec<_> = ledger
             .jobs()

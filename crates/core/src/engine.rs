@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod advice_tests;
+mod facts;
 #[cfg(test)]
 mod job_tests;
 mod plausible_amounts;
@@ -17,17 +18,15 @@ use std::time::Duration;
 
 use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
-use crate::metrics::{self, Counting, Frame, Inputs, Notes, Pending, Service, Why};
+use crate::metrics::{self, Counting, Frame, Notes, Pending, Service, Why};
 use crate::model::{
-    HostUtilisation, JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue,
-    QueueName, QueueSnapshot, Reserved, SavedEvent, SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+    JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue, QueueName, SavedEvent,
+    SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
+use facts::Facts;
 use shares::{Series, Shares};
 use sources::Sources;
-
-/// What was reserved longer ago than this says nothing of now.
-const RESERVED_STALE: Duration = Duration::from_secs(1_800);
 
 /// Distinct unknown values that are counted one by one; the rest fold into `other`.
 const UNKNOWN_VALUES_KEPT: usize = 50;
@@ -48,13 +47,7 @@ pub struct Engine {
     /// New queues are read from here on: see [`Saved::open_since`].
     open_since: Timestamp,
     cadence: Cadence,
-    ledger: Ledger,
-    queues: Vec<Queue>,
-    utilisation: BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
-    fronts: BTreeMap<QueueName, QueueSnapshot>,
-    /// What is reserved, and when that was asked for; `None` where it is not watched.
-    reserved: Option<(Timestamp, Vec<Reserved>)>,
-    prices: Prices,
+    facts: Facts,
     sources: Sources,
     unknown_values: BTreeMap<(&'static str, String), ()>,
     corrections_counted: u64,
@@ -125,12 +118,7 @@ impl Engine {
             held_since: None,
             open_since: saved.open_since.unwrap_or(counted_until),
             cadence,
-            ledger,
-            queues: Vec::new(),
-            utilisation: BTreeMap::new(),
-            fronts: BTreeMap::new(),
-            reserved: None,
-            prices: Prices::new(),
+            facts: Facts { ledger, ..Facts::default() },
             sources: Sources::new(counted_until),
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
@@ -162,9 +150,10 @@ impl Engine {
 
     /// The same engine, which tells costs at these prices.
     #[must_use]
-    pub fn priced(self, mut prices: Prices) -> Self {
+    pub fn priced(mut self, mut prices: Prices) -> Self {
         prices.retain(|_, dollars| (0.0..=MAX_PRICE).contains(dollars));
-        Self { prices, ..self }
+        self.facts.prices = prices;
+        self
     }
 
     /// How far back rules look.
@@ -192,11 +181,11 @@ impl Engine {
 
     /// What should be asked next.
     pub fn questions(&self, now: Timestamp) -> Questions {
-        let queues = self.queues.iter().map(|queue| &queue.name);
-        let mut questions = self.ledger.questions(queues, self.cadence, now);
+        let queues = self.facts.queues.iter().map(|queue| &queue.name);
+        let mut questions = self.facts.ledger.questions(queues, self.cadence, now);
         let room = JOBS_PER_POLL.saturating_sub(questions.jobs.len());
-        let fronts = self.fronts.values().map(|snapshot| snapshot.front.iter().filter_map(Position::job));
-        let stale = self.ledger.jobs_to_refresh(fronts, self.cadence, now).into_iter();
+        let fronts = self.facts.fronts.values().map(|snapshot| snapshot.front.iter().filter_map(Position::job));
+        let stale = self.facts.ledger.jobs_to_refresh(fronts, self.cadence, now).into_iter();
         let stale: Vec<JobId> = stale.filter(|id| !questions.jobs.contains(id)).take(room).cloned().collect();
         questions.jobs.extend(stale);
         // AWS lists what was created after a moment, and the oldest open job was created at it.
@@ -214,7 +203,7 @@ impl Engine {
         self.held_since = None;
         self.open_since = self.open_since.min(until);
         self.resumed_from = self.resumed_from.filter(|at| *at <= now);
-        self.ledger.count_from(until);
+        self.facts.ledger.count_from(until);
         self.counting.count_from(until);
         self.sources.begin_by(until);
         self.active_alerts.correct_future(now);
@@ -238,49 +227,36 @@ impl Engine {
 
     /// The ledger, to answer questions about single jobs.
     pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+        &self.facts.ledger
     }
 
     /// A job by id.
     pub fn job(&self, id: &JobId) -> Option<&Job> {
-        self.ledger.job(id)
+        self.facts.ledger.job(id)
     }
 
     /// Why a job waits at `now`; `None` if it does not, or if it is not known.
     pub fn why(&self, id: &JobId, now: Timestamp) -> Option<Why> {
-        metrics::why(self.ledger.job(id)?, &self.inputs(now), &self.counting)
+        metrics::why(self.facts.ledger.job(id)?, &self.facts.inputs(now, &[]), &self.counting)
     }
 
     /// Why each of some jobs waits at `now`, without their places.
     pub fn whys<'a>(&self, jobs: impl IntoIterator<Item = &'a JobId>, now: Timestamp) -> Vec<Option<Why>> {
-        metrics::whys(jobs, &self.inputs(now), &self.counting)
+        metrics::whys(jobs, &self.facts.inputs(now, &[]), &self.counting)
     }
 
     /// What a job does or did, a line each, with why it waits as [`Engine::why`] says; empty if it is not known.
     pub fn story(&self, id: &JobId, why: Option<&Why>, now: Timestamp) -> Vec<String> {
-        self.ledger.job(id).map(|job| metrics::story(job, why, &self.inputs(now))).unwrap_or_default()
-    }
-
-    fn inputs(&self, now: Timestamp) -> Inputs<'_> {
-        Inputs {
-            now,
-            queues: &self.queues,
-            ledger: &self.ledger,
-            utilisation: &self.utilisation,
-            fronts: &self.fronts,
-            prices: &self.prices,
-            reserved: fresh(self.reserved.as_ref(), now),
-            sources: &[],
-        }
+        self.facts.ledger.job(id).map(|job| metrics::story(job, why, &self.facts.inputs(now, &[]))).unwrap_or_default()
     }
 
     /// When Batch will end a waiting job because of a time limit of its queue; `None` if none applies to the reason it waits for.
     pub fn time_limit_at(&self, id: &JobId) -> Option<Timestamp> {
-        let job = self.ledger.job(id).filter(|job| job.status().is_waiting())?;
+        let job = self.facts.ledger.job(id).filter(|job| job.status().is_waiting())?;
         let reason = job.latest.status_reason.as_deref()?;
-        let queue = self.queues.iter().find(|queue| queue.name == *job.queue())?;
+        let queue = self.facts.queues.iter().find(|queue| queue.name == *job.queue())?;
         let limit = queue.time_limits.iter().filter(|limit| reason.starts_with(&limit.reason)).map(|limit| limit.after);
-        let front = self.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
+        let front = self.facts.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
         let at_front = front.iter().find(|place| place.job_arn.rsplit('/').next() == Some(id.as_str()));
         // Counted from when the job came to its place, or else from when it began to wait.
         let waits_since = job.timeline.current().map(|span| span.from.latest);
@@ -300,34 +276,25 @@ impl Engine {
 
     /// The figures, alerts and state of the moment `now`.
     pub fn tick(&mut self, now: Timestamp) -> Output {
-        self.ledger.forget(now);
+        let forgotten = self.facts.ledger.forget(now);
+        self.counting.record(forgotten);
         if self.is_ready() && now.since(*self.ready_at.get_or_insert(now)) > UNSEEN_KEPT {
-            self.ledger.forget_unseen();
+            self.facts.ledger.forget_unseen();
         }
         let counted_until = self.horizon();
-        self.counting.count(&mut self.ledger, counted_until);
+        self.counting.count(&self.facts.ledger, counted_until);
         // A short restart is no gap in what is charged by time, unless it is not known yet where things stand.
         if let Some(at) = self.resumed_from.take().filter(|_| self.is_ready()) {
             self.counting.charged_until(at);
         }
         self.count_limits();
         self.shares.look_again();
-        self.forget_utilisation();
 
         let (alerts_pending, alerts_firing) = self.active_alerts.counts();
         self.service.alerts_pending = alerts_pending;
         self.service.alerts_firing = alerts_firing;
-        let sources = self.sources.health(&self.queues, now);
-        let inputs = Inputs {
-            now,
-            queues: &self.queues,
-            ledger: &self.ledger,
-            utilisation: &self.utilisation,
-            fronts: &self.fronts,
-            prices: &self.prices,
-            reserved: fresh(self.reserved.as_ref(), now),
-            sources: &sources,
-        };
+        let sources = self.sources.health(&self.facts.queues, now);
+        let inputs = self.facts.inputs(now, &sources);
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
         frame.of_jobs = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
         let transitions = self.active_alerts.step_with(&self.rules, &frame, now, &Notes::new(inputs));
@@ -339,7 +306,7 @@ impl Engine {
         let alerts = self.active_alerts.alerts().cloned().collect();
         // Before the first complete poll nothing is known to have ended.
         let open_since = if self.is_ready() {
-            self.ledger.open_since(counted_until).unwrap_or(counted_until)
+            self.facts.ledger.open_since(counted_until).unwrap_or(counted_until)
         } else {
             self.open_since
         };
@@ -348,7 +315,7 @@ impl Engine {
             transitions,
             alerts,
             series: self.counting.saved(),
-            jobs: self.ledger.saved(self.counting.held_back()),
+            jobs: self.facts.ledger.saved(self.counting.held_back()),
             events: self.counting.take_events(),
             counted_until,
             open_since,
@@ -359,29 +326,28 @@ impl Engine {
         match observation {
             Observation::Topology { at, queues } => self.set_queues(queues, at),
             Observation::Jobs { at, answered_at, jobs } => {
-                self.ledger.expect(&jobs);
+                self.facts.ledger.expect(&jobs);
                 let within = Moment::between(at, answered_at);
                 jobs.into_iter().for_each(|job| self.observe_job(job, within));
             }
             Observation::JobGone { at, answered_at, id } => {
-                self.ledger.observe_gone(&id, Moment::between(at, answered_at));
+                let changes = self.facts.ledger.observe_gone(&id, Moment::between(at, answered_at));
+                self.counting.record(changes);
             }
-            Observation::InFlightListed { queue, since } => self.ledger.in_flight_listed(&queue, since),
-            Observation::WaitingListed { queue, since } => self.ledger.waiting_listed(&queue, since),
+            Observation::InFlightListed { queue, since } => self.facts.ledger.in_flight_listed(&queue, since),
+            Observation::WaitingListed { queue, since } => self.facts.ledger.waiting_listed(&queue, since),
             // For positions; figures rest on the job lists, which are complete.
             Observation::Snapshot(snapshot) => {
                 if let Some(queue) = snapshot.queue.clone() {
-                    self.fronts.insert(queue, snapshot);
+                    self.facts.fronts.insert(queue, snapshot);
                 }
             }
             Observation::Reserved { at, all } => {
-                self.reserved = Some((at, all.into_iter().filter(plausible_amounts::is_reserved).collect()));
+                self.facts.reserved = Some((at, all.into_iter().filter(plausible_amounts::is_reserved).collect()));
             }
-            Observation::TrainingJob(seen) => self.ledger.observe_training_job(&seen),
+            Observation::TrainingJob(seen) => self.facts.ledger.observe_training_job(&seen),
             Observation::Utilisation { hosts, .. } => {
-                for host in hosts.into_iter().filter(|host| host.gpu_percent.is_finite()) {
-                    self.utilisation.entry(host.job.clone()).or_default().insert(host.host.clone(), host);
-                }
+                hosts.into_iter().for_each(|host| self.facts.ledger.observe_host(host));
             }
             Observation::Answered { source, queue, at } => self.sources.answered(source, queue, at),
             Observation::Failed { source, queue, error, at } => {
@@ -404,23 +370,24 @@ impl Engine {
     fn observe_job(&mut self, mut job: JobSeen, at: Moment) {
         if let Some(share) = &job.share {
             let has_ended = job.status.is_ended();
-            match self.shares.series(&job.queue, share, has_ended, &self.ledger) {
+            match self.shares.series(&job.queue, share, has_ended, &self.facts.ledger) {
                 Series::Own => {}
                 Series::InsteadOf(gone) => self.forget_share(&job.queue, &gone),
                 Series::Hidden => job.share = Some(self.shares.other()),
                 Series::NoPlace => {
                     // Ended ones are listed again and again.
-                    let is_new = !has_ended && self.ledger.job(&job.id).is_none();
+                    let is_new = !has_ended && self.facts.ledger.job(&job.id).is_none();
                     self.counting.add(&catalogue::LIMIT_HITS, [("limit", "shares".into())], u64::from(is_new));
                     job.share = Some(self.shares.other());
                 }
             }
         }
-        self.ledger.observe(job, at);
+        let changes = self.facts.ledger.observe(job, at);
+        self.counting.record(changes);
     }
 
     fn forget_share(&mut self, queue: &QueueName, share: &ShareName) {
-        self.counting.forget_share(queue, share, &self.shares.other(), &mut self.ledger);
+        self.counting.forget_share(queue, share, &self.shares.other(), &self.facts.ledger);
     }
 
     fn set_queues(&mut self, mut queues: Vec<Queue>, at: Timestamp) {
@@ -431,12 +398,12 @@ impl Engine {
             queue.as_ref().is_none_or(|name| queues.iter().any(|queue| queue.name == *name))
         };
         self.sources.watch(&queues, at);
-        self.fronts.retain(|queue, _| watched(&Some(queue.clone())));
+        self.facts.fronts.retain(|queue, _| watched(&Some(queue.clone())));
         self.counting.watch(&queues);
-        for (queue, share) in self.shares.configured(&queues, &self.ledger) {
+        for (queue, share) in self.shares.configured(&queues, &self.facts.ledger) {
             self.forget_share(&queue, &share);
         }
-        self.queues = queues;
+        self.facts.queues = queues;
     }
 
     fn count_unknown(&mut self, kind: &'static str, value: String) {
@@ -450,16 +417,11 @@ impl Engine {
     }
 
     fn count_limits(&mut self) {
-        let corrections = self.ledger.corrections();
-        let forgotten = self.ledger.forgotten_early();
+        let corrections = self.facts.ledger.corrections();
+        let forgotten = self.facts.ledger.forgotten_early();
         self.counting.add(&catalogue::LEDGER_CORRECTIONS, [], corrections - self.corrections_counted);
         self.counting.add(&catalogue::LIMIT_HITS, [("limit", "ended_jobs".into())], forgotten - self.forgotten_counted);
         (self.corrections_counted, self.forgotten_counted) = (corrections, forgotten);
-    }
-
-    fn forget_utilisation(&mut self) {
-        let ledger = &self.ledger;
-        self.utilisation.retain(|id, _| ledger.job(id).is_some_and(|job| job.status().is_in_flight()));
     }
 
     /// Up to when everything that happened is known: the last complete poll, less what lists may lag, but for jobs of which only a
@@ -468,7 +430,7 @@ impl Engine {
     fn horizon(&mut self) -> Timestamp {
         let Some(answered) = self.jobs_answered_at() else { return self.horizon };
         let complete = answered - LISTS_MAY_LAG;
-        let untold = self.ledger.untold_since().map(|since| since - Duration::from_millis(1));
+        let untold = self.facts.ledger.untold_since().map(|since| since - Duration::from_millis(1));
         let known = untold.map_or(complete, |until| complete.min(until));
         let held_since = *self.held_since.get_or_insert(answered);
         if known > self.horizon || answered.since(held_since) > MAX_LAG {
@@ -481,13 +443,8 @@ impl Engine {
     /// When the job lists of the queue that was listed longest ago were asked for; `None` before each was once.
     fn jobs_answered_at(&self) -> Option<Timestamp> {
         let of_queue = |queue: &Queue| self.sources.answered_at(Source::Jobs, Some(&queue.name));
-        self.queues.iter().map(of_queue).min().flatten()
+        self.facts.queues.iter().map(of_queue).min().flatten()
     }
-}
-
-/// What is reserved, unless that was seen too long ago.
-fn fresh(reserved: Option<&(Timestamp, Vec<Reserved>)>, now: Timestamp) -> &[Reserved] {
-    reserved.filter(|(at, _)| now.since(*at) <= RESERVED_STALE).map_or(&[], |(_, all)| all)
 }
 
 /// How often the ledger wants to look again, from the configured cadence of polls.

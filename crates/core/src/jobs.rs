@@ -4,11 +4,12 @@
 //!
 //! * Observing the same thing twice changes nothing: polls overlap.
 //! * The order in which the pages of a poll are taken in does not matter for jobs that did not change meanwhile.
-//! * Each [`Event`] is emitted once in the life of a ledger.
+//! * Each [`Event`] is returned once in the life of a ledger.
 //! * Bounded: ended jobs are forgotten after [`ENDED_KEPT_FOR`]; beyond [`ENDED_KEPT`] of them, and of [`PAST_KEPT`] in all,
 //!   the oldest are known by id only, or not at all.
 //! * What a job costs, in time, it costs when it changes: see [`ShareJobs`].
 
+mod coverage;
 mod event;
 mod failure;
 mod index;
@@ -23,12 +24,13 @@ mod tests;
 mod timeline;
 mod tombstones;
 mod undescribed_ends;
+mod utilisation;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use event::{Event, EventKind, Outcome};
+pub use event::{Changes, Event, EventKind, Outcome};
 pub use failure::{FailureCategory, account_limit};
 pub use index::Move;
 use job::Kept;
@@ -41,12 +43,14 @@ pub use timeline::{Moment, Phase, Span, Timeline};
 pub use tombstones::PAST_KEPT;
 
 use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Timestamp, TrainingJobSeen};
+use coverage::{Coverage, minute};
 use index::Index;
 use listing::{Listed, Listing};
 use plan::Urgency;
 use table::JobTable;
 use tombstones::Tombstones;
 use undescribed_ends::UndescribedEnds;
+use utilisation::Utilisation;
 
 /// How long ended jobs are kept: as long as Batch itself keeps them, at least.
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -74,6 +78,8 @@ pub struct Ledger {
     /// What ended no later was counted by an earlier run, or happened before there was one; `None` if anything may be news.
     counted_until: Option<Timestamp>,
     undescribed_ends: UndescribedEnds,
+    utilisation: Utilisation,
+    /// Of the observation that is being taken in.
     events: Vec<Event>,
     corrections: u64,
     forgotten_early: u64,
@@ -86,20 +92,6 @@ const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
 /// complete up to so long ago.
 pub const LISTS_MAY_LAG: Duration = Duration::from_secs(30);
 
-/// Up to when a queue's lists are known to be complete.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Coverage {
-    newest_created_at: Option<Timestamp>,
-    in_flight_since: Option<Timestamp>,
-    waiting_since: Option<Timestamp>,
-    /// Waiting jobs at the last full listing: what the next one will cost.
-    waiting_then: usize,
-    /// Jobs that were missing in a full listing of where they were last seen.
-    left: BTreeSet<JobId>,
-    /// Jobs kept in full, by the minute in which they were created.
-    created: BTreeMap<i64, usize>,
-}
-
 impl Ledger {
     /// Answers about these jobs are going to be taken in.
     pub fn expect(&self, jobs: &[JobSeen]) {
@@ -107,8 +99,12 @@ impl Ledger {
     }
 
     /// Takes in one answer about one job, asked for at the earliest moment of `at` and there at the latest.
-    pub fn observe(&mut self, seen: JobSeen, at: impl Into<Moment>) {
-        let at = at.into();
+    pub fn observe(&mut self, seen: JobSeen, at: impl Into<Moment>) -> Changes {
+        self.take_in_answer(seen, at.into());
+        self.changes()
+    }
+
+    fn take_in_answer(&mut self, seen: JobSeen, at: Moment) {
         if seen.status.is_ended() {
             if self.may_have_made_attempts_unseen(&seen) {
                 return self.undescribed_ends.keep(seen, at);
@@ -220,8 +216,12 @@ impl Ledger {
     }
 
     /// A job that was asked for is not there any more.
-    pub fn observe_gone(&mut self, id: &JobId, at: impl Into<Moment>) {
-        let at = at.into();
+    pub fn observe_gone(&mut self, id: &JobId, at: impl Into<Moment>) -> Changes {
+        self.take_in_gone(id, at.into());
+        self.changes()
+    }
+
+    fn take_in_gone(&mut self, id: &JobId, at: Moment) {
         if let Some((at, seen)) = self.undescribed_ends.take(id) {
             if seen.status.is_ended() {
                 return self.take_in(seen, at);
@@ -314,7 +314,7 @@ impl Ledger {
     }
 
     /// Forgets ended jobs that are old, and gives up waiting for descriptions of ends.
-    pub fn forget(&mut self, now: Timestamp) {
+    pub fn forget(&mut self, now: Timestamp) -> Changes {
         for (at, seen) in self.undescribed_ends.take_late(now) {
             self.take_in(seen, at);
         }
@@ -322,6 +322,8 @@ impl Ledger {
             self.forget_oldest();
         }
         self.tombstones.forget(now);
+        self.utilisation.forget(&self.jobs);
+        self.changes()
     }
 
     fn forget_oldest(&mut self) {
@@ -335,16 +337,11 @@ impl Ledger {
         self.tombstones.add(&id, ended_at);
     }
 
-    /// The events told since the last call, in order of time.
-    pub fn take_events(&mut self) -> Vec<Event> {
+    /// What has changed with what was just taken in, in order of time.
+    fn changes(&mut self) -> Changes {
         let mut events = std::mem::take(&mut self.events);
         events.sort_by_key(|event| event.at);
-        events
-    }
-
-    /// Waiting jobs that came to a class or left one since the last call, in order.
-    pub fn take_moves(&mut self) -> Vec<Move> {
-        self.index.take_moves()
+        Changes { events, moves: self.index.take_moves() }
     }
 
     /// A job by id.
@@ -454,37 +451,6 @@ impl Ledger {
         let left = self.queues.get(queue).into_iter().flat_map(|coverage| &coverage.left);
         left.filter_map(|id| self.job(id)).filter(|job| job.status().is_waiting()).count()
     }
-}
-
-impl Coverage {
-    /// Whether a job was missing in a full listing of where it was last seen.
-    fn has_missed(&self, job: &Job) -> bool {
-        let missed_by = |listed: Option<Timestamp>| listed.is_some_and(|since| job.seen_at < since);
-        (job.status().is_in_flight() && missed_by(self.in_flight_since))
-            || (job.status().is_waiting() && missed_by(self.waiting_since))
-    }
-
-    fn judge(&mut self, job: &Job) {
-        if self.has_missed(job) {
-            self.left.insert(job.latest.id.clone());
-        } else if !self.left.is_empty() {
-            self.left.remove(&job.latest.id);
-        }
-    }
-
-    fn forget(&mut self, created_at: Timestamp) {
-        let minute = minute(created_at);
-        if let Some(count) = self.created.get_mut(&minute) {
-            *count -= 1;
-            if *count == 0 {
-                self.created.remove(&minute);
-            }
-        }
-    }
-}
-
-fn minute(at: Timestamp) -> i64 {
-    at.millis().div_euclid(60_000)
 }
 
 /// Of these jobs, those that were last seen before `since`.

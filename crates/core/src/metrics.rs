@@ -40,7 +40,7 @@ pub use frame::{
 pub use reasons::{Evidence, Reason, Standing, Why};
 
 use crate::jobs::{Job, Ledger};
-use crate::model::{Capacity, HostUtilisation, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
+use crate::model::{Capacity, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +49,8 @@ pub struct Inputs<'a> {
     pub now: Timestamp,
     /// Watched queues, by name.
     pub queues: &'a [Queue],
-    /// Every job known.
+    /// Every job known, and how busy its hosts are.
     pub ledger: &'a Ledger,
-    /// The latest utilisation of each host, by job and host.
-    pub utilisation: &'a BTreeMap<JobId, BTreeMap<String, HostUtilisation>>,
     /// The latest snapshot of each queue: the first jobs in dispatch order.
     pub fronts: &'a BTreeMap<QueueName, QueueSnapshot>,
     /// Dollars per instance and hour, by instance type.

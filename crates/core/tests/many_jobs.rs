@@ -295,7 +295,6 @@ fn a_rule_over_single_jobs_costs_what_it_selects() {
         now: second(1_000),
         queues: &queues,
         ledger: &ledger,
-        utilisation: &BTreeMap::new(),
         fronts: &BTreeMap::new(),
         prices: &BTreeMap::new(),
         reserved: &[],

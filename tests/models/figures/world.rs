@@ -162,20 +162,20 @@ impl World {
     pub fn tick(&mut self, now: Timestamp) -> Frame {
         self.scheduler.advance(now);
         for job in self.scheduler.jobs() {
-            self.ledger.observe(seen(job), now);
+            let changes = self.ledger.observe(seen(job), now);
+            self.counting.record(changes);
         }
-        self.counting.count(&mut self.ledger, now);
+        self.counting.count(&self.ledger, now);
         self.frame(now)
     }
 
     /// The figures of what the ledger knows.
     pub fn frame(&mut self, now: Timestamp) -> Frame {
-        let (utilisation, fronts) = (BTreeMap::new(), BTreeMap::new());
+        let fronts = BTreeMap::new();
         let inputs = Inputs {
             now,
             queues: &self.queues,
             ledger: &self.ledger,
-            utilisation: &utilisation,
             fronts: &fronts,
             prices: &BTreeMap::from([(TYPE.into(), DOLLARS)]),
             reserved: &[],
@@ -186,12 +186,11 @@ impl World {
 
     /// Why a job waits, by what the ledger knows.
     pub fn why(&self, job: &Job, now: Timestamp) -> Option<Why> {
-        let (utilisation, fronts) = (BTreeMap::new(), BTreeMap::new());
+        let fronts = BTreeMap::new();
         let inputs = Inputs {
             now,
             queues: &self.queues,
             ledger: &self.ledger,
-            utilisation: &utilisation,
             fronts: &fronts,
             prices: &BTreeMap::new(),
             reserved: &[],

@@ -5,7 +5,25 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::jobs::failure::FailureCategory;
+use crate::jobs::index::Move;
 use crate::model::{JobId, QueueName, ShareName, Timestamp};
+
+/// What one observation changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// What happened to jobs, in order of time.
+    pub events: Vec<Event>,
+    /// Waiting jobs that came to a class or left one, in order.
+    pub moves: Vec<Move>,
+}
+
+impl Changes {
+    /// Adds what a later observation changed.
+    pub fn extend(&mut self, later: Self) {
+        self.events.extend(later.events);
+        self.moves.extend(later.moves);
+    }
+}
 
 /// Something that happened to a job and is counted once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

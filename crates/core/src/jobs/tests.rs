@@ -191,25 +191,20 @@ fn stale_times_after_a_requeue_do_not_make_a_dispatch() {
 fn an_end_is_told_late_where_no_description_comes_and_preemptions_of_long_ago_are_not_news() {
     let kept = JobSeen { status: JobStatus::Runnable, ..answer(20, 5, 12, 99) };
     let mut ledger = Ledger::default();
-    ledger.observe(answer(20, 5, 12, 99), minute(20));
-    assert_eq!(ledger.take_events(), [], "it may have made attempts before this one");
-    ledger.observe(answer(24, 5, 12, 99), minute(36));
-    assert_eq!(ledger.take_events().len(), 2, "as far as lists tell");
-    ledger.observe(kept.clone(), minute(39));
-    assert_eq!(ledger.take_events(), [], "a description is awaited");
-    ledger.observe(kept.clone(), minute(55));
-    assert_eq!(ledger.take_events().len(), 1, "it ran");
+    let mut events = |seen, at| ledger.observe(seen, minute(at)).events;
+    assert_eq!(events(answer(20, 5, 12, 99), 20), [], "it may have made attempts before this one");
+    assert_eq!(events(answer(24, 5, 12, 99), 36).len(), 2, "as far as lists tell");
+    assert_eq!(events(kept.clone(), 39), [], "a description is awaited");
+    assert_eq!(events(kept.clone(), 55).len(), 1, "it ran");
     let stopped = |at| StoppedAttempt { started_at: None, stopped_at: Some(minute(at)), status_reason: None };
     let details = JobDetails { preemptions: 4, preempted: vec![stopped(14), stopped(16)], ..JobDetails::default() };
-    ledger.observe(JobSeen { details: Some(Box::new(details.clone())), ..kept.clone() }, minute(60));
-    let at = |ledger: &mut Ledger| -> Vec<Timestamp> {
-        let events = ledger.take_events().into_iter();
+    let mut preempted = |details, at| -> Vec<Timestamp> {
+        let events = events(JobSeen { details: Some(Box::new(details)), ..kept.clone() }, at).into_iter();
         events.filter(|event| matches!(event.what, EventKind::Preempted { .. })).map(|event| event.at).collect()
     };
-    assert_eq!(at(&mut ledger), [14, 14, 14, 16].map(minute));
+    assert_eq!(preempted(details.clone(), 60), [14, 14, 14, 16].map(minute));
     let details = JobDetails { preemptions: 5, preempted: Vec::new(), ..details };
-    ledger.observe(JobSeen { details: Some(Box::new(details)), ..kept }, minute(70));
-    assert_eq!(at(&mut ledger), [minute(70)], "this one is");
+    assert_eq!(preempted(details, 70), [minute(70)], "this one is");
 }
 
 #[test]
@@ -299,13 +294,12 @@ proptest! {
         let mut once = Ledger::default();
         let mut twice = Ledger::default();
         for at in polls {
-            once.observe(answer(at, scheduled, started, stopped), minute(at));
-            for _ in 0..2 {
-                twice.observe(answer(at, scheduled, started, stopped), minute(at));
-            }
+            let changes = once.observe(answer(at, scheduled, started, stopped), minute(at));
+            prop_assert_eq!(changes, twice.observe(answer(at, scheduled, started, stopped), minute(at)));
+            let again = twice.observe(answer(at, scheduled, started, stopped), minute(at));
+            prop_assert_eq!(again, Changes::default());
         }
         prop_assert_eq!(drawn(&once), drawn(&twice));
-        prop_assert_eq!(once.take_events(), twice.take_events());
     }
 
     /// Spans partition the life: they meet, never run backwards, and only the last is open.
@@ -380,13 +374,13 @@ proptest! {
     #[test]
     fn the_first_wait_is_exact_and_counted_once((scheduled, started, stopped, polls) in life()) {
         let mut ledger = Ledger::default();
-        for at in &polls {
-            ledger.observe(described(answer(*at, scheduled, started, stopped)), minute(*at));
-        }
         let mut waits = Vec::new();
-        for event in ledger.take_events() {
-            if let EventKind::Dispatched { seconds, first: true } = event.what {
-                waits.push(seconds);
+        for at in &polls {
+            let changes = ledger.observe(described(answer(*at, scheduled, started, stopped)), minute(*at));
+            for event in changes.events {
+                if let EventKind::Dispatched { seconds, first: true } = event.what {
+                    waits.push(seconds);
+                }
             }
         }
         let expected = if polls.iter().any(|at| *at >= scheduled) { vec![scheduled as f64 * 60.0] } else { vec![] };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jobs::{Event, EventKind, Ledger, Outcome};
+use crate::jobs::{Changes, Event, EventKind, Ledger, Outcome};
 use crate::metrics::catalogue::{self, Label};
 use crate::metrics::counters::Counters;
 use crate::metrics::failures::Failures;
@@ -35,6 +35,8 @@ pub struct Counting {
     begun: BTreeSet<(QueueName, ShareName)>,
     /// Events up to here were counted before a restart, or happened before the service began.
     counted_until: Option<Timestamp>,
+    /// What changed in the ledger since the last count.
+    changes: Changes,
     /// Events that are newer than the last complete poll: they are counted once a poll has covered their time, so that
     /// a restart knows exactly which ones were.
     held_back: Vec<Event>,
@@ -99,9 +101,14 @@ impl Counting {
         &self.held_back
     }
 
-    /// Takes in what is new in the ledger. Of its events those are counted whose time lies before `horizon`, the beginning of
+    /// Takes in what changed in the ledger; the next [`Counting::count`] counts it.
+    pub fn record(&mut self, changes: Changes) {
+        self.changes.extend(changes);
+    }
+
+    /// Takes in what was recorded. Of its events those are counted whose time lies before `horizon`, the beginning of
     /// the last complete poll.
-    pub fn count(&mut self, ledger: &mut Ledger, horizon: Timestamp) {
+    pub fn count(&mut self, ledger: &Ledger, horizon: Timestamp) {
         self.take_in(ledger);
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
         self.held_back = held_back;
@@ -118,12 +125,13 @@ impl Counting {
         }
     }
 
-    /// Takes in what an earlier run has kept, and what is new in the ledger; it is counted later.
-    fn take_in(&mut self, ledger: &mut Ledger) {
+    /// Takes in what an earlier run has kept, and what was recorded; it is counted later.
+    fn take_in(&mut self, ledger: &Ledger) {
         let kept = std::mem::take(&mut self.kept);
         self.waiting.ended(&kept, &self.bands);
         kept.iter().for_each(|event| self.remember(event));
-        let (events, moves) = (ledger.take_events(), ledger.take_moves());
+        let Changes { mut events, moves } = std::mem::take(&mut self.changes);
+        events.sort_by_key(|event| event.at);
         self.waiting.waited.moved(&moves, ledger);
         let events = events.into_iter().filter(|event| self.remembered_until.is_none_or(|until| event.at > until));
         // A job that is listed is described right after, before it is counted.
@@ -135,7 +143,7 @@ impl Counting {
     }
 
     /// Forgets what was counted of a share that has no series of its own any more. What is still to be counted goes to `other`.
-    pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName, other: &ShareName, ledger: &mut Ledger) {
+    pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName, other: &ShareName, ledger: &Ledger) {
         self.take_in(ledger);
         for event in
             self.held_back.iter_mut().filter(|event| event.queue == *queue && event.share.as_ref() == Some(share))

@@ -4,8 +4,6 @@
 //! over the GPUs of a host. AWS does not say in which order it takes the groups. They are taken in the order of the request, unless what
 //! the hosts report cannot be true then.
 
-use std::collections::BTreeMap;
-
 use crate::jobs::Job;
 use crate::metrics::Inputs;
 use crate::metrics::waterfall::STALE;
@@ -44,7 +42,7 @@ struct Report {
 
 /// The hosts of a job that have reported lately and have GPUs. Those whose instance type cannot be told are left out: they are unknown.
 pub(super) fn reporting(job: &Job, inputs: &Inputs<'_>) -> Vec<Host> {
-    let all = inputs.utilisation.get(&job.latest.id).into_iter().flat_map(BTreeMap::values);
+    let all = inputs.ledger.hosts_of(&job.latest.id);
     // Hosts of an attempt that was stopped go on reporting for a while: they are not this job's any more.
     let of_attempt =
         all.filter(|host| job.latest.training_job.as_ref().is_none_or(|name| is_host_of(&host.host, name.as_str())));

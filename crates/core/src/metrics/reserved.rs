@@ -92,7 +92,6 @@ mod tests {
                 now: Timestamp::default() + Duration::from_secs(seconds),
                 queues: &[],
                 ledger: &Ledger::default(),
-                utilisation: &BTreeMap::new(),
                 fronts: &BTreeMap::new(),
                 prices: &prices,
                 reserved,

@@ -200,17 +200,15 @@ mod tests {
             details: None,
         };
         ledger.observe(seen, now);
-        let hosts = hosts.iter().map(|(host, gpu_percent)| {
+        for (host, gpu_percent) in hosts {
             let host = (*host).to_owned();
-            (host.clone(), HostUtilisation { job: id.clone(), host, at: now, gpu_percent: *gpu_percent })
-        });
-        let utilisation = BTreeMap::from([(id.clone(), hosts.collect())]);
+            ledger.observe_host(HostUtilisation { job: id.clone(), host, at: now, gpu_percent: *gpu_percent });
+        }
         let fronts = BTreeMap::new();
         let inputs = Inputs {
             now,
             queues: &[],
             ledger: &ledger,
-            utilisation: &utilisation,
             fronts: &fronts,
             prices: &BTreeMap::new(),
             reserved: &[],

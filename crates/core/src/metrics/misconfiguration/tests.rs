@@ -101,7 +101,7 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
     use crate::model::{JobSeen, JobStatus};
     let limit = "Received status from SageMaker: The account-level service limit 'ml.p5.48xlarge for training job usage' \
          is 10 Instances, with current utilization of 8 Instances and a request delta of 4 Instances.";
-    let mut ledger = Ledger::default();
+    let (mut ledger, mut counting) = (Ledger::default(), Counting::default());
     let at = Timestamp::from_millis(60_000);
     for (id, reason) in
         [("1", limit), ("2", "Received status from SageMaker: AlgorithmError: exit code 1"), ("3", limit)]
@@ -123,10 +123,10 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
             terminated: false,
             details: None,
         };
-        ledger.observe(seen, at);
+        let changes = ledger.observe(seen, at);
+        counting.record(changes);
     }
-    let mut counting = Counting::default();
-    counting.count(&mut ledger, at);
+    counting.count(&ledger, at);
     let refused = refused(&counting.failures(at), &ledger, at);
     let found = findings(&[queue("q", vec![])], &[], &[], &Unused::new(), &refused, &[]);
     let [found] = found.as_slice() else { panic!("{found:?}") };

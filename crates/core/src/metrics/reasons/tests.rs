@@ -80,15 +80,14 @@ fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why
 fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[JobId]) -> Vec<Option<Why>> {
     let (mut ledger, now) = (Ledger::default(), Timestamp::from_millis(3_600_000));
     let jobs: Vec<JobSeen> = jobs.into_iter().collect();
-    jobs.iter().for_each(|job| ledger.observe(job.clone(), now));
+    jobs.iter().for_each(|job| drop(ledger.observe(job.clone(), now)));
     let position = |id: &JobId| Position { job_arn: format!("arn:aws:batch:::service-job/{id}"), since: None };
     let snapshot = QueueSnapshot { front: front.iter().map(position).collect(), ..QueueSnapshot::default() };
-    let (none, fronts) = (BTreeMap::new(), BTreeMap::from([(queue.name.clone(), snapshot)]));
+    let fronts = BTreeMap::from([(queue.name.clone(), snapshot)]);
     let inputs = Inputs {
         now,
         queues: &[queue],
         ledger: &ledger,
-        utilisation: &none,
         fronts: &fronts,
         prices: &BTreeMap::new(),
         reserved: &[],
@@ -240,13 +239,12 @@ fn a_reason_speaks_of_the_limits_there_are_and_of_a_size_that_is_known() {
 
 /// Places of some jobs of a backlog, in the order in which it goes.
 fn in_backlog(queue: Queue, jobs: usize, asked: &[usize], job: impl Fn(usize) -> JobSeen) -> Vec<Why> {
-    let (mut ledger, now, none) = (Ledger::default(), Timestamp::from_millis(3_600_000_000), BTreeMap::new());
-    (0..jobs).for_each(|index| ledger.observe(job(index), now));
+    let (mut ledger, now) = (Ledger::default(), Timestamp::from_millis(3_600_000_000));
+    (0..jobs).for_each(|index| drop(ledger.observe(job(index), now)));
     let inputs = Inputs {
         now,
         queues: &[queue],
         ledger: &ledger,
-        utilisation: &none,
         fronts: &BTreeMap::new(),
         prices: &BTreeMap::new(),
         reserved: &[],
@@ -288,17 +286,16 @@ fn deep_in_a_backlog_it_is_said_how_many_are_before_a_job_at_least() {
 fn a_list_of_jobs_has_the_same_reasons_as_each_of_them_alone() {
     use JobStatus::{Pending, Runnable, Running, Submitted};
     let statuses = [Runnable, Submitted, Runnable, Pending, Runnable, Running];
-    let (mut ledger, now, none) = (Ledger::default(), Timestamp::from_millis(3_600_000), BTreeMap::new());
+    let (mut ledger, now) = (Ledger::default(), Timestamp::from_millis(3_600_000));
     let drawn = |index: usize| {
         let instances = [0.5, 1.0, 7.0, 2.0][index % 4];
         seen(index, &(["a", "b", "c", "d"][index / 6 % 4], statuses[index % 6].clone(), instances, 0))
     };
-    (0..96).for_each(|index| ledger.observe(drawn(index), now));
+    (0..96).for_each(|index| drop(ledger.observe(drawn(index), now)));
     let inputs = Inputs {
         now,
         queues: &[queue()],
         ledger: &ledger,
-        utilisation: &none,
         fronts: &BTreeMap::new(),
         prices: &BTreeMap::new(),
         reserved: &[],
