@@ -164,7 +164,7 @@ fn of_jobs_that_failed_the_latest_are_named_with_whose_business_it_is() {
         failed("d", 80, code, Some("bob")),
         job("runs", 20, JobStatus::Running, 1.0, None),
     ]);
-    let notes = Notes::new(engine.inputs(minute(100)));
+    let notes = Notes::new(engine.facts.inputs(minute(100), &[]));
     let [own, theirs] = [FailureCategory::UserCode, FailureCategory::SagemakerInternal].map(FailureCategory::words);
     let expected = [
         format!("train-c (c) failed 5m ago: {own}"),
@@ -194,7 +194,7 @@ fn of_jobs_that_leave_gpus_idle_those_with_most_are_named() {
     };
     let hosts = vec![host("one", 1, 0.0), host("two", 1, 0.0), host("two", 2, 8.0), host("busy", 1, 700.0)];
     engine.observe(vec![Observation::Utilisation { at: minute(100), hosts }]);
-    let notes = Notes::new(engine.inputs(minute(100)));
+    let notes = Notes::new(engine.facts.inputs(minute(100), &[]));
     let expected = [
         "train-two (two) of ada leaves 16 GPUs idle and has run 1h 20m",
         "train-one (one) leaves 8 GPUs idle and has run 1h 20m",
