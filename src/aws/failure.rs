@@ -12,6 +12,9 @@ use crate::aws::completeness::{self, Incomplete};
 /// How an answer is called that AWS has not given.
 const FOREIGN: &str = "the answer is not AWS's";
 
+/// Characters that are shown of what AWS, or whatever answers in its place, says about a failure.
+const MAX_MESSAGE: usize = 500;
+
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -52,7 +55,17 @@ where
 
 fn code_and_message(code: &str, message: &str) -> String {
     // Some messages begin with their code.
-    if message.starts_with(code) { message.to_owned() } else { format!("{code}: {message}") }
+    if message.starts_with(code) { one_line(message) } else { one_line(&format!("{code}: {message}")) }
+}
+
+/// What somebody else wrote, in a line that fits the log, a message and the page.
+fn one_line(text: &str) -> String {
+    let visible: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words = visible.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{}...", words.get(..end).unwrap_or_default()),
+        None => words,
+    }
 }
 
 /// What went wrong where AWS has not said so in its own form: a proxy's answer, a throttle without a body, or no answer at all.
@@ -105,6 +118,8 @@ fn advice(operation: &str, why: &str) -> Option<String> {
         fixed("the endpoint's name is not known: is the region spelt right, and has this machine a network and DNS?")
     } else if says(&[FOREIGN]) || why.starts_with("HTTP 3") || (why.starts_with("HTTP 4") && why != "HTTP 429") {
         fixed("is it AWS that answers? check `endpoint`, AWS_ENDPOINT_URL and the proxy, if there are any")
+    } else if says(&["larger than", "too large", "did not end"]) {
+        fixed("this is no answer of AWS: check the endpoint, and the proxy if there is one")
     } else if says(&["dispatch failure", "Connect", "connect", "timeout", "timed out", "no complete answer"]) {
         fixed(
             "no connection: check the endpoint, routes and security groups, and VPC endpoints or proxy if there are any",
@@ -239,6 +254,14 @@ mod tests {
     }
 
     #[test]
+    fn what_others_wrote_fits_in_a_line() {
+        let text =
+            describe("Op", &error(400, "ClientException", &format!("one\n\u{1b}[31mtwo{}", "y".repeat(100_000))));
+        assert!(text.starts_with("Op: ClientException: one [31mtwoyyy") && text.ends_with("..."), "{text:.80}");
+        assert!(text.chars().count() < MAX_MESSAGE + 20, "{}", text.len());
+    }
+
+    #[test]
     fn a_failure_that_somebody_can_mend_says_how() {
         for (operation, code, message, expected) in [
             ("ListServiceJobs", "AccessDeniedException", "not you", "allow batch:ListServiceJobs"),
@@ -259,6 +282,8 @@ mod tests {
             ("dns error: failed to lookup address information: Name or service not known", "is the region spelt right"),
             ("tcp connect error: Connection refused (os error 111)", "no connection: check"),
             ("no providers in chain provided credentials", "no credentials were found"),
+            ("dispatch failure: message head is too large", "this is no answer of AWS"),
+            ("the answer is larger than 32 MiB", "this is no answer of AWS"),
         ] {
             let text = describe::<Modelled>("Op", &SdkError::timeout_error(cause));
             assert!(text.contains(cause) && text.contains(expected), "{text}");

@@ -91,6 +91,11 @@ impl<T> Found<T> {
         let unreadable = || self.unreadable.get(name).or(self.error.as_ref()).cloned();
         if self.entries.contains_key(name) { None } else { unreadable() }
     }
+
+    /// Whether everything was found and read, and this was not among it.
+    fn lacks(&self, name: &str) -> bool {
+        !self.entries.contains_key(name) && self.problem(name).is_none()
+    }
 }
 
 /// A topology under way.
@@ -238,6 +243,9 @@ impl Reading<'_> {
         let of_environment = translate::environment_name(detail).and_then(|name| environments.invalid.get(name));
         queue.invalid.extend(of_environment.into_iter().flatten().cloned());
         queue.invalid.append(&mut self.invalid_shares);
+        if let Some(missing) = translate::environment_name(detail).filter(|name| environments.lacks(name)) {
+            queue.invalid.push(format!("Environment {missing} is not there: no job of this queue can start."));
+        }
         queue
     }
 

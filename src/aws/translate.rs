@@ -63,18 +63,25 @@ fn present(text: Option<&str>) -> Option<&str> {
 /// As milliseconds a smaller number is before 1973, as seconds a larger one after the year 5000.
 const MAX_SECONDS: i64 = 100_000_000_000;
 
+/// The year 2100, in milliseconds: later than any time of a job. Times beyond the year 9999 could not even be written down.
+const MAX_MILLIS: i64 = 4_102_444_800_000;
+
 /// Milliseconds since the epoch, as the API reference has it, or seconds, as AWS's guide shows times of service jobs. The SDK fills a
 /// required time that the service left out with 0.
 fn time(number: Option<i64>) -> Option<Timestamp> {
-    let millis = |number: i64| if number < MAX_SECONDS { number * 1_000 } else { number };
-    number.filter(|number| *number > 0).map(millis).map(Timestamp::from_millis)
+    let millis = |number: i64| if number < MAX_SECONDS { number.saturating_mul(1_000) } else { number };
+    number.map(millis).filter(is_time).map(Timestamp::from_millis)
 }
 
 /// A time in seconds and parts of them; what is too large for that was sent as milliseconds.
 fn date_time(at: Option<&DateTime>) -> Option<Timestamp> {
     let at = at?;
     let millis = if at.secs() < MAX_SECONDS { at.to_millis().ok()? } else { at.secs() };
-    Some(millis).filter(|millis| *millis > 0).map(Timestamp::from_millis)
+    Some(millis).filter(is_time).map(Timestamp::from_millis)
+}
+
+fn is_time(millis: &i64) -> bool {
+    (1..=MAX_MILLIS).contains(millis)
 }
 
 fn status(text: Option<&str>, unknowns: &mut Unknowns) -> JobStatus {
@@ -168,8 +175,12 @@ mod tests {
             assert_eq!(time(Some(number)), at, "{number}");
             assert_eq!(date_time(Some(&DateTime::from_secs(number))), at, "{number}");
         }
-        assert_eq!(time(Some(MAX_SECONDS - 1)), Some(Timestamp::from_millis((MAX_SECONDS - 1) * 1_000)));
         assert_eq!(time(Some(MAX_SECONDS)), Some(Timestamp::from_millis(MAX_SECONDS)));
+        assert_eq!(time(Some(MAX_MILLIS)), Some(Timestamp::from_millis(MAX_MILLIS)));
+        for never in [MAX_SECONDS - 1, MAX_MILLIS + 1, i64::MAX] {
+            assert_eq!(time(Some(never)), None, "{never}");
+            assert_eq!(date_time(Some(&DateTime::from_secs(never))), None, "{never}");
+        }
     }
 
     #[test]

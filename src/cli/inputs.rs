@@ -69,10 +69,23 @@ fn store_problem(store: &Path) -> Option<String> {
     if store.exists() && !store.is_file() {
         return Some(format!("on this machine {} is no file", store.display()));
     }
+    if is_of_others(store) {
+        return Some(format!("on this machine {} is a file of something else", store.display()));
+    }
     let probe = folder.join(format!(".trainspotter-check-{}", std::process::id()));
     let written = std::fs::File::create_new(&probe);
     let _ = std::fs::remove_file(&probe);
     written.err().map(|error| format!("on this machine nothing can be written in {shown}: {error}"))
+}
+
+/// Whether there is a file that no service has written: its beginning would say so.
+fn is_of_others(store: &Path) -> bool {
+    let mut header = Vec::new();
+    let read = std::fs::File::open(store).and_then(|file| file.take(100).read_to_end(&mut header));
+    // Where SQLite keeps whose file it is; for a while that may be in the log beside it alone.
+    let owner = header.get(68..72).unwrap_or_default();
+    let may_be_ours = header.starts_with(b"SQLite format 3\0") && (owner == b"TSPT" || owner == [0; 4]);
+    read.is_ok() && !header.is_empty() && !may_be_ours
 }
 
 /// Reads and checks a configuration, without the rules that it names.

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use crate::cli::{Failure, inputs, print, say};
 use crate::config::check_namespace;
+use crate::runbooks;
 use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::parse_duration;
+use trainspotter_core::model::units::counted;
 use trainspotter_core::rules::export::{self, Exported};
 use trainspotter_core::rules::{Rule, lint};
 
@@ -94,6 +96,21 @@ enum System {
     CloudwatchPromql,
 }
 
+/// What to say of a runbook that nobody can open.
+fn dead_runbook(rule: &Rule) -> Option<String> {
+    let is_dead = |(name, value): &(&str, &str)| {
+        let leads = value.contains("{{") || value.starts_with("https://") || value.starts_with("http://");
+        name.starts_with("runbook") && !leads && runbooks::named(value).is_none()
+    };
+    let (name, value) = rule.annotations().find(is_dead)?;
+    Some(format!(
+        "{}: `{name}: {value}` opens nothing: write a URL, or {}/NAME for one of {}",
+        rule.name(),
+        runbooks::PATH,
+        runbooks::names().collect::<Vec<_>>().join(", ")
+    ))
+}
+
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check { every, paths } => {
@@ -101,7 +118,10 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             for finding in lint(&rules, *every) {
                 say(format_args!("warning: {finding}"));
             }
-            print(format_args!("{} rules: fine", rules.len()))
+            for dead in rules.iter().filter_map(dead_runbook) {
+                say(format_args!("warning: {dead}"));
+            }
+            print(format_args!("{}: fine", counted(rules.len() as u64, "rule")))
         }
         Command::Test { paths } => test(paths),
         Command::Backtest(arguments) => backtest::run(arguments),

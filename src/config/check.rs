@@ -15,7 +15,8 @@ use crate::config::{
     Target,
 };
 use trainspotter_core::model::{
-    InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, is_of_queue_name,
+    InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, check_name,
+    is_of_queue_name,
 };
 use trainspotter_core::yaml::{Document, Problem, Problems, canonical};
 
@@ -140,6 +141,10 @@ impl Check<'_> {
             }
         }
         for (instance_type, code) in &target.quotas {
+            if accelerators_of(&InstanceType::from(instance_type.as_str())).is_none() {
+                let message = "is no instance type that this build knows; training jobs' types begin with ml.";
+                self.problem(&at(&format!("quotas[{instance_type}]")), message);
+            }
             let digits = code.strip_prefix("L-").unwrap_or_default();
             if digits.len() != 8 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
                 let message = "not the code of a quota; write it as Service Quotas shows it, like L-0123ABCD";
@@ -206,6 +211,7 @@ impl Check<'_> {
             if name.is_empty() || name == "other" {
                 self.problem(&path, "must have a name, and not `other`: that is where all other jobs are");
             }
+            self.refuse(&path, check_name(name).map_err(|why| format!("this name {why}")));
             if !(0..=9_999).contains(lowest) {
                 self.problem(&path, "must begin at a priority from 0 to 9999");
             }
@@ -324,6 +330,8 @@ impl Check<'_> {
         let store = self.filled("store", store);
         if store.is_empty() || store.ends_with('/') {
             self.problem("store", "the path of a file is needed");
+        } else if store.starts_with(':') || store.starts_with("file:") || store.contains("://") {
+            self.problem("store", "the path of a file is needed, and this is no path: nothing would be kept there");
         }
         folder.join(store)
     }

@@ -68,6 +68,17 @@ pub(super) fn has_names(text: &str) -> bool {
 }
 
 fn value_of(name: &str, environment: Environment<'_>) -> Result<String, String> {
+    let is_name = |text: &str| {
+        text.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+            && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    // What stands there instead may be a secret: a shell's default, say.
+    if !name.starts_with("file:") && !is_name(name) {
+        return Err(
+            "between `${` and `}` stands the name of an environment variable, or file:/path; there are no defaults"
+                .to_owned(),
+        );
+    }
     let value = match name.strip_prefix("file:") {
         // Files of secrets end with a line feed that is not meant.
         Some(path) => read(Path::new(path)).map_err(|error| format!("the file of {name} cannot be read: {error}"))?,
@@ -121,7 +132,11 @@ mod tests {
             ("$(cat key)", "runs nothing here"),
             ("${KEY", "without `}`"),
             ("${NONE}", "NONE is not set"),
-            ("${NONE:-x}", "is not set"),
+            ("${NONE:-s3cret}", "there are no defaults"),
+            ("${NONE-s3cret}", "there are no defaults"),
+            ("${KEY:?s3cret}", "there are no defaults"),
+            ("${env:KEY}", "there are no defaults"),
+            ("${}", "stands the name"),
             ("${EMPTY}", "EMPTY is empty"),
             ("${file:/dev/zero}", "it is not a file"),
             ("${file:/}", "it is not a file"),

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
+use url::Url;
 
 use crate::config::address;
 use crate::config::aws_names::check_topic;
@@ -13,6 +14,7 @@ use crate::config::check::Check;
 use crate::config::file;
 use crate::config::{Channel, Endpoint, Mute, Receiver, Secret, SigningKey};
 use crate::config::{Escalation, Group, Inhibition};
+use trainspotter_core::model::check_name;
 
 /// A receiver that is given up on sooner would lose alerts to a mere restart of the other side.
 const MIN_GIVE_UP: Duration = Duration::from_secs(600);
@@ -40,9 +42,10 @@ impl Check<'_> {
         let mut checked = Vec::new();
         for (index, receiver) in receivers.iter().enumerate() {
             let at = format!("receivers[{index}]");
-            if receiver.name.trim().is_empty() || receiver.name.chars().any(char::is_control) {
+            if receiver.name.trim().is_empty() {
                 self.problem(&format!("{at}.name"), "a receiver needs a name");
             }
+            self.refuse(&format!("{at}.name"), check_name(&receiver.name).map_err(|why| format!("this name {why}")));
             if !names.insert(&receiver.name) {
                 let message = format!("another receiver is called `{}` already", receiver.name);
                 self.problem(&format!("{at}.name"), message);
@@ -154,6 +157,7 @@ impl Check<'_> {
         if let Some(alertmanager) = &receiver.alertmanager {
             let path = format!("{at}.alertmanager.url");
             let endpoint = self.endpoint(&path, &alertmanager.url, alertmanager.allow_loopback);
+            self.refuse(&path, is_root_of_alertmanager(endpoint.url.expose()));
             let headers = self.headers(&format!("{at}.alertmanager"), &alertmanager.headers);
             channels.push(Channel::Alertmanager { endpoint, headers });
         }
@@ -182,7 +186,9 @@ impl Check<'_> {
     }
 
     fn webhook(&mut self, at: &str, webhook: &file::Webhook) -> Channel {
-        let endpoint = self.endpoint(&format!("{at}.webhook.url"), &webhook.url, webhook.allow_loopback);
+        let path = format!("{at}.webhook.url");
+        let endpoint = self.endpoint(&path, &webhook.url, webhook.allow_loopback);
+        self.refuse(&path, takes_webhooks(endpoint.url.expose()));
         let mut keys = Vec::new();
         for (index, secret) in webhook.secrets.iter().enumerate() {
             let path = format!("{at}.webhook.secrets[{index}]");
@@ -225,6 +231,9 @@ impl Check<'_> {
                 let endpoint = self.endpoint(&path, url, slack.allow_loopback);
                 let token = self.secret(&format!("{at}.token"), token);
                 let channel = self.filled(&format!("{at}.channel"), channel);
+                if token.expose().contains(char::is_whitespace) {
+                    self.problem(&format!("{at}.token"), "the token alone, without `Bearer` or blanks");
+                }
                 if channel.trim().is_empty() {
                     self.problem(&format!("{at}.channel"), "must not be empty");
                 }
@@ -265,4 +274,27 @@ impl Check<'_> {
         }
         checked
     }
+}
+
+/// Receivers that have a form of their own take no Alertmanager body.
+fn takes_webhooks(url: &str) -> Result<(), String> {
+    let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let own = match host.as_str() {
+        "hooks.slack.com" => "slack: { url: ... }",
+        "events.pagerduty.com" | "events.eu.pagerduty.com" => "pagerduty: { routing_key: ... }",
+        _ => return Ok(()),
+    };
+    Err(format!("{host} does not take the body of a webhook; write `{own}`"))
+}
+
+/// Paths are added to it.
+fn is_root_of_alertmanager(url: &str) -> Result<(), String> {
+    let Ok(url) = Url::parse(url) else { return Ok(()) };
+    let is_api = url.path().trim_end_matches('/').ends_with("/api/v2/alerts") || url.path().contains("/api/v1/");
+    if is_api || url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "Alertmanager's root is needed, such as http://alertmanager:9093: /api/v2/alerts is added".to_owned()
+        );
+    }
+    Ok(())
 }

@@ -249,7 +249,8 @@ fn what_means_nothing_is_refused_where_it_is_written() {
     let target = "targets: [{ region: us-east-1 }]\n";
     let more = |text: &str| format!("{target}{text}\n");
     check("targets: { region: us-east-1 }\n", 1, "expected a list, `targets: [{ region: us-east-1 }]`");
-    check("targets:\n", 1, "there is no target");
+    check("targets: []\n", 1, "there is no target");
+    check("targets:\n", 1, "`targets` has no value");
     for (target, why) in [
         ("region: us-esat-1", "did you mean `us-east-1`?"),
         ("region: '${UNSET}'", "UNSET is not set"),
@@ -258,6 +259,8 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("region: us-east-1, queues: ['arn:aws:batch:us-east-1:111122223333:job-queue/a']", "matches no queue"),
         ("region: us-east-1, events: 'https://sqs.eu-west-1.amazonaws.com/111122223333/e'", "in eu-west-1"),
         ("region: us-east-1, endpoint: 'http://user:key@127.0.0.1:4566'", "no user, query or fragment"),
+        ("region: us-east-1, quotas: { p5.48xlarge: L-0123ABCD }", "begin with ml."),
+        ("region: us-east-1, events:", "`events` has no value"),
     ] {
         check(&format!("targets: [{{ {target} }}]\n"), 1, why);
     }
@@ -277,6 +280,19 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("external_url: 'https://ops.example/?a=b'", "no user, query or fragment"),
         ("external_url: '${UNSET}'", "UNSET is not set"),
         ("store: state/", "the path of a file"),
+        ("store: ':memory:'", "nothing would be kept there"),
+        ("store: 'file:state.db?mode=ro'", "nothing would be kept there"),
+        ("store: s3://bucket/state.db", "nothing would be kept there"),
+        ("publish: { cloudwatch: }", "`cloudwatch` has no value"),
+        ("external_url:", "`external_url` has no value"),
+        ("priority_bands: { \"a\\nb\": 1 }", "this name holds U+000A"),
+        ("receivers: [{ name: \"a\\u202Eb\", pagerduty: { routing_key: k } }]", "this name holds U+202E"),
+        ("receivers: [{ name: a, pagerduty: { routing_key: k }, escalate: }]", "`escalate` has no value"),
+        ("receivers: [{ name: a, webhook: { url: 'https://hooks.slack.com/services/T/B/x' } }]", "write `slack:"),
+        ("receivers: [{ name: a, webhook: { url: 'https://events.pagerduty.com/v2/enqueue' } }]", "write `pagerduty:"),
+        ("receivers: [{ name: a, alertmanager: { url: 'http://a:9093/api/v2/alerts' } }]", "root is needed"),
+        ("receivers: [{ name: a, alertmanager: { url: 'http://a:9093/#/alerts' } }]", "root is needed"),
+        ("receivers: [{ name: a, slack: { token: Bearer xoxb-1, channel: C1 } }]", "the token alone"),
         ("rules: [a, a]", "given twice"),
         ("priority_bands: { '${BAND}': 1 }", "nothing is filled in here"),
         (

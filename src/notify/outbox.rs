@@ -228,7 +228,7 @@ pub fn reminders(alerts: &[Alert], receivers: &[Receiver], now: Timestamp) -> Ve
 }
 
 /// The rule that alerts of a receiver in trouble are said to be of.
-pub const RECEIVER_IN_TROUBLE: &str = "ReceiverInTrouble";
+pub use trainspotter_core::rules::RECEIVER_IN_TROUBLE;
 
 /// The alert that says that a receiver cannot be reached.
 pub fn trouble_id(receiver: &str) -> AlertId {

@@ -1,4 +1,7 @@
-//! HTTP clients for the AWS SDK.
+//! HTTP clients for the AWS SDK. Every answer is read to its end before the SDK sees it, up to a size and for a time: no operation that
+//! is used here streams, and the SDK bounds neither.
+
+use std::time::Duration;
 
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::Connector;
@@ -17,10 +20,19 @@ use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
 use url::Url;
 
 use crate::outbound::Guard;
 use crate::outbound::Proxies;
+
+/// The largest answer that is read. A full page of jobs or of metrics has less than 5 MiB; what is larger is not AWS's, and would take
+/// the memory that the service needs.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+
+/// Wall time in which an answer that has begun must end. The SDK's own timeouts stop where it begins.
+const REST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client for calls to AWS. With `plain` it trusts no certificates, and needs none.
 ///
@@ -87,9 +99,45 @@ impl HttpClient for Guarded<SharedHttpClient> {
 impl HttpConnector for Guarded<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let judged = Url::parse(request.uri()).ok().map_or(Ok(()), |url| self.guard.judge(&url));
-        match judged {
-            Ok(()) => self.inner.call(request),
-            Err(refused) => HttpConnectorFuture::ready(Err(ConnectorError::user(refused.into()))),
+        if let Err(refused) = judged {
+            return HttpConnectorFuture::ready(Err(ConnectorError::user(refused.into())));
         }
+        let inner = self.inner.clone();
+        HttpConnectorFuture::new(async move {
+            let mut response = inner.call(request).await?;
+            let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+            let late = |_| ConnectorError::timeout("the answer began and did not end".into());
+            *response.body_mut() = tokio::time::timeout(REST_TIMEOUT, whole(body)).await.map_err(late)??;
+            Ok(response)
+        })
+    }
+}
+
+/// A body that is here, whole.
+async fn whole(body: SdkBody) -> Result<SdkBody, ConnectorError> {
+    let mut stream = ByteStream::new(body);
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.try_next().await.map_err(|error| ConnectorError::io(error.into()))? {
+        if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
+            let message = format!("the answer is larger than {} MiB", MAX_ANSWER_BYTES >> 20);
+            return Err(ConnectorError::other(message.into(), None));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(SdkBody::from(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_a_size() {
+        let most = whole(SdkBody::from(vec![b' '; MAX_ANSWER_BYTES])).await.unwrap();
+        assert_eq!(most.bytes().map(<[u8]>::len), Some(MAX_ANSWER_BYTES));
+        let error = whole(SdkBody::from(vec![b' '; MAX_ANSWER_BYTES + 1])).await.unwrap_err();
+        assert!(error.to_string().contains("other"), "it is not tried again: {error}");
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(why, "the answer is larger than 32 MiB");
     }
 }

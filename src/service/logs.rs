@@ -16,7 +16,8 @@ use crate::config::LogFormat;
 use crate::outbound::{Guard, grpc_channel};
 
 /// What is logged unless `RUST_LOG` says otherwise.
-const DEFAULT_FILTER: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper_util=warn,rusqlite_migration=warn";
+const DEFAULT_FILTER: &str =
+    "info,aws_config=warn,aws_smithy_runtime=warn,aws_smithy_http_client=error,hyper_util=warn,rusqlite_migration=warn";
 
 /// Wall time for connecting to the receiver of traces, and for one export.
 const TRACES_TIMEOUT: Duration = Duration::from_secs(10);

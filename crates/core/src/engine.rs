@@ -325,7 +325,8 @@ impl Engine {
     fn observe_one(&mut self, observation: Observation) {
         match observation {
             Observation::Topology { at, queues } => self.set_queues(queues, at),
-            Observation::Jobs { at, answered_at, jobs } => {
+            Observation::Jobs { at, answered_at, mut jobs } => {
+                plausible_amounts::moments(&mut jobs, answered_at, |id| self.count_unknown("job_time", id));
                 self.facts.ledger.expect(&jobs);
                 let within = Moment::between(at, answered_at);
                 jobs.into_iter().for_each(|job| self.observe_job(job, within));

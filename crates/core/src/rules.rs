@@ -33,6 +33,7 @@ mod wording;
 pub use crate::metrics::catalogue::Unit;
 pub use active_alerts::ActiveAlerts;
 pub use alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
+pub use check::RECEIVER_IN_TROUBLE;
 pub use lint::lint;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 pub use wording::of_value as in_words;

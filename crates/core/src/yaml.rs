@@ -70,7 +70,10 @@ pub fn read_hinting<T: DeserializeOwned>(
         }
         let (value, origin) = tree.without(&cut);
         let error = match serde_path_to_error::deserialize::<_, T>(value) {
-            Ok(value) => return Ok(Document { value, tree, file: file.to_owned(), text: text.to_owned(), mistakes }),
+            Ok(value) => {
+                mistakes.extend(without_value(&tree, &cut));
+                return Ok(Document { value, tree, file: file.to_owned(), text: text.to_owned(), mistakes });
+            }
             Err(error) => error,
         };
         let mistake = Mistake::locate(&tree, &cut, &origin, &error, hints);
@@ -79,6 +82,21 @@ pub fn read_hinting<T: DeserializeOwned>(
             return Err(problems_of(mistakes));
         }
     }
+}
+
+/// Keys with nothing behind them: serde takes them as left out, and nobody who wrote one means that.
+fn without_value(tree: &Tree, cut: &BTreeSet<Path>) -> Vec<Problem> {
+    let mut found = tree.without_value();
+    found.retain(|(path, _)| !cut.iter().any(|cut| path.starts_with(cut)));
+    let problem = |(path, range): (Path, _)| {
+        let key = match path.last() {
+            Some(Step::Key(key)) => key.as_str(),
+            Some(Step::Index(_)) | None => "",
+        };
+        let message = format!("`{key}` has no value; write one ({{}} for all defaults), or leave the key out");
+        Problem { message, range }
+    };
+    found.into_iter().map(problem).collect()
 }
 
 /// Every text of a file, by what stands around it; `None` if it is no YAML.

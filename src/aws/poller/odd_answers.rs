@@ -212,6 +212,18 @@ async fn an_entry_that_cannot_be_read_costs_only_itself() {
 }
 
 #[tokio::test]
+async fn an_environment_that_is_not_there_is_told() {
+    let without_p = |operation: &str, _: &Value| match operation {
+        "describeserviceenvironments" => (200, json!({"serviceEnvironments": [environment("q", json!(8))]})),
+        _ => two_queues(operation),
+    };
+    let observations = poll(without_p).await;
+    assert_eq!(failures(&observations), Vec::<String>::new());
+    let invalid: Vec<_> = queues(&observations).iter().map(|one| one.invalid.clone()).collect();
+    assert_eq!(invalid, [vec!["Environment p is not there: no job of this queue can start.".to_owned()], vec![]]);
+}
+
+#[tokio::test]
 async fn what_could_be_read_before_stays_as_it_was() {
     for broken in ["describejobqueues", "describeserviceenvironments"] {
         let round = Arc::new(AtomicUsize::new(0));

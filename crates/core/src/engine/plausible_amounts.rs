@@ -1,6 +1,14 @@
-//! Amounts that cannot be are kept out of the engine, whoever sends them: what figures are made from is finite and not negative.
+//! Amounts and times that cannot be are kept out of the engine, whoever sends them: what figures are made from is finite and not negative.
 
-use crate::model::{Capacity, Policy, Queue, Reserved};
+use std::time::Duration;
+
+use crate::model::{Capacity, JobSeen, Policy, Queue, Reserved, Timestamp};
+
+/// No job is older: AWS Batch has had jobs of SageMaker for less time.
+const MAX_AGE: Duration = Duration::from_secs(3_653 * 86_400);
+
+/// No time that AWS gives is further ahead of when it gave it, however wrong this machine's clock is.
+const MAX_AHEAD: Duration = Duration::from_secs(31 * 86_400);
 
 /// The most that a limit can be: what `maxCapacity` can hold.
 const MAX_CAPACITY: f64 = i32::MAX as f64;
@@ -20,6 +28,20 @@ pub(super) fn limits(queues: &mut [Queue]) {
     }
 }
 
+/// Takes out times that no job can have had by `now`, and jobs that nobody can have created then, and names these jobs.
+pub(super) fn moments(jobs: &mut Vec<JobSeen>, now: Timestamp, mut odd: impl FnMut(String)) {
+    let is_moment = |at: &Timestamp| (now - MAX_AGE..=now + MAX_AHEAD).contains(at);
+    jobs.retain_mut(|job| {
+        let times = [&mut job.scheduled_at, &mut job.started_at, &mut job.stopped_at];
+        let wrong = times.into_iter().filter_map(|time| time.take_if(|at| !is_moment(at))).count();
+        let was_created = is_moment(&job.created_at);
+        if wrong > 0 || !was_created {
+            odd(job.id.to_string());
+        }
+        was_created
+    });
+}
+
 /// Whether all its amounts can be.
 pub(super) fn is_reserved(reserved: &Reserved) -> bool {
     [reserved.total, reserved.in_use, reserved.idle].into_iter().flatten().all(is_amount)
@@ -30,6 +52,34 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn times_that_no_job_can_have_are_unknown() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let day = Duration::from_secs(86_400);
+        let running = |id: &str, change: &dyn Fn(&mut JobSeen)| {
+            let mut job = job(id, JobStatus::Running, 1.0);
+            (job.created_at, job.scheduled_at, job.started_at) = (now - day, Some(now - day), Some(now - day));
+            change(&mut job);
+            job
+        };
+        let mut jobs = vec![
+            running("sound", &|_| {}),
+            running("of a wrong clock", &|job| job.created_at = now + day),
+            running("of 1970", &|job| job.created_at = Timestamp::from_millis(1_000)),
+            running("of next year", &|job| job.created_at = now + 365 * day),
+            running("yet to start", &|job| job.started_at = Some(now + 365 * day)),
+            running("scheduled in 1970", &|job| job.scheduled_at = Some(Timestamp::from_millis(1_000))),
+        ];
+        let mut odd = Vec::new();
+        moments(&mut jobs, now, |id| odd.push(id));
+        assert_eq!(odd, ["of 1970", "of next year", "yet to start", "scheduled in 1970"]);
+        let left: Vec<_> = jobs.iter().map(|job| job.id.to_string()).collect();
+        assert_eq!(left, ["sound", "of a wrong clock", "yet to start", "scheduled in 1970"]);
+        let times: Vec<_> = jobs.iter().map(|job| (job.scheduled_at.is_some(), job.started_at.is_some())).collect();
+        assert_eq!(times, [(true, true), (true, true), (true, false), (false, true)]);
+    }
+
     use crate::engine::{Engine, Saved, cadence};
     use crate::model::{
         HostUtilisation, JobId, JobSeen, JobStatus, Observation, ReservedKind, ServiceEnvironment, Source, Timestamp,

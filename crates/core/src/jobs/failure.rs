@@ -77,6 +77,18 @@ const OF_AWS: [(&str, FailureCategory); 21] = [
 const ACCOUNT_LIMIT: &str = "account-level service limit '";
 
 impl FailureCategory {
+    /// Every category.
+    pub const ALL: [Self; 8] = [
+        Self::Capacity,
+        Self::Preempted,
+        Self::SagemakerInternal,
+        Self::Misconfiguration,
+        Self::TimedOut,
+        Self::Terminated,
+        Self::UserCode,
+        Self::AccountQuota,
+    ];
+
     /// Judges by how a status reason begins: see the table above. `ran` is whether the job ever got as far as to run code of its own.
     pub fn of(status_reason: Option<&str>, terminated: bool, ran: bool) -> Self {
         let reason = status_reason.unwrap_or_default().trim_start().to_ascii_lowercase();

@@ -206,10 +206,10 @@ catalogue! {
         "Dollars spent in each state, by the configured prices; absent where there is none.";
 
     // -- Outcomes
-    JOB_ENDED = "job.ended", Counter, Count, NonNegative, ["queue", "share", "outcome"], Stable,
+    JOB_ENDED = "job.ended", Counter, Count, NonNegative, ["queue", "share", "outcome" = JobOutcome], Stable,
         about EndedJobs, from [Jobs], cloudwatch Sent,
         "Jobs that ended, by outcome.";
-    JOB_FAILURES = "job.failures", Counter, Count, NonNegative, ["queue", "share", "category"], Stable,
+    JOB_FAILURES = "job.failures", Counter, Count, NonNegative, ["queue", "share", "category" = FailureCategory], Stable,
         about EndedJobs, from [Jobs], cloudwatch Sent,
         "Jobs that failed, by category.";
     JOB_FAILURE_RATIO = "job.failure_ratio", Gauge, Ratio, UpToOne, ["queue", "share"], Stable,

@@ -6,11 +6,15 @@ pub(super) mod values;
 use std::collections::BTreeSet;
 
 use crate::metrics::catalogue::{Kind, Label, Unit};
+use crate::model::check_name;
 use crate::rules::file::{ClauseText, ObjectiveText, RuleFile, RuleText};
 use crate::rules::objective::{self, WINDOWS};
 use crate::rules::rule::{Clause, Combine, Rule};
 use crate::rules::wording::Templates;
 use crate::yaml::{Document, HumanDuration, Problem, Problems};
+
+/// The alert of the service itself, about a receiver that takes nothing. No rule is called like it.
+pub const RECEIVER_IN_TROUBLE: &str = "ReceiverInTrouble";
 
 /// Alerts of one rule at most, unless the rule says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -36,6 +40,10 @@ pub(super) fn check(document: &Document<RuleFile>) -> Result<Vec<Rule>, Problems
         let mut check = Check { document, path: format!("rules[{index}]"), problems: Vec::new() };
         if text.alert.trim().is_empty() {
             check.problem("alert", "an alert needs a name");
+        } else if let Err(why) = check_name(&text.alert) {
+            check.problem("alert", format!("this name {why}"));
+        } else if text.alert == RECEIVER_IN_TROUBLE {
+            check.problem("alert", "the service itself raises alerts of this name, when a receiver takes nothing");
         }
         if let Some(taken) = names_of(text).find(|name| !names.insert(name.clone())) {
             check.problem("alert", format!("another rule is called `{taken}` already"));

@@ -21,10 +21,22 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
                 tell(what);
             }
         }
+        if rule.combine == Combine::All
+            && let Some(what) = contradiction(rule)
+        {
+            tell(what);
+        }
+        let every = units::duration(poll_every.as_secs_f64());
         if !rule.hold.is_zero() && rule.hold < poll_every {
-            let every = humantime::format_duration(poll_every);
             tell(format!("`for` is shorter than the {every} between two evaluations, so it means nothing"));
         }
+        for (key, span) in rule.clauses.iter().filter_map(looks_back).filter(|(_, span)| *span < poll_every) {
+            let span = units::duration(span.as_secs_f64());
+            tell(format!(
+                "`{key}: {span}` is shorter than the {every} between two evaluations, so nothing is compared"
+            ));
+        }
+        labels(rule).for_each(&mut tell);
         for (key, span) in [("for", rule.hold), ("keep_firing_for", rule.keep_firing_for)] {
             if span > LONG {
                 tell(format!("`{key}` is {}: is more than a day meant?", units::duration(span.as_secs_f64())));
@@ -45,6 +57,54 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         }
     }
     found
+}
+
+/// How far back a condition looks, by the key that says so.
+fn looks_back(clause: &Clause) -> Option<(&'static str, Duration)> {
+    match clause.take {
+        Aggregation::Increase(over) => Some(("increase", over)),
+        Aggregation::Change(over) => Some(("change_over", over)),
+        Aggregation::Now | Aggregation::Stat(_) | Aggregation::FractionAbove(..) => None,
+    }
+}
+
+/// Labels that say something else than what was meant.
+fn labels(rule: &Rule) -> impl Iterator<Item = String> {
+    rule.labels.iter().filter_map(|(name, value)| {
+        if value.contains("{{") {
+            Some(format!("label `{name}` is `{value}` as it stands: only annotations are templates"))
+        } else if value.trim().is_empty() {
+            Some(format!("label `{name}` is empty, which is as if it were not there"))
+        } else {
+            let known =
+                ["severity", "owner"].into_iter().find(|known| known.eq_ignore_ascii_case(name) && known != name)?;
+            Some(format!("label `{name}` is not `{known}`: capital letters count"))
+        }
+    })
+}
+
+/// Two conditions over the same value that never hold at the same time. Of several series one may be above and another below.
+fn contradiction(rule: &Rule) -> Option<String> {
+    let clauses = &rule.clauses;
+    let is_one_series = |clause: &Clause| clause.metric.labels.iter().all(|label| rule.by.contains(label));
+    let same = |one: &Clause, other: &Clause| {
+        one.metric.name == other.metric.name
+            && one.take == other.take
+            && one.filters == other.filters
+            && (one.fold == other.fold || is_one_series(one))
+    };
+    clauses.iter().find_map(|one| {
+        let Condition::Above { threshold: low, .. } = one.condition else { return None };
+        clauses.iter().filter(|other| same(one, other)).find_map(|other| match other.condition {
+            Condition::Below { threshold: high, .. } if high <= low => Some(format!(
+                "never holds: `{}` cannot be above {} and below {} at a time",
+                one.metric.name,
+                one.in_words(low),
+                one.in_words(high)
+            )),
+            Condition::Below { .. } | Condition::Above { .. } => None,
+        })
+    })
 }
 
 /// A condition that always or never holds, by what values its metric can have.
@@ -113,6 +173,29 @@ mod tests {
         one("metric: gpu.idle.ratio, above: 100%, for: 5m", "never holds: `gpu.idle.ratio` is at most 100 %");
         one("metric: queue.wait.oldest, below: 0s, for: 5m", "never holds: `queue.wait.oldest` is at least 0s");
         one("metric: gpu.capacity, above: -1", "always holds: `gpu.capacity` is at least 0 GPUs");
+    }
+
+    #[test]
+    fn labels_windows_and_conditions_that_mean_nothing() {
+        let one = |rest: &str, expected: &str| check(&rule("A", rest), &[&format!("A: {expected}")]);
+        let two = |below: &str| {
+            format!(
+                "all: [{{ metric: queue.wait.oldest, above: 1h }}, {{ metric: queue.wait.oldest, below: {below} }}]"
+            )
+        };
+        one(&two("30m"), "never holds: `queue.wait.oldest` cannot be above 1h and below 30m at a time");
+        check(&rule("A", &two("2h")), &[]);
+        check(&rule("A", &two("30m").replace("[queue, share]", "[queue]")), &[]);
+        let nothing = "is shorter than the 30s between two evaluations, so nothing is compared";
+        one("metric: job.ended, increase: 1s, above: 3", &format!("`increase: 1s` {nothing}"));
+        one("metric: queue.jobs, change_over: 10s, above: 3", &format!("`change_over: 10s` {nothing}"));
+        let labelled = |label: &str| format!("metric: queue.jobs, above: 3, labels: {{ {label} }}");
+        one(
+            &labelled("team: '{{ queue }}'"),
+            "label `team` is `{{ queue }}` as it stands: only annotations are templates",
+        );
+        one(&labelled("severity: ''"), "label `severity` is empty, which is as if it were not there");
+        one(&labelled("Severity: page"), "label `Severity` is not `severity`: capital letters count");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::metrics::catalogue::{DURATION_BOUNDS, Label, Metric};
+use crate::model::units;
 use crate::rules::rule::{Aggregation, Clause, Condition, Fold};
 
 /// How fast a budget is spent, and over how long.
@@ -45,12 +46,9 @@ pub(super) const WINDOWS: [Window; 3] = [
 /// The index of the bucket that ends at `within`; what the metric counts can be judged at these bounds only.
 pub(super) fn bound(within: Duration) -> Result<usize, String> {
     let found = DURATION_BOUNDS.iter().position(|bound| *bound == within.as_secs_f64());
-    let bounds = || DURATION_BOUNDS.iter().map(|bound| humantime::format_duration(Duration::from_secs_f64(*bound)));
+    let bounds = || DURATION_BOUNDS.iter().map(|bound| units::duration(*bound));
     found.ok_or_else(|| {
-        format!(
-            "waits are counted up to {}; take one of these",
-            bounds().map(|b| b.to_string()).collect::<Vec<_>>().join(", ")
-        )
+        format!("waits are counted up to {}; take one of these", bounds().collect::<Vec<_>>().join(", "))
     })
 }
 

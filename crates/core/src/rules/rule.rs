@@ -200,6 +200,11 @@ impl Rule {
         self.labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))
     }
 
+    /// Its annotations as they are written, by name.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.templates.sources()
+    }
+
     /// The labels that tell its alerts apart.
     pub fn by(&self) -> &[Label] {
         &self.by

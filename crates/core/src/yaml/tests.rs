@@ -111,6 +111,24 @@ fn what_is_not_supported_says_so() {
 }
 
 #[test]
+fn a_key_with_nothing_behind_it_is_not_taken_for_one_that_was_left_out() {
+    let check = |text: &str, expected: (usize, usize, &str)| {
+        let problems = parse::<Garden>("f", text).unwrap_err();
+        assert_eq!(problems.iter().collect::<Vec<_>>(), [expected], "{text}");
+    };
+    let nothing = "`water_every` has no value; write one ({} for all defaults), or leave the key out";
+    check("beds: []\nwater_every:\n", (2, 1, nothing));
+    check("beds: []\nwater_every: ~\n", (2, 1, nothing));
+    #[derive(Debug, Deserialize)]
+    struct Shed {
+        #[expect(dead_code, reason = "nothing is read")]
+        tools: Vec<String>,
+    }
+    let reported = parse::<Shed>("f", "[]\n").unwrap_err().to_string();
+    assert!(reported.contains("invalid type: a list, expected keys with values, `key: value`"), "{reported}");
+}
+
+#[test]
 fn a_later_check_points_at_the_node_or_the_nearest_one() {
     let document = parse::<Garden>("garden.yaml", "beds:\n  - plant: potato\n    rows: 2\n").unwrap();
     let at = |path: &str| {

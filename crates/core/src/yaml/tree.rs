@@ -97,6 +97,13 @@ impl Tree {
         texts
     }
 
+    /// Keys with nothing behind them, and where they stand.
+    pub(super) fn without_value(&self) -> Vec<(Path, Range<usize>)> {
+        let mut found = Vec::new();
+        self.root.without_value(&mut Vec::new(), &mut found);
+        found
+    }
+
     pub(super) fn has(&self, path: &[Step]) -> bool {
         self.root.walk(path).1.is_empty()
     }
@@ -130,6 +137,26 @@ impl Node {
             (Kind::Scalar(_) | Kind::Sequence(_) | Kind::Mapping(_), _) => None,
         };
         next.map_or((self, path), |next| next.walk(rest))
+    }
+
+    fn without_value(&self, here: &mut Path, found: &mut Vec<(Path, Range<usize>)>) {
+        let mut below = |step: Step, node: &Self, key: Option<&Range<usize>>| {
+            here.push(step);
+            match (&node.kind, key) {
+                (Kind::Scalar(Value::Null), Some(range)) => found.push((here.clone(), range.clone())),
+                (_, _) => node.without_value(here, found),
+            }
+            here.pop();
+        };
+        match &self.kind {
+            Kind::Scalar(_) => {}
+            Kind::Sequence(items) => (0..).zip(items).for_each(|(index, item)| below(Step::Index(index), item, None)),
+            Kind::Mapping(entries) => {
+                entries
+                    .iter()
+                    .for_each(|entry| below(Step::Key(entry.key.clone()), &entry.value, Some(&entry.key_range)));
+            }
+        }
     }
 
     fn texts(&self, here: &mut Path, texts: &mut Vec<Text>) {

@@ -2,6 +2,9 @@
 
 /// Rewrites `invalid type: string "five", expected f64`; leaves other messages as they are.
 pub(super) fn of_type(message: &str) -> String {
+    if message.starts_with("invalid length") && message.contains("expected struct") {
+        return "invalid type: a list, expected keys with values, `key: value`".to_owned();
+    }
     let found = ["invalid type: ", "invalid value: "].into_iter().find_map(|opening| message.strip_prefix(opening));
     let Some((found, expected)) = found.and_then(|rest| rest.rsplit_once(", expected ")) else {
         return message.to_owned();

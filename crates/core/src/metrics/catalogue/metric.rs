@@ -189,6 +189,10 @@ pub enum ClosedLabel {
     ReservedState,
     /// Kinds of reserved capacity.
     ReservedKind,
+    /// How jobs end.
+    JobOutcome,
+    /// Why jobs fail.
+    FailureCategory,
     /// Why jobs wait.
     WaitReason,
     /// Kinds of misconfiguration.

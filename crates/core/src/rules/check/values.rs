@@ -1,5 +1,6 @@
 //! Labels whose values are known before anything is observed: a filter over them that takes none of these selects nothing.
 
+use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{ClosedLabel, Label, Metric};
 use crate::metrics::lending::{self, CHECKPOINTS};
 use crate::metrics::unallocated::CAUSES;
@@ -8,12 +9,18 @@ use crate::metrics::{Reason, misconfiguration};
 use crate::model::{JobStatus, ReservedKind, Source, matches_glob};
 use crate::yaml::nearest;
 
+/// Labels that always have a value. A share or an owner may have none.
+const NEVER_EMPTY: [Label; 7] = ["job", "kind", "limit", "queue", "receiver", "rule", "sink"];
+
 /// Whether a filter can take a value of a label.
 ///
 /// # Errors
 ///
 /// The values that there are.
 pub(in crate::rules) fn check(metric: &Metric, label: Label, glob: &str) -> Result<(), String> {
+    if glob.is_empty() && NEVER_EMPTY.contains(&label) {
+        return Err(format!("`{label}` of `{metric}` is never empty"));
+    }
     let known = of(metric, label);
     if known.is_empty() || known.iter().any(|value| matches_glob(glob, value)) {
         return Ok(());
@@ -32,6 +39,10 @@ fn of(metric: &Metric, label: Label) -> Vec<String> {
         ClosedLabel::AlertState => owned(&["pending", "firing"]),
         ClosedLabel::ReservedState => owned(&["in_use", "idle", "unavailable"]),
         ClosedLabel::ReservedKind => owned(&[ReservedKind::TrainingPlan.as_str(), ReservedKind::WarmPool.as_str()]),
+        ClosedLabel::JobOutcome => owned(&["succeeded", "failed", "vanished"]),
+        ClosedLabel::FailureCategory => {
+            FailureCategory::ALL.iter().map(|category| category.as_str().to_owned()).collect()
+        }
         ClosedLabel::WaitReason => Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect(),
         ClosedLabel::SetupProblem => {
             misconfiguration::Problem::ALL.iter().map(|problem| problem.as_str().to_owned()).collect()

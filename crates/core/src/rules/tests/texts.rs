@@ -144,6 +144,10 @@ fn a_filter_that_selects_nothing_is_refused() {
     check("queue.waiting", "reason: no_capacty", Some("did you mean `no_capacity`?"));
     check("gpu.part", "part: idle", Some("running_idle"));
     check("gpu.part", "part: running_idle", None);
+    check("queue.jobs", "queue: ''", Some("is never empty"));
+    check("queue.jobs", "share: ''", None);
+    check("job.failures", "category: user_cod", Some("did you mean `user_code`?"));
+    check("job.ended", "outcome: FAILED", Some("it is one of succeeded, failed, vanished"));
     check("queue.jobs", "queue: 'prod|test'", Some("`|` is in no label's value"));
     check("queue.jobs", "queue: '=~prod.*'", Some("`=` is no operator here"));
     check("queue.jobs", "queue: 'prod/*'", Some("`/` is in no queue's name"));

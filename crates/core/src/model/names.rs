@@ -1,0 +1,49 @@
+//! Names that people give: of rules, receivers and priority bands.
+
+/// The longest: names are labels, titles and columns.
+const MAX_NAME: usize = 200;
+
+/// Whether a name can be told from others wherever it is shown.
+///
+/// # Errors
+///
+/// What is wrong with it, to follow the name of its key.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if let Some(letter) = name.chars().find(|letter| is_unseen(*letter)) {
+        return Err(format!("holds U+{:04X}, which nobody sees", u32::from(letter)));
+    }
+    if name.trim() != name {
+        return Err("begins or ends with a space".to_owned());
+    }
+    let length = name.chars().count();
+    if length > MAX_NAME { Err(format!("has {length} characters, and at most {MAX_NAME} are shown")) } else { Ok(()) }
+}
+
+/// Line feeds and other control characters, marks of direction, and letters without width.
+fn is_unseen(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_is_seen_of_it() {
+        for name in ["LongWait", "a b", "Wartezeit über 30 m", "待ち時間", "X-1h", &"x".repeat(200)] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for (name, why) in [
+            ("a\nb", "holds U+000A"),
+            ("a\u{202e}b", "holds U+202E"),
+            ("Long\u{200b}Wait", "holds U+200B"),
+            ("\u{feff}a", "holds U+FEFF"),
+            (" a", "begins or ends with a space"),
+            (&"x".repeat(201), "has 201 characters"),
+        ] {
+            let reported = check_name(name).unwrap_err();
+            assert!(reported.contains(why), "{name:?}: {reported}");
+        }
+    }
+}
