@@ -291,7 +291,7 @@ fn takes_webhooks(url: &str) -> Result<(), String> {
 fn is_root_of_alertmanager(url: &str) -> Result<(), String> {
     let Ok(url) = Url::parse(url) else { return Ok(()) };
     let is_api = url.path().trim_end_matches('/').ends_with("/api/v2/alerts") || url.path().contains("/api/v1/");
-    if is_api || url.query().is_some() || url.fragment().is_some() {
+    if is_api || url.fragment().is_some() {
         return Err(
             "Alertmanager's root is needed, such as http://alertmanager:9093: /api/v2/alerts is added".to_owned()
         );

@@ -180,7 +180,7 @@ mod tests {
         let one = |rest: &str, expected: &str| check(&rule("A", rest), &[&format!("A: {expected}")]);
         let two = |below: &str| {
             format!(
-                "all: [{{ metric: queue.wait.oldest, above: 1h }}, {{ metric: queue.wait.oldest, below: {below} }}]"
+                "by: [queue, share], all: [{{ metric: queue.wait.oldest, above: 1h }}, {{ metric: queue.wait.oldest, below: {below} }}]"
             )
         };
         one(&two("30m"), "never holds: `queue.wait.oldest` cannot be above 1h and below 30m at a time");
