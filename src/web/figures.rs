@@ -21,6 +21,7 @@ use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::WaitFigures;
 use trainspotter_core::metrics::Waterfall;
 use trainspotter_core::metrics::catalogue::{self, Metric};
+use trainspotter_core::metrics::gpu_parts::Part;
 use trainspotter_core::metrics::misconfiguration::Finding;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::QueueName;
@@ -385,8 +386,15 @@ impl From<&WaitFigures> for WaitRow {
 
 impl From<&Waterfall> for WaterfallRow {
     fn from(figures: &Waterfall) -> Self {
-        let Waterfall { queue, capacity_gpus, parts, dollars_per_hour, unallocated } = figures.clone();
-        Self { queue, capacity_gpus, parts, dollars_per_hour, unallocated }
+        let Waterfall { queue, capacity_gpus, parts, dollars_per_hour, unallocated } = figures;
+        let by_part = |figures: &BTreeMap<Part, f64>| figures.iter().map(|(part, of)| (part.as_str(), *of)).collect();
+        Self {
+            queue: queue.clone(),
+            capacity_gpus: *capacity_gpus,
+            parts: by_part(parts),
+            dollars_per_hour: by_part(dollars_per_hour),
+            unallocated: unallocated.iter().map(|(cause, gpus)| (cause.as_str(), *gpus)).collect(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use trainspotter_core::metrics::gpu_parts::Part;
 use trainspotter_core::metrics::{self, Frame, Reason, Value};
 use trainspotter_core::model::{Capacity, JobSeen, JobStatus, Timestamp};
 use trainspotter_core::scheduler::{Phase, WaitReason};
@@ -31,7 +32,7 @@ impl Seen {
             let sum: f64 = row.parts.values().sum();
             assert!((sum - capacity).abs() < 1e-9, "{row:?}");
             let causes: f64 = row.unallocated.values().sum();
-            assert!((causes - row.parts["unallocated"]).abs() < 1e-9, "{row:?}");
+            assert!((causes - row.parts[&Part::Unallocated]).abs() < 1e-9, "{row:?}");
             assert!(row.parts.values().chain(row.unallocated.values()).all(|gpus| *gpus >= 0.0), "{row:?}");
             for (part, dollars) in &row.dollars_per_hour {
                 assert!((dollars - row.parts[part] / GPUS * DOLLARS).abs() < 1e-9, "{row:?}");
@@ -40,7 +41,7 @@ impl Seen {
             for (part, gpus) in &row.parts {
                 let at_zero = frame.at == Timestamp::default();
                 let seconds = if at_zero { 0.0 } else { TICK.as_secs_f64() };
-                *self.integral.entry((row.queue.to_string(), part)).or_default() += gpus * seconds;
+                *self.integral.entry((row.queue.to_string(), part.as_str())).or_default() += gpus * seconds;
             }
         }
         let (borrowed, lent) =

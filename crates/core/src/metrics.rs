@@ -11,6 +11,7 @@ mod failures;
 mod fair_share;
 mod frame;
 mod gauges;
+pub mod gpu_parts;
 mod hosts;
 mod job_story;
 pub mod kaplan_meier;
@@ -21,7 +22,7 @@ mod reasons;
 mod reserved;
 mod shares;
 pub mod single_jobs;
-pub mod unallocated;
+mod unallocated;
 mod wait_by_reason;
 mod wait_estimates;
 mod wait_quantiles;
@@ -103,11 +104,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let held = shares::held(inputs.ledger);
     let diagnosis = reasons::of_all(inputs);
     let shares: Vec<ShareFigures> = inputs.queues.iter().flat_map(|queue| shares::figures(queue, &held)).collect();
-    let mut waterfall: Vec<Waterfall> = inputs.queues.iter().map(|queue| waterfall::of_queue(queue, inputs)).collect();
-    for (queue, row) in inputs.queues.iter().zip(&mut waterfall) {
-        row.unallocated = unallocated::of_queue(queue, inputs.queues, row, &diagnosis);
-    }
-    let mut loans = lending::loans(&shares);
+    let waterfall = |queue| waterfall::of_queue(queue, inputs, &diagnosis);
+    let waterfall: Vec<Waterfall> = inputs.queues.iter().map(waterfall).collect();
     let subjects = gauges::shares_of_all(inputs);
     let reasons = wait_estimates::reasons(&diagnosis);
     let (estimates, of_bands) = counting.estimates(inputs);
@@ -145,7 +143,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.reserved(&reserved, &counting.was_reserved());
     counting.gpu_time(&waterfall, seconds);
     counting.share_time(lending::parts(&shares, &diagnosis), seconds);
-    counting.lending(&mut loans, seconds);
+    let loans = counting.lending(&lending::pairs(&shares), seconds);
     counting.waiting_time(&reasons, &diagnosis, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
@@ -203,13 +201,12 @@ pub fn whys<'a>(
     let notes = Notes::new(*inputs);
     let why = |id: &JobId| {
         let job = inputs.ledger.job(id)?;
-        Some(Why { waited: counting.waited(job), ..notes.why(job)? })
+        notes.why(job, counting.waited(job))
     };
     jobs.into_iter().map(why).collect()
 }
 
 /// Why a job waits, with how its wait divided so far; `None` if it does not wait, or if its queue is not watched.
 pub fn why(job: &Job, inputs: &Inputs<'_>, counting: &Counting) -> Option<Why> {
-    let waited = counting.waited(job);
-    reasons::of_job(job, inputs).map(|why| Why { waited, ..why })
+    reasons::of_job(job, inputs, counting.waited(job))
 }

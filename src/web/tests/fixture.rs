@@ -30,6 +30,7 @@ use trainspotter_core::metrics::ShareFigures;
 use trainspotter_core::metrics::SourceHealth;
 use trainspotter_core::metrics::WaitFigures;
 use trainspotter_core::metrics::Waterfall;
+use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
 use trainspotter_core::metrics::{Sample, Value, catalogue, labels};
 use trainspotter_core::model::JobStatus;
@@ -132,7 +133,7 @@ fn frame(at: Timestamp) -> Frame {
         }],
         waterfall: vec![
             waterfall("production", None, BTreeMap::new(), BTreeMap::new()),
-            waterfall("research", Some(256.0), parts(at), [("no_demand", 16.0)].into()),
+            waterfall("research", Some(256.0), parts(at), [(UnallocatedCause::NoDemand, 16.0)].into()),
         ],
         failures: vec![FailureFigures {
             queue: "research".into(),
@@ -177,16 +178,16 @@ fn samples() -> Vec<Sample> {
 }
 
 /// A day's swing of idle GPUs.
-fn parts(at: Timestamp) -> BTreeMap<&'static str, f64> {
+fn parts(at: Timestamp) -> BTreeMap<Part, f64> {
     let swing = (at.since(now()).as_secs_f64() / 900.0).sin();
     let idle = (24.0 + 16.0 * swing).round();
     [
-        ("unallocated", 16.0),
-        ("scheduled", 8.0),
-        ("starting", 8.0),
-        ("running_busy", 200.0 - idle),
-        ("running_idle", idle),
-        ("running_unknown", 24.0),
+        (Part::Unallocated, 16.0),
+        (Part::Scheduled, 8.0),
+        (Part::Starting, 8.0),
+        (Part::Busy, 200.0 - idle),
+        (Part::Idle, idle),
+        (Part::Unknown, 24.0),
     ]
     .into()
 }
@@ -194,8 +195,8 @@ fn parts(at: Timestamp) -> BTreeMap<&'static str, f64> {
 fn waterfall(
     queue: &str,
     capacity_gpus: Option<f64>,
-    parts: BTreeMap<&'static str, f64>,
-    unallocated: BTreeMap<&'static str, f64>,
+    parts: BTreeMap<Part, f64>,
+    unallocated: BTreeMap<UnallocatedCause, f64>,
 ) -> Waterfall {
     Waterfall { queue: queue.into(), capacity_gpus, parts, dollars_per_hour: BTreeMap::new(), unallocated }
 }

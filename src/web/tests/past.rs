@@ -13,8 +13,8 @@ use trainspotter_core::metrics::Quantiles;
 use trainspotter_core::metrics::Sample;
 use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::catalogue;
+use trainspotter_core::metrics::gpu_parts::Part;
 use trainspotter_core::metrics::labels;
-use trainspotter_core::metrics::waterfall;
 use trainspotter_core::model::Timestamp;
 
 /// Answers as the reader of frames does. `vision` has come lately.
@@ -47,9 +47,9 @@ fn frame(at: Timestamp, index: u32) -> Frame {
         let labels = of_share("vision");
         samples.push(Sample { metric: &catalogue::QUEUE_WAIT_OLDEST, labels, value: Value::Gauge(1.0) });
     }
-    samples.extend(waterfall::PARTS.into_iter().map(|part| Sample {
+    samples.extend(Part::ALL.into_iter().map(|part| Sample {
         metric: &catalogue::GPU_PART,
-        labels: labels([("queue", "research".into()), ("part", part.into())]),
+        labels: labels([("queue", "research".into()), ("part", part.as_str().into())]),
         value: Value::Gauge(32.0),
     }));
     Frame { at, samples, ..Frame::default() }

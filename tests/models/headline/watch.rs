@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use trainspotter_core::backtest::Observer;
 use trainspotter_core::engine::{Engine, Saved, cadence};
+use trainspotter_core::metrics::gpu_parts::Part;
 use trainspotter_core::model::{JobStatus, Timestamp};
 use trainspotter_core::scheduler::{Scheduler, Setup, Submission};
 
@@ -79,7 +80,7 @@ pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
             row.capacity_gpus.is_some_and(|capacity| (row.parts.values().sum::<f64>() - capacity).abs() < 1e-6)
         };
         watched.unbalanced += rows.iter().filter(|row| !balanced(row)).count();
-        watched.busy.push(rows.iter().filter_map(|row| row.parts.get("running_busy")).sum::<f64>() / capacity);
+        watched.busy.push(rows.iter().filter_map(|row| row.parts.get(&Part::Busy)).sum::<f64>() / capacity);
         watched.waiting.push(output.frame.queues.iter().any(|queue| queue.oldest_wait_seconds.is_some()));
     }
     let ledger = engine.ledger();

@@ -59,10 +59,10 @@ impl<'a> Notes<'a> {
         Some(WaitNote { reason: one.reason, explanation: one.reason.explain(&one.evidence) })
     }
 
-    /// Why a job waits, without its place.
-    pub(super) fn why(&self, job: &Job) -> Option<Why> {
+    /// Why a job waits that has waited so long by reason, without its place.
+    pub(super) fn why(&self, job: &Job, waited: BTreeMap<Reason, f64>) -> Option<Why> {
         let queue = self.inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
-        Some(self.judged_as(job)?.why(queue))
+        Some(self.judged_as(job)?.why(queue, None, waited))
     }
 
     /// The jobs of a queue, or of a share of it, that have waited longest, with the reason of each; `wanted` are the reasons that matter,

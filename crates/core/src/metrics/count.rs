@@ -246,15 +246,15 @@ impl Counting {
     pub(super) fn gpu_time(&mut self, rows: &[Waterfall], seconds: f64) {
         for row in rows {
             for (part, gpus) in &row.parts {
-                let of_part = labels([("queue", row.queue.shared()), ("part", (*part).into())]);
+                let of_part = labels([("queue", row.queue.shared()), ("part", part.as_str().into())]);
                 self.tallies.add(&catalogue::GPU_TIME, of_part, gpus * seconds);
             }
             for (part, dollars) in &row.dollars_per_hour {
-                let of_part = labels([("queue", row.queue.shared()), ("part", (*part).into())]);
+                let of_part = labels([("queue", row.queue.shared()), ("part", part.as_str().into())]);
                 self.tallies.add(&catalogue::GPU_COST, of_part, dollars * seconds / 3_600.0);
             }
             for (cause, gpus) in &row.unallocated {
-                let of_cause = labels([("queue", row.queue.shared()), ("cause", (*cause).into())]);
+                let of_cause = labels([("queue", row.queue.shared()), ("cause", cause.as_str().into())]);
                 self.tallies.add(&catalogue::GPU_UNALLOCATED_TIME, of_cause, gpus * seconds);
             }
         }
@@ -267,20 +267,16 @@ impl Counting {
         }
     }
 
-    /// Charges each loan for the time since the previous tick, and completes them with those that were given back.
-    pub(super) fn lending(&mut self, loans: &mut Vec<Loan>, seconds: f64) {
-        let labels_of = |loan: &Loan| {
-            labels([
-                ("queue", loan.queue.shared()),
-                ("lender", loan.lender.shared()),
-                ("borrower", loan.borrower.shared()),
-            ])
+    /// Charges each pair of shares for the time since the previous tick. Says of each, and of those that are even by now, what was
+    /// counted.
+    pub(super) fn lending(&mut self, pairs: &lending::Pairs, seconds: f64) -> Vec<Loan> {
+        let labels_of = |(queue, lender, borrower): &(QueueName, ShareName, ShareName)| {
+            labels([("queue", queue.shared()), ("lender", lender.shared()), ("borrower", borrower.shared())])
         };
-        for loan in loans.iter() {
-            self.tallies.add(&catalogue::SHARE_LENDING_TIME, labels_of(loan), loan.gpus * seconds);
+        let now: BTreeMap<Labels, f64> = pairs.iter().map(|(pair, gpus)| (labels_of(pair), *gpus)).collect();
+        for (of_pair, gpus) in &now {
+            self.tallies.add(&catalogue::SHARE_LENDING_TIME, of_pair.clone(), gpus * seconds);
         }
-        let now: BTreeMap<Labels, f64> = loans.iter().map(|loan| (labels_of(loan), loan.gpus)).collect();
-        let counted = self.tallies.counters(&catalogue::SHARE_LENDING_TIME);
         let loan = |(labels, gpu_seconds): (&Labels, f64)| {
             let label = |name| labels.get(name).map_or("", |value| value);
             Loan {
@@ -291,7 +287,7 @@ impl Counting {
                 gpu_seconds,
             }
         };
-        *loans = counted.map(loan).collect();
+        self.tallies.counters(&catalogue::SHARE_LENDING_TIME).map(loan).collect()
     }
 
     /// Charges each reason of each share for the time since the previous tick.

@@ -94,14 +94,13 @@ impl Counting {
         for (queue, row) in inputs.queues.iter().zip(waterfall) {
             let Policy::FairShare { decay, .. } = queue.policy else { continue };
             let decay = if decay.is_zero() { DEFAULT_DECAY } else { decay };
-            let mut of_queue = due(queue, row.capacity_gpus, inputs);
-            for row in &mut of_queue {
-                let key = (row.queue.clone(), row.share.clone());
-                row.recent = self.recent_use.look(key, row.used, decay, inputs.now);
+            let of_queue = due(queue, row.capacity_gpus, inputs);
+            let with_jobs = of_queue.iter().map(|due| due.share.clone()).collect();
+            for Due { share, target, used } in of_queue {
+                let recent = self.recent_use.look((queue.name.clone(), share.clone()), used, decay, inputs.now);
+                rows.push(FairShareFigures { queue: queue.name.clone(), share, target, used, recent });
             }
-            let with_jobs = of_queue.iter().map(|row| row.share.clone()).collect();
             self.recent_use.fade(&queue.name, &with_jobs, decay, inputs.now);
-            rows.append(&mut of_queue);
         }
         let fair = |queue: &&Queue| matches!(queue.policy, Policy::FairShare { .. });
         let queues: BTreeSet<_> = inputs.queues.iter().filter(fair).map(|queue| &queue.name).collect();
@@ -145,11 +144,17 @@ pub(super) fn reserved(queue: &Queue, inputs: &Inputs<'_>) -> f64 {
     (f64::from(reservation.min(99)) / 100.0).powi(i32::try_from(active.len()).unwrap_or(i32::MAX))
 }
 
-/// The shares of a queue with fair shares that have jobs which have not ended; none for other queues. What they have held of late is left
-/// open.
+/// What a share with jobs is due and holds now, in GPUs.
+struct Due {
+    share: ShareName,
+    target: f64,
+    used: f64,
+}
+
+/// The shares of a queue with fair shares that have jobs which have not ended; none for other queues.
 ///
 /// A share with a quarter of the weight is due four times as much. What the compute reservation keeps is due to nobody.
-fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<FairShareFigures> {
+fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Due> {
     let (Policy::FairShare { shares, .. }, Some(capacity)) = (&queue.policy, capacity_gpus) else {
         return Vec::new();
     };
@@ -161,14 +166,8 @@ fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Fa
     let Some(parts) = with_jobs.iter().map(part).collect::<Option<Vec<f64>>>() else { return Vec::new() };
     let all: f64 = parts.iter().sum();
     let left = capacity * (1.0 - reserved(queue, inputs));
-    let row = |((share, used), part)| FairShareFigures {
-        queue: queue.name.clone(),
-        target: left * part / all,
-        share,
-        used,
-        recent: 0.0,
-    };
-    with_jobs.into_iter().zip(parts).map(row).collect()
+    let due = |((share, used), part)| Due { share, target: left * part / all, used };
+    with_jobs.into_iter().zip(parts).map(due).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{Label, Metric, bucket_of};
+use crate::metrics::gpu_parts::{Part, UnallocatedCause};
 use crate::metrics::misconfiguration::Finding;
 use crate::metrics::reasons::Reason;
 use crate::model::{InstanceType, QueueName, Reserved, ShareName, Source, Timestamp};
@@ -198,13 +199,12 @@ pub struct Waterfall {
     pub queue: QueueName,
     /// What its service environment allows; `None` when its GPU capacity is unknown.
     pub capacity_gpus: Option<f64>,
-    /// The parts, which sum to the capacity: `unallocated`, `scheduled`, `starting`, `running_busy`, `running_idle`,
-    /// `running_unknown`.
-    pub parts: BTreeMap<&'static str, f64>,
+    /// GPUs by part; they sum to the capacity.
+    pub parts: BTreeMap<Part, f64>,
     /// Dollars per hour by part; empty unless the price of each instance type in the environment is known.
-    pub dollars_per_hour: BTreeMap<&'static str, f64>,
-    /// The unallocated GPUs by [`crate::metrics::unallocated::CAUSES`], which sum to them; empty without a capacity.
-    pub unallocated: BTreeMap<&'static str, f64>,
+    pub dollars_per_hour: BTreeMap<Part, f64>,
+    /// The unallocated GPUs by cause; they sum to that part. Empty without a capacity.
+    pub unallocated: BTreeMap<UnallocatedCause, f64>,
 }
 
 /// How fresh a source is.

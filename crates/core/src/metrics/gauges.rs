@@ -8,6 +8,7 @@ use crate::metrics::catalogue::{self, Metric};
 use crate::metrics::frame::{
     Estimate, FairShareFigures, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
 };
+use crate::metrics::gpu_parts::Part;
 use crate::metrics::kaplan_meier::QUANTILES;
 use crate::metrics::misconfiguration::{Finding, Problem, Unused};
 use crate::metrics::reasons::Reason;
@@ -221,21 +222,17 @@ impl Gauges {
         for row in rows {
             let queue = || ("queue", row.queue.shared());
             for (part, gpus) in &row.parts {
-                self.set(&catalogue::GPU_PART, [queue(), ("part", (*part).into())], *gpus);
+                self.set(&catalogue::GPU_PART, [queue(), ("part", part.as_str().into())], *gpus);
             }
             for (cause, gpus) in &row.unallocated {
-                self.set(&catalogue::GPU_UNALLOCATED, [queue(), ("cause", (*cause).into())], *gpus);
+                self.set(&catalogue::GPU_UNALLOCATED, [queue(), ("cause", cause.as_str().into())], *gpus);
             }
             let Some(capacity) = row.capacity_gpus else { continue };
             self.set(&catalogue::GPU_CAPACITY, [queue()], capacity);
-            let part = |name: &str| row.parts.get(name).copied().unwrap_or(0.0);
-            let diagnosis = capacity - part(waterfall::UNKNOWN) - part(waterfall::OTHER_QUEUES);
+            let part = |part: Part| row.parts.get(&part).copied().unwrap_or(0.0);
+            let diagnosis = capacity - part(Part::Unknown) - part(Part::OtherQueues);
             if diagnosis > 0.0 {
-                self.set(
-                    &catalogue::GPU_IDLE_RATIO,
-                    [queue()],
-                    (1.0 - part(waterfall::BUSY) / diagnosis).clamp(0.0, 1.0),
-                );
+                self.set(&catalogue::GPU_IDLE_RATIO, [queue()], (1.0 - part(Part::Busy) / diagnosis).clamp(0.0, 1.0));
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::metrics::frame::{Loan, ShareFigures};
+use crate::metrics::frame::ShareFigures;
 use crate::metrics::reasons::Diagnosis;
 use crate::model::{Accelerators, QueueName, ShareName, accelerators_of};
 
@@ -43,20 +43,22 @@ pub(super) fn parts(rows: &[ShareFigures], diagnosis: &[Diagnosis<'_>]) -> Parts
     parts
 }
 
+/// GPUs by queue, lender and borrower.
+pub(super) type Pairs = BTreeMap<(QueueName, ShareName, ShareName), f64>;
+
 /// Who has how many GPUs of whose quota now; only pairs that have any.
-pub(super) fn loans(rows: &[ShareFigures]) -> Vec<Loan> {
-    let mut loans: BTreeMap<(QueueName, ShareName, ShareName), f64> = BTreeMap::new();
+pub(super) fn pairs(rows: &[ShareFigures]) -> Pairs {
+    let mut pairs = Pairs::new();
     let borrowers = rows.iter().filter(|row| row.borrowed > 0.0);
     for borrower in borrowers {
         let market = || rows.iter().filter(|row| row.queue == borrower.queue && row.unit == borrower.unit);
         let lent: f64 = market().map(|row| row.lent).sum();
         for lender in market().filter(|row| row.lent > 0.0) {
             let key = (lender.queue.clone(), lender.share.clone(), borrower.share.clone());
-            *loans.entry(key).or_default() += borrower.borrowed * lender.lent / lent * gpus_each(borrower);
+            *pairs.entry(key).or_default() += borrower.borrowed * lender.lent / lent * gpus_each(borrower);
         }
     }
-    let loan = |((queue, lender, borrower), gpus)| Loan { queue, lender, borrower, gpus, gpu_seconds: 0.0 };
-    loans.into_iter().map(loan).collect()
+    pairs
 }
 
 /// GPU-seconds lost when an attempt is stopped after `ran` seconds, if it had made a checkpoint every `interval` seconds.
@@ -96,12 +98,10 @@ mod tests {
             row("c", [2.0, 0.0, 6.0, 0.0]),
             row("d", [3.0, 0.0, 2.0, 3.0]),
         ];
-        let loans = loans(&rows);
-        let of = |lender: &str, borrower: &str| {
-            loans.iter().find(|loan| loan.lender == lender.into() && loan.borrower == borrower.into()).unwrap().gpus
-        };
+        let pairs = pairs(&rows);
+        let of = |lender: &str, borrower: &str| pairs[&("research".into(), lender.into(), borrower.into())];
         assert_eq!([of("c", "a"), of("d", "a"), of("c", "b"), of("d", "b")], [36.0, 12.0, 12.0, 4.0]);
-        assert_eq!(loans.iter().map(|loan| loan.gpus).sum::<f64>(), 64.0, "all that is lent");
+        assert_eq!(pairs.values().sum::<f64>(), 64.0, "all that is lent");
 
         let parts = parts(&rows, &[]);
         let of_quota = |share: &str| {

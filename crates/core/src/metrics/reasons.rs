@@ -145,14 +145,14 @@ impl Diagnosis<'_> {
         self.class.gpus().unwrap_or(0.0) * self.jobs as f64
     }
 
-    /// Why each of them waits, without a place.
-    pub(super) fn why(&self, queue: &Queue) -> Why {
+    /// Why each of them waits: one that stands there, as far as that was asked for, and has waited so long by reason.
+    pub(super) fn why(&self, queue: &Queue, standing: Option<Standing>, waited: BTreeMap<Reason, f64>) -> Why {
         Why {
             reason: self.reason,
             evidence: self.evidence.clone(),
             has_shares: queue.policy != Policy::Fifo,
-            standing: None,
-            waited: BTreeMap::new(),
+            standing,
+            waited,
         }
     }
 }
@@ -164,7 +164,7 @@ pub(super) fn of_all<'a>(inputs: &Inputs<'a>) -> Vec<Diagnosis<'a>> {
 }
 
 /// Why one job waits, and where it stands; `None` if it does not, or if its queue is not watched.
-pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>) -> Option<Why> {
+pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>, waited: BTreeMap<Reason, f64>) -> Option<Why> {
     let queue = inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
     let lane = inputs.ledger.lane(job.queue(), job.share())?;
     let (class, place) = (lane.class_of(job)?, Place::of(job));
@@ -172,7 +172,7 @@ pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>) -> Option<Why> {
     let of_class =
         |one: &Diagnosis<'_>| one.job.share() == job.share() && one.class == class && one.goes_next == goes_next;
     let found = of_queue(queue, inputs, &headroom::in_use(inputs)).into_iter().find(of_class)?;
-    Some(Why { standing: Some(standing::of(job, queue, lane, inputs)), ..found.why(queue) })
+    Some(found.why(queue, Some(standing::of(job, queue, lane, inputs)), waited))
 }
 
 fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Diagnosis<'a>> {

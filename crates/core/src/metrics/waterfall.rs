@@ -6,26 +6,11 @@ use std::time::Duration;
 use crate::jobs::{Job, Phase, gpus_of};
 use crate::metrics::Inputs;
 use crate::metrics::frame::Waterfall;
+use crate::metrics::gpu_parts::Part;
 use crate::metrics::hosts::{self, Host};
+use crate::metrics::reasons::Diagnosis;
+use crate::metrics::unallocated;
 use crate::model::{Accelerators, Capacity, InstanceType, Queue, accelerators_of};
-
-/// The parts, in the order in which pages draw them.
-pub const PARTS: [&str; 7] = [BUSY, IDLE, UNKNOWN, STARTING, SCHEDULED, OTHER_QUEUES, UNALLOCATED];
-
-/// Running, on hosts at or above [`IDLE_BELOW`].
-pub const BUSY: &str = "running_busy";
-/// Running, on hosts below [`IDLE_BELOW`].
-pub const IDLE: &str = "running_idle";
-/// Running, on hosts without data or within [`GRACE`].
-pub const UNKNOWN: &str = "running_unknown";
-/// STARTING: instances are there, the container is not.
-pub const STARTING: &str = "starting";
-/// SCHEDULED: SageMaker looks for instances.
-pub const SCHEDULED: &str = "scheduled";
-/// Held by other queues of the same service environment.
-pub const OTHER_QUEUES: &str = "other_queues";
-/// Held by no job.
-pub const UNALLOCATED: &str = "unallocated";
 
 /// A host whose GPUs are below this mean utilisation is idle.
 pub const IDLE_BELOW: f64 = 0.10;
@@ -36,12 +21,12 @@ pub const GRACE: Duration = Duration::from_secs(600);
 /// Utilisation older than this says nothing of now.
 pub const STALE: Duration = Duration::from_secs(900);
 
-/// The waterfall of one queue. Capacity is `None` where it is not known in GPUs.
-pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
-    let mut parts: BTreeMap<&'static str, f64> = PARTS.into_iter().map(|part| (part, 0.0)).collect();
+/// The waterfall of one queue, of whose environment these jobs wait. Capacity is `None` where it is not known in GPUs.
+pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>, diagnosis: &[Diagnosis<'_>]) -> Waterfall {
+    let mut parts: BTreeMap<Part, f64> = Part::ALL.into_iter().map(|part| (part, 0.0)).collect();
     let mut dollars = parts.clone();
     let mut all_priced = true;
-    let mut add = |part: &'static str, gpus: f64, per_gpu: Option<f64>| {
+    let mut add = |part: Part, gpus: f64, per_gpu: Option<f64>| {
         *parts.entry(part).or_default() += gpus;
         *dollars.entry(part).or_default() += gpus * per_gpu.unwrap_or(0.0);
         all_priced &= per_gpu.is_some() || gpus == 0.0;
@@ -56,17 +41,16 @@ pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
         }
     }
     for (job, gpus) in others.flat_map(|other| holders(other, inputs)) {
-        add(OTHER_QUEUES, gpus, per_gpu(job, gpus));
+        add(Part::OtherQueues, gpus, per_gpu(job, gpus));
     }
     let held: f64 = parts.values().sum();
     let spent: f64 = dollars.values().sum();
     // Jobs may hold more than is allowed after a limit was lowered: then that is what is there.
     let capacity_gpus = capacity(queue, inputs).map(|capacity| capacity.max(held));
-    if let Some(capacity) = capacity_gpus {
-        parts.insert(UNALLOCATED, (capacity - held).max(0.0));
-    }
+    let unallocated = capacity_gpus.map(|capacity| (capacity - held).max(0.0));
+    parts.extend(unallocated.map(|gpus| (Part::Unallocated, gpus)));
     match price_of_capacity(queue, inputs).filter(|_| all_priced) {
-        Some(whole) => drop(dollars.insert(UNALLOCATED, (whole - spent).max(0.0))),
+        Some(whole) => drop(dollars.insert(Part::Unallocated, (whole - spent).max(0.0))),
         None => dollars.clear(),
     }
     Waterfall {
@@ -74,7 +58,9 @@ pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>) -> Waterfall {
         capacity_gpus,
         parts,
         dollars_per_hour: dollars,
-        unallocated: BTreeMap::new(),
+        unallocated: unallocated
+            .map(|gpus| unallocated::by_cause(gpus, queue, inputs.queues, diagnosis))
+            .unwrap_or_default(),
     }
 }
 
@@ -89,27 +75,27 @@ fn price_of_capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
     price(&queue.environment.as_ref()?.limits, inputs)
 }
 
-fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
+fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(Part, f64)> {
     match job.timeline.current().map(|span| (span.phase, span.from.latest)) {
-        Some((Phase::Scheduled, _)) => vec![(SCHEDULED, gpus)],
-        Some((Phase::Starting, _)) => vec![(STARTING, gpus)],
+        Some((Phase::Scheduled, _)) => vec![(Part::Scheduled, gpus)],
+        Some((Phase::Starting, _)) => vec![(Part::Starting, gpus)],
         Some((Phase::Running, since)) if inputs.now.since(since) >= GRACE => running(job, gpus, inputs),
-        Some((Phase::Running, _)) => vec![(UNKNOWN, gpus)],
+        Some((Phase::Running, _)) => vec![(Part::Unknown, gpus)],
         Some((Phase::Waiting, _)) | None => Vec::new(),
     }
 }
 
 /// Splits a running job's GPUs by what each of its hosts reports.
-fn running(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(&'static str, f64)> {
+fn running(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(Part, f64)> {
     let mut known = 0.0;
     let part = |host: Host| {
         // More hosts may report than the job has.
         let of_host = host.gpus.min(gpus - known).max(0.0);
         known += of_host;
-        (if host.utilisation < IDLE_BELOW { IDLE } else { BUSY }, of_host)
+        (if host.utilisation < IDLE_BELOW { Part::Idle } else { Part::Busy }, of_host)
     };
-    let mut split: Vec<(&'static str, f64)> = hosts::reporting(job, inputs).into_iter().map(part).collect();
-    split.push((UNKNOWN, (gpus - known).max(0.0)));
+    let mut split: Vec<(Part, f64)> = hosts::reporting(job, inputs).into_iter().map(part).collect();
+    split.push((Part::Unknown, (gpus - known).max(0.0)));
     split
 }
 
@@ -217,7 +203,7 @@ mod tests {
         let job = ledger.job(&id).unwrap();
         let parts = of_job(job, job.gpus().unwrap(), &inputs);
         let sum = |part| parts.iter().filter(|(other, _)| *other == part).map(|(_, gpus)| gpus).sum();
-        (sum(BUSY), sum(IDLE), sum(UNKNOWN), dead_hosts(job, &inputs))
+        (sum(Part::Busy), sum(Part::Idle), sum(Part::Unknown), dead_hosts(job, &inputs))
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[J
         reserved: &[],
         sources: &[],
     };
-    jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs)).collect()
+    jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs, BTreeMap::new())).collect()
 }
 
 fn standing(why: &Option<Why>) -> Option<Standing> {
@@ -250,7 +250,7 @@ fn in_backlog(queue: Queue, jobs: usize, asked: &[usize], job: impl Fn(usize) ->
         reserved: &[],
         sources: &[],
     };
-    let why = |index: &usize| of_job(ledger.job(&job(*index).id).unwrap(), &inputs).unwrap();
+    let why = |index: &usize| of_job(ledger.job(&job(*index).id).unwrap(), &inputs, BTreeMap::new()).unwrap();
     asked.iter().map(why).collect()
 }
 
@@ -304,8 +304,8 @@ fn a_list_of_jobs_has_the_same_reasons_as_each_of_them_alone() {
     let notes = crate::metrics::alert_notes::Notes::new(inputs);
     let mut reasons = std::collections::BTreeSet::new();
     for job in (0..96).map(|index| ledger.job(&drawn(index).id).unwrap()) {
-        let alone = of_job(job, &inputs).map(|why| Why { standing: None, ..why });
-        assert_eq!(notes.why(job), alone, "{}", job.latest.id);
+        let alone = of_job(job, &inputs, BTreeMap::new()).map(|why| Why { standing: None, ..why });
+        assert_eq!(notes.why(job, BTreeMap::new()), alone, "{}", job.latest.id);
         reasons.extend(alone.map(|why| why.reason));
     }
     assert!(reasons.len() >= 3, "{reasons:?}");

@@ -2,9 +2,8 @@
 
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{ClosedLabel, Label, Metric};
+use crate::metrics::gpu_parts::{Part, UnallocatedCause};
 use crate::metrics::lending::{self, CHECKPOINTS};
-use crate::metrics::unallocated::CAUSES;
-use crate::metrics::waterfall::PARTS;
 use crate::metrics::{Reason, misconfiguration};
 use crate::model::{JobStatus, ReservedKind, Source, matches_glob};
 use crate::yaml::nearest;
@@ -52,8 +51,8 @@ fn of(metric: &Metric, label: Label) -> Vec<String> {
         ClosedLabel::SharePart => {
             owned(&[lending::OWN, lending::LENT, lending::IDLE, lending::IDLE_WHILE_WAITING, lending::BORROWED])
         }
-        ClosedLabel::GpuPart => owned(&PARTS),
-        ClosedLabel::UnallocatedCause => owned(&CAUSES),
+        ClosedLabel::GpuPart => owned(&Part::ALL.map(Part::as_str)),
+        ClosedLabel::UnallocatedCause => owned(&UnallocatedCause::ALL.map(UnallocatedCause::as_str)),
         ClosedLabel::Checkpoints => CHECKPOINTS.iter().map(|(name, _)| (*name).to_owned()).collect(),
     }
 }
