@@ -37,13 +37,13 @@ use crate::aws::{self, Clients, JobEvents, Poller};
 use crate::config::{Config, Receiver, Target};
 use crate::notify::outbox::{self, OutboxRow};
 use crate::publish::{Publisher, Report};
-use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Memory, OPEN_SINCE};
+use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Memory, OPEN_SINCE, RESOLVED_SHOWN};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::polling::Polling;
 use crate::service::rule_reload::follow;
 use crate::service::source_log::{SourceLog, Started};
-use crate::store::StoreHandle;
+use crate::store::{PastAlerts, StoreHandle};
 use crate::web::{self, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
@@ -141,7 +141,7 @@ impl Service {
             access: acting.access.clone(),
             patience: (config.poll.every * 2).max(clock.of_wall(MIN_PATIENCE)),
             history: config.history,
-            memory: Memory::with(unsent),
+            memory: Memory::with(unsent, ended_before(&config).await),
             source_log: SourceLog::new(started),
         };
         let pages = acting.pages(latest, senders.queries, past, config.poll.every, clock);
@@ -263,6 +263,16 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
     let is_incomplete = bad.iter().any(|row| row.table == "outbox");
     let unsent = if is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
     Ok(Opened { store, saved, began, set_aside: set_aside.is_some() || !bad.is_empty(), unsent })
+}
+
+/// The alerts that an earlier run has seen end, the latest first.
+async fn ended_before(config: &Config) -> Vec<Transition> {
+    let store = config.store.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        PastAlerts::open(&store)?.ended(u32::try_from(RESOLVED_SHOWN).unwrap_or(u32::MAX))
+    });
+    // What cannot be read is not shown; the store itself says what is wrong with the file.
+    reading.await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {

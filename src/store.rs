@@ -20,6 +20,7 @@ mod operator;
 mod outbox;
 mod outbox_list;
 mod outbox_query;
+mod past_alerts;
 mod rows;
 mod schema;
 mod series;
@@ -45,6 +46,7 @@ use trainspotter_core::model::SavedJob;
 use trainspotter_core::model::SavedSeries;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::Transition;
 
 pub use error::StoreError;
 pub use events::MAX_EVENTS;
@@ -52,6 +54,7 @@ pub use frames::{Frames, Recording};
 pub use operator::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 pub use outbox_list::Wanted;
+pub use past_alerts::PastAlerts;
 pub use rows::{BadRow, MAX_BAD_ROWS};
 pub use worker::{Condition, StoreHandle};
 
@@ -83,6 +86,8 @@ pub struct Commit {
     pub at: Timestamp,
     /// All alerts that are pending or firing.
     pub alerts: Vec<Alert>,
+    /// What fired and what ended.
+    pub transitions: Vec<Transition>,
     /// The tick's notifications.
     pub outbox: Vec<OutboxRow>,
     /// All counters and distributions.
@@ -306,6 +311,7 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -
          ON CONFLICT (only_row) DO UPDATE SET committed_at = excluded.committed_at",
         [commit.at.millis()],
     )?;
+    past_alerts::record(transaction, &commit.transitions, commit.at)?;
     let over_limit = outbox::insert(transaction, &commit.outbox, commit.at)?;
     outbox::prune(transaction, commit.at)?;
     // Memory has no room for history: while the file cannot be written there is a gap in it.

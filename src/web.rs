@@ -11,21 +11,26 @@
 //! an end. Without tokens whoever reaches the port may read, which is why it is on loopback by default.
 
 mod access;
+mod alert_detail;
 mod alerts;
+mod conditional;
 mod error;
 mod figures;
 mod history;
 mod host_names;
+mod job_context;
 mod jobs;
 mod listen;
 mod openapi;
 mod operations;
 mod outbox;
 mod page;
+mod past;
 mod probes;
 mod query;
 mod request_limits;
 mod runbooks;
+mod service_figures;
 mod silences;
 mod test_notifications;
 #[cfg(test)]
@@ -50,10 +55,11 @@ use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 
 pub use access::{Access, Token};
-pub use history::{HistoryQuery, HistoryView};
+pub use job_context::JobAround;
 pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span};
 pub use operations::{Change, Operation, Outcome, Refusal, Reply};
 pub use outbox::{NotificationPage, NotificationRow, OutboxFilter};
+pub use past::{PastQuery, ReadFrames};
 pub use test_notifications::{TestRequest, TestResult};
 pub use why::{EvidenceView, WhyView};
 
@@ -87,8 +93,8 @@ pub struct Pages {
     pub snapshot: watch::Receiver<Snapshot>,
     /// Questions about jobs, to the ledger's owner. A question that is dropped unanswered becomes a 503.
     pub jobs: mpsc::Sender<JobQuery>,
-    /// Questions about the past, to whoever reads frames. As above.
-    pub history: mpsc::Sender<HistoryQuery>,
+    /// Questions about the past, to whoever reads what was kept. As above.
+    pub history: mpsc::Sender<PastQuery>,
     /// What operators look up and do, to whoever owns silences and outbox. As above.
     pub operations: mpsc::Sender<Operation>,
     /// Silences, as they were a moment ago.

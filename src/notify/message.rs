@@ -224,7 +224,7 @@ mod tests {
         Value:         42m
         Threshold:     30m
         Runbook:       https://runbooks.example/waits
-        Details:       https://spotter.example/#alert-be601bcecd67135b
+        Details:       https://spotter.example/alerts/be601bcecd67135b
         AWS console:   https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#queues/detail/arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a
         Alert id:      be601bcecd67135b
         ");
@@ -313,7 +313,7 @@ mod tests {
         alert.labels.insert("job".to_owned(), "0f1e2d3c-aaaa".to_owned());
         let message = Message::of(&row, Some("https://ops.example/trainspotter/"));
         assert_eq!(message.runbook().unwrap(), "https://ops.example/trainspotter/runbooks/LongWait");
-        assert!(message.link().unwrap().starts_with("https://ops.example/trainspotter/#alert-"));
+        assert!(message.link().unwrap().starts_with("https://ops.example/trainspotter/alerts/"));
         let console = "https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#jobs/detail/0f1e2d3c-aaaa";
         assert_eq!(message.console().unwrap(), console);
         let nowhere = Message::of(&row, None);

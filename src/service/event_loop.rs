@@ -32,7 +32,7 @@ pub(super) const COUNTED_UNTIL: &str = "counted_until";
 pub(super) const OPEN_SINCE: &str = "open_since";
 
 /// Resolved alerts that the page shows, at most.
-const RESOLVED_SHOWN: usize = 50;
+pub(super) const RESOLVED_SHOWN: usize = 50;
 
 /// Notifications that wait for a commit that works, about. Beyond it nothing more is evaluated until one does: state that is
 /// not evaluated cannot be lost, and the page says since when nothing has ticked.
@@ -83,6 +83,8 @@ enum Handled {
 pub(super) struct Memory {
     /// Rows of ticks whose commit failed: they go into the next one. None is ever dropped.
     uncommitted: Vec<OutboxRow>,
+    /// What fired and ended in those ticks, too.
+    uncommitted_transitions: Vec<Transition>,
     /// Events of those ticks, too.
     uncommitted_events: Vec<SavedEvent>,
     /// The commit that failed last.
@@ -95,9 +97,9 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// With rows for the first commit.
-    pub(super) fn with(uncommitted: Vec<OutboxRow>) -> Self {
-        Self { uncommitted, ..Self::default() }
+    /// With rows for the first commit, and with what an earlier run has seen end, the latest first.
+    pub(super) fn with(uncommitted: Vec<OutboxRow>, resolved: Vec<Transition>) -> Self {
+        Self { uncommitted, resolved: resolved.into_iter().take(RESOLVED_SHOWN).collect(), ..Self::default() }
     }
 }
 
@@ -259,6 +261,7 @@ impl EventLoop {
     /// is not kept.
     async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &Output) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
+        self.memory.uncommitted_transitions.extend(output.transitions.iter().cloned());
         self.memory.uncommitted_events.extend(output.events.iter().cloned());
         // Reminders are not kept for the next tick, which makes them again.
         let mut outbox = self.memory.uncommitted.clone();
@@ -266,6 +269,7 @@ impl EventLoop {
         let commit = Arc::new(Commit {
             at: now,
             alerts: output.alerts.clone(),
+            transitions: self.memory.uncommitted_transitions.clone(),
             outbox,
             series: output.series.clone(),
             jobs: output.jobs.clone(),
@@ -304,6 +308,7 @@ impl EventLoop {
         match committed {
             Ok(committed) => {
                 self.memory.uncommitted.clear();
+                self.memory.uncommitted_transitions.clear();
                 self.memory.uncommitted_events.clear();
                 (self.memory.failed, self.memory.failed_because) = (None, None);
                 self.limit_hit("unstorable_values", committed.unstorable);

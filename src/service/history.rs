@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::Frames;
 use crate::store::StoreError;
-use crate::web::HistoryQuery;
+use crate::store::{Frames, PastAlerts};
+use crate::web::PastQuery;
 use trainspotter_core::engine::Engine;
 use trainspotter_core::model::Timestamp;
 
@@ -19,7 +19,7 @@ const AS_IT_WAS: Duration = Duration::from_secs(3_600);
 const STEPS: u32 = 500;
 
 /// Answers until `stop`. A question that cannot be answered is dropped, which its reader is told.
-pub(super) async fn answer(store: PathBuf, mut questions: mpsc::Receiver<HistoryQuery>, stop: CancellationToken) {
+pub(super) async fn answer(store: PathBuf, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
     loop {
         let question = tokio::select! {
             () = stop.cancelled() => return,
@@ -27,9 +27,15 @@ pub(super) async fn answer(store: PathBuf, mut questions: mpsc::Receiver<History
         };
         let Some(question) = question else { return stop.cancelled().await };
         let store = store.clone();
-        let reading = tokio::task::spawn_blocking(move || read(&store, question));
-        if let Ok(Err(error)) = reading.await {
-            tracing::warn!(%error, "history cannot be read");
+        // Frames are many: who asks for some waits for those who asked before. Alerts are found at once.
+        let is_long = matches!(question, PastQuery::Frames { .. });
+        let reading = tokio::task::spawn_blocking(move || {
+            if let Err(error) = read(&store, question) {
+                tracing::warn!(%error, "history cannot be read");
+            }
+        });
+        if is_long {
+            let _ = reading.await;
         }
     }
 }
@@ -60,11 +66,21 @@ pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -
     }
 }
 
-fn read(store: &std::path::Path, question: HistoryQuery) -> Result<(), StoreError> {
-    let HistoryQuery { from, to, every, mut view, reply } = question;
-    report(Frames::open(store)?.each(from, to, Some(every), |frame| view.take(&frame))?, store);
-    // A reader that went away does not want the answer.
-    let _ = reply.send(view);
+// A reader that went away does not want the answer.
+fn read(store: &std::path::Path, question: PastQuery) -> Result<(), StoreError> {
+    match question {
+        PastQuery::Frames { from, to, every, mut reader } => {
+            report(Frames::open(store)?.each(from, to, Some(every), |frame| reader.take(&frame))?, store);
+            reader.finish();
+        }
+        PastQuery::Episodes { alert, reply } => {
+            let _ = reply.send(PastAlerts::open(store)?.of(&alert)?);
+        }
+        PastQuery::Alerts { from, to, queue, share, limit, reply } => {
+            let found = PastAlerts::open(store)?.between((from, to), queue.as_deref(), share.as_deref(), limit)?;
+            let _ = reply.send(found);
+        }
+    }
     Ok(())
 }
 

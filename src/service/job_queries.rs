@@ -1,8 +1,8 @@
 //! Answers to questions about single jobs, from the ledger.
 
-use crate::web::{Cursor, Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span, WhyView};
+use crate::web::{Cursor, Demand, JobAround, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span, WhyView};
 use trainspotter_core::engine::Engine;
-use trainspotter_core::jobs::{Job, Phase};
+use trainspotter_core::jobs::{Job, Phase, Wanted};
 use trainspotter_core::model::Timestamp;
 
 /// Answers a question. A reader that has gone away is no loss.
@@ -29,13 +29,29 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
                 }
             });
         }
-        JobQuery::WaitingLongest { filter, limit, reply } => {
-            let jobs = ledger.waiting_longest(&filter, limit).into_iter().map(|job| view(job, false, now)).collect();
+        JobQuery::Rules { reply } => {
+            let _ = reply.send(engine.rules().to_vec());
+        }
+        JobQuery::PastValues { alert, reply } => {
+            let _ = reply.send(engine.past_values(&alert));
+        }
+        JobQuery::Context { id, reply } => {
+            let why = engine.why(&id, now);
+            let around = engine.job(&id).zip(engine.job_context(&id, why.as_ref(), now)).map(|(job, context)| {
+                let queue_arn = engine.queue_arn(job.queue()).map(str::to_owned);
+                Box::new(JobAround { queue_arn, training_job: job.latest.training_job.clone(), context })
+            });
+            let _ = reply.send(around);
+        }
+        JobQuery::WaitingLongest { filter, reason, limit, reply } => {
+            let found = engine.find_waiting_longest(Wanted::of(&filter, limit), reason, now);
+            let jobs = found.into_iter().map(|job| view(job, false, now)).collect();
             let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next: None });
         }
-        JobQuery::List { filter, after, limit, reply } => {
+        JobQuery::List { filter, reason, newest_first, after, limit, reply } => {
             let after = after.as_ref().map(|after| (after.created_at, &after.id));
-            let found = ledger.list(&filter, after, limit);
+            let wanted = Wanted { after, newest_first, ..Wanted::of(&filter, limit) };
+            let found = engine.find_jobs(wanted, reason, now);
             let next = found.next.map(|job| Cursor { created_at: job.latest.created_at, id: job.latest.id.clone() });
             let jobs = found.jobs.into_iter().map(|job| view(job, false, now)).collect();
             let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next });

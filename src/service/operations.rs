@@ -15,7 +15,7 @@ use crate::notify::Notifiers;
 use crate::notify::silence::Silence;
 use crate::publish::prometheus_text;
 use crate::store::{StoreError, StoreHandle};
-use crate::web::{Access, HistoryQuery, JobQuery, Operation, Pages, Refusal, Snapshot, Token};
+use crate::web::{Access, JobQuery, Operation, Pages, PastQuery, Refusal, Snapshot, Token};
 use trainspotter_clock::Clock;
 use trainspotter_core::rules::Rule;
 
@@ -73,7 +73,7 @@ impl Acting {
         &self,
         snapshot: watch::Receiver<Snapshot>,
         jobs: mpsc::Sender<JobQuery>,
-        history: mpsc::Sender<HistoryQuery>,
+        history: mpsc::Sender<PastQuery>,
         tick_every: Duration,
         clock: Clock,
     ) -> Pages {

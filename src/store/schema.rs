@@ -78,6 +78,20 @@ const MIGRATIONS: &[M<'_>] = &[
             because TEXT NOT NULL
         ) STRICT;",
     ),
+    // Alerts that fired, for as long as somebody may follow a link to one.
+    M::up(
+        "CREATE TABLE past_alert (
+            alert TEXT NOT NULL,
+            fired_at INTEGER NOT NULL,
+            queue TEXT NOT NULL,
+            share TEXT NOT NULL,
+            ended_at INTEGER,
+            body TEXT NOT NULL,
+            PRIMARY KEY (alert, fired_at)
+        ) STRICT;
+        CREATE INDEX past_alert_fired ON past_alert (fired_at);
+        CREATE INDEX past_alert_ended ON past_alert (ended_at) WHERE ended_at IS NOT NULL;",
+    ),
 ];
 
 /// Version 1.

@@ -81,8 +81,7 @@ pub(super) async fn alerts(State(pages): State<Pages>) -> Json<Vec<AlertRow>> {
 }
 
 fn rows(snapshot: &Snapshot, silences: &[Silence], now: Timestamp) -> Vec<AlertRow> {
-    let mut active: Vec<&Silence> = silences.iter().filter(|silence| silence.is_active(now)).collect();
-    active.sort_by_key(|silence| Reverse(silence.ends_at));
+    let active = active(silences, now);
     let live = |alert| AlertRow::live(alert).silenced_by(&active);
     let mut live: Vec<_> = snapshot.alerts.iter().map(live).collect();
     live.sort_by_key(|row| (Reverse(row.fired_at.is_some()), row.fired_at.unwrap_or(row.active_at)));
@@ -90,8 +89,38 @@ fn rows(snapshot: &Snapshot, silences: &[Silence], now: Timestamp) -> Vec<AlertR
     live
 }
 
+/// The silences in force, the one that lasts longest first.
+fn active(silences: &[Silence], now: Timestamp) -> Vec<&Silence> {
+    let mut active: Vec<&Silence> = silences.iter().filter(|silence| silence.is_active(now)).collect();
+    active.sort_by_key(|silence| Reverse(silence.ends_at));
+    active
+}
+
 impl AlertRow {
-    fn live(alert: &Alert) -> Self {
+    /// When it fired, or since when its condition holds.
+    pub(super) fn began_at(&self) -> Timestamp {
+        self.fired_at.unwrap_or(self.active_at)
+    }
+
+    pub(super) fn resolved_at(&self) -> Option<Timestamp> {
+        self.resolved_at
+    }
+
+    pub(super) fn ending(&self) -> Option<ResolveReason> {
+        self.ending
+    }
+
+    /// An alert that is pending or firing, with the silences that hold it back.
+    pub(super) fn now(alert: &Alert, silences: &[Silence], now: Timestamp) -> Self {
+        Self::live(alert).silenced_by(&active(silences, now))
+    }
+
+    /// As it was when it fired, or ended.
+    pub(super) fn of(transition: &Transition) -> Self {
+        Self::resolved(transition).unwrap_or_else(|| Self::live(&transition.alert))
+    }
+
+    pub(super) fn live(alert: &Alert) -> Self {
         let (state, active_at) = match alert.state {
             AlertState::Pending { active_at } => (Standing::Pending, active_at),
             AlertState::Firing { active_at, .. } => (Standing::Firing, active_at),

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
+use crate::web::past::{PastQuery, ReadFrames, ask};
 use crate::web::query::{pairs, shown};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Quantiles;
@@ -31,27 +32,33 @@ const DEFAULT_SPAN: Duration = Duration::from_secs(86_400);
 const DEFAULT_MOMENTS: u32 = 200;
 
 /// The most moments in an answer: each is a frame to read.
-const MAX_MOMENTS: u32 = 500;
+pub(super) const MAX_MOMENTS: u32 = 500;
 
 /// Frames that one answer reads, at most. Where there are more between `from` and `to`, some are passed over, evenly.
-const MAX_FRAMES: u32 = 3_000;
+pub(super) const MAX_FRAMES: u32 = 3_000;
 
 /// The statistics of a distribution's last hour.
 const STATS: [&str; 7] = ["count", "mean", "p50", "p90", "p95", "p99", "max"];
 
-/// A question to whoever keeps frames. Dropping `reply` unanswered tells the reader to come back later.
+/// Metrics of one answer.
+const MAX_METRICS: usize = 24;
+
+/// Takes series of several metrics from frames in one pass.
 #[derive(Debug)]
-pub struct HistoryQuery {
-    /// The first moment.
-    pub from: Timestamp,
-    /// The last one.
-    pub to: Timestamp,
-    /// At most one frame for each of these, the last: no more than a step of the view.
-    pub every: Duration,
-    /// Takes what is asked for from each frame, oldest first, and answers.
-    pub view: HistoryView,
-    /// Where the answer goes.
-    pub reply: oneshot::Sender<HistoryView>,
+struct Reader {
+    views: Vec<HistoryView>,
+    reply: oneshot::Sender<Vec<HistoryView>>,
+}
+
+impl ReadFrames for Reader {
+    fn take(&mut self, frame: &Frame) {
+        self.views.iter_mut().for_each(|view| view.take(frame));
+    }
+
+    fn finish(self: Box<Self>) {
+        // A reader that went away does not want the answer.
+        let _ = self.reply.send(self.views);
+    }
 }
 
 /// Series of one metric over time.
@@ -68,6 +75,8 @@ pub struct HistoryView {
     /// How far apart the values are that were looked at, at least; those between are passed over where that is more than the time
     /// between two ticks.
     looked_every_seconds: f64,
+    /// How far the moments are apart, at least.
+    step_seconds: f64,
     /// The moments, oldest first: of each step the last one that is known.
     #[schema(value_type = Vec<String>)]
     at: Vec<Timestamp>,
@@ -140,7 +149,7 @@ struct PastSeries {
 
 impl HistoryView {
     /// Takes what this is about from the frame that comes next.
-    pub fn take(&mut self, frame: &Frame) {
+    fn take(&mut self, frame: &Frame) {
         let step = frame.at.since(self.from).as_nanos() / self.step.as_nanos().max(1);
         match self.at.last_mut() {
             Some(last) if self.current == Some(step) => *last = frame.at,
@@ -193,15 +202,86 @@ pub(super) async fn history(
     State(pages): State<Pages>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<HistoryView>, ApiError> {
-    let parameters = HistoryParameters::parse(query.as_deref().unwrap_or(""))?;
-    let (reply, answer) = oneshot::channel();
-    let question = parameters.question(pages.clock.now(), reply)?;
-    let no_answer = || ApiError::unavailable("no_answer", "history cannot be read now; try again");
-    pages.history.send(question).await.map_err(|_| no_answer())?;
-    let mut view = answer.await.map_err(|_| no_answer())?;
-    let moments = view.at.len();
-    view.series.values_mut().for_each(|values| values.resize(moments, None));
-    Ok(Json(view))
+    let now = pages.clock.now();
+    let (asked, view) = HistoryParameters::parse(query.as_deref().unwrap_or(""))?.asked(now)?;
+    let mut views = read(&pages, asked, vec![view]).await?;
+    views.pop().map(Json).ok_or_else(|| ApiError::unavailable("no_answer", "history cannot be read now; try again"))
+}
+
+/// How several metrics were, in one pass over what was recorded: as `/api/v1/history` says each, in this order.
+#[utoipa::path(
+    get, path = "/api/v1/histories", tag = "figures", params(HistoriesParameters),
+    responses((status = 200, body = Vec<HistoryView>), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn histories(
+    State(pages): State<Pages>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Vec<HistoryView>>, ApiError> {
+    let (now, query) = (pages.clock.now(), query.unwrap_or_default());
+    let say_which = || ApiError::bad_request("say which: metrics=queue.wait:p95,queue.wait.oldest");
+    let listed = pairs(&query)?.into_iter().find(|(key, _)| key == "metrics").ok_or_else(say_which)?.1;
+    let metrics: Vec<&str> = listed.split(',').filter(|metric| !metric.is_empty()).collect();
+    if metrics.is_empty() {
+        return Err(say_which());
+    }
+    if metrics.len() > MAX_METRICS {
+        return Err(ApiError::bad_request(format!("metrics names {}; at most {MAX_METRICS}", metrics.len())));
+    }
+    let (mut views, mut asked) = (Vec::new(), None::<Asked>);
+    for metric in metrics {
+        let (one, view) = HistoryParameters::parse_of(&query, metric)?.asked(now)?;
+        // What one needs to look at, all look at.
+        asked = Some(asked.map_or(one, |asked| Asked { every: asked.every.min(one.every), ..asked }));
+        views.push(view);
+    }
+    let asked = asked.ok_or_else(say_which)?;
+    for view in &mut views {
+        view.looked_every_seconds = asked.every.as_secs_f64();
+    }
+    Ok(Json(read(&pages, asked, views).await?))
+}
+
+async fn read(pages: &Pages, asked: Asked, views: Vec<HistoryView>) -> Result<Vec<HistoryView>, ApiError> {
+    let Asked { from, to, every } = asked;
+    let mut views =
+        ask(&pages.history, |reply| PastQuery::Frames { from, to, every, reader: Box::new(Reader { views, reply }) })
+            .await?;
+    for view in &mut views {
+        let moments = view.at.len();
+        view.series.values_mut().for_each(|values| values.resize(moments, None));
+    }
+    Ok(views)
+}
+
+/// Which frames are looked at.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    from: Timestamp,
+    to: Timestamp,
+    every: Duration,
+}
+
+/// What is asked for of several metrics.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "what the document says; `HistoryParameters` is what is read")]
+struct HistoriesParameters {
+    /// Metrics by their names in `docs/METRICS.md`, with commas; of distributions with the statistic behind a colon, such as
+    /// `queue.wait:p95`. At most 24.
+    #[param(required = true)]
+    metrics: Option<String>,
+    /// Only series of this queue.
+    queue: Option<String>,
+    /// Only series of this share, of metrics that have shares; empty for jobs without one.
+    share: Option<String>,
+    /// As in `/api/v1/history`, as are the following.
+    fold: Option<String>,
+    /// The first moment.
+    from: Option<String>,
+    /// The last one.
+    to: Option<String>,
+    /// How far values are apart.
+    step: Option<String>,
 }
 
 /// What is asked for.
@@ -254,7 +334,25 @@ impl HistoryParameters {
         Ok(read)
     }
 
-    fn question(self, now: Timestamp, reply: oneshot::Sender<HistoryView>) -> Result<HistoryQuery, ApiError> {
+    /// The same for one of several metrics, which may come with a statistic. A label that it has not leaves it as it is.
+    fn parse_of(query: &str, metric: &str) -> Result<Self, ApiError> {
+        let rest = pairs(query)?.into_iter().filter(|(key, _)| key != "metrics");
+        let rest: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish();
+        let mut read = Self::parse(&rest)?;
+        if read.metric.is_some() || read.stat.is_some() {
+            return Err(ApiError::bad_request("give metrics and their statistics as metrics=queue.wait:p95"));
+        }
+        let (name, stat) = metric.split_once(':').map_or((metric, None), |(name, stat)| (name, Some(stat)));
+        let has = |label: &&str| catalogue::find(name).is_none_or(|metric| metric.labels.contains(label));
+        read.queue = read.queue.filter(|_| has(&"queue"));
+        read.share = read.share.filter(|_| has(&"share"));
+        // What only grows is read at the end of a step, whatever is made of other values.
+        let is_counter = catalogue::find(name).is_some_and(|metric| metric.kind == catalogue::Kind::Counter);
+        read.fold = read.fold.filter(|_| !is_counter);
+        Ok(Self { metric: Some(name.to_owned()), stat: stat.map(str::to_owned), ..read })
+    }
+
+    fn asked(self, now: Timestamp) -> Result<(Asked, HistoryView), ApiError> {
         let Self { metric, queue, share, stat, fold, from, to, step } = self;
         let name = metric.ok_or_else(|| ApiError::bad_request("say which: metric=queue.wait.oldest"))?;
         let metric: &Metric = catalogue::find(&name).ok_or_else(|| {
@@ -296,6 +394,7 @@ impl HistoryParameters {
             stat: stat_of(metric, stat)?,
             fold,
             looked_every_seconds: every.as_secs_f64(),
+            step_seconds: step.as_secs_f64(),
             at: Vec::new(),
             series: BTreeMap::new(),
             wanted,
@@ -303,7 +402,7 @@ impl HistoryParameters {
             step,
             current: None,
         };
-        Ok(HistoryQuery { from, to, every, view, reply })
+        Ok((Asked { from, to, every }, view))
     }
 }
 
@@ -324,7 +423,7 @@ fn stat_of(metric: &Metric, stat: Option<String>) -> Result<Option<&'static str>
 }
 
 /// A moment as people write it: a time, or how long ago.
-fn moment(key: &str, text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
+pub(super) fn moment(key: &str, text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
     let message = || {
         let form = "write it like 2026-03-01T12:00:00Z, or -6h for six hours ago";
         ApiError::bad_request(format!("{key} is {}; {form}", shown(text)))

@@ -18,9 +18,11 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
+use crate::web::job_context::JobAround;
 use crate::web::query::{pairs, shown};
 use crate::web::why::WhyView;
 use trainspotter_core::jobs::Filter;
+use trainspotter_core::metrics::Reason;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
@@ -28,6 +30,7 @@ use trainspotter_core::model::QueueName;
 use trainspotter_core::model::ShareName;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
+use trainspotter_core::rules::{Alert, PastValues, Rule};
 
 /// Jobs on a page unless the request says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -41,10 +44,14 @@ pub const MAX_MEANT: usize = 20;
 /// A question to the ledger's owner. Dropping `reply` unanswered tells the reader to come back later.
 #[derive(Debug)]
 pub enum JobQuery {
-    /// Jobs that match all given conditions, oldest first (by [`Cursor`]).
+    /// Jobs that match all given conditions, oldest or newest first (by [`Cursor`]).
     List {
         /// The conditions.
         filter: Filter,
+        /// Of those that wait only those with this reason.
+        reason: Option<Reason>,
+        /// The newest first.
+        newest_first: bool,
         /// Only jobs that come after this place.
         after: Option<Cursor>,
         /// At most this many: 1 to 500.
@@ -56,6 +63,8 @@ pub enum JobQuery {
     WaitingLongest {
         /// The conditions.
         filter: Filter,
+        /// Only those with this reason.
+        reason: Option<Reason>,
         /// At most this many: 1 to 500.
         limit: usize,
         /// Where the answer goes.
@@ -67,6 +76,25 @@ pub enum JobQuery {
         words: String,
         /// Where the answer goes.
         reply: oneshot::Sender<Meant>,
+    },
+    /// What is around one job; `None` if it is not known.
+    Context {
+        /// Its id.
+        id: JobId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Box<JobAround>>>,
+    },
+    /// The rules that are evaluated.
+    Rules {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<Rule>>,
+    },
+    /// How the value behind an alert can be read off earlier frames; `None` if its rule is gone.
+    PastValues {
+        /// The alert.
+        alert: Box<Alert>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<PastValues>>,
     },
 }
 
@@ -201,23 +229,25 @@ pub struct Span {
     pub to_uncertain_seconds: Option<f64>,
 }
 
-/// Jobs, oldest first, a page at a time; or those that have waited longest until now, with `sort=waiting`.
+/// Jobs, oldest first, a page at a time; or the newest first, with `sort=newest`; or those that have waited longest until now, with
+/// `sort=waiting`.
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs", params(ListParameters),
     responses((status = 200, body = JobPage), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn jobs(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Result<Json<JobPage>, ApiError> {
-    let ListParameters { queue, share, state, id, name, owner, sort, limit, after } =
+    let ListParameters { queue, share, state, id, name, owner, reason, unit, sort, limit, after } =
         ListParameters::parse(query.as_deref().unwrap_or(""))?;
-    let filter = Filter { queue, share, state, id, name, owner };
+    let filter = Filter { queue, share, state, id, name, owner, unit, waiting: reason.is_some() };
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if sort == Some(Sort::Waiting) {
         if after.is_some() {
             return Err(ApiError::bad_request("sort=waiting has one page; narrow it down instead of giving `after`"));
         }
-        return ask(&pages.jobs, |reply| JobQuery::WaitingLongest { filter, limit, reply }).await.map(Json);
+        return ask(&pages.jobs, |reply| JobQuery::WaitingLongest { filter, reason, limit, reply }).await.map(Json);
     }
-    ask(&pages.jobs, |reply| JobQuery::List { filter, after, limit, reply }).await.map(Json)
+    let newest_first = sort == Some(Sort::Newest);
+    ask(&pages.jobs, |reply| JobQuery::List { filter, reason, newest_first, after, limit, reply }).await.map(Json)
 }
 
 /// One job with its whole life: by its id, or else by its name, by how its id or name begins, or by its owner. The first of these that
@@ -276,7 +306,13 @@ struct ListParameters {
     name: Option<String>,
     /// Only jobs of this owner, which is their tag `owner`; empty for jobs without one.
     owner: Option<String>,
-    /// `created` (the default: oldest first) or `waiting`: only jobs that wait, those first that have waited longest until now, on one page. Narrowed by
+    /// Only jobs that wait for this reason: `share_at_limit` and so on, as in `why.reason`.
+    #[param(value_type = Option<String>)]
+    reason: Option<Reason>,
+    /// Only jobs that ask for this instance type.
+    #[param(rename = "type", value_type = Option<String>)]
+    unit: Option<InstanceType>,
+    /// `created` (the default: oldest first), `newest` (the youngest first) or `waiting`: only jobs that wait, those first that have waited longest until now, on one page. Narrowed by
     /// what very many jobs have, it looks only among the 10,000 that have waited longest.
     #[param(value_type = Option<String>)]
     sort: Option<Sort>,
@@ -292,14 +328,16 @@ struct ListParameters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
     Created,
+    Newest,
     Waiting,
 }
 
 fn parse_sort(value: &str) -> Result<Sort, ApiError> {
     match value {
         "created" => Ok(Sort::Created),
+        "newest" => Ok(Sort::Newest),
         "waiting" => Ok(Sort::Waiting),
-        _ => Err(ApiError::bad_request(format!("sort is {}; there are created and waiting", shown(value)))),
+        _ => Err(ApiError::bad_request(format!("sort is {}; there are created, newest and waiting", shown(value)))),
     }
 }
 
@@ -315,11 +353,14 @@ impl ListParameters {
                 "id" => read.id.replace(value.into_owned()).is_some(),
                 "name" => read.name.replace(value.into_owned()).is_some(),
                 "owner" => read.owner.replace(value.into_owned()).is_some(),
+                "reason" => read.reason.replace(parse_reason(&value)?).is_some(),
+                "type" => read.unit.replace(InstanceType::from(&*value)).is_some(),
                 "sort" => read.sort.replace(parse_sort(&value)?).is_some(),
                 "limit" => read.limit.replace(parse_limit(&value)?).is_some(),
                 "after" => read.after.replace(value.parse().map_err(|_| stale_cursor(&value))?).is_some(),
                 _ => {
-                    let there_are = "there are queue, share, state, id, name, owner, sort, limit and after";
+                    let there_are =
+                        "there are queue, share, state, id, name, owner, reason, type, sort, limit and after";
                     return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
                 }
             };
@@ -339,6 +380,14 @@ fn parse_state(value: &str) -> Result<JobStatus, ApiError> {
     })
 }
 
+fn parse_reason(value: &str) -> Result<Reason, ApiError> {
+    let known = |reason: &Reason| reason.as_str().eq_ignore_ascii_case(value);
+    Reason::ALL.into_iter().find(known).ok_or_else(|| {
+        let words = Reason::ALL.map(Reason::as_str).join(", ");
+        ApiError::bad_request(format!("unknown reason {}; there are {words}", shown(value)))
+    })
+}
+
 fn parse_limit(value: &str) -> Result<usize, ApiError> {
     value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
         ApiError::bad_request(format!("limit is {}; it must be a whole number from 1 to {MAX_LIMIT}", shown(value)))
@@ -350,7 +399,7 @@ fn stale_cursor(value: &str) -> ApiError {
 }
 
 /// Sends a question and waits for its answer; the guard's timeout bounds both.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     questions: &mpsc::Sender<JobQuery>,
     question: impl FnOnce(oneshot::Sender<T>) -> JobQuery,
 ) -> Result<T, ApiError> {
@@ -360,7 +409,7 @@ async fn ask<T>(
     answer.await.map_err(|_| no_answer())
 }
 
-fn lower_case<S: Serializer>(status: &JobStatus, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn lower_case<S: Serializer>(status: &JobStatus, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&status.as_str().to_ascii_lowercase())
 }
 

@@ -11,12 +11,15 @@ use utoipa_axum::routes;
 
 use crate::web::Pages;
 use crate::web::access;
+use crate::web::alert_detail;
 use crate::web::alerts;
 use crate::web::figures;
 use crate::web::history;
+use crate::web::job_context;
 use crate::web::jobs;
 use crate::web::outbox;
 use crate::web::probes;
+use crate::web::service_figures;
 use crate::web::silences;
 use crate::web::test_notifications;
 
@@ -53,10 +56,17 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(figures::failures))
         .routes(routes!(figures::setup))
         .routes(routes!(history::history))
+        .routes(routes!(history::histories))
         .routes(routes!(alerts::alerts))
+        .routes(routes!(alert_detail::past))
+        .routes(routes!(alert_detail::alert))
+        .routes(routes!(alert_detail::figure))
         .routes(routes!(jobs::jobs))
         .routes(routes!(jobs::job))
+        .routes(routes!(job_context::context))
+        .routes(routes!(probes::tick))
         .routes(routes!(probes::health))
+        .routes(routes!(service_figures::service))
         .routes(routes!(openapi))
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))

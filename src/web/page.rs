@@ -1,35 +1,126 @@
-//! The page at `/`: one document, its style and its scripts, all in the binary. And the runbooks.
+//! The pages: one document for all of them, in which a script of its own draws each; their style and scripts, all in the binary. And
+//! the runbooks, which are text.
+//!
+//! All addresses are relative, so that a proxy may serve the pages below a path of its own.
 
 use axum::Router;
-use axum::http::header::CACHE_CONTROL;
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::web::Pages;
 use crate::web::runbooks;
 
-/// A file of the page, always asked for anew: after an update, page and API must fit each other.
+/// The document, with marks where a page's own words stand.
+const DOCUMENT: &str = include_str!("assets/page.html");
+
+/// A file of the pages, always asked for anew: after an update, pages and API must fit each other.
 macro_rules! file {
     ($name:literal, $content_type:literal) => {
-        get(async || {
-            ([(CONTENT_TYPE, $content_type), (CACHE_CONTROL, "no-cache")], include_str!(concat!("assets/", $name)))
-        })
+        (
+            concat!("/assets/", $name),
+            get(async || {
+                ([(CONTENT_TYPE, $content_type), (CACHE_CONTROL, "no-cache")], include_str!(concat!("assets/", $name)))
+            }),
+        )
+    };
+    (script $name:literal) => {
+        file!($name, "text/javascript; charset=utf-8")
+    };
+    (style $name:literal) => {
+        file!($name, "text/css; charset=utf-8")
     };
 }
 
-/// The page's files.
+/// The pages that a script draws: path, script and title.
+const DRAWN: [(&str, &str, &str); 8] = [
+    ("/", "overview", "Overview"),
+    ("/alerts", "alerts", "Alerts"),
+    ("/alerts/{id}", "alert", "Alert"),
+    ("/jobs", "jobs", "Jobs"),
+    ("/jobs/{id}", "job", "Job"),
+    ("/queues/{queue}", "queue", "Queue"),
+    ("/queues/{queue}/shares/{share}", "queue", "Share"),
+    ("/health", "health", "Health"),
+];
+
+/// The pages and their files.
 pub(super) fn routes() -> Router<Pages> {
-    Router::new()
-        .route("/", file!("index.html", "text/html; charset=utf-8"))
-        .route("/alerts", file!("index.html", "text/html; charset=utf-8"))
+    let files = [
+        file!(style "page.css"),
+        file!(style "parts.css"),
+        file!(script "alert.js"),
+        file!(script "alertlist.js"),
+        file!(script "alerts.js"),
+        file!(script "api.js"),
+        file!(script "chart.js"),
+        file!(script "format.js"),
+        file!(script "frame.js"),
+        file!(script "gpus.js"),
+        file!(script "health.js"),
+        file!(script "job.js"),
+        file!(script "jobs.js"),
+        file!(script "jobtable.js"),
+        file!(script "overtime.js"),
+        file!(script "overview.js"),
+        file!(script "queue.js"),
+        file!(script "range.js"),
+        file!(script "runbook.js"),
+        file!(script "sharetable.js"),
+        file!(script "sign_in.js"),
+        file!(script "silence.js"),
+        file!(script "tables.js"),
+        file!(script "timeline.js"),
+        file!(script "token.js"),
+        file!(script "words.js"),
+        file!(script "vendor/uPlot.iife.min.js"),
+        file!(style "vendor/uPlot.min.css"),
+        file!("vendor/LICENSE", "text/plain; charset=utf-8"),
+    ];
+    let drawn = DRAWN.into_iter().fold(Router::new(), |routes, (path, script, title)| {
+        routes.route(path, get(async move |request: Request| page(request.uri().path(), script, title)))
+    });
+    files
+        .into_iter()
+        .fold(drawn, |routes, (path, file)| routes.route(path, file))
         .route("/runbooks", get(runbooks::list))
         .route("/runbooks/{name}", get(runbooks::runbook))
-        .route("/assets/page.css", file!("page.css", "text/css; charset=utf-8"))
-        .route("/assets/page.js", file!("page.js", "text/javascript; charset=utf-8"))
-        .route("/assets/sections.js", file!("sections.js", "text/javascript; charset=utf-8"))
-        .route("/assets/gpus.js", file!("gpus.js", "text/javascript; charset=utf-8"))
-        .route("/assets/token.js", file!("token.js", "text/javascript; charset=utf-8"))
-        .route("/assets/sign_in.js", file!("sign_in.js", "text/javascript; charset=utf-8"))
-        .route("/assets/format.js", file!("format.js", "text/javascript; charset=utf-8"))
-        .route("/favicon.svg", file!("favicon.svg", "image/svg+xml"))
+        .route(
+            "/favicon.svg",
+            get(async || {
+                ([(CONTENT_TYPE, "image/svg+xml"), (CACHE_CONTROL, "no-cache")], include_str!("assets/favicon.svg"))
+            }),
+        )
+}
+
+/// A page that a script draws.
+fn page(path: &str, script: &str, title: &str) -> Response {
+    let script = format!("<script type=\"module\" src=\"{{root}}assets/{script}.js\"></script>");
+    document(
+        &root(path),
+        title,
+        &script,
+        "",
+        "<noscript><p class=\"banner\">This page needs JavaScript. The same figures are at <a href=\"{root}api/v1/queues\">/api/v1</a>.</p></noscript>",
+    )
+}
+
+/// A document with its own words. `root` leads to the service's root, and stands for `{root}` in all of them.
+pub(super) fn document(root: &str, title: &str, script: &str, class: &str, main: &str) -> Response {
+    let html = DOCUMENT
+        .replace("{script}", script)
+        .replace("{title}", title)
+        .replace("{class}", class)
+        .replace("{main}", main)
+        .replace("{root}", root);
+    ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-cache")], html).into_response()
+}
+
+/// What leads from a path to the root: one step up for each of its folders.
+fn root(path: &str) -> String {
+    match path.matches('/').count() {
+        0 | 1 => "./".to_owned(),
+        folders => "../".repeat(folders - 1),
+    }
 }

@@ -1,5 +1,6 @@
 //! Whether the service lives, is ready, and what it rests on: probes, `/metrics`, and the health of the sources.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -70,6 +71,36 @@ pub(super) struct HealthBody {
     sources: Vec<SourceRow>,
 }
 
+/// What has changed since a reader looked last: small enough to be asked for every few seconds.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TickBody {
+    status: Status,
+    /// Why the first poll is not complete; null if it is.
+    not_ready: Option<String>,
+    /// The service's clock, which may run fast.
+    #[schema(value_type = String, format = DateTime)]
+    now: Timestamp,
+    /// Clock seconds per second.
+    clock_speed: f64,
+    /// When the service started.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// The time of the latest figures; null before the first.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ticked_at: Option<Timestamp>,
+    /// How often there are new figures, in clock time.
+    tick_every_seconds: f64,
+    /// Alerts that fire, by severity; those without one are under the empty name.
+    firing: BTreeMap<String, u64>,
+    /// What is wrong with sources and the state file, each in a line.
+    problems: Vec<String>,
+    /// Why the state is kept in memory only; null if all is well.
+    store_error: Option<String>,
+    /// The service's version.
+    #[schema(value_type = String)]
+    version: &'static str,
+}
+
 /// How the service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -133,6 +164,29 @@ pub(super) async fn readyz(State(pages): State<Pages>) -> Result<Json<ProbeBody>
 )]
 pub(super) async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], (pages.metrics)(&pages.latest().frame))
+}
+
+/// Whether there are new figures, and what fires.
+#[utoipa::path(get, path = "/api/v1/tick", tag = "service", responses((status = 200, body = TickBody)))]
+pub(super) async fn tick(State(pages): State<Pages>) -> Json<TickBody> {
+    let snapshot = pages.latest();
+    let mut firing = BTreeMap::new();
+    for alert in snapshot.alerts.iter().filter(|alert| alert.state.fired_at().is_some()) {
+        *firing.entry(alert.labels.get("severity").cloned().unwrap_or_default()).or_default() += 1;
+    }
+    Json(TickBody {
+        status: status(&pages, &snapshot),
+        not_ready: (!snapshot.ready).then(|| not_ready(&snapshot)),
+        now: pages.clock.now(),
+        clock_speed: pages.clock.speed(),
+        started_at: pages.started_at,
+        ticked_at: snapshot.ticked_at,
+        tick_every_seconds: pages.tick_every.as_secs_f64(),
+        firing,
+        problems: problems(&snapshot),
+        store_error: snapshot.store_error,
+        version: env!("CARGO_PKG_VERSION"),
+    })
 }
 
 /// How the service is, and how fresh each source is.

@@ -18,6 +18,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::web::access;
 use crate::web::access::Access;
+use crate::web::conditional::conditional;
 use crate::web::error::ApiError;
 
 /// The longest an answer may take, in wall time.
@@ -54,6 +55,7 @@ pub(super) fn guarded(router: Router, access: Access) -> Router {
     router
         .fallback(async || ApiError::not_found("there is nothing at this path; see /api/v1/openapi.json"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(from_fn(conditional))
         .layer(DefaultBodyLimit::max(usize::try_from(MAX_BODY).unwrap_or(usize::MAX)))
         .layer(from_fn_with_state(access, access::readers_only))
         .layer(CompressionLayer::new())

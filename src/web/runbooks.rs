@@ -1,20 +1,17 @@
 //! The runbooks as pages: static text with the look of the others, and no script.
 
 use axum::extract::Path;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
 use axum::response::Response;
 
 use crate::runbooks;
 use crate::web::error::ApiError;
+use crate::web::page::document;
 
 /// One runbook. Links are relative, so that a proxy may serve the page below a path of its own.
 pub(super) async fn runbook(Path(name): Path<String>) -> Result<Response, ApiError> {
     let found = runbooks::named(&name).filter(|_| !name.contains('/')).and_then(runbooks::as_html);
     let (title, text) = found.ok_or_else(|| ApiError::not_found("there is no runbook of this name; see /runbooks"))?;
-    let text =
-        format!("{text}<p><a href=\"../\">Figures and alerts</a> · <a href=\"../runbooks\">All runbooks</a></p>\n");
-    Ok(page("../", &title, &text))
+    Ok(page("../", &title, &format!("{text}<p><a href=\"../runbooks\">All runbooks</a></p>\n")))
 }
 
 /// All of them by name.
@@ -24,25 +21,13 @@ pub(super) async fn list() -> Response {
         format!("<li><a href=\"runbooks/{name}\">{name}</a>: {title}</li>\n")
     };
     let items: String = runbooks::names().map(item).collect();
-    page(
-        "",
-        "Runbooks",
-        &format!("<h1>Runbooks</h1>\n<ul>\n{items}</ul>\n<p><a href=\"./\">Figures and alerts</a></p>\n"),
-    )
+    page("./", "Runbooks", &format!("<h1>Runbooks</h1>\n<ul>\n{items}</ul>\n"))
 }
 
 /// `root` leads from the page to the service's root.
 fn page(root: &str, title: &str, text: &str) -> Response {
-    let title = escaped(title);
-    let html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · Trainspotter</title>\n\
-         <link rel=\"icon\" href=\"{root}favicon.svg\" type=\"image/svg+xml\">\n\
-         <link rel=\"stylesheet\" href=\"{root}assets/page.css\">\n</head>\n\
-         <body>\n<main id=\"main\" class=\"runbook\">\n{text}</main>\n</body>\n</html>\n"
-    );
-    ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
+    let script = "<script type=\"module\" src=\"{root}assets/runbook.js\"></script>";
+    document(root, &escaped(title), script, "runbook", text)
 }
 
 fn escaped(text: &str) -> String {
@@ -51,6 +36,8 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::CONTENT_TYPE;
+
     use super::*;
 
     async fn body(response: Response) -> String {

@@ -1,12 +1,16 @@
 //! The routes over real sockets, against a fixture: shapes, documentation, refusals, headers, limits.
 
+mod around;
 mod browser;
 mod connections;
 mod contract;
 mod fixture;
+mod fixture_jobs;
 mod hosts;
 mod limits;
+mod lively_past;
 mod past;
+mod questions;
 mod roles;
 mod schema;
 
@@ -24,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::web::Access;
 use crate::web::JobQuery;
 use crate::web::Pages;
+use crate::web::PastQuery;
 use crate::web::Snapshot;
 use crate::web::router;
 use crate::web::serve;
@@ -51,6 +56,15 @@ impl Server {
         Self::serving(fixture::snapshot(), jobs).await
     }
 
+    /// Serves the fixture with a past that has something to see in it.
+    async fn lively() -> Self {
+        let (jobs, questions) = mpsc::channel(4);
+        tokio::spawn(fixture::answer(questions));
+        let (history, asked) = mpsc::channel(4);
+        tokio::spawn(past::answer_with(asked, lively_past::frame));
+        Self::serving_all(fixture::snapshot(), jobs, history, None, Access::default()).await
+    }
+
     /// Serves the fixture at an address of its own.
     async fn behind(external_url: &'static str) -> Self {
         let (jobs, questions) = mpsc::channel(4);
@@ -70,7 +84,9 @@ impl Server {
     }
 
     async fn serving_at(snapshot: Snapshot, jobs: mpsc::Sender<JobQuery>, external_url: Option<&'static str>) -> Self {
-        Self::serving_with(snapshot, jobs, external_url, Access::default()).await
+        let (history, questions) = mpsc::channel(4);
+        tokio::spawn(past::answer(questions));
+        Self::serving_all(snapshot, jobs, history, external_url, Access::default()).await
     }
 
     async fn serving_with(
@@ -79,11 +95,21 @@ impl Server {
         external_url: Option<&'static str>,
         access: Access,
     ) -> Self {
+        let (history, questions) = mpsc::channel(4);
+        tokio::spawn(past::answer(questions));
+        Self::serving_all(snapshot, jobs, history, external_url, access).await
+    }
+
+    async fn serving_all(
+        snapshot: Snapshot,
+        jobs: mpsc::Sender<JobQuery>,
+        history: mpsc::Sender<PastQuery>,
+        external_url: Option<&'static str>,
+        access: Access,
+    ) -> Self {
         let (snapshot, receiver) = watch::channel(snapshot);
         let (operations, asked) = mpsc::channel(4);
         tokio::spawn(roles::operate(asked));
-        let (history, questions) = mpsc::channel(4);
-        tokio::spawn(past::answer(questions));
         let pages = Pages {
             snapshot: receiver,
             jobs,

@@ -62,7 +62,7 @@ async fn a_real_alertmanager_shows_the_alert_until_it_is_resolved() {
     assert_eq!(alerts.len(), 1, "{alerts:?}");
     assert_eq!(alerts[0]["labels"]["alertname"], "TestNotification");
     assert_eq!(alerts[0]["status"]["state"], "active");
-    assert!(alerts[0]["generatorURL"].as_str().unwrap().starts_with("https://spotter.example/#alert-"));
+    assert!(alerts[0]["generatorURL"].as_str().unwrap().starts_with("https://spotter.example/alerts/"));
     let ends_at: jiff::Timestamp = alerts[0]["endsAt"].as_str().unwrap().parse().unwrap();
     let minutes = (ends_at.as_millisecond() - clock.now().millis()) / 60_000;
     assert!((3..=5).contains(&minutes), "it ends by itself when nobody repeats it, and not before: {ends_at}");

@@ -9,6 +9,7 @@ mod advice_tests;
 mod facts;
 #[cfg(test)]
 mod job_tests;
+mod pages;
 mod plausible_amounts;
 mod shares;
 mod sources;

@@ -35,7 +35,7 @@ pub use failure::{FailureCategory, account_limit};
 pub use index::Move;
 use job::Kept;
 pub use job::{Job, gpus_of};
-pub use listing::{EXAMINED_AT_MOST, Filter, Found};
+pub use listing::{EXAMINED_AT_MOST, Filter, Found, Wanted};
 pub use plan::Cadence;
 pub(crate) use plan::JOBS_PER_POLL;
 pub use share_jobs::{Class, Place, ShareJobs};

@@ -13,6 +13,7 @@ mod frame;
 mod gauges;
 pub mod gpu_parts;
 mod hosts;
+mod job_context;
 mod job_story;
 pub mod kaplan_meier;
 pub mod lending;
@@ -38,6 +39,7 @@ pub use frame::{
     Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles, QueueFigures,
     ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
+pub use job_context::{Alike, AttemptEnd, HostFigures, JobContext, MAX_NEIGHBOURS, Neighbour};
 pub use reasons::{Evidence, Reason, Standing, Why};
 
 use crate::jobs::{Job, Ledger};
@@ -204,6 +206,11 @@ pub fn whys<'a>(
         notes.why(job, counting.waited(job))
     };
     jobs.into_iter().map(why).collect()
+}
+
+/// What is around a job, with why it waits, if it does.
+pub fn job_context(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> JobContext {
+    job_context::of(job, why, inputs)
 }
 
 /// Why a job waits, with how its wait divided so far; `None` if it does not wait, or if its queue is not watched.

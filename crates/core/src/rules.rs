@@ -21,6 +21,7 @@ mod index;
 mod likely_reasons;
 mod lint;
 mod objective;
+mod past_values;
 mod rule;
 pub mod rule_tests;
 mod single_jobs;
@@ -32,9 +33,10 @@ mod wording;
 
 pub use crate::metrics::catalogue::Unit;
 pub use active_alerts::ActiveAlerts;
-pub use alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
+pub use alert::{Alert, AlertId, AlertState, KEEP_ENDED, ResolveReason, Transition, TransitionKind};
 pub use check::RECEIVER_IN_TROUBLE;
 pub use lint::lint;
+pub use past_values::PastValues;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 pub use wording::of_value as in_words;
 

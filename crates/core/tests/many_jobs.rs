@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use trainspotter_core::engine::{Engine, Saved, cadence};
-use trainspotter_core::jobs::{EXAMINED_AT_MOST, Filter, Job, Ledger};
+use trainspotter_core::jobs::{EXAMINED_AT_MOST, Filter, Job, Ledger, Wanted};
 use trainspotter_core::metrics::{self, Inputs};
 use trainspotter_core::model::{
-    Demand, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Queue, Source, Timestamp,
+    Capacity, Demand, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Queue, Source, Timestamp,
 };
 use trainspotter_core::rules::{ActiveAlerts, Rule, parse_rules};
 
 const OWNERS: [&str; 3] = ["", "ada", "grace"];
+const TYPES: [&str; 2] = ["ml.p5.48xlarge", "ml.g5.xlarge"];
 const NAMES: [&str; 4] = ["train", "train-large", "eval", "écoute"];
 
 fn second(seconds: i64) -> Timestamp {
@@ -39,7 +40,7 @@ fn job(number: usize, status: JobStatus, at: i64) -> JobSeen {
         started_at: at.filter(|_| in_flight && status != JobStatus::Scheduled && status != JobStatus::Starting),
         stopped_at: at.filter(|_| status.is_ended()),
         status,
-        demand: Demand::default(),
+        demand: TYPES.get(number % 3).map_or_else(Demand::default, |unit| vec![Capacity::new(*unit, 2.0)].into()),
         training_job: None,
         odd_arn: None,
         terminated: false,
@@ -63,10 +64,11 @@ fn ids(jobs: &[&Job]) -> Vec<JobId> {
 }
 
 /// All pages of a list, with as many jobs on a page.
-fn pages(ledger: &Ledger, filter: &Filter, limit: usize) -> Vec<JobId> {
+fn pages(ledger: &Ledger, filter: &Filter, limit: usize, newest_first: bool) -> Vec<JobId> {
     let (mut seen, mut after): (Vec<JobId>, Option<(Timestamp, JobId)>) = (Vec::new(), None);
     loop {
-        let found = ledger.list(filter, after.as_ref().map(|(at, id)| (*at, id)), limit);
+        let after_one = after.as_ref().map(|(at, id)| (*at, id));
+        let found = ledger.find(Wanted { after: after_one, newest_first, ..Wanted::of(filter, limit) });
         assert!(found.jobs.len() <= limit);
         seen.extend(ids(&found.jobs));
         let Some(last) = found.next else { return seen };
@@ -79,15 +81,20 @@ fn filters() -> impl Strategy<Value = Filter> {
     let state = prop::option::of(prop::sample::select(&STATES[..]));
     let id = text(&["", "0", "a", "ff", "9e37-1", "zz"]);
     let name = text(&["", "train", "train-", "train-large", "train-3", "é", "none"]);
-    (text(&["research", "prod", "none"]), text(&["", "vision", "none"]), state, id, name, text(&["", "ada", "none"]))
-        .prop_map(|(queue, share, state, id, name, owner)| Filter {
+    let unit = text(&["ml.p5.48xlarge", "ml.p4d.24xlarge"]);
+    let of = (text(&["research", "prod", "none"]), text(&["", "vision", "none"]), state, id, name);
+    (of, text(&["", "ada", "none"]), unit, prop::bool::weighted(0.2)).prop_map(
+        |((queue, share, state, id, name), owner, unit, waiting)| Filter {
             queue: queue.map(Into::into),
             share: share.map(Into::into),
             state,
             id: id.map(str::to_owned),
             name: name.map(str::to_owned),
             owner: owner.map(str::to_owned),
-        })
+            unit: unit.map(Into::into),
+            waiting,
+        },
+    )
 }
 
 /// Whether a job passes, as the documentation has it.
@@ -100,6 +107,8 @@ fn passes(filter: &Filter, job: &Job) -> bool {
         && begins(filter.id.as_deref(), job.latest.id.as_str())
         && begins(filter.name.as_deref(), &job.latest.name)
         && is(filter.owner.as_deref(), job.owner().unwrap_or_default())
+        && filter.unit.as_ref().is_none_or(|unit| job.latest.demand.iter().any(|capacity| capacity.unit == *unit))
+        && (!filter.waiting || job.status().is_waiting())
 }
 
 proptest! {
@@ -127,7 +136,10 @@ proptest! {
         waiting.sort_by_key(|job| (job.waiting_since(), job.latest.id.clone()));
         waiting.truncate(limit);
         prop_assert_eq!(ids(&ledger.waiting_longest(&filter, limit)), ids(&waiting));
-        let mut found = pages(&ledger, &filter, limit);
+        let mut found = pages(&ledger, &filter, limit, false);
+        let mut newest = pages(&ledger, &filter, limit, true);
+        newest.reverse();
+        prop_assert_eq!(&newest, &found, "the same jobs the other way round");
         let in_order: Vec<Timestamp> = found.iter().map(|id| ledger.job(id).unwrap().latest.created_at).collect();
         prop_assert!(in_order.is_sorted());
         found.sort_by_key(|id| (ledger.job(id).unwrap().latest.created_at, id.clone()));
@@ -143,7 +155,7 @@ fn a_page_that_finds_little_ends_early_and_says_where_to_go_on() {
         ledger.observe(job(number, JobStatus::Runnable, 0), second(many as i64));
     }
     let nobody = Filter { owner: Some("nobody".to_owned()), ..Filter::default() };
-    assert_eq!(pages(&ledger, &nobody, 10), [] as [JobId; 0]);
+    assert_eq!(pages(&ledger, &nobody, 10, false), [] as [JobId; 0]);
     let last = Filter { name: Some("last".to_owned()), ..Filter::default() };
     ledger
         .observe(JobSeen { name: "last".to_owned(), ..job(many + 9_999, JobStatus::Runnable, 0) }, second(many as i64));
@@ -156,7 +168,8 @@ fn a_page_that_finds_little_ends_early_and_says_where_to_go_on() {
     let filter = Filter { name: Some("late-".to_owned()), ..Filter::default() };
     let found = ledger.list(&filter, None, 500);
     assert!(found.jobs.is_empty() && found.next.is_some(), "{} jobs", found.jobs.len());
-    assert_eq!(pages(&ledger, &filter, 500).len(), 4_000);
+    assert_eq!(pages(&ledger, &filter, 500, true).len(), 4_000);
+    assert_eq!(pages(&ledger, &filter, 500, false).len(), 4_000);
 }
 
 #[test]
@@ -187,8 +200,8 @@ fn a_job_that_vanished_is_not_listed_as_waiting() {
     ledger.observe(gone.clone(), second(10));
     ledger.observe_gone(&gone.id, second(20));
     let in_state = |state| Filter { state: Some(state), ..Filter::default() };
-    assert_eq!(pages(&ledger, &in_state(JobStatus::Runnable), 10), [] as [JobId; 0]);
-    assert_eq!(pages(&ledger, &in_state(JobStatus::Failed), 10), [gone.id]);
+    assert_eq!(pages(&ledger, &in_state(JobStatus::Runnable), 10, false), [] as [JobId; 0]);
+    assert_eq!(pages(&ledger, &in_state(JobStatus::Failed), 10, false), [gone.id]);
 }
 
 /// Rules over single jobs of every form that is judged by selection.

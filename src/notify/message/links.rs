@@ -7,16 +7,20 @@ use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 
 impl Message {
-    /// The alert on the service's page.
+    /// The alert's page.
     pub fn link(&self) -> Option<String> {
         self.link_of(&self.transition.alert)
     }
 
-    /// One of the alerts on the service's page.
+    /// The page of one of the alerts.
     pub fn link_of(&self, alert: &Alert) -> Option<String> {
         let url = self.external_url.as_ref()?;
-        // The page shows what rules raise.
-        Some(if alert.rule == RECEIVER_IN_TROUBLE { format!("{url}/") } else { format!("{url}/#alert-{}", alert.id) })
+        // Alerts are what rules raise; a receiver in trouble is part of the service's own health.
+        Some(if alert.rule == RECEIVER_IN_TROUBLE {
+            format!("{url}/health")
+        } else {
+            format!("{url}/alerts/{}", alert.id)
+        })
     }
 
     /// The runbook, if it is a page that can be opened.

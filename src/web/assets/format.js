@@ -1,4 +1,6 @@
-// Numbers, times and elements, as every part of the page writes them.
+// Numbers, times and elements, as every part of the pages writes them.
+
+import { address, withParameters } from "./api.js";
 
 /** Makes an element. Text always goes in as text, so that no name from outside can become markup. */
 export function el(tag, properties = {}, ...children) {
@@ -80,11 +82,39 @@ export function utc(millis) {
   return new Date(millis).toISOString().slice(0, 19).replace("T", " ");
 }
 
-/** `queue / share`; jobs without a share are said to have none. */
+/** How long before `now` a time is, and the time itself on request; both in the service's words. */
+export function moment(at, now) {
+  const millis = Date.parse(at);
+  return el("time", { datetime: at, title: `${utc(millis)} UTC` }, `${utc(millis).slice(0, 16)} UTC`,
+    el("span", { class: "faint" }, ` (${millis > now ? `in ${duration((millis - now) / 1000)}` : `${duration((now - millis) / 1000)} ago`})`));
+}
+
+/** A link to a page of the service. */
+export function link(path, ...children) {
+  return el("a", { href: address(path) }, ...children);
+}
+
+/** A link with parameters. */
+export function withParametersLink(path, parameters, ...children) {
+  return link(withParameters(path, parameters), ...children);
+}
+
+export const queuePath = (queue) => `queues/${encodeURIComponent(queue)}`;
+export const sharePath = (queue, share) => `${queuePath(queue)}/shares/${encodeURIComponent(share)}`;
+export const jobPath = (id) => `jobs/${encodeURIComponent(id)}`;
+export const alertPath = (id) => `alerts/${encodeURIComponent(id)}`;
+
+/** `queue / share`, each a link; jobs without a share are said to have none. */
 export function place(queue, share) {
   return share
-    ? el("span", {}, el("span", { class: "faint" }, `${queue} / `), share)
-    : el("span", {}, queue, el("span", { class: "faint" }, ", no share"));
+    ? el("span", { class: "place" }, link(queuePath(queue), queue), el("span", { class: "faint" }, " / "), link(sharePath(queue, share), share))
+    : el("span", { class: "place" }, link(queuePath(queue), queue), el("span", { class: "faint" }, ", no share"));
+}
+
+/** Names and values, one under the other; those without a value are left out. */
+export function facts(pairs) {
+  const given = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return el("dl", { class: "facts" }, ...given.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
 /** A label of an alert in words. An empty value means that there is none. */

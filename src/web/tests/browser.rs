@@ -14,63 +14,71 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::web::tests::Server;
+use crate::web::tests::fixture;
 use crate::web::{Access, Token};
 
 #[tokio::test]
-async fn the_page_draws_what_the_api_says() {
+async fn the_overview_draws_what_the_api_says() {
     let server = Server::start().await;
     let Some((dom, messages)) = open(&format!("http://{}/", server.address)).await else { return };
 
     for (what, expected) in [
-        ("the service's state", "2 alerts firing, 1 source failing"),
+        ("the service's state", "2 alerts firing, 1 problem"),
+        ("where it is bad", "<h1>2 alerts firing on research</h1>"),
         ("a firing alert", "ShareWaitsTooLong"),
         ("markup in a summary, as text", "&lt;b&gt;language&lt;/b&gt;"),
-        ("a queue", "<h3>research</h3>"),
+        ("a queue", ">research</a></h3>"),
         ("the oldest wait", "4h 10m"),
         ("the sum of the waterfall", "256 GPUs"),
-        ("a share's bar", "own 16, free 0, lent 0, borrowed 4"),
+        ("a cause of unallocated GPUs", "<strong>16</strong> no demand"),
         ("the longest-waiting job", "language-pretrain-0"),
-        ("a reason", "share at limit"),
-        ("a loan's hours", ">25<"),
-        ("a failure's category", "user code"),
+        ("a reason", "Share at its limit"),
+        ("a failure's category", "The job's own code"),
         ("a finding", "No job of audio has held an instance for 8 days."),
         ("a source in trouble", "research: rate exceeded (throttled)"),
         ("a silence", "UTC by ann: maintenance"),
-        ("the title", "<title>(2) Trainspotter</title>"),
+        ("the title", "<title>(2) Overview · Trainspotter</title>"),
     ] {
         assert!(dom.contains(expected), "{what} is missing: {expected:?} in {dom}");
     }
-    assert!(!dom.contains("All is well"), "all is well while an alert fires");
+    assert!(!dom.contains("No alert fires"), "all is well while an alert fires");
     assert!(!dom.contains("<b>language"), "a name became markup");
     assert!(!dom.contains("class=\"old\""), "the page takes fresh figures for old");
     assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
 }
 
-/// A message links to an alert: its element is there, marked; and if the alert is not there any more, the page says so.
+/// A message links to an alert's page; a link of an earlier version leads there, too; and an alert that has ended is still there.
 #[tokio::test]
 async fn the_link_of_a_message_leads_to_its_alert() {
     let server = Server::start().await;
     let alerts = server.get("/api/v1/alerts").await.json();
     let id = alerts[1]["id"].as_str().unwrap();
-    let Some((dom, _)) = open(&format!("http://{}/#alert-{id}", server.address)).await else { return };
-    let marked = dom.split("<li ").find(|item| item.contains(&format!("id=\"alert-{id}\""))).unwrap();
-    assert!(marked.contains(" wanted\""), "{marked}");
-    let Some((dom, _)) = open(&format!("http://{}/#alert-0123456789abcdef", server.address)).await else { return };
-    assert!(
-        dom.contains("id=\"alert-0123456789abcdef\"") && dom.contains("is not firing and has not resolved recently"),
-        "{dom}"
-    );
+    for path in [format!("alerts/{id}"), format!("#alert-{id}")] {
+        let Some((dom, messages)) = open(&format!("http://{}/{path}", server.address)).await else { return };
+        assert!(dom.contains("<p class=\"lead\">audio waits 35m (p95)</p>"), "{path}: {dom}");
+        assert!(dom.contains("above 30m for 10m; ends at 20m"), "{path}: {dom}");
+        assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
+    }
+    let ended = fixture::past_alerts().pop().unwrap().alert.id;
+    let Some((dom, _)) = open(&format!("http://{}/alerts/{ended}", server.address)).await else { return };
+    assert!(dom.contains("2026-02-24 23:40 UTC") && dom.contains("the condition no longer holds"), "{dom}");
+    let Some((dom, _)) = open(&format!("http://{}/alerts/0123456789abcdef", server.address)).await else { return };
+    assert!(dom.contains("it ended more than 30 days ago, or was a test notification"), "{dom}");
     let Some((dom, messages)) = open(&format!("http://{}/runbooks/LongWait", server.address)).await else { return };
     assert!(dom.contains("<h1>A job has waited long</h1>") && !messages.contains("CONSOLE"), "{dom} {messages}");
+    assert!(dom.contains("2 alerts firing"), "the state of the service stands above a runbook, too: {dom}");
 }
 
 #[tokio::test]
-async fn the_page_works_behind_a_path_of_a_proxy() {
+async fn the_pages_work_behind_a_path_of_a_proxy() {
     let server = Server::behind("https://ops.example.com/trainspotter").await;
     // Without the `/` at its end the page is led to where its files are.
     let Some((dom, messages)) = open(&format!("http://{}/trainspotter", server.address)).await else { return };
-    assert!(dom.contains("<h3>research</h3>"), "{dom}");
+    assert!(dom.contains(">research</a></h3>"), "{dom}");
     assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
+    let id = &fixture::snapshot().alerts[1].id;
+    let Some((dom, _)) = open(&format!("http://{}/trainspotter/alerts/{id}", server.address)).await else { return };
+    assert!(dom.contains("/trainspotter/queues/research\""), "{dom}");
 }
 
 /// Where a page needs a token the browser is asked for one; with the token in its tab it gets the page and all that it draws.
@@ -81,7 +89,7 @@ async fn the_token_of_a_tab_opens_the_page() {
     let Some((dom, _)) = open(&format!("http://{}/runbooks/LongWait", server.address)).await else { return };
     assert!(dom.contains("<form id=\"sign-in\">") && !dom.contains("A job has waited long"), "{dom}");
     let address = with_a_token(server.address, token).await;
-    for (path, expected) in [("", "<h3>research</h3>"), ("runbooks/LongWait", "<h1>A job has waited long</h1>")] {
+    for (path, expected) in [("", ">research</a></h3>"), ("runbooks/LongWait", "<h1>A job has waited long</h1>")] {
         let Some((dom, messages)) = open(&format!("http://{address}/test/{path}")).await else { return };
         assert!(dom.contains(expected) && !dom.contains("id=\"sign-in\""), "{path}: {dom} {messages}");
         assert!(!dom.contains(token) && !messages.contains("Uncaught"), "{messages}");

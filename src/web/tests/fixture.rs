@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 
 use crate::notify::silence::Silence;
 use crate::web::Cursor;
-use crate::web::Demand;
 use crate::web::JobPage;
 use crate::web::JobQuery;
 use crate::web::JobView;
 use crate::web::Meant;
 use crate::web::Snapshot;
-use crate::web::Span;
+use crate::web::tests::around::around;
+use crate::web::tests::fixture_jobs::jobs;
 use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::jobs::Filter;
 use trainspotter_core::metrics::Estimate;
@@ -33,16 +33,15 @@ use trainspotter_core::metrics::Waterfall;
 use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
 use trainspotter_core::metrics::{Sample, Value, catalogue, labels};
-use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::{Reserved, ReservedKind};
-use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
 use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
+use trainspotter_core::rules::{Alert, PastValues, Rule, parse_rules};
 
 /// 2026-03-01T12:00:00Z: the service's time in all tests.
 pub(super) fn now() -> Timestamp {
@@ -259,6 +258,20 @@ fn resolved() -> Transition {
     Transition { alert, kind: TransitionKind::Resolved(ResolveReason::Recovered), at: ago(1_800) }
 }
 
+/// What was kept of alerts: those of [`snapshot`], and one that ended long before.
+pub(super) fn past_alerts() -> Vec<Transition> {
+    let firing = alerts().into_iter().filter(|alert| alert.state.fired_at().is_some());
+    let fired = firing.map(|alert| Transition {
+        at: alert.state.fired_at().unwrap_or_default(),
+        alert,
+        kind: TransitionKind::Fired,
+    });
+    let state = AlertState::Firing { active_at: ago(400_000), fired_at: ago(399_000), keep_since: None };
+    let alert = alert("GpusIdle", "audio", state, 0.61, "61 % of GPUs were idle");
+    let long_ago = Transition { alert, kind: TransitionKind::Resolved(ResolveReason::Recovered), at: ago(390_000) };
+    fired.chain([resolved(), long_ago]).collect()
+}
+
 fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) -> Alert {
     let by = pairs([("queue", "research"), ("share", share)]);
     let mut labels = by.clone();
@@ -281,6 +294,14 @@ fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) 
     }
 }
 
+/// The rule of the alerts that fire.
+fn rules() -> Vec<Rule> {
+    let rule =
+        "rules: [{ alert: ShareWaitsTooLong, by: [queue, share], metric: queue.wait.oldest, above: 30m, recover: 20m,
+        for: 10m, annotations: { summary: x } }]";
+    parse_rules("rules.yaml", rule).unwrap()
+}
+
 fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
@@ -290,8 +311,8 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
     let place = |job: &JobView| (job.created_at, job.id.clone());
     while let Some(question) = questions.recv().await {
         match question {
-            JobQuery::List { filter, after, limit, reply } => {
-                let Filter { queue, share, state, id, name, owner } = filter;
+            JobQuery::List { filter, reason, newest_first, after, limit, reply } => {
+                let Filter { queue, share, state, id, name, owner, unit, waiting } = filter;
                 let mut found = jobs();
                 found.retain(|job| {
                     queue.as_ref().is_none_or(|queue| job.queue == *queue)
@@ -300,13 +321,31 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
                         && id.as_ref().is_none_or(|id| job.id.as_str().starts_with(id))
                         && name.as_ref().is_none_or(|name| job.name.starts_with(name))
                         && owner.as_ref().is_none_or(|owner| job.owner.as_deref().unwrap_or_default() == owner)
-                        && after.as_ref().is_none_or(|after| place(job) > (after.created_at, after.id.clone()))
+                        && unit.as_ref().is_none_or(|unit| job.demand.iter().any(|demand| demand.unit == *unit))
+                        && reason.is_none_or(|reason| job.why.as_ref().is_some_and(|why| why.reason == reason.as_str()))
+                        && (!waiting || job.status.is_waiting())
+                        && after.as_ref().is_none_or(|after| {
+                            let after = (after.created_at, after.id.clone());
+                            if newest_first { place(job) < after } else { place(job) > after }
+                        })
                 });
                 found.sort_by_key(place);
+                if newest_first {
+                    found.reverse();
+                }
                 found.truncate(limit);
                 let next = found.last().filter(|_| found.len() == limit);
                 let next = next.map(|job| Cursor { created_at: job.created_at, id: job.id.clone() });
                 let _ = reply.send(JobPage { jobs: found, next });
+            }
+            JobQuery::Context { id, reply } => {
+                let _ = reply.send(jobs().into_iter().find(|job| job.id == id).map(|job| Box::new(around(&job))));
+            }
+            JobQuery::Rules { reply } => {
+                let _ = reply.send(rules());
+            }
+            JobQuery::PastValues { alert, reply } => {
+                let _ = reply.send(PastValues::of(&rules(), &alert));
             }
             JobQuery::WaitingLongest { limit, reply, .. } => {
                 let mut found = jobs();
@@ -327,86 +366,5 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
                 });
             }
         }
-    }
-}
-
-/// Twelve waiting jobs of `research`, and one of `production` that was preempted once and runs again.
-fn jobs() -> Vec<JobView> {
-    let mut jobs: Vec<_> = (0..12).map(waiting).collect();
-    jobs.push(JobView {
-        queue: "production".into(),
-        share: None,
-        status: JobStatus::Running,
-        status_reason: Some("Running".to_owned()),
-        scheduled_at: Some(ago(4_000)),
-        started_at: Some(ago(3_900)),
-        wait_seconds: Some(1_000.0),
-        waiting_seconds: None,
-        attempts: 2,
-        preemptions: Some(1),
-        training_job: Some("AWSBatch-nightly-2".into()),
-        spans: vec![
-            span("waiting", 1, 5_000, Some(4_000)),
-            span("running", 1, 4_000, Some(3_000)),
-            span("waiting", 2, 3_000, Some(1_000)),
-            span("running", 2, 1_000, None),
-        ],
-        ..named("job-nightly", "nightly", 5_000)
-    });
-    jobs
-}
-
-fn waiting(number: u64) -> JobView {
-    let share = ["language", "vision", "language"][usize::try_from(number % 3).unwrap()];
-    let age = 15_000 - 1_100 * number;
-    #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    JobView {
-        share: Some(share.into()),
-        wait_seconds: Some(age as f64),
-        waiting_seconds: Some(age as f64),
-        spans: vec![span("waiting", 1, age, None)],
-        ..named(&format!("job-{number:02}"), &format!("{share}-pretrain-{number}"), age)
-    }
-}
-
-fn named(id: &str, name: &str, age: u64) -> JobView {
-    JobView {
-        id: id.into(),
-        name: name.to_owned(),
-        queue: "research".into(),
-        share: None,
-        status: JobStatus::Runnable,
-        status_reason: None,
-        priority: Some(10),
-        created_at: ago(age),
-        scheduled_at: None,
-        started_at: None,
-        stopped_at: None,
-        attempt_timeout_seconds: None,
-        time_limit_at: None,
-        wait_seconds: None,
-        waiting_seconds: None,
-        attempts: 0,
-        preemptions: None,
-        retries_left: Some(2),
-        preemptions_left: None,
-        gpus: Some(32.0),
-        demand: vec![Demand { unit: "ml.p5.48xlarge".into(), quantity: 4.0 }],
-        owner: Some("ada".to_owned()),
-        training_job: None,
-        story: Vec::new(),
-        why: None,
-        spans: Vec::new(),
-    }
-}
-
-fn span(phase: &'static str, attempt: u32, from: u64, to: Option<u64>) -> Span {
-    Span {
-        phase,
-        attempt,
-        from: ago(from),
-        to: to.map(ago),
-        from_uncertain_seconds: 0.0,
-        to_uncertain_seconds: to.map(|_| 0.0),
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::web::HistoryQuery;
+use crate::web::PastQuery;
 use crate::web::tests::Server;
+use crate::web::tests::fixture;
 use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Quantiles;
@@ -17,17 +18,42 @@ use trainspotter_core::metrics::gpu_parts::Part;
 use trainspotter_core::metrics::labels;
 use trainspotter_core::model::Timestamp;
 
-/// Answers as the reader of frames does. `vision` has come lately.
-pub(super) async fn answer(mut questions: mpsc::Receiver<HistoryQuery>) {
-    while let Some(HistoryQuery { from, to, every, mut view, reply }) = questions.recv().await {
-        let (mut at, mut index) = (from, 0);
-        // Whoever looks at every frame finds one in five minutes.
-        let every = if every < Duration::from_secs(60) { Duration::from_secs(300) } else { every };
-        while at <= to {
-            view.take(&frame(at, index));
-            (at, index) = (at + every, index + 1);
+/// Answers as the reader of what was kept does. `vision` has come lately.
+pub(super) async fn answer(questions: mpsc::Receiver<PastQuery>) {
+    answer_with(questions, frame).await;
+}
+
+/// The same with other frames, each by its time and its number.
+pub(super) async fn answer_with(mut questions: mpsc::Receiver<PastQuery>, frame: fn(Timestamp, u32) -> Frame) {
+    while let Some(question) = questions.recv().await {
+        match question {
+            PastQuery::Frames { from, to, every, mut reader } => {
+                let (mut at, mut index) = (from, 0);
+                // Whoever looks at every frame finds one in five minutes.
+                let every = if every < Duration::from_secs(60) { Duration::from_secs(300) } else { every };
+                while at <= to {
+                    reader.take(&frame(at, index));
+                    (at, index) = (at + every, index + 1);
+                }
+                reader.finish();
+            }
+            PastQuery::Episodes { alert, reply } => {
+                let mut known = fixture::past_alerts();
+                known.retain(|transition| transition.alert.id.as_str() == alert);
+                let _ = reply.send(known);
+            }
+            PastQuery::Alerts { from, to, queue, share, reply, .. } => {
+                let mut known = fixture::past_alerts();
+                known.retain(|transition| {
+                    let of = |label: &str, wanted: &Option<String>| {
+                        wanted.as_ref().is_none_or(|wanted| transition.alert.by.get(label) == Some(wanted))
+                    };
+                    let fired_at = transition.alert.state.fired_at().unwrap();
+                    of("queue", &queue) && of("share", &share) && fired_at <= to && transition.at >= from
+                });
+                let _ = reply.send(known);
+            }
         }
-        let _ = reply.send(view);
     }
 }
 
@@ -66,6 +92,7 @@ async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
         "stat": null,
         "fold": "last",
         "looked_every_seconds": 1800.0,
+        "step_seconds": 1800.0,
         "at": ["2026-03-01T11:00:00Z", "2026-03-01T11:30:00Z", "2026-03-01T12:00:00Z"],
         "series": [series("audio", json!([0.0, 60.0, 120.0])), series("vision", json!([null, 1.0, 1.0]))],
     });

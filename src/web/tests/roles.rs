@@ -51,8 +51,13 @@ fn routes() -> Vec<(String, String, &'static str, bool)> {
         for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
             let method = method.to_ascii_uppercase();
             let id = if template.contains("/silences/") { "2" } else { "job-nightly" };
-            let path = template.replace("{id}", id);
+            let path = if template.starts_with("/api/v1/alerts/{id}") {
+                template.replace("{id}", fixture::snapshot().alerts[1].id.as_str())
+            } else {
+                template.replace("{id}", id)
+            };
             let (path, body) = match path.as_str() {
+                "/api/v1/histories" => (format!("{path}?metrics=queue.wait"), ""),
                 "/api/v1/history" => (format!("{path}?metric=queue.wait"), ""),
                 "/api/v1/silences" => (path, r#"{"matchers":["queue=a"],"duration_seconds":60,"comment":"c"}"#),
                 "/api/v1/outbox/drop" => (path, r#"{"ids":["0a"]}"#),
@@ -122,9 +127,10 @@ async fn every_route_answers_those_who_may_and_nobody_else() {
             ],
         ),
     ];
-    let mut pages: Vec<_> = ["/", "/alerts", "/runbooks", "/runbooks/LongWait"]
-        .map(|path| ("GET".to_owned(), path.to_owned(), "", false))
-        .into();
+    let mut pages: Vec<_> =
+        ["/", "/alerts", "/jobs", "/jobs/a", "/queues/a", "/health", "/runbooks", "/runbooks/LongWait"]
+            .map(|path| ("GET".to_owned(), path.to_owned(), "", false))
+            .into();
     pages.extend(routes());
     for (tokens, rows) in table {
         for (token, [probes, reads, acts]) in rows {

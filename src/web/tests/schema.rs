@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::web::openapi_document;
 use crate::web::tests::Server;
+use crate::web::tests::fixture;
 
 #[test]
 fn the_document_lists_every_route() {
@@ -16,13 +17,18 @@ fn the_document_lists_every_route() {
         paths,
         BTreeSet::from([
             "/api/v1/alerts",
+            "/api/v1/alerts/past",
+            "/api/v1/alerts/{id}",
+            "/api/v1/alerts/{id}/figure",
             "/api/v1/estimates",
             "/api/v1/failures",
             "/api/v1/fair_shares",
             "/api/v1/health",
+            "/api/v1/histories",
             "/api/v1/history",
             "/api/v1/jobs",
             "/api/v1/jobs/{id}",
+            "/api/v1/jobs/{id}/context",
             "/api/v1/loans",
             "/api/v1/notifications/test",
             "/api/v1/openapi.json",
@@ -32,10 +38,12 @@ fn the_document_lists_every_route() {
             "/api/v1/queues",
             "/api/v1/reasons",
             "/api/v1/reserved",
+            "/api/v1/service",
             "/api/v1/setup",
             "/api/v1/shares",
             "/api/v1/silences",
             "/api/v1/silences/{id}/end",
+            "/api/v1/tick",
             "/api/v1/waits",
             "/api/v1/waterfall",
             "/healthz",
@@ -45,7 +53,7 @@ fn the_document_lists_every_route() {
     );
     let parameters = document["paths"]["/api/v1/jobs"]["get"]["parameters"].as_array().unwrap();
     let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["queue", "share", "state", "id", "name", "owner", "sort", "limit", "after"]);
+    assert_eq!(names, ["queue", "share", "state", "id", "name", "owner", "reason", "type", "sort", "limit", "after"]);
     assert!(parameters.iter().all(|parameter| parameter["required"] == false && parameter["in"] == "query"));
 }
 
@@ -55,8 +63,15 @@ async fn every_answer_is_as_the_document_says() {
     let document = server.get("/api/v1/openapi.json").await.json();
     let mut checked = 0;
     for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(_, item)| item["get"].is_object()) {
-        let path = if path == "/api/v1/history" { "/api/v1/history?metric=queue.wait" } else { path };
-        let answer = server.get(&path.replace("{id}", "job-nightly")).await;
+        let asked = match path.as_str() {
+            "/api/v1/history" => "/api/v1/history?metric=queue.wait".to_owned(),
+            "/api/v1/histories" => "/api/v1/histories?metrics=queue.wait:p50,gpu.part&share=audio".to_owned(),
+            of_alert if of_alert.starts_with("/api/v1/alerts/{id}") => {
+                of_alert.replace("{id}", fixture::snapshot().alerts[1].id.as_str())
+            }
+            other => other.replace("{id}", "job-nightly"),
+        };
+        let answer = server.get(&asked).await;
         assert_eq!(answer.status, 200, "{path}");
         let content = item["get"]["responses"]["200"]["content"].as_object().unwrap();
         if let Some(json) = content.get("application/json") {
@@ -64,7 +79,7 @@ async fn every_answer_is_as_the_document_says() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 21, "all but /metrics");
+    assert_eq!(checked, 28, "all but /metrics");
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ use crate::model::{
 
 const TYPE: &str = "ml.p5.48xlarge";
 
-fn minute(minutes: u64) -> Timestamp {
+pub(super) fn minute(minutes: u64) -> Timestamp {
     Timestamp::default() + Duration::from_secs(60 * minutes)
 }
 
-fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: Option<u64>) -> JobSeen {
+pub(super) fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: Option<u64>) -> JobSeen {
     JobSeen {
         id: id.into(),
         odd_arn: None,
@@ -35,12 +35,12 @@ fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: Option<u64>)
     }
 }
 
-fn engine() -> Engine {
+pub(super) fn engine() -> Engine {
     let every = Duration::from_secs(30);
     Engine::new(Vec::new(), cadence(every * 30, every), Saved::default(), minute(0))
 }
 
-fn observations(now: Timestamp, jobs: Vec<JobSeen>) -> Vec<Observation> {
+pub(super) fn observations(now: Timestamp, jobs: Vec<JobSeen>) -> Vec<Observation> {
     let entry = |share: &str, weight| WeightedShare { share: share.into(), weight };
     let queue = Queue {
         name: "prod".into(),

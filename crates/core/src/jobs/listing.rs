@@ -6,13 +6,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fmt;
 use std::iter::Peekable;
 use std::ops::Bound;
 
 use crate::jobs::sorted::Sorted;
 use crate::jobs::table::{JobTable, key_of};
 use crate::jobs::{Job, Ledger};
-use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
+use crate::model::{InstanceType, JobId, JobStatus, QueueName, ShareName, Timestamp};
 
 /// Jobs that one page looks at, at most. A page that has looked at so many ends early and says where to go on.
 pub const EXAMINED_AT_MOST: usize = 10_000;
@@ -35,6 +36,53 @@ pub struct Filter {
     pub name: Option<String>,
     /// Only of this owner; empty for jobs without one.
     pub owner: Option<String>,
+    /// Only jobs that ask for this instance type.
+    pub unit: Option<InstanceType>,
+    /// Only jobs that wait.
+    pub waiting: bool,
+}
+
+/// Which jobs are listed, and how.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What narrows the list.
+    pub filter: &'a Filter,
+    /// What else must hold of each job.
+    pub also: &'a dyn Fn(&Job) -> bool,
+    /// Only jobs that come after one of this age and id.
+    pub after: Option<(Timestamp, &'a JobId)>,
+    /// The youngest first, instead of the oldest.
+    pub newest_first: bool,
+    /// At most so many.
+    pub limit: usize,
+    /// Jobs that are looked at, at most.
+    pub examine: usize,
+}
+
+impl fmt::Debug for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { filter, also: _, after, newest_first, limit, examine } = self;
+        let mut shown = f.debug_struct("Wanted");
+        shown.field("filter", filter).field("after", after).field("newest_first", newest_first);
+        shown.field("limit", limit).field("examine", examine).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// The oldest jobs that pass a filter, at most so many.
+    pub fn of(filter: &'a Filter, limit: usize) -> Self {
+        Self { filter, also: &|_| true, after: None, newest_first: false, limit, examine: EXAMINED_AT_MOST }
+    }
+
+    fn accepts(&self, job: &Job) -> bool {
+        self.filter.accepts(job) && (self.also)(job)
+    }
+
+    /// Whether a place comes after the one where the list begins.
+    fn follows(&self, place: Place) -> bool {
+        let after = self.after.map(|(created_at, id)| (created_at, key_of(id)));
+        after.is_none_or(|after| if self.newest_first { place < after } else { place > after })
+    }
 }
 
 impl Filter {
@@ -46,6 +94,8 @@ impl Filter {
             && self.share.as_ref().is_none_or(|wanted| wanted.as_str() == share)
             && self.state.as_ref().is_none_or(|state| job.status() == state)
             && self.owner.as_ref().is_none_or(|owner| job.owner().unwrap_or_default() == owner)
+            && self.unit.as_ref().is_none_or(|unit| job.latest.demand.iter().any(|capacity| capacity.unit == *unit))
+            && (!self.waiting || job.status().is_waiting())
             && begins(&self.id, job.latest.id.as_str())
             && begins(&self.name, &job.latest.name)
     }
@@ -80,19 +130,29 @@ impl Listed {
 impl Ledger {
     /// The jobs that pass a filter and come after one of this age and id, oldest first: what this costs follows `limit`, and not how
     /// many jobs there are.
-    pub fn list<'a>(&'a self, filter: &'a Filter, after: Option<(Timestamp, &JobId)>, limit: usize) -> Found<'a> {
-        let after = after.map(|(created_at, id)| (created_at, key_of(id)));
-        self.listing.page(filter, after, limit, &self.jobs)
+    pub fn list(&self, filter: &Filter, after: Option<(Timestamp, &JobId)>, limit: usize) -> Found<'_> {
+        self.find(Wanted { after, ..Wanted::of(filter, limit) })
+    }
+
+    /// The jobs that are wanted, in their order: what this costs follows `limit` and `examine`, and not how many jobs there are.
+    pub fn find<'a>(&'a self, wanted: Wanted<'_>) -> Found<'a> {
+        self.listing.page(wanted, &self.jobs)
     }
 
     /// The jobs that pass a filter and have waited longest without a break until now, longest first: at most `limit`. What neither an order
     /// nor a short list answers is looked for among the [`EXAMINED_AT_MOST`] jobs that have waited longest.
-    pub fn waiting_longest<'a>(&'a self, filter: &'a Filter, limit: usize) -> Vec<&'a Job> {
+    pub fn waiting_longest(&self, filter: &Filter, limit: usize) -> Vec<&Job> {
+        self.find_waiting_longest(Wanted::of(filter, limit))
+    }
+
+    /// As [`Ledger::waiting_longest`]; what else is wanted must hold, too.
+    pub fn find_waiting_longest(&self, wanted: Wanted<'_>) -> Vec<&Job> {
+        let Wanted { filter, limit, .. } = wanted;
         if filter.state.as_ref().is_some_and(|state| state.is_ended() || state.is_in_flight()) {
             return Vec::new();
         }
         if let Some(few) = self.listing.few(filter, &self.jobs) {
-            let passing = few.into_iter().filter(|job| filter.accepts(job));
+            let passing = few.into_iter().filter(|job| wanted.accepts(job));
             let mut waiting: Vec<_> = passing.filter_map(|job| Some((job.waiting_since()?, job))).collect();
             waiting.sort_unstable_by(|(since, job), (other_since, other)| {
                 (since, &job.latest.id).cmp(&(other_since, &other.latest.id))
@@ -106,7 +166,7 @@ impl Ledger {
         let lanes = self.lanes().filter(|(queue, share, _)| of_queue(queue) && of_share(*share));
         let longest = Merged::of(lanes.flat_map(|(_, _, lane)| lane.waits())).take(EXAMINED_AT_MOST);
         let jobs = longest.filter_map(|(_, id)| self.job(id));
-        jobs.filter(|job| filter.accepts(job)).take(limit).collect()
+        jobs.filter(|job| wanted.accepts(job)).take(limit).collect()
     }
 
     /// The jobs that people may mean by an id, by how an id or a name begins, by a name or by an owner; at most so many.
@@ -200,18 +260,13 @@ impl Listing {
         }
     }
 
-    /// The jobs that pass a filter and come after a place, oldest first.
-    pub(super) fn page<'a>(
-        &'a self,
-        filter: &'a Filter,
-        after: Option<Place>,
-        limit: usize,
-        jobs: &'a JobTable,
-    ) -> Found<'a> {
+    /// The jobs that are wanted, in their order.
+    pub(super) fn page<'a>(&self, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
+        let filter = wanted.filter;
         let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
         let by_text = || filter.name.as_deref().and_then(|prefix| self.beginning(&self.names, prefix, name, jobs));
         if let Some(few) = by_id.or_else(by_text) {
-            return among(few, filter, after, limit);
+            return among(few, wanted);
         }
         let mut sets = self.sets(filter);
         if let Some(owner) = &filter.owner {
@@ -220,11 +275,18 @@ impl Listing {
                 sets = of_owner;
             }
         }
-        along(&sets, filter, after, limit, jobs)
+        let after = wanted.after.map(|(created_at, id)| (created_at, key_of(id)));
+        let limit = after.map_or(Bound::Unbounded, Bound::Excluded);
+        if wanted.newest_first {
+            let runs = sets.iter().map(|set| set.range((Bound::Unbounded, limit)).rev().copied().map(Reverse));
+            return along(Merged::of(runs).map(|Reverse(place)| place), wanted, jobs);
+        }
+        let runs = sets.iter().map(|set| set.range((limit, Bound::Unbounded)).copied());
+        along(Merged::of(runs), wanted, jobs)
     }
 
     /// All jobs with the id, name or owner that a filter asks for, and maybe more; `None` if they are many or it asks for none of these.
-    fn few<'a>(&'a self, filter: &'a Filter, jobs: &'a JobTable) -> Option<Vec<&'a Job>> {
+    fn few<'a>(&self, filter: &Filter, jobs: &'a JobTable) -> Option<Vec<&'a Job>> {
         let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
         let by_name = || filter.name.as_deref().and_then(|prefix| self.beginning(&self.names, prefix, name, jobs));
         let by_owner = || {
@@ -238,24 +300,21 @@ impl Listing {
     }
 
     /// All jobs of which a text begins so, unless they are many.
-    fn beginning<'a>(
-        &self,
-        order: &'a Sorted,
-        prefix: &'a str,
-        text: Text,
-        jobs: &'a JobTable,
-    ) -> Option<Vec<&'a Job>> {
+    fn beginning<'a>(&self, order: &Sorted, prefix: &str, text: Text, jobs: &'a JobTable) -> Option<Vec<&'a Job>> {
         let found = self.starting_with(order, prefix, text, jobs).take(COLLECTED_AT_MOST + 1).collect::<Vec<_>>();
         (found.len() <= COLLECTED_AT_MOST).then_some(found)
     }
 
-    fn starting_with<'a>(
+    fn starting_with<'a, 'b>(
         &self,
-        order: &'a Sorted,
-        prefix: &'a str,
+        order: &'b Sorted,
+        prefix: &'b str,
         text: Text,
         jobs: &'a JobTable,
-    ) -> impl Iterator<Item = &'a Job> {
+    ) -> impl Iterator<Item = &'a Job> + use<'a, 'b>
+    where
+        'a: 'b,
+    {
         let comes_before = move |key: u64| jobs.by_key(key).is_some_and(|job| text(job) < prefix);
         let from = order.from(comes_before).filter_map(|key| jobs.by_key(key));
         from.take_while(move |job| text(job).starts_with(prefix))
@@ -287,7 +346,9 @@ impl Listing {
             let share = share.as_ref().map_or("", ShareName::as_str);
             filter.share.as_ref().is_none_or(|wanted| wanted.as_str() == share)
         };
-        let in_state = |state: &JobStatus| filter.state.as_ref().is_none_or(|wanted| wanted == state);
+        let in_state = |state: &JobStatus| {
+            filter.state.as_ref().is_none_or(|wanted| wanted == state) && (!filter.waiting || state.is_waiting())
+        };
         let shares = self.places.iter().filter(|(queue, _)| of_queue(queue)).flat_map(|(_, shares)| shares);
         let states = shares.filter(|(share, _)| of_share(share)).flat_map(|(_, states)| states);
         states.filter(|(state, _)| in_state(state)).map(|(_, jobs)| jobs).collect()
@@ -315,36 +376,31 @@ fn goes_before(jobs: &JobTable, other: u64, own: u64, own_text: &str, text: Text
 }
 
 /// A page of a few jobs.
-fn among<'a>(few: Vec<&'a Job>, filter: &Filter, after: Option<Place>, limit: usize) -> Found<'a> {
-    let passes = |job: &&Job| filter.accepts(job) && after.is_none_or(|after| place_of(job) > after);
+fn among<'a>(few: Vec<&'a Job>, wanted: Wanted<'_>) -> Found<'a> {
+    let passes = |job: &&Job| wanted.accepts(job) && wanted.follows(place_of(job));
     let mut jobs: Vec<&Job> = few.into_iter().filter(passes).collect();
     jobs.sort_by_cached_key(|job| place_of(job));
-    let is_cut = jobs.len() > limit;
-    jobs.truncate(limit);
+    if wanted.newest_first {
+        jobs.reverse();
+    }
+    let is_cut = jobs.len() > wanted.limit;
+    jobs.truncate(wanted.limit);
     let next = jobs.last().copied().filter(|_| is_cut);
     Found { jobs, next }
 }
 
-/// A page of the jobs of several sets, each of which is in order.
-fn along<'a>(
-    sets: &[&BTreeSet<Place>],
-    filter: &Filter,
-    after: Option<Place>,
-    limit: usize,
-    jobs: &'a JobTable,
-) -> Found<'a> {
-    let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+/// A page of jobs that are looked at in the order of these places.
+fn along<'a>(places: impl Iterator<Item = Place>, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
     let mut found = Found::default();
     let mut last = None;
-    let merged = Merged::of(sets.iter().map(|set| set.range((begin, Bound::Unbounded)).copied()));
-    for (examined, (_, key)) in merged.enumerate() {
+    for (examined, (_, key)) in places.enumerate() {
         let Some(job) = jobs.by_key(key) else { continue };
-        let passes = filter.accepts(job);
-        if passes && found.jobs.len() == limit {
+        let passes = wanted.accepts(job);
+        if passes && found.jobs.len() == wanted.limit {
             found.next = found.jobs.last().copied();
             return found;
         }
-        if examined >= EXAMINED_AT_MOST {
+        if examined >= wanted.examine {
             found.next = last;
             return found;
         }

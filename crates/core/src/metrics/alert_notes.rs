@@ -59,6 +59,11 @@ impl<'a> Notes<'a> {
         Some(WaitNote { reason: one.reason, explanation: one.reason.explain(&one.evidence) })
     }
 
+    /// The reason for which a job waits; `None` if it does not.
+    pub fn reason(&self, job: &Job) -> Option<Reason> {
+        Some(self.judged_as(job)?.reason)
+    }
+
     /// Why a job waits that has waited so long by reason, without its place.
     pub(super) fn why(&self, job: &Job, waited: BTreeMap<Reason, f64>) -> Option<Why> {
         let queue = self.inputs.queues.iter().find(|queue| queue.name == *job.queue())?;

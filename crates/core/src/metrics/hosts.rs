@@ -7,7 +7,7 @@
 use crate::jobs::Job;
 use crate::metrics::Inputs;
 use crate::metrics::waterfall::STALE;
-use crate::model::{Accelerators, Capacity, accelerators_of};
+use crate::model::{Accelerators, Capacity, HostUtilisation, accelerators_of};
 
 /// Instance groups whose order is looked for: SageMaker takes five.
 const MAX_GROUPS: usize = 5;
@@ -42,20 +42,26 @@ struct Report {
 
 /// The hosts of a job that have reported lately and have GPUs. Those whose instance type cannot be told are left out: they are unknown.
 pub(super) fn reporting(job: &Job, inputs: &Inputs<'_>) -> Vec<Host> {
+    named(job, inputs).into_iter().map(|(_, host)| host).collect()
+}
+
+/// The same, each with what it reported.
+pub(super) fn named<'a>(job: &Job, inputs: &Inputs<'a>) -> Vec<(&'a HostUtilisation, Host)> {
     let all = inputs.ledger.hosts_of(&job.latest.id);
     // Hosts of an attempt that was stopped go on reporting for a while: they are not this job's any more.
     let of_attempt =
         all.filter(|host| job.latest.training_job.as_ref().is_none_or(|name| is_host_of(&host.host, name.as_str())));
     let lately = of_attempt.filter(|host| inputs.now.since(host.at) <= STALE && host.gpu_percent.is_finite());
-    let reports: Vec<Report> =
-        lately.map(|host| Report { number: number_of(&host.host), percent: host.gpu_percent.max(0.0) }).collect();
+    let lately: Vec<&HostUtilisation> = lately.collect();
+    let report = |host: &&HostUtilisation| Report { number: number_of(&host.host), percent: host.gpu_percent.max(0.0) };
+    let reports: Vec<Report> = lately.iter().map(report).collect();
     let groups: Vec<Group> = job.latest.demand.iter().map(group).collect();
     let gpus = gpus_of_all(&groups, &reports);
-    let host = |(report, gpus): (&Report, Option<u32>)| {
+    let host = |((host, report), gpus): ((&'a HostUtilisation, &Report), Option<u32>)| {
         let gpus = gpus.filter(|gpus| *gpus > 0).map(f64::from)?;
-        Some(Host { gpus, utilisation: (report.percent / 100.0 / gpus).clamp(0.0, 1.0) })
+        Some((host, Host { gpus, utilisation: (report.percent / 100.0 / gpus).clamp(0.0, 1.0) }))
     };
-    reports.iter().zip(gpus).filter_map(host).collect()
+    lately.into_iter().zip(&reports).zip(gpus).filter_map(host).collect()
 }
 
 /// GPUs, and how busy they are on average, of some hosts; `None` if there are none.

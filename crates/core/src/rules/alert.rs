@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::metrics::catalogue::Unit;
 use crate::model::Timestamp;
+
+/// How long it is kept that an alert fired and ended: for so long a link to it leads somewhere.
+pub const KEEP_ENDED: Duration = Duration::from_secs(30 * 86_400);
 
 /// Identity of an alert instance: a hash of its rule's name and its label values, in hex. A measured value never
 /// enters it, so it is the same over ticks, restarts and replicas.

@@ -1,0 +1,349 @@
+//! One alert: what it is about, when it fired and how that ended, and how its figure was before and since.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use serde::Serialize;
+use tokio::sync::oneshot;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::notify::message::Message;
+use crate::web::Pages;
+use crate::web::alerts::AlertRow;
+use crate::web::error::{ApiError, ErrorBody};
+use crate::web::history::{MAX_FRAMES, MAX_MOMENTS, moment};
+use crate::web::jobs::{JobQuery, ask as ask_engine};
+use crate::web::past::{PastQuery, ReadFrames, ask};
+use crate::web::query::{pairs, shown};
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::{Alert, Condition, KEEP_ENDED, PastValues, Transition, Unit};
+
+/// How much of the time before an alert its figure shows.
+const BEFORE: Duration = Duration::from_secs(6 * 3_600);
+
+/// How much of the time after its end.
+const AFTER: Duration = Duration::from_secs(3_600);
+
+/// Alerts of one answer.
+const MAX_LISTED: u32 = 1_000;
+
+/// One alert.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AlertDetail {
+    /// As it is, or as it ended.
+    alert: AlertRow,
+    /// What its rule asks for; null if the rule is gone or is another now.
+    rule: Option<RuleView>,
+    /// What it is about in the AWS console; null if that is not known.
+    console: Option<String>,
+    /// When it fired, the latest first: what is kept of the last 30 days.
+    episodes: Vec<Episode>,
+}
+
+/// The condition that an alert's value is of.
+#[derive(Debug, Serialize, ToSchema)]
+struct RuleView {
+    /// As in `docs/METRICS.md`.
+    #[schema(value_type = String)]
+    metric: &'static str,
+    /// Whether the value must be above the threshold, or else below it.
+    above: bool,
+    threshold: f64,
+    /// Where a firing alert ends.
+    recover: f64,
+    /// For how long the condition must hold before the alert fires.
+    for_seconds: f64,
+}
+
+/// A time during which an alert fired.
+#[derive(Debug, Serialize, ToSchema)]
+struct Episode {
+    #[schema(value_type = String, format = DateTime)]
+    fired_at: Timestamp,
+    /// Null while it fires.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resolved_at: Option<Timestamp>,
+    /// Why it ended; null while it fires.
+    #[schema(value_type = Option<String>)]
+    ending: Option<trainspotter_core::rules::ResolveReason>,
+    value_at_fire: Option<f64>,
+}
+
+/// How the figure behind an alert was.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AlertFigure {
+    #[schema(value_type = String, format = DateTime)]
+    from: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    to: Timestamp,
+    /// As in `docs/METRICS.md`; null if the rule is gone.
+    #[schema(value_type = Option<String>)]
+    metric: Option<&'static str>,
+    #[schema(value_type = String)]
+    unit: Unit,
+    threshold: Option<f64>,
+    /// Where a firing alert ends; null if the rule is gone.
+    recover: Option<f64>,
+    /// How far values are apart, at least.
+    step_seconds: f64,
+    /// The moments of frames that were kept.
+    #[schema(value_type = Vec<String>)]
+    at: Vec<Timestamp>,
+    /// One for each moment, of its step the one nearest to firing; null where there was none.
+    values: Vec<Option<f64>>,
+    /// Why there are no values; null if there are.
+    why_none: Option<&'static str>,
+}
+
+/// One alert, as it is or as it ended.
+#[utoipa::path(
+    get, path = "/api/v1/alerts/{id}", tag = "alerts",
+    params(("id" = String, Path, description = "As `GET /api/v1/alerts` lists it")),
+    responses((status = 200, body = AlertDetail), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn alert(
+    State(pages): State<Pages>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<AlertDetail>, ApiError> {
+    let (row, alert, episodes) = find(&pages, id).await?;
+    let console = Message::console_of(&alert);
+    let past = rule_of(&pages, alert).await?;
+    let rule = past.as_ref().and_then(|past| {
+        let (above, threshold, recover) = parts(past.condition()?);
+        let (metric, for_seconds) = (past.metric()?.name, past.hold().as_secs_f64());
+        Some(RuleView { metric, above, threshold, recover, for_seconds })
+    });
+    Ok(Json(AlertDetail { alert: row, rule, console, episodes: episodes.iter().map(Episode::from).collect() }))
+}
+
+/// What an alert's figure shows.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "what the document says; `times` reads it")]
+struct FigureParameters {
+    /// The first moment, as in `/api/v1/history`; six hours before it last fired by default.
+    from: Option<String>,
+    /// The last one; an hour after its end, or now, by default.
+    to: Option<String>,
+}
+
+/// How the figure behind an alert was, from six hours before it fired.
+#[utoipa::path(
+    get, path = "/api/v1/alerts/{id}/figure", tag = "alerts",
+    params(("id" = String, Path, description = "As `GET /api/v1/alerts` lists it"), FigureParameters),
+    responses(
+        (status = 200, body = AlertFigure), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 503, body = ErrorBody)
+    )
+)]
+pub(super) async fn figure(
+    State(pages): State<Pages>,
+    id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<AlertFigure>, ApiError> {
+    let now = pages.clock.now();
+    let (from, to) = times(query.as_deref().unwrap_or_default(), now)?;
+    let (row, alert, _) = find(&pages, id).await?;
+    let to = to.unwrap_or_else(|| row.resolved_at().map_or(now, |at| (at + AFTER).min(now)));
+    let from = from.unwrap_or_else(|| row.began_at().min(to) - BEFORE);
+    if from >= to {
+        return Err(ApiError::bad_request("`from` must lie before `to`"));
+    }
+    let (unit, threshold) = (alert.unit, alert.threshold);
+    let step = to.since(from) / MAX_MOMENTS;
+    let figure = AlertFigure {
+        from,
+        to,
+        metric: None,
+        unit,
+        threshold,
+        recover: None,
+        step_seconds: step.as_secs_f64(),
+        at: Vec::new(),
+        values: Vec::new(),
+        why_none: None,
+    };
+    let Some(past) = rule_of(&pages, alert).await? else {
+        let why_none = Some("its rule is gone, or is another now");
+        return Ok(Json(AlertFigure { why_none, ..figure }));
+    };
+    let (above, threshold, recover) = past.condition().map(parts).unwrap_or_default();
+    let (metric, unit) = (past.metric().map(|metric| metric.name), past.unit().unwrap_or(unit));
+    let figure = AlertFigure { metric, unit, threshold: Some(threshold), recover: Some(recover), ..figure };
+    if past.metric().is_some_and(|metric| metric.labels.contains(&"job")) {
+        let why_none = Some("figures of single jobs are not recorded; the page of the job has its times");
+        return Ok(Json(AlertFigure { why_none, ..figure }));
+    }
+    let every = (to.since(from) / MAX_FRAMES).min(step);
+    let begins = from - past.looks_back();
+    let mut figure = ask(&pages.history, |reply| {
+        let reader = Box::new(Reader { past, above, step, current: None, figure, reply });
+        PastQuery::Frames { from: begins, to, every, reader }
+    })
+    .await?;
+    if figure.values.iter().all(Option::is_none) {
+        figure.why_none = Some("no figures were recorded in this time");
+    }
+    Ok(Json(figure))
+}
+
+#[derive(Debug)]
+struct Reader {
+    past: PastValues,
+    above: bool,
+    step: Duration,
+    current: Option<u128>,
+    figure: AlertFigure,
+    reply: oneshot::Sender<AlertFigure>,
+}
+
+impl ReadFrames for Reader {
+    fn take(&mut self, frame: &Frame) {
+        let value = self.past.take(frame);
+        if frame.at < self.figure.from {
+            return;
+        }
+        let step = frame.at.since(self.figure.from).as_nanos() / self.step.as_nanos().max(1);
+        let is_same = self.current.replace(step) == Some(step);
+        match (self.figure.at.last_mut(), self.figure.values.last_mut()) {
+            (Some(at), Some(kept)) if is_same => {
+                *at = frame.at;
+                let worse = |kept: f64, value: f64| if self.above { kept.max(value) } else { kept.min(value) };
+                *kept = match (*kept, value) {
+                    (Some(kept), Some(value)) => Some(worse(kept, value)),
+                    (kept, value) => kept.or(value),
+                };
+            }
+            _ => {
+                self.figure.at.push(frame.at);
+                self.figure.values.push(value);
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>) {
+        // A reader that went away does not want the answer.
+        let _ = self.reply.send(self.figure);
+    }
+}
+
+/// Which alerts of the past are listed.
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PastParameters {
+    /// The first moment, as in `/api/v1/history`; a day before `to` by default.
+    from: Option<String>,
+    /// The last one; now by default.
+    to: Option<String>,
+    /// Only those of this queue.
+    queue: Option<String>,
+    /// Only those of this share, and those of the whole queue.
+    share: Option<String>,
+}
+
+/// Alerts that fired between two moments, or had fired before and not ended: the latest first, at most 1,000.
+#[utoipa::path(
+    get, path = "/api/v1/alerts/past", tag = "alerts", params(PastParameters),
+    responses((status = 200, body = Vec<AlertRow>), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn past(
+    State(pages): State<Pages>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Vec<AlertRow>>, ApiError> {
+    let mut read = PastParameters::default();
+    for (key, value) in pairs(query.as_deref().unwrap_or_default())? {
+        let place = match &*key {
+            "from" => &mut read.from,
+            "to" => &mut read.to,
+            "queue" => &mut read.queue,
+            "share" => &mut read.share,
+            _ => {
+                let there_are = "there are from, to, queue and share";
+                return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+            }
+        };
+        if place.replace(value.into_owned()).is_some() {
+            return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+        }
+    }
+    let now = pages.clock.now();
+    let to = read.to.map_or(Ok(now), |text| moment("to", &text, now))?;
+    let from = read.from.map_or(Ok(to - Duration::from_secs(86_400)), |text| moment("from", &text, now))?;
+    let PastParameters { queue, share, .. } =
+        PastParameters { from: None, to: None, queue: read.queue, share: read.share };
+    let found =
+        ask(&pages.history, |reply| PastQuery::Alerts { from, to, queue, share, limit: MAX_LISTED, reply }).await?;
+    Ok(Json(found.iter().map(AlertRow::of).collect()))
+}
+
+/// An alert by its id: as it is now or ended lately, or else as it is kept.
+async fn find(
+    pages: &Pages,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<(AlertRow, Alert, Vec<Transition>), ApiError> {
+    let Path(id) = id.map_err(|_| ApiError::bad_request("the alert's id is not readable text"))?;
+    let latest = pages.latest();
+    let episodes = ask(&pages.history, |reply| PastQuery::Episodes { alert: id.clone(), reply }).await;
+    if let Some(alert) = latest.alerts.iter().find(|alert| alert.id.as_str() == id) {
+        let silences = pages.silences.borrow().clone();
+        let row = AlertRow::now(alert, &silences, pages.clock.now());
+        return Ok((row, alert.clone(), episodes.unwrap_or_default()));
+    }
+    let resolved = latest.resolved.iter().find(|transition| transition.alert.id.as_str() == id);
+    if let Some(transition) = resolved {
+        return Ok((AlertRow::of(transition), transition.alert.clone(), episodes.unwrap_or_default()));
+    }
+    let episodes = episodes?;
+    let Some(last) = episodes.first() else {
+        let days = KEEP_ENDED.as_secs() / 86_400;
+        return Err(ApiError::not_found(format!(
+            "no alert has the id {}: it ended more than {days} days ago, or was a test notification",
+            shown(&id)
+        )));
+    };
+    Ok((AlertRow::of(last), last.alert.clone(), episodes))
+}
+
+async fn rule_of(pages: &Pages, alert: Alert) -> Result<Option<PastValues>, ApiError> {
+    ask_engine(&pages.jobs, |reply| JobQuery::PastValues { alert: Box::new(alert), reply }).await
+}
+
+/// Whether above, the threshold, and where it ends.
+fn parts(condition: Condition) -> (bool, f64, f64) {
+    match condition {
+        Condition::Above { threshold, recover } => (true, threshold, recover),
+        Condition::Below { threshold, recover } => (false, threshold, recover),
+    }
+}
+
+fn times(query: &str, now: Timestamp) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+    let (mut from, mut to) = (None, None);
+    for (key, value) in pairs(query)? {
+        let place = match &*key {
+            "from" => &mut from,
+            "to" => &mut to,
+            _ => {
+                return Err(ApiError::bad_request(format!("unknown parameter {}; there are from and to", shown(&key))));
+            }
+        };
+        if place.replace(moment(&key, &value, now)?).is_some() {
+            return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+        }
+    }
+    Ok((from, to))
+}
+
+impl From<&Transition> for Episode {
+    fn from(transition: &Transition) -> Self {
+        let row = AlertRow::of(transition);
+        Self {
+            fired_at: row.began_at(),
+            resolved_at: row.resolved_at(),
+            ending: row.ending(),
+            value_at_fire: transition.alert.value_at_fire,
+        }
+    }
+}

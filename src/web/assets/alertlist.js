@@ -1,0 +1,40 @@
+// Alerts in a list, as several pages show them.
+
+import { alertPath, duration, el, empty, label, link, measure, utc } from "./format.js";
+import { endingWords } from "./words.js";
+
+/** Alerts of one list, at most. */
+const MAX_SHOWN = 200;
+
+/** A list of alerts, each a link to its page. */
+export function alertList(alerts, now) {
+  return el("ul", { class: "alerts" }, ...alerts.slice(0, MAX_SHOWN).map((alert) => row(alert, now)));
+}
+
+function row(alert, now) {
+  const since = (at) => duration((now - Date.parse(at)) / 1000);
+  const times = { firing: `for ${since(alert.fired_at ?? alert.active_at)}`, pending: `for ${since(alert.active_at)}`, resolved: `${since(alert.resolved_at)} ago` };
+  const { severity, alertname, ...labels } = alert.labels;
+  const { summary, description } = alert.annotations;
+  const ended = alert.ending ? endingWords(alert.ending) : null;
+  return el("li", { class: `alert ${alert.state}` },
+    el("div", { class: "state" }, el("strong", {}, alert.state), " ", el("span", { class: "faint" }, times[alert.state] ?? "")),
+    el("div", { class: "what" },
+      el("p", {}, link(alertPath(alert.id), el("strong", {}, alert.rule)), severity ? el("span", { class: `tag severity-${severity}` }, severity) : null,
+        alert.silences?.length ? el("span", { class: "tag" }, "silenced") : null),
+      ...(alert.silences ?? []).map(({ ends_at: until, author, comment }) => el("p", { class: "silence" }, `Silenced until ${utc(Date.parse(until))} UTC by ${author}: ${comment}`)),
+      el("p", {}, summary ?? description ?? ""),
+      el("p", { class: "labels" }, ...Object.entries(labels).map(([name, value]) => el("span", { class: "tag" }, label(name, value))))),
+    el("div", { class: "value" }, el("strong", {}, measure(alert.value, alert.unit)),
+      el("span", { class: "faint" }, ended ?? (alert.threshold === null ? "" : `threshold ${measure(alert.threshold, alert.unit)}`))));
+}
+
+/** A list that is folded away, with what is in it. */
+export function folded(words, content) {
+  return el("details", {}, el("summary", {}, words), content);
+}
+
+/** That nothing fires, unless nobody can tell. */
+export function noneFires({ problems }) {
+  return empty(problems.length ? `No alert fires, but rules that rest on a failing source are not evaluated: ${problems.join("; ")}` : "No alert fires.");
+}

@@ -1,0 +1,130 @@
+// The service itself: what it watches and how fresh that is, whom it notifies and what is stuck, where figures go, which limits bite.
+
+import { ask, askMaybe } from "./api.js";
+import { amount, count, duration, el, empty, facts, link, moment, queuePath, table } from "./format.js";
+import { fill, layOut, live, place as spot, scrolling } from "./frame.js";
+
+const STATUS = {
+  ok: ["ok", "Well: every source answers, and the state is kept in its file."],
+  degraded: ["not-ok", "Degraded: some figures are old, or the state is in memory only."],
+  starting: ["not-ok", "Starting: the first poll is not complete."],
+  stale: ["not-ok", "Stale: the engine has not ticked for long, so that alerts are not evaluated."],
+};
+
+async function load() {
+  const [health, service, replicas] = await Promise.all([ask("api/v1/health"), ask("api/v1/service"), askMaybe("api/v1/status")]);
+  return { health, service, replicas };
+}
+
+function draw({ health, service, replicas }, tick) {
+  const now = Date.parse(tick.now);
+  const minute = Math.floor(now / 60000);
+  layOut(el("h1", {}, "Health"), spot("state"), scrolling("sources", "Sources", "how old what figures rest on is"), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"),
+    scrolling("sinks", "Sinks"), scrolling("replicas", "Replicas"), scrolling("limits", "Limits that bite"), scrolling("calls", "AWS API calls", "since counting began"),
+    scrolling("unknown", "Values from AWS that this version does not know"), scrolling("rules", "Rules"));
+  const show = (id, rows, make) => {
+    document.getElementById(`${id}-section`).hidden = rows === null;
+    if (rows !== null) fill(id, [rows, minute], make);
+  };
+  fill("state", [health.status, service, tick.problems, minute], () => state(health, service, now));
+  show("sources", health.sources, () => sources(health.sources));
+  show("targets", service.targets, () => targets(service.targets));
+  show("receivers", service.receivers, () => receivers(service.receivers));
+  show("sinks", service.sinks, () => sinks(service.sinks));
+  show("replicas", replicas, () => replicaFacts(replicas));
+  show("limits", service.limits, () => (service.limits.length ? limits(service.limits) : empty("No limit has left anything out.")));
+  show("calls", service.calls.length ? service.calls : null, () => calls(service.calls));
+  show("unknown", service.unknown_values.length ? service.unknown_values : null, () => unknown(service.unknown_values));
+  show("rules", service.rules, () => rules(service));
+}
+
+function state(health, service, now) {
+  const [mood, words] = STATUS[health.status] ?? ["not-ok", health.status];
+  const skew = health.clock_skew_seconds;
+  return el("div", { class: "panel inset" }, el("p", { class: mood }, words), health.store_error ? el("p", { class: "not-ok" }, `State file: ${health.store_error}`) : null,
+    health.not_ready ? el("p", {}, health.not_ready) : null,
+    facts([
+      ["Version", health.version], ["Started", moment(health.started_at, now)],
+      ["Figures", health.ticked_at ? moment(health.ticked_at, now) : "none yet"],
+      ["Time between polls", service.poll_interval_seconds === null ? null : duration(service.poll_interval_seconds)],
+      ["Clock", skew === null ? "not compared with AWS's yet" : Math.abs(skew) < 1 ? "as AWS's" : `${duration(Math.abs(skew))} ${skew > 0 ? "ahead of" : "behind"} AWS's`],
+      ["State file", service.store_bytes === null ? null : `${amount(Math.round(service.store_bytes / 1e5) / 10)} MB`],
+      ["Jobs in memory", service.jobs_kept === null ? null : amount(service.jobs_kept)],
+    ]));
+}
+
+function sources(rows) {
+  return table("Sources", [
+    { title: "Source", cell: ({ source }) => source.replaceAll("_", " ") },
+    { title: "State", cell: ({ error, age_seconds: age }) => el("span", { class: error ? "not-ok" : age === null ? "" : "ok" }, error ? "fails" : age === null ? "no answer yet" : "answers") },
+    { title: "Age", number: true, cell: ({ age_seconds: age }) => (age === null ? "–" : duration(age)) },
+    { title: "Error of the last poll", cell: ({ error }) => error ?? "" },
+  ], rows);
+}
+
+function targets(rows) {
+  if (rows.length === 0) return empty("No queue is watched, or none is known yet.");
+  return table("Targets", [
+    { title: "Account", cell: ({ account }) => account ?? "not known" }, { title: "Region", cell: ({ region }) => region ?? "not known" },
+    { title: "Queues", cell: ({ queues }) => el("span", { class: "wraps" }, ...queues.flatMap((queue, index) => [index ? ", " : "", link(queuePath(queue), queue)])) },
+  ], rows);
+}
+
+function receivers(rows) {
+  if (rows.length === 0) return empty("No receiver is configured: alerts are shown here and nobody is notified.");
+  const outcomes = [...new Set(rows.flatMap(({ deliveries }) => Object.keys(deliveries)))].sort();
+  return table("Receivers", [
+    { title: "Receiver", cell: ({ receiver }) => receiver },
+    { title: "State", cell: ({ pending, oldest_seconds: age }) => el("span", { class: pending > 0 && age > 300 ? "not-ok" : "ok" }, pending === 0 ? "nothing waits" : `${count(pending, "notification")} waits`.replace(/s waits$/, "s wait")) },
+    { title: "Oldest", number: true, cell: ({ pending, oldest_seconds: age }) => (pending ? duration(age) : "–") },
+    ...outcomes.map((outcome) => ({ title: outcome.replaceAll("_", " "), number: true, cell: ({ deliveries }) => amount(deliveries[outcome] ?? 0) })),
+  ], rows);
+}
+
+function sinks(rows) {
+  if (rows.length === 0) return empty("Figures are published nowhere but at /metrics.");
+  return table("Sinks", [
+    { title: "Sink", cell: ({ sink }) => sink },
+    { title: "Series in the last batch", number: true, cell: ({ series }) => amount(series) },
+    { title: "Batches that failed", number: true, cell: ({ failures }) => el("span", { class: failures ? "not-ok" : "" }, amount(failures)) },
+  ], rows);
+}
+
+/** Who leads, and as of when: whatever the service says of that. */
+function replicaFacts(replicas) {
+  const words = (value) => (value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
+  const pairs = Object.entries(replicas).map(([key, value]) => [key.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase()), words(value)]);
+  return el("div", { class: "inset" }, facts(pairs));
+}
+
+function limits(rows) {
+  return table("Limits", [
+    { title: "Limit", cell: ({ limit }) => limit.replaceAll("_", " ") }, { title: "Times it left something out", number: true, cell: ({ hits }) => amount(hits) },
+  ], rows);
+}
+
+function calls(rows) {
+  return table("Calls by operation and outcome", [
+    { title: "Operation", cell: ({ service, operation }) => `${service} ${operation}` }, { title: "Outcome", cell: ({ outcome }) => el("span", { class: outcome === "ok" ? "" : "not-ok" }, outcome) },
+    { title: "Calls", number: true, cell: ({ calls: made }) => amount(made) },
+  ], [...rows].sort((a, b) => (a.outcome === "ok") - (b.outcome === "ok") || b.calls - a.calls));
+}
+
+function unknown(rows) {
+  return table("Unknown values", [
+    { title: "Kind", cell: ({ kind }) => kind }, { title: "Value", cell: ({ value }) => value }, { title: "Seen", number: true, cell: ({ seen }) => amount(seen) },
+  ], rows);
+}
+
+function rules({ rules: rows, rules_broken: broken }) {
+  return [
+    broken ? el("p", { class: "empty not-ok" }, "The rule files have mistakes: the rules from before them are evaluated. The service's log has each mistake.") : null,
+    rows.length === 0 ? empty("No rule is configured.") : table("Rules", [
+      { title: "Rule", cell: ({ rule }) => rule }, { title: "Severity", cell: ({ severity }) => severity ?? "–" }, { title: "Over", cell: ({ metrics }) => [...new Set(metrics)].join(", ") },
+      { title: "By", cell: ({ by }) => by.join(", ") || "all" },
+      { title: "Evaluations that failed", number: true, cell: ({ failures }) => el("span", { class: failures ? "not-ok" : "" }, amount(failures)) },
+    ], rows),
+  ];
+}
+
+live({ load, draw });

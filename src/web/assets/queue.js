@@ -1,0 +1,121 @@
+// A queue, or one share of it, now and over time: what its jobs wait for, where its GPUs were, what it lent and borrowed, what went wrong.
+
+import { alertList, folded, noneFires } from "./alertlist.js";
+import { ask, askMaybe, here, withParameters } from "./api.js";
+import { alertPath, amount, count, duration, el, empty, facts, link, queuePath, withParametersLink } from "./format.js";
+import { fill, layOut, live, nameAs, place as spot, reload, scrolling, section, serviceNow } from "./frame.js";
+import { waterfall } from "./gpus.js";
+import { jobRows } from "./jobtable.js";
+import { METRICS, overTime } from "./overtime.js";
+import { asParameters, picker, wanted } from "./range.js";
+import { loans, shareRows } from "./sharetable.js";
+import { failures, setup } from "./tables.js";
+import { reasonWords, worstFirst } from "./words.js";
+
+const [, QUEUE, , SHARE = null] = here();
+const OF_PAGE = { queue: QUEUE, share: SHARE };
+const JOBS_SHOWN = 10;
+/** Figures over time are asked for anew when so much of their time has gone by. */
+const STEPS = 200;
+
+let past = null;
+
+async function load() {
+  const paths = ["queues", "waterfall", "shares", "reasons", "loans", "waits", "estimates", "setup", "failures", "alerts"];
+  const [jobs, histories, ...answers] = await Promise.all([
+    askMaybe(withParameters("api/v1/jobs", { ...OF_PAGE, sort: "waiting", limit: JOBS_SHOWN })), history(), ...paths.map((path) => ask(`api/v1/${path}`)),
+  ]);
+  return { jobs, histories, ...Object.fromEntries(paths.map((path, index) => [path, answers[index]])) };
+}
+
+/** What was recorded in the chosen time: it changes no faster than its steps. */
+async function history() {
+  const chosen = wanted(serviceNow());
+  const key = JSON.stringify([chosen.range, chosen.fold, chosen.range ? null : [chosen.from, chosen.to]]);
+  const isFresh = past && past.key === key && (chosen.range === null || chosen.to - past.chosen.to < (chosen.to - chosen.from) / STEPS);
+  if (isFresh) return past;
+  const parameters = { ...asParameters(chosen), ...OF_PAGE };
+  const { fold, ...times } = parameters;
+  const [views, alerts] = await Promise.all([askMaybe(withParameters("api/v1/histories", { metrics: METRICS.join(","), ...parameters })), askMaybe(withParameters("api/v1/alerts/past", times))]);
+  past = { key, chosen, views, alerts: alerts ?? [] };
+  return past;
+}
+
+function draw(data, tick) {
+  const now = Date.parse(tick.now);
+  const minute = Math.floor(now / 60000);
+  const queue = data.queues.find((row) => row.queue === QUEUE);
+  nameAs(SHARE ? `${QUEUE} / ${SHARE}` : QUEUE);
+  layOut(spot("head"), spot("gpus"), section("alerts", "Alerts"), section("past", "Over time"), scrolling("shares", SHARE ? "Quota" : "Shares", "in instances"),
+    scrolling("waiting", "Why jobs wait now"), scrolling("jobs", "Waiting longest"), scrolling("loans", "Lending", "GPUs of one share's quota that another uses"),
+    scrolling("failures", "Failures", "of the last day"), section("setup", "Set-up"));
+  const own = (rows) => rows.filter((row) => row.queue === QUEUE && (SHARE === null || row.share === SHARE));
+  const alerts = worstFirst(data.alerts).filter(({ labels }) => labels.queue === QUEUE && (SHARE === null || labels.share === undefined || labels.share === SHARE));
+  fill("head", [queue, own(data.estimates), own(data.waits)], () => head(queue, own(data.estimates)[0], own(data.waits)[0]));
+  const gpus = data.waterfall.find((row) => row.queue === QUEUE);
+  fill("gpus", [gpus], () => (gpus && SHARE === null ? el("div", { class: "panel queue" }, waterfall(gpus)) : null));
+  fill("alerts", [alerts, minute], () => alertPart(alerts, now, tick));
+  drawPast(data.histories);
+  fill("shares", [own(data.shares)], () => shareRows(own(data.shares)));
+  fill("waiting", [own(data.reasons)], () => reasons(own(data.reasons)));
+  fill("jobs", [data.jobs], () => (data.jobs ? jobRows(data.jobs.jobs, "Nothing waits.") : empty("The ledger does not answer now.")));
+  const lent = data.loans.filter((row) => row.queue === QUEUE && (SHARE === null || row.lender === SHARE || row.borrower === SHARE));
+  document.getElementById("loans-section").hidden = lent.length === 0;
+  fill("loans", [lent], () => loans(lent));
+  fill("failures", [own(data.failures)], () => failures(own(data.failures)));
+  const found = data.setup.filter((row) => row.queue === QUEUE && (SHARE === null || row.share === SHARE || row.share === null));
+  fill("setup", [found], () => setup(found));
+}
+
+function head(queue, estimate, waits) {
+  const title = el("div", { class: "headline" }, el("h1", {}, SHARE === null ? QUEUE : el("span", {}, link(queuePath(QUEUE), QUEUE), ` / ${SHARE}`)), queue ? el("span", { class: "tag" }, queue.policy.toLowerCase().replaceAll("_", " ")) : null);
+  if (!queue) return [title, el("p", { class: "lead" }, "No queue of this name is watched now. What was recorded of it is below.")];
+  const state = (name) => withParametersLink("jobs", { ...OF_PAGE, state: name.toUpperCase() }, SHARE ? `its ${name} jobs` : amount(queue.jobs[name] ?? 0));
+  return [title, facts([
+    ["Runnable", state("runnable")], ["Running", state("running")], ["Failed", state("failed")],
+    ["Oldest wait", SHARE ? null : queue.oldest_wait_seconds === null ? "none" : duration(queue.oldest_wait_seconds)],
+    ["Half of jobs start within", SHARE && estimate ? duration(estimate.p50_seconds) : null],
+    ["95 % of jobs start within", SHARE && estimate ? duration(estimate.p95_seconds) : null],
+    ["Dispatched since counting began", SHARE && waits ? count(waits.count, "job") : null],
+  ])];
+}
+
+function alertPart(alerts, now, tick) {
+  const live = alerts.filter(({ state }) => state !== "resolved");
+  const ended = alerts.filter(({ state }) => state === "resolved");
+  return [live.length ? alertList(live, now) : el("div", { class: "panel" }, noneFires(tick)), ended.length ? folded(`${amount(ended.length)} ended recently`, alertList(ended, now)) : null];
+}
+
+let drawnPast = null;
+
+/** The charts: left alone while they show the same, with whatever somebody points at. */
+function drawPast(histories) {
+  const host = document.getElementById("past");
+  if (drawnPast === histories && host.hasChildNodes()) return;
+  drawnPast = histories;
+  const { chosen, views, alerts } = histories;
+  const again = () => reload();
+  const charts = el("div", { class: "charts" });
+  host.replaceChildren(picker(chosen, again), charts, fired(alerts));
+  if (views === null) charts.append(empty("The past cannot be read now: too much was asked for, or the state file is in trouble. Try a shorter time."));
+  else overTime(charts, { views, chosen, alerts, share: SHARE, onZoom: again });
+}
+
+/** What is marked on the charts, for those who do not see them or want to go there. */
+function fired(alerts) {
+  if (alerts.length === 0) return empty("No alert fired in this time.");
+  const item = (alert) => el("li", {}, link(alertPath(alert.id), alert.rule), el("span", { class: "faint" }, ` ${alert.labels.share ?? ""} at ${alert.fired_at?.slice(0, 16).replace("T", " ") ?? ""} UTC`));
+  return el("details", { class: "fired" }, el("summary", {}, `${count(alerts.length, "alert")} fired in this time`), el("ul", {}, ...alerts.slice(0, 100).map(item)));
+}
+
+function reasons(rows) {
+  if (rows.length === 0) return empty("Nothing waits.");
+  const of = (row) => withParametersLink("jobs", { queue: row.queue, share: row.share, reason: row.reason }, reasonWords(row.reason));
+  return el("table", {}, el("caption", { class: "unseen" }, "Waiting jobs by reason"),
+    el("thead", {}, el("tr", {}, ...["Why", ...(SHARE ? [] : ["Share"])].map((title) => el("th", { scope: "col" }, title)), ...["Jobs", "GPUs asked for"].map((title) => el("th", { scope: "col", class: "number" }, title)))),
+    el("tbody", {}, ...[...rows].sort((a, b) => b.jobs - a.jobs).map((row) => el("tr", {}, el("th", { scope: "row" }, of(row)), SHARE ? null : el("td", {}, row.share || "no share"),
+      el("td", { class: "number" }, amount(row.jobs)), el("td", { class: "number" }, amount(row.gpus))))));
+}
+
+addEventListener("popstate", () => reload());
+live({ load, draw });

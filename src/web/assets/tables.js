@@ -1,0 +1,24 @@
+// Tables of failures and of what is wrong with the set-up, as several pages show them.
+
+import { amount, el, empty, link, place, queuePath, table, withParametersLink } from "./format.js";
+import { categoryWords, whoCanFix } from "./words.js";
+
+/** Who had jobs fail in the last day, and who can fix it. */
+export function failures(rows) {
+  if (rows.length === 0) return empty("No job failed in the last day.");
+  return table("Failed jobs of the last day by owner and category", [
+    { title: "Owner", cell: (row) => (row.owner ? withParametersLink("jobs", { owner: row.owner, state: "FAILED", sort: "newest" }, row.owner) : "no owner") },
+    { title: "Share", cell: (row) => place(row.queue, row.share) },
+    { title: "Category", cell: (row) => categoryWords(row.category) },
+    { title: "Who can fix it", cell: (row) => whoCanFix(row.category) },
+    { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },
+    { title: "GPU-hours of the last attempts", number: true, cell: (row) => amount(Math.round(row.gpu_hours * 10) / 10) },
+  ], rows.slice(0, 20));
+}
+
+/** What is wrong with the set-up, and what would mend it. */
+export function setup(rows) {
+  if (rows.length === 0) return empty("Nothing is wrong with the set-up of queues and shares.");
+  return el("ul", { class: "findings panel" }, ...rows.map(({ queue, share, what, advice }) =>
+    el("li", {}, share === null ? link(queuePath(queue), queue) : place(queue, share), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
+}

@@ -1,0 +1,232 @@
+//! What the service says of itself: what it watches, whom it notifies, where it publishes, which limits bite and which rules it evaluates.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::web::Pages;
+use crate::web::error::{ApiError, ErrorBody};
+use crate::web::jobs::{JobQuery, ask};
+use trainspotter_core::metrics::catalogue::{self, Metric};
+use trainspotter_core::metrics::{Frame, Sample, Value};
+use trainspotter_core::rules::Rule;
+
+/// The service's own figures, as of the latest tick; counters since counting began.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct ServiceBody {
+    /// Accounts and regions that are watched, by the ARNs of their queues.
+    targets: Vec<TargetRow>,
+    /// Who is notified, as far as anything waits or was delivered.
+    receivers: Vec<ReceiverRow>,
+    /// Where figures go.
+    sinks: Vec<SinkRow>,
+    /// Limits that have left something out.
+    limits: Vec<LimitRow>,
+    /// AWS API calls.
+    calls: Vec<CallRow>,
+    /// Values from AWS that this build does not know.
+    unknown_values: Vec<UnknownRow>,
+    /// Size of the state file; null where it is not known.
+    store_bytes: Option<f64>,
+    /// Time between the last two polls; null before the second.
+    poll_interval_seconds: Option<f64>,
+    /// Jobs kept in memory.
+    jobs_kept: Option<f64>,
+    /// Whether the rule files have mistakes, so that the rules from before them are evaluated.
+    rules_broken: bool,
+    /// The rules that are evaluated.
+    rules: Vec<RuleRow>,
+}
+
+/// An account and region.
+#[derive(Debug, Serialize, ToSchema)]
+struct TargetRow {
+    /// Null where the queue's ARN is not known.
+    account: Option<String>,
+    region: Option<String>,
+    /// Its watched queues.
+    queues: Vec<String>,
+}
+
+/// A receiver.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct ReceiverRow {
+    receiver: String,
+    /// Notifications that wait.
+    pending: f64,
+    /// Age of the oldest; 0 when none waits.
+    oldest_seconds: f64,
+    /// Attempts by outcome.
+    deliveries: BTreeMap<String, f64>,
+}
+
+/// A sink.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct SinkRow {
+    sink: String,
+    /// Series in the last batch; null before the first.
+    series: Option<f64>,
+    /// Batches that it rejected or did not receive.
+    failures: f64,
+}
+
+/// A limit that bites.
+#[derive(Debug, Serialize, ToSchema)]
+struct LimitRow {
+    limit: String,
+    /// How often it left something out.
+    hits: f64,
+}
+
+/// Calls of one operation with one outcome.
+#[derive(Debug, Serialize, ToSchema)]
+struct CallRow {
+    service: String,
+    operation: String,
+    outcome: String,
+    calls: f64,
+}
+
+/// A value that is not known.
+#[derive(Debug, Serialize, ToSchema)]
+struct UnknownRow {
+    kind: String,
+    value: String,
+    seen: f64,
+}
+
+/// A rule.
+#[derive(Debug, Serialize, ToSchema)]
+struct RuleRow {
+    rule: String,
+    /// What its alerts' severity is; null if it gives none.
+    severity: Option<String>,
+    /// The metrics it looks at.
+    #[schema(value_type = Vec<String>)]
+    metrics: Vec<&'static str>,
+    /// The labels that tell its alerts apart.
+    #[schema(value_type = Vec<String>)]
+    by: Vec<&'static str>,
+    /// Evaluations that failed.
+    failures: f64,
+}
+
+/// What the service watches, notifies, publishes and evaluates, and what is wrong with that.
+#[utoipa::path(
+    get, path = "/api/v1/service", tag = "service",
+    responses((status = 200, body = ServiceBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn service(State(pages): State<Pages>) -> Result<Json<ServiceBody>, ApiError> {
+    let rules = ask(&pages.jobs, |reply| JobQuery::Rules { reply }).await?;
+    let latest = pages.latest();
+    let frame = Of(&latest.frame);
+    Ok(Json(ServiceBody {
+        targets: targets(frame.0),
+        receivers: frame.receivers(),
+        sinks: frame.sinks(),
+        limits: frame.all(&catalogue::LIMIT_HITS, |label, hits| LimitRow { limit: label("limit"), hits }),
+        calls: frame.all(&catalogue::SOURCE_CALLS, |label, calls| CallRow {
+            service: label("service"),
+            operation: label("operation"),
+            outcome: label("outcome"),
+            calls,
+        }),
+        unknown_values: frame.all(&catalogue::SOURCE_UNKNOWN, |label, seen| UnknownRow {
+            kind: label("kind"),
+            value: label("value"),
+            seen,
+        }),
+        store_bytes: frame.one(&catalogue::STORE_SIZE),
+        poll_interval_seconds: frame.one(&catalogue::POLL_INTERVAL),
+        jobs_kept: frame.one(&catalogue::LEDGER_JOBS),
+        rules_broken: frame.one(&catalogue::RULES_BROKEN).is_some_and(|broken| broken > 0.0),
+        rules: rules.iter().map(|rule| frame.rule(rule)).collect(),
+    }))
+}
+
+/// `arn:aws:batch:<region>:<account>:job-queue/<name>`
+fn targets(frame: &Frame) -> Vec<TargetRow> {
+    let mut targets: BTreeMap<(Option<String>, Option<String>), Vec<String>> = BTreeMap::new();
+    for queue in &frame.queues {
+        let part = |index: usize| queue.arn.split(':').nth(index).filter(|part| !part.is_empty()).map(str::to_owned);
+        targets.entry((part(4), part(3))).or_default().push(queue.queue.to_string());
+    }
+    let row = |((account, region), queues)| TargetRow { account, region, queues };
+    targets.into_iter().map(row).collect()
+}
+
+/// A frame, of which the samples of some metrics are asked for.
+struct Of<'a>(&'a Frame);
+
+impl<'a> Of<'a> {
+    fn samples(&self, metric: &Metric) -> impl Iterator<Item = (&'a Sample, f64)> {
+        let name = metric.name;
+        let of_metric = self.0.samples.iter().filter(move |sample| sample.metric.name == name);
+        of_metric.filter_map(|sample| match sample.value {
+            Value::Gauge(value) | Value::Counter(value) => Some((sample, value)),
+            Value::Distribution(_) => None,
+        })
+    }
+
+    fn one(&self, metric: &Metric) -> Option<f64> {
+        self.samples(metric).next().map(|(_, value)| value)
+    }
+
+    /// A row for each series that is above 0.
+    fn all<T>(&self, metric: &Metric, row: impl Fn(&dyn Fn(&'static str) -> String, f64) -> T) -> Vec<T> {
+        let above = self.samples(metric).filter(|(_, value)| *value > 0.0);
+        above.map(|(sample, value)| row(&|label| label_of(sample, label), value)).collect()
+    }
+
+    fn receivers(&self) -> Vec<ReceiverRow> {
+        let mut rows: BTreeMap<String, ReceiverRow> = BTreeMap::new();
+        let mut of = |sample: &Sample, set: &dyn Fn(&mut ReceiverRow)| {
+            let receiver = label_of(sample, "receiver");
+            set(rows.entry(receiver.clone()).or_insert(ReceiverRow { receiver, ..ReceiverRow::default() }));
+        };
+        for (sample, value) in self.samples(&catalogue::NOTIFY_PENDING) {
+            of(sample, &|row| row.pending = value);
+        }
+        for (sample, value) in self.samples(&catalogue::NOTIFY_OLDEST) {
+            of(sample, &|row| row.oldest_seconds = value);
+        }
+        for (sample, value) in self.samples(&catalogue::NOTIFY_DELIVERIES) {
+            of(sample, &|row| _ = row.deliveries.insert(label_of(sample, "outcome"), value));
+        }
+        rows.into_values().collect()
+    }
+
+    fn sinks(&self) -> Vec<SinkRow> {
+        let mut rows: BTreeMap<String, SinkRow> = BTreeMap::new();
+        let mut of = |sample: &Sample, set: &dyn Fn(&mut SinkRow)| {
+            let sink = label_of(sample, "sink");
+            set(rows.entry(sink.clone()).or_insert(SinkRow { sink, ..SinkRow::default() }));
+        };
+        for (sample, value) in self.samples(&catalogue::PUBLISH_SERIES) {
+            of(sample, &|row| row.series = Some(value));
+        }
+        for (sample, value) in self.samples(&catalogue::PUBLISH_FAILURES) {
+            of(sample, &|row| row.failures = value);
+        }
+        rows.into_values().collect()
+    }
+
+    fn rule(&self, rule: &Rule) -> RuleRow {
+        let failures = self.samples(&catalogue::RULE_FAILURES);
+        let of_rule = failures.filter(|(sample, _)| label_of(sample, "rule") == rule.name()).map(|(_, value)| value);
+        RuleRow {
+            rule: rule.name().to_owned(),
+            severity: rule.label("severity").map(str::to_owned),
+            metrics: rule.metrics().map(|metric| metric.name).collect(),
+            by: rule.by().to_vec(),
+            failures: of_rule.sum(),
+        }
+    }
+}
+
+fn label_of(sample: &Sample, label: &'static str) -> String {
+    sample.labels.get(label).map(ToString::to_string).unwrap_or_default()
+}

@@ -1,0 +1,127 @@
+//! A past with something to see in it: waits that grow, capacity that changes hands, a gap. What pages are looked at with.
+
+use trainspotter_core::metrics::catalogue::{self, Metric};
+use trainspotter_core::metrics::{Distribution, Frame, Labels, Quantiles, Sample, Value};
+use trainspotter_core::model::Timestamp;
+
+use crate::web::tests::fixture;
+
+const QUEUE: &str = "research";
+const TYPE: &str = "ml.p5.48xlarge";
+
+/// When nothing was recorded, in hours ago.
+const GAP: (f64, f64) = (4.6, 4.1);
+
+/// The figures of a moment. In the gap there is an empty frame, in which nothing is known.
+pub(super) fn frame(at: Timestamp, _number: u32) -> Frame {
+    let ago = fixture::now().seconds_since(at) / 3_600.0;
+    if ago < GAP.0 && ago > GAP.1 {
+        return Frame { at, ..Frame::default() };
+    }
+    let mut samples = waits(ago);
+    samples.extend(gpus(ago));
+    samples.extend(shares(ago));
+    samples.extend(events(ago));
+    samples.sort_by_key(|sample| catalogue::ALL.iter().position(|metric| metric.name == sample.metric.name));
+    Frame { at, samples, ..Frame::default() }
+}
+
+fn wave(ago: f64, hours: f64, phase: f64) -> f64 {
+    0.5 + 0.5 * (std::f64::consts::TAU * ago / hours + phase).sin()
+}
+
+fn gauge(metric: &'static Metric, pairs: &[(&'static str, &str)], value: f64) -> Sample {
+    Sample { metric, labels: with(pairs), value: Value::Gauge(value) }
+}
+
+fn with(pairs: &[(&'static str, &str)]) -> Labels {
+    let given = pairs.iter().map(|(label, value)| (*label, (*value).into()));
+    std::iter::once(("queue", QUEUE.into())).chain(given).collect()
+}
+
+fn waits(ago: f64) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for (index, share) in ["audio", "language", "vision"].into_iter().enumerate() {
+        let phase = index as f64 * 2.0;
+        let before = 900.0 * wave(ago, 2.3, phase) + 600.0 * wave(ago, 0.7, phase);
+        let oldest = if share == "language" { (13_500.0 - 1.5 * 3_600.0 * ago).max(before) } else { before };
+        samples.push(gauge(&catalogue::QUEUE_WAIT_OLDEST, &[("share", share)], oldest));
+        let p50 = 300.0 + 500.0 * wave(ago, 5.0, phase);
+        let recent =
+            Quantiles { count: 12, mean: p50, p50, p90: p50 * 2.0, p95: p50 * 2.4, p99: p50 * 3.0, max: p50 * 3.2 };
+        let distribution = Distribution { recent: Some(recent), ..Distribution::default() };
+        let value = Value::Distribution(distribution);
+        samples.push(Sample { metric: &catalogue::QUEUE_WAIT, labels: with(&[("share", share)]), value });
+        for (percentile, of) in [("p50", 1.2), ("p95", 3.4)] {
+            let pairs = [("share", share), ("percentile", percentile)];
+            samples.push(gauge(&catalogue::QUEUE_WAIT_ESTIMATE, &pairs, p50 * of));
+        }
+        samples.push(gauge(&catalogue::GPU_UTILISATION, &[("share", share)], 0.55 + 0.4 * wave(ago, 3.0, phase)));
+    }
+    let waiting = |reason: &str, jobs: f64| {
+        gauge(&catalogue::QUEUE_WAITING, &[("share", "language"), ("reason", reason)], jobs.round())
+    };
+    samples.push(waiting("share_at_limit", 2.0 + 9.0 * wave(ago, 6.0, 1.0)));
+    samples.push(waiting("behind", 5.0 * wave(ago, 4.0, 0.0)));
+    samples.push(waiting("no_capacity", (4.0 * wave(ago, 3.0, 4.0) - 2.0).max(0.0)));
+    let demand = [("share", "language"), ("instance_type", TYPE)];
+    samples.push(gauge(&catalogue::QUEUE_DEMAND, &demand, (60.0 + 200.0 * wave(ago, 6.0, 1.0)).round()));
+    samples
+}
+
+fn gpus(ago: f64) -> Vec<Sample> {
+    let idle = (40.0 * wave(ago, 3.7, 0.0)).round();
+    let unallocated = (48.0 * wave(ago, 9.0, 2.0)).round();
+    let starting = (16.0 * wave(ago, 1.1, 1.0)).round();
+    let parts = [
+        ("running_busy", 256.0 - idle - unallocated - starting - 16.0),
+        ("running_idle", idle),
+        ("running_unknown", 16.0),
+        ("starting", starting),
+        ("scheduled", 0.0),
+        ("unallocated", unallocated),
+    ];
+    let mut samples: Vec<Sample> =
+        parts.into_iter().map(|(part, gpus)| gauge(&catalogue::GPU_PART, &[("part", part)], gpus)).collect();
+    let quota = (unallocated * 0.6).round();
+    for (cause, gpus) in [("quota_bound", quota), ("shape_does_not_fit", unallocated - quota)] {
+        samples.push(gauge(&catalogue::GPU_UNALLOCATED, &[("cause", cause)], gpus));
+    }
+    samples
+}
+
+fn shares(ago: f64) -> Vec<Sample> {
+    let borrowed = (4.0 * wave(ago, 8.0, 3.0)).round();
+    let of = |metric, share: &str, value| gauge(metric, &[("share", share), ("instance_type", TYPE)], value);
+    let rows = [
+        ("audio", 8.0, 8.0 - borrowed - 2.0, 0.0, borrowed),
+        ("language", 16.0, 16.0 + borrowed, borrowed, 0.0),
+        ("vision", 8.0, 7.0, 0.0, 0.0),
+    ];
+    rows.into_iter()
+        .flat_map(|(share, quota, used, borrowed, lent)| {
+            [
+                of(&catalogue::SHARE_QUOTA, share, quota),
+                of(&catalogue::SHARE_USED, share, used),
+                of(&catalogue::SHARE_BORROWED, share, borrowed),
+                of(&catalogue::SHARE_LENT, share, lent),
+            ]
+        })
+        .collect()
+}
+
+/// Counters, which only grow.
+fn events(ago: f64) -> Vec<Sample> {
+    let since = 1_000.0 - ago;
+    let counter = |metric, pairs: &[(&'static str, &str)], value: f64| Sample {
+        metric,
+        labels: with(pairs),
+        value: Value::Counter(value.floor()),
+    };
+    vec![
+        counter(&catalogue::JOB_PREEMPTIONS, &[("share", "audio")], since * 1.3),
+        counter(&catalogue::JOB_PREEMPTIONS, &[("share", "vision")], since * 0.4),
+        counter(&catalogue::JOB_FAILURES, &[("share", "language"), ("category", "user_code")], since * 0.9),
+        counter(&catalogue::JOB_FAILURES, &[("share", "language"), ("category", "capacity")], since * 0.3),
+    ]
+}

@@ -1,0 +1,68 @@
+//! Each question that somebody comes with, in a real browser: from the link of a message to the answer, on a desktop and on a phone, by day
+//! and by night. Also makes the pictures of `docs/PAGES.md`: `UPDATE_DOCS=1 cargo test questions`.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::web::tests::Server;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// Runs a script of `tests/pages` against the fixture. Says why not, where Node or Chromium are missing and not required.
+async fn run(script: &str, server: &Server, arguments: &[&str]) {
+    let is_there = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
+    if let Some(missing) = ["node", "chromium"].into_iter().find(|program| !is_there(program)) {
+        assert!(std::env::var_os("TRAINSPOTTER_PEERS").is_none(), "{missing} is required");
+        eprintln!("skipped: no {missing}");
+        return;
+    }
+    let running = Command::new("node")
+        .arg(root().join("tests/pages").join(script))
+        .arg(format!("http://{}", server.address))
+        .args(arguments)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(580), running).await.unwrap().unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    eprintln!("{said}");
+    assert!(output.status.success(), "{script}: {said}\n{complained}");
+}
+
+#[tokio::test]
+async fn each_question_is_answered_on_any_device() {
+    let pictures = std::env::var_os("UPDATE_DOCS").map(|_| "docs/pages");
+    run("questions.mjs", &Server::lively().await, &pictures.into_iter().collect::<Vec<_>>()).await;
+}
+
+/// Names that users chose are text everywhere, whatever they hold.
+#[tokio::test]
+async fn names_that_hold_markup_are_text_on_every_page() {
+    run("hostile_names.mjs", &Server::lively().await, &[]).await;
+}
+
+/// Checks by axe-core, where it is installed in `target/peers/axe`.
+#[tokio::test]
+async fn pages_are_accessible() {
+    let axe = root().join("target/peers/axe/node_modules/axe-core/axe.min.js");
+    if !axe.exists() {
+        assert!(std::env::var_os("TRAINSPOTTER_PEERS").is_none(), "axe-core is required: .ci/run installs it");
+        eprintln!("skipped: no axe-core at {}", axe.display());
+        return;
+    }
+    run("accessible.mjs", &Server::lively().await, &[axe.to_str().unwrap()]).await;
+}
+
+/// A page that is open and has nothing new costs little, and one that nobody looks at nothing.
+#[tokio::test]
+async fn an_open_page_costs_little() {
+    run("cost.mjs", &Server::lively().await, &[]).await;
+}
