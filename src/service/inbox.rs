@@ -143,7 +143,7 @@ mod tests {
 
     fn query() -> JobQuery {
         let (reply, _) = oneshot::channel();
-        JobQuery::List { filter: Filter::default(), after: None, limit: 1, reply }
+        JobQuery::List { filter: Filter::default(), reason: None, newest_first: false, after: None, limit: 1, reply }
     }
 
     fn kind(event: Option<InternalEvent>) -> &'static str {
