@@ -1,4 +1,4 @@
-//! What people and programs see of the service: a JSON API, probes, `/metrics`, and one live page.
+//! What people and programs see of the service: a JSON API, probes, `/metrics`, and pages that draw what it says.
 //!
 //! Readers get an immutable [`Snapshot`] after each tick, over a watch channel: no request ever holds up the engine, and
 //! a slow reader holds up nobody. Only questions about single jobs go to the ledger's owner, as a [`JobQuery`] with a

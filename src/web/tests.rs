@@ -8,7 +8,7 @@ mod fixture;
 mod fixture_jobs;
 mod hosts;
 mod limits;
-mod lively_past;
+mod lively;
 mod past;
 mod questions;
 mod roles;
@@ -30,6 +30,7 @@ use crate::web::JobQuery;
 use crate::web::Pages;
 use crate::web::PastQuery;
 use crate::web::Snapshot;
+use crate::web::Token;
 use crate::web::router;
 use crate::web::serve;
 use trainspotter_clock::Clock;
@@ -56,13 +57,14 @@ impl Server {
         Self::serving(fixture::snapshot(), jobs).await
     }
 
-    /// Serves the fixture with a past that has something to see in it.
+    /// Serves a service with something to see in it, and a past; `ann` may act.
     async fn lively() -> Self {
         let (jobs, questions) = mpsc::channel(4);
         tokio::spawn(fixture::answer(questions));
         let (history, asked) = mpsc::channel(4);
-        tokio::spawn(past::answer_with(asked, lively_past::frame));
-        Self::serving_all(fixture::snapshot(), jobs, history, None, Access::default()).await
+        tokio::spawn(past::answer_with(asked, lively::frame));
+        let access = Access::new([Token::new("ann", roles::OPERATE, true)]);
+        Self::serving_all(lively::snapshot(), jobs, history, None, access).await
     }
 
     /// Serves the fixture at an address of its own.

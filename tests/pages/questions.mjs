@@ -10,20 +10,20 @@ const [base, folder] = process.argv.slice(2);
 /** Page, question, and what its answer holds. */
 const QUESTIONS = [
   ["overview", "is it bad, and where", ["2 alerts firing on research", "ShareWaitsTooLong", "4h 10m"]],
-  ["overview", "where did my GPUs go", ["256 GPUs", "Running, busy", "16 no demand"]],
+  ["overview", "where did my GPUs go", ["256 GPUs", "Running, busy", "12 held back by quota", "/h idle"]],
   ["overview", "who waits, and why", ["language", "Share at its limit"]],
   ["alerts", "what fires, the worst first", ["ShareWaitsTooLong", "About to fire", "GpusIdle", "Ended"]],
-  ["alert", "what of this message", ["language</b> on research waits 3h 45m", "above 30m for 10m; ends at 20m", "queue.wait.oldest from 6h before", "fires"]],
+  ["alert", "what of this message", ["language on research waits 3h 45m", "Likely reason", "oncall", "503 Service Unavailable", "What it means", "above 30m for 10m; ends at 20m", "queue.wait.oldest from 6h before", "fires"]],
   ["ended", "does it still fire", ["Ended", "the condition no longer holds"]],
   ["gone", "what was that", ["it ended more than 30 days ago, or was a test notification"]],
   ["mine", "where are my jobs", ["language-pretrain-0", "runnable", "ada"]],
-  ["waiting", "when does it start, and why not now", ["Share at its limit", "Place 2 in its share", "sweep-large", "nine of ten within"]],
+  ["waiting", "when does it start, and why not now", ["Share at its limit", "Place 2 in its share", "sweep-large", "nine of ten within", "95 % within"]],
   ["running", "how is it going", ["algo-3", "4 %", "preempted", "Retries left"]],
   ["failed", "why did it fail, and who can fix that", ["The job's own code", "The owner", "CUDA out of memory", "Its logs in CloudWatch"]],
   ["unknown", "where is it", ["forgotten 7 days after their end", "what is watched"]],
   ["queue", "how was this queue", ["Oldest wait by share", "GPUs by part", "Waiting jobs by reason", "Preemptions per step", "alerts fired in this time"]],
-  ["share", "how was my share", ["Kaplan–Meier", "Quota and use, ml.p5.48xlarge", "Dispatched since counting began"]],
-  ["health", "can I trust these figures", ["rate exceeded (throttled)", "ShareWaitsTooLong", "snapshot"]],
+  ["share", "how was my share", ["Kaplan–Meier", "Quota and use, ml.p5.48xlarge", "95 % of jobs start within"]],
+  ["health", "can I trust these figures", ["rate exceeded (throttled)", "ShareWaitsTooLong", "2 notifications wait", "eu-west-1", "shares"]],
   ["runbook", "what do I do", ["What it means"]],
 ];
 
@@ -32,7 +32,7 @@ const FIRST_SCREEN = { overview: ["2 alerts firing on research", "ShareWaitsTooL
 
 /** Pictures of the documents: name, page, device, dark or not, and whether all of it is shown. */
 const PICTURES = [
-  ["overview", "overview", DESKTOP, false, true], ["overview-phone", "overview", PHONE, true, false], ["alert", "alert", DESKTOP, false, true], ["alert-phone", "alert", PHONE, false, false],
+  ["overview", "overview", DESKTOP, false, true], ["../page", "overview", DESKTOP, false, true], ["overview-phone", "overview", PHONE, true, false], ["alert", "alert", DESKTOP, false, true], ["alert-phone", "alert", PHONE, false, false],
   ["jobs", "jobs", DESKTOP, false, false], ["job", "waiting", DESKTOP, false, true], ["job-phone", "running", PHONE, true, false], ["queue", "queue", DESKTOP, true, true], ["share", "share", DESKTOP, false, true], ["health", "health", DESKTOP, false, false],
 ];
 
@@ -94,6 +94,20 @@ async function byHand(browser, paths, check) {
   await page.until("document.querySelector('.zoomed')", "a way out of it");
   await page.evaluate("[...document.querySelectorAll('.picker button')].find((button) => button.textContent === '24h').click()");
   await page.until("location.search.includes('range=24h') && !document.querySelector('.zoomed')", "another range");
+
+  // A silence takes a token that may operate.
+  await page.go(base + paths.alert);
+  const silence = (token) => page.evaluate(`(() => {
+    const form = document.querySelector("#silence form");
+    form.closest("details").open = true;
+    form.elements.comment.value = "known";
+    if (form.elements.token) form.elements.token.value = ${JSON.stringify(token)};
+    form.requestSubmit(); })()`);
+  await silence("a-token-of-nobody-0001");
+  await page.until("document.querySelector('#silence .form-message').textContent.includes('token')", "why a wrong token does not do");
+  check(await page.evaluate("sessionStorage.getItem('trainspotter.token') === null"), "a wrong token is kept");
+  await silence("operate-token-of-ann-1");
+  await page.until("document.querySelector('#silence .form-message').textContent === 'Done.'", "a silence");
 
   // By keyboard: the first stop leads past the navigation.
   await page.go(`${base}/`);

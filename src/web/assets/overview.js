@@ -41,7 +41,8 @@ function draw(data, tick) {
   const sorted = worstFirst(alerts);
   fill("verdict", [alerts, queues, data.waterfall, tick.problems, minute], () => verdict(data, sorted, tick));
   fill("alerts", [alerts, minute, tick.problems], () => alertPart(sorted, now, tick));
-  fill("queues", [queues, data.waterfall], () => queueCards(queues, data.waterfall));
+  const troubled = sorted.filter(({ state }) => state === "firing").map(({ labels }) => labels.queue);
+  fill("queues", [queues, data.waterfall, troubled], () => queueCards(queues, data.waterfall, troubled));
   fill("waiting", [reasons, queues, data.estimates], () => waiting(reasons, data.estimates));
   fill("jobs", [data.jobs], () => (data.jobs ? jobRows(data.jobs.jobs, "Nothing waits.") : empty("The ledger does not answer now.")));
   document.getElementById("reserved-section").hidden = data.reserved.length === 0;
@@ -87,8 +88,10 @@ function alertPart(sorted, now, tick) {
   ];
 }
 
-/** One card per queue. */
-function queueCards(rows, waterfalls) {
+/** One card per queue, those about which something fires first. */
+function queueCards(all, waterfalls, troubled) {
+  const place = ({ queue }) => (troubled.includes(queue) ? troubled.indexOf(queue) : troubled.length);
+  const rows = [...all].sort((a, b) => place(a) - place(b));
   if (rows.length === 0) return [empty("No queues are watched, or none is known yet.")];
   return [el("div", { class: "queues" }, ...rows.map(({ queue, policy, jobs, oldest_wait_seconds: oldest }) => {
     const states = [...STATES.filter((state) => state in jobs), ...Object.keys(jobs).filter((state) => !STATES.includes(state))];

@@ -33,7 +33,7 @@ export function silenceForm(alert, now, done) {
   const chosen = labels.map(([name, value]) => {
     const box = el("input", { type: "checkbox", name });
     box.checked = true;
-    return { box, matcher: `${name}=${exact(value)}`, row: el("label", { class: "check" }, box, ` ${name} = ${value || "(none)"}`) };
+    return { box, matcher: exactly(name, value), row: el("label", { class: "check" }, box, ` ${name} = ${value || "(none)"}`) };
   });
   const span = el("select", { name: "span" }, ...SPANS.map(([name, seconds]) => el("option", { value: seconds }, name)));
   span.value = "14400";
@@ -54,7 +54,8 @@ export function silenceForm(alert, now, done) {
   ];
 }
 
-/** A value as a matcher takes it literally. */
-function exact(value) {
-  return value.replace(/([*?[\]\\])/g, "\\$1");
+/** A matcher of this value and no other: one that a glob would take for more is written as a regular expression. */
+function exactly(name, value) {
+  const quoted = (text) => `"${text.replace(/[\\"]/g, "\\$&")}"`;
+  return /[*?[\]]/.test(value) ? `${name}=~${quoted(value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))}` : `${name}=${quoted(value)}`;
 }

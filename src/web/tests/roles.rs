@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::notify::outbox::{OutboxRow, RowState};
+use crate::notify::sample;
 use crate::web::tests::{Answer, Server, fixture};
 use crate::web::{Access, NotificationPage, Operation, Refusal, TestResult, Token, openapi_document};
+use trainspotter_core::rules::TransitionKind;
 
 const READ: &str = "read-token-of-bo-0001";
-const OPERATE: &str = "operate-token-of-ann-1";
+pub(super) const OPERATE: &str = "operate-token-of-ann-1";
 const WRONG: &str = "a-token-of-nobody-0001";
 
 /// Does nothing, as if all of it were done: id 1 is over, id 9 is not there.
@@ -27,7 +30,10 @@ pub(super) async fn operate(mut asked: mpsc::Receiver<Operation>) {
                 1 => Err(Refusal::Conflict("silence 1 has ended".to_owned())),
                 _ => Err(Refusal::NotFound("there is no such silence".to_owned())),
             })),
-            Operation::ListOutbox { reply, .. } => drop(reply.send(Ok(NotificationPage::default()))),
+            Operation::ListOutbox { filter, reply } => {
+                let notifications = filter.alert.iter().flat_map(|_| sent()).map(Into::into).collect();
+                drop(reply.send(Ok(NotificationPage { notifications, next: None })));
+            }
             Operation::ChangeOutbox { ids, reply, .. } => drop(reply.send(Ok(ids.len()))),
             Operation::Test { test, author, reply } => {
                 let receiver = test.receiver.unwrap_or_default();
@@ -37,6 +43,23 @@ pub(super) async fn operate(mut asked: mpsc::Receiver<Operation>) {
             }
         }
     }
+}
+
+/// What was sent of an alert: one receiver took it, and another does not answer.
+fn sent() -> [OutboxRow; 2] {
+    let to = |receiver: &str| OutboxRow {
+        receiver: receiver.to_owned(),
+        created_at: fixture::ago(7_200),
+        attempts: 1,
+        ..sample::row(TransitionKind::Fired)
+    };
+    let stuck = OutboxRow {
+        attempts: 9,
+        next_attempt_at: fixture::now() + std::time::Duration::from_secs(120),
+        last_error: Some("503 Service Unavailable".to_owned()),
+        ..to("oncall")
+    };
+    [OutboxRow { state: RowState::Delivered { at: fixture::ago(7_198) }, ..to("slack") }, stuck]
 }
 
 fn access(tokens: &[Known<'_>]) -> Access {

@@ -1,16 +1,83 @@
-//! A past with something to see in it: waits that grow, capacity that changes hands, a gap. What pages are looked at with.
+//! A service with something to see in it, and a past: waits that grow, capacity that changes hands, a gap. What pages are looked at with.
 
-use trainspotter_core::metrics::catalogue::{self, Metric};
-use trainspotter_core::metrics::{Distribution, Frame, Labels, Quantiles, Sample, Value};
-use trainspotter_core::model::Timestamp;
+use std::sync::Arc;
 
+use crate::web::Snapshot;
 use crate::web::tests::fixture;
+use trainspotter_core::metrics::catalogue::{self, Metric};
+use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
+use trainspotter_core::metrics::{Distribution, Estimate, Frame, Labels, Quantiles, Sample, Value};
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Alert;
 
 const QUEUE: &str = "research";
 const TYPE: &str = "ml.p5.48xlarge";
 
 /// When nothing was recorded, in hours ago.
 const GAP: (f64, f64) = (4.6, 4.1);
+
+/// The fixture as a customer may see it: with prices, advice, and a receiver that is stuck.
+pub(super) fn snapshot() -> Snapshot {
+    let mut snapshot = fixture::snapshot();
+    let frame = Arc::make_mut(&mut snapshot.frame);
+    for waterfall in &mut frame.waterfall {
+        let dollars = |(part, gpus): (&Part, &f64)| (*part, gpus * 12.3);
+        waterfall.dollars_per_hour = waterfall.parts.iter().map(dollars).collect();
+        if let Some(unallocated) = waterfall.unallocated.get_mut(&UnallocatedCause::NoDemand) {
+            *unallocated -= 12.0;
+            waterfall.unallocated.insert(UnallocatedCause::QuotaBound, 12.0);
+        }
+    }
+    frame.estimates = ["audio", "language", "vision"]
+        .into_iter()
+        .zip([300.0, 5_400.0, 900.0])
+        .map(|(share, p50)| Estimate {
+            queue: QUEUE.into(),
+            share: share.into(),
+            seconds: [p50, p50 * 2.1, p50 * 2.6, p50 * 4.0],
+        })
+        .collect();
+    for (queue, name) in frame.queues.iter_mut().zip(["production", "research"]) {
+        queue.arn = format!("arn:aws:batch:eu-west-1:123456789012:job-queue/{name}");
+    }
+    let service = |metric, pairs: &[(&'static str, &str)], value| Sample {
+        metric,
+        labels: pairs.iter().map(|(label, of)| (*label, (*of).into())).collect(),
+        value,
+    };
+    frame.samples = vec![
+        service(&catalogue::POLL_INTERVAL, &[], Value::Gauge(30.0)),
+        service(&catalogue::LEDGER_JOBS, &[], Value::Gauge(5_321.0)),
+        service(&catalogue::PUBLISH_SERIES, &[("sink", "cloudwatch")], Value::Gauge(412.0)),
+        service(&catalogue::PUBLISH_FAILURES, &[("sink", "cloudwatch")], Value::Counter(0.0)),
+        service(&catalogue::NOTIFY_PENDING, &[("receiver", "oncall")], Value::Gauge(2.0)),
+        service(&catalogue::NOTIFY_OLDEST, &[("receiver", "oncall")], Value::Gauge(840.0)),
+        service(&catalogue::NOTIFY_PENDING, &[("receiver", "slack")], Value::Gauge(0.0)),
+        service(
+            &catalogue::NOTIFY_DELIVERIES,
+            &[("receiver", "slack"), ("outcome", "delivered")],
+            Value::Counter(37.0),
+        ),
+        service(&catalogue::LIMIT_HITS, &[("limit", "shares")], Value::Counter(3.0)),
+        service(&catalogue::STORE_SIZE, &[], Value::Gauge(41_000_000.0)),
+    ];
+    let advised = |alert: &Alert| {
+        let mut alert = alert.clone();
+        let text = |key: &str, words: &str| (key.to_owned(), words.to_owned());
+        alert.queue_arn = Some("arn:aws:batch:eu-west-1:123456789012:job-queue/research".to_owned());
+        alert.annotations.extend([
+            text("likely_reason", "its share is at its limit, and nobody lends it more"),
+            text("next_step", "wait for a job of the share to end, or ask for a higher quota"),
+            text("runbook", "docs/runbooks/LongWait.md"),
+        ]);
+        if let Some(summary) = alert.annotations.get_mut("summary") {
+            *summary = summary.replace("<b>", "").replace("</b>", "");
+        }
+        alert
+    };
+    snapshot.alerts = snapshot.alerts.iter().map(advised).collect();
+    snapshot
+}
 
 /// The figures of a moment. In the gap there is an empty frame, in which nothing is known.
 pub(super) fn frame(at: Timestamp, _number: u32) -> Frame {
