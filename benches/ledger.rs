@@ -92,7 +92,7 @@ fn measure(out: &mut impl Write, tracked: usize, shares: usize) -> std::io::Resu
     )
 }
 
-/// How long it takes to fold a page. Wall time: CPU time is told too coarsely for what is over so soon.
+/// How long it takes to fold a page. Wall time: CPU time is measured too coarsely for what is over so soon.
 fn time(world: &mut World, page: fn(&mut World) -> Observation) -> Duration {
     let page = vec![page(world)];
     let began = Instant::now();

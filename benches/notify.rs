@@ -61,13 +61,13 @@ enum Tenth {
     Absent,
 }
 
-/// When the nine were told, by notification id.
+/// When the nine were notified, by notification id.
 type Heard = Arc<Mutex<BTreeMap<String, Instant>>>;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "| the tenth receiver | told | p50, ms | p99, ms | longest, ms |\n|---|---:|---:|---:|---:|")?;
+    writeln!(out, "| the tenth receiver | notified | p50, ms | p99, ms | longest, ms |\n|---|---:|---:|---:|---:|")?;
     for (name, tenth) in CASES {
         let mut waits = measure(tenth).await?;
         waits.sort();

@@ -35,7 +35,7 @@ const CAPACITY: u32 = 1_000;
 const SIZES: [u32; 4] = [1, 1, 2, 4];
 /// Seconds that a job runs: evenly from nothing to twice this.
 const MEAN_RUN: u64 = 1_800;
-/// Seconds that an attempt holds its instances before it runs, and after it was told to stop, all in all on average.
+/// Seconds that an attempt holds its instances before it runs, and after it was asked to stop, all in all on average.
 const OVERHEAD: u64 = 150;
 /// Seconds from one busy time of a share to the next.
 const RHYTHM: u64 = 6 * 3_600;

@@ -258,7 +258,7 @@ pub struct Receiver {
     pub inhibit: Vec<Inhibition>,
 }
 
-/// Telling several alerts in one message.
+/// Sends several alerts in one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Labels in which the alerts of a message agree; one that is absent counts as empty.
@@ -267,7 +267,7 @@ pub struct Group {
     pub wait: Duration,
 }
 
-/// Telling someone else, later.
+/// Notifies someone else, later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Escalation {
     /// Clock time from the firing on.
@@ -291,7 +291,7 @@ pub struct Inhibition {
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
 
 impl Receiver {
-    /// A receiver that is told of everything at any time.
+    /// A receiver that gets everything at any time.
     pub fn new(name: impl Into<String>, channel: Channel) -> Self {
         Self {
             name: name.into(),

@@ -1,4 +1,4 @@
-//! Telling people of alerts: at least once, under one id, in order, whatever the receivers do.
+//! Notifies people of alerts: at least once, under one id, in order, whatever the receivers do.
 //!
 //! A transition becomes one outbox row per receiver ([`outbox`]), stored in the transaction of the transition itself.
 //! One [`Notifier`] per receiver takes its rows from there, puts them into words ([`message`]) and sends them through a
@@ -49,7 +49,7 @@ pub trait Deliver: fmt::Debug + Send + Sync + 'static {
         100
     }
 
-    /// How often a receiver has to be told of what fires, lest it takes it for over; in clock time, never if `None`.
+    /// How often a receiver has to be notified of what fires, so that it does not take it for over; in clock time, never if `None`.
     fn repeats_every(&self, _clock: &Clock) -> Option<Duration> {
         None
     }
@@ -118,7 +118,7 @@ impl Deliver for Integration {
     fn repeats_every(&self, clock: &Clock) -> Option<Duration> {
         match self {
             Self::Alertmanager(_) => Some(alertmanager::repeat_interval(clock)),
-            // These keep what they were told until they are told of its end.
+            // These keep what they got until its end comes.
             Self::Webhook(_) | Self::Sns(_) | Self::Slack(_) | Self::PagerDuty(_) => None,
         }
     }

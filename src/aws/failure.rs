@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_from_what_is_refused() {
+    fn what_is_not_there_is_distinguished_from_what_is_refused() {
         for (status, code, message, not_found, refusal) in [
             (400, "ClientException", "Service job x does not exist", true, true),
             (400, "ClientException", "Job x could not be found.", true, true),

@@ -76,7 +76,7 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
         let role = target.role.as_ref().map_or(String::new(), |role| format!(" as {role}"));
         print(format_args!("target    {}{role}: queues {}", target.region, target.queues.join(", ")))?;
     }
-    let every = humantime::format_duration(config.poll.every);
+    let every = units::duration(config.poll.every.as_secs_f64());
     print(format_args!("poll      every {every}, at most {} calls per second", config.poll.calls_per_second))?;
     print(format_args!("sinks     http://{}/metrics{}", config.listen, other_sinks(config)))?;
     print(format_args!("rules     {}", rules.len()))?;

@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::service::{Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
-use trainspotter_core::model::{PriorityBands, SharesShown, Timestamp};
+use trainspotter_core::model::{PriorityBands, SharesShown, Timestamp, units};
 use trainspotter_core::rules::{Rule, parse_rules};
 use trainspotter_simulator as simulator;
 use trainspotter_simulator::Simulation;
@@ -77,11 +77,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let endpoint_stop = CancellationToken::new();
     let serving = tokio::spawn(simulator::serve(endpoint, simulation.clone(), endpoint_stop.clone()));
     arguments.world.stop_in_time(&stop);
-    let telling = tokio::spawn(tell_progress(simulation, clock, stop.clone()));
+    let reporting = tokio::spawn(report_progress(simulation, clock, stop.clone()));
     let ended = service.run(stop.clone()).await;
     stop.cancel();
     endpoint_stop.cancel();
-    let _ = tokio::join!(serving, telling);
+    let _ = tokio::join!(serving, reporting);
     ended.map_err(Failure::failed)
 }
 
@@ -96,7 +96,7 @@ fn introduce(arguments: &Arguments, world: &Chosen, endpoint: SocketAddr, page: 
     say(format_args!("  AWS       http://{endpoint} (boto3 and the AWS CLI work with it)"));
     say(format_args!("  truth     http://{endpoint}/_sim/truth: what the service should have found"));
     match arguments.world.duration {
-        Some(duration) => say(format_args!("It stops by itself after {}.", humantime::format_duration(duration))),
+        Some(duration) => say(format_args!("It stops by itself after {}.", units::duration(duration.as_secs_f64()))),
         None => say(format_args!("Ctrl-C stops it.")),
     }
 }
@@ -194,7 +194,7 @@ impl Drop for StateFile {
     }
 }
 
-async fn tell_progress(simulation: Simulation, clock: Clock, stop: CancellationToken) {
+async fn report_progress(simulation: Simulation, clock: Clock, stop: CancellationToken) {
     let began_at: Timestamp = clock.now();
     loop {
         tokio::select! {

@@ -82,7 +82,7 @@ impl Check<'_> {
             self.refuse(&at("name"), check_name(&name));
             if let Some(other) = names.insert(name.to_lowercase(), index) {
                 let message =
-                    format!("has the name of api.tokens[{other}]; what is done with them could not be told apart");
+                    format!("has the name of api.tokens[{other}]; what is done with them could not be distinguished");
                 self.problem(&at("name"), message);
             }
             let problems = self.count();

@@ -100,7 +100,7 @@ pub(super) fn check_role(role: &str, region: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_letter) {
         return Err(format!("`{name}` is not the name of a role: 1 to 64 letters, digits and any of _+=,.@-"));
     }
-    // A region that is wrong is told where it stands.
+    // A region that is wrong is reported where it stands.
     if partition_of(region).is_ok() { check_partition(partition, region) } else { Ok(()) }
 }
 

@@ -16,7 +16,7 @@ use crate::config::{
 };
 use trainspotter_core::model::{
     InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, check_name,
-    is_of_queue_name,
+    is_of_queue_name, units,
 };
 use trainspotter_core::yaml::{Document, Problem, Problems, canonical};
 
@@ -362,7 +362,7 @@ impl Check<'_> {
 
     pub(super) fn at_least(&mut self, path: &str, given: Duration, least: Duration) {
         if given < least {
-            self.problem(path, format!("must be at least {}", humantime::format_duration(least)));
+            self.problem(path, format!("must be at least {}", units::duration(least.as_secs_f64())));
         }
     }
 

@@ -46,7 +46,7 @@ fn a_priority_band_has_a_name_and_begins_at_a_priority_of_its_own() {
 }
 
 #[test]
-fn every_mistake_of_every_kind_is_told_at_once() {
+fn every_mistake_of_every_kind_is_reported_at_once() {
     let text = "\
 targets:
   - region: virginia

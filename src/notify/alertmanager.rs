@@ -36,7 +36,7 @@ pub(super) fn repeat_interval(clock: &Clock) -> Duration {
     REPEAT_EVERY.max(clock.of_wall(LEAST_PAUSE))
 }
 
-/// An Alertmanager that is told of alerts.
+/// An Alertmanager that gets alerts.
 #[derive(Debug)]
 pub struct Alertmanager {
     http: Http,

@@ -26,7 +26,7 @@ const ELLIPSIS: char = '…';
 pub struct Message {
     /// The row's identity.
     pub id: NotificationId,
-    /// Who is told.
+    /// Who is notified.
     pub receiver: String,
     /// What happened; of several alerts, to the first.
     pub transition: Transition,
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn several_alerts_are_told_one_by_one_those_that_fire_first() {
+    fn several_alerts_are_listed_one_by_one_those_that_fire_first() {
         let of = |share: &str, kind| {
             let mut row = sample::row(kind);
             let alert = &mut row.transition.alert;
@@ -269,7 +269,7 @@ mod tests {
         let message = Message::of_group(&row, Some("https://spotter.example"), Some(&by));
         assert_eq!(
             message.subject, "[2 FIRING, 1 RESOLVED] ShareWaitsTooLong: queue prod-a, severity page",
-            "of an episode that fired and ended the end is told"
+            "of an episode that fired and ended the end is sent"
         );
         insta::assert_snapshot!(message.text);
     }

@@ -36,7 +36,7 @@ use crate::notify::outbox::Verdict;
 use crate::notify::retry;
 use crate::notify::routing;
 use trainspotter_clock::Clock;
-use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::{Timestamp, units};
 use trainspotter_core::rules::Alert;
 
 /// Rows taken from the store at once.
@@ -51,7 +51,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// How often what is held back is looked at again, in clock time: a silence may have been ended.
 const HELD: Duration = Duration::from_secs(60);
 
-/// How long a receiver has to fail before the others are told, in clock time. What is parked is told at once.
+/// How long a receiver has to fail before the others are notified, in clock time. What is parked is reported at once.
 const TROUBLE_AFTER: Duration = Duration::from_secs(300);
 
 /// How an attempt ended, as metrics count it.
@@ -101,7 +101,7 @@ impl Notifiers {
 #[derive(Debug)]
 pub struct Notifier<O, C> {
     receiver: Receiver,
-    /// All receivers, who are told when this one is in trouble.
+    /// All receivers, which are notified when this one is in trouble.
     all: Arc<[String]>,
     integration: C,
     external_url: Option<String>,
@@ -318,7 +318,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let result = tokio::select! {
             result = self.integration.deliver(&message, &self.clock) => result,
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
-                let wait = humantime::format_duration(self.attempt_timeout);
+                let wait = units::duration(self.attempt_timeout.as_secs_f64());
                 Err(Failure::retry(format!("no answer within {wait}"), None))
             }
         };
@@ -386,7 +386,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             RetryClass::Retry { .. } => now.since(self.failing_since) >= TROUBLE_AFTER,
             RetryClass::SetAside => false,
         };
-        // One bad message must not take along those that are told with it.
+        // One bad message must not take along those that are sent with it.
         let apart = remedy == RetryClass::SetAside && !row.together.is_empty();
         let next_attempt_at = if apart { now } else { now + wait };
         (Outcome::Retried, Verdict::Later { at: now, next_attempt_at, error, trouble, apart })

@@ -33,7 +33,7 @@ use trainspotter_core::rules::TransitionKind;
 pub struct NotificationId(String);
 
 impl NotificationId {
-    /// Hashes the rule, the alert, the episode, what happened and who is told.
+    /// Hashes the rule, the alert, the episode, what happened and who is notified.
     pub fn of(transition: &Transition, receiver: &str) -> Self {
         Self::hashed(transition, receiver, None)
     }
@@ -119,9 +119,9 @@ pub struct OutboxRow {
     pub receiver: String,
     /// What happened.
     pub transition: Transition,
-    /// When the row was made; of an escalation, when it is to be told.
+    /// When the row was made; of an escalation, when it is to be sent.
     pub created_at: Timestamp,
-    /// Only to be told while the alert fires: an escalation or a reminder, which after the end would tell nothing new.
+    /// Only to be sent while the alert fires: an escalation or a reminder, which after the end would say nothing new.
     pub while_firing: bool,
     /// How often it was tried.
     pub attempts: u32,
@@ -133,7 +133,7 @@ pub struct OutboxRow {
     pub reference: Option<String>,
     /// When it was first sent, whether or not it arrived; `None` before that.
     pub begun_at: Option<Timestamp>,
-    /// Others that are told in the same message, under this one's id, in order: what becomes of this one becomes of them.
+    /// Others that are sent in the same message, under this one's id, in order: what becomes of this one becomes of them.
     pub together: Vec<OutboxRow>,
     /// Where it stands.
     pub state: RowState,
@@ -192,17 +192,17 @@ impl RowState {
 
 /// The rows of a tick's transitions, in their order.
 ///
-/// A receiver is told of the firings that its matchers take, and later of those that another escalates to it. A resolve goes
-/// to every receiver: whoever keeps the rows drops it where the firing was not told, for labels may have changed in between.
+/// A receiver is notified of the firings that its matchers take, and later of those that another escalates to it. A resolve goes
+/// to every receiver: whoever keeps the rows drops it where the firing was not sent, for labels may have changed in between.
 pub fn rows(transitions: &[Transition], receivers: &[Receiver], now: Timestamp) -> Vec<OutboxRow> {
-    let told_after = |transition: &Transition, receiver: &Receiver| match Kind::of(transition) {
-        Kind::Fired => routing::told_after(receiver, receivers, &transition.alert.labels),
+    let notified_after = |transition: &Transition, receiver: &Receiver| match Kind::of(transition) {
+        Kind::Fired => routing::notified_after(receiver, receivers, &transition.alert.labels),
         Kind::Resolved => Some(Duration::ZERO),
     };
     let mut rows = Vec::new();
     for transition in transitions {
         for receiver in receivers {
-            if let Some(after) = told_after(transition, receiver) {
+            if let Some(after) = notified_after(transition, receiver) {
                 let row = row(transition, &receiver.name, now + after);
                 rows.push(OutboxRow { while_firing: !after.is_zero(), ..row });
             }
@@ -235,7 +235,7 @@ pub fn trouble_id(receiver: &str) -> AlertId {
     AlertId::of(RECEIVER_IN_TROUBLE, &BTreeMap::from([("receiver".to_owned(), receiver.to_owned())]))
 }
 
-/// What the other receivers are told of one that is in trouble since `since`, or was.
+/// What the other receivers are sent about one that is in trouble since `since`, or was.
 pub fn trouble(
     receiver: &str,
     kind: Kind,
@@ -316,7 +316,7 @@ pub trait Outbox: Clone + Send + Sync + 'static {
     /// [goes with others](Self::begin) comes with them; what came later of the same alerts is left out.
     fn due_together(&self, receiver: &str, now: Timestamp) -> impl Future<Output = Result<Due, OutboxError>> + Send;
 
-    /// Notes that a row is about to be sent, and binds the others to it: from now on they are told in its message, however often that
+    /// Notes that a row is about to be sent, and binds the others to it: from now on they are sent in its message, however often that
     /// is tried, and nothing holds it back.
     fn begin(
         &self,
@@ -328,7 +328,7 @@ pub trait Outbox: Clone + Send + Sync + 'static {
     /// The alerts that fire.
     fn firing(&self) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send;
 
-    /// The alerts that a receiver was told of and that have not ended, as they are now: what has to be repeated to receivers that forget.
+    /// The alerts that a receiver was notified of and that have not ended, as they are now: what has to be repeated to receivers that forget.
     fn notified(&self, _receiver: &str) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
@@ -344,7 +344,7 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Records how an attempt ended, of a row and of those that go with it. `others` are the receivers that are told of this one's trouble and of its end.
+    /// Records how an attempt ended, of a row and of those that go with it. `others` are the receivers that are notified of this one's trouble and of its end.
     fn settle(
         &self,
         id: &NotificationId,
@@ -384,7 +384,7 @@ pub enum Verdict {
         next_attempt_at: Timestamp,
         /// Why.
         error: String,
-        /// Whether the receiver as a whole is in trouble, so that the others should be told.
+        /// Whether the receiver as a whole is in trouble, so that the others should be notified.
         trouble: bool,
         /// Whether rows that went together go on their own from now on.
         apart: bool,
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn every_receiver_is_told_of_every_transition_in_order() {
+    fn every_receiver_gets_every_transition_in_order() {
         let transitions =
             [transition(1, TransitionKind::Fired), transition(1, TransitionKind::Resolved(ResolveReason::Gone))];
         let rows = rows(&transitions, &[receiver("a"), receiver("b")], Timestamp::from_millis(9));

@@ -23,7 +23,7 @@ const MAX_SUMMARY: usize = 1_024;
 /// PagerDuty refuses events of more than 512 KB; no annotation needs a hundredth of that.
 const MAX_DETAIL: usize = 4_096;
 
-/// A PagerDuty service that is told of alerts.
+/// A PagerDuty service that gets alerts.
 #[derive(Debug)]
 pub struct PagerDuty {
     http: Http,

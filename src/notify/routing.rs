@@ -14,9 +14,13 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
 
-/// How long after the firing a receiver is told of an alert with these labels: at once if its matchers take it, later if another receiver
+/// How long after the firing a receiver is notified of an alert with these labels: at once if its matchers take it, later if another receiver
 /// that takes it escalates to this one, `None` if never. Escalations are not chained.
-pub(crate) fn told_after(receiver: &Receiver, all: &[Receiver], labels: &BTreeMap<String, String>) -> Option<Duration> {
+pub(crate) fn notified_after(
+    receiver: &Receiver,
+    all: &[Receiver],
+    labels: &BTreeMap<String, String>,
+) -> Option<Duration> {
     let takes = |receiver: &Receiver| receiver.matchers.matches(labels);
     if takes(receiver) {
         return Some(Duration::ZERO);
@@ -33,7 +37,7 @@ pub(crate) fn reminder(receiver: &Receiver, alert: &Alert, now: Timestamp) -> Op
     receiver.matchers.matches(&alert.labels).then(|| (number, fired_at + interval * number))
 }
 
-/// The alert that keeps another from being told, if one of those that fire does. None inhibits itself.
+/// The alert that keeps another from being sent, if one of those that fire does. None inhibits itself.
 pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a [Alert]) -> Option<&'a Alert> {
     let inhibits = |rule: &Inhibition, other: &Alert| {
         other.id != alert.id
@@ -130,7 +134,7 @@ mod tests {
             receiver("board", "never", None),
         ];
         let check = |name: usize, severity: &str, minutes: Option<u64>| {
-            let after = told_after(&all[name], &all, &labels(&[("severity", severity)]));
+            let after = notified_after(&all[name], &all, &labels(&[("severity", severity)]));
             assert_eq!(
                 after,
                 minutes.map(|minutes| Duration::from_secs(minutes * 60)),

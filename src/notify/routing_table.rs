@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Receiver};
 use crate::notify::outbox::RECEIVER_IN_TROUBLE;
-use trainspotter_core::model::{LabelValue, Matchers, Overlap, Timestamp};
+use trainspotter_core::model::{LabelValue, Matchers, Overlap, Timestamp, units};
 use trainspotter_core::rules::{Rule, usual_labels};
 use trainspotter_core::yaml::nearest;
 
@@ -54,7 +54,7 @@ fn heard(receiver: &Receiver, all: &[Receiver], rule: &Rule) -> Option<String> {
         to_this && overlap(&other.matchers, rule) != Overlap::Never
     };
     let (from, escalation) = all.iter().filter(escalating).find_map(|other| Some((other, other.escalate.as_ref()?)))?;
-    Some(format!("{name} ({} after {})", humantime::format_duration(escalation.after), from.name))
+    Some(format!("{name} ({} after {})", units::duration(escalation.after.as_secs_f64()), from.name))
 }
 
 fn held_back_by(config: &Config, rules: &[Rule], rule: &Rule) -> Vec<String> {

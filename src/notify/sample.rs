@@ -111,7 +111,7 @@ pub fn test(receiver: &str, now: Timestamp) -> OutboxRow {
 /// one.
 const TEST_LABEL: &str = "test";
 
-/// The test of a rule: the labels by which its alert is routed, and an alert that fires and ends. What the rule's alerts are told apart by
+/// The test of a rule: the labels by which its alert is routed, and an alert that fires and ends. What distinguishes the rule's alerts
 /// is as `given`, as the rule says, or as in other tests.
 pub fn of_rule(
     rule: &Rule,

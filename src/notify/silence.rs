@@ -11,7 +11,7 @@ use serde::Serialize;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
-/// Alerts that nobody is told of for a while.
+/// Alerts that nobody is notified of for a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
     /// Given by the store, counting from 1.

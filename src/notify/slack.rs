@@ -37,7 +37,7 @@ const MAX_PREVIEW: usize = 1_000;
 /// Owners mentioned in one message: their ids have to fit beside [`MAX_BLOCK`].
 const MAX_MENTIONED: usize = 5;
 
-/// A Slack channel that is told of alerts.
+/// A Slack channel that gets alerts.
 #[derive(Debug)]
 pub struct Slack {
     http: Http,
@@ -77,7 +77,7 @@ impl Slack {
         Self { owners: owners.clone(), ..self }
     }
 
-    /// Posts a message once, or changes the one that told of the firing.
+    /// Posts a message once, or changes the one that reported the firing.
     ///
     /// # Errors
     /// What to do next, and why.

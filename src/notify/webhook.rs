@@ -22,7 +22,7 @@ use crate::notify::http::Http;
 use crate::notify::message::Message;
 use trainspotter_clock::Clock;
 
-/// An HTTP endpoint that is told of alerts.
+/// An HTTP endpoint that gets alerts.
 #[derive(Debug)]
 pub struct Webhook {
     http: Http,

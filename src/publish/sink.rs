@@ -13,7 +13,7 @@ pub struct Published {
     pub dropped: u64,
 }
 
-/// Why a sink did not take a frame, told in the two ways that a caller can act on.
+/// Why a sink did not take a frame, in the two ways that a caller can act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkError {
     /// The same figures may be taken later; nothing that was not taken is lost.

@@ -19,7 +19,7 @@ use world::{DOLLARS, GPUS, TICK, TICKS, TYPE, World};
 struct Seen {
     /// GPU-seconds by queue and part, summed from the gauges.
     integral: BTreeMap<(String, &'static str), f64>,
-    /// Job-ticks by what stood in the way and by what was told.
+    /// Job-ticks by what stood in the way and by what was reported.
     reasons: BTreeMap<(WaitReason, Reason), u64>,
     lent: bool,
 }
@@ -126,21 +126,21 @@ fn every_tick_of_every_world_adds_up() {
         }
     }
     assert!(lent > 1, "{lent} worlds lend");
-    told_as_it_was(&reasons);
+    given_as_it_was(&reasons);
 }
 
-/// Of all job-ticks, at least 99 in 100 were told the reason that the scheduler knows; the others are listed.
-fn told_as_it_was(reasons: &BTreeMap<(WaitReason, Reason), u64>) {
+/// Of all job-ticks, at least 99 in 100 were given the reason that the scheduler knows; the others are listed.
+fn given_as_it_was(reasons: &BTreeMap<(WaitReason, Reason), u64>) {
     let all: u64 = reasons.values().sum();
     let wrong: u64 =
         reasons.iter().filter(|((truth, reported), _)| !agrees(*truth, *reported)).map(|(_, jobs)| jobs).sum();
     for ((truth, reported), jobs) in reasons {
         let mark = if agrees(*truth, *reported) { "" } else { "  differs" };
-        eprintln!("{jobs:>7} job-ticks {:<13} told {}{mark}", truth.as_str(), reported.as_str());
+        eprintln!("{jobs:>7} job-ticks {:<13} reported {}{mark}", truth.as_str(), reported.as_str());
     }
     let kinds: std::collections::BTreeSet<_> = reasons.keys().map(|(truth, _)| truth).collect();
     assert!(all > 10_000 && kinds.len() > 6, "the worlds are busy: {all} job-ticks of {kinds:?}");
-    assert!(wrong * 100 <= all, "{wrong} of {all} job-ticks were told another reason");
+    assert!(wrong * 100 <= all, "{wrong} of {all} job-ticks were given another reason");
 }
 
 /// The stages of jobs sum to their lives: waits, start-ups and runs as they are counted, to what the scheduler knows of those that are
@@ -185,7 +185,7 @@ fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
         }
     }
     assert!(jobs_missed < 5, "seed {seed}: {jobs_missed}");
-    // When a job came back is known by looking only, too, and by how much its waits may be wrong is told.
+    // When a job came back is known by looking only, too, and by how much its waits may be wrong is reported.
     let uncertain = frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait.uncertain");
     let uncertain = uncertain.map(|sample| if let Value::Counter(seconds) = sample.value { seconds } else { 0.0 });
     if let Some((_, slack)) = lives.get_mut("queue.wait.requeue") {

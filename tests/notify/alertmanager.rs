@@ -90,7 +90,7 @@ async fn until(root: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap()
 }
 
-/// One that keeps what it is posted: whether alerts are said to fire on, by alert. It answers 404 while it is told to.
+/// One that keeps what it is posted: whether alerts are said to fire on, by alert. It answers 404 while it is asked to.
 #[derive(Clone, Default)]
 struct Posted(Arc<Mutex<Vec<BTreeMap<String, bool>>>>, Arc<AtomicBool>);
 
@@ -196,9 +196,9 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
     futures_util::future::join_all(running).await;
 }
 
-/// Nothing new is to be told, so that only the repetition can find that the receiver is gone.
+/// Nothing new is to be sent, so that only the repetition can find that the receiver is gone.
 #[tokio::test]
-async fn others_hear_of_a_receiver_that_cannot_be_told_again() {
+async fn others_hear_of_a_receiver_that_cannot_be_reached_again() {
     let clock = Clock::fast(600.0);
     let posted = Posted::default();
     let endpoint = posted.serve(clock).await;
@@ -209,7 +209,7 @@ async fn others_hear_of_a_receiver_that_cannot_be_told_again() {
     let integrations = [receiver.clone(), Receiver::new("other", channel)]
         .map(|receiver| (receiver, Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap())));
     let (notifiers, tasks) = Notifiers::new(integrations.into(), None, &store, clock);
-    // The other one is told nothing here: what waits for it is looked at.
+    // The other one gets nothing here: what waits for it is looked at.
     let first = tasks.into_iter().next().unwrap();
     let running = tokio::spawn(first.run(CancellationToken::new()));
     let fired = reported("a", TransitionKind::Fired, clock.now());

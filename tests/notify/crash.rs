@@ -62,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 /// In which queue the condition holds when, in seconds from the start.
 const HOLDS: [(&str, u64, u64); 3] = [("prod", 60, 120), ("dev", 90, 210), ("prod", 180, 240)];
 
-/// How long alerts wait for others where the flaky receiver is told of several at once: each message is of both queues then.
+/// How long alerts wait for others where the flaky receiver gets several at once: each message is of both queues then.
 const TOGETHER: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ struct World {
     crash_at: BTreeSet<u32>,
     steps: u32,
     crashed: Arc<Notify>,
-    /// Whether the flaky receiver is told of several alerts in one message.
+    /// Whether the flaky receiver gets several alerts in one message.
     grouped: bool,
     /// What receivers took, in order.
     taken: Vec<Taken>,
@@ -118,11 +118,11 @@ struct World {
 struct Taken {
     to: &'static str,
     id: NotificationId,
-    reported: Vec<Told>,
+    reported: Vec<Sent>,
 }
 
 /// Rule, queue, episode and which end of it.
-type Told = (String, String, Timestamp, Kind);
+type Sent = (String, String, Timestamp, Kind);
 
 type Shared = Arc<Mutex<World>>;
 
@@ -350,7 +350,7 @@ fn verify(world: &World, script: &[Behaviour]) {
     const WHOLE: [Kind; 4] = [Kind::Fired, Kind::Resolved, Kind::Fired, Kind::Resolved];
     for receiver in RECEIVERS {
         let together = world.grouped && receiver == RECEIVERS[0];
-        // What is refused together goes on its own, even if an earlier attempt was taken and its answer lost: then it is told again.
+        // What is refused together goes on its own, even if an earlier attempt was taken and its answer lost: then it is sent again.
         let apart = together && script.contains(&Behaviour::Says(400));
         let of_receiver = || world.taken.iter().filter(|taken| taken.to == receiver && !is_trouble(taken));
         let mut contents = BTreeMap::new();
@@ -374,7 +374,7 @@ fn verify(world: &World, script: &[Behaviour]) {
             assert!(in_order || (apart && !world.lost.is_empty()), "{first:?}");
             let kinds: Vec<Kind> = first.iter().map(|(_, kind)| *kind).collect();
             let resolved = kinds.iter().filter(|kind| **kind == Kind::Resolved).count();
-            // What fired and ended before it was told is told once.
+            // What fired and ended before it was sent is sent once.
             assert!(
                 resolved == episodes && (together || kinds == WHOLE[..2 * episodes]),
                 "{receiver} {queue} {first:?}"
@@ -383,7 +383,7 @@ fn verify(world: &World, script: &[Behaviour]) {
             assert!(together || distinct.len() == 2 * episodes);
         }
         if together && !apart && world.crash_at.is_empty() {
-            assert!(of_receiver().all(|taken| taken.reported.len() > 1), "both queues are told of together");
+            assert!(of_receiver().all(|taken| taken.reported.len() > 1), "both queues are sent together");
         }
     }
     verify_trouble(world, script);
@@ -393,14 +393,14 @@ fn is_trouble(taken: &Taken) -> bool {
     taken.reported.iter().any(|(rule, ..)| rule == RECEIVER_IN_TROUBLE)
 }
 
-/// What parks a receiver is told to the other one, and so is its end, each under one id.
+/// What parks a receiver is sent to the other one, and so is its end, each under one id.
 fn verify_trouble(world: &World, script: &[Behaviour]) {
     let parked = script.iter().any(|behaviour| matches!(behaviour, Behaviour::Says(410 | 307)));
     let trouble: Vec<_> = world.taken.iter().filter(|taken| is_trouble(taken)).collect();
     assert!(trouble.iter().all(|taken| taken.to == RECEIVERS[1]));
     let of = |kind| trouble.iter().filter(move |taken| taken.reported[0].3 == kind).map(|taken| &taken.id);
     let (fired, resolved): (BTreeSet<_>, BTreeSet<_>) = (of(Kind::Fired).collect(), of(Kind::Resolved).collect());
-    assert_eq!(fired.len(), resolved.len(), "trouble that was told is over");
+    assert_eq!(fired.len(), resolved.len(), "trouble that was reported is over");
     // A crash can swallow the answer that would have parked it, and fewer messages may never come to it.
     assert!(!parked || !fired.is_empty() || !world.crash_at.is_empty());
     assert!(parked || fired.is_empty());
@@ -408,7 +408,7 @@ fn verify_trouble(world: &World, script: &[Behaviour]) {
 
 #[test]
 #[expect(clippy::print_stderr, reason = "how many cases there were is what this test is about")]
-fn whatever_crashes_when_every_episode_is_told_from_beginning_to_end() {
+fn whatever_crashes_when_every_episode_is_sent_from_beginning_to_end() {
     let mut scripts: Vec<Vec<Behaviour>> = Vec::new();
     for first in BEHAVIOURS {
         for second in BEHAVIOURS {

@@ -120,7 +120,7 @@ async fn a_receiver_that_asks_for_time_gets_it() {
 }
 
 #[tokio::test]
-async fn an_alert_that_came_and_went_while_the_receiver_was_down_is_told_in_order() {
+async fn an_alert_that_came_and_went_while_the_receiver_was_down_is_sent_in_order() {
     let address = free_address().await;
     let clock = Clock::fast(100.0);
     let url = Secret::new(format!("http://{address}/{TOKEN}"));
@@ -165,7 +165,7 @@ async fn a_message_that_will_not_be_taken_is_set_aside_and_delays_nothing() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_closed_is_left_alone_and_the_others_are_told() {
+async fn a_receiver_that_is_closed_is_left_alone_and_the_others_are_notified() {
     let elsewhere = Hook::start([]).await;
     let redirect = Answer::Redirect(format!("http://{}/", elsewhere.address));
     for (answer, says) in [
@@ -200,12 +200,12 @@ async fn a_receiver_that_is_closed_is_left_alone_and_the_others_are_told() {
 }
 
 #[tokio::test]
-async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_told() {
+async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_sent() {
     let mut hook = Hook::start([]).await;
     let clock = Clock::fast(600.0);
     let service = Service::start(clock, [("oncall", &hook)]);
-    service.commit(&[transition("told", FIRED)]).await;
-    assert_eq!(hook.next().await.id, id("told", FIRED, "oncall").as_str());
+    service.commit(&[transition("sent", FIRED)]).await;
+    assert_eq!(hook.next().await.id, id("sent", FIRED, "oncall").as_str());
     let silence = Silence {
         id: 0,
         matchers: Matchers::parse("queue=*o*").unwrap(),
@@ -216,13 +216,13 @@ async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_told() {
     };
     let begun = service.store.call(move |store| store.silence(&silence)).await.unwrap();
     service.commit(&[transition("short", FIRED), transition("long", FIRED), transition("other-x", FIRED)]).await;
-    service.commit(&[transition("free", FIRED), transition("told", RESOLVED), transition("short", RESOLVED)]).await;
+    service.commit(&[transition("free", FIRED), transition("sent", RESOLVED), transition("short", RESOLVED)]).await;
     let now = [hook.next().await.id, hook.next().await.id];
-    let expected = [id("free", FIRED, "oncall"), id("told", RESOLVED, "oncall")];
+    let expected = [id("free", FIRED, "oncall"), id("sent", RESOLVED, "oncall")];
     assert!(expected.iter().all(|id| now.contains(&id.as_str().to_owned())), "{now:?}");
     service.until(|rows| rows.iter().filter(|row| row.state.as_str() == "muted").count() == 2).await;
     assert!(hook.calls.is_empty());
-    // It is ended early, and what still fires is told.
+    // It is ended early, and what still fires is sent.
     assert!(service.store.call(move |store| store.end_silence(begun, clock.now())).await.unwrap());
     let late = [hook.next().await.id, hook.next().await.id];
     assert!(late.contains(&id("long", FIRED, "oncall").as_str().to_owned()), "{late:?}");

@@ -1,5 +1,5 @@
 //! Where Alertmanager loses or doubles alerts, done to a real process with a real state file and a real SIGKILL: a receiver that says 429,
-//! an alert that ends before it could be told, a kill, a FIFO topic, two services at once.
+//! an alert that ends before it could be sent, a kill, a FIFO topic, two services at once.
 //!
 //! The process is this test binary, run again with the part of a service that commits and notifies.
 
@@ -55,7 +55,7 @@ const VARIABLES: [&str; 3] = ["TRAINSPOTTER_TEST_STATE", "TRAINSPOTTER_TEST_URL"
 const FIFO_TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts.fifo";
 
 #[tokio::test]
-async fn after_a_kill_the_resolve_is_told_and_the_firing_not_again() {
+async fn after_a_kill_the_resolve_is_sent_and_the_firing_not_again() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
     let (url, mut reported) = hook(&[200]).await;
@@ -66,7 +66,7 @@ async fn after_a_kill_the_resolve_is_told_and_the_firing_not_again() {
     let second = process(&state, &url, "resolved");
     assert_eq!(next(&mut reported).await, id(RESOLVED));
     kill(second).await;
-    assert!(reported.is_empty(), "the firing was told twice");
+    assert!(reported.is_empty(), "the firing was sent twice");
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn of_two_services_with_one_state_file_the_second_waits_until_the_first_ha
     assert_eq!(next(&mut reported).await, id(FIRED));
     until_delivered(&state).await;
     let second = process(&state, &url, "resolved");
-    // Long enough for the second to have told, if it did not wait.
+    // Long enough for the second to have sent it, if it did not wait.
     assert!(tokio::time::timeout(Duration::from_secs(2), reported.recv()).await.is_err(), "both tell");
     kill(first).await;
     assert_eq!(next(&mut reported).await, id(RESOLVED));

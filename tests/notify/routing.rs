@@ -1,4 +1,4 @@
-//! Who is told of what and when, under virtual time: escalation, reminders and inhibition, each also with a process that
+//! Who is notified of what and when, under virtual time: escalation, reminders and inhibition, each also with a process that
 //! dies and an answer that is lost.
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ const TICK: Duration = Duration::from_secs(10);
 type Episode = (&'static str, u32, u32);
 
 /// Minute, receiver, alert, and `fired` or `resolved`.
-type Told = (u64, &'static str, String, &'static str);
+type Sent = (u64, &'static str, String, &'static str);
 
 /// What happens to the messengers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,7 +97,7 @@ async fn what_still_fires_is_escalated_and_what_ended_is_not() {
         ],
     )
     .await;
-    // Someone has silenced it: nobody's boss is told.
+    // Someone has silenced it: nobody's boss is notified.
     let silenced = [silence("Long", 10, 90)];
     check(
         &receivers,
@@ -109,7 +109,7 @@ async fn what_still_fires_is_escalated_and_what_ended_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_still_fires_is_told_again_and_resolved_once() {
+async fn what_still_fires_is_sent_again_and_resolved_once() {
     let reminded = [Receiver { repeat_interval: Some(minutes(20)), ..receiver("oncall") }];
     check(
         &reminded,
@@ -143,7 +143,7 @@ async fn what_still_fires_is_told_again_and_resolved_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_inhibited_is_told_when_the_other_alert_ends_and_resolves_pass() {
+async fn what_is_inhibited_is_sent_when_the_other_alert_ends_and_resolves_pass() {
     let rule = Inhibition {
         when: matcher("alertname=Down"),
         mute: matcher("alertname=Slow*"),
@@ -226,7 +226,7 @@ async fn alerts_that_agree_in_a_label_go_together_and_others_on_their_own() {
     assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 4);
 }
 
-/// Runs the episodes for two hours, in every kind of trouble. `expected` is what is told without; with, it is the same under
+/// Runs the episodes for two hours, in every kind of trouble. `expected` is what is sent without; with, it is the same under
 /// the same ids, perhaps more than once.
 async fn check(
     receivers: &[Receiver],
@@ -234,12 +234,12 @@ async fn check(
     silences: &[Silence],
     expected: &[(u64, &'static str, &str, &'static str)],
 ) {
-    let expected: Vec<Told> =
+    let expected: Vec<Sent> =
         expected.iter().map(|(at, who, what, kind)| (*at, *who, (*what).to_owned(), *kind)).collect();
     let (reported, ids) = run(receivers, episodes, silences, Trouble::None).await;
     assert_eq!(reported, expected);
     let once: BTreeSet<_> = ids.iter().cloned().collect();
-    assert_eq!(once.len(), ids.len(), "told twice");
+    assert_eq!(once.len(), ids.len(), "sent twice");
     for trouble in [Trouble::AnswerLost, Trouble::Crashes] {
         let (reported, ids) = run(receivers, episodes, silences, trouble).await;
         assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), once, "{trouble:?}: {reported:?}");
@@ -251,7 +251,7 @@ async fn run(
     episodes: &[Episode],
     silences: &[Silence],
     trouble: Trouble,
-) -> (Vec<Told>, Vec<NotificationId>) {
+) -> (Vec<Sent>, Vec<NotificationId>) {
     let clock = Clock::starting_at(start(), 1.0);
     let mut store = Store::in_memory().unwrap();
     for silence in silences {
@@ -264,10 +264,10 @@ async fn run(
         let wire = |name| Wire { name, heard: Arc::clone(&heard), trouble };
         let integrations = receivers.iter().cloned().zip(names.into_iter().map(wire)).collect();
         let (notifiers, tasks) = Notifiers::new(integrations, None, &desk, clock);
-        let telling = futures_util::future::join_all(tasks.into_iter().map(|task| task.run(CancellationToken::new())));
+        let sending = futures_util::future::join_all(tasks.into_iter().map(|task| task.run(CancellationToken::new())));
         let life = if trouble == Trouble::Crashes { minutes(5) - TICK / 2 } else { minutes(120) };
         let keeping = keep(&desk, clock, receivers, episodes, &notifiers);
-        let _ = tokio::time::timeout(life, async { tokio::join!(telling, keeping) }).await;
+        let _ = tokio::time::timeout(life, async { tokio::join!(sending, keeping) }).await;
     }
     let mut heard = heard.lock().unwrap().clone();
     heard.sort();

@@ -59,7 +59,7 @@ async fn cfn_lint_takes_every_exported_template() {
     for source in sources(folder.path()) {
         let file = folder.path().join("alarms.json");
         let exported = trainspotter(&["rules", "export", "--to", "cloudwatch", &source]);
-        assert!(!exported.stderr.is_empty(), "what cannot be carried over is told");
+        assert!(!exported.stderr.is_empty(), "what cannot be carried over is reported");
         std::fs::write(&file, exported.stdout).unwrap();
         let judged = Command::new(python.with_file_name("cfn-lint")).arg(file).output().unwrap();
         let said = String::from_utf8_lossy(&judged.stderr).into_owned() + &String::from_utf8_lossy(&judged.stdout);

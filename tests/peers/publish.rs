@@ -148,7 +148,7 @@ async fn otlp_over_http_and_grpc_carries_the_figures_that_prometheus_reads() {
 }
 
 #[tokio::test]
-async fn an_http_receiver_that_refuses_is_told_from_one_that_is_away() {
+async fn an_http_receiver_that_refuses_is_distinguished_from_one_that_is_away() {
     let receiver = HttpReceiver::start().await;
     let mut sink = OtlpSink::new(&otlp(&receiver.url, OtlpProtocol::Http), origin()).unwrap();
     let unavailable = |reason: &str, seconds: Option<u64>| SinkError::Unavailable {
@@ -177,7 +177,7 @@ async fn an_http_receiver_that_refuses_is_told_from_one_that_is_away() {
 }
 
 #[tokio::test]
-async fn a_grpc_receiver_that_refuses_is_told_from_one_that_is_away() {
+async fn a_grpc_receiver_that_refuses_is_distinguished_from_one_that_is_away() {
     let receiver = GrpcReceiver::start().await;
     let mut sink = OtlpSink::new(&otlp(&receiver.origin, OtlpProtocol::Grpc), origin()).unwrap();
     for (code, may_pass) in [

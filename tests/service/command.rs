@@ -103,11 +103,11 @@ async fn what_is_shipped_checks_out() {
     let config = configured(folder.path(), "http://127.0.0.1:1", &receivers);
     let whom = ["rules", "backtest", "--to", "6h", "--every", "5m", "--config", config.to_str().unwrap()];
     let (_, whom, problems) = outcome(&[&whom[..], &[root("alerts").to_str().unwrap()]].concat()).await;
-    let told_of = |receiver: &str| -> usize {
+    let notified_of = |receiver: &str| -> usize {
         let line = whom.lines().find_map(|line| line.strip_prefix(&format!("receiver {receiver}: notified of ")));
         line.unwrap_or_else(|| panic!("{whom}{problems}")).split(' ').next().unwrap().parse().unwrap()
     };
-    let [everything, nothing, later, chat] = ["everything", "nothing", "later", "chat"].map(told_of);
+    let [everything, nothing, later, chat] = ["everything", "nothing", "later", "chat"].map(notified_of);
     assert!(nothing == 0 && 0 < later && later < chat && chat <= everything, "{whom}");
     assert!(reported.lines().any(|line| line.starts_with("LongWait ") && !line.contains(" 0.0 ")), "{reported}");
     for file in ["config", "rules", "rule-tests", "scenario"] {

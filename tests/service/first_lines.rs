@@ -171,7 +171,7 @@ async fn health_says(page: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_list_jobs_is_told_which_action_to_allow() {
+async fn a_role_that_may_not_list_jobs_hears_which_action_to_allow() {
     let health = refused("ListServiceJobs", &["allow batch:ListServiceJobs", "AccessDenied", "iam-policy.json"]).await;
     let health: Value = serde_json::from_str(&health).unwrap();
     let topology = health["sources"].as_array().unwrap().iter().find(|source| source["source"] == "topology").unwrap();
@@ -193,7 +193,7 @@ async fn each_other_operation_that_is_refused_names_its_own_action() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_publish_is_told_which_action_to_allow_once() {
+async fn a_role_that_may_not_publish_hears_which_action_to_allow_once() {
     let (_simulator, endpoint) = simulator().await;
     arrange(&endpoint, json!({"access_denied": {"operation": "PutMetricData"}})).await;
     let folder = tempfile::tempdir().unwrap();

@@ -92,7 +92,7 @@ async fn check(name: &str, value: &str) {
     while still.quiet_hours().is_some() {
         still.pass(1).await;
     }
-    // What is told late is told by then.
+    // What is reported late is reported before that.
     for _ in 0..10 {
         still.pass(1).await;
     }

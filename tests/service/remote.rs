@@ -117,7 +117,7 @@ api:
         .await
     }
 
-    async fn told_of(&self, rule: &str) -> usize {
+    async fn notified_of(&self, rule: &str) -> usize {
         let reported = self.hook.until(|_| true).await;
         reported.iter().filter(|(_, alert, _)| alert["labels"]["alertname"] == rule).count()
     }
@@ -170,7 +170,7 @@ async fn an_alert_that_is_silenced_over_the_api_notifies_nobody_until_the_silenc
             .find(|row| row["rule"] == "Other" && row["last_error"].as_str().is_some_and(|why| why.contains("silence")))
     })
     .await;
-    assert_eq!(site.told_of("Other").await, 0, "{held}");
+    assert_eq!(site.notified_of("Other").await, 0, "{held}");
 
     // A silence of the command on the file is shown in the same way.
     let on_file =

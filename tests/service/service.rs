@@ -1,6 +1,6 @@
 //! The whole service against the simulator, over real sockets, on one fast clock.
 //!
-//! What is compared is what people rely on: derived figures against the truth, alerts against what was told, and figures
+//! What is compared is what people rely on: derived figures against the truth, alerts against what was sent, and figures
 //! of the service itself when AWS misbehaves.
 
 use crate::support;

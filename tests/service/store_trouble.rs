@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use trainspotter::store::Store;
 use trainspotter_core::model::Timestamp;
 
-use support::hook::{Told, hook};
+use support::hook::{Received, hook};
 use support::process::{listening, trainspotter};
 use support::ready::ready_service;
 
@@ -27,7 +27,7 @@ fn rule(name: &str) -> String {
     format!("rules: [{{ alert: {name}, metric: poll.interval, above: 0s, annotations: {{ summary: polls }} }}]\n")
 }
 
-fn is_reported(reported: &Told, status: &str, alert: &str) -> bool {
+fn is_reported(reported: &Received, status: &str, alert: &str) -> bool {
     reported.iter().any(|(was, about, _)| was == status && about["labels"]["alertname"] == alert)
 }
 
@@ -56,7 +56,7 @@ async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_b
     let path = folder.path().join("state.db");
     let rules = folder.path().join("rules.yaml");
     std::fs::write(&rules, rule("Before")).unwrap();
-    let more = format!("rules: [rules.yaml]\n{}", kept_and_told(&path, &hook.url));
+    let more = format!("rules: [rules.yaml]\n{}", kept_and_notified(&path, &hook.url));
     let (mut service, page, _told) = ready_service(folder.path(), &endpoint, &more).await;
     hook.until(|reported| is_reported(reported, "firing", "Before")).await;
     assert_eq!(health(&page).await["store_error"], Value::Null);
@@ -86,10 +86,10 @@ async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_b
     let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
     let ids: Vec<_> = rows.iter().map(|row| (row.id.to_string(), row.state.as_str())).collect();
     let reported: Vec<_> = reported.iter().map(|(_, _, id)| (id.clone(), "delivered")).collect();
-    assert_eq!(ids, reported, "each was told once, in order, and is in the file");
+    assert_eq!(ids, reported, "each was sent once, in order, and is in the file");
 }
 
-fn kept_and_told(state: &Path, url: &str) -> String {
+fn kept_and_notified(state: &Path, url: &str) -> String {
     let hook = format!("{{ name: hook, webhook: {{ url: \"{url}\", allow_loopback: true }} }}");
     format!("store: \"{}\"\nreceivers: [{hook}]\n", state.display())
 }
@@ -109,7 +109,7 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
     let path = folder.path().join("volume/state.db");
     let rules = folder.path().join("rules.yaml");
     std::fs::write(&rules, rule("Before")).unwrap();
-    let more = format!("rules: [rules.yaml]\n{}", kept_and_told(&path, &hook.url));
+    let more = format!("rules: [rules.yaml]\n{}", kept_and_notified(&path, &hook.url));
     let (mut service, page, mut lines) = ready_service(folder.path(), &endpoint, &more).await;
     let reported = hook.until(|reported| is_reported(reported, "firing", "Before")).await;
     let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;

@@ -1,4 +1,4 @@
-//! A webhook that remembers what it was told.
+//! A webhook that remembers what it got.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use tokio::net::TcpListener;
 /// Real time that anything waited for may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a webhook was told: status, alert, notification id.
-pub type Told = Vec<(String, Value, String)>;
+/// What a webhook got: status, alert, notification id.
+pub type Received = Vec<(String, Value, String)>;
 
 /// A webhook that remembers.
 pub struct Hook {
     pub url: String,
-    reported: Arc<Mutex<Told>>,
+    reported: Arc<Mutex<Received>>,
 }
 
 pub async fn hook() -> Hook {
-    let reported: Arc<Mutex<Told>> = Arc::default();
+    let reported: Arc<Mutex<Received>> = Arc::default();
     let remember = {
         let reported = Arc::clone(&reported);
         move |headers: HeaderMap, Json(body): Json<Value>| async move {
@@ -41,8 +41,8 @@ pub async fn hook() -> Hook {
 }
 
 impl Hook {
-    /// Waits until what was told is enough, and gives it.
-    pub async fn until(&self, enough: impl Fn(&Told) -> bool) -> Told {
+    /// Waits until what came is enough, and gives it.
+    pub async fn until(&self, enough: impl Fn(&Received) -> bool) -> Received {
         let waiting = async {
             loop {
                 let reported = self.reported.lock().unwrap().clone();
@@ -52,6 +52,6 @@ impl Hook {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("the webhook is told enough")
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the webhook gets enough")
     }
 }

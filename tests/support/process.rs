@@ -36,7 +36,7 @@ pub async fn listening_and_telling(mut process: Child) -> (Child, String, Unboun
     let (tell, reported) = unbounded_channel();
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            // Whoever does not listen need not be told.
+            // Whoever does not listen need not be notified.
             let _ = tell.send(line);
         }
     });

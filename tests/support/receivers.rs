@@ -1,4 +1,4 @@
-//! Receivers on the loopback that keep what they get and answer as they are told.
+//! Receivers on the loopback that keep what they get and answer as they are asked to.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -135,7 +135,7 @@ impl MetricsService for GrpcSeen {
         self.requests.lock().unwrap().push(request.into_inner());
         match i32::try_from(self.code.load(Ordering::SeqCst)).unwrap() {
             0 => Ok(tonic::Response::new(ExportMetricsServiceResponse::default())),
-            code => Err(tonic::Status::new(tonic::Code::from(code), "as told")),
+            code => Err(tonic::Status::new(tonic::Code::from(code), "as asked")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A service over a simulated AWS on a clock that moves only when it is told to.
+//! A service over a simulated AWS on a clock that moves only when it is asked to.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;

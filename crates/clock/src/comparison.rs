@@ -21,7 +21,7 @@ const MAX_ALLOWANCE_MILLIS: i64 = 10_000;
 /// How this machine's clock differs from the one that it was compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// By how many seconds this machine's clock is ahead, at least; negative if it is behind. 0 while no difference can be told.
+    /// By how many seconds this machine's clock is ahead, at least; negative if it is behind. 0 while no difference is known.
     pub skew_seconds: f64,
     /// By how many seconds that may be more.
     pub uncertain_seconds: f64,
@@ -102,7 +102,7 @@ impl Reference {
         }
     }
 
-    /// `None` before answers have told.
+    /// `None` before there were answers.
     pub(crate) fn comparison(&self) -> Option<Comparison> {
         let bounds = self.bounds()?;
         let ahead = 0.clamp(bounds.least, bounds.most);

@@ -22,13 +22,13 @@ use crate::scheduler::{Scheduler, Setup, Submission};
 pub struct Episode {
     /// The labels of the alert.
     pub labels: BTreeMap<String, String>,
-    /// When people would have been told.
+    /// When people would have been notified.
     pub fired_at: Timestamp,
-    /// When they would have been told of its end; `None` if it still fired then.
+    /// When they would have been notified of its end; `None` if it still fired then.
     pub ended_at: Option<Timestamp>,
 }
 
-/// What the rules would have told.
+/// Of what the rules would have notified.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The first moment looked at.
@@ -59,7 +59,7 @@ pub struct Backtest {
 }
 
 impl Backtest {
-    /// Runs it. `progress` is told each tick's moment.
+    /// Runs it. `progress` gets each tick's moment.
     pub fn run(self, rules: Vec<Rule>, mut progress: impl FnMut(Timestamp)) -> Report {
         let Self { setup, submissions, seed, begin, from, to, every } = self;
         let mut watch = Watch::new(&rules, from, to);
@@ -82,7 +82,7 @@ impl Backtest {
     }
 }
 
-/// What rules would have told over frames that were kept of a real service. Figures of single jobs are not kept.
+/// Of what rules would have notified over frames that were kept of a real service. Figures of single jobs are not kept.
 #[derive(Debug)]
 pub struct Replay {
     rules: Vec<Rule>,
@@ -102,7 +102,7 @@ impl Replay {
         self.watch.take(self.active_alerts.step(&self.rules, frame, frame.at));
     }
 
-    /// What was told.
+    /// What was sent.
     pub fn report(self) -> Report {
         self.watch.report()
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Engine::observe`] takes in what the sources learn, in whatever order it comes. [`Engine::tick`] turns the state
 //! into the figures of one moment, evaluates the rules over them and returns everything that has to be kept, published
-//! and told. Nothing leaves an engine in another way.
+//! and sent. Nothing leaves an engine in another way.
 
 #[cfg(test)]
 mod advice_tests;
@@ -85,7 +85,7 @@ pub struct Saved {
     pub open_since: Option<Timestamp>,
 }
 
-/// What comes out of a tick, to be committed as one and then published and told.
+/// What comes out of a tick, to be committed as one and then published and sent.
 #[derive(Debug)]
 pub struct Output {
     /// The figures.

@@ -42,13 +42,13 @@ pub use wording::of_value as in_words;
 
 use crate::yaml::{self, Problems};
 
-/// The labels that alerts can be told apart by: those of all metrics.
+/// The labels that can distinguish alerts: those of all metrics.
 pub fn usual_labels() -> std::collections::BTreeSet<&'static str> {
     let metrics = crate::metrics::catalogue::ALL.iter().copied().chain(crate::metrics::single_jobs::ALL);
     metrics.flat_map(|metric| metric.labels.iter().copied()).collect()
 }
 
-/// Keys of Prometheus' rule files, and what somebody who writes them is told.
+/// Keys of Prometheus' rule files, and what is said to somebody who writes them.
 const FOREIGN: [(&str, &str); 3] = [
     (
         "groups",

@@ -40,7 +40,7 @@ pub struct Document<T> {
     mistakes: Vec<Problem>,
 }
 
-/// Reads a document. `file` is the name that problems show. What does not fit `T` is left out of the value and told by
+/// Reads a document. `file` is the name that problems show. What does not fit `T` is left out of the value and reported by
 /// [`Document::conclude`], together with what the caller finds.
 ///
 /// # Errors
@@ -147,7 +147,7 @@ impl<T> Document<T> {
     }
 }
 
-/// What one round of deserialising told: a problem, unless it only follows from an earlier cut, and what to cut next
+/// What one round of deserialising found: a problem, unless it only follows from an earlier cut, and what to cut next
 /// (nothing, if the whole document has to go).
 struct Mistake {
     problem: Option<Problem>,

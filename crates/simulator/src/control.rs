@@ -1,7 +1,7 @@
 //! Time and events on request: `POST /_sim/control`. `README.md` has the commands.
 //!
 //! Simulated time follows the clock that the simulation was given, at the same pace, until a command says otherwise.
-//! Whoever shares that clock, as the service of the demo does, is not told: these commands are for a simulator that runs
+//! Whoever shares that clock, as the service of the demo does, does not know: these commands are for a simulator that runs
 //! alone, and for tests.
 
 use std::collections::BTreeMap;

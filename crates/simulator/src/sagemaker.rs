@@ -343,7 +343,7 @@ fn summary(world: &World, run: Run<'_>) -> Value {
     })
 }
 
-/// What became of the instances of a run that was told to keep them: when it has completed they wait until the period is over. No job
+/// What became of the instances of a run that was asked to keep them: when it has completed they wait until the period is over. No job
 /// takes them again.
 fn warm_pool(world: &World, run: Run<'_>) -> Option<Value> {
     let kept = asked_for(world, &run.job.id)["ResourceConfig"]["KeepAlivePeriodInSeconds"]

@@ -212,7 +212,7 @@ async fn an_entry_that_cannot_be_read_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn an_environment_that_is_not_there_is_told() {
+async fn an_environment_that_is_not_there_is_reported() {
     let without_p = |operation: &str, _: &Value| match operation {
         "describeserviceenvironments" => (200, json!({"serviceEnvironments": [environment("q", json!(8))]})),
         _ => two_queues(operation),

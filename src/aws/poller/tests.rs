@@ -22,7 +22,7 @@ fn sweep(after: i64) -> Questions {
     Questions { reconcile: ["q".into()].into(), ..known(after) }
 }
 
-/// Polls once, and returns what was told.
+/// Polls once, and returns what was observed.
 async fn poll_once(poller: &mut Poller, questions: &Questions) -> Vec<Observation> {
     let (out, mut from) = fake::channel();
     poller.poll(questions, &out).await;
@@ -164,7 +164,7 @@ async fn a_throttle_without_end_is_a_failure_that_says_so() {
 }
 
 #[tokio::test]
-async fn values_that_no_one_knows_are_told_besides_the_jobs() {
+async fn values_that_no_one_knows_are_reported_besides_the_jobs() {
     let (endpoint, _) = fake::serve(|operation, body| match fake::one_queue(operation) {
         Some(answer) => (200, answer),
         None if asked(body).0 == "RUNNING" => {

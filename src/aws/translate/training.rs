@@ -44,7 +44,7 @@ pub(crate) fn training_job(
     }
 }
 
-/// What the job runs on: what SageMaker chose, or was told to use; nothing while it has yet to choose.
+/// What the job runs on: what SageMaker chose, or was asked to use; nothing while it has yet to choose.
 pub(super) fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec<Capacity> {
     let selected = (config.selected_instance_type(), config.selected_instance_count());
     let shown = (config.instance_type(), config.instance_count());
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn instances_are_what_sagemaker_chose_or_was_told() {
+    fn instances_are_what_sagemaker_chose_or_was_asked_for() {
         let shown =
             || ResourceConfig::builder().instance_type(TrainingInstanceType::from("ml.p5.48xlarge")).instance_count(2);
         let group = |name: &str, count| {

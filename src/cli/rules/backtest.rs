@@ -162,7 +162,7 @@ fn show(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Result<(), F
 /// Whether a receiver hears of an episode, by its matchers or because another one escalates to it. Mute windows, silences and
 /// inhibition are left out.
 fn is_reported(receiver: &Receiver, all: &[Receiver], episode: &Episode, to: Timestamp) -> bool {
-    let after = routing::told_after(receiver, all, &episode.labels);
+    let after = routing::notified_after(receiver, all, &episode.labels);
     after.is_some_and(|after| lasted(episode, to) >= after.as_secs_f64())
 }
 

@@ -16,7 +16,7 @@ use crate::notify::outbox;
 use crate::notify::outbox::Outbox;
 use crate::notify::outbox::OutboxRow;
 use crate::notify::retry;
-use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::{Timestamp, units};
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
@@ -65,7 +65,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         tokio::select! {
             result = self.integration.deliver(&message, &self.clock) => result.map(|_| ()),
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
-                let wait = humantime::format_duration(ATTEMPT_TIMEOUT);
+                let wait = units::duration(ATTEMPT_TIMEOUT.as_secs_f64());
                 Err(Failure::retry(format!("no answer within {wait}"), None))
             }
         }

@@ -51,7 +51,7 @@ fn each_rule_reaches_those_who_would_hear_of_it() {
 }
 
 #[test]
-fn what_can_never_be_heard_is_told_where_it_is_written() {
+fn what_reaches_no_receiver_is_reported_where_it_is_written() {
     let check = |more: &str, at: &str, why: &str| {
         let (config, rules) = with(more, RULES);
         let found = problems(&config, &rules);

@@ -40,7 +40,7 @@ pub(super) type Series = (&'static str, Labels);
 #[derive(Clone, Debug)]
 struct Counted {
     metric: &'static Metric,
-    /// The total up to which CloudWatch was told. Below zero after a restart of the count with news untold.
+    /// The total that CloudWatch got. Below zero after a restart of the count with increases that were not sent.
     published: f64,
     /// The latest total.
     seen: f64,
@@ -145,7 +145,7 @@ impl Deltas {
             Entry::Occupied(mut occupied) => {
                 let counted = occupied.get_mut();
                 if total < counted.seen {
-                    // The count began again: what was not told yet stays news.
+                    // The count began again: what was not sent yet is still to be sent.
                     counted.published -= counted.seen;
                 }
                 (counted.seen, counted.in_frame, counted.is_new) = (total, true, false);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_late_is_told_once_as_of_its_own_minute_and_what_is_too_late_is_given_up() {
+    fn what_is_late_is_sent_once_as_of_its_own_minute_and_what_is_too_late_is_dropped() {
         let ago = |seconds: u64| NOW - Duration::from_secs(seconds);
         let fresh = [(ago(7_230), 1.0), (ago(7_225), 2.0), (ago(3_600), 3.0), (ago(300), 4.0), (NOW, 5.0)];
         let mut deltas = Deltas::default();

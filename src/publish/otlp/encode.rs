@@ -261,12 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn waits_of_an_outage_are_told_as_of_their_minutes_and_the_last_point_has_them_all() {
+    fn waits_of_an_outage_are_reported_as_of_their_minutes_and_the_last_point_has_them_all() {
         let now = Timestamp::from_millis(1_700_000_040_000);
         let ago = |seconds: u64| now - std::time::Duration::from_secs(seconds);
         let mut waits = Distribution { buckets: vec![0; catalogue::DURATION_BOUNDS.len() + 1], ..Default::default() };
         let fresh = [(ago(3_600), 90.0), (ago(7_201), 5.0), (ago(7_199), 70.0), (ago(20), 1.0)];
-        // One that was told before the outage.
+        // One that was sent before the outage.
         [0.5].into_iter().chain(fresh.map(|(_, value)| value)).for_each(|value| waits.add(value));
         waits.fresh = fresh.to_vec();
         let samples = vec![sample(&catalogue::QUEUE_WAIT, 1, Value::Distribution(waits))];

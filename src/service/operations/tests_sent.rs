@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::config::{Channel, Receiver};
 use crate::notify::outbox::row;
-use crate::notify::routing::told_after;
+use crate::notify::routing::notified_after;
 use crate::notify::sample::{Sample, of_rule};
 use crate::service::operations::Operations;
 use crate::service::test_notification::{Samples, samples_for, scene, send};
@@ -100,7 +100,7 @@ impl Operations {
         for receiver in all {
             let scene = scene(&self.config, receiver).map_err(Refusal::Unavailable)?;
             let (routed, transitions) = of_rule(rule, &labels, &scene, self.clock.now());
-            let Some(after) = told_after(receiver, all, &routed) else { continue };
+            let Some(after) = notified_after(receiver, all, &routed) else { continue };
             let named = ["firing", "resolved"].into_iter().zip(transitions);
             let rows = named.map(|(name, transition)| (name, row(&transition, &receiver.name, transition.at), None));
             messages.push((receiver, after, rows.collect()));

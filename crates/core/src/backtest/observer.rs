@@ -26,7 +26,7 @@ impl Observer {
         Self { queues, open: BTreeSet::new(), known: 0 }
     }
 
-    /// Everything that one poll would learn. Ended jobs are told once more, and then no longer.
+    /// Everything that one poll would learn. Ended jobs are reported once more, and then no longer.
     pub fn look(&mut self, scheduler: &Scheduler, engine: &Engine, now: Timestamp) -> Vec<Observation> {
         self.open.extend(scheduler.jobs().skip(self.known).map(|job| job.id.clone()));
         self.known = scheduler.jobs().count();

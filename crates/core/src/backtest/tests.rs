@@ -61,7 +61,7 @@ fn minutes(at: Timestamp) -> f64 {
 }
 
 #[test]
-fn what_rules_would_have_told_is_found_with_its_times() {
+fn what_rules_would_have_notified_of_is_found_with_its_times() {
     let report = backtest(0);
     let [wait] = &report.episodes["Wait"][..] else { panic!("{report:?}") };
     assert_eq!((minutes(wait.fired_at), wait.ended_at.map(minutes)), (36.0, Some(120.0)));

@@ -129,7 +129,7 @@ fn an_alert_carries_the_reason_that_it_is_about_and_names_the_jobs_that_matter()
 }
 
 #[test]
-fn the_longest_wait_is_told_by_its_own_reason() {
+fn the_longest_wait_is_explained_by_its_own_reason() {
     let waiting = |id, created| job(id, created, JobStatus::Runnable, 2.0, None);
     let fired = fired(vec![
         job("busy", 1, JobStatus::Running, 4.0, None),

@@ -1,4 +1,4 @@
-//! What is told of single jobs, and of the shares that they are in.
+//! What is reported of single jobs, and of the shares that they are in.
 
 use std::time::Duration;
 

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_found_by_the_reason_that_each_is_told() {
+    fn jobs_are_found_by_the_reason_that_each_is_given() {
         let engine = filled();
         let filter = Filter::default();
         let by = |reason| {

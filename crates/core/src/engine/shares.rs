@@ -50,7 +50,7 @@ impl Shares {
         self.shown = shown;
     }
 
-    /// Takes in which queues there are, and their quota shares. Told are shares that are to have no series any more, since they
+    /// Takes in which queues there are, and their quota shares. Returned are shares that are to have no series any more, since they
     /// have no jobs, and are no quota shares of such a queue (any more), or not to be shown, or too many.
     pub(super) fn configured(&mut self, queues: &[Queue], ledger: &Ledger) -> Vec<(QueueName, ShareName)> {
         let names = |queue: &Queue| match &queue.policy {

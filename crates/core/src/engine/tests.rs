@@ -180,7 +180,7 @@ fn a_job_that_went_back_to_the_queue_during_a_restart_has_had_its_first_wait() {
 }
 
 #[test]
-fn an_end_that_was_seen_before_a_restart_and_told_exactly_after_it_is_counted() {
+fn an_end_that_was_seen_before_a_restart_and_described_exactly_after_it_is_counted() {
     let job = |status, details: Option<JobDetails>, at| {
         let job = JobSeen { status, started_at: Some(second(75)), details: details.map(Box::new), ..scheduled_at(70) };
         answer(at, vec![job])
@@ -213,7 +213,7 @@ fn a_preemption_is_counted_once_however_often_the_service_dies_before_it_is_desc
 
     let mut run = engine(Saved::default());
     run.observe(vec![topology(), known(), job(JobStatus::Scheduled, details(0), 80), answered(90)]);
-    // Told, but after the last poll began: the next run has it from AWS again.
+    // Reported, but after the last poll began: the next run has it from AWS again.
     run.observe(vec![job(runnable(), details(1), 130), answered(115)]);
     let output = run.tick(second(130));
     assert_eq!((preemptions(&output), output.counted_until), (Some(0.0), second(115)));
@@ -228,7 +228,7 @@ fn a_preemption_is_counted_once_however_often_the_service_dies_before_it_is_desc
     };
     assert_eq!(restarted(None, 200, 5), Some(0.0), "no description, and counts have gone on past it");
     assert_eq!(restarted(None, 300, 5), Some(0.0));
-    assert_eq!(restarted(details(1), 400, -5), Some(0.0), "told, but no poll has covered that");
+    assert_eq!(restarted(details(1), 400, -5), Some(0.0), "reported, but no poll has covered that");
     assert_eq!(restarted(details(1), 500, 5), Some(1.0));
     assert_eq!(restarted(details(1), 600, 5), Some(1.0));
     assert_eq!(restarted(details(2), 700, 5), Some(2.0), "another one while nobody looked");
@@ -296,7 +296,7 @@ fn page(shares: impl Iterator<Item = usize>, status: &JobStatus, at: i64) -> Obs
 }
 
 #[test]
-fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
+fn shares_beyond_the_limit_are_aggregated_and_sums_stay_right() {
     let shown = |shares: &[&str], most| {
         let show = shares.iter().map(|glob| (*glob).to_owned()).collect();
         let mut engine = engine(Saved::default()).showing(SharesShown { show, most });
@@ -319,7 +319,7 @@ fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
     let expected = [("other", 47.0), ("user-000", 1.0), ("user-001", 1.0), ("user-002", 1.0)];
     assert_eq!(waiting(&output), expected.map(|(share, jobs)| (share.to_owned(), jobs)).into());
     assert_eq!(value(&output, "limit.hits", "shares"), Some(47.0));
-    // Two of those that are told of by themselves end: others take their places, and their series are gone.
+    // Two of those that have series of their own end: others take their places, and their series are gone.
     limited.observe(vec![page(0..2, &JobStatus::Failed, 30), answered(40)]);
     limited.tick(second(40));
     limited.observe(vec![page(2..50, &JobStatus::Runnable, 50), answered(50)]);
@@ -339,9 +339,9 @@ fn shares_beyond_the_limit_are_told_of_together_and_sums_stay_right() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever share identifiers come and go: no metric has more of them than may be shown, and `other`; and all jobs are told of.
+    /// Whatever share identifiers come and go: no metric has more of them than may be shown, and `other`; and all jobs are counted.
     #[test]
-    fn no_metric_has_more_shares_than_may_be_shown_and_every_job_is_told_of(
+    fn no_metric_has_more_shares_than_may_be_shown_and_every_job_is_counted(
         most in 1_usize..6,
         polls in vec(vec((0_usize..20, 0_usize..12, 0_u8..4), 0..30), 1..12),
     ) {
@@ -381,7 +381,7 @@ proptest! {
                     reported += jobs;
                 }
             }
-            // A queue without shares is told of as one of its own.
+            // A queue without shares is shown as one of its own.
             let allowed = |shares: &BTreeSet<&str>| shares.iter().filter(|share| !["", "other"].contains(*share)).count() <= most;
             prop_assert!(shares.values().all(allowed), "at most {} of {:?}", most, shares);
             let jobs = open.values().filter(|status| !status.is_ended()).count();

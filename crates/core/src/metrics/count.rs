@@ -331,7 +331,7 @@ impl Counting {
                 }
                 self.tallies.add(&catalogue::QUEUE_WAIT_UNCERTAIN, labels(), event.uncertain_seconds);
             }
-            // A cancelled job is told by its end.
+            // A cancelled job is known by its end.
             EventKind::Started { .. } | EventKind::Ran { .. } | EventKind::Cancelled { .. } => {}
             EventKind::Preempted { ran_seconds, gpus } => {
                 self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 1.0);

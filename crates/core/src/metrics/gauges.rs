@@ -113,7 +113,7 @@ impl Gauges {
         }
     }
 
-    /// What is told of waits by priority band: nothing where there are no bands.
+    /// What is reported of waits by priority band: nothing where there are no bands.
     pub(super) fn bands(
         &mut self,
         subjects: &Subjects,

@@ -40,7 +40,7 @@ struct Report {
     percent: f64,
 }
 
-/// The hosts of a job that have reported lately and have GPUs. Those whose instance type cannot be told are left out: they are unknown.
+/// The hosts of a job that have reported lately and have GPUs. Those whose instance type is not known are left out: they are unknown.
 pub(super) fn reporting(job: &Job, inputs: &Inputs<'_>) -> Vec<Host> {
     named(job, inputs).into_iter().map(|(_, host)| host).collect()
 }

@@ -116,7 +116,7 @@ pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> JobContex
     }
 }
 
-/// Those before it in AWS's own order, as far as that is told; otherwise those before it in its share by priority and age, or in a queue
+/// Those before it in AWS's own order, as far as that is known; otherwise those before it in its share by priority and age, or in a queue
 /// without shares by age.
 fn ahead(job: &Job, inputs: &Inputs<'_>) -> Vec<Neighbour> {
     let front = inputs.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);

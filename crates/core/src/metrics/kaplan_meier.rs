@@ -80,7 +80,7 @@ impl KaplanMeier {
     }
 
     /// The quantiles of [`QUANTILES`], with jobs that still wait for so many seconds. Where the curve does not reach a
-    /// quantile it is at least the longest wait, and that is told. `None` if there was no wait at all.
+    /// quantile it is at least the longest wait, and that is reported. `None` if there was no wait at all.
     pub fn quantiles(&self, waiting: &[f64]) -> Option<[f64; 4]> {
         let mut all = self.ended.clone();
         let buckets: Vec<u16> = waiting.iter().map(|seconds| bucket(*seconds)).collect();

@@ -192,7 +192,7 @@ pub(super) fn clock_skew(queues: &[Queue], skew_seconds: Option<f64>) -> Option<
     })
 }
 
-/// Quotas of all queues on the queue's environment against what it has. Told of its first queue only.
+/// Quotas of all queues on the queue's environment against what it has. Reported for its first queue only.
 fn over_promised(queue: &Queue, queues: &[Queue]) -> Vec<String> {
     let Some(environment) = &queue.environment else { return Vec::new() };
     let beside = |other: &&Queue| other.environment.as_ref().is_some_and(|other| other.name == environment.name);
@@ -217,7 +217,7 @@ fn over_promised(queue: &Queue, queues: &[Queue]) -> Vec<String> {
     .collect()
 }
 
-/// What the environments of all queues allow against what the account may run. Told of the first queue only.
+/// What the environments of all queues allow against what the account may run. Reported for the first queue only.
 fn beyond_account(queue: &Queue, queues: &[Queue], account_limits: &[Capacity]) -> Vec<String> {
     if queues.first().is_none_or(|first| first.name != queue.name) {
         return Vec::new();
@@ -249,7 +249,7 @@ fn too_large<'a>(
     let exceeds = diagnosis.iter().filter(|one| *one.job.queue() == queue.name && one.reason == Reason::ExceedsShare);
     let mut by_share: BTreeMap<Option<&ShareName>, Vec<&Diagnosis<'_>>> = BTreeMap::new();
     exceeds.for_each(|one| by_share.entry(one.job.share()).or_default().push(one));
-    let told = |(share, jobs): (Option<&'a ShareName>, Vec<&Diagnosis<'a>>)| {
+    let finding = |(share, jobs): (Option<&'a ShareName>, Vec<&Diagnosis<'a>>)| {
         let one =
             jobs.iter().max_by(|a, b| a.evidence.needs.unwrap_or(0.0).total_cmp(&b.evidence.needs.unwrap_or(0.0)))?;
         let (unit, needs) = (one.evidence.unit.as_ref()?, one.evidence.needs?);
@@ -270,7 +270,7 @@ fn too_large<'a>(
         let name = &one.job.latest.name;
         Some((share, format!("Job {name} ({}){others} asks for {needs} {unit}; {limit}.", one.job.latest.id)))
     };
-    by_share.into_iter().filter_map(told).collect()
+    by_share.into_iter().filter_map(finding).collect()
 }
 
 fn nobody_borrows(queue: &Queue) -> Vec<(&ShareName, String)> {
@@ -281,8 +281,8 @@ fn nobody_borrows(queue: &Queue) -> Vec<(&ShareName, String)> {
     };
     // A share that lends and borrows needs nobody else to do so: it gives the others what it asks of them.
     let lenders = quota_shares(queue).iter().filter(|share| share.sharing == Sharing::Lend).filter(vain);
-    let told = |share| format!("{share} lends, but no other share of {} may borrow.", queue.name);
-    lenders.map(|share| (&share.name, told(&share.name))).collect()
+    let message = |share| format!("{share} lends, but no other share of {} may borrow.", queue.name);
+    lenders.map(|share| (&share.name, message(&share.name))).collect()
 }
 
 fn unused_shares<'a>(queue: &'a Queue, unused: &Unused) -> Vec<(&'a ShareName, f64)> {

@@ -18,7 +18,7 @@ pub(super) use headroom::most;
 use headroom::{Amounts, Headroom, InUse};
 pub use standing::Standing;
 
-/// Why a job waits. The order is the precedence: of several that hold, the first is told.
+/// Why a job waits. The order is the precedence: of several that hold, the first is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// AWS says that job or queue are set up in a way that cannot work.

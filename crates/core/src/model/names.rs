@@ -3,7 +3,7 @@
 /// The longest: names are labels, titles and columns.
 const MAX_NAME: usize = 200;
 
-/// Whether a name can be told from others wherever it is shown.
+/// Whether a name can be distinguished from others wherever it is shown.
 ///
 /// # Errors
 ///

@@ -63,7 +63,7 @@ impl ActiveAlerts {
         self.history = History::default();
     }
 
-    /// Evaluates every rule over a frame. Returns what people have to be told, in the order of the rules.
+    /// Evaluates every rule over a frame. Returns what people have to be notified of, in the order of the rules.
     ///
     /// The rules may differ from those of the last step: alerts of a rule that is still there go on as they are.
     pub fn step(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp) -> Vec<Transition> {
@@ -318,7 +318,7 @@ impl Alert {
         }
     }
 
-    /// Ends an alert; people are told only if it fired.
+    /// Ends an alert; people are notified only if it fired.
     fn end(self, ending: ResolveReason, now: Timestamp) -> Option<Transition> {
         self.state.fired_at()?;
         Some(Transition { alert: self, kind: TransitionKind::Resolved(ending), at: now })

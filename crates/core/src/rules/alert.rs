@@ -123,7 +123,7 @@ impl AlertState {
     }
 }
 
-/// Something people are told of.
+/// Something people are notified of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
     /// The alert after it.

@@ -79,7 +79,7 @@ impl Check<'_> {
 
     /// The rules that a text means: one, or of an objective one for each window. Problems are kept in any case.
     fn rules(&mut self, text: &RuleText) -> Vec<Rule> {
-        self.told_to_people(text);
+        self.texts_for_people(text);
         self.spans(text);
         let kinds = [("all", text.all.is_some()), ("any", text.any.is_some()), ("objective", text.objective.is_some())];
         let given: Vec<&str> = kinds.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect();
@@ -144,7 +144,7 @@ impl Check<'_> {
     }
 
     /// What does not depend on the metric: labels and annotations.
-    fn told_to_people(&mut self, text: &RuleText) {
+    fn texts_for_people(&mut self, text: &RuleText) {
         if text.annotations.len() > MAX_ANNOTATIONS {
             self.problem("annotations", format!("there are more than {MAX_ANNOTATIONS}"));
         }

@@ -7,7 +7,7 @@ use crate::rules::rule::{Combine, NoData, Rule};
 /// What a rule finds of an instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// The rule holds; people are told the value of this condition.
+    /// The rule holds; messages have the value of this condition.
     Holds {
         /// Its index.
         shown: usize,
@@ -54,7 +54,7 @@ pub(super) fn verdict(rule: &Rule, findings: &[Finding], firing: bool) -> Verdic
     }
 }
 
-/// The value of the condition that people are told of; `None` if it has no data.
+/// The value of the condition that messages have; `None` if it has no data.
 pub(super) fn value_of(findings: &[Finding], index: usize) -> Option<f64> {
     match findings.get(index)? {
         Finding::Value(value) => Some(*value),

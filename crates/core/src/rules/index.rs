@@ -12,7 +12,7 @@ use crate::rules::context::By;
 use crate::rules::rule::{Clause, Rule};
 
 /// The series that a condition is about, by the label values that tell its rule's instances apart, in the order of those. A series
-/// is told by its rank among those of its metric.
+/// is known by its rank among those of its metric.
 pub(super) type Selection = Vec<(By, Vec<usize>)>;
 
 /// Selections by the filters of the condition.

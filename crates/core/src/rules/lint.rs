@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hardly_meant_is_told() {
+    fn what_is_hardly_meant_is_reported() {
         let one = |rest: &str, expected: &str| check(&rule("A", rest), &[&format!("A: {expected}")]);
         one("metric: gpu.idle.ratio, above: 100%, for: 5m", "never holds: `gpu.idle.ratio` is at most 100 %");
         one("metric: queue.wait.oldest, below: 0s, for: 5m", "never holds: `queue.wait.oldest` is at least 0s");

@@ -1,7 +1,7 @@
 //! Tests of rules: series as they might be, and what the evaluator is to make of them, drawn minute by minute.
 //!
 //! A rehearsal runs the live evaluator over frames made from the series. What it shows and what was expected are drawn with
-//! one letter a tick: `.` inactive, `P` pending, `F` firing, `R` the tick in which people are told of the end.
+//! one letter a tick: `.` inactive, `P` pending, `F` firing, `R` the tick in which people are notified of the end.
 
 mod file;
 mod fixture;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::rules::{ActiveAlerts, AlertState, Rule, Transition, TransitionKind};
 use crate::yaml::{self, Problems, nearest};
 
-pub use file::{Ahead, Expected, Told};
+pub use file::{Ahead, Expected, Notified};
 use fixture::Fixture;
 
 /// The tests of one file.
@@ -33,7 +33,7 @@ pub struct RuleTest {
     every: Duration,
     fixture: Fixture,
     expected: Vec<Expected>,
-    told: Option<Vec<Told>>,
+    notified: Option<Vec<Notified>>,
 }
 
 /// What a test found, if it is not what was expected: one line or picture each.
@@ -73,7 +73,7 @@ impl RuleTest {
     pub fn run(&self, rules: &[Rule]) -> Vec<Difference> {
         let mut active_alerts = ActiveAlerts::default();
         let mut drawn: BTreeMap<Instance, String> = BTreeMap::new();
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         for tick in 0..self.fixture.ticks() {
             let frame = self.fixture.frame(tick, self.every);
             let now = active_alerts.step(rules, &frame, frame.at);
@@ -96,11 +96,11 @@ impl RuleTest {
                 timeline.extend(std::iter::repeat_n('.', missed));
                 timeline.push(letter);
             }
-            told.extend(now);
+            notified.extend(now);
         }
         let mut differences = self.unknown(rules);
         differences.extend(self.timelines(drawn));
-        differences.extend(self.notifications(&told));
+        differences.extend(self.notifications(&notified));
         differences
     }
 
@@ -160,20 +160,20 @@ impl RuleTest {
         ))
     }
 
-    /// What people are told otherwise than expected, if the test says what they are told.
+    /// What people are notified of otherwise than expected, if the test says what they are notified of.
     fn notifications(&self, transitions: &[Transition]) -> Vec<Difference> {
-        let Some(expected) = &self.told else { return Vec::new() };
+        let Some(expected) = &self.notified else { return Vec::new() };
         let mut left: Vec<&Transition> = transitions.iter().collect();
         let mut differences = Vec::new();
-        for told in expected {
-            match left.iter().position(|transition| told.is(transition)) {
+        for notified in expected {
+            match left.iter().position(|transition| notified.is(transition)) {
                 Some(place) => {
                     left.remove(place);
                 }
-                None => differences.push(Difference(format!("not told:  {told}"))),
+                None => differences.push(Difference(format!("not sent:  {notified}"))),
             }
         }
-        let found = |transition| Difference(format!("also told: {}", Told::of(transition)));
+        let found = |transition| Difference(format!("also sent: {}", Notified::of(transition)));
         differences.extend(left.into_iter().map(found));
         differences
     }

@@ -2,7 +2,7 @@
 //!
 //! Signals: `y` holds, `m` is between recovery and threshold, `n` does not hold, `-` no data, `x` the share is gone,
 //! `!` the source failed, `s` the source is silent, `_` nobody evaluates.
-//! Alerts: `.` inactive, `P` pending, `F` firing, `R` the minute in which people are told of the end.
+//! Alerts: `.` inactive, `P` pending, `F` firing, `R` the minute in which people are notified of the end.
 
 mod combined;
 mod corpus;

@@ -46,7 +46,7 @@ impl Threshold {
     /// The number in the metric's unit, always finite, or how to write it.
     pub(super) fn in_unit(&self, unit: Unit) -> Result<f64, String> {
         let plain = || self.0.as_f64();
-        // What is wrong with a duration is told as everywhere, if it is one at all.
+        // What is wrong with a duration is reported as everywhere, if it is one at all.
         if let (Unit::Seconds, Some(text)) = (unit, self.0.as_str().filter(|text| !text.contains(['%', '$']))) {
             return parse_duration(text).map(|duration| duration.as_secs_f64());
         }

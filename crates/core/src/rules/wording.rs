@@ -105,7 +105,7 @@ impl Templates {
         if problems.is_empty() { Ok(templates) } else { Err(problems) }
     }
 
-    /// Renders every annotation; those that cannot be are told by name.
+    /// Renders every annotation; those that cannot be are reported by name.
     pub(super) fn render(&self, words: &BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<(String, String)>) {
         self.render_within(words, &mut MAX_FUEL_PER_RULE.clone())
     }

@@ -235,7 +235,7 @@ impl Case {
         scheduler
     }
 
-    /// Plays to the end with jumps as told, with interference on the way. In the end all is put back as it was, so that
+    /// Plays to the end with jumps as given, with interference on the way. In the end all is put back as it was, so that
     /// every job that can run does.
     fn play(&self, seed: u64, mut advance: impl FnMut(&mut Scheduler, Timestamp)) -> Scheduler {
         let mut scheduler = self.scheduler(seed);

@@ -33,7 +33,7 @@ enum Plant {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_a_caret() {
+fn every_mistake_is_reported_at_once_with_a_caret() {
     let text = "\
 water_evry: 1h
 water_every: soon
@@ -187,9 +187,9 @@ proptest! {
         let _ = parse::<Garden>("garden.yaml", &text).map_err(|problems| problems.to_string());
     }
 
-    /// Of any set of bad beds, each is told, and only those.
+    /// Of any set of bad beds, each is reported, and only those.
     #[test]
-    fn each_of_many_mistakes_is_told(bad in prop::collection::vec(0..4_u8, 1..12)) {
+    fn each_of_many_mistakes_is_reported(bad in prop::collection::vec(0..4_u8, 1..12)) {
         let bed = |kind: &u8| match kind {
             0 => "  - { plant: potato, rows: 1 }\n",
             1 => "  - { plant: potato, rows: -1 }\n",

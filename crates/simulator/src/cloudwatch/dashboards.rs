@@ -1,5 +1,5 @@
 //! Dashboards, with the checks of "Dashboard body structure and syntax" in the CloudWatch API Reference. A body with an
-//! error is refused with all its errors; one that is merely doubtful is taken, and what is doubtful is told.
+//! error is refused with all its errors; one that is merely doubtful is taken, and what is doubtful is reported.
 
 use std::collections::BTreeMap;
 

@@ -24,13 +24,13 @@ pub(super) const ANY: &str = "*";
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Arrangement {
-    /// Calls are told that they come too fast.
+    /// Calls are refused as coming too fast.
     pub(super) throttle: Many<Strike>,
     /// Calls are answered 500.
     pub(super) server_error: Many<Strike>,
-    /// Calls are told that their security token has expired.
+    /// Calls are refused because their security token has expired.
     pub(super) expired_credentials: Many<Strike>,
-    /// Calls are told that the caller is not allowed to make them.
+    /// Calls are refused because the caller is not allowed to make them.
     pub(super) access_denied: Many<Strike>,
     /// Answers come late, `by` this much simulated time.
     pub(super) slow: Many<Strike>,

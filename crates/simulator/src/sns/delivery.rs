@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_told() {
+    fn only_this_machine_is_notified() {
         for (endpoint, expected) in [
             ("http://127.0.0.1:1/x", true),
             ("http://[::1]:1/x", true),

@@ -139,7 +139,7 @@ async fn lists_keep_to_their_odd_rules() {
 }
 
 #[tokio::test]
-async fn a_job_is_told_the_same_by_batch_and_sagemaker() {
+async fn batch_and_sagemaker_say_the_same_of_a_job() {
     let account = Account::open().await;
     let batch = client!(aws_sdk_batch, account);
     let sagemaker = client!(aws_sdk_sagemaker, account);
@@ -197,7 +197,7 @@ async fn training_jobs_are_paged_newest_first() {
 }
 
 #[tokio::test]
-async fn a_completed_job_leaves_a_warm_pool_for_as_long_as_it_was_told_to() {
+async fn a_completed_job_leaves_a_warm_pool_for_as_long_as_it_was_asked_to() {
     let account = Account::open().await;
     let (batch, sagemaker) = (client!(aws_sdk_batch, account), client!(aws_sdk_sagemaker, account));
     let payload = json!({
@@ -329,7 +329,7 @@ async fn the_truth_agrees_with_itself() {
 }
 
 #[tokio::test]
-async fn serving_stops_when_told_although_clients_keep_their_connections() {
+async fn serving_stops_when_asked_although_clients_keep_their_connections() {
     let account = Account::open().await;
     let batch = client!(aws_sdk_batch, account);
     batch.describe_job_queues().send().await.unwrap();

@@ -146,7 +146,7 @@ async fn gpus_report_per_host_and_minute_while_their_container_runs() {
 }
 
 #[tokio::test]
-async fn shapes_of_gpu_use_are_told_apart_by_host_and_memory() {
+async fn shapes_of_gpu_use_differ_by_host_and_memory() {
     let account = Account::open().await;
     let cloudwatch = client!(aws_sdk_cloudwatch, account);
     let submitted = account

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::tests::account::Account;
 use crate::tests::account::client;
 
-/// An HTTP subscriber on a free port: its URL, and what it is told.
+/// An HTTP subscriber on a free port: its URL, and what it gets.
 async fn subscriber() -> (String, mpsc::Receiver<(HeaderMap, Value)>) {
     let (reported, heard) = mpsc::channel(8);
     let hear = move |headers: HeaderMap, body: String| async move {

@@ -64,7 +64,7 @@ fn a_lender_needs_a_borrower() {
 }
 
 #[test]
-fn a_share_unused_for_a_week_and_a_queue_without_a_limit_are_told() {
+fn a_share_unused_for_a_week_and_a_queue_without_a_limit_are_reported() {
     let whole = queue("q", vec![share("a", 16.0, Sharing::Reserve)]);
     check(std::slice::from_ref(&whole), &[("q", "a", 6.9)], &[]);
     check(

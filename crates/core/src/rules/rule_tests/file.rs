@@ -45,8 +45,8 @@ struct TestText {
     #[serde(default)]
     expect: Vec<Expected>,
     /// The notifications expected, all of them; not checked if it is not given.
-    #[serde(default)]
-    told: Option<Vec<Told>>,
+    #[serde(default, alias = "told")]
+    notified: Option<Vec<Notified>>,
 }
 
 /// One series.
@@ -80,7 +80,7 @@ pub struct Expected {
 /// A notification expected of one alert.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Told {
+pub struct Notified {
     /// How long after the first tick.
     #[schemars(with = "String")]
     at: HumanDuration,
@@ -105,7 +105,7 @@ pub enum Ahead {
     Resolved,
 }
 
-impl Told {
+impl Notified {
     pub(super) fn of(transition: &Transition) -> Self {
         let alert = &transition.alert;
         Self {
@@ -132,7 +132,7 @@ impl Told {
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for Notified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             Ahead::Fired => "fired",
@@ -197,7 +197,7 @@ impl Check<'_> {
         if fixture.ticks() > MAX_TICKS {
             self.problem("series", format!("a test has {MAX_TICKS} ticks at most"));
         }
-        RuleTest { name: text.name.clone(), every, fixture, expected, told: text.told.clone() }
+        RuleTest { name: text.name.clone(), every, fixture, expected, notified: text.notified.clone() }
     }
 
     fn series(&mut self, index: usize, text: &SeriesText) -> Option<Series> {

@@ -48,7 +48,7 @@ fn what_differs_is_drawn() {
     let found = differences(
         "    series: [{ metric: queue.wait.oldest, labels: { queue: prod }, values: '40mx2 5m' }]
     expect: [{ alert: Wait, labels: { queue: prod }, timeline: PFFR }]
-    told: [{ at: 1m, alert: Wait, kind: fired, annotations: { summary: prod 40m } }]
+    notified: [{ at: 1m, alert: Wait, kind: fired, annotations: { summary: prod 40m } }]
 ",
     );
     insta::assert_snapshot!(found, @r#"
@@ -56,11 +56,11 @@ fn what_differs_is_drawn() {
       expected PFFR
       found    PPFR
                 ^ after 1m
-    not told:  after 1m Wait fired {}
+    not sent:  after 1m Wait fired {}
                  summary: prod 40m
-    also told: after 2m Wait fired {"alertname": "Wait", "queue": "prod"}
+    also sent: after 2m Wait fired {"alertname": "Wait", "queue": "prod"}
                  summary: prod 40m
-    also told: after 3m Wait resolved {"alertname": "Wait", "queue": "prod"}
+    also sent: after 3m Wait resolved {"alertname": "Wait", "queue": "prod"}
                  summary: prod 40m
     "#);
     let unexpected =
@@ -80,12 +80,22 @@ fn what_no_rule_can_raise_is_not_expected_in_vain() {
         quiet("{ alert: Wiat, labels: { queue: prod }, timeline: '.' }"),
         "no rule is called Wiat; did you mean Wait?"
     );
-    let told = quiet("{ alert: Wait, labels: { share: a }, timeline: '.' }");
-    assert_eq!(told, "Wait: `expect` needs the labels of the rule's `by`: queue");
+    let message = quiet("{ alert: Wait, labels: { share: a }, timeline: '.' }");
+    assert_eq!(message, "Wait: `expect` needs the labels of the rule's `by`: queue");
+}
+
+/// `told` was the key before `notified`.
+#[test]
+fn the_key_of_the_release_before_is_still_read() {
+    let series = "    series: [{ metric: queue.wait.oldest, labels: { queue: prod }, values: 5mx2 }]\n";
+    let expected = "[{ at: 1m, alert: Wait, kind: fired }]";
+    let [now, before] = ["notified", "told"].map(|key| differences(&format!("{series}    {key}: {expected}\n")));
+    assert!(now.contains("not sent:"), "{now}");
+    assert_eq!(now, before);
 }
 
 #[test]
-fn mistakes_are_told_where_they_are() {
+fn mistakes_are_shown_where_they_are() {
     let text = "\
 rules: []
 tests:
@@ -95,7 +105,7 @@ tests:
       - { metric: gpu.capacity, labels: { share: a }, values: 1z }
     expect: [{ alert: A, timeline: PPX }, { alert: A, timeline: '3' }]
 ";
-    let told = parse_rule_tests("a.test.yaml", text).unwrap_err().to_string();
+    let message = parse_rule_tests("a.test.yaml", text).unwrap_err().to_string();
     for mistake in [
         "name the rule files",
         "did you mean `queue.wait.oldest`?",
@@ -104,6 +114,6 @@ tests:
         "`X` is none of `.` inactive",
         "nothing follows the number 3",
     ] {
-        assert!(told.contains(mistake), "{mistake}: {told}");
+        assert!(message.contains(mistake), "{mistake}: {message}");
     }
 }

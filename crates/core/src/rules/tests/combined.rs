@@ -68,7 +68,7 @@ fn an_end_has_the_value_of_the_condition_whose_unit_and_threshold_it_shows() {
         (last.unit, last.threshold, last.value, last.value_at_fire)
     };
     let seconds = catalogue::Unit::Seconds;
-    // The second condition ends it, and the first is what people were told of.
+    // The second condition ends it, and the first is what people were notified of.
     assert_eq!(
         reported("all", [(3_600.0, 0.9), (3_660.0, 0.9), (3_720.0, 0.1)]),
         (seconds, Some(1_800.0), Some(3_720.0), Some(3_600.0))

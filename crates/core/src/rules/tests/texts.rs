@@ -1,4 +1,4 @@
-//! Rule files: what is accepted, what is refused, and how people are told.
+//! Rule files: what is accepted, what is refused, and how mistakes are reported.
 
 use super::*;
 
@@ -155,7 +155,7 @@ fn a_filter_that_selects_nothing_is_refused() {
 }
 
 #[test]
-fn every_mistake_in_a_rule_file_is_told() {
+fn every_mistake_in_a_rule_file_is_reported() {
     let text = "\
 rules:
   - { alert: A, metric: queue.wait.oldst, above: 1, annotations: { summary: x } }

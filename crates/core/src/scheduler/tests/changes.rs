@@ -193,7 +193,7 @@ fn a_queue_may_move_to_another_environment_with_what_it_holds() {
 }
 
 #[test]
-fn a_job_ends_when_told_in_every_state() {
+fn a_job_ends_when_asked_to_in_every_state() {
     let one = minutes(1);
     let delays = Delays { submitted: one, scheduled: (one, one), starting: (one, one), stopping: one, ..Delays::NONE };
     let expected = ["SUBMITTED", "SCHEDULED", "STARTING", "RUNNING", "RUNNING"];
