@@ -11,6 +11,7 @@ mod live_check;
 mod logs;
 mod operations;
 mod polling;
+mod restore;
 mod rule_reload;
 mod senders;
 mod signals;
@@ -128,6 +129,7 @@ impl Service {
         let acting = Acting::new(&config, &rules, &store, &notifiers, &latest, clock);
         let started = Started::new(&config, rules.len());
         let engine = begin(&config, rules, saved, since, set_aside, clock).await;
+        let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
         let event_loop = EventLoop {
             inbox,
             engine,
@@ -254,7 +256,8 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
     let saved = Saved {
         alerts: saved.alerts,
         series: saved.series,
-        jobs: saved.jobs,
+        jobs: Vec::new(),
+        queues: saved.queues,
         events: saved.events,
         ticked_at: saved.committed_at,
         counted_until,

@@ -1,5 +1,5 @@
-//! What must survive a restart, in one SQLite file: alerts, the outbox, counters, watermarks, the events of a day, what AWS forgets of
-//! jobs, and recent frames.
+//! What must survive a restart, in one SQLite file: alerts, the outbox, counters, watermarks, the events of a day, all jobs that
+//! have not ended, and recent frames.
 //!
 //! Invariants:
 //! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
@@ -41,8 +41,11 @@ use crate::notify::outbox::OutboxRow;
 use crate::store::memory_fallback::MemoryFallback;
 use crate::store::state_file::Place;
 use crate::store::state_file::StateFile;
+use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedEvent;
 use trainspotter_core::model::SavedJob;
+use trainspotter_core::model::SavedJobs;
+use trainspotter_core::model::SavedQueue;
 use trainspotter_core::model::SavedSeries;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
@@ -79,7 +82,7 @@ pub struct Store {
     set_aside: Vec<SetAside>,
 }
 
-/// What a tick leaves to be kept. Alerts, series and watermarks are complete: what is not in here is forgotten.
+/// What a tick leaves to be kept. Alerts, series, watermarks and queues are complete: what is not in here is forgotten.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The tick's moment.
@@ -94,23 +97,25 @@ pub struct Commit {
     pub series: Vec<SavedSeries>,
     /// How far sources have read, by name.
     pub watermarks: BTreeMap<String, Timestamp>,
-    /// All jobs of which AWS may not tell all again.
-    pub jobs: Vec<SavedJob>,
+    /// What changed of jobs since the last commit.
+    pub jobs: SavedJobs,
+    /// Up to when the lists of each queue are complete.
+    pub queues: Vec<SavedQueue>,
     /// Events that were counted in this tick. Nothing is kept twice, if a commit is tried again.
     pub events: Vec<SavedEvent>,
     /// The tick's figures, if history is kept.
     pub frame: Option<Recording>,
 }
 
-/// What was kept.
+/// What was kept, but for jobs: see [`Store::jobs_after`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Saved {
     /// All alerts that were pending or firing, by id.
     pub alerts: Vec<Alert>,
     /// All counters and distributions, by metric and labels.
     pub series: Vec<SavedSeries>,
-    /// Jobs of which AWS may not tell all again, by id.
-    pub jobs: Vec<SavedJob>,
+    /// Up to when the lists of each queue are complete, by name.
+    pub queues: Vec<SavedQueue>,
     /// Events of the last day before the last commit, in the order in which they were counted.
     pub events: Vec<SavedEvent>,
     /// How far sources had read, by name.
@@ -132,6 +137,8 @@ pub struct Committed {
     pub frames_cut: u64,
     /// Values that cannot be stored, such as a number that is none: they are left out.
     pub unstorable: u64,
+    /// Whether another file has to be begun, and the next commit should hold [all jobs](SavedJobs::is_complete) for it.
+    pub wants_all_jobs: bool,
 }
 
 /// A broken file was set aside and a new one begun: alerts and counters start from nothing.
@@ -215,12 +222,24 @@ impl Store {
         Ok(Saved {
             alerts: rows::alerts(connection)?.good,
             series: series::load(connection)?.good,
-            jobs: jobs::load(connection)?.good,
+            queues: jobs::load_queues(connection)?.good,
             events: events::load(connection)?.good,
             watermarks: rows::watermarks(connection)?.good.into_iter().collect(),
             since: moments.map(|(since, _)| since),
             committed_at: moments.map(|(_, at)| at),
         })
+    }
+
+    /// The jobs that come after one by id, or the first: at most so many. Says after which one to go on; `None` where none follows.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn jobs_after(
+        &self,
+        after: Option<&JobId>,
+        limit: usize,
+    ) -> Result<(Vec<SavedJob>, Option<JobId>), StoreError> {
+        jobs::page(&self.connection, after, limit)
     }
 
     /// Keeps a tick: everything or nothing; in memory, if the file does not take it. Then the next commit tries the file again.
@@ -234,13 +253,21 @@ impl Store {
         let known = std::mem::take(&mut self.series);
         let left_at = self.committed_at.take();
         let returned = if is_just_lost { None } else { self.return_to_file(commit) };
-        let committed = match returned {
+        let may_stand_in = self.place.is_some();
+        let mut committed = match returned {
             Some(committed) => committed,
             None => self.transact(|transaction| {
                 is_as_it_was_left(transaction, left_at)?;
+                // Memory that stands in for a file has no room for all jobs: it remembers what changed of them.
+                if is_a_file(transaction) || !may_stand_in {
+                    jobs::save(transaction, &commit.jobs)?;
+                }
                 keep(transaction, commit, &known)
             })?,
         };
+        if let Some(stand_in) = &mut self.stand_in {
+            committed.wants_all_jobs = stand_in.remember_jobs(&commit.jobs);
+        }
         self.series.clone_from(&commit.series);
         self.committed_at = self.stand_in.is_none().then_some(commit.at);
         Ok(committed)
@@ -297,14 +324,14 @@ fn is_a_file(transaction: &Transaction<'_>) -> bool {
     transaction.path().is_some_and(|path| !path.is_empty())
 }
 
-/// All that a commit writes, where `known` are the series that are there, or none if that is not known.
+/// All that a commit writes but for jobs, where `known` are the series that are there, or none if that is not known.
 fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -> Result<Committed, StoreError> {
     let is_file = is_a_file(transaction);
     let mut unstorable = save_alerts(transaction, &commit.alerts)?;
     // Memory may hold less than the file did.
     unstorable += series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
     save_watermarks(transaction, &commit.watermarks)?;
-    jobs::save(transaction, &commit.jobs)?;
+    jobs::save_queues(transaction, &commit.queues)?;
     let events_cut = events::add(transaction, &commit.events, commit.at)?;
     transaction.execute(
         "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)
@@ -317,7 +344,7 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -
     // Memory has no room for history: while the file cannot be written there is a gap in it.
     let recording = commit.frame.as_ref().filter(|_| is_file);
     let frames_cut = recording.map(|recording| frames::record(transaction, recording)).transpose()?.unwrap_or(0);
-    Ok(Committed { over_limit, events_cut, frames_cut, unstorable })
+    Ok(Committed { over_limit, events_cut, frames_cut, unstorable, wants_all_jobs: false })
 }
 
 /// Says how many alerts cannot be written down.

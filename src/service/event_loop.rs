@@ -22,7 +22,7 @@ use crate::web::{Access, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
 use trainspotter_core::metrics::{Frame, Pending, catalogue};
-use trainspotter_core::model::{Observation, Questions, SavedEvent, Timestamp};
+use trainspotter_core::model::{Observation, Questions, SavedEvent, SavedJobs, Timestamp};
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
 /// The watermark up to which events are counted in the series that are kept.
@@ -87,6 +87,8 @@ pub(super) struct Memory {
     uncommitted_transitions: Vec<Transition>,
     /// Events of those ticks, too.
     uncommitted_events: Vec<SavedEvent>,
+    /// And what changed of jobs.
+    uncommitted_jobs: SavedJobs,
     /// The commit that failed last.
     failed: Option<Arc<Commit>>,
     /// Why it failed.
@@ -164,7 +166,7 @@ impl EventLoop {
         let mut output = self.engine.tick(now);
         let frame = Arc::new(std::mem::take(&mut output.frame));
         self.log_transitions(&output);
-        self.commit(now, &frame, &output).await;
+        self.commit(now, &frame, &mut output).await;
         // Whoever looks sees with this tick how it was kept.
         self.look_at_trouble().await;
         self.publish(now, frame, output.alerts);
@@ -259,10 +261,11 @@ impl EventLoop {
 
     /// Keeps state and notifications in one transaction. When that fails the rows wait for the next tick: nothing is sent that
     /// is not kept.
-    async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &Output) {
+    async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &mut Output) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
         self.memory.uncommitted_transitions.extend(output.transitions.iter().cloned());
         self.memory.uncommitted_events.extend(output.events.iter().cloned());
+        self.memory.uncommitted_jobs.add(std::mem::take(&mut output.jobs));
         // Reminders are not kept for the next tick, which makes them again.
         let mut outbox = self.memory.uncommitted.clone();
         outbox.extend(reminders(&output.alerts, &self.receivers, now));
@@ -272,7 +275,8 @@ impl EventLoop {
             transitions: self.memory.uncommitted_transitions.clone(),
             outbox,
             series: output.series.clone(),
-            jobs: output.jobs.clone(),
+            jobs: std::mem::take(&mut self.memory.uncommitted_jobs),
+            queues: output.queues.clone(),
             events: self.memory.uncommitted_events.clone(),
             watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
                 .into(),
@@ -310,6 +314,10 @@ impl EventLoop {
                 self.memory.uncommitted.clear();
                 self.memory.uncommitted_transitions.clear();
                 self.memory.uncommitted_events.clear();
+                self.memory.uncommitted_jobs = SavedJobs::default();
+                if committed.wants_all_jobs {
+                    self.engine.save_all_jobs();
+                }
                 (self.memory.failed, self.memory.failed_because) = (None, None);
                 self.limit_hit("unstorable_values", committed.unstorable);
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
@@ -320,6 +328,7 @@ impl EventLoop {
             }
             Err(error) => {
                 tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
+                self.memory.uncommitted_jobs.clone_from(&commit.jobs);
                 (self.memory.failed, self.memory.failed_because) = (Some(commit), Some(error.to_string()));
                 false
             }

@@ -1,33 +1,95 @@
-//! What AWS forgets of jobs: how those that were dispatched came to where they are.
+//! What is known of jobs, and up to when the lists of their queues are complete.
 
 use rusqlite::Connection;
+use rusqlite::Row;
 use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::store::StoreError;
 use crate::store::rows;
 use crate::store::rows::Judged;
+use trainspotter_core::jobs::is_readable;
+use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedJob;
+use trainspotter_core::model::SavedJobs;
+use trainspotter_core::model::SavedQueue;
 
-/// Replaces all jobs. Only what changed is written.
-pub(super) fn save(transaction: &Transaction<'_>, jobs: &[SavedJob]) -> Result<(), StoreError> {
-    let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
-    transaction
-        .prepare_cached("DELETE FROM job WHERE id NOT IN (SELECT value FROM json_each(?1))")?
-        .execute([serde_json::to_string(&ids)?])?;
-    let mut insert = transaction.prepare_cached(
+/// Writes what changed of jobs. What is as it was is not written.
+pub(super) fn save(transaction: &Transaction<'_>, jobs: &SavedJobs) -> Result<(), StoreError> {
+    if jobs.is_complete {
+        transaction.execute("DELETE FROM job", [])?;
+    }
+    let mut upsert = transaction.prepare_cached(
         "INSERT INTO job (id, body) VALUES (?1, ?2)
          ON CONFLICT (id) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
     )?;
-    for SavedJob { id, body } in jobs {
-        insert.execute(params![id.as_str(), body])?;
+    let mut delete = transaction.prepare_cached("DELETE FROM job WHERE id = ?1")?;
+    for (id, body) in &jobs.changes {
+        match body {
+            Some(body) => upsert.execute(params![id.as_str(), body])?,
+            None => delete.execute([id.as_str()])?,
+        };
     }
     Ok(())
 }
 
-/// All jobs, by id.
-pub(super) fn load(connection: &Connection) -> Result<Judged<SavedJob>, StoreError> {
-    rows::judge(connection, "job", "SELECT id, body FROM job ORDER BY id", |row| {
-        Ok(SavedJob { id: row.get::<_, String>(0)?.as_str().into(), body: row.get(1)? })
+/// Replaces what is known of all queues. What is as it was is not written.
+pub(super) fn save_queues(transaction: &Transaction<'_>, queues: &[SavedQueue]) -> Result<(), StoreError> {
+    let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
+    transaction
+        .prepare_cached("DELETE FROM queue WHERE name NOT IN (SELECT value FROM json_each(?1))")?
+        .execute([serde_json::to_string(&names)?])?;
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO queue (name, body) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
+    )?;
+    for SavedQueue { name, body } in queues {
+        upsert.execute(params![name.as_str(), body])?;
+    }
+    Ok(())
+}
+
+/// The jobs that come after one by id, or the first: at most so many. Says after which one to go on; `None` where none follows.
+pub(super) fn page(
+    connection: &Connection,
+    after: Option<&JobId>,
+    limit: usize,
+) -> Result<(Vec<SavedJob>, Option<JobId>), StoreError> {
+    let mut statement = connection.prepare_cached("SELECT id, body FROM job WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![after.map_or("", JobId::as_str), limit])?;
+    let (mut jobs, mut last) = (Vec::new(), None);
+    while let Some(row) = rows.next()? {
+        // What cannot be read was set aside, or else is left out.
+        match job(row) {
+            Ok(job) => {
+                last = Some(job.id.clone());
+                jobs.push(job);
+            }
+            Err(StoreError::Value(_)) => last = row.get::<_, String>(0).ok().map(Into::into).or(last),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((jobs, last.filter(|last| Some(last) != after)))
+}
+
+/// The jobs that cannot be read.
+pub(super) fn bad(connection: &Connection) -> Result<Judged<()>, StoreError> {
+    let mut judged = rows::judge(connection, "job", "SELECT id, body FROM job", |row| {
+        let job = job(row)?;
+        if is_readable(&job) { Ok(()) } else { Err(StoreError::Value("it is no job".to_owned())) }
+    })?;
+    judged.good.clear();
+    Ok(judged)
+}
+
+fn job(row: &Row<'_>) -> Result<SavedJob, StoreError> {
+    Ok(SavedJob { id: row.get::<_, String>(0)?.into(), body: row.get(1)? })
+}
+
+/// All queues, by name.
+pub(super) fn load_queues(connection: &Connection) -> Result<Judged<SavedQueue>, StoreError> {
+    rows::judge(connection, "queue", "SELECT name, body FROM queue ORDER BY name", |row| {
+        Ok(SavedQueue { name: row.get::<_, String>(0)?.into(), body: row.get(1)? })
     })
 }

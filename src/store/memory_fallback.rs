@@ -16,19 +16,21 @@ use crate::store::Committed;
 use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::jobs;
 use crate::store::keep;
 use crate::store::open_file;
 use crate::store::schema;
 use crate::store::set_aside;
 use crate::store::state_file::Place;
 use crate::store::state_file::StateFile;
+use trainspotter_core::model::SavedJobs;
 use trainspotter_core::model::Timestamp;
 
 /// What the service needs to go on. History stays behind: it would not fit, and nothing is decided by it.
 const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outbox", "silence"];
 
 /// ... and from a file that will not be read again also this.
-const ALSO_AT_THE_START: [&str; 2] = ["job", "event"];
+const ALSO_AT_THE_START: [&str; 3] = ["job", "queue", "event"];
 
 /// How long a commit waits for a lock while memory stands in: what waits for it meanwhile are the notifications.
 const PATIENCE_MEANWHILE: Duration = Duration::from_millis(50);
@@ -40,6 +42,18 @@ pub(super) struct MemoryFallback {
     pub(super) file: Option<Connection>,
     /// What is wrong with the file.
     because: StoreError,
+    /// What changed of jobs meanwhile: nothing of it is in the file.
+    jobs: SavedJobs,
+    /// Whether the file that is returned to is not the one that was left, so that all jobs have to be written to it.
+    is_another: bool,
+}
+
+impl MemoryFallback {
+    /// Takes in what changed of jobs. Says whether all of them are needed.
+    pub(super) fn remember_jobs(&mut self, jobs: &SavedJobs) -> bool {
+        self.jobs.add(jobs.clone());
+        self.file.is_some() && self.is_another && !self.jobs.is_complete
+    }
 }
 
 impl Store {
@@ -64,7 +78,7 @@ impl Store {
             None => empty()?,
         };
         let mut store = Self::new(connection, None, Some(place));
-        store.stand_in = Some(MemoryFallback { file: None, because });
+        store.stand_in = Some(MemoryFallback { file: None, because, jobs: SavedJobs::default(), is_another: true });
         Ok(store)
     }
 
@@ -112,7 +126,12 @@ impl Store {
         let memory = copy_of(&self.connection)?;
         let file = std::mem::replace(&mut self.connection, memory);
         let keeps_open = !because.needs_reopening();
-        self.stand_in = Some(MemoryFallback { file: keeps_open.then_some(file), because: self.named(because) });
+        self.stand_in = Some(MemoryFallback {
+            file: keeps_open.then_some(file),
+            because: self.named(because),
+            jobs: SavedJobs::default(),
+            is_another: !keeps_open,
+        });
         if !keeps_open {
             self.file = None;
         }
@@ -133,7 +152,7 @@ impl Store {
     pub(super) fn return_to_file(&mut self, commit: &Commit) -> Option<Committed> {
         self.stand_in.as_ref()?;
         match self.try_to_return(commit) {
-            Ok(committed) => Some(committed),
+            Ok(committed) => committed,
             Err(error) => {
                 let because = self.named(error);
                 if because.needs_reopening() {
@@ -145,7 +164,8 @@ impl Store {
         }
     }
 
-    fn try_to_return(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+    /// `None` until all jobs are there that another file needs.
+    fn try_to_return(&mut self, commit: &Commit) -> Result<Option<Committed>, StoreError> {
         if self.file.as_ref().is_some_and(|file| file.lost().is_some()) {
             self.close_file();
         }
@@ -153,13 +173,20 @@ impl Store {
             Some(file) => file,
             None => self.reopen(commit.at)?,
         };
-        let memory = &self.connection;
-        // All else is complete in each commit. Silences are written by people to the file itself, but a new file has none.
+        let Some(stand_in) = &mut self.stand_in else { return Ok(None) };
+        if stand_in.is_another && !stand_in.jobs.is_complete && !commit.jobs.is_complete {
+            stand_in.file = Some(file);
+            return Ok(None);
+        }
+        let (memory, changed) = (&self.connection, &stand_in.jobs);
+        // Of jobs there is what changed, and all else is complete in each commit. Silences are written by people to the file itself, but a new file has none.
         let kept = run(&mut file, &|transaction| {
             copy(memory, transaction, "outbox", &["seq"], "REPLACE")?;
             copy(memory, transaction, "event", &["seq"], "REPLACE")?;
             copy(memory, transaction, "silence", &[], "IGNORE")?;
             copy(memory, transaction, "set_aside", &["seq"], "REPLACE")?;
+            jobs::save(transaction, changed)?;
+            jobs::save(transaction, &commit.jobs)?;
             keep(transaction, commit, &[])
         });
         match kept {
@@ -167,7 +194,7 @@ impl Store {
                 file.busy_timeout(BUSY_TIMEOUT)?;
                 self.connection = file;
                 self.stand_in = None;
-                Ok(committed)
+                Ok(Some(committed))
             }
             Err(error) => {
                 if let Some(stand_in) = &mut self.stand_in {
@@ -181,7 +208,7 @@ impl Store {
     /// First the connection, then the file.
     fn close_file(&mut self) {
         if let Some(stand_in) = &mut self.stand_in {
-            stand_in.file = None;
+            (stand_in.file, stand_in.is_another) = (None, true);
         }
         self.file = None;
     }

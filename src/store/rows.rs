@@ -38,6 +38,8 @@ pub struct BadRow {
     pub because: String,
     /// Its number, where a table has them.
     seq: Option<i64>,
+    /// Its id, of a job.
+    id: Option<Vec<u8>>,
 }
 
 impl BadRow {
@@ -72,7 +74,9 @@ pub(super) fn judge<T>(
             Ok(good) => judged.good.push(good),
             Err(StoreError::Value(because)) => {
                 let seq = number.map(|index| row.get(index)).transpose()?;
-                judged.bad.push(BadRow { table, content: content(row, &columns)?, because, seq });
+                let id = (table == "job").then(|| row.get_ref(0)).transpose()?;
+                let id = id.and_then(|id| id.as_bytes().ok()).map(<[u8]>::to_vec);
+                judged.bad.push(BadRow { table, content: content(row, &columns)?, because, seq, id });
             }
             Err(error) => return Err(error),
         }
@@ -165,9 +169,10 @@ fn bad_rows(connection: &Connection, now: Timestamp) -> Result<Vec<BadRow>, Stor
     bad.extend(watermarks(connection)?.bad);
     bad.extend(moments(connection)?.bad);
     bad.extend(series::load(connection)?.bad);
-    bad.extend(jobs::load(connection)?.bad);
+    bad.extend(jobs::bad(connection)?.bad);
+    bad.extend(jobs::load_queues(connection)?.bad);
     bad.extend(events::load(connection)?.bad);
-    bad.extend(judge(connection, "job", "SELECT id, body FROM job WHERE NOT json_valid(body)", json)?.bad);
+    bad.extend(judge(connection, "queue", "SELECT name, body FROM queue WHERE NOT json_valid(body)", json)?.bad);
     bad.extend(judge(connection, "event", "SELECT seq, body FROM event WHERE NOT json_valid(body)", json)?.bad);
     Ok(bad)
 }
@@ -180,8 +185,15 @@ fn set_aside(transaction: &Transaction<'_>, bad: &[BadRow], now: Timestamp) -> R
         if let Some(seq) = row.seq {
             transaction.execute(&format!("DELETE FROM {} WHERE rowid = ?1", row.table), [seq])?;
         }
+        if let Some(id) = &row.id {
+            transaction.execute("DELETE FROM job WHERE CAST(id AS BLOB) = ?1", [id])?;
+        }
     }
     transaction.execute("DELETE FROM set_aside WHERE seq <= (SELECT max(seq) FROM set_aside) - ?1", [MAX_BAD_ROWS])?;
+    // A job that is missing is found only if everything is listed again.
+    if bad.iter().any(|row| row.table == "job") {
+        transaction.execute("DELETE FROM queue", [])?;
+    }
     // These tables are written whole with each commit.
     if bad.iter().any(|row| row.table == "service") {
         transaction.execute("DELETE FROM service", [])?;

@@ -92,6 +92,8 @@ const MIGRATIONS: &[M<'_>] = &[
         CREATE INDEX past_alert_fired ON past_alert (fired_at);
         CREATE INDEX past_alert_ended ON past_alert (ended_at) WHERE ended_at IS NOT NULL;",
     ),
+    // Up to when the lists of each queue are complete: with it `job` holds all jobs that have not ended.
+    M::up("CREATE TABLE queue (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
 ];
 
 /// Version 1.

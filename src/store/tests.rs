@@ -36,20 +36,34 @@ fn tick(value: f64) -> Commit {
         outbox: vec![row],
         series: vec![series],
         watermarks: BTreeMap::from([("prod".to_owned(), Timestamp::from_millis(7))]),
-        jobs: vec![
-            SavedJob { id: "j1".into(), body: value.to_string() },
-            SavedJob { id: "j2".into(), body: String::new() },
-        ],
+        jobs: jobs([("j1", value), ("j2", 0.0)]),
+        queues: vec![SavedQueue { name: "prod".into(), body: "{}".to_owned() }],
         events: Vec::new(),
         frame: None,
     }
+}
+
+/// All jobs that there are.
+fn jobs<const N: usize>(jobs: [(&str, f64); N]) -> SavedJobs {
+    let body = |seen: f64| {
+        format!(r#"{{"name":"train","queue":"prod","status":"RUNNABLE","created":1,"seen":{}}}"#, seen.trunc())
+    };
+    let changes = jobs.map(|(id, seen)| (id.into(), Some(body(seen))));
+    SavedJobs { changes: changes.into(), is_complete: true }
+}
+
+/// The jobs that are kept.
+fn kept_jobs(store: &Store) -> Vec<SavedJob> {
+    let (jobs, last) = store.jobs_after(None, 1_000).unwrap();
+    assert_eq!(last.as_ref(), jobs.last().map(|job| &job.id));
+    jobs
 }
 
 fn expected(commit: &Commit, since: Timestamp) -> Saved {
     Saved {
         alerts: commit.alerts.clone(),
         series: commit.series.clone(),
-        jobs: commit.jobs.clone(),
+        queues: commit.queues.clone(),
         events: commit.events.clone(),
         watermarks: commit.watermarks.clone(),
         since: Some(since),
@@ -155,7 +169,7 @@ fn a_file_of_a_newer_version_or_another_program_is_left_as_it_is() {
         let set_aside = others.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("corrupt"));
         assert_eq!(set_aside.count(), 0);
     };
-    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 8");
+    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 9");
     check("other.db", false, "CREATE TABLE photos (id)", "another program");
 }
 

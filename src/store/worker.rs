@@ -22,6 +22,8 @@ use crate::store::Saved;
 use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
+use trainspotter_core::model::JobId;
+use trainspotter_core::model::SavedJob;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
@@ -89,6 +91,18 @@ impl StoreHandle {
     /// The file cannot be read.
     pub async fn load(&self) -> Result<Saved, StoreError> {
         self.call(|store| store.guarded(Store::load)).await
+    }
+
+    /// See [`Store::jobs_after`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn jobs_after(
+        &self,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<(Vec<SavedJob>, Option<JobId>), StoreError> {
+        self.call(move |store| store.guarded(|store| store.jobs_after(after.as_ref(), limit))).await
     }
 
     /// See [`Store::commit`]. The caller keeps the commit, to try it again.

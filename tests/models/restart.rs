@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use trainspotter_core::engine::{self, Engine, Output, Saved};
 use trainspotter_core::model::{
-    JobSeen, JobStatus, Observation, Policy, Questions, Queue, SavedSeries, Source, Timestamp,
+    JobSeen, JobStatus, Observation, Policy, Questions, Queue, SavedJobs, SavedSeries, Source, Timestamp,
 };
 use trainspotter_core::scheduler::{self, Scheduler};
 
@@ -34,6 +34,7 @@ const COUNTED: [&str; 6] =
 struct Service {
     engine: Engine,
     kept: Saved,
+    jobs: SavedJobs,
     questions: Questions,
     /// For how many polls it is dead: this one, or an outage.
     dead_for: u64,
@@ -43,7 +44,14 @@ struct Service {
 impl Service {
     fn new() -> Self {
         let kept = Saved::default();
-        Self { engine: start(&kept), kept, questions: Questions::default(), dead_for: 0, deaths: 0 }
+        Self {
+            engine: start(&kept),
+            kept,
+            jobs: SavedJobs::default(),
+            questions: Questions::default(),
+            dead_for: 0,
+            deaths: 0,
+        }
     }
 
     fn die(&mut self, polls: u64) {
@@ -53,13 +61,15 @@ impl Service {
     }
 
     fn tick(&mut self, now: Timestamp) {
-        let Output { alerts, series, jobs, events, counted_until, open_since, .. } = self.engine.tick(now);
+        let Output { alerts, series, jobs, queues, events, counted_until, open_since, .. } = self.engine.tick(now);
+        self.jobs.add(jobs);
         self.kept.events.extend(events);
         let (counted_until, open_since, ticked_at) = (Some(counted_until), Some(open_since), Some(now));
         self.kept = Saved {
             alerts,
             series,
-            jobs,
+            jobs: self.jobs.kept().collect(),
+            queues,
             events: std::mem::take(&mut self.kept.events),
             ticked_at,
             counted_until,

@@ -32,3 +32,4 @@ mod restart_kill;
 mod scale;
 mod service;
 mod store_trouble;
+mod warm_restart;

@@ -11,6 +11,7 @@ mod facts;
 mod job_tests;
 mod pages;
 mod plausible_amounts;
+mod saved;
 mod shares;
 mod sources;
 
@@ -22,10 +23,11 @@ use crate::metrics::catalogue;
 use crate::metrics::{self, Counting, Frame, Notes, Pending, Service, Why};
 use crate::model::{
     JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue, QueueName, SavedEvent,
-    SavedJob, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+    SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
 use facts::Facts;
+pub use saved::Saved;
 use shares::{Series, Shares};
 use sources::Sources;
 
@@ -66,25 +68,6 @@ pub struct Engine {
     service: Service,
 }
 
-/// What an engine continues from after a restart.
-#[derive(Clone, Debug, Default)]
-pub struct Saved {
-    /// The alerts as of the last tick.
-    pub alerts: Vec<Alert>,
-    /// Counters and distributions as of the last tick.
-    pub series: Vec<SavedSeries>,
-    /// Events of the last day that were counted.
-    pub events: Vec<SavedEvent>,
-    /// Jobs of which AWS may not tell all again.
-    pub jobs: Vec<SavedJob>,
-    /// When the last tick was.
-    pub ticked_at: Option<Timestamp>,
-    /// Up to when events were counted; `None` on the first start.
-    pub counted_until: Option<Timestamp>,
-    /// When the oldest job was created that had not ended then: what may have ended since was created no earlier.
-    pub open_since: Option<Timestamp>,
-}
-
 /// What comes out of a tick, to be committed as one and then published and sent.
 #[derive(Debug)]
 pub struct Output {
@@ -96,8 +79,10 @@ pub struct Output {
     pub alerts: Vec<Alert>,
     /// Counters and distributions to keep.
     pub series: Vec<SavedSeries>,
-    /// All jobs of which AWS may not tell all again.
-    pub jobs: Vec<SavedJob>,
+    /// What changed of jobs that are to be kept. Whoever commits keeps it until a commit has taken it.
+    pub jobs: SavedJobs,
+    /// Up to when the lists of each queue are complete, to be kept with the jobs.
+    pub queues: Vec<SavedQueue>,
     /// Events that were counted in this tick, to keep for a day.
     pub events: Vec<SavedEvent>,
     /// Up to when events are counted in `series`.
@@ -112,9 +97,9 @@ impl Engine {
         // What happens at that very moment counts, too.
         let counted_until = saved.counted_until.unwrap_or(since - Duration::from_millis(1));
         let mut ledger = Ledger::default();
-        ledger.remember(&saved.jobs, counted_until);
+        ledger.resume(&saved.queues, counted_until);
         let counting = Counting::new(&saved.series, &saved.events, counted_until);
-        Self {
+        let mut engine = Self {
             horizon: counted_until,
             held_since: None,
             open_since: saved.open_since.unwrap_or(counted_until),
@@ -132,7 +117,9 @@ impl Engine {
             rules,
             active_alerts: ActiveAlerts::restore(saved.alerts),
             service: Service::default(),
-        }
+        };
+        engine.restore(saved.jobs);
+        engine
     }
 
     /// The same engine, which tells of these shares one by one and of the others together.
@@ -184,31 +171,14 @@ impl Engine {
     pub fn questions(&self, now: Timestamp) -> Questions {
         let queues = self.facts.queues.iter().map(|queue| &queue.name);
         let mut questions = self.facts.ledger.questions(queues, self.cadence, now);
-        let room = JOBS_PER_POLL.saturating_sub(questions.jobs.len());
+        // Until the first tick that is complete, what was saved is fresh enough.
+        let room = if self.is_ready() { JOBS_PER_POLL.saturating_sub(questions.jobs.len()) } else { 0 };
         let fronts = self.facts.fronts.values().map(|snapshot| snapshot.front.iter().filter_map(Position::job));
         let stale = self.facts.ledger.jobs_to_refresh(fronts, self.cadence, now).into_iter();
         let stale: Vec<JobId> = stale.filter(|id| !questions.jobs.contains(id)).take(room).cloned().collect();
         questions.jobs.extend(stale);
         // AWS lists what was created after a moment, and the oldest open job was created at it.
         Questions { since: Some(self.open_since - Duration::from_secs(1)), ..questions }
-    }
-
-    /// Takes in that it is `now` by AWS's clock. A start, or what an earlier run has saved, that lies in the future was taken from a
-    /// clock that was wrong, and nothing would be counted until then: counting goes on from the latest event that was counted, or
-    /// from now. Returns what time was not believed, if so.
-    pub fn correct_future(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let counted = std::mem::take(&mut self.counted_events);
-        let wrong = Some(self.horizon).filter(|horizon| *horizon > now)?;
-        let until = counted.into_iter().filter(|at| *at <= now).max().unwrap_or(now);
-        self.horizon = until;
-        self.held_since = None;
-        self.open_since = self.open_since.min(until);
-        self.resumed_from = self.resumed_from.filter(|at| *at <= now);
-        self.facts.ledger.count_from(until);
-        self.counting.count_from(until);
-        self.sources.begin_by(until);
-        self.active_alerts.correct_future(now);
-        Some(wrong)
     }
 
     /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
@@ -316,7 +286,8 @@ impl Engine {
             transitions,
             alerts,
             series: self.counting.saved(),
-            jobs: self.facts.ledger.saved(self.counting.held_back()),
+            jobs: self.facts.ledger.to_save(self.counting.held_back()),
+            queues: self.facts.ledger.saved_queues(),
             events: self.counting.take_events(),
             counted_until,
             open_since,
@@ -351,7 +322,12 @@ impl Engine {
             Observation::Utilisation { hosts, .. } => {
                 hosts.into_iter().for_each(|host| self.facts.ledger.observe_host(host));
             }
-            Observation::Answered { source, queue, at } => self.sources.answered(source, queue, at),
+            Observation::Answered { source, queue, at } => {
+                if let Some(queue) = queue.as_ref().filter(|_| source == Source::Jobs) {
+                    self.facts.ledger.polled(queue);
+                }
+                self.sources.answered(source, queue, at);
+            }
             Observation::Failed { source, queue, error, at } => {
                 self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], 1);
                 // Figures rest on a queue's lists. A description that failed is asked for again and makes nothing older.
@@ -399,6 +375,10 @@ impl Engine {
         let watched = |queue: &Option<QueueName>| {
             queue.as_ref().is_none_or(|name| queues.iter().any(|queue| queue.name == *name))
         };
+        if self.sources.answered_at(Source::Topology, None).is_none() {
+            let forgotten = self.facts.ledger.forget_other_queues(|name| watched(&Some(name.clone())));
+            self.counting.record(forgotten);
+        }
         self.sources.watch(&queues, at);
         self.facts.fronts.retain(|queue, _| watched(&Some(queue.clone())));
         self.counting.watch(&queues);

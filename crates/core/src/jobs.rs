@@ -16,6 +16,7 @@ mod index;
 mod job;
 mod listing;
 mod plan;
+mod saved;
 mod share_jobs;
 mod sorted;
 mod table;
@@ -26,14 +27,13 @@ mod tombstones;
 mod undescribed_ends;
 mod utilisation;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use coverage::Coverage;
 pub use event::{Changes, Event, EventKind, Outcome};
 pub use failure::{FailureCategory, account_limit};
 pub use index::Move;
-use job::Kept;
 pub use job::{Job, gpus_of};
 pub use listing::{EXAMINED_AT_MOST, Filter, Found, Wanted};
 pub use plan::Cadence;
@@ -42,11 +42,12 @@ pub use share_jobs::{Class, Place, ShareJobs};
 pub use timeline::{Moment, Phase, Span, Timeline};
 pub use tombstones::PAST_KEPT;
 
-use crate::model::{JobId, JobSeen, JobStatus, QueueName, SavedJob, ShareName, Timestamp, TrainingJobSeen};
-use coverage::{Coverage, minute};
+use crate::model::{JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen};
 use index::Index;
 use listing::{Listed, Listing};
 use plan::Urgency;
+pub use saved::is_readable;
+use saved::{Past, Unsaved};
 use table::JobTable;
 use tombstones::Tombstones;
 use undescribed_ends::UndescribedEnds;
@@ -73,8 +74,10 @@ pub struct Ledger {
     queues: BTreeMap<QueueName, Coverage>,
     /// Open jobs that were dispatched.
     with_past: BTreeSet<JobId>,
-    /// What an earlier run knew of such jobs, until they are seen.
-    remembered: BTreeMap<JobId, Kept>,
+    /// What a release that saved no more knew of such jobs, until they are seen.
+    remembered: BTreeMap<JobId, Past>,
+    /// What a save has to write.
+    unsaved: Unsaved,
     /// What ended no later was counted by an earlier run, or happened before there was one; `None` if anything may be news.
     counted_until: Option<Timestamp>,
     undescribed_ends: UndescribedEnds,
@@ -118,7 +121,7 @@ impl Ledger {
 
     /// Whether a list shows a job that this run has not seen where it was before an earlier run has seen it.
     fn is_behind(&self, seen: &JobSeen, at: Moment) -> bool {
-        self.remembered.get(&seen.id).is_some_and(|kept| kept.timeline().is_ahead_of(seen, at.earliest))
+        self.remembered.get(&seen.id).is_some_and(|past| past.timeline.is_ahead_of(seen, at.earliest))
     }
 
     /// Whether a list tells of an end, and attempts may have come before it that nobody saw.
@@ -148,21 +151,30 @@ impl Ledger {
         if !job.accepts(at.earliest) || job.timeline.is_ahead_of(&seen, at.earliest) {
             return;
         }
+        let was_unverified = coverage.verified(job);
         if job.is_as(&seen) {
             job.seen_at = at.earliest;
-            coverage.judge(job);
+            let mut is_changed = coverage.judge(job);
             if job.wants_description_since.is_some() {
-                job.tell_unless_awaited(at.earliest, &mut self.events);
+                is_changed |= job.tell_unless_awaited(at.earliest, &mut self.events);
             }
+            self.unsaved.add_if(is_changed, job);
             return;
         }
         job.complete(&mut seen);
         let before = Listed::of(job);
+        // Jobs are described again and again, and hardly any has changed.
+        let described_before = seen.details.is_some().then(|| job.clone());
         self.index.remove(job);
+        if was_unverified && seen.training_job.is_some() && seen.training_job != job.latest.training_job {
+            // Attempts may have come and gone since an earlier run looked, of which a list does not tell.
+            job.wants_description_since = Some(at.earliest);
+        }
         job.observe(seen, at, &mut self.events);
         self.index.add(job);
         self.listing.moved(&before, job);
-        coverage.judge(job);
+        let is_other = described_before.is_none_or(|before| !job.is_saved_as(&before));
+        self.unsaved.add_if(coverage.judge(job) || is_other, job);
         if job.has_a_past() {
             self.with_past.insert(job.latest.id.clone());
         }
@@ -182,22 +194,28 @@ impl Ledger {
         self.index.intern(&mut seen);
         let (id, queue) = (seen.id.clone(), seen.queue.clone());
         let job = Job::first_seen(seen, self.remembered.remove(&id), at, &mut self.events);
+        self.unsaved.add(&job);
         if job.has_a_past() {
             self.with_past.insert(id.clone());
         }
         let coverage = self.queues.entry(queue).or_default();
-        *coverage.created.entry(minute(job.latest.created_at)).or_default() += 1;
+        coverage.count(&job);
         let ended = job.timeline.current().is_none();
         if !ended {
             coverage.judge(&job);
         }
+        self.keep(job);
+        if ended {
+            self.has_ended(id, at.earliest);
+        }
+    }
+
+    /// Keeps a new job in full.
+    fn keep(&mut self, job: Job) {
         self.index.begin(&job);
         self.index.add(&job);
         self.listing.add(&job, &self.jobs);
         self.jobs.insert(job);
-        if ended {
-            self.has_ended(id, at.earliest);
-        }
     }
 
     fn has_ended(&mut self, id: JobId, at: Timestamp) {
@@ -227,9 +245,14 @@ impl Ledger {
                 return self.take_in(seen, at);
             }
             self.remembered.remove(id);
+            self.unsaved.add_id(id);
             return;
         }
         let Some(job) = self.jobs.get_mut(id).filter(|job| job.timeline.current().is_some()) else { return };
+        if let Some(coverage) = self.queues.get_mut(&job.latest.queue) {
+            coverage.verified(job);
+        }
+        self.unsaved.add(job);
         let before = Listed::of(job);
         self.index.remove(job);
         job.vanish(at, &mut self.events);
@@ -241,7 +264,8 @@ impl Ledger {
     /// Takes in what SageMaker says of an attempt's training job.
     pub fn observe_training_job(&mut self, seen: &TrainingJobSeen) {
         if let Some(job) = self.jobs.get_mut(&seen.job) {
-            job.observe_training_job(seen);
+            let is_changed = job.observe_training_job(seen);
+            self.unsaved.add_if(is_changed, job);
         }
     }
 
@@ -251,7 +275,7 @@ impl Ledger {
         let missed = seen_before(&self.jobs, lanes.flat_map(|(_, lane)| lane.in_flight()), since);
         let coverage = self.queues.entry(queue.clone()).or_default();
         coverage.in_flight_since = Some(since);
-        coverage.left.extend(missed);
+        self.unsaved.extend(coverage.miss(missed));
     }
 
     /// Every waiting status of `queue` was listed, beginning at `since`.
@@ -263,42 +287,14 @@ impl Ledger {
         self.corrections += missed.len() as u64;
         coverage.waiting_since = Some(since);
         coverage.waiting_then = waiting_then;
-        coverage.left.extend(missed);
+        // Each of them was seen, or is missing for sure.
+        coverage.unverified = 0;
+        self.unsaved.extend(coverage.miss(missed));
     }
 
-    /// Takes in what an earlier run has [saved](Self::saved), which has counted what happened until then.
-    pub fn remember(&mut self, saved: &[SavedJob], counted_until: Timestamp) {
-        self.counted_until = Some(counted_until);
-        // What an older build has saved and this one cannot read is left out.
-        let read = |job: &SavedJob| Some((job.id.clone(), serde_json::from_str(&job.body).ok()?));
-        self.remembered.extend(saved.iter().filter_map(read));
-    }
-
-    /// What happened from `counted_until` on may be news after all: an earlier run took a later time for now than it was.
-    pub fn count_from(&mut self, counted_until: Timestamp) {
-        self.counted_until = self.counted_until.map(|known| known.min(counted_until));
-    }
-
-    /// What AWS may not tell again: the lives of jobs that were dispatched and have not ended, or of whose events some are `uncounted`
-    /// yet.
-    pub fn saved(&self, uncounted: &[Event]) -> Vec<SavedJob> {
-        let mut preemptions: BTreeMap<&JobId, u32> = BTreeMap::new();
-        for (id, what) in uncounted.iter().filter_map(|event| Some((event.job.as_ref()?, &event.what))) {
-            *preemptions.entry(id).or_default() += u32::from(matches!(what, EventKind::Preempted { .. }));
-        }
-        let ids: BTreeSet<&JobId> = self.with_past.iter().chain(preemptions.keys().copied()).collect();
-        let kept = |id| Some(self.jobs.get(id)?.kept(preemptions.get(id).copied().unwrap_or_default()));
-        let known = ids.into_iter().filter_map(|id| Some((id, Cow::Owned(kept(id)?))));
-        let remembered = self.remembered.iter().map(|(id, kept)| (id, Cow::Borrowed(kept)));
-        let saved = |(id, kept): (&JobId, Cow<'_, Kept>)| {
-            Some(SavedJob { id: id.clone(), body: serde_json::to_string(&*kept).ok()? })
-        };
-        known.chain(remembered).filter_map(saved).collect()
-    }
-
-    /// Forgets what is remembered of jobs that were not seen: AWS no longer knows them.
-    pub fn forget_unseen(&mut self) {
-        self.remembered.clear();
+    /// All lists of `queue` came to their ends that were asked for in a poll.
+    pub fn polled(&mut self, queue: &QueueName) {
+        self.queues.entry(queue.clone()).or_default().polled();
     }
 
     /// Since when something may have happened that only descriptions tell: of jobs that are not where they were, or are back in the
@@ -446,10 +442,11 @@ impl Ledger {
         self.forgotten_early
     }
 
-    /// Waiting jobs of `queue` not seen since it was last listed in full.
+    /// Waiting jobs of `queue` not seen since it was last listed in full, or by this run.
     pub fn unverified(&self, queue: &QueueName) -> usize {
-        let left = self.queues.get(queue).into_iter().flat_map(|coverage| &coverage.left);
-        left.filter_map(|id| self.job(id)).filter(|job| job.status().is_waiting()).count()
+        let Some(coverage) = self.queues.get(queue) else { return 0 };
+        let left = coverage.left.iter().filter_map(|id| self.job(id));
+        left.filter(|job| job.status().is_waiting()).count() + coverage.unverified
     }
 }
 

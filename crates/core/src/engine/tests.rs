@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::{Labels, Sample, Value};
-use crate::model::{Demand, JobDetails, JobSeen, JobStatus, Policy, QuotaShare, Sharing, StoppedAttempt};
+use crate::model::{
+    Demand, JobDetails, JobSeen, JobStatus, Policy, QuotaShare, SavedJob, SavedJobs, Sharing, StoppedAttempt,
+};
 
 mod clocks;
 
@@ -91,10 +93,19 @@ fn saved(output: Output) -> Saved {
     Saved {
         series: output.series,
         events: output.events,
-        jobs: output.jobs,
+        jobs: output.jobs.kept().collect(),
+        queues: output.queues,
         counted_until: Some(output.counted_until),
         ..Saved::default()
     }
+}
+
+/// What an engine leaves that went on from what another has left.
+fn saved_after(before: Saved, output: Output) -> Saved {
+    let body = |job: SavedJob| (job.id, Some(job.body));
+    let mut jobs = SavedJobs { changes: before.jobs.into_iter().map(body).collect(), is_complete: true };
+    jobs.add(output.jobs.clone());
+    Saved { jobs: jobs.kept().collect(), ..saved(output) }
 }
 
 /// The value of a series, by metric and one label; for a distribution how many values it has had.
@@ -143,7 +154,8 @@ fn an_event_is_counted_once_a_poll_has_covered_it_and_never_again_after_a_restar
     let saved = Saved {
         alerts: output.alerts,
         series: output.series,
-        jobs: output.jobs,
+        jobs: output.jobs.kept().collect(),
+        queues: output.queues,
         events: output.events,
         ticked_at: Some(second(120)),
         counted_until: Some(output.counted_until),
@@ -170,8 +182,9 @@ fn a_job_that_went_back_to_the_queue_during_a_restart_has_had_its_first_wait() {
     first.observe(vec![topology(), known(), dispatched(), answered(90)]);
     let output = first.tick(second(100));
     // Killed once more before it has seen the job.
-    let again = saved(engine(saved(output)).tick(second(110)));
-    let mut last = engine(again);
+    let before = saved(output);
+    let output = engine(before.clone()).tick(second(110));
+    let mut last = engine(saved_after(before, output));
     let job = JobSeen { details: Some(Box::default()), ..scheduled_at(140) };
     last.observe(vec![topology(), answer(150, vec![job]), answered(160)]);
     let output = last.tick(second(170));
@@ -213,7 +226,7 @@ fn a_preemption_is_counted_once_however_often_the_service_dies_before_it_is_desc
 
     let mut run = engine(Saved::default());
     run.observe(vec![topology(), known(), job(JobStatus::Scheduled, details(0), 80), answered(90)]);
-    // Reported, but after the last poll began: the next run has it from AWS again.
+    // Reported, but after the last poll began: the next run has it from what is saved.
     run.observe(vec![job(runnable(), details(1), 130), answered(115)]);
     let output = run.tick(second(130));
     assert_eq!((preemptions(&output), output.counted_until), (Some(0.0), second(115)));
@@ -223,12 +236,13 @@ fn a_preemption_is_counted_once_however_often_the_service_dies_before_it_is_desc
         run.observe(vec![topology(), known(), job(runnable(), description, at), answered(at + after)]);
         let output = run.tick(second(at + 10));
         let counted = preemptions(&output);
-        state = saved(output);
+        state = saved_after(std::mem::take(&mut state), output);
         counted
     };
-    assert_eq!(restarted(None, 200, 5), Some(0.0), "no description, and counts have gone on past it");
-    assert_eq!(restarted(None, 300, 5), Some(0.0));
-    assert_eq!(restarted(details(1), 400, -5), Some(0.0), "reported, but no poll has covered that");
+    assert_eq!(restarted(None, 115, -5), Some(0.0), "no poll has covered it");
+    assert_eq!(restarted(None, 200, 5), Some(1.0), "without another description");
+    assert_eq!(restarted(None, 300, 5), Some(1.0));
+    assert_eq!(restarted(details(1), 400, -5), Some(1.0));
     assert_eq!(restarted(details(1), 500, 5), Some(1.0));
     assert_eq!(restarted(details(1), 600, 5), Some(1.0));
     assert_eq!(restarted(details(2), 700, 5), Some(2.0), "another one while nobody looked");

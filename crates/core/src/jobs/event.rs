@@ -46,6 +46,9 @@ pub struct Event {
     /// By how many seconds the time that it tells of may be wrong: 0 where AWS gave both its ends.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub uncertain_seconds: f64,
+    /// Whether no earlier run has counted it, whenever it was: its job was saved before it happened.
+    #[serde(skip)]
+    pub is_news: bool,
     /// What.
     pub what: EventKind,
 }

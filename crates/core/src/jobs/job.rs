@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::jobs::event::{Event, EventKind, Outcome};
 use crate::jobs::failure::FailureCategory;
+use crate::jobs::saved::Past;
 use crate::jobs::timeline::{Moment, Phase, Span, Timeline};
 use crate::model::{
     Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen, accelerators_of,
@@ -32,43 +31,25 @@ pub struct Job {
     /// Whether SageMaker was asked about the training job of the latest attempt.
     pub training_job_known: bool,
     /// Whether the timeline has ended, known without a look at it: most answers tell nothing new.
-    is_over: bool,
+    pub(super) is_over: bool,
     /// How many preemptions were told of, by this run and earlier ones; `None` until a description has told how many there were.
-    preemptions_told: Option<u32>,
-}
-
-/// What is kept over a restart of a job that has not ended: AWS may not tell it again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Kept {
-    #[serde(flatten)]
-    timeline: Timeline,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    wants_description: bool,
-    /// How many preemptions were counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    preemptions: Option<u32>,
-}
-
-impl Kept {
-    pub(super) fn timeline(&self) -> &Timeline {
-        &self.timeline
-    }
-
-    fn beginning(created_at: Timestamp) -> Self {
-        Self { timeline: Timeline::beginning(created_at), wants_description: false, preemptions: None }
-    }
+    pub(super) preemptions_told: Option<u32>,
+    /// Whether an earlier run has saved it.
+    pub(super) is_restored: bool,
+    /// Whether only an earlier run has seen it.
+    pub(super) is_unverified: bool,
 }
 
 impl Job {
     /// A job seen for the first time, with the events of its life so far. What an earlier run has seen of it AWS may not tell
     /// any more: `before`, if there is something.
-    pub(super) fn first_seen(mut seen: JobSeen, before: Option<Kept>, at: Moment, events: &mut Vec<Event>) -> Self {
+    pub(super) fn first_seen(mut seen: JobSeen, before: Option<Past>, at: Moment, events: &mut Vec<Event>) -> Self {
         let details = seen.details.take();
         let last_known = before.as_ref().and_then(|before| before.timeline.spans().last()).map(|span| span.from.latest);
         // A list does not tell of attempts that came and went before this run looked.
         let may_have_made_attempts =
             seen.status.is_in_flight() || (seen.status.is_waiting() && seen.training_job.is_some());
-        let before = before.unwrap_or_else(|| Kept::beginning(seen.created_at));
+        let before = before.unwrap_or_else(|| Past::beginning(seen.created_at));
         let mut job = Self {
             timeline: before.timeline,
             latest: seen.clone(),
@@ -80,6 +61,8 @@ impl Job {
             training_job_known: false,
             is_over: false,
             preemptions_told: before.preemptions,
+            is_restored: false,
+            is_unverified: false,
         };
         job.tell_again(events);
         job.observe(JobSeen { details, ..seen }, at, events);
@@ -92,13 +75,17 @@ impl Job {
         self.timeline.current().is_some() && (self.timeline.spans().len() > 1 || was_preempted)
     }
 
-    /// What is to be kept of the job when of the preemptions it told of `uncounted` are not counted yet.
-    pub(super) fn kept(&self, uncounted: u32) -> Kept {
-        Kept {
-            timeline: self.timeline.clone(),
-            wants_description: self.wants_description_since.is_some(),
-            preemptions: self.preemptions_told.map(|reported| reported.saturating_sub(uncounted)),
-        }
+    /// Whether nothing differs that has to be saved: when it was seen and described is known well enough.
+    pub(super) fn is_saved_as(&self, before: &Self) -> bool {
+        let Self { latest, details, timeline, wants_description_since, training_job_known, preemptions_told, .. } =
+            self;
+        *latest == before.latest
+            && *details == before.details
+            && *timeline == before.timeline
+            && *wants_description_since == before.wants_description_since
+            && *training_job_known == before.training_job_known
+            && *preemptions_told == before.preemptions_told
+            && self.described_at.is_some() == before.described_at.is_some()
     }
 
     /// Whether an answer asked for at `at` can tell anything: none that is older than the latest one does, nor any after the
@@ -175,28 +162,32 @@ impl Job {
     }
 
     /// Tells what happened, unless a description is about to tell more exactly when an attempt ended that was found back in the queue.
-    pub(super) fn tell_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) {
+    /// Says whether there was something to tell.
+    pub(super) fn tell_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) -> bool {
+        let told_before = events.len();
         if !self.awaits_description(at) {
             self.tell_spans(events);
         }
+        events.len() > told_before
     }
 
     fn awaits_description(&self, now: Timestamp) -> bool {
         self.wants_description_since.is_some_and(|since| now.since(since) <= DESCRIPTION_AWAITED)
     }
 
-    /// Takes in what SageMaker says of the training job of the latest attempt.
-    pub(super) fn observe_training_job(&mut self, seen: &TrainingJobSeen) {
+    /// Takes in what SageMaker says of the training job of the latest attempt. Says whether it is about that.
+    pub(super) fn observe_training_job(&mut self, seen: &TrainingJobSeen) -> bool {
         if self.latest.training_job.as_ref() != Some(&seen.name) {
-            return;
+            return false;
         }
         self.training_job_known = true;
-        let Some(attempt) = self.timeline.spans().last().map(|span| span.attempt) else { return };
+        let Some(attempt) = self.timeline.spans().last().map(|span| span.attempt) else { return true };
         for (phase, at) in [(Phase::Starting, seen.starting_at), (Phase::Running, seen.training_at)] {
             if let Some(at) = at {
                 self.timeline.learn_start(phase, attempt, at);
             }
         }
+        true
     }
 
     /// AWS no longer knows the job.
@@ -270,6 +261,29 @@ impl Job {
             Some(Event { uncertain_seconds: span.uncertain_seconds(), ..event })
         };
         events.extend(self.timeline.spans().iter().filter_map(reported));
+    }
+
+    /// Tells what an earlier run has told and has not counted: it counts what happened until `counted_until`, and has kept how many
+    /// preemptions it has counted.
+    pub(super) fn tell_uncounted(&mut self, counted_until: Timestamp, events: &mut Vec<Event>) {
+        let told_before = events.len();
+        self.tell_again(events);
+        if self.is_over {
+            let at = self.seen_at;
+            // AWS says when a job has ended, as long as it knows the job.
+            if self.latest.status == JobStatus::Failed && self.latest.stopped_at.is_none() {
+                let ended_at = self.timeline.spans().last().and_then(|span| span.to).map_or(at, |to| to.latest);
+                events.push(self.event(ended_at, EventKind::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
+            } else {
+                self.tell_end(at, events);
+            }
+        }
+        let mut uncounted = events.split_off(told_before);
+        uncounted.retain(|event| event.at > counted_until);
+        events.append(&mut uncounted);
+        if let Some(details) = self.details.clone() {
+            self.tell_preemptions(&details, events);
+        }
     }
 
     /// What the end of a span tells; `None` while it lasts, or if it is nothing to count.
@@ -359,6 +373,7 @@ impl Job {
             priority: self.priority(),
             job,
             uncertain_seconds: 0.0,
+            is_news: self.is_restored,
             what,
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::jobs::{Coverage, Job, Ledger, Phase, ShareJobs, minute};
+use crate::jobs::coverage::{Coverage, minute};
+use crate::jobs::{Job, Ledger, Phase, ShareJobs};
 use crate::model::{Accelerators, JobId, JobStatus, Questions, QueueName, Timestamp, TrainingJobName, accelerators_of};
 
 /// Arrivals are asked for again from this long before the newest one known: lists may lag behind each other.
@@ -60,7 +61,7 @@ impl Ledger {
         for queue in queues {
             let none = Coverage::default();
             let coverage = self.queues.get(queue).unwrap_or(&none);
-            if let Some(known) = coverage.newest_created_at.max(coverage.waiting_since) {
+            if let Some(known) = coverage.arrivals_from() {
                 questions.created_after.insert(queue.clone(), known - OVERLAP);
             }
             match coverage.waiting_since {
@@ -138,7 +139,9 @@ impl Ledger {
                 listed.div_ceil(JOBS_PER_PAGE) + described
             };
             let rest_after = (0..left.len()).rev();
-            let cheapest = rest_after.zip(left.iter().copied()).min_by_key(calls);
+            let is_counted =
+                |(_, back_to): &(usize, Timestamp)| coverage.counted_from.is_none_or(|from| *back_to >= from);
+            let cheapest = rest_after.zip(left.iter().copied()).filter(is_counted).min_by_key(calls);
             if let Some(choice @ (_, back_to)) = cheapest
                 && calls(&choice) < left.len()
             {

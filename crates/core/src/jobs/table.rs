@@ -49,6 +49,10 @@ impl JobTable {
         self.jobs.iter().map(|job| &**job)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.jobs.iter_mut().map(|job| &mut **job)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.jobs.len()
     }

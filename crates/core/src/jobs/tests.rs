@@ -141,7 +141,7 @@ fn an_end_is_described_where_attempts_may_have_come_before_it_that_nobody_saw() 
     let details = || JobDetails { preemptions: 1, preempted: vec![attempt.clone()], ..JobDetails::default() };
 
     let mut ledger = Ledger::default();
-    ledger.remember(&[], minute(2));
+    ledger.resume(&[], minute(2));
     ledger.observe(ended(), minute(60));
     assert_eq!((ledger.len(), wanted(&ledger, 60), ledger.untold_since()), (0, 1, Some(minute(0))));
     ledger.observe(JobSeen { details: Some(Box::new(details())), ..ended() }, minute(61));
@@ -156,7 +156,7 @@ fn an_end_is_described_where_attempts_may_have_come_before_it_that_nobody_saw() 
     assert_eq!(drawn(&seen_before_it_was_described), life);
 
     let mut late = Ledger::default();
-    late.remember(&[], minute(2));
+    late.resume(&[], minute(2));
     late.observe(ended(), minute(60));
     late.forget(minute(75));
     assert_eq!(late.len(), 0);
@@ -164,7 +164,7 @@ fn an_end_is_described_where_attempts_may_have_come_before_it_that_nobody_saw() 
     assert_eq!(drawn(&late), "wa1 0-30, sc1 30-~35, st1 ~35-35, ru1 35-50", "as the list told it");
 
     let mut old = Ledger::default();
-    old.remember(&[], minute(50));
+    old.resume(&[], minute(50));
     old.observe(ended(), minute(60));
     assert_eq!((old.len(), wanted(&old, 60)), (1, 0), "it was counted before");
 }

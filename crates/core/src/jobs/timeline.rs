@@ -132,6 +132,16 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// Whether spans partition a life, as far as it went: what was saved may have been damaged.
+    pub(super) fn is_sound(&self) -> bool {
+        let is_in_order = |moment: Moment| moment.earliest <= moment.latest;
+        let joins = |pair: &[Span]| matches!(pair, [before, after] if before.to == Some(after.from));
+        let ends = |span: &Span| span.to.is_none_or(|to| is_in_order(to) && to.latest >= span.from.latest);
+        !self.spans.is_empty()
+            && self.spans.windows(2).all(joins)
+            && self.spans.iter().all(|span| is_in_order(span.from) && ends(span))
+    }
+
     /// A job begins by waiting.
     pub fn beginning(created_at: Timestamp) -> Self {
         let from = Moment::exactly(created_at);

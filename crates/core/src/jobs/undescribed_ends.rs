@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::jobs::Moment;
 use crate::jobs::job::DESCRIPTION_AWAITED;
-use crate::model::{JobId, JobSeen, Timestamp};
+use crate::model::{JobId, JobSeen, QueueName, Timestamp};
 
 /// Invariant: none of these ends is known to the rest of the ledger.
 #[derive(Debug, Default)]
@@ -42,5 +42,10 @@ impl UndescribedEnds {
     /// When the oldest of the jobs was created: all that happened to it may have happened since.
     pub(super) fn created_since(&self) -> Option<Timestamp> {
         self.0.values().map(|(_, seen)| seen.created_at).min()
+    }
+
+    /// The same of one queue.
+    pub(super) fn created_since_in(&self, queue: &QueueName) -> Option<Timestamp> {
+        self.0.values().filter(|(_, seen)| seen.queue == *queue).map(|(_, seen)| seen.created_at).min()
     }
 }

@@ -252,7 +252,7 @@ catalogue! {
         "Jobs whose recorded state a full sweep found wrong.";
     LEDGER_UNVERIFIED = "ledger.unverified", Gauge, Count, NonNegative, ["queue"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "Waiting jobs not seen since the last full sweep: some may have been cancelled.";
+        "Waiting jobs not seen since the last full sweep, or not since a restart: some may have been cancelled.";
     PUBLISH_SERIES = "publish.series", Gauge, Count, NonNegative, ["sink"], Stable,
         about Other, from [], cloudwatch Sent,
         "Series in the last batch sent to each sink.";

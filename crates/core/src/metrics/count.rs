@@ -113,7 +113,7 @@ impl Counting {
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
         self.held_back = held_back;
         for event in due {
-            if self.counted_until.is_none_or(|counted_until| event.at > counted_until) {
+            if event.is_news || self.counted_until.is_none_or(|counted_until| event.at > counted_until) {
                 self.count_one(&event);
             } else if let EventKind::Ended { outcome, gpu_seconds } = event.what {
                 // Before counting began, but perhaps within the last hour or day.
@@ -133,13 +133,21 @@ impl Counting {
         let Changes { mut events, moves } = std::mem::take(&mut self.changes);
         events.sort_by_key(|event| event.at);
         self.waiting.waited.moved(&moves, ledger);
-        let events = events.into_iter().filter(|event| self.remembered_until.is_none_or(|until| event.at > until));
+        let events = events
+            .into_iter()
+            .filter(|event| event.is_news || self.remembered_until.is_none_or(|until| event.at > until));
         // A job that is listed is described right after, before it is counted.
         let events =
             events.map(|event| Event { priority: event.priority.or_else(|| priority_of(&event, ledger)), ..event });
         let events: Vec<Event> = events.collect();
         self.waiting.ended(&events, &self.bands);
         self.held_back.extend(events);
+    }
+
+    /// Takes in which jobs wait that an earlier run has saved: they are many, and what is known of each move is for the moment.
+    pub fn restored(&mut self, changes: Changes, ledger: &Ledger) {
+        self.waiting.waited.moved(&changes.moves, ledger);
+        self.record(Changes { moves: Vec::new(), ..changes });
     }
 
     /// Forgets what was counted of a share that has no series of its own any more. What is still to be counted goes to `other`.

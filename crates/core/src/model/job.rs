@@ -202,25 +202,39 @@ pub struct JobSeen {
 }
 
 /// What only `DescribeServiceJob` tells of a job.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JobDetails {
     /// `schedulingPriority`; higher goes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
     /// Attempts so far, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
     /// How many attempts the job has in all (`retryStrategy.attempts`); `None` if AWS does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub most_attempts: Option<u32>,
     /// How often the job was preempted in all.
+    #[serde(skip_serializing_if = "is_zero")]
     pub preemptions: u32,
     /// After how many preemptions it is queued again (`preemptionRetriesBeforeTermination`); one more ends it. `None` is without
     /// end.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub most_preemptions: Option<u32>,
     /// The most recent preempted attempts (a sliding window of them), oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preempted: Vec<StoppedAttempt>,
     /// How long an attempt may run (`timeoutConfig.attemptDurationSeconds`); `None` if AWS does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt_timeout: Option<Duration>,
     /// Whose job it is, by its tag [`JobDetails::OWNER_TAG`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<str>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "so serde calls it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl JobDetails {
@@ -256,7 +270,8 @@ impl JobDetails {
 }
 
 /// One attempt of a job, as `attempts[]` tells it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Attempt {
     /// When it began to run.
     pub started_at: Option<Timestamp>,
@@ -269,7 +284,8 @@ pub struct Attempt {
 }
 
 /// An attempt that preemption stopped.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StoppedAttempt {
     /// When it began to run; `None` when it was stopped before that.
     pub started_at: Option<Timestamp>,

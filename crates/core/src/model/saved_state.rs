@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{JobId, Timestamp};
+use crate::model::{JobId, QueueName, Timestamp};
 
 /// One series that only grows. Counters use `value`; distributions the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,11 +32,49 @@ pub struct SavedEvent {
     pub body: String,
 }
 
-/// What is known of a job that AWS may not tell again, as it is kept over a restart.
-#[derive(Clone, Debug, PartialEq)]
+/// What is known of a job, as it is kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedJob {
     /// Which job.
     pub id: JobId,
-    /// Its life so far, in words that only the engine reads.
+    /// What is known of it, in words that only the engine reads.
     pub body: String,
+}
+
+/// Up to when the lists of a queue are complete, as it is kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedQueue {
+    /// Which queue.
+    pub name: QueueName,
+    /// That, in words that only the engine reads.
+    pub body: String,
+}
+
+/// What has to be written of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedJobs {
+    /// What is known of jobs that changed; `None` for those of which nothing is to be kept any more.
+    pub changes: BTreeMap<JobId, Option<String>>,
+    /// Whether these are all jobs: what is not in here is to be forgotten.
+    pub is_complete: bool,
+}
+
+impl SavedJobs {
+    /// Takes in later changes.
+    pub fn add(&mut self, later: Self) {
+        if later.is_complete {
+            *self = later;
+            return;
+        }
+        self.changes.extend(later.changes);
+        if self.is_complete {
+            self.changes.retain(|_, body| body.is_some());
+        }
+    }
+
+    /// The jobs to be kept, by id.
+    pub fn kept(&self) -> impl Iterator<Item = SavedJob> {
+        let job = |(id, body): (&JobId, &Option<String>)| Some(SavedJob { id: id.clone(), body: body.clone()? });
+        self.changes.iter().filter_map(job)
+    }
 }

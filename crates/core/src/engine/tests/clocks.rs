@@ -135,7 +135,7 @@ fn jobs_that_go_next_are_described_again_and_their_new_priority_counts() {
 fn jobs_in_flight_are_described_again_now_and_then() {
     let mut engine = engine(Saved::default());
     let running = |at| answer(at, vec![scheduled_at(70)]);
-    engine.observe(vec![topology(), known(), dispatched(), running(900)]);
+    engine.observe(vec![topology(), known(), dispatched(), running(900), answered(900)]);
     assert_eq!(engine.questions(second(900)).jobs, []);
     engine.observe(vec![running(1_000)]);
     assert_eq!(engine.questions(second(1_000)).jobs, ["job-1".into()]);

@@ -1,0 +1,182 @@
+//! How long a takeover takes when many jobs wait, until the first complete figures: `cargo bench --bench takeover`.
+//!
+//! The simulator is AWS: all jobs but 200 wait. A state file is filled as polls would have, by an engine that has listed all of them. Then the
+//! file is read alone, and after it a service takes over, with the default budget of calls, which is timed until it is ready.
+//! The argument `JOBS` measures one case.
+
+#![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use trainspotter::aws::{Poller, connect};
+use trainspotter::config::{Config, load};
+use trainspotter::service::Service;
+use trainspotter::store::{Commit, Store};
+use trainspotter_clock::Clock;
+use trainspotter_core::engine::{Engine, Saved, cadence};
+use trainspotter_core::jobs::Job;
+use trainspotter_core::model::{JobDetails, JobSeen, Observation, Timestamp};
+use trainspotter_simulator::{Simulation, serve, trace};
+
+const CASES: [usize; 2] = [100_000, 1_000_000];
+const IN_FLIGHT: usize = 200;
+/// Jobs that are read from the file at once.
+const PAGE: usize = 2_000;
+
+type Failed = Box<dyn Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    let argument = std::env::args().find_map(|argument| argument.parse().ok());
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "| jobs | MB of state | s to read it | MB resident for that | s until ready | calls for jobs |")?;
+    writeln!(out, "|---:|---:|---:|---:|---:|---:|")?;
+    for jobs in argument.map_or(CASES.to_vec(), |jobs| vec![jobs]) {
+        writeln!(out, "{}", measure(jobs).await?)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+async fn measure(jobs: usize) -> Result<String, Failed> {
+    let folder = tempfile::tempdir()?;
+    let (trace, state) = (folder.path().join("training.csv"), folder.path().join("state.db"));
+    std::fs::write(&trace, workload(jobs))?;
+    let clock = Clock::real();
+    // All have been submitted by now.
+    let began = clock.now() - Duration::from_secs(100);
+    let simulation = Simulation::new(trace::load(&trace, began)?, 7, clock);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = listener.local_addr()?;
+    tokio::spawn(serve(listener, simulation, CancellationToken::new()));
+    let text = format!(
+        "targets: [{{ region: us-east-1, endpoint: \"http://{endpoint}\" }}]\nstore: \"{}\"\nlisten: \"127.0.0.1:0\"\n",
+        state.display()
+    );
+    let config = load("bench.yaml", &text, folder.path(), &|_| None)?;
+    fill(&config, clock, began).await?;
+
+    let before = resident();
+    let (reading, engine) = (Instant::now(), read(&state, &config, began)?);
+    let (reading, memory) = (reading.elapsed(), resident().saturating_sub(before));
+    drop(engine);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let page = listener.local_addr()?;
+    let taking_over = Instant::now();
+    let stop = CancellationToken::new();
+    let service = Service { config, rules: Vec::new(), clock, since: began, listener };
+    let running = tokio::spawn(service.run(stop.clone()));
+    while !reqwest::get(format!("http://{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let ready = taking_over.elapsed();
+    let metrics = reqwest::get(format!("http://{page}/metrics")).await?.text().await?;
+    let calls = |line: &&str| line.starts_with("source_calls_total") && line.contains("ServiceJob");
+    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+    let calls: f64 = metrics.lines().filter(calls).filter_map(value).sum();
+    stop.cancel();
+    running.await??;
+    Ok(format!(
+        "| {jobs} | {:.0} | {:.1} | {:.0} | {:.1} | {calls} |",
+        std::fs::metadata(&state)?.len() as f64 / 1e6,
+        reading.as_secs_f64(),
+        memory as f64 / 1e6,
+        ready.as_secs_f64(),
+    ))
+}
+
+/// A trace of jobs that wait, and of some that run.
+fn workload(jobs: usize) -> String {
+    let job = |number: usize| {
+        let start = if number < IN_FLIGHT { "20" } else { "" };
+        format!("pretrain-transformer-{number},share-{},8,{},{start},\n", number % 20, number % 10)
+    };
+    "job_id,share,num_gpu,submit_s,start_s,end_s\n".to_owned() + &(0..jobs).map(job).collect::<String>()
+}
+
+/// Fills a state file with all jobs.
+async fn fill(config: &Config, clock: Clock, began: Timestamp) -> Result<(), Failed> {
+    let target = config.targets.first().cloned().ok_or("no target")?;
+    let clients = connect(&target, 1e6, clock).await?;
+    let mut poller = Poller::new(clients, target, config.poll, clock);
+    let mut engine =
+        Engine::new(Vec::new(), cadence(config.poll.reconcile_every, config.poll.every), Saved::default(), began);
+    // What a poll does not get to goes on in the next.
+    for _ in 0..1_000_000 {
+        let (out, mut reported) = mpsc::channel(100);
+        let questions = engine.questions(clock.now());
+        if engine.is_ready() && questions.waiting.is_empty() && questions.reconcile.is_empty() {
+            break;
+        }
+        let listing = async {
+            poller.poll(&questions, &out).await;
+            poller.reconcile(&questions, &out).await;
+            drop(out);
+        };
+        let taking = async {
+            while let Some(observations) = reported.recv().await {
+                engine.observe(observations);
+            }
+        };
+        tokio::join!(listing, taking);
+    }
+    let now = clock.now();
+    let described = |job: &Job| {
+        let details = JobDetails { priority: Some(1), owner: Some("ada".into()), ..JobDetails::default() };
+        JobSeen { details: Some(Box::new(details)), ..job.latest.clone() }
+    };
+    let jobs = engine.ledger().open_jobs().map(described).collect();
+    engine.observe(vec![Observation::Jobs { at: now, answered_at: now, jobs }]);
+    let output = engine.tick(now);
+    let watermarks = [("counted_until", output.counted_until), ("open_since", output.open_since)];
+    let watermarks: BTreeMap<_, _> = watermarks.map(|(name, at)| (name.to_owned(), at)).into();
+    let commit = Commit {
+        at: now,
+        series: output.series,
+        watermarks,
+        jobs: output.jobs,
+        queues: output.queues,
+        ..Commit::default()
+    };
+    Store::open(&config.store, now)?.0.commit(&commit)?;
+    Ok(())
+}
+
+/// What the service does with the file at its start.
+fn read(state: &Path, config: &Config, began: Timestamp) -> Result<Engine, Failed> {
+    let mut store = Store::serve(state, began)?;
+    store.set_bad_rows_aside(began)?;
+    let saved = store.load()?;
+    let saved = Saved {
+        series: saved.series,
+        queues: saved.queues,
+        counted_until: saved.watermarks.get("counted_until").copied(),
+        ..Saved::default()
+    };
+    let mut engine = Engine::new(Vec::new(), cadence(config.poll.reconcile_every, config.poll.every), saved, began);
+    let mut after = None;
+    loop {
+        let (jobs, last) = store.jobs_after(after.as_ref(), PAGE)?;
+        engine.restore(jobs);
+        after = last;
+        if after.is_none() {
+            return Ok(engine);
+        }
+    }
+}
+
+/// Bytes of memory that this process holds; 0 where the system does not tell.
+fn resident() -> usize {
+    let reported = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = reported.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<usize>().ok());
+    kib.unwrap_or(0) * 1_024
+}

@@ -1,0 +1,376 @@
+//! What is kept of jobs and queues over a restart, and how a ledger goes on from it.
+//!
+//! # Invariants
+//!
+//! * Every job that has not ended is kept, and every job of whose events some are not counted yet.
+//! * A job is written when something of it changed that cannot be known otherwise. When it was seen last follows from the
+//!   lists of its queue, and so it is written for the jobs that are missing in one.
+//! * What a restored job tells is news: what was counted of it is kept with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::jobs::coverage::{Coverage, SavedCoverage};
+use crate::jobs::{Changes, Event, EventKind, Job, Ledger, Timeline};
+use crate::model::{
+    Capacity, InstanceType, JobDetails, JobId, JobSeen, JobStatus, QueueName, SavedJob, SavedJobs, SavedQueue,
+    ShareName, Timestamp, TrainingJobName,
+};
+
+/// What a save has to write.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    /// Jobs that changed, or are no longer kept.
+    jobs: BTreeSet<JobId>,
+    /// Jobs of whose events some were not counted at the last save, with how many preemptions were not.
+    uncounted: BTreeMap<JobId, u32>,
+    /// Whether nothing is known to be saved.
+    is_all: bool,
+}
+
+impl Unsaved {
+    pub(super) fn add(&mut self, job: &Job) {
+        self.add_id(&job.latest.id);
+    }
+
+    pub(super) fn add_if(&mut self, is_changed: bool, job: &Job) {
+        if is_changed {
+            self.add(job);
+        }
+    }
+
+    pub(super) fn add_id(&mut self, id: &JobId) {
+        self.jobs.insert(id.clone());
+    }
+
+    pub(super) fn extend(&mut self, jobs: Vec<JobId>) {
+        self.jobs.extend(jobs);
+    }
+}
+
+/// What the release before kept of a job that was dispatched: it takes effect when the job is seen.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct Past {
+    #[serde(flatten)]
+    pub(super) timeline: Timeline,
+    #[serde(default)]
+    pub(super) wants_description: bool,
+    /// How many preemptions were counted.
+    #[serde(default)]
+    pub(super) preemptions: Option<u32>,
+}
+
+impl Past {
+    pub(super) fn beginning(created_at: Timestamp) -> Self {
+        Self { timeline: Timeline::beginning(created_at), wants_description: false, preemptions: None }
+    }
+}
+
+/// A job as it is written: there may be a million, so what is as for most jobs is left out, and times are milliseconds.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    name: String,
+    queue: QueueName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    share: Option<ShareName>,
+    status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    created: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scheduled: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stopped: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    demand: Vec<(InstanceType, f64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    training_job: Option<TrainingJobName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arn: Option<Box<str>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    terminated: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    details: Option<Box<JobDetails>>,
+    /// `None` for a job that has done nothing but wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeline: Option<Timeline>,
+    /// When it was seen last, at the least.
+    seen: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    described: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wants_description: Option<i64>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    training_job_known: bool,
+    /// How many preemptions were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preemptions: Option<u32>,
+    /// Whether a list lacks it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    left: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "so serde calls it")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Body {
+    /// A job, when of the preemptions it told of `uncounted` are not counted yet.
+    fn of(job: &Job, uncounted: u32, left: bool) -> Self {
+        let latest = &job.latest;
+        let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
+        Self {
+            name: latest.name.clone(),
+            queue: latest.queue.clone(),
+            share: latest.share.clone(),
+            status: latest.status.as_str().to_owned(),
+            reason: latest.status_reason.clone(),
+            created: latest.created_at.millis(),
+            scheduled: millis(latest.scheduled_at),
+            started: millis(latest.started_at),
+            stopped: millis(latest.stopped_at),
+            demand: latest.demand.iter().map(|capacity| (capacity.unit.clone(), capacity.quantity)).collect(),
+            training_job: latest.training_job.clone(),
+            arn: latest.odd_arn.clone(),
+            terminated: latest.terminated,
+            details: job.details.clone(),
+            timeline: Some(&job.timeline).filter(|line| **line != Timeline::beginning(latest.created_at)).cloned(),
+            seen: job.seen_at.millis(),
+            described: millis(job.described_at),
+            wants_description: millis(job.wants_description_since),
+            training_job_known: job.training_job_known,
+            preemptions: job.preemptions_told.map(|reported| reported.saturating_sub(uncounted)),
+            left,
+        }
+    }
+
+    /// The job, if that is one.
+    fn job(self, id: JobId) -> Option<Job> {
+        let at = |millis: Option<i64>| millis.map(Timestamp::from_millis);
+        let created_at = Timestamp::from_millis(self.created);
+        let timeline = self.timeline.unwrap_or_else(|| Timeline::beginning(created_at));
+        let status = JobStatus::parse(&self.status);
+        let is_over = timeline.current().is_none();
+        if !timeline.is_sound() || is_over != status.is_ended() {
+            return None;
+        }
+        let demand: Vec<Capacity> = self.demand.into_iter().map(|(unit, many)| Capacity::new(unit, many)).collect();
+        let latest = JobSeen {
+            id,
+            odd_arn: self.arn,
+            name: self.name,
+            queue: self.queue,
+            share: self.share,
+            status,
+            status_reason: self.reason,
+            created_at,
+            scheduled_at: at(self.scheduled),
+            started_at: at(self.started),
+            stopped_at: at(self.stopped),
+            demand: demand.into(),
+            training_job: self.training_job,
+            terminated: self.terminated,
+            details: None,
+        };
+        Some(Job {
+            latest,
+            details: self.details,
+            timeline,
+            seen_at: Timestamp::from_millis(self.seen),
+            described_at: at(self.described),
+            wants_description_since: at(self.wants_description),
+            training_job_known: self.training_job_known,
+            is_over,
+            preemptions_told: self.preemptions,
+            is_restored: true,
+            is_unverified: !is_over,
+        })
+    }
+}
+
+/// What was saved of a job.
+enum Read {
+    /// The job, and whether a list lacks it.
+    Job(Box<Job>, bool),
+    Past(Past),
+}
+
+/// Whether a job was saved in a form that this build knows.
+pub fn is_readable(job: &SavedJob) -> bool {
+    read(job).is_some()
+}
+
+fn read(SavedJob { id, body }: &SavedJob) -> Option<Read> {
+    match serde_json::from_str::<Body>(body) {
+        Ok(body) => {
+            let left = body.left;
+            Some(Read::Job(Box::new(body.job(id.clone())?), left))
+        }
+        Err(_) => serde_json::from_str(body).ok().filter(|past: &Past| past.timeline.is_sound()).map(Read::Past),
+    }
+}
+
+/// The jobs of some events, with how many of these are preemptions.
+fn preemptions_in(events: &[Event]) -> BTreeMap<JobId, u32> {
+    let mut preemptions = BTreeMap::new();
+    for (id, what) in events.iter().filter_map(|event| Some((event.job.as_ref()?, &event.what))) {
+        *preemptions.entry(id.clone()).or_default() += u32::from(matches!(what, EventKind::Preempted { .. }));
+    }
+    preemptions
+}
+
+impl Ledger {
+    /// Goes on after an earlier run, which has counted what happened until then and saved this of its queues.
+    pub fn resume(&mut self, queues: &[SavedQueue], counted_until: Timestamp) {
+        self.counted_until = Some(counted_until);
+        for SavedQueue { name, body } in queues {
+            // What an older build has saved and this one cannot read is listed again.
+            if let Ok(saved) = serde_json::from_str::<SavedCoverage>(body) {
+                self.queues.insert(name.clone(), Coverage::restored(&saved));
+            }
+        }
+    }
+
+    /// Takes in jobs that an earlier run has [saved](Self::to_save). What [cannot be read](is_readable) is left out, and is no longer kept.
+    pub fn restore(&mut self, jobs: Vec<SavedJob>) -> Changes {
+        for job in jobs {
+            match read(&job) {
+                Some(Read::Job(restored, left)) => self.restore_job(*restored, left),
+                Some(Read::Past(past)) => drop(self.remembered.insert(job.id, past)),
+                None => self.unsaved.add_id(&job.id),
+            }
+        }
+        self.changes()
+    }
+
+    fn restore_job(&mut self, mut job: Job, left: bool) {
+        self.index.intern(&mut job.latest);
+        let id = job.latest.id.clone();
+        let coverage = self.queues.entry(job.latest.queue.clone()).or_default();
+        coverage.count(&job);
+        if left {
+            coverage.left.insert(id.clone());
+        } else {
+            job.seen_at = job.seen_at.max(coverage.seen_at_least(&job).unwrap_or(job.seen_at));
+            coverage.unverified += usize::from(job.is_unverified && job.status().is_waiting());
+        }
+        let told_before = self.events.len();
+        if let Some(counted_until) = self.counted_until {
+            job.tell_uncounted(counted_until, &mut self.events);
+        }
+        let uncounted = preemptions_in(self.events.get(told_before..).unwrap_or_default());
+        // An ended one is kept until its events are counted.
+        if job.timeline.current().is_none() {
+            self.unsaved.uncounted.insert(id.clone(), 0);
+        }
+        self.unsaved.uncounted.extend(uncounted);
+        if job.has_a_past() {
+            self.with_past.insert(id.clone());
+        }
+        let seen_at = job.seen_at;
+        let is_over = job.timeline.current().is_none();
+        self.keep(job);
+        if let Some(job) = self.jobs.get(&id).filter(|_| is_over) {
+            self.index.end(job);
+            let place = self.ended.partition_point(|(at, _)| *at <= seen_at);
+            self.ended.insert(place, (seen_at, id));
+        }
+    }
+
+    /// What happened from `counted_until` on may be news after all: an earlier run took a later time for now than it was, which is `now`.
+    pub fn correct_future(&mut self, counted_until: Timestamp, now: Timestamp) {
+        self.counted_until = self.counted_until.map(|known| known.min(counted_until));
+        self.queues.values_mut().for_each(|coverage| coverage.correct_future(now));
+        for job in self.jobs.iter_mut() {
+            job.seen_at = job.seen_at.min(now);
+            job.described_at = job.described_at.map(|at| at.min(now));
+            job.wants_description_since = job.wants_description_since.map(|at| at.min(now));
+        }
+    }
+
+    /// Forgets the jobs of queues that are not watched any more: no list will show them.
+    pub fn forget_other_queues(&mut self, is_watched: impl Fn(&QueueName) -> bool) -> Changes {
+        self.queues.retain(|queue, _| is_watched(queue));
+        let others = self.jobs.iter().filter(|job| !is_watched(job.queue()));
+        for id in others.map(|job| job.latest.id.clone()).collect::<Vec<_>>() {
+            self.unsaved.add_id(&id);
+            self.with_past.remove(&id);
+            let Some(job) = self.jobs.remove(&id) else { continue };
+            if job.timeline.current().is_some() {
+                self.index.remove(&job);
+                self.index.end(&job);
+            } else {
+                self.index.forget(&job);
+            }
+            self.listing.remove(&job, &self.jobs);
+        }
+        let Self { ended, jobs, .. } = self;
+        ended.retain(|(_, id)| jobs.get(id).is_some());
+        self.changes()
+    }
+
+    /// Next [everything is to be saved](Self::to_save): what was saved is lost.
+    pub fn save_all(&mut self) {
+        self.unsaved.is_all = true;
+    }
+
+    /// What changed since this was last asked, when these events are not counted yet. Whoever asks keeps it until it is saved.
+    pub fn to_save(&mut self, uncounted: &[Event]) -> SavedJobs {
+        let preemptions = preemptions_in(uncounted);
+        let mut jobs = std::mem::take(&mut self.unsaved.jobs);
+        let before = std::mem::take(&mut self.unsaved.uncounted);
+        let differs = |(id, count): (&JobId, &u32), other: &BTreeMap<JobId, u32>| {
+            (other.get(id) != Some(count)).then(|| id.clone())
+        };
+        jobs.extend(before.iter().filter_map(|one| differs(one, &preemptions)));
+        jobs.extend(preemptions.iter().filter_map(|one| differs(one, &before)));
+        let is_complete = std::mem::take(&mut self.unsaved.is_all);
+        if is_complete {
+            jobs = self.open_jobs().map(|job| job.latest.id.clone()).chain(preemptions.keys().cloned()).collect();
+        }
+        let changes = jobs.into_iter().map(|id| {
+            let body = self.body(&id, &preemptions);
+            (id, body)
+        });
+        let mut changes = SavedJobs { changes: changes.collect(), is_complete };
+        if is_complete {
+            changes.changes.retain(|_, body| body.is_some());
+        }
+        self.unsaved.uncounted = preemptions;
+        changes
+    }
+
+    /// What is to be kept of a job; `None` for nothing.
+    fn body(&self, id: &JobId, uncounted: &BTreeMap<JobId, u32>) -> Option<String> {
+        let job = self.jobs.get(id)?;
+        let uncounted = uncounted.get(id).copied();
+        if job.timeline.current().is_none() && uncounted.is_none() {
+            return None;
+        }
+        let left = self.queues.get(job.queue()).is_some_and(|coverage| coverage.left.contains(id));
+        serde_json::to_string(&Body::of(job, uncounted.unwrap_or_default(), left)).ok()
+    }
+
+    /// What is to be kept of each queue.
+    pub fn saved_queues(&self) -> Vec<SavedQueue> {
+        let saved = |(name, coverage): (&QueueName, &Coverage)| {
+            let saved = coverage.saved(self.undescribed_ends.created_since_in(name))?;
+            Some(SavedQueue { name: name.clone(), body: serde_json::to_string(&saved).ok()? })
+        };
+        self.queues.iter().filter_map(saved).collect()
+    }
+
+    /// Forgets what is remembered of jobs that were not seen: AWS no longer knows them.
+    pub fn forget_unseen(&mut self) {
+        for id in std::mem::take(&mut self.remembered).into_keys() {
+            self.unsaved.add_id(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
