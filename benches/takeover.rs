@@ -79,7 +79,7 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     }
     let ready = taking_over.elapsed();
     let metrics = reqwest::get(format!("http://{page}/metrics")).await?.text().await?;
-    let calls = |line: &&str| line.starts_with("source_calls_total") && line.contains("ServiceJob");
+    let calls = |line: &&str| line.starts_with("trainspotter_source_calls_total") && line.contains("ServiceJob");
     let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
     let calls: f64 = metrics.lines().filter(calls).filter_map(value).sum();
     stop.cancel();

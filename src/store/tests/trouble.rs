@@ -292,3 +292,49 @@ fn a_row_that_cannot_be_read_costs_itself_and_is_set_aside() {
         assert_eq!(store.set_bad_rows_aside(now()).unwrap(), [], "{sql}: once");
     }
 }
+
+/// Some jobs, and those that are no longer to be kept.
+fn changed<const N: usize>(changes: [(&str, Option<f64>); N]) -> SavedJobs {
+    let mut changed = SavedJobs::default();
+    for (id, seen) in changes {
+        let body = seen.and_then(|seen| jobs([(id, seen)]).changes.remove(id).flatten());
+        changed.changes.insert(id.into(), body);
+    }
+    changed
+}
+
+#[test]
+fn what_changed_of_jobs_while_memory_stood_in_is_in_the_file_once_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut store = serve(&path);
+    let commit = |seconds, jobs| Commit { at: now() + Duration::from_secs(seconds), jobs, ..Commit::default() };
+    store.commit(&commit(0, jobs([("j1", 1.0), ("j2", 1.0), ("j3", 1.0)]))).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    assert!(!store.commit(&commit(30, changed([("j1", Some(2.0)), ("j4", Some(2.0))]))).unwrap().wants_all_jobs);
+    store.commit(&commit(60, changed([("j2", None), ("j1", Some(3.0))]))).unwrap();
+    assert!(store.trouble().is_some());
+    other.execute_batch("COMMIT").unwrap();
+    assert!(!store.commit(&commit(90, changed([("j5", Some(4.0))]))).unwrap().wants_all_jobs);
+    assert_eq!(store.trouble(), None);
+    let expected = jobs([("j1", 3.0), ("j3", 1.0), ("j4", 2.0), ("j5", 4.0)]);
+    assert_eq!(kept_jobs(&store), expected.kept().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_is_begun_anew_waits_for_all_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut store = serve(&path);
+    let commit = |seconds, jobs| Commit { at: now() + Duration::from_secs(seconds), jobs, ..Commit::default() };
+    store.commit(&commit(0, jobs([("j1", 1.0), ("j2", 1.0)]))).unwrap();
+    fs::remove_file(&path).unwrap();
+    store.commit(&commit(30, changed([("j1", Some(2.0))]))).unwrap();
+    assert!(store.commit(&commit(60, changed([("j3", Some(2.0))]))).unwrap().wants_all_jobs);
+    assert!(store.trouble().is_some(), "a file without j2 would be a lie");
+    let all = jobs([("j1", 2.0), ("j2", 1.0), ("j3", 2.0)]);
+    assert!(!store.commit(&commit(90, all.clone())).unwrap().wants_all_jobs);
+    assert_eq!(store.trouble(), None);
+    assert_eq!(kept_jobs(&store), all.kept().collect::<Vec<_>>());
+}

@@ -304,3 +304,40 @@ fn what_cannot_be_a_job_is_not_taken_for_one_and_not_kept() {
         assert_eq!(next.to_save(&[]).changes, [("job-1".into(), None)].into());
     }
 }
+
+#[test]
+fn where_nothing_happens_nothing_is_written_however_many_wait() {
+    const MANY: usize = 10_000;
+    let mut ledger = Ledger::default();
+    let queue = QueueName::from(QUEUE);
+    let details =
+        || Some(Box::new(JobDetails { priority: Some(3), owner: Some("ada".into()), ..JobDetails::default() }));
+    let job = |number: usize, described: bool| {
+        let seen = Truth::submitted(1, second(10)).seen;
+        JobSeen { id: format!("job-{number}").into(), details: details().filter(|_| described), ..seen }
+    };
+    let poll = |ledger: &mut Ledger, at: i64, described: usize| {
+        (0..MANY).for_each(|number| drop(ledger.observe(job(number, false), second(at))));
+        ledger.waiting_listed(&queue, second(at));
+        ledger.in_flight_listed(&queue, second(at));
+        ledger.polled(&queue);
+        (0..described).for_each(|number| drop(ledger.observe(job(number, true), second(at + 1))));
+        ledger.to_save(&[])
+    };
+    let first = poll(&mut ledger, 100, MANY);
+    assert_eq!(first.changes.len(), MANY);
+    let bytes: usize = first.kept().map(|job| job.body.len()).sum();
+    assert!(bytes / MANY < 300, "{} bytes a job", bytes / MANY);
+    assert_eq!(poll(&mut ledger, 200, 500), SavedJobs::default(), "listed and described as they were");
+    assert!(ledger.saved_queues().iter().map(|queue| queue.body.len()).sum::<usize>() < 500);
+
+    // One that is missing in a list, and seen again.
+    (1..MANY).for_each(|number| drop(ledger.observe(job(number, false), second(300))));
+    ledger.waiting_listed(&queue, second(300));
+    assert_eq!(ledger.to_save(&[]).changes.into_keys().collect::<Vec<_>>(), ["job-0".into()]);
+    ledger.observe(job(0, false), second(310));
+    assert_eq!(ledger.to_save(&[]).changes.into_keys().collect::<Vec<_>>(), ["job-0".into()]);
+    ledger.save_all();
+    let all = ledger.to_save(&[]);
+    assert!(all.is_complete && all.changes.len() == MANY);
+}
