@@ -32,4 +32,3 @@ mod restart_kill;
 mod scale;
 mod service;
 mod store_trouble;
-mod warm_restart;
