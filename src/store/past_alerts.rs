@@ -185,10 +185,10 @@ mod tests {
         let id = first.alert.id.as_str();
         assert_eq!(past.of(id).unwrap(), [again.clone(), ended.clone()]);
         assert!(past.of("0123456789abcdef").unwrap().is_empty());
-        assert_eq!(past.ended(10).unwrap(), [ended.clone()]);
+        assert_eq!(past.ended(10).unwrap(), std::slice::from_ref(&ended));
         let between = |from, to, queue, share| past.between((at(from), at(to)), queue, share, 10).unwrap();
         assert_eq!(between(0, 99, None, None), []);
-        assert_eq!(between(0, 200, None, None), [ended.clone()]);
+        assert_eq!(between(0, 200, None, None), std::slice::from_ref(&ended));
         assert_eq!(between(300, 1_000, Some("prod-a"), Some("research")), [again.clone(), ended.clone()]);
         assert_eq!(between(500, 800, None, None), []);
         assert_eq!(between(950, 2_000, Some("prod-a"), None), [again]);

@@ -274,7 +274,7 @@ struct HistoriesParameters {
     queue: Option<String>,
     /// Only series of this share, of metrics that have shares; empty for jobs without one.
     share: Option<String>,
-    /// As in `/api/v1/history`, as are the following.
+    /// As in `/api/v1/history`, as are the following; but of parts of a whole, such as `gpu.part`, always the mean, and of counters the last.
     fold: Option<String>,
     /// The first moment.
     from: Option<String>,
@@ -346,9 +346,9 @@ impl HistoryParameters {
         let has = |label: &&str| catalogue::find(name).is_none_or(|metric| metric.labels.contains(label));
         read.queue = read.queue.filter(|_| has(&"queue"));
         read.share = read.share.filter(|_| has(&"share"));
-        // What only grows is read at the end of a step, whatever is made of other values.
-        let is_counter = catalogue::find(name).is_some_and(|metric| metric.kind == catalogue::Kind::Counter);
-        read.fold = read.fold.filter(|_| !is_counter);
+        // What only grows is read at the end of a step, and parts add up to their whole only as means, whatever is made of other values.
+        let is_fixed = |metric: &Metric| metric.kind == catalogue::Kind::Counter || is_part_of_a_whole(metric);
+        read.fold = read.fold.filter(|_| !catalogue::find(name).is_some_and(is_fixed));
         Ok(Self { metric: Some(name.to_owned()), stat: stat.map(str::to_owned), ..read })
     }
 
@@ -404,6 +404,13 @@ impl HistoryParameters {
         };
         Ok((Asked { from, to, every }, view))
     }
+}
+
+/// Whether series are shown on top of each other, so that their peaks at different moments would add up to what never was.
+fn is_part_of_a_whole(metric: &Metric) -> bool {
+    let parts = ["part", "cause", "reason"];
+    metric.kind == catalogue::Kind::Gauge
+        && (metric.labels.iter().any(|label| parts.contains(label)) || metric.name == catalogue::QUEUE_DEMAND.name)
 }
 
 fn stat_of(metric: &Metric, stat: Option<String>) -> Result<Option<&'static str>, ApiError> {

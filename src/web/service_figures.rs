@@ -222,7 +222,8 @@ impl<'a> Of<'a> {
             severity: rule.label("severity").map(str::to_owned),
             metrics: rule.metrics().map(|metric| metric.name).collect(),
             by: rule.by().to_vec(),
-            failures: of_rule.sum(),
+            // The sum of nothing is -0.
+            failures: of_rule.fold(0.0, |sum, value| sum + value),
         }
     }
 }

@@ -97,6 +97,16 @@ async function openPage(send, listeners, { width = 1280, height = 900, dark = fa
       await call("Fetch.enable", { patterns: [{ urlPattern: pattern, requestStage: "Response" }] });
     },
     bytes: () => bytes,
+    /** Answers requests that match itself, as long as `answer` gives a status and headers. */
+    async instead(pattern, answer) {
+      listeners.push(async ({ method, params, sessionId: of }) => {
+        if (of !== sessionId || method !== "Fetch.requestPaused") return;
+        const given = answer();
+        if (given) await call("Fetch.fulfillRequest", { requestId: params.requestId, responseCode: given.status, responseHeaders: given.headers });
+        else await call("Fetch.continueRequest", { requestId: params.requestId });
+      });
+      await call("Fetch.enable", { patterns: [{ urlPattern: pattern, requestStage: "Request" }] });
+    },
     async go(url) {
       await call("Page.navigate", { url });
       await until("document.readyState === 'complete' && document.body.dataset.loaded !== 'false' && document.body.dataset.loaded !== undefined", `the content of ${url}`);

@@ -109,6 +109,19 @@ async function byHand(browser, paths, check) {
   await silence("operate-token-of-ann-1");
   await page.until("document.querySelector('#silence .form-message').textContent === 'Done.'", "a silence");
 
+  // A proxy whose login has run out leads questions elsewhere: the page loads itself anew, once, so that the proxy can ask.
+  const behind = await browser.open(DESKTOP);
+  let [open, loads] = [true, 0];
+  await behind.go(`${base}/alerts`);
+  await behind.instead("*/api/v1/*", () => (open ? null : { status: 302, headers: [{ name: "location", value: "https://login.example.com/" }] }));
+  await behind.evaluate("globalThis.before = true");
+  open = false;
+  await behind.until("globalThis.before === undefined", "the page anew");
+  loads = behind.requests.filter((url) => url === `${base}/alerts`).length;
+  await behind.until("document.getElementById('banner')?.textContent.includes('asks for a login')", "why it cannot go on");
+  check(behind.requests.filter((url) => url === `${base}/alerts`).length === loads, "the page loads itself again and again");
+  await behind.close();
+
   // By keyboard: the first stop leads past the navigation.
   await page.go(`${base}/`);
   await page.call("Input.dispatchKeyEvent", { type: "keyDown", key: "Tab", code: "Tab", windowsVirtualKeyCode: 9 });

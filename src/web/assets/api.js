@@ -73,13 +73,17 @@ export async function askPage(path) {
 }
 
 async function send(path, { headers = {}, ...options }) {
+  let response;
   try {
-    return await fetch(address(path), {
-      headers: { ...authorization(), ...headers }, signal: AbortSignal.timeout(PATIENCE), cache: "no-store", ...options,
+    response = await fetch(address(path), {
+      headers: { ...authorization(), ...headers }, signal: AbortSignal.timeout(PATIENCE), cache: "no-store", redirect: "manual", ...options,
     });
   } catch (reason) {
     throw new ApiError(0, "unreachable", `The service does not answer (${reason.name}).`);
   }
+  // The service leads nowhere else: a proxy before it wants a login, which only a page can do.
+  if (response.type === "opaqueredirect") throw new ApiError(401, "login", "Something before the service asks for a login: load the page again.");
+  return response;
 }
 
 async function read(response) {

@@ -16,6 +16,9 @@ const COLOURS = ["--series-1", "--series-2", "--series-3", "--series-4", "--seri
 /** Units that the title of a chart names: its axis has numbers only. */
 const COUNTED = ["count", "gpus", "instances"];
 
+/** Alerts whose time is shaded well; more would hide what they are about. */
+const MARKS_SHADED = 2;
+
 let library = null;
 
 /** Loads uPlot once, as a plain script: it is served as it was released. */
@@ -127,7 +130,7 @@ function drawOver(plot, { threshold, marks = [] }, colour) {
     ctx.fillRect(left, bbox.top, right - left, 4 * ratio);
     ctx.globalAlpha = 0.55;
     ctx.fillRect(left, bbox.top, ratio, bbox.height);
-    ctx.globalAlpha = 0.07;
+    ctx.globalAlpha = marks.length > MARKS_SHADED ? 0.015 : 0.07;
     ctx.fillRect(left, bbox.top, right - left, bbox.height);
     ctx.globalAlpha = 1;
   }

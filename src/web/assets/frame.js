@@ -9,8 +9,10 @@ import { severityRank } from "./words.js";
 /** Between two questions whether there are new figures, in milliseconds. */
 const SHORTEST_PAUSE = 2000;
 const LONGEST_PAUSE = 5000;
-/** After so long without an answer the page says so. */
 const CLOCK_EVERY = 1000;
+/** Between two times that a page loads itself anew because it is not let in, in milliseconds. */
+const BETWEEN_RELOADS = 30000;
+const RELOADED_AT = "trainspotter.reloaded_at";
 
 const STATUS = {
   ok: ["good", "No alert fires"],
@@ -100,13 +102,21 @@ function pause() {
 
 function show(reason) {
   // Without a token the page itself is asked for anew, and the service asks for one.
-  if (reason instanceof ApiError && reason.status === 401) {
-    forget();
+  if (reason instanceof ApiError && reason.status === 401 && mayReload()) {
+    if (reason.code !== "login") forget();
     return location.reload();
   }
   console.warn(reason.message);
   if (reason instanceof ApiError && reason.status > 0) setBanner(reason.message);
   else showState("unreachable");
+}
+
+/** A page that loading anew does not help is not loaded again and again. */
+function mayReload() {
+  const last = Number(sessionStorage.getItem(RELOADED_AT) ?? 0);
+  if (Date.now() - last < BETWEEN_RELOADS) return false;
+  sessionStorage.setItem(RELOADED_AT, String(Date.now()));
+  return true;
 }
 
 /** Marks the link to this page or to the pages it belongs to. */
@@ -217,7 +227,7 @@ export function section(id, heading, note = null, className = "") {
 
 /** A place for a table, which may be wider than the page. */
 export function scrolling(id, heading, note = null) {
-  return el("section", { id: `${id}-section`, "aria-labelledby": `${id}-title` },
+  return el("section", { id: `${id}-section` },
     el("h2", { id: `${id}-title` }, heading, note ? el("small", {}, ` ${note}`) : null),
     el("div", { id, class: "panel scroll", tabindex: "0", role: "region", "aria-labelledby": `${id}-title` }));
 }

@@ -136,7 +136,7 @@ function aheadOf(ahead, why, now) {
 }
 
 function holding(holders, { held_unit: unit, holders_in_all: all }, now) {
-  return [el("p", { class: "empty" }, `${amount(all)} in flight hold ${unit === "NUM_INSTANCES" ? "instances" : unit}${all > holders.length ? `; the ${holders.length} that hold most are shown` : ""}.`),
+  return [el("p", { class: "empty" }, `${count(all, "job")} in flight ${all === 1 ? "holds" : "hold"} ${unit === "NUM_INSTANCES" ? "instances" : unit}${all > holders.length ? `; the ${holders.length} that hold most are shown` : ""}.`),
     neighbours("Jobs that hold what it needs", holders, "Since", now)];
 }
 
@@ -172,7 +172,7 @@ function hostRows(hosts) {
     { title: "Host", cell: ({ host }) => host.split("/").at(-1) },
     { title: "GPUs", number: true, cell: ({ gpus }) => amount(gpus) },
     { title: "Busy", number: true, cell: ({ utilisation }) => percent(utilisation, 1) },
-    { title: "", cell: meter },
+    { title: "Load", cell: meter },
     { title: "As of", cell: ({ at }) => `${utc(Date.parse(at)).slice(11, 16)} UTC` },
   ], hosts);
 }

@@ -20,7 +20,10 @@ export function overTime(host, { views, chosen, alerts, share, onZoom }) {
   const marks = alerts.filter(({ fired_at: at }) => at).map((alert) => ({ from: seconds(alert.fired_at), to: alert.resolved_at ? seconds(alert.resolved_at) : chosen.to, label: alert.rule }));
   const at = views[0].at.map(seconds);
   const step = views[0].step_seconds;
-  const put = (title, unit, series, more = {}) => {
+  const put = (title, unit, all, more = {}) => {
+    // A layer that is always empty shows nothing; if all are, the first says so.
+    const layers = all.filter(({ values }) => values.some(Boolean));
+    const series = more.stacked ? (layers.length ? layers : all.slice(0, 1)) : all;
     const place = el("div", {});
     host.append(place);
     chart(place, { title, at, series, unit, range: [chosen.from, chosen.to], step, marks, onZoom: (from, to) => zoom(from, to, onZoom), ...more });
@@ -28,13 +31,13 @@ export function overTime(host, { views, chosen, alerts, share, onZoom }) {
   if (share === null) {
     put("Oldest wait by share", "seconds", lines(of("queue.wait.oldest"), by("share", "no share"), Math.max));
     put("Wait of dispatched jobs, p95 of the last hour, by share", "seconds", lines(of("queue.wait", "p95"), by("share", "no share"), Math.max));
-    put("GPUs by part", "gpus", parts(of("gpu.part")), { stacked: true });
-    put("Unallocated GPUs by cause", "gpus", lines(of("gpu.unallocated"), ({ cause }) => causeWords(cause)), { stacked: true });
+    put("GPUs by part, mean of a step", "gpus", parts(of("gpu.part")), { stacked: true });
+    put("Unallocated GPUs by cause, mean of a step", "gpus", lines(of("gpu.unallocated"), ({ cause }) => causeWords(cause)), { stacked: true });
   } else {
     put("Waits", "seconds", waits(of));
   }
-  put("Waiting jobs by reason", "count", lines(of("queue.waiting"), ({ reason }) => reasonWords(reason)), { stacked: true });
-  put("GPUs that waiting jobs ask for", "gpus", lines(of("queue.demand"), by("instance_type")), { stacked: true });
+  put("Waiting jobs by reason, mean of a step", "count", lines(of("queue.waiting"), ({ reason }) => reasonWords(reason)), { stacked: true });
+  put("GPUs that waiting jobs ask for, mean of a step", "gpus", lines(of("queue.demand"), by("instance_type")), { stacked: true });
   for (const [unit, series] of quotas(of, share)) put(`Quota and use${unit ? `, ${unit}` : " by share"}`, "instances", series);
   put("GPU utilisation of running jobs", "ratio", lines(of("gpu.utilisation"), by("share", "no share"), Math.max));
   put("Preemptions per step", "count", grown(lines(of("job.preemptions"), share === null ? by("share", "no share") : () => "preemptions")));

@@ -49,7 +49,7 @@ export function silenceForm(alert, now, done) {
     act("api/v1/silences", { matchers, duration_seconds: Number(span.value), comment: comment.value });
   });
   return [
-    known.length ? el("ul", { class: "plain panel advice" }, ...known) : el("p", { class: "faint" }, "It is not silenced."),
+    known.length ? el("ul", { class: "plain panel advice" }, ...known) : el("p", { class: "faint lined" }, "It is not silenced."),
     el("details", { class: "panel inset" }, el("summary", {}, known.length ? "Silence it again" : "Silence it"), form),
   ];
 }

@@ -38,7 +38,7 @@ export function timeline(spans, now) {
   });
   const used = PHASES.filter(([phase]) => spans.some((span) => span.phase === phase));
   const legend = el("ul", { class: "key" }, ...used.map(([phase, label]) => el("li", {}, el("span", { class: `swatch phase-${phase}`, "aria-hidden": "true" }), label)));
-  return el("div", { class: "panel" }, el("div", { class: "timeline", tabindex: "0", role: "region", "aria-label": "Timeline" }, svg), legend,
+  return el("div", { class: "panel" }, el("div", { class: "timeline", tabindex: "0", role: "region", "aria-label": "Timeline as bars" }, svg), legend,
     el("details", { class: "inset" }, el("summary", {}, "As a table"), asTable(spans, end)));
 }
 

@@ -125,6 +125,36 @@ async fn a_step_tells_its_peak_its_mean_or_its_end() {
     assert_eq!(reported["fold"], "mean");
 }
 
+/// Peaks of parts at different moments would add up to more than there is.
+#[tokio::test]
+async fn several_metrics_come_in_one_pass_and_parts_of_a_whole_as_means() {
+    let server = Server::start().await;
+    let hour = "from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m";
+    let asked = format!("metrics=queue.wait.oldest,queue.wait:max,gpu.part&queue=research&share=audio&fold=max&{hour}");
+    let reported = server.get(&format!("/api/v1/histories?{asked}")).await.json();
+    let of = |index: usize, key: &str| reported[index][key].clone();
+    assert_eq!((of(0, "fold"), of(0, "series")[0]["values"].clone()), (json!("max"), json!([300.0, 660.0, 720.0])));
+    assert_eq!((of(1, "stat"), of(1, "fold")), (json!("max"), json!("max")));
+    assert_eq!((of(2, "fold"), of(2, "at")), (json!("mean"), of(0, "at")));
+    assert_eq!(
+        of(2, "series").as_array().unwrap().len(),
+        Part::ALL.len(),
+        "parts have no shares, and are there all the same"
+    );
+    for (query, reported) in [
+        ("", "say which: metrics="),
+        ("metrics=", "say which: metrics="),
+        ("metrics=queue.weight", "there is no metric"),
+        ("metrics=queue.wait:p42", "there are count, mean, p50"),
+        ("metrics=queue.wait&metric=queue.wait", "as metrics=queue.wait:p95"),
+        ("metrics=queue.wait&where=a", "unknown parameter"),
+    ] {
+        let answer = server.get(&format!("/api/v1/histories?{query}")).await;
+        assert_eq!((answer.status, &*answer.error_code()), (400, "bad_request"), "{query}");
+        assert!(answer.text().contains(reported), "{query}: {}", answer.text());
+    }
+}
+
 #[tokio::test]
 async fn times_may_be_relative() {
     let server = Server::start().await;
