@@ -9,6 +9,7 @@
 //!  outbound   which addresses are called, and through which proxy
 //!  runbooks   what to do about an alert: pages in the binary, to which messages link
 //!  store      what must survive a restart
+//!  replication  several replicas of it, of which one leads
 //!  service    tasks, signals, logs
 //!  cli        the commands
 //! ```
@@ -21,6 +22,7 @@ pub mod config;
 pub mod notify;
 pub mod outbound;
 pub mod publish;
+pub mod replication;
 pub mod runbooks;
 pub mod service;
 pub mod store;

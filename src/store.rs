@@ -10,8 +10,11 @@
 //!
 //! [`StoreHandle`] owns the store on a thread of its own, for SQLite calls block.
 
+mod batch;
+mod changes;
 mod error;
 mod events;
+mod fence;
 mod frames;
 mod jobs;
 mod memory_fallback;
@@ -34,10 +37,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
-use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::notify::outbox::OutboxRow;
+use crate::store::batch::Batch;
 use crate::store::memory_fallback::MemoryFallback;
 use crate::store::state_file::Place;
 use crate::store::state_file::StateFile;
@@ -51,15 +54,18 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 
+pub use batch::Position;
+pub use changes::Changes;
 pub use error::StoreError;
 pub use events::MAX_EVENTS;
+pub use fence::Fence;
 pub use frames::{Frames, Recording};
 pub use operator::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 pub use outbox_list::Wanted;
 pub use past_alerts::PastAlerts;
 pub use rows::{BadRow, MAX_BAD_ROWS};
-pub use worker::{Condition, StoreHandle};
+pub use worker::{Call, Condition, Reply, StoreHandle};
 
 /// How long to wait for another process that has the file locked, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,6 +86,8 @@ pub struct Store {
     committed_at: Option<Timestamp>,
     /// Broken files that were set aside, until somebody asks.
     set_aside: Vec<SetAside>,
+    /// What is to be one record of the log, where there is one.
+    batch: Option<Batch>,
 }
 
 /// What a tick leaves to be kept. Alerts, series, watermarks and queues are complete: what is not in here is forgotten.
@@ -187,11 +195,20 @@ impl Store {
     /// # Errors
     /// SQLite has no memory left.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Ok(Self::new(prepare(Connection::open_in_memory()?, BUSY_TIMEOUT)?, None, None))
+        Ok(Self::new(memory_fallback::empty()?, None, None))
     }
 
     fn new(connection: Connection, file: Option<StateFile>, place: Option<Place>) -> Self {
-        Self { connection, stand_in: None, file, place, series: Vec::new(), committed_at: None, set_aside: Vec::new() }
+        Self {
+            connection,
+            stand_in: None,
+            file,
+            place,
+            series: Vec::new(),
+            committed_at: None,
+            set_aside: Vec::new(),
+            batch: None,
+        }
     }
 
     fn open_or_set_aside(place: Place, now: Timestamp) -> Result<Self, StoreError> {
@@ -252,8 +269,11 @@ impl Store {
         // Taken, so that after a failure none is known to be on disk.
         let known = std::mem::take(&mut self.series);
         let left_at = self.committed_at.take();
-        let returned = if is_just_lost { None } else { self.return_to_file(commit) };
-        let may_stand_in = self.place.is_some();
+        // With a log the file is only a copy, which is made good between commits.
+        let has_log = self.batch.is_some();
+        let returned = if is_just_lost || has_log { None } else { self.return_to_file(commit) };
+        // With a log memory has all that the file had, or the log would lack it.
+        let may_stand_in = self.place.is_some() && !has_log;
         let mut committed = match returned {
             Some(committed) => committed,
             None => self.transact(|transaction| {
@@ -265,7 +285,7 @@ impl Store {
                 keep(transaction, commit, &known)
             })?,
         };
-        if let Some(stand_in) = &mut self.stand_in {
+        if let Some(stand_in) = self.stand_in.as_mut().filter(|_| !has_log) {
             committed.wants_all_jobs = stand_in.remember_jobs(&commit.jobs);
         }
         self.series.clone_from(&commit.series);
@@ -310,7 +330,7 @@ fn prepare(mut connection: Connection, patience: Duration) -> Result<Connection,
 }
 
 /// Whether a file still is what the last commit made of it, which nobody else does. Memory always is.
-fn is_as_it_was_left(transaction: &Transaction<'_>, left_at: Option<Timestamp>) -> Result<(), StoreError> {
+fn is_as_it_was_left(transaction: &Connection, left_at: Option<Timestamp>) -> Result<(), StoreError> {
     let Some(left_at) = left_at.filter(|_| is_a_file(transaction)) else { return Ok(()) };
     let found: Option<i64> =
         transaction.prepare_cached("SELECT committed_at FROM service")?.query_row([], |row| row.get(0)).optional()?;
@@ -320,12 +340,12 @@ fn is_as_it_was_left(transaction: &Transaction<'_>, left_at: Option<Timestamp>) 
     Err(StoreError::Replaced("it was overwritten while the service ran".to_owned()))
 }
 
-fn is_a_file(transaction: &Transaction<'_>) -> bool {
+fn is_a_file(transaction: &Connection) -> bool {
     transaction.path().is_some_and(|path| !path.is_empty())
 }
 
 /// All that a commit writes but for jobs, where `known` are the series that are there, or none if that is not known.
-fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -> Result<Committed, StoreError> {
+fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Result<Committed, StoreError> {
     let is_file = is_a_file(transaction);
     let mut unstorable = save_alerts(transaction, &commit.alerts)?;
     // Memory may hold less than the file did.
@@ -348,9 +368,15 @@ fn keep(transaction: &Transaction<'_>, commit: &Commit, known: &[SavedSeries]) -
 }
 
 /// Says how many alerts cannot be written down.
-fn save_alerts(transaction: &Transaction<'_>, alerts: &[Alert]) -> Result<u64, StoreError> {
-    transaction.execute("DELETE FROM alert", [])?;
-    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO alert (id, body) VALUES (?1, ?2)")?;
+fn save_alerts(transaction: &Connection, alerts: &[Alert]) -> Result<u64, StoreError> {
+    let ids: Vec<&str> = alerts.iter().map(|alert| alert.id.as_str()).collect();
+    transaction
+        .prepare_cached("DELETE FROM alert WHERE id NOT IN (SELECT value FROM json_each(?1))")?
+        .execute([serde_json::to_string(&ids)?])?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO alert (id, body) VALUES (?1, ?2)
+         ON CONFLICT (id) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
+    )?;
     let mut unstorable = 0;
     for alert in alerts {
         match serde_json::to_string(alert) {
@@ -361,9 +387,15 @@ fn save_alerts(transaction: &Transaction<'_>, alerts: &[Alert]) -> Result<u64, S
     Ok(unstorable)
 }
 
-fn save_watermarks(transaction: &Transaction<'_>, watermarks: &BTreeMap<String, Timestamp>) -> Result<(), StoreError> {
-    transaction.execute("DELETE FROM watermark", [])?;
-    let mut insert = transaction.prepare_cached("INSERT INTO watermark (name, at) VALUES (?1, ?2)")?;
+fn save_watermarks(transaction: &Connection, watermarks: &BTreeMap<String, Timestamp>) -> Result<(), StoreError> {
+    let names: Vec<&String> = watermarks.keys().collect();
+    transaction
+        .prepare_cached("DELETE FROM watermark WHERE name NOT IN (SELECT value FROM json_each(?1))")?
+        .execute([serde_json::to_string(&names)?])?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO watermark (name, at) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE at <> excluded.at",
+    )?;
     for (name, at) in watermarks {
         insert.execute(params![name, at.millis()])?;
     }

@@ -48,6 +48,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long to wait when the store does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether this replica may send, in wall time, while it may not.
+const FENCED: Duration = Duration::from_millis(500);
+
 /// How often what is held back is looked at again, in clock time: a silence may have been ended.
 const HELD: Duration = Duration::from_secs(60);
 
@@ -187,6 +190,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             }
             let look_again_at = look_again_at.into_iter().chain(self.repeat().await).min();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 Ok(()) = self.commits.changed() => {}
                 () = sleep_until(self.clock, look_again_at) => {}
@@ -201,6 +205,9 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             let now = self.clock.now();
             if now < self.paused_until {
                 return Some(self.paused_until);
+            }
+            if !self.outbox.may_send() {
+                return Some(now + self.clock.of_wall(FENCED));
             }
             let due = match &self.receiver.group {
                 None => self.outbox.due(&self.receiver.name, now, BATCH).await,
@@ -315,7 +322,13 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
         let by = self.receiver.group.as_ref().map(|group| &group.by[..]);
         let message = Message::of_group(row, self.external_url.as_deref(), by);
+        // Nothing comes between this and the first byte.
+        if !self.outbox.may_send() {
+            self.paused_until = self.clock.now() + self.clock.of_wall(FENCED);
+            return false;
+        }
         let result = tokio::select! {
+            biased;
             result = self.integration.deliver(&message, &self.clock) => result,
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
                 let wait = units::duration(self.attempt_timeout.as_secs_f64());
@@ -426,6 +439,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 return false;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = self.clock.sleep(STORE_PAUSE) => {}
             }

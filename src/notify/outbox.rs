@@ -304,6 +304,11 @@ fn episode(transition: &Transition) -> Timestamp {
 
 /// What a notifier needs of the store. Every call is durable when it returns.
 pub trait Outbox: Clone + Send + Sync + 'static {
+    /// Whether an attempt may begin now: no other replica can lead before it has ended.
+    fn may_send(&self) -> bool {
+        true
+    }
+
     /// The rows that may be sent to a receiver now: at most `limit`, at most one per alert, longest due first.
     fn due(
         &self,

@@ -29,6 +29,8 @@ pub enum StoreError {
     Replaced(String),
     /// Another service runs on the file.
     InUse,
+    /// Another replica leads, or none yet: this one may not change the state.
+    NotLeading,
     /// The thread that owns the store has ended.
     Closed,
     /// One of the above, for a file.
@@ -46,7 +48,12 @@ impl StoreError {
         match self {
             Self::Corrupt(_) | Self::Unwritable(_) | Self::Sqlite(_) | Self::Replaced(_) => true,
             Self::At { error, .. } => error.is_of_the_file(),
-            Self::FromTheFuture { .. } | Self::NotOurs | Self::Value(_) | Self::InUse | Self::Closed => false,
+            Self::FromTheFuture { .. }
+            | Self::NotOurs
+            | Self::Value(_)
+            | Self::InUse
+            | Self::NotLeading
+            | Self::Closed => false,
         }
     }
 
@@ -61,6 +68,7 @@ impl StoreError {
             | Self::Unwritable(_)
             | Self::Sqlite(_)
             | Self::InUse
+            | Self::NotLeading
             | Self::Closed => false,
         }
     }
@@ -86,6 +94,7 @@ impl fmt::Display for StoreError {
             Self::InUse => f.write_str(
                 "another service runs on it, and two would send every notification twice: end that one, or give `store` another path",
             ),
+            Self::NotLeading => f.write_str("this replica does not lead, and leaves the state alone"),
             Self::Closed => f.write_str("the store is closed"),
             Self::At { path, error } => write!(f, "state file {path}: {error}"),
         }

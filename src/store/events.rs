@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::store::StoreError;
@@ -20,7 +19,7 @@ pub const MAX_EVENTS: i64 = 200_000;
 
 /// Adds events, and removes those that are too old or too many. Says how many went before their time. To be called before the
 /// moment of the commit is written: a commit that is there already adds nothing.
-pub(super) fn add(transaction: &Transaction<'_>, events: &[SavedEvent], at: Timestamp) -> Result<u64, StoreError> {
+pub(super) fn add(transaction: &Connection, events: &[SavedEvent], at: Timestamp) -> Result<u64, StoreError> {
     let committed =
         transaction.prepare_cached("SELECT 1 FROM service WHERE committed_at = ?1")?.exists([at.millis()])?;
     if committed {

@@ -15,7 +15,6 @@ use flate2::write::DeflateEncoder;
 use rusqlite::Connection;
 use rusqlite::OpenFlags;
 use rusqlite::OptionalExtension as _;
-use rusqlite::Transaction;
 use rusqlite::params;
 use serde::Deserialize;
 use serde::Serialize;
@@ -78,7 +77,7 @@ enum KeptValue {
 }
 
 /// Adds a frame, and removes those that are too old or too many. Says how many went before their time.
-pub(super) fn record(transaction: &Transaction<'_>, recording: &Recording) -> Result<u64, StoreError> {
+pub(super) fn record(transaction: &Connection, recording: &Recording) -> Result<u64, StoreError> {
     let at = recording.frame.at;
     let body = encode(&recording.frame)?;
     let so_far: Option<i64> = transaction
@@ -92,7 +91,7 @@ pub(super) fn record(transaction: &Transaction<'_>, recording: &Recording) -> Re
     prune(transaction, recording, so_far)
 }
 
-fn prune(transaction: &Transaction<'_>, recording: &Recording, so_far: i64) -> Result<u64, StoreError> {
+fn prune(transaction: &Connection, recording: &Recording, so_far: i64) -> Result<u64, StoreError> {
     let at_most = i64::try_from(recording.at_most).unwrap_or(i64::MAX);
     let expired = (recording.frame.at - recording.keep).millis();
     let mut oldest =

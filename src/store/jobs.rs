@@ -2,7 +2,6 @@
 
 use rusqlite::Connection;
 use rusqlite::Row;
-use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::store::StoreError;
@@ -15,7 +14,7 @@ use trainspotter_core::model::SavedJobs;
 use trainspotter_core::model::SavedQueue;
 
 /// Writes what changed of jobs. What is as it was is not written.
-pub(super) fn save(transaction: &Transaction<'_>, jobs: &SavedJobs) -> Result<(), StoreError> {
+pub(super) fn save(transaction: &Connection, jobs: &SavedJobs) -> Result<(), StoreError> {
     if jobs.is_complete {
         transaction.execute("DELETE FROM job", [])?;
     }
@@ -34,7 +33,7 @@ pub(super) fn save(transaction: &Transaction<'_>, jobs: &SavedJobs) -> Result<()
 }
 
 /// Replaces what is known of all queues. What is as it was is not written.
-pub(super) fn save_queues(transaction: &Transaction<'_>, queues: &[SavedQueue]) -> Result<(), StoreError> {
+pub(super) fn save_queues(transaction: &Connection, queues: &[SavedQueue]) -> Result<(), StoreError> {
     let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
     transaction
         .prepare_cached("DELETE FROM queue WHERE name NOT IN (SELECT value FROM json_each(?1))")?

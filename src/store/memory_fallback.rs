@@ -1,13 +1,15 @@
 //! While the file cannot be used, memory stands in for it: alerts must still leave, that one above all. See
 //! docs/adr/0004-stand-in.md.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::OpenFlags;
 use rusqlite::Statement;
-use rusqlite::Transaction;
 use rusqlite::TransactionBehavior;
+use rusqlite::backup::Backup;
 use rusqlite::types::ToSqlOutput;
 
 use crate::store::BUSY_TIMEOUT;
@@ -32,6 +34,9 @@ const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outb
 /// ... and from a file that will not be read again also this.
 const ALSO_AT_THE_START: [&str; 3] = ["job", "queue", "event"];
 
+/// ... and from one whose changes go to a log, which must not take what is missing for gone.
+const ALSO_WITH_A_LOG: [&str; 4] = ["job", "event", "set_aside", "log_position"];
+
 /// How long a commit waits for a lock while memory stands in: what waits for it meanwhile are the notifications.
 const PATIENCE_MEANWHILE: Duration = Duration::from_millis(50);
 
@@ -41,7 +46,7 @@ pub(super) struct MemoryFallback {
     /// The connection to the file; `None` if it has to be opened anew.
     pub(super) file: Option<Connection>,
     /// What is wrong with the file.
-    because: StoreError,
+    pub(super) because: StoreError,
     /// What changed of jobs meanwhile: nothing of it is in the file.
     jobs: SavedJobs,
     /// Whether the file that is returned to is not the one that was left, so that all jobs have to be written to it.
@@ -86,12 +91,12 @@ impl Store {
     /// file holds, as far as it can be read.
     pub(super) fn transact<T>(
         &mut self,
-        change: impl Fn(&Transaction<'_>) -> Result<T, StoreError>,
+        change: impl Fn(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match run(&mut self.connection, &change) {
+        match self.change(&change) {
             Err(because) if self.may_stand_in(&because) => {
                 self.stand_in_for(because)?;
-                run(&mut self.connection, &change)
+                self.change(&change)
             }
             done => done,
         }
@@ -116,14 +121,29 @@ impl Store {
         Ok(is_lost)
     }
 
-    fn may_stand_in(&self, because: &StoreError) -> bool {
+    /// Writes to wherever the state is now: in a transaction of its own or, where there is a log, as part of what becomes its next record.
+    pub(super) fn change<T>(
+        &mut self,
+        change: &impl Fn(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match &mut self.batch {
+            None => run(&mut self.connection, change),
+            Some(batch) => batch.run(&self.connection, change),
+        }
+    }
+
+    pub(super) fn may_stand_in(&self, because: &StoreError) -> bool {
         self.stand_in.is_none() && self.place.is_some() && because.is_of_the_file()
     }
 
-    fn stand_in_for(&mut self, because: StoreError) -> Result<(), StoreError> {
+    pub(super) fn stand_in_for(&mut self, because: StoreError) -> Result<(), StoreError> {
         // Whatever the file's lock is, it does not keep this reader out for long.
         self.connection.busy_timeout(PATIENCE_MEANWHILE)?;
         let memory = copy_of(&self.connection)?;
+        if let Some(batch) = &mut self.batch {
+            take_along(&self.connection, &memory, &ALSO_WITH_A_LOG)?;
+            batch.leave(&self.connection, &memory)?;
+        }
         let file = std::mem::replace(&mut self.connection, memory);
         let keeps_open = !because.needs_reopening();
         self.stand_in = Some(MemoryFallback {
@@ -180,7 +200,7 @@ impl Store {
         }
         let (memory, changed) = (&self.connection, &stand_in.jobs);
         // Of jobs there is what changed, and all else is complete in each commit. Silences are written by people to the file itself, but a new file has none.
-        let kept = run(&mut file, &|transaction| {
+        let kept = run(&mut file, &|transaction: &Connection| {
             copy(memory, transaction, "outbox", &["seq"], "REPLACE")?;
             copy(memory, transaction, "event", &["seq"], "REPLACE")?;
             copy(memory, transaction, "silence", &[], "IGNORE")?;
@@ -206,7 +226,7 @@ impl Store {
     }
 
     /// First the connection, then the file.
-    fn close_file(&mut self) {
+    pub(super) fn close_file(&mut self) {
         if let Some(stand_in) = &mut self.stand_in {
             (stand_in.file, stand_in.is_another) = (None, true);
         }
@@ -214,7 +234,7 @@ impl Store {
     }
 
     /// Opens what is at the path now. What is broken is set aside.
-    fn reopen(&mut self, now: Timestamp) -> Result<Connection, StoreError> {
+    pub(super) fn reopen(&mut self, now: Timestamp) -> Result<Connection, StoreError> {
         let Some(place) = self.place.clone() else { return Err(StoreError::Closed) };
         self.close_file();
         let (connection, file) = match open_file(&place, PATIENCE_MEANWHILE) {
@@ -230,9 +250,9 @@ impl Store {
     }
 }
 
-fn run<T>(
+pub(super) fn run<T>(
     connection: &mut Connection,
-    change: &impl Fn(&Transaction<'_>) -> Result<T, StoreError>,
+    change: &impl Fn(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let value = change(&transaction)?;
@@ -240,9 +260,21 @@ fn run<T>(
     Ok(value)
 }
 
-fn empty() -> Result<Connection, StoreError> {
+/// A database in memory with all tables and no rows.
+pub(super) fn empty() -> Result<Connection, StoreError> {
+    // Making the tables takes longer than copying them.
+    static EMPTY: Mutex<Option<Connection>> = Mutex::new(None);
+    let mut made = EMPTY.lock().unwrap_or_else(PoisonError::into_inner);
+    let empty = match &mut *made {
+        Some(empty) => empty,
+        none => {
+            let mut memory = Connection::open_in_memory()?;
+            schema::migrate(&mut memory)?;
+            none.insert(memory)
+        }
+    };
     let mut memory = Connection::open_in_memory()?;
-    schema::migrate(&mut memory)?;
+    Backup::new(empty, &mut memory)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
     Ok(memory)
 }
 
@@ -282,9 +314,9 @@ fn take_along(file: &Connection, memory: &Connection, tables: &[&str]) -> Result
 }
 
 /// Copies a table in its order. Columns left out are filled in anew; where a row is there already, one of them goes.
-fn copy(
+pub(super) fn copy(
     from: &Connection,
-    to: &Transaction<'_>,
+    to: &Connection,
     table: &str,
     without: &[&str],
     conflict: &str,

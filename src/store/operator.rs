@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 use rusqlite::Row;
-use rusqlite::TransactionBehavior;
 use rusqlite::params;
 
 use crate::notify::OutboxRow;
@@ -45,7 +44,7 @@ impl Store {
     /// # Errors
     /// Nothing was changed.
     pub fn retry(&mut self, selection: &Selection, now: Timestamp) -> Result<usize, StoreError> {
-        self.change(
+        self.update(
             selection,
             "UPDATE outbox SET state = 'pending', settled_at = NULL, next_attempt_at = ?3, created_at = ?3, attempts = 0,
                     begun_at = ?3",
@@ -59,7 +58,7 @@ impl Store {
     /// # Errors
     /// Nothing was changed.
     pub fn give_up(&mut self, selection: &Selection, now: Timestamp) -> Result<usize, StoreError> {
-        self.change(
+        self.update(
             selection,
             "UPDATE outbox SET state = 'dead', settled_at = ?3, last_error = 'given up by hand'",
             "state = 'pending'",
@@ -68,8 +67,7 @@ impl Store {
     }
 
     /// Runs an update over the selected rows and over the resolves of selected firings.
-    fn change(&mut self, which: &Selection, update: &str, only: &str, now: Timestamp) -> Result<usize, StoreError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fn update(&mut self, which: &Selection, update: &str, only: &str, now: Timestamp) -> Result<usize, StoreError> {
         let selected = "(?1 IS NULL OR receiver = ?1) AND (json_array_length(?2) = 0 OR EXISTS (
              SELECT 1 FROM json_each(?2) WHERE substr(outbox.id, 1, length(value)) = value))";
         let sql = format!(
@@ -77,9 +75,7 @@ impl Store {
                  SELECT receiver, alert, episode FROM outbox WHERE kind = 'fired' AND {only} AND {selected})))"
         );
         let ids = serde_json::to_string(&which.ids)?;
-        let changed = transaction.execute(&sql, params![which.receiver, ids, now.millis()])?;
-        transaction.commit()?;
-        Ok(changed)
+        self.change(&|transaction| Ok(transaction.execute(&sql, params![which.receiver, ids, now.millis()])?))
     }
 
     /// Adds a silence; its `id` is ignored. Says the id it got.
@@ -87,17 +83,19 @@ impl Store {
     /// # Errors
     /// Nothing was added.
     pub fn silence(&mut self, silence: &Silence) -> Result<i64, StoreError> {
-        self.connection.execute(
-            "INSERT INTO silence (matchers, starts_at, ends_at, author, comment) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                serde_json::to_string(&silence.matchers)?,
-                silence.starts_at.millis(),
-                silence.ends_at.millis(),
-                silence.author,
-                silence.comment,
-            ],
-        )?;
-        Ok(self.connection.last_insert_rowid())
+        self.change(&|transaction| {
+            transaction.execute(
+                "INSERT INTO silence (matchers, starts_at, ends_at, author, comment) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    serde_json::to_string(&silence.matchers)?,
+                    silence.starts_at.millis(),
+                    silence.ends_at.millis(),
+                    silence.author,
+                    silence.comment,
+                ],
+            )?;
+            Ok(transaction.last_insert_rowid())
+        })
     }
 
     /// Ends a silence now. Says whether there was one that had not ended.
@@ -105,11 +103,12 @@ impl Store {
     /// # Errors
     /// Nothing was changed.
     pub fn end_silence(&mut self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
-        let changed = self
-            .connection
-            .execute("UPDATE silence SET ends_at = ?2 WHERE id = ?1 AND ends_at > ?2", params![id, now.millis()])?;
-        self.connection.execute("DELETE FROM silence WHERE ends_at < ?1", [now.millis() - KEEP_SILENCES])?;
-        Ok(changed > 0)
+        self.change(&|transaction| {
+            let changed = transaction
+                .execute("UPDATE silence SET ends_at = ?2 WHERE id = ?1 AND ends_at > ?2", params![id, now.millis()])?;
+            transaction.execute("DELETE FROM silence WHERE ends_at < ?1", [now.millis() - KEEP_SILENCES])?;
+            Ok(changed > 0)
+        })
     }
 
     /// All silences that are kept, also those that are over, by id.

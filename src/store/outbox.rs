@@ -7,7 +7,6 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
 use rusqlite::Row;
-use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::notify::outbox::Kind;
@@ -114,7 +113,7 @@ impl Store {
 const UNTOLD: &str = "its firing was not delivered";
 
 fn settle(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     id: &NotificationId,
     verdict: &Verdict,
     others: &[String],
@@ -138,7 +137,7 @@ fn settle(
     }
 }
 
-fn settle_one(transaction: &Transaction<'_>, id: &NotificationId, verdict: &Verdict) -> Result<(), StoreError> {
+fn settle_one(transaction: &Connection, id: &NotificationId, verdict: &Verdict) -> Result<(), StoreError> {
     match verdict {
         Verdict::Delivered { at, reference } => {
             transaction.execute(
@@ -174,13 +173,7 @@ fn settle_one(transaction: &Transaction<'_>, id: &NotificationId, verdict: &Verd
     Ok(())
 }
 
-fn end(
-    transaction: &Transaction<'_>,
-    id: &NotificationId,
-    state: &str,
-    at: Timestamp,
-    why: &str,
-) -> Result<(), StoreError> {
+fn end(transaction: &Connection, id: &NotificationId, state: &str, at: Timestamp, why: &str) -> Result<(), StoreError> {
     transaction.execute(
         "UPDATE outbox SET state = ?2, settled_at = ?3, last_error = ?4 WHERE id = ?1 AND state = 'pending'",
         params![id.as_str(), state, at.millis(), why],
@@ -190,7 +183,7 @@ fn end(
 
 /// Ends the resolve of the same episode, if the row is a firing, and the only one that was or may yet be told.
 fn end_resolve(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     id: &NotificationId,
     state: &str,
     at: Timestamp,
@@ -210,7 +203,7 @@ fn end_resolve(
 
 /// Tells the other receivers that one is in trouble, once, or that it no longer is, if they were told.
 pub(super) fn tell_of_trouble(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     receiver: &str,
     kind: Kind,
     at: Timestamp,
@@ -237,7 +230,7 @@ pub(super) fn tell_of_trouble(
 
 /// Adds rows and says how many of them found no room. A row that is there already stays as it is, so that a commit can
 /// be tried again. A resolve follows its firing: absent or dead, there is nothing to resolve.
-pub(super) fn insert(transaction: &Transaction<'_>, rows: &[OutboxRow], at: Timestamp) -> Result<u64, StoreError> {
+pub(super) fn insert(transaction: &Connection, rows: &[OutboxRow], at: Timestamp) -> Result<u64, StoreError> {
     let mut waiting = BTreeMap::new();
     let mut over_limit = 0;
     for row in rows {
@@ -263,7 +256,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, rows: &[OutboxRow], at: Time
 }
 
 /// Removes episodes that are over and settled for longer than [`KEEP_SETTLED`].
-pub(super) fn prune(transaction: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn prune(transaction: &Connection, now: Timestamp) -> Result<(), StoreError> {
     transaction
         .prepare_cached(
             "DELETE FROM outbox WHERE state <> 'pending' AND (receiver, alert, episode) IN (
@@ -287,7 +280,7 @@ enum Fate {
     Queue,
 }
 
-fn fate(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<Fate, StoreError> {
+fn fate(transaction: &Connection, row: &OutboxRow) -> Result<Fate, StoreError> {
     let known = transaction.prepare_cached("SELECT 1 FROM outbox WHERE id = ?1")?.exists([row.id.as_str()])?;
     if known {
         return Ok(Fate::Known);
@@ -313,7 +306,7 @@ fn fate(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<Fate, StoreErr
 }
 
 /// Whether the firing is about to be told, or has been since this was due.
-fn is_reported(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<bool, StoreError> {
+fn is_reported(transaction: &Connection, row: &OutboxRow) -> Result<bool, StoreError> {
     let mut reported = transaction.prepare_cached(
         "SELECT 1 FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'fired'
          AND (state = 'pending' OR state = 'delivered' AND settled_at >= ?4)",
@@ -323,7 +316,7 @@ fn is_reported(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<bool, S
 }
 
 fn has_room<'a>(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     row: &'a OutboxRow,
     waiting: &mut BTreeMap<&'a str, u32>,
 ) -> Result<bool, StoreError> {
@@ -339,7 +332,7 @@ fn has_room<'a>(
     Ok(room)
 }
 
-fn write(transaction: &Transaction<'_>, row: &OutboxRow) -> Result<(), StoreError> {
+fn write(transaction: &Connection, row: &OutboxRow) -> Result<(), StoreError> {
     let (state, settled_at) = match row.state {
         RowState::Pending => ("pending", None),
         RowState::Delivered { at } => ("delivered", Some(at.millis())),

@@ -2,7 +2,6 @@
 
 use rusqlite::Connection;
 use rusqlite::Row;
-use rusqlite::Transaction;
 use rusqlite::params;
 use rusqlite::types::ValueRef;
 use serde::de::IgnoredAny;
@@ -177,7 +176,7 @@ fn bad_rows(connection: &Connection, now: Timestamp) -> Result<Vec<BadRow>, Stor
     Ok(bad)
 }
 
-fn set_aside(transaction: &Transaction<'_>, bad: &[BadRow], now: Timestamp) -> Result<(), StoreError> {
+fn set_aside(transaction: &Connection, bad: &[BadRow], now: Timestamp) -> Result<(), StoreError> {
     let mut keep =
         transaction.prepare_cached("INSERT INTO set_aside (at, source, content, because) VALUES (?1, ?2, ?3, ?4)")?;
     for row in bad {
@@ -205,7 +204,7 @@ fn set_aside(transaction: &Transaction<'_>, bad: &[BadRow], now: Timestamp) -> R
 }
 
 /// Writes the alerts anew: those that can be read, and from the outbox those that it says fire.
-fn mend_alerts(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+fn mend_alerts(transaction: &Connection) -> Result<(), StoreError> {
     let good = judged_alerts(transaction)?.good;
     transaction.execute("DELETE FROM alert", [])?;
     let mut insert = transaction.prepare("INSERT OR REPLACE INTO alert (id, body) VALUES (?1, ?2)")?;

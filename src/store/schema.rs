@@ -94,7 +94,22 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
     // Up to when the lists of each queue are complete: with it `job` holds all jobs that have not ended.
     M::up("CREATE TABLE queue (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
+    // Up to which record of the log this file has followed, and whether it has changes that the log lacks. Not part of the log itself.
+    M::up(
+        "CREATE TABLE log_position (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            number INTEGER NOT NULL,
+            digest BLOB NOT NULL,
+            writer TEXT NOT NULL,
+            is_ahead INTEGER NOT NULL
+        ) STRICT;",
+    ),
 ];
+
+/// The version of the tables that this build writes.
+pub(super) fn version() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
 
 /// Version 1.
 const FIRST: &str = "PRAGMA application_id = 1414746196;

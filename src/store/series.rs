@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::store::StoreError;
@@ -15,7 +14,7 @@ use trainspotter_core::model::SavedSeries;
 /// order, as from tick to tick they do, only those that changed are written. One whose value is no finite number is left out: says how
 /// many those are.
 pub(super) fn save(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     series: &[SavedSeries],
     before: &[SavedSeries],
 ) -> Result<u64, StoreError> {
@@ -24,10 +23,13 @@ pub(super) fn save(
     };
     let all_same = !before.is_empty() && series.len() == before.len() && series.iter().zip(before).all(same);
     if !all_same {
-        transaction.execute("DELETE FROM series", [])?;
+        remove_all_but(transaction, series)?;
     }
     let mut insert = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO series (metric, labels, value, buckets, sum, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO series (metric, labels, value, buckets, sum, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (metric, labels) DO UPDATE SET
+             value = excluded.value, buckets = excluded.buckets, sum = excluded.sum, count = excluded.count
+         WHERE (value, buckets, sum, count) <> (excluded.value, excluded.buckets, excluded.sum, excluded.count)",
     )?;
     let mut unstorable = 0;
     for (index, one) in series.iter().enumerate() {
@@ -46,6 +48,18 @@ pub(super) fn save(
         insert.execute(params![metric, labels, value, buckets, sum, count])?;
     }
     Ok(unstorable)
+}
+
+fn remove_all_but(transaction: &Connection, series: &[SavedSeries]) -> Result<(), StoreError> {
+    let key = |one: &SavedSeries| Ok(serde_json::json!([&*one.metric, serde_json::to_string(&*one.labels)?]));
+    let kept = series.iter().map(key).collect::<Result<Vec<_>, StoreError>>()?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM series WHERE (metric, labels) NOT IN (
+                 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?1))",
+        )?
+        .execute([serde_json::to_string(&kept)?])?;
+    Ok(())
 }
 
 /// All series, by metric and labels.

@@ -18,6 +18,7 @@ use crate::notify::outbox::Verdict;
 use crate::store::Backlog;
 use crate::store::Commit;
 use crate::store::Committed;
+use crate::store::Fence;
 use crate::store::Saved;
 use crate::store::SetAside;
 use crate::store::Store;
@@ -43,13 +44,25 @@ pub struct Condition {
     pub set_aside: Vec<SetAside>,
 }
 
-type Call = Box<dyn FnOnce(&mut Store) + Send>;
+/// Tells a caller what came of its call. What goes wrong after the call itself, in the log, is an argument.
+pub type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// What is to be done with a store.
+pub struct Call {
+    /// Only while this replica leads since that record; `None` for whenever.
+    pub term: Option<u64>,
+    /// Does it, unless there is an error that prevents it.
+    pub run: Box<dyn FnOnce(&mut Store, Option<StoreError>) -> Reply + Send>,
+}
 
 /// Calls a store on its own thread, one call after the other. Cheap to clone; the file is closed when the last clone is
 /// dropped and its calls are done.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     calls: mpsc::Sender<Call>,
+    /// Where there are replicas: whether this one may send.
+    fence: Option<Fence>,
+    term: Option<u64>,
 }
 
 impl StoreHandle {
@@ -65,13 +78,25 @@ impl StoreHandle {
             .spawn(move || {
                 while let Some(call) = queue.blocking_recv() {
                     // A defect costs the call that has it: its transaction is rolled back, and its caller hears that there is no answer.
-                    if catch_unwind(AssertUnwindSafe(|| call(&mut store))).is_err() {
+                    if catch_unwind(AssertUnwindSafe(|| (call.run)(&mut store, None)(Ok(())))).is_err() {
                         tracing::error!("a call of the store ended by a defect; the store goes on");
                     }
                 }
             })
             .map_err(|error| StoreError::Sqlite(format!("the store's thread cannot be started: {error}")))?;
-        Ok(Self { calls })
+        Ok(Self { calls, fence: None, term: None })
+    }
+
+    /// A handle for a store that a replica has, and the calls for it.
+    pub fn behind(fence: Fence) -> (Self, mpsc::Receiver<Call>) {
+        let (calls, queue) = mpsc::channel(QUEUE);
+        (Self { calls, fence: Some(fence), term: None }, queue)
+    }
+
+    /// A handle whose calls are done only while this replica leads since a record.
+    #[must_use]
+    pub fn for_term(&self, term: u64) -> Self {
+        Self { term: Some(term), ..self.clone() }
     }
 
     /// Opens a file, as [`Store::serve`], without blocking the caller's thread, and moves it to its own. Nobody else opens it so until
@@ -80,9 +105,17 @@ impl StoreHandle {
     /// # Errors
     /// See [`Store::serve`]; another service still runs on the file.
     pub async fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
-        let mut store = served(path, now).await?;
+        let mut store = Self::serve(path, now).await?;
         let set_aside = store.take_set_aside().pop();
         Ok((Self::start(store)?, set_aside))
+    }
+
+    /// Opens a file, as [`StoreHandle::open`], and leaves it to the caller.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn serve(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
+        served(path, now).await
     }
 
     /// See [`Store::load`].
@@ -150,11 +183,18 @@ impl StoreHandle {
         call: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let call: Call = Box::new(move |store| {
-            // A caller that went away does not want the answer.
-            let _ = answer.send(call(store));
+        let run = Box::new(move |store: &mut Store, prevented: Option<StoreError>| {
+            let done = match prevented {
+                None => call(store),
+                Some(error) => Err(error),
+            };
+            let reply: Reply = Box::new(move |kept: Result<(), StoreError>| {
+                // A caller that went away does not want the answer.
+                let _ = answer.send(kept.and(done));
+            });
+            reply
         });
-        self.calls.send(call).await.map_err(|_| StoreError::Closed)?;
+        self.calls.send(Call { term: self.term, run }).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 }
@@ -177,7 +217,17 @@ async fn served(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
     Err(StoreError::InUse.at(path))
 }
 
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("term", &self.term).finish_non_exhaustive()
+    }
+}
+
 impl Outbox for StoreHandle {
+    fn may_send(&self) -> bool {
+        self.fence.as_ref().is_none_or(Fence::is_open)
+    }
+
     async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
         let receiver = receiver.to_owned();
         self.call(move |store| store.guarded(|store| store.due(&receiver, now, limit))).await.map_err(said)

@@ -1,0 +1,79 @@
+//! What can go wrong with a log.
+
+use std::fmt;
+
+use crate::replication::storage::StorageError;
+use crate::store::StoreError;
+
+/// A log cannot be followed or written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogError {
+    /// The object store failed.
+    Storage(StorageError),
+    /// An object of the log is broken, or none of ours.
+    Unreadable {
+        /// The object.
+        name: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// An object was written by a newer version of this program.
+    Newer {
+        /// The object.
+        name: String,
+        /// What it needs.
+        found: String,
+        /// What this build knows.
+        known: String,
+    },
+    /// The log is of a service that watches something else.
+    OfAnother {
+        /// What that watches.
+        found: String,
+        /// What this one watches.
+        own: String,
+    },
+    /// The state file or the machine failed.
+    Local(String),
+}
+
+impl LogError {
+    /// An error of the state file.
+    pub(super) fn store(error: StoreError) -> Self {
+        Self::Local(error.to_string())
+    }
+
+    /// Whether it will be the same however often it is tried.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_lasting,
+            Self::Unreadable { .. } | Self::Newer { .. } | Self::OfAnother { .. } | Self::Local(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(f),
+            Self::Unreadable { name, problem } => write!(f, "{name}: {problem}"),
+            Self::Newer { name, found, known } => write!(
+                f,
+                "{name} was written by a newer version of Trainspotter ({found}; this build knows {known}): run that version"
+            ),
+            Self::OfAnother { found, own } => write!(
+                f,
+                "this log is of a service that watches {found}, and this one watches {own}: give each a prefix of its own in `store.log`"
+            ),
+            Self::Local(problem) => f.write_str(problem),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+impl From<StorageError> for LogError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}

@@ -1,0 +1,322 @@
+//! Who leads, as a function of what is heard of the log: events in, the next step out. PURE: moments are spans of this machine's own
+//! monotonic clock, and no two machines' clocks are ever compared.
+//!
+//! - Whoever wrote the last record leads, for a lease from the moment it began to write it.
+//! - A follower takes over when it has found nothing new for a whole lease, without a gap in which it could not look; at once after a
+//!   hand-over. That it may is decided by the log, which takes each number once.
+//! - A leader writes at least every quarter of a lease. Notifications may be sent for two thirds of a lease after a record that is
+//!   confirmed was begun: the longest attempt has ended when another one can lead.
+//! - A bucket that answers with an error, or refuses, stops nobody: while that is so nobody else can take over either. That holds as long as
+//!   it has refused again and again since before others could have taken over. A bucket that does not answer at all may answer others.
+
+use std::time::Duration;
+
+/// A moment on this machine's monotonic clock.
+pub type Mono = Duration;
+
+/// Wall times of a lease, all of them parts of its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a leader leads from the beginning of a record that was taken.
+    pub lease: Duration,
+    /// How often a follower looks for a new record.
+    pub poll: Duration,
+}
+
+/// How often a follower looks, at most: a stop is noticed within a second.
+const POLL: Duration = Duration::from_millis(700);
+
+/// How often it is tried to write to a bucket that does not take anything.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Terms {
+    /// The terms of a lease of this length.
+    pub fn of(lease: Duration) -> Self {
+        Self { lease, poll: POLL.min(lease / 10) }
+    }
+
+    /// Without anything to write, a record that says so is written this long after the last one.
+    pub fn heartbeat(&self) -> Duration {
+        self.lease / 4
+    }
+
+    /// The longest that an attempt to notify may take.
+    pub fn attempt(&self) -> Duration {
+        self.lease / 3
+    }
+
+    /// The longest that a request to the bucket may take.
+    pub fn request(&self) -> Duration {
+        self.lease / 6
+    }
+
+    /// How long after the last sign of life senders may begin an attempt.
+    pub fn sending(&self) -> Duration {
+        self.lease - self.attempt()
+    }
+
+    fn retry(&self) -> Duration {
+        RETRY.min(self.lease / 10)
+    }
+}
+
+/// What a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It follows the log, ready to lead.
+    Following,
+    /// It leads.
+    Leading,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Look for the next record.
+    Look,
+    /// Write what waits, or that there is nothing.
+    Write,
+    /// Nothing before then.
+    Wait(Mono),
+}
+
+/// Why a write did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The bucket, or what stands before it, said no.
+    Answered,
+    /// Nothing came back.
+    Silent,
+}
+
+/// What one replica knows of who leads.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    terms: Terms,
+    role: Role,
+    /// Following: since when nothing new was found; `None` before it could look again.
+    quiet_since: Option<Mono>,
+    /// Following: whether the log is without a leader.
+    vacant: bool,
+    /// Following: whether it must not lead, because it does not understand the log.
+    barred: bool,
+    look_at: Mono,
+    /// Leading: when the last record that is confirmed was begun.
+    confirmed: Mono,
+    /// Leading: when the bucket last answered with an error, since the last confirmed record.
+    refused: Option<Mono>,
+    write_at: Mono,
+    /// Leading: since when nothing could be written.
+    failing_since: Option<Mono>,
+}
+
+impl Lease {
+    /// A replica that has read the log to its end. `vacant` says that nobody leads: the log is empty, was handed over, or its leader is known to
+    /// be gone.
+    pub fn new(terms: Terms, vacant: bool, now: Mono) -> Self {
+        Self {
+            terms,
+            role: Role::Following,
+            quiet_since: Some(now),
+            vacant,
+            barred: false,
+            look_at: now,
+            confirmed: now,
+            refused: None,
+            write_at: now,
+            failing_since: None,
+        }
+    }
+
+    /// The terms.
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// What this replica is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What to do next.
+    pub fn step(&self, now: Mono) -> Step {
+        match self.role {
+            Role::Following if now < self.look_at => Step::Wait(self.look_at),
+            Role::Following => Step::Look,
+            Role::Leading if now < self.write_at => Step::Wait(self.write_at),
+            Role::Leading => Step::Write,
+        }
+    }
+
+    /// Following: another one's record was found. `is_last` says that its writer has handed over.
+    pub fn found(&mut self, is_last: bool, now: Mono) {
+        self.quiet_since = Some(now);
+        self.vacant = is_last;
+        self.barred = false;
+        self.look_at = now;
+    }
+
+    /// Following: when it was `asked`, there was no further record. Says whether to take over.
+    pub fn found_nothing(&mut self, asked: Mono, now: Mono) -> bool {
+        self.look_at = now + self.terms.poll;
+        // A leader may have been refused until this very answer, and goes on for a while after that.
+        let quiet_since = *self.quiet_since.get_or_insert(now);
+        !self.barred && (self.vacant || asked.saturating_sub(quiet_since) >= self.terms.lease)
+    }
+
+    /// Following: it could not look, or did not understand what it found. What the leader does meanwhile is not known.
+    pub fn could_not_look(&mut self, now: Mono) {
+        self.quiet_since = None;
+        self.look_at = now + self.terms.poll;
+    }
+
+    /// Following: there is a record that it does not understand: somebody else goes on, and this one must not.
+    pub fn bar(&mut self, now: Mono) {
+        self.barred = true;
+        self.could_not_look(now);
+    }
+
+    /// Following: whether it may lead.
+    pub fn is_unbarred(&self) -> bool {
+        !self.barred
+    }
+
+    /// A record of its own that was begun at `began` is in the log: it leads.
+    pub fn wrote(&mut self, began: Mono) {
+        self.role = Role::Leading;
+        self.confirmed = self.confirmed.max(began);
+        self.refused = None;
+        self.failing_since = None;
+        self.write_at = began + self.terms.heartbeat();
+    }
+
+    /// Leading: there is something to write now.
+    pub fn write_soon(&mut self, now: Mono) {
+        self.write_at = self.write_at.min(now);
+    }
+
+    /// A write that was begun at `began` failed, and nobody else is known to have written. Says whether the leader goes on without: nobody
+    /// else can have.
+    pub fn could_not_write(&mut self, trouble: Trouble, began: Mono, now: Mono) -> bool {
+        self.failing_since.get_or_insert(now);
+        self.write_at = now + self.terms.retry();
+        let goes_on = trouble == Trouble::Answered && self.may_send_until().is_some_and(|until| began <= until);
+        if goes_on {
+            self.refused = Some(began);
+        }
+        goes_on
+    }
+
+    /// Somebody else wrote the next record.
+    pub fn lost(&mut self, now: Mono) {
+        let terms = self.terms;
+        *self = Self::new(terms, false, now);
+    }
+
+    /// Leading: since when nothing could be written; `None` if all is well.
+    pub fn failing_since(&self) -> Option<Mono> {
+        self.failing_since
+    }
+
+    /// Until when notifications may be begun; `None` if they may not.
+    pub fn may_send_until(&self) -> Option<Mono> {
+        match self.role {
+            Role::Following => None,
+            Role::Leading => {
+                let confirmed = self.confirmed + self.terms.sending();
+                Some(self.refused.map_or(confirmed, |refused| confirmed.max(refused + self.terms.request())))
+            }
+        }
+    }
+
+    /// Leading: whether somebody else may have written since this was last heard of, and many records may have been removed.
+    pub fn is_long_ago(&self, now: Mono) -> bool {
+        now.saturating_sub(self.confirmed) > self.terms.lease
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s(seconds: u64) -> Mono {
+        Duration::from_secs(seconds)
+    }
+
+    fn following() -> Lease {
+        Lease::new(Terms::of(s(45)), false, s(100))
+    }
+
+    #[test]
+    fn a_follower_takes_over_after_a_lease_without_news_and_not_before() {
+        let mut lease = following();
+        assert!(!lease.found_nothing(s(144), s(144)));
+        assert!(lease.found_nothing(s(145), s(146)));
+        lease.found(false, s(150));
+        // What was asked before the record came says nothing.
+        assert!(!lease.found_nothing(s(149), s(196)));
+        assert!(!lease.found_nothing(s(194), s(196)));
+        assert!(lease.found_nothing(s(195), s(196)));
+    }
+
+    #[test]
+    fn a_time_in_which_it_could_not_look_does_not_count() {
+        let mut lease = following();
+        lease.could_not_look(s(140));
+        assert!(!lease.found_nothing(s(141), s(142)));
+        assert!(!lease.found_nothing(s(186), s(187)));
+        assert!(lease.found_nothing(s(187), s(187)));
+    }
+
+    #[test]
+    fn after_a_hand_over_it_takes_over_at_once() {
+        let mut lease = following();
+        lease.found(true, s(101));
+        assert_eq!(lease.step(s(101)), Step::Look);
+        assert!(lease.found_nothing(s(101), s(101)));
+    }
+
+    #[test]
+    fn who_does_not_understand_the_log_never_leads() {
+        let mut lease = following();
+        lease.bar(s(101));
+        assert!(!lease.found_nothing(s(500), s(500)));
+        lease.found(true, s(501));
+        assert!(lease.found_nothing(s(501), s(501)));
+    }
+
+    #[test]
+    fn senders_stop_before_another_one_can_lead() {
+        let mut lease = following();
+        assert_eq!(lease.may_send_until(), None);
+        lease.wrote(s(200));
+        let until = lease.may_send_until().unwrap();
+        assert!(until + lease.terms().attempt() <= s(200) + lease.terms().lease);
+        assert!(!lease.could_not_write(Trouble::Silent, s(221), s(229)));
+        assert_eq!(lease.may_send_until(), Some(until));
+        // A bucket that says no, says it to everybody, as long as it goes on to say so.
+        let mut refused = s(228);
+        while refused < s(300) {
+            assert!(lease.could_not_write(Trouble::Answered, refused, refused + s(1)));
+            refused += s(5);
+        }
+        assert_eq!(lease.may_send_until(), Some(s(298) + lease.terms().request()));
+        // After a pause others may have taken over before it said no again.
+        assert!(!lease.could_not_write(Trouble::Answered, s(320), s(321)));
+        assert!(lease.may_send_until() < Some(s(320)));
+        lease.lost(s(321));
+        assert_eq!((lease.may_send_until(), lease.role()), (None, Role::Following));
+    }
+
+    #[test]
+    fn a_leader_writes_well_within_its_lease() {
+        let mut lease = following();
+        lease.wrote(s(200));
+        assert_eq!(lease.step(s(201)), Step::Wait(s(200) + s(45) / 4));
+        lease.write_soon(s(202));
+        assert_eq!(lease.step(s(202)), Step::Write);
+        let terms = lease.terms();
+        // One that takes as long as it may leaves time for another one.
+        assert!(terms.heartbeat() + terms.request() * 2 < terms.sending());
+    }
+}

@@ -1,0 +1,212 @@
+//! Opening a log: making the state what it says, and starting the replica.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::replication::Identity;
+use crate::replication::LogError;
+use crate::replication::Standing;
+use crate::replication::append::within;
+use crate::replication::lease::Lease;
+use crate::replication::lease::Terms;
+use crate::replication::names;
+use crate::replication::record;
+use crate::replication::record::Header;
+use crate::replication::record::Purpose;
+use crate::replication::replica::Beginning;
+use crate::replication::replica::Order;
+use crate::replication::replica::Replica;
+use crate::replication::restore::Contents;
+use crate::replication::restore::Folder;
+use crate::replication::restore::restore;
+use crate::replication::snapshot;
+use crate::replication::storage::Storage;
+use crate::store::Fence;
+use crate::store::Position;
+use crate::store::Store;
+use crate::store::StoreHandle;
+use trainspotter_clock::Clock;
+
+/// A replica that runs.
+#[derive(Debug)]
+pub struct Replicas {
+    /// Its store.
+    pub store: StoreHandle,
+    /// How it stands.
+    pub standing: watch::Receiver<Standing>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Replicas {
+    /// Leads no longer, and lets another replica do so at once. Returns when that is in the log, or cannot be.
+    pub async fn hand_over(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.orders.send(Order::HandOver(done)).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+}
+
+/// A replica, not yet running.
+pub(super) struct Opened<S> {
+    pub(super) replica: Replica<S>,
+    pub(super) standing: watch::Receiver<Standing>,
+    pub(super) fence: Fence,
+}
+
+/// Makes a store what the log says, as far as it goes. The log is begun when the replica runs, if there is none.
+pub(super) async fn prepare<S: Storage + 'static>(
+    mut store: Store,
+    file: Option<&Path>,
+    storage: Arc<S>,
+    identity: Identity,
+    terms: Terms,
+    clock: Clock,
+) -> Result<Opened<S>, LogError> {
+    let began = Instant::now();
+    let contents = Contents::of(&*storage, terms.request()).await?;
+    store.follow_log().map_err(LogError::store)?;
+    let before = store.position().map_err(LogError::store)?;
+    let position = match &before {
+        _ if contents.is_empty() => first(&mut store, &*storage, &identity).await?,
+        Some(position) if has(&*storage, position, terms).await? => position.clone(),
+        Some(_) | None => {
+            set_aside(&store, file, before.is_some(), clock)?;
+            restore(&*storage, &mut store, &identity.writer, terms.request()).await?
+        }
+    };
+    let known = before.map(|before| before.writer);
+    let (position, last) = follow(&mut store, &*storage, position, &identity, terms).await?;
+    let is_vacant = last.as_ref().is_none_or(|last| {
+        // Whoever wrote last from this very file is gone: nobody else has it now.
+        last.purpose == Purpose::HandOver || (file.is_some() && known.as_ref() == Some(&last.writer))
+    });
+    let fence = Fence::closed(began);
+    let lease = Lease::new(terms, is_vacant, began.elapsed());
+    let newest_copy = contents.newest_copy();
+    let file = file.map(Path::to_owned);
+    let fence_of_it = fence.clone();
+    let beginning = Beginning {
+        store,
+        storage,
+        identity,
+        clock,
+        began,
+        lease,
+        position,
+        last,
+        fence: fence_of_it,
+        file,
+        newest_copy,
+    };
+    let (replica, standing) = Replica::new(beginning);
+    Ok(Opened { replica, standing, fence })
+}
+
+/// Opens a log for a service, and runs the replica on a thread of its own.
+///
+/// # Errors
+/// The log cannot be read, is broken, of a newer version or of another service.
+pub async fn open<S: Storage + 'static>(
+    store: Store,
+    file: &Path,
+    storage: S,
+    identity: Identity,
+    terms: Terms,
+    clock: Clock,
+) -> Result<Replicas, LogError> {
+    let opened = prepare(store, Some(file), Arc::new(storage), identity, terms, clock).await?;
+    let Opened { replica, standing, fence } = opened;
+    let (orders, ordered) = mpsc::channel(1);
+    let (handle, calls) = StoreHandle::behind(fence);
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("store".to_owned())
+        .spawn(move || runtime.block_on(replica.run(calls, ordered)))
+        .map_err(|error| LogError::Local(format!("the store's thread cannot be started: {error}")))?;
+    Ok(Replicas { store: handle, standing, orders })
+}
+
+/// Begins a log with what the store has.
+async fn first<S: Storage>(store: &mut Store, storage: &S, identity: &Identity) -> Result<Position, LogError> {
+    let digest = if store.is_empty().map_err(LogError::store)? {
+        String::new()
+    } else {
+        let folder = Folder::new()?;
+        let copy = folder.join("copy.db");
+        store.copy_to(&copy).map_err(LogError::store)?;
+        snapshot::write_first(storage, &copy).await?
+    };
+    let position =
+        Position { number: 0, digest: digest.into_bytes(), writer: identity.writer.clone(), is_ahead: false };
+    store.write_position(&position).map_err(LogError::store)?;
+    Ok(position)
+}
+
+/// Whether a store is a copy of this log.
+async fn has<S: Storage>(storage: &S, position: &Position, terms: Terms) -> Result<bool, LogError> {
+    if position.is_ahead || position.number == 0 {
+        return Ok(false);
+    }
+    let name = names::record(position.number);
+    let Some(bytes) = within(terms.request(), storage.get(&name)).await? else { return Ok(false) };
+    let (header, _) = record::decode(&name, &bytes, position.number, Store::schema_version())?;
+    Ok(header.digest.as_bytes() == position.digest)
+}
+
+/// A state that is no part of this log is kept beside its file before the log's takes its place.
+fn set_aside(store: &Store, file: Option<&Path>, was_in_a_log: bool, clock: Clock) -> Result<(), LogError> {
+    let Some(file) = file else { return Ok(()) };
+    if was_in_a_log || store.is_empty().map_err(LogError::store)? {
+        return Ok(());
+    }
+    let mut to = file.as_os_str().to_owned();
+    to.push(format!(".before-log-{}", clock.now().millis()));
+    store.copy_to(Path::new(&to)).map_err(LogError::store)?;
+    tracing::warn!(to = %Path::new(&to).display(), "the state file is no copy of the log, whose state takes its place; what it had is kept here");
+    Ok(())
+}
+
+/// Takes in the records that there are.
+async fn follow<S: Storage>(
+    store: &mut Store,
+    storage: &S,
+    mut position: Position,
+    identity: &Identity,
+    terms: Terms,
+) -> Result<(Position, Option<Header>), LogError> {
+    let mut last = None;
+    if position.number > 0 {
+        let name = names::record(position.number);
+        if let Some(bytes) = within(terms.request(), storage.get(&name)).await? {
+            last = Some(record::decode(&name, &bytes, position.number, Store::schema_version())?.0);
+        }
+    }
+    loop {
+        let number = position.number + 1;
+        let name = names::record(number);
+        let Some(bytes) = within(terms.request(), storage.get(&name)).await? else { break };
+        let (header, body) = record::decode(&name, &bytes, number, Store::schema_version())?;
+        if header.watches != identity.watches {
+            return Err(LogError::OfAnother { found: header.watches, own: identity.watches.clone() });
+        }
+        if header.before.as_bytes() != position.digest {
+            let problem = format!("it does not follow record {}", position.number);
+            return Err(LogError::Unreadable { name, problem });
+        }
+        position = Position {
+            number,
+            digest: header.digest.clone().into_bytes(),
+            writer: identity.writer.clone(),
+            is_ahead: false,
+        };
+        store.apply(&record::changes(&name, body)?, &position).map_err(LogError::store)?;
+        last = Some(header);
+    }
+    Ok((position, last))
+}

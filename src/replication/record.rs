@@ -1,0 +1,164 @@
+//! One record of the log, as it is kept in an object of its own.
+//!
+//! A first line says what it is, in JSON that a person can read with any tool; what follows are the changes, squeezed. The digest in the
+//! line is of the changes and of all else that the line says, among it the digest of the record before: a log is one chain.
+
+use std::io::Read as _;
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use serde::Deserialize;
+use serde::Serialize;
+use sha2::Digest as _;
+use sha2::Sha256;
+
+use crate::replication::LogError;
+use crate::store::Changes;
+use trainspotter_core::model::Timestamp;
+
+/// What the first line begins with.
+const MAGIC: &str = "trainspotter log ";
+
+/// The form of records that this build writes.
+const FORM: u32 = 1;
+
+/// The changes of one record, unsqueezed, are taken for broken beyond this.
+const MAX_CHANGES_BYTES: u64 = 1 << 30;
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// What a transaction changed; perhaps nothing: the leader lives.
+    Changes,
+    /// Its writer leads from here on.
+    TakeOver,
+    /// Its writer leads no longer, and nobody does.
+    HandOver,
+}
+
+/// What the first line says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Its place in the log, from 1.
+    pub number: u64,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Who wrote it: another one with every start of a process.
+    pub writer: String,
+    /// When, by the writer's clock.
+    pub at: Timestamp,
+    /// The digest of the record before, or of the copy that the log begins with; empty if it begins with nothing.
+    pub before: String,
+    /// The version of the tables.
+    pub schema: u32,
+    /// What the service watches.
+    pub watches: String,
+    /// A digest of all that its configuration says.
+    pub config: String,
+    /// The version of the program.
+    pub version: String,
+    /// How many bytes follow.
+    pub bytes: usize,
+    /// The digest of the record.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+}
+
+/// A record and its bytes.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What it says of itself.
+    pub header: Header,
+    /// What is written to the log.
+    pub bytes: Vec<u8>,
+}
+
+impl Record {
+    /// A record with these changes. The header's `bytes` and `digest` are filled in.
+    ///
+    /// # Errors
+    /// Memory is out.
+    pub fn new(mut header: Header, changes: &Changes) -> Result<Self, LogError> {
+        let body = if changes.is_empty() { Vec::new() } else { squeeze(&changes.encode().map_err(LogError::store)?)? };
+        header.bytes = body.len();
+        header.digest = digest(&header, &body)?;
+        let mut bytes = format!("{MAGIC}{FORM} {}\n", line(&header)?).into_bytes();
+        bytes.extend(body);
+        Ok(Self { header, bytes })
+    }
+}
+
+/// Reads the first line and checks all of a record, which is said to be the one with this number.
+///
+/// # Errors
+/// It is none of ours, of a newer version, broken or out of place. Says what it is called.
+pub fn decode<'b>(name: &str, bytes: &'b [u8], number: u64, schema: u32) -> Result<(Header, &'b [u8]), LogError> {
+    let at = |problem: String| LogError::Unreadable { name: name.to_owned(), problem };
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (first, rest) = bytes.split_at(end);
+    let text = std::str::from_utf8(first).ok().and_then(|text| text.strip_prefix(MAGIC));
+    let Some((form, json)) = text.and_then(|text| text.split_once(' ')) else {
+        return Err(at("it is no record of Trainspotter: give `store.log` a prefix of its own".to_owned()));
+    };
+    if form.parse::<u32>().ok() != Some(FORM) {
+        return Err(LogError::Newer {
+            name: name.to_owned(),
+            found: format!("form {form}"),
+            known: format!("form {FORM}"),
+        });
+    }
+    let cut = || at("it is cut off or damaged".to_owned());
+    let header: Header = serde_json::from_str(json).map_err(|_| cut())?;
+    let body = rest.get(1..).ok_or_else(cut)?;
+    if body.len() != header.bytes || digest(&header, body)? != header.digest {
+        return Err(cut());
+    }
+    if header.number != number {
+        return Err(at(format!("it says that it is record {}", header.number)));
+    }
+    if header.schema > schema {
+        let (found, known) = (format!("tables of version {}", header.schema), format!("version {schema}"));
+        return Err(LogError::Newer { name: name.to_owned(), found, known });
+    }
+    Ok((header, body))
+}
+
+/// The changes that follow a header.
+///
+/// # Errors
+/// They cannot be read.
+pub fn changes(name: &str, body: &[u8]) -> Result<Changes, LogError> {
+    if body.is_empty() {
+        return Ok(Changes::default());
+    }
+    let at = |problem: String| LogError::Unreadable { name: name.to_owned(), problem };
+    let mut bytes = Vec::new();
+    DeflateDecoder::new(body).take(MAX_CHANGES_BYTES).read_to_end(&mut bytes).map_err(|error| at(error.to_string()))?;
+    Changes::decode(&bytes).map_err(|error| at(error.to_string()))
+}
+
+fn squeeze(bytes: &[u8]) -> Result<Vec<u8>, LogError> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).map_err(|error| LogError::Local(error.to_string()))
+}
+
+fn line(header: &Header) -> Result<String, LogError> {
+    serde_json::to_string(header).map_err(|error| LogError::Local(error.to_string()))
+}
+
+fn digest(header: &Header, body: &[u8]) -> Result<String, LogError> {
+    let without = Header { digest: String::new(), ..header.clone() };
+    let mut hash = Sha256::new();
+    hash.update(line(&without)?);
+    hash.update([0]);
+    hash.update(body);
+    Ok(hex(&hash.finalize()))
+}
+
+/// Hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,319 @@
+//! One replica: a store and its log, and the one task that has both. Calls of the store go through it; what they change becomes a record.
+
+mod following;
+mod leading;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::replication::LogError;
+use crate::replication::Standing;
+use crate::replication::append::Fate;
+use crate::replication::append::append;
+use crate::replication::lease::Lease;
+use crate::replication::lease::Mono;
+use crate::replication::lease::Role;
+use crate::replication::lease::Step;
+use crate::replication::record::Header;
+use crate::replication::record::Purpose;
+use crate::replication::record::Record;
+use crate::replication::storage::Storage;
+use crate::store::Call;
+use crate::store::Changes;
+use crate::store::Fence;
+use crate::store::Position;
+use crate::store::Store;
+use trainspotter_clock::Clock;
+
+/// Calls that become one record, at most.
+const MAX_BATCH: usize = 64;
+
+/// Who a replica is, and for which service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Another one with each start of a process.
+    pub writer: String,
+    /// What the service watches: a log is of one service.
+    pub watches: String,
+    /// A digest of all that its configuration says.
+    pub config: String,
+    /// The version of the program.
+    pub version: String,
+}
+
+/// What is asked of a replica besides calls of its store.
+pub(super) enum Order {
+    /// Lead no longer, and say so in the log. Answered when that is done, or cannot be.
+    HandOver(oneshot::Sender<()>),
+}
+
+/// A record of which it is not known whether it is in the log.
+struct Outstanding {
+    record: Record,
+    changes: Changes,
+    /// When it was begun first.
+    began: Mono,
+    /// Whether the store has the changes already.
+    is_kept: bool,
+}
+
+/// A store, its log, and what is known of both.
+pub(super) struct Replica<S> {
+    store: Store,
+    storage: Arc<S>,
+    identity: Identity,
+    clock: Clock,
+    began: Instant,
+    lease: Lease,
+    /// Where in the log the store is, but for what is outstanding.
+    position: Position,
+    /// The last record, as far as it is known.
+    last: Option<Header>,
+    outstanding: Option<Outstanding>,
+    /// What the store has, and the log does not.
+    unlogged: Changes,
+    /// Since which record this one leads; 0 while it does not.
+    term: u64,
+    /// It has handed over, and never leads again.
+    retired: bool,
+    /// The store has what the log will never have: it has to be restored.
+    has_diverged: bool,
+    trouble: Option<String>,
+    /// While the bucket takes nothing: whether it says so itself, to everybody.
+    goes_on: bool,
+    fence: Fence,
+    standing: watch::Sender<Standing>,
+    /// The state file, if there is one: copies are made of it beside the store.
+    file: Option<PathBuf>,
+    snapshot_at: u64,
+    snapshots: Snapshots,
+}
+
+/// How copies are made.
+#[derive(Default)]
+struct Snapshots {
+    running: Option<tokio::task::JoinHandle<()>>,
+    every: Option<u64>,
+}
+
+/// Everything that a replica needs to begin.
+pub(super) struct Beginning<S> {
+    pub(super) store: Store,
+    pub(super) storage: Arc<S>,
+    pub(super) identity: Identity,
+    pub(super) clock: Clock,
+    pub(super) began: Instant,
+    pub(super) lease: Lease,
+    pub(super) position: Position,
+    pub(super) last: Option<Header>,
+    pub(super) fence: Fence,
+    pub(super) file: Option<PathBuf>,
+    /// The last record that is in a copy.
+    pub(super) newest_copy: u64,
+}
+
+impl<S: Storage + 'static> Replica<S> {
+    pub(super) fn new(beginning: Beginning<S>) -> (Self, watch::Receiver<Standing>) {
+        let Beginning { store, storage, identity, clock, began, lease, position, last, fence, file, newest_copy } =
+            beginning;
+        let standing = Standing {
+            role: Role::Following,
+            term: 0,
+            own: identity.writer.clone(),
+            leader: None,
+            number: position.number,
+            written_at: None,
+            same_config: true,
+            trouble: None,
+            is_ahead: false,
+        };
+        let (standing, seen) = watch::channel(standing);
+        let replica = Self {
+            store,
+            storage,
+            identity,
+            clock,
+            began,
+            lease,
+            position,
+            last,
+            outstanding: None,
+            unlogged: Changes::default(),
+            term: 0,
+            retired: false,
+            has_diverged: false,
+            trouble: None,
+            goes_on: true,
+            fence,
+            standing,
+            file,
+            snapshot_at: newest_copy + super::snapshot::RECORDS_PER_SNAPSHOT,
+            snapshots: Snapshots::default(),
+        };
+        (replica, seen)
+    }
+
+    /// Makes copies more often, for tests.
+    #[cfg(test)]
+    pub(super) fn with_snapshots_every(mut self, records: u64) -> Self {
+        self.snapshots.every = Some(records);
+        self.snapshot_at = self.position.number + records;
+        self
+    }
+
+    /// Follows and leads until nobody is left who calls.
+    pub(super) async fn run(mut self, mut calls: mpsc::Receiver<Call>, mut orders: mpsc::Receiver<Order>) {
+        loop {
+            let wait = match self.lease.step(self.now()) {
+                Step::Wait(until) => until,
+                Step::Look if self.retired => self.now() + self.lease.terms().lease,
+                Step::Look => {
+                    self.look().await;
+                    self.now()
+                }
+                Step::Write => {
+                    self.write().await;
+                    self.now()
+                }
+            };
+            self.make_snapshot().await;
+            self.show();
+            let call = tokio::select! {
+                biased;
+                Some(Order::HandOver(done)) = orders.recv() => {
+                    self.hand_over().await;
+                    self.show();
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
+                    continue;
+                }
+                call = calls.recv() => call,
+                () = tokio::time::sleep_until(self.began + wait) => continue,
+            };
+            let Some(call) = call else { return };
+            let mut batch = VecDeque::from([call]);
+            while batch.len() < MAX_BATCH {
+                let Ok(call) = calls.try_recv() else { break };
+                batch.push_back(call);
+            }
+            self.run_batch(batch).await;
+            self.show();
+        }
+    }
+
+    fn now(&self) -> Mono {
+        self.began.elapsed()
+    }
+
+    /// What others in this process need to know.
+    fn show(&mut self) {
+        self.fence.open_until(if self.retired { None } else { self.lease.may_send_until() });
+        let leader = self.last.as_ref().filter(|last| last.purpose != Purpose::HandOver);
+        let standing = Standing {
+            role: self.lease.role(),
+            term: self.term,
+            own: self.identity.writer.clone(),
+            leader: leader.map(|last| last.writer.clone()),
+            number: self.position.number,
+            written_at: self.last.as_ref().map(|last| last.at),
+            same_config: self.last.as_ref().is_none_or(|last| last.config == self.identity.config),
+            trouble: self.trouble.clone(),
+            is_ahead: !self.unlogged.is_empty(),
+        };
+        self.standing.send_if_modified(|shown| {
+            let is_new = *shown != standing;
+            *shown = standing;
+            is_new
+        });
+    }
+
+    /// A record that follows the last one.
+    fn record(&self, purpose: Purpose, changes: &Changes) -> Result<Record, LogError> {
+        let header = Header {
+            number: self.position.number + 1,
+            purpose,
+            writer: self.identity.writer.clone(),
+            at: self.clock.now(),
+            before: String::from_utf8_lossy(&self.position.digest).into_owned(),
+            schema: Store::schema_version(),
+            watches: self.identity.watches.clone(),
+            config: self.identity.config.clone(),
+            version: self.identity.version.clone(),
+            bytes: 0,
+            digest: String::new(),
+        };
+        Record::new(header, changes)
+    }
+
+    async fn append(&self, record: &Record) -> Fate {
+        append(&*self.storage, record, self.patience()).await
+    }
+
+    fn patience(&self) -> Duration {
+        self.lease.terms().request()
+    }
+
+    /// Where the store is once it has a record.
+    fn after(&self, header: &Header) -> Position {
+        Position {
+            number: header.number,
+            digest: header.digest.clone().into_bytes(),
+            writer: self.identity.writer.clone(),
+            is_ahead: false,
+        }
+    }
+
+    fn say(&mut self, trouble: Option<String>) {
+        if self.trouble != trouble {
+            match &trouble {
+                Some(trouble) => tracing::error!(trouble, "the log of the replicas"),
+                None => tracing::info!("the log of the replicas is in order again"),
+            }
+            self.trouble = trouble;
+        }
+    }
+
+    /// Every so many records, a leader whose state is in the log writes a copy of it.
+    async fn make_snapshot(&mut self) {
+        let is_running = self.snapshots.running.as_ref().is_some_and(|running| !running.is_finished());
+        let is_clean = self.outstanding.is_none() && self.unlogged.is_empty() && self.trouble.is_none();
+        if self.term == 0 || self.position.number < self.snapshot_at || is_running || !is_clean {
+            return;
+        }
+        let every = self.snapshots.every.unwrap_or(super::snapshot::RECORDS_PER_SNAPSHOT);
+        self.snapshot_at = self.position.number + every;
+        let Ok(folder) = super::restore::Folder::new() else { return };
+        let (copy, storage) = (folder.join("copy.db"), Arc::clone(&self.storage));
+        let write = async move |copy: PathBuf| match super::snapshot::write(&*storage, &copy).await {
+            Ok(number) => tracing::info!(number, "a copy of the state is in the log"),
+            Err(error) => {
+                tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
+            }
+        };
+        match self.file.clone().filter(|_| self.store.trouble().is_none()) {
+            Some(file) => {
+                self.snapshots.running = Some(tokio::spawn(async move {
+                    let to = copy.clone();
+                    let copying = tokio::task::spawn_blocking(move || Store::copy_file(&file, &to));
+                    match copying.await {
+                        Ok(Ok(())) => write(copy).await,
+                        Ok(Err(error)) => tracing::warn!(%error, "the state file could not be copied"),
+                        Err(_) => {}
+                    }
+                    drop(folder);
+                }));
+            }
+            None => match self.store.copy_to(&copy) {
+                Ok(()) => write(copy).await,
+                Err(error) => tracing::warn!(%error, "the state could not be copied"),
+            },
+        }
+    }
+}

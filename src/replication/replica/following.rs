@@ -1,0 +1,154 @@
+//! A replica that follows: takes in record by record what others write, and takes over when nobody does.
+
+use crate::replication::LogError;
+use crate::replication::append::Fate;
+use crate::replication::append::within;
+use crate::replication::names;
+use crate::replication::record;
+use crate::replication::record::Purpose;
+use crate::replication::replica::Outstanding;
+use crate::replication::replica::Replica;
+use crate::replication::restore::restore;
+use crate::replication::storage::Storage;
+use crate::store::Changes;
+use crate::store::Store;
+
+impl<S: Storage + 'static> Replica<S> {
+    /// Looks for the next record, and takes it in or takes over.
+    pub(super) async fn look(&mut self) {
+        if self.has_diverged && !self.restore().await {
+            return;
+        }
+        self.store.rejoin_file(self.clock.now());
+        let asked = self.now();
+        let name = names::record(self.position.number + 1);
+        match within(self.patience(), self.storage.get(&name)).await {
+            Ok(Some(bytes)) => match self.take_in(&name, &bytes) {
+                Ok(()) => self.say(None),
+                Err(error) => {
+                    self.say(Some(error.to_string()));
+                    self.lease.bar(self.now());
+                }
+            },
+            Ok(None) => {
+                let takes_over = self.lease.found_nothing(asked, self.now());
+                if self.trouble.is_some() && self.lease.is_unbarred() {
+                    self.say(None);
+                }
+                if takes_over {
+                    self.take_over().await;
+                }
+            }
+            Err(error) => {
+                self.say(Some(format!("it cannot be read: {error}")));
+                self.lease.could_not_look(self.now());
+            }
+        }
+    }
+
+    fn take_in(&mut self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+        let number = self.position.number + 1;
+        let (header, body) = record::decode(name, bytes, number, Store::schema_version())?;
+        if header.before.as_bytes() != self.position.digest {
+            let problem = format!("it does not follow the record {} that this replica has", self.position.number);
+            self.has_diverged = true;
+            return Err(LogError::Unreadable { name: name.to_owned(), problem });
+        }
+        if header.watches != self.identity.watches {
+            return Err(LogError::OfAnother { found: header.watches, own: self.identity.watches.clone() });
+        }
+        let changes = record::changes(name, body)?;
+        let position = self.after(&header);
+        self.store.apply(&changes, &position).map_err(LogError::store)?;
+        self.position = position;
+        // What this one tried to write and never heard of.
+        let own = self.outstanding.take().filter(|own| own.record.header.digest == header.digest);
+        match own {
+            Some(own) if header.purpose == Purpose::TakeOver => self.begin_to_lead(own.began),
+            Some(_) | None => {
+                self.lease.found(header.purpose == Purpose::HandOver, self.now());
+            }
+        }
+        self.last = Some(header);
+        Ok(())
+    }
+
+    async fn take_over(&mut self) {
+        // That there is no next record may be because it is so old that it was removed.
+        let later =
+            within(self.patience(), self.storage.list(names::RECORDS, &names::record(self.position.number))).await;
+        match later {
+            Ok(later) => {
+                let mut numbers = later.iter().filter_map(|name| names::record_number(name));
+                match numbers.next() {
+                    None => {}
+                    Some(next) if next == self.position.number + 1 => return,
+                    Some(_) => {
+                        self.has_diverged = true;
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                self.say(Some(format!("it cannot be read: {error}")));
+                return self.lease.could_not_look(self.now());
+            }
+        }
+        let began = self.now();
+        let outstanding = match self.outstanding.take() {
+            Some(outstanding) => outstanding,
+            None => match self.record(Purpose::TakeOver, &Changes::default()) {
+                Ok(record) => Outstanding { record, changes: Changes::default(), began, is_kept: false },
+                Err(error) => return self.say(Some(error.to_string())),
+            },
+        };
+        match self.append(&outstanding.record).await {
+            Fate::Written => {
+                let position = self.after(&outstanding.record.header);
+                if let Err(error) = self.store.write_position(&position) {
+                    self.say(Some(error.to_string()));
+                }
+                self.position = position;
+                self.last = Some(outstanding.record.header);
+                // One that was tried before may have been there since then.
+                self.begin_to_lead(outstanding.began);
+            }
+            // Somebody was faster, and is found now.
+            Fate::Refused => {}
+            Fate::Unknown(error) => {
+                self.outstanding = Some(outstanding);
+                self.say(Some(format!("it cannot be written: {error}")));
+                self.lease.could_not_look(self.now());
+            }
+        }
+    }
+
+    fn begin_to_lead(&mut self, began: std::time::Duration) {
+        self.lease.wrote(began);
+        self.term = self.position.number;
+        self.store.lead(true);
+        self.say(None);
+        tracing::info!(term = self.term, "this replica leads");
+    }
+
+    /// Makes the store what the log says. Says whether it is.
+    async fn restore(&mut self) -> bool {
+        self.unlogged = Changes::default();
+        self.outstanding = None;
+        let (writer, patience) = (self.identity.writer.clone(), self.patience());
+        match restore(&*self.storage, &mut self.store, &writer, patience).await {
+            Ok(position) => {
+                tracing::info!(number = position.number, "the state is restored from the log");
+                self.position = position;
+                self.has_diverged = false;
+                self.say(None);
+                true
+            }
+            Err(error) => {
+                self.say(Some(error.to_string()));
+                self.lease.could_not_look(self.now());
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! A replica that leads: what its store is asked to change becomes the next record.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+use crate::replication::append::Fate;
+use crate::replication::append::within;
+use crate::replication::lease::Mono;
+use crate::replication::lease::Role;
+use crate::replication::names;
+use crate::replication::record::Purpose;
+use crate::replication::replica::Outstanding;
+use crate::replication::replica::Replica;
+use crate::replication::storage::Storage;
+use crate::replication::storage::StorageError;
+use crate::store::Call;
+use crate::store::Changes;
+use crate::store::Position;
+use crate::store::Reply;
+use crate::store::StoreError;
+
+impl<S: Storage + 'static> Replica<S> {
+    /// Runs calls, writes what they have changed to the log, and only then lets them answer.
+    pub(super) async fn run_batch(&mut self, calls: VecDeque<Call>) {
+        self.store.rejoin_file(self.clock.now());
+        let mut replies: Vec<Reply> = Vec::new();
+        for call in calls {
+            if call.term.is_some_and(|term| term != self.term) {
+                (call.run)(&mut self.store, Some(StoreError::NotLeading))(Ok(()));
+                continue;
+            }
+            // A defect costs the call that has it: its changes are taken back, and its caller hears that there is no answer.
+            match catch_unwind(AssertUnwindSafe(|| (call.run)(&mut self.store, None))) {
+                Ok(reply) => replies.push(reply),
+                Err(_) => tracing::error!("a call of the store ended by a defect; the store goes on"),
+            }
+        }
+        let done = match self.store.batch_changes() {
+            Ok(None) => Ok(()),
+            Ok(Some(changes)) => self.keep(changes).await,
+            Err(error) => {
+                self.has_diverged |= !self.store.drop_batch();
+                Err(error)
+            }
+        };
+        for reply in replies {
+            reply(done.clone());
+        }
+    }
+
+    /// Writes changes to the log, and keeps them if it takes them.
+    async fn keep(&mut self, changes: Changes) -> Result<(), StoreError> {
+        #[cfg(test)]
+        if crate::replication::simulation::mutant::acts_before_it_appends() {
+            let position = Position { is_ahead: true, ..self.position.clone() };
+            self.store.keep_batch(&changes, &position)?;
+            self.unlogged.extend(changes);
+            let now = self.now();
+            self.lease.write_soon(now);
+            return Ok(());
+        }
+        // Records are written one after the other. What the bucket does not take is kept here, until it does.
+        if self.outstanding.is_some() || !self.unlogged.is_empty() {
+            return self.keep_for_later(changes);
+        }
+        self.keep_in_log(changes).await
+    }
+
+    async fn keep_in_log(&mut self, changes: Changes) -> Result<(), StoreError> {
+        let record = match self.record(Purpose::Changes, &changes) {
+            Ok(record) => record,
+            Err(error) => {
+                self.store.drop_batch();
+                return Err(StoreError::Value(error.to_string()));
+            }
+        };
+        let began = self.now();
+        if let Fate::Refused = self.check_place().await {
+            return self.refused();
+        }
+        match self.append(&record).await {
+            Fate::Written => {
+                let position = self.after(&record.header);
+                self.store.keep_batch(&changes, &position)?;
+                self.position = position;
+                self.last = Some(record.header);
+                self.lease.wrote(began);
+                self.say(None);
+                Ok(())
+            }
+            Fate::Refused => self.refused(),
+            Fate::Unknown(error) => {
+                let is_kept = self.could_not_write(&error, began);
+                self.outstanding = Some(Outstanding { record, changes: changes.clone(), began, is_kept });
+                if !is_kept {
+                    self.has_diverged |= !self.store.drop_batch();
+                    return Err(unreachable(&error));
+                }
+                let position = Position { is_ahead: true, ..self.position.clone() };
+                self.store.keep_batch(&changes, &position)
+            }
+        }
+    }
+
+    /// Keeps changes here only, if the bucket fails for everybody; otherwise nothing: somebody else may lead.
+    fn keep_for_later(&mut self, changes: Changes) -> Result<(), StoreError> {
+        if !self.goes_on {
+            self.has_diverged |= !self.store.drop_batch();
+            return Err(StoreError::Unwritable(self.trouble.clone().unwrap_or_default()));
+        }
+        let position = Position { is_ahead: true, ..self.position.clone() };
+        self.store.keep_batch(&changes, &position)?;
+        self.unlogged.extend(changes);
+        Ok(())
+    }
+
+    fn refused(&mut self) -> Result<(), StoreError> {
+        self.has_diverged |= !self.store.drop_batch();
+        self.step_down();
+        Err(StoreError::NotLeading)
+    }
+
+    /// Notes why a record could not be written. Says whether the leader goes on without.
+    fn could_not_write(&mut self, error: &StorageError, began: Mono) -> bool {
+        let now = self.now();
+        self.say(Some(format!("it cannot be written: {error}")));
+        self.goes_on = self.lease.could_not_write(error.trouble, began, now);
+        self.goes_on
+    }
+
+    /// Writes what waits, or that there is nothing.
+    pub(super) async fn write(&mut self) {
+        if self.outstanding.is_some() || !self.unlogged.is_empty() {
+            return self.settle().await;
+        }
+        if let Fate::Refused = self.check_place().await {
+            return self.step_down();
+        }
+        self.write_unlogged().await;
+    }
+
+    /// Finds out what became of the record that is outstanding, then writes what was changed since.
+    async fn settle(&mut self) {
+        if let Some(mut outstanding) = self.outstanding.take() {
+            let tried = self.now();
+            match self.append(&outstanding.record).await {
+                Fate::Written => {
+                    let position = self.after(&outstanding.record.header);
+                    let changes = std::mem::take(&mut outstanding.changes);
+                    self.take_in_own(changes, outstanding.is_kept, &position);
+                    self.position = position;
+                    self.lease.wrote(outstanding.began);
+                    self.last = Some(outstanding.record.header);
+                }
+                Fate::Refused => {
+                    self.has_diverged |= outstanding.is_kept;
+                    return self.step_down();
+                }
+                Fate::Unknown(error) => {
+                    self.could_not_write(&error, tried);
+                    self.outstanding = Some(outstanding);
+                    return;
+                }
+            }
+        }
+        self.write_unlogged().await;
+    }
+
+    /// The changes of a record that turned out to be in the log.
+    fn take_in_own(&mut self, changes: Changes, is_kept: bool, position: &Position) {
+        let position = Position { is_ahead: !self.unlogged.is_empty(), ..position.clone() };
+        let taken = if is_kept { self.store.write_position(&position) } else { self.store.apply(&changes, &position) };
+        if let Err(error) = taken {
+            tracing::error!(%error, "the state file does not take what is in the log");
+        }
+    }
+
+    async fn write_unlogged(&mut self) {
+        let changes = std::mem::take(&mut self.unlogged);
+        let record = match self.record(Purpose::Changes, &changes) {
+            Ok(record) => record,
+            Err(error) => return self.say(Some(error.to_string())),
+        };
+        let began = self.now();
+        match self.append(&record).await {
+            Fate::Written => {
+                let position = self.after(&record.header);
+                self.take_in_own(Changes::default(), true, &position);
+                self.position = position;
+                self.last = Some(record.header);
+                self.lease.wrote(began);
+                self.say(None);
+            }
+            Fate::Refused => {
+                self.has_diverged |= !changes.is_empty();
+                self.step_down();
+            }
+            Fate::Unknown(error) => {
+                self.could_not_write(&error, began);
+                self.outstanding = Some(Outstanding { record, changes, began, is_kept: true });
+            }
+        }
+    }
+
+    /// After a long time without a record: whether somebody else has written so many that the next number is free again.
+    async fn check_place(&mut self) -> Fate {
+        if !self.lease.is_long_ago(self.now()) {
+            return Fate::Written;
+        }
+        let name = names::record(self.position.number);
+        let listed = self.storage.list(names::RECORDS, &name);
+        match within(self.patience(), listed).await {
+            Ok(later) if later.iter().any(|name| names::record_number(name).is_some()) => Fate::Refused,
+            Ok(_) => Fate::Written,
+            Err(error) => Fate::Unknown(error),
+        }
+    }
+
+    fn step_down(&mut self) {
+        tracing::warn!(term = self.term, "another replica leads; this one follows");
+        self.has_diverged |= !self.unlogged.is_empty();
+        self.unlogged = Changes::default();
+        self.outstanding = None;
+        self.term = 0;
+        self.store.lead(false);
+        self.say(None);
+        let now = self.now();
+        self.lease.lost(now);
+    }
+
+    /// Says in the log that nobody leads.
+    pub(super) async fn hand_over(&mut self) {
+        self.retired = true;
+        self.fence.open_until(None);
+        if self.lease.role() == Role::Leading {
+            if self.outstanding.is_some() || !self.unlogged.is_empty() {
+                self.settle().await;
+            }
+            if let Ok(record) = self.record(Purpose::HandOver, &Changes::default())
+                && self.outstanding.is_none()
+                && self.lease.role() == Role::Leading
+                && let Fate::Written = self.append(&record).await
+            {
+                self.position = self.after(&record.header);
+                let _ = self.store.write_position(&self.position);
+                self.last = Some(record.header);
+                tracing::info!("this replica has handed over");
+            }
+        }
+        self.term = 0;
+        self.store.lead(false);
+        let now = self.now();
+        self.lease.lost(now);
+    }
+}
+
+fn unreachable(error: &StorageError) -> StoreError {
+    StoreError::Unwritable(format!("the log cannot be reached, and another replica may lead: {error}"))
+}

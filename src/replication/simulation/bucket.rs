@@ -1,0 +1,137 @@
+//! The bucket, and the network between it and a replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::world::Shared;
+use crate::replication::names;
+use crate::replication::record;
+use crate::replication::storage::Created;
+use crate::replication::storage::Storage;
+use crate::replication::storage::StorageError;
+use crate::store::Store;
+
+/// What one replica sees of the bucket.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    pub(super) world: Shared,
+    pub(super) replica: usize,
+}
+
+/// What the network does with a request.
+struct Way {
+    there: Duration,
+    back: Duration,
+    is_lost: bool,
+    is_answer_lost: bool,
+}
+
+impl Bucket {
+    /// How a request goes. `None` for one that never comes back.
+    fn way(&self) -> Way {
+        let mut world = self.world.lock().unwrap();
+        let (lost_answers, slow) = (world.perils.lost_answers, world.perils.slow_puts);
+        let mut there = world.random(1..60);
+        if world.happens(slow, 0.02) {
+            there += world.random(1_000..30_000);
+        }
+        let back = world.random(1..60);
+        let is_cut_off = world.cut_off.contains(&self.replica);
+        let is_lost = is_cut_off || world.happens(lost_answers, 0.02);
+        let is_answer_lost = world.happens(lost_answers, 0.04);
+        if is_lost || is_answer_lost || there > 1_000 {
+            world.fault();
+        }
+        Way { there: Duration::from_millis(there), back: Duration::from_millis(back), is_lost, is_answer_lost }
+    }
+
+    /// A request that goes on by itself once it has left, whatever becomes of who asked.
+    async fn request<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut super::world::World) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let Way { there, back, is_lost, is_answer_lost } = self.way();
+        if is_lost {
+            return std::future::pending().await;
+        }
+        let (world, replica) = (Arc::clone(&self.world), self.replica);
+        let acting = tokio::spawn(async move {
+            tokio::time::sleep(there).await;
+            let done = {
+                let mut world = world.lock().unwrap();
+                if world.is_out {
+                    world.fault();
+                    let at = world.passed();
+                    tracing::debug!(?at, replica, "503");
+                    Err(StorageError::answered("503 Slow Down"))
+                } else {
+                    act(&mut world)
+                }
+            };
+            tokio::time::sleep(back).await;
+            let is_cut_off = world.lock().unwrap().cut_off.contains(&replica);
+            (done, is_cut_off)
+        });
+        let (done, is_cut_off) = acting.await.unwrap();
+        if is_answer_lost || is_cut_off {
+            self.world.lock().unwrap().fault();
+            return if is_cut_off {
+                std::future::pending().await
+            } else {
+                Err(StorageError::silent("connection reset"))
+            };
+        }
+        done
+    }
+}
+
+impl Storage for Bucket {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        let name = name.to_owned();
+        self.request(move |world| Ok(world.objects.get(&name).cloned())).await
+    }
+
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
+        let name = name.to_owned();
+        self.request(move |world| {
+            let slow = world.perils.slow_puts;
+            if world.happens(slow, 0.02) {
+                return Ok(Created::Conflict);
+            }
+            if world.objects.contains_key(&name) {
+                return Ok(Created::Exists);
+            }
+            if let Some(number) = names::record_number(&name) {
+                match record::decode(&name, &bytes, number, Store::schema_version()) {
+                    Ok((header, _)) => {
+                        let at = world.passed();
+                        tracing::debug!(?at, number, writer = header.writer, purpose = ?header.purpose, "record");
+                        world.log.push(header);
+                    }
+                    Err(error) => world.violated(error.to_string()),
+                }
+            }
+            world.objects.insert(name, bytes);
+            Ok(Created::Yes)
+        })
+        .await
+    }
+
+    async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, StorageError> {
+        let (folder, after) = (format!("{folder}/"), after.to_owned());
+        self.request(move |world| {
+            let names = world.objects.keys().filter(|name| name.starts_with(&folder) && **name > after);
+            Ok(names.take(1_000).cloned().collect())
+        })
+        .await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StorageError> {
+        let name = name.to_owned();
+        self.request(move |world| {
+            world.objects.remove(&name);
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,261 @@
+//! One process: a replica, and what a service does while it leads.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::bucket::Bucket;
+use super::world::RECEIVERS;
+use super::world::{HOLDS, Shared, Taken, World, start};
+use crate::config::{Channel, Receiver};
+use crate::notify::message::Message;
+use crate::notify::outbox;
+use crate::notify::{Deliver, Failure, Notifiers, Receipt, RetryClass};
+use crate::replication::Identity;
+use crate::replication::lease::{Role, Terms};
+use crate::replication::open::{Opened, prepare};
+use crate::store::{Commit, Store, StoreHandle};
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::catalogue::QUEUE_JOBS;
+use trainspotter_core::metrics::{Frame, Sample, SourceHealth, Value, labels};
+use trainspotter_core::model::{SavedSeries, Source, Timestamp};
+use trainspotter_core::rules::{ActiveAlerts, Rule, parse_rules};
+
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+
+const TICK: Duration = Duration::from_secs(15);
+
+/// Copies are made this often.
+const RECORDS_PER_SNAPSHOT: u64 = 40;
+
+/// The counter.
+pub(super) const COUNTER: &str = "job.ended";
+
+pub(super) const COUNTED_UNTIL: &str = "counted_until";
+
+pub(super) struct Process {
+    replica: usize,
+    writer: String,
+}
+
+impl Process {
+    pub(super) fn new(world: &mut World, replica: usize) -> Self {
+        world.started += 1;
+        Self { replica, writer: format!("{replica}-{}", world.started) }
+    }
+
+    pub(super) async fn run(self, world: Shared) {
+        let replica = self.replica;
+        Pausable { inner: Box::pin(self.live(Arc::clone(&world))), world, replica }.await;
+    }
+
+    async fn live(self, world: Shared) {
+        let clock = world.lock().unwrap().clock;
+        let identity = Identity {
+            writer: self.writer.clone(),
+            watches: "us-east-1".to_owned(),
+            config: String::new(),
+            version: String::new(),
+        };
+        let bucket = Bucket { world: Arc::clone(&world), replica: self.replica };
+        let opened = loop {
+            let store = Store::in_memory().unwrap();
+            let terms = Terms { poll: Duration::from_secs(2), ..Terms::of(LEASE) };
+            match prepare(store, None, Arc::new(bucket.clone()), identity.clone(), terms, clock).await {
+                Ok(opened) => break opened,
+                Err(error) if error.is_lasting() => return world.lock().unwrap().violated(error.to_string()),
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        };
+        let Opened { replica, mut standing, fence } = opened;
+        let (handle, calls) = StoreHandle::behind(fence);
+        let (_orders, ordered) = mpsc::channel(1);
+        let replica = replica.with_snapshots_every(RECORDS_PER_SNAPSHOT);
+        let serving = async {
+            loop {
+                let (role, term) = {
+                    let standing = standing.borrow_and_update();
+                    (standing.role, standing.term)
+                };
+                if role == Role::Leading {
+                    let led = lead(Arc::clone(&world), handle.for_term(term), self.writer.clone());
+                    let over = async {
+                        let changed = standing.wait_for(|standing| standing.term != term).await;
+                        assert!(changed.is_ok(), "the replica goes on");
+                    };
+                    tokio::select! { biased; () = over => {}, () = led => {} }
+                } else if standing.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(replica.run(calls, ordered), serving);
+    }
+}
+
+/// What a service does while it leads: evaluates, commits and sends.
+async fn lead(world: Shared, store: StoreHandle, writer: String) {
+    let clock = world.lock().unwrap().clock;
+    let Ok(saved) = store.load().await else { return std::future::pending().await };
+    let mut counted = saved.series.first().map_or(0.0, |series| series.value);
+    let mut counted_until = saved.watermarks.get(COUNTED_UNTIL).copied().unwrap_or(start());
+    let mut alerts = ActiveAlerts::restore(saved.alerts);
+    let rules = rules();
+    let receivers = RECEIVERS.map(|name| Receiver::new(name, Channel::sns(String::new())));
+    let wires = receivers.iter().zip(RECEIVERS).map(|(receiver, name)| {
+        (receiver.clone(), Wire { receiver: name, world: Arc::clone(&world), writer: writer.clone() })
+    });
+    let (notifiers, tasks) = Notifiers::new(wires.collect(), None, &store, clock);
+    let attempt = Terms::of(LEASE).attempt();
+    let stop = CancellationToken::new();
+    let tasks = tasks.into_iter().map(|task| task.with_attempt_timeout(attempt).run(stop.clone()));
+    let ticking = async {
+        let mut uncommitted = Vec::new();
+        loop {
+            let now = clock.now();
+            let transitions = alerts.step(&rules, &frame(now), now);
+            uncommitted.extend(outbox::rows(&transitions, &receivers, now));
+            counted += count(&world, counted_until, now);
+            counted_until = now;
+            let series = SavedSeries {
+                metric: COUNTER.into(),
+                labels: Arc::default(),
+                value: counted,
+                buckets: Vec::new(),
+                sum: 0.0,
+                count: 0,
+            };
+            let commit = Commit {
+                at: now,
+                alerts: alerts.alerts().cloned().collect(),
+                outbox: uncommitted.clone(),
+                series: vec![series],
+                watermarks: [(COUNTED_UNTIL.to_owned(), counted_until)].into(),
+                ..Commit::default()
+            };
+            let committed = store.commit(Arc::new(commit)).await;
+            if let Err(error) = &committed {
+                tracing::debug!(%error, "not committed");
+            }
+            if committed.is_ok() {
+                uncommitted.clear();
+                notifiers.committed();
+                let waiting = store.backlog().await.map(|all| all.values().map(|of| of.pending).sum());
+                let mut world = world.lock().unwrap();
+                let passed = world.passed();
+                world.ticks.push(passed);
+                world.waiting = waiting.unwrap_or(1);
+            }
+            clock.sleep(TICK).await;
+        }
+    };
+    tokio::join!(ticking, futures_util::future::join_all(tasks));
+}
+
+fn count(world: &Shared, after: Timestamp, until: Timestamp) -> f64 {
+    let world = world.lock().unwrap();
+    let events = world.events.iter().map(|event| start() + *event);
+    u32::try_from(events.filter(|at| *at > after && *at <= until).count()).unwrap().into()
+}
+
+fn rules() -> Vec<Rule> {
+    let rules =
+        "rules: [{ alert: Backlog, metric: queue.jobs, by: [queue], above: 5, annotations: { summary: full } }]";
+    parse_rules("rules.yaml", rules).unwrap()
+}
+
+fn frame(now: Timestamp) -> Frame {
+    let second = now.since(start()).as_secs();
+    let holds = HOLDS.iter().any(|(from, to)| (*from..*to).contains(&second));
+    let labels = labels([("queue", "prod".into()), ("share", "".into()), ("state", "runnable".into())]);
+    let sample = Sample { metric: &QUEUE_JOBS, labels, value: Value::Gauge(if holds { 9.0 } else { 1.0 }) };
+    let fresh = |source| SourceHealth { source, age_seconds: Some(0.0), error: None, failing: Default::default() };
+    Frame { at: now, sources: Source::ALL.map(fresh).to_vec(), samples: vec![sample], ..Frame::default() }
+}
+
+/// The way to a receiver.
+struct Wire {
+    receiver: &'static str,
+    world: Shared,
+    writer: String,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.receiver)
+    }
+}
+
+impl Deliver for Wire {
+    async fn deliver(&self, message: &Message, _clock: &Clock) -> Result<Receipt, Failure> {
+        let (there, refuses, hangs, is_answer_lost) = {
+            let mut world = self.world.lock().unwrap();
+            if world.leader() != Some(&self.writer) {
+                let leader = world.leader().unwrap_or("nobody").to_owned();
+                world.violated(format!("{} sends, and {leader} leads", self.writer));
+            }
+            let bad = world.perils.bad_receivers;
+            let there = world.random(1..200);
+            (there, world.happens(bad, 0.1), world.happens(bad, 0.05), world.happens(bad, 0.1))
+        };
+        // What has left arrives, whatever becomes of who sent it.
+        let transition = message.transitions().next().cloned().unwrap();
+        let (world, receiver, id) = (Arc::clone(&self.world), self.receiver, message.id.clone());
+        let taking = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(there)).await;
+            if refuses {
+                return;
+            }
+            let mut world = world.lock().unwrap();
+            let taken = Taken {
+                at: world.passed(),
+                receiver,
+                id: id.clone(),
+                episode: transition.alert.state.fired_at().unwrap(),
+                kind: outbox::Kind::of(&transition),
+                is_trouble: transition.alert.rule == outbox::RECEIVER_IN_TROUBLE,
+            };
+            world.taken.push(taken);
+            if is_answer_lost || hangs {
+                world.unanswered.insert(id);
+            }
+        });
+        taking.await.unwrap();
+        if hangs {
+            return std::future::pending().await;
+        }
+        let failed = |reason: &str| Failure { reason: reason.to_owned(), remedy: RetryClass::Retry { after: None } };
+        match (refuses, is_answer_lost) {
+            (true, _) => Err(failed("503")),
+            (false, true) => Err(failed("connection reset")),
+            (false, false) => Ok(Receipt::default()),
+        }
+    }
+}
+
+/// A process that stands still while it is paused; time goes on.
+struct Pausable {
+    inner: Pin<Box<dyn Future<Output = ()>>>,
+    world: Shared,
+    replica: usize,
+}
+
+impl Future for Pausable {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut world = self.world.lock().unwrap();
+            if world.paused.contains(&self.replica) {
+                world.wakers.push(context.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        self.inner.as_mut().poll(context)
+    }
+}

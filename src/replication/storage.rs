@@ -1,0 +1,70 @@
+//! Where a log is kept: four calls that every object store has, one of which creates an object only if it is not there.
+
+pub mod folder;
+
+use std::fmt;
+use std::future::Future;
+
+use crate::replication::lease::Trouble;
+
+/// What became of an object that was to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It is there, and was not before.
+    Yes,
+    /// There was one already.
+    Exists,
+    /// Two tried at once, and it is not said who won: look, and try again.
+    Conflict,
+}
+
+/// Why an object store did not do what it was asked to. What it did is not known, unless it says that it refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageError {
+    /// Whether anything came back.
+    pub trouble: Trouble,
+    /// Whether it will be the same however often it is tried: no such bucket, no right to it, another region.
+    pub is_lasting: bool,
+    /// What is wrong and what to do, without secrets.
+    pub problem: String,
+}
+
+impl StorageError {
+    /// Nothing came back.
+    pub fn silent(problem: impl Into<String>) -> Self {
+        Self { trouble: Trouble::Silent, is_lasting: false, problem: problem.into() }
+    }
+
+    /// It said no, and may say yes later.
+    pub fn answered(problem: impl Into<String>) -> Self {
+        Self { trouble: Trouble::Answered, is_lasting: false, problem: problem.into() }
+    }
+
+    /// It said no, and a person has to change something.
+    pub fn lasting(problem: impl Into<String>) -> Self {
+        Self { trouble: Trouble::Answered, is_lasting: true, problem: problem.into() }
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for StorageError {}
+
+/// An object store. Names have only letters, digits, `-`, `.` and `/`.
+pub trait Storage: Send + Sync {
+    /// Reads an object; `None` if there is none.
+    fn get(&self, name: &str) -> impl Future<Output = Result<Option<Vec<u8>>, StorageError>> + Send;
+
+    /// Creates an object unless there is one.
+    fn create(&self, name: &str, bytes: Vec<u8>) -> impl Future<Output = Result<Created, StorageError>> + Send;
+
+    /// The names of objects in a folder that come after a name, in order; at most a thousand.
+    fn list(&self, folder: &str, after: &str) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;
+
+    /// Removes an object, if there is one.
+    fn delete(&self, name: &str) -> impl Future<Output = Result<(), StorageError>> + Send;
+}

@@ -1,0 +1,115 @@
+//! A log in a folder: for several processes on one machine, and for tests.
+
+use std::io::ErrorKind;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::replication::storage::Created;
+use crate::replication::storage::Storage;
+use crate::replication::storage::StorageError;
+
+/// Names that a list holds at most.
+const MAX_LISTED: usize = 1_000;
+
+/// A folder as an object store.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+/// Makes the names of files that are being written differ, in this process.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+impl Folder {
+    /// The folder at a path, which is made with the first object.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let root = self.root.clone();
+        let done = tokio::task::spawn_blocking(move || work(&root).map_err(|error| failed(&root, &error)));
+        done.await.map_err(|_| StorageError::silent("the process ends"))?
+    }
+}
+
+impl Storage for Folder {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        let name = name.to_owned();
+        self.blocking(move |root| match std::fs::read(root.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    /// The object is written beside its place, and then linked to it: it is never there in part, and a link to a name that exists fails.
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
+        let name = name.to_owned();
+        self.blocking(move |root| {
+            let to = root.join(&name);
+            if let Some(folder) = to.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+            let part = root.join(format!(".part-{}-{number}", std::process::id()));
+            let mut file = std::fs::File::create(&part)?;
+            let linked =
+                file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&part, &to));
+            let _ = std::fs::remove_file(&part);
+            match linked {
+                Ok(()) => Ok(Created::Yes),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, StorageError> {
+        let (folder, after) = (folder.to_owned(), after.to_owned());
+        self.blocking(move |root| {
+            let entries = match std::fs::read_dir(root.join(&folder)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                entries => entries?,
+            };
+            let mut names = Vec::new();
+            for entry in entries {
+                let name = format!("{folder}/{}", entry?.file_name().to_string_lossy());
+                if name > after {
+                    names.push(name);
+                }
+            }
+            names.sort_unstable();
+            names.truncate(MAX_LISTED);
+            Ok(names)
+        })
+        .await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StorageError> {
+        let name = name.to_owned();
+        self.blocking(move |root| match std::fs::remove_file(root.join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        })
+        .await
+    }
+}
+
+fn failed(root: &Path, error: &std::io::Error) -> StorageError {
+    let problem = format!("the folder {} cannot be used: {error}", root.display());
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::ReadOnlyFilesystem => {
+            StorageError::lasting(problem)
+        }
+        _ => StorageError::answered(problem),
+    }
+}

@@ -1,0 +1,356 @@
+//! The state as a copy of a log: what a few calls change together is one record, and is kept once the record is in the log.
+//!
+//! A batch begins with the first call that changes something. It ends with [`Store::keep_batch`], or with [`Store::drop_batch`] if the log
+//! did not take its record. A replica that follows takes in the records of others by [`Store::apply`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::OpenFlags;
+use rusqlite::OptionalExtension as _;
+use rusqlite::backup::Backup;
+use rusqlite::params;
+
+use crate::store::BUSY_TIMEOUT;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::changes;
+use crate::store::changes::Changes;
+use crate::store::memory_fallback;
+use crate::store::schema;
+use trainspotter_core::model::Timestamp;
+
+/// Pages that a restored state is copied by at once.
+const PAGES_AT_ONCE: i32 = 10_000;
+
+/// Where in the log a state is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The last record that is in it; 0 before the first.
+    pub number: u64,
+    /// That record's digest.
+    pub digest: Vec<u8>,
+    /// Who keeps this copy, and has written what is in it beyond that record.
+    pub writer: String,
+    /// Whether it has changes that are not in the log.
+    pub is_ahead: bool,
+}
+
+/// Calls whose changes become one record.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Whether changes are allowed.
+    leading: bool,
+    /// Whether there is a transaction.
+    open: bool,
+    /// What was changed in a file that has failed since.
+    carried: Changes,
+    /// Whether changes of calls that succeeded are gone, together with a file that failed.
+    lost: bool,
+    /// Whether changes that the log does not have cannot be taken back.
+    diverged: bool,
+}
+
+impl Batch {
+    /// Runs a change as a part of the batch: all of it or nothing.
+    pub(super) fn run<T>(
+        &mut self,
+        connection: &Connection,
+        change: &impl Fn(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if !self.leading {
+            return Err(StoreError::NotLeading);
+        }
+        if !self.open {
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.open = true;
+        }
+        let part = Part::begin(connection)?;
+        let value = change(connection)?;
+        part.keep()?;
+        Ok(value)
+    }
+
+    /// Takes along what the batch has changed so far, from a file that has failed to memory that stands in for it.
+    pub(super) fn leave(&mut self, file: &Connection, memory: &Connection) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.open) {
+            // SQLite takes a transaction back by itself when a disk is full.
+            if file.is_autocommit() {
+                self.lost = true;
+            } else {
+                match changes::take(file) {
+                    Ok(changes) => self.carried.extend(changes),
+                    Err(_) => self.lost = true,
+                }
+                file.execute_batch("ROLLBACK").or_else(|_| Ok::<_, StoreError>(()))?;
+            }
+            self.diverged = true;
+        }
+        changes::watch(memory)
+    }
+}
+
+/// A part of a transaction, which is taken back unless it is kept.
+struct Part<'c> {
+    connection: &'c Connection,
+    kept: bool,
+}
+
+impl<'c> Part<'c> {
+    fn begin(connection: &'c Connection) -> Result<Self, StoreError> {
+        connection.execute_batch("SAVEPOINT part")?;
+        Ok(Self { connection, kept: false })
+    }
+
+    fn keep(mut self) -> Result<(), StoreError> {
+        self.connection.execute_batch("RELEASE part")?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        if !self.kept && !self.connection.is_autocommit() {
+            // Where even this fails the transaction cannot be kept either.
+            let _ = self.connection.execute_batch("ROLLBACK TO part; RELEASE part");
+        }
+    }
+}
+
+impl Store {
+    /// From now on changes are records of a log, and refused unless this replica [leads](Store::lead).
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn follow_log(&mut self) -> Result<(), StoreError> {
+        changes::watch(&self.connection)?;
+        self.batch = Some(Batch::default());
+        Ok(())
+    }
+
+    /// Allows changes, or no longer does.
+    pub fn lead(&mut self, leading: bool) {
+        if let Some(batch) = &mut self.batch {
+            batch.leading = leading;
+        }
+    }
+
+    /// The version of the tables that this build knows.
+    pub fn schema_version() -> u32 {
+        schema::version()
+    }
+
+    /// Where in the log the state is; `None` if it never was in one.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn position(&self) -> Result<Option<Position>, StoreError> {
+        let sql = "SELECT number, digest, writer, is_ahead FROM log_position";
+        let found = self.connection.prepare_cached(sql)?.query_row([], |row| {
+            let number = row.get::<_, i64>(0)?.cast_unsigned();
+            Ok(Position { number, digest: row.get(1)?, writer: row.get(2)?, is_ahead: row.get(3)? })
+        });
+        Ok(found.optional()?)
+    }
+
+    /// Whether there is anything in it that a service has kept.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM service) AND NOT EXISTS (SELECT 1 FROM silence)";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// What the open batch has changed; `None` if there is none, or it has changed nothing.
+    ///
+    /// # Errors
+    /// It cannot be kept: drop it.
+    pub fn batch_changes(&mut self) -> Result<Option<Changes>, StoreError> {
+        let Some(batch) = &mut self.batch else { return Ok(None) };
+        if std::mem::take(&mut batch.lost) {
+            return Err(StoreError::Unwritable(
+                "the state file failed; what it had not kept is to be done again".to_owned(),
+            ));
+        }
+        let mut changes = std::mem::take(&mut batch.carried);
+        if batch.open {
+            changes.extend(changes::take(&self.connection)?);
+        }
+        if changes.is_empty() {
+            self.drop_batch();
+            return Ok(None);
+        }
+        Ok(Some(changes))
+    }
+
+    /// Keeps the open batch, whose changes these are.
+    ///
+    /// # Errors
+    /// Neither the file nor memory takes it.
+    pub fn keep_batch(&mut self, changes: &Changes, position: &Position) -> Result<(), StoreError> {
+        let was_open = self.batch.as_mut().is_some_and(|batch| std::mem::take(&mut batch.open));
+        let kept = if was_open { end(&self.connection, position) } else { self.write_position(position) };
+        match kept {
+            Err(because) if was_open => {
+                let _ = self.connection.execute_batch("ROLLBACK");
+                if self.may_stand_in(&because) {
+                    self.stand_in_for(because)?;
+                }
+                self.apply(changes, position)
+            }
+            kept => kept,
+        }
+    }
+
+    /// Takes the open batch back. Says whether that was possible: otherwise the state has to be restored.
+    pub fn drop_batch(&mut self) -> bool {
+        self.forget_commit();
+        let Some(batch) = &mut self.batch else { return true };
+        batch.carried = Changes::default();
+        let diverged = std::mem::take(&mut batch.diverged);
+        if std::mem::take(&mut batch.open) && !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        !diverged
+    }
+
+    /// Takes in a record of the log.
+    ///
+    /// # Errors
+    /// It does not fit to this version's tables, or neither the file nor memory takes it.
+    pub fn apply(&mut self, changes: &Changes, position: &Position) -> Result<(), StoreError> {
+        self.forget_commit();
+        let apply = |transaction: &Connection| {
+            changes.apply(transaction)?;
+            changes::forget(transaction)?;
+            write_position(transaction, position)
+        };
+        match memory_fallback::run(&mut self.connection, &apply) {
+            Err(because) if self.may_stand_in(&because) => {
+                self.stand_in_for(because)?;
+                memory_fallback::run(&mut self.connection, &apply)
+            }
+            done => done,
+        }
+    }
+
+    /// Writes where in the log the state is.
+    ///
+    /// # Errors
+    /// Neither the file nor memory takes it.
+    pub fn write_position(&mut self, position: &Position) -> Result<(), StoreError> {
+        self.apply(&Changes::default(), position)
+    }
+
+    /// Writes a copy of the whole state to a new file.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        self.connection.execute("VACUUM INTO ?1", [path.display().to_string()])?;
+        Ok(())
+    }
+
+    /// Writes a copy of a state file, beside the store that has it open.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the disk does not take the copy.
+    pub fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(from, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.execute("VACUUM INTO ?1", [to.display().to_string()])?;
+        Ok(())
+    }
+
+    /// Becomes what a copy is, or empty without one.
+    ///
+    /// # Errors
+    /// The copy is broken or of a newer version, or neither the file nor memory takes it.
+    pub fn replace(&mut self, copy: Option<&Path>) -> Result<(), StoreError> {
+        self.drop_batch();
+        let source = match copy {
+            Some(path) => {
+                let mut source = Connection::open(path)?;
+                schema::check(&source)?;
+                schema::migrate(&mut source)?;
+                source
+            }
+            None => memory_fallback::empty()?,
+        };
+        match backup(&source, &mut self.connection) {
+            Err(because) if self.may_stand_in(&because) => {
+                self.stand_in_for(because)?;
+                backup(&source, &mut self.connection)?;
+            }
+            done => done?,
+        }
+        changes::watch(&self.connection)?;
+        changes::forget(&self.connection)
+    }
+
+    /// Where memory stands in for the file: tries to make the file what memory is, but for history, and to go on there. Between batches only.
+    pub fn rejoin_file(&mut self, now: Timestamp) {
+        if self.stand_in.is_none() || self.place.is_none() {
+            return;
+        }
+        match self.try_to_rejoin(now) {
+            Ok(()) => {}
+            Err(error) => {
+                let because = self.named(error);
+                self.close_file();
+                if let Some(stand_in) = &mut self.stand_in {
+                    stand_in.because = because;
+                }
+            }
+        }
+    }
+
+    fn try_to_rejoin(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let mut file = self.reopen(now)?;
+        let memory = &self.connection;
+        memory_fallback::run(&mut file, &|transaction: &Connection| {
+            for table in changes::names(memory)?.iter().filter(|table| *table != "frame") {
+                transaction.execute(&format!("DELETE FROM {table}"), [])?;
+                memory_fallback::copy(memory, transaction, table, &[], "REPLACE")?;
+            }
+            Ok(())
+        })?;
+        changes::watch(&file)?;
+        file.busy_timeout(BUSY_TIMEOUT)?;
+        self.connection = file;
+        self.stand_in = None;
+        self.forget_commit();
+        Ok(())
+    }
+
+    /// What is known of the last commit holds no longer.
+    fn forget_commit(&mut self) {
+        self.series.clear();
+        self.committed_at = None;
+    }
+}
+
+fn end(connection: &Connection, position: &Position) -> Result<(), StoreError> {
+    write_position(connection, position)?;
+    changes::forget(connection)?;
+    Ok(connection.execute_batch("COMMIT")?)
+}
+
+fn write_position(connection: &Connection, position: &Position) -> Result<(), StoreError> {
+    let Position { number, digest, writer, is_ahead } = position;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO log_position (only_row, number, digest, writer, is_ahead) VALUES (1, ?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![number.cast_signed(), digest, writer, is_ahead])?;
+    Ok(())
+}
+
+fn backup(source: &Connection, to: &mut Connection) -> Result<(), StoreError> {
+    let backup = Backup::new(source, to)?;
+    Ok(backup.run_to_completion(PAGES_AT_ONCE, Duration::ZERO, None)?)
+}
