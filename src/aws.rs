@@ -36,5 +36,5 @@ pub use eventbridge::{JobEvent, JobEvents};
 pub(crate) use failure::describe;
 pub use listing::Limits;
 pub use poller::Poller;
-pub use publishing::{cloudwatch, cloudwatch_otlp, sns};
+pub use publishing::{cloudwatch, cloudwatch_otlp, s3, sns};
 pub use rate_limit::Budget;

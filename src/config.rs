@@ -11,6 +11,7 @@ mod excerpt;
 mod file;
 mod mute;
 mod receivers;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub use aws_names::check_namespace;
 pub use check::Environment;
 pub use excerpt::shown_url;
 pub use mute::Mute;
+pub use store::{LogPlace, Replication};
 
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Prices;
@@ -85,6 +87,8 @@ pub struct Config {
     pub receivers: Vec<Receiver>,
     /// What survives a restart.
     pub store: PathBuf,
+    /// The log that several replicas share; none where one service has its file.
+    pub replication: Option<Replication>,
     /// How much of the past is kept.
     pub history: History,
     /// Address of the API and the page. Loopback unless the file says otherwise.

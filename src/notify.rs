@@ -29,7 +29,7 @@ use trainspotter_clock::Clock;
 
 pub use alertmanager::Alertmanager;
 pub use http::judge;
-pub use notifier::{Notifier, Notifiers, Outcome};
+pub use notifier::{ATTEMPT_TIMEOUT, Notifier, Notifiers, Outcome};
 pub use outbox::{OutboxRow, rows};
 pub use pagerduty::PagerDuty;
 pub use slack::Slack;

@@ -11,6 +11,7 @@ mod live_check;
 mod logs;
 mod operations;
 mod polling;
+mod replicas;
 mod restore;
 mod rule_reload;
 mod senders;
@@ -33,11 +34,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::aws::{self, Clients, JobEvents, Poller};
 use crate::config::{Config, Receiver, Target};
+use crate::notify::ATTEMPT_TIMEOUT;
 use crate::notify::outbox::{self, OutboxRow};
 use crate::publish::{Publisher, Report};
+use crate::replication::Replicas;
+use crate::replication::lease::Terms;
 use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Memory, OPEN_SINCE, RESOLVED_SHOWN};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
@@ -60,6 +65,9 @@ const FRAMES: usize = 64;
 const MIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Parts that have to end before notifications are flushed and the pages go: everything that feeds a tick or a sink.
 const FLUSHED_FIRST: [&str; 3] = ["poller", "event_loop", "publisher"];
+/// For how long notifications to a receiver that is not configured here are left to replicas that know it.
+const LEFT_TO_OTHERS: Duration = Duration::from_secs(86_400);
+
 /// How long a stop may take, in wall time, before what is left is given up.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
@@ -111,11 +119,26 @@ impl Service {
     ///
     /// When something needed cannot be opened, or a part ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        let Self { config, rules, clock, since, listener } = self.by_aws_time();
-        let target = target_of(&config)?;
+        let service = self.by_aws_time();
+        if let Some(replication) = service.config.replication.clone() {
+            return replicas::run(service, &replication, stop).await;
+        }
         // It may wait for another service to end.
-        let Some(opened) = stop.run_until_cancelled(open_store(&config, since, clock)).await else { return Ok(()) };
-        let Opened { store, saved, began, set_aside, unsent } = opened?;
+        let opening = open_store(&service.config, service.since, service.clock);
+        let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
+        service.lead(opened?, None, stop).await
+    }
+
+    /// Asks AWS, publishes, notifies and serves, until `stop`; then hands over to another replica, if there are any.
+    async fn lead(
+        self,
+        opened: Opened,
+        replicas: Option<Arc<Replicas>>,
+        stop: CancellationToken,
+    ) -> Result<(), StartError> {
+        let Self { config, rules, clock, since, listener } = self;
+        let target = target_of(&config)?;
+        let Opened { store, saved, began, set_aside, unsent } = opened;
         let clients = connect(&target, &config, clock).await?;
         let publisher =
             senders::publisher(&config, clients.calls(), &target, began, clock).await?.after(saved.ticked_at);
@@ -145,6 +168,7 @@ impl Service {
             history: config.history,
             memory: Memory::with(unsent, ended_before(&config).await),
             source_log: SourceLog::new(started),
+            standing: replicas.as_ref().map(|replicas| replicas.standing.clone()),
         };
         let pages = acting.pages(latest, senders.queries, past, config.poll.every, clock);
 
@@ -169,14 +193,32 @@ impl Service {
         }
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
-        for notifier in delivering {
-            parts.spawn("notifier", notifier.run(rest.clone()));
+        let (notifying, attempt) = (TaskTracker::new(), longest_attempt(&config));
+        for notifier in delivering.into_iter().map(|notifier| notifier.with_attempt_timeout(attempt)) {
+            parts.spawn("notifier", notifying.track_future(notifier.run(rest.clone())));
+        }
+        if let Some(replicas) = replicas {
+            parts.spawn("hand_over", hand_over(replicas, notifying, rest.clone()));
         }
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
         parts.spawn("history", history::answer(config.store.clone(), past_inbox, rest.clone()));
         parts.spawn("pages", serve(listener, web::router(pages), config.external_url.clone(), rest.clone()));
         parts.finish(stop, rest).await
     }
+}
+
+/// The longest that an attempt to notify may take: with replicas, no longer than another one waits before it leads.
+fn longest_attempt(config: &Config) -> Duration {
+    let of_lease = config.replication.as_ref().map(|replication| Terms::of(replication.lease).attempt());
+    of_lease.map_or(ATTEMPT_TIMEOUT, |attempt| attempt.min(ATTEMPT_TIMEOUT))
+}
+
+/// Lets another replica lead as soon as nothing is sent any more.
+async fn hand_over(replicas: Arc<Replicas>, notifying: TaskTracker, rest: CancellationToken) {
+    rest.cancelled().await;
+    notifying.close();
+    notifying.wait().await;
+    replicas.hand_over().await;
 }
 
 /// The one target that a configuration has today.
@@ -235,6 +277,18 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
     if let Some(set_aside) = &set_aside {
         event_loop::say_set_aside(set_aside);
     }
+    state(config, store, set_aside.is_some(), since, clock).await
+}
+
+/// What a store holds. Rows that cannot be read are moved out of the way.
+async fn state(
+    config: &Config,
+    store: StoreHandle,
+    set_aside: bool,
+    since: Timestamp,
+    clock: Clock,
+) -> Result<Opened, StartError> {
+    let failed = |error| StartError::new("opening the state file", error);
     let names = config.receivers.iter().map(|receiver| receiver.name.clone()).collect();
     let now = clock.now();
     let bad = store.call(move |store| store.set_bad_rows_aside(now)).await.map_err(failed)?;
@@ -245,7 +299,9 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
             "a row of the state file cannot be read and is moved to its table set_aside; nothing else is lost"
         );
     }
-    let given_up = store.call(move |store| store.keep_receivers(&names, now)).await.map_err(failed)?;
+    // Where there are replicas, another one may know a receiver that this one does not: what is new is left to it.
+    let older_than = if config.replication.is_some() { LEFT_TO_OTHERS } else { Duration::ZERO };
+    let given_up = store.call(move |store| store.keep_receivers(&names, older_than, now)).await.map_err(failed)?;
     if given_up > 0 {
         tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
     }
@@ -265,7 +321,7 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
     };
     let is_incomplete = bad.iter().any(|row| row.table == "outbox");
     let unsent = if is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
-    Ok(Opened { store, saved, began, set_aside: set_aside.is_some() || !bad.is_empty(), unsent })
+    Ok(Opened { store, saved, began, set_aside: set_aside || !bad.is_empty(), unsent })
 }
 
 /// The alerts that an earlier run has seen end, the latest first.

@@ -70,6 +70,9 @@ pub use worker::{Call, Condition, Reply, StoreHandle};
 /// How long to wait for another process that has the file locked, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Statements that a connection keeps prepared: more than there are.
+const STATEMENTS_KEPT: usize = 128;
+
 /// The state of the service on disk.
 #[derive(Debug)]
 pub struct Store {
@@ -321,6 +324,7 @@ fn open_file(place: &Place, patience: Duration) -> Result<(Connection, StateFile
 
 fn prepare(mut connection: Connection, patience: Duration) -> Result<Connection, StoreError> {
     connection.busy_timeout(patience)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     // Before anything is written: switching to WAL writes.
     schema::check(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

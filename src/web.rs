@@ -42,10 +42,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use crate::notify::silence::Silence;
 use trainspotter_clock::Clock;
@@ -84,6 +86,30 @@ pub struct Snapshot {
     pub ticked_at: Option<Timestamp>,
     /// Why the state is kept in memory only; `None` if all is well.
     pub store_error: Option<String>,
+    /// Which of several replicas this is; `None` where there is one service.
+    pub replica: Option<ReplicaView>,
+}
+
+/// How this replica stands among several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ReplicaView {
+    /// Whether it leads: it asks AWS, publishes and notifies. The others show what its log says.
+    pub leads: bool,
+    /// Which one it is, another with each start.
+    pub replica: String,
+    /// Which one leads; null if none does.
+    pub leader: Option<String>,
+    /// The last record of the log that it has.
+    pub record: u64,
+    /// When that was written, by the clock of whoever wrote it; null before the first.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub written_at: Option<Timestamp>,
+    /// Whether the leader's configuration says the same as this one's.
+    pub same_config: bool,
+    /// Why the log cannot be read or written; null if all is well.
+    pub trouble: Option<String>,
+    /// Whether changes are kept by this replica only, until the log takes them.
+    pub is_ahead: bool,
 }
 
 /// Everything the routes draw on.

@@ -9,7 +9,7 @@ use crate::aws::CallCounter;
 use crate::aws::ConnectError;
 use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::clients::{Access, identified};
-use crate::config::{CloudWatch, Config};
+use crate::config::{CloudWatch, Config, Replication};
 use crate::outbound::{SignedEndpoint, SignedService, Signer};
 use trainspotter_clock::Clock;
 
@@ -69,6 +69,27 @@ pub async fn cloudwatch_otlp(config: &Config, sink: &CloudWatch, clock: Clock) -
     let credentials = sdk.credentials_provider().ok_or(ConnectError::NoCredentials)?;
     let signer = Signer::new(credentials, region.to_owned(), SignedService::Monitoring, clock);
     Ok(SignedEndpoint { url, signer })
+}
+
+/// Who asks S3 for the log, where, and in which region. The service's own credentials, or the log's role; never a target's.
+///
+/// # Errors
+/// The endpoint or the proxies cannot be used.
+pub async fn s3(
+    config: &Config,
+    log: &Replication,
+    clock: Clock,
+) -> Result<(Signer, Option<Url>, String), ConnectError> {
+    let region = log.region.as_ref().or(config.targets.first().map(|target| &target.region)).map_or("", String::as_str);
+    let endpoint = log.endpoint.as_deref().or(endpoint_of_targets(config));
+    let (sdk, _) = identified(Access { region, role: log.role.as_deref(), endpoint }, clock).await?;
+    let wrong = |endpoint: &str, problem: url::ParseError| ConnectError::Endpoint {
+        endpoint: endpoint.to_owned(),
+        problem: problem.to_string(),
+    };
+    let endpoint = sdk.endpoint_url().map(|text| Url::parse(text).map_err(|error| wrong(text, error))).transpose()?;
+    let credentials = sdk.credentials_provider().ok_or(ConnectError::NoCredentials)?;
+    Ok((Signer::new(credentials, region.to_owned(), SignedService::S3, clock), endpoint, region.to_owned()))
 }
 
 fn access<'a>(config: &'a Config, sink: &'a CloudWatch) -> Access<'a> {

@@ -154,6 +154,7 @@ fn config(
         rules: Vec::new(),
         receivers,
         store: state.0.clone(),
+        replication: None,
         history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
         listen: arguments.listen,
         api: tokens,

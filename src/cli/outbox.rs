@@ -62,7 +62,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let count = match which.choose()? {
                 (Place::Service(client), selection) => change(&client, "retry", &selection).await?,
                 (Place::Config(config), selection) => {
-                    let mut store = open(&config)?;
+                    let mut store = open_to_change(&config)?;
                     let count = store.retry(&selection, now);
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
                 }
@@ -76,7 +76,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let count = match which.choose()? {
                 (Place::Service(client), selection) => change(&client, "drop", &selection).await?,
                 (Place::Config(config), selection) => {
-                    let mut store = open(&config)?;
+                    let mut store = open_to_change(&config)?;
                     let count = store.give_up(&selection, now);
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
                 }
@@ -174,6 +174,17 @@ pub(super) fn open(config: &str) -> Result<Store, Failure> {
         return Err(Failure::usage(format!("{path} does not exist: the service has not run with this configuration")));
     }
     Store::open_as_is(&path).map_err(Failure::failed)
+}
+
+/// The same, to be written to: with a log, only the replica that leads may do that.
+pub(super) fn open_to_change(config: &str) -> Result<Store, Failure> {
+    if let Some(replication) = inputs::load_config(config)?.replication {
+        let log = replication.log;
+        return Err(Failure::usage(format!(
+            "the state is in the log {log}, which only the replica that leads may change: ask it, with --url"
+        )));
+    }
+    open(config)
 }
 
 /// Names the rows that are left out because they cannot be read.

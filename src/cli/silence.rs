@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::figures::text;
-use crate::cli::outbox::{open, say_bad};
+use crate::cli::outbox::{open, open_to_change, say_bad};
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, Table};
@@ -128,7 +128,7 @@ fn add_to_file(config: &str, new: New, author: Option<String>) -> Result<(), Fai
     }
     let now = Clock::real().now();
     let silence = Silence { id: 0, matchers, starts_at: now, ends_at: now + span, author, comment };
-    let mut store = open(config)?;
+    let mut store = open_to_change(config)?;
     let id = store.silence(&silence).map_err(|error| Failure::failed(store.named(error)))?;
     print(format_args!("silence {id} until {}", silence.ends_at))
 }
@@ -147,7 +147,7 @@ fn list_of_file(config: &str) -> Result<(), Failure> {
 }
 
 fn end_in_file(config: &str, id: i64) -> Result<(), Failure> {
-    let mut store = open(config)?;
+    let mut store = open_to_change(config)?;
     if store.end_silence(id, Clock::real().now()).map_err(|error| Failure::failed(store.named(error)))? {
         print(format_args!("silence {id} has ended"))
     } else {

@@ -39,6 +39,7 @@ pub(super) fn check(
 ) -> Result<Config, Problems> {
     let mut check = Check { document, environment, problems: Vec::new(), filled: BTreeSet::new() };
     let file = &document.value;
+    let (store, replication) = check.store(&file.store, folder);
     let config = Config {
         targets: check.targets(&file.targets),
         poll: check.poll(&file.poll),
@@ -48,7 +49,8 @@ pub(super) fn check(
         priority_bands: check.priority_bands(&file.priority_bands),
         rules: check.rules(&file.rules, folder),
         receivers: check.receivers(&file.receivers, &file.inhibit),
-        store: check.store(&file.store, folder),
+        store,
+        replication,
         history: check.history(&file.history),
         listen: check.listen(&file.listen),
         api: check.api(&file.api),
@@ -324,16 +326,6 @@ impl Check<'_> {
         if let Err(message) = checked {
             self.problem(path, message);
         }
-    }
-
-    fn store(&mut self, store: &str, folder: &Path) -> PathBuf {
-        let store = self.filled("store", store);
-        if store.is_empty() || store.ends_with('/') {
-            self.problem("store", "the path of a file is needed");
-        } else if store.starts_with(':') || store.starts_with("file:") || store.contains("://") {
-            self.problem("store", "the path of a file is needed, and this is no path: nothing would be kept there");
-        }
-        folder.join(store)
     }
 
     fn history(&mut self, history: &file::History) -> History {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use crate::config::api_tokens::Api;
+use crate::config::store::StoreForm;
 use trainspotter_core::model::{Matchers, SharesShown};
 use trainspotter_core::yaml::HumanDuration;
 
@@ -47,9 +48,9 @@ pub(super) struct File {
     /// Alerts that are not sent while another one fires, for all receivers.
     #[serde(default)]
     pub(super) inhibit: Vec<Inhibition>,
-    /// The file that keeps what must survive a restart, relative to this file.
-    #[serde(default = "default_store")]
-    pub(super) store: String,
+    /// Where the state is kept that must survive a restart: the path of a file, relative to this file, or file and log.
+    #[serde(default)]
+    pub(super) store: StoreForm,
     /// Past figures, kept in the same file, for the page and for backtests.
     #[serde(default)]
     pub(super) history: History,
@@ -469,10 +470,6 @@ fn list_of_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Tar
 
 fn all_queues() -> Vec<String> {
     vec!["*".to_owned()]
-}
-
-fn default_store() -> String {
-    "trainspotter.db".to_owned()
 }
 
 fn default_listen() -> String {

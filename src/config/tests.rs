@@ -389,3 +389,43 @@ fn keys(schema: &serde_json::Value, with: &mut impl FnMut(&str)) {
     }
     schema.as_array().into_iter().flatten().for_each(|item| keys(item, with));
 }
+
+#[test]
+fn a_store_is_a_file_or_a_file_and_a_log() {
+    let store = |text: &str| load_with(&format!("targets: [{{ region: us-east-1 }}]\nstore: {text}\n"));
+    for text in ["state.db", "{ file: state.db }"] {
+        let config = store(text).unwrap();
+        assert_eq!((config.store, config.replication), (PathBuf::from("/etc/trainspotter/state.db"), None));
+    }
+    let replication = |text: &str| store(text).unwrap().replication.unwrap();
+    let bucket = replication("{ file: state.db, log: \"s3://my-bucket/a/b/\", region: eu-west-1, lease: 1m }");
+    let place = LogPlace::Bucket { bucket: "my-bucket".to_owned(), prefix: "a/b".to_owned() };
+    assert_eq!(
+        (bucket.log, bucket.lease, bucket.region.as_deref()),
+        (place, Duration::from_secs(60), Some("eu-west-1"))
+    );
+    let folder = replication("{ log: \"file:///var/lib/log\" }");
+    assert_eq!((folder.log, folder.lease), (LogPlace::Folder("/var/lib/log".into()), Duration::from_secs(45)));
+    for (text, message) in [
+        ("s3://bucket/prefix", "a log is given beside it"),
+        ("{ file: \"\" }", "the path of a file"),
+        ("{ log: bucket }", "not the place of a log"),
+        ("{ log: \"s3://B/prefix\" }", "no bucket"),
+        ("{ log: \"s3:///prefix\" }", "no bucket"),
+        ("{ log: \"s3://bucket/a//b\" }", "empty part"),
+        ("{ log: \"s3://bucket/a b\" }", "the prefix has"),
+        ("{ log: \"https://bucket/a\" }", "no logs at `https:`"),
+        ("{ log: \"file:///\" }", "path of a folder"),
+        ("{ log: \"s3://bucket/a\", lease: 1s }", "between 3s and 10m"),
+        ("{ log: \"s3://bucket/a\", region: virginia }", "virginia"),
+        ("{ log: \"s3://bucket/a\", role: me }", "me"),
+        ("{ log: \"file:///a/b\", region: eu-west-1 }", "nothing for a folder"),
+        ("{ file: a.db, lease: 1m }", "without `store.log`"),
+        ("{ fil: a.db }", "fil"),
+        ("[a.db]", "the path of a file"),
+    ] {
+        let problems = store(text).unwrap_err();
+        let found: Vec<_> = problems.iter().collect();
+        assert!(found.iter().any(|(line, _, what)| *line == 2 && what.contains(message)), "{text}: {found:?}");
+    }
+}

@@ -43,7 +43,7 @@ use trainspotter_core::rules::Alert;
 const BATCH: usize = 64;
 
 /// Wall time for one attempt, after which it counts as failed.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long to wait when the store does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(5);

@@ -19,12 +19,7 @@ use crate::notify::routing;
 use crate::notify::silence::Silence;
 use crate::runbooks;
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::AlertId;
-use trainspotter_core::rules::AlertState;
-use trainspotter_core::rules::ResolveReason;
-use trainspotter_core::rules::Transition;
-use trainspotter_core::rules::TransitionKind;
+use trainspotter_core::rules::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
 
 /// Identity of a notification: 64 hex digits, the same over retries, restarts and replicas.
 ///
@@ -304,7 +299,7 @@ fn episode(transition: &Transition) -> Timestamp {
 
 /// What a notifier needs of the store. Every call is durable when it returns.
 pub trait Outbox: Clone + Send + Sync + 'static {
-    /// Whether an attempt may begin now: no other replica can lead before it has ended.
+    /// Whether an attempt may begin now, which no other replica makes.
     fn may_send(&self) -> bool {
         true
     }

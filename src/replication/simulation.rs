@@ -99,7 +99,7 @@ fn whatever_happens_to_replicas_nothing_is_lost_and_nothing_doubled() {
     }
     let seeds = match number("TRAINSPOTTER_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("TRAINSPOTTER_SEEDS").unwrap_or(2_000),
+        None => 0..number("TRAINSPOTTER_SEEDS").unwrap_or(300),
     };
     let failed: Vec<String> = seeds
         .clone()

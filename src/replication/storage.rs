@@ -1,6 +1,7 @@
 //! Where a log is kept: four calls that every object store has, one of which creates an object only if it is not there.
 
 pub mod folder;
+pub mod s3;
 
 use std::fmt;
 use std::future::Future;

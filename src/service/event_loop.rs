@@ -12,9 +12,11 @@ use crate::config::{History, Receiver};
 use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
+use crate::replication::Standing;
 use crate::service::clock_watch::ClockWatch;
 use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
+use crate::service::replicas;
 use crate::service::rule_reload::News;
 use crate::service::source_log::SourceLog;
 use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
@@ -58,6 +60,8 @@ pub(super) struct EventLoop {
     pub(super) history: History,
     pub(super) memory: Memory,
     pub(super) source_log: SourceLog,
+    /// How this replica stands, where there are several.
+    pub(super) standing: Option<watch::Receiver<Standing>>,
 }
 
 /// Says where a broken file is now.
@@ -95,6 +99,8 @@ pub(super) struct Memory {
     failed_because: Option<String>,
     resolved: VecDeque<Transition>,
     polled_at: Option<Timestamp>,
+    /// Another replica leads: nothing more goes out of here.
+    is_replaced: bool,
     clock: ClockWatch,
 }
 
@@ -231,6 +237,8 @@ impl EventLoop {
             say_set_aside(&aside);
             self.engine.service().store_set_aside = true;
         }
+        let of_log = self.standing.as_ref().and_then(|standing| standing.borrow().trouble.clone());
+        let trouble = trouble.or_else(|| of_log.map(|trouble| format!("the log of the replicas: {trouble}")));
         let trouble = trouble.or_else(|| self.memory.failed_because.clone());
         let before = std::mem::replace(&mut self.engine.service().store_error, trouble.clone());
         match (before, trouble) {
@@ -329,6 +337,7 @@ impl EventLoop {
             Err(error) => {
                 tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
                 self.memory.uncommitted_jobs.clone_from(&commit.jobs);
+                self.memory.is_replaced = error == StoreError::NotLeading;
                 (self.memory.failed, self.memory.failed_because) = (Some(commit), Some(error.to_string()));
                 false
             }
@@ -336,6 +345,9 @@ impl EventLoop {
     }
 
     fn publish(&mut self, now: Timestamp, frame: Arc<Frame>, alerts: Vec<Alert>) {
+        if self.memory.is_replaced {
+            return;
+        }
         self.snapshot.send_replace(Snapshot {
             frame: Arc::clone(&frame),
             alerts: alerts.into(),
@@ -344,6 +356,7 @@ impl EventLoop {
             not_ready: self.engine.not_ready(),
             ticked_at: Some(now),
             store_error: self.engine.service().store_error.clone(),
+            replica: self.standing.as_ref().map(|standing| replicas::view(&standing.borrow())),
         });
         if self.frames.try_send(frame).is_err() {
             self.limit_hit("frames_waiting_for_sinks", 1);

@@ -243,6 +243,6 @@ fn to_sql(value: &Value) -> Result<ToSqlOutput<'_>, StoreError> {
         Value::Float(number) => ToSqlOutput::Borrowed(ValueRef::Real(*number)),
         Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
         Value::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-        _ => return Err(other()),
+        Value::Bool(_) | Value::Tag(..) | Value::Array(_) | Value::Map(_) | _ => return Err(other()),
     })
 }

@@ -140,6 +140,17 @@ impl Frames {
         Ok(first.zip(last).map(|(first, last)| (Timestamp::from_millis(first), Timestamp::from_millis(last))))
     }
 
+    /// The newest frame that can be read; `None` if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn latest(&self) -> Result<Option<Frame>, StoreError> {
+        let Some((_, last)) = self.span()? else { return Ok(None) };
+        let mut latest = None;
+        self.each(last, last, None, |frame| latest = Some(frame))?;
+        Ok(latest)
+    }
+
     /// Gives the frames from `from` to `to`, oldest first: all of them or, with a `step`, the last of each. Samples, names of queues
     /// and the health of sources are as they were; the other tables are empty. Frames that cannot be read are left out: says how many.
     ///

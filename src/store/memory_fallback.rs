@@ -15,9 +15,11 @@ use rusqlite::types::ToSqlOutput;
 use crate::store::BUSY_TIMEOUT;
 use crate::store::Commit;
 use crate::store::Committed;
+use crate::store::STATEMENTS_KEPT;
 use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::changes;
 use crate::store::jobs;
 use crate::store::keep;
 use crate::store::open_file;
@@ -33,9 +35,6 @@ const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outb
 
 /// ... and from a file that will not be read again also this.
 const ALSO_AT_THE_START: [&str; 3] = ["job", "queue", "event"];
-
-/// ... and from one whose changes go to a log, which must not take what is missing for gone.
-const ALSO_WITH_A_LOG: [&str; 4] = ["job", "event", "set_aside", "log_position"];
 
 /// How long a commit waits for a lock while memory stands in: what waits for it meanwhile are the notifications.
 const PATIENCE_MEANWHILE: Duration = Duration::from_millis(50);
@@ -141,7 +140,11 @@ impl Store {
         self.connection.busy_timeout(PATIENCE_MEANWHILE)?;
         let memory = copy_of(&self.connection)?;
         if let Some(batch) = &mut self.batch {
-            take_along(&self.connection, &memory, &ALSO_WITH_A_LOG)?;
+            // What is missing would be taken for gone in the log.
+            let names = changes::names(&memory)?;
+            let others = names.iter().map(String::as_str);
+            let others: Vec<&str> = others.filter(|name| *name != "frame" && !TAKEN_ALONG.contains(name)).collect();
+            take_along(&self.connection, &memory, &others)?;
             batch.leave(&self.connection, &memory)?;
         }
         let file = std::mem::replace(&mut self.connection, memory);
@@ -274,6 +277,7 @@ pub(super) fn empty() -> Result<Connection, StoreError> {
         }
     };
     let mut memory = Connection::open_in_memory()?;
+    memory.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Backup::new(empty, &mut memory)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
     Ok(memory)
 }

@@ -74,17 +74,22 @@ impl Store {
         Ok(backlogs.collect::<Result<_, _>>()?)
     }
 
-    /// Gives up what waits for receivers that are not configured any more, and says how many rows that were. To be
+    /// Gives up what waits for receivers that are not configured any more and is `older_than` that, and says how many rows that were. To be
     /// called at start, or they would be counted as pending for ever.
     ///
     /// # Errors
     /// Nothing was changed.
-    pub fn keep_receivers(&mut self, receivers: &BTreeSet<String>, now: Timestamp) -> Result<u64, StoreError> {
+    pub fn keep_receivers(
+        &mut self,
+        receivers: &BTreeSet<String>,
+        older_than: Duration,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let given_up = self.transact(|transaction| {
             Ok(transaction.execute(
                 "UPDATE outbox SET state = 'dead', settled_at = ?1, last_error = 'the receiver is not configured any more'
-                 WHERE state = 'pending' AND receiver NOT IN (SELECT value FROM json_each(?2))",
-                params![now.millis(), serde_json::to_string(receivers)?],
+                 WHERE state = 'pending' AND receiver NOT IN (SELECT value FROM json_each(?2)) AND created_at <= ?3",
+                params![now.millis(), serde_json::to_string(receivers)?, (now - older_than).millis()],
             )?)
         })?;
         Ok(u64::try_from(given_up).unwrap_or(0))

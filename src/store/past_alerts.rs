@@ -6,7 +6,6 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::OpenFlags;
 use rusqlite::Row;
-use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::store::StoreError;
@@ -23,11 +22,7 @@ const PRUNE_BATCH: u32 = 500;
 const MAX_EPISODES: u32 = 200;
 
 /// Writes down what fired and what ended. Nothing changes if the same is written again.
-pub(super) fn record(
-    transaction: &Transaction<'_>,
-    transitions: &[Transition],
-    now: Timestamp,
-) -> Result<(), StoreError> {
+pub(super) fn record(transaction: &Connection, transitions: &[Transition], now: Timestamp) -> Result<(), StoreError> {
     let mut fired = transaction.prepare_cached(
         "INSERT OR IGNORE INTO past_alert (alert, fired_at, queue, share, body) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;

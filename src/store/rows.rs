@@ -135,6 +135,14 @@ fn content(row: &Row<'_>, columns: &[String]) -> Result<String, StoreError> {
 }
 
 impl Store {
+    /// All alerts that are pending or firing, as of the last commit.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn alerts(&self) -> Result<Vec<Alert>, StoreError> {
+        Ok(alerts(&self.connection)?.good)
+    }
+
     /// Moves the rows that cannot be read to a table of their own, and writes anew what others hold of them: an alert that fires is in the
     /// outbox, too. Returns them. To be called at the start, before [`Store::load`].
     ///

@@ -47,12 +47,15 @@ pub struct Condition {
 /// Tells a caller what came of its call. What goes wrong after the call itself, in the log, is an argument.
 pub type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+/// Does something with a store, unless there is an error that prevents it.
+pub type Run = Box<dyn FnOnce(&mut Store, Option<StoreError>) -> Reply + Send>;
+
 /// What is to be done with a store.
 pub struct Call {
     /// Only while this replica leads since that record; `None` for whenever.
     pub term: Option<u64>,
-    /// Does it, unless there is an error that prevents it.
-    pub run: Box<dyn FnOnce(&mut Store, Option<StoreError>) -> Reply + Send>,
+    /// Does it.
+    pub run: Run,
 }
 
 /// Calls a store on its own thread, one call after the other. Cheap to clone; the file is closed when the last clone is

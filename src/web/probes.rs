@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::web::Pages;
+use crate::web::ReplicaView;
 use crate::web::Snapshot;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
@@ -68,6 +69,8 @@ pub(super) struct HealthBody {
     version: &'static str,
     /// Why the state is kept in memory only, so that a restart would lose what happened since; null if all is well.
     store_error: Option<String>,
+    /// Which of several replicas answers, and who leads; null where there is one service.
+    replica: Option<ReplicaView>,
     sources: Vec<SourceRow>,
 }
 
@@ -207,6 +210,7 @@ pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
         tick_age_seconds: snapshot.ticked_at.map(|at| now.seconds_since(at)),
         version: env!("CARGO_PKG_VERSION"),
         store_error: snapshot.store_error,
+        replica: snapshot.replica,
         sources: snapshot.frame.sources.iter().map(SourceRow::from).collect(),
     })
 }

@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     (".", "aws", &["clock", "config", "core::model", "outbound"]),
     (".", "notify", &["clock", "config", "core::model", "core::rules", "core::yaml", "outbound", "runbooks"]),
     (".", "store", &["core::metrics", "core::model", "core::rules", "notify"]),
+    (".", "replication", &["clock", "core::model", "outbound", "store"]),
     (".", "publish", &["aws", "clock", "config", "core::metrics", "core::model", "outbound"]),
     (".", "web", &["clock", "core::jobs", "core::metrics", "core::model", "core::rules", "notify", "runbooks"]),
     (
@@ -40,6 +41,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
             "notify",
             "outbound",
             "publish",
+            "replication",
             "store",
             "web",
         ],

@@ -28,6 +28,7 @@ mod outgoing;
 mod quirks;
 mod remote;
 mod replay;
+mod replicas;
 mod restart_kill;
 mod scale;
 mod service;

@@ -34,6 +34,7 @@ pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config
         rules: Vec::new(),
         receivers: Vec::new(),
         store,
+        replication: None,
         history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         api: Vec::new(),

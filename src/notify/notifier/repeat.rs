@@ -8,7 +8,7 @@ use crate::notify::Deliver;
 use crate::notify::Failure;
 use crate::notify::RetryClass;
 use crate::notify::message::Message;
-use crate::notify::notifier::ATTEMPT_TIMEOUT;
+use crate::notify::notifier::FENCED;
 use crate::notify::notifier::Notifier;
 use crate::notify::notifier::STORE_PAUSE;
 use crate::notify::notifier::TROUBLE_AFTER;
@@ -40,6 +40,9 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             }
         };
         for alerts in notified.chunks(self.integration.most_together()) {
+            if !self.outbox.may_send() {
+                return Some(now + self.clock.of_wall(FENCED));
+            }
             if let Err(failure) = self.send_again(alerts, now).await
                 && !self.goes_on_after(failure).await
             {
@@ -65,7 +68,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         tokio::select! {
             result = self.integration.deliver(&message, &self.clock) => result.map(|_| ()),
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
-                let wait = units::duration(ATTEMPT_TIMEOUT.as_secs_f64());
+                let wait = units::duration(self.attempt_timeout.as_secs_f64());
                 Err(Failure::retry(format!("no answer within {wait}"), None))
             }
         }

@@ -44,6 +44,8 @@ impl<S: Storage + 'static> Replica<S> {
                 Err(error)
             }
         };
+        // Whoever hears that this one does not lead can see it, too.
+        self.show();
         for reply in replies {
             reply(done.clone());
         }

@@ -106,10 +106,6 @@ impl Storage for Folder {
 
 fn failed(root: &Path, error: &std::io::Error) -> StorageError {
     let problem = format!("the folder {} cannot be used: {error}", root.display());
-    match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::ReadOnlyFilesystem => {
-            StorageError::lasting(problem)
-        }
-        _ => StorageError::answered(problem),
-    }
+    let lasting = [ErrorKind::PermissionDenied, ErrorKind::NotADirectory, ErrorKind::ReadOnlyFilesystem];
+    if lasting.contains(&error.kind()) { StorageError::lasting(problem) } else { StorageError::answered(problem) }
 }

@@ -129,7 +129,7 @@ fn the_backlog_counts_what_waits_and_what_was_given_up() {
     let expected = Backlog { pending: 1, oldest: Some(at(-30)), dead: 1 };
     assert_eq!(store.backlog().unwrap(), BTreeMap::from([("oncall".to_owned(), expected)]));
     let kept = BTreeSet::from(["someone else".to_owned()]);
-    assert_eq!(store.keep_receivers(&kept, at(2)).unwrap(), 1);
+    assert_eq!(store.keep_receivers(&kept, Duration::ZERO, at(2)).unwrap(), 1);
     let expected = Backlog { pending: 0, oldest: None, dead: 2 };
     assert_eq!(store.backlog().unwrap()["oncall"], expected);
 }

@@ -67,6 +67,7 @@ pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
         not_ready: None,
         ticked_at: Some(at),
         store_error: None,
+        replica: None,
     }
 }
 

@@ -1,0 +1,263 @@
+//! A log in a bucket of S3, or of what speaks its protocol: four requests over HTTP, signed like all others.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::Response;
+use reqwest::StatusCode;
+use url::Url;
+
+use crate::outbound::Signer;
+use crate::replication::storage::Created;
+use crate::replication::storage::Storage;
+use crate::replication::storage::StorageError;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+
+/// The longest that a request takes, whoever waits for it.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The longest that it takes to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What is read of an error.
+const MAX_ERROR: usize = 4_096;
+
+/// A bucket and a prefix.
+pub struct Bucket {
+    http: reqwest::Client,
+    signer: Signer,
+    /// Where the bucket's objects are: ends with a slash.
+    root: Url,
+    bucket: String,
+    prefix: String,
+    region: String,
+    clock: Clock,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("root", &self.root.as_str())
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a bucket is, and who asks.
+#[derive(Debug)]
+pub struct Place {
+    /// Another endpoint than AWS's: buckets are then named in the path.
+    pub endpoint: Option<Url>,
+    /// The bucket.
+    pub bucket: String,
+    /// What names begin with.
+    pub prefix: String,
+    /// The bucket's region.
+    pub region: String,
+}
+
+impl Bucket {
+    /// A bucket at a place. `client` makes the client for a URL.
+    ///
+    /// # Errors
+    /// The address cannot be called.
+    pub fn new(
+        place: Place,
+        signer: Signer,
+        client: impl Fn(&Url) -> Result<reqwest::ClientBuilder, String>,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let Place { endpoint, bucket, prefix, region } = place;
+        let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let root = match endpoint {
+            Some(endpoint) => format!("{}/{bucket}/", endpoint.as_str().trim_end_matches('/')),
+            // The certificate is for one level of names.
+            None if bucket.contains('.') => format!("https://s3.{region}.{domain}/{bucket}/"),
+            None => format!("https://{bucket}.s3.{region}.{domain}/"),
+        };
+        let root = Url::parse(&root).map_err(|error| error.to_string())?;
+        let http = client(&root)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|error| error.without_url().to_string())?;
+        Ok(Self { http, signer, root, bucket, prefix, region, clock })
+    }
+
+    fn key(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
+    }
+
+    fn url(&self, name: &str) -> Result<Url, StorageError> {
+        self.root.join(&self.key(name)).map_err(|error| StorageError::lasting(error.to_string()))
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        url: Url,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Response, StorageError> {
+        let signed = self.signer.headers(method.as_str(), &url, headers, &body).await;
+        let signed = signed.map_err(|error| StorageError::silent(error.to_string()))?;
+        let mut request = self.http.request(method, url).headers(signed).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let sent = self.clock.mark();
+        let answer = request.send().await.map_err(|error| {
+            // A port that nobody listens at says no.
+            let refused = error.is_connect() && !error.is_timeout() && is_refused(&error);
+            let problem = chain(&error.without_url());
+            if refused { StorageError::answered(problem) } else { StorageError::silent(problem) }
+        })?;
+        // A machine whose clock is wrong is corrected by this, and its next request is signed for the right time.
+        if let Some(date) = answer.headers().get("date").and_then(|date| date.to_str().ok()).and_then(date_of) {
+            self.clock.hear(sent, date);
+        }
+        Ok(answer)
+    }
+
+    async fn failed(&self, answer: Response) -> StorageError {
+        let status = answer.status();
+        let region =
+            answer.headers().get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).map(str::to_owned);
+        let text = answer.text().await.unwrap_or_default();
+        let text: String = text.chars().take(MAX_ERROR).collect();
+        let code = element(&text, "Code").unwrap_or_default();
+        let (bucket, asked) = (&self.bucket, &self.region);
+        let region = region.or_else(|| element(&text, "Region").map(str::to_owned)).filter(|region| region != asked);
+        match code {
+            "NoSuchBucket" => {
+                StorageError::lasting(format!("there is no bucket {bucket}: make it, or correct `store.log`"))
+            }
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+                let where_it_is =
+                    region.map_or_else(|| "of another region".to_owned(), |region| format!("in {region}"));
+                StorageError::lasting(format!(
+                    "the bucket {bucket} is {where_it_is}, and {asked} was asked: set `store.region`"
+                ))
+            }
+            "AccessDenied" | "AllAccessDisabled" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
+                StorageError::lasting(format!(
+                    "no right to the bucket {bucket} ({code}): allow s3:GetObject, s3:PutObject and s3:DeleteObject on its objects below \
+                     the prefix, and s3:ListBucket on the bucket"
+                ))
+            }
+            "ExpiredToken" | "TokenRefreshRequired" => {
+                self.signer.forget_credentials().await;
+                StorageError::silent(format!("credentials for the bucket {bucket} have expired"))
+            }
+            "RequestTimeTooSkewed" | "RequestExpired" => {
+                StorageError::silent(format!("the clock of this machine is wrong ({code}); it is corrected by S3's"))
+            }
+            "" if status == StatusCode::MOVED_PERMANENTLY || region.is_some() => {
+                let where_it_is = region.unwrap_or_else(|| "another region".to_owned());
+                StorageError::lasting(format!(
+                    "the bucket {bucket} is in {where_it_is}, and {asked} was asked: set `store.region`"
+                ))
+            }
+            "" if status == StatusCode::FORBIDDEN => {
+                StorageError::lasting(format!("no right to the bucket {bucket} (403)"))
+            }
+            _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                StorageError::answered(format!("the bucket {bucket} answers {status} {code}"))
+            }
+            _ => StorageError::answered(format!("the bucket {bucket} answers {status} {code}")),
+        }
+    }
+}
+
+impl Storage for Bucket {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        let answer = self.request(Method::GET, self.url(name)?, &[], Vec::new()).await?;
+        if answer.status().is_success() {
+            let bytes = answer.bytes().await.map_err(|error| StorageError::silent(chain(&error.without_url())))?;
+            return Ok(Some(bytes.into()));
+        }
+        if answer.status() == StatusCode::NOT_FOUND {
+            let error = self.failed(answer).await;
+            return if error.is_lasting { Err(error) } else { Ok(None) };
+        }
+        Err(self.failed(answer).await)
+    }
+
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
+        let only_new = [("if-none-match", "*")];
+        let answer = self.request(Method::PUT, self.url(name)?, &only_new, bytes).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(Created::Yes),
+            StatusCode::PRECONDITION_FAILED => Ok(Created::Exists),
+            StatusCode::CONFLICT => Ok(Created::Conflict),
+            _ => Err(self.failed(answer).await),
+        }
+    }
+
+    async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, StorageError> {
+        let mut url = self.root.clone();
+        url.query_pairs_mut()
+            .append_pair("list-type", "2")
+            .append_pair("encoding-type", "url")
+            .append_pair("prefix", &self.key(&format!("{folder}/")));
+        if !after.is_empty() {
+            url.query_pairs_mut().append_pair("start-after", &self.key(after));
+        }
+        let answer = self.request(Method::GET, url, &[], Vec::new()).await?;
+        if !answer.status().is_success() {
+            return Err(self.failed(answer).await);
+        }
+        let text = answer.text().await.map_err(|error| StorageError::silent(chain(&error.without_url())))?;
+        let prefix = self.key("");
+        let names = elements(&text, "Key").filter_map(|key| {
+            let key = form_urlencoded::parse(format!("k={key}").as_bytes()).next().map(|(_, key)| key.into_owned())?;
+            key.strip_prefix(&prefix).map(str::to_owned)
+        });
+        Ok(names.collect())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StorageError> {
+        let answer = self.request(Method::DELETE, self.url(name)?, &[], Vec::new()).await?;
+        if answer.status().is_success() || answer.status() == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        Err(self.failed(answer).await)
+    }
+}
+
+/// The text of the first element with this name, as it stands there.
+fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    elements(text, name).next()
+}
+
+/// The texts of all elements with this name. S3's answers have no attributes on those that are asked for here.
+fn elements<'t>(text: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
+    let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (_, after) = rest.split_once(&begin)?;
+        let (found, after) = after.split_once(&end)?;
+        rest = after;
+        Some(found)
+    })
+}
+
+fn is_refused(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    kinds.any(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+/// An error with its causes, which the outermost often does not name.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The moment of an HTTP date.
+fn date_of(text: &str) -> Option<Timestamp> {
+    let at = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(Timestamp::from_millis(at.timestamp().as_millisecond()))
+}

@@ -1,0 +1,318 @@
+//! Several replicas of a service: this one follows the log and serves what it says, until it leads and does all that a service does.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::aws;
+use crate::config::{Config, LogPlace, Replication};
+use crate::notify::Notifiers;
+use crate::outbound::{Guard, http_client};
+use crate::replication::lease::{Role, Terms};
+use crate::replication::storage::folder::Folder;
+use crate::replication::storage::s3::{Bucket, Place};
+use crate::replication::{self, Identity, LogError, Replicas, Standing};
+use crate::service::inbox::Inbox;
+use crate::service::operations::Acting;
+use crate::service::{MAX_HISTORY_QUERIES, Service, StartError, event_loop, history, serve};
+use crate::store::{Frames, StoreError, StoreHandle};
+use crate::web::{self, ReplicaView, Snapshot};
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::{Frame, Sample, Value, catalogue};
+
+/// Wall time between two attempts to open a log that cannot be reached.
+const OPEN_AGAIN: Duration = Duration::from_secs(2);
+
+/// A replica shows the log's figures at least this often, in wall time.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs a replica until `stop`.
+pub(super) async fn run(
+    service: Service,
+    replication: &Replication,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let Service { config, rules, clock, since, listener } = service;
+    let listener = listener.into_std().map_err(|error| StartError::new("serving the pages", error))?;
+    let Some(replicas) = join(&config, replication, clock, &listener, &stop).await? else { return Ok(()) };
+    let replicas = Arc::new(replicas);
+    let mut standing = replicas.standing.clone();
+    loop {
+        let now = standing.borrow_and_update().clone();
+        let until_it_changes = stop.child_token();
+        let changed = {
+            let until_it_changes = until_it_changes.clone();
+            let mut standing = replicas.standing.clone();
+            let term = now.term;
+            async move {
+                // Without the replica nothing is left to do either.
+                let _ = standing.wait_for(|standing| standing.term != term).await;
+                until_it_changes
+            }
+        };
+        let listener = clone(&listener)?;
+        let done = if now.role == Role::Leading {
+            let store = replicas.store.for_term(now.term);
+            let leading = async {
+                let opened = super::state(&config, store, false, since, clock).await?;
+                let service = Service { config: config.clone(), rules: rules.clone(), clock, since, listener };
+                service.lead(opened, Some(Arc::clone(&replicas)), stop.clone()).await
+            };
+            tokio::select! {
+                biased;
+                _lost = changed => None,
+                ended = leading => Some(ended),
+            }
+        } else {
+            let following = follow(&config, &rules, &replicas, clock, listener, until_it_changes.clone());
+            tokio::select! {
+                biased;
+                token = changed => { token.cancel(); None }
+                () = following => Some(Ok(())),
+            }
+        };
+        match done {
+            Some(ended) if stop.is_cancelled() => {
+                replicas.hand_over().await;
+                return ended;
+            }
+            Some(Err(error)) => {
+                replicas.hand_over().await;
+                return Err(error);
+            }
+            Some(Ok(())) | None => {}
+        }
+    }
+}
+
+fn clone(listener: &std::net::TcpListener) -> Result<TcpListener, StartError> {
+    let cloned = listener.try_clone().and_then(TcpListener::from_std);
+    cloned.map_err(|error| StartError::new("serving the pages", error))
+}
+
+/// Opens the log. `None` if it is stopped before that works. What will not change by itself is an error.
+async fn join(
+    config: &Config,
+    replication: &Replication,
+    clock: Clock,
+    listener: &std::net::TcpListener,
+    stop: &CancellationToken,
+) -> Result<Option<Replicas>, StartError> {
+    let mut waiting: Option<(CancellationToken, watch::Sender<Snapshot>)> = None;
+    loop {
+        let Some(opened) = stop.run_until_cancelled(open(config, replication, clock)).await else { return Ok(None) };
+        match opened {
+            Ok(replicas) => {
+                if let Some((shown, _)) = waiting {
+                    shown.cancel();
+                }
+                return Ok(Some(replicas));
+            }
+            Err(Failed::Lasting(error)) => return Err(error),
+            Err(Failed::ForNow(problem)) => {
+                tracing::error!(problem, log = %replication.log, "the log cannot be reached; it is tried again");
+                let snapshot = Snapshot {
+                    not_ready: Some(format!("the log cannot be reached: {problem}")),
+                    ..Snapshot::default()
+                };
+                match &waiting {
+                    Some((_, shown)) => _ = shown.send_replace(snapshot),
+                    None => waiting = Some(show_waiting(config, clock, clone(listener)?, snapshot)),
+                }
+            }
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(OPEN_AGAIN)).await.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Serves pages that say why there is nothing to show.
+fn show_waiting(
+    config: &Config,
+    clock: Clock,
+    listener: TcpListener,
+    snapshot: Snapshot,
+) -> (CancellationToken, watch::Sender<Snapshot>) {
+    let (shown, latest) = watch::channel(snapshot);
+    let stop = CancellationToken::new();
+    let (stopped, config) = (stop.clone(), config.clone());
+    tokio::spawn(async move {
+        let Ok(store) = crate::store::Store::in_memory().and_then(StoreHandle::start) else { return };
+        let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, &store, clock);
+        let acting = Acting::new(&config, &[], &store, &notifiers, &latest, clock);
+        let (senders, _inbox) = Inbox::new();
+        let (past, _questions) = mpsc::channel(MAX_HISTORY_QUERIES);
+        let pages = acting.pages(latest, senders.queries, past, config.poll.every, clock);
+        serve(listener, web::router(pages), config.external_url.clone(), stopped).await;
+    });
+    (stop, shown)
+}
+
+/// Why a log could not be opened.
+enum Failed {
+    Lasting(StartError),
+    ForNow(String),
+}
+
+async fn open(config: &Config, replication: &Replication, clock: Clock) -> Result<Replicas, Failed> {
+    let failed = |error: StoreError| Failed::Lasting(StartError::new("opening the state file", error));
+    let of_log = |error: LogError| match error {
+        error if error.is_lasting() => {
+            Failed::Lasting(StartError::new("opening the log", format!("{}: {error}", replication.log)))
+        }
+        error => Failed::ForNow(error.to_string()),
+    };
+    let mut store = StoreHandle::serve(&config.store, clock.now()).await.map_err(failed)?;
+    for aside in store.take_set_aside() {
+        event_loop::say_set_aside(&aside);
+    }
+    let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
+    match &replication.log {
+        LogPlace::Folder(folder) => {
+            let storage = Folder::new(folder.clone());
+            replication::open(store, file, storage, identity(config), terms, clock).await.map_err(of_log)
+        }
+        LogPlace::Bucket { bucket, prefix } => {
+            let storage = self::bucket(config, replication, bucket, prefix, clock).await?;
+            replication::open(store, file, storage, identity(config), terms, clock).await.map_err(of_log)
+        }
+    }
+}
+
+async fn bucket(
+    config: &Config,
+    replication: &Replication,
+    bucket: &str,
+    prefix: &str,
+    clock: Clock,
+) -> Result<Bucket, Failed> {
+    let failed = |error: String| Failed::Lasting(StartError::new("opening the log", error));
+    let access = aws::s3(config, replication, clock).await.map_err(|error| failed(error.to_string()))?;
+    let (signer, endpoint, region) = access;
+    let place = Place { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region };
+    Bucket::new(place, signer, |url| http_client(url, Guard::new(true)), clock).map_err(failed)
+}
+
+/// Who this process is. What it watches must be the same for all replicas of a log.
+fn identity(config: &Config) -> Identity {
+    let watches = config.targets.iter().map(|target| {
+        let role = target.role.as_deref().map(|role| format!(" as {role}")).unwrap_or_default();
+        let endpoint = target.endpoint.as_deref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+        format!("{}{role}{endpoint}", target.region)
+    });
+    // What differs by replica is left out.
+    let same = Config { store: Default::default(), listen: ([127, 0, 0, 1], 0).into(), ..config.clone() };
+    let digest: String = Sha256::digest(format!("{same:?}")).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Identity {
+        writer: format!("{:016x}", RandomState::new().build_hasher().finish()),
+        watches: watches.collect::<Vec<_>>().join(", "),
+        config: digest,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Serves what the log says, until `stop`.
+async fn follow(
+    config: &Config,
+    rules: &[trainspotter_core::rules::Rule],
+    replicas: &Replicas,
+    clock: Clock,
+    listener: TcpListener,
+    stop: CancellationToken,
+) {
+    let (snapshot, latest) = watch::channel(Snapshot::default());
+    let store = &replicas.store;
+    let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, store, clock);
+    let acting = Acting::new(config, rules, store, &notifiers, &latest, clock);
+    let (past, questions) = mpsc::channel(MAX_HISTORY_QUERIES);
+    let (senders, _no_jobs) = Inbox::new();
+    let pages = acting.pages(latest, senders.queries.clone(), past, config.poll.every, clock);
+    let external_url = config.external_url.clone();
+    tokio::join!(
+        show(config.store.as_path(), replicas, snapshot, stop.clone()),
+        acting.operations.run(acting.inbox, stop.clone()),
+        history::answer(config.store.clone(), questions, stop.clone()),
+        serve(listener, web::router(pages), external_url, stop.clone()),
+    );
+}
+
+/// Shows the newest figures of the log, whenever there are new ones.
+async fn show(file: &Path, replicas: &Replicas, snapshot: watch::Sender<Snapshot>, stop: CancellationToken) {
+    let mut standing = replicas.standing.clone();
+    let mut shown = None;
+    loop {
+        let now = standing.borrow_and_update().clone();
+        if shown != Some(now.number)
+            && let Ok(alerts) = replicas.store.call(|store| store.alerts()).await
+            && let Ok(frame) = latest(file.to_owned()).await
+        {
+            shown = Some(now.number);
+            snapshot.send_modify(|snapshot| {
+                snapshot.ready = frame.is_some();
+                snapshot.not_ready = frame.is_none().then(|| "the log has no figures yet".to_owned());
+                snapshot.ticked_at = frame.as_ref().map(|frame| frame.at);
+                snapshot.frame = frame.map(Arc::new).unwrap_or_default();
+                snapshot.alerts = alerts.into();
+            });
+        }
+        snapshot.send_modify(|snapshot| {
+            snapshot.store_error = now.trouble.as_ref().map(|trouble| format!("the log of the replicas: {trouble}"));
+            snapshot.replica = Some(view(&now));
+        });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SHOW_EVERY) => {}
+        }
+    }
+}
+
+/// The newest frame in the file. What it keeps of queues is in its samples.
+async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
+    let reading = tokio::task::spawn_blocking(move || Frames::open(&file)?.latest());
+    let Some(mut frame) = reading.await.map_err(|_| StoreError::Closed)?? else { return Ok(None) };
+    for queue in &mut frame.queues {
+        let of_queue =
+            |sample: &&Sample| sample.labels.get("queue").is_some_and(|name| **name == *queue.queue.to_string());
+        for sample in frame.samples.iter().filter(of_queue) {
+            let Value::Gauge(value) = sample.value else { continue };
+            match sample.labels.get("state") {
+                Some(state) if sample.metric.name == catalogue::QUEUE_JOBS.name => {
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "it was a count of jobs"
+                    )]
+                    let jobs = value as u64;
+                    *queue.jobs.entry(state.to_string()).or_default() += jobs;
+                }
+                Some(_) | None => {}
+            }
+            if sample.metric.name == "queue.wait.oldest" {
+                queue.oldest_wait_seconds = Some(queue.oldest_wait_seconds.unwrap_or(0.0).max(value));
+            }
+        }
+    }
+    Ok(Some(frame))
+}
+
+/// What the API says of a replica.
+pub(super) fn view(standing: &Standing) -> ReplicaView {
+    ReplicaView {
+        leads: standing.role == Role::Leading,
+        replica: standing.own.clone(),
+        leader: standing.leader.clone(),
+        record: standing.number,
+        written_at: standing.written_at,
+        same_config: standing.same_config,
+        trouble: standing.trouble.clone(),
+        is_ahead: standing.is_ahead,
+    }
+}
