@@ -19,6 +19,7 @@ mod eventbridge;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod job_summary;
 mod listing;
 mod page;
 mod poller;

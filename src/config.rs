@@ -20,10 +20,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use api_tokens::{ApiToken, MAX_TOKEN, MIN_TOKEN, Permission};
+pub use api_tokens::{ApiToken, MAX_TOKEN, MIN_TOKEN};
 pub use aws_names::check_namespace;
-pub use check::Environment;
+pub use environment_variables::Environment;
 pub use excerpt::shown_url;
+pub use file::Permission;
 pub use mute::Mute;
 pub use store::{LogPlace, Replication};
 

@@ -5,6 +5,7 @@
 //! [`Integration`] until the receiver took them or it is given up. Nothing that is not committed is ever sent.
 
 mod alertmanager;
+mod grouping;
 mod http;
 pub mod message;
 mod notifier;

@@ -10,7 +10,7 @@ use crate::aws::Poller;
 use crate::aws::failure::{describe, is_not_found};
 use crate::aws::listing::Listing;
 use crate::aws::poller::{Out, is_due, send};
-use crate::aws::translate::{self, Unknowns};
+use crate::aws::translate::{self, Pools, Unknowns};
 use trainspotter_core::model::{Capacity, Observation, Reserved, Source, Timestamp};
 
 /// A warm pool is kept for six hours at most, and then the training job that left it was last modified as long ago.
@@ -20,9 +20,6 @@ const POOLS_LEFT_WITHIN: Duration = Duration::from_secs(7 * 3_600);
 const MAX_POOL_PAGES: usize = 20;
 /// Pages of active training plans, at most.
 const MAX_PLAN_PAGES: usize = 100;
-
-/// What a warm pool consists of, by the training job that left it: that never changes.
-pub(crate) type Pools = BTreeMap<String, Vec<Capacity>>;
 
 impl Poller {
     /// Training plans and warm pools, if they are watched and due. If either fails nothing is said of both: half of it would look like

@@ -22,7 +22,7 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::accelerators_of;
 
 pub(crate) use job::{ListedJobs, described_job, snapshot};
-pub(crate) use reservations::{pool, training_plan, waiting_pool, warm_pool};
+pub(crate) use reservations::{Pools, pool, training_plan, waiting_pool, warm_pool};
 pub(crate) use topology::{
     environment, environment_name, fair_share, invalid, is_covered, is_of_training_jobs, is_quota_policy, is_watched,
     queue, quota_share, scheduling_policy,

@@ -1,13 +1,10 @@
-//! Tokens of the API: who may read, and who may act. `api:` of the file.
+//! Tokens of the API: who may read, and who may act.
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::config::Secret;
 use crate::config::check::Check;
+use crate::config::file::{Api, Permission};
 
 /// Shorter tokens can be guessed.
 pub const MIN_TOKEN: usize = 16;
@@ -20,43 +17,6 @@ const MAX_TOKENS: usize = 100;
 
 /// Characters of a name, at most: it is the author of what is done with the token.
 const MAX_NAME: usize = 64;
-
-/// Who may use the API.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Api {
-    /// Without any, everybody who reaches the port may read and nobody may act. With one that may `read`, reading needs a token, too.
-    tokens: Vec<Token>,
-}
-
-/// A token of a person or a program.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Token {
-    /// Unique; the author of what is done with the token.
-    name: String,
-    /// 16 to 512 letters, digits and -._~+/=. Take it from the environment or a file: ${NAME}, ${file:/path}.
-    token: String,
-    /// What it is good for.
-    may: Permission,
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, token: _, may } = self;
-        f.debug_struct("Token").field("name", name).field("may", may).finish_non_exhaustive()
-    }
-}
-
-/// What a token is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Permission {
-    /// To read.
-    Read,
-    /// To read and to act: silences, the outbox, test notifications.
-    Operate,
-}
 
 /// A token of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::config::address;
 use crate::config::aws_names::{check_namespace, check_queue_url, check_role, partition_of};
-use crate::config::environment_variables;
+use crate::config::environment_variables::{self, Environment};
 use crate::config::file::{self, File};
 use crate::config::{
     CloudWatch, CloudWatchMetrics, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret,
@@ -28,9 +28,6 @@ const MAX_POLL: Duration = Duration::from_secs(86_400);
 
 /// As long as figures take a utilisation for the present one.
 const UTILISATION_AT_MOST: Duration = Duration::from_secs(900);
-
-/// Finds the value of an environment variable.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 pub(super) fn check(
     document: &Document<File>,

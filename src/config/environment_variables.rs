@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::config::check::Environment;
+/// Finds the value of an environment variable.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Files of secrets are not larger.
 const MAX_BYTES: u64 = 64 * 1024;

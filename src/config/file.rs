@@ -2,6 +2,11 @@
 //!
 //! The descriptions here are what editors show, through `trainspotter schema config`.
 
+mod api;
+
+pub(super) use api::Api;
+pub use api::Permission;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +15,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use crate::config::api_tokens::Api;
 use crate::config::store::StoreForm;
 use trainspotter_core::model::{Matchers, SharesShown};
 use trainspotter_core::yaml::HumanDuration;

@@ -25,6 +25,7 @@ use crate::notify::Deliver;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::RetryClass;
+use crate::notify::grouping;
 use crate::notify::message::Message;
 use crate::notify::outbox::Due;
 use crate::notify::outbox::Kind;
@@ -266,7 +267,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 }
             }
         }
-        let (ready, at) = routing::grouped(group, self.integration.most_together(), &free, self.clock.now());
+        let (ready, at) = grouping::grouped(group, self.integration.most_together(), &free, self.clock.now());
         let Some((first, others)) = ready.split_first() else {
             // What is held back is no longer due, so that the next look may find more.
             return at.filter(|_| waiting.is_empty()).map_or(Grouped::GoOn, Grouped::LookAgain);

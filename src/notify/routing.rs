@@ -5,14 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::Group;
 use crate::config::Inhibition;
 use crate::config::Mute;
 use crate::config::Receiver;
-use crate::notify::outbox::OutboxRow;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::AlertId;
 
 /// How long after the firing a receiver is notified of an alert with these labels: at once if its matchers take it, later if another receiver
 /// that takes it escalates to this one, `None` if never. Escalations are not chained.
@@ -48,48 +45,12 @@ pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a 
     firing.iter().find(|other| rules.iter().any(|rule| inhibits(rule, other)))
 }
 
-/// Of rows that are free to go, in their order, those of the first message whose time has come, `most` at most; and if there is none,
-/// when it will.
-///
-/// A row that was sent before goes as it is. All rows of an alert go where its first one does.
-pub(crate) fn grouped<'a>(
-    group: &Group,
-    most: usize,
-    rows: &[&'a OutboxRow],
-    now: Timestamp,
-) -> (Vec<&'a OutboxRow>, Option<Timestamp>) {
-    if let Some(begun) = rows.iter().find(|row| row.begun_at.is_some()) {
-        return (vec![begun], None);
-    }
-    let mut key_of: BTreeMap<&AlertId, Vec<&str>> = BTreeMap::new();
-    let mut messages: Vec<(Vec<&str>, Vec<&OutboxRow>)> = Vec::new();
-    for row in rows {
-        let labels = &row.transition.alert.labels;
-        let new = || group.by.iter().map(|label| value(labels, label)).collect();
-        let key = key_of.entry(row.alert()).or_insert_with(new);
-        match messages.iter_mut().find(|(other, _)| other == key) {
-            Some((_, of_message)) => of_message.push(row),
-            None => messages.push((key.clone(), vec![row])),
-        }
-    }
-    let leaves_at = |of_message: &[&OutboxRow]| of_message.iter().map(|row| row.created_at + group.wait).min();
-    let first = messages.into_iter().min_by_key(|(_, of_message)| leaves_at(of_message));
-    let Some((_, mut of_message)) = first else { return (Vec::new(), None) };
-    match leaves_at(&of_message) {
-        Some(at) if at > now => (Vec::new(), Some(at)),
-        _ => {
-            of_message.truncate(most);
-            (of_message, None)
-        }
-    }
-}
-
 /// The name of a window in which `now` lies, if any.
 pub(crate) fn muted_by(windows: &[Mute], now: Timestamp) -> Option<String> {
     windows.iter().find(|window| window.covers(now)).map(|window| format!("the mute window {window}"))
 }
 
-fn value<'a>(labels: &'a BTreeMap<String, String>, label: &str) -> &'a str {
+pub(super) fn value<'a>(labels: &'a BTreeMap<String, String>, label: &str) -> &'a str {
     labels.get(label).map_or("", String::as_str)
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use trainspotter_core::metrics::{catalogue, single_jobs};
+
+use crate::sources::{File, code_of, files, root};
 
 /// Which modules each module of a crate may name, its own crate's by name and other crates' as `crate`. Read it top to bottom: that
 /// is the flow. That the core knows no async runtime, no AWS SDK and no database is in its manifest.
@@ -151,47 +152,6 @@ fn every_file_says_what_it_is_for() {
     }
 }
 
-/// One source file of a crate.
-struct File {
-    /// The folder of its crate.
-    of: &'static str,
-    /// The module of that crate that it is part of.
-    module: String,
-    path: PathBuf,
-    text: String,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Every source file of every crate but the roots that only name modules.
-fn files() -> Vec<File> {
-    let mut found = Vec::new();
-    for of in [".", "crates/core", "crates/clock", "crates/simulator"] {
-        let src = root().join(of).join("src");
-        let mut folders = vec![src.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let inside = path.strip_prefix(&src).unwrap().with_extension("");
-                    let module = inside.iter().next().unwrap().to_str().unwrap().to_owned();
-                    if module != "main" && (module != "lib" || of == "crates/clock") {
-                        let text = fs::read_to_string(&path).unwrap();
-                        found.push(File { of, module, path, text });
-                    }
-                }
-            }
-        }
-    }
-    assert!(found.len() > 10, "found only {} files", found.len());
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found
-}
-
 /// The modules that code names: its own crate's as they are, those of the core as `core::NAME`, other crates by their name.
 fn named(code: &str) -> BTreeSet<String> {
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
@@ -199,16 +159,4 @@ fn named(code: &str) -> BTreeSet<String> {
     let core = code.split("trainspotter_core::").skip(1).map(|rest| format!("core::{}", word(rest)));
     let others = ["clock", "simulator"].into_iter().filter(|name| code.contains(&format!("trainspotter_{name}")));
     own.chain(core).chain(others.map(str::to_owned)).collect()
-}
-
-/// The text without comments, so that prose may name other modules, and without what is only compiled for tests, which may use
-/// anything: files of tests, and a module of tests at the end of a file.
-fn code_of(text: &str) -> String {
-    text.split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap()
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
 }

@@ -11,6 +11,8 @@ mod support {
     pub mod python;
 }
 mod architecture;
+mod circles;
 mod dashboards;
 mod deploy;
 mod exports;
+mod sources;

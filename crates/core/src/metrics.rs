@@ -5,10 +5,12 @@
 
 mod alert_notes;
 pub mod catalogue;
+mod compute_reservation;
 mod count;
 mod counters;
 mod failures;
 mod fair_share;
+mod finding;
 mod frame;
 mod gauges;
 pub mod gpu_parts;
@@ -23,6 +25,7 @@ mod reasons;
 mod reserved;
 mod shares;
 pub mod single_jobs;
+mod subjects;
 mod unallocated;
 mod wait_by_reason;
 mod wait_estimates;
@@ -108,12 +111,12 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let shares: Vec<ShareFigures> = inputs.queues.iter().flat_map(|queue| shares::figures(queue, &held)).collect();
     let waterfall = |queue| waterfall::of_queue(queue, inputs, &diagnosis);
     let waterfall: Vec<Waterfall> = inputs.queues.iter().map(waterfall).collect();
-    let subjects = gauges::shares_of_all(inputs);
+    let subjects = subjects::shares_of_all(inputs);
     let reasons = wait_estimates::reasons(&diagnosis);
-    let (estimates, of_bands) = counting.estimates(inputs);
-    let fair_shares = counting.fair_shares(inputs, &waterfall);
-    let starved = counting.starved(&diagnosis, &fair_shares, inputs.now);
-    let unused = counting.unused(&shares, inputs.now);
+    let (estimates, of_bands) = counting.waiting.estimates_of_all(inputs, &counting.bands);
+    let fair_shares = counting.recent_use.fair_shares(inputs, &waterfall);
+    let starved = counting.waiting.starved(&diagnosis, &fair_shares, inputs.now);
+    let unused = counting.last_use.unused(&shares, inputs.now);
     let failures = counting.failures(inputs.now);
     let refused = misconfiguration::refused(&failures, inputs.ledger, inputs.now);
     let mut setup =
@@ -203,7 +206,7 @@ pub fn whys<'a>(
     let notes = Notes::new(*inputs);
     let why = |id: &JobId| {
         let job = inputs.ledger.job(id)?;
-        notes.why(job, counting.waited(job))
+        notes.why(job, counting.waiting.waited_by_reason(job))
     };
     jobs.into_iter().map(why).collect()
 }
@@ -215,5 +218,5 @@ pub fn job_context(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> JobCont
 
 /// Why a job waits, with how its wait divided so far; `None` if it does not wait, or if its queue is not watched.
 pub fn why(job: &Job, inputs: &Inputs<'_>, counting: &Counting) -> Option<Why> {
-    reasons::of_job(job, inputs, counting.waited(job))
+    reasons::of_job(job, inputs, counting.waiting.waited_by_reason(job))
 }

@@ -11,6 +11,7 @@
 
 mod bit_set;
 mod changes;
+mod decision;
 mod event_queue;
 mod fair;
 mod ids;
@@ -25,6 +26,7 @@ mod preemption;
 mod queue_state;
 mod queued_job;
 mod quota;
+mod quota_policy;
 mod rng;
 mod setup;
 mod share_state;

@@ -13,6 +13,7 @@ mod read;
 mod search;
 mod series;
 mod statistics;
+mod summary;
 mod write;
 
 use ciborium::Value;

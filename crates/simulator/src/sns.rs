@@ -4,6 +4,7 @@
 
 mod delivery;
 mod manage;
+mod message;
 mod publish;
 mod topics;
 

@@ -7,7 +7,7 @@ use aws_sdk_batch::operation::get_job_queue_snapshot::GetJobQueueSnapshotOutput;
 use aws_sdk_batch::types::{ServiceJobAttemptDetail, ServiceJobPreemptedAttempt, ServiceResourceId};
 use serde_json::Value;
 
-use crate::aws::page::{CapacityUsage, Millis, Summary, Text};
+use crate::aws::job_summary::{CapacityUsage, Millis, Summary, Text};
 use crate::aws::translate::Unknowns;
 use crate::aws::translate::capacities;
 use crate::aws::translate::instances_of_job;

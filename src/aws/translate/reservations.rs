@@ -1,6 +1,6 @@
 //! Training plans and warm pools.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_sagemaker::operation::describe_training_job::DescribeTrainingJobOutput;
 use aws_sdk_sagemaker::types::{TrainingJobSummary, TrainingPlanSummary};
@@ -11,6 +11,9 @@ use trainspotter_core::model::{Capacity, InstanceType, Reserved, ReservedKind, a
 
 /// What a plan must be for to be capacity of training jobs; one for HyperPod alone is none.
 const FOR_TRAINING_JOBS: &str = "training-job";
+
+/// What a warm pool consists of, by the training job that left it: that never changes.
+pub(crate) type Pools = BTreeMap<String, Vec<Capacity>>;
 
 /// A training plan, if it is active and training jobs may use it: one that does not say for what it is may be for them. A count that is missing is not
 /// known.

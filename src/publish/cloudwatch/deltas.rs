@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::publish::LATE_AFTER;
 use crate::publish::cloudwatch::requests::Value as Waited;
-use crate::publish::cloudwatch::requests::{Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Tells, is_publishable};
+use crate::publish::cloudwatch::requests::{
+    Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Series, Tells, is_publishable,
+};
 use crate::publish::families;
 use trainspotter_core::metrics::Labels;
 use trainspotter_core::metrics::Sample;
@@ -33,9 +35,6 @@ pub struct Deltas {
     waiting_values: usize,
     dropped: u64,
 }
-
-/// A metric's name and labels.
-pub(super) type Series = (&'static str, Labels);
 
 #[derive(Clone, Debug)]
 struct Counted {

@@ -2,7 +2,6 @@
 
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
-use crate::publish::cloudwatch::deltas::Series;
 use trainspotter_core::metrics::Labels;
 use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::metrics::catalogue::{cloudwatch_dimension, cloudwatch_dimension_value};
@@ -39,6 +38,9 @@ pub struct Batch {
     pub bytes: usize,
     pub(super) tells: Vec<Tells>,
 }
+
+/// A metric's name and labels.
+pub(super) type Series = (&'static str, Labels);
 
 /// What a datum settles once it is taken.
 #[derive(Clone, Debug)]

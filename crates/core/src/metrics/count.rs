@@ -10,11 +10,11 @@ use crate::metrics::counters::Counters;
 use crate::metrics::failures::Failures;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
-use crate::metrics::gauges::{Demanded, no_share};
 use crate::metrics::lending;
 use crate::metrics::outcomes::Outcomes;
 use crate::metrics::reasons::Diagnosis;
 use crate::metrics::shares::LastUse;
+use crate::metrics::subjects::{Demanded, no_share};
 use crate::metrics::wait_estimates::Waiting;
 use crate::metrics::wait_quantiles::Waits;
 use crate::model::{

@@ -8,14 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jobs::ShareJobs;
+use crate::metrics::Inputs;
 use crate::metrics::catalogue::SHARE_USED_RECENT;
+use crate::metrics::compute_reservation::{DEFAULT_DECAY, kept};
 use crate::metrics::frame::{FairShareFigures, Waterfall};
 use crate::metrics::reasons::{Diagnosis, Reason};
-use crate::metrics::{Counting, Inputs};
 use crate::model::{Policy, Queue, QueueName, SavedSeries, ShareName, Timestamp, WeightedShare};
-
-/// The decay window where the policy says zero: Batch's own default.
-const DEFAULT_DECAY: Duration = Duration::from_secs(600);
 
 /// A share without jobs that has held less than this many GPUs of late is forgotten.
 const NEGLIGIBLE: f64 = 0.01;
@@ -87,7 +85,7 @@ impl RecentUse {
     }
 }
 
-impl Counting {
+impl RecentUse {
     /// The share identifiers of fair-share queues that have jobs which have not ended, where the capacity is known in GPUs.
     pub(super) fn fair_shares(&mut self, inputs: &Inputs<'_>, waterfall: &[Waterfall]) -> Vec<FairShareFigures> {
         let mut rows = Vec::new();
@@ -97,14 +95,14 @@ impl Counting {
             let of_queue = due(queue, row.capacity_gpus, inputs);
             let with_jobs = of_queue.iter().map(|due| due.share.clone()).collect();
             for Due { share, target, used } in of_queue {
-                let recent = self.recent_use.look((queue.name.clone(), share.clone()), used, decay, inputs.now);
+                let recent = self.look((queue.name.clone(), share.clone()), used, decay, inputs.now);
                 rows.push(FairShareFigures { queue: queue.name.clone(), share, target, used, recent });
             }
-            self.recent_use.fade(&queue.name, &with_jobs, decay, inputs.now);
+            self.fade(&queue.name, &with_jobs, decay, inputs.now);
         }
         let fair = |queue: &&Queue| matches!(queue.policy, Policy::FairShare { .. });
         let queues: BTreeSet<_> = inputs.queues.iter().filter(fair).map(|queue| &queue.name).collect();
-        self.recent_use.of.retain(|(queue, _), _| queues.contains(queue));
+        self.of.retain(|(queue, _), _| queues.contains(queue));
         rows
     }
 }
@@ -128,22 +126,6 @@ pub(super) fn starved<'a>(
     })
 }
 
-/// The part of a queue's capacity, 0 to 1, that its policy's compute reservation keeps for share identifiers that are not active: the
-/// reservation to the power of the number of those that are. Active are those that have jobs, and those that had some within the decay
-/// window.
-pub(super) fn reserved(queue: &Queue, inputs: &Inputs<'_>) -> f64 {
-    let Policy::FairShare { decay, reservation, .. } = queue.policy else { return 0.0 };
-    if reservation == 0 {
-        return 0.0;
-    }
-    let since = inputs.now - if decay.is_zero() { DEFAULT_DECAY } else { decay };
-    let ended = inputs.ledger.ended_since(since).filter(|job| *job.queue() == queue.name);
-    let recent = ended.filter_map(|job| job.share());
-    let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, _)| share);
-    let active: BTreeSet<&ShareName> = with_jobs.chain(recent).collect();
-    (f64::from(reservation.min(99)) / 100.0).powi(i32::try_from(active.len()).unwrap_or(i32::MAX))
-}
-
 /// What a share with jobs is due and holds now, in GPUs.
 struct Due {
     share: ShareName,
@@ -165,7 +147,7 @@ fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Du
     // What one is due depends on the weights of all.
     let Some(parts) = with_jobs.iter().map(part).collect::<Option<Vec<f64>>>() else { return Vec::new() };
     let all: f64 = parts.iter().sum();
-    let left = capacity * (1.0 - reserved(queue, inputs));
+    let left = capacity * (1.0 - kept(queue, inputs));
     let due = |((share, used), part)| Due { share, target: left * part / all, used };
     with_jobs.into_iter().zip(parts).map(due).collect()
 }
@@ -270,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_share_starves_below_its_due_unless_it_has_had_its_part() {
-        use crate::metrics::{Service, Value, frame};
+        use crate::metrics::{Counting, Service, Value, frame};
         use crate::model::ServiceEnvironment;
 
         let queue = Queue {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{Label, Metric, bucket_of};
+use crate::metrics::finding::Finding;
 use crate::metrics::gpu_parts::{Part, UnallocatedCause};
-use crate::metrics::misconfiguration::Finding;
 use crate::metrics::reasons::Reason;
 use crate::model::{InstanceType, QueueName, Reserved, ShareName, Source, Timestamp};
 

@@ -1,18 +1,20 @@
 //! The samples of one tick that are values of now: from tables and ledger to series.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::jobs::{Job, Phase, ShareJobs};
 use crate::metrics::catalogue::{self, Metric};
+use crate::metrics::finding::{Finding, Problem};
 use crate::metrics::frame::{
     Estimate, FairShareFigures, Labels, QueueFigures, ReasonFigures, Sample, ShareFigures, Value, Waterfall, labels,
 };
 use crate::metrics::gpu_parts::Part;
 use crate::metrics::kaplan_meier::QUANTILES;
-use crate::metrics::misconfiguration::{Finding, Problem, Unused};
 use crate::metrics::reasons::Reason;
 use crate::metrics::reserved::{States, labels_of};
+use crate::metrics::shares::Unused;
+use crate::metrics::subjects::{Demanded, Subjects, no_share, share_of};
 use crate::metrics::wait_estimates::BandEstimate;
 use crate::metrics::{Inputs, Service, hosts, waterfall};
 use crate::model::{InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, accelerators_of};
@@ -20,11 +22,6 @@ use crate::model::{InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueN
 /// Collects gauge samples.
 #[derive(Default)]
 pub(super) struct Gauges(pub(super) Vec<Sample>);
-
-/// The share label of jobs that have none.
-pub(super) fn no_share() -> ShareName {
-    ShareName::new("")
-}
 
 impl Gauges {
     fn set<const N: usize>(&mut self, metric: &'static Metric, pairs: [(&'static str, Arc<str>); N], value: f64) {
@@ -315,9 +312,6 @@ pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures 
     QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }
 }
 
-/// Instance types by queue and share.
-pub(super) type Demanded = BTreeMap<(QueueName, ShareName), BTreeSet<InstanceType>>;
-
 /// The instance types that a share has a quota of.
 fn quota_units(queue: &QueueName, share: &ShareName, inputs: &Inputs<'_>) -> impl Iterator<Item = InstanceType> {
     let queue = inputs.queues.iter().find(|other| other.name == *queue);
@@ -327,27 +321,4 @@ fn quota_units(queue: &QueueName, share: &ShareName, inputs: &Inputs<'_>) -> imp
     });
     let own = shares.iter().filter(move |other| other.name == *share);
     own.flat_map(|own| &own.limits).map(|limit| limit.unit.clone())
-}
-
-/// Every queue and share that has series.
-pub(super) type Subjects = BTreeSet<(QueueName, ShareName)>;
-
-/// Every queue and share that has series: configured ones and those of jobs that have not ended.
-pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> Subjects {
-    let configured = inputs.queues.iter().flat_map(|queue| {
-        let shares: Vec<ShareName> = match &queue.policy {
-            Policy::QuotaShares(shares) => shares.iter().map(|share| share.name.clone()).collect(),
-            Policy::FairShare { .. } => Vec::new(),
-            Policy::Fifo => vec![no_share()],
-        };
-        shares.into_iter().map(|share| (queue.name.clone(), share))
-    });
-    let of_jobs =
-        inputs.ledger.lanes().map(|(queue, share, _)| (queue.clone(), share.cloned().unwrap_or_else(no_share)));
-    configured.chain(of_jobs).collect()
-}
-
-/// The other way round: the share that a label names.
-fn share_of(label: &ShareName) -> Option<&ShareName> {
-    Some(label).filter(|share| !share.as_str().is_empty())
 }

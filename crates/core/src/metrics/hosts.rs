@@ -4,10 +4,14 @@
 //! over the GPUs of a host. AWS does not say in which order it takes the groups. They are taken in the order of the request, unless what
 //! the hosts report cannot be true then.
 
+use std::time::Duration;
+
 use crate::jobs::Job;
 use crate::metrics::Inputs;
-use crate::metrics::waterfall::STALE;
 use crate::model::{Accelerators, Capacity, HostUtilisation, accelerators_of};
+
+/// Utilisation older than this says nothing of now.
+const STALE: Duration = Duration::from_secs(900);
 
 /// Instance groups whose order is looked for: SageMaker takes five.
 const MAX_GROUPS: usize = 5;

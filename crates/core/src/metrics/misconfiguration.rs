@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::jobs::{FailureCategory, Job, Ledger, account_limit};
 use crate::metrics::failures::WINDOW as FAILURES_WINDOW;
+pub use crate::metrics::finding::{Finding, Problem};
 use crate::metrics::frame::{FailureFigures, ShareFigures};
 use crate::metrics::reasons::{Diagnosis, Reason, most};
+use crate::metrics::shares::Unused;
 use crate::model::units::{counted, duration};
 use crate::model::{
     Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
@@ -20,73 +22,6 @@ pub const MAX_CLOCK_SKEW_SECONDS: f64 = 5.0;
 
 /// A share that no job used for so long is reported.
 pub const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// What kind of thing is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Problem {
-    /// The quotas of an environment's shares sum to more than the environment has.
-    OverPromised,
-    /// A job waits that its share can never run.
-    JobTooLarge,
-    /// A share LENDs, and no other share may borrow.
-    NobodyBorrows,
-    /// No job has used the share for [`UNUSED`].
-    ShareUnused,
-    /// Nothing ends a job that blocks the queue.
-    NoTimeLimit,
-    /// The account may have fewer instances at a time than jobs ask for: SageMaker refuses them.
-    AccountQuota,
-    /// AWS calls the queue, its environment or one of its shares INVALID.
-    Invalid,
-    /// This machine's clock differs from AWS's. Reported of the first queue only.
-    ClockSkew,
-}
-
-impl Problem {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::OverPromised,
-        Self::JobTooLarge,
-        Self::NobodyBorrows,
-        Self::ShareUnused,
-        Self::NoTimeLimit,
-        Self::AccountQuota,
-        Self::Invalid,
-        Self::ClockSkew,
-    ];
-
-    /// The label value used in metrics and in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OverPromised => "over_promised",
-            Self::JobTooLarge => "job_too_large",
-            Self::NobodyBorrows => "nobody_borrows",
-            Self::ShareUnused => "share_unused",
-            Self::NoTimeLimit => "no_time_limit",
-            Self::AccountQuota => "account_quota",
-            Self::Invalid => "invalid",
-            Self::ClockSkew => "clock_skew",
-        }
-    }
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    /// The queue.
-    pub queue: QueueName,
-    /// The share, if it is about one.
-    pub share: Option<ShareName>,
-    /// What kind.
-    pub problem: Problem,
-    /// What is wrong, with numbers.
-    pub what: String,
-    /// What would mend it.
-    pub advice: &'static str,
-}
-
-/// For how many seconds each share with a quota has not been used, as far as it was watched.
-pub(super) type Unused = BTreeMap<(QueueName, ShareName), f64>;
 
 /// How many jobs of each queue a limit of the account refused recently, and AWS's words for the latest, as far as known.
 pub(super) type Refused = BTreeMap<QueueName, (u64, Option<String>)>;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jobs::Ledger;
-use crate::metrics::Counting;
 use crate::metrics::Inputs;
 use crate::metrics::catalogue::SHARE_UNUSED;
 use crate::metrics::frame::ShareFigures;
-use crate::metrics::misconfiguration::Unused;
 use crate::metrics::reasons::most;
 use crate::model::{
     InstanceType, Policy, Queue, QueueName, QuotaShare, SavedSeries, ShareName, Timestamp, WeightedShare,
 };
+
+/// For how many seconds each share with a quota has not been used, as far as it was watched.
+pub(super) type Unused = BTreeMap<(QueueName, ShareName), f64>;
 
 /// Instances held by in-flight jobs, by queue, share (if any) and instance type.
 pub(super) type Held = BTreeMap<(QueueName, Option<ShareName>, InstanceType), f64>;
@@ -48,13 +49,11 @@ impl LastUse {
             ..SavedSeries::default()
         })
     }
-}
 
-impl Counting {
     /// For how many seconds each share with a quota has not been used; a share seen first now counts as just used.
     pub(super) fn unused(&mut self, rows: &[ShareFigures], now: Timestamp) -> Unused {
         let with_quota = || rows.iter().filter(|row| row.quota.is_some());
-        let LastUse { at, looked_at } = &mut self.last_use;
+        let Self { at, looked_at } = self;
         *looked_at = now;
         let subjects: BTreeSet<_> = with_quota().map(|row| (row.queue.clone(), row.share.clone())).collect();
         at.retain(|key, _| subjects.contains(key));

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::jobs::{Event, EventKind, Job};
+use crate::metrics::Inputs;
 use crate::metrics::fair_share;
 use crate::metrics::frame::{Estimate, FairShareFigures, ReasonFigures};
-use crate::metrics::gauges::no_share;
 use crate::metrics::kaplan_meier::KaplanMeier;
 use crate::metrics::reasons::{Diagnosis, Reason};
+use crate::metrics::subjects::no_share;
 use crate::metrics::wait_by_reason::WaitByReason;
-use crate::metrics::{Counting, Inputs};
 use crate::model::{PriorityBands, QueueName, ShareName, Timestamp};
 
 type Key = (QueueName, ShareName);
@@ -111,17 +111,19 @@ impl Waiting {
             self.of_shares.record(key, event.at, seconds, started);
         }
     }
-}
 
-impl Counting {
     /// Seconds that a job has waited by reason, as far as it was watched.
-    pub(super) fn waited(&self, job: &Job) -> BTreeMap<Reason, f64> {
-        let seconds = self.waiting.waited.of(job);
+    pub(super) fn waited_by_reason(&self, job: &Job) -> BTreeMap<Reason, f64> {
+        let seconds = self.waited.of(job);
         Reason::ALL.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
     }
 
     /// The estimates of now, by share, and by share and priority band.
-    pub(super) fn estimates(&mut self, inputs: &Inputs<'_>) -> (Vec<Estimate>, Vec<BandEstimate>) {
+    pub(super) fn estimates_of_all(
+        &mut self,
+        inputs: &Inputs<'_>,
+        bands: &PriorityBands,
+    ) -> (Vec<Estimate>, Vec<BandEstimate>) {
         let mut by_share: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
         let mut by_band: BTreeMap<BandKey, Vec<f64>> = BTreeMap::new();
         for (queue, share, lane) in inputs.ledger.lanes() {
@@ -129,7 +131,7 @@ impl Counting {
             let ages = lane.first_waits().map(|(priority, since)| (priority, inputs.now.seconds_since(since)));
             let ages: Vec<(Option<i32>, f64)> = ages.collect();
             for of_priority in ages.chunk_by(|(one, _), (other, _)| one == other) {
-                let band = of_priority.first().and_then(|(priority, _)| self.bands.of(*priority));
+                let band = of_priority.first().and_then(|(priority, _)| bands.of(*priority));
                 if let Some(band) = band {
                     let ages = by_band.entry((key.clone(), Arc::clone(band))).or_default();
                     ages.extend(of_priority.iter().map(|(_, age)| age));
@@ -140,8 +142,8 @@ impl Counting {
             }
         }
         let watched = |queue: &QueueName| inputs.queues.iter().any(|watched| watched.name == *queue);
-        let of_shares = self.waiting.of_shares.estimates(&by_share, inputs.now, |(queue, _)| watched(queue));
-        let of_bands = self.waiting.of_bands.estimates(&by_band, inputs.now, |((queue, _), _)| watched(queue));
+        let of_shares = self.of_shares.estimates(&by_share, inputs.now, |(queue, _)| watched(queue));
+        let of_bands = self.of_bands.estimates(&by_band, inputs.now, |((queue, _), _)| watched(queue));
         let estimate = |((queue, share), seconds)| Estimate { queue, share, seconds };
         let of_bands = of_bands.into_iter().map(|((key, band), seconds)| BandEstimate { key, band, seconds });
         (of_shares.into_iter().map(estimate).collect(), of_bands.collect())
@@ -158,7 +160,7 @@ impl Counting {
             |one: &&Diagnosis<'_>| one.entitled && matches!(one.reason, Reason::Reclaiming | Reason::CapacityInUse);
         let of_quotas = diagnosis.iter().filter(held_by_others).map(|one| key_of(one.job));
         let starved: BTreeSet<Key> = of_quotas.chain(fair_share::starved(fair_shares, diagnosis)).collect();
-        let since = &mut self.waiting.starved_since;
+        let since = &mut self.starved_since;
         since.retain(|key, _| starved.contains(key));
         for key in starved {
             since.entry(key).or_insert(now);

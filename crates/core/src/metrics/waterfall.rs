@@ -18,9 +18,6 @@ pub const IDLE_BELOW: f64 = 0.10;
 /// How long after it began to run a job is not judged: data is loaded, models are compiled.
 pub const GRACE: Duration = Duration::from_secs(600);
 
-/// Utilisation older than this says nothing of now.
-pub const STALE: Duration = Duration::from_secs(900);
-
 /// The waterfall of one queue, of whose environment these jobs wait. Capacity is `None` where it is not known in GPUs.
 pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>, diagnosis: &[Diagnosis<'_>]) -> Waterfall {
     let mut parts: BTreeMap<Part, f64> = Part::ALL.into_iter().map(|part| (part, 0.0)).collect();

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metrics::catalogue::Unit;
 use crate::metrics::{Frame, Sample};
 use crate::model::Timestamp;
-use crate::rules::advice;
 use crate::rules::alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
 use crate::rules::alert_lifecycle::{Change, advance, after_gap};
 use crate::rules::combine::{Verdict, value_of, verdict};
-use crate::rules::context::{By, Context, Finding, Values};
+use crate::rules::context::{Context, Finding, Values};
 use crate::rules::history::History;
-use crate::rules::index::Index;
+use crate::rules::index::{By, Index};
 use crate::rules::likely_reasons::{self, Surroundings};
 use crate::rules::rule::{Clause, NoData, Rule};
 use crate::rules::wording::MAX_FUEL_PER_RULE;
@@ -256,7 +255,7 @@ impl ActiveAlerts {
         let (annotations, problems) = rule.templates.render_within(&words, &mut self.fuel);
         // What most jobs wait for says nothing of a single one.
         let queue = queue.filter(|_| clause.is_about_waiting() && !alert.by.contains_key("job"));
-        let wanted = advice::wanted(rule, clause, alert);
+        let wanted = rule.wanted_reasons(clause, &alert.by);
         let likely = queue
             .map(|queue| queue.likely(alert.by.get("share"), |reason| wanted.as_ref().is_none_or(|is| is(reason))));
         drop(wanted);

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::metrics::catalogue::Subject;
 use crate::metrics::{Frame, Notes, Reason};
-use crate::model::{JobId, Timestamp, matches_glob};
+use crate::model::{JobId, Timestamp};
 use crate::rules::active_alerts::ActiveAlerts;
 use crate::rules::alert::{Alert, Transition};
 use crate::rules::likely_reasons::{LIKELY_REASON, NEXT_STEP};
-use crate::rules::rule::{Clause, Combine, Rule};
+use crate::rules::rule::{Clause, Rule};
 
 /// The jobs that matter to an alert about a queue.
 const JOBS: &str = "jobs";
@@ -32,17 +32,6 @@ impl ActiveAlerts {
         }
         transitions
     }
-}
-
-/// The reasons for waiting that a rule is about; `None` if it is about all.
-pub(super) fn wanted<'a>(rule: &'a Rule, clause: &'a Clause, alert: &'a Alert) -> Option<impl Fn(Reason) -> bool + 'a> {
-    // Of a rule of which one condition is enough, only that one counts.
-    let all = rule.combine == Combine::All;
-    let clauses = rule.clauses.iter().filter(move |other| all || std::ptr::eq(*other, clause));
-    let filters = clauses.flat_map(|clause| &clause.filters).filter(|(label, _)| *label == "reason");
-    let globs: Vec<&str> =
-        filters.map(|(_, glob)| glob.as_str()).chain(alert.by.get("reason").map(String::as_str)).collect();
-    (!globs.is_empty()).then_some(move |reason: Reason| globs.iter().all(|glob| matches_glob(glob, reason.as_str())))
 }
 
 fn advise(rule: &Rule, alert: &mut Alert, notes: &Notes<'_>) {
@@ -82,7 +71,7 @@ fn of_queue(rule: &Rule, clause: &Clause, alert: &Alert, queue: &str, notes: &No
 
 fn of_waiting_jobs(rule: &Rule, clause: &Clause, alert: &Alert, queue: &str, notes: &Notes<'_>) -> Advice {
     let share = alert.by.get("share").map(String::as_str);
-    let wanted = wanted(rule, clause, alert);
+    let wanted = rule.wanted_reasons(clause, &alert.by);
     let jobs = notes.waiting(queue, share, wanted.as_ref().map(|wanted| wanted as &dyn Fn(Reason) -> bool));
     let mut advice = Advice::new();
     if let Some((reason, _)) = jobs.first().filter(|_| clause.metric.about == Subject::LongestWait) {

@@ -13,21 +13,13 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 use crate::rules::alert::AlertState;
-use crate::rules::rule::Datapoints;
+use crate::rules::rule::{Datapoints, HoldPolicy};
 
 /// Between two evaluations no more than this counts: nobody looked.
 const MAX_TICK: Duration = Duration::from_secs(15 * 60);
 
 /// What was pending before a longer time without evaluation begins anew. What fired goes on.
 const MAX_OUTAGE: Duration = Duration::from_secs(60 * 60);
-
-/// How long and how often a rule wants its condition to hold.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct HoldPolicy {
-    pub(super) hold: Duration,
-    pub(super) keep: Duration,
-    pub(super) datapoints: Option<Datapoints>,
-}
 
 /// What an evaluation did to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

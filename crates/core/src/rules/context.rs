@@ -9,7 +9,7 @@ use crate::metrics::catalogue::{self, Label};
 use crate::metrics::{Frame, Quantiles, Sample, SourceHealth, Value};
 use crate::model::Source;
 use crate::rules::history::History;
-use crate::rules::index::Index;
+use crate::rules::index::{By, Index};
 use crate::rules::rule::{Aggregation, Clause, Condition, Fold, Rule, Stat};
 
 /// Data of a source that has not answered for this long says nothing of now, even if no call failed; or for
@@ -18,9 +18,6 @@ const STALE_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// See [`STALE_AFTER`].
 const STALE_POLLS: f64 = 5.0;
-
-/// The label values that tell the instances of a rule apart.
-pub(super) type By = BTreeMap<String, String>;
 
 /// What a rule finds for an instance.
 #[derive(Clone, Copy, Debug, PartialEq)]

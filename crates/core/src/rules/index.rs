@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use crate::metrics::catalogue::Label;
 use crate::metrics::{Labels, Sample};
 use crate::model::matches_glob;
-use crate::rules::context::By;
 use crate::rules::rule::{Clause, Rule};
+
+/// The label values that tell the instances of a rule apart.
+pub(super) type By = BTreeMap<String, String>;
 
 /// The series that a condition is about, by the label values that tell its rule's instances apart, in the order of those. A series
 /// is known by its rank among those of its metric.

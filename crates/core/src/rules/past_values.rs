@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::metrics::catalogue::{Metric, Unit};
 use crate::metrics::{Frame, Sample};
 use crate::rules::alert::Alert;
-use crate::rules::context::{By, Context};
+use crate::rules::context::Context;
 use crate::rules::history::History;
-use crate::rules::index::Index;
+use crate::rules::index::{By, Index};
 use crate::rules::rule::{Clause, Condition, Rule};
 
 /// The value that one condition of a rule has for one instance, frame by frame: what the evaluator would see.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::metrics::Reason;
 use crate::metrics::catalogue::{Label, Metric, Unit};
 use crate::model::{LabelValue, matches_glob};
-use crate::rules::alert_lifecycle::HoldPolicy;
 use crate::rules::wording::{self, Templates};
 
 /// Conditions over metrics, and what to say when they hold. Cannot hold what the evaluator could not evaluate.
@@ -112,6 +112,14 @@ pub struct Datapoints {
     pub needed: usize,
     /// N, at least M.
     pub of: usize,
+}
+
+/// How long and how often a rule wants its condition to hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HoldPolicy {
+    pub(super) hold: Duration,
+    pub(super) keep: Duration,
+    pub(super) datapoints: Option<Datapoints>,
 }
 
 /// What no data means to a rule.
@@ -235,6 +243,22 @@ impl Rule {
     /// How far back it compares with what was; `None` if it does not.
     pub fn looks_back(&self) -> Option<Duration> {
         self.clauses.iter().filter_map(|clause| clause.take.window()).max()
+    }
+
+    /// The reasons for waiting that an alert is about, by the clause that holds and the alert's own labels; `None` if it is about all.
+    pub(super) fn wanted_reasons<'a>(
+        &'a self,
+        clause: &'a Clause,
+        by: &'a BTreeMap<String, String>,
+    ) -> Option<impl Fn(Reason) -> bool + 'a> {
+        // Of a rule of which one condition is enough, only that one counts.
+        let all = self.combine == Combine::All;
+        let clauses = self.clauses.iter().filter(move |other| all || std::ptr::eq(*other, clause));
+        let filters = clauses.flat_map(|clause| &clause.filters).filter(|(label, _)| *label == "reason");
+        let globs: Vec<&str> =
+            filters.map(|(_, glob)| glob.as_str()).chain(by.get("reason").map(String::as_str)).collect();
+        (!globs.is_empty())
+            .then_some(move |reason: Reason| globs.iter().all(|glob| matches_glob(glob, reason.as_str())))
     }
 
     pub(super) fn hold_policy(&self) -> HoldPolicy {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::model::ShareName;
 use crate::model::Timestamp;
 use crate::model::WeightedShare;
-use crate::scheduler::policy::Decision;
+use crate::scheduler::decision::Decision;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queued_job::Entry;
@@ -29,16 +29,6 @@ pub struct FairShare {
     weights: Vec<WeightedShare>,
     decay: Duration,
     reservation: f64,
-}
-
-/// The mean use of a share of late.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PastUse {
-    /// Instances, at `at`.
-    mean: f64,
-    at: Timestamp,
-    /// When it last had a job that had not ended.
-    active_at: Option<Timestamp>,
 }
 
 /// What decides which lane's head goes first: the least goes.

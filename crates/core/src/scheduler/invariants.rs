@@ -19,7 +19,7 @@ use crate::model::QuotaShare;
 use crate::model::ShareName;
 use crate::model::Sharing;
 use crate::model::WeightedShare;
-use crate::scheduler::policy::Decision;
+use crate::scheduler::decision::Decision;
 use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::queued_job::Preemption;

@@ -6,13 +6,14 @@
 use crate::model::Policy;
 use crate::model::Timestamp;
 use crate::scheduler::Blocked;
+use crate::scheduler::decision::Decision;
+use crate::scheduler::decision::Misfit;
 use crate::scheduler::fair::FairShare;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queued_job::Entry;
-use crate::scheduler::queued_job::Preemption;
-use crate::scheduler::quota;
 use crate::scheduler::quota::Quota;
+use crate::scheduler::quota_policy;
 use crate::scheduler::share_state::ShareState;
 
 /// A policy, made ready for decisions.
@@ -24,26 +25,6 @@ pub enum SharingPolicy {
     FairShare(FairShare),
     /// Lanes with quotas, in the same order.
     Quotas(Vec<Quota>),
-}
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Dispatch this job; then ask again.
-    Start(usize),
-    /// Stop these jobs, so that what they hold becomes free; then ask again. In-share preemption promises it to a job.
-    Preempt(Vec<usize>, Preemption, Option<usize>),
-    /// Nothing fits.
-    Wait,
-}
-
-/// Why a job can never be dispatched as things stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Misfit {
-    /// What it exceeds.
-    pub blocked: Blocked,
-    /// AWS's words.
-    pub reason: &'static str,
 }
 
 impl SharingPolicy {
@@ -72,7 +53,7 @@ impl SharingPolicy {
                 Some(_) | None => Decision::Wait,
             },
             Self::FairShare(fair) => fair.decide(share_states, jobs, pool, now),
-            Self::Quotas(quotas) => quota::decide(quotas, share_states, jobs, pool.free()),
+            Self::Quotas(quotas) => quota_policy::decide(quotas, share_states, jobs, pool.free()),
         }
     }
 
@@ -97,7 +78,7 @@ impl SharingPolicy {
         };
         match self {
             Self::Fifo | Self::FairShare(_) => None,
-            Self::Quotas(quotas) => quota::misfit(quotas, share_state, need),
+            Self::Quotas(quotas) => quota_policy::misfit(quotas, share_state, need),
         }
     }
 }

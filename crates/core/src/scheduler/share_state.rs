@@ -4,11 +4,22 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::model::ShareName;
-use crate::scheduler::fair::PastUse;
+use crate::model::Timestamp;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::queued_job::Entry;
 use crate::scheduler::queued_job::Place;
 use crate::scheduler::queued_job::Stake;
+
+/// The mean use of a share of late.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PastUse {
+    /// Instances, at `at`.
+    pub mean: f64,
+    /// When that was.
+    pub at: Timestamp,
+    /// When it last had a job that had not ended.
+    pub active_at: Option<Timestamp>,
+}
 
 /// The jobs of one share.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::World;
 use crate::arn;
-use crate::cloudwatch::series::Summary;
+use crate::cloudwatch::summary::Summary;
 use crate::page_token::PageToken;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;

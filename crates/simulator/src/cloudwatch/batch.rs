@@ -7,7 +7,7 @@ use crate::World;
 use crate::cloudwatch::Dimension;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::series::Metrics;
-use crate::cloudwatch::series::Summary;
+use crate::cloudwatch::summary::Summary;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::Timestamp;

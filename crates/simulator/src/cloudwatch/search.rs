@@ -7,7 +7,7 @@ use crate::World;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::gpu;
 use crate::cloudwatch::invalid_value;
-use crate::cloudwatch::series::Summary;
+use crate::cloudwatch::summary::Summary;
 use crate::reply::ApiError;
 
 /// Series that one expression may find: AWS's limit.

@@ -11,7 +11,7 @@ use crate::cloudwatch::Metric;
 use crate::cloudwatch::invalid_combination;
 use crate::cloudwatch::invalid_value;
 use crate::cloudwatch::read;
-use crate::cloudwatch::series::Summary;
+use crate::cloudwatch::summary::Summary;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 

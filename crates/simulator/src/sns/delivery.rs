@@ -14,8 +14,7 @@ use url::Host;
 use url::Url;
 
 use crate::reply::without_nulls;
-use crate::sns::topics::Message;
-use crate::sns::topics::Subscription;
+use crate::sns::message::{Message, Subscription};
 use trainspotter_clock::Clock;
 
 /// SNS's default delivery policy for HTTP: three retries, 20 seconds apart.

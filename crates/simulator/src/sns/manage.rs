@@ -11,7 +11,7 @@ use crate::query::element;
 use crate::reply::ApiError;
 use crate::sns::delivery;
 use crate::sns::invalid;
-use crate::sns::topics::Subscription;
+use crate::sns::message::Subscription;
 use crate::sns::topics::Topic;
 use crate::sns::topics::Topics;
 

@@ -9,7 +9,7 @@ use crate::reply::ApiError;
 use crate::sns::delivery;
 use crate::sns::invalid;
 use crate::sns::manage::element_of;
-use crate::sns::topics::Message;
+use crate::sns::message::Message;
 use crate::sns::topics::Topic;
 
 /// The default of a topic's `MaximumMessageSize`, attributes included.

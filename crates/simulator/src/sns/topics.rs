@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::reply::ApiError;
 use crate::sns::delivery::Delivery;
+use crate::sns::message::{Message, Subscription};
 use trainspotter_core::model::Timestamp;
 
 /// How long a FIFO topic remembers what it was given.
@@ -34,28 +33,6 @@ pub(super) struct Topic {
     /// By deduplication id: when it was first seen, and how it was answered.
     seen: BTreeMap<String, (Timestamp, String, u64)>,
     last_number: u64,
-}
-
-/// Where a topic's messages go.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Subscription {
-    pub protocol: String,
-    pub endpoint: String,
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// A message as published.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Message {
-    pub id: String,
-    /// The topic's ARN.
-    pub topic: String,
-    pub at: Timestamp,
-    pub subject: Option<String>,
-    pub text: String,
-    pub group: Option<String>,
-    /// Name, data type and value.
-    pub attributes: Vec<(String, String, String)>,
 }
 
 impl Topics {

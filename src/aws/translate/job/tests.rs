@@ -9,7 +9,7 @@ use aws_sdk_batch::types::{
 };
 
 use super::*;
-use crate::aws::page::{LatestAttempt, Quantity, ResourceId};
+use crate::aws::job_summary::{LatestAttempt, Quantity, ResourceId};
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Observation;
 

@@ -86,13 +86,13 @@ fn how_long_a_share_is_unused_outlives_a_restart() {
     let second = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
     let seconds = |unused: Unused| unused.values().copied().collect::<Vec<_>>();
     let mut counting = Counting::new(&[], &[], second(0));
-    assert_eq!(seconds(counting.unused(&rows(0.0), second(100))), [0.0], "seen first");
-    assert_eq!(seconds(counting.unused(&rows(0.0), second(130))), [30.0]);
-    assert_eq!(seconds(counting.unused(&rows(2.0), second(160))), [0.0]);
-    assert_eq!(seconds(counting.unused(&rows(0.0), second(220))), [60.0]);
+    assert_eq!(seconds(counting.last_use.unused(&rows(0.0), second(100))), [0.0], "seen first");
+    assert_eq!(seconds(counting.last_use.unused(&rows(0.0), second(130))), [30.0]);
+    assert_eq!(seconds(counting.last_use.unused(&rows(2.0), second(160))), [0.0]);
+    assert_eq!(seconds(counting.last_use.unused(&rows(0.0), second(220))), [60.0]);
     let mut restarted = Counting::new(&counting.saved(), &[], second(220));
-    assert_eq!(seconds(restarted.unused(&rows(0.0), second(300))), [140.0]);
-    assert_eq!(seconds(restarted.unused(&[], second(330))), [0.0; 0], "it vanishes with its share");
+    assert_eq!(seconds(restarted.last_use.unused(&rows(0.0), second(300))), [140.0]);
+    assert_eq!(seconds(restarted.last_use.unused(&[], second(330))), [0.0; 0], "it vanishes with its share");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::metrics::Inputs;
-use crate::metrics::fair_share;
+use crate::metrics::compute_reservation;
 use crate::metrics::reasons::{Evidence, Reason};
 use crate::model::{Capacity, InstanceType, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing};
 
@@ -67,7 +67,7 @@ impl Headroom {
                 }
             }
         }
-        Self { capacity, any, held, reserved: fair_share::reserved(queue, inputs), by_share, lendable, stock }
+        Self { capacity, any, held, reserved: compute_reservation::kept(queue, inputs), by_share, lendable, stock }
     }
 
     /// A demand in the units of the environment.

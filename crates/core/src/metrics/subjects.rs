@@ -1,0 +1,37 @@
+//! Which queues and shares have series.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::metrics::Inputs;
+use crate::model::{InstanceType, Policy, QueueName, ShareName};
+
+/// The share label of jobs that have none.
+pub(super) fn no_share() -> ShareName {
+    ShareName::new("")
+}
+
+/// Instance types by queue and share.
+pub(super) type Demanded = BTreeMap<(QueueName, ShareName), BTreeSet<InstanceType>>;
+
+/// Every queue and share that has series.
+pub(super) type Subjects = BTreeSet<(QueueName, ShareName)>;
+
+/// Every queue and share that has series: configured ones and those of jobs that have not ended.
+pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> Subjects {
+    let configured = inputs.queues.iter().flat_map(|queue| {
+        let shares: Vec<ShareName> = match &queue.policy {
+            Policy::QuotaShares(shares) => shares.iter().map(|share| share.name.clone()).collect(),
+            Policy::FairShare { .. } => Vec::new(),
+            Policy::Fifo => vec![no_share()],
+        };
+        shares.into_iter().map(|share| (queue.name.clone(), share))
+    });
+    let of_jobs =
+        inputs.ledger.lanes().map(|(queue, share, _)| (queue.clone(), share.cloned().unwrap_or_else(no_share)));
+    configured.chain(of_jobs).collect()
+}
+
+/// The other way round: the share that a label names.
+pub(super) fn share_of(label: &ShareName) -> Option<&ShareName> {
+    Some(label).filter(|share| !share.as_str().is_empty())
+}

@@ -1,0 +1,57 @@
+//! The source files of every crate, as the tests of the structure read them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One source file of a crate.
+pub struct File {
+    /// The folder of its crate.
+    pub of: &'static str,
+    /// The module of that crate that it is part of.
+    pub module: String,
+    pub path: PathBuf,
+    pub text: String,
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file of every crate but the roots that only name modules.
+pub fn files() -> Vec<File> {
+    let mut found = Vec::new();
+    for of in [".", "crates/core", "crates/clock", "crates/simulator"] {
+        let src = root().join(of).join("src");
+        let mut folders = vec![src.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let inside = path.strip_prefix(&src).unwrap().with_extension("");
+                    let module = inside.iter().next().unwrap().to_str().unwrap().to_owned();
+                    if module != "main" && (module != "lib" || of == "crates/clock") {
+                        let text = fs::read_to_string(&path).unwrap();
+                        found.push(File { of, module, path, text });
+                    }
+                }
+            }
+        }
+    }
+    assert!(found.len() > 10, "found only {} files", found.len());
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// The text without comments, so that prose may name other modules, and without what is only compiled for tests, which may use
+/// anything: files of tests, and a module of tests at the end of a file.
+pub fn code_of(text: &str) -> String {
+    text.split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
