@@ -4,9 +4,6 @@
 
 mod api;
 
-pub(super) use api::Api;
-pub use api::Permission;
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -18,6 +15,9 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use crate::config::store::StoreForm;
 use trainspotter_core::model::{Matchers, SharesShown};
 use trainspotter_core::yaml::HumanDuration;
+
+pub(super) use api::Api;
+pub use api::Permission;
 
 /// Trainspotter's configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
