@@ -1,6 +1,6 @@
 // The service itself: what it watches and how fresh that is, whom it notifies and what is stuck, where figures go, which limits bite.
 
-import { ask, askMaybe } from "./api.js";
+import { ask } from "./api.js";
 import { amount, count, duration, el, empty, facts, link, moment, queuePath, table } from "./format.js";
 import { fill, layOut, live, place as spot, scrolling } from "./frame.js";
 
@@ -12,11 +12,11 @@ const STATUS = {
 };
 
 async function load() {
-  const [health, service, replicas] = await Promise.all([ask("api/v1/health"), ask("api/v1/service"), askMaybe("api/v1/status")]);
-  return { health, service, replicas };
+  const [health, service] = await Promise.all([ask("api/v1/health"), ask("api/v1/service")]);
+  return { health, service };
 }
 
-function draw({ health, service, replicas }, tick) {
+function draw({ health, service }, tick) {
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
   layOut(el("h1", {}, "Health"), spot("state"), scrolling("sources", "Sources", "how old what figures rest on is"), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"),
@@ -31,7 +31,7 @@ function draw({ health, service, replicas }, tick) {
   show("targets", service.targets, () => targets(service.targets));
   show("receivers", service.receivers, () => receivers(service.receivers));
   show("sinks", service.sinks, () => sinks(service.sinks));
-  show("replicas", replicas, () => replicaFacts(replicas));
+  show("replicas", health.replica ?? null, () => replicaFacts(health.replica, now));
   show("limits", service.limits, () => (service.limits.length ? limits(service.limits) : empty("No limit has left anything out.")));
   show("calls", service.calls.length ? service.calls : null, () => calls(service.calls));
   show("unknown", service.unknown_values.length ? service.unknown_values : null, () => unknown(service.unknown_values));
@@ -90,11 +90,14 @@ function sinks(rows) {
   ], rows);
 }
 
-/** Who leads, and as of when: whatever the service says of that. */
-function replicaFacts(replicas) {
-  const words = (value) => (value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
-  const pairs = Object.entries(replicas).map(([key, value]) => [key.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase()), words(value)]);
-  return el("div", { class: "inset" }, facts(pairs));
+/** Which of several replicas answers, who leads, and as of when. */
+function replicaFacts({ leads, replica, leader, record, written_at: at, same_config: same, trouble, is_ahead: ahead }, now) {
+  return el("div", { class: "inset" }, trouble ? el("p", { class: "not-ok" }, `Its log: ${trouble}`) : null,
+    ahead ? el("p", { class: "not-ok" }, "Changes are kept by this replica only, until the log takes them.") : null,
+    facts([
+      ["This replica", `${replica}, ${leads ? "which leads" : "which follows"}`], ["Leads", leader ?? "nobody"], ["Last record of its log", amount(record)],
+      ["Written", at ? moment(at, now) : "not yet"], ["Configuration", same ? "the same as the leader's" : el("span", { class: "not-ok" }, "another than the leader's")],
+    ]));
 }
 
 function limits(rows) {
