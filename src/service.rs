@@ -11,6 +11,7 @@ mod live_check;
 mod logs;
 mod operations;
 mod polling;
+mod problems;
 mod replicas;
 mod restore;
 mod rule_reload;

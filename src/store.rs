@@ -4,7 +4,7 @@
 //! Invariants:
 //! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
 //! - A commit that is tried again changes nothing more than one that succeeds at once.
-//! - Nothing is reset in silence. A file of a newer version is left as it is; a broken one is set aside, never deleted; and so is a
+//! - Nothing is reset in silence. A file of a newer version or of something else is left as it is; a broken one is set aside, never deleted; and so is a
 //!   single row that cannot be read.
 //! - A file that cannot be opened, read or written stops nothing: see [`Store::trouble`].
 //!
@@ -218,7 +218,7 @@ impl Store {
         let path = place.path.clone();
         match Self::connect(place.clone()) {
             Err(StoreError::Corrupt(because)) => {
-                let to = set_aside(&path, now)?;
+                let to = set_aside(&path, now).map_err(|error| error.at(&path))?;
                 let mut store = Self::connect(place).map_err(|error| error.at(&path))?;
                 store.set_aside.push(SetAside { to, because });
                 Ok(store)
@@ -406,8 +406,14 @@ fn save_watermarks(transaction: &Connection, watermarks: &BTreeMap<String, Times
     Ok(())
 }
 
-/// Renames a broken file, and what SQLite keeps beside it, which belongs to it alone.
+/// Renames a broken file. One that never was a state file is somebody else's, and stays.
 fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
+    state_file::refuse_foreign(path)?;
+    move_aside(path, now)
+}
+
+/// Renames a file, and what SQLite keeps beside it, which belongs to it alone.
+fn move_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     let suffixed = |path: &Path, suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -417,7 +423,7 @@ fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     for suffix in ["", "-wal", "-shm"] {
         match std::fs::rename(suffixed(path, suffix), suffixed(&to, suffix)) {
             Err(error) if suffix.is_empty() || error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::Sqlite(format!("the broken file cannot be set aside: {error}")).at(path));
+                return Err(StoreError::Sqlite(format!("the broken file cannot be set aside: {error}")));
             }
             Ok(()) | Err(_) => {}
         }

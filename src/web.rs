@@ -86,6 +86,8 @@ pub struct Snapshot {
     pub ticked_at: Option<Timestamp>,
     /// Why the state is kept in memory only; `None` if all is well.
     pub store_error: Option<String>,
+    /// What else is wrong beside the sources, each in a line: with rule files, limits of the account, and sinks.
+    pub problems: Arc<[String]>,
     /// Which of several replicas this is; `None` where there is one service.
     pub replica: Option<ReplicaView>,
 }

@@ -45,6 +45,24 @@ const MINUTES: u32 = 5;
 /// What came of one question: observations, or why there are none.
 type Answer = Result<Vec<Observation>, String>;
 
+/// How a list of questions was answered.
+struct Asked {
+    /// Whether one was at least.
+    answered: bool,
+    /// The first failure and how many there were.
+    failure: Option<String>,
+}
+
+impl Asked {
+    /// A source of which a part fails is as old as its answers, and failing.
+    fn outcome(self, source: Source, at: Timestamp) -> Vec<Observation> {
+        let answered =
+            (self.answered || self.failure.is_none()).then_some(Observation::Answered { source, queue: None, at });
+        let failed = self.failure.map(|error| Observation::Failed { source, queue: None, at, error });
+        answered.into_iter().chain(failed).collect()
+    }
+}
+
 impl Poller {
     /// Describes what the engine asks about, most urgent first, until `deadline`: GPU utilisation if it is due, then
     /// jobs, then training jobs. What is not asked now will be asked again. Calls under way at the deadline are waited
@@ -70,18 +88,16 @@ impl Poller {
             });
             Ok(observations)
         };
-        if let Some(error) = self.ask(jobs, deadline, out, describe).await {
-            send(out, vec![Observation::Failed { source: Source::Jobs, queue: None, at, error }]).await;
+        if let Some(error) = self.ask(jobs, deadline, out, describe).await.failure {
+            send(out, vec![Observation::Failed { source: Source::Descriptions, queue: None, at, error }]).await;
         }
         self.send_calls(out).await;
     }
 
     async fn describe_jobs(&self, jobs: &[JobId], until: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         let at = self.clock.now();
-        let failed = self.ask(jobs.to_vec(), until, out, |id| self.describe_job(id)).await;
-        if let Some(error) = failed {
-            send(out, vec![Observation::Failed { source: Source::Jobs, queue: None, at, error }]).await;
-        }
+        let asked = self.ask(jobs.to_vec(), until, out, |id| self.describe_job(id)).await;
+        send(out, asked.outcome(Source::Descriptions, at)).await;
     }
 
     async fn describe_training_jobs(
@@ -91,25 +107,20 @@ impl Poller {
         out: &mpsc::Sender<Vec<Observation>>,
     ) {
         let at = self.clock.now();
-        let source = Source::TrainingJobs;
-        let failed =
-            self.ask(training_jobs.to_vec(), until, out, |(job, name)| self.describe_training_job(job, name)).await;
-        let outcome = match failed {
-            Some(error) => Observation::Failed { source, queue: None, at, error },
-            None => Observation::Answered { source, queue: None, at },
-        };
-        send(out, vec![outcome]).await;
+        let describe = |(job, name)| self.describe_training_job(job, name);
+        let asked = self.ask(training_jobs.to_vec(), until, out, describe).await;
+        send(out, asked.outcome(Source::TrainingJobs, at)).await;
     }
 
     /// Asks questions in order, a few at once, until `until`, and sends each answer as it comes. One that fails does not
-    /// keep the others from being asked. Returns the first failure and how many there were.
+    /// keep the others from being asked.
     async fn ask<Q, F>(
         &self,
         questions: Vec<Q>,
         until: Timestamp,
         out: &mpsc::Sender<Vec<Observation>>,
         call: impl Fn(Q) -> F,
-    ) -> Option<String>
+    ) -> Asked
     where
         F: Future<Output = Answer>,
     {
@@ -119,18 +130,23 @@ impl Poller {
             .map(|(_, question)| question)
             .map(call)
             .buffer_unordered(CONCURRENCY);
-        let mut failures = 0_usize;
+        let (mut answered, mut failures) = (false, 0_usize);
         let mut first = None;
         while let Some(answer) = answers.next().await {
             match answer {
-                Ok(observations) => send(out, observations).await,
+                Ok(observations) => {
+                    answered = true;
+                    send(out, observations).await;
+                }
                 Err(error) => {
                     failures += 1;
                     first.get_or_insert(error);
                 }
             }
         }
-        first.map(|first| if failures > 1 { format!("{first} (and {} more)", failures - 1) } else { first })
+        let failure =
+            first.map(|first| if failures > 1 { format!("{first} (and {} more)", failures - 1) } else { first });
+        Asked { answered, failure }
     }
 
     async fn describe_job(&self, id: JobId) -> Answer {

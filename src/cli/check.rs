@@ -30,6 +30,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = &source.config;
     summary(config, &rules)?;
     routing(config, &rules)?;
+    crate::cli::rules::warn(&rules, config.poll.every);
     if arguments.live {
         set_up(&look(config, Clock::real()).await.map_err(Failure::failed)?)?;
     }

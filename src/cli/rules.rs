@@ -96,6 +96,13 @@ enum System {
     CloudwatchPromql,
 }
 
+/// Says what in rules is valid and yet hardly meant.
+pub(super) fn warn(rules: &[Rule], every: Duration) {
+    for finding in lint(rules, every).into_iter().chain(rules.iter().filter_map(dead_runbook)) {
+        say(format_args!("warning: {finding}"));
+    }
+}
+
 /// What to say of a runbook that nobody can open.
 fn dead_runbook(rule: &Rule) -> Option<String> {
     let is_dead = |(name, value): &(&str, &str)| {
@@ -115,12 +122,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check { every, paths } => {
             let rules = inputs::load_rules(paths)?;
-            for finding in lint(&rules, *every) {
-                say(format_args!("warning: {finding}"));
-            }
-            for dead in rules.iter().filter_map(dead_runbook) {
-                say(format_args!("warning: {dead}"));
-            }
+            warn(&rules, *every);
             print(format_args!("{}: fine", counted(rules.len() as u64, "rule")))
         }
         Command::Test { paths } => test(paths),
@@ -165,8 +167,8 @@ fn test(paths: &[PathBuf]) -> Result<(), Failure> {
     }
     match (run, failed) {
         (0, _) => Err(Failure::usage("there are no tests; a file of tests is called NAME.test.yaml")),
-        (_, 0) => print(format_args!("{run} tests: fine")),
-        (_, _) => Err(Failure::failed(format!("{failed} of {run} tests failed"))),
+        (_, 0) => print(format_args!("{}: fine", counted(run.into(), "test"))),
+        (_, _) => Err(Failure::failed(format!("{failed} of {} failed", counted(run.into(), "test")))),
     }
 }
 

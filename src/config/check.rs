@@ -130,6 +130,7 @@ impl Check<'_> {
             self.problem(&at("queues"), "no queue can match; leave `queues` out to watch all");
         }
         let queues = self.filled_all(&at("queues"), &target.queues);
+        self.distinct(&at("queues"), &queues);
         for (number, glob) in queues.iter().enumerate() {
             let odd = glob.chars().find(|letter| !is_of_queue_name(*letter));
             if odd.is_some() || glob.is_empty() || glob.len() > 128 {
@@ -141,7 +142,7 @@ impl Check<'_> {
         }
         for (instance_type, code) in &target.quotas {
             if accelerators_of(&InstanceType::from(instance_type.as_str())).is_none() {
-                let message = "is no instance type that this build knows; training jobs' types begin with ml.";
+                let message = unknown_type(instance_type);
                 self.problem(&at(&format!("quotas[{instance_type}]")), message);
             }
             let digits = code.strip_prefix("L-").unwrap_or_default();
@@ -168,6 +169,20 @@ impl Check<'_> {
                 self.problem(&format!("poll.{key}"), "must be at most 24h");
             }
         }
+        // What is given only; by default they follow.
+        let usual = file::Poll::default();
+        for (key, given, usual) in [
+            ("topology_every", poll.topology_every, usual.topology_every),
+            ("reconcile_every", poll.reconcile_every, usual.reconcile_every),
+        ] {
+            if given.0 < poll.every.0 && given.0 != usual.0 {
+                let every = humantime::format_duration(poll.every.0);
+                self.problem(
+                    &format!("poll.{key}"),
+                    format!("is shorter than `every`, and nothing is asked more often than each {every}"),
+                );
+            }
+        }
         if poll.utilisation_every.0 > UTILISATION_AT_MOST {
             let message = "must be at most 15m: older utilisation says nothing of the GPUs now";
             self.problem("poll.utilisation_every", message);
@@ -189,6 +204,7 @@ impl Check<'_> {
             self.problem("shares.most", "must lie between 1 and 10000");
         }
         let show = self.filled_all("shares.show", &shares.show);
+        self.distinct("shares.show", &show);
         for (index, glob) in show.iter().enumerate() {
             let why =
                 if glob.is_empty() { Err("no share has an empty name".to_owned()) } else { check_glob("share", glob) };
@@ -227,7 +243,7 @@ impl Check<'_> {
             if !(0.0..=MAX_PRICE).contains(dollars) {
                 self.problem(&path, "is not a price; write dollars per hour like 98.32");
             } else if accelerators_of(&InstanceType::from(instance_type.as_str())).is_none() {
-                let message = "is no instance type that this build knows; training jobs' types begin with ml.";
+                let message = unknown_type(instance_type);
                 self.problem(&path, message);
             }
         }
@@ -256,7 +272,15 @@ impl Check<'_> {
             };
             CloudWatch { namespace, metrics, every: cloudwatch.every.0, region, role, endpoint }
         });
-        let otlp = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
+        let otlp: Vec<Otlp> = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
+        for (index, sink) in otlp.iter().enumerate() {
+            // Other headers may lead to another tenant.
+            if otlp.iter().take(index).any(|other| other.endpoint == sink.endpoint && other.headers == sink.headers) {
+                let message =
+                    "every point would be sent there twice: this endpoint is given twice, with the same headers";
+                self.problem(&format!("publish.otlp[{index}].endpoint"), message);
+            }
+        }
         Publish { cloudwatch, otlp }
     }
 
@@ -286,10 +310,8 @@ impl Check<'_> {
             if path.is_empty() {
                 self.problem(&format!("rules[{index}]"), "a path is needed");
             }
-            if rules.iter().take(index).any(|other| other == path) {
-                self.problem(&format!("rules[{index}]"), "this path is given twice");
-            }
         }
+        self.distinct("rules", &rules);
         rules.iter().map(|path| folder.join(path)).collect()
     }
 
@@ -355,6 +377,21 @@ impl Check<'_> {
         }
     }
 
+    pub(super) fn at_most(&mut self, path: &str, given: Duration, most: Duration) {
+        if given > most {
+            self.problem(path, format!("must be at most {}", humantime::format_duration(most)));
+        }
+    }
+
+    /// What is in a list twice means no more than once, and is hardly meant.
+    pub(super) fn distinct(&mut self, path: &str, list: &[String]) {
+        for (index, text) in list.iter().enumerate() {
+            if list.iter().take(index).any(|other| other == text) {
+                self.problem(&format!("{path}[{index}]"), format!("`{text}` is given twice"));
+            }
+        }
+    }
+
     pub(super) fn role(&mut self, path: &str, role: Option<&str>, region: Option<&str>) -> Option<String> {
         let role = self.filled(path, role?);
         self.refuse(path, check_role(&role, region.unwrap_or_default()));
@@ -402,6 +439,13 @@ impl Check<'_> {
         let one = |(index, text): (usize, &String)| self.filled(&format!("{path}[{index}]"), text);
         texts.iter().enumerate().map(one).collect()
     }
+}
+
+fn unknown_type(instance_type: &str) -> String {
+    let meant = format!("ml.{instance_type}");
+    let is_meant = accelerators_of(&InstanceType::from(meant.as_str())).is_some();
+    let hint = if is_meant { format!("; did you mean `{meant}`?") } else { String::new() };
+    format!("`{instance_type}` is no instance type that this build knows; training jobs' types begin with ml.{hint}")
 }
 
 fn has_user(url: &Url) -> bool {

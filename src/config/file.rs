@@ -395,7 +395,7 @@ pub(super) struct Slack {
     /// A bot's token with chat:write.
     #[serde(default)]
     pub(super) token: Option<String>,
-    /// The channel's id.
+    /// The channel's id (C...), which stays when it is renamed, or its name.
     #[serde(default)]
     pub(super) channel: Option<String>,
     /// Slack user ids (U...) by owner: whoever an alert's label owner names is mentioned.

@@ -25,6 +25,9 @@ const MIN_ESCALATION: Duration = Duration::from_secs(60);
 /// Reminders that come more often are muted by people.
 const MIN_REPEAT: Duration = Duration::from_secs(300);
 
+/// Beyond this nobody remembers what was to come.
+const MAX_LATER: Duration = Duration::from_secs(30 * 86_400);
+
 /// Nobody reads a digest of more than a day, and what waits longer than that is given up.
 const GROUP_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
@@ -50,11 +53,14 @@ impl Check<'_> {
                 let message = format!("another receiver is called `{}` already", receiver.name);
                 self.problem(&format!("{at}.name"), message);
             }
-            self.at_least(&format!("{at}.give_up_after"), receiver.give_up_after.0, MIN_GIVE_UP);
+            let give_up_after = format!("{at}.give_up_after");
+            self.at_least(&give_up_after, receiver.give_up_after.0, MIN_GIVE_UP);
+            self.at_most(&give_up_after, receiver.give_up_after.0, MAX_LATER);
             let mute = self.mute(&at, &receiver.mute);
             let escalate = self.escalate(&at, receiver, receivers);
             if let Some(interval) = &receiver.repeat_interval {
                 self.at_least(&format!("{at}.repeat_interval"), interval.0, MIN_REPEAT);
+                self.at_most(&format!("{at}.repeat_interval"), interval.0, MAX_LATER);
             }
             let group = self.group(&at, receiver);
             if let Some(channel) = self.channel(&at, receiver) {
@@ -82,12 +88,14 @@ impl Check<'_> {
         if !GROUP_WAIT.contains(&wait.0) {
             self.problem(&format!("{at}.group.wait"), "from 1s to 24h");
         }
+        self.distinct(&format!("{at}.group.by"), by);
         Some(Group { by: by.clone(), wait: wait.0 })
     }
 
     fn escalate(&mut self, at: &str, from: &file::Receiver, all: &[file::Receiver]) -> Option<Escalation> {
         let file::Escalation { after, to } = from.escalate.as_ref()?;
         self.at_least(&format!("{at}.escalate.after"), after.0, MIN_ESCALATION);
+        self.at_most(&format!("{at}.escalate.after"), after.0, MAX_LATER);
         if *to == from.name {
             self.problem(
                 &format!("{at}.escalate.to"),
@@ -103,6 +111,7 @@ impl Check<'_> {
 
     fn inhibit(&mut self, inhibitions: &[file::Inhibition]) -> Vec<Inhibition> {
         for (index, inhibition) in inhibitions.iter().enumerate() {
+            self.distinct(&format!("inhibit[{index}].same"), &inhibition.same);
             for (key, matchers) in [("when", &inhibition.when), ("mute", &inhibition.mute)] {
                 let at = format!("inhibit[{index}].{key}");
                 if matchers.is_empty() {
@@ -150,7 +159,9 @@ impl Check<'_> {
             channels.extend(self.slack(&format!("{at}.slack"), slack));
         }
         if let Some(pagerduty) = &receiver.pagerduty {
-            let endpoint = self.endpoint(&format!("{at}.pagerduty.url"), &pagerduty.url, pagerduty.allow_loopback);
+            let path = format!("{at}.pagerduty.url");
+            let endpoint = self.endpoint(&path, &pagerduty.url, pagerduty.allow_loopback);
+            self.refuse(&path, takes_events(endpoint.url.expose()));
             let routing_key = self.secret(&format!("{at}.pagerduty.routing_key"), &pagerduty.routing_key);
             channels.push(Channel::PagerDuty { endpoint, routing_key });
         }
@@ -193,6 +204,12 @@ impl Check<'_> {
         for (index, secret) in webhook.secrets.iter().enumerate() {
             let path = format!("{at}.webhook.secrets[{index}]");
             match SigningKey::parse(&self.filled(&path, secret)) {
+                Some(key) if keys.contains(&key) => {
+                    self.problem(
+                        &path,
+                        "this secret is given twice; two are for the time in which one replaces the other",
+                    );
+                }
                 Some(key) => keys.push(key),
                 None => self.problem(&path, "not a Standard Webhooks secret: `whsec_` and base64 of 24 to 64 bytes"),
             }
@@ -224,7 +241,9 @@ impl Check<'_> {
         let owners = self.owners(at, &slack.owners);
         match (&slack.url, &slack.token, &slack.channel) {
             (Some(url), None, None) => {
-                Some(Channel::SlackWebhook { endpoint: self.endpoint(&path, url, slack.allow_loopback), owners })
+                let endpoint = self.endpoint(&path, url, slack.allow_loopback);
+                self.refuse(&path, is_incoming_webhook(endpoint.url.expose()));
+                Some(Channel::SlackWebhook { endpoint, owners })
             }
             (url, Some(token), Some(channel)) => {
                 let url = url.as_deref().unwrap_or(SLACK_API);
@@ -234,9 +253,8 @@ impl Check<'_> {
                 if token.expose().contains(char::is_whitespace) {
                     self.problem(&format!("{at}.token"), "the token alone, without `Bearer` or blanks");
                 }
-                if channel.trim().is_empty() {
-                    self.problem(&format!("{at}.channel"), "must not be empty");
-                }
+                self.refuse(&format!("{at}.token"), is_token_of_a_bot(token.expose()));
+                self.refuse(&format!("{at}.channel"), is_channel(&channel));
                 Some(Channel::SlackApp { endpoint, token, channel, owners })
             }
             (_, _, _) => {
@@ -285,6 +303,63 @@ fn takes_webhooks(url: &str) -> Result<(), String> {
         _ => return Ok(()),
     };
     Err(format!("{host} does not take the body of a webhook; write `{own}`"))
+}
+
+/// Where PagerDuty's Events API is, whatever the host.
+fn takes_events(url: &str) -> Result<(), String> {
+    let is_root = Url::parse(url).is_ok_and(|url| url.path() == "/");
+    if is_root {
+        return Err(
+            "nothing takes events at /; write the whole URL, such as https://events.eu.pagerduty.com/v2/enqueue"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Other URLs of that host take other bodies, or none.
+fn is_incoming_webhook(url: &str) -> Result<(), String> {
+    let Ok(url) = Url::parse(url) else { return Ok(()) };
+    let is_slack = url.host_str().is_some_and(|host| host.starts_with("hooks.slack"));
+    if is_slack && !url.path().starts_with("/services/") {
+        return Err("not the URL of an incoming webhook: that goes on with /services/".to_owned());
+    }
+    Ok(())
+}
+
+/// Slack's tokens say what they are. Does not show the token.
+fn is_token_of_a_bot(token: &str) -> Result<(), String> {
+    let kinds = [
+        ("xoxp-", "a user's"),
+        ("xoxe.xoxp-", "a user's"),
+        ("xapp-", "for an app's sockets"),
+        ("xoxe-", "for refreshing others"),
+        ("xoxs-", "a session's"),
+        ("xoxc-", "a session's"),
+        ("xoxd-", "a session's"),
+    ];
+    match kinds.into_iter().find(|(begins, _)| token.starts_with(begins)) {
+        Some((begins, kind)) => Err(format!(
+            "a token that begins with {begins} is {kind}; a bot's, which posts as the app, begins with xoxb-"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Slack takes ids and names here, with or without a `#`.
+fn is_channel(channel: &str) -> Result<(), String> {
+    let name = channel.strip_prefix('#').unwrap_or(channel);
+    let why = if channel.trim().is_empty() {
+        "must not be empty"
+    } else if name.is_empty()
+        || name.starts_with('@')
+        || name.contains(|letter: char| letter.is_whitespace() || "/:#<>,".contains(letter))
+    {
+        "not a channel; write its id, such as C0123ABCD, or its name, such as ops"
+    } else {
+        return Ok(());
+    };
+    Err(why.to_owned())
 }
 
 /// Paths are added to it.

@@ -294,6 +294,43 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("receivers: [{ name: a, alertmanager: { url: 'http://a:9093/#/alerts' } }]", "root is needed"),
         ("receivers: [{ name: a, slack: { token: Bearer xoxb-1, channel: C1 } }]", "the token alone"),
         ("rules: [a, a]", "given twice"),
+        ("shares: { show: [a, b, a] }", "`a` is given twice"),
+        ("poll: { every: 2m, topology_every: 1m }", "shorter than `every`"),
+        ("poll: { every: 10m, reconcile_every: 5m }", "shorter than `every`"),
+        (
+            "publish: { otlp: [{ endpoint: 'http://c:4318/v1/metrics' }, { endpoint: 'http://c:4318/v1/metrics' }] }",
+            "sent there twice",
+        ),
+        ("receivers: [{ name: a, pagerduty: { routing_key: k }, repeat_interval: 31d }]", "must be at most 30d"),
+        ("receivers: [{ name: a, pagerduty: { routing_key: k }, give_up_after: 60d }]", "must be at most 30d"),
+        (
+            "receivers: [{ name: a, pagerduty: { routing_key: k } }, { name: b, pagerduty: { routing_key: l }, escalate: { after: 31d, to: a } }]",
+            "must be at most 30d",
+        ),
+        (
+            "receivers: [{ name: a, webhook: { url: 'https://example.com/' }, group: { by: [queue, queue], wait: 1m } }]",
+            "`queue` is given twice",
+        ),
+        (
+            "inhibit: [{ when: { alertname: A }, mute: { alertname: B }, same: [queue, queue] }]",
+            "`queue` is given twice",
+        ),
+        (
+            "receivers: [{ name: a, webhook: { url: 'https://example.com/', secrets: [whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz, whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz] } }]",
+            "this secret is given twice",
+        ),
+        (
+            "receivers: [{ name: a, pagerduty: { routing_key: k, url: 'https://events.eu.pagerduty.com' } }]",
+            "nothing takes events at /",
+        ),
+        ("receivers: [{ name: a, slack: { url: 'https://hooks.slack.com/triggers/T/1/x' } }]", "incoming webhook"),
+        ("receivers: [{ name: a, slack: { url: 'https://hooks.slack.com/' } }]", "incoming webhook"),
+        ("receivers: [{ name: a, slack: { token: xoxp-1, channel: C1 } }]", "a user's; a bot's"),
+        ("receivers: [{ name: a, slack: { token: xapp-1, channel: C1 } }]", "for an app's sockets"),
+        ("receivers: [{ name: a, slack: { token: t, channel: 'https://x.slack.com/archives/C1' } }]", "not a channel"),
+        ("receivers: [{ name: a, slack: { token: t, channel: '#' } }]", "not a channel"),
+        ("prices: { ml.p99.large: 3 }", "`ml.p99.large` is no instance type"),
+        ("prices: { p5.48xlarge: 3 }", "did you mean `ml.p5.48xlarge`?"),
         ("priority_bands: { '${BAND}': 1 }", "nothing is filled in here"),
         (
             "receivers: [{ name: '${NAME}', sns: { topic: 'arn:aws:sns:us-east-1:111122223333:a' } }]",
@@ -325,6 +362,19 @@ fn a_health_check_needs_no_more_than_the_address() {
     assert_eq!(listen("listen: '127.0.0.1:${PORT}'\n").unwrap().port(), 8080);
     assert_eq!(listen("targets: []\n").unwrap().port(), 9464);
     assert!(listen("listen: here\n").unwrap_err().to_string().contains("is not an address"));
+}
+
+#[test]
+fn what_looks_odd_and_is_right_is_taken() {
+    for text in [
+        "poll: { every: 10m }",
+        "publish: { otlp: [{ endpoint: 'http://c:4318/v1/metrics' }, { endpoint: 'http://c:4318/v1/metrics', headers: { X-Scope-OrgID: b } }] }",
+        "receivers: [{ name: a, slack: { token: xoxb-1, channel: '#ops' } }, { name: b, slack: { token: xoxe.xoxb-1, channel: ops } }]",
+        "receivers: [{ name: a, pagerduty: { routing_key: k }, repeat_interval: 30d }]",
+    ] {
+        load_with(&format!("targets: [{{ region: us-east-1 }}]\n{text}\n"))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+    }
 }
 
 #[test]

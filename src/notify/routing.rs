@@ -34,10 +34,14 @@ pub(crate) fn reminder(receiver: &Receiver, alert: &Alert, now: Timestamp) -> Op
     receiver.matchers.matches(&alert.labels).then(|| (number, fired_at + interval * number))
 }
 
-/// The alert that keeps another from being sent, if one of those that fire does. None inhibits itself.
+/// The alert that keeps another from being sent, if one of those that fire does. None inhibits itself, and of alerts that are both cause
+/// and consequence none inhibits another: else nobody would hear of either.
 pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a [Alert]) -> Option<&'a Alert> {
+    let is_both =
+        |rule: &Inhibition, alert: &Alert| rule.when.matches(&alert.labels) && rule.mute.matches(&alert.labels);
     let inhibits = |rule: &Inhibition, other: &Alert| {
         other.id != alert.id
+            && !(is_both(rule, alert) && is_both(rule, other))
             && rule.mute.matches(&alert.labels)
             && rule.when.matches(&other.labels)
             && rule.same.iter().all(|label| value(&alert.labels, label) == value(&other.labels, label))

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::{Config, Receiver};
+use crate::config::{Config, Inhibition, Receiver};
 use crate::notify::outbox::RECEIVER_IN_TROUBLE;
 use trainspotter_core::model::{LabelValue, Matchers, Overlap, Timestamp, units};
 use trainspotter_core::rules::{Rule, usual_labels};
@@ -100,11 +100,54 @@ pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
             found
                 .extend(problem_of(matchers, rules, &labels).map(|wrong| wrong.at(&format!("inhibit[{index}].{key}"))));
         }
+        found.extend(mutes_itself(inhibition, rules).map(|message| (format!("inhibit[{index}].mute"), message)));
         for (number, label) in inhibition.same.iter().enumerate() {
-            found.extend(unknown(label, &labels).map(|message| (format!("inhibit[{index}].same[{number}]"), message)));
+            let wrong = unknown(label, &labels).or_else(|| never_same(inhibition, label, rules));
+            found.extend(wrong.map(|message| (format!("inhibit[{index}].same[{number}]"), message)));
         }
     }
     found
+}
+
+fn met<'a>(matchers: &'a Matchers, rules: &'a [Rule]) -> impl Iterator<Item = &'a Rule> + Clone {
+    rules.iter().filter(|rule| overlap(matchers, rule) != Overlap::Never)
+}
+
+/// Why an inhibition holds nothing back, if cause and consequence are the same alerts.
+fn mutes_itself(Inhibition { when, mute, .. }: &Inhibition, rules: &[Rule]) -> Option<String> {
+    let within = |one: &Matchers, other: &Matchers| met(one, rules).all(|rule| overlap(other, rule) == Overlap::Always);
+    let is_same = when == mute || (within(when, mute) && within(mute, when));
+    let is_some = met(when, rules).next().is_some() && met(mute, rules).next().is_some();
+    (is_same && is_some).then(|| {
+        "these are the very alerts of `when`, and no alert holds itself back: name in `when` the cause and in `mute` what follows from it"
+            .to_owned()
+    })
+}
+
+/// Why causes and consequences never agree in a label, if they never do.
+fn never_same(Inhibition { when, mute, .. }: &Inhibition, label: &str, rules: &[Rule]) -> Option<String> {
+    let (causes, follow) = (met(when, rules), met(mute, rules));
+    let agree = |one: &Rule, other: &Rule| match (one.value_of(label), other.value_of(label)) {
+        (LabelValue::Known(one), LabelValue::Known(other)) => one == other,
+        (LabelValue::Known(value), LabelValue::Within(_)) | (LabelValue::Within(_), LabelValue::Known(value)) => {
+            !value.is_empty()
+        }
+        (LabelValue::Within(_), LabelValue::Within(_)) => true,
+    };
+    let is_known = causes.clone().next().is_some() && follow.clone().next().is_some();
+    let ever = causes.clone().any(|one| follow.clone().any(|other| agree(one, other)));
+    (is_known && !ever).then(|| {
+        let lacks = |mut side: Box<dyn Iterator<Item = &Rule> + '_>| {
+            side.all(|rule| rule.value_of(label) == LabelValue::Known(""))
+        };
+        if lacks(Box::new(causes)) {
+            format!("no alert of `when` has a label `{label}`, so none ever agrees in it with one of `mute`")
+        } else if lacks(Box::new(follow)) {
+            format!("no alert of `mute` has a label `{label}`, so none ever agrees in it with one of `when`")
+        } else {
+            format!("alerts of `when` and of `mute` never have the same `{label}`")
+        }
+    })
 }
 
 /// Why no alert can ever meet matchers, if none can.

@@ -16,6 +16,7 @@ use crate::replication::Standing;
 use crate::service::clock_watch::ClockWatch;
 use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
+use crate::service::problems::Problems;
 use crate::service::replicas;
 use crate::service::rule_reload::News;
 use crate::service::source_log::SourceLog;
@@ -102,6 +103,7 @@ pub(super) struct Memory {
     /// Another replica leads: nothing more goes out of here.
     is_replaced: bool,
     clock: ClockWatch,
+    problems: Problems,
 }
 
 impl Memory {
@@ -146,6 +148,7 @@ impl EventLoop {
 
     fn observe(&mut self, observations: Vec<Observation>) {
         self.source_log.observe(&observations);
+        self.memory.problems.observe(&observations);
         self.engine.observe(observations);
     }
 
@@ -157,7 +160,6 @@ impl EventLoop {
     async fn end_poll(&mut self, began_at: Timestamp) {
         let before = self.memory.polled_at.replace(began_at);
         self.engine.service().poll_interval = before.map(|before| began_at.since(before));
-        self.source_log.polled(began_at);
         self.tick().await;
     }
 
@@ -195,6 +197,7 @@ impl EventLoop {
 
     fn change_rules(&mut self, news: News) {
         self.engine.service().rules_broken = news.is_err();
+        self.memory.problems.set_rules(news.as_ref().err().map(String::as_str));
         match news {
             Ok(rules) => {
                 tracing::info!(rules = rules.len(), "the rule files changed, and are in effect");
@@ -356,6 +359,7 @@ impl EventLoop {
             not_ready: self.engine.not_ready(),
             ticked_at: Some(now),
             store_error: self.engine.service().store_error.clone(),
+            problems: self.memory.problems.all().into(),
             replica: self.standing.as_ref().map(|standing| replicas::view(&standing.borrow())),
         });
         if self.frames.try_send(frame).is_err() {
@@ -365,6 +369,7 @@ impl EventLoop {
 
     fn count_published(&mut self, report: &Report) {
         let sink = || ("sink", Arc::clone(&report.sink));
+        self.memory.problems.published(report);
         self.engine.service().published_series.insert(report.sink.to_string(), report.series);
         self.engine.counting().add(&catalogue::PUBLISH_FAILURES, [sink()], u64::from(report.error.is_some()));
         self.limit_hit("values_waiting_for_cloudwatch", report.dropped);

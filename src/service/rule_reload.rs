@@ -191,7 +191,13 @@ fn parsed(texts: &Texts) -> Result<Vec<Rule>, String> {
 }
 
 fn cannot_read(path: &Path, error: &std::io::Error) -> String {
-    format!("cannot read {}: {error}", path.display())
+    let shown = path.display().to_string();
+    let hint = if shown.contains(['*', '?', '[']) && error.kind() == std::io::ErrorKind::NotFound {
+        "; this is no glob: name the folder, of which all *.yaml and *.yml are read"
+    } else {
+        ""
+    };
+    format!("cannot read {shown}: {error}{hint}")
 }
 
 #[cfg(test)]
@@ -259,6 +265,9 @@ mod tests {
         assert_eq!(names(watch.look()), Some(Ok(vec!["A".to_owned()])), "it goes on");
         assert_eq!(path_problem(folder.path()), None);
         assert!(path_problem(Path::new("/nowhere")).unwrap().contains("cannot read /nowhere"));
+        for glob in ["*.yaml", "rules-?.yml", "[a-c].yaml"] {
+            assert!(path_problem(&at(glob)).unwrap().contains("no glob: name the folder"), "{glob}");
+        }
         assert!(path_problem(Path::new("/dev/zero")).unwrap().contains("a device"));
     }
 

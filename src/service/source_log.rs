@@ -50,8 +50,6 @@ pub(super) struct SourceLog {
     /// Why limits of the account could not be read.
     quota_error: Option<String>,
     failing: BTreeMap<Source, Failing>,
-    /// Whether a description of a job has failed in this poll.
-    description_failed: bool,
 }
 
 /// How a source fails.
@@ -70,7 +68,6 @@ impl SourceLog {
             no_queues: None,
             quota_error: None,
             failing: BTreeMap::new(),
-            description_failed: false,
         }
     }
 
@@ -90,10 +87,12 @@ impl SourceLog {
                     }
                 }
                 Observation::Failed { source, queue, at, error } => self.failed(*source, queue.as_ref(), *at, error),
-                Observation::Answered { source, queue, at } => {
+                // Of some sources a part may answer while another fails.
+                Observation::Answered { source, queue, at } if !is_failing(observations, *source, queue.as_ref()) => {
                     self.recovered(*source, *at, |failing| *failing == *queue);
                 }
-                Observation::Jobs { .. }
+                Observation::Answered { .. }
+                | Observation::Jobs { .. }
                 | Observation::JobGone { .. }
                 | Observation::InFlightListed { .. }
                 | Observation::WaitingListed { .. }
@@ -106,13 +105,6 @@ impl SourceLog {
                 | Observation::LimitHit { .. }
                 | Observation::UnknownValue { .. } => {}
             }
-        }
-    }
-
-    /// A poll is over. Nothing says that jobs were described, only that one could not be.
-    pub(super) fn polled(&mut self, now: Timestamp) {
-        if !std::mem::take(&mut self.description_failed) {
-            self.recovered(Source::Jobs, now, Option::is_none);
         }
     }
 
@@ -144,7 +136,6 @@ impl SourceLog {
         if source == Source::Topology {
             self.start("not known yet");
         }
-        self.description_failed |= source == Source::Jobs && queue.is_none();
         let reason = without_particulars(error);
         let failing = self.failing.entry(source).or_insert(Failing { since: at, reasons: BTreeMap::new() });
         let is_known = failing.reasons.values().any(|known| *known == reason);
@@ -166,6 +157,12 @@ impl SourceLog {
             self.failing.remove(&source);
         }
     }
+}
+
+fn is_failing(observations: &[Observation], wanted: Source, about: Option<&QueueName>) -> bool {
+    observations.iter().any(|observation| {
+        matches!(observation, Observation::Failed { source, queue, .. } if *source == wanted && queue.as_ref() == about)
+    })
 }
 
 fn or_none(names: impl Iterator<Item = String>) -> String {
@@ -223,7 +220,6 @@ mod tests {
         tracing::subscriber::with_default(subscriber.finish(), || {
             for observations in polls {
                 log.observe(observations);
-                log.polled(second(60));
             }
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -285,11 +281,13 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_that_fail_recover_with_the_first_poll_in_which_none_does() {
+    fn descriptions_of_which_some_fail_recover_once_none_does() {
+        let answer = || answered(Source::Descriptions, None);
         let fail = |id: &str| {
-            vec![failed(Source::Jobs, None, &format!("DescribeServiceJob: AccessDenied: {id} (and 3 more)"))]
+            let error = format!("DescribeServiceJob: AccessDenied: {id} (and 3 more)");
+            vec![answer(), failed(Source::Descriptions, None, &error)]
         };
-        let lines = logged(&[fail("4f1c-22"), fail("99ab-1"), vec![], vec![]]);
+        let lines = logged(&[fail("4f1c-22"), fail("99ab-1"), vec![answer()], vec![answer()]]);
         assert!(
             matches!(lines.as_slice(), [warn, info] if warn.starts_with("WARN") && info.starts_with("INFO")),
             "{lines:#?}"

@@ -17,6 +17,8 @@ pub enum StoreError {
     },
     /// The file is a database of another program.
     NotOurs,
+    /// The file is no database at all, and never was.
+    Foreign,
     /// The file is broken: what SQLite says of it.
     Corrupt(String),
     /// A stored value cannot be read or written.
@@ -27,6 +29,8 @@ pub enum StoreError {
     Sqlite(String),
     /// The path no longer leads to the file that is open, or the file is not as it was left.
     Replaced(String),
+    /// Somebody else wrote over the file that is open, or cut it.
+    Overwritten(String),
     /// Another service runs on the file.
     InUse,
     /// Another replica leads, or none yet: this one may not change the state.
@@ -46,10 +50,11 @@ impl StoreError {
     /// Whether the same would work with another file: whatever SQLite or the disk refuses. Memory can stand in for such a file.
     pub(super) fn is_of_the_file(&self) -> bool {
         match self {
-            Self::Corrupt(_) | Self::Unwritable(_) | Self::Sqlite(_) | Self::Replaced(_) => true,
+            Self::Corrupt(_) | Self::Unwritable(_) | Self::Sqlite(_) | Self::Replaced(_) | Self::Overwritten(_) => true,
             Self::At { error, .. } => error.is_of_the_file(),
             Self::FromTheFuture { .. }
             | Self::NotOurs
+            | Self::Foreign
             | Self::Value(_)
             | Self::InUse
             | Self::NotLeading
@@ -60,16 +65,26 @@ impl StoreError {
     /// Whether the connection to the file is of no more use.
     pub(super) fn needs_reopening(&self) -> bool {
         match self {
-            Self::Corrupt(_) | Self::Replaced(_) => true,
+            Self::Corrupt(_) | Self::Replaced(_) | Self::Overwritten(_) => true,
             Self::At { error, .. } => error.needs_reopening(),
             Self::FromTheFuture { .. }
             | Self::NotOurs
+            | Self::Foreign
             | Self::Value(_)
             | Self::Unwritable(_)
             | Self::Sqlite(_)
             | Self::InUse
             | Self::NotLeading
             | Self::Closed => false,
+        }
+    }
+
+    /// What somebody else did to the file that is open, if it is that.
+    pub(super) fn overwritten(&self) -> Option<&str> {
+        match self {
+            Self::Overwritten(reason) => Some(reason),
+            Self::At { error, .. } => error.overwritten(),
+            _ => None,
         }
     }
 
@@ -88,9 +103,14 @@ impl fmt::Display for StoreError {
                  `store` another path"
             ),
             Self::NotOurs => f.write_str("it is the database of another program: give `store` another path"),
+            Self::Foreign => f.write_str(
+                "it is a file of something else, and is left as it is: move it away, or give `store` another path",
+            ),
             Self::Corrupt(reason) => write!(f, "it is broken: {reason}"),
             Self::Value(reason) => write!(f, "a stored value cannot be read or written: {reason}"),
-            Self::Unwritable(reason) | Self::Sqlite(reason) | Self::Replaced(reason) => f.write_str(reason),
+            Self::Unwritable(reason) | Self::Sqlite(reason) | Self::Replaced(reason) | Self::Overwritten(reason) => {
+                f.write_str(reason)
+            }
             Self::InUse => f.write_str(
                 "another service runs on it, and two would send every notification twice: end that one, or give `store` another path",
             ),

@@ -10,6 +10,7 @@ use rusqlite::OpenFlags;
 use rusqlite::Statement;
 use rusqlite::TransactionBehavior;
 use rusqlite::backup::Backup;
+use rusqlite::config::DbConfig;
 use rusqlite::types::ToSqlOutput;
 
 use crate::store::BUSY_TIMEOUT;
@@ -22,6 +23,7 @@ use crate::store::StoreError;
 use crate::store::changes;
 use crate::store::jobs;
 use crate::store::keep;
+use crate::store::move_aside;
 use crate::store::open_file;
 use crate::store::schema;
 use crate::store::set_aside;
@@ -149,6 +151,10 @@ impl Store {
         }
         let file = std::mem::replace(&mut self.connection, memory);
         let keeps_open = !because.needs_reopening();
+        if because.overwritten().is_some() {
+            // Somebody else's file now: nothing more is written into it.
+            file.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        }
         self.stand_in = Some(MemoryFallback {
             file: keeps_open.then_some(file),
             because: self.named(because),
@@ -240,6 +246,11 @@ impl Store {
     pub(super) fn reopen(&mut self, now: Timestamp) -> Result<Connection, StoreError> {
         let Some(place) = self.place.clone() else { return Err(StoreError::Closed) };
         self.close_file();
+        let overwritten = self.stand_in.as_ref().and_then(|stand_in| stand_in.because.overwritten());
+        if let Some(because) = overwritten.map(str::to_owned) {
+            let to = move_aside(&place.path, now)?;
+            self.set_aside.push(SetAside { to, because });
+        }
         let (connection, file) = match open_file(&place, PATIENCE_MEANWHILE) {
             Err(StoreError::Corrupt(because)) => {
                 let to = set_aside(&place.path, now)?;

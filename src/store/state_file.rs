@@ -3,9 +3,12 @@
 //! The lock is on the file that was opened and not on its name, so that a link, a second mount or a lock file that somebody removed
 //! gives nobody a second one.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::fs::Metadata;
 use std::io::ErrorKind;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -14,6 +17,12 @@ use crate::store::StoreError;
 
 /// How often a file is opened that is replaced in that very moment.
 const ATTEMPTS: u32 = 10;
+
+/// How SQLite's files begin.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// As much of a file as says how large it is meant to be.
+const HEADER_BYTES: usize = 100;
 
 /// Where a store is kept.
 #[derive(Clone, Debug)]
@@ -28,7 +37,9 @@ pub(super) struct Place {
 pub(super) struct StateFile {
     path: PathBuf,
     identity: Identity,
-    _lock: Option<File>,
+    /// How large it was when somebody looked last.
+    bytes: Cell<u64>,
+    lock: Option<File>,
 }
 
 /// What makes a file the same file, whatever it is called.
@@ -50,7 +61,7 @@ impl StateFile {
             let identity = Identity::from(&file.metadata().map_err(|error| unusable("looked at", &error))?);
             // Another service may have set the file aside before this one had the lock.
             if Identity::at(path).is_ok_and(|found| found == identity) {
-                return Ok(Self { path: path.to_owned(), identity, _lock: Some(file) });
+                return Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: Some(file) });
             }
         }
         Err(StoreError::Replaced("it is replaced again and again".to_owned()))
@@ -59,13 +70,13 @@ impl StateFile {
     /// Remembers a file that is open already, for tools beside a service.
     pub(super) fn seen(path: &Path) -> Result<Self, StoreError> {
         let identity = Identity::at(path).map_err(|error| unusable("looked at", &error))?;
-        Ok(Self { path: path.to_owned(), identity, _lock: None })
+        Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: None })
     }
 
-    /// Why what is written to the open file would be lost; `None` as long as its path leads to it.
+    /// Why what is written to the open file would be lost; `None` as long as its path leads to it and nobody else has written to it.
     pub(super) fn lost(&self) -> Option<StoreError> {
-        match Identity::at(&self.path) {
-            Ok(found) if found == self.identity => None,
+        match std::fs::metadata(&self.path) {
+            Ok(found) if Identity::from(&found) == self.identity => self.overwritten(found.len()),
             Ok(_) => Some(StoreError::Replaced("another file was put in its place while the service ran".to_owned())),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Some(StoreError::Replaced("it was deleted while the service ran".to_owned()))
@@ -73,6 +84,47 @@ impl StateFile {
             Err(error) => Some(unusable("looked at", &error)),
         }
     }
+}
+
+impl StateFile {
+    /// SQLite does not notice that somebody else cut the file or wrote over it, as long as it has the pages in memory.
+    fn overwritten(&self, bytes: u64) -> Option<StoreError> {
+        let before = self.bytes.replace(bytes);
+        // A handle of its own would take SQLite's locks along when it is closed.
+        let file = self.lock.as_ref()?;
+        let mut header = [0; HEADER_BYTES];
+        let is_whole = file.read_exact_at(&mut header, 0).is_ok();
+        if is_whole && !header.starts_with(MAGIC) {
+            return Some(StoreError::Overwritten("it was overwritten while the service ran".to_owned()));
+        }
+        // A file that was vacuumed is smaller than before, too, and says so.
+        let is_cut = bytes < before && (!is_whole || bytes < bytes_by(&header));
+        is_cut.then(|| StoreError::Overwritten("it was cut short while the service ran".to_owned()))
+    }
+}
+
+/// How large a file is meant to be by its header.
+fn bytes_by(header: &[u8; HEADER_BYTES]) -> u64 {
+    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        other => u64::from(other),
+    };
+    page_size * u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]))
+}
+
+/// Refuses to call a file broken that was never a state file: it begins neither as SQLite's do, but for a few broken bytes, nor with the
+/// zeros that a machine leaves when it loses power.
+pub(super) fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
+    let mut beginning = Vec::new();
+    let length = u64::try_from(MAGIC.len()).unwrap_or(u64::MAX);
+    let read = File::open(path).and_then(|file| file.take(length).read_to_end(&mut beginning));
+    read.map_err(|error| unusable("read", &error))?;
+    let like_sqlite = beginning.iter().zip(MAGIC).filter(|(found, wanted)| found == wanted).count();
+    let zeros = beginning.iter().filter(|byte| **byte == 0).count();
+    if 4 * like_sqlite.max(zeros) < 3 * beginning.len() {
+        return Err(StoreError::Foreign);
+    }
+    Ok(())
 }
 
 impl Identity {

@@ -174,6 +174,30 @@ fn a_file_of_a_newer_version_or_another_program_is_left_as_it_is() {
 }
 
 #[test]
+fn a_file_of_something_else_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    let contents: [&[u8]; 6] = [
+        b"remember the milk\n",
+        b"x",
+        &b"long ".repeat(4_000),
+        b"PK\x03\x04\0\0",
+        &[0xff; 5_000],
+        b"# SQLite format 3\n",
+    ];
+    for content in contents {
+        fs::write(&path, content).unwrap();
+        for opened in [Store::open(&path, now()).map(|_| ()), Store::serve(&path, now()).map(|_| ())] {
+            let error = opened.unwrap_err().to_string();
+            assert!(error.contains("notes.txt: it is a file of something else"), "{error}");
+            assert!(error.contains("give `store` another path"), "{error}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), content);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
 fn a_broken_file_is_set_aside_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let check = |name: &str, break_it: &dyn Fn(&mut Vec<u8>)| {
@@ -190,8 +214,9 @@ fn a_broken_file_is_set_aside_and_kept() {
         assert!(fs::read(&to).unwrap() == bytes, "{name}");
         assert_eq!(store.load().unwrap(), Saved::default());
     };
-    check("nonsense.db", &|bytes| *bytes = b"this is no database, whatever its name says".repeat(40));
-    check("header.db", &|bytes| bytes[..16].fill(b'x'));
+    check("byte.db", &|bytes| bytes[3] ^= 0x20);
+    check("zeros.db", &|bytes| bytes.fill(0));
+    check("beginning.db", &|bytes| bytes.truncate(10));
     check("pages.db", &|bytes| bytes[4_096..].fill(0xff));
     check("cut.db", &|bytes| bytes.truncate(2 * 4_096));
 }

@@ -112,7 +112,7 @@ enum Status {
     Stale,
     /// The first poll is not complete: figures are not the whole truth yet.
     Starting,
-    /// A source did not answer, so that some figures are old; or the state file cannot be written.
+    /// A source did not answer, so that some figures are old; or something else is wrong: the state file, rule files, a sink.
     Degraded,
     /// All is well.
     Ok,
@@ -121,7 +121,7 @@ enum Status {
 /// A source of data.
 #[derive(Debug, Serialize, ToSchema)]
 struct SourceRow {
-    /// `topology`, `jobs`, `snapshot`, `training_jobs` or `utilisation`.
+    /// `topology`, `jobs`, `snapshot`, `descriptions`, `training_jobs`, `reserved` or `utilisation`.
     #[schema(value_type = String)]
     source: &'static str,
     /// Age of its last complete answer, as of the latest tick; null before the first one.
@@ -220,7 +220,10 @@ fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
         Status::Stale
     } else if !snapshot.ready {
         Status::Starting
-    } else if snapshot.store_error.is_some() || snapshot.frame.sources.iter().any(|source| source.error.is_some()) {
+    } else if snapshot.store_error.is_some()
+        || !snapshot.problems.is_empty()
+        || snapshot.frame.sources.iter().any(|source| source.error.is_some())
+    {
         Status::Degraded
     } else {
         Status::Ok
@@ -232,14 +235,16 @@ fn not_ready(snapshot: &Snapshot) -> String {
     snapshot.not_ready.clone().unwrap_or_else(|| "the first poll is not complete yet".to_owned())
 }
 
-/// What is wrong with the sources and the state file, each in one line.
+/// What is wrong with the sources, the state file and all else, each in one line.
 fn problems(snapshot: &Snapshot) -> Vec<String> {
     let of_source = |health: &SourceHealth| Some(format!("{}: {}", health.source.as_str(), health.error.as_ref()?));
     let sources = snapshot.frame.sources.iter().filter_map(of_source);
     let state = snapshot.store_error.iter().map(|error| format!("state file: {error}"));
+    let mut problems: Vec<String> = sources.chain(state).chain(snapshot.problems.iter().cloned()).collect();
+    // What a source fails with may be all that is waited for.
     let waiting = snapshot.not_ready.clone().filter(|_| !snapshot.ready);
-    let mut problems: Vec<String> = sources.chain(state).collect();
-    problems.extend(waiting.filter(|why| !problems.contains(why)));
+    let failures: Vec<&String> = snapshot.frame.sources.iter().filter_map(|health| health.error.as_ref()).collect();
+    problems.extend(waiting.filter(|why| !failures.iter().any(|failure| why.ends_with(*failure))));
     problems
 }
 

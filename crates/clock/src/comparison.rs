@@ -1,7 +1,8 @@
 //! This clock beside that of whoever answers: measured by the `Date` header of answers, and corrected for.
 //!
 //! `Date` has whole seconds and was written at some time between question and answer. Each answer therefore says between which
-//! two numbers the difference lies; several of them together say it more exactly.
+//! two numbers the difference lies; several of them together say it more exactly. Some come from proxies with clocks of their own: what
+//! most of the first answers say is believed until many in a row say something else.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,12 @@ const DATE_MILLIS: i64 = 1_000;
 
 /// Answers older than this say nothing of now: clocks drift.
 const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// When the first two answers contradict each other, the median of so many is believed.
+const MEDIAN_OF: usize = 5;
+
+/// As many answers in a row have to agree with each other, and not with what is known, to be believed instead.
+const MIN_RIVALS: u32 = 24;
 
 /// The most that a measurement may be uncertain by and still be allowed for: beyond it the network is to blame.
 const MAX_ALLOWANCE_MILLIS: i64 = 10_000;
@@ -40,8 +47,10 @@ pub(crate) struct Reference {
 struct Heard {
     /// What the answers since then have in common.
     known: Option<(Timestamp, Bounds)>,
-    /// An answer that contradicts them, or the first one. A single answer changes nothing: it may be a proxy's.
-    doubted: Option<Bounds>,
+    /// The first answers, until some are believed.
+    first: Vec<Bounds>,
+    /// What the latest answers have in common that contradict what is known, and how many they are.
+    rival: Option<(Bounds, u32)>,
     /// By how much the time of day had been set when the last answer came.
     moved_millis: i64,
 }
@@ -63,11 +72,61 @@ impl Bounds {
         Self { least: self.least.saturating_add(millis), most: self.most.saturating_add(millis) }
     }
 
+    fn middle(self) -> i64 {
+        self.least + (self.most - self.least) / 2
+    }
+
     /// What to add: nothing if that may be right, else what was added before if that may be right.
     fn correction(self, before: i64) -> i64 {
         let may_be = |millis: i64| (self.least..=self.most).contains(&millis);
-        let middle = self.least + (self.most - self.least) / 2;
-        [0, before].into_iter().find(|millis| may_be(*millis)).unwrap_or(middle)
+        [0, before].into_iter().find(|millis| may_be(*millis)).unwrap_or_else(|| self.middle())
+    }
+}
+
+impl Heard {
+    /// What is known with one more answer; `None` if it changes nothing. By then the time of day had been set by `moved` since the last.
+    fn take_in(&mut self, bounds: Bounds, received: Timestamp, moved: i64) -> Option<(Timestamp, Bounds)> {
+        let Some((since, known)) = self.known else { return Some((received, self.settle(bounds, moved)?)) };
+        let is_recent = received.since(since).max(since.since(received)) <= MAX_AGE || moved != 0;
+        if let Some(both) = known.with(bounds) {
+            return Some(if is_recent { (since, both) } else { (received, bounds) });
+        }
+        if moved == 0 {
+            return Some((received, self.rival_with(bounds)?));
+        }
+        // The time of day was set: either this machine was suspended and the difference is as before, or it is another one now.
+        let shifted = known.later_by(-moved).with(bounds);
+        if shifted.is_none() {
+            *self = Self { first: vec![bounds], moved_millis: self.moved_millis, ..Self::default() };
+        }
+        Some((received, shifted?))
+    }
+
+    /// What the first answers come to: two that agree are enough.
+    fn settle(&mut self, bounds: Bounds, moved: i64) -> Option<Bounds> {
+        for earlier in &mut self.first {
+            *earlier = earlier.later_by(-moved);
+        }
+        if let [only] = self.first.as_slice()
+            && let Some(both) = only.with(bounds)
+        {
+            return Some(both);
+        }
+        self.first.push(bounds);
+        if self.first.len() < MEDIAN_OF {
+            return None;
+        }
+        self.first.sort_by_key(|bounds| bounds.middle());
+        let median = *self.first.get(self.first.len() / 2)?;
+        Some(self.first.iter().fold(median, |median, bounds| median.with(*bounds).unwrap_or(median)))
+    }
+
+    /// What answers say that contradict what is known, once they are many in a row.
+    fn rival_with(&mut self, bounds: Bounds) -> Option<Bounds> {
+        let joined = self.rival.and_then(|(rival, count)| Some((rival.with(bounds)?, count + 1)));
+        let (rival, count) = joined.unwrap_or((bounds, 1));
+        self.rival = Some((rival, count));
+        (count >= MIN_RIVALS).then_some(rival)
     }
 }
 
@@ -83,22 +142,12 @@ impl Reference {
             Bounds { least: date.millis() - received.millis(), most: date.millis() + DATE_MILLIS - sent.millis() };
         let mut heard = self.heard();
         let moved = moved_millis - std::mem::replace(&mut heard.moved_millis, moved_millis);
-        let recent = heard.known.filter(|(since, _)| received.since(*since).max(since.since(received)) <= MAX_AGE);
-        let recent = recent.or(heard.known.filter(|_| moved != 0));
-        // If the time of day was set, either this machine was suspended and the difference is as before, or it is another one now.
-        let known = recent.and_then(|(since, known)| {
-            let after_step = || Some((received, known.later_by(-moved).with(bounds)?)).filter(|_| moved != 0);
-            known.with(bounds).map(|both| (since, both)).or_else(after_step)
-        });
-        let agreed = || heard.doubted.and_then(|doubted| Some((received, doubted.with(bounds)?)));
-        match known.or_else(agreed) {
-            Some((since, bounds)) => {
-                heard.known = Some((since, bounds));
-                heard.doubted = None;
-                let correction = bounds.correction(self.correction_millis());
-                self.correction_millis.store(correction, Ordering::Relaxed);
-            }
-            None => heard.doubted = Some(bounds),
+        if let Some((since, bounds)) = heard.take_in(bounds, received, moved) {
+            heard.known = Some((since, bounds));
+            heard.rival = None;
+            heard.first.clear();
+            let correction = bounds.correction(self.correction_millis());
+            self.correction_millis.store(correction, Ordering::Relaxed);
         }
     }
 
@@ -131,4 +180,50 @@ impl Reference {
 
 fn seconds(millis: i64) -> f64 {
     millis as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes in an answer of a clock that is ahead by so many seconds, and returns the correction in seconds.
+    fn hear(reference: &Reference, at: i64, ahead: i64) -> f64 {
+        let received = Timestamp::from_millis(1_700_000_000_000 + at * 700);
+        let sent = Timestamp::from_millis(received.millis() - 40);
+        let date = (received.millis() + ahead * 1_000).div_euclid(1_000) * 1_000;
+        reference.hear(sent, received, Timestamp::from_millis(date), 0);
+        seconds(reference.correction_millis())
+    }
+
+    /// The different corrections, in hours, in the order in which they came.
+    fn corrections(ahead: impl Fn(i64) -> i64) -> Vec<f64> {
+        let reference = Reference::default();
+        let mut seen: Vec<f64> = Vec::new();
+        for at in 0..3_000 {
+            let hours = (hear(&reference, at, ahead(at)) / 36.0).round() / 100.0;
+            if reference.comparison().is_some() && seen.last() != Some(&hours) {
+                seen.push(hours);
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn clocks_of_several_proxies_are_no_reason_to_go_to_and_fro() {
+        let dice =
+            |at: i64| at.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(3_037_000_493).rotate_left(21) & 1 == 0;
+        assert_eq!(corrections(|at| if at % 2 == 0 { 7_200 } else { -7_200 }), [2.0]);
+        assert_eq!(corrections(|at| [7_200, 0, -7_200][usize::try_from(at % 3).unwrap()]), [0.0], "the median");
+        assert_eq!(corrections(|at| if dice(at) { 7_200 } else { -7_200 }).len(), 1);
+        assert_eq!(corrections(|at| if at % 24 == 23 { 0 } else { 7_200 }), [2.0]);
+    }
+
+    #[test]
+    fn many_answers_in_a_row_are_believed_over_the_first() {
+        assert_eq!(corrections(|at| if at < 3 { 7_200 } else { 0 }), [2.0, 0.0]);
+        let reference = Reference::default();
+        (0..10).for_each(|at| _ = hear(&reference, at, 0));
+        (10..33).for_each(|at| assert_eq!(hear(&reference, at, 7_200), 0.0));
+        assert!((hear(&reference, 33, 7_200) - 7_200.0).abs() < 1.0);
+    }
 }

@@ -330,10 +330,7 @@ impl Engine {
             }
             Observation::Failed { source, queue, error, at } => {
                 self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], 1);
-                // Figures rest on a queue's lists. A description that failed is asked for again and makes nothing older.
-                if source != Source::Jobs || queue.is_some() {
-                    self.sources.failed(source, queue, at, error);
-                }
+                self.sources.failed(source, queue, at, error);
             }
             Observation::AccountLimits { limits, .. } => self.service.account_limits = limits,
             Observation::NoQueues { why } => self.sources.no_queues = Some(why),

@@ -41,7 +41,8 @@ async fn jobs_and_training_jobs_are_described_gone_or_failed() {
     let expected = [
         "a FAILED",
         "gone b",
-        "jobs failed: DescribeServiceJob: AccessDeniedException: not you (allow batch:DescribeServiceJob to the role: \
+        "descriptions answered",
+        "descriptions failed: DescribeServiceJob: AccessDeniedException: not you (allow batch:DescribeServiceJob to the role: \
          deploy/iam-policy.json has all that is needed) (and 1 more)",
         "training job t0",
         "training job t1",

@@ -85,6 +85,25 @@ fn what_reaches_no_receiver_is_reported_where_it_is_written() {
     );
     let same = "{ when: { alertname: DataStale }, mute: { alertname: LongWait }, same: [qeue] }";
     check(&inhibit(same), "inhibit[0].same[0]", "did you mean `queue`?");
+    let itself = "these are the very alerts of `when`";
+    check(&inhibit("{ when: { alertname: LongWait }, mute: { alertname: LongWait } }"), "inhibit[0].mute", itself);
+    check(&inhibit("{ when: { severity: page }, mute: { severity: page }, same: [queue] }"), "inhibit[0].mute", itself);
+    check(&inhibit("{ when: { severity: page }, mute: { alertname: Long* } }"), "inhibit[0].mute", itself);
+    let same = |label: &str| {
+        inhibit(&format!("{{ when: {{ alertname: DataStale }}, mute: {{ alertname: LongWait }}, same: [{label}] }}"))
+    };
+    check(&same("queue"), "inhibit[0].same[0]", "no alert of `when` has a label `queue`");
+    check(&same("source"), "inhibit[0].same[0]", "no alert of `mute` has a label `source`");
+    check(&same("severity"), "inhibit[0].same[0]", "never have the same `severity`");
+    for fine in [
+        "{ when: { alertname: LongerWait }, mute: { alertname: LongWait }, same: [queue] }",
+        "{ when: { alertname: LongWait }, mute: { severity: page }, same: [queue] }",
+        "{ when: { alertname: LongWait, queue: a }, mute: { alertname: LongWait, queue: b } }",
+        "{ when: { severity: warning }, mute: { severity: page } }",
+    ] {
+        let (config, rules) = with(&inhibit(fine), RULES);
+        assert_eq!(problems(&config, &rules), [], "{fine}");
+    }
     let (config, _) = with(&one(""), RULES);
     assert_eq!(problems(&config, &[])[0].0, "receivers", "without rules nobody hears of anything");
 }

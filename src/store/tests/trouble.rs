@@ -131,12 +131,53 @@ fn a_file_that_is_deleted_or_replaced_is_written_anew() {
         remove(path);
         fs::rename(copy, path).unwrap();
     });
-    check("nonsense", "another file", &|path| {
-        let copy = path.with_extension("copy");
-        fs::write(&copy, b"this is no database, whatever its name says".repeat(40)).unwrap();
-        remove(path);
-        fs::rename(copy, path).unwrap();
+    let write_over = |path: &Path, bytes: &[u8]| fs::write(path, bytes).unwrap();
+    let cut = |path: &Path, to: u64| fs::File::options().write(true).open(path).unwrap().set_len(to).unwrap();
+    check("emptied", "cut short", &|path| cut(path, 0));
+    check("cut", "cut short", &|path| {
+        Connection::open(path).unwrap().execute_batch("PRAGMA wal_checkpoint").unwrap();
+        cut(path, 4_096);
     });
+    check("notes", "overwritten", &|path| write_over(path, &b"remember the milk ".repeat(400)));
+    check("zeros", "overwritten", &|path| write_over(path, &vec![0; fs::read(path).unwrap().len()]));
+}
+
+#[test]
+fn a_file_of_something_else_in_its_place_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, notes) = (folder.path().join("state.db"), folder.path().join("notes.txt"));
+    let mut store = serve(&path);
+    store.commit(&tick(1.0)).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    let text = b"remember the milk ".repeat(400);
+    fs::write(&path, &text).unwrap();
+    goes_on_in_memory(&mut store, &later(30), "another file");
+    goes_on_in_memory(&mut store, &later(60), "a file of something else");
+    assert_eq!(fs::read(&path).unwrap(), text);
+    fs::rename(&path, &notes).unwrap();
+    is_back(store, &path, &later(90));
+    assert_eq!(fs::read(&notes).unwrap(), text);
+}
+
+#[test]
+fn a_file_that_was_vacuumed_is_smaller_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut store = serve(&path);
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute_batch(
+            "CREATE TABLE junk (a); INSERT INTO junk VALUES (zeroblob(1000000)); PRAGMA wal_checkpoint(TRUNCATE)",
+        )
+        .unwrap();
+    store.commit(&tick(1.0)).unwrap();
+    let before = fs::metadata(&path).unwrap().len();
+    other.execute_batch("DROP TABLE junk; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    assert!(fs::metadata(&path).unwrap().len() < before);
+    store.commit(&later(30)).unwrap();
+    assert_eq!((store.trouble(), store.take_set_aside()), (None, Vec::new()));
 }
 
 #[test]

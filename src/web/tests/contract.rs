@@ -1,5 +1,7 @@
 //! Every shape, field by field: what is asserted here is what readers may rely on.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,6 +11,8 @@ use tokio::sync::mpsc;
 use crate::web::Snapshot;
 use crate::web::tests::Server;
 use crate::web::tests::fixture;
+use trainspotter_core::metrics::{Frame, SourceHealth};
+use trainspotter_core::model::Source;
 use trainspotter_core::rules::AlertId;
 
 async fn check(path: &str, pointer: &str, expected: Value) {
@@ -292,6 +296,34 @@ async fn probes_and_metrics_speak_their_readers_formats() {
     let metrics = server.get("/metrics").await;
     assert!(metrics.has("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
     assert_eq!(metrics.text(), "trainspotter_queues 2\n");
+}
+
+#[tokio::test]
+async fn probes_name_each_problem_once() {
+    let failing = |source, error: &str| SourceHealth {
+        source,
+        age_seconds: Some(1.0),
+        error: Some(error.to_owned()),
+        failing: BTreeSet::new(),
+    };
+    let frame = |sources: Vec<SourceHealth>| Arc::new(Frame { sources, ..Frame::default() });
+    let ticked = Snapshot { ticked_at: Some(fixture::ago(10)), ..Snapshot::default() };
+    let check = async |snapshot: Snapshot, expected: Value| {
+        let server = Server::serving(Snapshot::default(), mpsc::channel(1).0).await;
+        server.snapshot.send_replace(snapshot);
+        assert_eq!(server.get("/healthz").await.json()["problems"], expected);
+    };
+    let waits = Snapshot {
+        frame: frame(vec![failing(Source::Jobs, "ListServiceJobs: denied")]),
+        not_ready: Some("jobs of prod: ListServiceJobs: denied".to_owned()),
+        ..ticked.clone()
+    };
+    check(waits, json!(["jobs: ListServiceJobs: denied"])).await;
+    let none = Snapshot { not_ready: Some("no job queue matches".to_owned()), ..ticked.clone() };
+    check(none, json!(["no job queue matches"])).await;
+    let says = "rule files: they have mistakes";
+    let broken = Snapshot { ready: true, problems: [says.to_owned()].into(), ..ticked };
+    check(broken, json!([says])).await;
 }
 
 #[tokio::test]

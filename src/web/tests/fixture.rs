@@ -68,6 +68,7 @@ pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
         ticked_at: Some(at),
         store_error: None,
         replica: None,
+        problems: [].into(),
     }
 }
 

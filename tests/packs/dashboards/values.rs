@@ -17,7 +17,11 @@ const KNOWN: &[(&str, &str, &[&str])] = &[
     ("queue.waiting", "reason", REASONS),
     ("setup.findings", "problem", PROBLEMS),
     ("alerts", "state", &["pending", "firing"]),
-    ("source.age", "source", &["topology", "jobs", "snapshot", "training_jobs", "utilisation", "reserved"]),
+    (
+        "source.age",
+        "source",
+        &["topology", "jobs", "snapshot", "descriptions", "training_jobs", "utilisation", "reserved"],
+    ),
 ];
 
 const PARTS: &[&str] = &["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"];

@@ -187,6 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn descriptions_that_fail_age_alone() {
+        let mut sources = Sources::new(second(0));
+        sources.watch(&[queue("a")], second(10));
+        sources.answered(Source::Topology, None, second(10));
+        sources.answered(Source::Jobs, Some("a".into()), second(990));
+        sources.failed(Source::Descriptions, None, second(995), "DescribeServiceJob: denied".to_owned());
+        let of = |source| health(&sources, &[queue("a")], source, 1_000);
+        assert_eq!(of(Source::Jobs), (Some(10.0), None, vec![]), "figures rest on lists");
+        let failing = (Some(1_000.0), Some("DescribeServiceJob: denied".to_owned()), vec!["a".to_owned()]);
+        assert_eq!(of(Source::Descriptions), failing);
+    }
+
+    #[test]
     fn without_queues_there_is_nothing_to_be_late_with() {
         let mut sources = Sources::new(second(0));
         sources.answered(Source::Topology, None, second(10));

@@ -123,11 +123,14 @@ fn value(output: &Output, metric: &str, label: &str) -> Option<f64> {
 fn a_description_that_failed_makes_the_lists_no_older() {
     let mut engine = engine(Saved::default());
     let error = "throttled".to_owned();
-    let failed = Observation::Failed { source: Source::Jobs, queue: None, at: second(95), error };
+    let failed = Observation::Failed { source: Source::Descriptions, queue: None, at: second(95), error };
     engine.observe(vec![topology(), polled(second(90)), failed]);
     let output = engine.tick(second(100));
     assert_eq!(value(&output, "source.age", "jobs"), Some(10.0));
-    assert_eq!(value(&output, "source.failures", "jobs"), Some(1.0));
+    assert_eq!(value(&output, "source.failures", "descriptions"), Some(1.0));
+    let health = output.frame.sources.iter().find(|health| health.source == Source::Descriptions).unwrap();
+    assert_eq!(health.error.as_deref(), Some("throttled"), "and yet it is named");
+    assert!(value(&output, "source.age", "descriptions").is_some_and(|age| age >= 100.0), "and alerts can fire on it");
 }
 
 #[test]

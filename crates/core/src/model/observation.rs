@@ -122,6 +122,8 @@ pub enum Source {
     Jobs,
     /// `GetJobQueueSnapshot`.
     Snapshot,
+    /// Descriptions of single jobs: priority, owner, attempts.
+    Descriptions,
     /// SageMaker training jobs.
     TrainingJobs,
     /// CloudWatch GPU metrics.
@@ -132,8 +134,15 @@ pub enum Source {
 
 impl Source {
     /// All of them, in a fixed order.
-    pub const ALL: [Self; 6] =
-        [Self::Topology, Self::Jobs, Self::Snapshot, Self::TrainingJobs, Self::Utilisation, Self::Reserved];
+    pub const ALL: [Self; 7] = [
+        Self::Topology,
+        Self::Jobs,
+        Self::Snapshot,
+        Self::Descriptions,
+        Self::TrainingJobs,
+        Self::Utilisation,
+        Self::Reserved,
+    ];
 
     /// The label value used in metrics and pages.
     pub fn as_str(self) -> &'static str {
@@ -141,6 +150,7 @@ impl Source {
             Self::Topology => "topology",
             Self::Jobs => "jobs",
             Self::Snapshot => "snapshot",
+            Self::Descriptions => "descriptions",
             Self::TrainingJobs => "training_jobs",
             Self::Utilisation => "utilisation",
             Self::Reserved => "reserved",

@@ -42,6 +42,9 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
                 tell(format!("`{key}` is {}: is more than a day meant?", units::duration(span.as_secs_f64())));
             }
         }
+        if let Some(key) = beside_an_objective(rule) {
+            tell(format!("`{key}` beside an `objective` only delays its alerts: its windows smooth them already"));
+        }
         if flaps(rule) {
             tell(
                 "flaps: fires and resolves on every fluctuation; give it `for`, `recover` or `keep_firing_for`"
@@ -57,6 +60,13 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         }
     }
     found
+}
+
+/// What a rule of an objective waits for besides.
+fn beside_an_objective(rule: &Rule) -> Option<&'static str> {
+    let is_objective = rule.clauses.iter().all(|clause| matches!(clause.take, Aggregation::FractionAbove(..)));
+    let delays = if rule.datapoints.is_some() { Some("datapoints") } else { (!rule.hold.is_zero()).then_some("for") };
+    delays.filter(|_| is_objective)
 }
 
 /// How far back a condition looks, by the key that says so.
@@ -207,6 +217,22 @@ mod tests {
             &[rule("A", "metric: gpu.capacity, above: 1"), rule("B", "metric: gpu.capacity, above: 2")].join(", "),
             &[],
         );
+    }
+
+    #[test]
+    fn an_objective_needs_nothing_that_delays_it() {
+        let objective =
+            |more: &str| rule("A", &format!("objective: {{ metric: queue.wait, target: 95%, within: 30m }}{more}"));
+        check(&objective(""), &[]);
+        for (key, more) in [("for", ", for: 10m"), ("datapoints", ", datapoints: 3 of 5")] {
+            let says = |window: &str| {
+                format!(
+                    "A-{window}: `{key}` beside an `objective` only delays its alerts: its windows smooth them already"
+                )
+            };
+            let expected = ["1h", "6h", "3d"].map(says);
+            check(&objective(more), &expected.each_ref().map(String::as_str));
+        }
     }
 
     #[test]
