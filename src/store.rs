@@ -309,6 +309,7 @@ impl Store {
 
 /// A connection to a file that is ours and in order, and the file itself.
 fn open_file(place: &Place, patience: Duration) -> Result<(Connection, StateFile), StoreError> {
+    state_file::refuse_foreign(&place.path)?;
     let claimed = place.exclusive.then(|| StateFile::claim(&place.path)).transpose()?;
     let connection = Connection::open(&place.path)?;
     let file = match claimed {
@@ -406,14 +407,8 @@ fn save_watermarks(transaction: &Connection, watermarks: &BTreeMap<String, Times
     Ok(())
 }
 
-/// Renames a broken file. One that never was a state file is somebody else's, and stays.
+/// Renames a broken file, and what SQLite keeps beside it, which belongs to it alone.
 fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
-    state_file::refuse_foreign(path)?;
-    move_aside(path, now)
-}
-
-/// Renames a file, and what SQLite keeps beside it, which belongs to it alone.
-fn move_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     let suffixed = |path: &Path, suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -79,7 +79,7 @@ mod tests {
         problems.published(&report(Some(SinkError::Rejected { dropped: 1, reason: "no".to_owned() })));
         let all = problems.all();
         let [rules, account, sink] = all.as_slice() else { panic!("{all:#?}") };
-        assert!(rules.contains("alertt") && rules.contains("rules/a.yaml:2:"), "{rules}");
+        assert!(rules.contains("is missing") && rules.contains("(rules/a.yaml:2:"), "{rules}");
         assert_eq!(account, "limits of the account: GetServiceQuota: denied");
         assert!(sink.starts_with("sink otlp: "), "{sink}");
 

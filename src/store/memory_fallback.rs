@@ -23,7 +23,6 @@ use crate::store::StoreError;
 use crate::store::changes;
 use crate::store::jobs;
 use crate::store::keep;
-use crate::store::move_aside;
 use crate::store::open_file;
 use crate::store::schema;
 use crate::store::set_aside;
@@ -248,7 +247,7 @@ impl Store {
         self.close_file();
         let overwritten = self.stand_in.as_ref().and_then(|stand_in| stand_in.because.overwritten());
         if let Some(because) = overwritten.map(str::to_owned) {
-            let to = move_aside(&place.path, now)?;
+            let to = set_aside(&place.path, now)?;
             self.set_aside.push(SetAside { to, because });
         }
         let (connection, file) = match open_file(&place, PATIENCE_MEANWHILE) {

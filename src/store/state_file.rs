@@ -112,13 +112,16 @@ fn bytes_by(header: &[u8; HEADER_BYTES]) -> u64 {
     page_size * u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]))
 }
 
-/// Refuses to call a file broken that was never a state file: it begins neither as SQLite's do, but for a few broken bytes, nor with the
+/// Refuses a file that never was a state file, and is not to be set aside as a broken one: it begins neither as SQLite's do, but for a few broken bytes, nor with the
 /// zeros that a machine leaves when it loses power.
 pub(super) fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
     let mut beginning = Vec::new();
     let length = u64::try_from(MAGIC.len()).unwrap_or(u64::MAX);
-    let read = File::open(path).and_then(|file| file.take(length).read_to_end(&mut beginning));
-    read.map_err(|error| unusable("read", &error))?;
+    match File::open(path).and_then(|file| file.take(length).read_to_end(&mut beginning)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unusable("read", &error)),
+    }
     let like_sqlite = beginning.iter().zip(MAGIC).filter(|(found, wanted)| found == wanted).count();
     let zeros = beginning.iter().filter(|byte| **byte == 0).count();
     if 4 * like_sqlite.max(zeros) < 3 * beginning.len() {

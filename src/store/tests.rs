@@ -315,7 +315,9 @@ fn a_file_that_breaks_while_it_is_used_is_left_for_the_next_start() {
     store.commit(&tick(1.0)).unwrap();
     store.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     let size = fs::metadata(&path).unwrap().len();
-    fs::write(&path, vec![0xff_u8; usize::try_from(size).unwrap()]).unwrap();
+    let mut broken = vec![0xff_u8; usize::try_from(size).unwrap()];
+    broken[..15].copy_from_slice(b"SQLite format 3");
+    fs::write(&path, broken).unwrap();
     // Or it would go on from its cache.
     store.connection.execute_batch("PRAGMA shrink_memory").unwrap();
     let mut third = tick(3.0);

@@ -40,10 +40,10 @@ async fn jobs_and_training_jobs_are_described_gone_or_failed() {
     shown.sort();
     let expected = [
         "a FAILED",
-        "gone b",
         "descriptions answered",
         "descriptions failed: DescribeServiceJob: AccessDeniedException: not you (allow batch:DescribeServiceJob to the role: \
          deploy/iam-policy.json has all that is needed) (and 1 more)",
+        "gone b",
         "training job t0",
         "training job t1",
         "training_jobs answered",
@@ -96,10 +96,13 @@ async fn utilisation_is_asked_when_due_and_hosts_without_data_are_absent() {
     let [host] = hosts.as_slice() else { panic!("{hosts:?}") };
     assert_eq!((host.host.as_str(), host.gpu_percent), ("t/algo-1", 400.0));
     assert_eq!(host.at, Timestamp::from_millis(1_700_000_120_000));
-    assert_eq!(shown(&observations), ["utilisation of 1", "utilisation answered", "training_jobs answered"]);
+    assert_eq!(
+        shown(&observations),
+        ["utilisation of 1", "utilisation answered", "descriptions answered", "training_jobs answered"]
+    );
 
     poller.answer(&questions, deadline, &out).await;
-    assert_eq!(shown(&fake::received(&mut from)), ["training_jobs answered"]);
+    assert_eq!(shown(&fake::received(&mut from)), ["descriptions answered", "training_jobs answered"]);
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 

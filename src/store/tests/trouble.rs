@@ -134,10 +134,7 @@ fn a_file_that_is_deleted_or_replaced_is_written_anew() {
     let write_over = |path: &Path, bytes: &[u8]| fs::write(path, bytes).unwrap();
     let cut = |path: &Path, to: u64| fs::File::options().write(true).open(path).unwrap().set_len(to).unwrap();
     check("emptied", "cut short", &|path| cut(path, 0));
-    check("cut", "cut short", &|path| {
-        Connection::open(path).unwrap().execute_batch("PRAGMA wal_checkpoint").unwrap();
-        cut(path, 4_096);
-    });
+    check("cut", "cut short", &|path| cut(path, 2_000));
     check("notes", "overwritten", &|path| write_over(path, &b"remember the milk ".repeat(400)));
     check("zeros", "overwritten", &|path| write_over(path, &vec![0; fs::read(path).unwrap().len()]));
 }
@@ -177,7 +174,8 @@ fn a_file_that_was_vacuumed_is_smaller_and_in_order() {
     other.execute_batch("DROP TABLE junk; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     assert!(fs::metadata(&path).unwrap().len() < before);
     store.commit(&later(30)).unwrap();
-    assert_eq!((store.trouble(), store.take_set_aside()), (None, Vec::new()));
+    assert_eq!(store.trouble(), None);
+    assert_eq!(store.take_set_aside(), []);
 }
 
 #[test]
