@@ -445,7 +445,7 @@ fn unknown_type(instance_type: &str) -> String {
     let meant = format!("ml.{instance_type}");
     let is_meant = accelerators_of(&InstanceType::from(meant.as_str())).is_some();
     let hint = if is_meant { format!("; did you mean `{meant}`?") } else { String::new() };
-    format!("`{instance_type}` is no instance type that this build knows; training jobs' types begin with `ml.`{hint}")
+    format!("`{instance_type}` is no instance type that this build knows; training jobs' types begin with ml.{hint}")
 }
 
 fn has_user(url: &Url) -> bool {

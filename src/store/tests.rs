@@ -347,7 +347,7 @@ fn write_ahead_log_full_sync_and_strict_tables_are_in_force() {
 fn a_tool_leaves_a_broken_file_where_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    fs::write(&path, b"this is no database, whatever its name says".repeat(40)).unwrap();
+    fs::write(&path, b"SQLite format 3, or so it says".repeat(40)).unwrap();
     let error = Store::open_as_is(&path).unwrap_err();
     assert!(matches!(&error, StoreError::At { error, .. } if matches!(**error, StoreError::Corrupt(_))), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
