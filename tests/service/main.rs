@@ -17,6 +17,7 @@ mod support {
     pub mod process;
     pub mod python;
     pub mod ready;
+    pub mod recorded_trace;
     pub mod service;
     pub mod still;
 }
