@@ -5,6 +5,7 @@
 //! [`Integration`] until the receiver took them or it is given up. Nothing that is not committed is ever sent.
 
 mod alertmanager;
+mod error;
 mod grouping;
 mod http;
 pub mod message;
@@ -29,6 +30,7 @@ use crate::notify::message::Message;
 use trainspotter_clock::Clock;
 
 pub use alertmanager::Alertmanager;
+pub use error::IntegrationError;
 pub use http::judge;
 pub use notifier::{ATTEMPT_TIMEOUT, Notifier, Notifiers, Outcome};
 pub use outbox::{OutboxRow, rows};
@@ -76,13 +78,13 @@ impl Integration {
     ///
     /// # Errors
     /// The channel cannot be used. Says why, without secrets.
-    pub fn new(channel: &Channel, sns: Option<aws_sdk_sns::Client>) -> Result<Self, String> {
+    pub fn new(channel: &Channel, sns: Option<aws_sdk_sns::Client>) -> Result<Self, IntegrationError> {
         match channel {
             Channel::Webhook { endpoint, keys, headers } => {
                 Webhook::new(endpoint, keys)?.with_headers(headers).map(Self::Webhook)
             }
             Channel::Sns { topic, .. } => {
-                sns.map(|sns| Self::Sns(Sns::new(topic, sns))).ok_or_else(|| "there is no client for SNS".to_owned())
+                sns.map(|sns| Self::Sns(Sns::new(topic, sns))).ok_or(IntegrationError::NoSnsClient)
             }
             Channel::SlackWebhook { endpoint, owners } => {
                 Slack::webhook(endpoint).map(|slack| Self::Slack(slack.with_owners(owners)))

@@ -6,6 +6,7 @@
 //! - What is signed for AWS beside its SDKs is signed here ([`Signer`]).
 //! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply to all ([`Proxies`]). This machine is never called through a proxy.
 
+mod error;
 mod grpc;
 mod guard;
 mod http;
@@ -13,6 +14,7 @@ mod proxy;
 mod sdk;
 mod signature;
 
+pub use error::OutboundError;
 pub use grpc::grpc_channel;
 pub use guard::{Guard, Refused};
 pub use http::http_client;

@@ -27,7 +27,6 @@ pub use signals::stop_on_signals;
 pub use test_notification::test_receiver;
 
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,25 +87,19 @@ pub struct Service {
 }
 
 /// Why a service could not be started or ended badly: what was being done, and what went wrong.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {cause}")]
 pub struct StartError {
-    doing: &'static str,
-    cause: String,
+    doing: String,
+    #[source]
+    cause: Box<dyn Error + Send + Sync>,
 }
 
 impl StartError {
-    fn new(doing: &'static str, cause: impl fmt::Display) -> Self {
-        Self { doing, cause: cause.to_string() }
+    fn new(doing: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { doing: doing.into(), cause: cause.into() }
     }
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.doing, self.cause)
-    }
-}
-
-impl Error for StartError {}
 
 impl Service {
     /// The same on a clock of its own, which is compared with AWS's: nobody else's is to be corrected.
@@ -391,5 +384,19 @@ impl Parts {
             Some(Ok(name)) => Err(StartError::new("running", format!("the {name} ended by itself"))),
             Some(Err(error)) => Err(StartError::new("running", error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::OutboundError;
+
+    #[test]
+    fn a_start_that_fails_says_what_was_done_and_keeps_the_cause() {
+        let error = StartError::new("preparing a receiver: ops", OutboundError::NoHost);
+        assert_eq!(error.to_string(), "preparing a receiver: ops: the URL names no host");
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<OutboundError>());
+        assert_eq!(cause, Some(&OutboundError::NoHost));
     }
 }

@@ -20,7 +20,7 @@ use crate::aws::Limits;
 use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::completeness::Completeness;
 use crate::config::Target;
-use crate::outbound::{Guard, credentials_client, sdk_client};
+use crate::outbound::{Guard, OutboundError, credentials_client, sdk_client};
 use trainspotter_clock::Clock;
 
 /// Wall time in which a connection must be made.
@@ -86,7 +86,7 @@ pub enum ConnectError {
         problem: String,
     },
     /// The environment names a proxy that cannot be used. Says which variable.
-    Proxy(String),
+    Outbound(OutboundError),
     /// AWS is to be reached over TLS, and this machine trusts no certificate authority.
     NoCaRoots,
     /// The AWS SDK was switched to send requests unsigned.
@@ -99,7 +99,7 @@ impl fmt::Display for ConnectError {
             Self::Endpoint { endpoint, problem } => {
                 write!(f, "{endpoint:?} is not an endpoint: {problem}; write for example http://127.0.0.1:4566")
             }
-            Self::Proxy(problem) => f.write_str(problem),
+            Self::Outbound(problem) => problem.fmt(f),
             Self::NoCredentials => {
                 f.write_str("no AWS credentials are configured, and requests for metrics have to be signed")
             }
@@ -111,7 +111,14 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {}
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Outbound(problem) => Some(problem),
+            Self::Endpoint { .. } | Self::NoCaRoots | Self::NoCredentials => None,
+        }
+    }
+}
 
 /// Makes the clients of `target`, which may make `calls_per_second` requests in clock time, all services together.
 ///
@@ -148,7 +155,7 @@ pub(super) async fn identified(
     let endpoint = access.endpoint.map(str::to_owned).or_else(|| variable(ENDPOINT_VARIABLE));
     let url = endpoint.as_deref().map(parse_endpoint).transpose()?;
     let http = http_client(url.as_ref())?;
-    let credentials = credentials_client(is_plain(url.as_ref())).map_err(ConnectError::Proxy)?;
+    let credentials = credentials_client(is_plain(url.as_ref())).map_err(ConnectError::Outbound)?;
     let mut loader = defaults(access.region, clock).http_client(credentials);
     if let Some(endpoint) = &endpoint {
         loader = loader.endpoint_url(endpoint);
@@ -239,7 +246,7 @@ fn http_client(endpoint: Option<&Url>) -> Result<SharedHttpClient, ConnectError>
     if !plain && rustls_native_certs::load_native_certs().certs.is_empty() {
         return Err(ConnectError::NoCaRoots);
     }
-    sdk_client(plain, Guard::new(true)).map_err(ConnectError::Proxy)
+    sdk_client(plain, Guard::new(true)).map_err(ConnectError::Outbound)
 }
 
 fn is_plain(endpoint: Option<&Url>) -> bool {

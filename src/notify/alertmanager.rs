@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::config::Endpoint;
 use crate::config::Secret;
 use crate::notify::Failure;
+use crate::notify::IntegrationError;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
@@ -47,7 +48,7 @@ impl Alertmanager {
     ///
     /// # Errors
     /// The URL cannot be used. Says why, without the URL.
-    pub fn new(endpoint: &Endpoint) -> Result<Self, String> {
+    pub fn new(endpoint: &Endpoint) -> Result<Self, IntegrationError> {
         Ok(Self { http: Http::new(endpoint)? })
     }
 
@@ -55,7 +56,7 @@ impl Alertmanager {
     ///
     /// # Errors
     /// One of them cannot be sent. Says which, without its value.
-    pub fn with_headers(self, headers: &BTreeMap<String, Secret>) -> Result<Self, String> {
+    pub fn with_headers(self, headers: &BTreeMap<String, Secret>) -> Result<Self, IntegrationError> {
         Ok(Self { http: self.http.with_headers(headers)? })
     }
 

@@ -15,6 +15,7 @@ use url::Url;
 use crate::config::Endpoint;
 use crate::config::Secret;
 use crate::notify::Failure;
+use crate::notify::IntegrationError;
 use crate::notify::retry;
 use crate::outbound::Guard;
 use crate::outbound::Refused;
@@ -55,27 +56,30 @@ impl Http {
     /// # Errors
     /// The URL is not `http` or `https` with a host, its literal address is refused, or it is `https` and this machine
     /// has no CA certificates. Says which, without the URL.
-    pub(super) fn new(endpoint: &Endpoint) -> Result<Self, String> {
+    pub(super) fn new(endpoint: &Endpoint) -> Result<Self, IntegrationError> {
         Self::with_guard(endpoint, Guard::new(endpoint.allow_loopback))
     }
 
-    fn with_guard(endpoint: &Endpoint, guard: Guard) -> Result<Self, String> {
-        let parsed = Url::parse(endpoint.url.expose()).map_err(|error| format!("the URL cannot be read: {error}"))?;
+    fn with_guard(endpoint: &Endpoint, guard: Guard) -> Result<Self, IntegrationError> {
+        let parsed = Url::parse(endpoint.url.expose())?;
         let http = http_client(&parsed, guard)?.connect_timeout(CONNECT_TIMEOUT).pool_max_idle_per_host(1);
-        let host = parsed.host_str().unwrap_or_default();
-        let http = http.build().map_err(|error| format!("no client for {host}: {}", causes(&error.without_url())))?;
-        Ok(Self { url: endpoint.url.clone(), host: host.to_string(), headers: HeaderMap::new(), http })
+        let host = parsed.host_str().unwrap_or_default().to_owned();
+        match http.build().map_err(reqwest::Error::without_url) {
+            Ok(http) => Ok(Self { url: endpoint.url.clone(), host, headers: HeaderMap::new(), http }),
+            Err(source) => Err(IntegrationError::Client { host, causes: causes(&source), source }),
+        }
     }
 
     /// With headers that go with every request.
     ///
     /// # Errors
     /// One of them cannot be sent. Says which, without its value.
-    pub(super) fn with_headers(mut self, headers: &BTreeMap<String, Secret>) -> Result<Self, String> {
+    pub(super) fn with_headers(mut self, headers: &BTreeMap<String, Secret>) -> Result<Self, IntegrationError> {
         for (name, value) in headers {
-            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no header's name"))?;
-            let mut value = HeaderValue::from_str(value.expose())
-                .map_err(|_| format!("the value of the header {name:?} holds a character that headers cannot carry"))?;
+            let key =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| IntegrationError::HeaderName(name.clone()))?;
+            let mut value =
+                HeaderValue::from_str(value.expose()).map_err(|_| IntegrationError::HeaderValue(name.clone()))?;
             value.set_sensitive(true);
             self.headers.insert(key, value);
         }
@@ -188,6 +192,7 @@ mod tests {
         let check = |url: &str, says: &str| {
             let url = Secret::new(format!("{url}/{TOKEN}?token={TOKEN}"));
             let error = Http::new(&Endpoint { url, allow_loopback: false }).unwrap_err();
+            let error = format!("{error} {error:?}");
             assert!(error.contains(says), "{error}");
             assert!(!error.contains(TOKEN), "{error}");
         };

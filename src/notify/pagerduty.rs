@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::config::Endpoint;
 use crate::config::Secret;
 use crate::notify::Failure;
+use crate::notify::IntegrationError;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
@@ -35,7 +36,7 @@ impl PagerDuty {
     ///
     /// # Errors
     /// The URL cannot be used. Says why, without the URL.
-    pub fn new(endpoint: &Endpoint, routing_key: &Secret) -> Result<Self, String> {
+    pub fn new(endpoint: &Endpoint, routing_key: &Secret) -> Result<Self, IntegrationError> {
         Ok(Self { http: Http::new(endpoint)?, routing_key: routing_key.clone() })
     }
 

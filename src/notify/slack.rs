@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::config::Endpoint;
 use crate::config::Secret;
 use crate::notify::Failure;
+use crate::notify::IntegrationError;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
@@ -58,7 +59,7 @@ impl Slack {
     ///
     /// # Errors
     /// The URL cannot be used. Says why, without the URL.
-    pub fn webhook(endpoint: &Endpoint) -> Result<Self, String> {
+    pub fn webhook(endpoint: &Endpoint) -> Result<Self, IntegrationError> {
         Ok(Self { http: Http::new(endpoint)?, app: None, owners: BTreeMap::new() })
     }
 
@@ -66,7 +67,7 @@ impl Slack {
     ///
     /// # Errors
     /// The URL cannot be used. Says why, without the URL.
-    pub fn app(endpoint: &Endpoint, token: &Secret, channel: &str) -> Result<Self, String> {
+    pub fn app(endpoint: &Endpoint, token: &Secret, channel: &str) -> Result<Self, IntegrationError> {
         let app = App { token: token.clone(), channel: channel.to_owned() };
         Ok(Self { http: Http::new(endpoint)?, app: Some(app), owners: BTreeMap::new() })
     }

@@ -17,6 +17,7 @@ use crate::config::Endpoint;
 use crate::config::Secret;
 use crate::config::SigningKey;
 use crate::notify::Failure;
+use crate::notify::IntegrationError;
 use crate::notify::Receipt;
 use crate::notify::http::Http;
 use crate::notify::message::Message;
@@ -34,7 +35,7 @@ impl Webhook {
     ///
     /// # Errors
     /// The URL cannot be used. Says why, without the URL.
-    pub fn new(endpoint: &Endpoint, keys: &[SigningKey]) -> Result<Self, String> {
+    pub fn new(endpoint: &Endpoint, keys: &[SigningKey]) -> Result<Self, IntegrationError> {
         Ok(Self { http: Http::new(endpoint)?, keys: keys.to_vec() })
     }
 
@@ -42,7 +43,7 @@ impl Webhook {
     ///
     /// # Errors
     /// One of them cannot be sent. Says which, without its value.
-    pub fn with_headers(self, headers: &BTreeMap<String, Secret>) -> Result<Self, String> {
+    pub fn with_headers(self, headers: &BTreeMap<String, Secret>) -> Result<Self, IntegrationError> {
         Ok(Self { http: self.http.with_headers(headers)?, ..self })
     }
 

@@ -13,25 +13,26 @@ use tonic::transport::Endpoint;
 use url::Url;
 
 use crate::outbound::Guard;
+use crate::outbound::OutboundError;
 use crate::outbound::Proxies;
 
 /// A channel that connects on first use, by TLS if the endpoint says `https`. Timeouts are the endpoint's. Needs a tokio runtime.
 ///
 /// # Errors
 /// The endpoint is not one that may be called, or the process has a proxy that cannot be used.
-pub fn grpc_channel(mut endpoint: Endpoint, guard: Guard) -> Result<Channel, String> {
+pub fn grpc_channel(mut endpoint: Endpoint, guard: Guard) -> Result<Channel, OutboundError> {
     let uri = endpoint.uri().clone();
-    let url = Url::parse(&uri.to_string()).map_err(|error| format!("not a URL: {error}"))?;
+    let url = Url::parse(&uri.to_string())?;
     match url.scheme() {
         "http" => {}
         "https" => {
             endpoint = endpoint
                 .tls_config(ClientTlsConfig::new().with_native_roots())
-                .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+                .map_err(|error| OutboundError::Tls(error.to_string()))?;
         }
-        _ => return Err("the endpoint must begin with http:// or https://".to_owned()),
+        _ => return Err(OutboundError::EndpointScheme),
     }
-    guard.judge(&url).map_err(|refused| refused.to_string())?;
+    guard.judge(&url)?;
     let proxy = Proxies::from_environment()?.for_uri(&uri);
     // The only name that is resolved for a proxy is its own, which may be on this machine.
     let guard = if proxy.is_some() { Guard::new(true) } else { guard };

@@ -5,6 +5,7 @@ use tonic::transport::Uri;
 use url::Url;
 
 use crate::outbound::Guard;
+use crate::outbound::OutboundError;
 use crate::outbound::Proxies;
 
 /// A client for what is at `url` alone, which follows no redirect. Timeouts are the caller's to set.
@@ -12,7 +13,7 @@ use crate::outbound::Proxies;
 /// # Errors
 /// The URL is not `http` or `https` with a host, its literal address is refused, or the process has a proxy that cannot be used. Says
 /// which, without the URL.
-pub fn http_client(url: &Url, guard: Guard) -> Result<ClientBuilder, String> {
+pub fn http_client(url: &Url, guard: Guard) -> Result<ClientBuilder, OutboundError> {
     let mut client = reqwest::Client::builder()
         .user_agent(concat!("trainspotter/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none());
@@ -20,15 +21,16 @@ pub fn http_client(url: &Url, guard: Guard) -> Result<ClientBuilder, String> {
         "https" => {}
         // Plain HTTP needs no CA certificates, and slim images have none to load.
         "http" => client = client.tls_certs_only([]),
-        scheme => return Err(format!("the URL begins with https:// or http://, not {scheme}://")),
+        scheme => return Err(OutboundError::Scheme(scheme.to_owned())),
     }
-    let host = url.host().ok_or("the URL names no host")?;
-    guard.judge(url).map_err(|refused| format!("{host}: {refused}"))?;
-    let origin: Uri = url.origin().ascii_serialization().parse().map_err(|_| format!("{host}: not an origin"))?;
+    let host = url.host().ok_or(OutboundError::NoHost)?.to_string();
+    guard.judge(url).map_err(|refused| OutboundError::Refused { host: host.clone(), refused })?;
+    let origin = url.origin().ascii_serialization().parse::<Uri>();
+    let origin = origin.map_err(|_| OutboundError::NotAnOrigin { host: host.clone() })?;
     let Some(proxy) = Proxies::from_environment()?.for_uri(&origin) else {
         return Ok(client.no_proxy().dns_resolver(guard));
     };
-    let unusable = |_| format!("{host}: the proxy of the environment cannot be used");
+    let unusable = |_| OutboundError::ProxyFor { host };
     let mut through = reqwest::Proxy::all(proxy.uri().to_string()).map_err(unusable)?;
     if let Some(authorization) = proxy.basic_auth() {
         through = through.custom_http_auth(authorization.clone());

@@ -7,6 +7,8 @@ use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::client::proxy::matcher::Matcher;
 use tonic::transport::Uri;
 
+use crate::outbound::OutboundError;
+
 /// What is never called through a proxy, besides what `NO_PROXY` names: this machine, and what is only reached from it, such as
 /// the endpoints from which the AWS SDK takes credentials.
 const NEVER: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10,fd00:ec2::/32";
@@ -24,7 +26,7 @@ impl Proxies {
     ///
     /// # Errors
     /// One is not the URL of a proxy. Says which variable, and not its value, which may hold a password.
-    pub fn from_environment() -> Result<Self, String> {
+    pub fn from_environment() -> Result<Self, OutboundError> {
         Self::read(&|name| std::env::var(name).ok())
     }
 
@@ -33,7 +35,7 @@ impl Proxies {
     ///
     /// # Errors
     /// As for [`Proxies::from_environment`].
-    pub fn read(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub fn read(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, OutboundError> {
         let get = |name: &str| {
             let value = environment(name).filter(|value| !value.is_empty());
             value.or_else(|| environment(&name.to_ascii_lowercase()).filter(|value| !value.is_empty()))
@@ -52,8 +54,8 @@ impl Proxies {
     }
 
     /// The same rule as the AWS SDK's HTTP client knows it: for endpoints over plain HTTP, or for those over TLS.
-    pub(super) fn for_sdk(&self, plain: bool) -> Result<ProxyConfig, String> {
-        let unusable = |_| "the proxy's URL cannot be used for AWS".to_owned();
+    pub(super) fn for_sdk(&self, plain: bool) -> Result<ProxyConfig, OutboundError> {
+        let unusable = |_| OutboundError::ProxyForAws;
         let config = match (plain, &self.http, &self.https) {
             (true, Some(proxy), _) => ProxyConfig::http(proxy.as_str()).map_err(unusable)?,
             (false, _, Some(proxy)) => ProxyConfig::https(proxy.as_str()).map_err(unusable)?,
@@ -70,17 +72,17 @@ impl fmt::Debug for Proxies {
     }
 }
 
-fn checked(name: &str, value: String) -> Result<String, String> {
+fn checked(name: &str, value: String) -> Result<String, OutboundError> {
     let value = if value.contains("://") { value } else { format!("http://{value}") };
     let usable = value.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
-    if usable { Ok(value) } else { Err(format!("{name} is not the URL of a proxy, such as http://proxy.example:3128")) }
+    if usable { Ok(value) } else { Err(OutboundError::Proxy(name.to_owned())) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn proxies(variables: &[(&str, &str)]) -> Result<Proxies, String> {
+    fn proxies(variables: &[(&str, &str)]) -> Result<Proxies, OutboundError> {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Proxies::read(&move |name| variables.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone()))
@@ -119,7 +121,7 @@ mod tests {
         for wrong in
             ["socks5://user:s3cret@proxy:1080", "https://user:s3cret@proxy", "http://", "http://user:s3cret@ x"]
         {
-            let error = proxies(&[("HTTPS_PROXY", wrong)]).unwrap_err();
+            let error = proxies(&[("HTTPS_PROXY", wrong)]).unwrap_err().to_string();
             assert!(error.starts_with("HTTPS_PROXY is not") && !error.contains("s3cret"), "{wrong}: {error}");
         }
         let secret = proxies(&[("HTTPS_PROXY", "http://user:s3cret@proxy:1")]).unwrap();

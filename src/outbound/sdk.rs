@@ -25,6 +25,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use url::Url;
 
 use crate::outbound::Guard;
+use crate::outbound::OutboundError;
 use crate::outbound::Proxies;
 
 /// The largest answer that is read. A full page of jobs or of metrics has less than 5 MiB; what is larger is not AWS's, and would take
@@ -38,7 +39,7 @@ const REST_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The process has a proxy that cannot be used.
-pub fn sdk_client(plain: bool, guard: Guard) -> Result<SharedHttpClient, String> {
+pub fn sdk_client(plain: bool, guard: Guard) -> Result<SharedHttpClient, OutboundError> {
     let inner = client(plain, Some(guard.clone()))?;
     Ok(SharedHttpClient::new(Guarded { inner, guard }))
 }
@@ -47,14 +48,15 @@ pub fn sdk_client(plain: bool, guard: Guard) -> Result<SharedHttpClient, String>
 ///
 /// # Errors
 /// As for [`sdk_client`].
-pub fn credentials_client(plain: bool) -> Result<SharedHttpClient, String> {
+pub fn credentials_client(plain: bool) -> Result<SharedHttpClient, OutboundError> {
     client(plain, None)
 }
 
-fn client(plain: bool, guard: Option<Guard>) -> Result<SharedHttpClient, String> {
+fn client(plain: bool, guard: Option<Guard>) -> Result<SharedHttpClient, OutboundError> {
     let proxy = Proxies::from_environment()?.for_sdk(plain)?;
     let trust = if plain { TrustStore::empty() } else { TrustStore::default() };
-    let context = TlsContext::builder().with_trust_store(trust).build().map_err(|error| error.to_string())?;
+    let context = TlsContext::builder().with_trust_store(trust).build();
+    let context = context.map_err(|error| OutboundError::Tls(error.to_string()))?;
     let connector = move |settings: Option<&HttpConnectorSettings>, components: Option<&RuntimeComponents>| {
         connector(settings, components, context.clone(), proxy.clone(), guard.clone())
     };

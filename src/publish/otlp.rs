@@ -177,7 +177,8 @@ fn http(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
 }
 
 fn http_client_for(url: &reqwest::Url) -> Result<reqwest::Client, String> {
-    let client = http_client(url, Guard::new(true))?.connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
+    let client = http_client(url, Guard::new(true)).map_err(|error| error.to_string())?;
+    let client = client.connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
     client.build().map_err(|error| {
         format!("{error:?}; an https endpoint needs the machine's CA certificates (package ca-certificates)")
     })
@@ -189,7 +190,8 @@ fn grpc(endpoint: &str, headers: HeaderMap) -> Result<Transport, String> {
         .map_err(|error| format!("not an origin such as http://collector:4317: {error}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT);
-    let client = MetricsServiceClient::new(grpc_channel(endpoint, Guard::new(true))?);
+    let client = grpc_channel(endpoint, Guard::new(true)).map_err(|error| error.to_string())?;
+    let client = MetricsServiceClient::new(client);
     let client = client.send_compressed(CompressionEncoding::Gzip);
     Ok(Transport::Grpc { client: Box::new(client), metadata: MetadataMap::from_headers(headers) })
 }

@@ -198,7 +198,8 @@ async fn bucket(
     let access = aws::s3(config, replication, clock).await.map_err(|error| failed(error.to_string()))?;
     let (signer, endpoint, region) = access;
     let place = Place { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region };
-    Bucket::new(place, signer, |url| http_client(url, Guard::new(true)), clock).map_err(failed)
+    Bucket::new(place, signer, |url| http_client(url, Guard::new(true)).map_err(|error| error.to_string()), clock)
+        .map_err(failed)
 }
 
 /// Who this process is. What it watches must be the same for all replicas of a log.

@@ -1,13 +1,24 @@
 //! Whoever gets something from the service, with the clients for it: receivers of alerts and the sinks of figures.
 
-use crate::aws::{self, CallCounter};
+use crate::aws::{self, CallCounter, ConnectError};
 use crate::config::{Channel, Config, Receiver, Target};
-use crate::notify::{Integration, Notifier, Notifiers};
+use crate::notify::{Integration, IntegrationError, Notifier, Notifiers};
 use crate::publish::{CloudWatchAccess, Origin, Publisher};
 use crate::service::StartError;
 use crate::store::StoreHandle;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
+
+/// Why a receiver cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReceiverError {
+    /// There is no client of its service.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It cannot be used as it is configured.
+    #[error(transparent)]
+    Integration(#[from] IntegrationError),
+}
 
 /// An integration for a receiver. `calls` counts what it asks of AWS.
 ///
@@ -18,11 +29,11 @@ pub(super) async fn integration(
     receiver: &Receiver,
     calls: &CallCounter,
     clock: Clock,
-) -> Result<Integration, String> {
+) -> Result<Integration, ReceiverError> {
     let sns = match &receiver.channel {
         Channel::Sns { topic, role, endpoint } => {
             let client = aws::sns(config, topic, role.as_deref(), endpoint.as_deref(), calls, clock).await;
-            Some(client.map_err(|error| error.to_string())?)
+            Some(client?)
         }
         Channel::Webhook { .. }
         | Channel::SlackWebhook { .. }
@@ -30,7 +41,7 @@ pub(super) async fn integration(
         | Channel::PagerDuty { .. }
         | Channel::Alertmanager { .. } => None,
     };
-    Integration::new(&receiver.channel, sns)
+    Ok(Integration::new(&receiver.channel, sns)?)
 }
 
 /// One notifier per receiver.
@@ -43,7 +54,7 @@ pub(super) async fn notifiers(
     let mut integrations = Vec::new();
     for receiver in &config.receivers {
         let integration = integration(config, receiver, calls, clock).await;
-        let failed = |cause| StartError::new("preparing a receiver", format!("{}: {cause}", receiver.name));
+        let failed = |cause| StartError::new(format!("preparing a receiver: {}", receiver.name), cause);
         integrations.push((receiver.clone(), integration.map_err(failed)?));
     }
     Ok(Notifiers::new(integrations, config.external_url.as_deref(), store, clock))

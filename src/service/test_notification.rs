@@ -71,7 +71,7 @@ pub(super) async fn send<N>(
         let integration = match &integration {
             Ok(integration) => integration,
             Err(reason) => {
-                answers.push((name, Err(reason.clone())));
+                answers.push((name, Err(reason.to_string())));
                 break;
             }
         };

@@ -132,7 +132,8 @@ fn a_dense_trace_makes_people_wait_and_drains() {
         // Small jobs of a few minutes and large ones of an hour, all submitted within five hours.
         let (gpus, seconds) = if dice.random_range(0..20) == 0 { (16, 3_600) } else { (1, 600) };
         let seconds = dice.random_range(seconds / 2..seconds);
-        text += &format!("{job},share-{},{gpus},{},{seconds}\n", dice.random_range(0..10), dice.random_range(0..18_000));
+        text +=
+            &format!("{job},share-{},{gpus},{},{seconds}\n", dice.random_range(0..10), dice.random_range(0..18_000));
     }
     let mut scheduler = play(&text, 5);
     let queue = QueueName::from("my_trace_v1");
