@@ -78,8 +78,3 @@ pub fn waits(jobs: &[Recorded], share: Option<&str>) -> Vec<u64> {
 pub fn shares() -> impl Iterator<Item = &'static str> {
     SHARES.iter().map(|(name, _)| *name)
 }
-
-/// The 50th, 90th, 95th and 99th percentile and the largest of what is sorted.
-pub fn percentiles(sorted: &[u64]) -> [u64; 5] {
-    [50, 90, 95, 99, 100].map(|percent| sorted[(percent * sorted.len() / 100).min(sorted.len() - 1)])
-}

@@ -1,5 +1,7 @@
 //! Pages read here against the same pages read by the SDK: of every answer, good or bad, both say the same.
 
+use std::borrow::Cow;
+
 use aws_credential_types::Credentials;
 use aws_sdk_batch::config::{BehaviorVersion, Region};
 use aws_sdk_batch::operation::list_service_jobs::{ListServiceJobsError, ListServiceJobsOutput};
@@ -16,6 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
+use crate::aws::job_summary::{CapacityUsage, LatestAttempt, Millis, Quantity, ResourceId};
 use trainspotter_core::model::Observation;
 
 const FULL: &str = r#"{"jobSummaryList": [{
