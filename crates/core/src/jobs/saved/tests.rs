@@ -67,7 +67,12 @@ impl Truth {
                 (seen.status, seen.scheduled_at, seen.started_at) = (JobStatus::Runnable, None, None);
             }
             JobStatus::Running => (seen.status, seen.stopped_at) = (JobStatus::Succeeded, Some(at)),
-            _ => {}
+            JobStatus::Submitted
+            | JobStatus::Pending
+            | JobStatus::Starting
+            | JobStatus::Succeeded
+            | JobStatus::Failed
+            | JobStatus::Unknown(_) => {}
         }
     }
 }
