@@ -145,14 +145,17 @@ impl Check<'_> {
 
     fn state_file(&mut self, at: &str, path: &str, folder: &Path) -> PathBuf {
         let path = self.filled(at, path);
-        if path.is_empty() || path.ends_with('/') {
+        let is_log = path.starts_with("s3://") || path.starts_with("file://");
+        if path.is_empty() || path.ends_with('/') && !is_log {
             self.problem(at, "the path of a file is needed");
-        }
-        if ["s3://", "file://"].iter().any(|scheme| path.starts_with(scheme)) {
+        } else if is_log {
             let message = format!(
-                "this is a path; a log is given beside it: `store: {{ file: trainspotter.db, log: \"{path}\" }}`"
+                "the path of a file is needed, and this is no path: nothing would be kept there. A log is given beside the file: \
+                 `store: {{ file: trainspotter.db, log: \"{path}\" }}`"
             );
             self.problem(at, message);
+        } else if path.starts_with(':') || path.starts_with("file:") || path.contains("://") {
+            self.problem(at, "the path of a file is needed, and this is no path: nothing would be kept there");
         }
         folder.join(path)
     }

@@ -457,7 +457,7 @@ fn a_store_is_a_file_or_a_file_and_a_log() {
     let folder = replication("{ log: \"file:///var/lib/log\" }");
     assert_eq!((folder.log, folder.lease), (LogPlace::Folder("/var/lib/log".into()), Duration::from_secs(45)));
     for (text, message) in [
-        ("s3://bucket/prefix", "a log is given beside it"),
+        ("s3://bucket/prefix", "A log is given beside the file"),
         ("{ file: \"\" }", "the path of a file"),
         ("{ log: bucket }", "not the place of a log"),
         ("{ log: \"s3://B/prefix\" }", "no bucket"),

@@ -18,7 +18,7 @@ use trainspotter_clock::Clock;
 use trainspotter_simulator as simulator;
 use trainspotter_simulator::{Simulation, trace};
 
-use support::hook::{Hook, Told, hook};
+use support::hook::{Hook, Received, hook};
 use support::process::{listening_and_telling, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -159,7 +159,7 @@ impl Replica {
 }
 
 /// Every episode is heard from beginning to end, in order, each end under one id, which is heard once unless `may_repeat`.
-fn verify(told: &Told, may_repeat: bool) {
+fn verify(told: &Received, may_repeat: bool) {
     let mut ids: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut order = Vec::new();
