@@ -275,7 +275,6 @@ fn a_row_that_cannot_be_read_costs_itself_and_is_set_aside() {
         ("series", "UPDATE series SET value = 9e999"),
         ("series", "UPDATE series SET count = -3"),
         ("job", "UPDATE job SET body = '{' WHERE id = 'j1'"),
-        ("job", "UPDATE job SET body = '{}' WHERE id = 'j1'"),
         ("job", "UPDATE job SET body = replace(body, 'RUNNABLE', 'FAILED') WHERE id = 'j1'"),
         ("job", "UPDATE job SET id = CAST(x'ff' AS TEXT) WHERE id = 'j2'"),
         ("queue", "UPDATE queue SET body = '{'"),
