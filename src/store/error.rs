@@ -81,11 +81,10 @@ impl StoreError {
 
     /// What somebody else did to the file that is open, if it is that.
     pub(super) fn overwritten(&self) -> Option<&str> {
-        match self {
-            Self::Overwritten(reason) => Some(reason),
-            Self::At { error, .. } => error.overwritten(),
-            _ => None,
+        if let Self::At { error, .. } = self {
+            return error.overwritten();
         }
+        if let Self::Overwritten(reason) = self { Some(reason) } else { None }
     }
 
     /// Names the file.

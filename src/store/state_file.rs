@@ -112,8 +112,8 @@ fn bytes_by(header: &[u8; HEADER_BYTES]) -> u64 {
     page_size * u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]))
 }
 
-/// Refuses a file that never was a state file, and is not to be set aside as a broken one: it begins neither as SQLite's do, but for a few broken bytes, nor with the
-/// zeros that a machine leaves when it loses power.
+/// Refuses a file that never was a state file, and is not to be set aside as a broken one: it begins neither as SQLite's do, but for a
+/// few broken bytes, nor with the zeros that a machine leaves when it loses power.
 pub(super) fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
     let mut beginning = Vec::new();
     let length = u64::try_from(MAGIC.len()).unwrap_or(u64::MAX);
