@@ -296,7 +296,7 @@ async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
                 }
                 Some(_) | None => {}
             }
-            if sample.metric.name == "queue.wait.oldest" {
+            if sample.metric.name == catalogue::QUEUE_WAIT_OLDEST.name {
                 queue.oldest_wait_seconds = Some(queue.oldest_wait_seconds.unwrap_or(0.0).max(value));
             }
         }
