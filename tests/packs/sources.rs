@@ -45,13 +45,11 @@ pub fn files() -> Vec<File> {
 }
 
 /// The text without comments, so that prose may name other modules, and without what is only compiled for tests, which may use
-/// anything: files of tests, and a module of tests at the end of a file.
+/// anything: files of tests, a module of tests at the end of a file, and a line that is marked so.
 pub fn code_of(text: &str) -> String {
-    text.split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap()
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let before = std::iter::once("").chain(code.lines());
+    let is_code =
+        |(before, line): &(&str, &str)| before.trim() != "#[cfg(test)]" && !line.trim_start().starts_with("//");
+    before.zip(code.lines()).filter(is_code).map(|(_, line)| line).collect::<Vec<_>>().join("\n")
 }
