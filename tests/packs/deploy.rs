@@ -1,4 +1,5 @@
-//! What `deploy/` and the `Dockerfile` promise: one policy in two files, no more rights than calls, and one task.
+//! What `deploy/` and the `Dockerfile` promise: one policy in two files, no more rights than calls, and tasks that replace one another
+//! without a gap.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,6 +32,9 @@ const ACTIONS: [(&str, &str); 16] = [
     ("sqs:ReceiveMessage", "receive_message"),
 ];
 
+/// What the log and the configuration in a bucket need. No method of an SDK: requests to S3 are signed and sent as they are.
+const BUCKET_ACTIONS: [&str; 4] = ["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"];
+
 #[test]
 fn the_policy_and_the_template_agree() {
     let policy: Value = serde_json::from_str(&read("deploy/iam-policy.json")).unwrap();
@@ -50,7 +54,7 @@ fn the_policy_and_the_template_agree() {
 fn the_policy_allows_what_is_called_and_nothing_else() {
     let policy: Value = serde_json::from_str(&read("deploy/iam-policy.json")).unwrap();
     let allowed: BTreeSet<_> = statements(&policy).flat_map(|statement| words(&statement["Action"])).collect();
-    assert_eq!(allowed, ACTIONS.iter().map(|(action, _)| *action).collect());
+    assert_eq!(allowed, ACTIONS.iter().map(|(action, _)| *action).chain(BUCKET_ACTIONS).collect());
 }
 
 #[test]
@@ -75,17 +79,32 @@ fn writing_is_narrowed_to_one_namespace_and_one_topic() {
 }
 
 #[test]
-fn there_is_never_more_than_one_task() {
-    let service = &template()["Resources"]["Service"]["Properties"];
-    assert_eq!(service["DesiredCount"], "1");
-    assert_eq!(service["AvailabilityZoneRebalancing"], "DISABLED");
+fn a_deployment_starts_new_tasks_before_it_stops_old_ones() {
+    let template = template();
+    let service = &template["Resources"]["Service"]["Properties"];
+    assert_eq!(service["DesiredCount"], "Replicas");
+    assert_eq!(template["Parameters"]["Replicas"]["Default"], "2");
     assert_eq!(
         service["DeploymentConfiguration"],
         json!({
-            "MinimumHealthyPercent": "0", "MaximumPercent": "100",
+            "MinimumHealthyPercent": "100", "MaximumPercent": "200",
             "DeploymentCircuitBreaker": {"Enable": "true", "Rollback": "true"},
         })
     );
+}
+
+#[test]
+fn the_bucket_is_private_encrypted_and_outlives_the_stack() {
+    let bucket = &template()["Resources"]["Bucket"];
+    assert_eq!((&bucket["DeletionPolicy"], &bucket["UpdateReplacePolicy"]), (&json!("Retain"), &json!("Retain")));
+    let properties = &bucket["Properties"];
+    let access = properties["PublicAccessBlockConfiguration"].as_object().unwrap();
+    assert_eq!(access.len(), 4);
+    assert!(access.values().all(|blocked| blocked == "true"), "{access:?}");
+    assert!(properties["BucketEncryption"].is_object());
+    // No rule deletes objects by their age: the only snapshot may be old.
+    let rules = properties["LifecycleConfiguration"]["Rules"].as_array().unwrap();
+    assert!(rules.iter().all(|rule| rule.get("ExpirationInDays").is_none() && rule.get("Expiration").is_none()));
 }
 
 #[test]
@@ -99,7 +118,8 @@ fn the_task_runs_as_the_image_was_made() {
     says(format!("USER {}", task["User"].as_str().unwrap()));
     says(format!("EXPOSE {}", task["PortMappings"][0]["ContainerPort"].as_str().unwrap()));
     says(format!("VOLUME {}", task["MountPoints"][0]["ContainerPath"].as_str().unwrap()));
-    says(format!("CMD {}", exec_form(&task["Command"])));
+    let command = json!([task["Command"][0], task["Command"][1], task["Command"][2][2]]);
+    says(format!("CMD {}", exec_form(&command)));
     let check = exec_form(&Value::Array(task["HealthCheck"]["Command"].as_array().unwrap()[1..].to_vec()));
     assert!(dockerfile.contains(&format!("CMD {check}")), "Dockerfile lacks the health check {check}");
 }
@@ -117,13 +137,17 @@ fn the_configuration_in_the_template_is_valid() {
         .replace("${AWS::Region}", "us-east-1")
         .replace("${Globs}", "prod-*\", \"research")
         .replace("${EventsUrl}", "null")
+        .replace("${Bucket}", "bucket")
+        .replace("${Rules}", "/alerts")
+        .replace("${Tokens}", "[]")
+        .replace("${Url}", "https://trainspotter.example.com")
         .replace("${Namespace}", "Trainspotter")
         .replace("${Topic}", "arn:aws:sns:us-east-1:111122223333:trainspotter");
     assert!(!text.contains("${"), "not filled in: {text}");
     let config = yaml(&text);
     assert_eq!(config["targets"][0]["queues"], json!(["prod-*", "research"]));
     assert_eq!(config["listen"], "0.0.0.0:9464");
-    assert_eq!(config["store"], "/state/trainspotter.db");
+    assert_eq!(config["store"], json!({"file": "/state/trainspotter.db", "log": "s3://bucket/log"}));
 }
 
 fn read(path: &str) -> String {
@@ -178,9 +202,15 @@ fn fill(value: &Value, namespace: &str) -> Value {
     match value {
         Value::String(text) if text == "Namespace" => json!(namespace),
         Value::String(text) if text == "EventsQueue.Arn" => json!("arn:aws:sqs:REGION:ACCOUNT:trainspotter-events"),
+        Value::String(text) if text == "Bucket.Arn" => json!("arn:aws:s3:::BUCKET"),
         Value::String(text) if text == "Topic" => json!("arn:aws:sns:REGION:ACCOUNT:trainspotter"),
         Value::String(text) => {
-            let parts = [("${AWS::Partition}", "aws"), ("${AWS::Region}", "REGION"), ("${AWS::AccountId}", "ACCOUNT")];
+            let parts = [
+                ("${AWS::Partition}", "aws"),
+                ("${AWS::Region}", "REGION"),
+                ("${AWS::AccountId}", "ACCOUNT"),
+                ("${Bucket.Arn}", "arn:aws:s3:::BUCKET"),
+            ];
             json!(parts.iter().fold(text.clone(), |text, (from, to)| text.replace(from, to)))
         }
         Value::Array(items) => items.iter().map(|item| fill(item, namespace)).collect(),
