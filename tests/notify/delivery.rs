@@ -29,6 +29,7 @@ use trainspotter::config::Endpoint;
 use trainspotter::config::Receiver;
 use trainspotter::config::Secret;
 use trainspotter::notify::Integration;
+use trainspotter::notify::IntegrationError;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Outcome;
 use trainspotter::notify::Webhook;
@@ -434,7 +435,7 @@ fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
         return;
     }
     hook(&Secret::new("http://receiver.example/")).unwrap();
-    let error = hook(&Secret::new(format!("https://receiver.example/{TOKEN}"))).unwrap_err();
+    let error = hook(&Secret::new(format!("https://receiver.example/{TOKEN}"))).unwrap_err().to_string();
     assert!(error.contains("no client for receiver.example") && !error.contains(TOKEN), "{error}");
     println!("inner run done: {error}");
 }
@@ -524,7 +525,7 @@ fn open(file: &Path) -> Store {
     store
 }
 
-fn hook(url: &Secret) -> Result<Webhook, String> {
+fn hook(url: &Secret) -> Result<Webhook, IntegrationError> {
     Webhook::new(&Endpoint { url: url.clone(), allow_loopback: true }, &[])
 }
 
