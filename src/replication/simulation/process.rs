@@ -149,6 +149,9 @@ async fn lead(world: Shared, store: StoreHandle, writer: String) {
                 let mut world = world.lock().unwrap();
                 let passed = world.passed();
                 world.ticks.push(passed);
+                if !world.is_out {
+                    world.logged_ticks.push(passed);
+                }
                 world.waiting = waiting.unwrap_or(1);
             }
             clock.sleep(TICK).await;

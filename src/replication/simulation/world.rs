@@ -78,6 +78,8 @@ pub(super) struct World {
     pub(super) waiting: u32,
     /// Ticks that were committed.
     pub(super) ticks: Vec<Duration>,
+    /// Those of them that are in the log whatever came later: the bucket did not answer with errors then.
+    pub(super) logged_ticks: Vec<Duration>,
     /// How many times a process was started.
     pub(super) started: u64,
     /// When the events to be counted were.
@@ -118,6 +120,7 @@ impl World {
             unanswered: BTreeSet::new(),
             waiting: 0,
             ticks: Vec::new(),
+            logged_ticks: Vec::new(),
             started: 0,
             events,
             violation: None,
