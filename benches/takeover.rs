@@ -27,6 +27,8 @@ use trainspotter_simulator::{Simulation, serve, trace};
 
 const CASES: [usize; 2] = [100_000, 1_000_000];
 const IN_FLIGHT: usize = 200;
+/// The time in which the jobs came: a restart lists again what came in the last minute.
+const SUBMITTED_WITHIN: Duration = Duration::from_secs(10 * 86_400);
 /// Jobs that are read from the file at once.
 const PAGE: usize = 2_000;
 
@@ -36,8 +38,8 @@ type Failed = Box<dyn Error + Send + Sync>;
 async fn main() -> Result<(), Failed> {
     let argument = std::env::args().find_map(|argument| argument.parse().ok());
     let mut out = std::io::stdout().lock();
-    writeln!(out, "| jobs | MB of state | s to read it | MB resident for that | s until ready | calls for jobs |")?;
-    writeln!(out, "|---:|---:|---:|---:|---:|---:|")?;
+    writeln!(out, "| jobs | MB of state | s to read it | s until ready | calls for jobs |")?;
+    writeln!(out, "|---:|---:|---:|---:|---:|")?;
     for jobs in argument.map_or(CASES.to_vec(), |jobs| vec![jobs]) {
         writeln!(out, "{}", measure(jobs).await?)?;
         out.flush()?;
@@ -51,7 +53,7 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     std::fs::write(&trace, workload(jobs))?;
     let clock = Clock::real();
     // All have been submitted by now.
-    let began = clock.now() - Duration::from_secs(100);
+    let began = clock.now() - SUBMITTED_WITHIN - Duration::from_secs(100);
     let simulation = Simulation::new(trace::load(&trace, began)?, 7, clock);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = listener.local_addr()?;
@@ -63,9 +65,9 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     let config = load("bench.yaml", &text, folder.path(), &|_| None)?;
     fill(&config, clock, began).await?;
 
-    let before = resident();
-    let (reading, engine) = (Instant::now(), read(&state, &config, began)?);
-    let (reading, memory) = (reading.elapsed(), resident().saturating_sub(before));
+    let reading = Instant::now();
+    let engine = read(&state, &config, began)?;
+    let reading = reading.elapsed();
     drop(engine);
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -85,10 +87,9 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     stop.cancel();
     running.await??;
     Ok(format!(
-        "| {jobs} | {:.0} | {:.1} | {:.0} | {:.1} | {calls} |",
+        "| {jobs} | {:.0} | {:.1} | {:.1} | {calls} |",
         std::fs::metadata(&state)?.len() as f64 / 1e6,
         reading.as_secs_f64(),
-        memory as f64 / 1e6,
         ready.as_secs_f64(),
     ))
 }
@@ -96,8 +97,9 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
 /// A trace of jobs that wait, and of some that run.
 fn workload(jobs: usize) -> String {
     let job = |number: usize| {
-        let start = if number < IN_FLIGHT { "20" } else { "" };
-        format!("pretrain-transformer-{number},share-{},8,{},{start},\n", number % 20, number % 10)
+        let submitted = number as u64 * SUBMITTED_WITHIN.as_secs() / jobs as u64;
+        let start = if number < IN_FLIGHT { (submitted + 20).to_string() } else { String::new() };
+        format!("pretrain-transformer-{number},share-{},8,{submitted},{start},\n", number % 20)
     };
     "job_id,share,num_gpu,submit_s,start_s,end_s\n".to_owned() + &(0..jobs).map(job).collect::<String>()
 }
@@ -138,14 +140,7 @@ async fn fill(config: &Config, clock: Clock, began: Timestamp) -> Result<(), Fai
     let output = engine.tick(now);
     let watermarks = [("counted_until", output.counted_until), ("open_since", output.open_since)];
     let watermarks: BTreeMap<_, _> = watermarks.map(|(name, at)| (name.to_owned(), at)).into();
-    let commit = Commit {
-        at: now,
-        series: output.series,
-        watermarks,
-        jobs: output.jobs,
-        queues: output.queues,
-        ..Commit::default()
-    };
+    let commit = Commit { at: now, watermarks, jobs: output.jobs, queues: output.queues, ..Commit::default() };
     Store::open(&config.store, now)?.0.commit(&commit)?;
     Ok(())
 }
@@ -171,12 +166,4 @@ fn read(state: &Path, config: &Config, began: Timestamp) -> Result<Engine, Faile
             return Ok(engine);
         }
     }
-}
-
-/// Bytes of memory that this process holds; 0 where the system does not tell.
-fn resident() -> usize {
-    let reported = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = reported.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<usize>().ok());
-    kib.unwrap_or(0) * 1_024
 }
