@@ -37,7 +37,7 @@ use crate::notify::outbox::Verdict;
 use crate::notify::retry;
 use crate::notify::routing;
 use trainspotter_clock::Clock;
-use trainspotter_core::model::{Timestamp, units};
+use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
 /// Rows taken from the store at once.
@@ -332,7 +332,8 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             biased;
             result = self.integration.deliver(&message, &self.clock) => result,
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
-                let wait = units::duration(self.attempt_timeout.as_secs_f64());
+                // Exact: tests have timeouts of less than a second.
+                let wait = humantime::format_duration(self.attempt_timeout);
                 Err(Failure::retry(format!("no answer within {wait}"), None))
             }
         };
