@@ -53,12 +53,12 @@ fn is_next_together() -> String {
 }
 
 /// A condition on a row: its time has come at `?2`. One that was written while the clock was ahead is not kept waiting for that time: it is
-/// due if it was never tried, or is to be tried later than after any retry.
+/// due if it was never tried, or is to be tried later than after any retry. Escalations and reminders are made for a time that is to come.
 fn is_due() -> String {
     let hour = Duration::from_hours(1).as_millis();
     format!(
         "(next_attempt_at <= ?2
-          OR (created_at > ?2 AND (next_attempt_at = created_at OR next_attempt_at > ?2 + {hour})))"
+          OR (created_at > ?2 AND NOT while_firing AND (next_attempt_at = created_at OR next_attempt_at > ?2 + {hour})))"
     )
 }
 

@@ -188,7 +188,9 @@ fn what_was_written_while_the_clock_was_ahead_goes_out_when_it_is_right_again() 
         OutboxRow { created_at: at(day), next_attempt_at: at(day + next), ..row }
     };
     let (fresh, tried) = (ahead("a", 0), ahead("b", 300));
-    let mut store = store_with(&[fresh.clone(), tried.clone()]);
+    // An escalation is made for a time that is to come: no clock was wrong.
+    let escalation = OutboxRow { while_firing: true, ..ahead("c", 0) };
+    let mut store = store_with(&[fresh.clone(), tried.clone(), escalation]);
     assert_eq!(due(&store, 60), [fresh.id.clone(), tried.id.clone()]);
     let together = store.due_together("oncall", at(60)).unwrap().rows;
     assert_eq!(together.into_iter().map(|row| row.id).collect::<Vec<_>>(), [fresh.id.clone(), tried.id.clone()]);
