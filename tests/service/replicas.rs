@@ -52,7 +52,9 @@ impl World {
         let file = folder.path().join("jobs.csv");
         std::fs::write(&file, jobs).unwrap();
         let clock = Clock::real();
-        let simulation = Simulation::new(trace::load(&file, clock.now()).unwrap(), 7, clock);
+        // The first jobs have their instances already, which takes a minute or two.
+        let began = clock.now() - Duration::from_secs(150);
+        let simulation = Simulation::new(trace::load(&file, began).unwrap(), 7, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
