@@ -9,7 +9,7 @@
 //! - **A bucket that fails stops nobody.** While it answers with errors the leader goes on from its file, and writes what it has changed
 //!   when it can, unless somebody else has written meanwhile: then it gives up what it did and follows.
 //!
-//! [`replica`] does all this around a [`crate::store::Store`], [`restore`] makes a state from the log, [`storage`] is where it is kept.
+//! `replica` does all this around a [`crate::store::Store`], `restore` makes a state from the log, [`storage`] is where it is kept.
 
 mod append;
 mod error;
