@@ -52,7 +52,7 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     let (trace, state) = (folder.path().join("training.csv"), folder.path().join("state.db"));
     std::fs::write(&trace, workload(jobs))?;
     let clock = Clock::real();
-    // All have been submitted by now.
+    // All have been submitted.
     let began = clock.now() - SUBMITTED_WITHIN - Duration::from_secs(100);
     let simulation = Simulation::new(trace::load(&trace, began)?, 7, clock);
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -14,7 +14,7 @@ mod proxy;
 mod sdk;
 mod signature;
 
-pub use error::OutboundError;
+pub use error::{OutboundError, causes};
 pub use grpc::grpc_channel;
 pub use guard::{Guard, Refused};
 pub use http::http_client;

@@ -65,7 +65,7 @@ pub use past::{PastQuery, ReadFrames};
 pub use test_notifications::{TestRequest, TestResult};
 pub use why::{EvidenceView, WhyView};
 
-/// How long open requests may take to finish once the server was told to stop, in wall time.
+/// How long open requests may take to finish once the server was asked to stop, in wall time.
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// The state of the service after one tick. Cheap to clone: readers share it.

@@ -19,6 +19,7 @@ use crate::notify::IntegrationError;
 use crate::notify::retry;
 use crate::outbound::Guard;
 use crate::outbound::Refused;
+use crate::outbound::causes;
 use crate::outbound::http_client;
 use trainspotter_clock::Clock;
 
@@ -171,10 +172,6 @@ fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())
-}
-
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -51,3 +51,9 @@ pub enum OutboundError {
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
 }
+
+/// An error with its causes, which the outermost often does not name.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -25,6 +25,7 @@ use reqwest::header::HeaderValue;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::outbound::causes;
 use trainspotter_clock::Clock;
 
 /// Credentials are asked for anew so long before they expire, in clock time.
@@ -69,8 +70,8 @@ pub enum SignatureError {
 impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Credentials(error) => write!(f, "no AWS credentials: {}", chain(error)),
-            Self::Request(error) => write!(f, "the request cannot be signed: {}", chain(error)),
+            Self::Credentials(error) => write!(f, "no AWS credentials: {}", causes(error)),
+            Self::Request(error) => write!(f, "the request cannot be signed: {}", causes(error)),
         }
     }
 }
@@ -82,12 +83,6 @@ impl std::error::Error for SignatureError {
             Self::Request(error) => Some(error),
         }
     }
-}
-
-/// An error with its causes, which the outermost often does not name.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl Signer {

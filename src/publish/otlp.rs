@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::config;
 use crate::config::OtlpProtocol;
 use crate::config::shown_url;
-use crate::outbound::{Guard, SignedEndpoint, grpc_channel, http_client};
+use crate::outbound::{Guard, SignedEndpoint, causes, grpc_channel, http_client};
 use crate::publish::Published;
 use crate::publish::SetupError;
 use crate::publish::SinkError;
@@ -266,7 +266,7 @@ async fn post(
     body: Vec<u8>,
     points: u64,
 ) -> Result<ExportMetricsServiceResponse, SinkError> {
-    let outage = |error: reqwest::Error| SinkError::unavailable(describe(error));
+    let outage = |error: reqwest::Error| SinkError::unavailable(causes(&error.without_url()));
     let request = client
         .post(url.clone())
         .headers(headers)
@@ -307,19 +307,6 @@ fn message_of(answer: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(answer).ok()?;
     let message = body.get("message").or(body.get("Message"))?.as_str()?;
     Some(message.chars().filter(|letter| !letter.is_control()).take(MAX_MESSAGE).collect())
-}
-
-/// The chain of causes: the outermost alone says only "error sending request". Without the URL.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 /// `Retry-After` in seconds. Its other form, a date, is rare here and ignored.

@@ -18,7 +18,7 @@ const AS_IT_WAS: Duration = Duration::from_secs(3_600);
 /// Older ones in so many steps: a start must not take long.
 const STEPS: u32 = 500;
 
-/// Answers until `stop`. A question that cannot be answered is dropped, which its reader is told.
+/// Answers until `stop`. A question that cannot be answered is dropped, which its reader sees.
 pub(super) async fn answer(store: PathBuf, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
     loop {
         let question = tokio::select! {
@@ -41,7 +41,7 @@ pub(super) async fn answer(store: PathBuf, mut questions: mpsc::Receiver<PastQue
 }
 
 /// Lets the engine take in the frames that an earlier run has kept, as far back as its rules look: the last hour as it was, and what
-/// is older in steps. What cannot be read is told, and rules begin to look back anew.
+/// is older in steps. What cannot be read is logged, and rules begin to look back anew.
 pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -> Engine {
     let Some(looks_back) = engine.looks_back() else { return engine };
     let reading = tokio::task::spawn_blocking(move || {

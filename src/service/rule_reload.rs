@@ -136,7 +136,7 @@ type Texts = BTreeMap<PathBuf, String>;
 #[derive(Debug)]
 struct Watch {
     paths: Vec<PathBuf>,
-    /// What the rules, or the mistakes last told of, come from.
+    /// What the rules, or the mistakes last reported, come from.
     known: Result<Texts, String>,
     /// What the last look saw.
     seen: Result<Texts, String>,

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code of a process that was told twice: what a shell shows for one that a signal ended.
+/// The exit code of a process that was asked twice: what a shell shows for one that a signal ended.
 const TOLD_TWICE: i32 = 130;
 
 /// Cancels `stop` at the first signal and exits at once at the second.

@@ -16,7 +16,7 @@ use trainspotter_core::rules::Transition;
 
 impl Store {
     /// See [`crate::notify::outbox::Outbox::notified`]. Of an alert that no rule knows, such as one of a receiver in trouble, it is
-    /// what was told.
+    /// what was sent.
     ///
     /// # Errors
     /// The file cannot be read.

@@ -27,7 +27,7 @@ use trainspotter_core::model::Timestamp;
 /// How many notifications may wait for one receiver. What comes on top is dead at once, and counted.
 pub const MAX_PENDING: u32 = 10_000;
 
-/// How long an episode that is over and told, or given up, is kept to be looked at.
+/// How long an episode that is over and sent, or given up, is kept to be looked at.
 pub const KEEP_SETTLED: Duration = Duration::from_secs(7 * 86_400);
 
 /// How many such episodes one commit removes at most, so that a commit never takes long.
@@ -171,7 +171,7 @@ fn settle_one(transaction: &Connection, id: &NotificationId, verdict: &Verdict) 
         Verdict::Dead { at, error } => {
             transaction.execute("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?1", [id.as_str()])?;
             end(transaction, id, "dead", *at, error)?;
-            // A resolve of what was never told would only confuse.
+            // A resolve of what was never sent would only confuse.
             end_resolve(transaction, id, "dead", *at, UNTOLD)?;
         }
     }
@@ -186,7 +186,7 @@ fn end(transaction: &Connection, id: &NotificationId, state: &str, at: Timestamp
     Ok(())
 }
 
-/// Ends the resolve of the same episode, if the row is a firing, and the only one that was or may yet be told.
+/// Ends the resolve of the same episode, if the row is a firing, and the only one that was or may yet be sent.
 fn end_resolve(
     transaction: &Connection,
     id: &NotificationId,
@@ -199,14 +199,14 @@ fn end_resolve(
          WHERE kind = 'resolved' AND state = 'pending' AND (receiver, alert, episode) IN (
              SELECT receiver, alert, episode FROM outbox WHERE id = ?1 AND kind = 'fired')
          AND NOT EXISTS (
-             SELECT 1 FROM outbox AS told WHERE told.receiver = outbox.receiver AND told.alert = outbox.alert
-             AND told.episode = outbox.episode AND told.kind = 'fired' AND told.state IN ('pending', 'delivered'))",
+             SELECT 1 FROM outbox AS sent WHERE sent.receiver = outbox.receiver AND sent.alert = outbox.alert
+             AND sent.episode = outbox.episode AND sent.kind = 'fired' AND sent.state IN ('pending', 'delivered'))",
         params![id.as_str(), state, at.millis(), why],
     )?;
     Ok(())
 }
 
-/// Tells the other receivers that one is in trouble, once, or that it no longer is, if they were told.
+/// Tells the other receivers that one is in trouble, once, or that it no longer is, if they were notified.
 pub(super) fn tell_of_trouble(
     transaction: &Connection,
     receiver: &str,
@@ -277,7 +277,7 @@ pub(super) fn prune(transaction: &Connection, now: Timestamp) -> Result<(), Stor
 enum Fate {
     /// It is there already.
     Known,
-    /// It is a resolve of a firing that the receiver was never to be told of.
+    /// It is a resolve of a firing that the receiver was never to be sent.
     NeverTold,
     /// It is a resolve of a firing that was given up.
     FiringDead,
@@ -310,7 +310,7 @@ fn fate(transaction: &Connection, row: &OutboxRow) -> Result<Fate, StoreError> {
     })
 }
 
-/// Whether the firing is about to be told, or has been since this was due.
+/// Whether the firing is about to be sent, or has been since this was due.
 fn is_reported(transaction: &Connection, row: &OutboxRow) -> Result<bool, StoreError> {
     let mut reported = transaction.prepare_cached(
         "SELECT 1 FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'fired'

@@ -41,12 +41,12 @@ fn is_next(in_the_way: &str) -> String {
     )
 }
 
-/// Every earlier row is in the way of one that is told by itself.
+/// Every earlier row is in the way of one that is sent by itself.
 fn is_next_alone() -> String {
     is_next("TRUE")
 }
 
-/// One that may be told in one message with those before it is held up only by what is not due at `?2`, or was begun without it.
+/// One that may be sent in one message with those before it is held up only by what is not due at `?2`, or was begun without it.
 fn is_next_together() -> String {
     let alone = on_its_own("earlier");
     is_next(&format!("(earlier.next_attempt_at > ?2 OR earlier.begun_at IS NOT NULL OR NOT {alone})"))
@@ -163,7 +163,7 @@ impl Store {
     }
 }
 
-/// The rows that are told with this one, in order.
+/// The rows that are sent with this one, in order.
 pub(super) fn company(connection: &Connection, first: &NotificationId) -> Result<Vec<OutboxRow>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM outbox WHERE told_with = ?1 AND state = 'pending' ORDER BY seq"

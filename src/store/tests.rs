@@ -324,7 +324,7 @@ fn a_file_that_breaks_while_it_is_used_is_left_for_the_next_start() {
     third.outbox[0].id = crate::notify::outbox::NotificationId::stored("another".to_owned());
     store.commit(&third).unwrap();
     assert!(store.trouble().is_some());
-    assert!(store.outbox().unwrap().iter().any(|row| row.id == third.outbox[0].id), "it is told nevertheless");
+    assert!(store.outbox().unwrap().iter().any(|row| row.id == third.outbox[0].id), "it is sent nevertheless");
     drop(store);
     assert!(Store::open(&path, now()).unwrap().1.is_some(), "the broken file is set aside at the next start");
 }

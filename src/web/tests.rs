@@ -180,7 +180,7 @@ impl Answer {
         self.head.lines().any(|line| line.starts_with(header))
     }
 
-    /// The code of an error, after checking that it is told in full.
+    /// The code of an error, after checking that it is in full.
     fn error_code(&self) -> String {
         let body = self.json();
         assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");

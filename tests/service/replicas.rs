@@ -1,5 +1,5 @@
 //! Several replicas as real processes on one log, which are killed, paused and replaced: what a receiver hears is what one service that
-//! nobody touches would have told it.
+//! nobody touches would have sent it.
 //!
 //! `TRAINSPOTTER_SEED=N` chooses other moments, `TRAINSPOTTER_KILLS=N` more or fewer of them.
 
@@ -161,11 +161,11 @@ impl Replica {
 }
 
 /// Every episode is heard from beginning to end, in order, each end under one id, which is heard once unless `may_repeat`.
-fn verify(told: &Received, may_repeat: bool) {
+fn verify(received: &Received, may_repeat: bool) {
     let mut ids: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut order = Vec::new();
-    for (status, alert, id) in told {
+    for (status, alert, id) in received {
         let episode = alert["startsAt"].as_str().unwrap().to_owned();
         let is_new = seen.insert(id.clone());
         assert!(is_new || may_repeat, "{id} is heard twice");
@@ -189,7 +189,7 @@ async fn a_rolling_deployment_hands_over_at_once_and_sends_nothing_twice() {
     let world = World::start().await;
     let mut old = world.replica("first").await;
     old.leads().await;
-    world.hook.until(|told| !told.is_empty()).await;
+    world.hook.until(|received| !received.is_empty()).await;
     for name in ["second", "third"] {
         let new = world.replica(name).await;
         let following = new.until("it shows what the log says", |health| {
@@ -216,8 +216,9 @@ async fn a_rolling_deployment_hands_over_at_once_and_sends_nothing_twice() {
         // A second where nothing else runs.
         assert!(gap.get_seconds() < 5, "{gap}");
     }
-    let told = world.hook.until(|told| told.iter().filter(|(status, ..)| status == "resolved").count() >= 3).await;
-    verify(&told, false);
+    let received =
+        world.hook.until(|received| received.iter().filter(|(status, ..)| status == "resolved").count() >= 3).await;
+    verify(&received, false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,8 +249,9 @@ async fn killed_and_paused_at_random_moments_they_lose_and_double_nothing() {
         }
     }
     let before = world.hook.until(|_| true).await.len();
-    let told = world.hook.until(|told| told.len() >= before + 3 && told.last().unwrap().0 == "resolved").await;
-    verify(&told, true);
+    let received =
+        world.hook.until(|received| received.len() >= before + 3 && received.last().unwrap().0 == "resolved").await;
+    verify(&received, true);
     is_one_line(&world.records());
 }
 
@@ -309,14 +311,15 @@ async fn a_log_in_a_bucket_of_moto_is_led_handed_over_and_taken_over() {
     second.until("it follows", |health| health["replica"]["leads"] == false && health["ready"] == true).await;
     first.signal("-TERM");
     second.leads().await;
-    world.hook.until(|told| told.iter().any(|(status, ..)| status == "resolved")).await;
+    world.hook.until(|received| received.iter().any(|(status, ..)| status == "resolved")).await;
     let third = world.replica("third").await;
     third.until("it follows", |health| health["replica"]["leads"] == false && health["ready"] == true).await;
     second.process.kill().await.unwrap();
     third.leads().await;
     let heard = world.hook.until(|_| true).await.len();
-    let told = world.hook.until(|told| told.len() > heard + 2 && told.last().unwrap().0 == "resolved").await;
-    verify(&told, true);
+    let received =
+        world.hook.until(|received| received.len() > heard + 2 && received.last().unwrap().0 == "resolved").await;
+    verify(&received, true);
 }
 
 impl World {

@@ -409,7 +409,7 @@ impl Engine {
     fn horizon(&mut self) -> Timestamp {
         let Some(answered) = self.jobs_answered_at() else { return self.horizon };
         let complete = answered - LISTS_MAY_LAG;
-        let untold = self.facts.ledger.untold_since().map(|since| since - Duration::from_millis(1));
+        let untold = self.facts.ledger.unreported_since().map(|since| since - Duration::from_millis(1));
         let known = untold.map_or(complete, |until| complete.min(until));
         let held_since = *self.held_since.get_or_insert(answered);
         if known > self.horizon || answered.since(held_since) > MAX_LAG {

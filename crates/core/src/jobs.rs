@@ -299,11 +299,11 @@ impl Ledger {
 
     /// Since when something may have happened that only descriptions tell: of jobs that are not where they were, or are back in the
     /// queue; `None` if there are none.
-    pub fn untold_since(&self) -> Option<Timestamp> {
+    pub fn unreported_since(&self) -> Option<Timestamp> {
         let left = self.queues.values().flat_map(|coverage| &coverage.left);
         let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
         let requeued = self.index.wanted().take_while(|(urgency, ..)| *urgency == Urgency::Requeued);
-        let requeued = requeued.filter_map(|(_, _, id)| self.job(id)?.untold_since()).min();
+        let requeued = requeued.filter_map(|(_, _, id)| self.job(id)?.unreported_since()).min();
         // What was seen may have been over by then.
         let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
         seen.chain(self.undescribed_ends.created_since()).min()

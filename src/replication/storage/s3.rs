@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use url::Url;
 
 use crate::outbound::Signer;
+use crate::outbound::causes;
 use crate::replication::storage::Created;
 use crate::replication::storage::Storage;
 use crate::replication::storage::StorageError;
@@ -111,7 +112,7 @@ impl Bucket {
         let answer = request.send().await.map_err(|error| {
             // A port that nobody listens at says no.
             let refused = error.is_connect() && !error.is_timeout() && is_refused(&error);
-            let problem = chain(&error.without_url());
+            let problem = causes(&error.without_url());
             if refused { StorageError::answered(problem) } else { StorageError::silent(problem) }
         })?;
         // A machine whose clock is wrong is corrected by this, and its next request is signed for the right time.
@@ -175,7 +176,7 @@ impl Storage for Bucket {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
         let answer = self.request(Method::GET, self.url(name)?, &[], Vec::new()).await?;
         if answer.status().is_success() {
-            let bytes = answer.bytes().await.map_err(|error| StorageError::silent(chain(&error.without_url())))?;
+            let bytes = answer.bytes().await.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
             return Ok(Some(bytes.into()));
         }
         if answer.status() == StatusCode::NOT_FOUND {
@@ -209,7 +210,7 @@ impl Storage for Bucket {
         if !answer.status().is_success() {
             return Err(self.failed(answer).await);
         }
-        let text = answer.text().await.map_err(|error| StorageError::silent(chain(&error.without_url())))?;
+        let text = answer.text().await.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
         let prefix = self.key("");
         let names = elements(&text, "Key").filter_map(|key| {
             let key = form_urlencoded::parse(format!("k={key}").as_bytes()).next().map(|(_, key)| key.into_owned())?;
@@ -248,12 +249,6 @@ fn is_refused(error: &reqwest::Error) -> bool {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>());
     kinds.any(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
-}
-
-/// An error with its causes, which the outermost often does not name.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The moment of an HTTP date.

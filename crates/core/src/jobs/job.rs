@@ -10,10 +10,10 @@ use crate::model::{
     Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen, accelerators_of,
 };
 
-/// For how long what happened is not told because a description could say it more exactly.
+/// For how long what happened is not reported because a description could say it more exactly.
 pub(super) const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
 
-/// A job: its latest answer, what its descriptions told, and its timeline.
+/// A job: its latest answer, what its descriptions said, and its timeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// The latest answer; its `details` are moved to [`Job::details`].
@@ -32,8 +32,8 @@ pub struct Job {
     pub training_job_known: bool,
     /// Whether the timeline has ended, known without a look at it: most answers tell nothing new.
     pub(super) is_over: bool,
-    /// How many preemptions were told of, by this run and earlier ones; `None` until a description has told how many there were.
-    pub(super) preemptions_told: Option<u32>,
+    /// How many preemptions were reported, by this run and earlier ones; `None` until a description has said how many there were.
+    pub(super) preemptions_reported: Option<u32>,
     /// Whether an earlier run has saved it.
     pub(super) is_restored: bool,
     /// Whether only an earlier run has seen it.
@@ -60,7 +60,7 @@ impl Job {
             wants_description_since: (before.wants_description || may_have_made_attempts).then_some(at.earliest),
             training_job_known: false,
             is_over: false,
-            preemptions_told: before.preemptions,
+            preemptions_reported: before.preemptions,
             is_restored: false,
             is_unverified: false,
         };
@@ -71,20 +71,21 @@ impl Job {
 
     /// Whether the job has been dispatched and has not ended: AWS may forget how it came to where it is.
     pub(super) fn has_a_past(&self) -> bool {
-        let was_preempted = self.preemptions_told.is_some_and(|preemptions| preemptions > 0);
+        let was_preempted = self.preemptions_reported.is_some_and(|preemptions| preemptions > 0);
         self.timeline.current().is_some() && (self.timeline.spans().len() > 1 || was_preempted)
     }
 
     /// Whether nothing differs that has to be saved: when it was seen and described is known well enough.
     pub(super) fn is_saved_as(&self, before: &Self) -> bool {
-        let Self { latest, details, timeline, wants_description_since, training_job_known, preemptions_told, .. } =
-            self;
+        let Self {
+            latest, details, timeline, wants_description_since, training_job_known, preemptions_reported, ..
+        } = self;
         *latest == before.latest
             && *details == before.details
             && *timeline == before.timeline
             && *wants_description_since == before.wants_description_since
             && *training_job_known == before.training_job_known
-            && *preemptions_told == before.preemptions_told
+            && *preemptions_reported == before.preemptions_reported
             && self.described_at.is_some() == before.described_at.is_some()
     }
 
@@ -210,7 +211,7 @@ impl Job {
         &self.latest.status
     }
 
-    /// GPUs the job asks for; `None` if that cannot be told (unknown type, or instances of any type).
+    /// GPUs the job asks for; `None` if that is not known (unknown type, or instances of any type).
     pub fn gpus(&self) -> Option<f64> {
         gpus_of(&self.latest.demand)
     }
@@ -230,9 +231,9 @@ impl Job {
         self.details.as_ref()?.owner.as_deref()
     }
 
-    /// Since when something may have happened that only the description tells which is awaited, or is told only with it. `None` if none
+    /// Since when something may have happened that only the description tells which is awaited, or is reported only with it. `None` if none
     /// is awaited.
-    pub(super) fn untold_since(&self) -> Option<Timestamp> {
+    pub(super) fn unreported_since(&self) -> Option<Timestamp> {
         let spans = self.timeline.spans();
         let came_back = spans.iter().rfind(|span| span.phase == Phase::Waiting).map(|span| span.from.earliest);
         let untold = spans.iter().filter(|span| span.told_at().is_none() && self.told_by(span).is_some());
@@ -240,7 +241,7 @@ impl Job {
         came_back.into_iter().chain(untold).min().filter(|_| self.awaits_description(self.seen_at))
     }
 
-    /// Tells what was not told.
+    /// Reports what was not reported.
     fn tell_spans(&mut self, events: &mut Vec<Event>) {
         for index in 0..self.timeline.spans().len() {
             let span = self.timeline.spans().get(index).filter(|span| span.told_at().is_none());
@@ -254,7 +255,7 @@ impl Job {
         }
     }
 
-    /// Tells what an earlier run has told: it may not have counted all of it.
+    /// Reports what an earlier run has reported: it may not have counted all of it.
     fn tell_again(&self, events: &mut Vec<Event>) {
         let reported = |span: &Span| {
             let event = self.event(span.told_at()?, self.told_by(span)?);
@@ -263,7 +264,7 @@ impl Job {
         events.extend(self.timeline.spans().iter().filter_map(reported));
     }
 
-    /// Tells what an earlier run has told and has not counted: it counts what happened until `counted_until`, and has kept how many
+    /// Reports what an earlier run has reported and has not counted: it counts what happened until `counted_until`, and has kept how many
     /// preemptions it has counted.
     pub(super) fn tell_uncounted(&mut self, counted_until: Timestamp, events: &mut Vec<Event>) {
         let told_before = events.len();
@@ -342,17 +343,17 @@ impl Job {
     }
 
     fn tell_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
-        let reported = self.preemptions_told.unwrap_or_default();
+        let reported = self.preemptions_reported.unwrap_or_default();
         let counted = details.preemptions.min(JobDetails::MAX_PREEMPTIONS);
         let new = counted.saturating_sub(reported);
         // An earlier run has not counted it, whenever it was: then it counts as of now, or with the job's end.
-        let found_late = self.preemptions_told.is_some() && self.details.is_none();
+        let found_late = self.preemptions_reported.is_some() && self.details.is_none();
         let ended_at = self.latest.stopped_at.filter(|_| self.latest.status.is_ended());
         let now = ended_at.unwrap_or(self.seen_at);
         // What is no longer listed happened before what is. Where nobody has ever looked it may be long ago.
         let oldest = details.preempted.iter().filter_map(|attempt| attempt.stopped_at).min();
-        let long_ago = self.preemptions_told.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
-        self.preemptions_told = Some(reported.max(counted));
+        let long_ago = self.preemptions_reported.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
+        self.preemptions_reported = Some(reported.max(counted));
         let mut stopped = details.preempted.iter().rev();
         for _ in 0..new {
             let attempt = stopped.next();

@@ -97,7 +97,7 @@ impl Ledger {
             .chain(of(Urgency::UnknownInFlight))
             .chain(of(Urgency::UnknownWaiting));
         let mut reported: BTreeSet<&JobId> = left.iter().map(|job| &job.latest.id).collect();
-        // The jobs that left may be told of by a list instead: then as many others can be described.
+        // The jobs that left may be shown by a list instead: then as many others can be described.
         let rest: Vec<&Job> = rest.filter(|job| reported.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
         left.extend(rest);
         left
@@ -125,7 +125,7 @@ impl Ledger {
     ) {
         for (queue, after) in created_after {
             let Some(coverage) = self.queues.get(queue) else { continue };
-            // What a list should have told of long ago is described after all.
+            // What a list should have shown long ago is described after all.
             let is_left =
                 |job: &Job| coverage.left.contains(&job.latest.id) && now.since(job.seen_at) < cadence.reconcile_every;
             let mut left: Vec<Timestamp> =

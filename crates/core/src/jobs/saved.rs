@@ -119,7 +119,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Body {
-    /// A job, when of the preemptions it told of `uncounted` are not counted yet.
+    /// A job, when of the preemptions it reported `uncounted` are not counted yet.
     fn of(job: &Job, uncounted: u32, left: bool) -> Self {
         let latest = &job.latest;
         let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
@@ -143,7 +143,7 @@ impl Body {
             described: millis(job.described_at),
             wants_description: millis(job.wants_description_since),
             training_job_known: job.training_job_known,
-            preemptions: job.preemptions_told.map(|reported| reported.saturating_sub(uncounted)),
+            preemptions: job.preemptions_reported.map(|reported| reported.saturating_sub(uncounted)),
             left,
         }
     }
@@ -185,7 +185,7 @@ impl Body {
             wants_description_since: at(self.wants_description),
             training_job_known: self.training_job_known,
             is_over,
-            preemptions_told: self.preemptions,
+            preemptions_reported: self.preemptions,
             is_restored: true,
             is_unverified: !is_over,
         })
@@ -258,11 +258,11 @@ impl Ledger {
             job.seen_at = job.seen_at.max(coverage.seen_at_least(&job).unwrap_or(job.seen_at));
             coverage.unverified += usize::from(job.is_unverified && job.status().is_waiting());
         }
-        let told_before = self.events.len();
+        let reported_before = self.events.len();
         if let Some(counted_until) = self.counted_until {
             job.tell_uncounted(counted_until, &mut self.events);
         }
-        let uncounted = preemptions_in(self.events.get(told_before..).unwrap_or_default());
+        let uncounted = preemptions_in(self.events.get(reported_before..).unwrap_or_default());
         // An ended one is kept until its events are counted.
         if job.timeline.current().is_none() {
             self.unsaved.uncounted.insert(id.clone(), 0);

@@ -193,7 +193,7 @@ impl Class {
         }
     }
 
-    /// GPUs that each job asks for; `None` if that cannot be told (unknown type, or instances of any type).
+    /// GPUs that each job asks for; `None` if that is not known (unknown type, or instances of any type).
     pub fn gpus(&self) -> Option<f64> {
         crate::jobs::gpus_of(&self.demand)
     }

@@ -143,10 +143,10 @@ fn an_end_is_described_where_attempts_may_have_come_before_it_that_nobody_saw() 
     let mut ledger = Ledger::default();
     ledger.resume(&[], minute(2));
     ledger.observe(ended(), minute(60));
-    assert_eq!((ledger.len(), wanted(&ledger, 60), ledger.untold_since()), (0, 1, Some(minute(0))));
+    assert_eq!((ledger.len(), wanted(&ledger, 60), ledger.unreported_since()), (0, 1, Some(minute(0))));
     ledger.observe(JobSeen { details: Some(Box::new(details())), ..ended() }, minute(61));
     let life = "wa1 0-~12, sc1 ~12-~12, st1 ~12-12, ru1 12-23, wa2 23-30, sc2 30-~35, st2 ~35-35, ru2 35-50";
-    assert_eq!((drawn(&ledger).as_str(), wanted(&ledger, 61), ledger.untold_since()), (life, 0, None));
+    assert_eq!((drawn(&ledger).as_str(), wanted(&ledger, 61), ledger.unreported_since()), (life, 0, None));
 
     let mut seen_before_it_was_described = Ledger::default();
     seen_before_it_was_described

@@ -109,7 +109,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// What the event of its end gave as its time; `None` until it is told.
+    /// What the event of its end gave as its time; `None` until it is reported.
     pub(super) fn told_at(&self) -> Option<Timestamp> {
         self.told_at
     }
@@ -153,7 +153,7 @@ impl Timeline {
         &self.spans
     }
 
-    /// When the end of a span was told, by its index.
+    /// When the end of a span was reported, by its index.
     pub(super) fn reported(&mut self, index: usize, at: Timestamp) {
         if let Some(span) = self.spans.get_mut(index) {
             span.told_at = Some(at);
@@ -199,7 +199,7 @@ impl Timeline {
     }
 
     /// Takes in what a description says of attempts that are over, oldest first: observed ends become exact, and what nobody saw of
-    /// them is known now. What was told stays as it was.
+    /// them is known now. What was reported stays as it was.
     pub fn learn_attempts(&mut self, over: &[StoppedAttempt]) {
         for attempt in over {
             let Some(stopped_at) = attempt.stopped_at.filter(|at| !self.came_back_at(*at)) else { continue };

@@ -1,6 +1,6 @@
 //! Ends that a list reported while nobody knows what came before them: an attempt may have been preempted meanwhile, or have failed.
 //!
-//! Such an end is taken in with its description, which lists the attempts; or as the list told it, where none comes. So is what a list
+//! Such an end is taken in with its description, which lists the attempts; or as the list shows it, where none comes. So is what a list
 //! that is behind an earlier run tells of a job: the description says where the job is.
 
 use std::collections::BTreeMap;

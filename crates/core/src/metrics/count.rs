@@ -275,7 +275,7 @@ impl Counting {
         }
     }
 
-    /// Charges each pair of shares for the time since the previous tick. Says of each, and of those that are even by now, what was
+    /// Charges each pair of shares for the time since the previous tick. Says of each, and of those that have become even, what was
     /// counted.
     pub(super) fn lending(&mut self, pairs: &lending::Pairs, seconds: f64) -> Vec<Loan> {
         let labels_of = |(queue, lender, borrower): &(QueueName, ShareName, ShareName)| {

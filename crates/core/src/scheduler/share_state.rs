@@ -10,7 +10,7 @@ use crate::scheduler::queued_job::Entry;
 use crate::scheduler::queued_job::Place;
 use crate::scheduler::queued_job::Stake;
 
-/// The mean use of a share of late.
+/// The recent mean use of a share.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PastUse {
     /// Instances, at `at`.

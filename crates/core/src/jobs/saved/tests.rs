@@ -130,8 +130,8 @@ impl Run {
     /// Counts what is known to have happened, and saves.
     fn save(&mut self) {
         let until = self.polled_at - LISTS_MAY_LAG;
-        let untold = self.ledger.untold_since().map_or(until, |since| since - Duration::from_millis(1));
-        self.counted.1 = self.counted.1.max(until.min(untold));
+        let unreported = self.ledger.unreported_since().map_or(until, |since| since - Duration::from_millis(1));
+        self.counted.1 = self.counted.1.max(until.min(unreported));
         let (due, held_back) =
             std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= self.counted.1);
         self.held_back = held_back;
@@ -171,7 +171,7 @@ impl Run {
         let shown = |job: &Job| {
             let spans: Vec<_> = job.timeline.spans().iter().map(moments).collect();
             let left = self.ledger.queues[job.queue()].left.contains(&job.latest.id);
-            let knows = (job.training_job_known, job.preemptions_told, left);
+            let knows = (job.training_job_known, job.preemptions_reported, left);
             format!("{:?} {:?} {spans:?} {knows:?}", job.latest, job.details)
         };
         self.ledger.open_jobs().map(|job| (job.latest.id.clone(), shown(job))).collect()
@@ -239,14 +239,14 @@ proptest! {
                 let before = restarted.places();
                 restarted.restart();
                 prop_assert_eq!(restarted.places(), before, "all is in its place");
-                let told = restarted.held_back.clone();
-                prop_assert_eq!(restarted.ledger.to_save(&told), SavedJobs::default(), "and nothing has to be written");
+                let reported = restarted.held_back.clone();
+                prop_assert_eq!(restarted.ledger.to_save(&reported), SavedJobs::default(), "and nothing has to be written");
                 let oldest = restarted.ledger.lanes().filter_map(|(_, _, lane)| Some(lane.oldest()?.1.clone()));
                 let oldest: BTreeSet<JobId> = oldest.collect();
                 let more = &restarted.asked(now) - &steady.asked(now);
                 prop_assert!(more.is_subset(&oldest), "{more:?} are described again");
             }
-            // What a list has told of an end may wait for a description in one of them, or be forgotten with it.
+            // What a list has shown of an end may wait for a description in one of them, or be forgotten with it.
             if [&steady, &restarted].iter().all(|run| run.ledger.undescribed_ends.ids().next().is_none()) {
                 let (mut ours, mut theirs) = (restarted.open(), steady.open());
                 prop_assert!(theirs.keys().all(|id| ours.contains_key(id)));
