@@ -195,16 +195,16 @@ impl Listing {
     /// A job that is about to be kept in full.
     pub(super) fn add(&mut self, job: &Job, jobs: &JobTable) {
         let (_, key) = place_of(job);
-        self.ids.insert(key, |other| goes_before(jobs, other, key, job.latest.id.as_str(), id));
-        self.names.insert(key, |other| goes_before(jobs, other, key, job.latest.name.as_str(), name));
+        self.ids.insert(id(job), key, |other| jobs.by_key(other).map(id));
+        self.names.insert(name(job), key, |other| jobs.by_key(other).map(name));
         self.put(job);
     }
 
     /// A job that is no longer kept in full.
     pub(super) fn remove(&mut self, job: &Job, jobs: &JobTable) {
         let (_, key) = place_of(job);
-        self.ids.remove(key, |other| goes_before(jobs, other, key, job.latest.id.as_str(), id));
-        self.names.remove(key, |other| goes_before(jobs, other, key, job.latest.name.as_str(), name));
+        self.ids.remove(id(job), key, |other| jobs.by_key(other).map(id));
+        self.names.remove(name(job), key, |other| jobs.by_key(other).map(name));
         self.take(&Listed::of(job), job);
     }
 
@@ -315,8 +315,7 @@ impl Listing {
     where
         'a: 'b,
     {
-        let comes_before = move |key: u64| jobs.by_key(key).is_some_and(|job| text(job) < prefix);
-        let from = order.from(comes_before).filter_map(|key| jobs.by_key(key));
+        let from = order.from(prefix, move |key| jobs.by_key(key).map(text)).filter_map(|key| jobs.by_key(key));
         from.take_while(move |job| text(job).starts_with(prefix))
     }
 
@@ -368,11 +367,6 @@ fn id(job: &Job) -> &str {
 
 fn name(job: &Job) -> &str {
     &job.latest.name
-}
-
-/// Whether a job that is kept comes before one that is about to be kept, or was.
-fn goes_before(jobs: &JobTable, other: u64, own: u64, own_text: &str, text: Text) -> bool {
-    other != own && jobs.by_key(other).is_some_and(|job| (text(job), other) < (own_text, own))
 }
 
 /// A page of a few jobs.

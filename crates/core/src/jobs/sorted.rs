@@ -1,73 +1,88 @@
-//! Keys in an order that only what they stand for tells: eight bytes a key, where a tree of texts would take fifty.
+//! Keys in the order of texts that are kept elsewhere: eight bytes a key, where a tree of texts would take fifty.
 
-/// Keys in one piece, at most: what an insertion moves.
-const PIECE: usize = 512;
+/// Keys in one piece, at most: what an insertion moves, and of which a search looks up as many texts as their number has binary digits.
+const PIECE: usize = 64;
 
-/// Keys in order, in pieces. Invariant: no piece is empty or has more than [`PIECE`] keys.
+/// Keys in the order of their texts, and of the keys where texts are equal, in pieces.
 #[derive(Debug, Default)]
-pub(super) struct Sorted(Vec<Vec<u64>>);
+pub(super) struct Sorted(Vec<Piece>);
+
+/// Invariant: it has 1 to [`PIECE`] keys, of which none comes before `from`; all those of the pieces before it do, so that a piece is found
+/// without looking up a text. The first piece holds what comes before its `from`, too.
+#[derive(Debug)]
+struct Piece {
+    from: (Box<str>, u64),
+    keys: Vec<u64>,
+}
 
 impl Sorted {
-    /// Puts a key behind all those that come before it; one that is there stays where it is.
-    pub(super) fn insert(&mut self, key: u64, comes_before: impl Fn(u64) -> bool) {
-        let index = self.piece_of(&comes_before);
-        // It may be the first of the next piece.
-        let is_first_of_next = self.0.get(index + 1).and_then(|next| next.first()) == Some(&key);
-        let Some(piece) = self.0.get_mut(index) else { return self.0.push(vec![key]) };
-        let at = piece.partition_point(|other| comes_before(*other));
-        if piece.get(at) == Some(&key) || (at == piece.len() && is_first_of_next) {
+    /// Puts a key where its text belongs; one that is there stays where it is. `text_of` finds the texts of keys that are there.
+    pub(super) fn insert<'a>(&mut self, text: &str, key: u64, text_of: impl Fn(u64) -> Option<&'a str>) {
+        let index = self.piece_of(text, key);
+        let Some(piece) = self.0.get_mut(index) else {
+            return self.0.push(Piece { from: (text.into(), key), keys: vec![key] });
+        };
+        let at = piece.position(text, key, &text_of);
+        if piece.keys.get(at) == Some(&key) {
             return;
         }
-        piece.insert(at, key);
-        if piece.len() > PIECE {
-            let upper = piece.split_off(PIECE / 2);
-            self.0.insert(index + 1, upper);
+        piece.keys.insert(at, key);
+        if piece.keys.len() > PIECE
+            && let Some(middle) = piece.keys.get(PIECE / 2).copied()
+        {
+            let middle_text = if middle == key { Some(text) } else { text_of(middle) };
+            let keys = piece.keys.split_off(PIECE / 2);
+            self.0.insert(index + 1, Piece { from: (middle_text.unwrap_or_default().into(), middle), keys });
         }
     }
 
     /// Takes a key out.
-    pub(super) fn remove(&mut self, key: u64, comes_before: impl Fn(u64) -> bool) {
-        let mut index = self.piece_of(&comes_before);
-        let Some(mut piece) = self.0.get(index) else { return };
-        let mut at = piece.partition_point(|other| comes_before(*other));
-        if at == piece.len() {
-            (index, at) = (index + 1, 0);
-            let Some(next) = self.0.get(index) else { return };
-            piece = next;
+    pub(super) fn remove<'a>(&mut self, text: &str, key: u64, text_of: impl Fn(u64) -> Option<&'a str>) {
+        let index = self.piece_of(text, key);
+        let Some(piece) = self.0.get_mut(index) else { return };
+        let at = piece.position(text, key, &text_of);
+        if piece.keys.get(at) == Some(&key) {
+            piece.keys.remove(at);
+            self.tidy(index);
         }
-        if piece.get(at) != Some(&key) {
-            return;
-        }
-        if let Some(piece) = self.0.get_mut(index) {
-            piece.remove(at);
-        }
-        self.tidy(index);
     }
 
-    /// All keys from the first on that does not come before.
-    pub(super) fn from<F: Fn(u64) -> bool>(&self, comes_before: F) -> impl Iterator<Item = u64> + use<'_, F> {
-        let index = self.piece_of(&comes_before);
-        let at = self.0.get(index).map_or(0, |piece| piece.partition_point(|other| comes_before(*other)));
-        self.0.iter().skip(index).flatten().skip(at).copied()
+    /// All keys from the first on whose text does not come before this one.
+    pub(super) fn from<'a>(
+        &self,
+        text: &str,
+        text_of: impl Fn(u64) -> Option<&'a str>,
+    ) -> impl Iterator<Item = u64> + '_ {
+        let index = self.piece_of(text, 0);
+        let at = self.0.get(index).map_or(0, |piece| piece.position(text, 0, &text_of));
+        self.0.iter().skip(index).flat_map(|piece| &piece.keys).skip(at).copied()
     }
 
-    /// The last piece that begins with a key that comes before, or else the first.
-    fn piece_of(&self, comes_before: impl Fn(u64) -> bool) -> usize {
-        let begins_before = |piece: &Vec<u64>| piece.first().is_some_and(|first| comes_before(*first));
-        self.0.partition_point(begins_before).saturating_sub(1)
+    /// The piece where a key belongs.
+    fn piece_of(&self, text: &str, key: u64) -> usize {
+        let begins_at_or_before = |piece: &Piece| (&*piece.from.0, piece.from.1) <= (text, key);
+        self.0.partition_point(begins_at_or_before).saturating_sub(1)
     }
 
     /// Lets no small pieces pile up where keys were taken out.
     fn tidy(&mut self, index: usize) {
-        let len = |index: usize| self.0.get(index).map_or(usize::MAX, Vec::len);
+        let len = |index: usize| self.0.get(index).map_or(usize::MAX, |piece| piece.keys.len());
         if len(index) == 0 {
             self.0.remove(index);
         } else if len(index).saturating_add(len(index + 1)) <= PIECE / 2 {
             let next = self.0.remove(index + 1);
             if let Some(piece) = self.0.get_mut(index) {
-                piece.extend(next);
+                piece.keys.extend(next.keys);
             }
         }
+    }
+}
+
+impl Piece {
+    /// Where a key is, or would be.
+    fn position<'a>(&self, text: &str, key: u64, text_of: &impl Fn(u64) -> Option<&'a str>) -> usize {
+        let comes_before = |other: &u64| *other != key && text_of(*other).is_some_and(|of| (of, *other) < (text, key));
+        self.keys.partition_point(comes_before)
     }
 }
 
@@ -79,21 +94,30 @@ mod tests {
 
     use super::*;
 
+    /// A text of a key; several keys have the same.
+    fn text(key: u64) -> &'static str {
+        const TEXTS: [&str; 7] = ["", "a", "aa", "ab", "b", "train-1", "train-10"];
+        TEXTS[key as usize % TEXTS.len()]
+    }
+
     proptest! {
         #[test]
-        fn it_is_as_good_as_a_set(steps in prop::collection::vec((any::<bool>(), 0..3_000_u64), 0..4_000), from in 0..3_000_u64) {
+        fn it_is_as_good_as_a_set(steps in prop::collection::vec((0..3_u8, 0..1_500_u64), 0..4_000), from in 0..7_u64) {
             let (mut sorted, mut set) = (Sorted::default(), BTreeSet::new());
-            for (comes, key) in steps {
-                if comes {
-                    sorted.insert(key, |other| other < key);
-                    set.insert(key);
+            for (step, key) in steps {
+                // More come than go at first, so that there are many pieces.
+                if step > 0 {
+                    sorted.insert(text(key), key, |key| Some(text(key)));
+                    set.insert((text(key), key));
                 } else {
-                    sorted.remove(key, |other| other < key);
-                    set.remove(&key);
+                    sorted.remove(text(key), key, |key| Some(text(key)));
+                    set.remove(&(text(key), key));
                 }
             }
-            prop_assert!(sorted.0.iter().all(|piece| (1..=PIECE).contains(&piece.len())));
-            prop_assert!(sorted.from(|key| key < from).eq(set.range(from..).copied()));
+            prop_assert!(sorted.0.iter().all(|piece| (1..=PIECE).contains(&piece.keys.len())));
+            let found: Vec<u64> = sorted.from(text(from), |key| Some(text(key))).collect();
+            let expected: Vec<u64> = set.range((text(from), 0)..).map(|(_, key)| *key).collect();
+            prop_assert_eq!(found, expected);
         }
     }
 }

@@ -11,8 +11,11 @@ use crate::model::JobId;
 /// Every job kept in full. A job is looked for by its own id: a map would keep that a second time, and count who shares it.
 #[derive(Debug, Default)]
 pub(super) struct JobTable {
-    jobs: HashTable<Box<Job>>,
+    jobs: HashTable<Entry>,
 }
+
+/// A job with its key: whether it is the one that is looked for is seen without going to where it is.
+type Entry = (u64, Box<Job>);
 
 /// What a job is found by where its id would take too much memory: a hash of 64 bits, the same in every run. Among a million jobs two
 /// have the same once in 10^7.
@@ -26,31 +29,33 @@ impl JobTable {
     }
 
     pub(super) fn by_key(&self, key: u64) -> Option<&Job> {
-        self.jobs.find(key, |job| key_of(&job.latest.id) == key).map(|job| &**job)
+        self.jobs.find(key, |(other, _)| *other == key).map(|(_, job)| &**job)
     }
 
     pub(super) fn get_mut(&mut self, id: &JobId) -> Option<&mut Job> {
         let hash = key_of(id);
-        self.jobs.find_mut(hash, |job| job.latest.id == *id).map(|job| &mut **job)
+        self.jobs.find_mut(hash, |entry| is_of(entry, hash, id)).map(|(_, job)| &mut **job)
     }
 
     /// Takes in a job that is not there.
     pub(super) fn insert(&mut self, job: Job) {
-        self.jobs.insert_unique(key_of(&job.latest.id), Box::new(job), |job| key_of(&job.latest.id));
+        let key = key_of(&job.latest.id);
+        self.jobs.insert_unique(key, (key, Box::new(job)), |(key, _)| *key);
     }
 
     pub(super) fn remove(&mut self, id: &JobId) -> Option<Job> {
         let hash = key_of(id);
-        let found = self.jobs.find_entry(hash, |job| job.latest.id == *id).ok()?;
-        Some(*found.remove().0)
+        let found = self.jobs.find_entry(hash, |entry| is_of(entry, hash, id)).ok()?;
+        let ((_, job), _) = found.remove();
+        Some(*job)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.iter().map(|job| &**job)
+        self.jobs.iter().map(|(_, job)| &**job)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
-        self.jobs.iter_mut().map(|job| &mut **job)
+        self.jobs.iter_mut().map(|(_, job)| &mut **job)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -66,6 +71,10 @@ impl JobTable {
     }
 
     fn find(&self, hash: u64, id: &JobId) -> Option<&Job> {
-        self.jobs.find(hash, |job| job.latest.id == *id).map(|job| &**job)
+        self.jobs.find(hash, |entry| is_of(entry, hash, id)).map(|(_, job)| &**job)
     }
+}
+
+fn is_of((key, job): &Entry, hash: u64, id: &JobId) -> bool {
+    *key == hash && job.latest.id == *id
 }
