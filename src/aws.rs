@@ -21,6 +21,7 @@ mod failure;
 mod fake;
 mod job_summary;
 mod listing;
+mod outside_jobs;
 mod page;
 mod poller;
 mod publishing;
@@ -33,7 +34,7 @@ mod unreadable_entries;
 
 pub use call_counter::CallCounter;
 pub use clients::{Clients, ConnectError, connect};
-pub use eventbridge::{JobEvent, JobEvents};
+pub use eventbridge::{Heard, JobEvent, JobEvents};
 pub(crate) use failure::describe;
 pub use listing::Limits;
 pub use poller::Poller;

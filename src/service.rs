@@ -170,6 +170,7 @@ impl Service {
             JobEvents::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
         let (hint, hinted) = mpsc::channel(1);
         let poller = Poller::new(clients, target, config.poll, clock);
+        let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
         let polling = Polling {
             poller,
             every: config.poll.every,
@@ -181,7 +182,7 @@ impl Service {
         let rest = CancellationToken::new();
         let mut parts = Parts::default();
         parts.spawn("poller", polling.run(stop.child_token()));
-        parts.spawn("events", polling::listen(events, hint, stop.child_token()));
+        parts.spawn("events", listening);
         if !config.rules.is_empty() {
             parts.spawn("rules", follow(config.rules.clone(), senders.rules, rest.clone()));
         }

@@ -43,14 +43,14 @@ const PERIOD: Duration = Duration::from_secs(60);
 const MINUTES: u32 = 5;
 
 /// What came of one question: observations, or why there are none.
-type Answer = Result<Vec<Observation>, String>;
+pub(super) type Answer = Result<Vec<Observation>, String>;
 
 /// How a list of questions was answered.
-struct Asked {
+pub(super) struct Asked {
     /// Whether one was at least.
     answered: bool,
     /// The first failure and how many there were.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
 }
 
 impl Asked {
@@ -74,6 +74,7 @@ impl Poller {
         let jobs_until = now + deadline.since(now).mul_f64(SHARE_OF_JOBS);
         self.describe_jobs(&questions.jobs, jobs_until, out).await;
         self.describe_training_jobs(&questions.training_jobs, deadline, out).await;
+        self.describe_outside_jobs(&questions.outside, deadline, out).await;
         self.send_calls(out).await;
     }
 
@@ -114,7 +115,7 @@ impl Poller {
 
     /// Asks questions in order, a few at once, until `until`, and sends each answer as it comes. One that fails does not
     /// keep the others from being asked.
-    async fn ask<Q, F>(
+    pub(super) async fn ask<Q, F>(
         &self,
         questions: Vec<Q>,
         until: Timestamp,

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
+use aws_sdk_sqs::types::{BatchResultErrorEntry, DeleteMessageBatchRequestEntry, Message};
 use serde::Deserialize;
 
 use crate::aws::ConnectError;
 use crate::aws::clients::sqs;
-use crate::aws::failure::describe;
+use crate::aws::failure::Failure;
 use crate::config::Target;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::{JobId, Timestamp};
@@ -26,6 +26,8 @@ const LEAST_BETWEEN: Duration = Duration::from_millis(200);
 
 /// How long to leave the queue alone after a failure, in wall time.
 const PAUSE: Duration = Duration::from_secs(10);
+
+const DELETE: &str = "DeleteMessageBatch";
 
 /// Something happened to a job, as somebody says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +46,17 @@ pub struct JobEvents {
     clock: Clock,
     /// When it may be asked next.
     next_at: Timestamp,
-    /// Why it could not be read the last time.
-    error: Option<String>,
+}
+
+/// What one look at the queue brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// What happened to jobs.
+    pub events: Vec<JobEvent>,
+    /// When the queue was asked.
+    pub at: Timestamp,
+    /// What went wrong with the queue, if anything did: polls see what happens anyway.
+    pub error: Option<String>,
 }
 
 impl JobEvents {
@@ -56,57 +67,47 @@ impl JobEvents {
     pub async fn connect(target: &Target, clock: Clock) -> Result<Option<Self>, ConnectError> {
         let Some(queue) = target.events.clone() else { return Ok(None) };
         let client = sqs(target, &queue, clock).await?;
-        Ok(Some(Self { client, queue, clock, next_at: clock.now(), error: None }))
+        Ok(Some(Self { client, queue, clock, next_at: clock.now() }))
     }
 
-    /// The next hints. Waits for them, and for the queue when it cannot be reached, which is logged: polls see what happens
-    /// anyway. Whoever does not come back for them loses them.
-    pub async fn next(&mut self) -> Vec<JobEvent> {
-        loop {
-            self.clock.sleep_until(self.next_at).await;
-            self.next_at = self.clock.now() + self.clock.of_wall(LEAST_BETWEEN);
-            match self.receive().await {
-                Ok(hints) => {
-                    self.note(None);
-                    if !hints.is_empty() {
-                        return hints;
-                    }
-                }
-                Err(error) => {
-                    self.note(Some(error));
-                    self.clock.sleep(self.clock.of_wall(PAUSE)).await;
-                }
-            }
-        }
+    /// What the next look brings. Waits until the queue may be asked again, and then for events, but not for long. Whoever does not come
+    /// back for them loses them.
+    pub async fn next(&mut self) -> Heard {
+        self.clock.sleep_until(self.next_at).await;
+        let at = self.clock.now();
+        let (events, failure) = match self.receive().await {
+            Ok((events, kept)) => (events, kept),
+            Err(failure) => (Vec::new(), Some(failure)),
+        };
+        let pause = if failure.is_some() { PAUSE } else { LEAST_BETWEEN };
+        self.next_at = at + self.clock.of_wall(pause);
+        Heard { events, at, error: failure.map(|failure| failure.to_string()) }
     }
 
-    /// Logs how the queue answers, whenever that changes.
-    fn note(&mut self, error: Option<String>) {
-        match (&self.error, &error) {
-            (before, Some(error)) if before.as_ref() != Some(error) => {
-                tracing::warn!(error, "the queue of events cannot be read; changes are seen by polls only");
-            }
-            (Some(_), None) => tracing::info!("the queue of events is read again"),
-            (_, _) => {}
-        }
-        self.error = error;
-    }
-
-    async fn receive(&self) -> Result<Vec<JobEvent>, String> {
+    /// The events, and why they stay in the queue, if they do.
+    async fn receive(&self) -> Result<(Vec<JobEvent>, Option<Failure>), Failure> {
         let receive = self.client.receive_message().queue_url(&self.queue).max_number_of_messages(MESSAGES);
         let answer = receive.wait_time_seconds(WAIT_SECONDS).send().await;
-        let messages = answer.map_err(|error| describe("ReceiveMessage", &error))?.messages.unwrap_or_default();
+        let answer = answer.map_err(|error| Failure::new("ReceiveMessage", &error))?;
+        let messages = answer.messages.unwrap_or_default();
         if messages.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
         let receipts = messages.iter().enumerate().filter_map(receipt).collect();
         let delete = self.client.delete_message_batch().queue_url(&self.queue).set_entries(Some(receipts));
-        // What is not deleted comes again, which does no harm.
-        if let Err(error) = delete.send().await {
-            tracing::warn!(error = describe("DeleteMessageBatch", &error), "events stay in their queue");
-        }
-        Ok(messages.iter().filter_map(|message| hint(message.body()?)).collect())
+        // What is not deleted comes again, which does no harm but costs calls.
+        let kept = match delete.send().await {
+            Ok(answer) => answer.failed().first().map(stays),
+            Err(error) => Some(Failure::new(DELETE, &error)),
+        };
+        Ok((messages.iter().filter_map(|message| hint(message.body()?)).collect(), kept))
     }
+}
+
+/// Why a message stays in the queue.
+fn stays(failed: &BatchResultErrorEntry) -> Failure {
+    let why = failed.message().unwrap_or("AWS does not say why");
+    Failure::of_answer(DELETE, format_args!("events stay in their queue: {}: {why}", failed.code()))
 }
 
 fn receipt((number, message): (usize, &Message)) -> Option<DeleteMessageBatchRequestEntry> {
@@ -156,9 +157,46 @@ mod tests {
             let target = Target { events: Some(format!("{endpoint}/1/events")), ..fake::target(&endpoint) };
             let mut hints = JobEvents::connect(&target, Clock::real()).await.unwrap().unwrap();
             let asked_for = Duration::from_millis(1_100);
-            assert!(tokio::time::timeout(asked_for, hints.next()).await.is_err(), "there are no hints");
+            let listening = async {
+                loop {
+                    let heard = hints.next().await;
+                    assert_eq!((heard.events, heard.error), (vec![], None), "there are no hints");
+                }
+            };
+            assert!(tokio::time::timeout(asked_for, listening).await.is_err());
             let asked = log.lock().unwrap().iter().filter(|(operation, _)| operation == "ReceiveMessage").count();
             assert!((1..=6).contains(&asked), "asked {asked} times in {asked_for:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_cannot_be_read_or_emptied_says_why_and_loses_no_event() {
+        let body = r#"{"source":"aws.batch","time":"2026-11-01T10:00:07Z","detail":{"jobId":"j-1"}}"#;
+        let (endpoint, _) = fake::serve(move |operation, asked| match (operation, asked["QueueUrl"].as_str()) {
+            ("ReceiveMessage", Some(queue)) if queue.ends_with("denied") => {
+                fake::error(400, "AccessDeniedException", "not you")
+            }
+            ("ReceiveMessage", _) => (200, json!({"Messages": [{"Body": body, "ReceiptHandle": "r"}]})),
+            (_, Some(queue)) if queue.ends_with("kept") => {
+                (200, json!({"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError", "SenderFault": false}]}))
+            }
+            (_, Some(queue)) if queue.ends_with("locked") => fake::error(400, "AccessDeniedException", "not you"),
+            _ => (200, json!({"Successful": [{"Id": "0"}], "Failed": []})),
+        })
+        .await;
+        for (queue, events, expected) in [
+            ("denied", 0, Some("allow sqs:ReceiveMessage")),
+            ("kept", 1, Some("events stay in their queue: InternalError")),
+            ("locked", 1, Some("allow sqs:DeleteMessage ")),
+            ("well", 1, None),
+        ] {
+            let target = Target { events: Some(format!("{endpoint}/1/{queue}")), ..fake::target(&endpoint) };
+            let mut source = JobEvents::connect(&target, Clock::fast(fake::SPEED)).await.unwrap().unwrap();
+            let heard = source.next().await;
+            assert_eq!(heard.events.len(), events, "{queue}");
+            let error = heard.error.as_deref();
+            assert_eq!(error.is_some(), expected.is_some(), "{queue}: {error:?}");
+            assert!(error.is_none_or(|error| error.contains(expected.unwrap())), "{queue}: {error:?}");
         }
     }
 

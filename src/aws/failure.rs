@@ -1,6 +1,7 @@
 //! What went wrong with a call, in words for people.
 
 use std::error::Error;
+use std::fmt;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -34,7 +35,25 @@ impl Failure {
         let is_refusal = status.is_some_and(|status| (400..500).contains(&status) && status != 429) && !is_throttle;
         Self { text: describe(operation, error), is_refusal }
     }
+
+    /// An answer that is not what it must be.
+    pub(crate) fn of_answer(operation: &str, why: impl fmt::Display) -> Self {
+        Self { text: format!("{operation}: {why}"), is_refusal: false }
+    }
+
+    /// The same, about one of several things that were asked for.
+    pub(crate) fn about(self, what: &str) -> Self {
+        Self { text: format!("{}, about {what}", self.text), ..self }
+    }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Failure {}
 
 /// The operation that failed, and why: AWS's own code and message if it answered, the chain of causes if it did not. What can be done
 /// about it follows in brackets where that is known.

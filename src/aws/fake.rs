@@ -202,7 +202,9 @@ pub(crate) fn shown(observations: &[Observation]) -> Vec<String> {
             Observation::UnknownValue { kind, value } => Some(format!("unknown {kind} {value}")),
             Observation::LimitHit { limit, times } => Some(format!("limit {limit} {times}")),
             Observation::NoQueues { why } => Some(format!("no queues: {why}")),
-            Observation::AccountLimits { .. } => None,
+            Observation::AccountLimits(_)
+            | Observation::TrainingJobsListed { .. }
+            | Observation::OutsideTrainingJob { .. } => None,
             Observation::Topology { .. } | Observation::Calls(_) | Observation::Reserved { .. } => None,
         })
         .collect()

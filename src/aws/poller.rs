@@ -69,7 +69,8 @@ pub struct Poller {
     /// The host up to which utilisation was asked for last, where not all can be asked for at once.
     pub(crate) measured_up_to: Option<(JobId, String)>,
     pub(crate) reserved_due: Timestamp,
-    pub(crate) quotas_due: Timestamp,
+    pub(crate) account_due: Timestamp,
+    pub(crate) limits_due: Timestamp,
     /// The warm pools of the last look.
     pub(crate) pools: Pools,
     /// Sweeps that a poll did not finish.
@@ -115,7 +116,8 @@ impl Poller {
             utilisation_due: now,
             measured_up_to: None,
             reserved_due: now,
-            quotas_due: now,
+            account_due: now,
+            limits_due: now,
             pools: Pools::new(),
             sweeps: BTreeMap::new(),
             polled: Vec::new(),
@@ -125,11 +127,11 @@ impl Poller {
         }
     }
 
-    /// Begins a round: the topology and what is reserved, if they are due. After it AWS's clock is known, if it ever is.
+    /// Begins a round: the topology, what is reserved and the limits of the account, if they are due. After it AWS's clock is known, if it ever is.
     pub async fn begin(&mut self, out: &Out) {
         self.poll_topology(out).await;
         self.poll_reserved(out).await;
-        self.poll_quotas(out).await;
+        self.poll_account(out).await;
         self.begun = true;
     }
 

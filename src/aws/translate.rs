@@ -27,7 +27,7 @@ pub(crate) use topology::{
     environment, environment_name, fair_share, invalid, is_covered, is_of_training_jobs, is_quota_policy, is_watched,
     queue, quota_share, scheduling_policy,
 };
-pub(crate) use training::{Means, training_job};
+pub(crate) use training::{Means, outside_use, training_job};
 
 /// The most that a limit or a sum over jobs can be: what `maxCapacity` can hold.
 const MAX_CAPACITY: f64 = i32::MAX as f64;
@@ -56,7 +56,7 @@ fn queue_name(name_or_arn: &str) -> Option<QueueName> {
 }
 
 /// The SDK fills required texts that the service left out with the empty one.
-fn present(text: Option<&str>) -> Option<&str> {
+pub(super) fn present(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 

@@ -104,7 +104,7 @@ pub(super) struct Target {
     #[serde(default)]
     pub(super) reserved: Reserved,
     /// By instance type, such as ml.p5.48xlarge, the code in Service Quotas of its limit for training job usage, such as L-0123ABCD: the
-    /// account's limits are then compared with those of the environments. Off by default.
+    /// account's limits are then compared with what the environments allow and training jobs outside of the queues use. Off by default.
     #[serde(default)]
     pub(super) quotas: BTreeMap<String, String>,
 }

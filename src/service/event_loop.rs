@@ -148,7 +148,6 @@ impl EventLoop {
 
     fn observe(&mut self, observations: Vec<Observation>) {
         self.source_log.observe(&observations);
-        self.memory.problems.observe(&observations);
         self.engine.observe(observations);
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::{JobEvent, JobEvents, Poller};
+use crate::aws::{Heard, JobEvent, JobEvents, Poller};
 use crate::service::inbox::PollerMessage;
 use trainspotter_clock::{Clock, Mark};
-use trainspotter_core::model::{JobId, Observation, Questions, Timestamp};
+use trainspotter_core::model::{JobId, Observation, Questions, Source, Timestamp};
 
 /// Wall time that a poll has at least for what the engine asks.
 const MIN_ANSWERING: Duration = Duration::from_millis(50);
@@ -88,11 +88,25 @@ impl Polling {
     }
 }
 
-/// Hands on what the queue of events says, if there is one, until `stop`.
-pub(super) async fn listen(hints: Option<JobEvents>, out: mpsc::Sender<Vec<JobEvent>>, stop: CancellationToken) {
+/// Hands on what the queue of events says, and how it answers, if there is one, until `stop`.
+pub(super) async fn listen(
+    hints: Option<JobEvents>,
+    out: mpsc::Sender<Vec<JobEvent>>,
+    observed: mpsc::Sender<Vec<Observation>>,
+    stop: CancellationToken,
+) {
     let listening = async {
-        if let Some(mut hints) = hints {
-            while out.send(hints.next().await).await.is_ok() {}
+        let Some(mut hints) = hints else { return };
+        loop {
+            let Heard { events, at, error } = hints.next().await;
+            let (source, queue) = (Source::Events, None);
+            let outcome = match error {
+                Some(error) => Observation::Failed { source, queue, at, error },
+                None => Observation::Answered { source, queue, at },
+            };
+            if observed.send(vec![outcome]).await.is_err() || (!events.is_empty() && out.send(events).await.is_err()) {
+                return;
+            }
         }
     };
     tokio::select! {

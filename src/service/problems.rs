@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::publish::Report;
-use trainspotter_core::model::Observation;
 
 /// Places of mistakes in rule files that are named at most.
 const MAX_PLACES: usize = 3;
@@ -13,7 +12,6 @@ const MAX_PLACES: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     rules: Option<String>,
-    account_limits: Option<String>,
     sinks: BTreeMap<Arc<str>, String>,
 }
 
@@ -21,15 +19,6 @@ impl Problems {
     /// Takes in why the rule files are not in effect, if they are not.
     pub(super) fn set_rules(&mut self, mistakes: Option<&str>) {
         self.rules = mistakes.map(in_a_line);
-    }
-
-    /// Takes in why limits of the account cannot be read.
-    pub(super) fn observe(&mut self, observations: &[Observation]) {
-        for observation in observations {
-            if let Observation::AccountLimits { error, .. } = observation {
-                self.account_limits.clone_from(error);
-            }
-        }
     }
 
     /// Takes in whether a sink took the figures.
@@ -46,9 +35,8 @@ impl Problems {
             .rules
             .iter()
             .map(|rules| format!("rule files: they have mistakes, and the rules from before stay in effect: {rules}"));
-        let limits = self.account_limits.iter().map(|error| format!("limits of the account: {error}"));
         let sinks = self.sinks.iter().map(|(sink, error)| format!("sink {sink}: {error}"));
-        rules.chain(limits).chain(sinks).collect()
+        rules.chain(sinks).collect()
     }
 }
 
@@ -71,20 +59,14 @@ mod tests {
         let mut problems = Problems::default();
         let mistakes = parse_rules("rules/a.yaml", "rules:\n  - { alertt: A }\n").unwrap_err().to_string();
         problems.set_rules(Some(&mistakes));
-        let limits = |error: Option<&str>| {
-            vec![Observation::AccountLimits { limits: Vec::new(), error: error.map(str::to_owned) }]
-        };
-        problems.observe(&limits(Some("GetServiceQuota: denied")));
         let report = |error| Report { sink: "otlp".into(), series: 0, dropped: 0, error };
         problems.published(&report(Some(SinkError::Rejected { dropped: 1, reason: "no".to_owned() })));
         let all = problems.all();
-        let [rules, account, sink] = all.as_slice() else { panic!("{all:#?}") };
+        let [rules, sink] = all.as_slice() else { panic!("{all:#?}") };
         assert!(rules.contains("is missing") && rules.contains("(rules/a.yaml:2:"), "{rules}");
-        assert_eq!(account, "limits of the account: GetServiceQuota: denied");
         assert!(sink.starts_with("sink otlp: "), "{sink}");
 
         problems.set_rules(None);
-        problems.observe(&limits(None));
         problems.published(&report(None));
         assert_eq!(problems.all(), Vec::<String>::new());
     }

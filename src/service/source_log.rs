@@ -47,8 +47,6 @@ pub(super) struct SourceLog {
     started: Option<Started>,
     queues: BTreeSet<QueueName>,
     no_queues: Option<String>,
-    /// Why limits of the account could not be read.
-    quota_error: Option<String>,
     failing: BTreeMap<Source, Failing>,
 }
 
@@ -62,13 +60,7 @@ struct Failing {
 
 impl SourceLog {
     pub(super) fn new(started: Started) -> Self {
-        Self {
-            started: Some(started),
-            queues: BTreeSet::new(),
-            no_queues: None,
-            quota_error: None,
-            failing: BTreeMap::new(),
-        }
+        Self { started: Some(started), queues: BTreeSet::new(), no_queues: None, failing: BTreeMap::new() }
     }
 
     /// Logs what is new in these observations.
@@ -79,11 +71,6 @@ impl SourceLog {
                 Observation::NoQueues { why } => {
                     if self.no_queues.replace(why.clone()).as_ref() != Some(why) {
                         tracing::warn!("{why}");
-                    }
-                }
-                Observation::AccountLimits { error: Some(error), .. } => {
-                    if self.quota_error.replace(error.clone()).as_ref() != Some(error) {
-                        tracing::warn!(error, "the account's limits cannot be read; the rest goes on without them");
                     }
                 }
                 Observation::Failed { source, queue, at, error } => self.failed(*source, queue.as_ref(), *at, error),
@@ -101,7 +88,9 @@ impl SourceLog {
                 | Observation::Reserved { .. }
                 | Observation::Utilisation { .. }
                 | Observation::Calls(_)
-                | Observation::AccountLimits { error: None, .. }
+                | Observation::AccountLimits(_)
+                | Observation::TrainingJobsListed { .. }
+                | Observation::OutsideTrainingJob { .. }
                 | Observation::LimitHit { .. }
                 | Observation::UnknownValue { .. } => {}
             }
@@ -143,7 +132,7 @@ impl SourceLog {
         if !is_known {
             match queue {
                 Some(queue) => tracing::warn!(source = source.as_str(), %queue, error, "AWS cannot be read"),
-                None => tracing::warn!(source = source.as_str(), error, "AWS cannot be read"),
+                None => tracing::warn!(source = source.as_str(), error, "{}", without(source)),
             }
         }
     }
@@ -156,6 +145,21 @@ impl SourceLog {
             tracing::info!(source = source.as_str(), after = %after, "AWS is read again");
             self.failing.remove(&source);
         }
+    }
+}
+
+/// What goes on without a source.
+fn without(source: Source) -> &'static str {
+    match source {
+        Source::Account => "the account's limits or use cannot be read; the rest goes on without them",
+        Source::Events => "the queue of events cannot be read; changes are seen by polls only",
+        Source::Topology
+        | Source::Jobs
+        | Source::Snapshot
+        | Source::Descriptions
+        | Source::TrainingJobs
+        | Source::Utilisation
+        | Source::Reserved => "AWS cannot be read",
     }
 }
 

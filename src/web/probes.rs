@@ -121,7 +121,8 @@ enum Status {
 /// A source of data.
 #[derive(Debug, Serialize, ToSchema)]
 struct SourceRow {
-    /// `topology`, `jobs`, `snapshot`, `descriptions`, `training_jobs`, `reserved` or `utilisation`.
+    /// `topology`, `jobs`, `snapshot`, `descriptions`, `training_jobs`, `utilisation`, and where they are asked for `reserved`, `account`
+    /// and `events`.
     #[schema(value_type = String)]
     source: &'static str,
     /// Age of its last complete answer, as of the latest tick; null before the first one.

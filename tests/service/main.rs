@@ -21,6 +21,7 @@ mod support {
     pub mod service;
     pub mod still;
 }
+mod account;
 mod command;
 mod first_lines;
 mod hints;

@@ -9,6 +9,7 @@ mod advice_tests;
 mod facts;
 #[cfg(test)]
 mod job_tests;
+mod outside;
 mod pages;
 mod plausible_amounts;
 mod saved;
@@ -20,13 +21,14 @@ use std::time::Duration;
 
 use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
-use crate::metrics::{self, Counting, Frame, Notes, Pending, Service, Why};
+use crate::metrics::{self, CAUGHT_UP_WITHIN, Counting, Frame, Notes, Pending, Service, Why};
 use crate::model::{
     JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue, QueueName, SavedEvent,
     SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
 use facts::Facts;
+use outside::Outside;
 pub use saved::Saved;
 use shares::{Series, Shares};
 use sources::Sources;
@@ -47,6 +49,8 @@ pub struct Engine {
     horizon: Timestamp,
     /// The first complete poll since the horizon moved last.
     held_since: Option<Timestamp>,
+    /// Whether events have been counted nearly up to a tick since the start.
+    has_caught_up: bool,
     /// New queues are read from here on: see [`Saved::open_since`].
     open_since: Timestamp,
     cadence: Cadence,
@@ -63,6 +67,7 @@ pub struct Engine {
     /// When the events were that an earlier run has counted, until AWS's clock is known.
     counted_events: Vec<Timestamp>,
     shares: Shares,
+    outside: Outside,
     rules: Vec<Rule>,
     active_alerts: ActiveAlerts,
     service: Service,
@@ -102,6 +107,7 @@ impl Engine {
         let mut engine = Self {
             horizon: counted_until,
             held_since: None,
+            has_caught_up: false,
             open_since: saved.open_since.unwrap_or(counted_until),
             cadence,
             facts: Facts { ledger, ..Facts::default() },
@@ -111,6 +117,7 @@ impl Engine {
             forgotten_counted: 0,
             shares: Shares::with(counting.shares()),
             counting,
+            outside: Outside::default(),
             ready_at: None,
             resumed_from: saved.ticked_at,
             counted_events: saved.events.iter().map(|event| event.at).collect(),
@@ -119,6 +126,10 @@ impl Engine {
             service: Service::default(),
         };
         engine.restore(saved.jobs);
+        Source::ALL
+            .into_iter()
+            .filter(|source| !source.is_optional())
+            .for_each(|source| engine.count_failures(source, 0));
         engine
     }
 
@@ -178,7 +189,8 @@ impl Engine {
         let stale: Vec<JobId> = stale.filter(|id| !questions.jobs.contains(id)).take(room).cloned().collect();
         questions.jobs.extend(stale);
         // AWS lists what was created after a moment, and the oldest open job was created at it.
-        Questions { since: Some(self.open_since - Duration::from_secs(1)), ..questions }
+        let since = Some(self.open_since - Duration::from_secs(1));
+        Questions { since, outside: self.outside.to_describe(&self.facts.ledger), ..questions }
     }
 
     /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
@@ -264,9 +276,12 @@ impl Engine {
         let (alerts_pending, alerts_firing) = self.active_alerts.counts();
         self.service.alerts_pending = alerts_pending;
         self.service.alerts_firing = alerts_firing;
+        self.service.account.outside = self.outside.in_use(&self.facts.ledger, now);
         let sources = self.sources.health(&self.facts.queues, now);
         let inputs = self.facts.inputs(now, &sources);
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
+        self.has_caught_up |= now.since(counted_until) <= CAUGHT_UP_WITHIN;
+        frame.is_catching_up = !self.has_caught_up;
         frame.of_jobs = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
         let transitions = self.active_alerts.step_with(&self.rules, &frame, now, &Notes::new(inputs));
         // Readers keep frames for long, and these series are many.
@@ -326,13 +341,22 @@ impl Engine {
                 if let Some(queue) = queue.as_ref().filter(|_| source == Source::Jobs) {
                     self.facts.ledger.polled(queue);
                 }
+                self.count_failures(source, 0);
                 self.sources.answered(source, queue, at);
             }
             Observation::Failed { source, queue, error, at } => {
-                self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], 1);
+                self.count_failures(source, 1);
                 self.sources.failed(source, queue, at, error);
             }
-            Observation::AccountLimits { limits, .. } => self.service.account_limits = limits,
+            Observation::AccountLimits(read) => {
+                let read: Vec<_> = read.into_iter().filter(|one| plausible_amounts::is_amount(one.quantity)).collect();
+                let limits = &mut self.service.account.limits;
+                // What could not be read this time is as it was.
+                limits.retain(|known| read.iter().all(|one| one.unit != known.unit));
+                limits.extend(read);
+            }
+            Observation::TrainingJobsListed { at, names, is_complete } => self.outside.listed(at, names, is_complete),
+            Observation::OutsideTrainingJob { name, instances } => self.outside.described(name, instances),
             Observation::NoQueues { why } => self.sources.no_queues = Some(why),
             Observation::LimitHit { limit, times } => {
                 self.counting.add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);
@@ -383,6 +407,11 @@ impl Engine {
             self.forget_share(&queue, &share);
         }
         self.facts.queues = queues;
+    }
+
+    /// Counts failures of a source. Where there were none its series begins at 0, so that the first one is an increase.
+    fn count_failures(&mut self, source: Source, failures: u64) {
+        self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], failures);
     }
 
     fn count_unknown(&mut self, kind: &'static str, value: String) {

@@ -39,14 +39,14 @@ pub use alert_notes::{JOBS_NAMED, Notes, WaitNote};
 pub use count::Counting;
 pub use counters::Counters;
 pub use frame::{
-    Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles, QueueFigures,
-    ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
+    CAUGHT_UP_WITHIN, Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles,
+    QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
 pub use job_context::{Alike, AttemptEnd, HostFigures, JobContext, MAX_NEIGHBOURS, Neighbour};
 pub use reasons::{Evidence, Reason, Standing, Why};
 
 use crate::jobs::{Job, Ledger};
-use crate::model::{Capacity, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
+use crate::model::{Account, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +70,8 @@ pub struct Inputs<'a> {
 /// What the service says of itself.
 #[derive(Clone, Debug, Default)]
 pub struct Service {
-    /// How many instances of a type the account may run for training jobs at a time, as far as that is asked for.
-    pub account_limits: Vec<Capacity>,
+    /// What the account may run, and what runs outside of the queues, as far as that is asked for.
+    pub account: Account,
     /// Time between the last two polls.
     pub poll_interval: Option<Duration>,
     /// By how many seconds this machine's clock is ahead of AWS's; `None` while that is not known.
@@ -119,8 +119,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let unused = counting.last_use.unused(&shares, inputs.now);
     let failures = counting.failures(inputs.now);
     let refused = misconfiguration::refused(&failures, inputs.ledger, inputs.now);
-    let mut setup =
-        misconfiguration::findings(inputs.queues, &shares, &diagnosis, &unused, &refused, &service.account_limits);
+    let mut setup = misconfiguration::findings(inputs.queues, &shares, &diagnosis, &unused, &refused, &service.account);
     setup.extend(misconfiguration::clock_skew(inputs.queues, service.clock_skew_seconds));
 
     let mut gauges = gauges::Gauges::default();
@@ -172,6 +171,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         setup,
         sources: inputs.sources.to_vec(),
         samples,
+        is_catching_up: false,
         of_jobs: Vec::new(),
     }
 }

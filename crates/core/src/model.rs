@@ -5,6 +5,7 @@
 //! (`Unknown`), never an error and never a guess.
 
 mod accelerators;
+mod account;
 mod duration;
 mod glob;
 mod ids;
@@ -21,6 +22,7 @@ mod topology;
 pub mod units;
 
 pub use accelerators::{Accelerators, accelerators_of};
+pub use account::{Account, OutsideUse};
 pub use duration::parse_duration;
 pub use glob::matches_glob;
 pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};

@@ -5,7 +5,7 @@ mod environments;
 mod inputs;
 mod jobs;
 mod list;
-mod payload;
+pub(crate) mod payload;
 mod policies;
 mod queues;
 mod resources;

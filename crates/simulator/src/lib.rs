@@ -102,6 +102,7 @@ struct World {
     client_tokens: BTreeMap<String, JobId>,
     resources: Resources,
     training_jobs: training_jobs::Index,
+    direct_jobs: sagemaker::direct::DirectJobs,
     metrics: Metrics,
     topics: Topics,
     faults: Faults,
@@ -139,6 +140,7 @@ impl Simulation {
             client_tokens: BTreeMap::new(),
             resources,
             training_jobs: training_jobs::Index::default(),
+            direct_jobs: sagemaker::direct::DirectJobs::new(),
             metrics: Metrics::default(),
             topics: Topics::default(),
             faults: Faults::new(seed),
@@ -163,6 +165,7 @@ impl Simulation {
             for outage in &scenario.outages {
                 world.scheduler.add_outage(outage.outage(now));
             }
+            world.direct_jobs.extend(scenario.outside.iter().zip(1..).map(|(job, n)| job.direct(n, now)));
         }
         self
     }

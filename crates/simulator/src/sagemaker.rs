@@ -1,6 +1,8 @@
-//! SageMaker, awsJson1_1: training jobs, as far as Batch made them, and training plans.
+//! SageMaker, awsJson1_1: training jobs, those that Batch made and others, and training plans.
 
+pub(crate) mod direct;
 mod inputs;
+mod listed;
 mod plans;
 
 use std::time::Duration;
@@ -12,6 +14,7 @@ use serde_json::json;
 
 use crate::World;
 use crate::arn;
+use crate::batch::payload::{DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_EXCEEDED};
 use crate::cbor;
 use crate::page_token::PageToken;
 use crate::reply::ApiError;
@@ -19,6 +22,7 @@ use crate::reply::integer;
 use crate::reply::without_nulls;
 use crate::training_jobs;
 use crate::training_jobs::Run;
+use listed::Listed;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Timestamp;
@@ -31,11 +35,6 @@ pub(super) const TARGET: &str = "SageMaker";
 
 /// Entries of a page unless asked otherwise.
 const DEFAULT_RESULTS: usize = 10;
-/// SageMaker's default limit of a training job: one day.
-pub(super) const DEFAULT_MAX_RUNTIME_SECONDS: u32 = 86_400;
-/// What a job says whose stopping condition ended it. AWS documents the status and no text.
-pub(super) const MAX_RUNTIME_EXCEEDED: &str =
-    "Received status from SageMaker: MaxRuntimeExceeded: Training job runtime exceeded MaxRuntimeInSeconds provided";
 /// Members of `CreateTrainingJob` that a description repeats as they are, where they were given.
 const REPEATED: [&str; 14] = [
     "HyperParameters",
@@ -64,11 +63,13 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
     };
     shape.check(cbor::output(body)?).map_err(|error| ApiError::bad("ValidationException", error.message))?;
     let answer = match operation {
+        "CreateTrainingJob" => direct::create(world, body)?,
         "DescribeTrainingJob" => describe_training_job(world, &input(body)?)?,
         "DescribeTrainingPlan" => plans::describe(world, &input(body)?)?,
         "ListTrainingJobs" => list_training_jobs(world, &input(body)?)?,
         "ListTags" => list_tags(world, &input(body)?)?,
         "ListTrainingPlans" => plans::list(world, &input(body)?)?,
+        "StopTrainingJob" => direct::stop(world, &input(body)?)?,
         _ => return Err(not_served(operation)),
     };
     Ok(without_nulls(answer))
@@ -84,6 +85,9 @@ struct Tagged {
 fn list_tags(world: &mut World, input: &Tagged) -> Result<Value, ApiError> {
     let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
     let name = input.resource_arn.split_once(":training-job/").map(|(_, name)| name).ok_or_else(missing)?;
+    if let Some(job) = world.direct_jobs.get(name) {
+        return Ok(json!({"Tags": job.tags()}));
+    }
     let id = training_jobs::find(world, name).ok_or_else(missing)?.job.id.clone();
     let tags = asked_for(world, &id).get("Tags").cloned();
     Ok(json!({"Tags": tags.unwrap_or_else(|| json!([]))}))
@@ -108,6 +112,9 @@ struct Describe {
 fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, ApiError> {
     // Not the modelled `ResourceNotFound`: SageMaker answers this.
     let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
+    if let Some(job) = world.direct_jobs.get(&input.training_job_name).filter(|job| job.created_at <= world.now) {
+        return Ok(direct::describe(job, &input.training_job_name, world.now));
+    }
     let id = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?.job.id.clone();
     let unknown_type = world.faults.unknown_instance_type_of(&id);
     let asked = asked_for(world, &id);
@@ -288,64 +295,65 @@ fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
         .map(|text| PageToken::decode(text).ok_or_else(|| ApiError::bad("ValidationException", "Invalid NextToken")))
         .transpose()?;
     let ascending = input.sort_order.as_deref() == Some("Ascending");
-    let mut runs: Vec<Run<'_>> = world.scheduler.jobs().flat_map(training_jobs::runs).collect();
-    let key = |run: &Run<'_>| match input.sort_by.as_deref() {
-        Some("Name") => (0, run.name.as_str().to_owned()),
-        Some("Status") => (0, format!("{} {}", statuses(*run).0, run.name)),
-        _ => (run.created_at().millis(), run.name.as_str().to_owned()),
+    let mut jobs = listed::all(world);
+    let key = |job: &Listed<'_>| match input.sort_by.as_deref() {
+        Some("Name") => (0, job.name().to_owned()),
+        Some("Status") => (0, format!("{} {}", job.statuses().0, job.name())),
+        _ => (job.created_at().millis(), job.name().to_owned()),
     };
     if let Some(token) = &token {
         let last = (token.order, token.key.clone());
-        runs.retain(|run| if ascending { key(run) > last } else { key(run) < last });
+        jobs.retain(|job| if ascending { key(job) > last } else { key(job) < last });
     }
-    runs.sort_by_cached_key(key);
+    jobs.sort_by_cached_key(key);
     if !ascending {
-        runs.reverse();
+        jobs.reverse();
     }
-    let more = runs.len() > size;
-    runs.truncate(size);
+    let more = jobs.len() > size;
+    jobs.truncate(size);
     let page = token.map_or(1, |token| token.page);
-    let next_token = runs.last().filter(|_| more).map(|last| {
+    let next_token = jobs.last().filter(|_| more).map(|last| {
         let (order, key) = key(last);
         PageToken { page: page.saturating_add(1), order, key }.encode()
     });
     let summaries: Vec<_> =
-        runs.into_iter().filter(|run| input.admits(world, *run)).map(|run| summary(world, run)).collect();
+        jobs.into_iter().filter(|job| input.admits(world, *job)).map(|job| summary(world, job)).collect();
     Ok(json!({"TrainingJobSummaries": summaries, "NextToken": next_token}))
 }
 
 impl List {
-    fn admits(&self, world: &World, run: Run<'_>) -> bool {
-        let (created, modified) = (run.created_at().secs_f64(), last_modified(run).secs_f64());
-        self.status_equals.as_deref().is_none_or(|status| status == statuses(run).0)
-            && self.name_contains.as_deref().is_none_or(|part| run.name.as_str().contains(part))
+    fn admits(&self, world: &World, job: Listed<'_>) -> bool {
+        let (created, modified) = (job.created_at().secs_f64(), job.last_modified().secs_f64());
+        self.status_equals.as_deref().is_none_or(|status| status == job.statuses().0)
+            && self.name_contains.as_deref().is_none_or(|part| job.name().contains(part))
             && self.creation_time_after.is_none_or(|after| created > after)
             && self.creation_time_before.is_none_or(|before| created < before)
             && self.last_modified_time_after.is_none_or(|after| modified > after)
             && self.last_modified_time_before.is_none_or(|before| modified < before)
-            && self.warm_pool_status_equals.as_deref().is_none_or(|status| warm_pool(world, run).is_some_and(|pool| pool["Status"] == status))
+            && self.warm_pool_status_equals.as_deref().is_none_or(|status| warm_pool(world, job).is_some_and(|pool| pool["Status"] == status))
             // No simulated job runs on a training plan.
             && self.training_plan_arn_equals.is_none()
     }
 }
 
-fn summary(world: &World, run: Run<'_>) -> Value {
-    let (status, secondary) = statuses(run);
+fn summary(world: &World, job: Listed<'_>) -> Value {
+    let (status, secondary) = job.statuses();
     json!({
-        "TrainingJobName": run.name,
-        "TrainingJobArn": arn::training_job(run.name),
-        "CreationTime": run.created_at().secs_f64(),
-        "TrainingEndTime": run.ended_at().map(Timestamp::secs_f64),
-        "LastModifiedTime": last_modified(run).secs_f64(),
+        "TrainingJobName": job.name(),
+        "TrainingJobArn": arn::training_job(job.name()),
+        "CreationTime": job.created_at().secs_f64(),
+        "TrainingEndTime": job.ended_at().map(Timestamp::secs_f64),
+        "LastModifiedTime": job.last_modified().secs_f64(),
         "TrainingJobStatus": status,
         "SecondaryStatus": secondary,
-        "WarmPoolStatus": warm_pool(world, run),
+        "WarmPoolStatus": warm_pool(world, job),
     })
 }
 
 /// What became of the instances of a run that was asked to keep them: when it has completed they wait until the period is over. No job
 /// takes them again.
-fn warm_pool(world: &World, run: Run<'_>) -> Option<Value> {
+fn warm_pool(world: &World, job: Listed<'_>) -> Option<Value> {
+    let Listed::OfBatch(run) = job else { return None };
     let kept = asked_for(world, &run.job.id)["ResourceConfig"]["KeepAlivePeriodInSeconds"]
         .as_u64()
         .filter(|kept| *kept > 0)?;

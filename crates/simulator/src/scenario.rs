@@ -12,6 +12,7 @@ use crate::gpu;
 use crate::gpu::Gpus;
 use crate::gpu::Shape;
 use crate::quirks::Quirks;
+use crate::sagemaker::direct::DirectJob;
 use crate::workload::Synthetic;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::Timestamp;
@@ -36,6 +37,8 @@ pub struct Scenario {
     pub workload: Option<Synthetic>,
     /// When the provider has no instances of a type.
     pub outages: Vec<OutageText>,
+    /// Training jobs that belong to no queue.
+    pub outside: Vec<OutsideJob>,
     /// How jobs use their GPUs.
     pub gpu: GpuUse,
     /// Which of two behaviours to show where AWS does not say.
@@ -66,6 +69,33 @@ pub struct OutageText {
     /// How long it lasts; for ever if it is not given.
     #[serde(default)]
     pub r#for: Option<HumanDuration>,
+}
+
+/// A training job that SageMaker's own API has made: it belongs to no queue, and the account's limits count it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutsideJob {
+    /// What it runs on.
+    pub instance_type: String,
+    /// On how many of them; 1 if it is not given.
+    #[serde(default)]
+    pub instances: Option<u32>,
+    /// How long after the beginning it starts.
+    #[serde(default)]
+    pub after: Option<HumanDuration>,
+    /// How long it runs; 28 days, SageMaker's longest, if it is not given.
+    #[serde(default)]
+    pub r#for: Option<HumanDuration>,
+}
+
+impl OutsideJob {
+    /// As SageMaker has it, with its name, counted from `now`.
+    pub(super) fn direct(&self, number: u32, now: Timestamp) -> (String, DirectJob) {
+        let from = self.after.map_or(now, |after| now + after.0);
+        let to = self.r#for.map(|lasts| from + lasts.0);
+        let instances = self.instances.unwrap_or(1);
+        (format!("outside-{number}"), DirectJob::of_scenario(&self.instance_type, instances, from, to))
+    }
 }
 
 impl OutageText {
@@ -152,6 +182,7 @@ seed: 7
 speed: 600
 workload: {length: 7d, load: 1.2, rhythm: calendar, sweeps: 30%, failures: 0.1}
 outages: [{instance_type: ml.p5.48xlarge, after: 6h, for: 40m}]
+outside: [{instance_type: ml.p5.48xlarge, instances: 2, for: 6h}, {instance_type: ml.m5.large}]
 gpu: {delay: 3m, shapes: {idle: 0.1, dead_host: 0.02}}
 quirks: {after_requeue: kept, snapshot_age: 2m}
 faults:
@@ -167,6 +198,7 @@ faults:
     fn a_whole_world_fits_in_a_file() {
         let scenario = parse("world.yaml", &WHOLE.replace("30%", "0.3")).unwrap();
         assert_eq!((scenario.seed, scenario.speed), (Some(7), Some(600.0)));
+        assert_eq!(scenario.outside.len(), 2);
         assert_eq!(scenario.gpu.shapes[&Shape::DeadHost], 0.02);
         assert_eq!(scenario.applied_to(Setup::default()).quirks.after_requeue, AfterRequeue::Kept);
         assert_eq!(scenario.quirks().snapshot_age, Duration::from_secs(120));
@@ -191,6 +223,7 @@ faults:
             ("speeed: 600", 1, "did you mean `speed`?"),
             ("speed: 1e9", 1, "between 0.01 and 100000"),
             ("trace: a.csv\nworkload: {}", 1, "not from both"),
+            ("outside:\n  - {instances: 2}", 2, "`instance_type`"),
             ("gpu:\n  shapes: {idle: 0.7, bursty: 0.7}", 2, "do not exceed 1"),
             ("gpu:\n  shapes: {lazy: 0.7}", 2, "unknown variant `lazy`"),
             ("faults:\n  throttle:\n    - {operation: A}\n    - {operaton: A}", 4, "did you mean `operation`?"),

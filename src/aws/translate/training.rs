@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_cloudwatch::types::MetricDataResult;
 use aws_sdk_sagemaker::operation::describe_training_job::DescribeTrainingJobOutput;
-use aws_sdk_sagemaker::types::ResourceConfig;
+use aws_sdk_sagemaker::types::{ResourceConfig, TrainingJobStatus};
 
 use crate::aws::translate::Unknowns;
 use crate::aws::translate::date_time;
@@ -41,6 +41,19 @@ pub(crate) fn training_job(
         ended_at: date_time(answer.training_end_time()).or_else(|| ENDS.into_iter().filter_map(began).min()),
         instances: answer.resource_config().map(|config| instances(config, unknowns)).unwrap_or_default(),
         failure_reason: present(answer.failure_reason()).map(str::to_owned),
+    }
+}
+
+/// What a training job holds of the account's limit for training jobs: nothing once it is not in progress, and nothing on spot instances
+/// or a training plan, which have limits of their own.
+pub(crate) fn outside_use(answer: &DescribeTrainingJobOutput, unknowns: &mut Unknowns) -> Vec<Capacity> {
+    let is_over = answer.training_job_status().is_some_and(|status| *status != TrainingJobStatus::InProgress);
+    let is_spot = answer.enable_managed_spot_training() == Some(true);
+    match answer.resource_config() {
+        Some(config) if !is_over && !is_spot && present(config.training_plan_arn()).is_none() => {
+            instances(config, unknowns)
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -159,6 +159,7 @@ fn frame(at: Timestamp) -> Frame {
             health(Source::Utilisation, None, None),
         ],
         samples: samples(),
+        is_catching_up: false,
         of_jobs: Vec::new(),
     }
 }

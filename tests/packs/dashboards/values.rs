@@ -20,7 +20,17 @@ const KNOWN: &[(&str, &str, &[&str])] = &[
     (
         "source.age",
         "source",
-        &["topology", "jobs", "snapshot", "descriptions", "training_jobs", "utilisation", "reserved"],
+        &[
+            "topology",
+            "jobs",
+            "snapshot",
+            "descriptions",
+            "training_jobs",
+            "utilisation",
+            "reserved",
+            "account",
+            "events",
+        ],
     ),
 ];
 

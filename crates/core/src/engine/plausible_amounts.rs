@@ -13,7 +13,7 @@ const MAX_AHEAD: Duration = Duration::from_secs(31 * 86_400);
 /// The most that a limit can be: what `maxCapacity` can hold.
 const MAX_CAPACITY: f64 = i32::MAX as f64;
 
-fn is_amount(quantity: f64) -> bool {
+pub(super) fn is_amount(quantity: f64) -> bool {
     (0.0..=MAX_CAPACITY).contains(&quantity)
 }
 

@@ -85,7 +85,7 @@ impl Sources {
         let oldest = match (oldest, source) {
             (Some(oldest), _) => Some(oldest),
             // Nothing is asked about what is not watched.
-            (None, Source::Reserved) => None,
+            (None, source) if source.is_optional() => None,
             (None, _) if !topology_known => Some(self.began_at),
             // Without queues there is nothing to list, and all of it is known.
             (None, Source::Jobs | Source::Snapshot) if !has_queues => Some(now),

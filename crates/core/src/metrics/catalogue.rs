@@ -205,6 +205,14 @@ catalogue! {
         about Other, from [Reserved], cloudwatch OnceStable,
         "Dollars spent in each state, by the configured prices; absent where there is none.";
 
+    // -- The account, beside the queues
+    ACCOUNT_LIMIT = "account.limit", Gauge, Instances, NonNegative, ["instance_type"], Experimental,
+        about Other, from [Account], cloudwatch OnceStable,
+        "Instances that the account may run for training jobs at a time. Only with `quotas` in a target.";
+    ACCOUNT_OUTSIDE = "account.outside", Gauge, Instances, NonNegative, ["instance_type"], Experimental,
+        about Other, from [Account], cloudwatch OnceStable,
+        "Instances of training jobs that belong to none of the watched queues, without spot instances and training plans, which have limits of their own; absent while it is not known of all. Only with `quotas` in a target.";
+
     // -- Outcomes
     JOB_ENDED = "job.ended", Counter, Count, NonNegative, ["queue", "share", "outcome" = JobOutcome], Stable,
         about EndedJobs, from [Jobs], cloudwatch Sent,

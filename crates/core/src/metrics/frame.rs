@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{Label, Metric, bucket_of};
@@ -9,6 +10,9 @@ use crate::metrics::finding::Finding;
 use crate::metrics::gpu_parts::{Part, UnallocatedCause};
 use crate::metrics::reasons::Reason;
 use crate::model::{InstanceType, QueueName, Reserved, ShareName, Source, Timestamp};
+
+/// After a start what is counted has caught up as soon as it is behind by no more than this.
+pub const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(600);
 
 /// The figures of one tick. Immutable once made; readers share it.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +45,8 @@ pub struct Frame {
     pub sources: Vec<SourceHealth>,
     /// Everything that is published and evaluated, in catalogue order, then by labels.
     pub samples: Vec<Sample>,
+    /// Whether much is still to be counted that happened before the service started: totals stand as an earlier run left them.
+    pub is_catching_up: bool,
     /// Figures of single jobs that a rule asked for: see [`crate::metrics::single_jobs`]. Evaluated and never published.
     pub of_jobs: Vec<Sample>,
 }

@@ -1,6 +1,6 @@
 //! The samples of one tick that are values of now: from tables and ledger to series.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::jobs::{Job, Phase, ShareJobs};
@@ -17,7 +17,9 @@ use crate::metrics::shares::Unused;
 use crate::metrics::subjects::{Demanded, Subjects, no_share, share_of};
 use crate::metrics::wait_estimates::BandEstimate;
 use crate::metrics::{Inputs, Service, hosts, waterfall};
-use crate::model::{InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, accelerators_of};
+use crate::model::{
+    Account, InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, accelerators_of,
+};
 
 /// Collects gauge samples.
 #[derive(Default)]
@@ -256,7 +258,21 @@ impl Gauges {
         }
     }
 
+    /// What the account may run, and what others run beside the queues: zeros where nothing does.
+    fn account(&mut self, account: &Account) {
+        for limit in &account.limits {
+            self.set(&catalogue::ACCOUNT_LIMIT, [("instance_type", limit.unit.shared())], limit.quantity);
+        }
+        let Some(outside) = account.outside.as_ref().filter(|outside| outside.is_complete) else { return };
+        let units: BTreeSet<&InstanceType> =
+            account.limits.iter().chain(&outside.instances).map(|one| &one.unit).collect();
+        for unit in units {
+            self.set(&catalogue::ACCOUNT_OUTSIDE, [("instance_type", unit.shared())], outside.of(unit));
+        }
+    }
+
     pub(super) fn service(&mut self, service: &Service, inputs: &Inputs<'_>) {
+        self.account(&service.account);
         for health in inputs.sources {
             if let Some(age) = health.age_seconds {
                 self.set(&catalogue::SOURCE_AGE, [("source", health.source.as_str().into())], age);

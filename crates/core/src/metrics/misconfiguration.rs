@@ -14,7 +14,7 @@ use crate::metrics::reasons::{Diagnosis, Reason, most};
 use crate::metrics::shares::Unused;
 use crate::model::units::{counted, duration};
 use crate::model::{
-    Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
+    Account, Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
 };
 
 /// Clocks that are further apart than this many seconds are reported.
@@ -64,7 +64,7 @@ pub(super) fn findings(
     diagnosis: &[Diagnosis<'_>],
     unused: &Unused,
     refused: &Refused,
-    account_limits: &[Capacity],
+    account: &Account,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     for queue in queues {
@@ -102,8 +102,8 @@ pub(super) fn findings(
             let advice = "Set jobStateTimeLimitActions with TERMINATE for RUNNABLE jobs.";
             found.push(finding(None, Problem::NoTimeLimit, what, advice));
         }
-        for what in beyond_account(queue, queues, account_limits) {
-            let advice = "Ask for a higher limit in Service Quotas, or lower the service environment's limit to it.";
+        for what in beyond_account(queue, queues, account) {
+            let advice = "Ask for a higher limit in Service Quotas, or lower what the service environments allow.";
             found.push(finding(None, Problem::AccountQuota, what, advice));
         }
         if let Some(what) = refused.get(&queue.name).map(refused_jobs) {
@@ -152,8 +152,9 @@ fn over_promised(queue: &Queue, queues: &[Queue]) -> Vec<String> {
     .collect()
 }
 
-/// What the environments of all queues allow against what the account may run. Reported for the first queue only.
-fn beyond_account(queue: &Queue, queues: &[Queue], account_limits: &[Capacity]) -> Vec<String> {
+/// What the environments of all queues allow, and what runs outside of them, against what the account may run. Reported for the first
+/// queue only.
+fn beyond_account(queue: &Queue, queues: &[Queue], account: &Account) -> Vec<String> {
     if queues.first().is_none_or(|first| first.name != queue.name) {
         return Vec::new();
     }
@@ -165,14 +166,21 @@ fn beyond_account(queue: &Queue, queues: &[Queue], account_limits: &[Capacity]) 
         let allowed: f64 =
             environments.values().flat_map(|one| &one.limits).filter(counts).map(|one| one.quantity).sum();
         let names = environments.keys().copied().collect::<Vec<_>>().join(", ");
-        (allowed > limit.quantity).then(|| {
+        let outside = account.outside.as_ref().map_or(0.0, |outside| outside.of(&limit.unit));
+        // What no environment allows is no business of the queues.
+        (allowed > 0.0 && allowed + outside > limit.quantity).then(|| {
+            let others = if outside > 0.0 {
+                format!(", and training jobs outside of the queues use {outside}")
+            } else {
+                String::new()
+            };
             format!(
-                "The account may run {} {} for training jobs at a time; the environments ({names}) allow {allowed}.",
+                "The account may run {} {} for training jobs at a time; the environments ({names}) allow {allowed}{others}.",
                 limit.quantity, limit.unit
             )
         })
     };
-    account_limits.iter().filter_map(beyond).collect()
+    account.limits.iter().filter_map(beyond).collect()
 }
 
 /// The largest job of each share that waits and can never run there.

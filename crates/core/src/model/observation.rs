@@ -1,5 +1,7 @@
 //! What the sources send to the engine. An outage is an observation too.
 
+use std::collections::BTreeSet;
+
 use crate::model::{Capacity, JobId, JobSeen, Queue, QueueName, Reserved, ShareName, Timestamp, TrainingJobName};
 
 /// One fact that a source learnt, or failed to learn.
@@ -92,12 +94,24 @@ pub enum Observation {
         /// How often.
         times: u64,
     },
-    /// How many instances the account may run for training jobs at a time, as far as that is asked for.
-    AccountLimits {
-        /// By instance type, as far as they could be read.
-        limits: Vec<Capacity>,
-        /// Why the others could not.
-        error: Option<String>,
+    /// How many instances the account may run for training jobs at a time, by instance type, as far as that is asked for and
+    /// could be read: the others stay as they were.
+    AccountLimits(Vec<Capacity>),
+    /// The training jobs of the account that run or are about to, of whatever queue or none.
+    TrainingJobsListed {
+        /// When they were asked for.
+        at: Timestamp,
+        /// Their names.
+        names: BTreeSet<TrainingJobName>,
+        /// Whether these are all.
+        is_complete: bool,
+    },
+    /// What a training job of no known service job runs on; nothing if it has ended, or if other limits of the account are for it.
+    OutsideTrainingJob {
+        /// Which.
+        name: TrainingJobName,
+        /// Its instances.
+        instances: Vec<Capacity>,
     },
     /// There is no queue to watch.
     NoQueues {
@@ -130,11 +144,15 @@ pub enum Source {
     Utilisation,
     /// Training plans and warm pools.
     Reserved,
+    /// The account's limits, and what runs outside of the queues.
+    Account,
+    /// The SQS queue with events of jobs.
+    Events,
 }
 
 impl Source {
     /// All of them, in a fixed order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Topology,
         Self::Jobs,
         Self::Snapshot,
@@ -142,7 +160,14 @@ impl Source {
         Self::TrainingJobs,
         Self::Utilisation,
         Self::Reserved,
+        Self::Account,
+        Self::Events,
     ];
+
+    /// Whether it is only asked where the configuration says so.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::Reserved | Self::Account | Self::Events)
+    }
 
     /// The label value used in metrics and pages.
     pub fn as_str(self) -> &'static str {
@@ -154,6 +179,8 @@ impl Source {
             Self::TrainingJobs => "training_jobs",
             Self::Utilisation => "utilisation",
             Self::Reserved => "reserved",
+            Self::Account => "account",
+            Self::Events => "events",
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Questions {
     pub jobs: Vec<JobId>,
     /// Training jobs to describe.
     pub training_jobs: Vec<(JobId, TrainingJobName)>,
+    /// Training jobs of which no service job is known, and not what they run on either.
+    pub outside: Vec<TrainingJobName>,
     /// Hosts whose GPU utilisation is wanted: job and `<training job>/algo-<n>`.
     pub hosts: Vec<(JobId, String)>,
 }

@@ -9,26 +9,30 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::sagemaker::DEFAULT_MAX_RUNTIME_SECONDS;
-use crate::sagemaker::MAX_RUNTIME_EXCEEDED;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::ServiceEnvironment;
 use trainspotter_core::scheduler::Plan;
 use trainspotter_core::scheduler::PlannedOutcome;
 
+/// SageMaker's default limit of a training job: one day.
+pub(crate) const DEFAULT_MAX_RUNTIME_SECONDS: u32 = 86_400;
+/// What a job says whose stopping condition ended it. AWS documents the status and no text.
+pub(crate) const MAX_RUNTIME_EXCEEDED: &str =
+    "Received status from SageMaker: MaxRuntimeExceeded: Training job runtime exceeded MaxRuntimeInSeconds provided";
+
 const DEFAULT_RUN: Duration = Duration::from_mins(10);
 
 /// What will become of a job with a payload, what it holds meanwhile, and the tags in it.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(crate) struct Read {
     pub plan: Plan,
     pub demand: Vec<Capacity>,
     pub tags: BTreeMap<String, String>,
 }
 
 /// Reads a payload. `environment` is what the job will run in.
-pub(super) fn read(text: &str, environment: Option<&ServiceEnvironment>) -> Read {
+pub(crate) fn read(text: &str, environment: Option<&ServiceEnvironment>) -> Read {
     let refused = |why: &str| {
         let reason = format!("Received status from SageMaker: ValidationException: {why}");
         Read { plan: Plan::Refused(reason), demand: Vec::new(), tags: BTreeMap::new() }

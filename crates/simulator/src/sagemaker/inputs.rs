@@ -7,8 +7,9 @@ use crate::shape::required;
 use crate::shape::text;
 
 /// The operations served, by name, and what each takes.
-pub(super) const SERVED: [(&str, Shape); 5] = [
-    ("DescribeTrainingJob", Shape::Structure(&[required("TrainingJobName", &Shape::Dashed { most: 63, after: "" })])),
+pub(super) const SERVED: [(&str, Shape); 7] = [
+    ("CreateTrainingJob", Shape::Structure(&[NAME, required("RoleArn", &text(20, 2_048)), RESOURCES, STOPPING])),
+    ("DescribeTrainingJob", Shape::Structure(&[NAME])),
     (
         "DescribeTrainingPlan",
         Shape::Structure(&[required("TrainingPlanName", &Shape::Dashed { most: 64, after: PLAN })]),
@@ -23,7 +24,12 @@ pub(super) const SERVED: [(&str, Shape); 5] = [
     ),
     ("ListTrainingJobs", Shape::Structure(&LIST_JOBS)),
     ("ListTrainingPlans", Shape::Structure(&LIST_PLANS)),
+    ("StopTrainingJob", Shape::Structure(&[NAME])),
 ];
+
+const NAME: Member = required("TrainingJobName", &Shape::Dashed { most: 63, after: "" });
+const RESOURCES: Member = required("ResourceConfig", &Shape::Structure(&[]));
+const STOPPING: Member = required("StoppingCondition", &Shape::Structure(&[]));
 
 /// What may stand before the name of a training plan: the rest of its ARN.
 const PLAN: &str = ":training-plan/";

@@ -3,7 +3,7 @@
 use super::*;
 use crate::metrics::Counting;
 use crate::metrics::shares;
-use crate::model::{Capacity, ServiceEnvironment, Sharing, Timestamp};
+use crate::model::{Account, Capacity, OutsideUse, ServiceEnvironment, Sharing, Timestamp};
 
 const UNIT: &str = "ml.p5.48xlarge";
 
@@ -30,7 +30,7 @@ fn queue(name: &str, shares: Vec<QuotaShare>) -> Queue {
 fn check(queues: &[Queue], unused: &[(&str, &str, f64)], expected: &[(&str, &str, &str)]) {
     let unused =
         unused.iter().map(|(queue, share, days)| (((*queue).into(), (*share).into()), days * 86_400.0)).collect();
-    let found = findings(queues, &[], &[], &unused, &Refused::new(), &[]);
+    let found = findings(queues, &[], &[], &unused, &Refused::new(), &Account::default());
     let reported: Vec<_> =
         found.iter().map(|one| (one.queue.as_str(), one.problem.as_str(), one.what.as_str())).collect();
     assert_eq!(reported, expected);
@@ -128,7 +128,7 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
     }
     counting.count(&ledger, at);
     let refused = refused(&counting.failures(at), &ledger, at);
-    let found = findings(&[queue("q", vec![])], &[], &[], &Unused::new(), &refused, &[]);
+    let found = findings(&[queue("q", vec![])], &[], &[], &Unused::new(), &refused, &Account::default());
     let [found] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((found.problem.as_str(), found.share.as_ref()), ("account_quota", None));
     assert_eq!(
@@ -150,15 +150,23 @@ fn what_aws_calls_invalid_is_reported_with_its_reason() {
 #[test]
 fn environments_that_allow_more_than_the_account_may_run_are_a_finding() {
     let queues = [queue("one", vec![]), queue("two", vec![])];
-    let of = |limit: f64| {
-        findings(&queues, &[], &[], &Unused::new(), &Refused::new(), &[Capacity::new(UNIT, limit)])
+    let outside = |limit: f64, instances: Vec<Capacity>| {
+        let limits = vec![Capacity::new(UNIT, limit), Capacity::new("ml.m5.large", 1.0)];
+        let account = Account { limits, outside: Some(OutsideUse { instances, is_complete: false }) };
+        findings(&queues, &[], &[], &Unused::new(), &Refused::new(), &account)
             .into_iter()
             .map(|one| (one.queue.to_string(), one.problem.as_str(), one.what))
             .collect::<Vec<_>>()
     };
+    let of = |limit: f64| outside(limit, Vec::new());
     let what = "The account may run 10 ml.p5.48xlarge for training jobs at a time; the environments (gpus) allow 16.";
     assert_eq!(of(10.0), [("one".to_owned(), "account_quota", what.to_owned())], "both queues draw on one environment");
     assert_eq!(of(16.0), []);
+    let others = |gpus: f64| vec![Capacity::new(UNIT, gpus), Capacity::new("ml.m5.large", 9.0)];
+    assert_eq!(outside(20.0, others(4.0)), [], "it just fits, and no environment allows ml.m5.large");
+    let what = "The account may run 20 ml.p5.48xlarge for training jobs at a time; the environments (gpus) allow 16, and training jobs \
+                outside of the queues use 5.";
+    assert_eq!(outside(20.0, others(5.0)), [("one".to_owned(), "account_quota", what.to_owned())]);
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! Training jobs of the account that belong to no watched queue: the account's limits count them, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::engine::plausible_amounts::is_amount;
+use crate::jobs::Ledger;
+use crate::model::{Capacity, InstanceType, OutsideUse, Timestamp, TrainingJobName};
+
+/// A list that is older than this says nothing of now.
+const LIST_STALE: Duration = Duration::from_secs(1_800);
+
+/// Training jobs that are described in a poll, at most.
+const MAX_DESCRIBED_PER_POLL: usize = 20;
+
+/// The training jobs of the last list, and what those run on that are none of a service job's.
+#[derive(Debug, Default)]
+pub(super) struct Outside {
+    listed: Option<List>,
+    /// What never changes while a job runs.
+    described: BTreeMap<TrainingJobName, Vec<Capacity>>,
+}
+
+#[derive(Debug)]
+struct List {
+    at: Timestamp,
+    names: BTreeSet<TrainingJobName>,
+    is_complete: bool,
+}
+
+impl Outside {
+    /// Takes in a list. What is not in it has ended.
+    pub(super) fn listed(&mut self, at: Timestamp, names: BTreeSet<TrainingJobName>, is_complete: bool) {
+        self.described.retain(|name, _| names.contains(name));
+        self.listed = Some(List { at, names, is_complete });
+    }
+
+    /// Takes in what a training job runs on.
+    pub(super) fn described(&mut self, name: TrainingJobName, mut instances: Vec<Capacity>) {
+        instances.retain(|one| is_amount(one.quantity));
+        if self.listed.as_ref().is_some_and(|list| list.names.contains(&name)) {
+            self.described.insert(name, instances);
+        }
+    }
+
+    /// What should be described next.
+    pub(super) fn to_describe(&self, ledger: &Ledger) -> Vec<TrainingJobName> {
+        let unknown = self.names(ledger).into_iter().filter(|name| !self.described.contains_key(*name));
+        unknown.take(MAX_DESCRIBED_PER_POLL).cloned().collect()
+    }
+
+    /// What runs outside of the queues; `None` while that is not known.
+    pub(super) fn in_use(&self, ledger: &Ledger, now: Timestamp) -> Option<OutsideUse> {
+        let list = self.listed.as_ref().filter(|list| now.since(list.at) <= LIST_STALE)?;
+        let mut is_complete = list.is_complete;
+        let mut by_unit: BTreeMap<InstanceType, f64> = BTreeMap::new();
+        for name in self.names(ledger) {
+            match self.described.get(name) {
+                Some(instances) => {
+                    instances.iter().for_each(|one| *by_unit.entry(one.unit.clone()).or_default() += one.quantity);
+                }
+                None => is_complete = false,
+            }
+        }
+        let instances = by_unit.into_iter().map(|(unit, quantity)| Capacity { unit, quantity }).collect();
+        Some(OutsideUse { instances, is_complete })
+    }
+
+    /// Those of the list that no service job in flight has.
+    fn names(&self, ledger: &Ledger) -> BTreeSet<&TrainingJobName> {
+        let Some(list) = &self.listed else { return BTreeSet::new() };
+        let mut names: BTreeSet<&TrainingJobName> = list.names.iter().collect();
+        for job in ledger.in_flight() {
+            if let Some(name) = &job.latest.training_job {
+                names.remove(name);
+            }
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{JobSeen, JobStatus};
+
+    const UNIT: &str = "ml.p5.48xlarge";
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000) + Duration::from_secs(seconds)
+    }
+
+    fn names(of: &[&str]) -> BTreeSet<TrainingJobName> {
+        of.iter().map(|name| TrainingJobName::from(*name)).collect()
+    }
+
+    /// A ledger in which the training job `ours` runs.
+    fn ledger() -> Ledger {
+        let seen = JobSeen {
+            id: "job".into(),
+            odd_arn: None,
+            queue: "q".into(),
+            share: None,
+            name: "job".into(),
+            status: JobStatus::Running,
+            status_reason: None,
+            created_at: at(0),
+            scheduled_at: Some(at(1)),
+            started_at: Some(at(2)),
+            stopped_at: None,
+            demand: vec![Capacity::new(UNIT, 4.0)].into(),
+            training_job: Some("ours".into()),
+            terminated: false,
+            details: None,
+        };
+        let mut ledger = Ledger::default();
+        ledger.observe(seen, at(3));
+        ledger
+    }
+
+    #[test]
+    fn what_runs_outside_of_the_queues_is_described_once_and_counted_by_type() {
+        let (ledger, mut outside) = (ledger(), Outside::default());
+        assert_eq!(outside.in_use(&ledger, at(5)), None, "nothing was listed");
+        outside.described("early".into(), vec![Capacity::new(UNIT, 9.0)]);
+        outside.listed(at(5), names(&["ours", "theirs", "odd"]), true);
+        assert_eq!(outside.to_describe(&ledger), ["odd".into(), "theirs".into()], "ours is known");
+        outside.described("theirs".into(), vec![Capacity::new(UNIT, 2.0), Capacity::new("ml.m5.large", 1.0)]);
+        let partial = outside.in_use(&ledger, at(6)).unwrap();
+        assert_eq!((partial.of(&UNIT.into()), partial.is_complete), (2.0, false), "one is not described yet");
+        outside.described("odd".into(), vec![Capacity::new(UNIT, f64::INFINITY), Capacity::new(UNIT, 1.0)]);
+        assert_eq!(outside.to_describe(&ledger), []);
+        let all = outside.in_use(&ledger, at(6)).unwrap();
+        assert_eq!((all.of(&UNIT.into()), all.of(&"ml.m5.large".into()), all.is_complete), (3.0, 1.0, true));
+        assert!(!outside.in_use(&Ledger::default(), at(6)).unwrap().is_complete, "now nobody knows ours");
+        outside.listed(at(300), names(&["ours", "odd"]), false);
+        let fewer = outside.in_use(&ledger, at(301)).unwrap();
+        assert_eq!((fewer.of(&UNIT.into()), fewer.is_complete), (1.0, false), "what ended is gone; the list was cut");
+        assert_eq!(outside.in_use(&ledger, at(300 + 1_801)), None, "an old list says nothing of now");
+    }
+
+    #[test]
+    fn a_poll_describes_a_bounded_number() {
+        let mut outside = Outside::default();
+        let many: BTreeSet<TrainingJobName> = (0..100).map(|n| format!("job-{n}").as_str().into()).collect();
+        outside.listed(at(0), many, true);
+        let (ledger, mut polls) = (Ledger::default(), 0);
+        loop {
+            let asked = outside.to_describe(&ledger);
+            if asked.is_empty() {
+                break;
+            }
+            assert!(asked.len() <= MAX_DESCRIBED_PER_POLL, "{}", asked.len());
+            polls += 1;
+            asked.into_iter().for_each(|name| outside.described(name, vec![Capacity::new(UNIT, 1.0)]));
+        }
+        assert_eq!((polls, outside.in_use(&ledger, at(1)).unwrap().of(&UNIT.into())), (5, 100.0));
+    }
+}

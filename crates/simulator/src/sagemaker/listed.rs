@@ -1,0 +1,60 @@
+//! What `ListTrainingJobs` shows of a training job, whoever made it.
+
+use super::direct::DirectJob;
+use super::{last_modified, statuses};
+use crate::World;
+use crate::training_jobs::{self, Run};
+use trainspotter_core::model::Timestamp;
+
+/// A training job in a list.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Listed<'a> {
+    /// Batch has made it.
+    OfBatch(Run<'a>),
+    /// SageMaker's own API has made it.
+    Direct(&'a str, &'a DirectJob, Timestamp),
+}
+
+/// All training jobs there are now.
+pub(super) fn all(world: &World) -> Vec<Listed<'_>> {
+    let of_batch = world.scheduler.jobs().flat_map(training_jobs::runs).map(Listed::OfBatch);
+    let direct = world.direct_jobs.iter().filter(|(_, job)| job.created_at <= world.now);
+    of_batch.chain(direct.map(|(name, job)| Listed::Direct(name, job, world.now))).collect()
+}
+
+impl<'a> Listed<'a> {
+    pub(super) fn name(self) -> &'a str {
+        match self {
+            Self::OfBatch(run) => run.name.as_str(),
+            Self::Direct(name, ..) => name,
+        }
+    }
+
+    pub(super) fn created_at(self) -> Timestamp {
+        match self {
+            Self::OfBatch(run) => run.created_at(),
+            Self::Direct(_, job, _) => job.created_at,
+        }
+    }
+
+    pub(super) fn last_modified(self) -> Timestamp {
+        match self {
+            Self::OfBatch(run) => last_modified(run),
+            Self::Direct(_, job, now) => job.last_modified(now),
+        }
+    }
+
+    pub(super) fn ended_at(self) -> Option<Timestamp> {
+        match self {
+            Self::OfBatch(run) => run.ended_at(),
+            Self::Direct(_, job, now) => job.ended_at(now),
+        }
+    }
+
+    pub(super) fn statuses(self) -> (&'static str, &'static str) {
+        match self {
+            Self::OfBatch(run) => statuses(run),
+            Self::Direct(_, job, now) => job.statuses(now),
+        }
+    }
+}
