@@ -21,6 +21,7 @@ use futures_util::future::join_all;
 use crate::config;
 use crate::outbound::SignedEndpoint;
 use trainspotter_clock::Clock;
+use trainspotter_core::metrics::CAUGHT_UP_WITHIN;
 use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Sample;
@@ -44,7 +45,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Values that are older than this are published as of their own minute, where the sink can: what happened while this service or the sink
 /// was down. Newer ones are of now, for alarms look at the latest minutes only.
-pub const LATE_AFTER: Duration = Duration::from_secs(600);
+pub const LATE_AFTER: Duration = CAUGHT_UP_WITHIN;
 
 /// The longest that a sink's `Retry-After` is obeyed, in wall time: a wrong header must not silence a sink.
 pub const MAX_HOLD: Duration = Duration::from_secs(300);

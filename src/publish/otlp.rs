@@ -50,7 +50,7 @@ const USER_AGENT: &str = concat!("trainspotter/", env!("CARGO_PKG_VERSION"));
 pub struct OtlpSink {
     origin: Origin,
     transport: Transport,
-    /// Up to when figures were sent, by this run or an earlier one: nothing is added to time that was reported.
+    /// Up to when distributions were sent, by this run or an earlier one: nothing is added to time that was reported.
     reported_until: Option<Timestamp>,
 }
 
@@ -100,6 +100,7 @@ impl OtlpSink {
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let (mut series, mut refused, mut refusal) = (0, 0, None);
         let reported_until = self.reported_until;
+        let reported_by = encode::reported_by(frame, reported_until);
         for (request, points) in self.requests(frame, reported_until) {
             let answer = match &mut self.transport {
                 Transport::Http { client, url, headers } => {
@@ -112,11 +113,11 @@ impl OtlpSink {
             };
             match answer.and_then(partial_success) {
                 Ok(()) => {
-                    self.reported_until = self.reported_until.max(Some(frame.at));
+                    self.reported_until = reported_by;
                     series += points;
                 }
                 Err(SinkError::Rejected { dropped, reason }) => {
-                    self.reported_until = self.reported_until.max(Some(frame.at));
+                    self.reported_until = reported_by;
                     refused += dropped;
                     refusal = Some(reason);
                 }

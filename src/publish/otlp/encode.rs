@@ -40,8 +40,9 @@ pub struct Origin {
 
 /// Requests that together hold every sample of the frame once, each with its number of data points. Before them comes how the
 /// distributions stood in those minutes of which values are [late](LATE_AFTER), as far as nothing was `reported` of them: a total
-/// that was lower, or other, at that time would contradict the one that was sent. Late values of reported minutes count as of now. A
-/// request has at most `max_points`.
+/// that was lower, or other, at that time would contradict the one that was sent. Late values of reported minutes count as of now. While
+/// the count catches up with a time in which nothing ran, distributions are sent as of the minutes that are counted, and not as of now: that
+/// would leave no time for what is still to be counted. A request has at most `max_points`.
 pub fn otlp_requests(
     frame: &Frame,
     origin: &Origin,
@@ -53,8 +54,23 @@ pub fn otlp_requests(
         let whole = Frame { at, samples, ..Frame::default() };
         requests.extend(requests_of(&whole, origin, max_points));
     }
-    requests.extend(requests_of(frame, origin, max_points));
+    if frame.is_catching_up {
+        let is_other = |sample: &&Sample| sample.metric.kind != Kind::Distribution;
+        let samples = frame.samples.iter().filter(is_other).cloned().collect();
+        requests.extend(requests_of(&Frame { at: frame.at, samples, ..Frame::default() }, origin, max_points));
+    } else {
+        requests.extend(requests_of(frame, origin, max_points));
+    }
     requests
+}
+
+/// Up to when distributions are reported once a frame was sent.
+pub(super) fn reported_by(frame: &Frame, reported_until: Option<Timestamp>) -> Option<Timestamp> {
+    if frame.is_catching_up {
+        reported_until.max(late(frame, reported_until).into_keys().next_back())
+    } else {
+        reported_until.max(Some(frame.at))
+    }
 }
 
 /// How distributions stood at the end of each minute of which values are late and which was not reported, by minute.
@@ -290,6 +306,52 @@ mod tests {
         let points_sent: Vec<_> =
             otlp_requests(&frame, &origin, Some(ago(30)), MAX_POINTS_PER_REQUEST).iter().map(points).collect();
         assert_eq!(points_sent, [(0, 5, 166.5, 0, 2)]);
+    }
+
+    #[test]
+    fn while_the_count_catches_up_distributions_stand_in_the_minutes_that_are_counted_only() {
+        let now = Timestamp::from_millis(1_700_000_040_000);
+        let ago = |seconds: u64| now - std::time::Duration::from_secs(seconds);
+        let frame = |fresh: &[(Timestamp, f64)], sent: usize, is_catching_up| {
+            let mut waits =
+                Distribution { buckets: vec![0; catalogue::DURATION_BOUNDS.len() + 1], ..Default::default() };
+            (0..sent).for_each(|_| waits.add(1.0));
+            fresh.iter().for_each(|(_, value)| waits.add(*value));
+            waits.fresh = fresh.to_vec();
+            let samples = vec![
+                sample(&catalogue::QUEUE_WAIT, 1, Value::Distribution(waits)),
+                sample(&GPU_CAPACITY, 1, Value::Gauge(4.0)),
+            ];
+            Frame { at: now, samples, is_catching_up, ..Frame::default() }
+        };
+        let origin = Origin { began: Timestamp::default(), region: None, account: None };
+        let points = |frame: &Frame, until| -> Vec<(&str, u64)> {
+            let requests = otlp_requests(frame, &origin, until, MAX_POINTS_PER_REQUEST);
+            let metrics =
+                requests.iter().flat_map(|(request, _)| &request.resource_metrics[0].scope_metrics[0].metrics);
+            let point = |metric: &Metric| match metric.data.as_ref().unwrap() {
+                Data::Histogram(histogram) => {
+                    ("waits", (nanos(now) - histogram.data_points[0].time_unix_nano) / 1_000_000_000)
+                }
+                Data::Gauge(_) | Data::Sum(_) | Data::ExponentialHistogram(_) | Data::Summary(_) => ("gauge", 0),
+            };
+            metrics.map(point).collect()
+        };
+        let stopped = Some(ago(9_000));
+        let first = frame(&[], 5, true);
+        assert_eq!(points(&first, stopped), [("gauge", 0)], "old totals are not said to be of now");
+        assert_eq!(reported_by(&first, stopped), stopped);
+        let second = frame(&[(ago(7_201), 5.0)], 5, true);
+        assert_eq!(points(&second, stopped), [("waits", 7_200), ("gauge", 0)]);
+        let until = reported_by(&second, stopped);
+        assert_eq!(until, Some(ago(7_200)));
+        let third = frame(&[(ago(7_300), 5.0), (ago(3_600), 5.0)], 6, false);
+        assert_eq!(
+            points(&third, until),
+            [("waits", 3_540), ("gauge", 0), ("waits", 0)],
+            "one is of a time that was reported"
+        );
+        assert_eq!(reported_by(&third, until), Some(now));
     }
 
     #[test]

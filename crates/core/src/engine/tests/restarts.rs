@@ -111,3 +111,20 @@ fn a_job_that_ended_after_the_last_poll_began_is_found_again_after_a_restart() {
     let output = first.tick(second(130));
     assert_eq!(output.open_since, second(120), "now it is counted");
 }
+
+#[test]
+fn until_the_time_before_a_start_is_counted_the_frames_say_so() {
+    let hour = 3_600;
+    let mut first = engine(Saved::default());
+    first.observe(vec![topology(), known(), dispatched(), answered(90)]);
+    let output = first.tick(second(100));
+    assert!(!output.frame.is_catching_up, "nothing was before");
+    let before = saved(output);
+
+    let mut next = engine(before);
+    assert!(next.tick(second(hour)).frame.is_catching_up, "nothing has been listed yet");
+    next.observe(vec![topology(), known(), answered(hour + 60)]);
+    let output = next.tick(second(hour + 70));
+    assert!(!output.frame.is_catching_up, "{}", output.counted_until);
+    assert!(!next.tick(second(3 * hour)).frame.is_catching_up, "lists that fail later are no start");
+}
