@@ -2,6 +2,7 @@
 
 mod alerts;
 mod check;
+mod cost;
 mod demo;
 mod explain;
 mod figures;
@@ -39,6 +40,7 @@ const USAGE: u8 = 64;
 #[command(after_help = "Examples:
   trainspotter demo                          see it work, without an AWS account
   trainspotter check --config FILE           report every mistake in a configuration
+  trainspotter cost --config FILE            what a month costs, before it is paid
   trainspotter run --config FILE             the service
   trainspotter top                           a running service, live
   trainspotter explain JOB                   why a job waits, asked of a running service
@@ -55,6 +57,7 @@ enum Command {
     Demo(demo::Arguments),
     Simulate(simulate::Arguments),
     Check(check::Arguments),
+    Cost(cost::Arguments),
     Jobs(jobs::Arguments),
     Queues(queues::Arguments),
     Alerts(alerts::Arguments),
@@ -116,6 +119,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Check(arguments) => check::run(&arguments).await,
+        Command::Cost(arguments) => cost::run(&arguments).await,
         Command::Jobs(arguments) => jobs::run(&arguments).await,
         Command::Queues(arguments) => queues::run(&arguments).await,
         Command::Alerts(arguments) => alerts::run(&arguments).await,

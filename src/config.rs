@@ -10,6 +10,7 @@ mod environment_variables;
 mod excerpt;
 mod file;
 mod mute;
+mod publish;
 mod receivers;
 mod store;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use environment_variables::Environment;
 pub use excerpt::shown_url;
 pub use file::Permission;
 pub use mute::Mute;
+pub use publish::{CloudWatch, CloudWatchMetrics, Histograms, Otlp, OtlpProtocol, Publish};
 pub use store::{LogPlace, Replication};
 
 use trainspotter_core::model::Matchers;
@@ -154,90 +156,6 @@ pub struct History {
     pub keep: Duration,
     /// Bytes beyond which the oldest goes before its time.
     pub at_most: u64,
-}
-
-/// Where figures go.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Publish {
-    /// CloudWatch custom metrics; off when absent.
-    pub cloudwatch: Option<CloudWatch>,
-    /// OTLP receivers.
-    pub otlp: Vec<Otlp>,
-}
-
-/// CloudWatch custom metrics.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CloudWatch {
-    /// The namespace: `Trainspotter` by default.
-    pub namespace: String,
-    /// In which form figures go there.
-    pub metrics: CloudWatchMetrics,
-    /// How often to publish.
-    pub every: Duration,
-    /// The region that gets the figures: the first target's if absent.
-    pub region: Option<String>,
-    /// A role to assume for it; the service's own credentials otherwise, never a target's.
-    pub role: Option<String>,
-    /// Another endpoint; the first target's if absent.
-    pub endpoint: Option<String>,
-}
-
-/// The forms in which CloudWatch takes figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CloudWatchMetrics {
-    /// `PutMetricData`: priced by series, for CloudWatch dashboards and alarms. Gets the most useful metrics.
-    #[default]
-    Classic,
-    /// OTLP: priced by bytes, for PromQL. Gets everything.
-    Otlp,
-    /// Both.
-    Both,
-}
-
-impl CloudWatchMetrics {
-    /// Whether `PutMetricData` is used.
-    pub fn are_classic(self) -> bool {
-        matches!(self, Self::Classic | Self::Both)
-    }
-
-    /// Whether OTLP is used.
-    pub fn are_otlp(self) -> bool {
-        matches!(self, Self::Otlp | Self::Both)
-    }
-}
-
-impl CloudWatch {
-    /// Publishing to a namespace so often, where the first target is and with the service's own credentials.
-    pub fn new(namespace: impl Into<String>, every: Duration) -> Self {
-        Self {
-            namespace: namespace.into(),
-            metrics: CloudWatchMetrics::Classic,
-            every,
-            region: None,
-            role: None,
-            endpoint: None,
-        }
-    }
-}
-
-/// An OTLP receiver.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Otlp {
-    /// For HTTP the full URL of the metrics path, for gRPC the origin. May hold a key.
-    pub endpoint: Secret,
-    /// How to speak to it.
-    pub protocol: OtlpProtocol,
-    /// Sent with each request; values may be secrets and are never logged.
-    pub headers: BTreeMap<String, Secret>,
-}
-
-/// The two transports of OTLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OtlpProtocol {
-    /// Protobuf over HTTP.
-    Http,
-    /// gRPC.
-    Grpc,
 }
 
 /// A receiver of alerts.

@@ -8,6 +8,7 @@
 //!                            └──► web                    JSON API and pages
 //!  outbound   which addresses are called, and through which proxy
 //!  runbooks   what to do about an alert: pages in the binary, to which messages link
+//!  cost       what a month costs, by destination
 //!  store      what must survive a restart
 //!  replication  several replicas of it, of which one leads
 //!  service    tasks, signals, logs
@@ -19,6 +20,7 @@
 pub mod aws;
 pub mod cli;
 pub mod config;
+pub mod cost;
 pub mod notify;
 pub mod outbound;
 pub mod publish;

@@ -11,6 +11,7 @@ mod grpc;
 mod guard;
 mod http;
 mod proxy;
+mod retry_after;
 mod sdk;
 mod signature;
 
@@ -19,6 +20,7 @@ pub use grpc::grpc_channel;
 pub use guard::{Guard, Refused};
 pub use http::http_client;
 pub use proxy::Proxies;
+pub use retry_after::retry_after;
 pub use sdk::{credentials_client, sdk_client};
 pub use signature::{SignatureError, SignedEndpoint, SignedService, Signer};
 

@@ -11,6 +11,7 @@ mod metrics_document;
 mod otlp;
 mod prometheus_text;
 mod sink;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::config;
+use crate::cost::PriceTable;
 use crate::outbound::SignedEndpoint;
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::CAUGHT_UP_WITHIN;
@@ -30,15 +32,17 @@ use trainspotter_core::metrics::catalogue::DURATION_BOUNDS;
 use trainspotter_core::metrics::catalogue::Kind;
 use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::Timestamp;
+use trainspotter_core::yaml::Problems;
 
 pub use cloudwatch::{
-    Batch, CloudWatchSink, Deltas, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_PENDING_VALUES,
-    MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM, monthly_cost_dollars,
+    Admission, Batch, Budget, CloudWatchSink, Deltas, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS,
+    MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM,
 };
 pub use metrics_document::metrics_markdown;
-pub use otlp::{MAX_POINTS_PER_REQUEST, Origin, OtlpSink, otlp_requests};
+pub use otlp::{MAX_POINTS_PER_REQUEST, Origin, OtlpSetupError, OtlpSink, otlp_requests};
 pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 pub use sink::{Published, SetupError, SinkError};
+pub use volume::{classic_use, otlp_use};
 
 /// How long one attempt to publish to one sink may take, in wall time: it guards against the real network.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,7 +62,7 @@ pub struct Publisher {
 }
 
 /// What became of one attempt to publish. Feeds `publish.series` and `publish.failures`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// The sink: `cloudwatch`, `cloudwatch-otlp`, `otlp`, and `otlp-2` and so on for further OTLP receivers.
     pub sink: Arc<str>,
@@ -66,6 +70,12 @@ pub struct Report {
     pub series: u64,
     /// Values that were given up since the last report because [`MAX_PENDING_VALUES`] were waiting already.
     pub dropped: u64,
+    /// Bytes of the points that were sent by OTLP, as CloudWatch charges for them; 0 for other sinks.
+    pub bytes: u64,
+    /// Series that a budget leaves out, by metric.
+    pub left_out: BTreeMap<&'static str, u64>,
+    /// How many of them were not left out before the last report.
+    pub newly_left_out: u64,
     /// Why the sink did not take all.
     pub error: Option<SinkError>,
 }
@@ -90,11 +100,12 @@ impl Publisher {
         let mut lanes = Vec::new();
         if let Some(config) = &config.cloudwatch {
             if let Some(client) = cloudwatch.classic {
-                let sink = CloudWatchSink::new(client, config.namespace.clone());
-                lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(sink), config.every));
+                let budget = budget_of(config)?;
+                let sink = CloudWatchSink::new(client, config.namespace.clone()).within(budget);
+                lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(Box::new(sink)), config.every));
             }
             if let Some(endpoint) = cloudwatch.otlp {
-                let sink = OtlpSink::to_cloudwatch(endpoint, origin.clone())?;
+                let sink = OtlpSink::to_cloudwatch(endpoint, origin.clone())?.in_form(config.histograms);
                 lanes.push(Lane::new("cloudwatch-otlp".to_owned(), Sink::Otlp(Box::new(sink)), config.every));
             }
         }
@@ -142,7 +153,7 @@ struct Lane {
 
 #[derive(Debug)]
 enum Sink {
-    CloudWatch(CloudWatchSink),
+    CloudWatch(Box<CloudWatchSink>),
     Otlp(Box<OtlpSink>),
 }
 
@@ -152,8 +163,9 @@ impl Lane {
     }
 
     async fn publish(&mut self, frame: &Frame, clock: Clock) -> Option<Report> {
-        if let Sink::CloudWatch(sink) = &mut self.sink {
-            sink.observe(frame);
+        match &mut self.sink {
+            Sink::CloudWatch(sink) => sink.observe(frame),
+            Sink::Otlp(sink) => sink.observe(frame),
         }
         if !self.is_due(frame.at) {
             return None;
@@ -198,8 +210,35 @@ impl Lane {
                 (Published::default(), Some(error))
             }
         };
-        Report { sink: Arc::clone(&self.name), series: published.series, dropped: published.dropped, error }
+        let (left_out, newly_left_out, bytes) = match &mut self.sink {
+            Sink::CloudWatch(sink) => (sink.left_out(), sink.take_newly_left_out(), 0),
+            Sink::Otlp(sink) => (BTreeMap::new(), 0, sink.take_charged_bytes()),
+        };
+        if newly_left_out > 0 {
+            let metrics: Vec<String> = left_out.iter().map(|(metric, series)| format!("{metric} ({series})")).collect();
+            tracing::warn!(
+                sink = &*self.name,
+                metrics = metrics.join(", "),
+                "series are left out because of publish.cloudwatch.budget"
+            );
+        }
+        Report {
+            sink: Arc::clone(&self.name),
+            series: published.series,
+            dropped: published.dropped,
+            bytes,
+            left_out,
+            newly_left_out,
+            error,
+        }
     }
+}
+
+/// The budget of custom metrics, if there is one.
+fn budget_of(config: &config::CloudWatch) -> Result<Option<Budget>, SetupError> {
+    let Some(dollars) = config.budget else { return Ok(None) };
+    let wrong = |mistakes: Problems| SetupError::new("CloudWatch", mistakes.to_string());
+    Ok(Some(Budget::new(dollars, config.every, &PriceTable::shipped().map_err(wrong)?)))
 }
 
 /// The samples of each metric together, by the metric's name. What breaks the frame's promise (a value of another

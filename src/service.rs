@@ -10,6 +10,7 @@ mod job_queries;
 mod live_check;
 mod logs;
 mod operations;
+mod own_cost;
 mod polling;
 mod problems;
 mod replicas;
@@ -46,6 +47,7 @@ use crate::replication::lease::Terms;
 use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Memory, OPEN_SINCE, RESOLVED_SHOWN};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
+use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
 use crate::service::rule_reload::follow;
 use crate::service::source_log::{SourceLog, Started};
@@ -162,6 +164,7 @@ impl Service {
             history: config.history,
             memory: Memory::with(unsent, ended_before(&config).await),
             source_log: SourceLog::new(started),
+            own_cost: OwnCost::new(&config)?,
             standing: replicas.as_ref().map(|replicas| replicas.standing.clone()),
         };
         let pages = acting.pages(latest, senders.queries, past, config.poll.every, clock);

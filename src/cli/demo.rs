@@ -172,7 +172,7 @@ fn otlp(url: &Url) -> Otlp {
         (_, _) => url.as_str().to_owned(),
     };
     let protocol = if grpc { OtlpProtocol::Grpc } else { OtlpProtocol::Http };
-    Otlp { endpoint: Secret::new(endpoint), protocol, headers: [].into() }
+    Otlp::new(endpoint, protocol)
 }
 
 /// The demo's state: it begins anew each time, and leaves nothing behind.

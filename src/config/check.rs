@@ -7,13 +7,10 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::address;
-use crate::config::aws_names::{check_namespace, check_queue_url, check_role, partition_of};
+use crate::config::aws_names::{check_queue_url, check_role, partition_of};
 use crate::config::environment_variables::{self, Environment};
 use crate::config::file::{self, File};
-use crate::config::{
-    CloudWatch, CloudWatchMetrics, Config, History, LogFormat, Otlp, OtlpProtocol, Poll, Publish, Reserved, Secret,
-    Target,
-};
+use crate::config::{Config, History, LogFormat, Poll, Reserved, Target};
 use trainspotter_core::model::{
     InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, check_name,
     is_of_queue_name, units,
@@ -24,7 +21,7 @@ use trainspotter_core::yaml::{Document, Problem, Problems, canonical};
 const MAX_BANDS: usize = 10;
 
 /// Whoever looks less often than this does not watch.
-const MAX_POLL: Duration = Duration::from_secs(86_400);
+pub(super) const MAX_POLL: Duration = Duration::from_secs(86_400);
 
 /// As long as figures take a utilisation for the present one.
 const UTILISATION_AT_MOST: Duration = Duration::from_secs(900);
@@ -250,60 +247,6 @@ impl Check<'_> {
         prices.iter().map(|(instance_type, dollars)| (InstanceType::from(instance_type.as_str()), *dollars)).collect()
     }
 
-    fn publish(&mut self, publish: &file::Publish) -> Publish {
-        let cloudwatch = publish.cloudwatch.as_ref().map(|cloudwatch| {
-            let namespace = self.filled("publish.cloudwatch.namespace", &cloudwatch.namespace);
-            self.refuse("publish.cloudwatch.namespace", check_namespace(&namespace));
-            self.at_least("publish.cloudwatch.every", cloudwatch.every.0, Duration::from_secs(10));
-            if cloudwatch.every.0 > MAX_POLL {
-                self.problem("publish.cloudwatch.every", "must be at most 24h");
-            }
-            let at = |key: &str| format!("publish.cloudwatch.{key}");
-            let region = cloudwatch.region.as_ref().map(|region| self.filled(&at("region"), region));
-            if let Some(region) = &region {
-                self.refuse(&at("region"), partition_of(region).map(|_| ()));
-            }
-            let role = self.role(&at("role"), cloudwatch.role.as_deref(), region.as_deref());
-            let endpoint = self.endpoint_of_aws(&at("endpoint"), cloudwatch.endpoint.as_deref());
-            let metrics = match cloudwatch.metrics {
-                file::CloudWatchMetrics::Classic => CloudWatchMetrics::Classic,
-                file::CloudWatchMetrics::Otlp => CloudWatchMetrics::Otlp,
-                file::CloudWatchMetrics::Both => CloudWatchMetrics::Both,
-            };
-            CloudWatch { namespace, metrics, every: cloudwatch.every.0, region, role, endpoint }
-        });
-        let otlp: Vec<Otlp> = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
-        for (index, sink) in otlp.iter().enumerate() {
-            // Other headers may lead to another tenant.
-            if otlp.iter().take(index).any(|other| other.endpoint == sink.endpoint && other.headers == sink.headers) {
-                let message =
-                    "every point would be sent there twice: this endpoint is given twice, with the same headers";
-                self.problem(&format!("publish.otlp[{index}].endpoint"), message);
-            }
-        }
-        Publish { cloudwatch, otlp }
-    }
-
-    fn otlp(&mut self, index: usize, otlp: &file::Otlp) -> Otlp {
-        let at = format!("publish.otlp[{index}]");
-        let path = format!("{at}.endpoint");
-        let endpoint = self.filled(&path, &otlp.endpoint);
-        let protocol = match otlp.protocol {
-            file::Protocol::Http => OtlpProtocol::Http,
-            file::Protocol::Grpc => OtlpProtocol::Grpc,
-        };
-        match protocol {
-            OtlpProtocol::Grpc => self.origin(&path, &endpoint),
-            OtlpProtocol::Http => {
-                if self.outgoing(&path, &endpoint).is_some_and(|url| url.path() == "/") {
-                    let message = "over http this is the whole URL, such as http://collector:4318/v1/metrics; nothing listens at /";
-                    self.problem(&path, message);
-                }
-            }
-        }
-        Otlp { endpoint: Secret::new(endpoint), protocol, headers: self.headers(&at, &otlp.headers) }
-    }
-
     fn rules(&mut self, rules: &[String], folder: &Path) -> Vec<PathBuf> {
         let rules = self.filled_all("rules", rules);
         for (index, path) in rules.iter().enumerate() {
@@ -322,7 +265,7 @@ impl Check<'_> {
     }
 
     /// A URL without user, path and query, where those would be left out without a word.
-    fn origin(&mut self, path: &str, text: &str) {
+    pub(super) fn origin(&mut self, path: &str, text: &str) {
         let Some(url) = self.outgoing(path, text) else { return };
         if has_user(&url) || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             self.problem(

@@ -3,6 +3,7 @@
 //! The descriptions here are what editors show, through `trainspotter schema config`.
 
 mod api;
+mod publish;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use trainspotter_core::yaml::HumanDuration;
 
 pub(super) use api::Api;
 pub use api::Permission;
+pub(super) use publish::{CloudWatchMetrics, Compression, Dollars, Histograms, Otlp, Protocol, Publish};
 
 /// Trainspotter's configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -182,85 +184,6 @@ impl Default for History {
     fn default() -> Self {
         Self { keep: HumanDuration(Duration::from_secs(7 * 86_400)), megabytes: 200 }
     }
-}
-
-/// Where figures go.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Publish {
-    /// CloudWatch custom metrics; off when absent.
-    pub(super) cloudwatch: Option<CloudWatch>,
-    /// OTLP receivers.
-    pub(super) otlp: Vec<Otlp>,
-}
-
-/// CloudWatch custom metrics.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct CloudWatch {
-    /// The namespace of classic metrics. IAM can fence it.
-    pub(super) namespace: String,
-    /// In which form figures go there: classic, otlp or both.
-    pub(super) metrics: CloudWatchMetrics,
-    /// How often to publish. At least 10s.
-    pub(super) every: HumanDuration,
-    /// The region that gets the figures: the target's by default.
-    pub(super) region: Option<String>,
-    /// ARN of a role to assume for publishing. By default the service's own credentials, never a target's role.
-    pub(super) role: Option<String>,
-    /// Another endpoint. By default the target's, if it has one.
-    pub(super) endpoint: Option<String>,
-}
-
-impl Default for CloudWatch {
-    fn default() -> Self {
-        Self {
-            namespace: "Trainspotter".to_owned(),
-            metrics: CloudWatchMetrics::Classic,
-            every: HumanDuration(Duration::from_secs(60)),
-            region: None,
-            role: None,
-            endpoint: None,
-        }
-    }
-}
-
-/// The forms in which CloudWatch takes figures.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum CloudWatchMetrics {
-    /// PutMetricData, priced by series: the most useful metrics, for CloudWatch dashboards and alarms.
-    #[default]
-    Classic,
-    /// OTLP, priced by bytes: everything, for PromQL.
-    Otlp,
-    /// Both.
-    Both,
-}
-
-/// An OTLP receiver.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Otlp {
-    /// For http the full URL of the metrics path, for grpc the origin.
-    pub(super) endpoint: String,
-    /// How to speak to it.
-    #[serde(default)]
-    pub(super) protocol: Protocol,
-    /// Sent with each request. Take secrets from the environment: ${NAME}.
-    #[serde(default)]
-    pub(super) headers: BTreeMap<String, String>,
-}
-
-/// The transports of OTLP.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Protocol {
-    /// Protobuf over HTTP.
-    #[default]
-    Http,
-    /// gRPC.
-    Grpc,
 }
 
 /// A receiver of alerts: exactly one of sns, webhook, slack, pagerduty and alertmanager.

@@ -39,6 +39,13 @@ pub struct Replication {
     pub lease: Duration,
 }
 
+impl Replication {
+    /// Whether the log is in a bucket, which has a price.
+    pub fn is_in_a_bucket(&self) -> bool {
+        matches!(self.log, LogPlace::Bucket { .. })
+    }
+}
+
 /// What a log is kept in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogPlace {

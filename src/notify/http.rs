@@ -16,11 +16,11 @@ use crate::config::Endpoint;
 use crate::config::Secret;
 use crate::notify::Failure;
 use crate::notify::IntegrationError;
-use crate::notify::retry;
 use crate::outbound::Guard;
 use crate::outbound::Refused;
 use crate::outbound::causes;
 use crate::outbound::http_client;
+use crate::outbound::retry_after;
 use trainspotter_clock::Clock;
 
 /// Wall time for a connection to come up; DNS and TLS included.
@@ -159,7 +159,7 @@ pub fn judge(host: &str, status: u16, after: Option<&str>, date: Option<&str>, c
     }
     let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     if code.is_server_error() || again.contains(&code) {
-        let asked = after.and_then(|after| retry::retry_after(after, date, clock.now()));
+        let asked = after.and_then(|after| retry_after(after, date, clock.now()));
         // The receiver lives in wall time, however fast our clock runs.
         return Some(Failure::retry(said, asked.map(|wall| clock.of_wall(wall))));
     }

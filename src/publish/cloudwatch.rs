@@ -1,11 +1,15 @@
 //! CloudWatch custom metrics: `PutMetricData`.
 //!
 //! CloudWatch adds up what it gets, so a counter is sent as its increase and a distribution as its new values, each
-//! exactly once as far as the network allows: a request that timed out may have been taken, and is sent again.
+//! exactly once as far as the network allows: a request that timed out may have been taken, and is sent again. Each series costs money every
+//! month: what an operator would not alarm on, or can have from another series, is not sent (the catalogue says which metrics those are), and
+//! a budget leaves out more.
 
+mod budget;
 mod deltas;
-mod price;
 mod requests;
+
+use std::collections::BTreeMap;
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
@@ -15,9 +19,11 @@ use crate::aws::describe;
 use crate::publish::Published;
 use crate::publish::SinkError;
 use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Labels;
+use trainspotter_core::metrics::catalogue::Metric;
 
+pub use budget::{Admission, Budget};
 pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
-pub use price::monthly_cost_dollars;
 pub use requests::{Batch, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_VALUES_PER_DATUM};
 
 /// The operation that sends figures.
@@ -29,17 +35,42 @@ pub struct CloudWatchSink {
     client: Client,
     namespace: String,
     deltas: Deltas,
+    budget: Option<Budget>,
 }
 
 impl CloudWatchSink {
     /// A sink that begins to count with the first frame it observes. Timeouts and retries are the client's.
     pub fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, deltas: Deltas::default() }
+        Self { client, namespace, deltas: Deltas::default(), budget: None }
+    }
+
+    /// The same within a budget.
+    #[must_use]
+    pub fn within(mut self, budget: Option<Budget>) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Series of the latest frame that the budget leaves out, by metric.
+    pub fn left_out(&self) -> BTreeMap<&'static str, u64> {
+        self.budget.as_ref().map(|budget| budget.left_out().clone()).unwrap_or_default()
+    }
+
+    /// How many series are left out that were not before this was last asked.
+    pub fn take_newly_left_out(&mut self) -> u64 {
+        self.budget.as_mut().map_or(0, Budget::take_newly_left_out)
     }
 
     /// Takes note of a frame without sending it. Every frame must be observed once.
     pub fn observe(&mut self, frame: &Frame) {
-        self.deltas.observe(&frame.samples, frame.at);
+        if let Some(budget) = &mut self.budget {
+            budget.admit(frame);
+        }
+        let budget = self.budget.as_ref();
+        let admission = |metric: &Metric, labels: &Labels| {
+            budget.map_or(Admission::Sent, |budget| budget.admission(metric, labels))
+        };
+        self.deltas.observe_within(&frame.samples, frame.at, &admission);
     }
 
     /// Sends the gauges of `frame` and everything that was observed since the last success. A request that was taken
@@ -47,7 +78,11 @@ impl CloudWatchSink {
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let mut series = 0;
         let (mut refused, mut refusal) = (0, None);
-        for batch in self.deltas.batches(&frame.samples, frame.at) {
+        let budget = self.budget.as_ref();
+        let is_sent = |metric: &Metric, labels: &Labels| {
+            budget.is_none_or(|budget| budget.admission(metric, labels) == Admission::Sent)
+        };
+        for batch in self.deltas.batches_within(&frame.samples, frame.at, &is_sent) {
             let request = self.client.put_metric_data().namespace(&self.namespace);
             match request.set_metric_data(Some(batch.data.clone())).send().await {
                 Ok(_) => series += batch.series,

@@ -59,18 +59,28 @@ impl fmt::Display for SinkError {
 impl Error for SinkError {}
 
 /// A sink that cannot work as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SetupError {
     /// The sink's endpoint.
-    pub endpoint: String,
-    /// What is wrong and what to do. Never holds a header's value.
-    pub reason: String,
+    endpoint: String,
+    /// What is wrong. Never holds a header's value.
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+impl SetupError {
+    pub(super) fn new(endpoint: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { endpoint: endpoint.into(), cause: cause.into() }
+    }
 }
 
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot publish to {}: {}", self.endpoint, self.reason)
+        write!(f, "cannot publish to {}: {}", self.endpoint, self.cause)
     }
 }
 
-impl Error for SetupError {}
+impl Error for SetupError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.cause.as_ref())
+    }
+}

@@ -16,6 +16,7 @@ use crate::replication::Standing;
 use crate::service::clock_watch::ClockWatch;
 use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
+use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
 use crate::service::replicas;
 use crate::service::rule_reload::News;
@@ -61,6 +62,7 @@ pub(super) struct EventLoop {
     pub(super) history: History,
     pub(super) memory: Memory,
     pub(super) source_log: SourceLog,
+    pub(super) own_cost: OwnCost,
     /// How this replica stands, where there are several.
     pub(super) standing: Option<watch::Receiver<Standing>>,
 }
@@ -361,6 +363,7 @@ impl EventLoop {
             problems: self.memory.problems.all().into(),
             replica: self.standing.as_ref().map(|standing| replicas::view(&standing.borrow())),
         });
+        self.own_cost.ticked(&frame, self.engine.service());
         if self.frames.try_send(frame).is_err() {
             self.limit_hit("frames_waiting_for_sinks", 1);
         }
@@ -369,6 +372,8 @@ impl EventLoop {
     fn count_published(&mut self, report: &Report) {
         let sink = || ("sink", Arc::clone(&report.sink));
         self.memory.problems.published(report);
+        self.own_cost.published(report, self.engine.service());
+        self.limit_hit("cloudwatch_budget", report.newly_left_out);
         self.engine.service().published_series.insert(report.sink.to_string(), report.series);
         self.engine.counting().add(&catalogue::PUBLISH_FAILURES, [sink()], u64::from(report.error.is_some()));
         self.limit_hit("values_waiting_for_cloudwatch", report.dropped);

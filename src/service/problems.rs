@@ -59,7 +59,7 @@ mod tests {
         let mut problems = Problems::default();
         let mistakes = parse_rules("rules/a.yaml", "rules:\n  - { alertt: A }\n").unwrap_err().to_string();
         problems.set_rules(Some(&mistakes));
-        let report = |error| Report { sink: "otlp".into(), series: 0, dropped: 0, error };
+        let report = |error| Report { sink: "otlp".into(), error, ..Report::default() };
         problems.published(&report(Some(SinkError::Rejected { dropped: 1, reason: "no".to_owned() })));
         let all = problems.all();
         let [rules, sink] = all.as_slice() else { panic!("{all:#?}") };

@@ -23,6 +23,8 @@ pub(super) struct ServiceBody {
     receivers: Vec<ReceiverRow>,
     /// Where figures go.
     sinks: Vec<SinkRow>,
+    /// What the service itself costs in a month at its present usage, without the tasks it runs on.
+    costs: Vec<CostRow>,
     /// Limits that have left something out.
     limits: Vec<LimitRow>,
     /// AWS API calls.
@@ -71,6 +73,16 @@ struct SinkRow {
     series: Option<f64>,
     /// Batches that it rejected or did not receive.
     failures: f64,
+    /// Series that a budget leaves out, by metric.
+    left_out: BTreeMap<String, f64>,
+}
+
+/// What a destination costs.
+#[derive(Debug, Serialize, ToSchema)]
+struct CostRow {
+    destination: String,
+    /// US dollars in a month, by the shipped table of prices.
+    dollars: f64,
 }
 
 /// A limit that bites.
@@ -127,6 +139,8 @@ pub(super) async fn service(State(pages): State<Pages>) -> Result<Json<ServiceBo
         targets: targets(frame.0),
         receivers: frame.receivers(),
         sinks: frame.sinks(),
+        costs: frame
+            .all(&catalogue::SERVICE_COST, |label, dollars| CostRow { destination: label("destination"), dollars }),
         limits: frame.all(&catalogue::LIMIT_HITS, |label, hits| LimitRow { limit: label("limit"), hits }),
         calls: frame.all(&catalogue::SOURCE_CALLS, |label, calls| CallRow {
             service: label("service"),
@@ -210,6 +224,9 @@ impl<'a> Of<'a> {
         }
         for (sample, value) in self.samples(&catalogue::PUBLISH_FAILURES) {
             of(sample, &|row| row.failures = value);
+        }
+        for (sample, value) in self.samples(&catalogue::PUBLISH_LEFT_OUT) {
+            of(sample, &|row| _ = row.left_out.insert(label_of(sample, "metric"), value));
         }
         rows.into_values().collect()
     }

@@ -29,7 +29,7 @@ const WAITS: &str = "trainspotter_queue_wait_seconds_count";
 /// The demo's world, whose figures go to `receiver`.
 async fn demo(receiver: &HttpReceiver) -> Demo {
     let headers = BTreeMap::from([("authorization".to_owned(), Secret::new("Bearer nobody"))]);
-    let otlp = Otlp { endpoint: Secret::new(receiver.url.clone()), protocol: OtlpProtocol::Http, headers };
+    let otlp = Otlp { headers, ..Otlp::new(receiver.url.clone(), OtlpProtocol::Http) };
     Demo::start(SEED, SPEED, &Synthetic::default(), |_| Publish { cloudwatch: None, otlp: vec![otlp] }).await
 }
 

@@ -22,6 +22,7 @@ mod aws_clients;
 mod cloudwatch_otlp;
 mod fakecloud;
 mod late_points;
+mod otlp;
 mod panels;
 mod prometheus;
 mod publish;

@@ -33,7 +33,7 @@ fn classic(client: aws_sdk_cloudwatch::Client) -> CloudWatchAccess {
 
 fn otlp(endpoint: &str, protocol: OtlpProtocol) -> Otlp {
     let headers = BTreeMap::from([("authorization".to_owned(), Secret::new("Bearer hunter2"))]);
-    Otlp { endpoint: Secret::new(endpoint), protocol, headers }
+    Otlp { headers, ..Otlp::new(endpoint, protocol) }
 }
 
 /// Series by name and labels, as Prometheus would store them.
@@ -140,6 +140,7 @@ async fn otlp_over_http_and_grpc_carries_the_figures_that_prometheus_reads() {
             [
                 ("service.name", "trainspotter"),
                 ("service.version", env!("CARGO_PKG_VERSION")),
+                ("service.instance.id", origin().instance_id().as_str()),
                 ("cloud.region", "us-east-1")
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -159,7 +160,8 @@ async fn an_http_receiver_that_refuses_is_distinguished_from_one_that_is_away() 
     for (status, retry_after, expected) in [
         (429, Some("7"), unavailable("HTTP 429 Too Many Requests", Some(7))),
         (502, None, unavailable("HTTP 502 Bad Gateway", None)),
-        (503, Some("Fri, 31 Dec 1999 23:59:59 GMT"), unavailable("HTTP 503 Service Unavailable", None)),
+        (503, Some("Fri, 31 Dec 1999 23:59:59 GMT"), unavailable("HTTP 503 Service Unavailable", Some(0))),
+        (503, Some("soon"), unavailable("HTTP 503 Service Unavailable", None)),
         (504, None, unavailable("HTTP 504 Gateway Timeout", None)),
         (400, None, rejected("HTTP 400 Bad Request")),
         (401, None, rejected("HTTP 401 Unauthorized")),

@@ -23,6 +23,7 @@ mod support {
 }
 mod account;
 mod command;
+mod cost;
 mod first_lines;
 mod hints;
 mod operator;

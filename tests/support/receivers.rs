@@ -32,6 +32,7 @@ pub struct HttpReceiver {
 struct Seen {
     requests: Mutex<Vec<ExportMetricsServiceRequest>>,
     headers: Mutex<Vec<String>>,
+    encodings: Mutex<Vec<Option<String>>>,
     answer: Mutex<Answer>,
     served: watch::Sender<usize>,
 }
@@ -57,6 +58,11 @@ impl HttpReceiver {
         self.seen.headers.lock().unwrap().clone()
     }
 
+    /// How each body was compressed.
+    pub fn encodings(&self) -> Vec<Option<String>> {
+        self.seen.encodings.lock().unwrap().clone()
+    }
+
     pub fn answer_with(&self, status: u16, retry_after: Option<&str>) {
         self.seen.answer.lock().unwrap().status = Some((status, retry_after.map(str::to_owned)));
     }
@@ -76,7 +82,9 @@ async fn take_metrics(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: B
     assert_eq!(headers["content-type"], "application/x-protobuf");
     let request = ExportMetricsServiceRequest::decode(plain(&headers, &body).as_slice()).unwrap();
     seen.requests.lock().unwrap().push(request);
-    seen.headers.lock().unwrap().push(headers["authorization"].to_str().unwrap().to_owned());
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    seen.headers.lock().unwrap().push(text("authorization").unwrap_or_default());
+    seen.encodings.lock().unwrap().push(text("content-encoding"));
     seen.served.send_modify(|served| *served += 1);
     let answer = seen.answer.lock().unwrap().clone();
     if let Some((status, retry_after)) = answer.status {
@@ -98,6 +106,7 @@ struct GrpcSeen {
     requests: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
     headers: Arc<Mutex<Vec<String>>>,
     code: Arc<AtomicU32>,
+    details: Arc<Mutex<Vec<u8>>>,
 }
 
 impl GrpcReceiver {
@@ -119,6 +128,11 @@ impl GrpcReceiver {
         self.seen.headers.lock().unwrap().clone()
     }
 
+    /// What refusals carry beside their message.
+    pub fn with_details(&self, details: &[u8]) {
+        *self.seen.details.lock().unwrap() = details.to_vec();
+    }
+
     pub fn answer_with(&self, code: tonic::Code) {
         self.seen.code.store(u32::try_from(i32::from(code)).unwrap(), Ordering::SeqCst);
     }
@@ -130,12 +144,15 @@ impl MetricsService for GrpcSeen {
         &self,
         request: tonic::Request<ExportMetricsServiceRequest>,
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
-        let header = request.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
-        self.headers.lock().unwrap().push(header);
+        let header = request.metadata().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+        self.headers.lock().unwrap().push(header.unwrap_or_default());
         self.requests.lock().unwrap().push(request.into_inner());
         match i32::try_from(self.code.load(Ordering::SeqCst)).unwrap() {
             0 => Ok(tonic::Response::new(ExportMetricsServiceResponse::default())),
-            code => Err(tonic::Status::new(tonic::Code::from(code), "as asked")),
+            code => {
+                let details = self.details.lock().unwrap().clone();
+                Err(tonic::Status::with_details(tonic::Code::from(code), "as asked", details.into()))
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod alert_notes;
 pub mod catalogue;
+mod closed_labels;
 mod compute_reservation;
 mod count;
 mod counters;
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use alert_notes::{JOBS_NAMED, Notes, WaitNote};
+pub use closed_labels::closed_values;
 pub use count::Counting;
 pub use counters::Counters;
 pub use frame::{
@@ -78,6 +80,10 @@ pub struct Service {
     pub clock_skew_seconds: Option<f64>,
     /// Series in the last batch of each sink.
     pub published_series: BTreeMap<String, u64>,
+    /// Series that a budget leaves out, by sink and metric.
+    pub left_out: BTreeMap<(String, &'static str), u64>,
+    /// What the service itself costs in a month at its present usage, in dollars by destination.
+    pub monthly_cost: BTreeMap<&'static str, f64>,
     /// What waits for delivery, by receiver.
     pub pending: BTreeMap<String, Pending>,
     /// Alerts that are pending.

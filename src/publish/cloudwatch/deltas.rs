@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::publish::LATE_AFTER;
+use crate::publish::cloudwatch::budget::Admission;
 use crate::publish::cloudwatch::requests::Value as Waited;
 use crate::publish::cloudwatch::requests::{
     Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Series, Tells, is_publishable,
@@ -62,6 +63,16 @@ impl Deltas {
     /// starts. A counter that appears later on a queue that is followed already did not exist before, and counts from
     /// zero: the first failure of its kind must not go unseen.
     pub fn observe(&mut self, samples: &[Sample], at: Timestamp) {
+        self.observe_within(samples, at, &|_, _| Admission::Sent);
+    }
+
+    /// The same for those series that are sent or wait to be: of the others nothing is kept, and if one is sent later, it counts from then on.
+    pub fn observe_within(
+        &mut self,
+        samples: &[Sample],
+        at: Timestamp,
+        admission: &impl Fn(&Metric, &Labels) -> Admission,
+    ) {
         self.expire(at);
         let followed: BTreeSet<Option<Arc<str>>> = self.counters.keys().map(|(_, labels)| queue_of(labels)).collect();
         for counted in self.counters.values_mut() {
@@ -70,10 +81,20 @@ impl Deltas {
         for (metric, samples) in families(samples).into_values().filter(|(metric, _)| metric.is_in_cloudwatch()) {
             for sample in samples {
                 let series = (metric.name, sample.labels.clone());
+                let is_kept = admission(metric, &sample.labels) != Admission::LeftOut;
                 match &sample.value {
                     Value::Gauge(_) => {}
-                    Value::Counter(total) => self.count(metric, series, *total, &followed),
-                    Value::Distribution(distribution) => self.wait(metric, series, &distribution.fresh, at),
+                    Value::Counter(total) => {
+                        let reference = (!is_kept).then(|| series.clone());
+                        self.count(metric, series, *total, &followed);
+                        if let Some(counted) = reference.and_then(|series| self.counters.get_mut(&series)) {
+                            (counted.published, counted.is_new) = (*total, true);
+                        }
+                    }
+                    Value::Distribution(distribution) if is_kept => {
+                        self.wait(metric, series, &distribution.fresh, at);
+                    }
+                    Value::Distribution(_) => self.give_up(&series),
                 }
             }
         }
@@ -84,19 +105,33 @@ impl Deltas {
 
     /// What is to be sent now, cut into requests: the gauges of `samples` and all that was observed and not settled.
     pub fn batches(&self, samples: &[Sample], at: Timestamp) -> Vec<Batch> {
+        self.batches_within(samples, at, &|_, _| true)
+    }
+
+    /// The same of those series that are sent.
+    pub fn batches_within(
+        &self,
+        samples: &[Sample],
+        at: Timestamp,
+        is_sent: &impl Fn(&Metric, &Labels) -> bool,
+    ) -> Vec<Batch> {
         let mut cutter = Cutter::default();
         for (metric, samples) in families(samples).into_values().filter(|(metric, _)| metric.is_in_cloudwatch()) {
             for sample in samples {
-                if let Value::Gauge(value) = sample.value {
+                if let Value::Gauge(value) = sample.value
+                    && is_sent(metric, &sample.labels)
+                {
                     cutter.add(metric, &sample.labels, at, &Points::One(value), Tells::Gauge);
                 }
             }
         }
-        for (series, counted) in self.counters.iter().filter(|(_, counted)| counted.has_news()) {
+        let is_sent = |metric: &'static Metric, series: &Series| is_sent(metric, &series.1);
+        let with_news = self.counters.iter().filter(|(_, counted)| counted.has_news());
+        for (series, counted) in with_news.filter(|(series, counted)| is_sent(counted.metric, series)) {
             let tells = Tells::Total(series.clone(), counted.seen);
             cutter.add(counted.metric, &series.1, at, &Points::One(counted.seen - counted.published), tells);
         }
-        for (series, waiting) in &self.distributions {
+        for (series, waiting) in self.distributions.iter().filter(|(series, waiting)| is_sent(waiting.metric, series)) {
             let values: Vec<Waited> =
                 waiting.counts.iter().map(|((minute, bits), count)| (*minute, *bits, *count)).collect();
             // What is late is of its own minute, the rest of now.
@@ -180,6 +215,13 @@ impl Deltas {
             }
             *waiting.counts.entry(key).or_default() += 1;
             self.waiting_values += usize::from(!is_known);
+        }
+    }
+
+    /// Forgets the values of a series that is not sent.
+    fn give_up(&mut self, series: &Series) {
+        if let Some(waiting) = self.distributions.remove(series) {
+            self.waiting_values -= waiting.counts.len();
         }
     }
 
@@ -318,6 +360,26 @@ mod tests {
             Sample { metric: &STORE_SIZE, labels: labels([]), value: Value::Gauge(1.0) },
         ];
         assert_eq!(increases(&[&samples, &samples], &[]), [vec![], Vec::<f64>::new()]);
+    }
+
+    #[test]
+    fn what_was_left_out_counts_from_when_it_is_sent() {
+        let mut deltas = Deltas::default();
+        let mut sent = Vec::new();
+        for (tick, admission) in
+            [Admission::LeftOut, Admission::LeftOut, Admission::Waits, Admission::Waits, Admission::Sent]
+                .iter()
+                .enumerate()
+        {
+            let samples = [failures("user", tick as f64), waits("a", &[tick as f64 + 0.5])];
+            deltas.observe_within(&samples, NOW, &|_, _| *admission);
+            let batches = deltas.batches_within(&samples, NOW, &|_, _| *admission == Admission::Sent);
+            batches.iter().for_each(|batch| deltas.settle(batch));
+            sent.push(numbers(&batches));
+        }
+        // Failures 2 to 4, and the waits since the series waits for its place.
+        assert_eq!(sent, [vec![], vec![], vec![], vec![], vec![2.5, 3.0, 3.5, 4.5]]);
+        assert_eq!(deltas.waiting_values, 0);
     }
 
     #[test]

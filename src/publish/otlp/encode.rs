@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
-    ScopeMetrics, Sum, metric::Data, number_data_point,
+    AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
+    Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use sha2::{Digest, Sha256};
 
 use crate::publish::LATE_AFTER;
 use crate::publish::buckets_of;
 use crate::publish::families;
+use crate::publish::otlp::exponential::ExponentialHistograms;
 use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Labels;
@@ -38,6 +40,36 @@ pub struct Origin {
     pub account: Option<String>,
 }
 
+impl Origin {
+    /// An id of this source of figures, as OpenTelemetry wants one (`service.instance.id`): a UUID that is the same as long as the totals
+    /// go on, over restarts and in the replica that takes over, and another one for another state.
+    pub fn instance_id(&self) -> String {
+        let whole = format!("trainspotter {} {:?} {:?}", self.began.millis(), self.region, self.account);
+        let digest = Sha256::digest(whole);
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(digest.iter()).for_each(|(byte, of_digest)| *byte = *of_digest);
+        // Version 8 (RFC 9562): by a rule of one's own.
+        bytes[6] = (bytes[6] & 0x0f) | 0x80;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
+        [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+    }
+}
+
+/// How a frame is written down.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::publish) struct Form<'a> {
+    /// Who publishes.
+    pub(in crate::publish) origin: &'a Origin,
+    /// Data points of a request, at most.
+    pub(in crate::publish) max_points: usize,
+    /// Whether the resource says no more than what is needed: where each point is charged for with it.
+    pub(in crate::publish) is_short: bool,
+    /// Distributions as exponential histograms; with the buckets of the catalogue where there are none.
+    pub(in crate::publish) exponential: Option<&'a ExponentialHistograms>,
+}
+
 /// Requests that together hold every sample of the frame once, each with its number of data points. Before them comes how the
 /// distributions stood in those minutes of which values are [late](LATE_AFTER), as far as nothing was `reported` of them: a total
 /// that was lower, or other, at that time would contradict the one that was sent. Late values of reported minutes count as of now. While
@@ -49,17 +81,28 @@ pub fn otlp_requests(
     reported_until: Option<Timestamp>,
     max_points: usize,
 ) -> Vec<(ExportMetricsServiceRequest, u64)> {
+    requests_in(&Form { origin, max_points, is_short: false, exponential: None }, frame, reported_until)
+}
+
+/// The same in a form. Late values are in the point of now where distributions are exponential histograms.
+pub(in crate::publish) fn requests_in(
+    form: &Form<'_>,
+    frame: &Frame,
+    reported_until: Option<Timestamp>,
+) -> Vec<(ExportMetricsServiceRequest, u64)> {
     let mut requests = Vec::new();
-    for (at, samples) in late(frame, reported_until) {
-        let whole = Frame { at, samples, ..Frame::default() };
-        requests.extend(requests_of(&whole, origin, max_points));
+    if form.exponential.is_none() {
+        for (at, samples) in late(frame, reported_until) {
+            let whole = Frame { at, samples, ..Frame::default() };
+            requests.extend(requests_of(&whole, form));
+        }
     }
-    if frame.is_catching_up {
+    if frame.is_catching_up && form.exponential.is_none() {
         let is_other = |sample: &&Sample| sample.metric.kind != Kind::Distribution;
         let samples = frame.samples.iter().filter(is_other).cloned().collect();
-        requests.extend(requests_of(&Frame { at: frame.at, samples, ..Frame::default() }, origin, max_points));
+        requests.extend(requests_of(&Frame { at: frame.at, samples, ..Frame::default() }, form));
     } else {
-        requests.extend(requests_of(frame, origin, max_points));
+        requests.extend(requests_of(frame, form));
     }
     requests
 }
@@ -117,30 +160,36 @@ fn minute_after(at: Timestamp) -> Timestamp {
     Timestamp::from_millis((at.millis().div_euclid(60_000) + 1) * 60_000)
 }
 
-fn requests_of(frame: &Frame, origin: &Origin, max_points: usize) -> Vec<(ExportMetricsServiceRequest, u64)> {
+fn requests_of(frame: &Frame, form: &Form<'_>) -> Vec<(ExportMetricsServiceRequest, u64)> {
+    let max_points = form.max_points;
     let mut requests = Vec::new();
     let (mut metrics, mut room) = (Vec::new(), max_points);
     for (metric, samples) in families(&frame.samples).into_values() {
         let mut samples = samples.as_slice();
         while !samples.is_empty() {
             let (here, later) = samples.split_at(room.min(samples.len()));
-            metrics.push(family(metric, here, frame.at, origin.began));
+            metrics.push(family(metric, here, frame.at, form));
             samples = later;
             room -= here.len();
             if room == 0 {
-                requests.push((request(std::mem::take(&mut metrics), origin), max_points as u64));
+                requests.push((request(std::mem::take(&mut metrics), form), max_points as u64));
                 room = max_points;
             }
         }
     }
     if !metrics.is_empty() {
-        requests.push((request(metrics, origin), (max_points - room) as u64));
+        requests.push((request(metrics, form), (max_points - room) as u64));
     }
     requests
 }
 
-fn request(metrics: Vec<Metric>, origin: &Origin) -> ExportMetricsServiceRequest {
-    let mut attributes = vec![attribute("service.name", "trainspotter"), attribute("service.version", VERSION)];
+fn request(metrics: Vec<Metric>, form: &Form<'_>) -> ExportMetricsServiceRequest {
+    let origin = form.origin;
+    let mut attributes = vec![attribute("service.name", "trainspotter")];
+    if !form.is_short {
+        attributes.push(attribute("service.version", VERSION));
+        attributes.push(attribute("service.instance.id", &origin.instance_id()));
+    }
     attributes.extend(origin.region.as_deref().map(|region| attribute("cloud.region", region)));
     attributes.extend(origin.account.as_deref().map(|account| attribute("cloud.account.id", account)));
     let scope = InstrumentationScope {
@@ -157,7 +206,8 @@ fn request(metrics: Vec<Metric>, origin: &Origin) -> ExportMetricsServiceRequest
     }
 }
 
-fn family(metric: &catalogue::Metric, samples: &[&Sample], at: Timestamp, began: Timestamp) -> Metric {
+fn family(metric: &catalogue::Metric, samples: &[&Sample], at: Timestamp, form: &Form<'_>) -> Metric {
+    let began = form.origin.began;
     let temporality = AggregationTemporality::Cumulative.into();
     let data = match metric.kind {
         Kind::Gauge => Data::Gauge(Gauge { data_points: numbers(samples, at, None) }),
@@ -166,10 +216,16 @@ fn family(metric: &catalogue::Metric, samples: &[&Sample], at: Timestamp, began:
             aggregation_temporality: temporality,
             is_monotonic: true,
         }),
-        Kind::Distribution => Data::Histogram(Histogram {
-            data_points: histograms(samples, at, began),
-            aggregation_temporality: temporality,
-        }),
+        Kind::Distribution => match form.exponential {
+            None => Data::Histogram(Histogram {
+                data_points: histograms(samples, at, began),
+                aggregation_temporality: temporality,
+            }),
+            Some(exponential) => Data::ExponentialHistogram(ExponentialHistogram {
+                data_points: exponential_histograms(metric, samples, at, exponential),
+                aggregation_temporality: temporality,
+            }),
+        },
     };
     Metric {
         name: metric.otlp_name(),
@@ -212,6 +268,20 @@ fn histograms(samples: &[&Sample], at: Timestamp, began: Timestamp) -> Vec<Histo
             Value::Gauge(_) | Value::Counter(_) => None,
         })
         .collect()
+}
+
+fn exponential_histograms(
+    metric: &catalogue::Metric,
+    samples: &[&Sample],
+    at: Timestamp,
+    exponential: &ExponentialHistograms,
+) -> Vec<ExponentialHistogramDataPoint> {
+    let point = |sample: &&Sample| {
+        let point = exponential.point(metric, &sample.labels, nanos(at))?;
+        let sum = point.sum.map(whole_millis);
+        Some(ExponentialHistogramDataPoint { attributes: attributes(&sample.labels), sum, ..point })
+    };
+    samples.iter().filter_map(point).collect()
 }
 
 /// A sum of durations, which are whole milliseconds. What floating-point arithmetic adds depends on the order of the values; a sum
@@ -274,6 +344,46 @@ mod tests {
         }
         assert_eq!(requests.iter().map(|(_, points)| *points).collect::<Vec<_>>(), [1_000, 1_000, 600]);
         assert_eq!(seen.len(), 2_600);
+    }
+
+    #[test]
+    fn the_instance_has_the_same_id_as_long_as_the_totals_go_on() {
+        let origin = |began, region: &str| Origin {
+            began: Timestamp::from_millis(began),
+            region: Some(region.to_owned()),
+            account: None,
+        };
+        let id = origin(1, "us-east-1").instance_id();
+        assert_eq!(id, origin(1, "us-east-1").instance_id());
+        assert!(id != origin(2, "us-east-1").instance_id() && id != origin(1, "us-east-2").instance_id());
+        let parts: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!((parts, id.as_bytes()[14]), (vec![8, 4, 4, 4, 12], b'8'), "{id}");
+    }
+
+    #[test]
+    fn exponential_histograms_count_every_value_that_was_observed() {
+        let mut waits = Distribution { buckets: vec![0; catalogue::DURATION_BOUNDS.len() + 1], ..Default::default() };
+        let mut exponential = ExponentialHistograms::default();
+        let origin = Origin { began: Timestamp::default(), region: None, account: None };
+        let mut frame = Frame { at: Timestamp::from_millis(1_700_000_000_000), ..Frame::default() };
+        for fresh in [vec![3.0, 70.0], vec![], vec![5_000.0]] {
+            fresh.iter().for_each(|value| waits.add(*value));
+            waits.fresh = fresh.into_iter().map(|value| (frame.at, value)).collect();
+            frame.samples = vec![sample(&catalogue::QUEUE_WAIT, 1, Value::Distribution(waits.clone()))];
+            exponential.observe(&frame);
+        }
+        let form = Form { origin: &origin, max_points: 10, is_short: true, exponential: Some(&exponential) };
+        let requests = requests_in(&form, &frame, None);
+        let of_resource = &requests[0].0.resource_metrics[0];
+        let Some(Data::ExponentialHistogram(histogram)) = &of_resource.scope_metrics[0].metrics[0].data else {
+            panic!("{of_resource:?}")
+        };
+        let point = &histogram.data_points[0];
+        assert_eq!((point.count, point.sum, point.attributes.len()), (3, Some(5_073.0), 1));
+        assert_eq!(point.time_unix_nano - point.start_time_unix_nano, 1_000_000_000);
+        let keys: Vec<&str> =
+            of_resource.resource.as_ref().unwrap().attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+        assert_eq!(keys, ["service.name"], "the short form");
     }
 
     #[test]

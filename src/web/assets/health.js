@@ -20,7 +20,7 @@ function draw({ health, service }, tick) {
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
   layOut(el("h1", {}, "Health"), spot("state"), scrolling("sources", "Sources", "how old what figures rest on is"), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"),
-    scrolling("sinks", "Sinks"), scrolling("replicas", "Replicas"), scrolling("limits", "Limits that bite"), scrolling("calls", "AWS API calls", "since counting began"),
+    scrolling("sinks", "Sinks"), scrolling("costs", "What the service itself costs", "a month at its present usage, without the tasks it runs on"), scrolling("replicas", "Replicas"), scrolling("limits", "Limits that bite"), scrolling("calls", "AWS API calls", "since counting began"),
     scrolling("unknown", "Values from AWS that this version does not know"), scrolling("rules", "Rules"));
   const show = (id, rows, make) => {
     document.getElementById(`${id}-section`).hidden = rows === null;
@@ -31,6 +31,7 @@ function draw({ health, service }, tick) {
   show("targets", service.targets, () => targets(service.targets));
   show("receivers", service.receivers, () => receivers(service.receivers));
   show("sinks", service.sinks, () => sinks(service.sinks));
+  show("costs", service.costs, () => costs(service.costs));
   show("replicas", health.replica ?? null, () => replicaFacts(health.replica, now));
   show("limits", service.limits, () => (service.limits.length ? limits(service.limits) : empty("No limit has left anything out.")));
   show("calls", service.calls.length ? service.calls : null, () => calls(service.calls));
@@ -87,7 +88,18 @@ function sinks(rows) {
     { title: "Sink", cell: ({ sink }) => sink },
     { title: "Series in the last batch", number: true, cell: ({ series }) => amount(series) },
     { title: "Batches that failed", number: true, cell: ({ failures }) => el("span", { class: failures ? "not-ok" : "" }, amount(failures)) },
+    ...(rows.some(({ left_out: out }) => Object.keys(out).length) ? [{ title: "Left out by the budget", cell: ({ left_out: out }) =>
+      el("span", { class: "wraps" }, Object.entries(out).map(([metric, series]) => `${metric} (${amount(series)})`).join(", ")) }] : []),
   ], rows);
+}
+
+function costs(rows) {
+  if (rows.length === 0) return empty("Nothing that is paid for is known yet.");
+  const total = { destination: "total", dollars: rows.reduce((sum, { dollars }) => sum + dollars, 0) };
+  return table("Costs", [
+    { title: "Destination", cell: ({ destination }) => destination.replaceAll("_", " ") },
+    { title: "US dollars a month", number: true, cell: ({ dollars }) => dollars.toFixed(2) },
+  ], [...rows, total]);
 }
 
 /** Which of several replicas answers, who leads, and as of when. */

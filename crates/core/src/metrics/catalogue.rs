@@ -8,9 +8,11 @@
 //! | `queue.wait` | `trainspotter.queue.wait` (unit `s`) | `trainspotter_queue_wait_seconds` | `QueueWait` (Seconds) |
 //! | `job.preemptions` | `trainspotter.job.preemptions` | `trainspotter_job_preemptions_total` | `JobPreemptions` (Count) |
 
+mod classic;
 mod metric;
 
 use crate::model::Source;
+pub use classic::BY_USE;
 pub use metric::{
     ClosedLabel, CloudWatch, Kind, Label, Metric, NO_DIMENSION_VALUE, Range, Stability, Subject, Unit,
     cloudwatch_dimension, cloudwatch_dimension_value,
@@ -267,6 +269,12 @@ catalogue! {
     PUBLISH_FAILURES = "publish.failures", Counter, Count, NonNegative, ["sink"], Stable,
         about Other, from [], cloudwatch Sent,
         "Batches that a sink rejected or did not receive.";
+    PUBLISH_LEFT_OUT = "publish.left_out", Gauge, Count, NonNegative, ["sink", "metric"], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "Series that are not sent because of `publish.cloudwatch.budget`, by metric.";
+    SERVICE_COST = "service.cost", Gauge, Dollars, NonNegative, ["destination"], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "What the service itself costs in a month of 730 hours at its present usage, in US dollars of the price table: see `trainspotter cost`.";
     ALERTS = "alerts", Gauge, Count, NonNegative, ["state" = AlertState], Stable,
         about Other, from [], cloudwatch Sent,
         "Alert instances by state.";

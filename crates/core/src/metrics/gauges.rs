@@ -292,6 +292,13 @@ impl Gauges {
         for (sink, series) in &service.published_series {
             self.set(&catalogue::PUBLISH_SERIES, [("sink", sink.as_str().into())], *series as f64);
         }
+        for ((sink, metric), series) in &service.left_out {
+            let labels = [("sink", sink.as_str().into()), ("metric", (*metric).into())];
+            self.set(&catalogue::PUBLISH_LEFT_OUT, labels, *series as f64);
+        }
+        for (destination, dollars) in &service.monthly_cost {
+            self.set(&catalogue::SERVICE_COST, [("destination", (*destination).into())], *dollars);
+        }
         for (receiver, pending) in &service.pending {
             let receiver = || ("receiver", receiver.as_str().into());
             self.set(&catalogue::NOTIFY_PENDING, [receiver()], pending.count as f64);

@@ -1,0 +1,307 @@
+//! `cost`: what a month costs by destination, before it is paid.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::cli::remote::Remote;
+use crate::cli::table::{Align, Table};
+use crate::cli::{Failure, inputs, print};
+use crate::config::Config;
+use crate::cost::{Assumed, Bill, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
+use crate::publish::{Origin, classic_use, otlp_use};
+use crate::service::look;
+use crate::store::{Frames, StoreError};
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::rules::{Rule, export};
+
+/// Larger files are no tables of prices.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What is assumed where nothing is known.
+const QUEUES: usize = 5;
+const SHARES: usize = 20;
+const HOSTS: f64 = 32.0;
+
+/// Show what a month costs, by destination: from the configuration alone, from what a service has recorded, or from a look at AWS.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter cost --config trainspotter.yaml                              by assumptions, which are shown
+  trainspotter cost --config trainspotter.yaml --queues 3 --shares 10       by others
+  trainspotter cost --config trainspotter.yaml --recorded trainspotter.db   with the series that a service has had last
+  trainspotter cost --config trainspotter.yaml --live                       with the series that there are now; asks AWS
+  trainspotter cost --config trainspotter.yaml --prices mine.yaml --json    at other prices, for programs
+  trainspotter cost --url http://127.0.0.1:9464                             what a running service says of itself
+
+Prices are those of config/prices.yaml, which is in the binary; a file of the same form replaces what it names.")]
+pub(super) struct Arguments {
+    /// The configuration file, or env:NAME for an environment variable with its text.
+    #[arg(long, value_name = "FILE", required_unless_present = "url", conflicts_with = "url")]
+    config: Option<String>,
+    /// Ask AWS once which queues, shares and jobs there are.
+    #[arg(long, conflicts_with_all = ["recorded", "url"])]
+    live: bool,
+    /// A state file: count the series of the latest figures in it.
+    #[arg(long, value_name = "STATEFILE", conflicts_with = "url")]
+    recorded: Option<PathBuf>,
+    /// Prices in the form of config/prices.yaml, instead of the shipped ones.
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+    /// So many queues are assumed. [default: 5]
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["live", "recorded", "url"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    queues: Option<u16>,
+    /// So many shares of each queue are assumed. [default: 20]
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["live", "recorded", "url"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    shares: Option<u16>,
+    /// So many instances run jobs on average. [default: what is in use, or 32]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    hosts: Option<u32>,
+    /// So many tasks of the service run on Fargate, 0 for none. [default: 2 with a log, else 1]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "url", value_parser = clap::value_parser!(u8).range(0..=100))]
+    tasks: Option<u8>,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Some(config) = &arguments.config else { return of_a_service(arguments).await };
+    let source = inputs::Source::load(config)?;
+    let rules = source.rules()?;
+    let config = &source.config;
+    let prices = prices(arguments.prices.as_deref())?;
+    let mut notes = vec![format!("Prices: {}.", prices.in_words())];
+    let frame = frame(arguments, config, &mut notes).await?;
+    let usage = usage(arguments, config, &rules, &frame, &prices, &mut notes);
+    let bill = bill(&usage, &prices);
+    if arguments.json { print(format_args!("{:#}", shown(&bill, &notes))) } else { table(&bill, &notes) }
+}
+
+/// The figures that are counted, and a note about where they are from.
+async fn frame(arguments: &Arguments, config: &Config, notes: &mut Vec<String>) -> Result<Frame, Failure> {
+    if let Some(file) = &arguments.recorded {
+        let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
+        let frames = Frames::open(file).map_err(Failure::failed)?;
+        let frame = frames.latest().map_err(unreadable)?;
+        let frame = frame.ok_or_else(|| Failure::failed(format!("{}: no figures are kept in it", file.display())))?;
+        notes.push(format!("Series: those of {}, as {} has them.", frame.at, file.display()));
+        return Ok(frame);
+    }
+    if arguments.live {
+        let frame = look(config, Clock::real()).await.map_err(Failure::failed)?.frame;
+        notes.push(format!(
+            "Series: those of {} queues now. What appears with the first failure, preemption or notification is not among them.",
+            frame.queues.len()
+        ));
+        return Ok(frame);
+    }
+    let queues = arguments.queues.map_or(QUEUES, usize::from);
+    let shares = arguments.shares.map_or(SHARES, usize::from).min(config.shares.most);
+    let publish = &config.publish;
+    let assumed = Assumed {
+        queues,
+        shares,
+        instance_types: 1,
+        bands: config.priority_bands.names().count(),
+        sinks: publish.otlp.len() + usize::from(publish.cloudwatch.is_some()),
+        receivers: config.receivers.len(),
+        reserved: config.targets.iter().any(|target| target.reserved.training_plans || target.reserved.warm_pools),
+        priced: !config.prices.is_empty(),
+    };
+    notes.push(format!(
+        "Assumed: {queues} queues with {shares} shares each and one instance type, and every series that can appear there. With \
+         --recorded or --live nothing of it is assumed."
+    ));
+    Ok(assumed_frame(&assumed, Clock::real().now()))
+}
+
+fn usage(
+    arguments: &Arguments,
+    config: &Config,
+    rules: &[Rule],
+    frame: &Frame,
+    prices: &PriceTable,
+    notes: &mut Vec<String>,
+) -> Usage {
+    let in_use = hosts_in_use(frame).filter(|_| arguments.live || arguments.recorded.is_some());
+    let hosts = arguments.hosts.map(f64::from).or(in_use).unwrap_or(HOSTS);
+    let tasks = u64::from(arguments.tasks.unwrap_or(if config.replication.is_some() { 2 } else { 1 }));
+    notes.push(format!(
+        "{}: {hosts} instances that run jobs, {tasks} tasks of 0.25 vCPU and 0.5 GB. Instances of jobs, load balancers, logs of the \
+         service and network are not counted.",
+        if arguments.hosts.is_none() && in_use.is_none() { "Assumed" } else { "Counted with" }
+    ));
+    let mut usage = Usage::of(config, hosts, tasks);
+    let region = config.targets.first().map(|target| target.region.clone());
+    let origin = Origin { began: frame.at, region, account: Some("111122223333".to_owned()) };
+    if let Some(sink) = &config.publish.cloudwatch {
+        if sink.metrics.are_classic() {
+            let classic = classic_use(frame, sink, prices);
+            if classic.left_out > 0 {
+                notes.push(format!("The budget leaves out {} series of classic metrics.", classic.left_out));
+            }
+            usage.classic = Some(classic);
+            (usage.alarms, usage.composite_alarms) = alarms(rules, &sink.namespace);
+        } else {
+            usage.alarms = count(&export::promql_alarms(rules).text).0;
+        }
+        if sink.metrics.are_otlp() {
+            usage.otlp.push(otlp_use(frame, "cloudwatch-otlp", true, sink.every, sink.histograms, &origin));
+        }
+        notes.push(
+            "Alarms and the dashboard are counted as if all rules were exported and the dashboard imported.".to_owned(),
+        );
+    }
+    for (index, receiver) in config.publish.otlp.iter().enumerate() {
+        let name = if index == 0 { "otlp".to_owned() } else { format!("otlp-{}", index + 1) };
+        usage.otlp.push(otlp_use(frame, &name, false, config.poll.every, receiver.histograms, &origin));
+    }
+    if usage.otlp.iter().any(|otlp: &OtlpUse| !otlp.is_cloudwatch) {
+        notes.push("What a receiver of OTLP that is not CloudWatch costs is not known here.".to_owned());
+    }
+    usage
+}
+
+/// How many standard and composite alarms the rules make.
+fn alarms(rules: &[Rule], namespace: &str) -> (u64, u64) {
+    count(&export::alarms(rules, namespace, |metric| metric.is_in_cloudwatch()).text)
+}
+
+/// Standard and composite alarms of an export: a template, or a list.
+fn count(exported: &str) -> (u64, u64) {
+    let exported: Value = serde_json::from_str(exported).unwrap_or_default();
+    if let Some(list) = exported.as_array() {
+        return (list.len() as u64, 0);
+    }
+    let of = |kind: &str| {
+        let resources = exported["Resources"].as_object();
+        let resources = resources.into_iter().flat_map(serde_json::Map::values);
+        resources.filter(|resource| resource["Type"] == kind).count() as u64
+    };
+    (of("AWS::CloudWatch::Alarm"), of("AWS::CloudWatch::CompositeAlarm"))
+}
+
+/// The table of prices. A file with mistakes is a mistake in the command line.
+fn prices(file: Option<&Path>) -> Result<PriceTable, Failure> {
+    let Some(file) = file else { return PriceTable::shipped().map_err(Failure::failed) };
+    let failed = |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", file.display()));
+    let mut text = String::new();
+    std::fs::File::open(file).map_err(failed)?.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
+    PriceTable::with_file(&file.display().to_string(), &text).map_err(Failure::usage)
+}
+
+fn table(bill: &Bill, notes: &[String]) -> Result<(), Failure> {
+    let columns = [
+        ("DESTINATION", Align::Left),
+        ("WHAT", Align::Left),
+        ("A MONTH", Align::Right),
+        ("", Align::Left),
+        ("US DOLLARS", Align::Right),
+    ];
+    let mut rows = Table::new(&columns);
+    for line in &bill.lines {
+        let dollars = line.dollars.map_or_else(
+            || "not known".to_owned(),
+            |dollars| if line.is_guess { format!("about {dollars:.2}") } else { format!("{dollars:.2}") },
+        );
+        let cells = [
+            line.destination.as_str().to_owned(),
+            line.what.clone(),
+            grouped(line.quantity),
+            line.unit.to_owned(),
+            dollars,
+        ];
+        rows.row(cells);
+    }
+    rows.row(["total".to_owned(), String::new(), String::new(), String::new(), format!("{:.2}", bill.total())]);
+    for line in rows.lines() {
+        print(format_args!("{line}"))?;
+    }
+    print(format_args!(""))?;
+    for note in notes {
+        print(format_args!("{note}"))?;
+    }
+    if bill.lines.iter().any(|line| line.is_guess) {
+        print(format_args!("`about`: no public source confirms this price; put yours into a file for --prices."))?;
+    }
+    Ok(())
+}
+
+fn shown(bill: &Bill, notes: &[String]) -> Value {
+    let lines: Vec<Value> = bill
+        .lines
+        .iter()
+        .map(|line| {
+            json!({
+                "destination": line.destination.as_str(),
+                "what": line.what,
+                "quantity": line.quantity,
+                "unit": line.unit,
+                "dollars": line.dollars,
+                "price_confirmed": !line.is_guess,
+            })
+        })
+        .collect();
+    json!({ "lines": lines, "total_dollars": bill.total(), "hours": 730, "notes": notes })
+}
+
+/// A number with a space between thousands: whole from a hundred on.
+fn grouped(number: f64) -> String {
+    if number < 100.0 {
+        return format!("{number:.2}").trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What a running service says of itself.
+async fn of_a_service(arguments: &Arguments) -> Result<(), Failure> {
+    let answer = arguments.remote.connect()?.get(&["service"], &[]).await?;
+    let costs = answer["costs"].as_array().cloned().unwrap_or_default();
+    let total: f64 = costs.iter().filter_map(|row| row["dollars"].as_f64()).fold(0.0, |sum, dollars| sum + dollars);
+    if arguments.json {
+        return print(format_args!("{:#}", json!({ "lines": costs, "total_dollars": total, "hours": 730 })));
+    }
+    let mut rows = Table::new(&[("DESTINATION", Align::Left), ("US DOLLARS A MONTH", Align::Right)]);
+    for row in &costs {
+        let dollars = row["dollars"].as_f64().unwrap_or_default();
+        rows.row([row["destination"].as_str().unwrap_or_default().to_owned(), format!("{dollars:.2}")]);
+    }
+    rows.row(["total".to_owned(), format!("{total:.2}")]);
+    for line in rows.lines() {
+        print(format_args!("{line}"))?;
+    }
+    print(format_args!(
+        "\nBy what the service published last, at its own prices, without tasks; --config adds what is assumed."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_small_ones_keep_their_parts() {
+        let numbers = [0.5, 99.0, 12.345, 100.4, 3_754_285.7, 1_000.0];
+        assert_eq!(numbers.map(grouped), ["0.5", "99", "12.35", "100", "3 754 286", "1 000"]);
+    }
+
+    #[test]
+    fn alarms_are_counted_by_kind() {
+        let template = r#"{"Resources": {"A": {"Type": "AWS::CloudWatch::Alarm"}, "B": {"Type": "AWS::CloudWatch::CompositeAlarm"}}}"#;
+        assert_eq!(count(template), (1, 1));
+        assert_eq!(count(r#"[{}, {}]"#), (2, 0));
+        assert_eq!(count("{}"), (0, 0));
+    }
+}

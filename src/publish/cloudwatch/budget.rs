@@ -1,0 +1,358 @@
+//! Which series a budget takes. Pure.
+//!
+//! CloudWatch charges for each series by the hour in which it is sent. So a budget is a number of places, each of which is taken until an
+//! hour after its series was sent last: whatever comes and goes, no hour has more series than the budget pays for. Metrics are admitted as
+//! a whole, the most useful first, up to nine tenths of the places; the last tenth is for series that appear later, such as those of a new
+//! share. Where even that is not enough, the least useful metric goes, as a whole, and does not come back for a day.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::cost::{Item, PriceTable, SECONDS_A_MONTH};
+use crate::publish::cloudwatch::requests::{MAX_DATA_PER_REQUEST, Series};
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::metrics::Labels;
+use trainspotter_core::metrics::catalogue::BY_USE;
+use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::model::Timestamp;
+
+/// A series is charged for by the hour in which it was sent; a little more, for clocks and delays.
+const CHARGED_FOR: Duration = Duration::from_secs(3_600 + 120);
+/// A metric that had to go does not come back before.
+const STAYS_OUT: Duration = Duration::from_secs(86_400);
+/// Nothing is admitted before queues are known, or until so long after the first frame: what comes first need not be the most useful.
+const WARM_UP: Duration = Duration::from_secs(600);
+/// A part of the places that is kept for series that appear later: one in so many.
+const KEPT_FOR_LATER: usize = 10;
+
+/// How many series may be sent, and which.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    most: usize,
+    began: Option<Timestamp>,
+    /// When a series that takes a place was in a frame last.
+    places: BTreeMap<Series, Timestamp>,
+    /// Metrics that had to go, and since when.
+    out: BTreeMap<&'static str, Timestamp>,
+    /// Series of the latest frame without a place, by metric.
+    left_out: BTreeMap<&'static str, u64>,
+    /// What was left out before, for what is new.
+    known_left_out: BTreeSet<Series>,
+    newly_left_out: u64,
+}
+
+/// What is done with a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is sent.
+    Sent,
+    /// It waits for a place: what happens meanwhile is sent then.
+    Waits,
+    /// It is not sent.
+    LeftOut,
+}
+
+impl Budget {
+    /// A budget of so many dollars a month, at these prices and for a publication every so often. Requests are paid from it, too.
+    pub fn new(dollars: f64, every: Duration, prices: &PriceTable) -> Self {
+        Self::of_series(series_for(dollars, every, prices))
+    }
+
+    /// A budget of so many series.
+    pub fn of_series(most: usize) -> Self {
+        Self {
+            most,
+            began: None,
+            places: BTreeMap::new(),
+            out: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            known_left_out: BTreeSet::new(),
+            newly_left_out: 0,
+        }
+    }
+
+    /// The same as if it had waited for queues already.
+    #[must_use]
+    pub fn warm(mut self) -> Self {
+        self.began = Some(Timestamp::default());
+        self
+    }
+
+    /// How many series it pays for.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Decides what is sent of a frame. Call it once for each frame.
+    pub fn admit(&mut self, frame: &Frame) {
+        let at = frame.at;
+        self.places.retain(|_, last| at.since(*last) < CHARGED_FOR);
+        self.out.retain(|_, since| at.since(*since) < STAYS_OUT);
+        let began = *self.began.get_or_insert(at);
+        let is_warm = !frame.queues.is_empty() || at.since(began) >= WARM_UP;
+        let mut wanted: BTreeMap<&'static str, Vec<Series>> = BTreeMap::new();
+        for sample in frame.samples.iter().filter(|sample| sample.metric.is_in_cloudwatch()) {
+            let series = (sample.metric.name, sample.labels.clone());
+            match self.places.get_mut(&series) {
+                Some(last) if !self.out.contains_key(series.0) => *last = at,
+                Some(_) | None => wanted.entry(series.0).or_default().push(series),
+            }
+        }
+        if is_warm {
+            for metric in BY_USE {
+                if let Some(series) = wanted.get_mut(metric.name) {
+                    self.place(metric, series, at);
+                }
+            }
+        }
+        self.note(wanted);
+    }
+
+    /// What is done with a series of the latest frame.
+    pub fn admission(&self, metric: &Metric, labels: &Labels) -> Admission {
+        let is_out = self.out.contains_key(metric.name);
+        if !is_out && self.places.contains_key(&(metric.name, labels.clone())) {
+            Admission::Sent
+        } else if !is_out && self.has_places(metric.name) {
+            Admission::Waits
+        } else {
+            Admission::LeftOut
+        }
+    }
+
+    /// Series of the latest frame that have no place, by metric.
+    pub fn left_out(&self) -> &BTreeMap<&'static str, u64> {
+        &self.left_out
+    }
+
+    /// How many series are left out that were not before this was last asked.
+    pub fn take_newly_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.newly_left_out)
+    }
+}
+
+impl Budget {
+    /// Gives places to series of a metric: to all of them or none where it has none yet, else to as many as possible, for which less
+    /// useful metrics go. Those that got one are no longer in `series`.
+    fn place(&mut self, metric: &'static Metric, series: &mut Vec<Series>, at: Timestamp) {
+        if self.out.contains_key(metric.name) {
+            return;
+        }
+        let is_new = !self.has_places(metric.name);
+        let room = if is_new { self.most - self.most / KEPT_FOR_LATER } else { self.most };
+        let room = room.saturating_sub(self.places.len());
+        if is_new && series.len() > room {
+            return;
+        }
+        let lacking = series.len().saturating_sub(room);
+        for series in series.drain(..series.len() - lacking) {
+            self.places.insert(series, at);
+        }
+        // What goes now leaves its places within the hour.
+        let mut leaving = self.places.keys().filter(|(name, _)| self.out.contains_key(name)).count();
+        while leaving < lacking {
+            let Some(least) = self.least_useful(metric) else { return };
+            leaving += self.places.keys().filter(|(name, _)| *name == least).count();
+            self.out.insert(least, at);
+        }
+    }
+
+    /// The least useful metric that has places and is less useful than this one.
+    fn least_useful(&self, than: &Metric) -> Option<&'static str> {
+        let less = BY_USE.iter().rev().take_while(|metric| metric.name != than.name);
+        less.map(|metric| metric.name).find(|name| self.has_places(name) && !self.out.contains_key(name))
+    }
+
+    fn has_places(&self, name: &'static str) -> bool {
+        self.places.keys().any(|(of, _)| *of == name)
+    }
+
+    fn note(&mut self, wanted: BTreeMap<&'static str, Vec<Series>>) {
+        let left_out: BTreeSet<Series> = wanted.into_values().flatten().collect();
+        self.newly_left_out += left_out.difference(&self.known_left_out).count() as u64;
+        self.left_out.clear();
+        for (name, _) in &left_out {
+            *self.left_out.entry(name).or_default() += 1;
+        }
+        self.known_left_out = left_out;
+    }
+}
+
+/// How many series can be paid for, with the requests that send them.
+fn series_for(dollars: f64, every: Duration, prices: &PriceTable) -> usize {
+    let pushes = SECONDS_A_MONTH / every.as_secs_f64().max(1.0);
+    let sending = |series: f64| {
+        let requests = pushes * (series / MAX_DATA_PER_REQUEST as f64).ceil().max(1.0);
+        prices.cost(Item::PutMetricData, requests).unwrap_or_default()
+    };
+    let affordable = |left: f64| prices.price(Item::Metric).map_or(0.0, |price| price.affordable(left.max(0.0)));
+    // More series need more requests, which leave less for series: this settles from above.
+    let mut series = affordable(dollars - sending(1.0));
+    for _ in 0..8 {
+        series = series.min(affordable(dollars - sending(series)));
+    }
+    series as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{ClassicUse, Usage, bill};
+    use trainspotter_core::metrics::catalogue::{JOB_FAILURES, QUEUE_JOBS, QUEUE_WAIT_OLDEST, SOURCE_AGE};
+    use trainspotter_core::metrics::{QueueFigures, Sample, Value, labels};
+
+    const BEGIN: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn at(minutes: u64) -> Timestamp {
+        BEGIN + Duration::from_secs(minutes * 60)
+    }
+
+    /// Every series of a metric with these shares.
+    fn of(metric: &'static Metric, shares: &[String]) -> Vec<Sample> {
+        let sample = |share: &String| {
+            let labels =
+                metric.labels.iter().map(|label| (*label, if *label == "share" { share.as_str() } else { "x" }.into()));
+            Sample { metric, labels: labels.collect(), value: Value::Gauge(1.0) }
+        };
+        shares.iter().map(sample).collect()
+    }
+
+    fn shares(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("share-{n}")).collect()
+    }
+
+    fn frame(minutes: u64, samples: Vec<Sample>) -> Frame {
+        let queue = QueueFigures {
+            queue: "x".into(),
+            arn: String::new(),
+            policy: "FIFO",
+            jobs: BTreeMap::new(),
+            oldest_wait_seconds: None,
+        };
+        Frame { at: at(minutes), queues: vec![queue], samples, ..Frame::default() }
+    }
+
+    fn sent(budget: &Budget, frame: &Frame) -> BTreeMap<&'static str, usize> {
+        let mut sent = BTreeMap::new();
+        for sample in &frame.samples {
+            if budget.admission(sample.metric, &sample.labels) == Admission::Sent {
+                *sent.entry(sample.metric.name).or_default() += 1;
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn the_most_useful_metrics_are_kept_as_a_whole_and_the_rest_is_named() {
+        let mut budget = Budget::of_series(20);
+        let world = || {
+            [of(&QUEUE_JOBS, &shares(9)), of(&JOB_FAILURES, &shares(9)), of(&QUEUE_WAIT_OLDEST, &shares(9))].concat()
+        };
+        let first = frame(0, world());
+        budget.admit(&first);
+        let expected = BTreeMap::from([(QUEUE_WAIT_OLDEST.name, 9), (JOB_FAILURES.name, 9)]);
+        assert_eq!(sent(&budget, &first), expected);
+        assert_eq!(budget.left_out(), &BTreeMap::from([(QUEUE_JOBS.name, 9)]));
+        assert_eq!((budget.take_newly_left_out(), budget.take_newly_left_out()), (9, 0));
+        // For hours the same.
+        for minutes in 1..600 {
+            let next = frame(minutes, world());
+            budget.admit(&next);
+            assert_eq!(sent(&budget, &next), expected, "after {minutes} minutes");
+        }
+        assert_eq!(budget.take_newly_left_out(), 0);
+    }
+
+    #[test]
+    fn a_share_that_appears_gets_the_place_of_what_is_less_useful_and_no_hour_has_more_series() {
+        let mut budget = Budget::of_series(20);
+        let mut last_sent: BTreeMap<Series, u64> = BTreeMap::new();
+        let mut history = Vec::new();
+        for minutes in 0..400 {
+            let count = if minutes < 60 { 6 } else { 9 };
+            let samples = [
+                of(&QUEUE_WAIT_OLDEST, &shares(count)),
+                of(&JOB_FAILURES, &shares(count)),
+                of(&QUEUE_JOBS, &shares(6)),
+            ];
+            let frame = frame(minutes, samples.concat());
+            budget.admit(&frame);
+            for sample in &frame.samples {
+                if budget.admission(sample.metric, &sample.labels) == Admission::Sent {
+                    last_sent.insert((sample.metric.name, sample.labels.clone()), minutes);
+                }
+            }
+            let within_the_hour = last_sent.values().filter(|last| minutes - **last < 60).count();
+            assert!(within_the_hour <= 20, "{within_the_hour} series after {minutes} minutes");
+            history.push(sent(&budget, &frame));
+        }
+        assert_eq!(
+            history[59],
+            BTreeMap::from([(QUEUE_WAIT_OLDEST.name, 6), (JOB_FAILURES.name, 6), (QUEUE_JOBS.name, 6)])
+        );
+        // Two of them find room at once; the least useful metric goes, and after an hour all are there.
+        assert_eq!(history[60], BTreeMap::from([(QUEUE_WAIT_OLDEST.name, 8), (JOB_FAILURES.name, 6)]));
+        assert_eq!(history[130], BTreeMap::from([(QUEUE_WAIT_OLDEST.name, 9), (JOB_FAILURES.name, 9)]));
+        assert!(history[130..].iter().all(|sent| sent == &history[130]), "nothing flaps");
+    }
+
+    #[test]
+    fn a_share_that_comes_and_goes_does_not_make_other_series_flap() {
+        let mut budget = Budget::of_series(10);
+        let mut changes = 0;
+        let mut was_there = None;
+        for minutes in 0..(20 * 60) {
+            let count = if (minutes / 100) % 2 == 0 { 4 } else { 7 };
+            let frame = frame(minutes, [of(&QUEUE_WAIT_OLDEST, &shares(count)), of(&QUEUE_JOBS, &shares(5))].concat());
+            budget.admit(&frame);
+            let is_there = sent(&budget, &frame).contains_key(QUEUE_JOBS.name);
+            changes += u32::from(was_there.replace(is_there).is_some_and(|was| was != is_there));
+        }
+        assert_eq!(changes, 1, "what had to go stays out for a day");
+    }
+
+    #[test]
+    fn before_queues_are_known_the_places_are_kept_for_them() {
+        let mut budget = Budget::of_series(10);
+        let early = Frame { at: at(0), samples: of(&SOURCE_AGE, &shares(1)), ..Frame::default() };
+        budget.admit(&early);
+        assert!(sent(&budget, &early).is_empty());
+        // Where there are none, what the service says of itself is sent after a while.
+        let later = Frame { at: at(11), samples: of(&SOURCE_AGE, &shares(1)), ..Frame::default() };
+        budget.admit(&later);
+        assert_eq!(sent(&budget, &later).len(), 1);
+    }
+
+    #[test]
+    fn a_series_waits_only_where_its_metric_is_sent() {
+        let mut budget = Budget::of_series(10);
+        let samples = [of(&QUEUE_WAIT_OLDEST, &shares(12)), of(&SOURCE_AGE, &shares(1))].concat();
+        budget.admit(&frame(0, samples.clone()));
+        let of_first = |budget: &Budget| budget.admission(&QUEUE_WAIT_OLDEST, &samples[0].labels);
+        assert_eq!(of_first(&budget), Admission::LeftOut, "no part of a metric is sent");
+        let mut budget = Budget::of_series(10);
+        budget.admit(&frame(0, of(&QUEUE_WAIT_OLDEST, &shares(9))));
+        budget.admit(&frame(1, of(&QUEUE_WAIT_OLDEST, &shares(12))));
+        let last = labels([("queue", "x".into()), ("share", "share-9".into())]);
+        let beyond = labels([("queue", "x".into()), ("share", "share-11".into())]);
+        assert_eq!(budget.admission(&QUEUE_WAIT_OLDEST, &beyond), Admission::Waits);
+        assert!(budget.admission(&QUEUE_WAIT_OLDEST, &last) != Admission::LeftOut);
+    }
+
+    #[test]
+    fn dollars_become_series_with_the_requests_that_send_them() {
+        let prices = PriceTable::shipped().unwrap();
+        for dollars in [1.0, 5.0, 30.0, 299.99, 3_000.0, 40_000.0] {
+            let minute = Duration::from_secs(60);
+            let series = Budget::new(dollars, minute, &prices).most() as u64;
+            let cost = |series: u64| {
+                let requests = SECONDS_A_MONTH / 60.0 * (series as f64 / 1_000.0).ceil();
+                let classic = Some(ClassicUse { series, left_out: 0, requests });
+                bill(&Usage { classic, ..Usage::default() }, &prices).total()
+            };
+            assert!(cost(series) <= dollars, "{dollars}: {series} series cost {}", cost(series));
+            assert!(cost(series + 11) > dollars * 0.99, "{dollars}: {series} series are too few");
+        }
+        assert_eq!(Budget::new(30.0, Duration::from_secs(60), &prices).most(), 98);
+    }
+}

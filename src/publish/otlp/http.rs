@@ -1,0 +1,139 @@
+//! OTLP over HTTP: plain, and signed for CloudWatch.
+
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use prost::Message;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+
+use crate::config;
+use crate::outbound::{Guard, SignedEndpoint, http_client, retry_after};
+use crate::publish::otlp::error::{ExportError, OtlpSetupError};
+use trainspotter_clock::Clock;
+
+/// How long connecting may take, in wall time.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one request may take, in wall time.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+/// How much of an answer is read. A receiver says little.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// As much of what a refusal says is logged, in characters.
+const MAX_MESSAGE: usize = 300;
+/// The media type of OTLP's binary encoding.
+const PROTOBUF: &str = "application/x-protobuf";
+const GZIP: &str = "gzip";
+
+/// A receiver over HTTP.
+pub(super) struct HttpReceiver {
+    pub(super) client: reqwest::Client,
+    pub(super) url: reqwest::Url,
+    pub(super) headers: HeaderMap,
+    pub(super) is_zipped: bool,
+}
+
+impl HttpReceiver {
+    pub(super) fn new(config: &config::Otlp) -> Result<Self, OtlpSetupError> {
+        let url = reqwest::Url::parse(config.endpoint.expose())?;
+        let client = client_for(&url)?;
+        Ok(Self { client, url, headers: headers_of(config)?, is_zipped: config.is_zipped })
+    }
+
+    pub(super) async fn export(
+        &self,
+        request: &ExportMetricsServiceRequest,
+    ) -> Result<ExportMetricsServiceResponse, ExportError> {
+        let mut headers = self.headers.clone();
+        let mut body = request.encode_to_vec();
+        if self.is_zipped {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(GZIP));
+            body = gzip(&body)?;
+        }
+        post(&self.client, &self.url, headers, body, false).await
+    }
+}
+
+/// CloudWatch: each request has a signature of its own. Who may not send one now may send it later, with other credentials or rights:
+/// nothing is given up.
+pub(super) async fn export_signed(
+    client: &reqwest::Client,
+    endpoint: &SignedEndpoint,
+    request: &ExportMetricsServiceRequest,
+) -> Result<ExportMetricsServiceResponse, ExportError> {
+    let SignedEndpoint { url, signer } = endpoint;
+    let body = gzip(&request.encode_to_vec())?;
+    let signed = [("content-type", PROTOBUF), ("content-encoding", GZIP)];
+    let mut headers = signer.headers("POST", url, &signed, &body).await?;
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(GZIP));
+    let answer = post(client, url, headers, body, true).await;
+    if answer.as_ref().is_err_and(ExportError::is_not_allowed) {
+        signer.forget_credentials().await;
+    }
+    answer
+}
+
+/// A client for one endpoint.
+pub(super) fn client_for(url: &reqwest::Url) -> Result<reqwest::Client, OtlpSetupError> {
+    let client = http_client(url, Guard::new(true))?;
+    client.connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).build().map_err(OtlpSetupError::Client)
+}
+
+/// The headers of a configuration.
+pub(super) fn headers_of(config: &config::Otlp) -> Result<HeaderMap, OtlpSetupError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        let key = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|cause| OtlpSetupError::HeaderName { name: name.clone(), cause })?;
+        let mut value = HeaderValue::from_str(value.expose())
+            .map_err(|cause| OtlpSetupError::HeaderValue { name: name.clone(), cause })?;
+        value.set_sensitive(true);
+        headers.insert(key, value);
+    }
+    Ok(headers)
+}
+
+async fn post(
+    client: &reqwest::Client,
+    url: &reqwest::Url,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    is_signed: bool,
+) -> Result<ExportMetricsServiceResponse, ExportError> {
+    let outage = |error: reqwest::Error| ExportError::Connection(error.without_url());
+    let request = client.post(url.clone()).headers(headers).header(CONTENT_TYPE, PROTOBUF).body(body);
+    let mut response = request.send().await.map_err(outage)?;
+    let status = response.status();
+    let retry_after = asked_pause(response.headers());
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(outage)? {
+        answer.extend_from_slice(&chunk);
+        if answer.len() > MAX_ANSWER_BYTES {
+            answer.truncate(MAX_ANSWER_BYTES);
+            break;
+        }
+    }
+    if status.is_success() {
+        // A receiver that answers with no or another body has taken everything.
+        return Ok(ExportMetricsServiceResponse::decode(answer.as_slice()).unwrap_or_default());
+    }
+    Err(ExportError::Http { status, message: message_of(&answer), retry_after, is_signed })
+}
+
+/// How long a refusal asks to be left alone, in seconds or by a date.
+fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
+    retry_after(text(RETRY_AFTER)?, text(DATE), Clock::real().now())
+}
+
+/// What a refusal says for people, as AWS's services do in JSON.
+fn message_of(answer: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(answer).ok()?;
+    let message = body.get("message").or(body.get("Message"))?.as_str()?;
+    Some(message.chars().filter(|letter| !letter.is_control()).take(MAX_MESSAGE).collect())
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}

@@ -1,0 +1,55 @@
+//! How much of a frame goes where in a month, for `trainspotter cost`: the same choice of series and the same messages as are sent. Pure.
+
+use std::time::Duration;
+
+use crate::config;
+use crate::config::Histograms;
+use crate::cost::{ClassicUse, OtlpUse, PriceTable, SECONDS_A_MONTH};
+use crate::publish::cloudwatch::{Admission, Budget, MAX_DATA_PER_REQUEST};
+use crate::publish::otlp::{ExponentialHistograms, Form, MAX_POINTS_PER_REQUEST, Origin, charged_bytes, requests_in};
+use trainspotter_core::metrics::Frame;
+
+/// What a frame makes in custom metrics, if every month is as it.
+pub fn classic_use(frame: &Frame, sink: &config::CloudWatch, prices: &PriceTable) -> ClassicUse {
+    let samples = frame.samples.iter().filter(|sample| sample.metric.is_in_cloudwatch());
+    let all = samples.clone().count() as u64;
+    let series = match sink.budget {
+        None => all,
+        Some(dollars) => {
+            let mut budget = Budget::new(dollars, sink.every, prices).warm();
+            budget.admit(frame);
+            samples.filter(|sample| budget.admission(sample.metric, &sample.labels) == Admission::Sent).count() as u64
+        }
+    };
+    let requests_each = series.div_ceil(MAX_DATA_PER_REQUEST as u64) as f64;
+    ClassicUse { series, left_out: all - series, requests: requests_each * pushes(sink.every) }
+}
+
+/// What a frame makes by OTLP to one receiver, if it is sent so often.
+pub fn otlp_use(
+    frame: &Frame,
+    sink: &str,
+    is_cloudwatch: bool,
+    every: Duration,
+    histograms: Histograms,
+    origin: &Origin,
+) -> OtlpUse {
+    let exponential = (histograms == Histograms::Exponential).then(|| ExponentialHistograms::of_buckets(frame));
+    let form =
+        Form { origin, max_points: MAX_POINTS_PER_REQUEST, is_short: is_cloudwatch, exponential: exponential.as_ref() };
+    let requests = requests_in(&form, frame, None);
+    let series: u64 = requests.iter().map(|(_, points)| points).sum();
+    let bytes: u64 = requests.iter().map(|(request, _)| charged_bytes(request)).sum();
+    let pushes = pushes(every);
+    OtlpUse {
+        sink: sink.to_owned(),
+        is_cloudwatch,
+        series,
+        points: series as f64 * pushes,
+        bytes: bytes as f64 * pushes,
+    }
+}
+
+fn pushes(every: Duration) -> f64 {
+    SECONDS_A_MONTH / every.as_secs_f64().max(1.0)
+}

@@ -1,0 +1,134 @@
+//! `trainspotter cost`: from a configuration alone, from a state file, from a look, and from a running service.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::config_file::configured;
+use crate::support::process::{listening, trainspotter};
+use crate::support::ready::ready_service;
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+async fn cost(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let arguments: Vec<&str> = ["cost"].iter().chain(arguments).copied().collect();
+    let Output { status, stdout, stderr } = trainspotter(&arguments).output().await.unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+async fn bill(arguments: &[&str]) -> Value {
+    let arguments: Vec<&str> = arguments.iter().chain(&["--json"]).copied().collect();
+    let (code, bill, reported) = cost(&arguments).await;
+    assert_eq!(code, Some(0), "{reported}");
+    serde_json::from_str(&bill).unwrap()
+}
+
+fn dollars(bill: &Value, destination: &str) -> f64 {
+    let lines = bill["lines"].as_array().unwrap().iter().filter(|line| line["destination"] == destination);
+    lines.filter_map(|line| line["dollars"].as_f64()).sum()
+}
+
+fn quantity(bill: &Value, what: &str) -> f64 {
+    let lines = bill["lines"].as_array().unwrap();
+    lines.iter().find(|line| line["what"].as_str().unwrap().starts_with(what)).unwrap()["quantity"].as_f64().unwrap()
+}
+
+fn file(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_configuration_alone_says_what_a_month_costs_and_what_is_assumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |metrics: &str| {
+        let name = format!("{}.yaml", metrics.len());
+        file(
+            folder.path(),
+            &name,
+            &format!("targets: [{{ region: us-east-1 }}]\npublish: {{ cloudwatch: {{ {metrics} }} }}\n"),
+        )
+    };
+    let unlimited = bill(&["--config", &config("metrics: both")]).await;
+    assert!(dollars(&unlimited, "classic") > 500.0 && dollars(&unlimited, "otlp") > 1.0, "{unlimited:#}");
+    let within = bill(&["--config", &config("metrics: both, budget: $30")]).await;
+    assert!(dollars(&within, "classic") <= 30.0 && dollars(&within, "classic") > 10.0, "{within:#}");
+    assert!(within["notes"].to_string().contains("leaves out"), "{within:#}");
+    let smaller = bill(&["--config", &config("metrics: both"), "--queues", "1", "--shares", "2", "--hosts", "0"]).await;
+    assert!(dollars(&smaller, "otlp") < dollars(&unlimited, "otlp") / 10.0, "{smaller:#}");
+    assert_eq!(dollars(&smaller, "gpu_metrics"), 0.0);
+    let total: f64 = smaller["lines"].as_array().unwrap().iter().filter_map(|line| line["dollars"].as_f64()).sum();
+    assert!((smaller["total_dollars"].as_f64().unwrap() - total).abs() < 1e-6);
+
+    let (code, table, _) = cost(&["--config", &config("metrics: both")]).await;
+    assert_eq!(code, Some(0));
+    for part in ["DESTINATION", "classic", "otlp", "total", "5 queues with 20 shares", "about"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+}
+
+#[tokio::test]
+async fn prices_come_from_a_file_where_one_is_given_and_mistakes_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = file(folder.path(), "c.yaml", "targets: [{ region: us-east-1 }]\npublish: { cloudwatch: {} }\n");
+    let dear = file(folder.path(), "dear.yaml", "prices:\n  dashboard: { dollars: 1000, date: 2026-12-01 }\n");
+    assert_eq!(dollars(&bill(&["--config", &config, "--prices", &dear]).await, "dashboards"), 1000.0);
+    let wrong = file(
+        folder.path(),
+        "wrong.yaml",
+        "prices:\n  dashbord: { dollars: 3, date: 2026-12-01 }\n  alarm: { dollars: free }\n",
+    );
+    let (code, _, reported) = cost(&["--config", &config, "--prices", &wrong]).await;
+    assert_eq!(code, Some(64), "{reported}");
+    for part in ["did you mean `dashboard`?", "wrong.yaml:3:", "^"] {
+        assert!(reported.contains(part), "{part}: {reported}");
+    }
+    for (arguments, expected) in [
+        (vec![], 64),
+        (vec!["--config", "nowhere.yaml"], 64),
+        (vec!["--config", &config, "--prices", "nowhere.yaml"], 64),
+        (vec!["--config", &config, "--live", "--recorded", "x.db"], 64),
+        (vec!["--config", &config, "--live", "--queues", "3"], 64),
+        (vec!["--config", &config, "--queues", "0"], 64),
+        (vec!["--config", &config, "--url", "http://127.0.0.1:1"], 64),
+        (vec!["--config", &config, "--recorded", "nowhere.db"], 1),
+        (vec!["--url", "http://127.0.0.1:1"], 1),
+    ] {
+        assert_eq!(cost(&arguments).await.0, Some(expected), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_a_state_file_and_a_running_service_say_what_their_series_cost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--listen", "127.0.0.1:0"]);
+    let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let publish = "publish: { cloudwatch: { metrics: both, budget: $30, every: 10s } }\n";
+    let config = configured(folder.path(), &endpoint, publish);
+    let config = config.to_str().unwrap().to_owned();
+    let live = bill(&["--config", &config, "--live"]).await;
+    assert!(live["notes"].to_string().contains("now"), "{live:#}");
+    assert!(quantity(&live, "custom metrics") > 10.0, "{live:#}");
+
+    let (service, page, _) = ready_service(folder.path(), &endpoint, publish).await;
+    let published = async {
+        loop {
+            let shown = bill(&["--url", &page]).await;
+            if dollars(&shown, "classic") > 1.0 && dollars(&shown, "otlp") > 0.0 {
+                return shown;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let shown = tokio::time::timeout(PATIENCE, published).await.expect("the service says what it costs");
+    assert!(dollars(&shown, "classic") <= 30.0, "{shown:#}");
+    let metrics = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("trainspotter_service_cost_dollars{destination=\"classic\"}"), "{metrics}");
+    drop(service);
+    let state = folder.path().join("trainspotter.db");
+    let recorded = bill(&["--config", &config, "--recorded", state.to_str().unwrap()]).await;
+    assert!(dollars(&recorded, "classic") <= 30.0 && quantity(&recorded, "custom metrics") > 10.0, "{recorded:#}");
+}
