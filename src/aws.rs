@@ -11,6 +11,7 @@
 //! understood is a value ([`trainspotter_core::model::Observation::UnknownValue`]), never a guess and never a panic; a throttle slows
 //! the calls, never the process.
 
+mod answer_body;
 mod call_counter;
 mod clients;
 mod completeness;
@@ -21,6 +22,7 @@ mod failure;
 mod fake;
 mod job_summary;
 mod listing;
+mod odd_numbers;
 mod outside_jobs;
 mod page;
 mod poller;

@@ -17,8 +17,10 @@ use url::{Host, Url};
 use crate::aws::Budget;
 use crate::aws::CallCounter;
 use crate::aws::Limits;
+use crate::aws::answer_body::AnswerBody;
 use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::completeness::Completeness;
+use crate::aws::odd_numbers::OddNumbers;
 use crate::config::Target;
 use crate::outbound::{Guard, OutboundError, credentials_client, sdk_client};
 use trainspotter_clock::Clock;
@@ -206,13 +208,14 @@ fn defaults(region: &str, clock: Clock) -> ConfigLoader {
 }
 
 fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient) -> Clients {
-    let calls = CallCounter::default();
+    let (calls, limits) = (CallCounter::default(), Limits::default());
     let watch = |service| Watch { service, counter: calls.clone(), budget: Some(budget.clone()) };
     // Times of jobs are Batch's, so that its clock is the one that matters.
     let batch = aws_sdk_batch::config::Builder::from(sdk)
         .http_client(budget.guard_and_compare(http))
         .interceptor(watch("batch"))
         .interceptor(Completeness)
+        .interceptor(AnswerBody(OddNumbers(limits.clone())))
         .retry_classifier(TooManyRequests)
         .build();
     let quotas = aws_sdk_servicequotas::config::Builder::from(sdk)
@@ -223,6 +226,7 @@ fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient) -> Clients {
     let sagemaker = aws_sdk_sagemaker::config::Builder::from(sdk)
         .interceptor(watch("sagemaker"))
         .interceptor(Completeness)
+        .interceptor(AnswerBody(OddNumbers(limits.clone())))
         .retry_classifier(TooManyRequests)
         .build();
     let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(sdk)
@@ -236,7 +240,7 @@ fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient) -> Clients {
         cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch),
         budget,
         calls,
-        limits: Limits::default(),
+        limits,
     }
 }
 

@@ -5,20 +5,17 @@
 //! it is shown an empty answer, once [`PageReader`] has read it. What cannot be read here the SDK reads, and says what is wrong with it.
 //!
 //! Invariant: a page is read as the SDK would have read it. Members that are null count as left out, those that no one needs are
-//! skipped, and a member of another type than the API's makes the page unreadable.
+//! skipped, and a member of another type than the API's makes the page unreadable. Only a number that no member can hold, which the SDK
+//! would refuse the page for, is taken for one that is not known.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::ConfigBag;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::aws::answer_body::RewriteBody;
 use crate::aws::job_summary::{Summary, Text};
+use crate::aws::odd_numbers;
 use crate::aws::translate::ListedJobs;
 use crate::aws::translate::Unknowns;
 use trainspotter_core::model::JobSeen;
@@ -53,25 +50,16 @@ impl PageReader {
     }
 }
 
-impl Intercept for PageReader {
-    fn name(&self) -> &'static str {
-        "PageReader"
-    }
-
-    fn modify_before_deserialization(
-        &self,
-        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let response = context.response_mut();
-        // The budget's client hands over whole bodies.
-        let body = response.body().bytes().filter(|_| response.status().is_success());
-        if let Some(page) = body.and_then(|body| read(body, &self.queue).ok()) {
-            *self.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page);
-            *response.body_mut() = SdkBody::empty();
-        }
-        Ok(())
+impl RewriteBody for PageReader {
+    fn rewrite(&self, _: &str, body: &[u8]) -> Option<Vec<u8>> {
+        let page = read(body, &self.queue).ok().or_else(|| {
+            let (mended, odd) = odd_numbers::without(body)?;
+            let mut page = read(&mended, &self.queue).ok()?;
+            page.unknowns.note("number", &odd);
+            Some(page)
+        })?;
+        *self.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page);
+        Some(Vec::new())
     }
 }
 

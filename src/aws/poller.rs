@@ -11,6 +11,7 @@ use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
 use tokio::sync::mpsc;
 
 use crate::aws::Clients;
+use crate::aws::answer_body::AnswerBody;
 use crate::aws::failure::{Failure, describe};
 use crate::aws::listing::Listing;
 use crate::aws::page::PageReader;
@@ -376,7 +377,7 @@ impl Poller {
             }
         };
         let reader = PageReader::new(queue.clone());
-        let request = request.set_next_token(token).customize().interceptor(reader.clone());
+        let request = request.set_next_token(token).customize().interceptor(AnswerBody(reader.clone()));
         request.send().await.map_err(|error| Failure::new("ListServiceJobs", &error))?;
         let failure = |what, is_refusal| Failure { text: format!("ListServiceJobs: {what}"), is_refusal };
         let page = reader.take().ok_or_else(|| failure("an answer that only the SDK can read", false))?;

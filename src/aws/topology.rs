@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_sdk_batch::types::{JobQueueDetail, SchedulingPolicyDetail};
 
 use crate::aws::Clients;
+use crate::aws::answer_body::AnswerBody;
 use crate::aws::failure::describe;
 use crate::aws::listing::Listing;
 use crate::aws::translate;
@@ -129,7 +130,7 @@ impl Reading<'_> {
         let readable = Readable::new("jobQueues", "jobQueueName");
         loop {
             let request = self.clients.batch.describe_job_queues().set_next_token(token);
-            let page = request.customize().interceptor(readable.clone()).send().await;
+            let page = request.customize().interceptor(AnswerBody(readable.clone())).send().await;
             let mut page = page.map_err(|error| describe(OPERATION, &error))?;
             let next = page.next_token.take();
             unreadable.leave_out(OPERATION, &readable);
@@ -163,7 +164,7 @@ impl Reading<'_> {
         let readable = Readable::new("serviceEnvironments", "serviceEnvironmentName");
         loop {
             let request = self.clients.batch.describe_service_environments().set_next_token(token);
-            let page = match request.customize().interceptor(readable.clone()).send().await {
+            let page = match request.customize().interceptor(AnswerBody(readable.clone())).send().await {
                 Ok(page) => page,
                 Err(error) => {
                     found.error = Some(describe(OPERATION, &error));
@@ -199,7 +200,7 @@ impl Reading<'_> {
         let readable = Readable::new("schedulingPolicies", "arn");
         for chunk in arns.chunks(POLICIES_PER_CALL) {
             let request = self.clients.batch.describe_scheduling_policies().set_arns(Some(chunk.to_vec()));
-            match request.customize().interceptor(readable.clone()).send().await {
+            match request.customize().interceptor(AnswerBody(readable.clone())).send().await {
                 Ok(answer) => {
                     found.leave_out(OPERATION, &readable);
                     for policy in answer.scheduling_policies.unwrap_or_default() {
@@ -281,7 +282,7 @@ impl Reading<'_> {
         let readable = Readable::new("quotaShares", "quotaShareName");
         loop {
             let request = self.clients.batch.list_quota_shares().job_queue(queue).set_next_token(token);
-            let page = match request.customize().interceptor(readable.clone()).send().await {
+            let page = match request.customize().interceptor(AnswerBody(readable.clone())).send().await {
                 Ok(page) => page,
                 Err(error) => {
                     found.error = Some(describe(OPERATION, &error));

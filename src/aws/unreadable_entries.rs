@@ -3,13 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::ConfigBag;
 use serde_json::Value;
+
+use crate::aws::answer_body::RewriteBody;
+use crate::aws::odd_numbers::token_length;
 
 /// Members that hold a whole number of 32 bits.
 const WHOLE: [&str; 7] =
@@ -104,23 +101,9 @@ impl Readable {
     }
 }
 
-impl Intercept for Readable {
-    fn name(&self) -> &'static str {
-        "Readable"
-    }
-
-    fn modify_before_deserialization(
-        &self,
-        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let response = context.response_mut();
-        let body = response.body().bytes().filter(|_| response.status().is_success());
-        if let Some(body) = body.and_then(|body| self.without(body)) {
-            *response.body_mut() = SdkBody::from(body);
-        }
-        Ok(())
+impl RewriteBody for Readable {
+    fn rewrite(&self, _: &str, body: &[u8]) -> Option<Vec<u8>> {
+        self.without(body)
     }
 }
 
@@ -168,11 +151,7 @@ fn in_texts(body: &[u8]) -> Vec<u8> {
     let mut readable = Vec::with_capacity(body.len());
     let mut rest = body;
     while let [first, ..] = rest {
-        let length = match first {
-            b'"' => text_length(rest),
-            _ => rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)).count().max(1),
-        };
-        let (token, after) = rest.split_at(length);
+        let (token, after) = rest.split_at(token_length(rest));
         let is_odd = || {
             let number = std::str::from_utf8(token).ok().and_then(|token| token.parse::<f64>().ok());
             number.is_some_and(|number| !number.is_finite())
@@ -187,17 +166,6 @@ fn in_texts(body: &[u8]) -> Vec<u8> {
         rest = after;
     }
     readable
-}
-
-/// How long the text at the beginning is, quotes included.
-fn text_length(body: &[u8]) -> usize {
-    let mut is_escaped = false;
-    let end = body.iter().skip(1).position(|byte| {
-        let is_end = *byte == b'"' && !is_escaped;
-        is_escaped = *byte == b'\\' && !is_escaped;
-        is_end
-    });
-    end.map_or(body.len(), |end| end + 2)
 }
 
 /// A value, cut to what a message can hold.

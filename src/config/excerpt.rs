@@ -101,7 +101,7 @@ fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
         if is_of_api_token(around) {
             return if API_TOKEN.contains(&one.text.as_str()) { vec![one.range.clone()] } else { Vec::new() };
         }
-        let plain = is_plain_key(&one.text) || (below(&["prices"]) && one.text.starts_with("ml."));
+        let plain = is_plain_key(&one.text) || (below(&["prices", "quotas"]) && is_like_instance_type(&one.text));
         return if plain && !secret { vec![one.range.clone()] } else { Vec::new() };
     }
     if is_of_api_token(around) && ["name", "may"].contains(&last) && one.text.len() <= MAX_SHOWN {
@@ -126,6 +126,17 @@ fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
 /// Whether a text stands directly below `api.tokens`, where a name is no secret.
 fn is_of_api_token(around: &[String]) -> bool {
     around == ["api", "tokens"]
+}
+
+/// An instance type, or what somebody has taken for one: its family has a digit, its size is short.
+fn is_like_instance_type(key: &str) -> bool {
+    let bare = key.strip_prefix("ml.").unwrap_or(key);
+    let Some((family, size)) = bare.split_once('.') else { return key.starts_with("ml.") && key.len() <= 32 };
+    let of = |text: &str, most: usize| {
+        text.len() <= most
+            && text.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+    };
+    of(family, 12) && of(size, 12) && family.chars().any(|letter| letter.is_ascii_digit())
 }
 
 /// A key of a file, and no text that happens to stand where a key does.

@@ -26,6 +26,12 @@ fn a_price_is_of_a_known_type_and_a_number() {
         let found: Vec<_> = problems.iter().collect();
         assert!(matches!(found.as_slice(), [(3, _, what)] if what.contains(message)), "{found:?}");
     }
+    // The mistake can be seen where it stands; what is no instance type may be a secret.
+    for key in ["p5.48xlarge", "ml.p5.48xlagre", "trn1n.32xlarge", "p6e-gb200.36xlarge"] {
+        assert!(prices(&format!("{key}: 3")).unwrap_err().to_string().contains(&format!(" {key}: 3")), "{key}");
+    }
+    let problems = prices("hunter2hunter2hunter2.secret: 3").unwrap_err().to_string();
+    assert!(!problems.contains("hunter2"), "{problems}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
-use crate::metrics::{self, CAUGHT_UP_WITHIN, Counting, Frame, Notes, Pending, Service, Why};
+use crate::metrics::{self, CAUGHT_UP_WITHIN, CatchUp, Counting, Frame, Notes, Pending, Service, Why};
 use crate::model::{
     JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue, QueueName, SavedEvent,
     SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
@@ -281,7 +281,11 @@ impl Engine {
         let inputs = self.facts.inputs(now, &sources);
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
         self.has_caught_up |= now.since(counted_until) <= CAUGHT_UP_WITHIN;
-        frame.is_catching_up = !self.has_caught_up;
+        frame.catch_up = match self.has_caught_up {
+            true => CatchUp::Done,
+            false if self.sources.hold_up_counting() => CatchUp::Stalled,
+            false => CatchUp::UnderWay,
+        };
         frame.of_jobs = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
         let transitions = self.active_alerts.step_with(&self.rules, &frame, now, &Notes::new(inputs));
         // Readers keep frames for long, and these series are many.

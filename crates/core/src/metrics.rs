@@ -41,8 +41,8 @@ pub use closed_labels::closed_values;
 pub use count::Counting;
 pub use counters::Counters;
 pub use frame::{
-    CAUGHT_UP_WITHIN, Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan, Quantiles,
-    QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
+    CAUGHT_UP_WITHIN, CatchUp, Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan,
+    Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
 pub use job_context::{Alike, AttemptEnd, HostFigures, JobContext, MAX_NEIGHBOURS, Neighbour};
 pub use reasons::{Evidence, Reason, Standing, Why};
@@ -177,7 +177,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         setup,
         sources: inputs.sources.to_vec(),
         samples,
-        is_catching_up: false,
+        catch_up: CatchUp::Done,
         of_jobs: Vec::new(),
     }
 }

@@ -164,3 +164,39 @@ async fn metrics_that_go_on_without_end_or_lack_their_list_are_a_failure_and_wha
         );
     }
 }
+
+#[tokio::test]
+async fn a_number_that_cannot_be_held_costs_no_description() {
+    let (endpoint, _) = fake::serve(|operation, body| match operation {
+        "describeservicejob" => {
+            let id = body["jobId"].as_str().unwrap();
+            let mut answer = job(id, "RUNNABLE", 10);
+            answer["jobQueue"] = json!("q");
+            // Far more than 32 bits hold, or 64.
+            answer["schedulingPriority"] = json!(8_000_000_000_000_i64);
+            answer["stoppedAt"] = json!(1e30);
+            answer["attempts"] = json!([{"startedAt": 1e25, "statusReason": "no"}]);
+            (200, answer)
+        }
+        _ => (
+            200,
+            json!({"TrainingJobName": "t", "TrainingJobStatus": "InProgress", "CreationTime": 1e300,
+                          "ResourceConfig": {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 7_000_000_000_i64}}),
+        ),
+    })
+    .await;
+    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (out, mut from) = fake::channel();
+    let training_jobs = vec![("a".into(), "t".into())];
+    let questions = Questions { jobs: vec!["a".into()], training_jobs, ..Questions::default() };
+    poller.answer(&questions, clock.now() + Duration::from_secs(60), &out).await;
+    let observations = fake::received(&mut from);
+    let shown = fake::shown(&observations);
+    assert!(shown.iter().all(|one| !one.contains("failed")), "{shown:?}");
+    assert!(shown.contains(&"a RUNNABLE".to_owned()) && shown.contains(&"training job t".to_owned()), "{shown:?}");
+    assert!(shown.contains(&"limit numbers_out_of_range 2".to_owned()), "{shown:?}");
+    let described =
+        observations.iter().find_map(|one| if let Observation::Jobs { jobs, .. } = one { jobs.first() } else { None });
+    let described = described.unwrap();
+    assert_eq!((described.details.as_ref().unwrap().priority, described.stopped_at), (None, None));
+}

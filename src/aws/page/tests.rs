@@ -11,13 +11,16 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
+use crate::aws::answer_body::AnswerBody;
 use crate::aws::job_summary::{CapacityUsage, LatestAttempt, Millis, Quantity, ResourceId};
 use trainspotter_core::model::Observation;
 
@@ -63,7 +66,8 @@ fn read_twice(status: u16, body: &str) -> (Answered, Answered, Option<Page>) {
     let reader = PageReader::new("q".into());
     let calls = async {
         let alone = client.list_service_jobs().job_queue("q").send().await;
-        let after = client.list_service_jobs().job_queue("q").customize().interceptor(reader.clone()).send().await;
+        let after =
+            client.list_service_jobs().job_queue("q").customize().interceptor(AnswerBody(reader.clone())).send().await;
         (alone, after)
     };
     let (alone, after) = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(calls);
@@ -165,6 +169,36 @@ fn what_is_no_page_is_refused_as_by_the_sdk() {
         r#"{"nextToken": 2}"#,
     ] {
         check(body);
+    }
+}
+
+#[test]
+fn a_number_that_cannot_be_held_costs_no_page() {
+    for odd in ["1e400", "-1e400", "1e19", "9223372036854775808", "NaN", "Infinity"] {
+        let text = |member: &str| {
+            format!(
+                r#"{{"jobSummaryList": [{{"jobId": "sound", "createdAt": 1, "status": "RUNNING"}},
+                    {{"jobId": "odd", "createdAt": 1, "status": "RUNNABLE", "{member}": {odd}}}], "nextToken": "2"}}"#
+            )
+        };
+        for member in ["scheduledAt", "startedAt", "stoppedAt", "ofTomorrow"] {
+            let page = read_twice(200, &text(member)).2;
+            // What no one needs need not be a number.
+            let Some(page) = page else { panic!("{member} {odd}: the page is lost") };
+            let jobs: Vec<_> = page.jobs.iter().map(|job| (job.id.as_str(), job.started_at)).collect();
+            assert_eq!(
+                (jobs, page.next.as_deref()),
+                (vec![("sound", None), ("odd", None)], Some("2")),
+                "{member} {odd}"
+            );
+        }
+        let body = text("createdAt").replacen(r#""odd", "createdAt": 1,"#, r#""odd","#, 1);
+        let page = read_twice(200, &body).2.unwrap_or_else(|| panic!("{odd}: the page is lost"));
+        assert_eq!(page.jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["sound"]);
+        let noted: Vec<_> = page.unknowns.into_observations().collect();
+        let unknown = |kind, value: &str| Observation::UnknownValue { kind, value: value.to_owned() };
+        assert!(noted.contains(&unknown("number", &format!("createdAt {odd}"))), "{noted:?}");
+        assert!(noted.contains(&unknown("job_without_created_at", "odd")), "{noted:?}");
     }
 }
 

@@ -15,6 +15,7 @@ use crate::publish::LATE_AFTER;
 use crate::publish::buckets_of;
 use crate::publish::families;
 use crate::publish::otlp::exponential::ExponentialHistograms;
+use trainspotter_core::metrics::CatchUp;
 use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Labels;
@@ -74,7 +75,8 @@ pub(in crate::publish) struct Form<'a> {
 /// distributions stood in those minutes of which values are [late](LATE_AFTER), as far as nothing was `reported` of them: a total
 /// that was lower, or other, at that time would contradict the one that was sent. Late values of reported minutes count as of now. While
 /// the count catches up with a time in which nothing ran, distributions are sent as of the minutes that are counted, and not as of now: that
-/// would leave no time for what is still to be counted. A request has at most `max_points`.
+/// would leave no time for what is still to be counted. If that is over soon the other figures wait, too: receivers refuse points that are
+/// much older than the latest they have. A request has at most `max_points`.
 pub fn otlp_requests(
     frame: &Frame,
     origin: &Origin,
@@ -97,22 +99,25 @@ pub(in crate::publish) fn requests_in(
             requests.extend(requests_of(&whole, form));
         }
     }
-    if frame.is_catching_up && form.exponential.is_none() {
-        let is_other = |sample: &&Sample| sample.metric.kind != Kind::Distribution;
-        let samples = frame.samples.iter().filter(is_other).cloned().collect();
-        requests.extend(requests_of(&Frame { at: frame.at, samples, ..Frame::default() }, form));
-    } else {
-        requests.extend(requests_of(frame, form));
+    // Exponential histograms tell late values in the point of now in any case.
+    let catch_up = if form.exponential.is_none() { frame.catch_up } else { CatchUp::Done };
+    match catch_up {
+        CatchUp::Done => requests.extend(requests_of(frame, form)),
+        CatchUp::UnderWay => {}
+        CatchUp::Stalled => {
+            let is_other = |sample: &&Sample| sample.metric.kind != Kind::Distribution;
+            let samples = frame.samples.iter().filter(is_other).cloned().collect();
+            requests.extend(requests_of(&Frame { at: frame.at, samples, ..Frame::default() }, form));
+        }
     }
     requests
 }
 
 /// Up to when distributions are reported once a frame was sent.
 pub(super) fn reported_by(frame: &Frame, reported_until: Option<Timestamp>) -> Option<Timestamp> {
-    if frame.is_catching_up {
-        reported_until.max(late(frame, reported_until).into_keys().next_back())
-    } else {
-        reported_until.max(Some(frame.at))
+    match frame.catch_up {
+        CatchUp::Done => reported_until.max(Some(frame.at)),
+        CatchUp::UnderWay | CatchUp::Stalled => reported_until.max(late(frame, reported_until).into_keys().next_back()),
     }
 }
 
@@ -422,7 +427,7 @@ mod tests {
     fn while_the_count_catches_up_distributions_stand_in_the_minutes_that_are_counted_only() {
         let now = Timestamp::from_millis(1_700_000_040_000);
         let ago = |seconds: u64| now - std::time::Duration::from_secs(seconds);
-        let frame = |fresh: &[(Timestamp, f64)], sent: usize, is_catching_up| {
+        let frame = |fresh: &[(Timestamp, f64)], sent: usize, catch_up| {
             let mut waits =
                 Distribution { buckets: vec![0; catalogue::DURATION_BOUNDS.len() + 1], ..Default::default() };
             (0..sent).for_each(|_| waits.add(1.0));
@@ -432,7 +437,7 @@ mod tests {
                 sample(&catalogue::QUEUE_WAIT, 1, Value::Distribution(waits)),
                 sample(&GPU_CAPACITY, 1, Value::Gauge(4.0)),
             ];
-            Frame { at: now, samples, is_catching_up, ..Frame::default() }
+            Frame { at: now, samples, catch_up, ..Frame::default() }
         };
         let origin = Origin { began: Timestamp::default(), region: None, account: None };
         let points = |frame: &Frame, until| -> Vec<(&str, u64)> {
@@ -448,14 +453,20 @@ mod tests {
             metrics.map(point).collect()
         };
         let stopped = Some(ago(9_000));
-        let first = frame(&[], 5, true);
+        let first = frame(&[], 5, CatchUp::Stalled);
         assert_eq!(points(&first, stopped), [("gauge", 0)], "old totals are not said to be of now");
         assert_eq!(reported_by(&first, stopped), stopped);
-        let second = frame(&[(ago(7_201), 5.0)], 5, true);
-        assert_eq!(points(&second, stopped), [("waits", 7_200), ("gauge", 0)]);
+        let soon = frame(&[], 5, CatchUp::UnderWay);
+        assert_eq!(
+            (points(&soon, stopped), reported_by(&soon, stopped)),
+            (vec![], stopped),
+            "all figures wait for a poll"
+        );
+        let second = frame(&[(ago(7_201), 5.0)], 5, CatchUp::UnderWay);
+        assert_eq!(points(&second, stopped), [("waits", 7_200)]);
         let until = reported_by(&second, stopped);
         assert_eq!(until, Some(ago(7_200)));
-        let third = frame(&[(ago(7_300), 5.0), (ago(3_600), 5.0)], 6, false);
+        let third = frame(&[(ago(7_300), 5.0), (ago(3_600), 5.0)], 6, CatchUp::Done);
         assert_eq!(
             points(&third, until),
             [("waits", 3_540), ("gauge", 0), ("waits", 0)],

@@ -32,7 +32,7 @@ use trainspotter_core::metrics::WaitFigures;
 use trainspotter_core::metrics::Waterfall;
 use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
-use trainspotter_core::metrics::{Sample, Value, catalogue, labels};
+use trainspotter_core::metrics::{CatchUp, Sample, Value, catalogue, labels};
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::{Reserved, ReservedKind};
@@ -159,7 +159,7 @@ fn frame(at: Timestamp) -> Frame {
             health(Source::Utilisation, None, None),
         ],
         samples: samples(),
-        is_catching_up: false,
+        catch_up: CatchUp::Done,
         of_jobs: Vec::new(),
     }
 }

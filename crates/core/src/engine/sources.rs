@@ -73,6 +73,12 @@ impl Sources {
         cause.unwrap_or_else(|| "the first poll is not complete yet".to_owned())
     }
 
+    /// Whether a source fails without which events are not counted.
+    pub(super) fn hold_up_counting(&self) -> bool {
+        let needed = [Source::Topology, Source::Jobs, Source::Descriptions];
+        self.answers.iter().any(|((source, _), answers)| needed.contains(source) && answers.error.is_some())
+    }
+
     /// How fresh each source is, over all queues that are watched.
     pub(super) fn health(&self, queues: &[Queue], now: Timestamp) -> Vec<SourceHealth> {
         Source::ALL.into_iter().map(|source| self.health_of(source, queues, now)).collect()

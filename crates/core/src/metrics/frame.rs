@@ -14,6 +14,18 @@ use crate::model::{InstanceType, QueueName, Reserved, ShareName, Source, Timesta
 /// After a start what is counted has caught up as soon as it is behind by no more than this.
 pub const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(600);
 
+/// How far the count is with what happened before the service started. Until it has caught up, totals stand as an earlier run left them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Everything is counted.
+    #[default]
+    Done,
+    /// It will be soon: a poll or two.
+    UnderWay,
+    /// A source fails, so that nobody knows when.
+    Stalled,
+}
+
 /// The figures of one tick. Immutable once made; readers share it.
 #[derive(Clone, Debug, Default)]
 pub struct Frame {
@@ -45,8 +57,8 @@ pub struct Frame {
     pub sources: Vec<SourceHealth>,
     /// Everything that is published and evaluated, in catalogue order, then by labels.
     pub samples: Vec<Sample>,
-    /// Whether much is still to be counted that happened before the service started: totals stand as an earlier run left them.
-    pub is_catching_up: bool,
+    /// How far the count is with what happened before the service started.
+    pub catch_up: CatchUp,
     /// Figures of single jobs that a rule asked for: see [`crate::metrics::single_jobs`]. Evaluated and never published.
     pub of_jobs: Vec<Sample>,
 }

@@ -118,13 +118,16 @@ fn until_the_time_before_a_start_is_counted_the_frames_say_so() {
     let mut first = engine(Saved::default());
     first.observe(vec![topology(), known(), dispatched(), answered(90)]);
     let output = first.tick(second(100));
-    assert!(!output.frame.is_catching_up, "nothing was before");
+    assert_eq!(output.frame.catch_up, CatchUp::Done, "nothing was before");
     let before = saved(output);
 
     let mut next = engine(before);
-    assert!(next.tick(second(hour)).frame.is_catching_up, "nothing has been listed yet");
-    next.observe(vec![topology(), known(), answered(hour + 60)]);
+    assert_eq!(next.tick(second(hour)).frame.catch_up, CatchUp::UnderWay, "nothing has been listed yet");
+    let (source, queue, at) = (Source::Jobs, Some("prod".into()), second(hour + 10));
+    next.observe(vec![topology(), known(), Observation::Failed { source, queue, at, error: "no".to_owned() }]);
+    assert_eq!(next.tick(second(hour + 20)).frame.catch_up, CatchUp::Stalled);
+    next.observe(vec![answered(hour + 60)]);
     let output = next.tick(second(hour + 70));
-    assert!(!output.frame.is_catching_up, "{}", output.counted_until);
-    assert!(!next.tick(second(3 * hour)).frame.is_catching_up, "lists that fail later are no start");
+    assert_eq!(output.frame.catch_up, CatchUp::Done, "{}", output.counted_until);
+    assert_eq!(next.tick(second(3 * hour)).frame.catch_up, CatchUp::Done, "lists that fail later are no start");
 }
