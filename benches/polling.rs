@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use trainspotter::aws::{Clients, Poller, connect};
-use trainspotter::config::{Poll, Reserved, Target};
+use trainspotter::config::{Poll, Target};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::jobs::Job as Tracked;
@@ -69,15 +69,7 @@ async fn measure(backlog: usize) -> Result<String, Failed> {
     let served = Arc::new(Served::default());
     let endpoint = serve(Arc::clone(&world), Arc::clone(&served))?;
     let clock = Clock::fast(1_000.0);
-    let target = Target {
-        region: "us-east-1".to_owned(),
-        role: None,
-        endpoint: Some(endpoint.clone()),
-        queues: vec!["*".into()],
-        events: None,
-        reserved: Reserved::default(),
-        quotas: std::collections::BTreeMap::new(),
-    };
+    let target = Target { endpoint: Some(endpoint.clone()), ..Target::new("us-east-1") };
     let clients = connect(&target, 1e6, clock).await?;
 
     let all = list_everything(&clients).await?;

@@ -115,7 +115,7 @@ fn theirs(rules: &[Rule], frame: &Frame) -> Result<Option<f64>, Box<dyn Error>> 
         return Ok(None);
     }
     let folder = tempfile::tempdir()?;
-    let target = serve(prometheus_text(frame))?;
+    let target = serve(prometheus_text(&[std::sync::Arc::new(frame.clone())]))?;
     let idle = watch(folder.path(), target, "")?.seconds_of_cpu;
     // As often as it can: every evaluation that is due too early is left out.
     let exported = export::prometheus(rules, Duration::from_secs(1)).text;

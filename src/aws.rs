@@ -15,11 +15,13 @@ mod answer_body;
 mod call_counter;
 mod clients;
 mod completeness;
+mod credentials;
 mod describe;
 mod eventbridge;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod identity;
 mod job_summary;
 mod listing;
 mod odd_numbers;

@@ -13,6 +13,7 @@ mod mute;
 mod publish;
 mod receivers;
 mod store;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use file::Permission;
 pub use mute::Mute;
 pub use publish::{CloudWatch, CloudWatchMetrics, Histograms, Otlp, OtlpProtocol, Publish};
 pub use store::{LogPlace, Replication};
+pub use targets::{MAX_TARGETS, usual_name};
 
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Prices;
@@ -109,10 +111,14 @@ pub struct Config {
 /// An account and region whose queues are watched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
+    /// Unique; no two differ in case only.
+    pub name: String,
     /// AWS region, such as `us-east-1`.
     pub region: String,
     /// A role to assume first.
     pub role: Option<String>,
+    /// What the role's trust policy asks for.
+    pub external_id: Option<String>,
     /// Another endpoint for every AWS service: the simulator, say.
     pub endpoint: Option<String>,
     /// Globs over queue names; a queue is watched if any matches.
@@ -123,6 +129,27 @@ pub struct Target {
     pub reserved: Reserved,
     /// The code of the account's quota for training jobs by instance type, as far as they are to be asked for.
     pub quotas: BTreeMap<String, String>,
+    /// Calls per second of its own; what [`Poll`] says otherwise.
+    pub calls_per_second: Option<f64>,
+}
+
+impl Target {
+    /// All queues of a region, with the service's own credentials.
+    pub fn new(region: impl Into<String>) -> Self {
+        let region = region.into();
+        Self {
+            name: usual_name(&region, None),
+            region,
+            role: None,
+            external_id: None,
+            endpoint: None,
+            queues: vec!["*".to_owned()],
+            events: None,
+            reserved: Reserved::default(),
+            quotas: BTreeMap::new(),
+            calls_per_second: None,
+        }
+    }
 }
 
 /// Capacity that is paid for whether jobs use it or not: nothing is asked about it unless it is switched on.

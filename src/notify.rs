@@ -23,6 +23,7 @@ mod webhook;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Channel;
@@ -55,6 +56,20 @@ pub trait Deliver: fmt::Debug + Send + Sync + 'static {
     /// How often a receiver has to be notified of what fires, so that it does not take it for over; in clock time, never if `None`.
     fn repeats_every(&self, _clock: &Clock) -> Option<Duration> {
         None
+    }
+}
+
+impl<D: Deliver> Deliver for Arc<D> {
+    fn deliver(&self, message: &Message, clock: &Clock) -> impl Future<Output = Result<Receipt, Failure>> + Send {
+        D::deliver(self, message, clock)
+    }
+
+    fn most_together(&self) -> usize {
+        D::most_together(self)
+    }
+
+    fn repeats_every(&self, clock: &Clock) -> Option<Duration> {
+        D::repeats_every(self, clock)
     }
 }
 

@@ -15,6 +15,7 @@ mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -87,6 +88,8 @@ pub struct CloudWatchAccess {
     pub classic: Option<aws_sdk_cloudwatch::Client>,
     /// For OTLP.
     pub otlp: Option<SignedEndpoint>,
+    /// Whether classic metrics have the dimensions Account and Region.
+    pub places: Arc<AtomicBool>,
 }
 
 impl Publisher {
@@ -102,6 +105,7 @@ impl Publisher {
             if let Some(client) = cloudwatch.classic {
                 let budget = budget_of(config)?;
                 let sink = CloudWatchSink::new(client, config.namespace.clone()).within(budget);
+                let sink = sink.with_places(cloudwatch.places);
                 lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(Box::new(sink)), config.every));
             }
             if let Some(endpoint) = cloudwatch.otlp {

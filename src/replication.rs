@@ -26,7 +26,7 @@ mod standing;
 pub mod storage;
 
 pub use error::LogError;
-pub use open::{Replicas, open};
+pub use open::{Replicas, open, watches};
 pub use replica::Identity;
 pub use standing::Standing;
 

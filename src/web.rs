@@ -21,8 +21,10 @@ mod host_names;
 mod job_context;
 mod jobs;
 mod listen;
+mod merged_jobs;
 mod openapi;
 mod operations;
+mod operations_of_targets;
 mod outbox;
 mod page;
 mod past;
@@ -32,6 +34,7 @@ mod request_limits;
 mod runbooks;
 mod service_figures;
 mod silences;
+mod targets;
 mod test_notifications;
 #[cfg(test)]
 mod tests;
@@ -44,14 +47,12 @@ use std::time::Duration;
 use axum::Router;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use crate::notify::silence::Silence;
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::Place;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
@@ -62,6 +63,7 @@ pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Spa
 pub use operations::{Change, Operation, Outcome, Refusal, Reply};
 pub use outbox::{NotificationPage, NotificationRow, OutboxFilter};
 pub use past::{PastQuery, ReadFrames};
+pub use targets::{Targets, WatchedTarget};
 pub use test_notifications::{TestRequest, TestResult};
 pub use why::{EvidenceView, WhyView};
 
@@ -71,6 +73,8 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// The state of the service after one tick. Cheap to clone: readers share it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    /// Which target it is of.
+    pub place: Place,
     /// The figures.
     pub frame: Arc<Frame>,
     /// All pending and firing alerts.
@@ -117,16 +121,8 @@ pub struct ReplicaView {
 /// Everything the routes draw on.
 #[derive(Clone, Debug)]
 pub struct Pages {
-    /// The latest snapshot.
-    pub snapshot: watch::Receiver<Snapshot>,
-    /// Questions about jobs, to the ledger's owner. A question that is dropped unanswered becomes a 503.
-    pub jobs: mpsc::Sender<JobQuery>,
-    /// Questions about the past, to whoever reads what was kept. As above.
-    pub history: mpsc::Sender<PastQuery>,
-    /// What operators look up and do, to whoever owns silences and outbox. As above.
-    pub operations: mpsc::Sender<Operation>,
-    /// Silences, as they were a moment ago.
-    pub silences: watch::Receiver<Arc<[Silence]>>,
+    /// What is watched, and who answers for it.
+    pub targets: Targets,
     /// Who may read and who may act.
     pub access: Access,
     /// The service's clock.
@@ -135,14 +131,8 @@ pub struct Pages {
     pub started_at: Timestamp,
     /// How often the engine is meant to tick, in clock time: what "has not ticked for long" is measured by.
     pub tick_every: Duration,
-    /// Writes a frame in Prometheus' text format (`publish::prometheus_text`).
-    pub metrics: fn(&Frame) -> String,
-}
-
-impl Pages {
-    fn latest(&self) -> Snapshot {
-        self.snapshot.borrow().clone()
-    }
+    /// Writes the frames of all targets in Prometheus' text format (`publish::prometheus_text`).
+    pub metrics: fn(&[Arc<Frame>]) -> String,
 }
 
 /// All routes, with their limits and headers.

@@ -17,12 +17,13 @@ use trainspotter_core::model::CallOutcome;
 use trainspotter_core::model::Calls;
 
 /// Every operation that any room calls; another one is counted as [`OTHER`].
-const OPERATIONS: [&str; 14] = [
+const OPERATIONS: [&str; 15] = [
     "DescribeJobQueues",
     "DescribeSchedulingPolicies",
     "DescribeServiceEnvironments",
     "DescribeServiceJob",
     "DescribeTrainingJob",
+    "GetCallerIdentity",
     "GetJobQueueSnapshot",
     "GetMetricData",
     "GetServiceQuota",

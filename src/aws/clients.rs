@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -20,6 +21,7 @@ use crate::aws::Limits;
 use crate::aws::answer_body::AnswerBody;
 use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::completeness::Completeness;
+use crate::aws::credentials::{Renewal, Renewed};
 use crate::aws::odd_numbers::OddNumbers;
 use crate::config::Target;
 use crate::outbound::{Guard, OutboundError, credentials_client, sdk_client};
@@ -29,8 +31,6 @@ use trainspotter_clock::Clock;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wall time in which an answer must begin.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// Wall time in which credentials must be found.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 /// Attempts of a call, the first included. The waits between them are jittered.
 const ATTEMPTS: u32 = 3;
 /// The endpoint of all services, if the target does not name one.
@@ -55,6 +55,8 @@ pub struct Clients {
     pub quotas: aws_sdk_servicequotas::Client,
     /// GPU metrics.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
+    /// Which account this is. Not behind the budget, as credentials are not.
+    pub(super) sts: aws_sdk_sts::Client,
     budget: Budget,
     calls: CallCounter,
     limits: Limits,
@@ -127,10 +129,10 @@ impl std::error::Error for ConnectError {
 /// Nothing is called yet unless a role's session needs a region: credentials are found when the first call is made.
 /// Requests for credentials are outside of the budget, since nothing else works without them.
 pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Result<Clients, ConnectError> {
-    let (sdk, http) = identified(Access::to(target), clock).await?;
+    let (sdk, http, renewal) = identified(Access::to(target), clock).await?;
     let budget = Budget::new(calls_per_second, clock);
     let sdk = sdk.into_builder().http_client(budget.guard(http.clone())).build();
-    Ok(clients(&sdk, budget, http))
+    Ok(clients(&sdk, budget, http, &renewal))
 }
 
 /// Where APIs are, and as whom to call them.
@@ -139,18 +141,42 @@ pub(super) struct Access<'a> {
     pub(super) region: &'a str,
     /// A role to assume first.
     pub(super) role: Option<&'a str>,
+    /// What the role's trust policy asks for.
+    pub(super) external_id: Option<&'a str>,
     /// Another endpoint than AWS's.
     pub(super) endpoint: Option<&'a str>,
 }
 
 impl<'a> Access<'a> {
     fn to(target: &'a Target) -> Self {
-        Self { region: &target.region, role: target.role.as_deref(), endpoint: target.endpoint.as_deref() }
+        Self {
+            region: &target.region,
+            role: target.role.as_deref(),
+            external_id: target.external_id.as_deref(),
+            endpoint: target.endpoint.as_deref(),
+        }
     }
 }
 
-/// What clients are made of. The HTTP client is guarded; what serves credentials is only asked for credentials.
+/// What clients are made of, and what has their credentials renewed.
 pub(super) async fn identified(
+    access: Access<'_>,
+    clock: Clock,
+) -> Result<(SdkConfig, SharedHttpClient, Renewal), ConnectError> {
+    let (sdk, http) = with_credentials(access, clock).await?;
+    let renewed = sdk.credentials_provider().map(|provider| Renewed::new(provider, clock));
+    let sdk = match &renewed {
+        None => sdk,
+        Some(renewed) => {
+            sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(renewed.clone())).build()
+        }
+    };
+    Ok((sdk, http, Renewal(renewed)))
+}
+
+/// Where and as whom to call, for whoever keeps credentials by itself. The HTTP client is guarded; what serves credentials is only asked
+/// for credentials.
+pub(super) async fn with_credentials(
     access: Access<'_>,
     clock: Clock,
 ) -> Result<(SdkConfig, SharedHttpClient), ConnectError> {
@@ -167,7 +193,11 @@ pub(super) async fn identified(
     }
     let mut sdk = loader.load().await.into_builder().http_client(http.clone()).build();
     if let Some(role) = access.role {
-        let provider = AssumeRoleProvider::builder(role).session_name("trainspotter").configure(&sdk).build().await;
+        let mut provider = AssumeRoleProvider::builder(role).session_name("trainspotter").configure(&sdk);
+        if let Some(external_id) = access.external_id {
+            provider = provider.external_id(external_id);
+        }
+        let provider = provider.build().await;
         sdk = sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
     }
     Ok((sdk, http))
@@ -177,11 +207,13 @@ pub(super) async fn identified(
 /// no API of jobs is called.
 pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aws_sdk_sqs::Client, ConnectError> {
     let url = parse_endpoint(queue)?;
-    let (sdk, _) = identified(Access::to(target), clock).await?;
+    let (sdk, _, renewal) = identified(Access::to(target), clock).await?;
     let config = aws_sdk_sqs::config::Builder::from(&sdk)
         .endpoint_url(url.origin().ascii_serialization())
         .http_client(http_client(Some(&url))?)
         .interceptor(Completeness)
+        .interceptor(renewal.clone())
+        .retry_classifier(renewal)
         .build();
     Ok(aws_sdk_sqs::Client::from_conf(config))
 }
@@ -196,7 +228,6 @@ fn defaults(region: &str, clock: Clock) -> ConfigLoader {
         .connect_timeout(clock.of_wall(CONNECT_TIMEOUT))
         .read_timeout(clock.of_wall(READ_TIMEOUT))
         .build();
-    let identity = aws_config::identity::IdentityCache::lazy().load_timeout(clock.of_wall(CREDENTIALS_TIMEOUT)).build();
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(region.to_owned()))
         .sleep_impl(clock)
@@ -204,36 +235,49 @@ fn defaults(region: &str, clock: Clock) -> ConfigLoader {
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .identity_cache(identity)
+        .identity_cache(IdentityCache::no_cache())
 }
 
-fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient) -> Clients {
+fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient, renewal: &Renewal) -> Clients {
     let (calls, limits) = (CallCounter::default(), Limits::default());
     let watch = |service| Watch { service, counter: calls.clone(), budget: Some(budget.clone()) };
     // Times of jobs are Batch's, so that its clock is the one that matters.
     let batch = aws_sdk_batch::config::Builder::from(sdk)
-        .http_client(budget.guard_and_compare(http))
+        .http_client(budget.guard_and_compare(http.clone()))
         .interceptor(watch("batch"))
         .interceptor(Completeness)
         .interceptor(AnswerBody(OddNumbers(limits.clone())))
         .retry_classifier(TooManyRequests)
+        .interceptor(renewal.clone())
+        .retry_classifier(renewal.clone())
         .build();
     let quotas = aws_sdk_servicequotas::config::Builder::from(sdk)
         .interceptor(watch("servicequotas"))
         .interceptor(Completeness)
         .retry_classifier(TooManyRequests)
+        .interceptor(renewal.clone())
+        .retry_classifier(renewal.clone())
         .build();
     let sagemaker = aws_sdk_sagemaker::config::Builder::from(sdk)
         .interceptor(watch("sagemaker"))
         .interceptor(Completeness)
         .interceptor(AnswerBody(OddNumbers(limits.clone())))
         .retry_classifier(TooManyRequests)
+        .interceptor(renewal.clone())
+        .retry_classifier(renewal.clone())
         .build();
     let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(sdk)
         .interceptor(watch("cloudwatch"))
         .retry_classifier(TooManyRequests)
+        .interceptor(renewal.clone())
+        .retry_classifier(renewal.clone())
+        .build();
+    let sts = aws_sdk_sts::config::Builder::from(sdk)
+        .http_client(http)
+        .interceptor(Watch { service: "sts", counter: calls.clone(), budget: None })
         .build();
     Clients {
+        sts: aws_sdk_sts::Client::from_conf(sts),
         batch: aws_sdk_batch::Client::from_conf(batch),
         sagemaker: aws_sdk_sagemaker::Client::from_conf(sagemaker),
         quotas: aws_sdk_servicequotas::Client::from_conf(quotas),

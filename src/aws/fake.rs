@@ -14,7 +14,6 @@ use crate::aws::Clients;
 use crate::aws::Poller;
 use crate::aws::connect;
 use crate::config::Poll;
-use crate::config::Reserved;
 use crate::config::Target;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Observation;
@@ -109,15 +108,7 @@ pub(crate) fn one_queue(operation: &str) -> Option<Value> {
 pub(crate) const SPEED: f64 = 1000.0;
 
 pub(crate) fn target(endpoint: &str) -> Target {
-    Target {
-        region: "us-east-1".to_owned(),
-        role: None,
-        endpoint: Some(endpoint.to_owned()),
-        queues: vec!["*".to_owned()],
-        events: None,
-        reserved: Reserved::default(),
-        quotas: std::collections::BTreeMap::new(),
-    }
+    Target { endpoint: Some(endpoint.to_owned()), ..Target::new("us-east-1") }
 }
 
 pub(crate) fn poll_config() -> Poll {
@@ -204,8 +195,11 @@ pub(crate) fn shown(observations: &[Observation]) -> Vec<String> {
             Observation::NoQueues { why } => Some(format!("no queues: {why}")),
             Observation::AccountLimits(_)
             | Observation::TrainingJobsListed { .. }
-            | Observation::OutsideTrainingJob { .. } => None,
-            Observation::Topology { .. } | Observation::Calls(_) | Observation::Reserved { .. } => None,
+            | Observation::OutsideTrainingJob { .. }
+            | Observation::Account(_)
+            | Observation::Topology { .. }
+            | Observation::Calls(_)
+            | Observation::Reserved { .. } => None,
         })
         .collect()
 }

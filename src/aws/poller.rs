@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::aws::Clients;
 use crate::aws::answer_body::AnswerBody;
 use crate::aws::failure::{Failure, describe};
+use crate::aws::identity::Identity;
 use crate::aws::listing::Listing;
 use crate::aws::page::PageReader;
 use crate::aws::topology::{self, Topology};
@@ -84,6 +85,8 @@ pub struct Poller {
     owed: BTreeMap<QueueName, Timestamp>,
     /// Whether the round under way has [begun](Poller::begin).
     begun: bool,
+    /// Finds out which account this is.
+    pub(super) identity: Identity,
 }
 
 /// A full listing of the waiting jobs of a queue, under way.
@@ -125,11 +128,13 @@ impl Poller {
             swept_first: None,
             owed: BTreeMap::new(),
             begun: false,
+            identity: Identity::default(),
         }
     }
 
     /// Begins a round: the topology, what is reserved and the limits of the account, if they are due. After it AWS's clock is known, if it ever is.
     pub async fn begin(&mut self, out: &Out) {
+        self.identity.ask(&self.clients, &self.queues, out);
         self.poll_topology(out).await;
         self.poll_reserved(out).await;
         self.poll_account(out).await;

@@ -8,7 +8,7 @@ use url::Url;
 use crate::aws::CallCounter;
 use crate::aws::ConnectError;
 use crate::aws::call_counter::{TooManyRequests, Watch};
-use crate::aws::clients::{Access, identified};
+use crate::aws::clients::{Access, identified, with_credentials};
 use crate::config::{CloudWatch, Config, Replication};
 use crate::outbound::{SignedEndpoint, SignedService, Signer};
 use trainspotter_clock::Clock;
@@ -26,11 +26,13 @@ pub async fn sns(
     clock: Clock,
 ) -> Result<aws_sdk_sns::Client, ConnectError> {
     let region = topic.split(':').nth(3).unwrap_or_default();
-    let access = Access { region, role, endpoint: endpoint.or(endpoint_of_targets(config)) };
-    let (sdk, _) = identified(access, clock).await?;
+    let access = Access { region, role, external_id: None, endpoint: endpoint.or(endpoint_of_targets(config)) };
+    let (sdk, _, renewal) = identified(access, clock).await?;
     let config = aws_sdk_sns::config::Builder::from(&sdk)
         .interceptor(watch("sns", calls))
         .retry_classifier(TooManyRequests)
+        .interceptor(renewal.clone())
+        .retry_classifier(renewal)
         .build();
     Ok(aws_sdk_sns::Client::from_conf(config))
 }
@@ -45,10 +47,12 @@ pub async fn cloudwatch(
     calls: &CallCounter,
     clock: Clock,
 ) -> Result<aws_sdk_cloudwatch::Client, ConnectError> {
-    let (sdk, _) = identified(access(config, sink), clock).await?;
+    let (sdk, _, renewal) = identified(access(config, sink), clock).await?;
     let config = aws_sdk_cloudwatch::config::Builder::from(&sdk)
         .interceptor(watch("cloudwatch", calls))
         .retry_classifier(TooManyRequests)
+        .interceptor(renewal.clone())
+        .retry_classifier(renewal)
         .build();
     Ok(aws_sdk_cloudwatch::Client::from_conf(config))
 }
@@ -59,7 +63,7 @@ pub async fn cloudwatch(
 /// The endpoint or the proxies cannot be used.
 pub async fn cloudwatch_otlp(config: &Config, sink: &CloudWatch, clock: Clock) -> Result<SignedEndpoint, ConnectError> {
     let access = access(config, sink);
-    let (sdk, _) = identified(access, clock).await?;
+    let (sdk, _) = with_credentials(access, clock).await?;
     let region = access.region;
     let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
     let root = sdk.endpoint_url().map_or_else(|| format!("https://monitoring.{region}.{domain}"), str::to_owned);
@@ -82,7 +86,8 @@ pub async fn s3(
 ) -> Result<(Signer, Option<Url>, String), ConnectError> {
     let region = log.region.as_ref().or(config.targets.first().map(|target| &target.region)).map_or("", String::as_str);
     let endpoint = log.endpoint.as_deref().or(endpoint_of_targets(config));
-    let (sdk, _) = identified(Access { region, role: log.role.as_deref(), endpoint }, clock).await?;
+    let (sdk, _) =
+        with_credentials(Access { region, role: log.role.as_deref(), external_id: None, endpoint }, clock).await?;
     let wrong = |endpoint: &str, problem: url::ParseError| ConnectError::Endpoint {
         endpoint: endpoint.to_owned(),
         problem: problem.to_string(),
@@ -97,6 +102,7 @@ fn access<'a>(config: &'a Config, sink: &'a CloudWatch) -> Access<'a> {
     Access {
         region: region.map_or("", String::as_str),
         role: sink.role.as_deref(),
+        external_id: None,
         endpoint: sink.endpoint.as_deref().or(endpoint_of_targets(config)),
     }
 }

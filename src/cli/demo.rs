@@ -123,13 +123,9 @@ fn config(
     tokens: Vec<ApiToken>,
 ) -> Config {
     let target = Target {
-        region: "us-east-1".to_owned(),
-        role: None,
         endpoint: Some(format!("http://{endpoint}")),
-        queues: vec!["*".to_owned()],
-        events: None,
         reserved: Reserved { training_plans: true, warm_pools: true },
-        quotas: std::collections::BTreeMap::new(),
+        ..Target::new("us-east-1")
     };
     let poll = Poll {
         every: Duration::from_secs(30),

@@ -7,13 +7,12 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::address;
-use crate::config::aws_names::{check_queue_url, check_role, partition_of};
+use crate::config::aws_names::check_role;
 use crate::config::environment_variables::{self, Environment};
 use crate::config::file::{self, File};
-use crate::config::{Config, History, LogFormat, Poll, Reserved, Target};
+use crate::config::{Config, History, LogFormat, Poll};
 use trainspotter_core::model::{
-    InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, check_name,
-    is_of_queue_name, units,
+    InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, check_name, units,
 };
 use trainspotter_core::yaml::{Document, Problem, Problems, canonical};
 
@@ -95,62 +94,6 @@ impl Check<'_> {
     /// How many there are so far.
     pub(super) fn count(&self) -> usize {
         self.problems.len()
-    }
-
-    fn targets(&mut self, targets: &[file::Target]) -> Vec<Target> {
-        if targets.is_empty() {
-            self.problem("targets", "there is no target; name at least a region to watch");
-        }
-        if targets.len() > 1 {
-            let message = "one process watches one target for now; run one service for each";
-            self.problem("targets[1]", message);
-        }
-        let mut checked = Vec::new();
-        for (index, target) in targets.iter().enumerate() {
-            let target = self.target(index, target);
-            checked.push(target);
-        }
-        checked
-    }
-
-    fn target(&mut self, index: usize, target: &file::Target) -> Target {
-        let at = |key: &str| format!("targets[{index}].{key}");
-        let region = self.filled(&at("region"), &target.region);
-        self.refuse(&at("region"), partition_of(&region).map(|_| ()));
-        let role = self.role(&at("role"), target.role.as_deref(), Some(&region));
-        let endpoint = self.endpoint_of_aws(&at("endpoint"), target.endpoint.as_deref());
-        let events = target.events.as_ref().map(|events| self.filled(&at("events"), events));
-        if let Some(url) = events.as_ref().and_then(|events| self.outgoing(&at("events"), events)) {
-            self.refuse(&at("events"), check_queue_url(&url, &region));
-        }
-        if target.queues.is_empty() {
-            self.problem(&at("queues"), "no queue can match; leave `queues` out to watch all");
-        }
-        let queues = self.filled_all(&at("queues"), &target.queues);
-        self.distinct(&at("queues"), &queues);
-        for (number, glob) in queues.iter().enumerate() {
-            let odd = glob.chars().find(|letter| !is_of_queue_name(*letter));
-            if odd.is_some() || glob.is_empty() || glob.len() > 128 {
-                let message = format!(
-                    "`{glob}` matches no queue: names have 1 to 128 letters, digits, - and _; globs also * and ?"
-                );
-                self.problem(&at(&format!("queues[{number}]")), message);
-            }
-        }
-        for (instance_type, code) in &target.quotas {
-            if accelerators_of(&InstanceType::from(instance_type.as_str())).is_none() {
-                let message = unknown_type(instance_type);
-                self.problem(&at(&format!("quotas[{instance_type}]")), message);
-            }
-            let digits = code.strip_prefix("L-").unwrap_or_default();
-            if digits.len() != 8 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
-                let message = "not the code of a quota; write it as Service Quotas shows it, like L-0123ABCD";
-                self.problem(&at(&format!("quotas[{instance_type}]")), message);
-            }
-        }
-        let file::Reserved { training_plans, warm_pools } = target.reserved;
-        let reserved = Reserved { training_plans, warm_pools };
-        Target { region, role, endpoint, queues, events, reserved, quotas: target.quotas.clone() }
     }
 
     fn poll(&mut self, poll: &file::Poll) -> Poll {
@@ -384,7 +327,7 @@ impl Check<'_> {
     }
 }
 
-fn unknown_type(instance_type: &str) -> String {
+pub(super) fn unknown_type(instance_type: &str) -> String {
     let meant = format!("ml.{instance_type}");
     let is_meant = accelerators_of(&InstanceType::from(meant.as_str())).is_some();
     let hint = if is_meant { format!("; did you mean `{meant}`?") } else { String::new() };

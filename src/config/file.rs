@@ -4,14 +4,13 @@
 
 mod api;
 mod publish;
+mod target;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use crate::config::store::StoreForm;
 use trainspotter_core::model::{Matchers, SharesShown};
@@ -20,13 +19,14 @@ use trainspotter_core::yaml::HumanDuration;
 pub(super) use api::Api;
 pub use api::Permission;
 pub(super) use publish::{CloudWatchMetrics, Compression, Dollars, Histograms, Otlp, Protocol, Publish};
+pub(super) use target::{Reserved, Target};
 
 /// Trainspotter's configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
-    /// Where to look. One for now; each is a region, perhaps in another account.
-    #[serde(deserialize_with = "list_of_targets")]
+    /// Where to look: up to 200 regions, each perhaps in another account.
+    #[serde(deserialize_with = "target::list")]
     pub(super) targets: Vec<Target>,
     /// How often to look, and how many calls that may take.
     #[serde(default)]
@@ -82,43 +82,6 @@ pub(super) struct File {
 pub(super) struct Listening {
     #[serde(default = "default_listen")]
     pub(super) listen: String,
-}
-
-/// An account and region whose queues are watched.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Target {
-    /// AWS region, such as us-east-1.
-    pub(super) region: String,
-    /// ARN of a role to assume first.
-    #[serde(default)]
-    pub(super) role: Option<String>,
-    /// Another endpoint for every AWS service: the simulator, say.
-    #[serde(default)]
-    pub(super) endpoint: Option<String>,
-    /// Globs over queue names (* and ?); a queue is watched if any matches.
-    #[serde(default = "all_queues")]
-    pub(super) queues: Vec<String>,
-    /// URL of an SQS queue to which EventBridge sends the events of source aws.batch: changes are seen within a second. Off by default.
-    #[serde(default)]
-    pub(super) events: Option<String>,
-    /// Capacity that is paid for whether jobs use it or not: watches how much of it is idle.
-    #[serde(default)]
-    pub(super) reserved: Reserved,
-    /// By instance type, such as ml.p5.48xlarge, the code in Service Quotas of its limit for training job usage, such as L-0123ABCD: the
-    /// account's limits are then compared with what the environments allow and training jobs outside of the queues use. Off by default.
-    #[serde(default)]
-    pub(super) quotas: BTreeMap<String, String>,
-}
-
-/// Capacity that is paid for whether jobs use it or not. Nothing is asked about it unless it is switched on.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Reserved {
-    /// SageMaker training plans.
-    pub(super) training_plans: bool,
-    /// Warm pools that training jobs have left.
-    pub(super) warm_pools: bool,
 }
 
 /// Which shares have series of their own. Quota shares have them in any case.
@@ -366,37 +329,6 @@ pub(super) enum Log {
     Json,
     /// For people.
     Pretty,
-}
-
-/// A list, and the form of one for whoever gives something else.
-fn list_of_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Target>, D::Error> {
-    struct List;
-
-    impl<'de> Visitor<'de> for List {
-        type Value = Vec<Target>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list, `targets: [{ region: us-east-1 }]` or a line `- region: us-east-1` below it")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Target>, A::Error> {
-            let mut targets = Vec::new();
-            while let Some(target) = list.next_element()? {
-                targets.push(target);
-            }
-            Ok(targets)
-        }
-
-        fn visit_unit<E: Error>(self) -> Result<Vec<Target>, E> {
-            Ok(Vec::new())
-        }
-    }
-
-    deserializer.deserialize_any(List)
-}
-
-fn all_queues() -> Vec<String> {
-    vec!["*".to_owned()]
 }
 
 fn default_listen() -> String {

@@ -35,6 +35,8 @@ pub struct CloudWatch {
     pub role: Option<String>,
     /// Another endpoint; the first target's if absent.
     pub endpoint: Option<String>,
+    /// Whether classic metrics have the dimensions Account and Region; as soon as there is more than one target if absent.
+    pub account_and_region: Option<bool>,
     /// What classic metrics may cost in a month, in dollars; no limit if absent.
     pub budget: Option<f64>,
     /// In which form distributions go there by OTLP.
@@ -75,6 +77,7 @@ impl CloudWatch {
             region: None,
             role: None,
             endpoint: None,
+            account_and_region: None,
             budget: None,
             histograms: Histograms::Explicit,
         }
@@ -151,7 +154,8 @@ impl Check<'_> {
             };
             let budget = self.budget(cloudwatch.budget, metrics);
             let (every, histograms) = (cloudwatch.every.0, histograms(cloudwatch.histograms));
-            CloudWatch { namespace, metrics, every, region, role, endpoint, budget, histograms }
+            let account_and_region = cloudwatch.account_and_region;
+            CloudWatch { namespace, metrics, every, region, role, endpoint, account_and_region, budget, histograms }
         });
         let otlp: Vec<Otlp> = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
         for (index, sink) in otlp.iter().enumerate() {

@@ -60,6 +60,22 @@ pub enum LogPlace {
     },
 }
 
+impl LogPlace {
+    /// A place of its own below this one.
+    #[must_use]
+    pub fn below(&self, name: &str) -> Self {
+        match self {
+            Self::Folder(path) => Self::Folder(path.join(name)),
+            Self::Bucket { bucket, prefix } if prefix.is_empty() => {
+                Self::Bucket { bucket: bucket.clone(), prefix: name.to_owned() }
+            }
+            Self::Bucket { bucket, prefix } => {
+                Self::Bucket { bucket: bucket.clone(), prefix: format!("{prefix}/{name}") }
+            }
+        }
+    }
+}
+
 impl fmt::Display for LogPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,7 +9,10 @@ mod budget;
 mod deltas;
 mod requests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
@@ -18,9 +21,8 @@ use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 use crate::aws::describe;
 use crate::publish::Published;
 use crate::publish::SinkError;
-use trainspotter_core::metrics::Frame;
-use trainspotter_core::metrics::Labels;
 use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::metrics::{Frame, Labels, Sample};
 
 pub use budget::{Admission, Budget};
 pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
@@ -36,12 +38,14 @@ pub struct CloudWatchSink {
     namespace: String,
     deltas: Deltas,
     budget: Option<Budget>,
+    /// Whether figures say which account and region they are of.
+    places: Arc<AtomicBool>,
 }
 
 impl CloudWatchSink {
     /// A sink that begins to count with the first frame it observes. Timeouts and retries are the client's.
     pub fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, deltas: Deltas::default(), budget: None }
+        Self { client, namespace, deltas: Deltas::default(), budget: None, places: Arc::default() }
     }
 
     /// The same within a budget.
@@ -61,8 +65,27 @@ impl CloudWatchSink {
         self.budget.as_mut().map_or(0, Budget::take_newly_left_out)
     }
 
+    /// The same, with the dimensions Account and Region while this is true.
+    #[must_use]
+    pub fn with_places(self, places: Arc<AtomicBool>) -> Self {
+        Self { places, ..self }
+    }
+
+    fn placed<'a>(&self, frame: &'a Frame) -> Cow<'a, Frame> {
+        if !self.places.load(Ordering::Relaxed) {
+            return Cow::Borrowed(frame);
+        }
+        let placed = |sample: &Sample| {
+            let of_place = frame.place.labels().map(|(label, value)| (label, Arc::clone(value)));
+            let own = sample.labels.iter().map(|(label, value)| (label, Arc::clone(value)));
+            Sample { labels: own.chain(of_place).collect(), ..sample.clone() }
+        };
+        Cow::Owned(Frame { samples: frame.samples.iter().map(placed).collect(), ..frame.clone() })
+    }
+
     /// Takes note of a frame without sending it. Every frame must be observed once.
     pub fn observe(&mut self, frame: &Frame) {
+        let frame = &*self.placed(frame);
         if let Some(budget) = &mut self.budget {
             budget.admit(frame);
         }
@@ -78,6 +101,7 @@ impl CloudWatchSink {
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let mut series = 0;
         let (mut refused, mut refusal) = (0, None);
+        let frame = &*self.placed(frame);
         let budget = self.budget.as_ref();
         let is_sent = |metric: &Metric, labels: &Labels| {
             budget.is_none_or(|budget| budget.admission(metric, labels) == Admission::Sent)

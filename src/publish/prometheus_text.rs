@@ -1,5 +1,8 @@
 //! The Prometheus text format, version 0.0.4, which every Prometheus understands.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -11,14 +14,27 @@ use trainspotter_core::metrics::Sample;
 use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::catalogue;
 use trainspotter_core::metrics::catalogue::Kind;
+use trainspotter_core::model::Place;
 
 /// The `Content-Type` of [`prometheus_text`].
 pub const PROMETHEUS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// All samples of a frame, with `HELP` and `TYPE`, without timestamps: a scraper stamps what it reads.
-pub fn prometheus_text(frame: &Frame) -> String {
-    let families: Vec<MetricFamily> =
-        families(&frame.samples).values().map(|(metric, samples)| family(metric, samples)).collect();
+/// All samples of frames, with `HELP` and `TYPE`, without timestamps: a scraper stamps what it reads. Each says which account and region it
+/// is of, as far as its frame does. Of two targets that turn out to be one account and region, the first is shown: a series has one value.
+pub fn prometheus_text(frames: &[Arc<Frame>]) -> String {
+    let mut places = BTreeSet::new();
+    let is_first = |frame: &&Arc<Frame>| {
+        let Place { account, region, .. } = &frame.place;
+        account.is_none() || places.insert((account.clone(), region.clone()))
+    };
+    let mut all: BTreeMap<&'static str, (&catalogue::Metric, Vec<Metric>)> = BTreeMap::new();
+    for frame in frames.iter().filter(is_first) {
+        for (metric, samples) in families(&frame.samples).into_values() {
+            let series = samples.iter().map(|sample| series(sample, &frame.place));
+            all.entry(metric.name).or_insert_with(|| (metric, Vec::new())).1.extend(series);
+        }
+    }
+    let families: Vec<MetricFamily> = all.into_values().map(|(metric, series)| family(metric, series)).collect();
     let mut text = String::new();
     if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
         // Only a family without a name or without metrics is refused, and there is none.
@@ -27,7 +43,7 @@ pub fn prometheus_text(frame: &Frame) -> String {
     text
 }
 
-fn family(metric: &catalogue::Metric, samples: &[&Sample]) -> MetricFamily {
+fn family(metric: &catalogue::Metric, series: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(metric.prometheus_name());
     family.set_help(metric.meaning.to_owned());
@@ -36,12 +52,13 @@ fn family(metric: &catalogue::Metric, samples: &[&Sample]) -> MetricFamily {
         Kind::Counter => MetricType::COUNTER,
         Kind::Distribution => MetricType::HISTOGRAM,
     });
-    family.set_metric(samples.iter().map(|sample| series(sample)).collect());
+    family.set_metric(series);
     family
 }
 
-fn series(sample: &Sample) -> Metric {
-    let mut metric = Metric::from_label(sample.labels.iter().map(|(name, value)| label(name, value)).collect());
+fn series(sample: &Sample, place: &Place) -> Metric {
+    let labels = sample.labels.iter().chain(place.labels());
+    let mut metric = Metric::from_label(labels.map(|(name, value)| label(name, value)).collect());
     match &sample.value {
         Value::Gauge(value) => {
             let mut gauge = Gauge::default();

@@ -132,6 +132,18 @@ pub async fn open<S: Storage + 'static>(
     Ok(Replicas { store: handle, standing, orders })
 }
 
+/// What the service watches whose log it is; `None` if there is no log yet. A log that has nothing but a copy of a state is nobody's.
+///
+/// # Errors
+/// The log cannot be read, is broken or of a newer version.
+pub async fn watches<S: Storage>(storage: &S, terms: Terms) -> Result<Option<String>, LogError> {
+    let contents = Contents::of(storage, terms.request()).await?;
+    let Some(number) = contents.first_record() else { return Ok(None) };
+    let name = names::record(number);
+    let Some(bytes) = within(terms.request(), storage.get(&name)).await? else { return Ok(None) };
+    Ok(Some(record::decode(&name, &bytes, number, Store::schema_version())?.0.watches))
+}
+
 /// Begins a log with what the store has.
 async fn first<S: Storage>(store: &mut Store, storage: &S, identity: &Identity) -> Result<Position, LogError> {
     let digest = if store.is_empty().map_err(LogError::store)? {

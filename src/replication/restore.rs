@@ -45,6 +45,11 @@ impl Contents {
         self.first.is_none() && self.copies.iter().all(|(number, _)| *number == 0)
     }
 
+    /// The oldest record that is there.
+    pub(super) fn first_record(&self) -> Option<u64> {
+        self.first
+    }
+
     /// The last record that is in a copy.
     pub(super) fn newest_copy(&self) -> u64 {
         self.copies.first().map_or(0, |(number, _)| *number)

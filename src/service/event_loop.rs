@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
+use crate::aws::CallCounter;
 use crate::config::{History, Receiver};
 use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
@@ -21,12 +24,13 @@ use crate::service::problems::Problems;
 use crate::service::replicas;
 use crate::service::rule_reload::News;
 use crate::service::source_log::SourceLog;
+use crate::service::state_files;
 use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
 use crate::web::{Access, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
 use trainspotter_core::metrics::{Frame, Pending, catalogue};
-use trainspotter_core::model::{Observation, Questions, SavedEvent, SavedJobs, Timestamp};
+use trainspotter_core::model::{Observation, Place, Questions, SavedEvent, SavedJobs, Timestamp};
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
 /// The watermark up to which events are counted in the series that are kept.
@@ -63,6 +67,14 @@ pub(super) struct EventLoop {
     pub(super) memory: Memory,
     pub(super) source_log: SourceLog,
     pub(super) own_cost: OwnCost,
+    /// What receivers and sinks asked of AWS, to be counted by whoever ticks next.
+    pub(super) calls: CallCounter,
+    /// Whether its target was taken out of the configuration.
+    pub(super) removed: CancellationToken,
+    /// What all of the target logs is in here.
+    pub(super) span: Span,
+    /// Which target it is, and where.
+    pub(super) place: Place,
     /// How this replica stands, where there are several.
     pub(super) standing: Option<watch::Receiver<Standing>>,
 }
@@ -124,6 +136,10 @@ impl EventLoop {
                 waits_since = self.clock.mark();
             }
         }
+        if self.removed.is_cancelled() {
+            // Whoever was notified of its alerts hears that they end.
+            self.engine.set_rules(Vec::new());
+        }
         self.tick().await;
     }
 
@@ -151,6 +167,11 @@ impl EventLoop {
     fn observe(&mut self, observations: Vec<Observation>) {
         self.source_log.observe(&observations);
         self.engine.observe(observations);
+        let account = self.engine.service().place.account.clone();
+        if account != self.place.account {
+            self.place.account.clone_from(&account);
+            self.span.record("account", account.as_deref());
+        }
     }
 
     async fn answer_poller(&mut self, reply: oneshot::Sender<Questions>) {
@@ -222,6 +243,7 @@ impl EventLoop {
             }
             Err(error) => tracing::error!(%error, "the outbox cannot be read"),
         }
+        self.engine.counting().count_calls(&self.calls.drain());
         self.engine.service().store_bytes = self.store.size_bytes().await.ok();
         self.look_at_trouble().await;
         for ((receiver, outcome), count) in self.notifiers.take_counts() {
@@ -290,8 +312,12 @@ impl EventLoop {
             jobs: std::mem::take(&mut self.memory.uncommitted_jobs),
             queues: output.queues.clone(),
             events: self.memory.uncommitted_events.clone(),
-            watermarks: [(COUNTED_UNTIL.to_owned(), output.counted_until), (OPEN_SINCE.to_owned(), output.open_since)]
-                .into(),
+            watermarks: [
+                (COUNTED_UNTIL.to_owned(), output.counted_until),
+                (OPEN_SINCE.to_owned(), output.open_since),
+                (state_files::owner_mark(&self.place), now),
+            ]
+            .into(),
             frame: (!self.history.keep.is_zero()).then(|| Recording {
                 frame: Arc::clone(frame),
                 keep: self.history.keep,
@@ -353,6 +379,7 @@ impl EventLoop {
             return;
         }
         self.snapshot.send_replace(Snapshot {
+            place: self.place.clone(),
             frame: Arc::clone(&frame),
             alerts: alerts.into(),
             resolved: self.memory.resolved.iter().cloned().collect(),

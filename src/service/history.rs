@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::StoreError;
 use crate::store::{Frames, PastAlerts};
-use crate::web::PastQuery;
+use crate::web::{PastQuery, Snapshot};
 use trainspotter_core::engine::Engine;
-use trainspotter_core::model::Timestamp;
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::{Place, Timestamp};
 
 /// Frames of so long ago are recalled one by one.
 const AS_IT_WAS: Duration = Duration::from_secs(3_600);
@@ -19,18 +20,23 @@ const AS_IT_WAS: Duration = Duration::from_secs(3_600);
 const STEPS: u32 = 500;
 
 /// Answers until `stop`. A question that cannot be answered is dropped, which its reader sees.
-pub(super) async fn answer(store: PathBuf, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
+pub(super) async fn answer(
+    store: PathBuf,
+    latest: watch::Receiver<Snapshot>,
+    mut questions: mpsc::Receiver<PastQuery>,
+    stop: CancellationToken,
+) {
     loop {
         let question = tokio::select! {
             () = stop.cancelled() => return,
             question = questions.recv() => question,
         };
         let Some(question) = question else { return stop.cancelled().await };
-        let store = store.clone();
+        let (store, place) = (store.clone(), latest.borrow().place.clone());
         // Frames are many: who asks for some waits for those who asked before. Alerts are found at once.
         let is_long = matches!(question, PastQuery::Frames { .. });
         let reading = tokio::task::spawn_blocking(move || {
-            if let Err(error) = read(&store, question) {
+            if let Err(error) = read(&store, &place, question) {
                 tracing::warn!(%error, "history cannot be read");
             }
         });
@@ -67,10 +73,11 @@ pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -
 }
 
 // A reader that went away does not want the answer.
-fn read(store: &std::path::Path, question: PastQuery) -> Result<(), StoreError> {
+fn read(store: &std::path::Path, place: &Place, question: PastQuery) -> Result<(), StoreError> {
     match question {
         PastQuery::Frames { from, to, every, mut reader } => {
-            report(Frames::open(store)?.each(from, to, Some(every), |frame| reader.take(&frame))?, store);
+            let take = |frame: Frame| reader.take(&Frame { place: place.clone(), ..frame });
+            report(Frames::open(store)?.each(from, to, Some(every), take)?, store);
             reader.finish();
         }
         PastQuery::Episodes { alert, reply } => {
@@ -98,7 +105,7 @@ mod tests {
     use crate::store::{Commit, Recording, Store};
     use trainspotter_core::engine::{Saved, cadence};
     use trainspotter_core::metrics::catalogue;
-    use trainspotter_core::metrics::{Frame, Labels, Sample, Value};
+    use trainspotter_core::metrics::{Labels, Sample, Value};
     use trainspotter_core::rules::parse_rules;
 
     /// A ledger of 100 jobs, kept for a day of minutes.

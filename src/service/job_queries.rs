@@ -46,7 +46,7 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
         JobQuery::WaitingLongest { filter, reason, limit, reply } => {
             let found = engine.find_waiting_longest(Wanted::of(&filter, limit), reason, now);
             let jobs = found.into_iter().map(|job| view(job, false, now)).collect();
-            let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next: None });
+            let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), ..JobPage::default() });
         }
         JobQuery::List { filter, reason, newest_first, after, limit, reply } => {
             let after = after.as_ref().map(|after| (after.created_at, &after.id));
@@ -54,7 +54,7 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
             let found = engine.find_jobs(wanted, reason, now);
             let next = found.next.map(|job| Cursor { created_at: job.latest.created_at, id: job.latest.id.clone() });
             let jobs = found.jobs.into_iter().map(|job| view(job, false, now)).collect();
-            let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next });
+            let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next, ..JobPage::default() });
         }
     }
 }
@@ -76,6 +76,8 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
     JobView {
         id: latest.id.clone(),
         name: latest.name.clone(),
+        account: None,
+        region: None,
         queue: latest.queue.clone(),
         share: latest.share.clone(),
         status: latest.status.clone(),

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Permission};
 use crate::notify::Notifiers;
 use crate::notify::silence::Silence;
-use crate::publish::prometheus_text;
+use crate::service::shared::Shared;
 use crate::store::{StoreError, StoreHandle};
-use crate::web::{Access, JobQuery, Operation, Pages, PastQuery, Refusal, Snapshot, Token};
+use crate::web::{Access, JobQuery, Operation, PastQuery, Refusal, Snapshot, Token, WatchedTarget};
 use trainspotter_clock::Clock;
+use trainspotter_core::model::Place;
 use trainspotter_core::rules::Rule;
 
 /// Wall time between two looks at the silences: those that the command line writes to the file are shown as soon.
@@ -29,7 +30,7 @@ const MAX_WAITING: usize = 256;
 const MAX_TESTS: usize = 4;
 
 /// Who may read and act: of tokens only their hashes go on.
-fn access(config: &Config) -> Access {
+pub(super) fn access(config: &Config) -> Access {
     let may_operate = |may| matches!(may, Permission::Operate);
     Access::new(config.api.iter().map(|api| Token::new(&api.name, api.token.expose(), may_operate(api.may))))
 }
@@ -46,49 +47,38 @@ pub(super) struct Acting {
 
 impl Acting {
     pub(super) fn new(
+        shared: &Shared,
         config: &Config,
         rules: &[Rule],
         store: &StoreHandle,
         notifiers: &Notifiers,
         snapshot: &watch::Receiver<Snapshot>,
-        clock: Clock,
     ) -> Self {
         let (asked, inbox) = mpsc::channel(MAX_WAITING);
         let (rules, rules_now) = watch::channel(rules.into());
         let (shown, silences) = watch::channel([].into());
         let operations = Operations {
             config: Arc::new(config.clone()),
-            clock,
+            clock: shared.clock,
             store: store.clone(),
             notifiers: notifiers.clone(),
             rules: rules_now,
             snapshot: snapshot.clone(),
             silences: shown,
         };
-        Self { operations, asked, inbox, rules, silences, access: access(config) }
+        Self { operations, asked, inbox, rules, silences, access: shared.access.clone() }
     }
 
-    /// What the pages draw on, beside what is given here.
-    pub(super) fn pages(
+    /// The target as pages see it, with what is given here.
+    pub(super) fn watched(
         &self,
+        place: Place,
         snapshot: watch::Receiver<Snapshot>,
         jobs: mpsc::Sender<JobQuery>,
         history: mpsc::Sender<PastQuery>,
-        tick_every: Duration,
-        clock: Clock,
-    ) -> Pages {
-        Pages {
-            snapshot,
-            jobs,
-            history,
-            operations: self.asked.clone(),
-            silences: self.silences.clone(),
-            access: self.access.clone(),
-            clock,
-            started_at: clock.now(),
-            tick_every,
-            metrics: prometheus_text,
-        }
+    ) -> WatchedTarget {
+        let (operations, silences) = (self.asked.clone(), self.silences.clone());
+        WatchedTarget { place, snapshot, jobs, history, operations, silences }
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,15 +16,18 @@ use crate::notify::Notifiers;
 use crate::outbound::{Guard, http_client};
 use crate::replication::lease::{Role, Terms};
 use crate::replication::storage::folder::Folder;
-use crate::replication::storage::s3::{Bucket, Place};
+use crate::replication::storage::s3::{Bucket, Place as BucketPlace};
 use crate::replication::{self, Identity, LogError, Replicas, Standing};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
-use crate::service::{MAX_HISTORY_QUERIES, Service, StartError, event_loop, history, serve};
+use crate::service::shared::Shared;
+use crate::service::watching::{self, Watching};
+use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, history};
 use crate::store::{Frames, StoreError, StoreHandle};
-use crate::web::{self, ReplicaView, Snapshot};
+use crate::web::{ReplicaView, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::{Frame, Sample, Value, catalogue};
+use trainspotter_core::model::Place;
 
 /// Wall time between two attempts to open a log that cannot be reached.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
@@ -33,15 +35,13 @@ const OPEN_AGAIN: Duration = Duration::from_secs(2);
 /// A replica shows the log's figures at least this often, in wall time.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs a replica until `stop`.
+/// Runs a replica of one target until `stop`.
 pub(super) async fn run(
-    service: Service,
+    watching: Watching,
     replication: &Replication,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let Service { config, rules, clock, since, listener } = service;
-    let listener = listener.into_std().map_err(|error| StartError::new("serving the pages", error))?;
-    let Some(replicas) = join(&config, replication, clock, &listener, &stop).await? else { return Ok(()) };
+    let Some((watching, replicas)) = join(watching, replication, &stop).await? else { return Ok(()) };
     let replicas = Arc::new(replicas);
     let mut standing = replicas.standing.clone();
     loop {
@@ -57,13 +57,12 @@ pub(super) async fn run(
                 until_it_changes
             }
         };
-        let listener = clone(&listener)?;
         let done = if now.role == Role::Leading {
             let store = replicas.store.for_term(now.term);
             let leading = async {
-                let opened = super::state(&config, store, false, since, clock).await?;
-                let service = Service { config: config.clone(), rules: rules.clone(), clock, since, listener };
-                service.lead(opened, Some(Arc::clone(&replicas)), stop.clone()).await
+                let Shared { since, clock, .. } = watching.shared;
+                let opened = watching::state(&watching.config, store, false, since, clock).await?;
+                watching.clone().lead(opened, Some(Arc::clone(&replicas)), stop.clone()).await
             };
             tokio::select! {
                 biased;
@@ -71,7 +70,7 @@ pub(super) async fn run(
                 ended = leading => Some(ended),
             }
         } else {
-            let following = follow(&config, &rules, &replicas, clock, listener, until_it_changes.clone());
+            let following = follow(&watching, &replicas, until_it_changes.clone());
             tokio::select! {
                 biased;
                 token = changed => { token.cancel(); None }
@@ -92,22 +91,20 @@ pub(super) async fn run(
     }
 }
 
-fn clone(listener: &std::net::TcpListener) -> Result<TcpListener, StartError> {
-    let cloned = listener.try_clone().and_then(TcpListener::from_std);
-    cloned.map_err(|error| StartError::new("serving the pages", error))
-}
-
 /// Opens the log. `None` if it is stopped before that works. What will not change by itself is an error.
 async fn join(
-    config: &Config,
+    watching: Watching,
     replication: &Replication,
-    clock: Clock,
-    listener: &std::net::TcpListener,
     stop: &CancellationToken,
-) -> Result<Option<Replicas>, StartError> {
+) -> Result<Option<(Watching, Replicas)>, StartError> {
     let mut waiting: Option<(CancellationToken, watch::Sender<Snapshot>)> = None;
     loop {
-        let Some(opened) = stop.run_until_cancelled(open(config, replication, clock)).await else { return Ok(None) };
+        let opening = async {
+            let watching = with_log(watching.clone(), replication).await?;
+            let replicas = open(&watching.config, watching.shared.clock).await?;
+            Ok((watching, replicas))
+        };
+        let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(None) };
         match opened {
             Ok(replicas) => {
                 if let Some((shown, _)) = waiting {
@@ -119,12 +116,13 @@ async fn join(
             Err(Failed::ForNow(problem)) => {
                 tracing::error!(problem, log = %replication.log, "the log cannot be reached; it is tried again");
                 let snapshot = Snapshot {
+                    place: watching.place(),
                     not_ready: Some(format!("the log cannot be reached: {problem}")),
                     ..Snapshot::default()
                 };
                 match &waiting {
                     Some((_, shown)) => _ = shown.send_replace(snapshot),
-                    None => waiting = Some(show_waiting(config, clock, clone(listener)?, snapshot)),
+                    None => waiting = Some(show_waiting(&watching, snapshot)),
                 }
             }
         }
@@ -134,26 +132,55 @@ async fn join(
     }
 }
 
-/// Serves pages that say why there is nothing to show.
-fn show_waiting(
-    config: &Config,
-    clock: Clock,
-    listener: TcpListener,
-    snapshot: Snapshot,
-) -> (CancellationToken, watch::Sender<Snapshot>) {
+/// Lets pages say why there is nothing to show.
+fn show_waiting(watching: &Watching, snapshot: Snapshot) -> (CancellationToken, watch::Sender<Snapshot>) {
     let (shown, latest) = watch::channel(snapshot);
     let stop = CancellationToken::new();
-    let (stopped, config) = (stop.clone(), config.clone());
+    let (stopped, watching) = (stop.clone(), watching.clone());
     tokio::spawn(async move {
         let Ok(store) = crate::store::Store::in_memory().and_then(StoreHandle::start) else { return };
+        let clock = watching.shared.clock;
         let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, &store, clock);
-        let acting = Acting::new(&config, &[], &store, &notifiers, &latest, clock);
+        let acting = Acting::new(&watching.shared, &watching.config, &[], &store, &notifiers, &latest);
         let (senders, _inbox) = Inbox::new();
         let (past, _questions) = mpsc::channel(MAX_HISTORY_QUERIES);
-        let pages = acting.pages(latest, senders.queries, past, config.poll.every, clock);
-        serve(listener, web::router(pages), config.external_url.clone(), stopped).await;
+        watching.shared.hub.put(acting.watched(watching.place(), latest, senders.queries, past));
+        stopped.cancelled().await;
     });
     (stop, shown)
+}
+
+/// The same with the log and the file that are the target's. The log that was there first stays with the target whose it is; every other
+/// target has one below it. All replicas see the same, whatever is on their disks.
+async fn with_log(watching: Watching, replication: &Replication) -> Result<Watching, Failed> {
+    let below = replication.log.below(&watching.target.name);
+    let own = identity(&watching.config).watches;
+    let apart = match watches(&watching.config, replication, &replication.log, watching.shared.clock).await? {
+        Some(root) => root != own,
+        None if !watching.is_alone => true,
+        None => watches(&watching.config, replication, &below, watching.shared.clock).await?.is_some(),
+    };
+    let log = if apart { below } else { replication.log.clone() };
+    let store = if apart { watching.files.beside.clone() } else { watching.files.first.clone() };
+    let replication = Some(Replication { log, ..replication.clone() });
+    Ok(Watching { config: Config { store, replication, ..watching.config }, apart, ..watching })
+}
+
+/// What the service watches whose log is at a place; `None` if there is none yet.
+async fn watches(
+    config: &Config,
+    replication: &Replication,
+    log: &LogPlace,
+    clock: Clock,
+) -> Result<Option<String>, Failed> {
+    let terms = Terms::of(replication.lease);
+    let found = match log {
+        LogPlace::Folder(folder) => replication::watches(&Folder::new(folder.clone()), terms).await,
+        LogPlace::Bucket { bucket, prefix } => {
+            replication::watches(&self::bucket(config, replication, bucket, prefix, clock).await?, terms).await
+        }
+    };
+    found.map_err(|error| of_log(error, log))
 }
 
 /// Why a log could not be opened.
@@ -162,14 +189,19 @@ enum Failed {
     ForNow(String),
 }
 
-async fn open(config: &Config, replication: &Replication, clock: Clock) -> Result<Replicas, Failed> {
+fn of_log(error: LogError, log: &LogPlace) -> Failed {
+    if error.is_lasting() {
+        Failed::Lasting(StartError::new("opening the log", format!("{log}: {error}")))
+    } else {
+        Failed::ForNow(error.to_string())
+    }
+}
+
+async fn open(config: &Config, clock: Clock) -> Result<Replicas, Failed> {
     let failed = |error: StoreError| Failed::Lasting(StartError::new("opening the state file", error));
-    let of_log = |error: LogError| match error {
-        error if error.is_lasting() => {
-            Failed::Lasting(StartError::new("opening the log", format!("{}: {error}", replication.log)))
-        }
-        error => Failed::ForNow(error.to_string()),
-    };
+    let no_log = || Failed::Lasting(StartError::new("opening the log", "there is none"));
+    let replication = config.replication.as_ref().ok_or_else(no_log)?;
+    let of_log = |error: LogError| of_log(error, &replication.log);
     let mut store = StoreHandle::serve(&config.store, clock.now()).await.map_err(failed)?;
     for aside in store.take_set_aside() {
         event_loop::say_set_aside(&aside);
@@ -197,7 +229,7 @@ async fn bucket(
     let failed = |error: String| Failed::Lasting(StartError::new("opening the log", error));
     let access = aws::s3(config, replication, clock).await.map_err(|error| failed(error.to_string()))?;
     let (signer, endpoint, region) = access;
-    let place = Place { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region };
+    let place = BucketPlace { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region };
     Bucket::new(place, signer, |url| http_client(url, Guard::new(true)).map_err(|error| error.to_string()), clock)
         .map_err(failed)
 }
@@ -220,33 +252,32 @@ fn identity(config: &Config) -> Identity {
     }
 }
 
-/// Serves what the log says, until `stop`.
-async fn follow(
-    config: &Config,
-    rules: &[trainspotter_core::rules::Rule],
-    replicas: &Replicas,
-    clock: Clock,
-    listener: TcpListener,
-    stop: CancellationToken,
-) {
-    let (snapshot, latest) = watch::channel(Snapshot::default());
-    let store = &replicas.store;
+/// Shows what the log says, until `stop`.
+async fn follow(watching: &Watching, replicas: &Replicas, stop: CancellationToken) {
+    let Watching { shared, config, .. } = watching;
+    let (snapshot, latest) = watch::channel(Snapshot { place: watching.place(), ..Snapshot::default() });
+    let (store, clock) = (&replicas.store, shared.clock);
     let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, store, clock);
-    let acting = Acting::new(config, rules, store, &notifiers, &latest, clock);
+    let rules = shared.rules.borrow().rules.clone();
+    let acting = Acting::new(shared, config, &rules, store, &notifiers, &latest);
     let (past, questions) = mpsc::channel(MAX_HISTORY_QUERIES);
     let (senders, _no_jobs) = Inbox::new();
-    let pages = acting.pages(latest, senders.queries.clone(), past, config.poll.every, clock);
-    let external_url = config.external_url.clone();
+    shared.hub.put(acting.watched(watching.place(), latest.clone(), senders.queries.clone(), past));
     tokio::join!(
-        show(config.store.as_path(), replicas, snapshot, stop.clone()),
+        show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
-        history::answer(config.store.clone(), questions, stop.clone()),
-        serve(listener, web::router(pages), external_url, stop.clone()),
+        history::answer(config.store.clone(), latest, questions, stop.clone()),
     );
 }
 
 /// Shows the newest figures of the log, whenever there are new ones.
-async fn show(file: &Path, replicas: &Replicas, snapshot: watch::Sender<Snapshot>, stop: CancellationToken) {
+async fn show(
+    file: &Path,
+    place: Place,
+    replicas: &Replicas,
+    snapshot: watch::Sender<Snapshot>,
+    stop: CancellationToken,
+) {
     let mut standing = replicas.standing.clone();
     let mut shown = None;
     loop {
@@ -256,7 +287,9 @@ async fn show(file: &Path, replicas: &Replicas, snapshot: watch::Sender<Snapshot
             && let Ok(frame) = latest(file.to_owned()).await
         {
             shown = Some(now.number);
+            let frame = frame.map(|frame| in_place(frame, &place));
             snapshot.send_modify(|snapshot| {
+                snapshot.place = frame.as_ref().map_or_else(|| place.clone(), |frame| frame.place.clone());
                 snapshot.ready = frame.is_some();
                 snapshot.not_ready = frame.is_none().then(|| "the log has no figures yet".to_owned());
                 snapshot.ticked_at = frame.as_ref().map(|frame| frame.at);
@@ -273,6 +306,12 @@ async fn show(file: &Path, replicas: &Replicas, snapshot: watch::Sender<Snapshot
             () = tokio::time::sleep(SHOW_EVERY) => {}
         }
     }
+}
+
+/// A frame with its place: the account is in the ARNs of its queues.
+fn in_place(frame: Frame, place: &Place) -> Frame {
+    let account = frame.queues.iter().find_map(|queue| Place::account_of(&queue.arn)).map(Into::into);
+    Frame { place: Place { account, ..place.clone() }, ..frame }
 }
 
 /// The newest frame in the file. What it keeps of queues is in its samples.

@@ -1,10 +1,13 @@
 //! Whoever gets something from the service, with the clients for it: receivers of alerts and the sinks of figures.
 
+use std::sync::Arc;
+
 use crate::aws::{self, CallCounter, ConnectError};
 use crate::config::{Channel, Config, Receiver, Target};
 use crate::notify::{Integration, IntegrationError, Notifier, Notifiers};
 use crate::publish::{CloudWatchAccess, Origin, Publisher};
 use crate::service::StartError;
+use crate::service::shared::Shared;
 use crate::store::StoreHandle;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
@@ -44,41 +47,48 @@ pub(super) async fn integration(
     Ok(Integration::new(&receiver.channel, sns)?)
 }
 
-/// One notifier per receiver.
-pub(super) async fn notifiers(
+/// What brings messages to each receiver.
+pub(super) async fn integrations(
     config: &Config,
     calls: &CallCounter,
-    store: &StoreHandle,
     clock: Clock,
-) -> Result<(Notifiers, Vec<Notifier<StoreHandle, Integration>>), StartError> {
+) -> Result<Vec<(Receiver, Arc<Integration>)>, StartError> {
     let mut integrations = Vec::new();
     for receiver in &config.receivers {
         let integration = integration(config, receiver, calls, clock).await;
         let failed = |cause| StartError::new(format!("preparing a receiver: {}", receiver.name), cause);
-        integrations.push((receiver.clone(), integration.map_err(failed)?));
+        integrations.push((receiver.clone(), Arc::new(integration.map_err(failed)?)));
     }
-    Ok(Notifiers::new(integrations, config.external_url.as_deref(), store, clock))
+    Ok(integrations)
 }
 
-/// All sinks.
-pub(super) async fn publisher(
-    config: &Config,
-    calls: &CallCounter,
-    target: &Target,
-    began: Timestamp,
-    clock: Clock,
-) -> Result<Publisher, StartError> {
-    let mut cloudwatch = CloudWatchAccess::default();
+/// One notifier per receiver, for the outbox of one target.
+pub(super) fn notifiers(
+    shared: &Shared,
+    store: &StoreHandle,
+) -> (Notifiers, Vec<Notifier<StoreHandle, Arc<Integration>>>) {
+    Notifiers::new(shared.receivers.to_vec(), shared.config.external_url.as_deref(), store, shared.clock)
+}
+
+/// All sinks, for the figures of one target.
+pub(super) async fn publisher(shared: &Shared, target: &Target, began: Timestamp) -> Result<Publisher, StartError> {
+    let Shared { config, calls, clock, .. } = shared;
+    let mut cloudwatch = CloudWatchAccess { places: Arc::clone(&shared.places), ..CloudWatchAccess::default() };
     if let Some(sink) = &config.publish.cloudwatch {
         let failed = |error| StartError::new("preparing the CloudWatch sink", error);
         if sink.metrics.are_classic() {
-            cloudwatch.classic = Some(aws::cloudwatch(config, sink, calls, clock).await.map_err(failed)?);
+            cloudwatch.classic = Some(aws::cloudwatch(config, sink, calls, *clock).await.map_err(failed)?);
         }
         if sink.metrics.are_otlp() {
-            cloudwatch.otlp = Some(aws::cloudwatch_otlp(config, sink, clock).await.map_err(failed)?);
+            cloudwatch.otlp = Some(aws::cloudwatch_otlp(config, sink, *clock).await.map_err(failed)?);
         }
     }
     let origin = Origin { began, region: Some(target.region.clone()), account: None };
-    Publisher::new(&config.publish, cloudwatch, &origin, clock)
-        .map_err(|error| StartError::new("preparing the sinks", error))
+    let mut publish = config.publish.clone();
+    // Targets share what may be spent.
+    let count = f64::from(u32::try_from(config.targets.len().max(1)).unwrap_or(u32::MAX));
+    if let Some(sink) = &mut publish.cloudwatch {
+        sink.budget = sink.budget.map(|dollars| dollars / count);
+    }
+    Publisher::new(&publish, cloudwatch, &origin, *clock).map_err(|error| StartError::new("preparing the sinks", error))
 }

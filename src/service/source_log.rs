@@ -80,6 +80,7 @@ impl SourceLog {
                 }
                 Observation::Answered { .. }
                 | Observation::Jobs { .. }
+                | Observation::Account(_)
                 | Observation::JobGone { .. }
                 | Observation::InFlightListed { .. }
                 | Observation::WaitingListed { .. }

@@ -78,20 +78,22 @@ impl Store {
         self.change(&|transaction| Ok(transaction.execute(&sql, params![which.receiver, ids, now.millis()])?))
     }
 
-    /// Adds a silence; its `id` is ignored. Says the id it got.
+    /// Adds a silence. With an `id` of 0 it gets one of its own: says which.
     ///
     /// # Errors
     /// Nothing was added.
     pub fn silence(&mut self, silence: &Silence) -> Result<i64, StoreError> {
         self.change(&|transaction| {
             transaction.execute(
-                "INSERT INTO silence (matchers, starts_at, ends_at, author, comment) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO silence (id, matchers, starts_at, ends_at, author, comment)
+                 VALUES (nullif(?6, 0), ?1, ?2, ?3, ?4, ?5)",
                 params![
                     serde_json::to_string(&silence.matchers)?,
                     silence.starts_at.millis(),
                     silence.ends_at.millis(),
                     silence.author,
                     silence.comment,
+                    silence.id,
                 ],
             )?;
             Ok(transaction.last_insert_rowid())

@@ -1,10 +1,12 @@
 //! One alert: what it is about, when it fired and how that ended, and how its figure was before and since.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
@@ -17,6 +19,7 @@ use crate::web::history::{MAX_FRAMES, MAX_MOMENTS, moment};
 use crate::web::jobs::{JobQuery, ask as ask_engine};
 use crate::web::past::{PastQuery, ReadFrames, ask};
 use crate::web::query::{pairs, shown};
+use crate::web::targets::{PlaceFilter, WatchedTarget};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Alert, Condition, KEEP_ENDED, PastValues, Transition, Unit};
@@ -108,9 +111,9 @@ pub(super) async fn alert(
     State(pages): State<Pages>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<AlertDetail>, ApiError> {
-    let (row, alert, episodes) = find(&pages, id).await?;
+    let Found { row, alert, episodes, target } = find(&pages, id).await?;
     let console = Message::console_of(&alert);
-    let past = rule_of(&pages, alert).await?;
+    let past = rule_of(&target, alert).await?;
     let rule = past.as_ref().and_then(|past| {
         let (above, threshold, recover) = parts(past.condition()?);
         let (metric, for_seconds) = (past.metric()?.name, past.hold().as_secs_f64());
@@ -146,7 +149,7 @@ pub(super) async fn figure(
 ) -> Result<Json<AlertFigure>, ApiError> {
     let now = pages.clock.now();
     let (from, to) = times(query.as_deref().unwrap_or_default(), now)?;
-    let (row, alert, _) = find(&pages, id).await?;
+    let Found { row, alert, target, .. } = find(&pages, id).await?;
     let to = to.unwrap_or_else(|| row.resolved_at().map_or(now, |at| (at + AFTER).min(now)));
     let from = from.unwrap_or_else(|| row.began_at().min(to) - BEFORE);
     if from >= to {
@@ -166,7 +169,7 @@ pub(super) async fn figure(
         values: Vec::new(),
         why_none: None,
     };
-    let Some(past) = rule_of(&pages, alert).await? else {
+    let Some(past) = rule_of(&target, alert).await? else {
         let why_none = Some("its rule is gone, or is another now");
         return Ok(Json(AlertFigure { why_none, ..figure }));
     };
@@ -179,7 +182,7 @@ pub(super) async fn figure(
     }
     let every = (to.since(from) / MAX_FRAMES).min(step);
     let begins = from - past.looks_back();
-    let mut figure = ask(&pages.history, |reply| {
+    let mut figure = ask(&target.history, |reply| {
         let reader = Box::new(Reader { past, above, step, current: None, figure, reply });
         PastQuery::Frames { from: begins, to, every, reader }
     })
@@ -246,22 +249,27 @@ struct PastParameters {
 
 /// Alerts that fired between two moments, or had fired before and not ended: the latest first, at most 1,000.
 #[utoipa::path(
-    get, path = "/api/v1/alerts/past", tag = "alerts", params(PastParameters),
+    get, path = "/api/v1/alerts/past", tag = "alerts", params(PastParameters, PlaceFilter),
     responses((status = 200, body = Vec<AlertRow>), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn past(
     State(pages): State<Pages>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Vec<AlertRow>>, ApiError> {
-    let mut read = PastParameters::default();
+    let (mut read, mut place) = (PastParameters::default(), PlaceFilter::default());
     for (key, value) in pairs(query.as_deref().unwrap_or_default())? {
+        match place.take(&key, &value) {
+            None => {}
+            Some(false) => continue,
+            Some(true) => return Err(ApiError::bad_request(format!("parameter {key:?} is given twice"))),
+        }
         let place = match &*key {
             "from" => &mut read.from,
             "to" => &mut read.to,
             "queue" => &mut read.queue,
             "share" => &mut read.share,
             _ => {
-                let there_are = "there are from, to, queue and share";
+                let there_are = "there are account, region, from, to, queue and share";
                 return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
             }
         };
@@ -274,41 +282,83 @@ pub(super) async fn past(
     let from = read.from.map_or(Ok(to - Duration::from_secs(86_400)), |text| moment("from", &text, now))?;
     let PastParameters { queue, share, .. } =
         PastParameters { from: None, to: None, queue: read.queue, share: read.share };
-    let found =
-        ask(&pages.history, |reply| PastQuery::Alerts { from, to, queue, share, limit: MAX_LISTED, reply }).await?;
+    let targets = pages.watched(&place);
+    let asking = targets.iter().map(|target| {
+        let (queue, share) = (queue.clone(), share.clone());
+        ask(&target.history, move |reply| PastQuery::Alerts { from, to, queue, share, limit: MAX_LISTED, reply })
+    });
+    let mut found = answered(join_all(asking).await)?;
+    if targets.len() > 1 {
+        found.sort_by_key(|transition| Reverse(transition.alert.state.fired_at()));
+        found.truncate(MAX_LISTED as usize);
+    }
     Ok(Json(found.iter().map(AlertRow::of).collect()))
 }
 
-/// An alert by its id: as it is now or ended lately, or else as it is kept.
-async fn find(
-    pages: &Pages,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<(AlertRow, Alert, Vec<Transition>), ApiError> {
-    let Path(id) = id.map_err(|_| ApiError::bad_request("the alert's id is not readable text"))?;
-    let latest = pages.latest();
-    let episodes = ask(&pages.history, |reply| PastQuery::Episodes { alert: id.clone(), reply }).await;
-    if let Some(alert) = latest.alerts.iter().find(|alert| alert.id.as_str() == id) {
-        let silences = pages.silences.borrow().clone();
-        let row = AlertRow::now(alert, &silences, pages.clock.now());
-        return Ok((row, alert.clone(), episodes.unwrap_or_default()));
-    }
-    let resolved = latest.resolved.iter().find(|transition| transition.alert.id.as_str() == id);
-    if let Some(transition) = resolved {
-        return Ok((AlertRow::of(transition), transition.alert.clone(), episodes.unwrap_or_default()));
-    }
-    let episodes = episodes?;
-    let Some(last) = episodes.first() else {
-        let days = KEEP_ENDED.as_secs() / 86_400;
-        return Err(ApiError::not_found(format!(
-            "no alert has the id {}: it ended more than {days} days ago, or was a test notification",
-            shown(&id)
-        )));
-    };
-    Ok((AlertRow::of(last), last.alert.clone(), episodes))
+/// An alert, and which target it is of.
+struct Found {
+    row: AlertRow,
+    alert: Alert,
+    episodes: Vec<Transition>,
+    target: WatchedTarget,
 }
 
-async fn rule_of(pages: &Pages, alert: Alert) -> Result<Option<PastValues>, ApiError> {
-    ask_engine(&pages.jobs, |reply| JobQuery::PastValues { alert: Box::new(alert), reply }).await
+/// An alert by its id: as it is now or ended lately, or else as it is kept.
+async fn find(pages: &Pages, id: Result<Path<String>, PathRejection>) -> Result<Found, ApiError> {
+    let Path(id) = id.map_err(|_| ApiError::bad_request("the alert's id is not readable text"))?;
+    let targets = pages.watched(&PlaceFilter::default());
+    let episodes_of = |target: &WatchedTarget| {
+        let (history, alert) = (target.history.clone(), id.clone());
+        async move { ask(&history, |reply| PastQuery::Episodes { alert, reply }).await }
+    };
+    for target in &targets {
+        let latest = target.latest();
+        let found = match latest.alerts.iter().find(|alert| alert.id.as_str() == id) {
+            Some(alert) => Some((AlertRow::now(alert, &pages.all_silences(), pages.clock.now()), alert.clone())),
+            None => {
+                let resolved = latest.resolved.iter().find(|transition| transition.alert.id.as_str() == id);
+                resolved.map(|transition| (AlertRow::of(transition), transition.alert.clone()))
+            }
+        };
+        if let Some((row, alert)) = found {
+            let episodes = episodes_of(target).await.unwrap_or_default();
+            return Ok(Found { row, alert, episodes, target: target.clone() });
+        }
+    }
+    let mut failed = None;
+    for target in targets {
+        match episodes_of(&target).await {
+            Ok(episodes) => {
+                if let Some(last) = episodes.first() {
+                    return Ok(Found { row: AlertRow::of(last), alert: last.alert.clone(), episodes, target });
+                }
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    let days = KEEP_ENDED.as_secs() / 86_400;
+    let message =
+        format!("no alert has the id {}: it ended more than {days} days ago, or was a test notification", shown(&id));
+    Err(failed.unwrap_or_else(|| ApiError::not_found(message)))
+}
+
+/// What those say that answered; an error if none did.
+fn answered<T>(answers: Vec<Result<Vec<T>, ApiError>>) -> Result<Vec<T>, ApiError> {
+    let (mut all, mut any, mut failed) = (Vec::new(), false, None);
+    for answer in answers {
+        match answer {
+            Ok(found) => {
+                any = true;
+                all.extend(found);
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.filter(|_| !any).map_or(Ok(all), Err)
+}
+
+async fn rule_of(target: &WatchedTarget, alert: Alert) -> Result<Option<PastValues>, ApiError> {
+    ask_engine(&target.jobs, |reply| JobQuery::PastValues { alert: Box::new(alert), reply }).await
 }
 
 /// Whether above, the threshold, and where it ends.

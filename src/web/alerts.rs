@@ -4,14 +4,16 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::notify::silence::Silence;
 use crate::web::Pages;
 use crate::web::Snapshot;
+use crate::web::error::{ApiError, ErrorBody};
 use crate::web::silences::SilenceOfAlert;
+use crate::web::targets::PlaceFilter;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertState;
@@ -27,6 +29,10 @@ pub(super) struct AlertRow {
     id: String,
     /// The rule's name.
     rule: String,
+    /// The AWS account that it is about; null while that is not known.
+    account: Option<String>,
+    /// The AWS region.
+    region: Option<String>,
     state: Standing,
     /// All labels, `alertname` too.
     labels: BTreeMap<String, String>,
@@ -74,18 +80,26 @@ enum Standing {
 }
 
 /// Alerts, firing ones first and the longest-firing first among them; what was resolved recently comes last.
-#[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", responses((status = 200, body = Vec<AlertRow>)))]
-pub(super) async fn alerts(State(pages): State<Pages>) -> Json<Vec<AlertRow>> {
-    let silences = pages.silences.borrow().clone();
-    Json(rows(&pages.latest(), &silences, pages.clock.now()))
+#[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", params(PlaceFilter), responses((status = 200, body = Vec<AlertRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn alerts(
+    State(pages): State<Pages>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Vec<AlertRow>>, ApiError> {
+    let latest = pages.latest_of(&PlaceFilter::parse(query.as_deref())?);
+    Ok(Json(rows(&latest, &pages.all_silences(), pages.clock.now())))
 }
 
-fn rows(snapshot: &Snapshot, silences: &[Silence], now: Timestamp) -> Vec<AlertRow> {
+fn rows(snapshots: &[Snapshot], silences: &[Silence], now: Timestamp) -> Vec<AlertRow> {
     let active = active(silences, now);
     let live = |alert| AlertRow::live(alert).silenced_by(&active);
-    let mut live: Vec<_> = snapshot.alerts.iter().map(live).collect();
+    let mut live: Vec<_> = snapshots.iter().flat_map(|snapshot| snapshot.alerts.iter()).map(live).collect();
     live.sort_by_key(|row| (Reverse(row.fired_at.is_some()), row.fired_at.unwrap_or(row.active_at)));
-    live.extend(snapshot.resolved.iter().filter_map(AlertRow::resolved));
+    let mut ended: Vec<_> =
+        snapshots.iter().flat_map(|one| one.resolved.iter()).filter_map(AlertRow::resolved).collect();
+    if snapshots.len() > 1 {
+        ended.sort_by_key(|row| Reverse(row.resolved_at));
+    }
+    live.extend(ended);
     live
 }
 
@@ -129,6 +143,8 @@ impl AlertRow {
         Self {
             id: alert.id.to_string(),
             rule: alert.rule,
+            account: alert.labels.get("account").cloned(),
+            region: alert.labels.get("region").cloned(),
             state,
             labels: alert.labels,
             annotations: alert.annotations,

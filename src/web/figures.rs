@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::web::Pages;
+use crate::web::error::{ApiError, ErrorBody};
+use crate::web::targets::{InPlace, PlaceFilter, PlaceRow, in_place};
 use trainspotter_core::metrics::Estimate;
 use trainspotter_core::metrics::FailureFigures;
 use trainspotter_core::metrics::FairShareFigures;
@@ -32,6 +34,8 @@ use trainspotter_core::model::Timestamp;
 /// A queue now.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct QueueRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
@@ -46,6 +50,8 @@ pub(super) struct QueueRow {
 /// A share's capacity of one instance type now, in instances.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ShareRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// Empty for jobs without a share.
@@ -83,6 +89,8 @@ pub(super) struct ShareRow {
 /// First waits of a share since the service began to count.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WaitRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// Empty for jobs without a share.
@@ -101,6 +109,8 @@ pub(super) struct WaitRow {
 /// Where a queue's GPUs are now.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WaterfallRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// What the queue's service environment allows; null when its GPU capacity is unknown.
@@ -121,6 +131,8 @@ pub(super) struct WaterfallRow {
 /// whose they are. Pairs that are even now stay, for their past.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LoanRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// Whose quota it is.
@@ -138,6 +150,8 @@ pub(super) struct LoanRow {
 /// What a share identifier of a fair-share queue is due, and what it has, in GPUs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FairShareRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     #[schema(value_type = String)]
@@ -153,6 +167,8 @@ pub(super) struct FairShareRow {
 /// A training plan or a warm pool, in instances.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReservedRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     /// `training_plan` or `warm_pool`.
     #[schema(value_type = String)]
     kind: &'static str,
@@ -173,6 +189,8 @@ pub(super) struct ReservedRow {
 /// they started, count as waits of at least so long.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EstimateRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// Empty for jobs without a share.
@@ -187,6 +205,8 @@ pub(super) struct EstimateRow {
 /// Jobs of a share that wait for one reason.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReasonRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// Empty for jobs without a share.
@@ -204,6 +224,8 @@ pub(super) struct ReasonRow {
 /// Jobs of one owner that failed for one kind of reason in the last day.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FailureRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// Empty for jobs without a share.
@@ -224,6 +246,8 @@ pub(super) struct FailureRow {
 /// Something that is wrong with the set-up of a queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FindingRow {
+    #[serde(flatten)]
+    place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
     /// Null when it is not about one share.
@@ -240,23 +264,45 @@ pub(super) struct FindingRow {
     advice: &'static str,
 }
 
+in_place!(
+    QueueRow,
+    ShareRow,
+    WaitRow,
+    WaterfallRow,
+    LoanRow,
+    FairShareRow,
+    ReservedRow,
+    EstimateRow,
+    ReasonRow,
+    FailureRow,
+    FindingRow
+);
+
+/// Rows of all targets that a request is about.
+type Rows<T> = Result<Json<Vec<T>>, ApiError>;
+
+fn rows<T: InPlace>(pages: &Pages, RawQuery(query): &RawQuery, of: impl Fn(&Frame) -> Vec<T>) -> Rows<T> {
+    let latest = pages.latest_of(&PlaceFilter::parse(query.as_deref())?);
+    let in_place = latest.iter().flat_map(|one| of(&one.frame).into_iter().map(|row| row.at(&one.place)));
+    Ok(Json(in_place.collect()))
+}
+
 /// Queues with their jobs by state.
-#[utoipa::path(get, path = "/api/v1/queues", tag = "figures", responses((status = 200, body = Vec<QueueRow>)))]
-pub(super) async fn queues(State(pages): State<Pages>) -> Json<Vec<QueueRow>> {
-    Json(pages.latest().frame.queues.iter().map(QueueRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/queues", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<QueueRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn queues(State(pages): State<Pages>, query: RawQuery) -> Rows<QueueRow> {
+    rows(&pages, &query, |frame| frame.queues.iter().map(QueueRow::from).collect())
 }
 
 /// Shares with their quota and what they use, borrow and lend.
-#[utoipa::path(get, path = "/api/v1/shares", tag = "figures", responses((status = 200, body = Vec<ShareRow>)))]
-pub(super) async fn shares(State(pages): State<Pages>) -> Json<Vec<ShareRow>> {
-    let latest = pages.latest();
-    let row = |share: &ShareFigures| {
-        let fair = latest.frame.fair_shares.iter().find(|row| row.queue == share.queue && row.share == share.share);
+#[utoipa::path(get, path = "/api/v1/shares", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<ShareRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn shares(State(pages): State<Pages>, query: RawQuery) -> Rows<ShareRow> {
+    let row = |frame: &Frame, share: &ShareFigures| {
+        let fair = frame.fair_shares.iter().find(|row| row.queue == share.queue && row.share == share.share);
         let (target_gpus, recent_gpus) = (fair.map(|row| row.target), fair.map(|row| row.recent));
-        let (jobs, oldest_wait_seconds) = jobs_of(&latest.frame, share);
+        let (jobs, oldest_wait_seconds) = jobs_of(frame, share);
         ShareRow { target_gpus, recent_gpus, jobs, oldest_wait_seconds, ..ShareRow::from(share) }
     };
-    Json(latest.frame.shares.iter().map(row).collect())
+    rows(&pages, &query, |frame| frame.shares.iter().map(|share| row(frame, share)).collect())
 }
 
 /// The jobs of a share by state, and for how long the first of them has waited.
@@ -282,63 +328,63 @@ fn jobs_of(frame: &Frame, share: &ShareFigures) -> (BTreeMap<String, u64>, Optio
 }
 
 /// Which share works on whose quota.
-#[utoipa::path(get, path = "/api/v1/loans", tag = "figures", responses((status = 200, body = Vec<LoanRow>)))]
-pub(super) async fn loans(State(pages): State<Pages>) -> Json<Vec<LoanRow>> {
-    Json(pages.latest().frame.loans.iter().map(LoanRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/loans", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<LoanRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn loans(State(pages): State<Pages>, query: RawQuery) -> Rows<LoanRow> {
+    rows(&pages, &query, |frame| frame.loans.iter().map(LoanRow::from).collect())
 }
 
 /// What the share identifiers of fair-share queues are due, and what they have.
-#[utoipa::path(get, path = "/api/v1/fair_shares", tag = "figures", responses((status = 200, body = Vec<FairShareRow>)))]
-pub(super) async fn fair_shares(State(pages): State<Pages>) -> Json<Vec<FairShareRow>> {
-    Json(pages.latest().frame.fair_shares.iter().map(FairShareRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/fair_shares", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<FairShareRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn fair_shares(State(pages): State<Pages>, query: RawQuery) -> Rows<FairShareRow> {
+    rows(&pages, &query, |frame| frame.fair_shares.iter().map(FairShareRow::from).collect())
 }
 
 /// Capacity that is paid for whether jobs use it or not, where it is watched.
-#[utoipa::path(get, path = "/api/v1/reserved", tag = "figures", responses((status = 200, body = Vec<ReservedRow>)))]
-pub(super) async fn reserved(State(pages): State<Pages>) -> Json<Vec<ReservedRow>> {
-    Json(pages.latest().frame.reserved.iter().map(ReservedRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/reserved", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<ReservedRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn reserved(State(pages): State<Pages>, query: RawQuery) -> Rows<ReservedRow> {
+    rows(&pages, &query, |frame| frame.reserved.iter().map(ReservedRow::from).collect())
 }
 
 /// How long jobs waited, by share.
-#[utoipa::path(get, path = "/api/v1/waits", tag = "figures", responses((status = 200, body = Vec<WaitRow>)))]
-pub(super) async fn waits(State(pages): State<Pages>) -> Json<Vec<WaitRow>> {
-    Json(pages.latest().frame.waits.iter().map(WaitRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/waits", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<WaitRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn waits(State(pages): State<Pages>, query: RawQuery) -> Rows<WaitRow> {
+    rows(&pages, &query, |frame| frame.waits.iter().map(WaitRow::from).collect())
 }
 
 /// How long jobs wait, those that still wait included, by share.
-#[utoipa::path(get, path = "/api/v1/estimates", tag = "figures", responses((status = 200, body = Vec<EstimateRow>)))]
-pub(super) async fn estimates(State(pages): State<Pages>) -> Json<Vec<EstimateRow>> {
-    Json(pages.latest().frame.estimates.iter().map(EstimateRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/estimates", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<EstimateRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn estimates(State(pages): State<Pages>, query: RawQuery) -> Rows<EstimateRow> {
+    rows(&pages, &query, |frame| frame.estimates.iter().map(EstimateRow::from).collect())
 }
 
 /// Why jobs wait, by share: one reason for each job.
-#[utoipa::path(get, path = "/api/v1/reasons", tag = "figures", responses((status = 200, body = Vec<ReasonRow>)))]
-pub(super) async fn reasons(State(pages): State<Pages>) -> Json<Vec<ReasonRow>> {
-    Json(pages.latest().frame.reasons.iter().map(ReasonRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/reasons", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<ReasonRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn reasons(State(pages): State<Pages>, query: RawQuery) -> Rows<ReasonRow> {
+    rows(&pages, &query, |frame| frame.reasons.iter().map(ReasonRow::from).collect())
 }
 
 /// Where each queue's GPUs are.
-#[utoipa::path(get, path = "/api/v1/waterfall", tag = "figures", responses((status = 200, body = Vec<WaterfallRow>)))]
-pub(super) async fn waterfall(State(pages): State<Pages>) -> Json<Vec<WaterfallRow>> {
-    Json(pages.latest().frame.waterfall.iter().map(WaterfallRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/waterfall", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<WaterfallRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn waterfall(State(pages): State<Pages>, query: RawQuery) -> Rows<WaterfallRow> {
+    rows(&pages, &query, |frame| frame.waterfall.iter().map(WaterfallRow::from).collect())
 }
 
 /// Jobs that failed in the last day, by owner and category, the most frequent first.
-#[utoipa::path(get, path = "/api/v1/failures", tag = "figures", responses((status = 200, body = Vec<FailureRow>)))]
-pub(super) async fn failures(State(pages): State<Pages>) -> Json<Vec<FailureRow>> {
-    Json(pages.latest().frame.failures.iter().map(FailureRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/failures", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<FailureRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn failures(State(pages): State<Pages>, query: RawQuery) -> Rows<FailureRow> {
+    rows(&pages, &query, |frame| frame.failures.iter().map(FailureRow::from).collect())
 }
 
 /// What is wrong with the set-up of queues, shares and environments.
-#[utoipa::path(get, path = "/api/v1/setup", tag = "figures", responses((status = 200, body = Vec<FindingRow>)))]
-pub(super) async fn setup(State(pages): State<Pages>) -> Json<Vec<FindingRow>> {
-    Json(pages.latest().frame.setup.iter().map(FindingRow::from).collect())
+#[utoipa::path(get, path = "/api/v1/setup", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<FindingRow>), (status = 400, body = ErrorBody)))]
+pub(super) async fn setup(State(pages): State<Pages>, query: RawQuery) -> Rows<FindingRow> {
+    rows(&pages, &query, |frame| frame.setup.iter().map(FindingRow::from).collect())
 }
 
 impl From<&QueueFigures> for QueueRow {
     fn from(figures: &QueueFigures) -> Self {
         let QueueFigures { queue, arn: _, policy, jobs, oldest_wait_seconds } = figures.clone();
-        Self { queue, policy, jobs, oldest_wait_seconds }
+        Self { place: PlaceRow::default(), queue, policy, jobs, oldest_wait_seconds }
     }
 }
 
@@ -348,6 +394,7 @@ impl From<&ShareFigures> for ShareRow {
             figures.clone();
         let (target_gpus, recent_gpus) = (None, None);
         Self {
+            place: PlaceRow::default(),
             queue,
             share,
             unit,
@@ -371,6 +418,7 @@ impl From<&WaitFigures> for WaitRow {
     fn from(figures: &WaitFigures) -> Self {
         let WaitFigures { queue, share, seconds } = figures.clone();
         Self {
+            place: PlaceRow::default(),
             queue,
             share,
             count: seconds.count,
@@ -389,6 +437,7 @@ impl From<&Waterfall> for WaterfallRow {
         let Waterfall { queue, capacity_gpus, parts, dollars_per_hour, unallocated } = figures;
         let by_part = |figures: &BTreeMap<Part, f64>| figures.iter().map(|(part, of)| (part.as_str(), *of)).collect();
         Self {
+            place: PlaceRow::default(),
             queue: queue.clone(),
             capacity_gpus: *capacity_gpus,
             parts: by_part(parts),
@@ -402,48 +451,65 @@ impl From<&FailureFigures> for FailureRow {
     fn from(figures: &FailureFigures) -> Self {
         let FailureFigures { queue, share, owner, category, jobs, gpu_seconds } = figures.clone();
         let gpu_hours = gpu_seconds / 3_600.0;
-        Self { queue, share, owner: owner.to_string(), category: category.as_str(), jobs, gpu_hours }
+        Self {
+            place: PlaceRow::default(),
+            queue,
+            share,
+            owner: owner.to_string(),
+            category: category.as_str(),
+            jobs,
+            gpu_hours,
+        }
     }
 }
 
 impl From<&Finding> for FindingRow {
     fn from(finding: &Finding) -> Self {
         let Finding { queue, share, problem, what, advice } = finding.clone();
-        Self { queue, share, problem: problem.as_str(), what, advice }
+        Self { place: PlaceRow::default(), queue, share, problem: problem.as_str(), what, advice }
     }
 }
 
 impl From<&Loan> for LoanRow {
     fn from(figures: &Loan) -> Self {
         let Loan { queue, lender, borrower, gpus, gpu_seconds } = figures.clone();
-        Self { queue, lender, borrower, gpus, gpu_hours: gpu_seconds / 3_600.0 }
+        Self { place: PlaceRow::default(), queue, lender, borrower, gpus, gpu_hours: gpu_seconds / 3_600.0 }
     }
 }
 
 impl From<&FairShareFigures> for FairShareRow {
     fn from(figures: &FairShareFigures) -> Self {
         let FairShareFigures { queue, share, target, used, recent } = figures.clone();
-        Self { queue, share, target, used, recent }
+        Self { place: PlaceRow::default(), queue, share, target, used, recent }
     }
 }
 
 impl From<&Reserved> for ReservedRow {
     fn from(reserved: &Reserved) -> Self {
         let Reserved { kind, name, unit, total, in_use, idle, ends_at } = reserved.clone();
-        Self { kind: kind.as_str(), name, instance_type: unit, total, in_use, idle, ends_at }
+        Self {
+            place: PlaceRow::default(),
+            kind: kind.as_str(),
+            name,
+            instance_type: unit,
+            total,
+            in_use,
+            idle,
+            ends_at,
+        }
     }
 }
 
 impl From<&Estimate> for EstimateRow {
     fn from(figures: &Estimate) -> Self {
         let Estimate { queue, share, seconds: [p50_seconds, p90_seconds, p95_seconds, p99_seconds] } = figures.clone();
-        Self { queue, share, p50_seconds, p90_seconds, p95_seconds, p99_seconds }
+        Self { place: PlaceRow::default(), queue, share, p50_seconds, p90_seconds, p95_seconds, p99_seconds }
     }
 }
 
 impl From<&ReasonFigures> for ReasonRow {
     fn from(figures: &ReasonFigures) -> Self {
         let ReasonFigures { queue, share, reason, jobs, gpus } = figures.clone();
-        Self { queue, share, reason: reason.as_str(), jobs, gpus }
+        Self { place: PlaceRow::default(), queue, share, reason: reason.as_str(), jobs, gpus }
     }
 }

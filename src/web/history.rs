@@ -1,5 +1,7 @@
 //! How figures were: series of one metric over time, from the frames that are kept.
 
+mod targets;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,8 +16,9 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
-use crate::web::past::{PastQuery, ReadFrames, ask};
+use crate::web::past::ReadFrames;
 use crate::web::query::{pairs, shown};
+use crate::web::targets::{PlaceFilter, WatchedTarget};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Quantiles;
 use trainspotter_core::metrics::Sample;
@@ -62,7 +65,7 @@ impl ReadFrames for Reader {
 }
 
 /// Series of one metric over time.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct HistoryView {
     /// As in `docs/METRICS.md`.
     #[schema(value_type = String)]
@@ -203,8 +206,10 @@ pub(super) async fn history(
     RawQuery(query): RawQuery,
 ) -> Result<Json<HistoryView>, ApiError> {
     let now = pages.clock.now();
-    let (asked, view) = HistoryParameters::parse(query.as_deref().unwrap_or(""))?.asked(now)?;
-    let mut views = read(&pages, asked, vec![view]).await?;
+    let parameters = HistoryParameters::parse(query.as_deref().unwrap_or(""))?;
+    let watched = parameters.targets(&pages);
+    let (asked, view) = parameters.asked(now)?;
+    let mut views = targets::read(watched, asked, vec![view]).await?;
     views.pop().map(Json).ok_or_else(|| ApiError::unavailable("no_answer", "history cannot be read now; try again"))
 }
 
@@ -227,9 +232,11 @@ pub(super) async fn histories(
     if metrics.len() > MAX_METRICS {
         return Err(ApiError::bad_request(format!("metrics names {}; at most {MAX_METRICS}", metrics.len())));
     }
-    let (mut views, mut asked) = (Vec::new(), None::<Asked>);
+    let (mut views, mut asked, mut watched) = (Vec::new(), None::<Asked>, Vec::new());
     for metric in metrics {
-        let (one, view) = HistoryParameters::parse_of(&query, metric)?.asked(now)?;
+        let parameters = HistoryParameters::parse_of(&query, metric)?;
+        watched = parameters.targets(&pages);
+        let (one, view) = parameters.asked(now)?;
         // What one needs to look at, all look at.
         asked = Some(asked.map_or(one, |asked| Asked { every: asked.every.min(one.every), ..asked }));
         views.push(view);
@@ -238,19 +245,7 @@ pub(super) async fn histories(
     for view in &mut views {
         view.looked_every_seconds = asked.every.as_secs_f64();
     }
-    Ok(Json(read(&pages, asked, views).await?))
-}
-
-async fn read(pages: &Pages, asked: Asked, views: Vec<HistoryView>) -> Result<Vec<HistoryView>, ApiError> {
-    let Asked { from, to, every } = asked;
-    let mut views =
-        ask(&pages.history, |reply| PastQuery::Frames { from, to, every, reader: Box::new(Reader { views, reply }) })
-            .await?;
-    for view in &mut views {
-        let moments = view.at.len();
-        view.series.values_mut().for_each(|values| values.resize(moments, None));
-    }
-    Ok(views)
+    Ok(Json(targets::read(watched, asked, views).await?))
 }
 
 /// Which frames are looked at.
@@ -270,6 +265,10 @@ struct HistoriesParameters {
     /// `queue.wait:p95`. At most 24.
     #[param(required = true)]
     metrics: Option<String>,
+    /// Only series of this AWS account, as `account`, and of this AWS region.
+    account: Option<String>,
+    /// See `account`.
+    region: Option<String>,
     /// Only series of this queue.
     queue: Option<String>,
     /// Only series of this share, of metrics that have shares; empty for jobs without one.
@@ -291,6 +290,10 @@ struct HistoryParameters {
     /// The metric by its name in `docs/METRICS.md`, such as `queue.wait.oldest`.
     #[param(required = true)]
     metric: Option<String>,
+    /// Only series of this AWS account.
+    account: Option<String>,
+    /// Only series of this AWS region.
+    region: Option<String>,
     /// Only series of this queue.
     queue: Option<String>,
     /// Only series of this share; empty for jobs without one.
@@ -309,12 +312,25 @@ struct HistoryParameters {
 }
 
 impl HistoryParameters {
+    /// The targets that have what is asked for: of those that are meant, the ones with the queue, if any has it now.
+    fn targets(&self, pages: &Pages) -> Vec<WatchedTarget> {
+        let meant = pages.watched(&PlaceFilter { account: self.account.clone(), region: self.region.clone() });
+        let Some(queue) = &self.queue else { return meant };
+        let has = |target: &&WatchedTarget| {
+            target.snapshot.borrow().frame.queues.iter().any(|row| row.queue.as_str() == queue)
+        };
+        let having: Vec<WatchedTarget> = meant.iter().filter(has).cloned().collect();
+        if having.is_empty() { meant } else { having }
+    }
+
     /// Reads a query string; refuses what it does not know.
     fn parse(query: &str) -> Result<Self, ApiError> {
         let mut read = Self::default();
         for (key, value) in pairs(query)? {
             let place = match &*key {
                 "metric" => &mut read.metric,
+                "account" => &mut read.account,
+                "region" => &mut read.region,
                 "queue" => &mut read.queue,
                 "share" => &mut read.share,
                 "stat" => &mut read.stat,
@@ -323,7 +339,7 @@ impl HistoryParameters {
                 "to" => &mut read.to,
                 "step" => &mut read.step,
                 _ => {
-                    let there_are = "there are metric, queue, share, stat, fold, from, to and step";
+                    let there_are = "there are metric, account, region, queue, share, stat, fold, from, to and step";
                     return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
                 }
             };
@@ -353,7 +369,7 @@ impl HistoryParameters {
     }
 
     fn asked(self, now: Timestamp) -> Result<(Asked, HistoryView), ApiError> {
-        let Self { metric, queue, share, stat, fold, from, to, step } = self;
+        let Self { metric, account: _, region: _, queue, share, stat, fold, from, to, step } = self;
         let name = metric.ok_or_else(|| ApiError::bad_request("say which: metric=queue.wait.oldest"))?;
         let metric: &Metric = catalogue::find(&name).ok_or_else(|| {
             ApiError::bad_request(format!("there is no metric {}; see docs/METRICS.md", shown(&name)))

@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::jobs::{JobQuery, ask, lower_case};
+use crate::web::jobs::{JobQuery, lower_case};
 use crate::web::query::shown;
+use crate::web::targets::{PlaceFilter, ask_each};
 use trainspotter_core::metrics::{Alike, AttemptEnd, HostFigures, JobContext, Neighbour};
 use trainspotter_core::model::{InstanceType, JobId, JobStatus, ShareName, Timestamp, TrainingJobName};
 
@@ -133,8 +134,9 @@ pub(super) async fn context(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ContextBody>, ApiError> {
     let Path(id) = id.map_err(|_| ApiError::bad_request("the job id is not readable text"))?;
-    let found = ask(&pages.jobs, |reply| JobQuery::Context { id: id.as_str().into(), reply }).await?;
-    let Some(around) = found else {
+    let targets = pages.watched(&PlaceFilter::default());
+    let answers = ask_each(targets, |reply| JobQuery::Context { id: id.as_str().into(), reply }).await?;
+    let Some(around) = answers.given.into_iter().find_map(|(_, found)| found) else {
         return Err(ApiError::not_found(format!("no job has the id {}; ended ones are forgotten in time", shown(&id))));
     };
     let JobAround { queue_arn, training_job, context } = *around;

@@ -19,7 +19,9 @@ use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
 use crate::web::job_context::JobAround;
+use crate::web::merged_jobs;
 use crate::web::query::{pairs, shown};
+use crate::web::targets::{PlaceFilter, ask_each};
 use crate::web::why::WhyView;
 use trainspotter_core::jobs::Filter;
 use trainspotter_core::metrics::Reason;
@@ -128,6 +130,9 @@ pub struct JobPage {
     /// and others still follow: one page looks at no more than 10,000 jobs.
     #[schema(value_type = Option<String>)]
     pub next: Option<Cursor>,
+    /// Targets that did not answer now, so that their jobs are missing; left out if all did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// What is known of one job.
@@ -138,6 +143,10 @@ pub struct JobView {
     pub id: JobId,
     /// `jobName`; not unique.
     pub name: String,
+    /// The AWS account; null while it is not known.
+    pub account: Option<String>,
+    /// The AWS region.
+    pub region: Option<String>,
     /// The queue.
     #[schema(value_type = String)]
     pub queue: QueueName,
@@ -236,36 +245,46 @@ pub struct Span {
     responses((status = 200, body = JobPage), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn jobs(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Result<Json<JobPage>, ApiError> {
-    let ListParameters { queue, share, state, id, name, owner, reason, unit, sort, limit, after } =
+    let ListParameters { account, region, queue, share, state, id, name, owner, reason, unit, sort, limit, after } =
         ListParameters::parse(query.as_deref().unwrap_or(""))?;
     let filter = Filter { queue, share, state, id, name, owner, unit, waiting: reason.is_some() };
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    let targets = pages.watched(&PlaceFilter { account, region });
     if sort == Some(Sort::Waiting) {
         if after.is_some() {
             return Err(ApiError::bad_request("sort=waiting has one page; narrow it down instead of giving `after`"));
         }
-        return ask(&pages.jobs, |reply| JobQuery::WaitingLongest { filter, reason, limit, reply }).await.map(Json);
+        let asked =
+            ask_each(targets, |reply| JobQuery::WaitingLongest { filter: filter.clone(), reason, limit, reply });
+        return asked.await.map(|answers| Json(merged_jobs::longest(answers, limit)));
     }
     let newest_first = sort == Some(Sort::Newest);
-    ask(&pages.jobs, |reply| JobQuery::List { filter, reason, newest_first, after, limit, reply }).await.map(Json)
+    let asked = ask_each(targets, |reply| {
+        let (filter, after) = (filter.clone(), after.clone());
+        JobQuery::List { filter, reason, newest_first, after, limit, reply }
+    });
+    asked.await.map(|answers| Json(merged_jobs::in_order(answers, newest_first, limit)))
 }
 
 /// One job with its whole life: by its id, or else by its name, by how its id or name begins, or by its owner. The first of these that
 /// any job has counts; when several jobs have it, the answer is 409 and lists them.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}", tag = "jobs",
-    params(("id" = String, Path, description = "`jobId`, or what else a job may be found by")),
+    params(("id" = String, Path, description = "`jobId`, or what else a job may be found by"), PlaceFilter),
     responses(
-        (status = 200, body = JobView), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 200, body = JobView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 503, body = ErrorBody)
     )
 )]
 pub(super) async fn job(
     State(pages): State<Pages>,
     id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<JobView>, ApiError> {
+    let targets = pages.watched(&PlaceFilter::parse(query.as_deref())?);
     let Path(words) = id.map_err(|_| ApiError::bad_request("the job id is not readable text"))?;
-    match ask(&pages.jobs, |reply| JobQuery::One { words: words.clone(), reply }).await? {
+    let answers = ask_each(targets, |reply| JobQuery::One { words: words.clone(), reply }).await?;
+    match merged_jobs::meant(answers, &words) {
         Meant::One(job) => Ok(Json(*job)),
         Meant::None => Err(ApiError::not_found(format!(
             "no job is known by the id, name or owner {}; ended ones are forgotten in time",
@@ -291,6 +310,10 @@ fn several(words: &str, jobs: &[JobView], more: bool) -> ApiError {
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListParameters {
+    /// Only jobs of this AWS account.
+    account: Option<String>,
+    /// Only jobs of this AWS region.
+    region: Option<String>,
     /// Only jobs of this queue.
     #[param(value_type = Option<String>)]
     queue: Option<QueueName>,
@@ -347,6 +370,8 @@ impl ListParameters {
         let mut read = Self::default();
         for (key, value) in pairs(query)? {
             let twice = match &*key {
+                "account" => read.account.replace(value.into_owned()).is_some(),
+                "region" => read.region.replace(value.into_owned()).is_some(),
                 "queue" => read.queue.replace(QueueName::new(&*value)).is_some(),
                 "share" => read.share.replace(ShareName::new(&*value)).is_some(),
                 "state" => read.state.replace(parse_state(&value)?).is_some(),
@@ -359,8 +384,8 @@ impl ListParameters {
                 "limit" => read.limit.replace(parse_limit(&value)?).is_some(),
                 "after" => read.after.replace(value.parse().map_err(|_| stale_cursor(&value))?).is_some(),
                 _ => {
-                    let there_are =
-                        "there are queue, share, state, id, name, owner, reason, type, sort, limit and after";
+                    let there_are = "there are account, region, queue, share, state, id, name, owner, reason, type, sort, \
+                                     limit and after";
                     return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
                 }
             };

@@ -29,7 +29,7 @@ pub enum Operation {
         /// Where the answer goes.
         reply: Reply<Vec<Silence>>,
     },
-    /// Begins a silence; its `id` is ignored.
+    /// Begins a silence; with an id of 0 it gets one, with another it is refused where that is taken.
     AddSilence {
         /// The silence, with its author.
         silence: Silence,
@@ -116,10 +116,18 @@ pub(super) async fn ask<T>(
     operations: &mpsc::Sender<Operation>,
     operation: impl FnOnce(Reply<T>) -> Operation,
 ) -> Result<T, ApiError> {
+    Ok(asked(operations, operation).await??)
+}
+
+/// The same, for whoever decides by the refusal.
+pub(super) async fn asked<T>(
+    operations: &mpsc::Sender<Operation>,
+    operation: impl FnOnce(Reply<T>) -> Operation,
+) -> Result<Outcome<T>, ApiError> {
     let no_answer = || ApiError::unavailable("no_answer", "the service does not take this now; try again");
     let (reply, answer) = oneshot::channel();
     operations.send(operation(reply)).await.map_err(|_| no_answer())?;
-    Ok(answer.await.map_err(|_| no_answer())??)
+    answer.await.map_err(|_| no_answer())
 }
 
 /// Who acts. Only behind `access::operators_only`.

@@ -11,7 +11,7 @@ use crate::notify::outbox::RowState;
 use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::operations::{Body, Change, Operation, ask, author};
+use crate::web::operations::{Body, Change, author};
 use crate::web::query::{pairs, shown};
 use trainspotter_core::model::Timestamp;
 
@@ -30,6 +30,10 @@ const STATES: [&str; 4] = ["pending", "dead", "delivered", "muted"];
 /// Which notifications are listed. What is `None` or empty leaves out nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutboxFilter {
+    /// Of this AWS account.
+    pub account: Option<String>,
+    /// Of this AWS region.
+    pub region: Option<String>,
     /// Of one receiver.
     pub receiver: Option<String>,
     /// In these states.
@@ -39,7 +43,7 @@ pub struct OutboxFilter {
     /// Of one alert, by its id.
     pub alert: Option<String>,
     /// After this place.
-    pub after: Option<i64>,
+    pub after: Option<String>,
     /// At most this many.
     pub limit: usize,
 }
@@ -67,6 +71,10 @@ pub struct NotificationRow {
     /// Which end of the alert it is about: `fired` or `resolved`.
     #[schema(value_type = String)]
     kind: &'static str,
+    /// The AWS account that the alert is about; null while it is not known.
+    account: Option<String>,
+    /// The AWS region.
+    region: Option<String>,
     /// The rule.
     rule: String,
     /// The alert.
@@ -98,6 +106,8 @@ impl From<OutboxRow> for NotificationRow {
             state: row.state.as_str(),
             kind: row.kind().as_str(),
             receiver: row.receiver,
+            account: row.transition.alert.labels.get("account").cloned(),
+            region: row.transition.alert.labels.get("region").cloned(),
             rule: row.transition.alert.rule,
             alert: row.transition.alert.id.to_string(),
             labels: row.transition.alert.labels,
@@ -115,6 +125,10 @@ impl From<OutboxRow> for NotificationRow {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "what the document says; `OutboxFilter` is what is read")]
 struct OutboxParameters {
+    /// Only those of this AWS account.
+    account: Option<String>,
+    /// Only those of this AWS region.
+    region: Option<String>,
     /// Only those of this receiver.
     receiver: Option<String>,
     /// `pending`, `dead`, `delivered` or `muted`, or several with commas; pending and dead ones by default.
@@ -140,7 +154,7 @@ pub(super) async fn outbox(
     RawQuery(query): RawQuery,
 ) -> Result<Json<NotificationPage>, ApiError> {
     let filter = parse(query.as_deref().unwrap_or_default())?;
-    ask(&pages.operations, |reply| Operation::ListOutbox { filter, reply }).await.map(Json)
+    pages.list_outbox(filter).await.map(Json)
 }
 
 fn parse(query: &str) -> Result<OutboxFilter, ApiError> {
@@ -148,6 +162,8 @@ fn parse(query: &str) -> Result<OutboxFilter, ApiError> {
     let mut seen = Vec::new();
     for (key, value) in pairs(query)? {
         match &*key {
+            "account" => read.account = Some(value.into_owned()),
+            "region" => read.region = Some(value.into_owned()),
             "receiver" => read.receiver = Some(value.into_owned()),
             "state" => read.states = states(&value)?,
             "id" => read.id = Some(value.into_owned()),
@@ -155,10 +171,12 @@ fn parse(query: &str) -> Result<OutboxFilter, ApiError> {
             "limit" => read.limit = limit(&value)?,
             "after" => {
                 let stale = || format!("after is {}; it must be the `next` of the page before", shown(&value));
-                read.after = Some(value.parse().map_err(|_| ApiError::bad_request(stale()))?);
+                let place = value.split_once('@').map_or(&*value, |(place, _)| place);
+                place.parse::<i64>().map_err(|_| ApiError::bad_request(stale()))?;
+                read.after = Some(value.into_owned());
             }
             _ => {
-                let there_are = "there are receiver, state, id, alert, limit and after";
+                let there_are = "there are account, region, receiver, state, id, alert, limit and after";
                 return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
             }
         }
@@ -258,7 +276,6 @@ async fn change(
         )));
     }
     let author = author(caller)?;
-    let changing = |reply| Operation::ChangeOutbox { change, receiver, ids, author, reply };
-    let changed = ask(&pages.operations, changing).await?;
+    let changed = pages.change_outbox(change, receiver, ids, &author).await?;
     Ok(Json(Changed { changed }))
 }

@@ -1,6 +1,7 @@
 //! Whether the service lives, is ready, and what it rests on: probes, `/metrics`, and the health of the sources.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -16,13 +17,16 @@ use crate::web::Snapshot;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
 use trainspotter_core::metrics::SourceHealth;
-use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::{Place, Timestamp};
 
 /// The engine is taken for dead when it missed this many ticks.
 const MISSED_TICKS: u32 = 3;
 
 /// ... but never before this much wall time: a fast clock makes ticks shorter than a busy machine's hiccups.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Targets that are named where none is ready.
+const MAX_NAMED: usize = 5;
 
 /// The type that Prometheus asks for.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -72,6 +76,28 @@ pub(super) struct HealthBody {
     /// Which of several replicas answers, and who leads; null where there is one service.
     replica: Option<ReplicaView>,
     sources: Vec<SourceRow>,
+    /// Each account and region that is watched.
+    targets: Vec<TargetHealth>,
+}
+
+/// How a target is.
+#[derive(Debug, Serialize, ToSchema)]
+struct TargetHealth {
+    /// Its name.
+    target: String,
+    /// Null while it is not known.
+    account: Option<String>,
+    region: Option<String>,
+    status: Status,
+    /// The time of its latest figures; null before the first.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ticked_at: Option<Timestamp>,
+    /// How many queues are watched.
+    queues: usize,
+    /// What is wrong with it, each in a line.
+    problems: Vec<String>,
+    /// Which of several replicas answers for it, and who leads; null where there is one service.
+    replica: Option<ReplicaView>,
 }
 
 /// What has changed since a reader looked last: small enough to be asked for every few seconds.
@@ -99,13 +125,15 @@ pub(super) struct TickBody {
     problems: Vec<String>,
     /// Why the state is kept in memory only; null if all is well.
     store_error: Option<String>,
+    /// How many accounts and regions are watched.
+    targets: usize,
     /// The service's version.
     #[schema(value_type = String)]
     version: &'static str,
 }
 
 /// How the service is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Status {
     /// The engine has not ticked for long: all figures are old.
@@ -121,6 +149,8 @@ enum Status {
 /// A source of data.
 #[derive(Debug, Serialize, ToSchema)]
 struct SourceRow {
+    /// The target's name.
+    target: String,
     /// `topology`, `jobs`, `snapshot`, `descriptions`, `training_jobs`, `utilisation`, and where they are asked for `reserved`, `account`
     /// and `events`.
     #[schema(value_type = String)]
@@ -131,15 +161,15 @@ struct SourceRow {
     error: Option<String>,
 }
 
-/// Whether the process lives: 503 once the engine has not ticked for long.
+/// Whether the process lives: 503 once no engine has ticked for long.
 #[utoipa::path(
     get, path = "/healthz", tag = "service",
     responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn healthz(State(pages): State<Pages>) -> Result<Json<ProbeBody>, ApiError> {
-    let snapshot = pages.latest();
-    let silent = silent_for(&pages, &snapshot);
-    let problems = problems(&snapshot);
+    let latest = pages.latest();
+    let silent = latest.iter().map(|snapshot| silent_for(&pages, snapshot)).min().unwrap_or_default();
+    let problems = all_problems(&pages, &latest);
     if silent > allowed_silence(&pages) {
         let message = format!("the engine has not ticked for {} s of its clock", silent.as_secs());
         let message = [message].into_iter().chain(problems).collect::<Vec<_>>().join("; ");
@@ -148,17 +178,18 @@ pub(super) async fn healthz(State(pages): State<Pages>) -> Result<Json<ProbeBody
     Ok(Json(ProbeBody { status: "ok", problems }))
 }
 
-/// Whether the figures are complete: 503 until the first complete poll.
+/// Whether the figures are complete: 503 until the first complete poll. A target that does not answer is named and waited for only if no
+/// other does.
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn readyz(State(pages): State<Pages>) -> Result<Json<ProbeBody>, ApiError> {
-    let snapshot = pages.latest();
-    if !snapshot.ready {
-        return Err(ApiError::unavailable("starting", not_ready(&snapshot)));
+    let latest = pages.latest();
+    if let Some(why) = all_not_ready(&latest) {
+        return Err(ApiError::unavailable("starting", why));
     }
-    Ok(Json(ProbeBody { status: "ready", problems: problems(&snapshot) }))
+    Ok(Json(ProbeBody { status: "ready", problems: all_problems(&pages, &latest) }))
 }
 
 /// The latest figures in Prometheus' text format.
@@ -167,28 +198,31 @@ pub(super) async fn readyz(State(pages): State<Pages>) -> Result<Json<ProbeBody>
     responses((status = 200, content_type = "text/plain", body = String))
 )]
 pub(super) async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], (pages.metrics)(&pages.latest().frame))
+    let frames: Vec<_> = pages.latest().into_iter().map(|snapshot| snapshot.frame).collect();
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], (pages.metrics)(&frames))
 }
 
 /// Whether there are new figures, and what fires.
 #[utoipa::path(get, path = "/api/v1/tick", tag = "service", responses((status = 200, body = TickBody)))]
 pub(super) async fn tick(State(pages): State<Pages>) -> Json<TickBody> {
-    let snapshot = pages.latest();
+    let latest = pages.latest();
     let mut firing = BTreeMap::new();
-    for alert in snapshot.alerts.iter().filter(|alert| alert.state.fired_at().is_some()) {
+    let alerts = latest.iter().flat_map(|snapshot| snapshot.alerts.iter());
+    for alert in alerts.filter(|alert| alert.state.fired_at().is_some()) {
         *firing.entry(alert.labels.get("severity").cloned().unwrap_or_default()).or_default() += 1;
     }
     Json(TickBody {
-        status: status(&pages, &snapshot),
-        not_ready: (!snapshot.ready).then(|| not_ready(&snapshot)),
+        status: status_of_all(&pages, &latest),
+        not_ready: all_not_ready(&latest),
         now: pages.clock.now(),
         clock_speed: pages.clock.speed(),
         started_at: pages.started_at,
-        ticked_at: snapshot.ticked_at,
+        ticked_at: latest.iter().filter_map(|snapshot| snapshot.ticked_at).max(),
         tick_every_seconds: pages.tick_every.as_secs_f64(),
         firing,
-        problems: problems(&snapshot),
-        store_error: snapshot.store_error,
+        problems: all_problems(&pages, &latest),
+        store_error: latest.iter().find_map(|snapshot| snapshot.store_error.clone()),
+        targets: latest.len(),
         version: env!("CARGO_PKG_VERSION"),
     })
 }
@@ -196,24 +230,65 @@ pub(super) async fn tick(State(pages): State<Pages>) -> Json<TickBody> {
 /// How the service is, and how fresh each source is.
 #[utoipa::path(get, path = "/api/v1/health", tag = "service", responses((status = 200, body = HealthBody)))]
 pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
-    let snapshot = pages.latest();
+    let latest = pages.latest();
     let now = pages.clock.now();
+    let ticked_at = latest.iter().filter_map(|snapshot| snapshot.ticked_at).max();
+    let sources = latest
+        .iter()
+        .flat_map(|snapshot| snapshot.frame.sources.iter().map(|source| SourceRow::of(&snapshot.place, source)));
     Json(HealthBody {
-        status: status(&pages, &snapshot),
-        ready: snapshot.ready,
-        not_ready: (!snapshot.ready).then(|| not_ready(&snapshot)),
+        status: status_of_all(&pages, &latest),
+        ready: all_not_ready(&latest).is_none(),
+        not_ready: all_not_ready(&latest),
         now,
         clock_speed: pages.clock.speed(),
         clock_skew_seconds: pages.clock.comparison().map(|comparison| comparison.skew_seconds),
         clock_skew_uncertain_seconds: pages.clock.comparison().map(|comparison| comparison.uncertain_seconds),
         started_at: pages.started_at,
-        ticked_at: snapshot.ticked_at,
-        tick_age_seconds: snapshot.ticked_at.map(|at| now.seconds_since(at)),
+        ticked_at,
+        tick_age_seconds: ticked_at.map(|at| now.seconds_since(at)),
         version: env!("CARGO_PKG_VERSION"),
-        store_error: snapshot.store_error,
-        replica: snapshot.replica,
-        sources: snapshot.frame.sources.iter().map(SourceRow::from).collect(),
+        store_error: latest.iter().find_map(|snapshot| snapshot.store_error.clone()),
+        replica: latest.iter().find_map(|snapshot| snapshot.replica.clone()),
+        sources: sources.collect(),
+        targets: latest.iter().map(|snapshot| TargetHealth::of(&pages, snapshot)).collect(),
     })
+}
+
+impl TargetHealth {
+    fn of(pages: &Pages, snapshot: &Snapshot) -> Self {
+        let Place { target, account, region } = &snapshot.place;
+        let mut problems = problems(snapshot);
+        problems.extend(silence_of(pages, snapshot));
+        Self {
+            target: target.to_string(),
+            account: account.as_deref().map(str::to_owned),
+            region: region.as_deref().map(str::to_owned),
+            status: status(pages, snapshot),
+            ticked_at: snapshot.ticked_at,
+            queues: snapshot.frame.queues.len(),
+            problems,
+            replica: snapshot.replica.clone(),
+        }
+    }
+}
+
+/// How the service is: as its worst target, but for those that are still to begin beside others.
+fn status_of_all(pages: &Pages, latest: &[Snapshot]) -> Status {
+    let all = latest.iter().map(|snapshot| status(pages, snapshot));
+    if latest.len() < 2 {
+        return all.min().unwrap_or(Status::Starting);
+    }
+    let statuses: Vec<Status> = all.collect();
+    if statuses.iter().all(|status| *status == Status::Stale) {
+        Status::Stale
+    } else if all_not_ready(latest).is_some() {
+        Status::Starting
+    } else if statuses.iter().all(|status| *status == Status::Ok) {
+        Status::Ok
+    } else {
+        Status::Degraded
+    }
 }
 
 fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
@@ -231,12 +306,45 @@ fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
     }
 }
 
-/// Why the figures are not complete yet.
+/// Why the figures are not complete yet: no target was polled completely, or one has begun to be and has not failed.
+fn all_not_ready(latest: &[Snapshot]) -> Option<String> {
+    let is_named = latest.len() > 1;
+    let why = |snapshot: &Snapshot| {
+        let why = not_ready(snapshot);
+        if is_named { format!("{}: {why}", snapshot.place.target) } else { why }
+    };
+    let waiting: Vec<&Snapshot> = latest.iter().filter(|snapshot| !snapshot.ready).collect();
+    if waiting.len() == latest.len() {
+        let whys: Vec<String> = waiting.iter().take(MAX_NAMED).map(|snapshot| why(snapshot)).collect();
+        return Some(if whys.is_empty() { "nothing is watched yet".to_owned() } else { whys.join("; ") });
+    }
+    waiting.into_iter().find(|snapshot| !has_failed(snapshot)).map(why)
+}
+
+/// Whether a target is known not to answer.
+fn has_failed(snapshot: &Snapshot) -> bool {
+    snapshot.store_error.is_some()
+        || !snapshot.problems.is_empty()
+        || snapshot.frame.sources.iter().any(|source| source.error.is_some())
+}
+
+/// Why the figures of a target are not complete yet.
 fn not_ready(snapshot: &Snapshot) -> String {
     snapshot.not_ready.clone().unwrap_or_else(|| "the first poll is not complete yet".to_owned())
 }
 
-/// What is wrong with the sources, the state file and all else, each in one line.
+/// What is wrong, in one line each: with the name of the target where there are several.
+fn all_problems(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
+    let [_, _, ..] = latest else { return latest.iter().flat_map(problems).collect() };
+    let named = |snapshot: &Snapshot| {
+        let target = Arc::clone(&snapshot.place.target);
+        let all = problems(snapshot).into_iter().chain(silence_of(pages, snapshot));
+        all.map(move |problem| format!("{target}: {problem}")).collect::<Vec<_>>()
+    };
+    latest.iter().flat_map(named).collect()
+}
+
+/// What is wrong with the sources of a target, its state file and all else, each in one line.
 fn problems(snapshot: &Snapshot) -> Vec<String> {
     let of_source = |health: &SourceHealth| Some(format!("{}: {}", health.source.as_str(), health.error.as_ref()?));
     let sources = snapshot.frame.sources.iter().filter_map(of_source);
@@ -249,6 +357,13 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
     problems
 }
 
+/// That a target has not ticked for long.
+fn silence_of(pages: &Pages, snapshot: &Snapshot) -> Option<String> {
+    let silent = silent_for(pages, snapshot);
+    let is_long = silent > allowed_silence(pages);
+    is_long.then(|| format!("it has not ticked for {} s of the service's clock", silent.as_secs()))
+}
+
 /// How long ago the engine ticked, or the service started, in clock time.
 fn silent_for(pages: &Pages, snapshot: &Snapshot) -> Duration {
     pages.clock.now().since(snapshot.ticked_at.unwrap_or(pages.started_at))
@@ -258,8 +373,13 @@ fn allowed_silence(pages: &Pages) -> Duration {
     pages.tick_every.saturating_mul(MISSED_TICKS).max(pages.clock.of_wall(PATIENCE))
 }
 
-impl From<&SourceHealth> for SourceRow {
-    fn from(health: &SourceHealth) -> Self {
-        Self { source: health.source.as_str(), age_seconds: health.age_seconds, error: health.error.clone() }
+impl SourceRow {
+    fn of(place: &Place, health: &SourceHealth) -> Self {
+        Self {
+            target: place.target.to_string(),
+            source: health.source.as_str(),
+            age_seconds: health.age_seconds,
+            error: health.error.clone(),
+        }
     }
 }

@@ -7,17 +7,19 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::jobs::{JobQuery, ask};
+use crate::web::jobs::JobQuery;
+use crate::web::targets::{PlaceFilter, ask_each};
+use crate::web::{Pages, Snapshot};
 use trainspotter_core::metrics::catalogue::{self, Metric};
-use trainspotter_core::metrics::{Frame, Sample, Value};
+use trainspotter_core::metrics::{Sample, Value};
+use trainspotter_core::model::Place;
 use trainspotter_core::rules::Rule;
 
 /// The service's own figures, as of the latest tick; counters since counting began.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct ServiceBody {
-    /// Accounts and regions that are watched, by the ARNs of their queues.
+    /// Accounts and regions that are watched.
     targets: Vec<TargetRow>,
     /// Who is notified, as far as anything waits or was delivered.
     receivers: Vec<ReceiverRow>,
@@ -46,7 +48,9 @@ pub(super) struct ServiceBody {
 /// An account and region.
 #[derive(Debug, Serialize, ToSchema)]
 struct TargetRow {
-    /// Null where the queue's ARN is not known.
+    /// Its name.
+    target: String,
+    /// Null while it is not known.
     account: Option<String>,
     region: Option<String>,
     /// Its watched queues.
@@ -132,11 +136,12 @@ struct RuleRow {
     responses((status = 200, body = ServiceBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn service(State(pages): State<Pages>) -> Result<Json<ServiceBody>, ApiError> {
-    let rules = ask(&pages.jobs, |reply| JobQuery::Rules { reply }).await?;
+    let answers = ask_each(pages.watched(&PlaceFilter::default()), |reply| JobQuery::Rules { reply }).await?;
+    let rules = answers.given.into_iter().next().map(|(_, rules)| rules).unwrap_or_default();
     let latest = pages.latest();
-    let frame = Of(&latest.frame);
+    let frame = Of(&latest);
     Ok(Json(ServiceBody {
-        targets: targets(frame.0),
+        targets: latest.iter().map(TargetRow::of).collect(),
         receivers: frame.receivers(),
         sinks: frame.sinks(),
         costs: frame
@@ -153,46 +158,53 @@ pub(super) async fn service(State(pages): State<Pages>) -> Result<Json<ServiceBo
             value: label("value"),
             seen,
         }),
-        store_bytes: frame.one(&catalogue::STORE_SIZE),
-        poll_interval_seconds: frame.one(&catalogue::POLL_INTERVAL),
-        jobs_kept: frame.one(&catalogue::LEDGER_JOBS),
-        rules_broken: frame.one(&catalogue::RULES_BROKEN).is_some_and(|broken| broken > 0.0),
+        store_bytes: frame.folded(&catalogue::STORE_SIZE, |sum, bytes| sum + bytes),
+        poll_interval_seconds: frame.folded(&catalogue::POLL_INTERVAL, f64::max),
+        jobs_kept: frame.folded(&catalogue::LEDGER_JOBS, |sum, jobs| sum + jobs),
+        rules_broken: frame.folded(&catalogue::RULES_BROKEN, f64::max).is_some_and(|broken| broken > 0.0),
         rules: rules.iter().map(|rule| frame.rule(rule)).collect(),
     }))
 }
 
-/// `arn:aws:batch:<region>:<account>:job-queue/<name>`
-fn targets(frame: &Frame) -> Vec<TargetRow> {
-    let mut targets: BTreeMap<(Option<String>, Option<String>), Vec<String>> = BTreeMap::new();
-    for queue in &frame.queues {
-        let part = |index: usize| queue.arn.split(':').nth(index).filter(|part| !part.is_empty()).map(str::to_owned);
-        targets.entry((part(4), part(3))).or_default().push(queue.queue.to_string());
+impl TargetRow {
+    fn of(snapshot: &Snapshot) -> Self {
+        let Place { target, account, region } = &snapshot.place;
+        Self {
+            target: target.to_string(),
+            account: account.as_deref().map(str::to_owned),
+            region: region.as_deref().map(str::to_owned),
+            queues: snapshot.frame.queues.iter().map(|queue| queue.queue.to_string()).collect(),
+        }
     }
-    let row = |((account, region), queues)| TargetRow { account, region, queues };
-    targets.into_iter().map(row).collect()
 }
 
-/// A frame, of which the samples of some metrics are asked for.
-struct Of<'a>(&'a Frame);
+/// The frames of all targets, of which the samples of some metrics are asked for.
+struct Of<'a>(&'a [Snapshot]);
 
 impl<'a> Of<'a> {
     fn samples(&self, metric: &Metric) -> impl Iterator<Item = (&'a Sample, f64)> {
         let name = metric.name;
-        let of_metric = self.0.samples.iter().filter(move |sample| sample.metric.name == name);
+        let samples = self.0.iter().flat_map(|snapshot| &snapshot.frame.samples);
+        let of_metric = samples.filter(move |sample| sample.metric.name == name);
         of_metric.filter_map(|sample| match sample.value {
             Value::Gauge(value) | Value::Counter(value) => Some((sample, value)),
             Value::Distribution(_) => None,
         })
     }
 
-    fn one(&self, metric: &Metric) -> Option<f64> {
-        self.samples(metric).next().map(|(_, value)| value)
+    /// One value of those of all targets.
+    fn folded(&self, metric: &Metric, fold: impl Fn(f64, f64) -> f64) -> Option<f64> {
+        self.samples(metric).map(|(_, value)| value).reduce(fold)
     }
 
     /// A row for each series that is above 0.
     fn all<T>(&self, metric: &Metric, row: impl Fn(&dyn Fn(&'static str) -> String, f64) -> T) -> Vec<T> {
-        let above = self.samples(metric).filter(|(_, value)| *value > 0.0);
-        above.map(|(sample, value)| row(&|label| label_of(sample, label), value)).collect()
+        let mut sums: BTreeMap<Vec<&str>, (&Sample, f64)> = BTreeMap::new();
+        for (sample, value) in self.samples(metric).filter(|(_, value)| *value > 0.0) {
+            let key = sample.labels.values().map(|value| &**value).collect();
+            sums.entry(key).or_insert((sample, 0.0)).1 += value;
+        }
+        sums.into_values().map(|(sample, value)| row(&|label| label_of(sample, label), value)).collect()
     }
 
     fn receivers(&self) -> Vec<ReceiverRow> {
@@ -202,13 +214,13 @@ impl<'a> Of<'a> {
             set(rows.entry(receiver.clone()).or_insert(ReceiverRow { receiver, ..ReceiverRow::default() }));
         };
         for (sample, value) in self.samples(&catalogue::NOTIFY_PENDING) {
-            of(sample, &|row| row.pending = value);
+            of(sample, &|row| row.pending += value);
         }
         for (sample, value) in self.samples(&catalogue::NOTIFY_OLDEST) {
-            of(sample, &|row| row.oldest_seconds = value);
+            of(sample, &|row| row.oldest_seconds = row.oldest_seconds.max(value));
         }
         for (sample, value) in self.samples(&catalogue::NOTIFY_DELIVERIES) {
-            of(sample, &|row| _ = row.deliveries.insert(label_of(sample, "outcome"), value));
+            of(sample, &|row| *row.deliveries.entry(label_of(sample, "outcome")).or_default() += value);
         }
         rows.into_values().collect()
     }
@@ -220,10 +232,10 @@ impl<'a> Of<'a> {
             set(rows.entry(sink.clone()).or_insert(SinkRow { sink, ..SinkRow::default() }));
         };
         for (sample, value) in self.samples(&catalogue::PUBLISH_SERIES) {
-            of(sample, &|row| row.series = Some(value));
+            of(sample, &|row| row.series = Some(row.series.unwrap_or_default() + value));
         }
         for (sample, value) in self.samples(&catalogue::PUBLISH_FAILURES) {
-            of(sample, &|row| row.failures = value);
+            of(sample, &|row| row.failures += value);
         }
         for (sample, value) in self.samples(&catalogue::PUBLISH_LEFT_OUT) {
             of(sample, &|row| _ = row.left_out.insert(label_of(sample, "metric"), value));

@@ -13,7 +13,7 @@ use crate::notify::silence::Silence;
 use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::operations::{Body, Operation, ask, author};
+use crate::web::operations::{Body, author};
 use crate::web::query::{pairs, shown};
 use trainspotter_core::model::{Matchers, Timestamp};
 
@@ -105,7 +105,7 @@ pub(super) async fn silences(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Vec<SilenceRow>>, ApiError> {
     let SilenceParameters { state } = SilenceParameters::parse(query.as_deref().unwrap_or_default())?;
-    let found = ask(&pages.operations, |reply| Operation::ListSilences { reply }).await?;
+    let found = pages.list_silences().await?;
     let now = pages.clock.now();
     let rows = found.iter().map(|silence| SilenceRow::at(silence, now));
     Ok(Json(rows.filter(|row| state.is_none_or(|state| row.state == state)).collect()))
@@ -169,7 +169,7 @@ pub(super) async fn add_silence(
 ) -> Result<(StatusCode, Json<SilenceRow>), ApiError> {
     let (now, allow_unmatched) = (pages.clock.now(), new.allow_unmatched);
     let silence = new.checked(author(&caller)?, now)?;
-    let added = ask(&pages.operations, |reply| Operation::AddSilence { silence, allow_unmatched, reply }).await?;
+    let added = pages.add_silence(silence, allow_unmatched).await?;
     Ok((StatusCode::CREATED, Json(SilenceRow::at(&added, now))))
 }
 
@@ -224,6 +224,6 @@ pub(super) async fn end_silence(
 ) -> Result<Json<SilenceRow>, ApiError> {
     let Path(id) = id.map_err(|_| ApiError::not_found("silences have whole numbers; see GET /api/v1/silences"))?;
     let author = author(&caller)?;
-    let ended = ask(&pages.operations, |reply| Operation::EndSilence { id, author, reply }).await?;
+    let ended = pages.end_silence(id, &author).await?;
     Ok(Json(SilenceRow::at(&ended, pages.clock.now())))
 }

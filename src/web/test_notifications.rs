@@ -11,6 +11,7 @@ use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::operations::{Body, Operation, ask, author};
+use crate::web::targets::PlaceFilter;
 
 /// What is sent to whom: samples to a receiver, or a sample of a rule's alert to whoever would get it.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -66,5 +67,10 @@ pub(super) async fn test(
         (Some(_), None) | (None, Some(_)) => {}
     }
     let author = author(&caller)?;
-    ask(&pages.operations, |reply| Operation::Test { test, author, reply }).await.map(Json)
+    // Receivers are nobody's target: any of them sends it.
+    let targets = pages.watched(&PlaceFilter::default());
+    let Some(target) = targets.first() else {
+        return Err(ApiError::unavailable("unavailable", "nothing is watched yet; try again"));
+    };
+    ask(&target.operations, |reply| Operation::Test { test, author, reply }).await.map(Json)
 }

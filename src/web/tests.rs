@@ -31,9 +31,11 @@ use crate::web::Pages;
 use crate::web::PastQuery;
 use crate::web::Snapshot;
 use crate::web::Token;
+use crate::web::WatchedTarget;
 use crate::web::router;
 use crate::web::serve;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::Place;
 
 /// A server on a port of its own, until it is dropped.
 struct Server {
@@ -112,17 +114,16 @@ impl Server {
         let (snapshot, receiver) = watch::channel(snapshot);
         let (operations, asked) = mpsc::channel(4);
         tokio::spawn(roles::operate(asked));
+        let silences = watch::channel(fixture::silences().into()).1;
+        let place = Place::new("us-east-1", "us-east-1");
+        let target = WatchedTarget { place, snapshot: receiver, jobs, history, operations, silences };
         let pages = Pages {
-            snapshot: receiver,
-            jobs,
-            history,
-            operations,
-            silences: watch::channel(fixture::silences().into()).1,
+            targets: watch::channel([target].into()).1,
             access,
             clock: Clock::starting_at(fixture::now(), 1.0),
             started_at: fixture::now() - Duration::from_secs(3_600),
             tick_every: Duration::from_secs(30),
-            metrics: |frame| format!("trainspotter_queues {}\n", frame.queues.len()),
+            metrics: |frames| format!("trainspotter_queues {}\n", frames[0].queues.len()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -197,12 +198,11 @@ async fn look() {
     let (snapshot, receiver) = watch::channel(fixture::snapshot());
     let (history, questions) = mpsc::channel(4);
     tokio::spawn(past::answer(questions));
+    let (operations, silences) = (mpsc::channel(1).0, watch::channel([].into()).1);
+    let place = Place::new("us-east-1", "us-east-1");
+    let target = WatchedTarget { place, snapshot: receiver, jobs, history, operations, silences };
     let pages = Pages {
-        snapshot: receiver,
-        jobs,
-        history,
-        operations: mpsc::channel(1).0,
-        silences: watch::channel([].into()).1,
+        targets: watch::channel([target].into()).1,
         access: Access::default(),
         clock,
         started_at: fixture::now() - Duration::from_secs(3_600),

@@ -28,7 +28,7 @@ fn promtool_finds_nothing_to_complain_about() {
     if !is_installed("promtool") {
         return;
     }
-    for text in [prometheus_text(&frame(0, &[0.5, 90.0])), prometheus_text(&everything())] {
+    for text in [prometheus_text(&[frame(0, &[0.5, 90.0])]), prometheus_text(&[everything().into()])] {
         let mut promtool = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())
@@ -48,7 +48,7 @@ async fn a_real_prometheus_stores_what_the_page_says_and_parses_every_dashboard_
     if !is_installed("prometheus") {
         return;
     }
-    let text = prometheus_text(&frame(0, &[0.5, 90.0, 90.0]));
+    let text = prometheus_text(&[frame(0, &[0.5, 90.0, 90.0])]);
     let page = text.clone();
     let answer = move || async move { ([("content-type", PROMETHEUS_CONTENT_TYPE)], page) };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

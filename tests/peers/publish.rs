@@ -28,7 +28,7 @@ fn origin() -> Origin {
 }
 
 fn classic(client: aws_sdk_cloudwatch::Client) -> CloudWatchAccess {
-    CloudWatchAccess { classic: Some(client), otlp: None }
+    CloudWatchAccess { classic: Some(client), ..CloudWatchAccess::default() }
 }
 
 fn otlp(endpoint: &str, protocol: OtlpProtocol) -> Otlp {
@@ -117,7 +117,7 @@ fn pairs(attributes: &[KeyValue]) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn otlp_over_http_and_grpc_carries_the_figures_that_prometheus_reads() {
     let frame = frame(0, WAITS);
-    let expected = stored_by_prometheus(&prometheus_text(&frame));
+    let expected = stored_by_prometheus(&prometheus_text(&[frame.clone()]));
     assert_eq!(expected.len(), 7 + 14 + 2, "7 numbers; buckets, sum and count of the one histogram");
 
     let http = HttpReceiver::start().await;

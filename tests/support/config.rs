@@ -4,22 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Reserved, Target};
+use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
 use trainspotter_core::model::PriorityBands;
 use trainspotter_core::model::SharesShown;
 
 /// Watches every queue at `endpoint` and tells nobody.
 pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config {
     Config {
-        targets: vec![Target {
-            region: "us-east-1".to_owned(),
-            role: None,
-            endpoint: Some(format!("http://{endpoint}")),
-            queues: vec!["*".to_owned()],
-            events: None,
-            reserved: Reserved::default(),
-            quotas: std::collections::BTreeMap::new(),
-        }],
+        targets: vec![Target { endpoint: Some(format!("http://{endpoint}")), ..Target::new("us-east-1") }],
         poll: Poll {
             every,
             topology_every: Duration::from_secs(300),

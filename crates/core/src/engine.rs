@@ -23,8 +23,8 @@ use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
 use crate::metrics::{self, CAUGHT_UP_WITHIN, CatchUp, Counting, Frame, Notes, Pending, Service, Why};
 use crate::model::{
-    JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue, QueueName, SavedEvent,
-    SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+    JobId, JobSeen, MAX_PRICE, Observation, Place, Position, Prices, PriorityBands, Questions, Queue, QueueName,
+    SavedEvent, SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
 use facts::Facts;
@@ -152,6 +152,15 @@ impl Engine {
     pub fn priced(mut self, mut prices: Prices) -> Self {
         prices.retain(|_, dollars| (0.0..=MAX_PRICE).contains(dollars));
         self.facts.prices = prices;
+        self
+    }
+
+    /// The same engine, which watches this target. Alerts of targets that have a state file of their own beside that of another have ids
+    /// of their own, too: they are `apart`.
+    #[must_use]
+    pub fn of_target(mut self, place: Place, apart: bool) -> Self {
+        self.active_alerts.set_apart(apart.then(|| place.target.clone()));
+        self.service.place = place;
         self
     }
 
@@ -315,6 +324,7 @@ impl Engine {
 
     fn observe_one(&mut self, observation: Observation) {
         match observation {
+            Observation::Account(account) => self.service.place.account = Some(account.into()),
             Observation::Topology { at, queues } => self.set_queues(queues, at),
             Observation::Jobs { at, answered_at, mut jobs } => {
                 plausible_amounts::moments(&mut jobs, answered_at, |id| self.count_unknown("job_time", id));
@@ -409,6 +419,10 @@ impl Engine {
         self.counting.watch(&queues);
         for (queue, share) in self.shares.configured(&queues, &self.facts.ledger) {
             self.forget_share(&queue, &share);
+        }
+        let arns = || queues.iter().find_map(|queue| Place::account_of(&queue.arn));
+        if !self.service.place.target.is_empty() && self.service.place.account.is_none() {
+            self.service.place.account = arns().map(Into::into);
         }
         self.facts.queues = queues;
     }

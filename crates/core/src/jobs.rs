@@ -39,6 +39,7 @@ pub use listing::{EXAMINED_AT_MOST, Filter, Found, Wanted};
 pub use plan::Cadence;
 pub(crate) use plan::JOBS_PER_POLL;
 pub use share_jobs::{Class, Place, ShareJobs};
+pub use table::key_of;
 pub use timeline::{Moment, Phase, Span, Timeline};
 pub use tombstones::PAST_KEPT;
 

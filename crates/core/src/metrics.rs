@@ -48,7 +48,7 @@ pub use job_context::{Alike, AttemptEnd, HostFigures, JobContext, MAX_NEIGHBOURS
 pub use reasons::{Evidence, Reason, Standing, Why};
 
 use crate::jobs::{Job, Ledger};
-use crate::model::{Account, JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
+use crate::model::{Account, JobId, Place, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,8 @@ pub struct Inputs<'a> {
 pub struct Service {
     /// What the account may run, and what runs outside of the queues, as far as that is asked for.
     pub account: Account,
+    /// Which target it watches, and where that is.
+    pub place: Place,
     /// Time between the last two polls.
     pub poll_interval: Option<Duration>,
     /// By how many seconds this machine's clock is ahead of AWS's; `None` while that is not known.
@@ -164,6 +166,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let shares = shares::with_idle(shares, inputs);
     Frame {
         at: inputs.now,
+        place: service.place.clone(),
         queues: inputs.queues.iter().map(|queue| gauges::queue_figures(queue, inputs)).collect(),
         shares,
         loans,

@@ -13,6 +13,7 @@ mod job;
 mod matcher;
 mod names;
 mod observation;
+mod place;
 mod poll_questions;
 mod priority_bands;
 mod reserved;
@@ -32,6 +33,7 @@ pub use names::check_name;
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };
+pub use place::{PLACE_LABELS, Place};
 pub use poll_questions::Questions;
 pub use priority_bands::PriorityBands;
 pub use reserved::{Reserved, ReservedKind};

@@ -1,16 +1,52 @@
-//! Amazon resource names of the one account and Region that the simulator is.
+//! Amazon resource names, of the account and Region whose world is at hand.
 
+use std::cell::RefCell;
 use std::fmt::Display;
+use std::rc::Rc;
 
 use trainspotter_core::model::QueueName;
 
-pub(super) const REGION: &str = "us-east-1";
-/// The account of AWS's own examples.
-pub(super) const ACCOUNT: &str = "123456789012";
+/// The Region of a simulation that is given none.
+pub(super) const USUAL_REGION: &str = "us-east-1";
+/// The account of AWS's own examples, which a simulation is that is given none.
+pub(super) const USUAL_ACCOUNT: &str = "123456789012";
+
+thread_local! {
+    /// Whose world this thread has entered. Answers are made without a pause, so that a thread is in one at a time.
+    static HERE: RefCell<(Rc<str>, Rc<str>)> = RefCell::new((USUAL_ACCOUNT.into(), USUAL_REGION.into()));
+}
+
+/// While this lives, names are of an account and Region.
+#[derive(Debug)]
+pub(super) struct Entered {
+    before: (Rc<str>, Rc<str>),
+}
+
+/// Enters an account and Region.
+pub(super) fn enter(account: &str, region: &str) -> Entered {
+    let here = (account.into(), region.into());
+    Entered { before: HERE.with(|place| place.replace(here)) }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        HERE.with(|place| std::mem::swap(&mut *place.borrow_mut(), &mut self.before));
+    }
+}
+
+/// The account whose world is at hand.
+pub(super) fn account() -> Rc<str> {
+    HERE.with(|place| Rc::clone(&place.borrow().0))
+}
+
+/// Its Region.
+pub(super) fn region() -> Rc<str> {
+    HERE.with(|place| Rc::clone(&place.borrow().1))
+}
 
 /// `arn:aws:batch:<region>:<account>:<kind>/<name>`.
 pub(super) fn batch(kind: &str, name: impl Display) -> String {
-    format!("arn:aws:batch:{REGION}:{ACCOUNT}:{kind}/{name}")
+    format!("arn:aws:batch:{}:{}:{kind}/{name}", region(), account())
 }
 
 /// Of a job queue.
@@ -40,32 +76,32 @@ pub(super) fn quota_share(queue: &QueueName, share: impl Display) -> String {
 
 /// Of a training job.
 pub(super) fn training_job(name: impl Display) -> String {
-    format!("arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{name}")
+    format!("arn:aws:sagemaker:{}:{}:training-job/{name}", region(), account())
 }
 
 /// Of a training plan.
 pub(super) fn training_plan(name: &str) -> String {
-    format!("arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-plan/{name}")
+    format!("arn:aws:sagemaker:{}:{}:training-plan/{name}", region(), account())
 }
 
 /// Of the capacity under a training plan.
 pub(super) fn reserved_capacity(name: &str) -> String {
-    format!("arn:aws:sagemaker:{REGION}:{ACCOUNT}:reserved-capacity/{name}")
+    format!("arn:aws:sagemaker:{}:{}:reserved-capacity/{name}", region(), account())
 }
 
 /// Of an alarm.
 pub(super) fn alarm(name: &str) -> String {
-    format!("arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{name}")
+    format!("arn:aws:cloudwatch:{}:{}:alarm:{name}", region(), account())
 }
 
 /// Of a dashboard, which belongs to no Region.
 pub(super) fn dashboard(name: &str) -> String {
-    format!("arn:aws:cloudwatch::{ACCOUNT}:dashboard/{name}")
+    format!("arn:aws:cloudwatch::{}:dashboard/{name}", account())
 }
 
 /// Of a topic.
 pub(super) fn topic(name: &str) -> String {
-    format!("arn:aws:sns:{REGION}:{ACCOUNT}:{name}")
+    format!("arn:aws:sns:{}:{}:{name}", region(), account())
 }
 
 /// What an ARN names, or the name itself where a name was given: APIs accept either.

@@ -1,5 +1,7 @@
 //! One port for five services: which service and operation a request means, and how its answer is written.
 
+mod refusals;
+
 use std::io;
 use std::io::Read;
 
@@ -8,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
+use axum::extract::FromRequestParts;
 use axum::extract::Query;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -18,6 +21,7 @@ use axum::http::Uri;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::header::DATE;
+use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
@@ -29,7 +33,8 @@ use serde_json::json;
 
 use crate::Simulation;
 use crate::World;
-use crate::arn;
+use crate::accounts::Accounts;
+use crate::accounts::Change;
 use crate::batch;
 use crate::cbor;
 use crate::cloudwatch;
@@ -64,39 +69,44 @@ const MAX_CLOUDWATCH_BYTES: usize = 1_024 * 1_024;
 const EXPIRED: &str = "The security token included in the request is expired";
 
 /// All routes: the simulator's own below `/_sim/`, everything else is AWS.
-pub(super) fn router(simulation: Simulation) -> Router {
+pub(super) fn router(accounts: Accounts) -> Router {
     Router::new()
         .route("/_sim/truth", get(show_truth))
         .route("/_sim/truth/jobs", get(show_jobs))
         .route("/_sim/truth/messages", get(show_messages))
         .route("/_sim/truth/otlp", get(show_otlp))
         .route("/_sim/control", get(show_control).post(perform_control))
+        .route("/_sim/accounts", get(show_accounts).post(change_account))
         .route("/_sim/faults", get(show_faults).post(arrange_faults).delete(clear_faults))
         .route(otlp::PATH, post(put_otlp))
         .fallback(call)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(simulation)
+        .with_state(accounts)
 }
 
-async fn show_truth(State(simulation): State<Simulation>) -> Json<Value> {
+async fn show_truth(At(simulation): At) -> Json<Value> {
     let world = simulation.world();
     Json(truth::figures(&world, control::speed(&world, simulation.clock)))
 }
 
-async fn show_jobs(State(simulation): State<Simulation>, Query(page): Query<truth::Page>) -> Json<Value> {
+async fn show_jobs(At(simulation): At, Query(page): Query<truth::Page>) -> Json<Value> {
     Json(truth::jobs(&simulation.world(), &page))
 }
 
-async fn show_messages(State(simulation): State<Simulation>) -> Json<Value> {
+async fn show_messages(At(simulation): At) -> Json<Value> {
     Json(json!({"messages": simulation.world().topics.kept()}))
 }
 
-async fn show_otlp(State(simulation): State<Simulation>) -> Json<Value> {
+async fn show_otlp(At(simulation): At) -> Json<Value> {
     Json(simulation.world().metrics.otlp.shown())
 }
 
 /// CloudWatch's OTLP endpoint, which no SDK calls.
-async fn put_otlp(State(simulation): State<Simulation>, headers: HeaderMap, sent: Bytes) -> Response {
+async fn put_otlp(State(accounts): State<Accounts>, headers: HeaderMap, sent: Bytes) -> Response {
+    let simulation = match accounts.of_request(&headers, false) {
+        Ok((simulation, _)) => simulation.clone(),
+        Err(error) => return Protocol::RestJson1.write_error(&error, "otlp"),
+    };
     let (response, struck) = {
         let mut world = simulation.world();
         let throttled = ApiError::new(429, "ThrottlingException", "Rate exceeded");
@@ -122,20 +132,20 @@ async fn put_otlp(State(simulation): State<Simulation>, headers: HeaderMap, sent
     }
 }
 
-async fn show_control(State(simulation): State<Simulation>) -> Json<Value> {
+async fn show_control(At(simulation): At) -> Json<Value> {
     Json(control::state(&simulation.world(), simulation.clock))
 }
 
-async fn perform_control(State(simulation): State<Simulation>, Json(command): Json<Command>) -> Response {
+async fn perform_control(At(simulation): At, Json(command): Json<Command>) -> Response {
     let result = control::perform(&mut simulation.world(), command, simulation.clock);
     result.map_or_else(refusal, |state| Json(state).into_response())
 }
 
-async fn show_faults(State(simulation): State<Simulation>) -> Json<Value> {
+async fn show_faults(At(simulation): At) -> Json<Value> {
     Json(simulation.world().faults.described())
 }
 
-async fn arrange_faults(State(simulation): State<Simulation>, Json(arrangement): Json<Arrangement>) -> Response {
+async fn arrange_faults(At(simulation): At, Json(arrangement): Json<Arrangement>) -> Response {
     let mut world = simulation.world();
     match control::arrange(&mut world, arrangement) {
         Ok(()) => Json(world.faults.described()).into_response(),
@@ -143,9 +153,35 @@ async fn arrange_faults(State(simulation): State<Simulation>, Json(arrangement):
     }
 }
 
-async fn clear_faults(State(simulation): State<Simulation>) -> StatusCode {
+async fn clear_faults(At(simulation): At) -> StatusCode {
     simulation.world().faults.clear();
     StatusCode::NO_CONTENT
+}
+
+async fn show_accounts(State(accounts): State<Accounts>) -> Json<Value> {
+    Json(accounts.shown())
+}
+
+async fn change_account(State(accounts): State<Accounts>, Json(change): Json<Change>) -> Response {
+    accounts.change(change).map_or_else(refusal, |shown| Json(shown).into_response())
+}
+
+/// The world that a request below `/_sim/` is about: `?account=` and `?region=` say which, where there are several.
+struct At(Simulation);
+
+impl FromRequestParts<Accounts> for At {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, accounts: &Accounts) -> Result<Self, Response> {
+        let query = parts.uri.query().unwrap_or_default();
+        let value = |wanted: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+        };
+        let (account, region) = (value("account"), value("region"));
+        let found = accounts.at(account.as_deref(), region.as_deref()).cloned();
+        found.map(Self).ok_or_else(|| refusal(ApiError::bad("BadRequest", "there is no such account and region")))
+    }
 }
 
 fn refusal(error: ApiError) -> Response {
@@ -169,13 +205,7 @@ struct Call {
     operation: String,
 }
 
-async fn call(
-    State(simulation): State<Simulation>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn call(State(accounts): State<Accounts>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let (path, body) = match uri.path().strip_prefix(TAGS) {
         Some(arn) => match tagging(&method, arn, uri.query().unwrap_or_default(), &body) {
             Some((path, body)) => (path, Bytes::from(body.to_string())),
@@ -183,9 +213,17 @@ async fn call(
         },
         None => (uri.path(), body),
     };
+    let is_sts = header(&headers, "content-type").is_some_and(|kind| kind.starts_with(FORM))
+        && Form::parse(&body).get("Version") == Some(sts::VERSION);
+    let asked = accounts.of_request(&headers, is_sts).map(|(simulation, account)| (simulation.clone(), account));
+    let (simulation, caller) = match (asked, accounts.first()) {
+        (Ok((simulation, account)), _) => (simulation, Ok(account)),
+        (Err(error), Some(first)) => (first.clone(), Err(error)),
+        (Err(error), None) => return Protocol::RestJson1.write_error(&error, "nobody"),
+    };
     let (response, deliveries, struck) = {
         let mut world = simulation.world();
-        let (mut response, struck) = answer(&mut world, path, &headers, &body);
+        let (mut response, struck) = answer(&accounts, &mut world, caller, path, &headers, &body);
         response.headers_mut().extend(date(world.now).map(|date| (DATE, date)));
         (response, world.topics.take_due(), struck)
     };
@@ -223,7 +261,14 @@ fn tagging(method: &Method, arn: &str, query: &str, body: &[u8]) -> Option<(&'st
 }
 
 /// The answer to a call, and what befell it.
-fn answer(world: &mut World, path: &str, headers: &HeaderMap, body: &Bytes) -> (Response, Option<Struck>) {
+fn answer(
+    accounts: &Accounts,
+    world: &mut World,
+    caller: Result<String, ApiError>,
+    path: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> (Response, Option<Struck>) {
     let request_id = world.next_id();
     let body = match decoded(headers, body) {
         Ok(body) => body,
@@ -238,9 +283,13 @@ fn answer(world: &mut World, path: &str, headers: &HeaderMap, body: &Bytes) -> (
         return (protocol.write_error(&error, &request_id), None);
     };
     let struck = world.faults.strike(&call.operation, call.refusals());
-    let result = match &struck.refusal {
-        Some(error) => Err(error.clone()),
-        None => perform(world, &call, &body),
+    let result = match (&struck.refusal, caller) {
+        (Some(error), _) => Err(error.clone()),
+        (None, Err(error)) => Err(call.in_its_words(error)),
+        (None, Ok(_)) if call.service != Service::Sts => perform(world, &call, &body),
+        (None, Ok(account)) => {
+            sts::answer(accounts, world, &account, &call.operation, &Form::parse(&body)).map(Payload::Xml)
+        }
     };
     if let Err(error) = &result {
         tracing::debug!(service = ?call.service, operation = call.operation, %error, "refused");
@@ -323,48 +372,6 @@ impl Call {
         };
         new(service, Protocol::AwsQuery(namespace), form.get("Action")?)
     }
-
-    /// How the service refuses calls.
-    fn refusals(&self) -> Refusals {
-        Refusals { throttled: self.throttled(), expired: self.expired(), denied: self.denied() }
-    }
-
-    /// How the service says that a caller goes too fast.
-    fn throttled(&self) -> ApiError {
-        let (status, code) = match self.service {
-            Service::Batch => (429, "TooManyRequestsException"),
-            Service::SageMaker | Service::Quotas | Service::CloudWatch => (400, "ThrottlingException"),
-            Service::Sns => (429, "Throttled"),
-            Service::Sts => (400, "Throttling"),
-        };
-        ApiError::new(status, code, "Rate exceeded")
-    }
-
-    /// How the service says that a caller's temporary credentials are too old.
-    fn expired(&self) -> ApiError {
-        let (status, code) = match self.service {
-            Service::Batch | Service::CloudWatch => (403, "ExpiredTokenException"),
-            Service::SageMaker | Service::Quotas => (400, "ExpiredTokenException"),
-            Service::Sns | Service::Sts => (403, "ExpiredToken"),
-        };
-        ApiError::new(status, code, EXPIRED)
-    }
-
-    /// How the service says that a caller is not allowed to make this call.
-    fn denied(&self) -> ApiError {
-        let (status, code, prefix) = match self.service {
-            Service::Batch => (403, "AccessDeniedException", "batch"),
-            Service::SageMaker => (400, "AccessDeniedException", "sagemaker"),
-            Service::Quotas => (400, "AccessDeniedException", "servicequotas"),
-            Service::CloudWatch => (403, "AccessDenied", "cloudwatch"),
-            Service::Sns => (403, "AuthorizationError", "SNS"),
-            Service::Sts => (403, "AccessDenied", "sts"),
-        };
-        let operation = &self.operation;
-        let who = format!("arn:aws:iam::{}:user/simulated", arn::ACCOUNT);
-        let message = format!("User: {who} is not authorized to perform: {prefix}:{operation} on resource: *");
-        ApiError::new(status, code, message)
-    }
 }
 
 fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiError> {
@@ -396,7 +403,8 @@ fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiEr
             cloudwatch::answer(world, operation, request).map(Payload::Tree)
         }
         Service::Sns => sns::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
-        Service::Sts => sts::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
+        // Whoever asks is part of the question: see `answer`.
+        Service::Sts => Err(ApiError::bad("InvalidAction", "STS is asked elsewhere")),
     }
 }
 

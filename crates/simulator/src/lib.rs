@@ -6,6 +6,7 @@
 //!
 //! Every request first lets the world catch up with the clock, which may run fast: all times in answers are the clock's.
 
+mod accounts;
 mod arn;
 mod batch;
 mod cbor;
@@ -36,6 +37,8 @@ pub mod workload;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Deref;
+use std::ops::DerefMut;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -65,6 +68,7 @@ use trainspotter_core::model::QueueName;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::scheduler::Scheduler;
 
+pub use accounts::Accounts;
 pub use faults::Arrangement;
 pub use gpu::Gpus;
 pub use gpu::Shape;
@@ -75,6 +79,8 @@ pub struct Simulation {
     world: Arc<Mutex<World>>,
     clock: Clock,
     postman: Postman,
+    account: Arc<str>,
+    region: Arc<str>,
 }
 
 /// How far a simulation is.
@@ -150,7 +156,34 @@ impl Simulation {
             capacity: Integral::from(began),
             ids_given: 0,
         };
-        Self { world: Arc::new(Mutex::new(world)), clock, postman: Postman::new(clock) }
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            clock,
+            postman: Postman::new(clock),
+            account: arn::USUAL_ACCOUNT.into(),
+            region: arn::USUAL_REGION.into(),
+        }
+    }
+
+    /// The same as another account and Region, before anybody has looked at it.
+    #[must_use]
+    pub fn at(self, account: &str, region: &str) -> Self {
+        Self { account: account.into(), region: region.into(), ..self }
+    }
+
+    /// Which account it is.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// Which Region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The time there.
+    pub fn now(&self) -> Timestamp {
+        self.world().now
     }
 
     /// The same account with the outages, the GPU shapes, the quirks and the faults of a scenario. Its jobs, seed and speed are the caller's to use.
@@ -172,12 +205,13 @@ impl Simulation {
 
     /// The endpoint and `/_sim/`.
     pub fn router(&self) -> axum::Router {
-        http::router(self.clone())
+        http::router(self.clone().into())
     }
 
     /// Creates a topic, as `CreateTopic` does, and gives its ARN.
     pub fn create_topic(&self, name: &str) -> String {
-        self.world().topics.create(name, BTreeMap::new());
+        let mut world = self.world();
+        world.topics.create(name, BTreeMap::new());
         arn::topic(name)
     }
 
@@ -194,11 +228,33 @@ impl Simulation {
     }
 
     /// The world as of now.
-    fn world(&self) -> MutexGuard<'_, World> {
+    fn world(&self) -> InWorld<'_> {
         // A handler that panicked has left the world as consistent as it found it, or a test will tell.
-        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = InWorld { world, _entered: arn::enter(&self.account, &self.region) };
         world.catch_up(self.clock.now());
         world
+    }
+}
+
+/// A world that this thread is in: names are of its account and Region.
+#[derive(Debug)]
+struct InWorld<'a> {
+    world: MutexGuard<'a, World>,
+    _entered: arn::Entered,
+}
+
+impl Deref for InWorld<'_> {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl DerefMut for InWorld<'_> {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
     }
 }
 
@@ -236,5 +292,13 @@ impl World {
 /// # Errors
 /// If the listener fails.
 pub async fn serve(listener: TcpListener, simulation: Simulation, stop: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, simulation.router()).with_graceful_shutdown(stop.cancelled_owned()).await
+    serve_accounts(listener, simulation.into(), stop).await
+}
+
+/// Serves several accounts and Regions from one port, as [`serve`] does one.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve_accounts(listener: TcpListener, accounts: Accounts, stop: CancellationToken) -> io::Result<()> {
+    axum::serve(listener, http::router(accounts)).with_graceful_shutdown(stop.cancelled_owned()).await
 }

@@ -30,7 +30,7 @@ pub(super) fn answer(operation: &str, body: &Value) -> Result<Value, ApiError> {
     Ok(json!({"Quota": {
         "ServiceCode": service,
         "ServiceName": "Amazon SageMaker",
-        "QuotaArn": format!("arn:aws:servicequotas:{}:{}:{service}/{code}", crate::arn::REGION, crate::arn::ACCOUNT),
+        "QuotaArn": format!("arn:aws:servicequotas:{}:{}:{service}/{code}", crate::arn::region(), crate::arn::account()),
         "QuotaCode": code,
         "QuotaName": "ml.p5.48xlarge for training job usage",
         "Value": LIMIT,

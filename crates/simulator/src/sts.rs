@@ -1,9 +1,10 @@
-//! STS, awsQuery: any role may be assumed, so that a configuration with `role:` works against the simulator.
+//! STS, awsQuery: roles of the accounts that there are. Where there is one account, any role may be assumed, so that a configuration with
+//! `role:` works against the simulator.
 
 use std::time::Duration;
 
 use crate::World;
-use crate::arn;
+use crate::accounts::Accounts;
 use crate::query::Form;
 use crate::query::element;
 use crate::reply::ApiError;
@@ -15,16 +16,22 @@ pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 /// How long credentials last, in seconds: by default, at least and at most.
 const DEFAULT_DURATION: u64 = 3_600;
 const DURATIONS: std::ops::RangeInclusive<u64> = 900..=43_200;
-/// Shaped like an access key id of temporary credentials; opens nothing.
-pub(super) const ACCESS_KEY: &str = "ASIASIMULATEDEXAMPLE";
+/// How access key ids of temporary credentials begin; they open nothing.
+pub(super) const KEY_PREFIX: &str = "ASIASIMULATED";
 
-/// Performs an operation and gives the members of its result.
-pub(super) fn answer(world: &World, operation: &str, form: &Form) -> Result<String, ApiError> {
+/// Performs an operation for a caller of an account, and gives the members of its result.
+pub(super) fn answer(
+    accounts: &Accounts,
+    world: &World,
+    account: &str,
+    operation: &str,
+    form: &Form,
+) -> Result<String, ApiError> {
     match operation {
-        "AssumeRole" => assume_role(world, form),
-        "GetCallerIdentity" => Ok(element("Arn", &format!("arn:aws:iam::{}:user/simulated", arn::ACCOUNT))
+        "AssumeRole" => assume_role(accounts, world, form),
+        "GetCallerIdentity" => Ok(element("Arn", &format!("arn:aws:iam::{}:user/simulated", account))
             + &element("UserId", "AIDASIMULATEDEXAMPLE")
-            + &element("Account", arn::ACCOUNT)),
+            + &element("Account", account)),
         _ => Err(ApiError::bad(
             "InvalidAction",
             format!("the simulator does not serve STS {operation}; it serves AssumeRole and GetCallerIdentity"),
@@ -32,7 +39,7 @@ pub(super) fn answer(world: &World, operation: &str, form: &Form) -> Result<Stri
     }
 }
 
-fn assume_role(world: &World, form: &Form) -> Result<String, ApiError> {
+fn assume_role(accounts: &Accounts, world: &World, form: &Form) -> Result<String, ApiError> {
     let role = form.required("RoleArn")?;
     let session = form.required("RoleSessionName")?;
     let duration = form.get("DurationSeconds").map_or(Some(DEFAULT_DURATION), |text| text.parse().ok());
@@ -49,10 +56,11 @@ fn assume_role(world: &World, form: &Form) -> Result<String, ApiError> {
         .strip_prefix("arn:aws:iam::")
         .and_then(|rest| rest.split_once(":role/"))
         .ok_or_else(|| ApiError::bad("ValidationError", format!("{role} is invalid: not the ARN of a role")))?;
-    let credentials = element("AccessKeyId", ACCESS_KEY)
+    let (key, ends_at) = accounts.assume(role, account, form.get("ExternalId"), world.now, duration)?;
+    let credentials = element("AccessKeyId", &key)
         + &element("SecretAccessKey", "simulated")
         + &element("SessionToken", "simulated")
-        + &element("Expiration", &(world.now + duration).to_string());
+        + &element("Expiration", &ends_at.to_string());
     let user = element("AssumedRoleId", &format!("AROASIMULATEDEXAMPLE:{session}"))
         + &element("Arn", &format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"));
     Ok(format!("<Credentials>{credentials}</Credentials><AssumedRoleUser>{user}</AssumedRoleUser>"))

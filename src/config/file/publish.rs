@@ -30,12 +30,14 @@ pub(in crate::config) struct CloudWatch {
     pub(in crate::config) metrics: CloudWatchMetrics,
     /// How often to publish. At least 10s.
     pub(in crate::config) every: HumanDuration,
-    /// The region that gets the figures: the target's by default.
+    /// The region that gets the figures: the first target's by default.
     pub(in crate::config) region: Option<String>,
     /// ARN of a role to assume for publishing. By default the service's own credentials, never a target's role.
     pub(in crate::config) role: Option<String>,
-    /// Another endpoint. By default the target's, if it has one.
+    /// Another endpoint. By default the first target's, if it has one.
     pub(in crate::config) endpoint: Option<String>,
+    /// Whether classic metrics have the dimensions Account and Region. By default as soon as there is more than one target.
+    pub(in crate::config) account_and_region: Option<bool>,
     /// What classic metrics may cost in a month, in US dollars, such as $30: the most useful ones are kept within it. No limit by default.
     pub(in crate::config) budget: Option<Dollars>,
     /// In which form distributions go there by OTLP: explicit or exponential.
@@ -51,6 +53,7 @@ impl Default for CloudWatch {
             region: None,
             role: None,
             endpoint: None,
+            account_and_region: None,
             budget: None,
             histograms: Histograms::Explicit,
         }

@@ -23,14 +23,14 @@ use trainspotter_core::metrics::Sample;
 use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::catalogue;
 use trainspotter_core::metrics::catalogue::Kind;
-use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::{Place, Timestamp};
 
 /// Data points per request: what CloudWatch's OTLP endpoint allows, and far below the 4 MiB that gRPC receivers take.
 pub const MAX_POINTS_PER_REQUEST: usize = 1_000;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Who publishes: the same for all figures of a process.
+/// Who publishes: what a frame says of its account and region goes before this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// When counting began. Totals survive restarts, so this does too.
@@ -45,7 +45,13 @@ impl Origin {
     /// An id of this source of figures, as OpenTelemetry wants one (`service.instance.id`): a UUID that is the same as long as the totals
     /// go on, over restarts and in the replica that takes over, and another one for another state.
     pub fn instance_id(&self) -> String {
-        let whole = format!("trainspotter {} {:?} {:?}", self.began.millis(), self.region, self.account);
+        self.instance_id_in("")
+    }
+
+    /// The same for one of several targets, each of which has totals of its own.
+    fn instance_id_in(&self, target: &str) -> String {
+        let mut whole = format!("trainspotter {} {:?} {:?}", self.began.millis(), self.region, self.account);
+        whole.push_str(target);
         let digest = Sha256::digest(whole);
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(digest.iter()).for_each(|(byte, of_digest)| *byte = *of_digest);
@@ -95,7 +101,7 @@ pub(in crate::publish) fn requests_in(
     let mut requests = Vec::new();
     if form.exponential.is_none() {
         for (at, samples) in late(frame, reported_until) {
-            let whole = Frame { at, samples, ..Frame::default() };
+            let whole = Frame { at, samples, place: frame.place.clone(), ..Frame::default() };
             requests.extend(requests_of(&whole, form));
         }
     }
@@ -107,7 +113,10 @@ pub(in crate::publish) fn requests_in(
         CatchUp::Stalled => {
             let is_other = |sample: &&Sample| sample.metric.kind != Kind::Distribution;
             let samples = frame.samples.iter().filter(is_other).cloned().collect();
-            requests.extend(requests_of(&Frame { at: frame.at, samples, ..Frame::default() }, form));
+            requests.extend(requests_of(
+                &Frame { at: frame.at, samples, place: frame.place.clone(), ..Frame::default() },
+                form,
+            ));
         }
     }
     requests
@@ -177,26 +186,28 @@ fn requests_of(frame: &Frame, form: &Form<'_>) -> Vec<(ExportMetricsServiceReque
             samples = later;
             room -= here.len();
             if room == 0 {
-                requests.push((request(std::mem::take(&mut metrics), form), max_points as u64));
+                requests.push((request(std::mem::take(&mut metrics), form, &frame.place), max_points as u64));
                 room = max_points;
             }
         }
     }
     if !metrics.is_empty() {
-        requests.push((request(metrics, form), (max_points - room) as u64));
+        requests.push((request(metrics, form, &frame.place), (max_points - room) as u64));
     }
     requests
 }
 
-fn request(metrics: Vec<Metric>, form: &Form<'_>) -> ExportMetricsServiceRequest {
+fn request(metrics: Vec<Metric>, form: &Form<'_>, place: &Place) -> ExportMetricsServiceRequest {
     let origin = form.origin;
     let mut attributes = vec![attribute("service.name", "trainspotter")];
     if !form.is_short {
         attributes.push(attribute("service.version", VERSION));
-        attributes.push(attribute("service.instance.id", &origin.instance_id()));
+        attributes.push(attribute("service.instance.id", &origin.instance_id_in(&place.target)));
     }
-    attributes.extend(origin.region.as_deref().map(|region| attribute("cloud.region", region)));
-    attributes.extend(origin.account.as_deref().map(|account| attribute("cloud.account.id", account)));
+    let region = place.region.as_deref().or(origin.region.as_deref());
+    let account = place.account.as_deref().or(origin.account.as_deref());
+    attributes.extend(region.map(|region| attribute("cloud.region", region)));
+    attributes.extend(account.map(|account| attribute("cloud.account.id", account)));
     let scope = InstrumentationScope {
         name: "trainspotter".to_owned(),
         version: VERSION.to_owned(),

@@ -6,7 +6,8 @@ use crate::web::{Change, NotificationPage, OutboxFilter, Outcome, Refusal};
 
 impl Operations {
     pub(super) async fn list_outbox(&self, filter: OutboxFilter) -> Outcome<NotificationPage> {
-        let OutboxFilter { receiver, states, id, alert, after, limit } = filter;
+        let OutboxFilter { account: _, region: _, receiver, states, id, alert, after, limit } = filter;
+        let after = after.and_then(|after| after.parse().ok());
         let wanted = Wanted { receiver, states, ids: id.into_iter().collect(), alert, after };
         let found = self.store.call(move |store| store.outbox_page(&wanted, limit)).await;
         let (rows, next) = found.map_err(unavailable)?;

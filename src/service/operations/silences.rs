@@ -43,6 +43,9 @@ impl Operations {
                     "{MAX_ACTIVE} silences are in force, which is the most; end some first"
                 ))));
             }
+            if new.id != 0 && store.silences()?.iter().any(|silence| silence.id == new.id) {
+                return Ok(Err(Refusal::Conflict(format!("silence {} was added meanwhile; try again", new.id))));
+            }
             Ok(Ok(store.silence(&new)?))
         };
         let id = self.store.call(add).await.map_err(unavailable)??;

@@ -33,6 +33,7 @@ use trainspotter_core::metrics::Waterfall;
 use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
 use trainspotter_core::metrics::{CatchUp, Sample, Value, catalogue, labels};
+use trainspotter_core::model::Place;
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::{Reserved, ReservedKind};
@@ -60,6 +61,7 @@ pub(super) fn snapshot() -> Snapshot {
 /// The fixture as it is some time later: the waterfall moves, the rest stays.
 pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
     Snapshot {
+        place: place(),
         frame: Arc::new(frame(at)),
         alerts: alerts().into(),
         resolved: [resolved()].into(),
@@ -100,6 +102,7 @@ fn fair_share() -> FairShareFigures {
 
 fn frame(at: Timestamp) -> Frame {
     Frame {
+        place: place(),
         at,
         queues: vec![
             queue("production", "FIFO", [0, 0, 1, 2, 41, 0], None),
@@ -339,7 +342,7 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
                 found.truncate(limit);
                 let next = found.last().filter(|_| found.len() == limit);
                 let next = next.map(|job| Cursor { created_at: job.created_at, id: job.id.clone() });
-                let _ = reply.send(JobPage { jobs: found, next });
+                let _ = reply.send(JobPage { jobs: found, next, ..JobPage::default() });
             }
             JobQuery::Context { id, reply } => {
                 let _ = reply.send(jobs().into_iter().find(|job| job.id == id).map(|job| Box::new(around(&job))));
@@ -355,7 +358,7 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
                 found.retain(|job| job.waiting_seconds.is_some());
                 found.sort_by(|a, b| b.waiting_seconds.partial_cmp(&a.waiting_seconds).unwrap());
                 found.truncate(limit);
-                let _ = reply.send(JobPage { jobs: found, next: None });
+                let _ = reply.send(JobPage { jobs: found, ..JobPage::default() });
             }
             JobQuery::One { words, reply } => {
                 let exact = jobs().into_iter().find(|job| job.id.as_str() == words);
@@ -370,4 +373,9 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
             }
         }
     }
+}
+
+/// Where the fixture is.
+pub(super) fn place() -> Place {
+    Place { account: Some("123456789012".into()), ..Place::new("us-east-1", "us-east-1") }
 }

@@ -103,6 +103,8 @@ fn why(share: &str, age: u64) -> WhyView {
 
 fn named(id: &str, name: &str, age: u64) -> JobView {
     JobView {
+        account: None,
+        region: None,
         id: id.into(),
         name: name.to_owned(),
         queue: "research".into(),

@@ -19,7 +19,7 @@ type Entry = (u64, Box<Job>);
 
 /// What a job is found by where its id would take too much memory: a hash of 64 bits, the same in every run. Among a million jobs two
 /// have the same once in 10^7.
-pub(super) fn key_of(id: &JobId) -> u64 {
+pub fn key_of(id: &JobId) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
 }
 

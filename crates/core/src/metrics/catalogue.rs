@@ -236,6 +236,9 @@ catalogue! {
         "GPU-seconds that preemption would have cost had every job made a checkpoint every 10m, 30m or 1h.";
 
     // -- The service itself
+    TARGET_ANSWERING = "target.answering", Gauge, Count, NonNegative, ["target"], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "1 if the target's queues and the jobs of at least one of them could be listed, else 0.";
     SOURCE_AGE = "source.age", Gauge, Seconds, NonNegative, ["source" = Source], Stable,
         about Other, from [], cloudwatch Sent,
         "Age of the oldest data that figures rest on, by source.";

@@ -9,7 +9,7 @@ use crate::metrics::catalogue::{Label, Metric, bucket_of};
 use crate::metrics::finding::Finding;
 use crate::metrics::gpu_parts::{Part, UnallocatedCause};
 use crate::metrics::reasons::Reason;
-use crate::model::{InstanceType, QueueName, Reserved, ShareName, Source, Timestamp};
+use crate::model::{InstanceType, Place, QueueName, Reserved, ShareName, Source, Timestamp};
 
 /// After a start what is counted has caught up as soon as it is behind by no more than this.
 pub const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(600);
@@ -31,6 +31,8 @@ pub enum CatchUp {
 pub struct Frame {
     /// The moment the figures are for.
     pub at: Timestamp,
+    /// Which account and region they are of.
+    pub place: Place,
     /// One row per watched queue, by name.
     pub queues: Vec<QueueFigures>,
     /// One row per queue, share and instance type.

@@ -18,7 +18,7 @@ use crate::metrics::subjects::{Demanded, Subjects, no_share, share_of};
 use crate::metrics::wait_estimates::BandEstimate;
 use crate::metrics::{Inputs, Service, hosts, waterfall};
 use crate::model::{
-    Account, InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, accelerators_of,
+    Account, InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, Source, accelerators_of,
 };
 
 /// Collects gauge samples.
@@ -278,6 +278,10 @@ impl Gauges {
                 self.set(&catalogue::SOURCE_AGE, [("source", health.source.as_str().into())], age);
             }
         }
+        if let Some(answering) = answering(inputs).filter(|_| !service.place.target.is_empty()) {
+            let target = Arc::clone(&service.place.target);
+            self.set(&catalogue::TARGET_ANSWERING, [("target", target)], f64::from(u8::from(answering)));
+        }
         if let Some(skew) = service.clock_skew_seconds {
             self.set(&catalogue::CLOCK_SKEW, [], skew.abs());
         }
@@ -319,6 +323,19 @@ impl Gauges {
     pub(super) fn failure_ratio(&mut self, queue: &QueueName, share: &ShareName, ratio: f64) {
         self.set(&catalogue::JOB_FAILURE_RATIO, [("queue", queue.shared()), ("share", share.shared())], ratio);
     }
+}
+
+/// Whether the target answers: neither its queues nor the jobs of all of them failed to be listed. `None` before anything was asked.
+fn answering(inputs: &Inputs<'_>) -> Option<bool> {
+    let of = |source: Source| inputs.sources.iter().find(|health| health.source == source);
+    let (topology, jobs) = (of(Source::Topology)?, of(Source::Jobs));
+    let all_jobs_fail = jobs.is_some_and(|health| {
+        health.error.is_some() && inputs.queues.iter().all(|queue| health.failing.contains(&queue.name))
+    });
+    if topology.error.is_some() || all_jobs_fail {
+        return Some(false);
+    }
+    topology.age_seconds.map(|_| true)
 }
 
 /// Jobs by state of one queue, every known state included, and its oldest wait.

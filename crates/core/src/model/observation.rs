@@ -7,6 +7,8 @@ use crate::model::{Capacity, JobId, JobSeen, Queue, QueueName, Reserved, ShareNa
 /// One fact that a source learnt, or failed to learn.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
+    /// Which account the target is.
+    Account(String),
     /// All watched queues as configured, replacing what was known.
     Topology {
         /// When the answer was asked for.

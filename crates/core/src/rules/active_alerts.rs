@@ -1,10 +1,11 @@
 //! The alert book: every instance that is pending or firing, and how it got there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::metrics::catalogue::Unit;
 use crate::metrics::{Frame, Sample};
-use crate::model::Timestamp;
+use crate::model::{Place, Timestamp};
 use crate::rules::alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
 use crate::rules::alert_lifecycle::{Change, advance, after_gap};
 use crate::rules::combine::{Verdict, value_of, verdict};
@@ -32,6 +33,10 @@ pub struct ActiveAlerts {
     fuel: u64,
     /// Of the frame that is being looked at.
     surroundings: Surroundings,
+    /// The target whose alerts have ids of their own.
+    apart: Option<Arc<str>>,
+    /// Where the frame that is being looked at is of.
+    place: Place,
 }
 
 impl ActiveAlerts {
@@ -40,6 +45,15 @@ impl ActiveAlerts {
         let overflowing = alerts.iter().filter(|alert| alert.is_overflow()).map(|alert| alert.rule.clone()).collect();
         let alerts = alerts.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
         Self { alerts, overflowing, ..Self::default() }
+    }
+
+    /// Gives alerts ids that no other target has.
+    pub(crate) fn set_apart(&mut self, target: Option<Arc<str>>) {
+        self.apart = target;
+    }
+
+    fn id(&self, rule: &Rule, by: &By) -> AlertId {
+        AlertId::within(self.apart.as_deref(), &rule.name, by)
     }
 
     /// Takes in a frame of an earlier run, for the rules that compare with what was. Frames are taken in in the order of their time,
@@ -68,7 +82,8 @@ impl ActiveAlerts {
     pub fn step(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp) -> Vec<Transition> {
         let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
         self.history.remember(rules, &samples, frame.at);
-        self.index.follow(rules, &samples);
+        self.index.follow(rules, &samples, &frame.place);
+        self.place = frame.place.clone();
         self.surroundings = likely_reasons::of(frame);
         let mut reported = self.end_removed(rules, now);
         let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
@@ -79,6 +94,10 @@ impl ActiveAlerts {
         let context = Context::new(frame, &samples, &index, &history);
         let none = BTreeSet::new();
         for rule in rules {
+            // Alerts stay as they are until it is known which account this is.
+            if rule.asks_for(|label| frame.place.lacks(label)) {
+                continue;
+            }
             reported.extend(self.step_rule(rule, &context, known.get(&rule.name).unwrap_or(&none), now));
         }
         (self.index, self.history) = (index, history);
@@ -127,7 +146,7 @@ impl ActiveAlerts {
         // Of what has no alert, only what may begin one is looked at: where some condition holds, or where no data is to alert
         // whatever is there; and a rule over everything has one instance, even when there is nothing.
         let there = (rule.no_data == NoData::Alert).then(|| context.present(&rule.by));
-        let there = there.iter().flat_map(|there| there.iter().filter(|by| rule.covers(by)));
+        let there = there.iter().flat_map(|there| there.iter().filter(|by| rule.covers(by, &self.place)));
         let whole = rule.by.is_empty().then(By::new);
         let begin = rule.clauses.iter().zip(&values).take(rule.beginning()).flat_map(|(clause, values)| {
             values.iter().filter(|(_, value)| clause.condition.holds(*value, false)).map(|(by, _)| by)
@@ -155,7 +174,7 @@ impl ActiveAlerts {
     }
 
     fn step_instance(&mut self, rule: &Rule, by: &By, findings: &[Finding], now: Timestamp) -> Option<Transition> {
-        let id = AlertId::of(&rule.name, by);
+        let id = self.id(rule, by);
         let firing = self.alerts.get(&id).is_some_and(|alert| alert.state.fired_at().is_some());
         match verdict(rule, findings, firing) {
             Verdict::Holds { shown } => self.judge(rule, by, Found::Holds(shown), value_of(findings, shown), now),
@@ -182,7 +201,7 @@ impl ActiveAlerts {
             let found = if left_out > 0 { Found::Holds(0) } else { Found::Rests { has_data: true } };
             self.judge(rule, &by, found, Some(f64::from(left_out)), now)
         };
-        if self.alerts.contains_key(&AlertId::of(&rule.name, &by)) {
+        if self.alerts.contains_key(&self.id(rule, &by)) {
             self.overflowing.insert(rule.name.clone());
         } else {
             self.overflowing.remove(&rule.name);
@@ -192,7 +211,7 @@ impl ActiveAlerts {
 
     /// Advances one instance by an evaluation that found something.
     fn judge(&mut self, rule: &Rule, by: &By, found: Found, value: Option<f64>, now: Timestamp) -> Option<Transition> {
-        let id = AlertId::of(&rule.name, by);
+        let id = self.id(rule, by);
         let before = self.alerts.remove(&id).and_then(|alert| self.resume(alert, now));
         let mut recent = before.as_ref().map(|alert| alert.recent.clone()).unwrap_or_default();
         let state = before.as_ref().map(|alert| alert.state);
@@ -202,7 +221,7 @@ impl ActiveAlerts {
             alert.end(if found.has_data() { ResolveReason::Recovered } else { ResolveReason::NoData }, now)
         });
         let Some(state) = next else { return ended };
-        let mut alert = before.unwrap_or_else(|| Alert::begin(rule, id.clone(), by, state, now));
+        let mut alert = before.unwrap_or_else(|| Alert::begin(rule, id.clone(), by, &self.place, state, now));
         (alert.state, alert.recent, alert.evaluated_at) = (state, recent, now);
         if let Found::Holds(index) = found
             && let Some(clause) = rule.clauses.get(index)
@@ -238,7 +257,7 @@ impl ActiveAlerts {
     /// Says what is the case, in the words that the rule has now.
     fn describe(&mut self, rule: &Rule, clause: &Clause, alert: &mut Alert, value: Option<f64>) {
         alert.value = value;
-        alert.labels = labels_of(rule, &alert.by);
+        alert.labels = labels_of(rule, &alert.by, &self.place);
         let queue = alert.by.get("queue").and_then(|queue| self.surroundings.get(queue.as_str()));
         alert.queue_arn = queue.map(|queue| queue.arn.clone()).filter(|arn| !arn.is_empty());
         if alert.is_overflow() {
@@ -270,8 +289,9 @@ impl ActiveAlerts {
     /// Ends alerts that no rule is about any more.
     fn end_removed(&mut self, rules: &[Rule], now: Timestamp) -> Vec<Transition> {
         let rules: BTreeMap<&str, &Rule> = rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
+        let place = &self.place;
         let removed = |alert: &mut Alert| {
-            !rules.get(alert.rule.as_str()).is_some_and(|rule| alert.is_overflow() || rule.covers(&alert.by))
+            !rules.get(alert.rule.as_str()).is_some_and(|rule| alert.is_overflow() || rule.covers(&alert.by, place))
         };
         let removed: Vec<Alert> =
             self.alerts.extract_if(.., |_, alert| removed(alert)).map(|(_, alert)| alert).collect();
@@ -298,12 +318,12 @@ impl Found {
 }
 
 impl Alert {
-    fn begin(rule: &Rule, id: AlertId, by: &By, state: AlertState, now: Timestamp) -> Self {
+    fn begin(rule: &Rule, id: AlertId, by: &By, place: &Place, state: AlertState, now: Timestamp) -> Self {
         Self {
             id,
             rule: rule.name.clone(),
             by: by.clone(),
-            labels: labels_of(rule, by),
+            labels: labels_of(rule, by, place),
             annotations: BTreeMap::new(),
             state,
             recent: Vec::new(),
@@ -328,8 +348,10 @@ impl Alert {
     }
 }
 
-fn labels_of(rule: &Rule, by: &By) -> BTreeMap<String, String> {
+/// What the place says is not for a rule to say.
+fn labels_of(rule: &Rule, by: &By, place: &Place) -> BTreeMap<String, String> {
     let mut labels = rule.labels.clone();
+    labels.extend(place.labels().map(|(label, value)| (label.to_owned(), value.to_string())));
     labels.extend(by.clone());
     labels.insert("alertname".to_owned(), rule.name.clone());
     labels

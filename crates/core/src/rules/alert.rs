@@ -33,6 +33,15 @@ impl AlertId {
         Self(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
 
+    /// The same for alerts of a target whose state is apart from that of others.
+    pub fn within(target: Option<&str>, rule: &str, by: &BTreeMap<String, String>) -> Self {
+        match target {
+            None => Self::of(rule, by),
+            // No rule has a name with this character.
+            Some(target) => Self::of(&format!("{rule}\u{2}{target}"), by),
+        }
+    }
+
     /// Sixteen hex digits, as Alertmanager's fingerprint.
     pub fn as_str(&self) -> &str {
         &self.0

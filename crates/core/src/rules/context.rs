@@ -137,7 +137,9 @@ impl<'a> Context<'a> {
         let gather = || {
             let gauges = self.samples.iter().filter(|sample| matches!(sample.value, Value::Gauge(_)));
             let of_gauge = |sample: &&Sample| {
-                let by = |label: &&'static str| Some(((*label).to_owned(), sample.labels.get(label)?.to_string()));
+                let by = |label: &&'static str| {
+                    Some(((*label).to_owned(), sample.labels.get(label).or(self.frame.place.get(label))?.to_string()))
+                };
                 labels.iter().map(by).collect::<Option<By>>()
             };
             let one = |label: &str, value: &str| By::from([(label.to_owned(), value.to_owned())]);

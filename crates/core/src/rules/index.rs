@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::metrics::catalogue::Label;
 use crate::metrics::{Labels, Sample};
-use crate::model::matches_glob;
+use crate::model::{Place, matches_glob};
 use crate::rules::rule::{Clause, Rule};
 
 /// The label values that tell the instances of a rule apart.
@@ -31,19 +31,21 @@ pub(super) struct Index {
     selections: BTreeMap<&'static str, BTreeMap<Vec<Label>, ByFilters>>,
     /// How many selections there are.
     selected: usize,
+    /// Where the series are of.
+    place: Place,
 }
 
 impl Index {
     /// Makes this the index of these rules and series.
-    pub(super) fn follow(&mut self, rules: &[Rule], samples: &[&Sample]) {
-        if !self.is_about(samples) {
-            *self = Self::of(samples);
+    pub(super) fn follow(&mut self, rules: &[Rule], samples: &[&Sample], place: &Place) {
+        if !self.is_about(samples) || self.place != *place {
+            *self = Self::of(samples, place);
         }
         let clauses: usize = rules.iter().map(|rule| rule.clauses.len()).sum();
         self.select_all(rules, samples);
         // More than there are conditions: some were for rules that are gone.
         if self.selected > clauses {
-            *self = Self::of(samples);
+            *self = Self::of(samples, place);
             self.select_all(rules, samples);
         }
     }
@@ -58,8 +60,8 @@ impl Index {
         self.find(rule, clause).map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn of(samples: &[&Sample]) -> Self {
-        let mut index = Self::default();
+    fn of(samples: &[&Sample], place: &Place) -> Self {
+        let mut index = Self { place: place.clone(), ..Self::default() };
         for (place, sample) in samples.iter().enumerate() {
             index.series.push((sample.metric.name, sample.labels.clone()));
             index.places.entry(sample.metric.name).or_default().push(place);
@@ -83,7 +85,7 @@ impl Index {
             if self.find(rule, clause).is_some() {
                 continue;
             }
-            let selection = select(rule, clause, self.places(clause.metric.name), samples);
+            let selection = select(rule, clause, self.places(clause.metric.name), samples, &self.place);
             let of_metric = self.selections.entry(clause.metric.name).or_default();
             of_metric.entry(rule.by.clone()).or_default().insert(clause.filters.clone(), selection);
             self.selected += 1;
@@ -91,11 +93,11 @@ impl Index {
     }
 }
 
-fn select(rule: &Rule, clause: &Clause, places: &[usize], samples: &[&Sample]) -> Selection {
+fn select(rule: &Rule, clause: &Clause, places: &[usize], samples: &[&Sample], at: &Place) -> Selection {
     let mut groups: BTreeMap<By, Vec<usize>> = BTreeMap::new();
     for (rank, place) in places.iter().enumerate() {
         let Some(sample) = samples.get(*place) else { continue };
-        let text = |label: &str| sample.labels.get(label).map(|value| &**value).unwrap_or_default();
+        let text = |label: &str| sample.labels.get(label).or(at.get(label)).map(|value| &**value).unwrap_or_default();
         if clause.filters.iter().all(|(label, pattern)| matches_glob(pattern, text(label))) {
             let by = rule.by.iter().map(|label| ((*label).to_owned(), text(label).to_owned())).collect();
             groups.entry(by).or_default().push(rank);
@@ -142,9 +144,9 @@ mod tests {
                     write!(text, "\n  - {{ alert: A{form}, {}, {rest} }}", FORMS[*form]).unwrap();
                 }
                 let rules = parse_rules("rules.yaml", &text).unwrap();
-                followed.follow(&rules, &samples);
+                followed.follow(&rules, &samples, &Place::default());
                 let mut fresh = Index::default();
-                fresh.follow(&rules, &samples);
+                fresh.follow(&rules, &samples, &Place::default());
                 for (rule, clause) in rules.iter().flat_map(|rule| rule.clauses.iter().map(move |clause| (rule, clause))) {
                     prop_assert_eq!(followed.selection(rule, clause), fresh.selection(rule, clause));
                 }

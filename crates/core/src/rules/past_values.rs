@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::metrics::catalogue::{Metric, Unit};
 use crate::metrics::{Frame, Sample};
+use crate::model::Place;
 use crate::rules::alert::Alert;
 use crate::rules::context::Context;
 use crate::rules::history::History;
@@ -25,7 +26,7 @@ impl PastValues {
     /// Of the condition whose value an alert shows; `None` if the rule is not among these, or not as it was when the alert was evaluated.
     pub fn of(rules: &[Rule], alert: &Alert) -> Option<Self> {
         let rule = rules.iter().find(|rule| rule.name == alert.rule)?;
-        if alert.is_overflow() || !rule.covers(&alert.by) {
+        if alert.is_overflow() || !rule.covers(&alert.by, &Place::default()) {
             return None;
         }
         rule.clauses.get(alert.condition)?;
@@ -67,7 +68,7 @@ impl PastValues {
     pub fn take(&mut self, frame: &Frame) -> Option<f64> {
         let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
         self.history.remember(&self.rules, &samples, frame.at);
-        self.index.follow(&self.rules, &samples);
+        self.index.follow(&self.rules, &samples, &frame.place);
         let rule = self.rules.first()?;
         let clause = rule.clauses.get(self.condition)?;
         Context::new(frame, &samples, &self.index, &self.history).values(rule, clause).get(&self.by)

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::metrics::Reason;
 use crate::metrics::catalogue::{Label, Metric, Unit};
-use crate::model::{LabelValue, matches_glob};
+use crate::model::{LabelValue, PLACE_LABELS, Place, matches_glob};
 use crate::rules::wording::{self, Templates};
 
 /// Conditions over metrics, and what to say when they hold. Cannot hold what the evaluator could not evaluate.
@@ -186,8 +186,9 @@ impl Clause {
         self.metric.about.is_waiting()
     }
 
-    fn passes(&self, by: &BTreeMap<String, String>) -> bool {
-        let passes = |(label, glob): &(Label, String)| by.get(*label).is_none_or(|value| matches_glob(glob, value));
+    fn passes(&self, by: &BTreeMap<String, String>, place: &Place) -> bool {
+        let value = |label: &str| by.get(label).map(String::as_str).or(place.get(label).map(|value| &**value));
+        let passes = |(label, glob): &(Label, String)| value(label).is_none_or(|value| matches_glob(glob, value));
         self.filters.iter().all(passes)
     }
 }
@@ -223,7 +224,7 @@ impl Rule {
         if label == "alertname" {
             return LabelValue::Known(&self.name);
         }
-        if !self.by.contains(&label) {
+        if !self.by.contains(&label) && !PLACE_LABELS.contains(&label) {
             return LabelValue::Known(self.label(label).unwrap_or_default());
         }
         // Where one of several conditions must hold, the filters of none of them must.
@@ -233,6 +234,12 @@ impl Rule {
         };
         let filters = binding.iter().flat_map(|clause| &clause.filters);
         LabelValue::Within(filters.filter(|(of, _)| *of == label).map(|(_, glob)| glob.as_str()).collect())
+    }
+
+    /// Whether it selects or groups by a label of which this is true.
+    pub(super) fn asks_for(&self, is: impl Fn(&str) -> bool) -> bool {
+        let filters = self.clauses.iter().flat_map(|clause| &clause.filters).map(|(label, _)| *label);
+        self.by.iter().copied().chain(filters).any(is)
     }
 
     /// The metrics it looks at, in the order of its conditions; at least one.
@@ -275,12 +282,12 @@ impl Rule {
     }
 
     /// Whether label values are among those that the rule looks at, as far as its filters speak of them.
-    pub(super) fn covers(&self, by: &BTreeMap<String, String>) -> bool {
+    pub(super) fn covers(&self, by: &BTreeMap<String, String>, place: &Place) -> bool {
         by.len() == self.by.len()
             && self.by.iter().all(|label| by.contains_key(*label))
             && match self.combine {
-                Combine::All => self.clauses.iter().all(|clause| clause.passes(by)),
-                Combine::Any => self.clauses.iter().any(|clause| clause.passes(by)),
+                Combine::All => self.clauses.iter().all(|clause| clause.passes(by, place)),
+                Combine::Any => self.clauses.iter().any(|clause| clause.passes(by, place)),
             }
     }
 }

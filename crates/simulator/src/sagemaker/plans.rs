@@ -65,7 +65,7 @@ fn plan(world: &World) -> Option<Value> {
         "ReservedCapacityArn": arn::reserved_capacity(NAME),
         "InstanceType": INSTANCE,
         "TotalInstanceCount": INSTANCES,
-        "AvailabilityZone": format!("{}a", arn::REGION),
+        "AvailabilityZone": format!("{}a", arn::region()),
     });
     let mut plan = json!({
         "TrainingPlanArn": arn::training_plan(NAME),

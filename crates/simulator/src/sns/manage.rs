@@ -87,7 +87,7 @@ pub(super) fn get_topic_attributes(topics: &mut Topics, form: &Form) -> Result<S
         shown.entry(name.to_owned()).or_insert(value);
     };
     show("TopicArn", arn.to_owned());
-    show("Owner", arn::ACCOUNT.to_owned());
+    show("Owner", arn::account().to_string());
     show("DisplayName", String::new());
     show("Policy", "{}".to_owned());
     show("SubscriptionsConfirmed", topic.subscriptions.len().to_string());
@@ -161,7 +161,7 @@ pub(super) fn get_subscription_attributes(topics: &mut Topics, form: &Form) -> R
     };
     show("SubscriptionArn", arn);
     show("TopicArn", topic_of(arn));
-    show("Owner", arn::ACCOUNT);
+    show("Owner", &arn::account());
     show("Protocol", &subscription.protocol);
     show("Endpoint", &subscription.endpoint);
     show("PendingConfirmation", "false");
@@ -190,7 +190,7 @@ fn listed<'a>(
     for arn in arns {
         let Some(subscription) = all.get(arn) else { continue };
         let member = element("SubscriptionArn", arn)
-            + &element("Owner", arn::ACCOUNT)
+            + &element("Owner", &arn::account())
             + &element("Protocol", &subscription.protocol)
             + &element("Endpoint", &subscription.endpoint)
             + &element("TopicArn", topic_of(arn));

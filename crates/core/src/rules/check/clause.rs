@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::metrics::catalogue::{self, Kind, Label, Metric};
 use crate::metrics::single_jobs;
-use crate::model::check_glob;
+use crate::model::{PLACE_LABELS, check_glob};
 use crate::rules::check::{Check, values};
 use crate::rules::file::ClauseText;
 use crate::rules::rule::{self, Aggregation, Clause, Condition, Fold, Stat};
@@ -69,14 +69,14 @@ impl Check<'_> {
     }
 
     fn label(&mut self, metric: &'static Metric, label: &str, key: &str) -> Option<Label> {
-        let found = metric.labels.iter().copied().find(|known| *known == label);
+        let found = metric.labels.iter().copied().chain(PLACE_LABELS).find(|known| *known == label);
         if found.is_none() {
             let message = match (label, metric.labels) {
                 ("job", _) => {
                     let names = single_jobs::ALL.map(|metric| metric.name).join(", ");
                     format!("`{}` is not about single jobs; {names} are", metric.name)
                 }
-                (_, []) => format!("`{}` has no labels", metric.name),
+                (_, []) => format!("`{}` has no labels but account and region", metric.name),
                 (_, labels) => format!("`{}` has no label `{label}`; it has {}", metric.name, labels.join(", ")),
             };
             self.problem(key, message);

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::metrics::{catalogue, single_jobs};
+use crate::model::PLACE_LABELS;
 use crate::rules::check::values;
 use crate::rules::rule_tests::fixture::{Fixture, Series, signals};
 use crate::rules::rule_tests::{RuleTest, RuleTests};
@@ -208,7 +209,9 @@ impl Check<'_> {
             self.problem(&format!("{at}.metric"), format!("there is no metric `{}`{hint}", text.metric));
             return None;
         };
-        for label in text.labels.keys().filter(|label| !metric.labels.contains(&label.as_str())) {
+        let is_known =
+            |label: &&String| metric.labels.iter().chain(&PLACE_LABELS).any(|known| *known == label.as_str());
+        for label in text.labels.keys().filter(|label| !is_known(label)) {
             let message = format!("`{metric}` has no label `{label}`; it has {}", metric.labels.join(", "));
             self.problem(&format!("{at}.labels.{label}"), message);
         }
@@ -219,8 +222,10 @@ impl Check<'_> {
             }
         }
         let value_of = |label: &&'static str| (*label, text.labels.get(*label).map_or("", String::as_str).into());
+        let of_place = PLACE_LABELS.iter().filter(|label| text.labels.contains_key(**label));
+        let labels = metric.labels.iter().chain(of_place).map(value_of).collect();
         match signals(&text.values, metric.unit, MAX_TICKS) {
-            Ok(signals) => Some(Series { metric, labels: metric.labels.iter().map(value_of).collect(), signals }),
+            Ok(signals) => Some(Series { metric, labels, signals }),
             Err(message) => {
                 self.problem(&format!("{at}.values"), message);
                 None

@@ -1,0 +1,222 @@
+//! Several accounts and Regions behind one endpoint: who calls, and whose world that is.
+//!
+//! A request's signature says both: its access key belongs to an account (one that `AssumeRole` gave out to the role's, any other to the
+//! first account), and its scope names the Region. What is signed for a Region that the account does not have here is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Simulation;
+use crate::reply::ApiError;
+use crate::signature;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::yaml::HumanDuration;
+
+/// Sessions that are remembered, at most: the oldest go first.
+const MAX_SESSIONS: usize = 10_000;
+
+/// Simulated accounts and Regions. Clones are the same ones.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    places: Arc<[Simulation]>,
+    roles: Arc<Mutex<Roles>>,
+}
+
+/// Who may assume roles, and who has.
+#[derive(Debug, Default)]
+struct Roles {
+    /// By account: what happens to whoever wants a role there.
+    rules: BTreeMap<String, Rule>,
+    /// By access key.
+    sessions: BTreeMap<String, Session>,
+    given: u64,
+}
+
+/// What an account does with whoever wants one of its roles.
+#[derive(Clone, Debug, Default)]
+struct Rule {
+    refuses: bool,
+    external_id: Option<String>,
+    lasts: Option<HumanDuration>,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    account: String,
+    number: u64,
+    /// When its credentials are of no use any more.
+    ends_at: Timestamp,
+}
+
+/// A request to `/_sim/accounts`: what is given changes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    account: String,
+    /// Whether its roles can be assumed by nobody.
+    refuse: Option<bool>,
+    /// What has to be given to assume one; an empty text for nothing.
+    external_id: Option<String>,
+    /// How long credentials last, whatever is asked for. At least 1s.
+    session_lasts: Option<HumanDuration>,
+    /// Ends all sessions of its roles before their time.
+    #[serde(default)]
+    expire: bool,
+}
+
+impl From<Simulation> for Accounts {
+    fn from(simulation: Simulation) -> Self {
+        Self { places: [simulation].into(), roles: Arc::default() }
+    }
+}
+
+impl Accounts {
+    /// These accounts and Regions. The first one's account is that of callers with credentials of their own.
+    ///
+    /// # Errors
+    /// There is none, or two are the same.
+    pub fn new(places: Vec<Simulation>) -> Result<Self, String> {
+        let mut seen = BTreeSet::new();
+        for place in &places {
+            if !seen.insert((place.account(), place.region())) {
+                return Err(format!("{} {} is there twice", place.account(), place.region()));
+            }
+        }
+        if places.is_empty() {
+            return Err("there is no account".to_owned());
+        }
+        Ok(Self { places: places.into(), roles: Arc::default() })
+    }
+
+    fn roles(&self) -> MutexGuard<'_, Roles> {
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first of them.
+    pub(super) fn first(&self) -> Option<&Simulation> {
+        self.places.first()
+    }
+
+    /// The one with this account and Region; where one is not said, the first that fits.
+    pub(super) fn at(&self, account: Option<&str>, region: Option<&str>) -> Option<&Simulation> {
+        let fits = |place: &&Simulation| {
+            account.is_none_or(|account| place.account() == account)
+                && region.is_none_or(|region| place.region() == region)
+        };
+        self.places.iter().find(fits)
+    }
+
+    /// Whose world a request is about. Without a signature it is the first one's. A simulation that is alone does not mind Regions.
+    pub(super) fn of_request(&self, headers: &HeaderMap, is_sts: bool) -> Result<(&Simulation, String), ApiError> {
+        let first = self.first().ok_or_else(|| ApiError::new(500, "InternalFailure", "there is no account"))?;
+        let own = || first.account().to_owned();
+        let Some(signed) = signature::signer(headers) else { return Ok((first, own())) };
+        let account = match self.roles().sessions.get(signed.access_key) {
+            Some(session) if session.ends_at <= first.now() => {
+                return Err(ApiError::new(
+                    403,
+                    "ExpiredToken",
+                    "The security token included in the request is expired",
+                ));
+            }
+            Some(session) => session.account.clone(),
+            None => own(),
+        };
+        if self.places.len() == 1 && account == first.account() {
+            return Ok((first, account));
+        }
+        let found = self.at(Some(&account), Some(signed.region));
+        // Who somebody is can be asked anywhere.
+        let found = found.or_else(|| self.at(Some(&account), None).or(Some(first)).filter(|_| is_sts));
+        let wrong = || {
+            let message = format!("Credential should be scoped to a valid region, not '{}'.", signed.region);
+            ApiError::new(403, "InvalidSignatureException", message)
+        };
+        found.map(|place| (place, account)).ok_or_else(wrong)
+    }
+
+    /// Lets somebody have credentials of a role: their access key, and when they end.
+    pub(super) fn assume(
+        &self,
+        role: &str,
+        account: &str,
+        external_id: Option<&str>,
+        now: Timestamp,
+        lasts: std::time::Duration,
+    ) -> Result<(String, Timestamp), ApiError> {
+        let denied = || {
+            let caller = self.first().map(Simulation::account).unwrap_or_default();
+            let message = format!(
+                "User: arn:aws:iam::{caller}:user/simulated is not authorized to perform: sts:AssumeRole on resource: {role}"
+            );
+            ApiError::new(403, "AccessDenied", message)
+        };
+        let is_alone = self.places.len() == 1;
+        // A simulation that is alone plays every account.
+        if !is_alone && self.at(Some(account), None).is_none() {
+            return Err(denied());
+        }
+        let mut roles = self.roles();
+        let rule = roles.rules.get(account).cloned().unwrap_or_default();
+        if rule.refuses || rule.external_id.is_some() && rule.external_id.as_deref() != external_id {
+            return Err(denied());
+        }
+        let ends_at = now + rule.lasts.map_or(lasts, |lasts| lasts.0);
+        roles.given += 1;
+        let (number, key) = (roles.given, format!("ASIASIMULATED{:07}", roles.given));
+        let account = if is_alone { self.first().map(Simulation::account).unwrap_or_default() } else { account };
+        roles.sessions.insert(key.clone(), Session { account: account.to_owned(), number, ends_at });
+        if roles.sessions.len() > MAX_SESSIONS {
+            let oldest = roles.sessions.iter().min_by_key(|(_, session)| session.number).map(|(key, _)| key.clone());
+            oldest.map(|key| roles.sessions.remove(&key));
+        }
+        Ok((key, ends_at))
+    }
+
+    /// What is there, and who has assumed what.
+    pub(super) fn shown(&self) -> Value {
+        let roles = self.roles();
+        let row = |place: &Simulation| {
+            let rule = roles.rules.get(place.account()).cloned().unwrap_or_default();
+            let sessions = roles.sessions.values().filter(|session| session.account == place.account()).count();
+            json!({
+                "account": place.account(), "region": place.region(), "refuse": rule.refuses,
+                "external_id": rule.external_id, "sessions": sessions,
+            })
+        };
+        json!({"accounts": self.places.iter().map(row).collect::<Vec<_>>(), "sessions_given": roles.given})
+    }
+
+    /// Changes what an account does.
+    ///
+    /// # Errors
+    /// There is no such account, or a session would not last.
+    pub(super) fn change(&self, change: Change) -> Result<Value, ApiError> {
+        let Change { account, refuse, external_id, session_lasts, expire } = change;
+        let Some(place) = self.at(Some(&account), None) else {
+            return Err(ApiError::bad("BadRequest", format!("there is no account {account}")));
+        };
+        if session_lasts.is_some_and(|lasts| lasts.0.as_secs() == 0) {
+            return Err(ApiError::bad("BadRequest", "session_lasts: must be at least 1s"));
+        }
+        {
+            let now = place.now();
+            let mut roles = self.roles();
+            let rule = roles.rules.entry(account.clone()).or_default();
+            rule.refuses = refuse.unwrap_or(rule.refuses);
+            rule.lasts = session_lasts.or(rule.lasts);
+            if let Some(external_id) = external_id {
+                rule.external_id = Some(external_id).filter(|id| !id.is_empty());
+            }
+            if expire {
+                let of_it = roles.sessions.values_mut().filter(|session| session.account == account);
+                of_it.for_each(|session| session.ends_at = session.ends_at.min(now));
+            }
+        }
+        Ok(self.shown())
+    }
+}

@@ -1,0 +1,55 @@
+//! Which account a target is: STS says it and, where STS cannot be reached, the ARNs of queues do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::task::JoinHandle;
+
+use crate::aws::Clients;
+use crate::aws::failure::describe;
+use crate::aws::poller::Out;
+use trainspotter_core::model::{Observation, Place, Queue};
+
+/// Asks until it is known, beside polls: none waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Identity {
+    asking: Option<JoinHandle<()>>,
+    is_known: Arc<AtomicBool>,
+}
+
+impl Identity {
+    /// Asks, unless it is being asked already, or is known.
+    pub(super) fn ask(&mut self, clients: &Clients, queues: &[Queue], out: &Out) {
+        // Whoever takes in the queues reads it there, too.
+        let is_in_arns = queues.iter().any(|queue| Place::account_of(&queue.arn).is_some());
+        let is_asked = self.asking.as_ref().is_some_and(|asking| is_in_arns || !asking.is_finished());
+        if is_asked || self.is_known.load(Ordering::Relaxed) {
+            return;
+        }
+        // Whoever waits for the last observation does not wait for this.
+        let (sts, out, is_known) = (clients.sts.clone(), out.downgrade(), Arc::clone(&self.is_known));
+        self.asking = Some(tokio::spawn(async move {
+            match sts.get_caller_identity().send().await {
+                Ok(identity) => {
+                    if let (Some(account), Some(out)) = (identity.account, out.upgrade())
+                        && out.send(vec![Observation::Account(account)]).await.is_ok()
+                    {
+                        is_known.store(true, Ordering::Relaxed);
+                    }
+                }
+                Err(error) => {
+                    let error = describe("GetCallerIdentity", &error);
+                    tracing::debug!(error, "STS does not say which account this is; ARNs of queues do, too");
+                }
+            }
+        }));
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.abort();
+        }
+    }
+}

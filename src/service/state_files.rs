@@ -1,0 +1,157 @@
+//! Which state file is whose.
+//!
+//! `store.file` belongs to the target that was there first: what an earlier release, or a configuration with one target, has written stays
+//! that target's, whatever comes beside it. Every other target has a file beside it, which its name is part of. A file says whose it is in
+//! a watermark.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Target;
+use crate::store::{latest_mark, regions_in};
+use trainspotter_core::model::Place;
+
+/// What the watermark begins with that says whose a file is; region and name of the target follow.
+const OWNER: &str = "target ";
+
+/// Where the state of a target may be.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    /// What the configuration names.
+    pub(super) first: PathBuf,
+    /// The target's own beside it.
+    pub(super) beside: PathBuf,
+}
+
+impl Files {
+    pub(super) fn of(file: &Path, name: &str) -> Self {
+        Self { first: file.to_owned(), beside: beside(file, name) }
+    }
+}
+
+/// Which file a target has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StateFile {
+    pub(super) path: PathBuf,
+    /// Whether it is beside that of another target.
+    pub(super) apart: bool,
+}
+
+/// The file of a target that came while the service ran.
+pub(super) fn apart(file: &Path, name: &str) -> StateFile {
+    StateFile { path: beside(file, name), apart: true }
+}
+
+/// The name of the watermark that says whose a file is.
+pub(super) fn owner_mark(place: &Place) -> String {
+    format!("{OWNER}{} {}", place.region.as_deref().unwrap_or_default(), place.target)
+}
+
+/// The file of each target, in their order.
+pub(super) fn of_targets(file: &Path, targets: &[Target]) -> Vec<StateFile> {
+    // A new file is that of a target that is alone, unless that has had one of its own before.
+    let is_alone = || matches!(targets, [target] if !beside(file, &target.name).exists());
+    let owner = if file.exists() { owner_of(file, targets) } else { is_alone().then_some(0) };
+    let of = |(index, target): (usize, &Target)| {
+        let own = beside(file, &target.name);
+        if owner == Some(index) {
+            StateFile { path: file.to_owned(), apart: false }
+        } else {
+            StateFile { path: own, apart: true }
+        }
+    };
+    targets.iter().enumerate().map(of).collect()
+}
+
+/// Whose a file is that is there: what it says itself and, of an earlier release, whose queues are in it.
+fn owner_of(file: &Path, targets: &[Target]) -> Option<usize> {
+    let has_no_own = |target: &Target| !beside(file, &target.name).exists();
+    match marked(file) {
+        Some((region, name)) => {
+            let named = targets.iter().position(|target| target.name == name);
+            // One that was given another name goes on with what it had.
+            let renamed = || targets.iter().position(|target| target.region == region && has_no_own(target));
+            named.or_else(renamed)
+        }
+        None => {
+            let regions = regions_in(file);
+            let is_of_it = |target: &Target| regions.contains(&target.region) && has_no_own(target);
+            let by_queues = targets.iter().position(is_of_it);
+            by_queues.or_else(|| targets.iter().position(has_no_own))
+        }
+    }
+}
+
+/// The region and the name in the watermark of a file.
+fn marked(file: &Path) -> Option<(String, String)> {
+    let mark = latest_mark(file, OWNER)?;
+    let (region, name) = mark.strip_prefix(OWNER)?.split_once(' ')?;
+    Some((region.to_owned(), name.to_owned()))
+}
+
+/// The file of a target beside another one: `state.db` and `state.NAME.db`.
+fn beside(file: &Path, name: &str) -> PathBuf {
+    // Names have no `+`, so that no two targets have one file.
+    let name = name.replace('/', "+");
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    match file.extension() {
+        Some(extension) => file.with_file_name(format!("{stem}.{name}.{}", extension.to_string_lossy())),
+        None => file.with_file_name(format!("{stem}.{name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Commit, Store};
+    use trainspotter_core::model::Timestamp;
+
+    fn target(region: &str, name: &str) -> Target {
+        Target { name: name.to_owned(), ..Target::new(region) }
+    }
+
+    fn written(file: &Path, mark: Option<&Place>) {
+        let mut store = Store::open(file, Timestamp::default()).unwrap().0;
+        let watermarks = mark.map(|place| (owner_mark(place), Timestamp::default())).into_iter().collect();
+        store.commit(&Commit { watermarks, ..Commit::default() }).unwrap();
+    }
+
+    fn paths(file: &Path, targets: &[Target]) -> Vec<String> {
+        let name = |file: &StateFile| file.path.file_name().unwrap().to_string_lossy().into_owned();
+        of_targets(file, targets).iter().map(name).collect()
+    }
+
+    #[test]
+    fn one_target_has_the_file_and_several_have_one_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        let (one, two) = (target("us-east-1", "us-east-1"), target("eu-west-1", "111122223333/eu-west-1"));
+        assert_eq!(paths(&file, std::slice::from_ref(&one)), ["state.db"]);
+        let both = [one, two];
+        assert_eq!(paths(&file, &both), ["state.us-east-1.db", "state.111122223333+eu-west-1.db"]);
+        assert_eq!(beside(Path::new("/var/state"), "a"), Path::new("/var/state.a"));
+    }
+
+    #[test]
+    fn a_second_target_leaves_the_file_to_the_one_that_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        let (one, two) = (target("us-east-1", "one"), target("eu-west-1", "two"));
+        written(&file, Some(&Place::new("two", "eu-west-1")));
+        assert_eq!(paths(&file, &[one.clone(), two.clone()]), ["state.one.db", "state.db"]);
+        // It goes, and the other one stays what it was.
+        assert_eq!(paths(&file, std::slice::from_ref(&one)), ["state.one.db"]);
+        // It is called otherwise now.
+        let renamed = target("eu-west-1", "research");
+        assert_eq!(paths(&file, &[one, renamed]), ["state.one.db", "state.db"]);
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_release_goes_to_the_first_target_that_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        let (one, two) = (target("us-east-1", "one"), target("eu-west-1", "two"));
+        written(&file, None);
+        assert_eq!(paths(&file, std::slice::from_ref(&two)), ["state.db"]);
+        assert_eq!(paths(&file, &[one, two]), ["state.db", "state.two.db"]);
+    }
+}

@@ -1,0 +1,216 @@
+//! All targets: each is watched by tasks of its own, so that a sick one delays no other. They come and go while the service runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+
+use crate::config::{Config, Target};
+use crate::publish::prometheus_text;
+use crate::service::operations::access;
+use crate::service::rule_reload::{self, News};
+use crate::service::shared::{RulesNow, Shared};
+use crate::service::state_files::{self, Files, StateFile};
+use crate::service::watching::Watching;
+use crate::service::{Service, StartError, serve};
+use crate::web::{self, Pages, Snapshot, WatchedTarget};
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Place;
+
+/// Wall time before a target that could not be watched is tried again; twice as long each time, up to the second.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+
+/// How a target ended.
+type Ended = (String, Result<(), StartError>);
+
+/// Runs a service until `stop`.
+pub(super) async fn run(service: Service, stop: CancellationToken) -> Result<(), StartError> {
+    let Service { config, rules, clock, since, listener } = service;
+    let (rules_now, rules) = watch::channel(RulesNow { rules: rules.into(), mistakes: None });
+    let access = access(&config);
+    let shared = Shared::new(&config, rules, access.clone(), clock, since).await?;
+    let pages = Pages {
+        targets: shared.hub.targets(),
+        access,
+        clock,
+        started_at: clock.now(),
+        tick_every: config.poll.every,
+        metrics: prometheus_text,
+    };
+    let (last, external_url) = (CancellationToken::new(), config.external_url.clone());
+    let serving = tokio::spawn(serve(listener, web::router(pages), external_url, last.clone()));
+    let following = tokio::spawn(follow_rules(config.rules.clone(), rules_now, last.clone()));
+    let ended = Supervisor::new(shared, stop.clone()).run(config.targets).await;
+    last.cancel();
+    let _ = tokio::join!(serving, following);
+    ended
+}
+
+/// Looks at the rule files for all targets.
+async fn follow_rules(paths: Vec<PathBuf>, now: watch::Sender<RulesNow>, stop: CancellationToken) {
+    if paths.is_empty() {
+        return stop.cancelled().await;
+    }
+    let (news, mut inbox) = mpsc::channel::<News>(1);
+    let take_in = async {
+        while let Some(found) = inbox.recv().await {
+            now.send_modify(|now| match found {
+                Ok(rules) => *now = RulesNow { rules: rules.into(), mistakes: None },
+                Err(mistakes) => now.mistakes = Some(mistakes.into()),
+            });
+        }
+    };
+    tokio::join!(rule_reload::follow(paths, news, stop), take_in);
+}
+
+/// Owner of the tasks of all targets.
+struct Supervisor {
+    shared: Shared,
+    stop: CancellationToken,
+    running: BTreeMap<String, Running>,
+    tasks: JoinSet<Ended>,
+    /// Targets that could not be watched, and when they are tried again.
+    waiting: VecDeque<(tokio::time::Instant, Target)>,
+    pauses: BTreeMap<String, Duration>,
+}
+
+struct Running {
+    target: Target,
+    stop: CancellationToken,
+    removed: CancellationToken,
+}
+
+impl Supervisor {
+    fn new(shared: Shared, stop: CancellationToken) -> Self {
+        let (running, tasks) = (BTreeMap::new(), JoinSet::new());
+        Self { shared, stop, running, tasks, waiting: VecDeque::new(), pauses: BTreeMap::new() }
+    }
+
+    /// Watches these targets until it is stopped. Where there is one, its end is that of the service.
+    async fn run(mut self, targets: Vec<Target>) -> Result<(), StartError> {
+        let is_alone = targets.len() == 1;
+        self.watch(&targets);
+        loop {
+            let retry = self.waiting.front().map(|(at, _)| *at);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(ended) = self.tasks.join_next() => {
+                    let Ok((name, result)) = ended.map_err(|error| tracing::error!(%error, "a target ended by a defect")) else {
+                        continue;
+                    };
+                    if is_alone && self.running.contains_key(&name) {
+                        self.stop.cancel();
+                        return result;
+                    }
+                    self.ended(name, result);
+                }
+                () = sleep_until(retry) => {
+                    if let Some((_, target)) = self.waiting.pop_front() {
+                        self.start(target);
+                    }
+                }
+            }
+        }
+        let mut first = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok((_, Err(error))) = ended {
+                first = first.and(Err(error));
+            }
+        }
+        if is_alone { first } else { Ok(()) }
+    }
+
+    /// Makes these the targets that are watched.
+    fn watch(&mut self, targets: &[Target]) {
+        let by_setting = self.shared.config.publish.cloudwatch.as_ref().and_then(|sink| sink.account_and_region);
+        self.shared.places.store(by_setting.unwrap_or(targets.len() > 1), Ordering::Relaxed);
+        let gone: Vec<String> = self
+            .running
+            .iter()
+            .filter(|(_, running)| !targets.contains(&running.target))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            let is_removed = !targets.iter().any(|target| target.name == name);
+            if let Some(running) = self.running.remove(&name) {
+                if is_removed {
+                    running.removed.cancel();
+                    self.shared.hub.remove(&name);
+                }
+                running.stop.cancel();
+            }
+        }
+        self.waiting.retain(|(_, target)| targets.contains(target));
+        for target in targets {
+            let is_there = self.running.contains_key(&target.name);
+            if !is_there && !self.waiting.iter().any(|(_, waiting)| waiting == target) {
+                self.start(target.clone());
+            }
+        }
+    }
+
+    fn start(&mut self, target: Target) {
+        let (stop, removed) = (self.stop.child_token(), CancellationToken::new());
+        let watching = self.watching(&target, removed.clone());
+        let name = target.name.clone();
+        let (ended, stopped) = (name.clone(), stop.clone());
+        self.tasks.spawn(async move { (ended, watching.run(stopped).await) });
+        self.running.insert(name, Running { target, stop, removed });
+    }
+
+    fn watching(&self, target: &Target, removed: CancellationToken) -> Watching {
+        let shared = self.shared.clone();
+        let all = &shared.config.targets;
+        let files = state_files::of_targets(&shared.config.store, all);
+        let own = all.iter().zip(files).find(|(other, _)| other.name == target.name).map(|(_, file)| file);
+        let StateFile { path, apart } = own.unwrap_or_else(|| state_files::apart(&shared.config.store, &target.name));
+        let mut config = Config { targets: vec![target.clone()], store: path, ..Config::clone(&shared.config) };
+        config.poll.calls_per_second = target.calls_per_second.unwrap_or(config.poll.calls_per_second);
+        let region = target.region.as_str();
+        let span = tracing::info_span!("watch", target = target.name.as_str(), account = Empty, region);
+        let (is_alone, files) = (all.len() == 1, Files::of(&shared.config.store, &target.name));
+        Watching { shared, target: target.clone(), config, apart, is_alone, files, span, removed }
+    }
+
+    /// Takes in that a target is not watched any more, which is tried again if it should be.
+    fn ended(&mut self, name: String, result: Result<(), StartError>) {
+        let Some(Running { target, stop, .. }) = self.running.remove(&name) else { return };
+        stop.cancel();
+        let Err(error) = result else { return };
+        let pause = self.pauses.get(&name).map_or(AGAIN.0, |pause| (*pause * 2).min(AGAIN.1));
+        tracing::error!(target = name, %error, again_in = ?pause, "a target cannot be watched; the others go on");
+        self.shared.hub.put(not_watched(&target, &error.to_string(), self.shared.clock));
+        self.pauses.insert(name, pause);
+        self.waiting.push_back((tokio::time::Instant::now() + pause, target));
+        self.waiting.make_contiguous().sort_by_key(|(at, _)| *at);
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What pages show of a target that cannot be watched: why.
+fn not_watched(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
+    let place = Place::new(&target.name, &target.region);
+    let snapshot = Snapshot {
+        place: place.clone(),
+        not_ready: Some(why.to_owned()),
+        problems: [why.to_owned()].into(),
+        ticked_at: Some(clock.now()),
+        ..Snapshot::default()
+    };
+    // Nobody answers: whoever asks is told to come back.
+    let (jobs, history, operations) = (mpsc::channel(1).0, mpsc::channel(1).0, mpsc::channel(1).0);
+    let (snapshot, silences) = (watch::channel(snapshot).1, watch::channel([].into()).1);
+    WatchedTarget { place, snapshot, jobs, history, operations, silences }
+}

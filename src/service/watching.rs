@@ -1,0 +1,291 @@
+//! One target: its sources, its state and its notifications, until it is stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Span;
+
+use crate::aws::{self, Clients, JobEvents, Poller};
+use crate::config::{Config, Receiver, Target};
+use crate::notify::ATTEMPT_TIMEOUT;
+use crate::notify::outbox::{self, OutboxRow};
+use crate::publish::{Publisher, Report};
+use crate::replication::Replicas;
+use crate::replication::lease::Terms;
+use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Memory, OPEN_SINCE, RESOLVED_SHOWN};
+use crate::service::inbox::Inbox;
+use crate::service::operations::Acting;
+use crate::service::own_cost::OwnCost;
+use crate::service::polling::Polling;
+use crate::service::shared::{RulesNow, Shared};
+use crate::service::source_log::{SourceLog, Started};
+use crate::service::state_files::Files;
+use crate::service::{
+    MAX_HISTORY_QUERIES, Parts, StartError, event_loop, history, polling, replicas, restore, senders,
+};
+use crate::store::{PastAlerts, StoreHandle};
+use crate::web::Snapshot;
+use trainspotter_clock::Clock;
+use trainspotter_core::engine::{Engine, Saved, cadence};
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::{Place, Timestamp};
+use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
+
+/// Frames on their way to the sinks. A slow sink loses frames beyond that, visibly; it never holds up a tick.
+const FRAMES: usize = 64;
+/// The least wall time between two ticks that no poll asked for.
+const MIN_PATIENCE: Duration = Duration::from_secs(5);
+/// For how long notifications to a receiver that is not configured here are left to replicas that know it.
+const LEFT_TO_OTHERS: Duration = Duration::from_secs(86_400);
+
+/// A target that is to be watched, with a configuration of its own: it names this target alone, and its own file and log.
+#[derive(Clone, Debug)]
+pub(super) struct Watching {
+    pub(super) shared: Shared,
+    pub(super) target: Target,
+    pub(super) config: Config,
+    /// Whether its state is beside that of another target, so that its alerts need ids of their own.
+    pub(super) apart: bool,
+    /// Whether the service watches nothing else.
+    pub(super) is_alone: bool,
+    /// Where its state may be.
+    pub(super) files: Files,
+    /// What it logs is in here.
+    pub(super) span: Span,
+    /// Set when it is taken out of the configuration: its alerts end with it.
+    pub(super) removed: CancellationToken,
+}
+
+impl Watching {
+    /// Where it is, but for the account.
+    pub(super) fn place(&self) -> Place {
+        Place::new(&self.target.name, &self.target.region)
+    }
+
+    /// Runs until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
+        if let Some(replication) = self.config.replication.clone() {
+            return replicas::run(self, &replication, stop).await;
+        }
+        // It may wait for another service to end.
+        let opening = open_store(&self.config, self.shared.since, self.shared.clock);
+        let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
+        self.lead(opened?, None, stop).await
+    }
+
+    /// Asks AWS, publishes, notifies and serves, until `stop`; then hands over to another replica, if there are any.
+    pub(super) async fn lead(
+        self,
+        opened: Opened,
+        replicas: Option<Arc<Replicas>>,
+        stop: CancellationToken,
+    ) -> Result<(), StartError> {
+        let place = self.place();
+        let Self { shared, target, config, apart, span, removed, is_alone: _, files: _ } = self;
+        let Shared { clock, since, .. } = shared;
+        let RulesNow { rules, mistakes: _ } = shared.rules.borrow().clone();
+        let rules = rules.to_vec();
+        let Opened { store, saved, began, set_aside, unsent } = opened;
+        let clients = connect(&target, &config, clock).await?;
+        let publisher = senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);
+
+        let (senders, inbox) = Inbox::new();
+        let (past, past_inbox) = mpsc::channel(MAX_HISTORY_QUERIES);
+        let (frames, frames_inbox) = mpsc::channel(FRAMES);
+        let (snapshot, latest) = watch::channel(Snapshot::default());
+        let (notifiers, delivering) = senders::notifiers(&shared, &store);
+
+        let acting = Acting::new(&shared, &config, &rules, &store, &notifiers, &latest);
+        let started = Started::new(&config, rules.len());
+        let engine = begin(&config, rules, saved, since, set_aside, clock).await.of_target(place.clone(), apart);
+        let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
+        let event_loop = EventLoop {
+            inbox,
+            engine,
+            clock,
+            store,
+            receivers: config.receivers.clone(),
+            snapshot,
+            frames,
+            notifiers,
+            rules: acting.rules.clone(),
+            access: acting.access.clone(),
+            patience: (config.poll.every * 2).max(clock.of_wall(MIN_PATIENCE)),
+            history: config.history,
+            memory: Memory::with(unsent, ended_before(&config).await),
+            source_log: SourceLog::new(started),
+            own_cost: OwnCost::new(&config)?,
+            calls: shared.calls.clone(),
+            removed,
+            span: span.clone(),
+            place: place.clone(),
+            standing: replicas.as_ref().map(|replicas| replicas.standing.clone()),
+        };
+        shared.hub.put(acting.watched(place, latest.clone(), senders.queries, past));
+
+        let events =
+            JobEvents::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
+        let (hint, hinted) = mpsc::channel(1);
+        let poller = Poller::new(clients, target, config.poll, clock);
+        let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
+        let polling = Polling {
+            poller,
+            every: config.poll.every,
+            clock,
+            observed: senders.observed,
+            messages: senders.poller,
+            hinted,
+        };
+        let rest = CancellationToken::new();
+        let mut parts = Parts::new(span);
+        parts.spawn("poller", polling.run(stop.child_token()));
+        parts.spawn("events", listening);
+        parts.spawn("rules", shared.clone().pass_rules_on(senders.rules, rest.clone()));
+        parts.spawn("event_loop", event_loop.run());
+        parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
+        let (notifying, attempt) = (TaskTracker::new(), longest_attempt(&config));
+        for notifier in delivering.into_iter().map(|notifier| notifier.with_attempt_timeout(attempt)) {
+            parts.spawn("notifier", notifying.track_future(notifier.run(rest.clone())));
+        }
+        if let Some(replicas) = replicas {
+            parts.spawn("hand_over", hand_over(replicas, notifying, rest.clone()));
+        }
+        parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
+        parts.spawn("history", history::answer(config.store.clone(), latest, past_inbox, rest.clone()));
+        parts.finish(stop, rest).await
+    }
+}
+
+/// The longest that an attempt to notify may take: with replicas, no longer than another one waits before it leads.
+fn longest_attempt(config: &Config) -> Duration {
+    let of_lease = config.replication.as_ref().map(|replication| Terms::of(replication.lease).attempt());
+    of_lease.map_or(ATTEMPT_TIMEOUT, |attempt| attempt.min(ATTEMPT_TIMEOUT))
+}
+
+/// Lets another replica lead as soon as nothing is sent any more.
+async fn hand_over(replicas: Arc<Replicas>, notifying: TaskTracker, rest: CancellationToken) {
+    rest.cancelled().await;
+    notifying.close();
+    notifying.wait().await;
+    replicas.hand_over().await;
+}
+
+async fn connect(target: &Target, config: &Config, clock: Clock) -> Result<Clients, StartError> {
+    let connected = aws::connect(target, config.poll.calls_per_second, clock).await;
+    connected.map_err(|error| StartError::new("connecting to AWS", error))
+}
+
+/// The engine, as an earlier run has left it.
+async fn begin(
+    config: &Config,
+    rules: Vec<Rule>,
+    saved: Saved,
+    since: Timestamp,
+    set_aside: bool,
+    clock: Clock,
+) -> Engine {
+    let cadence = cadence(config.poll.reconcile_every, config.poll.every);
+    let mut engine = Engine::new(rules, cadence, saved, since)
+        .priced(config.prices.clone())
+        .showing(config.shares.clone())
+        .banded(config.priority_bands.clone());
+    engine.service().store_set_aside = set_aside;
+    history::recall(engine, config.store.clone(), clock.now()).await
+}
+
+/// What receivers are sent of alerts that fire, as it was when they began to.
+fn firing(alerts: &[Alert], receivers: &[Receiver]) -> Vec<OutboxRow> {
+    let rows = |alert: &Alert| {
+        let at = alert.state.fired_at()?;
+        let transition = Transition { alert: alert.clone(), kind: TransitionKind::Fired, at };
+        Some(outbox::rows(&[transition], receivers, at))
+    };
+    alerts.iter().filter_map(rows).flatten().collect()
+}
+
+/// The store as it was found.
+pub(super) struct Opened {
+    store: StoreHandle,
+    saved: Saved,
+    /// Since when counters count.
+    began: Timestamp,
+    /// Whether the file, or rows of it, were broken and are set aside.
+    set_aside: bool,
+    /// What may be missing from the outbox of alerts that fire. Whoever has heard of one hears nothing new: it has the same id.
+    unsent: Vec<OutboxRow>,
+}
+
+async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<Opened, StartError> {
+    let failed = |error| StartError::new("opening the state file", error);
+    let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
+    if let Some(set_aside) = &set_aside {
+        event_loop::say_set_aside(set_aside);
+    }
+    state(config, store, set_aside.is_some(), since, clock).await
+}
+
+/// What a store holds. Rows that cannot be read are moved out of the way.
+pub(super) async fn state(
+    config: &Config,
+    store: StoreHandle,
+    set_aside: bool,
+    since: Timestamp,
+    clock: Clock,
+) -> Result<Opened, StartError> {
+    let failed = |error| StartError::new("opening the state file", error);
+    let names = config.receivers.iter().map(|receiver| receiver.name.clone()).collect();
+    let now = clock.now();
+    let bad = store.call(move |store| store.set_bad_rows_aside(now)).await.map_err(failed)?;
+    for row in &bad {
+        tracing::error!(
+            path = %config.store.display(),
+            row = row.in_words(),
+            "a row of the state file cannot be read and is moved to its table set_aside; nothing else is lost"
+        );
+    }
+    // Where there are replicas, another one may know a receiver that this one does not: what is new is left to it.
+    let older_than = if config.replication.is_some() { LEFT_TO_OTHERS } else { Duration::ZERO };
+    let given_up = store.call(move |store| store.keep_receivers(&names, older_than, now)).await.map_err(failed)?;
+    if given_up > 0 {
+        tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
+    }
+    let saved = store.load().await.map_err(failed)?;
+    let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
+    let open_since = saved.watermarks.get(OPEN_SINCE).copied();
+    let began = saved.since.map_or(since, |at| at.min(clock.now()));
+    let saved = Saved {
+        alerts: saved.alerts,
+        series: saved.series,
+        jobs: Vec::new(),
+        queues: saved.queues,
+        events: saved.events,
+        ticked_at: saved.committed_at,
+        counted_until,
+        open_since,
+    };
+    let is_incomplete = bad.iter().any(|row| row.table == "outbox");
+    let unsent = if is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
+    Ok(Opened { store, saved, began, set_aside: set_aside || !bad.is_empty(), unsent })
+}
+
+/// The alerts that an earlier run has seen end, the latest first.
+async fn ended_before(config: &Config) -> Vec<Transition> {
+    let store = config.store.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        PastAlerts::open(&store)?.ended(u32::try_from(RESOLVED_SHOWN).unwrap_or(u32::MAX))
+    });
+    // What cannot be read is not shown; the store itself says what is wrong with the file.
+    reading.await.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {
+    while let Some(frame) = frames.recv().await {
+        for report in publisher.publish(frame).await {
+            // After the event loop has gone nobody counts any more, but what is left is still published.
+            let _ = reports.send(report).await;
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What a state file says of whose it is, beside the service that may be running on it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Alerts that are looked at, at most.
+const MAX_LOOKED_AT: u32 = 1_000;
+
+/// The name of the watermark that was written last of those that begin so; `None` if there is none, or if the file cannot be read.
+pub fn latest_mark(file: &Path, prefix: &str) -> Option<String> {
+    let connection = open(file)?;
+    let sql = "SELECT name FROM watermark WHERE substr(name, 1, length(?1)) = ?1 ORDER BY at DESC LIMIT 1";
+    connection.query_row(sql, [prefix], |row| row.get(0)).ok()
+}
+
+/// The regions of the queues that alerts in a file are about, the most frequent first; none if it cannot be read.
+pub fn regions_in(file: &Path) -> Vec<String> {
+    let read = || {
+        let connection = open(file)?;
+        let sql = "SELECT body FROM alert UNION ALL SELECT body FROM past_alert LIMIT ?1";
+        let mut bodies = connection.prepare(sql).ok()?;
+        let rows = bodies.query_map([MAX_LOOKED_AT], |row| row.get::<_, String>(0)).ok()?;
+        let region = |body: String| body.split("\"arn:aws").nth(1)?.split(':').nth(2).map(str::to_owned);
+        let mut counts = std::collections::BTreeMap::<String, usize>::new();
+        rows.filter_map(Result::ok).filter_map(region).for_each(|region| *counts.entry(region).or_default() += 1);
+        let mut regions: Vec<(String, usize)> = counts.into_iter().collect();
+        regions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        Some(regions.into_iter().map(|(region, _)| region).collect())
+    };
+    read().unwrap_or_default()
+}
+
+fn open(file: &Path) -> Option<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(file, flags).ok()
+}

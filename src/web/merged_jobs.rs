@@ -1,0 +1,86 @@
+//! Jobs of several targets in one answer.
+
+use std::cmp::Reverse;
+
+use crate::web::jobs::{Cursor, JobPage, JobView, MAX_MEANT, Meant};
+use crate::web::targets::Answers;
+use trainspotter_core::jobs::key_of;
+use trainspotter_core::model::{Place, Timestamp};
+
+/// Where a job stands in the list of all jobs, in the order that every ledger has.
+type At = (Timestamp, u64);
+
+/// The next jobs of all targets in the order of their creation. Where a target has looked at no more than a part, nothing that comes after
+/// that part is shown yet.
+pub(super) fn in_order(answers: Answers<JobPage>, newest_first: bool, limit: usize) -> JobPage {
+    let at = |job: &JobView| (job.created_at, key_of(&job.id));
+    let is_later = |one: &At, other: &At| if newest_first { one < other } else { one > other };
+    let mut jobs = Vec::new();
+    let mut end: Option<(At, Cursor)> = None;
+    for (target, page) in answers.given {
+        if let Some(next) = page.next {
+            let place = (next.created_at, key_of(&next.id));
+            end = Some(end.filter(|(end, _)| !is_later(end, &place)).unwrap_or((place, next)));
+        }
+        jobs.extend(placed(page.jobs, &target.place_now()));
+    }
+    if let Some((end, _)) = &end {
+        jobs.retain(|job| !is_later(&at(job), end));
+    }
+    if newest_first {
+        jobs.sort_by_cached_key(|job| Reverse(at(job)));
+    } else {
+        jobs.sort_by_cached_key(at);
+    }
+    if jobs.len() > limit {
+        jobs.truncate(limit);
+        end = jobs.last().map(|job| (at(job), Cursor { created_at: job.created_at, id: job.id.clone() }));
+    }
+    JobPage { jobs, next: end.map(|(_, next)| next), missing: answers.missing }
+}
+
+/// Those that have waited longest.
+pub(super) fn longest(answers: Answers<JobPage>, limit: usize) -> JobPage {
+    let is_alone = answers.given.len() == 1;
+    let mut jobs: Vec<JobView> =
+        answers.given.into_iter().flat_map(|(target, page)| placed(page.jobs, &target.place_now())).collect();
+    if !is_alone {
+        let waited = |job: &JobView| job.waiting_seconds.unwrap_or_default();
+        jobs.sort_by(|one, other| waited(other).total_cmp(&waited(one)));
+        jobs.truncate(limit);
+    }
+    JobPage { jobs, next: None, missing: answers.missing }
+}
+
+/// The jobs that a text may mean: what is the id of one means that one.
+pub(super) fn meant(answers: Answers<Meant>, words: &str) -> Meant {
+    let (mut found, mut more) = (Vec::new(), false);
+    for (target, meant) in answers.given {
+        let place = target.place_now();
+        match meant {
+            Meant::None => {}
+            Meant::One(job) => found.extend(placed(vec![*job], &place)),
+            Meant::Several(jobs, others) => {
+                more |= others;
+                found.extend(placed(jobs, &place));
+            }
+        }
+    }
+    if let Some(index) = found.iter().position(|job| job.id.as_str() == words) {
+        return Meant::One(Box::new(found.swap_remove(index)));
+    }
+    match found.len() {
+        0 => Meant::None,
+        1 if !more => found.pop().map_or(Meant::None, |job| Meant::One(Box::new(job))),
+        count => {
+            found.truncate(MAX_MEANT);
+            Meant::Several(found, more || count > MAX_MEANT)
+        }
+    }
+}
+
+fn placed(jobs: Vec<JobView>, place: &Place) -> impl Iterator<Item = JobView> + use<> {
+    let account = place.account.as_deref().map(str::to_owned);
+    let region = place.region.as_deref().map(str::to_owned);
+    jobs.into_iter().map(move |job| JobView { account: account.clone(), region: region.clone(), ..job })
+}

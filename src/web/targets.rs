@@ -1,0 +1,209 @@
+//! The targets that are watched: who answers for each, and which of them a request is about.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::notify::silence::Silence;
+use crate::web::error::ApiError;
+use crate::web::jobs::{JobQuery, ask};
+use crate::web::operations::Operation;
+use crate::web::past::PastQuery;
+use crate::web::query::{pairs, shown};
+use crate::web::{Pages, Snapshot};
+use trainspotter_core::model::Place;
+
+/// How long one of several targets may take to answer, in wall time: one that does not is left out.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// All targets, by name. They come and go while the service runs.
+pub type Targets = watch::Receiver<Arc<[WatchedTarget]>>;
+
+/// A target as pages see it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct WatchedTarget {
+    /// Its name and region; the account as far as it was known when this was made.
+    pub place: Place,
+    /// The latest snapshot.
+    pub snapshot: watch::Receiver<Snapshot>,
+    /// Questions about jobs, to the ledger's owner. A question that is dropped unanswered becomes a 503.
+    pub jobs: mpsc::Sender<JobQuery>,
+    /// Questions about the past, to whoever reads what was kept. As above.
+    pub history: mpsc::Sender<PastQuery>,
+    /// What operators look up and do, to whoever owns silences and outbox. As above.
+    pub operations: mpsc::Sender<Operation>,
+    /// Silences, as they were a moment ago.
+    pub silences: watch::Receiver<Arc<[Silence]>>,
+}
+
+impl WatchedTarget {
+    /// The latest snapshot, which knows where it is of.
+    pub(super) fn latest(&self) -> Snapshot {
+        let mut snapshot = self.snapshot.borrow().clone();
+        if snapshot.place.target.is_empty() {
+            snapshot.place = self.place.clone();
+        }
+        snapshot
+    }
+
+    /// Where it is, as far as that is known now.
+    pub(super) fn place_now(&self) -> Place {
+        let known = self.snapshot.borrow().place.clone();
+        if known.target.is_empty() { self.place.clone() } else { known }
+    }
+}
+
+/// Which account and region a row is of.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub(super) struct PlaceRow {
+    /// The AWS account; null while it is not known.
+    account: Option<String>,
+    /// The AWS region.
+    region: Option<String>,
+}
+
+/// A row that says which account and region it is of.
+pub(super) trait InPlace {
+    /// The same, of this place.
+    #[must_use]
+    fn at(self, place: &Place) -> Self;
+}
+
+impl PlaceRow {
+    pub(super) fn new(place: &Place) -> Self {
+        let owned = |value: &Option<Arc<str>>| value.as_deref().map(str::to_owned);
+        Self { account: owned(&place.account), region: owned(&place.region) }
+    }
+}
+
+/// Makes rows with a field `place` say where they are of.
+macro_rules! in_place {
+    ($($row:ty),+) => {
+        $(impl $crate::web::targets::InPlace for $row {
+            fn at(self, place: &trainspotter_core::model::Place) -> Self {
+                Self { place: $crate::web::targets::PlaceRow::new(place), ..self }
+            }
+        })+
+    };
+}
+
+pub(super) use in_place;
+
+/// Which targets a request is about.
+#[derive(Clone, Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PlaceFilter {
+    /// Only what is of this AWS account.
+    pub(super) account: Option<String>,
+    /// Only what is of this AWS region.
+    pub(super) region: Option<String>,
+}
+
+impl PlaceFilter {
+    /// Reads a query string that says nothing else.
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
+        let mut filter = Self::default();
+        for (key, value) in pairs(query.unwrap_or_default())? {
+            match filter.take(&key, &value) {
+                Some(false) => {}
+                Some(true) => return Err(ApiError::bad_request(format!("parameter {key:?} is given twice"))),
+                None => {
+                    let message = format!("unknown parameter {}; there are account and region", shown(&key));
+                    return Err(ApiError::bad_request(message));
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    /// Takes a parameter if it is one of these: says whether it was given before.
+    pub(super) fn take(&mut self, key: &str, value: &str) -> Option<bool> {
+        let place = match key {
+            "account" => &mut self.account,
+            "region" => &mut self.region,
+            _ => return None,
+        };
+        Some(place.replace(value.to_owned()).is_some())
+    }
+
+    /// Whether it is about this place.
+    pub(super) fn fits(&self, place: &Place) -> bool {
+        let is = |wanted: &Option<String>, known: &Option<Arc<str>>| {
+            wanted.as_ref().is_none_or(|wanted| known.as_deref() == Some(wanted.as_str()))
+        };
+        is(&self.account, &place.account) && is(&self.region, &place.region)
+    }
+}
+
+impl Pages {
+    /// The latest snapshot of each target.
+    pub(super) fn latest(&self) -> Vec<Snapshot> {
+        self.targets.borrow().iter().map(WatchedTarget::latest).collect()
+    }
+
+    /// The latest snapshots of some targets.
+    pub(super) fn latest_of(&self, filter: &PlaceFilter) -> Vec<Snapshot> {
+        self.latest().into_iter().filter(|snapshot| filter.fits(&snapshot.place)).collect()
+    }
+
+    /// The targets that a request is about.
+    pub(super) fn watched(&self, filter: &PlaceFilter) -> Vec<WatchedTarget> {
+        let targets = Arc::clone(&self.targets.borrow());
+        targets.iter().filter(|target| filter.fits(&target.place_now())).cloned().collect()
+    }
+
+    /// Silences of all targets, each once.
+    pub(super) fn all_silences(&self) -> Vec<Silence> {
+        let mut seen = BTreeSet::new();
+        let targets = Arc::clone(&self.targets.borrow());
+        let all = targets.iter().flat_map(|target| target.silences.borrow().to_vec());
+        all.filter(|silence| seen.insert(silence.id)).collect()
+    }
+}
+
+/// What targets answered, and which of them did not.
+pub(super) struct Answers<T> {
+    pub(super) given: Vec<(WatchedTarget, T)>,
+    pub(super) missing: Vec<String>,
+}
+
+/// Asks some targets at once. One that does not answer keeps none of the others from being shown.
+///
+/// # Errors
+/// None of them answers.
+pub(super) async fn ask_each<T>(
+    targets: Vec<WatchedTarget>,
+    question: impl Fn(oneshot::Sender<T>) -> JobQuery,
+) -> Result<Answers<T>, ApiError> {
+    let is_alone = targets.len() == 1;
+    let asking = targets.iter().map(|target| {
+        let asked = ask(&target.jobs, &question);
+        async move {
+            if is_alone {
+                return asked.await;
+            }
+            let late = || ApiError::unavailable("no_answer", "the ledger does not answer now; try again");
+            tokio::time::timeout(ANSWER_WITHIN, asked).await.unwrap_or_else(|_| Err(late()))
+        }
+    });
+    let answers = join_all(asking).await;
+    let (mut given, mut missing, mut failed) = (Vec::new(), Vec::new(), None);
+    for (target, answer) in targets.into_iter().zip(answers) {
+        match answer {
+            Ok(answer) => given.push((target, answer)),
+            Err(error) => {
+                missing.push(target.place.target.to_string());
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) if given.is_empty() => Err(error),
+        Some(_) | None => Ok(Answers { given, missing }),
+    }
+}
