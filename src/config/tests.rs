@@ -82,7 +82,7 @@ listen: everywhere
     3 | poll: { every: 1s, calls_per_second: five }
       |                                      ^^^^
 
-    error: unknown field `namspace`, expected one of `namespace`, `metrics`, `every`, `region`, `role`, `endpoint`, `budget`, `histograms`; did you mean `namespace`?
+    error: unknown field `namspace`, expected one of `namespace`, `metrics`, `every`, `region`, `role`, `endpoint`, `account_and_region`, `budget`, `histograms`; did you mean `namespace`?
      --> trainspotter.yaml:4:26
       |
     4 | publish: { cloudwatch: { namspace: ** } }

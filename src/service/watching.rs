@@ -20,7 +20,7 @@ use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
-use crate::service::shared::{RulesNow, Shared};
+use crate::service::shared::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{
@@ -86,8 +86,7 @@ impl Watching {
         let place = self.place();
         let Self { shared, target, config, apart, span, removed, is_alone: _, files: _ } = self;
         let Shared { clock, since, .. } = shared;
-        let RulesNow { rules, mistakes: _ } = shared.rules.borrow().clone();
-        let rules = rules.to_vec();
+        let rules = shared.rules.borrow().rules.to_vec();
         let Opened { store, saved, began, set_aside, unsent } = opened;
         let clients = connect(&target, &config, clock).await?;
         let publisher = senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);

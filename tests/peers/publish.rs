@@ -117,7 +117,7 @@ fn pairs(attributes: &[KeyValue]) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn otlp_over_http_and_grpc_carries_the_figures_that_prometheus_reads() {
     let frame = frame(0, WAITS);
-    let expected = stored_by_prometheus(&prometheus_text(&[frame.clone()]));
+    let expected = stored_by_prometheus(&prometheus_text(std::slice::from_ref(&frame)));
     assert_eq!(expected.len(), 7 + 14 + 2, "7 numbers; buckets, sum and count of the one histogram");
 
     let http = HttpReceiver::start().await;

@@ -36,3 +36,4 @@ mod restart_kill;
 mod scale;
 mod service;
 mod store_trouble;
+mod targets;

@@ -377,5 +377,5 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
 
 /// Where the fixture is.
 pub(super) fn place() -> Place {
-    Place { account: Some("123456789012".into()), ..Place::new("us-east-1", "us-east-1") }
+    Place { account: Some("123456789012".into()), ..Place::new("eu-west-1", "eu-west-1") }
 }

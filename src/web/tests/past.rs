@@ -86,7 +86,7 @@ async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
     let server = Server::start().await;
     let times = "from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m&fold=last";
     let reported = server.get(&format!("/api/v1/history?metric=queue.wait.oldest&queue=research&{times}")).await.json();
-    let series = |share: &str, values: serde_json::Value| json!({ "labels": { "queue": "research", "share": share }, "values": values });
+    let series = |share: &str, values: serde_json::Value| json!({ "labels": { "account": "123456789012", "region": "eu-west-1", "queue": "research", "share": share }, "values": values });
     let expected = json!({
         "metric": "queue.wait.oldest",
         "stat": null,
@@ -195,7 +195,7 @@ async fn a_question_that_makes_no_sense_is_told_what_would() {
         ("metric=queue.wait&fold=min", "there are max, mean and last"),
         ("metric=queue.wait&from=-1s&to=-1h", "before `to`"),
         ("metric=queue.wait&queue=%ff", "not UTF-8"),
-        ("metric=queue.wait&where=a", "there are metric, queue, share"),
+        ("metric=queue.wait&where=a", "there are metric, account, region, queue, share"),
         ("metric=queue.wait&metric=queue.wait", "given twice"),
     ] {
         let answer = server.get(&format!("/api/v1/history?{query}")).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Map;
 use serde_json::Value;
+use serde_json::json;
 
 use crate::web::openapi_document;
 use crate::web::tests::Server;
@@ -53,7 +54,11 @@ fn the_document_lists_every_route() {
     );
     let parameters = document["paths"]["/api/v1/jobs"]["get"]["parameters"].as_array().unwrap();
     let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["queue", "share", "state", "id", "name", "owner", "reason", "type", "sort", "limit", "after"]);
+    let expected = [
+        "account", "region", "queue", "share", "state", "id", "name", "owner", "reason", "type", "sort", "limit",
+        "after",
+    ];
+    assert_eq!(names, expected);
     assert!(parameters.iter().all(|parameter| parameter["required"] == false && parameter["in"] == "query"));
 }
 
@@ -101,6 +106,22 @@ fn conforms(value: &Value, schema: &Value, document: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let found = document.pointer(reference.trim_start_matches('#'));
         return conforms(value, found.unwrap_or_else(|| panic!("{at}: no {reference}")), document, at);
+    }
+    if let Some(parts) = schema["allOf"].as_array() {
+        // What is flattened: the fields of all of them together.
+        let resolved = parts.iter().map(|part| match part["$ref"].as_str() {
+            Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => part,
+        });
+        let mut whole = json!({ "type": "object", "properties": {}, "required": [] });
+        for part in resolved {
+            for (name, property) in part["properties"].as_object().unwrap() {
+                whole["properties"][name] = property.clone();
+            }
+            let required = part["required"].as_array().cloned().unwrap_or_default();
+            whole["required"].as_array_mut().unwrap().extend(required);
+        }
+        return conforms(value, &whole, document, at);
     }
     if let Some(choices) = schema["oneOf"].as_array() {
         let meant = choices.iter().find(|choice| (choice["type"] == "null") == value.is_null());

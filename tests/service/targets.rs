@@ -1,0 +1,301 @@
+//! Several accounts and regions in one service: each is as its own truth says, and a sick one delays no other.
+
+use crate::support;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use trainspotter::config::{Config, Target};
+use trainspotter::service::Service;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_simulator::{Accounts, Simulation, serve_accounts, trace};
+
+use support::config::watching;
+use support::service::{PATIENCE, POLL_EVERY, rules};
+
+const OWN: &str = "123456789012";
+const OTHER: &str = "210987654321";
+const EXTERNAL_ID: &str = "trainspotter-7";
+
+/// Account, region, and how many jobs there are.
+const PLACES: [(&str, &str, usize); 3] = [(OWN, "us-east-1", 9), (OTHER, "us-east-1", 14), (OTHER, "eu-west-1", 23)];
+
+/// Simulated seconds per real second.
+const SPEED: f64 = 600.0;
+
+struct Cloud {
+    endpoint: SocketAddr,
+    clock: Clock,
+    since: Timestamp,
+    folder: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+impl Cloud {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::fast(SPEED);
+        let since = clock.now();
+        let place = |(seed, (account, region, count)): (u64, (&str, &str, usize))| {
+            let file = folder.path().join(format!("{seed}.csv"));
+            let mut jobs = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
+            for job in 0..count {
+                writeln!(jobs, "{account}-{job},share,8,{},600", job * 30).unwrap();
+            }
+            std::fs::write(&file, jobs).unwrap();
+            Simulation::new(trace::load(&file, clock.now()).unwrap(), seed, clock).at(account, region)
+        };
+        let accounts = Accounts::new((1..).zip(PLACES).map(place).collect()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(serve_accounts(listener, accounts, stop.clone()));
+        let cloud = Self { endpoint, clock, since, folder, stop };
+        cloud.change(json!({ "account": OTHER, "external_id": EXTERNAL_ID })).await;
+        cloud
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let target = |(account, region, _): (&str, &str, usize)| {
+            let role = (account != OWN).then(|| format!("arn:aws:iam::{account}:role/Reader"));
+            Target {
+                name: trainspotter::config::usual_name(region, role.as_deref()),
+                external_id: role.is_some().then(|| EXTERNAL_ID.to_owned()),
+                role,
+                endpoint: Some(format!("http://{}", self.endpoint)),
+                ..Target::new(region)
+            }
+        };
+        PLACES.into_iter().map(target).collect()
+    }
+
+    fn config(&self, targets: Vec<Target>) -> Config {
+        let store = self.folder.path().join("state.db");
+        Config { targets, ..watching(self.endpoint, POLL_EVERY, store) }
+    }
+
+    async fn change(&self, change: Value) {
+        let url = format!("http://{}/_sim/accounts", self.endpoint);
+        let answer = reqwest::Client::new().post(url).json(&change).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    async fn truth(&self, account: &str, region: &str) -> Value {
+        let url = format!("http://{}/_sim/truth?account={account}&region={region}", self.endpoint);
+        reqwest::get(url).await.unwrap().json().await.unwrap()
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Running {
+    page: SocketAddr,
+    stop: CancellationToken,
+    service: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(config: Config, cloud: &Cloud) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let page = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let service = Service { config, rules: rules(), clock: cloud.clock, since: cloud.since, listener };
+        let running = service.run(stop.clone());
+        Self { page, stop, service: tokio::spawn(async { running.await.unwrap() }) }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("http://{}{path}", self.page)).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    async fn api(&self, path: &str) -> Value {
+        let (status, text) = self.get(path).await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {status} {error} in {text}"))
+    }
+
+    async fn until<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) {
+        let waiting = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!(
+                "not within {PATIENCE:?}: {what}\n{}\n{}",
+                self.get("/readyz").await.1,
+                self.get("/api/v1/health").await.1
+            );
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.service).await.expect("the service stops").unwrap();
+    }
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".db")).collect();
+    names.sort();
+    names
+}
+
+fn succeeded(rows: &Value) -> u64 {
+    rows.as_array().unwrap().iter().map(|row| row["jobs"]["succeeded"].as_u64().unwrap_or_default()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_account_and_region_is_as_its_own_truth_says() {
+    let cloud = Cloud::start().await;
+    let running = Running::start(cloud.config(cloud.targets()), &cloud).await;
+    for (account, region, count) in PLACES {
+        running
+            .until("every job of an account and region has ended", || async {
+                let path = format!("/api/v1/queues?account={account}&region={region}");
+                succeeded(&running.api(&path).await) == count as u64
+            })
+            .await;
+        let place = format!("account={account}&region={region}");
+        let queues = running.api(&format!("/api/v1/queues?{place}")).await;
+        let truth = cloud.truth(account, region).await;
+        assert_eq!(queues[0]["jobs"], truth["queues"][0]["jobs"]);
+        assert!(queues.as_array().unwrap().iter().all(|row| row["account"] == account && row["region"] == region));
+        let waits = running.api(&format!("/api/v1/waits?{place}")).await;
+        assert_eq!(waits[0]["count"], truth["waits"][0]["count"], "{waits} {truth}");
+        assert!(
+            (waits[0]["mean_seconds"].as_f64().unwrap() - truth["waits"][0]["mean_seconds"].as_f64().unwrap()).abs()
+                < 1.0
+        );
+        let jobs = running.api(&format!("/api/v1/jobs?limit=500&{place}")).await;
+        assert_eq!(jobs["jobs"].as_array().unwrap().len(), count);
+        // What has ended is counted when no list can lag behind it any more.
+        running
+            .until("the ends of an account and region are counted", || async {
+                let text = running.get("/metrics").await.1;
+                text.lines().any(|line| {
+                    line.starts_with("trainspotter_job_ended_total{")
+                        && line.contains("\"succeeded\"")
+                        && line.contains(&format!("account=\"{account}\""))
+                        && line.contains(&format!("region=\"{region}\""))
+                        && line.ends_with(&format!(" {count}"))
+                })
+            })
+            .await;
+    }
+    // All of them, a page at a time and each job once.
+    let (mut ids, mut after) = (std::collections::BTreeSet::new(), String::new());
+    loop {
+        let page = running.api(&format!("/api/v1/jobs?limit=7{after}")).await;
+        for job in page["jobs"].as_array().unwrap() {
+            assert!(ids.insert(job["id"].as_str().unwrap().to_owned()), "{job} twice");
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(ids.len(), PLACES.iter().map(|(_, _, count)| count).sum::<usize>());
+    let names = ["state.210987654321+eu-west-1.db", "state.210987654321+us-east-1.db", "state.us-east-1.db"];
+    assert_eq!(files(cloud.folder.path()), names);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sick_target_is_named_and_delays_no_other() {
+    let cloud = Cloud::start().await;
+    let running = Running::start(cloud.config(cloud.targets()), &cloud).await;
+    running.until("it is ready", || async { running.get("/readyz").await.0 == 200 }).await;
+    // Sessions that end before their time are renewed, and no poll fails for that.
+    cloud.change(json!({ "account": OTHER, "expire": true })).await;
+    let polled = cloud.clock.now() + POLL_EVERY * 4;
+    cloud.clock.sleep_until(polled).await;
+    let text = running.get("/metrics").await.1;
+    let failures = text.lines().filter(|line| line.starts_with("trainspotter_source_failures_total"));
+    for line in failures.filter(|line| line.contains("\"jobs\"") || line.contains("\"topology\"")) {
+        assert!(line.ends_with(" 0"), "{line}");
+    }
+
+    cloud.change(json!({ "account": OTHER, "refuse": true, "expire": true })).await;
+    running
+        .until("the role that is refused raises an alert for each of its regions", || async {
+            let alerts = running.api("/api/v1/alerts").await;
+            let fires = |region: &str| {
+                alerts.as_array().unwrap().iter().any(|alert| {
+                    alert["rule"] == "TargetNotAnswering"
+                        && alert["state"] == "firing"
+                        && alert["account"] == OTHER
+                        && alert["region"] == region
+                })
+            };
+            fires("us-east-1") && fires("eu-west-1")
+        })
+        .await;
+    let (status, text) = running.get("/readyz").await;
+    assert_eq!(status, 200, "the rest is ready: {text}");
+    assert!(text.contains("210987654321/eu-west-1: ") && text.contains("AccessDenied"), "{text}");
+    assert!(!text.contains("\"us-east-1: "), "{text}");
+    let health = running.api("/api/v1/health").await;
+    let of = |name: &str| {
+        health["targets"].as_array().unwrap().iter().find(|target| target["target"] == name).unwrap().clone()
+    };
+    assert_eq!(
+        (of("us-east-1")["status"].clone(), of("210987654321/us-east-1")["status"].clone()),
+        (json!("ok"), json!("degraded"))
+    );
+    assert_eq!(of("us-east-1")["account"], OWN);
+    let ages = health["sources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["target"] == "us-east-1" && row["source"] == "jobs");
+    for age in ages {
+        assert!(age["age_seconds"].as_f64().unwrap() < 3.0 * POLL_EVERY.as_secs_f64(), "{age}");
+    }
+    let alerts = running.api(&format!("/api/v1/alerts?account={OWN}")).await;
+    assert!(alerts.as_array().unwrap().iter().all(|alert| alert["rule"] != "TargetNotAnswering"), "{alerts}");
+
+    cloud.change(json!({ "account": OTHER, "refuse": false })).await;
+    running
+        .until("it recovers", || async {
+            let health = running.api("/api/v1/health").await;
+            health["targets"].as_array().unwrap().iter().all(|target| target["problems"].as_array().unwrap().is_empty())
+        })
+        .await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_target_leaves_the_first_what_it_had() {
+    let cloud = Cloud::start().await;
+    let [first, second, _] = cloud.targets().try_into().unwrap();
+    let running = Running::start(cloud.config(vec![first.clone()]), &cloud).await;
+    let (_, _, count) = PLACES[0];
+    let ended = |running: &Running| {
+        let queues = format!("http://{}/api/v1/waits?account={OWN}", running.page);
+        async move { reqwest::get(queues).await.unwrap().json::<Value>().await.unwrap()[0]["count"].as_u64() }
+    };
+    running.until("all have started", || async { ended(&running).await == Some(count as u64) }).await;
+    running.stop().await;
+    assert_eq!(files(cloud.folder.path()), ["state.db"]);
+    let running = Running::start(cloud.config(vec![second, first]), &cloud).await;
+    running
+        .until("both are ready", || async {
+            running.get("/readyz").await.0 == 200 && running.api("/api/v1/queues").await.as_array().unwrap().len() == 2
+        })
+        .await;
+    assert_eq!(ended(&running).await, Some(count as u64), "what it has counted before");
+    assert_eq!(files(cloud.folder.path()), ["state.210987654321+us-east-1.db", "state.db"]);
+    running.stop().await;
+}
