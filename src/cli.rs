@@ -6,6 +6,7 @@ mod cost;
 mod demo;
 mod explain;
 mod figures;
+mod follow;
 mod healthcheck;
 mod inputs;
 mod jobs;
@@ -85,6 +86,13 @@ enum Failure {
 }
 
 impl Failure {
+    /// What is said of it.
+    fn text(&self) -> &str {
+        match self {
+            Self::Usage(text) | Self::Failed(text) => text,
+        }
+    }
+
     fn usage(cause: impl fmt::Display) -> Self {
         Self::Usage(cause.to_string())
     }

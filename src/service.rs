@@ -13,6 +13,7 @@ mod operations;
 mod own_cost;
 mod polling;
 mod problems;
+mod replica_view;
 mod replicas;
 mod restore;
 mod rule_reload;
@@ -35,11 +36,12 @@ use std::error::Error;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use crate::config::Config;
+use crate::config::{Config, Target};
 use crate::web;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
@@ -95,7 +97,22 @@ impl Service {
     ///
     /// When something needed cannot be opened, or a part ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        targets::run(self.by_aws_time(), stop).await
+        // Without a sender nothing ever changes.
+        let (_, no_changes) = mpsc::channel(1);
+        self.run_following(no_changes, stop).await
+    }
+
+    /// The same, with other targets whenever they change: those that are gone end with their alerts, and new ones begin.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::run`].
+    pub async fn run_following(
+        self,
+        changes: mpsc::Receiver<Vec<Target>>,
+        stop: CancellationToken,
+    ) -> Result<(), StartError> {
+        targets::run(self.by_aws_time(), changes, stop).await
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::aws::Clients;
 use crate::aws::failure::describe;
-use crate::aws::poller::Out;
 use trainspotter_core::model::{Observation, Place, Queue};
 
 /// Asks until it is known, beside polls: none waits for it.
@@ -18,14 +18,8 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// One that asks nothing, for tests that count calls.
-    #[cfg(test)]
-    pub(super) fn known() -> Self {
-        Self { asking: None, is_known: Arc::new(AtomicBool::new(true)) }
-    }
-
     /// Asks, unless it is being asked already, or is known.
-    pub(super) fn ask(&mut self, clients: &Clients, queues: &[Queue], out: &Out) {
+    pub(super) fn ask(&mut self, clients: &Clients, queues: &[Queue], out: &mpsc::Sender<Vec<Observation>>) {
         // Whoever takes in the queues reads it there, too.
         let is_in_arns = queues.iter().any(|queue| Place::account_of(&queue.arn).is_some());
         let is_asked = self.asking.as_ref().is_some_and(|asking| is_in_arns || !asking.is_finished());
@@ -57,5 +51,13 @@ impl Drop for Identity {
         if let Some(asking) = self.asking.take() {
             asking.abort();
         }
+    }
+}
+
+#[cfg(test)]
+impl Identity {
+    /// One that asks nothing, for tests that count calls.
+    pub(super) fn known() -> Self {
+        Self { asking: None, is_known: Arc::new(AtomicBool::new(true)) }
     }
 }

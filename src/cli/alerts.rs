@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{measure, text};
+use crate::cli::figures::{are_of_several, measure, text};
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, print, say};
@@ -87,10 +87,12 @@ pub(super) fn table(alerts: &[Value], now: Option<Timestamp>) -> Table {
         ("ABOUT", Align::Left),
         ("SILENCED", Align::Left),
     ]);
+    let several = are_of_several(alerts);
     for alert in alerts {
         let labels = alert["labels"].as_object().into_iter().flatten();
         let about: Vec<String> = labels
             .filter(|(name, _)| !["alertname", "severity"].contains(&name.as_str()))
+            .filter(|(name, _)| several || !["account", "region"].contains(&name.as_str()))
             .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
             .collect();
         let since = ["resolved_at", "fired_at", "active_at"].iter().find_map(|key| time(&alert[*key]));

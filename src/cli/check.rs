@@ -32,7 +32,16 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     routing(config, &rules)?;
     crate::cli::rules::warn(&rules, config.poll.every);
     if arguments.live {
-        set_up(&look(config, Clock::real()).await.map_err(Failure::failed)?)?;
+        for target in &config.targets {
+            if config.targets.len() > 1 {
+                print(format_args!("target    {}", target.name))?;
+            }
+            let own = Config { targets: vec![target.clone()], ..config.clone() };
+            let named = |error: String| {
+                if config.targets.len() > 1 { format!("{}: {error}", target.name) } else { error }
+            };
+            set_up(&look(&own, Clock::real()).await.map_err(|error| Failure::failed(named(error)))?)?;
+        }
     }
     match source.warnings() {
         Some(warnings) => {
@@ -75,7 +84,8 @@ fn routing(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
 fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
     for target in &config.targets {
         let role = target.role.as_ref().map_or(String::new(), |role| format!(" as {role}"));
-        print(format_args!("target    {}{role}: queues {}", target.region, target.queues.join(", ")))?;
+        let name = if target.name == target.region { String::new() } else { format!("{} in ", target.name) };
+        print(format_args!("target    {name}{}{role}: queues {}", target.region, target.queues.join(", ")))?;
     }
     let every = units::duration(config.poll.every.as_secs_f64());
     print(format_args!("poll      every {every}, at most {} calls per second", config.poll.calls_per_second))?;

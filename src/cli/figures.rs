@@ -43,3 +43,20 @@ pub(super) const WAITING: [&str; 3] = ["submitted", "pending", "runnable"];
 
 /// States in which a job has not ended.
 pub(super) const LIVE: [&str; 6] = ["submitted", "pending", "runnable", "scheduled", "starting", "running"];
+
+/// Whether rows are of more than one account and region.
+pub(super) fn are_of_several(rows: &[Value]) -> bool {
+    rows.first().is_some_and(|first| rows.iter().any(|row| whereabouts(row) != whereabouts(first)))
+}
+
+/// The queue of a row, with its account and region where there are several.
+pub(super) fn queue_of(row: &Value, several: bool) -> String {
+    let queue = text(row, "queue");
+    let (account, region) = whereabouts(row);
+    if several { format!("{queue} {} {region}", if account.is_empty() { "?" } else { account }) } else { queue }
+}
+
+/// The account and region of a row; empty where they are not known.
+pub(super) fn whereabouts(row: &Value) -> (&str, &str) {
+    (row["account"].as_str().unwrap_or_default(), row["region"].as_str().unwrap_or_default())
+}

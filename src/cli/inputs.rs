@@ -117,6 +117,11 @@ fn text_of(source: &str) -> Result<(String, PathBuf), Failure> {
     }
 }
 
+/// What a configuration says now, unchecked.
+pub(super) fn text(source: &str) -> Result<String, Failure> {
+    text_of(source).map(|(text, _)| text)
+}
+
 /// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
 pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
     service::load_rules(paths).map_err(Failure::Usage)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{LIVE, WAITING, amount, seconds, text};
+use crate::cli::figures::{LIVE, WAITING, amount, are_of_several, queue_of, seconds, text};
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, print, say};
@@ -228,7 +228,7 @@ pub(super) fn table(jobs: &[Value]) -> Table {
         ("OWNER", Align::Left),
         ("REASON", Align::Left),
     ]);
-    let length = id_length(jobs);
+    let (length, several) = (id_length(jobs), are_of_several(jobs));
     for job in jobs {
         let waits = WAITING.contains(&job["status"].as_str().unwrap_or_default());
         let waited = if waits { &job["waiting_seconds"] } else { &job["wait_seconds"] };
@@ -238,7 +238,7 @@ pub(super) fn table(jobs: &[Value]) -> Table {
             text(job, "status"),
             seconds(waited),
             amount(&job["gpus"]),
-            text(job, "queue"),
+            queue_of(job, several),
             text(job, "share"),
             text(job, "owner"),
             job["why"]["reason"].as_str().unwrap_or(NOTHING).to_owned(),

@@ -168,7 +168,14 @@ fn table(rows: &[Value]) -> Table {
 
 /// The state file of a configuration, which a service must have begun.
 pub(super) fn open(config: &str) -> Result<Store, Failure> {
-    let path = inputs::load_config(config)?.store;
+    let config = inputs::load_config(config)?;
+    if config.targets.len() > 1 {
+        let count = config.targets.len();
+        return Err(Failure::usage(format!(
+            "the configuration has {count} targets, each with a state file of its own: ask the service, with --url"
+        )));
+    }
+    let path = config.store;
     if !path.exists() {
         let path = path.display();
         return Err(Failure::usage(format!("{path} does not exist: the service has not run with this configuration")));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{WAITING, amount, count, seconds, sum, text};
+use crate::cli::figures::{WAITING, amount, are_of_several, count, queue_of, seconds, sum, text, whereabouts};
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, print, say};
@@ -69,14 +69,15 @@ pub(super) fn table(found: &Found) -> Table {
     ]);
     let of_jobs =
         |jobs: &Value| [&WAITING[..], &["scheduled", "starting"], &["running"]].map(|states| count(sum(jobs, states)));
+    let several = are_of_several(&found.queues);
     for queue in &found.queues {
         let [waiting, starting, running] = of_jobs(&queue["jobs"]);
         let policy = queue["policy"].as_str().unwrap_or_default().to_ascii_lowercase().replace('_', " ");
         let none = || NOTHING.to_owned();
         let oldest = seconds(&queue["oldest_wait_seconds"]);
-        let cells = [text(queue, "queue"), format!("({policy})"), none(), waiting, starting, running];
+        let cells = [queue_of(queue, several), format!("({policy})"), none(), waiting, starting, running];
         table.row(cells.into_iter().chain([none(), none(), none(), none(), oldest]));
-        for share in found.shares.iter().filter(|share| share["queue"] == queue["queue"]) {
+        for share in found.shares.iter().filter(|share| is_of(share, queue)) {
             let [waiting, starting, running] = of_jobs(&share["jobs"]);
             let name = share["share"].as_str().filter(|share| !share.is_empty()).unwrap_or("no share");
             let unit = if share["unit"] == "NUM_INSTANCES" { "any".to_owned() } else { text(share, "unit") };
@@ -87,6 +88,11 @@ pub(super) fn table(found: &Found) -> Table {
         }
     }
     table
+}
+
+/// Queues of several accounts and regions may have one name.
+fn is_of(share: &Value, queue: &Value) -> bool {
+    share["queue"] == queue["queue"] && whereabouts(share) == whereabouts(queue)
 }
 
 #[cfg(test)]

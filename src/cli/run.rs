@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Failure, inputs, listen};
+use crate::cli::{Failure, follow, inputs, listen};
 use crate::service::{Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
 
@@ -14,6 +14,7 @@ use trainspotter_clock::Clock;
   trainspotter run --config /etc/trainspotter/trainspotter.yaml
   trainspotter run --config env:TRAINSPOTTER_CONFIG
 
+Targets that are added, changed or removed in the file are taken in while it runs, as rules are; everything else needs a restart.
 SIGTERM or Ctrl-C stops it within 20 seconds; a second one at once.")]
 pub(super) struct Arguments {
     /// The configuration file, or env:NAME for an environment variable with its text.
@@ -33,5 +34,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let listener = listen(arguments.listen.unwrap_or(config.listen)).await?;
     let clock = Clock::real();
-    Service { config, rules, clock, since: clock.now(), listener }.run(stop).await.map_err(Failure::failed)
+    let changes = follow::targets(arguments.config, source.text, &config, stop.clone());
+    let service = Service { config, rules, clock, since: clock.now(), listener };
+    service.run_following(changes, stop).await.map_err(Failure::failed)
 }

@@ -9,6 +9,7 @@ mod error;
 mod exponential;
 mod grpc;
 mod http;
+mod origin;
 
 use std::fmt;
 
@@ -30,9 +31,10 @@ use trainspotter_core::model::Timestamp;
 
 pub(super) use charge::charged_bytes;
 pub(super) use encode::{Form, requests_in};
-pub use encode::{MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
+pub use encode::{MAX_POINTS_PER_REQUEST, otlp_requests};
 pub use error::OtlpSetupError;
 pub(super) use exponential::ExponentialHistograms;
+pub use origin::Origin;
 
 /// Of one request to CloudWatch, before compression: "1 MB" (AWS, "OTLP endpoints"), taken as the smaller one.
 const MAX_SIGNED_BYTES: usize = 1_000_000;

@@ -21,7 +21,7 @@ use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
 use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
-use crate::service::replicas;
+use crate::service::replica_view;
 use crate::service::rule_reload::News;
 use crate::service::source_log::SourceLog;
 use crate::service::state_files;
@@ -388,7 +388,7 @@ impl EventLoop {
             ticked_at: Some(now),
             store_error: self.engine.service().store_error.clone(),
             problems: self.memory.problems.all().into(),
-            replica: self.standing.as_ref().map(|standing| replicas::view(&standing.borrow())),
+            replica: self.standing.as_ref().map(|standing| replica_view::of(&standing.borrow())),
         });
         self.own_cost.ticked(&frame, self.engine.service());
         if self.frames.try_send(frame).is_err() {

@@ -17,14 +17,14 @@ use crate::outbound::{Guard, http_client};
 use crate::replication::lease::{Role, Terms};
 use crate::replication::storage::folder::Folder;
 use crate::replication::storage::s3::{Bucket, Place as BucketPlace};
-use crate::replication::{self, Identity, LogError, Replicas, Standing};
+use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::shared::Shared;
 use crate::service::watching::{self, Watching};
-use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, history};
+use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, history, replica_view};
 use crate::store::{Frames, StoreError, StoreHandle};
-use crate::web::{ReplicaView, Snapshot};
+use crate::web::Snapshot;
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::{Frame, Sample, Value, catalogue};
 use trainspotter_core::model::Place;
@@ -299,7 +299,7 @@ async fn show(
         }
         snapshot.send_modify(|snapshot| {
             snapshot.store_error = now.trouble.as_ref().map(|trouble| format!("the log of the replicas: {trouble}"));
-            snapshot.replica = Some(view(&now));
+            snapshot.replica = Some(replica_view::of(&now));
         });
         tokio::select! {
             () = stop.cancelled() => return,
@@ -341,18 +341,4 @@ async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
         }
     }
     Ok(Some(frame))
-}
-
-/// What the API says of a replica.
-pub(super) fn view(standing: &Standing) -> ReplicaView {
-    ReplicaView {
-        leads: standing.role == Role::Leading,
-        replica: standing.own.clone(),
-        leader: standing.leader.clone(),
-        record: standing.number,
-        written_at: standing.written_at,
-        same_config: standing.same_config,
-        trouble: standing.trouble.clone(),
-        is_ahead: standing.is_ahead,
-    }
 }

@@ -17,7 +17,7 @@ use crate::service::rule_reload::{self, News};
 use crate::service::shared::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
 use crate::service::watching::Watching;
-use crate::service::{Service, StartError, serve};
+use crate::service::{Service, StartError, replicas, serve};
 use crate::web::{self, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Place;
@@ -25,11 +25,15 @@ use trainspotter_core::model::Place;
 /// Wall time before a target that could not be watched is tried again; twice as long each time, up to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
-/// How a target ended.
-type Ended = (String, Result<(), StartError>);
+/// Which start of a target ended, and how.
+type Ended = (String, u64, Result<(), StartError>);
 
 /// Runs a service until `stop`.
-pub(super) async fn run(service: Service, stop: CancellationToken) -> Result<(), StartError> {
+pub(super) async fn run(
+    service: Service,
+    changes: mpsc::Receiver<Vec<Target>>,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
     let Service { config, rules, clock, since, listener } = service;
     let (rules_now, rules) = watch::channel(RulesNow { rules: rules.into(), mistakes: None });
     let access = access(&config);
@@ -45,7 +49,7 @@ pub(super) async fn run(service: Service, stop: CancellationToken) -> Result<(),
     let (last, external_url) = (CancellationToken::new(), config.external_url.clone());
     let serving = tokio::spawn(serve(listener, web::router(pages), external_url, last.clone()));
     let following = tokio::spawn(follow_rules(config.rules.clone(), rules_now, last.clone()));
-    let ended = Supervisor::new(shared, stop.clone()).run(config.targets).await;
+    let ended = Supervisor::new(shared, stop.clone()).run(config.targets, changes).await;
     last.cancel();
     let _ = tokio::join!(serving, following);
     ended
@@ -72,6 +76,9 @@ async fn follow_rules(paths: Vec<PathBuf>, now: watch::Sender<RulesNow>, stop: C
 struct Supervisor {
     shared: Shared,
     stop: CancellationToken,
+    /// As they are to be watched now.
+    targets: Vec<Target>,
+    starts: u64,
     running: BTreeMap<String, Running>,
     tasks: JoinSet<Ended>,
     /// Targets that could not be watched, and when they are tried again.
@@ -80,6 +87,7 @@ struct Supervisor {
 }
 
 struct Running {
+    start: u64,
     target: Target,
     stop: CancellationToken,
     removed: CancellationToken,
@@ -88,28 +96,31 @@ struct Running {
 impl Supervisor {
     fn new(shared: Shared, stop: CancellationToken) -> Self {
         let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-        Self { shared, stop, running, tasks, waiting: VecDeque::new(), pauses: BTreeMap::new() }
+        let (targets, waiting, pauses) = (Vec::new(), VecDeque::new(), BTreeMap::new());
+        Self { shared, stop, targets, starts: 0, running, tasks, waiting, pauses }
     }
 
-    /// Watches these targets until it is stopped. Where there is one, its end is that of the service.
-    async fn run(mut self, targets: Vec<Target>) -> Result<(), StartError> {
-        let is_alone = targets.len() == 1;
-        self.watch(&targets);
+    /// Watches these targets until it is stopped, and others whenever they change. Where there is one, its end is that of the service.
+    async fn run(mut self, targets: Vec<Target>, mut changes: mpsc::Receiver<Vec<Target>>) -> Result<(), StartError> {
+        self.watch(targets);
         loop {
             let retry = self.waiting.front().map(|(at, _)| *at);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                Some(ended) = self.tasks.join_next() => {
-                    let Ok((name, result)) = ended.map_err(|error| tracing::error!(%error, "a target ended by a defect")) else {
-                        continue;
-                    };
-                    if is_alone && self.running.contains_key(&name) {
-                        self.stop.cancel();
-                        return result;
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Ok((name, start, result)) if self.is_of(&name, start) => {
+                        if self.targets.len() == 1 {
+                            self.stop.cancel();
+                            return result;
+                        }
+                        self.ended(name, result);
                     }
-                    self.ended(name, result);
-                }
+                    // One that was stopped, because it is gone or is another now.
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, "a target ended by a defect"),
+                },
+                Some(targets) = changes.recv() => self.watch(targets),
                 () = sleep_until(retry) => {
                     if let Some((_, target)) = self.waiting.pop_front() {
                         self.start(target);
@@ -119,15 +130,19 @@ impl Supervisor {
         }
         let mut first = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
-            if let Ok((_, Err(error))) = ended {
+            if let Ok((_, _, Err(error))) = ended {
                 first = first.and(Err(error));
             }
         }
-        if is_alone { first } else { Ok(()) }
+        if self.targets.len() == 1 { first } else { Ok(()) }
+    }
+
+    fn is_of(&self, name: &str, start: u64) -> bool {
+        self.running.get(name).is_some_and(|running| running.start == start)
     }
 
     /// Makes these the targets that are watched.
-    fn watch(&mut self, targets: &[Target]) {
+    fn watch(&mut self, targets: Vec<Target>) {
         let by_setting = self.shared.config.publish.cloudwatch.as_ref().and_then(|sink| sink.account_and_region);
         self.shared.places.store(by_setting.unwrap_or(targets.len() > 1), Ordering::Relaxed);
         let gone: Vec<String> = self
@@ -140,14 +155,21 @@ impl Supervisor {
             let is_removed = !targets.iter().any(|target| target.name == name);
             if let Some(running) = self.running.remove(&name) {
                 if is_removed {
+                    tracing::info!(target = name, "the target is watched no more");
                     running.removed.cancel();
                     self.shared.hub.remove(&name);
                 }
                 running.stop.cancel();
             }
         }
+        for (_, gone) in
+            self.waiting.iter().filter(|(_, target)| !targets.iter().any(|other| other.name == target.name))
+        {
+            self.shared.hub.remove(&gone.name);
+        }
         self.waiting.retain(|(_, target)| targets.contains(target));
-        for target in targets {
+        self.targets.clone_from(&targets);
+        for target in &targets {
             let is_there = self.running.contains_key(&target.name);
             if !is_there && !self.waiting.iter().any(|(_, waiting)| waiting == target) {
                 self.start(target.clone());
@@ -156,17 +178,25 @@ impl Supervisor {
     }
 
     fn start(&mut self, target: Target) {
+        self.starts += 1;
+        let start = self.starts;
         let (stop, removed) = (self.stop.child_token(), CancellationToken::new());
         let watching = self.watching(&target, removed.clone());
         let name = target.name.clone();
         let (ended, stopped) = (name.clone(), stop.clone());
-        self.tasks.spawn(async move { (ended, watching.run(stopped).await) });
-        self.running.insert(name, Running { target, stop, removed });
+        self.tasks.spawn(async move {
+            let result = match watching.config.replication.clone() {
+                Some(replication) => replicas::run(watching, &replication, stopped).await,
+                None => watching.run(stopped).await,
+            };
+            (ended, start, result)
+        });
+        self.running.insert(name, Running { start, target, stop, removed });
     }
 
     fn watching(&self, target: &Target, removed: CancellationToken) -> Watching {
         let shared = self.shared.clone();
-        let all = &shared.config.targets;
+        let all = &self.targets;
         let files = state_files::of_targets(&shared.config.store, all);
         let own = all.iter().zip(files).find(|(other, _)| other.name == target.name).map(|(_, file)| file);
         let StateFile { path, apart } = own.unwrap_or_else(|| state_files::apart(&shared.config.store, &target.name));

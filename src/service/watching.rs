@@ -23,9 +23,7 @@ use crate::service::polling::Polling;
 use crate::service::shared::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
-use crate::service::{
-    MAX_HISTORY_QUERIES, Parts, StartError, event_loop, history, polling, replicas, restore, senders,
-};
+use crate::service::{MAX_HISTORY_QUERIES, Parts, StartError, event_loop, history, polling, restore, senders};
 use crate::store::{PastAlerts, StoreHandle};
 use crate::web::Snapshot;
 use trainspotter_clock::Clock;
@@ -65,11 +63,8 @@ impl Watching {
         Place::new(&self.target.name, &self.target.region)
     }
 
-    /// Runs until `stop`.
+    /// Runs until `stop`, on a file that no other service has.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        if let Some(replication) = self.config.replication.clone() {
-            return replicas::run(self, &replication, stop).await;
-        }
         // It may wait for another service to end.
         let opening = open_store(&self.config, self.shared.since, self.shared.clock);
         let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
@@ -128,10 +123,9 @@ impl Watching {
         let events =
             JobEvents::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
         let (hint, hinted) = mpsc::channel(1);
-        let poller = Poller::new(clients, target, config.poll, clock);
         let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
         let polling = Polling {
-            poller,
+            poller: Poller::new(clients, target, config.poll, clock),
             every: config.poll.every,
             clock,
             observed: senders.observed,

@@ -61,7 +61,29 @@ fn the_policy_allows_what_is_called_and_nothing_else() {
 fn what_is_called_is_what_is_allowed() {
     let code: String = ["aws", "publish", "notify"].into_iter().flat_map(room_files).collect();
     let called: BTreeSet<_> = code.split('.').filter_map(sdk_method).collect();
-    assert_eq!(called, ACTIONS.iter().map(|(_, method)| *method).collect());
+    // Whoever has credentials may ask whose they are.
+    let open = BTreeSet::from(["get_caller_identity"]);
+    assert_eq!(called, ACTIONS.iter().map(|(_, method)| *method).chain(open).collect());
+}
+
+#[test]
+fn the_role_of_a_target_reads_and_is_assumed_by_one_role_with_an_external_id() {
+    let role = &yaml(&read("deploy/target-role.yaml"))["Resources"]["Role"]["Properties"];
+    let trust: Vec<&Value> = statements(&role["AssumeRolePolicyDocument"]).collect();
+    let [trust] = trust[..] else { panic!("{trust:?}") };
+    assert_eq!(trust["Principal"], json!({ "AWS": "TrustedRole" }));
+    assert_eq!(trust["Condition"], json!({ "StringEquals": { "sts:ExternalId": "ExternalId" } }));
+    let policies = &role["Policies"];
+    assert_eq!((&policies[1][0], &policies[1][2]), (&json!("HasEvents"), &json!("AWS::NoValue")));
+    let all = statements(&policies[0]["PolicyDocument"]).chain(statements(&policies[1][1]["PolicyDocument"]));
+    let allowed: BTreeSet<&str> = all.flat_map(|statement| words(&statement["Action"])).collect();
+    // Where figures and notifications go is nobody's target.
+    let writes = ["cloudwatch:PutMetricData", "sns:Publish"];
+    let reads = ACTIONS.iter().map(|(action, _)| *action).filter(|action| !writes.contains(action));
+    assert_eq!(allowed, reads.collect());
+    let queue =
+        statements(&policies[1][1]["PolicyDocument"]).all(|statement| statement["Resource"] == "EventsQueueArn");
+    assert!(queue, "the queue of events is one");
 }
 
 #[test]

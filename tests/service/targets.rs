@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use trainspotter::config::{Config, Target};
+use trainspotter::config::{Channel, Config, Endpoint, Receiver, Secret, Target};
 use trainspotter::service::Service;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::{Rule, parse_rules};
 use trainspotter_simulator::{Accounts, Simulation, serve_accounts, trace};
 
 use support::config::watching;
+use support::hook::hook;
 use support::service::{PATIENCE, POLL_EVERY, rules};
 
 const OWN: &str = "123456789012";
@@ -107,11 +110,16 @@ struct Running {
 
 impl Running {
     async fn start(config: Config, cloud: &Cloud) -> Self {
+        let (_, no_changes) = mpsc::channel(1);
+        Self::start_with(config, rules(), no_changes, cloud).await
+    }
+
+    async fn start_with(config: Config, rules: Vec<Rule>, changes: mpsc::Receiver<Vec<Target>>, cloud: &Cloud) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let page = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let service = Service { config, rules: rules(), clock: cloud.clock, since: cloud.since, listener };
-        let running = service.run(stop.clone());
+        let service = Service { config, rules, clock: cloud.clock, since: cloud.since, listener };
+        let running = service.run_following(changes, stop.clone());
         Self { page, stop, service: tokio::spawn(async { running.await.unwrap() }) }
     }
 
@@ -297,5 +305,66 @@ async fn a_second_target_leaves_the_first_what_it_had() {
         .await;
     assert_eq!(ended(&running).await, Some(count as u64), "what it has counted before");
     assert_eq!(files(cloud.folder.path()), ["state.210987654321+us-east-1.db", "state.db"]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_come_and_go_while_the_service_runs_and_alerts_go_with_theirs() {
+    let cloud = Cloud::start().await;
+    let hook = hook().await;
+    let endpoint = Endpoint { url: Secret::new(&hook.url), allow_loopback: true };
+    let channel = Channel::Webhook { endpoint, keys: Vec::new(), headers: Default::default() };
+    let [first, second, third] = cloud.targets().try_into().unwrap();
+    let config =
+        Config { receivers: vec![Receiver::new("hook", channel)], ..cloud.config(vec![first.clone(), second.clone()]) };
+    let always = "rules: [
+        { alert: Watched, metric: ledger.jobs, above: -1, annotations: { summary: always } },
+        { alert: Other, metric: ledger.jobs, where: { account: '210987654321', region: us-east-1 }, above: -1, annotations: { summary: there } },
+        { alert: Named, metric: ledger.jobs, by: [account, region], above: -1, annotations: { summary: '{{ region }}' } }]";
+    let (changes, changed) = mpsc::channel(1);
+    let running = Running::start_with(config, parse_rules("r.yaml", always).unwrap(), changed, &cloud).await;
+    let of = |reported: &[(String, Value, String)], status: &str, rule: &str| -> Vec<(String, String)> {
+        let alerts = reported.iter().filter(|(is, alert, _)| is == status && alert["labels"]["alertname"] == rule);
+        let text = |alert: &Value, label: &str| alert["labels"][label].as_str().unwrap_or_default().to_owned();
+        let mut places: Vec<_> = alerts.map(|(_, alert, _)| (text(alert, "account"), text(alert, "region"))).collect();
+        places.sort();
+        places.dedup();
+        places
+    };
+    let place = |account: &str, region: &str| (account.to_owned(), region.to_owned());
+    let both = [place(OWN, "us-east-1"), place(OTHER, "us-east-1")];
+    let fired = hook
+        .until(|reported| {
+            of(reported, "firing", "Watched") == both
+                && of(reported, "firing", "Named") == both
+                && !of(reported, "firing", "Other").is_empty()
+        })
+        .await;
+    assert_eq!(of(&fired, "firing", "Other"), [place(OTHER, "us-east-1")], "what selects an account is about no other");
+    let ids: std::collections::BTreeSet<&str> = fired
+        .iter()
+        .filter(|(_, alert, _)| alert["labels"]["alertname"] == "Watched")
+        .map(|(_, alert, _)| alert["fingerprint"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 2, "alerts of two targets are two");
+
+    changes.send(vec![first.clone(), third]).await.unwrap();
+    let ended = hook
+        .until(|reported| {
+            of(reported, "resolved", "Watched").len() == 1 && of(reported, "firing", "Watched").len() == 3
+        })
+        .await;
+    assert_eq!(of(&ended, "resolved", "Watched"), [place(OTHER, "us-east-1")]);
+    running
+        .until("the new one is shown and the old one is not", || async {
+            let queues = running.api("/api/v1/queues").await;
+            let regions: Vec<_> =
+                queues.as_array().unwrap().iter().map(|row| (row["account"].clone(), row["region"].clone())).collect();
+            regions == [(json!(OTHER), json!("eu-west-1")), (json!(OWN), json!("us-east-1"))]
+        })
+        .await;
+    let text = running.get("/metrics").await.1;
+    assert!(!text.lines().any(|line| line.contains(OTHER) && line.contains("us-east-1")), "{text}");
+    assert_eq!(running.get("/readyz").await.0, 200);
     running.stop().await;
 }

@@ -122,8 +122,8 @@ function condition({ metric, above, threshold, recover, for_seconds: hold }, uni
 
 function labelLink(name, value, labels) {
   if (value === "") return "none";
-  if (name === "queue") return link(queuePath(value), value);
-  if (name === "share" && labels.queue) return link(sharePath(labels.queue, value), value);
+  if (name === "queue") return link(queuePath(value, labels), value);
+  if (name === "share" && labels.queue) return link(sharePath(labels.queue, value, labels), value);
   if (name === "job") return link(jobPath(value), value);
   if (name === "owner") return link(withParameters("jobs", { owner: value }), value);
   return value;

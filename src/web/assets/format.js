@@ -99,16 +99,30 @@ export function withParametersLink(path, parameters, ...children) {
   return link(withParameters(path, parameters), ...children);
 }
 
-export const queuePath = (queue) => `queues/${encodeURIComponent(queue)}`;
-export const sharePath = (queue, share) => `${queuePath(queue)}/shares/${encodeURIComponent(share)}`;
+let several = false;
+
+/** Accounts and regions are told apart where there is more than one. */
+export function tellApart(targets) {
+  several = targets > 1;
+}
+
+/** The account and region of a row, as parameters: nothing where there is one. */
+export const whereabouts = (row) => (several && row?.region ? { account: row.account, region: row.region } : {});
+/** The same in words; `null` where there is one. */
+export const whereaboutsWords = (row) => (several && row?.region ? `${row.account ?? "account not known"} ${row.region}` : null);
+/** Whether two rows are of one queue. */
+export const sameQueue = (one, other) => one.queue === other.queue && one.account === other.account && one.region === other.region;
+
+export const queuePath = (queue, row) => withParameters(`queues/${encodeURIComponent(queue)}`, whereabouts(row));
+export const sharePath = (queue, share, row) => withParameters(`queues/${encodeURIComponent(queue)}/shares/${encodeURIComponent(share)}`, whereabouts(row));
 export const jobPath = (id) => `jobs/${encodeURIComponent(id)}`;
 export const alertPath = (id) => `alerts/${encodeURIComponent(id)}`;
 
 /** `queue / share`, each a link; jobs without a share are said to have none. */
-export function place(queue, share) {
-  return share
-    ? el("span", { class: "place" }, link(queuePath(queue), queue), el("span", { class: "faint" }, " / "), link(sharePath(queue, share), share))
-    : el("span", { class: "place" }, link(queuePath(queue), queue), el("span", { class: "faint" }, ", no share"));
+export function place(queue, share, row) {
+  const where = whereaboutsWords(row);
+  const rest = share ? [el("span", { class: "faint" }, " / "), link(sharePath(queue, share, row), share)] : [el("span", { class: "faint" }, ", no share")];
+  return el("span", { class: "place" }, link(queuePath(queue, row), queue), ...rest, where ? el("span", { class: "faint" }, ` ${where}`) : null);
 }
 
 /** Names and values, one under the other; those without a value are left out. */

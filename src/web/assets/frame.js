@@ -2,7 +2,7 @@
 // figures. A page that nobody looks at asks for nothing.
 
 import { address, ApiError, ask } from "./api.js";
-import { count, duration, el, utc } from "./format.js";
+import { count, duration, el, tellApart, utc } from "./format.js";
 import { forget } from "./token.js";
 import { severityRank } from "./words.js";
 
@@ -79,6 +79,7 @@ async function poll() {
   try {
     latest = await ask("api/v1/tick");
     receivedAt = performance.now();
+    tellApart(latest.targets);
     showState(latest.status);
     const key = `${latest.started_at} ${latest.ticked_at} ${JSON.stringify(latest.firing)}`;
     if (loaded !== key) {

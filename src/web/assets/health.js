@@ -28,7 +28,7 @@ function draw({ health, service }, tick) {
   };
   fill("state", [health.status, service, tick.problems, minute], () => state(health, service, now));
   show("sources", health.sources, () => sources(health.sources));
-  show("targets", service.targets, () => targets(service.targets));
+  show("targets", service.targets, () => targets(service.targets, health.targets));
   show("receivers", service.receivers, () => receivers(service.receivers));
   show("sinks", service.sinks, () => sinks(service.sinks));
   show("costs", service.costs, () => costs(service.costs));
@@ -56,18 +56,22 @@ function state(health, service, now) {
 
 function sources(rows) {
   return table("Sources", [
-    { title: "Source", cell: ({ source }) => source.replaceAll("_", " ") },
+    { title: "Source", cell: ({ source, target }) => (new Set(rows.map((row) => row.target)).size > 1 ? `${target}: ` : "") + source.replaceAll("_", " ") },
     { title: "State", cell: ({ error, age_seconds: age }) => el("span", { class: error ? "not-ok" : age === null ? "" : "ok" }, error ? "fails" : age === null ? "no answer yet" : "answers") },
     { title: "Age", number: true, cell: ({ age_seconds: age }) => (age === null ? "–" : duration(age)) },
     { title: "Error of the last poll", cell: ({ error }) => error ?? "" },
   ], rows);
 }
 
-function targets(rows) {
+function targets(rows, healths) {
   if (rows.length === 0) return empty("No queue is watched, or none is known yet.");
+  const health = ({ target }) => healths.find((one) => one.target === target) ?? { status: "starting", problems: [] };
   return table("Targets", [
+    { title: "Target", cell: ({ target }) => target },
+    { title: "State", cell: (row) => el("span", { class: health(row).status === "ok" ? "ok" : "not-ok" }, health(row).status) },
     { title: "Account", cell: ({ account }) => account ?? "not known" }, { title: "Region", cell: ({ region }) => region ?? "not known" },
-    { title: "Queues", cell: ({ queues }) => el("span", { class: "wraps" }, ...queues.flatMap((queue, index) => [index ? ", " : "", link(queuePath(queue), queue)])) },
+    { title: "Queues", cell: (row) => el("span", { class: "wraps" }, ...row.queues.flatMap((queue, index) => [index ? ", " : "", link(queuePath(queue, row), queue)])) },
+    { title: "What is wrong", cell: (row) => el("span", { class: "wraps" }, health(row).problems.join(" · ")) },
   ], rows);
 }
 

@@ -1,7 +1,7 @@
 // One job: its story, its times, why it waits and who holds what it needs, how busy it is, how it ended and who can fix that.
 
 import { ApiError, ask, askMaybe, here } from "./api.js";
-import { amount, count, duration, el, empty, facts, jobPath, link, moment, percent, place, sharePath, table, utc, withParametersLink } from "./format.js";
+import { amount, count, duration, el, empty, facts, jobPath, link, moment, percent, place, sharePath, table, utc, withParametersLink, sameQueue } from "./format.js";
 import { fill, layOut, live, nameAs, place as spot, scrolling, section } from "./frame.js";
 import { demandWords, jobRows } from "./jobtable.js";
 import { timeline } from "./timeline.js";
@@ -77,7 +77,7 @@ function head(job, now) {
   return [
     el("div", { class: "headline" }, el("p", { class: `pill ${MOODS[job.status] ?? "warn"}` }, job.status.replace(/^./, (first) => first.toUpperCase())), el("h1", {}, job.name || job.id)),
     facts([
-      ["Share", place(job.queue, job.share)],
+      ["Share", place(job.queue, job.share, job)],
       ["Owner", job.owner ? withParametersLink("jobs", { owner: job.owner }, job.owner) : "not known"],
       ["Needs", `${demandWords(job.demand)}${job.gpus === null ? "" : ` (${amount(job.gpus)} GPUs)`}`],
       ["Priority", job.priority === null ? null : amount(job.priority)],
@@ -153,7 +153,7 @@ function neighbours(caption, jobs, since, now) {
 }
 
 function alikeWaits(alike, estimates, job) {
-  const estimate = estimates.find((row) => row.queue === job.queue && row.share === (job.share ?? ""));
+  const estimate = estimates.find((row) => sameQueue(row, job) && row.share === (job.share ?? ""));
   if (!alike && !estimate) return empty("Too few jobs like it were dispatched to say.");
   return el("div", { class: "panel inset" }, facts([
     [`Same share, same needs: ${amount(alike?.jobs)} jobs`, alike ? `half started within ${duration(alike.p50_seconds)}, nine of ten within ${duration(alike.p90_seconds)}, the last after ${duration(alike.max_seconds)}` : null],

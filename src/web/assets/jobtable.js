@@ -19,7 +19,7 @@ export function jobRows(jobs, none) {
   return table("Jobs", [
     { title: "Job", cell: (job) => link(jobPath(job.id), job.name || job.id) },
     { title: "State", cell: (job) => el("span", { class: `job-state ${job.status}` }, job.status) },
-    { title: "Share", cell: (job) => place(job.queue, job.share) },
+    { title: "Share", cell: (job) => place(job.queue, job.share, job) },
     { title: "Owner", cell: (job) => (job.owner ? withParametersLink("jobs", { owner: job.owner }, job.owner) : "–") },
     { title: "Waits", number: true, cell: waitWords },
     { title: "GPUs", number: true, cell: (job) => amount(job.gpus) },

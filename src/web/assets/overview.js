@@ -2,7 +2,7 @@
 
 import { alertList, folded, noneFires } from "./alertlist.js";
 import { address, ask, askMaybe } from "./api.js";
-import { alertPath, amount, count, duration, el, empty, link, percent, place, queuePath, table, withParametersLink } from "./format.js";
+import { alertPath, amount, count, duration, el, empty, link, percent, place, queuePath, sameQueue, table, whereabouts, whereaboutsWords, withParametersLink } from "./format.js";
 import { fill, layOut, live, place as spot, scrolling, section } from "./frame.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
@@ -93,16 +93,18 @@ function queueCards(all, waterfalls, troubled) {
   const place = ({ queue }) => (troubled.includes(queue) ? troubled.indexOf(queue) : troubled.length);
   const rows = [...all].sort((a, b) => place(a) - place(b));
   if (rows.length === 0) return [empty("No queues are watched, or none is known yet.")];
-  return [el("div", { class: "queues" }, ...rows.map(({ queue, policy, jobs, oldest_wait_seconds: oldest }) => {
+  return [el("div", { class: "queues" }, ...rows.map((row) => {
+    const { queue, policy, jobs, oldest_wait_seconds: oldest } = row;
+    const where = whereaboutsWords(row);
     const states = [...STATES.filter((state) => state in jobs), ...Object.keys(jobs).filter((state) => !STATES.includes(state))];
-    const gpus = waterfalls.find((row) => row.queue === queue);
-    return el("article", { class: "panel queue", "aria-label": `Queue ${queue}` },
+    const gpus = waterfalls.find((other) => sameQueue(other, row));
+    return el("article", { class: "panel queue", "aria-label": where ? `Queue ${queue} in ${where}` : `Queue ${queue}` },
       el("header", {},
-        el("h3", {}, link(queuePath(queue), queue)), el("span", { class: "tag" }, policy.toLowerCase().replaceAll("_", " ")),
+        el("h3", {}, link(queuePath(queue, row), queue)), where ? el("span", { class: "faint" }, where) : null, el("span", { class: "tag" }, policy.toLowerCase().replaceAll("_", " ")),
         el("p", { class: "oldest" }, el("span", { class: "faint" }, "oldest wait "), el("strong", {}, oldest === null ? "none" : duration(oldest)))),
       gpus ? waterfall(gpus) : null,
       el("ul", { class: "states", "aria-label": "Jobs by state" }, ...states.filter((state) => jobs[state] > 0 || state === "runnable" || state === "running").map((state) =>
-        el("li", { class: `${jobs[state] === 0 ? "zero" : ""} state-${state}` }, el("strong", {}, amount(jobs[state])), withParametersLink("jobs", { queue, state: state.toUpperCase() }, state)))));
+        el("li", { class: `${jobs[state] === 0 ? "zero" : ""} state-${state}` }, el("strong", {}, amount(jobs[state])), withParametersLink("jobs", { queue, ...whereabouts(row), state: state.toUpperCase() }, state)))));
   }))];
 }
 
@@ -111,18 +113,18 @@ function waiting(reasons, estimates) {
   if (reasons.length === 0) return empty("Nothing waits.");
   const shares = new Map();
   for (const row of reasons) {
-    const key = JSON.stringify([row.queue, row.share]);
-    const share = shares.get(key) ?? { queue: row.queue, share: row.share, jobs: 0, gpus: 0, reasons: [] };
+    const key = JSON.stringify([row.queue, row.share, row.account, row.region]);
+    const share = shares.get(key) ?? { queue: row.queue, share: row.share, account: row.account, region: row.region, jobs: 0, gpus: 0, reasons: [] };
     share.jobs += row.jobs;
     share.gpus += row.gpus;
     share.reasons.push(row);
     shares.set(key, share);
   }
   const rows = [...shares.values()].sort((a, b) => b.gpus - a.gpus || b.jobs - a.jobs);
-  const estimate = (row) => estimates.find((one) => one.queue === row.queue && one.share === row.share);
-  const reason = ({ queue, share, reason: code, jobs }) => el("li", {}, withParametersLink("jobs", { queue, share, reason: code }, reasonWords(code)), el("span", { class: "faint" }, ` ${amount(jobs)}`));
+  const estimate = (row) => estimates.find((one) => sameQueue(one, row) && one.share === row.share);
+  const reason = ({ queue, share, reason: code, jobs, ...row }) => el("li", {}, withParametersLink("jobs", { queue, share, ...whereabouts(row), reason: code }, reasonWords(code)), el("span", { class: "faint" }, ` ${amount(jobs)}`));
   return table("Shares with waiting jobs", [
-    { title: "Share", cell: (row) => place(row.queue, row.share) },
+    { title: "Share", cell: (row) => place(row.queue, row.share, row) },
     { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },
     { title: "GPUs asked for", number: true, cell: (row) => amount(row.gpus) },
     { title: "Why", cell: (row) => el("ul", { class: "plain" }, ...row.reasons.sort((a, b) => b.jobs - a.jobs).map(reason)) },

@@ -2,7 +2,7 @@
 
 import { alertList, folded, noneFires } from "./alertlist.js";
 import { ask, askMaybe, here, withParameters } from "./api.js";
-import { alertPath, amount, count, duration, el, empty, facts, link, queuePath, withParametersLink } from "./format.js";
+import { alertPath, amount, count, duration, el, empty, facts, link, queuePath, sharePath, whereaboutsWords, withParametersLink } from "./format.js";
 import { fill, layOut, live, nameAs, place as spot, reload, scrolling, section, serviceNow } from "./frame.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
@@ -13,7 +13,10 @@ import { failures, setup } from "./tables.js";
 import { reasonWords, worstFirst } from "./words.js";
 
 const [, QUEUE, , SHARE = null] = here();
-const OF_PAGE = { queue: QUEUE, share: SHARE };
+/** The account and region of the page, where its address says them: queues of several accounts may have one name. */
+const parameters = new URLSearchParams(location.search);
+const AT = { account: parameters.get("account"), region: parameters.get("region") };
+const OF_PAGE = { queue: QUEUE, share: SHARE, ...AT };
 const JOBS_SHOWN = 10;
 /** Figures over time are asked for anew when so much of their time has gone by. */
 const STEPS = 200;
@@ -23,7 +26,7 @@ let past = null;
 async function load() {
   const paths = ["queues", "waterfall", "shares", "reasons", "loans", "waits", "estimates", "setup", "failures", "alerts"];
   const [jobs, histories, ...answers] = await Promise.all([
-    askMaybe(withParameters("api/v1/jobs", { ...OF_PAGE, sort: "waiting", limit: JOBS_SHOWN })), history(), ...paths.map((path) => ask(`api/v1/${path}`)),
+    askMaybe(withParameters("api/v1/jobs", { ...OF_PAGE, sort: "waiting", limit: JOBS_SHOWN })), history(), ...paths.map((path) => ask(withParameters(`api/v1/${path}`, AT))),
   ]);
   return { jobs, histories, ...Object.fromEntries(paths.map((path, index) => [path, answers[index]])) };
 }
@@ -44,7 +47,9 @@ async function history() {
 function draw(data, tick) {
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
-  const queue = data.queues.find((row) => row.queue === QUEUE);
+  const named = data.queues.filter((row) => row.queue === QUEUE);
+  const [queue] = named;
+  if (named.length > 1) return choose(named);
   nameAs(SHARE ? `${QUEUE} / ${SHARE}` : QUEUE);
   layOut(spot("head"), spot("gpus"), section("alerts", "Alerts"), section("past", "Over time"), scrolling("shares", SHARE ? "Quota" : "Shares", "in instances"),
     scrolling("waiting", "Why jobs wait now"), scrolling("jobs", "Waiting longest"), scrolling("loans", "Lending", "GPUs of one share's quota that another uses"),
@@ -67,8 +72,17 @@ function draw(data, tick) {
   fill("setup", [found], () => setup(found));
 }
 
+/** Queues of several accounts and regions have this name: which one is meant? */
+function choose(rows) {
+  nameAs(QUEUE);
+  layOut(spot("head"));
+  const row = (one) => el("li", {}, link(SHARE === null ? queuePath(QUEUE, one) : sharePath(QUEUE, SHARE, one), whereaboutsWords(one) ?? QUEUE));
+  fill("head", [rows], () => [el("h1", {}, QUEUE), el("p", { class: "lead" }, "Queues of several accounts and regions have this name."), el("ul", { class: "plain" }, ...rows.map(row))]);
+}
+
 function head(queue, estimate, waits) {
-  const title = el("div", { class: "headline" }, el("h1", {}, SHARE === null ? QUEUE : el("span", {}, link(queuePath(QUEUE), QUEUE), ` / ${SHARE}`)), queue ? el("span", { class: "tag" }, queue.policy.toLowerCase().replaceAll("_", " ")) : null);
+  const where = whereaboutsWords(queue);
+  const title = el("div", { class: "headline" }, el("h1", {}, SHARE === null ? QUEUE : el("span", {}, link(queuePath(QUEUE, queue), QUEUE), ` / ${SHARE}`)), where ? el("span", { class: "faint" }, where) : null, queue ? el("span", { class: "tag" }, queue.policy.toLowerCase().replaceAll("_", " ")) : null);
   if (!queue) return [title, el("p", { class: "lead" }, "No queue of this name is watched now. What was recorded of it is below.")];
   const state = (name) => withParametersLink("jobs", { ...OF_PAGE, state: name.toUpperCase() }, SHARE ? `its ${name} jobs` : amount(queue.jobs[name] ?? 0));
   return [title, facts([

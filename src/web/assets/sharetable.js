@@ -10,7 +10,7 @@ export function shareRows(rows) {
   const pieces = ["own", "free", "lent", "borrowed"].map((name) => el("li", {}, el("span", { class: `swatch ${name}`, "aria-hidden": "true" }), name));
   const legend = el("ul", { class: "key" }, ...pieces, el("li", {}, el("span", { class: "swatch mark", "aria-hidden": "true" }), "quota"));
   return el("div", {}, legend, table("Shares: quota, used, borrowed and lent", [
-    { title: "Share", cell: (row) => (row.share ? link(sharePath(row.queue, row.share), row.share) : "no share") },
+    { title: "Share", cell: (row) => (row.share ? link(sharePath(row.queue, row.share, row), row.share) : "no share") },
     { title: "Unit", cell: (row) => (row.unit === "NUM_INSTANCES" ? "any instance" : row.unit) },
     { title: "Capacity", cell: (row) => shareBar(row, scales.get(row.unit)) },
     { title: "Used", number: true, cell: (row) => amount(row.used) },
@@ -45,8 +45,8 @@ function shareBar({ quota, used, borrowed, lent }, scale) {
 /** Which share works on whose quota. */
 export function loans(rows) {
   return table("GPUs by lender and borrower", [
-    { title: "Quota of", cell: (row) => link(sharePath(row.queue, row.lender), row.lender) },
-    { title: "Used by", cell: (row) => link(sharePath(row.queue, row.borrower), row.borrower) },
+    { title: "Quota of", cell: (row) => link(sharePath(row.queue, row.lender, row), row.lender) },
+    { title: "Used by", cell: (row) => link(sharePath(row.queue, row.borrower, row), row.borrower) },
     { title: "GPUs now", number: true, cell: (row) => amount(row.gpus) },
     { title: "GPU-hours so far", number: true, cell: (row) => amount(Math.round(row.gpu_hours * 10) / 10) },
   ], rows);

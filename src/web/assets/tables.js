@@ -8,7 +8,7 @@ export function failures(rows) {
   if (rows.length === 0) return empty("No job failed in the last day.");
   return table("Failed jobs of the last day by owner and category", [
     { title: "Owner", cell: (row) => (row.owner ? withParametersLink("jobs", { owner: row.owner, state: "FAILED", sort: "newest" }, row.owner) : "no owner") },
-    { title: "Share", cell: (row) => place(row.queue, row.share) },
+    { title: "Share", cell: (row) => place(row.queue, row.share, row) },
     { title: "Category", cell: (row) => categoryWords(row.category) },
     { title: "Who can fix it", cell: (row) => whoCanFix(row.category) },
     { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },
@@ -19,6 +19,6 @@ export function failures(rows) {
 /** What is wrong with the set-up, and what would mend it. */
 export function setup(rows) {
   if (rows.length === 0) return empty("Nothing is wrong with the set-up of queues and shares.");
-  return el("ul", { class: "findings panel" }, ...rows.map(({ queue, share, what, advice }) =>
-    el("li", {}, share === null ? link(queuePath(queue), queue) : place(queue, share), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
+  return el("ul", { class: "findings panel" }, ...rows.map(({ queue, share, what, advice, ...row }) =>
+    el("li", {}, share === null ? link(queuePath(queue, row), queue) : place(queue, share, row), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
 }

@@ -1,0 +1,19 @@
+//! How a replica stands, as the API says it.
+
+use crate::replication::Standing;
+use crate::replication::lease::Role;
+use crate::web::ReplicaView;
+
+/// What the API says of a replica.
+pub(super) fn of(standing: &Standing) -> ReplicaView {
+    ReplicaView {
+        leads: standing.role == Role::Leading,
+        replica: standing.own.clone(),
+        leader: standing.leader.clone(),
+        record: standing.number,
+        written_at: standing.written_at,
+        same_config: standing.same_config,
+        trouble: standing.trouble.clone(),
+        is_ahead: standing.is_ahead,
+    }
+}
