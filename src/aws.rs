@@ -42,5 +42,5 @@ pub use eventbridge::{Heard, JobEvent, JobEvents};
 pub(crate) use failure::describe;
 pub use listing::Limits;
 pub use poller::Poller;
-pub use publishing::{cloudwatch, cloudwatch_otlp, s3, sns};
+pub use publishing::{BucketAccess, cloudwatch, cloudwatch_otlp, s3, sns};
 pub use rate_limit::Budget;

@@ -15,6 +15,7 @@ mod outbox;
 mod place;
 mod queues;
 mod remote;
+mod report;
 mod rules;
 mod run;
 mod schema;
@@ -45,6 +46,7 @@ const USAGE: u8 = 64;
   trainspotter run --config FILE             the service
   trainspotter top                           a running service, live
   trainspotter explain JOB                   why a job waits, asked of a running service
+  trainspotter report --from 7d --by share   what GPUs did and cost, and what was wasted
 
 Commands that ask a running service take --url, or the environment variables TRAINSPOTTER_URL and TRAINSPOTTER_TOKEN.")]
 struct Arguments {
@@ -64,6 +66,7 @@ enum Command {
     Alerts(alerts::Arguments),
     Top(top::Arguments),
     Explain(explain::Arguments),
+    Report(Box<report::Arguments>),
     #[command(subcommand)]
     Rules(rules::Command),
     #[command(subcommand)]
@@ -133,6 +136,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Alerts(arguments) => alerts::run(&arguments).await,
         Command::Top(arguments) => top::run(&arguments).await,
         Command::Explain(arguments) => explain::run(&arguments).await,
+        Command::Report(arguments) => report::run(&arguments).await,
         Command::Rules(command) => rules::run(&command),
         Command::Notify(command) => notify::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,

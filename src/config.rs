@@ -4,12 +4,14 @@
 
 pub mod address;
 mod api_tokens;
+mod archive;
 mod aws_names;
 mod check;
 mod environment_variables;
 mod excerpt;
 mod file;
 mod mute;
+mod object_place;
 mod publish;
 mod receivers;
 mod store;
@@ -23,13 +25,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use api_tokens::{ApiToken, MAX_TOKEN, MIN_TOKEN};
+pub use archive::{Archive, MAX_REPORT_KEYS, ScheduledReport, check_report_key};
 pub use aws_names::check_namespace;
 pub use environment_variables::Environment;
 pub use excerpt::shown_url;
-pub use file::Permission;
+pub use file::{Every, Permission};
 pub use mute::Mute;
+pub use object_place::ObjectPlace;
 pub use publish::{CloudWatch, CloudWatchMetrics, Histograms, Otlp, OtlpProtocol, Publish};
-pub use store::{LogPlace, Replication};
+pub use store::Replication;
 pub use targets::{MAX_TARGETS, usual_name};
 
 use trainspotter_core::model::Matchers;
@@ -96,6 +100,12 @@ pub struct Config {
     pub replication: Option<Replication>,
     /// How much of the past is kept.
     pub history: History,
+    /// Where jobs and hours are kept for years; nowhere when absent.
+    pub archive: Option<Archive>,
+    /// Tags of jobs that are kept beside the owner's.
+    pub tags: Vec<String>,
+    /// Reports that are sent again and again.
+    pub reports: Vec<ScheduledReport>,
     /// Address of the API and the page. Loopback unless the file says otherwise.
     pub listen: SocketAddr,
     /// Who may use the API, by token.

@@ -10,6 +10,9 @@
 //!  runbooks   what to do about an alert: pages in the binary, to which messages link
 //!  cost       what a month costs, by destination
 //!  store      what must survive a restart
+//!  archive    the past for years, as Parquet files
+//!  report     what the archive says of a time that is over
+//!  objects    buckets and folders, in which logs and archives are kept
 //!  replication  several replicas of it, of which one leads
 //!  service    tasks, signals, logs
 //!  cli        the commands
@@ -17,14 +20,17 @@
 //!
 //! `tests/packs/architecture.rs` holds every arrow of this picture.
 
+pub mod archive;
 pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod cost;
 pub mod notify;
+pub mod objects;
 pub mod outbound;
 pub mod publish;
 pub mod replication;
+pub mod report;
 pub mod runbooks;
 pub mod service;
 pub mod store;

@@ -5,6 +5,7 @@
 //! [`Integration`] until the receiver took them or it is given up. Nothing that is not committed is ever sent.
 
 mod alertmanager;
+mod digest;
 mod error;
 mod grouping;
 mod http;
@@ -31,6 +32,7 @@ use crate::notify::message::Message;
 use trainspotter_clock::Clock;
 
 pub use alertmanager::Alertmanager;
+pub use digest::{Digest, notification};
 pub use error::IntegrationError;
 pub use http::judge;
 pub use notifier::{ATTEMPT_TIMEOUT, Notifier, Notifiers, Outcome};

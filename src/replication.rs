@@ -9,7 +9,7 @@
 //! - **A bucket that fails stops nobody.** While it answers with errors the leader goes on from its file, and writes what it has changed
 //!   when it can, unless somebody else has written meanwhile: then it gives up what it did and follows.
 //!
-//! `replica` does all this around a [`crate::store::Store`], `restore` makes a state from the log, [`storage`] is where it is kept.
+//! `replica` does all this around a [`crate::store::Store`], `restore` makes a state from the log, [`crate::objects`] is where it is kept.
 
 mod append;
 mod error;
@@ -23,7 +23,6 @@ mod restore;
 mod simulation;
 mod snapshot;
 mod standing;
-pub mod storage;
 
 pub use error::LogError;
 pub use open::{Replicas, open, watches};

@@ -2,7 +2,9 @@
 //!
 //! The service as a whole: opens what it needs, starts a task for each part, and ends them in order.
 
+mod archive;
 mod clock_watch;
+mod digest;
 mod event_loop;
 mod history;
 mod inbox;
@@ -15,6 +17,7 @@ mod polling;
 mod problems;
 mod replica_view;
 mod replicas;
+pub mod report;
 mod restore;
 mod rule_reload;
 mod senders;
@@ -46,6 +49,12 @@ use crate::web;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Rule;
+
+/// The watermark up to which events are counted in the series that are kept.
+const COUNTED_UNTIL: &str = "counted_until";
+
+/// The watermark that says when the oldest job was created that had not ended.
+const OPEN_SINCE: &str = "open_since";
 
 /// Queries about the past that wait for an answer, at most.
 const MAX_HISTORY_QUERIES: usize = 256;

@@ -27,8 +27,10 @@ mod outbox_query;
 mod past_alerts;
 mod rows;
 mod schema;
+mod sent_report;
 mod series;
 mod state_file;
+mod unarchived;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -67,6 +69,7 @@ pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 pub use outbox_list::Wanted;
 pub use past_alerts::PastAlerts;
 pub use rows::{BadRow, MAX_BAD_ROWS};
+pub use unarchived::{ArchiveTable, MAX_UNARCHIVED_BYTES, Unarchived, UnarchivedDay, UnarchivedFile, UnarchivedRows};
 pub use worker::{Call, Condition, Reply, StoreHandle};
 
 /// How long to wait for another process that has the file locked, such as an operator's `sqlite3`.
@@ -118,6 +121,8 @@ pub struct Commit {
     pub events: Vec<SavedEvent>,
     /// The tick's figures, if history is kept.
     pub frame: Option<Recording>,
+    /// What is to be archived.
+    pub unarchived: Unarchived,
 }
 
 /// What was kept, but for jobs: see [`Store::jobs_after`].
@@ -148,6 +153,8 @@ pub struct Committed {
     pub events_cut: u64,
     /// Frames that were removed before their time, for want of room.
     pub frames_cut: u64,
+    /// Rows that were removed before they were archived, for want of room.
+    pub unarchived_cut: u64,
     /// Values that cannot be stored, such as a number that is none: they are left out.
     pub unstorable: u64,
     /// Whether another file has to be begun, and the next commit should hold [all jobs](SavedJobs::is_complete) for it.
@@ -371,7 +378,8 @@ fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Res
     // Memory has no room for history: while the file cannot be written there is a gap in it.
     let recording = commit.frame.as_ref().filter(|_| is_file);
     let frames_cut = recording.map(|recording| frames::record(transaction, recording)).transpose()?.unwrap_or(0);
-    Ok(Committed { over_limit, events_cut, frames_cut, unstorable, wants_all_jobs: false })
+    let unarchived_cut = unarchived::save(transaction, &commit.unarchived, commit.at)?;
+    Ok(Committed { over_limit, events_cut, frames_cut, unarchived_cut, unstorable, wants_all_jobs: false })
 }
 
 /// Says how many alerts cannot be written down.

@@ -30,6 +30,7 @@ mod page;
 mod past;
 mod probes;
 mod query;
+mod report;
 mod request_limits;
 mod runbooks;
 mod service_figures;

@@ -9,7 +9,7 @@ use crate::aws::CallCounter;
 use crate::aws::ConnectError;
 use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::clients::{Access, identified, with_credentials};
-use crate::config::{CloudWatch, Config, Replication};
+use crate::config::{CloudWatch, Config};
 use crate::outbound::{SignedEndpoint, SignedService, Signer};
 use trainspotter_clock::Clock;
 
@@ -75,19 +75,34 @@ pub async fn cloudwatch_otlp(config: &Config, sink: &CloudWatch, clock: Clock) -
     Ok(SignedEndpoint { url, signer })
 }
 
-/// Who asks S3 for the log, where, and in which region. The service's own credentials, or the log's role; never a target's.
+/// Where a bucket is, and as whom it is asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BucketAccess<'a> {
+    /// The bucket's region.
+    pub region: Option<&'a str>,
+    /// Another endpoint than AWS's.
+    pub endpoint: Option<&'a str>,
+    /// A role to assume for it; the service's own credentials otherwise.
+    pub role: Option<&'a str>,
+}
+
+impl<'a> BucketAccess<'a> {
+    /// The same, with the region and the endpoint of the first target where no other is given; never a target's role.
+    #[must_use]
+    pub fn or_of_targets(self, config: &'a Config) -> Self {
+        let region = config.targets.first().map(|target| target.region.as_str());
+        Self { region: self.region.or(region), endpoint: self.endpoint.or(endpoint_of_targets(config)), ..self }
+    }
+}
+
+/// Who asks S3 for a bucket, where, and in which region.
 ///
 /// # Errors
 /// The endpoint or the proxies cannot be used.
-pub async fn s3(
-    config: &Config,
-    log: &Replication,
-    clock: Clock,
-) -> Result<(Signer, Option<Url>, String), ConnectError> {
-    let region = log.region.as_ref().or(config.targets.first().map(|target| &target.region)).map_or("", String::as_str);
-    let endpoint = log.endpoint.as_deref().or(endpoint_of_targets(config));
-    let (sdk, _) =
-        with_credentials(Access { region, role: log.role.as_deref(), external_id: None, endpoint }, clock).await?;
+pub async fn s3(bucket: BucketAccess<'_>, clock: Clock) -> Result<(Signer, Option<Url>, String), ConnectError> {
+    let BucketAccess { region, endpoint, role } = bucket;
+    let region = region.unwrap_or_default();
+    let (sdk, _) = with_credentials(Access { region, role, external_id: None, endpoint }, clock).await?;
     let wrong = |endpoint: &str, problem: url::ParseError| ConnectError::Endpoint {
         endpoint: endpoint.to_owned(),
         problem: problem.to_string(),

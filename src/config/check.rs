@@ -45,6 +45,9 @@ pub(super) fn check(
         store,
         replication,
         history: check.history(&file.history),
+        archive: check.archive(file.archive.as_ref(), folder),
+        tags: check.tags(&file.tags),
+        reports: Vec::new(),
         listen: check.listen(&file.listen),
         api: check.api(&file.api),
         external_url: check.external_url(file.external_url.as_deref()),
@@ -54,9 +57,10 @@ pub(super) fn check(
         },
         traces: check.traces(file.traces.as_deref()),
     };
+    let reports = check.reports(&file.reports, &config.tags, &config.receivers);
     check.nothing_else_to_fill();
     document.conclude(check.problems)?;
-    Ok(config)
+    Ok(Config { reports, ..config })
 }
 
 /// Reads the address in a file of which only that matters.

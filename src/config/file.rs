@@ -3,7 +3,10 @@
 //! The descriptions here are what editors show, through `trainspotter schema config`.
 
 mod api;
+mod archive;
+mod history;
 mod publish;
+mod reports;
 mod target;
 
 use std::collections::BTreeMap;
@@ -18,7 +21,11 @@ use trainspotter_core::yaml::HumanDuration;
 
 pub(super) use api::Api;
 pub use api::Permission;
+pub(super) use archive::{ArchiveForm, ArchiveKeys};
+pub(super) use history::History;
 pub(super) use publish::{CloudWatchMetrics, Compression, Dollars, Histograms, Otlp, Protocol, Publish};
+pub use reports::Every;
+pub(super) use reports::Report;
 pub(super) use target::{Reserved, Target};
 
 /// Trainspotter's configuration.
@@ -60,6 +67,15 @@ pub(super) struct File {
     /// Past figures, kept in the same file, for the page and for backtests.
     #[serde(default)]
     pub(super) history: History,
+    /// Where jobs and hours are kept for years, as Parquet files: `s3://bucket/prefix` or a folder. Off when absent.
+    #[serde(default)]
+    pub(super) archive: Option<ArchiveForm>,
+    /// Tags of jobs that are kept beside `owner`: in the API, the archive and reports.
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
+    /// Reports that are sent again and again.
+    #[serde(default)]
+    pub(super) reports: Vec<Report>,
     /// Address of the API and the page.
     #[serde(default = "default_listen")]
     pub(super) listen: String,
@@ -129,23 +145,6 @@ impl Default for Poll {
             utilisation_every: seconds(300),
             calls_per_second: 5.0,
         }
-    }
-}
-
-/// How much of the past is kept.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct History {
-    /// For how long. 0s keeps none.
-    pub(super) keep: HumanDuration,
-    /// Beyond this the oldest goes before its time.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub(super) megabytes: u32,
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self { keep: HumanDuration(Duration::from_secs(7 * 86_400)), megabytes: 200 }
     }
 }
 

@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use url::Url;
 
 use crate::config::aws_names::partition_of;
 use crate::config::check::Check;
+use crate::config::object_place::ObjectPlace;
 use trainspotter_core::yaml::HumanDuration;
 
 /// How long a replica leads from a record of its own, unless the file says otherwise.
@@ -28,7 +28,7 @@ const MAX_LEASE: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replication {
     /// The place itself.
-    pub log: LogPlace,
+    pub log: ObjectPlace,
     /// The bucket's region; the first target's otherwise.
     pub region: Option<String>,
     /// Another endpoint than AWS's; the first target's otherwise, if it has one.
@@ -42,46 +42,7 @@ pub struct Replication {
 impl Replication {
     /// Whether the log is in a bucket, which has a price.
     pub fn is_in_a_bucket(&self) -> bool {
-        matches!(self.log, LogPlace::Bucket { .. })
-    }
-}
-
-/// What a log is kept in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogPlace {
-    /// A folder of this machine.
-    Folder(PathBuf),
-    /// A bucket of S3.
-    Bucket {
-        /// The bucket's name.
-        bucket: String,
-        /// What the names of its objects begin with; without a slash at either end, and perhaps empty.
-        prefix: String,
-    },
-}
-
-impl LogPlace {
-    /// A place of its own below this one.
-    #[must_use]
-    pub fn below(&self, name: &str) -> Self {
-        match self {
-            Self::Folder(path) => Self::Folder(path.join(name)),
-            Self::Bucket { bucket, prefix } if prefix.is_empty() => {
-                Self::Bucket { bucket: bucket.clone(), prefix: name.to_owned() }
-            }
-            Self::Bucket { bucket, prefix } => {
-                Self::Bucket { bucket: bucket.clone(), prefix: format!("{prefix}/{name}") }
-            }
-        }
-    }
-}
-
-impl fmt::Display for LogPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(path) => write!(f, "file://{}", path.display()),
-            Self::Bucket { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
-        }
+        matches!(self.log, ObjectPlace::Bucket { .. })
     }
 }
 
@@ -207,10 +168,10 @@ impl Check<'_> {
             return None;
         };
         let log = self.filled("store.log", log);
-        match place(&log) {
+        match ObjectPlace::parse(&log, "a log") {
             Ok(log) => {
                 let of_s3 = [("region", region.is_some()), ("endpoint", endpoint.is_some()), ("role", role.is_some())];
-                if matches!(log, LogPlace::Folder(_)) {
+                if matches!(log, ObjectPlace::Folder(_)) {
                     for (key, _) in of_s3.iter().filter(|(_, is_given)| *is_given) {
                         self.problem(&format!("store.{key}"), "means nothing for a folder");
                     }
@@ -223,49 +184,4 @@ impl Check<'_> {
             }
         }
     }
-}
-
-/// Reads the place of a log.
-fn place(text: &str) -> Result<LogPlace, String> {
-    let forms = "write `s3://bucket/prefix`, or `file:///folder` for replicas on one machine";
-    let url = Url::parse(text).map_err(|_| format!("not the place of a log: {forms}"))?;
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.port().is_some() {
-        return Err(format!("has more than a bucket and a prefix: {forms}"));
-    }
-    match url.scheme() {
-        "file" => match url.to_file_path() {
-            Ok(path) if path.components().count() > 1 => Ok(LogPlace::Folder(path)),
-            Ok(_) | Err(()) => Err("not the path of a folder of this machine: write `file:///folder`".to_owned()),
-        },
-        "s3" => {
-            let rest = text.strip_prefix("s3://").unwrap_or_default();
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            check_bucket(bucket)?;
-            let prefix = prefix.trim_matches('/');
-            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=".contains(c);
-            if let Some(odd) = prefix.chars().find(|c| !is_plain(*c)) {
-                return Err(format!("the prefix has `{odd}`: use letters, digits, `-`, `_`, `.`, `=` and `/`"));
-            }
-            if prefix.split('/').any(|part| prefix.contains('/') && part.is_empty() || part == "." || part == "..") {
-                return Err("the prefix has an empty part, `.` or `..`".to_owned());
-            }
-            Ok(LogPlace::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
-        }
-        scheme => Err(format!("there are no logs at `{scheme}:`; {forms}")),
-    }
-}
-
-/// As S3 has it for buckets of general purpose.
-fn check_bucket(name: &str) -> Result<(), String> {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let is_name = (3..=63).contains(&name.len())
-        && name.chars().all(is_plain)
-        && is_end(name.chars().next())
-        && is_end(name.chars().next_back())
-        && !name.contains("..");
-    if is_name {
-        return Ok(());
-    }
-    Err(format!("`{name}` is no bucket: names have 3 to 63 lower-case letters, digits, `-` and `.`"))
 }

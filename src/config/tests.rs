@@ -1,5 +1,7 @@
 //! What the file says becomes what the service runs on, or every reason why it cannot.
 
+mod archive;
+
 use super::*;
 
 fn load_with(text: &str) -> Result<Config, Problems> {
@@ -455,13 +457,13 @@ fn a_store_is_a_file_or_a_file_and_a_log() {
     }
     let replication = |text: &str| store(text).unwrap().replication.unwrap();
     let bucket = replication("{ file: state.db, log: \"s3://my-bucket/a/b/\", region: eu-west-1, lease: 1m }");
-    let place = LogPlace::Bucket { bucket: "my-bucket".to_owned(), prefix: "a/b".to_owned() };
+    let place = ObjectPlace::Bucket { bucket: "my-bucket".to_owned(), prefix: "a/b".to_owned() };
     assert_eq!(
         (bucket.log, bucket.lease, bucket.region.as_deref()),
         (place, Duration::from_secs(60), Some("eu-west-1"))
     );
     let folder = replication("{ log: \"file:///var/lib/log\" }");
-    assert_eq!((folder.log, folder.lease), (LogPlace::Folder("/var/lib/log".into()), Duration::from_secs(45)));
+    assert_eq!((folder.log, folder.lease), (ObjectPlace::Folder("/var/lib/log".into()), Duration::from_secs(45)));
     for (text, message) in [
         ("s3://bucket/prefix", "A log is given beside the file"),
         ("{ file: \"\" }", "the path of a file"),
@@ -470,7 +472,7 @@ fn a_store_is_a_file_or_a_file_and_a_log() {
         ("{ log: \"s3:///prefix\" }", "no bucket"),
         ("{ log: \"s3://bucket/a//b\" }", "empty part"),
         ("{ log: \"s3://bucket/a b\" }", "the prefix has"),
-        ("{ log: \"https://bucket/a\" }", "no logs at `https:`"),
+        ("{ log: \"https://bucket/a\" }", "a log cannot be kept at `https:`"),
         ("{ log: \"file:///\" }", "path of a folder"),
         ("{ log: \"s3://bucket/a\", lease: 1s }", "between 3s and 10m"),
         ("{ log: \"s3://bucket/a\", region: virginia }", "virginia"),

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
-use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::{REPORT, Transition};
 
 use links::linked;
 
@@ -176,6 +176,7 @@ fn printable(letter: char) -> char {
 /// `FIRING` or `RESOLVED`.
 fn status(transition: &Transition) -> &'static str {
     match Kind::of(transition) {
+        Kind::Fired if transition.alert.rule == REPORT => "REPORT",
         Kind::Fired => "FIRING",
         Kind::Resolved => "RESOLVED",
     }

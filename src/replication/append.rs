@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::objects::Created;
+use crate::objects::Storage;
+use crate::objects::StorageError;
 use crate::replication::names;
 use crate::replication::record::Record;
-use crate::replication::storage::Created;
-use crate::replication::storage::Storage;
-use crate::replication::storage::StorageError;
 
 /// How often a record is tried in a row.
 const ATTEMPTS: u32 = 4;
@@ -55,7 +55,7 @@ pub(super) async fn append<S: Storage>(storage: &S, record: &Record, patience: D
             Err(error) => last = error,
         }
         // What takes its whole time is not tried so often: who waits for it has other things to do.
-        if attempt > 0 && last.trouble == crate::replication::lease::Trouble::Silent {
+        if attempt > 0 && last.trouble == crate::objects::Trouble::Silent {
             break;
         }
     }

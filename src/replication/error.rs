@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::replication::storage::StorageError;
+use crate::objects::StorageError;
 use crate::store::StoreError;
 
 /// A log cannot be followed or written.

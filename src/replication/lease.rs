@@ -11,6 +11,8 @@
 
 use std::time::Duration;
 
+use crate::objects::Trouble;
+
 /// A moment on this machine's monotonic clock.
 pub type Mono = Duration;
 
@@ -78,15 +80,6 @@ pub enum Step {
     Write,
     /// Nothing before then.
     Wait(Mono),
-}
-
-/// Why a write did not succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// The bucket, or what stands before it, said no.
-    Answered,
-    /// Nothing came back.
-    Silent,
 }
 
 /// What one replica knows of who leads.

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::objects::Storage;
 use crate::replication::Identity;
 use crate::replication::LogError;
 use crate::replication::Standing;
@@ -25,7 +26,6 @@ use crate::replication::restore::Contents;
 use crate::replication::restore::Folder;
 use crate::replication::restore::restore;
 use crate::replication::snapshot;
-use crate::replication::storage::Storage;
 use crate::store::Fence;
 use crate::store::Position;
 use crate::store::Store;

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::Standing;
 use crate::replication::append::Fate;
@@ -24,7 +25,6 @@ use crate::replication::lease::Step;
 use crate::replication::record::Header;
 use crate::replication::record::Purpose;
 use crate::replication::record::Record;
-use crate::replication::storage::Storage;
 use crate::store::Call;
 use crate::store::Changes;
 use crate::store::Fence;

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::append::within;
 use crate::replication::names;
 use crate::replication::record;
 use crate::replication::snapshot;
-use crate::replication::storage::Storage;
 use crate::store::Position;
 use crate::store::Store;
 

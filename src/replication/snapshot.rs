@@ -10,10 +10,10 @@ use flate2::write::GzEncoder;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::names;
 use crate::replication::record::hex;
-use crate::replication::storage::Storage;
 use crate::store::Store;
 
 /// Records after which there is a new copy.

@@ -16,6 +16,7 @@ use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::Report;
 use crate::replication::Standing;
+use crate::service::archive::ArchiveRows;
 use crate::service::clock_watch::ClockWatch;
 use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
@@ -25,6 +26,7 @@ use crate::service::replica_view;
 use crate::service::rule_reload::News;
 use crate::service::source_log::SourceLog;
 use crate::service::state_files;
+use crate::service::{COUNTED_UNTIL, OPEN_SINCE};
 use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
 use crate::web::{Access, Snapshot};
 use trainspotter_clock::Clock;
@@ -32,12 +34,6 @@ use trainspotter_core::engine::{Engine, Output};
 use trainspotter_core::metrics::{Frame, Pending, catalogue};
 use trainspotter_core::model::{Observation, Place, Questions, SavedEvent, SavedJobs, Timestamp};
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
-
-/// The watermark up to which events are counted in the series that are kept.
-pub(super) const COUNTED_UNTIL: &str = "counted_until";
-
-/// The watermark that says when the oldest job was created that had not ended.
-pub(super) const OPEN_SINCE: &str = "open_since";
 
 /// Resolved alerts that the page shows, at most.
 pub(super) const RESOLVED_SHOWN: usize = 50;
@@ -66,6 +62,7 @@ pub(super) struct EventLoop {
     pub(super) history: History,
     pub(super) memory: Memory,
     pub(super) source_log: SourceLog,
+    pub(super) archive: ArchiveRows,
     pub(super) own_cost: OwnCost,
     /// What receivers and sinks asked of AWS, to be counted by whoever ticks next.
     pub(super) calls: CallCounter,
@@ -245,6 +242,7 @@ impl EventLoop {
         }
         self.engine.counting().count_calls(&self.calls.drain());
         self.engine.service().store_bytes = self.store.size_bytes().await.ok();
+        self.archive.show(now, &mut self.engine, &mut self.memory.problems);
         self.look_at_trouble().await;
         for ((receiver, outcome), count) in self.notifiers.take_counts() {
             let pairs = [("receiver", receiver.into()), ("outcome", outcome.as_str().into())];
@@ -300,6 +298,7 @@ impl EventLoop {
         self.memory.uncommitted_transitions.extend(output.transitions.iter().cloned());
         self.memory.uncommitted_events.extend(output.events.iter().cloned());
         self.memory.uncommitted_jobs.add(std::mem::take(&mut output.jobs));
+        self.archive.take_in(now, output, frame);
         // Reminders are not kept for the next tick, which makes them again.
         let mut outbox = self.memory.uncommitted.clone();
         outbox.extend(reminders(&output.alerts, &self.receivers, now));
@@ -323,6 +322,7 @@ impl EventLoop {
                 keep: self.history.keep,
                 at_most: self.history.at_most,
             }),
+            unarchived: self.archive.uncommitted(),
         });
         self.store_commit(commit).await;
     }
@@ -353,6 +353,7 @@ impl EventLoop {
                 self.memory.uncommitted_transitions.clear();
                 self.memory.uncommitted_events.clear();
                 self.memory.uncommitted_jobs = SavedJobs::default();
+                self.archive.committed();
                 if committed.wants_all_jobs {
                     self.engine.save_all_jobs();
                 }
@@ -361,6 +362,7 @@ impl EventLoop {
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
                 self.limit_hit("recent_events", committed.events_cut);
                 self.limit_hit("history_bytes", committed.frames_cut);
+                self.limit_hit("unarchived_bytes", committed.unarchived_cut);
                 self.notifiers.committed();
                 true
             }

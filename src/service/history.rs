@@ -1,14 +1,19 @@
 //! Questions about the past, one after the other, beside the store: reading many frames takes long, and ticks must not wait for it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
+use crate::service::report::{ReportError, Sources, objectives, report};
+use crate::service::shared::{RulesNow, Shared};
 use crate::store::StoreError;
 use crate::store::{Frames, PastAlerts};
 use crate::web::{PastQuery, Snapshot};
+use trainspotter_clock::Clock;
 use trainspotter_core::engine::Engine;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::{Place, Timestamp};
@@ -19,30 +24,67 @@ const AS_IT_WAS: Duration = Duration::from_secs(3_600);
 /// Older ones in so many steps: a start must not take long.
 const STEPS: u32 = 500;
 
-/// Answers until `stop`. A question that cannot be answered is dropped, which its reader sees.
-pub(super) async fn answer(
+/// What questions about the past are answered from.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    /// The target's own state file.
     store: PathBuf,
     latest: watch::Receiver<Snapshot>,
-    mut questions: mpsc::Receiver<PastQuery>,
-    stop: CancellationToken,
-) {
+    /// Of all targets: reports are about all of them.
+    config: Arc<Config>,
+    rules: watch::Receiver<RulesNow>,
+    clock: Clock,
+}
+
+impl Past {
+    pub(super) fn of(shared: &Shared, own: &Config, latest: watch::Receiver<Snapshot>) -> Self {
+        let Shared { config, clock, rules, .. } = shared.clone();
+        Self { store: own.store.clone(), latest, config, rules, clock }
+    }
+}
+
+/// Answers until `stop`. A question that cannot be answered is dropped, which its reader sees.
+pub(super) async fn answer(past: Past, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
     loop {
         let question = tokio::select! {
             () = stop.cancelled() => return,
             question = questions.recv() => question,
         };
         let Some(question) = question else { return stop.cancelled().await };
-        let (store, place) = (store.clone(), latest.borrow().place.clone());
+        let (past, place) = (past.clone(), past.latest.borrow().place.clone());
         // Frames are many: who asks for some waits for those who asked before. Alerts are found at once.
-        let is_long = matches!(question, PastQuery::Frames { .. });
-        let reading = tokio::task::spawn_blocking(move || {
-            if let Err(error) = read(&store, &place, question) {
-                tracing::warn!(%error, "history cannot be read");
+        let is_long = matches!(question, PastQuery::Frames { .. } | PastQuery::Report { .. });
+        let waiting = tokio::runtime::Handle::current();
+        let reading = tokio::task::spawn_blocking(move || match question {
+            PastQuery::Report { from, to, by, reply } => waiting.block_on(make_report(&past, (from, to), &by, reply)),
+            question @ (PastQuery::Frames { .. } | PastQuery::Episodes { .. } | PastQuery::Alerts { .. }) => {
+                if let Err(error) = read(&past.store, &place, question) {
+                    tracing::warn!(%error, "history cannot be read");
+                }
             }
         });
         if is_long {
             let _ = reading.await;
         }
+    }
+}
+
+/// A report takes long, and is made on a thread that may wait.
+async fn make_report(
+    past: &Past,
+    span: (Timestamp, Timestamp),
+    by: &[String],
+    reply: oneshot::Sender<Result<serde_json::Value, String>>,
+) {
+    let rules = past.rules.borrow().rules.clone();
+    let made = async {
+        let sources = Sources::of(&past.config, past.clock).await?;
+        report(&sources, span, by, &past.config.tags, objectives(&rules)).await
+    };
+    match made.await {
+        Ok(report) => _ = reply.send(serde_json::to_value(report).map_err(|error| error.to_string())),
+        Err(ReportError::Usage(message)) => _ = reply.send(Err(message)),
+        Err(error) => tracing::warn!(%error, "a report cannot be made"),
     }
 }
 
@@ -59,7 +101,7 @@ pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -
             Ok(older + frames.each(lately + Duration::from_millis(1), now, None, |frame| engine.recall(&frame))?)
         };
         match read(&mut engine) {
-            Ok(bad) => report(bad, &store),
+            Ok(bad) => warn(bad, &store),
             Err::<_, StoreError>(error) => {
                 tracing::warn!(%error, "what an earlier run has kept cannot be read: rules over trends begin anew");
             }
@@ -77,9 +119,11 @@ fn read(store: &std::path::Path, place: &Place, question: PastQuery) -> Result<(
     match question {
         PastQuery::Frames { from, to, every, mut reader } => {
             let take = |frame: Frame| reader.take(&Frame { place: place.clone(), ..frame });
-            report(Frames::open(store)?.each(from, to, Some(every), take)?, store);
+            warn(Frames::open(store)?.each(from, to, Some(every), take)?, store);
             reader.finish();
         }
+        // It is made elsewhere.
+        PastQuery::Report { .. } => {}
         PastQuery::Episodes { alert, reply } => {
             let _ = reply.send(PastAlerts::open(store)?.of(&alert)?);
         }
@@ -91,7 +135,7 @@ fn read(store: &std::path::Path, place: &Place, question: PastQuery) -> Result<(
     Ok(())
 }
 
-fn report(bad: u64, store: &std::path::Path) {
+fn warn(bad: u64, store: &std::path::Path) {
     if bad > 0 {
         tracing::warn!(bad, path = %store.display(), "frames of history cannot be read and are left out; they go when their time is up");
     }
@@ -99,8 +143,6 @@ fn report(bad: u64, store: &std::path::Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::store::{Commit, Recording, Store};
     use trainspotter_core::engine::{Saved, cadence};

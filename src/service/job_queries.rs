@@ -105,6 +105,7 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
             .map(|capacity| Demand { unit: capacity.unit.clone(), quantity: capacity.quantity })
             .collect(),
         owner: job.owner().map(str::to_owned),
+        tags: job.details.as_ref().map(|details| details.tags.clone()).unwrap_or_default(),
         training_job: latest.training_job.clone(),
         story: Vec::new(),
         why: None,

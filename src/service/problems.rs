@@ -12,6 +12,7 @@ const MAX_PLACES: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     rules: Option<String>,
+    archive: Option<String>,
     sinks: BTreeMap<Arc<str>, String>,
 }
 
@@ -19,6 +20,11 @@ impl Problems {
     /// Takes in why the rule files are not in effect, if they are not.
     pub(super) fn set_rules(&mut self, mistakes: Option<&str>) {
         self.rules = mistakes.map(in_a_line);
+    }
+
+    /// Takes in why the archive cannot be written.
+    pub(super) fn set_archive(&mut self, trouble: Option<String>) {
+        self.archive = trouble;
     }
 
     /// Takes in whether a sink took the figures.
@@ -35,8 +41,9 @@ impl Problems {
             .rules
             .iter()
             .map(|rules| format!("rule files: they have mistakes, and the rules from before stay in effect: {rules}"));
+        let archive = self.archive.iter().map(|error| format!("archive: {error}"));
         let sinks = self.sinks.iter().map(|(sink, error)| format!("sink {sink}: {error}"));
-        rules.chain(sinks).collect()
+        rules.chain(archive).chain(sinks).collect()
     }
 }
 

@@ -10,13 +10,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::aws;
-use crate::config::{Config, LogPlace, Replication};
+use crate::aws::BucketAccess;
+use crate::config::{Config, ObjectPlace, Replication};
 use crate::notify::Notifiers;
-use crate::outbound::{Guard, http_client};
+use crate::objects::{self, Anywhere};
 use crate::replication::lease::{Role, Terms};
-use crate::replication::storage::folder::Folder;
-use crate::replication::storage::s3::{Bucket, Place as BucketPlace};
 use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
@@ -170,17 +168,25 @@ async fn with_log(watching: Watching, replication: &Replication) -> Result<Watch
 async fn watches(
     config: &Config,
     replication: &Replication,
-    log: &LogPlace,
+    log: &ObjectPlace,
     clock: Clock,
 ) -> Result<Option<String>, Failed> {
     let terms = Terms::of(replication.lease);
-    let found = match log {
-        LogPlace::Folder(folder) => replication::watches(&Folder::new(folder.clone()), terms).await,
-        LogPlace::Bucket { bucket, prefix } => {
-            replication::watches(&self::bucket(config, replication, bucket, prefix, clock).await?, terms).await
-        }
-    };
-    found.map_err(|error| of_log(error, log))
+    let storage = storage(config, replication, log, clock).await?;
+    replication::watches(&storage, terms).await.map_err(|error| of_log(error, log))
+}
+
+/// What is at the place of a log.
+async fn storage(
+    config: &Config,
+    replication: &Replication,
+    log: &ObjectPlace,
+    clock: Clock,
+) -> Result<Anywhere, Failed> {
+    let Replication { region, endpoint, role, .. } = replication;
+    let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
+    let opened = objects::open(log, access.or_of_targets(config), "store.log", clock).await;
+    opened.map_err(|error| Failed::Lasting(StartError::new("opening the log", error)))
 }
 
 /// Why a log could not be opened.
@@ -189,7 +195,7 @@ enum Failed {
     ForNow(String),
 }
 
-fn of_log(error: LogError, log: &LogPlace) -> Failed {
+fn of_log(error: LogError, log: &ObjectPlace) -> Failed {
     if error.is_lasting() {
         Failed::Lasting(StartError::new("opening the log", format!("{log}: {error}")))
     } else {
@@ -207,31 +213,8 @@ async fn open(config: &Config, clock: Clock) -> Result<Replicas, Failed> {
         event_loop::say_set_aside(&aside);
     }
     let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
-    match &replication.log {
-        LogPlace::Folder(folder) => {
-            let storage = Folder::new(folder.clone());
-            replication::open(store, file, storage, identity(config), terms, clock).await.map_err(of_log)
-        }
-        LogPlace::Bucket { bucket, prefix } => {
-            let storage = self::bucket(config, replication, bucket, prefix, clock).await?;
-            replication::open(store, file, storage, identity(config), terms, clock).await.map_err(of_log)
-        }
-    }
-}
-
-async fn bucket(
-    config: &Config,
-    replication: &Replication,
-    bucket: &str,
-    prefix: &str,
-    clock: Clock,
-) -> Result<Bucket, Failed> {
-    let failed = |error: String| Failed::Lasting(StartError::new("opening the log", error));
-    let access = aws::s3(config, replication, clock).await.map_err(|error| failed(error.to_string()))?;
-    let (signer, endpoint, region) = access;
-    let place = BucketPlace { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region };
-    Bucket::new(place, signer, |url| http_client(url, Guard::new(true)).map_err(|error| error.to_string()), clock)
-        .map_err(failed)
+    let storage = storage(config, replication, &replication.log, clock).await?;
+    replication::open(store, file, storage, identity(config), terms, clock).await.map_err(of_log)
 }
 
 /// Who this process is. What it watches must be the same for all replicas of a log.
@@ -266,7 +249,7 @@ async fn follow(watching: &Watching, replicas: &Replicas, stop: CancellationToke
     tokio::join!(
         show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
-        history::answer(config.store.clone(), latest, questions, stop.clone()),
+        history::answer(history::Past::of(shared, config, latest), questions, stop.clone()),
     );
 }
 

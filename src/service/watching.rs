@@ -10,12 +10,13 @@ use tracing::Span;
 
 use crate::aws::{self, Clients, JobEvents, Poller};
 use crate::config::{Config, Receiver, Target};
-use crate::notify::ATTEMPT_TIMEOUT;
 use crate::notify::outbox::{self, OutboxRow};
+use crate::notify::{ATTEMPT_TIMEOUT, Integration, Notifier};
 use crate::publish::{Publisher, Report};
 use crate::replication::Replicas;
 use crate::replication::lease::Terms;
-use crate::service::event_loop::{COUNTED_UNTIL, EventLoop, Memory, OPEN_SINCE, RESOLVED_SHOWN};
+use crate::service::digest::Digests;
+use crate::service::event_loop::{EventLoop, Memory, RESOLVED_SHOWN};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::own_cost::OwnCost;
@@ -23,7 +24,10 @@ use crate::service::polling::Polling;
 use crate::service::shared::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
-use crate::service::{MAX_HISTORY_QUERIES, Parts, StartError, event_loop, history, polling, restore, senders};
+use crate::service::{
+    COUNTED_UNTIL, MAX_HISTORY_QUERIES, OPEN_SINCE, Parts, StartError, archive, event_loop, history, polling, restore,
+    senders,
+};
 use crate::store::{PastAlerts, StoreHandle};
 use crate::web::Snapshot;
 use trainspotter_clock::Clock;
@@ -94,6 +98,7 @@ impl Watching {
 
         let acting = Acting::new(&shared, &config, &rules, &store, &notifiers, &latest);
         let started = Started::new(&config, rules.len());
+        let (archived, archiving) = archive::begin(&config, &store, &saved.series, clock).await?;
         let engine = begin(&config, rules, saved, since, set_aside, clock).await.of_target(place.clone(), apart);
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
         let event_loop = EventLoop {
@@ -111,6 +116,7 @@ impl Watching {
             history: config.history,
             memory: Memory::with(unsent, ended_before(&config).await),
             source_log: SourceLog::new(started),
+            archive: archived,
             own_cost: OwnCost::new(&config)?,
             calls: shared.calls.clone(),
             removed,
@@ -139,17 +145,31 @@ impl Watching {
         parts.spawn("rules", shared.clone().pass_rules_on(senders.rules, rest.clone()));
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
-        let (notifying, attempt) = (TaskTracker::new(), longest_attempt(&config));
-        for notifier in delivering.into_iter().map(|notifier| notifier.with_attempt_timeout(attempt)) {
-            parts.spawn("notifier", notifying.track_future(notifier.run(rest.clone())));
-        }
+        let notifying = notify(&mut parts, delivering, longest_attempt(&config), &rest);
         if let Some(replicas) = replicas {
             parts.spawn("hand_over", hand_over(replicas, notifying, rest.clone()));
         }
+        parts.spawn("archive", archiving.run(rest.clone()));
+        parts.spawn("digests", Digests::of(&acting.operations, &shared.config).run(rest.clone()));
+        let past = history::Past::of(&shared, &config, latest);
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
-        parts.spawn("history", history::answer(config.store.clone(), latest, past_inbox, rest.clone()));
+        parts.spawn("history", history::answer(past, past_inbox, rest.clone()));
         parts.finish(stop, rest).await
     }
+}
+
+/// Starts what sends to each receiver. What is returned waits until nothing is sent any more.
+fn notify(
+    parts: &mut Parts,
+    delivering: Vec<Notifier<StoreHandle, Arc<Integration>>>,
+    attempt: Duration,
+    rest: &CancellationToken,
+) -> TaskTracker {
+    let notifying = TaskTracker::new();
+    for notifier in delivering.into_iter().map(|notifier| notifier.with_attempt_timeout(attempt)) {
+        parts.spawn("notifier", notifying.track_future(notifier.run(rest.clone())));
+    }
+    notifying
 }
 
 /// The longest that an attempt to notify may take: with replicas, no longer than another one waits before it leads.
@@ -184,7 +204,8 @@ async fn begin(
     let mut engine = Engine::new(rules, cadence, saved, since)
         .priced(config.prices.clone())
         .showing(config.shares.clone())
-        .banded(config.priority_bands.clone());
+        .banded(config.priority_bands.clone())
+        .tagged(config.tags.clone());
     engine.service().store_set_aside = set_aside;
     history::recall(engine, config.store.clone(), clock.now()).await
 }

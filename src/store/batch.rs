@@ -315,7 +315,9 @@ impl Store {
         let memory = &self.connection;
         memory_fallback::run(&mut file, &|transaction: &Connection| {
             for table in changes::names(memory)?.iter().filter(|table| *table != "frame") {
-                transaction.execute(&format!("DELETE FROM {table}"), [])?;
+                if !memory_fallback::LARGE.contains(&table.as_str()) {
+                    transaction.execute(&format!("DELETE FROM {table}"), [])?;
+                }
                 memory_fallback::copy(memory, transaction, table, &[], "REPLACE")?;
             }
             Ok(())

@@ -37,6 +37,9 @@ const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outb
 /// ... and from a file that will not be read again also this.
 const ALSO_AT_THE_START: [&str; 3] = ["job", "queue", "event"];
 
+/// What memory has no room for: it stays in the file, and what comes meanwhile is added to it.
+pub(super) const LARGE: [&str; 2] = ["frame", "unarchived"];
+
 /// How long a commit waits for a lock while memory stands in: what waits for it meanwhile are the notifications.
 const PATIENCE_MEANWHILE: Duration = Duration::from_millis(50);
 
@@ -144,7 +147,8 @@ impl Store {
             // What is missing would be taken for gone in the log.
             let names = changes::names(&memory)?;
             let others = names.iter().map(String::as_str);
-            let others: Vec<&str> = others.filter(|name| *name != "frame" && !TAKEN_ALONG.contains(name)).collect();
+            let is_large = |name: &str| LARGE.contains(&name);
+            let others: Vec<&str> = others.filter(|name| !is_large(name) && !TAKEN_ALONG.contains(name)).collect();
             take_along(&self.connection, &memory, &others)?;
             batch.leave(&self.connection, &memory)?;
         }
@@ -213,6 +217,9 @@ impl Store {
             copy(memory, transaction, "event", &["seq"], "REPLACE")?;
             copy(memory, transaction, "silence", &[], "IGNORE")?;
             copy(memory, transaction, "set_aside", &["seq"], "REPLACE")?;
+            for table in ["unarchived", "hour_begin", "sent_report"] {
+                copy(memory, transaction, table, &[], "REPLACE")?;
+            }
             jobs::save(transaction, changed)?;
             jobs::save(transaction, &commit.jobs)?;
             keep(transaction, commit, &[])

@@ -15,8 +15,8 @@ use crate::store::operator;
 use crate::store::outbox;
 use crate::store::series;
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::{Alert, REPORT};
 
 const ALERTS: &str = "SELECT id, body FROM alert ORDER BY id";
 
@@ -225,11 +225,11 @@ fn mend_alerts(transaction: &Connection) -> Result<(), StoreError> {
     transaction.execute(
         "INSERT OR IGNORE INTO alert (id, body)
          SELECT alert, json_extract(body, '$.alert') FROM outbox
-         WHERE kind = 'fired' AND json_extract(body, '$.alert.rule') <> ?1 AND NOT EXISTS (
+         WHERE kind = 'fired' AND json_extract(body, '$.alert.rule') NOT IN (?1, ?2) AND NOT EXISTS (
              SELECT 1 FROM outbox AS resolve WHERE resolve.receiver = outbox.receiver AND resolve.alert = outbox.alert
              AND resolve.episode = outbox.episode AND resolve.kind = 'resolved')
          ORDER BY seq DESC",
-        [RECEIVER_IN_TROUBLE],
+        [RECEIVER_IN_TROUBLE, REPORT],
     )?;
     Ok(())
 }

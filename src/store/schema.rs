@@ -104,6 +104,19 @@ const MIGRATIONS: &[M<'_>] = &[
             is_ahead INTEGER NOT NULL
         ) STRICT;",
     ),
+    // What is to be archived, by day and tick, and what the hour that is not over began with. Which reports were sent.
+    M::up(
+        "CREATE TABLE unarchived (
+            source TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            rows INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY (source, day, at)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE hour_begin (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), body BLOB NOT NULL) STRICT;
+        CREATE TABLE sent_report (name TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+    ),
 ];
 
 /// The version of the tables that this build writes.

@@ -1,5 +1,6 @@
 //! Jobs one by one: the only routes that ask the ledger's owner.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -196,6 +197,8 @@ pub struct JobView {
     pub demand: Vec<Demand>,
     /// Who the job belongs to, from its tags.
     pub owner: Option<String>,
+    /// Those of its other tags that `tags` of the configuration names.
+    pub tags: BTreeMap<String, String>,
     /// The training job of the latest attempt.
     #[schema(value_type = Option<String>)]
     pub training_job: Option<TrainingJobName>,

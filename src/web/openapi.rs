@@ -19,6 +19,7 @@ use crate::web::job_context;
 use crate::web::jobs;
 use crate::web::outbox;
 use crate::web::probes;
+use crate::web::report;
 use crate::web::service_figures;
 use crate::web::silences;
 use crate::web::test_notifications;
@@ -57,6 +58,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(figures::setup))
         .routes(routes!(history::history))
         .routes(routes!(history::histories))
+        .routes(routes!(report::report))
         .routes(routes!(alerts::alerts))
         .routes(routes!(alert_detail::past))
         .routes(routes!(alert_detail::alert))

@@ -31,6 +31,17 @@ pub enum PastQuery {
         /// Where the answer goes.
         reply: oneshot::Sender<Vec<Transition>>,
     },
+    /// A report.
+    Report {
+        /// The first moment.
+        from: Timestamp,
+        /// The end, which is not part of it.
+        to: Timestamp,
+        /// What it is broken down by.
+        by: Vec<String>,
+        /// Where the answer goes; what makes no sense is an error.
+        reply: oneshot::Sender<Result<serde_json::Value, String>>,
+    },
     /// What fired between two moments, the latest first.
     Alerts {
         /// The first moment.

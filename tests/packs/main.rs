@@ -11,6 +11,7 @@ mod support {
     pub mod python;
 }
 mod architecture;
+mod archive;
 mod circles;
 mod dashboards;
 mod deploy;

@@ -18,6 +18,7 @@ mod support {
     pub mod receivers;
     pub mod remote_write;
 }
+mod archive;
 mod aws_clients;
 mod cloudwatch_otlp;
 mod fakecloud;

@@ -22,6 +22,7 @@ mod support {
     pub mod still;
 }
 mod account;
+mod archive;
 mod command;
 mod cost;
 mod first_lines;

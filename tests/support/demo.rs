@@ -37,6 +37,16 @@ pub struct Demo {
 impl Demo {
     /// Starts both. `publish` says where the figures go, given the simulated account's address.
     pub async fn start(seed: u64, speed: f64, work: &Synthetic, publish: impl FnOnce(SocketAddr) -> Publish) -> Self {
+        Self::configured(seed, speed, work, |config, endpoint| Config { publish: publish(endpoint), ..config }).await
+    }
+
+    /// Starts both, the service with another configuration than usual.
+    pub async fn configured(
+        seed: u64,
+        speed: f64,
+        work: &Synthetic,
+        change: impl FnOnce(Config, SocketAddr) -> Config,
+    ) -> Self {
         let clock = Clock::fast(speed);
         let began = clock.now();
         let simulation = Simulation::new(work.workload(seed, began), seed, clock);
@@ -47,7 +57,7 @@ impl Demo {
         let folder = tempfile::tempdir().unwrap();
         let watching = watching(endpoint, POLL_EVERY, folder.path().join("state.db"));
         let receivers = vec![Receiver::new("people", Channel::sns(topic))];
-        let config = Config { publish: publish(endpoint), receivers, ..watching };
+        let config = change(Config { receivers, ..watching }, endpoint);
         let page = SocketAddr::from(([127, 0, 0, 1], 0));
         let stop = CancellationToken::new();
         let mut demo = Self { page, endpoint, clock, began, config, stop, service: None, _folder: folder };

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use trainspotter::config::{Channel, CloudWatch, Config, Endpoint, Publish, Receiver, Secret};
+use trainspotter::config::{Archive, Channel, CloudWatch, Config, Endpoint, ObjectPlace, Publish, Receiver, Secret};
 use trainspotter::service::Service;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
@@ -42,6 +42,12 @@ pub struct Setup {
     pub cloudwatch: bool,
     /// Where the state is kept; a folder of its own otherwise.
     pub store: Option<PathBuf>,
+    /// The folder of an archive, if there is one.
+    pub archive: Option<PathBuf>,
+    /// Simulated seconds per real second, if not as usual.
+    pub speed: Option<f64>,
+    /// How often the service polls, if not as usual.
+    pub poll_every: Option<Duration>,
 }
 
 /// A service that runs.
@@ -61,7 +67,7 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         let trace = folder.path().join("training.csv");
         std::fs::write(&trace, &setup.trace).unwrap();
-        let clock = Clock::fast(SPEED);
+        let clock = Clock::fast(setup.speed.unwrap_or(SPEED));
         let since = clock.now();
         let simulation = Simulation::new(trace::load(&trace, clock.now()).unwrap(), 7, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -98,6 +104,13 @@ impl Running {
 
     pub async fn truth(&self) -> Value {
         reqwest::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap().json().await.unwrap()
+    }
+
+    /// Every job, with all that happened to it.
+    pub async fn true_jobs(&self) -> Vec<Value> {
+        let url = format!("http://{}/_sim/truth/jobs?limit=10000", self.endpoint);
+        let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        answer["jobs"].as_array().unwrap().clone()
     }
 
     pub async fn inject(&self, fault: &Value) {
@@ -159,6 +172,8 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
             otlp: Vec::new(),
         },
         receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),
-        ..watching(endpoint, POLL_EVERY, setup.store.clone().unwrap_or(store))
+        archive: setup.archive.clone().map(|folder| Archive::at(ObjectPlace::Folder(folder))),
+        tags: vec!["team".to_owned()],
+        ..watching(endpoint, setup.poll_every.unwrap_or(POLL_EVERY), setup.store.clone().unwrap_or(store))
     }
 }

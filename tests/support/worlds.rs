@@ -137,6 +137,7 @@ pub fn described(job: &Job) -> JobSeen {
         preempted: preempted.collect(),
         attempt_timeout: None,
         owner: None,
+        tags: std::collections::BTreeMap::new(),
     };
     JobSeen { details: Some(Box::new(details)), ..listed(job) }
 }

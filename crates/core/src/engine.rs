@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
-use crate::metrics::{self, CAUGHT_UP_WITHIN, CatchUp, Counting, Frame, Notes, Pending, Service, Why};
+use crate::metrics::{self, CAUGHT_UP_WITHIN, CatchUp, Counting, EndedJob, Frame, Notes, Pending, Service, Why};
 use crate::model::{
     JobId, JobSeen, MAX_PRICE, Observation, Place, Position, Prices, PriorityBands, Questions, Queue, QueueName,
     SavedEvent, SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
@@ -54,6 +54,8 @@ pub struct Engine {
     /// New queues are read from here on: see [`Saved::open_since`].
     open_since: Timestamp,
     cadence: Cadence,
+    /// The tags of jobs that are kept.
+    tags: Vec<String>,
     facts: Facts,
     sources: Sources,
     unknown_values: BTreeMap<(&'static str, String), ()>,
@@ -88,6 +90,8 @@ pub struct Output {
     pub jobs: SavedJobs,
     /// Up to when the lists of each queue are complete, to be kept with the jobs.
     pub queues: Vec<SavedQueue>,
+    /// Jobs whose ends were counted in this tick.
+    pub ended: Vec<EndedJob>,
     /// Events that were counted in this tick, to keep for a day.
     pub events: Vec<SavedEvent>,
     /// Up to when events are counted in `series`.
@@ -110,6 +114,7 @@ impl Engine {
             has_caught_up: false,
             open_since: saved.open_since.unwrap_or(counted_until),
             cadence,
+            tags: Vec::new(),
             facts: Facts { ledger, ..Facts::default() },
             sources: Sources::new(counted_until),
             unknown_values: BTreeMap::new(),
@@ -152,6 +157,13 @@ impl Engine {
     pub fn priced(mut self, mut prices: Prices) -> Self {
         prices.retain(|_, dollars| (0.0..=MAX_PRICE).contains(dollars));
         self.facts.prices = prices;
+        self
+    }
+
+    /// The same engine, which keeps these tags of jobs beside the owner's.
+    #[must_use]
+    pub fn tagged(mut self, tags: Vec<String>) -> Self {
+        self.tags = tags;
         self
     }
 
@@ -275,6 +287,9 @@ impl Engine {
         }
         let counted_until = self.horizon();
         self.counting.count(&self.facts.ledger, counted_until);
+        for (id, waited) in self.counting.take_waits() {
+            self.facts.ledger.add_waited(&id, waited);
+        }
         // A short restart is no gap in what is charged by time, unless it is not known yet where things stand.
         if let Some(at) = self.resumed_from.take().filter(|_| self.is_ready()) {
             self.counting.charged_until(at);
@@ -288,6 +303,7 @@ impl Engine {
         self.service.account.outside = self.outside.in_use(&self.facts.ledger, now);
         let sources = self.sources.health(&self.facts.queues, now);
         let inputs = self.facts.inputs(now, &sources);
+        let ended = self.counting.take_ended(&inputs);
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
         self.has_caught_up |= now.since(counted_until) <= CAUGHT_UP_WITHIN;
         frame.catch_up = match self.has_caught_up {
@@ -316,6 +332,7 @@ impl Engine {
             series: self.counting.saved(),
             jobs: self.facts.ledger.to_save(self.counting.held_back()),
             queues: self.facts.ledger.saved_queues(),
+            ended,
             events: self.counting.take_events(),
             counted_until,
             open_since,
@@ -381,6 +398,9 @@ impl Engine {
     }
 
     fn observe_job(&mut self, mut job: JobSeen, at: Moment) {
+        if let Some(details) = &mut job.details {
+            details.tags.retain(|tag, _| self.tags.contains(tag));
+        }
         if let Some(share) = &job.share {
             let has_ended = job.status.is_ended();
             match self.shares.series(&job.queue, share, has_ended, &self.facts.ledger) {

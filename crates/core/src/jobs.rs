@@ -34,7 +34,7 @@ use coverage::Coverage;
 pub use event::{Changes, Event, EventKind, Outcome};
 pub use failure::{FailureCategory, account_limit};
 pub use index::Move;
-pub use job::{Job, gpus_of};
+pub use job::{Job, Waited, gpus_of};
 pub use listing::{EXAMINED_AT_MOST, Filter, Found, Wanted};
 pub use plan::Cadence;
 pub(crate) use plan::JOBS_PER_POLL;
@@ -267,6 +267,14 @@ impl Ledger {
         if let Some(job) = self.jobs.get_mut(&seen.job) {
             let is_changed = job.observe_training_job(seen);
             self.unsaved.add_if(is_changed, job);
+        }
+    }
+
+    /// Takes in what a wait of a job was for that is over, in seconds by reason.
+    pub fn add_waited(&mut self, id: &JobId, seconds: impl IntoIterator<Item = (String, f64)>) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.add_waited(seconds);
+            self.unsaved.add(job);
         }
     }
 

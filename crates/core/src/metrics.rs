@@ -9,6 +9,7 @@ mod closed_labels;
 mod compute_reservation;
 mod count;
 mod counters;
+mod ended_job;
 mod failures;
 mod fair_share;
 mod finding;
@@ -16,6 +17,7 @@ mod frame;
 mod gauges;
 pub mod gpu_parts;
 mod hosts;
+pub mod hourly;
 mod job_context;
 mod job_story;
 pub mod kaplan_meier;
@@ -40,6 +42,7 @@ pub use alert_notes::{JOBS_NAMED, Notes, WaitNote};
 pub use closed_labels::closed_values;
 pub use count::Counting;
 pub use counters::Counters;
+pub use ended_job::EndedJob;
 pub use frame::{
     CAUGHT_UP_WITHIN, CatchUp, Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan,
     Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
@@ -100,6 +103,17 @@ pub struct Service {
     pub store_set_aside: bool,
     /// Size of the state file.
     pub store_bytes: Option<u64>,
+    /// What waits to be archived; `None` where there is no archive.
+    pub archive: Option<PendingArchive>,
+}
+
+/// What waits to be archived.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PendingArchive {
+    /// Rows in the state file.
+    pub rows: u64,
+    /// For how long the oldest day that is over has been due.
+    pub oldest_age: Duration,
 }
 
 /// Notifications that wait for delivery to one receiver.

@@ -29,15 +29,17 @@ mod template_limits;
 #[cfg(test)]
 mod tests;
 mod threshold;
+mod wait_objective;
 mod wording;
 
 pub use crate::metrics::catalogue::Unit;
 pub use active_alerts::ActiveAlerts;
 pub use alert::{Alert, AlertId, AlertState, KEEP_ENDED, ResolveReason, Transition, TransitionKind};
-pub use check::RECEIVER_IN_TROUBLE;
+pub use check::{RECEIVER_IN_TROUBLE, REPORT};
 pub use lint::lint;
 pub use past_values::PastValues;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
+pub use wait_objective::Objective;
 pub use wording::of_value as in_words;
 
 use crate::yaml::{self, Problems};

@@ -209,6 +209,7 @@ fn details(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> JobDetail
     attempts.sort_by_key(|attempt| attempt.started_at.or(attempt.stopped_at));
     preempted.sort_by_key(|attempt| attempt.stopped_at.or(attempt.started_at));
     let owner = job.tags().and_then(|tags| tags.get(JobDetails::OWNER_TAG));
+    let tags = job.tags().into_iter().flatten();
     let count = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok());
     let preemption = job.preemption_configuration();
     JobDetails {
@@ -222,6 +223,10 @@ fn details(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> JobDetail
             .filter(|seconds| *seconds > 0)
             .map(|seconds| Duration::from_secs(seconds.into())),
         owner: owner.map(|owner| owner.as_str().into()),
+        tags: tags
+            .filter(|(tag, _)| *tag != JobDetails::OWNER_TAG)
+            .map(|(tag, value)| (tag.clone(), value.clone()))
+            .collect(),
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::notify::message::Message;
 use crate::notify::outbox::RECEIVER_IN_TROUBLE;
 use crate::runbooks;
-use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
+use trainspotter_core::rules::{Alert, REPORT};
 
 impl Message {
     /// The alert's page.
@@ -18,6 +18,8 @@ impl Message {
         // Alerts are what rules raise; a receiver in trouble is part of the service's own health.
         Some(if alert.rule == RECEIVER_IN_TROUBLE {
             format!("{url}/health")
+        } else if alert.rule == REPORT {
+            format!("{url}/")
         } else {
             format!("{url}/alerts/{}", alert.id)
         })

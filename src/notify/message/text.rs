@@ -6,6 +6,7 @@ use crate::notify::outbox::Kind;
 use crate::runbooks;
 use trainspotter_core::model::units;
 use trainspotter_core::rules::Alert;
+use trainspotter_core::rules::REPORT;
 use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
@@ -111,6 +112,7 @@ fn headline(transition: &Transition) -> String {
     let alert = &transition.alert;
     let severity = alert.labels.get("severity").map(|severity| format!(" (severity {severity})")).unwrap_or_default();
     let verb = match Kind::of(transition) {
+        Kind::Fired if alert.rule == REPORT => "of a time that is over",
         Kind::Fired if alert.state.fired_at().is_some_and(|fired_at| fired_at < transition.at) => "is still firing",
         Kind::Fired => "is firing",
         Kind::Resolved => "has ended",

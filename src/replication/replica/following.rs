@@ -1,5 +1,6 @@
 //! A replica that follows: takes in record by record what others write, and takes over when nobody does.
 
+use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::append::Fate;
 use crate::replication::append::within;
@@ -9,7 +10,6 @@ use crate::replication::record::Purpose;
 use crate::replication::replica::Outstanding;
 use crate::replication::replica::Replica;
 use crate::replication::restore::restore;
-use crate::replication::storage::Storage;
 use crate::store::Changes;
 use crate::store::Store;
 

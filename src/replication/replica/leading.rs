@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
+use crate::objects::Storage;
+use crate::objects::StorageError;
 use crate::replication::append::Fate;
 use crate::replication::append::within;
 use crate::replication::lease::Mono;
@@ -12,8 +14,6 @@ use crate::replication::names;
 use crate::replication::record::Purpose;
 use crate::replication::replica::Outstanding;
 use crate::replication::replica::Replica;
-use crate::replication::storage::Storage;
-use crate::replication::storage::StorageError;
 use crate::store::Call;
 use crate::store::Changes;
 use crate::store::Position;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::Shared;
+use crate::objects::Created;
+use crate::objects::Storage;
+use crate::objects::StorageError;
 use crate::replication::names;
 use crate::replication::record;
-use crate::replication::storage::Created;
-use crate::replication::storage::Storage;
-use crate::replication::storage::StorageError;
 use crate::store::Store;
 
 /// What one replica sees of the bucket.
@@ -113,6 +113,15 @@ impl Storage for Bucket {
             }
             world.objects.insert(name, bytes);
             Ok(Created::Yes)
+        })
+        .await
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        let name = name.to_owned();
+        self.request(move |world| {
+            world.objects.insert(name, bytes);
+            Ok(())
         })
         .await
     }

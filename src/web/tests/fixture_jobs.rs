@@ -37,6 +37,7 @@ pub(super) fn jobs() -> Vec<JobView> {
         wait_seconds: Some(600.0),
         attempts: 1,
         owner: Some("bob".to_owned()),
+        tags: std::collections::BTreeMap::new(),
         training_job: Some("AWSBatch-rank-eval-1".into()),
         story: vec![
             "It failed 33m ago, at 2026-03-01T11:26:40Z, after it had run 1h 51m: its own code failed.".to_owned(),
@@ -127,6 +128,7 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         gpus: Some(32.0),
         demand: vec![Demand { unit: "ml.p5.48xlarge".into(), quantity: 4.0 }],
         owner: Some("ada".to_owned()),
+        tags: std::collections::BTreeMap::new(),
         training_job: None,
         story: Vec::new(),
         why: None,

@@ -37,6 +37,9 @@ pub(super) async fn answer_with(mut questions: mpsc::Receiver<PastQuery>, frame:
                 }
                 reader.finish();
             }
+            PastQuery::Report { by, reply, .. } => {
+                let _ = reply.send(Ok(serde_json::json!({ "by": by, "jobs": 0 })));
+            }
             PastQuery::Episodes { alert, reply } => {
                 let mut known = fixture::past_alerts();
                 known.retain(|transition| transition.alert.id.as_str() == alert);

@@ -84,6 +84,12 @@ fn as_described(job: &Job) -> JobSeen {
         priority: Some(job.priority),
         preemptions: job.preemptions,
         owner: job.tags.get(JobDetails::OWNER_TAG).map(|owner| owner.as_str().into()),
+        tags: job
+            .tags
+            .iter()
+            .filter(|(tag, _)| *tag != JobDetails::OWNER_TAG)
+            .map(|(tag, value)| (tag.clone(), value.clone()))
+            .collect(),
         ..JobDetails::default()
     };
     JobSeen {

@@ -1,6 +1,9 @@
 //! One job as the ledger knows it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::jobs::event::{Event, EventKind, Outcome};
 use crate::jobs::failure::FailureCategory;
@@ -12,6 +15,11 @@ use crate::model::{
 
 /// For how long what happened is not reported because a description could say it more exactly.
 pub(super) const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
+
+/// Seconds waited by reason. Most jobs have none yet, and there are millions of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Waited(pub BTreeMap<String, f64>);
 
 /// A job: its latest answer, what its descriptions said, and its timeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +38,8 @@ pub struct Job {
     pub wants_description_since: Option<Timestamp>,
     /// Whether SageMaker was asked about the training job of the latest attempt.
     pub training_job_known: bool,
+    /// Seconds of its waits that are over, by reason, as far as they were watched; `None` where none were.
+    pub waited: Option<Box<Waited>>,
     /// Whether the timeline has ended, known without a look at it: most answers tell nothing new.
     pub(super) is_over: bool,
     /// How many preemptions were reported, by this run and earlier ones; `None` until a description has said how many there were.
@@ -59,6 +69,7 @@ impl Job {
             seen_at: last_known.unwrap_or(seen.created_at).min(at.earliest),
             wants_description_since: (before.wants_description || may_have_made_attempts).then_some(at.earliest),
             training_job_known: false,
+            waited: None,
             is_over: false,
             preemptions_reported: before.preemptions,
             is_restored: false,
@@ -224,6 +235,13 @@ impl Job {
     /// Since when the job has been waiting without a break; `None` if it is not.
     pub fn waiting_since(&self) -> Option<Timestamp> {
         self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
+    }
+
+    /// Takes in what a wait that is over was for.
+    pub(super) fn add_waited(&mut self, seconds: impl IntoIterator<Item = (String, f64)>) {
+        for (reason, seconds) in seconds {
+            *self.waited.get_or_insert_default().0.entry(reason).or_default() += seconds;
+        }
     }
 
     /// The job's owner, if a description named one.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::coverage::{Coverage, SavedCoverage};
+use crate::jobs::job::Waited;
 use crate::jobs::{Changes, Event, EventKind, Job, Ledger, Timeline};
 use crate::model::{
     Capacity, InstanceType, JobDetails, JobId, JobSeen, JobStatus, QueueName, SavedJob, SavedJobs, SavedQueue,
@@ -105,6 +106,9 @@ struct Body {
     wants_description: Option<i64>,
     #[serde(default, skip_serializing_if = "is_false")]
     training_job_known: bool,
+    /// Seconds waited by reason, of waits that are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waited: Option<Box<Waited>>,
     /// How many preemptions were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preemptions: Option<u32>,
@@ -143,6 +147,7 @@ impl Body {
             described: millis(job.described_at),
             wants_description: millis(job.wants_description_since),
             training_job_known: job.training_job_known,
+            waited: job.waited.clone(),
             preemptions: job.preemptions_reported.map(|reported| reported.saturating_sub(uncounted)),
             left,
         }
@@ -184,6 +189,7 @@ impl Body {
             described_at: at(self.described),
             wants_description_since: at(self.wants_description),
             training_job_known: self.training_job_known,
+            waited: self.waited,
             is_over,
             preemptions_reported: self.preemptions,
             is_restored: true,

@@ -308,6 +308,15 @@ catalogue! {
     STORE_SIZE = "store.size", Gauge, Bytes, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,
         "Size of the state file.";
+    ARCHIVE_PENDING = "archive.pending", Gauge, Count, NonNegative, [], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "Rows of jobs and hours that wait in the state file to be archived, those of the current day included. Only with `archive`.";
+    ARCHIVE_OLDEST = "archive.oldest", Gauge, Seconds, NonNegative, [], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "For how long the oldest day that is over has been due to be archived; 0 when none is. Only with `archive`.";
+    ARCHIVE_FAILURES = "archive.failures", Counter, Count, NonNegative, [], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "Attempts to write a day to the archive that failed. Only with `archive`.";
 }
 
 #[cfg(test)]

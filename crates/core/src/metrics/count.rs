@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jobs::{Changes, Event, EventKind, Ledger, Outcome};
+use crate::metrics::Inputs;
 use crate::metrics::catalogue::{self, Label};
 use crate::metrics::counters::Counters;
+use crate::metrics::ended_job::EndedJob;
 use crate::metrics::failures::Failures;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
@@ -18,7 +20,7 @@ use crate::metrics::subjects::{Demanded, no_share};
 use crate::metrics::wait_estimates::Waiting;
 use crate::metrics::wait_quantiles::Waits;
 use crate::model::{
-    CallOutcome, Calls, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
+    CallOutcome, Calls, JobId, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
 };
 
 /// GPU time between two ticks further apart than this is not charged: nobody looked.
@@ -49,6 +51,8 @@ pub struct Counting {
     pub(super) recent_use: RecentUse,
     pub(super) waiting: Waiting,
     pub(super) demanded: Demanded,
+    /// Ends that were counted since this was last asked.
+    ended: Vec<Event>,
     pub(super) bands: PriorityBands,
     /// What an earlier run has counted within the last day: taken in with the first count, when it is known how.
     kept: Vec<Event>,
@@ -99,6 +103,16 @@ impl Counting {
     /// Events that are counted once a poll has covered their time.
     pub fn held_back(&self) -> &[Event] {
         &self.held_back
+    }
+
+    /// What waits that ended since this was last asked were for, in seconds by reason.
+    pub fn take_waits(&mut self) -> Vec<(JobId, Vec<(String, f64)>)> {
+        self.waiting.waited.take_over()
+    }
+
+    /// The jobs whose ends were counted since this was last asked, as rows of the archive.
+    pub fn take_ended(&mut self, inputs: &Inputs<'_>) -> Vec<EndedJob> {
+        std::mem::take(&mut self.ended).iter().filter_map(|event| EndedJob::of(event, inputs)).collect()
     }
 
     /// Takes in what changed in the ledger; the next [`Counting::count`] counts it.
@@ -402,6 +416,7 @@ impl Counting {
         let labels = || of_share(&event.queue, share);
         self.tallies.add(&catalogue::JOB_ENDED, with(labels(), "outcome", outcome.as_str()), 1.0);
         self.remember_outcome(event, outcome, gpu_seconds);
+        self.ended.push(event.clone());
         match outcome {
             Outcome::Failed(category) => {
                 self.tallies.add(&catalogue::JOB_FAILURES, with(labels(), "category", category.as_str()), 1.0);

@@ -318,6 +318,10 @@ impl Gauges {
         if let Some(bytes) = service.store_bytes {
             self.set(&catalogue::STORE_SIZE, [], bytes as f64);
         }
+        if let Some(archive) = service.archive {
+            self.set(&catalogue::ARCHIVE_PENDING, [], archive.rows as f64);
+            self.set(&catalogue::ARCHIVE_OLDEST, [], archive.oldest_age.as_secs_f64());
+        }
     }
 
     pub(super) fn failure_ratio(&mut self, queue: &QueueName, share: &ShareName, ratio: f64) {

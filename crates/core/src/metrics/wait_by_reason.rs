@@ -18,6 +18,8 @@ pub(super) struct WaitByReason {
     classes: BTreeMap<ShareJobs, BTreeMap<Class, Seconds>>,
     /// What a waiting job has waited beyond what its class's clocks show; less than 0 where they ran before it came.
     beyond: HashMap<JobId, Seconds>,
+    /// What waits that ended since this was last asked were for.
+    over: Vec<(JobId, Seconds)>,
 }
 
 impl WaitByReason {
@@ -40,12 +42,22 @@ impl WaitByReason {
         }
         for Move { id, queue, share, class, .. } in moves.iter().filter(|moved| !moved.came) {
             if ledger.job(id).is_none_or(|job| !job.status().is_waiting()) {
-                self.beyond.remove(id);
+                self.over.extend(self.beyond.remove(id).map(|waited| (id.clone(), waited)));
             }
             if ledger.lane(queue, share.as_ref()).is_none_or(|lane| lane.classes().all(|(other, _)| other != class)) {
                 self.forget(&(queue.clone(), share.clone()), class);
             }
         }
+    }
+
+    /// What waits that ended since this was last asked were for, in seconds by reason.
+    pub(super) fn take_over(&mut self) -> Vec<(JobId, Vec<(String, f64)>)> {
+        let named = |waited: Seconds| {
+            let all = Reason::ALL.into_iter().zip(waited).filter(|(_, seconds)| *seconds >= 1e-3);
+            all.map(|(reason, seconds)| (reason.as_str().to_owned(), seconds)).collect()
+        };
+        let over = std::mem::take(&mut self.over).into_iter();
+        over.map(|(id, waited)| (id, named(waited))).filter(|(_, waited): &(_, Vec<_>)| !waited.is_empty()).collect()
     }
 
     /// Lets `seconds` go by on the clock of each class's reason.

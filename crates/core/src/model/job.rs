@@ -1,6 +1,7 @@
 //! A Batch service job as the API describes it: one answer, before the ledger makes a history of answers.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -230,6 +231,9 @@ pub struct JobDetails {
     /// Whose job it is, by its tag [`JobDetails::OWNER_TAG`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<str>>,
+    /// Its other tags; of these the engine keeps those that it is told to.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "so serde calls it")]

@@ -5,16 +5,20 @@ pub(super) mod values;
 
 use std::collections::BTreeSet;
 
-use crate::metrics::catalogue::{Kind, Label, Unit};
+use crate::metrics::catalogue::{self, Kind, Label, Unit};
 use crate::model::check_name;
 use crate::rules::file::{ClauseText, ObjectiveText, RuleFile, RuleText};
 use crate::rules::objective::{self, WINDOWS};
 use crate::rules::rule::{Clause, Combine, Rule};
+use crate::rules::wait_objective::Objective;
 use crate::rules::wording::Templates;
 use crate::yaml::{Document, HumanDuration, Problem, Problems};
 
 /// The alert of the service itself, about a receiver that takes nothing. No rule is called like it.
 pub const RECEIVER_IN_TROUBLE: &str = "ReceiverInTrouble";
+
+/// What reports are called where they are sent as alerts are. No rule is called like it.
+pub const REPORT: &str = "UsageReport";
 
 /// Alerts of one rule at most, unless the rule says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -44,6 +48,8 @@ pub(super) fn check(document: &Document<RuleFile>) -> Result<Vec<Rule>, Problems
             check.problem("alert", format!("this name {why}"));
         } else if text.alert == RECEIVER_IN_TROUBLE {
             check.problem("alert", "the service itself raises alerts of this name, when a receiver takes nothing");
+        } else if text.alert == REPORT {
+            check.problem("alert", "the service itself sends reports under this name");
         }
         if let Some(taken) = names_of(text).find(|name| !names.insert(name.clone())) {
             check.problem("alert", format!("another rule is called `{taken}` already"));
@@ -136,6 +142,12 @@ impl Check<'_> {
         let of_window = |window: objective::Window| {
             let clauses = window.clauses(metric, bound, 1.0 - target, &filters)?;
             let mut rule = rule(text, clauses, Combine::All, by.clone(), templates.clone());
+            rule.objective = (metric.name == catalogue::QUEUE_WAIT.name).then(|| Objective {
+                name: rule.name.clone(),
+                within_seconds: objective.within.0.as_secs_f64(),
+                target,
+                filters: filters.clone(),
+            });
             rule.name = objective_name(&rule.name, window);
             rule.labels.entry("severity".to_owned()).or_insert_with(|| window.severity.to_owned());
             Some(rule)
@@ -199,6 +211,7 @@ fn rule(text: &RuleText, clauses: Vec<Clause>, combine: Combine, by: Vec<Label>,
         limit: text.limit.unwrap_or(DEFAULT_LIMIT),
         labels: text.labels.clone(),
         templates,
+        objective: None,
     }
 }
 

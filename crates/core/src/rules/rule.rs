@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::metrics::Reason;
 use crate::metrics::catalogue::{Label, Metric, Unit};
 use crate::model::{LabelValue, PLACE_LABELS, Place, matches_glob};
+use crate::rules::wait_objective::Objective;
 use crate::rules::wording::{self, Templates};
 
 /// Conditions over metrics, and what to say when they hold. Cannot hold what the evaluator could not evaluate.
@@ -26,6 +27,8 @@ pub struct Rule {
     pub(super) limit: usize,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) templates: Templates,
+    /// The objective over first waits that it is about, if it is.
+    pub(super) objective: Option<Objective>,
 }
 
 /// How the clauses of a rule make one condition.
@@ -194,6 +197,11 @@ impl Clause {
 }
 
 impl Rule {
+    /// The objective over first waits that it is about; the rules of one objective have the same.
+    pub fn objective(&self) -> Option<&Objective> {
+        self.objective.as_ref()
+    }
+
     /// The rule's name (`alert:` in the file).
     pub fn name(&self) -> &str {
         &self.name

@@ -1,4 +1,4 @@
-//! A log in a folder: for several processes on one machine, and for tests.
+//! A folder as an object store: for several processes on one machine, and for tests.
 
 use std::io::ErrorKind;
 use std::io::Write as _;
@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use crate::replication::storage::Created;
-use crate::replication::storage::Storage;
-use crate::replication::storage::StorageError;
+use crate::objects::Created;
+use crate::objects::Storage;
+use crate::objects::StorageError;
 
 /// Names that a list holds at most.
 const MAX_LISTED: usize = 1_000;
@@ -54,21 +54,28 @@ impl Storage for Folder {
     async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
         let name = name.to_owned();
         self.blocking(move |root| {
-            let to = root.join(&name);
-            if let Some(folder) = to.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-            let part = root.join(format!(".part-{}-{number}", std::process::id()));
-            let mut file = std::fs::File::create(&part)?;
-            let linked =
-                file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&part, &to));
+            let (part, to) = written_beside(root, &name, &bytes)?;
+            let linked = std::fs::hard_link(&part, &to);
             let _ = std::fs::remove_file(&part);
             match linked {
                 Ok(()) => Ok(Created::Yes),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
                 Err(error) => Err(error),
             }
+        })
+        .await
+    }
+
+    /// The object is written beside its place, and then takes it: readers see the one before or this one, never a part.
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        let name = name.to_owned();
+        self.blocking(move |root| {
+            let (part, to) = written_beside(root, &name, &bytes)?;
+            let renamed = std::fs::rename(&part, &to);
+            if renamed.is_err() {
+                let _ = std::fs::remove_file(&part);
+            }
+            renamed
         })
         .await
     }
@@ -102,6 +109,25 @@ impl Storage for Folder {
         })
         .await
     }
+}
+
+/// Writes a file that is to come to a place: where it is now, and that place. Nothing is left of one that cannot be written.
+fn written_beside(root: &Path, name: &str, bytes: &[u8]) -> std::io::Result<(PathBuf, PathBuf)> {
+    let to = root.join(name);
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let part = root.join(format!(".part-{}-{number}", std::process::id()));
+    let written = std::fs::File::create(&part).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(&part);
+        return Err(error);
+    }
+    Ok((part, to))
 }
 
 fn failed(root: &Path, error: &std::io::Error) -> StorageError {

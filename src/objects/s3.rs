@@ -1,4 +1,4 @@
-//! A log in a bucket of S3, or of what speaks its protocol: four requests over HTTP, signed like all others.
+//! A bucket of S3, or of what speaks its protocol: a few requests over HTTP, signed like all others.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use reqwest::Response;
 use reqwest::StatusCode;
 use url::Url;
 
+use crate::objects::Created;
+use crate::objects::Storage;
+use crate::objects::StorageError;
 use crate::outbound::Signer;
 use crate::outbound::causes;
-use crate::replication::storage::Created;
-use crate::replication::storage::Storage;
-use crate::replication::storage::StorageError;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 
@@ -34,6 +34,7 @@ pub struct Bucket {
     bucket: String,
     prefix: String,
     region: String,
+    setting: &'static str,
     clock: Clock,
 }
 
@@ -57,6 +58,8 @@ pub struct Place {
     pub prefix: String,
     /// The bucket's region.
     pub region: String,
+    /// The setting that names the bucket, for errors: beside it stands that of the region.
+    pub setting: &'static str,
 }
 
 impl Bucket {
@@ -70,7 +73,7 @@ impl Bucket {
         client: impl Fn(&Url) -> Result<reqwest::ClientBuilder, String>,
         clock: Clock,
     ) -> Result<Self, String> {
-        let Place { endpoint, bucket, prefix, region } = place;
+        let Place { endpoint, bucket, prefix, region, setting } = place;
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let root = match endpoint {
             Some(endpoint) => format!("{}/{bucket}/", endpoint.as_str().trim_end_matches('/')),
@@ -84,7 +87,7 @@ impl Bucket {
             .timeout(TIMEOUT)
             .build()
             .map_err(|error| error.without_url().to_string())?;
-        Ok(Self { http, signer, root, bucket, prefix, region, clock })
+        Ok(Self { http, signer, root, bucket, prefix, region, setting, clock })
     }
 
     fn key(&self, name: &str) -> String {
@@ -129,17 +132,19 @@ impl Bucket {
         let text = answer.text().await.unwrap_or_default();
         let text: String = text.chars().take(MAX_ERROR).collect();
         let code = element(&text, "Code").unwrap_or_default();
-        let (bucket, asked) = (&self.bucket, &self.region);
+        let (bucket, asked, setting) = (&self.bucket, &self.region, self.setting);
+        // Beside `store.log` stands `store.region`, and in `archive` there is `archive.region`.
+        let section = setting.split('.').next().unwrap_or(setting);
         let region = region.or_else(|| element(&text, "Region").map(str::to_owned)).filter(|region| region != asked);
         match code {
             "NoSuchBucket" => {
-                StorageError::lasting(format!("there is no bucket {bucket}: make it, or correct `store.log`"))
+                StorageError::lasting(format!("there is no bucket {bucket}: make it, or correct `{setting}`"))
             }
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
                 let where_it_is =
                     region.map_or_else(|| "of another region".to_owned(), |region| format!("in {region}"));
                 StorageError::lasting(format!(
-                    "the bucket {bucket} is {where_it_is}, and {asked} was asked: set `store.region`"
+                    "the bucket {bucket} is {where_it_is}, and {asked} was asked: set `{section}.region`"
                 ))
             }
             "AccessDenied" | "AllAccessDisabled" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
@@ -158,7 +163,7 @@ impl Bucket {
             "" if status == StatusCode::MOVED_PERMANENTLY || region.is_some() => {
                 let where_it_is = region.unwrap_or_else(|| "another region".to_owned());
                 StorageError::lasting(format!(
-                    "the bucket {bucket} is in {where_it_is}, and {asked} was asked: set `store.region`"
+                    "the bucket {bucket} is in {where_it_is}, and {asked} was asked: set `{section}.region`"
                 ))
             }
             "" if status == StatusCode::FORBIDDEN => {
@@ -195,6 +200,11 @@ impl Storage for Bucket {
             StatusCode::CONFLICT => Ok(Created::Conflict),
             _ => Err(self.failed(answer).await),
         }
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        let answer = self.request(Method::PUT, self.url(name)?, &[], bytes).await?;
+        if answer.status().is_success() { Ok(()) } else { Err(self.failed(answer).await) }
     }
 
     async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, StorageError> {

@@ -1,12 +1,15 @@
-//! Where a log is kept: four calls that every object store has, one of which creates an object only if it is not there.
+//! Where logs and archives are kept: a bucket of S3, or a folder, as the few calls that every object store has.
 
+mod anywhere;
 pub mod folder;
+mod open;
 pub mod s3;
+
+pub use anywhere::Anywhere;
+pub use open::{OpenError, open};
 
 use std::fmt;
 use std::future::Future;
-
-use crate::replication::lease::Trouble;
 
 /// What became of an object that was to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,15 @@ pub enum Created {
     Exists,
     /// Two tried at once, and it is not said who won: look, and try again.
     Conflict,
+}
+
+/// How a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The bucket, or what stands before it, said no.
+    Answered,
+    /// Nothing came back.
+    Silent,
 }
 
 /// Why an object store did not do what it was asked to. What it did is not known, unless it says that it refused.
@@ -62,6 +74,9 @@ pub trait Storage: Send + Sync {
 
     /// Creates an object unless there is one.
     fn create(&self, name: &str, bytes: Vec<u8>) -> impl Future<Output = Result<Created, StorageError>> + Send;
+
+    /// Writes an object, whether there is one or not: all of it or nothing.
+    fn put(&self, name: &str, bytes: Vec<u8>) -> impl Future<Output = Result<(), StorageError>> + Send;
 
     /// The names of objects in a folder that come after a name, in order; at most a thousand.
     fn list(&self, folder: &str, after: &str) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;

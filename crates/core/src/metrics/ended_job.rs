@@ -1,0 +1,165 @@
+//! A job that has ended, as one row of the archive: everything that is known of it, in plain values.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::jobs::{Event, EventKind, Job, Outcome, Phase, Span};
+use crate::metrics::Inputs;
+use crate::model::{Prices, QueueName, Timestamp};
+
+/// Characters of a status reason that are kept.
+const MAX_STATUS_REASON: usize = 500;
+
+/// A job that has ended. What is not known is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndedJob {
+    /// `jobId`.
+    pub id: String,
+    /// `jobName`; not unique.
+    pub name: Option<String>,
+    /// The account of its queue.
+    pub account: Option<String>,
+    /// The region of its queue.
+    pub region: Option<String>,
+    /// The queue.
+    pub queue: String,
+    /// The share; `None` for jobs without one.
+    pub share: Option<String>,
+    /// Who it belongs to, by its tag.
+    pub owner: Option<String>,
+    /// Its other tags that are kept.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// `schedulingPriority`.
+    pub priority: Option<i32>,
+    /// Instances by type.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<String, f64>,
+    /// GPUs in all.
+    pub gpus: Option<f64>,
+    /// `succeeded`, `failed` or `vanished`.
+    pub outcome: String,
+    /// Who can fix the failure, of a job that failed.
+    pub failure_category: Option<String>,
+    /// AWS's words for where it ended, at most 500 characters.
+    pub status_reason: Option<String>,
+    /// When it was submitted.
+    pub submitted_at: Option<Timestamp>,
+    /// When it was handed to SageMaker first.
+    pub scheduled_at: Option<Timestamp>,
+    /// When its first attempt began to run.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// All its waits.
+    pub wait_seconds: Option<f64>,
+    /// The first of them: until it was handed to SageMaker, or ended.
+    pub first_wait_seconds: Option<f64>,
+    /// What it waited for which reason, as far as it was watched.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub waited: BTreeMap<String, f64>,
+    /// Attempts, preempted ones included; 0 for a job that was never handed to SageMaker.
+    pub attempts: Option<u32>,
+    /// How many of them were preempted.
+    pub preemptions: Option<u32>,
+    /// Seconds in which it ran, over all attempts.
+    pub run_seconds: Option<f64>,
+    /// GPU-seconds that it held, from being handed to SageMaker to the end of each attempt.
+    pub gpu_seconds: Option<f64>,
+    /// GPU-seconds in which it ran.
+    pub run_gpu_seconds: Option<f64>,
+    /// GPU-seconds of attempts that ran and ended without success.
+    pub lost_gpu_seconds: Option<f64>,
+    /// Dollars of what it held, by the configured prices.
+    pub dollars: Option<f64>,
+}
+
+impl EndedJob {
+    /// The row of a job whose end was counted. Of one that the ledger keeps no longer it is what the event tells.
+    pub(super) fn of(event: &Event, inputs: &Inputs<'_>) -> Option<Self> {
+        let EventKind::Ended { outcome, gpu_seconds } = event.what else { return None };
+        let id = event.job.as_ref()?;
+        let (account, region) = place_of(&event.queue, inputs);
+        let row = Self {
+            id: id.to_string(),
+            account,
+            region,
+            queue: event.queue.to_string(),
+            share: event.share.as_ref().map(ToString::to_string),
+            owner: event.owner.as_deref().map(str::to_owned),
+            priority: event.priority,
+            outcome: outcome.as_str().to_owned(),
+            failure_category: match outcome {
+                Outcome::Failed(category) => Some(category.as_str().to_owned()),
+                Outcome::Succeeded | Outcome::Vanished => None,
+            },
+            ended_at: event.at,
+            lost_gpu_seconds: gpu_seconds.filter(|_| outcome != Outcome::Succeeded),
+            ..Self::default()
+        };
+        Some(match inputs.ledger.job(id) {
+            Some(job) => row.completed(job, outcome, inputs.prices),
+            None => row,
+        })
+    }
+
+    fn completed(self, job: &Job, outcome: Outcome, prices: &Prices) -> Self {
+        let latest = &job.latest;
+        let spans = job.timeline.spans();
+        let of = |phases: &[Phase]| -> f64 {
+            let spans = spans.iter().filter(|span| phases.contains(&span.phase));
+            spans.filter_map(Span::seconds).sum()
+        };
+        let began = |phase| spans.iter().find(|span| span.phase == phase).map(|span| span.from.latest);
+        let (waited, ran) = (of(&[Phase::Waiting]), of(&[Phase::Running]));
+        let held = of(&[Phase::Scheduled, Phase::Starting, Phase::Running]);
+        let last = spans.last().filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
+        let useful = if outcome == Outcome::Succeeded { last.unwrap_or(0.0) } else { 0.0 };
+        let gpus = job.gpus();
+        let details = job.details.as_deref();
+        let mut instances = BTreeMap::new();
+        for capacity in latest.demand.iter().filter(|capacity| !capacity.unit.is_any()) {
+            *instances.entry(capacity.unit.to_string()).or_default() += capacity.quantity;
+        }
+        let attempts = spans.iter().filter(|span| span.phase == Phase::Scheduled).count();
+        let per_hour: Option<f64> =
+            latest.demand.iter().map(|some| Some(some.quantity * prices.get(&some.unit)?)).sum();
+        Self {
+            name: Some(latest.name.clone()),
+            owner: job.owner().map(str::to_owned).or(self.owner),
+            tags: details.map(|details| details.tags.clone()).unwrap_or_default(),
+            priority: job.priority().or(self.priority),
+            instances,
+            gpus,
+            status_reason: latest.status_reason.as_ref().map(|text| text.chars().take(MAX_STATUS_REASON).collect()),
+            submitted_at: Some(latest.created_at),
+            scheduled_at: began(Phase::Scheduled),
+            started_at: began(Phase::Running),
+            wait_seconds: Some(waited),
+            first_wait_seconds: spans.first().and_then(Span::seconds),
+            waited: job.waited.as_ref().map(|waited| waited.0.clone()).unwrap_or_default(),
+            attempts: u32::try_from(attempts).ok(),
+            preemptions: details.map(|details| details.preemptions),
+            run_seconds: Some(ran),
+            gpu_seconds: gpus.map(|gpus| held * gpus),
+            run_gpu_seconds: gpus.map(|gpus| ran * gpus),
+            lost_gpu_seconds: gpus.map(|gpus| (ran - useful).max(0.0) * gpus),
+            dollars: per_hour.filter(|_| !latest.demand.is_empty()).map(|dollars| dollars * held / 3_600.0),
+            ..self
+        }
+    }
+}
+
+/// Account and region of a queue, by its ARN.
+fn place_of(queue: &QueueName, inputs: &Inputs<'_>) -> (Option<String>, Option<String>) {
+    let found = inputs.queues.iter().find(|other| other.name == *queue);
+    found.map_or((None, None), |queue| account_and_region(&queue.arn))
+}
+
+/// Account and region in an ARN.
+pub fn account_and_region(arn: &str) -> (Option<String>, Option<String>) {
+    let part = |index| arn.split(':').nth(index).filter(|part| !part.is_empty()).map(str::to_owned);
+    (part(4), part(3))
+}

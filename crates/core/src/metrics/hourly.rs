@@ -1,0 +1,398 @@
+//! What is counted, by the hour: rows of the archive, made of how far counters have come since the hour began.
+//!
+//! Each increase belongs to the hour of the tick that counted it, and to no other. So the rows of all hours sum to the counters, over
+//! restarts and takeovers, too: what the hour began with is kept, and the counters are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::jobs::FailureCategory;
+use crate::metrics::Reason;
+use crate::metrics::catalogue::{self, DURATION_BOUNDS, Metric};
+use crate::metrics::ended_job::account_and_region;
+use crate::metrics::frame::QueueFigures;
+use crate::metrics::gpu_parts::{Part, UnallocatedCause};
+use crate::metrics::lending;
+use crate::model::{SavedSeries, Timestamp};
+
+/// An hour in milliseconds.
+const HOUR: i64 = 3_600_000;
+
+/// What was counted in one hour, of a queue as a whole or of one of its shares.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HourFigures {
+    /// When the hour begins.
+    pub hour: Timestamp,
+    /// The queue's account.
+    pub account: Option<String>,
+    /// The queue's region.
+    pub region: Option<String>,
+    /// The queue.
+    pub queue: String,
+    /// The share, empty for jobs without one; `None` for the queue as a whole.
+    pub share: Option<String>,
+    /// By [column](columns); what was not counted is not in here.
+    pub figures: BTreeMap<String, f64>,
+}
+
+/// A counter or distribution when an hour began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Mark {
+    metric: String,
+    labels: BTreeMap<String, String>,
+    value: f64,
+    buckets: Vec<u64>,
+    sum: f64,
+    count: u64,
+}
+
+/// What an hour began with, as it is kept over a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HourBegin {
+    hour: Timestamp,
+    marks: Vec<Mark>,
+    /// What was counted in series that are gone since.
+    gone: Vec<HourFigures>,
+}
+
+/// The hour that is not over.
+#[derive(Debug, Default)]
+pub struct Hourly {
+    begin: Option<HourBegin>,
+    last: Vec<SavedSeries>,
+    places: BTreeMap<String, (Option<String>, Option<String>)>,
+}
+
+impl Hourly {
+    /// Goes on from what an earlier run has kept: what the hour began with, and how far the counters had come.
+    pub fn restored(begin: Option<HourBegin>, series: &[SavedSeries]) -> Self {
+        Self { begin, last: archived(series), places: BTreeMap::new() }
+    }
+
+    /// What the hour began with, to be kept.
+    pub fn begin(&self) -> Option<&HourBegin> {
+        self.begin.as_ref()
+    }
+
+    /// Takes in the counters of a tick. Returns the rows of the hour that is over with it, if one is.
+    pub fn tick(
+        &mut self,
+        now: Timestamp,
+        series: &[SavedSeries],
+        queues: &[QueueFigures],
+    ) -> Option<Vec<HourFigures>> {
+        for queue in queues.iter().filter(|queue| !queue.arn.is_empty()) {
+            self.places.entry(queue.queue.to_string()).or_insert_with(|| account_and_region(&queue.arn));
+        }
+        let hour = hour_of(now);
+        let before = std::mem::replace(&mut self.last, archived(series));
+        let over = match &mut self.begin {
+            None => None,
+            // A clock that was ahead was corrected.
+            Some(begin) if hour <= begin.hour => {
+                begin.hour = hour;
+                None
+            }
+            Some(begin) => Some(rows(begin, &before, &self.places)),
+        };
+        if over.is_some() || self.begin.is_none() {
+            self.begin = Some(HourBegin { hour, marks: before.iter().map(Mark::of).collect(), gone: Vec::new() });
+        }
+        self.keep_what_is_gone(&before);
+        over.filter(|rows| !rows.is_empty())
+    }
+
+    /// Series go when their share or queue does: what was counted in them in this hour stays.
+    fn keep_what_is_gone(&mut self, before: &[SavedSeries]) {
+        let same = |(a, b): (&SavedSeries, &SavedSeries)| a.metric == b.metric && Arc::ptr_eq(&a.labels, &b.labels);
+        if before.len() <= self.last.len() && before.iter().zip(&self.last).all(same) {
+            return;
+        }
+        let Some(begin) = &mut self.begin else { return };
+        let there: BTreeSet<_> = self.last.iter().map(|one| (&*one.metric, &*one.labels)).collect();
+        let gone: Vec<SavedSeries> =
+            before.iter().filter(|one| !there.contains(&(&*one.metric, &*one.labels))).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        let is_gone = |mark: &Mark| !there.contains(&(mark.metric.as_str(), &mark.labels));
+        let (of_gone, rest) = std::mem::take(&mut begin.marks).into_iter().partition(is_gone);
+        begin.marks = rest;
+        let of_gone = HourBegin { hour: begin.hour, marks: of_gone, gone: Vec::new() };
+        begin.gone.extend(rows(&of_gone, &gone, &self.places));
+    }
+}
+
+/// The beginning of the hour of a moment.
+pub fn hour_of(now: Timestamp) -> Timestamp {
+    Timestamp::from_millis(now.millis().div_euclid(HOUR) * HOUR)
+}
+
+impl Mark {
+    fn of(series: &SavedSeries) -> Self {
+        Self {
+            metric: series.metric.to_string(),
+            labels: BTreeMap::clone(&series.labels),
+            value: series.value,
+            buckets: series.buckets.clone(),
+            sum: series.sum,
+            count: series.count,
+        }
+    }
+}
+
+fn archived(series: &[SavedSeries]) -> Vec<SavedSeries> {
+    series.iter().filter(|one| ARCHIVED.iter().any(|metric| metric.name == one.metric)).cloned().collect()
+}
+
+/// The metrics that become columns.
+static ARCHIVED: [&Metric; 14] = [
+    &catalogue::GPU_TIME,
+    &catalogue::GPU_COST,
+    &catalogue::GPU_UNALLOCATED_TIME,
+    &catalogue::SHARE_TIME,
+    &catalogue::QUEUE_WAIT,
+    &catalogue::QUEUE_WAIT_REQUEUE,
+    &catalogue::QUEUE_WAITING_TIME,
+    &catalogue::QUEUE_WAITING_GPU_TIME,
+    &catalogue::JOB_ENDED,
+    &catalogue::JOB_FAILURES,
+    &catalogue::JOB_PREEMPTIONS,
+    &catalogue::JOB_LOST,
+    &catalogue::JOB_RUN,
+    &catalogue::JOB_STARTUP,
+];
+
+/// What was counted since the hour began, by queue and share.
+fn rows(
+    begin: &HourBegin,
+    series: &[SavedSeries],
+    places: &BTreeMap<String, (Option<String>, Option<String>)>,
+) -> Vec<HourFigures> {
+    let marks: BTreeMap<_, _> = begin.marks.iter().map(|mark| ((mark.metric.as_str(), &mark.labels), mark)).collect();
+    let mut rows: BTreeMap<(String, Option<String>), BTreeMap<String, f64>> = BTreeMap::new();
+    let mut add = |queue: &str, share: Option<&str>, column: String, increase: f64| {
+        let row = rows.entry((queue.to_owned(), share.map(str::to_owned))).or_default();
+        *row.entry(column).or_default() += increase;
+    };
+    for one in series {
+        let mark = marks.get(&(&*one.metric, &*one.labels)).copied();
+        let Some(queue) = one.labels.get("queue") else { continue };
+        let share = one.labels.get("share").map(String::as_str);
+        for (column, increase) in increases(one, mark) {
+            add(queue, share, column, increase);
+        }
+    }
+    for gone in &begin.gone {
+        for (column, increase) in &gone.figures {
+            add(&gone.queue, gone.share.as_deref(), column.clone(), *increase);
+        }
+    }
+    let row = |((queue, share), figures): ((String, Option<String>), BTreeMap<String, f64>)| {
+        let (account, region) = places.get(&queue).cloned().unwrap_or_default();
+        HourFigures { hour: begin.hour, account, region, queue, share, figures }
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// How far a series has come, by column.
+fn increases(series: &SavedSeries, mark: Option<&Mark>) -> Vec<(String, f64)> {
+    let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
+    let since = |now: f64, then: Option<f64>| now - then.filter(|then| *then <= now).unwrap_or(0.0);
+    let value = || since(series.value, mark.map(|mark| mark.value));
+    let sum = || since(series.sum, mark.map(|mark| mark.sum));
+    let count = || since(series.count as f64, mark.map(|mark| mark.count as f64));
+    let is = |metric: &Metric| series.metric == metric.name;
+    if is(&catalogue::QUEUE_WAIT) {
+        let mut all = vec![("waits".to_owned(), count()), ("wait_seconds".to_owned(), sum())];
+        let mut within = 0.0;
+        for (index, name) in WITHIN.iter().enumerate() {
+            let bucket = |buckets: &[u64]| buckets.get(index).copied().unwrap_or(0) as f64;
+            within += since(bucket(&series.buckets), mark.map(|mark| bucket(&mark.buckets)));
+            all.push((format!("waits_within_{name}"), within));
+        }
+        return all;
+    }
+    if is(&catalogue::QUEUE_WAIT_REQUEUE) {
+        return vec![("requeue_waits".to_owned(), count()), ("requeue_wait_seconds".to_owned(), sum())];
+    }
+    if is(&catalogue::JOB_RUN) {
+        return vec![("runs".to_owned(), count()), ("run_seconds".to_owned(), sum())];
+    }
+    if is(&catalogue::JOB_STARTUP) {
+        return vec![("startups".to_owned(), count()), ("startup_seconds".to_owned(), sum())];
+    }
+    let column = if is(&catalogue::GPU_TIME) {
+        format!("{}_gpu_seconds", label("part"))
+    } else if is(&catalogue::GPU_COST) {
+        format!("{}_dollars", label("part"))
+    } else if is(&catalogue::GPU_UNALLOCATED_TIME) {
+        format!("unallocated_{}_gpu_seconds", label("cause"))
+    } else if is(&catalogue::SHARE_TIME) {
+        format!("quota_{}_gpu_seconds", label("part"))
+    } else if is(&catalogue::QUEUE_WAITING_TIME) {
+        format!("waiting_{}_seconds", label("reason"))
+    } else if is(&catalogue::QUEUE_WAITING_GPU_TIME) {
+        "waiting_gpu_seconds".to_owned()
+    } else if is(&catalogue::JOB_ENDED) {
+        format!("jobs_{}", label("outcome"))
+    } else if is(&catalogue::JOB_FAILURES) {
+        format!("failed_{}", label("category"))
+    } else if is(&catalogue::JOB_PREEMPTIONS) {
+        "preemptions".to_owned()
+    } else {
+        format!("lost_{}_gpu_seconds", label("cause"))
+    };
+    vec![(column, value())]
+}
+
+/// The bounds of waits, in words.
+pub const WITHIN: [&str; 13] = ["1s", "10s", "1m", "5m", "10m", "30m", "1h", "3h", "6h", "12h", "1d", "2d", "7d"];
+
+/// The bound in words that a duration in seconds is; `None` if it is none.
+pub fn within(seconds: f64) -> Option<&'static str> {
+    let index = DURATION_BOUNDS.iter().position(|bound| *bound == seconds)?;
+    WITHIN.get(index).copied()
+}
+
+/// Every column that a row may have, with what it means, in the order in which files have them.
+pub fn columns() -> Vec<(String, String)> {
+    let mut columns = Vec::new();
+    let mut add = |name: String, meaning: String| columns.push((name, meaning));
+    for part in Part::ALL.map(Part::as_str) {
+        add(format!("{part}_gpu_seconds"), format!("GPU-seconds in the part `{part}` of the queue's capacity"));
+    }
+    for part in Part::ALL.map(Part::as_str) {
+        add(format!("{part}_dollars"), format!("dollars of the part `{part}`, where prices are configured"));
+    }
+    for cause in UnallocatedCause::ALL.map(UnallocatedCause::as_str) {
+        add(format!("unallocated_{cause}_gpu_seconds"), format!("GPU-seconds unallocated by the cause `{cause}`"));
+    }
+    for (part, meaning) in [
+        (lending::OWN, "of its quota, used by the share itself"),
+        (lending::LENT, "of its quota, used by other shares"),
+        (lending::IDLE, "of its quota, used by nobody, while no job of the share waits"),
+        (lending::IDLE_WHILE_WAITING, "of its quota, used by nobody, although jobs of the share wait"),
+        (lending::BORROWED, "used by the share beyond its quota"),
+    ] {
+        add(format!("quota_{part}_gpu_seconds"), format!("GPU-seconds {meaning}"));
+    }
+    add("waits".to_owned(), "first waits that ended with being handed to SageMaker".to_owned());
+    add("wait_seconds".to_owned(), "seconds of these waits".to_owned());
+    for bound in WITHIN {
+        add(format!("waits_within_{bound}"), format!("how many of these waits lasted at most {bound}"));
+    }
+    for (name, what) in [
+        ("requeue_wait", "later waits, after a retry or a preemption"),
+        ("startup", "start-ups, from being handed to SageMaker to running"),
+        ("run", "runs of attempts"),
+    ] {
+        add(format!("{name}s"), format!("how many {what}"));
+        add(format!("{name}_seconds"), "seconds of these".to_owned());
+    }
+    for reason in Reason::ALL.map(Reason::as_str) {
+        add(format!("waiting_{reason}_seconds"), format!("job-seconds of waiting for the reason `{reason}`"));
+    }
+    add("waiting_gpu_seconds".to_owned(), "GPU-seconds that waiting jobs asked for in vain".to_owned());
+    for outcome in ["succeeded", "failed", "vanished"] {
+        add(format!("jobs_{outcome}"), format!("jobs that ended as `{outcome}`"));
+    }
+    for category in FailureCategory::ALL.map(FailureCategory::as_str) {
+        add(format!("failed_{category}"), format!("jobs that failed in the category `{category}`"));
+    }
+    add("preemptions".to_owned(), "attempts that were preempted".to_owned());
+    for cause in ["preempted", "failed"] {
+        add(format!("lost_{cause}_gpu_seconds"), format!("GPU-seconds of attempts that ended as `{cause}`"));
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::Counters;
+    use crate::metrics::frame::{Labels, labels};
+    use crate::model::units;
+
+    fn at(minutes: u64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000 - 1_800_000_000_000 % HOUR) + Duration::from_secs(minutes * 60)
+    }
+
+    fn of_share(share: &str) -> Labels {
+        labels([("queue", "q".into()), ("share", share.into())])
+    }
+
+    fn busy() -> Labels {
+        labels([("queue", "q".into()), ("part", "running_busy".into())])
+    }
+
+    #[test]
+    fn hours_sum_to_the_counters_over_a_restart_and_a_share_that_goes() {
+        let mut counters = Counters::default();
+        counters.add(&catalogue::GPU_TIME, busy(), 1_000.0);
+        let mut hourly = Hourly::restored(None, &counters.saved());
+        let mut rows = Vec::new();
+        let mut preempted = 0.0;
+        for minute in 0..=200 {
+            counters.add(&catalogue::GPU_TIME, busy(), 60.0);
+            counters.record(&catalogue::QUEUE_WAIT, of_share("a"), at(minute), 90.0);
+            if minute < 90 {
+                counters.add(&catalogue::JOB_PREEMPTIONS, of_share("b"), 1.0);
+                preempted += 1.0;
+            }
+            if minute == 95 {
+                counters.retain(|_, share| share != Some("b"));
+            }
+            if minute == 130 {
+                // A restart: what the hour began with is read as it was written.
+                let kept = serde_json::to_string(hourly.begin().unwrap()).unwrap();
+                hourly = Hourly::restored(serde_json::from_str(&kept).unwrap(), &hourly.last);
+            }
+            rows.extend(hourly.tick(at(minute), &counters.saved(), &[]).unwrap_or_default());
+        }
+        let sum = |column: &str| rows.iter().filter_map(|row| row.figures.get(column)).sum::<f64>();
+        // Three hours are over: the minutes 0 to 179.
+        assert_eq!(sum("running_busy_gpu_seconds"), 180.0 * 60.0);
+        assert_eq!((sum("waits"), sum("wait_seconds")), (180.0, 180.0 * 90.0));
+        assert_eq!((sum("waits_within_1m"), sum("waits_within_5m")), (0.0, 180.0));
+        assert_eq!(sum("preemptions"), preempted, "a share that is gone keeps its hours");
+        let hours: BTreeSet<_> = rows.iter().map(|row| row.hour).collect();
+        assert_eq!(hours.into_iter().collect::<Vec<_>>(), [at(0), at(60), at(120)]);
+    }
+
+    #[test]
+    fn every_metric_has_its_columns_among_those_that_files_have() {
+        let known: Vec<String> = columns().into_iter().map(|(name, _)| name).collect();
+        let unique: BTreeSet<_> = known.iter().collect();
+        assert_eq!(unique.len(), known.len());
+        let bounds: Vec<String> = DURATION_BOUNDS.iter().map(|bound| units::duration(*bound)).collect();
+        assert_eq!(WITHIN.to_vec(), bounds);
+        for metric in ARCHIVED {
+            let label = metric.labels.iter().copied().find(|label| !["queue", "share"].contains(label));
+            let values: Vec<&str> = match label {
+                Some("part") if metric.name == catalogue::SHARE_TIME.name => {
+                    vec![lending::OWN, lending::LENT, lending::IDLE, lending::IDLE_WHILE_WAITING, lending::BORROWED]
+                }
+                Some("part") => Part::ALL.map(Part::as_str).to_vec(),
+                Some("cause") if metric.name == catalogue::JOB_LOST.name => vec!["preempted", "failed"],
+                Some("cause") => UnallocatedCause::ALL.map(UnallocatedCause::as_str).to_vec(),
+                Some("reason") => Reason::ALL.map(Reason::as_str).to_vec(),
+                Some("outcome") => vec!["succeeded", "failed", "vanished"],
+                Some("category") => FailureCategory::ALL.map(FailureCategory::as_str).to_vec(),
+                other => vec![other.map_or("", |label| panic!("{metric}: {label}"))],
+            };
+            for value in values {
+                let labels = label.map(|label| (label.to_owned(), value.to_owned())).into_iter().collect();
+                let series =
+                    SavedSeries { metric: metric.name.into(), labels: Arc::new(labels), ..SavedSeries::default() };
+                for (column, _) in increases(&series, None) {
+                    assert!(known.contains(&column), "{metric}: {column}");
+                }
+            }
+        }
+    }
+}

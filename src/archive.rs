@@ -1,0 +1,50 @@
+//! The past for years: Parquet files in a bucket or a folder, one row per ended job and one per queue, share and hour.
+//!
+//! ```text
+//!  PLACE/jobs/v1/day=2026-11-27/SOURCE.parquet
+//!  PLACE/hours/v1/day=2026-11-27/SOURCE.parquet
+//! ```
+//!
+//! - Days are days of UTC: a job is in the day in which it ended. `SOURCE` is the target, so that several of them share a place.
+//! - A day is written when it is over, everything that happened in it is counted, and the grace has passed. What comes later corrects it
+//!   as a whole: the file is read, and written again with what it lacked. The same rows are never written twice, so that whoever does it
+//!   again, after a crash or a takeover, changes nothing.
+//! - Until then rows are in the state file, as part of the commit that counted them.
+
+mod columns;
+mod decode;
+mod encode;
+mod error;
+mod layout;
+mod pack;
+mod read;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use columns::{Column, Kind};
+pub use decode::decode;
+pub use encode::{Encoder, ROWS_OF_A_GROUP};
+pub use error::ArchiveError;
+pub use layout::{day_of, day_text, source_of};
+pub use pack::{unarchived_of, unpack};
+pub use read::{ArchivedDays, days, read_days};
+pub use tables::{Row, SCHEMA_VERSION};
+pub use write::{Written, write_day};
+
+use crate::aws::BucketAccess;
+use crate::config::{Archive, Config};
+use crate::objects::{self, Anywhere, OpenError};
+use trainspotter_clock::Clock;
+
+/// What is at the place of an archive. Nothing is asked yet.
+///
+/// # Errors
+/// There are no credentials for the bucket, or its endpoint cannot be used.
+pub async fn open(archive: &Archive, config: Option<&Config>, clock: Clock) -> Result<Anywhere, OpenError> {
+    let Archive { place, region, endpoint, role, .. } = archive;
+    let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
+    let access = config.map_or(access, |config| access.or_of_targets(config));
+    objects::open(place, access, "archive", clock).await
+}

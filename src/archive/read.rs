@@ -1,0 +1,83 @@
+//! Reading days of the archive: every target's files, and a file that cannot be read costs what is in it and no more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::archive::{ArchiveError, Row, decode, layout};
+use crate::objects::Storage;
+use crate::store::ArchiveTable;
+use trainspotter_core::model::Timestamp;
+
+/// Files that are named when they cannot be read; more are counted.
+const MAX_NAMED: usize = 20;
+
+/// The files of a table by their day.
+pub type Days = BTreeMap<Timestamp, Vec<String>>;
+
+/// What was read.
+#[derive(Clone, Debug, Default)]
+pub struct ArchivedDays {
+    /// Files that were read.
+    pub files: u64,
+    /// What could not be read, and why.
+    pub unreadable: Vec<String>,
+    /// Files beyond these that could not be read.
+    pub more_unreadable: u64,
+}
+
+/// The days of which a table has files.
+///
+/// # Errors
+/// The bucket or folder cannot be read at all.
+pub async fn days<S: Storage>(storage: &S, table: ArchiveTable) -> Result<Days, ArchiveError> {
+    let mut days = Days::new();
+    for name in names(storage, &layout::root(table)).await? {
+        let Some(day) = layout::day_in(&name) else { continue };
+        // A folder lists the folders in it, and a bucket the files below them.
+        let files = if name.ends_with(".parquet") { vec![name] } else { names(storage, &name).await? };
+        days.entry(day).or_default().extend(files.into_iter().filter(|file| file.ends_with(".parquet")));
+    }
+    Ok(days)
+}
+
+async fn names<S: Storage>(storage: &S, folder: &str) -> Result<Vec<String>, ArchiveError> {
+    let mut all: Vec<String> = Vec::new();
+    loop {
+        let after = all.last().map_or("", String::as_str);
+        let page = storage.list(folder, after).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// Gives every row of a time to `take`, day by day.
+///
+/// # Errors
+/// The bucket or folder cannot be read at all.
+pub async fn read_days<R: Row, S: Storage>(
+    storage: &S,
+    from: Timestamp,
+    to: Timestamp,
+    mut take: impl FnMut(R),
+) -> Result<ArchivedDays, ArchiveError> {
+    let mut read = ArchivedDays::default();
+    let is_in = |day: &Timestamp| *day + Duration::from_secs(86_400) > from && *day < to;
+    let days = days(storage, R::TABLE).await?;
+    for name in days.iter().filter(|(day, _)| is_in(day)).flat_map(|(_, files)| files) {
+        // It may have gone meanwhile.
+        let Some(bytes) = storage.get(name).await? else { continue };
+        let is_meant = |row: &R| (from..to).contains(&row.at());
+        match decode::<R>(name, bytes, |row| {
+            if is_meant(&row) {
+                take(row)
+            }
+        }) {
+            Ok(()) => read.files += 1,
+            Err(error) if read.unreadable.len() < MAX_NAMED => read.unreadable.push(error.to_string()),
+            Err(_) => read.more_unreadable += 1,
+        }
+    }
+    Ok(read)
+}

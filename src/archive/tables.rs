@@ -1,0 +1,176 @@
+//! The tables of the archive: which columns they have, in which version.
+//!
+//! Within a version columns are only added, at the end of their kind; readers take what is missing for not known. Anything else is a new
+//! version, in folders of its own.
+
+use std::sync::OnceLock;
+
+use crate::archive::columns::{Cell, Column, InCell, Kind};
+use crate::store::ArchiveTable;
+use trainspotter_core::metrics::hourly::{self, HourFigures};
+use trainspotter_core::metrics::{EndedJob, Reason};
+use trainspotter_core::model::Timestamp;
+
+/// The version of both tables.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A row of a table.
+pub trait Row: Default + Clone + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + 'static {
+    /// Its table.
+    const TABLE: ArchiveTable;
+
+    /// The table's columns.
+    fn columns() -> &'static [Column<Self>];
+
+    /// In which day it is.
+    fn at(&self) -> Timestamp;
+
+    /// What it is told apart by from all other rows of its day.
+    fn key(&self) -> String;
+}
+
+/// A column that holds a field as it is.
+macro_rules! field {
+    ($kind:ident, $field:ident, $meaning:literal) => {
+        Column::new(
+            stringify!($field),
+            Kind::$kind,
+            $meaning,
+            |row: &_| InCell::to_cell(&field_of(row).$field),
+            |row: &mut _, cell| {
+                if let Some(value) = InCell::from_cell(cell) {
+                    field_of_mut(row).$field = value;
+                }
+            },
+        )
+    };
+}
+
+impl Row for EndedJob {
+    const TABLE: ArchiveTable = ArchiveTable::Jobs;
+
+    fn columns() -> &'static [Column<Self>] {
+        static COLUMNS: OnceLock<Vec<Column<EndedJob>>> = OnceLock::new();
+        COLUMNS.get_or_init(of_jobs)
+    }
+
+    fn at(&self) -> Timestamp {
+        self.ended_at
+    }
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+fn of_jobs() -> Vec<Column<EndedJob>> {
+    fn field_of(row: &EndedJob) -> &EndedJob {
+        row
+    }
+    fn field_of_mut(row: &mut EndedJob) -> &mut EndedJob {
+        row
+    }
+    let mut columns = vec![
+        field!(Text, id, "`jobId`; each job is in one row"),
+        field!(Text, name, "`jobName`; not unique"),
+        field!(Text, account, "the account of its queue"),
+        field!(Text, region, "the region of its queue"),
+        field!(Text, queue, "its queue"),
+        field!(Text, share, "its share; null for jobs without one"),
+        field!(Text, owner, "its tag `owner`"),
+        field!(Texts, tags, "those of its other tags that `tags` of the configuration names"),
+        field!(Whole, priority, "`schedulingPriority`"),
+        field!(Numbers, instances, "instances by type"),
+        field!(Number, gpus, "GPUs in all; null where an instance type is not known"),
+        field!(Text, outcome, "`succeeded`, `failed`, or `vanished` where AWS no longer knew it"),
+        field!(Text, failure_category, "who can fix the failure, as in `job.failures`; null unless it failed"),
+        field!(Text, status_reason, "AWS's words for how it ended, at most 500 characters"),
+        field!(Time, submitted_at, "when it was submitted"),
+        field!(Time, scheduled_at, "when it was handed to SageMaker first; null if it never was"),
+        field!(Time, started_at, "when its first attempt began to run; null if none did"),
+        field!(Time, ended_at, "when it ended: its day is the day of the file"),
+        field!(Number, wait_seconds, "all its waits"),
+        field!(Number, first_wait_seconds, "its first wait, until it was handed to SageMaker or ended"),
+        field!(Whole, attempts, "attempts, preempted ones included; 0 if it was never handed to SageMaker"),
+        field!(Whole, preemptions, "how many of them were preempted; null if it was never described"),
+        field!(Number, run_seconds, "seconds in which it ran, over all attempts"),
+        field!(Number, gpu_seconds, "GPU-seconds that it held, from SCHEDULED to the end of each attempt"),
+        field!(Number, run_gpu_seconds, "GPU-seconds in which it ran"),
+        field!(
+            Number,
+            lost_gpu_seconds,
+            "GPU-seconds of its attempts that ran and did not succeed, retried ones included"
+        ),
+        field!(Number, dollars, "what it held, by the prices that were configured; null where one was missing"),
+    ];
+    for reason in Reason::ALL.map(Reason::as_str) {
+        columns.push(Column::new(
+            format!("waited_{reason}_seconds"),
+            Kind::Number,
+            format!("seconds that it waited for the reason `{reason}`, as far as it was watched"),
+            move |row: &EndedJob| row.waited.get(reason).map_or(Cell::None, f64::to_cell),
+            move |row: &mut EndedJob, cell| {
+                if let Some(seconds) = f64::from_cell(cell) {
+                    row.waited.insert(reason.to_owned(), seconds);
+                }
+            },
+        ));
+    }
+    columns
+}
+
+impl Row for HourFigures {
+    const TABLE: ArchiveTable = ArchiveTable::Hours;
+
+    fn columns() -> &'static [Column<Self>] {
+        static COLUMNS: OnceLock<Vec<Column<HourFigures>>> = OnceLock::new();
+        COLUMNS.get_or_init(of_hours)
+    }
+
+    fn at(&self) -> Timestamp {
+        self.hour
+    }
+
+    fn key(&self) -> String {
+        // A separator that no name has.
+        format!("{}\u{0}{}\u{0}{:?}", self.hour.millis(), self.queue, self.share)
+    }
+}
+
+fn of_hours() -> Vec<Column<HourFigures>> {
+    fn field_of(row: &HourFigures) -> &HourFigures {
+        row
+    }
+    fn field_of_mut(row: &mut HourFigures) -> &mut HourFigures {
+        row
+    }
+    let mut columns = vec![
+        field!(Time, hour, "when the hour begins"),
+        field!(Text, account, "the queue's account"),
+        field!(Text, region, "the queue's region"),
+        field!(Text, queue, "the queue"),
+        Column::new(
+            "level",
+            Kind::Text,
+            "`queue` for what is known of the queue as a whole, `share` for one of its shares",
+            |row: &HourFigures| Cell::Text(if row.share.is_some() { "share" } else { "queue" }.to_owned()),
+            |_, _| {},
+        ),
+        field!(Text, share, "the share, empty for jobs without one; null for the queue as a whole"),
+    ];
+    for (name, meaning) in hourly::columns() {
+        let (of_get, of_set) = (name.clone(), name.clone());
+        columns.push(Column::new(
+            name,
+            Kind::Number,
+            meaning,
+            move |row: &HourFigures| row.figures.get(&of_get).map_or(Cell::None, f64::to_cell),
+            move |row: &mut HourFigures, cell| {
+                if let Some(number) = f64::from_cell(cell) {
+                    row.figures.insert(of_set.clone(), number);
+                }
+            },
+        ));
+    }
+    columns
+}

@@ -1,0 +1,205 @@
+//! Files of the archive, in a folder and in memory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::objects::Storage as _;
+use crate::objects::folder::Folder;
+use crate::store::{ArchiveTable, Commit, Store, StoreHandle, Unarchived};
+use trainspotter_core::metrics::EndedJob;
+use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::model::Timestamp;
+
+/// Ten o'clock on a day.
+fn ten() -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000 - 1_800_000_000_000 % 86_400_000 + 36_000_000)
+}
+
+fn job(number: u64) -> EndedJob {
+    EndedJob {
+        id: format!("job-{number}"),
+        name: Some("train \u{1f682} \"x\"".to_owned()),
+        queue: "prod".to_owned(),
+        share: (!number.is_multiple_of(3)).then(|| format!("share-{}", number % 3)),
+        owner: (!number.is_multiple_of(2)).then(|| "ada".to_owned()),
+        tags: (0..number % 4).map(|tag| (format!("tag-{tag}"), format!("värde {number}"))).collect(),
+        priority: Some(-1),
+        instances: (0..number % 3).map(|kind| (format!("ml.p{kind}.48xlarge"), 2.0)).collect(),
+        gpus: (!number.is_multiple_of(5)).then_some(16.0),
+        outcome: "succeeded".to_owned(),
+        submitted_at: Some(ten() - Duration::from_secs(number)),
+        ended_at: ten() + Duration::from_millis(number),
+        waited: (0..number % 2).map(|_| ("share_at_limit".to_owned(), 12.5)).collect(),
+        attempts: Some(1),
+        gpu_seconds: Some(number as f64),
+        ..EndedJob::default()
+    }
+}
+
+fn encoded<R: Row>(rows: impl IntoIterator<Item = R>) -> Vec<u8> {
+    let mut encoder = Encoder::new().unwrap();
+    rows.into_iter().for_each(|row| encoder.push(row).unwrap());
+    encoder.finish().unwrap()
+}
+
+fn decoded<R: Row>(bytes: Vec<u8>) -> Result<Vec<R>, ArchiveError> {
+    let mut rows = Vec::new();
+    decode("x.parquet", bytes, |row| rows.push(row)).map(|()| rows)
+}
+
+#[test]
+fn rows_come_back_as_they_were_and_the_same_rows_are_the_same_bytes() {
+    let jobs: Vec<EndedJob> = (0..500).map(job).collect();
+    let bytes = encoded(jobs.clone());
+    assert_eq!(bytes, encoded(jobs.clone()));
+    assert_eq!(decoded::<EndedJob>(bytes).unwrap(), jobs);
+    let hour = |share: Option<&str>| HourFigures {
+        hour: ten(),
+        account: Some("123456789012".to_owned()),
+        region: None,
+        queue: "prod".to_owned(),
+        share: share.map(str::to_owned),
+        figures: [("waits".to_owned(), 3.0), ("running_busy_gpu_seconds".to_owned(), 0.5)].into(),
+    };
+    let hours = vec![hour(None), hour(Some("")), hour(Some("research"))];
+    assert_eq!(decoded::<HourFigures>(encoded(hours.clone())).unwrap(), hours);
+    assert_eq!(decoded::<EndedJob>(encoded(Vec::<EndedJob>::new())).unwrap(), []);
+}
+
+#[test]
+fn a_file_that_is_broken_or_newer_or_of_something_else_is_named() {
+    let bytes = encoded((0..100).map(job));
+    let said = |bytes: Vec<u8>| decoded::<EndedJob>(bytes).unwrap_err().to_string();
+    for broken in [Vec::new(), b"PAR1".to_vec(), bytes[..bytes.len() / 2].to_vec(), vec![0; 1_000]] {
+        let said = said(broken);
+        assert!(said.starts_with("x.parquet cannot be read: "), "{said}");
+    }
+    let newer = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).rposition(|window| window == from).unwrap();
+        let mut other = bytes.clone();
+        other[at..at + to.len()].copy_from_slice(to);
+        said(other)
+    };
+    assert!(
+        newer(b"jobs/1", b"jobs/2")
+            .contains("by a newer version of Trainspotter (schema jobs/2; this build knows jobs/1)")
+    );
+    assert!(newer(b"jobs/1", b"else/1").contains("of the schema else/1"));
+    let said = decoded::<HourFigures>(bytes).unwrap_err().to_string();
+    assert!(said.contains("jobs/1, and hours/1 is needed"), "{said}");
+}
+
+/// A store in which rows of some jobs wait, a tick each.
+async fn store_with(jobs: impl IntoIterator<Item = Vec<EndedJob>>) -> StoreHandle {
+    let store = StoreHandle::start(Store::in_memory().unwrap()).unwrap();
+    for (number, jobs) in jobs.into_iter().enumerate() {
+        keep(&store, number as u64, &jobs).await;
+    }
+    store
+}
+
+async fn keep(store: &StoreHandle, tick: u64, jobs: &[EndedJob]) {
+    let at = ten() + Duration::from_secs(tick * 30);
+    let rows = unarchived_of(jobs, at).unwrap();
+    let commit = Commit { at, unarchived: Unarchived { rows, ..Unarchived::default() }, ..Commit::default() };
+    store.commit(std::sync::Arc::new(commit)).await.unwrap();
+}
+
+fn file(folder: &Path) -> std::path::PathBuf {
+    folder.join(format!("jobs/v1/day={}/own.parquet", day_text(ten())))
+}
+
+async fn archive(folder: &Path, store: &StoreHandle) -> Result<Written, ArchiveError> {
+    let storage = Folder::new(folder.to_owned());
+    write_day::<EndedJob, _>(&storage, store, day_of(ten()), "own", || true).await
+}
+
+#[tokio::test]
+async fn a_day_is_written_once_and_corrected_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let ticks = || (0..300).map(|tick| vec![job(2 * tick), job(2 * tick + 1)]);
+    let store = store_with(ticks()).await;
+    let written = archive(folder.path(), &store).await.unwrap();
+    assert_eq!(written, Written { added: 600, was_corrected: false, unreadable: 0 });
+    assert_eq!(store.call(|store| store.unarchived_days()).await.unwrap(), [], "nothing waits any more");
+    let first = std::fs::read(file(folder.path())).unwrap();
+    assert_eq!(decoded::<EndedJob>(first.clone()).unwrap().len(), 600);
+    let made = || std::fs::metadata(file(folder.path())).unwrap().modified().unwrap();
+    let made_at = made();
+
+    // As after a crash before the rows were forgotten: the same rows again.
+    let again = store_with(ticks()).await;
+    assert_eq!(archive(folder.path(), &again).await.unwrap(), Written::default());
+    assert_eq!((made(), std::fs::read(file(folder.path())).unwrap()), (made_at, first));
+    assert_eq!(again.call(|store| store.unarchived_days()).await.unwrap(), []);
+
+    // One that was found late, and one that is there.
+    keep(&again, 999, &[job(5), job(10_000)]).await;
+    let written = archive(folder.path(), &again).await.unwrap();
+    assert_eq!(written, Written { added: 1, was_corrected: true, unreadable: 0 });
+    let jobs = decoded::<EndedJob>(std::fs::read(file(folder.path())).unwrap()).unwrap();
+    assert_eq!((jobs.len(), &*jobs[600].id), (601, "job-10000"));
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["jobs"], "no part of a file stays");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_or_read_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_with([vec![job(1)], vec![job(2)]]).await;
+    let waits =
+        async || store.call(|store| store.unarchived_days()).await.unwrap().iter().map(|day| day.rows).sum::<u64>();
+
+    // A file stands where the folder is to be.
+    let place = folder.path().join("place");
+    std::fs::write(&place, "x").unwrap();
+    let error = archive(&place, &store).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be used"), "{error}");
+    assert_eq!(waits().await, 2);
+
+    // A broken file is neither overwritten nor lost.
+    std::fs::remove_file(&place).unwrap();
+    std::fs::create_dir_all(file(&place).parent().unwrap()).unwrap();
+    std::fs::write(file(&place), "broken").unwrap();
+    let error = archive(&place, &store).await.unwrap_err().to_string();
+    assert!(error.contains("own.parquet cannot be read"), "{error}");
+    assert_eq!((waits().await, std::fs::read(file(&place)).unwrap()), (2, b"broken".to_vec()));
+
+    // Whoever does not lead any more writes nothing.
+    std::fs::remove_file(file(&place)).unwrap();
+    let storage = Folder::new(place.clone());
+    let refused = write_day::<EndedJob, _>(&storage, &store, day_of(ten()), "own", || false).await;
+    assert_eq!((refused, file(&place).exists()), (Err(ArchiveError::NotLeading), false));
+
+    // A row in the state file that cannot be read stays there, and the others go.
+    let bad = Unarchived {
+        rows: vec![crate::store::UnarchivedRows {
+            table: ArchiveTable::Jobs,
+            day: day_of(ten()),
+            at: ten() + Duration::from_secs(9_999),
+            rows: 7,
+            body: vec![1, 2, 3],
+        }],
+        ..Unarchived::default()
+    };
+    store.commit(std::sync::Arc::new(Commit { unarchived: bad, ..Commit::default() })).await.unwrap();
+    let written = archive(&place, &store).await.unwrap();
+    assert_eq!((written.added, written.unreadable, waits().await), (2, 7, 7));
+}
+
+#[tokio::test]
+async fn days_are_read_from_every_source_and_a_broken_file_costs_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Folder::new(folder.path().to_owned());
+    for (source, jobs) in [("a", 0..10), ("b", 10..20)] {
+        storage.put(&layout::file(ArchiveTable::Jobs, day_of(ten()), source), encoded(jobs.map(job))).await.unwrap();
+    }
+    storage.put(&layout::file(ArchiveTable::Jobs, day_of(ten()), "c"), b"PAR1".to_vec()).await.unwrap();
+    let mut ids = Vec::new();
+    let (from, to) = (ten() + Duration::from_millis(5), ten() + Duration::from_millis(15));
+    let read = read_days(&storage, from, to, |job: EndedJob| ids.push(job.id)).await.unwrap();
+    assert_eq!(ids, (5..15).map(|number| format!("job-{number}")).collect::<Vec<_>>());
+    assert_eq!((read.files, read.unreadable.len()), (2, 1));
+    assert!(read.unreadable[0].contains("/c.parquet cannot be read"), "{:?}", read.unreadable);
+}

@@ -1,0 +1,125 @@
+//! Writing a day: all rows that the archive lacks, in one file, once.
+
+use std::collections::HashSet;
+
+use crate::archive::{ArchiveError, Encoder, Row, decode, layout, unpack};
+use crate::objects::Storage;
+use crate::store::{StoreHandle, UnarchivedRows};
+use trainspotter_core::model::Timestamp;
+
+/// Ticks whose rows are read from the store at once, and removed from it at once.
+const TICKS_AT_ONCE: u32 = 200;
+
+/// What became of a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows that the archive has got.
+    pub added: u64,
+    /// Whether there was a file already, which was corrected.
+    pub was_corrected: bool,
+    /// Rows in the state file that cannot be read: they stay there.
+    pub unreadable: u64,
+}
+
+/// Archives a day of a table, and forgets its rows in the store. `may_write` says whether this replica still leads.
+///
+/// # Errors
+/// The archive or the store fails, or the file that is there cannot be read: then nothing is lost, and it can be tried again.
+pub async fn write_day<R: Row, S: Storage>(
+    storage: &S,
+    store: &StoreHandle,
+    day: Timestamp,
+    source: &str,
+    may_write: impl Fn() -> bool,
+) -> Result<Written, ArchiveError> {
+    let name = layout::file(R::TABLE, day, source);
+    let before = storage.get(&name).await?;
+    let was_there = before.is_some();
+    let mut file = blocking(move || DayFile::<R>::begun(&name, before)).await?;
+    let mut written = Written::default();
+    let (mut ticks, mut after) = (Vec::new(), Timestamp::from_millis(i64::MIN));
+    loop {
+        let page = store.call(move |store| store.unarchived(R::TABLE, day, after, TICKS_AT_ONCE)).await?;
+        let Some(last) = page.last() else { break };
+        after = last.at;
+        let (read, bad) = blocking(move || file.take(&page)).await?;
+        let FileAndTicks { file: back, ticks: good } = read;
+        file = back;
+        ticks.extend(good);
+        written.unreadable += bad;
+    }
+    written.added = file.added;
+    if written.added > 0 {
+        written.was_corrected = was_there;
+        let (name, bytes) = blocking(move || file.finish()).await?;
+        if !may_write() {
+            return Err(ArchiveError::NotLeading);
+        }
+        storage.put(&name, bytes).await?;
+    }
+    for some in ticks.chunks(usize::try_from(TICKS_AT_ONCE).unwrap_or(usize::MAX)) {
+        let some = some.to_vec();
+        store.call(move |store| store.archived(R::TABLE, day, &some)).await?;
+    }
+    Ok(written)
+}
+
+/// Work that takes longer than a task may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
+) -> Result<T, ArchiveError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| ArchiveError::Encoding(error.to_string()))?
+}
+
+/// A day's file as it will be: what was there, then what is new.
+struct DayFile<R: Row> {
+    name: String,
+    encoder: Encoder<R>,
+    known: HashSet<String>,
+    added: u64,
+}
+
+struct FileAndTicks<R: Row> {
+    file: DayFile<R>,
+    ticks: Vec<Timestamp>,
+}
+
+impl<R: Row> DayFile<R> {
+    fn begun(name: &str, before: Option<Vec<u8>>) -> Result<Self, ArchiveError> {
+        let mut file = Self { name: name.to_owned(), encoder: Encoder::new()?, known: HashSet::new(), added: 0 };
+        if let Some(before) = before {
+            let mut failed = Ok(());
+            decode::<R>(name, before, |row| {
+                file.known.insert(row.key());
+                if failed.is_ok() {
+                    failed = file.encoder.push(row);
+                }
+            })?;
+            failed?;
+        }
+        Ok(file)
+    }
+
+    /// Takes in the rows of some ticks that it does not have. Says which ticks those were, and how many rows cannot be read.
+    fn take(mut self, page: &[UnarchivedRows]) -> Result<(FileAndTicks<R>, u64), ArchiveError> {
+        let (mut ticks, mut bad) = (Vec::new(), 0);
+        for packed in page {
+            let Ok(rows) = unpack::<R>(&packed.body) else {
+                bad += packed.rows;
+                continue;
+            };
+            for row in rows {
+                if self.known.insert(row.key()) {
+                    self.encoder.push(row)?;
+                    self.added += 1;
+                }
+            }
+            ticks.push(packed.at);
+        }
+        Ok((FileAndTicks { file: self, ticks }, bad))
+    }
+
+    fn finish(self) -> Result<(String, Vec<u8>), ArchiveError> {
+        Ok((self.name, self.encoder.finish()?))
+    }
+}

@@ -1,0 +1,166 @@
+//! The past for years: where it is archived, which tags of jobs are kept, and which reports are sent.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::aws_names::partition_of;
+use crate::config::check::Check;
+use crate::config::file::{self, ArchiveForm, ArchiveKeys, Every};
+use crate::config::object_place::ObjectPlace;
+use crate::config::{Channel, Receiver};
+
+/// How long after the end of a day its files are written, unless the file says otherwise.
+const GRACE: Duration = Duration::from_secs(3_600);
+
+/// Tags of jobs that are kept beside the owner's, at most.
+const MAX_TAGS: usize = 20;
+
+/// Keys that a report is broken down by, at most: its rows are as many as there are combinations.
+pub const MAX_REPORT_KEYS: usize = 4;
+
+/// What a report can be broken down by, beside tags.
+pub const REPORT_KEYS: [&str; 6] = ["queue", "share", "owner", "account", "region", "instance_type"];
+
+/// Where jobs and hours are kept for years.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// The place itself.
+    pub place: ObjectPlace,
+    /// The bucket's region; the first target's otherwise.
+    pub region: Option<String>,
+    /// Another endpoint than AWS's; the first target's otherwise, if it has one.
+    pub endpoint: Option<String>,
+    /// A role to assume for the bucket.
+    pub role: Option<String>,
+    /// How long after the end of a day its files are written.
+    pub grace: Duration,
+}
+
+impl Archive {
+    /// An archive at a place, with what is usual otherwise.
+    pub fn at(place: ObjectPlace) -> Self {
+        Self { place, region: None, endpoint: None, role: None, grace: GRACE }
+    }
+}
+
+/// A report that is sent again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduledReport {
+    /// How often.
+    pub every: Every,
+    /// The name of its receiver.
+    pub to: String,
+    /// What it is broken down by.
+    pub by: Vec<String>,
+}
+
+impl Check<'_> {
+    pub(super) fn archive(&mut self, form: Option<&ArchiveForm>, folder: &Path) -> Option<Archive> {
+        let (at, keys) = match form? {
+            ArchiveForm::Place(to) => ("archive", ArchiveKeys { to: to.clone(), ..ArchiveKeys::default() }),
+            ArchiveForm::More(keys) => ("archive.to", keys.clone()),
+        };
+        let place = self.archive_place(at, &keys.to, folder);
+        let region = keys.region.as_ref().map(|region| self.filled("archive.region", region));
+        if let Some(region) = &region {
+            self.refuse("archive.region", partition_of(region).map(|_| ()));
+        }
+        let role = self.role("archive.role", keys.role.as_deref(), region.as_deref());
+        let endpoint = self.endpoint_of_aws("archive.endpoint", keys.endpoint.as_deref());
+        if matches!(place, Some(ObjectPlace::Folder(_))) {
+            let of_s3 = [("region", region.is_some()), ("endpoint", endpoint.is_some()), ("role", role.is_some())];
+            for (key, _) in of_s3.iter().filter(|(_, is_given)| *is_given) {
+                self.problem(&format!("archive.{key}"), "means nothing for a folder");
+            }
+        }
+        let grace = keys.grace.map_or(GRACE, |grace| grace.0);
+        self.at_least("archive.grace", grace, Duration::from_secs(60));
+        self.at_most("archive.grace", grace, Duration::from_secs(86_400));
+        Some(Archive { place: place?, region, endpoint, role, grace })
+    }
+
+    fn archive_place(&mut self, at: &str, text: &str, folder: &Path) -> Option<ObjectPlace> {
+        let text = self.filled(at, text);
+        if text.is_empty() {
+            self.problem(at, "a place is needed: `s3://bucket/prefix` or a folder");
+            return None;
+        }
+        if !text.contains("://") {
+            return Some(ObjectPlace::Folder(folder.join(text)));
+        }
+        match ObjectPlace::parse(&text, "an archive") {
+            Ok(place) => Some(place),
+            Err(message) => {
+                self.problem(at, message);
+                None
+            }
+        }
+    }
+
+    pub(super) fn tags(&mut self, tags: &[String]) -> Vec<String> {
+        if tags.len() > MAX_TAGS {
+            self.problem("tags", format!("must be {MAX_TAGS} tags at most"));
+        }
+        self.distinct("tags", tags);
+        for (index, tag) in tags.iter().enumerate() {
+            let at = format!("tags[{index}]");
+            if tag == "owner" {
+                self.problem(&at, "the owner's tag is kept in any case");
+            } else if REPORT_KEYS.contains(&tag.as_str()) {
+                self.problem(&at, format!("reports have a key `{tag}` of another meaning: give the tag another name"));
+            } else if tag.is_empty() || tag.chars().count() > 128 || tag.contains(',') || tag.trim() != tag {
+                self.problem(&at, "no tag of AWS's that a report can be broken down by: 1 to 128 characters, without commas and without spaces at the ends");
+            }
+        }
+        tags.to_vec()
+    }
+
+    pub(super) fn reports(
+        &mut self,
+        reports: &[file::Report],
+        tags: &[String],
+        receivers: &[Receiver],
+    ) -> Vec<ScheduledReport> {
+        let mut checked: Vec<ScheduledReport> = Vec::new();
+        for (index, report) in reports.iter().enumerate() {
+            let at = |key: &str| format!("reports[{index}].{key}");
+            match receivers.iter().find(|receiver| receiver.name == report.to) {
+                None => self.problem(&at("to"), format!("there is no receiver `{}`", report.to)),
+                Some(receiver)
+                    if matches!(receiver.channel, Channel::PagerDuty { .. } | Channel::Alertmanager { .. }) =>
+                {
+                    let message = "reports go to sns, webhook and slack: what PagerDuty and Alertmanager get is an incident until it is resolved";
+                    self.problem(&at("to"), message);
+                }
+                Some(_) => {}
+            }
+            self.distinct(&at("by"), &report.by);
+            if report.by.len() > MAX_REPORT_KEYS {
+                self.problem(&at("by"), format!("must be {MAX_REPORT_KEYS} keys at most"));
+            }
+            for (number, key) in report.by.iter().enumerate() {
+                self.refuse(&at(&format!("by[{number}]")), check_report_key(key, tags));
+            }
+            let report = ScheduledReport { every: report.every, to: report.to.clone(), by: report.by.clone() };
+            if checked.contains(&report) {
+                self.problem(&format!("reports[{index}]"), "is given twice, and would be sent once");
+            }
+            checked.push(report);
+        }
+        checked
+    }
+}
+
+/// Whether a report can be broken down by a key.
+///
+/// # Errors
+/// That it cannot, and by what else.
+pub fn check_report_key(key: &str, tags: &[String]) -> Result<(), String> {
+    if REPORT_KEYS.contains(&key) || tags.iter().any(|tag| tag == key) {
+        return Ok(());
+    }
+    let known = REPORT_KEYS.iter().copied().chain(tags.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
+    Err(format!(
+        "there is no key `{key}`: there are {known}; other tags of jobs are kept when `tags` of the configuration names them"
+    ))
+}

@@ -1,0 +1,51 @@
+//! A bucket or a folder, for those who do not care which.
+
+use crate::objects::folder::Folder;
+use crate::objects::s3::Bucket;
+use crate::objects::{Created, Storage, StorageError};
+
+/// A bucket or a folder.
+#[derive(Debug)]
+pub enum Anywhere {
+    /// A folder of this machine.
+    Folder(Folder),
+    /// A bucket of S3.
+    Bucket(Box<Bucket>),
+}
+
+impl Storage for Anywhere {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        match self {
+            Self::Folder(folder) => folder.get(name).await,
+            Self::Bucket(bucket) => bucket.get(name).await,
+        }
+    }
+
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
+        match self {
+            Self::Folder(folder) => folder.create(name, bytes).await,
+            Self::Bucket(bucket) => bucket.create(name, bytes).await,
+        }
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        match self {
+            Self::Folder(folder) => folder.put(name, bytes).await,
+            Self::Bucket(bucket) => bucket.put(name, bytes).await,
+        }
+    }
+
+    async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, StorageError> {
+        match self {
+            Self::Folder(of) => of.list(folder, after).await,
+            Self::Bucket(of) => of.list(folder, after).await,
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StorageError> {
+        match self {
+            Self::Folder(folder) => folder.delete(name).await,
+            Self::Bucket(bucket) => bucket.delete(name).await,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! From the place of a configuration to what can be read and written.
+
+use crate::aws::{self, BucketAccess, ConnectError};
+use crate::config::ObjectPlace;
+use crate::objects::Anywhere;
+use crate::objects::folder::Folder;
+use crate::objects::s3::{Bucket, Place};
+use crate::outbound::{Guard, http_client};
+use trainspotter_clock::Clock;
+
+/// Why a bucket cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There are no credentials, or the endpoint cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Its address cannot be called.
+    #[error("{0}")]
+    Address(String),
+}
+
+/// What is at a place. Nothing is asked yet. `setting` names the place in errors.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open(
+    place: &ObjectPlace,
+    access: BucketAccess<'_>,
+    setting: &'static str,
+    clock: Clock,
+) -> Result<Anywhere, OpenError> {
+    let (bucket, prefix) = match place {
+        ObjectPlace::Folder(folder) => return Ok(Anywhere::Folder(Folder::new(folder.clone()))),
+        ObjectPlace::Bucket { bucket, prefix } => (bucket.clone(), prefix.clone()),
+    };
+    let (signer, endpoint, region) = aws::s3(access, clock).await?;
+    let place = Place { endpoint, bucket, prefix, region, setting };
+    let client = |url: &url::Url| http_client(url, Guard::new(true)).map_err(|error| error.to_string());
+    let bucket = Bucket::new(place, signer, client, clock).map_err(OpenError::Address)?;
+    Ok(Anywhere::Bucket(Box::new(bucket)))
+}

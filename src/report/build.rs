@@ -1,0 +1,313 @@
+//! From rows of the archive to the figures of a report.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::report::Key;
+use crate::report::figures::{Breakdown, Failures, Gpus, Lending, Objective, Report, Waits};
+use crate::report::wastes::{self, WasteKind};
+use trainspotter_core::jobs::FailureCategory;
+use trainspotter_core::metrics::EndedJob;
+use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
+use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules;
+
+/// Rows of a breakdown at most; jobs of other keys are in one row together, called `(other)`.
+const MAX_ROWS: usize = 10_000;
+
+/// Waits that are kept to find quantiles, of all rows together. Of more, quantiles are those of the first.
+const MAX_WAITS: usize = 20_000_000;
+
+/// Tags that are remembered to say which there are.
+const MAX_TAGS: usize = 1_000;
+
+/// What jobs of other keys are called.
+const OTHER: &str = "(other)";
+
+/// A report that is being made.
+#[derive(Debug)]
+pub struct Builder {
+    from: Timestamp,
+    to: Timestamp,
+    by: Vec<Key>,
+    objectives: Vec<(rules::Objective, u64, u64)>,
+    jobs: u64,
+    columns: BTreeMap<String, f64>,
+    lending: BTreeMap<(String, String), Lending>,
+    failures: BTreeMap<String, (u64, f64)>,
+    rows: BTreeMap<Vec<String>, Row>,
+    waits_kept: usize,
+    tags: BTreeSet<String>,
+    hours: u64,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    breakdown: Breakdown,
+    waits: Vec<f32>,
+    sum: f64,
+}
+
+impl Builder {
+    /// A report about a time, broken down by these keys.
+    pub fn new(from: Timestamp, to: Timestamp, by: Vec<Key>, objectives: Vec<rules::Objective>) -> Self {
+        Self {
+            from,
+            to,
+            by,
+            objectives: objectives.into_iter().map(|objective| (objective, 0, 0)).collect(),
+            jobs: 0,
+            columns: BTreeMap::new(),
+            lending: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            waits_kept: 0,
+            tags: BTreeSet::new(),
+            hours: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Its time.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        (self.from, self.to)
+    }
+
+    /// Says in the report what was left out.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// The tags that jobs have which were taken in.
+    pub fn tags(&self) -> &BTreeSet<String> {
+        &self.tags
+    }
+
+    /// Takes in a job, if it ended in the time.
+    pub fn take_job(&mut self, job: &EndedJob) {
+        if !(self.from..self.to).contains(&job.ended_at) {
+            return;
+        }
+        self.jobs += 1;
+        for tag in job.tags.keys() {
+            if self.tags.len() < MAX_TAGS && !self.tags.contains(tag) {
+                self.tags.insert(tag.clone());
+            }
+        }
+        let wait = job.first_wait_seconds.filter(|_| job.scheduled_at.is_some());
+        if let Some(seconds) = wait {
+            for (objective, all, good) in &mut self.objectives {
+                if objective.is_about(&job.queue, job.share.as_deref().unwrap_or_default()) {
+                    *all += 1;
+                    *good += u64::from(seconds <= objective.within_seconds);
+                }
+            }
+        }
+        if let Some(category) = &job.failure_category {
+            let (jobs, lost) = self.failures.entry(category.clone()).or_default();
+            *jobs += 1;
+            *lost += hours(job.lost_gpu_seconds.unwrap_or(0.0));
+        }
+        let keys: Vec<String> = self.by.iter().map(|key| key.of(job).to_owned()).collect();
+        let is_other = self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&keys);
+        let keys = if is_other { vec![OTHER.to_owned(); keys.len()] } else { keys };
+        let row = self.rows.entry(keys).or_default();
+        row.add(job);
+        if let Some(seconds) = wait {
+            row.breakdown.waits.count += 1;
+            row.sum += seconds;
+            if self.waits_kept < MAX_WAITS {
+                #[expect(clippy::cast_possible_truncation, reason = "a wait is shown to the second")]
+                row.waits.push(seconds as f32);
+                self.waits_kept += 1;
+            }
+        }
+    }
+
+    /// Takes in an hour, if it began in the time.
+    pub fn take_hour(&mut self, hour: &HourFigures) {
+        if !(self.from..self.to).contains(&hour.hour) {
+            return;
+        }
+        self.hours += 1;
+        for (column, value) in &hour.figures {
+            match self.columns.get_mut(column) {
+                Some(sum) => *sum += value,
+                None => _ = self.columns.insert(column.clone(), *value),
+            }
+        }
+        let Some(share) = &hour.share else { return };
+        let of_quota = |part: &str| hour.figures.get(&format!("quota_{part}_gpu_seconds")).copied().map(hours);
+        let Some(own) = of_quota("own") else { return };
+        let row = self.lending.entry((hour.queue.clone(), share.clone())).or_insert_with(|| Lending {
+            queue: hour.queue.clone(),
+            share: share.clone(),
+            ..Lending::default()
+        });
+        let while_waiting = of_quota("idle_while_waiting").unwrap_or(0.0);
+        row.own_gpu_hours += own;
+        row.lent_gpu_hours += of_quota("lent").unwrap_or(0.0);
+        row.borrowed_gpu_hours += of_quota("borrowed").unwrap_or(0.0);
+        row.idle_gpu_hours += of_quota("idle").unwrap_or(0.0) + while_waiting;
+        row.idle_while_waiting_gpu_hours += while_waiting;
+    }
+
+    /// The report.
+    pub fn finish(mut self) -> Report {
+        let parts: Vec<Gpus> = Part::ALL
+            .into_iter()
+            .filter(|part| *part != Part::OtherQueues)
+            .map(|part| self.gpus(part.as_str(), &format!("{}_gpu_seconds", part.as_str()), Some(part)))
+            .collect();
+        let sum = |of: fn(&Gpus) -> f64| parts.iter().map(of).sum::<f64>();
+        let dollars_of = |parts: &[&Gpus]| parts.iter().map(|part| part.dollars).sum::<Option<f64>>();
+        let used: Vec<&Gpus> = parts.iter().filter(|part| part.name != Part::Unallocated.as_str()).collect();
+        let (gpu_hours, dollars) = (sum(|part| part.gpu_hours), dollars_of(&parts.iter().collect::<Vec<_>>()));
+        let (used_gpu_hours, used_dollars) = (used.iter().map(|part| part.gpu_hours).sum(), dollars_of(&used));
+        let idle = UnallocatedCause::ALL.into_iter().map(|cause| {
+            let name = cause.as_str();
+            self.gpus(name, &format!("unallocated_{name}_gpu_seconds"), None)
+        });
+        let idle = idle.collect();
+        if self.columns.get("other_queues_gpu_seconds").is_some_and(|seconds| *seconds > 0.0) {
+            let note = "queues share a service environment: what is unallocated in it counts for each of them";
+            self.notes.push(note.to_owned());
+        }
+        if self.hours == 0 {
+            self.notes.push("there is no row of hours for this time: what GPUs did is not known".to_owned());
+        }
+        Report {
+            wastes: wastes::largest(|kind| self.waste(kind)),
+            from: self.from,
+            to: self.to,
+            by: self.by.iter().map(|key| key.as_str().to_owned()).collect(),
+            jobs: self.jobs,
+            gpu_hours,
+            used_gpu_hours,
+            dollars,
+            used_dollars,
+            parts,
+            idle,
+            lending: self.lending.into_values().collect(),
+            objectives: self
+                .objectives
+                .into_iter()
+                .map(|(objective, all, good)| reached(&objective, all, good))
+                .collect(),
+            failures: failures(self.failures),
+            breakdown: breakdown(self.rows),
+            notes: self.notes,
+        }
+    }
+
+    /// GPU-hours of a column with their dollars: of a part as they were counted, of anything else by what an hour of its part cost.
+    fn gpus(&self, name: &str, column: &str, part: Option<Part>) -> Gpus {
+        let gpu_hours = hours(self.columns.get(column).copied().unwrap_or(0.0));
+        let dollars = match part {
+            Some(part) => self.columns.get(&format!("{}_dollars", part.as_str())).copied(),
+            None => self.dollars_like(&[Part::Unallocated], gpu_hours),
+        };
+        Gpus { name: name.to_owned(), gpu_hours, dollars }
+    }
+
+    /// What GPU-hours cost, if each cost as much as one of these parts.
+    fn dollars_like(&self, parts: &[Part], gpu_hours: f64) -> Option<f64> {
+        let sum = |unit: &str| {
+            let column = |part: &Part| self.columns.get(&format!("{}_{unit}", part.as_str())).copied();
+            parts.iter().map(column).sum::<Option<f64>>()
+        };
+        let (dollars, all) = (sum("dollars")?, hours(sum("gpu_seconds")?));
+        (all > 0.0).then(|| dollars / all * gpu_hours)
+    }
+
+    fn waste(&self, kind: &WasteKind) -> (f64, Option<f64>) {
+        let gpu_hours = hours(kind.columns.iter().filter_map(|column| self.columns.get(*column)).sum());
+        let like: &[Part] = match kind.name {
+            "no_demand" | "quota_bound" | "shape_does_not_fit" => &[Part::Unallocated],
+            "running_idle" => &[Part::Idle],
+            "starting" => &[Part::Scheduled, Part::Starting],
+            _ => &[Part::Busy, Part::Idle, Part::Unknown],
+        };
+        (gpu_hours, self.dollars_like(like, gpu_hours))
+    }
+}
+
+impl Row {
+    fn add(&mut self, job: &EndedJob) {
+        let row = &mut self.breakdown;
+        row.jobs += 1;
+        row.succeeded += u64::from(job.outcome == "succeeded");
+        row.failed += u64::from(job.outcome == "failed");
+        row.preemptions += u64::from(job.preemptions.unwrap_or(0));
+        row.gpu_hours += hours(job.gpu_seconds.unwrap_or(0.0));
+        row.lost_gpu_hours += hours(job.lost_gpu_seconds.unwrap_or(0.0));
+        if let Some(dollars) = job.dollars {
+            *row.dollars.get_or_insert(0.0) += dollars;
+        }
+    }
+}
+
+fn hours(seconds: f64) -> f64 {
+    seconds / 3_600.0
+}
+
+fn reached(objective: &rules::Objective, all: u64, good: u64) -> Objective {
+    Objective {
+        name: objective.name.clone(),
+        within_seconds: objective.within_seconds,
+        target: objective.target,
+        reached: (all > 0).then(|| good as f64 / all as f64),
+        waits: all,
+    }
+}
+
+fn failures(by_category: BTreeMap<String, (u64, f64)>) -> Vec<Failures> {
+    let row = |(category, (jobs, lost_gpu_hours)): (String, (u64, f64))| {
+        let known = FailureCategory::ALL.into_iter().find(|known| known.as_str() == category);
+        Failures {
+            who: known.map_or("nobody knows", who).to_owned(),
+            words: known.map(FailureCategory::words).unwrap_or_default().to_owned(),
+            category,
+            jobs,
+            lost_gpu_hours,
+        }
+    };
+    let mut rows: Vec<Failures> = by_category.into_iter().map(row).collect();
+    rows.sort_by(|a, b| b.jobs.cmp(&a.jobs).then_with(|| a.category.cmp(&b.category)));
+    rows
+}
+
+/// Who can fix a failure.
+fn who(category: FailureCategory) -> &'static str {
+    match category {
+        FailureCategory::UserCode => "the job's owner",
+        FailureCategory::Misconfiguration => "the job's owner, or whoever runs the queue",
+        FailureCategory::TimedOut => "the job's owner",
+        FailureCategory::Terminated => "whoever asked for its end",
+        FailureCategory::Preempted => "whoever runs the queue",
+        FailureCategory::AccountQuota => "whoever runs the account",
+        FailureCategory::Capacity | FailureCategory::SagemakerInternal => "AWS",
+    }
+}
+
+fn breakdown(rows: BTreeMap<Vec<String>, Row>) -> Vec<Breakdown> {
+    let finished = |(keys, Row { mut breakdown, mut waits, sum }): (Vec<String>, Row)| {
+        waits.sort_by(f32::total_cmp);
+        let count = breakdown.waits.count;
+        // A quantile `p` is `sorted[floor(p * n)]`, as everywhere.
+        let at = |hundredths: usize| waits.get(waits.len() * hundredths / 100).map(|seconds| f64::from(*seconds));
+        breakdown.waits = Waits {
+            count,
+            mean_seconds: (count > 0).then(|| sum / count as f64),
+            p50_seconds: at(50),
+            p90_seconds: at(90),
+            max_seconds: waits.last().map(|seconds| f64::from(*seconds)),
+        };
+        breakdown.keys = keys;
+        breakdown
+    };
+    let mut rows: Vec<Breakdown> = rows.into_iter().map(finished).collect();
+    rows.sort_by(|a, b| b.gpu_hours.total_cmp(&a.gpu_hours).then_with(|| a.keys.cmp(&b.keys)));
+    rows
+}

@@ -1,0 +1,165 @@
+//! What a report says of a few jobs and hours.
+
+use std::time::Duration;
+
+use super::*;
+use trainspotter_core::metrics::EndedJob;
+use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules;
+
+fn at(hours: u64) -> Timestamp {
+    serde_json::from_value::<Timestamp>("2026-11-20T00:00:00Z".into()).unwrap() + Duration::from_secs(hours * 3_600)
+}
+
+fn job(number: u64, share: &str, owner: Option<&str>, failed: Option<&str>) -> EndedJob {
+    EndedJob {
+        id: format!("job-{number}"),
+        queue: "prod".to_owned(),
+        share: Some(share.to_owned()),
+        owner: owner.map(str::to_owned),
+        tags: [("team".to_owned(), format!("team-{}", number % 2))].into(),
+        outcome: if failed.is_some() { "failed" } else { "succeeded" }.to_owned(),
+        failure_category: failed.map(str::to_owned),
+        scheduled_at: Some(at(number)),
+        ended_at: at(number),
+        first_wait_seconds: Some(number as f64 * 600.0),
+        preemptions: Some(1),
+        gpu_seconds: Some(36_000.0),
+        lost_gpu_seconds: failed.map(|_| 7_200.0),
+        dollars: Some(100.0),
+        ..EndedJob::default()
+    }
+}
+
+fn hour(number: u64, share: Option<&str>, figures: &[(&str, f64)]) -> HourFigures {
+    HourFigures {
+        hour: at(number),
+        queue: "prod".to_owned(),
+        share: share.map(str::to_owned),
+        figures: figures.iter().map(|(column, value)| ((*column).to_owned(), *value)).collect(),
+        ..HourFigures::default()
+    }
+}
+
+fn made(by: &[&str]) -> Report {
+    let keys = by.iter().map(|key| Key::named(key)).collect();
+    let mut builder = Builder::new(at(0), at(24), keys, vec![rules::Objective::over_all("usual", 1_800.0, 0.8)]);
+    for number in 0..6 {
+        let failed = (number == 5).then_some("user_code");
+        builder.take_job(&job(number, if number < 4 { "research" } else { "=vision" }, Some("ada"), failed));
+    }
+    builder.take_job(&job(24, "late", None, None));
+    for number in 0..24 {
+        let of_queue = [
+            ("running_busy_gpu_seconds", 36_000.0),
+            ("running_idle_gpu_seconds", 3_600.0),
+            ("scheduled_gpu_seconds", 0.0),
+            ("starting_gpu_seconds", 1_800.0),
+            ("running_unknown_gpu_seconds", 0.0),
+            ("other_queues_gpu_seconds", 0.0),
+            ("unallocated_gpu_seconds", 18_000.0),
+            ("unallocated_no_demand_gpu_seconds", 10_800.0),
+            ("unallocated_quota_bound_gpu_seconds", 7_200.0),
+            ("running_busy_dollars", 100.0),
+            ("running_idle_dollars", 10.0),
+            ("scheduled_dollars", 0.0),
+            ("starting_dollars", 5.0),
+            ("running_unknown_dollars", 0.0),
+            ("unallocated_dollars", 50.0),
+        ];
+        builder.take_hour(&hour(number, None, &of_queue));
+        let of_share = [
+            ("quota_own_gpu_seconds", 3_600.0),
+            ("quota_lent_gpu_seconds", 1_800.0),
+            ("quota_borrowed_gpu_seconds", 0.0),
+            ("quota_idle_gpu_seconds", 1_800.0),
+            ("quota_idle_while_waiting_gpu_seconds", 900.0),
+            ("lost_failed_gpu_seconds", 300.0),
+        ];
+        builder.take_hour(&hour(number, Some("research"), &of_share));
+    }
+    builder.take_hour(&hour(24, None, &[("running_busy_gpu_seconds", 1e9)]));
+    builder.finish()
+}
+
+#[test]
+fn figures_are_those_of_the_time_and_the_largest_wastes_come_first() {
+    let report = made(&["share"]);
+    assert_eq!((report.jobs, report.used_gpu_hours, report.gpu_hours), (6, 24.0 * 11.5, 24.0 * 16.5));
+    assert_eq!((report.used_dollars, report.dollars), (Some(24.0 * 115.0), Some(24.0 * 165.0)));
+    let parts: f64 = report.parts.iter().map(|part| part.gpu_hours).sum();
+    assert!((parts - report.gpu_hours).abs() < 1e-9);
+    let wastes: Vec<_> = report.wastes.iter().map(|waste| (&*waste.name, waste.gpu_hours, waste.dollars)).collect();
+    let expected =
+        [("no_demand", 72.0, Some(720.0)), ("quota_bound", 48.0, Some(480.0)), ("running_idle", 24.0, Some(240.0))];
+    assert_eq!(wastes.len(), 3);
+    for (waste, expected) in wastes.iter().zip(expected) {
+        assert_eq!((waste.0, waste.1), (expected.0, expected.1));
+        assert!((waste.2.unwrap() - expected.2.unwrap()).abs() < 1e-6, "{waste:?}");
+    }
+    // Waits of 0 to 50 minutes: four of six within half an hour.
+    let objective = &report.objectives[0];
+    assert_eq!((objective.waits, objective.is_met()), (6, Some(false)));
+    assert!((objective.reached.unwrap() - 4.0 / 6.0).abs() < 1e-9);
+    let failure = &report.failures[0];
+    assert_eq!(
+        (&*failure.category, &*failure.who, failure.jobs, failure.lost_gpu_hours),
+        ("user_code", "the job's owner", 1, 2.0)
+    );
+    let lending = &report.lending[0];
+    assert_eq!(
+        (lending.lent_gpu_hours, lending.idle_gpu_hours, lending.idle_while_waiting_gpu_hours),
+        (12.0, 18.0, 6.0)
+    );
+    let rows: Vec<_> =
+        report.breakdown.iter().map(|row| (&*row.keys[0], row.jobs, row.gpu_hours, row.dollars)).collect();
+    assert_eq!(rows, [("research", 4, 40.0, Some(400.0)), ("=vision", 2, 20.0, Some(200.0))]);
+    assert_eq!(report.breakdown[0].waits.p50_seconds, Some(1_200.0));
+    assert_eq!(serde_json::from_value::<Report>(serde_json::to_value(&report).unwrap()).unwrap(), report);
+}
+
+#[test]
+fn every_key_breaks_it_down_and_what_a_job_lacks_is_named_none() {
+    let keys = |by: &[&str]| made(by).breakdown.iter().map(|row| row.keys.join("/")).collect::<Vec<_>>();
+    assert_eq!(keys(&["owner", "team"]), ["ada/team-0", "ada/team-1"]);
+    assert_eq!(keys(&["region"]), [""]);
+    assert!(text(&made(&["region"])).contains("(none)"));
+    assert_eq!(made(&[]).breakdown.len(), 1);
+    let empty = Builder::new(at(0), at(1), Vec::new(), Vec::new()).finish();
+    assert_eq!((empty.dollars, empty.gpu_hours), (None, 0.0));
+    assert!(text(&empty).contains("what GPUs did is not known"), "{}", text(&empty));
+}
+
+#[test]
+fn the_text_reads_well() {
+    insta::assert_snapshot!(text(&made(&["share", "owner"])));
+}
+
+#[test]
+fn csv_has_a_row_each_and_no_name_becomes_a_formula() {
+    let csv = csv(&made(&["share"])).unwrap();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 3, "{csv}");
+    assert!(lines[0].starts_with("share,from,to,jobs,succeeded,failed,preemptions,gpu_hours,dollars,"), "{csv}");
+    assert!(
+        lines[1].starts_with("research,2026-11-20T00:00:00Z,2026-11-21T00:00:00Z,4,4,0,4,40.000,400.000,0.000,4,"),
+        "{csv}"
+    );
+    assert!(lines[2].starts_with("'=vision,"), "{csv}");
+}
+
+#[test]
+fn a_page_has_its_pictures_in_it_and_no_name_becomes_markup() {
+    let mut report = made(&["share"]);
+    report.breakdown[0].keys[0] = "<script>alert(1)</script>&\"".to_owned();
+    let page = html(&report);
+    assert!(page.matches("<svg").count() >= 3, "{page}");
+    assert!(!page.contains("<script") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;"), "{page}");
+    for outside in ["http://", "https://", "src=", "href="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    for (open, close) in [("<table>", "</table>"), ("<svg", "</svg>"), ("<td>", "</td>"), ("<ol>", "</ol>")] {
+        assert_eq!(page.matches(open).count(), page.matches(close).count(), "{open}");
+    }
+}

@@ -1,0 +1,231 @@
+//! A report as text for a terminal or a message.
+
+use std::fmt::Write as _;
+
+use crate::report::Report;
+use crate::report::figures::{Breakdown, Gpus, Waste};
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::units::{amount, counted, duration};
+
+/// Rows of a breakdown that are shown; CSV and HTML have all of them.
+const MAX_ROWS: usize = 40;
+
+/// A name that is longer is cut in a table.
+const MAX_NAME: usize = 32;
+
+/// All of it.
+pub fn text(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_all(&mut text, report);
+    text
+}
+
+fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(out, "{}", title(report))?;
+    writeln!(out, "{}", summary(report))?;
+    section(out, "Largest wastes")?;
+    if report.wastes.is_empty() {
+        writeln!(out, "  none")?;
+    }
+    for (number, waste) in report.wastes.iter().enumerate() {
+        writeln!(out, "  {}. {}", number + 1, in_words(waste))?;
+        writeln!(out, "     {}", waste.advice)?;
+    }
+    gpus(out, "What GPUs did", &report.parts, report.gpu_hours)?;
+    let idle: f64 = report.idle.iter().map(|gpus| gpus.gpu_hours).sum();
+    gpus(out, "Unallocated, by cause", &report.idle, idle)?;
+    waits(out, report)?;
+    failures(out, report)?;
+    lending(out, report)?;
+    breakdown(out, report)?;
+    if !report.notes.is_empty() {
+        section(out, "Notes")?;
+        for note in &report.notes {
+            writeln!(out, "  {note}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The report's name.
+pub(super) fn title(report: &Report) -> String {
+    format!("GPUs from {} to {} (UTC)", moment(report.from), moment(report.to))
+}
+
+/// A moment to the minute.
+pub(super) fn moment(at: Timestamp) -> String {
+    at.to_string().chars().take(16).collect::<String>().replace('T', " ")
+}
+
+/// The whole in a sentence or two.
+pub fn summary(report: &Report) -> String {
+    let used = if report.gpu_hours > 0.0 { report.used_gpu_hours / report.gpu_hours } else { 0.0 };
+    let cost = |dollars: Option<f64>| dollars.map(|dollars| format!(" ({})", in_dollars(dollars))).unwrap_or_default();
+    let mut text = format!(
+        "{} ended; jobs held {}{} of {}{}, {:.0} %.",
+        counted(report.jobs, "job"),
+        in_hours(report.used_gpu_hours),
+        cost(report.used_dollars),
+        in_hours(report.gpu_hours),
+        cost(report.dollars),
+        used * 100.0
+    );
+    if let Some(waste) = report.wastes.first() {
+        let _ = write!(text, " Largest waste: {}.", in_words(waste));
+    }
+    text
+}
+
+/// A waste in a line.
+pub(super) fn in_words(waste: &Waste) -> String {
+    let dollars = waste.dollars.map(|dollars| format!(", {}", in_dollars(dollars))).unwrap_or_default();
+    format!("{}{dollars}: {}", in_hours(waste.gpu_hours), waste.words)
+}
+
+/// GPU-hours with their unit.
+pub(super) fn in_hours(gpu_hours: f64) -> String {
+    if gpu_hours < 100.0 { amount(gpu_hours, "GPU-hour") } else { format!("{} GPU-hours", thousands(gpu_hours)) }
+}
+
+/// Dollars, whole where they are many.
+pub(super) fn in_dollars(dollars: f64) -> String {
+    if dollars < 100.0 { format!("${dollars:.2}") } else { format!("${}", thousands(dollars)) }
+}
+
+/// A whole number in groups of three digits.
+fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let first = digits.len() % 3;
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && index % 3 == first % 3 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn section(out: &mut String, name: &str) -> std::fmt::Result {
+    writeln!(out, "\n{name}")
+}
+
+fn gpus(out: &mut String, name: &str, rows: &[Gpus], all: f64) -> std::fmt::Result {
+    if all <= 0.0 {
+        return Ok(());
+    }
+    section(out, name)?;
+    for row in rows.iter().filter(|row| row.gpu_hours > 0.0) {
+        let dollars = row.dollars.map(in_dollars).unwrap_or_default();
+        let part = row.gpu_hours / all * 100.0;
+        writeln!(out, "  {:<20} {:>12} {part:>5.1} % {dollars:>12}", words_of(&row.name), thousands_or(row.gpu_hours))?;
+    }
+    Ok(())
+}
+
+fn thousands_or(gpu_hours: f64) -> String {
+    if gpu_hours < 100.0 { format!("{gpu_hours:.1}") } else { thousands(gpu_hours) }
+}
+
+/// A name of the archive for people.
+pub(super) fn words_of(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+fn waits(out: &mut String, report: &Report) -> std::fmt::Result {
+    section(out, "Waits against objectives")?;
+    for objective in &report.objectives {
+        let (within, target) = (duration(objective.within_seconds), objective.target * 100.0);
+        let said = match (objective.reached, objective.is_met()) {
+            (Some(reached), Some(is_met)) => {
+                let met = if is_met { "met" } else { "missed" };
+                format!("{met}: {:.1} % of {}", reached * 100.0, counted(objective.waits, "job"))
+            }
+            _ => "no job started".to_owned(),
+        };
+        writeln!(out, "  {}: {target:.0} % start within {within}: {said}", objective.name)?;
+    }
+    Ok(())
+}
+
+fn failures(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.failures.is_empty() {
+        return Ok(());
+    }
+    section(out, "Failures, by who can fix them")?;
+    for row in &report.failures {
+        let (who, words, jobs) = (&row.who, &row.words, counted(row.jobs, "job"));
+        writeln!(out, "  {who}: {jobs}, {} lost: {words} ({})", in_hours(row.lost_gpu_hours), row.category)?;
+    }
+    Ok(())
+}
+
+fn lending(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.lending.is_empty() {
+        return Ok(());
+    }
+    section(out, "Quotas, in GPU-hours")?;
+    writeln!(
+        out,
+        "  {:<MAX_NAME$} {:>10} {:>10} {:>10} {:>10} {:>14}",
+        "QUEUE/SHARE", "OWN", "LENT", "BORROWED", "IDLE", "IDLE, WAITING"
+    )?;
+    for row in &report.lending {
+        let name = cut(&format!("{}/{}", row.queue, row.share));
+        let amounts = [
+            row.own_gpu_hours,
+            row.lent_gpu_hours,
+            row.borrowed_gpu_hours,
+            row.idle_gpu_hours,
+            row.idle_while_waiting_gpu_hours,
+        ];
+        let [own, lent, borrowed, idle, waiting] = amounts.map(thousands_or);
+        writeln!(out, "  {name:<MAX_NAME$} {own:>10} {lent:>10} {borrowed:>10} {idle:>10} {waiting:>14}")?;
+    }
+    Ok(())
+}
+
+fn breakdown(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.by.is_empty() || report.breakdown.is_empty() {
+        return Ok(());
+    }
+    section(out, &format!("Jobs that ended, by {}", report.by.join(" and ")))?;
+    let header = report.by.join("/").to_uppercase();
+    writeln!(
+        out,
+        "  {header:<MAX_NAME$} {:>8} {:>7} {:>10} {:>12} {:>10} {:>10} {:>10}",
+        "JOBS", "FAILED", "GPU-HOURS", "DOLLARS", "LOST", "WAIT P50", "WAIT P90"
+    )?;
+    for row in report.breakdown.iter().take(MAX_ROWS) {
+        let name = cut(&named(row).join("/"));
+        let (hours, lost) = (thousands_or(row.gpu_hours), thousands_or(row.lost_gpu_hours));
+        let dollars = row.dollars.map_or_else(|| "-".to_owned(), in_dollars);
+        let wait = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), duration);
+        let (p50, p90) = (wait(row.waits.p50_seconds), wait(row.waits.p90_seconds));
+        writeln!(
+            out,
+            "  {name:<MAX_NAME$} {:>8} {:>7} {hours:>10} {dollars:>12} {lost:>10} {p50:>10} {p90:>10}",
+            row.jobs, row.failed
+        )?;
+    }
+    let more = report.breakdown.len().saturating_sub(MAX_ROWS);
+    if more > 0 {
+        writeln!(out, "  ... and {}: --format csv has all", counted(more as u64, "row"))?;
+    }
+    Ok(())
+}
+
+/// Keys as people read them.
+pub(super) fn named(row: &Breakdown) -> Vec<String> {
+    // What a terminal would take for an instruction is shown as what it is.
+    let shown = |key: &String| key.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
+    row.keys.iter().map(|key| if key.is_empty() { "(none)".to_owned() } else { shown(key) }).collect()
+}
+
+fn cut(name: &str) -> String {
+    if name.chars().count() <= MAX_NAME {
+        return name.to_owned();
+    }
+    name.chars().take(MAX_NAME - 1).chain(['…']).collect()
+}

@@ -1,0 +1,79 @@
+//! Wastes: GPU-hours that did nothing of use, and what can be done about each.
+
+use crate::report::figures::Waste;
+
+/// Wastes that a report begins with.
+const SHOWN: usize = 3;
+
+/// Below so many GPU-hours it is no waste that anybody looks for.
+const MIN_GPU_HOURS: f64 = 0.05;
+
+/// A kind of waste: its name, the columns of hours that it is the sum of, in words, and what to do.
+pub(super) struct WasteKind {
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [&'static str],
+    words: &'static str,
+    advice: &'static str,
+}
+
+/// All kinds.
+pub(super) const KINDS: [WasteKind; 7] = [
+    WasteKind {
+        name: "no_demand",
+        columns: &["unallocated_no_demand_gpu_seconds"],
+        words: "GPUs that nobody asked for",
+        advice: "lower the limit of the service environment, or move work to these hours",
+    },
+    WasteKind {
+        name: "quota_bound",
+        columns: &["unallocated_quota_bound_gpu_seconds"],
+        words: "GPUs kept free by quotas and limits while jobs waited for them",
+        advice: "let shares lend and borrow, or move quota to the shares that wait",
+    },
+    WasteKind {
+        name: "shape_does_not_fit",
+        columns: &["unallocated_shape_does_not_fit_gpu_seconds"],
+        words: "GPUs free in a shape that no waiting job fits",
+        advice: "submit smaller jobs beside the large ones, or let smaller ones go first",
+    },
+    WasteKind {
+        name: "running_idle",
+        columns: &["running_idle_gpu_seconds"],
+        words: "GPUs held by running jobs on hosts that did nothing",
+        advice: "the rule GpusIdleWhileRunning names their queues; end them, or fix their input pipelines",
+    },
+    WasteKind {
+        name: "starting",
+        columns: &["scheduled_gpu_seconds", "starting_gpu_seconds"],
+        words: "GPUs held while instances were looked for, and data and images downloaded",
+        advice: "use warm pools, smaller images, or FastFile input",
+    },
+    WasteKind {
+        name: "preempted",
+        columns: &["lost_preempted_gpu_seconds"],
+        words: "work lost to preemption",
+        advice: "save checkpoints more often, or submit within the share's own quota",
+    },
+    WasteKind {
+        name: "failed",
+        columns: &["lost_failed_gpu_seconds"],
+        words: "work of attempts that failed",
+        advice: "see who can fix the failures below; try a short run before a long one",
+    },
+];
+
+/// The largest, the largest first. `gpu_hours` and `dollars` say how much there is of a kind.
+pub(super) fn largest(of: impl Fn(&WasteKind) -> (f64, Option<f64>)) -> Vec<Waste> {
+    let mut wastes: Vec<Waste> = KINDS
+        .iter()
+        .map(|kind| {
+            let (gpu_hours, dollars) = of(kind);
+            let (name, words, advice) = (kind.name.to_owned(), kind.words.to_owned(), kind.advice.to_owned());
+            Waste { name, words, advice, gpu_hours, dollars }
+        })
+        .filter(|waste| waste.gpu_hours >= MIN_GPU_HOURS)
+        .collect();
+    wastes.sort_by(|a, b| b.gpu_hours.total_cmp(&a.gpu_hours));
+    wastes.truncate(SHOWN);
+    wastes
+}

@@ -1,0 +1,165 @@
+//! Reports that are sent again and again: each about a day, week or month that is over, once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Every, ScheduledReport};
+use crate::notify::{Digest, Notifiers, notification};
+use crate::report::{summary, text};
+use crate::service::COUNTED_UNTIL;
+use crate::service::operations::Operations;
+use crate::service::report::{ReportError, Sources, objectives, report};
+use crate::store::StoreHandle;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::Rule;
+
+/// How often it is looked whether a report is due.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+
+/// ... in wall time at least, on a clock that runs fast.
+const MIN_LOOK: Duration = Duration::from_millis(200);
+
+/// How long after the end of its time a report is made: what AWS reports late is in it then.
+const GRACE: Duration = Duration::from_secs(3_600);
+
+/// Characters of a report that a message holds.
+const MAX_TEXT: usize = 3_500;
+
+/// Sends reports.
+#[derive(Debug)]
+pub(super) struct Digests {
+    config: Arc<Config>,
+    is_first: bool,
+    rules: watch::Receiver<Arc<[Rule]>>,
+    store: StoreHandle,
+    notifiers: Notifiers,
+    clock: Clock,
+}
+
+impl Digests {
+    /// What sends the reports that are configured. They are about all targets, and it is the first of them that sends them.
+    pub(super) fn of(operations: &Operations, whole: &Arc<Config>) -> Self {
+        let Operations { config: own, clock, store, notifiers, rules, .. } = operations.clone();
+        let first = |config: &Config| config.targets.first().map(|target| target.name.clone());
+        let is_first = first(&own) == first(whole);
+        Self { config: Arc::clone(whole), is_first, rules, store, notifiers, clock }
+    }
+
+    /// Runs until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        if self.config.reports.is_empty() || !self.is_first {
+            return stop.cancelled().await;
+        }
+        loop {
+            let pause = LOOK_EVERY.max(self.clock.of_wall(MIN_LOOK));
+            if stop.run_until_cancelled(self.clock.sleep(pause)).await.is_none() {
+                return;
+            }
+            for scheduled in &self.config.reports {
+                let looked = stop.run_until_cancelled(self.look(scheduled)).await;
+                match looked {
+                    None => return,
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        tracing::error!(%error, to = scheduled.to, "a report cannot be made; it is tried again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues the newest report that is due, unless that was done.
+    async fn look(&self, scheduled: &ScheduledReport) -> Result<(), ReportError> {
+        let asked = name_of(scheduled);
+        let name = asked.clone();
+        let known = self.store.call(move |store| {
+            Ok((store.watermark(COUNTED_UNTIL)?, store.reported_until(&name)?, store.counts_since()?))
+        });
+        let (Some(counted_until), reported_until, Some(since)) = known.await? else { return Ok(()) };
+        let grace = self.config.archive.as_ref().map_or(GRACE, |archive| archive.grace.max(GRACE));
+        let Some((from, to)) = over_by(scheduled.every, counted_until - grace) else { return Ok(()) };
+        if reported_until.is_some_and(|until| until >= to) {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        // Nobody was there to watch a time that was over before.
+        let row = if since < to {
+            let sources = Sources::of(&self.config, self.clock).await?;
+            let rules = self.rules.borrow().clone();
+            let (by, tags) = (scheduled.by.clone(), self.config.tags.clone());
+            let made = report(&sources, (from, to), &by, &tags, objectives(&rules)).await?;
+            let text: String = text(&made).chars().take(MAX_TEXT).collect();
+            let digest = Digest { name: label_of(scheduled), from, summary: summary(&made), text };
+            Some(notification(&digest, &scheduled.to, now))
+        } else {
+            None
+        };
+        self.store.call(move |store| store.queue_report(&asked, to, row.as_ref(), now)).await?;
+        self.notifiers.committed();
+        Ok(())
+    }
+}
+
+/// What it is told apart by in the state.
+fn name_of(scheduled: &ScheduledReport) -> String {
+    format!("{} to {}", label_of(scheduled), scheduled.to)
+}
+
+fn label_of(ScheduledReport { every, by, .. }: &ScheduledReport) -> String {
+    let every = match every {
+        Every::Daily => "daily",
+        Every::Weekly => "weekly",
+        Every::Monthly => "monthly",
+    };
+    if by.is_empty() { every.to_owned() } else { format!("{every} by {}", by.join(", ")) }
+}
+
+/// The newest day, week or month that is over at a moment, in UTC.
+fn over_by(every: Every, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+    let date = jiff::Timestamp::from_millisecond(at.millis()).ok()?.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let to = match every {
+        Every::Daily => date,
+        Every::Weekly => {
+            let since_monday = i64::from(date.weekday().to_monday_zero_offset());
+            date.checked_sub(jiff::Span::new().days(since_monday)).ok()?
+        }
+        Every::Monthly => date.first_of_month(),
+    };
+    let span = match every {
+        Every::Daily => jiff::Span::new().days(1),
+        Every::Weekly => jiff::Span::new().days(7),
+        Every::Monthly => jiff::Span::new().months(1),
+    };
+    let from = to.checked_sub(span).ok()?;
+    let moment = |date: jiff::civil::Date| {
+        let at = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        Some(Timestamp::from_millis(at.as_millisecond()))
+    };
+    Some((moment(from)?, moment(to)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_that_is_over_ends_at_midnight_on_monday_or_on_the_first() {
+        let at = |text: &str| serde_json::from_value::<Timestamp>(text.into()).unwrap();
+        let day = |text: &str| at(&format!("{text}T00:00:00Z"));
+        for (every, now, from, to) in [
+            (Every::Daily, "2026-11-27T20:00:00Z", "2026-11-26", "2026-11-27"),
+            (Every::Daily, "2026-11-27T00:00:00Z", "2026-11-26", "2026-11-27"),
+            (Every::Weekly, "2026-11-27T20:00:00Z", "2026-11-16", "2026-11-23"),
+            (Every::Weekly, "2026-11-30T00:00:00Z", "2026-11-23", "2026-11-30"),
+            (Every::Weekly, "2026-11-29T23:59:59Z", "2026-11-16", "2026-11-23"),
+            (Every::Monthly, "2026-03-31T12:00:00Z", "2026-02-01", "2026-03-01"),
+            (Every::Monthly, "2027-01-01T00:00:00Z", "2026-12-01", "2027-01-01"),
+        ] {
+            assert_eq!(over_by(every, at(now)), Some((day(from), day(to))), "{every:?} {now}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Rows of a report: from the archive, and from the state file what is not archived yet.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::archive::{self, ArchiveError, Row, day_of, unpack};
+use crate::config::{Config, check_report_key};
+use crate::objects::{Anywhere, OpenError};
+use crate::report::{Builder, Key, Report};
+use crate::service::state_files;
+use crate::store::{ArchiveTable, StoreError, UnarchivedFile};
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::EndedJob;
+use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::{Objective, Rule};
+
+/// What waits are held against where no rule has an objective: 95 % within an hour.
+const USUAL_OBJECTIVE: (f64, f64) = (3_600.0, 0.95);
+
+/// Ticks of which rows are read at once.
+const TICKS_AT_ONCE: u32 = 200;
+
+/// A day.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The archive cannot be read at all.
+    #[error("the archive: {0}")]
+    Archive(#[from] ArchiveError),
+    /// It cannot even be asked.
+    #[error("the archive: {0}")]
+    Open(#[from] OpenError),
+    /// The state file cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Where rows come from.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// The archive, if there is one.
+    pub archive: Option<Anywhere>,
+    /// State files, which have what is not archived yet.
+    pub stores: Vec<PathBuf>,
+}
+
+impl Sources {
+    /// What a service with this configuration has.
+    ///
+    /// # Errors
+    /// The archive cannot be asked.
+    pub async fn of(config: &Config, clock: Clock) -> Result<Self, OpenError> {
+        let archive = match &config.archive {
+            Some(archive) => Some(archive::open(archive, Some(config), clock).await?),
+            None => None,
+        };
+        let stores = state_files::of_targets(&config.store, &config.targets).into_iter().map(|file| file.path);
+        Ok(Self { archive, stores: stores.collect() })
+    }
+
+    /// Up to when there are rows: of a simulated service that is no time of this machine.
+    ///
+    /// # Errors
+    /// Something cannot be read.
+    pub async fn newest(&self) -> Result<Option<Timestamp>, ReportError> {
+        let mut newest = None;
+        if let Some(archive) = &self.archive {
+            for table in ArchiveTable::ALL {
+                let last = archive::days(archive, table).await?.into_keys().next_back();
+                newest = newest.max(last.map(|day| day + DAY));
+            }
+        }
+        for store in self.stores.iter().filter(|store| store.exists()) {
+            newest = newest.max(UnarchivedFile::open(store)?.committed_at()?);
+        }
+        Ok(newest)
+    }
+
+    /// Gives all rows of the report's time to it. What cannot be read is left out, and noted in it.
+    ///
+    /// # Errors
+    /// Archive or state file cannot be read at all.
+    pub async fn fill(&self, builder: &mut Builder) -> Result<(), ReportError> {
+        let jobs = self.table::<EndedJob>(builder, Builder::take_job).await?;
+        let hours = self.table::<HourFigures>(builder, Builder::take_hour).await?;
+        for note in jobs.into_iter().chain(hours) {
+            builder.note(note);
+        }
+        Ok(())
+    }
+
+    async fn table<R: Row>(
+        &self,
+        builder: &mut Builder,
+        take: impl Fn(&mut Builder, &R),
+    ) -> Result<Vec<String>, ReportError> {
+        let (from, to) = builder.span();
+        let mut notes = Vec::new();
+        // A row may be in both for a moment.
+        let mut seen = HashSet::new();
+        for store in self.stores.iter().filter(|store| store.exists()) {
+            let bad = unarchived::<R>(store, (from, to), |row| {
+                take(builder, &row);
+                seen.insert(row.key());
+            })?;
+            if bad > 0 {
+                notes.push(format!(
+                    "{bad} rows of {} in the state file cannot be read, and are left out",
+                    R::TABLE.as_str()
+                ));
+            }
+        }
+        if let Some(archive) = &self.archive {
+            let is_new = |row: &R| !seen.contains(&row.key());
+            let read = archive::read_days(archive, from, to, |row: R| {
+                if is_new(&row) {
+                    take(builder, &row)
+                }
+            })
+            .await?;
+            notes.extend(read.unreadable.into_iter().map(|problem| format!("left out: {problem}")));
+            if read.more_unreadable > 0 {
+                notes.push(format!("left out: {} more files that cannot be read", read.more_unreadable));
+            }
+        }
+        Ok(notes)
+    }
+}
+
+/// Gives the rows of a time to `take` that wait in a state file. Says how many cannot be read.
+fn unarchived<R: Row>(
+    store: &Path,
+    (from, to): (Timestamp, Timestamp),
+    mut take: impl FnMut(R),
+) -> Result<u64, StoreError> {
+    let file = UnarchivedFile::open(store)?;
+    let mut bad = 0;
+    let days = file.days()?.into_iter().filter(|day| day.table == R::TABLE);
+    for day in days.filter(|day| day.day >= day_of(from) && day.day < to) {
+        let mut after = Timestamp::from_millis(i64::MIN);
+        loop {
+            let page = file.read(R::TABLE, day.day, after, TICKS_AT_ONCE)?;
+            let Some(last) = page.last() else { break };
+            after = last.at;
+            for packed in page {
+                match unpack::<R>(&packed.body) {
+                    Ok(rows) => rows.into_iter().filter(|row| (from..to).contains(&row.at())).for_each(&mut take),
+                    Err(_) => bad += packed.rows,
+                }
+            }
+        }
+    }
+    Ok(bad)
+}
+
+/// The objectives over first waits that rules have, or else the usual one.
+pub fn objectives(rules: &[Rule]) -> Vec<Objective> {
+    let mut all: Vec<Objective> = Vec::new();
+    for objective in rules.iter().filter_map(Rule::objective) {
+        if !all.contains(objective) {
+            all.push(objective.clone());
+        }
+    }
+    if all.is_empty() {
+        let (within, target) = USUAL_OBJECTIVE;
+        all.push(Objective::over_all("usual", within, target));
+    }
+    all
+}
+
+/// A report about a time. Keys that are no tags of any job, of the configuration nor any other key are refused.
+///
+/// # Errors
+/// See [`ReportError`].
+pub async fn report(
+    sources: &Sources,
+    (from, to): (Timestamp, Timestamp),
+    by: &[String],
+    tags: &[String],
+    objectives: Vec<Objective>,
+) -> Result<Report, ReportError> {
+    let keys = by.iter().map(|key| Key::named(key)).collect();
+    let mut builder = Builder::new(from, to, keys, objectives);
+    sources.fill(&mut builder).await?;
+    let known: Vec<String> = builder.tags().iter().chain(tags).cloned().collect();
+    for key in by {
+        check_report_key(key, &known).map_err(ReportError::Usage)?;
+    }
+    Ok(builder.finish())
+}

@@ -1,0 +1,265 @@
+//! What is to be archived and is not yet: rows of jobs that ended and of hours that are over, squeezed, by day; and what the hour that
+//! is not over began with.
+//!
+//! Where there is no archive they stay for as long as history does: reports are made of them.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::store::{Store, StoreError};
+use trainspotter_core::model::Timestamp;
+
+/// Bytes that wait to be archived at most: five million jobs, about. Beyond it the oldest go first, which `limit.hits` counts.
+pub const MAX_UNARCHIVED_BYTES: i64 = 1 << 30;
+
+/// Old rows that one commit removes at most, so that a commit never takes long.
+const PRUNE_BATCH: i64 = 500;
+
+/// A table of the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ArchiveTable {
+    /// One row per ended job.
+    Jobs,
+    /// One row per hour and queue, and per share.
+    Hours,
+}
+
+impl ArchiveTable {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Jobs, Self::Hours];
+
+    /// Its name, in the archive and in the state file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Hours => "hours",
+        }
+    }
+}
+
+/// Rows of one tick and day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnarchivedRows {
+    /// Whose rows they are.
+    pub table: ArchiveTable,
+    /// The day they are of, by its first moment.
+    pub day: Timestamp,
+    /// The tick that they came with.
+    pub at: Timestamp,
+    /// How many.
+    pub rows: u64,
+    /// They, squeezed.
+    pub body: Vec<u8>,
+}
+
+/// What a commit leaves to be archived.
+#[derive(Clone, Debug, Default)]
+pub struct Unarchived {
+    /// The rows.
+    pub rows: Vec<UnarchivedRows>,
+    /// What the hour that is not over began with, if that changed.
+    pub hour: Option<Vec<u8>>,
+    /// For how long rows are kept that nothing archives; `None` where there is an archive.
+    pub keep: Option<Duration>,
+}
+
+/// Rows of one table and day that are not archived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnarchivedDay {
+    /// Whose rows they are.
+    pub table: ArchiveTable,
+    /// The day.
+    pub day: Timestamp,
+    /// How many.
+    pub rows: u64,
+}
+
+/// Adds rows, and removes those that are too old or too many. Says how many went before their time.
+pub(super) fn save(transaction: &Connection, unarchived: &Unarchived, at: Timestamp) -> Result<u64, StoreError> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO unarchived (source, day, at, rows, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for UnarchivedRows { table, day, at, rows, body } in &unarchived.rows {
+        let rows = i64::try_from(*rows).unwrap_or(i64::MAX);
+        insert.execute(params![table.as_str(), day.millis(), at.millis(), rows, body])?;
+    }
+    if let Some(hour) = &unarchived.hour {
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO hour_begin (only_row, body) VALUES (1, ?1)")?
+            .execute([hour])?;
+    }
+    if let Some(keep) = unarchived.keep {
+        let expired = (at - keep).millis();
+        transaction
+            .prepare_cached(
+                "DELETE FROM unarchived WHERE (source, day, at) IN (
+                     SELECT source, day, at FROM unarchived WHERE at < ?1 LIMIT ?2)",
+            )?
+            .execute([expired, PRUNE_BATCH])?;
+    }
+    // All sizes are added up once an hour.
+    if unarchived.hour.is_some() { cut(transaction) } else { Ok(0) }
+}
+
+fn cut(transaction: &Connection) -> Result<u64, StoreError> {
+    let mut sizes =
+        transaction.prepare("SELECT source, day, at, rows, length(body) FROM unarchived ORDER BY day DESC, at DESC")?;
+    let mut found = sizes.query([])?;
+    let (mut bytes, mut over) = (0_i64, Vec::new());
+    while let Some(row) = found.next()? {
+        bytes = bytes.saturating_add(row.get(4)?);
+        if bytes > MAX_UNARCHIVED_BYTES {
+            over.push((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?));
+        }
+    }
+    let mut remove = transaction.prepare_cached("DELETE FROM unarchived WHERE source = ?1 AND day = ?2 AND at = ?3")?;
+    let mut rows = 0;
+    for (source, day, at, of_it) in over {
+        remove.execute(params![source, day, at])?;
+        rows += u64::try_from(of_it).unwrap_or(0);
+    }
+    Ok(rows)
+}
+
+impl Store {
+    /// What is not archived, by table and day.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn unarchived_days(&self) -> Result<Vec<UnarchivedDay>, StoreError> {
+        days(&self.connection)
+    }
+
+    /// Rows of a table and day that are not archived, as they came: those after a tick, at most so many ticks' of them.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn unarchived(
+        &self,
+        table: ArchiveTable,
+        day: Timestamp,
+        after: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<UnarchivedRows>, StoreError> {
+        read(&self.connection, table, day, after, limit)
+    }
+
+    /// Rows are archived: those of a table and day that came with these ticks.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn archived(&mut self, table: ArchiveTable, day: Timestamp, ticks: &[Timestamp]) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            let mut remove =
+                transaction.prepare_cached("DELETE FROM unarchived WHERE source = ?1 AND day = ?2 AND at = ?3")?;
+            for at in ticks {
+                remove.execute(params![table.as_str(), day.millis(), at.millis()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What the hour that is not over began with; `None` if that was never kept.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn hour_begin(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.connection.query_row("SELECT body FROM hour_begin", [], |row| row.get(0));
+        Ok(found.optional()?)
+    }
+
+    /// A moment of the last commit by its name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn watermark(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        let found = self.connection.query_row("SELECT at FROM watermark WHERE name = ?1", [name], |row| row.get(0));
+        Ok(found.optional()?.map(Timestamp::from_millis))
+    }
+}
+
+pub(super) fn days(connection: &Connection) -> Result<Vec<UnarchivedDay>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT source, day, sum(rows) FROM unarchived GROUP BY source, day ORDER BY day, source")?;
+    let mut rows = statement.query([])?;
+    let mut days = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        let Some(table) = ArchiveTable::ALL.into_iter().find(|table| table.as_str() == name) else { continue };
+        let rows = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
+        days.push(UnarchivedDay { table, day: Timestamp::from_millis(row.get(1)?), rows });
+    }
+    Ok(days)
+}
+
+pub(super) fn read(
+    connection: &Connection,
+    table: ArchiveTable,
+    day: Timestamp,
+    after: Timestamp,
+    limit: u32,
+) -> Result<Vec<UnarchivedRows>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT at, rows, body FROM unarchived WHERE source = ?1 AND day = ?2 AND at > ?3 ORDER BY at LIMIT ?4",
+    )?;
+    let mut found = statement.query(params![table.as_str(), day.millis(), after.millis(), limit])?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        let rows = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+        all.push(UnarchivedRows { table, day, at: Timestamp::from_millis(row.get(0)?), rows, body: row.get(2)? });
+    }
+    Ok(all)
+}
+
+/// What a state file has that is not archived, beside the service that writes it.
+#[derive(Debug)]
+pub struct UnarchivedFile {
+    connection: Connection,
+}
+
+impl UnarchivedFile {
+    /// Opens a file to read.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not ours.
+    pub fn open(path: &std::path::Path) -> Result<Self, StoreError> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(path, flags).map_err(StoreError::from);
+        let connection = opened.map_err(|error| error.at(path))?;
+        connection.busy_timeout(super::BUSY_TIMEOUT)?;
+        super::schema::check(&connection).map_err(|error| error.at(path))?;
+        Ok(Self { connection })
+    }
+
+    /// When it was written last; `None` if nothing was ever kept in it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn committed_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        let found = self.connection.query_row("SELECT committed_at FROM service", [], |row| row.get(0));
+        Ok(found.optional()?.map(Timestamp::from_millis))
+    }
+
+    /// See [`Store::unarchived_days`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or was written by a build that kept no such rows.
+    pub fn days(&self) -> Result<Vec<UnarchivedDay>, StoreError> {
+        days(&self.connection)
+    }
+
+    /// See [`Store::unarchived`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(
+        &self,
+        table: ArchiveTable,
+        day: Timestamp,
+        after: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<UnarchivedRows>, StoreError> {
+        read(&self.connection, table, day, after, limit)
+    }
+}

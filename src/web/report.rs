@@ -1,0 +1,91 @@
+//! A report of a time that is over, as `trainspotter report --url` shows it.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde_json::Value;
+use utoipa::IntoParams;
+
+use crate::web::Pages;
+use crate::web::error::{ApiError, ErrorBody};
+use crate::web::history::moment;
+use crate::web::past::{PastQuery, ask};
+use crate::web::query::{pairs, shown};
+
+/// What a report is about unless the request says otherwise.
+const DEFAULT_SPAN: Duration = Duration::from_secs(7 * 86_400);
+
+/// The longest time of one report over the API: longer ones are made from the archive by the command.
+const MAX_SPAN: Duration = Duration::from_secs(100 * 86_400);
+
+/// Keys of one report.
+const MAX_KEYS: usize = 4;
+
+/// What a report is about.
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ReportParameters {
+    /// When its time begins: a moment, or how long ago (`-7d`, the default).
+    #[param(value_type = Option<String>)]
+    from: Option<String>,
+    /// When it ends, likewise; now by default.
+    #[param(value_type = Option<String>)]
+    to: Option<String>,
+    /// What it is broken down by, separated by commas: queue, share, owner, account, region, instance_type, or tags of jobs.
+    #[param(value_type = Option<String>)]
+    by: Option<String>,
+}
+
+/// What GPUs did and cost, what was wasted, who waited and who failed, over a time that is over: from the archive, and from the state
+/// file what is not archived yet.
+#[utoipa::path(
+    get, path = "/api/v1/report", tag = "figures", params(ReportParameters),
+    responses((status = 200, body = Object), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn report(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {
+    let ReportParameters { from, to, by } = parse(query.as_deref().unwrap_or(""))?;
+    let now = pages.clock.now();
+    let to = to.map_or(Ok(now), |text| moment("to", &text, now))?;
+    let from = from.map_or(Ok(to - DEFAULT_SPAN), |text| moment("from", &text, now))?;
+    if from > now {
+        return Err(ApiError::bad_request("`from` is in the future: a report is about a time that is over"));
+    }
+    if from >= to {
+        return Err(ApiError::bad_request("`from` must lie before `to`"));
+    }
+    if to.since(from) > MAX_SPAN {
+        let message = "a report over the API is about 100 days at most; `trainspotter report --config` or `--archive` has no such limit";
+        return Err(ApiError::bad_request(message));
+    }
+    let by: Vec<String> =
+        by.iter().flat_map(|by| by.split(',')).filter(|key| !key.is_empty()).map(str::to_owned).collect();
+    if by.len() > MAX_KEYS {
+        return Err(ApiError::bad_request(format!("`by` takes {MAX_KEYS} keys at most")));
+    }
+    // A report is about all targets, and each can make it.
+    let targets = pages.targets.borrow().clone();
+    let no_target = || ApiError::unavailable("no_answer", "no target is watched yet; try again");
+    let target = targets.first().ok_or_else(no_target)?;
+    let made = ask(&target.history, |reply| PastQuery::Report { from, to, by, reply }).await?;
+    made.map(Json).map_err(ApiError::bad_request)
+}
+
+fn parse(query: &str) -> Result<ReportParameters, ApiError> {
+    let mut read = ReportParameters::default();
+    for (key, value) in pairs(query)? {
+        let field = match &*key {
+            "from" => &mut read.from,
+            "to" => &mut read.to,
+            "by" => &mut read.by,
+            _ => {
+                let message = format!("there is no parameter {}; there are from, to and by", shown(&key));
+                return Err(ApiError::bad_request(message));
+            }
+        };
+        if field.replace(value.into_owned()).is_some() {
+            return Err(ApiError::bad_request(format!("parameter {} is given twice", shown(&key))));
+        }
+    }
+    Ok(read)
+}

@@ -1,0 +1,176 @@
+//! The archive of a service that runs: days that are over, over restarts and a place that cannot be written.
+
+use crate::support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use trainspotter::archive::{Row, read_days, unpack};
+use trainspotter::objects::folder::Folder;
+use trainspotter::store::{Frames, UnarchivedFile};
+use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::metrics::{EndedJob, Value as Figure, catalogue};
+use trainspotter_core::model::Timestamp;
+
+use support::service::{Running, Setup};
+
+/// Two days pass in half a minute.
+const SPEED: f64 = 6_000.0;
+
+const POLL_EVERY: Duration = Duration::from_secs(300);
+
+const JOBS: usize = 80;
+
+/// Work for two days: of one share now and then, of the other more than it has.
+fn work() -> String {
+    let mut csv = "job_id,share,num_gpu,submit_s,duration_s,owner\n".to_owned();
+    for job in 0..JOBS / 2 {
+        csv += &format!("steady-{job},steady,8,{},{},ada\n", 600 + job * 3_000, 1_500 + job % 7 * 100);
+        csv += &format!("bursty-{job},bursty,8,{},{},bob\n", 600 + job / 6 * 15_000, 3_000 + job % 11 * 300);
+    }
+    csv
+}
+
+/// All rows of a table: those in the archive, then those that wait in the state file.
+async fn rows<R: Row>(folder: &Path, store: &Path) -> (Vec<R>, usize) {
+    let mut rows = Vec::new();
+    let (from, to) = (Timestamp::default(), Timestamp::from_millis(4_000_000_000_000));
+    let storage = Folder::new(folder.to_owned());
+    let read = read_days(&storage, from, to, |row: R| rows.push(row)).await.unwrap();
+    assert_eq!(read.unreadable, Vec::<String>::new());
+    let archived = rows.len();
+    let file = UnarchivedFile::open(store).unwrap();
+    for day in file.days().unwrap().into_iter().filter(|day| day.table == R::TABLE) {
+        for packed in file.read(R::TABLE, day.day, Timestamp::from_millis(i64::MIN), u32::MAX).unwrap() {
+            rows.extend(unpack::<R>(&packed.body).unwrap());
+        }
+    }
+    (rows, archived)
+}
+
+fn archived_days(folder: &Path, table: &str) -> usize {
+    std::fs::read_dir(folder.join(table).join("v1")).map_or(0, Iterator::count)
+}
+
+/// A counter in the last frame before a moment, summed over its series with a label's value.
+fn counter(store: &Path, metric: &str, label: (&str, &str), before: Timestamp) -> f64 {
+    let frames = Frames::open(store).unwrap();
+    let (begin, _) = frames.span().unwrap().unwrap();
+    let mut sum = 0.0;
+    let take = |frame: trainspotter_core::metrics::Frame| {
+        let of_metric = frame.samples.iter().filter(|sample| sample.metric.name == metric);
+        let matching = of_metric.filter(|sample| sample.labels.get(label.0).is_some_and(|value| **value == *label.1));
+        sum = matching
+            .map(|sample| match &sample.value {
+                Figure::Counter(value) | Figure::Gauge(value) => *value,
+                Figure::Distribution(distribution) => distribution.sum,
+            })
+            .sum();
+    };
+    frames.each(begin, before - Duration::from_millis(1), None, take).unwrap();
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, place) = (folder.path().join("state.db"), folder.path().join("archive"));
+    // A file stands in the way until somebody removes it.
+    std::fs::write(&place, "in the way").unwrap();
+    let setup = Setup {
+        trace: work(),
+        store: Some(store.clone()),
+        archive: Some(place.clone()),
+        speed: Some(SPEED),
+        poll_every: Some(POLL_EVERY),
+        ..Setup::default()
+    };
+    let running = Running::start(setup).await;
+    running.until_metric("a day is due and cannot be written", "trainspotter_archive_failures_total", "", 1.0).await;
+    let ready = running.get("/readyz").await.1;
+    assert!(ready.contains("archive: the folder"), "{ready}");
+    std::fs::remove_file(&place).unwrap();
+    running.until("the first day is archived", |_| async { archived_days(&place, "jobs") > 0 }).await;
+    let running = running.restart().await;
+    running
+        .until("every job has ended", |running| async move {
+            let text = running.get("/metrics").await.1;
+            let ended = text.lines().filter(|line| line.starts_with("trainspotter_job_ended_total{"));
+            ended.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>() >= JOBS as f64
+        })
+        .await;
+    let days = archived_days(&place, "hours");
+    running.until("one more day is archived", |_| async { archived_days(&place, "hours") > days }).await;
+    let truth = running.true_jobs().await;
+    let report = running.api("/api/v1/report?from=-30d&by=share,owner").await;
+    assert_eq!((&report["jobs"], report["breakdown"].as_array().unwrap().len()), (&Value::from(JOBS), 2), "{report:#}");
+    let (code, refused) = running.get("/api/v1/report?by=shore").await;
+    assert!(code == 400 && refused.contains("there is no key `shore`: there are queue, share"), "{refused}");
+    let (code, refused) = running.get("/api/v1/report?from=2099-01-01T00:00:00Z").await;
+    assert!(code == 400 && refused.contains("in the future"), "{refused}");
+    running.stop().await;
+
+    let (jobs, archived) = rows::<EndedJob>(&place, &store).await;
+    assert!(archived > 0);
+    let by_id: BTreeMap<&str, &EndedJob> = jobs.iter().map(|job| (job.id.as_str(), job)).collect();
+    assert_eq!((jobs.len(), by_id.len()), (JOBS, JOBS), "each job is in one row");
+    for job in &truth {
+        is_as_it_was(by_id[job["id"].as_str().unwrap()], job);
+    }
+
+    let (hours, archived) = rows::<HourFigures>(&place, &store).await;
+    assert!(archived > 0);
+    let end = hours.iter().map(|row| row.hour).max().unwrap() + Duration::from_secs(3_600);
+    let sum = |column: &str| hours.iter().filter_map(|row| row.figures.get(column)).sum::<f64>();
+    let same = |column: &str, metric: &str, label: (&str, &str)| {
+        let (archived, counted) = (sum(column), counter(&store, metric, label, end));
+        assert!((archived - counted).abs() < 1e-3, "{column}: {archived}, {metric}: {counted}");
+        assert!(archived > 0.0, "{column}");
+    };
+    for part in ["running_unknown", "scheduled", "unallocated"] {
+        same(&format!("{part}_gpu_seconds"), catalogue::GPU_TIME.name, ("part", part));
+    }
+    for part in ["own", "borrowed", "lent", "idle"] {
+        same(&format!("quota_{part}_gpu_seconds"), catalogue::SHARE_TIME.name, ("part", part));
+    }
+    same("unallocated_no_demand_gpu_seconds", catalogue::GPU_UNALLOCATED_TIME.name, ("cause", "no_demand"));
+    same("jobs_succeeded", catalogue::JOB_ENDED.name, ("outcome", "succeeded"));
+    let queue = hours[0].queue.clone();
+    same("wait_seconds", catalogue::QUEUE_WAIT.name, ("queue", &queue));
+}
+
+/// A row against what the simulator did, within a poll where only polls tell.
+fn is_as_it_was(row: &EndedJob, truth: &Value) {
+    let at = |value: &Value| value.as_str().map(|text| serde_json::from_value::<Timestamp>(text.into()).unwrap());
+    let spans = truth["spans"].as_array().unwrap();
+    let seconds = |phases: &[&str]| {
+        let of = spans.iter().filter(|span| phases.contains(&span["phase"].as_str().unwrap()));
+        of.map(|span| at(&span["to"]).unwrap().seconds_since(at(&span["from"]).unwrap())).sum::<f64>()
+    };
+    assert_eq!((row.submitted_at, Some(row.ended_at)), (at(&truth["created_at"]), at(&truth["stopped_at"])));
+    assert_eq!(row.outcome, "succeeded");
+    assert_eq!(row.account.as_deref(), Some("123456789012"));
+    assert_eq!(row.owner.as_deref(), truth["tags"]["owner"].as_str());
+    let gpus = truth["gpus"].as_f64();
+    assert_eq!(row.gpus, gpus);
+    // Attempts that were preempted between two polls end when that was seen.
+    let polls = f64::from(row.preemptions.unwrap() + 1) * 2.0 * POLL_EVERY.as_secs_f64();
+    let near = |what: &str, ours: Option<f64>, theirs: f64, tolerance: f64| {
+        let ours = ours.unwrap_or_else(|| panic!("{what} is not known: {row:?}"));
+        assert!((ours - theirs).abs() <= tolerance, "{what}: {ours}, {theirs}: {row:#?}");
+    };
+    near("wait", row.wait_seconds, seconds(&["waiting"]), polls);
+    near(
+        "held",
+        row.gpu_seconds,
+        seconds(&["scheduled", "starting", "running"]) * gpus.unwrap(),
+        polls * gpus.unwrap(),
+    );
+    near("first wait", row.first_wait_seconds, truth["first_wait_seconds"].as_f64().unwrap(), polls);
+    assert_eq!(u64::from(row.preemptions.unwrap()), truth["preemptions"].as_u64().unwrap());
+    let waited: f64 = row.waited.values().sum();
+    assert!(waited <= row.wait_seconds.unwrap() + polls, "{row:?}");
+}
