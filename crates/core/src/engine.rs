@@ -287,9 +287,7 @@ impl Engine {
         }
         let counted_until = self.horizon();
         self.counting.count(&self.facts.ledger, counted_until);
-        for (id, waited) in self.counting.take_waits() {
-            self.facts.ledger.add_waited(&id, waited);
-        }
+        self.facts.ledger.add_waited(self.counting.take_waits());
         // A short restart is no gap in what is charged by time, unless it is not known yet where things stand.
         if let Some(at) = self.resumed_from.take().filter(|_| self.is_ready()) {
             self.counting.charged_until(at);

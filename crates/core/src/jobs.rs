@@ -270,11 +270,13 @@ impl Ledger {
         }
     }
 
-    /// Takes in what a wait of a job was for that is over, in seconds by reason.
-    pub fn add_waited(&mut self, id: &JobId, seconds: impl IntoIterator<Item = (String, f64)>) {
-        if let Some(job) = self.jobs.get_mut(id) {
-            job.add_waited(seconds);
-            self.unsaved.add(job);
+    /// Takes in what waits of jobs were for that are over, in seconds by reason.
+    pub fn add_waited(&mut self, waits: Vec<(JobId, Vec<(String, f64)>)>) {
+        for (id, seconds) in waits {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.add_waited(seconds);
+                self.unsaved.add(job);
+            }
         }
     }
 
