@@ -23,6 +23,8 @@ mod silence;
 mod simulate;
 mod table;
 mod top;
+mod what_if;
+mod when;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -47,6 +49,8 @@ const USAGE: u8 = 64;
   trainspotter top                           a running service, live
   trainspotter explain JOB                   why a job waits, asked of a running service
   trainspotter report --from 7d --by share   what GPUs did and cost, and what was wasted
+  trainspotter when --queue Q --type TYPE    when a job would start, asked likewise
+  trainspotter what-if --config FILE --set KEY=VALUE   what a change would have done
 
 Commands that ask a running service take --url, or the environment variables TRAINSPOTTER_URL and TRAINSPOTTER_TOKEN.")]
 struct Arguments {
@@ -67,6 +71,8 @@ enum Command {
     Top(top::Arguments),
     Explain(explain::Arguments),
     Report(Box<report::Arguments>),
+    When(when::Arguments),
+    WhatIf(what_if::Arguments),
     #[command(subcommand)]
     Rules(rules::Command),
     #[command(subcommand)]
@@ -137,6 +143,8 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Top(arguments) => top::run(&arguments).await,
         Command::Explain(arguments) => explain::run(&arguments).await,
         Command::Report(arguments) => report::run(&arguments).await,
+        Command::When(arguments) => when::run(&arguments).await,
+        Command::WhatIf(arguments) => what_if::run(&arguments).await,
         Command::Rules(command) => rules::run(&command),
         Command::Notify(command) => notify::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,

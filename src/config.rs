@@ -10,6 +10,7 @@ mod check;
 mod environment_variables;
 mod excerpt;
 mod file;
+mod forecast;
 mod mute;
 mod object_place;
 mod publish;
@@ -90,6 +91,8 @@ pub struct Config {
     pub priority_bands: PriorityBands,
     /// Where figures go besides `/metrics`, which is always there.
     pub publish: Publish,
+    /// The part of a core that estimates of when jobs start may take; 0 for none.
+    pub forecast: f64,
     /// Rule files, or folders of them.
     pub rules: Vec<PathBuf>,
     /// Who is notified of alerts.

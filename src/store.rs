@@ -15,8 +15,10 @@ mod changes;
 mod error;
 mod events;
 mod fence;
+mod forecast;
 mod frames;
 mod jobs;
+mod kept_past;
 mod marks;
 mod memory_fallback;
 mod notified;
@@ -49,6 +51,7 @@ use crate::store::state_file::Place;
 use crate::store::state_file::StateFile;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedEvent;
+use trainspotter_core::model::SavedForecast;
 use trainspotter_core::model::SavedJob;
 use trainspotter_core::model::SavedJobs;
 use trainspotter_core::model::SavedQueue;
@@ -63,6 +66,7 @@ pub use error::StoreError;
 pub use events::MAX_EVENTS;
 pub use fence::Fence;
 pub use frames::{Frames, Recording};
+pub use kept_past::kept_past;
 pub use marks::{latest_mark, regions_in};
 pub use operator::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
@@ -117,6 +121,8 @@ pub struct Commit {
     pub jobs: SavedJobs,
     /// Up to when the lists of each queue are complete.
     pub queues: Vec<SavedQueue>,
+    /// What changed of what forecasts have learnt.
+    pub forecast: SavedForecast,
     /// Events that were counted in this tick. Nothing is kept twice, if a commit is tried again.
     pub events: Vec<SavedEvent>,
     /// The tick's figures, if history is kept.
@@ -136,6 +142,8 @@ pub struct Saved {
     pub queues: Vec<SavedQueue>,
     /// Events of the last day before the last commit, in the order in which they were counted.
     pub events: Vec<SavedEvent>,
+    /// What forecasts have learnt, by name.
+    pub forecast: BTreeMap<String, String>,
     /// How far sources had read, by name.
     pub watermarks: BTreeMap<String, Timestamp>,
     /// The moment of the first commit ever: since when counters count.
@@ -253,6 +261,7 @@ impl Store {
             series: series::load(connection)?.good,
             queues: jobs::load_queues(connection)?.good,
             events: events::load(connection)?.good,
+            forecast: forecast::load(connection)?,
             watermarks: rows::watermarks(connection)?.good.into_iter().collect(),
             since: moments.map(|(since, _)| since),
             committed_at: moments.map(|(_, at)| at),
@@ -366,6 +375,7 @@ fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Res
     unstorable += series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
     save_watermarks(transaction, &commit.watermarks)?;
     jobs::save_queues(transaction, &commit.queues)?;
+    forecast::save(transaction, &commit.forecast)?;
     let events_cut = events::add(transaction, &commit.events, commit.at)?;
     transaction.execute(
         "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)

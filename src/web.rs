@@ -14,6 +14,7 @@ mod access;
 mod alert_detail;
 mod alerts;
 mod conditional;
+mod cursor;
 mod error;
 mod figures;
 mod history;
@@ -35,10 +36,13 @@ mod request_limits;
 mod runbooks;
 mod service_figures;
 mod silences;
+mod start;
 mod targets;
 mod test_notifications;
 #[cfg(test)]
 mod tests;
+mod what_if;
+mod when;
 mod why;
 
 use std::io;
@@ -59,11 +63,13 @@ use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 
 pub use access::{Access, Token};
+pub use cursor::Cursor;
 pub use job_context::JobAround;
-pub use jobs::{Cursor, Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span};
+pub use jobs::{Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span};
 pub use operations::{Change, Operation, Outcome, Refusal, Reply};
 pub use outbox::{NotificationPage, NotificationRow, OutboxFilter};
 pub use past::{PastQuery, ReadFrames};
+pub use start::StartView;
 pub use targets::{Targets, WatchedTarget};
 pub use test_notifications::{TestRequest, TestResult};
 pub use why::{EvidenceView, WhyView};

@@ -147,6 +147,8 @@ fn config(
         prices: [].into(),
         shares: SharesShown::default(),
         priority_bands: PriorityBands::default(),
+        // A demo runs fast: a tenth of a core would be an hour of its time between two estimates.
+        forecast: 0.25,
         rules: Vec::new(),
         receivers,
         store: state.0.clone(),

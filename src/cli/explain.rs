@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::cli::remote::Remote;
 use crate::cli::table::plain;
+use crate::cli::when;
 use crate::cli::{Failure, print};
 
 /// Explain why a job waits: the numbers, its place in the order and what to do next.
@@ -46,6 +47,10 @@ fn lines_of(job: &Value) -> Vec<String> {
     match story {
         Some(story) => lines.extend(story.iter().filter_map(Value::as_str).map(|line| format!("  {line}"))),
         None => lines.push("  It does not wait.".to_owned()),
+    }
+    if job["start"].is_object() {
+        lines.push("When it starts:".to_owned());
+        lines.extend(when::lines_of(&job["start"]).into_iter().map(|line| format!("  {line}")));
     }
     let left = |key: &str, one: &str, more: &str| {
         let left = job[key].as_u64()?;

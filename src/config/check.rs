@@ -40,6 +40,7 @@ pub(super) fn check(
         prices: check.prices(&file.prices),
         shares: check.shares(&file.shares),
         priority_bands: check.priority_bands(&file.priority_bands),
+        forecast: check.forecast(&file.forecast),
         rules: check.rules(&file.rules, folder),
         receivers: check.receivers(&file.receivers, &file.inhibit),
         store,

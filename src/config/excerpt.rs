@@ -8,7 +8,7 @@ use url::Url;
 use trainspotter_core::yaml::{self, Problems, Text};
 
 /// Keys whose values are no secrets, by the last of the keys that lead there.
-const HARMLESS: [&str; 42] = [
+const HARMLESS: [&str; 43] = [
     "after",
     "allow_loopback",
     "by",
@@ -51,6 +51,7 @@ const HARMLESS: [&str; 42] = [
     "inhibit",
     "reserved",
     "history",
+    "forecast",
 ];
 
 /// Keys whose values are no secrets whatever stands below them.
@@ -115,7 +116,7 @@ fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
     }
     let is_number = one.text.parse::<f64>().is_ok() || ["true", "false", "null"].contains(&one.text.as_str());
     let fits = HARMLESS.contains(&last) && !one.text.contains("://") || below(&HARMLESS_BELOW);
-    let numbers = ["shares", "poll", "history", "publish", "reserved"];
+    let numbers = ["shares", "poll", "history", "publish", "reserved", "forecast"];
     if fits || (is_number && around.iter().any(|key| numbers.contains(&key.as_str()))) {
         vec![one.range.clone()]
     } else {

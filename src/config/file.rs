@@ -4,6 +4,7 @@
 
 mod api;
 mod archive;
+mod forecast;
 mod history;
 mod publish;
 mod reports;
@@ -22,6 +23,7 @@ use trainspotter_core::yaml::HumanDuration;
 pub(super) use api::Api;
 pub use api::Permission;
 pub(super) use archive::{ArchiveForm, ArchiveKeys};
+pub(super) use forecast::Forecast;
 pub(super) use history::History;
 pub(super) use publish::{CloudWatchMetrics, Compression, Dollars, Histograms, Otlp, Protocol, Publish};
 pub use reports::Every;
@@ -52,6 +54,9 @@ pub(super) struct File {
     /// a priority that is not known, are in the band `other`.
     #[serde(default)]
     pub(super) priority_bands: BTreeMap<String, i32>,
+    /// What estimates of when jobs start may cost.
+    #[serde(default)]
+    pub(super) forecast: Forecast,
     /// Rule files, or folders of them, relative to this file.
     #[serde(default)]
     pub(super) rules: Vec<String>,

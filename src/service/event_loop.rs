@@ -18,6 +18,7 @@ use crate::publish::Report;
 use crate::replication::Standing;
 use crate::service::archive::ArchiveRows;
 use crate::service::clock_watch::ClockWatch;
+use crate::service::forecasting::Forecasting;
 use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
 use crate::service::own_cost::OwnCost;
@@ -32,7 +33,7 @@ use crate::web::{Access, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
 use trainspotter_core::metrics::{Frame, Pending, catalogue};
-use trainspotter_core::model::{Observation, Place, Questions, SavedEvent, SavedJobs, Timestamp};
+use trainspotter_core::model::{Observation, Place, Questions, SavedEvent, SavedForecast, SavedJobs, Timestamp};
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
 /// Resolved alerts that the page shows, at most.
@@ -74,6 +75,8 @@ pub(super) struct EventLoop {
     pub(super) place: Place,
     /// How this replica stands, where there are several.
     pub(super) standing: Option<watch::Receiver<Standing>>,
+    /// Where the present goes to be run forward.
+    pub(super) forecasting: Forecasting,
 }
 
 /// Says where a broken file is now.
@@ -105,6 +108,8 @@ pub(super) struct Memory {
     uncommitted_events: Vec<SavedEvent>,
     /// And what changed of jobs.
     uncommitted_jobs: SavedJobs,
+    /// And of what forecasts have learnt.
+    uncommitted_forecast: SavedForecast,
     /// The commit that failed last.
     failed: Option<Arc<Commit>>,
     /// Why it failed.
@@ -156,7 +161,8 @@ impl EventLoop {
             }
             InternalEvent::Published(report) => self.count_published(&report),
             InternalEvent::RulesChanged(news) => self.change_rules(news),
-            InternalEvent::JobsQueried(query) => job_queries::answer(&self.engine, query, self.clock.now()),
+            InternalEvent::JobsQueried(query) => job_queries::answer(&mut self.engine, query, self.clock.now()),
+            InternalEvent::Forecast(forecast) => self.engine.take_forecast(&forecast.world, &forecast.starts),
         }
         Handled::Other
     }
@@ -197,6 +203,7 @@ impl EventLoop {
         // Whoever looks sees with this tick how it was kept.
         self.look_at_trouble().await;
         self.publish(now, frame, output.alerts);
+        self.forecasting.offer(&mut self.engine, now);
     }
 
     /// Compares the clock with AWS's. When it was corrected a tick follows at once, so that what is shown is of the right time.
@@ -299,6 +306,7 @@ impl EventLoop {
         self.memory.uncommitted_events.extend(output.events.iter().cloned());
         self.memory.uncommitted_jobs.add(std::mem::take(&mut output.jobs));
         self.archive.take_in(now, output, frame);
+        self.memory.uncommitted_forecast.add(std::mem::take(&mut output.forecast));
         // Reminders are not kept for the next tick, which makes them again.
         let mut outbox = self.memory.uncommitted.clone();
         outbox.extend(reminders(&output.alerts, &self.receivers, now));
@@ -310,6 +318,7 @@ impl EventLoop {
             series: output.series.clone(),
             jobs: std::mem::take(&mut self.memory.uncommitted_jobs),
             queues: output.queues.clone(),
+            forecast: std::mem::take(&mut self.memory.uncommitted_forecast),
             events: self.memory.uncommitted_events.clone(),
             watermarks: [
                 (COUNTED_UNTIL.to_owned(), output.counted_until),
@@ -343,7 +352,7 @@ impl EventLoop {
                 tokio::select! {
                     biased;
                     committed = committing.as_mut() => break committed,
-                    query = self.inbox.next_query() => job_queries::answer(&self.engine, query, self.clock.now()),
+                    query = self.inbox.next_query() => job_queries::answer(&mut self.engine, query, self.clock.now()),
                 }
             }
         };
@@ -354,6 +363,7 @@ impl EventLoop {
                 self.memory.uncommitted_events.clear();
                 self.memory.uncommitted_jobs = SavedJobs::default();
                 self.archive.committed();
+                self.memory.uncommitted_forecast = SavedForecast::default();
                 if committed.wants_all_jobs {
                     self.engine.save_all_jobs();
                 }
@@ -369,6 +379,7 @@ impl EventLoop {
             Err(error) => {
                 tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
                 self.memory.uncommitted_jobs.clone_from(&commit.jobs);
+                self.memory.uncommitted_forecast.clone_from(&commit.forecast);
                 self.memory.is_replaced = error == StoreError::NotLeading;
                 (self.memory.failed, self.memory.failed_because) = (Some(commit), Some(error.to_string()));
                 false

@@ -3,6 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::publish::Report;
+use crate::service::forecasting::Forecast;
 use crate::service::rule_reload::News;
 use crate::web::JobQuery;
 use trainspotter_core::model::{Observation, Questions, Timestamp};
@@ -32,6 +33,8 @@ pub(super) enum InternalEvent {
     RulesChanged(News),
     /// A reader asks about jobs.
     JobsQueried(JobQuery),
+    /// The present was run forward.
+    Forecast(Box<Forecast>),
 }
 
 /// What the poller sends beside observations.
@@ -66,6 +69,7 @@ pub(super) struct Inbox {
     queries: mpsc::Receiver<JobQuery>,
     reports: mpsc::Receiver<Report>,
     rules: mpsc::Receiver<News>,
+    forecasts: mpsc::Receiver<Box<Forecast>>,
     queries_in_a_row: usize,
 }
 
@@ -77,6 +81,7 @@ pub(super) struct Senders {
     pub(super) queries: mpsc::Sender<JobQuery>,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) rules: mpsc::Sender<News>,
+    pub(super) forecasts: mpsc::Sender<Box<Forecast>>,
 }
 
 /// Pages of observations that wait for the event loop, at most.
@@ -92,15 +97,17 @@ impl Inbox {
         let (queries, queries_inbox) = mpsc::channel(MAX_MESSAGES);
         let (reports, reports_inbox) = mpsc::channel(MAX_MESSAGES);
         let (rules, rules_inbox) = mpsc::channel(MAX_MESSAGES);
+        let (forecasts, forecasts_inbox) = mpsc::channel(1);
         let inbox = Self {
             observed: observed_inbox,
             poller: poller_inbox,
             queries: queries_inbox,
             reports: reports_inbox,
             rules: rules_inbox,
+            forecasts: forecasts_inbox,
             queries_in_a_row: 0,
         };
-        (Senders { observed, poller, queries, reports, rules }, inbox)
+        (Senders { observed, poller, queries, reports, rules, forecasts }, inbox)
     }
 
     /// The next event, [`InternalEvent::PollOverdue`] if `overdue` is over first, or `None` once the poller has gone. Giving up
@@ -120,6 +127,7 @@ impl Inbox {
             message = self.poller.recv() => message.map(InternalEvent::from),
             Some(report) = self.reports.recv() => Some(InternalEvent::Published(report)),
             Some(news) = self.rules.recv() => Some(InternalEvent::RulesChanged(news)),
+            Some(forecast) = self.forecasts.recv() => Some(InternalEvent::Forecast(forecast)),
             Some(query) = self.queries.recv() => Some(InternalEvent::JobsQueried(query)),
             () = overdue => Some(InternalEvent::PollOverdue),
         }
@@ -156,6 +164,7 @@ mod tests {
             Some(InternalEvent::Published(_)) => "published",
             Some(InternalEvent::RulesChanged(_)) => "rules",
             Some(InternalEvent::JobsQueried(_)) => "query",
+            Some(InternalEvent::Forecast(_)) => "forecast",
             None => "end",
         }
     }
@@ -199,13 +208,13 @@ mod tests {
         let (senders, mut inbox) = Inbox::new();
         senders.observed.try_send(Vec::new()).unwrap();
         senders.poller.try_send(PollerMessage::JobsDescribed).unwrap();
-        let Senders { observed, poller, queries, reports, rules } = senders;
+        let Senders { observed, poller, queries, reports, rules, forecasts } = senders;
         drop((observed, poller));
         let mut order = Vec::new();
         for _ in 0..3 {
             order.push(kind(inbox.next(pending()).await));
         }
         assert_eq!(order, ["observed", "described", "end"]);
-        drop((queries, reports, rules));
+        drop((queries, reports, rules, forecasts));
     }
 }

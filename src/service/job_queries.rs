@@ -1,14 +1,28 @@
 //! Answers to questions about single jobs, from the ledger.
 
-use crate::web::{Cursor, Demand, JobAround, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span, WhyView};
+use crate::web::{Cursor, Demand, JobAround, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span, StartView, WhyView};
 use trainspotter_core::engine::Engine;
 use trainspotter_core::jobs::{Job, Phase, Wanted};
 use trainspotter_core::model::Timestamp;
 
 /// Answers a question. A reader that has gone away is no loss.
-pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
+pub(super) fn answer(engine: &mut Engine, query: JobQuery, now: Timestamp) {
+    match query {
+        JobQuery::Present { asked, reply } => {
+            let world = engine.check_asked(&asked).map(|()| engine.forecast_world(now, Some(&asked)).map(Box::new));
+            let _ = reply.send(world);
+        }
+        query => answer_of_ledger(engine, query, now),
+    }
+}
+
+fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
     let ledger = engine.ledger();
     match query {
+        JobQuery::Present { .. } => {}
+        JobQuery::Outlook { world, starts, reply } => {
+            let _ = reply.send(engine.outlook_of_asked(&world, &starts));
+        }
         JobQuery::One { words, reply } => {
             let meant = ledger.meant(&words, MAX_MEANT + 1);
             let shown = |job: &Job| {
@@ -17,6 +31,7 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
                     story: engine.story(&job.latest.id, why.as_ref(), now),
                     why: why.map(WhyView::from),
                     time_limit_at: engine.time_limit_at(&job.latest.id),
+                    start: engine.outlook(&job.latest.id).map(|outlook| StartView::of(outlook, now)),
                     ..view(job, true, now)
                 }
             };
@@ -28,6 +43,9 @@ pub(super) fn answer(engine: &Engine, query: JobQuery, now: Timestamp) {
                     Meant::Several(jobs, meant.len() > MAX_MEANT)
                 }
             });
+        }
+        JobQuery::Past { reply } => {
+            let _ = reply.send((engine.forecast_rows(), engine.prices().clone()));
         }
         JobQuery::Rules { reply } => {
             let _ = reply.send(engine.rules().to_vec());
@@ -109,6 +127,8 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
         training_job: latest.training_job.clone(),
         story: Vec::new(),
         why: None,
+        start: None,
+        start_by: job.details.as_ref().and_then(|details| details.start_by),
         spans: if with_spans { spans.iter().map(span_view).collect() } else { Vec::new() },
     }
 }

@@ -17,6 +17,7 @@ use crate::replication::Replicas;
 use crate::replication::lease::Terms;
 use crate::service::digest::Digests;
 use crate::service::event_loop::{EventLoop, Memory, RESOLVED_SHOWN};
+use crate::service::forecasting::Forecasting;
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::own_cost::OwnCost;
@@ -101,6 +102,7 @@ impl Watching {
         let (archived, archiving) = archive::begin(&config, &store, &saved.series, clock).await?;
         let engine = begin(&config, rules, saved, since, set_aside, clock).await.of_target(place.clone(), apart);
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
+        let (forecasting, forecasts) = Forecasting::new(config.forecast, senders.forecasts, clock);
         let event_loop = EventLoop {
             inbox,
             engine,
@@ -123,6 +125,7 @@ impl Watching {
             span: span.clone(),
             place: place.clone(),
             standing: replicas.as_ref().map(|replicas| replicas.standing.clone()),
+            forecasting,
         };
         shared.hub.put(acting.watched(place, latest.clone(), senders.queries, past));
 
@@ -143,6 +146,7 @@ impl Watching {
         parts.spawn("poller", polling.run(stop.child_token()));
         parts.spawn("events", listening);
         parts.spawn("rules", shared.clone().pass_rules_on(senders.rules, rest.clone()));
+        parts.spawn("forecasts", forecasts.run(rest.clone()));
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
         let notifying = notify(&mut parts, delivering, longest_attempt(&config), &rest);
@@ -276,6 +280,7 @@ pub(super) async fn state(
         jobs: Vec::new(),
         queues: saved.queues,
         events: saved.events,
+        forecast: saved.forecast,
         ticked_at: saved.committed_at,
         counted_until,
         open_since,

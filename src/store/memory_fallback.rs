@@ -35,7 +35,7 @@ use trainspotter_core::model::Timestamp;
 const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outbox", "silence"];
 
 /// ... and from a file that will not be read again also this.
-const ALSO_AT_THE_START: [&str; 3] = ["job", "queue", "event"];
+const ALSO_AT_THE_START: [&str; 4] = ["job", "queue", "event", "forecast"];
 
 /// What memory has no room for: it stays in the file, and what comes meanwhile is added to it.
 pub(super) const LARGE: [&str; 2] = ["frame", "unarchived"];
@@ -216,6 +216,7 @@ impl Store {
             copy(memory, transaction, "outbox", &["seq"], "REPLACE")?;
             copy(memory, transaction, "event", &["seq"], "REPLACE")?;
             copy(memory, transaction, "silence", &[], "IGNORE")?;
+            copy(memory, transaction, "forecast", &[], "REPLACE")?;
             copy(memory, transaction, "set_aside", &["seq"], "REPLACE")?;
             for table in ["unarchived", "hour_begin", "sent_report"] {
                 copy(memory, transaction, table, &[], "REPLACE")?;

@@ -117,6 +117,8 @@ const MIGRATIONS: &[M<'_>] = &[
         CREATE TABLE hour_begin (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), body BLOB NOT NULL) STRICT;
         CREATE TABLE sent_report (name TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
     ),
+    // What forecasts have learnt: attempts, arrivals, and estimates with what came true.
+    M::up("CREATE TABLE forecast (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
 ];
 
 /// The version of the tables that this build writes.

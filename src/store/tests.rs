@@ -38,6 +38,10 @@ fn tick(value: f64) -> Commit {
         watermarks: BTreeMap::from([("prod".to_owned(), Timestamp::from_millis(7))]),
         jobs: jobs([("j1", value), ("j2", 0.0)]),
         queues: vec![SavedQueue { name: "prod".into(), body: "{}".to_owned() }],
+        forecast: SavedForecast {
+            changes: [("attempt/1".to_owned(), Some(format!("{{\"n\":{value}}}")))].into(),
+            is_complete: false,
+        },
         events: Vec::new(),
         frame: None,
         unarchived: Unarchived::default(),
@@ -66,6 +70,12 @@ fn expected(commit: &Commit, since: Timestamp) -> Saved {
         series: commit.series.clone(),
         queues: commit.queues.clone(),
         events: commit.events.clone(),
+        forecast: commit
+            .forecast
+            .changes
+            .iter()
+            .filter_map(|(name, body)| Some((name.clone(), body.clone()?)))
+            .collect(),
         watermarks: commit.watermarks.clone(),
         since: Some(since),
         committed_at: Some(commit.at),
@@ -86,7 +96,9 @@ fn what_was_committed_is_loaded_and_what_is_left_out_is_forgotten() {
     assert_eq!(store.outbox().unwrap(), first.outbox);
     let second = Commit { at: now() + Duration::from_secs(30), ..Commit::default() };
     store.commit(&second).unwrap();
-    assert_eq!(store.load().unwrap(), expected(&second, now()));
+    // Of what forecasts have learnt a commit says what changed.
+    let forecast = expected(&first, now()).forecast;
+    assert_eq!(store.load().unwrap(), Saved { forecast, ..expected(&second, now()) });
     assert_eq!(store.outbox().unwrap(), first.outbox, "the outbox is added to");
     assert!(store.size_bytes().unwrap() >= 4_096);
 }

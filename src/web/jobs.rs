@@ -1,8 +1,6 @@
 //! Jobs one by one: the only routes that ask the ledger's owner.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::Path;
@@ -17,18 +15,22 @@ use utoipa::IntoParams;
 use utoipa::ToSchema;
 
 use crate::web::Pages;
+use crate::web::cursor::Cursor;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
 use crate::web::job_context::JobAround;
 use crate::web::merged_jobs;
 use crate::web::query::{pairs, shown};
+use crate::web::start::StartView;
 use crate::web::targets::{PlaceFilter, ask_each};
 use crate::web::why::WhyView;
+use trainspotter_core::forecast::{Hypothetical, Outlook, Starts, World};
 use trainspotter_core::jobs::Filter;
 use trainspotter_core::metrics::Reason;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
+use trainspotter_core::model::Prices;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::ShareName;
 use trainspotter_core::model::Timestamp;
@@ -87,6 +89,28 @@ pub enum JobQuery {
         /// Where the answer goes.
         reply: oneshot::Sender<Option<Box<JobAround>>>,
     },
+    /// The present, with a job that is not submitted as the last one that waits: `None` while it is not known, and in words what there is no queue or
+    /// share for.
+    Present {
+        /// The job.
+        asked: Box<Hypothetical>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Option<Box<World>>, String>>,
+    },
+    /// When the last job of such a present starts.
+    Outlook {
+        /// The present.
+        world: Box<World>,
+        /// When its waiting jobs start, run by run.
+        starts: Box<Starts>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Outlook>,
+    },
+    /// What is kept of the past for a replay, by name, and dollars per instance and hour.
+    Past {
+        /// Where the answer goes.
+        reply: oneshot::Sender<(BTreeMap<String, String>, Prices)>,
+    },
     /// The rules that are evaluated.
     Rules {
         /// Where the answer goes.
@@ -110,16 +134,6 @@ pub enum Meant {
     One(Box<JobView>),
     /// More than one: at most [`MAX_MEANT`] of them, and whether there are others.
     Several(Vec<JobView>, bool),
-}
-
-/// A place in the list of all jobs, which is ordered by creation; jobs created at the same moment have an order of their own. Jobs that
-/// come and go do not shift it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// When the job was created.
-    pub created_at: Timestamp,
-    /// The job.
-    pub id: JobId,
 }
 
 /// Some jobs, oldest first.
@@ -207,6 +221,11 @@ pub struct JobView {
     pub story: Vec<String>,
     /// Why it waits; null if it does not. In lists without its place.
     pub why: Option<WhyView>,
+    /// When it starts; null if it does not wait, and in lists.
+    pub start: Option<StartView>,
+    /// By when it should start, from its tag `start-by`; null without one.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub start_by: Option<Timestamp>,
     /// The job's life so far, oldest first. May be left empty in lists.
     pub spans: Vec<Span>,
 }
@@ -440,37 +459,3 @@ pub(super) async fn ask<T>(
 pub(super) fn lower_case<S: Serializer>(status: &JobStatus, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&status.as_str().to_ascii_lowercase())
 }
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", self.created_at.millis(), self.id)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = InvalidCursor;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        let (millis, id) = text.split_once('_').ok_or(InvalidCursor)?;
-        let created_at = Timestamp::from_millis(millis.parse().map_err(|_| InvalidCursor)?);
-        Ok(Self { created_at, id: id.into() })
-    }
-}
-
-impl Serialize for Cursor {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// A text that is no [`Cursor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidCursor;
-
-impl fmt::Display for InvalidCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a cursor: expected the `next` of a page")
-    }
-}
-
-impl std::error::Error for InvalidCursor {}

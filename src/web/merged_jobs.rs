@@ -2,7 +2,8 @@
 
 use std::cmp::Reverse;
 
-use crate::web::jobs::{Cursor, JobPage, JobView, MAX_MEANT, Meant};
+use crate::web::cursor::Cursor;
+use crate::web::jobs::{JobPage, JobView, MAX_MEANT, Meant};
 use crate::web::targets::Answers;
 use trainspotter_core::jobs::key_of;
 use trainspotter_core::model::{Place, Timestamp};

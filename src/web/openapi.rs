@@ -23,6 +23,8 @@ use crate::web::report;
 use crate::web::service_figures;
 use crate::web::silences;
 use crate::web::test_notifications;
+use crate::web::what_if;
+use crate::web::when;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -66,6 +68,8 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(jobs::jobs))
         .routes(routes!(jobs::job))
         .routes(routes!(job_context::context))
+        .routes(routes!(when::when))
+        .routes(routes!(what_if::what_if))
         .routes(routes!(probes::tick))
         .routes(routes!(probes::health))
         .routes(routes!(service_figures::service))

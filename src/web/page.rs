@@ -34,7 +34,7 @@ macro_rules! file {
 }
 
 /// The pages that a script draws: path, script and title.
-const DRAWN: [(&str, &str, &str); 8] = [
+const DRAWN: [(&str, &str, &str); 9] = [
     ("/", "overview", "Overview"),
     ("/alerts", "alerts", "Alerts"),
     ("/alerts/{id}", "alert", "Alert"),
@@ -42,6 +42,7 @@ const DRAWN: [(&str, &str, &str); 8] = [
     ("/jobs/{id}", "job", "Job"),
     ("/queues/{queue}", "queue", "Queue"),
     ("/queues/{queue}/shares/{share}", "queue", "Share"),
+    ("/what-if", "what_if", "What if"),
     ("/health", "health", "Health"),
 ];
 
@@ -73,6 +74,7 @@ pub(super) fn routes() -> Router<Pages> {
         file!(script "tables.js"),
         file!(script "timeline.js"),
         file!(script "token.js"),
+        file!(script "what_if.js"),
         file!(script "words.js"),
         file!(script "vendor/uPlot.iife.min.js"),
         file!(style "vendor/uPlot.min.css"),

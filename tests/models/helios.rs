@@ -128,6 +128,8 @@ fn tick(minutes: &BTreeMap<String, Minute>, counting: &mut Counting, ends: u64) 
         prices: &BTreeMap::new(),
         reserved: &[],
         sources: &[],
+        expected_starts: &BTreeMap::new(),
+        forecasts: &[],
     };
     metrics::frame(&inputs, &Service::default(), counting).samples
 }

@@ -61,9 +61,17 @@ impl Service {
     }
 
     fn tick(&mut self, now: Timestamp) {
-        let Output { alerts, series, jobs, queues, events, counted_until, open_since, .. } = self.engine.tick(now);
+        let Output { alerts, series, jobs, queues, events, forecast, counted_until, open_since, .. } =
+            self.engine.tick(now);
         self.jobs.add(jobs);
         self.kept.events.extend(events);
+        let mut known = std::mem::take(&mut self.kept.forecast);
+        for (name, body) in forecast.changes {
+            match body {
+                Some(body) => known.insert(name, body),
+                None => known.remove(&name),
+            };
+        }
         let (counted_until, open_since, ticked_at) = (Some(counted_until), Some(open_since), Some(now));
         self.kept = Saved {
             alerts,
@@ -71,6 +79,7 @@ impl Service {
             jobs: self.jobs.kept().collect(),
             queues,
             events: std::mem::take(&mut self.kept.events),
+            forecast: known,
             ticked_at,
             counted_until,
             open_since,

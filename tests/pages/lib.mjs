@@ -12,7 +12,7 @@ export async function everyPage(base) {
   return {
     overview: "/", alerts: "/alerts", alert: `/alerts/${of("firing")}`, ended: `/alerts/${of("resolved")}`, gone: "/alerts/0123456789abcdef",
     jobs: "/jobs", mine: "/jobs?owner=ada&state=RUNNABLE&sort=waiting", waiting: "/jobs/job-03", running: "/jobs/job-nightly", failed: "/jobs/job-failed", unknown: "/jobs/none-such",
-    queue: "/queues/research?range=6h", share: "/queues/research/shares/language?range=24h", health: "/health", runbooks: "/runbooks", runbook: "/runbooks/LongWait",
+    queue: "/queues/research?range=6h", share: "/queues/research/shares/language?range=24h", health: "/health", whatIf: "/what-if?set=queue.research.capacity%3D%2B4", runbooks: "/runbooks", runbook: "/runbooks/LongWait",
   };
 }
 

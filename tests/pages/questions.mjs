@@ -17,13 +17,14 @@ const QUESTIONS = [
   ["ended", "does it still fire", ["Ended", "the condition no longer holds"]],
   ["gone", "what was that", ["it ended more than 30 days ago, or was a test notification"]],
   ["mine", "where are my jobs", ["language-pretrain-0", "runnable", "ada"]],
-  ["waiting", "when does it start, and why not now", ["Share at its limit", "Place 2 in its share", "sweep-large", "nine of ten within", "95 % within"]],
+  ["waiting", "when does it start, and why not now", ["When it starts", "Share at its limit", "Place 2 in its share", "sweep-large", "nine of ten within", "95 % within"]],
   ["running", "how is it going", ["algo-3", "4 %", "preempted", "Retries left"]],
   ["failed", "why did it fail, and who can fix that", ["The job's own code", "The owner", "CUDA out of memory", "Its logs in CloudWatch"]],
   ["unknown", "where is it", ["forgotten 7 days after their end", "what is watched"]],
   ["queue", "how was this queue", ["Oldest wait by share", "GPUs by part", "Waiting jobs by reason", "Preemptions per step", "alerts fired in this time"]],
   ["share", "how was my share", ["Kaplan–Meier", "Quota and use, ml.p5.48xlarge", "95 % of jobs start within"]],
   ["health", "can I trust these figures", ["rate exceeded (throttled)", "ShareWaitsTooLong", "2 notifications wait", "eu-west-1", "shares"]],
+  ["whatIf", "what would four more instances have done", ["Changed: queue.research.capacity=+4", "p95 after", "Utilisation", "May be off by"]],
   ["runbook", "what do I do", ["What it means"]],
 ];
 

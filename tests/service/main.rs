@@ -26,6 +26,7 @@ mod archive;
 mod command;
 mod cost;
 mod first_lines;
+mod forecast;
 mod hints;
 mod operator;
 mod outgoing;

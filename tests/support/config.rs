@@ -23,6 +23,7 @@ pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config
         prices: [].into(),
         shares: SharesShown::default(),
         priority_bands: PriorityBands::default(),
+        forecast: 0.0,
         rules: Vec::new(),
         receivers: Vec::new(),
         store,

@@ -40,6 +40,8 @@ pub struct Setup {
     pub unreachable_topic: bool,
     /// Also publish to the simulated CloudWatch.
     pub cloudwatch: bool,
+    /// The part of a core that forecasts may take; none unless given.
+    pub forecast: f64,
     /// Where the state is kept; a folder of its own otherwise.
     pub store: Option<PathBuf>,
     /// The folder of an archive, if there is one.
@@ -171,6 +173,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
             cloudwatch: setup.cloudwatch.then(|| CloudWatch::new("Trainspotter", every)),
             otlp: Vec::new(),
         },
+        forecast: setup.forecast,
         receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),
         archive: setup.archive.clone().map(|folder| Archive::at(ObjectPlace::Folder(folder))),
         tags: vec!["team".to_owned()],

@@ -138,6 +138,7 @@ pub fn described(job: &Job) -> JobSeen {
         attempt_timeout: None,
         owner: None,
         tags: std::collections::BTreeMap::new(),
+        start_by: None,
     };
     JobSeen { details: Some(Box::new(details)), ..listed(job) }
 }

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod advice_tests;
 mod facts;
+mod forecasts;
 #[cfg(test)]
 mod job_tests;
 mod outside;
@@ -19,14 +20,16 @@ mod sources;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::forecast::Forecaster;
 use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
 use crate::metrics::{self, CAUGHT_UP_WITHIN, CatchUp, Counting, EndedJob, Frame, Notes, Pending, Service, Why};
 use crate::model::{
     JobId, JobSeen, MAX_PRICE, Observation, Place, Position, Prices, PriorityBands, Questions, Queue, QueueName,
-    SavedEvent, SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+    SavedEvent, SavedForecast, SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
+use crate::whatif;
 use facts::Facts;
 use outside::Outside;
 pub use saved::Saved;
@@ -73,6 +76,9 @@ pub struct Engine {
     rules: Vec<Rule>,
     active_alerts: ActiveAlerts,
     service: Service,
+    forecaster: Forecaster,
+    /// Counts what may make another forecast.
+    changes: u64,
 }
 
 /// What comes out of a tick, to be committed as one and then published and sent.
@@ -92,6 +98,8 @@ pub struct Output {
     pub queues: Vec<SavedQueue>,
     /// Jobs whose ends were counted in this tick.
     pub ended: Vec<EndedJob>,
+    /// What changed of what forecasts have learnt, likewise.
+    pub forecast: SavedForecast,
     /// Events that were counted in this tick, to keep for a day.
     pub events: Vec<SavedEvent>,
     /// Up to when events are counted in `series`.
@@ -129,6 +137,8 @@ impl Engine {
             rules,
             active_alerts: ActiveAlerts::restore(saved.alerts),
             service: Service::default(),
+            forecaster: Forecaster::restore(saved.forecast),
+            changes: 0,
         };
         engine.restore(saved.jobs);
         Source::ALL
@@ -293,6 +303,7 @@ impl Engine {
             self.counting.charged_until(at);
         }
         self.count_limits();
+        self.count_unkept_estimates();
         self.shares.look_again();
 
         let (alerts_pending, alerts_firing) = self.active_alerts.counts();
@@ -331,6 +342,7 @@ impl Engine {
             jobs: self.facts.ledger.to_save(self.counting.held_back()),
             queues: self.facts.ledger.saved_queues(),
             ended,
+            forecast: self.forecaster.take_unsaved(),
             events: self.counting.take_events(),
             counted_until,
             open_since,
@@ -349,6 +361,7 @@ impl Engine {
             }
             Observation::JobGone { at, answered_at, id } => {
                 let changes = self.facts.ledger.observe_gone(&id, Moment::between(at, answered_at));
+                self.learn(&changes);
                 self.counting.record(changes);
             }
             Observation::InFlightListed { queue, since } => self.facts.ledger.in_flight_listed(&queue, since),
@@ -414,6 +427,7 @@ impl Engine {
             }
         }
         let changes = self.facts.ledger.observe(job, at);
+        self.learn(&changes);
         self.counting.record(changes);
     }
 
@@ -441,6 +455,10 @@ impl Engine {
         let arns = || queues.iter().find_map(|queue| Place::account_of(&queue.arn));
         if !self.service.place.target.is_empty() && self.service.place.account.is_none() {
             self.service.place.account = arns().map(Into::into);
+        }
+        if self.facts.queues != queues {
+            self.changes += 1;
+            self.forecaster.keep_queues(&whatif::of_queues(&queues));
         }
         self.facts.queues = queues;
     }

@@ -5,6 +5,7 @@
 //! ```text
 //!  model ──► jobs ──► metrics ──► rules        one tick: `engine`
 //!            scheduler                         a model of AWS Batch on virtual time
+//!            forecast, whatif                  when jobs start, and what a change would have done
 //!            backtest                          rules over a simulated or recorded past
 //!            yaml                              files of people, with a caret on each mistake
 //! ```
@@ -13,9 +14,11 @@
 
 pub mod backtest;
 pub mod engine;
+pub mod forecast;
 pub mod jobs;
 pub mod metrics;
 pub mod model;
 pub mod rules;
 pub mod scheduler;
+pub mod whatif;
 pub mod yaml;

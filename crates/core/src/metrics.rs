@@ -51,7 +51,7 @@ pub use job_context::{Alike, AttemptEnd, HostFigures, JobContext, MAX_NEIGHBOURS
 pub use reasons::{Evidence, Reason, Standing, Why};
 
 use crate::jobs::{Job, Ledger};
-use crate::model::{Account, JobId, Place, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
+use crate::model::{Account, JobId, Place, Prices, Queue, QueueName, QueueSnapshot, Reserved, ShareName, Timestamp};
 
 /// What the figures of one tick are made from.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,23 @@ pub struct Inputs<'a> {
     pub reserved: &'a [Reserved],
     /// How fresh each source is.
     pub sources: &'a [SourceHealth],
+    /// When waiting jobs are expected to start, as far as there are estimates.
+    pub expected_starts: &'a BTreeMap<JobId, Timestamp>,
+    /// How good the estimates of each share were.
+    pub forecasts: &'a [ForecastFigures],
+}
+
+/// How good the estimates of when jobs of a share start were.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForecastFigures {
+    /// Of which queue.
+    pub queue: QueueName,
+    /// Of which share.
+    pub share: ShareName,
+    /// The part of the intervals that held the truth.
+    pub coverage: f64,
+    /// The median of how far their middle was off, in seconds.
+    pub error_seconds: f64,
 }
 
 /// What the service says of itself.
@@ -152,6 +169,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.bands(&subjects, &counting.bands, &of_bands, inputs);
     gauges.shares(&shares);
     gauges.starved(&subjects, &starved);
+    gauges.forecasts(&subjects, inputs.forecasts);
     gauges.unused(&unused);
     gauges.setup(inputs.queues, &setup);
     gauges.waterfall(&waterfall);

@@ -27,6 +27,7 @@ mod queue_state;
 mod queued_job;
 mod quota;
 mod quota_policy;
+mod resume;
 mod rng;
 mod setup;
 mod share_state;

@@ -312,6 +312,8 @@ fn a_rule_over_single_jobs_costs_what_it_selects() {
         prices: &BTreeMap::new(),
         reserved: &[],
         sources: &[],
+        expected_starts: &BTreeMap::new(),
+        forecasts: &[],
     };
     let figures = |rest: &str| {
         let rules = rules(&format!("rules: [{{ alert: A, {rest}, annotations: {{ summary: x }} }}]"));

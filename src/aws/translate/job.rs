@@ -227,7 +227,18 @@ fn details(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> JobDetail
             .filter(|(tag, _)| *tag != JobDetails::OWNER_TAG)
             .map(|(tag, value)| (tag.clone(), value.clone()))
             .collect(),
+        start_by: start_by(job, unknowns),
     }
+}
+
+/// By when the job should start, as its tag says; one that cannot be read is noted.
+fn start_by(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> Option<Timestamp> {
+    let tag = job.tags()?.get(JobDetails::START_BY_TAG)?;
+    let start_by = JobDetails::start_by(tag, time(Some(job.created_at()?))?);
+    if start_by.is_none() {
+        unknowns.note("start_by", tag);
+    }
+    start_by
 }
 
 /// How often a job was preempted. A count that is none, or that no job can have, is noted; then the attempts that are listed count.

@@ -28,7 +28,7 @@ function draw({ job, context, estimates, unknown, several }, tick) {
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
   nameAs(job.name || job.id);
-  layOut(spot("head"), spot("story"), section("timeline", "Timeline"), section("why", "Why it waits"), scrolling("ahead", "Who goes before it"),
+  layOut(spot("head"), spot("story"), section("timeline", "Timeline"), section("why", "Why it waits"), section("start", "When it starts"), scrolling("ahead", "Who goes before it"),
     scrolling("holders", "Who holds what it needs"), section("alike", "What jobs like it waited"), scrolling("hosts", "Utilisation by host", "of the last minutes"),
     section("failure", "Why it failed"), scrolling("attempts", "Attempts"), section("links", "Elsewhere"));
   const show = (id, isShown, from, make) => {
@@ -39,6 +39,7 @@ function draw({ job, context, estimates, unknown, several }, tick) {
   fill("story", [job.story], () => (job.story.length ? el("div", { class: "panel story" }, ...job.story.map((line) => el("p", {}, line))) : null));
   fill("timeline", [job.spans, minute], () => timeline(job.spans, now));
   show("why", job.why !== null, [job.why], () => why(job.why));
+  show("start", job.start !== null, [job.start, job.start_by, minute], () => starts(job.start, job.start_by, now));
   const { ahead = [], holders = [], alike = null, hosts = [], attempts = [], failure = null, links = {} } = context ?? {};
   show("ahead", job.why !== null, [ahead, job.why, minute], () => aheadOf(ahead, job.why, now));
   show("holders", holders.length > 0, [holders, minute], () => holding(holders, context, now));
@@ -123,6 +124,25 @@ function why({ reason, evidence, waited_seconds: waited, permanent }) {
         mark.style.background = swatch(index);
         return el("li", {}, mark, el("span", { class: "name" }, reasonWords(code)), el("span", { class: "number" }, duration(seconds)), el("span", { class: "number faint" }, percent(seconds, total)));
       }))) : null);
+}
+
+/** The interval on the clock, what it rests on and how often such intervals were right; or why there is none. */
+function starts({ sentence, p10, p50, p90, rests_on: rests, would_change: change, coverage, median_error_seconds: error, made_at: made }, startBy, now) {
+  const at = (time) => (time === null ? "more than 30 days from now" : moment(time, now));
+  const known = made !== null;
+  return el("div", { class: "panel inset" },
+    el("p", {}, known ? el("strong", {}, sentence) : sentence),
+    facts([
+      ["One in ten starts by (P10)", known ? at(p10) : null],
+      ["Half start by (P50)", known ? at(p50) : null],
+      ["Nine in ten start by (P90)", known ? at(p90) : null],
+      ["Should start by", startBy === null ? null : moment(startBy, now)],
+      ["Intervals that were right", coverage === null ? null : percent(coverage, 1)],
+      ["The middle was off by", error === null ? null : duration(error)],
+      ["Estimated", known ? moment(made, now) : null],
+    ]),
+    rests ? el("p", {}, rests) : null,
+    change ? el("p", {}, change) : null);
 }
 
 function aheadOf(ahead, why, now) {

@@ -181,7 +181,7 @@ async fn a_job_tells_its_whole_life() {
         "wait_seconds": 1000.0, "waiting_seconds": null, "attempts": 2, "preemptions": 1, "retries_left": 2, "preemptions_left": null, "attempt_timeout_seconds": null, "time_limit_at": null, "gpus": 32.0,
         "demand": [{"unit": "ml.p5.48xlarge", "quantity": 4.0}],
         "owner": "ada", "tags": {}, "training_job": "AWSBatch-nightly-2",
-        "story": [], "why": null,
+        "story": [], "why": null, "start": null, "start_by": null,
         "spans": [
             span("waiting", 1, "2026-03-01T10:36:40Z", Some("2026-03-01T10:53:20Z")),
             span("running", 1, "2026-03-01T10:53:20Z", Some("2026-03-01T11:10:00Z")),

@@ -14,7 +14,8 @@ use crate::web::JobView;
 use crate::web::Meant;
 use crate::web::Snapshot;
 use crate::web::tests::around::around;
-use crate::web::tests::fixture_jobs::jobs;
+use crate::web::tests::fixture_jobs::{jobs, past};
+use trainspotter_core::forecast::{Outlook, PastArrivals, Unknown, World};
 use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::jobs::Filter;
 use trainspotter_core::metrics::Estimate;
@@ -346,6 +347,25 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
             }
             JobQuery::Context { id, reply } => {
                 let _ = reply.send(jobs().into_iter().find(|job| job.id == id).map(|job| Box::new(around(&job))));
+            }
+            JobQuery::Present { reply, .. } => {
+                let world = World {
+                    now: ago(0),
+                    setup: Default::default(),
+                    disabled: Vec::new(),
+                    in_flight: Vec::new(),
+                    waiting: Vec::new(),
+                    left_out: 0,
+                    arrivals: PastArrivals::default(),
+                    ended: 0,
+                };
+                let _ = reply.send(Ok(Some(Box::new(world))));
+            }
+            JobQuery::Past { reply } => {
+                let _ = reply.send((past(), Default::default()));
+            }
+            JobQuery::Outlook { reply, .. } => {
+                let _ = reply.send(Outlook::Unknown(Unknown::NotMade));
             }
             JobQuery::Rules { reply } => {
                 let _ = reply.send(rules());

@@ -1,8 +1,13 @@
 //! The jobs of the fixture.
 
 use crate::web::tests::fixture::ago;
-use crate::web::{Demand, EvidenceView, JobView, Span, WhyView};
-use trainspotter_core::model::JobStatus;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::web::{Demand, EvidenceView, JobView, Span, StartView, WhyView};
+use trainspotter_core::forecast::{Forecaster, JobTraits};
+use trainspotter_core::model::{Capacity, JobStatus, Policy, Queue, QuotaShare, ServiceEnvironment, Sharing};
+use trainspotter_core::whatif;
 
 /// Twelve waiting jobs of `research`, and two of `production`: one that was preempted once and runs again, and one that failed.
 pub(super) fn jobs() -> Vec<JobView> {
@@ -63,6 +68,7 @@ fn waiting(number: u64) -> JobView {
         share: Some(share.into()),
         wait_seconds: Some(age as f64),
         waiting_seconds: Some(age as f64),
+        start: Some(start(number)),
         spans: vec![span("waiting", 1, age, None)],
         story: vec![
             format!("It waits because its share {share} uses all that it may."),
@@ -102,6 +108,32 @@ fn why(share: &str, age: u64) -> WhyView {
     }
 }
 
+/// The odd ones have an estimate.
+fn start(number: u64) -> StartView {
+    let known = number % 2 == 1;
+    let at = |hours: u64| known.then(|| ago(0) + Duration::from_secs(3_600 * hours));
+    StartView {
+        outlook: if known { "expected" } else { "too_little_history" },
+        sentence: if known {
+            "Likely to start in 3h (P50); nine in ten such jobs start in 7h at the latest, one in ten in 1h or before. Of the last 50 \
+             such intervals 41 were right."
+        } else {
+            "Too little history: 3 estimates have come true so far, and one is shown once 10 have, with how often they were right."
+        }
+        .to_owned(),
+        p10: at(1),
+        p50: at(3),
+        p90: at(7),
+        made_at: at(0),
+        beyond_front: false,
+        rests_on: known.then(|| "2 jobs go first and 8 jobs hold what they wait for; 6 of 10 of them usually run about 3h.".to_owned()),
+        would_change: known.then(|| "Earlier with a higher quota of its share.".to_owned()),
+        coverage: known.then_some(0.82),
+        median_error_seconds: known.then_some(900.0),
+        truths: if known { 50 } else { 3 },
+    }
+}
+
 fn named(id: &str, name: &str, age: u64) -> JobView {
     JobView {
         account: None,
@@ -132,6 +164,8 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         training_job: None,
         story: Vec::new(),
         why: None,
+        start: None,
+        start_by: None,
         spans: Vec::new(),
     }
 }
@@ -145,4 +179,48 @@ fn span(phase: &'static str, attempt: u32, from: u64, to: Option<u64>) -> Span {
         from_uncertain_seconds: 0.0,
         to_uncertain_seconds: to.map(|_| 0.0),
     }
+}
+
+/// A past of forty jobs of two shares, as a service keeps it.
+pub(super) fn past() -> BTreeMap<String, String> {
+    let share = |name: &str| QuotaShare {
+        name: name.into(),
+        enabled: true,
+        limits: vec![Capacity::new("ml.p5.48xlarge", 2.0)],
+        sharing: Sharing::Lend,
+        in_share_preemption: false,
+    };
+    let environment = ServiceEnvironment {
+        name: "gpus".to_owned(),
+        enabled: true,
+        limits: vec![Capacity::new("ml.p5.48xlarge", 4.0)],
+    };
+    let queue = Queue {
+        name: "research".into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: false,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
+        policy: Policy::QuotaShares(vec![share("language"), share("vision")]),
+        environment: Some(environment),
+    };
+    let mut forecaster = Forecaster::default();
+    forecaster.keep_queues(&whatif::of_queues(&[queue]));
+    for number in 0..40_u64 {
+        let (id, at) = (format!("past-{number}"), ago(90_000 - 1_500 * number));
+        let of = JobTraits {
+            queue: "research".into(),
+            share: Some(["language", "vision"][usize::try_from(number % 2).unwrap()].into()),
+            owner: None,
+            name: "train".to_owned(),
+            instances: 1.0,
+        };
+        let started = at + Duration::from_secs(60 * number);
+        let demand = vec![Capacity::new("ml.p5.48xlarge", 1.0)].into();
+        forecaster.arrived(&id.as_str().into(), (at, Some(started)), &of, 0, &demand);
+        forecaster.attempt_ended(&id.as_str().into(), 1, &of, (started, 7_000.0), true);
+    }
+    forecaster.rows().clone()
 }

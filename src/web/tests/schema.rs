@@ -48,6 +48,8 @@ fn the_document_lists_every_route() {
             "/api/v1/tick",
             "/api/v1/waits",
             "/api/v1/waterfall",
+            "/api/v1/what-if",
+            "/api/v1/when",
             "/healthz",
             "/metrics",
             "/readyz",
@@ -70,6 +72,8 @@ async fn every_answer_is_as_the_document_says() {
     let mut checked = 0;
     for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(_, item)| item["get"].is_object()) {
         let asked = match path.as_str() {
+            "/api/v1/when" => "/api/v1/when?queue=research&type=ml.p5.48xlarge".to_owned(),
+            "/api/v1/what-if" => "/api/v1/what-if?set=queue.research.capacity%3D%2B4".to_owned(),
             "/api/v1/history" => "/api/v1/history?metric=queue.wait".to_owned(),
             "/api/v1/histories" => "/api/v1/histories?metrics=queue.wait:p50,gpu.part&share=audio".to_owned(),
             of_alert if of_alert.starts_with("/api/v1/alerts/{id}") => {
@@ -85,7 +89,7 @@ async fn every_answer_is_as_the_document_says() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 29, "all but /metrics");
+    assert_eq!(checked, 31, "all but /metrics");
 }
 
 #[tokio::test]

@@ -180,6 +180,8 @@ impl World {
             prices: &BTreeMap::from([(TYPE.into(), DOLLARS)]),
             reserved: &[],
             sources: &[],
+            expected_starts: &BTreeMap::new(),
+            forecasts: &[],
         };
         metrics::frame(&inputs, &Service::default(), &mut self.counting)
     }
@@ -195,6 +197,8 @@ impl World {
             prices: &BTreeMap::new(),
             reserved: &[],
             sources: &[],
+            expected_starts: &BTreeMap::new(),
+            forecasts: &[],
         };
         metrics::why(self.ledger.job(&job.id)?, &inputs, &self.counting)
     }

@@ -90,6 +90,7 @@ fn as_described(job: &Job) -> JobSeen {
             .filter(|(tag, _)| *tag != JobDetails::OWNER_TAG)
             .map(|(tag, value)| (tag.clone(), value.clone()))
             .collect(),
+        start_by: job.tags.get(JobDetails::START_BY_TAG).and_then(|tag| JobDetails::start_by(tag, job.created_at)),
         ..JobDetails::default()
     };
     JobSeen {

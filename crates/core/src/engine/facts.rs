@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::jobs::Ledger;
-use crate::metrics::{Inputs, SourceHealth};
-use crate::model::{Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
+use crate::metrics::{ForecastFigures, Inputs, SourceHealth};
+use crate::model::{JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
 
 /// What was reserved longer ago than this says nothing of now.
 const RESERVED_STALE: Duration = Duration::from_secs(1_800);
@@ -19,6 +19,10 @@ pub(super) struct Facts {
     /// What is reserved, and when that was asked for; `None` where it is not watched.
     pub(super) reserved: Option<(Timestamp, Vec<Reserved>)>,
     pub(super) prices: Prices,
+    /// When waiting jobs are expected to start.
+    pub(super) expected_starts: BTreeMap<JobId, Timestamp>,
+    /// How good such estimates were.
+    pub(super) forecasts: Vec<ForecastFigures>,
 }
 
 impl Facts {
@@ -33,6 +37,8 @@ impl Facts {
             prices: &self.prices,
             reserved: fresh.map_or(&[], |(_, all)| all),
             sources,
+            expected_starts: &self.expected_starts,
+            forecasts: &self.forecasts,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What an engine leaves to the next one, and how that one goes on from it.
 
+use std::collections::BTreeMap;
+
 use crate::engine::Engine;
 use crate::model::{SavedEvent, SavedJob, SavedQueue, SavedSeries, Timestamp};
 use crate::rules::Alert;
@@ -17,6 +19,8 @@ pub struct Saved {
     pub jobs: Vec<SavedJob>,
     /// Up to when the lists of each queue were complete. Without it everything is listed again.
     pub queues: Vec<SavedQueue>,
+    /// What forecasts have learnt, by name.
+    pub forecast: BTreeMap<String, String>,
     /// When the last tick was.
     pub ticked_at: Option<Timestamp>,
     /// Up to when events were counted; `None` on the first start.
@@ -32,9 +36,10 @@ impl Engine {
         self.counting.restored(changes, &self.facts.ledger);
     }
 
-    /// What was saved of jobs is lost: the next tick says again what is to be kept of all of them.
+    /// What was saved of jobs and forecasts is lost: the next tick says again what is to be kept of all of them.
     pub fn save_all_jobs(&mut self) {
         self.facts.ledger.save_all();
+        self.forecaster.save_all();
     }
 
     /// Takes in that it is `now` by AWS's clock. A start, or what an earlier run has saved, that lies in the future was taken from a

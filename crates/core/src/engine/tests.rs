@@ -164,6 +164,7 @@ fn an_event_is_counted_once_a_poll_has_covered_it_and_never_again_after_a_restar
         ticked_at: Some(second(120)),
         counted_until: Some(output.counted_until),
         open_since: Some(output.open_since),
+        ..Saved::default()
     };
     let mut second_run = engine(saved);
     assert_eq!(second_run.questions(second(150)).since, Some(second(9)), "the job may have ended meanwhile");

@@ -209,6 +209,8 @@ mod tests {
                 prices: &Prices::default(),
                 reserved: &[],
                 sources: &[],
+                expected_starts: &BTreeMap::new(),
+                forecasts: &[],
             };
             let due = due(&queue, capacity, &inputs);
             due.into_iter().map(|row| (row.share.to_string(), row.target, row.used)).collect::<Vec<_>>()
@@ -285,6 +287,8 @@ mod tests {
                 prices: &Prices::default(),
                 reserved: &[],
                 sources: &[],
+                expected_starts: &BTreeMap::new(),
+                forecasts: &[],
             };
             let frame = frame(&inputs, &Service::default(), &mut counting);
             let of_late = |share: Option<&Arc<str>>| share.is_some_and(|share| &**share == "late");

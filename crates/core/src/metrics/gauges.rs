@@ -16,7 +16,7 @@ use crate::metrics::reserved::{States, labels_of};
 use crate::metrics::shares::Unused;
 use crate::metrics::subjects::{Demanded, Subjects, no_share, share_of};
 use crate::metrics::wait_estimates::BandEstimate;
-use crate::metrics::{Inputs, Service, hosts, waterfall};
+use crate::metrics::{ForecastFigures, Inputs, Service, hosts, waterfall};
 use crate::model::{
     Account, InstanceType, JobStatus, Policy, PriorityBands, Queue, QueueName, ShareName, Source, accelerators_of,
 };
@@ -147,6 +147,18 @@ impl Gauges {
         for key in subjects {
             let pairs = [("queue", key.0.shared()), ("share", key.1.shared())];
             self.set(&catalogue::SHARE_STARVED, pairs, seconds.get(key).copied().unwrap_or(0.0));
+        }
+    }
+
+    /// Shares without enough estimates that came true have none.
+    pub(super) fn forecasts(&mut self, subjects: &Subjects, figures: &[ForecastFigures]) {
+        for ForecastFigures { queue, share, coverage, error_seconds } in figures {
+            let share = if share.as_str().is_empty() { no_share() } else { share.clone() };
+            if subjects.contains(&(queue.clone(), share.clone())) {
+                let pairs = || [("queue", queue.shared()), ("share", share.shared())];
+                self.set(&catalogue::FORECAST_COVERAGE, pairs(), *coverage);
+                self.set(&catalogue::FORECAST_ERROR, pairs(), *error_seconds);
+            }
         }
     }
 

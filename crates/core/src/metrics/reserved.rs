@@ -96,6 +96,8 @@ mod tests {
                 prices: &prices,
                 reserved,
                 sources: &[],
+                expected_starts: &BTreeMap::new(),
+                forecasts: &[],
             };
             frame(&inputs, &Service::default(), &mut counting)
         };

@@ -80,9 +80,35 @@ pub static JOB_GPU_UTILISATION: Metric = gauge(
     "How busy the running job's GPUs are.",
 );
 
+/// From the beginning of its wait to the middle of its start estimate; 0 when the job does not wait, absent without an estimate.
+pub static JOB_START_ESTIMATE: Metric = gauge(
+    "job.start.estimate",
+    Unit::Seconds,
+    Subject::WaitingJobs,
+    JOBS,
+    "How long the job will have waited when it starts, by the middle (P50) of its estimate.",
+);
+/// From what its tag `start-by` says to the middle of its start estimate; 0 when it starts in time, absent without the tag or an
+/// estimate.
+pub static JOB_START_LATE: Metric = gauge(
+    "job.start.late",
+    Unit::Seconds,
+    Subject::WaitingJobs,
+    JOBS,
+    "How much later than its tag start-by says the job will start, by the middle (P50) of its estimate.",
+);
+
 /// All of them.
-pub static ALL: [&Metric; 6] =
-    [&JOB_WAITING_AGE, &JOB_SCHEDULED_AGE, &JOB_STARTING_AGE, &JOB_RUNNING_AGE, &JOB_PREEMPTED, &JOB_GPU_UTILISATION];
+pub static ALL: [&Metric; 8] = [
+    &JOB_WAITING_AGE,
+    &JOB_SCHEDULED_AGE,
+    &JOB_STARTING_AGE,
+    &JOB_RUNNING_AGE,
+    &JOB_PREEMPTED,
+    &JOB_GPU_UTILISATION,
+    &JOB_START_ESTIMATE,
+    &JOB_START_LATE,
+];
 
 /// Finds a figure of single jobs by the name that rules use.
 pub fn find(name: &str) -> Option<&'static Metric> {
@@ -187,23 +213,36 @@ fn candidates<'a>(selection: &Selection<'_>, inputs: &Inputs<'a>) -> Box<dyn Ite
     let of_any = || selection.tests.iter().map(Test::group);
     match group {
         Some(Group::Dispatched) => Box::new(inputs.ledger.dispatched()),
+        Some(Group::Estimated) if selection.all => Box::new(estimated(inputs)),
+        Some(Group::Estimated) => Box::new(estimated(inputs).chain(inputs.ledger.dispatched())),
         Some(Group::WaitingFor(_)) => {
             let least = of_any().filter_map(|group| match group {
                 Group::WaitingFor(age) => Some(age),
-                Group::Dispatched | Group::All => None,
+                Group::Dispatched | Group::Estimated | Group::All => None,
             });
             // Where one is enough, some may be about jobs in flight.
             let age = if selection.all { least.max() } else { least.min() }.unwrap_or_default();
             let waiting = inputs.ledger.waiting_since_before(inputs.now - age);
-            if selection.all { Box::new(waiting) } else { Box::new(waiting.chain(inputs.ledger.dispatched())) }
+            if selection.all {
+                Box::new(waiting)
+            } else {
+                Box::new(waiting.chain(estimated(inputs)).chain(inputs.ledger.dispatched()))
+            }
         }
         Some(Group::All) | None => Box::new(inputs.ledger.open_jobs()),
     }
 }
 
+/// Waiting jobs of which there is an estimate.
+fn estimated<'a>(inputs: &Inputs<'a>) -> impl Iterator<Item = &'a Job> + use<'a> {
+    let ledger = inputs.ledger;
+    inputs.expected_starts.keys().filter_map(|id| ledger.job(id)).filter(|job| job.status().is_waiting())
+}
+
 /// Where the jobs are for which a condition may hold, smallest first.
 enum Group {
     Dispatched,
+    Estimated,
     WaitingFor(Duration),
     All,
 }
@@ -212,8 +251,9 @@ impl Group {
     fn rank(&self) -> u8 {
         match self {
             Self::Dispatched => 0,
-            Self::WaitingFor(_) => 1,
-            Self::All => 2,
+            Self::Estimated => 1,
+            Self::WaitingFor(_) => 2,
+            Self::All => 3,
         }
     }
 }
@@ -233,9 +273,14 @@ impl Test<'_> {
             Limit::Above(least) if least >= 0.0 && *self.metric.name == *JOB_WAITING_AGE.name => {
                 Duration::try_from_secs_f64(least).map_or(Group::All, Group::WaitingFor)
             }
+            Limit::Above(least) if least >= 0.0 && self.is_of_estimate() => Group::Estimated,
             Limit::Above(least) if least >= 0.0 => Group::Dispatched,
             Limit::Above(_) | Limit::Below(_) => Group::All,
         }
+    }
+
+    fn is_of_estimate(&self) -> bool {
+        [JOB_START_ESTIMATE.name, JOB_START_LATE.name].contains(&self.metric.name)
     }
 
     fn holds(&self, job: &Job, inputs: &Inputs<'_>) -> bool {
@@ -285,9 +330,28 @@ fn value(metric: &Metric, job: &Job, inputs: &Inputs<'_>) -> Option<f64> {
         name if name == JOB_SCHEDULED_AGE.name => age(Phase::Scheduled),
         name if name == JOB_STARTING_AGE.name => age(Phase::Starting),
         name if name == JOB_RUNNING_AGE.name => age(Phase::Running),
+        name if name == JOB_START_ESTIMATE.name => start_estimate(job, inputs),
+        name if name == JOB_START_LATE.name => {
+            let start_by = job.details.as_ref()?.start_by?;
+            let Some(expected) = expected_start(job, inputs) else {
+                return (!job.status().is_waiting()).then_some(0.0);
+            };
+            Some(expected.seconds_since(start_by))
+        }
         name if name == JOB_PREEMPTED.name => job.details.as_ref().map(|details| f64::from(details.preemptions)),
         _ => utilisation(job, inputs),
     }
+}
+
+/// When a waiting job is expected to start: not before now, whatever was expected.
+fn expected_start(job: &Job, inputs: &Inputs<'_>) -> Option<Timestamp> {
+    job.waiting_since()?;
+    inputs.expected_starts.get(&job.latest.id).map(|expected| inputs.now.max(*expected))
+}
+
+fn start_estimate(job: &Job, inputs: &Inputs<'_>) -> Option<f64> {
+    let Some(since) = job.waiting_since() else { return Some(0.0) };
+    Some(expected_start(job, inputs)?.seconds_since(since))
 }
 
 fn utilisation(job: &Job, inputs: &Inputs<'_>) -> Option<f64> {

@@ -196,6 +196,8 @@ mod tests {
             prices: &BTreeMap::new(),
             reserved: &[],
             sources: &[],
+            expected_starts: &BTreeMap::new(),
+            forecasts: &[],
         };
         let job = ledger.job(&id).unwrap();
         let parts = of_job(job, job.gpus().unwrap(), &inputs);

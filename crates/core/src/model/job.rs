@@ -234,6 +234,9 @@ pub struct JobDetails {
     /// Its other tags; of these the engine keeps those that it is told to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// By when it should start, by its tag [`JobDetails::START_BY_TAG`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "so serde calls it")]
@@ -247,6 +250,16 @@ impl JobDetails {
 
     /// The tag that says whose a job is.
     pub const OWNER_TAG: &str = "owner";
+
+    /// The tag that says by when a job should start: a moment such as `2026-12-01T08:00:00Z`, or how long after its submission, such as `4h`.
+    pub const START_BY_TAG: &str = "start-by";
+
+    /// What that tag says of a job that was submitted then; `None` if it says neither.
+    pub fn start_by(tag: &str, created_at: Timestamp) -> Option<Timestamp> {
+        let tag = tag.trim();
+        let moment = tag.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_millis(at.as_millisecond()));
+        moment.or_else(|| crate::model::parse_duration(tag).ok().map(|after| created_at + after))
+    }
 
     /// How many more attempts may fail before the job does; preempted ones do not count. `None` if AWS does not say.
     pub fn retries_left(&self) -> Option<u32> {

@@ -78,3 +78,26 @@ impl SavedJobs {
         self.changes.iter().filter_map(job)
     }
 }
+
+/// What has to be written of what forecasts have learnt: rows by name, in words that only the engine reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedForecast {
+    /// Rows that changed; `None` for those that are to be forgotten.
+    pub changes: BTreeMap<String, Option<String>>,
+    /// Whether these are all rows: what is not in here is to be forgotten.
+    pub is_complete: bool,
+}
+
+impl SavedForecast {
+    /// Takes in later changes.
+    pub fn add(&mut self, later: Self) {
+        if later.is_complete {
+            *self = later;
+            return;
+        }
+        self.changes.extend(later.changes);
+        if self.is_complete {
+            self.changes.retain(|_, body| body.is_some());
+        }
+    }
+}

@@ -303,7 +303,7 @@ impl Scheduler {
         }
     }
 
-    fn dispatch(&mut self, number: usize) {
+    pub(super) fn dispatch(&mut self, number: usize) {
         let entry = &self.jobs[number];
         let training_job = self.seed.training_job(&entry.job.name, entry.ticket, entry.job.attempt());
         self.change(number, |job, now| job.dispatched(training_job, now));
@@ -332,7 +332,7 @@ impl Scheduler {
         self.set_timer(number, self.now + self.delays.capacity_retry);
     }
 
-    fn run(&mut self, number: usize) {
+    pub(super) fn run(&mut self, number: usize) {
         self.change(number, Job::running);
         let Entry { job, plan, .. } = &self.jobs[number];
         match (plan.duration(job.attempts.len()), plan) {
@@ -426,7 +426,7 @@ impl Scheduler {
     }
 
     /// Changes a job and files it under its new status.
-    fn change(&mut self, number: usize, change: impl FnOnce(&mut Job, Timestamp)) {
+    pub(super) fn change(&mut self, number: usize, change: impl FnOnce(&mut Job, Timestamp)) {
         let entry = &mut self.jobs[number];
         let before = entry.job.status.clone();
         change(&mut entry.job, self.now);

@@ -92,6 +92,8 @@ fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[J
         prices: &BTreeMap::new(),
         reserved: &[],
         sources: &[],
+        expected_starts: &BTreeMap::new(),
+        forecasts: &[],
     };
     jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs, BTreeMap::new())).collect()
 }
@@ -249,6 +251,8 @@ fn in_backlog(queue: Queue, jobs: usize, asked: &[usize], job: impl Fn(usize) ->
         prices: &BTreeMap::new(),
         reserved: &[],
         sources: &[],
+        expected_starts: &BTreeMap::new(),
+        forecasts: &[],
     };
     let why = |index: &usize| of_job(ledger.job(&job(*index).id).unwrap(), &inputs, BTreeMap::new()).unwrap();
     asked.iter().map(why).collect()
@@ -300,6 +304,8 @@ fn a_list_of_jobs_has_the_same_reasons_as_each_of_them_alone() {
         prices: &BTreeMap::new(),
         reserved: &[],
         sources: &[],
+        expected_starts: &BTreeMap::new(),
+        forecasts: &[],
     };
     let notes = crate::metrics::alert_notes::Notes::new(inputs);
     let mut reasons = std::collections::BTreeSet::new();

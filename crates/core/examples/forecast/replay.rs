@@ -1,0 +1,263 @@
+//! A workload run through the scheduler, with a forecast at regular times from what was known then.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use trainspotter_core::forecast::{
+    Forecaster, HORIZON, JobTraits, OpenJob, Outlook, Profile, RUNS, WaitEnd, World, run,
+};
+use trainspotter_core::model::{JobStatus, QueueName, ShareName, Timestamp};
+use trainspotter_core::scheduler::{
+    Delays, Job, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms, TransitionKind,
+};
+
+use crate::workload::{Workload, WorkloadJob};
+
+/// An estimate of the part that is tested, with what came true and what simpler means would have said, in seconds.
+#[derive(Clone, Debug)]
+pub struct Tested {
+    pub share: ShareName,
+    pub low: f64,
+    pub middle: f64,
+    pub high: f64,
+    pub actual: f64,
+    pub mean_of_day: f64,
+    pub plan: f64,
+    /// How long the job had waited then.
+    pub age: f64,
+    /// Waits of the share in the day before, in order.
+    pub waits: Vec<f64>,
+}
+
+struct Made {
+    share: ShareName,
+    at: Timestamp,
+    ends: [f64; 3],
+    mean_of_day: f64,
+    plan: f64,
+    age: f64,
+    waits: Vec<f64>,
+}
+
+/// What is known while a workload is replayed.
+struct Replay<'a> {
+    workload: &'a Workload,
+    scheduler: Scheduler,
+    setup: Setup,
+    forecaster: Forecaster,
+    dispatched: BTreeMap<usize, Timestamp>,
+    waits: VecDeque<(Timestamp, ShareName, f64)>,
+    made: BTreeMap<usize, Vec<Made>>,
+    tested: Vec<Tested>,
+}
+
+/// Forecasts `times` times over a workload: learns from the first 40 % of the time, calibrates over the next 20 %, and tests over the rest.
+pub fn replay(workload: &Workload, policy: &str, times: u32) -> Vec<Tested> {
+    let setup = workload.setup(policy);
+    let Some(begin) = workload.jobs.first().map(|job| job.at) else { return Vec::new() };
+    let mut scheduler = Scheduler::new(setup.clone(), 1, begin - Duration::from_secs(1));
+    let is_fifo = policy == "FIFO";
+    for job in &workload.jobs {
+        // What a queue refuses never existed.
+        let _ = scheduler.submit(submission(job, is_fifo));
+    }
+    scheduler.keep_transitions(begin - Duration::from_secs(1));
+    let setup = Setup { delays: Delays::NONE, ..setup };
+    let mut replay = Replay {
+        workload,
+        scheduler,
+        setup,
+        forecaster: Forecaster::default(),
+        dispatched: BTreeMap::new(),
+        waits: VecDeque::new(),
+        made: BTreeMap::new(),
+        tested: Vec::new(),
+    };
+    let span = workload.span();
+    for step in 0..=times {
+        let part = f64::from(step) / f64::from(times);
+        let now = begin + span.mul_f64(part);
+        replay.advance(now);
+        if part >= 0.4 {
+            replay.forecast(now, part >= 0.6);
+        }
+    }
+    replay.advance(begin + span * 3);
+    replay.tested
+}
+
+fn submission(job: &WorkloadJob, is_fifo: bool) -> Submission {
+    Submission {
+        at: job.at,
+        name: job.name.clone(),
+        queue: "q".into(),
+        share: Some(job.share.clone()).filter(|_| !is_fifo),
+        priority: 0,
+        demand: vec![trainspotter_core::model::Capacity::new(crate::workload::TYPE, job.instances)],
+        tags: BTreeMap::new(),
+        plan: Plan::Runs { duration: Duration::from_secs_f64(job.seconds), outcome: PlannedOutcome::Succeeds },
+        terms: Terms::default(),
+        utilisation: 0.8,
+    }
+}
+
+impl Replay<'_> {
+    fn advance(&mut self, to: Timestamp) {
+        self.scheduler.advance(to);
+        for transition in self.scheduler.take_transitions() {
+            let number = transition.job;
+            let Some(job) = self.scheduler.job_number(number).cloned() else { continue };
+            let traits = self.traits(&job);
+            match transition.kind {
+                TransitionKind::Submitted => {
+                    let demand = job.demand.to_vec().into();
+                    self.forecaster.arrived(&job.id, (transition.at, None), &traits, job.priority, &demand);
+                }
+                TransitionKind::Moved { to: JobStatus::Scheduled, .. } => {
+                    self.dispatched.insert(number, transition.at);
+                    self.forecaster.wait_ended(&job.id, transition.at, WaitEnd::Dispatched);
+                    let share = self.share(number);
+                    self.waits.push_back((transition.at, share, transition.at.seconds_since(job.created_at)));
+                    self.test(number, transition.at);
+                }
+                TransitionKind::Moved { to: JobStatus::Succeeded | JobStatus::Failed, .. } => {
+                    self.attempt_ended(number, &job, &traits, transition.at, true);
+                }
+                TransitionKind::Preempted => self.attempt_ended(number, &job, &traits, transition.at, false),
+                TransitionKind::Moved { .. } | TransitionKind::Retried | TransitionKind::Terminated => {}
+            }
+        }
+        while self.waits.front().is_some_and(|(at, ..)| to.since(*at) > Duration::from_secs(86_400)) {
+            self.waits.pop_front();
+        }
+    }
+
+    fn attempt_ended(&mut self, number: usize, job: &Job, traits: &JobTraits, at: Timestamp, ended: bool) {
+        if let Some(since) = self.dispatched.remove(&number) {
+            let attempt = job.preemptions + u32::from(ended) * 1_000;
+            self.forecaster.attempt_ended(&job.id, attempt, traits, (since, at.seconds_since(since)), ended);
+        }
+    }
+
+    fn test(&mut self, number: usize, at: Timestamp) {
+        for made in self.made.remove(&number).unwrap_or_default() {
+            let [low, middle, high] = made.ends;
+            let Made { share, mean_of_day, plan, age, waits, .. } = made;
+            let actual = at.seconds_since(made.at);
+            self.tested.push(Tested { share, low, middle, high, actual, mean_of_day, plan, age, waits });
+        }
+    }
+
+    fn share(&self, number: usize) -> ShareName {
+        self.workload.jobs.get(number).map_or_else(|| ShareName::new(""), |job| job.share.clone())
+    }
+
+    fn traits(&self, job: &Job) -> JobTraits {
+        let submitted = self.workload.jobs.get(job.number);
+        JobTraits {
+            queue: QueueName::new("q"),
+            share: job.share.clone(),
+            owner: submitted.map(|job| job.owner.clone()).filter(|owner| !owner.is_empty()),
+            name: job.name.clone(),
+            instances: job.demand.iter().map(|capacity| capacity.quantity).sum(),
+        }
+    }
+
+    fn open_job(&mut self, job: &Job) -> OpenJob {
+        let kind = self.traits(job).kind();
+        OpenJob {
+            id: job.id.clone(),
+            queue: job.queue.clone(),
+            share: job.share.clone(),
+            priority: job.priority,
+            demand: job.demand.to_vec().into(),
+            created_at: job.created_at,
+            dispatched_at: self.dispatched.get(&job.number).copied().filter(|_| job.status.is_in_flight()),
+            holds_at_most: None,
+            preemption_retries: None,
+            kind,
+            profile: self.forecaster.profile(kind),
+            lacks_instances: false,
+        }
+    }
+
+    fn forecast(&mut self, now: Timestamp, is_test: bool) {
+        let open: Vec<Job> = self.scheduler.jobs().filter(|job| !job.status.is_ended()).cloned().collect();
+        let (mut in_flight, mut waiting) = (Vec::new(), Vec::new());
+        let mut numbers = Vec::new();
+        for job in &open {
+            let one = self.open_job(job);
+            if job.status.is_in_flight() {
+                in_flight.push(one);
+            } else {
+                waiting.push(one);
+                numbers.push(job.number);
+            }
+        }
+        let arrivals = self.forecaster.arrivals(now, |_| true);
+        let ended = self.forecaster.ended();
+        let setup = self.setup.clone();
+        let world = World { now, setup, disabled: Vec::new(), in_flight, waiting, left_out: 0, arrivals, ended };
+        self.forecaster.take(&world, &run(&world, RUNS));
+        if is_test {
+            self.note(&world, &numbers, &open);
+        }
+    }
+
+    /// Notes the estimates that are due, as the service keeps them.
+    fn note(&mut self, world: &World, numbers: &[usize], open: &[Job]) {
+        let plan = run(&self.planned(world, open), 1);
+        let horizon = HORIZON.as_secs_f64();
+        for (index, (number, job)) in numbers.iter().zip(&world.waiting).enumerate() {
+            let Outlook::Expected(estimate) = self.forecaster.shown(&job.id) else { continue };
+            let made = self.made.get(number).map_or(&[][..], Vec::as_slice);
+            let is_due = made.first().zip(made.last()).is_none_or(|(first, last)| {
+                world.now.since(last.at) >= last.at.since(first.at).max(Duration::from_secs(300))
+            });
+            if !is_due || made.len() >= 8 {
+                continue;
+            }
+            let seconds = |at: Option<Timestamp>| at.map_or(horizon, |at| at.seconds_since(world.now));
+            let share = self.share(*number);
+            let mut waits: Vec<f64> =
+                self.waits.iter().filter(|(_, of, _)| *of == share).map(|(.., wait)| *wait).collect();
+            waits.sort_by(f64::total_cmp);
+            let mean = waits.iter().sum::<f64>() / waits.len().max(1) as f64;
+            let age = world.now.seconds_since(job.created_at);
+            let plan = match plan.of_jobs.get(index) {
+                Some(trainspotter_core::forecast::JobStarts::Runs { seconds, .. }) => seconds.first().copied(),
+                _ => None,
+            };
+            self.made.entry(*number).or_default().push(Made {
+                share,
+                at: world.now,
+                ends: [seconds(estimate.p10), seconds(estimate.p50), seconds(estimate.p90)],
+                mean_of_day: (mean - age).max(0.0),
+                plan: plan.unwrap_or(horizon).min(horizon),
+                age,
+                waits,
+            });
+        }
+    }
+
+    /// The same world as a planner sees it that knows nothing but requested time limits: 30 minutes times a power of two, and at least half as
+    /// much again as the job takes.
+    fn planned(&self, world: &World, open: &[Job]) -> World {
+        let limits: BTreeMap<_, _> = open.iter().map(|job| (&job.id, self.limit(job.number))).collect();
+        let with_limit = |job: &OpenJob| {
+            let seconds = limits.get(&job.id).copied().unwrap_or(3600.0);
+            OpenJob { profile: Profile::certain(seconds), ..job.clone() }
+        };
+        World {
+            in_flight: world.in_flight.iter().map(with_limit).collect(),
+            waiting: world.waiting.iter().map(with_limit).collect(),
+            arrivals: trainspotter_core::forecast::PastArrivals::default(),
+            ..world.clone()
+        }
+    }
+
+    fn limit(&self, number: usize) -> f64 {
+        let seconds = self.workload.jobs.get(number).map_or(0.0, |job| job.seconds * 1.5);
+        (0..12).map(|power| 1800.0 * f64::from(1 << power)).find(|limit| *limit >= seconds).unwrap_or(seconds)
+    }
+}

@@ -1,0 +1,107 @@
+//! What the engine knows for forecasts, and what forecasts tell it.
+
+use std::collections::BTreeMap;
+
+use crate::engine::Engine;
+use crate::forecast::{self, Hypothetical, Outlook, Starts, Unknown, WaitEnd, World};
+use crate::jobs::Changes;
+use crate::metrics::ForecastFigures;
+use crate::metrics::catalogue;
+use crate::model::{JobId, Policy, Prices, ShareName, Timestamp};
+
+impl Engine {
+    /// Learns from what one observation changed.
+    pub(super) fn learn(&mut self, changes: &Changes) {
+        self.changes += u64::from(!changes.events.is_empty() || !changes.moves.is_empty());
+        forecast::learn(&mut self.forecaster, &changes.events, &self.facts.ledger);
+    }
+
+    /// Counts estimates that there was no room to keep.
+    pub(super) fn count_unkept_estimates(&mut self) {
+        let not_kept = self.forecaster.take_not_kept();
+        self.counting.add(&catalogue::LIMIT_HITS, [("limit", "kept_estimates".into())], not_kept);
+    }
+
+    /// A number that is another one whenever a forecast made now may say something else than the one before.
+    pub fn forecast_changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The present, to be run forward, with a job that is not submitted as the last that waits, if one is asked about. `None` before every queue
+    /// was polled completely.
+    pub fn forecast_world(&mut self, now: Timestamp, asked: Option<&Hypothetical>) -> Option<World> {
+        let facts = &self.facts;
+        self.is_ready().then(|| forecast::world(&mut self.forecaster, &facts.queues, &facts.ledger, now, asked))
+    }
+
+    /// Says what is wrong with where a job would be submitted to, with what there is.
+    ///
+    /// # Errors
+    /// There is no such queue or share.
+    pub fn check_asked(&self, asked: &Hypothetical) -> Result<(), String> {
+        let list = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let queues = &self.facts.queues;
+        let Some(queue) = queues.iter().find(|queue| queue.name == asked.queue) else {
+            let names = queues.iter().map(|queue| queue.name.as_str()).collect();
+            return Err(format!("there is no queue {:?}; there are {}", asked.queue.as_str(), list(names)));
+        };
+        match (&queue.policy, &asked.share) {
+            (Policy::Fifo, Some(_)) => Err(format!("queue {} is first in, first out: it takes no share", queue.name)),
+            (Policy::FairShare { .. }, None) => {
+                Err(format!("queue {} divides by share: name a share identifier", queue.name))
+            }
+            (Policy::Fifo, None) | (Policy::FairShare { .. }, Some(_)) => Ok(()),
+            (Policy::QuotaShares(shares), share) if !shares.iter().any(|one| Some(&one.name) == share.as_ref()) => {
+                let names = list(shares.iter().map(|share| share.name.as_str()).collect());
+                Err(match share {
+                    Some(share) => format!("queue {} has no share {:?}; there are {names}", queue.name, share.as_str()),
+                    None => format!("queue {} divides by share: name one of {names}", queue.name),
+                })
+            }
+            (Policy::QuotaShares(_), _) => Ok(()),
+        }
+    }
+
+    /// All that is kept for forecasts, from which the past can be replayed.
+    pub fn forecast_rows(&self) -> BTreeMap<String, String> {
+        self.forecaster.rows().clone()
+    }
+
+    /// Dollars per instance and hour.
+    pub fn prices(&self) -> &Prices {
+        &self.facts.prices
+    }
+
+    /// Takes in when the waiting jobs of a world start.
+    pub fn take_forecast(&mut self, world: &World, starts: &Starts) {
+        let gone: Vec<JobId> =
+            self.forecaster.kept().filter(|id| self.facts.ledger.job(id).is_none()).cloned().collect();
+        // When that was is not known, and so nothing came true.
+        gone.iter().for_each(|id| self.forecaster.wait_ended(id, Timestamp::default(), WaitEnd::Cancelled));
+        self.forecaster.take(world, starts);
+        let expected =
+            world.waiting.iter().filter_map(|job| Some((job.id.clone(), self.forecaster.expected(&job.id)?)));
+        self.facts.expected_starts = expected.collect();
+        let figures = self.forecaster.qualities().into_iter().map(|(queue, share, quality)| ForecastFigures {
+            queue,
+            share: share.unwrap_or_else(|| ShareName::from("")),
+            coverage: quality.coverage,
+            error_seconds: quality.error,
+        });
+        self.facts.forecasts = figures.collect();
+    }
+
+    /// When a waiting job starts; `None` if it does not wait, or is not known.
+    pub fn outlook(&self, id: &JobId) -> Option<Outlook> {
+        self.facts.ledger.job(id).filter(|job| job.status().is_waiting())?;
+        Some(self.forecaster.shown(id))
+    }
+
+    /// When the last waiting job of a world starts, which was asked about.
+    pub fn outlook_of_asked(&self, world: &World, starts: &Starts) -> Outlook {
+        match world.waiting.len().checked_sub(1) {
+            Some(last) => self.forecaster.outlook_of(world, last, starts),
+            None => Outlook::Unknown(Unknown::NotMade),
+        }
+    }
+}

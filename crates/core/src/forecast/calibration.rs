@@ -1,0 +1,304 @@
+//! Intervals that are as wide as they have to be: split conformal prediction with forgetting.
+//!
+//! Each estimate whose truth is known says by what factor the truth missed its low end, its middle and its high end. The quantiles of
+//! these factors, of late and of the same share where there are enough of them, correct the next estimate.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{QueueName, ShareName, Timestamp};
+
+/// Truths of a share, or of all, from which corrections are made: the latest.
+const MAX_TRUTHS: usize = 3_000;
+
+/// Groups of truths that are remembered.
+const MAX_GROUPS: usize = 500;
+
+/// A truth counts half as much as one that came so much later. Truths of one hour are much alike, so that few hours say little.
+const HALF_LIFE: Duration = Duration::from_secs(3 * 86_400);
+
+/// Fewer truths say nothing of a tenth.
+pub const MIN_TRUTHS: usize = 10;
+
+/// So many truths of a share correct it by themselves.
+const ENOUGH: usize = 30;
+
+/// The part of truths that may miss at each end.
+const MISSES: f64 = 0.1;
+
+/// How fast levels follow misses.
+const ADAPTATION: f64 = 0.003;
+
+/// The most that a level moves.
+const MAX_ADAPTED: f64 = 0.3;
+
+/// Quantiles further out are not read off truths.
+const EXTREME: f64 = 0.005;
+
+/// Beyond them an interval grows by this power for each whole level: by half for a twentieth.
+const BEYOND: f64 = 8.0;
+
+/// Differences of less than this do not matter, in seconds.
+const GRAIN: f64 = 60.0;
+
+/// The low end, the middle and the high end of an interval: one in ten is below the low end, and one in ten above the high end.
+pub const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
+
+/// An interval, in seconds from when it was made; infinite is beyond what is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// One in ten starts sooner.
+    pub low: f64,
+    /// Half start sooner.
+    pub middle: f64,
+    /// One in ten starts later.
+    pub high: f64,
+}
+
+/// An estimate and what came true.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Truth {
+    /// When it came true.
+    pub at: Timestamp,
+    /// Of which queue.
+    pub queue: QueueName,
+    /// Of which share.
+    pub share: Option<ShareName>,
+    /// As the runs gave it.
+    pub raw: Interval,
+    /// As it was shown; `None` if it was not, for lack of truths.
+    pub shown: Option<Interval>,
+    /// Seconds from when it was made to the start.
+    pub actual: f64,
+}
+
+/// How good the estimates of a share were.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quality {
+    /// Of how many estimates that came true.
+    pub truths: usize,
+    /// The part of them whose interval held the truth.
+    pub coverage: f64,
+    /// The median of how far the middle was off, in seconds.
+    pub error: f64,
+}
+
+/// What came true of late.
+#[derive(Debug, Default)]
+pub struct Calibration {
+    groups: BTreeMap<Group, Truths>,
+}
+
+/// The truths of one group, oldest first.
+#[derive(Debug, Default)]
+struct Truths {
+    of_late: VecDeque<Truth>,
+    /// By what factors they missed the ends of their intervals; not set if some came since these were worked out.
+    factors: OnceCell<[f64; 3]>,
+    /// By how much the levels of the two ends differ from [`QUANTILES`].
+    adapted: [f64; 2],
+}
+
+impl Truths {
+    /// Each miss at an end moves its level outwards, and each truth that is none moves it inwards by so much less that one in ten misses keeps it
+    /// where it is: what comes next may always be other than what was (adaptive conformal inference).
+    fn adapt(&mut self, truth: &Truth) {
+        let Some(shown) = truth.shown else { return };
+        let misses = [truth.actual < shown.low, truth.actual > shown.high];
+        for (adapted, missed) in self.adapted.iter_mut().zip(misses) {
+            let step = if missed { -(1.0 - MISSES) } else { MISSES };
+            *adapted = (*adapted + ADAPTATION * step).clamp(-MAX_ADAPTED, MAX_ADAPTED);
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Share(QueueName, Option<ShareName>),
+    Queue(QueueName),
+    All,
+}
+
+impl Interval {
+    fn ends(&self) -> [f64; 3] {
+        [self.low, self.middle, self.high]
+    }
+
+    /// Whether a start after so many seconds lies within it.
+    pub fn holds(&self, seconds: f64) -> bool {
+        self.low <= seconds && seconds <= self.high
+    }
+}
+
+impl Calibration {
+    /// Takes in what came true.
+    pub fn record(&mut self, truth: &Truth) {
+        let share = Group::Share(truth.queue.clone(), truth.share.clone());
+        for group in [share, Group::Queue(truth.queue.clone()), Group::All] {
+            if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&group) {
+                continue;
+            }
+            let truths = self.groups.entry(group).or_default();
+            truths.adapt(truth);
+            truths.factors = OnceCell::new();
+            truths.of_late.push_back(truth.clone());
+            if truths.of_late.len() > MAX_TRUTHS {
+                truths.of_late.pop_front();
+            }
+        }
+    }
+
+    /// What an estimate of a share has to be, by what came true; `None` while too little has.
+    pub fn correct(&self, raw: Interval, queue: &QueueName, share: Option<&ShareName>) -> Option<Interval> {
+        let factors = self.truths_for(queue, share)?.factors();
+        let mut ends = [0.0; 3];
+        for ((end, raw), factor) in ends.iter_mut().zip(raw.ends()).zip(factors) {
+            *end = ((raw + GRAIN) * factor - GRAIN).max(0.0);
+        }
+        let [low, middle, high] = ends;
+        Some(Interval { low: low.min(middle), middle, high: high.max(middle) })
+    }
+
+    /// How many truths there are for a share, or else for its queue, or else in all.
+    pub fn known(&self, queue: &QueueName, share: Option<&ShareName>) -> usize {
+        let groups = [Group::Share(queue.clone(), share.cloned()), Group::Queue(queue.clone()), Group::All];
+        groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.of_late.len()).max().unwrap_or(0)
+    }
+
+    /// How good the estimates of a share were that were shown; `None` if too few were.
+    pub fn quality(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<Quality> {
+        self.groups.get(&Group::Share(queue.clone(), share.cloned()))?.quality()
+    }
+
+    /// How good those of a queue were.
+    pub fn quality_of_queue(&self, queue: &QueueName) -> Option<Quality> {
+        self.groups.get(&Group::Queue(queue.clone()))?.quality()
+    }
+
+    /// The quality of each share of which enough is known.
+    pub fn qualities(&self) -> Vec<(QueueName, Option<ShareName>, Quality)> {
+        let of_share = |(group, truths): (&Group, &Truths)| match group {
+            Group::Share(queue, share) => Some((queue.clone(), share.clone(), truths.quality()?)),
+            Group::Queue(_) | Group::All => None,
+        };
+        self.groups.iter().filter_map(of_share).collect()
+    }
+
+    fn truths_for(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Truths> {
+        let enough =
+            |group: Group, least: usize| self.groups.get(&group).filter(|truths| truths.of_late.len() >= least);
+        let of_share = || Group::Share(queue.clone(), share.cloned());
+        enough(of_share(), ENOUGH)
+            .or_else(|| enough(Group::Queue(queue.clone()), MIN_TRUTHS))
+            .or_else(|| enough(Group::All, MIN_TRUTHS))
+    }
+}
+
+impl Truths {
+    /// What the ends of an interval have to be multiplied by.
+    fn factors(&self) -> [f64; 3] {
+        *self.factors.get_or_init(|| {
+            let Some(latest) = self.of_late.back().map(|truth| truth.at) else { return [1.0; 3] };
+            let mut factors = [1.0; 3];
+            for (index, (factor, level)) in factors.iter_mut().zip(QUANTILES).enumerate() {
+                let weighted = self.of_late.iter().map(|truth| {
+                    let predicted = truth.raw.ends().get(index).copied().unwrap_or(0.0);
+                    let half_lives = latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64();
+                    (((truth.actual + GRAIN) / (predicted + GRAIN)).ln(), (-half_lives).exp2())
+                });
+                let (low, high) = (self.adapted[0], self.adapted[1]);
+                let level = match index {
+                    0 => level + low,
+                    1 => level,
+                    _ => level - high,
+                };
+                let inside = level.clamp(EXTREME, 1.0 - EXTREME);
+                // Beyond all that was seen it goes on by as much as it would have to.
+                *factor = (weighted_quantile(weighted.collect(), inside) + (level - inside) * BEYOND).exp();
+            }
+            factors
+        })
+    }
+
+    fn quality(&self) -> Option<Quality> {
+        let shown: Vec<(&Interval, f64)> =
+            self.of_late.iter().filter_map(|truth| Some((truth.shown.as_ref()?, truth.actual))).collect();
+        if shown.len() < MIN_TRUTHS {
+            return None;
+        }
+        let held = shown.iter().filter(|(interval, actual)| interval.holds(*actual)).count();
+        let mut errors: Vec<f64> = shown.iter().map(|(interval, actual)| (interval.middle - actual).abs()).collect();
+        errors.sort_by(f64::total_cmp);
+        let error = errors.get(errors.len() / 2).copied().filter(|error| error.is_finite())?;
+        Some(Quality { truths: shown.len(), coverage: held as f64 / shown.len() as f64, error })
+    }
+}
+
+/// The quantile of values with weights. As many values as are expected beyond it are at least beyond it: one more value, of which nothing is
+/// known, is taken to be there.
+fn weighted_quantile(mut weighted: Vec<(f64, f64)>, level: f64) -> f64 {
+    weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let total: f64 = weighted.iter().map(|(_, weight)| weight).sum();
+    // On the side of caution at both ends.
+    let extra = if level > 0.5 {
+        level
+    } else if level < 0.5 {
+        level - 1.0
+    } else {
+        0.0
+    };
+    let target = (level * total + extra).clamp(0.0, total);
+    let mut below = 0.0;
+    for (value, weight) in &weighted {
+        below += weight;
+        if below >= target {
+            return *value;
+        }
+    }
+    weighted.last().map_or(0.0, |(value, _)| *value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn truth(raw: Interval, shown: Option<Interval>, actual: f64) -> Truth {
+        Truth { at: Timestamp::default(), queue: "q".into(), share: None, raw, shown, actual }
+    }
+
+    #[test]
+    fn intervals_become_as_wide_as_the_truth_is_scattered_and_are_not_shown_before() {
+        let mut calibration = Calibration::default();
+        let raw = Interval { low: 3500.0, middle: 3600.0, high: 3700.0 };
+        let actual = |index: u32| 1800.0 * f64::from(1 + index * 37 % 100) / 25.0;
+        let mut held = 0;
+        for index in 0..500 {
+            let shown = calibration.correct(raw, &"q".into(), None);
+            assert_eq!(shown.is_none(), index < 10, "after {index}");
+            held += u32::from(index >= 100 && shown.unwrap().holds(actual(index)));
+            calibration.record(&truth(raw, shown, actual(index)));
+        }
+        let coverage = f64::from(held) / 400.0;
+        assert!((0.76..=0.86).contains(&coverage), "{coverage}");
+        let quality = calibration.quality(&"q".into(), None).unwrap();
+        assert!((0.76..=0.86).contains(&quality.coverage), "{quality:?}");
+    }
+
+    #[test]
+    fn what_has_changed_is_learnt_and_what_was_is_forgotten() {
+        let mut calibration = Calibration::default();
+        let raw = Interval { low: 1000.0, middle: 1000.0, high: 1000.0 };
+        let at = |hours: u64| Timestamp::default() + Duration::from_secs(3_600 * hours);
+        for hour in 0..400 {
+            calibration.record(&Truth { at: at(hour), ..truth(raw, None, 1000.0) });
+        }
+        for hour in 400..500 {
+            calibration.record(&Truth { at: at(hour), ..truth(raw, None, 8000.0) });
+        }
+        let corrected = calibration.correct(raw, &"q".into(), None).unwrap();
+        assert!((corrected.middle - 8000.0).abs() < 1.0, "{corrected:?}");
+    }
+}

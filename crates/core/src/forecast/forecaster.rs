@@ -1,0 +1,292 @@
+//! What forecasts have learnt, and the estimates that are shown now.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::forecast::arrivals::{Arrival, Arrivals, PastArrivals};
+use crate::forecast::calibration::{Calibration, Interval, Quality, Truth};
+use crate::forecast::kept::{Kept, WaitEnd};
+use crate::forecast::learnt::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow, JobTraits, QUEUES};
+use crate::forecast::outlook::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
+use crate::forecast::rows::Rows;
+use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
+use crate::forecast::simulate::{HORIZON, JobStarts, NeverBecause, Starts};
+use crate::forecast::world::{OpenJob, World};
+use crate::model::{Demand, JobId, QueueName, SavedForecast, ShareName, Timestamp};
+use crate::scheduler::WaitReason;
+
+const TRUTHS: &str = "truth";
+
+/// Jobs whose usual runtimes the sentence under an estimate is made from, at most.
+const MAX_NAMED: usize = 50;
+
+/// What forecasts have learnt, and the estimates that are shown now.
+#[derive(Debug, Default)]
+pub struct Forecaster {
+    runtimes: Runtimes,
+    arrivals: Arrivals,
+    calibration: Calibration,
+    kept: Kept,
+    rows: Rows,
+    learnt: HashSet<u64>,
+    outlooks: BTreeMap<JobId, Outlook>,
+    made_at: Option<Timestamp>,
+    /// Waiting jobs that the latest world had no room for.
+    left_out: usize,
+    /// How often there was no room to keep an estimate.
+    not_kept: u64,
+}
+
+impl Forecaster {
+    /// Goes on from what an earlier run has saved.
+    pub fn restore(saved: BTreeMap<String, String>) -> Self {
+        let mut rows = Rows::default();
+        rows.restore(saved);
+        let mut forecaster = Self { kept: Kept::restore(&rows), ..Self::default() };
+        for AttemptRow { id, of, seconds, ended, .. } in rows.of_ring(ATTEMPTS) {
+            forecaster.learnt.insert(id);
+            forecaster.runtimes.record(of.kind(), seconds, ended);
+        }
+        for ArrivalRow { id, at, of, priority, demand, .. } in rows.of_ring(ARRIVALS) {
+            forecaster.learnt.insert(id);
+            forecaster.arrivals.record(arrival(at, &of, priority, demand.into()));
+        }
+        for truth in rows.of_ring::<Truth>(TRUTHS) {
+            forecaster.calibration.record(&truth);
+        }
+        forecaster.rows = rows;
+        forecaster
+    }
+
+    /// What changed since this was asked last, to be kept over a restart.
+    pub fn take_unsaved(&mut self) -> SavedForecast {
+        self.rows.take_unsaved()
+    }
+
+    /// What was saved is lost.
+    pub fn save_all(&mut self) {
+        self.rows.save_all();
+    }
+
+    /// Takes in an attempt that held its instances from `dispatched_at` on for so long: to its end, or until it was stopped. The same attempt counts
+    /// once.
+    pub fn attempt_ended(
+        &mut self,
+        job: &JobId,
+        attempt: u32,
+        of: &JobTraits,
+        (dispatched_at, seconds): (Timestamp, f64),
+        ended: bool,
+    ) {
+        let id = id_of(&format!("{job}/{attempt}"));
+        if self.learnt.insert(id) {
+            let of = of.without_particulars();
+            self.runtimes.record(of.kind(), seconds, ended);
+            let row =
+                AttemptRow { id, job: id_of(job.as_str()), at: dispatched_at, of, seconds: seconds.round(), ended };
+            self.rows.push(ATTEMPTS, row);
+        }
+    }
+
+    /// Takes in that a job was submitted, once: when it has `started`, or is known to start no more.
+    pub fn arrived(
+        &mut self,
+        job: &JobId,
+        (at, started): (Timestamp, Option<Timestamp>),
+        of: &JobTraits,
+        priority: i32,
+        demand: &Demand,
+    ) {
+        let id = id_of(job.as_str());
+        if self.learnt.insert(id) {
+            let of = of.without_particulars();
+            self.arrivals.record(arrival(at, &of, priority, demand.clone()));
+            self.rows.push(ARRIVALS, ArrivalRow { id, at, started, of, priority, demand: demand.to_vec() });
+        }
+    }
+
+    /// Keeps how queues are set up beside what is learnt of them, in words that only [`kept`](Self::rows) readers read.
+    pub fn keep_queues(&mut self, queues: &impl Serialize) {
+        self.rows.put(QUEUES.to_owned(), queues);
+    }
+
+    /// All that is kept over a restart, by name.
+    pub fn rows(&self) -> &BTreeMap<String, String> {
+        self.rows.all()
+    }
+
+    /// Takes in that the wait of a job has ended.
+    pub fn wait_ended(&mut self, job: &JobId, at: Timestamp, end: WaitEnd) {
+        self.outlooks.remove(job);
+        for truth in self.kept.resolve(job, at, end, &mut self.rows) {
+            self.calibration.record(&truth);
+            self.rows.push(TRUTHS, &truth);
+        }
+    }
+
+    /// Jobs of which estimates are kept, to see whether they still wait.
+    pub fn kept(&self) -> impl Iterator<Item = &JobId> {
+        self.kept.jobs()
+    }
+
+    /// What is known of how long jobs of a kind hold their instances.
+    pub fn profile(&mut self, kind: JobKind) -> Profile {
+        self.runtimes.of(kind)
+    }
+
+    /// How jobs came until now, those that are `wanted`.
+    pub fn arrivals(&mut self, now: Timestamp, wanted: impl Fn(&Arrival) -> bool) -> PastArrivals {
+        self.arrivals.until(now, &mut self.runtimes, wanted)
+    }
+
+    /// How many attempts have ended by themselves.
+    pub fn ended(&self) -> u64 {
+        self.runtimes.ended()
+    }
+
+    /// When the estimates were made that are shown now.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        self.made_at
+    }
+
+    /// Takes in when the waiting jobs of a world start: they are shown from now on, and some are kept until their truth is known.
+    pub fn take(&mut self, world: &World, starts: &Starts) {
+        let mut of_lanes = LaneNotes::default();
+        let mut outlooks = BTreeMap::new();
+        for (index, (job, starts)) in world.waiting.iter().zip(&starts.of_jobs).enumerate() {
+            let outlook = self.outlook(world, index, starts, &mut of_lanes);
+            if let (JobStarts::Runs { seconds, .. }, true) = (starts, world.ended >= MIN_ENDED) {
+                let raw = interval(seconds);
+                let shown = self.calibration.correct(raw, &job.queue, job.share.as_ref());
+                let (queue, share) = (&job.queue, job.share.as_ref());
+                let is_kept = self.kept.keep(&job.id, queue, share, world.now, raw, shown, &mut self.rows);
+                self.not_kept += u64::from(!is_kept);
+            }
+            outlooks.insert(job.id.clone(), outlook);
+        }
+        self.outlooks = outlooks;
+        self.made_at = Some(world.now);
+        self.left_out = world.left_out;
+    }
+
+    /// When one waiting job of a world starts.
+    pub fn outlook_of(&self, world: &World, index: usize, starts: &Starts) -> Outlook {
+        let of_job = starts.of_jobs.get(index).unwrap_or(&JobStarts::Never(NeverBecause::NoPlace));
+        self.outlook(world, index, of_job, &mut LaneNotes::default())
+    }
+
+    fn outlook(&self, world: &World, index: usize, starts: &JobStarts, notes: &mut LaneNotes) -> Outlook {
+        let Some(job) = world.waiting.get(index) else { return Outlook::Unknown(Unknown::NotMade) };
+        let (seconds, beyond_front, reason) = match starts {
+            JobStarts::Never(because) => return Outlook::Unknown(Unknown::Never(*because)),
+            JobStarts::Runs { seconds, beyond_front, reason } => (seconds, *beyond_front, *reason),
+        };
+        if world.ended < MIN_ENDED {
+            return Outlook::Unknown(Unknown::FewEnded(world.ended));
+        }
+        let (queue, share) = (&job.queue, job.share.as_ref());
+        let truths = self.calibration.known(queue, share);
+        let Some(shown) = self.calibration.correct(interval(seconds), queue, share) else {
+            return Outlook::Unknown(Unknown::FewTruths(truths));
+        };
+        let [p10, p50, p90] = Estimate::at(world.now, shown, HORIZON.as_secs_f64());
+        let quality = self.calibration.quality(queue, share).or_else(|| self.calibration.quality_of_queue(queue));
+        Outlook::Expected(Estimate {
+            made_at: world.now,
+            p10,
+            p50,
+            p90,
+            beyond_front,
+            rests_on: notes.ahead(world, index, reason).sentence(seconds.len(), beyond_front),
+            would_change: would_change(reason, job.priority),
+            quality,
+            truths,
+        })
+    }
+
+    /// What is said of when a waiting job starts.
+    pub fn shown(&self, id: &JobId) -> Outlook {
+        let missing = if self.left_out > 0 { Unknown::TooFarBack } else { Unknown::NotMade };
+        self.outlooks.get(id).cloned().unwrap_or(Outlook::Unknown(missing))
+    }
+
+    /// The median of when a waiting job starts; `None` if there is no estimate, or it is beyond what is looked at.
+    pub fn expected(&self, id: &JobId) -> Option<Timestamp> {
+        match self.outlooks.get(id)? {
+            Outlook::Expected(estimate) => estimate.p50,
+            Outlook::Unknown(_) => None,
+        }
+    }
+
+    /// How good the estimates of each share were.
+    pub fn qualities(&self) -> Vec<(QueueName, Option<ShareName>, Quality)> {
+        self.calibration.qualities()
+    }
+
+    /// How often there was no room to keep an estimate, since this was asked last.
+    pub fn take_not_kept(&mut self) -> u64 {
+        std::mem::take(&mut self.not_kept)
+    }
+}
+
+fn arrival(at: Timestamp, of: &JobTraits, priority: i32, demand: Demand) -> Arrival {
+    let (queue, share) = (of.queue.clone(), of.share.clone());
+    Arrival { at, queue, share, priority, demand, kind: of.kind(), profile: Profile::default() }
+}
+
+/// The quantiles of sorted runs.
+fn interval(sorted: &[f64]) -> Interval {
+    let horizon = HORIZON.as_secs_f64();
+    let quantile = |part: f64| {
+        let index = (part * sorted.len() as f64) as usize;
+        sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or(horizon).min(horizon)
+    };
+    Interval { low: quantile(0.1), middle: quantile(0.5), high: quantile(0.9) }
+}
+
+/// What goes before the jobs of each share, worked out once.
+#[derive(Default)]
+struct LaneNotes {
+    usual: HashMap<JobKind, Option<f64>>,
+    lanes: HashMap<(QueueName, Option<ShareName>), Vec<usize>>,
+    holders: HashMap<(QueueName, Option<ShareName>), (usize, Vec<f64>)>,
+}
+
+impl LaneNotes {
+    fn ahead(&mut self, world: &World, index: usize, reason: Option<WaitReason>) -> Ahead {
+        let Some(job) = world.waiting.get(index) else { return Ahead::default() };
+        let of_share = matches!(reason, Some(WaitReason::ShareLimit | WaitReason::BorrowLimit));
+        let place = |one: &OpenJob, index: usize| (std::cmp::Reverse(one.priority), index);
+        if self.lanes.is_empty() {
+            for (index, one) in world.waiting.iter().enumerate() {
+                self.lanes.entry((one.queue.clone(), one.share.clone())).or_default().push(index);
+            }
+            let priority = |index: &usize| world.waiting.get(*index).map(|one| place(one, *index));
+            self.lanes.values_mut().for_each(|lane| lane.sort_by_key(priority));
+        }
+        let lane = self.lanes.get(&(job.queue.clone(), job.share.clone())).map_or(&[][..], Vec::as_slice);
+        let own = place(job, index);
+        let before = lane.partition_point(|at| world.waiting.get(*at).is_some_and(|one| place(one, *at) < own));
+        let first: Vec<&OpenJob> =
+            lane.iter().take(before.min(MAX_NAMED)).filter_map(|at| world.waiting.get(*at)).collect();
+        let of = (job.queue.clone(), job.share.clone().filter(|_| of_share));
+        let usual = &mut self.usual;
+        let mut usual_of = |one: &OpenJob| *usual.entry(one.kind).or_insert_with(|| one.profile.usual());
+        let (holding, of_holders) = self.holders.entry(of).or_insert_with(|| {
+            let holds = |one: &&OpenJob| one.queue == job.queue && (!of_share || one.share == job.share);
+            let holders: Vec<&OpenJob> = world.in_flight.iter().filter(holds).collect();
+            (holders.len(), holders.iter().take(MAX_NAMED).filter_map(|one| usual_of(one)).collect())
+        });
+        let mut all = of_holders.clone();
+        let holding = *holding;
+        all.extend(first.into_iter().filter_map(|one| *usual.entry(one.kind).or_insert_with(|| one.profile.usual())));
+        Ahead { waiting: before, holding, usual: all }
+    }
+}
+
+/// The same number for the same text in every release.
+fn id_of(text: &str) -> u64 {
+    Sha256::digest(text.as_bytes()).iter().take(8).fold(0, |id, byte| (id << 8) | u64::from(*byte))
+}

@@ -1,0 +1,203 @@
+//! A world, and what is learnt, from the ledger of a running service.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::forecast::forecaster::Forecaster;
+use crate::forecast::kept::WaitEnd;
+use crate::forecast::learnt::JobTraits;
+use crate::forecast::runtimes::{JobKind, Profile};
+use crate::forecast::world::{self, MAX_IN_FLIGHT, MAX_WAITING, OpenJob, World};
+use crate::jobs::{Event, EventKind, Job, Ledger, Phase, Place, Span};
+use crate::model::{Demand, JobId, Queue, QueueName, ShareName, Timestamp};
+
+/// What looking for instances and starting may take of an attempt beside what its time limit allows.
+const BEFORE_RUNNING: Duration = Duration::from_secs(600);
+
+/// How AWS's reason for a wait begins when it had no instances.
+const NO_INSTANCES: &str = "CAPACITY:";
+
+/// A job that is not submitted.
+#[derive(Clone, Debug)]
+pub struct Hypothetical {
+    /// Where it would be submitted to.
+    pub queue: QueueName,
+    /// What it would be accounted to.
+    pub share: Option<ShareName>,
+    /// Its priority.
+    pub priority: i32,
+    /// What it would need.
+    pub demand: Demand,
+    /// Its name, as far as jobs of such names are known.
+    pub name: String,
+    /// Whose it would be.
+    pub owner: Option<String>,
+}
+
+impl Hypothetical {
+    /// Its id within a forecast.
+    pub const ID: &str = "not-submitted";
+}
+
+/// Learns from what happened to jobs.
+pub fn learn(forecaster: &mut Forecaster, events: &[Event], ledger: &Ledger) {
+    for event in events {
+        let Some(job) = event.job.as_ref().and_then(|id| ledger.job(id)) else { continue };
+        match event.what {
+            EventKind::Dispatched { first, .. } => {
+                if first {
+                    arrived(forecaster, job, Some(event.at));
+                }
+                forecaster.wait_ended(&job.latest.id, event.at, WaitEnd::Dispatched);
+            }
+            EventKind::Cancelled { .. } => {
+                arrived(forecaster, job, None);
+                forecaster.wait_ended(&job.latest.id, event.at, WaitEnd::Cancelled);
+            }
+            EventKind::Started { .. } => {}
+            EventKind::Ran { .. } | EventKind::Preempted { .. } => learn_attempts(forecaster, job),
+            EventKind::Ended { .. } => {
+                learn_attempts(forecaster, job);
+                forecaster.wait_ended(&job.latest.id, event.at, WaitEnd::Cancelled);
+            }
+        }
+    }
+}
+
+fn arrived(forecaster: &mut Forecaster, job: &Job, started: Option<Timestamp>) {
+    let priority = job.priority().unwrap_or(0);
+    let times = (job.latest.created_at, started);
+    forecaster.arrived(&job.latest.id, times, &traits(job), priority, &job.latest.demand);
+}
+
+fn learn_attempts(forecaster: &mut Forecaster, job: &Job) {
+    let traits = traits(job);
+    for attempt in job.timeline.spans().chunk_by(|a, b| a.attempt == b.attempt) {
+        let began = |phase: Phase| attempt.iter().find(|span| span.phase == phase);
+        let (Some(dispatched), Some(ran)) = (began(Phase::Scheduled), began(Phase::Running)) else { continue };
+        let Some(to) = ran.to else { continue };
+        let held = (dispatched.from.latest, to.latest.seconds_since(dispatched.from.latest));
+        let ended = !was_preempted(job, ran);
+        forecaster.attempt_ended(&job.latest.id, ran.attempt, &traits, held, ended);
+    }
+}
+
+/// Whether an attempt was stopped to make room, as far as descriptions say.
+fn was_preempted(job: &Job, ran: &Span) -> bool {
+    let Some(details) = &job.details else { return false };
+    let ended_at = ran.to.map(|to| to.latest);
+    let is_it = |stopped_at: Option<Timestamp>| stopped_at.is_some() && stopped_at == ended_at;
+    let has_failed = details.attempts.iter().any(|attempt| is_it(attempt.stopped_at));
+    let is_last = job.timeline.spans().last().is_some_and(|last| last.attempt == ran.attempt);
+    let listed = details.preempted.iter().any(|attempt| is_it(attempt.stopped_at));
+    listed || (details.preemptions > 0 && !is_last && !has_failed)
+}
+
+/// What of a job decides of which kind it is.
+fn traits(job: &Job) -> JobTraits {
+    JobTraits {
+        queue: job.queue().clone(),
+        share: job.share().cloned(),
+        owner: job.owner().map(str::to_owned),
+        name: job.latest.name.clone(),
+        instances: World::instances(&job.latest.demand),
+    }
+}
+
+/// The present as the ledger knows it, with a job that is not submitted as the last one that waits, if one is asked about.
+pub fn world(
+    forecaster: &mut Forecaster,
+    queues: &[Queue],
+    ledger: &Ledger,
+    now: Timestamp,
+    asked: Option<&Hypothetical>,
+) -> World {
+    let mut profiles: HashMap<JobKind, Profile> = HashMap::new();
+    let mut open_job = |forecaster: &mut Forecaster, job: &Job| {
+        let kind = traits(job).kind();
+        let profile = profiles.entry(kind).or_insert_with(|| forecaster.profile(kind)).clone();
+        open_job(job, kind, profile)
+    };
+    let mut in_flight: Vec<OpenJob> =
+        ledger.in_flight().take(MAX_IN_FLIGHT).map(|job| open_job(forecaster, job)).collect();
+    in_flight.retain(|job| job.dispatched_at.is_some());
+    let (places, left_out) = first_places(ledger);
+    let waiting = places.into_iter().filter_map(|place| ledger.job(&place.id));
+    let mut waiting: Vec<OpenJob> = waiting.map(|job| open_job(forecaster, job)).collect();
+    waiting.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.id.cmp(&b.id)));
+    if let Some(asked) = asked {
+        waiting.push(hypothetical(asked, forecaster, now));
+    }
+    let arrivals = forecaster.arrivals(now, |arrival| !world::refuses(queues, &arrival.queue, arrival.share.as_ref()));
+    World {
+        now,
+        setup: world::setup_of(queues),
+        disabled: world::disabled(queues),
+        in_flight,
+        waiting,
+        left_out,
+        arrivals,
+        ended: forecaster.ended(),
+    }
+}
+
+/// The first jobs of each share in dispatch order, and how many are left out.
+fn first_places(ledger: &Ledger) -> (Vec<&Place>, usize) {
+    let lanes = ledger.lanes().filter(|(_, _, lane)| lane.first().is_some()).count();
+    let each = MAX_WAITING / lanes.max(1);
+    let (mut places, mut all) = (Vec::new(), 0);
+    for (_, _, lane) in ledger.lanes() {
+        let mut of_lane: Vec<&Place> = lane.classes().flat_map(|(_, places)| places.iter().take(each)).collect();
+        all += lane.classes().map(|(_, places)| places.len()).sum::<usize>();
+        of_lane.sort_unstable();
+        places.extend(of_lane.into_iter().take(each));
+    }
+    let left_out = all - places.len();
+    (places, left_out)
+}
+
+fn open_job(job: &Job, kind: JobKind, profile: Profile) -> OpenJob {
+    let spans = job.timeline.spans();
+    let in_flight = job.status().is_in_flight();
+    let began = |phase: Phase| spans.iter().rfind(|span| span.phase == phase).map(|span| span.from.latest);
+    let dispatched_at = began(Phase::Scheduled).filter(|_| in_flight);
+    let timeout = job.details.as_ref().and_then(|details| details.attempt_timeout);
+    let before_running = match (dispatched_at, began(Phase::Running)) {
+        (Some(dispatched_at), Some(running)) if running >= dispatched_at => running.since(dispatched_at),
+        _ => BEFORE_RUNNING,
+    };
+    OpenJob {
+        id: job.latest.id.clone(),
+        queue: job.queue().clone(),
+        share: job.share().cloned(),
+        priority: job.priority().unwrap_or(0),
+        demand: job.latest.demand.clone(),
+        created_at: job.latest.created_at,
+        dispatched_at,
+        holds_at_most: timeout.map(|timeout| timeout + before_running),
+        preemption_retries: job.details.as_ref().and_then(|details| details.preemptions_left()),
+        kind,
+        profile,
+        lacks_instances: !in_flight
+            && job.latest.status_reason.as_deref().is_some_and(|reason| reason.starts_with(NO_INSTANCES)),
+    }
+}
+
+fn hypothetical(asked: &Hypothetical, forecaster: &mut Forecaster, now: Timestamp) -> OpenJob {
+    let Hypothetical { queue, share, priority, demand, name, owner } = asked;
+    let kind = JobKind::new(name, owner.as_deref(), World::instances(demand), share.as_ref(), queue);
+    OpenJob {
+        id: JobId::new(Hypothetical::ID),
+        queue: queue.clone(),
+        share: share.clone(),
+        priority: *priority,
+        demand: demand.clone(),
+        created_at: now,
+        dispatched_at: None,
+        holds_at_most: None,
+        preemption_retries: None,
+        kind,
+        profile: forecaster.profile(kind),
+        lacks_instances: false,
+    }
+}

@@ -1,0 +1,183 @@
+//! What is said of when a job starts: an interval with what it rests on, or why there is none.
+
+use crate::forecast::calibration::{Interval, MIN_TRUTHS, Quality};
+use crate::forecast::simulate::NeverBecause;
+use crate::model::{Timestamp, units};
+use crate::scheduler::WaitReason;
+
+/// Fewer ended attempts say nothing of how long jobs hold their instances.
+pub const MIN_ENDED: u64 = 5;
+
+/// When a job starts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outlook {
+    /// Then.
+    Expected(Estimate),
+    /// There is no estimate.
+    Unknown(Unknown),
+}
+
+/// When a job is dispatched, as an interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// When the estimate was made.
+    pub made_at: Timestamp,
+    /// One in ten such jobs starts before; `None` is beyond what is looked at.
+    pub p10: Option<Timestamp>,
+    /// Half of such jobs start before.
+    pub p50: Option<Timestamp>,
+    /// Nine in ten such jobs start before.
+    pub p90: Option<Timestamp>,
+    /// Whether the job waits beyond those that were run forward, and its start goes on from their pace.
+    pub beyond_front: bool,
+    /// What it rests on, in a sentence.
+    pub rests_on: String,
+    /// What would change it, in a sentence.
+    pub would_change: String,
+    /// How good such estimates were; `None` while too few were shown.
+    pub quality: Option<Quality>,
+    /// How many estimates have come true that correct this one.
+    pub truths: usize,
+}
+
+/// Why there is no estimate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The job never starts as things are set up.
+    Never(NeverBecause),
+    /// Too few attempts have ended to know how long jobs hold their instances.
+    FewEnded(u64),
+    /// Too few estimates have come true to know how far they are off.
+    FewTruths(usize),
+    /// More jobs of its share go first than are looked at.
+    TooFarBack,
+    /// None was made yet.
+    NotMade,
+}
+
+impl Unknown {
+    /// A word for it in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Never(_) => "never",
+            Self::FewEnded(_) | Self::FewTruths(_) => "too_little_history",
+            Self::TooFarBack => "too_far_back",
+            Self::NotMade => "not_made_yet",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn sentence(self) -> String {
+        match self {
+            Self::Never(because) => because.sentence().to_owned(),
+            Self::FewEnded(ended) => format!(
+                "Too little history: {ended} attempts have ended so far, and an estimate needs {MIN_ENDED} to know how long jobs run."
+            ),
+            Self::FewTruths(truths) => format!(
+                "Too little history: {truths} estimates have come true so far, and one is shown once {MIN_TRUTHS} have, with how \
+                 often they were right."
+            ),
+            Self::TooFarBack => "No estimate: more jobs of its share go first than a forecast looks at.".to_owned(),
+            Self::NotMade => "No estimate was made yet; one follows with one of the next polls.".to_owned(),
+        }
+    }
+}
+
+impl NeverBecause {
+    /// A sentence for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Disabled => "It does not start: the service environment of its queue is disabled.",
+            Self::TooLarge => "It never starts: it needs more than its queue or share can ever get.",
+            Self::NoPlace => "It does not start: its queue or share does not exist, or takes no jobs of this kind.",
+            Self::UnknownSize => "No estimate: it is not known how many instances of which type it needs.",
+            Self::NoInstances => "No estimate: AWS has no instances for it now, and does not say until when.",
+        }
+    }
+}
+
+impl Estimate {
+    /// Puts an interval on the clock.
+    pub fn at(now: Timestamp, interval: Interval, horizon: f64) -> [Option<Timestamp>; 3] {
+        [interval.low, interval.middle, interval.high].map(|seconds| {
+            let known = std::time::Duration::try_from_secs_f64(seconds).ok().filter(|_| seconds < horizon);
+            known.map(|after| now + after)
+        })
+    }
+}
+
+/// What goes before a job, for the sentence that says what its estimate rests on.
+#[derive(Clone, Debug, Default)]
+pub struct Ahead {
+    /// Waiting jobs of its share that go first.
+    pub waiting: usize,
+    /// Jobs that hold instances it may get.
+    pub holding: usize,
+    /// For how long each of some of these jobs usually holds its instances, as far as that is known.
+    pub usual: Vec<f64>,
+}
+
+impl Ahead {
+    /// The sentence.
+    pub fn sentence(mut self, runs: usize, beyond_front: bool) -> String {
+        let jobs = |count: usize| if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") };
+        let hold = if self.holding == 1 { "holds" } else { "hold" };
+        let go = if self.waiting == 1 { "goes" } else { "go" };
+        let mut text = match (self.waiting, self.holding) {
+            (0, 0) => "Nothing is ahead of it".to_owned(),
+            (0, holding) => format!("{} {hold} what it waits for", jobs(holding)),
+            (waiting, 0) => format!("{} {go} first", jobs(waiting)),
+            (waiting, holding) => {
+                format!("{} {go} first and {} {hold} what they wait for", jobs(waiting), jobs(holding))
+            }
+        };
+        self.usual.sort_by(f64::total_cmp);
+        if let Some(middle) = self.usual.get(self.usual.len() / 2).copied() {
+            let like = self.usual.iter().filter(|usual| (middle / 2.0..=middle * 2.0).contains(*usual)).count();
+            let about = units::duration(rounded(middle));
+            text += &match self.usual.len() {
+                1 => format!("; such a job usually runs about {about}"),
+                all => format!("; {like} of {all} of them usually run about {about}"),
+            };
+        }
+        text += &format!(". From {runs} runs of the queue from now on");
+        text += if beyond_front {
+            ", but the job waits beyond those that were run: its start goes on from the pace of those before it."
+        } else {
+            "."
+        };
+        text
+    }
+}
+
+/// To two digits, in whole minutes from an hour on.
+fn rounded(seconds: f64) -> f64 {
+    let grain = match seconds {
+        s if s < 120.0 => 1.0,
+        s if s < 7200.0 => 60.0,
+        s if s < 86_400.0 => 600.0,
+        _ => 3600.0,
+    };
+    (seconds / grain).round() * grain
+}
+
+/// What would make a job start earlier, in a sentence.
+pub fn would_change(reason: Option<WaitReason>, priority: i32) -> String {
+    let own_share = "a higher quota of its share, or jobs of its share that end early";
+    let what = match reason {
+        Some(WaitReason::ShareLimit) => own_share,
+        Some(WaitReason::BorrowLimit) => {
+            "a higher borrow limit or quota of its share, or jobs of its share that end early"
+        }
+        Some(WaitReason::Claim) => "lent capacity that comes back sooner: jobs of the shares that borrow it end early",
+        Some(WaitReason::Full | WaitReason::NoInstances) => {
+            "more instances in its environment, or running jobs that end early"
+        }
+        Some(WaitReason::Reserved) => "a lower compute reservation of the queue, or more instances",
+        Some(WaitReason::Order) => "fewer or shorter jobs ahead of it",
+        Some(WaitReason::Disabled | WaitReason::NotExamined | WaitReason::Misfit) | None => {
+            "jobs ahead of it that end early, or more capacity"
+        }
+    };
+    format!("Earlier with {what}, or with a priority above {priority}; later with jobs of higher priority that come.")
+}

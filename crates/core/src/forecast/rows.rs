@@ -1,0 +1,103 @@
+//! What is kept over a restart, row by row: attempts, arrivals and truths in rings that overwrite their oldest, and estimates whose truth
+//! is not known yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::SavedForecast;
+
+/// Rows of each kind that are kept, at most: the latest.
+pub const MAX_ROWS: u64 = 10_000;
+
+/// Rows by name.
+#[derive(Debug, Default)]
+pub struct Rows {
+    all: BTreeMap<String, String>,
+    unsaved: BTreeSet<String>,
+    /// How many rows each ring has had.
+    counts: BTreeMap<&'static str, u64>,
+    is_all_unsaved: bool,
+}
+
+/// A row of a ring with its place among all that there were.
+#[derive(Serialize, serde::Deserialize)]
+struct Numbered<T> {
+    n: u64,
+    #[serde(flatten)]
+    row: T,
+}
+
+impl Rows {
+    /// Adds a row to a ring.
+    pub fn push(&mut self, ring: &'static str, row: impl Serialize) {
+        let n = *self.counts.entry(ring).and_modify(|count| *count += 1).or_insert(1);
+        self.put(format!("{ring}/{}", n % MAX_ROWS), &Numbered { n, row });
+    }
+
+    /// Writes a row.
+    pub fn put(&mut self, name: String, row: &impl Serialize) {
+        // What cannot be written is not kept over a restart, and nothing else depends on it.
+        if let Ok(body) = serde_json::to_string(row) {
+            self.all.insert(name.clone(), body);
+            self.unsaved.insert(name);
+        }
+    }
+
+    /// Forgets a row.
+    pub fn remove(&mut self, name: &str) {
+        if self.all.remove(name).is_some() {
+            self.unsaved.insert(name.to_owned());
+        }
+    }
+
+    /// Takes in the rows of an earlier run.
+    pub fn restore(&mut self, rows: BTreeMap<String, String>) {
+        self.all = rows;
+    }
+
+    /// The rows of a ring, oldest first. Those that cannot be read are left out.
+    pub fn of_ring<T: DeserializeOwned>(&mut self, ring: &'static str) -> Vec<T> {
+        let mut rows: Vec<(u64, T)> = self
+            .named(ring)
+            .filter_map(|(_, body)| serde_json::from_str(body).ok())
+            .map(|Numbered { n, row }| (n, row))
+            .collect();
+        rows.sort_by_key(|(n, _)| *n);
+        if let Some((last, _)) = rows.last() {
+            self.counts.insert(ring, *last);
+        }
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// Names, after the kind, and bodies of the rows of a kind.
+    pub fn named<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a String)> {
+        let of_kind = self.all.range(format!("{kind}/")..);
+        of_kind.map_while(move |(name, body)| Some((name.strip_prefix(kind)?.strip_prefix('/')?, body)))
+    }
+
+    /// All rows, by name.
+    pub fn all(&self) -> &BTreeMap<String, String> {
+        &self.all
+    }
+
+    /// Everything has to be written again.
+    pub fn save_all(&mut self) {
+        self.is_all_unsaved = true;
+    }
+
+    /// What changed since this was asked last.
+    pub fn take_unsaved(&mut self) -> SavedForecast {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        if std::mem::take(&mut self.is_all_unsaved) {
+            let changes = self.all.iter().map(|(name, body)| (name.clone(), Some(body.clone()))).collect();
+            return SavedForecast { changes, is_complete: true };
+        }
+        let changes = unsaved.into_iter().map(|name| {
+            let body = self.all.get(&name).cloned();
+            (name, body)
+        });
+        SavedForecast { changes: changes.collect(), is_complete: false }
+    }
+}

@@ -1,0 +1,316 @@
+//! The scheduler model run forward from the present, many times.
+//!
+//! Each run draws for each job how long it holds its instances, given how long it has held them, and takes other days of the past for what
+//! comes. What is drawn depends on the job and the run only, so that the same present gives the same answer, and what differs between two
+//! presents differs by what is different in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use crate::forecast::arrivals::Arrival;
+use crate::forecast::world::{OpenJob, World};
+use crate::model::{JobId, JobStatus, Policy, QueueName, ShareName, Timestamp};
+use crate::scheduler::{Plan, PlannedOutcome, QueueSetup, Scheduler, Submission, Terms, TransitionKind, WaitReason};
+
+/// Runs of a forecast.
+pub const RUNS: usize = 100;
+
+/// A prime above [`RUNS`], by which the draws of a job are spread over its runs.
+const STRATA: u64 = 101;
+
+/// Waiting jobs that are run forward exactly, over all shares.
+pub const MAX_FRONT: usize = 1_000;
+
+/// How far a forecast looks ahead.
+pub const HORIZON: Duration = Duration::from_secs(30 * 86_400);
+
+/// Events of one run, at most.
+const MAX_EVENTS: usize = 60_000;
+
+/// When the waiting jobs of a world start, run by run.
+#[derive(Clone, Debug, Default)]
+pub struct Starts {
+    /// In the order of [`World::waiting`].
+    pub of_jobs: Vec<JobStarts>,
+}
+
+/// When one job starts.
+#[derive(Clone, Debug)]
+pub enum JobStarts {
+    /// Seconds from now in each run, in order; infinite where that is beyond the horizon.
+    Runs {
+        /// The seconds.
+        seconds: Vec<f64>,
+        /// Whether it waits beyond the front, and its start goes on from the front's pace.
+        beyond_front: bool,
+        /// What stands in its way now.
+        reason: Option<WaitReason>,
+    },
+    /// It never starts as things are set up.
+    Never(NeverBecause),
+}
+
+/// Why a job never starts as things are set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeverBecause {
+    /// Its queue's environment is disabled.
+    Disabled,
+    /// It needs more than it can ever get.
+    TooLarge,
+    /// Its queue or share does not exist any more.
+    NoPlace,
+    /// What it needs is not known.
+    UnknownSize,
+    /// The provider has no instances, and nobody knows until when.
+    NoInstances,
+}
+
+/// Runs a world forward.
+pub fn run(world: &World, runs: usize) -> Starts {
+    let lanes = Lanes::of(world);
+    let mut starts: Vec<JobStarts> = world.waiting.iter().map(|_| JobStarts::Never(NeverBecause::NoPlace)).collect();
+    let mut seconds: Vec<Vec<f64>> = vec![Vec::new(); world.waiting.len()];
+    let mut reasons: BTreeMap<usize, Option<WaitReason>> = BTreeMap::new();
+    for index in 0..runs.max(1) {
+        let mut run = Run::begin(world, &lanes, index as u64);
+        if index == 0 {
+            reasons = run.reasons();
+        }
+        run.go();
+        for (job, at) in run.first_starts() {
+            if let Some(of_job) = seconds.get_mut(job) {
+                of_job.push(at);
+            }
+        }
+        lanes.carry_on(world, &mut seconds, index + 1);
+    }
+    let front: BTreeSet<usize> = lanes.front().collect();
+    for (job, of_job) in seconds.into_iter().enumerate() {
+        let Some(open) = world.waiting.get(job) else { continue };
+        let reason = reasons.get(&job).copied().flatten();
+        let never = why_never(open, world).or((reason == Some(WaitReason::Misfit)).then_some(NeverBecause::TooLarge));
+        let Some(slot) = starts.get_mut(job) else { continue };
+        *slot = match never {
+            Some(because) => JobStarts::Never(because),
+            None if of_job.is_empty() => JobStarts::Never(NeverBecause::NoPlace),
+            None => {
+                let mut seconds = of_job;
+                seconds.sort_by(f64::total_cmp);
+                JobStarts::Runs { seconds, beyond_front: !front.contains(&job), reason }
+            }
+        };
+    }
+    Starts { of_jobs: starts }
+}
+
+fn why_never(job: &OpenJob, world: &World) -> Option<NeverBecause> {
+    if world.disabled.contains(&job.queue) {
+        Some(NeverBecause::Disabled)
+    } else if job.lacks_instances {
+        Some(NeverBecause::NoInstances)
+    } else if job.demand.is_empty() {
+        Some(NeverBecause::UnknownSize)
+    } else if !world.setup.queues.iter().any(|queue| queue.name == job.queue) {
+        Some(NeverBecause::NoPlace)
+    } else {
+        None
+    }
+}
+
+type Lane = (QueueName, Option<ShareName>);
+
+/// Waiting jobs by share, in dispatch order.
+struct Lanes {
+    jobs: BTreeMap<Lane, Vec<usize>>,
+    /// How many of each share are run forward.
+    exact: BTreeMap<Lane, usize>,
+}
+
+impl Lanes {
+    fn of(world: &World) -> Self {
+        let mut jobs: BTreeMap<Lane, Vec<usize>> = BTreeMap::new();
+        for (index, job) in world.waiting.iter().enumerate() {
+            if why_never(job, world).is_none() {
+                jobs.entry((job.queue.clone(), share_of(&job.queue, job.share.as_ref(), world)))
+                    .or_default()
+                    .push(index);
+            }
+        }
+        let priority = |index: &usize| world.waiting.get(*index).map_or(0, |job| job.priority);
+        jobs.values_mut().for_each(|lane| lane.sort_by_key(|index| (std::cmp::Reverse(priority(index)), *index)));
+        // Short lanes leave their part of the front to long ones.
+        let mut by_length: Vec<(usize, &Lane)> = jobs.iter().map(|(lane, jobs)| (jobs.len(), lane)).collect();
+        by_length.sort_unstable();
+        let (mut room, mut lanes) = (MAX_FRONT, by_length.len());
+        let mut exact = BTreeMap::new();
+        for (length, lane) in by_length {
+            let part = length.min(room / lanes.max(1));
+            exact.insert(lane.clone(), part);
+            (room, lanes) = (room - part, lanes - 1);
+        }
+        Self { jobs, exact }
+    }
+
+    fn front(&self) -> impl Iterator<Item = usize> {
+        self.jobs.iter().flat_map(|(lane, jobs)| jobs.iter().take(self.exact.get(lane).copied().unwrap_or(0)).copied())
+    }
+
+    /// Gives jobs beyond the front a start in the latest run, which is the `runs`th: as the later half of their share's front goes on.
+    fn carry_on(&self, world: &World, seconds: &mut [Vec<f64>], runs: usize) {
+        for (lane, jobs) in &self.jobs {
+            let exact = self.exact.get(lane).copied().unwrap_or(0);
+            let (front, rest) = jobs.split_at(exact.min(jobs.len()));
+            if rest.is_empty() {
+                continue;
+            }
+            let start = |index: Option<&usize>| index.and_then(|index| seconds.get(*index)?.get(runs - 1)).copied();
+            let size = |index: &usize| world.waiting.get(*index).map_or(0.0, |job| World::instances(&job.demand));
+            let (middle, last) = (start(front.get(front.len() / 2)), start(front.last()));
+            let between: f64 = front.iter().skip(front.len() / 2 + 1).map(size).sum();
+            let pace = match (middle, last) {
+                (Some(middle), Some(last)) if between > 0.0 && last.is_finite() => (last - middle).max(0.0) / between,
+                _ => f64::INFINITY,
+            };
+            let mut at = last.unwrap_or(f64::INFINITY);
+            for index in rest {
+                at += pace * size(index);
+                let beyond = if at.is_finite() && at <= HORIZON.as_secs_f64() { at } else { f64::INFINITY };
+                if let Some(of_job) = seconds.get_mut(*index) {
+                    of_job.push(beyond);
+                }
+            }
+        }
+    }
+}
+
+/// FIFO queues have no shares, and the others have one for each job.
+fn share_of(queue: &QueueName, share: Option<&ShareName>, world: &World) -> Option<ShareName> {
+    let setup: Option<&QueueSetup> = world.setup.queues.iter().find(|one| one.name == *queue);
+    match setup.map(|setup| &setup.policy) {
+        Some(Policy::Fifo) => None,
+        _ => Some(share.cloned().unwrap_or_else(|| ShareName::new(""))),
+    }
+}
+
+/// One run.
+struct Run<'a> {
+    world: &'a World,
+    scheduler: Scheduler,
+    /// By the scheduler's number, the index of the waiting job.
+    tracked: BTreeMap<usize, usize>,
+    ids: BTreeMap<usize, JobId>,
+    starts: BTreeMap<usize, f64>,
+}
+
+impl<'a> Run<'a> {
+    fn begin(world: &'a World, lanes: &Lanes, run: u64) -> Self {
+        let now = world.now;
+        let mut scheduler = Scheduler::new(world.setup.clone(), 0, now);
+        let mut in_flight: Vec<(Timestamp, &OpenJob)> =
+            world.in_flight.iter().filter_map(|job| Some((job.dispatched_at?, job))).collect();
+        in_flight.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.id.cmp(&b.1.id)));
+        for (dispatched_at, job) in in_flight {
+            let age = now.seconds_since(dispatched_at);
+            // A queue that does not exist any more shares nothing with the others.
+            let _ = scheduler.resume(submission(job, world, age, run), dispatched_at);
+        }
+        let mut front: Vec<usize> = lanes.front().collect();
+        front.sort_unstable();
+        let (mut tracked, mut ids) = (BTreeMap::new(), BTreeMap::new());
+        for index in front {
+            let Some(job) = world.waiting.get(index) else { continue };
+            if let Ok(id) = scheduler.submit(submission(job, world, 0.0, run)) {
+                tracked.extend(scheduler.job(&id).map(|job| (job.number, index)));
+                ids.insert(index, id);
+            }
+        }
+        for (number, (at, arrival)) in world.arrivals.of_run(uniform("days", run), HORIZON).into_iter().enumerate() {
+            let _ = scheduler.submit(coming(arrival, at, world, number, run));
+        }
+        scheduler.keep_transitions(now);
+        scheduler.advance(now);
+        Self { world, scheduler, tracked, ids, starts: BTreeMap::new() }
+    }
+
+    /// What stands in the way of each job now.
+    fn reasons(&self) -> BTreeMap<usize, Option<WaitReason>> {
+        self.ids.iter().map(|(index, id)| (*index, self.scheduler.wait_reason(id))).collect()
+    }
+
+    /// Goes on until every job of the front has started that ever will.
+    fn go(&mut self) {
+        let until = self.world.now + HORIZON;
+        self.note();
+        for _ in 0..MAX_EVENTS {
+            if self.starts.len() >= self.tracked.len() {
+                return;
+            }
+            let Some(next) = self.scheduler.next_event().filter(|next| *next <= until) else { return };
+            self.scheduler.advance(next);
+            self.note();
+        }
+    }
+
+    fn note(&mut self) {
+        for transition in self.scheduler.take_transitions() {
+            let TransitionKind::Moved { to: JobStatus::Scheduled, .. } = transition.kind else { continue };
+            if let Some(index) = self.tracked.get(&transition.job) {
+                self.starts.entry(*index).or_insert(transition.at.seconds_since(self.world.now));
+            }
+        }
+    }
+
+    fn first_starts(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.tracked.values().map(|index| (*index, self.starts.get(index).copied().unwrap_or(f64::INFINITY)))
+    }
+}
+
+fn submission(job: &OpenJob, world: &World, age: f64, run: u64) -> Submission {
+    let held = job.profile.quantile(age, uniform(&job.id, run));
+    let held = job.holds_at_most.map_or(held, |most| held.min(most.as_secs_f64().max(age)));
+    Submission {
+        at: world.now,
+        name: String::new(),
+        queue: job.queue.clone(),
+        share: share_of(&job.queue, job.share.as_ref(), world),
+        priority: job.priority,
+        demand: job.demand.to_vec(),
+        tags: BTreeMap::new(),
+        plan: holds(held),
+        terms: Terms { preemption_retries: job.preemption_retries, ..Terms::default() },
+        utilisation: 0.0,
+    }
+}
+
+fn coming(arrival: &Arrival, at: Timestamp, world: &World, number: usize, run: u64) -> Submission {
+    Submission {
+        at,
+        name: String::new(),
+        queue: arrival.queue.clone(),
+        share: share_of(&arrival.queue, arrival.share.as_ref(), world),
+        priority: arrival.priority,
+        demand: arrival.demand.to_vec(),
+        tags: BTreeMap::new(),
+        plan: holds(arrival.profile.quantile(0.0, uniform(("coming", number), run))),
+        terms: Terms::default(),
+        utilisation: 0.0,
+    }
+}
+
+fn holds(seconds: f64) -> Plan {
+    let duration = Duration::try_from_secs_f64(seconds).unwrap_or(HORIZON).min(HORIZON * 12);
+    Plan::Runs { duration, outcome: PlannedOutcome::Succeeds }
+}
+
+/// A number from 0 to 1: over the runs of a forecast the numbers for one thing are spread evenly, and those for different things are
+/// unrelated.
+fn uniform(thing: impl Hash, run: u64) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    thing.hash(&mut hasher);
+    let hash = hasher.finish();
+    let (step, first, within) = (1 + (hash & 0xffff) % (STRATA - 1), (hash >> 16) % STRATA, hash >> 32);
+    let stratum = (first + step * (run % STRATA)) % STRATA;
+    let jitter = ((within.wrapping_mul(2_654_435_761).wrapping_add(run.wrapping_mul(40_503))) % 1_000) as f64;
+    (stratum as f64 + (jitter + 0.5) / 1_000.0) / STRATA as f64
+}

@@ -1,0 +1,67 @@
+//! What if: the past, replayed as it was and then with something changed. PURE.
+//!
+//! The replay of what really was comes first: how far it is from what happened is how far what is said of a change may be off.
+
+mod change;
+mod outcome;
+mod past;
+mod rank;
+mod report;
+mod setup_row;
+#[cfg(test)]
+mod tests;
+
+pub use change::{Change, ChangeError, parse, with_changes};
+pub use outcome::{Outcome, QueueOutcome, ShareOutcome};
+pub use past::{Past, PastJob, Seen};
+pub use rank::{Candidate, candidates};
+pub use report::{QueueReport, Report, ShareReport, UseReport, Waits};
+pub use setup_row::{SetupRow, of_queues, setup_of_rows};
+
+use crate::model::{Prices, Timestamp};
+
+/// The past as it happened, as it is replayed, and as it would have been with changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// What happened, as far as it was recorded.
+    pub happened: Option<Outcome>,
+    /// The replay of what was.
+    pub before: Outcome,
+    /// The replay with the changes.
+    pub after: Outcome,
+}
+
+/// Replays a past as it was and with changes. `progress` gets which of the two replays is how far, from 0 to 1.
+///
+/// # Errors
+/// A change is about something that there is not.
+pub fn answer(
+    past: &Past,
+    changes: &[Change],
+    prices: &Prices,
+    mut progress: impl FnMut(usize, f64),
+) -> Result<Answer, ChangeError> {
+    let changed = with_changes(past, changes)?;
+    let before = outcome::replay(past, prices, |part| progress(0, part));
+    let after = outcome::replay(&changed, prices, |part| progress(1, part));
+    Ok(Answer { happened: outcome::happened(past), before, after })
+}
+
+/// Replays a past as it is.
+pub fn replay(past: &Past, prices: &Prices) -> Outcome {
+    outcome::replay(past, prices, |_| {})
+}
+
+impl Answer {
+    /// By how much the replay of what was misses a wait of a share, in seconds: what is said of it may be off by as much. `None` if it was not
+    /// recorded.
+    pub fn error_of(&self, share: &ShareOutcome, wait: impl Fn(&ShareOutcome) -> Option<f64>) -> Option<f64> {
+        let find = |outcome: &Outcome| outcome.share(&share.queue, share.share.as_ref()).and_then(&wait);
+        Some((find(self.happened.as_ref()?)? - find(&self.before)?).abs())
+    }
+
+    /// From when to when the past is.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        (self.before.from, self.before.to)
+    }
+}

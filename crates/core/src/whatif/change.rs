@@ -1,0 +1,314 @@
+//! Changes to how queues are set up: `queue.research.share.speech.quota=8` and so on.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::{Capacity, InstanceType, Policy, QueueName, QuotaShare, ShareName, Sharing, WeightedShare};
+use crate::whatif::past::Past;
+
+/// The keys of changes, for people.
+pub const KEYS: &str = "queue.Q.capacity, queue.Q.capacity.TYPE, queue.Q.policy, queue.Q.share.S.quota, queue.Q.share.S.quota.TYPE, \
+                        queue.Q.share.S.borrow_limit, queue.Q.share.S.sharing, queue.Q.share.S.weight, queue.Q.share.S.priority and \
+                        queue.Q.share.S.in_share_preemption";
+
+/// The most that a limit can be set to.
+const MAX_LIMIT: f64 = 1_000_000.0;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// As it was written.
+    pub text: String,
+    queue: QueueName,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum What {
+    Capacity(Option<InstanceType>, Amount),
+    Policy(Kind),
+    Share(ShareName, OfShare),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum OfShare {
+    Quota(Option<InstanceType>, Amount),
+    BorrowLimit(Option<u32>),
+    Sharing(Kept),
+    Weight(f64),
+    Priority(i32),
+    InSharePreemption(bool),
+}
+
+/// So many, or so many more or fewer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Amount {
+    Exactly(f64),
+    More(f64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Fifo,
+    FairShare,
+    QuotaShares,
+}
+
+/// A sharing strategy without its borrow limit, which is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Reserve,
+    Lend,
+    LendAndBorrow,
+}
+
+/// Why a change cannot be made, with what there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeError(String);
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ChangeError {}
+
+impl Amount {
+    fn of(self, before: f64) -> f64 {
+        match self {
+            Self::Exactly(amount) => amount,
+            Self::More(more) => (before + more).max(0.0),
+        }
+    }
+}
+
+/// Reads a change, `KEY=VALUE`. A value of a quota or capacity with a sign is added to what is there.
+///
+/// # Errors
+/// It is none; the message says what would be.
+pub fn parse(text: &str) -> Result<Change, ChangeError> {
+    let wrong = |why: String| ChangeError(format!("{text:?}: {why}"));
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(wrong("a change is KEY=VALUE, such as queue.research.share.speech.quota=8".to_owned()));
+    };
+    let (key, value) = (key.trim(), value.trim());
+    let unknown = || wrong(format!("there is no key {key:?}; there are {KEYS}"));
+    let rest = key.strip_prefix("queue.").ok_or_else(unknown)?;
+    let (queue, rest) = rest.split_once('.').ok_or_else(unknown)?;
+    let what = match rest.strip_prefix("share.").map(|rest| rest.split_once('.')) {
+        Some(Some((share, rest))) => {
+            What::Share(ShareName::new(share), of_share(rest, value).ok_or_else(unknown)?.map_err(wrong)?)
+        }
+        Some(None) => return Err(unknown()),
+        None => of_queue(rest, value).ok_or_else(unknown)?.map_err(wrong)?,
+    };
+    Ok(Change { text: format!("{key}={value}"), queue: QueueName::new(queue), what })
+}
+
+/// `None` if there is no such key.
+fn of_queue(key: &str, value: &str) -> Option<Result<What, String>> {
+    Some(match key.split_once('.').map_or((key, None), |(key, rest)| (key, Some(rest))) {
+        ("capacity", unit) => amount(value).map(|amount| What::Capacity(unit.map(InstanceType::from), amount)),
+        ("policy", None) => match value {
+            "fifo" => Ok(What::Policy(Kind::Fifo)),
+            "fair-share" => Ok(What::Policy(Kind::FairShare)),
+            "quota-shares" => Ok(What::Policy(Kind::QuotaShares)),
+            _ => Err(format!("there is no policy {value:?}; there are fifo, fair-share and quota-shares")),
+        },
+        _ => return None,
+    })
+}
+
+fn of_share(key: &str, value: &str) -> Option<Result<OfShare, String>> {
+    Some(match key.split_once('.').map_or((key, None), |(key, rest)| (key, Some(rest))) {
+        ("quota", unit) => amount(value).map(|amount| OfShare::Quota(unit.map(InstanceType::from), amount)),
+        ("borrow_limit", None) if value == "none" => Ok(OfShare::BorrowLimit(None)),
+        ("borrow_limit", None) => value
+            .trim_end_matches('%')
+            .parse()
+            .map(|percent| OfShare::BorrowLimit(Some(percent)))
+            .map_err(|_| format!("a borrow limit is percent of the quota, or none, and not {value:?}")),
+        ("sharing", None) => match value {
+            "reserve" => Ok(OfShare::Sharing(Kept::Reserve)),
+            "lend" => Ok(OfShare::Sharing(Kept::Lend)),
+            "lend-and-borrow" => Ok(OfShare::Sharing(Kept::LendAndBorrow)),
+            _ => Err(format!("there is no strategy {value:?}; there are reserve, lend and lend-and-borrow")),
+        },
+        ("weight", None) => match value.parse::<f64>() {
+            Ok(weight) if WeightedShare::is_weight(weight) => Ok(OfShare::Weight(weight)),
+            _ => Err(format!("a weight lies between 0.0001 and 999.9999, and less gets more; not {value:?}")),
+        },
+        ("priority", None) => match value.parse::<i32>() {
+            Ok(priority) if (0..=9_999).contains(&priority) => Ok(OfShare::Priority(priority)),
+            _ => Err(format!("a priority is a whole number from 0 to 9999, and not {value:?}")),
+        },
+        ("in_share_preemption", None) => match value {
+            "true" => Ok(OfShare::InSharePreemption(true)),
+            "false" => Ok(OfShare::InSharePreemption(false)),
+            _ => Err(format!("it is true or false, and not {value:?}")),
+        },
+        _ => return None,
+    })
+}
+
+fn amount(value: &str) -> Result<Amount, String> {
+    let number = value.parse::<f64>().ok().filter(|number| number.abs() <= MAX_LIMIT && number.fract() == 0.0);
+    match number {
+        Some(more) if value.starts_with(['+', '-']) => Ok(Amount::More(more)),
+        Some(number) => Ok(Amount::Exactly(number)),
+        None => Err(format!("a number of instances is whole and at most {MAX_LIMIT}, or +N or -N; not {value:?}")),
+    }
+}
+
+/// The same past on queues that are changed, in this order.
+///
+/// # Errors
+/// A change is about something that there is not.
+pub fn with_changes(past: &Past, changes: &[Change]) -> Result<Past, ChangeError> {
+    let mut changed = past.clone();
+    for change in changes {
+        change.apply(&mut changed).map_err(|why| ChangeError(format!("{}: {why}", change.text)))?;
+    }
+    Ok(changed)
+}
+
+impl Change {
+    fn apply(&self, past: &mut Past) -> Result<(), String> {
+        let names = || {
+            let names: Vec<&str> = past.setup.queues.iter().map(|queue| queue.name.as_str()).collect();
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        };
+        let Some(index) = past.setup.queues.iter().position(|queue| queue.name == self.queue) else {
+            return Err(format!("there is no queue {:?}; there are {}", self.queue.as_str(), names()));
+        };
+        match &self.what {
+            What::Capacity(unit, amount) => {
+                let environment = past.setup.queues.get(index).map(|queue| queue.environment.clone());
+                let found = past.setup.environments.iter_mut().find(|one| Some(&one.name) == environment.as_ref());
+                let environment = found.ok_or("its environment is not known")?;
+                set_limit(&mut environment.limits, unit.as_ref(), *amount, "its environment")
+            }
+            What::Policy(kind) => {
+                let policy = policy(*kind, past, index);
+                if let Some(queue) = past.setup.queues.get_mut(index) {
+                    queue.policy = policy;
+                }
+                Ok(())
+            }
+            What::Share(share, what) => self.apply_to_share(share, what, past, index),
+        }
+    }
+
+    fn apply_to_share(&self, share: &ShareName, what: &OfShare, past: &mut Past, index: usize) -> Result<(), String> {
+        let known = past.shares(&self.queue);
+        if !known.contains(share) {
+            let names: Vec<&str> = known.iter().map(ShareName::as_str).collect();
+            let there_are = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(format!("queue {} has no share {:?}; there are {there_are}", self.queue, share.as_str()));
+        }
+        if let OfShare::Priority(priority) = what {
+            let of_share =
+                |job: &&mut crate::whatif::PastJob| job.queue == self.queue && job.share.as_ref() == Some(share);
+            past.jobs.iter_mut().filter(of_share).for_each(|job| job.priority = *priority);
+            return Ok(());
+        }
+        let Some(queue) = past.setup.queues.get_mut(index) else { return Ok(()) };
+        match (&mut queue.policy, what) {
+            (Policy::FairShare { shares, .. }, OfShare::Weight(weight)) => {
+                shares.retain(|one| one.share != *share);
+                shares.push(WeightedShare { share: share.clone(), weight: *weight });
+                Ok(())
+            }
+            (Policy::QuotaShares(shares), what) => match shares.iter_mut().find(|one| one.name == *share) {
+                Some(quota) => of_quota(quota, what),
+                None => Err(format!("share {share} has no quota")),
+            },
+            (policy, _) => Err(format!(
+                "queue {} is {}, which has no such setting; change queue.{}.policy first",
+                self.queue,
+                policy.as_str(),
+                self.queue
+            )),
+        }
+    }
+}
+
+fn of_quota(share: &mut QuotaShare, what: &OfShare) -> Result<(), String> {
+    match what {
+        OfShare::Quota(unit, amount) => set_limit(&mut share.limits, unit.as_ref(), *amount, "the share"),
+        OfShare::BorrowLimit(borrow_limit) => {
+            share.sharing = Sharing::LendAndBorrow { borrow_limit: *borrow_limit };
+            Ok(())
+        }
+        OfShare::Sharing(kept) => {
+            let borrow_limit = match share.sharing {
+                Sharing::LendAndBorrow { borrow_limit } => borrow_limit,
+                Sharing::Reserve | Sharing::Lend | Sharing::Unknown => None,
+            };
+            share.sharing = match kept {
+                Kept::Reserve => Sharing::Reserve,
+                Kept::Lend => Sharing::Lend,
+                Kept::LendAndBorrow => Sharing::LendAndBorrow { borrow_limit },
+            };
+            Ok(())
+        }
+        OfShare::InSharePreemption(preempts) => {
+            share.in_share_preemption = *preempts;
+            Ok(())
+        }
+        OfShare::Weight(_) => Err("quota shares have no weights; fair-share queues do".to_owned()),
+        OfShare::Priority(_) => Ok(()),
+    }
+}
+
+/// Sets the limit of a type, or the only one that there is.
+fn set_limit(
+    limits: &mut Vec<Capacity>,
+    unit: Option<&InstanceType>,
+    amount: Amount,
+    whose: &str,
+) -> Result<(), String> {
+    let unit = match (unit, limits.as_slice()) {
+        (Some(unit), _) => unit.clone(),
+        (None, [only]) => only.unit.clone(),
+        (None, all) => {
+            let types: Vec<&str> = all.iter().map(|limit| limit.unit.as_str()).collect();
+            return Err(format!("{whose} has limits of several types: name one of {}", types.join(", ")));
+        }
+    };
+    match limits.iter_mut().find(|limit| limit.unit == unit) {
+        Some(limit) => limit.quantity = amount.of(limit.quantity),
+        None => limits.push(Capacity { unit, quantity: amount.of(0.0) }),
+    }
+    Ok(())
+}
+
+/// Another kind of policy. Quotas are what each share asked for on average, as a part of the capacity.
+fn policy(kind: Kind, past: &Past, index: usize) -> Policy {
+    let Some(queue) = past.setup.queues.get(index) else { return Policy::Fifo };
+    match (kind, &queue.policy) {
+        (Kind::FairShare, policy @ Policy::FairShare { .. }) | (Kind::QuotaShares, policy @ Policy::QuotaShares(_)) => {
+            policy.clone()
+        }
+        (Kind::Fifo, _) => Policy::Fifo,
+        (Kind::FairShare, _) => Policy::FairShare { shares: Vec::new(), decay: Duration::ZERO, reservation: 0 },
+        (Kind::QuotaShares, _) => {
+            let demand = past.mean_demand(&queue.name);
+            let whole: f64 = demand.values().sum::<f64>().max(f64::MIN_POSITIVE);
+            let environment = past.setup.environments.iter().find(|one| one.name == queue.environment);
+            let limits = environment.map_or(&[][..], |environment| &environment.limits);
+            let quota = |(share, mean): (Option<ShareName>, f64)| QuotaShare {
+                name: share.unwrap_or_else(|| ShareName::new("")),
+                enabled: true,
+                limits: limits
+                    .iter()
+                    .map(|limit| Capacity { quantity: (limit.quantity * mean / whole).round(), ..limit.clone() })
+                    .collect(),
+                sharing: Sharing::LendAndBorrow { borrow_limit: None },
+                in_share_preemption: false,
+            };
+            Policy::QuotaShares(demand.into_iter().map(quota).collect())
+        }
+    }
+}

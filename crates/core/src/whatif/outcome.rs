@@ -1,0 +1,239 @@
+//! What became of a past: waits by share, use of the capacity, preemptions and what they cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::{Capacity, InstanceType, JobStatus, Policy, Prices, QueueName, ShareName, Timestamp};
+use crate::scheduler::{Scheduler, Setup, TransitionKind};
+use crate::whatif::past::{Past, submission};
+
+/// Waits of one share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShareOutcome {
+    /// Of which queue.
+    pub queue: QueueName,
+    /// Of which share.
+    pub share: Option<ShareName>,
+    /// Jobs that were submitted.
+    pub jobs: usize,
+    /// Of those, how many started.
+    pub started: usize,
+    /// Quantiles and the mean of their first waits, in seconds; `None` if none started.
+    pub p50: Option<f64>,
+    /// Nine in ten waited no longer.
+    pub p90: Option<f64>,
+    /// Nineteen in twenty waited no longer.
+    pub p95: Option<f64>,
+    /// The mean.
+    pub mean: Option<f64>,
+}
+
+/// What one queue did with its capacity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueOutcome {
+    /// Which queue.
+    pub queue: QueueName,
+    /// The part of its environment's capacity that its jobs held, over the time of submissions; `None` without capacity.
+    pub utilisation: Option<f64>,
+    /// How often jobs were preempted.
+    pub preemptions: usize,
+    /// Instance-hours of attempts that were preempted.
+    pub lost_instance_hours: f64,
+    /// Those in dollars; `None` where a price is not known.
+    pub lost_dollars: Option<f64>,
+    /// What the whole capacity costs over that time, in dollars; likewise.
+    pub capacity_dollars: Option<f64>,
+}
+
+/// What became of a past.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The first submission.
+    pub from: Timestamp,
+    /// Until when use is counted.
+    pub to: Timestamp,
+    /// By queue and share.
+    pub shares: Vec<ShareOutcome>,
+    /// By queue.
+    pub queues: Vec<QueueOutcome>,
+}
+
+impl Outcome {
+    /// The waits of a share.
+    pub fn share(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&ShareOutcome> {
+        self.shares.iter().find(|one| one.queue == *queue && one.share.as_ref() == share)
+    }
+
+    /// What a queue did with its capacity.
+    pub fn queue(&self, queue: &QueueName) -> Option<&QueueOutcome> {
+        self.queues.iter().find(|one| one.queue == *queue)
+    }
+}
+
+/// Collects what becomes of jobs.
+struct Books<'a> {
+    past: &'a Past,
+    waits: BTreeMap<(QueueName, Option<ShareName>), (usize, Vec<f64>)>,
+    queues: BTreeMap<QueueName, Use>,
+}
+
+#[derive(Default)]
+struct Use {
+    held_seconds: f64,
+    preemptions: usize,
+    lost: BTreeMap<InstanceType, f64>,
+}
+
+impl<'a> Books<'a> {
+    fn of(past: &'a Past) -> Self {
+        let mut waits: BTreeMap<_, (usize, Vec<f64>)> = BTreeMap::new();
+        for job in &past.jobs {
+            waits.entry((job.queue.clone(), job.share.clone())).or_default().0 += 1;
+        }
+        Self { past, waits, queues: BTreeMap::new() }
+    }
+
+    fn started(&mut self, job: usize, at: Timestamp) {
+        let Some(job) = self.past.jobs.get(job) else { return };
+        if let Some((_, waits)) = self.waits.get_mut(&(job.queue.clone(), job.share.clone())) {
+            waits.push(at.seconds_since(job.at));
+        }
+    }
+
+    /// A job held its instances from then to then.
+    fn held(&mut self, job: usize, from: Timestamp, to: Timestamp, preempted: bool) {
+        let Some(job) = self.past.jobs.get(job) else { return };
+        let of_queue = self.queues.entry(job.queue.clone()).or_default();
+        let within = to.min(self.past.until).seconds_since(from.max(self.past.from()));
+        let seconds = to.seconds_since(from);
+        of_queue.preemptions += usize::from(preempted);
+        for Capacity { unit, quantity } in &job.demand {
+            of_queue.held_seconds += quantity * within;
+            if preempted {
+                *of_queue.lost.entry(unit.clone()).or_default() += quantity * seconds / 3_600.0;
+            }
+        }
+    }
+
+    fn outcome(self, prices: &Prices) -> Outcome {
+        let (from, to) = (self.past.from(), self.past.until);
+        let shares = self.waits.into_iter().map(|((queue, share), (jobs, mut waits))| {
+            waits.sort_by(f64::total_cmp);
+            let quantile = |part: f64| waits.get((part * waits.len() as f64) as usize).or(waits.last()).copied();
+            let mean = (!waits.is_empty()).then(|| waits.iter().sum::<f64>() / waits.len() as f64);
+            let started = waits.len();
+            ShareOutcome {
+                queue,
+                share,
+                jobs,
+                started,
+                p50: quantile(0.5),
+                p90: quantile(0.9),
+                p95: quantile(0.95),
+                mean,
+            }
+        });
+        let names: BTreeSet<&QueueName> = self.past.setup.queues.iter().map(|queue| &queue.name).collect();
+        let hours = to.seconds_since(from) / 3_600.0;
+        let queues = names.into_iter().map(|name| {
+            let of_queue = self.queues.get(name);
+            let limits = limits(&self.past.setup, name);
+            let capacity: f64 = limits.iter().map(|limit| limit.quantity).sum();
+            let dollars = |amounts: &mut dyn Iterator<Item = (&InstanceType, f64)>| {
+                amounts.map(|(unit, hours)| Some(prices.get(unit)? * hours)).sum::<Option<f64>>()
+            };
+            let lost = of_queue.map(|of_queue| &of_queue.lost);
+            QueueOutcome {
+                queue: name.clone(),
+                utilisation: (capacity > 0.0 && hours > 0.0)
+                    .then(|| of_queue.map_or(0.0, |one| one.held_seconds) / 3_600.0 / (capacity * hours)),
+                preemptions: of_queue.map_or(0, |one| one.preemptions),
+                lost_instance_hours: lost.into_iter().flatten().map(|(_, hours)| hours).sum(),
+                lost_dollars: dollars(&mut lost.into_iter().flatten().map(|(unit, hours)| (unit, *hours))),
+                capacity_dollars: dollars(&mut limits.iter().map(|limit| (&limit.unit, limit.quantity * hours))),
+            }
+        });
+        Outcome { from, to, shares: shares.collect(), queues: queues.collect() }
+    }
+}
+
+fn limits<'a>(setup: &'a Setup, queue: &QueueName) -> &'a [Capacity] {
+    let environment = setup.queues.iter().find(|one| one.name == *queue).map(|one| &one.environment);
+    let found = setup.environments.iter().find(|one| Some(&one.name) == environment);
+    found.map_or(&[], |environment| &environment.limits)
+}
+
+/// What happened, as far as it was recorded.
+pub(super) fn happened(past: &Past) -> Option<Outcome> {
+    if past.jobs.iter().all(|job| job.seen.is_none()) {
+        return None;
+    }
+    let mut books = Books::of(past);
+    for (index, job) in past.jobs.iter().enumerate() {
+        let held = job.seen.as_ref().map_or(&[][..], |seen| &seen.held);
+        if let Some((first, ..)) = held.first() {
+            books.started(index, *first);
+        }
+        for (from, to, preempted) in held {
+            books.held(index, *from, to.unwrap_or(past.until), *preempted);
+        }
+    }
+    Some(books.outcome(&Prices::new()))
+}
+
+/// What would become of the jobs on the queues as they are set up. `progress` gets how far it is, from 0 to 1.
+pub(super) fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Outcome {
+    let (from, span) = (past.from(), past.until.seconds_since(past.from()).max(1.0));
+    let begin = from - Duration::from_secs(1);
+    let mut scheduler = Scheduler::new(past.setup.clone(), 0, begin);
+    let fifo: BTreeSet<&QueueName> =
+        past.setup.queues.iter().filter(|queue| queue.policy == Policy::Fifo).map(|queue| &queue.name).collect();
+    let mut by_arrival: Vec<usize> = Vec::new();
+    for (index, job) in past.jobs.iter().enumerate() {
+        if scheduler.submit(submission(job, fifo.contains(&job.queue))).is_ok() {
+            by_arrival.push(index);
+        }
+    }
+    scheduler.keep_transitions(begin);
+    let mut books = Books::of(past);
+    let mut dispatched: BTreeMap<usize, Timestamp> = BTreeMap::new();
+    let mut started: BTreeSet<usize> = BTreeSet::new();
+    // After the last submission nothing else comes, and what waits starts one after the other.
+    let end = past.until + Duration::from_secs_f64(span * 9.0);
+    while let Some(next) = scheduler.next_event().filter(|next| *next <= end) {
+        scheduler.advance(next);
+        for transition in scheduler.take_transitions() {
+            let Some(job) = by_arrival.get(transition.job).copied() else { continue };
+            match transition.kind {
+                TransitionKind::Moved { to: JobStatus::Scheduled, .. } => {
+                    dispatched.insert(job, transition.at);
+                    if started.insert(job) {
+                        books.started(job, transition.at);
+                    }
+                }
+                TransitionKind::Preempted => {
+                    if let Some(since) = dispatched.remove(&job) {
+                        books.held(job, since, transition.at, true);
+                    }
+                }
+                TransitionKind::Moved { to: JobStatus::Succeeded | JobStatus::Failed, .. } => {
+                    if let Some(since) = dispatched.remove(&job) {
+                        books.held(job, since, transition.at, false);
+                    }
+                }
+                TransitionKind::Submitted
+                | TransitionKind::Moved { .. }
+                | TransitionKind::Retried
+                | TransitionKind::Terminated => {}
+            }
+        }
+        progress((next.seconds_since(from) / span).min(1.0));
+        if next > past.until && started.len() >= by_arrival.len() {
+            break;
+        }
+    }
+    for (job, since) in dispatched {
+        books.held(job, since, past.until.max(since), false);
+    }
+    books.outcome(prices)
+}

@@ -1,0 +1,244 @@
+//! The past of some queues: what was submitted, for how long each job held its instances, and what happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::forecast::{ArrivalRow, AttemptRow, JobTraits, learnt_of};
+use crate::model::{Capacity, Policy, QueueName, ShareName, Timestamp};
+use crate::scheduler::{Delays, Job, Phase, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms};
+use crate::whatif::setup_row::{SetupRow, setup_of_rows};
+
+/// Jobs of a past, at most: the latest.
+pub const MAX_JOBS: usize = 200_000;
+
+/// How long looking for instances and starting take is in the times that jobs hold theirs. What is left is how long AWS takes to look at a job, and to
+/// stop one.
+const DELAYS: Delays =
+    Delays { submitted: Delays::TYPICAL.submitted, stopping: Delays::TYPICAL.stopping, ..Delays::NONE };
+
+/// A job that was submitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastJob {
+    /// When.
+    pub at: Timestamp,
+    /// Where to.
+    pub queue: QueueName,
+    /// What it is accounted to.
+    pub share: Option<ShareName>,
+    /// Higher goes first within a share.
+    pub priority: i32,
+    /// What it holds while in flight.
+    pub demand: Vec<Capacity>,
+    /// For how long it holds that, in seconds, if nobody interrupts it.
+    pub seconds: f64,
+    /// What happened to it; `None` if that was not recorded.
+    pub seen: Option<Seen>,
+}
+
+/// What happened to a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Each time that it held its instances: from when to when, and whether it was preempted then. The last may have no end.
+    pub held: Vec<(Timestamp, Option<Timestamp>, bool)>,
+}
+
+/// The past of some queues.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    /// The queues as they are set up.
+    pub setup: Setup,
+    /// The jobs, oldest first.
+    pub jobs: Vec<PastJob>,
+    /// Until when it goes.
+    pub until: Timestamp,
+    /// What is to be known of how it came about.
+    pub notes: Vec<String>,
+}
+
+impl Past {
+    /// Of jobs that are replayed on some queues until the last of them was submitted, if nothing is known of later.
+    pub fn new(setup: Setup, mut jobs: Vec<PastJob>, until: Option<Timestamp>) -> Self {
+        jobs.sort_by_key(|job| job.at);
+        let mut notes = Vec::new();
+        if jobs.len() > MAX_JOBS {
+            notes.push(format!("Only the latest {MAX_JOBS} of {} jobs are replayed.", jobs.len()));
+            jobs.drain(..jobs.len() - MAX_JOBS);
+        }
+        let until = until.or(jobs.last().map(|job| job.at)).unwrap_or_default();
+        Self { setup: Setup { delays: DELAYS, ..setup }, jobs, until, notes }
+    }
+
+    /// Of a workload: one that says when its jobs started has a record, and one that only says how long they take has none.
+    pub fn of_workload(setup: Setup, submissions: &[Submission]) -> Self {
+        let delays = setup.delays.mean_before_running().as_secs_f64();
+        let of_submission = |submission: &Submission| {
+            let (seconds, seen) = match &submission.plan {
+                Plan::Runs { duration, .. } => (duration.as_secs_f64() + delays, None),
+                Plan::Attempts(attempts) => {
+                    let all: f64 = attempts.iter().map(|attempt| attempt.duration.as_secs_f64() + delays).sum();
+                    (all, None)
+                }
+                Plan::Recorded { start: Some(start), end, .. } => {
+                    let end = (*end)?;
+                    (end.seconds_since(*start), Some(Seen { held: vec![(*start, Some(end), false)] }))
+                }
+                // It never took anything.
+                Plan::Recorded { start: None, .. } | Plan::Refused(_) => return None,
+            };
+            let cap = submission.terms.attempt_timeout.map_or(f64::INFINITY, |timeout| timeout.as_secs_f64() + delays);
+            Some(PastJob {
+                at: submission.at,
+                queue: submission.queue.clone(),
+                share: submission.share.clone(),
+                priority: submission.priority,
+                demand: submission.demand.clone(),
+                seconds: seconds.min(cap),
+                seen,
+            })
+        };
+        Self::new(setup, submissions.iter().filter_map(of_submission).collect(), None)
+    }
+
+    /// Of what a scheduler has done so far.
+    pub fn of_scheduler(scheduler: &Scheduler, setup: Setup) -> Self {
+        let jobs = scheduler.jobs().filter_map(|job| of_job(job, scheduler.now()));
+        Self::new(setup, jobs.collect(), Some(scheduler.now()))
+    }
+
+    /// Of what forecasts have kept, in a state file or by a service that runs.
+    ///
+    /// # Errors
+    /// Too little is kept; the message says what is missing.
+    pub fn of_kept(rows: BTreeMap<String, String>) -> Result<Self, String> {
+        let (arrivals, attempts, queues) = learnt_of(rows);
+        let queues = queues.and_then(|body| serde_json::from_str::<Vec<SetupRow>>(&body).ok());
+        let queues = queues.filter(|queues| !queues.is_empty());
+        let setup = setup_of_rows(
+            queues.ok_or("nothing is kept of how its queues are set up: let the service poll them first")?,
+        );
+        let mut of_jobs: BTreeMap<u64, Vec<AttemptRow>> = BTreeMap::new();
+        for attempt in attempts {
+            of_jobs.entry(attempt.job).or_default().push(attempt);
+        }
+        let ends = of_jobs.values().flatten().map(AttemptRow::ended_at);
+        let until = ends.chain(arrivals.iter().filter_map(|job| job.started)).max();
+        let until = until.ok_or("no job has started that is kept: there is nothing to replay")?;
+        let cancelled = arrivals.iter().filter(|job| job.started.is_none()).count();
+        let jobs = arrivals.into_iter().filter_map(|job| {
+            let attempts = of_jobs.remove(&job.id).unwrap_or_default();
+            of_rows(job, attempts, until)
+        });
+        let mut past = Self::new(setup, jobs.collect(), Some(until));
+        past.notes
+            .push("Jobs that still wait, and jobs that were cancelled before they started, are not in it.".to_owned());
+        if cancelled > 0 {
+            past.notes.push(format!("{cancelled} jobs were cancelled before they started."));
+        }
+        Ok(past)
+    }
+
+    /// The first submission.
+    pub fn from(&self) -> Timestamp {
+        self.jobs.first().map_or(self.until, |job| job.at)
+    }
+
+    /// Shares of a queue that jobs were submitted to, or that it is set up with.
+    pub fn shares(&self, queue: &QueueName) -> BTreeSet<ShareName> {
+        let of_jobs = self.jobs.iter().filter(|job| job.queue == *queue).filter_map(|job| job.share.clone());
+        let mut shares: BTreeSet<ShareName> = of_jobs.collect();
+        for setup in self.setup.queues.iter().filter(|setup| setup.name == *queue) {
+            if let Policy::QuotaShares(quotas) = &setup.policy {
+                shares.extend(quotas.iter().map(|share| share.name.clone()));
+            }
+        }
+        shares
+    }
+
+    /// Mean instances that each share of a queue asked for.
+    pub(super) fn mean_demand(&self, queue: &QueueName) -> BTreeMap<Option<ShareName>, f64> {
+        let span = self.until.seconds_since(self.from()).max(1.0);
+        let mut demand = BTreeMap::new();
+        for job in self.jobs.iter().filter(|job| job.queue == *queue) {
+            let instances: f64 = job.demand.iter().map(|capacity| capacity.quantity).sum();
+            *demand.entry(job.share.clone()).or_default() += instances * job.seconds.min(span) / span;
+        }
+        demand
+    }
+}
+
+fn of_rows(job: ArrivalRow, mut attempts: Vec<AttemptRow>, until: Timestamp) -> Option<PastJob> {
+    let started = job.started?;
+    attempts.sort_by_key(|attempt| attempt.at);
+    let mut held: Vec<_> = attempts.iter().map(|one| (one.at, Some(one.ended_at()), !one.ended)).collect();
+    let seconds = match attempts.iter().rfind(|attempt| attempt.ended) {
+        Some(ended) => at_least(ended.seconds, &held),
+        // It runs, or waits again: see `of_job`.
+        None => {
+            if attempts.is_empty() {
+                held.push((started, None, false));
+            }
+            let so_far = held.iter().map(|(from, to, _)| to.unwrap_or(until).seconds_since(*from));
+            so_far.fold(0.0, f64::max) * 2.0
+        }
+    };
+    let JobTraits { queue, share, .. } = job.of;
+    let (at, priority, demand) = (job.at, job.priority, job.demand);
+    Some(PastJob { at, queue, share, priority, demand, seconds, seen: Some(Seen { held }) })
+}
+
+/// A job takes longer than any of its attempts that were preempted has lasted.
+fn at_least(seconds: f64, held: &[(Timestamp, Option<Timestamp>, bool)]) -> f64 {
+    let lasted = held.iter().filter(|(.., preempted)| *preempted);
+    let longest = lasted.filter_map(|(from, to, _)| Some(to.as_ref()?.seconds_since(*from))).fold(0.0, f64::max);
+    if longest > 0.0 { seconds.max(longest + 1.0) } else { seconds }
+}
+
+fn of_job(job: &Job, now: Timestamp) -> Option<PastJob> {
+    let mut held: Vec<(Timestamp, Option<Timestamp>, bool)> = Vec::new();
+    for attempt in job.spans.chunk_by(|a, b| a.attempt == b.attempt) {
+        let Some(from) = attempt.iter().find(|span| span.phase != Phase::Waiting).map(|span| span.from) else {
+            continue;
+        };
+        let number = attempt.first().map(|span| span.attempt);
+        let preempted = job.preempted.iter().any(|one| Some(one.number) == number);
+        held.push((from, attempt.last().and_then(|span| span.to), preempted));
+    }
+    let last = held.last().copied();
+    let is_whole = last.is_none_or(|(_, to, preempted)| to.is_some() && !preempted);
+    let so_far = held.iter().map(|(from, to, _)| to.unwrap_or(now).seconds_since(*from)).fold(0.0, f64::max);
+    // A job that has not ended takes at least twice as long as it has taken: half of those do that are found so.
+    let seconds = match last {
+        Some((from, Some(to), false)) => at_least(to.seconds_since(from), &held),
+        Some(_) if !is_whole => so_far * 2.0,
+        _ if job.status.is_ended() => return None,
+        _ => 0.0,
+    };
+    Some(PastJob {
+        at: job.created_at,
+        queue: job.queue.clone(),
+        share: job.share.clone(),
+        priority: job.priority,
+        demand: job.demand.to_vec(),
+        seconds,
+        seen: Some(Seen { held }),
+    })
+}
+
+/// A job as the scheduler takes it.
+pub(super) fn submission(job: &PastJob, is_fifo: bool) -> Submission {
+    let share = if is_fifo { None } else { Some(job.share.clone().unwrap_or_else(|| ShareName::new(""))) };
+    // Times are whole milliseconds, and a difference of one must not make another history.
+    let duration = Duration::try_from_secs_f64((job.seconds * 1_000.0).round() / 1_000.0 + 1e-6).unwrap_or_default();
+    Submission {
+        at: job.at,
+        name: String::new(),
+        queue: job.queue.clone(),
+        share,
+        priority: job.priority,
+        demand: job.demand.clone(),
+        tags: BTreeMap::new(),
+        plan: Plan::Runs { duration, outcome: PlannedOutcome::Succeeds },
+        terms: Terms::default(),
+        utilisation: 0.0,
+    }
+}

@@ -1,0 +1,238 @@
+//! What a replay says of a change, against the world that has it from the start.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Capacity, Policy, QuotaShare, ServiceEnvironment, ShareName, Sharing, WeightedShare};
+use crate::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Scheduler, Setup, Submission, Terms};
+
+const TYPE: &str = "ml.p5.48xlarge";
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const DAYS: u64 = 12;
+
+/// Jobs of three shares by chance, so many an hour of each.
+fn submissions(seed: u64, has_shares: bool) -> Vec<Submission> {
+    let mut state = seed;
+    let mut unit = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) as f64 + 0.5) / f64::from(1_u32 << 31)
+    };
+    let mut jobs = Vec::new();
+    for (share, rate) in [("speech", 2.5), ("vision", 2.0), ("ranking", 2.2)] {
+        let mut at = 0.0;
+        loop {
+            at += -unit().ln() * 3600.0 / rate;
+            if at > (DAYS * 86_400) as f64 {
+                break;
+            }
+            let seconds = 1_200.0 + 9_000.0 * unit() * unit();
+            jobs.push(Submission {
+                at: START + Duration::from_secs_f64(at),
+                name: "train".to_owned(),
+                queue: "research".into(),
+                share: has_shares.then(|| share.into()),
+                priority: (unit() * 3.0) as i32,
+                demand: vec![Capacity::new(TYPE, 1.0 + (unit() * 2.0).floor())],
+                tags: [].into(),
+                plan: Plan::Runs { duration: Duration::from_secs_f64(seconds), outcome: PlannedOutcome::Succeeds },
+                terms: Terms::default(),
+                utilisation: 0.8,
+            });
+        }
+    }
+    jobs.sort_by_key(|job| job.at);
+    jobs
+}
+
+fn setup(policy: Policy) -> Setup {
+    let limits = vec![Capacity::new(TYPE, 13.0)];
+    Setup {
+        environments: vec![ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }],
+        queues: vec![QueueSetup::new("research", "gpus", policy)],
+        delays: Delays::TYPICAL,
+        ..Setup::default()
+    }
+}
+
+fn quotas() -> Policy {
+    let share = |name: &str, limit: f64, sharing: Sharing| QuotaShare {
+        name: name.into(),
+        enabled: true,
+        limits: vec![Capacity::new(TYPE, limit)],
+        sharing,
+        in_share_preemption: false,
+    };
+    let borrows = Sharing::LendAndBorrow { borrow_limit: Some(50) };
+    Policy::QuotaShares(vec![
+        share("speech", 5.0, borrows),
+        share("vision", 4.0, Sharing::Lend),
+        share("ranking", 4.0, borrows),
+    ])
+}
+
+fn fair() -> Policy {
+    let weight = |share: &str, weight: f64| WeightedShare { share: share.into(), weight };
+    Policy::FairShare {
+        shares: vec![weight("speech", 1.0), weight("vision", 2.0)],
+        decay: Duration::ZERO,
+        reservation: 0,
+    }
+}
+
+/// A world with all its jobs run to the end, as it would be seen.
+fn world(setup: &Setup, jobs: &[Submission]) -> Past {
+    let mut scheduler = Scheduler::new(setup.clone(), 3, START - Duration::from_secs(1));
+    for job in jobs {
+        let _ = scheduler.submit(job.clone());
+    }
+    scheduler.advance(START + Duration::from_secs(DAYS * 3 * 86_400));
+    let past = Past::of_scheduler(&scheduler, setup.clone());
+    Past { until: START + Duration::from_secs(DAYS * 86_400), ..past }
+}
+
+/// By how much two figures differ, as a part of the larger; what is small in any case counts as equal.
+fn apart(one: f64, other: f64, small: f64) -> f64 {
+    if (one - other).abs() <= small { 0.0 } else { (one - other).abs() / one.abs().max(other.abs()) }
+}
+
+/// Changes over a world: what the replay says of each, and what the world says that had it from the start.
+fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str]) {
+    let jobs = submissions(seed, has_shares);
+    let recorded = world(&setup(policy.clone()), &jobs);
+    for text in texts {
+        let changes: Vec<Change> = text.split(' ').map(|one| parse(one).unwrap()).collect();
+        let said = answer(&recorded, &changes, &Prices::new(), |_, _| {}).unwrap();
+        // The changed world: the same jobs, with the priorities that the change gives them.
+        let changed = with_changes(&recorded, &changes).unwrap();
+        let by_change = |(job, past): (&Submission, &PastJob)| Submission { priority: past.priority, ..job.clone() };
+        let jobs: Vec<Submission> = jobs.iter().zip(&changed.jobs).map(by_change).collect();
+        let is_fifo = changed.setup.queues[0].policy == Policy::Fifo;
+        let share = |share: Option<ShareName>| share.filter(|_| !is_fifo);
+        let jobs: Vec<Submission> =
+            jobs.into_iter().map(|job| Submission { share: share(job.share.clone()), ..job }).collect();
+        let mut truth = world(&Setup { delays: Delays::TYPICAL, ..changed.setup.clone() }, &jobs);
+        assert_eq!(truth.jobs.len(), recorded.jobs.len());
+        truth.jobs.iter_mut().zip(&recorded.jobs).for_each(|(job, past)| job.share.clone_from(&past.share));
+        let truth = outcome::happened(&truth).unwrap();
+        for share in &said.after.shares {
+            let real = truth.share(&share.queue, share.share.as_ref()).unwrap();
+            let off = apart(share.p95.unwrap(), real.p95.unwrap(), 300.0);
+            assert!(
+                off < 0.1,
+                "{text}, seed {seed}, share {:?}: p95 is {:?}, and {:?} in truth",
+                share.share,
+                share.p95,
+                real.p95
+            );
+        }
+        let (said, real) = (said.after.queues[0].utilisation.unwrap(), truth.queues[0].utilisation.unwrap());
+        assert!(apart(said, real, 0.0) < 0.1, "{text}, seed {seed}: utilisation is {said}, and {real} in truth");
+    }
+}
+
+#[test]
+fn changes_of_quota_shares_do_what_is_said() {
+    let texts = [
+        "queue.research.share.speech.quota=8 queue.research.capacity=16",
+        "queue.research.share.speech.quota=+1",
+        "queue.research.share.vision.sharing=lend-and-borrow",
+        "queue.research.share.ranking.borrow_limit=none",
+        "queue.research.share.speech.sharing=reserve",
+        "queue.research.share.vision.priority=9",
+    ];
+    check(&quotas(), 11, true, &texts);
+}
+
+#[test]
+fn changes_of_a_fair_share_queue_do_what_is_said() {
+    let texts = ["queue.research.share.vision.weight=0.5", "queue.research.capacity=+3", "queue.research.policy=fifo"];
+    check(&fair(), 12, true, &texts);
+}
+
+#[test]
+fn changes_of_a_fifo_queue_do_what_is_said() {
+    check(&Policy::Fifo, 13, false, &["queue.research.capacity=15", "queue.research.capacity=-1"]);
+}
+
+#[test]
+fn the_replay_of_what_was_is_close_to_what_happened() {
+    let recorded = world(&setup(quotas()), &submissions(11, true));
+    let said = answer(&recorded, &[], &Prices::new(), |_, _| {}).unwrap();
+    assert_eq!(said.before, said.after);
+    let happened = said.happened.as_ref().unwrap();
+    for share in &said.before.shares {
+        let off = said.error_of(share, |share| share.p95).unwrap();
+        let real = happened.share(&share.queue, share.share.as_ref()).unwrap().p95.unwrap();
+        assert!(off <= 0.1 * real + 60.0, "{:?}: {:?} and {real} in truth", share.share, share.p95);
+    }
+    let (before, real) = (said.before.queues[0].utilisation.unwrap(), happened.queues[0].utilisation.unwrap());
+    assert!(apart(before, real, 0.0) < 0.05, "{before} {real}");
+}
+
+#[test]
+fn what_there_is_not_is_refused_with_what_there_is() {
+    let past = world(&setup(quotas()), &submissions(11, true)[..40]);
+    let fails = |text: &str| match parse(text) {
+        Err(error) => error.to_string(),
+        Ok(change) => with_changes(&past, &[change]).unwrap_err().to_string(),
+    };
+    for (text, said) in [
+        ("speech.quota=8", "there are queue.Q.capacity"),
+        ("queue.research", "KEY=VALUE"),
+        ("queue.research.colour=red", "there is no key"),
+        ("queue.research.share.speech.colour=red", "there is no key"),
+        ("queue.research.share.speech=8", "there is no key"),
+        ("queue.nights.capacity=8", "there is no queue \"nights\"; there are research"),
+        ("queue.research.share.sound.quota=8", "has no share \"sound\"; there are ranking, speech, vision"),
+        ("queue.research.share.speech.quota=many", "whole"),
+        ("queue.research.share.speech.quota=1.5", "whole"),
+        ("queue.research.share.speech.quota=nan", "whole"),
+        ("queue.research.share.speech.weight=1", "no weights"),
+        ("queue.research.share.speech.weight=-1", "less gets more"),
+        ("queue.research.share.speech.borrow_limit=some", "or none"),
+        ("queue.research.share.speech.sharing=maybe", "reserve, lend and lend-and-borrow"),
+        ("queue.research.share.speech.priority=10000", "0 to 9999"),
+        ("queue.research.share.speech.in_share_preemption=yes", "true or false"),
+        ("queue.research.policy=lottery", "fifo, fair-share and quota-shares"),
+    ] {
+        assert!(fails(text).contains(said), "{text}: {}", fails(text));
+    }
+    let fifo = world(&setup(Policy::Fifo), &submissions(11, false)[..40]);
+    let quota = parse("queue.research.share.speech.quota=8").unwrap();
+    assert!(with_changes(&fifo, &[quota]).unwrap_err().to_string().contains("has no share"));
+}
+
+#[test]
+fn what_is_kept_of_queues_makes_the_same_queues_again() {
+    for policy in [Policy::Fifo, fair(), quotas()] {
+        let queue = crate::model::Queue {
+            name: "research".into(),
+            arn: String::new(),
+            enabled: true,
+            status_reason: None,
+            has_time_limit: false,
+            time_limits: Vec::new(),
+            invalid: Vec::new(),
+            policy: policy.clone(),
+            environment: setup(Policy::Fifo).environments.pop(),
+        };
+        let rows = of_queues(&[queue]);
+        let text = serde_json::to_string(&rows).unwrap();
+        let again = setup_of_rows(serde_json::from_str(&text).unwrap());
+        assert_eq!(again, Setup { delays: Delays::NONE, ..setup(policy) });
+    }
+}
+
+#[test]
+fn candidates_cost_what_they_add() {
+    let past = world(&setup(quotas()), &submissions(11, true)[..40]);
+    let all = candidates(&past, None);
+    assert!(
+        all.iter().any(|one| one.instances == 0.0 && one.changes[0].text.ends_with("vision.sharing=lend-and-borrow"))
+    );
+    assert!(all.iter().any(|one| one.instances == 2.0 && one.changes.len() == 2));
+    assert!(all.iter().all(|one| with_changes(&past, &one.changes).is_ok()));
+    assert!(candidates(&past, Some(&"nights".into())).is_empty());
+    let shares: Vec<ShareName> = past.shares(&"research".into()).into_iter().collect();
+    assert_eq!(shares.len(), 3);
+}

@@ -1,0 +1,310 @@
+//! `what-if`: replays the past as it was and with something changed, and says what that would have done.
+
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::cli::figures::seconds;
+use crate::cli::remote::Remote;
+use crate::cli::table::{Align, NOTHING, Table, plain};
+use crate::cli::{Failure, inputs, print, say};
+use crate::store;
+use trainspotter_core::model::{Prices, Timestamp};
+use trainspotter_core::whatif::{self, Change, Outcome, Past, Report};
+use trainspotter_simulator::trace;
+
+/// Share of the way between two lines of progress where nobody looks at a terminal.
+const PROGRESS: f64 = 0.25;
+
+/// Say what another quota, limit, weight, priority, policy or capacity would have done: the past is replayed as it was, then changed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter what-if --config trainspotter.yaml --set 'queue.research.share.speech.quota=8'
+  trainspotter what-if --trace jobs.csv --set queue.jobs.policy=fifo --set queue.jobs.capacity=+2
+  trainspotter what-if --recorded state.db --rank
+  trainspotter what-if --url https://trainspotter.example.com --set queue.research.capacity=+4
+
+Keys:
+  queue.Q.capacity[.TYPE]=N           instances of its environment; +N and -N add to what there is
+  queue.Q.policy=fifo | fair-share | quota-shares
+  queue.Q.share.S.quota[.TYPE]=N      likewise, of the share
+  queue.Q.share.S.borrow_limit=PERCENT | none
+  queue.Q.share.S.sharing=reserve | lend | lend-and-borrow
+  queue.Q.share.S.weight=X            of a fair-share queue; less gets more
+  queue.Q.share.S.priority=N          of all jobs of the share
+  queue.Q.share.S.in_share_preemption=true | false")]
+pub(super) struct Arguments {
+    /// A change, KEY=VALUE; may be given more than once.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
+    /// Replay what the service with this configuration has kept in its state file, at its prices.
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+    /// Replay what a service has kept in this state file.
+    #[arg(long, value_name = "FILE", conflicts_with = "trace")]
+    recorded: Option<PathBuf>,
+    /// Replay a trace (CSV: job_id, share, num_gpu, submit_s and duration_s, or start_s and end_s).
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Try single changes instead, and rank them by how much shorter they make waits.
+    #[arg(long, conflicts_with = "changes")]
+    rank: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let changes = arguments.changes.iter().map(|text| whatif::parse(text)).collect::<Result<Vec<Change>, _>>();
+    let changes = changes.map_err(Failure::usage)?;
+    let is_local = arguments.config.is_some() || arguments.recorded.is_some() || arguments.trace.is_some();
+    if is_local {
+        if arguments.remote.url.is_some() {
+            return Err(Failure::usage("--url asks a running service: leave out --config, --recorded and --trace"));
+        }
+        return replay(arguments, &changes);
+    }
+    if arguments.rank {
+        return Err(Failure::usage("--rank needs the past itself: give --config, --recorded or --trace"));
+    }
+    let client = arguments.remote.connect()?;
+    let query: Vec<(&str, &str)> = changes.iter().map(|change| ("set", change.text.as_str())).collect();
+    let report = client.get(&["what-if"], &query).await?;
+    if !report["shares"].is_array() {
+        return Err(client.is_something_else("its answer is no replay"));
+    }
+    show(&report, arguments.json)
+}
+
+/// Reads the past that is asked for.
+fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
+    let config = arguments.config.as_deref().map(inputs::load_config).transpose()?;
+    let prices = config.as_ref().map(|config| config.prices.clone()).unwrap_or_default();
+    if let Some(file) = &arguments.trace {
+        let named = |error| Failure::usage(format!("{}: {error}", file.display()));
+        let workload = trace::load(file, Timestamp::default()).map_err(named)?;
+        return Ok((Past::of_workload(workload.setup, &workload.submissions), prices));
+    }
+    let file = arguments.recorded.clone().or(config.map(|config| config.store)).unwrap_or_default();
+    if !file.is_file() {
+        return Err(Failure::usage(format!("{}: there is no such state file", file.display())));
+    }
+    let rows = store::kept_past(&file).map_err(Failure::failed)?;
+    let past = Past::of_kept(rows).map_err(|why| Failure::failed(format!("{}: {why}", file.display())))?;
+    Ok((past, prices))
+}
+
+fn replay(arguments: &Arguments, changes: &[Change]) -> Result<(), Failure> {
+    let (past, prices) = past(arguments)?;
+    if past.jobs.is_empty() {
+        return Err(Failure::failed("there is no job to replay"));
+    }
+    // What cannot be changed is said before anything takes long.
+    whatif::with_changes(&past, changes).map_err(Failure::usage)?;
+    if arguments.rank {
+        return rank(&past, &prices, arguments.json);
+    }
+    let mut progress = Progress::default();
+    let answer = whatif::answer(&past, changes, &prices, |replay, part| progress.show((replay as f64 + part) / 2.0));
+    progress.end();
+    let answer = answer.map_err(Failure::usage)?;
+    let report = serde_json::to_value(Report::of(&past, changes, &answer)).map_err(Failure::failed)?;
+    show(&report, arguments.json)
+}
+
+/// Shows how far a long replay is.
+#[derive(Default)]
+struct Progress {
+    reported: f64,
+}
+
+impl Progress {
+    fn show(&mut self, part: f64) {
+        let terminal = std::io::stderr().is_terminal();
+        if terminal && part >= self.reported + 0.01 {
+            self.reported = part;
+            let _ = write!(std::io::stderr(), "\r{:3.0} %", part * 100.0);
+        } else if !terminal && part >= self.reported + PROGRESS {
+            self.reported = part;
+            say(format_args!("{:.0} %", part * 100.0));
+        }
+    }
+
+    fn end(&self) {
+        if std::io::stderr().is_terminal() {
+            let _ = write!(std::io::stderr(), "\r      \r");
+        }
+    }
+}
+
+fn show(report: &Value, is_json: bool) -> Result<(), Failure> {
+    if is_json {
+        return print(format_args!("{report:#}"));
+    }
+    lines_of(report).iter().try_for_each(|line| print(format_args!("{}", plain(line))))
+}
+
+/// The report as tables.
+fn lines_of(report: &Value) -> Vec<String> {
+    let text = |key: &str| report[key].as_str().unwrap_or(NOTHING).to_owned();
+    let mut lines = vec![format!("{} jobs from {} to {}", report["jobs"], text("from"), text("to"))];
+    let list = |key: &str| report[key].as_array().cloned().unwrap_or_default();
+    lines.extend(list("notes").iter().filter_map(Value::as_str).map(str::to_owned));
+    let changes: Vec<String> = list("changes").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let change = if changes.is_empty() { "nothing".to_owned() } else { changes.join(", ") };
+    lines.push(format!("Changed: {change}"));
+    lines.push(String::new());
+    let mut table = Table::new(&[
+        ("QUEUE", Align::Left),
+        ("SHARE", Align::Left),
+        ("JOBS", Align::Right),
+        ("RECORDED P95", Align::Right),
+        ("P50 BEFORE", Align::Right),
+        ("AFTER", Align::Right),
+        ("P95 BEFORE", Align::Right),
+        ("AFTER", Align::Right),
+        ("+/-", Align::Right),
+        ("NOT STARTED", Align::Right),
+    ]);
+    for row in list("shares") {
+        let name = |key: &str| row[key].as_str().filter(|name| !name.is_empty()).unwrap_or(NOTHING).to_owned();
+        let waits = |replay: &str, key: &str| seconds(&row[replay][key]);
+        let jobs = row["jobs"].as_u64().unwrap_or(0);
+        table.row([
+            name("queue"),
+            name("share"),
+            jobs.to_string(),
+            waits("happened", "p95_seconds"),
+            waits("before", "p50_seconds"),
+            waits("after", "p50_seconds"),
+            waits("before", "p95_seconds"),
+            waits("after", "p95_seconds"),
+            seconds(&row["p95_error_seconds"]),
+            jobs.saturating_sub(row["after"]["started"].as_u64().unwrap_or(0)).to_string(),
+        ]);
+    }
+    lines.extend(table.lines());
+    lines.push(String::new());
+    let mut table = Table::new(&[
+        ("QUEUE", Align::Left),
+        ("", Align::Left),
+        ("UTILISATION", Align::Right),
+        ("PREEMPTIONS", Align::Right),
+        ("LOST INSTANCE-HOURS", Align::Right),
+        ("LOST $", Align::Right),
+        ("CAPACITY $", Align::Right),
+    ]);
+    for row in list("queues") {
+        for (key, name) in [("happened", "recorded"), ("before", "before"), ("after", "after")] {
+            if row[key].is_object() {
+                table.row(use_row(row["queue"].as_str().unwrap_or(NOTHING), name, &row[key]));
+            }
+        }
+    }
+    lines.extend(table.lines());
+    lines
+}
+
+fn use_row(queue: &str, name: &str, used: &Value) -> [String; 7] {
+    let number =
+        |key: &str, digits: usize| used[key].as_f64().map_or(NOTHING.to_owned(), |number| format!("{number:.digits$}"));
+    let percent = used["utilisation"].as_f64().map_or(NOTHING.to_owned(), |part| format!("{:.1} %", part * 100.0));
+    [
+        queue.to_owned(),
+        name.to_owned(),
+        percent,
+        used["preemptions"].as_u64().unwrap_or(0).to_string(),
+        number("lost_instance_hours", 1),
+        number("lost_dollars", 0),
+        number("capacity_dollars", 0),
+    ]
+}
+
+/// Tries single changes, and shows those that make waits shorter, the most per instance first; those that cost none come before.
+fn rank(past: &Past, prices: &Prices, is_json: bool) -> Result<(), Failure> {
+    let before = whatif::replay(past, prices);
+    let candidates = whatif::candidates(past, None);
+    let mut progress = Progress::default();
+    let all = candidates.len().max(1) as f64;
+    let mut ranked = Vec::new();
+    for (index, candidate) in candidates.into_iter().enumerate() {
+        let changed = whatif::with_changes(past, &candidate.changes).map_err(Failure::usage)?;
+        let after = whatif::replay(&changed, prices);
+        let texts: Vec<&str> = candidate.changes.iter().map(|change| change.text.as_str()).collect();
+        ranked.push((saved_hours(&before, &after), candidate.instances, texts.join(" "), after));
+        progress.show((index + 1) as f64 / all);
+    }
+    progress.end();
+    ranked.retain(|(saved, ..)| *saved > 0.0);
+    let worth = |saved: f64, instances: f64| if instances > 0.0 { saved / instances } else { f64::INFINITY };
+    ranked.sort_by(|a, b| worth(b.0, b.1).total_cmp(&worth(a.0, a.1)).then(b.0.total_cmp(&a.0)));
+    if is_json {
+        let row = |(saved, instances, changes, after): &(f64, f64, String, Outcome)| {
+            let p95 = |outcome: &Outcome| -> Vec<Value> {
+                let share = |one: &whatif::ShareOutcome| json!({"queue": one.queue, "share": one.share, "p95_seconds": one.p95});
+                outcome.shares.iter().map(share).collect()
+            };
+            json!({"changes": changes, "instances": instances, "saved_wait_hours": saved, "before": p95(&before), "after": p95(after)})
+        };
+        return print(format_args!("{:#}", Value::from(ranked.iter().map(row).collect::<Vec<_>>())));
+    }
+    let mut table = Table::new(&[
+        ("INSTANCES", Align::Right),
+        ("SAVED WAIT, H", Align::Right),
+        ("P95 THAT CHANGES MOST", Align::Left),
+        ("CHANGE", Align::Left),
+    ]);
+    for (saved, instances, changes, after) in &ranked {
+        table.row([format!("{instances:+}"), format!("{saved:.0}"), most_changed(&before, after), changes.clone()]);
+    }
+    if table.is_empty() {
+        return print(format_args!("None of the single changes that were tried makes waits shorter."));
+    }
+    table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
+}
+
+/// Hours of waiting that jobs are spared in all.
+fn saved_hours(before: &Outcome, after: &Outcome) -> f64 {
+    let waited = |outcome: &Outcome| -> f64 {
+        outcome.shares.iter().map(|share| share.mean.unwrap_or(0.0) * share.started as f64 / 3_600.0).sum()
+    };
+    waited(before) - waited(after)
+}
+
+/// The share whose p95 changes most, with that before and after.
+fn most_changed(before: &Outcome, after: &Outcome) -> String {
+    let pairs = before.shares.iter().filter_map(|one| {
+        let other = after.share(&one.queue, one.share.as_ref())?;
+        Some((one, one.p95?, other.p95?))
+    });
+    let most = pairs.max_by(|a, b| (a.1 - a.2).abs().total_cmp(&(b.1 - b.2).abs()));
+    most.map_or(NOTHING.to_owned(), |(share, before, after)| {
+        let name = share.share.as_ref().map_or(share.queue.as_str(), |share| share.as_str());
+        format!("{name}: {} -> {}", seconds(&json!(before)), seconds(&json!(after)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_two_tables_with_what_is_to_be_known() {
+        let used = |utilisation: f64| json!({"utilisation": utilisation, "preemptions": 3, "lost_instance_hours": 4.25, "lost_dollars": null, "capacity_dollars": 1234.4});
+        let report = json!({
+            "from": "a", "to": "b", "jobs": 20, "changes": ["queue.q.capacity=8"], "notes": ["N."],
+            "shares": [{"queue": "q", "share": "s", "jobs": 20, "happened": null, "p95_error_seconds": null,
+                "before": {"started": 20, "p50_seconds": 60.0, "p95_seconds": 7200.0}, "after": {"started": 19, "p50_seconds": 0.0, "p95_seconds": 3600.0}}],
+            "queues": [{"queue": "q", "happened": null, "before": used(0.5), "after": used(0.75)}],
+        });
+        let lines = lines_of(&report).join("\n");
+        for expected in
+            ["20 jobs from a to b", "N.", "Changed: queue.q.capacity=8", "2h", "1h", "75.0 %", "4.2", "1234"]
+        {
+            assert!(lines.contains(expected), "{expected}: {lines}");
+        }
+    }
+}

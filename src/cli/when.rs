@@ -1,0 +1,93 @@
+//! `when`: asks a running service when a job would start that is not submitted yet.
+
+use serde_json::Value;
+
+use crate::cli::remote::Remote;
+use crate::cli::table::plain;
+use crate::cli::{Failure, print};
+
+/// Say when a job would start that is submitted now, as an interval, with what that rests on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  trainspotter when --queue research --share speech --instances 4 --type ml.p5.48xlarge --priority 10
+  trainspotter when --queue nightly --type ml.g5.12xlarge --json
+  trainspotter when --queue research --share vision --type ml.p5.48xlarge --name pretrain --owner ada
+
+When a job starts that waits already, `trainspotter explain JOB` says.")]
+pub(super) struct Arguments {
+    /// The queue it would be submitted to.
+    #[arg(long)]
+    queue: String,
+    /// Its quota share or share identifier, for queues that have shares.
+    #[arg(long)]
+    share: Option<String>,
+    /// Instances it would need.
+    #[arg(long, default_value = "1")]
+    instances: String,
+    /// Their type.
+    #[arg(long = "type", value_name = "TYPE")]
+    unit: String,
+    /// Its priority: higher goes first within a share.
+    #[arg(long, default_value = "0")]
+    priority: String,
+    /// Its name: how long jobs of such names run is better known.
+    #[arg(long)]
+    name: Option<String>,
+    /// Its owner, likewise.
+    #[arg(long)]
+    owner: Option<String>,
+    /// Print JSON, with all that the API says.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { queue, share, instances, unit, priority, name, owner, json, remote } = arguments;
+    let client = remote.connect()?;
+    let mut query = vec![
+        ("queue", queue.as_str()),
+        ("instances", instances.as_str()),
+        ("type", unit.as_str()),
+        ("priority", priority.as_str()),
+    ];
+    let given = [("share", share), ("name", name), ("owner", owner)];
+    query.extend(given.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))));
+    let start = client.get(&["when"], &query).await?;
+    if start["outlook"].as_str().is_none() {
+        return Err(client.is_something_else("its answer says nothing of a start"));
+    }
+    if *json {
+        return print(format_args!("{start:#}"));
+    }
+    lines_of(&start).iter().try_for_each(|line| print(format_args!("{}", plain(line))))
+}
+
+/// What is said of a start, a line each.
+pub(super) fn lines_of(start: &Value) -> Vec<String> {
+    let mut lines: Vec<String> = start["sentence"].as_str().map(str::to_owned).into_iter().collect();
+    let times = [("P10", "p10"), ("P50", "p50"), ("P90", "p90")];
+    let times = times.map(|(name, key)| Some(format!("{name} {}", start[key].as_str()?)));
+    let times: Vec<String> = times.into_iter().flatten().collect();
+    if !times.is_empty() {
+        lines.push(format!("{}.", times.join(", ")));
+    }
+    lines.extend(["rests_on", "would_change"].into_iter().filter_map(|key| start[key].as_str()).map(str::to_owned));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_estimate_says_what_it_rests_on_and_none_says_why() {
+        let start = json!({"outlook": "expected", "sentence": "Soon.", "p10": "a", "p50": "b", "p90": null, "rests_on": "R.", "would_change": "C."});
+        assert_eq!(lines_of(&start), ["Soon.", "P10 a, P50 b.", "R.", "C."]);
+        let none = json!({"outlook": "never", "sentence": "It never starts.", "p10": null, "rests_on": null});
+        assert_eq!(lines_of(&none), ["It never starts."]);
+    }
+}

@@ -1,0 +1,134 @@
+//! When a job starts, as the API shows it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use trainspotter_core::forecast::{Estimate, Outlook};
+use trainspotter_core::model::{Timestamp, units};
+
+/// When a job is dispatched.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct StartView {
+    /// `expected`, or why there is no estimate: `never`, `too_little_history`, `too_far_back` or `not_made_yet`.
+    #[schema(value_type = String)]
+    pub outlook: &'static str,
+    /// All of it in a sentence or two.
+    pub sentence: String,
+    /// One in ten such jobs starts before; null without an estimate, and beyond 30 days.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub p10: Option<Timestamp>,
+    /// Half of such jobs start before; null as above.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub p50: Option<Timestamp>,
+    /// Nine in ten such jobs start before; null as above.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub p90: Option<Timestamp>,
+    /// When the estimate was made; null without one.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub made_at: Option<Timestamp>,
+    /// Whether the job waits beyond those that were run forward, so that its start goes on from their pace.
+    pub beyond_front: bool,
+    /// What the estimate rests on; null without one.
+    pub rests_on: Option<String>,
+    /// What would change it; null without one.
+    pub would_change: Option<String>,
+    /// The part of late estimates for this share, or for this queue, whose interval held the truth; null while too few were shown. 0.8 is right.
+    pub coverage: Option<f64>,
+    /// The median of how far their middle was off; null likewise.
+    pub median_error_seconds: Option<f64>,
+    /// How many estimates came true that this one is corrected by.
+    pub truths: usize,
+}
+
+impl StartView {
+    /// An outlook, as it is shown at `now`.
+    pub fn of(outlook: Outlook, now: Timestamp) -> Self {
+        let unknown = |outlook, sentence| Self {
+            outlook,
+            sentence,
+            p10: None,
+            p50: None,
+            p90: None,
+            made_at: None,
+            beyond_front: false,
+            rests_on: None,
+            would_change: None,
+            coverage: None,
+            median_error_seconds: None,
+            truths: 0,
+        };
+        match outlook {
+            Outlook::Unknown(because) => unknown(because.as_str(), because.sentence()),
+            Outlook::Expected(estimate) => Self {
+                sentence: sentence(&estimate, now),
+                p10: estimate.p10,
+                p50: estimate.p50,
+                p90: estimate.p90,
+                made_at: Some(estimate.made_at),
+                beyond_front: estimate.beyond_front,
+                coverage: estimate.quality.as_ref().map(|quality| quality.coverage),
+                median_error_seconds: estimate.quality.as_ref().map(|quality| quality.error),
+                truths: estimate.truths,
+                rests_on: Some(estimate.rests_on),
+                would_change: Some(estimate.would_change),
+                ..unknown("expected", String::new())
+            },
+        }
+    }
+}
+
+/// The interval in words, and how often such intervals were right.
+fn sentence(estimate: &Estimate, now: Timestamp) -> String {
+    let after = |at: Option<Timestamp>| match at {
+        Some(at) if at <= now => "any moment".to_owned(),
+        Some(at) => format!("in {}", units::duration(at.seconds_since(now))),
+        None => "in more than 30 days".to_owned(),
+    };
+    let right = match &estimate.quality {
+        Some(quality) => {
+            let (held, all) = (quality.coverage * quality.truths as f64, quality.truths);
+            format!(" Of the last {all} such intervals {held:.0} were right.")
+        }
+        None => " How often such intervals are right is not known yet.".to_owned(),
+    };
+    format!(
+        "Likely to start {} (P50); nine in ten such jobs start {} at the latest, one in ten {} or before.{right}",
+        after(estimate.p50),
+        after(estimate.p90),
+        after(estimate.p10)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use trainspotter_core::forecast::{Quality, Unknown};
+
+    #[test]
+    fn an_estimate_says_when_and_how_often_such_estimates_were_right() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let after = |hours: u64| Some(now + Duration::from_secs(3600 * hours));
+        let estimate = Estimate {
+            made_at: now,
+            p10: Some(now),
+            p50: after(3),
+            p90: None,
+            beyond_front: false,
+            rests_on: "R.".to_owned(),
+            would_change: "C.".to_owned(),
+            quality: Some(Quality { truths: 50, coverage: 0.82, error: 600.0 }),
+            truths: 60,
+        };
+        let view = StartView::of(Outlook::Expected(estimate), now);
+        assert_eq!(
+            view.sentence,
+            "Likely to start in 3h (P50); nine in ten such jobs start in more than 30 days at the latest, one in ten any moment or before. \
+             Of the last 50 such intervals 41 were right."
+        );
+        assert_eq!((view.outlook, view.p90, view.coverage), ("expected", None, Some(0.82)));
+        let none = StartView::of(Outlook::Unknown(Unknown::FewTruths(3)), now);
+        assert_eq!((none.outlook, none.p50, none.coverage), ("too_little_history", None, None));
+    }
+}

@@ -1,0 +1,192 @@
+//! What if: the past that a running service has kept, replayed with something changed. It only reads.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use trainspotter_core::model::{QueueName, ShareName, Timestamp};
+use trainspotter_core::whatif::{self, Change, Past, QueueReport, Report, ShareReport, UseReport, Waits};
+
+use crate::web::Pages;
+use crate::web::error::{ApiError, ErrorBody};
+use crate::web::jobs::{JobQuery, ask};
+use crate::web::query::{pairs, shown};
+use crate::web::targets::PlaceFilter;
+
+/// Changes of one question, at most.
+const MAX_CHANGES: usize = 20;
+
+/// One question at a time is replayed.
+static REPLAYING: Semaphore = Semaphore::const_new(1);
+
+/// What changes would have done to the past that is kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WhatIfBody {
+    /// The first submission that is replayed.
+    #[schema(value_type = String, format = DateTime)]
+    from: Timestamp,
+    /// Until when it is replayed.
+    #[schema(value_type = String, format = DateTime)]
+    to: Timestamp,
+    /// Jobs that are replayed.
+    jobs: usize,
+    /// The changes, as they were asked for.
+    changes: Vec<String>,
+    /// What is to be known of the past, a sentence each.
+    notes: Vec<String>,
+    /// Waits by queue and share.
+    shares: Vec<WhatIfShare>,
+    /// Use of the capacity by queue.
+    queues: Vec<WhatIfQueue>,
+}
+
+/// Waits of one share.
+#[derive(Debug, Serialize, ToSchema)]
+struct WhatIfShare {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    #[schema(value_type = Option<String>)]
+    share: Option<ShareName>,
+    /// Jobs that were submitted.
+    jobs: usize,
+    /// As they were recorded.
+    happened: Option<WhatIfWaits>,
+    /// In the replay of what was.
+    before: WhatIfWaits,
+    /// In the replay with the changes.
+    after: WhatIfWaits,
+    /// By how much the replay of what was misses the recorded p95: the one after may be off by as much. Null where nothing was recorded.
+    p95_error_seconds: Option<f64>,
+}
+
+/// First waits in one replay; null where no job started.
+#[derive(Debug, Serialize, ToSchema)]
+struct WhatIfWaits {
+    /// Jobs that started.
+    started: usize,
+    p50_seconds: Option<f64>,
+    p90_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+    mean_seconds: Option<f64>,
+}
+
+/// What a queue does with its capacity.
+#[derive(Debug, Serialize, ToSchema)]
+struct WhatIfQueue {
+    #[schema(value_type = String)]
+    queue: QueueName,
+    /// As it was recorded.
+    happened: Option<WhatIfUse>,
+    /// In the replay of what was.
+    before: WhatIfUse,
+    /// In the replay with the changes.
+    after: WhatIfUse,
+}
+
+/// Use of the capacity in one replay; dollars are null where a price is not known.
+#[derive(Debug, Serialize, ToSchema)]
+struct WhatIfUse {
+    /// From 0 to 1; null without capacity.
+    utilisation: Option<f64>,
+    preemptions: usize,
+    /// What preemptions lost.
+    lost_instance_hours: f64,
+    lost_dollars: Option<f64>,
+    /// What the whole capacity costs over the time.
+    capacity_dollars: Option<f64>,
+}
+
+impl From<Report> for WhatIfBody {
+    fn from(report: Report) -> Self {
+        let Report { from, to, jobs, changes, notes, shares, queues } = report;
+        let shares = shares.into_iter().map(WhatIfShare::from).collect();
+        Self { from, to, jobs, changes, notes, shares, queues: queues.into_iter().map(WhatIfQueue::from).collect() }
+    }
+}
+
+impl From<ShareReport> for WhatIfShare {
+    fn from(report: ShareReport) -> Self {
+        let ShareReport { queue, share, jobs, happened, before, after, p95_error_seconds } = report;
+        let happened = happened.map(WhatIfWaits::from);
+        Self { queue, share, jobs, happened, before: before.into(), after: after.into(), p95_error_seconds }
+    }
+}
+
+impl From<Waits> for WhatIfWaits {
+    fn from(waits: Waits) -> Self {
+        let Waits { started, p50_seconds, p90_seconds, p95_seconds, mean_seconds } = waits;
+        Self { started, p50_seconds, p90_seconds, p95_seconds, mean_seconds }
+    }
+}
+
+impl From<QueueReport> for WhatIfQueue {
+    fn from(report: QueueReport) -> Self {
+        let QueueReport { queue, happened, before, after } = report;
+        Self { queue, happened: happened.map(WhatIfUse::from), before: before.into(), after: after.into() }
+    }
+}
+
+impl From<UseReport> for WhatIfUse {
+    fn from(used: UseReport) -> Self {
+        let UseReport { utilisation, preemptions, lost_instance_hours, lost_dollars, capacity_dollars } = used;
+        Self { utilisation, preemptions, lost_instance_hours, lost_dollars, capacity_dollars }
+    }
+}
+
+/// Replays the past that is kept (the latest 10,000 jobs) as it was, and with changes: waits by share, use, preemptions and what they cost. Without
+/// a change it says how far the replay is from what happened.
+#[utoipa::path(
+    get, path = "/api/v1/what-if", tag = "figures",
+    params(("set" = Vec<String>, Query, description = "A change, such as `queue.research.share.speech.quota=8`; may be given more than once"), PlaceFilter),
+    responses(
+        (status = 200, body = WhatIfBody),
+        (status = 400, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)
+    )
+)]
+pub(super) async fn what_if(
+    State(pages): State<Pages>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<WhatIfBody>, ApiError> {
+    let (changes, place) = changes_of(query.as_deref().unwrap_or(""))?;
+    let targets = pages.watched(&place);
+    let target = match targets.as_slice() {
+        [target] => target,
+        [] => return Err(ApiError::conflict("no queue of this account and region is watched")),
+        _ => return Err(ApiError::conflict("several accounts or regions are watched: give account and region")),
+    };
+    let failed = || ApiError::unavailable("failed", "the replay failed; try again");
+    let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
+    let (rows, prices) = ask(&target.jobs, |reply| JobQuery::Past { reply }).await?;
+    let replaying = tokio::task::spawn_blocking(move || {
+        let past = Past::of_kept(rows).map_err(ApiError::conflict)?;
+        let answer = whatif::answer(&past, &changes, &prices, |_, _| {});
+        drop(permit);
+        let answer = answer.map_err(|error| ApiError::bad_request(error.to_string()))?;
+        Ok(WhatIfBody::from(Report::of(&past, &changes, &answer)))
+    });
+    replaying.await.map_err(|_| failed())?.map(Json)
+}
+
+fn changes_of(query: &str) -> Result<(Vec<Change>, PlaceFilter), ApiError> {
+    let (mut changes, mut place) = (Vec::new(), PlaceFilter::default());
+    for (key, value) in pairs(query)? {
+        match place.take(&key, &value) {
+            Some(true) => return Err(ApiError::bad_request(format!("parameter {key:?} is given twice"))),
+            Some(false) => continue,
+            None => {}
+        }
+        if key != "set" {
+            return Err(ApiError::bad_request(format!(
+                "unknown parameter {}; there are set, account and region",
+                shown(&key)
+            )));
+        }
+        changes.push(whatif::parse(&value).map_err(|error| ApiError::bad_request(error.to_string()))?);
+    }
+    if changes.len() > MAX_CHANGES {
+        return Err(ApiError::bad_request(format!("{} changes are given; {MAX_CHANGES} are the most", changes.len())));
+    }
+    Ok((changes, place))
+}

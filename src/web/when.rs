@@ -1,0 +1,150 @@
+//! When a job would start that is not submitted yet.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use tokio::sync::Semaphore;
+use utoipa::IntoParams;
+
+use trainspotter_core::forecast::{self, Hypothetical, RUNS};
+use trainspotter_core::model::{Capacity, InstanceType, MAX_INSTANCES, QueueName, ShareName};
+
+use crate::web::Pages;
+use crate::web::error::{ApiError, ErrorBody};
+use crate::web::jobs::{JobQuery, ask};
+use crate::web::query::{pairs, shown};
+use crate::web::start::StartView;
+use crate::web::targets::{PlaceFilter, ask_each};
+
+/// One question at a time is run forward: each takes a core for a second or two.
+static RUNNING: Semaphore = Semaphore::const_new(1);
+
+/// What is asked of a job that is not submitted.
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct WhenParameters {
+    /// The queue it would be submitted to.
+    #[param(value_type = String)]
+    queue: Option<QueueName>,
+    /// Its share; for queues with shares.
+    #[param(value_type = Option<String>)]
+    share: Option<ShareName>,
+    /// Instances it would need; 1 unless given.
+    instances: Option<f64>,
+    /// Of which type.
+    #[param(rename = "type", value_type = String)]
+    unit: Option<InstanceType>,
+    /// Its priority; 0 unless given.
+    priority: Option<i32>,
+    /// Its name, as far as jobs of such names are known.
+    name: Option<String>,
+    /// Its owner, likewise.
+    owner: Option<String>,
+}
+
+impl WhenParameters {
+    fn parse(query: &str) -> Result<(Hypothetical, PlaceFilter), ApiError> {
+        let mut read = Self::default();
+        let mut place = PlaceFilter::default();
+        for (key, value) in pairs(query)? {
+            if let Some(twice) = place.take(&key, &value) {
+                if twice {
+                    return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+                }
+                continue;
+            }
+            let twice = match &*key {
+                "queue" => read.queue.replace(QueueName::new(&*value)).is_some(),
+                "share" => read.share.replace(ShareName::new(&*value)).is_some(),
+                "instances" => read.instances.replace(parse_instances(&value)?).is_some(),
+                "type" => read.unit.replace(InstanceType::from(&*value)).is_some(),
+                "priority" => read.priority.replace(parse_priority(&value)?).is_some(),
+                "name" => read.name.replace(value.into_owned()).is_some(),
+                "owner" => read.owner.replace(value.into_owned()).is_some(),
+                _ => {
+                    let there_are =
+                        "there are queue, share, instances, type, priority, name, owner, account and region";
+                    return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+                }
+            };
+            if twice {
+                return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+            }
+        }
+        let missing = |name: &str, example: &str| {
+            ApiError::bad_request(format!("parameter {name} is missing: say {name}={example}, for example"))
+        };
+        let queue =
+            read.queue.filter(|queue| !queue.as_str().is_empty()).ok_or_else(|| missing("queue", "research"))?;
+        let unit =
+            read.unit.filter(|unit| !unit.as_str().is_empty()).ok_or_else(|| missing("type", "ml.p5.48xlarge"))?;
+        let asked = Hypothetical {
+            queue,
+            share: read.share.filter(|share| !share.as_str().is_empty()),
+            priority: read.priority.unwrap_or(0),
+            demand: vec![Capacity { unit, quantity: read.instances.unwrap_or(1.0) }].into(),
+            name: read.name.unwrap_or_default(),
+            owner: read.owner,
+        };
+        Ok((asked, place))
+    }
+}
+
+fn parse_instances(value: &str) -> Result<f64, ApiError> {
+    let instances =
+        value.parse::<f64>().ok().filter(|count| (1.0..=MAX_INSTANCES).contains(count) && count.fract() == 0.0);
+    instances.ok_or_else(|| {
+        ApiError::bad_request(format!(
+            "instances is {}; it must be a whole number from 1 to {MAX_INSTANCES}",
+            shown(value)
+        ))
+    })
+}
+
+fn parse_priority(value: &str) -> Result<i32, ApiError> {
+    let priority = value.parse::<i32>().ok().filter(|priority| (0..=9_999).contains(priority));
+    priority.ok_or_else(|| {
+        ApiError::bad_request(format!("priority is {}; AWS takes whole numbers from 0 to 9999", shown(value)))
+    })
+}
+
+/// When a job would start that is submitted now: the queue is run forward with it as the last job.
+#[utoipa::path(
+    get, path = "/api/v1/when", tag = "jobs", params(WhenParameters, PlaceFilter),
+    responses(
+        (status = 200, body = StartView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)
+    )
+)]
+pub(super) async fn when(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Result<Json<StartView>, ApiError> {
+    let (asked, place) = WhenParameters::parse(query.as_deref().unwrap_or(""))?;
+    let too_busy = || ApiError::unavailable("busy", "another question is being answered; try again");
+    let permit = RUNNING.acquire().await.map_err(|_| too_busy())?;
+    let targets = pages.watched(&place);
+    let answers = ask_each(targets, |reply| JobQuery::Present { asked: Box::new(asked.clone()), reply }).await?;
+    let (mut found, mut none) = (Vec::new(), None);
+    for (target, world) in answers.given {
+        match world {
+            Ok(world) => found.push((target, world)),
+            Err(why) => none = Some(why),
+        }
+    }
+    let Some((target, world)) = found.pop() else {
+        let nothing = || "no queue of this account and region is watched".to_owned();
+        return Err(ApiError::not_found(none.unwrap_or_else(nothing)));
+    };
+    if !found.is_empty() {
+        return Err(ApiError::conflict("several accounts or regions have this queue: give account and region"));
+    }
+    let Some(world) = world else {
+        return Err(ApiError::unavailable("not_ready", "the queues were not polled completely yet; try again"));
+    };
+    let running = tokio::task::spawn_blocking(move || {
+        let starts = forecast::run(&world, RUNS);
+        drop(permit);
+        (world, starts)
+    });
+    let (world, starts) =
+        running.await.map_err(|_| ApiError::unavailable("failed", "the forecast failed; try again"))?;
+    let outlook = ask(&target.jobs, |reply| JobQuery::Outlook { world, starts: Box::new(starts), reply }).await?;
+    Ok(Json(StartView::of(outlook, pages.clock.now())))
+}

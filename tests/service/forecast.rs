@@ -1,0 +1,80 @@
+//! When jobs start, asked of a service over the simulator.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::support::service::{Running, Setup};
+
+/// A backlog of sixty jobs of one to three hours, for a share whose quota lets about five run, and one job a day later.
+fn backlog() -> String {
+    let mut trace = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
+    for job in 0..60 {
+        writeln!(trace, "job-{job:02},speech,1,{job},{}", 3_600 + (job * 37 % 60) * 120).unwrap();
+    }
+    trace.push_str("late,speech,1,86400,3600\n");
+    trace
+}
+
+/// The estimates of waiting jobs that there are.
+async fn expected(running: &Running) -> Vec<Value> {
+    let page = running.api("/api/v1/jobs?state=runnable&limit=5").await;
+    let mut found = Vec::new();
+    for job in page["jobs"].as_array().into_iter().flatten() {
+        let job = running.api(&format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await;
+        found.extend(Some(job["start"].clone()).filter(|start| start["outlook"] == "expected"));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_job_has_an_interval_with_its_calibration_that_survives_a_restart() {
+    let running = Running::start(Setup { trace: backlog(), forecast: 1.0, ..Setup::default() }).await;
+    running
+        .until("a waiting job says that too little has ended", async |running| {
+            let page = running.api("/api/v1/jobs?state=runnable&limit=1").await;
+            let Some(id) = page["jobs"][0]["id"].as_str() else { return false };
+            let job = running.api(&format!("/api/v1/jobs/{id}")).await;
+            job["start"]["outlook"] == "too_little_history" && job["start"]["p50"].is_null()
+        })
+        .await;
+    running.until("a waiting job has an estimate", async |running| !expected(running).await.is_empty()).await;
+
+    let start = expected(&running).await.remove(0);
+    let time = |key: &str| start[key].as_str().map(str::to_owned);
+    assert!(time("p10") <= time("p50") && time("p50") <= time("p90"), "{start:#}");
+    assert!(start["truths"].as_u64().unwrap() >= 10, "{start:#}");
+    assert!(start["rests_on"].as_str().unwrap().contains("100 runs"), "{start:#}");
+    assert!(start["would_change"].as_str().unwrap().starts_with("Earlier with"), "{start:#}");
+
+    let queue = running.api("/api/v1/queues").await[0]["queue"].as_str().unwrap().to_owned();
+    let ask = |share: &str, unit: &str| format!("/api/v1/when?queue={queue}&share={share}&instances=1&type={unit}");
+    let last = running.api(&ask("speech", "ml.p5.4xlarge")).await;
+    assert_eq!(last["outlook"], "expected", "{last:#}");
+    let never = running.api(&ask("speech", "ml.p5.48xlarge")).await;
+    assert_eq!((never["outlook"].as_str(), never["p50"].as_str()), (Some("never"), None), "{never:#}");
+    let (status, text) = running.get(&ask("nobody", "ml.p5.4xlarge")).await;
+    assert!(status == 404 && text.contains("there are speech"), "{status} {text}");
+    for (wrong, said) in [
+        ("queue=q", "parameter type is missing"),
+        ("type=x", "parameter queue is missing"),
+        ("queue=q&type=x&instances=0", "whole number"),
+        ("queue=q&type=x&priority=high", "0 to 9999"),
+        ("queue=q&type=x&colour=red", "unknown parameter"),
+        ("queue=q&queue=q&type=x", "given twice"),
+    ] {
+        let (status, text) = running.get(&format!("/api/v1/when?{wrong}")).await;
+        assert!(status == 400 && text.contains(said), "{wrong}: {status} {text}");
+    }
+
+    let running = running.restart().await;
+    running.until("estimates are there again", async |running| !expected(running).await.is_empty()).await;
+    let again = expected(&running).await.remove(0);
+    assert!(again["truths"].as_u64() >= start["truths"].as_u64(), "{again:#}");
+    running
+        .until("it is known how often intervals were right", async |running| {
+            running.get("/metrics").await.1.contains("trainspotter_forecast_coverage")
+        })
+        .await;
+    running.stop().await;
+}
