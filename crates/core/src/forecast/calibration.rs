@@ -15,7 +15,7 @@ use crate::model::{QueueName, ShareName, Timestamp};
 const MAX_TRUTHS: usize = 3_000;
 
 /// Groups of truths that are remembered.
-const MAX_GROUPS: usize = 500;
+const MAX_GROUPS: usize = 2_000;
 
 /// A truth counts half as much as one that came so much later. Truths of one hour are much alike, so that few hours say little.
 const HALF_LIFE: Duration = Duration::from_secs(3 * 86_400);
@@ -30,7 +30,7 @@ const ENOUGH: usize = 30;
 const MISSES: f64 = 0.1;
 
 /// How fast levels follow misses.
-const ADAPTATION: f64 = 0.003;
+const ADAPTATION: f64 = 0.002;
 
 /// The most that a level moves.
 const MAX_ADAPTED: f64 = 0.3;
@@ -89,7 +89,18 @@ pub struct Quality {
 /// What came true of late.
 #[derive(Debug, Default)]
 pub struct Calibration {
-    groups: BTreeMap<Group, Truths>,
+    /// By group, and by how far ahead they looked; `None` is any.
+    groups: BTreeMap<(Group, Option<Ahead>), Truths>,
+}
+
+/// How far ahead an estimate looks. What is near is off by more, for its size, than what is far.
+type Ahead = usize;
+
+/// Bounds between estimates that look further and further ahead, in seconds.
+const AHEAD: [f64; 4] = [600.0, 1_800.0, 5_400.0, 14_400.0];
+
+fn ahead_of(raw: &Interval) -> Ahead {
+    AHEAD.partition_point(|bound| *bound < raw.middle)
 }
 
 /// The truths of one group, oldest first.
@@ -137,7 +148,9 @@ impl Calibration {
     /// Takes in what came true.
     pub fn record(&mut self, truth: &Truth) {
         let share = Group::Share(truth.queue.clone(), truth.share.clone());
-        for group in [share, Group::Queue(truth.queue.clone()), Group::All] {
+        let groups = [share, Group::Queue(truth.queue.clone()), Group::All];
+        let ahead = ahead_of(&truth.raw);
+        for group in groups.into_iter().flat_map(|group| [(group.clone(), Some(ahead)), (group, None)]) {
             if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&group) {
                 continue;
             }
@@ -153,7 +166,7 @@ impl Calibration {
 
     /// What an estimate of a share has to be, by what came true; `None` while too little has.
     pub fn correct(&self, raw: Interval, queue: &QueueName, share: Option<&ShareName>) -> Option<Interval> {
-        let factors = self.truths_for(queue, share)?.factors();
+        let factors = self.truths_for(queue, share, ahead_of(&raw))?.factors();
         let mut ends = [0.0; 3];
         for ((end, raw), factor) in ends.iter_mut().zip(raw.ends()).zip(factors) {
             *end = ((raw + GRAIN) * factor - GRAIN).max(0.0);
@@ -165,35 +178,40 @@ impl Calibration {
     /// How many truths there are for a share, or else for its queue, or else in all.
     pub fn known(&self, queue: &QueueName, share: Option<&ShareName>) -> usize {
         let groups = [Group::Share(queue.clone(), share.cloned()), Group::Queue(queue.clone()), Group::All];
+        let groups = groups.map(|group| (group, None));
         groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.of_late.len()).max().unwrap_or(0)
     }
 
     /// How good the estimates of a share were that were shown; `None` if too few were.
     pub fn quality(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<Quality> {
-        self.groups.get(&Group::Share(queue.clone(), share.cloned()))?.quality()
+        self.groups.get(&(Group::Share(queue.clone(), share.cloned()), None))?.quality()
     }
 
     /// How good those of a queue were.
     pub fn quality_of_queue(&self, queue: &QueueName) -> Option<Quality> {
-        self.groups.get(&Group::Queue(queue.clone()))?.quality()
+        self.groups.get(&(Group::Queue(queue.clone()), None))?.quality()
     }
 
     /// The quality of each share of which enough is known.
     pub fn qualities(&self) -> Vec<(QueueName, Option<ShareName>, Quality)> {
-        let of_share = |(group, truths): (&Group, &Truths)| match group {
-            Group::Share(queue, share) => Some((queue.clone(), share.clone(), truths.quality()?)),
-            Group::Queue(_) | Group::All => None,
+        let of_share = |(group, truths): (&(Group, Option<Ahead>), &Truths)| match group {
+            (Group::Share(queue, share), None) => Some((queue.clone(), share.clone(), truths.quality()?)),
+            (Group::Share(..) | Group::Queue(_) | Group::All, _) => None,
         };
         self.groups.iter().filter_map(of_share).collect()
     }
 
-    fn truths_for(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Truths> {
-        let enough =
-            |group: Group, least: usize| self.groups.get(&group).filter(|truths| truths.of_late.len() >= least);
+    fn truths_for(&self, queue: &QueueName, share: Option<&ShareName>, ahead: Ahead) -> Option<&Truths> {
+        let enough = |group: Group, ahead: Option<Ahead>, least: usize| {
+            self.groups.get(&(group, ahead)).filter(|truths| truths.of_late.len() >= least)
+        };
         let of_share = || Group::Share(queue.clone(), share.cloned());
-        enough(of_share(), ENOUGH)
-            .or_else(|| enough(Group::Queue(queue.clone()), MIN_TRUTHS))
-            .or_else(|| enough(Group::All, MIN_TRUTHS))
+        let of_queue = || Group::Queue(queue.clone());
+        enough(of_share(), Some(ahead), ENOUGH)
+            .or_else(|| enough(of_queue(), Some(ahead), ENOUGH))
+            .or_else(|| enough(of_share(), None, ENOUGH))
+            .or_else(|| enough(of_queue(), None, MIN_TRUTHS))
+            .or_else(|| enough(Group::All, None, MIN_TRUTHS))
     }
 }
 
