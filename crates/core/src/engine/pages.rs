@@ -23,6 +23,25 @@ impl Engine {
         Some(queue.arn.as_str()).filter(|arn| !arn.is_empty())
     }
 
+    /// What a job does or did, a line each, with why it waits as [`Engine::why`] says; empty if it is not known.
+    pub fn story(&self, id: &JobId, why: Option<&Why>, now: Timestamp) -> Vec<String> {
+        self.facts.ledger.job(id).map(|job| metrics::story(job, why, &self.facts.inputs(now, &[]))).unwrap_or_default()
+    }
+
+    /// When Batch will end a waiting job because of a time limit of its queue; `None` if none applies to the reason it waits for.
+    pub fn time_limit_at(&self, id: &JobId) -> Option<Timestamp> {
+        let job = self.facts.ledger.job(id).filter(|job| job.status().is_waiting())?;
+        let reason = job.latest.status_reason.as_deref()?;
+        let queue = self.facts.queues.iter().find(|queue| queue.name == *job.queue())?;
+        let limit = queue.time_limits.iter().filter(|limit| reason.starts_with(&limit.reason)).map(|limit| limit.after);
+        let front = self.facts.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
+        let at_front = front.iter().find(|place| place.job_arn.rsplit('/').next() == Some(id.as_str()));
+        // Counted from when the job came to its place, or else from when it began to wait.
+        let waits_since = job.timeline.current().map(|span| span.from.latest);
+        let since = at_front.and_then(|place| place.since).max(waits_since)?;
+        Some(since + limit.min()?)
+    }
+
     /// What is around a job, with why it waits as [`Engine::why`] says; `None` if it is not known.
     pub fn job_context(&self, id: &JobId, why: Option<&Why>, now: Timestamp) -> Option<JobContext> {
         Some(metrics::job_context(self.facts.ledger.job(id)?, why, &self.facts.inputs(now, &[])))
