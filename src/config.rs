@@ -13,6 +13,7 @@ mod file;
 mod forecast;
 mod mute;
 mod object_place;
+mod otlp_environment;
 mod publish;
 mod receivers;
 mod store;

@@ -43,7 +43,7 @@ pub use metrics_document::metrics_markdown;
 pub use otlp::{MAX_POINTS_PER_REQUEST, Origin, OtlpSetupError, OtlpSink, otlp_requests};
 pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 pub use sink::{Published, SetupError, SinkError};
-pub use volume::{classic_use, otlp_use};
+pub use volume::{WITH_NEWS, classic_use, otlp_use};
 
 /// How long one attempt to publish to one sink may take, in wall time: it guards against the real network.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -109,7 +109,9 @@ impl Publisher {
                 lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(Box::new(sink)), config.every));
             }
             if let Some(endpoint) = cloudwatch.otlp {
-                let sink = OtlpSink::to_cloudwatch(endpoint, origin.clone())?.in_form(config.histograms);
+                let sink = OtlpSink::to_cloudwatch(endpoint, origin.clone())?
+                    .in_form(config.histograms)
+                    .repeating_unchanged(config.repeat_unchanged);
                 lanes.push(Lane::new("cloudwatch-otlp".to_owned(), Sink::Otlp(Box::new(sink)), config.every));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, inputs, print};
 use crate::config::Config;
 use crate::cost::{Assumed, Bill, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
-use crate::publish::{Origin, classic_use, otlp_use};
+use crate::publish::{Origin, WITH_NEWS, classic_use, otlp_use};
 use crate::service::look;
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
@@ -150,7 +151,20 @@ fn usage(
             usage.alarms = count(&export::promql_alarms(rules).text).0;
         }
         if sink.metrics.are_otlp() {
-            usage.otlp.push(otlp_use(frame, "cloudwatch-otlp", true, sink.every, sink.histograms, &origin));
+            usage.otlp.push(otlp_use(
+                frame,
+                "cloudwatch-otlp",
+                true,
+                (sink.every, sink.repeat_unchanged),
+                sink.histograms,
+                &origin,
+            ));
+        }
+        if sink.metrics.are_otlp() && sink.repeat_unchanged > sink.every {
+            notes.push(format!(
+                "Assumed: {:.0} % of all points change between two publications by OTLP.",
+                WITH_NEWS * 100.0
+            ));
         }
         notes.push(
             "Alarms and the dashboard are counted as if all rules were exported and the dashboard imported.".to_owned(),
@@ -158,7 +172,14 @@ fn usage(
     }
     for (index, receiver) in config.publish.otlp.iter().enumerate() {
         let name = if index == 0 { "otlp".to_owned() } else { format!("otlp-{}", index + 1) };
-        usage.otlp.push(otlp_use(frame, &name, false, config.poll.every, receiver.histograms, &origin));
+        usage.otlp.push(otlp_use(
+            frame,
+            &name,
+            false,
+            (config.poll.every, Duration::ZERO),
+            receiver.histograms,
+            &origin,
+        ));
     }
     if usage.otlp.iter().any(|otlp: &OtlpUse| !otlp.is_cloudwatch) {
         notes.push("What a receiver of OTLP that is not CloudWatch costs is not known here.".to_owned());

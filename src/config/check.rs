@@ -85,7 +85,7 @@ fn address(listen: &str) -> Result<std::net::SocketAddr, String> {
 
 pub(super) struct Check<'a> {
     document: &'a Document<File>,
-    environment: Environment<'a>,
+    pub(super) environment: Environment<'a>,
     problems: Vec<Problem>,
     /// Where `${NAME}` was filled in.
     filled: BTreeSet<String>,

@@ -8,6 +8,9 @@ use crate::config::aws_names::{check_namespace, partition_of};
 use crate::config::check::{Check, MAX_POLL};
 use crate::config::file;
 
+/// PromQL looks back five minutes: a value that is repeated less often would be gone in between.
+const MAX_REPEAT: Duration = Duration::from_secs(240);
+
 /// Budgets, in dollars a month: less pays for nothing, and nobody means more.
 const BUDGETS: std::ops::RangeInclusive<f64> = 1.0..=1_000_000.0;
 
@@ -41,6 +44,8 @@ pub struct CloudWatch {
     pub budget: Option<f64>,
     /// In which form distributions go there by OTLP.
     pub histograms: Histograms,
+    /// By OTLP, how often a value that did not change is sent again; with every publication, if zero.
+    pub repeat_unchanged: Duration,
 }
 
 /// The forms in which CloudWatch takes figures.
@@ -80,6 +85,7 @@ impl CloudWatch {
             account_and_region: None,
             budget: None,
             histograms: Histograms::Explicit,
+            repeat_unchanged: Duration::from_secs(180),
         }
     }
 }
@@ -97,6 +103,8 @@ pub struct Otlp {
     pub histograms: Histograms,
     /// Whether bodies are compressed by gzip.
     pub is_zipped: bool,
+    /// How long a request may take, in wall time; as long as usual, if absent.
+    pub timeout: Option<Duration>,
 }
 
 impl Otlp {
@@ -108,6 +116,7 @@ impl Otlp {
             headers: BTreeMap::new(),
             histograms: Histograms::Explicit,
             is_zipped: true,
+            timeout: None,
         }
     }
 }
@@ -154,10 +163,26 @@ impl Check<'_> {
             };
             let budget = self.budget(cloudwatch.budget, metrics);
             let (every, histograms) = (cloudwatch.every.0, histograms(cloudwatch.histograms));
+            let repeat_unchanged = cloudwatch.repeat_unchanged.0;
+            self.at_most("publish.cloudwatch.repeat_unchanged", repeat_unchanged, MAX_REPEAT);
             let account_and_region = cloudwatch.account_and_region;
-            CloudWatch { namespace, metrics, every, region, role, endpoint, account_and_region, budget, histograms }
+            CloudWatch {
+                namespace,
+                metrics,
+                every,
+                region,
+                role,
+                endpoint,
+                account_and_region,
+                budget,
+                histograms,
+                repeat_unchanged,
+            }
         });
-        let otlp: Vec<Otlp> = publish.otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect();
+        let otlp: Vec<Otlp> = match &publish.otlp {
+            Some(otlp) => otlp.iter().enumerate().map(|(index, otlp)| self.otlp(index, otlp)).collect(),
+            None => self.otlp_of_the_environment().into_iter().collect(),
+        };
         for (index, sink) in otlp.iter().enumerate() {
             // Other headers may lead to another tenant.
             if otlp.iter().take(index).any(|other| other.endpoint == sink.endpoint && other.headers == sink.headers) {
@@ -188,7 +213,8 @@ impl Check<'_> {
         }
         let headers = self.headers(&at, &otlp.headers);
         let is_zipped = otlp.compression == file::Compression::Gzip;
-        Otlp { endpoint: Secret::new(endpoint), protocol, headers, histograms: histograms(otlp.histograms), is_zipped }
+        let histograms = histograms(otlp.histograms);
+        Otlp { endpoint: Secret::new(endpoint), protocol, headers, histograms, is_zipped, timeout: None }
     }
 
     fn budget(&mut self, budget: Option<file::Dollars>, metrics: CloudWatchMetrics) -> Option<f64> {

@@ -10,8 +10,10 @@ mod exponential;
 mod grpc;
 mod http;
 mod origin;
+mod unchanged;
 
 use std::fmt;
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use prost::Message;
@@ -25,7 +27,7 @@ use crate::publish::SetupError;
 use crate::publish::SinkError;
 use crate::publish::otlp::error::ExportError;
 use crate::publish::otlp::grpc::GrpcReceiver;
-use crate::publish::otlp::http::{HttpReceiver, client_for, export_signed};
+use crate::publish::otlp::http::{HttpReceiver, REQUEST_TIMEOUT, client_for, export_signed};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 
@@ -35,6 +37,7 @@ pub use encode::{MAX_POINTS_PER_REQUEST, otlp_requests};
 pub use error::OtlpSetupError;
 pub(super) use exponential::ExponentialHistograms;
 pub use origin::Origin;
+pub(super) use unchanged::Unchanged;
 
 /// Of one request to CloudWatch, before compression: "1 MB" (AWS, "OTLP endpoints"), taken as the smaller one.
 const MAX_SIGNED_BYTES: usize = 1_000_000;
@@ -49,6 +52,8 @@ pub struct OtlpSink {
     charged_bytes: u64,
     /// Distributions as exponential histograms, where that is their form.
     exponential: Option<ExponentialHistograms>,
+    /// What was sent before, where points without news are sent less often.
+    unchanged: Option<Unchanged>,
 }
 
 enum Transport {
@@ -75,12 +80,12 @@ impl OtlpSink {
     /// Prepares a sink for CloudWatch's own endpoint; connects on first use.
     pub fn to_cloudwatch(endpoint: SignedEndpoint, origin: Origin) -> Result<Self, SetupError> {
         let wrong = |cause: OtlpSetupError| SetupError::new(shown_url(endpoint.url.as_str()), cause);
-        let client = client_for(&endpoint.url).map_err(wrong)?;
+        let client = client_for(&endpoint.url, REQUEST_TIMEOUT).map_err(wrong)?;
         Ok(Self::with(Transport::Signed { client, endpoint: Box::new(endpoint) }, origin))
     }
 
     fn with(transport: Transport, origin: Origin) -> Self {
-        Self { origin, transport, reported_until: None, charged_bytes: 0, exponential: None }
+        Self { origin, transport, reported_until: None, charged_bytes: 0, exponential: None, unchanged: None }
     }
 
     /// The same with distributions in another form.
@@ -90,6 +95,13 @@ impl OtlpSink {
             Histograms::Explicit => None,
             Histograms::Exponential => Some(ExponentialHistograms::default()),
         };
+        self
+    }
+
+    /// The same with points without news so often only; with each frame, if that is zero.
+    #[must_use]
+    pub fn repeating_unchanged(mut self, every: Duration) -> Self {
+        self.unchanged = (!every.is_zero()).then(|| Unchanged::every(every));
         self
     }
 
@@ -136,6 +148,9 @@ impl OtlpSink {
                 Err(unavailable @ SinkError::Unavailable { .. }) => return Err(unavailable),
             }
         }
+        if let Some(unchanged) = &mut self.unchanged {
+            unchanged.taken(frame);
+        }
         match refusal {
             None => Ok(Published { series, dropped: 0 }),
             Some(reason) => Err(SinkError::Rejected { dropped: refused, reason }),
@@ -154,6 +169,7 @@ impl OtlpSink {
                 max_points: most,
                 is_short: is_bounded,
                 exponential: self.exponential.as_ref(),
+                unchanged: self.unchanged.as_ref(),
             };
             let requests = requests_in(&form, frame, until);
             let fit = |(request, _): &(ExportMetricsServiceRequest, u64)| request.encoded_len() <= MAX_SIGNED_BYTES;

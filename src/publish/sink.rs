@@ -41,6 +41,14 @@ impl SinkError {
         }
     }
 
+    /// Data points that were refused for good.
+    pub fn refused_points(&self) -> u64 {
+        match self {
+            Self::Unavailable { .. } => 0,
+            Self::Rejected { dropped, .. } => *dropped,
+        }
+    }
+
     /// An outage without a wish for a pause.
     pub(super) fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), retry_after: None }

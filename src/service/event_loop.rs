@@ -14,7 +14,7 @@ use crate::aws::CallCounter;
 use crate::config::{History, Receiver};
 use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
-use crate::publish::Report;
+use crate::publish::{Report, SinkError};
 use crate::replication::Standing;
 use crate::service::archive::ArchiveRows;
 use crate::service::clock_watch::ClockWatch;
@@ -414,6 +414,8 @@ impl EventLoop {
         self.memory.problems.published(report);
         self.own_cost.published(report, self.engine.service());
         self.limit_hit("cloudwatch_budget", report.newly_left_out);
+        let refused = report.error.as_ref().map_or(0, SinkError::refused_points);
+        self.engine.counting().add(&catalogue::PUBLISH_REFUSED, [sink()], refused);
         self.engine.service().published_series.insert(report.sink.to_string(), report.series);
         self.engine.counting().add(&catalogue::PUBLISH_FAILURES, [sink()], u64::from(report.error.is_some()));
         self.limit_hit("values_waiting_for_cloudwatch", report.dropped);

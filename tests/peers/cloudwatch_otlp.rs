@@ -7,11 +7,14 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use trainspotter::cost::{Assumed, assumed_frame};
 use trainspotter::outbound::{SignedEndpoint, SignedService, Signer};
 use trainspotter::publish::{Origin, OtlpSink, Published, SinkError};
 use trainspotter_clock::Clock;
+use trainspotter_core::metrics::catalogue::Kind;
 use trainspotter_core::metrics::{Frame, Sample, Value as Figure, catalogue, labels};
 use trainspotter_core::model::Timestamp;
+use trainspotter_core::rules::{export, parse_rules};
 use trainspotter_simulator::workload::Workload;
 use trainspotter_simulator::{Simulation, serve};
 
@@ -142,4 +145,116 @@ async fn a_frame_of_long_labels_is_cut_into_requests_of_a_megabyte() {
     let taken = cloudwatch.taken().await;
     assert_eq!(taken["points"], 1_500);
     assert!(taken["requests"].as_u64() > Some(3), "{}", taken["requests"]);
+}
+
+/// What a query selects: the metric, its matchers' labels, and whether the increase over a range is taken.
+struct Selector {
+    metric: String,
+    labels: Vec<String>,
+    is_of_a_range: bool,
+}
+
+/// The selectors of a PromQL query, `{"name", label=~"value"}`.
+fn selectors(query: &str) -> Vec<Selector> {
+    let mut found = Vec::new();
+    let mut rest = query;
+    while let Some((before, after)) = rest.split_once("{\"") {
+        let (metric, after) = after.split_once('"').unwrap();
+        let mut labels = Vec::new();
+        let mut matchers = after;
+        while let Some(more) = matchers.strip_prefix(", ") {
+            let (label, value) = more.split_once("=~\"").unwrap();
+            labels.push(label.to_owned());
+            // A backslash keeps the quote that follows.
+            let mut is_escaped = false;
+            let end = value.find(|letter| {
+                let ends = letter == '"' && !is_escaped;
+                is_escaped = letter == '\\' && !is_escaped;
+                ends
+            });
+            matchers = &value[end.unwrap() + 1..];
+        }
+        let is_of_a_range = matchers.starts_with("}[");
+        assert!(matchers.starts_with('}'), "{query}");
+        assert_eq!(is_of_a_range, before.ends_with("increase("), "{query}");
+        found.push(Selector { metric: metric.to_owned(), labels, is_of_a_range });
+        rest = matchers;
+    }
+    found
+}
+
+/// Every label in `by (...)` and `on (...)` of a query.
+fn grouped_by(query: &str) -> Vec<String> {
+    let lists = query.split("by (").skip(1).chain(query.split("on (").skip(1));
+    let labels = lists.flat_map(|rest| rest.split_once(')').unwrap().0.split(", ").map(str::to_owned));
+    labels.filter(|label| !label.is_empty()).collect()
+}
+
+/// The alarms that rules become ask for what is sent: by its name and labels, and for increases only of what is cumulative.
+#[tokio::test]
+async fn exported_promql_alarms_fit_what_the_endpoint_has() {
+    let cloudwatch = CloudWatch::start().await;
+    let assumed = Assumed {
+        queues: 1,
+        shares: 2,
+        instance_types: 1,
+        bands: 2,
+        sinks: 1,
+        receivers: 1,
+        reserved: true,
+        priced: true,
+    };
+    cloudwatch.allowed().publish(&assumed_frame(&assumed, AT)).await.unwrap();
+    let taken = cloudwatch.taken().await;
+    assert_eq!(taken["refused_points"], 0);
+    let series = taken["series"].as_array().unwrap();
+    let of = |name: &str| series.iter().filter(|series| series["name"] == name).collect::<Vec<_>>();
+
+    let mut texts = vec![every_form()];
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/alerts")).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.to_string_lossy().into_owned();
+        if name.ends_with(".yaml") && !name.ends_with(".test.yaml") {
+            texts.push(std::fs::read_to_string(path).unwrap());
+        }
+    }
+    let mut checked = 0;
+    for text in texts {
+        let exported = export::promql_alarms(&parse_rules("rules.yaml", &text).unwrap());
+        let alarms: Vec<Value> = serde_json::from_str(&exported.text).unwrap();
+        for alarm in alarms {
+            let query = alarm["EvaluationCriteria"]["PromQLCriteria"]["Query"].as_str().unwrap();
+            let selectors = selectors(query);
+            assert!(!selectors.is_empty(), "{query}");
+            for Selector { metric, labels, is_of_a_range } in &selectors {
+                let found = of(metric);
+                assert!(!found.is_empty(), "nothing is sent as {metric}: {query}");
+                for series in found {
+                    let has = |label: &String| series["labels"].get(label).is_some();
+                    assert!(labels.iter().all(has) && grouped_by(query).iter().all(has), "{series}: {query}");
+                    let expected = if *is_of_a_range { json!("cumulative") } else { Value::Null };
+                    assert_eq!(series["temporality"], expected, "{series}: {query}");
+                }
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 15, "{checked}");
+}
+
+/// A rule of each form over a metric of each kind that can be exported.
+fn every_form() -> String {
+    let mut rules = String::from("rules:\n");
+    let published = catalogue::ALL.iter().filter(|metric| metric.kind != Kind::Distribution);
+    for (number, metric) in published.enumerate() {
+        let take = if metric.kind == Kind::Counter { "increase: 1h, " } else { "" };
+        let by = metric.labels.join(", ");
+        let filter = metric.labels.iter().find(|label| metric.closed_label(label).is_none() && **label != "queue");
+        let filter = filter.map_or_else(String::new, |label| format!("where: {{ {label}: 'a.\"?*' }}, "));
+        rules += &format!(
+            "  - {{ alert: R{number}, metric: {}, {take}{filter}by: [{by}], above: 0.5, annotations: {{ summary: x }} }}\n",
+            metric.name
+        );
+    }
+    rules
 }

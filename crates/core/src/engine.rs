@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod advice_tests;
+mod alert_series;
 mod facts;
 mod forecasts;
 #[cfg(test)]
@@ -290,6 +291,11 @@ impl Engine {
         let (alerts_pending, alerts_firing) = self.active_alerts.counts();
         self.service.alerts_pending = alerts_pending;
         self.service.alerts_firing = alerts_firing;
+        let (active, over) = alert_series::of(self.active_alerts.alerts());
+        self.service.active_alerts = active;
+        if over > 0 {
+            self.counting.add(&catalogue::LIMIT_HITS, [("limit", "active_alerts".into())], over);
+        }
         self.service.account.outside = self.outside.in_use(&self.facts.ledger, now);
         let sources = self.sources.health(&self.facts.queues, now);
         let inputs = self.facts.inputs(now, &sources);

@@ -112,6 +112,8 @@ pub struct Service {
     pub alerts_pending: usize,
     /// Alerts that fire.
     pub alerts_firing: usize,
+    /// Each alert that is pending or firing, up to [`MAX_ACTIVE_ALERTS`].
+    pub active_alerts: Vec<ActiveAlert>,
     /// Whether the rule files have mistakes, so that the rules from before them are evaluated.
     pub rules_broken: bool,
     /// Why the state is kept in memory only; `None` if all is well.
@@ -131,6 +133,26 @@ pub struct PendingArchive {
     pub rows: u64,
     /// For how long the oldest day that is over has been due.
     pub oldest_age: Duration,
+}
+
+/// Alerts that have a series of their own, at most.
+pub const MAX_ACTIVE_ALERTS: usize = 500;
+
+/// An alert that is pending or firing, as a series tells it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ActiveAlert {
+    /// The rule's name.
+    pub alertname: String,
+    /// The label `severity`; empty if there is none.
+    pub severity: String,
+    /// `pending` or `firing`.
+    pub state: &'static str,
+    /// The queue that it is about; empty if it is not about one.
+    pub queue: String,
+    /// The share, likewise.
+    pub share: String,
+    /// What else it is about, like `reason=capacity`.
+    pub subject: String,
 }
 
 /// Notifications that wait for delivery to one receiver.

@@ -16,8 +16,8 @@ use trainspotter_core::yaml::HumanDuration;
 pub(in crate::config) struct Publish {
     /// CloudWatch custom metrics; off when absent.
     pub(in crate::config) cloudwatch: Option<CloudWatch>,
-    /// OTLP receivers.
-    pub(in crate::config) otlp: Vec<Otlp>,
+    /// OTLP receivers. Where this key is left out, the environment variables OTEL_EXPORTER_OTLP_* may name one.
+    pub(in crate::config) otlp: Option<Vec<Otlp>>,
 }
 
 /// CloudWatch custom metrics.
@@ -42,6 +42,8 @@ pub(in crate::config) struct CloudWatch {
     pub(in crate::config) budget: Option<Dollars>,
     /// In which form distributions go there by OTLP: explicit or exponential.
     pub(in crate::config) histograms: Histograms,
+    /// By OTLP, how often a value that did not change is sent again: each point is paid for. At most 4m; 0s sends everything each time.
+    pub(in crate::config) repeat_unchanged: HumanDuration,
 }
 
 impl Default for CloudWatch {
@@ -56,6 +58,7 @@ impl Default for CloudWatch {
             account_and_region: None,
             budget: None,
             histograms: Histograms::Explicit,
+            repeat_unchanged: HumanDuration(Duration::from_secs(180)),
         }
     }
 }

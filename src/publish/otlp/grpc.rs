@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::config;
 use crate::outbound::{Guard, grpc_channel};
 use crate::publish::otlp::error::{ExportError, OtlpSetupError};
-use crate::publish::otlp::http::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, headers_of};
+use crate::publish::otlp::http::{CONNECT_TIMEOUT, headers_of, timeout_of};
 
 /// Who is asking.
 const USER_AGENT: &str = concat!("trainspotter/", env!("CARGO_PKG_VERSION"));
@@ -29,7 +29,7 @@ impl GrpcReceiver {
             .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
             .map_err(OtlpSetupError::Origin)?
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT);
+            .timeout(timeout_of(config));
         let mut client = MetricsServiceClient::new(grpc_channel(endpoint, Guard::new(true))?);
         if config.is_zipped {
             client = client.send_compressed(CompressionEncoding::Gzip);

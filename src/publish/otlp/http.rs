@@ -34,7 +34,7 @@ pub(super) struct HttpReceiver {
 impl HttpReceiver {
     pub(super) fn new(config: &config::Otlp) -> Result<Self, OtlpSetupError> {
         let url = reqwest::Url::parse(config.endpoint.expose())?;
-        let client = client_for(&url)?;
+        let client = client_for(&url, timeout_of(config))?;
         Ok(Self { client, url, headers: headers_of(config)?, is_zipped: config.is_zipped })
     }
 
@@ -72,9 +72,14 @@ pub(super) async fn export_signed(
 }
 
 /// A client for one endpoint.
-pub(super) fn client_for(url: &reqwest::Url) -> Result<reqwest::Client, OtlpSetupError> {
+pub(super) fn client_for(url: &reqwest::Url, timeout: Duration) -> Result<reqwest::Client, OtlpSetupError> {
     let client = http_client(url, Guard::new(true))?;
-    client.connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).build().map_err(OtlpSetupError::Client)
+    client.connect_timeout(CONNECT_TIMEOUT).timeout(timeout).build().map_err(OtlpSetupError::Client)
+}
+
+/// How long a request may take: never longer than usual, for the next frame does not wait.
+pub(super) fn timeout_of(config: &config::Otlp) -> Duration {
+    config.timeout.map_or(REQUEST_TIMEOUT, |timeout| timeout.min(REQUEST_TIMEOUT))
 }
 
 /// The headers of a configuration.

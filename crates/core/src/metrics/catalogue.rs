@@ -278,6 +278,9 @@ catalogue! {
     PUBLISH_FAILURES = "publish.failures", Counter, Count, NonNegative, ["sink"], Stable,
         about Other, from [], cloudwatch Sent,
         "Batches that a sink rejected or did not receive.";
+    PUBLISH_REFUSED = "publish.refused", Counter, Count, NonNegative, ["sink"], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "Data points that a sink refused, wholly or in part of a batch, and that are not sent again.";
     PUBLISH_LEFT_OUT = "publish.left_out", Gauge, Count, NonNegative, ["sink", "metric"], Experimental,
         about Other, from [], cloudwatch OnceStable,
         "Series that are not sent because of `publish.cloudwatch.budget`, by metric.";
@@ -287,6 +290,9 @@ catalogue! {
     ALERTS = "alerts", Gauge, Count, NonNegative, ["state" = AlertState], Stable,
         about Other, from [], cloudwatch Sent,
         "Alert instances by state.";
+    ALERTS_ACTIVE = "alerts.active", Gauge, Count, NonNegative, ["alertname", "severity", "state" = AlertState, "queue", "share", "subject"], Experimental,
+        about Other, from [], cloudwatch OnceStable,
+        "1 for each alert that is pending or firing, by what it is about; `subject` holds the labels beyond queue and share. As of the evaluation before; 500 at most.";
     RULE_FAILURES = "rule.failures", Counter, Count, NonNegative, ["rule"], Stable,
         about Other, from [], cloudwatch Sent,
         "Evaluations of a rule that failed, such as a template that does not render.";
@@ -342,7 +348,8 @@ mod tests {
     #[test]
     fn what_comes_from_aws_rests_on_a_source_and_what_is_experimental_costs_nothing() {
         for metric in ALL {
-            let of_aws = metric.labels.contains(&"queue") || metric.labels.contains(&"instance_type");
+            let of_alerts = metric.labels.contains(&"alertname");
+            let of_aws = !of_alerts && (metric.labels.contains(&"queue") || metric.labels.contains(&"instance_type"));
             assert_eq!(of_aws, !metric.sources.is_empty(), "{metric}: which sources does it rest on?");
             let is_stable = metric.stability == Stability::Stable;
             assert_eq!(is_stable, metric.cloudwatch != CloudWatch::OnceStable, "{metric}: is it sent to CloudWatch?");

@@ -324,6 +324,18 @@ impl Gauges {
         for (state, count) in [("pending", service.alerts_pending), ("firing", service.alerts_firing)] {
             self.set(&catalogue::ALERTS, [("state", state.into())], count as f64);
         }
+        for alert in &service.active_alerts {
+            let crate::metrics::ActiveAlert { alertname, severity, state, queue, share, subject } = alert;
+            let labels = [
+                ("alertname", alertname.as_str().into()),
+                ("severity", severity.as_str().into()),
+                ("state", (*state).into()),
+                ("queue", queue.as_str().into()),
+                ("share", share.as_str().into()),
+                ("subject", subject.as_str().into()),
+            ];
+            self.set(&catalogue::ALERTS_ACTIVE, labels, 1.0);
+        }
         for (kind, trouble) in [("unwritable", service.store_error.is_some()), ("set_aside", service.store_set_aside)] {
             self.set(&catalogue::STORE_TROUBLE, [("kind", kind.into())], f64::from(u8::from(trouble)));
         }
