@@ -20,6 +20,7 @@ pub mod sample;
 pub mod silence;
 mod slack;
 mod sns;
+pub mod trace;
 mod webhook;
 
 use std::fmt;

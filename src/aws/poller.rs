@@ -144,6 +144,7 @@ impl Poller {
     /// The urgent part of a round, which is begun if it was not: of each queue its jobs in flight, its
     /// arrivals, and its waiting jobs where they are few. Observations are sent page by page. A queue that fails is said to have
     /// failed, and the next one is asked.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn poll(&mut self, questions: &Questions, out: &Out) {
         if !self.begun {
             self.begin(out).await;
@@ -164,6 +165,7 @@ impl Poller {
     /// The rest of a round, for which single jobs may well be described first: full lists of waiting jobs, of each queue that was polled
     /// and where they are due or under way, and what each queue says of itself. A list that does not fit in goes on in the next round,
     /// and another queue is the first to go on then.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn reconcile(&mut self, questions: &Questions, out: &Out) {
         let mut pages = self.sweep_pages();
         let mut polled = std::mem::take(&mut self.polled);
@@ -210,6 +212,7 @@ impl Poller {
         }
     }
 
+    #[tracing::instrument(level = "debug", skip_all)]
     async fn poll_topology(&mut self, out: &Out) {
         let at = self.clock.now();
         if !is_due(at, self.topology_due, self.poll.topology_every) {
@@ -282,6 +285,7 @@ impl Poller {
         pages
     }
 
+    #[tracing::instrument(level = "debug", skip_all, fields(%queue))]
     async fn poll_jobs(&mut self, queue: &QueueName, questions: &Questions, out: &Out) -> Result<(), Failure> {
         let created_after = questions.created_after.get(queue).copied();
         let since = self.clock.now();
@@ -402,6 +406,7 @@ impl Poller {
         Ok(Listed { next, newest })
     }
 
+    #[tracing::instrument(level = "debug", skip_all)]
     async fn poll_snapshot(&self, queue: &QueueName, out: &Out) {
         let at = self.clock.now();
         let source = Source::Snapshot;

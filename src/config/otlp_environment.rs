@@ -100,7 +100,7 @@ impl Check<'_> {
             };
             let is_token = |key: &str| reqwest::header::HeaderName::from_bytes(key.as_bytes()).is_ok();
             let value = decoded(value);
-            if is_token(key) && reqwest::header::HeaderValue::from_str(&value).is_ok() {
+            if is_token(key) && value.chars().all(|letter| matches!(letter, ' '..='~')) {
                 headers.insert(key.to_ascii_lowercase(), Secret::new(value));
             } else {
                 self.wrong(&name, "has a pair that is no header: a name, and a value that is percent-encoded");

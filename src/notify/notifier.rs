@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::config::Group;
 use crate::config::Receiver;
@@ -36,6 +37,7 @@ use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::Verdict;
 use crate::notify::retry;
 use crate::notify::routing;
+use crate::notify::trace;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
@@ -330,7 +332,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
         let result = tokio::select! {
             biased;
-            result = self.integration.deliver(&message, &self.clock) => result,
+            result = self.integration.deliver(&message, &self.clock).instrument(trace::of_delivery(row)) => result,
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
                 // Exact: tests have timeouts of less than a second.
                 let wait = humantime::format_duration(self.attempt_timeout);

@@ -14,6 +14,7 @@ use crate::aws::CallCounter;
 use crate::config::{History, Receiver};
 use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
+use crate::notify::trace;
 use crate::publish::{Report, SinkError};
 use crate::replication::Standing;
 use crate::service::archive::ArchiveRows;
@@ -285,6 +286,7 @@ impl EventLoop {
     fn log_transitions(&mut self, output: &Output) {
         for transition in &output.transitions {
             let alert = &transition.alert;
+            let _way = trace::of_transition(transition).entered();
             match transition.kind {
                 TransitionKind::Fired => {
                     tracing::warn!(alert = %alert.rule, id = %alert.id, by = %by(alert), "alert fired")

@@ -1,4 +1,4 @@
-//! Logs to stderr, and the service's own traces over OTLP if asked for.
+//! Logs to stderr, and the service's own traces over OTLP if asked for: each poll is a trace, and so is each alert's way to its receivers.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -18,6 +18,9 @@ use crate::outbound::{Guard, grpc_channel};
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str =
     "info,aws_config=warn,aws_smithy_runtime=warn,aws_smithy_http_client=error,hyper_util=warn,rusqlite_migration=warn";
+
+/// The spans that are traced: the service's own, and not those of libraries.
+const TRACED: &str = "off,trainspotter=debug";
 
 /// Wall time for connecting to the receiver of traces, and for one export.
 const TRACES_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,11 +44,13 @@ pub fn start_logs(format: LogFormat, traces: Option<&str>) -> Result<Logs, Strin
         LogFormat::Pretty => lines.with_target(false).compact().boxed(),
     };
     let provider = traces.map(tracer_provider).transpose()?;
-    let spans =
-        provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter")));
+    // Each has a filter of its own: what is traced need not be logged.
+    let spans = provider.as_ref().map(|provider| {
+        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter"));
+        spans.with_filter(EnvFilter::new(TRACED))
+    });
     tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
+        .with(lines.with_filter(filter))
         .with(spans)
         .try_init()
         .map_err(|error| format!("logs cannot be started: {error}"))?;

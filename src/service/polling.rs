@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::aws::{Heard, JobEvent, JobEvents, Poller};
 use crate::service::inbox::PollerMessage;
@@ -42,7 +43,7 @@ impl Polling {
     async fn poll_for_ever(&mut self) -> Option<()> {
         loop {
             let began = self.clock.mark();
-            self.poll_once(began).await?;
+            self.poll_once(began).instrument(tracing::debug_span!(parent: None, "poll")).await?;
             loop {
                 tokio::select! {
                     () = self.clock.sleep_from(began, self.every) => break,

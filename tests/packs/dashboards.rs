@@ -5,6 +5,8 @@
 mod cloudwatch;
 mod grafana;
 mod grid;
+mod links;
+mod otlp;
 mod promql;
 mod rules;
 mod values;

@@ -249,10 +249,11 @@ fn every_form() -> String {
     for (number, metric) in published.enumerate() {
         let take = if metric.kind == Kind::Counter { "increase: 1h, " } else { "" };
         let by = metric.labels.join(", ");
+        let above = if metric.unit == catalogue::Unit::Seconds { "30m" } else { "0.5" };
         let filter = metric.labels.iter().find(|label| metric.closed_label(label).is_none() && **label != "queue");
-        let filter = filter.map_or_else(String::new, |label| format!("where: {{ {label}: 'a.\"?*' }}, "));
+        let filter = filter.map_or_else(String::new, |label| format!("where: {{ {label}: 'a-?*' }}, "));
         rules += &format!(
-            "  - {{ alert: R{number}, metric: {}, {take}{filter}by: [{by}], above: 0.5, annotations: {{ summary: x }} }}\n",
+            "  - {{ alert: R{number}, metric: {}, {take}{filter}by: [{by}], above: {above}, annotations: {{ summary: x }} }}\n",
             metric.name
         );
     }

@@ -39,3 +39,4 @@ mod scale;
 mod service;
 mod store_trouble;
 mod targets;
+mod traces;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::dashboards::cloudwatch;
 use crate::dashboards::grid::{self, Tile};
+use crate::dashboards::otlp::to_prometheus;
 use crate::dashboards::promql;
 
 /// Schema versions below this one are migrated by Grafana in ways that nobody tests.
@@ -69,7 +70,7 @@ fn check_panel(panel: &Value, defined: &BTreeSet<&str>) -> Vec<String> {
 
 fn check_target(target: &Value) -> Vec<String> {
     if let Some(query) = target["expr"].as_str() {
-        return promql::check(query, target["legendFormat"].as_str().unwrap_or_default());
+        return promql::check(&to_prometheus(query), target["legendFormat"].as_str().unwrap_or_default());
     }
     let text = |key: &str| target[key].as_str().unwrap_or_default();
     let dimensions: Vec<(&str, &str)> = target["dimensions"]
@@ -88,7 +89,7 @@ fn check_variable(variable: &Value) -> Vec<String> {
     let query = &variable["query"];
     if let Some(values) = query["query"].as_str().and_then(|query| query.strip_prefix("label_values(")) {
         let (selector, label) = values.trim_end_matches(')').rsplit_once(", ").unwrap();
-        return promql::check(selector, &format!("{{{{{label}}}}}"));
+        return promql::check(&to_prometheus(selector), &format!("{{{{{label}}}}}"));
     }
     if query["queryType"] == "dimensionValues" {
         let text = |key: &str| query[key].as_str().unwrap_or_default();

@@ -14,6 +14,8 @@ const OF_TOTALS: &[&str] = &["rate", "increase", "irate"];
 /// Words followed by a list of labels.
 const OF_LABELS: &[&str] = &["by", "without", "on", "ignoring", "group_left", "group_right"];
 const AGGREGATIONS: &[&str] = &["sum", "min", "max", "avg", "count", "topk", "bottomk", "quantile", "stddev"];
+/// Labels that figures may have beyond those of the catalogue: whose queues they are of.
+const OF_TARGETS: [&str; 2] = ["account", "region"];
 const OPERATORS: &[&str] = &["and", "or", "unless", "bool", "offset", "inf", "nan"];
 
 /// What is wrong with a query and its legend (`{{label}}`).
@@ -58,8 +60,12 @@ fn check_selector(name: &str, matchers: &[Token], caller: Option<&str>, labels: 
     let has_bounds = name.ends_with("_bucket") && metric.kind == Kind::Distribution;
     labels.extend(metric.labels.iter().map(|label| (*label).to_owned()));
     labels.extend(has_bounds.then(|| "le".to_owned()));
+    labels.extend(OF_TARGETS.map(str::to_owned));
     let mut problems = Vec::new();
     for (label, value) in pairs(matchers) {
+        if OF_TARGETS.contains(&label.as_str()) {
+            continue;
+        }
         let is_bound = has_bounds && label == "le";
         if !is_bound && !metric.labels.contains(&label.as_str()) {
             problems.push(format!("{name} has no label {label}"));
