@@ -28,6 +28,7 @@ use crate::publish::SinkError;
 use crate::publish::otlp::error::ExportError;
 use crate::publish::otlp::grpc::GrpcReceiver;
 use crate::publish::otlp::http::{HttpReceiver, REQUEST_TIMEOUT, client_for, export_signed};
+use trainspotter_core::metrics::CatchUp;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 
@@ -148,7 +149,8 @@ impl OtlpSink {
                 Err(unavailable @ SinkError::Unavailable { .. }) => return Err(unavailable),
             }
         }
-        if let Some(unchanged) = &mut self.unchanged {
+        // Before, not everything is sent.
+        if let Some(unchanged) = self.unchanged.as_mut().filter(|_| frame.catch_up == CatchUp::Done) {
             unchanged.taken(frame);
         }
         match refusal {
