@@ -144,7 +144,7 @@ impl Poller {
     /// The urgent part of a round, which is begun if it was not: of each queue its jobs in flight, its
     /// arrivals, and its waiting jobs where they are few. Observations are sent page by page. A queue that fails is said to have
     /// failed, and the next one is asked.
-    #[tracing::instrument(level = "debug", skip_all)]
+    #[tracing::instrument(name = "poll_sources", level = "debug", skip_all)]
     pub async fn poll(&mut self, questions: &Questions, out: &Out) {
         if !self.begun {
             self.begin(out).await;

@@ -126,7 +126,7 @@ async fn a_look_a_state_file_and_a_running_service_say_what_their_series_cost() 
     let shown = tokio::time::timeout(PATIENCE, published).await.expect("the service says what it costs");
     assert!(dollars(&shown, "classic") <= 30.0, "{shown:#}");
     let metrics = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("trainspotter_service_cost_dollars{destination=\"classic\"}"), "{metrics}");
+    assert!(metrics.contains("trainspotter_service_cost_dollars{destination=\"classic\""), "{metrics}");
     drop(service);
     let state = folder.path().join("trainspotter.db");
     let recorded = bill(&["--config", &config, "--recorded", state.to_str().unwrap()]).await;
