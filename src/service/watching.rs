@@ -129,8 +129,7 @@ impl Watching {
         };
         shared.hub.put(acting.watched(place, latest.clone(), senders.queries, past));
 
-        let events =
-            JobEvents::connect(&target, clock).await.map_err(|error| StartError::new("preparing events", error))?;
+        let events = job_events(&target, clock).await?;
         let (hint, hinted) = mpsc::channel(1);
         let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
         let polling = Polling {
@@ -155,11 +154,15 @@ impl Watching {
         }
         parts.spawn("archive", archiving.run(rest.clone()));
         parts.spawn("digests", Digests::of(&acting.operations, &shared.config).run(rest.clone()));
-        let past = history::Past::of(&shared, &config, latest);
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
-        parts.spawn("history", history::answer(past, past_inbox, rest.clone()));
+        parts.spawn("history", history::answer(history::Past::of(&shared, &config, latest), past_inbox, rest.clone()));
         parts.finish(stop, rest).await
     }
+}
+
+/// The queue that gets events of AWS Batch, if there is one.
+async fn job_events(target: &Target, clock: Clock) -> Result<Option<JobEvents>, StartError> {
+    JobEvents::connect(target, clock).await.map_err(|error| StartError::new("preparing events", error))
 }
 
 /// Starts what sends to each receiver. What is returned waits until nothing is sent any more.
