@@ -29,7 +29,7 @@ pub fn measure(out: &mut impl Write) -> Result<()> {
         out,
         "\nAt most 1,000 waiting jobs are run forward, the first ones of each share; those behind them go on from the pace of their share, and say so
 (`beyond_front`). The service makes forecasts on a thread of its own, when something has changed, and rests so long between two that they take no more
-than `forecast.cpu_share` of one core, 5 % unless it is set."
+than `forecast.cpu_share` of one core for each target, 5 % unless it is set."
     )
 }
 
