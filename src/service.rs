@@ -26,6 +26,7 @@ mod shared;
 mod signals;
 mod source_log;
 mod state_files;
+mod target_senders;
 mod targets;
 mod test_notification;
 mod watching;

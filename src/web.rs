@@ -35,6 +35,7 @@ mod report;
 mod request_limits;
 mod runbooks;
 mod service_figures;
+mod share_jobs;
 mod silences;
 mod start;
 mod targets;

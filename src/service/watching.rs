@@ -27,7 +27,7 @@ use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{
     COUNTED_UNTIL, MAX_HISTORY_QUERIES, OPEN_SINCE, Parts, StartError, archive, event_loop, history, polling, restore,
-    senders,
+    target_senders,
 };
 use crate::store::{PastAlerts, StoreHandle};
 use crate::web::Snapshot;
@@ -89,13 +89,13 @@ impl Watching {
         let rules = shared.rules.borrow().rules.to_vec();
         let Opened { store, saved, began, set_aside, unsent } = opened;
         let clients = connect(&target, &config, clock).await?;
-        let publisher = senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);
+        let publisher = target_senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);
 
         let (senders, inbox) = Inbox::new();
         let (past, past_inbox) = mpsc::channel(MAX_HISTORY_QUERIES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
         let (snapshot, latest) = watch::channel(Snapshot::default());
-        let (notifiers, delivering) = senders::notifiers(&shared, &store);
+        let (notifiers, delivering) = target_senders::notifiers(&shared, &store);
 
         let acting = Acting::new(&shared, &config, &rules, &store, &notifiers, &latest);
         let started = Started::new(&config, rules.len());

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
+use crate::web::share_jobs::jobs_of;
 use crate::web::targets::{InPlace, PlaceFilter, PlaceRow, in_place};
 use trainspotter_core::metrics::Estimate;
 use trainspotter_core::metrics::FailureFigures;
@@ -17,12 +18,9 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Loan;
 use trainspotter_core::metrics::QueueFigures;
 use trainspotter_core::metrics::ReasonFigures;
-use trainspotter_core::metrics::Sample;
 use trainspotter_core::metrics::ShareFigures;
-use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::WaitFigures;
 use trainspotter_core::metrics::Waterfall;
-use trainspotter_core::metrics::catalogue::{self, Metric};
 use trainspotter_core::metrics::gpu_parts::Part;
 use trainspotter_core::metrics::misconfiguration::Finding;
 use trainspotter_core::model::InstanceType;
@@ -303,28 +301,6 @@ pub(super) async fn shares(State(pages): State<Pages>, query: RawQuery) -> Rows<
         ShareRow { target_gpus, recent_gpus, jobs, oldest_wait_seconds, ..ShareRow::from(share) }
     };
     rows(&pages, &query, |frame| frame.shares.iter().map(|share| row(frame, share)).collect())
-}
-
-/// The jobs of a share by state, and for how long the first of them has waited.
-fn jobs_of(frame: &Frame, share: &ShareFigures) -> (BTreeMap<String, u64>, Option<f64>) {
-    let (queue, name) = (share.queue.to_string(), share.share.to_string());
-    let is_of_it = |sample: &&Sample| {
-        let is = |label: &str, value: &str| sample.labels.get(label).is_some_and(|found| **found == *value);
-        is("queue", &queue) && is("share", &name)
-    };
-    let of = |metric: &'static Metric| frame.samples.iter().filter(move |sample| sample.metric.name == metric.name);
-    let gauge = |sample: &Sample| match sample.value {
-        Value::Gauge(value) => Some(value),
-        Value::Counter(_) | Value::Distribution(_) => None,
-    };
-    let count = |sample: &Sample| {
-        // Counts of jobs are whole and far below what a float cannot tell apart.
-        let count = format!("{:.0}", gauge(sample)?).parse().ok()?;
-        Some((sample.labels.get("state")?.to_string(), count))
-    };
-    let jobs = of(&catalogue::QUEUE_JOBS).filter(is_of_it).filter_map(count).collect();
-    let oldest = of(&catalogue::QUEUE_WAIT_OLDEST).find(is_of_it).and_then(gauge);
-    (jobs, oldest.filter(|seconds| *seconds > 0.0))
 }
 
 /// Which share works on whose quota.

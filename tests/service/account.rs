@@ -86,7 +86,7 @@ async fn sagemaker(endpoint: SocketAddr, operation: &str, request: &Value) {
 async fn until(page: SocketAddr, what: &str, expected: &[(&str, f64)]) {
     let looking = async {
         loop {
-            let metrics = get(page, "/metrics").await;
+            let metrics = crate::support::metrics::without_place(&get(page, "/metrics").await);
             let is_so = expected.iter().all(|(unit, value)| {
                 metrics
                     .contains(&format!("trainspotter_account_outside_instances{{instance_type=\"{unit}\"}} {value}\n"))

@@ -13,6 +13,7 @@ mod support {
     pub mod config_file;
     pub mod hook;
     pub mod jobs;
+    pub mod metrics;
     pub mod moto;
     pub mod process;
     pub mod python;

@@ -16,9 +16,6 @@ pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 /// How long credentials last, in seconds: by default, at least and at most.
 const DEFAULT_DURATION: u64 = 3_600;
 const DURATIONS: std::ops::RangeInclusive<u64> = 900..=43_200;
-/// How access key ids of temporary credentials begin; they open nothing.
-pub(super) const KEY_PREFIX: &str = "ASIASIMULATED";
-
 /// Performs an operation for a caller of an account, and gives the members of its result.
 pub(super) fn answer(
     accounts: &Accounts,
