@@ -203,3 +203,40 @@ async fn days_are_read_from_every_source_and_a_broken_file_costs_itself() {
     assert_eq!((read.files, read.unreadable.len()), (2, 1));
     assert!(read.unreadable[0].contains("/c.parquet cannot be read"), "{:?}", read.unreadable);
 }
+
+/// What a day of a million jobs takes: `cargo test --lib million -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "measures; takes minutes without optimisation"]
+#[expect(clippy::print_stderr, reason = "it prints what it measured")]
+async fn a_day_of_a_million_jobs_is_measured() {
+    const TICKS: u64 = 2_880;
+    const PER_TICK: u64 = 1_000_000 / TICKS;
+    let memory = |key: &str| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let store = StoreHandle::start(Store::open(&folder.path().join("state.db"), ten()).unwrap().0).unwrap();
+    let began = std::time::Instant::now();
+    for tick in 0..TICKS {
+        let jobs: Vec<EndedJob> = (tick * PER_TICK..(tick + 1) * PER_TICK).map(job).collect();
+        keep(&store, tick, &jobs).await;
+    }
+    let size = std::fs::metadata(folder.path().join("state.db")).unwrap().len() >> 20;
+    eprintln!("{TICKS} commits: {:?}, state file {size} MiB, memory {} MiB", began.elapsed(), memory("VmRSS"));
+    let (began, before) = (std::time::Instant::now(), memory("VmRSS"));
+    let written = archive(folder.path(), &store).await.unwrap();
+    let bytes = std::fs::metadata(file(folder.path())).unwrap().len() >> 20;
+    eprintln!(
+        "{} rows written: {:?}, file {bytes} MiB, memory {before} MiB before, {} MiB at most",
+        written.added,
+        began.elapsed(),
+        memory("VmHWM")
+    );
+    let began = std::time::Instant::now();
+    keep(&store, TICKS, &[job(TICKS * PER_TICK)]).await;
+    let corrected = archive(folder.path(), &store).await.unwrap();
+    assert!(corrected.was_corrected && corrected.added == 1);
+    eprintln!("corrected by one row: {:?}, memory {} MiB at most", began.elapsed(), memory("VmHWM"));
+}

@@ -42,7 +42,7 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
     })
     .await;
     let archived = async {
-        while days(&place).len() < 2 {
+        while ["hours", "jobs"].iter().any(|table| days(&place, table).len() < 2) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -52,7 +52,8 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
     let truth: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
 
     // Whatever was archived until the service stopped.
-    let last = days(&place).pop().unwrap();
+    let last = days(&place, "jobs").pop().unwrap();
+    assert_eq!(days(&place, "hours").pop().unwrap(), last, "both tables of a day are written together");
     let end =
         serde_json::from_value::<Timestamp>(format!("{last}T00:00:00Z").into()).unwrap() + Duration::from_hours(24);
     let is_over = |job: &&Value| {
@@ -61,7 +62,8 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
     };
     let over: Vec<&Value> = truth["jobs"].as_array().unwrap().iter().filter(is_over).collect();
     assert!(over.len() > 100, "seed {SEED}: {}", over.len());
-    let expected = json!({ "counters": counters(&store, end), "jobs": over, "poll_seconds": POLL_EVERY.as_secs_f64() });
+    let (watched_since, _) = Frames::open(&store).unwrap().span().unwrap().unwrap();
+    let expected = json!({ "counters": counters(&store, end), "jobs": over, "watched_since": watched_since, "poll_seconds": POLL_EVERY.as_secs_f64() });
     let file = folder.path().join("expected.json");
     std::fs::write(&file, expected.to_string()).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -74,9 +76,9 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
     assert!(output.status.success(), "seed {SEED}: {}", String::from_utf8_lossy(&said));
 }
 
-/// The days of which hours are archived.
-fn days(place: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(place.join("hours/v1")) else { return Vec::new() };
+/// The days of which a table is archived.
+fn days(place: &Path, table: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(place.join(table).join("v1")) else { return Vec::new() };
     // The folder is there before the file is.
     let paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     let full = paths.iter().filter(|path| std::fs::read_dir(path).is_ok_and(|files| files.count() > 0));

@@ -2,7 +2,7 @@
 
 use crate::support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::metrics::{EndedJob, Value as Figure, catalogue};
 use trainspotter_core::model::Timestamp;
 
+use support::hook::hook;
+use support::process::trainspotter;
 use support::service::{Running, Setup};
 
 /// Two days pass in half a minute.
@@ -80,8 +82,11 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
     let (store, place) = (folder.path().join("state.db"), folder.path().join("archive"));
     // A file stands in the way until somebody removes it.
     std::fs::write(&place, "in the way").unwrap();
+    let hook = hook().await;
     let setup = Setup {
         trace: work(),
+        webhook: Some(hook.url.clone()),
+        daily_report: true,
         store: Some(store.clone()),
         archive: Some(place.clone()),
         speed: Some(SPEED),
@@ -105,6 +110,11 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
     let days = archived_days(&place, "hours");
     running.until("one more day is archived", |_| async { archived_days(&place, "hours") > days }).await;
     let truth = running.true_jobs().await;
+    let reports = hook.until(|reported| reports_in(reported).len() > 1).await;
+    let reports = reports_in(&reports);
+    let ids: BTreeSet<&String> = reports.iter().map(|(_, id)| id).collect();
+    let days: BTreeSet<String> = reports.iter().map(|(day, _)| day.clone()).collect();
+    assert_eq!((ids.len(), days.len()), (reports.len(), reports.len()), "each day's report is sent once: {reports:?}");
     let report = running.api("/api/v1/report?from=-30d&by=share,owner").await;
     assert_eq!((&report["jobs"], report["breakdown"].as_array().unwrap().len()), (&Value::from(JOBS), 2), "{report:#}");
     let (code, refused) = running.get("/api/v1/report?by=shore").await;
@@ -120,6 +130,18 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
     for job in &truth {
         is_as_it_was(by_id[job["id"].as_str().unwrap()], job);
     }
+
+    let place_shown = place.display().to_string();
+    let (ended, csv, error) =
+        said(&["report", "--archive", &place_shown, "--from", "60d", "--by", "owner", "--format", "csv"]).await;
+    assert_eq!(ended, Some(0), "{error}");
+    assert!(csv.starts_with("owner,from,to,jobs,") && csv.contains("\r\nbob,") && csv.contains("\r\nada,"), "{csv}");
+    let page = folder.path().join("report.html").display().to_string();
+    let state = store.display().to_string();
+    let (ended, _, error) =
+        said(&["report", "--recorded", &state, "--from", "60d", "--format", "html", "-o", &page]).await;
+    assert_eq!(ended, Some(0), "{error}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("</html>"));
 
     let (hours, archived) = rows::<HourFigures>(&place, &store).await;
     assert!(archived > 0);
@@ -140,6 +162,53 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
     same("jobs_succeeded", catalogue::JOB_ENDED.name, ("outcome", "succeeded"));
     let queue = hours[0].queue.clone();
     same("wait_seconds", catalogue::QUEUE_WAIT.name, ("queue", &queue));
+}
+
+/// The day that each report is about, with the notification's id.
+fn reports_in(reported: &[(String, Value, String)]) -> Vec<(String, String)> {
+    let reports = reported.iter().filter(|(_, alert, _)| alert["labels"]["alertname"] == "UsageReport");
+    reports.map(|(_, alert, id)| (alert["startsAt"].to_string(), id.clone())).collect()
+}
+
+/// What a command says, and how it ends.
+async fn said(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = trainspotter(arguments).env_remove("TRAINSPOTTER_URL").output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn a_report_that_cannot_be_made_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("file"), "x").unwrap();
+    std::fs::create_dir(path("empty")).unwrap();
+    let day = folder.path().join("empty/jobs/v1/day=2026-11-01");
+    std::fs::create_dir_all(&day).unwrap();
+    std::fs::write(day.join("own.parquet"), "PAR1 broken").unwrap();
+    let (empty, file, none) = (path("empty"), path("file"), path("none"));
+    for (arguments, code, words) in [
+        (vec!["--archive", &none], 64, "cannot be read"),
+        (vec!["--archive", &file], 64, "is no folder"),
+        (vec!["--archive", "gs://bucket/a"], 64, "an archive cannot be kept at `gs:`"),
+        (vec!["--archive", &empty, "--from", "2099-01-01"], 64, "is in the future"),
+        (vec!["--archive", &empty, "--from", "1d", "--to", "2d"], 64, "--from must lie before --to"),
+        (vec!["--archive", &empty, "--from", "soon"], 64, "is no time; write how long ago"),
+        (vec!["--archive", &empty, "--by", "shore"], 64, "there is no key `shore`: there are queue, share, owner"),
+        (vec!["--archive", &empty, "--by", "share,share"], 64, "given twice"),
+        (vec!["--archive", &empty, "--objective", "soon"], 64, "95%:30m"),
+        (vec!["--recorded", &file], 64, "--recorded"),
+        (vec!["--recorded", &none], 64, "--recorded"),
+        (vec!["--archive", &empty, "--recorded", &file], 64, "cannot be used with"),
+        (vec!["--url", "http://127.0.0.1:1"], 1, "does not answer"),
+    ] {
+        let all: Vec<&str> = ["report"].into_iter().chain(arguments.iter().copied()).collect();
+        let (ended, _, error) = said(&all).await;
+        assert!(ended == Some(code) && error.contains(words), "{arguments:?}: {ended:?} {error}");
+    }
+    let (ended, text, error) = said(&["report", "--archive", &empty, "--from", "2026-10-01"]).await;
+    assert_eq!((ended, error.as_str()), (Some(0), ""));
+    assert!(text.contains("left out: jobs/v1/day=2026-11-01/own.parquet cannot be read"), "{text}");
 }
 
 /// A row against what the simulator did, within a poll where only polls tell.

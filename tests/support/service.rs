@@ -10,7 +10,9 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use trainspotter::config::{Archive, Channel, CloudWatch, Config, Endpoint, ObjectPlace, Publish, Receiver, Secret};
+use trainspotter::config::{
+    Archive, Channel, CloudWatch, Config, Endpoint, Every, ObjectPlace, Publish, Receiver, ScheduledReport, Secret,
+};
 use trainspotter::service::Service;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
@@ -46,6 +48,8 @@ pub struct Setup {
     pub store: Option<PathBuf>,
     /// The folder of an archive, if there is one.
     pub archive: Option<PathBuf>,
+    /// Also send the webhook a report about each day.
+    pub daily_report: bool,
     /// Simulated seconds per real second, if not as usual.
     pub speed: Option<f64>,
     /// How often the service polls, if not as usual.
@@ -177,6 +181,11 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
         receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),
         archive: setup.archive.clone().map(|folder| Archive::at(ObjectPlace::Folder(folder))),
         tags: vec!["team".to_owned()],
+        reports: setup.daily_report.then(daily_report).into_iter().collect(),
         ..watching(endpoint, setup.poll_every.unwrap_or(POLL_EVERY), setup.store.clone().unwrap_or(store))
     }
+}
+
+fn daily_report() -> ScheduledReport {
+    ScheduledReport { every: Every::Daily, to: "hook".to_owned(), by: vec!["share".to_owned()] }
 }
