@@ -218,14 +218,14 @@ async fn a_day_of_a_million_jobs_is_measured() {
     };
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::start(Store::open(&folder.path().join("state.db"), ten()).unwrap().0).unwrap();
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     for tick in 0..TICKS {
         let jobs: Vec<EndedJob> = (tick * PER_TICK..(tick + 1) * PER_TICK).map(job).collect();
         keep(&store, tick, &jobs).await;
     }
     let size = std::fs::metadata(folder.path().join("state.db")).unwrap().len() >> 20;
     eprintln!("{TICKS} commits: {:?}, state file {size} MiB, memory {} MiB", began.elapsed(), memory("VmRSS"));
-    let (began, before) = (std::time::Instant::now(), memory("VmRSS"));
+    let (began, before) = (tokio::time::Instant::now(), memory("VmRSS"));
     let written = archive(folder.path(), &store).await.unwrap();
     let bytes = std::fs::metadata(file(folder.path())).unwrap().len() >> 20;
     eprintln!(
@@ -234,7 +234,7 @@ async fn a_day_of_a_million_jobs_is_measured() {
         began.elapsed(),
         memory("VmHWM")
     );
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     keep(&store, TICKS, &[job(TICKS * PER_TICK)]).await;
     let corrected = archive(folder.path(), &store).await.unwrap();
     assert!(corrected.was_corrected && corrected.added == 1);

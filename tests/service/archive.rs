@@ -131,24 +131,32 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
         is_as_it_was(by_id[job["id"].as_str().unwrap()], job);
     }
 
+    commands_report_the_same(folder.path(), &place, &store).await;
+    hours_sum_to_the_counters(&place, &store).await;
+}
+
+/// Reports by commands over the archive and over what waits in the state file.
+async fn commands_report_the_same(folder: &Path, place: &Path, store: &Path) {
     let place_shown = place.display().to_string();
     let (ended, csv, error) =
         said(&["report", "--archive", &place_shown, "--from", "60d", "--by", "owner", "--format", "csv"]).await;
     assert_eq!(ended, Some(0), "{error}");
     assert!(csv.starts_with("owner,from,to,jobs,") && csv.contains("\r\nbob,") && csv.contains("\r\nada,"), "{csv}");
-    let page = folder.path().join("report.html").display().to_string();
+    let page = folder.join("report.html").display().to_string();
     let state = store.display().to_string();
     let (ended, _, error) =
         said(&["report", "--recorded", &state, "--from", "60d", "--format", "html", "-o", &page]).await;
     assert_eq!(ended, Some(0), "{error}");
     assert!(std::fs::read_to_string(&page).unwrap().contains("</html>"));
+}
 
-    let (hours, archived) = rows::<HourFigures>(&place, &store).await;
+async fn hours_sum_to_the_counters(place: &Path, store: &Path) {
+    let (hours, archived) = rows::<HourFigures>(place, store).await;
     assert!(archived > 0);
     let end = hours.iter().map(|row| row.hour).max().unwrap() + Duration::from_secs(3_600);
     let sum = |column: &str| hours.iter().filter_map(|row| row.figures.get(column)).sum::<f64>();
     let same = |column: &str, metric: &str, label: (&str, &str)| {
-        let (archived, counted) = (sum(column), counter(&store, metric, label, end));
+        let (archived, counted) = (sum(column), counter(store, metric, label, end));
         assert!((archived - counted).abs() < 1e-3, "{column}: {archived}, {metric}: {counted}");
         assert!(archived > 0.0, "{column}");
     };
