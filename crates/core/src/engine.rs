@@ -17,6 +17,7 @@ mod plausible_amounts;
 mod saved;
 mod shares;
 mod sources;
+mod target;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,8 +27,8 @@ use crate::jobs::{Cadence, JOBS_PER_POLL, Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::metrics::catalogue;
 use crate::metrics::{self, CAUGHT_UP_WITHIN, CatchUp, Counting, EndedJob, Frame, Notes, Pending, Service, Why};
 use crate::model::{
-    JobId, JobSeen, MAX_PRICE, Observation, Place, Position, Prices, PriorityBands, Questions, Queue, QueueName,
-    SavedEvent, SavedForecast, SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
+    JobId, JobSeen, MAX_PRICE, Observation, Position, Prices, PriorityBands, Questions, Queue, QueueName, SavedEvent,
+    SavedForecast, SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
 use crate::whatif;
@@ -175,15 +176,6 @@ impl Engine {
     #[must_use]
     pub fn tagged(mut self, tags: Vec<String>) -> Self {
         self.tags = tags;
-        self
-    }
-
-    /// The same engine, which watches this target. Alerts of targets that have a state file of their own beside that of another have ids
-    /// of their own, too: they are `apart`.
-    #[must_use]
-    pub fn of_target(mut self, place: Place, apart: bool) -> Self {
-        self.active_alerts.set_apart(apart.then(|| place.target.clone()));
-        self.service.place = place;
         self
     }
 
@@ -439,10 +431,7 @@ impl Engine {
         for (queue, share) in self.shares.configured(&queues, &self.facts.ledger) {
             self.forget_share(&queue, &share);
         }
-        let arns = || queues.iter().find_map(|queue| Place::account_of(&queue.arn));
-        if !self.service.place.target.is_empty() && self.service.place.account.is_none() {
-            self.service.place.account = arns().map(Into::into);
-        }
+        self.find_account(&queues);
         if self.facts.queues != queues {
             self.changes += 1;
             self.forecaster.keep_queues(&whatif::of_queues(&queues));
