@@ -33,6 +33,10 @@ const EMPTY: &[(&str, &str)] = &[
 const MAYBE_EMPTY: &[(&str, &str)] = &[
     ("trainspotter_limit_hits_total", "a limit bites only where polls are late"),
     ("trainspotter_alerts_active", "an alert may have ended by then"),
+    (
+        "trainspotter_job_failure_ratio",
+        "ten jobs have to have ended within the hour; the panels on CloudWatch look at all hours",
+    ),
 ];
 
 /// Labels that figures have only where several accounts or regions are watched.

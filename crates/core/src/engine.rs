@@ -280,14 +280,7 @@ impl Engine {
         self.count_unkept_estimates();
         self.shares.look_again();
 
-        let (alerts_pending, alerts_firing) = self.active_alerts.counts();
-        self.service.alerts_pending = alerts_pending;
-        self.service.alerts_firing = alerts_firing;
-        let (active, over) = alert_series::of(self.active_alerts.alerts());
-        self.service.active_alerts = active;
-        if over > 0 {
-            self.counting.add(&catalogue::LIMIT_HITS, [("limit", "active_alerts".into())], over);
-        }
+        alert_series::take_in(&self.active_alerts, &mut self.service, &mut self.counting);
         self.service.account.outside = self.outside.in_use(&self.facts.ledger, now);
         let sources = self.sources.health(&self.facts.queues, now);
         let inputs = self.facts.inputs(now, &sources);

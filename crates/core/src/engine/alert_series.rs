@@ -1,10 +1,20 @@
 //! Alerts as series tell them: which one fires, in words that any system of metrics can show.
 
-use crate::metrics::{ActiveAlert, MAX_ACTIVE_ALERTS};
-use crate::rules::Alert;
+use crate::metrics::{ActiveAlert, Counting, MAX_ACTIVE_ALERTS, Service, catalogue};
+use crate::rules::{ActiveAlerts, Alert};
+
+/// Takes in which alerts there are, for the figures of the service.
+pub(super) fn take_in(alerts: &ActiveAlerts, service: &mut Service, counting: &mut Counting) {
+    (service.alerts_pending, service.alerts_firing) = alerts.counts();
+    let (active, over) = of(alerts.alerts());
+    service.active_alerts = active;
+    if over > 0 {
+        counting.add(&catalogue::LIMIT_HITS, [("limit", "active_alerts".into())], over);
+    }
+}
 
 /// The alerts that have a series, in a fixed order, and how many have none because there are too many.
-pub(super) fn of<'a>(alerts: impl Iterator<Item = &'a Alert>) -> (Vec<ActiveAlert>, u64) {
+fn of<'a>(alerts: impl Iterator<Item = &'a Alert>) -> (Vec<ActiveAlert>, u64) {
     let mut active: Vec<ActiveAlert> = alerts.map(one).collect();
     // Those that fire come first, so that they have their series.
     active.sort_by(|a, b| (a.state != FIRING, a).cmp(&(b.state != FIRING, b)));
@@ -33,7 +43,7 @@ fn one(alert: &Alert) -> ActiveAlert {
 mod tests {
     use super::*;
     use crate::engine::{Engine, Saved, cadence};
-    use crate::metrics::{Value, catalogue};
+    use crate::metrics::Value;
     use crate::model::Timestamp;
     use crate::rules::parse_rules;
 
