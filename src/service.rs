@@ -6,6 +6,7 @@ mod archive;
 mod clock_watch;
 mod digest;
 mod event_loop;
+mod following;
 mod forecasting;
 mod history;
 mod inbox;

@@ -19,6 +19,7 @@ mod forecast;
 mod frames;
 mod jobs;
 mod kept_past;
+mod latest_tables;
 mod marks;
 mod memory_fallback;
 mod notified;
@@ -67,6 +68,7 @@ pub use events::MAX_EVENTS;
 pub use fence::Fence;
 pub use frames::{Frames, Recording};
 pub use kept_past::kept_past;
+pub use latest_tables::latest_with_tables;
 pub use marks::{latest_mark, regions_in};
 pub use operator::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
@@ -302,6 +304,9 @@ impl Store {
                 // Memory that stands in for a file has no room for all jobs: it remembers what changed of them.
                 if is_a_file(transaction) || !may_stand_in {
                     jobs::save(transaction, &commit.jobs)?;
+                }
+                if let Some(recording) = commit.frame.as_ref().filter(|_| has_log) {
+                    latest_tables::record(transaction, &recording.frame)?;
                 }
                 keep(transaction, commit, &known)
             })?,

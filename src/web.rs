@@ -31,6 +31,7 @@ mod page;
 mod past;
 mod probes;
 mod query;
+mod replica_headers;
 mod report;
 mod request_limits;
 mod runbooks;
@@ -51,6 +52,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -147,7 +149,8 @@ pub struct Pages {
 pub fn router(pages: Pages) -> Router {
     let (api, _) = openapi::routes().split_for_parts();
     let access = pages.access.clone();
-    request_limits::guarded(api.merge(page::routes()).with_state(pages), access)
+    let replica = from_fn_with_state(pages.clone(), replica_headers::add);
+    request_limits::guarded(api.merge(page::routes()).with_state(pages).layer(replica), access)
 }
 
 /// The OpenAPI document of the API, as `GET /api/v1/openapi.json` serves it.

@@ -110,6 +110,11 @@ impl Inbox {
         (Senders { observed, poller, queries, reports, rules, forecasts }, inbox)
     }
 
+    /// Only the questions about jobs, where nothing else happens.
+    pub(super) fn into_queries(self) -> mpsc::Receiver<JobQuery> {
+        self.queries
+    }
+
     /// The next event, [`InternalEvent::PollOverdue`] if `overdue` is over first, or `None` once the poller has gone. Giving up
     /// waiting loses no event.
     pub(super) async fn next(&mut self, overdue: impl Future<Output = ()>) -> Option<InternalEvent> {

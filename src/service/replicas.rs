@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::shared::Shared;
 use crate::service::watching::{self, Watching};
-use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, history, replica_view};
-use crate::store::{Frames, StoreError, StoreHandle};
+use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, following, history, replica_view};
+use crate::store::{StoreError, StoreHandle};
 use crate::web::Snapshot;
 use trainspotter_clock::Clock;
-use trainspotter_core::metrics::{Frame, Sample, Value, catalogue};
+use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Place;
 
 /// Wall time between two attempts to open a log that cannot be reached.
@@ -244,12 +244,13 @@ async fn follow(watching: &Watching, replicas: &Replicas, stop: CancellationToke
     let rules = shared.rules.borrow().rules.clone();
     let acting = Acting::new(shared, config, &rules, store, &notifiers, &latest);
     let (past, questions) = mpsc::channel(MAX_HISTORY_QUERIES);
-    let (senders, _no_jobs) = Inbox::new();
+    let (senders, inbox) = Inbox::new();
     shared.hub.put(acting.watched(watching.place(), latest.clone(), senders.queries.clone(), past));
     tokio::join!(
         show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
         history::answer(history::Past::of(shared, config, latest), questions, stop.clone()),
+        following::answer(inbox.into_queries(), config, &rules, replicas, stop.clone()),
     );
 }
 
@@ -267,7 +268,7 @@ async fn show(
         let now = standing.borrow_and_update().clone();
         if shown != Some(now.number)
             && let Ok(alerts) = replicas.store.call(|store| store.alerts()).await
-            && let Ok(frame) = latest(file.to_owned()).await
+            && let Ok(frame) = following::latest(file.to_owned()).await
         {
             shown = Some(now.number);
             let frame = frame.map(|frame| in_place(frame, &place));
@@ -295,33 +296,4 @@ async fn show(
 fn in_place(frame: Frame, place: &Place) -> Frame {
     let account = frame.queues.iter().find_map(|queue| Place::account_of(&queue.arn)).map(Into::into);
     Frame { place: Place { account, ..place.clone() }, ..frame }
-}
-
-/// The newest frame in the file. What it keeps of queues is in its samples.
-async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
-    let reading = tokio::task::spawn_blocking(move || Frames::open(&file)?.latest());
-    let Some(mut frame) = reading.await.map_err(|_| StoreError::Closed)?? else { return Ok(None) };
-    for queue in &mut frame.queues {
-        let of_queue =
-            |sample: &&Sample| sample.labels.get("queue").is_some_and(|name| **name == *queue.queue.to_string());
-        for sample in frame.samples.iter().filter(of_queue) {
-            let Value::Gauge(value) = sample.value else { continue };
-            match sample.labels.get("state") {
-                Some(state) if sample.metric.name == catalogue::QUEUE_JOBS.name => {
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        reason = "it was a count of jobs"
-                    )]
-                    let jobs = value as u64;
-                    *queue.jobs.entry(state.to_string()).or_default() += jobs;
-                }
-                Some(_) | None => {}
-            }
-            if sample.metric.name == catalogue::QUEUE_WAIT_OLDEST.name {
-                queue.oldest_wait_seconds = Some(queue.oldest_wait_seconds.unwrap_or(0.0).max(value));
-            }
-        }
-    }
-    Ok(Some(frame))
 }

@@ -26,8 +26,7 @@ use crate::service::shared::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{
-    COUNTED_UNTIL, MAX_HISTORY_QUERIES, OPEN_SINCE, Parts, StartError, archive, event_loop, history, polling, restore,
-    target_senders,
+    MAX_HISTORY_QUERIES, Parts, StartError, archive, event_loop, history, polling, restore, target_senders,
 };
 use crate::store::{PastAlerts, StoreHandle};
 use crate::web::Snapshot;
@@ -274,20 +273,8 @@ pub(super) async fn state(
         tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
     }
     let saved = store.load().await.map_err(failed)?;
-    let counted_until = saved.watermarks.get(COUNTED_UNTIL).copied();
-    let open_since = saved.watermarks.get(OPEN_SINCE).copied();
     let began = saved.since.map_or(since, |at| at.min(clock.now()));
-    let saved = Saved {
-        alerts: saved.alerts,
-        series: saved.series,
-        jobs: Vec::new(),
-        queues: saved.queues,
-        events: saved.events,
-        forecast: saved.forecast,
-        ticked_at: saved.committed_at,
-        counted_until,
-        open_since,
-    };
+    let saved = restore::without_jobs(saved);
     let is_incomplete = bad.iter().any(|row| row.table == "outbox");
     let unsent = if is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
     Ok(Opened { store, saved, began, set_aside: set_aside || !bad.is_empty(), unsent })

@@ -130,6 +130,11 @@ impl Frames {
         Ok(Self { connection: opened.map_err(|error| error.at(path))? })
     }
 
+    /// The file itself, for what is kept beside the frames.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The moments of the first frame and of the last one; `None` if there is none.
     ///
     /// # Errors
@@ -233,7 +238,7 @@ fn decode(at: Timestamp, body: &[u8]) -> Result<Frame, StoreError> {
     let queue = |name: String| QueueFigures {
         queue: name.as_str().into(),
         arn: String::new(),
-        policy: "",
+        policy: "".into(),
         jobs: [].into(),
         oldest_wait_seconds: None,
     };

@@ -119,6 +119,14 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
     // What forecasts have learnt: attempts, arrivals, and estimates with what came true.
     M::up("CREATE TABLE forecast (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
+    // What the latest frame says beside its samples, for replicas that follow.
+    M::up(
+        "CREATE TABLE latest_tables (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            at INTEGER NOT NULL,
+            body BLOB NOT NULL
+        ) STRICT;",
+    ),
 ];
 
 /// The version of the tables that this build writes.

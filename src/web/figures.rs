@@ -1,5 +1,6 @@
 //! The tables of the latest frame: queues, shares, waits, waterfall.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -38,7 +39,7 @@ pub(super) struct QueueRow {
     queue: QueueName,
     /// `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
     #[schema(value_type = String)]
-    policy: &'static str,
+    policy: Cow<'static, str>,
     /// Jobs by state (lower case), zeros included; ended ones as far as the service remembers.
     jobs: BTreeMap<String, u64>,
     /// Age of the longest-waiting job; null when none waits.
@@ -259,7 +260,7 @@ pub(super) struct FindingRow {
     what: String,
     /// What would mend it.
     #[schema(value_type = String)]
-    advice: &'static str,
+    advice: Cow<'static, str>,
 }
 
 in_place!(

@@ -117,7 +117,7 @@ fn frame(cases: &[Case], tick: usize) -> Frame {
     let queue = QueueFigures {
         queue: "prod".into(),
         arn: String::new(),
-        policy: "FIFO",
+        policy: "FIFO".into(),
         jobs: BTreeMap::new(),
         oldest_wait_seconds: None,
     };

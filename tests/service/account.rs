@@ -88,8 +88,9 @@ async fn until(page: SocketAddr, what: &str, expected: &[(&str, f64)]) {
         loop {
             let metrics = crate::support::metrics::without_place(&get(page, "/metrics").await);
             let is_so = expected.iter().all(|(unit, value)| {
-                metrics
-                    .contains(&format!("trainspotter_account_outside_instances{{instance_type=\"{unit}\"}} {value}\n"))
+                let series = format!("trainspotter_account_outside_instances{{instance_type=\"{unit}\"");
+                let value = format!(" {value}");
+                metrics.lines().any(|line| line.starts_with(&series) && line.ends_with(&value))
             });
             if is_so {
                 return;

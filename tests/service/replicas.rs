@@ -184,6 +184,41 @@ fn verify(received: &Received, may_repeat: bool) {
     }
 }
 
+/// A follower's answers are the leader's, and each says as of when and who leads.
+async fn answers_as(follower: &Replica, leader: &Replica) {
+    let ask = async |replica: &Replica, path: &str| {
+        let answer = reqwest::get(format!("{}{path}", replica.page)).await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        assert_eq!(status, 200, "{path}: {}", answer.text().await.unwrap());
+        (headers, answer.json::<Value>().await.unwrap())
+    };
+    let leads = ask(leader, "/api/v1/health").await.1["replica"]["replica"].as_str().unwrap().to_owned();
+    // What has a length, or these members, that do not change from tick to tick.
+    for (path, members) in [
+        ("/api/v1/shares", ["share", "unit"]),
+        ("/api/v1/waterfall", ["queue", "capacity_gpus"]),
+        ("/api/v1/setup", ["problem", "advice"]),
+        ("/api/v1/queues", ["queue", "policy"]),
+    ] {
+        let (headers, theirs) = ask(follower, path).await;
+        let (_, ours) = ask(leader, path).await;
+        let rows = |answer: &Value| -> Vec<String> {
+            let rows = answer.as_array().unwrap().iter();
+            rows.map(|row| members.map(|member| row[member].to_string()).join(" ")).collect()
+        };
+        assert!(!rows(&ours).is_empty() && rows(&theirs) == rows(&ours), "{path}: {theirs} {ours}");
+        assert_eq!(headers["trainspotter-leader"], leads.as_str(), "{path}");
+        assert!(headers["trainspotter-as-of"].to_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{headers:?}");
+    }
+    for path in ["/api/v1/waits", "/api/v1/reasons", "/api/v1/failures"] {
+        ask(follower, path).await;
+    }
+    let (_, jobs) = ask(follower, "/api/v1/jobs?limit=5").await;
+    let job = &jobs["jobs"][0];
+    let (_, one) = ask(follower, &format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await;
+    assert_eq!((&one["name"], one["spans"].as_array().map(Vec::is_empty)), (&job["name"], Some(false)), "{one}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_deployment_hands_over_at_once_and_sends_nothing_twice() {
     let world = World::start().await;
@@ -200,6 +235,7 @@ async fn a_rolling_deployment_hands_over_at_once_and_sends_nothing_twice() {
         assert_eq!(queues.as_array().unwrap().len(), 1, "a follower answers: {queues}");
         let metrics = reqwest::get(format!("{}/metrics", new.page)).await.unwrap().text().await.unwrap();
         assert!(metrics.contains("trainspotter_queue_jobs"), "{metrics}");
+        answers_as(&new, &old).await;
         old.signal("-TERM");
         new.leads().await;
         let ended = tokio::time::timeout(PATIENCE, old.process.wait()).await.unwrap().unwrap();

@@ -234,6 +234,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         setup,
         sources: inputs.sources.to_vec(),
         samples,
+        topology: inputs.queues.to_vec(),
         catch_up: CatchUp::Done,
         of_jobs: Vec::new(),
     }

@@ -225,7 +225,7 @@ mod tests {
         let queue = QueueFigures {
             queue: "x".into(),
             arn: String::new(),
-            policy: "FIFO",
+            policy: "FIFO".into(),
             jobs: BTreeMap::new(),
             oldest_wait_seconds: None,
         };

@@ -26,7 +26,7 @@ fn frame(seconds: i64, value: f64) -> Arc<Frame> {
     let queue = |name: &str| QueueFigures {
         queue: name.into(),
         arn: String::new(),
-        policy: "",
+        policy: "".into(),
         jobs: [].into(),
         oldest_wait_seconds: None,
     };

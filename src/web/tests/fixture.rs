@@ -153,7 +153,7 @@ fn frame(at: Timestamp) -> Frame {
             share: Some("audio".into()),
             problem: Problem::ShareUnused,
             what: "No job of audio has held an instance for 8 days.".to_owned(),
-            advice: "Give its quota to a share whose jobs wait, or remove it.",
+            advice: "Give its quota to a share whose jobs wait, or remove it.".into(),
         }],
         sources: vec![
             health(Source::Topology, Some(140.0), None),
@@ -163,6 +163,7 @@ fn frame(at: Timestamp) -> Frame {
             health(Source::Utilisation, None, None),
         ],
         samples: samples(),
+        topology: Vec::new(),
         catch_up: CatchUp::Done,
         of_jobs: Vec::new(),
     }
@@ -210,7 +211,7 @@ fn waterfall(
 fn queue(name: &str, policy: &'static str, jobs: [u64; 6], oldest: Option<f64>) -> QueueFigures {
     let states = ["submitted", "runnable", "scheduled", "starting", "running", "failed"];
     let jobs = states.into_iter().map(str::to_owned).zip(jobs).collect();
-    QueueFigures { queue: name.into(), arn: String::new(), policy, jobs, oldest_wait_seconds: oldest }
+    QueueFigures { queue: name.into(), arn: String::new(), policy: policy.into(), jobs, oldest_wait_seconds: oldest }
 }
 
 fn share(share: &str, queue: &str, unit: &str, [quota, used, borrowed, lent]: [Option<f64>; 4]) -> ShareFigures {

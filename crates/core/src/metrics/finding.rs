@@ -1,9 +1,14 @@
 //! A finding: one thing that is wrong with a queue, share or environment, or with this machine.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use crate::model::{QueueName, ShareName};
 
 /// What kind of thing is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Problem {
     /// The quotas of an environment's shares sum to more than the environment has.
     OverPromised,
@@ -52,7 +57,7 @@ impl Problem {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The queue.
     pub queue: QueueName,
@@ -63,5 +68,5 @@ pub struct Finding {
     /// What is wrong, with numbers.
     pub what: String,
     /// What would mend it.
-    pub advice: &'static str,
+    pub advice: Cow<'static, str>,
 }

@@ -1,15 +1,18 @@
 //! What one tick says: tables for pages and the API, samples for sinks and rules.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{Label, Metric, bucket_of};
 use crate::metrics::finding::Finding;
 use crate::metrics::gpu_parts::{Part, UnallocatedCause};
 use crate::metrics::reasons::Reason;
-use crate::model::{InstanceType, Place, QueueName, Reserved, ShareName, Source, Timestamp};
+use crate::model::{InstanceType, Place, Queue, QueueName, Reserved, ShareName, Source, Timestamp};
 
 /// After a start what is counted has caught up as soon as it is behind by no more than this.
 pub const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(600);
@@ -59,6 +62,8 @@ pub struct Frame {
     pub sources: Vec<SourceHealth>,
     /// Everything that is published and evaluated, in catalogue order, then by labels.
     pub samples: Vec<Sample>,
+    /// The queues as they are configured.
+    pub topology: Vec<Queue>,
     /// How far the count is with what happened before the service started.
     pub catch_up: CatchUp,
     /// Figures of single jobs that a rule asked for: see [`crate::metrics::single_jobs`]. Evaluated and never published.
@@ -66,14 +71,14 @@ pub struct Frame {
 }
 
 /// A queue now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueFigures {
     /// The queue.
     pub queue: QueueName,
     /// Its ARN; empty if it is not known.
     pub arn: String,
     /// `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
-    pub policy: &'static str,
+    pub policy: Cow<'static, str>,
     /// Jobs by state (lower case), zeros included; ended ones as far as the ledger remembers.
     pub jobs: BTreeMap<String, u64>,
     /// Age of the longest-waiting job; `None` when none waits.
@@ -81,7 +86,7 @@ pub struct QueueFigures {
 }
 
 /// A share's capacity of one instance type now, in instances.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ShareFigures {
     /// The queue.
     pub queue: QueueName,
@@ -109,7 +114,7 @@ pub struct ShareFigures {
 
 /// GPUs of one share's quota on which another share works. AWS does not say whose they are: in proportion to what each
 /// lends and borrows, so that all loans of a queue sum to what is lent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loan {
     /// The queue.
     pub queue: QueueName,
@@ -124,7 +129,7 @@ pub struct Loan {
 }
 
 /// What a share identifier of a fair-share queue is due, and what it has, in GPUs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FairShareFigures {
     /// The queue.
     pub queue: QueueName,
@@ -139,7 +144,7 @@ pub struct FairShareFigures {
 }
 
 /// First waits of a share since the service began to count.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WaitFigures {
     /// The queue.
     pub queue: QueueName,
@@ -150,7 +155,7 @@ pub struct WaitFigures {
 }
 
 /// Mean and quantiles of a set of values. A quantile `p` is `sorted[floor(p * n)]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
     /// How many values.
     pub count: u64,
@@ -170,7 +175,7 @@ pub struct Quantiles {
 
 /// How long a job of a share waits, jobs that still wait and jobs cancelled before they started counted as what they are:
 /// waits of at least so long. By Kaplan and Meier, over the last day.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The queue.
     pub queue: QueueName,
@@ -181,7 +186,7 @@ pub struct Estimate {
 }
 
 /// Jobs of a share that wait for one reason.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReasonFigures {
     /// The queue.
     pub queue: QueueName,
@@ -196,13 +201,14 @@ pub struct ReasonFigures {
 }
 
 /// Jobs of one owner that failed for one kind of reason in the last day.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailureFigures {
     /// The queue.
     pub queue: QueueName,
     /// The share; empty for jobs without one.
     pub share: ShareName,
     /// The owner's tag; empty for jobs without one.
+    #[serde(serialize_with = "serialize_text", deserialize_with = "deserialize_text")]
     pub owner: Arc<str>,
     /// Who can fix it.
     pub category: FailureCategory,
@@ -212,8 +218,16 @@ pub struct FailureFigures {
     pub gpu_seconds: f64,
 }
 
+fn serialize_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+fn deserialize_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    String::deserialize(deserializer).map(Arc::from)
+}
+
 /// Where a queue's GPUs are now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Waterfall {
     /// The queue.
     pub queue: QueueName,

@@ -376,7 +376,7 @@ pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures 
     }
     let oldest = lanes().filter_map(ShareJobs::oldest).map(|(since, _)| *since).min();
     let oldest_wait_seconds = oldest.map(|since| inputs.now.seconds_since(since));
-    let (arn, policy) = (queue.arn.clone(), queue.policy.as_str());
+    let (arn, policy) = (queue.arn.clone(), queue.policy.as_str().into());
     QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }
 }
 

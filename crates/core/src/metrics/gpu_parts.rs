@@ -1,7 +1,8 @@
 //! The parts that a queue's GPUs are divided into, and the causes why some are unallocated.
 
 /// What GPUs of a queue are doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Running, on hosts at or above [`IDLE_BELOW`](crate::metrics::waterfall::IDLE_BELOW).
     Busy,
@@ -18,6 +19,8 @@ pub enum Part {
     /// Held by no job.
     Unallocated,
 }
+
+use serde::{Deserialize, Serialize};
 
 impl Part {
     /// All of them, in the order in which pages draw them.
@@ -39,7 +42,8 @@ impl Part {
 }
 
 /// Why GPUs are unallocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UnallocatedCause {
     /// Jobs want them, but AWS has no instances to give.
     ProviderHasNone,

@@ -68,12 +68,12 @@ pub(super) fn findings(
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     for queue in queues {
-        let finding = |share: Option<&ShareName>, problem, what, advice| Finding {
+        let finding = |share: Option<&ShareName>, problem, what, advice: &'static str| Finding {
             queue: queue.name.clone(),
             share: share.cloned(),
             problem,
             what,
-            advice,
+            advice: advice.into(),
         };
         for what in over_promised(queue, queues) {
             let advice = "Raise the environment's limit or lower quotas: a share may wait for its own quota for good.";
@@ -123,7 +123,7 @@ pub(super) fn clock_skew(queues: &[Queue], skew_seconds: Option<f64>) -> Option<
         share: None,
         problem: Problem::ClockSkew,
         what: format!("This machine's clock is {} {direction} AWS's.", duration(skew.abs())),
-        advice: "Set it, for example by NTP: the service uses AWS's time meanwhile, but signatures and other programs do not.",
+        advice: "Set it, for example by NTP: the service uses AWS's time meanwhile, but signatures and other programs do not.".into(),
     })
 }
 

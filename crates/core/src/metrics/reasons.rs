@@ -10,6 +10,8 @@ mod standing;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::jobs::{Class, Job, Place};
 use crate::metrics::Inputs;
 use crate::model::{InstanceType, JobStatus, Policy, Queue, QuotaShare, ShareName};
@@ -19,7 +21,8 @@ use headroom::{Amounts, Headroom, InUse};
 pub use standing::Standing;
 
 /// Why a job waits. The order is the precedence: of several that hold, the first is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// AWS says that job or queue are set up in a way that cannot work.
     Misconfigured,

@@ -1,9 +1,11 @@
 //! Capacity that is paid for whether jobs use it or not.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{InstanceType, Timestamp};
 
 /// Instances of one training plan or warm pool, as SageMaker counts them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reserved {
     /// What holds them.
     pub kind: ReservedKind,
@@ -22,7 +24,8 @@ pub struct Reserved {
 }
 
 /// What holds capacity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReservedKind {
     /// A SageMaker training plan: bought in advance for a time.
     TrainingPlan,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Capacity, InstanceType, QueueName, ShareName};
 
 /// US dollars per instance and hour.
@@ -12,7 +14,7 @@ pub type Prices = BTreeMap<InstanceType, f64>;
 pub const MAX_PRICE: f64 = 1_000_000.0;
 
 /// A job queue of type `SAGEMAKER_TRAINING` with all that hangs on it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     /// The queue's name.
     pub name: QueueName,
@@ -35,7 +37,7 @@ pub struct Queue {
 }
 
 /// After which time Batch ends a job that waits at the front of its queue for a reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeLimit {
     /// The reason, as `statusReason` gives it, or its beginning.
     pub reason: String,
@@ -44,7 +46,8 @@ pub struct TimeLimit {
 }
 
 /// How a queue decides whose job goes next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// First in, first out: no scheduling policy.
     Fifo,
@@ -74,7 +77,7 @@ impl Policy {
 }
 
 /// One entry of a fair-share policy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WeightedShare {
     /// The share identifier, or a prefix that ends in `*`.
     pub share: ShareName,
@@ -107,7 +110,7 @@ impl WeightedShare {
 }
 
 /// A quota share of a queue.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuotaShare {
     /// The share's name.
     pub name: ShareName,
@@ -137,7 +140,8 @@ impl QuotaShare {
 }
 
 /// The resource sharing strategy of a quota share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// Neither lends nor borrows.
     Reserve,
@@ -153,7 +157,7 @@ pub enum Sharing {
 }
 
 /// A service environment: the fixed instance limits of one or more queues.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceEnvironment {
     /// Its name.
     pub name: String,

@@ -77,7 +77,7 @@ mod tests {
         let queue = QueueFigures {
             queue: "prod".into(),
             arn: String::new(),
-            policy: "QUOTA_SHARE",
+            policy: "QUOTA_SHARE".into(),
             jobs: BTreeMap::new(),
             oldest_wait_seconds: None,
         };

@@ -56,7 +56,7 @@ fn frame_of(samples: Vec<Sample>, at: Timestamp) -> Frame {
     let queue = |name: &str| QueueFigures {
         arn: String::new(),
         queue: name.into(),
-        policy: "QUOTA_SHARE",
+        policy: "QUOTA_SHARE".into(),
         jobs: BTreeMap::new(),
         oldest_wait_seconds: None,
     };

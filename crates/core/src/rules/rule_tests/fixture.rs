@@ -104,7 +104,7 @@ impl Fixture {
         let figures = |queue| QueueFigures {
             arn: String::new(),
             queue,
-            policy: "QUOTA_SHARE",
+            policy: "QUOTA_SHARE".into(),
             jobs: std::collections::BTreeMap::new(),
             oldest_wait_seconds: None,
         };
