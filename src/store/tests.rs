@@ -182,7 +182,7 @@ fn a_file_of_a_newer_version_or_another_program_is_left_as_it_is() {
         let set_aside = others.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("corrupt"));
         assert_eq!(set_aside.count(), 0);
     };
-    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 12");
+    check("future.db", true, "PRAGMA user_version = 99", "version 99 and this build knows versions up to 13");
     check("other.db", false, "CREATE TABLE photos (id)", "another program");
 }
 
