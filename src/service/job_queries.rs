@@ -7,12 +7,11 @@ use trainspotter_core::model::Timestamp;
 
 /// Answers a question. A reader that has gone away is no loss.
 pub(super) fn answer(engine: &mut Engine, query: JobQuery, now: Timestamp) {
-    match query {
-        JobQuery::Present { asked, reply } => {
-            let world = engine.check_asked(&asked).map(|()| engine.forecast_world(now, Some(&asked)).map(Box::new));
-            let _ = reply.send(world);
-        }
-        query => answer_of_ledger(engine, query, now),
+    if let JobQuery::Present { asked, reply } = query {
+        let world = engine.check_asked(&asked).map(|()| engine.forecast_world(now, Some(&asked)).map(Box::new));
+        let _ = reply.send(world);
+    } else {
+        answer_of_ledger(engine, query, now);
     }
 }
 

@@ -131,14 +131,8 @@ impl Watching {
         let events = job_events(&target, clock).await?;
         let (hint, hinted) = mpsc::channel(1);
         let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
-        let polling = Polling {
-            poller: Poller::new(clients, target, config.poll, clock),
-            every: config.poll.every,
-            clock,
-            observed: senders.observed,
-            messages: senders.poller,
-            hinted,
-        };
+        let (every, poller) = (config.poll.every, Poller::new(clients, target, config.poll, clock));
+        let polling = Polling { poller, every, clock, observed: senders.observed, messages: senders.poller, hinted };
         let rest = CancellationToken::new();
         let mut parts = Parts::new(span);
         parts.spawn("poller", polling.run(stop.child_token()));

@@ -314,29 +314,36 @@ fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+/// Whether a job passes a filter.
+fn is_wanted(job: &JobView, filter: &Filter) -> bool {
+    let Filter { queue, share, state, id, name, owner, unit, waiting } = filter;
+    queue.as_ref().is_none_or(|queue| job.queue == *queue)
+        && share.as_ref().is_none_or(|share| job.share.clone().unwrap_or("".into()) == *share)
+        && state.as_ref().is_none_or(|state| job.status == *state)
+        && id.as_ref().is_none_or(|id| job.id.as_str().starts_with(id))
+        && name.as_ref().is_none_or(|name| job.name.starts_with(name))
+        && owner.as_ref().is_none_or(|owner| job.owner.as_deref().unwrap_or_default() == owner)
+        && unit.as_ref().is_none_or(|unit| job.demand.iter().any(|demand| demand.unit == *unit))
+        && (!waiting || job.status.is_waiting())
+}
+
 /// Answers questions as the ledger's owner does, from [`jobs`].
 pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
     let place = |job: &JobView| (job.created_at, job.id.clone());
     while let Some(question) = questions.recv().await {
         match question {
             JobQuery::List { filter, reason, newest_first, after, limit, reply } => {
-                let Filter { queue, share, state, id, name, owner, unit, waiting } = filter;
-                let mut found = jobs();
-                found.retain(|job| {
-                    queue.as_ref().is_none_or(|queue| job.queue == *queue)
-                        && share.as_ref().is_none_or(|share| job.share.clone().unwrap_or("".into()) == *share)
-                        && state.as_ref().is_none_or(|state| job.status == *state)
-                        && id.as_ref().is_none_or(|id| job.id.as_str().starts_with(id))
-                        && name.as_ref().is_none_or(|name| job.name.starts_with(name))
-                        && owner.as_ref().is_none_or(|owner| job.owner.as_deref().unwrap_or_default() == owner)
-                        && unit.as_ref().is_none_or(|unit| job.demand.iter().any(|demand| demand.unit == *unit))
+                let passes = |job: &JobView| {
+                    let is_after = after.as_ref().is_none_or(|after| {
+                        let after = (after.created_at, after.id.clone());
+                        if newest_first { place(job) < after } else { place(job) > after }
+                    });
+                    is_after
+                        && is_wanted(job, &filter)
                         && reason.is_none_or(|reason| job.why.as_ref().is_some_and(|why| why.reason == reason.as_str()))
-                        && (!waiting || job.status.is_waiting())
-                        && after.as_ref().is_none_or(|after| {
-                            let after = (after.created_at, after.id.clone());
-                            if newest_first { place(job) < after } else { place(job) > after }
-                        })
-                });
+                };
+                let mut found = jobs();
+                found.retain(passes);
                 found.sort_by_key(place);
                 if newest_first {
                     found.reverse();

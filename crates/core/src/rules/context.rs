@@ -132,10 +132,13 @@ impl<'a> Context<'a> {
     /// The label values of a rule's `by` that are there now.
     ///
     /// Queues, sources and whatever any gauge speaks of are there. Counters and distributions do not count: they outlive what
-    /// they were about.
+    /// they were about; nor do the series of alerts, which would keep what they are about for ever.
     pub(super) fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
         let gather = || {
-            let gauges = self.samples.iter().filter(|sample| matches!(sample.value, Value::Gauge(_)));
+            let says_what_is_there = |sample: &&&Sample| {
+                matches!(sample.value, Value::Gauge(_)) && sample.metric != &catalogue::ALERTS_ACTIVE
+            };
+            let gauges = self.samples.iter().filter(says_what_is_there);
             let of_gauge = |sample: &&Sample| {
                 let by = |label: &&'static str| {
                     Some(((*label).to_owned(), sample.labels.get(label).or(self.frame.place.get(label))?.to_string()))

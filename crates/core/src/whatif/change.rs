@@ -94,7 +94,7 @@ pub fn parse(text: &str) -> Result<Change, ChangeError> {
     };
     let (key, value) = (key.trim(), value.trim());
     let unknown = || wrong(format!("there is no key {key:?}; there are {KEYS}"));
-    let rest = key.strip_prefix("queue.").ok_or_else(unknown)?;
+    let rest = key.strip_prefix("queue").and_then(|rest| rest.strip_prefix('.')).ok_or_else(unknown)?;
     let (queue, rest) = rest.split_once('.').ok_or_else(unknown)?;
     let what = match rest.strip_prefix("share.").map(|rest| rest.split_once('.')) {
         Some(Some((share, rest))) => {
