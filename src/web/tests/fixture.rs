@@ -314,6 +314,20 @@ fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+/// What a forecast begins with where nothing is known.
+fn nothing_yet() -> World {
+    World {
+        now: ago(0),
+        setup: Default::default(),
+        disabled: Vec::new(),
+        in_flight: Vec::new(),
+        waiting: Vec::new(),
+        left_out: 0,
+        arrivals: PastArrivals::default(),
+        ended: 0,
+    }
+}
+
 /// Whether a job passes a filter.
 fn is_wanted(job: &JobView, filter: &Filter) -> bool {
     let Filter { queue, share, state, id, name, owner, unit, waiting } = filter;
@@ -357,17 +371,7 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
                 let _ = reply.send(jobs().into_iter().find(|job| job.id == id).map(|job| Box::new(around(&job))));
             }
             JobQuery::Present { reply, .. } => {
-                let world = World {
-                    now: ago(0),
-                    setup: Default::default(),
-                    disabled: Vec::new(),
-                    in_flight: Vec::new(),
-                    waiting: Vec::new(),
-                    left_out: 0,
-                    arrivals: PastArrivals::default(),
-                    ended: 0,
-                };
-                let _ = reply.send(Ok(Some(Box::new(world))));
+                let _ = reply.send(Ok(Some(Box::new(nothing_yet()))));
             }
             JobQuery::Past { reply } => {
                 let _ = reply.send((past(), Default::default()));
