@@ -82,6 +82,8 @@ fn routes() -> Vec<(String, String, &'static str, bool)> {
             let (path, body) = match path.as_str() {
                 "/api/v1/histories" => (format!("{path}?metrics=queue.wait"), ""),
                 "/api/v1/history" => (format!("{path}?metric=queue.wait"), ""),
+                "/api/v1/when" => (format!("{path}?queue=research&type=ml.p5.48xlarge"), ""),
+                "/api/v1/what-if" => (format!("{path}?set=queue.research.capacity%3D%2B4"), ""),
                 "/api/v1/silences" => (path, r#"{"matchers":["queue=a"],"duration_seconds":60,"comment":"c"}"#),
                 "/api/v1/outbox/drop" => (path, r#"{"ids":["0a"]}"#),
                 "/api/v1/notifications/test" => (path, r#"{"receiver":"oncall"}"#),
@@ -151,7 +153,7 @@ async fn every_route_answers_those_who_may_and_nobody_else() {
         ),
     ];
     let mut pages: Vec<_> =
-        ["/", "/alerts", "/jobs", "/jobs/a", "/queues/a", "/health", "/runbooks", "/runbooks/LongWait"]
+        ["/", "/alerts", "/jobs", "/jobs/a", "/queues/a", "/what-if", "/health", "/runbooks", "/runbooks/LongWait"]
             .map(|path| ("GET".to_owned(), path.to_owned(), "", false))
             .into();
     pages.extend(routes());
