@@ -90,7 +90,7 @@ async fn what_is_shipped_checks_out() {
     let (code, reported, problems) = outcome(&["rules", "check", root("alerts").to_str().unwrap()]).await;
     assert_eq!((code, reported.as_str()), (Some(0), "40 rules: fine\n"), "{problems}");
     let (code, reported, problems) = outcome(&["rules", "test", root("alerts").to_str().unwrap()]).await;
-    assert_eq!((code, reported.as_str()), (Some(0), "68 tests: fine\n"), "{problems}");
+    assert_eq!((code, reported.as_str()), (Some(0), "78 tests: fine\n"), "{problems}");
     let (code, reported, problems) =
         outcome(&["rules", "backtest", "--to", "6h", "--every", "5m", root("alerts").to_str().unwrap()]).await;
     assert_eq!(code, Some(0), "{problems}");

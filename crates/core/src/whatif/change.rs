@@ -94,9 +94,9 @@ pub fn parse(text: &str) -> Result<Change, ChangeError> {
     };
     let (key, value) = (key.trim(), value.trim());
     let unknown = || wrong(format!("there is no key {key:?}; there are {KEYS}"));
-    let rest = key.strip_prefix("queue").and_then(|rest| rest.strip_prefix('.')).ok_or_else(unknown)?;
+    let rest = inside(key, "queue").ok_or_else(unknown)?;
     let (queue, rest) = rest.split_once('.').ok_or_else(unknown)?;
-    let what = match rest.strip_prefix("share.").map(|rest| rest.split_once('.')) {
+    let what = match inside(rest, "share").map(|rest| rest.split_once('.')) {
         Some(Some((share, rest))) => {
             What::Share(ShareName::new(share), of_share(rest, value).ok_or_else(unknown)?.map_err(wrong)?)
         }
@@ -104,6 +104,11 @@ pub fn parse(text: &str) -> Result<Change, ChangeError> {
         None => of_queue(rest, value).ok_or_else(unknown)?.map_err(wrong)?,
     };
     Ok(Change { text: format!("{key}={value}"), queue: QueueName::new(queue), what })
+}
+
+/// What follows the first part of a key, if that is this one.
+fn inside<'a>(key: &'a str, part: &str) -> Option<&'a str> {
+    key.split_once('.').filter(|(first, _)| *first == part).map(|(_, rest)| rest)
 }
 
 /// `None` if there is no such key.
