@@ -28,9 +28,9 @@ mod signals;
 mod source_log;
 mod state_files;
 mod target_senders;
+mod target_service;
 mod targets;
 mod test_notification;
-mod watching;
 
 pub use live_check::{Look, look};
 pub use logs::start_logs;

@@ -19,7 +19,7 @@ use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::shared::Shared;
-use crate::service::watching::{self, Watching};
+use crate::service::target_service::{self, TargetService};
 use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, following, history, replica_view};
 use crate::store::{StoreError, StoreHandle};
 use crate::web::Snapshot;
@@ -35,7 +35,7 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs a replica of one target until `stop`.
 pub(super) async fn run(
-    watching: Watching,
+    watching: TargetService,
     replication: &Replication,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
@@ -59,7 +59,7 @@ pub(super) async fn run(
             let store = replicas.store.for_term(now.term);
             let leading = async {
                 let Shared { since, clock, .. } = watching.shared;
-                let opened = watching::state(&watching.config, store, false, since, clock).await?;
+                let opened = target_service::state(&watching.config, store, false, since, clock).await?;
                 watching.clone().lead(opened, Some(Arc::clone(&replicas)), stop.clone()).await
             };
             tokio::select! {
@@ -91,10 +91,10 @@ pub(super) async fn run(
 
 /// Opens the log. `None` if it is stopped before that works. What will not change by itself is an error.
 async fn join(
-    watching: Watching,
+    watching: TargetService,
     replication: &Replication,
     stop: &CancellationToken,
-) -> Result<Option<(Watching, Replicas)>, StartError> {
+) -> Result<Option<(TargetService, Replicas)>, StartError> {
     let mut waiting: Option<(CancellationToken, watch::Sender<Snapshot>)> = None;
     loop {
         let opening = async {
@@ -131,7 +131,7 @@ async fn join(
 }
 
 /// Lets pages say why there is nothing to show.
-fn show_waiting(watching: &Watching, snapshot: Snapshot) -> (CancellationToken, watch::Sender<Snapshot>) {
+fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (CancellationToken, watch::Sender<Snapshot>) {
     let (shown, latest) = watch::channel(snapshot);
     let stop = CancellationToken::new();
     let (stopped, watching) = (stop.clone(), watching.clone());
@@ -150,7 +150,7 @@ fn show_waiting(watching: &Watching, snapshot: Snapshot) -> (CancellationToken, 
 
 /// The same with the log and the file that are the target's. The log that was there first stays with the target whose it is; every other
 /// target has one below it. All replicas see the same, whatever is on their disks.
-async fn with_log(watching: Watching, replication: &Replication) -> Result<Watching, Failed> {
+async fn with_log(watching: TargetService, replication: &Replication) -> Result<TargetService, Failed> {
     let below = replication.log.below(&watching.target.name);
     let own = identity(&watching.config).watches;
     let apart = match watches(&watching.config, replication, &replication.log, watching.shared.clock).await? {
@@ -161,7 +161,7 @@ async fn with_log(watching: Watching, replication: &Replication) -> Result<Watch
     let log = if apart { below } else { replication.log.clone() };
     let store = if apart { watching.files.beside.clone() } else { watching.files.first.clone() };
     let replication = Some(Replication { log, ..replication.clone() });
-    Ok(Watching { config: Config { store, replication, ..watching.config }, apart, ..watching })
+    Ok(TargetService { config: Config { store, replication, ..watching.config }, apart, ..watching })
 }
 
 /// What the service watches whose log is at a place; `None` if there is none yet.
@@ -236,8 +236,8 @@ fn identity(config: &Config) -> Identity {
 }
 
 /// Shows what the log says, until `stop`.
-async fn follow(watching: &Watching, replicas: &Replicas, stop: CancellationToken) {
-    let Watching { shared, config, .. } = watching;
+async fn follow(watching: &TargetService, replicas: &Replicas, stop: CancellationToken) {
+    let TargetService { shared, config, .. } = watching;
     let (snapshot, latest) = watch::channel(Snapshot { place: watching.place(), ..Snapshot::default() });
     let (store, clock) = (&replicas.store, shared.clock);
     let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, store, clock);

@@ -16,7 +16,7 @@ use crate::service::operations::access;
 use crate::service::rule_reload::{self, News};
 use crate::service::shared::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
-use crate::service::watching::Watching;
+use crate::service::target_service::TargetService;
 use crate::service::{Service, StartError, replicas, serve};
 use crate::web::{self, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
@@ -194,7 +194,7 @@ impl Supervisor {
         self.running.insert(name, Running { start, target, stop, removed });
     }
 
-    fn watching(&self, target: &Target, removed: CancellationToken) -> Watching {
+    fn watching(&self, target: &Target, removed: CancellationToken) -> TargetService {
         let shared = self.shared.clone();
         let all = &self.targets;
         let files = state_files::of_targets(&shared.config.store, all);
@@ -205,7 +205,7 @@ impl Supervisor {
         let region = target.region.as_str();
         let span = tracing::info_span!("watch", target = target.name.as_str(), account = Empty, region);
         let (is_alone, files) = (all.len() == 1, Files::of(&shared.config.store, &target.name));
-        Watching { shared, target: target.clone(), config, apart, is_alone, files, span, removed }
+        TargetService { shared, target: target.clone(), config, apart, is_alone, files, span, removed }
     }
 
     /// Takes in that a target is not watched any more, which is tried again if it should be.

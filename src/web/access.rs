@@ -1,7 +1,7 @@
 //! Who may read and who may act, by the token of a request.
 //!
 //! Without tokens everybody may read and nobody may act. With one that may read, reading needs a token, too: but for probes, and for the
-//! files that pages are drawn with, which are the same everywhere. See docs/adr/0007-tokens.md.
+//! files that pages are drawn with, which are the same everywhere. See docs/adr/0008-tokens.md.
 
 mod failed_attempts;
 mod sign_in;

@@ -11,7 +11,7 @@ mod facts;
 mod forecasts;
 #[cfg(test)]
 mod job_tests;
-mod outside;
+mod outside_jobs;
 mod pages;
 mod plausible_amounts;
 mod saved;
@@ -33,7 +33,7 @@ use crate::model::{
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
 use crate::whatif;
 use facts::Facts;
-use outside::Outside;
+use outside_jobs::Outside;
 pub use saved::Saved;
 use shares::{Series, Shares};
 use sources::Sources;

@@ -12,7 +12,6 @@ mod advice;
 mod alert;
 mod alert_lifecycle;
 mod check;
-mod combine;
 mod context;
 pub mod export;
 mod file;
@@ -29,6 +28,7 @@ mod template_limits;
 #[cfg(test)]
 mod tests;
 mod threshold;
+mod verdict;
 mod wait_objective;
 mod wording;
 

@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::forecast::arrivals::{Arrival, Arrivals, PastArrivals};
 use crate::forecast::calibration::{Calibration, Interval, Quality, Truth};
-use crate::forecast::kept::{Kept, WaitEnd};
-use crate::forecast::learnt::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow, JobTraits, QUEUES};
+use crate::forecast::kept_estimates::{Kept, WaitEnd};
 use crate::forecast::outlook::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
+use crate::forecast::past_attempts::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow, JobTraits, QUEUES};
 use crate::forecast::rows::Rows;
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
 use crate::forecast::simulate::{HORIZON, JobStarts, NeverBecause, Starts};

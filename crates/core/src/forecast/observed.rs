@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::forecast::forecaster::Forecaster;
-use crate::forecast::kept::WaitEnd;
-use crate::forecast::learnt::JobTraits;
+use crate::forecast::kept_estimates::WaitEnd;
+use crate::forecast::past_attempts::JobTraits;
 use crate::forecast::runtimes::{JobKind, Profile};
 use crate::forecast::world::{self, MAX_IN_FLIGHT, MAX_WAITING, OpenJob, World};
 use crate::jobs::{Event, EventKind, Job, Ledger, Phase, Place, Span};

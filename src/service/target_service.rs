@@ -45,7 +45,7 @@ const LEFT_TO_OTHERS: Duration = Duration::from_secs(86_400);
 
 /// A target that is to be watched, with a configuration of its own: it names this target alone, and its own file and log.
 #[derive(Clone, Debug)]
-pub(super) struct Watching {
+pub(super) struct TargetService {
     pub(super) shared: Shared,
     pub(super) target: Target,
     pub(super) config: Config,
@@ -61,7 +61,7 @@ pub(super) struct Watching {
     pub(super) removed: CancellationToken,
 }
 
-impl Watching {
+impl TargetService {
     /// Where it is, but for the account.
     pub(super) fn place(&self) -> Place {
         Place::new(&self.target.name, &self.target.region)
