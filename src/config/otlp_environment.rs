@@ -31,7 +31,9 @@ impl Check<'_> {
             return None;
         }
         let is_disabled = self.flag("OTEL_SDK_DISABLED") == Some(true);
-        if is_disabled || self.variable("OTEL_METRICS_EXPORTER").is_some_and(|exporter| exporter.trim() == "none") {
+        let is_otlp = |exporter: &str| exporter.trim().eq_ignore_ascii_case("otlp");
+        let others = |exporters: String| !exporters.split(',').any(is_otlp);
+        if is_disabled || self.variable("OTEL_METRICS_EXPORTER").is_some_and(others) {
             return None;
         }
         for (suffix, why) in NOT_SUPPORTED {
@@ -240,7 +242,12 @@ mod tests {
     fn metrics_can_be_switched_off() {
         let endpoint = ("ENDPOINT", "http://c.example:4318");
         assert_eq!(otlp("", &[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]).unwrap(), []);
-        assert_eq!(otlp("", &[endpoint, ("OTEL_METRICS_EXPORTER", "none")]).unwrap(), []);
+        for (exporters, receivers) in
+            [("none", 0), ("prometheus", 0), ("console, prometheus", 0), ("otlp", 1), ("console, OTLP", 1), (" ", 1)]
+        {
+            let found = otlp("", &[endpoint, ("OTEL_METRICS_EXPORTER", exporters)]).unwrap();
+            assert_eq!(found.len(), receivers, "{exporters}");
+        }
         assert_eq!(otlp("", &[endpoint, ("OTEL_SDK_DISABLED", "false")]).unwrap().len(), 1);
     }
 

@@ -16,7 +16,7 @@ use trainspotter_core::model::Timestamp;
 const MAX_BUCKETS: i64 = 160;
 /// The finest resolution that OpenTelemetry uses.
 const MAX_SCALE: i32 = 20;
-/// Shorter durations count as zero, in seconds.
+/// Durations up to this count as zero, in seconds.
 const ZERO_BELOW: f64 = 1e-3;
 /// Histograms that are kept; further series are left out.
 pub(super) const MAX_HISTOGRAMS: usize = 50_000;
@@ -94,7 +94,7 @@ impl Exponential {
         }
         self.count += times;
         self.sum += value * times as f64;
-        if value < ZERO_BELOW {
+        if value <= ZERO_BELOW {
             self.zeros += times;
             return;
         }
@@ -178,8 +178,8 @@ mod tests {
     fn an_empty_histogram_and_zeros_have_points() {
         let empty = of(&[]).point(1, 2);
         assert_eq!((empty.count, empty.zero_count, empty.positive), (0, 0, None));
-        let zeros = of(&[0.0, 1e-9, f64::NAN]).point(1, 2);
-        assert_eq!((zeros.count, zeros.zero_count, zeros.positive), (2, 2, None));
+        let zeros = of(&[0.0, 1e-9, f64::NAN, ZERO_BELOW]).point(1, 2);
+        assert_eq!((zeros.count, zeros.zero_count, zeros.positive), (3, 3, None), "the threshold is zero, too");
     }
 
     proptest! {
@@ -194,8 +194,8 @@ mod tests {
                 let bound = |at: i32| base.powi(at);
                 let (low, high) = (bound(buckets.offset + index as i32), bound(buckets.offset + index as i32 + 1));
                 // A value on a bound may be on either side of it.
-                let strictly = values.iter().filter(|value| **value > low * 1.000_001 && **value <= high * 0.999_999 && **value >= ZERO_BELOW).count();
-                let about = values.iter().filter(|value| **value > low * 0.999_999 && **value <= high * 1.000_001 && **value >= ZERO_BELOW).count();
+                let strictly = values.iter().filter(|value| **value > low * 1.000_001 && **value <= high * 0.999_999 && **value > ZERO_BELOW).count();
+                let about = values.iter().filter(|value| **value > low * 0.999_999 && **value <= high * 1.000_001 && **value > ZERO_BELOW).count();
                 prop_assert!((strictly as u64..=about as u64).contains(count), "bucket {} of {:?}", index, point);
             }
         }

@@ -37,7 +37,7 @@ impl Engine {
     /// Says what is wrong with where a job would be submitted to, with what there is.
     ///
     /// # Errors
-    /// There is no such queue or share.
+    /// There is no such queue or share, or it is disabled.
     pub fn check_asked(&self, asked: &Hypothetical) -> Result<(), String> {
         let list = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let queues = &self.facts.queues;
@@ -45,6 +45,9 @@ impl Engine {
             let names = queues.iter().map(|queue| queue.name.as_str()).collect();
             return Err(format!("there is no queue {:?}; there are {}", asked.queue.as_str(), list(names)));
         };
+        if !queue.enabled {
+            return Err(format!("queue {} is disabled: it takes no new jobs", queue.name));
+        }
         match (&queue.policy, &asked.share) {
             (Policy::Fifo, Some(_)) => Err(format!("queue {} is first in, first out: it takes no share", queue.name)),
             (Policy::FairShare { .. }, None) => {
@@ -58,7 +61,14 @@ impl Engine {
                     None => format!("queue {} divides by share: name one of {names}", queue.name),
                 })
             }
-            (Policy::QuotaShares(_), _) => Ok(()),
+            (Policy::QuotaShares(shares), share) => {
+                match shares.iter().find(|one| Some(&one.name) == share.as_ref() && !one.enabled) {
+                    Some(one) => {
+                        Err(format!("share {} of queue {} is disabled: it takes no new jobs", one.name, queue.name))
+                    }
+                    None => Ok(()),
+                }
+            }
         }
     }
 

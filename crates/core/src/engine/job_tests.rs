@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{Engine, Saved, cadence};
+use crate::forecast::Hypothetical;
 use crate::metrics::Value;
 use crate::model::{
-    Capacity, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Position, Queue, QueueSnapshot,
-    ServiceEnvironment, Source, TimeLimit, Timestamp, WeightedShare,
+    Capacity, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Position, Queue, QueueSnapshot, QuotaShare,
+    ServiceEnvironment, Sharing, Source, TimeLimit, Timestamp, WeightedShare,
 };
 
 const TYPE: &str = "ml.p5.48xlarge";
@@ -172,4 +173,53 @@ fn a_time_limit_of_the_queue_says_when_a_waiting_job_will_end() {
     for id in ["other", "silent", "ended", "nobody"] {
         assert_eq!(at(id), None, "{id}");
     }
+}
+
+#[test]
+fn an_attempt_that_ended_before_its_container_ran_is_kept_and_teaches_no_runtime() {
+    let mut engine = engine();
+    let failed = JobSeen { started_at: None, ..job("failed", JobStatus::Failed, Some(40), Some(43)) };
+    engine.observe(observations(minute(41), vec![job("failed", JobStatus::Scheduled, Some(40), None)]));
+    engine.tick(minute(41));
+    engine.observe(observations(minute(44), vec![failed]));
+    engine.tick(minute(44));
+    let (arrivals, attempts, _) = crate::forecast::learnt_of(engine.forecast_rows());
+    let kept: Vec<_> = attempts.iter().map(|one| (one.job, one.at, one.seconds, one.ended, one.never_ran)).collect();
+    assert_eq!(kept, [(arrivals[0].id, minute(40), 180.0, true, true)]);
+    assert_eq!(engine.forecast_world(minute(44), None).unwrap().ended, 0);
+}
+
+#[test]
+fn a_job_for_a_disabled_queue_or_share_is_refused() {
+    let asked = Hypothetical {
+        queue: "prod".into(),
+        share: Some("LOWPRI".into()),
+        priority: 0,
+        demand: vec![Capacity::new(TYPE, 1.0)].into(),
+        name: "train".to_owned(),
+        owner: None,
+    };
+    let said = |change: &dyn Fn(&mut Queue)| {
+        let mut engine = engine();
+        let mut observations = observations(minute(1), Vec::new());
+        if let Some(Observation::Topology { queues, .. }) = observations.first_mut() {
+            change(&mut queues[0]);
+        }
+        engine.observe(observations);
+        engine.check_asked(&asked)
+    };
+    assert_eq!(said(&|_| {}), Ok(()));
+    assert_eq!(said(&|queue| queue.enabled = false), Err("queue prod is disabled: it takes no new jobs".to_owned()));
+    let quota = |enabled: bool| QuotaShare {
+        name: "LOWPRI".into(),
+        enabled,
+        limits: vec![Capacity::new("NUM_INSTANCES", 4.0)],
+        sharing: Sharing::Reserve,
+        in_share_preemption: false,
+    };
+    assert_eq!(said(&|queue| queue.policy = Policy::QuotaShares(vec![quota(true)])), Ok(()));
+    assert_eq!(
+        said(&|queue| queue.policy = Policy::QuotaShares(vec![quota(false)])),
+        Err("share LOWPRI of queue prod is disabled: it takes no new jobs".to_owned())
+    );
 }

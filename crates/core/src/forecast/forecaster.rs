@@ -1,6 +1,6 @@
 //! What forecasts have learnt, and the estimates that are shown now.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::forecast::arrivals::{Arrival, Arrivals, PastArrivals};
 use crate::forecast::calibration::{Calibration, Interval, Quality, Truth};
 use crate::forecast::kept_estimates::{Kept, WaitEnd};
+use crate::forecast::learnt::Learnt;
 use crate::forecast::outlook::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
 use crate::forecast::past_attempts::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow, JobTraits, QUEUES};
 use crate::forecast::rows::Rows;
@@ -30,7 +31,8 @@ pub struct Forecaster {
     calibration: Calibration,
     kept: Kept,
     rows: Rows,
-    learnt: HashSet<u64>,
+    learnt_attempts: Learnt,
+    learnt_arrivals: Learnt,
     outlooks: BTreeMap<JobId, Outlook>,
     made_at: Option<Timestamp>,
     /// Waiting jobs that the latest world had no room for.
@@ -45,12 +47,14 @@ impl Forecaster {
         let mut rows = Rows::default();
         rows.restore(saved);
         let mut forecaster = Self { kept: Kept::restore(&rows), ..Self::default() };
-        for AttemptRow { id, of, seconds, ended, .. } in rows.of_ring(ATTEMPTS) {
-            forecaster.learnt.insert(id);
-            forecaster.runtimes.record(of.kind(), seconds, ended);
+        for AttemptRow { id, of, seconds, ended, never_ran, .. } in rows.of_ring(ATTEMPTS) {
+            forecaster.learnt_attempts.insert(id);
+            if !never_ran {
+                forecaster.runtimes.record(of.kind(), seconds, ended);
+            }
         }
         for ArrivalRow { id, at, of, priority, demand, .. } in rows.of_ring(ARRIVALS) {
-            forecaster.learnt.insert(id);
+            forecaster.learnt_arrivals.insert(id);
             forecaster.arrivals.record(arrival(at, &of, priority, demand.into()));
         }
         for truth in rows.of_ring::<Truth>(TRUTHS) {
@@ -72,22 +76,40 @@ impl Forecaster {
 
     /// Takes in an attempt that held its instances from `dispatched_at` on for so long: to its end, or until it was stopped. The same attempt counts
     /// once.
-    pub fn attempt_ended(
+    pub fn attempt_ended(&mut self, job: &JobId, attempt: u32, of: &JobTraits, held: (Timestamp, f64), ended: bool) {
+        if self.keep_attempt(job, attempt, of, held, (ended, false)) {
+            self.runtimes.record(of.without_particulars().kind(), held.1, ended);
+        }
+    }
+
+    /// Takes in an attempt that held its instances for so long and never ran: it is kept, and says nothing of how long jobs run.
+    pub fn attempt_never_ran(
         &mut self,
         job: &JobId,
         attempt: u32,
         of: &JobTraits,
-        (dispatched_at, seconds): (Timestamp, f64),
+        held: (Timestamp, f64),
         ended: bool,
     ) {
+        self.keep_attempt(job, attempt, of, held, (ended, true));
+    }
+
+    /// Keeps an attempt; false if it is kept already.
+    fn keep_attempt(
+        &mut self,
+        job: &JobId,
+        attempt: u32,
+        of: &JobTraits,
+        (at, seconds): (Timestamp, f64),
+        (ended, never_ran): (bool, bool),
+    ) -> bool {
         let id = id_of(&format!("{job}/{attempt}"));
-        if self.learnt.insert(id) {
-            let of = of.without_particulars();
-            self.runtimes.record(of.kind(), seconds, ended);
-            let row =
-                AttemptRow { id, job: id_of(job.as_str()), at: dispatched_at, of, seconds: seconds.round(), ended };
-            self.rows.push(ATTEMPTS, row);
+        if !self.learnt_attempts.insert(id) {
+            return false;
         }
+        let (job, of) = (id_of(job.as_str()), of.without_particulars());
+        self.rows.push(ATTEMPTS, AttemptRow { id, job, at, of, seconds: seconds.round(), ended, never_ran });
+        true
     }
 
     /// Takes in that a job was submitted, once: when it has `started`, or is known to start no more.
@@ -100,7 +122,7 @@ impl Forecaster {
         demand: &Demand,
     ) {
         let id = id_of(job.as_str());
-        if self.learnt.insert(id) {
+        if self.learnt_arrivals.insert(id) {
             let of = of.without_particulars();
             self.arrivals.record(arrival(at, &of, priority, demand.clone()));
             self.rows.push(ARRIVALS, ArrivalRow { id, at, started, of, priority, demand: demand.to_vec() });

@@ -74,23 +74,29 @@ fn learn_attempts(forecaster: &mut Forecaster, job: &Job) {
     let traits = traits(job);
     for attempt in job.timeline.spans().chunk_by(|a, b| a.attempt == b.attempt) {
         let began = |phase: Phase| attempt.iter().find(|span| span.phase == phase);
-        let (Some(dispatched), Some(ran)) = (began(Phase::Scheduled), began(Phase::Running)) else { continue };
-        let Some(to) = ran.to else { continue };
+        let last = attempt.iter().rfind(|span| span.phase != Phase::Waiting);
+        let (Some(dispatched), Some(last)) = (began(Phase::Scheduled), last) else { continue };
+        let Some(to) = last.to else { continue };
         let held = (dispatched.from.latest, to.latest.seconds_since(dispatched.from.latest));
-        let ended = !was_preempted(job, ran);
-        forecaster.attempt_ended(&job.latest.id, ran.attempt, &traits, held, ended);
+        let ended = !was_preempted(job, last);
+        if last.phase == Phase::Running {
+            forecaster.attempt_ended(&job.latest.id, last.attempt, &traits, held, ended);
+        } else {
+            forecaster.attempt_never_ran(&job.latest.id, last.attempt, &traits, held, ended);
+        }
     }
 }
 
 /// Whether an attempt was stopped to make room, as far as descriptions say.
-fn was_preempted(job: &Job, ran: &Span) -> bool {
+fn was_preempted(job: &Job, last: &Span) -> bool {
     let Some(details) = &job.details else { return false };
-    let ended_at = ran.to.map(|to| to.latest);
+    let ended_at = last.to.map(|to| to.latest);
     let is_it = |stopped_at: Option<Timestamp>| stopped_at.is_some() && stopped_at == ended_at;
     let has_failed = details.attempts.iter().any(|attempt| is_it(attempt.stopped_at));
-    let is_last = job.timeline.spans().last().is_some_and(|last| last.attempt == ran.attempt);
+    let is_of_last = job.timeline.spans().last().is_some_and(|span| span.attempt == last.attempt);
     let listed = details.preempted.iter().any(|attempt| is_it(attempt.stopped_at));
-    listed || (details.preemptions > 0 && !is_last && !has_failed)
+    // One that never ran may have found no instances.
+    listed || (details.preemptions > 0 && last.phase == Phase::Running && !is_of_last && !has_failed)
 }
 
 /// What of a job decides of which kind it is.

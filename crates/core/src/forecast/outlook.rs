@@ -89,6 +89,9 @@ impl NeverBecause {
         match self {
             Self::Disabled => "It does not start: the service environment of its queue is disabled.",
             Self::TooLarge => "It never starts: it needs more than its queue or share can ever get.",
+            Self::Behind => {
+                "No estimate: a job that goes first in its share can never start, and holds it up until it is cancelled."
+            }
             Self::NoPlace => "It does not start: its queue or share does not exist, or takes no jobs of this kind.",
             Self::UnknownSize => "No estimate: it is not known how many instances of which type it needs.",
             Self::NoInstances => "No estimate: AWS has no instances for it now, and does not say until when.",

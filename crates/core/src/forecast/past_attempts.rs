@@ -58,6 +58,9 @@ pub struct AttemptRow {
     pub seconds: f64,
     /// Whether it came to its end, or was stopped to make room.
     pub ended: bool,
+    /// Whether it ended before its container ran, so that it says nothing of how long jobs run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub never_ran: bool,
 }
 
 impl AttemptRow {

@@ -17,8 +17,11 @@ const SHRINKAGE: f64 = 8.0;
 /// Attempts that are remembered of each level: the latest.
 const MAX_ATTEMPTS: usize = 200;
 
-/// Levels that are remembered: names, owners, shares and queues together.
+/// Levels that are remembered: beyond so many no further names and owners. There are few sizes, shares and queues, and they always count.
 const MAX_LEVELS: usize = 20_000;
+
+/// How many levels, of names and of owners, go before the more general ones.
+const PARTICULAR: usize = 2;
 
 /// From the most like a job to the most general.
 const LEVELS: usize = 6;
@@ -84,8 +87,8 @@ impl Runtimes {
             return;
         }
         self.ended += u64::from(ended);
-        for level in kind.0 {
-            if self.levels.len() >= MAX_LEVELS && !self.levels.contains_key(&level) {
+        for (index, level) in kind.0.into_iter().enumerate() {
+            if index < PARTICULAR && self.levels.len() >= MAX_LEVELS && !self.levels.contains_key(&level) {
                 continue;
             }
             let level = self.levels.entry(level).or_default();
@@ -206,4 +209,23 @@ const USUAL_DRAWS: usize = 31;
 /// Numbers from 0 to 1, evenly apart.
 fn middle(draw: usize) -> f64 {
     (draw as f64 + 0.5) / USUAL_DRAWS as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_names_keep_no_share_or_queue_from_being_known() {
+        let mut runtimes = Runtimes::default();
+        let of = |name: &str, queue: &str| JobKind::new(name, None, 1.0, None, &queue.into());
+        let letters = |n: usize| -> String {
+            (0..4).map(|place| char::from(b'a' + u8::try_from(n / 20_usize.pow(place) % 20).unwrap())).collect()
+        };
+        (0..MAX_LEVELS).for_each(|n| runtimes.record(of(&letters(n), "busy"), 60.0, true));
+        assert_eq!(runtimes.levels.len(), MAX_LEVELS);
+        runtimes.record(of("train", "new"), 7_200.0, true);
+        let names = runtimes.levels.keys().filter(|level| of("train", "new").0[..PARTICULAR].contains(level)).count();
+        assert_eq!((names, runtimes.levels.len()), (0, MAX_LEVELS + 3), "its size, share and queue");
+    }
 }

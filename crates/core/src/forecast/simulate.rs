@@ -58,6 +58,8 @@ pub enum NeverBecause {
     Disabled,
     /// It needs more than it can ever get.
     TooLarge,
+    /// A job before it in its share needs more than it can ever get.
+    Behind,
     /// Its queue or share does not exist any more.
     NoPlace,
     /// What it needs is not known.
@@ -72,10 +74,11 @@ pub fn run(world: &World, runs: usize) -> Starts {
     let mut starts: Vec<JobStarts> = world.waiting.iter().map(|_| JobStarts::Never(NeverBecause::NoPlace)).collect();
     let mut seconds: Vec<Vec<f64>> = vec![Vec::new(); world.waiting.len()];
     let mut reasons: BTreeMap<usize, Option<WaitReason>> = BTreeMap::new();
+    let mut stuck: BTreeMap<usize, NeverBecause> = BTreeMap::new();
     for index in 0..runs.max(1) {
         let mut run = Run::begin(world, &lanes, index as u64);
         if index == 0 {
-            reasons = run.reasons();
+            (reasons, stuck) = (run.reasons(), lanes.stuck(world, &run.scheduler));
         }
         run.go();
         for (job, at) in run.first_starts() {
@@ -89,7 +92,7 @@ pub fn run(world: &World, runs: usize) -> Starts {
     for (job, of_job) in seconds.into_iter().enumerate() {
         let Some(open) = world.waiting.get(job) else { continue };
         let reason = reasons.get(&job).copied().flatten();
-        let never = why_never(open, world).or((reason == Some(WaitReason::Misfit)).then_some(NeverBecause::TooLarge));
+        let never = why_never(open, world).or(stuck.get(&job).copied());
         let Some(slot) = starts.get_mut(job) else { continue };
         *slot = match never {
             Some(because) => JobStarts::Never(because),
@@ -154,6 +157,24 @@ impl Lanes {
 
     fn front(&self) -> impl Iterator<Item = usize> {
         self.jobs.iter().flat_map(|(lane, jobs)| jobs.iter().take(self.exact.get(lane).copied().unwrap_or(0)).copied())
+    }
+
+    /// Jobs that can never start as things are set up, within the front or beyond it, and those that wait behind them.
+    fn stuck(&self, world: &World, scheduler: &Scheduler) -> BTreeMap<usize, NeverBecause> {
+        let mut stuck = BTreeMap::new();
+        for ((queue, share), jobs) in &self.jobs {
+            let mut is_blocked = false;
+            for index in jobs {
+                let Some(job) = world.waiting.get(*index) else { continue };
+                if scheduler.never_fits(queue, share.as_ref(), &job.demand) {
+                    is_blocked = true;
+                    stuck.insert(*index, NeverBecause::TooLarge);
+                } else if is_blocked {
+                    stuck.insert(*index, NeverBecause::Behind);
+                }
+            }
+        }
+        stuck
     }
 
     /// Gives jobs beyond the front a start in the latest run, which is the `runs`th: as the later half of their share's front goes on.

@@ -264,3 +264,38 @@ fn many_jobs_go_on_from_the_pace_of_the_front_and_say_so() {
     let part = (MAX_FRONT + 499) as f64 / (MAX_FRONT - 1) as f64;
     assert!((median(&starts, MAX_FRONT + 499) / exact / part - 1.0).abs() < 0.25);
 }
+
+#[test]
+fn a_job_that_can_never_start_has_no_estimate_beyond_the_front_either_and_what_is_behind_it_has_none() {
+    let mut known = known(&[1]);
+    let mut waiting: Vec<OpenJob> =
+        (0..MAX_FRONT + 200).map(|index| job(&format!("w{index}"), 1.0, None, &mut known)).collect();
+    waiting[MAX_FRONT + 100] = job("large", 1_000.0, None, &mut known);
+    let first = OpenJob { id: "first".into(), priority: 1, ..job("first", 1.0, None, &mut known) };
+    waiting.push(first);
+    let never = |starts: &Starts, index: usize| match &starts.of_jobs[index] {
+        JobStarts::Never(because) => Some(*because),
+        JobStarts::Runs { .. } => None,
+    };
+    let starts = run(&world(setup(10.0, Policy::Fifo), Vec::new(), waiting.clone()), 2);
+    assert_eq!(never(&starts, MAX_FRONT + 99), None);
+    assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge));
+    assert_eq!(never(&starts, MAX_FRONT + 101), Some(NeverBecause::Behind));
+    assert_eq!(never(&starts, MAX_FRONT + 200), None, "a higher priority goes first");
+    // Within a share by its quota, which another share is not held up by.
+    let quota = |name: &str| QuotaShare {
+        name: name.into(),
+        enabled: true,
+        limits: vec![Capacity::new(TYPE, 5.0)],
+        sharing: Sharing::Reserve,
+        in_share_preemption: false,
+    };
+    waiting[MAX_FRONT + 100] = job("large", 6.0, None, &mut known);
+    waiting.iter_mut().for_each(|job| job.share = Some("a".into()));
+    waiting.push(OpenJob { share: Some("b".into()), ..job("other", 1.0, None, &mut known) });
+    let policy = Policy::QuotaShares(vec![quota("a"), quota("b")]);
+    let starts = run(&world(setup(10.0, policy), Vec::new(), waiting), 2);
+    assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge));
+    assert_eq!(never(&starts, MAX_FRONT + 101), Some(NeverBecause::Behind));
+    assert_eq!(never(&starts, MAX_FRONT + 201), None);
+}

@@ -3,13 +3,17 @@
 //! A job is judged as if it were the first of its share, by the same books that decisions are made from; only one for
 //! which there would be room waits for its turn.
 
+use crate::model::Capacity;
 use crate::model::JobId;
 use crate::model::JobStatus;
+use crate::model::QueueName;
+use crate::model::ShareName;
 use crate::scheduler::Blocked;
 use crate::scheduler::Scheduler;
 use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
+use crate::scheduler::queue_state::QueueState;
 use crate::scheduler::queued_job::Entry;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;
@@ -83,6 +87,18 @@ impl Scheduler {
                 SharingPolicy::Quotas(quotas) => of_quota(entry, quotas, &queue_state.share_states, pool),
             }
         })
+    }
+
+    /// Whether a job with this demand could never be dispatched as things are set up. A queue or share that does not exist is not judged.
+    pub fn never_fits(&self, queue: &QueueName, share: Option<&ShareName>, demand: &[Capacity]) -> bool {
+        let of_name = |one: &&QueueState| one.setup.name == *queue && !one.removed;
+        let Some(queue_state) = self.queues.iter().find(of_name) else { return false };
+        let lane = queue_state.share_states.iter().position(|one| one.share.as_ref() == share);
+        // Where shares have no quotas, all are judged alike.
+        let has_quotas = matches!(queue_state.sharing_policy, SharingPolicy::Quotas(_));
+        let Some(lane) = lane.or((!has_quotas).then_some(0)) else { return false };
+        let pool = &self.pools[queue_state.pool];
+        queue_state.sharing_policy.misfit(lane, pool.need(demand).as_ref(), pool).is_some()
     }
 }
 

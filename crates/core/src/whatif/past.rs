@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::forecast::{ArrivalRow, AttemptRow, JobTraits, learnt_of};
+use crate::forecast::{ArrivalRow, AttemptRow, JobTraits, MAX_ROWS, learnt_of};
 use crate::model::{Capacity, Policy, QueueName, ShareName, Timestamp};
 use crate::scheduler::{Delays, Job, Phase, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms};
 use crate::whatif::setup_row::{SetupRow, setup_of_rows};
@@ -116,6 +116,9 @@ impl Past {
         let setup = setup_of_rows(
             queues.ok_or("nothing is kept of how its queues are set up: let the service poll them first")?,
         );
+        // What ended before the oldest attempt that is kept did may have been overwritten, once there are as many as are kept.
+        let is_full = attempts.len() as u64 >= MAX_ROWS;
+        let complete_from = attempts.iter().map(AttemptRow::ended_at).min().filter(|_| is_full);
         let mut of_jobs: BTreeMap<u64, Vec<AttemptRow>> = BTreeMap::new();
         for attempt in attempts {
             of_jobs.entry(attempt.job).or_default().push(attempt);
@@ -124,15 +127,26 @@ impl Past {
         let until = ends.chain(arrivals.iter().filter_map(|job| job.started)).max();
         let until = until.ok_or("no job has started that is kept: there is nothing to replay")?;
         let cancelled = arrivals.iter().filter(|job| job.started.is_none()).count();
+        let mut unknown = 0;
         let jobs = arrivals.into_iter().filter_map(|job| {
             let attempts = of_jobs.remove(&job.id).unwrap_or_default();
+            if attempts.is_empty() && job.started.zip(complete_from).is_some_and(|(started, from)| started < from) {
+                unknown += 1;
+                return None;
+            }
             of_rows(job, attempts, until)
         });
-        let mut past = Self::new(setup, jobs.collect(), Some(until));
+        let jobs = jobs.collect();
+        let mut past = Self::new(setup, jobs, Some(until));
         past.notes
             .push("Jobs that still wait, and jobs that were cancelled before they started, are not in it.".to_owned());
         if cancelled > 0 {
             past.notes.push(format!("{cancelled} jobs were cancelled before they started."));
+        }
+        if unknown > 0 {
+            past.notes.push(format!(
+                "{unknown} jobs are left out: they started before the oldest attempt that is kept had ended, and when they ended is not known."
+            ));
         }
         Ok(past)
     }
@@ -170,16 +184,18 @@ fn of_rows(job: ArrivalRow, mut attempts: Vec<AttemptRow>, until: Timestamp) -> 
     let started = job.started?;
     attempts.sort_by_key(|attempt| attempt.at);
     let mut held: Vec<_> = attempts.iter().map(|one| (one.at, Some(one.ended_at()), !one.ended)).collect();
-    let seconds = match attempts.iter().rfind(|attempt| attempt.ended) {
-        Some(ended) => at_least(ended.seconds, &held),
+    let has_ended =
+        attempts.iter().any(|one| one.ended && !one.never_ran) || attempts.last().is_some_and(|one| one.ended);
+    let seconds = if has_ended {
+        // One that failed and was tried again holds its instances each time.
+        at_least(attempts.iter().filter(|one| one.ended).map(|one| one.seconds).sum(), &held)
+    } else {
         // It runs, or waits again: see `of_job`.
-        None => {
-            if attempts.is_empty() {
-                held.push((started, None, false));
-            }
-            let so_far = held.iter().map(|(from, to, _)| to.unwrap_or(until).seconds_since(*from));
-            so_far.fold(0.0, f64::max) * 2.0
+        if attempts.is_empty() {
+            held.push((started, None, false));
         }
+        let so_far = held.iter().map(|(from, to, _)| to.unwrap_or(until).seconds_since(*from));
+        so_far.fold(0.0, f64::max) * 2.0
     };
     let JobTraits { queue, share, .. } = job.of;
     let (at, priority, demand) = (job.at, job.priority, job.demand);
@@ -208,7 +224,10 @@ fn of_job(job: &Job, now: Timestamp) -> Option<PastJob> {
     let so_far = held.iter().map(|(from, to, _)| to.unwrap_or(now).seconds_since(*from)).fold(0.0, f64::max);
     // A job that has not ended takes at least twice as long as it has taken: half of those do that are found so.
     let seconds = match last {
-        Some((from, Some(to), false)) => at_least(to.seconds_since(from), &held),
+        Some((_, Some(_), false)) => {
+            let ended = held.iter().filter(|(.., preempted)| !preempted);
+            at_least(ended.filter_map(|(from, to, _)| Some(to.as_ref()?.seconds_since(*from))).sum(), &held)
+        }
         Some(_) if !is_whole => so_far * 2.0,
         _ if job.status.is_ended() => return None,
         _ => 0.0,

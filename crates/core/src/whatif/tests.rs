@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Capacity, Policy, QuotaShare, ServiceEnvironment, ShareName, Sharing, WeightedShare};
+use crate::forecast::{Forecaster, JobTraits, MAX_ROWS};
+use crate::model::{
+    Capacity, Demand, JobId, Policy, Queue, QuotaShare, ServiceEnvironment, ShareName, Sharing, WeightedShare,
+};
 use crate::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Scheduler, Setup, Submission, Terms};
 
 const TYPE: &str = "ml.p5.48xlarge";
@@ -235,4 +238,67 @@ fn candidates_cost_what_they_add() {
     assert!(candidates(&past, Some(&"nights".into())).is_empty());
     let shares: Vec<ShareName> = past.shares(&"research".into()).into_iter().collect();
     assert_eq!(shares.len(), 3);
+}
+
+/// What forecasts have kept of jobs of a FIFO queue.
+fn kept() -> (Forecaster, JobTraits, Demand) {
+    let queue = Queue {
+        name: "research".into(),
+        arn: String::new(),
+        enabled: true,
+        status_reason: None,
+        has_time_limit: true,
+        time_limits: Vec::new(),
+        invalid: Vec::new(),
+        policy: Policy::Fifo,
+        environment: setup(Policy::Fifo).environments.first().cloned(),
+    };
+    let mut forecaster = Forecaster::default();
+    forecaster.keep_queues(&of_queues(&[queue]));
+    let of = JobTraits { queue: "research".into(), share: None, owner: None, name: "train".into(), instances: 1.0 };
+    (forecaster, of, vec![Capacity::new(TYPE, 1.0)].into())
+}
+
+#[test]
+fn a_job_that_was_tried_again_holds_its_instances_for_all_its_attempts() {
+    let (mut forecaster, of, demand) = kept();
+    let job = JobId::from("retried");
+    forecaster.arrived(&job, (START, Some(START)), &of, 0, &demand);
+    forecaster.attempt_ended(&job, 1, &of, (START, 3_000.0), true);
+    forecaster.attempt_ended(&job, 2, &of, (START + Duration::from_secs(4_000), 5_000.0), true);
+    // One that ended before its container ran, and says nothing of how long jobs run.
+    let job = JobId::from("broken");
+    forecaster.arrived(&job, (START, Some(START)), &of, 0, &demand);
+    forecaster.attempt_never_ran(&job, 1, &of, (START, 90.0), true);
+    let past = Past::of_kept(forecaster.rows().clone()).unwrap();
+    let mut seconds: Vec<f64> = past.jobs.iter().map(|job| job.seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    assert_eq!((seconds, forecaster.ended()), (vec![90.0, 8_000.0], 2));
+    let restored = Forecaster::restore(forecaster.rows().clone());
+    assert_eq!(restored.ended(), 2);
+}
+
+#[test]
+fn jobs_whose_attempts_were_overwritten_are_left_out_and_counted() {
+    let (mut forecaster, of, demand) = kept();
+    let at = |minutes: u64| START + Duration::from_secs(minutes * 60);
+    let all = MAX_ROWS + 3;
+    for number in 0..all {
+        let job = JobId::new(format!("job-{number}"));
+        if number < 10 || number + 10 > all {
+            forecaster.arrived(&job, (at(number), Some(at(number))), &of, 0, &demand);
+        }
+        forecaster.attempt_ended(&job, 1, &of, (at(number), 60.0), true);
+    }
+    forecaster.arrived(&"runs".into(), (at(all), Some(at(all))), &of, 0, &demand);
+    let past = Past::of_kept(forecaster.rows().clone()).unwrap();
+    assert_eq!((past.jobs.len(), past.jobs[0].at), (10 - 3 + 9 + 1, at(3)));
+    let still_run = past.jobs.iter().filter(|job| job.seen.as_ref().is_some_and(|seen| seen.held[0].1.is_none()));
+    assert_eq!(still_run.map(|job| job.at).collect::<Vec<_>>(), [at(all)]);
+    assert!(past.notes.iter().any(|note| note.starts_with("3 jobs are left out")), "{:?}", past.notes);
+    // As long as nothing was overwritten, a job without an attempt is one that runs.
+    let (mut forecaster, of, demand) = kept();
+    forecaster.arrived(&"runs".into(), (at(0), Some(at(0))), &of, 0, &demand);
+    forecaster.attempt_ended(&"ended".into(), 1, &of, (at(5), 60.0), true);
+    assert_eq!(Past::of_kept(forecaster.rows().clone()).unwrap().jobs.len(), 1);
 }

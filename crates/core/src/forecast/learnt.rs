@@ -1,0 +1,43 @@
+//! What was learnt already, so that it is not learnt again: as far back as its rows are kept.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::forecast::rows::MAX_ROWS;
+
+/// The ids of what was learnt of one ring.
+#[derive(Debug, Default)]
+pub struct Learnt {
+    ids: HashSet<u64>,
+    /// The oldest first.
+    order: VecDeque<u64>,
+}
+
+impl Learnt {
+    /// Takes in an id; false if it is known. The oldest is forgotten when its row is overwritten.
+    pub fn insert(&mut self, id: u64) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() as u64 > MAX_ROWS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learnt_is_known_as_long_as_its_row_is_kept() {
+        let mut learnt = Learnt::default();
+        assert!((0..=MAX_ROWS).all(|id| learnt.insert(id)));
+        assert_eq!((learnt.ids.len() as u64, learnt.order.len() as u64), (MAX_ROWS, MAX_ROWS));
+        assert!(!learnt.insert(1), "its row is kept");
+        assert!(learnt.insert(0), "its row was overwritten");
+    }
+}
