@@ -77,7 +77,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let prices = prices(arguments.prices.as_deref())?;
     let mut notes = vec![format!("Prices: {}.", prices.in_words())];
     let frame = frame(arguments, config, &mut notes).await?;
-    let usage = usage(arguments, config, &rules, &frame, &prices, &mut notes);
+    // The service keeps its budget by these, whatever prices the bill is made with.
+    let shipped = PriceTable::shipped().map_err(Failure::failed)?;
+    let usage = usage(arguments, config, &rules, &frame, &shipped, &mut notes);
     let bill = bill(&usage, &prices);
     if arguments.json { print(format_args!("{:#}", shown(&bill, &notes))) } else { table(&bill, &notes) }
 }
@@ -125,7 +127,7 @@ fn usage(
     config: &Config,
     rules: &[Rule],
     frame: &Frame,
-    prices: &PriceTable,
+    shipped: &PriceTable,
     notes: &mut Vec<String>,
 ) -> Usage {
     let in_use = hosts_in_use(frame).filter(|_| arguments.live || arguments.recorded.is_some());
@@ -141,7 +143,13 @@ fn usage(
     let origin = Origin { began: frame.at, region, account: Some("111122223333".to_owned()) };
     if let Some(sink) = &config.publish.cloudwatch {
         if sink.metrics.are_classic() {
-            let classic = classic_use(frame, sink, prices);
+            let classic = classic_use(frame, sink, config.targets.len(), shipped);
+            if sink.budget.is_some() && config.targets.len() > 1 {
+                notes.push(format!(
+                    "Classic metrics are those of one of {} targets, with its part of the budget.",
+                    config.targets.len()
+                ));
+            }
             if classic.left_out > 0 {
                 notes.push(format!("The budget leaves out {} series of classic metrics.", classic.left_out));
             }

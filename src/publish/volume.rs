@@ -12,20 +12,27 @@ use trainspotter_core::metrics::Frame;
 /// So many points say something else than a minute before: a seventh on the demo, where a sixth at most did; a little more, for busier queues.
 pub const WITH_NEWS: f64 = 0.25;
 
-/// What a frame makes in custom metrics, if every month is as it.
-pub fn classic_use(frame: &Frame, sink: &config::CloudWatch, prices: &PriceTable) -> ClassicUse {
+/// What a frame of one of so many targets makes in custom metrics, if every month is as it. The budget is the one that the service has: the part
+/// of one target, at the `shipped` prices, whatever prices the bill is made with.
+pub fn classic_use(frame: &Frame, sink: &config::CloudWatch, targets: usize, shipped: &PriceTable) -> ClassicUse {
     let samples = frame.samples.iter().filter(|sample| sample.metric.is_in_cloudwatch());
     let all = samples.clone().count() as u64;
-    let series = match sink.budget {
+    let series = match budget_of_target(sink.budget, targets) {
         None => all,
         Some(dollars) => {
-            let mut budget = Budget::new(dollars, sink.every, prices).warm();
+            let mut budget = Budget::new(dollars, sink.every, shipped).warm();
             budget.admit(frame);
             samples.filter(|sample| budget.admission(sample.metric, &sample.labels) == Admission::Sent).count() as u64
         }
     };
     let requests_each = series.div_ceil(MAX_DATA_PER_REQUEST as u64) as f64;
     ClassicUse { series, left_out: all - series, requests: requests_each * pushes(sink.every) }
+}
+
+/// What one of so many targets may spend: they share the budget evenly.
+fn budget_of_target(dollars: Option<f64>, targets: usize) -> Option<f64> {
+    let targets = f64::from(u32::try_from(targets.max(1)).unwrap_or(u32::MAX));
+    dollars.map(|dollars| dollars / targets)
 }
 
 /// What a frame makes by OTLP to one receiver, if it is sent so often.
@@ -62,4 +69,35 @@ pub fn otlp_use(
 
 fn pushes(every: Duration) -> f64 {
     SECONDS_A_MONTH / every.as_secs_f64().max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{Assumed, assumed_frame};
+    use trainspotter_core::model::Timestamp;
+
+    #[test]
+    fn the_budget_is_that_of_one_target_at_the_prices_that_the_service_has() {
+        let assumed = Assumed {
+            queues: 5,
+            shares: 20,
+            instance_types: 1,
+            bands: 1,
+            sinks: 1,
+            receivers: 1,
+            reserved: false,
+            priced: false,
+        };
+        let frame = assumed_frame(&assumed, Timestamp::from_millis(1_700_000_000_000));
+        let shipped = PriceTable::shipped().unwrap();
+        let sink = |budget: Option<f64>| config::CloudWatch {
+            budget,
+            ..config::CloudWatch::new("T", Duration::from_secs(60))
+        };
+        let of = |budget: Option<f64>, targets: usize| classic_use(&frame, &sink(budget), targets, &shipped);
+        assert_eq!(of(Some(60.0), 2), of(Some(30.0), 1));
+        assert!(of(Some(60.0), 1).series > of(Some(60.0), 2).series);
+        assert_eq!(of(None, 2), of(None, 1));
+    }
 }

@@ -21,6 +21,9 @@ const MAX_WAITS: usize = 20_000_000;
 /// Tags that are remembered to say which there are.
 const MAX_TAGS: usize = 1_000;
 
+/// Fewer GPU-hours without a price are not worth a note.
+const MIN_MISSING: f64 = 0.05;
+
 /// What jobs of other keys are called.
 const OTHER: &str = "(other)";
 
@@ -33,6 +36,8 @@ pub struct Builder {
     objectives: Vec<(rules::Objective, u64, u64)>,
     jobs: u64,
     columns: BTreeMap<String, f64>,
+    /// GPU-seconds of each part in hours whose dollars were counted.
+    priced: BTreeMap<&'static str, f64>,
     lending: BTreeMap<(String, String), Lending>,
     failures: BTreeMap<String, (u64, f64)>,
     rows: BTreeMap<Vec<String>, Row>,
@@ -59,6 +64,7 @@ impl Builder {
             objectives: objectives.into_iter().map(|objective| (objective, 0, 0)).collect(),
             jobs: 0,
             columns: BTreeMap::new(),
+            priced: BTreeMap::new(),
             lending: BTreeMap::new(),
             failures: BTreeMap::new(),
             rows: BTreeMap::new(),
@@ -137,6 +143,9 @@ impl Builder {
                 None => _ = self.columns.insert(column.clone(), *value),
             }
         }
+        for part in Part::ALL.map(Part::as_str).into_iter().filter(|part| hour.figures.contains_key(&dollars(part))) {
+            *self.priced.entry(part).or_default() += hour.figures.get(&gpu_seconds(part)).copied().unwrap_or(0.0);
+        }
         let Some(share) = &hour.share else { return };
         let of_quota = |part: &str| hour.figures.get(&format!("quota_{part}_gpu_seconds")).copied().map(hours);
         let Some(own) = of_quota("own") else { return };
@@ -158,7 +167,7 @@ impl Builder {
         let parts: Vec<Gpus> = Part::ALL
             .into_iter()
             .filter(|part| *part != Part::OtherQueues)
-            .map(|part| self.gpus(part.as_str(), &format!("{}_gpu_seconds", part.as_str()), Some(part)))
+            .map(|part| self.gpus(part.as_str(), &gpu_seconds(part.as_str()), Some(part)))
             .collect();
         let sum = |of: fn(&Gpus) -> f64| parts.iter().map(of).sum::<f64>();
         let dollars_of = |parts: &[&Gpus]| parts.iter().map(|part| part.dollars).sum::<Option<f64>>();
@@ -174,6 +183,7 @@ impl Builder {
             let note = "queues share a service environment: what is unallocated in it counts for each of them";
             self.notes.push(note.to_owned());
         }
+        self.note_missing_prices(gpu_hours);
         if self.hours == 0 {
             self.notes.push("there is no row of hours for this time: what GPUs did is not known".to_owned());
         }
@@ -205,20 +215,31 @@ impl Builder {
     fn gpus(&self, name: &str, column: &str, part: Option<Part>) -> Gpus {
         let gpu_hours = hours(self.columns.get(column).copied().unwrap_or(0.0));
         let dollars = match part {
-            Some(part) => self.columns.get(&format!("{}_dollars", part.as_str())).copied(),
+            Some(part) => self.columns.get(&dollars(part.as_str())).copied(),
             None => self.dollars_like(&[Part::Unallocated], gpu_hours),
         };
         Gpus { name: name.to_owned(), gpu_hours, dollars }
     }
 
-    /// What GPU-hours cost, if each cost as much as one of these parts.
+    /// What GPU-hours cost, if each cost as much as one of these parts that has a price.
     fn dollars_like(&self, parts: &[Part], gpu_hours: f64) -> Option<f64> {
-        let sum = |unit: &str| {
-            let column = |part: &Part| self.columns.get(&format!("{}_{unit}", part.as_str())).copied();
-            parts.iter().map(column).sum::<Option<f64>>()
-        };
-        let (dollars, all) = (sum("dollars")?, hours(sum("gpu_seconds")?));
-        (all > 0.0).then(|| dollars / all * gpu_hours)
+        let of_part = |part: &Part| self.columns.get(&dollars(part.as_str())).copied();
+        let all_dollars = parts.iter().map(of_part).sum::<Option<f64>>()?;
+        let priced = hours(parts.iter().filter_map(|part| self.priced.get(part.as_str())).sum());
+        (priced > 0.0).then(|| all_dollars / priced * gpu_hours)
+    }
+
+    /// Says of how many GPU-hours the price is missing, where others have one.
+    fn note_missing_prices(&mut self, gpu_hours: f64) {
+        let other_queues = Part::OtherQueues.as_str();
+        let priced = hours(self.priced.iter().filter(|(part, _)| **part != other_queues).map(|(_, sum)| sum).sum());
+        if priced > 0.0 && gpu_hours - priced >= MIN_MISSING {
+            let missing = gpu_hours - priced;
+            self.notes.push(format!(
+                "prices are missing for {missing:.1} of {gpu_hours:.1} GPU-hours: sums of dollars are without them, and wastes are counted at the \
+                 mean price of the others"
+            ));
+        }
     }
 
     fn waste(&self, kind: &WasteKind) -> (f64, Option<f64>) {
@@ -246,6 +267,14 @@ impl Row {
             *row.dollars.get_or_insert(0.0) += dollars;
         }
     }
+}
+
+fn dollars(part: &str) -> String {
+    format!("{part}_dollars")
+}
+
+fn gpu_seconds(part: &str) -> String {
+    format!("{part}_gpu_seconds")
 }
 
 fn hours(seconds: f64) -> f64 {

@@ -163,3 +163,26 @@ fn a_page_has_its_pictures_in_it_and_no_name_becomes_markup() {
         assert_eq!(page.matches(open).count(), page.matches(close).count(), "{open}");
     }
 }
+
+#[test]
+fn queues_without_prices_do_not_make_those_of_others_cheaper() {
+    let mut builder = Builder::new(at(0), at(24), Vec::new(), Vec::new());
+    let of_queue = [
+        ("running_busy_gpu_seconds", 36_000.0),
+        ("unallocated_gpu_seconds", 36_000.0),
+        ("unallocated_no_demand_gpu_seconds", 36_000.0),
+    ];
+    let zeros = ["running_idle", "scheduled", "starting", "running_unknown"].map(|part| format!("{part}_dollars"));
+    let zeros = zeros.iter().map(|column| (column.as_str(), 0.0));
+    let dollars = [("running_busy_dollars", 200.0), ("unallocated_dollars", 100.0)];
+    builder.take_hour(&hour(0, None, &of_queue.into_iter().chain(dollars).chain(zeros).collect::<Vec<_>>()));
+    builder.take_hour(&HourFigures { queue: "unpriced".to_owned(), ..hour(0, None, &of_queue) });
+    let report = builder.finish();
+    assert_eq!((report.gpu_hours, report.dollars), (40.0, Some(300.0)));
+    let waste = &report.wastes[0];
+    assert_eq!((&*waste.name, waste.gpu_hours), ("no_demand", 20.0));
+    assert!((waste.dollars.unwrap() - 200.0).abs() < 1e-6, "{waste:?}");
+    let note = "prices are missing for 20.0 of 40.0 GPU-hours";
+    assert!(report.notes.iter().any(|one| one.starts_with(note)), "{:?}", report.notes);
+    assert!(!made(&[]).notes.iter().any(|one| one.starts_with("prices are missing")));
+}

@@ -32,6 +32,8 @@ pub struct Budget {
     began: Option<Timestamp>,
     /// When a series that takes a place was in a frame last.
     places: BTreeMap<Series, Timestamp>,
+    /// How many places the series of each metric take.
+    taken: BTreeMap<&'static str, usize>,
     /// Metrics that had to go, and since when.
     out: BTreeMap<&'static str, Timestamp>,
     /// Series of the latest frame without a place, by metric.
@@ -64,6 +66,7 @@ impl Budget {
             most,
             began: None,
             places: BTreeMap::new(),
+            taken: BTreeMap::new(),
             out: BTreeMap::new(),
             left_out: BTreeMap::new(),
             known_left_out: BTreeSet::new(),
@@ -86,7 +89,14 @@ impl Budget {
     /// Decides what is sent of a frame. Call it once for each frame.
     pub fn admit(&mut self, frame: &Frame) {
         let at = frame.at;
-        self.places.retain(|_, last| at.since(*last) < CHARGED_FOR);
+        let taken = &mut self.taken;
+        self.places.retain(|(name, _), last| {
+            let stays = at.since(*last) < CHARGED_FOR;
+            if !stays && let Some(count) = taken.get_mut(name) {
+                *count = count.saturating_sub(1);
+            }
+            stays
+        });
         self.out.retain(|_, since| at.since(*since) < STAYS_OUT);
         let began = *self.began.get_or_insert(at);
         let is_warm = !frame.queues.is_empty() || at.since(began) >= WARM_UP;
@@ -146,13 +156,16 @@ impl Budget {
         }
         let lacking = series.len().saturating_sub(room);
         for series in series.drain(..series.len() - lacking) {
-            self.places.insert(series, at);
+            let name = series.0;
+            if self.places.insert(series, at).is_none() {
+                *self.taken.entry(name).or_default() += 1;
+            }
         }
         // What goes now leaves its places within the hour.
-        let mut leaving = self.places.keys().filter(|(name, _)| self.out.contains_key(name)).count();
+        let mut leaving: usize = self.out.keys().map(|name| self.taken_by(name)).sum();
         while leaving < lacking {
             let Some(least) = self.least_useful(metric) else { return };
-            leaving += self.places.keys().filter(|(name, _)| *name == least).count();
+            leaving += self.taken_by(least);
             self.out.insert(least, at);
         }
     }
@@ -164,7 +177,11 @@ impl Budget {
     }
 
     fn has_places(&self, name: &'static str) -> bool {
-        self.places.keys().any(|(of, _)| *of == name)
+        self.taken_by(name) > 0
+    }
+
+    fn taken_by(&self, name: &'static str) -> usize {
+        self.taken.get(name).copied().unwrap_or(0)
     }
 
     fn note(&mut self, wanted: BTreeMap<&'static str, Vec<Series>>) {
@@ -284,6 +301,10 @@ mod tests {
             }
             let within_the_hour = last_sent.values().filter(|last| minutes - **last < 60).count();
             assert!(within_the_hour <= 20, "{within_the_hour} series after {minutes} minutes");
+            let mut taken: BTreeMap<&'static str, usize> = BTreeMap::new();
+            budget.places.keys().for_each(|(name, _)| *taken.entry(name).or_default() += 1);
+            budget.taken.retain(|_, count| *count > 0);
+            assert_eq!(budget.taken, taken, "after {minutes} minutes");
             history.push(sent(&budget, &frame));
         }
         assert_eq!(

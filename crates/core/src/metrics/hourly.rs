@@ -20,6 +20,9 @@ use crate::model::{SavedSeries, Timestamp};
 /// An hour in milliseconds.
 const HOUR: i64 = 3_600_000;
 
+/// Hours whose rows were made that are remembered: a clock that steps back over their ends makes none of them twice.
+const MAX_MADE: usize = 24;
+
 /// What was counted in one hour, of a queue as a whole or of one of its shares.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HourFigures {
@@ -55,6 +58,9 @@ pub struct HourBegin {
     marks: Vec<Mark>,
     /// What was counted in series that are gone since.
     gone: Vec<HourFigures>,
+    /// The latest hours whose rows were made.
+    #[serde(default)]
+    made: BTreeSet<Timestamp>,
 }
 
 /// The hour that is not over.
@@ -92,13 +98,15 @@ impl Hourly {
             None => None,
             // A clock that was ahead was corrected.
             Some(begin) if hour <= begin.hour => {
-                begin.hour = hour;
+                begin.hour = not_made(hour, &begin.made);
                 None
             }
             Some(begin) => Some(rows(begin, &before, &self.places)),
         };
         if over.is_some() || self.begin.is_none() {
-            self.begin = Some(HourBegin { hour, marks: before.iter().map(Mark::of).collect(), gone: Vec::new() });
+            let made = self.begin.take().map(|begin| begin.made_with(over.as_deref())).unwrap_or_default();
+            let marks = before.iter().map(Mark::of).collect();
+            self.begin = Some(HourBegin { hour: not_made(hour, &made), marks, gone: Vec::new(), made });
         }
         self.keep_what_is_gone(&before);
         over.filter(|rows| !rows.is_empty())
@@ -120,9 +128,31 @@ impl Hourly {
         let is_gone = |mark: &Mark| !there.contains(&(mark.metric.as_str(), &mark.labels));
         let (of_gone, rest) = std::mem::take(&mut begin.marks).into_iter().partition(is_gone);
         begin.marks = rest;
-        let of_gone = HourBegin { hour: begin.hour, marks: of_gone, gone: Vec::new() };
+        let of_gone = HourBegin { hour: begin.hour, marks: of_gone, gone: Vec::new(), made: BTreeSet::new() };
         begin.gone.extend(rows(&of_gone, &gone, &self.places));
     }
+}
+
+impl HourBegin {
+    /// The hours whose rows were made, with this one if it has any.
+    fn made_with(self, rows: Option<&[HourFigures]>) -> BTreeSet<Timestamp> {
+        let mut made = self.made;
+        if rows.is_some_and(|rows| !rows.is_empty()) {
+            made.insert(self.hour);
+        }
+        while made.len() > MAX_MADE {
+            made.pop_first();
+        }
+        made
+    }
+}
+
+/// An hour, or the first after it whose rows were not made: a second row of an hour would be lost.
+fn not_made(mut hour: Timestamp, made: &BTreeSet<Timestamp>) -> Timestamp {
+    while made.contains(&hour) {
+        hour = Timestamp::from_millis(hour.millis() + HOUR);
+    }
+    hour
 }
 
 /// The beginning of the hour of a moment.
@@ -362,6 +392,31 @@ mod tests {
         assert_eq!(sum("preemptions"), preempted, "a share that is gone keeps its hours");
         let hours: BTreeSet<_> = rows.iter().map(|row| row.hour).collect();
         assert_eq!(hours.into_iter().collect::<Vec<_>>(), [at(0), at(60), at(120)]);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_over_the_end_of_an_hour_makes_no_hour_twice_and_loses_nothing() {
+        let mut counters = Counters::default();
+        let mut hourly = Hourly::restored(None, &[]);
+        let mut rows = Vec::new();
+        // From 50 to 65 minutes, back to 55, and on over the end of the hour again; then back by more than an hour, over a restart.
+        for minute in (50..=65).chain(55..=130).chain(20..=250) {
+            counters.add(&catalogue::GPU_TIME, busy(), 60.0);
+            if minute == 20 {
+                let kept = serde_json::to_string(hourly.begin().unwrap()).unwrap();
+                hourly = Hourly::restored(serde_json::from_str(&kept).unwrap(), &hourly.last);
+            }
+            rows.extend(hourly.tick(at(minute), &counters.saved(), &[]).unwrap_or_default());
+        }
+        let hours: Vec<_> = rows.iter().map(|row| row.hour).collect();
+        assert_eq!(hours, [at(0), at(60), at(120), at(180)]);
+        let sum: f64 = rows.iter().filter_map(|row| row.figures.get("running_busy_gpu_seconds")).sum();
+        // All but the minutes 240 to 250, whose hour is not over.
+        assert_eq!(sum, (16 + 76 + 231 - 11) as f64 * 60.0);
+        // What an earlier release has kept has no such hours.
+        let mut kept = serde_json::to_value(hourly.begin().unwrap()).unwrap();
+        kept.as_object_mut().unwrap().remove("made");
+        assert!(serde_json::from_value::<HourBegin>(kept).is_ok());
     }
 
     #[test]
