@@ -165,7 +165,11 @@ fn report(failure: &Failure) -> ExitCode {
 
 /// Writes a line to stdout: what was asked for.
 fn print(line: fmt::Arguments<'_>) -> Result<(), Failure> {
-    writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::failed(format!("cannot write: {error}")))
+    match writeln!(std::io::stdout(), "{line}") {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.map_err(|error| Failure::failed(format!("cannot write: {error}"))),
+    }
 }
 
 /// Writes a line to stderr: how things go. If nobody listens there, nothing is lost.

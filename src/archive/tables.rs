@@ -133,7 +133,8 @@ impl Row for HourFigures {
 
     fn key(&self) -> String {
         // A separator that no name has.
-        format!("{}\u{0}{}\u{0}{:?}", self.hour.millis(), self.queue, self.share)
+        let Self { hour, account, region, queue, share, .. } = self;
+        format!("{}\u{0}{account:?}\u{0}{region:?}\u{0}{queue}\u{0}{share:?}", hour.millis())
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     routing(config, &rules)?;
     crate::cli::rules::warn(&rules, config.poll.every);
     if arguments.live {
+        let mut failed = Vec::new();
         for target in &config.targets {
             if config.targets.len() > 1 {
                 print(format_args!("target    {}", target.name))?;
@@ -40,7 +41,13 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             let named = |error: String| {
                 if config.targets.len() > 1 { format!("{}: {error}", target.name) } else { error }
             };
-            set_up(&look(&own, Clock::real()).await.map_err(|error| Failure::failed(named(error)))?)?;
+            match look(&own, Clock::real()).await {
+                Ok(found) => set_up(&found)?,
+                Err(error) => failed.push(named(error)),
+            }
+        }
+        if !failed.is_empty() {
+            return Err(Failure::failed(failed.join("\n")));
         }
     }
     match source.warnings() {

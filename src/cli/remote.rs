@@ -33,6 +33,12 @@ pub(super) struct Remote {
     /// the token, where one is needed.
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
+    /// Only of this account, where the service watches several.
+    #[arg(long, value_name = "ID")]
+    pub(super) account: Option<String>,
+    /// Only of this region, where the service watches several.
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: Option<String>,
 }
 
 impl Remote {
@@ -61,7 +67,9 @@ impl Remote {
             return Err(Failure::usage(format!("{place}: a token has neither spaces nor line breaks")));
         }
         let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
-        Ok(Client { http, shown: shown_url(url.as_str()), base: url, token })
+        let place = [("account", self.account.clone()), ("region", self.region.clone())];
+        let place = place.into_iter().filter_map(|(label, value)| Some((label, value?))).collect();
+        Ok(Client { http, shown: shown_url(url.as_str()), base: url, token, place })
     }
 }
 
@@ -86,6 +94,8 @@ pub(super) struct Client {
     token: Option<String>,
     /// The address without what may be a secret in it.
     shown: String,
+    /// Of which account and region answers are to be; empty for all.
+    place: Vec<(&'static str, String)>,
 }
 
 impl Client {
@@ -97,8 +107,8 @@ impl Client {
     /// What `GET /api/v1/PATH` answers.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
         let mut url = self.address(path)?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
+        if !query.is_empty() || !self.place.is_empty() {
+            url.query_pairs_mut().extend_pairs(query).extend_pairs(&self.place);
         }
         self.send(self.http.request(Method::GET, url)).await
     }
@@ -212,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_url_is_a_service_and_its_secrets_are_not_shown() {
-        let connect = |url: &str| Remote { url: Some(url.to_owned()), token_file: None }.connect();
+        let connect = |url: &str| Remote { url: Some(url.to_owned()), ..Remote::default() }.connect();
         let client = connect("https://ann:s3cret@ops.example.com/spot/?k=s3cret").unwrap();
         assert_eq!(client.shown(), "https://ops.example.com");
         assert_eq!(client.address(&["jobs", "a/b"]).unwrap().path(), "/spot/api/v1/jobs/a%2Fb");

@@ -140,7 +140,9 @@ async fn local(arguments: &Arguments) -> Result<Report, Failure> {
 fn failure(error: ReportError) -> Failure {
     match error {
         ReportError::Usage(message) => Failure::usage(format!("--by: {message}")),
-        ReportError::Archive(_) | ReportError::Open(_) | ReportError::Store(_) => Failure::failed(error),
+        ReportError::Archive(_) | ReportError::Open(_) | ReportError::Store(_) | ReportError::Ended(_) => {
+            Failure::failed(error)
+        }
     }
 }
 

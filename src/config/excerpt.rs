@@ -8,7 +8,7 @@ use url::Url;
 use trainspotter_core::yaml::{self, Problems, Text};
 
 /// Keys whose values are no secrets, by the last of the keys that lead there.
-const HARMLESS: [&str; 43] = [
+const HARMLESS: [&str; 54] = [
     "after",
     "allow_loopback",
     "by",
@@ -52,6 +52,17 @@ const HARMLESS: [&str; 43] = [
     "reserved",
     "history",
     "forecast",
+    "archive",
+    "grace",
+    "tags",
+    "reports",
+    "metrics",
+    "budget",
+    "histograms",
+    "compression",
+    "repeat_unchanged",
+    "cpu_share",
+    "account_and_region",
 ];
 
 /// Keys whose values are no secrets whatever stands below them.

@@ -46,11 +46,12 @@ pub(super) struct ArchiveStanding {
 /// What goes on with the archive: rows for commits, and whoever writes days that are over.
 pub(super) async fn begin(
     config: &Config,
+    whole: &Arc<Config>,
     store: &StoreHandle,
     series: &[SavedSeries],
     clock: Clock,
 ) -> Result<(ArchiveRows, Archiving), StartError> {
-    let writer = ArchiveWriter::new(config, store, clock);
+    let writer = ArchiveWriter::new(config, whole, store, clock);
     let rows = ArchiveRows::restored(config, store, series, writer.as_ref()).await?;
     Ok((rows, Archiving(writer)))
 }
@@ -182,10 +183,11 @@ struct ArchiveWriter {
 
 impl ArchiveWriter {
     /// The writer of the archive that is configured, if one is.
-    fn new(config: &Config, store: &StoreHandle, clock: Clock) -> Option<Self> {
+    fn new(config: &Config, whole: &Arc<Config>, store: &StoreHandle, clock: Clock) -> Option<Self> {
         let archive = config.archive.clone()?;
         let source = source_of(config.targets.first()?);
-        let (config, standing) = (Arc::new(config.clone()), watch::Sender::default());
+        // What is not said of the bucket is as of the first target of all.
+        let (config, standing) = (Arc::clone(whole), watch::Sender::default());
         Some(Self { archive, config, source, store: store.clone(), clock, standing })
     }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Every, ScheduledReport};
 use crate::notify::{Digest, Notifiers, notification};
-use crate::report::{summary, text};
+use crate::report::{Report, summary, text};
 use crate::service::COUNTED_UNTIL;
 use crate::service::operations::Operations;
 use crate::service::report::{ReportError, Sources, objectives, report};
@@ -88,10 +88,7 @@ impl Digests {
         let now = self.clock.now();
         // Nobody was there to watch a time that was over before.
         let row = if since < to {
-            let sources = Sources::of(&self.config, self.clock).await?;
-            let rules = self.rules.borrow().clone();
-            let (by, tags) = (scheduled.by.clone(), self.config.tags.clone());
-            let made = report(&sources, (from, to), &by, &tags, objectives(&rules)).await?;
+            let made = self.make((from, to), scheduled.by.clone()).await?;
             let text: String = text(&made).chars().take(MAX_TEXT).collect();
             let digest = Digest { name: label_of(scheduled), from, summary: summary(&made), text };
             Some(notification(&digest, &scheduled.to, now))
@@ -101,6 +98,19 @@ impl Digests {
         self.store.call(move |store| store.queue_report(&asked, to, row.as_ref(), now)).await?;
         self.notifiers.committed();
         Ok(())
+    }
+
+    /// It reads and unpacks a lot, and so is made on a thread that may wait.
+    async fn make(&self, span: (Timestamp, Timestamp), by: Vec<String>) -> Result<Report, ReportError> {
+        let (config, clock, rules) = (Arc::clone(&self.config), self.clock, self.rules.borrow().clone());
+        let waiting = tokio::runtime::Handle::current();
+        let making = tokio::task::spawn_blocking(move || {
+            waiting.block_on(async {
+                let sources = Sources::of(&config, clock).await?;
+                report(&sources, span, &by, &config.tags, objectives(&rules)).await
+            })
+        });
+        making.await.map_err(|error| ReportError::Ended(error))?
     }
 }
 

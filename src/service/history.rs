@@ -76,6 +76,10 @@ async fn make_report(
     by: &[String],
     reply: oneshot::Sender<Result<serde_json::Value, String>>,
 ) {
+    // Whoever asked may have gone while others were answered.
+    if reply.is_closed() {
+        return;
+    }
     let rules = past.rules.borrow().rules.clone();
     let made = async {
         let sources = Sources::of(&past.config, past.clock).await?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aws::BucketAccess;
 use crate::config::{Config, ObjectPlace, Replication};
@@ -95,19 +95,16 @@ async fn join(
     replication: &Replication,
     stop: &CancellationToken,
 ) -> Result<Option<(TargetService, Replicas)>, StartError> {
-    let mut waiting: Option<(CancellationToken, watch::Sender<Snapshot>)> = None;
+    let mut waiting: Option<(DropGuard, watch::Sender<Snapshot>)> = None;
     loop {
         let opening = async {
             let watching = with_log(watching.clone(), replication).await?;
-            let replicas = open(&watching.config, watching.shared.clock).await?;
+            let replicas = open(&watching.config, &watching.shared).await?;
             Ok((watching, replicas))
         };
         let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(None) };
         match opened {
             Ok(replicas) => {
-                if let Some((shown, _)) = waiting {
-                    shown.cancel();
-                }
                 return Ok(Some(replicas));
             }
             Err(Failed::Lasting(error)) => return Err(error),
@@ -131,7 +128,7 @@ async fn join(
 }
 
 /// Lets pages say why there is nothing to show.
-fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (CancellationToken, watch::Sender<Snapshot>) {
+fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (DropGuard, watch::Sender<Snapshot>) {
     let (shown, latest) = watch::channel(snapshot);
     let stop = CancellationToken::new();
     let (stopped, watching) = (stop.clone(), watching.clone());
@@ -145,7 +142,7 @@ fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (CancellationTo
         watching.shared.hub.put(acting.watched(watching.place(), latest, senders.queries, past));
         stopped.cancelled().await;
     });
-    (stop, shown)
+    (stop.drop_guard(), shown)
 }
 
 /// The same with the log and the file that are the target's. The log that was there first stays with the target whose it is; every other
@@ -153,10 +150,11 @@ fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (CancellationTo
 async fn with_log(watching: TargetService, replication: &Replication) -> Result<TargetService, Failed> {
     let below = replication.log.below(&watching.target.name);
     let own = identity(&watching.config).watches;
-    let apart = match watches(&watching.config, replication, &replication.log, watching.shared.clock).await? {
+    let Shared { config: whole, clock, .. } = &watching.shared;
+    let apart = match watches(whole, replication, &replication.log, *clock).await? {
         Some(root) => root != own,
         None if !watching.is_alone => true,
-        None => watches(&watching.config, replication, &below, watching.shared.clock).await?.is_some(),
+        None => watches(whole, replication, &below, *clock).await?.is_some(),
     };
     let log = if apart { below } else { replication.log.clone() };
     let store = if apart { watching.files.beside.clone() } else { watching.files.first.clone() };
@@ -166,26 +164,26 @@ async fn with_log(watching: TargetService, replication: &Replication) -> Result<
 
 /// What the service watches whose log is at a place; `None` if there is none yet.
 async fn watches(
-    config: &Config,
+    whole: &Config,
     replication: &Replication,
     log: &ObjectPlace,
     clock: Clock,
 ) -> Result<Option<String>, Failed> {
     let terms = Terms::of(replication.lease);
-    let storage = storage(config, replication, log, clock).await?;
+    let storage = storage(whole, replication, log, clock).await?;
     replication::watches(&storage, terms).await.map_err(|error| of_log(error, log))
 }
 
-/// What is at the place of a log.
+/// What is at the place of a log. What is not said of the bucket is as of the first target of all.
 async fn storage(
-    config: &Config,
+    whole: &Config,
     replication: &Replication,
     log: &ObjectPlace,
     clock: Clock,
 ) -> Result<Anywhere, Failed> {
     let Replication { region, endpoint, role, .. } = replication;
     let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
-    let opened = objects::open(log, access.or_of_targets(config), "store.log", clock).await;
+    let opened = objects::open(log, access.or_of_targets(whole), "store.log", clock).await;
     opened.map_err(|error| Failed::Lasting(StartError::new("opening the log", error)))
 }
 
@@ -203,7 +201,8 @@ fn of_log(error: LogError, log: &ObjectPlace) -> Failed {
     }
 }
 
-async fn open(config: &Config, clock: Clock) -> Result<Replicas, Failed> {
+async fn open(config: &Config, shared: &Shared) -> Result<Replicas, Failed> {
+    let clock = shared.clock;
     let failed = |error: StoreError| Failed::Lasting(StartError::new("opening the state file", error));
     let no_log = || Failed::Lasting(StartError::new("opening the log", "there is none"));
     let replication = config.replication.as_ref().ok_or_else(no_log)?;
@@ -213,7 +212,7 @@ async fn open(config: &Config, clock: Clock) -> Result<Replicas, Failed> {
         event_loop::say_set_aside(&aside);
     }
     let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
-    let storage = storage(config, replication, &replication.log, clock).await?;
+    let storage = storage(&shared.config, replication, &replication.log, clock).await?;
     replication::open(store, file, storage, identity(config), terms, clock).await.map_err(of_log)
 }
 

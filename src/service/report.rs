@@ -40,6 +40,9 @@ pub enum ReportError {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// The thread that made it ended by a defect.
+    #[error("the report was not made to its end: {0}")]
+    Ended(#[source] tokio::task::JoinError),
 }
 
 /// Where rows come from.

@@ -64,7 +64,7 @@ pub(super) struct TargetService {
 impl TargetService {
     /// Where it is, but for the account.
     pub(super) fn place(&self) -> Place {
-        Place::new(&self.target.name, &self.target.region)
+        place_of(&self.target)
     }
 
     /// Runs until `stop`, on a file that no other service has.
@@ -98,7 +98,7 @@ impl TargetService {
 
         let acting = Acting::new(&shared, &config, &rules, &store, &notifiers, &latest);
         let started = Started::new(&config, rules.len());
-        let (archived, archiving) = archive::begin(&config, &store, &saved.series, clock).await?;
+        let (archived, archiving) = archive::begin(&config, &shared.config, &store, &saved.series, clock).await?;
         let engine = begin(&config, rules, saved, since, set_aside, clock).await.of_target(place.clone(), apart);
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
         let (forecasting, forecasts) = Forecasting::new(config.forecast, senders.forecasts, clock);
@@ -151,6 +151,12 @@ impl TargetService {
         parts.spawn("history", history::answer(history::Past::of(&shared, &config, latest), past_inbox, rest.clone()));
         parts.finish(stop, rest).await
     }
+}
+
+/// Where a target is. The account is known before AWS says it, if its role is of one.
+pub(super) fn place_of(target: &Target) -> Place {
+    let account = target.role.as_deref().and_then(Place::account_of).map(Into::into);
+    Place { account, ..Place::new(&target.name, &target.region) }
 }
 
 /// The queue that gets events of AWS Batch, if there is one.

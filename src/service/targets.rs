@@ -16,11 +16,10 @@ use crate::service::operations::access;
 use crate::service::rule_reload::{self, News};
 use crate::service::shared::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
-use crate::service::target_service::TargetService;
+use crate::service::target_service::{TargetService, place_of};
 use crate::service::{Service, StartError, replicas, serve};
 use crate::web::{self, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
-use trainspotter_core::model::Place;
 
 /// Wall time before a target that could not be watched is tried again; twice as long each time, up to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
@@ -116,8 +115,12 @@ impl Supervisor {
                         }
                         self.ended(name, result);
                     }
-                    // One that was stopped, because it is gone or is another now.
-                    Ok(_) => {}
+                    // One that was stopped, because it is another now or is gone; it may have shown itself last.
+                    Ok((name, ..)) => {
+                        if !self.targets.iter().any(|target| target.name == name) {
+                            self.shared.hub.remove(&name);
+                        }
+                    }
                     Err(error) => tracing::error!(%error, "a target ended by a defect"),
                 },
                 Some(targets) = changes.recv() => self.watch(targets),
@@ -231,7 +234,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 
 /// What pages show of a target that cannot be watched: why.
 fn not_watched(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
-    let place = Place::new(&target.name, &target.region);
+    let place = place_of(target);
     let snapshot = Snapshot {
         place: place.clone(),
         not_ready: Some(why.to_owned()),

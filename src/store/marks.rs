@@ -1,9 +1,12 @@
 //! What a state file says of whose it is, beside the service that may be running on it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+/// For how long a writer is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Alerts that are looked at, at most.
 const MAX_LOOKED_AT: u32 = 1_000;
 
@@ -33,5 +36,8 @@ pub fn regions_in(file: &Path) -> Vec<String> {
 
 fn open(file: &Path) -> Option<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(file, flags).ok()
+    let connection = Connection::open_with_flags(file, flags).ok()?;
+    // A service may be writing to it.
+    connection.busy_timeout(BUSY_TIMEOUT).ok()?;
+    Some(connection)
 }

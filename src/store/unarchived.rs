@@ -94,7 +94,7 @@ pub(super) fn save(transaction: &Connection, unarchived: &Unarchived, at: Timest
         transaction
             .prepare_cached(
                 "DELETE FROM unarchived WHERE (source, day, at) IN (
-                     SELECT source, day, at FROM unarchived WHERE at < ?1 LIMIT ?2)",
+                     SELECT source, day, at FROM unarchived WHERE source IN ('jobs', 'hours') AND day <= ?1 AND at < ?1 LIMIT ?2)",
             )?
             .execute([expired, PRUNE_BATCH])?;
     }

@@ -315,6 +315,11 @@ def training_jobs(account, sagemaker, batch):
             LastModifiedTimeAfter=long_ago, LastModifiedTimeBefore=far, NameContains="a", SortBy="CreationTime", SortOrder="Ascending")
         sagemaker.list_training_jobs(StatusEquals="Completed")
         sagemaker.list_training_jobs(WarmPoolStatusEquals="Available")
+    with account.step("training jobs outside of the queues"):
+        sagemaker.create_training_job(**json.loads(training.payload("conformance-outside", seconds=10**6)))
+        assert sagemaker.describe_training_job(TrainingJobName="conformance-outside")["TrainingJobStatus"] == "InProgress"
+        sagemaker.stop_training_job(TrainingJobName="conformance-outside")
+        assert sagemaker.describe_training_job(TrainingJobName="conformance-outside")["TrainingJobStatus"] == "Stopped"
     with account.step("training plans"):
         plans = sagemaker.list_training_plans(
             MaxResults=10, SortBy="StartTime", SortOrder="Descending", StartTimeAfter=utc(1_000_000_000),

@@ -44,6 +44,7 @@ async fn what_runs_outside_of_the_queues_is_a_figure_and_counts_against_the_limi
     until(page, "the jobs of the scenario", &[(UNIT, 3.0), ("ml.m5.large", 1.0)]).await;
     let request = json!({
         "TrainingJobName": "by-hand", "RoleArn": "arn:aws:iam::123456789012:role/any",
+        "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"},
         "ResourceConfig": {"InstanceType": UNIT, "InstanceCount": 20, "VolumeSizeInGB": 30},
         "StoppingCondition": {"MaxRuntimeInSeconds": 360_000}, "HyperParameters": {"simulated_seconds": "360000"},
     });

@@ -41,6 +41,8 @@ pub(super) enum Shape {
         /// The end of what may come before it; nothing may if this is empty.
         after: &'static str,
     },
+    /// Text that begins with one of these, and has at least and at most so many characters.
+    Begins(&'static [&'static str], usize, usize),
     /// Part of such a name: letters, digits and hyphens.
     Dashes {
         /// Characters.
@@ -125,7 +127,8 @@ impl Shape {
             | Self::AnyCase(_)
             | Self::Name
             | Self::Dashed { .. }
-            | Self::Dashes { .. } => Ok(form.get(path).map(|text| Value::Text(text.to_owned()))),
+            | Self::Dashes { .. }
+            | Self::Begins(..) => Ok(form.get(path).map(|text| Value::Text(text.to_owned()))),
             Self::Integer(..) | Self::Double | Self::Number(..) | Self::Boolean | Self::Time => {
                 let malformed =
                     |text: &str| ApiError::bad("MalformedInputException", format!("{path} cannot be read: {text:?}"));
@@ -146,6 +149,7 @@ impl Shape {
             | Self::Name
             | Self::Dashed { .. }
             | Self::Dashes { .. }
+            | Self::Begins(..)
             | Self::Tags(..)
             | Self::List(..)
             | Self::Structure(_) => None,
@@ -224,6 +228,13 @@ impl Shape {
                 let ends = name.starts_with(alphanumeric) && name.ends_with(alphanumeric);
                 let fits = ends && name.len() <= *most && name.chars().all(dashed);
                 (!fits).then(|| format!("{path} must have 1 to {most} letters, numbers and, between those, hyphens."))
+            }
+            Self::Begins(with, least, most) => {
+                let fits = (*least..=*most).contains(&text.chars().count());
+                let begins = with.iter().any(|with| text.starts_with(with));
+                let with = with.join(" or ");
+                (!fits || !begins)
+                    .then(|| format!("{path} must begin with {with} and have {least} to {most} characters."))
             }
             Self::Dashes { most } => (text.len() > *most || !text.chars().all(dashed))
                 .then(|| format!("{path} must have at most {most} letters, numbers and hyphens.")),

@@ -140,7 +140,8 @@ impl<'a> Books<'a> {
             let limits = limits(&self.past.setup, name);
             let capacity: f64 = limits.iter().map(|limit| limit.quantity).sum();
             let dollars = |amounts: &mut dyn Iterator<Item = (&InstanceType, f64)>| {
-                amounts.map(|(unit, hours)| Some(prices.get(unit)? * hours)).sum::<Option<f64>>()
+                // A sum of nothing is written -0 where it begins as floating-point sums do.
+                amounts.try_fold(0.0, |sum, (unit, hours)| Some(sum + prices.get(unit)? * hours))
             };
             let lost = of_queue.map(|of_queue| &of_queue.lost);
             QueueOutcome {
@@ -148,7 +149,11 @@ impl<'a> Books<'a> {
                 utilisation: (capacity > 0.0 && hours > 0.0)
                     .then(|| of_queue.map_or(0.0, |one| one.held_seconds) / 3_600.0 / (capacity * hours)),
                 preemptions: of_queue.map_or(0, |one| one.preemptions),
-                lost_instance_hours: lost.into_iter().flatten().map(|(_, hours)| hours).sum(),
+                lost_instance_hours: lost
+                    .into_iter()
+                    .flatten()
+                    .map(|(_, hours)| hours)
+                    .fold(0.0, |sum, hours| sum + hours),
                 lost_dollars: dollars(&mut lost.into_iter().flatten().map(|(unit, hours)| (unit, *hours))),
                 capacity_dollars: dollars(&mut limits.iter().map(|limit| (&limit.unit, limit.quantity * hours))),
             }

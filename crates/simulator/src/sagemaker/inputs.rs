@@ -8,7 +8,7 @@ use crate::shape::text;
 
 /// The operations served, by name, and what each takes.
 pub(super) const SERVED: [(&str, Shape); 7] = [
-    ("CreateTrainingJob", Shape::Structure(&[NAME, required("RoleArn", &text(20, 2_048)), RESOURCES, STOPPING])),
+    ("CreateTrainingJob", Shape::Structure(&[NAME, ROLE, OUTPUT, RESOURCES, STOPPING])),
     ("DescribeTrainingJob", Shape::Structure(&[NAME])),
     (
         "DescribeTrainingPlan",
@@ -28,6 +28,11 @@ pub(super) const SERVED: [(&str, Shape); 7] = [
 ];
 
 const NAME: Member = required("TrainingJobName", &Shape::Dashed { most: 63, after: "" });
+const ROLE: Member = required("RoleArn", &Shape::Begins(&["arn:aws"], 20, 2_048));
+const OUTPUT: Member = required(
+    "OutputDataConfig",
+    &Shape::Structure(&[required("S3OutputPath", &Shape::Begins(&["https://", "s3://"], 0, 1_024))]),
+);
 const RESOURCES: Member = required("ResourceConfig", &Shape::Structure(&[]));
 const STOPPING: Member = required("StoppingCondition", &Shape::Structure(&[]));
 
