@@ -92,6 +92,8 @@ enum Failure {
     Usage(String),
     /// Something went wrong: 1.
     Failed(String),
+    /// Whoever reads has seen enough, as `head` does: 0.
+    Unread,
 }
 
 impl Failure {
@@ -99,6 +101,7 @@ impl Failure {
     fn text(&self) -> &str {
         match self {
             Self::Usage(text) | Self::Failed(text) => text,
+            Self::Unread => "nobody reads what is written",
         }
     }
 
@@ -158,6 +161,7 @@ fn report(failure: &Failure) -> ExitCode {
     let (message, code) = match failure {
         Failure::Usage(message) => (message, ExitCode::from(USAGE)),
         Failure::Failed(message) => (message, ExitCode::FAILURE),
+        Failure::Unread => return ExitCode::SUCCESS,
     };
     say(format_args!("{message}"));
     code
@@ -166,8 +170,7 @@ fn report(failure: &Failure) -> ExitCode {
 /// Writes a line to stdout: what was asked for.
 fn print(line: fmt::Arguments<'_>) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{line}") {
-        // Whoever reads has seen enough, as `head` does.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::Unread),
         written => written.map_err(|error| Failure::failed(format!("cannot write: {error}"))),
     }
 }

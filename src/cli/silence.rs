@@ -172,7 +172,7 @@ fn table(silences: &[Value]) -> Table {
 fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
     let rules = match inputs::load_rules(&inputs::load_config(config)?.rules) {
         Ok(rules) => rules,
-        Err(Failure::Usage(_) | Failure::Failed(_)) => {
+        Err(Failure::Usage(_) | Failure::Failed(_) | Failure::Unread) => {
             say(format_args!("warning: the rules cannot be read, so it is not known whether an alert can match"));
             Vec::new()
         }

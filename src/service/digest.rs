@@ -110,7 +110,7 @@ impl Digests {
                 report(&sources, span, &by, &config.tags, objectives(&rules)).await
             })
         });
-        making.await.map_err(|error| ReportError::Ended(error))?
+        making.await.map_err(ReportError::Ended)?
     }
 }
 

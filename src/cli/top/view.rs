@@ -134,9 +134,7 @@ impl View {
     pub(super) fn take(&mut self, looked: Result<Data, Failure>) {
         match looked {
             Ok(data) => (self.data, self.error) = (data, None),
-            Err(Failure::Failed(why) | Failure::Usage(why)) => {
-                self.error = Some(plain(why.lines().next().unwrap_or_default()));
-            }
+            Err(failure) => self.error = Some(plain(failure.text().lines().next().unwrap_or_default())),
         }
     }
 

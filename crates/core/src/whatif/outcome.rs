@@ -140,8 +140,9 @@ impl<'a> Books<'a> {
             let limits = limits(&self.past.setup, name);
             let capacity: f64 = limits.iter().map(|limit| limit.quantity).sum();
             let dollars = |amounts: &mut dyn Iterator<Item = (&InstanceType, f64)>| {
-                // A sum of nothing is written -0 where it begins as floating-point sums do.
-                amounts.try_fold(0.0, |sum, (unit, hours)| Some(sum + prices.get(unit)? * hours))
+                let sum: Option<f64> = amounts.map(|(unit, hours)| Some(prices.get(unit)? * hours)).sum();
+                // A sum of nothing is -0.0, and would be shown so.
+                sum.map(|dollars| dollars + 0.0)
             };
             let lost = of_queue.map(|of_queue| &of_queue.lost);
             QueueOutcome {
