@@ -50,6 +50,8 @@ pub(super) enum Shape {
     },
     /// Texts by key, at least and at most so many: 1 to 128 characters of key, 256 of text.
     Tags(usize, usize),
+    /// Texts by key, at most so many, of keys and texts with at most so many characters.
+    Texts(usize, usize, usize),
     /// True or false.
     Boolean,
     /// Seconds since the epoch; in a form also RFC 3339.
@@ -121,7 +123,7 @@ impl Shape {
                 let is_empty_list = form.get(path) == Some("");
                 Ok((!items.is_empty() || is_empty_list).then_some(Value::Array(items)))
             }
-            Self::Tags(..) => Ok(None),
+            Self::Tags(..) | Self::Texts(..) => Ok(None),
             Self::Text { .. }
             | Self::Enum(_)
             | Self::AnyCase(_)
@@ -151,6 +153,7 @@ impl Shape {
             | Self::Dashes { .. }
             | Self::Begins(..)
             | Self::Tags(..)
+            | Self::Texts(..)
             | Self::List(..)
             | Self::Structure(_) => None,
         }
@@ -169,6 +172,17 @@ impl Shape {
                 let place = |n: usize| format!("{path}.member.{n}");
                 let checked = items.into_iter().zip(1..).map(|(value, n)| item.check_at(value, &place(n)));
                 checked.collect::<Result<_, _>>().map(Value::Array)
+            }
+            (Self::Texts(most, key, value), Value::Map(texts)) => {
+                let fits = |text: &Value, most| text.as_text().is_some_and(|text| text.chars().count() <= most);
+                let all = texts.iter().all(|(name, text)| fits(name, *key) && fits(text, *value));
+                let fits = texts.len() <= *most && all;
+                let why = || {
+                    format!(
+                        "{path} must have at most {most} texts, with keys of {key} and texts of {value} characters."
+                    )
+                };
+                if fits { Ok(Value::Map(texts)) } else { Err(invalid(why())) }
             }
             (Self::Tags(min, max), Value::Map(tags)) => check_tags(*min, *max, tags, path),
             (_, Value::Text(text)) => self.check_text(text, path),
@@ -244,6 +258,7 @@ impl Shape {
             | Self::Boolean
             | Self::Time
             | Self::Tags(..)
+            | Self::Texts(..)
             | Self::List(..)
             | Self::Structure(_) => return Err(other_type(path)),
         };

@@ -8,7 +8,7 @@ use crate::shape::text;
 
 /// The operations served, by name, and what each takes.
 pub(super) const SERVED: [(&str, Shape); 7] = [
-    ("CreateTrainingJob", Shape::Structure(&[NAME, ROLE, OUTPUT, RESOURCES, STOPPING])),
+    ("CreateTrainingJob", Shape::Structure(&[NAME, ROLE, ALGORITHM, OUTPUT, RESOURCES, STOPPING, PARAMETERS])),
     ("DescribeTrainingJob", Shape::Structure(&[NAME])),
     (
         "DescribeTrainingPlan",
@@ -33,8 +33,31 @@ const OUTPUT: Member = required(
     "OutputDataConfig",
     &Shape::Structure(&[required("S3OutputPath", &Shape::Begins(&["https://", "s3://"], 0, 1_024))]),
 );
-const RESOURCES: Member = required("ResourceConfig", &Shape::Structure(&[]));
-const STOPPING: Member = required("StoppingCondition", &Shape::Structure(&[]));
+const ALGORITHM: Member = optional(
+    "AlgorithmSpecification",
+    &Shape::Structure(&[
+        optional("TrainingImage", &text(0, 255)),
+        required("TrainingInputMode", &Shape::Enum(&["Pipe", "File", "FastFile"])),
+    ]),
+);
+const RESOURCES: Member = optional(
+    "ResourceConfig",
+    &Shape::Structure(&[
+        optional("InstanceType", &Shape::Begins(&["ml."], 0, 64)),
+        optional("InstanceCount", &AMOUNT),
+        optional("VolumeSizeInGB", &AMOUNT),
+    ]),
+);
+const STOPPING: Member = optional(
+    "StoppingCondition",
+    &Shape::Structure(&[
+        optional("MaxRuntimeInSeconds", &Shape::Integer(1, i32::MAX as i64)),
+        optional("MaxWaitTimeInSeconds", &Shape::Integer(1, i32::MAX as i64)),
+        optional("MaxPendingTimeInSeconds", &Shape::Integer(1_800, 2_419_200)),
+    ]),
+);
+const PARAMETERS: Member = optional("HyperParameters", &Shape::Texts(100, 256, 2_500));
+const AMOUNT: Shape = Shape::Integer(0, i32::MAX as i64);
 
 /// What may stand before the name of a training plan: the rest of its ARN.
 const PLAN: &str = ":training-plan/";
