@@ -148,7 +148,7 @@ pub(super) fn take(connection: &Connection) -> Result<Changes, StoreError> {
     let mut changes = Changes::default();
     for table in tables(connection)? {
         let touched: bool = connection
-            .prepare_cached("SELECT 1 FROM temp.touched WHERE source = ?1 LIMIT 1")?
+            .prepare_cached("SELECT 1 FROM temp.touched WHERE touched.source = ?1 LIMIT 1")?
             .query_row([&table.name], |_| Ok(true))
             .optional()?
             .unwrap_or(false);
@@ -175,7 +175,7 @@ fn read(connection: &Connection, table: &Table) -> Result<TableChanges, StoreErr
     let (all, of_key) = (all.join(", "), of_key.join(" AND "));
     let first = columns.first().map(String::as_str).unwrap_or_default();
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT touched.key, of.{first} IS NOT NULL, {all} FROM temp.touched LEFT JOIN main.{name} AS of ON {of_key} WHERE source = ?1"
+        "SELECT touched.key, of.{first} IS NOT NULL, {all} FROM temp.touched LEFT JOIN main.{name} AS of ON {of_key} WHERE touched.source = ?1"
     ))?;
     let mut found = statement.query([name])?;
     let mut rows = BTreeMap::new();
@@ -245,4 +245,26 @@ fn to_sql(value: &Value) -> Result<ToSqlOutput<'_>, StoreError> {
         Value::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
         Value::Bool(_) | Value::Tag(..) | Value::Array(_) | Value::Map(_) | _ => return Err(other()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    #[test]
+    fn changes_of_every_table_can_be_read_whatever_its_columns_are_called() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        watch(&connection).unwrap();
+        let tables = read_tables(&connection).unwrap();
+        assert!(tables.iter().any(|table| table.name == "unarchived"));
+        for table in tables {
+            let changes = read(&connection, &table).unwrap_or_else(|error| panic!("{}: {error}", table.name));
+            assert!(changes.rows.is_empty());
+        }
+        let row = "INSERT INTO unarchived (source, day, at, rows, body) VALUES ('jobs', 1, 2, 3, x'00')";
+        connection.execute(row, []).unwrap();
+        assert_eq!(take(&connection).unwrap().0["unarchived"].rows.len(), 1);
+    }
 }
