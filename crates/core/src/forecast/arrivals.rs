@@ -78,7 +78,7 @@ pub struct PastArrivals {
 }
 
 impl PastArrivals {
-    /// Arrivals of a run, with when they come: at most [`MAX_OF_RUN`], and none beyond `until`. `u` from 0 to 1 chooses the run.
+    /// Arrivals of a run, with when they come: at most `MAX_OF_RUN`, and none beyond `until`. `u` from 0 to 1 chooses the run.
     pub fn of_run(&self, u: f64, until: Duration) -> Vec<(Timestamp, &Arrival)> {
         let mut coming = Vec::new();
         if self.span < MIN_SPAN {

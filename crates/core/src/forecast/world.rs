@@ -72,7 +72,7 @@ impl World {
 }
 
 /// Queues as a forecast serves them. What a disabled queue or share has is served like that of any other, and nothing else comes: see
-/// [`refuses`].
+/// `refuses`.
 pub fn setup_of(queues: &[Queue]) -> Setup {
     let mut environments: Vec<ServiceEnvironment> = Vec::new();
     for environment in queues.iter().filter_map(|queue| queue.environment.as_ref()) {
