@@ -25,7 +25,7 @@ pub trait Row: Default + Clone + Send + Sync + serde::Serialize + serde::de::Des
     /// In which day it is.
     fn at(&self) -> Timestamp;
 
-    /// What it is told apart by from all other rows of its day.
+    /// What distinguishes it from all other rows of its day.
     fn key(&self) -> String;
 }
 

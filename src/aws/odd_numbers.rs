@@ -4,7 +4,7 @@
 use crate::aws::Limits;
 use crate::aws::answer_body::RewriteBody;
 
-/// Operations whose answers are mended. Lists of the topology are left to those who take the entry out that cannot be read, and pages of
+/// Operations whose answers are corrected. Lists of the topology are left to those who take the entry out that cannot be read, and pages of
 /// jobs to their reader.
 const OPERATIONS: [&str; 5] =
     ["DescribeServiceJob", "DescribeTrainingJob", "GetJobQueueSnapshot", "ListTrainingJobs", "ListTrainingPlans"];
@@ -58,15 +58,15 @@ pub(crate) struct OddNumbers(pub(crate) Limits);
 
 impl RewriteBody for OddNumbers {
     fn rewrite(&self, operation: &str, body: &[u8]) -> Option<Vec<u8>> {
-        let (mended, _) = OPERATIONS.contains(&operation).then(|| without(body))??;
+        let (corrected, _) = OPERATIONS.contains(&operation).then(|| without(body))??;
         self.0.hit(NUMBERS);
-        Some(mended)
+        Some(corrected)
     }
 }
 
 /// A body in which null stands for each number that its member cannot hold, and what the first of them was; `None` if there is none.
 pub(crate) fn without(body: &[u8]) -> Option<(Vec<u8>, String)> {
-    let (mut mended, mut first) = (Vec::with_capacity(body.len()), None);
+    let (mut corrected, mut first) = (Vec::with_capacity(body.len()), None);
     let (mut rest, mut text, mut key): (&[u8], &[u8], &[u8]) = (body, b"", b"");
     while let Some(begins) = rest.first() {
         let (token, after) = rest.split_at(token_length(rest));
@@ -80,13 +80,13 @@ pub(crate) fn without(body: &[u8]) -> Option<(Vec<u8>, String)> {
         match std::str::from_utf8(token).ok().filter(|number| is_value && !fits(key, number)) {
             Some(number) => {
                 first.get_or_insert_with(|| format!("{} {number}", String::from_utf8_lossy(key).trim_matches('"')));
-                mended.extend(b"null");
+                corrected.extend(b"null");
             }
-            None => mended.extend(token),
+            None => corrected.extend(token),
         }
         rest = after;
     }
-    Some((mended, first?))
+    Some((corrected, first?))
 }
 
 /// Whether a member can hold what stands there. What is no number is left to whoever reads it.
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_number_that_its_member_cannot_hold_is_unknown_and_all_else_stays() {
-        for (body, mended) in [
+        for (body, corrected) in [
             (r#"{"createdAt": 1e400}"#, r#"{"createdAt": null}"#),
             (r#"{"createdAt": 1e19, "name": "1e400"}"#, r#"{"createdAt": null, "name": "1e400"}"#),
             (r#"{"a":[{"schedulingPriority":3000000000},2]}"#, r#"{"a":[{"schedulingPriority":null},2]}"#),
@@ -139,7 +139,7 @@ mod tests {
             (r#"{"a \" createdAt": {"stoppedAt": 9223372036854775808}}"#, r#"{"a \" createdAt": {"stoppedAt": null}}"#),
         ] {
             let (left, _) = without(body.as_bytes()).unwrap_or_else(|| panic!("{body} is left as it is"));
-            assert_eq!(String::from_utf8(left).unwrap(), mended, "{body}");
+            assert_eq!(String::from_utf8(left).unwrap(), corrected, "{body}");
         }
         for sound in [
             r#"{"createdAt": 1700000000000, "stoppedAt": 9223372036854775807, "schedulingPriority": -2147483648}"#,

@@ -53,8 +53,8 @@ impl PageReader {
 impl RewriteBody for PageReader {
     fn rewrite(&self, _: &str, body: &[u8]) -> Option<Vec<u8>> {
         let page = read(body, &self.queue).ok().or_else(|| {
-            let (mended, odd) = odd_numbers::without(body)?;
-            let mut page = read(&mended, &self.queue).ok()?;
+            let (corrected, odd) = odd_numbers::without(body)?;
+            let mut page = read(&corrected, &self.queue).ok()?;
             page.unknowns.note("number", &odd);
             Some(page)
         })?;

@@ -1,4 +1,4 @@
-//! Figures of a world that nobody has looked at: as many series as there would be at most, so that their number and size can be told.
+//! Figures of a world that nobody has looked at: as many series as there would be at most, so that their number and size are known.
 
 use std::sync::Arc;
 

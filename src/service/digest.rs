@@ -114,7 +114,7 @@ impl Digests {
     }
 }
 
-/// What it is told apart by in the state.
+/// What it is called in the state.
 fn name_of(scheduled: &ScheduledReport) -> String {
     format!("{} to {}", label_of(scheduled), scheduled.to)
 }

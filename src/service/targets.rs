@@ -242,7 +242,7 @@ fn not_watched(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
         ticked_at: Some(clock.now()),
         ..Snapshot::default()
     };
-    // Nobody answers: whoever asks is told to come back.
+    // Nobody answers: whoever asks is answered that they should come back.
     let (jobs, history, operations) = (mpsc::channel(1).0, mpsc::channel(1).0, mpsc::channel(1).0);
     let (snapshot, silences) = (watch::channel(snapshot).1, watch::channel([].into()).1);
     WatchedTarget { place, snapshot, jobs, history, operations, silences }

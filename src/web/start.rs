@@ -32,7 +32,7 @@ pub struct StartView {
     pub rests_on: Option<String>,
     /// What would change it; null without one.
     pub would_change: Option<String>,
-    /// The part of late estimates for this share, or for this queue, whose interval held the truth; null while too few were shown. 0.8 is right.
+    /// The part of recent estimates for this share, or for this queue, whose interval held the truth; null while too few were shown. 0.8 is right.
     pub coverage: Option<f64>,
     /// The median of how far their middle was off; null likewise.
     pub median_error_seconds: Option<f64>,

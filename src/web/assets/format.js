@@ -101,7 +101,7 @@ export function withParametersLink(path, parameters, ...children) {
 
 let several = false;
 
-/** Accounts and regions are told apart where there is more than one. */
+/** Accounts and regions are shown where there is more than one. */
 export function tellApart(targets) {
   several = targets > 1;
 }

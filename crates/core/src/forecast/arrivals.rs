@@ -37,7 +37,7 @@ pub struct Arrival {
     pub profile: Profile,
 }
 
-/// The jobs that were submitted of late, oldest first.
+/// The jobs that were submitted lately, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Arrivals {
     past: VecDeque<Arrival>,

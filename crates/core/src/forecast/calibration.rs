@@ -1,7 +1,7 @@
 //! Intervals that are as wide as they have to be: split conformal prediction with forgetting.
 //!
 //! Each estimate whose truth is known says by what factor the truth missed its low end, its middle and its high end. The quantiles of
-//! these factors, of late and of the same share where there are enough of them, correct the next estimate.
+//! these factors, recent ones and those of the same share where there are enough of them, correct the next estimate.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -86,7 +86,7 @@ pub struct Quality {
     pub error: f64,
 }
 
-/// What came true of late.
+/// What came true lately.
 #[derive(Debug, Default)]
 pub struct Calibration {
     /// By group, and by how far ahead they looked; `None` is any.

@@ -158,7 +158,7 @@ impl Curve {
     }
 }
 
-/// The least part of a tail that is told apart: no attempt is taken to last a hundred times as long as any before.
+/// The least part of a tail that is distinguished: no attempt is taken to last a hundred times as long as any before.
 const MIN_TAIL: f64 = 0.01;
 
 /// How long jobs of one kind hold their instances: what is known of each level, from the most like it to the most general.

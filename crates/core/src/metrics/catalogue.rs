@@ -102,10 +102,10 @@ catalogue! {
         "`queue.wait.estimate` by priority band; only with `priority_bands`.";
     FORECAST_COVERAGE = "forecast.coverage", Gauge, Ratio, UpToOne, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "The part of late estimates of when jobs start whose interval from P10 to P90 held the truth, from 0 to 1: 0.8 is right; absent before ten have come true.";
+        "The part of recent estimates of when jobs start whose interval from P10 to P90 held the truth, from 0 to 1: 0.8 is right; absent before ten have come true.";
     FORECAST_ERROR = "forecast.error", Gauge, Seconds, NonNegative, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "The median of how far the middle (P50) of late estimates of when jobs start was off; absent before ten have come true.";
+        "The median of how far the middle (P50) of recent estimates of when jobs start was off; absent before ten have come true.";
     QUEUE_WAITING = "queue.waiting", Gauge, Count, NonNegative, ["queue", "share", "reason" = WaitReason], Experimental,
         about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "Jobs that wait, by reason, one each.";

@@ -231,7 +231,7 @@ pub struct JobDetails {
     /// Whose job it is, by its tag [`JobDetails::OWNER_TAG`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<str>>,
-    /// Its other tags; of these the engine keeps those that it is told to.
+    /// Its other tags; of these the engine keeps those that its configuration names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// By when it should start, by its tag [`JobDetails::START_BY_TAG`].
