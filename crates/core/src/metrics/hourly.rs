@@ -420,6 +420,23 @@ mod tests {
     }
 
     #[test]
+    fn what_an_hour_began_with_is_read_as_it_was_written_to_the_last_bit() {
+        let mut value = 0.1;
+        for _ in 0..2_000 {
+            let mut counters = Counters::default();
+            value += 300.376 * 12.0 / 7.0;
+            counters.add(&catalogue::GPU_TIME, busy(), value);
+            let mut hourly = Hourly::restored(None, &counters.saved());
+            hourly.tick(at(0), &counters.saved(), &[]);
+            let kept = serde_json::to_vec(hourly.begin().unwrap()).unwrap();
+            let mut hourly = Hourly::restored(serde_json::from_slice(&kept).unwrap(), &counters.saved());
+            let rows = hourly.tick(at(60), &counters.saved(), &[]).unwrap();
+            // A begin that is read a bit too high looks like a counter that began anew, and all of it would count again.
+            assert_eq!(rows[0].figures.get("running_busy_gpu_seconds"), Some(&0.0), "{value:?}");
+        }
+    }
+
+    #[test]
     fn every_metric_has_its_columns_among_those_that_files_have() {
         let known: Vec<String> = columns().into_iter().map(|(name, _)| name).collect();
         let unique: BTreeSet<_> = known.iter().collect();
