@@ -1,9 +1,11 @@
 //! `what-if`: replays the past as it was and with something changed, and says what that would have done.
 
+mod rank;
+
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::figures::seconds;
 use crate::cli::remote::Remote;
@@ -11,7 +13,7 @@ use crate::cli::table::{Align, NOTHING, Table, plain};
 use crate::cli::{Failure, inputs, print, say};
 use crate::store;
 use trainspotter_core::model::{Prices, Timestamp};
-use trainspotter_core::whatif::{self, Change, Outcome, Past, Report};
+use trainspotter_core::whatif::{self, Change, Past, Report};
 use trainspotter_simulator::trace;
 
 /// Share of the way between two lines of progress where nobody looks at a terminal.
@@ -23,6 +25,7 @@ const PROGRESS: f64 = 0.25;
   trainspotter what-if --config trainspotter.yaml --set 'queue.research.share.speech.quota=8'
   trainspotter what-if --trace jobs.csv --set queue.jobs.policy=fifo --set queue.jobs.capacity=+2
   trainspotter what-if --recorded state.db --rank
+  trainspotter what-if --url https://trainspotter.example.com --rank
   trainspotter what-if --url https://trainspotter.example.com --set queue.research.capacity=+4
 
 Keys:
@@ -67,10 +70,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         return replay(arguments, &changes);
     }
-    if arguments.rank {
-        return Err(Failure::usage("--rank needs the past itself: give --config, --recorded or --trace"));
-    }
     let client = arguments.remote.connect()?;
+    if arguments.rank {
+        return rank::of_service(&client, arguments.json).await;
+    }
     let query: Vec<(&str, &str)> = changes.iter().map(|change| ("set", change.text.as_str())).collect();
     let report = client.get(&["what-if"], &query).await?;
     if !report["shares"].is_array() {
@@ -105,7 +108,7 @@ fn replay(arguments: &Arguments, changes: &[Change]) -> Result<(), Failure> {
     // What cannot be changed is said before anything takes long.
     whatif::with_changes(&past, changes).map_err(Failure::usage)?;
     if arguments.rank {
-        return rank(&past, &prices, arguments.json);
+        return rank::of_past(&past, &prices, arguments.json);
     }
     let mut progress = Progress::default();
     let answer = whatif::answer(&past, changes, &prices, |replay, part| progress.show((replay as f64 + part) / 2.0));
@@ -223,72 +226,10 @@ fn use_row(queue: &str, name: &str, used: &Value) -> [String; 7] {
     ]
 }
 
-/// Tries single changes, and shows those that make waits shorter, the most per instance first; those that cost none come before.
-fn rank(past: &Past, prices: &Prices, is_json: bool) -> Result<(), Failure> {
-    let before = whatif::replay(past, prices);
-    let candidates = whatif::candidates(past, None);
-    let mut progress = Progress::default();
-    let all = candidates.len().max(1) as f64;
-    let mut ranked = Vec::new();
-    for (index, candidate) in candidates.into_iter().enumerate() {
-        let changed = whatif::with_changes(past, &candidate.changes).map_err(Failure::usage)?;
-        let after = whatif::replay(&changed, prices);
-        let texts: Vec<&str> = candidate.changes.iter().map(|change| change.text.as_str()).collect();
-        ranked.push((saved_hours(&before, &after), candidate.instances, texts.join(" "), after));
-        progress.show((index + 1) as f64 / all);
-    }
-    progress.end();
-    ranked.retain(|(saved, ..)| *saved > 0.0);
-    let worth = |saved: f64, instances: f64| if instances > 0.0 { saved / instances } else { f64::INFINITY };
-    ranked.sort_by(|a, b| worth(b.0, b.1).total_cmp(&worth(a.0, a.1)).then(b.0.total_cmp(&a.0)));
-    if is_json {
-        let row = |(saved, instances, changes, after): &(f64, f64, String, Outcome)| {
-            let p95 = |outcome: &Outcome| -> Vec<Value> {
-                let share = |one: &whatif::ShareOutcome| json!({"queue": one.queue, "share": one.share, "p95_seconds": one.p95});
-                outcome.shares.iter().map(share).collect()
-            };
-            json!({"changes": changes, "instances": instances, "saved_wait_hours": saved, "before": p95(&before), "after": p95(after)})
-        };
-        return print(format_args!("{:#}", Value::from(ranked.iter().map(row).collect::<Vec<_>>())));
-    }
-    let mut table = Table::new(&[
-        ("INSTANCES", Align::Right),
-        ("SAVED WAIT, H", Align::Right),
-        ("P95 THAT CHANGES MOST", Align::Left),
-        ("CHANGE", Align::Left),
-    ]);
-    for (saved, instances, changes, after) in &ranked {
-        table.row([format!("{instances:+}"), format!("{saved:.0}"), most_changed(&before, after), changes.clone()]);
-    }
-    if table.is_empty() {
-        return print(format_args!("None of the single changes that were tried makes waits shorter."));
-    }
-    table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
-}
-
-/// Hours of waiting that jobs are spared in all.
-fn saved_hours(before: &Outcome, after: &Outcome) -> f64 {
-    let waited = |outcome: &Outcome| -> f64 {
-        outcome.shares.iter().map(|share| share.mean.unwrap_or(0.0) * share.started as f64 / 3_600.0).sum()
-    };
-    waited(before) - waited(after)
-}
-
-/// The share whose p95 changes most, with that before and after.
-fn most_changed(before: &Outcome, after: &Outcome) -> String {
-    let pairs = before.shares.iter().filter_map(|one| {
-        let other = after.share(&one.queue, one.share.as_ref())?;
-        Some((one, one.p95?, other.p95?))
-    });
-    let most = pairs.max_by(|a, b| (a.1 - a.2).abs().total_cmp(&(b.1 - b.2).abs()));
-    most.map_or(NOTHING.to_owned(), |(share, before, after)| {
-        let name = share.share.as_ref().map_or(share.queue.as_str(), |share| share.as_str());
-        format!("{name}: {} -> {}", seconds(&json!(before)), seconds(&json!(after)))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

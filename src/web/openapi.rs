@@ -70,6 +70,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(job_context::context))
         .routes(routes!(when::when))
         .routes(routes!(what_if::what_if))
+        .routes(routes!(what_if::candidates))
         .routes(routes!(probes::tick))
         .routes(routes!(probes::health))
         .routes(routes!(service_figures::service))

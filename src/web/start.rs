@@ -28,6 +28,8 @@ pub struct StartView {
     pub made_at: Option<Timestamp>,
     /// Whether the job waits beyond those that were run forward, so that its start goes on from their pace.
     pub beyond_front: bool,
+    /// Whether too little has come true so far, or too many intervals were wrong, to rely on this one; the sentence says so then.
+    pub rough: bool,
     /// What the estimate rests on; null without one.
     pub rests_on: Option<String>,
     /// What would change it; null without one.
@@ -51,6 +53,7 @@ impl StartView {
             p90: None,
             made_at: None,
             beyond_front: false,
+            rough: false,
             rests_on: None,
             would_change: None,
             coverage: None,
@@ -66,6 +69,7 @@ impl StartView {
                 p90: estimate.p90,
                 made_at: Some(estimate.made_at),
                 beyond_front: estimate.beyond_front,
+                rough: estimate.is_rough,
                 coverage: estimate.quality.as_ref().map(|quality| quality.coverage),
                 median_error_seconds: estimate.quality.as_ref().map(|quality| quality.error),
                 truths: estimate.truths,
@@ -91,8 +95,10 @@ fn sentence(estimate: &Estimate, now: Timestamp) -> String {
         }
         None => " How often such intervals are right is not known yet.".to_owned(),
     };
+    let rough =
+        if estimate.is_rough { " This is a rough estimate: the history is young, or it was often wrong." } else { "" };
     format!(
-        "Likely to start {} (P50); nine in ten such jobs start {} at the latest, one in ten {} or before.{right}",
+        "Likely to start {} (P50); nine in ten such jobs start {} at the latest, one in ten {} or before.{right}{rough}",
         after(estimate.p50),
         after(estimate.p90),
         after(estimate.p10)
@@ -116,11 +122,14 @@ mod tests {
             p50: after(3),
             p90: None,
             beyond_front: false,
+            is_rough: false,
             rests_on: "R.".to_owned(),
             would_change: "C.".to_owned(),
             quality: Some(Quality { truths: 50, coverage: 0.82, error: 600.0 }),
             truths: 60,
         };
+        let rough = StartView::of(Outlook::Expected(Estimate { is_rough: true, ..estimate.clone() }), now);
+        assert!(rough.rough && rough.sentence.ends_with("or it was often wrong."), "{}", rough.sentence);
         let view = StartView::of(Outlook::Expected(estimate), now);
         assert_eq!(
             view.sentence,

@@ -1,12 +1,14 @@
 //! What if: the past that a running service has kept, replayed with something changed. It only reads.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
-use trainspotter_core::model::{QueueName, ShareName, Timestamp};
+use trainspotter_core::model::{Prices, QueueName, ShareName, Timestamp};
 use trainspotter_core::whatif::{self, Change, Past, QueueReport, Report, ShareReport, UseReport, Waits};
 
 use crate::web::Pages;
@@ -150,15 +152,9 @@ pub(super) async fn what_if(
     RawQuery(query): RawQuery,
 ) -> Result<Json<WhatIfBody>, ApiError> {
     let (changes, place) = changes_of(query.as_deref().unwrap_or(""))?;
-    let targets = pages.watched(&place);
-    let target = match targets.as_slice() {
-        [target] => target,
-        [] => return Err(ApiError::conflict("no queue of this account and region is watched")),
-        _ => return Err(ApiError::conflict("several accounts or regions are watched: give account and region")),
-    };
     let failed = || ApiError::unavailable("failed", "the replay failed; try again");
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
-    let (rows, prices) = ask(&target.jobs, |reply| JobQuery::Past { reply }).await?;
+    let (rows, prices) = kept_past(&pages, &place).await?;
     let replaying = tokio::task::spawn_blocking(move || {
         let past = Past::of_kept(rows).map_err(ApiError::conflict)?;
         let answer = whatif::answer(&past, &changes, &prices, |_, _| {});
@@ -167,6 +163,54 @@ pub(super) async fn what_if(
         Ok(WhatIfBody::from(Report::of(&past, &changes, &answer)))
     });
     replaying.await.map_err(|_| failed())?.map(Json)
+}
+
+/// Single changes that are worth a try.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CandidatesBody {
+    candidates: Vec<CandidateView>,
+}
+
+/// A change that is worth a try.
+#[derive(Debug, Serialize, ToSchema)]
+struct CandidateView {
+    /// The change; more than one where a quota grows together with the capacity. Each is a `set` of `/api/v1/what-if`.
+    changes: Vec<String>,
+    /// Instances that it adds.
+    instances: f64,
+}
+
+/// Single changes that are worth a try (more instances, quotas, borrowing), to be asked about one by one.
+#[utoipa::path(
+    get, path = "/api/v1/what-if/candidates", tag = "figures", params(PlaceFilter),
+    responses((status = 200, body = CandidatesBody), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody))
+)]
+pub(super) async fn candidates(
+    State(pages): State<Pages>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<CandidatesBody>, ApiError> {
+    let (changes, place) = changes_of(query.as_deref().unwrap_or(""))?;
+    if !changes.is_empty() {
+        return Err(ApiError::bad_request("unknown parameter \"set\"; there are account and region"));
+    }
+    let (rows, _) = kept_past(&pages, &place).await?;
+    let past = Past::of_kept(rows).map_err(ApiError::conflict)?;
+    let view = |candidate: whatif::Candidate| CandidateView {
+        changes: candidate.changes.into_iter().map(|change| change.text).collect(),
+        instances: candidate.instances,
+    };
+    Ok(Json(CandidatesBody { candidates: whatif::candidates(&past, None).into_iter().map(view).collect() }))
+}
+
+/// What is kept of the one account and region that is meant, with its prices.
+async fn kept_past(pages: &Pages, place: &PlaceFilter) -> Result<(BTreeMap<String, String>, Prices), ApiError> {
+    let targets = pages.watched(place);
+    let target = match targets.as_slice() {
+        [target] => target,
+        [] => return Err(ApiError::conflict("no queue of this account and region is watched")),
+        _ => return Err(ApiError::conflict("several accounts or regions are watched: give account and region")),
+    };
+    ask(&target.jobs, |reply| JobQuery::Past { reply }).await
 }
 
 fn changes_of(query: &str) -> Result<(Vec<Change>, PlaceFilter), ApiError> {

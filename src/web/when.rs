@@ -5,7 +5,7 @@ use axum::extract::{RawQuery, State};
 use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
-use trainspotter_core::forecast::{self, Hypothetical, RUNS};
+use trainspotter_core::forecast::{self, Hypothetical, RUNS, World};
 use trainspotter_core::model::{Capacity, InstanceType, MAX_INSTANCES, QueueName, ShareName};
 
 use crate::web::Pages;
@@ -17,6 +17,9 @@ use crate::web::targets::{PlaceFilter, ask_each};
 
 /// One question at a time is run forward: each takes a core for a second or two.
 static RUNNING: Semaphore = Semaphore::const_new(1);
+
+/// The outlook of a job that never starts.
+const NEVER: &str = "never";
 
 /// What is asked of a job that is not submitted.
 #[derive(Debug, Default, IntoParams)]
@@ -138,13 +141,38 @@ pub(super) async fn when(State(pages): State<Pages>, RawQuery(query): RawQuery) 
     let Some(world) = world else {
         return Err(ApiError::unavailable("not_ready", "the queues were not polled completely yet; try again"));
     };
+    let capacity = capacity_of(&world, &asked.queue);
     let running = tokio::task::spawn_blocking(move || {
-        let starts = forecast::run(&world, RUNS);
+        let starts = forecast::run_for_last(&world, RUNS);
         drop(permit);
         (world, starts)
     });
     let (world, starts) =
         running.await.map_err(|_| ApiError::unavailable("failed", "the forecast failed; try again"))?;
     let outlook = ask(&target.jobs, |reply| JobQuery::Outlook { world, starts: Box::new(starts), reply }).await?;
-    Ok(Json(StartView::of(outlook, pages.clock.now())))
+    let mut start = StartView::of(outlook, pages.clock.now());
+    if start.outlook == NEVER {
+        start.sentence += &capacity;
+    }
+    Ok(Json(start))
+}
+
+/// What a queue has, in a sentence that follows another.
+fn capacity_of(world: &World, queue: &QueueName) -> String {
+    let environment = world.setup.queues.iter().find(|one| one.name == *queue).map(|one| &one.environment);
+    let found = world.setup.environments.iter().find(|one| Some(&one.name) == environment);
+    let limits = found.map_or(&[][..], |environment| &environment.limits);
+    let limits: Vec<String> = limits.iter().map(|limit| format!("{} {}", limit.quantity, limit.unit)).collect();
+    if limits.is_empty() { String::new() } else { format!(" Queue {queue} has {}.", limits.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use trainspotter_core::forecast::{NeverBecause, Outlook, Unknown};
+
+    #[test]
+    fn what_never_starts_is_known_by_its_outlook() {
+        let view = super::StartView::of(Outlook::Unknown(Unknown::Never(NeverBecause::Disabled)), Default::default());
+        assert_eq!(view.outlook, super::NEVER);
+    }
 }

@@ -53,6 +53,14 @@ async fn a_waiting_job_has_an_interval_with_its_calibration_that_survives_a_rest
     assert_eq!(last["outlook"], "expected", "{last:#}");
     let never = running.api(&ask("speech", "ml.p5.48xlarge")).await;
     assert_eq!((never["outlook"].as_str(), never["p50"].as_str()), (Some("never"), None), "{never:#}");
+    assert!(
+        never["sentence"].as_str().unwrap().contains(" has ")
+            && never["sentence"].as_str().unwrap().contains("ml.p5.4xlarge")
+    );
+    let all = format!("/api/v1/when?queue={queue}&share=speech&instances=100000&type=ml.p5.4xlarge");
+    let never = running.api(&all).await;
+    let sentence = never["sentence"].as_str().unwrap();
+    assert!(never["outlook"] == "never" && sentence.contains("at most "), "{never:#}");
     let (status, text) = running.get(&ask("nobody", "ml.p5.4xlarge")).await;
     assert!(status == 404 && text.contains("there are speech"), "{status} {text}");
     for (wrong, said) in [

@@ -28,5 +28,5 @@ pub use outlook::{Estimate, Outlook, Unknown};
 pub use past_attempts::{ArrivalRow, AttemptRow, JobTraits, learnt_of};
 pub(crate) use rows::MAX_ROWS;
 pub use runtimes::{JobKind, Profile, Runtimes, name_stem};
-pub use simulate::{HORIZON, JobStarts, NeverBecause, RUNS, Starts, run};
+pub use simulate::{HORIZON, JobStarts, NeverBecause, RUNS, Starts, run, run_for_last};
 pub use world::{OpenJob, World, setup_of};

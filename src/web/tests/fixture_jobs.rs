@@ -126,6 +126,7 @@ fn start(number: u64) -> StartView {
         p90: at(7),
         made_at: at(0),
         beyond_front: false,
+        rough: false,
         rests_on: known.then(|| "2 jobs go first and 8 jobs hold what they wait for; 6 of 10 of them usually run about 3h.".to_owned()),
         would_change: known.then(|| "Earlier with a higher quota of its share.".to_owned()),
         coverage: known.then_some(0.82),

@@ -49,6 +49,7 @@ fn the_document_lists_every_route() {
             "/api/v1/waits",
             "/api/v1/waterfall",
             "/api/v1/what-if",
+            "/api/v1/what-if/candidates",
             "/api/v1/when",
             "/healthz",
             "/metrics",
@@ -89,7 +90,7 @@ async fn every_answer_is_as_the_document_says() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 31, "all but /metrics");
+    assert_eq!(checked, 32, "all but /metrics");
 }
 
 #[tokio::test]

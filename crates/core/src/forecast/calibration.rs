@@ -26,6 +26,15 @@ pub const MIN_TRUTHS: usize = 10;
 /// So many truths of a share correct it by themselves.
 const ENOUGH: usize = 30;
 
+/// Fewer truths of a share, or truths of a shorter time, make an interval that is only rough: those of one backlog are off together.
+const SETTLED: usize = 100;
+
+/// See [`SETTLED`].
+const SETTLED_AFTER: Duration = Duration::from_secs(6 * 3_600);
+
+/// Where less than this part of intervals held the truth, others will not either.
+const FEW_HELD: f64 = 0.7;
+
 /// The part of truths that may miss at each end.
 const MISSES: f64 = 0.1;
 
@@ -106,7 +115,7 @@ fn ahead_of(raw: &Interval) -> Ahead {
 /// The truths of one group, oldest first.
 #[derive(Debug, Default)]
 struct Truths {
-    of_late: VecDeque<Truth>,
+    latest: VecDeque<Truth>,
     /// By what factors they missed the ends of their intervals; not set if some came since these were worked out.
     factors: OnceCell<[f64; 3]>,
     /// By how much the levels of the two ends differ from [`QUANTILES`].
@@ -157,9 +166,9 @@ impl Calibration {
             let truths = self.groups.entry(group).or_default();
             truths.adapt(truth);
             truths.factors = OnceCell::new();
-            truths.of_late.push_back(truth.clone());
-            if truths.of_late.len() > MAX_TRUTHS {
-                truths.of_late.pop_front();
+            truths.latest.push_back(truth.clone());
+            if truths.latest.len() > MAX_TRUTHS {
+                truths.latest.pop_front();
             }
         }
     }
@@ -179,7 +188,16 @@ impl Calibration {
     pub fn known(&self, queue: &QueueName, share: Option<&ShareName>) -> usize {
         let groups = [Group::Share(queue.clone(), share.cloned()), Group::Queue(queue.clone()), Group::All];
         let groups = groups.map(|group| (group, None));
-        groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.of_late.len()).max().unwrap_or(0)
+        groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.latest.len()).max().unwrap_or(0)
+    }
+
+    /// Whether what corrects an estimate of a share is so little, or from so short a time, or was so often wrong, that its interval is rough.
+    pub fn is_rough(&self, queue: &QueueName, share: Option<&ShareName>) -> bool {
+        let groups = [Group::Share(queue.clone(), share.cloned()), Group::Queue(queue.clone()), Group::All];
+        let found = groups
+            .into_iter()
+            .find_map(|group| self.groups.get(&(group, None)).filter(|truths| truths.latest.len() >= ENOUGH));
+        found.is_none_or(Truths::are_rough)
     }
 
     /// How good the estimates of a share were that were shown; `None` if too few were.
@@ -203,7 +221,7 @@ impl Calibration {
 
     fn truths_for(&self, queue: &QueueName, share: Option<&ShareName>, ahead: Ahead) -> Option<&Truths> {
         let enough = |group: Group, ahead: Option<Ahead>, least: usize| {
-            self.groups.get(&(group, ahead)).filter(|truths| truths.of_late.len() >= least)
+            self.groups.get(&(group, ahead)).filter(|truths| truths.latest.len() >= least)
         };
         let of_share = || Group::Share(queue.clone(), share.cloned());
         let of_queue = || Group::Queue(queue.clone());
@@ -219,10 +237,10 @@ impl Truths {
     /// What the ends of an interval have to be multiplied by.
     fn factors(&self) -> [f64; 3] {
         *self.factors.get_or_init(|| {
-            let Some(latest) = self.of_late.back().map(|truth| truth.at) else { return [1.0; 3] };
+            let Some(latest) = self.latest.back().map(|truth| truth.at) else { return [1.0; 3] };
             let mut factors = [1.0; 3];
             for (index, (factor, level)) in factors.iter_mut().zip(QUANTILES).enumerate() {
-                let weighted = self.of_late.iter().map(|truth| {
+                let weighted = self.latest.iter().map(|truth| {
                     let predicted = truth.raw.ends().get(index).copied().unwrap_or(0.0);
                     let half_lives = latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64();
                     (((truth.actual + GRAIN) / (predicted + GRAIN)).ln(), (-half_lives).exp2())
@@ -241,9 +259,15 @@ impl Truths {
         })
     }
 
+    fn are_rough(&self) -> bool {
+        let span = self.latest.front().zip(self.latest.back()).map(|(first, last)| last.at.since(first.at));
+        let is_wrong = self.quality().is_some_and(|quality| quality.coverage < FEW_HELD);
+        self.latest.len() < SETTLED || span.is_none_or(|span| span < SETTLED_AFTER) || is_wrong
+    }
+
     fn quality(&self) -> Option<Quality> {
         let shown: Vec<(&Interval, f64)> =
-            self.of_late.iter().filter_map(|truth| Some((truth.shown.as_ref()?, truth.actual))).collect();
+            self.latest.iter().filter_map(|truth| Some((truth.shown.as_ref()?, truth.actual))).collect();
         if shown.len() < MIN_TRUTHS {
             return None;
         }

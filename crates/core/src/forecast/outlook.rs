@@ -30,6 +30,8 @@ pub struct Estimate {
     pub p90: Option<Timestamp>,
     /// Whether the job waits beyond those that were run forward, and its start goes on from their pace.
     pub beyond_front: bool,
+    /// Whether too little has come true so far, or too many intervals were wrong, to rely on this one.
+    pub is_rough: bool,
     /// What it rests on, in a sentence.
     pub rests_on: String,
     /// What would change it, in a sentence.
@@ -69,7 +71,7 @@ impl Unknown {
     /// A sentence for people.
     pub fn sentence(self) -> String {
         match self {
-            Self::Never(because) => because.sentence().to_owned(),
+            Self::Never(because) => because.sentence(),
             Self::FewEnded(ended) => format!(
                 "Too little history: {ended} attempts have ended so far, and an estimate needs {MIN_ENDED} to know how long jobs run."
             ),
@@ -85,17 +87,27 @@ impl Unknown {
 
 impl NeverBecause {
     /// A sentence for people.
-    pub fn sentence(self) -> &'static str {
-        match self {
+    pub fn sentence(self) -> String {
+        let text = match self {
+            Self::TooLarge(Some(0)) => {
+                "It never starts: its queue and share have no instances of the type that it needs."
+            }
+            Self::TooLarge(Some(most)) => {
+                let instances = if most == 1 { "instance" } else { "instances" };
+                return format!(
+                    "It never starts: of its queue and share a job can get at most {most} {instances} of its type, and it needs more."
+                );
+            }
+            Self::TooLarge(None) => "It never starts: it needs more than its queue or share can ever get.",
             Self::Disabled => "It does not start: the service environment of its queue is disabled.",
-            Self::TooLarge => "It never starts: it needs more than its queue or share can ever get.",
             Self::Behind => {
                 "No estimate: a job that goes first in its share can never start, and holds it up until it is cancelled."
             }
             Self::NoPlace => "It does not start: its queue or share does not exist, or takes no jobs of this kind.",
             Self::UnknownSize => "No estimate: it is not known how many instances of which type it needs.",
             Self::NoInstances => "No estimate: AWS has no instances for it now, and does not say until when.",
-        }
+        };
+        text.to_owned()
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::forecast::arrivals::Arrival;
 use crate::forecast::world::{OpenJob, World};
-use crate::model::{JobId, JobStatus, Policy, QueueName, ShareName, Timestamp};
+use crate::model::{Capacity, InstanceType, JobId, JobStatus, MAX_INSTANCES, Policy, QueueName, ShareName, Timestamp};
 use crate::scheduler::{Plan, PlannedOutcome, QueueSetup, Scheduler, Submission, Terms, TransitionKind, WaitReason};
 
 /// Runs of a forecast.
@@ -56,8 +56,8 @@ pub enum JobStarts {
 pub enum NeverBecause {
     /// Its queue's environment is disabled.
     Disabled,
-    /// It needs more than it can ever get.
-    TooLarge,
+    /// It needs more than it can ever get: at most so many instances, where it needs those of one type.
+    TooLarge(Option<u64>),
     /// A job before it in its share needs more than it can ever get.
     Behind,
     /// Its queue or share does not exist any more.
@@ -66,6 +66,19 @@ pub enum NeverBecause {
     UnknownSize,
     /// The provider has no instances, and nobody knows until when.
     NoInstances,
+}
+
+/// Runs a world forward for the sake of its last waiting job. A job that can never start is found so without a run.
+pub fn run_for_last(world: &World, runs: usize) -> Starts {
+    let never = world.waiting.len().checked_sub(1).and_then(|last| {
+        let scheduler = Scheduler::new(world.setup.clone(), 0, world.now);
+        let because = world.waiting.get(last).and_then(|job| why_never(job, world));
+        because.or_else(|| Lanes::of(world).stuck(world, &scheduler).get(&last).copied())
+    });
+    match never {
+        Some(because) => Starts { of_jobs: world.waiting.iter().map(|_| JobStarts::Never(because)).collect() },
+        None => run(world, runs),
+    }
 }
 
 /// Runs a world forward.
@@ -164,11 +177,19 @@ impl Lanes {
         let mut stuck = BTreeMap::new();
         for ((queue, share), jobs) in &self.jobs {
             let mut is_blocked = false;
+            let never_fits = |demand: &[Capacity]| scheduler.never_fits(queue, share.as_ref(), demand);
+            let mut largest: BTreeMap<InstanceType, u64> = BTreeMap::new();
             for index in jobs {
                 let Some(job) = world.waiting.get(*index) else { continue };
-                if scheduler.never_fits(queue, share.as_ref(), &job.demand) {
+                if never_fits(&job.demand) {
                     is_blocked = true;
-                    stuck.insert(*index, NeverBecause::TooLarge);
+                    let most = match &job.demand[..] {
+                        [Capacity { unit, .. }] => Some(*largest.entry(unit.clone()).or_insert_with(|| {
+                            largest_that(|count| !never_fits(&[Capacity::new(unit.clone(), count as f64)]))
+                        })),
+                        _ => None,
+                    };
+                    stuck.insert(*index, NeverBecause::TooLarge(most));
                 } else if is_blocked {
                     stuck.insert(*index, NeverBecause::Behind);
                 }
@@ -203,6 +224,20 @@ impl Lanes {
             }
         }
     }
+}
+
+/// The largest number that is possible, where every smaller one is too; 0 if none is.
+fn largest_that(is_possible: impl Fn(u64) -> bool) -> u64 {
+    let (mut possible, mut impossible) = (0, MAX_INSTANCES as u64 + 1);
+    while impossible - possible > 1 {
+        let middle = possible.midpoint(impossible);
+        if is_possible(middle) {
+            possible = middle;
+        } else {
+            impossible = middle;
+        }
+    }
+    possible
 }
 
 /// FIFO queues have no shares, and the others have one for each job.

@@ -175,9 +175,9 @@ fn there_is_never_an_estimate_for_a_job_that_can_never_start() {
         };
         run(world, 5).of_jobs.iter().map(never).collect()
     };
-    let large = Some(NeverBecause::TooLarge);
+    let at_most = |most: u64| Some(NeverBecause::TooLarge(Some(most)));
     let rest = [Some(NeverBecause::UnknownSize), Some(NeverBecause::NoPlace), Some(NeverBecause::NoInstances)];
-    assert_eq!(because(&world), [&[None, large, large][..], &rest].concat());
+    assert_eq!(because(&world), [&[None, at_most(4), at_most(0)][..], &rest].concat());
     world.disabled = vec!["q".into()];
     assert_eq!(because(&world)[0], Some(NeverBecause::Disabled));
     let quota = |name: &str, limit: f64| QuotaShare {
@@ -192,7 +192,7 @@ fn there_is_never_an_estimate_for_a_job_that_can_never_start() {
     world.waiting = world.waiting[..1].to_vec();
     world.waiting[0].share = Some("small".into());
     world.waiting[0].demand = vec![Capacity::new(TYPE, 2.0)].into();
-    assert_eq!(because(&world), [large]);
+    assert_eq!(because(&world), [at_most(1)]);
     world.waiting[0].share = Some("nobody".into());
     assert_eq!(because(&world), [Some(NeverBecause::NoPlace)]);
 }
@@ -279,7 +279,7 @@ fn a_job_that_can_never_start_has_no_estimate_beyond_the_front_either_and_what_i
     };
     let starts = run(&world(setup(10.0, Policy::Fifo), Vec::new(), waiting.clone()), 2);
     assert_eq!(never(&starts, MAX_FRONT + 99), None);
-    assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge));
+    assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge(Some(10))));
     assert_eq!(never(&starts, MAX_FRONT + 101), Some(NeverBecause::Behind));
     assert_eq!(never(&starts, MAX_FRONT + 200), None, "a higher priority goes first");
     // Within a share by its quota, which another share is not held up by.
@@ -295,7 +295,7 @@ fn a_job_that_can_never_start_has_no_estimate_beyond_the_front_either_and_what_i
     waiting.push(OpenJob { share: Some("b".into()), ..job("other", 1.0, None, &mut known) });
     let policy = Policy::QuotaShares(vec![quota("a"), quota("b")]);
     let starts = run(&world(setup(10.0, policy), Vec::new(), waiting), 2);
-    assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge));
+    assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge(Some(5))));
     assert_eq!(never(&starts, MAX_FRONT + 101), Some(NeverBecause::Behind));
     assert_eq!(never(&starts, MAX_FRONT + 201), None);
 }

@@ -14,6 +14,9 @@ pub const KEYS: &str = "queue.Q.capacity, queue.Q.capacity.TYPE, queue.Q.policy,
 /// The most that a limit can be set to.
 const MAX_LIMIT: f64 = 1_000_000.0;
 
+/// The most percent of its quota that a share can be set to borrow.
+const MAX_BORROW_LIMIT: u32 = 1_000_000;
+
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -75,11 +78,18 @@ impl fmt::Display for ChangeError {
 impl std::error::Error for ChangeError {}
 
 impl Amount {
-    fn of(self, before: f64) -> f64 {
-        match self {
+    fn of(self, before: f64) -> Result<f64, String> {
+        let after = match self {
             Self::Exactly(amount) => amount,
-            Self::More(more) => (before + more).max(0.0),
+            Self::More(more) => before + more,
+        };
+        if after < 0.0 {
+            return Err(format!("there are {before}, and a number of instances is not negative"));
         }
+        if after > MAX_LIMIT {
+            return Err(format!("{after} are more than the {MAX_LIMIT} that a limit can be set to"));
+        }
+        Ok(after)
     }
 }
 
@@ -128,12 +138,13 @@ fn of_queue(key: &str, value: &str) -> Option<Result<What, String>> {
 fn of_share(key: &str, value: &str) -> Option<Result<OfShare, String>> {
     Some(match key.split_once('.').map_or((key, None), |(key, rest)| (key, Some(rest))) {
         ("quota", unit) => amount(value).map(|amount| OfShare::Quota(unit.map(InstanceType::from), amount)),
-        ("borrow_limit", None) if value == "none" => Ok(OfShare::BorrowLimit(None)),
-        ("borrow_limit", None) => value
-            .trim_end_matches('%')
-            .parse()
-            .map(|percent| OfShare::BorrowLimit(Some(percent)))
-            .map_err(|_| format!("a borrow limit is percent of the quota, or none, and not {value:?}")),
+        ("borrow_limit", None) if matches!(value, "none" | "-1") => Ok(OfShare::BorrowLimit(None)),
+        ("borrow_limit", None) => match value.strip_suffix('%').unwrap_or(value).parse() {
+            Ok(percent) if percent <= MAX_BORROW_LIMIT => Ok(OfShare::BorrowLimit(Some(percent))),
+            _ => Err(format!(
+                "a borrow limit is a whole number of percent of the quota from 0 to {MAX_BORROW_LIMIT}, or none, and not {value:?}"
+            )),
+        },
         ("sharing", None) => match value {
             "reserve" => Ok(OfShare::Sharing(Kept::Reserve)),
             "lend" => Ok(OfShare::Sharing(Kept::Lend)),
@@ -189,6 +200,7 @@ impl Change {
         };
         match &self.what {
             What::Capacity(unit, amount) => {
+                unit.as_ref().map_or(Ok(()), |unit| past.knows(&self.queue, unit))?;
                 let environment = past.setup.queues.get(index).map(|queue| queue.environment.clone());
                 let found = past.setup.environments.iter_mut().find(|one| Some(&one.name) == environment.as_ref());
                 let environment = found.ok_or("its environment is not known")?;
@@ -218,6 +230,9 @@ impl Change {
             past.jobs.iter_mut().filter(of_share).for_each(|job| job.priority = *priority);
             return Ok(());
         }
+        if let OfShare::Quota(Some(unit), _) = what {
+            past.knows(&self.queue, unit)?;
+        }
         let Some(queue) = past.setup.queues.get_mut(index) else { return Ok(()) };
         match (&mut queue.policy, what) {
             (Policy::FairShare { shares, .. }, OfShare::Weight(weight)) => {
@@ -242,10 +257,15 @@ impl Change {
 fn of_quota(share: &mut QuotaShare, what: &OfShare) -> Result<(), String> {
     match what {
         OfShare::Quota(unit, amount) => set_limit(&mut share.limits, unit.as_ref(), *amount, "the share"),
-        OfShare::BorrowLimit(borrow_limit) => {
-            share.sharing = Sharing::LendAndBorrow { borrow_limit: *borrow_limit };
-            Ok(())
-        }
+        OfShare::BorrowLimit(limit) => match &mut share.sharing {
+            Sharing::LendAndBorrow { borrow_limit } => {
+                *borrow_limit = *limit;
+                Ok(())
+            }
+            Sharing::Reserve | Sharing::Lend | Sharing::Unknown => {
+                Err(format!("share {} does not borrow; set its sharing to lend-and-borrow first", share.name))
+            }
+        },
         OfShare::Sharing(kept) => {
             let borrow_limit = match share.sharing {
                 Sharing::LendAndBorrow { borrow_limit } => borrow_limit,
@@ -283,8 +303,8 @@ fn set_limit(
         }
     };
     match limits.iter_mut().find(|limit| limit.unit == unit) {
-        Some(limit) => limit.quantity = amount.of(limit.quantity),
-        None => limits.push(Capacity { unit, quantity: amount.of(0.0) }),
+        Some(limit) => limit.quantity = amount.of(limit.quantity)?,
+        None => limits.push(Capacity { quantity: amount.of(0.0)?, unit }),
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::forecast::{ArrivalRow, AttemptRow, JobTraits, MAX_ROWS, learnt_of};
-use crate::model::{Capacity, Policy, QueueName, ShareName, Timestamp};
+use crate::model::{Capacity, InstanceType, Policy, QueueName, ShareName, Timestamp};
 use crate::scheduler::{Delays, Job, Phase, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms};
 use crate::whatif::setup_row::{SetupRow, setup_of_rows};
 
@@ -166,6 +166,29 @@ impl Past {
             }
         }
         shares
+    }
+
+    /// Whether instances of a type mean something to a queue: its environment or a share of it has them, or a job asked for them.
+    ///
+    /// # Errors
+    /// They do not; the message says which do.
+    pub(super) fn knows(&self, queue: &QueueName, unit: &InstanceType) -> Result<(), String> {
+        let mut known: BTreeSet<&InstanceType> = BTreeSet::new();
+        for setup in self.setup.queues.iter().filter(|setup| setup.name == *queue) {
+            let of_queue = self.setup.environments.iter().filter(|one| one.name == setup.environment);
+            known.extend(of_queue.flat_map(|environment| &environment.limits).map(|limit| &limit.unit));
+            if let Policy::QuotaShares(quotas) = &setup.policy {
+                known.extend(quotas.iter().flat_map(|share| &share.limits).map(|limit| &limit.unit));
+            }
+        }
+        let jobs = self.jobs.iter().filter(|job| job.queue == *queue);
+        known.extend(jobs.flat_map(|job| &job.demand).map(|capacity| &capacity.unit));
+        if known.contains(unit) {
+            return Ok(());
+        }
+        let there_are: Vec<&str> = known.into_iter().map(InstanceType::as_str).collect();
+        let there_are = if there_are.is_empty() { "none".to_owned() } else { there_are.join(", ") };
+        Err(format!("queue {queue} has no instances of type {:?}; there are {there_are}", unit.as_str()))
     }
 
     /// Mean instances that each share of a queue asked for.

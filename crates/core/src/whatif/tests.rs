@@ -196,6 +196,14 @@ fn what_there_is_not_is_refused_with_what_there_is() {
         ("queue.research.share.speech.sharing=maybe", "reserve, lend and lend-and-borrow"),
         ("queue.research.share.speech.priority=10000", "0 to 9999"),
         ("queue.research.share.speech.in_share_preemption=yes", "true or false"),
+        ("queue.research.capacity=-14", "there are 13, and a number of instances is not negative"),
+        ("queue.research.capacity=+1000000", "more than the 1000000"),
+        ("queue.research.share.speech.quota=-6", "there are 5, and"),
+        ("queue.research.capacity.ml.none=4", "no instances of type \"ml.none\"; there are ml.p5.48xlarge"),
+        ("queue.research.share.speech.quota.ml.none=4", "no instances of type \"ml.none\"; there are ml.p5.48xlarge"),
+        ("queue.research.share.vision.borrow_limit=50", "share vision does not borrow"),
+        ("queue.research.share.speech.borrow_limit=-5", "from 0 to"),
+        ("queue.research.share.speech.borrow_limit=50%%", "from 0 to"),
         ("queue.research.policy=lottery", "fifo, fair-share and quota-shares"),
     ] {
         assert!(fails(text).contains(said), "{text}: {}", fails(text));

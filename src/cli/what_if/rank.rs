@@ -1,0 +1,229 @@
+//! Single changes, ranked by what they do: those of a past that is here, or of the one that a service keeps.
+
+use serde_json::{Value, json};
+
+use trainspotter_core::model::Prices;
+use trainspotter_core::whatif::{self, Outcome, Past};
+
+use crate::cli::figures::seconds;
+use crate::cli::remote::Client;
+use crate::cli::table::{Align, NOTHING, Table, plain};
+use crate::cli::what_if::Progress;
+use crate::cli::{Failure, print};
+
+/// Waits that are shorter than this need no halving, in seconds.
+const SHORT_WAIT: f64 = 300.0;
+
+/// A change that was tried, with what it costs and does.
+struct Tried {
+    changes: String,
+    instances: f64,
+    before: Vec<ShareWaits>,
+    after: Vec<ShareWaits>,
+}
+
+/// Waits of one share in one replay.
+#[derive(Clone)]
+struct ShareWaits {
+    queue: String,
+    share: Option<String>,
+    started: f64,
+    mean: f64,
+    p95: Option<f64>,
+}
+
+impl ShareWaits {
+    fn of_outcome(outcome: &Outcome) -> Vec<Self> {
+        let share = |one: &whatif::ShareOutcome| Self {
+            queue: one.queue.as_str().to_owned(),
+            share: one.share.as_ref().map(|share| share.as_str().to_owned()),
+            started: one.started as f64,
+            mean: one.mean.unwrap_or(0.0),
+            p95: one.p95,
+        };
+        outcome.shares.iter().map(share).collect()
+    }
+
+    /// Of the replay `before` or `after` in a report.
+    fn of_report(report: &Value, replay: &str) -> Vec<Self> {
+        let share = |row: &Value| Self {
+            queue: row["queue"].as_str().unwrap_or_default().to_owned(),
+            share: row["share"].as_str().map(str::to_owned),
+            started: row[replay]["started"].as_f64().unwrap_or(0.0),
+            mean: row[replay]["mean_seconds"].as_f64().unwrap_or(0.0),
+            p95: row[replay]["p95_seconds"].as_f64(),
+        };
+        report["shares"].as_array().into_iter().flatten().map(share).collect()
+    }
+
+    fn name(&self) -> &str {
+        self.share.as_deref().filter(|share| !share.is_empty()).unwrap_or(&self.queue)
+    }
+
+    fn json(&self) -> Value {
+        json!({"queue": self.queue, "share": self.share, "p95_seconds": self.p95})
+    }
+}
+
+impl Tried {
+    /// Hours of waiting that jobs are spared in all.
+    fn saved_hours(&self) -> f64 {
+        let waited = |shares: &[ShareWaits]| shares.iter().map(|one| one.mean * one.started / 3_600.0).sum::<f64>();
+        waited(&self.before) - waited(&self.after)
+    }
+
+    /// Those hours for each instance that it costs.
+    fn worth(&self) -> f64 {
+        if self.instances > 0.0 { self.saved_hours() / self.instances } else { f64::INFINITY }
+    }
+
+    /// Shares with their p95 before and after.
+    fn p95s(&self) -> impl Iterator<Item = (&ShareWaits, f64, f64)> {
+        self.before.iter().filter_map(|one| {
+            let other = self.after.iter().find(|other| other.queue == one.queue && other.share == one.share)?;
+            Some((one, one.p95?, other.p95?))
+        })
+    }
+
+    /// The share whose p95 changes most, with that before and after.
+    fn most_changed(&self) -> String {
+        let most = self.p95s().max_by(|a, b| (a.1 - a.2).abs().total_cmp(&(b.1 - b.2).abs()));
+        most.map_or(NOTHING.to_owned(), |(share, before, after)| {
+            format!("{}: {} -> {}", share.name(), seconds(&json!(before)), seconds(&json!(after)))
+        })
+    }
+}
+
+/// Tries the single changes of a past that is here.
+pub(super) fn of_past(past: &Past, prices: &Prices, is_json: bool) -> Result<(), Failure> {
+    let before = ShareWaits::of_outcome(&whatif::replay(past, prices));
+    let candidates = whatif::candidates(past, None);
+    let mut progress = Progress::default();
+    let all = candidates.len().max(1) as f64;
+    let mut tried = Vec::new();
+    for (index, candidate) in candidates.into_iter().enumerate() {
+        let changed = whatif::with_changes(past, &candidate.changes).map_err(Failure::usage)?;
+        let after = ShareWaits::of_outcome(&whatif::replay(&changed, prices));
+        let texts: Vec<&str> = candidate.changes.iter().map(|change| change.text.as_str()).collect();
+        let (changes, instances) = (texts.join(" "), candidate.instances);
+        tried.push(Tried { changes, instances, before: before.clone(), after });
+        progress.show((index + 1) as f64 / all);
+    }
+    progress.end();
+    show(tried, is_json)
+}
+
+/// Tries those that a service says are worth a try, one request each.
+pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Failure> {
+    let candidates = client.get(&["what-if", "candidates"], &[]).await?;
+    let Some(candidates) = candidates["candidates"].as_array() else {
+        return Err(client.is_something_else("its answer names no changes"));
+    };
+    let mut progress = Progress::default();
+    let all = candidates.len().max(1) as f64;
+    let mut tried = Vec::new();
+    for (index, candidate) in candidates.iter().enumerate() {
+        let changes: Vec<&str> =
+            candidate["changes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let query: Vec<(&str, &str)> = changes.iter().map(|change| ("set", *change)).collect();
+        let report = client.get(&["what-if"], &query).await?;
+        tried.push(Tried {
+            changes: changes.join(" "),
+            instances: candidate["instances"].as_f64().unwrap_or(0.0),
+            before: ShareWaits::of_report(&report, "before"),
+            after: ShareWaits::of_report(&report, "after"),
+        });
+        progress.show((index + 1) as f64 / all);
+    }
+    progress.end();
+    show(tried, is_json)
+}
+
+/// Shows those that make waits shorter, the most per instance first; those that cost none come before.
+fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
+    let halving = halving_lines(&tried);
+    tried.retain(|one| one.saved_hours() > 0.0);
+    tried.sort_by(|a, b| b.worth().total_cmp(&a.worth()).then_with(|| b.saved_hours().total_cmp(&a.saved_hours())));
+    if is_json {
+        let row = |one: &Tried| {
+            let p95 = |shares: &[ShareWaits]| shares.iter().map(ShareWaits::json).collect::<Vec<Value>>();
+            json!({
+                "changes": one.changes, "instances": one.instances, "saved_wait_hours": one.saved_hours(),
+                "before": p95(&one.before), "after": p95(&one.after),
+            })
+        };
+        return print(format_args!("{:#}", Value::from(tried.iter().map(row).collect::<Vec<_>>())));
+    }
+    let mut table = Table::new(&[
+        ("INSTANCES", Align::Right),
+        ("SAVED WAIT, H", Align::Right),
+        ("P95 THAT CHANGES MOST", Align::Left),
+        ("CHANGE", Align::Left),
+    ]);
+    for one in &tried {
+        let saved = format!("{:.0}", one.saved_hours());
+        table.row([format!("{:+}", one.instances), saved, one.most_changed(), one.changes.clone()]);
+    }
+    if table.is_empty() {
+        return print(format_args!("None of the single changes that were tried makes waits shorter."));
+    }
+    table.lines().iter().chain(&halving).try_for_each(|line| print(format_args!("{}", plain(line))))
+}
+
+/// For each share that waits, the cheapest of the changes that halves its p95.
+fn halving_lines(tried: &[Tried]) -> Vec<String> {
+    let Some(first) = tried.first() else { return Vec::new() };
+    let waits = first.before.iter().filter(|share| share.p95.is_some_and(|p95| p95 >= SHORT_WAIT));
+    let line = |share: &ShareWaits| {
+        let halves = |one: &&Tried| {
+            let of_share = one.p95s().find(|(other, ..)| other.queue == share.queue && other.share == share.share);
+            of_share.is_some_and(|(_, before, after)| after <= before / 2.0)
+        };
+        let cheapest = tried.iter().filter(halves).min_by(|a, b| {
+            a.instances.total_cmp(&b.instances).then_with(|| b.saved_hours().total_cmp(&a.saved_hours()))
+        });
+        let p95 = seconds(&json!(share.p95));
+        match cheapest {
+            Some(one) => format!(
+                "The cheapest that halves the p95 of {} ({p95}): {} ({:+} instances)",
+                share.name(),
+                one.changes,
+                one.instances
+            ),
+            None => format!("None of them halves the p95 of {} ({p95}).", share.name()),
+        }
+    };
+    waits.map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(changes: &str, instances: f64, p95: f64) -> Tried {
+        let waits = |p95: f64| {
+            let (queue, share) = ("q".to_owned(), Some("speech".to_owned()));
+            vec![ShareWaits { queue, share, started: 10.0, mean: p95 / 2.0, p95: Some(p95) }]
+        };
+        Tried { changes: changes.to_owned(), instances, before: waits(7_200.0), after: waits(p95) }
+    }
+
+    #[test]
+    fn the_cheapest_change_that_halves_a_p95_is_named() {
+        let all = [tried("a=+4", 4.0, 600.0), tried("a=+2", 2.0, 3_500.0), tried("a=+1", 1.0, 4_000.0)];
+        assert_eq!(halving_lines(&all), ["The cheapest that halves the p95 of speech (2h): a=+2 (+2 instances)"]);
+        assert_eq!(halving_lines(&all[2..]), ["None of them halves the p95 of speech (2h)."]);
+        assert!(all[0].saved_hours() > all[1].saved_hours() && all[2].worth() > all[0].worth());
+    }
+
+    #[test]
+    fn a_report_of_a_service_is_read_as_a_replay_here_is() {
+        let waits = |p95: f64| json!({"started": 4, "mean_seconds": 1_800.0, "p95_seconds": p95});
+        let report = json!({"shares": [{"queue": "q", "share": "s", "before": waits(9.0), "after": waits(3.0)}]});
+        let (before, after) = (ShareWaits::of_report(&report, "before"), ShareWaits::of_report(&report, "after"));
+        let one = Tried { changes: String::new(), instances: 0.0, before, after };
+        let p95s: Vec<(&str, f64, f64)> =
+            one.p95s().map(|(share, before, after)| (share.name(), before, after)).collect();
+        assert_eq!((p95s, one.saved_hours()), (vec![("s", 9.0, 3.0)], 0.0));
+    }
+}
