@@ -9,6 +9,8 @@
 //! - **A bucket that fails stops nobody.** While it answers with errors the leader goes on from its file, and writes what it has changed
 //!   when it can, unless somebody else has written meanwhile: then it gives up what it did and follows.
 //!
+//! Where there are several targets each has a log of its own, and [sharing] spreads them over the replicas.
+//!
 //! `replica` does all this around a [`crate::store::Store`], `restore` makes a state from the log, [`crate::objects`] is where it is kept.
 
 mod append;
@@ -19,6 +21,7 @@ mod open;
 pub mod record;
 mod replica;
 mod restore;
+pub mod sharing;
 #[cfg(test)]
 mod simulation;
 mod snapshot;

@@ -49,6 +49,7 @@ mod why;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -143,6 +144,8 @@ pub struct Pages {
     pub tick_every: Duration,
     /// Writes the frames of all targets in Prometheus' text format (`publish::prometheus_text`).
     pub metrics: fn(&[Arc<Frame>]) -> String,
+    /// Whether the figures of all targets were complete once: one that comes later is not waited for.
+    pub was_ready: Arc<AtomicBool>,
 }
 
 /// All routes, with their limits and headers.

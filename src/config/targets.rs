@@ -138,7 +138,7 @@ fn same(before: &Target, target: &Target, other: usize) -> Option<String> {
 fn check_name(name: &str) -> Result<(), String> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_./".contains(letter);
     let parts_are_names = name.split('/').all(|part| part.starts_with(|first: char| first.is_ascii_alphanumeric()));
-    if let Some(taken) = name.split('/').find(|part| ["records", "snapshots"].contains(part)) {
+    if let Some(taken) = name.split('/').find(|part| ["records", "snapshots", "replicas"].contains(part)) {
         return Err(format!("`{name}` would be in the way of a log, whose folders have the name `{taken}`"));
     }
     if name.chars().all(is_letter) && parts_are_names && name.len() <= MAX_NAME {
@@ -167,7 +167,7 @@ mod tests {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
         let long = "a".repeat(MAX_NAME + 1);
-        for bad in ["", "/a", "a/", "a//b", "../a", ".a", "-a", "a b", "ä", "a/../b", "a/records", &long] {
+        for bad in ["", "/a", "a/", "a//b", "../a", ".a", "-a", "a b", "ä", "a/../b", "a/records", "replicas", &long] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

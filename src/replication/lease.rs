@@ -3,7 +3,8 @@
 //!
 //! - Whoever wrote the last record leads, for a lease from the moment it began to write it.
 //! - A follower takes over when it has found nothing new for a whole lease, without a gap in which it could not look; at once after a
-//!   hand-over. That it may is decided by the log, which takes each number once.
+//!   hand-over. One that is not the one to lead (see [`super::sharing`]) leaves it to others for another lease. That it may is decided by the
+//!   log, which takes each number once.
 //! - A leader writes at least every quarter of a lease. Notifications may be sent for two thirds of a lease after a record that is
 //!   confirmed was begun: the longest attempt has ended when another one can lead.
 //! - A bucket that answers with an error, or refuses, stops nobody: while that is so nobody else can take over either. That holds as long as
@@ -93,6 +94,8 @@ pub struct Lease {
     vacant: bool,
     /// Following: whether it must not lead, because it does not understand the log.
     barred: bool,
+    /// Following: whether others are to lead, if one of them can.
+    left_to_others: bool,
     look_at: Mono,
     /// Leading: when the last record that is confirmed was begun.
     confirmed: Mono,
@@ -113,6 +116,7 @@ impl Lease {
             quiet_since: Some(now),
             vacant,
             barred: false,
+            left_to_others: false,
             look_at: now,
             confirmed: now,
             refused: None,
@@ -154,7 +158,9 @@ impl Lease {
         self.look_at = now + self.terms.poll;
         // A leader may have been refused until this very answer, and goes on for a while after that.
         let quiet_since = *self.quiet_since.get_or_insert(now);
-        !self.barred && (self.vacant || asked.saturating_sub(quiet_since) >= self.terms.lease)
+        let held = if self.vacant { Duration::ZERO } else { self.terms.lease };
+        let left = if self.left_to_others { self.terms.lease } else { Duration::ZERO };
+        !self.barred && asked.saturating_sub(quiet_since) >= held + left
     }
 
     /// Following: it could not look, or did not understand what it found. What the leader does meanwhile is not known.
@@ -167,6 +173,11 @@ impl Lease {
     pub fn bar(&mut self, now: Mono) {
         self.barred = true;
         self.could_not_look(now);
+    }
+
+    /// Says whether others are to lead, if one of them can.
+    pub fn leave_to_others(&mut self, is_left: bool) {
+        self.left_to_others = is_left;
     }
 
     /// Following: whether it may lead.
@@ -202,8 +213,13 @@ impl Lease {
 
     /// Somebody else wrote the next record.
     pub fn lost(&mut self, now: Mono) {
-        let terms = self.terms;
-        *self = Self::new(terms, false, now);
+        *self = Self { left_to_others: self.left_to_others, ..Self::new(self.terms, false, now) };
+    }
+
+    /// It leads no longer, of itself. `is_said` says that this is in the log.
+    pub fn handed_over(&mut self, is_said: bool, now: Mono) {
+        self.lost(now);
+        self.vacant = is_said;
     }
 
     /// Leading: since when nothing could be written; `None` if all is well.
@@ -267,6 +283,22 @@ mod tests {
         lease.found(true, s(101));
         assert_eq!(lease.step(s(101)), Step::Look);
         assert!(lease.found_nothing(s(101), s(101)));
+    }
+
+    #[test]
+    fn who_is_not_to_lead_leaves_it_to_others_for_a_lease() {
+        let mut lease = following();
+        lease.leave_to_others(true);
+        assert!(!lease.found_nothing(s(189), s(189)));
+        assert!(lease.found_nothing(s(190), s(190)));
+        lease.found(true, s(200));
+        assert!(!lease.found_nothing(s(244), s(244)));
+        assert!(lease.found_nothing(s(245), s(245)));
+        lease.wrote(s(250));
+        lease.handed_over(true, s(300));
+        assert!(!lease.found_nothing(s(301), s(301)), "what it gave up is not for itself");
+        lease.leave_to_others(false);
+        assert!(lease.found_nothing(s(302), s(302)));
     }
 
     #[test]

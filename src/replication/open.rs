@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -39,14 +40,17 @@ pub struct Replicas {
     pub store: StoreHandle,
     /// How it stands.
     pub standing: watch::Receiver<Standing>,
+    /// Whether this replica is the one to lead, if it can; otherwise it leaves that to others for a lease.
+    pub is_assigned: Arc<AtomicBool>,
     orders: mpsc::Sender<Order>,
 }
 
 impl Replicas {
-    /// Leads no longer, and lets another replica do so at once. Returns when that is in the log, or cannot be.
-    pub async fn hand_over(&self) {
+    /// Leads no longer, and lets another replica do so at once: for good, or until this one is to lead again. Returns when that is in the log,
+    /// or cannot be.
+    pub async fn hand_over(&self, for_good: bool) {
         let (done, is_done) = oneshot::channel();
-        if self.orders.send(Order::HandOver(done)).await.is_ok() {
+        if self.orders.send(Order::HandOver { for_good, done }).await.is_ok() {
             let _ = is_done.await;
         }
     }
@@ -123,13 +127,14 @@ pub async fn open<S: Storage + 'static>(
     let opened = prepare(store, Some(file), Arc::new(storage), identity, terms, clock).await?;
     let Opened { replica, standing, fence } = opened;
     let (orders, ordered) = mpsc::channel(1);
+    let is_assigned = replica.is_assigned();
     let (handle, calls) = StoreHandle::behind(fence);
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
         .name("store".to_owned())
         .spawn(move || runtime.block_on(replica.run(calls, ordered)))
         .map_err(|error| LogError::Local(format!("the store's thread cannot be started: {error}")))?;
-    Ok(Replicas { store: handle, standing, orders })
+    Ok(Replicas { store: handle, standing, is_assigned, orders })
 }
 
 /// What the service watches whose log it is; `None` if there is no log yet. A log that has nothing but a copy of a state is nobody's.

@@ -6,6 +6,8 @@ mod leading;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -38,7 +40,7 @@ const MAX_BATCH: usize = 64;
 /// Who a replica is, and for which service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Another one with each start of a process.
+    /// Another one with each start: the replica's name, a dash and a number.
     pub writer: String,
     /// What the service watches: a log is of one service.
     pub watches: String,
@@ -50,8 +52,8 @@ pub struct Identity {
 
 /// What is asked of a replica besides calls of its store.
 pub(super) enum Order {
-    /// Lead no longer, and say so in the log. Answered when that is done, or cannot be.
-    HandOver(oneshot::Sender<()>),
+    /// Lead no longer, and say so in the log; never again if it is `for_good`. `done` is answered when that is done, or cannot be.
+    HandOver { for_good: bool, done: oneshot::Sender<()> },
 }
 
 /// A record of which it is not known whether it is in the log.
@@ -83,6 +85,8 @@ pub(super) struct Replica<S> {
     term: u64,
     /// It has handed over, and never leads again.
     retired: bool,
+    /// Whether this replica is the one to lead, if it can.
+    is_assigned: Arc<AtomicBool>,
     /// The store has what the log will never have: it has to be restored.
     has_diverged: bool,
     trouble: Option<String>,
@@ -123,6 +127,7 @@ impl<S: Storage + 'static> Replica<S> {
     pub(super) fn new(beginning: Beginning<S>) -> (Self, watch::Receiver<Standing>) {
         let Beginning { store, storage, identity, clock, began, lease, position, last, fence, file, newest_copy } =
             beginning;
+        let is_assigned = Arc::new(AtomicBool::new(true));
         let standing = Standing {
             role: Role::Following,
             term: 0,
@@ -148,6 +153,7 @@ impl<S: Storage + 'static> Replica<S> {
             unlogged: Changes::default(),
             term: 0,
             retired: false,
+            is_assigned,
             has_diverged: false,
             trouble: None,
             goes_on: true,
@@ -158,6 +164,11 @@ impl<S: Storage + 'static> Replica<S> {
             snapshots: Snapshots::default(),
         };
         (replica, seen)
+    }
+
+    /// What says whether this replica is the one to lead, if it can.
+    pub(super) fn is_assigned(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_assigned)
     }
 
     /// Makes copies more often, for tests.
@@ -175,6 +186,7 @@ impl<S: Storage + 'static> Replica<S> {
                 Step::Wait(until) => until,
                 Step::Look if self.retired => self.now() + self.lease.terms().lease,
                 Step::Look => {
+                    self.lease.leave_to_others(!self.is_assigned.load(Ordering::SeqCst));
                     self.look().await;
                     self.now()
                 }
@@ -187,8 +199,8 @@ impl<S: Storage + 'static> Replica<S> {
             self.show();
             let call = tokio::select! {
                 biased;
-                Some(Order::HandOver(done)) = orders.recv() => {
-                    self.hand_over().await;
+                Some(Order::HandOver { for_good, done }) = orders.recv() => {
+                    self.hand_over(for_good).await;
                     self.show();
                     // Whoever asked may have gone.
                     let _ = done.send(());

@@ -7,6 +7,7 @@
 mod bucket;
 pub(super) mod mutant;
 mod process;
+mod sharing;
 mod verify;
 mod world;
 

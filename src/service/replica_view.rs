@@ -2,14 +2,15 @@
 
 use crate::replication::Standing;
 use crate::replication::lease::Role;
+use crate::replication::sharing::replica_of;
 use crate::web::ReplicaView;
 
 /// What the API says of a replica.
 pub(super) fn of(standing: &Standing) -> ReplicaView {
     ReplicaView {
         leads: standing.role == Role::Leading,
-        replica: standing.own.clone(),
-        leader: standing.leader.clone(),
+        replica: replica_of(&standing.own).to_owned(),
+        leader: standing.leader.as_deref().map(|leader| replica_of(leader).to_owned()),
         record: standing.number,
         written_at: standing.written_at,
         same_config: standing.same_config,

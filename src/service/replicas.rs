@@ -1,7 +1,5 @@
 //! Several replicas of a service: this one follows the log and serves what it says, until it leads and does all that a service does.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +17,7 @@ use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::shared::Shared;
-use crate::service::target_service::{self, TargetService};
+use crate::service::target_service::{self, TargetService, Term};
 use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, following, history, replica_view};
 use crate::store::{StoreError, StoreHandle};
 use crate::web::Snapshot;
@@ -40,8 +38,11 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let Some((watching, replicas)) = join(watching, replication, &stop).await? else { return Ok(()) };
-    let replicas = Arc::new(replicas);
+    let (replicas, name) = (Arc::new(replicas), watching.target.name.clone());
+    let sharing = &watching.shared.sharing;
+    let shared = sharing.join(&name, replicas.standing.clone(), Arc::clone(&replicas.is_assigned));
     let mut standing = replicas.standing.clone();
+    let mut shown = Snapshot { place: watching.place(), ..Snapshot::default() };
     loop {
         let now = standing.borrow_and_update().clone();
         let until_it_changes = stop.child_token();
@@ -57,10 +58,13 @@ pub(super) async fn run(
         };
         let done = if now.role == Role::Leading {
             let store = replicas.store.for_term(now.term);
+            let until_given_up = stop.child_token();
+            shared.leads(until_given_up.clone());
             let leading = async {
                 let Shared { since, clock, .. } = watching.shared;
                 let opened = target_service::state(&watching.config, store, false, since, clock).await?;
-                watching.clone().lead(opened, Some(Arc::clone(&replicas)), stop.clone()).await
+                let term = Term { replicas: Arc::clone(&replicas), shown: shown.clone(), ends: stop.clone() };
+                watching.clone().lead(opened, Some(term), until_given_up.clone()).await
             };
             tokio::select! {
                 biased;
@@ -68,7 +72,7 @@ pub(super) async fn run(
                 ended = leading => Some(ended),
             }
         } else {
-            let following = follow(&watching, &replicas, until_it_changes.clone());
+            let following = follow(&watching, &replicas, shown.clone(), until_it_changes.clone());
             tokio::select! {
                 biased;
                 token = changed => { token.cancel(); None }
@@ -77,15 +81,16 @@ pub(super) async fn run(
         };
         match done {
             Some(ended) if stop.is_cancelled() => {
-                replicas.hand_over().await;
+                replicas.hand_over(true).await;
                 return ended;
             }
             Some(Err(error)) => {
-                replicas.hand_over().await;
+                replicas.hand_over(true).await;
                 return Err(error);
             }
             Some(Ok(())) | None => {}
         }
+        shown = watching.shared.hub.latest(&name).unwrap_or(shown);
     }
 }
 
@@ -149,7 +154,7 @@ fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (DropGuard, wat
 /// target has one below it. All replicas see the same, whatever is on their disks.
 async fn with_log(watching: TargetService, replication: &Replication) -> Result<TargetService, Failed> {
     let below = replication.log.below(&watching.target.name);
-    let own = identity(&watching.config).watches;
+    let own = what_is_watched(&watching.config);
     let Shared { config: whole, clock, .. } = &watching.shared;
     let apart = match watches(whole, replication, &replication.log, *clock).await? {
         Some(root) => root != own,
@@ -213,31 +218,42 @@ async fn open(config: &Config, shared: &Shared) -> Result<Replicas, Failed> {
     }
     let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
     let storage = storage(&shared.config, replication, &replication.log, clock).await?;
-    replication::open(store, file, storage, identity(config), terms, clock).await.map_err(of_log)
+    replication::open(store, file, storage, identity(config, shared.sharing.writer()), terms, clock)
+        .await
+        .map_err(of_log)
 }
 
-/// Who this process is. What it watches must be the same for all replicas of a log.
-fn identity(config: &Config) -> Identity {
+/// What a log is of: region, role and endpoint of its target.
+fn what_is_watched(config: &Config) -> String {
     let watches = config.targets.iter().map(|target| {
         let role = target.role.as_deref().map(|role| format!(" as {role}")).unwrap_or_default();
         let endpoint = target.endpoint.as_deref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
         format!("{}{role}{endpoint}", target.region)
     });
+    watches.collect::<Vec<_>>().join(", ")
+}
+
+/// Who this process is. What it watches must be the same for all replicas of a log.
+fn identity(config: &Config, writer: String) -> Identity {
     // What differs by replica is left out.
     let same = Config { store: Default::default(), listen: ([127, 0, 0, 1], 0).into(), ..config.clone() };
     let digest: String = Sha256::digest(format!("{same:?}")).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Identity {
-        writer: format!("{:016x}", RandomState::new().build_hasher().finish()),
-        watches: watches.collect::<Vec<_>>().join(", "),
-        config: digest,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+    Identity { writer, watches: what_is_watched(config), config: digest, version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+/// Spreads the targets over the replicas, until `stop`.
+pub(super) async fn share(shared: Shared, stop: CancellationToken) {
+    let Some(replication) = &shared.config.replication else { return };
+    // Where that fails no log can be opened either, which says so.
+    if let Ok(storage) = storage(&shared.config, replication, &replication.log, shared.clock).await {
+        shared.sharing.clone().run(storage, Terms::of(replication.lease), stop).await;
     }
 }
 
 /// Shows what the log says, until `stop`.
-async fn follow(watching: &TargetService, replicas: &Replicas, stop: CancellationToken) {
+async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, stop: CancellationToken) {
     let TargetService { shared, config, .. } = watching;
-    let (snapshot, latest) = watch::channel(Snapshot { place: watching.place(), ..Snapshot::default() });
+    let (snapshot, latest) = watch::channel(shown);
     let (store, clock) = (&replicas.store, shared.clock);
     let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, store, clock);
     let rules = shared.rules.borrow().rules.clone();

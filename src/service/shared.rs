@@ -1,5 +1,7 @@
 //! What all targets have in common: whom they notify, where their figures go, the rules, and the pages that show them.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -9,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::CallCounter;
 use crate::config::{Config, Receiver};
 use crate::notify::Integration;
+use crate::replication::sharing::Sharing;
 use crate::service::rule_reload::News;
 use crate::service::{StartError, senders};
-use crate::web::{Access, Targets, WatchedTarget};
+use crate::web::{Access, Snapshot, Targets, WatchedTarget};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Rule;
@@ -34,6 +37,8 @@ pub(super) struct Shared {
     pub(super) access: Access,
     /// Whether CloudWatch is to tell targets apart.
     pub(super) places: Arc<AtomicBool>,
+    /// How the targets are spread over replicas, where there are several.
+    pub(super) sharing: Sharing,
 }
 
 /// The rules in effect, and what is wrong with the files if they are from before.
@@ -58,7 +63,8 @@ impl Shared {
         let calls = CallCounter::default();
         let receivers = senders::integrations(config, &calls, clock).await?.into();
         let (config, hub, places) = (Arc::new(config.clone()), Hub::default(), Arc::default());
-        Ok(Self { config, clock, since, receivers, calls, rules, hub, access, places })
+        let sharing = Sharing::new(&format!("{:016x}", RandomState::new().build_hasher().finish()));
+        Ok(Self { config, clock, since, receivers, calls, rules, hub, access, places, sharing })
     }
 
     /// Lets an event loop know of rules that have changed since it began, until `stop`.
@@ -112,6 +118,12 @@ impl Hub {
             all.sort_by(|one, other| one.place.target.cmp(&other.place.target));
             *targets = all.into();
         });
+    }
+
+    /// What is shown of a target now.
+    pub(super) fn latest(&self, name: &str) -> Option<Snapshot> {
+        let targets = self.0.borrow();
+        targets.iter().find(|target| *target.place.target == *name).map(|target| target.snapshot.borrow().clone())
     }
 
     /// Shows a target no more.

@@ -61,6 +61,15 @@ pub(super) struct TargetService {
     pub(super) removed: CancellationToken,
 }
 
+/// The time in which a replica leads.
+pub(super) struct Term {
+    pub(super) replicas: Arc<Replicas>,
+    /// What is shown until the first tick: what the log says.
+    pub(super) shown: Snapshot,
+    /// Set when the target is not watched any more by this process; otherwise it may lead again.
+    pub(super) ends: CancellationToken,
+}
+
 impl TargetService {
     /// Where it is, but for the account.
     pub(super) fn place(&self) -> Place {
@@ -79,7 +88,7 @@ impl TargetService {
     pub(super) async fn lead(
         self,
         opened: Opened,
-        replicas: Option<Arc<Replicas>>,
+        term: Option<Term>,
         stop: CancellationToken,
     ) -> Result<(), StartError> {
         let place = self.place();
@@ -93,7 +102,7 @@ impl TargetService {
         let (senders, inbox) = Inbox::new();
         let (past, past_inbox) = mpsc::channel(MAX_HISTORY_QUERIES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
-        let (snapshot, latest) = watch::channel(Snapshot::default());
+        let (snapshot, latest) = watch::channel(term.as_ref().map(|term| term.shown.clone()).unwrap_or_default());
         let (notifiers, delivering) = target_senders::notifiers(&shared, &store);
 
         let acting = Acting::new(&shared, &config, &rules, &store, &notifiers, &latest);
@@ -123,7 +132,7 @@ impl TargetService {
             removed,
             span: span.clone(),
             place: place.clone(),
-            standing: replicas.as_ref().map(|replicas| replicas.standing.clone()),
+            standing: term.as_ref().map(|term| term.replicas.standing.clone()),
             forecasting,
         };
         shared.hub.put(acting.watched(place, latest.clone(), senders.queries, past));
@@ -142,8 +151,8 @@ impl TargetService {
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
         let notifying = notify(&mut parts, delivering, longest_attempt(&config), &rest);
-        if let Some(replicas) = replicas {
-            parts.spawn("hand_over", hand_over(replicas, notifying, rest.clone()));
+        if let Some(term) = term {
+            parts.spawn("hand_over", hand_over(term, notifying, rest.clone()));
         }
         parts.spawn("archive", archiving.run(rest.clone()));
         parts.spawn("digests", Digests::of(&acting.operations, &shared.config).run(rest.clone()));
@@ -185,11 +194,11 @@ fn longest_attempt(config: &Config) -> Duration {
 }
 
 /// Lets another replica lead as soon as nothing is sent any more.
-async fn hand_over(replicas: Arc<Replicas>, notifying: TaskTracker, rest: CancellationToken) {
+async fn hand_over(term: Term, notifying: TaskTracker, rest: CancellationToken) {
     rest.cancelled().await;
     notifying.close();
     notifying.wait().await;
-    replicas.hand_over().await;
+    term.replicas.hand_over(term.ends.is_cancelled()).await;
 }
 
 async fn connect(target: &Target, config: &Config, clock: Clock) -> Result<Clients, StartError> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -44,13 +45,17 @@ pub(super) async fn run(
         started_at: clock.now(),
         tick_every: config.poll.every,
         metrics: prometheus_text,
+        was_ready: Arc::default(),
     };
+    let becoming_ready = tokio::spawn(pages.clone().until_ready());
     let (last, external_url) = (CancellationToken::new(), config.external_url.clone());
     let serving = tokio::spawn(serve(listener, web::router(pages), external_url, last.clone()));
     let following = tokio::spawn(follow_rules(config.rules.clone(), rules_now, last.clone()));
+    let sharing = tokio::spawn(replicas::share(shared.clone(), stop.clone()));
     let ended = Supervisor::new(shared, stop.clone()).run(config.targets, changes).await;
+    becoming_ready.abort();
     last.cancel();
-    let _ = tokio::join!(serving, following);
+    let _ = tokio::join!(serving, following, sharing);
     ended
 }
 
@@ -147,6 +152,7 @@ impl Supervisor {
     /// Makes these the targets that are watched.
     fn watch(&mut self, targets: Vec<Target>) {
         let by_setting = self.shared.config.publish.cloudwatch.as_ref().and_then(|sink| sink.account_and_region);
+        self.shared.sharing.set_count(targets.len());
         self.shared.places.store(by_setting.unwrap_or(targets.len() > 1), Ordering::Relaxed);
         let gone: Vec<String> = self
             .running

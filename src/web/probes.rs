@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
@@ -24,6 +25,9 @@ const MISSED_TICKS: u32 = 3;
 
 /// ... but never before this much wall time: a fast clock makes ticks shorter than a busy machine's hiccups.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Wall time between two looks whether the service is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Targets that are named where none is ready.
 const MAX_NAMED: usize = 5;
@@ -186,7 +190,7 @@ pub(super) async fn healthz(State(pages): State<Pages>) -> Result<Json<ProbeBody
 )]
 pub(super) async fn readyz(State(pages): State<Pages>) -> Result<Json<ProbeBody>, ApiError> {
     let latest = pages.latest();
-    if let Some(why) = all_not_ready(&latest) {
+    if let Some(why) = all_not_ready(&pages, &latest) {
         return Err(ApiError::unavailable("starting", why));
     }
     Ok(Json(ProbeBody { status: "ready", problems: all_problems(&pages, &latest) }))
@@ -213,7 +217,7 @@ pub(super) async fn tick(State(pages): State<Pages>) -> Json<TickBody> {
     }
     Json(TickBody {
         status: status_of_all(&pages, &latest),
-        not_ready: all_not_ready(&latest),
+        not_ready: all_not_ready(&pages, &latest),
         now: pages.clock.now(),
         clock_speed: pages.clock.speed(),
         started_at: pages.started_at,
@@ -238,8 +242,8 @@ pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
         .flat_map(|snapshot| snapshot.frame.sources.iter().map(|source| SourceRow::of(&snapshot.place, source)));
     Json(HealthBody {
         status: status_of_all(&pages, &latest),
-        ready: all_not_ready(&latest).is_none(),
-        not_ready: all_not_ready(&latest),
+        ready: all_not_ready(&pages, &latest).is_none(),
+        not_ready: all_not_ready(&pages, &latest),
         now,
         clock_speed: pages.clock.speed(),
         clock_skew_seconds: pages.clock.comparison().map(|comparison| comparison.skew_seconds),
@@ -282,7 +286,7 @@ fn status_of_all(pages: &Pages, latest: &[Snapshot]) -> Status {
     let statuses: Vec<Status> = all.collect();
     if statuses.iter().all(|status| *status == Status::Stale) {
         Status::Stale
-    } else if all_not_ready(latest).is_some() {
+    } else if all_not_ready(pages, latest).is_some() {
         Status::Starting
     } else if statuses.iter().all(|status| *status == Status::Ok) {
         Status::Ok
@@ -306,8 +310,9 @@ fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
     }
 }
 
-/// Why the figures are not complete yet: no target was polled completely, or one has begun to be and has not failed.
-fn all_not_ready(latest: &[Snapshot]) -> Option<String> {
+/// Why the figures are not complete yet: no target was polled completely; or one has begun to be and has not failed, and they were never
+/// complete.
+fn all_not_ready(pages: &Pages, latest: &[Snapshot]) -> Option<String> {
     let is_named = latest.len() > 1;
     let why = |snapshot: &Snapshot| {
         let why = not_ready(snapshot);
@@ -318,7 +323,20 @@ fn all_not_ready(latest: &[Snapshot]) -> Option<String> {
         let whys: Vec<String> = waiting.iter().take(MAX_NAMED).map(|snapshot| why(snapshot)).collect();
         return Some(if whys.is_empty() { "nothing is watched yet".to_owned() } else { whys.join("; ") });
     }
+    if pages.was_ready.load(Ordering::Relaxed) {
+        return None;
+    }
     waiting.into_iter().find(|snapshot| !has_failed(snapshot)).map(why)
+}
+
+impl Pages {
+    /// Waits until the figures of all targets are complete. From then on none is waited for that comes beside others.
+    pub async fn until_ready(self) {
+        while all_not_ready(&self, &self.latest()).is_some() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.was_ready.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whether a target is known not to answer.
@@ -338,8 +356,12 @@ fn all_problems(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
     let [_, _, ..] = latest else { return latest.iter().flat_map(problems).collect() };
     let named = |snapshot: &Snapshot| {
         let target = Arc::clone(&snapshot.place.target);
-        let all = problems(snapshot).into_iter().chain(silence_of(pages, snapshot));
-        all.map(move |problem| format!("{target}: {problem}")).collect::<Vec<_>>()
+        let mut all = problems(snapshot);
+        if !snapshot.ready && snapshot.not_ready.is_none() {
+            all.push(not_ready(snapshot));
+        }
+        all.extend(silence_of(pages, snapshot));
+        all.into_iter().map(move |problem| format!("{target}: {problem}")).collect::<Vec<_>>()
     };
     latest.iter().flat_map(named).collect()
 }

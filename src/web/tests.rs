@@ -14,6 +14,7 @@ mod questions;
 mod roles;
 mod schema;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -124,6 +125,7 @@ impl Server {
             started_at: fixture::now() - Duration::from_secs(3_600),
             tick_every: Duration::from_secs(30),
             metrics: |frames| format!("trainspotter_queues {}\n", frames[0].queues.len()),
+            was_ready: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -208,6 +210,7 @@ async fn look() {
         started_at: fixture::now() - Duration::from_secs(3_600),
         tick_every: Duration::from_secs(30),
         metrics: |_| String::new(),
+        was_ready: Arc::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:8799").await.unwrap();
     let stop = CancellationToken::new();

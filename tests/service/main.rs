@@ -38,6 +38,7 @@ mod replicas;
 mod restart_kill;
 mod scale;
 mod service;
+mod sharing;
 mod store_trouble;
 mod targets;
 mod traces;

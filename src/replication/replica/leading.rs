@@ -231,10 +231,11 @@ impl<S: Storage + 'static> Replica<S> {
         self.lease.lost(now);
     }
 
-    /// Says in the log that nobody leads.
-    pub(super) async fn hand_over(&mut self) {
-        self.retired = true;
+    /// Says in the log that nobody leads. `for_good` if this replica never leads again.
+    pub(super) async fn hand_over(&mut self, for_good: bool) {
+        self.retired |= for_good;
         self.fence.open_until(None);
+        let mut is_said = false;
         if self.lease.role() == Role::Leading {
             if self.outstanding.is_some() || !self.unlogged.is_empty() {
                 self.settle().await;
@@ -247,13 +248,18 @@ impl<S: Storage + 'static> Replica<S> {
                 self.position = self.after(&record.header);
                 let _ = self.store.write_position(&self.position);
                 self.last = Some(record.header);
+                is_said = true;
                 tracing::info!("this replica has handed over");
             }
         }
+        // What the log did not take is gone with the term.
+        let is_kept = self.outstanding.take().is_some_and(|outstanding| outstanding.is_kept);
+        self.has_diverged |= is_kept || !self.unlogged.is_empty();
+        self.unlogged = Changes::default();
         self.term = 0;
         self.store.lead(false);
         let now = self.now();
-        self.lease.lost(now);
+        self.lease.handed_over(is_said, now);
     }
 }
 

@@ -1,0 +1,200 @@
+//! The replicas that live: each writes an object of its own again and again, with a number that grows. Whoever sees it grow knows that it
+//! lives; no two machines' clocks are compared.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::objects::{Storage, StorageError};
+use crate::replication::append::within;
+use crate::replication::lease::{Mono, Terms};
+use crate::replication::sharing::assignment::Able;
+
+/// The folder of announcements, beside the log that was there first.
+const FOLDER: &str = "replicas";
+
+/// A replica announces itself at least this often.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Replicas that are looked at, at most; those beyond it take no part in the spreading.
+const MAX_REPLICAS: usize = 64;
+
+/// An announcement that did not change for so many times what is taken for death is removed.
+const FORGOTTEN_AFTER: u32 = 10;
+
+/// What a replica says of itself.
+#[derive(Debug, Deserialize, Serialize)]
+struct Announcement {
+    /// Grows.
+    number: u64,
+    /// The targets that it can lead.
+    targets: BTreeSet<String>,
+}
+
+/// Another replica, as it was seen last.
+#[derive(Debug)]
+struct Seen {
+    number: u64,
+    targets: BTreeSet<Arc<str>>,
+    /// When that was first seen, or changed last.
+    at: Mono,
+    /// Whether it was seen to change: what was there before may be of one that died long ago.
+    lives: bool,
+}
+
+/// This replica and the others.
+#[derive(Debug)]
+pub struct Members<S> {
+    storage: S,
+    own: Arc<str>,
+    terms: Terms,
+    number: u64,
+    others: BTreeMap<Arc<str>, Seen>,
+    /// When the others were looked for last.
+    looked: Mono,
+}
+
+impl<S: Storage> Members<S> {
+    /// Nobody is known yet.
+    pub fn new(storage: S, own: Arc<str>, terms: Terms) -> Self {
+        Self { storage, own, terms, number: 0, others: BTreeMap::new(), looked: Mono::ZERO }
+    }
+
+    /// How often this replica announces itself and looks for others.
+    pub fn every(&self) -> Duration {
+        (self.terms.lease / 6).min(MAX_PAUSE)
+    }
+
+    /// Without a change for so long another one is taken for dead. It is less than a lease: who takes over is known when one ends.
+    fn dead_after(&self) -> Duration {
+        self.every() * 4
+    }
+
+    /// Says that this replica lives, and which targets it can lead. What fails is tried again next time.
+    pub async fn announce(&mut self, targets: &BTreeSet<Arc<str>>) {
+        self.number += 1;
+        let targets = targets.iter().map(|target| target.to_string()).collect();
+        let announced = Announcement { number: self.number, targets };
+        let Ok(bytes) = serde_json::to_vec(&announced) else { return };
+        if let Err(error) = within(self.terms.request(), self.storage.put(&object(&self.own), bytes)).await {
+            tracing::warn!(%error, "this replica cannot announce itself; others lead its part of the targets meanwhile");
+        }
+    }
+
+    /// Looks who else lives.
+    pub async fn look(&mut self, began: Instant) {
+        let done = self.try_to_look(began).await;
+        self.looked = began.elapsed();
+        if let Err(error) = done {
+            tracing::warn!(%error, "the other replicas cannot be looked for; those that lived are taken to live on");
+            self.others.values_mut().for_each(|seen| seen.at = self.looked);
+        }
+    }
+
+    async fn try_to_look(&mut self, began: Instant) -> Result<(), StorageError> {
+        let patience = self.terms.request();
+        let names = within(patience, self.storage.list(FOLDER, "")).await?;
+        let there: BTreeSet<Arc<str>> = names.iter().filter_map(|name| replica_in(name)).take(MAX_REPLICAS).collect();
+        self.others.retain(|replica, _| there.contains(replica));
+        for replica in there.into_iter().filter(|replica| *replica != self.own) {
+            let Some(bytes) = within(patience, self.storage.get(&object(&replica))).await? else { continue };
+            let Ok(Announcement { number, targets }) = serde_json::from_slice(&bytes) else { continue };
+            let at = began.elapsed();
+            let targets = targets.into_iter().map(Arc::from).collect();
+            match self.others.get_mut(&replica) {
+                Some(seen) if seen.number == number => {
+                    if at.saturating_sub(seen.at) > self.terms.lease * FORGOTTEN_AFTER {
+                        within(patience, self.storage.delete(&object(&replica))).await?;
+                    }
+                }
+                Some(seen) => *seen = Seen { number, targets, at, lives: true },
+                None => _ = self.others.insert(replica, Seen { number, targets, at, lives: false }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The other replicas that live, and which targets each can lead.
+    pub fn living(&self) -> Able {
+        let lives = |seen: &Seen| seen.lives && self.looked.saturating_sub(seen.at) < self.dead_after();
+        let others = self.others.iter().filter(|(_, seen)| lives(seen));
+        others.map(|(replica, seen)| (replica.clone(), seen.targets.clone())).collect()
+    }
+
+    /// Says that this replica is gone.
+    pub async fn leave(&self) {
+        if let Err(error) = within(self.terms.request(), self.storage.delete(&object(&self.own))).await {
+            tracing::debug!(%error, "the announcement of this replica stays, and is taken for one that died");
+        }
+    }
+}
+
+fn object(replica: &str) -> String {
+    format!("{FOLDER}/{replica}")
+}
+
+/// The replica in the name of an announcement; `None` if it is none.
+fn replica_in(name: &str) -> Option<Arc<str>> {
+    let replica = name.strip_prefix(FOLDER)?.strip_prefix('/')?;
+    let is_name = !replica.is_empty() && replica.chars().all(|letter| letter.is_ascii_alphanumeric());
+    is_name.then(|| replica.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::folder::Folder;
+
+    const LEASE: Duration = Duration::from_secs(45);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_seen_to_change_lives_until_it_leaves_or_stands_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let targets: BTreeSet<Arc<str>> = ["one".into(), "two".into()].into();
+        let began = Instant::now();
+        let members = |own: &str| Members::new(Folder::new(folder.path().to_owned()), own.into(), Terms::of(LEASE));
+        let (mut first, mut second, mut third) = (members("a"), members("b"), members("c"));
+        second.announce(&targets).await;
+        third.announce(&targets).await;
+        std::fs::write(folder.path().join("replicas/broken"), "{").unwrap();
+        first.look(began).await;
+        assert!(first.living().is_empty(), "it may have died long ago");
+        second.announce(&targets).await;
+        third.announce(&targets).await;
+        first.look(began).await;
+        assert_eq!(first.living(), [("b".into(), targets.clone()), ("c".into(), targets.clone())].into());
+        second.leave().await;
+        first.look(began).await;
+        assert_eq!(first.living(), [("c".into(), targets.clone())].into());
+        tokio::time::advance(first.dead_after()).await;
+        assert!(first.dead_after() < LEASE);
+        first.look(began).await;
+        assert!(first.living().is_empty());
+        tokio::time::advance(LEASE * (FORGOTTEN_AFTER + 1)).await;
+        first.look(began).await;
+        assert!(!folder.path().join("replicas/c").exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_that_cannot_be_read_kills_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        let root = folder.path().join("log");
+        let members = |own: &str| Members::new(Folder::new(root.clone()), own.into(), Terms::of(LEASE));
+        let (mut first, mut second) = (members("a"), members("b"));
+        for _ in 0..2 {
+            second.announce(&BTreeSet::new()).await;
+            first.look(began).await;
+        }
+        let aside = folder.path().join("aside");
+        std::fs::rename(root.join("replicas"), &aside).unwrap();
+        std::fs::write(root.join("replicas"), "").unwrap();
+        tokio::time::advance(LEASE * 2).await;
+        first.look(began).await;
+        assert_eq!(first.living().len(), 1);
+    }
+}

@@ -1,0 +1,326 @@
+//! Three replicas and thirty targets in one thread, under virtual time: replicas die, stop, come and are cut off from the bucket. No target
+//! may ever be sent for by two; each is led again within the lease, and within a minute of a replica's coming or going each leads its part.
+//!
+//! Logs, leases, announcements and assignments are the real ones. `TRAINSPOTTER_SEED=N` runs one seed, `TRAINSPOTTER_SEEDS=N` so many.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::number;
+use super::world::start;
+use crate::objects::{Created, Storage, StorageError};
+use crate::replication::Identity;
+use crate::replication::lease::{Role, Terms};
+use crate::replication::open::{Opened, prepare};
+use crate::replication::replica::Order;
+use crate::replication::sharing::Sharing;
+use crate::store::{Fence, Store, StoreHandle};
+use trainspotter_clock::Clock;
+
+const REPLICAS: usize = 3;
+const TARGETS: usize = 30;
+const LEASE: Duration = Duration::from_secs(45);
+/// What a take-over may take beyond the lease: requests that are slow or lost, and the pause between two looks.
+const SLACK: Duration = Duration::from_secs(12);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Things that happen in a run.
+const EPISODES: usize = 3;
+/// Seeds of a usual run. A seed takes a second of CPU.
+const SEEDS: u64 = 6;
+
+type Shared = Arc<Mutex<World>>;
+
+struct World {
+    rng: ChaCha8Rng,
+    began: Instant,
+    clock: Clock,
+    objects: BTreeMap<String, Vec<u8>>,
+    cut_off: BTreeSet<usize>,
+    /// Who may send, of those that live.
+    fences: BTreeMap<(usize, usize), Fence>,
+    started: u64,
+    violation: Option<String>,
+}
+
+/// What one replica sees of the bucket below a prefix.
+#[derive(Clone)]
+struct Place {
+    world: Shared,
+    replica: usize,
+    prefix: String,
+}
+
+impl Place {
+    async fn request<T: Send + 'static>(
+        &self,
+        name: &str,
+        may_be_lost: bool,
+        act: impl FnOnce(&mut BTreeMap<String, Vec<u8>>, String) -> T + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let (there, back, is_lost, is_answer_lost) = {
+            let mut world = self.world.lock().unwrap();
+            // Whoever could not look waits for another lease: what is read arrives, unless its reader is cut off.
+            let is_answer_lost = may_be_lost && world.rng.random_bool(0.01);
+            let mut millis = || Duration::from_millis(world.rng.random_range(1..80));
+            let (there, back) = (millis(), millis());
+            (there, back, world.cut_off.contains(&self.replica), is_answer_lost)
+        };
+        if is_lost {
+            return std::future::pending().await;
+        }
+        let (world, name, replica) = (Arc::clone(&self.world), format!("{}{name}", self.prefix), self.replica);
+        // What has left arrives, whatever becomes of who asked.
+        let acting = tokio::spawn(async move {
+            tokio::time::sleep(there).await;
+            let done = act(&mut world.lock().unwrap().objects, name);
+            tokio::time::sleep(back).await;
+            let is_cut_off = world.lock().unwrap().cut_off.contains(&replica);
+            (done, is_cut_off)
+        });
+        match acting.await.unwrap() {
+            (_, true) => std::future::pending().await,
+            (_, false) if is_answer_lost => Err(StorageError::silent("connection reset")),
+            (done, false) => Ok(done),
+        }
+    }
+}
+
+impl Storage for Place {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        self.request(name, false, |objects, name| objects.get(&name).cloned()).await
+    }
+
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
+        let create = |objects: &mut BTreeMap<String, Vec<u8>>, name| match objects.contains_key(&name) {
+            true => Created::Exists,
+            false => {
+                objects.insert(name, bytes);
+                Created::Yes
+            }
+        };
+        self.request(name, true, create).await
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        self.request(name, true, |objects, name| _ = objects.insert(name, bytes)).await
+    }
+
+    async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, StorageError> {
+        let prefix = self.prefix.clone();
+        let after = format!("{prefix}{after}");
+        let list = move |objects: &mut BTreeMap<String, Vec<u8>>, folder: String| {
+            let names = objects.range(after.clone()..).map(|(name, _)| name);
+            let names = names.filter(|name| **name > after && name.starts_with(&folder));
+            names.take(1_000).map(|name| name[prefix.len()..].to_owned()).collect()
+        };
+        self.request(&format!("{folder}/"), false, list).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StorageError> {
+        self.request(name, true, |objects, name| _ = objects.remove(&name)).await
+    }
+}
+
+/// A process: all targets and what shares them. Dropped, it dies.
+struct Process {
+    replica: usize,
+    world: Shared,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Process {
+    fn start(world: &Shared, replica: usize) -> Self {
+        let mut of = world.lock().unwrap();
+        of.started += 1;
+        let (sharing, stop) = (Sharing::new(&format!("r{replica}s{}", of.started)), CancellationToken::new());
+        drop(of);
+        sharing.set_count(TARGETS);
+        let mut tasks = JoinSet::new();
+        let place = |prefix: String| Place { world: Arc::clone(world), replica, prefix };
+        let terms = Terms { poll: Duration::from_secs(1), ..Terms::of(LEASE) };
+        tasks.spawn_local(sharing.clone().run(place(String::new()), terms, stop.clone()));
+        for target in 0..TARGETS {
+            let place = place(format!("t{target:02}/"));
+            tasks.spawn_local(watch(place, target, sharing.clone(), terms, stop.clone()));
+        }
+        Self { replica, world: Arc::clone(world), tasks, stop }
+    }
+
+    /// Ends as a service does that is asked to.
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.world.lock().unwrap().fences.retain(|(replica, _), _| *replica != self.replica);
+    }
+}
+
+/// One target of a process: follows, leads, and gives up what is another one's.
+async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop: CancellationToken) {
+    let (world, of) = (Arc::clone(&place.world), place.replica);
+    let clock = world.lock().unwrap().clock;
+    let (watches, config, version) = (format!("t{target:02}"), String::new(), String::new());
+    let identity = Identity { writer: sharing.writer(), watches, config, version };
+    let opened = loop {
+        let opening =
+            prepare(Store::in_memory().unwrap(), None, Arc::new(place.clone()), identity.clone(), terms, clock);
+        match stop.run_until_cancelled(opening).await {
+            None => return,
+            Some(Ok(opened)) => break opened,
+            Some(Err(error)) if error.is_lasting() => {
+                world.lock().unwrap().violation.get_or_insert(error.to_string());
+                return;
+            }
+            Some(Err(_)) => tokio::time::sleep(Duration::from_secs(2)).await,
+        }
+    };
+    let Opened { replica, mut standing, fence } = opened;
+    world.lock().unwrap().fences.insert((of, target), fence.clone());
+    let (_handle, calls) = StoreHandle::behind(fence);
+    let (orders, ordered) = mpsc::channel(1);
+    let shared = sharing.join(&format!("t{target:02}"), standing.clone(), replica.is_assigned());
+    let hand_over = async |for_good| {
+        let (done, is_done) = oneshot::channel();
+        let _ = orders.send(Order::HandOver { for_good, done }).await;
+        let _ = is_done.await;
+    };
+    let serving = async {
+        while !stop.is_cancelled() {
+            let gives_up = stop.child_token();
+            let leads = standing.wait_for(|standing| standing.role == Role::Leading);
+            if stop.run_until_cancelled(leads).await.is_none() {
+                break;
+            }
+            shared.leads(gives_up.clone());
+            let lost = standing.wait_for(|standing| standing.role != Role::Leading);
+            if gives_up.run_until_cancelled(lost).await.is_none() {
+                // A last tick, and what is on its way to receivers.
+                let last = world.lock().unwrap().rng.random_range(100..3_000);
+                tokio::time::sleep(Duration::from_millis(last)).await;
+                hand_over(stop.is_cancelled()).await;
+            }
+        }
+        hand_over(true).await;
+    };
+    tokio::select! {
+        () = replica.run(calls, ordered) => {}
+        () = serving => {}
+    }
+}
+
+/// How many targets each replica leads, and which targets nobody does. Two for one is a violation.
+fn led(world: &Shared) -> (Vec<usize>, Vec<usize>) {
+    let mut world = world.lock().unwrap();
+    let (mut counts, mut unled) = (vec![0; REPLICAS], Vec::new());
+    for target in 0..TARGETS {
+        let open = |replica: &usize| world.fences.get(&(*replica, target)).is_some_and(Fence::is_open);
+        let leaders: Vec<usize> = (0..REPLICAS).filter(open).collect();
+        match leaders[..] {
+            [] => unled.push(target),
+            [leader] => counts[leader] += 1,
+            _ => {
+                let at = world.began.elapsed();
+                world.violation.get_or_insert(format!("at {at:?}: {leaders:?} send for target {target}"));
+            }
+        }
+    }
+    (counts, unled)
+}
+
+/// Waits for so long. Says what two did at once, then whether each target is led, by one of these, and each has its part if `is_even`.
+async fn wait(world: &Shared, until: Instant, healthy: &[usize], is_even: bool, after: &str) -> Result<(), String> {
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        led(world);
+        if let Some(violation) = world.lock().unwrap().violation.clone() {
+            return Err(violation);
+        }
+    }
+    let (counts, unled) = led(world);
+    let of: Vec<usize> = healthy.iter().map(|replica| counts[*replica]).collect();
+    let is_spread = of.iter().max().unwrap() - of.iter().min().unwrap() <= 1;
+    if unled.is_empty() && of.iter().sum::<usize>() == TARGETS && (is_spread || !is_even) {
+        return Ok(());
+    }
+    Err(format!("{after}: {counts:?} are led by each, {healthy:?} are healthy, nobody leads {unled:?}"))
+}
+
+async fn run(world: &Shared) -> Result<(), String> {
+    let roll = |below: u64| world.lock().unwrap().rng.random_range(0..below);
+    let mut processes = Vec::new();
+    for replica in 0..REPLICAS {
+        tokio::time::sleep(Duration::from_millis(roll(5_000))).await;
+        processes.push(Some(Process::start(world, replica)));
+    }
+    let all: Vec<usize> = (0..REPLICAS).collect();
+    wait(world, Instant::now() + MINUTE, &all, true, "a minute after the start").await?;
+    for _ in 0..EPISODES {
+        let which = usize::try_from(roll(REPLICAS as u64)).unwrap();
+        let rest: Vec<usize> = all.iter().copied().filter(|replica| *replica != which).collect();
+        let began = Instant::now();
+        match roll(3) {
+            0 => drop(processes[which].take()),
+            1 => {
+                let stopping = processes[which].take().unwrap().stop();
+                if tokio::time::timeout(Duration::from_secs(20), stopping).await.is_err() {
+                    return Err("a stop takes more than 20 s".to_owned());
+                }
+                wait(world, Instant::now() + Duration::from_secs(8), &rest, false, "8 s after a stop").await?;
+            }
+            _ => _ = world.lock().unwrap().cut_off.insert(which),
+        }
+        wait(world, began + LEASE + SLACK, &rest, false, "a lease after a replica went").await?;
+        wait(world, began + MINUTE, &rest, true, "a minute after a replica went").await?;
+        world.lock().unwrap().cut_off.clear();
+        if processes[which].is_none() {
+            processes[which] = Some(Process::start(world, which));
+        }
+        wait(world, Instant::now() + MINUTE, &all, true, "a minute after a replica came").await?;
+    }
+    Ok(())
+}
+
+fn simulate(seed: u64) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let world = Arc::new(Mutex::new(World {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            began: Instant::now(),
+            clock: Clock::starting_at(start(), 1.0),
+            objects: BTreeMap::new(),
+            cut_off: BTreeSet::new(),
+            fences: BTreeMap::new(),
+            started: 0,
+            violation: None,
+        }));
+        run(&world).await
+    })
+}
+
+#[test]
+fn thirty_targets_are_led_by_one_replica_each_and_spread_whatever_happens_to_them() {
+    let seeds = match number("TRAINSPOTTER_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TRAINSPOTTER_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        if let Err(problem) = simulate(seed) {
+            panic!("TRAINSPOTTER_SEED={seed}: {problem}");
+        }
+    }
+}

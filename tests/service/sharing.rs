@@ -1,0 +1,194 @@
+//! Several replicas as real processes that share targets: each target is led by one, each replica leads its part, and any of them answers
+//! for all.
+
+use crate::support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::process::Child;
+use tokio_util::sync::CancellationToken;
+use trainspotter_clock::Clock;
+use trainspotter_simulator::{Accounts, Simulation, serve_accounts, trace};
+
+use support::process::{listening, trainspotter};
+
+const REGIONS: [&str; 6] = ["us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-south-1"];
+const ACCOUNT: &str = "123456789012";
+
+/// A minute is what is promised; a busy machine may take longer.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+struct World {
+    folder: tempfile::TempDir,
+    endpoint: String,
+    stop: CancellationToken,
+}
+
+impl World {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::real();
+        let mut jobs = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
+        for job in 0..5 {
+            writeln!(jobs, "j{job},team,8,{},100000", job * 2).unwrap();
+        }
+        let file = folder.path().join("jobs.csv");
+        std::fs::write(&file, jobs).unwrap();
+        let began = clock.now() - Duration::from_secs(300);
+        let place = |(seed, region): (u64, &str)| {
+            Simulation::new(trace::load(&file, began).unwrap(), seed, clock).at(ACCOUNT, region)
+        };
+        let accounts = Accounts::new((1..).zip(REGIONS).map(place).collect()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(serve_accounts(listener, accounts, stop.clone()));
+        Self { folder, endpoint, stop }
+    }
+
+    async fn replica(&self, name: &str) -> Replica {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let targets = REGIONS.map(|region| json!({ "region": region, "endpoint": self.endpoint }));
+        let text = json!({
+            "targets": targets,
+            "poll": { "every": "5s", "calls_per_second": 50.0 },
+            "listen": "127.0.0.1:0",
+            "store": { "file": "state.db", "log": format!("file://{}", self.log().display()), "lease": "6s" },
+        });
+        let config = folder.join("trainspotter.yaml");
+        std::fs::write(&config, text.to_string()).unwrap();
+        let process = trainspotter(&["run", "--config", config.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (process, page) = listening(process).await;
+        Replica { process, page }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Waits until these replicas lead so many targets each, no target is led by two, and each says of every target the same leader.
+    async fn until_led(&self, what: &str, replicas: &[(&Replica, usize)]) {
+        let mut last = Vec::new();
+        let waiting = async {
+            loop {
+                last.clear();
+                for (replica, _) in replicas {
+                    last.push(replica.health().await);
+                }
+                let led = last.iter().map(|health| leaders(health).filter(|(_, leads, _)| *leads).count());
+                let is_spread = led.eq(replicas.iter().map(|(_, count)| *count));
+                let mut of: BTreeMap<String, Value> = BTreeMap::new();
+                let agree = last.iter().flat_map(leaders).all(|(target, _, leader)| {
+                    !leader.is_null() && *of.entry(target).or_insert_with(|| leader.clone()) == leader
+                });
+                if is_spread && agree && of.len() == REGIONS.len() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            let all: Vec<_> = last.iter().map(|health| leaders(health).collect::<Vec<_>>()).collect();
+            panic!("not in time: {what}: {all:?}");
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Replica {
+    process: Child,
+    page: String,
+}
+
+impl Replica {
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let answer = reqwest::get(format!("{}{path}", self.page)).await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    async fn health(&self) -> Value {
+        self.get("/api/v1/health").await.1
+    }
+
+    /// It answers for all targets, and never stopped to.
+    async fn answers_for_all(&self) {
+        let (status, ready) = self.get("/readyz").await;
+        assert_eq!(status, 200, "{ready}");
+        for path in ["/api/v1/queues", "/api/v1/jobs?limit=500"] {
+            let (status, rows) = self.get(path).await;
+            assert_eq!(status, 200, "{path}: {rows}");
+            let rows = rows.as_array().or_else(|| rows["jobs"].as_array()).unwrap().clone();
+            for region in REGIONS {
+                assert!(rows.iter().any(|row| row["region"] == region), "{path} has nothing of {region}: {rows:?}");
+            }
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+}
+
+/// Of each target: its name, whether who answers leads it, and who leads it.
+fn leaders(health: &Value) -> impl Iterator<Item = (String, bool, Value)> + '_ {
+    let of = |target: &Value| {
+        let replica = &target["replica"];
+        (target["target"].as_str().unwrap().to_owned(), replica["leads"] == true, replica["leader"].clone())
+    };
+    health["targets"].as_array().unwrap().iter().map(of)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_come_and_go_share_the_targets_and_each_answers_for_all() {
+    let world = World::start().await;
+    let first = world.replica("first").await;
+    world.until_led("the first one leads all", &[(&first, 6)]).await;
+    let (mut second, third) = (world.replica("second").await, world.replica("third").await);
+    world.until_led("three lead two each", &[(&first, 2), (&second, 2), (&third, 2)]).await;
+    for replica in [&first, &second, &third] {
+        replica.answers_for_all().await;
+    }
+    second.process.kill().await.unwrap();
+    world.until_led("two lead three each", &[(&first, 3), (&third, 3)]).await;
+    first.answers_for_all().await;
+    first.signal("-TERM");
+    world.until_led("the last one leads all", &[(&third, 6)]).await;
+    third.answers_for_all().await;
+    for region in REGIONS {
+        is_one_line(&world.log().join(region).join("records"));
+    }
+}
+
+/// The log of a target: each record has a writer that leads by the log.
+fn is_one_line(folder: &std::path::Path) {
+    let mut names: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let mut leader = Value::Null;
+    for name in names {
+        let bytes = std::fs::read(&name).unwrap();
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
+        let json = line.iter().position(|byte| *byte == b'{').unwrap();
+        let record: Value = serde_json::from_slice(&line[json..]).unwrap();
+        if record["purpose"] == "take_over" {
+            leader = record["writer"].clone();
+        }
+        assert_eq!(record["writer"], leader, "{}", name.display());
+    }
+}
