@@ -188,3 +188,32 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     say(format_args!("listening on http://{address}"));
     Ok(listener)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// These serve, or answer in a form of their own: a schema is JSON, and an export is a file of another system.
+    const OTHERS: [&str; 5] = ["run", "demo", "simulate", "schema", "export"];
+
+    #[test]
+    fn every_command_that_answers_can_answer_in_json() {
+        fn look(command: &clap::Command, path: &str, missing: &mut Vec<String>) -> u32 {
+            let path = format!("{path} {}", command.get_name());
+            if command.has_subcommands() {
+                return command.get_subcommands().map(|inner| look(inner, &path, missing)).sum();
+            }
+            if !OTHERS.contains(&command.get_name())
+                && command.get_arguments().all(|argument| argument.get_id() != "json")
+            {
+                missing.push(path);
+            }
+            1
+        }
+        let mut missing = Vec::new();
+        let looked_at = look(&Arguments::command(), "", &mut missing);
+        assert!(missing.is_empty() && looked_at > 20, "{missing:?} of {looked_at}");
+    }
+}

@@ -1,5 +1,7 @@
 //! `check`: reports every mistake in a configuration and its rules, or what was understood.
 
+mod json;
+
 use crate::cli::{Failure, inputs, print, say};
 use crate::config::{Channel, Config, shown_url};
 use crate::notify::routing_table::{self, Route};
@@ -14,7 +16,8 @@ use trainspotter_core::rules::Rule;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter check --config config/trainspotter.example.yaml
-  trainspotter check --config config/trainspotter.example.yaml --live")]
+  trainspotter check --config config/trainspotter.example.yaml --live
+  trainspotter check --config config/trainspotter.example.yaml --json | jq '.routes[] | select(.receivers == [])'")]
 pub(super) struct Arguments {
     /// The configuration file, or env:NAME for an environment variable with its text.
     #[arg(long, value_name = "FILE")]
@@ -22,33 +25,32 @@ pub(super) struct Arguments {
     /// Also ask AWS once: can everything be read, and is something wrong with queues, shares and environments?
     #[arg(long)]
     live: bool,
+    /// Print what was understood as JSON. Mistakes are reported as they are without it.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let source = inputs::Source::load(&arguments.config)?;
     let rules = source.rules()?;
     let config = &source.config;
+    if arguments.json {
+        let looks = if arguments.live { looks(config).await } else { Vec::new() };
+        print(format_args!("{:#}", json::of(&source, &rules, &looks)))?;
+        return fail_if_any(config, &looks);
+    }
     summary(config, &rules)?;
     routing(config, &rules)?;
     crate::cli::rules::warn(&rules, config.poll.every);
     if arguments.live {
-        let mut failed = Vec::new();
-        for target in &config.targets {
+        let looks = looks(config).await;
+        for (name, found) in &looks {
             if config.targets.len() > 1 {
-                print(format_args!("target    {}", target.name))?;
+                print(format_args!("target    {name}"))?;
             }
-            let own = Config { targets: vec![target.clone()], ..config.clone() };
-            let named = |error: String| {
-                if config.targets.len() > 1 { format!("{}: {error}", target.name) } else { error }
-            };
-            match look(&own, Clock::real()).await {
-                Ok(found) => set_up(&found)?,
-                Err(error) => failed.push(named(error)),
-            }
+            found.as_ref().map_or(Ok(()), set_up)?;
         }
-        if !failed.is_empty() {
-            return Err(Failure::failed(failed.join("\n")));
-        }
+        fail_if_any(config, &looks)?;
     }
     match source.warnings() {
         Some(warnings) => {
@@ -57,6 +59,29 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         None => print(format_args!("{}: fine", arguments.config)),
     }
+}
+
+/// What a look at each target found, by its name, or why there was none.
+type Looks = Vec<(String, Result<Look, String>)>;
+
+/// Looks at each target.
+async fn looks(config: &Config) -> Looks {
+    let mut looks = Vec::new();
+    for target in &config.targets {
+        let own = Config { targets: vec![target.clone()], ..config.clone() };
+        looks.push((target.name.clone(), look(&own, Clock::real()).await));
+    }
+    looks
+}
+
+/// Fails if a target could not be looked at.
+fn fail_if_any(config: &Config, looks: &Looks) -> Result<(), Failure> {
+    let failed = looks.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?)));
+    let line = |(name, error): (&String, &String)| {
+        if config.targets.len() > 1 { format!("{name}: {error}") } else { error.clone() }
+    };
+    let failed: Vec<String> = failed.map(line).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::failed(failed.join("\n"))) }
 }
 
 /// Which rules reach whom.
@@ -99,15 +124,7 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
     print(format_args!("sinks     http://{}/metrics{}", config.listen, other_sinks(config)))?;
     print(format_args!("rules     {}", rules.len()))?;
     for receiver in &config.receivers {
-        let kind = match &receiver.channel {
-            Channel::Sns { topic, .. } => format!("SNS topic {topic}"),
-            Channel::Webhook { keys, .. } if keys.is_empty() => "webhook".to_owned(),
-            Channel::Webhook { .. } => "signed webhook".to_owned(),
-            Channel::SlackWebhook { .. } => "Slack webhook".to_owned(),
-            Channel::SlackApp { channel, .. } => format!("Slack channel {channel}"),
-            Channel::PagerDuty { .. } => "PagerDuty".to_owned(),
-            Channel::Alertmanager { .. } => "Alertmanager".to_owned(),
-        };
+        let kind = kind(&receiver.channel);
         let muted: Vec<String> = receiver.mute.iter().map(ToString::to_string).collect();
         let muted = if muted.is_empty() { String::new() } else { format!(", muted {}", muted.join(" and ")) };
         print(format_args!("receiver  {}: {kind}{muted}", receiver.name))?;
@@ -116,6 +133,19 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
         print(format_args!("note      there are rules, but no receiver: alerts will only show on the page"))?;
     }
     Ok(())
+}
+
+/// What a receiver is.
+fn kind(channel: &Channel) -> String {
+    match channel {
+        Channel::Sns { topic, .. } => format!("SNS topic {topic}"),
+        Channel::Webhook { keys, .. } if keys.is_empty() => "webhook".to_owned(),
+        Channel::Webhook { .. } => "signed webhook".to_owned(),
+        Channel::SlackWebhook { .. } => "Slack webhook".to_owned(),
+        Channel::SlackApp { channel, .. } => format!("Slack channel {channel}"),
+        Channel::PagerDuty { .. } => "PagerDuty".to_owned(),
+        Channel::Alertmanager { .. } => "Alertmanager".to_owned(),
+    }
 }
 
 /// What is watched, and what is wrong with it. Findings are advice: they fail nothing.

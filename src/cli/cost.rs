@@ -39,7 +39,7 @@ const HOSTS: f64 = 32.0;
 Prices are those of config/prices.yaml, which is in the binary; a file of the same form replaces what it names.")]
 pub(super) struct Arguments {
     /// The configuration file, or env:NAME for an environment variable with its text.
-    #[arg(long, value_name = "FILE", required_unless_present = "url", conflicts_with = "url")]
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
     config: Option<String>,
     /// Ask AWS once which queues, shares and jobs there are.
     #[arg(long, conflicts_with_all = ["recorded", "url"])]
@@ -70,7 +70,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Some(config) = &arguments.config else { return of_a_service(arguments).await };
+    let Some(config) = &arguments.config else {
+        let Arguments { recorded, live, queues, shares, hosts, tasks, .. } = arguments;
+        let assumed = queues.is_some() || shares.is_some() || hosts.is_some() || tasks.is_some();
+        if recorded.is_some() || *live || assumed || !arguments.remote.is_named() {
+            return Err(Failure::usage(
+                "say of what: --config FILE for a configuration, or --url URL (or TRAINSPOTTER_URL) for a running service",
+            ));
+        }
+        return of_a_service(arguments).await;
+    };
     let source = inputs::Source::load(config)?;
     let rules = source.rules()?;
     let config = &source.config;

@@ -6,6 +6,7 @@ use crate::cli::remote::Remote;
 use crate::cli::table::plain;
 use crate::cli::when;
 use crate::cli::{Failure, print};
+use trainspotter_core::model::units;
 
 /// Explain why a job waits: the numbers, its place in the order and what to do next.
 #[derive(Debug, clap::Args)]
@@ -48,6 +49,7 @@ fn lines_of(job: &Value) -> Vec<String> {
         Some(story) => lines.extend(story.iter().filter_map(Value::as_str).map(|line| format!("  {line}"))),
         None => lines.push("  It does not wait.".to_owned()),
     }
+    lines.extend(job["spans"].as_array().into_iter().flatten().filter_map(wait_of));
     if job["start"].is_object() {
         lines.push("When it starts:".to_owned());
         lines.extend(when::lines_of(&job["start"]).into_iter().map(|line| format!("  {line}")));
@@ -62,6 +64,20 @@ fn lines_of(job: &Value) -> Vec<String> {
         lines.push(format!("  Left: {}.", left.join(", ")));
     }
     lines
+}
+
+/// What a wait that is over was for, the longest reason first.
+fn wait_of(span: &Value) -> Option<String> {
+    let waited = span["waited_seconds"].as_object()?;
+    let mut parts: Vec<(&str, f64)> =
+        waited.iter().filter_map(|(reason, seconds)| Some((reason.as_str(), seconds.as_f64()?))).collect();
+    parts.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(reason, seconds)| format!("{} {}", units::duration(*seconds), reason.replace('_', " ")))
+        .collect();
+    let attempt = span["attempt"].as_u64()?;
+    (!parts.is_empty()).then(|| format!("  Waited before attempt {attempt}: {}.", parts.join(", ")))
 }
 
 #[cfg(test)]
@@ -84,5 +100,12 @@ mod tests {
         let mut limited = job(Value::Null);
         (limited["retries_left"], limited["preemptions_left"]) = (json!(1), json!(0));
         assert_eq!(lines_of(&limited).last().unwrap(), "  Left: 1 retry, 0 preemptions.");
+        let mut waited = job(Value::Null);
+        waited["spans"] = json!([
+            { "phase": "waiting", "attempt": 1, "waited_seconds": { "behind": 60.0, "share_at_limit": 5400.0 } },
+            { "phase": "running", "attempt": 1 },
+        ]);
+        let last = lines_of(&waited).pop().unwrap();
+        assert_eq!(last, "  Waited before attempt 1: 1h 30m share at limit, 1m behind.");
     }
 }

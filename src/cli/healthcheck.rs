@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use serde_json::json;
 use url::Url;
 
 use crate::cli::{Failure, inputs, print};
@@ -26,6 +27,9 @@ pub(super) struct Arguments {
     /// environment variable TRAINSPOTTER_CONFIG says, or 127.0.0.1:9464.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
+    /// Print JSON: whether it is healthy, and its answer.
+    #[arg(long)]
+    json: bool,
 }
 
 /// The variable that holds the configuration in the image.
@@ -67,7 +71,16 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         answer.map_err(|error| Failure::failed(format!("{shown} does not answer: {}", error.without_url())))?;
     let status = answer.status();
     let body = answer.text().await.unwrap_or_default();
-    if status.is_success() {
+    if arguments.json {
+        let answer = serde_json::from_str(&body).unwrap_or_else(|_| json!(body.trim()));
+        print(format_args!(
+            "{:#}",
+            json!({ "healthy": status.is_success(), "status": status.as_u16(), "answer": answer })
+        ))?;
+    }
+    if arguments.json && status.is_success() {
+        Ok(())
+    } else if status.is_success() {
         print(format_args!("healthy"))
     } else {
         Err(Failure::failed(format!("unhealthy: {status} {body}")))

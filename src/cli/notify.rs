@@ -8,7 +8,7 @@ use crate::cli::figures::text;
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::plain;
-use crate::cli::{Failure, inputs, print};
+use crate::cli::{Failure, inputs, print, say};
 use crate::config::Channel;
 use crate::notify::sample::Sample;
 use crate::service;
@@ -81,28 +81,32 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let Command::Test { receiver, kind, rule, label, place } = command;
+    let json = place.json;
     let samples: Vec<Sample> = kind.into_iter().flat_map(Kind::samples).collect();
     match (place.choose()?, receiver, rule) {
-        (Place::Config(config), Some(receiver), _) => test_here(&config, &receiver, samples).await,
+        (Place::Config(config), Some(receiver), _) => test_here(&config, &receiver, samples, json).await,
         (Place::Config(_), None, _) => {
             Err(Failure::usage("--rule: only a running service knows its alerts; give --url URL"))
         }
         (Place::Service(client), Some(receiver), _) => {
             let kinds: Vec<&str> = samples.iter().map(|sample| sample.as_str()).collect();
-            test_over_api(&client, &json!({ "receiver": receiver, "kinds": kinds })).await
+            test_over_api(&client, &json!({ "receiver": receiver, "kinds": kinds }), json).await
         }
         (Place::Service(client), None, rule) => {
             let labels: BTreeMap<String, String> = label.into_iter().collect();
-            test_over_api(&client, &json!({ "rule": rule, "labels": labels })).await
+            test_over_api(&client, &json!({ "rule": rule, "labels": labels }), json).await
         }
     }
 }
 
-async fn test_over_api(client: &Client, body: &Value) -> Result<(), Failure> {
+async fn test_over_api(client: &Client, body: &Value, json: bool) -> Result<(), Failure> {
     let results = client.post(&["notifications", "test"], body).await?;
     let Some(results) = results.as_array() else {
         return Err(client.is_something_else("it does not say what became of the test"));
     };
+    if json {
+        print(format_args!("{:#}", json!(results)))?;
+    }
     let mut failed = Vec::new();
     for result in results {
         let [receiver, sample, answer] = ["receiver", "sample", "answer"].map(|key| text(result, key));
@@ -110,16 +114,16 @@ async fn test_over_api(client: &Client, body: &Value) -> Result<(), Failure> {
             .as_f64()
             .filter(|seconds| *seconds > 0.0)
             .map_or_else(String::new, |seconds| format!(" (it would hear of it after {})", units::duration(seconds)));
-        if result["delivered"] == true {
+        if result["delivered"] == true && !json {
             print(format_args!("{receiver}: {sample}: delivered: {}{after}", plain(&answer)))?;
-        } else {
+        } else if result["delivered"] != true {
             failed.push(format!("{receiver}: {sample}: not delivered: {}", plain(&answer)));
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::failed(failed.join("\n"))) }
 }
 
-async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>) -> Result<(), Failure> {
+async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: bool) -> Result<(), Failure> {
     let config = inputs::load_config(config)?;
     let Some(receiver) = config.receivers.iter().find(|receiver| receiver.name == name) else {
         let known: Vec<&str> = config.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
@@ -128,11 +132,15 @@ async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>) -> Result
     };
     if matches!(receiver.channel, Channel::PagerDuty { .. }) && samples.iter().any(|sample| sample.group().is_some()) {
         samples.retain(|sample| sample.group().is_none());
-        print(format_args!("{name}: group and digest are not sent: PagerDuty has an incident per alert"))?;
+        say(format_args!("{name}: group and digest are not sent: PagerDuty has an incident per alert"));
     }
     let answers = service::test_receiver(&config, receiver, &samples, Clock::real())
         .await
         .map_err(|reason| Failure::failed(format!("{name}: not delivered: {reason}")))?;
+    if json {
+        let row = |(sample, answer): &(Sample, String)| json!({ "receiver": name, "sample": sample.as_str(), "delivered": true, "answer": answer });
+        return print(format_args!("{:#}", answers.iter().map(row).collect::<Value>()));
+    }
     for (sample, said) in answers {
         print(format_args!("{name}: {}: delivered: {said}", sample.as_str()))?;
     }

@@ -9,6 +9,7 @@ use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, inputs, print, say};
 use crate::notify::OutboxRow;
 use crate::store::{BadRow, Selection, Store};
+use crate::web::NotificationRow;
 use trainspotter_clock::Clock;
 
 /// List, retry and drop notifications that wait for delivery or were given up.
@@ -54,11 +55,24 @@ pub(super) struct Which {
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let now = Clock::real().now();
     match command {
-        Command::List { which, all } => match which.choose()? {
-            (Place::Service(client), selection) => list_over_api(&client, &selection, all).await,
-            (Place::Config(config), selection) => list_of_file(&open(&config)?, &selection, all),
-        },
+        Command::List { which, all } => {
+            let json = which.place.json;
+            let rows = match which.choose()? {
+                (Place::Service(client), selection) => list_over_api(&client, &selection, all).await?,
+                (Place::Config(config), selection) => list_of_file(&open(&config)?, &selection, all)?,
+            };
+            if json {
+                return print(format_args!("{:#}", json!({ "notifications": rows })));
+            }
+            let table = table(&rows);
+            if table.is_empty() {
+                say(format_args!("no notification is like that"));
+                return Ok(());
+            }
+            table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
+        }
         Command::Retry { which } => {
+            let json = which.place.json;
             let count = match which.choose()? {
                 (Place::Service(client), selection) => change(&client, "retry", &selection).await?,
                 (Place::Config(config), selection) => {
@@ -67,12 +81,13 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
                 }
             };
-            print(format_args!("{count} notifications will be tried again within a poll of the running service"))
+            changed(count, "notifications will be tried again within a poll of the running service", json)
         }
         Command::Drop { which } => {
             if which.receiver.is_none() && which.ids.is_empty() {
                 return Err(Failure::usage("say which: --receiver NAME, or ids as `outbox list` shows them"));
             }
+            let json = which.place.json;
             let count = match which.choose()? {
                 (Place::Service(client), selection) => change(&client, "drop", &selection).await?,
                 (Place::Config(config), selection) => {
@@ -81,9 +96,17 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
                 }
             };
-            print(format_args!("{count} notifications were given up"))
+            changed(count, "notifications were given up", json)
         }
     }
+}
+
+/// How many notifications were changed.
+fn changed(count: u64, words: &str, json: bool) -> Result<(), Failure> {
+    if json {
+        return print(format_args!("{:#}", json!({ "changed": count })));
+    }
+    print(format_args!("{count} {words}"))
 }
 
 impl Which {
@@ -92,11 +115,12 @@ impl Which {
     }
 }
 
-fn list_of_file(store: &Store, selection: &Selection, all: bool) -> Result<(), Failure> {
+/// As the API lists them.
+fn list_of_file(store: &Store, selection: &Selection, all: bool) -> Result<Vec<Value>, Failure> {
     let (rows, bad) = store.outbox_and_bad_rows().map_err(|error| Failure::failed(store.named(error)))?;
     say_bad(&bad);
     let shown = |row: &&OutboxRow| (all || ["pending", "dead"].contains(&row.state.as_str())) && selection.means(row);
-    rows.iter().filter(shown).try_for_each(|row| print(format_args!("{}", line(row))))
+    Ok(rows.into_iter().filter(|row| shown(&row)).map(|row| json!(NotificationRow::from(row))).collect())
 }
 
 async fn change(client: &Client, how: &str, selection: &Selection) -> Result<u64, Failure> {
@@ -108,7 +132,7 @@ async fn change(client: &Client, how: &str, selection: &Selection) -> Result<u64
     answer["changed"].as_u64().ok_or_else(|| client.is_something_else("it does not say how many"))
 }
 
-async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Result<(), Failure> {
+async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Result<Vec<Value>, Failure> {
     let mut common =
         vec![("state", if all { "pending,dead,delivered,muted" } else { "pending,dead" }), ("limit", "500")];
     common.extend(selection.receiver.as_deref().map(|receiver| ("receiver", receiver)));
@@ -130,12 +154,7 @@ async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Res
             }
         }
     }
-    let table = table(&rows);
-    if table.is_empty() {
-        say(format_args!("no notification is like that"));
-        return Ok(());
-    }
-    table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
+    Ok(rows)
 }
 
 /// Notifications of the API for people.
@@ -199,21 +218,4 @@ pub(super) fn say_bad(bad: &[BadRow]) {
     for row in bad {
         say(format_args!("left out: {}; the service sets it aside when it starts", row.in_words()));
     }
-}
-
-fn line(row: &OutboxRow) -> String {
-    let id = row.id.as_str().get(..12).unwrap_or_default();
-    let error = row.last_error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
-    let alert = &row.transition.alert;
-    let by: Vec<String> = alert.by.iter().map(|(label, value)| format!("{label}={value}")).collect();
-    format!(
-        "{id} {:9} {} {:8} {} {} {}, attempts {}{error}",
-        row.state.as_str(),
-        row.created_at,
-        row.kind().as_str(),
-        row.receiver,
-        alert.rule,
-        by.join(","),
-        row.attempts,
-    )
 }

@@ -10,6 +10,9 @@ pub(super) struct PlaceArguments {
     /// variable with its text.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "token_file"])]
     config: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     remote: Remote,
 }

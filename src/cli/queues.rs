@@ -27,8 +27,8 @@ pub(super) struct Arguments {
 /// Rows of the API.
 #[derive(Debug)]
 pub(super) struct Found {
-    queues: Vec<Value>,
-    shares: Vec<Value>,
+    pub(super) queues: Vec<Value>,
+    pub(super) shares: Vec<Value>,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -51,6 +51,9 @@ pub(super) struct Arguments {
     /// How it is shown.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// The same as --format json.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Write it to this file.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -70,6 +73,8 @@ enum Format {
     Html,
     /// The breakdown by keys, a row each.
     Csv,
+    /// All of it, as the API gives it.
+    Json,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -81,7 +86,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let is_local = arguments.config.is_some() || arguments.archive.is_some() || arguments.recorded.is_some();
     let made = if is_local { local(arguments).await? } else { remote(arguments).await? };
-    let shown = match arguments.format {
+    let format = if arguments.json { Format::Json } else { arguments.format };
+    let shown = match format {
+        Format::Json => serde_json::to_string_pretty(&made).map_err(Failure::failed)?,
         Format::Text => text(&made),
         Format::Html => html(&made),
         Format::Csv => csv(&made).map_err(Failure::failed)?,

@@ -5,6 +5,8 @@ mod backtest;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::cli::{Failure, inputs, print, say};
 use crate::config::check_namespace;
 use crate::runbooks;
@@ -24,6 +26,9 @@ pub(super) enum Command {
         /// Time between two evaluations.
         #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = interval)]
         every: Duration,
+        /// Print JSON: the rules, and what is valid in them and yet hardly meant.
+        #[arg(long)]
+        json: bool,
         /// Rule files, or folders of them.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
@@ -42,6 +47,9 @@ A test, in a file called NAME.test.yaml:
       expect:
         - { alert: LongWait, labels: { queue: prod, share: vision }, timeline: 5P 4F R }")]
     Test {
+        /// Print JSON: how many tests ran, and how those that failed differ.
+        #[arg(long)]
+        json: bool,
         /// Files of tests, or folders with files called *.test.yaml.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
@@ -98,9 +106,14 @@ enum System {
 
 /// Says what in rules is valid and yet hardly meant.
 pub(super) fn warn(rules: &[Rule], every: Duration) {
-    for finding in lint(rules, every).into_iter().chain(rules.iter().filter_map(dead_runbook)) {
+    for finding in findings(rules, every) {
         say(format_args!("warning: {finding}"));
     }
+}
+
+/// What in rules is valid and yet hardly meant, a line each.
+pub(super) fn findings(rules: &[Rule], every: Duration) -> Vec<String> {
+    lint(rules, every).into_iter().chain(rules.iter().filter_map(dead_runbook)).collect()
 }
 
 /// What to say of a runbook that nobody can open.
@@ -120,12 +133,16 @@ fn dead_runbook(rule: &Rule) -> Option<String> {
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Check { every, paths } => {
+        Command::Check { every, json, paths } => {
             let rules = inputs::load_rules(paths)?;
+            if *json {
+                let names: Vec<&str> = rules.iter().map(Rule::name).collect();
+                return print(format_args!("{:#}", json!({ "rules": names, "warnings": findings(&rules, *every) })));
+            }
             warn(&rules, *every);
             print(format_args!("{}: fine", counted(rules.len() as u64, "rule")))
         }
-        Command::Test { paths } => test(paths),
+        Command::Test { json, paths } => test(paths, *json),
         Command::Backtest(arguments) => backtest::run(arguments),
         Command::Export(arguments) => {
             let Exported { text, notes } = exported(arguments, &inputs::load_rules(&arguments.paths)?);
@@ -149,8 +166,8 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 }
 
 /// Runs every test. One that finds a difference fails the command, after all have run.
-fn test(paths: &[PathBuf]) -> Result<(), Failure> {
-    let (mut run, mut failed) = (0_u32, 0_u32);
+fn test(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
+    let (mut run, mut failed) = (0_u32, Vec::new());
     for (file, rule_tests_file, rules) in inputs::load_rule_tests(paths)? {
         for rule_test in &rule_tests_file.tests {
             run += 1;
@@ -158,17 +175,29 @@ fn test(paths: &[PathBuf]) -> Result<(), Failure> {
             if differences.is_empty() {
                 continue;
             }
-            failed += 1;
-            print(format_args!("FAILED {}: {}", file.display(), rule_test.name))?;
-            for difference in differences {
-                print(format_args!("  {}", difference.to_string().replace('\n', "\n  ")))?;
+            let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            if !json {
+                print(format_args!("FAILED {}: {}", file.display(), rule_test.name))?;
+                differences.iter().try_for_each(|one| print(format_args!("  {}", one.replace('\n', "\n  "))))?;
             }
+            failed.push(
+                json!({ "file": file.display().to_string(), "test": rule_test.name, "differences": differences }),
+            );
         }
     }
-    match (run, failed) {
+    let count = failed.len();
+    if json && run > 0 {
+        print(format_args!("{:#}", json!({ "tests": run, "failed": failed })))?;
+        return if count == 0 {
+            Ok(())
+        } else {
+            Err(Failure::failed(format!("{count} of {} failed", counted(run.into(), "test"))))
+        };
+    }
+    match (run, count) {
         (0, _) => Err(Failure::usage("there are no tests; a file of tests is called NAME.test.yaml")),
         (_, 0) => print(format_args!("{}: fine", counted(run.into(), "test"))),
-        (_, _) => Err(Failure::failed(format!("{failed} of {} failed", counted(run.into(), "test")))),
+        (_, _) => Err(Failure::failed(format!("{count} of {} failed", counted(run.into(), "test")))),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, inputs, print, say};
 use crate::notify::routing_table;
 use crate::notify::silence::Silence;
+use crate::web::SilenceRow;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::{Matchers, parse_duration};
 
@@ -70,31 +71,43 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             if comment.trim().is_empty() {
                 return Err(Failure::usage("--comment: must not be empty"));
             }
+            let json = place.json;
             let new =
                 New { matchers: Matchers::all(matchers).map_err(Failure::usage)?, span, comment, allow_unmatched };
             match place.choose()? {
-                Place::Service(client) => add_over_api(&client, &new, author).await,
-                Place::Config(config) => add_to_file(&config, new, author),
+                Place::Service(client) => add_over_api(&client, &new, author, json).await,
+                Place::Config(config) => add_to_file(&config, new, author, json),
             }
         }
-        Command::List { place } => match place.choose()? {
-            Place::Service(client) => {
-                let table = table(&client.list("silences").await?);
-                if table.is_empty() {
-                    say(format_args!("there are no silences"));
-                    return Ok(());
+        Command::List { place } => {
+            let json = place.json;
+            let silences = match place.choose()? {
+                Place::Service(client) => client.list("silences").await?,
+                Place::Config(config) => list_of_file(&config)?,
+            };
+            if json {
+                return print(format_args!("{:#}", Value::Array(silences)));
+            }
+            let table = table(&silences);
+            if table.is_empty() {
+                say(format_args!("there are no silences"));
+                return Ok(());
+            }
+            table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
+        }
+        Command::End { place, id } => {
+            let json = place.json;
+            match place.choose()? {
+                Place::Service(client) => {
+                    client.post(&["silences", &id.to_string(), "end"], &json!({})).await?;
                 }
-                table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
+                Place::Config(config) => end_in_file(&config, id)?,
             }
-            Place::Config(config) => list_of_file(&config),
-        },
-        Command::End { place, id } => match place.choose()? {
-            Place::Service(client) => {
-                client.post(&["silences", &id.to_string(), "end"], &json!({})).await?;
-                print(format_args!("silence {id} has ended"))
+            if json {
+                return print(format_args!("{:#}", json!({ "id": id, "state": "over" })));
             }
-            Place::Config(config) => end_in_file(&config, id),
-        },
+            print(format_args!("silence {id} has ended"))
+        }
     }
 }
 
@@ -106,7 +119,7 @@ struct New {
     allow_unmatched: bool,
 }
 
-async fn add_over_api(client: &Client, new: &New, author: Option<String>) -> Result<(), Failure> {
+async fn add_over_api(client: &Client, new: &New, author: Option<String>, json: bool) -> Result<(), Failure> {
     if author.is_some() {
         return Err(Failure::usage("--author: over the API the author is the name of the token; leave it out"));
     }
@@ -116,10 +129,17 @@ async fn add_over_api(client: &Client, new: &New, author: Option<String>) -> Res
         "allow_unmatched": new.allow_unmatched,
     });
     let added = client.post(&["silences"], &body).await?;
-    print(format_args!("silence {} until {}", added["id"], text(&added, "ends_at")))
+    show_added(&added, json)
 }
 
-fn add_to_file(config: &str, new: New, author: Option<String>) -> Result<(), Failure> {
+fn show_added(added: &Value, json: bool) -> Result<(), Failure> {
+    if json {
+        return print(format_args!("{added:#}"));
+    }
+    print(format_args!("silence {} until {}", added["id"], text(added, "ends_at")))
+}
+
+fn add_to_file(config: &str, new: New, author: Option<String>, json: bool) -> Result<(), Failure> {
     let author = author.filter(|author| !author.trim().is_empty());
     let author = author.ok_or_else(|| Failure::usage("--author: say who wants it"))?;
     let New { matchers, span, comment, allow_unmatched } = new;
@@ -127,29 +147,25 @@ fn add_to_file(config: &str, new: New, author: Option<String>) -> Result<(), Fai
         can_match(config, &matchers)?;
     }
     let now = Clock::real().now();
-    let silence = Silence { id: 0, matchers, starts_at: now, ends_at: now + span, author, comment };
+    let mut silence = Silence { id: 0, matchers, starts_at: now, ends_at: now + span, author, comment };
     let mut store = open_to_change(config)?;
-    let id = store.silence(&silence).map_err(|error| Failure::failed(store.named(error)))?;
-    print(format_args!("silence {id} until {}", silence.ends_at))
+    silence.id = store.silence(&silence).map_err(|error| Failure::failed(store.named(error)))?;
+    show_added(&json!(SilenceRow::at(&silence, now)), json)
 }
 
-fn list_of_file(config: &str) -> Result<(), Failure> {
+/// As the API lists them.
+fn list_of_file(config: &str) -> Result<Vec<Value>, Failure> {
     let now = Clock::real().now();
     let store = open(config)?;
     let named = |error| Failure::failed(store.named(error));
     say_bad(&store.bad_silences().map_err(named)?);
-    for silence in store.silences().map_err(named)? {
-        let state = if silence.is_active(now) { "active" } else { "over" };
-        let Silence { id, matchers, ends_at, author, comment, .. } = &silence;
-        print(format_args!("{id} {state} until {ends_at} {matchers} by {author}: {comment}"))?;
-    }
-    Ok(())
+    Ok(store.silences().map_err(named)?.iter().map(|silence| json!(SilenceRow::at(silence, now))).collect())
 }
 
 fn end_in_file(config: &str, id: i64) -> Result<(), Failure> {
     let mut store = open_to_change(config)?;
     if store.end_silence(id, Clock::real().now()).map_err(|error| Failure::failed(store.named(error)))? {
-        print(format_args!("silence {id} has ended"))
+        Ok(())
     } else {
         Err(Failure::failed(format!("there is no silence {id} that has not ended")))
     }

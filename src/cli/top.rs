@@ -28,6 +28,7 @@ const DRAW_EVERY: Duration = Duration::from_secs(1);
   trainspotter top
   trainspotter top --every 5s --url https://trainspotter.example.com
   trainspotter top > now.txt                          once, where the output is no terminal
+  trainspotter top --json | jq .status                once, for programs
 
 Keys:
   tab, shift-tab, 1 2 3    jobs, queues, alerts
@@ -39,6 +40,9 @@ pub(super) struct Arguments {
     /// How often to look.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     every: Duration,
+    /// Look once and print JSON: status, jobs, queues, shares and alerts.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -49,6 +53,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let client = arguments.remote.connect()?;
     let data = Data::ask(&client, Sort::Waiting).await?;
+    if arguments.json {
+        return print(format_args!("{:#}", data.as_json()));
+    }
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
         return data.all_lines().iter().try_for_each(|line| print(format_args!("{line}")));
     }

@@ -128,12 +128,15 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
         why: None,
         start: None,
         start_by: job.details.as_ref().and_then(|details| details.start_by),
-        spans: if with_spans { spans.iter().map(span_view).collect() } else { Vec::new() },
+        spans: if with_spans { spans.iter().map(|span| span_view(job, span)).collect() } else { Vec::new() },
     }
 }
 
-fn span_view(span: &trainspotter_core::jobs::Span) -> Span {
+fn span_view(job: &Job, span: &trainspotter_core::jobs::Span) -> Span {
+    let is_over = span.phase == Phase::Waiting && span.to.is_some();
+    let waited = is_over.then(|| job.waited_before(span.attempt)).unwrap_or_default();
     Span {
+        waited_seconds: waited.into_iter().map(|(reason, seconds)| (reason.to_owned(), seconds)).collect(),
         phase: span.phase.as_str(),
         attempt: span.attempt,
         from: span.from.latest,

@@ -258,6 +258,10 @@ pub struct Span {
     pub from_uncertain_seconds: f64,
     /// Likewise, its end; null while it lasts.
     pub to_uncertain_seconds: Option<f64>,
+    /// Of a wait that is over, its seconds by reason, as far as it was watched; left out of other phases. What a job waits for now is in
+    /// `why`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub waited_seconds: BTreeMap<String, f64>,
 }
 
 /// Jobs, oldest first, a page at a time; or the newest first, with `sort=newest`; or those that have waited longest until now, with

@@ -51,7 +51,7 @@ enum SilenceState {
 
 impl SilenceRow {
     /// A silence as it is at a moment.
-    fn at(silence: &Silence, now: Timestamp) -> Self {
+    pub(crate) fn at(silence: &Silence, now: Timestamp) -> Self {
         let Silence { id, matchers, starts_at, ends_at, author, comment } = silence.clone();
         Self {
             id,

@@ -32,4 +32,14 @@ await test(async (browser, check) => {
     check(page.complaints.length === 0, `${path}: the browser complains: ${page.complaints.join("; ")}`);
     await page.close();
   }
+  // In the address, as somebody may send it: links that others make lead to pages of the service with any text in them.
+  const text = encodeURIComponent(MARKUP);
+  for (const path of [`/jobs/${text}`, `/jobs?owner=${text}&name=${text}`, `/queues/${text}`, `/queues/research/shares/${text}`, `/alerts/${text}`, `/what-if?set=${text}`]) {
+    const page = await browser.open(DESKTOP);
+    await page.go(base + path);
+    const made = await page.evaluate("[...document.querySelectorAll('img, script:not([src])')].filter((node) => !node.src?.endsWith('favicon.svg')).length");
+    check(made === 0, `${path}: ${made} elements were made of the address`);
+    check(await page.evaluate("document.documentElement.dataset.hurt === undefined"), `${path}: the address ran`);
+    await page.close();
+  }
 });

@@ -3,7 +3,7 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { DESKTOP, everyPage, PHONE, test } from "./lib.mjs";
+import { DESKTOP, everyPage, PHONE, test, WALL } from "./lib.mjs";
 
 const [base, folder] = process.argv.slice(2);
 
@@ -15,11 +15,13 @@ const QUESTIONS = [
   ["alerts", "what fires, the worst first", ["ShareWaitsTooLong", "About to fire", "GpusIdle", "Ended"]],
   ["alert", "what of this message", ["language on research waits 3h 45m", "Likely reason", "oncall", "503 Service Unavailable", "What it means", "above 30m for 10m; ends at 20m", "queue.wait.oldest from 6h before", "fires"]],
   ["ended", "does it still fire", ["Ended", "the condition no longer holds"]],
+  ["silenced", "who silenced it, until when and why", ["Silenced until", "by ann: maintenance", "End it now", "Silence it again"]],
   ["gone", "what was that", ["it ended more than 30 days ago, or was a test notification"]],
   ["mine", "where are my jobs", ["language-pretrain-0", "runnable", "ada"]],
-  ["waiting", "when does it start, and why not now", ["When it starts", "Share at its limit", "Place 2 in its share", "sweep-large", "nine of ten within", "95 % within"]],
+  ["waiting", "when does it start, and why not now", ["When it starts", "Share at its limit", "Place 2 in its share", "sweep-large", "nine of ten within", "95 % within", "What it waited for", "Lent capacity being reclaimed", "Its share while it waited", "Quota and use, ml.p5.48xlarge"]],
   ["running", "how is it going", ["algo-3", "4 %", "preempted", "Retries left"]],
-  ["failed", "why did it fail, and who can fix that", ["The job's own code", "The owner", "CUDA out of memory", "Its logs in CloudWatch"]],
+  ["running", "what did each of its waits go for", ["Before attempt 1: waited 16m 40s", "All capacity in use", "Before attempt 2: waited 33m 20s", "AWS has no instances", "Its share while it waited"]],
+  ["failed", "why did it fail, and who can fix that", ["The job's own code", "The owner", "CUDA out of memory", "Its logs in CloudWatch", "What it waited for", "waited 10m", "All capacity in use"]],
   ["unknown", "where is it", ["forgotten 7 days after their end", "what is watched"]],
   ["queue", "how was this queue", ["Oldest wait by share", "GPUs by part", "Waiting jobs by reason", "Preemptions per step", "alerts fired in this time"]],
   ["share", "how was my share", ["Kaplan–Meier", "Quota and use, ml.p5.48xlarge", "95 % of jobs start within"]],
@@ -28,14 +30,34 @@ const QUESTIONS = [
   ["runbook", "what do I do", ["What it means"]],
 ];
 
+/**
+ * From a notification's link on to other pages, by the links that are there: where from, the words of the link and the part of the page it is in,
+ * and what the page it leads to answers.
+ */
+const WALKS = [
+  ["alert", "main", "research", "Oldest wait by share"], ["alert", "main", "language", "95 % of jobs start within"], ["alert", "#jobs", "language-pretrain-0", "What it waited for"],
+  ["alert", "#runbook", "A job has waited long", "What it means"], ["alert", "header", "Overview", "Where the GPUs are"], ["alert", "header", "What if", "What can be changed"],
+  ["alert", "header", "Health", "Receivers"], ["waiting", "#head", "ada", "language-pretrain-"], ["waiting", "#holders", "sweep-large", "No such job"], ["ended", "#head", "vision", "Quota and use"],
+];
+
+/** The smallest letters that are read from afar, in pixels, and how much of a wide screen is used at least. */
+const READ_FROM_AFAR = 17;
+const USED_OF_WIDTH = 0.9;
+
+/** The most stops of the keyboard on one page until something is reached. */
+const MAX_STOPS = 150;
+
 /** What is on the first screen of a phone, without scrolling. */
 const FIRST_SCREEN = { overview: ["2 alerts firing on research", "ShareWaitsTooLong"], alert: ["Firing", "ShareWaitsTooLong", "waits 3h 45m"], waiting: ["Runnable", "language-pretrain"] };
 
 /** Pictures of the documents: name, page, device, dark or not, and whether all of it is shown. */
 const PICTURES = [
-  ["overview", "overview", DESKTOP, false, true], ["../page", "overview", DESKTOP, false, true], ["overview-phone", "overview", PHONE, true, false], ["alert", "alert", DESKTOP, false, true], ["alert-phone", "alert", PHONE, false, false],
-  ["jobs", "jobs", DESKTOP, false, false], ["job", "waiting", DESKTOP, false, true], ["job-phone", "running", PHONE, true, false], ["queue", "queue", DESKTOP, true, true], ["share", "share", DESKTOP, false, true], ["health", "health", DESKTOP, false, false],
+  ["overview", "overview", DESKTOP, false, true], ["overview-phone", "overview", PHONE, true, false], ["alert", "alert", DESKTOP, false, true], ["alert-phone", "alert", PHONE, false, false],
+  ["jobs", "jobs", DESKTOP, false, false], ["job", "waiting", DESKTOP, false, true], ["job-phone", "running", PHONE, true, false], ["queue", "queue", DESKTOP, true, true], ["share", "share", DESKTOP, false, true], ["health", "health", DESKTOP, false, false], ["overview-wall", "overview", { ...WALL, scale: 0.5 }, false, false],
 ];
+
+/** The picture that the README shows, for which not every place that shows it knows WebP. */
+const FRONT = "overview";
 
 const looks = [["desktop", DESKTOP, false], ["desktop, dark", DESKTOP, true], ["phone", PHONE, false], ["phone, dark", PHONE, true]];
 
@@ -64,9 +86,46 @@ await test(async (browser, check) => {
       await page.close();
     }
   }
+  await fromMessages(browser, paths, check);
+  await onTheWall(browser, paths, check);
   await byHand(browser, paths, check);
   if (folder) await pictures(browser, paths);
 });
+
+/** Whoever comes by a notification's link finds the way on from there. */
+async function fromMessages(browser, paths, check) {
+  for (const [look, device, dark] of [looks[0], looks[3]]) {
+    const page = await browser.open({ ...device, dark });
+    for (const [from, part, words, answer] of WALKS) {
+      await page.go(base + paths[from]);
+      const found = `[...document.querySelectorAll(${JSON.stringify(`${part} a[href]`)})].find((link) => link.textContent.trim() === ${JSON.stringify(words)})`;
+      await page.until(`${found} !== undefined`, `a link ${words} in ${part} of ${from}`);
+      await page.evaluate(`globalThis.before = true; ${found}.click()`);
+      await page.until(`globalThis.before === undefined && document.body.innerText.includes(${JSON.stringify(answer)})`, `${look}: ${answer} by way of ${from} and ${words}`);
+      check(page.complaints.length === 0, `${look}, ${from}, ${words}: the browser complains: ${page.complaints.join("; ")}`);
+    }
+    await page.close();
+  }
+}
+
+/** A screen on the wall is used, and can be read from afar. */
+async function onTheWall(browser, paths, check) {
+  const page = await browser.open(WALL);
+  for (const name of ["overview", "alert", "alerts", "jobs", "waiting", "queue", "share", "health", "whatIf"]) {
+    await page.go(base + paths[name]);
+    await page.until("document.querySelectorAll('.canvas').length === document.querySelectorAll('.canvas canvas').length", `the charts of ${name}`);
+    const { left, right, smallest, scroll } = await page.evaluate(`(() => {
+      const shown = [...document.querySelectorAll("main *")].filter((node) => node.getClientRects().length && !node.closest(".unseen"));
+      const boxes = shown.map((node) => node.getBoundingClientRect());
+      const letters = shown.filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()) && !node.closest("svg"));
+      return { left: Math.min(...boxes.map((box) => box.left)), right: Math.max(...boxes.map((box) => box.right)), scroll: document.documentElement.scrollWidth,
+        smallest: Math.min(...letters.map((node) => parseFloat(getComputedStyle(node).fontSize))) }; })()`);
+    check(right - left >= USED_OF_WIDTH * WALL.width, `on a wall, ${name}: uses ${right - left} of ${WALL.width} pixels`);
+    check(smallest >= READ_FROM_AFAR, `on a wall, ${name}: letters of ${smallest} pixels`);
+    check(scroll <= WALL.width, `on a wall, ${name}: ${scroll} wide`);
+  }
+  await page.close();
+}
 
 /** What takes a hand: typing, choosing, dragging, keys. */
 async function byHand(browser, paths, check) {
@@ -104,6 +163,10 @@ async function byHand(browser, paths, check) {
     form.elements.comment.value = "known";
     if (form.elements.token) form.elements.token.value = ${JSON.stringify(token)};
     form.requestSubmit(); })()`);
+  await silence("");
+  await page.until("document.querySelector('#silence .form-message').textContent.includes('token')", "that it takes a token");
+  check(await page.evaluate("document.querySelector('#silence .form-message').classList.contains('bad')"), "without a token it looks as if it had worked");
+  check(await page.evaluate("document.cookie === ''"), "a cookie is kept");
   await silence("a-token-of-nobody-0001");
   await page.until("document.querySelector('#silence .form-message').textContent.includes('token')", "why a wrong token does not do");
   check(await page.evaluate("sessionStorage.getItem('trainspotter.token') === null"), "a wrong token is kept");
@@ -131,6 +194,37 @@ async function byHand(browser, paths, check) {
   await page.until("document.activeElement.id === 'main'", "the content, by keyboard");
   check(page.complaints.length === 0, `the browser complains: ${page.complaints.join("; ")}`);
   await page.close();
+  await byKeyboard(browser, paths, check);
+}
+
+/** With no pointer at all: every page's links and fields are reached, and an alert is silenced. */
+async function byKeyboard(browser, paths, check) {
+  const page = await browser.open(DESKTOP);
+  const key = async (name, code, text) => {
+    for (const type of ["keyDown", "keyUp"]) await page.call("Input.dispatchKeyEvent", { type, key: name, code: name, windowsVirtualKeyCode: code, text: type === "keyDown" ? text : undefined });
+  };
+  const tabTo = async (selector) => {
+    for (let stop = 0; stop < MAX_STOPS; stop += 1) {
+      await key("Tab", 9);
+      if (await page.evaluate(`document.activeElement.matches(${JSON.stringify(selector)})`)) return true;
+    }
+    return false;
+  };
+  for (const [name, selector] of [["overview", "#queues h3 a"], ["jobs", "#found tbody a"], ["queue", ".picker button"], ["waiting", "#holders a"], ["health", "#targets a"], ["whatIf", "textarea"]]) {
+    await page.go(base + paths[name]);
+    check(await tabTo(selector), `by keyboard, ${name}: ${selector} is not reached`);
+    check(await page.evaluate("getComputedStyle(document.activeElement).outlineStyle !== 'none'"), `by keyboard, ${name}: nobody sees what ${selector} has the focus`);
+  }
+  await page.go(base + paths.alert);
+  check(await tabTo("#silence summary"), "by keyboard: the form of a silence is not reached");
+  await key("Enter", 13, "\r");
+  check(await tabTo("#silence [name=comment]"), "by keyboard: why is not reached");
+  await page.call("Input.insertText", { text: "known" });
+  check(await tabTo("#silence [name=token]"), "by keyboard: the token is not reached");
+  await page.call("Input.insertText", { text: "operate-token-of-ann-1" });
+  await key("Enter", 13, "\r");
+  await page.until("document.querySelector('#silence .form-message').textContent === 'Done.'", "a silence by keyboard alone");
+  await page.close();
 }
 
 async function pictures(browser, paths) {
@@ -139,7 +233,8 @@ async function pictures(browser, paths) {
     const page = await browser.open({ ...device, dark });
     await page.go(base + paths[of]);
     await page.until("document.querySelectorAll('.canvas').length === document.querySelectorAll('.canvas canvas').length", "charts");
-    writeFileSync(join(folder, `${name}.png`), await page.picture(full));
+    writeFileSync(join(folder, `${name}.webp`), await page.picture(full));
+    if (name === FRONT) writeFileSync(join(folder, `${name}.png`), await page.picture(full, "png"));
     await page.close();
   }
 }

@@ -29,6 +29,7 @@ mod cost;
 mod first_lines;
 mod forecast;
 mod hints;
+mod json_output;
 mod operator;
 mod outgoing;
 mod quirks;

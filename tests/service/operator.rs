@@ -117,8 +117,9 @@ async fn slack_changes_the_message_of_the_firing_when_the_alert_ends() {
     let posted = office.calls("/slack/chat.postMessage");
     assert_eq!(posted[0]["channel"], "C0123456789");
     std::fs::write(office.folder.path().join("rules.yaml"), rules("Other")).unwrap();
-    let is_changed =
-        |reported: &str| reported.lines().any(|line| line.contains(" app Polls") && line.contains("resolved"));
+    let is_changed = |reported: &str| {
+        reported.lines().any(|line| line.contains(" app ") && line.contains(" Polls ") && line.contains("resolved"))
+    };
     office.until(&["outbox", "list", "--all"], |reported| is_changed(reported) && !reported.contains("pending")).await;
     let changed = office.calls("/slack/chat.update");
     assert_eq!((&changed[0]["channel"], &changed[0]["ts"]), (&json!("C0123456789"), &json!("17.0042")));
@@ -129,8 +130,9 @@ async fn slack_changes_the_message_of_the_firing_when_the_alert_ends() {
 async fn no_secret_is_seen_anywhere_but_by_its_receiver() {
     let office = Office::open(418).await;
     for receiver in ["chat", "app", "pager", "existing"] {
-        let shows =
-            |reported: &str| reported.lines().any(|line| line.contains(&format!(" {receiver} ")) && line.contains('('));
+        let shows = |reported: &str| {
+            reported.lines().any(|line| line.contains(&format!(" {receiver} ")) && line.contains("answered"))
+        };
         office.until(&["outbox", "list"], shows).await;
     }
     office.answer_with(200);

@@ -275,6 +275,11 @@ async fn commands_ask_a_running_service_and_say_what_is_wrong() {
         (&["alerts"], &["SEVERITY", "Polls", "firing"]),
         (&["alerts", "--json", "--state", "firing"], &["\"silenced_until\""]),
         (&["top"], &["JOBS", "QUEUES", "ALERTS", "Polls", "research"]),
+        (&["top", "--json"], &["\"status\"", "\"shares\"", "\"alerts\""]),
+        (&["outbox", "list", "--all", "--json"], &["\"notifications\"", "\"receiver\": \"chat\""]),
+        (&["silence", "list", "--json"], &["["]),
+        (&["report", "--from", "1h", "--json"], &["\"breakdown\"", "\"wastes\""]),
+        (&["cost", "--json"], &["\"lines\"", "\"total_dollars\""]),
         (&["silence", "list"], &[]),
         (&["outbox", "list", "--all"], &["RECEIVER", "chat", "Polls"]),
     ] {
@@ -283,6 +288,8 @@ async fn commands_ask_a_running_service_and_say_what_is_wrong() {
         for shown in shows {
             assert!(printed.contains(shown), "{arguments:?} lacks {shown}: {printed}{reported}");
         }
+        let is_json = serde_json::from_str::<Value>(&printed).is_ok();
+        assert_eq!(is_json, arguments.contains(&"--json"), "{arguments:?}: {printed}");
         let titles = printed.lines().next().unwrap_or_default();
         assert!(titles.is_empty() || !printed.contains('\u{1b}'), "plain: {printed}");
     }

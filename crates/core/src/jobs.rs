@@ -34,7 +34,7 @@ use coverage::Coverage;
 pub use event::{Changes, Event, EventKind, Outcome};
 pub use failure::{FailureCategory, account_limit};
 pub use index::Move;
-pub use job::{Job, Waited, gpus_of};
+pub use job::{Job, RequeueWaits, Waited, gpus_of};
 pub use listing::{EXAMINED_AT_MOST, Filter, Found, Wanted};
 pub use plan::Cadence;
 pub(crate) use plan::JOBS_PER_POLL;
@@ -274,7 +274,7 @@ impl Ledger {
     pub fn add_waited(&mut self, waits: Vec<(JobId, Vec<(String, f64)>)>) {
         for (id, seconds) in waits {
             if let Some(job) = self.jobs.get_mut(&id) {
-                job.add_waited(seconds);
+                job.add_waited(&seconds);
                 self.unsaved.add(job);
             }
         }

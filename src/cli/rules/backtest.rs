@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::cli::simulate::World;
 use crate::cli::{Failure, inputs, print, say};
 use crate::config::Receiver;
@@ -44,6 +46,9 @@ pub(in crate::cli) struct Arguments {
     /// How far ticks are apart.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     every: Duration,
+    /// Print JSON, with each time that a rule would have fired.
+    #[arg(long)]
+    json: bool,
     /// Rule files, or folders of them.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -56,7 +61,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => Vec::new(),
     };
     if let Some(file) = &arguments.recorded {
-        return show(&rules, &replay(file, &rules, arguments)?, &receivers);
+        let report = replay(file, &rules, arguments)?;
+        if arguments.json {
+            return print(format_args!("{:#}", as_json(&rules, &report, &receivers)));
+        }
+        print(format_args!("Figures of {} to {}", report.from, report.to))?;
+        return show(&rules, &report, &receivers);
     }
     let chosen = arguments.workload.choose()?;
     let begin = Timestamp::default();
@@ -89,7 +99,33 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if terminal {
         let _ = write!(std::io::stderr(), "\r{:40}\r", "");
     }
+    if arguments.json {
+        return print(format_args!("{:#}", as_json(&rules, &report, &receivers)));
+    }
     show(&rules, &report, &receivers)
+}
+
+/// The same as [`show`] for programs, with each episode.
+fn as_json(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Value {
+    let weeks = report.to.seconds_since(report.from) / A_WEEK.as_secs_f64();
+    let episode = |one: &Episode| json!({ "labels": one.labels, "fired_at": one.fired_at, "ended_at": one.ended_at, "seconds": lasted(one, report.to) });
+    let of_rule = |rule: &Rule| {
+        let episodes = report.episodes.get(rule.name()).map(Vec::as_slice).unwrap_or_default();
+        json!({
+            "rule": rule.name(), "severity": rule.label("severity"), "fired": episodes.len(),
+            "fired_a_week": episodes.len() as f64 / weeks, "episodes": episodes.iter().map(episode).collect::<Vec<_>>(),
+        })
+    };
+    let of_receiver = |receiver: &Receiver| {
+        let all = report.episodes.values().flatten();
+        let count = all.filter(|episode| is_reported(receiver, receivers, episode, report.to)).count();
+        json!({ "receiver": receiver.name, "notified": count, "notified_a_week": count as f64 / weeks })
+    };
+    json!({
+        "from": report.from, "to": report.to,
+        "rules": rules.iter().map(of_rule).collect::<Vec<_>>(),
+        "receivers": receivers.iter().map(of_receiver).collect::<Vec<_>>(),
+    })
 }
 
 /// Runs rules over what was kept in a state file.
@@ -114,7 +150,6 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
     if bad > 0 {
         say(format_args!("{}: {bad} moments cannot be read and are left out", file.display()));
     }
-    print(format_args!("Figures of {from} to {to}"))?;
     Ok(replay.report())
 }
 

@@ -1,6 +1,6 @@
 //! What is shown: three tables, a mark, a filter. Knows no terminal.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cli::jobs::{self, Sort, compare};
@@ -60,6 +60,12 @@ impl Data {
         }
         lines.remove(0);
         lines
+    }
+
+    /// The same for programs.
+    pub(super) fn as_json(&self) -> Value {
+        let Self { jobs, queues, alerts, now, status, .. } = self;
+        json!({ "status": status, "now": now, "jobs": jobs, "queues": queues.queues, "shares": queues.shares, "alerts": alerts })
     }
 
     fn table(&self, tab: Tab) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 import { ApiError, ask, askMaybe, askPage, here, withParameters } from "./api.js";
 import { chart } from "./chart.js";
-import { amount, duration, el, empty, facts, jobPath, link, measure, moment, queuePath, sharePath, table } from "./format.js";
-import { fill, layOut, live, nameAs, place as spot, reload, scrolling, section } from "./frame.js";
+import { amount, duration, el, empty, facts, jobPath, link, measure, moment, queuePath, readable, sharePath, shownLabels, table } from "./format.js";
+import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section } from "./frame.js";
 import { silenceForm } from "./silence.js";
 import { jobRows } from "./jobtable.js";
 import { endingWords, severityRank } from "./words.js";
@@ -68,8 +68,8 @@ function draw(data, tick) {
   const { alert } = detail;
   const now = Date.parse(tick.now);
   nameAs(alert.rule);
-  layOut(spot("head"), spot("cause"), section("figure", "The figure"), scrolling("jobs", "Jobs behind it"), section("silence", "Silence"),
-    section("sent", "Who was notified"), section("runbook", "What to do"), section("episodes", "When it fired"));
+  layOut(spot("head"), columns([spot("cause"), section("figure", "The figure"), scrolling("jobs", "Jobs behind it"), section("silence", "Silence")],
+    [section("sent", "Who was notified"), section("runbook", "What to do"), section("episodes", "When it fired")]));
   const minute = Math.floor(now / 60000);
   fill("head", [detail, minute], () => head(detail, now));
   fill("cause", [alert.annotations, alert.state, jobs === null], () => cause(alert, jobs !== null));
@@ -90,25 +90,25 @@ function drawGone(message) {
 }
 
 function head({ alert, rule, console: aws }, now) {
-  const { severity, alertname, ...labels } = alert.labels;
+  const { severity, job } = alert.labels;
   const rank = severityRank(severity ?? "");
   const mood = { firing: rank >= 2 ? "bad" : "warn", pending: "warn", resolved: "good" }[alert.state];
   const ended = alert.state === "resolved";
-  const summary = alert.annotations.summary ?? "";
+  const summary = readable(alert.annotations.summary ?? "");
   return [
     el("div", { class: "headline" }, el("p", { class: `pill ${mood}` }, ended ? "Ended" : alert.state.replace(/^./, (c) => c.toUpperCase())),
       severity ? el("span", { class: `tag severity-${severity}` }, severity) : null, el("h1", {}, alert.rule)),
     el("p", { class: "lead" }, ended && summary ? `Was: ${summary}` : summary),
-    alert.annotations.description ? el("p", { class: "faint" }, alert.annotations.description) : null,
+    alert.annotations.description ? el("p", { class: "faint" }, readable(alert.annotations.description)) : null,
     facts([
       [ended ? "Ended" : "Since", ended ? moment(alert.resolved_at, now) : moment(alert.fired_at ?? alert.active_at, now)],
       ["Fired", ended && alert.fired_at ? moment(alert.fired_at, now) : null],
       ["Because", alert.ending ? endingWords(alert.ending) : null],
       [ended ? "Last value" : "Value", measure(alert.value, alert.unit)],
-      ["When it fired", alert.value_at_fire === null ? null : measure(alert.value_at_fire, alert.unit)],
+      ["Value when it fired", alert.value_at_fire === null ? null : measure(alert.value_at_fire, alert.unit)],
       ["Condition", rule ? condition(rule, alert.unit) : alert.threshold === null ? null : `threshold ${measure(alert.threshold, alert.unit)}`],
-      ...Object.entries(labels).map(([name, value]) => [name.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase()), labelLink(name, value, labels)]),
-      ["AWS console", aws ? el("a", { href: aws }, labels.job ? "The job" : "The queue") : null],
+      ...shownLabels(alert.labels).map(([name, value]) => [name.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase()), labelLink(name, value, alert.labels)]),
+      ["AWS console", aws ? el("a", { href: aws }, job ? "The job" : "The queue") : null],
     ]),
   ];
 }
@@ -135,7 +135,7 @@ function cause({ annotations, state }, areListed) {
   return [el("div", { class: "panel advice" },
     likely_reason ? el("p", {}, el("strong", {}, "Likely reason: "), `${likely_reason}.`) : null,
     next_step ? el("p", {}, el("strong", {}, "Next: "), `${next_step}.`) : null,
-    jobs && !areListed ? el("ul", { class: "plain" }, ...jobs.split("; ").map((line) => el("li", {}, line))) : null)];
+    jobs && !areListed ? el("ul", { class: "plain" }, ...jobs.split("; ").map((line) => el("li", {}, readable(line)))) : null)];
 }
 
 let drawnFigure = null;

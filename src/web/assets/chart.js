@@ -2,13 +2,18 @@
 // and a line of text says for readers that see no picture what the chart shows.
 
 import { address } from "./api.js";
-import { amount, el, measure, utc } from "./format.js";
+import { amount, el, measure, scale, utc } from "./format.js";
 
 const HEIGHT = 170;
 /** Moments further apart than so many times the usual distance have a gap between them. */
 const GAP = 3;
 /** What axes of durations are divided by, in seconds. */
 const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 345600, 604800, 1209600, 2592000];
+
+/** What axes of whole things are divided by. */
+const WHOLE = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((first) => first * 10 ** power));
+/** What an axis shows at least, so that nothing looks like much. */
+const SMALLEST = { seconds: 60, ratio: 0.1 };
 
 /** Colours of series that have none of their own, as named in the style sheet. */
 const COLOURS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--series-7", "--series-8"];
@@ -78,19 +83,19 @@ async function draw(canvas, spec) {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const order = data.map((_, index) => index);
   if (stacked) order.reverse();
-  const axis = { stroke: () => colour("--faint"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { stroke: () => colour("--line"), width: 1 }, font: "11px system-ui, sans-serif" };
+  const axis = { stroke: () => colour("--faint"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { stroke: () => colour("--line"), width: 1 }, font: `${11 * scale()}px system-ui, sans-serif` };
   const options = {
     width: Math.max(200, canvas.clientWidth),
-    height: HEIGHT,
+    height: HEIGHT * scale(),
     legend: { show: false },
     tzDate: (seconds) => Plot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    cursor: { drag: { x: Boolean(onZoom), y: false, setScale: false }, points: { size: 6 } },
-    scales: { x: { time: true, range: () => spec.range }, y: { range: (_, low, high) => limits(low, high, spec.threshold) } },
-    axes: [{ ...axis, size: 30, space: 64, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickWords(tick, step)) },
-      { ...axis, size: 54, ...(unit === "seconds" ? { incrs: SECONDS } : {}), values: (_, ticks) => ticks.map((tick) => (COUNTED.includes(unit) ? amount(tick) : measure(tick, unit))) }],
+    cursor: { drag: { x: Boolean(onZoom), y: false, setScale: false }, points: { size: 6 * scale() } },
+    scales: { x: { time: true, range: () => spec.range }, y: { range: (_, low, high) => limits(low, high, spec.threshold, unit) } },
+    axes: [{ ...axis, size: 30 * scale(), space: 64 * scale(), values: (_, ticks, __, ___, step) => ticks.map((tick) => tickWords(tick, step)) },
+      { ...axis, size: 54 * scale(), ...steps(unit), values: (_, ticks) => ticks.map((tick) => (COUNTED.includes(unit) ? amount(tick) : measure(tick, unit))) }],
     series: [{}, ...order.map((index) => ({
-      stroke: () => colour(colours[index]), width: stacked ? 1 : 1.75, dash: spec.series[index]?.dash, spanGaps: false,
-      fill: stacked ? () => colour(colours[index]) : undefined, points: { show: alone(data[index]), size: 4 },
+      stroke: () => colour(colours[index]), width: (stacked ? 1 : 1.75) * scale(), dash: spec.series[index]?.dash, spanGaps: false,
+      fill: stacked ? () => colour(colours[index]) : undefined, points: { show: alone(data[index]), size: 4 * scale() },
     }))],
     hooks: {
       setCursor: [(plot) => showValues(plot.cursor.idx)],
@@ -105,7 +110,7 @@ async function draw(canvas, spec) {
   const observer = new ResizeObserver(() => {
     if (!canvas.isConnected) return take();
     const width = Math.max(200, canvas.clientWidth);
-    if (width !== plot.width) plot.setSize({ width, height: HEIGHT });
+    if (width !== plot.width) plot.setSize({ width, height: HEIGHT * scale() });
   });
   observer.observe(canvas);
   const take = () => {
@@ -123,10 +128,10 @@ function drawOver(plot, { threshold, marks = [] }, colour) {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  for (const { from, to } of marks) {
+  for (const { from, to, colour: named = "--bad" } of marks) {
     const left = plot.valToPos(from, "x", true);
     const right = Math.max(left + 2 * ratio, plot.valToPos(to, "x", true));
-    ctx.fillStyle = colour("--bad");
+    ctx.fillStyle = colour(named);
     ctx.fillRect(left, bbox.top, right - left, 4 * ratio);
     ctx.globalAlpha = 0.55;
     ctx.fillRect(left, bbox.top, ratio, bbox.height);
@@ -147,11 +152,18 @@ function drawOver(plot, { threshold, marks = [] }, colour) {
   ctx.restore();
 }
 
+/** What an axis is divided by: what is counted by whole numbers, durations by what clocks show. */
+function steps(unit) {
+  if (unit === "seconds") return { incrs: SECONDS };
+  return COUNTED.includes(unit) ? { incrs: WHOLE } : {};
+}
+
 /** The vertical axis begins at 0 unless there is something below, and takes in the threshold. */
-function limits(low, high, threshold) {
+function limits(low, high, threshold, unit) {
   const values = [low, high, threshold].filter((value) => Number.isFinite(value));
   const [least, most] = [Math.min(0, ...values), Math.max(...values, 0)];
-  return most === least ? [least, least + 1] : [least, most + (most - least) * 0.08];
+  const shown = most === least ? least + 1 : most + (most - least) * 0.08;
+  return [least, Math.max(shown, least + (SMALLEST[unit] ?? (COUNTED.includes(unit) ? 1 : 0)))];
 }
 
 /** Moments and values with an empty moment in each gap, so that no line crosses it. A gap is wider than steps and ticks usually are. */

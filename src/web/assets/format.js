@@ -17,17 +17,18 @@ export function el(tag, properties = {}, ...children) {
 
 /** A table in which columns are `{title, cell, number?}` and `cell(row)` is text or an element. */
 export function table(caption, columns, rows) {
-  const head = columns.map(({ title, number }) => el("th", { scope: "col", class: number ? "number" : "" }, title));
-  const body = rows.map((row) => el("tr", {}, ...columns.map(({ cell, number }, index) => {
+  const head = columns.map(({ title, number }) => el("th", { scope: "col", role: "columnheader", class: number ? "number" : "" }, title));
+  const body = rows.map((row) => el("tr", { role: "row" }, ...columns.map(({ title, cell, number }, index) => {
     const content = cell(row) ?? "–";
-    return index === 0
-      ? el("th", { scope: "row" }, content)
-      : el("td", { class: number ? "number" : "" }, content);
+    if (index === 0) return el("th", { scope: "row", role: "rowheader" }, content);
+    const classes = [number ? "number" : "", content === "–" || content === "" ? "nothing" : ""].filter(Boolean).join(" ");
+    return el("td", { class: classes, role: "cell", "data-title": title }, content);
   })));
-  return el("table", {},
+  // Roles are said, since a phone shows rows as cards and would lose them.
+  return el("table", { class: "rows", role: "table" },
     el("caption", { class: "unseen" }, caption),
-    el("thead", {}, el("tr", {}, ...head)),
-    el("tbody", {}, ...body));
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...head)),
+    el("tbody", { role: "rowgroup" }, ...body));
 }
 
 /** `1h 40m`, `2d 3h`, `45s`: two units at most. */
@@ -82,6 +83,11 @@ export function utc(millis) {
   return new Date(millis).toISOString().slice(0, 19).replace("T", " ");
 }
 
+/** A sentence of the service with its times as these pages write them. */
+export function readable(text) {
+  return text.replace(/(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?Z/g, "$1 $2 UTC");
+}
+
 /** How long before `now` a time is, and the time itself on request; both in the service's words. */
 export function moment(at, now) {
   const millis = Date.parse(at);
@@ -129,6 +135,16 @@ export function place(queue, share, row) {
 export function facts(pairs) {
   const given = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return el("dl", { class: "facts" }, ...given.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+}
+
+/** The labels of an alert that say what it is about. Account and region say nothing where there is one of each. */
+export function shownLabels({ severity, alertname, account, region, ...labels }) {
+  return Object.entries(several ? { account, region, ...labels } : labels).filter(([, value]) => value !== undefined);
+}
+
+/** How many pixels stand for one of the style sheet's: more on a screen that is read from afar. */
+export function scale() {
+  return parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
 }
 
 /** A label of an alert in words. An empty value means that there is none. */

@@ -45,6 +45,7 @@ export function live(shown) {
     else clearTimeout(timer);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
+  addEventListener("resize", redraw);
   setInterval(showClock, CLOCK_EVERY);
   poll();
 }
@@ -218,6 +219,11 @@ export function layOut(...parts) {
 /** A place that is filled later. */
 export function place(id, className = "") {
   return el("div", { id, class: className });
+}
+
+/** Parts of a page one under the other; on a wide screen `left` and `right` side by side. */
+export function columns(left, right) {
+  return el("div", { class: "columns" }, el("div", {}, ...left), el("div", {}, ...right));
 }
 
 /** A part of a page with a heading. */

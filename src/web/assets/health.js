@@ -2,13 +2,19 @@
 
 import { ask } from "./api.js";
 import { amount, count, duration, el, empty, facts, link, moment, queuePath, table } from "./format.js";
-import { fill, layOut, live, place as spot, scrolling } from "./frame.js";
+import { columns, fill, layOut, live, place as spot, scrolling } from "./frame.js";
 
 const STATUS = {
   ok: ["ok", "Well: every source answers, and the state is kept in its file."],
   degraded: ["not-ok", "Degraded: some figures are old, or the state is in memory only."],
   starting: ["not-ok", "Starting: the first poll is not complete."],
   stale: ["not-ok", "Stale: the engine has not ticked for long, so that alerts are not evaluated."],
+};
+
+/** What is paid for, in words. */
+const DESTINATIONS = {
+  classic: "CloudWatch metrics (PutMetricData)", otlp: "Metrics by OTLP", gpu_metrics: "Reading GPU metrics from CloudWatch", alarms: "CloudWatch alarms",
+  dashboards: "CloudWatch dashboards", log: "The log of replicas", compute: "Running the service", total: "Total",
 };
 
 async function load() {
@@ -19,9 +25,10 @@ async function load() {
 function draw({ health, service }, tick) {
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
-  layOut(el("h1", {}, "Health"), spot("state"), scrolling("sources", "Sources", "how old what figures rest on is"), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"),
-    scrolling("sinks", "Sinks"), scrolling("costs", "What the service itself costs", "a month at its present usage, without the tasks it runs on"), scrolling("replicas", "Replicas"), scrolling("limits", "Limits that bite"), scrolling("calls", "AWS API calls", "since counting began"),
-    scrolling("unknown", "Values from AWS that this version does not know"), scrolling("rules", "Rules"));
+  layOut(el("h1", {}, "Health"), spot("state"),
+    columns([scrolling("sources", "Sources", "how old what figures rest on is"), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"), scrolling("sinks", "Sinks"),
+      scrolling("costs", "What the service itself costs", "a month at its present usage, without the tasks it runs on"), scrolling("replicas", "Replicas"), scrolling("limits", "Limits that bite")],
+    [scrolling("calls", "AWS API calls", "since counting began"), scrolling("unknown", "Values from AWS that this version does not know"), scrolling("rules", "Rules")]));
   const show = (id, rows, make) => {
     document.getElementById(`${id}-section`).hidden = rows === null;
     if (rows !== null) fill(id, [rows, minute], make);
@@ -101,7 +108,7 @@ function costs(rows) {
   if (rows.length === 0) return empty("Nothing that is paid for is known yet.");
   const total = { destination: "total", dollars: rows.reduce((sum, { dollars }) => sum + dollars, 0) };
   return table("Costs", [
-    { title: "Destination", cell: ({ destination }) => destination.replaceAll("_", " ") },
+    { title: "Destination", cell: ({ destination }) => DESTINATIONS[destination] ?? destination.replaceAll("_", " ") },
     { title: "US dollars a month", number: true, cell: ({ dollars }) => dollars.toFixed(2) },
   ], [...rows, total]);
 }

@@ -1,20 +1,21 @@
 // One job: its story, its times, why it waits and who holds what it needs, how busy it is, how it ended and who can fix that.
 
 import { ApiError, ask, askMaybe, here } from "./api.js";
-import { amount, count, duration, el, empty, facts, jobPath, link, moment, percent, place, sharePath, table, utc, withParametersLink, sameQueue } from "./format.js";
-import { fill, layOut, live, nameAs, place as spot, scrolling, section } from "./frame.js";
-import { demandWords, jobRows } from "./jobtable.js";
-import { timeline } from "./timeline.js";
+import { amount, count, duration, el, empty, facts, jobPath, link, moment, percent, place, readable, sharePath, table, utc, withParametersLink, sameQueue } from "./format.js";
+import { columns, fill, layOut, live, nameAs, place as spot, scrolling, section } from "./frame.js";
+import { demandWords, jobRows, unitWords } from "./jobtable.js";
+import { roomFor, timeline } from "./timeline.js";
+import { drawMeanwhile, meanwhile, waitBars, waitsOf } from "./waits.js";
 import { categoryWords, reasonWords, whoCanFix } from "./words.js";
 
 const [, ID] = here();
 const PATH = `api/v1/jobs/${encodeURIComponent(ID)}`;
 
-async function load() {
+async function load(tick) {
   try {
     const job = await ask(PATH);
-    const [context, estimates] = await Promise.all([askMaybe(`api/v1/jobs/${encodeURIComponent(job.id)}/context`), ask("api/v1/estimates")]);
-    return { job, context, estimates };
+    const [context, estimates, past] = await Promise.all([askMaybe(`api/v1/jobs/${encodeURIComponent(job.id)}/context`), ask("api/v1/estimates"), meanwhile(job, Date.parse(tick.now))]);
+    return { job, context, estimates, past };
   } catch (reason) {
     if (reason instanceof ApiError && reason.status === 404) return { unknown: reason.message };
     if (reason instanceof ApiError && reason.status === 409) return { several: reason.jobs };
@@ -22,23 +23,29 @@ async function load() {
   }
 }
 
-function draw({ job, context, estimates, unknown, several }, tick) {
+function draw({ job, context, estimates, past, unknown, several }, tick) {
   if (unknown) return drawUnknown();
   if (several) return drawSeveral(several);
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
   nameAs(job.name || job.id);
-  layOut(spot("head"), spot("story"), section("timeline", "Timeline"), section("why", "Why it waits"), section("start", "When it starts"), scrolling("ahead", "Who goes before it"),
-    scrolling("holders", "Who holds what it needs"), section("alike", "What jobs like it waited"), scrolling("hosts", "Utilisation by host", "of the last minutes"),
-    section("failure", "Why it failed"), scrolling("attempts", "Attempts"), section("links", "Elsewhere"));
+  layOut(spot("head"), spot("story"), section("timeline", "Timeline"),
+    columns([section("why", "Why it waits"), section("start", "When it starts"), scrolling("ahead", "Who goes before it"), section("failure", "Why it failed"),
+      scrolling("hosts", "Utilisation by host", "of the last minutes"), section("waits", "What it waited for", "as far as its waits were watched")],
+    [scrolling("holders", "Who holds what it needs"), section("meanwhile", "Its share while it waited"), section("alike", "What jobs like it waited"),
+      scrolling("attempts", "Attempts"), section("links", "Elsewhere")]));
   const show = (id, isShown, from, make) => {
     document.getElementById(`${id}-section`).hidden = !isShown;
     if (isShown) fill(id, from, make);
   };
   fill("head", [job, minute], () => head(job, now));
-  fill("story", [job.story], () => (job.story.length ? el("div", { class: "panel story" }, ...job.story.map((line) => el("p", {}, line))) : null));
-  fill("timeline", [job.spans, minute], () => timeline(job.spans, now));
+  fill("story", [job.story], () => (job.story.length ? el("div", { class: "panel story" }, ...job.story.map((line) => el("p", {}, readable(line)))) : null));
+  fill("timeline", [job.spans, minute, roomFor()], () => timeline(job.spans, now));
   show("why", job.why !== null, [job.why], () => why(job.why));
+  const waits = waitsOf(job);
+  show("waits", waits.length > 0, [waits, minute], () => waitBars(waits, now));
+  document.getElementById("meanwhile-section").hidden = waits.length === 0;
+  if (waits.length > 0) drawMeanwhile(document.getElementById("meanwhile"), past, job);
   show("start", job.start !== null, [job.start, job.start_by, minute], () => starts(job.start, job.start_by, now));
   const { ahead = [], holders = [], alike = null, hosts = [], attempts = [], failure = null, links = {} } = context ?? {};
   show("ahead", job.why !== null, [ahead, job.why, minute], () => aheadOf(ahead, job.why, now));
@@ -101,29 +108,12 @@ function head(job, now) {
 const EVIDENCE = [["needs", "It needs"], ["free", "Free in the queue"], ["share_uses", "Its share uses"], ["share_quota", "Its share's quota"], ["share_most", "The most its share may use"],
   ["lendable", "Other shares could lend"], ["reserved", "Reserved for shares without jobs"], ["capacity", "Capacity in all"]];
 
-/** The reason, the numbers that prove it, and how the wait divides by reason. */
-function why({ reason, evidence, waited_seconds: waited, permanent }) {
+/** The reason and the numbers that prove it. */
+function why({ reason, evidence, permanent }) {
   const given = EVIDENCE.filter(([key]) => evidence[key] !== null);
-  const unit = evidence.unit === "NUM_INSTANCES" ? "instances of any type" : evidence.unit;
-  const total = Object.values(waited).reduce((a, b) => a + b, 0);
-  const parts = Object.entries(waited).filter(([, seconds]) => seconds >= 1).sort(([, a], [, b]) => b - a);
-  const bar = el("div", { class: "bar", role: "img", "aria-label": `Waited by reason: ${parts.map(([code, seconds]) => `${reasonWords(code)} ${duration(seconds)}`).join(", ")}` });
-  const swatch = (index) => `var(--series-${(index % 8) + 1})`;
-  parts.forEach(([code, seconds], index) => {
-    const piece = el("span", { class: "piece", title: `${reasonWords(code)}: ${duration(seconds)}` });
-    piece.style.flexGrow = seconds;
-    piece.style.background = swatch(index);
-    bar.append(piece);
-  });
   return el("div", { class: "panel inset" },
     el("p", {}, el("strong", {}, reasonWords(reason)), permanent ? el("span", { class: "not-ok" }, " It cannot start until somebody changes it or the set-up.") : null),
-    given.length ? facts(given.map(([key, words]) => [words, `${amount(evidence[key])} × ${unit}`])) : null,
-    parts.length ? el("div", {}, el("h3", { class: "minor" }, "This wait by reason, as far as it was watched"), bar,
-      el("ul", { class: "legend" }, ...parts.map(([code, seconds], index) => {
-        const mark = el("span", { class: "swatch", "aria-hidden": "true" });
-        mark.style.background = swatch(index);
-        return el("li", {}, mark, el("span", { class: "name" }, reasonWords(code)), el("span", { class: "number" }, duration(seconds)), el("span", { class: "number faint" }, percent(seconds, total)));
-      }))) : null);
+    given.length ? facts(given.map(([key, words]) => [words, unitWords(evidence[key], evidence.unit)])) : null);
 }
 
 /** The interval on the clock, what it rests on and how often such intervals were right; or why there is none. */
@@ -131,7 +121,7 @@ function starts({ sentence, p10, p50, p90, rests_on: rests, would_change: change
   const at = (time) => (time === null ? "more than 30 days from now" : moment(time, now));
   const known = made !== null;
   return el("div", { class: "panel inset" },
-    el("p", {}, known ? el("strong", {}, sentence) : sentence),
+    el("p", {}, known ? el("strong", {}, readable(sentence)) : readable(sentence)),
     facts([
       ["One in ten starts by (P10)", known ? at(p10) : null],
       ["Half start by (P50)", known ? at(p50) : null],
@@ -209,8 +199,8 @@ function attemptRows(attempts) {
     { title: "Began to run", cell: ({ started_at: time }) => at(time) },
     { title: "Ended", cell: ({ stopped_at: time }) => at(time) },
     { title: "How", cell: ({ preempted, stopped_at: time }) => (preempted ? "preempted" : time ? "ended" : "goes on") },
-    { title: "AWS says", cell: ({ status_reason: reason }) => reason ?? "" },
-    { title: "Training job", cell: ({ training_job: name }) => name ?? "" },
+    { title: "AWS says", cell: ({ status_reason: reason }) => (reason ? el("span", { class: "wraps" }, reason) : "") },
+    { title: "Training job", cell: ({ training_job: name }) => (name ? el("span", { class: "wraps" }, name) : "") },
   ], attempts);
 }
 

@@ -1,16 +1,27 @@
 // Jobs in a table, as several pages show them.
 
-import { amount, duration, el, empty, jobPath, link, place, table, withParametersLink } from "./format.js";
+import { amount, count, duration, el, empty, jobPath, link, place, readable, table, withParametersLink } from "./format.js";
 import { reasonWords } from "./words.js";
 
-/** `2 × ml.p5.48xlarge`. */
+/** `2 × ml.p5.48xlarge`, or `2 instances of any type`. */
+export function unitWords(quantity, unit) {
+  return unit === "NUM_INSTANCES" ? `${count(quantity, "instance")} of any type` : `${amount(quantity)} × ${unit}`;
+}
+
+/** What a job needs. */
 export function demandWords(demand) {
-  return demand.map(({ unit, quantity }) => `${amount(quantity)} × ${unit === "NUM_INSTANCES" ? "any instance" : unit}`).join(", ") || "–";
+  return demand.map(({ unit, quantity }) => unitWords(quantity, unit)).join(", ") || "–";
 }
 
 /** For how long a job waits, or how long it waited. */
 function waitWords({ waiting_seconds: waiting, wait_seconds: wait }) {
   return waiting === null ? (wait === null ? "–" : el("span", { class: "faint" }, duration(wait))) : duration(waiting);
+}
+
+/** Why it waits, or what AWS says of its end; of a success there is nothing to say. */
+function whyWords({ why, status, status_reason: said }) {
+  if (why) return el("span", { title: readable(why.story[0] ?? "") }, reasonWords(why.reason));
+  return said && status !== "succeeded" ? el("span", { class: "clip", title: said }, said) : "";
 }
 
 /** A table of jobs, each with a link to its page. */
@@ -24,6 +35,6 @@ export function jobRows(jobs, none) {
     { title: "Waits", number: true, cell: waitWords },
     { title: "GPUs", number: true, cell: (job) => amount(job.gpus) },
     { title: "Needs", cell: (job) => demandWords(job.demand) },
-    { title: "Why", cell: (job) => (job.why ? el("span", { title: job.why.story[0] ?? "" }, reasonWords(job.why.reason)) : el("span", { class: "clip", title: job.status_reason ?? "" }, job.status_reason ?? "")) },
+    { title: "Why", cell: whyWords },
   ], jobs);
 }

@@ -14,10 +14,37 @@ export const METRICS = ["queue.wait.oldest", "queue.wait:p50", "queue.wait:p95",
 const MAX_LINES = 8;
 
 /** Draws the charts of `views`, as `/api/v1/histories` gives them, into `host`. */
-export function overTime(host, { views, chosen, alerts, share, onZoom }) {
+export function overTime(host, { share, ...past }) {
+  const { of, put } = drawer(host, past);
+  if (share === null) {
+    put("Oldest wait by share", "seconds", lines(of("queue.wait.oldest"), by("share", "no share"), Math.max));
+    put("Wait of dispatched jobs, p95 of the last hour, by share", "seconds", lines(of("queue.wait", "p95"), by("share", "no share"), Math.max));
+    put("GPUs by part, mean of a step", "gpus", parts(of("gpu.part")), { stacked: true });
+    put(...unallocated(of));
+  } else {
+    put("Waits", "seconds", waits(of));
+  }
+  put(...byReason(of));
+  put("GPUs that waiting jobs ask for, mean of a step", "gpus", lines(of("queue.demand"), by("instance_type")), { stacked: true });
+  putQuotas(of, put, share);
+  put("GPU utilisation of running jobs", "ratio", lines(of("gpu.utilisation"), by("share", "no share"), Math.max));
+  put("Preemptions per step", "count", grown(lines(of("job.preemptions"), share === null ? by("share", "no share") : () => "preemptions")));
+  put("Failures per step by category", "count", grown(lines(of("job.failures"), ({ category }) => categoryWords(category))));
+}
+
+/** What says why a job of a share waited: the reasons of its share, its quota, and what was free in the queue. */
+export function duringAWait(host, { share, ...past }) {
+  const { of, put } = drawer(host, past);
+  put(...byReason(of));
+  putQuotas(of, put, share);
+  put(...unallocated(of));
+}
+
+/** How to get a metric from `views`, and how to put a chart into `host`. */
+function drawer(host, { views, chosen, alerts, onZoom }) {
   const of = (metric, stat) => views.find((view) => view.metric === metric && (stat === undefined || view.stat === stat));
   const seconds = (at) => Date.parse(at) / 1000;
-  const marks = alerts.filter(({ fired_at: at }) => at).map((alert) => ({ from: seconds(alert.fired_at), to: alert.resolved_at ? seconds(alert.resolved_at) : chosen.to, label: alert.rule }));
+  const marks = alerts.filter(({ fired_at: at }) => at).map((alert) => ({ from: seconds(alert.fired_at), to: alert.resolved_at ? seconds(alert.resolved_at) : chosen.to, label: alert.rule, colour: alert.colour }));
   const at = views[0].at.map(seconds);
   const step = views[0].step_seconds;
   const put = (title, unit, all, more = {}) => {
@@ -26,22 +53,16 @@ export function overTime(host, { views, chosen, alerts, share, onZoom }) {
     const series = more.stacked ? (layers.length ? layers : all.slice(0, 1)) : all;
     const place = el("div", {});
     host.append(place);
-    chart(place, { title, at, series, unit, range: [chosen.from, chosen.to], step, marks, onZoom: (from, to) => zoom(from, to, onZoom), ...more });
+    chart(place, { title, at, series, unit, range: [chosen.from, chosen.to], step, marks, onZoom: onZoom ? (from, to) => zoom(from, to, onZoom) : undefined, ...more });
   };
-  if (share === null) {
-    put("Oldest wait by share", "seconds", lines(of("queue.wait.oldest"), by("share", "no share"), Math.max));
-    put("Wait of dispatched jobs, p95 of the last hour, by share", "seconds", lines(of("queue.wait", "p95"), by("share", "no share"), Math.max));
-    put("GPUs by part, mean of a step", "gpus", parts(of("gpu.part")), { stacked: true });
-    put("Unallocated GPUs by cause, mean of a step", "gpus", lines(of("gpu.unallocated"), ({ cause }) => causeWords(cause)), { stacked: true });
-  } else {
-    put("Waits", "seconds", waits(of));
-  }
-  put("Waiting jobs by reason, mean of a step", "count", lines(of("queue.waiting"), ({ reason }) => reasonWords(reason)), { stacked: true });
-  put("GPUs that waiting jobs ask for, mean of a step", "gpus", lines(of("queue.demand"), by("instance_type")), { stacked: true });
+  return { of, put };
+}
+
+const byReason = (of) => ["Waiting jobs by reason, mean of a step", "count", lines(of("queue.waiting"), ({ reason }) => reasonWords(reason)), { stacked: true }];
+const unallocated = (of) => ["Unallocated GPUs by cause, mean of a step", "gpus", lines(of("gpu.unallocated"), ({ cause }) => causeWords(cause)), { stacked: true }];
+
+function putQuotas(of, put, share) {
   for (const [unit, series] of quotas(of, share)) put(`Quota and use${unit ? `, ${unit}` : " by share"}`, "instances", series);
-  put("GPU utilisation of running jobs", "ratio", lines(of("gpu.utilisation"), by("share", "no share"), Math.max));
-  put("Preemptions per step", "count", grown(lines(of("job.preemptions"), share === null ? by("share", "no share") : () => "preemptions")));
-  put("Failures per step by category", "count", grown(lines(of("job.failures"), ({ category }) => categoryWords(category))));
 }
 
 const sum = (a, b) => a + b;

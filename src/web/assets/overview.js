@@ -1,16 +1,15 @@
 // The overview: is it bad, and where; where the GPUs are; who waits, and why.
 
-import { alertList, folded, noneFires } from "./alertlist.js";
+import { alertPart } from "./alertlist.js";
 import { address, ask, askMaybe } from "./api.js";
 import { alertPath, amount, count, duration, el, empty, link, percent, place, queuePath, sameQueue, table, whereabouts, whereaboutsWords, withParametersLink } from "./format.js";
-import { fill, layOut, live, place as spot, scrolling, section } from "./frame.js";
+import { columns, fill, layOut, live, place as spot, scrolling, section } from "./frame.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
 import { failures, setup } from "./tables.js";
 import { reasonWords, severityRank, STATES, WAITING, worstFirst } from "./words.js";
 
 const LONGEST_WAITING = 10;
-const FIRST_ALERTS = 3;
 
 const PATHS = {
   queues: "api/v1/queues",
@@ -35,9 +34,8 @@ function draw(data, tick) {
   const { queues, alerts, reasons } = data;
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
-  layOut(spot("verdict"), section("alerts", "Alerts"), section("queues", "Where the GPUs are", null, ""), scrolling("waiting", "Who waits, and why"),
-    scrolling("jobs", "Waiting longest"), scrolling("reserved", "Reserved", "instances that are paid for, used or not"),
-    scrolling("failures", "Failures", "of the last day"), section("setup", "Set-up"));
+  layOut(spot("verdict"), columns([section("alerts", "Alerts"), section("queues", "Where the GPUs are")],
+    [scrolling("waiting", "Who waits, and why"), scrolling("jobs", "Waiting longest"), scrolling("reserved", "Reserved", "instances that are paid for, used or not"), scrolling("failures", "Failures", "of the last day"), section("setup", "Set-up")]));
   const sorted = worstFirst(alerts);
   fill("verdict", [alerts, queues, data.waterfall, tick.problems, minute], () => verdict(data, sorted, tick));
   fill("alerts", [alerts, minute, tick.problems], () => alertPart(sorted, now, tick));
@@ -74,18 +72,6 @@ function totals(queues, rows) {
     tile("Oldest wait", oldest ? duration(oldest.oldest_wait_seconds) : "none", oldest ? `on ${oldest.queue}` : "nothing waits"),
     tile("GPUs busy", percent(sum("running_busy"), capacity), capacity ? `${amount(sum("running_busy"))} of ${amount(capacity)}` : "capacity not known"),
     tile("GPUs unallocated", capacity ? amount(sum("unallocated")) : "–", `${amount(sum("running_idle"))} more run idle`));
-}
-
-function alertPart(sorted, now, tick) {
-  const of = (state) => sorted.filter((alert) => alert.state === state);
-  const [firing, pending, resolved] = [of("firing"), of("pending"), of("resolved")];
-  const rest = firing.slice(FIRST_ALERTS);
-  return [
-    firing.length ? alertList(firing.slice(0, FIRST_ALERTS), now) : el("div", { class: "panel" }, noneFires(tick)),
-    rest.length ? folded(`${count(rest.length, "more alert")} firing`, alertList(rest, now)) : null,
-    pending.length ? folded(`${amount(pending.length)} about to fire`, alertList(pending, now)) : null,
-    resolved.length ? folded(`${amount(resolved.length)} ended recently`, alertList(resolved, now)) : null,
-  ];
 }
 
 /** One card per queue, those about which something fires first. */

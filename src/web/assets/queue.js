@@ -1,9 +1,9 @@
 // A queue, or one share of it, now and over time: what its jobs wait for, where its GPUs were, what it lent and borrowed, what went wrong.
 
-import { alertList, folded, noneFires } from "./alertlist.js";
+import { alertPart } from "./alertlist.js";
 import { ask, askMaybe, here, withParameters } from "./api.js";
-import { alertPath, amount, count, duration, el, empty, facts, link, queuePath, sharePath, whereaboutsWords, withParametersLink } from "./format.js";
-import { fill, layOut, live, nameAs, place as spot, reload, scrolling, section, serviceNow } from "./frame.js";
+import { alertPath, amount, count, duration, el, empty, facts, link, queuePath, sharePath, table, whereaboutsWords, withParametersLink } from "./format.js";
+import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section, serviceNow } from "./frame.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
 import { METRICS, overTime } from "./overtime.js";
@@ -51,12 +51,12 @@ function draw(data, tick) {
   const [queue] = named;
   if (named.length > 1) return choose(named);
   nameAs(SHARE ? `${QUEUE} / ${SHARE}` : QUEUE);
-  layOut(spot("head"), spot("gpus"), section("alerts", "Alerts"), section("past", "Over time"), scrolling("shares", SHARE ? "Quota" : "Shares", "in instances"),
-    scrolling("waiting", "Why jobs wait now"), scrolling("jobs", "Waiting longest"), scrolling("loans", "Lending", "GPUs of one share's quota that another uses"),
-    scrolling("failures", "Failures", "of the last day"), section("setup", "Set-up"));
+  layOut(spot("head"), spot("gpus"), section("alerts", "Alerts"), section("past", "Over time"),
+    columns([scrolling("shares", SHARE ? "Quota" : "Shares", "in instances"), scrolling("waiting", "Why jobs wait now"), scrolling("jobs", "Waiting longest")],
+      [scrolling("loans", "Lending", "GPUs of one share's quota that another uses"), scrolling("failures", "Failures", "of the last day"), section("setup", "Set-up")]));
   const own = (rows) => rows.filter((row) => row.queue === QUEUE && (SHARE === null || row.share === SHARE));
   const alerts = worstFirst(data.alerts).filter(({ labels }) => labels.queue === QUEUE && (SHARE === null || labels.share === undefined || labels.share === SHARE));
-  fill("head", [queue, own(data.estimates), own(data.waits)], () => head(queue, own(data.estimates)[0], own(data.waits)[0]));
+  fill("head", [queue, own(data.shares), own(data.estimates), own(data.waits)], () => head(queue, own(data.shares)[0], own(data.estimates)[0], own(data.waits)[0]));
   const gpus = data.waterfall.find((row) => row.queue === QUEUE);
   fill("gpus", [gpus], () => (gpus && SHARE === null ? el("div", { class: "panel queue" }, waterfall(gpus)) : null));
   fill("alerts", [alerts, minute], () => alertPart(alerts, now, tick));
@@ -80,24 +80,21 @@ function choose(rows) {
   fill("head", [rows], () => [el("h1", {}, QUEUE), el("p", { class: "lead" }, "Queues of several accounts and regions have this name."), el("ul", { class: "plain" }, ...rows.map(row))]);
 }
 
-function head(queue, estimate, waits) {
+function head(queue, share, estimate, waits) {
   const where = whereaboutsWords(queue);
   const title = el("div", { class: "headline" }, el("h1", {}, SHARE === null ? QUEUE : el("span", {}, link(queuePath(QUEUE, queue), QUEUE), ` / ${SHARE}`)), where ? el("span", { class: "faint" }, where) : null, queue ? el("span", { class: "tag" }, queue.policy.toLowerCase().replaceAll("_", " ")) : null);
   if (!queue) return [title, el("p", { class: "lead" }, "No queue of this name is watched now. What was recorded of it is below.")];
-  const state = (name) => withParametersLink("jobs", { ...OF_PAGE, state: name.toUpperCase() }, SHARE ? `its ${name} jobs` : amount(queue.jobs[name] ?? 0));
+  // Of a share without a quota no row may be there.
+  const jobs = SHARE === null ? queue.jobs : share?.jobs ?? {};
+  const oldest = SHARE === null ? queue.oldest_wait_seconds : share?.oldest_wait_seconds ?? null;
+  const state = (name) => withParametersLink("jobs", { ...OF_PAGE, state: name.toUpperCase() }, SHARE !== null && jobs[name] === undefined ? `its ${name} jobs` : amount(jobs[name] ?? 0));
   return [title, facts([
     ["Runnable", state("runnable")], ["Running", state("running")], ["Failed", state("failed")],
-    ["Oldest wait", SHARE ? null : queue.oldest_wait_seconds === null ? "none" : duration(queue.oldest_wait_seconds)],
+    ["Oldest wait", oldest === null ? "none" : duration(oldest)],
     ["Half of jobs start within", SHARE && estimate ? duration(estimate.p50_seconds) : null],
     ["95 % of jobs start within", SHARE && estimate ? duration(estimate.p95_seconds) : null],
     ["Dispatched since counting began", SHARE && waits ? count(waits.count, "job") : null],
   ])];
-}
-
-function alertPart(alerts, now, tick) {
-  const live = alerts.filter(({ state }) => state !== "resolved");
-  const ended = alerts.filter(({ state }) => state === "resolved");
-  return [live.length ? alertList(live, now) : el("div", { class: "panel" }, noneFires(tick)), ended.length ? folded(`${amount(ended.length)} ended recently`, alertList(ended, now)) : null];
 }
 
 let drawnPast = null;
@@ -125,10 +122,12 @@ function fired(alerts) {
 function reasons(rows) {
   if (rows.length === 0) return empty("Nothing waits.");
   const of = (row) => withParametersLink("jobs", { queue: row.queue, share: row.share, reason: row.reason }, reasonWords(row.reason));
-  return el("table", {}, el("caption", { class: "unseen" }, "Waiting jobs by reason"),
-    el("thead", {}, el("tr", {}, ...["Why", ...(SHARE ? [] : ["Share"])].map((title) => el("th", { scope: "col" }, title)), ...["Jobs", "GPUs asked for"].map((title) => el("th", { scope: "col", class: "number" }, title)))),
-    el("tbody", {}, ...[...rows].sort((a, b) => b.jobs - a.jobs).map((row) => el("tr", {}, el("th", { scope: "row" }, of(row)), SHARE ? null : el("td", {}, row.share || "no share"),
-      el("td", { class: "number" }, amount(row.jobs)), el("td", { class: "number" }, amount(row.gpus))))));
+  return table("Waiting jobs by reason", [
+    { title: "Why", cell: of },
+    ...(SHARE ? [] : [{ title: "Share", cell: (row) => row.share || "no share" }]),
+    { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },
+    { title: "GPUs asked for", number: true, cell: (row) => amount(row.gpus) },
+  ], [...rows].sort((a, b) => b.jobs - a.jobs));
 }
 
 addEventListener("popstate", () => reload());

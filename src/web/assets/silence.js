@@ -21,7 +21,7 @@ export function silenceForm(alert, now, done) {
     } catch (reason) {
       if (reason instanceof ApiError && reason.status === 401) forget();
       message.className = "form-message bad";
-      message.textContent = reason instanceof ApiError ? reason.message : String(reason);
+      message.textContent = refusal(reason);
     }
   };
   const known = (alert.silences ?? []).map((silence) => {
@@ -52,6 +52,13 @@ export function silenceForm(alert, now, done) {
     known.length ? el("ul", { class: "plain panel advice" }, ...known) : el("p", { class: "faint lined" }, "It is not silenced."),
     el("details", { class: "panel inset" }, el("summary", {}, known.length ? "Silence it again" : "Silence it"), form),
   ];
+}
+
+/** Why nothing was done, for somebody who fills in a form. */
+function refusal(reason) {
+  if (!(reason instanceof ApiError)) return String(reason);
+  if (reason.code === "token_needed") return "Nothing was changed: this takes a token that may operate, one of `api.tokens` in the service's configuration. Enter it above.";
+  return `Nothing was changed: ${reason.message}`;
 }
 
 /** A matcher of this value and no other: one that a glob would take for more is written as a regular expression. */

@@ -1,9 +1,15 @@
 // A job's life as bars over time, an attempt a row, and the same as a table.
 
-import { duration, el, table, utc } from "./format.js";
+import { duration, el, scale, table, utc } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 900;
+/** As wide as there is room, in pixels of the style sheet. */
+const NARROWEST = 300;
+const WIDEST = 2400;
+/** What stands around it: padding and border. */
+const AROUND = 36;
+/** Room for the words of one mark. */
+const MARK = 96;
 const LEFT = 74;
 const ROW = 26;
 const BAR = 16;
@@ -14,18 +20,25 @@ const STEPS = [60, 300, 900, 1800, 3600, 10800, 21600, 43200, 86400, 172800, 604
 
 const PHASES = [["waiting", "Waiting"], ["scheduled", "Scheduled"], ["starting", "Starting"], ["running", "Running"]];
 
+/** How wide it is drawn now. */
+export function roomFor() {
+  const room = document.getElementById("main").clientWidth / scale() - AROUND;
+  return Math.round(Math.min(WIDEST, Math.max(NARROWEST, room)));
+}
+
 /** The timeline of `spans`, which are `{phase, attempt, from, to}`; `now` is in milliseconds. */
 export function timeline(spans, now) {
   if (spans.length === 0) return el("p", { class: "empty" }, "Its times are not known.");
   const end = (span) => (span.to === null ? now : Date.parse(span.to));
   const [begin, last] = [Date.parse(spans[0].from), Math.max(...spans.map(end))];
   const attempts = [...new Set(spans.map(({ attempt }) => attempt))].slice(-MAX_ROWS);
+  const width = roomFor();
   const height = attempts.length * ROW + 22;
-  const x = (at) => LEFT + ((WIDTH - LEFT - 8) * (at - begin)) / (last - begin || 1);
-  const svg = node("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": inWords(spans, end) });
-  for (const tick of ticks(begin, last)) {
+  const x = (at) => LEFT + ((width - LEFT - 8) * (at - begin)) / (last - begin || 1);
+  const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": inWords(spans, end) });
+  for (const tick of ticks(begin, last, Math.floor((width - LEFT) / MARK))) {
     svg.append(node("line", { class: "tick", x1: x(tick), x2: x(tick), y1: 0, y2: height - 18 }),
-      x(tick) < WIDTH - 60 ? node("text", { x: x(tick) + 3, y: height - 5 }, tickWords(tick, last - begin)) : "");
+      x(tick) < width - 72 ? node("text", { x: x(tick) + 3, y: height - 5 }, tickWords(tick, last - begin)) : "");
   }
   attempts.forEach((attempt, row) => {
     svg.append(node("text", { x: 0, y: row * ROW + 17 }, `Attempt ${attempt}`));
@@ -59,11 +72,11 @@ function node(name, attributes, text) {
   return made;
 }
 
-function ticks(begin, last) {
-  const step = 1000 * (STEPS.find((seconds) => (last - begin) / 1000 / seconds <= 8) ?? STEPS.at(-1));
+function ticks(begin, last, most) {
+  const step = 1000 * (STEPS.find((seconds) => (last - begin) / 1000 / seconds <= most) ?? STEPS.at(-1));
   const first = Math.ceil(begin / step) * step;
   const all = [];
-  for (let at = first; at <= last && all.length < 12; at += step) all.push(at);
+  for (let at = first; at <= last && all.length <= most; at += step) all.push(at);
   return all;
 }
 

@@ -79,12 +79,13 @@ function answer({ from, to, jobs, changes, notes, shares, queues }) {
     ["Dollars for all capacity", ...figure(row, "capacity_dollars", amount)],
   ].map((cells) => [row.queue, ...cells]));
   const titles = ["Queue", "Figure", "Recorded", "Before", "After"];
-  const scroll = (label, inner) => el("div", { class: "panel scroll", tabindex: "0", role: "region", "aria-label": label }, inner);
+  const scroll = (label, inner) => el("section", {}, el("h2", {}, label), el("div", { class: "panel scroll", tabindex: "0", role: "region", "aria-label": label }, inner));
+  const isKnown = (cells) => cells.slice(2).some((cell) => cell !== "–");
   return [
     el("p", {}, `${count(jobs, "job")} from ${utc(Date.parse(from))} to ${utc(Date.parse(to))}. `, changes.length ? `Changed: ${changes.join(", ")}.` : "Nothing is changed: this is how close the replay is to what happened."),
     ...notes.map((note) => el("p", { class: "empty" }, note)),
-    scroll("Waits by share", table("Waits by share", waits, shares)),
-    scroll("Use by queue", table("Use by queue", titles.map((title, index) => ({ title, number: index > 1, cell: (row) => row[index] })), uses)),
+    scroll("Waits by share, as recorded, replayed and replayed with the changes", table("Waits by share", waits, shares)),
+    scroll("Use by queue, likewise", table("Use by queue", titles.map((title, index) => ({ title, number: index > 1, cell: (row) => row[index] })), uses.filter(isKnown))),
   ];
 }
 

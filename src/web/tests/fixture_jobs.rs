@@ -25,9 +25,9 @@ pub(super) fn jobs() -> Vec<JobView> {
         preemptions: Some(1),
         training_job: Some("AWSBatch-nightly-2".into()),
         spans: vec![
-            span("waiting", 1, 5_000, Some(4_000)),
+            waited(span("waiting", 1, 5_000, Some(4_000)), &[("capacity_in_use", 700.0), ("behind", 290.0)]),
             span("running", 1, 4_000, Some(3_000)),
-            span("waiting", 2, 3_000, Some(1_000)),
+            waited(span("waiting", 2, 3_000, Some(1_000)), &[("share_at_limit", 1_500.0), ("no_capacity", 500.0)]),
             span("running", 2, 1_000, None),
         ],
         ..named("job-nightly", "nightly", 5_000)
@@ -50,7 +50,7 @@ pub(super) fn jobs() -> Vec<JobView> {
             "Next: read the job's log; its training job's page in the SageMaker console links to it.".to_owned(),
         ],
         spans: vec![
-            span("waiting", 1, 9_600, Some(9_000)),
+            waited(span("waiting", 1, 9_600, Some(9_000)), &[("capacity_in_use", 600.0)]),
             span("scheduled", 1, 9_000, Some(8_900)),
             span("starting", 1, 8_900, Some(8_700)),
             span("running", 1, 8_700, Some(2_000)),
@@ -179,7 +179,12 @@ fn span(phase: &'static str, attempt: u32, from: u64, to: Option<u64>) -> Span {
         to: to.map(ago),
         from_uncertain_seconds: 0.0,
         to_uncertain_seconds: to.map(|_| 0.0),
+        waited_seconds: BTreeMap::new(),
     }
+}
+
+fn waited(span: Span, seconds: &[(&str, f64)]) -> Span {
+    Span { waited_seconds: seconds.iter().map(|(reason, seconds)| ((*reason).to_owned(), *seconds)).collect(), ..span }
 }
 
 /// A past of forty jobs of two shares, as a service keeps it.

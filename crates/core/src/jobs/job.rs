@@ -16,10 +16,24 @@ use crate::model::{
 /// For how long what happened is not reported because a description could say it more exactly.
 pub(super) const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
 
+/// Less is no wait: in seconds.
+const MIN_WAITED: f64 = 1e-3;
+
 /// Seconds waited by reason. Most jobs have none yet, and there are millions of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Waited(pub BTreeMap<String, f64>);
+
+impl Waited {
+    fn add(&mut self, seconds: &[(String, f64)]) {
+        for (reason, seconds) in seconds {
+            *self.0.entry(reason.clone()).or_default() += seconds;
+        }
+    }
+}
+
+/// The same of waits after the first, by attempt: most jobs have only one.
+pub type RequeueWaits = BTreeMap<u32, Waited>;
 
 /// A job: its latest answer, what its descriptions said, and its timeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +54,8 @@ pub struct Job {
     pub training_job_known: bool,
     /// Seconds of its waits that are over, by reason, as far as they were watched; `None` where none were.
     pub waited: Option<Box<Waited>>,
+    /// What of that belongs to waits after the first.
+    pub requeue_waits: Option<Box<RequeueWaits>>,
     /// Whether the timeline has ended, known without a look at it: most answers tell nothing new.
     pub(super) is_over: bool,
     /// How many preemptions were reported, by this run and earlier ones; `None` until a description has said how many there were.
@@ -70,6 +86,7 @@ impl Job {
             wants_description_since: (before.wants_description || may_have_made_attempts).then_some(at.earliest),
             training_job_known: false,
             waited: None,
+            requeue_waits: None,
             is_over: false,
             preemptions_reported: before.preemptions,
             is_restored: false,
@@ -238,10 +255,28 @@ impl Job {
     }
 
     /// Takes in what a wait that is over was for.
-    pub(super) fn add_waited(&mut self, seconds: impl IntoIterator<Item = (String, f64)>) {
-        for (reason, seconds) in seconds {
-            *self.waited.get_or_insert_default().0.entry(reason).or_default() += seconds;
+    pub(super) fn add_waited(&mut self, seconds: &[(String, f64)]) {
+        self.waited.get_or_insert_default().add(seconds);
+        let over = |span: &&Span| span.phase == Phase::Waiting && span.to.is_some();
+        let attempt = self.timeline.spans().iter().rfind(over).map_or(1, |span| span.attempt);
+        if attempt > 1 {
+            self.requeue_waits.get_or_insert_default().entry(attempt).or_default().add(seconds);
         }
+    }
+
+    /// Seconds by reason of the wait before an attempt, if that wait is over; empty if it was not watched.
+    pub fn waited_before(&self, attempt: u32) -> BTreeMap<&str, f64> {
+        let later = self.requeue_waits.as_deref();
+        if attempt > 1 {
+            let own = later.and_then(|later| later.get(&attempt)).into_iter().flat_map(|waited| &waited.0);
+            return own.map(|(reason, seconds)| (reason.as_str(), *seconds)).collect();
+        }
+        let of_later =
+            |reason: &str| -> f64 { later.into_iter().flatten().filter_map(|(_, waited)| waited.0.get(reason)).sum() };
+        let all = self.waited.iter().flat_map(|waited| &waited.0);
+        let first = all.map(|(reason, seconds)| (reason.as_str(), seconds - of_later(reason)));
+        // Differences of sums are not exact.
+        first.filter(|(_, seconds)| *seconds >= MIN_WAITED).collect()
     }
 
     /// The job's owner, if a description named one.

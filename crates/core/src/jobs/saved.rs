@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::coverage::{Coverage, SavedCoverage};
-use crate::jobs::job::Waited;
+use crate::jobs::job::{RequeueWaits, Waited};
 use crate::jobs::{Changes, Event, EventKind, Job, Ledger, Timeline};
 use crate::model::{
     Capacity, InstanceType, JobDetails, JobId, JobSeen, JobStatus, QueueName, SavedJob, SavedJobs, SavedQueue,
@@ -109,6 +109,9 @@ struct Body {
     /// Seconds waited by reason, of waits that are over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     waited: Option<Box<Waited>>,
+    /// What of that belongs to waits after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requeue_waits: Option<Box<RequeueWaits>>,
     /// How many preemptions were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preemptions: Option<u32>,
@@ -148,6 +151,7 @@ impl Body {
             wants_description: millis(job.wants_description_since),
             training_job_known: job.training_job_known,
             waited: job.waited.clone(),
+            requeue_waits: job.requeue_waits.clone(),
             preemptions: job.preemptions_reported.map(|reported| reported.saturating_sub(uncounted)),
             left,
         }
@@ -190,6 +194,7 @@ impl Body {
             wants_description_since: at(self.wants_description),
             training_job_known: self.training_job_known,
             waited: self.waited,
+            requeue_waits: self.requeue_waits,
             is_over,
             preemptions_reported: self.preemptions,
             is_restored: true,

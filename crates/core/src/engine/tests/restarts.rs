@@ -131,3 +131,39 @@ fn until_the_time_before_a_start_is_counted_the_frames_say_so() {
     assert_eq!(output.frame.catch_up, CatchUp::Done, "{}", output.counted_until);
     assert_eq!(next.tick(second(3 * hour)).frame.catch_up, CatchUp::Done, "lists that fail later are no start");
 }
+
+#[test]
+fn what_each_wait_was_for_is_known_by_attempt_also_after_a_restart() {
+    let job = |status, scheduled: Option<i64>, preemptions, at| {
+        let details = JobDetails { preemptions, ..JobDetails::default() };
+        let stopped = || StoppedAttempt { started_at: None, stopped_at: Some(second(200)), status_reason: None };
+        let details = JobDetails { preempted: (0..preemptions).map(|_| stopped()).collect(), ..details };
+        let job = JobSeen { status, scheduled_at: scheduled.map(second), ..scheduled_at(70) };
+        answer(at, vec![JobSeen { details: Some(Box::new(details)), ..job }])
+    };
+    let mut run = engine(Saved::default());
+    let mut state = Saved::default();
+    for (at, status, scheduled, preemptions) in [
+        (100, JobStatus::Runnable, None, 0),
+        (130, JobStatus::Runnable, None, 0),
+        (160, JobStatus::Scheduled, Some(150), 0),
+        (210, JobStatus::Runnable, Some(150), 1),
+        (240, JobStatus::Runnable, Some(150), 1),
+        (270, JobStatus::Runnable, Some(150), 1),
+        (300, JobStatus::Scheduled, Some(290), 1),
+    ] {
+        run.observe(vec![topology(), job(status, scheduled, preemptions, at), answered(at)]);
+        let output = run.tick(second(at + 5));
+        state = saved_after(state, output);
+    }
+    let check = |engine: &Engine| {
+        let job = engine.job(&"job-1".into()).unwrap().clone();
+        let of = |attempt| job.waited_before(attempt).values().sum::<f64>();
+        assert!(of(1) > 0.0 && of(2) > of(1), "{} and {} of {:?}", of(1), of(2), job.waited);
+        assert_eq!(of(3), 0.0);
+        let all: f64 = job.waited.as_ref().unwrap().0.values().sum();
+        assert!((all - of(1) - of(2)).abs() < 1e-6);
+    };
+    check(&run);
+    check(&engine(state));
+}

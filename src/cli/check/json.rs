@@ -1,0 +1,50 @@
+//! What `check` understood, for programs.
+
+use serde_json::{Value, json};
+
+use crate::cli::check::{Looks, kind};
+use crate::cli::inputs::Source;
+use crate::cli::rules::findings;
+use crate::config::{Receiver, Target, shown_url};
+use crate::notify::routing_table::{self, Route};
+use crate::service::Look;
+use trainspotter_core::rules::Rule;
+
+/// A configuration, its rules, who hears of them, and what a look at each target found.
+pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
+    let config = &source.config;
+    let target = |target: &Target| {
+        let role = target.role.as_ref().map(ToString::to_string);
+        json!({ "target": target.name, "region": target.region, "role": role, "queues": target.queues })
+    };
+    let receiver = |receiver: &Receiver| {
+        let muted: Vec<String> = receiver.mute.iter().map(ToString::to_string).collect();
+        json!({ "receiver": receiver.name, "kind": kind(&receiver.channel), "muted": muted })
+    };
+    let route = |Route { rule, receivers, held_back_by }: &Route| json!({ "rule": rule, "receivers": receivers, "held_back_by": held_back_by });
+    let routes = routing_table::routes(config, rules);
+    json!({
+        "config": source.name,
+        "targets": config.targets.iter().map(target).collect::<Vec<_>>(),
+        "poll_every_seconds": config.poll.every.as_secs_f64(),
+        "calls_per_second": config.poll.calls_per_second,
+        "listen": config.listen,
+        "cloudwatch_namespaces": config.publish.cloudwatch.iter().map(|sink| &sink.namespace).collect::<Vec<_>>(),
+        "otlp_endpoints": config.publish.otlp.iter().map(|sink| shown_url(sink.endpoint.expose())).collect::<Vec<_>>(),
+        "rules": rules.iter().map(Rule::name).collect::<Vec<_>>(),
+        "receivers": config.receivers.iter().map(receiver).collect::<Vec<_>>(),
+        "routes": routes.iter().map(route).collect::<Vec<_>>(),
+        "rule_warnings": findings(rules, config.poll.every),
+        "machine_warning": source.warnings(),
+        "live": looks.iter().map(look).collect::<Vec<_>>(),
+    })
+}
+
+fn look((name, found): &(String, Result<Look, String>)) -> Value {
+    match found {
+        Err(error) => json!({ "target": name, "error": error }),
+        Ok(Look { frame, clock_skew_seconds }) => json!({
+            "target": name, "error": null, "clock_skew_seconds": clock_skew_seconds, "queues": frame.queues, "findings": frame.setup,
+        }),
+    }
+}

@@ -1,0 +1,106 @@
+//! Every command that answers can answer in JSON: valid, and nothing beside it on stdout.
+
+use crate::support;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use support::process::trainspotter;
+
+/// What a command prints with `--json`, and its exit code.
+async fn json(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = trainspotter(arguments).arg("--json").output().await.unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let parsed = serde_json::from_str(&printed);
+    (output.status.code(), parsed.unwrap_or_else(|error| panic!("{arguments:?}: {error}: {printed}")))
+}
+
+#[tokio::test]
+async fn commands_that_work_on_files_answer_in_json() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = |name: &str| root.join(name).display().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    written(
+        "rules.yaml",
+        "rules: [{ alert: Long, metric: queue.wait.oldest, by: [queue], above: 30m, annotations: { summary: s, runbook: nowhere } }]",
+    );
+    let config = written(
+        "trainspotter.yaml",
+        "targets: [{ region: us-east-1, queues: [research] }]\nrules: [rules.yaml]\nstore: trainspotter.db\n\
+         receivers: [{ name: chat, webhook: { url: \"https://chat.example.com/hook\" }, match: [severity=page] }]\n",
+    );
+    let (code, checked) = json(&["check", "--config", &config]).await;
+    assert_eq!((code, &checked["routes"][0]["rule"]), (Some(0), &"Long".into()), "{checked}");
+    assert_eq!(
+        (&checked["targets"][0]["queues"][0], &checked["receivers"][0]["kind"]),
+        (&"research".into(), &"webhook".into())
+    );
+    assert!(!checked.to_string().contains("/hook"), "an address with its secret is not shown: {checked}");
+
+    let rules = folder.path().join("rules.yaml").display().to_string();
+    let (code, checked) = json(&["rules", "check", &rules]).await;
+    assert_eq!((code, &checked["rules"][0]), (Some(0), &"Long".into()));
+    assert!(checked["warnings"][0].as_str().unwrap().contains("opens nothing"), "{checked}");
+    let test = |expected: &str| {
+        let series = "series: [{ metric: queue.wait.oldest, labels: { queue: q }, values: 40mx3 }]";
+        format!(
+            "rules: [rules.yaml]\ntests: [{{ name: it fires, {series}, expect: [{{ alert: Long, labels: {{ queue: q }}, timeline: {expected} }}] }}]"
+        )
+    };
+    let (code, tested) = json(&["rules", "test", &written("right.test.yaml", &test("3F"))]).await;
+    assert_eq!((code, &tested["tests"], &tested["failed"]), (Some(0), &1.into(), &Value::Array(Vec::new())));
+    let (code, tested) = json(&["rules", "test", &written("wrong.test.yaml", &test("3P"))]).await;
+    assert_eq!((code, &tested["failed"][0]["test"]), (Some(1), &"it fires".into()), "{tested}");
+    let (code, tested) = json(&["rules", "backtest", "--to", "2h", &path("alerts/default.yaml")]).await;
+    assert!(code == Some(0) && tested["rules"][0]["fired"].is_u64() && tested["to"].is_string(), "{tested}");
+    let (code, priced) = json(&["cost", "--config", &config]).await;
+    assert!(code == Some(0) && priced.is_object(), "{priced}");
+    assert!(
+        serde_json::from_slice::<Value>(&trainspotter(&["schema", "config"]).output().await.unwrap().stdout).is_ok()
+    );
+}
+
+#[tokio::test]
+async fn commands_that_work_beside_a_service_answer_as_its_api_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trainspotter.yaml");
+    std::fs::write(&file, "targets: [{ region: us-east-1 }]\nstore: trainspotter.db\n").unwrap();
+    drop(trainspotter_state(&folder.path().join("trainspotter.db")));
+    let config = file.to_str().unwrap();
+    let add = [
+        "silence",
+        "add",
+        "--allow-unmatched",
+        "--for",
+        "2h",
+        "--author",
+        "ann",
+        "--comment",
+        "known",
+        "queue=a",
+        "--config",
+        config,
+    ];
+    let (code, added) = json(&add).await;
+    assert_eq!((code, &added["author"], &added["state"]), (Some(0), &"ann".into(), &"active".into()), "{added}");
+    let id = added["id"].to_string();
+    let (code, listed) = json(&["silence", "list", "--config", config]).await;
+    assert_eq!((code, &listed[0]), (Some(0), &added));
+    let (code, ended) = json(&["silence", "end", &id, "--config", config]).await;
+    assert_eq!((code, &ended["state"]), (Some(0), &"over".into()));
+    let (code, listed) = json(&["outbox", "list", "--config", config]).await;
+    assert_eq!((code, &listed["notifications"]), (Some(0), &Value::Array(Vec::new())));
+    let (code, changed) = json(&["outbox", "retry", "--config", config]).await;
+    assert_eq!((code, &changed["changed"]), (Some(0), &0.into()));
+}
+
+/// A state file as a service leaves it.
+fn trainspotter_state(file: &Path) -> trainspotter::store::Store {
+    trainspotter::store::Store::open_as_is(file).unwrap()
+}
