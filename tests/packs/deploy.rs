@@ -44,9 +44,11 @@ fn the_policy_and_the_template_agree() {
     let policies = &resources["TaskRole"]["Properties"]["Policies"];
     let mut filled = fill(&policies[0]["PolicyDocument"], namespace);
     // Behind a condition: what it is, what holds if it does, and if not.
-    assert_eq!((&policies[1][0], &policies[1][2]), (&json!("HasEvents"), &json!("AWS::NoValue")));
-    let events = fill(&policies[1][1]["PolicyDocument"], namespace);
-    filled["Statement"].as_array_mut().unwrap().extend(statements(&events).cloned());
+    for (policy, condition) in [(&policies[1], "HasEvents"), (&policies[2], "HasArchive")] {
+        assert_eq!((&policy[0], &policy[2]), (&json!(condition), &json!("AWS::NoValue")));
+        let more = fill(&policy[1]["PolicyDocument"], namespace);
+        filled["Statement"].as_array_mut().unwrap().extend(statements(&more).cloned());
+    }
     assert_eq!(filled, policy);
 }
 
@@ -159,6 +161,7 @@ fn the_configuration_in_the_template_is_valid() {
         .replace("${Globs}", "prod-*\", \"research")
         .replace("${EventsUrl}", "null")
         .replace("${Bucket}", "bucket")
+        .replace("${ArchiveUrl}", "s3://bucket/archive")
         .replace("${Tokens}", "[]")
         .replace("${Url}", "https://trainspotter.example.com")
         .replace("${Namespace}", "Trainspotter")
@@ -167,6 +170,7 @@ fn the_configuration_in_the_template_is_valid() {
     let config = yaml(&text);
     assert_eq!(config["targets"][0]["queues"], json!(["prod-*", "research"]));
     assert_eq!(config["listen"], "0.0.0.0:9464");
+    assert_eq!(config["archive"], "s3://bucket/archive");
     assert_eq!(config["store"], json!({"file": "/state/trainspotter.db", "log": "s3://bucket/log"}));
 }
 
@@ -230,6 +234,7 @@ fn fill(value: &Value, namespace: &str) -> Value {
                 ("${AWS::Region}", "REGION"),
                 ("${AWS::AccountId}", "ACCOUNT"),
                 ("${Bucket.Arn}", "arn:aws:s3:::BUCKET"),
+                ("${ArchivePrefix}", "archive"),
             ];
             json!(parts.iter().fold(text.clone(), |text, (from, to)| text.replace(from, to)))
         }
