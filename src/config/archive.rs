@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::Receiver;
 use crate::config::aws_names::partition_of;
 use crate::config::check::Check;
 use crate::config::file::{self, ArchiveForm, ArchiveKeys, Every};
 use crate::config::object_place::ObjectPlace;
-use crate::config::{Channel, Receiver};
 
 /// How long after the end of a day its files are written, unless the file says otherwise.
 const GRACE: Duration = Duration::from_secs(3_600);
@@ -124,15 +124,8 @@ impl Check<'_> {
         let mut checked: Vec<ScheduledReport> = Vec::new();
         for (index, report) in reports.iter().enumerate() {
             let at = |key: &str| format!("reports[{index}].{key}");
-            match receivers.iter().find(|receiver| receiver.name == report.to) {
-                None => self.problem(&at("to"), format!("there is no receiver `{}`", report.to)),
-                Some(receiver)
-                    if matches!(receiver.channel, Channel::PagerDuty { .. } | Channel::Alertmanager { .. }) =>
-                {
-                    let message = "reports go to sns, webhook and slack: what PagerDuty and Alertmanager get is an incident until it is resolved";
-                    self.problem(&at("to"), message);
-                }
-                Some(_) => {}
+            if !receivers.iter().any(|receiver| receiver.name == report.to) {
+                self.problem(&at("to"), format!("there is no receiver `{}`", report.to));
             }
             self.distinct(&at("by"), &report.by);
             if report.by.len() > MAX_REPORT_KEYS {

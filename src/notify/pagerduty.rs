@@ -1,5 +1,5 @@
 //! PagerDuty, by Events API v2: a firing triggers an incident, its resolve ends it. Both carry the alert's id, by which
-//! PagerDuty also recognises what is sent twice.
+//! PagerDuty also recognises what is sent twice. A report is a change event, which wakes nobody.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ use crate::notify::message::Message;
 use crate::notify::message::cut;
 use crate::notify::outbox::Kind;
 use trainspotter_clock::Clock;
+use trainspotter_core::rules::REPORT;
 
 /// The longest summary that PagerDuty takes, in characters.
 const MAX_SUMMARY: usize = 1_024;
@@ -28,6 +29,8 @@ const MAX_DETAIL: usize = 4_096;
 #[derive(Debug)]
 pub struct PagerDuty {
     http: Http,
+    /// For change events, beside the other endpoint.
+    changes: Http,
     routing_key: Secret,
 }
 
@@ -37,7 +40,8 @@ impl PagerDuty {
     /// # Errors
     /// The URL cannot be used. Says why, without the URL.
     pub fn new(endpoint: &Endpoint, routing_key: &Secret) -> Result<Self, IntegrationError> {
-        Ok(Self { http: Http::new(endpoint)?, routing_key: routing_key.clone() })
+        let changes = Http::new(&of_changes(endpoint))?;
+        Ok(Self { http: Http::new(endpoint)?, changes, routing_key: routing_key.clone() })
     }
 
     /// Sends an event once.
@@ -45,11 +49,40 @@ impl PagerDuty {
     /// # Errors
     /// What to do next, and why.
     pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
-        let mut event = event(message);
+        let is_report = message.transition.alert.rule == REPORT;
+        let (http, mut event) = if is_report { (&self.changes, change(message)) } else { (&self.http, event(message)) };
         event["routing_key"] = self.routing_key.expose().into();
         let body = serde_json::to_vec(&event).map_err(|error| Failure::unwritable(&error))?;
-        Ok(self.http.post("", HeaderMap::new(), body, clock).await?.into())
+        Ok(http.post("", HeaderMap::new(), body, clock).await?.into())
     }
+}
+
+/// Where change events go: `/v2/change/enqueue` beside `/v2/enqueue`.
+fn of_changes(endpoint: &Endpoint) -> Endpoint {
+    let url = endpoint.url.expose().replacen("/enqueue", "/change/enqueue", 1);
+    Endpoint { url: Secret::new(url), ..endpoint.clone() }
+}
+
+/// All of a change event but the key that lets it in.
+fn change(message: &Message) -> Value {
+    let alert = &message.transition.alert;
+    let summary = alert.annotations.get("summary").unwrap_or(&message.subject);
+    let mut change = json!({
+        "payload": {
+            "summary": cut(summary, MAX_SUMMARY),
+            "source": "trainspotter",
+            "timestamp": message.transition.at.to_string(),
+            "custom_details": {
+                "labels": alert.labels,
+                "notification_id": message.id.as_str(),
+                "text": cut(&message.text, MAX_DETAIL),
+            },
+        },
+    });
+    if let Some(link) = message.link() {
+        change["links"] = json!([{ "href": link, "text": "Trainspotter" }]);
+    }
+    change
 }
 
 /// All of an event but the key that lets it in.
@@ -124,6 +157,28 @@ mod tests {
         let resolved = event(&Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), url));
         assert_eq!(resolved["event_action"], "resolve");
         assert_eq!(resolved["dedup_key"], fired["dedup_key"]);
+    }
+
+    #[test]
+    fn a_report_is_a_change_event_and_opens_no_incident() {
+        let digest = crate::notify::Digest {
+            name: "weekly".to_owned(),
+            from: trainspotter_core::model::Timestamp::from_millis(1_800_000_000_000),
+            summary: "12 jobs ended.".to_owned(),
+            text: "Largest wastes".to_owned(),
+        };
+        let row = crate::notify::notification(&digest, "pager", digest.from);
+        let change = change(&Message::of(&row, Some("https://spotter.example")));
+        assert_eq!(change["payload"]["summary"], "12 jobs ended.");
+        assert!(change["payload"]["custom_details"]["text"].as_str().unwrap().contains("Largest wastes"), "{change}");
+        assert!(change.get("event_action").is_none() && change.get("dedup_key").is_none(), "{change}");
+        for (url, expected) in [
+            ("https://events.pagerduty.com/v2/enqueue", "https://events.pagerduty.com/v2/change/enqueue"),
+            ("https://relay.example/pagerduty", "https://relay.example/pagerduty"),
+        ] {
+            let endpoint = Endpoint { url: Secret::new(url), allow_loopback: false };
+            assert_eq!(of_changes(&endpoint).url.expose(), expected);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 pub(crate) struct Report {
     /// How often, each time about the whole days, weeks or months that are over: daily, weekly (from Monday on) or monthly.
     pub(crate) every: Every,
-    /// The name of a receiver: sns, webhook or slack.
+    /// The name of a receiver.
     pub(crate) to: String,
     /// What it is broken down by: queue, share, owner, account, region, instance_type, or a tag of `tags`.
     #[serde(default)]
