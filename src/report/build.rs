@@ -1,28 +1,34 @@
 //! From rows of the archive to the figures of a report.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::report::Key;
 use crate::report::figures::{Breakdown, Failures, Gpus, Lending, Objective, Report, Waits};
+use crate::report::text::moment;
 use crate::report::wastes::{self, WasteKind};
 use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::metrics::EndedJob;
 use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
 use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::units::counted;
 use trainspotter_core::rules;
 
 /// Rows of a breakdown at most; jobs of other keys are in one row together, called `(other)`.
 const MAX_ROWS: usize = 10_000;
 
 /// Waits that are kept to find quantiles, of all rows together. Of more, quantiles are those of the first.
-const MAX_WAITS: usize = 20_000_000;
+const MAX_WAITS: usize = 10_000_000;
 
 /// Tags that are remembered to say which there are.
 const MAX_TAGS: usize = 1_000;
 
 /// Fewer GPU-hours without a price are not worth a note.
 const MIN_MISSING: f64 = 0.05;
+
+/// An hour: rows of hours begin with one.
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What jobs of other keys are called.
 const OTHER: &str = "(other)";
@@ -38,19 +44,24 @@ pub struct Builder {
     columns: BTreeMap<String, f64>,
     /// GPU-seconds of each part in hours whose dollars were counted.
     priced: BTreeMap<&'static str, f64>,
-    lending: BTreeMap<(String, String), Lending>,
+    lending: BTreeMap<Quota, Lending>,
     failures: BTreeMap<String, (u64, f64)>,
     rows: BTreeMap<Vec<String>, Row>,
     waits_kept: usize,
+    waits_left_out: u64,
     tags: BTreeSet<String>,
-    hours: u64,
+    /// Hours of which there are rows.
+    hours: BTreeSet<Timestamp>,
     notes: Vec<String>,
 }
+
+/// Whose quota: account, region, queue and share.
+type Quota = (Option<String>, Option<String>, String, String);
 
 #[derive(Debug, Default)]
 struct Row {
     breakdown: Breakdown,
-    waits: Vec<f32>,
+    waits: Vec<f64>,
     sum: f64,
 }
 
@@ -69,8 +80,9 @@ impl Builder {
             failures: BTreeMap::new(),
             rows: BTreeMap::new(),
             waits_kept: 0,
+            waits_left_out: 0,
             tags: BTreeSet::new(),
-            hours: 0,
+            hours: BTreeSet::new(),
             notes: Vec::new(),
         }
     }
@@ -124,9 +136,10 @@ impl Builder {
             row.breakdown.waits.count += 1;
             row.sum += seconds;
             if self.waits_kept < MAX_WAITS {
-                #[expect(clippy::cast_possible_truncation, reason = "a wait is shown to the second")]
-                row.waits.push(seconds as f32);
+                row.waits.push(seconds);
                 self.waits_kept += 1;
+            } else {
+                self.waits_left_out += 1;
             }
         }
     }
@@ -136,7 +149,7 @@ impl Builder {
         if !(self.from..self.to).contains(&hour.hour) {
             return;
         }
-        self.hours += 1;
+        self.hours.insert(hour.hour);
         for (column, value) in &hour.figures {
             match self.columns.get_mut(column) {
                 Some(sum) => *sum += value,
@@ -149,7 +162,10 @@ impl Builder {
         let Some(share) = &hour.share else { return };
         let of_quota = |part: &str| hour.figures.get(&format!("quota_{part}_gpu_seconds")).copied().map(hours);
         let Some(own) = of_quota("own") else { return };
-        let row = self.lending.entry((hour.queue.clone(), share.clone())).or_insert_with(|| Lending {
+        let quota = (hour.account.clone(), hour.region.clone(), hour.queue.clone(), share.clone());
+        let row = self.lending.entry(quota).or_insert_with(|| Lending {
+            account: hour.account.clone(),
+            region: hour.region.clone(),
             queue: hour.queue.clone(),
             share: share.clone(),
             ..Lending::default()
@@ -184,8 +200,11 @@ impl Builder {
             self.notes.push(note.to_owned());
         }
         self.note_missing_prices(gpu_hours);
-        if self.hours == 0 {
-            self.notes.push("there is no row of hours for this time: what GPUs did is not known".to_owned());
+        self.note_missing_hours();
+        if self.waits_left_out > 0 {
+            let left_out = counted(self.waits_left_out, "wait");
+            self.notes
+                .push(format!("quantiles of waits are those of the first {MAX_WAITS}; {left_out} are not in them"));
         }
         Report {
             wastes: wastes::largest(|kind| self.waste(kind)),
@@ -193,6 +212,8 @@ impl Builder {
             to: self.to,
             by: self.by.iter().map(|key| key.as_str().to_owned()).collect(),
             jobs: self.jobs,
+            hours_from: self.hours.first().copied(),
+            hours_to: self.hours.last().map(|last| *last + HOUR),
             gpu_hours,
             used_gpu_hours,
             dollars,
@@ -239,6 +260,32 @@ impl Builder {
                 "prices are missing for {missing:.1} of {gpu_hours:.1} GPU-hours: sums of dollars are without them, and wastes are counted at the \
                  mean price of the others"
             ));
+        }
+    }
+
+    /// Says of which part of the time nothing is known.
+    fn note_missing_hours(&mut self) {
+        let (Some(first), Some(last)) = (self.hours.first().copied(), self.hours.last().copied()) else {
+            self.notes.push("there is no row of hours for this time: what GPUs did is not known".to_owned());
+            return;
+        };
+        let end = last + HOUR;
+        // Hours that began before the time are not part of it, and the last one is not over.
+        if first.since(self.from) >= HOUR {
+            self.notes.push(format!(
+                "nothing is kept of the time from {} to {}: it is longer ago than what is kept, or the service did not run; jobs that ended then \
+                 may be missing, too",
+                moment(self.from),
+                moment(first)
+            ));
+        }
+        let hours_between = end.since(first).as_secs() / HOUR.as_secs();
+        let missing = hours_between.saturating_sub(self.hours.len() as u64);
+        if missing > 0 {
+            self.notes.push(format!("{} in between have no rows: the service did not run", counted(missing, "hour")));
+        }
+        if self.to.since(end) >= HOUR * 2 {
+            self.notes.push(format!("nothing is counted of the time from {} to {}", moment(end), moment(self.to)));
         }
     }
 
@@ -322,16 +369,16 @@ fn who(category: FailureCategory) -> &'static str {
 
 fn breakdown(rows: BTreeMap<Vec<String>, Row>) -> Vec<Breakdown> {
     let finished = |(keys, Row { mut breakdown, mut waits, sum }): (Vec<String>, Row)| {
-        waits.sort_by(f32::total_cmp);
+        waits.sort_by(f64::total_cmp);
         let count = breakdown.waits.count;
         // A quantile `p` is `sorted[floor(p * n)]`, as everywhere.
-        let at = |hundredths: usize| waits.get(waits.len() * hundredths / 100).map(|seconds| f64::from(*seconds));
+        let at = |hundredths: usize| waits.get(waits.len() * hundredths / 100).copied();
         breakdown.waits = Waits {
             count,
             mean_seconds: (count > 0).then(|| sum / count as f64),
             p50_seconds: at(50),
             p90_seconds: at(90),
-            max_seconds: waits.last().map(|seconds| f64::from(*seconds)),
+            max_seconds: waits.last().copied(),
         };
         breakdown.keys = keys;
         breakdown

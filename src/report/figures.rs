@@ -17,6 +17,12 @@ pub struct Report {
     pub wastes: Vec<Waste>,
     /// Jobs that ended.
     pub jobs: u64,
+    /// When the first hour begins that is counted in GPU-hours: hours that are over, and begin in the report's time.
+    #[serde(default)]
+    pub hours_from: Option<Timestamp>,
+    /// When the last one ends.
+    #[serde(default)]
+    pub hours_to: Option<Timestamp>,
     /// GPU-hours of all queues, idle ones included.
     pub gpu_hours: f64,
     /// GPU-hours that jobs held.
@@ -70,6 +76,12 @@ pub struct Waste {
 /// What a share did with its quota, in GPU-hours.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lending {
+    /// The account of the queue, where it is known.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// Its region.
+    #[serde(default)]
+    pub region: Option<String>,
     /// The queue.
     pub queue: String,
     /// The share.

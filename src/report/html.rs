@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::report::Report;
 use crate::report::figures::{Breakdown, Gpus};
-use crate::report::text::{in_dollars, in_hours, in_words, named, summary, title, words_of};
+use crate::report::text::{in_dollars, in_hours, in_words, named, queue, summary, title, words_of};
 use trainspotter_core::model::units::{counted, duration};
 
 /// Rows of a picture.
@@ -177,7 +177,7 @@ fn lending(out: &mut String, report: &Report) -> std::fmt::Result {
             row.idle_while_waiting_gpu_hours,
         ];
         let hours = hours.map(|hours| format!("{hours:.1}"));
-        [row.queue.clone(), row.share.clone()].into_iter().chain(hours).collect()
+        [queue(report, row), row.share.clone()].into_iter().chain(hours).collect()
     });
     table(out, &strings(["Queue", "Share", "Own", "Lent", "Borrowed", "Idle", "Idle while jobs waited"]), rows);
     Ok(())

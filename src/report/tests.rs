@@ -165,6 +165,43 @@ fn a_page_has_its_pictures_in_it_and_no_name_becomes_markup() {
 }
 
 #[test]
+fn what_is_not_kept_of_the_time_is_said_and_of_which_hours_the_figures_are() {
+    let of = |from: u64, to: u64, hours: &[u64]| {
+        let mut builder = Builder::new(at(from), at(to), Vec::new(), Vec::new());
+        for number in hours {
+            builder.take_hour(&hour(*number, None, &[("running_busy_gpu_seconds", 3_600.0)]));
+        }
+        builder.finish()
+    };
+    let whole = of(0, 4, &[0, 1, 2, 3]);
+    assert_eq!((whole.hours_from, whole.hours_to, whole.notes.len()), (Some(at(0)), Some(at(4)), 0));
+    assert!(summary(&whole).contains("from 2026-11-20 00:00 to 2026-11-20 04:00, jobs held"), "{}", summary(&whole));
+    assert!(of(0, 5, &[0, 1, 2, 3]).notes.is_empty(), "the hour that is not over");
+    for (report, note) in [
+        (of(0, 6, &[4, 5]), "nothing is kept of the time from 2026-11-20 00:00 to 2026-11-20 04:00"),
+        (of(0, 6, &[0, 1]), "nothing is counted of the time from 2026-11-20 02:00 to 2026-11-20 06:00"),
+        (of(0, 6, &[0, 1, 4, 5]), "2 hours in between have no rows"),
+    ] {
+        assert!(report.notes.len() == 1 && report.notes[0].starts_with(note), "{:?}", report.notes);
+    }
+}
+
+#[test]
+fn quotas_of_two_places_are_two() {
+    let mut builder = Builder::new(at(0), at(24), Vec::new(), Vec::new());
+    for (region, lent) in [("us-east-1", 3_600.0), ("eu-west-1", 7_200.0)] {
+        let figures = [("quota_own_gpu_seconds", 0.0), ("quota_lent_gpu_seconds", lent)];
+        builder.take_hour(&HourFigures { region: Some(region.to_owned()), ..hour(0, Some("research"), &figures) });
+    }
+    let report = builder.finish();
+    let lent: Vec<_> = report.lending.iter().map(|row| (row.region.as_deref(), row.lent_gpu_hours)).collect();
+    assert_eq!(lent, [(Some("eu-west-1"), 2.0), (Some("us-east-1"), 1.0)]);
+    for shown in [text(&report), html(&report)] {
+        assert!(shown.contains("/us-east-1/prod") && shown.contains("/eu-west-1/prod"), "{shown}");
+    }
+}
+
+#[test]
 fn queues_without_prices_do_not_make_those_of_others_cheaper() {
     let mut builder = Builder::new(at(0), at(24), Vec::new(), Vec::new());
     let of_queue = [

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::report::Report;
-use crate::report::figures::{Breakdown, Gpus, Waste};
+use crate::report::figures::{Breakdown, Gpus, Lending, Waste};
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::units::{amount, counted, duration};
 
@@ -62,8 +62,11 @@ pub(super) fn moment(at: Timestamp) -> String {
 pub fn summary(report: &Report) -> String {
     let used = if report.gpu_hours > 0.0 { report.used_gpu_hours / report.gpu_hours } else { 0.0 };
     let cost = |dollars: Option<f64>| dollars.map(|dollars| format!(" ({})", in_dollars(dollars))).unwrap_or_default();
+    // Jobs are those that ended in the time that was asked for, GPU-hours those of hours that are over.
+    let hours = report.hours_from.zip(report.hours_to);
+    let hours = hours.map(|(from, to)| format!(" from {} to {}", moment(from), moment(to))).unwrap_or_default();
     let mut text = format!(
-        "{} ended; jobs held {}{} of {}{}, {:.0} %.",
+        "{} ended. In hours that are over{hours}, jobs held {}{} of {}{}, {:.0} %.",
         counted(report.jobs, "job"),
         in_hours(report.used_gpu_hours),
         cost(report.used_dollars),
@@ -172,7 +175,7 @@ fn lending(out: &mut String, report: &Report) -> std::fmt::Result {
         "QUEUE/SHARE", "OWN", "LENT", "BORROWED", "IDLE", "IDLE, WAITING"
     )?;
     for row in &report.lending {
-        let name = cut(&format!("{}/{}", row.queue, row.share));
+        let name = cut(&format!("{}/{}", queue(report, row), row.share));
         let amounts = [
             row.own_gpu_hours,
             row.lent_gpu_hours,
@@ -214,6 +217,16 @@ fn breakdown(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "  ... and {}: --format csv has all", counted(more as u64, "row"))?;
     }
     Ok(())
+}
+
+/// Whose quota it is: the queue, with account and region where the report is about several.
+pub(super) fn queue(report: &Report, row: &Lending) -> String {
+    let is_here = |other: &Lending| (&other.account, &other.region) == (&row.account, &row.region);
+    if report.lending.iter().all(is_here) {
+        return row.queue.clone();
+    }
+    let known = |part: &Option<String>| part.clone().unwrap_or_else(|| "(unknown)".to_owned());
+    format!("{}/{}/{}", known(&row.account), known(&row.region), row.queue)
 }
 
 /// Keys as people read them.
