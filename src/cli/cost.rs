@@ -10,9 +10,9 @@ use crate::cli::remote::Remote;
 use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, inputs, print};
 use crate::config::Config;
-use crate::cost::{Assumed, Bill, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
+use crate::cost::{Assumed, Bill, ClassicUse, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
 use crate::publish::{Origin, WITH_NEWS, classic_use, otlp_use};
-use crate::service::look;
+use crate::service::{look, state_files_beside};
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// Ask AWS once which queues, shares and jobs there are.
     #[arg(long, conflicts_with_all = ["recorded", "url"])]
     live: bool,
-    /// A state file: count the series of the latest figures in it.
+    /// A state file: count the series of the latest figures in it, and in those of other targets beside it.
     #[arg(long, value_name = "STATEFILE", conflicts_with = "url")]
     recorded: Option<PathBuf>,
     /// Prices in the form of config/prices.yaml, instead of the shipped ones.
@@ -85,32 +85,41 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = &source.config;
     let prices = prices(arguments.prices.as_deref())?;
     let mut notes = vec![format!("Prices: {}.", prices.in_words())];
-    let frame = frame(arguments, config, &mut notes).await?;
+    let frames = frames(arguments, config, &mut notes).await?;
     // The service keeps its budget by these, whatever prices the bill is made with.
     let shipped = PriceTable::shipped().map_err(Failure::failed)?;
-    let usage = usage(arguments, config, &rules, &frame, &shipped, &mut notes);
+    let usage = usage(arguments, config, &rules, &frames, &shipped, &mut notes);
     let bill = bill(&usage, &prices);
     if arguments.json { print(format_args!("{:#}", shown(&bill, &notes))) } else { table(&bill, &notes) }
 }
 
-/// The figures that are counted, and a note about where they are from.
-async fn frame(arguments: &Arguments, config: &Config, notes: &mut Vec<String>) -> Result<Frame, Failure> {
+/// The figures that are counted, of each target, and notes about where they are from.
+async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>) -> Result<Vec<Frame>, Failure> {
     if let Some(file) = &arguments.recorded {
-        let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
-        let frames = Frames::open(file).map_err(Failure::failed)?;
-        let frame = frames.latest().map_err(unreadable)?;
-        let frame = frame.ok_or_else(|| Failure::failed(format!("{}: no figures are kept in it", file.display())))?;
-        notes.push(format!("Series: those of {}, as {} has them.", frame.at, file.display()));
-        return Ok(frame);
+        let files = state_files_beside(file, &config.targets);
+        if files.len() < config.targets.len() {
+            notes.push(format!(
+                "Counted are {} of {} targets: the others have no state file.",
+                files.len(),
+                config.targets.len()
+            ));
+        }
+        return files.iter().map(|file| recorded(file, notes)).collect();
     }
     if arguments.live {
-        let frame = look(config, Clock::real()).await.map_err(Failure::failed)?.frame;
+        let mut frames = Vec::new();
+        for target in &config.targets {
+            let alone = Config { targets: vec![target.clone()], ..config.clone() };
+            let failed = |error: String| Failure::failed(format!("target {}: {error}", target.name));
+            frames.push(look(&alone, Clock::real()).await.map_err(failed)?.frame);
+        }
         notes.push(format!(
             "Series: those of {} queues now. What appears with the first failure, preemption or notification is not among them.",
-            frame.queues.len()
+            frames.iter().map(|frame| frame.queues.len()).sum::<usize>()
         ));
-        return Ok(frame);
+        return Ok(frames);
     }
+    let targets = config.targets.len();
     let queues = arguments.queues.map_or(QUEUES, usize::from);
     let shares = arguments.shares.map_or(SHARES, usize::from).min(config.shares.most);
     let publish = &config.publish;
@@ -125,21 +134,31 @@ async fn frame(arguments: &Arguments, config: &Config, notes: &mut Vec<String>) 
         priced: !config.prices.is_empty(),
     };
     notes.push(format!(
-        "Assumed: {queues} queues with {shares} shares each and one instance type, and every series that can appear there. With \
-         --recorded or --live nothing of it is assumed."
+        "Assumed: {queues} queues with {shares} shares each and one instance type{}, and every series that can appear there. With \
+         --recorded or --live nothing of it is assumed.",
+        if targets > 1 { format!(" in each of {targets} targets") } else { String::new() }
     ));
-    Ok(assumed_frame(&assumed, Clock::real().now()))
+    Ok(vec![assumed_frame(&assumed, Clock::real().now()); targets])
+}
+
+/// The last figures in a state file.
+fn recorded(file: &Path, notes: &mut Vec<String>) -> Result<Frame, Failure> {
+    let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
+    let frame = Frames::open(file).map_err(Failure::failed)?.latest().map_err(unreadable)?;
+    let frame = frame.ok_or_else(|| Failure::failed(format!("{}: no figures are kept in it", file.display())))?;
+    notes.push(format!("Series: those of {}, as {} has them.", frame.at, file.display()));
+    Ok(frame)
 }
 
 fn usage(
     arguments: &Arguments,
     config: &Config,
     rules: &[Rule],
-    frame: &Frame,
+    frames: &[Frame],
     shipped: &PriceTable,
     notes: &mut Vec<String>,
 ) -> Usage {
-    let in_use = hosts_in_use(frame).filter(|_| arguments.live || arguments.recorded.is_some());
+    let in_use = hosts_in_use(frames).filter(|_| arguments.live || arguments.recorded.is_some());
     let hosts = arguments.hosts.map(f64::from).or(in_use).unwrap_or(HOSTS);
     let tasks = u64::from(arguments.tasks.unwrap_or(if config.replication.is_some() { 2 } else { 1 }));
     notes.push(format!(
@@ -149,15 +168,14 @@ fn usage(
     ));
     let mut usage = Usage::of(config, hosts, tasks);
     let region = config.targets.first().map(|target| target.region.clone());
-    let origin = Origin { began: frame.at, region, account: Some("111122223333".to_owned()) };
+    let began = frames.first().map(|frame| frame.at).unwrap_or_default();
+    let origin = Origin { began, region, account: Some("111122223333".to_owned()) };
     if let Some(sink) = &config.publish.cloudwatch {
         if sink.metrics.are_classic() {
-            let classic = classic_use(frame, sink, config.targets.len(), shipped);
+            let of_target = |frame| classic_use(frame, sink, config.targets.len(), shipped);
+            let classic = frames.iter().map(of_target).fold(ClassicUse::default(), ClassicUse::plus);
             if sink.budget.is_some() && config.targets.len() > 1 {
-                notes.push(format!(
-                    "Classic metrics are those of one of {} targets, with its part of the budget.",
-                    config.targets.len()
-                ));
+                notes.push(format!("{} targets share the budget evenly.", config.targets.len()));
             }
             if classic.left_out > 0 {
                 notes.push(format!("The budget leaves out {} series of classic metrics.", classic.left_out));
@@ -168,14 +186,9 @@ fn usage(
             usage.alarms = count(&export::promql_alarms(rules).text).0;
         }
         if sink.metrics.are_otlp() {
-            usage.otlp.push(otlp_use(
-                frame,
-                "cloudwatch-otlp",
-                true,
-                (sink.every, sink.repeat_unchanged),
-                sink.histograms,
-                &origin,
-            ));
+            let every = (sink.every, sink.repeat_unchanged);
+            let of_target = |frame| otlp_use(frame, "cloudwatch-otlp", true, every, sink.histograms, &origin);
+            usage.otlp.extend(frames.iter().map(of_target).reduce(|all, one| all.plus(&one)));
         }
         if sink.metrics.are_otlp() && sink.repeat_unchanged > sink.every {
             notes.push(format!(
@@ -189,14 +202,9 @@ fn usage(
     }
     for (index, receiver) in config.publish.otlp.iter().enumerate() {
         let name = if index == 0 { "otlp".to_owned() } else { format!("otlp-{}", index + 1) };
-        usage.otlp.push(otlp_use(
-            frame,
-            &name,
-            false,
-            (config.poll.every, Duration::ZERO),
-            receiver.histograms,
-            &origin,
-        ));
+        let every = (config.poll.every, Duration::ZERO);
+        let of_target = |frame| otlp_use(frame, &name, false, every, receiver.histograms, &origin);
+        usage.otlp.extend(frames.iter().map(of_target).reduce(|all, one| all.plus(&one)));
     }
     if usage.otlp.iter().any(|otlp: &OtlpUse| !otlp.is_cloudwatch) {
         notes.push("What a receiver of OTLP that is not CloudWatch costs is not known here.".to_owned());

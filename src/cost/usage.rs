@@ -71,7 +71,30 @@ pub struct OtlpUse {
     pub bytes: f64,
 }
 
+impl ClassicUse {
+    /// Both together: two targets have series of their own.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            series: self.series + other.series,
+            left_out: self.left_out + other.left_out,
+            requests: self.requests + other.requests,
+        }
+    }
+}
+
 impl OtlpUse {
+    /// Both together, of one sink.
+    #[must_use]
+    pub fn plus(self, other: &Self) -> Self {
+        Self {
+            series: self.series + other.series,
+            points: self.points + other.points,
+            bytes: self.bytes + other.bytes,
+            ..self
+        }
+    }
+
     /// Bytes of a point, on average.
     pub fn bytes_per_point(&self) -> Option<f64> {
         (self.points > 0.0).then(|| self.bytes / self.points)
@@ -101,12 +124,12 @@ impl Usage {
     }
 }
 
-/// Instances in use in a frame; `None` if it says nothing of any.
-pub fn hosts_in_use(frame: &Frame) -> Option<f64> {
+/// Instances in use in the frames of all targets; `None` if they say nothing of any.
+pub fn hosts_in_use(frames: &[Frame]) -> Option<f64> {
     let used: &Metric = &catalogue::SHARE_USED;
-    let values: Vec<f64> = frame
-        .samples
+    let values: Vec<f64> = frames
         .iter()
+        .flat_map(|frame| &frame.samples)
         .filter(|sample| sample.metric == used)
         .filter_map(|sample| match sample.value {
             Value::Gauge(value) => Some(value),

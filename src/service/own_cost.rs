@@ -81,7 +81,8 @@ impl OwnCost {
         let usage = Usage {
             classic,
             otlp: otlp.collect(),
-            metrics_requested: self.requests_per_host * hosts_in_use(frame).unwrap_or_default(),
+            metrics_requested: self.requests_per_host
+                * hosts_in_use(std::slice::from_ref(frame.as_ref())).unwrap_or_default(),
             ..self.config.clone()
         };
         let bill = bill(&usage, &self.prices);

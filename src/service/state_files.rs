@@ -62,6 +62,13 @@ pub(super) fn of_targets(file: &Path, targets: &[Target]) -> Vec<StateFile> {
     targets.iter().enumerate().map(of).collect()
 }
 
+/// The state files of all targets that are there, given the one that `store` names; that one alone where there is none.
+pub fn state_files_beside(file: &Path, targets: &[Target]) -> Vec<PathBuf> {
+    let files = of_targets(file, targets).into_iter().map(|found| found.path);
+    let found: Vec<PathBuf> = files.filter(|path| path.exists()).collect();
+    if found.is_empty() { vec![file.to_owned()] } else { found }
+}
+
 /// Whose a file is that is there: what it says itself and, of an earlier release, whose queues are in it.
 fn owner_of(file: &Path, targets: &[Target]) -> Option<usize> {
     let has_no_own = |target: &Target| !beside(file, &target.name).exists();

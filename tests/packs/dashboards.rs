@@ -28,6 +28,9 @@ fn every_dashboard_names_only_what_exists() {
         let body: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let found = if body.get("widgets").is_some() { cloudwatch::check(&body) } else { grafana::check(&body) };
         problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", path.display())));
+        if body.get("widgets").is_some() {
+            assert_eq!(cloudwatch::not_in_all_places(&body), Problems::new());
+        }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
@@ -88,6 +91,9 @@ fn a_cloudwatch_dashboard_that_cannot_show_anything_is_found() {
         vec![widget(0, "{Trainspotter,Queue} MetricName=\"JobPreemptions\"", "")],
         &["widget 0: JobPreemptions has the dimensions Queue, Share, not Queue"],
     );
+    check(vec![widget(0, "{Trainspotter,Account,Region,Queue,Share} MetricName=\"JobPreemptions\"", "")], &[]);
+    let body = json!({ "widgets": [widget(0, good, "a")] });
+    assert_eq!(cloudwatch::not_in_all_places(&body).len(), 1);
     check(
         vec![widget(0, "{Trainspotter,Queue,Share} MetricName=\"Preemptions\"", "")],
         &["widget 0: no metric is called Preemptions in Trainspotter"],

@@ -23,6 +23,7 @@ const ENOUGH: Duration = Duration::from_hours(10);
 
 /// Queries without data in this world, and why.
 const EMPTY: &[(&str, &str)] = &[
+    ("Trainspotter,Account,Region,", "figures have account and region only where several are watched"),
     ("JobsCancelled", "service jobs are terminated and never cancelled"),
     ("JobsTerminated", "nobody terminates a job here"),
     ("trainspotter_source_unknown_values_total", "AWS says nothing here that is not known"),

@@ -60,6 +60,19 @@ async fn a_configuration_alone_says_what_a_month_costs_and_what_is_assumed() {
     let smaller = bill(&["--config", &config("metrics: both"), "--queues", "1", "--shares", "2", "--hosts", "0"]).await;
     assert!(dollars(&smaller, "otlp") < dollars(&unlimited, "otlp") / 10.0, "{smaller:#}");
     assert_eq!(dollars(&smaller, "gpu_metrics"), 0.0);
+    // Every target has series of its own; the budget is one.
+    let two = |metrics: &str| {
+        let text = format!(
+            "targets: [{{ region: us-east-1 }}, {{ region: eu-west-1 }}]\npublish: {{ cloudwatch: {{ {metrics} }} }}\n"
+        );
+        file(folder.path(), &format!("two-{}.yaml", metrics.len()), &text)
+    };
+    let both = bill(&["--config", &two("metrics: both")]).await;
+    assert!((dollars(&both, "otlp") / dollars(&unlimited, "otlp") - 2.0).abs() < 0.05, "{both:#}");
+    assert!(dollars(&both, "classic") > dollars(&unlimited, "classic") * 1.3, "{both:#}");
+    assert!(both["notes"].to_string().contains("in each of 2 targets"), "{both:#}");
+    let shared = bill(&["--config", &two("metrics: both, budget: $30")]).await;
+    assert!(dollars(&shared, "classic") <= 30.0 && dollars(&shared, "classic") > 10.0, "{shared:#}");
     let total: f64 = smaller["lines"].as_array().unwrap().iter().filter_map(|line| line["dollars"].as_f64()).sum();
     assert!((smaller["total_dollars"].as_f64().unwrap() - total).abs() < 1e-6);
 

@@ -97,6 +97,20 @@ fn check_metric_widget(properties: &Value) -> Vec<String> {
     problems
 }
 
+/// Searches of our own figures that are not asked for once without and once with account and region: they would be empty with one
+/// target, or with several.
+pub fn not_in_all_places(body: &Value) -> Vec<String> {
+    let widgets = body["widgets"].as_array().unwrap().iter();
+    let rows = widgets.flat_map(|widget| widget["properties"]["metrics"].as_array().into_iter().flatten());
+    let searches: BTreeSet<&str> = rows.filter_map(|row| row.as_array()?.last()?["expression"].as_str()).collect();
+    let (bare, placed) = (format!("{{{NAMESPACE},"), format!("{{{NAMESPACE},Account,Region,"));
+    let of_ours = searches.iter().filter(|search| search.contains(&bare));
+    let (with, without): (Vec<&&str>, Vec<&&str>) = of_ours.partition(|search| search.contains(&placed));
+    let lacks_places = without.iter().filter(|search| !searches.contains(search.replace(&bare, &placed).as_str()));
+    let only_places = with.iter().filter(|search| !searches.contains(search.replace(&placed, &bare).as_str()));
+    lacks_places.chain(only_places).map(|search| (**search).to_owned()).collect()
+}
+
 /// `[namespace, metric, dimension, value, ..., {options}]`.
 fn check_row(row: &[Value], properties: &Value) -> Vec<String> {
     let texts: Vec<&str> = row.iter().filter_map(Value::as_str).collect();
@@ -176,7 +190,10 @@ pub fn check_use(namespace: &str, name: &str, dimensions: &[(&str, &str)], stat:
         return missing();
     };
     let has: BTreeSet<String> = metric.labels.iter().map(|label| cloudwatch_dimension(label)).collect();
-    if has != given {
+    // Where several accounts or regions are watched, all figures have both.
+    let places = BTreeSet::from(["Account".to_owned(), "Region".to_owned()]);
+    let in_places: BTreeSet<String> = has.union(&places).cloned().collect();
+    if has != given && in_places != given {
         let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
         return vec![format!("{name} has the dimensions {}, not {}", list(has), list(given))];
     }

@@ -5,12 +5,49 @@ use std::path::Path;
 
 use serde_json::Value;
 
+/// Where the pages are in the CloudWatch dashboard, until its variable says otherwise.
+const PAGE: &str = "https://trainspotter.example.com";
+
 /// Pages that there are, beside runbooks.
 const PAGES: [&str; 4] = ["/", "/alerts", "/health", "/jobs"];
 
+/// Whether there is a page or runbook at a path.
+fn is_page(path: &str) -> bool {
+    let page = path.split('?').next().unwrap_or_default();
+    let runbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks");
+    let is_runbook = |name: &str| runbooks.join(format!("{name}.md")).is_file();
+    PAGES.contains(&page) || page.strip_prefix("/runbooks/").is_some_and(is_runbook)
+}
+
+/// A widget of CloudWatch has no links of its own: the heading above it has one with its title.
+#[test]
+fn the_heading_above_each_widget_of_cloudwatch_links_to_a_page_that_there_is() {
+    let mut problems = Vec::new();
+    for path in crate::dashboards::files("dashboards/cloudwatch", "json") {
+        let body: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let variables = body["variables"].as_array().unwrap();
+        assert!(variables.iter().any(|variable| variable["pattern"] == PAGE), "{}", path.display());
+        let mut heading = "";
+        for widget in body["widgets"].as_array().unwrap() {
+            let properties = &widget["properties"];
+            if let Some(text) = properties["markdown"].as_str() {
+                heading = if text.starts_with('#') { text } else { heading };
+                let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap_or_default());
+                let wrong = links.filter(|link| !link.strip_prefix(PAGE).is_some_and(is_page));
+                problems.extend(wrong.map(|link| format!("{link} leads nowhere")));
+                continue;
+            }
+            let title = properties["title"].as_str().unwrap();
+            if !heading.contains(&format!("[{title}]({PAGE}/")) {
+                problems.push(format!("{title}: no link in the heading above it"));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
 #[test]
 fn every_panel_links_to_a_page_that_there_is() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut problems = Vec::new();
     for path in crate::dashboards::files("dashboards/grafana", "json") {
         let board: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -25,11 +62,7 @@ fn every_panel_links_to_a_page_that_there_is() {
             for link in links {
                 let url = link["url"].as_str().unwrap();
                 let page = url.strip_prefix("${page}").unwrap_or("not at ${page}");
-                let page = page.split('?').next().unwrap();
-                let is_runbook = page
-                    .strip_prefix("/runbooks/")
-                    .is_some_and(|name| root.join("docs/runbooks").join(format!("{name}.md")).is_file());
-                if !is_runbook && !PAGES.contains(&page) {
+                if !is_page(page) {
                     problems.push(format!("{title}: {url} leads nowhere"));
                 }
             }

@@ -144,8 +144,8 @@ catalogue! {
     SHARE_LARGEST_JOB = "share.largest_job", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
         "Instances of the largest job that can ever run in the share.";
-    SHARE_STARVED = "share.starved", Gauge, Seconds, NonNegative, ["queue", "share"], Experimental,
-        about WaitingJobs, from [Jobs], cloudwatch OnceStable,
+    SHARE_STARVED = "share.starved", Gauge, Seconds, NonNegative, ["queue", "share"], Stable,
+        about WaitingJobs, from [Jobs], cloudwatch Sent,
         "For how long the share has been below its quota, or below what it is due in a fair-share queue, while a job of its own that fits in that waits for capacity that others hold; 0 when it is not.";
     SHARE_UNUSED = "share.unused", Gauge, Seconds, NonNegative, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
@@ -179,8 +179,8 @@ catalogue! {
     GPU_PART = "gpu.part", Gauge, Gpus, NonNegative, ["queue", "part" = GpuPart], Stable,
         about IdleGpus, from [Jobs, Utilisation], cloudwatch Sent,
         "Where the capacity is now; the parts of a queue sum to its capacity.";
-    GPU_UNALLOCATED = "gpu.unallocated", Gauge, Gpus, NonNegative, ["queue", "cause" = UnallocatedCause], Experimental,
-        about Other, from [Jobs], cloudwatch OnceStable,
+    GPU_UNALLOCATED = "gpu.unallocated", Gauge, Gpus, NonNegative, ["queue", "cause" = UnallocatedCause], Stable,
+        about Other, from [Jobs], cloudwatch Sent,
         "Unallocated GPUs, by the reason why no job has them; the causes sum to the part `unallocated`.";
     GPU_UNALLOCATED_TIME = "gpu.unallocated.time", Counter, GpuSeconds, NonNegative, ["queue", "cause" = UnallocatedCause], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
