@@ -1,6 +1,8 @@
 //! Where logs and archives are kept: a bucket of S3, or a folder, as the few calls that every object store has.
 
 mod anywhere;
+#[cfg(test)]
+pub(crate) mod fake_s3;
 pub mod folder;
 mod open;
 pub mod s3;

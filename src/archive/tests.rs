@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::objects::Storage as _;
+use crate::objects::fake_s3::{FakeS3, Refusal};
 use crate::objects::folder::Folder;
 use crate::store::{ArchiveTable, Commit, Store, StoreHandle, Unarchived};
 use trainspotter_core::metrics::EndedJob;
@@ -186,6 +187,47 @@ async fn what_cannot_be_written_or_read_loses_nothing() {
     store.commit(std::sync::Arc::new(Commit { unarchived: bad, ..Commit::default() })).await.unwrap();
     let written = archive(&place, &store).await.unwrap();
     assert_eq!((written.added, written.unreadable, waits().await), (2, 7, 7));
+}
+
+#[tokio::test]
+async fn a_bucket_out_of_reach_for_a_day_loses_nothing_and_each_row_is_written_once() {
+    let (fake, bucket) = FakeS3::start().await;
+    let store = store_with((0..100).map(|tick| vec![job(tick)])).await;
+    let waits =
+        async || store.call(|store| store.unarchived_days()).await.unwrap().iter().map(|day| day.rows).sum::<u64>();
+    let write = async || write_day::<EndedJob, _>(&bucket, &store, day_of(ten()), "own", || true).await;
+    let kept = || decoded::<EndedJob>(fake.object(&layout::file(ArchiveTable::Jobs, day_of(ten()), "own")).unwrap());
+    for (first, refusal) in [(1_000, Refusal::coded(503, "SlowDown")), (2_000, Refusal::coded(403, "AccessDenied"))] {
+        fake.outage(Some(refusal.clone()));
+        // More comes while it is away, and each attempt finds all of it.
+        for hour in 0..24 {
+            keep(&store, first + hour, &[job(1_000 + hour)]).await;
+            let error = write().await.unwrap_err().to_string();
+            assert!(error.contains("the bucket bucket"), "{refusal:?}: {error}");
+        }
+    }
+    // The same rows came again in the second outage: they are in two commits, and one row each.
+    assert_eq!((waits().await, fake.puts()), (148, 0));
+    fake.outage(None);
+    // It is read, and writing it fails; then it is written, and the answer is lost.
+    fake.refuse(Refusal {
+        status: 404,
+        body: "<Error><Code>NoSuchKey</Code></Error>".to_owned(),
+        ..Refusal::default()
+    });
+    fake.refuse(Refusal::coded(500, "InternalError"));
+    assert!(write().await.is_err());
+    assert_eq!((waits().await, fake.puts()), (148, 0));
+    fake.refuse(Refusal {
+        status: 404,
+        body: "<Error><Code>NoSuchKey</Code></Error>".to_owned(),
+        ..Refusal::default()
+    });
+    fake.refuse(Refusal { is_done: true, ..Refusal::coded(500, "InternalError") });
+    assert!(write().await.is_err());
+    assert_eq!((waits().await, fake.puts(), kept().unwrap().len()), (148, 1, 124));
+    assert_eq!(write().await, Ok(Written::default()), "everything is there already");
+    assert_eq!((waits().await, fake.puts(), kept().unwrap().len()), (0, 1, 124));
 }
 
 #[tokio::test]

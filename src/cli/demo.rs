@@ -13,10 +13,10 @@ use crate::cli::remote::TOKEN_VARIABLE;
 use crate::cli::simulate::{Chosen, World};
 use crate::cli::{Failure, listen, say};
 use crate::config::{
-    ApiToken, Channel, CloudWatch, Config, Endpoint, History, LogFormat, MIN_TOKEN, Otlp, OtlpProtocol, Permission,
-    Poll, Publish, Receiver, Reserved, Secret, Target,
+    ApiToken, Archive, Channel, CloudWatch, Config, Endpoint, History, LogFormat, MIN_TOKEN, ObjectPlace, Otlp,
+    OtlpProtocol, Permission, Poll, Publish, Receiver, Reserved, Secret, Target,
 };
-use crate::service::{Service, start_logs, stop_on_signals};
+use crate::service::{SentLogs, Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::{PriorityBands, SharesShown, Timestamp, units};
 use trainspotter_core::rules::{Rule, parse_rules};
@@ -38,6 +38,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
   trainspotter demo
   trainspotter demo --speed 60 --for 10m
   trainspotter demo --trace jobs.csv --webhook http://127.0.0.1:9000/hook
+  trainspotter demo --speed 3600 --for 4m --archive ./archive     ten days; then: trainspotter report --archive ./archive --from 10d
 
 An hour of simulated time passes in six seconds at the default speed. With TRAINSPOTTER_TOKEN set, whoever sends that token may add
 silences and test receivers.")]
@@ -50,13 +51,16 @@ pub(super) struct Arguments {
     /// Also notify this webhook of alerts. It may be on this machine.
     #[arg(long, value_name = "URL")]
     webhook: Option<Url>,
+    /// Also keep jobs and hours as Parquet files in this folder, for `report --archive`.
+    #[arg(long, value_name = "FOLDER")]
+    archive: Option<PathBuf>,
     /// Also send figures to this OTLP receiver: gRPC for a bare origin on port 4317, HTTP otherwise.
     #[arg(long, value_name = "URL")]
     otlp: Option<Url>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let _logs = start_logs(LogFormat::Pretty, None).map_err(Failure::failed)?;
+    let _logs = start_logs(LogFormat::Pretty, SentLogs::default()).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let (world, tokens) = (arguments.world.choose()?, tokens()?);
@@ -154,7 +158,7 @@ fn config(
         store: state.0.clone(),
         replication: None,
         history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },
-        archive: None,
+        archive: arguments.archive.clone().map(|folder| Archive::at(ObjectPlace::Folder(folder))),
         tags: Vec::new(),
         reports: Vec::new(),
         listen: arguments.listen,
@@ -162,6 +166,7 @@ fn config(
         external_url: None,
         log: LogFormat::Pretty,
         traces: None,
+        logs: None,
     }
 }
 

@@ -1,5 +1,8 @@
 //! A bucket of S3, or of what speaks its protocol: a few requests over HTTP, signed like all others.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::time::Duration;
 

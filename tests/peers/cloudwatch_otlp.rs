@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_credential_types::credential_fn::provide_credentials_fn;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -39,6 +41,10 @@ impl CloudWatch {
 
     fn sink(&self, secret: &str, region: &str, clock: Clock) -> OtlpSink {
         let credentials = SharedCredentialsProvider::new(Credentials::new("simulated", secret, None, None, "test"));
+        self.sink_as(credentials, region, clock)
+    }
+
+    fn sink_as(&self, credentials: SharedCredentialsProvider, region: &str, clock: Clock) -> OtlpSink {
         let signer = Signer::new(credentials, region.to_owned(), SignedService::Monitoring, clock);
         let url = format!("{}/v1/metrics", self.root).parse().unwrap();
         let origin = Origin { began: Timestamp::from_millis(1_600_000_000_000), region: None, account: None };
@@ -106,6 +112,14 @@ async fn who_may_not_publish_loses_nothing() {
         assert!(reason.contains(part) && reason.contains("cloudwatch:PutMetricData"), "{reason}");
         assert!(!reason.contains("wrong"), "the secret is not shown: {reason}");
     }
+    let nobody = provide_credentials_fn(|| async { Err(CredentialsError::not_loaded("nobody logged in")) });
+    let nobody = SharedCredentialsProvider::new(nobody);
+    let unsigned =
+        cloudwatch.sink_as(nobody, "us-east-1", cloudwatch.clock).publish(&frame(0, &[5.0])).await.unwrap_err();
+    let SinkError::Unavailable { reason, .. } = &unsigned else { panic!("{unsigned}") };
+    assert!(reason.contains("no AWS credentials") && reason.contains("nobody logged in"), "{reason}");
+    let bare = reqwest::Client::new().post(format!("{}/v1/metrics", cloudwatch.root)).body(Vec::new()).send().await;
+    assert_eq!(bare.unwrap().status().as_u16(), 403, "what is not signed is refused");
     cloudwatch.fault(json!({"expired_credentials": {"operation": "OtlpMetrics", "count": 1}})).await;
     let mut sink = cloudwatch.allowed();
     let expired = sink.publish(&frame(1, &[5.0])).await.unwrap_err();

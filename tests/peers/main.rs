@@ -19,6 +19,7 @@ mod support {
     pub mod remote_write;
 }
 mod archive;
+mod archive_month;
 mod aws_clients;
 mod cloudwatch_otlp;
 mod fakecloud;

@@ -1,0 +1,82 @@
+//! What S3 refuses, and what is said of it.
+
+use super::*;
+use crate::objects::Trouble;
+use crate::objects::fake_s3::{FakeS3, Refusal};
+
+const ELSEWHERE: &str = "the bucket bucket is in eu-west-1, and us-east-1 was asked: set `archive.region`";
+
+/// A refusal, whether a person has to act, whether the bucket answered, and what is said.
+fn refusals() -> Vec<(Refusal, bool, Trouble, &'static str)> {
+    let region = vec![("x-amz-bucket-region", "eu-west-1")];
+    let with_region = |refusal: Refusal| Refusal { headers: region.clone(), ..refusal };
+    let in_text = Refusal {
+        body: "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>".to_owned(),
+        ..Refusal::coded(400, "")
+    };
+    let bare = |status: u16| Refusal { status, ..Refusal::default() };
+    let page = Refusal { body: "<html>proxy</html>".to_owned(), ..bare(403) };
+    vec![
+        (
+            Refusal::coded(404, "NoSuchBucket"),
+            true,
+            Trouble::Answered,
+            "there is no bucket bucket: make it, or correct `archive.to`",
+        ),
+        (
+            Refusal::coded(403, "AccessDenied"),
+            true,
+            Trouble::Answered,
+            "no right to the bucket bucket (AccessDenied): allow s3:GetObject",
+        ),
+        (Refusal::coded(403, "InvalidAccessKeyId"), true, Trouble::Answered, "(InvalidAccessKeyId)"),
+        (Refusal::coded(403, "SignatureDoesNotMatch"), true, Trouble::Answered, "(SignatureDoesNotMatch)"),
+        (Refusal::coded(403, "AllAccessDisabled"), true, Trouble::Answered, "(AllAccessDisabled)"),
+        (page, true, Trouble::Answered, "no right to the bucket bucket (403)"),
+        (with_region(Refusal::coded(301, "PermanentRedirect")), true, Trouble::Answered, ELSEWHERE),
+        (with_region(bare(301)), true, Trouble::Answered, ELSEWHERE),
+        (with_region(bare(400)), true, Trouble::Answered, ELSEWHERE),
+        (in_text, true, Trouble::Answered, ELSEWHERE),
+        (bare(301), true, Trouble::Answered, "is in another region"),
+        (Refusal::coded(400, "ExpiredToken"), false, Trouble::Silent, "credentials for the bucket bucket have expired"),
+        (Refusal::coded(403, "RequestTimeTooSkewed"), false, Trouble::Silent, "the clock of this machine is wrong"),
+        (Refusal::coded(503, "SlowDown"), false, Trouble::Answered, "answers 503 Service Unavailable SlowDown"),
+        (Refusal::coded(500, "InternalError"), false, Trouble::Answered, "answers 500"),
+        (bare(503), false, Trouble::Answered, "answers 503"),
+        (Refusal::coded(429, "TooManyRequests"), false, Trouble::Answered, "answers 429"),
+        (Refusal::coded(418, "SomethingNew"), false, Trouble::Answered, "SomethingNew"),
+    ]
+}
+
+#[tokio::test]
+async fn every_refusal_says_what_is_wrong_whatever_was_asked_and_whether_trying_again_helps() {
+    let (fake, bucket) = FakeS3::start().await;
+    for (refusal, is_lasting, trouble, words) in refusals() {
+        fake.outage(Some(refusal.clone()));
+        let errors = [
+            bucket.get("a").await.unwrap_err(),
+            bucket.put("a", b"x".to_vec()).await.unwrap_err(),
+            bucket.list("jobs", "").await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.problem.contains(words), "{refusal:?}: {error}");
+            assert_eq!((error.is_lasting, error.trouble), (is_lasting, trouble), "{refusal:?}: {error}");
+            assert!(!error.problem.contains("s3cret"), "{error}");
+        }
+    }
+    fake.outage(None);
+    assert_eq!(bucket.get("a").await, Ok(None), "what is not there is no error");
+    bucket.put("a", b"x".to_vec()).await.unwrap();
+    assert_eq!(bucket.get("a").await, Ok(Some(b"x".to_vec())));
+}
+
+#[tokio::test]
+async fn a_bucket_at_which_nobody_listens_is_one_that_cannot_be_reached() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    let (_, mut bucket) = FakeS3::start().await;
+    bucket.root = format!("http://{address}/bucket/").parse().unwrap();
+    let error = bucket.get("a").await.unwrap_err();
+    assert!(!error.is_lasting && !error.problem.is_empty(), "{error}");
+}

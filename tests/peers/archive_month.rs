@@ -1,0 +1,236 @@
+//! A month of the demo's work, archived and reported, against what the simulator did:
+//! `cargo test --test peers a_month -- --ignored --nocapture`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use trainspotter::archive::{Row, read_days, unpack};
+use trainspotter::config::{Archive, Config, History, ObjectPlace, Poll};
+use trainspotter::objects::folder::Folder;
+use trainspotter::store::UnarchivedFile;
+use trainspotter_core::metrics::EndedJob;
+use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::model::Timestamp;
+use trainspotter_core::yaml::HumanDuration;
+use trainspotter_simulator::workload::Synthetic;
+
+use crate::support::demo::Demo;
+use crate::support::process::trainspotter;
+
+const SEED: u64 = 7;
+const DAY: Duration = Duration::from_secs(86_400);
+/// How long work is submitted.
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+/// Simulated seconds per real second: the month takes six minutes.
+const SPEED: f64 = 7_200.0;
+const POLL_EVERY: Duration = Duration::from_secs(600);
+/// Real time that the month may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Sums over jobs, by what they are of.
+type Totals = BTreeMap<&'static str, f64>;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes more than six minutes"]
+async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, place) = (folder.path().join("state.db"), folder.path().join("archive"));
+    let work = Synthetic { length: Some(HumanDuration(MONTH)), ..Synthetic::default() };
+    let mut demo = Demo::configured(SEED, SPEED, &work, |config, _| Config {
+        store: store.clone(),
+        archive: Some(Archive::at(ObjectPlace::Folder(place.clone()))),
+        history: History { keep: DAY, ..config.history },
+        poll: Poll {
+            every: POLL_EVERY,
+            topology_every: Duration::from_secs(3_600),
+            reconcile_every: Duration::from_secs(7_200),
+            utilisation_every: Duration::from_secs(7_200),
+            ..config.poll
+        },
+        receivers: Vec::new(),
+        ..config
+    })
+    .await;
+    let (truth, slowest) = until_all_has_ended(&demo).await;
+    let days = |table: &str| std::fs::read_dir(place.join(table).join("v1")).map_or(0, Iterator::count);
+    let archived = async {
+        while days("jobs") < 30 || days("hours") < 30 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, archived).await.expect("30 days are archived");
+    let (at, of_hours) = hours_of_truth(&demo).await;
+    demo.stop_service().await;
+
+    let (jobs, archived) = rows::<EndedJob>(&place, &store).await;
+    let ids: BTreeSet<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
+    assert_eq!((jobs.len(), ids.len()), (truth.len(), truth.len()), "each job is in one row");
+    let (hours, _) = rows::<HourFigures>(&place, &store).await;
+    let sum = |column: &str| hours.iter().filter_map(|row| row.figures.get(column)).sum::<f64>();
+    let of_archive = Totals::from([
+        (
+            "running",
+            sum("running_busy_gpu_seconds") + sum("running_idle_gpu_seconds") + sum("running_unknown_gpu_seconds"),
+        ),
+        ("scheduled", sum("scheduled_gpu_seconds")),
+        ("starting", sum("starting_gpu_seconds")),
+    ]);
+    let days_of_hours = hours.iter().map(|row| row.hour).collect::<BTreeSet<Timestamp>>().len() / 24;
+    eprintln!(
+        "seed {SEED}: {} jobs in {days_of_hours} days, {archived} of them in the archive, the rest in the state file; longest poll interval {slowest} s",
+        jobs.len()
+    );
+    // Everything that is known to a poll interval only is, for all GPUs at once.
+    let of_an_interval = slowest * of_hours["capacity"];
+    compare(&totals_of_rows(&jobs), &totals_of_truth(&truth), of_an_interval);
+    compare(&of_archive, &of_hours, of_an_interval);
+    report_says_the_same(&place.display().to_string(), &jobs, at).await;
+}
+
+/// All rows of a table: those in the archive, whose number is said, then those that wait in the state file.
+async fn rows<R: Row>(place: &Path, store: &Path) -> (Vec<R>, usize) {
+    let mut rows = Vec::new();
+    let (from, to) = (Timestamp::default(), Timestamp::from_millis(4_000_000_000_000));
+    let read = read_days(&Folder::new(place.to_owned()), from, to, |row: R| rows.push(row)).await.unwrap();
+    assert_eq!(read.unreadable, Vec::<String>::new());
+    let archived = rows.len();
+    let file = UnarchivedFile::open(store).unwrap();
+    for day in file.days().unwrap().into_iter().filter(|day| day.table == R::TABLE) {
+        for packed in file.read(R::TABLE, day.day, Timestamp::from_millis(i64::MIN), u32::MAX).unwrap() {
+            rows.extend(unpack::<R>(&packed.body).unwrap());
+        }
+    }
+    (rows, archived)
+}
+
+/// All jobs once the month's work has ended, and the longest poll interval on the way, in seconds.
+async fn until_all_has_ended(demo: &Demo) -> (Vec<Value>, f64) {
+    let mut slowest = POLL_EVERY.as_secs_f64();
+    let running = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let page = format!("http://{}/metrics", demo.page);
+            let Ok(answer) = reqwest::get(page).await else { continue };
+            let text = answer.text().await.unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("trainspotter_poll_interval_seconds "));
+            slowest = line.and_then(|value| value.parse().ok()).map_or(slowest, |seconds: f64| seconds.max(slowest));
+            if demo.clock.now() < demo.began + MONTH {
+                continue;
+            }
+            let jobs = jobs_of(demo).await;
+            if jobs.iter().all(|job| job["stopped_at"].is_string()) {
+                return jobs;
+            }
+        }
+    };
+    let jobs = tokio::time::timeout(PATIENCE, running).await.expect("the month's work ends");
+    (jobs, slowest)
+}
+
+/// Every job of the simulator, a page at a time.
+async fn jobs_of(demo: &Demo) -> Vec<Value> {
+    let (mut jobs, mut after) = (Vec::new(), None);
+    loop {
+        let after_that = after.map_or_else(String::new, |number: u64| format!("&after={number}"));
+        let url = format!("http://{}/_sim/truth/jobs?limit=10000{after_that}", demo.endpoint);
+        let page: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        jobs.extend(page["jobs"].as_array().unwrap().iter().cloned());
+        after = page["next"].as_u64();
+        if after.is_none() {
+            return jobs;
+        }
+    }
+}
+
+/// GPU-seconds of all queues by what jobs did, and how many GPUs there are.
+async fn hours_of_truth(demo: &Demo) -> (Timestamp, Totals) {
+    let url = format!("http://{}/_sim/truth", demo.endpoint);
+    let truth: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let part = |parts: &[&str]| {
+        let rows = truth["gpu_seconds"].as_array().unwrap().iter();
+        rows.flat_map(|row| parts.iter().map(|part| row["parts"][*part].as_f64().unwrap())).sum::<f64>()
+    };
+    let capacity =
+        truth["waterfall"].as_array().unwrap().iter().map(|row| row["capacity_gpus"].as_f64().unwrap()).sum();
+    let totals = Totals::from([
+        ("running", part(&["running_busy", "running_idle", "running_unknown"])),
+        ("scheduled", part(&["scheduled"])),
+        ("starting", part(&["starting"])),
+        ("capacity", capacity),
+    ]);
+    (serde_json::from_value(truth["now"].clone()).unwrap(), totals)
+}
+
+fn totals_of_rows(jobs: &[EndedJob]) -> Totals {
+    let sum = |of: fn(&EndedJob) -> Option<f64>| jobs.iter().filter_map(of).sum::<f64>();
+    let outcome = |outcome: &str| jobs.iter().filter(|job| job.outcome == outcome).count() as f64;
+    Totals::from([
+        ("succeeded", outcome("succeeded")),
+        ("failed", outcome("failed")),
+        ("preemptions", sum(|job| job.preemptions.map(f64::from))),
+        ("GPU-seconds held", sum(|job| job.gpu_seconds)),
+        ("GPU-seconds running", sum(|job| job.run_gpu_seconds)),
+        ("seconds of first waits", sum(|job| job.first_wait_seconds)),
+    ])
+}
+
+fn totals_of_truth(jobs: &[Value]) -> Totals {
+    let at = |value: &Value| serde_json::from_value::<Timestamp>(value.clone()).unwrap();
+    let held = |phases: &[&str]| {
+        let of_job = |job: &Value| {
+            let spans = job["spans"].as_array().unwrap().iter();
+            let spans = spans.filter(|span| phases.contains(&span["phase"].as_str().unwrap()));
+            let seconds: f64 = spans.map(|span| at(&span["to"]).seconds_since(at(&span["from"]))).sum();
+            seconds * job["gpus"].as_f64().unwrap()
+        };
+        jobs.iter().map(of_job).sum::<f64>()
+    };
+    let status = |status: &str| jobs.iter().filter(|job| job["status"] == status).count() as f64;
+    Totals::from([
+        ("succeeded", status("succeeded")),
+        ("failed", status("failed")),
+        ("preemptions", jobs.iter().filter_map(|job| job["preemptions"].as_f64()).sum()),
+        ("GPU-seconds held", held(&["scheduled", "starting", "running"])),
+        ("GPU-seconds running", held(&["running"])),
+        ("seconds of first waits", jobs.iter().filter_map(|job| job["first_wait_seconds"].as_f64()).sum()),
+    ])
+}
+
+/// Counts are the same; amounts are, within a poll interval of all GPUs.
+fn compare(ours: &Totals, theirs: &Totals, within: f64) {
+    for (what, ours) in ours {
+        let theirs = theirs[what];
+        eprintln!("  {what}: {ours:.0} archived, {theirs:.0} true, {:+.4} %", (ours / theirs - 1.0) * 100.0);
+        let allowed = if what.contains("GPU") || what.contains("seconds") || theirs > 1e6 { within } else { 0.0 };
+        assert!((ours - theirs).abs() <= allowed, "{what}: {ours} archived, {theirs} true, allowed {allowed}");
+    }
+}
+
+/// The command over the archive alone has the jobs and GPU-hours of all days that are in it.
+async fn report_says_the_same(place: &str, jobs: &[EndedJob], now: Timestamp) {
+    let from = (now - DAY * 60).to_string();
+    let last =
+        std::fs::read_dir(format!("{place}/jobs/v1")).unwrap().map(|day| day.unwrap().file_name()).max().unwrap();
+    let end = format!("{}T00:00:00Z", last.to_str().unwrap().strip_prefix("day=").unwrap());
+    let end = serde_json::from_value::<Timestamp>(end.into()).unwrap() + DAY;
+    let arguments =
+        ["report", "--archive", place, "--from", &from, "--to", &end.to_string(), "--by", "queue", "--format", "csv"];
+    let output = trainspotter(&arguments).env_remove("TRAINSPOTTER_URL").output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let csv = String::from_utf8(output.stdout).unwrap();
+    let mut lines = csv.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let column = |name: &str| header.iter().position(|column| *column == name).unwrap();
+    let (of_jobs, of_hours) = (column("jobs"), column("gpu_hours"));
+    let rows: Vec<Vec<f64>> =
+        lines.map(|line| line.split(',').map(|cell| cell.parse().unwrap_or(0.0)).collect()).collect();
+    let sum = |index: usize| rows.iter().map(|row| row[index]).sum::<f64>();
+    let ended: Vec<&EndedJob> = jobs.iter().filter(|job| job.ended_at < end).collect();
+    let held = ended.iter().filter_map(|job| job.gpu_seconds).sum::<f64>() / 3_600.0;
+    eprintln!("  report: {} jobs, {:.1} GPU-hours", sum(of_jobs), sum(of_hours));
+    assert_eq!(sum(of_jobs), ended.len() as f64);
+    assert!((sum(of_hours) - held).abs() < 0.1, "{}: {held}", sum(of_hours));
+}
