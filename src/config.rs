@@ -120,6 +120,8 @@ pub struct Config {
     pub log: LogFormat,
     /// OTLP gRPC endpoint for traces of the service itself; off when absent.
     pub traces: Option<String>,
+    /// OTLP gRPC endpoint for the lines of its log; off when absent.
+    pub logs: Option<String>,
 }
 
 /// An account and region whose queues are watched.

@@ -24,14 +24,7 @@ use crate::config;
 use crate::cost::PriceTable;
 use crate::outbound::SignedEndpoint;
 use trainspotter_clock::Clock;
-use trainspotter_core::metrics::CAUGHT_UP_WITHIN;
-use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
-use trainspotter_core::metrics::Sample;
-use trainspotter_core::metrics::Value;
-use trainspotter_core::metrics::catalogue::DURATION_BOUNDS;
-use trainspotter_core::metrics::catalogue::Kind;
-use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::Problems;
 
@@ -40,17 +33,14 @@ pub use cloudwatch::{
     MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM,
 };
 pub use metrics_document::metrics_markdown;
-pub use otlp::{MAX_POINTS_PER_REQUEST, Origin, OtlpSetupError, OtlpSink, otlp_requests};
+pub use otlp::{OtlpSetupError, OtlpSink};
 pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 pub use sink::{Published, SetupError, SinkError};
+pub use trainspotter_otlp::{LATE_AFTER, MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
 pub use volume::{WITH_NEWS, classic_use, otlp_use};
 
 /// How long one attempt to publish to one sink may take, in wall time: it guards against the real network.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Values that are older than this are published as of their own minute, where the sink can: what happened while this service or the sink
-/// was down. Newer ones are of now, for alarms look at the latest minutes only.
-pub const LATE_AFTER: Duration = CAUGHT_UP_WITHIN;
 
 /// The longest that a sink's `Retry-After` is obeyed, in wall time: a wrong header must not silence a sink.
 pub const MAX_HOLD: Duration = Duration::from_secs(300);
@@ -71,7 +61,7 @@ pub struct Report {
     pub series: u64,
     /// Values that were given up since the last report because [`MAX_PENDING_VALUES`] were waiting already.
     pub dropped: u64,
-    /// Bytes of the points that were sent by OTLP, as CloudWatch charges for them; 0 for other sinks.
+    /// Bytes of the points that were sent to CloudWatch by OTLP, as it charges for them; 0 for other sinks.
     pub bytes: u64,
     /// Series that a budget leaves out, by metric.
     pub left_out: BTreeMap<&'static str, u64>,
@@ -245,29 +235,4 @@ fn budget_of(config: &config::CloudWatch) -> Result<Option<Budget>, SetupError> 
     let Some(dollars) = config.budget else { return Ok(None) };
     let wrong = |mistakes: Problems| SetupError::new("CloudWatch", mistakes.to_string());
     Ok(Some(Budget::new(dollars, config.every, &PriceTable::shipped().map_err(wrong)?)))
-}
-
-/// The samples of each metric together, by the metric's name. What breaks the frame's promise (a value of another
-/// kind than its metric's, or one that is not finite) is left out: a sink would refuse the whole batch for it.
-fn families(samples: &[Sample]) -> BTreeMap<&'static str, (&'static Metric, Vec<&Sample>)> {
-    let mut families = BTreeMap::new();
-    for sample in samples.iter().filter(|sample| keeps_its_promise(sample)) {
-        families.entry(sample.metric.name).or_insert_with(|| (sample.metric, Vec::new())).1.push(sample);
-    }
-    families
-}
-
-fn keeps_its_promise(sample: &Sample) -> bool {
-    match (&sample.value, sample.metric.kind) {
-        (Value::Gauge(value), Kind::Gauge) | (Value::Counter(value), Kind::Counter) => value.is_finite(),
-        (Value::Distribution(distribution), Kind::Distribution) => distribution.sum.is_finite(),
-        (Value::Gauge(_) | Value::Counter(_) | Value::Distribution(_), _) => false,
-    }
-}
-
-/// The buckets of a distribution: one per bound of the catalogue, and one beyond.
-fn buckets_of(distribution: &Distribution) -> Vec<u64> {
-    let mut buckets = distribution.buckets.clone();
-    buckets.resize(DURATION_BOUNDS.len() + 1, 0);
-    buckets
 }

@@ -33,9 +33,10 @@ mod targets;
 mod test_notification;
 
 pub use live_check::{Look, look};
-pub use logs::start_logs;
+pub use logs::{SentLogs, start_logs};
 pub use rule_reload::{files_of, is_test_file, load_rules, path_problem, read_file};
 pub use signals::stop_on_signals;
+pub use state_files::state_files_beside;
 pub use test_notification::test_receiver;
 
 use std::error::Error;

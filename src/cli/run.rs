@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Failure, follow, inputs, listen};
-use crate::service::{Service, start_logs, stop_on_signals};
+use crate::service::{SentLogs, Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
 
 /// Run the service.
@@ -29,7 +29,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let source = inputs::Source::load(&arguments.config)?;
     let rules = source.rules()?;
     let config = source.config;
-    let _logs = start_logs(config.log, config.traces.as_deref()).map_err(Failure::failed)?;
+    let sent = SentLogs { traces: config.traces.as_deref(), logs: config.logs.as_deref() };
+    let _logs = start_logs(config.log, sent).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let listener = listen(arguments.listen.unwrap_or(config.listen)).await?;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Failure, listen, say};
 use crate::config::LogFormat;
-use crate::service::{start_logs, stop_on_signals};
+use crate::service::{SentLogs, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::parse_duration;
 use trainspotter_simulator as simulator;
@@ -123,7 +123,7 @@ impl Chosen {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let _logs = start_logs(LogFormat::Pretty, None).map_err(Failure::failed)?;
+    let _logs = start_logs(LogFormat::Pretty, SentLogs::default()).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let world = arguments.world.choose()?;

@@ -56,7 +56,8 @@ pub(super) fn check(
             file::Log::Json => LogFormat::Json,
             file::Log::Pretty => LogFormat::Pretty,
         },
-        traces: check.traces(file.traces.as_deref()),
+        traces: check.collector("traces", file.traces.as_deref()),
+        logs: check.collector("logs", file.logs.as_deref()),
     };
     let reports = check.reports(&file.reports, &config.tags, &config.receivers);
     check.nothing_else_to_fill();
@@ -206,9 +207,10 @@ impl Check<'_> {
         rules.iter().map(|path| folder.join(path)).collect()
     }
 
-    fn traces(&mut self, url: Option<&str>) -> Option<String> {
-        let url = self.filled("traces", url?);
-        self.origin("traces", &url);
+    /// Where the service sends its own traces or logs.
+    fn collector(&mut self, path: &str, url: Option<&str>) -> Option<String> {
+        let url = self.filled(path, url?);
+        self.origin(path, &url);
         Some(url)
     }
 

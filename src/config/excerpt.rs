@@ -75,10 +75,10 @@ const SECRET_BELOW: [&str; 5] = ["headers", "secrets", "token", "tokens", "routi
 const API_TOKEN: [&str; 3] = ["name", "token", "may"];
 
 /// Keys of URLs, of which the host may be seen.
-const URLS: [&str; 5] = ["url", "endpoint", "events", "external_url", "traces"];
+const URLS: [&str; 6] = ["url", "endpoint", "events", "external_url", "traces", "logs"];
 
 /// Parts of a path that are the same for everybody.
-const PUBLIC_PATHS: [&str; 8] = ["v1", "v2", "v3", "api", "metrics", "traces", "enqueue", "alerts"];
+const PUBLIC_PATHS: [&str; 9] = ["v1", "v2", "v3", "api", "metrics", "traces", "logs", "enqueue", "alerts"];
 
 /// Longer texts hold more than a name.
 const MAX_SHOWN: usize = 200;

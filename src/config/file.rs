@@ -96,6 +96,9 @@ pub(super) struct File {
     /// OTLP gRPC endpoint for traces of the service itself.
     #[serde(default)]
     pub(super) traces: Option<String>,
+    /// OTLP gRPC endpoint for the lines of its log, beside stderr.
+    #[serde(default)]
+    pub(super) logs: Option<String>,
 }
 
 /// What a health check needs of the file.

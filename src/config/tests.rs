@@ -144,6 +144,7 @@ fn nothing_that_is_called_may_be_where_credentials_are_served() {
         format!("{target}publish: {{ otlp: [{{ endpoint: \"URL\", protocol: grpc }}] }}\n"),
         format!("{target}publish: {{ cloudwatch: {{ endpoint: \"URL\" }} }}\n"),
         format!("{target}traces: \"URL\"\n"),
+        format!("{target}logs: \"URL\"\n"),
         format!("{target}receivers: [{{ name: a, webhook: {{ url: \"URL\" }} }}]\n"),
         format!("{target}receivers: [{{ name: a, slack: {{ url: \"URL\" }} }}]\n"),
         format!("{target}receivers: [{{ name: a, pagerduty: {{ url: \"URL\", routing_key: k }} }}]\n"),
@@ -169,7 +170,9 @@ fn nothing_that_is_called_may_be_where_credentials_are_served() {
         let elsewhere = match &text {
             text if text.contains("events") => "https://sqs.us-east-1.amazonaws.com/111122223333/events",
             text if text.contains("otlp") && !text.contains("grpc") => "https://elsewhere.example/v2",
-            text if text.contains("endpoint") || text.contains("traces") => "https://elsewhere.example",
+            text if text.contains("endpoint") || text.contains("traces") || text.contains("logs") => {
+                "https://elsewhere.example"
+            }
             _ => "https://elsewhere.example/v2",
         };
         load_with(&text.replace("URL", elsewhere)).unwrap();
@@ -224,6 +227,7 @@ fn a_secret_is_not_shown_wherever_it_was_put() {
         "publish: { otlp: [{ endpont: 'https://otlp.example/s3cret' }] }\n",
         "publish: { otlp: [{ endpoint: 'https://otlp.example/v1/metrics', headers: { region: s3cret, log: 7 } }] }\n",
         "traces: https://user:s3cret@otlp.example/?key=s3cret\n",
+        "logs: https://user:s3cret@otlp.example/?key=s3cret\n",
         "external_url: https://ops.example/?key=s3cret\n",
         "receivers: [{ name: a, webhook: { urll: 'https://chat.example/s3cret' } }]\n",
         "receivers: [{ name: a, webhook: { 'https://chat.example/s3cret' } }]\n",

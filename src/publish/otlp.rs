@@ -3,14 +3,9 @@
 //! The SDK of OpenTelemetry stamps with its own clock and owns the values; these messages are built from the frame
 //! instead, so that figures carry the time they are for, under a fast clock too.
 
-mod charge;
-mod encode;
 mod error;
-mod exponential;
 mod grpc;
 mod http;
-mod origin;
-mod unchanged;
 
 use std::fmt;
 use std::time::Duration;
@@ -31,14 +26,11 @@ use crate::publish::otlp::http::{HttpReceiver, REQUEST_TIMEOUT, client_for, expo
 use trainspotter_core::metrics::CatchUp;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
+use trainspotter_otlp::{
+    ExponentialHistograms, Form, MAX_POINTS_PER_REQUEST, Origin, Unchanged, charged_bytes, reported_by, requests_in,
+};
 
-pub(super) use charge::charged_bytes;
-pub(super) use encode::{Form, requests_in};
-pub use encode::{MAX_POINTS_PER_REQUEST, otlp_requests};
 pub use error::OtlpSetupError;
-pub(super) use exponential::ExponentialHistograms;
-pub use origin::Origin;
-pub(super) use unchanged::Unchanged;
 
 /// Of one request to CloudWatch, before compression: "1 MB" (AWS, "OTLP endpoints"), taken as the smaller one.
 const MAX_SIGNED_BYTES: usize = 1_000_000;
@@ -49,7 +41,7 @@ pub struct OtlpSink {
     transport: Transport,
     /// Up to when distributions were sent, by this run or an earlier one: nothing is added to time that was reported.
     reported_until: Option<Timestamp>,
-    /// Bytes that were sent since this was last asked, as CloudWatch charges for them.
+    /// Bytes that were sent to CloudWatch since this was last asked, as it charges for them.
     charged_bytes: u64,
     /// Distributions as exponential histograms, where that is their form.
     exponential: Option<ExponentialHistograms>,
@@ -127,9 +119,11 @@ impl OtlpSink {
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let (mut series, mut refused, mut refusal) = (0, 0, None);
         let reported_until = self.reported_until;
-        let reported_by = encode::reported_by(frame, reported_until);
+        let reported_by = reported_by(frame, reported_until);
+        let is_charged = matches!(self.transport, Transport::Signed { .. });
         for (request, points) in self.requests(frame, reported_until) {
-            let charged = charged_bytes(&request);
+            // Nobody else charges so.
+            let charged = if is_charged { charged_bytes(&request) } else { 0 };
             let answer = match &mut self.transport {
                 Transport::Http(receiver) => receiver.export(&request).await,
                 Transport::Signed { client, endpoint } => export_signed(client, endpoint, &request).await,

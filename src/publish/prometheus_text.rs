@@ -6,8 +6,6 @@ use std::sync::Arc;
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::publish::buckets_of;
-use crate::publish::families;
 use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Sample;
@@ -15,6 +13,7 @@ use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::catalogue;
 use trainspotter_core::metrics::catalogue::Kind;
 use trainspotter_core::model::Place;
+use trainspotter_otlp::{buckets_of, families};
 
 /// The `Content-Type` of [`prometheus_text`].
 pub const PROMETHEUS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

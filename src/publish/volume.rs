@@ -6,8 +6,8 @@ use crate::config;
 use crate::config::Histograms;
 use crate::cost::{ClassicUse, OtlpUse, PriceTable, SECONDS_A_MONTH};
 use crate::publish::cloudwatch::{Admission, Budget, MAX_DATA_PER_REQUEST};
-use crate::publish::otlp::{ExponentialHistograms, Form, MAX_POINTS_PER_REQUEST, Origin, charged_bytes, requests_in};
 use trainspotter_core::metrics::Frame;
+use trainspotter_otlp::{ExponentialHistograms, Form, MAX_POINTS_PER_REQUEST, Origin, charged_bytes, requests_in};
 
 /// So many points say something else than a minute before: a seventh on the demo, where a sixth at most did; a little more, for busier queues.
 pub const WITH_NEWS: f64 = 0.25;

@@ -1,13 +1,17 @@
-//! Logs to stderr, and the service's own traces over OTLP if asked for: each poll is a trace, and so is each alert's way to its receivers.
+//! Logs to stderr, and the service's own traces and logs over OTLP if asked for: each poll is a trace, and so is each alert's way to its
+//! receivers; each line of the log is a record.
 
+use std::error::Error;
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::WithTonicConfig;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_otlp::{LogExporter, SpanExporter, WithTonicConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -22,56 +26,102 @@ const DEFAULT_FILTER: &str =
 /// The spans that are traced: the service's own, and not those of libraries.
 const TRACED: &str = "off,trainspotter=debug";
 
-/// Wall time for connecting to the receiver of traces, and for one export.
-const TRACES_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is never sent as a log record, whatever is logged: what the libraries say that send them. Each batch would make another one.
+const NEVER_SENT: [&str; 6] = ["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "tonic", "h2", "hyper_util"];
 
-/// Flushes traces when dropped at the end of the process.
+/// Wall time for connecting to the receiver of traces or logs, and for one export.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends the last traces and log records when dropped at the end of the process.
 #[derive(Debug)]
 #[must_use]
-pub struct Logs(Option<SdkTracerProvider>);
+pub struct Logs {
+    traces: Option<SdkTracerProvider>,
+    records: Option<SdkLoggerProvider>,
+}
 
-/// Begins to log. `traces` is the gRPC endpoint of an OTLP receiver. Call it once, inside a tokio runtime.
+/// Where the service sends what it says of itself: gRPC endpoints of OTLP receivers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SentLogs<'a> {
+    /// For its traces.
+    pub traces: Option<&'a str>,
+    /// For the lines of its log.
+    pub logs: Option<&'a str>,
+}
+
+/// Begins to log. Call it once, inside a tokio runtime.
 ///
 /// # Errors
 ///
-/// When `traces` is not an endpoint that can be used, or logs were started before.
-pub fn start_logs(format: LogFormat, traces: Option<&str>) -> Result<Logs, String> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+/// When an endpoint cannot be used, or logs were started before.
+pub fn start_logs(format: LogFormat, sent: SentLogs<'_>) -> Result<Logs, String> {
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Pretty => lines.with_target(false).compact().boxed(),
     };
-    let provider = traces.map(tracer_provider).transpose()?;
+    let traces =
+        sent.traces.map(|endpoint| tracer_provider(endpoint).map_err(|error| cannot_be_sent("traces", &*error)));
+    let records = sent.logs.map(|endpoint| logger_provider(endpoint).map_err(|error| cannot_be_sent("logs", &*error)));
+    let (traces, records) = (traces.transpose()?, records.transpose()?);
     // Each has a filter of its own: what is traced need not be logged.
-    let spans = provider.as_ref().map(|provider| {
+    let spans = traces.as_ref().map(|provider| {
         let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter"));
         spans.with_filter(EnvFilter::new(TRACED))
     });
+    let sent = records.as_ref().map(|provider| OpenTelemetryTracingBridge::new(provider).with_filter(sent_filter()));
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(filter()))
         .with(spans)
+        .with(sent)
         .try_init()
         .map_err(|error| format!("logs cannot be started: {error}"))?;
-    Ok(Logs(provider))
+    Ok(Logs { traces, records })
 }
 
-fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, String> {
-    let wrong = |error: &dyn std::fmt::Display| format!("traces cannot be sent: {error}");
-    let collector = Endpoint::from_shared(endpoint.to_owned()).map_err(|error| wrong(&error))?;
-    let collector = collector.connect_timeout(TRACES_TIMEOUT).timeout(TRACES_TIMEOUT);
-    let channel = grpc_channel(collector, Guard::new(true)).map_err(|error| wrong(&error))?;
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_channel(channel).build();
-    let exporter = exporter.map_err(|error| wrong(&error))?;
-    let resource = Resource::builder().with_service_name("trainspotter").build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+/// What is logged.
+fn filter() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))
+}
+
+/// What is sent as log records: the same, but for what sending says.
+fn sent_filter() -> EnvFilter {
+    let directives = NEVER_SENT.iter().filter_map(|library| format!("{library}=off").parse().ok());
+    directives.fold(filter(), EnvFilter::add_directive)
+}
+
+fn cannot_be_sent(what: &str, error: &dyn Error) -> String {
+    format!("{what} cannot be sent: {error}")
+}
+
+fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, Box<dyn Error>> {
+    let exporter = SpanExporter::builder().with_tonic().with_channel(channel(endpoint)?).build()?;
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource()).build())
+}
+
+fn logger_provider(endpoint: &str) -> Result<SdkLoggerProvider, Box<dyn Error>> {
+    let exporter = LogExporter::builder().with_tonic().with_channel(channel(endpoint)?).build()?;
+    Ok(SdkLoggerProvider::builder().with_batch_exporter(exporter).with_resource(resource()).build())
+}
+
+fn channel(endpoint: &str) -> Result<Channel, Box<dyn Error>> {
+    let collector = Endpoint::from_shared(endpoint.to_owned())?;
+    let collector = collector.connect_timeout(EXPORT_TIMEOUT).timeout(EXPORT_TIMEOUT);
+    Ok(grpc_channel(collector, Guard::new(true))?)
+}
+
+fn resource() -> Resource {
+    Resource::builder().with_service_name("trainspotter").build()
 }
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.as_ref().map(SdkTracerProvider::shutdown) {
+        if let Some(Err(error)) = self.traces.as_ref().map(SdkTracerProvider::shutdown) {
             tracing::warn!(%error, "the last traces could not be sent");
+        }
+        if let Some(Err(error)) = self.records.as_ref().map(SdkLoggerProvider::shutdown) {
+            tracing::warn!(%error, "the last log records could not be sent");
         }
     }
 }

@@ -21,6 +21,12 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("crates/core", "whatif", &["forecast", "model", "scheduler"]),
     ("crates/core", "engine", &["forecast", "jobs", "metrics", "model", "rules", "whatif"]),
     ("crates/core", "backtest", &["engine", "metrics", "model", "rules", "scheduler"]),
+    ("crates/otlp", "charge", &[]),
+    ("crates/otlp", "families", &["core::metrics"]),
+    ("crates/otlp", "origin", &["core::model"]),
+    ("crates/otlp", "exponential", &["core::metrics", "core::model"]),
+    ("crates/otlp", "unchanged", &["core::metrics", "core::model"]),
+    ("crates/otlp", "encode", &["core::metrics", "core::model", "exponential", "families", "origin", "unchanged"]),
     (".", "runbooks", &[]),
     (".", "config", &["core::model", "core::yaml"]),
     (".", "cost", &["config", "core::metrics", "core::model", "core::yaml"]),
@@ -32,7 +38,11 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     (".", "replication", &["clock", "core::model", "objects", "store"]),
     (".", "archive", &["aws", "clock", "config", "core::metrics", "core::model", "objects", "store"]),
     (".", "report", &["core::jobs", "core::metrics", "core::model", "core::rules"]),
-    (".", "publish", &["aws", "clock", "config", "core::metrics", "core::model", "core::yaml", "cost", "outbound"]),
+    (
+        ".",
+        "publish",
+        &["aws", "clock", "config", "core::metrics", "core::model", "core::yaml", "cost", "otlp", "outbound"],
+    ),
     (
         ".",
         "web",
@@ -197,6 +207,7 @@ fn named(code: &str) -> BTreeSet<String> {
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let own = code.split("crate::").skip(1).map(word);
     let core = code.split("trainspotter_core::").skip(1).map(|rest| format!("core::{}", word(rest)));
-    let others = ["clock", "simulator"].into_iter().filter(|name| code.contains(&format!("trainspotter_{name}")));
+    let others =
+        ["clock", "otlp", "simulator"].into_iter().filter(|name| code.contains(&format!("trainspotter_{name}")));
     own.chain(core).chain(others.map(str::to_owned)).collect()
 }

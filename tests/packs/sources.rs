@@ -20,7 +20,7 @@ pub fn root() -> &'static Path {
 /// Every source file of every crate but the roots that only name modules.
 pub fn files() -> Vec<File> {
     let mut found = Vec::new();
-    for of in [".", "crates/core", "crates/clock", "crates/simulator"] {
+    for of in [".", "crates/core", "crates/clock", "crates/otlp", "crates/simulator"] {
         let src = root().join(of).join("src");
         let mut folders = vec![src.clone()];
         while let Some(folder) = folders.pop() {

@@ -1,11 +1,16 @@
-//! The service's own traces, over gRPC to a receiver of OTLP: a poll is one, an alert's way to its receiver another.
+//! The service's own traces and logs, over gRPC to a receiver of OTLP: a poll is a trace, an alert's way to its receiver another, and each
+//! line of the log a record.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 
@@ -16,7 +21,10 @@ use crate::support::ready::ready_service;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Span>>>);
+struct Collector {
+    spans: Arc<Mutex<Vec<Span>>>,
+    records: Arc<Mutex<Vec<LogRecord>>>,
+}
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -25,24 +33,56 @@ impl TraceService for Collector {
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         let of_scopes = request.into_inner().resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        self.0.lock().unwrap().extend(of_scopes.flat_map(|of_scope| of_scope.spans));
+        self.spans.lock().unwrap().extend(of_scopes.flat_map(|of_scope| of_scope.spans));
         Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
+#[tonic::async_trait]
+impl LogsService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> Result<tonic::Response<ExportLogsServiceResponse>, tonic::Status> {
+        let of_scopes = request.into_inner().resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+        self.records.lock().unwrap().extend(of_scopes.flat_map(|of_scope| of_scope.log_records));
+        Ok(tonic::Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
 impl Collector {
+    /// One that listens, and its address.
+    async fn start() -> (Self, String) {
+        let collector = Self::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(collector.clone()))
+            .add_service(LogsServiceServer::new(collector.clone()));
+        tokio::spawn(server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)));
+        (collector, address)
+    }
+
     fn spans(&self, name: &str) -> Vec<Span> {
-        self.0.lock().unwrap().iter().filter(|span| span.name == name).cloned().collect()
+        self.spans.lock().unwrap().iter().filter(|span| span.name == name).cloned().collect()
+    }
+
+    /// Records whose text holds this.
+    fn records(&self, words: &str) -> Vec<LogRecord> {
+        self.records.lock().unwrap().iter().filter(|record| text_of(record).contains(words)).cloned().collect()
+    }
+}
+
+fn text_of(record: &LogRecord) -> String {
+    match record.body.as_ref().and_then(|body| body.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        other => panic!("a record without a text: {other:?}"),
     }
 }
 
 #[tokio::test]
 async fn a_poll_is_a_trace_and_an_alerts_way_to_its_receiver_another() {
-    let collector = Collector::default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let traces = format!("http://{}", listener.local_addr().unwrap());
-    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(collector.clone()));
-    tokio::spawn(server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)));
+    let (collector, traces) = Collector::start().await;
     let mut simulator = trainspotter(&["simulate", "--speed", "60", "--listen", "127.0.0.1:0"]);
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -69,4 +109,31 @@ async fn a_poll_is_a_trace_and_an_alerts_way_to_its_receiver_another() {
     assert!(poll.trace_id != deliveries[0].trace_id);
     let parts = collector.spans("poll_jobs");
     assert!(parts.iter().any(|part| part.trace_id == poll.trace_id), "{parts:?}");
+}
+
+/// A receiver that nobody listens at is complained of in a line of the log, which is a record at the collector, with its fields.
+#[tokio::test]
+async fn lines_of_the_log_are_records_at_a_collector_and_sending_them_makes_no_others() {
+    let (collector, logs) = Collector::start().await;
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--listen", "127.0.0.1:0"]);
+    let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!("logs: \"{logs}\"\npublish: {{ otlp: [{{ endpoint: \"http://127.0.0.1:9/v1/metrics\" }}] }}\n");
+    let (_service, ..) = ready_service(folder.path(), &endpoint, &more).await;
+    let complained = async {
+        while collector.records("figures were not published").is_empty() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, complained).await.expect("a line of the log arrives as a record");
+    let record = &collector.records("figures were not published")[0];
+    assert_eq!(record.severity_number(), SeverityNumber::Warn);
+    assert!(record.time_unix_nano > 0 || record.observed_time_unix_nano > 0, "{record:?}");
+    let sink = record.attributes.iter().find(|attribute| attribute.key == "sink").expect("the fields of the line");
+    let sink = sink.value.as_ref().and_then(|value| value.value.clone());
+    assert_eq!(sink, Some(Value::StringValue("otlp".to_owned())));
+    // Several batches have been sent by now.
+    let all = collector.records.lock().unwrap().len();
+    assert!(all < 100, "{all} records: sending makes more of them");
+    assert!(collector.spans("poll").is_empty(), "traces are off");
 }

@@ -37,5 +37,6 @@ pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config
         external_url: None,
         log: LogFormat::Pretty,
         traces: None,
+        logs: None,
     }
 }

@@ -6,18 +6,17 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::publish::LATE_AFTER;
 use crate::publish::cloudwatch::budget::Admission;
 use crate::publish::cloudwatch::requests::Value as Waited;
 use crate::publish::cloudwatch::requests::{
     Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Series, Tells, is_publishable,
 };
-use crate::publish::families;
 use trainspotter_core::metrics::Labels;
 use trainspotter_core::metrics::Sample;
 use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::Timestamp;
+use trainspotter_otlp::{LATE_AFTER, families};
 
 /// How many different values of distributions may wait while CloudWatch is away: about 8 MB of memory, and at 10,000
 /// jobs a day two days of four distributions. What comes on top is given up and counted.

@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
 use prost::Message as _;
 
 /// The bytes that a request is charged for.
-pub(in crate::publish) fn charged_bytes(request: &ExportMetricsServiceRequest) -> u64 {
+pub fn charged_bytes(request: &ExportMetricsServiceRequest) -> u64 {
     let mut bytes = 0;
     for of_resource in &request.resource_metrics {
         let resource = of_resource.resource.as_ref().map_or(0, prost::Message::encoded_len);

@@ -23,7 +23,7 @@ impl Origin {
     }
 
     /// The same for one of several targets, each of which has totals of its own.
-    pub(super) fn instance_id_in(&self, target: &str) -> String {
+    pub(crate) fn instance_id_in(&self, target: &str) -> String {
         let mut whole = format!("trainspotter {} {:?} {:?}", self.began.millis(), self.region, self.account);
         whole.push_str(target);
         let digest = Sha256::digest(whole);

@@ -19,11 +19,11 @@ const MAX_SCALE: i32 = 20;
 /// Durations up to this count as zero, in seconds.
 const ZERO_BELOW: f64 = 1e-3;
 /// Histograms that are kept; further series are left out.
-pub(super) const MAX_HISTOGRAMS: usize = 50_000;
+pub const MAX_HISTOGRAMS: usize = 50_000;
 
 /// All histograms of a sink.
 #[derive(Clone, Debug, Default)]
-pub(in crate::publish) struct ExponentialHistograms {
+pub struct ExponentialHistograms {
     /// When counting began.
     began: Option<Timestamp>,
     by_series: BTreeMap<(&'static str, Labels), Exponential>,
@@ -31,7 +31,7 @@ pub(in crate::publish) struct ExponentialHistograms {
 
 /// One histogram.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Exponential {
+pub(crate) struct Exponential {
     scale: i32,
     zeros: u64,
     count: u64,
@@ -42,7 +42,7 @@ pub(super) struct Exponential {
 
 impl ExponentialHistograms {
     /// Takes in the new values of a frame. Every frame must be observed once.
-    pub(in crate::publish) fn observe(&mut self, frame: &Frame) {
+    pub fn observe(&mut self, frame: &Frame) {
         // What is new in the first frame came to be before it.
         self.began.get_or_insert(frame.at - std::time::Duration::from_secs(1));
         for sample in &frame.samples {
@@ -55,7 +55,7 @@ impl ExponentialHistograms {
     }
 
     /// The histograms of a frame whose values are not known: each value in the middle of its bucket. For estimates of size.
-    pub(in crate::publish) fn of_buckets(frame: &Frame) -> Self {
+    pub fn of_buckets(frame: &Frame) -> Self {
         let mut all = Self { began: Some(frame.at), ..Self::default() };
         for sample in &frame.samples {
             let Value::Distribution(distribution) = &sample.value else { continue };
@@ -66,7 +66,7 @@ impl ExponentialHistograms {
     }
 
     /// The point of a series as of a moment.
-    pub(super) fn point(&self, metric: &Metric, labels: &Labels, at: u64) -> Option<ExponentialHistogramDataPoint> {
+    pub(crate) fn point(&self, metric: &Metric, labels: &Labels, at: u64) -> Option<ExponentialHistogramDataPoint> {
         let histogram = self.by_series.get(&(metric.name, labels.clone()))?;
         let began = u64::try_from(self.began?.millis()).unwrap_or(0).saturating_mul(1_000_000);
         Some(histogram.point(began, at))

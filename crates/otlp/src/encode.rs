@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
@@ -13,12 +14,11 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use crate::publish::LATE_AFTER;
-use crate::publish::buckets_of;
-use crate::publish::families;
-use crate::publish::otlp::exponential::ExponentialHistograms;
-use crate::publish::otlp::origin::Origin;
-use crate::publish::otlp::unchanged::Unchanged;
+use crate::exponential::ExponentialHistograms;
+use crate::families::{buckets_of, families};
+use crate::origin::Origin;
+use crate::unchanged::Unchanged;
+use trainspotter_core::metrics::CAUGHT_UP_WITHIN;
 use trainspotter_core::metrics::CatchUp;
 use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
@@ -32,21 +32,25 @@ use trainspotter_core::model::{Place, Timestamp};
 /// Data points per request: what CloudWatch's OTLP endpoint allows, and far below the 4 MiB that gRPC receivers take.
 pub const MAX_POINTS_PER_REQUEST: usize = 1_000;
 
+/// Values that are older than this are published as of their own minute, where the sink can: what happened while this service or the sink
+/// was down. Newer ones are of now, for alarms look at the latest minutes only.
+pub const LATE_AFTER: Duration = CAUGHT_UP_WITHIN;
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How a frame is written down.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::publish) struct Form<'a> {
+pub struct Form<'a> {
     /// Who publishes.
-    pub(in crate::publish) origin: &'a Origin,
+    pub origin: &'a Origin,
     /// Data points of a request, at most.
-    pub(in crate::publish) max_points: usize,
+    pub max_points: usize,
     /// Whether the resource says no more than what is needed: where each point is charged for with it.
-    pub(in crate::publish) is_short: bool,
+    pub is_short: bool,
     /// Distributions as exponential histograms; with the buckets of the catalogue where there are none.
-    pub(in crate::publish) exponential: Option<&'a ExponentialHistograms>,
+    pub exponential: Option<&'a ExponentialHistograms>,
     /// What was sent before, where points without news are sent less often.
-    pub(in crate::publish) unchanged: Option<&'a Unchanged>,
+    pub unchanged: Option<&'a Unchanged>,
 }
 
 /// Requests that together hold every sample of the frame once, each with its number of data points. Before them comes how the
@@ -69,7 +73,7 @@ pub fn otlp_requests(
 }
 
 /// The same in a form. Late values are in the point of now where distributions are exponential histograms.
-pub(in crate::publish) fn requests_in(
+pub fn requests_in(
     form: &Form<'_>,
     frame: &Frame,
     reported_until: Option<Timestamp>,
@@ -99,7 +103,7 @@ pub(in crate::publish) fn requests_in(
 }
 
 /// Up to when distributions are reported once a frame was sent.
-pub(super) fn reported_by(frame: &Frame, reported_until: Option<Timestamp>) -> Option<Timestamp> {
+pub fn reported_by(frame: &Frame, reported_until: Option<Timestamp>) -> Option<Timestamp> {
     match frame.catch_up {
         CatchUp::Done => reported_until.max(Some(frame.at)),
         CatchUp::UnderWay | CatchUp::Stalled => reported_until.max(late(frame, reported_until).into_keys().next_back()),

@@ -14,19 +14,19 @@ const EARLY: Duration = Duration::from_secs(5);
 
 /// What was sent of each series, and when.
 #[derive(Clone, Debug)]
-pub(in crate::publish) struct Unchanged {
+pub struct Unchanged {
     every: Duration,
     sent: BTreeMap<(&'static str, Labels), (Timestamp, [u64; 2])>,
 }
 
 impl Unchanged {
     /// Points without news are sent so often.
-    pub(super) fn every(every: Duration) -> Self {
+    pub fn every(every: Duration) -> Self {
         Self { every, sent: BTreeMap::new() }
     }
 
     /// Whether a sample is sent at this moment.
-    pub(super) fn is_due(&self, sample: &Sample, at: Timestamp) -> bool {
+    pub fn is_due(&self, sample: &Sample, at: Timestamp) -> bool {
         let sent = self.sent.get(&(sample.metric.name, sample.labels.clone()));
         sent.is_none_or(|(when, value)| {
             *value != bits(&sample.value) || at.since(*when) + EARLY >= self.every || at < *when
@@ -34,7 +34,7 @@ impl Unchanged {
     }
 
     /// Takes note of what a receiver took of a frame, and forgets series that are gone.
-    pub(super) fn taken(&mut self, frame: &Frame) {
+    pub fn taken(&mut self, frame: &Frame) {
         let mut sent = BTreeMap::new();
         for sample in &frame.samples {
             let key = (sample.metric.name, sample.labels.clone());
