@@ -33,7 +33,7 @@ async fn commands_that_work_on_files_answer_in_json() {
     let config = written(
         "trainspotter.yaml",
         "targets: [{ region: us-east-1, queues: [research] }]\nrules: [rules.yaml]\nstore: trainspotter.db\n\
-         receivers: [{ name: chat, webhook: { url: \"https://chat.example.com/hook\" }, match: [severity=page] }]\n",
+         receivers: [{ name: chat, webhook: { url: \"https://chat.example.com/hook\" }, match: [queue=research] }]\n",
     );
     let (code, checked) = json(&["check", "--config", &config]).await;
     assert_eq!((code, &checked["routes"][0]["rule"]), (Some(0), &"Long".into()), "{checked}");
@@ -53,9 +53,9 @@ async fn commands_that_work_on_files_answer_in_json() {
             "rules: [rules.yaml]\ntests: [{{ name: it fires, {series}, expect: [{{ alert: Long, labels: {{ queue: q }}, timeline: {expected} }}] }}]"
         )
     };
-    let (code, tested) = json(&["rules", "test", &written("right.test.yaml", &test("3F"))]).await;
+    let (code, tested) = json(&["rules", "test", &written("right.test.yaml", &test("4F"))]).await;
     assert_eq!((code, &tested["tests"], &tested["failed"]), (Some(0), &1.into(), &Value::Array(Vec::new())));
-    let (code, tested) = json(&["rules", "test", &written("wrong.test.yaml", &test("3P"))]).await;
+    let (code, tested) = json(&["rules", "test", &written("wrong.test.yaml", &test("4P"))]).await;
     assert_eq!((code, &tested["failed"][0]["test"]), (Some(1), &"it fires".into()), "{tested}");
     let (code, tested) = json(&["rules", "backtest", "--to", "2h", &path("alerts/default.yaml")]).await;
     assert!(code == Some(0) && tested["rules"][0]["fired"].is_u64() && tested["to"].is_string(), "{tested}");

@@ -183,9 +183,15 @@ async fn a_job_tells_its_whole_life() {
         "owner": "ada", "tags": {}, "training_job": "AWSBatch-nightly-2",
         "story": [], "why": null, "start": null, "start_by": null,
         "spans": [
-            span("waiting", 1, "2026-03-01T10:36:40Z", Some("2026-03-01T10:53:20Z")),
+            waited(
+                span("waiting", 1, "2026-03-01T10:36:40Z", Some("2026-03-01T10:53:20Z")),
+                &json!({ "capacity_in_use": 700.0, "behind": 290.0 }),
+            ),
             span("running", 1, "2026-03-01T10:53:20Z", Some("2026-03-01T11:10:00Z")),
-            span("waiting", 2, "2026-03-01T11:10:00Z", Some("2026-03-01T11:43:20Z")),
+            waited(
+                span("waiting", 2, "2026-03-01T11:10:00Z", Some("2026-03-01T11:43:20Z")),
+                &json!({ "share_at_limit": 1_500.0, "no_capacity": 500.0 }),
+            ),
             span("running", 2, "2026-03-01T11:43:20Z", None),
         ],
     });
@@ -198,6 +204,12 @@ fn span(phase: &str, attempt: u32, from: &str, to: Option<&str>) -> Value {
         "phase": phase, "attempt": attempt, "from": from, "to": to, "from_uncertain_seconds": 0.0,
         "to_uncertain_seconds": to.map(|_| 0.0),
     })
+}
+
+/// A wait with what it was for.
+fn waited(mut span: Value, seconds: &Value) -> Value {
+    span["waited_seconds"] = seconds.clone();
+    span
 }
 
 #[tokio::test]
