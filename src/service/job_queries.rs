@@ -1,5 +1,7 @@
 //! Answers to questions about single jobs, from the ledger.
 
+use std::collections::BTreeMap;
+
 use crate::web::{Cursor, Demand, JobAround, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span, StartView, WhyView};
 use trainspotter_core::engine::Engine;
 use trainspotter_core::jobs::{Job, Phase, Wanted};
@@ -134,7 +136,7 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
 
 fn span_view(job: &Job, span: &trainspotter_core::jobs::Span) -> Span {
     let is_over = span.phase == Phase::Waiting && span.to.is_some();
-    let waited = is_over.then(|| job.waited_before(span.attempt)).unwrap_or_default();
+    let waited = if is_over { job.waited_before(span.attempt) } else { BTreeMap::new() };
     Span {
         waited_seconds: waited.into_iter().map(|(reason, seconds)| (reason.to_owned(), seconds)).collect(),
         phase: span.phase.as_str(),

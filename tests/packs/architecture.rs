@@ -105,6 +105,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
             "service",
             "simulator",
             "store",
+            "web",
         ],
     ),
 ];

@@ -90,7 +90,7 @@ function head(queue, share, estimate, waits) {
   const state = (name) => withParametersLink("jobs", { ...OF_PAGE, state: name.toUpperCase() }, SHARE !== null && jobs[name] === undefined ? `its ${name} jobs` : amount(jobs[name] ?? 0));
   return [title, facts([
     ["Runnable", state("runnable")], ["Running", state("running")], ["Failed", state("failed")],
-    ["Oldest wait", oldest === null ? "none" : duration(oldest)],
+    ["Oldest wait", oldest !== null ? duration(oldest) : Object.keys(jobs).length ? "none" : null],
     ["Half of jobs start within", SHARE && estimate ? duration(estimate.p50_seconds) : null],
     ["95 % of jobs start within", SHARE && estimate ? duration(estimate.p95_seconds) : null],
     ["Dispatched since counting began", SHARE && waits ? count(waits.count, "job") : null],

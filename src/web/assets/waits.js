@@ -45,7 +45,8 @@ function oneWait({ attempt, from, to, reasons }, count, colour, now) {
     piece.style.background = colour;
     return piece;
   }));
-  const title = `${count > 1 ? `Before attempt ${attempt}: ` : ""}${to === null ? "waits" : "waited"} ${duration(seconds)}`;
+  const verb = to === null ? "waits" : "waited";
+  const title = count > 1 ? `Before attempt ${attempt}: ${verb} ${duration(seconds)}` : `${verb.replace("w", "W")} ${duration(seconds)}`;
   return el("div", { class: "one-wait" },
     el("h3", { class: "minor" }, title, el("span", { class: "faint" }, ` from ${utc(Date.parse(from)).slice(0, 16)} UTC`)),
     bar,
@@ -69,7 +70,7 @@ export async function meanwhile(job, now) {
   if (past?.key === key && (chosen.to - past.chosen.to) < span / STEPS) return past;
   const iso = (seconds) => new Date(seconds * 1000).toISOString();
   const of = { queue: job.queue, share: job.share, account: job.account, region: job.region };
-  const views = await askMaybe(withParameters("api/v1/histories", { metrics: METRICS.join(","), from: iso(chosen.from), to: iso(chosen.to), ...of }));
+  const views = await askMaybe(withParameters("api/v1/histories", { metrics: METRICS.join(","), from: iso(chosen.from), to: iso(chosen.to), ...of })).catch(() => null);
   const mark = { rule: "this job waits", fired_at: wait.from, resolved_at: wait.to ?? iso(chosen.to), colour: "--accent" };
   past = views === null ? null : { key, chosen, views, marks: [mark] };
   return past;
@@ -84,6 +85,6 @@ export function drawMeanwhile(host, past, job) {
   if (past === null) return host.replaceChildren(empty("The past cannot be read now."));
   const charts = el("div", { class: "charts" });
   const more = job.share ? link(sharePath(job.queue, job.share, job), "More of its share over time") : link(queuePath(job.queue, job), "More of its queue over time");
-  host.replaceChildren(charts, el("p", { class: "faint lined" }, "The bar at the top is this wait. ", more));
+  host.replaceChildren(charts, el("p", { class: "faint under" }, "The bar at the top is this wait. ", more));
   duringAWait(charts, { views: past.views, chosen: past.chosen, alerts: past.marks, share: job.share ?? "" });
 }

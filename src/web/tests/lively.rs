@@ -45,7 +45,7 @@ pub(super) fn snapshot() -> Snapshot {
         labels: pairs.iter().map(|(label, of)| (*label, (*of).into())).collect(),
         value,
     };
-    frame.samples = vec![
+    frame.samples.extend([
         service(&catalogue::POLL_INTERVAL, &[], Value::Gauge(30.0)),
         service(&catalogue::LEDGER_JOBS, &[], Value::Gauge(5_321.0)),
         service(&catalogue::PUBLISH_SERIES, &[("sink", "cloudwatch")], Value::Gauge(412.0)),
@@ -60,7 +60,7 @@ pub(super) fn snapshot() -> Snapshot {
         ),
         service(&catalogue::LIMIT_HITS, &[("limit", "shares")], Value::Counter(3.0)),
         service(&catalogue::STORE_SIZE, &[], Value::Gauge(41_000_000.0)),
-    ];
+    ]);
     let advised = |alert: &Alert| {
         let mut alert = alert.clone();
         let text = |key: &str, words: &str| (key.to_owned(), words.to_owned());
