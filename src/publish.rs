@@ -15,7 +15,7 @@ mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -80,6 +80,8 @@ pub struct CloudWatchAccess {
     pub otlp: Option<SignedEndpoint>,
     /// Whether classic metrics have the dimensions Account and Region.
     pub places: Arc<AtomicBool>,
+    /// How many targets share the budget.
+    pub targets: Arc<AtomicUsize>,
 }
 
 impl Publisher {
@@ -95,7 +97,7 @@ impl Publisher {
             if let Some(client) = cloudwatch.classic {
                 let budget = budget_of(config)?;
                 let sink = CloudWatchSink::new(client, config.namespace.clone()).within(budget);
-                let sink = sink.with_places(cloudwatch.places);
+                let sink = sink.with_places(cloudwatch.places).shared_among(cloudwatch.targets);
                 lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(Box::new(sink)), config.every));
             }
             if let Some(endpoint) = cloudwatch.otlp {

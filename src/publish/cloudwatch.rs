@@ -12,7 +12,7 @@ mod requests;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
@@ -40,12 +40,21 @@ pub struct CloudWatchSink {
     budget: Option<Budget>,
     /// Whether figures say which account and region they are of.
     places: Arc<AtomicBool>,
+    /// How many targets share the budget.
+    targets: Arc<AtomicUsize>,
 }
 
 impl CloudWatchSink {
     /// A sink that begins to count with the first frame it observes. Timeouts and retries are the client's.
     pub fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, deltas: Deltas::default(), budget: None, places: Arc::default() }
+        Self {
+            client,
+            namespace,
+            deltas: Deltas::default(),
+            budget: None,
+            places: Arc::default(),
+            targets: Arc::default(),
+        }
     }
 
     /// The same within a budget.
@@ -63,6 +72,12 @@ impl CloudWatchSink {
     /// How many series are left out that were not before this was last asked.
     pub fn take_newly_left_out(&mut self) -> u64 {
         self.budget.as_mut().map_or(0, Budget::take_newly_left_out)
+    }
+
+    /// The same, with a budget that so many targets share.
+    #[must_use]
+    pub fn shared_among(self, targets: Arc<AtomicUsize>) -> Self {
+        Self { targets, ..self }
     }
 
     /// The same, with the dimensions Account and Region while this is true.
@@ -87,6 +102,7 @@ impl CloudWatchSink {
     pub fn observe(&mut self, frame: &Frame) {
         let frame = &*self.placed(frame);
         if let Some(budget) = &mut self.budget {
+            budget.share_among(self.targets.load(Ordering::Relaxed));
             budget.admit(frame);
         }
         let budget = self.budget.as_ref();

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Every, ScheduledReport};
+use crate::config::{Config, Every, ScheduledReport, Target};
 use crate::notify::{Digest, Notifiers, notification};
 use crate::report::{Report, summary, text};
 use crate::service::COUNTED_UNTIL;
 use crate::service::operations::Operations;
 use crate::service::report::{ReportError, Sources, objectives, report};
+use crate::service::shared::Shared;
 use crate::store::StoreHandle;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
@@ -33,7 +34,10 @@ const MAX_TEXT: usize = 3_500;
 #[derive(Debug)]
 pub(super) struct Digests {
     config: Arc<Config>,
-    is_first: bool,
+    /// The targets as they are now.
+    targets: watch::Receiver<Arc<[Target]>>,
+    /// The target whose state says what was sent.
+    own: Option<String>,
     rules: watch::Receiver<Arc<[Rule]>>,
     store: StoreHandle,
     notifiers: Notifiers,
@@ -42,16 +46,16 @@ pub(super) struct Digests {
 
 impl Digests {
     /// What sends the reports that are configured. They are about all targets, and it is the first of them that sends them.
-    pub(super) fn of(operations: &Operations, whole: &Arc<Config>) -> Self {
+    pub(super) fn of(operations: &Operations, shared: &Shared) -> Self {
         let Operations { config: own, clock, store, notifiers, rules, .. } = operations.clone();
-        let first = |config: &Config| config.targets.first().map(|target| target.name.clone());
-        let is_first = first(&own) == first(whole);
-        Self { config: Arc::clone(whole), is_first, rules, store, notifiers, clock }
+        let own = own.targets.first().map(|target| target.name.clone());
+        let (config, targets) = (Arc::clone(&shared.config), shared.targets.subscribe());
+        Self { config, targets, own, rules, store, notifiers, clock }
     }
 
     /// Runs until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
-        if self.config.reports.is_empty() || !self.is_first {
+        if self.config.reports.is_empty() {
             return stop.cancelled().await;
         }
         loop {
@@ -59,7 +63,8 @@ impl Digests {
             if stop.run_until_cancelled(self.clock.sleep(pause)).await.is_none() {
                 return;
             }
-            for scheduled in &self.config.reports {
+            let is_first = self.targets.borrow().first().map(|target| target.name.clone()) == self.own;
+            for scheduled in self.config.reports.iter().filter(|_| is_first) {
                 let looked = stop.run_until_cancelled(self.look(scheduled)).await;
                 match looked {
                     None => return,
@@ -102,7 +107,8 @@ impl Digests {
 
     /// It reads and unpacks a lot, and so is made on a thread that may wait.
     async fn make(&self, span: (Timestamp, Timestamp), by: Vec<String>) -> Result<Report, ReportError> {
-        let (config, clock, rules) = (Arc::clone(&self.config), self.clock, self.rules.borrow().clone());
+        let (clock, rules) = (self.clock, self.rules.borrow().clone());
+        let config = Config { targets: self.targets.borrow().to_vec(), ..Config::clone(&self.config) };
         let waiting = tokio::runtime::Handle::current();
         let making = tokio::task::spawn_blocking(move || {
             waiting.block_on(async {

@@ -3,13 +3,13 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::CallCounter;
-use crate::config::{Config, Receiver};
+use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
 use crate::replication::sharing::Sharing;
 use crate::service::rule_reload::News;
@@ -22,8 +22,10 @@ use trainspotter_core::rules::Rule;
 /// What targets share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    /// The whole configuration, as it was at the start but for its targets.
+    /// The whole configuration, as it was at the start.
     pub(super) config: Arc<Config>,
+    /// The targets as they are now.
+    pub(super) targets: watch::Sender<Arc<[Target]>>,
     pub(super) clock: Clock,
     /// Since when things count, on the first start.
     pub(super) since: Timestamp,
@@ -37,6 +39,8 @@ pub(super) struct Shared {
     pub(super) access: Access,
     /// Whether CloudWatch is to tell targets apart.
     pub(super) places: Arc<AtomicBool>,
+    /// How many targets there are now.
+    pub(super) target_count: Arc<AtomicUsize>,
     /// How the targets are spread over replicas, where there are several.
     pub(super) sharing: Sharing,
 }
@@ -62,9 +66,11 @@ impl Shared {
     ) -> Result<Self, StartError> {
         let calls = CallCounter::default();
         let receivers = senders::integrations(config, &calls, clock).await?.into();
-        let (config, hub, places) = (Arc::new(config.clone()), Hub::default(), Arc::default());
+        let targets = watch::Sender::new(config.targets.as_slice().into());
+        let (config, hub, places, target_count) =
+            (Arc::new(config.clone()), Hub::default(), Arc::default(), Arc::default());
         let sharing = Sharing::new(&format!("{:016x}", RandomState::new().build_hasher().finish()));
-        Ok(Self { config, clock, since, receivers, calls, rules, hub, access, places, sharing })
+        Ok(Self { config, targets, clock, since, receivers, calls, rules, hub, access, places, target_count, sharing })
     }
 
     /// Lets an event loop know of rules that have changed since it began, until `stop`.

@@ -22,7 +22,11 @@ pub(super) fn notifiers(
 /// All sinks, for the figures of one target.
 pub(super) async fn publisher(shared: &Shared, target: &Target, began: Timestamp) -> Result<Publisher, StartError> {
     let Shared { config, calls, clock, .. } = shared;
-    let mut cloudwatch = CloudWatchAccess { places: Arc::clone(&shared.places), ..CloudWatchAccess::default() };
+    let mut cloudwatch = CloudWatchAccess {
+        places: Arc::clone(&shared.places),
+        targets: Arc::clone(&shared.target_count),
+        ..CloudWatchAccess::default()
+    };
     if let Some(sink) = &config.publish.cloudwatch {
         let failed = |error| StartError::new("preparing the CloudWatch sink", error);
         if sink.metrics.are_classic() {
@@ -33,11 +37,6 @@ pub(super) async fn publisher(shared: &Shared, target: &Target, began: Timestamp
         }
     }
     let origin = Origin { began, region: Some(target.region.clone()), account: None };
-    let mut publish = config.publish.clone();
-    // Targets share what may be spent.
-    let count = f64::from(u32::try_from(config.targets.len().max(1)).unwrap_or(u32::MAX));
-    if let Some(sink) = &mut publish.cloudwatch {
-        sink.budget = sink.budget.map(|dollars| dollars / count);
-    }
-    Publisher::new(&publish, cloudwatch, &origin, *clock).map_err(|error| StartError::new("preparing the sinks", error))
+    Publisher::new(&config.publish, cloudwatch, &origin, *clock)
+        .map_err(|error| StartError::new("preparing the sinks", error))
 }

@@ -29,6 +29,10 @@ const KEPT_FOR_LATER: usize = 10;
 #[derive(Clone, Debug)]
 pub struct Budget {
     most: usize,
+    /// What `most` is of: dollars a month, how often figures are sent, and the prices.
+    dollars: Option<(f64, Duration, PriceTable)>,
+    /// Among how many the dollars are shared.
+    parts: usize,
     began: Option<Timestamp>,
     /// When a series that takes a place was in a frame last.
     places: BTreeMap<Series, Timestamp>,
@@ -57,13 +61,16 @@ pub enum Admission {
 impl Budget {
     /// A budget of so many dollars a month, at these prices and for a publication every so often. Requests are paid from it, too.
     pub fn new(dollars: f64, every: Duration, prices: &PriceTable) -> Self {
-        Self::of_series(series_for(dollars, every, prices))
+        let most = series_for(dollars, every, prices);
+        Self { dollars: Some((dollars, every, prices.clone())), ..Self::of_series(most) }
     }
 
     /// A budget of so many series.
     pub fn of_series(most: usize) -> Self {
         Self {
             most,
+            dollars: None,
+            parts: 1,
             began: None,
             places: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -79,6 +86,15 @@ impl Budget {
     pub fn warm(mut self) -> Self {
         self.began = Some(Timestamp::default());
         self
+    }
+
+    /// Shares the dollars among so many, of which this is one. A part that becomes smaller leaves out the least useful metrics.
+    pub fn share_among(&mut self, parts: usize) {
+        let parts = parts.max(1);
+        if let Some((dollars, every, prices)) = self.dollars.as_ref().filter(|_| parts != self.parts) {
+            let part = dollars / f64::from(u32::try_from(parts).unwrap_or(u32::MAX));
+            (self.parts, self.most) = (parts, series_for(part, *every, prices));
+        }
     }
 
     /// How many series it pays for.
@@ -98,6 +114,7 @@ impl Budget {
             stays
         });
         self.out.retain(|_, since| at.since(*since) < STAYS_OUT);
+        self.leave_out_beyond(at);
         let began = *self.began.get_or_insert(at);
         let is_warm = !frame.queues.is_empty() || at.since(began) >= WARM_UP;
         let mut wanted: BTreeMap<&'static str, Vec<Series>> = BTreeMap::new();
@@ -166,6 +183,19 @@ impl Budget {
         while leaving < lacking {
             let Some(least) = self.least_useful(metric) else { return };
             leaving += self.taken_by(least);
+            self.out.insert(least, at);
+        }
+    }
+
+    /// Lets metrics go, the least useful first, until the others have no more places than there are.
+    fn leave_out_beyond(&mut self, at: Timestamp) {
+        let leaving: usize = self.out.keys().map(|name| self.taken_by(name)).sum();
+        let mut staying = self.places.len().saturating_sub(leaving);
+        while staying > self.most {
+            let mut least_first = BY_USE.iter().rev().map(|metric| metric.name);
+            let least = least_first.find(|name| self.has_places(name) && !self.out.contains_key(name));
+            let Some(least) = least else { return };
+            staying = staying.saturating_sub(self.taken_by(least));
             self.out.insert(least, at);
         }
     }
@@ -375,5 +405,24 @@ mod tests {
             assert!(cost(series + 11) > dollars * 0.99, "{dollars}: {series} series are too few");
         }
         assert_eq!(Budget::new(30.0, Duration::from_secs(60), &prices).most(), 98);
+    }
+
+    #[test]
+    fn a_budget_that_is_shared_among_more_leaves_out_the_least_useful() {
+        let prices = PriceTable::shipped().unwrap();
+        let minute = Duration::from_secs(60);
+        let whole = Budget::new(30.0, minute, &prices).most();
+        let mut budget = Budget::new(30.0, minute, &prices).warm();
+        let samples = [of(&QUEUE_JOBS, &shares(40)), of(&JOB_FAILURES, &shares(10))].concat();
+        let (first, next) = (frame(0, samples.clone()), frame(1, samples));
+        budget.admit(&first);
+        assert_eq!(sent(&budget, &first), BTreeMap::from([(JOB_FAILURES.name, 10), (QUEUE_JOBS.name, 40)]));
+        budget.share_among(4);
+        let part = budget.most();
+        assert!((10..=whole / 4).contains(&part), "{part} of {whole}");
+        budget.admit(&next);
+        assert_eq!(sent(&budget, &next), BTreeMap::from([(JOB_FAILURES.name, 10)]));
+        budget.share_among(0);
+        assert_eq!(budget.most(), whole);
     }
 }
