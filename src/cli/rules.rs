@@ -68,6 +68,7 @@ service.")]
     #[command(after_help = "Examples:
   trainspotter rules export --to prometheus alerts/ > trainspotter.rules.yaml
   trainspotter rules export --to cloudwatch alerts/ > alarms.json
+  trainspotter rules export --to cloudwatch --several-targets alerts/ > alarms.json
   trainspotter rules export --to cloudwatch-promql alerts/ | jq -c '.[]' |
     while read -r alarm; do aws cloudwatch put-metric-alarm --cli-input-json \"$alarm\"; done")]
     Export(ExportArguments),
@@ -88,6 +89,10 @@ pub(super) struct ExportArguments {
     /// Where the service's page is reached: runbooks of the packs become links to it.
     #[arg(long, value_name = "URL")]
     external_url: Option<url::Url>,
+    /// Keep accounts and regions apart, as the service does, where it watches several targets: by labels in Prometheus; of CloudWatch's alarms
+    /// each looks at all of them, whose series have the dimensions Account and Region.
+    #[arg(long)]
+    several_targets: bool,
     /// Rule files, or folders of them.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -145,7 +150,10 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         Command::Test { json, paths } => test(paths, *json),
         Command::Backtest(arguments) => backtest::run(arguments),
         Command::Export(arguments) => {
-            let Exported { text, notes } = exported(arguments, &inputs::load_rules(&arguments.paths)?);
+            let rules = inputs::load_rules(&arguments.paths)?;
+            let is_placed = arguments.several_targets && !matches!(arguments.to, System::CloudwatchPromql);
+            let rules = if is_placed { export::by_place(&rules) } else { rules };
+            let Exported { text, notes } = exported(arguments, &rules);
             for note in notes {
                 say(format_args!("note: {note}"));
             }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::metrics::catalogue::{Kind, Label, Metric, cloudwatch_dimension, cloudwatch_dimension_value};
-use crate::rules::export::Exported;
 use crate::rules::export::prometheus::{Spelling, expression};
+use crate::rules::export::{Exported, PLACE, is_placed};
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Fold, NoData, Rule, Stat};
 
 /// Alarms are evaluated each minute.
@@ -232,7 +232,9 @@ fn alarm(
         NoData::Ok => "notBreaching",
         NoData::Alert => "breaching",
     };
-    let dimensions = clause.metric.labels.iter().map(|label| format!(", {}", cloudwatch_dimension(label)));
+    let places = PLACE.iter().filter(|_| is_placed(rule));
+    let labels = clause.metric.labels.iter().chain(places);
+    let dimensions = labels.map(|label| format!(", {}", cloudwatch_dimension(label)));
     let dimensions: String = dimensions.collect();
     let name = clause.metric.cloudwatch_name();
     let filters = conditions(&clause.filters)?;
@@ -417,5 +419,22 @@ mod tests {
         });
         assert_eq!(alarms[0]["EvaluationCriteria"]["PromQLCriteria"], criteria);
         assert_eq!(exported.notes, ["A: `recover` is left out: the alarm ends where it begins"]);
+    }
+
+    #[test]
+    fn with_several_targets_series_have_two_more_dimensions() {
+        let text =
+            "rules: [{ alert: A, metric: queue.wait.oldest, by: [queue], above: 30m, annotations: { summary: s } }]";
+        let rules = crate::rules::parse_rules("r.yaml", text).unwrap();
+        let query = |rules: &[Rule]| {
+            let template: Value = serde_json::from_str(&alarms(rules, "Spots", |_| true).text).unwrap();
+            template["Resources"]["A"]["Properties"]["Metrics"][0]["Expression"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(query(&rules), "SELECT MAX(QueueWaitOldest) FROM SCHEMA(\"Spots\", Queue, Share)");
+        let placed = "SELECT MAX(QueueWaitOldest) FROM SCHEMA(\"Spots\", Queue, Share, Account, Region)";
+        assert_eq!(query(&crate::rules::export::by_place(&rules)), placed);
+        let text = text.replace("above", "where: { account: '111122223333' }, above");
+        let query = query(&crate::rules::parse_rules("r.yaml", &text).unwrap());
+        assert_eq!(query, format!("{placed} WHERE Account = '111122223333'"));
     }
 }

@@ -345,4 +345,15 @@ mod tests {
         assert!(exported.text.contains(summary), "{}", exported.text);
         assert_eq!(exported.notes, ["A: the annotation `more` is left out: its template cannot be translated"]);
     }
+
+    #[test]
+    fn with_several_targets_rules_group_by_account_and_region() {
+        let text = "rules: [{ alert: A, metric: queue.wait.oldest, by: [queue, region], above: 30m, annotations: { summary: s } }]";
+        let rules = crate::rules::export::by_place(&crate::rules::parse_rules("r.yaml", text).unwrap());
+        let text = prometheus(&rules, Duration::from_secs(30)).text;
+        assert!(
+            text.contains("max by (queue, region, account) (trainspotter_queue_wait_oldest_seconds) > 1800"),
+            "{text}"
+        );
+    }
 }
