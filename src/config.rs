@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use api_tokens::{ApiToken, MAX_TOKEN, MIN_TOKEN};
 pub use archive::{Archive, MAX_REPORT_KEYS, ScheduledReport, check_report_key};
-pub use aws_names::check_namespace;
+pub use aws_names::{check_namespace, place_problem};
 pub use environment_variables::Environment;
 pub use excerpt::shown_url;
 pub use file::{Every, Permission};

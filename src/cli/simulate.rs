@@ -7,16 +7,16 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Failure, listen, say};
-use crate::config::LogFormat;
+use crate::config::{LogFormat, place_problem};
 use crate::service::{SentLogs, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::parse_duration;
 use trainspotter_simulator as simulator;
-use trainspotter_simulator::Simulation;
 use trainspotter_simulator::quirks::Quirks;
 use trainspotter_simulator::scenario::{self, Scenario};
 use trainspotter_simulator::trace;
 use trainspotter_simulator::workload::Workload;
+use trainspotter_simulator::{Accounts, Simulation};
 
 /// Simulated seconds per real second, by default.
 const SPEED: f64 = 600.0;
@@ -26,16 +26,29 @@ const SEED: u64 = 1;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter simulate --listen 127.0.0.1:4566
+  trainspotter simulate --place 111122223333/us-east-1 --place 444455556666/us-east-1 --place 444455556666/eu-west-1
+  curl -d '{\"account\": \"444455556666\", \"refuse\": true, \"expire\": true}' -H 'content-type: application/json' http://127.0.0.1:4566/_sim/accounts
   AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws batch describe-job-queues
   curl -d '{\"advance\": \"1h\"}' -H 'content-type: application/json' http://127.0.0.1:4566/_sim/control
 
-What really happened: GET /_sim/truth. Time and events: POST /_sim/control. What goes wrong: POST /_sim/faults.")]
+What really happened: GET /_sim/truth. Time and events: POST /_sim/control. What goes wrong: POST /_sim/faults.
+Of several places each has jobs of its own; ?account=…&region=… says which one is meant. Roles: POST /_sim/accounts.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) world: World,
     /// Address to serve on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4566")]
     listen: SocketAddr,
+    /// Serve this account and Region; several of them each have jobs of their own, and the first one's account is that of callers that have
+    /// assumed no role.
+    #[arg(long = "place", value_name = "ACCOUNT/REGION", value_parser = place)]
+    places: Vec<(String, String)>,
+    /// Sessions of roles end after this long, whatever is asked for, such as 15m.
+    #[arg(long, value_name = "DURATION", value_parser = session, requires = "places")]
+    session_lasts: Option<Duration>,
+    /// Let nobody assume a role of this account.
+    #[arg(long = "refuse-roles-of", value_name = "ACCOUNT", requires = "places")]
+    refuses: Vec<String>,
 }
 
 /// What is simulated, how fast and how long.
@@ -112,11 +125,28 @@ impl Chosen {
         Ok(Simulation::new(self.workload(clock)?, self.seed, clock).with(&self.scenario))
     }
 
+    /// Accounts and Regions, each with a seed of its own: the first has the one that is asked for.
+    fn accounts(&self, places: &[(String, String)], clock: Clock) -> Result<Accounts, Failure> {
+        let mut all = Vec::new();
+        for (seed, (account, region)) in (self.seed..).zip(places) {
+            let workload = self.workload_of(seed, clock)?;
+            all.push(Simulation::new(workload, seed, clock).with(&self.scenario).at(account, region));
+        }
+        if all.is_empty() {
+            return Ok(self.simulation(clock)?.into());
+        }
+        Accounts::new(all).map_err(|problem| Failure::usage(format!("--place: {problem}")))
+    }
+
     /// The queues and jobs, beginning at the clock's now.
     pub(super) fn workload(&self, clock: Clock) -> Result<Workload, Failure> {
+        self.workload_of(self.seed, clock)
+    }
+
+    fn workload_of(&self, seed: u64, clock: Clock) -> Result<Workload, Failure> {
         let Workload { setup, submissions } = match &self.trace {
             Some(path) => load_trace(path, clock)?,
-            None => self.scenario.workload.clone().unwrap_or_default().workload(self.seed, clock.now()),
+            None => self.scenario.workload.clone().unwrap_or_default().workload(seed, clock.now()),
         };
         Ok(Workload { setup: self.scenario.applied_to(setup), submissions })
     }
@@ -127,11 +157,18 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let world = arguments.world.choose()?;
-    let simulation = world.simulation(world.clock())?;
+    let mut accounts = world.accounts(&arguments.places, world.clock())?;
+    if let Some(lasts) = arguments.session_lasts {
+        accounts = accounts.with_sessions_of(lasts);
+    }
+    for account in &arguments.refuses {
+        let refusing = accounts.refusing(account);
+        accounts = refusing.map_err(|problem| Failure::usage(format!("--refuse-roles-of: {problem}")))?;
+    }
     let listener = listen(arguments.listen).await?;
     say(format_args!("{} times real time, seed {}; Ctrl-C stops it", world.speed, world.seed));
     arguments.world.stop_in_time(&stop);
-    simulator::serve(listener, simulation, stop).await.map_err(Failure::failed)
+    simulator::serve_accounts(listener, accounts, stop).await.map_err(Failure::failed)
 }
 
 fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
@@ -149,6 +186,19 @@ fn quirk(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("is NAME=VALUE")?;
     Quirks::default().set(name, value).map_err(|problem| format!("{name} {problem}"))?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+fn place(text: &str) -> Result<(String, String), String> {
+    let (account, region) = text.split_once('/').ok_or("is ACCOUNT/REGION, such as 111122223333/us-east-1")?;
+    match place_problem(account, region) {
+        None => Ok((account.to_owned(), region.to_owned())),
+        Some(problem) => Err(problem),
+    }
+}
+
+fn session(text: &str) -> Result<Duration, String> {
+    let lasts = parse_duration(text)?;
+    if lasts < Duration::from_secs(1) { Err("must be at least 1s".to_owned()) } else { Ok(lasts) }
 }
 
 fn speed(text: &str) -> Result<f64, String> {

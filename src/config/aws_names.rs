@@ -149,6 +149,11 @@ fn check_account(account: &str) -> Result<(), String> {
     if is_account { Ok(()) } else { Err(format!("`{account}` is not an account: those have 12 digits")) }
 }
 
+/// Why these are not an account and a region; `None` if they are, by their form.
+pub fn place_problem(account: &str, region: &str) -> Option<String> {
+    check_account(account).err().or_else(|| partition_of(region).err())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

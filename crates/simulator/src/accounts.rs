@@ -92,6 +92,27 @@ impl Accounts {
         Ok(Self { places: places.into(), roles: Arc::default() })
     }
 
+    /// The same, whose sessions of roles end after this long, whatever is asked for.
+    #[must_use]
+    pub fn with_sessions_of(self, lasts: std::time::Duration) -> Self {
+        for place in self.places.iter() {
+            self.roles().rules.entry(place.account().to_owned()).or_default().lasts = Some(HumanDuration(lasts));
+        }
+        self
+    }
+
+    /// The same, where nobody can assume a role of this account.
+    ///
+    /// # Errors
+    /// There is no such account.
+    pub fn refusing(self, account: &str) -> Result<Self, String> {
+        if self.at(Some(account), None).is_none() {
+            return Err(format!("there is no account {account}"));
+        }
+        self.roles().rules.entry(account.to_owned()).or_default().refuses = true;
+        Ok(self)
+    }
+
     fn roles(&self) -> MutexGuard<'_, Roles> {
         self.roles.lock().unwrap_or_else(PoisonError::into_inner)
     }
