@@ -1,0 +1,283 @@
+//! What many targets cost against one with as many jobs: resident memory, CPU and how late polls are: `cargo bench --bench targets`.
+//!
+//! The service is a process of its own, as it is shipped, with the rules of the repository. Stand-ins for Batch in this process have as many
+//! jobs as they are to have at any time: one in a hundred waits, a few run, the rest has ended within hours; jobs arrive, are dispatched and
+//! end all the time, as many in all of either case. Each of many targets has the budget of calls that is the default, one alone
+//! as much as is allowed. After a warm-up CPU time is measured.
+//! The arguments `TARGETS JOBS` measure one case. `TRAINSPOTTER_WARM_UP` and `TRAINSPOTTER_MEASURED` are other numbers of seconds.
+
+#![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::Uri;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+/// Targets, and jobs of each.
+const CASES: [(usize, usize); 2] = [(64, 15_600), (1, 64 * 15_600)];
+/// Jobs that arrive in a second, in all targets together.
+const ARRIVALS: f64 = 36.0;
+const PAGE: usize = 100;
+/// Clock ticks of a second of CPU time, as `/proc` counts it.
+const TICKS: f64 = 100.0;
+
+type Failed = Box<dyn Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let cases = match numbers[..] {
+        [targets, jobs, ..] => vec![(targets, jobs)],
+        _ => CASES.to_vec(),
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "| targets | jobs of each | MB resident | most | ms of CPU a second | longest poll interval, s | calls in all |"
+    )?;
+    writeln!(out, "|---:|---:|---:|---:|---:|---:|---:|")?;
+    for (targets, jobs) in cases {
+        writeln!(out, "{}", measure(targets, jobs).await?)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+async fn measure(targets: usize, jobs: usize) -> Result<String, Failed> {
+    let folder = tempfile::tempdir()?;
+    let mut watched = Vec::new();
+    for number in 0..targets {
+        let spacing = 1_000.0 * targets as f64 / ARRIVALS;
+        let world = World { account: 111_111_110_000 + number, began: now() - jobs as f64 * spacing, spacing, jobs };
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let endpoint = format!("http://{}", listener.local_addr()?);
+        let router = Router::new().fallback(answer).with_state(world);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        watched.push(json!({ "name": format!("t{number:02}"), "region": "us-east-1", "endpoint": endpoint }));
+    }
+    let (mut service, page) = start(folder.path(), &watched).await?;
+    let seconds = |name: &str, otherwise: u64| {
+        let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
+        Duration::from_secs(given.unwrap_or(otherwise))
+    };
+    tokio::time::sleep(seconds("TRAINSPOTTER_WARM_UP", 420)).await;
+    let ready = reqwest::get(format!("{page}/readyz")).await?;
+    if !ready.status().is_success() {
+        return Err(format!("it is not ready: {}", ready.text().await?).into());
+    }
+    let process = service.id().ok_or("it ended")?;
+    let (measured, before) = (seconds("TRAINSPOTTER_MEASURED", 300), cpu(process)?);
+    let began = std::time::Instant::now();
+    let mut longest: f64 = 0.0;
+    while began.elapsed() < measured {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let text = reqwest::get(format!("{page}/metrics")).await?.text().await?;
+        longest = values(&text, "trainspotter_poll_interval_seconds").fold(longest, f64::max);
+    }
+    let used = (cpu(process)? - before) / began.elapsed().as_secs_f64();
+    let text = reqwest::get(format!("{page}/metrics")).await?.text().await?;
+    let calls: f64 = values(&text, "trainspotter_aws_calls_total").sum();
+    let tracked: f64 = values(&text, "trainspotter_ledger_jobs").sum();
+    let (resident, most) = (memory(process, "VmRSS:")?, memory(process, "VmHWM:")?);
+    service.kill().await?;
+    Ok(format!(
+        "| {targets} | {jobs} ({tracked:.0} tracked in all) | {resident} | {most} | {:.0} | {longest:.1} | {calls:.0} |",
+        used * 1e3
+    ))
+}
+
+async fn start(folder: &Path, targets: &[Value]) -> Result<(Child, String), Failed> {
+    let config = folder.join("trainspotter.yaml");
+    let calls = if targets.len() > 1 { 5.0 } else { 100.0 };
+    let text = json!({
+        "targets": targets,
+        "poll": { "calls_per_second": calls },
+        "rules": [concat!(env!("CARGO_MANIFEST_DIR"), "/alerts")],
+        "listen": "127.0.0.1:0",
+        "store": "state.db",
+    });
+    std::fs::write(&config, text.to_string())?;
+    let mut service = Command::new(env!("CARGO_BIN_EXE_trainspotter"))
+        .args(["run", "--config"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(service.stderr.take().ok_or("no stderr")?).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let Some(address) = line.strip_prefix("listening on ") {
+            let page = address.to_owned();
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return Ok((service, page));
+        }
+    }
+    Err("the service ended without an address".into())
+}
+
+/// The values of a metric in Prometheus' text.
+fn values<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = f64> + 'a {
+    let of = text.lines().filter(move |line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    of.filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+}
+
+/// Seconds of CPU that a process has used.
+fn cpu(process: u32) -> Result<f64, Failed> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let times = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
+    Ok(times.sum::<f64>() / TICKS)
+}
+
+/// Megabytes of a line of a process's status.
+fn memory(process: u32, name: &str) -> Result<u64, Failed> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024 / 1_000_000)
+}
+
+/// Milliseconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e3
+}
+
+/// A queue: job N was created when N times the spacing had passed since it began.
+#[derive(Clone, Debug)]
+struct World {
+    account: usize,
+    /// In ms since 1970.
+    began: f64,
+    /// In ms.
+    spacing: f64,
+    jobs: usize,
+}
+
+impl World {
+    fn created(&self, number: usize) -> i64 {
+        (self.began + number as f64 * self.spacing) as i64
+    }
+
+    /// The newest job.
+    fn newest(&self) -> usize {
+        ((now() - self.began) / self.spacing) as usize
+    }
+
+    /// Jobs that wait, and those that are in flight.
+    fn parts(&self) -> (usize, usize) {
+        (self.jobs / 100, self.jobs / 5_000 + 1)
+    }
+
+    fn status(&self, number: usize, newest: usize) -> &'static str {
+        let (waiting, in_flight) = self.parts();
+        match newest.saturating_sub(number) {
+            age if age < waiting => "RUNNABLE",
+            age if age < waiting + in_flight / 4 => "SCHEDULED",
+            age if age < waiting + in_flight / 2 => "STARTING",
+            age if age < waiting + in_flight => "RUNNING",
+            _ => "SUCCEEDED",
+        }
+    }
+
+    /// A page of a list, the newest first; but what waits in its order.
+    fn page(&self, request: &Value) -> String {
+        let newest = self.newest();
+        let (waiting, in_flight) = self.parts();
+        // Pages go on from the job where the one before ended, whatever has changed since.
+        let token = request["nextToken"].as_str().and_then(|token| token.parse::<usize>().ok());
+        let filter = &request["filters"][0];
+        let (from, last, wanted) = if filter["name"] == "AFTER_CREATED_AT" {
+            let after: f64 = filter["values"][0].as_str().and_then(|after| after.parse().ok()).unwrap_or(0.0);
+            let first = ((after - self.began) / self.spacing).max(0.0) as usize + 1;
+            (token.unwrap_or(newest), first.max(1), None)
+        } else {
+            let status = request["jobStatus"].as_str().unwrap_or("RUNNING");
+            let oldest = if status == "RUNNABLE" { newest - waiting } else { newest - waiting - in_flight };
+            (token.unwrap_or(newest), oldest + 1, Some(status.to_owned()))
+        };
+        let mut text = "{\"jobSummaryList\":[".to_owned();
+        let (mut count, mut number) = (0, from);
+        while number >= last && count < PAGE {
+            let status = self.status(number, newest);
+            if wanted.as_ref().is_none_or(|wanted| wanted == status) {
+                text.push_str(if count > 0 { "," } else { "" });
+                self.summary(&mut text, number, status);
+                count += 1;
+            }
+            number -= 1;
+        }
+        text.push(']');
+        if number >= last {
+            let _ = write!(text, ",\"nextToken\":\"{number}\"");
+        }
+        text.push('}');
+        text
+    }
+
+    fn summary(&self, text: &mut String, number: usize, status: &str) {
+        let (waiting, in_flight) = self.parts();
+        let id = format!("5b6f1d3e-5c0a-4b7e-9d1f-{number:012}");
+        let _ = write!(
+            text,
+            "{{\"jobId\":\"{id}\",\"jobArn\":\"arn:aws:batch:us-east-1:{}:service-job/{id}\",\"jobName\":\"pretrain-{number}\",\
+             \"serviceJobType\":\"SAGEMAKER_TRAINING\",\"status\":\"{status}\",\"createdAt\":{},\
+             \"capacityUsage\":[{{\"capacityUnit\":\"NUM_INSTANCES\",\"quantity\":2.0}}]",
+            self.account,
+            self.created(number)
+        );
+        let stages = [
+            ("scheduledAt", waiting, status != "RUNNABLE"),
+            ("startedAt", waiting + in_flight / 2, status == "RUNNING" || status == "SUCCEEDED"),
+            ("stoppedAt", waiting + in_flight, status == "SUCCEEDED"),
+        ];
+        for (name, later, _) in stages.iter().filter(|(.., is_there)| *is_there) {
+            let _ = write!(text, ",\"{name}\":{}", self.created(number + later));
+        }
+        text.push('}');
+    }
+
+    fn description(&self, request: &Value) -> String {
+        let number = request["jobId"].as_str().and_then(|id| id.rsplit('-').next()).and_then(|id| id.parse().ok());
+        let number = number.unwrap_or(0);
+        let mut text = String::new();
+        self.summary(&mut text, number, self.status(number, self.newest()));
+        text.pop();
+        let _ = write!(
+            text,
+            ",\"jobQueue\":\"arn:aws:batch:us-east-1:{}:job-queue/q\",\"schedulingPriority\":1,\"tags\":{{\"owner\":\"ada\"}}}}",
+            self.account
+        );
+        text
+    }
+}
+
+async fn answer(State(world): State<World>, uri: Uri, body: Bytes) -> String {
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match uri.path().rsplit('/').next().unwrap_or_default() {
+        "listservicejobs" => world.page(&request),
+        "describeservicejob" => world.description(&request),
+        "describejobqueues" => QUEUES.replace("ACCOUNT", &world.account.to_string()),
+        "describeserviceenvironments" => ENVIRONMENTS.to_owned(),
+        _ if body.starts_with(b"Action=GetCallerIdentity") => IDENTITY.replace("ACCOUNT", &world.account.to_string()),
+        _ => "{}".to_owned(),
+    }
+}
+
+const QUEUES: &str = r#"{"jobQueues":[{"jobQueueName":"q","jobQueueArn":"arn:aws:batch:us-east-1:ACCOUNT:job-queue/q",
+    "state":"ENABLED","status":"VALID","jobQueueType":"SAGEMAKER_TRAINING","priority":1,
+    "serviceEnvironmentOrder":[{"order":1,"serviceEnvironment":"gpus"}]}]}"#;
+const ENVIRONMENTS: &str = r#"{"serviceEnvironments":[{"serviceEnvironmentName":"gpus",
+    "serviceEnvironmentType":"SAGEMAKER_TRAINING","state":"ENABLED",
+    "capacityLimits":[{"maxCapacity":400,"capacityUnit":"NUM_INSTANCES"}]}]}"#;
+const IDENTITY: &str = "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::ACCOUNT:user/bench</Arn>\
+    <UserId>AIDABENCH</UserId><Account>ACCOUNT</Account></GetCallerIdentityResult></GetCallerIdentityResponse>";
