@@ -40,6 +40,8 @@ mod restart_kill;
 mod scale;
 mod service;
 mod sharing;
+mod simulated_places;
 mod store_trouble;
 mod targets;
 mod traces;
+mod upgrade;
