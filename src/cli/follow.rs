@@ -73,3 +73,69 @@ async fn look(name: String, mut known: Known, changes: mpsc::Sender<Vec<Target>>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    struct Followed {
+        _folder: tempfile::TempDir,
+        file: PathBuf,
+        changed: mpsc::Receiver<Vec<Target>>,
+        stop: CancellationToken,
+    }
+
+    fn write(file: &Path, regions: &[&str], more: &str) {
+        let targets: String = regions.iter().map(|region| format!("  - region: {region}\n")).collect();
+        std::fs::write(file, format!("targets:\n{targets}{more}")).unwrap();
+    }
+
+    impl Followed {
+        async fn begin() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("trainspotter.yaml");
+            write(&file, &["us-east-1"], "");
+            let name = file.to_str().unwrap().to_owned();
+            let text = std::fs::read_to_string(&file).unwrap();
+            let config = inputs::Source::load(&name).map_err(|mistakes| mistakes.text().to_string()).unwrap().config;
+            let stop = CancellationToken::new();
+            let changed = targets(name, text, &config, stop.clone());
+            // Between two looks.
+            tokio::time::sleep(LOOK_EVERY / 2).await;
+            Self { _folder: folder, file, changed, stop }
+        }
+
+        /// What comes within so many looks.
+        async fn within(&mut self, looks: u32) -> Option<Vec<String>> {
+            let changed = tokio::time::timeout(LOOK_EVERY * looks, self.changed.recv()).await;
+            Some(changed.ok()??.into_iter().map(|target| target.region).collect())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn targets_are_taken_in_once_two_looks_see_the_same_text() {
+        let mut followed = Followed::begin().await;
+        assert_eq!(followed.within(3).await, None, "nothing has changed");
+        write(&followed.file, &["us-east-1", "eu-west-1"], "");
+        assert_eq!(followed.within(1).await, None, "it may still be written");
+        assert_eq!(followed.within(1).await, Some(vec!["us-east-1".to_owned(), "eu-west-1".to_owned()]));
+        assert_eq!(followed.within(3).await, None, "once");
+        followed.stop.cancel();
+        assert_eq!(followed.changed.recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mistake_a_missing_file_or_another_setting_changes_no_target() {
+        let mut followed = Followed::begin().await;
+        write(&followed.file, &["us-east-1", "nowhere"], "");
+        assert_eq!(followed.within(3).await, None);
+        std::fs::remove_file(&followed.file).unwrap();
+        assert_eq!(followed.within(3).await, None);
+        write(&followed.file, &["us-east-1"], "poll: { every: 45s }\n");
+        assert_eq!(followed.within(3).await, None);
+        write(&followed.file, &["eu-west-1"], "poll: { every: 45s }\n");
+        assert_eq!(followed.within(3).await, Some(vec!["eu-west-1".to_owned()]));
+    }
+}
