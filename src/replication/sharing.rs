@@ -57,7 +57,7 @@ struct Shard {
 
 /// When a replica has announced itself and looked for others last.
 #[derive(Debug, Default)]
-struct Met {
+struct Last {
     announced: Option<Duration>,
     looked: Option<Duration>,
 }
@@ -106,11 +106,11 @@ impl Sharing {
     pub async fn run<S: Storage>(self, storage: S, terms: Terms, stop: CancellationToken) {
         let began = Instant::now();
         let mut members = Members::new(storage, self.0.own.clone(), terms);
-        let mut met = Met::default();
+        let mut last = Last::default();
         loop {
             let round = async {
                 if self.is_shared() {
-                    self.meet(&mut members, began, &mut met).await;
+                    self.announce_and_look(&mut members, began, &mut last).await;
                 }
                 self.assign(&members);
                 tokio::time::sleep(terms.poll).await;
@@ -122,18 +122,18 @@ impl Sharing {
     }
 
     /// Announces this replica and looks for the others, if it is time to: sooner where a target has no leader, who may be gone.
-    async fn meet<S: Storage>(&self, members: &mut Members<S>, began: Instant, met: &mut Met) {
+    async fn announce_and_look<S: Storage>(&self, members: &mut Members<S>, began: Instant, last: &mut Last) {
         let now = began.elapsed();
-        let is_past = |last: Option<Duration>, pause| last.is_none_or(|last| now.saturating_sub(last) >= pause);
-        let is_due = is_past(met.announced, members.every());
+        let is_past = |at: Option<Duration>, pause| at.is_none_or(|at| now.saturating_sub(at) >= pause);
+        let is_due = is_past(last.announced, members.every());
         if is_due {
-            met.announced = Some(now);
+            last.announced = Some(now);
             let able = able_of(&self.shards());
             members.announce(&able).await;
         }
         let has_vacancy = self.shards().values().any(|shard| shard.standing.borrow().leader.is_none());
-        if is_due || (has_vacancy && is_past(met.looked, LOOK_AGAIN.min(members.every()))) {
-            met.looked = Some(now);
+        if is_due || (has_vacancy && is_past(last.looked, LOOK_AGAIN.min(members.every()))) {
+            last.looked = Some(now);
             members.look(began).await;
         }
     }

@@ -24,8 +24,10 @@ use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
 use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
+use crate::service::removed_targets::of_removed;
 use crate::service::replica_view;
 use crate::service::rule_reload::News;
+use crate::service::same_place::SamePlace;
 use crate::service::source_log::SourceLog;
 use crate::service::state_files;
 use crate::service::{COUNTED_UNTIL, OPEN_SINCE};
@@ -70,6 +72,8 @@ pub(super) struct EventLoop {
     pub(super) calls: CallCounter,
     /// Whether its target was taken out of the configuration.
     pub(super) removed: CancellationToken,
+    /// Whether it is another target's account and region, too.
+    pub(super) same_place: SamePlace,
     /// What all of the target logs is in here.
     pub(super) span: Span,
     /// Which target it is, and where.
@@ -138,6 +142,9 @@ impl EventLoop {
             if self.handle_event(event).await == Handled::Poll {
                 waits_since = self.clock.mark();
             }
+            if self.same_place.is_refused() {
+                return;
+            }
         }
         if self.removed.is_cancelled() {
             // Whoever was notified of its alerts hears that they end.
@@ -175,6 +182,10 @@ impl EventLoop {
         if account != self.place.account {
             self.place.account.clone_from(&account);
             self.span.record("account", account.as_deref());
+            // If it is refused, the loop ends before anything is published.
+            if let Some(account) = &account {
+                self.same_place.take_in(account);
+            }
         }
     }
 
@@ -198,6 +209,9 @@ impl EventLoop {
             return;
         }
         let mut output = self.engine.tick(now);
+        if self.removed.is_cancelled() {
+            output.transitions = output.transitions.into_iter().map(of_removed).collect();
+        }
         let frame = Arc::new(std::mem::take(&mut output.frame));
         self.log_transitions(&output);
         self.commit(now, &frame, &mut output).await;

@@ -69,6 +69,33 @@ pub fn state_files_beside(file: &Path, targets: &[Target]) -> Vec<PathBuf> {
     if found.is_empty() { vec![file.to_owned()] } else { found }
 }
 
+/// The files of targets that are not among these, with the names of their targets.
+pub(super) fn of_nobody(file: &Path, targets: &[Target]) -> Vec<(String, PathBuf)> {
+    let own: Vec<PathBuf> = of_targets(file, targets).into_iter().map(|file| file.path).collect();
+    let Ok(folder) =
+        std::fs::read_dir(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    else {
+        return Vec::new();
+    };
+    let named = |path: PathBuf| {
+        // Only a file that its own target's name leads to is that target's.
+        let (_, name) = marked(&path)?;
+        let is_of_it = path.file_name() == file.file_name() || path.file_name() == beside(file, &name).file_name();
+        (is_of_it && !own.iter().any(|own| own.file_name() == path.file_name())).then_some((name, path))
+    };
+    let is_of_store = |path: &PathBuf| {
+        let has_stem = path
+            .file_name()
+            .zip(file.file_stem())
+            .is_some_and(|(name, stem)| name.to_string_lossy().starts_with(&*stem.to_string_lossy()));
+        has_stem && path.extension() == file.extension() && path.is_file()
+    };
+    let mut found: Vec<_> =
+        folder.filter_map(|entry| Some(entry.ok()?.path())).filter(is_of_store).filter_map(named).collect();
+    found.sort();
+    found
+}
+
 /// Whose a file is that is there: what it says itself and, of an earlier release, whose queues are in it.
 fn owner_of(file: &Path, targets: &[Target]) -> Option<usize> {
     let has_no_own = |target: &Target| !beside(file, &target.name).exists();
@@ -150,6 +177,24 @@ mod tests {
         // It is called otherwise now.
         let renamed = target("eu-west-1", "research");
         assert_eq!(paths(&file, &[one, renamed]), ["state.one.db", "state.db"]);
+    }
+
+    #[test]
+    fn files_of_targets_that_are_not_watched_are_found_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        let (one, two) = (target("us-east-1", "one"), target("eu-west-1", "two"));
+        written(&file, Some(&Place::new("two", "eu-west-1")));
+        written(&folder.path().join("state.one.db"), Some(&Place::new("one", "us-east-1")));
+        written(&folder.path().join("state.copy.db"), Some(&Place::new("gone", "us-east-1")));
+        written(&folder.path().join("other.gone.db"), Some(&Place::new("gone", "us-east-1")));
+        std::fs::write(folder.path().join("state.broken.db"), "nothing").unwrap();
+        let names = |targets: &[Target]| -> Vec<String> {
+            of_nobody(&file, targets).into_iter().map(|(name, _)| name).collect()
+        };
+        assert!(names(&[one.clone(), two.clone()]).is_empty());
+        assert_eq!(names(std::slice::from_ref(&two)), ["one"]);
+        assert_eq!(names(std::slice::from_ref(&one)), ["two"]);
     }
 
     #[test]

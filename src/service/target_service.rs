@@ -22,6 +22,7 @@ use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
 use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
+use crate::service::same_place::SamePlace;
 use crate::service::shared::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
@@ -99,6 +100,7 @@ impl TargetService {
         let clients = connect(&target, &config, clock).await?;
         let publisher = target_senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);
 
+        let same_place = SamePlace::new(&target, shared.targets.subscribe());
         let (senders, inbox) = Inbox::new();
         let (past, past_inbox) = mpsc::channel(MAX_HISTORY_QUERIES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
@@ -130,6 +132,7 @@ impl TargetService {
             own_cost: OwnCost::new(&config)?,
             calls: shared.calls.clone(),
             removed,
+            same_place: same_place.clone(),
             span: span.clone(),
             place: place.clone(),
             standing: term.as_ref().map(|term| term.replicas.standing.clone()),
@@ -155,10 +158,10 @@ impl TargetService {
             parts.spawn("hand_over", hand_over(term, notifying, rest.clone()));
         }
         parts.spawn("archive", archiving.run(rest.clone()));
-        parts.spawn("digests", Digests::of(&acting.operations, &shared.config).run(rest.clone()));
+        parts.spawn("digests", Digests::of(&acting.operations, &shared).run(rest.clone()));
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
         parts.spawn("history", history::answer(history::Past::of(&shared, &config, latest), past_inbox, rest.clone()));
-        parts.finish(stop, rest).await
+        same_place.or_refused(parts.finish(stop, rest).await)
     }
 }
 

@@ -18,12 +18,15 @@ use crate::service::rule_reload::{self, News};
 use crate::service::shared::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
 use crate::service::target_service::{TargetService, place_of};
-use crate::service::{Service, StartError, replicas, serve};
+use crate::service::{Service, StartError, removed_targets, replicas, serve};
 use crate::web::{self, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
 
-/// Wall time before a target that could not be watched is tried again; twice as long each time, up to the second.
+/// Wall time before a target that could not be watched is tried again: twice as long each time, up to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+
+/// For each time that it was watched this long, the pause is half of that before.
+const STEADY: Duration = Duration::from_secs(300);
 
 /// Which start of a target ended, and how.
 type Ended = (String, u64, Result<(), StartError>);
@@ -52,10 +55,11 @@ pub(super) async fn run(
     let serving = tokio::spawn(serve(listener, web::router(pages), external_url, last.clone()));
     let following = tokio::spawn(follow_rules(config.rules.clone(), rules_now, last.clone()));
     let sharing = tokio::spawn(replicas::share(shared.clone(), stop.clone()));
+    let removed = tokio::spawn(removed_targets::end_alerts(shared.clone(), stop.clone()));
     let ended = Supervisor::new(shared, stop.clone()).run(config.targets, changes).await;
     becoming_ready.abort();
     last.cancel();
-    let _ = tokio::join!(serving, following, sharing);
+    let _ = tokio::join!(serving, following, sharing, removed);
     ended
 }
 
@@ -92,6 +96,8 @@ struct Supervisor {
 
 struct Running {
     start: u64,
+    task: tokio::task::Id,
+    since: tokio::time::Instant,
     target: Target,
     stop: CancellationToken,
     removed: CancellationToken,
@@ -126,7 +132,17 @@ impl Supervisor {
                             self.shared.hub.remove(&name);
                         }
                     }
-                    Err(error) => tracing::error!(%error, "a target ended by a defect"),
+                    Err(error) => {
+                        let of = self.running.iter().find(|(_, running)| running.task == error.id());
+                        if let Some(name) = of.map(|(name, _)| name.clone()) {
+                            let error = StartError::new("watching", format!("it ended by a defect: {error}"));
+                            if self.targets.len() == 1 {
+                                self.stop.cancel();
+                                return Err(error);
+                            }
+                            self.ended(name, Err(error));
+                        }
+                    }
                 },
                 Some(targets) = changes.recv() => self.watch(targets),
                 () = sleep_until(retry) => {
@@ -153,6 +169,12 @@ impl Supervisor {
     fn watch(&mut self, targets: Vec<Target>) {
         let by_setting = self.shared.config.publish.cloudwatch.as_ref().and_then(|sink| sink.account_and_region);
         self.shared.sharing.set_count(targets.len());
+        self.shared.target_count.store(targets.len(), Ordering::Relaxed);
+        self.shared.targets.send_if_modified(|now| {
+            let is_new = **now != *targets;
+            *now = targets.as_slice().into();
+            is_new
+        });
         self.shared.places.store(by_setting.unwrap_or(targets.len() > 1), Ordering::Relaxed);
         let gone: Vec<String> = self
             .running
@@ -193,14 +215,15 @@ impl Supervisor {
         let watching = self.watching(&target, removed.clone());
         let name = target.name.clone();
         let (ended, stopped) = (name.clone(), stop.clone());
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             let result = match watching.config.replication.clone() {
                 Some(replication) => replicas::run(watching, &replication, stopped).await,
                 None => watching.run(stopped).await,
             };
             (ended, start, result)
         });
-        self.running.insert(name, Running { start, target, stop, removed });
+        let (task, since) = (task.id(), tokio::time::Instant::now());
+        self.running.insert(name, Running { start, task, since, target, stop, removed });
     }
 
     fn watching(&self, target: &Target, removed: CancellationToken) -> TargetService {
@@ -219,16 +242,27 @@ impl Supervisor {
 
     /// Takes in that a target is not watched any more, which is tried again if it should be.
     fn ended(&mut self, name: String, result: Result<(), StartError>) {
-        let Some(Running { target, stop, .. }) = self.running.remove(&name) else { return };
+        let Some(Running { target, stop, since, .. }) = self.running.remove(&name) else { return };
         stop.cancel();
         let Err(error) = result else { return };
-        let pause = self.pauses.get(&name).map_or(AGAIN.0, |pause| (*pause * 2).min(AGAIN.1));
+        let pause = pause_after(self.pauses.get(&name).copied(), since.elapsed());
         tracing::error!(target = name, %error, again_in = ?pause, "a target cannot be watched; the others go on");
         self.shared.hub.put(not_watched(&target, &error.to_string(), self.shared.clock));
         self.pauses.insert(name, pause);
         self.waiting.push_back((tokio::time::Instant::now() + pause, target));
         self.waiting.make_contiguous().sort_by_key(|(at, _)| *at);
     }
+}
+
+/// How long to wait before a target is tried again that was watched for so long, after a pause before it.
+fn pause_after(before: Option<Duration>, watched: Duration) -> Duration {
+    let Some(before) = before else { return AGAIN.0 };
+    let times = u32::try_from(watched.as_secs() / STEADY.as_secs()).unwrap_or(u32::MAX);
+    let pause = match times {
+        0 => before * 2,
+        times => before / 2_u32.saturating_pow(times),
+    };
+    pause.clamp(AGAIN.0, AGAIN.1)
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {
@@ -252,4 +286,20 @@ fn not_watched(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
     let (jobs, history, operations) = (mpsc::channel(1).0, mpsc::channel(1).0, mpsc::channel(1).0);
     let (snapshot, silences) = (watch::channel(snapshot).1, watch::channel([].into()).1);
     WatchedTarget { place, snapshot, jobs, history, operations, silences }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_fails_again_and_again_is_tried_less_often_and_one_that_was_watched_long_sooner() {
+        let s = Duration::from_secs;
+        assert_eq!(pause_after(None, s(1)), s(5));
+        assert_eq!(pause_after(Some(s(5)), s(1)), s(10));
+        assert_eq!(pause_after(Some(s(160)), s(299)), s(300));
+        assert_eq!(pause_after(Some(s(300)), s(300)), s(150));
+        assert_eq!(pause_after(Some(s(300)), s(900)), s(300) / 8);
+        assert_eq!(pause_after(Some(s(300)), s(1_000_000_000)), s(5));
+    }
 }

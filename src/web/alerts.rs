@@ -60,7 +60,7 @@ pub(super) struct AlertRow {
     /// When it was resolved; null unless it is.
     #[schema(value_type = Option<String>, format = DateTime)]
     resolved_at: Option<Timestamp>,
-    /// Why it was resolved: `recovered`, `gone`, `no_data` or `rule_removed`; null unless it is.
+    /// Why it was resolved: `recovered`, `gone`, `no_data`, `rule_removed` or `target_removed`; null unless it is.
     #[schema(value_type = Option<String>)]
     ending: Option<ResolveReason>,
     /// Until when silences hold its notifications back; null if none does.

@@ -53,7 +53,17 @@ impl Pages {
             let new = Silence { id: last + 1, ..silence.clone() };
             let add = |reply| Operation::AddSilence { silence: new.clone(), allow_unmatched, reply };
             let answers = self.each(add).await?;
+            let lacking = |answer: &Outcome<_>| matches!(answer, Err(Refusal::Unavailable(_)));
+            let without: Vec<&str> = targets
+                .iter()
+                .zip(&answers)
+                .filter(|(_, answer)| lacking(answer))
+                .map(|(target, _)| &*target.place.target)
+                .collect();
             let added = answers.iter().filter(|answer| answer.is_ok()).count();
+            if added > 0 && !without.is_empty() {
+                return Err(partly(new.id, &without));
+            }
             match answers.into_iter().find_map(Result::err) {
                 None => return Ok(new),
                 // What holds in a part must not be taken for nothing.
@@ -117,6 +127,15 @@ impl Pages {
         let changed: usize = answers.iter().filter_map(|answer| answer.as_ref().ok()).sum();
         if changed > 0 { Ok(changed) } else { first_done(answers) }
     }
+}
+
+/// That a silence holds in some targets only: the others are led by another replica.
+fn partly(id: i64, without: &[&str]) -> ApiError {
+    let message = format!(
+        "silence {id} holds, but not in {}: add it at the replicas that lead those, which /api/v1/health names",
+        without.join(", ")
+    );
+    ApiError::unavailable("not_everywhere", message)
 }
 
 /// What was done; if nothing was, the refusal that says most.

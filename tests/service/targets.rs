@@ -154,6 +154,35 @@ impl Running {
     }
 }
 
+/// The laws of conservation for an account and region, in figures of one tick: the parts of a queue's capacity sum to it, and each wait is in
+/// one bucket.
+async fn obeys_the_laws(running: &Running, account: &str, region: &str) {
+    let place = format!("account={account}&region={region}");
+    for row in running.api(&format!("/api/v1/waterfall?{place}")).await.as_array().unwrap() {
+        assert_eq!((&row["account"], &row["region"]), (&json!(account), &json!(region)));
+        let parts: f64 = row["parts"].as_object().unwrap().values().map(|part| part.as_f64().unwrap()).sum();
+        if let Some(capacity) = row["capacity_gpus"].as_f64() {
+            assert!((parts - capacity).abs() < 1e-6, "{row}");
+        }
+    }
+    // One text is of one tick of each target.
+    let text = running.get("/metrics").await.1;
+    let sum = |name: &str, more: &str| -> f64 {
+        let of = text.lines().filter(|line| {
+            line.starts_with(&format!("{name}{{"))
+                && line.contains(&format!("account=\"{account}\""))
+                && line.contains(&format!("region=\"{region}\""))
+                && line.contains(more)
+        });
+        of.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    let waits = sum("trainspotter_queue_wait_seconds_count", "");
+    let buckets = sum("trainspotter_queue_wait_seconds_bucket", "le=\"+Inf\"");
+    assert!((waits - buckets).abs() < 0.5, "{waits} waits, {buckets} in buckets");
+    let (capacity, parts) = (sum("trainspotter_gpu_capacity_gpus", ""), sum("trainspotter_gpu_part_gpus", ""));
+    assert!((capacity - parts).abs() < 1e-6, "{capacity} GPUs, {parts} in parts");
+}
+
 fn files(folder: &Path) -> Vec<String> {
     let names =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
@@ -173,6 +202,9 @@ async fn each_account_and_region_is_as_its_own_truth_says() {
     for (account, region, count) in PLACES {
         running
             .until("every job of an account and region has ended", || async {
+                for (account, region, _) in PLACES {
+                    obeys_the_laws(&running, account, region).await;
+                }
                 let path = format!("/api/v1/queues?account={account}&region={region}");
                 succeeded(&running.api(&path).await) == count as u64
             })
@@ -367,4 +399,70 @@ async fn targets_come_and_go_while_the_service_runs_and_alerts_go_with_theirs() 
     assert!(!text.lines().any(|line| line.contains(OTHER) && line.contains("us-east-1")), "{text}");
     assert_eq!(running.get("/readyz").await.0, 200);
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_of_a_target_that_is_gone_after_a_restart_end_once() {
+    let cloud = Cloud::start().await;
+    let hook = hook().await;
+    let endpoint = Endpoint { url: Secret::new(&hook.url), allow_loopback: true };
+    let channel = Channel::Webhook { endpoint, keys: Vec::new(), headers: Default::default() };
+    let [first, second, _] = cloud.targets().try_into().unwrap();
+    let config = |targets: Vec<Target>| Config {
+        receivers: vec![Receiver::new("hook", channel.clone())],
+        ..cloud.config(targets)
+    };
+    let always = "rules: [{ alert: Watched, metric: ledger.jobs, above: -1, annotations: { summary: always } }]";
+    let start = async |targets: Vec<Target>| {
+        let (_, no_changes) = mpsc::channel(1);
+        Running::start_with(config(targets), parse_rules("r.yaml", always).unwrap(), no_changes, &cloud).await
+    };
+    let of = |reported: &[(String, Value, String)], status: &str, account: &str| {
+        let is = |alert: &Value| alert["labels"]["alertname"] == "Watched" && alert["labels"]["account"] == account;
+        reported.iter().filter(|(reported, alert, _)| reported == status && is(alert)).count()
+    };
+    let running = start(vec![first.clone(), second]).await;
+    hook.until(|reported| of(reported, "firing", OWN) == 1 && of(reported, "firing", OTHER) == 1).await;
+    running.stop().await;
+    for _ in 0..2 {
+        let running = start(vec![first.clone()]).await;
+        hook.until(|reported| of(reported, "resolved", OTHER) == 1).await;
+        running.until("it is ready", || async { running.get("/readyz").await.0 == 200 }).await;
+        running.stop().await;
+    }
+    let reported = hook.until(|_| true).await;
+    assert_eq!((of(&reported, "resolved", OTHER), of(&reported, "resolved", OWN)), (1, 0), "{reported:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_of_the_own_account_is_no_second_target_of_the_same_region() {
+    let cloud = Cloud::start().await;
+    let [first, ..] = <[Target; 3]>::try_from(cloud.targets()).unwrap();
+    let role = Some(format!("arn:aws:iam::{OWN}:role/Reader"));
+    let by_role = Target { name: "by-role".to_owned(), role, ..first.clone() };
+    let running = Running::start(cloud.config(vec![first, by_role]), &cloud).await;
+    running
+        .until("the one without a role is refused and the other one is ready", || async {
+            let (status, text) = running.get("/readyz").await;
+            status == 200 && text.contains("us-east-1: ") && text.contains("are those of the target by-role")
+        })
+        .await;
+    let text = running.get("/metrics").await.1;
+    let series = text.lines().filter(|line| line.starts_with("trainspotter_ledger_jobs{")).count();
+    assert_eq!(series, 1, "{text}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_signed_for_a_region_that_is_not_there_is_refused() {
+    let cloud = Cloud::start().await;
+    let endpoint = Some(format!("http://{}", cloud.endpoint));
+    for (region, is_there) in [("us-east-1", true), ("eu-west-1", false), ("ap-south-1", false)] {
+        let target = Target { endpoint: endpoint.clone(), ..Target::new(region) };
+        let clients = trainspotter::aws::connect(&target, 50.0, cloud.clock).await.unwrap();
+        let answer = clients.batch.describe_job_queues().send().await;
+        assert_eq!(answer.is_ok(), is_there, "{region}: {answer:?}");
+        let refusal = format!("{answer:?}");
+        assert!(is_there || refusal.contains("InvalidSignatureException") && refusal.contains(region), "{refusal}");
+    }
 }

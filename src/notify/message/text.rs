@@ -142,6 +142,7 @@ fn because(ending: ResolveReason) -> &'static str {
         ResolveReason::Gone => "what it was about is no longer there",
         ResolveReason::NoData => "there is no data any more, which its rule takes as fine",
         ResolveReason::RuleRemoved => "its rule was removed or changed",
+        ResolveReason::TargetRemoved => "target removed: its account and region are not watched any more",
     }
 }
 

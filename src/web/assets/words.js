@@ -38,6 +38,7 @@ const ENDINGS = {
   gone: "what it was about is no longer there",
   no_data: "there is no data any more",
   rule_removed: "its rule was removed or changed",
+  target_removed: "target removed: its account and region are not watched any more",
 };
 
 /** Job states in the order in which a job passes through them. */

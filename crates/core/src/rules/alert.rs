@@ -165,4 +165,6 @@ pub enum ResolveReason {
     NoData,
     /// The rule was removed or changed into another.
     RuleRemoved,
+    /// The account and region are not watched any more.
+    TargetRemoved,
 }

@@ -1,0 +1,92 @@
+//! Targets that were taken out of the configuration while the service did not run: their alerts end, and whoever was notified of them hears
+//! that once. Their state files stay, and go on if the targets come back.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::notify::Notifiers;
+use crate::notify::outbox::rows;
+use crate::service::shared::Shared;
+use crate::service::state_files;
+use crate::store::{Commit, StoreError, StoreHandle};
+use trainspotter_core::metrics::Frame;
+use trainspotter_core::rules::{ActiveAlerts, ResolveReason, Transition, TransitionKind};
+
+/// For how long receivers that do not answer are tried, in wall time; what is left then is sent after the next start.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Wall time between two looks whether everything was sent.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Ends the alerts of targets that are watched no more, until `stop` or until targets change, which may bring one back.
+pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
+    // With a log each replica would; what is there of a target is not known from the disk of one of them.
+    if shared.config.replication.is_some() {
+        return;
+    }
+    let mut targets = shared.targets.subscribe();
+    let now = targets.borrow_and_update().clone();
+    let file = shared.config.store.clone();
+    let looking = tokio::task::spawn_blocking(move || state_files::of_nobody(&file, &now));
+    let ending = async {
+        for (name, path) in looking.await.unwrap_or_default() {
+            if let Err(error) = end(&shared, &name, path).await {
+                tracing::warn!(target = name, %error, "the alerts of a target that is not watched any more cannot be ended");
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = targets.changed() => {}
+        () = ending => {}
+    }
+}
+
+/// Ends the alerts in one file, and sends what is in its outbox.
+async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreError> {
+    let clock = shared.clock;
+    let (store, _) = StoreHandle::open(&path, clock.now()).await?;
+    let saved = store.load().await?;
+    let mut alerts = ActiveAlerts::restore(saved.alerts);
+    let now = clock.now();
+    // Without rules every alert ends.
+    let ended = alerts.step(&[], &Frame { at: now, ..Frame::default() }, now);
+    let transitions: Vec<Transition> = ended.into_iter().map(of_removed).collect();
+    if !transitions.is_empty() {
+        tracing::info!(target = name, alerts = transitions.len(), "the target is watched no more, and its alerts end");
+        let outbox = rows(&transitions, &shared.config.receivers, now);
+        // All else stays as it is: the target may come back.
+        let (series, queues, watermarks) = (saved.series, saved.queues, saved.watermarks);
+        let commit = Commit { at: now, transitions, outbox, series, queues, watermarks, ..Commit::default() };
+        store.commit(commit.into()).await?;
+    }
+    let (notifiers, tasks) =
+        Notifiers::new(shared.receivers.to_vec(), shared.config.external_url.as_deref(), &store, clock);
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let sending = futures_util::future::join_all(tasks.into_iter().map(|task| task.run(stop.clone())));
+    notifiers.committed();
+    let sent = async {
+        while store.backlog().await?.values().any(|of| of.pending > 0) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok::<(), StoreError>(())
+    };
+    tokio::select! {
+        sent = sent => sent,
+        _ = sending => Ok(()),
+        () = tokio::time::sleep(PATIENCE) => Ok(()),
+    }
+}
+
+/// The end of an alert because its target is watched no more.
+pub(super) fn of_removed(transition: Transition) -> Transition {
+    match transition.kind {
+        TransitionKind::Resolved(_) => {
+            Transition { kind: TransitionKind::Resolved(ResolveReason::TargetRemoved), ..transition }
+        }
+        TransitionKind::Fired => transition,
+    }
+}

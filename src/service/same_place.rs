@@ -1,0 +1,87 @@
+//! Whether a target turns out to be the account and region of another one: a role of the service's own account does not show that before AWS
+//! has said which account is the own one.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+use crate::config::Target;
+use crate::service::StartError;
+use trainspotter_core::model::Place;
+
+/// What a target is compared with. Clones share what was found.
+#[derive(Clone, Debug)]
+pub(super) struct SamePlace {
+    own: Arc<Target>,
+    /// The targets as they are now.
+    targets: watch::Receiver<Arc<[Target]>>,
+    refusal: Arc<OnceLock<String>>,
+}
+
+impl SamePlace {
+    pub(super) fn new(own: &Target, targets: watch::Receiver<Arc<[Target]>>) -> Self {
+        Self { own: Arc::new(own.clone()), targets, refusal: Arc::default() }
+    }
+
+    /// Takes in which account the target is of. It is refused if another target, whose role says so, is of the same.
+    pub(super) fn take_in(&self, account: &str) {
+        let targets = Arc::clone(&self.targets.borrow());
+        let Some(other) = twin(&self.own, account, &targets) else { return };
+        let _ = self.refusal.set(format!(
+            "account {account} and region {} are those of the target {}, too, whose role is of this account: list all queues in one of the two",
+            self.own.region, other.name
+        ));
+    }
+
+    /// Whether it is another target's account and region, too.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusal.get().is_some()
+    }
+
+    /// How a target ended: refused, if it was.
+    pub(super) fn or_refused(&self, ended: Result<(), StartError>) -> Result<(), StartError> {
+        match self.refusal.get() {
+            Some(refusal) => Err(StartError::new("watching", refusal.as_str())),
+            None => ended,
+        }
+    }
+}
+
+/// The target with a role of this account, in the same region and at the same endpoint, if the own one has no such role.
+fn twin<'a>(own: &Target, account: &str, targets: &'a [Target]) -> Option<&'a Target> {
+    let is_of = |target: &Target| target.role.as_deref().and_then(Place::account_of) == Some(account);
+    let is_same = |other: &&Target| {
+        other.name != own.name && other.region == own.region && other.endpoint == own.endpoint && is_of(other)
+    };
+    targets.iter().find(is_same).filter(|_| !is_of(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_role_gives_way_to_a_role_of_its_own_account_and_to_nobody_else() {
+        let target = |name: &str, region: &str, role: Option<&str>| Target {
+            name: name.to_owned(),
+            role: role.map(|account| format!("arn:aws:iam::{account}:role/Reader")),
+            ..Target::new(region)
+        };
+        let own = target("own", "us-east-1", None);
+        let by_role = target("by-role", "us-east-1", Some("111122223333"));
+        let all = [
+            own.clone(),
+            target("region", "eu-west-1", Some("111122223333")),
+            target("account", "us-east-1", Some("444455556666")),
+            Target {
+                endpoint: Some("http://127.0.0.1:1".to_owned()),
+                ..target("endpoint", "us-east-1", Some("111122223333"))
+            },
+            by_role.clone(),
+        ];
+        assert_eq!(twin(&own, "111122223333", &all), Some(&by_role));
+        assert_eq!(twin(&own, "111122223333", &all[..4]), None);
+        assert_eq!(twin(&own, "777788889999", &all), None);
+        assert_eq!(twin(&by_role, "111122223333", &all), None);
+    }
+}
