@@ -10,6 +10,7 @@ mod follow;
 mod healthcheck;
 mod inputs;
 mod jobs;
+mod names;
 mod notify;
 mod outbox;
 mod place;
@@ -28,12 +29,15 @@ mod when;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 use tokio::net::TcpListener;
+
+use trainspotter_core::model::readable;
 
 /// Exit code for a command line or a configuration that cannot be used, as in BSD's sysexits.
 const USAGE: u8 = 64;
@@ -92,6 +96,8 @@ enum Failure {
     Usage(String),
     /// Something went wrong: 1.
     Failed(String),
+    /// What was asked for by name is not there, or not any more: 1.
+    NotFound(String),
     /// Whoever reads has seen enough, as `head` does: 0.
     Unread,
 }
@@ -100,7 +106,7 @@ impl Failure {
     /// What is said of it.
     fn text(&self) -> &str {
         match self {
-            Self::Usage(text) | Self::Failed(text) => text,
+            Self::Usage(text) | Self::Failed(text) | Self::NotFound(text) => text,
             Self::Unread => "nobody reads what is written",
         }
     }
@@ -111,6 +117,14 @@ impl Failure {
 
     fn failed(cause: impl fmt::Display) -> Self {
         Self::Failed(cause.to_string())
+    }
+
+    /// Where a name can only be wrong: jobs are forgotten in time, queues and shares are not.
+    fn if_not_found_usage(self) -> Self {
+        match self {
+            Self::NotFound(text) => Self::Usage(text),
+            Self::Usage(_) | Self::Failed(_) | Self::Unread => self,
+        }
     }
 }
 
@@ -160,33 +174,63 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
 fn report(failure: &Failure) -> ExitCode {
     let (message, code) = match failure {
         Failure::Usage(message) => (message, ExitCode::from(USAGE)),
-        Failure::Failed(message) => (message, ExitCode::FAILURE),
+        Failure::Failed(message) | Failure::NotFound(message) => (message, ExitCode::FAILURE),
         Failure::Unread => return ExitCode::SUCCESS,
     };
     say(format_args!("{message}"));
     code
 }
 
-/// Writes a line to stdout: what was asked for.
+/// Writes a line, or several, to stdout: what was asked for. No name from outside can move the terminal's cursor.
 fn print(line: fmt::Arguments<'_>) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::Unread),
+    print_exactly(&readable(&line.to_string()))
+}
+
+/// Writes JSON to stdout, in which names from outside are escaped so that they cannot move the terminal's cursor either.
+fn print_json(value: &Value) -> Result<(), Failure> {
+    print_exactly(&escaped(&format!("{value:#}")))
+}
+
+/// Writes a text for programs to stdout, as it is.
+fn print_exactly(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::Unread),
         written => written.map_err(|error| Failure::failed(format!("cannot write: {error}"))),
     }
 }
 
+/// JSON with every character that a terminal takes for a command as `\u`. They stand in strings only, and mean the same there.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for (letter, shown) in json.chars().zip(readable(json).chars()) {
+        if letter == shown { escaped.push(letter) } else { escaped.push_str(&format!("\\u{:04x}", u32::from(letter))) }
+    }
+    escaped
+}
+
 /// Writes a line to stderr: how things go. If nobody listens there, nothing is lost.
 fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", readable(&line.to_string()));
 }
 
 /// Opens a port and says so, on a line of its own, as every command does that listens.
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let refused = |error| Failure::failed(format!("cannot listen on {address}: {error}"));
-    let listener = TcpListener::bind(address).await.map_err(refused)?;
-    let address = listener.local_addr().map_err(refused)?;
+    let listener = TcpListener::bind(address).await.map_err(|error| Failure::failed(cannot_listen(address, &error)))?;
+    let address = listener.local_addr().map_err(|error| Failure::failed(cannot_listen(address, &error)))?;
     say(format_args!("listening on http://{address}"));
     Ok(listener)
+}
+
+/// Why a port cannot be opened, and what else can be said.
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
+    let port = address.port();
+    let hints = [
+        (ErrorKind::AddrInUse, format!("another program has port {port}; ")),
+        (ErrorKind::PermissionDenied, format!("this user may not have port {port}; ")),
+        (ErrorKind::AddrNotAvailable, format!("{} is no address of this machine; ", address.ip())),
+    ];
+    let hint = hints.into_iter().find(|(kind, _)| *kind == error.kind()).map_or(String::new(), |(_, hint)| hint);
+    format!("cannot listen on {address}: {error}\n{hint}give another one with --listen ADDR:PORT")
 }
 
 #[cfg(test)]
@@ -215,5 +259,19 @@ mod tests {
         let mut missing = Vec::new();
         let looked_at = look(&Arguments::command(), "", &mut missing);
         assert!(missing.is_empty() && looked_at > 20, "{missing:?} of {looked_at}");
+    }
+
+    #[test]
+    fn json_says_the_same_and_holds_no_command() {
+        let value = serde_json::json!({ "name": "a\u{1b}[2J\u{9b}\u{7f}\u{202e}b\n日本", "more": ["\u{2028}"] });
+        let written = escaped(&format!("{value:#}"));
+        assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
+        assert_eq!(readable(&written), written);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_said_with_what_to_do() {
+        let said = cannot_listen("127.0.0.1:80".parse().unwrap(), &ErrorKind::AddrInUse.into());
+        assert!(said.contains("another program has port 80") && said.contains("--listen ADDR:PORT"), "{said}");
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::figures::{are_of_several, measure, text};
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
-use crate::cli::{Failure, print, say};
+use crate::cli::{Failure, print, print_json, say};
 use trainspotter_core::model::{Timestamp, units};
 
 /// Severities, the worst first; all others come after them.
@@ -48,7 +48,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             && is(&arguments.rule, &alert["rule"])
     });
     if arguments.json {
-        return print(format_args!("{:#}", json!(alerts)));
+        return print_json(&json!(alerts));
     }
     if alerts.is_empty() {
         say(format_args!("no alert is like that"));

@@ -2,13 +2,15 @@
 
 mod json;
 
-use crate::cli::{Failure, inputs, print, say};
+use std::time::Duration;
+
+use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::config::{Channel, Config, shown_url};
 use crate::notify::routing_table::{self, Route};
 use crate::service::{Look, look};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::QueueFigures;
-use trainspotter_core::metrics::misconfiguration::Finding;
+use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
 use trainspotter_core::model::units;
 use trainspotter_core::rules::Rule;
 
@@ -33,10 +35,11 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let source = inputs::Source::load(&arguments.config)?;
     let rules = source.rules()?;
+    source.check_folders()?;
     let config = &source.config;
     if arguments.json {
         let looks = if arguments.live { looks(config).await } else { Vec::new() };
-        print(format_args!("{:#}", json::of(&source, &rules, &looks)))?;
+        print_json(&json::of(&source, &rules, &looks))?;
         return fail_if_any(config, &looks);
     }
     summary(config, &rules)?;
@@ -129,6 +132,9 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
         let muted = if muted.is_empty() { String::new() } else { format!(", muted {}", muted.join(" and ")) };
         print(format_args!("receiver  {}: {kind}{muted}", receiver.name))?;
     }
+    for (title, what) in beside_alerts(config) {
+        print(format_args!("{title:<9} {what}"))?;
+    }
     if !rules.is_empty() && config.receivers.is_empty() {
         print(format_args!("note      there are rules, but no receiver: alerts will only show on the page"))?;
     }
@@ -148,6 +154,44 @@ fn kind(channel: &Channel) -> String {
     }
 }
 
+/// What a configuration says that has no usual form: titles, and what was understood.
+fn beside_alerts(config: &Config) -> Vec<(&'static str, String)> {
+    let span = |span: Duration| units::duration(span.as_secs_f64());
+    let mut lines = Vec::new();
+    if let Some(log) = &config.replication {
+        lines.push(("log", format!("{}, lease {}", log.log, span(log.lease))));
+    }
+    if let Some(archive) = &config.archive {
+        lines.push(("archive", format!("{}, each day {} after its end", archive.place, span(archive.grace))));
+    }
+    if !config.tags.is_empty() {
+        lines.push(("tags", format!("owner, {}", config.tags.join(", "))));
+    }
+    for report in &config.reports {
+        let every = format!("{:?}", report.every).to_lowercase();
+        let by = if report.by.is_empty() { String::new() } else { format!(", by {}", report.by.join(", ")) };
+        lines.push(("report", format!("{every} to {}{by}", report.to)));
+    }
+    if let Some(budget) = config.publish.cloudwatch.as_ref().and_then(|sink| sink.budget) {
+        lines.push(("budget", format!("${budget} a month for classic metrics in CloudWatch")));
+    }
+    lines.push((
+        "forecast",
+        match config.forecast {
+            share if share > 0.0 => format!("at most {} % of a core", units::trimmed(share * 100.0)),
+            _ => "off: no estimates of when jobs start".to_owned(),
+        },
+    ));
+    if !config.api.is_empty() {
+        let names: Vec<&str> = config.api.iter().map(|token| token.name.as_str()).collect();
+        lines.push(("tokens", names.join(", ")));
+    }
+    if let Some(traces) = &config.traces {
+        lines.push(("traces", shown_url(traces)));
+    }
+    lines
+}
+
 /// What is watched, and what is wrong with it. Findings are advice: they fail nothing.
 fn set_up(Look { frame, clock_skew_seconds }: &Look) -> Result<(), Failure> {
     match clock_skew_seconds.map(|skew| (skew, units::duration(skew.abs()))) {
@@ -160,9 +204,8 @@ fn set_up(Look { frame, clock_skew_seconds }: &Look) -> Result<(), Failure> {
         let open: u64 = jobs.values().sum();
         print(format_args!("watched   {queue}: {policy}, {open} open jobs"))?;
     }
-    for Finding { queue, share, what, advice, .. } in &frame.setup {
-        let share = share.as_ref().map_or(String::new(), |share| format!(" / {share}"));
-        print(format_args!("finding   {queue}{share}: {what} {advice}"))?;
+    for finding in &frame.setup {
+        print(format_args!("finding   {}", in_words(finding)))?;
     }
     if frame.setup.is_empty() {
         print(format_args!("set-up    nothing is wrong with it"))?;
@@ -170,6 +213,18 @@ fn set_up(Look { frame, clock_skew_seconds }: &Look) -> Result<(), Failure> {
     print(format_args!(
         "note      a share that nobody uses shows only after days: see /api/v1/setup of the running service"
     ))
+}
+
+/// A finding with what it is about, where it does not say so itself.
+fn in_words(finding: &Finding) -> String {
+    let Finding { queue, share, problem, what, advice, .. } = finding;
+    let of_all = matches!(problem, Problem::ClockSkew);
+    let name = share.as_ref().map_or(queue.as_str(), |share| share.as_str());
+    if of_all || what.contains(queue.as_str()) && what.contains(name) {
+        return format!("{what} {advice}");
+    }
+    let share = share.as_ref().map_or(String::new(), |share| format!(" / {share}"));
+    format!("{queue}{share}: {what} {advice}")
 }
 
 fn other_sinks(config: &Config) -> String {

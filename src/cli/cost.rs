@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::remote::Remote;
+use crate::cli::remote::{Remote, URL_VARIABLE};
 use crate::cli::table::{Align, Table};
-use crate::cli::{Failure, inputs, print};
+use crate::cli::{Failure, inputs, print, print_json};
 use crate::config::Config;
 use crate::cost::{Assumed, Bill, ClassicUse, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
 use crate::publish::{Origin, WITH_NEWS, classic_use, otlp_use};
@@ -42,25 +42,25 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     config: Option<String>,
     /// Ask AWS once which queues, shares and jobs there are.
-    #[arg(long, conflicts_with_all = ["recorded", "url"])]
+    #[arg(long, requires = "config", conflicts_with_all = ["recorded", "url"])]
     live: bool,
     /// A state file: count the series of the latest figures in it, and in those of other targets beside it.
-    #[arg(long, value_name = "STATEFILE", conflicts_with = "url")]
+    #[arg(long, value_name = "STATEFILE", requires = "config", conflicts_with = "url")]
     recorded: Option<PathBuf>,
     /// Prices in the form of config/prices.yaml, instead of the shipped ones.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "config", conflicts_with = "url")]
     prices: Option<PathBuf>,
     /// So many queues are assumed. [default: 5]
-    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["live", "recorded", "url"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    #[arg(long, value_name = "NUMBER", requires = "config", conflicts_with_all = ["live", "recorded", "url"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
     queues: Option<u16>,
     /// So many shares of each queue are assumed. [default: 20]
-    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["live", "recorded", "url"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    #[arg(long, value_name = "NUMBER", requires = "config", conflicts_with_all = ["live", "recorded", "url"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
     shares: Option<u16>,
     /// So many instances run jobs on average. [default: what is in use, or 32]
-    #[arg(long, value_name = "NUMBER", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(long, value_name = "NUMBER", requires = "config", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     hosts: Option<u32>,
     /// So many tasks of the service run on Fargate, 0 for none. [default: 2 with a log, else 1]
-    #[arg(long, value_name = "NUMBER", conflicts_with = "url", value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "NUMBER", requires = "config", conflicts_with = "url", value_parser = clap::value_parser!(u8).range(0..=100))]
     tasks: Option<u8>,
     /// JSON instead of a table.
     #[arg(long)]
@@ -71,14 +71,11 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Some(config) = &arguments.config else {
-        let Arguments { recorded, live, queues, shares, hosts, tasks, .. } = arguments;
-        let assumed = queues.is_some() || shares.is_some() || hosts.is_some() || tasks.is_some();
-        if recorded.is_some() || *live || assumed || !arguments.remote.is_named() {
-            return Err(Failure::usage(
-                "say of what: --config FILE for a configuration, or --url URL (or TRAINSPOTTER_URL) for a running service",
-            ));
+        if arguments.remote.is_named() {
+            return of_a_service(arguments).await;
         }
-        return of_a_service(arguments).await;
+        let message = format!("say of what: --config FILE, or --url URL (or {URL_VARIABLE}) for a running service");
+        return Err(Failure::usage(message));
     };
     let source = inputs::Source::load(config)?;
     let rules = source.rules()?;
@@ -90,12 +87,13 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let shipped = PriceTable::shipped().map_err(Failure::failed)?;
     let usage = usage(arguments, config, &rules, &frames, &shipped, &mut notes);
     let bill = bill(&usage, &prices);
-    if arguments.json { print(format_args!("{:#}", shown(&bill, &notes))) } else { table(&bill, &notes) }
+    if arguments.json { print_json(&shown(&bill, &notes)) } else { table(&bill, &notes) }
 }
 
 /// The figures that are counted, of each target, and notes about where they are from.
 async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>) -> Result<Vec<Frame>, Failure> {
     if let Some(file) = &arguments.recorded {
+        inputs::check_state_file("--recorded", file)?;
         let files = state_files_beside(file, &config.targets);
         if files.len() < config.targets.len() {
             notes.push(format!(
@@ -317,7 +315,7 @@ async fn of_a_service(arguments: &Arguments) -> Result<(), Failure> {
     let costs = answer["costs"].as_array().cloned().unwrap_or_default();
     let total: f64 = costs.iter().filter_map(|row| row["dollars"].as_f64()).fold(0.0, |sum, dollars| sum + dollars);
     if arguments.json {
-        return print(format_args!("{:#}", json!({ "lines": costs, "total_dollars": total, "hours": 730 })));
+        return print_json(&json!({ "lines": costs, "total_dollars": total, "hours": 730 }));
     }
     let mut rows = Table::new(&[("DESTINATION", Align::Left), ("US DOLLARS A MONTH", Align::Right)]);
     for row in &costs {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::cli::remote::Remote;
 use crate::cli::table::plain;
 use crate::cli::when;
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print, print_json};
 use trainspotter_core::model::units;
 
 /// Explain why a job waits: the numbers, its place in the order and what to do next.
@@ -26,12 +26,15 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let client = arguments.remote.connect()?;
+    if arguments.job.trim().is_empty() {
+        return Err(Failure::usage("which job? Give its id, its name, how one of them begins, or its owner"));
+    }
     let job = client.get(&["jobs", &arguments.job], &[]).await?;
     if job["id"].as_str().is_none() {
         return Err(client.is_something_else("its answer is no job"));
     }
     if arguments.json {
-        return print(format_args!("{job:#}"));
+        return print_json(&job);
     }
     lines_of(&job).iter().try_for_each(|line| print(format_args!("{}", plain(line))))
 }
@@ -49,21 +52,32 @@ fn lines_of(job: &Value) -> Vec<String> {
         Some(story) => lines.extend(story.iter().filter_map(Value::as_str).map(|line| format!("  {line}"))),
         None => lines.push("  It does not wait.".to_owned()),
     }
-    lines.extend(job["spans"].as_array().into_iter().flatten().filter_map(wait_of));
+    // What to do next comes last.
+    let next = lines.iter().position(|line| line.starts_with("  Next: ")).unwrap_or(lines.len());
+    let past = job["spans"].as_array().into_iter().flatten().filter_map(wait_of);
+    let before: Vec<String> = past.chain(left(job)).collect();
+    lines.splice(next..next, before);
     if job["start"].is_object() {
         lines.push("When it starts:".to_owned());
         lines.extend(when::lines_of(&job["start"]).into_iter().map(|line| format!("  {line}")));
     }
+    lines
+}
+
+/// How often the job may still fail or be preempted; nothing of one that has ended.
+fn left(job: &Value) -> Option<String> {
+    let is_over = ["succeeded", "failed"].contains(&job["status"].as_str().unwrap_or_default());
     let left = |key: &str, one: &str, more: &str| {
-        let left = job[key].as_u64()?;
-        Some(format!("{left} {}", if left == 1 { one } else { more }))
+        let left = job[key].as_u64().filter(|_| !is_over)?;
+        Some(match left {
+            0 => format!("no {more}"),
+            1 => format!("1 {one}"),
+            left => format!("{left} {more}"),
+        })
     };
     let left = [left("retries_left", "retry", "retries"), left("preemptions_left", "preemption", "preemptions")];
     let left: Vec<String> = left.into_iter().flatten().collect();
-    if !left.is_empty() {
-        lines.push(format!("  Left: {}.", left.join(", ")));
-    }
-    lines
+    (!left.is_empty()).then(|| format!("  It has {} left.", left.join(" and ")))
 }
 
 /// What a wait that is over was for, the longest reason first.
@@ -99,7 +113,12 @@ mod tests {
         assert_eq!(lines_of(&ended)[1..], ["  It failed.", "  Next: read the log."]);
         let mut limited = job(Value::Null);
         (limited["retries_left"], limited["preemptions_left"]) = (json!(1), json!(0));
-        assert_eq!(lines_of(&limited).last().unwrap(), "  Left: 1 retry, 0 preemptions.");
+        assert_eq!(lines_of(&limited).last().unwrap(), "  It has 1 retry and no preemptions left.");
+        limited["story"] = json!(["It waits.", "Next: wait."]);
+        let lines = lines_of(&limited);
+        assert_eq!(lines[1..], ["  It waits.", "  It has 1 retry and no preemptions left.", "  Next: wait."]);
+        limited["status"] = json!("failed");
+        assert_eq!(lines_of(&limited).len(), 3, "what has ended has nothing left");
         let mut waited = job(Value::Null);
         waited["spans"] = json!([
             { "phase": "waiting", "attempt": 1, "waited_seconds": { "behind": 60.0, "share_at_limit": 5400.0 } },

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use url::Url;
 
-use crate::cli::{Failure, inputs, print};
+use crate::cli::remote::{Remote, URL_VARIABLE};
+use crate::cli::{Failure, inputs, print, print_json};
 use crate::config::shown_url;
 
 /// A health check that waits longer than the orchestrator does is no use.
@@ -23,8 +24,8 @@ pub(super) struct Arguments {
     /// What to ask; /healthz, if the address has no path.
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     url: Option<String>,
-    /// Ask where this configuration says that the service listens: a file, or env:NAME. Without --url and --config, that is what the
-    /// environment variable TRAINSPOTTER_CONFIG says, or 127.0.0.1:9464.
+    /// Ask where this configuration says that the service listens: a file, or env:NAME. Without --url and --config, the environment
+    /// variable TRAINSPOTTER_CONFIG is taken for it, else TRAINSPOTTER_URL is asked, else 127.0.0.1:9464.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
     /// Print JSON: whether it is healthy, and its answer.
@@ -38,17 +39,23 @@ const CONFIG_VARIABLE: &str = "TRAINSPOTTER_CONFIG";
 /// What to ask, whatever says so.
 fn target(arguments: &Arguments) -> Result<Url, Failure> {
     if let Some(url) = &arguments.url {
-        let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let mut url = parsed.ok_or_else(|| Failure::usage("--url: not an http:// or https:// URL"))?;
+        let mut url = service("--url", url)?;
         if url.path() == "/" {
             url.set_path("/healthz");
         }
         return Ok(url);
     }
     let of_image = || std::env::var_os(CONFIG_VARIABLE).map(|_| format!("env:{CONFIG_VARIABLE}"));
-    let mut address = match arguments.config.clone().or_else(of_image) {
-        Some(config) => inputs::listen_of(&config)?,
-        None => SocketAddr::from(([127, 0, 0, 1], 9464)),
+    let mut address = match (arguments.config.clone().or_else(of_image), Remote::of_environment()) {
+        (Some(config), _) => inputs::listen_of(&config)?,
+        (None, Some(url)) => {
+            // As the other commands take it: the service, perhaps with a path before its own.
+            let mut url = service(URL_VARIABLE, &url)?;
+            let path = format!("{}/healthz", url.path().trim_end_matches('/'));
+            url.set_path(&path);
+            return Ok(url);
+        }
+        (None, None) => SocketAddr::from(([127, 0, 0, 1], 9464)),
     };
     if address.port() == 0 {
         return Err(Failure::usage("`listen` has port 0, which is another one each time; say it with --url"));
@@ -62,6 +69,11 @@ fn target(arguments: &Arguments) -> Result<Url, Failure> {
     Url::parse(&format!("http://{address}/healthz")).map_err(Failure::usage)
 }
 
+fn service(said_by: &str, url: &str) -> Result<Url, Failure> {
+    let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| Failure::usage(format!("{said_by}: not an http:// or https:// URL")))
+}
+
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
     let url = target(arguments)?;
@@ -73,10 +85,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let body = answer.text().await.unwrap_or_default();
     if arguments.json {
         let answer = serde_json::from_str(&body).unwrap_or_else(|_| json!(body.trim()));
-        print(format_args!(
-            "{:#}",
-            json!({ "healthy": status.is_success(), "status": status.as_u16(), "answer": answer })
-        ))?;
+        print_json(&json!({ "healthy": status.is_success(), "status": status.as_u16(), "answer": answer }))?;
     }
     if arguments.json && status.is_success() {
         Ok(())

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Failure;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ObjectPlace};
 use crate::notify::routing_table;
 use crate::service;
 use trainspotter_core::rules::Rule;
@@ -45,16 +45,68 @@ impl Source {
         Ok(rules)
     }
 
+    /// Refuses folders of this machine that can never be: something else has their name, or stands in their path.
+    pub(super) fn check_folders(&self) -> Result<(), Failure> {
+        let found = self.places().filter_map(|(at, place)| Some((at.to_owned(), folder_problem(place)?)));
+        self.refuse(found.collect())
+    }
+
+    /// Where objects are kept, with the key that says so.
+    fn places(&self) -> impl Iterator<Item = (&'static str, &ObjectPlace)> {
+        let archive = self.config.archive.iter().map(|archive| ("archive", &archive.place));
+        archive.chain(self.config.replication.iter().map(|replication| ("store.log", &replication.log)))
+    }
+
     /// What only this machine can tell; it stops nothing, because the service goes on without.
     pub(super) fn warnings(&self) -> Option<String> {
-        let found = store_problem(&self.config.store).map(|message| ("store".to_owned(), message));
-        let problems = config::problems(&self.name, &self.text, found.into_iter().collect())?;
+        let store = store_problem(&self.config.store).map(|message| ("store".to_owned(), message));
+        let of_places = self.places().filter_map(|(at, place)| Some((at.to_owned(), unwritable(place)?)));
+        let problems = config::problems(&self.name, &self.text, store.into_iter().chain(of_places).collect())?;
         Some(problems.as_warnings().to_string())
     }
 
     fn refuse(&self, found: Vec<(String, String)>) -> Result<(), Failure> {
         config::problems(&self.name, &self.text, found).map_or(Ok(()), |problems| Err(Failure::usage(problems)))
     }
+}
+
+/// Whether a file that an option names may be one that a service has kept.
+///
+/// # Errors
+/// It is not there, or something else.
+pub(super) fn check_state_file(option: &str, file: &Path) -> Result<(), Failure> {
+    let shown = file.display();
+    let usage = |why: &str| Err(Failure::usage(format!("{option}: {shown} {why}")));
+    match std::fs::metadata(file) {
+        Err(error) => Err(Failure::usage(format!("{option}: {shown} cannot be read: {error}"))),
+        Ok(found) if !found.is_file() => usage("is no file"),
+        Ok(_) if is_of_others(file) => usage("is no state file of a service"),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Why objects cannot be kept at a place of this machine, if they cannot: something else than a folder is in the way.
+fn folder_problem(place: &ObjectPlace) -> Option<String> {
+    let ObjectPlace::Folder(folder) = place else { return None };
+    let there = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    let is_folder = std::fs::metadata(there).is_ok_and(|found| found.is_dir());
+    (!is_folder).then(|| format!("{} is no folder, so that nothing can be kept there", there.display()))
+}
+
+/// Why nothing can be written to a folder that is there.
+fn unwritable(place: &ObjectPlace) -> Option<String> {
+    let ObjectPlace::Folder(folder) = place else { return None };
+    // A folder that is not there yet is made in the nearest one that is.
+    let there = folder.ancestors().find(|path| path.is_dir())?;
+    probe(there).map(|error| format!("on this machine nothing can be written in {}: {error}", there.display()))
+}
+
+/// Writes a file to a folder, and removes it.
+fn probe(folder: &Path) -> Option<std::io::Error> {
+    let probe = folder.join(format!(".trainspotter-check-{}", std::process::id()));
+    let written = std::fs::File::create_new(&probe);
+    let _ = std::fs::remove_file(&probe);
+    written.err()
 }
 
 /// Why the state file cannot be kept on this machine, if it cannot.
@@ -72,10 +124,7 @@ fn store_problem(store: &Path) -> Option<String> {
     if is_of_others(store) {
         return Some(format!("on this machine {} is a file of something else", store.display()));
     }
-    let probe = folder.join(format!(".trainspotter-check-{}", std::process::id()));
-    let written = std::fs::File::create_new(&probe);
-    let _ = std::fs::remove_file(&probe);
-    written.err().map(|error| format!("on this machine nothing can be written in {shown}: {error}"))
+    probe(folder).map(|error| format!("on this machine nothing can be written in {shown}: {error}"))
 }
 
 /// Whether there is a file that no service has written: its beginning would say so.

@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::cli::figures::{LIVE, WAITING, amount, are_of_several, queue_of, seconds, text};
+use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
-use crate::cli::{Failure, print, say};
-use trainspotter_core::model::matches_glob;
+use crate::cli::{Failure, print, print_json, say};
+use trainspotter_core::metrics::Reason;
+use trainspotter_core::model::{InstanceType, accelerators_of, matches_glob};
 
 /// Jobs that are looked at in each state, at most: what is narrowed down here, the service does not know.
 const MAX_LOOKED_AT: usize = 5_000;
@@ -51,7 +53,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state, conflicts_with = "all")]
     state: Vec<String>,
     /// Only jobs that wait for this reason, such as share_at_limit.
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", value_parser = reason)]
     reason: Option<String>,
     /// Only jobs that ask for this instance type: a glob, such as 'ml.p5*'.
     #[arg(long = "type", value_name = "GLOB")]
@@ -102,14 +104,23 @@ fn state(word: &str) -> Result<String, String> {
     Err(format!("there are {}", known.collect::<Vec<_>>().join(", ")))
 }
 
+fn reason(word: &str) -> Result<String, String> {
+    let word = word.to_ascii_lowercase();
+    let known = Reason::ALL.map(Reason::as_str);
+    if known.contains(&word.as_str()) { Ok(word) } else { Err(format!("there are {}", known.join(", "))) }
+}
+
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let client = arguments.remote.connect()?;
     let (mut jobs, cut) = found(&client, arguments).await?;
+    if jobs.is_empty() {
+        check_names(&client, arguments).await?;
+    }
     jobs.sort_by(|one, other| compare(arguments.sort, one, other));
     let count = jobs.len();
     jobs.truncate(usize::try_from(arguments.limit).unwrap_or(usize::MAX));
     if arguments.json {
-        return print(format_args!("{:#}", json!({ "jobs": jobs, "found": count, "complete": !cut })));
+        return print_json(&json!({ "jobs": jobs, "found": count, "complete": !cut }));
     }
     if jobs.is_empty() {
         say(format_args!("no job is like that{}", if arguments.all { "" } else { "; --all looks at ended ones, too" }));
@@ -125,6 +136,35 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Where no job was found: whether one could have been.
+async fn check_names(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
+    let queues = client.list("queues").await?;
+    if let Some(queue) = &arguments.queue {
+        names::check("--queue", "queue", queue, &names::of(&queues, "queue"))?;
+    }
+    if let Some(share) = arguments.share.as_ref().filter(|share| !share.is_empty()) {
+        let mut shares = client.list("shares").await?;
+        shares.retain(|row| arguments.queue.as_ref().is_none_or(|queue| row["queue"].as_str() == Some(queue)));
+        names::check("--share", "share", share, &names::of(&shares, "share"))?;
+    }
+    if let Some(unit) = arguments.instance_type.as_deref().filter(|unit| !unit.contains(['*', '?'])) {
+        return check_type(unit);
+    }
+    Ok(())
+}
+
+/// Refuses what no instance type is called.
+fn check_type(unit: &str) -> Result<(), Failure> {
+    let is_known = |unit: &str| accelerators_of(&InstanceType::from(unit)).is_some();
+    if is_known(unit) {
+        return Ok(());
+    }
+    let meant = format!("ml.{unit}");
+    let hint =
+        if is_known(&meant) { format!("did you mean {meant}?") } else { "they look like ml.p5.48xlarge".to_owned() };
+    Err(Failure::usage(format!("--type: no job asks for {unit:?}, and no instance type is called so; {hint}")))
 }
 
 /// All jobs that are meant, and whether there may be others that were not looked at.

@@ -8,7 +8,7 @@ use crate::cli::figures::text;
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::plain;
-use crate::cli::{Failure, inputs, print, say};
+use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::config::Channel;
 use crate::notify::sample::Sample;
 use crate::service;
@@ -17,6 +17,9 @@ use trainspotter_core::model::units;
 
 /// Try receivers.
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "Examples:
+  trainspotter notify test oncall --config trainspotter.yaml
+  trainspotter notify test --rule LongWait --url http://127.0.0.1:9464")]
 pub(super) enum Command {
     /// Send sample notifications and show what becomes of them: to one receiver by default an alert that fires, and its end; or, by --url,
     /// those of a rule to whoever would get them.
@@ -105,7 +108,7 @@ async fn test_over_api(client: &Client, body: &Value, json: bool) -> Result<(), 
         return Err(client.is_something_else("it does not say what became of the test"));
     };
     if json {
-        print(format_args!("{:#}", json!(results)))?;
+        print_json(&json!(results))?;
     }
     let mut failed = Vec::new();
     for result in results {
@@ -139,7 +142,7 @@ async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: boo
         .map_err(|reason| Failure::failed(format!("{name}: not delivered: {reason}")))?;
     if json {
         let row = |(sample, answer): &(Sample, String)| json!({ "receiver": name, "sample": sample.as_str(), "delivered": true, "answer": answer });
-        return print(format_args!("{:#}", answers.iter().map(row).collect::<Value>()));
+        return print_json(&answers.iter().map(row).collect::<Value>());
     }
     for (sample, said) in answers {
         print(format_args!("{name}: {}: delivered: {said}", sample.as_str()))?;

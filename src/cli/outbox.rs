@@ -6,7 +6,7 @@ use crate::cli::figures::text;
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, NOTHING, Table};
-use crate::cli::{Failure, inputs, print, say};
+use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::notify::OutboxRow;
 use crate::store::{BadRow, Selection, Store};
 use crate::web::NotificationRow;
@@ -20,6 +20,9 @@ use trainspotter_clock::Clock;
   trainspotter outbox drop 3f9a01b2 --url http://127.0.0.1:9464")]
 pub(super) enum Command {
     /// Show notifications that are not delivered.
+    #[command(after_help = "Examples:
+  trainspotter outbox list --url http://127.0.0.1:9464
+  trainspotter outbox list --all --receiver oncall --config trainspotter.yaml")]
     List {
         #[command(flatten)]
         which: Which,
@@ -28,11 +31,17 @@ pub(super) enum Command {
         all: bool,
     },
     /// Try notifications again now, also those that were given up.
+    #[command(after_help = "Examples:
+  trainspotter outbox retry --receiver oncall --config trainspotter.yaml
+  trainspotter outbox retry 3f9a01b2 --url http://127.0.0.1:9464")]
     Retry {
         #[command(flatten)]
         which: Which,
     },
     /// Give up notifications that wait. They are kept for a week and can be retried.
+    #[command(after_help = "Examples:
+  trainspotter outbox drop --receiver chat --url http://127.0.0.1:9464
+  trainspotter outbox drop 3f9a01b2 --config trainspotter.yaml")]
     Drop {
         #[command(flatten)]
         which: Which,
@@ -62,7 +71,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 (Place::Config(config), selection) => list_of_file(&open(&config)?, &selection, all)?,
             };
             if json {
-                return print(format_args!("{:#}", json!({ "notifications": rows })));
+                return print_json(&json!({ "notifications": rows }));
             }
             let table = table(&rows);
             if table.is_empty() {
@@ -104,7 +113,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 /// How many notifications were changed.
 fn changed(count: u64, words: &str, json: bool) -> Result<(), Failure> {
     if json {
-        return print(format_args!("{:#}", json!({ "changed": count })));
+        return print_json(&json!({ "changed": count }));
     }
     print(format_args!("{count} {words}"))
 }

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::cli::figures::{WAITING, amount, are_of_several, count, queue_of, seconds, sum, text, whereabouts};
+use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
-use crate::cli::{Failure, print, say};
+use crate::cli::{Failure, print, print_json, say};
 use trainspotter_core::model::matches_glob;
 
 /// Show what waits and runs in each queue and share of a running service, and what they use of their quotas, in instances.
@@ -34,11 +35,11 @@ pub(super) struct Found {
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let found = found(&arguments.remote.connect()?, arguments.queue.as_deref()).await?;
     if arguments.json {
-        return print(format_args!("{:#}", json!({ "queues": found.queues, "shares": found.shares })));
+        return print_json(&json!({ "queues": found.queues, "shares": found.shares }));
     }
     let table = table(&found);
     if table.is_empty() {
-        say(format_args!("no queue is like that"));
+        say(format_args!("no queue is known yet"));
         return Ok(());
     }
     table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
@@ -47,6 +48,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) async fn found(client: &Client, glob: Option<&str>) -> Result<Found, Failure> {
     let is_meant = |row: &Value| glob.is_none_or(|glob| matches_glob(glob, row["queue"].as_str().unwrap_or_default()));
     let mut found = Found { queues: client.list("queues").await?, shares: client.list("shares").await? };
+    if let Some(glob) = glob {
+        names::check_glob("queue", glob, &names::of(&found.queues, "queue"))?;
+    }
     found.queues.retain(is_meant);
     found.shares.retain(is_meant);
     Ok(found)

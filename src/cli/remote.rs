@@ -1,20 +1,22 @@
 //! A running service, asked over its API.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::cli::Failure;
+use crate::cli::{Failure, names};
 use crate::config::shown_url;
 
 /// Where the service is unless somebody says otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:9464";
 
 /// The variables that say where it is, and with which token it is asked.
-const URL_VARIABLE: &str = "TRAINSPOTTER_URL";
+pub(super) const URL_VARIABLE: &str = "TRAINSPOTTER_URL";
 pub(super) const TOKEN_VARIABLE: &str = "TRAINSPOTTER_TOKEN";
 
 /// Wall time for an answer. Test notifications wait for their receivers.
@@ -42,14 +44,19 @@ pub(super) struct Remote {
 }
 
 impl Remote {
+    /// What the environment says of where the service is.
+    pub(super) fn of_environment() -> Option<String> {
+        variable(URL_VARIABLE)
+    }
+
     /// Whether the command line or the environment name a service.
     pub(super) fn is_named(&self) -> bool {
-        self.url.is_some() || variable(URL_VARIABLE).is_some()
+        self.url.is_some() || Self::of_environment().is_some()
     }
 
     /// The service. Nothing is asked yet.
     pub(super) fn connect(&self) -> Result<Client, Failure> {
-        let (text, said_by) = match (&self.url, variable(URL_VARIABLE)) {
+        let (text, said_by) = match (&self.url, Self::of_environment()) {
             (Some(url), _) => (url.clone(), "--url"),
             (None, Some(url)) => (url, URL_VARIABLE),
             (None, None) => (DEFAULT_URL.to_owned(), "--url"),
@@ -69,7 +76,7 @@ impl Remote {
         let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
         let place = [("account", self.account.clone()), ("region", self.region.clone())];
         let place = place.into_iter().filter_map(|(label, value)| Some((label, value?))).collect();
-        Ok(Client { http, shown: shown_url(url.as_str()), base: url, token, place })
+        Ok(Client { http, shown: shown_url(url.as_str()), base: url, token, place, place_is_known: Arc::default() })
     }
 }
 
@@ -96,6 +103,8 @@ pub(super) struct Client {
     shown: String,
     /// Of which account and region answers are to be; empty for all.
     place: Vec<(&'static str, String)>,
+    /// Whether the service watches them, once it was asked.
+    place_is_known: Arc<OnceCell<()>>,
 }
 
 impl Client {
@@ -106,11 +115,27 @@ impl Client {
 
     /// What `GET /api/v1/PATH` answers.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        if !self.place.is_empty() {
+            self.place_is_known.get_or_try_init(|| self.check_place()).await?;
+        }
         let mut url = self.address(path)?;
         if !query.is_empty() || !self.place.is_empty() {
             url.query_pairs_mut().extend_pairs(query).extend_pairs(&self.place);
         }
         self.send(self.http.request(Method::GET, url)).await
+    }
+
+    /// Refuses an account or region that the service does not watch.
+    async fn check_place(&self) -> Result<(), Failure> {
+        let health = self.send(self.http.request(Method::GET, self.address(&["health"])?)).await?;
+        let targets = health["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for (label, value) in &self.place {
+            // An account is not known before the first answer.
+            if targets.iter().all(|target| target[*label].is_string()) {
+                names::check(&format!("--{label}"), label, value, &names::of(targets, label))?;
+            }
+        }
+        Ok(())
     }
 
     /// What `GET /api/v1/PATH` lists.
@@ -186,6 +211,7 @@ impl Client {
             }
             StatusCode::UNAUTHORIZED => Failure::failed(format!("{} does not know this token: {how}", self.shown)),
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::usage(message),
+            StatusCode::NOT_FOUND => Failure::NotFound(message.to_owned()),
             StatusCode::CONFLICT if body["jobs"].is_array() => Failure::failed(several(message, body)),
             _ => Failure::failed(message),
         }

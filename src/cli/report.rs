@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::archive;
 use crate::cli::remote::{Client, Remote};
-use crate::cli::{Failure, inputs, print};
+use crate::cli::{Failure, inputs, print, print_exactly};
 use crate::config::{Archive, ObjectPlace, check_report_key};
 use crate::report::{Report, csv, html, text};
 use crate::service::report::{ReportError, Sources, objectives, report};
@@ -95,7 +95,8 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     match &arguments.output {
         Some(file) => write(file, &shown),
-        None => print(format_args!("{}", shown.trim_end())),
+        None if arguments.format == Format::Text => print(format_args!("{}", shown.trim_end())),
+        None => print_exactly(shown.trim_end()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::cli::{Failure, inputs, print, say};
+use crate::cli::{Failure, inputs, print, print_exactly, print_json, say};
 use crate::config::check_namespace;
 use crate::runbooks;
 use trainspotter_core::metrics::catalogue::Metric;
@@ -18,6 +18,11 @@ use trainspotter_core::rules::{Rule, lint};
 
 /// Lint, test, backtest and export rule files.
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "Examples:
+  trainspotter rules check alerts/
+  trainspotter rules test alerts/
+  trainspotter rules backtest --recorded trainspotter.db alerts/
+  trainspotter rules export --to prometheus alerts/ > trainspotter.rules.yaml")]
 pub(super) enum Command {
     /// Validate and lint rule files.
     #[command(after_help = "Example:
@@ -142,7 +147,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             let rules = inputs::load_rules(paths)?;
             if *json {
                 let names: Vec<&str> = rules.iter().map(Rule::name).collect();
-                return print(format_args!("{:#}", json!({ "rules": names, "warnings": findings(&rules, *every) })));
+                return print_json(&json!({ "rules": names, "warnings": findings(&rules, *every) }));
             }
             warn(&rules, *every);
             print(format_args!("{}: fine", counted(rules.len() as u64, "rule")))
@@ -168,7 +173,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
                     text
                 }
             };
-            print(format_args!("{}", text.trim_end()))
+            print_exactly(text.trim_end())
         }
     }
 }
@@ -195,7 +200,7 @@ fn test(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
     }
     let count = failed.len();
     if json && run > 0 {
-        print(format_args!("{:#}", json!({ "tests": run, "failed": failed })))?;
+        print_json(&json!({ "tests": run, "failed": failed }))?;
         return if count == 0 {
             Ok(())
         } else {

@@ -1,6 +1,6 @@
 //! `schema`: JSON Schemas for editors.
 
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print_json};
 use crate::config;
 use trainspotter_core::rules;
 use trainspotter_simulator::scenario;
@@ -33,5 +33,5 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         File::RuleTests => rules::rule_tests::rehearsals_schema(),
         File::Scenario => scenario::schema(),
     };
-    print(format_args!("{schema:#}"))
+    print_json(&schema)
 }

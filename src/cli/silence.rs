@@ -9,7 +9,7 @@ use crate::cli::outbox::{open, open_to_change, say_bad};
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, Table};
-use crate::cli::{Failure, inputs, print, say};
+use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::notify::routing_table;
 use crate::notify::silence::Silence;
 use crate::web::SilenceRow;
@@ -21,6 +21,10 @@ const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
 /// Manage silences: for a set time, matching alerts notify nobody.
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "Examples:
+  trainspotter silence list --url http://127.0.0.1:9464
+  trainspotter silence add --url http://127.0.0.1:9464 --for 2h --comment maintenance 'queue=prod-*'
+  trainspotter silence end 3 --url http://127.0.0.1:9464")]
 pub(super) enum Command {
     /// Begin a silence now.
     #[command(after_help = "Examples:
@@ -49,11 +53,17 @@ By --url the author is the name of the token.")]
         matchers: Vec<Matchers>,
     },
     /// Show silences, also those that are over.
+    #[command(after_help = "Examples:
+  trainspotter silence list --url http://127.0.0.1:9464
+  trainspotter silence list --config trainspotter.yaml")]
     List {
         #[command(flatten)]
         place: PlaceArguments,
     },
     /// End a silence now.
+    #[command(after_help = "Examples:
+  trainspotter silence end 3 --url http://127.0.0.1:9464
+  trainspotter silence end 3 --config trainspotter.yaml")]
     End {
         #[command(flatten)]
         place: PlaceArguments,
@@ -86,7 +96,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 Place::Config(config) => list_of_file(&config)?,
             };
             if json {
-                return print(format_args!("{:#}", Value::Array(silences)));
+                return print_json(&Value::Array(silences));
             }
             let table = table(&silences);
             if table.is_empty() {
@@ -104,7 +114,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 Place::Config(config) => end_in_file(&config, id)?,
             }
             if json {
-                return print(format_args!("{:#}", json!({ "id": id, "state": "over" })));
+                return print_json(&json!({ "id": id, "state": "over" }));
             }
             print(format_args!("silence {id} has ended"))
         }
@@ -188,7 +198,7 @@ fn table(silences: &[Value]) -> Table {
 fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
     let rules = match inputs::load_rules(&inputs::load_config(config)?.rules) {
         Ok(rules) => rules,
-        Err(Failure::Usage(_) | Failure::Failed(_) | Failure::Unread) => {
+        Err(Failure::Usage(_) | Failure::Failed(_) | Failure::NotFound(_) | Failure::Unread) => {
             say(format_args!("warning: the rules cannot be read, so it is not known whether an alert can match"));
             Vec::new()
         }

@@ -179,7 +179,7 @@ fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
 }
 
 fn load_trace(path: &Path, clock: Clock) -> Result<Workload, Failure> {
-    trace::load(path, clock.now()).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    trace::load(path, clock.now()).map_err(Failure::usage)
 }
 
 fn quirk(text: &str) -> Result<(String, String), String> {

@@ -2,6 +2,8 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
+use trainspotter_core::model::readable_line;
+
 /// What stands where nothing is known or applies.
 pub(super) const NOTHING: &str = "-";
 
@@ -58,7 +60,7 @@ impl Table {
 
 /// A text on one line, without what a terminal would take for a command.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+    readable_line(text).into_owned()
 }
 
 /// A text cut to so many columns.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::cli::jobs::Sort;
 use crate::cli::remote::{Client, Remote};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print, print_json};
 use keys::{Key, keys};
 use screen::Screen;
 use trainspotter_core::model::parse_duration;
@@ -54,7 +54,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let client = arguments.remote.connect()?;
     let data = Data::ask(&client, Sort::Waiting).await?;
     if arguments.json {
-        return print(format_args!("{:#}", data.as_json()));
+        return print_json(&data.as_json());
     }
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
         return data.all_lines().iter().try_for_each(|line| print(format_args!("{line}")));

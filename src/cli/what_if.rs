@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cli::figures::seconds;
 use crate::cli::remote::Remote;
 use crate::cli::table::{Align, NOTHING, Table, plain};
-use crate::cli::{Failure, inputs, print, say};
+use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::store;
 use trainspotter_core::model::{Prices, Timestamp};
 use trainspotter_core::whatif::{self, Change, Past, Report};
@@ -87,9 +87,11 @@ fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
     let config = arguments.config.as_deref().map(inputs::load_config).transpose()?;
     let prices = config.as_ref().map(|config| config.prices.clone()).unwrap_or_default();
     if let Some(file) = &arguments.trace {
-        let named = |error| Failure::usage(format!("{}: {error}", file.display()));
-        let workload = trace::load(file, Timestamp::default()).map_err(named)?;
+        let workload = trace::load(file, Timestamp::default()).map_err(Failure::usage)?;
         return Ok((Past::of_workload(workload.setup, &workload.submissions), prices));
+    }
+    if let Some(file) = &arguments.recorded {
+        inputs::check_state_file("--recorded", file)?;
     }
     let file = arguments.recorded.clone().or(config.map(|config| config.store)).unwrap_or_default();
     if !file.is_file() {
@@ -145,7 +147,7 @@ impl Progress {
 
 fn show(report: &Value, is_json: bool) -> Result<(), Failure> {
     if is_json {
-        return print(format_args!("{report:#}"));
+        return print_json(report);
     }
     lines_of(report).iter().try_for_each(|line| print(format_args!("{}", plain(line))))
 }
@@ -169,7 +171,7 @@ fn lines_of(report: &Value) -> Vec<String> {
         ("AFTER", Align::Right),
         ("P95 BEFORE", Align::Right),
         ("AFTER", Align::Right),
-        ("+/-", Align::Right),
+        ("AFTER MAY BE OFF BY", Align::Right),
         ("NOT STARTED", Align::Right),
     ]);
     for row in list("shares") {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::cli::remote::Remote;
 use crate::cli::table::plain;
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print, print_json};
 
 /// Say when a job would start that is submitted now, as an interval, with what that rests on.
 #[derive(Debug, clap::Args)]
@@ -22,13 +22,13 @@ pub(super) struct Arguments {
     #[arg(long)]
     share: Option<String>,
     /// Instances it would need.
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", allow_negative_numbers = true)]
     instances: String,
     /// Their type.
     #[arg(long = "type", value_name = "TYPE")]
     unit: String,
     /// Its priority: higher goes first within a share.
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "0", allow_negative_numbers = true)]
     priority: String,
     /// Its name: how long jobs of such names run is better known.
     #[arg(long)]
@@ -54,12 +54,12 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     ];
     let given = [("share", share), ("name", name), ("owner", owner)];
     query.extend(given.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))));
-    let start = client.get(&["when"], &query).await?;
+    let start = client.get(&["when"], &query).await.map_err(Failure::if_not_found_usage)?;
     if start["outlook"].as_str().is_none() {
         return Err(client.is_something_else("its answer says nothing of a start"));
     }
     if *json {
-        return print(format_args!("{start:#}"));
+        return print_json(&start);
     }
     lines_of(&start).iter().try_for_each(|line| print(format_args!("{}", plain(line))))
 }

@@ -30,7 +30,8 @@ pub(super) fn check(
     folder: &Path,
     environment: Environment<'_>,
 ) -> Result<Config, Problems> {
-    let mut check = Check { document, environment, problems: Vec::new(), filled: BTreeSet::new() };
+    let mut check =
+        Check { document, environment, problems: Vec::new(), filled: BTreeSet::new(), unfilled: BTreeSet::new() };
     let file = &document.value;
     let (store, replication) = check.store(&file.store, folder);
     let config = Config {
@@ -90,11 +91,15 @@ pub(super) struct Check<'a> {
     problems: Vec<Problem>,
     /// Where `${NAME}` was filled in.
     filled: BTreeSet<String>,
+    /// Where it could not be: what stands there is not known, and nothing else is said of it.
+    unfilled: BTreeSet<String>,
 }
 
 impl Check<'_> {
     pub(super) fn problem(&mut self, path: &str, message: impl Into<String>) {
-        self.problems.push(self.document.problem(path, message));
+        if !self.unfilled.contains(&canonical(path)) {
+            self.problems.push(self.document.problem(path, message));
+        }
     }
 
     /// How many there are so far.
@@ -324,6 +329,7 @@ impl Check<'_> {
         self.filled.insert(canonical(path));
         environment_variables::filled(text, self.environment).unwrap_or_else(|message| {
             self.problem(path, message);
+            self.unfilled.insert(canonical(path));
             text.to_owned()
         })
     }

@@ -129,6 +129,19 @@ mod tests {
     }
 
     #[test]
+    fn hostile_names_are_values_of_labels_and_no_more() {
+        for (name, row) in sample::hostile_rows() {
+            let posted = alerts(&Message::of(&row, None), Timestamp::from_millis(1_700_000_300_000));
+            let posted: Value = serde_json::from_str(&posted.to_string()).unwrap();
+            assert_eq!(posted.as_array().map(Vec::len), Some(1));
+            assert_eq!(posted[0]["labels"]["share"], name.as_str());
+            let is_legal = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            assert!(posted[0]["labels"].as_object().unwrap().keys().all(is_legal), "{posted}");
+            assert!(posted[0]["labels"].as_object().unwrap().values().all(|value| value != ""), "{posted}");
+        }
+    }
+
+    #[test]
     fn labels_are_made_legal() {
         let check = |name: &str, legal: &str| assert_eq!(label_name(name), legal);
         check("job.queue", "job_queue");

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
+use trainspotter_core::model::{readable, readable_line};
 use trainspotter_core::rules::{REPORT, Transition};
 
 use links::linked;
@@ -78,12 +79,9 @@ impl Message {
             subject: String::new(),
             text: String::new(),
         };
-        if message.others.is_empty() {
-            message.text = message.write_text();
-        } else {
-            message.text = message.write_all();
-        }
-        message.subject = one_line(&message.title());
+        let text = if message.others.is_empty() { message.write_text() } else { message.write_all() };
+        message.text = readable(&text).into_owned();
+        message.subject = one_line(&message.title_as_it_is());
         message
     }
 
@@ -109,13 +107,18 @@ impl Message {
     /// The summaries, those of alerts that fire first, in one line.
     pub fn summaries(&self) -> String {
         let of = |kind| self.transitions().filter(move |transition| Kind::of(transition) == kind);
-        let summary = |transition: &Transition| transition.alert.annotations.get("summary").cloned();
+        let summary =
+            |transition: &Transition| transition.alert.annotations.get("summary").map(|words| in_one_line(words));
         let all: Vec<String> = of(Kind::Fired).chain(of(Kind::Resolved)).filter_map(summary).collect();
-        all.join("; ")
+        readable_line(&all.join("; ")).into_owned()
     }
 
     /// The subject without the limits of mail: every label in full, in any script.
     pub fn title(&self) -> String {
+        readable_line(&self.title_as_it_is()).into_owned()
+    }
+
+    fn title_as_it_is(&self) -> String {
         if self.others.is_empty() { titled(&self.transition) } else { self.title_of_several() }
     }
 
@@ -139,6 +142,11 @@ impl Message {
             (firing, ended) => format!("{firing} FIRING, {ended} RESOLVED"),
         }
     }
+}
+
+/// A summary is a line: a name in it cannot begin another that looks like one of the message's own.
+fn in_one_line(words: &str) -> String {
+    words.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn titled(transition: &Transition) -> String {
@@ -286,6 +294,24 @@ mod tests {
         assert!(china.starts_with("https://console.amazonaws.cn/batch/home?region=cn-north-1#"), "{china}");
         assert_eq!(console("queue"), None);
         assert_eq!(console("arn:aws:batch"), None);
+    }
+
+    #[test]
+    fn hostile_names_neither_move_a_cursor_nor_forge_a_line() {
+        for (name, row) in sample::hostile_rows() {
+            let mut other = row.clone();
+            other.transition.alert.id = trainspotter_core::rules::AlertId::of("other", &BTreeMap::new());
+            let several = OutboxRow { together: vec![other], ..row.clone() };
+            for message in [Message::of(&row, None), Message::of_group(&several, None, Some(&["share".to_owned()]))] {
+                let is_shown = |letter: char| letter == '\n' || !letter.is_control() && letter != '\u{202e}';
+                assert!(message.text.chars().all(is_shown), "{name:?}: {:?}", message.text);
+                let forged = message.text.lines().filter(|line| line.starts_with("Because:")).count();
+                assert_eq!(forged, 0, "{name:?}: {}", message.text);
+                for line in [message.title(), message.summaries()] {
+                    assert!(line.chars().all(|letter| is_shown(letter) && letter != '\n'), "{name:?}: {line:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::notify::message::Message;
 use crate::notify::message::cut;
 use crate::notify::outbox::Kind;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::readable_line;
 use trainspotter_core::rules::REPORT;
 
 /// The longest summary that PagerDuty takes, in characters.
@@ -95,15 +96,17 @@ fn event(message: &Message) -> Value {
     };
     let annotations: BTreeMap<_, _> =
         alert.annotations.iter().map(|(name, words)| (name, cut(words, MAX_DETAIL))).collect();
-    let summary = alert.annotations.get("summary").unwrap_or(&message.subject);
-    let label = |name: &str| alert.labels.get(name).filter(|value| !value.is_empty());
+    // PagerDuty refuses an event without a summary.
+    let summary = alert.annotations.get("summary").filter(|summary| !summary.trim().is_empty());
+    let summary = readable_line(summary.unwrap_or(&message.subject));
+    let label = |name: &str| alert.labels.get(name).filter(|value| !value.trim().is_empty());
     let mut event = json!({
         "event_action": action,
         "dedup_key": alert.id.as_str(),
         "client": "Trainspotter",
         "payload": {
-            "summary": cut(summary, MAX_SUMMARY),
-            "source": label("queue").map_or("trainspotter", String::as_str),
+            "summary": cut(&summary, MAX_SUMMARY),
+            "source": cut(label("queue").map_or("trainspotter", String::as_str), MAX_SUMMARY),
             "severity": severity(alert.labels.get("severity").map_or("", String::as_str)),
             "timestamp": transition.at.to_string(),
             "class": alert.rule,
@@ -118,7 +121,7 @@ fn event(message: &Message) -> Value {
         },
     });
     if let Some(share) = label("share") {
-        event["payload"]["component"] = share.as_str().into();
+        event["payload"]["component"] = cut(share, MAX_SUMMARY).into();
     }
     if let Some(link) = message.link() {
         event["client_url"] = link.into();
@@ -178,6 +181,20 @@ mod tests {
         ] {
             let endpoint = Endpoint { url: Secret::new(url), allow_loopback: false };
             assert_eq!(of_changes(&endpoint).url.expose(), expected);
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_data_of_an_event_that_pagerduty_takes() {
+        for (name, row) in sample::hostile_rows() {
+            let event = event(&Message::of(&row, Some("https://spotter.example")));
+            let payload = &event["payload"];
+            let summary = payload["summary"].as_str().unwrap();
+            assert!(!summary.trim().is_empty() && summary.len() <= MAX_SUMMARY, "{name:?}: {summary}");
+            assert!(!summary.contains(['\n', '\u{1b}', '\u{202e}']), "{name:?}: {summary:?}");
+            assert!(!payload["source"].as_str().unwrap().trim().is_empty(), "{name:?}");
+            assert!(event.to_string().len() < 512 * 1_024, "{name:?}");
+            assert_eq!(payload["custom_details"]["labels"]["share"], name.as_str(), "labels are exact");
         }
     }
 

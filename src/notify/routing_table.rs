@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Inhibition, Receiver};
 use crate::notify::outbox::RECEIVER_IN_TROUBLE;
-use trainspotter_core::model::{LabelValue, Matchers, Overlap, Timestamp, units};
+use trainspotter_core::model::{LabelValue, Matcher, Matchers, Overlap, PLACE_LABELS, Place, Timestamp, units};
 use trainspotter_core::rules::{Rule, usual_labels};
 use trainspotter_core::yaml::nearest;
 
@@ -81,7 +81,7 @@ pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
         let at = format!("receivers[{index}]");
         let escalated_to =
             config.receivers.iter().any(|other| other.escalate.as_ref().is_some_and(|to| to.to == receiver.name));
-        let wrong = problem_of(&receiver.matchers, rules, &labels);
+        let wrong = problem_of(&receiver.matchers, rules, &labels).or_else(|| elsewhere(&receiver.matchers, config));
         found
             .extend(wrong.filter(|wrong| wrong.unknown || !escalated_to).map(|wrong| wrong.at(&format!("{at}.match"))));
         if is_always_muted(receiver) {
@@ -97,8 +97,8 @@ pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
     let inhibitions = config.receivers.first().map_or(&[][..], |receiver| &receiver.inhibit);
     for (index, inhibition) in inhibitions.iter().enumerate() {
         for (key, matchers) in [("when", &inhibition.when), ("mute", &inhibition.mute)] {
-            found
-                .extend(problem_of(matchers, rules, &labels).map(|wrong| wrong.at(&format!("inhibit[{index}].{key}"))));
+            let wrong = problem_of(matchers, rules, &labels).or_else(|| elsewhere(matchers, config));
+            found.extend(wrong.map(|wrong| wrong.at(&format!("inhibit[{index}].{key}"))));
         }
         found.extend(mutes_itself(inhibition, rules).map(|message| (format!("inhibit[{index}].mute"), message)));
         for (number, label) in inhibition.same.iter().enumerate() {
@@ -206,6 +206,21 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
     Some(Wrong { label: Some(label.to_owned()), unknown: false, message })
 }
 
+/// Why no target is meant, if none is: by its region, or by its account where every target names a role and so its account.
+fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Wrong> {
+    let regions = config.targets.iter().map(|target| Some(target.region.as_str())).collect();
+    let accounts = config.targets.iter().map(|target| Place::account_of(target.role.as_deref()?)).collect();
+    [("region", regions), ("account", accounts)].into_iter().find_map(|(label, known): (_, Option<BTreeSet<&str>>)| {
+        let known = known?;
+        let is_none =
+            |matcher: &&Matcher| matcher.label() == label && !known.iter().any(|value| matcher.matches(value));
+        let matcher = matchers.iter().find(is_none)?;
+        let all = known.iter().copied().collect::<Vec<_>>().join(", ");
+        let message = format!("no target has `{matcher}`; there are {all}");
+        Some(Wrong { label: Some(label.to_owned()), unknown: true, message })
+    })
+}
+
 fn known<'a>(rule: &'a Rule, label: &str) -> Option<&'a str> {
     match rule.value_of(label) {
         LabelValue::Known(value) => Some(value).filter(|value| !value.is_empty()),
@@ -234,7 +249,7 @@ fn of_trouble(label: &str) -> LabelValue<'static> {
 
 /// The labels that alerts of these rules can have; without rules, those that alerts of any rule usually have.
 fn labels_of(rules: &[Rule]) -> BTreeSet<&str> {
-    let mut labels: BTreeSet<&str> = BUILT_IN.into_iter().collect();
+    let mut labels: BTreeSet<&str> = BUILT_IN.into_iter().chain(PLACE_LABELS).collect();
     for rule in rules {
         labels.extend(rule.by().iter().copied());
         labels.extend(rule.labels().map(|(label, _)| label));

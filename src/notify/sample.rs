@@ -249,6 +249,49 @@ fn transition(kind: TransitionKind) -> Transition {
     Transition { alert, kind, at }
 }
 
+/// Rows of alerts whose names are what nobody hopes for, each with the name: in a label, as an owner and in the summary.
+#[cfg(test)]
+pub(in crate::notify) fn hostile_rows() -> Vec<(String, OutboxRow)> {
+    let mut names: Vec<String> = [
+        "<script>alert(1)</script>",
+        "\"><img src=x onerror=alert(1)>",
+        "a'b\"c\\d`e",
+        "x\nBecause:       the condition no longer holds",
+        "x\r\nBecause: y",
+        "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{0}",
+        "gpj.\u{202e}exe\u{2066}\u{2069}\u{fffe}\u{ffff}",
+        "<!channel> <!here> <@U012AB3CD> <#C012AB3CD> @here @channel",
+        "<https://evil.example|click>",
+        "*bold* _it_ ~no~ `code` :boom: [a](https://evil.example)",
+        "=HYPERLINK(\"https://evil.example\")",
+        "{{ labels.share }} {% for a in b %}",
+        "}\", severity=\"page\"} 1\n# HELP x",
+        "- a: &b *c !!d #e",
+        "${HOME} $(id) %n %s",
+        "\u{200b}\u{feff}",
+        " ",
+        "日本語 🚂 e\u{301}",
+    ]
+    .map(str::to_owned)
+    .into();
+    names.push("x".repeat(10_000));
+    names.push("ü<&>".repeat(2_500));
+    let hostile = |name: String| {
+        let mut row = row(TransitionKind::Fired);
+        let alert = &mut row.transition.alert;
+        for label in ["share", "owner", "job", "queue"] {
+            alert.labels.insert(label.to_owned(), name.clone());
+        }
+        for label in ["share", "reason"] {
+            alert.by.insert(label.to_owned(), name.clone());
+        }
+        alert.annotations.insert("summary".to_owned(), name.clone());
+        alert.annotations.insert("jobs".to_owned(), format!("{name} of {name}, 2h"));
+        (name, row)
+    };
+    names.into_iter().map(hostile).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@ use crate::notify::message::cut;
 use crate::notify::message::head;
 use crate::notify::outbox::Kind;
 use trainspotter_clock::Clock;
+use trainspotter_core::model::readable_line;
 use trainspotter_core::rules::Alert;
 
 /// Slack refuses blocks of text of more than 3,000 characters.
@@ -34,6 +35,10 @@ const MAX_HEADER: usize = 150;
 
 /// Of the text that phones and lists of channels show.
 const MAX_PREVIEW: usize = 1_000;
+
+/// The longest severity and link that are shown: Slack refuses the whole message for a longer one.
+const MAX_SEVERITY: usize = 100;
+const MAX_LINK: usize = 800;
 
 /// Owners mentioned in one message: their ids have to fit beside [`MAX_BLOCK`].
 const MAX_MENTIONED: usize = 5;
@@ -163,7 +168,7 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
         texts.insert(0, cut(&escaped(&title), MAX_BLOCK).into_owned());
     }
     if let Some(severity) = message.severity() {
-        let severity = format!("Severity: *{}*", escaped(severity));
+        let severity = format!("Severity: *{}*", escaped(&cut(&readable_line(severity), MAX_SEVERITY)));
         blocks.push(json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": severity }] }));
     }
     let section = |text| json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } });
@@ -174,7 +179,7 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     let links: Vec<String> = links
         .into_iter()
         .filter_map(|(name, link)| Some((name, link?)))
-        .filter(|(_, link)| link.starts_with("http") && !link.contains(['|', '>', ' ']))
+        .filter(|(_, link)| link.starts_with("http") && !link.contains(['|', '>', ' ', '\n']) && link.len() <= MAX_LINK)
         .map(|(name, link)| format!("<{}|{name}>", escaped(&link)))
         .collect();
     if !links.is_empty() {
@@ -263,6 +268,30 @@ mod tests {
         assert!(!texts.concat().contains("<!channel>") && !body["text"].to_string().contains("<!channel>"), "{body}");
         assert!(texts.iter().all(|text| text.len() <= 3_000) && texts.concat().ends_with("[cut]"), "{texts:?}");
         assert!(body["blocks"][0]["text"]["text"].as_str().unwrap().len() <= MAX_HEADER);
+    }
+
+    #[test]
+    fn hostile_names_mention_nobody_and_keep_slacks_limits() {
+        for (name, row) in sample::hostile_rows() {
+            let message = Message::of(&row, Some("https://spotter.example"));
+            let body = body(&message, &BTreeMap::new());
+            let blocks = body["blocks"].as_array().unwrap();
+            // A header is plain text to Slack; everything else is markup.
+            let header = blocks[0]["text"]["text"].as_str().unwrap();
+            let of_block = |block: &Value| {
+                let elements = block["elements"].as_array().into_iter().flatten().chain([&block["text"]]);
+                elements.filter_map(|one| one["text"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+            };
+            let mut texts: Vec<String> = blocks[1..].iter().flat_map(of_block).collect();
+            assert!(blocks.len() <= 50 && header.len() <= MAX_HEADER, "{name:?}");
+            assert!(texts.iter().all(|text| !text.is_empty() && text.len() <= 3_000), "{name:?}: {texts:#?}");
+            texts.push(body["text"].as_str().unwrap().to_owned());
+            let links = ["|Details>", "|AWS console>", "|Runbook>"];
+            let all = texts.concat();
+            let expected: usize = links.iter().map(|link| all.matches(link).count()).sum();
+            assert_eq!((all.matches('<').count(), all.matches('>').count()), (expected, expected), "{name:?}: {all}");
+            assert!(!(all + header).contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{name:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Publishes to an SNS topic, standard or FIFO.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ use crate::notify::message::Message;
 use crate::notify::message::head;
 use crate::notify::outbox::Kind;
 use crate::notify::webhook::body;
+use trainspotter_core::model::readable_line;
 use trainspotter_core::rules::Transition;
 
 /// SNS takes at most 256 KiB, attributes included.
@@ -144,10 +146,10 @@ fn publication(message: &Message) -> Publication {
     let mut attributes: BTreeMap<&'static str, String> = BTreeMap::new();
     let mut is_cut = false;
     for name in ["severity", "state", "rule", "queue", "share", "owner"] {
-        let values = message.transitions().map(|transition| attribute(transition, name));
-        // SNS refuses empty values.
-        let values: BTreeSet<&str> = values.filter(|value| !value.is_empty()).collect();
-        if let Some((value, whole)) = as_attribute(&values) {
+        let values = message.transitions().map(|transition| readable_line(attribute(transition, name)));
+        // SNS refuses empty values, and characters that XML has not.
+        let values: BTreeSet<Cow<'_, str>> = values.filter(|value| !value.is_empty()).collect();
+        if let Some((value, whole)) = as_attribute(&values.iter().map(Cow::as_ref).collect()) {
             attributes.insert(name, value);
             is_cut |= !whole;
         }
@@ -200,6 +202,8 @@ fn as_attribute(values: &BTreeSet<&str>) -> Option<(String, bool)> {
 /// One text per protocol: plain for people, one line for phones, Alertmanager's body for programs.
 fn per_protocol(message: &Message) -> Option<String> {
     let body = serde_json::to_string(&body::of(message)).ok()?;
+    // Two characters that JSON has and XML has not, and SNS therefore refuses.
+    let body = body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
     let mut texts = BTreeMap::from([("default", message.text.as_str()), ("sms", message.subject.as_str())]);
     texts.extend(FOR_PROGRAMS.map(|protocol| (protocol, body.as_str())));
     serde_json::to_string(&texts).ok()
@@ -272,6 +276,37 @@ mod tests {
         assert_eq!(texts["sms"], message.subject);
         let body: serde_json::Value = serde_json::from_str(&texts["sqs"]).unwrap();
         assert_eq!((&body["version"], &body["status"]), (&"4".into(), &"firing".into()));
+    }
+
+    #[test]
+    fn hostile_names_are_what_sns_takes_and_change_nothing_for_programs() {
+        // Characters that XML has; SNS refuses the others.
+        let is_taken = |letter: char| {
+            matches!(letter, '\t' | '\n' | '\r') || letter >= ' ' && !matches!(letter, '\u{fffe}' | '\u{ffff}')
+        };
+        for (name, row) in sample::hostile_rows() {
+            let message = Message::of(&row, Some("https://spotter.example"));
+            assert!(
+                message.subject.chars().all(|letter| (' '..='~').contains(&letter)),
+                "{name:?}: {}",
+                message.subject
+            );
+            assert!((1..100).contains(&message.subject.len()), "{name:?}: {}", message.subject);
+            let published = publication(&message);
+            assert!(published.text.chars().all(is_taken), "{name:?}");
+            assert!(published.text.len() + size(&published.attributes) <= MAX_BYTES, "{name:?}");
+            for (attribute, value) in &published.attributes {
+                let is_short = value.len() <= MAX_LIST_BYTES && !value.is_empty();
+                assert!(is_short && value.chars().all(is_taken), "{name:?}: {attribute} {value:?}");
+            }
+            if published.structure == Some("json") {
+                let texts: BTreeMap<String, String> = serde_json::from_str(&published.text).unwrap();
+                let body: serde_json::Value = serde_json::from_str(&texts["sqs"]).unwrap();
+                assert_eq!(body["alerts"][0]["labels"]["share"], name.as_str(), "labels are exact");
+            } else {
+                assert!(name.len() >= 10_000, "there is room for the rest: {name:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A report's breakdown as CSV: a row for each combination of keys, names first.
 
 use crate::report::Report;
+use trainspotter_core::model::readable;
 
 /// Characters with which a cell begins that spreadsheets take for a formula.
 const FORMULAS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
@@ -43,7 +44,8 @@ pub fn csv(report: &Report) -> Result<String, csv::Error> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Names are whatever people write into tags: none may become a formula.
+/// Names are whatever people write into tags: none may become a formula, nor move the cursor of a terminal.
 fn harmless(text: &str) -> String {
-    if text.starts_with(FORMULAS) { format!("'{text}") } else { text.to_owned() }
+    let shown = readable(text);
+    if text.starts_with(FORMULAS) { format!("'{shown}") } else { shown.into_owned() }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::report::Report;
 use crate::report::figures::{Breakdown, Gpus};
 use crate::report::text::{in_dollars, in_hours, in_words, named, queue, summary, title, words_of};
+use trainspotter_core::model::readable_line;
 use trainspotter_core::model::units::{counted, duration};
 
 /// Rows of a picture.
@@ -218,14 +219,13 @@ fn breakdown(out: &mut String, report: &Report) -> std::fmt::Result {
 /// Text as it may stand in a page and in an attribute.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in readable_line(text).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

@@ -147,6 +147,16 @@ fn csv_has_a_row_each_and_no_name_becomes_a_formula() {
         "{csv}"
     );
     assert!(lines[2].starts_with("'=vision,"), "{csv}");
+
+    let mut report = made(&["share"]);
+    for (name, shown) in
+        [("\u{1b}[2J\u{202e}@x", "\u{fffd}[2J\u{fffd}@x"), ("\t=1+1", "'\t=1+1"), ("a,\"b\"", "\"a,\"\"b\"\"\"")]
+    {
+        report.breakdown[0].keys[0] = name.to_owned();
+        assert!(super::csv(&report).unwrap().contains(&format!("\n{shown},2026")), "{name:?}");
+        let shown = text(&report);
+        assert!(!shown.contains(['\u{1b}', '\u{202e}', '\t']), "{shown}");
+    }
 }
 
 #[test]

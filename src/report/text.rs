@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::report::Report;
 use crate::report::figures::{Breakdown, Gpus, Lending, Waste};
-use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::units::{amount, counted, duration};
+use trainspotter_core::model::{Timestamp, readable_line};
 
 /// Rows of a breakdown that are shown; CSV and HTML have all of them.
 const MAX_ROWS: usize = 40;
@@ -232,7 +232,7 @@ pub(super) fn queue(report: &Report, row: &Lending) -> String {
 /// Keys as people read them.
 pub(super) fn named(row: &Breakdown) -> Vec<String> {
     // What a terminal would take for an instruction is shown as what it is.
-    let shown = |key: &String| key.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
+    let shown = |key: &String| readable_line(key).into_owned();
     row.keys.iter().map(|key| if key.is_empty() { "(none)".to_owned() } else { shown(key) }).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Watching how far this machine's clock is from AWS's, and reporting it when that changes.
 
 use trainspotter_clock::Comparison;
+use trainspotter_core::model::units;
 
 /// Clocks that are further apart than this many seconds are reported.
 const MAX_SKEW_SECONDS: f64 = 5.0;
@@ -10,12 +11,20 @@ const MAX_SKEW_SECONDS: f64 = 5.0;
 pub(super) struct ClockWatch {
     reported: Option<f64>,
     correction_seconds: f64,
+    /// How many times as fast AWS's clock runs, once that was reported.
+    speed: Option<f64>,
 }
 
 impl ClockWatch {
-    /// Logs what is new about the clock. Says whether it was corrected by more than a moment since the last time.
-    pub(super) fn take_in(&mut self, comparison: Comparison) -> bool {
-        let Comparison { skew_seconds, correction_seconds, .. } = comparison;
+    /// Logs what is new about the clock. Says by how many seconds it was corrected since the last time, if by more than a moment.
+    pub(super) fn take_in(&mut self, comparison: Comparison) -> Option<f64> {
+        let Comparison { skew_seconds, correction_seconds, speed, .. } = comparison;
+        if speed.is_some() && self.speed.is_none() {
+            self.speed = speed;
+            tracing::warn!("{}", self.problem().unwrap_or_default());
+        } else if speed.is_none() && self.speed.take().is_some() {
+            tracing::info!("AWS's clock and this machine's run alike again");
+        }
         let is_off = skew_seconds.abs() > MAX_SKEW_SECONDS;
         match self.reported {
             Some(reported) if is_off && (skew_seconds - reported).abs() <= MAX_SKEW_SECONDS => {}
@@ -35,7 +44,16 @@ impl ClockWatch {
             None => {}
         }
         let before = std::mem::replace(&mut self.correction_seconds, correction_seconds);
-        (correction_seconds - before).abs() > 1.0
+        Some(correction_seconds - before).filter(|by| by.abs() > 1.0)
+    }
+
+    /// Why no time can be right, if so.
+    pub(super) fn problem(&self) -> Option<String> {
+        let speed = units::trimmed((self.speed? * 10.0).round() / 10.0);
+        Some(format!(
+            "clock: AWS's clock runs {speed} times as fast as this machine's, so that waits and ages are wrong: a simulator is asked \
+             that runs at another speed; start it with `simulate --speed 1`, or look at `demo`"
+        ))
     }
 }
 
@@ -47,15 +65,28 @@ mod tests {
     fn a_correction_is_seen_once_and_a_skew_is_reported_when_it_changes() {
         let mut watch = ClockWatch::default();
         let mut seen = |skew: f64| {
-            let corrected =
-                watch.take_in(Comparison { skew_seconds: skew, uncertain_seconds: 0.5, correction_seconds: -skew });
+            let corrected = watch.take_in(compared(skew, None));
             (corrected, watch.reported)
         };
-        assert_eq!(seen(0.0), (false, None));
-        assert_eq!(seen(3.0), (true, None));
-        assert_eq!(seen(20.0), (true, Some(20.0)));
-        assert_eq!(seen(20.4), (false, Some(20.0)));
-        assert_eq!(seen(-3_600.0), (true, Some(-3_600.0)));
-        assert_eq!(seen(0.0), (true, None));
+        assert_eq!(seen(0.0), (None, None));
+        assert_eq!(seen(3.0), (Some(-3.0), None));
+        assert_eq!(seen(20.0), (Some(-17.0), Some(20.0)));
+        assert_eq!(seen(20.5), (None, Some(20.0)));
+        assert_eq!(seen(-3_600.0), (Some(3_620.5), Some(-3_600.0)));
+        assert_eq!(seen(0.0), (Some(-3_600.0), None));
+    }
+
+    fn compared(skew: f64, speed: Option<f64>) -> Comparison {
+        Comparison { skew_seconds: skew, uncertain_seconds: 0.5, correction_seconds: -skew, speed }
+    }
+
+    #[test]
+    fn a_clock_of_another_speed_is_a_problem_as_long_as_it_is_one() {
+        let mut watch = ClockWatch::default();
+        watch.take_in(compared(0.0, Some(599.96)));
+        let problem = watch.problem().unwrap();
+        assert!(problem.contains("runs 600 times as fast") && problem.contains("--speed 1"), "{problem}");
+        watch.take_in(compared(0.0, None));
+        assert_eq!(watch.problem(), None);
     }
 }

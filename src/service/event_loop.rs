@@ -224,6 +224,11 @@ impl EventLoop {
     /// Compares the clock with AWS's. When it was corrected a tick follows at once, so that what is shown is of the right time.
     async fn compare_clock(&mut self) {
         let Some(comparison) = self.clock.comparison() else { return };
+        let corrected = self.memory.clock.take_in(comparison);
+        self.memory.problems.set_clock(self.memory.clock.problem());
+        if let Some(seconds) = corrected {
+            self.engine.clock_corrected(seconds);
+        }
         if let Some(wrong) = self.engine.correct_future(self.clock.now()) {
             tracing::warn!(
                 counted_until = %wrong,
@@ -231,7 +236,7 @@ impl EventLoop {
             );
         }
         self.engine.service().clock_skew_seconds = Some(comparison.skew_seconds);
-        if self.memory.clock.take_in(comparison) {
+        if corrected.is_some() {
             self.tick().await;
         }
     }

@@ -58,7 +58,7 @@ pub fn start_logs(format: LogFormat, sent: SentLogs<'_>) -> Result<Logs, String>
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match format {
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Pretty => lines.with_target(false).compact().boxed(),
     };
     let traces =

@@ -13,6 +13,7 @@ const MAX_PLACES: usize = 3;
 pub(super) struct Problems {
     rules: Option<String>,
     archive: Option<String>,
+    clock: Option<String>,
     sinks: BTreeMap<Arc<str>, String>,
 }
 
@@ -25,6 +26,11 @@ impl Problems {
     /// Takes in why the archive cannot be written.
     pub(super) fn set_archive(&mut self, trouble: Option<String>) {
         self.archive = trouble;
+    }
+
+    /// Takes in what is wrong with the clock, beside what is corrected for.
+    pub(super) fn set_clock(&mut self, problem: Option<String>) {
+        self.clock = problem;
     }
 
     /// Takes in whether a sink took the figures.
@@ -43,7 +49,7 @@ impl Problems {
             .map(|rules| format!("rule files: they have mistakes, and the rules from before stay in effect: {rules}"));
         let archive = self.archive.iter().map(|error| format!("archive: {error}"));
         let sinks = self.sinks.iter().map(|(sink, error)| format!("sink {sink}: {error}"));
-        rules.chain(archive).chain(sinks).collect()
+        rules.chain(archive).chain(self.clock.clone()).chain(sinks).collect()
     }
 }
 

@@ -173,7 +173,7 @@ pub fn objectives(rules: &[Rule]) -> Vec<Objective> {
     }
     if all.is_empty() {
         let (within, target) = USUAL_OBJECTIVE;
-        all.push(Objective::over_all("usual", within, target));
+        all.push(Objective::over_all("default objective", within, target));
     }
     all
 }

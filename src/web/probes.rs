@@ -321,7 +321,11 @@ fn all_not_ready(pages: &Pages, latest: &[Snapshot]) -> Option<String> {
     let waiting: Vec<&Snapshot> = latest.iter().filter(|snapshot| !snapshot.ready).collect();
     if waiting.len() == latest.len() {
         let whys: Vec<String> = waiting.iter().take(MAX_NAMED).map(|snapshot| why(snapshot)).collect();
-        return Some(if whys.is_empty() { "nothing is watched yet".to_owned() } else { whys.join("; ") });
+        return Some(if whys.is_empty() {
+            "nothing is watched yet: the log says what the start waits for".to_owned()
+        } else {
+            whys.join("; ")
+        });
     }
     if pages.was_ready.load(Ordering::Relaxed) {
         return None;

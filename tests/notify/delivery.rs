@@ -141,7 +141,9 @@ async fn an_alert_that_came_and_went_while_the_receiver_was_down_is_sent_in_orde
 #[tokio::test]
 async fn a_receiver_that_hangs_is_given_up_on_and_tried_again() {
     let mut hook = Hook::start([Answer::Hang]).await;
-    let service = Service::start(Clock::fast(100.0), [("oncall", &hook)]);
+    let receivers = vec![("oncall", hook.url())];
+    let store = Store::in_memory().unwrap();
+    let service = Service::giving_up(Duration::from_millis(300), store, Clock::fast(100.0), receivers);
     service.commit(&[transition("a", FIRED)]).await;
     let (first, second) = (hook.next().await, hook.next().await);
     assert_eq!(first.id, second.id);
@@ -290,7 +292,9 @@ async fn one_message_that_a_receiver_chokes_on_does_not_hold_up_the_others() {
 async fn a_receiver_in_trouble_delays_no_other() {
     let hung = Hook::start(vec![Answer::Hang; 100]).await;
     let mut fine = Hook::start([]).await;
-    let service = Service::start(Clock::real(), [("hung", &hung), ("fine", &fine)]);
+    let receivers = vec![("hung", hung.url()), ("fine", fine.url())];
+    let store = Store::in_memory().unwrap();
+    let service = Service::giving_up(Duration::from_secs(5), store, Clock::real(), receivers);
     let began = Instant::now();
     let alerts: Vec<_> = (0..50).map(|number| transition(&number.to_string(), FIRED)).collect();
     service.commit(&alerts).await;
@@ -463,16 +467,20 @@ impl Service {
         Self::on(Store::in_memory().unwrap(), clock, receivers)
     }
 
+    /// What answers at all is waited for, however busy the machine is.
     fn on(store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
+        Self::giving_up(PATIENCE, store, clock, receivers)
+    }
+
+    /// With the time, by the wall, after which an attempt is given up.
+    fn giving_up(after: Duration, store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
         let store = StoreHandle::start(store).unwrap();
         let integrations =
             receivers.iter().map(|(name, url)| (receiver(name), Integration::Webhook(hook(url).unwrap()))).collect();
         let (notifiers, tasks) = Notifiers::new(integrations, Some("https://spotter.example/"), &store, clock);
         let stop = CancellationToken::new();
-        let tasks = tasks
-            .into_iter()
-            .map(|task| tokio::spawn(task.with_attempt_timeout(Duration::from_millis(300)).run(stop.clone())))
-            .collect();
+        let tasks =
+            tasks.into_iter().map(|task| tokio::spawn(task.with_attempt_timeout(after).run(stop.clone()))).collect();
         let receivers = receivers.into_iter().map(|(name, _)| name.to_owned()).collect();
         Self { store, clock, receivers, notifiers, tasks, stop, ring: true }
     }

@@ -138,7 +138,7 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
     assert!(problems.contains("JobIdle: not judged"), "{problems}");
     let (code, _, reported) =
         outcome(&["rules", "backtest", "--recorded", "nowhere.db", rules.to_str().unwrap()]).await;
-    assert!(code == Some(1) && reported.contains("nowhere.db"), "{reported}");
+    assert!(code == Some(64) && reported.contains("nowhere.db"), "{reported}");
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_live_check_tells_what_is_wrong_with_the_queues() {
     let (code, reported, problems) = outcome(&arguments).await;
     assert_eq!(code, Some(0), "{problems}");
     assert!(reported.contains("watched   research: QUOTA_SHARE"), "{reported}");
-    assert!(reported.contains("finding   research: research has no job state time limit"), "{reported}");
+    assert!(reported.contains("finding   research has no job state time limit"), "{reported}");
     simulator.kill().await.unwrap();
     let (code, _, problems) = outcome(&arguments).await;
     assert_eq!(code, Some(1));

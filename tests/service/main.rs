@@ -24,6 +24,7 @@ mod support {
 }
 mod account;
 mod archive;
+mod arguments;
 mod command;
 mod cost;
 mod first_lines;

@@ -11,8 +11,9 @@ use tokio::process::{Child, Command};
 use trainspotter::store::Store;
 use trainspotter_core::model::Timestamp;
 
+use support::config_file::configured;
 use support::hook::{Received, hook};
-use support::process::{listening, trainspotter};
+use support::process::{listening, listening_and_telling, trainspotter};
 use support::ready::ready_service;
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -124,4 +125,117 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
     let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
     let ids: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
     assert_eq!(ids, reported.iter().map(|(_, _, id)| id.clone()).collect::<Vec<_>>());
+}
+
+/// A small file system of its own, where this user may have one.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    async fn mount(at: &Path) -> Option<Self> {
+        std::fs::create_dir(at).unwrap();
+        let options = ["-t", "tmpfs", "-o", "size=24m", "tmpfs"];
+        let mounted = Command::new("mount").args(options).arg(at).stderr(Stdio::null()).status().await;
+        mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+
+    async fn remount(&self, how: &str) {
+        let options = format!("remount,{how}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().await.unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whatever still has files open there keeps them.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_or_read_only_is_named_while_alerts_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(&folder.path().join("disk")).await else {
+        eprintln!("skipped: no file system can be mounted here; other tests limit the size of files instead");
+        return;
+    };
+    let (_simulator, endpoint) = simulator().await;
+    let hook = hook().await;
+    let path = disk.0.join("state.db");
+    let rules = folder.path().join("rules.yaml");
+    std::fs::write(&rules, rule("Before")).unwrap();
+    let more = format!("rules: [rules.yaml]\n{}", kept_and_notified(&path, &hook.url));
+    let (mut service, page, _lines) = ready_service(folder.path(), &endpoint, &more).await;
+    hook.until(|reported| is_reported(reported, "firing", "Before")).await;
+
+    let filler = disk.0.join("filler");
+    let mut full = std::fs::File::create(&filler).unwrap();
+    // Until nothing more fits, which is the error that is wanted.
+    while std::io::Write::write_all(&mut full, &[0; 65_536]).is_ok() {}
+    while std::io::Write::write_all(&mut full, &[0]).is_ok() {}
+    std::fs::write(&rules, rule("Full")).unwrap();
+    hook.until(|reported| is_reported(reported, "firing", "Full")).await;
+    let failing = until("that it is full is seen", &page, |health| health["store_error"].is_string()).await;
+    assert!(failing["status"] == "degraded" && failing["store_error"].to_string().contains("full"), "{failing}");
+    drop(full);
+    std::fs::remove_file(&filler).unwrap();
+    until("there is room again", &page, |health| health["store_error"].is_null()).await;
+
+    service.kill().await.unwrap();
+    disk.remount("ro").await;
+    std::fs::write(&rules, rule("ReadOnly")).unwrap();
+    let (mut service, page, _lines) = ready_service(folder.path(), &endpoint, &more).await;
+    hook.until(|reported| is_reported(reported, "firing", "ReadOnly")).await;
+    let failing = until("that nothing can be written is seen", &page, |health| health["store_error"].is_string()).await;
+    assert!(failing["status"] == "degraded", "{failing}");
+    let why = failing["store_error"].to_string();
+    assert!(why.to_lowercase().contains("read-only") && why.contains("state.db"), "{why}");
+    disk.remount("rw").await;
+    until("it can be written again", &page, |health| health["store_error"].is_null()).await;
+    service.kill().await.unwrap();
+    let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
+    let kept = |rule: &str| rows.iter().filter(|row| row.transition.alert.rule == rule).count();
+    assert!(kept("Full") > 0 && kept("ReadOnly") > 0, "what was sent meanwhile is in the file: {rows:?}");
+}
+
+#[tokio::test]
+async fn of_two_services_on_one_file_the_second_says_so_and_takes_over_when_the_first_ends() {
+    let (_simulator, endpoint) = simulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (first_hook, second_hook) = (hook().await, hook().await);
+    let folder_of = |name: &str| {
+        let own = folder.path().join(name);
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("rules.yaml"), rule(name)).unwrap();
+        own
+    };
+    let first = folder_of("First");
+    let more = format!("rules: [rules.yaml]\n{}", kept_and_notified(&path, &first_hook.url));
+    let (mut first_service, first_page, _lines) = ready_service(&first, &endpoint, &more).await;
+    first_hook.until(|reported| is_reported(reported, "firing", "First")).await;
+
+    // By another name, and with nothing beside it that says that the file is taken.
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let second = folder_of("Second");
+    let more = format!("poll: {{ every: 5s }}\nrules: [rules.yaml]\n{}", kept_and_notified(&link, &second_hook.url));
+    let config = configured(&second, &endpoint, &more);
+    let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let (mut service, page, mut lines) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let line = tokio::time::timeout(PATIENCE, lines.recv()).await.unwrap().unwrap();
+    assert!(line.contains("WARN") && line.contains("another service runs on this state file"), "{line}");
+    let ready = reqwest::get(format!("{page}/readyz")).await.unwrap();
+    assert_eq!(ready.status(), 503);
+    assert!(ready.text().await.unwrap().contains("the log says what the start waits for"));
+
+    std::fs::write(first.join("rules.yaml"), rule("Later")).unwrap();
+    first_hook.until(|reported| is_reported(reported, "firing", "Later")).await;
+    assert_eq!(health(&first_page).await["store_error"], Value::Null, "the first goes on");
+    assert!(second_hook.until(|_| true).await.is_empty(), "two would send everything twice");
+    first_service.kill().await.unwrap();
+    second_hook.until(|reported| is_reported(reported, "firing", "Second")).await;
+    until("it has the file", &page, |health| health["ready"] == true && health["store_error"].is_null()).await;
+    service.kill().await.unwrap();
+    let rows = Store::open(&path, Timestamp::default()).unwrap().0.outbox().unwrap();
+    assert!(rows.iter().any(|row| row.transition.alert.rule == "Second"), "{rows:?}");
 }

@@ -4,6 +4,7 @@
 //! two numbers the difference lies; several of them together say it more exactly. Some come from proxies with clocks of their own: what
 //! most of the first answers say is believed until many in a row say something else.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,15 @@ const MEDIAN_OF: usize = 5;
 /// As many answers in a row have to agree with each other, and not with what is known, to be believed instead.
 const MIN_RIVALS: u32 = 24;
 
+/// Answers in a row that contradict what is known, of which the latest are kept.
+const MAX_CONTRADICTIONS: usize = 64;
+
+/// So long, at least, must they span to tell a clock that runs at another speed from one that is set.
+const MIN_RATE_SPAN: Duration = Duration::from_secs(5);
+
+/// Part of the way by which answers may lie beside a steady speed; one that differs less than this from ours is drift.
+const RATE_TOLERANCE: f64 = 0.05;
+
 /// The most that a measurement may be uncertain by and still be allowed for: beyond it the network is to blame.
 const MAX_ALLOWANCE_MILLIS: i64 = 10_000;
 
@@ -34,6 +44,8 @@ pub struct Comparison {
     pub uncertain_seconds: f64,
     /// By how many seconds the service's time is moved away from the machine's to make up for it.
     pub correction_seconds: f64,
+    /// How many times as fast the other clock runs; `None` while both run alike. Then no correction holds.
+    pub speed: Option<f64>,
 }
 
 /// What was measured, and what is added to a clock because of it.
@@ -51,6 +63,8 @@ struct Heard {
     first: Vec<Bounds>,
     /// What the latest answers have in common that contradict what is known, and how many they are.
     rival: Option<(Bounds, u32)>,
+    /// The latest answers that contradict what is known, one after another: when each came, and how far the other clock was ahead.
+    contradictions: VecDeque<(Timestamp, i64)>,
     /// By how much the time of day had been set when the last answer came.
     moved_millis: i64,
 }
@@ -89,9 +103,14 @@ impl Heard {
         let Some((since, known)) = self.known else { return Some((received, self.settle(bounds, moved)?)) };
         let is_recent = received.since(since).max(since.since(received)) <= MAX_AGE || moved != 0;
         if let Some(both) = known.with(bounds) {
+            self.contradictions.clear();
             return Some(if is_recent { (since, both) } else { (received, bounds) });
         }
         if moved == 0 {
+            self.contradictions.push_back((received, bounds.middle()));
+            if self.contradictions.len() > MAX_CONTRADICTIONS {
+                self.contradictions.pop_front();
+            }
             return Some((received, self.rival_with(bounds)?));
         }
         // The time of day was set: either this machine was suspended and the difference is as before, or it is another one now.
@@ -130,6 +149,25 @@ impl Heard {
     }
 }
 
+impl Heard {
+    /// How many times as fast the other clock runs, if answers that contradict what is known go away from it steadily.
+    fn speed(&self) -> Option<f64> {
+        let (first, last) = (self.contradictions.front()?, self.contradictions.back()?);
+        let span = last.0.seconds_since(first.0);
+        if self.contradictions.len() < usize::try_from(MIN_RIVALS).ok()? || span < MIN_RATE_SPAN.as_secs_f64() {
+            return None;
+        }
+        let way = seconds(last.1 - first.1);
+        let gained = way / span;
+        let tolerated = way.abs() * RATE_TOLERANCE + 2.0 * seconds(DATE_MILLIS);
+        let is_steady = |(at, ahead): &(Timestamp, i64)| {
+            (seconds(ahead - first.1) - at.seconds_since(first.0) * gained).abs() <= tolerated
+        };
+        let is_other = gained.abs() > RATE_TOLERANCE && way.abs() > tolerated;
+        (is_other && self.contradictions.iter().all(is_steady)).then_some(1.0 + gained)
+    }
+}
+
 impl Reference {
     pub(crate) fn correction_millis(&self) -> i64 {
         self.correction_millis.load(Ordering::Relaxed)
@@ -146,6 +184,7 @@ impl Reference {
             heard.known = Some((since, bounds));
             heard.rival = None;
             heard.first.clear();
+            heard.contradictions.clear();
             let correction = bounds.correction(self.correction_millis());
             self.correction_millis.store(correction, Ordering::Relaxed);
         }
@@ -159,6 +198,7 @@ impl Reference {
             skew_seconds: seconds(-ahead),
             uncertain_seconds: seconds((bounds.most - ahead).max(ahead - bounds.least)),
             correction_seconds: seconds(self.correction_millis()),
+            speed: self.heard().speed(),
         })
     }
 
@@ -225,5 +265,36 @@ mod tests {
         (0..10).for_each(|at| _ = hear(&reference, at, 0));
         (10..33).for_each(|at| assert_eq!(hear(&reference, at, 7_200), 0.0));
         assert!((hear(&reference, 33, 7_200) - 7_200.0).abs() < 1.0);
+    }
+
+    /// How fast another clock is found to run that runs so many times as fast, after so many answers, one each 200 ms.
+    fn speed_of(speed: f64, answers: i32) -> Option<f64> {
+        let reference = Reference::default();
+        for number in 0..answers {
+            let passed = f64::from(number) * 0.2;
+            let at = |seconds: f64| Timestamp::from_millis(1_700_000_000_000) + Duration::from_secs_f64(seconds);
+            let date = Timestamp::from_millis(at(passed * speed).millis().div_euclid(1_000) * 1_000);
+            reference.hear(at(passed), at(passed + 0.04), date, 0);
+        }
+        reference.comparison().and_then(|comparison| comparison.speed)
+    }
+
+    #[test]
+    fn a_clock_that_runs_faster_is_found_and_one_that_was_set_is_not() {
+        for speed in [600.0, 60.0, 5.0] {
+            let found = speed_of(speed, 200).unwrap();
+            assert!((found / speed - 1.0).abs() < 0.05, "{speed}: {found}");
+        }
+        assert_eq!([speed_of(1.0, 400), speed_of(1.001, 400), speed_of(600.0, 10)], [None; 3]);
+        let never = |ahead: fn(i64) -> i64| {
+            let reference = Reference::default();
+            (0..400).for_each(|at| {
+                hear(&reference, at, ahead(at));
+                assert_eq!(reference.comparison().and_then(|comparison| comparison.speed), None, "{at}");
+            });
+        };
+        never(|at| if at < 3 { 7_200 } else { 0 });
+        never(|at| if at % 2 == 0 { 7_200 } else { -7_200 });
+        never(|at| [7_200, 0, -7_200][usize::try_from(at % 3).unwrap()]);
     }
 }

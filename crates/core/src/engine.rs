@@ -126,7 +126,7 @@ impl Engine {
             cadence,
             tags: Vec::new(),
             facts: Facts { ledger, ..Facts::default() },
-            sources: Sources::new(counted_until),
+            sources: Sources::new(counted_until).begun_by_own_clock(saved.counted_until.is_none()),
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
             forgotten_counted: 0,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::simulate::World;
-use crate::cli::{Failure, inputs, print, say};
+use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::config::Receiver;
 use crate::notify::routing;
 use crate::store::{Frames, StoreError};
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(file) = &arguments.recorded {
         let report = replay(file, &rules, arguments)?;
         if arguments.json {
-            return print(format_args!("{:#}", as_json(&rules, &report, &receivers)));
+            return print_json(&as_json(&rules, &report, &receivers));
         }
         print(format_args!("Figures of {} to {}", report.from, report.to))?;
         return show(&rules, &report, &receivers);
@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let _ = write!(std::io::stderr(), "\r{:40}\r", "");
     }
     if arguments.json {
-        return print(format_args!("{:#}", as_json(&rules, &report, &receivers)));
+        return print_json(&as_json(&rules, &report, &receivers));
     }
     show(&rules, &report, &receivers)
 }
@@ -131,6 +131,7 @@ fn as_json(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Value {
 /// Runs rules over what was kept in a state file.
 fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, Failure> {
     let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
+    inputs::check_state_file("--recorded", file)?;
     let frames = Frames::open(file).map_err(Failure::failed)?;
     let Some((begin, end)) = frames.span().map_err(unreadable)? else {
         return Err(Failure::failed(format!("{}: no figures are kept in it", file.display())));

@@ -9,7 +9,7 @@ use crate::cli::figures::seconds;
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, NOTHING, Table, plain};
 use crate::cli::what_if::Progress;
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print, print_json};
 
 /// Waits that are shorter than this need no halving, in seconds.
 const SHORT_WAIT: f64 = 300.0;
@@ -152,7 +152,7 @@ fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
                 "before": p95(&one.before), "after": p95(&one.after),
             })
         };
-        return print(format_args!("{:#}", Value::from(tried.iter().map(row).collect::<Vec<_>>())));
+        return print_json(&Value::from(tried.iter().map(row).collect::<Vec<_>>()));
     }
     let mut table = Table::new(&[
         ("INSTANCES", Align::Right),

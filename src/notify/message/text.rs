@@ -1,7 +1,7 @@
 //! Plain-text messages: one alert, or a paragraph each for several.
 
 use crate::notify::message::Message;
-use crate::notify::message::push_str;
+use crate::notify::message::{in_one_line, push_str};
 use crate::notify::outbox::Kind;
 use crate::runbooks;
 use trainspotter_core::model::units;
@@ -24,7 +24,7 @@ impl Message {
                 let alert = &transition.alert;
                 push_str(&mut text, format_args!("\n{}", headline(transition)));
                 match (kind, alert.annotations.get("summary")) {
-                    (Kind::Fired, Some(words)) => push(&mut text, format_args!("{words}")),
+                    (Kind::Fired, Some(words)) => push(&mut text, format_args!("{}", in_one_line(words))),
                     (Kind::Resolved, Some(words)) => fact(&mut text, "Was", words),
                     (Kind::Fired | Kind::Resolved, None) => {}
                 }
@@ -50,7 +50,10 @@ impl Message {
         let mut text = headline(&self.transition);
         match Kind::of(&self.transition) {
             Kind::Fired => {
-                for words in ["summary", "description"].iter().filter_map(|key| alert.annotations.get(*key)) {
+                if let Some(words) = alert.annotations.get("summary") {
+                    push(&mut text, format_args!("\n{}", in_one_line(words)));
+                }
+                if let Some(words) = alert.annotations.get("description") {
                     push(&mut text, format_args!("\n{words}"));
                 }
                 text.push('\n');

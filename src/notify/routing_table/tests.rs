@@ -66,6 +66,7 @@ fn what_reaches_no_receiver_is_reported_where_it_is_written() {
     check(&one(", match: { alertname: LongWiat }"), "receivers[0].match.alertname", "did you mean `LongWait`?");
     check(&one(", match: { alertname: GpusIdle, share: a }"), "receivers[0].match", "is all of");
     check(&one(", match: { owner: ada }"), "receivers[0].match.owner", "no alert has a label `owner`");
+    check(&one(", match: { region: us-west-2 }"), "receivers[0].match.region", "there are us-east-1");
     check(&one(", group: { by: [quque], wait: 1m }"), "receivers[0].group.by[0]", "did you mean `queue`?");
     check(
         &one(", mute: [{ from: '00:00', to: '12:00' }, { from: '11:00', to: '00:00' }]"),
@@ -104,6 +105,14 @@ fn what_reaches_no_receiver_is_reported_where_it_is_written() {
         let (config, rules) = with(&inhibit(fine), RULES);
         assert_eq!(problems(&config, &rules), [], "{fine}");
     }
+    for fine in [
+        ", match: { region: us-* }",
+        ", match: { account: '111122223333' }",
+        ", group: { by: [account, region], wait: 1m }",
+    ] {
+        let (config, rules) = with(&one(fine), RULES);
+        assert_eq!(problems(&config, &rules), [], "{fine}: every alert has these labels");
+    }
     let (config, _) = with(&one(""), RULES);
     assert_eq!(problems(&config, &[])[0].0, "receivers", "without rules nobody hears of anything");
 }
@@ -122,10 +131,34 @@ fn a_silence_that_would_silence_nothing_is_known() {
     check("alertname=~\"Long.*\",queue=prod", &rules, None);
     check("alertname=ReceiverInTrouble", &rules, None);
     check("receiver=chat", &rules, None);
+    check("region=us-east-1,account=111122223333", &rules, None);
     check("queue=test-a,alertname=LongerWait", &rules, Some("is all of"));
     check("sevrity=page", &rules, Some("did you mean `severity`?"));
     check("severity!=\"\"", &rules, None);
     check("severity=critical", &rules, Some("it is one of info, page, warning"));
     check("sevrity=page", &[], Some("did you mean `severity`?"));
     check("queue=prod,severity=page", &[], None);
+}
+
+#[test]
+fn an_account_that_no_target_is_of_is_refused_where_all_are_known() {
+    let role =
+        |account: &str| format!("{{ region: us-east-1, role: 'arn:aws:iam::{account}:role/r', name: t{account} }}");
+    let text = |targets: &str, account: &str| {
+        format!("targets: [{targets}]\nreceivers:\n{}", hook("a", &format!(", match: {{ account: '{account}' }}")))
+    };
+    let found = |targets: &str, account: &str| {
+        let config = config::load("t.yaml", &text(targets, account), Path::new("."), &|_| None).unwrap();
+        problems(&config, &parse_rules("rules.yaml", RULES).unwrap())
+    };
+    let both = format!("{}, {}", role("111122223333"), role("444455556666"));
+    assert_eq!(found(&both, "444455556666"), []);
+    assert_eq!(found(&both, "4444*"), []);
+    let wrong = found(&both, "777788889999");
+    assert!(
+        matches!(wrong.as_slice(), [(at, why)] if at == "receivers[0].match.account" && why.contains("444455556666")),
+        "{wrong:?}"
+    );
+    let own = format!("{}, {{ region: eu-west-1 }}", role("111122223333"));
+    assert_eq!(found(&own, "777788889999"), [], "the service's own account is known to AWS only");
 }

@@ -168,6 +168,20 @@ mod tests {
     }
 
     #[test]
+    fn hostile_names_are_values_and_no_more() {
+        for (name, row) in sample::hostile_rows() {
+            let message = Message::of(&row, Some("https://spotter.example"));
+            let body: Value = serde_json::from_str(&serde_json::to_string(&of(&message)).unwrap()).unwrap();
+            for labels in ["groupLabels", "commonLabels"] {
+                assert_eq!(body[labels]["share"], name.as_str(), "{labels}");
+            }
+            assert_eq!(body["alerts"][0]["labels"]["owner"], name.as_str());
+            let key = body["groupKey"].as_str().unwrap();
+            assert!(!key.contains(|letter: char| letter.is_control()) && key.ends_with("\"}"), "{key:?}");
+        }
+    }
+
+    #[test]
     fn a_firing_has_no_end_and_a_resolve_says_why_it_ended() {
         let firing = body(TransitionKind::Fired);
         assert_eq!(firing["status"], "firing");

@@ -42,6 +42,11 @@ impl Engine {
         self.forecaster.save_all();
     }
 
+    /// Takes in that the clock was set by so many seconds to show AWS's time: sources that never answered have waited no longer for that.
+    pub fn clock_corrected(&mut self, seconds: f64) {
+        self.sources.clock_corrected(seconds);
+    }
+
     /// Takes in that it is `now` by AWS's clock. A start, or what an earlier run has saved, that lies in the future was taken from a
     /// clock that was wrong, and nothing would be counted until then: counting goes on from the latest event that was counted, or
     /// from now. Returns what time was not believed, if so.

@@ -1,6 +1,7 @@
 //! How each source has answered so far, and about which queues.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::metrics::SourceHealth;
 use crate::model::{Queue, QueueName, Source, Timestamp};
@@ -12,6 +13,8 @@ const NO_ANSWER: &str = "no answer yet";
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
     began_at: Timestamp,
+    /// Whether that was read off this machine's clock, before it was compared with AWS's.
+    began_by_own_clock: bool,
     answers: BTreeMap<(Source, Option<QueueName>), Answers>,
     /// Why there is no queue to watch.
     pub(super) no_queues: Option<String>,
@@ -29,7 +32,25 @@ struct Answers {
 impl Sources {
     /// Sources that should answer from `began_at` on.
     pub(super) fn new(began_at: Timestamp) -> Self {
-        Self { began_at, answers: BTreeMap::new(), no_queues: None }
+        Self { began_at, began_by_own_clock: false, answers: BTreeMap::new(), no_queues: None }
+    }
+
+    /// The same, which begin with this process and not where an earlier one ended.
+    pub(super) fn begun_by_own_clock(self, is_so: bool) -> Self {
+        Self { began_by_own_clock: is_so, ..self }
+    }
+
+    /// The clock was set by so many seconds.
+    pub(super) fn clock_corrected(&mut self, seconds: f64) {
+        if !self.began_by_own_clock {
+            return;
+        }
+        let before = self.began_at;
+        let by = Duration::try_from_secs_f64(seconds.abs()).unwrap_or_default();
+        self.began_at = if seconds < 0.0 { before - by } else { before + by };
+        for answers in self.answers.values_mut().filter(|answers| answers.since == before) {
+            answers.since = self.began_at;
+        }
     }
 
     /// Sources should answer from then on at the latest.
@@ -173,6 +194,21 @@ mod tests {
         }
         assert_eq!(health(&sources, &[], Source::Jobs, 400).0, Some(400.0));
         assert_eq!(sources.not_ready(), "topology: expired");
+    }
+
+    #[test]
+    fn a_corrected_clock_makes_no_source_older() {
+        for (seconds, now) in [(36_000.0, 36_400), (-36_000.0, -35_600)] {
+            let mut sources = Sources::new(second(0)).begun_by_own_clock(true);
+            sources.failed(Source::Topology, None, second(20), "denied".to_owned());
+            sources.clock_corrected(seconds);
+            for source in [Source::Topology, Source::Jobs] {
+                assert_eq!(health(&sources, &[], source, now).0, Some(400.0), "{seconds} {source:?}");
+            }
+        }
+        let mut resumed = Sources::new(second(0));
+        resumed.clock_corrected(36_000.0);
+        assert_eq!(health(&resumed, &[], Source::Jobs, 36_400).0, Some(36_400.0), "an earlier run knew AWS's time");
     }
 
     #[test]

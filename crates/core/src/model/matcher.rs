@@ -184,6 +184,9 @@ pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
     if glob.contains("(?") || glob.contains(".*") || glob.contains(".+") {
         return Err(format!("this looks like a regular expression: {plain}"));
     }
+    if ["(none)", "no share"].contains(&glob) && label == "share" {
+        return Err("jobs without a share have an empty one: write \"\"".to_owned());
+    }
     if let Some(odd) = glob.chars().find(|letter| label == "queue" && !is_of_queue_name(*letter)) {
         return Err(format!("`{odd}` is in no queue's name: those have letters, digits, - and _"));
     }

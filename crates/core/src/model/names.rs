@@ -1,4 +1,6 @@
-//! Names that people give: of rules, receivers and priority bands.
+//! Names that people give: of rules, receivers and priority bands; and texts from outside, as people may be shown them.
+
+use std::borrow::Cow;
 
 /// The longest: names are labels, titles and columns.
 const MAX_NAME: usize = 200;
@@ -25,6 +27,30 @@ fn is_unseen(letter: char) -> bool {
         || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// A text from outside as people may be shown it: what a terminal takes for a command, or what turns the direction of letters after it,
+/// becomes U+FFFD. Line feeds and tabs stay.
+pub fn readable(text: &str) -> Cow<'_, str> {
+    replaced(text, |letter| is_command(letter) && !matches!(letter, '\n' | '\t'))
+}
+
+/// The same on one line.
+pub fn readable_line(text: &str) -> Cow<'_, str> {
+    replaced(text, is_command)
+}
+
+fn replaced(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|letter| if is_bad(letter) { char::REPLACEMENT_CHARACTER } else { letter }).collect())
+}
+
+/// Control characters, separators of lines and paragraphs, marks that turn the direction of what follows, and what is no character.
+fn is_command(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +71,22 @@ mod tests {
             let reported = check_name(name).unwrap_err();
             assert!(reported.contains(why), "{name:?}: {reported}");
         }
+    }
+
+    #[test]
+    fn a_text_from_outside_moves_no_cursor_and_turns_no_direction() {
+        for (text, shown) in [
+            ("train", "train"),
+            ("a\u{1b}[2Jb", "a\u{fffd}[2Jb"),
+            ("a\u{9b}2Jb\u{7f}", "a\u{fffd}2Jb\u{fffd}"),
+            ("gpj.\u{202e}exe\u{2066}x\u{2069}", "gpj.\u{fffd}exe\u{fffd}x\u{fffd}"),
+            ("ab\rcd", "ab\u{fffd}cd"),
+            ("a\u{2028}b", "a\u{fffd}b"),
+            ("日本 👨\u{200d}👩 می\u{200c}خواهم", "日本 👨\u{200d}👩 می\u{200c}خواهم"),
+        ] {
+            assert_eq!(readable(text), shown, "{text:?}");
+            assert_eq!(readable_line(text), shown, "{text:?}");
+        }
+        assert_eq!((readable("a\n\tb").as_ref(), readable_line("a\n\tb").as_ref()), ("a\n\tb", "a\u{fffd}\u{fffd}b"));
     }
 }

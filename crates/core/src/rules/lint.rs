@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::metrics::catalogue::{Range, Unit};
 use crate::model::units;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Rule, unit_of};
+use crate::yaml::nearest;
 
 /// Longer than this nobody waits for an alert.
 const LONG: Duration = Duration::from_secs(86_400);
@@ -87,8 +88,12 @@ fn labels(rule: &Rule) -> impl Iterator<Item = String> {
             Some(format!("label `{name}` is empty, which is as if it were not there"))
         } else {
             let known =
-                ["severity", "owner"].into_iter().find(|known| known.eq_ignore_ascii_case(name) && known != name)?;
-            Some(format!("label `{name}` is not `{known}`: capital letters count"))
+                ["severity", "owner"].into_iter().find(|known| known.eq_ignore_ascii_case(name) && known != name);
+            if let Some(known) = known {
+                return Some(format!("label `{name}` is not `{known}`: capital letters count"));
+            }
+            let is_lacking = !rule.labels.contains_key("severity") && nearest(name, ["severity"].into_iter()).is_some();
+            is_lacking.then(|| format!("label `{name}`: did you mean `severity`, by which receivers are chosen?"))
         }
     })
 }
@@ -206,6 +211,7 @@ mod tests {
         );
         one(&labelled("severity: ''"), "label `severity` is empty, which is as if it were not there");
         one(&labelled("Severity: page"), "label `Severity` is not `severity`: capital letters count");
+        one(&labelled("sevrity: page"), "label `sevrity`: did you mean `severity`, by which receivers are chosen?");
     }
 
     #[test]

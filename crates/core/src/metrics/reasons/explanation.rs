@@ -19,7 +19,7 @@ impl Why {
                 .collect();
             lines.push(format!("Waited so far, by reason: {}.", parts.join(", ")));
         }
-        lines.push(format!("Next: {}", self.reason.next_step()));
+        lines.push(format!("Next: {}", self.reason.next_step_with(&self.evidence)));
         lines
     }
 
@@ -139,6 +139,19 @@ impl Reason {
             Self::Behind => format!("{asks}, which would fit, but other jobs go first."),
             Self::Evaluating => format!("{asks}, and no obstacle is known."),
         }
+    }
+
+    /// What its owner or an operator can do, given the numbers: a share that borrows already also waits for what others leave.
+    fn next_step_with(self, evidence: &Evidence) -> &'static str {
+        let may_borrow = match (evidence.share_quota, evidence.share_most) {
+            (Some(quota), Some(most)) => most > quota,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if self == Self::ShareAtLimit && may_borrow {
+            return "wait for the share's own jobs to end or for other shares to leave instances to lend, or raise its quota.";
+        }
+        self.next_step()
     }
 
     /// What its owner or an operator can do.

@@ -6,7 +6,7 @@ use crate::model::matches_glob;
 use crate::yaml::nearest;
 
 /// Labels that always have a value. A share or an owner may have none.
-const NEVER_EMPTY: [Label; 7] = ["job", "kind", "limit", "queue", "receiver", "rule", "sink"];
+const NEVER_EMPTY: [Label; 9] = ["account", "job", "kind", "limit", "queue", "receiver", "region", "rule", "sink"];
 
 /// Whether a filter can take a value of a label.
 ///

@@ -146,6 +146,8 @@ fn a_filter_that_selects_nothing_is_refused() {
     check("gpu.part", "part: running_idle", None);
     check("queue.jobs", "queue: ''", Some("is never empty"));
     check("queue.jobs", "share: ''", None);
+    check("queue.jobs", "share: (none)", Some("have an empty one"));
+    check("queue.jobs", "region: ''", Some("is never empty"));
     check("job.failures", "category: user_cod", Some("did you mean `user_code`?"));
     check("job.ended", "outcome: FAILED", Some("it is one of succeeded, failed, vanished"));
     check("queue.jobs", "queue: 'prod|test'", Some("`|` is in no label's value"));

@@ -1,0 +1,67 @@
+//! Names on the command line: one that nothing has is a mistake, and an answer about nothing would hide it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::cli::Failure;
+use trainspotter_core::model::matches_glob;
+
+/// Names that are listed at most.
+const MAX_LISTED: usize = 30;
+
+/// Refuses a name that is none of those that are known. Where none is known nothing can be refused.
+pub(super) fn check(option: &str, what: &str, given: &str, known: &BTreeSet<&str>) -> Result<(), Failure> {
+    if known.is_empty() || known.contains(given) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{option}: there is no {what} {given:?}; there are {}", listed(known))))
+}
+
+/// Likewise, a glob that fits none of them.
+pub(super) fn check_glob(what: &str, given: &str, known: &BTreeSet<&str>) -> Result<(), Failure> {
+    if known.is_empty() || known.iter().any(|name| matches_glob(given, name)) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("there is no {what} {given:?}; there are {}", listed(known))))
+}
+
+/// A field of rows, each value once, but for empty ones.
+pub(super) fn of<'a>(rows: &'a [Value], key: &str) -> BTreeSet<&'a str> {
+    rows.iter().filter_map(|row| row[key].as_str()).filter(|name| !name.is_empty()).collect()
+}
+
+fn listed(names: &BTreeSet<&str>) -> String {
+    let mut listed: Vec<String> = names.iter().take(MAX_LISTED).map(|name| (*name).to_owned()).collect();
+    let more = names.len().saturating_sub(MAX_LISTED);
+    if more > 0 {
+        listed.push(format!("and {more} more"));
+    }
+    listed.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nothing_has_is_refused_with_those_that_there_are() {
+        let text = |checked| match checked {
+            Err(Failure::Usage(said)) => said,
+            Ok(()) => String::new(),
+            other => panic!("{other:?}"),
+        };
+        let said =
+            |given: &str, known: &[&str]| text(check("--queue", "queue", given, &known.iter().copied().collect()));
+        assert_eq!(said("nope", &["b", "a"]), "--queue: there is no queue \"nope\"; there are a, b");
+        assert_eq!(said("a*", &["b", "a"]), "--queue: there is no queue \"a*\"; there are a, b");
+        assert_eq!(said("a", &["b", "a"]), "");
+        assert_eq!(said("nope", &[]), "", "nothing is known yet");
+        let both = BTreeSet::from(["a", "b"]);
+        assert_eq!(["a", "?", "a*"].map(|glob| text(check_glob("queue", glob, &both))), ["", "", ""]);
+        assert_eq!(text(check_glob("queue", "c*", &both)), "there is no queue \"c*\"; there are a, b");
+        let many: Vec<String> = (0..40).map(|number| format!("q{number:02}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(said("nope", &many).ends_with("q29, and 10 more"));
+    }
+}
