@@ -39,7 +39,7 @@ mod unreadable_entries;
 pub use call_counter::CallCounter;
 pub use clients::{Clients, ConnectError, connect};
 pub use eventbridge::{Heard, JobEvent, JobEvents};
-pub(crate) use failure::describe;
+pub(crate) use failure::Failure;
 pub use listing::Limits;
 pub use poller::Poller;
 pub use publishing::{BucketAccess, cloudwatch, cloudwatch_otlp, s3, sns};

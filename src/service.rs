@@ -34,12 +34,12 @@ mod target_service;
 mod targets;
 mod test_notification;
 
-pub use live_check::{Look, look};
-pub use logs::{SentLogs, start_logs};
+pub use live_check::{Look, LookError, look};
+pub use logs::{ExportError, Logs, LogsError, SentLogs, start_logs};
 pub use rule_reload::{files_of, is_test_file, load_rules, path_problem, read_file};
 pub use signals::stop_on_signals;
 pub use state_files::state_files_beside;
-pub use test_notification::test_receiver;
+pub use test_notification::{Undelivered, test_receiver};
 
 use std::error::Error;
 use std::time::Duration;
@@ -84,6 +84,11 @@ pub struct Service {
     /// Where pages and API are served.
     pub listener: TcpListener,
 }
+
+/// A configuration that watches nothing, where something is asked of what it watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration has no target")]
+pub struct NoTarget;
 
 /// Why a service could not be started or ended badly: what was being done, and what went wrong.
 #[derive(Debug, thiserror::Error)]

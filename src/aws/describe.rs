@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::aws::Poller;
-use crate::aws::failure::{describe, is_not_found};
+use crate::aws::failure::{Failure, is_not_found};
 use crate::aws::listing::Listing;
 use crate::aws::poller::{is_due, send};
 use crate::aws::translate;
@@ -31,7 +31,8 @@ const SHARE_OF_JOBS: f64 = 0.75;
 const NAMESPACE: &str = "/aws/sagemaker/TrainingJobs";
 /// Percent summed over a host's GPUs.
 const GPU_METRIC: &str = "GPUUtilization";
-/// The most queries that `GetMetricData` takes.
+const GET_METRICS: &str = "GetMetricData";
+/// The most queries that it takes.
 const QUERIES_PER_CALL: usize = 500;
 /// Hosts whose utilisation is asked for at once: five calls.
 const MAX_HOSTS: usize = 5 * QUERIES_PER_CALL;
@@ -43,14 +44,14 @@ const PERIOD: Duration = Duration::from_secs(60);
 const MINUTES: u32 = 5;
 
 /// What came of one question: observations, or why there are none.
-pub(super) type Answer = Result<Vec<Observation>, String>;
+pub(super) type Answer = Result<Vec<Observation>, Failure>;
 
 /// How a list of questions was answered.
 pub(super) struct Asked {
     /// Whether one was at least.
     answered: bool,
     /// The first failure and how many there were.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Failure>,
 }
 
 impl Asked {
@@ -58,8 +59,8 @@ impl Asked {
     fn outcome(self, source: Source, at: Timestamp) -> Vec<Observation> {
         let answered =
             (self.answered || self.failure.is_none()).then_some(Observation::Answered { source, queue: None, at });
-        let failed = self.failure.map(|error| Observation::Failed { source, queue: None, at, error });
-        answered.into_iter().chain(failed).collect()
+        let failed = |failure: Failure| Observation::Failed { source, queue: None, at, error: failure.to_string() };
+        answered.into_iter().chain(self.failure.map(failed)).collect()
     }
 }
 
@@ -89,7 +90,8 @@ impl Poller {
             });
             Ok(observations)
         };
-        if let Some(error) = self.ask(jobs, deadline, out, describe).await.failure {
+        if let Some(failure) = self.ask(jobs, deadline, out, describe).await.failure {
+            let error = failure.to_string();
             send(out, vec![Observation::Failed { source: Source::Descriptions, queue: None, at, error }]).await;
         }
         self.send_calls(out).await;
@@ -139,15 +141,13 @@ impl Poller {
                     answered = true;
                     send(out, observations).await;
                 }
-                Err(error) => {
+                Err(failure) => {
                     failures += 1;
-                    first.get_or_insert(error);
+                    first.get_or_insert(failure);
                 }
             }
         }
-        let failure =
-            first.map(|first| if failures > 1 { format!("{first} (and {} more)", failures - 1) } else { first });
-        Asked { answered, failure }
+        Asked { answered, failure: first.map(|first| first.first_of(failures)) }
     }
 
     async fn describe_job(&self, id: JobId) -> Answer {
@@ -164,7 +164,7 @@ impl Poller {
                 Ok(observations)
             }
             Err(error) if is_not_found(&error) => Ok(vec![Observation::JobGone { at, answered_at, id }]),
-            Err(error) => Err(describe("DescribeServiceJob", &error)),
+            Err(error) => Err(Failure::new("DescribeServiceJob", &error)),
         }
     }
 
@@ -188,7 +188,7 @@ impl Poller {
                 instances: Vec::new(),
                 failure_reason: None,
             })]),
-            Err(error) => Err(describe("DescribeTrainingJob", &error)),
+            Err(error) => Err(Failure::new("DescribeTrainingJob", &error)),
         }
     }
 
@@ -209,12 +209,13 @@ impl Poller {
             let at = self.clock.now();
             if place > 0 && at >= deadline {
                 self.utilisation_due = due_next;
-                let error = "GetMetricData: no time left for all hosts".to_owned();
+                let error = Failure::OutOfTime { operation: GET_METRICS, what: "hosts" }.to_string();
                 return send(out, vec![Observation::Failed { source, queue: None, at, error }]).await;
             }
-            let (hosts, error) = self.utilisation_of(chunk, at).await;
+            let (hosts, failure) = self.utilisation_of(chunk, at).await;
             send(out, vec![Observation::Utilisation { at, hosts }]).await;
-            if let Some(error) = error {
+            if let Some(failure) = failure {
+                let error = failure.to_string();
                 return send(out, vec![Observation::Failed { source, queue: None, at, error }]).await;
             }
             self.measured_up_to = chunk.last().cloned();
@@ -239,30 +240,33 @@ impl Poller {
     }
 
     /// The utilisation of hosts, as far as it came, and why no more did.
-    async fn utilisation_of(&self, hosts: &[(JobId, String)], at: Timestamp) -> (Vec<HostUtilisation>, Option<String>) {
+    async fn utilisation_of(
+        &self,
+        hosts: &[(JobId, String)],
+        at: Timestamp,
+    ) -> (Vec<HostUtilisation>, Option<Failure>) {
         let mut means = Means::default();
-        let error = self.read_metrics(hosts, at, &mut means).await.err();
+        let failure = self.read_metrics(hosts, at, &mut means).await.err();
         let of_host = |(n, (job, host)): (usize, &(JobId, String))| means.host(&query_id(n), job, host, PERIOD);
-        (hosts.iter().enumerate().filter_map(of_host).collect(), error)
+        (hosts.iter().enumerate().filter_map(of_host).collect(), failure)
     }
 
-    async fn read_metrics(&self, hosts: &[(JobId, String)], at: Timestamp, means: &mut Means) -> Result<(), String> {
-        const OPERATION: &str = "GetMetricData";
+    async fn read_metrics(&self, hosts: &[(JobId, String)], at: Timestamp, means: &mut Means) -> Result<(), Failure> {
         // Whole minutes only: the one that is running would count as less than it is.
         let end = at.millis() / 60_000 * 60;
         let start = end - i64::from(MINUTES) * 60;
         let queries: Vec<_> = hosts.iter().enumerate().map(|(n, (_, host))| query(n, host)).collect();
-        let (mut listing, mut token) = (Listing::new(OPERATION, MAX_METRIC_PAGES, self.clients.limits()), None);
+        let (mut listing, mut token) = (Listing::new(GET_METRICS, MAX_METRIC_PAGES, self.clients.limits()), None);
         loop {
             let request = self.clients.cloudwatch.get_metric_data().set_metric_data_queries(Some(queries.clone()));
             let request = request.start_time(DateTime::from_secs(start)).end_time(DateTime::from_secs(end));
-            let page = request.set_next_token(token).send().await.map_err(|error| describe(OPERATION, &error))?;
+            let page = request.set_next_token(token).send().await.map_err(|error| Failure::new(GET_METRICS, &error))?;
             let results = page.metric_data_results.as_deref();
-            let results = results
-                .ok_or_else(|| format!("{OPERATION}: the answer lacks MetricDataResults, which it must have"))?;
+            let lacks = "the answer lacks MetricDataResults, which it must have";
+            let results = results.ok_or_else(|| Failure::of_answer(GET_METRICS, lacks))?;
             means.add(results);
             let ids = results.iter().filter_map(|result| result.id());
-            token = listing.next(page.next_token.clone(), ids).map_err(|endless| endless.to_string())?;
+            token = listing.next(page.next_token.clone(), ids)?;
             if token.is_none() {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! What went wrong with a call, in words for people.
+//! What went wrong with a call: an error with a type, whose text is for people.
 
 use std::error::Error;
 use std::fmt;
@@ -9,6 +9,7 @@ use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::completeness::{self, Incomplete};
+use crate::aws::listing::Endless;
 
 /// How an answer is called that AWS has not given.
 const FOREIGN: &str = "the answer is not AWS's";
@@ -16,59 +17,81 @@ const FOREIGN: &str = "the answer is not AWS's";
 /// Characters that are shown of what AWS, or whatever answers in its place, says about a failure.
 const MAX_MESSAGE: usize = 500;
 
-/// A call that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// The operation, and why.
-    pub(crate) text: String,
-    /// Whether AWS found fault with the request, so that to repeat it is of no use.
-    pub(crate) is_refusal: bool,
+/// A question to AWS that was not answered, or not in full.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The call failed: AWS's own code and message if it answered, the chain of causes if it did not. What can be done about it follows
+    /// in brackets where that is known.
+    #[error("{operation}: {why}{}", advice(operation, why).map(|advice| format!(" ({advice})")).unwrap_or_default())]
+    Call {
+        operation: &'static str,
+        why: String,
+        /// Whether AWS found fault with the request, so that to repeat it is of no use.
+        is_refusal: bool,
+    },
+    /// The answer is not what it must be.
+    #[error("{operation}: {why}")]
+    Answer { operation: &'static str, why: String },
+    /// One entry of a list is not what it must be; the others are read.
+    #[error("{operation}: {name} cannot be read: {problem}")]
+    Entry { operation: &'static str, name: String, problem: String },
+    /// A list was given up.
+    #[error(transparent)]
+    Endless(#[from] Endless),
+    /// There was no time left to ask for the rest.
+    #[error("{operation}: no time left for all {what}")]
+    OutOfTime { operation: &'static str, what: &'static str },
+    /// About one of several things that were asked for.
+    #[error("{failure}, about {what}")]
+    About { failure: Box<Self>, what: String },
+    /// The first of several.
+    #[error("{first} (and {more} more)")]
+    Several { first: Box<Self>, more: usize },
 }
 
 impl Failure {
-    pub(crate) fn new<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> Self
+    /// A call that failed.
+    pub(crate) fn new<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
         let status = error.raw_response().map(|response| response.status().as_u16());
         let is_throttle = error.code().is_some_and(|code| code.contains("Thrott") || code.contains("TooMany"));
         let is_refusal = status.is_some_and(|status| (400..500).contains(&status) && status != 429) && !is_throttle;
-        Self { text: describe(operation, error), is_refusal }
+        let why = match (error.code(), error.message()) {
+            (Some(code), Some(message)) => code_and_message(code, message),
+            (Some(code), None) => code.to_owned(),
+            (None, _) => unmodelled(error, error.raw_response()),
+        };
+        Self::Call { operation, why, is_refusal }
     }
 
     /// An answer that is not what it must be.
-    pub(crate) fn of_answer(operation: &str, why: impl fmt::Display) -> Self {
-        Self { text: format!("{operation}: {why}"), is_refusal: false }
+    pub(crate) fn of_answer(operation: &'static str, why: impl fmt::Display) -> Self {
+        Self::Answer { operation, why: why.to_string() }
     }
 
     /// The same, about one of several things that were asked for.
     pub(crate) fn about(self, what: &str) -> Self {
-        Self { text: format!("{}, about {what}", self.text), ..self }
+        Self::About { failure: Box::new(self), what: what.to_owned() }
     }
-}
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+    /// The same as the first of `count` failures.
+    pub(crate) fn first_of(self, count: usize) -> Self {
+        match count {
+            0 | 1 => self,
+            more => Self::Several { first: Box::new(self), more: more - 1 },
+        }
     }
-}
 
-impl Error for Failure {}
-
-/// The operation that failed, and why: AWS's own code and message if it answered, the chain of causes if it did not. What can be done
-/// about it follows in brackets where that is known.
-pub(crate) fn describe<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> String
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    let why = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => code_and_message(code, message),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => unmodelled(error, error.raw_response()),
-    };
-    match advice(operation, &why) {
-        Some(advice) => format!("{operation}: {why} ({advice})"),
-        None => format!("{operation}: {why}"),
+    /// Whether to repeat the request is of no use.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Call { is_refusal, .. } => *is_refusal,
+            Self::Endless(_) => true,
+            Self::Answer { .. } | Self::Entry { .. } | Self::OutOfTime { .. } => false,
+            Self::About { failure, .. } | Self::Several { first: failure, .. } => failure.is_refusal(),
+        }
     }
 }
 
@@ -218,6 +241,10 @@ mod tests {
         }
     }
 
+    fn describe(operation: &'static str, error: &SdkError<Modelled, HttpResponse>) -> String {
+        Failure::new(operation, error).to_string()
+    }
+
     fn error(status: u16, code: &str, message: &str) -> SdkError<Modelled, HttpResponse> {
         let mut meta = ErrorMetadata::builder();
         if !code.is_empty() {
@@ -243,7 +270,7 @@ mod tests {
         ] {
             let error = error(status, code, message);
             assert_eq!(is_not_found(&error), not_found, "{code}: {message}");
-            assert_eq!(Failure::new("Op", &error).is_refusal, refusal, "{code}: {message}");
+            assert_eq!(Failure::new("Op", &error).is_refusal(), refusal, "{code}: {message}");
         }
     }
 
@@ -270,6 +297,16 @@ mod tests {
         for (status, expected) in [(429, "Op: HTTP 429"), (503, "Op: HTTP 503")] {
             assert_eq!(describe("Op", &error(status, "", "")), expected);
         }
+    }
+
+    #[test]
+    fn what_is_said_of_one_of_several_is_as_final_as_the_one() {
+        let refused = Failure::new("Op", &error(400, "ClientException", "no"));
+        let of_several = refused.clone().about("ml.p5.48xlarge").first_of(3);
+        assert_eq!(of_several.to_string(), "Op: ClientException: no, about ml.p5.48xlarge (and 2 more)");
+        assert!(of_several.is_refusal() && refused.clone().first_of(1) == refused);
+        let late = Failure::OutOfTime { operation: "Op", what: "hosts" }.first_of(2);
+        assert!(!late.is_refusal() && late.to_string() == "Op: no time left for all hosts (and 1 more)", "{late}");
     }
 
     #[test]
@@ -304,7 +341,7 @@ mod tests {
             ("dispatch failure: message head is too large", "this is no answer of AWS"),
             ("the answer is larger than 32 MiB", "this is no answer of AWS"),
         ] {
-            let text = describe::<Modelled>("Op", &SdkError::timeout_error(cause));
+            let text = describe("Op", &SdkError::timeout_error(cause));
             assert!(text.contains(cause) && text.contains(expected), "{text}");
         }
         assert_eq!(describe("Op", &error(500, "ServerException", "sorry")), "Op: ServerException: sorry");

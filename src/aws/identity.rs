@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::aws::Clients;
-use crate::aws::failure::describe;
+use crate::aws::failure::Failure;
 use trainspotter_core::model::{Observation, Place, Queue};
 
 /// Asks until it is known, beside polls: none waits for it.
@@ -38,8 +38,8 @@ impl Identity {
                     }
                 }
                 Err(error) => {
-                    let error = describe("GetCallerIdentity", &error);
-                    tracing::debug!(error, "STS does not say which account this is; ARNs of queues do, too");
+                    let error = Failure::new("GetCallerIdentity", &error);
+                    tracing::debug!(%error, "STS does not say which account this is; ARNs of queues do, too");
                 }
             }
         }));

@@ -2,7 +2,6 @@
 //! circle, or always be new ones for pages that bring nothing. Every loop over pages goes through a [`Listing`].
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,33 +41,18 @@ pub(crate) struct Listing {
 }
 
 /// Why a listing was given up.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Endless {
     /// The token of a page came a second time.
+    #[error("{operation}: the list has no end: after {pages} pages one comes again that came before")]
     Circle { operation: &'static str, pages: usize },
     /// Page after page brought nothing new.
+    #[error("{operation}: the list has no end: {MAX_FRUITLESS_PAGES} pages in a row bring nothing new")]
     Fruitless { operation: &'static str },
     /// More pages than there can be.
+    #[error("{operation}: the list goes on after {pages} pages; no more are read")]
     TooMany { operation: &'static str, pages: usize },
 }
-
-impl fmt::Display for Endless {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Circle { operation, pages } => {
-                write!(f, "{operation}: the list has no end: after {pages} pages one comes again that came before")
-            }
-            Self::Fruitless { operation } => {
-                write!(f, "{operation}: the list has no end: {MAX_FRUITLESS_PAGES} pages in a row bring nothing new")
-            }
-            Self::TooMany { operation, pages } => {
-                write!(f, "{operation}: the list goes on after {pages} pages; no more are read")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Endless {}
 
 impl Listing {
     /// A listing of at most `max_pages` pages.

@@ -8,7 +8,8 @@ use aws_smithy_types::DateTime;
 use tokio::sync::mpsc;
 
 use crate::aws::Poller;
-use crate::aws::failure::{Failure, describe, is_not_found};
+use crate::aws::describe::Answer;
+use crate::aws::failure::{Failure, is_not_found};
 use crate::aws::listing::Listing;
 use crate::aws::poller::{Out, send};
 use crate::aws::translate::{self, Unknowns, present};
@@ -62,12 +63,13 @@ impl Poller {
         }
         let at = self.clock.now();
         let describe = |name| self.describe_outside_job(name);
-        if let Some(error) = self.ask(names.to_vec(), until, out, describe).await.failure {
+        if let Some(failure) = self.ask(names.to_vec(), until, out, describe).await.failure {
+            let error = failure.to_string();
             send(out, vec![Observation::Failed { source: Source::Account, queue: None, at, error }]).await;
         }
     }
 
-    async fn describe_outside_job(&self, name: TrainingJobName) -> Result<Vec<Observation>, String> {
+    async fn describe_outside_job(&self, name: TrainingJobName) -> Answer {
         match self.clients.sagemaker.describe_training_job().training_job_name(name.as_str()).send().await {
             Ok(answer) => {
                 let mut unknowns = Unknowns::default();
@@ -79,7 +81,7 @@ impl Poller {
             Err(error) if is_not_found(&error) => {
                 Ok(vec![Observation::OutsideTrainingJob { name, instances: Vec::new() }])
             }
-            Err(error) => Err(describe("DescribeTrainingJob", &error)),
+            Err(error) => Err(Failure::new("DescribeTrainingJob", &error)),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::aws::Clients;
 use crate::aws::answer_body::AnswerBody;
-use crate::aws::failure::{Failure, describe};
+use crate::aws::failure::Failure;
 use crate::aws::identity::Identity;
 use crate::aws::listing::Listing;
 use crate::aws::page::PageReader;
@@ -31,6 +31,7 @@ use trainspotter_core::model::QueueName;
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
 
+const LIST_JOBS: &str = "ListServiceJobs";
 /// The most jobs that Batch lists on a page.
 const JOBS_PER_PAGE: i32 = 100;
 /// The part of a poll's calls that full sweeps may take. A longer sweep goes on in the next poll, so that a queue with a
@@ -237,7 +238,9 @@ impl Poller {
                 observations.push(Observation::Answered { source, queue: None, at });
                 send(out, observations).await;
             }
-            Err(error) => send(out, vec![Observation::Failed { source, queue: None, at, error }]).await,
+            Err(failure) => {
+                send(out, vec![Observation::Failed { source, queue: None, at, error: failure.to_string() }]).await;
+            }
         }
     }
 
@@ -252,7 +255,12 @@ impl Poller {
         let why = queues.is_empty().then(|| self.nothing_matches(&others));
         let mut observations = vec![Observation::Topology { at, queues }];
         observations.extend(answered);
-        let failed = |(queue, error)| Observation::Failed { source, queue: Some(queue), at, error };
+        let failed = |(queue, failure): (QueueName, Failure)| Observation::Failed {
+            source,
+            queue: Some(queue),
+            at,
+            error: failure.to_string(),
+        };
         observations.extend(failures.into_iter().map(failed));
         observations.extend(why.map(|why| Observation::NoQueues { why }));
         observations
@@ -307,7 +315,7 @@ impl Poller {
     }
 
     fn listing(&self, max_pages: usize) -> Listing {
-        Listing::new("ListServiceJobs", max_pages, self.clients.limits())
+        Listing::new(LIST_JOBS, max_pages, self.clients.limits())
     }
 
     /// Lists one status to its last page.
@@ -338,7 +346,7 @@ impl Poller {
                 Ok(Listed { next: None, .. }) => break,
                 Ok(Listed { next, .. }) => sweep.token = next,
                 Err(failure) => {
-                    if !failure.is_refusal {
+                    if !failure.is_refusal() {
                         self.sweeps.insert(queue.clone(), sweep);
                     }
                     return Err(failure);
@@ -387,11 +395,11 @@ impl Poller {
         };
         let reader = PageReader::new(queue.clone());
         let request = request.set_next_token(token).customize().interceptor(AnswerBody(reader.clone()));
-        request.send().await.map_err(|error| Failure::new("ListServiceJobs", &error))?;
-        let failure = |what, is_refusal| Failure { text: format!("ListServiceJobs: {what}"), is_refusal };
-        let page = reader.take().ok_or_else(|| failure("an answer that only the SDK can read", false))?;
+        request.send().await.map_err(|error| Failure::new(LIST_JOBS, &error))?;
+        let unread = "an answer that only the SDK can read";
+        let page = reader.take().ok_or_else(|| Failure::of_answer(LIST_JOBS, unread))?;
         if !page.is_list {
-            return Err(failure("the answer lacks jobSummaryList, which it must have", false));
+            return Err(Failure::of_answer(LIST_JOBS, "the answer lacks jobSummaryList, which it must have"));
         }
         let next = listing.next(page.next, page.jobs.iter().map(|job| job.id.as_str()));
         let newest = page.jobs.iter().map(|job| job.created_at).max();
@@ -402,8 +410,7 @@ impl Poller {
         }
         observations.extend(page.unknowns.into_observations());
         send(out, observations).await;
-        let next = next.map_err(|endless| Failure { text: endless.to_string(), is_refusal: true })?;
-        Ok(Listed { next, newest })
+        Ok(Listed { next: next?, newest })
     }
 
     #[tracing::instrument(level = "debug", skip_all)]
@@ -421,7 +428,7 @@ impl Poller {
                 observations.push(Observation::Answered { source, queue: about, at });
             }
             Err(error) => {
-                let error = describe("GetJobQueueSnapshot", &error);
+                let error = Failure::new("GetJobQueueSnapshot", &error).to_string();
                 observations.push(Observation::Failed { source, queue: about, at, error });
             }
         }
@@ -435,7 +442,7 @@ pub(crate) fn is_due(now: Timestamp, due: Timestamp, every: Duration) -> bool {
 }
 
 fn failed(queue: QueueName, at: Timestamp, failure: Failure) -> Observation {
-    Observation::Failed { source: Source::Jobs, queue: Some(queue), at, error: failure.text }
+    Observation::Failed { source: Source::Jobs, queue: Some(queue), at, error: failure.to_string() }
 }
 
 /// What a page says besides its jobs.

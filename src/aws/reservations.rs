@@ -7,7 +7,7 @@ use aws_sdk_sagemaker::types::{SortOrder, TrainingPlanFilter, TrainingPlanFilter
 use aws_smithy_types::DateTime;
 
 use crate::aws::Poller;
-use crate::aws::failure::{describe, is_not_found};
+use crate::aws::failure::{Failure, is_not_found};
 use crate::aws::listing::Listing;
 use crate::aws::poller::{Out, is_due, send};
 use crate::aws::translate::{self, Pools, Unknowns};
@@ -42,11 +42,13 @@ impl Poller {
                 observations.push(Observation::Answered { source, queue: None, at });
                 send(out, observations).await;
             }
-            Err(error) => send(out, vec![Observation::Failed { source, queue: None, at, error }]).await,
+            Err(failure) => {
+                send(out, vec![Observation::Failed { source, queue: None, at, error: failure.to_string() }]).await;
+            }
         }
     }
 
-    async fn reserved(&mut self, at: Timestamp, unknowns: &mut Unknowns) -> Result<Vec<Reserved>, String> {
+    async fn reserved(&mut self, at: Timestamp, unknowns: &mut Unknowns) -> Result<Vec<Reserved>, Failure> {
         let mut all = Vec::new();
         if self.target.reserved.training_plans {
             all.append(&mut self.training_plans(unknowns).await?);
@@ -59,20 +61,20 @@ impl Poller {
     }
 
     /// Plans by name, each once.
-    async fn training_plans(&self, unknowns: &mut Unknowns) -> Result<Vec<Reserved>, String> {
+    async fn training_plans(&self, unknowns: &mut Unknowns) -> Result<Vec<Reserved>, Failure> {
         const OPERATION: &str = "ListTrainingPlans";
         let active = TrainingPlanFilter::builder().name(TrainingPlanFilterName::Status).value("Active").build();
         let (mut listing, mut token) = (Listing::new(OPERATION, MAX_PLAN_PAGES, self.clients.limits()), None);
         let mut plans = BTreeMap::new();
         loop {
             let request = self.clients.sagemaker.list_training_plans().filters(active.clone()).set_next_token(token);
-            let page = request.send().await.map_err(|error| describe(OPERATION, &error))?;
+            let page = request.send().await.map_err(|error| Failure::new(OPERATION, &error))?;
             let summaries = page.training_plan_summaries();
             for plan in summaries.iter().filter_map(|plan| translate::training_plan(plan, unknowns)) {
                 plans.entry(plan.name.clone()).or_insert(plan);
             }
             let names = summaries.iter().filter_map(|plan| plan.training_plan_name());
-            token = listing.next(page.next_token.clone(), names).map_err(|endless| endless.to_string())?;
+            token = listing.next(page.next_token.clone(), names)?;
             if token.is_none() {
                 return Ok(plans.into_values().collect());
             }
@@ -81,7 +83,7 @@ impl Poller {
 
     /// The pools that wait for a job now, as far as they were found: beyond the last page that is read there may be more. One that a job
     /// has taken again is that job's.
-    async fn warm_pools(&self, at: Timestamp, unknowns: &mut Unknowns) -> Result<Pools, String> {
+    async fn warm_pools(&self, at: Timestamp, unknowns: &mut Unknowns) -> Result<Pools, Failure> {
         const OPERATION: &str = "ListTrainingJobs";
         let since = DateTime::from_secs((at - POOLS_LEFT_WITHIN).millis() / 1_000);
         let (mut listing, mut token) = (Listing::new(OPERATION, MAX_POOL_PAGES, self.clients.limits()), None);
@@ -90,7 +92,7 @@ impl Poller {
             let request = self.clients.sagemaker.list_training_jobs();
             let request = request.warm_pool_status_equals(WarmPoolResourceStatus::Available);
             let request = request.last_modified_time_after(since).sort_order(SortOrder::Descending).max_results(100);
-            let page = request.set_next_token(token).send().await.map_err(|error| describe(OPERATION, &error))?;
+            let page = request.set_next_token(token).send().await.map_err(|error| Failure::new(OPERATION, &error))?;
             for name in page.training_job_summaries().iter().filter_map(translate::waiting_pool) {
                 let instances = match self.pools.get(name).or_else(|| pools.get(name)) {
                     Some(known) => known.clone(),
@@ -107,11 +109,11 @@ impl Poller {
         }
     }
 
-    async fn pool(&self, name: &str, unknowns: &mut Unknowns) -> Result<Vec<Capacity>, String> {
+    async fn pool(&self, name: &str, unknowns: &mut Unknowns) -> Result<Vec<Capacity>, Failure> {
         match self.clients.sagemaker.describe_training_job().training_job_name(name).send().await {
             Ok(answer) => Ok(translate::pool(&answer, unknowns)),
             Err(error) if is_not_found(&error) => Ok(Vec::new()),
-            Err(error) => Err(describe("DescribeTrainingJob", &error)),
+            Err(error) => Err(Failure::new("DescribeTrainingJob", &error)),
         }
     }
 }

@@ -10,11 +10,11 @@ use aws_sdk_batch::types::{JobQueueDetail, SchedulingPolicyDetail};
 
 use crate::aws::Clients;
 use crate::aws::answer_body::AnswerBody;
-use crate::aws::failure::describe;
+use crate::aws::failure::Failure;
 use crate::aws::listing::Listing;
 use crate::aws::translate;
 use crate::aws::translate::Unknowns;
-use crate::aws::unreadable_entries::Readable;
+use crate::aws::unreadable_entries::{Readable, Unreadable};
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Queue;
 use trainspotter_core::model::QueueName;
@@ -34,7 +34,7 @@ pub(crate) struct Topology {
     /// The names of all other queues of training jobs.
     pub(crate) others: BTreeSet<String>,
     /// The queues of which something could not be read, and what. Some may not be watched yet.
-    pub(crate) failures: Vec<(QueueName, String)>,
+    pub(crate) failures: Vec<(QueueName, Failure)>,
 }
 
 /// Reads the queues that any of `globs` covers, and what hangs on them. `known` is what was read before.
@@ -43,7 +43,7 @@ pub(crate) async fn fetch(
     globs: &[String],
     known: &[Queue],
     unknowns: &mut Unknowns,
-) -> Result<Topology, String> {
+) -> Result<Topology, Failure> {
     let mut topology = Topology::default();
     let mut reading = Reading { clients, known, unknowns, invalid_shares: Vec::new() };
     let details = reading.watched_queues(globs, &mut topology).await?;
@@ -65,11 +65,11 @@ pub(crate) async fn fetch(
 struct Found<T> {
     entries: BTreeMap<String, T>,
     /// What is wrong with single entries.
-    unreadable: BTreeMap<String, String>,
+    unreadable: BTreeMap<String, Failure>,
     /// What AWS calls INVALID, in words.
     invalid: BTreeMap<String, Vec<String>>,
     /// Why nothing was found, or not all.
-    error: Option<String>,
+    error: Option<Failure>,
 }
 
 impl<T> Default for Found<T> {
@@ -80,15 +80,15 @@ impl<T> Default for Found<T> {
 
 impl<T> Found<T> {
     /// Takes note of what a page had that could not be read.
-    fn leave_out(&mut self, operation: &str, readable: &Readable) {
+    fn leave_out(&mut self, operation: &'static str, readable: &Readable) {
         for entry in readable.taken_out() {
-            let problem = format!("{operation}: {} cannot be read: {}", entry.name, entry.problem);
-            self.unreadable.insert(entry.name, problem);
+            let Unreadable { name, problem } = entry;
+            self.unreadable.insert(name.clone(), Failure::Entry { operation, name, problem });
         }
     }
 
     /// Why an entry was not found; `None` if it was, or if it is not there.
-    fn problem(&self, name: &str) -> Option<String> {
+    fn problem(&self, name: &str) -> Option<Failure> {
         let unreadable = || self.unreadable.get(name).or(self.error.as_ref()).cloned();
         if self.entries.contains_key(name) { None } else { unreadable() }
     }
@@ -122,7 +122,7 @@ impl Reading<'_> {
         &mut self,
         globs: &[String],
         topology: &mut Topology,
-    ) -> Result<Vec<JobQueueDetail>, String> {
+    ) -> Result<Vec<JobQueueDetail>, Failure> {
         const OPERATION: &str = "DescribeJobQueues";
         let mut found = BTreeMap::new();
         let mut unreadable = Found::<()>::default();
@@ -131,11 +131,11 @@ impl Reading<'_> {
         loop {
             let request = self.clients.batch.describe_job_queues().set_next_token(token);
             let page = request.customize().interceptor(AnswerBody(readable.clone())).send().await;
-            let mut page = page.map_err(|error| describe(OPERATION, &error))?;
+            let mut page = page.map_err(|error| Failure::new(OPERATION, &error))?;
             let next = page.next_token.take();
             unreadable.leave_out(OPERATION, &readable);
             let names = page.job_queues().iter().filter_map(|queue| queue.job_queue_name());
-            token = listing.next(next, names).map_err(|endless| endless.to_string())?;
+            token = listing.next(next, names)?;
             for queue in page.job_queues.unwrap_or_default() {
                 let name = queue.job_queue_name().unwrap_or_default().to_owned();
                 if translate::is_watched(&queue, globs) {
@@ -167,7 +167,7 @@ impl Reading<'_> {
             let page = match request.customize().interceptor(AnswerBody(readable.clone())).send().await {
                 Ok(page) => page,
                 Err(error) => {
-                    found.error = Some(describe(OPERATION, &error));
+                    found.error = Some(Failure::new(OPERATION, &error));
                     return found;
                 }
             };
@@ -184,7 +184,7 @@ impl Reading<'_> {
                 Ok(Some(next)) => token = Some(next),
                 Ok(None) => return found,
                 Err(endless) => {
-                    found.error = Some(endless.to_string());
+                    found.error = Some(endless.into());
                     return found;
                 }
             }
@@ -207,7 +207,7 @@ impl Reading<'_> {
                         found.entries.entry(policy.arn().unwrap_or_default().to_owned()).or_insert(policy);
                     }
                 }
-                Err(error) => found.error = Some(describe(OPERATION, &error)),
+                Err(error) => found.error = Some(Failure::new(OPERATION, &error)),
             }
         }
         found
@@ -219,7 +219,7 @@ impl Reading<'_> {
         detail: &JobQueueDetail,
         environments: &Found<ServiceEnvironment>,
         policies: &Found<SchedulingPolicyDetail>,
-        failures: &mut Vec<(QueueName, String)>,
+        failures: &mut Vec<(QueueName, Failure)>,
     ) -> Queue {
         let name = detail.job_queue_name().unwrap_or_default().to_owned();
         let mut failed = |problem| failures.push((name.as_str().into(), problem));
@@ -257,7 +257,7 @@ impl Reading<'_> {
         queue: &str,
         arn: &str,
         policies: &Found<SchedulingPolicyDetail>,
-        failed: &mut impl FnMut(String),
+        failed: &mut impl FnMut(Failure),
     ) -> Policy {
         match policies.entries.get(arn) {
             Some(policy) if translate::is_quota_policy(policy) => {
@@ -275,7 +275,7 @@ impl Reading<'_> {
     }
 
     /// The shares of a queue, each once. Those that cannot be read stay as they were.
-    async fn quota_shares(&mut self, queue: &str, failed: &mut impl FnMut(String)) -> Vec<QuotaShare> {
+    async fn quota_shares(&mut self, queue: &str, failed: &mut impl FnMut(Failure)) -> Vec<QuotaShare> {
         const OPERATION: &str = "ListQuotaShares";
         let mut found = Found::default();
         let (mut listing, mut token) = (self.listing(OPERATION), None);
@@ -285,7 +285,7 @@ impl Reading<'_> {
             let page = match request.customize().interceptor(AnswerBody(readable.clone())).send().await {
                 Ok(page) => page,
                 Err(error) => {
-                    found.error = Some(describe(OPERATION, &error));
+                    found.error = Some(Failure::new(OPERATION, &error));
                     break;
                 }
             };
@@ -302,7 +302,7 @@ impl Reading<'_> {
                 Ok(Some(next)) => token = Some(next),
                 Ok(None) => break,
                 Err(endless) => {
-                    found.error = Some(endless.to_string());
+                    found.error = Some(endless.into());
                     break;
                 }
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::config::{Channel, Config, shown_url};
 use crate::notify::routing_table::{self, Route};
-use crate::service::{Look, look};
+use crate::service::{Look, LookError, look};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::QueueFigures;
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
@@ -65,7 +65,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// What a look at each target found, by its name, or why there was none.
-type Looks = Vec<(String, Result<Look, String>)>;
+type Looks = Vec<(String, Result<Look, LookError>)>;
 
 /// Looks at each target.
 async fn looks(config: &Config) -> Looks {
@@ -80,8 +80,8 @@ async fn looks(config: &Config) -> Looks {
 /// Fails if a target could not be looked at.
 fn fail_if_any(config: &Config, looks: &Looks) -> Result<(), Failure> {
     let failed = looks.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?)));
-    let line = |(name, error): (&String, &String)| {
-        if config.targets.len() > 1 { format!("{name}: {error}") } else { error.clone() }
+    let line = |(name, error): (&String, &LookError)| {
+        if config.targets.len() > 1 { format!("{name}: {error}") } else { error.to_string() }
     };
     let failed: Vec<String> = failed.map(line).collect();
     if failed.is_empty() { Ok(()) } else { Err(Failure::failed(failed.join("\n"))) }

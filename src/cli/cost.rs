@@ -12,7 +12,7 @@ use crate::cli::{Failure, inputs, print, print_json};
 use crate::config::Config;
 use crate::cost::{Assumed, Bill, ClassicUse, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
 use crate::publish::{Origin, WITH_NEWS, classic_use, otlp_use};
-use crate::service::{look, state_files_beside};
+use crate::service::{LookError, look, state_files_beside};
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
@@ -108,7 +108,7 @@ async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>)
         let mut frames = Vec::new();
         for target in &config.targets {
             let alone = Config { targets: vec![target.clone()], ..config.clone() };
-            let failed = |error: String| Failure::failed(format!("target {}: {error}", target.name));
+            let failed = |error: LookError| Failure::failed(format!("target {}: {error}", target.name));
             frames.push(look(&alone, Clock::real()).await.map_err(failed)?.frame);
         }
         notes.push(format!(

@@ -61,7 +61,7 @@ impl FakeS3 {
             region: "us-east-1".to_owned(),
             setting: "archive.to",
         };
-        let client = |url: &url::Url| http_client(url, Guard::new(true)).map_err(|error| error.to_string());
+        let client = |url: &url::Url| http_client(url, Guard::new(true));
         let bucket = Bucket::new(place, signer, client, Clock::real()).unwrap();
         (fake, bucket)
     }

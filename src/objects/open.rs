@@ -5,7 +5,7 @@ use crate::config::ObjectPlace;
 use crate::objects::Anywhere;
 use crate::objects::folder::Folder;
 use crate::objects::s3::{Bucket, Place};
-use crate::outbound::{Guard, http_client};
+use crate::outbound::{Guard, OutboundError, http_client};
 use trainspotter_clock::Clock;
 
 /// Why a bucket cannot be asked at all.
@@ -15,8 +15,8 @@ pub enum OpenError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// Its address cannot be called.
-    #[error("{0}")]
-    Address(String),
+    #[error(transparent)]
+    Address(#[from] OutboundError),
 }
 
 /// What is at a place. Nothing is asked yet. `setting` names the place in errors.
@@ -35,7 +35,7 @@ pub async fn open(
     };
     let (signer, endpoint, region) = aws::s3(access, clock).await?;
     let place = Place { endpoint, bucket, prefix, region, setting };
-    let client = |url: &url::Url| http_client(url, Guard::new(true)).map_err(|error| error.to_string());
-    let bucket = Bucket::new(place, signer, client, clock).map_err(OpenError::Address)?;
+    let client = |url: &url::Url| http_client(url, Guard::new(true));
+    let bucket = Bucket::new(place, signer, client, clock)?;
     Ok(Anywhere::Bucket(Box::new(bucket)))
 }

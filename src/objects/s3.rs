@@ -14,6 +14,7 @@ use url::Url;
 use crate::objects::Created;
 use crate::objects::Storage;
 use crate::objects::StorageError;
+use crate::outbound::OutboundError;
 use crate::outbound::Signer;
 use crate::outbound::causes;
 use trainspotter_clock::Clock;
@@ -73,9 +74,9 @@ impl Bucket {
     pub fn new(
         place: Place,
         signer: Signer,
-        client: impl Fn(&Url) -> Result<reqwest::ClientBuilder, String>,
+        client: impl Fn(&Url) -> Result<reqwest::ClientBuilder, OutboundError>,
         clock: Clock,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, OutboundError> {
         let Place { endpoint, bucket, prefix, region, setting } = place;
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let root = match endpoint {
@@ -84,12 +85,12 @@ impl Bucket {
             None if bucket.contains('.') => format!("https://s3.{region}.{domain}/{bucket}/"),
             None => format!("https://{bucket}.s3.{region}.{domain}/"),
         };
-        let root = Url::parse(&root).map_err(|error| error.to_string())?;
+        let root = Url::parse(&root)?;
         let http = client(&root)?
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()
-            .map_err(|error| error.without_url().to_string())?;
+            .map_err(|error| OutboundError::Tls(error.without_url().to_string()))?;
         Ok(Self { http, signer, root, bucket, prefix, region, setting, clock })
     }
 

@@ -18,7 +18,7 @@ use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 
-use crate::aws::describe;
+use crate::aws::Failure;
 use crate::publish::Published;
 use crate::publish::SinkError;
 use trainspotter_core::metrics::catalogue::Metric;
@@ -128,9 +128,9 @@ impl CloudWatchSink {
                 Ok(_) => series += batch.series,
                 Err(error) if is_refusal(&error) => {
                     refused += batch.data.len() as u64;
-                    refusal = Some(describe(OPERATION, &error));
+                    refusal = Some(Failure::new(OPERATION, &error).to_string());
                 }
-                Err(error) => return Err(SinkError::unavailable(describe(OPERATION, &error))),
+                Err(error) => return Err(SinkError::unavailable(Failure::new(OPERATION, &error).to_string())),
             }
             self.deltas.settle(&batch);
         }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::archive::{self, ArchiveError, Written, day_text, source_of, unarchived_of, write_day};
 use crate::config::{Archive, Config};
 use crate::notify::outbox::Outbox as _;
-use crate::objects::Anywhere;
+use crate::objects::{Anywhere, OpenError};
 use crate::service::COUNTED_UNTIL;
 use crate::service::StartError;
 use crate::service::problems::Problems;
@@ -32,6 +32,20 @@ const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// Rows of ticks whose commit failed are held up to this many; beyond it the newest are left out, which `limit.hits` counts.
 const MAX_UNCOMMITTED_ROWS: u64 = 1_000_000;
+
+/// Why days that are due could not be written.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    /// Bucket or folder cannot be asked at all.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A day could not be written.
+    #[error(transparent)]
+    Write(#[from] ArchiveError),
+    /// The rows cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// How archiving goes.
 #[derive(Clone, Debug, Default)]
@@ -203,7 +217,8 @@ impl ArchiveWriter {
             let Some(looked) = stop.run_until_cancelled(self.look(&mut storage)).await else { return };
             pause = match looked {
                 Ok(()) => LOOK_EVERY,
-                Err(trouble) => {
+                Err(error) => {
+                    let trouble = error.to_string();
                     if self.standing.borrow().trouble.as_ref() != Some(&trouble) {
                         tracing::error!(place = %self.archive.place, trouble, "the archive cannot be written; its rows wait in the state file");
                     }
@@ -218,8 +233,8 @@ impl ArchiveWriter {
     }
 
     /// Writes every day that is due.
-    async fn look(&self, storage: &mut Option<Anywhere>) -> Result<(), String> {
-        let pending = self.pending().await.map_err(|error| error.to_string())?;
+    async fn look(&self, storage: &mut Option<Anywhere>) -> Result<(), LookError> {
+        let pending = self.pending().await?;
         let Some((days, counted_until)) = pending else { return Ok(()) };
         let is_due = |day: &UnarchivedDay| self.due_at(day.day) <= counted_until;
         let due: Vec<UnarchivedDay> = days.iter().copied().filter(is_due).collect();
@@ -232,11 +247,7 @@ impl ArchiveWriter {
         }
         let storage = match storage {
             Some(storage) => storage,
-            None => storage.insert(
-                archive::open(&self.archive, Some(&self.config), self.clock)
-                    .await
-                    .map_err(|error| error.to_string())?,
-            ),
+            None => storage.insert(archive::open(&self.archive, Some(&self.config), self.clock).await?),
         };
         let mut failed = Ok(());
         for UnarchivedDay { table, day, .. } in due {
@@ -244,7 +255,7 @@ impl ArchiveWriter {
                 Ok(written) => self.report(table, day, written),
                 Err(ArchiveError::NotLeading) => return Ok(()),
                 // The other days may do.
-                Err(error) => failed = failed.and(Err(error.to_string())),
+                Err(error) => failed = failed.and(Err(error)),
             }
         }
         failed?;
@@ -252,7 +263,7 @@ impl ArchiveWriter {
         if before {
             tracing::info!(place = %self.archive.place, "the archive is written again");
         }
-        let days = self.pending().await.map_err(|error| error.to_string())?;
+        let days = self.pending().await?;
         self.standing.send_modify(|standing| {
             standing.rows = days.iter().flat_map(|(days, _)| days).map(|day| day.rows).sum();
             (standing.due_since, standing.trouble) = (None, None);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::aws::{self, Poller};
+use crate::aws::{self, ConnectError, Poller};
 use crate::config::Config;
+use crate::service::NoTarget;
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::metrics::Frame;
@@ -28,6 +29,20 @@ pub struct Look {
     pub frame: Frame,
     /// By how many seconds this machine's clock is ahead of AWS's; `None` if too few answers came to tell.
     pub clock_skew_seconds: Option<f64>,
+}
+
+/// Why a look shows nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// Nothing is watched.
+    #[error(transparent)]
+    NoTarget(#[from] NoTarget),
+    /// AWS cannot be asked at all.
+    #[error("connecting to AWS: {0}")]
+    Connect(#[from] ConnectError),
+    /// Questions that AWS did not answer, or refused, and that there is no queue to watch.
+    #[error("{}", .0.join("\n"))]
+    Problems(Vec<String>),
 }
 
 /// What went wrong on the way.
@@ -57,13 +72,11 @@ impl Problems {
 /// Polls every configured queue once.
 ///
 /// # Errors
-/// Why AWS could not be asked, or what it refused.
-pub async fn look(config: &Config, clock: Clock) -> Result<Look, String> {
+/// See [`LookError`].
+pub async fn look(config: &Config, clock: Clock) -> Result<Look, LookError> {
     let clock = clock.compared();
-    let target = config.targets.first().ok_or("the configuration has no target")?;
-    let clients = aws::connect(target, config.poll.calls_per_second, clock)
-        .await
-        .map_err(|error| format!("connecting to AWS: {error}"))?;
+    let target = config.targets.first().ok_or(NoTarget)?;
+    let clients = aws::connect(target, config.poll.calls_per_second, clock).await?;
     let mut poller = Poller::new(clients, target.clone(), config.poll, clock);
     let now = clock.now();
     let cadence = cadence(config.poll.reconcile_every, config.poll.every);
@@ -93,7 +106,7 @@ pub async fn look(config: &Config, clock: Clock) -> Result<Look, String> {
     }
     let problems: Vec<String> = problems.failed.into_iter().chain(problems.no_queues).collect();
     if !problems.is_empty() {
-        return Err(problems.join("\n"));
+        return Err(LookError::Problems(problems));
     }
     let clock_skew_seconds = clock.comparison().map(|comparison| comparison.skew_seconds);
     engine.service().clock_skew_seconds = clock_skew_seconds;

@@ -1,7 +1,6 @@
 //! Logs to stderr, and the service's own traces and logs over OTLP if asked for: each poll is a trace, and so is each alert's way to its
 //! receivers; each line of the log is a record.
 
-use std::error::Error;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tonic::transport::{Channel, Endpoint};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::LogFormat;
-use crate::outbound::{Guard, grpc_channel};
+use crate::outbound::{Guard, OutboundError, grpc_channel};
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str =
@@ -31,6 +30,34 @@ const NEVER_SENT: [&str; 6] = ["opentelemetry", "opentelemetry_sdk", "openteleme
 
 /// Wall time for connecting to the receiver of traces or logs, and for one export.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why logs cannot be started or sent.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    /// Traces have nowhere to go.
+    #[error("traces cannot be sent: {0}")]
+    Traces(#[source] ExportError),
+    /// Log records have nowhere to go.
+    #[error("logs cannot be sent: {0}")]
+    Records(#[source] ExportError),
+    /// They were started before.
+    #[error("logs cannot be started: {0}")]
+    Started(#[from] TryInitError),
+}
+
+/// Why nothing can be sent to an OTLP receiver.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// Its endpoint is no URL.
+    #[error(transparent)]
+    Endpoint(#[from] tonic::transport::Error),
+    /// Its endpoint cannot be called.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    /// There is no exporter for it.
+    #[error(transparent)]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+}
 
 /// Sends the last traces and log records when dropped at the end of the process.
 #[derive(Debug)]
@@ -52,31 +79,23 @@ pub struct SentLogs<'a> {
 /// Begins to log. Call it once, inside a tokio runtime.
 ///
 /// # Errors
-///
-/// When an endpoint cannot be used, or logs were started before.
-pub fn start_logs(format: LogFormat, sent: SentLogs<'_>) -> Result<Logs, String> {
+/// See [`LogsError`].
+pub fn start_logs(format: LogFormat, sent: SentLogs<'_>) -> Result<Logs, LogsError> {
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Pretty => lines.with_target(false).compact().boxed(),
     };
-    let traces =
-        sent.traces.map(|endpoint| tracer_provider(endpoint).map_err(|error| cannot_be_sent("traces", &*error)));
-    let records = sent.logs.map(|endpoint| logger_provider(endpoint).map_err(|error| cannot_be_sent("logs", &*error)));
-    let (traces, records) = (traces.transpose()?, records.transpose()?);
+    let traces = sent.traces.map(tracer_provider).transpose().map_err(LogsError::Traces)?;
+    let records = sent.logs.map(logger_provider).transpose().map_err(LogsError::Records)?;
     // Each has a filter of its own: what is traced need not be logged.
     let spans = traces.as_ref().map(|provider| {
         let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter"));
         spans.with_filter(EnvFilter::new(TRACED))
     });
     let sent = records.as_ref().map(|provider| OpenTelemetryTracingBridge::new(provider).with_filter(sent_filter()));
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter()))
-        .with(spans)
-        .with(sent)
-        .try_init()
-        .map_err(|error| format!("logs cannot be started: {error}"))?;
+    tracing_subscriber::registry().with(lines.with_filter(filter())).with(spans).with(sent).try_init()?;
     Ok(Logs { traces, records })
 }
 
@@ -91,21 +110,17 @@ fn sent_filter() -> EnvFilter {
     directives.fold(filter(), EnvFilter::add_directive)
 }
 
-fn cannot_be_sent(what: &str, error: &dyn Error) -> String {
-    format!("{what} cannot be sent: {error}")
-}
-
-fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, Box<dyn Error>> {
+fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, ExportError> {
     let exporter = SpanExporter::builder().with_tonic().with_channel(channel(endpoint)?).build()?;
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource()).build())
 }
 
-fn logger_provider(endpoint: &str) -> Result<SdkLoggerProvider, Box<dyn Error>> {
+fn logger_provider(endpoint: &str) -> Result<SdkLoggerProvider, ExportError> {
     let exporter = LogExporter::builder().with_tonic().with_channel(channel(endpoint)?).build()?;
     Ok(SdkLoggerProvider::builder().with_batch_exporter(exporter).with_resource(resource()).build())
 }
 
-fn channel(endpoint: &str) -> Result<Channel, Box<dyn Error>> {
+fn channel(endpoint: &str) -> Result<Channel, ExportError> {
     let collector = Endpoint::from_shared(endpoint.to_owned())?;
     let collector = collector.connect_timeout(EXPORT_TIMEOUT).timeout(EXPORT_TIMEOUT);
     Ok(grpc_channel(collector, Guard::new(true))?)

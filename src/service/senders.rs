@@ -10,7 +10,7 @@ use trainspotter_clock::Clock;
 
 /// Why a receiver cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReceiverError {
+pub enum ReceiverError {
     /// There is no client of its service.
     #[error(transparent)]
     Connect(#[from] ConnectError),

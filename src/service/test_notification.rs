@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::aws::CallCounter;
 use crate::config::{Channel, Config, Receiver};
 use crate::notify::Deliver as _;
+use crate::notify::Failure;
 use crate::notify::OutboxRow;
 use crate::notify::message::Message;
 use crate::notify::sample::{Sample, Scene};
-use crate::service::senders::integration;
+use crate::service::NoTarget;
+use crate::service::senders::{ReceiverError, integration};
 use trainspotter_clock::Clock;
 
 /// Wall time that the receiver has for each message.
@@ -17,19 +19,45 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Samples by name, each with the labels in which its alerts agree if it is a group.
 pub(super) type Samples<N> = Vec<(N, OutboxRow, Option<Vec<String>>)>;
 
+/// Why a test notification did not arrive, without secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum Undelivered {
+    /// Nothing is watched that it could be about.
+    #[error(transparent)]
+    NoTarget(#[from] NoTarget),
+    /// The receiver cannot be used.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
+    /// The receiver refused it, or could not be reached.
+    #[error("{}", .0.reason)]
+    Refused(Failure),
+    /// The receiver said nothing for so long.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    NoAnswer(Duration),
+    /// It happened to one of several samples.
+    #[error("{}: {cause}", sample.as_str())]
+    Sample {
+        /// Which.
+        sample: Sample,
+        /// What happened to it.
+        #[source]
+        cause: Box<Self>,
+    },
+}
+
 /// Sends a sample of each kind to a receiver, past the outbox, and returns what it answered to each.
 ///
 /// # Errors
-/// Why one was not delivered, without secrets.
+/// See [`Undelivered`].
 pub async fn test_receiver(
     config: &Config,
     receiver: &Receiver,
     samples: &[Sample],
     clock: Clock,
-) -> Result<Vec<(Sample, String)>, String> {
+) -> Result<Vec<(Sample, String)>, Undelivered> {
     let mut answers = Vec::new();
     for (sample, said) in send(config, receiver, samples_for(config, receiver, samples, clock)?, clock).await {
-        let said = said.map_err(|reason| format!("{}: {reason}", sample.as_str()))?;
+        let said = said.map_err(|cause| Undelivered::Sample { sample, cause: Box::new(cause) })?;
         answers.push((sample, said));
     }
     Ok(answers)
@@ -41,7 +69,7 @@ pub(super) fn samples_for(
     receiver: &Receiver,
     samples: &[Sample],
     clock: Clock,
-) -> Result<Samples<Sample>, String> {
+) -> Result<Samples<Sample>, NoTarget> {
     let scene = scene(config, receiver)?;
     let rows = |sample: &Sample| {
         let (sample, by) = (*sample, sample.group());
@@ -51,8 +79,8 @@ pub(super) fn samples_for(
 }
 
 /// What a test says it is about.
-pub(super) fn scene(config: &Config, receiver: &Receiver) -> Result<Scene, String> {
-    let target = config.targets.first().ok_or("the configuration has no target")?;
+pub(super) fn scene(config: &Config, receiver: &Receiver) -> Result<Scene, NoTarget> {
+    let target = config.targets.first().ok_or(NoTarget)?;
     Ok(Scene { region: target.region.clone(), owner: owner(&receiver.channel) })
 }
 
@@ -62,19 +90,18 @@ pub(super) async fn send<N>(
     receiver: &Receiver,
     rows: Samples<N>,
     clock: Clock,
-) -> Vec<(N, Result<String, String>)> {
-    let integration = integration(config, receiver, &CallCounter::default(), clock).await;
+) -> Vec<(N, Result<String, Undelivered>)> {
     let mut answers = Vec::new();
+    let integration = match integration(config, receiver, &CallCounter::default(), clock).await {
+        Ok(integration) => integration,
+        Err(error) => {
+            let first = rows.into_iter().next().map(|(name, ..)| (name, Err(error.into())));
+            return first.into_iter().collect();
+        }
+    };
     // What the receiver calls its message of the firing that an end belongs to.
     let mut reported: Option<(String, Option<String>)> = None;
     for (name, mut row, by) in rows {
-        let integration = match &integration {
-            Ok(integration) => integration,
-            Err(reason) => {
-                answers.push((name, Err(reason.to_string())));
-                break;
-            }
-        };
         let alert = row.alert().to_string();
         row.reference = reported.take().filter(|(before, _)| *before == alert).and_then(|(_, reference)| reference);
         let message = Message::of_group(&row, config.external_url.as_deref(), by.as_deref());
@@ -84,8 +111,8 @@ pub(super) async fn send<N>(
                 reported = Some((alert, receipt.reference));
                 Ok(receipt.said)
             }
-            Ok(Err(failure)) => Err(failure.reason),
-            Err(_) => Err(format!("no answer within {}", humantime::format_duration(PATIENCE))),
+            Ok(Err(failure)) => Err(Undelivered::Refused(failure)),
+            Err(_) => Err(Undelivered::NoAnswer(PATIENCE)),
         };
         let failed = said.is_err();
         answers.push((name, said));

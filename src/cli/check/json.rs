@@ -7,7 +7,7 @@ use crate::cli::inputs::Source;
 use crate::cli::rules::findings;
 use crate::config::{Receiver, Target, shown_url};
 use crate::notify::routing_table::{self, Route};
-use crate::service::Look;
+use crate::service::{Look, LookError};
 use trainspotter_core::rules::Rule;
 
 /// A configuration, its rules, who hears of them, and what a look at each target found.
@@ -40,9 +40,9 @@ pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
     })
 }
 
-fn look((name, found): &(String, Result<Look, String>)) -> Value {
+fn look((name, found): &(String, Result<Look, LookError>)) -> Value {
     match found {
-        Err(error) => json!({ "target": name, "error": error }),
+        Err(error) => json!({ "target": name, "error": error.to_string() }),
         Ok(Look { frame, clock_skew_seconds }) => json!({
             "target": name, "error": null, "clock_skew_seconds": clock_skew_seconds, "queues": frame.queues, "findings": frame.setup,
         }),

@@ -8,8 +8,9 @@ use crate::config::{Channel, Receiver};
 use crate::notify::outbox::row;
 use crate::notify::routing::notified_after;
 use crate::notify::sample::{Sample, of_rule};
+use crate::service::NoTarget;
 use crate::service::operations::Operations;
-use crate::service::test_notification::{Samples, samples_for, scene, send};
+use crate::service::test_notification::{Samples, Undelivered, samples_for, scene, send};
 use crate::web::{Outcome, Refusal, TestRequest, TestResult};
 use trainspotter_core::rules::Rule;
 
@@ -25,11 +26,11 @@ impl Operations {
         };
         let sent = join_all(messages.into_iter().map(|(receiver, after, rows)| async move {
             let became = send(&self.config, receiver, rows, self.clock).await;
-            let result = |(sample, said): (&'static str, Result<String, String>)| TestResult {
+            let result = |(sample, said): (&'static str, Result<String, Undelivered>)| TestResult {
                 receiver: receiver.name.clone(),
                 sample: sample.to_owned(),
                 delivered: said.is_ok(),
-                answer: said.unwrap_or_else(|reason| reason),
+                answer: said.unwrap_or_else(|undelivered| undelivered.to_string()),
                 after_seconds: after.as_secs_f64(),
             };
             became.into_iter().map(result).collect::<Vec<_>>()
@@ -59,7 +60,7 @@ impl Operations {
             let message = "kinds: PagerDuty has an incident per alert, so neither group nor digest is sent to it";
             return Err(Refusal::Invalid(message.to_owned()));
         }
-        let rows = samples_for(&self.config, receiver, &samples, self.clock).map_err(Refusal::Unavailable)?;
+        let rows = samples_for(&self.config, receiver, &samples, self.clock).map_err(unavailable)?;
         let named = rows.into_iter().map(|(sample, row, by)| (sample.as_str(), row, by));
         Ok((receiver, Duration::ZERO, named.collect()))
     }
@@ -98,7 +99,7 @@ impl Operations {
         let all = &self.config.receivers;
         let mut messages = Vec::new();
         for receiver in all {
-            let scene = scene(&self.config, receiver).map_err(Refusal::Unavailable)?;
+            let scene = scene(&self.config, receiver).map_err(unavailable)?;
             let (routed, transitions) = of_rule(rule, &labels, &scene, self.clock.now());
             let Some(after) = notified_after(receiver, all, &routed) else { continue };
             let named = ["firing", "resolved"].into_iter().zip(transitions);
@@ -107,6 +108,10 @@ impl Operations {
         }
         Ok(messages)
     }
+}
+
+fn unavailable(error: NoTarget) -> Refusal {
+    Refusal::Unavailable(error.to_string())
 }
 
 fn sample(kind: &str) -> Outcome<Sample> {
