@@ -19,6 +19,7 @@ mod forecast;
 mod frames;
 mod jobs;
 mod kept_past;
+mod keyed_rows;
 mod latest_tables;
 mod marks;
 mod memory_fallback;
@@ -43,7 +44,6 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
-use rusqlite::params;
 
 use crate::notify::outbox::OutboxRow;
 use crate::store::batch::Batch;
@@ -303,7 +303,7 @@ impl Store {
                 is_as_it_was_left(transaction, left_at)?;
                 // Memory that stands in for a file has no room for all jobs: it remembers what changed of them.
                 if is_a_file(transaction) || !may_stand_in {
-                    jobs::save(transaction, &commit.jobs)?;
+                    keyed_rows::JOBS.save(transaction, &commit.jobs)?;
                 }
                 if let Some(recording) = commit.frame.as_ref().filter(|_| has_log) {
                     latest_tables::record(transaction, &recording.frame)?;
@@ -378,9 +378,11 @@ fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Res
     let mut unstorable = save_alerts(transaction, &commit.alerts)?;
     // Memory may hold less than the file did.
     unstorable += series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
-    save_watermarks(transaction, &commit.watermarks)?;
-    jobs::save_queues(transaction, &commit.queues)?;
-    forecast::save(transaction, &commit.forecast)?;
+    let watermarks: Vec<_> = commit.watermarks.iter().map(|(name, at)| (name.as_str(), Some(at.millis()))).collect();
+    keyed_rows::WATERMARKS.replace(transaction, &watermarks)?;
+    let queues: Vec<_> = commit.queues.iter().map(|queue| (queue.name.as_str(), Some(&queue.body))).collect();
+    keyed_rows::QUEUES.replace(transaction, &queues)?;
+    keyed_rows::FORECAST.save(transaction, &commit.forecast)?;
     let events_cut = events::add(transaction, &commit.events, commit.at)?;
     transaction.execute(
         "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)
@@ -399,37 +401,10 @@ fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Res
 
 /// Says how many alerts cannot be written down.
 fn save_alerts(transaction: &Connection, alerts: &[Alert]) -> Result<u64, StoreError> {
-    let ids: Vec<&str> = alerts.iter().map(|alert| alert.id.as_str()).collect();
-    transaction
-        .prepare_cached("DELETE FROM alert WHERE id NOT IN (SELECT value FROM json_each(?1))")?
-        .execute([serde_json::to_string(&ids)?])?;
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO alert (id, body) VALUES (?1, ?2)
-         ON CONFLICT (id) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
-    )?;
-    let mut unstorable = 0;
-    for alert in alerts {
-        match serde_json::to_string(alert) {
-            Ok(body) => _ = insert.execute(params![alert.id.as_str(), body])?,
-            Err(_) => unstorable += 1,
-        }
-    }
-    Ok(unstorable)
-}
-
-fn save_watermarks(transaction: &Connection, watermarks: &BTreeMap<String, Timestamp>) -> Result<(), StoreError> {
-    let names: Vec<&String> = watermarks.keys().collect();
-    transaction
-        .prepare_cached("DELETE FROM watermark WHERE name NOT IN (SELECT value FROM json_each(?1))")?
-        .execute([serde_json::to_string(&names)?])?;
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO watermark (name, at) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE at <> excluded.at",
-    )?;
-    for (name, at) in watermarks {
-        insert.execute(params![name, at.millis()])?;
-    }
-    Ok(())
+    let body = |alert| serde_json::to_string(alert).ok();
+    let rows: Vec<_> = alerts.iter().map(|alert| (alert.id.as_str(), body(alert))).collect();
+    keyed_rows::ALERTS.replace(transaction, &rows)?;
+    Ok(rows.iter().filter(|(_, body)| body.is_none()).count() as u64)
 }
 
 /// Renames a broken file, and what SQLite keeps beside it, which belongs to it alone.

@@ -2,29 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use crate::store::StoreError;
-use trainspotter_core::model::SavedForecast;
-
-/// Writes what changed. What is as it was is not written.
-pub(super) fn save(transaction: &Connection, forecast: &SavedForecast) -> Result<(), StoreError> {
-    if forecast.is_complete {
-        transaction.execute("DELETE FROM forecast", [])?;
-    }
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO forecast (name, body) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
-    )?;
-    let mut delete = transaction.prepare_cached("DELETE FROM forecast WHERE name = ?1")?;
-    for (name, body) in &forecast.changes {
-        match body {
-            Some(body) => upsert.execute(params![name, body])?,
-            None => delete.execute([name])?,
-        };
-    }
-    Ok(())
-}
 
 /// All rows, by name. Those that are no text are left out: forecasts learn anew what they said.
 pub(super) fn load(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {

@@ -10,43 +10,7 @@ use crate::store::rows::Judged;
 use trainspotter_core::jobs::is_readable;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedJob;
-use trainspotter_core::model::SavedJobs;
 use trainspotter_core::model::SavedQueue;
-
-/// Writes what changed of jobs. What is as it was is not written.
-pub(super) fn save(transaction: &Connection, jobs: &SavedJobs) -> Result<(), StoreError> {
-    if jobs.is_complete {
-        transaction.execute("DELETE FROM job", [])?;
-    }
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO job (id, body) VALUES (?1, ?2)
-         ON CONFLICT (id) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
-    )?;
-    let mut delete = transaction.prepare_cached("DELETE FROM job WHERE id = ?1")?;
-    for (id, body) in &jobs.changes {
-        match body {
-            Some(body) => upsert.execute(params![id.as_str(), body])?,
-            None => delete.execute([id.as_str()])?,
-        };
-    }
-    Ok(())
-}
-
-/// Replaces what is known of all queues. What is as it was is not written.
-pub(super) fn save_queues(transaction: &Connection, queues: &[SavedQueue]) -> Result<(), StoreError> {
-    let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
-    transaction
-        .prepare_cached("DELETE FROM queue WHERE name NOT IN (SELECT value FROM json_each(?1))")?
-        .execute([serde_json::to_string(&names)?])?;
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO queue (name, body) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
-    )?;
-    for SavedQueue { name, body } in queues {
-        upsert.execute(params![name.as_str(), body])?;
-    }
-    Ok(())
-}
 
 /// The jobs that come after one by id, or the first: at most so many. Says after which one to go on; `None` where none follows.
 pub(super) fn page(

@@ -21,8 +21,8 @@ use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::changes;
-use crate::store::jobs;
 use crate::store::keep;
+use crate::store::keyed_rows;
 use crate::store::open_file;
 use crate::store::schema;
 use crate::store::set_aside;
@@ -221,8 +221,8 @@ impl Store {
             for table in ["unarchived", "hour_begin", "sent_report"] {
                 copy(memory, transaction, table, &[], "REPLACE")?;
             }
-            jobs::save(transaction, changed)?;
-            jobs::save(transaction, &commit.jobs)?;
+            keyed_rows::JOBS.save(transaction, changed)?;
+            keyed_rows::JOBS.save(transaction, &commit.jobs)?;
             keep(transaction, commit, &[])
         });
         match kept {

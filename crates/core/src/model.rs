@@ -37,7 +37,7 @@ pub use place::{PLACE_LABELS, Place};
 pub use poll_questions::Questions;
 pub use priority_bands::PriorityBands;
 pub use reserved::{Reserved, ReservedKind};
-pub use saved_state::{SavedEvent, SavedForecast, SavedJob, SavedJobs, SavedQueue, SavedSeries};
+pub use saved_state::{SavedEvent, SavedForecast, SavedJob, SavedJobs, SavedQueue, SavedRows, SavedSeries};
 pub use time::Timestamp;
 pub use topology::{
     MAX_PRICE, Policy, Prices, Queue, QuotaShare, ServiceEnvironment, SharesShown, Sharing, TimeLimit, WeightedShare,

@@ -50,45 +50,28 @@ pub struct SavedQueue {
     pub body: String,
 }
 
-/// What has to be written of jobs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SavedJobs {
-    /// What is known of jobs that changed; `None` for those of which nothing is to be kept any more.
-    pub changes: BTreeMap<JobId, Option<String>>,
-    /// Whether these are all jobs: what is not in here is to be forgotten.
-    pub is_complete: bool,
-}
-
-impl SavedJobs {
-    /// Takes in later changes.
-    pub fn add(&mut self, later: Self) {
-        if later.is_complete {
-            *self = later;
-            return;
-        }
-        self.changes.extend(later.changes);
-        if self.is_complete {
-            self.changes.retain(|_, body| body.is_some());
-        }
-    }
-
-    /// The jobs to be kept, by id.
-    pub fn kept(&self) -> impl Iterator<Item = SavedJob> {
-        let job = |(id, body): (&JobId, &Option<String>)| Some(SavedJob { id: id.clone(), body: body.clone()? });
-        self.changes.iter().filter_map(job)
-    }
-}
-
-/// What has to be written of what forecasts have learnt: rows by name, in words that only the engine reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SavedForecast {
-    /// Rows that changed; `None` for those that are to be forgotten.
-    pub changes: BTreeMap<String, Option<String>>,
+/// Rows of a table that have to be written, by key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedRows<K> {
+    /// Rows that changed, in words that only the engine reads; `None` for those of which nothing is to be kept any more.
+    pub changes: BTreeMap<K, Option<String>>,
     /// Whether these are all rows: what is not in here is to be forgotten.
     pub is_complete: bool,
 }
 
-impl SavedForecast {
+/// What has to be written of jobs.
+pub type SavedJobs = SavedRows<JobId>;
+
+/// What has to be written of what forecasts have learnt.
+pub type SavedForecast = SavedRows<String>;
+
+impl<K> Default for SavedRows<K> {
+    fn default() -> Self {
+        Self { changes: BTreeMap::new(), is_complete: false }
+    }
+}
+
+impl<K: Ord> SavedRows<K> {
     /// Takes in later changes.
     pub fn add(&mut self, later: Self) {
         if later.is_complete {
@@ -99,5 +82,13 @@ impl SavedForecast {
         if self.is_complete {
             self.changes.retain(|_, body| body.is_some());
         }
+    }
+}
+
+impl SavedJobs {
+    /// The jobs to be kept, by id.
+    pub fn kept(&self) -> impl Iterator<Item = SavedJob> {
+        let job = |(id, body): (&JobId, &Option<String>)| Some(SavedJob { id: id.clone(), body: body.clone()? });
+        self.changes.iter().filter_map(job)
     }
 }
