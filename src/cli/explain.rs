@@ -43,7 +43,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn lines_of(job: &Value) -> Vec<String> {
     let text = |key: &str| job[key].as_str().unwrap_or("?").to_owned();
     let share = job["share"].as_str().map_or_else(String::new, |share| format!(", share {share}"));
-    let mut lines = vec![format!("{} ({}) on {}{share}: {}", text("name"), text("id"), text("queue"), text("status"))];
+    let mut lines = vec![format!("{} ({}) on {}{share}: {}", text("name"), text("id"), text("queue"), text("state"))];
     if let Some(said) = job["status_reason"].as_str() {
         lines.push(format!("  AWS says: {said}"));
     }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_waiting_job_has_a_story_and_another_has_none() {
-        let job = |why| json!({"id": "j", "name": "n", "queue": "q", "share": "s", "status": "runnable", "why": why});
+        let job = |why| json!({"id": "j", "name": "n", "queue": "q", "share": "s", "state": "runnable", "why": why});
         assert_eq!(
             lines_of(&job(json!({"story": ["One.", "Two."]}))),
             ["n (j) on q, share s: runnable", "  One.", "  Two."]

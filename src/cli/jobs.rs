@@ -241,7 +241,7 @@ pub(super) fn compare(sort: Sort, one: &Value, other: &Value) -> Ordering {
         let [one, other] = [one, other].map(|job| job[key].as_f64().unwrap_or(f64::NEG_INFINITY));
         other.total_cmp(&one)
     };
-    let place = |job: &Value| LIVE.iter().position(|state| job["status"].as_str() == Some(*state));
+    let place = |job: &Value| LIVE.iter().position(|state| job["state"].as_str() == Some(*state));
     let first = match sort {
         Sort::Waiting => descending("waiting_seconds"),
         Sort::Created => Ordering::Equal,
@@ -270,12 +270,12 @@ pub(super) fn table(jobs: &[Value]) -> Table {
     ]);
     let (length, several) = (id_length(jobs), are_of_several(jobs));
     for job in jobs {
-        let waits = WAITING.contains(&job["status"].as_str().unwrap_or_default());
+        let waits = WAITING.contains(&job["state"].as_str().unwrap_or_default());
         let waited = if waits { &job["waiting_seconds"] } else { &job["wait_seconds"] };
         table.row([
             text(job, "id").chars().take(length).collect(),
             text(job, "name"),
-            text(job, "status"),
+            text(job, "state"),
             seconds(waited),
             amount(&job["gpus"]),
             queue_of(job, several),
@@ -304,7 +304,7 @@ mod tests {
 
     fn job(id: &str, more: Value) -> Value {
         let mut job = json!({
-            "id": id, "name": "train", "status": "runnable", "queue": "q", "share": null, "owner": null, "gpus": 8.0,
+            "id": id, "name": "train", "state": "runnable", "queue": "q", "share": null, "owner": null, "gpus": 8.0,
             "waiting_seconds": 60.0, "wait_seconds": 60.0, "created_at": "2026-03-01T12:00:00Z", "why": null, "demand": [],
         });
         for (key, value) in more.as_object().unwrap() {
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn jobs_come_in_the_order_that_is_asked_for() {
         let mut jobs = [
-            job("a", json!({ "waiting_seconds": null, "status": "running", "owner": "zoe", "gpus": 64.0 })),
+            job("a", json!({ "waiting_seconds": null, "state": "running", "owner": "zoe", "gpus": 64.0 })),
             job("b", json!({ "waiting_seconds": 600.0, "name": "eval", "owner": "ann" })),
             job("c", json!({ "waiting_seconds": 60.0, "gpus": null, "owner": "bo" })),
         ];
@@ -351,7 +351,7 @@ mod tests {
             ),
             job(
                 "7f1c2d3e-1",
-                json!({ "status": "running", "waiting_seconds": null, "wait_seconds": null, "gpus": null }),
+                json!({ "state": "running", "waiting_seconds": null, "wait_seconds": null, "gpus": null }),
             ),
         ];
         insta::assert_snapshot!(table(&jobs).lines().join("\n"), @r"

@@ -222,7 +222,7 @@ impl Client {
 fn several(message: &str, body: &Value) -> String {
     let text = |job: &Value, key: &str| job[key].as_str().unwrap_or("-").to_owned();
     let line = |job: &Value| {
-        let columns = ["id", "name", "status", "queue", "owner", "created_at"];
+        let columns = ["id", "name", "state", "queue", "owner", "created_at"];
         columns.map(|key| text(job, key)).join("  ")
     };
     let title = message.split(": ").next().unwrap_or(message);
@@ -238,9 +238,8 @@ mod tests {
 
     #[test]
     fn several_jobs_are_listed() {
-        let jobs = [
-            json!({"id": "a1", "name": "train", "status": "runnable", "queue": "q", "owner": null, "created_at": "t"}),
-        ];
+        let jobs =
+            [json!({"id": "a1", "name": "train", "state": "runnable", "queue": "q", "owner": null, "created_at": "t"})];
         let body = json!({"error": {"code": "ambiguous", "message": "2 jobs match \"a\"; give the id of one: a1"}, "jobs": jobs});
         let shown = several(body["error"]["message"].as_str().unwrap(), &body);
         assert_eq!(shown, "2 jobs match \"a\"; give the id of one:\n  a1  train  runnable  q  -  t");

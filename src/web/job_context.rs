@@ -46,8 +46,13 @@ struct NeighbourRow {
     #[schema(value_type = Option<String>)]
     share: Option<ShareName>,
     owner: Option<String>,
+    /// Where it stands by AWS Batch, in lower case.
     #[serde(serialize_with = "lower_case")]
     #[schema(value_type = String)]
+    state: JobStatus,
+    /// The same under its former name, which the release after the next no longer has.
+    #[serde(serialize_with = "lower_case")]
+    #[schema(value_type = String, deprecated)]
     status: JobStatus,
     /// Since when it has waited, or held its instances.
     #[schema(value_type = String, format = DateTime)]
@@ -216,7 +221,7 @@ impl From<JobContext> for ContextBody {
 impl From<Neighbour> for NeighbourRow {
     fn from(neighbour: Neighbour) -> Self {
         let Neighbour { id, name, share, owner, status, since, quantity, gpus } = neighbour;
-        Self { id, name, share, owner, status, since, quantity, gpus }
+        Self { id, name, share, owner, state: status.clone(), status, since, quantity, gpus }
     }
 }
 

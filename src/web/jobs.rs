@@ -168,9 +168,13 @@ pub struct JobView {
     /// The share; null for jobs without one.
     #[schema(value_type = Option<String>)]
     pub share: Option<ShareName>,
-    /// Batch's status in lower case: `runnable`.
+    /// Where it stands by AWS Batch, in lower case: `runnable`.
     #[serde(serialize_with = "lower_case")]
     #[schema(value_type = String)]
+    pub state: JobStatus,
+    /// The same under its former name, which the release after the next no longer has.
+    #[serde(serialize_with = "lower_case")]
+    #[schema(value_type = String, deprecated)]
     pub status: JobStatus,
     /// Why, in AWS's words.
     pub status_reason: Option<String>,

@@ -51,7 +51,7 @@ function draw({ job, context, estimates, past, unknown, several }, tick) {
   show("ahead", job.why !== null, [ahead, job.why, minute], () => aheadOf(ahead, job.why, now));
   show("holders", holders.length > 0, [holders, minute], () => holding(holders, context, now));
   show("alike", job.why !== null || alike !== null, [alike, estimates], () => alikeWaits(alike, estimates, job));
-  show("hosts", hosts.length > 0 || job.status === "running", [hosts], () => hostRows(hosts));
+  show("hosts", hosts.length > 0 || job.state === "running", [hosts], () => hostRows(hosts));
   show("failure", failure !== null, [failure, job.status_reason], () => failed(failure, job));
   show("attempts", attempts.length > 0, [attempts], () => attemptRows(attempts));
   show("links", Object.values(links).some(Boolean), [links], () => elsewhere(links));
@@ -79,11 +79,11 @@ const MOODS = { running: "good", succeeded: "good", failed: "bad" };
 
 function head(job, now) {
   const left = (value, none) => (value === null ? none : amount(value));
-  const running = job.spans.at(-1)?.phase === "running" && job.status === "running" ? job.spans.at(-1) : null;
+  const running = job.spans.at(-1)?.phase === "running" && job.state === "running" ? job.spans.at(-1) : null;
   const ends = running && job.attempt_timeout_seconds ? new Date(Date.parse(running.from) + 1000 * job.attempt_timeout_seconds).toISOString() : null;
-  const isOver = job.status === "succeeded" || job.status === "failed";
+  const isOver = job.state === "succeeded" || job.state === "failed";
   return [
-    el("div", { class: "headline" }, el("p", { class: `pill ${MOODS[job.status] ?? "warn"}` }, job.status.replace(/^./, (first) => first.toUpperCase())), el("h1", {}, job.name || job.id)),
+    el("div", { class: "headline" }, el("p", { class: `pill ${MOODS[job.state] ?? "warn"}` }, job.state.replace(/^./, (first) => first.toUpperCase())), el("h1", {}, job.name || job.id)),
     facts([
       ["Share", place(job.queue, job.share, job)],
       ["Owner", job.owner ? withParametersLink("jobs", { owner: job.owner }, job.owner) : "not known"],
@@ -155,7 +155,7 @@ function neighbours(caption, jobs, since, now) {
     { title: "Job", cell: (job) => link(jobPath(job.id), job.name || job.id) },
     { title: "Owner", cell: (job) => (job.owner ? withParametersLink("jobs", { owner: job.owner }, job.owner) : "–") },
     { title: "Share", cell: (job) => job.share ?? "no share" },
-    { title: "State", cell: (job) => el("span", { class: `job-state ${job.status}` }, job.status) },
+    { title: "State", cell: (job) => el("span", { class: `job-state ${job.state}` }, job.state) },
     ...(since === "Since" ? [{ title: "Instances", number: true, cell: (job) => amount(job.quantity) }] : []),
     { title: "GPUs", number: true, cell: (job) => amount(job.gpus) },
     { title: since === "Waits" ? "Waits" : "Holds for", number: true, cell: (job) => el("span", { title: `since ${utc(Date.parse(job.since))} UTC` }, duration((now - Date.parse(job.since)) / 1000)) },

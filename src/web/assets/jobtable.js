@@ -29,7 +29,7 @@ export function jobRows(jobs, none) {
   if (jobs.length === 0) return empty(none);
   return table("Jobs", [
     { title: "Job", cell: (job) => link(jobPath(job.id), job.name || job.id) },
-    { title: "State", cell: (job) => el("span", { class: `job-state ${job.status}` }, job.status) },
+    { title: "State", cell: (job) => el("span", { class: `job-state ${job.state}` }, job.state) },
     { title: "Share", cell: (job) => place(job.queue, job.share, job) },
     { title: "Owner", cell: (job) => (job.owner ? withParametersLink("jobs", { owner: job.owner }, job.owner) : "–") },
     { title: "Waits", number: true, cell: waitWords },

@@ -77,7 +77,7 @@ async fn a_job_is_told_with_its_neighbours_hosts_and_links() {
     assert_eq!(
         body["holders"][0],
         json!({
-            "id": "job-a", "name": "sweep-large", "share": "language", "owner": "bob", "status": "running",
+            "id": "job-a", "name": "sweep-large", "share": "language", "owner": "bob", "state": "running", "status": "running",
             "since": "2026-02-28T11:00:00Z", "quantity": 12.0, "gpus": 32.0,
         })
     );

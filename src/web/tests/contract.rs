@@ -175,7 +175,7 @@ async fn alerts_come_firing_first_then_pending_then_resolved() {
 async fn a_job_tells_its_whole_life() {
     let expected = json!({
         "id": "job-nightly", "name": "nightly", "queue": "production", "share": null,
-        "status": "running", "status_reason": "Running", "priority": 10,
+        "state": "running", "status": "running", "status_reason": "Running", "priority": 10,
         "created_at": "2026-03-01T10:36:40Z", "scheduled_at": "2026-03-01T10:53:20Z",
         "started_at": "2026-03-01T10:55:00Z", "stopped_at": null,
         "wait_seconds": 1000.0, "waiting_seconds": null, "attempts": 2, "preemptions": 1, "retries_left": 2, "preemptions_left": null, "attempt_timeout_seconds": null, "time_limit_at": null, "gpus": 32.0,

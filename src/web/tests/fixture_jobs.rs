@@ -15,6 +15,7 @@ pub(super) fn jobs() -> Vec<JobView> {
     jobs.push(JobView {
         queue: "production".into(),
         share: None,
+        state: JobStatus::Running,
         status: JobStatus::Running,
         status_reason: Some("Running".to_owned()),
         scheduled_at: Some(ago(4_000)),
@@ -34,6 +35,7 @@ pub(super) fn jobs() -> Vec<JobView> {
     });
     jobs.push(JobView {
         queue: "production".into(),
+        state: JobStatus::Failed,
         status: JobStatus::Failed,
         status_reason: Some("Received status from SageMaker: AlgorithmError: CUDA out of memory".to_owned()),
         scheduled_at: Some(ago(9_000)),
@@ -143,6 +145,7 @@ fn named(id: &str, name: &str, age: u64) -> JobView {
         name: name.to_owned(),
         queue: "research".into(),
         share: None,
+        state: JobStatus::Runnable,
         status: JobStatus::Runnable,
         status_reason: None,
         priority: Some(10),
@@ -202,15 +205,8 @@ pub(super) fn past() -> BTreeMap<String, String> {
         limits: vec![Capacity::new("ml.p5.48xlarge", 4.0)],
     };
     let queue = Queue {
-        name: "research".into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
         has_time_limit: false,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::QuotaShares(vec![share("language"), share("vision")]),
-        environment: Some(environment),
+        ..Queue::new("research", Policy::QuotaShares(vec![share("language"), share("vision")]), Some(environment))
     };
     let mut forecaster = Forecaster::default();
     forecaster.keep_queues(&whatif::of_queues(&[queue]));
