@@ -213,21 +213,10 @@ impl World {
         let share = number % self.shares;
         let id = format!("{:08x}-5c0a-4b7e-9d1f-{:012x}", number.wrapping_mul(2_654_435_761) & 0xffff_ffff, number);
         JobSeen {
-            id: id.into(),
             name: format!("pretrain-transformer-{number}"),
-            queue: self.queues[share / SHARES_PER_QUEUE].name.clone(),
             share: Some(format!("share-{share}").into()),
-            status: JobStatus::Runnable,
-            status_reason: None,
-            created_at: at,
-            scheduled_at: None,
-            started_at: None,
-            stopped_at: None,
             demand: vec![Capacity::new(INSTANCE, (1 << (number % 3)) as f64)].into(),
-            training_job: None,
-            odd_arn: None,
-            terminated: false,
-            details: None,
+            ..JobSeen::new(id, self.queues[share / SHARES_PER_QUEUE].name.clone(), JobStatus::Runnable, at)
         }
     }
 
@@ -262,20 +251,16 @@ fn queues(shares: usize) -> Vec<Queue> {
         sharing: Sharing::LendAndBorrow { borrow_limit: Some(100) },
         in_share_preemption: true,
     };
-    let queue = |(index, shares): (usize, &[usize])| Queue {
-        name: format!("queue-{index}").into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::QuotaShares(shares.iter().map(share).collect()),
-        environment: Some(ServiceEnvironment {
-            name: format!("environment-{index}"),
-            enabled: true,
-            limits: vec![Capacity::new(INSTANCE, 4.0 * shares.len() as f64)],
-        }),
+    let queue = |(index, shares): (usize, &[usize])| {
+        Queue::new(
+            format!("queue-{index}"),
+            Policy::QuotaShares(shares.iter().map(share).collect()),
+            Some(ServiceEnvironment {
+                name: format!("environment-{index}"),
+                enabled: true,
+                limits: vec![Capacity::new(INSTANCE, 4.0 * shares.len() as f64)],
+            }),
+        )
     };
     names.chunks(SHARES_PER_QUEUE).enumerate().map(queue).collect()
 }

@@ -99,6 +99,7 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
         region: None,
         queue: latest.queue.clone(),
         share: latest.share.clone(),
+        state: latest.status.clone(),
         status: latest.status.clone(),
         status_reason: latest.status_reason.clone(),
         priority: job.details.as_ref().and_then(|details| details.priority),
@@ -163,21 +164,9 @@ mod tests {
         let every = Duration::from_secs(30);
         let mut engine = Engine::new(Vec::new(), cadence(every * 30, every), Saved::default(), now);
         let seen = |details: Option<JobDetails>| JobSeen {
-            id: "a".into(),
             name: "train".into(),
-            queue: "prod".into(),
-            share: None,
-            status: JobStatus::Runnable,
-            status_reason: None,
-            created_at: now,
-            scheduled_at: None,
-            started_at: None,
-            stopped_at: None,
-            demand: Vec::new().into(),
-            training_job: None,
-            odd_arn: None,
-            terminated: false,
             details: details.map(Box::new),
+            ..JobSeen::new("a", "prod", JobStatus::Runnable, now)
         };
         for (details, expected) in [
             (None, None),

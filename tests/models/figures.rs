@@ -244,20 +244,8 @@ fn a_stuck_queue_is_silent_in_the_histogram_and_loud_in_the_estimate() {
 
 fn waiting(created_at: Timestamp) -> JobSeen {
     JobSeen {
-        id: "job".into(),
         name: "train".to_owned(),
-        queue: "fifo".into(),
-        share: None,
-        status: JobStatus::Runnable,
-        status_reason: None,
-        created_at,
-        scheduled_at: None,
-        started_at: None,
-        stopped_at: None,
         demand: vec![Capacity::new(TYPE, 1.0)].into(),
-        training_job: None,
-        odd_arn: None,
-        terminated: false,
-        details: None,
+        ..JobSeen::new("job", "fifo", JobStatus::Runnable, created_at)
     }
 }

@@ -14,7 +14,7 @@ use trainspotter_core::jobs::{self, Ledger, Span};
 use trainspotter_core::model::{JobSeen, Timestamp};
 use trainspotter_core::scheduler::{self, Job, Scheduler};
 
-use support::worlds::{Dice, described, listed, second, world};
+use support::worlds::{Dice, described, second, world};
 
 const SEEDS: u64 = 2_000;
 const HOURS: u64 = 5;
@@ -31,7 +31,8 @@ fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
         scheduler.advance(now);
         let known_to_have_ended =
             |job: &&Job| ledger.job(&job.id).is_some_and(|known| known.timeline.current().is_none());
-        let mut page: Vec<JobSeen> = scheduler.jobs().filter(|job| !known_to_have_ended(job)).map(listed).collect();
+        let mut page: Vec<JobSeen> =
+            scheduler.jobs().filter(|job| !known_to_have_ended(job)).map(Job::listed).collect();
         past.push((now, page.clone()));
         if dice.one_in(10) {
             continue;

@@ -12,9 +12,9 @@ mod support {
     pub mod python;
     pub mod worlds;
 }
+mod cluster;
 mod figures;
 mod headline;
-mod helios;
 mod ledger;
 mod oracle;
 mod restart;

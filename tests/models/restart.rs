@@ -16,7 +16,7 @@ use trainspotter_core::model::{
 };
 use trainspotter_core::scheduler::{self, Scheduler};
 
-use support::worlds::{Dice, described, listed, second, world};
+use support::worlds::{Dice, described, second, world};
 
 const SEEDS: u64 = 100;
 /// Seconds between polls.
@@ -165,7 +165,7 @@ fn poll(world: &mut World, services: &mut [Service; 2], dice: &mut Dice, is_quie
 fn take(step: Step, world: &World, service: &Service, began_at: Timestamp, dice: &mut Dice) -> Vec<Observation> {
     let at = world.now();
     let page = |wanted: &dyn Fn(&scheduler::Job) -> bool| {
-        let jobs: Vec<JobSeen> = world.listed.jobs().filter(|job| wanted(job)).map(listed).collect();
+        let jobs: Vec<JobSeen> = world.listed.jobs().filter(|job| wanted(job)).map(scheduler::Job::listed).collect();
         Observation::Jobs { at, answered_at: at + WITHIN, jobs }
     };
     let of = |status: JobStatus| page(&|job| job.status == status);
@@ -195,17 +195,7 @@ fn take(step: Step, world: &World, service: &Service, began_at: Timestamp, dice:
 }
 
 fn topology(at: Timestamp) -> Observation {
-    let queue = Queue {
-        name: "prod".into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: false,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::Fifo,
-        environment: None,
-    };
+    let queue = Queue { has_time_limit: false, ..Queue::new("prod", Policy::Fifo, None) };
     Observation::Topology { at, queues: vec![queue] }
 }
 

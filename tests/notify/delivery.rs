@@ -50,11 +50,11 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::AlertId;
-use trainspotter_core::rules::AlertState;
 use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
+
+use crate::support::alerts::firing;
 
 const FIRED: TransitionKind = TransitionKind::Fired;
 const RESOLVED: TransitionKind = TransitionKind::Resolved(ResolveReason::Recovered);
@@ -550,22 +550,7 @@ fn transition(queue: &str, kind: TransitionKind) -> Transition {
     let by = BTreeMap::from([("queue".to_owned(), queue.to_owned())]);
     let fired_at = Timestamp::from_millis(1_700_000_000_000);
     let at = if kind == FIRED { fired_at } else { fired_at + Duration::from_secs(90) };
-    let alert = Alert {
-        id: AlertId::of("Waits", &by),
-        rule: "Waits".to_owned(),
-        labels: by.clone(),
-        by,
-        annotations: BTreeMap::new(),
-        state: AlertState::Firing { active_at: fired_at, fired_at, keep_since: None },
-        recent: Vec::new(),
-        value: Some(3.0),
-        value_at_fire: Some(3.0),
-        unit: trainspotter_core::metrics::catalogue::Unit::Count,
-        threshold: None,
-        condition: 0,
-        queue_arn: None,
-        evaluated_at: at,
-    };
+    let alert = Alert { evaluated_at: at, ..firing("Waits", by, fired_at) };
     Transition { alert, kind, at }
 }
 

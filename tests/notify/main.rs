@@ -8,6 +8,7 @@
 
 #[path = "../support"]
 mod support {
+    pub mod alerts;
     pub mod moto;
     pub mod python;
 }

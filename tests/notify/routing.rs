@@ -33,11 +33,11 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::AlertId;
-use trainspotter_core::rules::AlertState;
 use trainspotter_core::rules::ResolveReason;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
+
+use crate::support::alerts;
 
 const TICK: Duration = Duration::from_secs(10);
 
@@ -304,22 +304,10 @@ fn commit(desk: &Desk, receivers: &[Receiver], episodes: &[Episode], now: Timest
 /// The alert of an episode, if it fires now.
 fn firing((name, from, until): Episode, now: Timestamp) -> Option<Alert> {
     let fired_at = start() + minutes(from);
-    let by = labels(&[("queue", "prod")]);
     let alert = Alert {
-        id: AlertId::of(name, &by),
-        rule: name.to_owned(),
         labels: labels(&[("alertname", name), ("queue", "prod"), ("severity", "page")]),
-        by,
-        annotations: BTreeMap::new(),
-        state: AlertState::Firing { active_at: fired_at, fired_at, keep_since: None },
-        recent: Vec::new(),
-        value: Some(3.0),
-        value_at_fire: Some(3.0),
-        unit: trainspotter_core::metrics::catalogue::Unit::Count,
-        threshold: None,
-        condition: 0,
-        queue_arn: None,
         evaluated_at: now,
+        ..alerts::firing(name, labels(&[("queue", "prod")]), fired_at)
     };
     (fired_at <= now && now < start() + minutes(until)).then_some(alert)
 }

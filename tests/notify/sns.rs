@@ -29,11 +29,10 @@ use trainspotter::notify::outbox;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::AlertId;
-use trainspotter_core::rules::AlertState;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
+use support::alerts::firing;
 use support::moto::{moto, script};
 use support::python::python;
 
@@ -229,22 +228,7 @@ fn message(share: &str) -> Message {
     let at = Timestamp::from_millis(1_700_000_000_000);
     let mut labels = by.clone();
     labels.extend(text(&[("alertname", "Waits"), ("severity", "page")]));
-    let alert = Alert {
-        id: AlertId::of("Waits", &by),
-        rule: "Waits".to_owned(),
-        by,
-        labels,
-        annotations: text(&[("summary", "it waits")]),
-        state: AlertState::Firing { active_at: at, fired_at: at, keep_since: None },
-        recent: Vec::new(),
-        value: Some(3.0),
-        value_at_fire: Some(3.0),
-        unit: trainspotter_core::metrics::catalogue::Unit::Count,
-        threshold: None,
-        condition: 0,
-        queue_arn: None,
-        evaluated_at: at,
-    };
+    let alert = Alert { labels, annotations: text(&[("summary", "it waits")]), ..firing("Waits", by, at) };
     let receiver = Receiver::new("oncall", Channel::sns(STANDARD));
     let rows = outbox::rows(&[Transition { alert, kind: TransitionKind::Fired, at }], &[receiver], at);
     Message::of(&rows[0], None)

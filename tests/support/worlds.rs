@@ -93,27 +93,6 @@ fn submission(dice: &mut Dice) -> Submission {
     }
 }
 
-/// What a list says of a job.
-pub fn listed(job: &Job) -> JobSeen {
-    JobSeen {
-        id: job.id.clone(),
-        name: job.name.clone(),
-        queue: job.queue.clone(),
-        share: job.share.clone(),
-        status: job.status.clone(),
-        status_reason: job.status_reason.as_deref().map(str::to_owned),
-        created_at: job.created_at,
-        scheduled_at: job.scheduled_at,
-        started_at: job.started_at,
-        stopped_at: job.stopped_at,
-        demand: job.demand.to_vec().into(),
-        training_job: job.training_job.clone(),
-        odd_arn: None,
-        terminated: job.terminated,
-        details: None,
-    }
-}
-
 /// What a description says of it.
 pub fn described(job: &Job) -> JobSeen {
     let reason = |attempt: &scheduler::Attempt| attempt.status_reason.as_deref().map(str::to_owned);
@@ -140,7 +119,7 @@ pub fn described(job: &Job) -> JobSeen {
         tags: std::collections::BTreeMap::new(),
         start_by: None,
     };
-    JobSeen { details: Some(Box::new(details)), ..listed(job) }
+    JobSeen { details: Some(Box::new(details)), ..job.listed() }
 }
 
 /// A world of this seed, in which nothing has happened yet.

@@ -186,21 +186,19 @@ fn seen(number: usize, shares: usize, has_ended: bool, at: Timestamp) -> JobSeen
         ..JobDetails::default()
     };
     JobSeen {
-        id: id_of(number).into(),
         name: format!("pretrain-transformer-{number}"),
-        queue: queue_of(share).into(),
         share: Some(format!("share-{share}").into()),
-        status: if has_ended { JobStatus::Succeeded } else { JobStatus::Runnable },
-        status_reason: None,
-        created_at: at,
         scheduled_at: then,
         started_at: then,
         stopped_at: then,
         demand: vec![Capacity::new("ml.p5.48xlarge", (1 << (number % 3)) as f64)].into(),
-        training_job: None,
-        odd_arn: None,
-        terminated: false,
         details: Some(Box::new(details)),
+        ..JobSeen::new(
+            id_of(number),
+            queue_of(share),
+            if has_ended { JobStatus::Succeeded } else { JobStatus::Runnable },
+            at,
+        )
     }
 }
 
@@ -215,20 +213,10 @@ fn queues(shares: usize) -> Vec<Queue> {
             in_share_preemption: true,
         });
     }
-    let queue = |(name, shares): (String, Vec<QuotaShare>)| Queue {
-        name: name.as_str().into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        environment: Some(ServiceEnvironment {
-            name,
-            enabled: true,
-            limits: vec![Capacity::new("ml.p5.48xlarge", 4.0 * shares.len() as f64)],
-        }),
-        policy: Policy::QuotaShares(shares),
+    let queue = |(name, shares): (String, Vec<QuotaShare>)| {
+        let limits = vec![Capacity::new("ml.p5.48xlarge", 4.0 * shares.len() as f64)];
+        let environment = ServiceEnvironment { name: name.clone(), enabled: true, limits };
+        Queue::new(name, Policy::QuotaShares(shares), Some(environment))
     };
     by_queue.into_iter().map(queue).collect()
 }

@@ -30,21 +30,13 @@ fn job(number: usize, status: JobStatus, at: i64) -> JobSeen {
     let at = Some(second(at));
     let in_flight = !status.is_waiting();
     JobSeen {
-        id: format!("{:04x}-{number}", number * 40_503 % 65_536).into(),
         name: format!("{}-{}", NAMES[number % 4], number % 7),
-        queue: queue.into(),
         share,
-        status_reason: None,
-        created_at: second(number as i64 / 4),
         scheduled_at: at.filter(|_| in_flight),
         started_at: at.filter(|_| in_flight && status != JobStatus::Scheduled && status != JobStatus::Starting),
         stopped_at: at.filter(|_| status.is_ended()),
-        status,
         demand: TYPES.get(number % 3).map_or_else(Demand::default, |unit| vec![Capacity::new(*unit, 2.0)].into()),
-        training_job: None,
-        odd_arn: None,
-        terminated: false,
-        details: None,
+        ..JobSeen::new(format!("{:04x}-{number}", number * 40_503 % 65_536), queue, status, second(number as i64 / 4))
     }
 }
 
@@ -234,17 +226,7 @@ fn rules(text: &str) -> Vec<Rule> {
 }
 
 fn queue(name: &str) -> Queue {
-    Queue {
-        name: name.into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::Fifo,
-        environment: None,
-    }
+    Queue::new(name, Policy::Fifo, None)
 }
 
 fn answered(at: i64) -> Vec<Observation> {

@@ -104,23 +104,7 @@ fn submission(dice: &mut Dice) -> Submission {
 
 fn seen(job: &Job) -> JobSeen {
     let details = JobDetails { priority: Some(job.priority), preemptions: job.preemptions, ..JobDetails::default() };
-    JobSeen {
-        id: job.id.clone(),
-        name: job.name.clone(),
-        queue: job.queue.clone(),
-        share: job.share.clone(),
-        status: job.status.clone(),
-        status_reason: job.status_reason.as_deref().map(str::to_owned),
-        created_at: job.created_at,
-        scheduled_at: job.scheduled_at,
-        started_at: job.started_at,
-        stopped_at: job.stopped_at,
-        demand: job.demand.to_vec().into(),
-        training_job: job.training_job.clone(),
-        odd_arn: None,
-        terminated: job.terminated,
-        details: Some(Box::new(details)),
-    }
+    JobSeen { details: Some(Box::new(details)), ..job.listed() }
 }
 
 /// One world and what is derived from watching it.
@@ -135,16 +119,8 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let setup = setup(&mut dice);
-        let queues = setup.queues.iter().zip(&setup.environments).map(|(queue, environment)| Queue {
-            name: queue.name.clone(),
-            arn: String::new(),
-            enabled: true,
-            status_reason: None,
-            has_time_limit: true,
-            time_limits: Vec::new(),
-            invalid: Vec::new(),
-            policy: queue.policy.clone(),
-            environment: Some(environment.clone()),
+        let queues = setup.queues.iter().zip(&setup.environments).map(|(queue, environment)| {
+            Queue::new(queue.name.clone(), queue.policy.clone(), Some(environment.clone()))
         });
         let queues = queues.collect();
         let mut scheduler = Scheduler::new(setup, seed, Timestamp::default());

@@ -66,16 +66,11 @@ fn answered(source: Source, queue: Option<QueueName>, at: Timestamp) -> Observat
 }
 
 fn as_configured(queue: &QueueSetup, environments: &[ServiceEnvironment]) -> Queue {
+    let environment = environments.iter().find(|environment| environment.name == queue.environment).cloned();
     Queue {
-        name: queue.name.clone(),
-        arn: String::new(),
         enabled: queue.enabled,
-        status_reason: None,
         has_time_limit: !queue.time_limits.is_empty(),
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: queue.policy.clone(),
-        environment: environments.iter().find(|environment| environment.name == queue.environment).cloned(),
+        ..Queue::new(queue.name.clone(), queue.policy.clone(), environment)
     }
 }
 
@@ -93,21 +88,5 @@ fn as_described(job: &Job) -> JobSeen {
         start_by: job.tags.get(JobDetails::START_BY_TAG).and_then(|tag| JobDetails::start_by(tag, job.created_at)),
         ..JobDetails::default()
     };
-    JobSeen {
-        id: job.id.clone(),
-        name: job.name.clone(),
-        queue: job.queue.clone(),
-        share: job.share.clone(),
-        status: job.status.clone(),
-        status_reason: job.status_reason.as_deref().map(str::to_owned),
-        created_at: job.created_at,
-        scheduled_at: job.scheduled_at,
-        started_at: job.started_at,
-        stopped_at: job.stopped_at,
-        demand: job.demand.to_vec().into(),
-        training_job: job.training_job.clone(),
-        odd_arn: None,
-        terminated: job.terminated,
-        details: Some(Box::new(details)),
-    }
+    JobSeen { details: Some(Box::new(details)), ..job.listed() }
 }

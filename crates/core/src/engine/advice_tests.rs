@@ -34,21 +34,12 @@ fn minute(minutes: u64) -> Timestamp {
 
 fn job(id: &str, created: u64, status: JobStatus, instances: f64, owner: Option<&str>) -> JobSeen {
     JobSeen {
-        id: id.into(),
-        odd_arn: None,
         name: format!("train-{id}"),
-        queue: "prod".into(),
-        share: None,
         scheduled_at: status.is_in_flight().then_some(minute(created)),
         started_at: (status == JobStatus::Running).then_some(minute(created)),
-        status,
-        status_reason: None,
-        created_at: minute(created),
-        stopped_at: None,
         demand: vec![Capacity::new(TYPE, instances)].into(),
-        training_job: None,
-        terminated: false,
         details: Some(Box::new(JobDetails { owner: owner.map(Into::into), ..JobDetails::default() })),
+        ..JobSeen::new(id, "prod", status, minute(created))
     }
 }
 
@@ -66,17 +57,8 @@ fn engine(jobs: Vec<JobSeen>) -> Engine {
     let rules = parse_rules("rules.yaml", RULES).unwrap();
     let mut engine = Engine::new(rules, cadence(every * 30, every), Saved::default(), minute(0));
     let limits = vec![Capacity::new(TYPE, 4.0)];
-    let queue = Queue {
-        name: "prod".into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::Fifo,
-        environment: Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }),
-    };
+    let queue =
+        Queue::new("prod", Policy::Fifo, Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }));
     engine.observe(vec![
         Observation::Topology { at: now, queues: vec![queue] },
         Observation::Jobs { at: now, answered_at: now, jobs },

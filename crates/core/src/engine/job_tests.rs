@@ -18,21 +18,14 @@ pub(super) fn minute(minutes: u64) -> Timestamp {
 
 pub(super) fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: Option<u64>) -> JobSeen {
     JobSeen {
-        id: id.into(),
-        odd_arn: None,
         name: format!("train-{id}"),
-        queue: "prod".into(),
         share: Some("LOWPRI".into()),
         scheduled_at: dispatched.map(minute),
         started_at: dispatched.filter(|_| status != JobStatus::Scheduled).map(minute),
-        status,
-        status_reason: None,
-        created_at: minute(10),
         stopped_at: ended.map(minute),
         demand: vec![Capacity::new(TYPE, 1.0)].into(),
-        training_job: None,
-        terminated: false,
         details: Some(Box::new(JobDetails::default())),
+        ..JobSeen::new(id, "prod", status, minute(10))
     }
 }
 
@@ -43,25 +36,19 @@ pub(super) fn engine() -> Engine {
 
 pub(super) fn observations(now: Timestamp, jobs: Vec<JobSeen>) -> Vec<Observation> {
     let entry = |share: &str, weight| WeightedShare { share: share.into(), weight };
-    let queue = Queue {
-        name: "prod".into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::FairShare {
+    let queue = Queue::new(
+        "prod",
+        Policy::FairShare {
             shares: vec![entry("HIGHPRI", 1.0), entry("LOWPRI", 4.0), entry("MIDPRI", 2.0), entry("team-*", 8.0)],
             decay: Duration::ZERO,
             reservation: 0,
         },
-        environment: Some(ServiceEnvironment {
+        Some(ServiceEnvironment {
             name: "gpus".to_owned(),
             enabled: true,
             limits: vec![Capacity::new("NUM_INSTANCES", 4.0)],
         }),
-    };
+    );
     vec![
         Observation::Topology { at: now, queues: vec![queue] },
         Observation::Jobs { at: now, answered_at: now, jobs },

@@ -97,21 +97,12 @@ mod tests {
     /// A ledger in which the training job `ours` runs.
     fn ledger() -> Ledger {
         let seen = JobSeen {
-            id: "job".into(),
-            odd_arn: None,
-            queue: "q".into(),
-            share: None,
             name: "job".into(),
-            status: JobStatus::Running,
-            status_reason: None,
-            created_at: at(0),
             scheduled_at: Some(at(1)),
             started_at: Some(at(2)),
-            stopped_at: None,
             demand: vec![Capacity::new(UNIT, 4.0)].into(),
             training_job: Some("ours".into()),
-            terminated: false,
-            details: None,
+            ..JobSeen::new("job", "q", JobStatus::Running, at(0))
         };
         let mut ledger = Ledger::default();
         ledger.observe(seen, at(3));

@@ -91,44 +91,27 @@ mod tests {
     fn job(id: &str, status: JobStatus, instances: f64) -> JobSeen {
         let at = Timestamp::from_millis(60_000);
         JobSeen {
-            id: id.into(),
             name: "train".into(),
-            queue: "prod".into(),
             share: Some("vision".into()),
             scheduled_at: status.is_in_flight().then_some(at),
             started_at: (status == JobStatus::Running).then_some(at),
-            status,
-            status_reason: None,
-            created_at: at,
-            stopped_at: None,
             demand: vec![Capacity::new(TYPE, instances)].into(),
             training_job: Some(id.into()),
-            odd_arn: None,
-            terminated: false,
             details: Some(Box::default()),
+            ..JobSeen::new(id, "prod", status, at)
         }
     }
 
     fn observations(odd: f64, now: Timestamp) -> Vec<Observation> {
-        let queue = Queue {
-            name: "prod".into(),
-            arn: String::new(),
-            enabled: true,
-            status_reason: None,
-            has_time_limit: true,
-            time_limits: Vec::new(),
-            invalid: Vec::new(),
-            policy: Policy::FairShare {
+        let queue = Queue::new(
+            "prod",
+            Policy::FairShare {
                 shares: vec![WeightedShare { share: "vision".into(), weight: odd }],
                 decay: Duration::ZERO,
                 reservation: 0,
             },
-            environment: Some(ServiceEnvironment {
-                name: "gpus".to_owned(),
-                enabled: true,
-                limits: vec![Capacity::new(TYPE, odd)],
-            }),
-        };
+            Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits: vec![Capacity::new(TYPE, odd)] }),
+        );
         let host = |job: &str| HostUtilisation {
             job: JobId::from(job),
             host: format!("{job}/algo-1"),

@@ -156,17 +156,7 @@ mod tests {
     }
 
     fn queue(name: &str) -> Queue {
-        Queue {
-            name: name.into(),
-            arn: String::new(),
-            enabled: true,
-            status_reason: None,
-            has_time_limit: true,
-            time_limits: Vec::new(),
-            invalid: Vec::new(),
-            policy: Policy::Fifo,
-            environment: None,
-        }
+        Queue::new(name, Policy::Fifo, None)
     }
 
     fn health(

@@ -7,9 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::{Labels, Sample, Value};
-use crate::model::{
-    Demand, JobDetails, JobSeen, JobStatus, Policy, QuotaShare, SavedJob, SavedJobs, Sharing, StoppedAttempt,
-};
+use crate::model::{JobDetails, JobSeen, JobStatus, Policy, QuotaShare, SavedJob, SavedJobs, Sharing, StoppedAttempt};
 
 mod clocks;
 mod restarts;
@@ -28,17 +26,7 @@ fn engine(saved: Saved) -> Engine {
 }
 
 fn topology() -> Observation {
-    let queue = Queue {
-        name: "prod".into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::Fifo,
-        environment: None,
-    };
+    let queue = Queue::new("prod", Policy::Fifo, None);
     Observation::Topology { at: second(0), queues: vec![queue] }
 }
 
@@ -71,21 +59,9 @@ fn described(job: JobSeen) -> JobSeen {
 
 fn scheduled_at(scheduled: i64) -> JobSeen {
     JobSeen {
-        id: "job-1".into(),
         name: "train".into(),
-        queue: "prod".into(),
-        share: None,
-        status: JobStatus::Scheduled,
-        status_reason: None,
-        created_at: second(10),
         scheduled_at: Some(second(scheduled)),
-        started_at: None,
-        stopped_at: None,
-        demand: Demand::default(),
-        training_job: None,
-        odd_arn: None,
-        terminated: false,
-        details: None,
+        ..JobSeen::new("job-1", "prod", JobStatus::Scheduled, second(10))
     }
 }
 

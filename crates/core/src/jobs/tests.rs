@@ -13,21 +13,10 @@ fn minute(minutes: i64) -> Timestamp {
 
 fn seen(status: JobStatus) -> JobSeen {
     JobSeen {
-        id: "job-1".into(),
         name: "train".into(),
-        queue: "research".into(),
         share: Some("vision".into()),
-        status,
-        status_reason: None,
-        created_at: minute(0),
-        scheduled_at: None,
-        started_at: None,
-        stopped_at: None,
         demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)].into(),
-        training_job: None,
-        odd_arn: None,
-        terminated: false,
-        details: None,
+        ..JobSeen::new("job-1", "research", status, minute(0))
     }
 }
 

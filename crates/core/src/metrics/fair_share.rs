@@ -160,21 +160,10 @@ mod tests {
 
     fn job(id: &str, share: &str, status: JobStatus, instances: f64) -> JobSeen {
         JobSeen {
-            id: id.into(),
             name: id.to_owned(),
-            queue: "prod".into(),
             share: Some(share.into()),
-            status,
-            status_reason: None,
-            created_at: Timestamp::default(),
-            scheduled_at: None,
-            started_at: None,
-            stopped_at: None,
             demand: vec![Capacity::new("ml.p5.48xlarge", instances)].into(),
-            training_job: None,
-            odd_arn: None,
-            terminated: false,
-            details: None,
+            ..JobSeen::new(id, "prod", status, Timestamp::default())
         }
     }
 
@@ -190,17 +179,7 @@ mod tests {
             ledger.observe(job(id, share, status, instances), Timestamp::default());
         }
         let of = |policy: Policy, capacity: Option<f64>, minutes: i64| {
-            let queue = Queue {
-                name: "prod".into(),
-                arn: String::new(),
-                enabled: true,
-                status_reason: None,
-                has_time_limit: true,
-                time_limits: Vec::new(),
-                invalid: Vec::new(),
-                policy,
-                environment: None,
-            };
+            let queue = Queue::new("prod", policy, None);
             let inputs = Inputs {
                 now: Timestamp::from_millis(minutes * 60_000),
                 queues: std::slice::from_ref(&queue),
@@ -257,21 +236,15 @@ mod tests {
         use crate::metrics::{Counting, Service, Value, frame};
         use crate::model::ServiceEnvironment;
 
-        let queue = Queue {
-            name: "prod".into(),
-            arn: String::new(),
-            enabled: true,
-            status_reason: None,
-            has_time_limit: true,
-            time_limits: Vec::new(),
-            invalid: Vec::new(),
-            policy: Policy::FairShare { shares: Vec::new(), decay: Duration::from_secs(3_600), reservation: 0 },
-            environment: Some(ServiceEnvironment {
+        let queue = Queue::new(
+            "prod",
+            Policy::FairShare { shares: Vec::new(), decay: Duration::from_secs(3_600), reservation: 0 },
+            Some(ServiceEnvironment {
                 name: "gpus".to_owned(),
                 enabled: true,
                 limits: vec![Capacity::new("ml.p5.48xlarge", 4.0)],
             }),
-        };
+        );
         let (mut ledger, mut counting) = (Ledger::default(), Counting::default());
         // For how many minutes `late` starves, after it has been seen with these jobs.
         let mut starves = |minute: i64, jobs: &[(&str, &str, JobStatus, f64)]| {

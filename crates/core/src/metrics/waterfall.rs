@@ -166,21 +166,12 @@ mod tests {
         let mut ledger = Ledger::default();
         let began = Timestamp::default();
         let seen = JobSeen {
-            id: id.clone(),
             name: "train".into(),
-            queue: "research".into(),
-            share: None,
-            status: JobStatus::Running,
-            status_reason: None,
-            created_at: began,
             scheduled_at: Some(began),
             started_at: Some(began),
-            stopped_at: None,
             demand: demand.iter().map(|(unit, count)| Capacity::new(*unit, *count)).collect::<Vec<_>>().into(),
             training_job: Some("second".into()),
-            odd_arn: None,
-            terminated: false,
-            details: None,
+            ..JobSeen::new(id.clone(), "research", JobStatus::Running, began)
         };
         ledger.observe(seen, now);
         for (host, gpu_percent) in hosts {

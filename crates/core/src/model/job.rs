@@ -202,6 +202,29 @@ pub struct JobSeen {
     pub details: Option<Box<JobDetails>>,
 }
 
+impl JobSeen {
+    /// A job of which nothing else is said.
+    pub fn new(id: impl Into<JobId>, queue: impl Into<QueueName>, status: JobStatus, created_at: Timestamp) -> Self {
+        Self {
+            id: id.into(),
+            odd_arn: None,
+            name: String::new(),
+            queue: queue.into(),
+            share: None,
+            status,
+            status_reason: None,
+            created_at,
+            scheduled_at: None,
+            started_at: None,
+            stopped_at: None,
+            demand: Demand::default(),
+            training_job: None,
+            terminated: false,
+            details: None,
+        }
+    }
+}
+
 /// What only `DescribeServiceJob` tells of a job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -36,6 +36,23 @@ pub struct Queue {
     pub environment: Option<ServiceEnvironment>,
 }
 
+impl Queue {
+    /// A queue that takes jobs and with which nothing is wrong.
+    pub fn new(name: impl Into<QueueName>, policy: Policy, environment: Option<ServiceEnvironment>) -> Self {
+        Self {
+            name: name.into(),
+            arn: String::new(),
+            enabled: true,
+            status_reason: None,
+            has_time_limit: true,
+            time_limits: Vec::new(),
+            invalid: Vec::new(),
+            policy,
+            environment,
+        }
+    }
+}
+
 /// After which time Batch ends a job that waits at the front of its queue for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeLimit {

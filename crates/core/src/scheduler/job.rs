@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::Capacity;
 use crate::model::JobId;
+use crate::model::JobSeen;
 use crate::model::JobStatus;
 use crate::model::QueueName;
 use crate::model::ShareName;
@@ -122,6 +123,22 @@ pub(super) enum Setback {
 }
 
 impl Job {
+    /// What a list of AWS Batch says of it.
+    pub fn listed(&self) -> JobSeen {
+        JobSeen {
+            name: self.name.clone(),
+            share: self.share.clone(),
+            status_reason: self.status_reason.as_deref().map(str::to_owned),
+            scheduled_at: self.scheduled_at,
+            started_at: self.started_at,
+            stopped_at: self.stopped_at,
+            demand: self.demand.to_vec().into(),
+            training_job: self.training_job.clone(),
+            terminated: self.terminated,
+            ..JobSeen::new(self.id.clone(), self.queue.clone(), self.status.clone(), self.created_at)
+        }
+    }
+
     /// How long the job waited for its first dispatch; `None` while it has had none.
     pub fn first_wait(&self) -> Option<Duration> {
         self.first_scheduled_at.map(|at| at.since(self.created_at))

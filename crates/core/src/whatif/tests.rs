@@ -250,17 +250,7 @@ fn candidates_cost_what_they_add() {
 
 /// What forecasts have kept of jobs of a FIFO queue.
 fn kept() -> (Forecaster, JobTraits, Demand) {
-    let queue = Queue {
-        name: "research".into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::Fifo,
-        environment: setup(Policy::Fifo).environments.first().cloned(),
-    };
+    let queue = Queue::new("research", Policy::Fifo, setup(Policy::Fifo).environments.first().cloned());
     let mut forecaster = Forecaster::default();
     forecaster.keep_queues(&of_queues(&[queue]));
     let of = JobTraits { queue: "research".into(), share: None, owner: None, name: "train".into(), instances: 1.0 };

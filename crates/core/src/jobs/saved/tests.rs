@@ -28,21 +28,12 @@ struct Truth {
 impl Truth {
     fn submitted(number: u8, at: Timestamp) -> Self {
         let seen = JobSeen {
-            id: format!("job-{number}").into(),
             name: format!("train {number}"),
-            queue: QUEUE.into(),
             share: (number > 2).then(|| "vision".into()),
-            status: JobStatus::Runnable,
             status_reason: (number == 1).then(|| "CAPACITY: \"none\"".to_owned()),
-            created_at: at,
-            scheduled_at: None,
-            started_at: None,
-            stopped_at: None,
             demand: vec![Capacity::new("ml.p5.48xlarge", f64::from(number) + 1.0)].into(),
-            training_job: None,
             odd_arn: (number == 4).then(|| "arn:other".into()),
-            terminated: false,
-            details: None,
+            ..JobSeen::new(format!("job-{number}"), QUEUE, JobStatus::Runnable, at)
         };
         Self { seen, details: JobDetails { priority: Some(1), owner: Some("ada".into()), ..JobDetails::default() } }
     }

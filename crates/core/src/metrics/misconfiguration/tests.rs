@@ -14,17 +14,11 @@ fn share(name: &str, limit: f64, sharing: Sharing) -> QuotaShare {
 
 fn queue(name: &str, shares: Vec<QuotaShare>) -> Queue {
     let limits = vec![Capacity::new(UNIT, 16.0)];
-    Queue {
-        name: name.into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::QuotaShares(shares),
-        environment: Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }),
-    }
+    Queue::new(
+        name,
+        Policy::QuotaShares(shares),
+        Some(ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }),
+    )
 }
 
 fn check(queues: &[Queue], unused: &[(&str, &str, f64)], expected: &[(&str, &str, &str)]) {
@@ -107,21 +101,11 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
         [("1", limit), ("2", "Received status from SageMaker: AlgorithmError: exit code 1"), ("3", limit)]
     {
         let seen = JobSeen {
-            id: id.into(),
-            odd_arn: None,
             name: "train".into(),
-            queue: "q".into(),
-            share: None,
-            status: JobStatus::Failed,
             status_reason: Some(reason.to_owned()),
-            created_at: at,
-            scheduled_at: None,
-            started_at: None,
             stopped_at: Some(at),
             demand: vec![Capacity::new(UNIT, 4.0)].into(),
-            training_job: None,
-            terminated: false,
-            details: None,
+            ..JobSeen::new(id, "q", JobStatus::Failed, at)
         };
         let changes = ledger.observe(seen, at);
         counting.record(changes);

@@ -16,21 +16,12 @@ type Drawn = (&'static str, JobStatus, f64, i32);
 fn seen(index: usize, (share, status, instances, priority): &Drawn) -> JobSeen {
     let created_at = Timestamp::from_millis(i64::try_from(index).unwrap() * 1_000);
     JobSeen {
-        id: format!("job-{index}").into(),
         name: "train".into(),
-        queue: "research".into(),
         share: Some((*share).into()),
-        status: status.clone(),
-        status_reason: None,
-        created_at,
         scheduled_at: status.is_in_flight().then_some(created_at),
-        started_at: None,
-        stopped_at: None,
         demand: vec![Capacity::new(TYPE, *instances)].into(),
-        training_job: None,
-        odd_arn: None,
-        terminated: false,
         details: Some(Box::new(JobDetails { priority: Some(*priority), ..JobDetails::default() })),
+        ..JobSeen::new(format!("job-{index}"), "research", status.clone(), created_at)
     }
 }
 
@@ -43,26 +34,16 @@ fn queue() -> Queue {
         sharing,
         in_share_preemption: false,
     };
-    Queue {
-        name: "research".into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::QuotaShares(vec![
+    Queue::new(
+        "research",
+        Policy::QuotaShares(vec![
             share("a", Sharing::LendAndBorrow { borrow_limit: Some(50) }),
             share("b", Sharing::LendAndBorrow { borrow_limit: None }),
             share("c", Sharing::Lend),
             share("d", Sharing::Reserve),
         ]),
-        environment: Some(ServiceEnvironment {
-            name: "whole".to_owned(),
-            enabled: true,
-            limits: vec![Capacity::new(TYPE, 16.0)],
-        }),
-    }
+        Some(ServiceEnvironment { name: "whole".to_owned(), enabled: true, limits: vec![Capacity::new(TYPE, 16.0)] }),
+    )
 }
 
 /// A job that waits.

@@ -1,5 +1,8 @@
-//! A month of a real cluster, minute by minute, through `derive`: sixteen virtual clusters of Helios' Earth as quota
-//! shares that lend nothing. The figures that were integrated from the same data by other means must come out.
+//! Clusters minute by minute, through `metrics`: virtual clusters as quota shares that lend nothing. The figures that were integrated
+//! from the same data by other means must come out.
+//!
+//! One is made by `tests/data/cluster/make.py`. Where `TRAINSPOTTER_TRACES` names a folder with them, or there is `../shared/data/traces`,
+//! a month of Helios' Earth is another.
 //!
 //! Counters charge a tick for the time since the one before, so a minute's state is shown at the minute's end.
 
@@ -14,12 +17,12 @@ use trainspotter_core::model::{
     Capacity, JobSeen, JobStatus, Policy, Queue, QuotaShare, ServiceEnvironment, ShareName, Sharing, Timestamp,
 };
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/traces");
+const OURS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cluster");
+const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/traces");
 /// One GPU per instance.
 const TYPE: &str = "ml.p3.2xlarge";
 const MINUTE: Duration = Duration::from_secs(60);
-/// In May.
-const MINUTES: u64 = 31 * 24 * 60;
+const DAY: u64 = 24 * 60;
 /// 0.1 %.
 const TOLERANCE: f64 = 0.001;
 
@@ -35,17 +38,53 @@ struct Minute {
 /// Changes by minute of the month.
 type Changes = BTreeMap<u64, Vec<(String, Minute)>>;
 
+/// What two files say of a cluster.
+struct Cluster {
+    changes: Changes,
+    minutes: u64,
+    /// The figures of each virtual cluster.
+    expected: Vec<BTreeMap<String, String>>,
+}
+
+impl Cluster {
+    fn read(minutes_of: &Path, expected: &Path, minutes: u64) -> Self {
+        Self { changes: changes(minutes_of), minutes, expected: rows(expected) }
+    }
+}
+
+#[test]
+fn three_days_of_four_shares_give_the_figures_of_a_plain_count() {
+    let folder = Path::new(OURS);
+    let cluster = Cluster::read(&folder.join("minutes.csv"), &folder.join("expected.csv"), 3 * DAY);
+    assert_eq!(cluster.expected.len(), 4);
+    figures_are_as_expected(&cluster);
+}
+
 #[test]
 fn a_month_of_sixteen_shares_gives_the_published_figures() {
-    if !Path::new(FOLDER).exists() {
-        eprintln!("skipped: no ../shared/data/traces");
+    let folder = std::env::var("TRAINSPOTTER_TRACES").unwrap_or_else(|_| SHARED.to_owned());
+    let [minutes, expected] = ["minutes", "expected"].map(|what| format!("helios_earth_vc_{what}_2020-05.csv"));
+    let (minutes, expected) = (Path::new(&folder).join(minutes), Path::new(&folder).join(expected));
+    if !expected.exists() {
+        eprintln!(
+            "a month of Helios is not counted, only the cluster of tests/data: there is no {}",
+            expected.display()
+        );
         return;
     }
-    let changes = changes();
-    // Two services, one for each half of the month, because one takes twice as long.
-    let middle = MINUTES / 2;
+    let [idle_hours, pending_minutes, utilisation] =
+        figures_are_as_expected(&Cluster::read(&minutes, &expected, 31 * DAY));
+    near(idle_hours, 212_091.4, "idle GPU-hours");
+    near(pending_minutes, 289_707.0, "pending job-minutes");
+    near(utilisation, 0.667, "mean utilisation");
+}
+
+/// Compares the figures of each share. Returns idle GPU-hours, pending job-minutes and the mean utilisation of the whole.
+fn figures_are_as_expected(cluster: &Cluster) -> [f64; 3] {
+    // Two services, one for each half of the time, because one takes twice as long.
+    let middle = cluster.minutes / 2;
     let samples: Vec<Sample> = std::thread::scope(|scope| {
-        let halves = [0..middle, middle..MINUTES].map(|half| scope.spawn(|| watch(&changes, half)));
+        let halves = [0..middle, middle..cluster.minutes].map(|half| scope.spawn(|| watch(&cluster.changes, half)));
         halves.into_iter().flat_map(|half| half.join().unwrap()).collect()
     });
     let counter = |metric: &str, pairs: &[(&str, &str)]| -> f64 {
@@ -58,7 +97,7 @@ fn a_month_of_sixteen_shares_gives_the_published_figures() {
     };
     let share_hours = |vc: &str, part: &str| counter("share.time", &[("share", vc), ("part", part)]) / 3_600.0;
     let (mut idle_everywhere, mut pending_everywhere) = (0.0, 0.0);
-    for expected in rows("helios_earth_vc_expected_2020-05.csv") {
+    for expected in &cluster.expected {
         let vc = expected["vc"].as_str();
         let waiting = share_hours(vc, lending::IDLE_WHILE_WAITING);
         let idle = share_hours(vc, lending::IDLE) + waiting;
@@ -77,10 +116,8 @@ fn a_month_of_sixteen_shares_gives_the_published_figures() {
         idle_everywhere += idle;
         pending_everywhere += pending_minutes;
     }
-    near(idle_everywhere, 212_091.4, "idle GPU-hours");
-    near(pending_everywhere, 289_707.0, "pending job-minutes");
     let held = counter("gpu.time", &[("part", "running_unknown")]);
-    near(held / (held + counter("gpu.time", &[("part", "unallocated")])), 0.667, "mean utilisation");
+    [idle_everywhere, pending_everywhere, held / (held + counter("gpu.time", &[("part", "unallocated")]))]
 }
 
 /// What has been counted when some minutes have been watched.
@@ -144,43 +181,28 @@ fn queue(minutes: &BTreeMap<String, Minute>) -> Queue {
     };
     let capacity: u32 = minutes.values().map(|minute| minute.quota).sum();
     let limits = vec![Capacity::new(TYPE, f64::from(capacity))];
-    Queue {
-        name: "earth".into(),
-        arn: String::new(),
-        enabled: true,
-        status_reason: None,
-        has_time_limit: true,
-        time_limits: Vec::new(),
-        invalid: Vec::new(),
-        policy: Policy::QuotaShares(minutes.iter().map(share).collect()),
-        environment: Some(ServiceEnvironment { name: "earth".to_owned(), enabled: true, limits }),
-    }
+    Queue::new(
+        "cluster",
+        Policy::QuotaShares(minutes.iter().map(share).collect()),
+        Some(ServiceEnvironment { name: "cluster".to_owned(), enabled: true, limits }),
+    )
 }
 
 fn job(vc: &str, status: JobStatus, name: &str, gpus: u32) -> JobSeen {
     let began = Some(Timestamp::default()).filter(|_| status == JobStatus::Running);
     JobSeen {
-        id: format!("{vc}-{name}").into(),
         name: name.to_owned(),
-        queue: "earth".into(),
         share: Some(ShareName::new(vc)),
-        status,
-        status_reason: None,
-        created_at: Timestamp::default(),
         scheduled_at: began,
         started_at: began,
-        stopped_at: None,
         demand: vec![Capacity::new(TYPE, f64::from(gpus))].into(),
-        training_job: None,
-        odd_arn: None,
-        terminated: false,
-        details: None,
+        ..JobSeen::new(format!("{vc}-{name}"), "cluster", status, Timestamp::default())
     }
 }
 
-fn changes() -> Changes {
+fn changes(file: &Path) -> Changes {
     let mut changes = Changes::new();
-    for row in rows("helios_earth_vc_minutes_2020-05.csv") {
+    for row in rows(file) {
         let number = |column: &str| row[column].parse().unwrap();
         let minute = Minute {
             quota: number("quota_gpus"),
@@ -200,8 +222,8 @@ fn minute_of(time: &str) -> u64 {
 }
 
 /// The rows of a file by column; its last line, the totals, is none.
-fn rows(file: &str) -> Vec<BTreeMap<String, String>> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(Path::new(FOLDER).join(file)).unwrap();
+fn rows(file: &Path) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(file).unwrap();
     let header = reader.headers().unwrap().clone();
     let records = reader.records().map(Result::unwrap).filter(|record| record.len() == header.len());
     records.map(|record| header.iter().map(str::to_owned).zip(record.iter().map(str::to_owned)).collect()).collect()
