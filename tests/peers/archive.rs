@@ -13,6 +13,7 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_simulator::workload::Synthetic;
 
 use crate::support::demo::{Demo, PATIENCE};
+use crate::support::http;
 use crate::support::python;
 
 const SEED: u64 = 11;
@@ -49,7 +50,7 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
     tokio::time::timeout(PATIENCE, archived).await.expect("two days are archived");
     demo.stop_service().await;
     let url = format!("http://{}/_sim/truth/jobs?limit=10000", demo.endpoint);
-    let truth: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let truth: Value = http::get(url).await.unwrap().json().await.unwrap();
 
     // Whatever was archived until the service stopped.
     let last = days(&place, "jobs").pop().unwrap();

@@ -21,6 +21,7 @@ use trainspotter_simulator::workload::Workload;
 use trainspotter_simulator::{Simulation, serve};
 
 use crate::support::frames::{AT, frame};
+use crate::support::http;
 
 struct CloudWatch {
     root: String,
@@ -56,12 +57,12 @@ impl CloudWatch {
     }
 
     async fn taken(&self) -> Value {
-        reqwest::get(format!("{}/_sim/truth/otlp", self.root)).await.unwrap().json().await.unwrap()
+        http::get(format!("{}/_sim/truth/otlp", self.root)).await.unwrap().json().await.unwrap()
     }
 
     async fn fault(&self, fault: Value) {
         let url = format!("{}/_sim/faults", self.root);
-        let answer = reqwest::Client::new().post(url).json(&fault).send().await.unwrap();
+        let answer = http::client().post(url).json(&fault).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 }

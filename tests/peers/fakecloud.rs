@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use crate::support::http;
 use crate::support::process::{listening, trainspotter};
 use crate::support::python;
 
@@ -120,7 +121,7 @@ fn has_arrived(arrived: &Value) -> bool {
 
 /// Every call that the service made was answered, and every source of its data has.
 async fn no_call_failed(page: &str) {
-    let text = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    let text = http::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
     let calls = text.lines().filter(|line| line.starts_with("trainspotter_source_calls_total{"));
     let (mut operations, mut failed) = (0, Vec::new());
     for line in calls {
@@ -131,7 +132,7 @@ async fn no_call_failed(page: &str) {
     }
     assert!(operations >= 9, "{operations}");
     assert!(failed.is_empty(), "{failed:#?}");
-    let health: Value = reqwest::get(format!("{page}/api/v1/health")).await.unwrap().json().await.unwrap();
+    let health: Value = http::get(format!("{page}/api/v1/health")).await.unwrap().json().await.unwrap();
     for source in health["sources"].as_array().unwrap() {
         assert!(source["error"].is_null(), "{source}");
     }
@@ -141,7 +142,7 @@ async fn no_call_failed(page: &str) {
 async fn until(page: &str, path: &str, is_enough: impl Fn(&Value) -> bool) -> Value {
     let asking = async {
         loop {
-            let answer: Value = reqwest::get(format!("{page}{path}")).await.unwrap().json().await.unwrap();
+            let answer: Value = http::get(format!("{page}{path}")).await.unwrap().json().await.unwrap();
             if is_enough(&answer) {
                 return answer;
             }
@@ -150,7 +151,7 @@ async fn until(page: &str, path: &str, is_enough: impl Fn(&Value) -> bool) -> Va
     };
     match tokio::time::timeout(PATIENCE, asking).await {
         Ok(answer) => answer,
-        Err(_) => panic!("{path}: {}", reqwest::get(format!("{page}{path}")).await.unwrap().text().await.unwrap()),
+        Err(_) => panic!("{path}: {}", http::get(format!("{page}{path}")).await.unwrap().text().await.unwrap()),
     }
 }
 
@@ -180,7 +181,7 @@ async fn start(program: &Path) -> (Child, String) {
         .unwrap();
     let endpoint = format!("http://127.0.0.1:{port}");
     let starting = async {
-        while !reqwest::get(format!("{endpoint}/_fakecloud/health")).await.is_ok_and(|answer| answer.status() == 200) {
+        while !http::get(format!("{endpoint}/_fakecloud/health")).await.is_ok_and(|answer| answer.status() == 200) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

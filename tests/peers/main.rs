@@ -12,6 +12,7 @@ mod support {
     pub mod config;
     pub mod demo;
     pub mod frames;
+    pub mod http;
     pub mod process;
     pub mod prometheus;
     pub mod python;

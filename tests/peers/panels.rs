@@ -13,6 +13,7 @@ use trainspotter::config::{CloudWatch, Publish};
 use trainspotter_simulator::workload::Synthetic;
 
 use crate::support::demo::{Demo, PATIENCE};
+use crate::support::http;
 use crate::support::prometheus::{Server, is_installed};
 
 const SEED: u64 = 7;
@@ -203,7 +204,7 @@ async fn has_data(demo: &Demo, expression: &str) -> bool {
         "StartTime": demo.began.secs_f64(),
         "EndTime": demo.clock.now().secs_f64(),
     });
-    let request = reqwest::Client::new().post(format!("http://{}/", demo.endpoint));
+    let request = http::client().post(format!("http://{}/", demo.endpoint));
     let request = request.header("x-amz-target", "GraniteServiceVersion20100801.GetMetricData");
     let request = request.header("content-type", "application/x-amz-json-1.0").body(body.to_string());
     let answer = tokio::time::timeout(PATIENCE, request.send()).await.expect("CloudWatch answers").unwrap();

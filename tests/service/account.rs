@@ -14,6 +14,7 @@ use trainspotter_clock::Clock;
 use trainspotter_simulator::{self as simulator, Simulation, scenario, trace};
 
 use support::config::watching;
+use support::http;
 use support::process::trainspotter;
 use support::service::{PATIENCE, POLL_EVERY};
 
@@ -73,11 +74,11 @@ async fn what_runs_outside_of_the_queues_is_a_figure_and_counts_against_the_limi
 }
 
 async fn get(page: SocketAddr, path: &str) -> String {
-    reqwest::get(format!("http://{page}{path}")).await.unwrap().text().await.unwrap()
+    http::get(format!("http://{page}{path}")).await.unwrap().text().await.unwrap()
 }
 
 async fn sagemaker(endpoint: SocketAddr, operation: &str, request: &Value) {
-    let post = reqwest::Client::new().post(format!("http://{endpoint}/")).body(request.to_string());
+    let post = http::client().post(format!("http://{endpoint}/")).body(request.to_string());
     let post = post.header("x-amz-target", format!("SageMaker.{operation}"));
     let answer = post.header("content-type", "application/x-amz-json-1.1").send().await.unwrap();
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());

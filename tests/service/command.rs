@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use support::config_file::configured;
 use support::hook::hook;
+use support::http;
 use support::jobs::jobs;
 use support::process::{listening, trainspotter};
 use support::ready::ready_service;
@@ -125,7 +126,7 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
     let folder = tempfile::tempdir().unwrap();
     let (mut service, page, _) = ready_service(folder.path(), &endpoint, &shipped_rules()).await;
     assert_eq!(outcome(&["healthcheck", "--url", &format!("{page}/healthz")]).await.0, Some(0));
-    let queues: serde_json::Value = reqwest::get(format!("{page}/api/v1/queues")).await.unwrap().json().await.unwrap();
+    let queues: serde_json::Value = http::get(format!("{page}/api/v1/queues")).await.unwrap().json().await.unwrap();
     assert_eq!(queues.as_array().unwrap().len(), 2, "{queues}");
     terminate(&service).await;
     let ended = tokio::time::timeout(Duration::from_secs(120), service.wait()).await.expect("it stops in time");
@@ -173,7 +174,7 @@ async fn changed_rules_take_effect_and_broken_ones_leave_the_old_ones_in_place()
     let (_service, page, _told) = ready_service(folder.path(), &endpoint, "rules: [rules.yaml]\n").await;
     let shows = async |path: &str, wanted: &[&str]| {
         for _ in 0..1_200 {
-            let text = reqwest::get(format!("{page}{path}")).await.unwrap().text().await.unwrap();
+            let text = http::get(format!("{page}{path}")).await.unwrap().text().await.unwrap();
             let text = support::metrics::without_place(&text);
             if wanted.iter().all(|wanted| text.contains(wanted)) {
                 return;
@@ -202,7 +203,7 @@ async fn a_broken_state_file_is_set_aside_and_one_of_tomorrow_left_alone() {
     std::fs::write(&state, broken).unwrap();
     let store = format!("store: {}\n", state.display());
     let (service, page, _told) = ready_service(folder.path(), &endpoint, &store).await;
-    let metrics = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = http::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
     let metrics = support::metrics::without_place(&metrics);
     assert!(metrics.contains("trainspotter_store_trouble{kind=\"set_aside\"} 1"), "{metrics}");
     let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::config_file::configured;
+use crate::support::http;
 use crate::support::process::{listening, trainspotter};
 use crate::support::ready::ready_service;
 
@@ -138,7 +139,7 @@ async fn a_look_a_state_file_and_a_running_service_say_what_their_series_cost() 
     };
     let shown = tokio::time::timeout(PATIENCE, published).await.expect("the service says what it costs");
     assert!(dollars(&shown, "classic") <= 30.0, "{shown:#}");
-    let metrics = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = http::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("trainspotter_service_cost_dollars{destination=\"classic\""), "{metrics}");
     drop(service);
     let state = folder.path().join("trainspotter.db");

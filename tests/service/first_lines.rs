@@ -12,6 +12,7 @@ use tokio::process::Child;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use support::config_file::configured;
+use support::http;
 use support::process::{listening, listening_and_telling, trainspotter};
 
 /// Wall time in which a service has to say what it says.
@@ -45,7 +46,7 @@ async fn lines_until(reported: &mut UnboundedReceiver<String>, text: &str) -> Ve
 async fn readyz_says(page: &str, text: &str) {
     let asking = async {
         loop {
-            let answer = reqwest::get(format!("{page}/readyz")).await.unwrap();
+            let answer = http::get(format!("{page}/readyz")).await.unwrap();
             let status = answer.status().as_u16();
             if status == 503 && answer.text().await.unwrap().contains(text) {
                 return;
@@ -62,7 +63,7 @@ async fn simulator() -> (Child, String) {
 }
 
 async fn arrange(endpoint: &str, faults: Value) {
-    let client = reqwest::Client::new();
+    let client = http::client();
     let answer = client.post(format!("{endpoint}/_sim/faults")).json(&faults).send().await.unwrap();
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
@@ -82,12 +83,12 @@ async fn expired_credentials_are_in_the_log_once_and_so_is_their_end() {
     let warning = lines.last().unwrap();
     assert!(warning.contains("WARN") && warning.contains("renew them"), "{warning}");
     readyz_says(&page, "renew them").await;
-    let health: Value = reqwest::get(format!("{page}/healthz")).await.unwrap().json().await.unwrap();
+    let health: Value = http::get(format!("{page}/healthz")).await.unwrap().json().await.unwrap();
     assert_eq!(health["status"], "ok", "the process lives");
     assert!(health["problems"].to_string().contains("ExpiredToken"), "{health}");
     // Long enough for a second poll to fail in the same way.
     tokio::time::sleep(Duration::from_secs(7)).await;
-    let cleared = reqwest::Client::new().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
+    let cleared = http::client().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
     assert!(cleared.status().is_success());
     let lines = lines_until(&mut reported, "AWS is read again").await;
     let again = |line: &&String| line.contains("source=\"topology\"") || line.contains("\"source\":\"topology\"");
@@ -160,7 +161,7 @@ async fn refused(operation: &str, texts: &[&str]) -> String {
 async fn health_says(page: &str, text: &str) -> String {
     let asking = async {
         loop {
-            let health = reqwest::get(format!("{page}/api/v1/health")).await.unwrap().text().await.unwrap();
+            let health = http::get(format!("{page}/api/v1/health")).await.unwrap().text().await.unwrap();
             if health.contains(text) {
                 return health;
             }
@@ -207,7 +208,7 @@ async fn a_role_that_may_not_publish_hears_which_action_to_allow_once() {
     assert!(lines.len() <= 10 && lines.last().unwrap().contains("WARN"), "{lines:#?}");
     // Long enough for further tries.
     tokio::time::sleep(Duration::from_secs(7)).await;
-    let cleared = reqwest::Client::new().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
+    let cleared = http::client().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
     assert!(cleared.status().is_success());
     let lines = lines_until(&mut reported, "figures are published again").await;
     assert!(!lines.iter().any(|line| line.contains(says)), "one line for one reason: {lines:#?}");

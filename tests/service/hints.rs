@@ -19,6 +19,7 @@ use trainspotter_simulator as simulator;
 use trainspotter_simulator::{Simulation, trace};
 
 use support::config::watching;
+use support::http;
 use support::moto::{moto, script};
 use support::python::python;
 
@@ -130,11 +131,11 @@ impl World {
     /// Ends a job, and waits until that is so.
     async fn end(&self, id: &str) {
         let url = format!("http://{}/v1/terminateservicejob", self.endpoint);
-        let ended = reqwest::Client::new().post(url).json(&json!({ "jobId": id, "reason": "for a test" })).send().await;
+        let ended = http::client().post(url).json(&json!({ "jobId": id, "reason": "for a test" })).send().await;
         assert!(ended.unwrap().status().is_success());
         let ending = async {
             loop {
-                let truth = reqwest::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap();
+                let truth = http::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap();
                 if truth.json::<Value>().await.unwrap()["queues"][0]["jobs"]["failed"] == 1 {
                     return;
                 }
@@ -163,7 +164,7 @@ impl World {
     }
 
     async fn text(&self, path: &str) -> String {
-        match reqwest::get(format!("http://{}{path}", self.page)).await {
+        match http::get(format!("http://{}{path}", self.page)).await {
             Ok(answer) => answer.text().await.unwrap(),
             // It does not serve yet.
             Err(_) => String::new(),

@@ -12,6 +12,7 @@ mod support {
     pub mod config;
     pub mod config_file;
     pub mod hook;
+    pub mod http;
     pub mod jobs;
     pub mod metrics;
     pub mod moto;

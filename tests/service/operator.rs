@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::process::Child;
 
 use support::config_file::configured;
+use support::http;
 use support::process::{listening, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -145,10 +146,10 @@ async fn no_secret_is_seen_anywhere_but_by_its_receiver() {
         seen += &reported;
     }
     for path in ["health", "alerts", "queues", "rules", "receivers"] {
-        seen += &reqwest::get(format!("{}/api/v1/{path}", office.page)).await.unwrap().text().await.unwrap();
+        seen += &http::get(format!("{}/api/v1/{path}", office.page)).await.unwrap().text().await.unwrap();
     }
     for path in ["/metrics", "/"] {
-        seen += &reqwest::get(format!("{}{path}", office.page)).await.unwrap().text().await.unwrap();
+        seen += &http::get(format!("{}{path}", office.page)).await.unwrap().text().await.unwrap();
     }
     let logs = std::fs::read_to_string(office.folder.path().join("log")).unwrap();
     assert!(logs.len() > 100_000, "it logs everything: {}", logs.len());

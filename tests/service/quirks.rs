@@ -15,6 +15,7 @@ use trainspotter_simulator as simulator;
 use trainspotter_simulator::workload::Workload;
 use trainspotter_simulator::{Simulation, scenario, trace};
 
+use support::http;
 use support::still::Still;
 
 const POLL_EVERY: Duration = Duration::from_secs(60);
@@ -135,7 +136,7 @@ async fn true_jobs(simulation: Simulation) -> Vec<Value> {
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
     tokio::spawn(simulator::serve(listener, simulation, stop));
-    let page: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let page: Value = http::get(url).await.unwrap().json().await.unwrap();
     page["jobs"].as_array().unwrap().clone()
 }
 

@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 
 use support::config_file::configured;
 use support::hook::{Hook, hook};
+use support::http;
 use support::process::{listening, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -72,14 +73,14 @@ api:
         let url = until("it listens", async || listens()).await;
         let site = Self { folder, config, url, hook, _service: service, _simulator: simulator };
         let is_ready =
-            async || reqwest::get(format!("{}/readyz", site.url)).await.is_ok_and(|answer| answer.status() == 200);
+            async || http::get(format!("{}/readyz", site.url)).await.is_ok_and(|answer| answer.status() == 200);
         until("it is ready", async || is_ready().await.then_some(())).await;
         site
     }
 
     async fn request(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> (u16, String) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = reqwest::Client::new().request(method, format!("{}{path}", self.url));
+        let mut request = http::client().request(method, format!("{}{path}", self.url));
         request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
         request = body.into_iter().fold(request, |request, body| request.json(body));
         let answer = request.send().await.unwrap();

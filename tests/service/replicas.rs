@@ -19,6 +19,7 @@ use trainspotter_simulator as simulator;
 use trainspotter_simulator::{Simulation, trace};
 
 use support::hook::{Hook, Received, hook};
+use support::http;
 use support::process::{listening_and_telling, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -128,7 +129,7 @@ impl World {
 
 impl Replica {
     async fn health(&self) -> Option<Value> {
-        let answer = reqwest::get(format!("{}/api/v1/health", self.page)).await.ok()?;
+        let answer = http::get(format!("{}/api/v1/health", self.page)).await.ok()?;
         answer.json().await.ok()
     }
 
@@ -187,7 +188,7 @@ fn verify(received: &Received, may_repeat: bool) {
 /// A follower's answers are the leader's, and each says as of when and who leads.
 async fn answers_as(follower: &Replica, leader: &Replica) {
     let ask = async |replica: &Replica, path: &str| {
-        let answer = reqwest::get(format!("{}{path}", replica.page)).await.unwrap();
+        let answer = http::get(format!("{}{path}", replica.page)).await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         assert_eq!(status, 200, "{path}: {}", answer.text().await.unwrap());
         (headers, answer.json::<Value>().await.unwrap())
@@ -231,9 +232,9 @@ async fn a_rolling_deployment_hands_over_at_once_and_sends_nothing_twice() {
             health["replica"]["leads"] == false && health["ready"] == true && !health["replica"]["leader"].is_null()
         });
         following.await;
-        let queues: Value = reqwest::get(format!("{}/api/v1/queues", new.page)).await.unwrap().json().await.unwrap();
+        let queues: Value = http::get(format!("{}/api/v1/queues", new.page)).await.unwrap().json().await.unwrap();
         assert_eq!(queues.as_array().unwrap().len(), 1, "a follower answers: {queues}");
-        let metrics = reqwest::get(format!("{}/metrics", new.page)).await.unwrap().text().await.unwrap();
+        let metrics = http::get(format!("{}/metrics", new.page)).await.unwrap().text().await.unwrap();
         assert!(metrics.contains("trainspotter_queue_jobs"), "{metrics}");
         answers_as(&new, &old).await;
         old.signal("-TERM");
@@ -331,7 +332,7 @@ async fn a_log_that_cannot_be_followed_is_a_clear_error_and_stays_as_it_is() {
 async fn a_log_in_a_bucket_of_moto_is_led_handed_over_and_taken_over() {
     let Some(python) = support::python::python().await else { return };
     let (_moto, s3) = support::moto::moto(&python).await;
-    let http = reqwest::Client::new();
+    let http = http::client();
     let nowhere = World::in_a_bucket(&s3, "nowhere").await;
     let config = nowhere.config("nowhere");
     let run = trainspotter(&["run", "--config", config.to_str().unwrap()]).output();

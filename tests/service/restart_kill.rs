@@ -24,6 +24,7 @@ use trainspotter_simulator as simulator;
 use trainspotter_simulator::{Simulation, trace};
 
 use support::config::watching;
+use support::http;
 use support::jobs::jobs;
 
 /// Simulated seconds per real second.
@@ -73,7 +74,7 @@ async fn lists_that_are_late_lose_nothing() {
         let world = World::start().await;
         let lag = serde_json::json!({"list_lag": {"by": format!("{seconds}s")}});
         let faults = format!("http://{}/_sim/faults", world.endpoint);
-        reqwest::Client::new().post(faults).json(&lag).send().await.unwrap().error_for_status().unwrap();
+        http::client().post(faults).json(&lag).send().await.unwrap().error_for_status().unwrap();
         die_again_and_again(world, 15).await;
     });
     join_all(worlds).await;
@@ -129,7 +130,7 @@ async fn die_again_and_again(world: World, kills: u64) {
 
 /// Whether a service has counted all ends, and knows of no open job.
 async fn is_over(page: SocketAddr, state: &Path) -> bool {
-    let ready = reqwest::get(format!("http://{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success());
+    let ready = http::get(format!("http://{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success());
     if !ready || sum(&counted(state), "job.ended") < 80.0 {
         return false;
     }
@@ -284,11 +285,11 @@ fn by_share(rows: &Value) -> BTreeMap<String, Value> {
 }
 
 async fn truth(endpoint: SocketAddr) -> Value {
-    reqwest::get(format!("http://{endpoint}/_sim/truth")).await.unwrap().json().await.unwrap()
+    http::get(format!("http://{endpoint}/_sim/truth")).await.unwrap().json().await.unwrap()
 }
 
 async fn get(page: SocketAddr, path: &str) -> Value {
-    match reqwest::get(format!("http://{page}{path}")).await {
+    match http::get(format!("http://{page}{path}")).await {
         Ok(answer) => answer.json().await.unwrap(),
         // It does not serve yet.
         Err(_) => Value::Array(Vec::new()),

@@ -13,6 +13,7 @@ use trainspotter_core::model::Timestamp;
 
 use support::config_file::configured;
 use support::hook::{Received, hook};
+use support::http;
 use support::process::{listening, listening_and_telling, trainspotter};
 use support::ready::ready_service;
 
@@ -33,7 +34,7 @@ fn is_reported(reported: &Received, status: &str, alert: &str) -> bool {
 }
 
 async fn health(page: &str) -> Value {
-    reqwest::get(format!("{page}/api/v1/health")).await.unwrap().json().await.unwrap()
+    http::get(format!("{page}/api/v1/health")).await.unwrap().json().await.unwrap()
 }
 
 async fn until(what: &str, page: &str, is_so: impl Fn(&Value) -> bool) -> Value {
@@ -70,10 +71,10 @@ async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_b
         .await;
     let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
     assert_eq!(failing["status"], "degraded", "{failing}");
-    assert_eq!(reqwest::get(format!("{page}/readyz")).await.unwrap().status(), 200, "it does its work");
+    assert_eq!(http::get(format!("{page}/readyz")).await.unwrap().status(), 200, "it does its work");
     assert!(
         crate::support::metrics::without_place(
-            &reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap()
+            &http::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap()
         )
         .contains("store_trouble{kind=\"unwritable\"} 1")
     );

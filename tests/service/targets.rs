@@ -21,6 +21,7 @@ use trainspotter_simulator::{Accounts, Simulation, serve_accounts, trace};
 
 use support::config::watching;
 use support::hook::hook;
+use support::http;
 use support::service::{PATIENCE, POLL_EVERY, rules};
 
 const OWN: &str = "123456789012";
@@ -86,13 +87,13 @@ impl Cloud {
 
     async fn change(&self, change: Value) {
         let url = format!("http://{}/_sim/accounts", self.endpoint);
-        let answer = reqwest::Client::new().post(url).json(&change).send().await.unwrap();
+        let answer = http::client().post(url).json(&change).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
     async fn truth(&self, account: &str, region: &str) -> Value {
         let url = format!("http://{}/_sim/truth?account={account}&region={region}", self.endpoint);
-        reqwest::get(url).await.unwrap().json().await.unwrap()
+        http::get(url).await.unwrap().json().await.unwrap()
     }
 }
 
@@ -124,7 +125,7 @@ impl Running {
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        let answer = reqwest::get(format!("http://{}{path}", self.page)).await.unwrap();
+        let answer = http::get(format!("http://{}{path}", self.page)).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
@@ -324,7 +325,7 @@ async fn a_second_target_leaves_the_first_what_it_had() {
     let (_, _, count) = PLACES[0];
     let ended = |running: &Running| {
         let queues = format!("http://{}/api/v1/waits?account={OWN}", running.page);
-        async move { reqwest::get(queues).await.unwrap().json::<Value>().await.unwrap()[0]["count"].as_u64() }
+        async move { http::get(queues).await.unwrap().json::<Value>().await.unwrap()[0]["count"].as_u64() }
     };
     running.until("all have started", || async { ended(&running).await == Some(count as u64) }).await;
     running.stop().await;

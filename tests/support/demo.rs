@@ -16,6 +16,7 @@ use trainspotter_simulator::workload::Synthetic;
 use trainspotter_simulator::{Simulation, serve};
 
 use super::config::watching;
+use super::http;
 
 /// How often the service polls, in simulated time.
 pub const POLL_EVERY: Duration = Duration::from_secs(30);
@@ -98,7 +99,7 @@ impl Demo {
     /// Arranges faults.
     pub async fn inject(&self, faults: &Value) {
         let url = format!("http://{}/_sim/faults", self.endpoint);
-        let answer = reqwest::Client::new().post(url).json(faults).send().await.unwrap();
+        let answer = http::client().post(url).json(faults).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 }

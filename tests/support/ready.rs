@@ -8,6 +8,7 @@ use tokio::process::Child;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::config_file::configured;
+use super::http;
 use super::process::{listening_and_telling, trainspotter};
 
 /// A service over `endpoint` that has polled, its page, and the lines it writes. `more` is added to its configuration.
@@ -16,7 +17,7 @@ pub async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child,
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let (service, page, reported) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
     let ready = async {
-        while !reqwest::get(format!("{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
+        while !http::get(format!("{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

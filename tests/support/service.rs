@@ -21,6 +21,7 @@ use trainspotter_simulator as simulator;
 use trainspotter_simulator::{Simulation, trace};
 
 use super::config::watching;
+use super::http;
 
 /// Simulated seconds per real second.
 const SPEED: f64 = 1_200.0;
@@ -100,7 +101,7 @@ impl Running {
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let answer = reqwest::get(format!("http://{}{path}", self.page)).await.unwrap();
+        let answer = http::get(format!("http://{}{path}", self.page)).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
@@ -109,19 +110,19 @@ impl Running {
     }
 
     pub async fn truth(&self) -> Value {
-        reqwest::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap().json().await.unwrap()
+        http::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap().json().await.unwrap()
     }
 
     /// Every job, with all that happened to it.
     pub async fn true_jobs(&self) -> Vec<Value> {
         let url = format!("http://{}/_sim/truth/jobs?limit=10000", self.endpoint);
-        let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let answer: Value = http::get(url).await.unwrap().json().await.unwrap();
         answer["jobs"].as_array().unwrap().clone()
     }
 
     pub async fn inject(&self, fault: &Value) {
         let url = format!("http://{}/_sim/faults", self.endpoint);
-        let answer = reqwest::Client::new().post(url).json(fault).send().await.unwrap();
+        let answer = http::client().post(url).json(fault).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 

@@ -16,6 +16,7 @@ use trainspotter_simulator as simulator;
 use trainspotter_simulator::Simulation;
 
 use super::config::watching;
+use super::http;
 
 const BEGAN: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// More than any poll here needs: the budget would wait for time to pass.
@@ -86,7 +87,7 @@ impl Still {
 
     /// What the service's API says.
     pub async fn api(&self, path: &str) -> Value {
-        reqwest::get(format!("http://{}{path}", self.page)).await.unwrap().json().await.unwrap()
+        http::get(format!("http://{}{path}", self.page)).await.unwrap().json().await.unwrap()
     }
 
     /// Stops both.
