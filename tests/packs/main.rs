@@ -15,5 +15,6 @@ mod archive;
 mod circles;
 mod dashboards;
 mod deploy;
+mod documents;
 mod exports;
 mod sources;

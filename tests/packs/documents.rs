@@ -1,0 +1,40 @@
+//! What the documents for contributors name is there.
+
+use crate::sources::root;
+
+/// Where a path in a document may begin.
+const BEGINNINGS: [&str; 5] = ["", "src/", "crates/core/src/", "crates/", "docs/"];
+
+/// Endings of files that documents name.
+const ENDINGS: [&str; 9] = [".rs", ".md", ".yaml", ".toml", ".mjs", ".js", ".json", ".py", ".sql"];
+
+#[test]
+fn every_path_that_contributors_are_shown_leads_somewhere() {
+    let mut count = 0;
+    for document in ["docs/ARCHITECTURE.md", "CONTRIBUTING.md", "docs/BUILD.md", "tests/data/README.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        // What stands between backticks.
+        for path in text.split('`').skip(1).step_by(2).filter_map(path) {
+            count += 1;
+            assert!(exists(&path), "{document} names {path}, which is not there");
+        }
+    }
+    assert!(count > 50, "only {count} paths were found");
+}
+
+/// The path that words of a document are; `None` if they are none, or one that somebody is to choose the name of.
+fn path(words: &str) -> Option<String> {
+    let path = words.split("::").next().unwrap_or_default();
+    let is_plain = path.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-./".contains(c));
+    let names_a_file = ENDINGS.iter().any(|ending| path.ends_with(ending));
+    let names_a_module = !path.contains('.') && path.contains('/');
+    (is_plain && !path.starts_with('/') && (names_a_file || names_a_module)).then(|| match path.strip_prefix("core/") {
+        Some(rest) => format!("crates/core/src/{rest}"),
+        None => path.to_owned(),
+    })
+}
+
+fn exists(path: &str) -> bool {
+    let beside = ["tests/data", "."].iter().any(|folder| root().join(folder).join(path).exists());
+    beside || BEGINNINGS.iter().any(|beginning| root().join(format!("{beginning}{path}")).exists())
+}
