@@ -59,7 +59,8 @@ struct WhatIfShare {
     before: WhatIfWaits,
     /// In the replay with the changes.
     after: WhatIfWaits,
-    /// By how much the replay of what was misses the recorded p95: the one after may be off by as much. Null where nothing was recorded.
+    /// By how much the p95 after may be off: as the replay of what was misses the recorded one, or as replays of the change differ, whichever is
+    /// more. Null where nothing was recorded and the replays agree.
     p95_error_seconds: Option<f64>,
 }
 

@@ -6,6 +6,7 @@ mod change;
 mod outcome;
 mod past;
 mod rank;
+mod repeated;
 mod report;
 mod setup_row;
 #[cfg(test)]
@@ -29,6 +30,8 @@ pub struct Answer {
     pub before: Outcome,
     /// The replay with the changes.
     pub after: Outcome,
+    /// By how much the replays with the changes differ in the p95 of each share of `before`, in seconds.
+    p95_spreads: Vec<f64>,
 }
 
 /// Replays a past as it was and with changes. `progress` gets which of the two replays is how far, from 0 to 1.
@@ -42,9 +45,11 @@ pub fn answer(
     mut progress: impl FnMut(usize, f64),
 ) -> Result<Answer, ChangeError> {
     let changed = with_changes(past, changes)?;
-    let before = outcome::replay(past, prices, |part| progress(0, part));
-    let after = outcome::replay(&changed, prices, |part| progress(1, part));
-    Ok(Answer { happened: outcome::happened(past), before, after })
+    let before = repeated::replay(past, prices, |part| progress(0, part));
+    let after = repeated::replay(&changed, prices, |part| progress(1, part));
+    let spread = |share: &ShareOutcome| after.spread(share, |share| share.p95);
+    let p95_spreads = before.middle.shares.iter().map(spread).collect();
+    Ok(Answer { happened: outcome::happened(past), before: before.middle, after: after.middle, p95_spreads })
 }
 
 /// Replays a past as it is.
@@ -58,6 +63,17 @@ impl Answer {
     pub fn error_of(&self, share: &ShareOutcome, wait: impl Fn(&ShareOutcome) -> Option<f64>) -> Option<f64> {
         let find = |outcome: &Outcome| outcome.share(&share.queue, share.share.as_ref()).and_then(&wait);
         Some((find(self.happened.as_ref()?)? - find(&self.before)?).abs())
+    }
+
+    /// By how much the p95 of a share after the changes may be off, in seconds: as much as the replay of what was misses what happened, or as far as
+    /// the replays with the changes are apart, whichever is more. `None` if nothing was recorded and the replays agree.
+    pub fn p95_error(&self, share: &ShareOutcome) -> Option<f64> {
+        let places = self.before.shares.iter().zip(&self.p95_spreads);
+        let spread =
+            places.filter(|(one, _)| one.queue == share.queue && one.share == share.share).map(|(_, spread)| *spread);
+        let spread = spread.fold(0.0, f64::max);
+        let missed = self.error_of(share, |share| share.p95);
+        missed.map(|missed| missed.max(spread)).or(Some(spread).filter(|spread| *spread > 0.0))
     }
 
     /// From when to when the past is.

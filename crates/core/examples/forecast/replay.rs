@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use trainspotter_core::forecast::{
-    Forecaster, HORIZON, JobTraits, OpenJob, Outlook, Profile, RUNS, WaitEnd, World, run,
-};
+use trainspotter_core::forecast::{Forecaster, HORIZON, JobTraits, OpenJob, Outlook, Profile, WaitEnd, World, run};
 use trainspotter_core::model::{JobStatus, QueueName, ShareName, Timestamp};
 use trainspotter_core::scheduler::{
     Delays, Job, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms, TransitionKind,
@@ -25,9 +23,27 @@ pub struct Tested {
     pub plan: f64,
     /// How long the job had waited then.
     pub age: f64,
-    /// Waits of the share in the day before, in order.
+    /// Waits of the share in the day before: so many quantiles, evenly apart.
     pub waits: Vec<f64>,
 }
+
+/// Runs of one forecast: fewer than the service makes, so that the measurement does not take hours.
+pub const TESTED_RUNS: usize = 30;
+
+/// Forecasts over a workload, at every so many submissions.
+pub const MOMENTS: usize = 120;
+
+/// So long after a submission a forecast is made: jobs that start at once have started by then, and do not wait.
+const AFTER_SUBMISSION: Duration = Duration::from_secs(60);
+
+/// The part of the submissions that is only learnt from, and the part before what is tested.
+const SPLIT: (f64, f64) = (0.4, 0.6);
+
+/// Quantiles of past waits that are kept with an estimate.
+const WAIT_QUANTILES: usize = 101;
+
+/// Estimates of one job that are tested, at most: as many as the service keeps.
+const MAX_OF_JOB: usize = 8;
 
 struct Made {
     share: ShareName,
@@ -51,8 +67,8 @@ struct Replay<'a> {
     tested: Vec<Tested>,
 }
 
-/// Forecasts `times` times over a workload: learns from the first 40 % of the time, calibrates over the next 20 %, and tests over the rest.
-pub fn replay(workload: &Workload, policy: &str, times: u32) -> Vec<Tested> {
+/// Forecasts over a workload: learns from the first part of the submissions, calibrates over the next one, and tests over the rest.
+pub fn replay(workload: &Workload, policy: &str) -> Vec<Tested> {
     let setup = workload.setup(policy);
     let Some(begin) = workload.jobs.first().map(|job| job.at) else { return Vec::new() };
     let mut scheduler = Scheduler::new(setup.clone(), 1, begin - Duration::from_secs(1));
@@ -73,16 +89,15 @@ pub fn replay(workload: &Workload, policy: &str, times: u32) -> Vec<Tested> {
         made: BTreeMap::new(),
         tested: Vec::new(),
     };
-    let span = workload.span();
-    for step in 0..=times {
-        let part = f64::from(step) / f64::from(times);
-        let now = begin + span.mul_f64(part);
+    for step in 0..MOMENTS {
+        let part = SPLIT.0 + (1.0 - SPLIT.0) * step as f64 / MOMENTS as f64;
+        let index = (part * workload.jobs.len() as f64) as usize;
+        let Some(now) = workload.jobs.get(index).map(|job| job.at + AFTER_SUBMISSION) else { continue };
         replay.advance(now);
-        if part >= 0.4 {
-            replay.forecast(now, part >= 0.6);
-        }
+        replay.forecast(now, part >= SPLIT.1);
     }
-    replay.advance(begin + span * 3);
+    // What waits at the end is judged too, as far as it starts at all.
+    replay.advance(begin + workload.span() * 3);
     replay.tested
 }
 
@@ -143,7 +158,8 @@ impl Replay<'_> {
         for made in self.made.remove(&number).unwrap_or_default() {
             let [low, middle, high] = made.ends;
             let Made { share, mean_of_day, plan, age, waits, .. } = made;
-            let actual = at.seconds_since(made.at);
+            // As for estimates, later than is looked at is the same.
+            let actual = at.seconds_since(made.at).min(HORIZON.as_secs_f64());
             self.tested.push(Tested { share, low, middle, high, actual, mean_of_day, plan, age, waits });
         }
     }
@@ -198,7 +214,7 @@ impl Replay<'_> {
         let ended = self.forecaster.ended();
         let setup = self.setup.clone();
         let world = World { now, setup, disabled: Vec::new(), in_flight, waiting, left_out: 0, arrivals, ended };
-        self.forecaster.take(&world, &run(&world, RUNS));
+        self.forecaster.take(&world, &run(&world, TESTED_RUNS));
         if is_test {
             self.note(&world, &numbers, &open);
         }
@@ -208,21 +224,20 @@ impl Replay<'_> {
     fn note(&mut self, world: &World, numbers: &[usize], open: &[Job]) {
         let plan = run(&self.planned(world, open), 1);
         let horizon = HORIZON.as_secs_f64();
+        let past = self.past_waits();
         for (index, (number, job)) in numbers.iter().zip(&world.waiting).enumerate() {
             let Outlook::Expected(estimate) = self.forecaster.shown(&job.id) else { continue };
             let made = self.made.get(number).map_or(&[][..], Vec::as_slice);
             let is_due = made.first().zip(made.last()).is_none_or(|(first, last)| {
                 world.now.since(last.at) >= last.at.since(first.at).max(Duration::from_secs(300))
             });
-            if !is_due || made.len() >= 8 {
+            let is_new = world.now.since(job.created_at) < AFTER_SUBMISSION;
+            if is_new || !is_due || made.len() >= MAX_OF_JOB {
                 continue;
             }
             let seconds = |at: Option<Timestamp>| at.map_or(horizon, |at| at.seconds_since(world.now));
             let share = self.share(*number);
-            let mut waits: Vec<f64> =
-                self.waits.iter().filter(|(_, of, _)| *of == share).map(|(.., wait)| *wait).collect();
-            waits.sort_by(f64::total_cmp);
-            let mean = waits.iter().sum::<f64>() / waits.len().max(1) as f64;
+            let (mean, waits) = past.get(&share).cloned().unwrap_or_default();
             let age = world.now.seconds_since(job.created_at);
             let plan = match plan.of_jobs.get(index) {
                 Some(trainspotter_core::forecast::JobStarts::Runs { seconds, .. }) => seconds.first().copied(),
@@ -238,6 +253,21 @@ impl Replay<'_> {
                 waits,
             });
         }
+    }
+
+    /// The mean of the waits of each share in the day before, and quantiles of them.
+    fn past_waits(&self) -> BTreeMap<ShareName, (f64, Vec<f64>)> {
+        let mut of_shares: BTreeMap<ShareName, Vec<f64>> = BTreeMap::new();
+        for (_, share, wait) in &self.waits {
+            of_shares.entry(share.clone()).or_default().push(*wait);
+        }
+        let summary = |(share, mut waits): (ShareName, Vec<f64>)| {
+            waits.sort_by(f64::total_cmp);
+            let quantile = |index: usize| waits.get((waits.len() - 1) * index / (WAIT_QUANTILES - 1)).copied();
+            let mean = waits.iter().sum::<f64>() / waits.len() as f64;
+            (share, (mean, (0..WAIT_QUANTILES).filter_map(quantile).collect()))
+        };
+        of_shares.into_iter().map(summary).collect()
     }
 
     /// The same world as a planner sees it that knows nothing but requested time limits: 30 minutes times a power of two, and at least half as

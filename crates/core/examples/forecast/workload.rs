@@ -1,4 +1,4 @@
-//! Workloads of the evaluation: traces, where there are any, and seeded synthetic ones.
+//! What forecasts are tested on: jobs with the capacity and the queue that they are run on, and traces of them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +10,15 @@ use trainspotter_core::scheduler::{Delays, QueueSetup, Setup};
 
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub const TYPE: &str = "ml.p5.4xlarge";
+
+/// The part of the time in which the jobs of a trace would find the capacity that they are given, if none had to wait.
+const ENOUGH_FOR: f64 = 0.9;
+
+/// Jobs of a trace that are run, at most: the first.
+const MAX_JOBS: usize = 10_000;
+
+/// One in so many jobs comes long before or after the others, at each end, and says nothing of how busy it is.
+const FAR_OUT: usize = 50;
 
 /// A job of a workload.
 #[derive(Clone, Debug)]
@@ -31,12 +40,42 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn of(name: &str, mut jobs: Vec<WorkloadJob>, tightness: f64) -> Option<Self> {
+    /// Jobs of a trace, on as many instances as would be enough for most of the time.
+    pub fn of_trace(name: &str, mut jobs: Vec<WorkloadJob>) -> Option<Self> {
         jobs.sort_by_key(|job| job.at);
-        let span = jobs.last()?.at.seconds_since(jobs.first()?.at);
+        jobs.truncate(MAX_JOBS);
+        let few = jobs.len() / FAR_OUT;
+        let most = jobs.get(few..jobs.len() - few)?;
+        let (from, to) = (most.first()?.at, most.last()?.at);
+        let end = |job: &WorkloadJob| job.at + Duration::try_from_secs_f64(job.seconds).unwrap_or_default();
+        let mut changes: Vec<(Timestamp, f64)> =
+            jobs.iter().flat_map(|job| [(job.at, job.instances), (end(job), -job.instances)]).collect();
+        changes.sort_by_key(|(at, _)| *at);
+        let (mut asked, mut since, mut held) = (0.0_f64, from, Vec::new());
+        for (at, change) in changes {
+            if at > since && at <= to {
+                held.push((asked, at.seconds_since(since)));
+                since = at;
+            }
+            asked += change;
+        }
+        held.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut left = to.seconds_since(from) * ENOUGH_FOR;
+        let reached = held.into_iter().find(|(_, seconds)| {
+            left -= seconds;
+            left <= 0.0
+        });
+        let largest = jobs.iter().map(|job| job.instances).fold(0.0, f64::max);
+        Some(Self { name: name.to_owned(), capacity: reached?.0.max(largest), jobs })
+    }
+
+    /// Jobs that ask for this part of the capacity.
+    pub fn of(name: &str, mut jobs: Vec<WorkloadJob>, load: f64) -> Option<Self> {
+        jobs.sort_by_key(|job| job.at);
+        let span = jobs.last()?.at.seconds_since(jobs.first()?.at).max(1.0);
         let work: f64 = jobs.iter().map(|job| job.instances * job.seconds.min(span)).sum();
         let largest = jobs.iter().map(|job| job.instances).fold(0.0, f64::max);
-        Some(Self { name: name.to_owned(), capacity: (work / span / tightness).ceil().max(largest), jobs })
+        Some(Self { name: name.to_owned(), capacity: (work / span / load).ceil().max(largest), jobs })
     }
 
     pub fn span(&self) -> Duration {
@@ -85,81 +124,35 @@ impl Workload {
     }
 }
 
-/// A trace with a header and `job_id, share, num_gpu, submit_s` and either `duration_s` or `start_s, end_s`.
-pub fn trace(path: &Path, tightness: f64) -> Option<Workload> {
+/// A trace with a header and `job_id, share, num_gpu, submit_s` and either `duration_s` or `start_s, end_s`; `owner` and `name`, if there are any.
+/// Jobs that never started are left out.
+pub fn trace(path: &Path) -> Option<Workload> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next()?.split(',').collect();
     let column = |name: &str| header.iter().position(|column| *column == name);
     let (share, gpus, at) = (column("share")?, column("num_gpu")?, column("submit_s")?);
     let (duration, start, end) = (column("duration_s"), column("start_s"), column("end_s"));
+    let (name, owner) = (column("name"), column("owner"));
     let job = |line: &str| {
         let fields: Vec<&str> = line.split(',').collect();
         let number = |index: usize| fields.get(index)?.parse::<f64>().ok();
+        let text = |index: Option<usize>| {
+            index.and_then(|index| fields.get(index)).map_or_else(String::new, |text| (*text).to_owned())
+        };
         let seconds = match duration {
             Some(duration) => number(duration)?,
             None => number(end?)? - number(start?)?,
         };
         Some(WorkloadJob {
             at: START + Duration::try_from_secs_f64(number(at)?).ok()?,
-            name: String::new(),
-            owner: String::new(),
+            name: text(name),
+            owner: text(owner),
             share: ShareName::new(*fields.get(share)?),
             instances: number(gpus)?.max(1.0),
             seconds: seconds.max(1.0),
         })
     };
     let jobs: Vec<WorkloadJob> = lines.filter_map(job).collect();
-    Workload::of(path.file_stem()?.to_str()?, jobs, tightness)
-}
-
-/// Names, owners and shares with runtimes of their own, by the hours of the day.
-pub fn synthetic(seed: u64, days: u64) -> Option<Workload> {
-    let mut random = Random(seed);
-    let shares = ["research", "speech", "vision", "ranking"];
-    let mut jobs = Vec::new();
-    let mut at = 0.0;
-    while at < days as f64 * 86_400.0 {
-        let hour = (at / 3600.0) % 24.0;
-        let rate = if (8.0..20.0).contains(&hour) { 40.0 } else { 12.0 };
-        at += -random.unit().ln() * 3600.0 / rate;
-        let share = random.below(shares.len());
-        let owner = random.below(4);
-        let name = random.below(3);
-        let usual = [900.0, 3600.0, 10_800.0][name] * [1.0, 1.6, 0.6, 1.2][owner] * [1.0, 0.7, 1.5, 1.0][share];
-        let spread = (random.normal() * 0.5).exp();
-        jobs.push(WorkloadJob {
-            at: START + Duration::from_secs_f64(at),
-            name: format!("{}-{:04}", ["eval", "tune", "train"][name], jobs.len()),
-            owner: format!("{}-{owner}", shares[share]),
-            share: ShareName::new(shares[share]),
-            instances: [1.0, 1.0, 2.0, 4.0][random.below(4)] * if name == 2 { 2.0 } else { 1.0 },
-            seconds: usual * spread,
-        });
-    }
-    Workload::of(&format!("synthetic, seed {seed}"), jobs, 0.92)
-}
-
-/// SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    pub fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-    }
-
-    pub fn below(&mut self, count: usize) -> usize {
-        (self.unit() * count as f64) as usize
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
-    }
+    Workload::of_trace(path.file_stem()?.to_str()?, jobs)
 }

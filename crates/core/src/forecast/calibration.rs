@@ -18,7 +18,10 @@ const MAX_TRUTHS: usize = 3_000;
 const MAX_GROUPS: usize = 2_000;
 
 /// A truth counts half as much as one that came so much later. Truths of one hour are much alike, so that few hours say little.
-const HALF_LIFE: Duration = Duration::from_secs(3 * 86_400);
+const HALF_LIFE: Duration = Duration::from_secs(36 * 3_600);
+
+/// And half as much as one that so many others of its group came after: where much happens in little time, it changes in little time.
+const HALF_AFTER: f64 = 400.0;
 
 /// Fewer truths say nothing of a tenth.
 pub const MIN_TRUTHS: usize = 10;
@@ -38,8 +41,8 @@ const FEW_HELD: f64 = 0.7;
 /// The part of truths that may miss at each end.
 const MISSES: f64 = 0.1;
 
-/// How fast levels follow misses.
-const ADAPTATION: f64 = 0.002;
+/// How fast the levels of a share follow its misses.
+const ADAPTATION: f64 = 0.005;
 
 /// The most that a level moves.
 const MAX_ADAPTED: f64 = 0.3;
@@ -53,8 +56,8 @@ const BEYOND: f64 = 8.0;
 /// Differences of less than this do not matter, in seconds.
 const GRAIN: f64 = 60.0;
 
-/// The low end, the middle and the high end of an interval: one in ten is below the low end, and one in ten above the high end.
-pub const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
+/// The levels at which the truths are read off that correct an interval: a little outside those of its ends, as what comes next differs from what was.
+const READ_AT: [f64; 3] = [0.08, 0.5, 0.92];
 
 /// An interval, in seconds from when it was made; infinite is beyond what is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,8 +120,8 @@ fn ahead_of(raw: &Interval) -> Ahead {
 struct Truths {
     latest: VecDeque<Truth>,
     /// By what factors they missed the ends of their intervals; not set if some came since these were worked out.
-    factors: OnceCell<[f64; 3]>,
-    /// By how much the levels of the two ends differ from [`QUANTILES`].
+    misses: OnceCell<[WeightedValues; 3]>,
+    /// By how much the levels of the two ends differ from [`READ_AT`]; of a share as a whole, for all its estimates.
     adapted: [f64; 2],
 }
 
@@ -165,7 +168,7 @@ impl Calibration {
             }
             let truths = self.groups.entry(group).or_default();
             truths.adapt(truth);
-            truths.factors = OnceCell::new();
+            truths.misses = OnceCell::new();
             truths.latest.push_back(truth.clone());
             if truths.latest.len() > MAX_TRUTHS {
                 truths.latest.pop_front();
@@ -175,7 +178,9 @@ impl Calibration {
 
     /// What an estimate of a share has to be, by what came true; `None` while too little has.
     pub fn correct(&self, raw: Interval, queue: &QueueName, share: Option<&ShareName>) -> Option<Interval> {
-        let factors = self.truths_for(queue, share, ahead_of(&raw))?.factors();
+        let of_share = self.groups.get(&(Group::Share(queue.clone(), share.cloned()), None));
+        let adapted = of_share.map_or([0.0; 2], |truths| truths.adapted);
+        let factors = self.truths_for(queue, share, ahead_of(&raw))?.factors(adapted);
         let mut ends = [0.0; 3];
         for ((end, raw), factor) in ends.iter_mut().zip(raw.ends()).zip(factors) {
             *end = ((raw + GRAIN) * factor - GRAIN).max(0.0);
@@ -234,28 +239,31 @@ impl Calibration {
 }
 
 impl Truths {
-    /// What the ends of an interval have to be multiplied by.
-    fn factors(&self) -> [f64; 3] {
-        *self.factors.get_or_init(|| {
-            let Some(latest) = self.latest.back().map(|truth| truth.at) else { return [1.0; 3] };
-            let mut factors = [1.0; 3];
-            for (index, (factor, level)) in factors.iter_mut().zip(QUANTILES).enumerate() {
-                let weighted = self.latest.iter().map(|truth| {
-                    let predicted = truth.raw.ends().get(index).copied().unwrap_or(0.0);
-                    let half_lives = latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64();
-                    (((truth.actual + GRAIN) / (predicted + GRAIN)).ln(), (-half_lives).exp2())
+    /// What the ends of an interval have to be multiplied by, where the levels of its ends differ by so much from [`READ_AT`].
+    fn factors(&self, adapted: [f64; 2]) -> [f64; 3] {
+        let levels = [READ_AT[0] + adapted[0], READ_AT[1], READ_AT[2] - adapted[1]];
+        let mut factors = [1.0; 3];
+        for ((factor, level), misses) in factors.iter_mut().zip(levels).zip(self.misses()) {
+            let inside = level.clamp(EXTREME, 1.0 - EXTREME);
+            // Beyond all that was seen it goes on by as much as it would have to.
+            *factor = (misses.quantile(inside) + (level - inside) * BEYOND).exp();
+        }
+        factors
+    }
+
+    /// The logarithms of the factors by which truths missed the ends of their intervals, with how much each counts.
+    fn misses(&self) -> &[WeightedValues; 3] {
+        self.misses.get_or_init(|| {
+            let latest = self.latest.back().map(|truth| truth.at).unwrap_or_default();
+            let weighted = |end: fn(&Interval) -> f64| {
+                let weighted = self.latest.iter().rev().enumerate().map(|(later, truth)| {
+                    let half_lives =
+                        latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64() + later as f64 / HALF_AFTER;
+                    (((truth.actual + GRAIN) / (end(&truth.raw) + GRAIN)).ln(), (-half_lives).exp2())
                 });
-                let (low, high) = (self.adapted[0], self.adapted[1]);
-                let level = match index {
-                    0 => level + low,
-                    1 => level,
-                    _ => level - high,
-                };
-                let inside = level.clamp(EXTREME, 1.0 - EXTREME);
-                // Beyond all that was seen it goes on by as much as it would have to.
-                *factor = (weighted_quantile(weighted.collect(), inside) + (level - inside) * BEYOND).exp();
-            }
-            factors
+                WeightedValues::of(weighted.collect())
+            };
+            [weighted(|raw| raw.low), weighted(|raw| raw.middle), weighted(|raw| raw.high)]
         })
     }
 
@@ -279,28 +287,37 @@ impl Truths {
     }
 }
 
-/// The quantile of values with weights. As many values as are expected beyond it are at least beyond it: one more value, of which nothing is
-/// known, is taken to be there.
-fn weighted_quantile(mut weighted: Vec<(f64, f64)>, level: f64) -> f64 {
-    weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let total: f64 = weighted.iter().map(|(_, weight)| weight).sum();
-    // On the side of caution at both ends.
-    let extra = if level > 0.5 {
-        level
-    } else if level < 0.5 {
-        level - 1.0
-    } else {
-        0.0
-    };
-    let target = (level * total + extra).clamp(0.0, total);
-    let mut below = 0.0;
-    for (value, weight) in &weighted {
-        below += weight;
-        if below >= target {
-            return *value;
+/// Values in order, each with the sum of the weights up to it.
+#[derive(Debug)]
+struct WeightedValues(Vec<(f64, f64)>);
+
+impl WeightedValues {
+    fn of(mut weighted: Vec<(f64, f64)>) -> Self {
+        weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut below = 0.0;
+        for (_, weight) in &mut weighted {
+            below += *weight;
+            *weight = below;
         }
+        Self(weighted)
     }
-    weighted.last().map_or(0.0, |(value, _)| *value)
+
+    /// The quantile at a level. As many values as are expected beyond it are at least beyond it: one more value, of which nothing is known, is taken
+    /// to be there.
+    fn quantile(&self, level: f64) -> f64 {
+        let total = self.0.last().map_or(0.0, |(_, all)| *all);
+        // On the side of caution at both ends.
+        let extra = if level > 0.5 {
+            level
+        } else if level < 0.5 {
+            level - 1.0
+        } else {
+            0.0
+        };
+        let target = (level * total + extra).clamp(0.0, total);
+        let index = self.0.partition_point(|(_, below)| *below < target);
+        self.0.get(index).or(self.0.last()).map_or(0.0, |(value, _)| *value)
+    }
 }
 
 #[cfg(test)]
@@ -342,5 +359,22 @@ mod tests {
         }
         let corrected = calibration.correct(raw, &"q".into(), None).unwrap();
         assert!((corrected.middle - 8000.0).abs() < 1.0, "{corrected:?}");
+    }
+
+    #[test]
+    fn an_interval_is_rough_while_the_history_is_young_or_most_were_wrong() {
+        let raw = Interval { low: 100.0, middle: 200.0, high: 300.0 };
+        let rough = |truths: u64, apart: u64, actual: f64| {
+            let mut calibration = Calibration::default();
+            for index in 0..truths {
+                let at = Timestamp::default() + Duration::from_secs(apart * index);
+                calibration.record(&Truth { at, ..truth(raw, Some(raw), actual) });
+            }
+            calibration.is_rough(&"q".into(), None)
+        };
+        assert!(rough(0, 600, 200.0) && rough(SETTLED as u64 - 1, 600, 200.0), "too few");
+        assert!(rough(500, 10, 200.0), "of too short a time");
+        assert!(rough(500, 600, 900.0), "wrong");
+        assert!(!rough(SETTLED as u64, 600, 200.0));
     }
 }

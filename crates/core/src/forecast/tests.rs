@@ -1,5 +1,7 @@
 //! Laws of forecasts, and worked examples.
 
+mod odd_worlds;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

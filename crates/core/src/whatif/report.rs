@@ -42,7 +42,7 @@ pub struct ShareReport {
     pub before: Waits,
     /// In the replay with the changes.
     pub after: Waits,
-    /// By how much the replay of what was misses the recorded p95: the one after may be off by as much.
+    /// By how much the p95 after may be off: as the replay of what was misses the recorded one, or as replays of the change differ, whichever is more.
     pub p95_error_seconds: Option<f64>,
 }
 
@@ -103,7 +103,7 @@ impl Report {
                 happened: happened(&find),
                 before: Waits::of(before),
                 after: find(&answer.after).unwrap_or_else(|| Waits::of(before)),
-                p95_error_seconds: answer.error_of(before, |share| share.p95),
+                p95_error_seconds: answer.p95_error(before),
             }
         };
         let queue_report = |before: &QueueOutcome| {

@@ -102,6 +102,7 @@ fn apart(one: f64, other: f64, small: f64) -> f64 {
 fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str]) {
     let jobs = submissions(seed, has_shares);
     let recorded = world(&setup(policy.clone()), &jobs);
+    let (mut exact, mut all) = (0, 0);
     for text in texts {
         let changes: Vec<Change> = text.split(' ').map(|one| parse(one).unwrap()).collect();
         let said = answer(&recorded, &changes, &Prices::new(), |_, _| {}).unwrap();
@@ -120,8 +121,12 @@ fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str]) {
         for share in &said.after.shares {
             let real = truth.share(&share.queue, share.share.as_ref()).unwrap();
             let off = apart(share.p95.unwrap(), real.p95.unwrap(), 300.0);
+            // Near a limit the answer says that it may be off by more.
+            let is_within = (share.p95.unwrap() - real.p95.unwrap()).abs() <= said.p95_error(share).unwrap_or(0.0);
+            exact += usize::from(off < 0.1);
+            all += 1;
             assert!(
-                off < 0.1,
+                off < 0.1 || is_within,
                 "{text}, seed {seed}, share {:?}: p95 is {:?}, and {:?} in truth",
                 share.share,
                 share.p95,
@@ -131,6 +136,7 @@ fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str]) {
         let (said, real) = (said.after.queues[0].utilisation.unwrap(), truth.queues[0].utilisation.unwrap());
         assert!(apart(said, real, 0.0) < 0.1, "{text}, seed {seed}: utilisation is {said}, and {real} in truth");
     }
+    assert!(exact * 10 >= all * 8, "seed {seed}: {exact} of {all} waits are within a tenth of the truth");
 }
 
 #[test]
@@ -143,18 +149,19 @@ fn changes_of_quota_shares_do_what_is_said() {
         "queue.research.share.speech.sharing=reserve",
         "queue.research.share.vision.priority=9",
     ];
-    check(&quotas(), 11, true, &texts);
+    [11, 23].iter().for_each(|seed| check(&quotas(), *seed, true, &texts));
 }
 
 #[test]
 fn changes_of_a_fair_share_queue_do_what_is_said() {
     let texts = ["queue.research.share.vision.weight=0.5", "queue.research.capacity=+3", "queue.research.policy=fifo"];
-    check(&fair(), 12, true, &texts);
+    [12, 24].iter().for_each(|seed| check(&fair(), *seed, true, &texts));
 }
 
 #[test]
 fn changes_of_a_fifo_queue_do_what_is_said() {
-    check(&Policy::Fifo, 13, false, &["queue.research.capacity=15", "queue.research.capacity=-1"]);
+    let texts = ["queue.research.capacity=15", "queue.research.capacity=-1"];
+    [13, 27].iter().for_each(|seed| check(&Policy::Fifo, *seed, false, &texts));
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! The same replay several times: near a limit a minute here or there decides which job goes first, and all that comes after follows. Each replay but
+//! the first lets jobs hold their instances a little longer or shorter. The medians are what is said, and how far the replays are apart is how far
+//! that may be off.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::model::{Prices, Timestamp};
+use crate::whatif::outcome::{self, Outcome, QueueOutcome, ShareOutcome};
+use crate::whatif::past::Past;
+
+/// How often a past is replayed.
+const REPLAYS: u64 = 5;
+
+/// A longer past is replayed once: it takes long, and what is by chance in it matters less.
+const MAX_REPEATED_JOBS: usize = 20_000;
+
+/// By how much a job holds its instances longer or shorter in another replay, at most, in seconds: as much as AWS may take to find and start them.
+const MOST_SECONDS: f64 = 60.0;
+
+/// And as a part of how long it holds them, at most.
+const MOST_PART: f64 = 0.1;
+
+/// What happens may differ by so much more than the replay that differs most: a few replays show not all that may be.
+const BEYOND: f64 = 1.5;
+
+/// What replays of one past have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repeated {
+    /// The medians.
+    pub middle: Outcome,
+    /// Each of them.
+    pub all: Vec<Outcome>,
+}
+
+/// Replays a past. `progress` gets how far that is, from 0 to 1.
+pub fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Repeated {
+    let times = if past.jobs.len() > MAX_REPEATED_JOBS { 1 } else { REPLAYS };
+    let one = |number: u64| {
+        outcome::replay(&varied(past, number), prices, |part| progress((number as f64 + part) / times as f64))
+    };
+    let all: Vec<Outcome> = (0..times).map(one).collect();
+    Repeated { middle: middle_of(&all), all }
+}
+
+/// The past with its jobs a little longer or shorter, by the number of the replay.
+fn varied(past: &Past, number: u64) -> Cow<'_, Past> {
+    if number == 0 {
+        return Cow::Borrowed(past);
+    }
+    let mut past = past.clone();
+    for (index, job) in past.jobs.iter_mut().enumerate() {
+        let mut hasher = DefaultHasher::new();
+        (number, index).hash(&mut hasher);
+        let part = (hasher.finish() % 2_001) as f64 / 1_000.0 - 1.0;
+        job.seconds += part * MOST_SECONDS.min(job.seconds * MOST_PART);
+    }
+    Cow::Owned(past)
+}
+
+impl Repeated {
+    /// How far a wait of a share may be from its median, in seconds, by the replay that differs most from it.
+    pub fn spread(&self, share: &ShareOutcome, wait: impl Fn(&ShareOutcome) -> Option<f64>) -> f64 {
+        let find = |outcome: &Outcome| outcome.share(&share.queue, share.share.as_ref()).and_then(&wait);
+        let Some(middle) = find(&self.middle) else { return 0.0 };
+        self.all.iter().filter_map(find).map(|one| (one - middle).abs()).fold(0.0, f64::max) * BEYOND
+    }
+}
+
+/// The replays have the same shares and queues in the same order.
+fn middle_of(all: &[Outcome]) -> Outcome {
+    let Some(first) = all.first() else {
+        let (from, to) = (Timestamp::default(), Timestamp::default());
+        return Outcome { from, to, shares: Vec::new(), queues: Vec::new() };
+    };
+    let shares = first.shares.iter().enumerate().map(|(index, share)| {
+        let median = |value: fn(&ShareOutcome) -> Option<f64>| {
+            median(all.iter().filter_map(|one| one.shares.get(index).and_then(value)))
+        };
+        ShareOutcome {
+            p50: median(|share| share.p50),
+            p90: median(|share| share.p90),
+            p95: median(|share| share.p95),
+            mean: median(|share| share.mean),
+            started: median(|share| Some(share.started as f64)).map_or(share.started, |started| started as usize),
+            ..share.clone()
+        }
+    });
+    let queues = first.queues.iter().enumerate().map(|(index, queue)| {
+        let median = |value: fn(&QueueOutcome) -> Option<f64>| {
+            median(all.iter().filter_map(|one| one.queues.get(index).and_then(value)))
+        };
+        QueueOutcome {
+            utilisation: median(|queue| queue.utilisation),
+            preemptions: median(|queue| Some(queue.preemptions as f64)).map_or(0, |count| count as usize),
+            lost_instance_hours: median(|queue| Some(queue.lost_instance_hours)).unwrap_or(0.0),
+            lost_dollars: median(|queue| queue.lost_dollars),
+            ..queue.clone()
+        }
+    });
+    Outcome { shares: shares.collect(), queues: queues.collect(), ..first.clone() }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
