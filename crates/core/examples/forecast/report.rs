@@ -23,9 +23,9 @@ its wait ends.
    lasted longer than the job has so far, against 8 of the next level. Time limits of jobs cap it.
 2. The scheduler model is run forward from the present 100 times: each run draws what running jobs have left and what waiting jobs will take, and lets jobs
    come as they came on one of the last seven days from this hour on. Preemption, lending and priorities are those of the model.
-3. The quantiles of the runs are corrected by what came true lately (split conformal prediction; a truth counts half after a day and a
-   half or after 400 others), of the same share that looked as far ahead, where there are 30, otherwise of the queue or of all. Misses move the levels
-   of a share outwards (adaptive conformal inference). Nothing is shown before 10 estimates have come true.
+3. The quantiles of the runs are corrected by what came true lately (split conformal prediction; a truth counts half after a day and a half),
+   of the same share that looked as far ahead, where there are 30, otherwise of the queue or of all. Misses move the levels outwards (adaptive
+   conformal inference). Nothing is shown before 10 estimates have come true.
 
 ## Asking
 

@@ -20,9 +20,6 @@ const MAX_GROUPS: usize = 2_000;
 /// A truth counts half as much as one that came so much later. Truths of one hour are much alike, so that few hours say little.
 const HALF_LIFE: Duration = Duration::from_secs(36 * 3_600);
 
-/// And half as much as one that so many others of its group came after: where much happens in little time, it changes in little time.
-const HALF_AFTER: f64 = 400.0;
-
 /// Fewer truths say nothing of a tenth.
 pub const MIN_TRUTHS: usize = 10;
 
@@ -41,8 +38,8 @@ const FEW_HELD: f64 = 0.7;
 /// The part of truths that may miss at each end.
 const MISSES: f64 = 0.1;
 
-/// How fast the levels of a share follow its misses.
-const ADAPTATION: f64 = 0.005;
+/// How fast levels follow misses.
+const ADAPTATION: f64 = 0.002;
 
 /// The most that a level moves.
 const MAX_ADAPTED: f64 = 0.3;
@@ -121,7 +118,7 @@ struct Truths {
     latest: VecDeque<Truth>,
     /// By what factors they missed the ends of their intervals; not set if some came since these were worked out.
     misses: OnceCell<[WeightedValues; 3]>,
-    /// By how much the levels of the two ends differ from [`READ_AT`]; of a share as a whole, for all its estimates.
+    /// By how much the levels of the two ends differ from [`READ_AT`].
     adapted: [f64; 2],
 }
 
@@ -178,9 +175,7 @@ impl Calibration {
 
     /// What an estimate of a share has to be, by what came true; `None` while too little has.
     pub fn correct(&self, raw: Interval, queue: &QueueName, share: Option<&ShareName>) -> Option<Interval> {
-        let of_share = self.groups.get(&(Group::Share(queue.clone(), share.cloned()), None));
-        let adapted = of_share.map_or([0.0; 2], |truths| truths.adapted);
-        let factors = self.truths_for(queue, share, ahead_of(&raw))?.factors(adapted);
+        let factors = self.truths_for(queue, share, ahead_of(&raw))?.factors();
         let mut ends = [0.0; 3];
         for ((end, raw), factor) in ends.iter_mut().zip(raw.ends()).zip(factors) {
             *end = ((raw + GRAIN) * factor - GRAIN).max(0.0);
@@ -239,9 +234,9 @@ impl Calibration {
 }
 
 impl Truths {
-    /// What the ends of an interval have to be multiplied by, where the levels of its ends differ by so much from [`READ_AT`].
-    fn factors(&self, adapted: [f64; 2]) -> [f64; 3] {
-        let levels = [READ_AT[0] + adapted[0], READ_AT[1], READ_AT[2] - adapted[1]];
+    /// What the ends of an interval have to be multiplied by.
+    fn factors(&self) -> [f64; 3] {
+        let levels = [READ_AT[0] + self.adapted[0], READ_AT[1], READ_AT[2] - self.adapted[1]];
         let mut factors = [1.0; 3];
         for ((factor, level), misses) in factors.iter_mut().zip(levels).zip(self.misses()) {
             let inside = level.clamp(EXTREME, 1.0 - EXTREME);
@@ -256,9 +251,8 @@ impl Truths {
         self.misses.get_or_init(|| {
             let latest = self.latest.back().map(|truth| truth.at).unwrap_or_default();
             let weighted = |end: fn(&Interval) -> f64| {
-                let weighted = self.latest.iter().rev().enumerate().map(|(later, truth)| {
-                    let half_lives =
-                        latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64() + later as f64 / HALF_AFTER;
+                let weighted = self.latest.iter().map(|truth| {
+                    let half_lives = latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64();
                     (((truth.actual + GRAIN) / (end(&truth.raw) + GRAIN)).ln(), (-half_lives).exp2())
                 });
                 WeightedValues::of(weighted.collect())
