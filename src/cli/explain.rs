@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::remote::Remote;
+use crate::cli::remote::{Client, Remote};
 use crate::cli::table::plain;
 use crate::cli::when;
 use crate::cli::{Failure, print, print_json};
@@ -29,14 +29,24 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.job.trim().is_empty() {
         return Err(Failure::usage("which job? Give its id, its name, how one of them begins, or its owner"));
     }
-    let job = client.get(&["jobs", &arguments.job], &[]).await?;
-    if job["id"].as_str().is_none() {
-        return Err(client.is_something_else("its answer is no job"));
-    }
+    let job = job(&client, &arguments.job).await?;
     if arguments.json {
         return print_json(&job);
     }
     lines_of(&job).iter().try_for_each(|line| print(format_args!("{}", plain(line))))
+}
+
+async fn job(client: &Client, words: &str) -> Result<Value, Failure> {
+    let job = client.get(&["jobs", words], &[]).await?;
+    if job["id"].as_str().is_none() {
+        return Err(client.is_something_else("its answer is no job"));
+    }
+    Ok(job)
+}
+
+/// The story of a job, a line each.
+pub(super) async fn story(client: &Client, id: &str) -> Result<Vec<String>, Failure> {
+    Ok(lines_of(&job(client, id).await?).iter().map(|line| plain(line)).collect())
 }
 
 /// The story of a job, a line each.

@@ -32,6 +32,15 @@ pub(super) struct Found {
     pub(super) shares: Vec<Value>,
 }
 
+impl Found {
+    /// The queue that a row of the table is about.
+    pub(super) fn name_of_row(&self, row: usize) -> Option<String> {
+        let rows_of = |queue: &Value| 1 + self.shares.iter().filter(|share| is_of(share, queue)).count();
+        let mut rows = self.queues.iter().flat_map(|queue| std::iter::repeat_n(queue, rows_of(queue)));
+        rows.nth(row)?["queue"].as_str().map(str::to_owned)
+    }
+}
+
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let found = found(&arguments.remote.connect()?, arguments.queue.as_deref()).await?;
     if arguments.json {

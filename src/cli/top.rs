@@ -1,5 +1,6 @@
 //! `top`: a running service, live.
 
+mod details;
 mod keys;
 mod screen;
 mod view;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use crate::cli::jobs::Sort;
 use crate::cli::remote::{Client, Remote};
-use crate::cli::{Failure, print, print_json};
+use crate::cli::{Failure, explain, print, print_json};
 use keys::{Key, keys};
 use screen::Screen;
 use trainspotter_core::model::parse_duration;
@@ -35,6 +36,8 @@ Keys:
   arrows, j k, page up and down, g G    move
   s                        next order of jobs
   /                        show only lines that hold a text; enter keeps it, esc clears it
+  enter                    of a job its story, of a queue its jobs, of an alert what it says; esc leads back
+  ? h                      these keys
   q, ctrl-c                end")]
 pub(super) struct Arguments {
     /// How often to look.
@@ -65,6 +68,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// A look that has not come back.
 type Look<'a> = Pin<Box<dyn Future<Output = Result<Data, Failure>> + Send + 'a>>;
 
+/// The story of a job that has not come.
+type Story<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, Failure>> + Send + 'a>>;
+
 /// Until somebody ends it.
 async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failure> {
     let mut view = View::new(client.shown(), data);
@@ -77,13 +83,24 @@ async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failu
     // The size of the terminal changes, too.
     let mut draws = tokio::time::interval(DRAW_EVERY);
     let mut looking: Option<Look<'_>> = None;
+    let mut asking: Option<Story<'_>> = None;
     loop {
         screen.draw(&mut view).map_err(|error| Failure::failed(format!("the terminal cannot be written: {error}")))?;
         tokio::select! {
             key = pressed.recv() => match key {
-                Some(key) if !ends(&mut view, key) => {}
+                Some(key) if !ends(&mut view, key) => {
+                    if let Some(id) = view.take_asked() {
+                        asking = Some(Box::pin(async move { explain::story(client, &id).await }));
+                    }
+                }
                 Some(_) | None => return Ok(()),
             },
+            answered = async { Some(asking.as_mut()?.await) }, if asking.is_some() => {
+                asking = None;
+                if let Some(story) = answered {
+                    view.show_story(story);
+                }
+            }
             // A service that answers slowly does not hold up the keys.
             looked = async { Some(looking.as_mut()?.await) }, if looking.is_some() => {
                 looking = None;
@@ -104,7 +121,7 @@ fn ends(view: &mut View, key: Key) -> bool {
         (true, Key::Letter(letter)) => view.typed(letter),
         (true, Key::Erase) => view.erase(),
         (true, Key::Enter) => view.keep_filter(),
-        (_, Key::Escape) => view.clear_filter(),
+        (_, Key::Escape) => view.back(),
         (_, Key::Down) | (false, Key::Letter('j')) => view.move_by(1),
         (_, Key::Up) | (false, Key::Letter('k')) => view.move_by(-1),
         (_, Key::PageDown) | (false, Key::Letter(' ')) => view.move_by(view.page()),
@@ -116,7 +133,9 @@ fn ends(view: &mut View, key: Key) -> bool {
         (false, Key::Letter(digit @ '1'..='3')) => view.show(digit),
         (false, Key::Letter('s')) => view.next_sort(),
         (false, Key::Letter('/')) => view.type_filter(),
-        (false, Key::Letter(_) | Key::Erase | Key::Enter) => {}
+        (false, Key::Letter('?' | 'h')) => view.show_keys(),
+        (false, Key::Enter) => view.enter(),
+        (false, Key::Letter(_) | Key::Erase) => {}
     }
     false
 }

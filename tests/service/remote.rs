@@ -438,6 +438,17 @@ async fn top_shows_tables_in_a_terminal_and_gives_it_back() {
         screen.contains("1 alert firing") && screen.contains("WAITED") && screen.contains(url.as_str()),
         "{screen}"
     );
+    for key in ["?", "Enter"] {
+        terminal.press(key).await;
+    }
+    terminal.shows("these keys").await;
+    terminal.press("Escape").await;
+    terminal.shows(" runn").await;
+    terminal.press("Enter").await;
+    let screen = terminal.shows("[job]").await;
+    assert!(screen.contains("esc back"), "{screen}");
+    terminal.press("Escape").await;
+    terminal.shows("[1 jobs]").await;
     terminal.press("Tab").await;
     let screen = terminal.shows("[2 queues]").await;
     assert!(screen.contains("BORROWED") && screen.contains("research"), "{screen}");
@@ -448,6 +459,10 @@ async fn top_shows_tables_in_a_terminal_and_gives_it_back() {
     terminal.press("3").await;
     let screen = terminal.shows("[3 alerts]").await;
     assert!(screen.contains("Polls") && screen.contains("SILENCED"), "{screen}");
+    terminal.press("Enter").await;
+    terminal.shows("page: /alerts/").await;
+    terminal.press("Escape").await;
+    terminal.shows("[3 alerts]").await;
     for key in ["/", "z", "q"] {
         terminal.press(key).await;
     }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use crate::cli::jobs::{self, Sort, compare};
 use crate::cli::remote::Client;
 use crate::cli::table::plain;
+use crate::cli::top::details::Details;
 use crate::cli::{Failure, alerts, queues};
 use trainspotter_core::model::{Timestamp, units};
 
@@ -117,6 +118,10 @@ pub(super) struct View {
     sort: usize,
     filter: String,
     typing: bool,
+    /// What is shown in place of the tables.
+    details: Option<Details>,
+    /// The job whose story is to be asked for.
+    asked: Option<String>,
 }
 
 impl View {
@@ -133,6 +138,8 @@ impl View {
             sort: 0,
             filter: String::new(),
             typing: false,
+            details: None,
+            asked: None,
         }
     }
 
@@ -155,16 +162,70 @@ impl View {
     }
 
     pub(super) fn turn(&mut self, by: usize) {
+        self.details = None;
         (self.tab, self.marked, self.first) = ((self.tab + by) % TABS.len(), 0, 0);
     }
 
     pub(super) fn show(&mut self, digit: char) {
         let tab =
             digit.to_digit(10).and_then(|digit| usize::try_from(digit).ok()).map_or(0, |digit| digit.saturating_sub(1));
+        self.details = None;
         (self.tab, self.marked, self.first) = (tab % TABS.len(), 0, 0);
     }
 
+    /// Shows more of what is marked: of a job its story, which has to be asked for; of a queue its jobs; of an alert what it says.
+    pub(super) fn enter(&mut self) {
+        let shown = self.shown_rows();
+        let Some((row, _)) = shown.get(self.marked).filter(|_| self.details.is_none()) else { return };
+        match self.shown_tab() {
+            Tab::Jobs => self.asked = self.data.jobs.get(*row).and_then(|job| Some(job["id"].as_str()?.to_owned())),
+            Tab::Queues => {
+                if let Some(queue) = self.data.queues.name_of_row(*row) {
+                    (self.filter, self.tab, self.marked, self.first) = (queue, 0, 0, 0);
+                }
+            }
+            Tab::Alerts => self.details = self.data.alerts.get(*row).map(Details::of_alert),
+        }
+    }
+
+    /// The job whose story somebody wants.
+    pub(super) fn take_asked(&mut self) -> Option<String> {
+        self.asked.take()
+    }
+
+    pub(super) fn show_story(&mut self, story: Result<Vec<String>, Failure>) {
+        self.details = Some(match story {
+            Ok(lines) => Details::new("job", lines),
+            Err(failure) => Details::new("job", vec![plain(failure.text().lines().next().unwrap_or_default())]),
+        });
+    }
+
+    pub(super) fn show_keys(&mut self) {
+        self.details = Some(Details::keys());
+    }
+
+    /// From details to the tables, or from some lines to all.
+    pub(super) fn back(&mut self) {
+        if self.details.take().is_none() {
+            self.clear_filter();
+        }
+    }
+
+    fn shown_tab(&self) -> Tab {
+        TABS[self.tab % TABS.len()]
+    }
+
+    /// The rows that pass the filter, by their place in the table.
+    fn shown_rows(&self) -> Vec<(usize, String)> {
+        let wanted = self.filter.to_lowercase();
+        let rows = self.data.table(self.shown_tab()).into_iter().skip(1).enumerate();
+        rows.filter(|(_, row)| row.to_lowercase().contains(&wanted)).collect()
+    }
+
     pub(super) fn move_by(&mut self, lines: isize) {
+        if let Some(details) = &mut self.details {
+            return details.move_by(lines);
+        }
         self.marked = self.marked.saturating_add_signed(lines);
     }
 
@@ -193,23 +254,24 @@ impl View {
         self.typing = false;
     }
 
-    pub(super) fn clear_filter(&mut self) {
+    fn clear_filter(&mut self) {
         (self.typing, self.filter) = (false, String::new());
     }
 
     /// The lines of a screen of so many, and which is marked.
     pub(super) fn lines(&mut self, height: usize) -> Vec<(String, bool)> {
-        let tab = TABS[self.tab % TABS.len()];
-        let mut table = self.data.table(tab).into_iter();
-        let titles = table.next().unwrap_or_default();
-        let wanted = self.filter.to_lowercase();
-        let rows: Vec<String> = table.filter(|row| row.to_lowercase().contains(&wanted)).collect();
         self.page = height.saturating_sub(AROUND).max(1);
+        let title = self.title();
+        if let Some(details) = &mut self.details {
+            return details.lines(title, self.page, height.max(AROUND));
+        }
+        let titles = self.data.table(self.shown_tab()).into_iter().next().unwrap_or_default();
+        let rows = self.shown_rows();
         self.marked = self.marked.min(rows.len().saturating_sub(1));
         self.first = self.first.clamp((self.marked + 1).saturating_sub(self.page), self.marked);
-        let mut lines = vec![(self.title(), false), (self.tabs(), false), (titles, false)];
+        let mut lines = vec![(title, false), (self.tabs(), false), (titles, false)];
         let shown = rows.iter().enumerate().skip(self.first).take(self.page);
-        lines.extend(shown.map(|(index, row)| (row.clone(), index == self.marked)));
+        lines.extend(shown.map(|(index, (_, row))| (row.clone(), index == self.marked)));
         if rows.is_empty() {
             lines.push(("nothing to show".to_owned(), false));
         }
@@ -247,7 +309,7 @@ impl View {
         if self.typing {
             "enter keeps the filter, esc clears it".to_owned()
         } else {
-            "q end  tab next table  arrows j k move  s order  / filter".to_owned()
+            "q end  tab next table  arrows j k move  enter more  s order  / filter  ? keys".to_owned()
         }
     }
 }
