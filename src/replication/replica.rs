@@ -241,6 +241,9 @@ impl<S: Storage + 'static> Replica<S> {
         };
         self.standing.send_if_modified(|shown| {
             let is_new = *shown != standing;
+            if shown.same_config && !standing.same_config {
+                tracing::warn!(leader = standing.leader, "the leader has another configuration than this replica");
+            }
             *shown = standing;
             is_new
         });

@@ -11,6 +11,7 @@
 mod support {
     pub mod config;
     pub mod demo;
+    pub mod fakecloud;
     pub mod frames;
     pub mod http;
     pub mod process;
