@@ -35,7 +35,7 @@ pub use write::{Written, write_day};
 
 use crate::aws::BucketAccess;
 use crate::config::{Archive, Config};
-use crate::objects::{self, Anywhere, OpenError};
+use crate::objects::{self, Anywhere, OpenError, Rights, Setting};
 use trainspotter_clock::Clock;
 
 /// What is at the place of an archive. Nothing is asked yet.
@@ -46,5 +46,6 @@ pub async fn open(archive: &Archive, config: Option<&Config>, clock: Clock) -> R
     let Archive { place, region, endpoint, role, .. } = archive;
     let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
     let access = config.map_or(access, |config| access.or_of_targets(config));
-    objects::open(place, access, "archive", clock).await
+    let setting = Setting { place: "archive", region: "archive.region", rights: Rights::Keep };
+    objects::open(place, access, setting, clock).await
 }

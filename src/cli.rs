@@ -2,6 +2,7 @@
 
 mod alerts;
 mod check;
+mod config_text;
 mod cost;
 mod demo;
 mod explain;
@@ -162,7 +163,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Report(arguments) => report::run(&arguments).await,
         Command::When(arguments) => when::run(&arguments).await,
         Command::WhatIf(arguments) => what_if::run(&arguments).await,
-        Command::Rules(command) => rules::run(&command),
+        Command::Rules(command) => rules::run(&command).await,
         Command::Notify(command) => notify::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Silence(command) => silence::run(command).await,

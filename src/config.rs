@@ -16,6 +16,7 @@ mod object_place;
 mod otlp_environment;
 mod publish;
 mod receivers;
+mod rules;
 mod store;
 mod targets;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use file::{Every, Permission};
 pub use mute::Mute;
 pub use object_place::ObjectPlace;
 pub use publish::{CloudWatch, CloudWatchMetrics, Histograms, Otlp, OtlpProtocol, Publish};
+pub use rules::{RulesBucket, RulesPlace};
 pub use store::Replication;
 pub use targets::{MAX_TARGETS, usual_name};
 
@@ -94,8 +96,8 @@ pub struct Config {
     pub publish: Publish,
     /// The part of a core that estimates of when jobs start may take; 0 for none.
     pub forecast: f64,
-    /// Rule files, or folders of them.
-    pub rules: Vec<PathBuf>,
+    /// Where rules are: files, folders, buckets.
+    pub rules: Vec<RulesPlace>,
     /// Who is notified of alerts.
     pub receivers: Vec<Receiver>,
     /// What survives a restart.

@@ -6,12 +6,49 @@ pub(crate) mod fake_s3;
 pub mod folder;
 mod open;
 pub mod s3;
+mod texts;
 
+pub use crate::aws::BucketAccess;
 pub use anywhere::Anywhere;
 pub use open::{OpenError, open};
+pub use texts::{MAX_TEXT_BYTES, MAX_TEXTS, Texts};
 
 use std::fmt;
 use std::future::Future;
+
+/// The settings that errors of a bucket name.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Where the bucket is given.
+    pub place: &'static str,
+    /// Where its region is given.
+    pub region: &'static str,
+    /// What is asked of the bucket.
+    pub rights: Rights,
+}
+
+/// What is asked of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Objects are read, written and removed.
+    Keep,
+    /// Objects are read.
+    Read,
+}
+
+impl Rights {
+    /// What a policy has to allow.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Keep => {
+                "allow s3:GetObject, s3:PutObject and s3:DeleteObject on its objects below the prefix, and s3:ListBucket on the bucket"
+            }
+            Self::Read => {
+                "allow s3:GetObject on its objects below the prefix, and s3:ListBucket on the bucket; without the latter S3 says the same of an object that is not there"
+            }
+        }
+    }
+}
 
 /// What became of an object that was to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ mod replica_view;
 mod replicas;
 pub mod report;
 mod restore;
+mod rule_files;
 mod rule_reload;
 mod same_place;
 mod senders;
@@ -36,16 +37,18 @@ mod test_notification;
 
 pub use live_check::{Look, LookError, look};
 pub use logs::{ExportError, Logs, LogsError, SentLogs, start_logs};
-pub use rule_reload::{files_of, is_test_file, load_rules, path_problem, read_file};
+pub use problems::in_a_line;
+pub use rule_files::{RuleSources, files_of, is_test_file, load_rules, read_file};
 pub use signals::stop_on_signals;
 pub use state_files::state_files_beside;
 pub use test_notification::{Undelivered, test_receiver};
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
@@ -90,6 +93,15 @@ pub struct Service {
 #[error("the configuration has no target")]
 pub struct NoTarget;
 
+/// What becomes of the configuration while the service runs.
+#[derive(Debug)]
+pub struct Following {
+    /// Other targets, whenever they change.
+    pub targets: mpsc::Receiver<Vec<Target>>,
+    /// Why what stands there now is not in effect, if it is not.
+    pub problem: watch::Receiver<Option<Arc<str>>>,
+}
+
 /// Why a service could not be started or ended badly: what was being done, and what went wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {cause}")]
@@ -132,7 +144,17 @@ impl Service {
         changes: mpsc::Receiver<Vec<Target>>,
         stop: CancellationToken,
     ) -> Result<(), StartError> {
-        targets::run(self.by_aws_time(), changes, stop).await
+        let (_, no_problem) = watch::channel(None);
+        self.run_configured(Following { targets: changes, problem: no_problem }, stop).await
+    }
+
+    /// The same, and pages say what is wrong with a configuration that is followed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::run`].
+    pub async fn run_configured(self, following: Following, stop: CancellationToken) -> Result<(), StartError> {
+        targets::run(self.by_aws_time(), following, stop).await
     }
 }
 

@@ -56,6 +56,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
@@ -147,6 +148,8 @@ pub struct Pages {
     pub metrics: fn(&[Arc<Frame>]) -> String,
     /// Whether the figures of all targets were complete once: one that comes later is not waited for.
     pub was_ready: Arc<AtomicBool>,
+    /// Why the configuration that stands there now is not in effect, if it is not.
+    pub configuration: watch::Receiver<Option<Arc<str>>>,
 }
 
 /// All routes, with their limits and headers.

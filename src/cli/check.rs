@@ -21,7 +21,7 @@ use trainspotter_core::rules::Rule;
   trainspotter check --config config/trainspotter.example.yaml --live
   trainspotter check --config config/trainspotter.example.yaml --json | jq '.routes[] | select(.receivers == [])'")]
 pub(super) struct Arguments {
-    /// The configuration file, or env:NAME for an environment variable with its text.
+    /// The configuration file, env:NAME for an environment variable with its text, or s3://bucket/object.
     #[arg(long, value_name = "FILE")]
     config: String,
     /// Also ask AWS once: can everything be read, and is something wrong with queues, shares and environments?
@@ -33,8 +33,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let source = inputs::Source::load(&arguments.config)?;
-    let rules = source.rules()?;
+    let source = inputs::Source::load(&arguments.config).await?;
+    let rules = source.rules().await?;
     source.check_folders()?;
     let config = &source.config;
     if arguments.json {

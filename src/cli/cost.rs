@@ -38,7 +38,7 @@ const HOSTS: f64 = 32.0;
 
 Prices are those of config/prices.yaml, which is in the binary; a file of the same form replaces what it names.")]
 pub(super) struct Arguments {
-    /// The configuration file, or env:NAME for an environment variable with its text.
+    /// The configuration file, env:NAME for an environment variable with its text, or s3://bucket/object.
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     config: Option<String>,
     /// Ask AWS once which queues, shares and jobs there are.
@@ -77,8 +77,8 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         let message = format!("say of what: --config FILE, or --url URL (or {URL_VARIABLE}) for a running service");
         return Err(Failure::usage(message));
     };
-    let source = inputs::Source::load(config)?;
-    let rules = source.rules()?;
+    let source = inputs::Source::load(config).await?;
+    let rules = source.rules().await?;
     let config = &source.config;
     let prices = prices(arguments.prices.as_deref())?;
     let mut notes = vec![format!("Prices: {}.", prices.in_words())];

@@ -1,84 +1,177 @@
-//! Looks at the configuration file while the service runs: its targets are taken in, everything else waits for a restart.
+//! Looks at the configuration while the service runs: its targets are taken in, everything else waits for a restart. What is wrong with what
+//! stands there now is logged, and pages and `/readyz` name it.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::inputs;
+use crate::cli::config_text::ConfigText;
+use crate::cli::inputs::Source;
 use crate::config::{Config, Target};
+use crate::service::{Following, in_a_line};
 
-/// Wall time between two looks at the file.
+/// Wall time between two looks at a file.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// The targets of a configuration whenever they change, until `stop`. A text counts when two looks in a row see it, so that a file that is
-/// being written changes nothing; one with a mistake anywhere changes nothing either.
-pub(super) fn targets(
-    name: String,
-    text: String,
-    config: &Config,
-    stop: CancellationToken,
-) -> mpsc::Receiver<Vec<Target>> {
-    let (changes, changed) = mpsc::channel(1);
-    let known = Known { text, config: config.clone() };
+/// Wall time between two looks at an object, each of which has a price. What has changed there is looked at again as soon as a file is.
+const LOOK_AT_OBJECT_EVERY: Duration = Duration::from_secs(30);
+
+/// The configuration whenever it changes, until `stop`. A text counts when two looks in a row see it, so that a file that is being written
+/// changes nothing; one with a mistake anywhere changes nothing either.
+pub(super) fn configuration(name: String, text: String, config: &Config, stop: CancellationToken) -> Following {
+    let ((changes, targets), (says, problem)) = (mpsc::channel(1), watch::channel(None));
+    let watch = Watch::of(name, text, config);
     tokio::spawn(async move {
-        let looking = look(name, known, changes);
+        let looking = look(watch, changes, says);
         tokio::select! {
             () = stop.cancelled() => {}
             () = looking => {}
         }
     });
-    changed
+    Following { targets, problem }
 }
 
-/// What was read last without a mistake.
-struct Known {
-    text: String,
-    config: Config,
-}
-
-async fn look(name: String, mut known: Known, changes: mpsc::Sender<Vec<Target>>) {
-    let mut seen = known.text.clone();
-    let mut refused = None;
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let of_file = name.clone();
-        let Ok(text) = tokio::task::spawn_blocking(move || inputs::text(&of_file)).await else { return };
-        // What cannot be read now may be on its way.
-        let Ok(text) = text else { continue };
-        let is_settled = std::mem::replace(&mut seen, text.clone()) == text;
-        if !is_settled || text == known.text || refused.as_ref() == Some(&text) {
-            continue;
+async fn look(mut watch: Watch, changes: mpsc::Sender<Vec<Target>>, says: watch::Sender<Option<Arc<str>>>) {
+    let mut found = loop {
+        match ConfigText::of(&watch.name).await {
+            Ok(found) => break found,
+            Err(error) => tracing::error!("the configuration cannot be looked at: {}", error.text()),
         }
-        let config = match inputs::Source::load(&name) {
-            Ok(source) => source.config,
-            Err(mistakes) => {
+        tokio::time::sleep(LOOK_AT_OBJECT_EVERY).await;
+    };
+    watch.folder = found.folder();
+    loop {
+        let is_dear = found.has_a_price() && !watch.is_unsettled();
+        tokio::time::sleep(if is_dear { LOOK_AT_OBJECT_EVERY } else { LOOK_EVERY }).await;
+        let seen = found.now().await.map_err(|unreadable| unreadable.failure.text().to_owned());
+        let targets = watch.look(seen);
+        says.send_if_modified(|problem| {
+            let before = std::mem::replace(problem, watch.problem.as_deref().map(Arc::from));
+            *problem != before
+        });
+        if let Some(targets) = targets
+            && changes.send(targets).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// What was seen of a configuration.
+struct Watch {
+    name: String,
+    /// Where paths in it start from.
+    folder: PathBuf,
+    /// What the service began with, but for the targets, which are of now.
+    running: Config,
+    /// What was read last, or why nothing could be.
+    known: Result<String, String>,
+    /// What the last look saw.
+    seen: Result<String, String>,
+    /// Why what stands there is not in effect.
+    problem: Option<String>,
+}
+
+impl Watch {
+    fn of(name: String, text: String, config: &Config) -> Self {
+        let folder = PathBuf::from(".");
+        Self { name, folder, running: config.clone(), known: Ok(text.clone()), seen: Ok(text), problem: None }
+    }
+
+    /// Whether the last look saw something that the one before did not.
+    fn is_unsettled(&self) -> bool {
+        self.seen != self.known
+    }
+
+    /// Takes in what a look saw. Other targets, if that comes to some.
+    fn look(&mut self, seen: Result<String, String>) -> Option<Vec<Target>> {
+        let before = std::mem::replace(&mut self.seen, seen);
+        if self.seen != before || self.seen == self.known {
+            return None;
+        }
+        self.known.clone_from(&self.seen);
+        let found = match self.seen.clone() {
+            Ok(text) => Source::checked(&self.name, text, &self.folder).map_err(|mistakes| {
                 tracing::error!("the configuration has mistakes; what it said before stays\n{}", mistakes.text());
-                refused = Some(text);
-                continue;
+                let shown = in_a_line(mistakes.text());
+                format!("it has mistakes, and what it said before stays in effect: {shown}")
+            }),
+            Err(error) => {
+                tracing::error!("the configuration cannot be read; what it said before stays: {error}");
+                Err(format!("it cannot be read, and what it said before stays in effect: {error}"))
             }
         };
-        if (Config { targets: Vec::new(), ..config.clone() })
-            != (Config { targets: Vec::new(), ..known.config.clone() })
-        {
-            tracing::warn!("the configuration has changed beside its targets; that is taken in by a restart");
-        }
-        let is_changed = config.targets != known.config.targets;
-        known = Known { text, config };
-        if is_changed {
-            tracing::info!(targets = known.config.targets.len(), "the targets have changed, and are taken in");
-            if changes.send(known.config.targets.clone()).await.is_err() {
-                return;
+        let config = match found {
+            Ok(source) => source.config,
+            Err(problem) => {
+                self.problem = Some(problem);
+                return None;
             }
+        };
+        let is_only_targets = Config { targets: self.running.targets.clone(), ..config.clone() } == self.running;
+        self.problem = (!is_only_targets).then(|| {
+            tracing::warn!("the configuration has changed beside its targets; that is taken in by a restart");
+            "it has changed beside its targets, which takes effect when the service is started again".to_owned()
+        });
+        if config.targets == self.running.targets {
+            return None;
         }
+        tracing::info!(targets = config.targets.len(), "the targets have changed, and are taken in");
+        self.running.targets.clone_from(&config.targets);
+        Some(config.targets)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use super::*;
+
+    const BEFORE: &str = "targets: [{ region: us-east-1 }]\n";
+
+    fn watch() -> Watch {
+        let config = Source::checked("t.yaml", BEFORE.to_owned(), ".".as_ref()).ok().unwrap().config;
+        Watch::of("t.yaml".to_owned(), BEFORE.to_owned(), &config)
+    }
+
+    fn regions(targets: Option<Vec<Target>>) -> Option<Vec<String>> {
+        targets.map(|targets| targets.into_iter().map(|target| target.region).collect())
+    }
+
+    #[test]
+    fn other_targets_are_taken_in_once_they_stand_still_and_mistakes_change_nothing() {
+        let mut watch = watch();
+        let mut see = |text: &str| regions(watch.look(Ok(text.to_owned())));
+        let two = "targets: [{ region: us-east-1 }, { region: eu-west-1 }]\n";
+        assert_eq!(see(BEFORE), None);
+        assert_eq!(see("targets: [{ region: us-"), None, "half a file");
+        assert_eq!(see(two), None, "it may still be half a file");
+        assert_eq!(see(two), Some(vec!["us-east-1".to_owned(), "eu-west-1".to_owned()]));
+        assert_eq!(see(two), None, "once");
+        let broken = "targets: [{ regoin: us-east-1 }]\n";
+        assert_eq!((see(broken), see(broken)), (None, None));
+        let problem = watch.problem.clone().unwrap();
+        assert!(problem.contains("it has mistakes") && problem.contains("(t.yaml:1:"), "{problem}");
+        assert_eq!((watch.look(Ok(two.to_owned())), watch.look(Ok(two.to_owned()))), (None, None));
+        assert_eq!(watch.problem, None, "corrected");
+    }
+
+    #[test]
+    fn what_needs_a_restart_or_cannot_be_read_is_named_until_it_is_over() {
+        let mut watch = watch();
+        let more = format!("{BEFORE}poll: {{ every: 1m }}\n");
+        assert_eq!((watch.look(Ok(more.clone())), watch.look(Ok(more))), (None, None));
+        assert!(watch.problem.as_ref().unwrap().contains("started again"), "{:?}", watch.problem);
+        let gone = || Err("there is no object s3://b/t.yaml".to_owned());
+        assert_eq!((watch.look(gone()), watch.look(gone())), (None, None));
+        assert!(watch.problem.as_ref().unwrap().contains("no object"), "{:?}", watch.problem);
+        assert_eq!((watch.look(Ok(BEFORE.to_owned())), watch.look(Ok(BEFORE.to_owned()))), (None, None));
+        assert_eq!(watch.problem, None);
+    }
 
     struct Followed {
         _folder: tempfile::TempDir,
@@ -99,9 +192,9 @@ mod tests {
             write(&file, &["us-east-1"], "");
             let name = file.to_str().unwrap().to_owned();
             let text = std::fs::read_to_string(&file).unwrap();
-            let config = inputs::Source::load(&name).map_err(|mistakes| mistakes.text().to_string()).unwrap().config;
+            let config = Source::load(&name).await.map_err(|mistakes| mistakes.text().to_string()).unwrap().config;
             let stop = CancellationToken::new();
-            let changed = targets(name, text, &config, stop.clone());
+            let changed = configuration(name, text, &config, stop.clone()).targets;
             // Between two looks.
             tokio::time::sleep(LOOK_EVERY / 2).await;
             Self { _folder: folder, file, changed, stop }

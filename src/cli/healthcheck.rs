@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// What to ask; /healthz, if the address has no path.
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     url: Option<String>,
-    /// Ask where this configuration says that the service listens: a file, or env:NAME. Without --url and --config, the environment
+    /// Ask where this configuration says that the service listens: a file, env:NAME or s3://bucket/object. Without --url and --config, the environment
     /// variable TRAINSPOTTER_CONFIG is taken for it, else TRAINSPOTTER_URL is asked, else 127.0.0.1:9464.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 const CONFIG_VARIABLE: &str = "TRAINSPOTTER_CONFIG";
 
 /// What to ask, whatever says so.
-fn target(arguments: &Arguments) -> Result<Url, Failure> {
+async fn target(arguments: &Arguments) -> Result<Url, Failure> {
     if let Some(url) = &arguments.url {
         let mut url = service("--url", url)?;
         if url.path() == "/" {
@@ -47,7 +47,7 @@ fn target(arguments: &Arguments) -> Result<Url, Failure> {
     }
     let of_image = || std::env::var_os(CONFIG_VARIABLE).map(|_| format!("env:{CONFIG_VARIABLE}"));
     let mut address = match (arguments.config.clone().or_else(of_image), Remote::of_environment()) {
-        (Some(config), _) => inputs::listen_of(&config)?,
+        (Some(config), _) => inputs::listen_of(&config).await?,
         (None, Some(url)) => {
             // As the other commands take it: the service, perhaps with a path before its own.
             let mut url = service(URL_VARIABLE, &url)?;
@@ -76,7 +76,7 @@ fn service(said_by: &str, url: &str) -> Result<Url, Failure> {
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
-    let url = target(arguments)?;
+    let url = target(arguments).await?;
     let shown = shown_url(url.as_str());
     let answer = client.get(url).send().await;
     let answer =

@@ -4,17 +4,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Failure;
+use crate::cli::config_text::ConfigText;
 use crate::config::{self, Config, ObjectPlace};
 use crate::notify::routing_table;
-use crate::service;
+use crate::service::{self, RuleSources};
+use trainspotter_clock::Clock;
 use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::rule_tests::{RuleTests, parse_rule_tests};
-
-/// Configuration from the environment: `--config env:NAME`, for containers without a file.
-const FROM_ENVIRONMENT: &str = "env:";
-
-/// Larger configurations are refused; a device would never end.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// A configuration and what it was read from.
 pub(super) struct Source {
@@ -27,20 +23,25 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Reads and checks a configuration: a file, or `env:NAME` for an environment variable that holds its text.
-    pub(super) fn load(name: &str) -> Result<Self, Failure> {
-        let (text, folder) = text_of(name)?;
-        let config = config::load(name, &text, &folder, &variable).map_err(Failure::usage)?;
+    /// Reads and checks a configuration: a file, `env:NAME` for an environment variable that holds its text, or `s3://bucket/object`.
+    pub(super) async fn load(name: &str) -> Result<Self, Failure> {
+        let mut found = ConfigText::of(name).await?;
+        let text = found.first().await?;
+        Self::checked(name, text, &found.folder())
+    }
+
+    /// Checks the text of a configuration, in which paths start from a folder.
+    pub(super) fn checked(name: &str, text: String, folder: &Path) -> Result<Self, Failure> {
+        let config = config::load(name, &text, folder, &variable).map_err(Failure::usage)?;
         Ok(Self { name: name.to_owned(), text, config })
     }
 
     /// The rules that it names, which can raise alerts for everything that it says of alerts.
-    pub(super) fn rules(&self) -> Result<Vec<Rule>, Failure> {
-        let paths = self.config.rules.iter().enumerate();
-        let missing: Vec<_> =
-            paths.filter_map(|(index, path)| Some((format!("rules[{index}]"), service::path_problem(path)?))).collect();
-        self.refuse(missing)?;
-        let rules = load_rules(&self.config.rules)?;
+    pub(super) async fn rules(&self) -> Result<Vec<Rule>, Failure> {
+        let mut sources = RuleSources::of(&self.config, Clock::real());
+        let missing = sources.problems().await.into_iter();
+        self.refuse(missing.map(|(index, problem)| (format!("rules[{index}]"), problem)).collect())?;
+        let rules = sources.load().await.map_err(Failure::Usage)?;
         self.refuse(routing_table::problems(&self.config, &rules))?;
         Ok(rules)
     }
@@ -138,37 +139,18 @@ fn is_of_others(store: &Path) -> bool {
 }
 
 /// Reads and checks a configuration, without the rules that it names.
-pub(super) fn load_config(source: &str) -> Result<Config, Failure> {
-    Ok(Source::load(source)?.config)
+pub(super) async fn load_config(source: &str) -> Result<Config, Failure> {
+    Ok(Source::load(source).await?.config)
 }
 
 /// Where a service with this configuration listens.
-pub(super) fn listen_of(source: &str) -> Result<std::net::SocketAddr, Failure> {
-    let (text, _) = text_of(source)?;
+pub(super) async fn listen_of(source: &str) -> Result<std::net::SocketAddr, Failure> {
+    let text = ConfigText::of(source).await?.first().await?;
     config::listen_of(source, &text, &variable).map_err(Failure::usage)
 }
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
-}
-
-/// The text of a configuration and the folder that its paths start from.
-fn text_of(source: &str) -> Result<(String, PathBuf), Failure> {
-    match source.strip_prefix(FROM_ENVIRONMENT) {
-        Some(name) => {
-            let unset = || Failure::usage(format!("the environment variable {name} is not set"));
-            Ok((variable(name).ok_or_else(unset)?, PathBuf::from(".")))
-        }
-        None => {
-            let path = Path::new(source);
-            Ok((read(path)?, path.parent().unwrap_or(Path::new(".")).to_path_buf()))
-        }
-    }
-}
-
-/// What a configuration says now, unchecked.
-pub(super) fn text(source: &str) -> Result<String, Failure> {
-    text_of(source).map(|(text, _)| text)
 }
 
 /// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
@@ -189,12 +171,4 @@ pub(super) fn load_rule_tests(paths: &[PathBuf]) -> Result<Vec<(PathBuf, RuleTes
         loaded.push((file, rule_tests_file, rules));
     }
     Ok(loaded)
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    let failed = |error| Failure::usage(format!("cannot read {}: {error}", path.display()));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
 }

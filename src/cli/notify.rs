@@ -127,7 +127,7 @@ async fn test_over_api(client: &Client, body: &Value, json: bool) -> Result<(), 
 }
 
 async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: bool) -> Result<(), Failure> {
-    let config = inputs::load_config(config)?;
+    let config = inputs::load_config(config).await?;
     let Some(receiver) = config.receivers.iter().find(|receiver| receiver.name == name) else {
         let known: Vec<&str> = config.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

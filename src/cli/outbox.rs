@@ -68,7 +68,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let json = which.place.json;
             let rows = match which.choose()? {
                 (Place::Service(client), selection) => list_over_api(&client, &selection, all).await?,
-                (Place::Config(config), selection) => list_of_file(&open(&config)?, &selection, all)?,
+                (Place::Config(config), selection) => list_of_file(&open(&config).await?, &selection, all)?,
             };
             if json {
                 return print_json(&json!({ "notifications": rows }));
@@ -85,7 +85,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let count = match which.choose()? {
                 (Place::Service(client), selection) => change(&client, "retry", &selection).await?,
                 (Place::Config(config), selection) => {
-                    let mut store = open_to_change(&config)?;
+                    let mut store = open_to_change(&config).await?;
                     let count = store.retry(&selection, now);
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
                 }
@@ -100,7 +100,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let count = match which.choose()? {
                 (Place::Service(client), selection) => change(&client, "drop", &selection).await?,
                 (Place::Config(config), selection) => {
-                    let mut store = open_to_change(&config)?;
+                    let mut store = open_to_change(&config).await?;
                     let count = store.give_up(&selection, now);
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
                 }
@@ -195,8 +195,8 @@ fn table(rows: &[Value]) -> Table {
 }
 
 /// The state file of a configuration, which a service must have begun.
-pub(super) fn open(config: &str) -> Result<Store, Failure> {
-    let config = inputs::load_config(config)?;
+pub(super) async fn open(config: &str) -> Result<Store, Failure> {
+    let config = inputs::load_config(config).await?;
     if config.targets.len() > 1 {
         let count = config.targets.len();
         return Err(Failure::usage(format!(
@@ -212,14 +212,14 @@ pub(super) fn open(config: &str) -> Result<Store, Failure> {
 }
 
 /// The same, to be written to: with a log, only the replica that leads may do that.
-pub(super) fn open_to_change(config: &str) -> Result<Store, Failure> {
-    if let Some(replication) = inputs::load_config(config)?.replication {
+pub(super) async fn open_to_change(config: &str) -> Result<Store, Failure> {
+    if let Some(replication) = inputs::load_config(config).await?.replication {
         let log = replication.log;
         return Err(Failure::usage(format!(
             "the state is in the log {log}, which only the replica that leads may change: ask it, with --url"
         )));
     }
-    open(config)
+    open(config).await
 }
 
 /// Names the rows that are left out because they cannot be read.

@@ -110,8 +110,8 @@ async fn local(arguments: &Arguments) -> Result<Report, Failure> {
     let mut tags = Vec::new();
     let mut found = Vec::new();
     let sources = if let Some(file) = &arguments.config {
-        let source = inputs::Source::load(file)?;
-        found = objectives(&source.rules()?);
+        let source = inputs::Source::load(file).await?;
+        found = objectives(&source.rules().await?);
         tags.clone_from(&source.config.tags);
         // Known before anything is read, which may take long.
         for key in &arguments.by {

@@ -141,7 +141,7 @@ fn dead_runbook(rule: &Rule) -> Option<String> {
     ))
 }
 
-pub(super) fn run(command: &Command) -> Result<(), Failure> {
+pub(super) async fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check { every, json, paths } => {
             let rules = inputs::load_rules(paths)?;
@@ -153,7 +153,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             print(format_args!("{}: fine", counted(rules.len() as u64, "rule")))
         }
         Command::Test { json, paths } => test(paths, *json),
-        Command::Backtest(arguments) => backtest::run(arguments),
+        Command::Backtest(arguments) => backtest::run(arguments).await,
         Command::Export(arguments) => {
             let rules = inputs::load_rules(&arguments.paths)?;
             let is_placed = arguments.several_targets && !matches!(arguments.to, System::CloudwatchPromql);

@@ -12,6 +12,7 @@ use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::notify::routing_table;
 use crate::notify::silence::Silence;
+use crate::service::RuleSources;
 use crate::web::SilenceRow;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::{Matchers, parse_duration};
@@ -86,14 +87,14 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 New { matchers: Matchers::all(matchers).map_err(Failure::usage)?, span, comment, allow_unmatched };
             match place.choose()? {
                 Place::Service(client) => add_over_api(&client, &new, author, json).await,
-                Place::Config(config) => add_to_file(&config, new, author, json),
+                Place::Config(config) => add_to_file(&config, new, author, json).await,
             }
         }
         Command::List { place } => {
             let json = place.json;
             let silences = match place.choose()? {
                 Place::Service(client) => client.list("silences").await?,
-                Place::Config(config) => list_of_file(&config)?,
+                Place::Config(config) => list_of_file(&config).await?,
             };
             if json {
                 return print_json(&Value::Array(silences));
@@ -111,7 +112,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 Place::Service(client) => {
                     client.post(&["silences", &id.to_string(), "end"], &json!({})).await?;
                 }
-                Place::Config(config) => end_in_file(&config, id)?,
+                Place::Config(config) => end_in_file(&config, id).await?,
             }
             if json {
                 return print_json(&json!({ "id": id, "state": "over" }));
@@ -149,31 +150,31 @@ fn show_added(added: &Value, json: bool) -> Result<(), Failure> {
     print(format_args!("silence {} until {}", added["id"], text(added, "ends_at")))
 }
 
-fn add_to_file(config: &str, new: New, author: Option<String>, json: bool) -> Result<(), Failure> {
+async fn add_to_file(config: &str, new: New, author: Option<String>, json: bool) -> Result<(), Failure> {
     let author = author.filter(|author| !author.trim().is_empty());
     let author = author.ok_or_else(|| Failure::usage("--author: say who wants it"))?;
     let New { matchers, span, comment, allow_unmatched } = new;
     if !allow_unmatched {
-        can_match(config, &matchers)?;
+        can_match(config, &matchers).await?;
     }
     let now = Clock::real().now();
     let mut silence = Silence { id: 0, matchers, starts_at: now, ends_at: now + span, author, comment };
-    let mut store = open_to_change(config)?;
+    let mut store = open_to_change(config).await?;
     silence.id = store.silence(&silence).map_err(|error| Failure::failed(store.named(error)))?;
     show_added(&json!(SilenceRow::at(&silence, now)), json)
 }
 
 /// As the API lists them.
-fn list_of_file(config: &str) -> Result<Vec<Value>, Failure> {
+async fn list_of_file(config: &str) -> Result<Vec<Value>, Failure> {
     let now = Clock::real().now();
-    let store = open(config)?;
+    let store = open(config).await?;
     let named = |error| Failure::failed(store.named(error));
     say_bad(&store.bad_silences().map_err(named)?);
     Ok(store.silences().map_err(named)?.iter().map(|silence| json!(SilenceRow::at(silence, now))).collect())
 }
 
-fn end_in_file(config: &str, id: i64) -> Result<(), Failure> {
-    let mut store = open_to_change(config)?;
+async fn end_in_file(config: &str, id: i64) -> Result<(), Failure> {
+    let mut store = open_to_change(config).await?;
     if store.end_silence(id, Clock::real().now()).map_err(|error| Failure::failed(store.named(error)))? {
         Ok(())
     } else {
@@ -195,10 +196,11 @@ fn table(silences: &[Value]) -> Table {
 }
 
 /// Whether an alert of the configured rules can meet matchers.
-fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
-    let rules = match inputs::load_rules(&inputs::load_config(config)?.rules) {
+async fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
+    let mut sources = RuleSources::of(&inputs::load_config(config).await?, Clock::real());
+    let rules = match sources.load().await {
         Ok(rules) => rules,
-        Err(Failure::Usage(_) | Failure::Failed(_) | Failure::NotFound(_) | Failure::Unread) => {
+        Err(_) => {
             say(format_args!("warning: the rules cannot be read, so it is not known whether an alert can match"));
             Vec::new()
         }

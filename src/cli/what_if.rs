@@ -68,7 +68,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         if arguments.remote.url.is_some() {
             return Err(Failure::usage("--url asks a running service: leave out --config, --recorded and --trace"));
         }
-        return replay(arguments, &changes);
+        return replay(arguments, &changes).await;
     }
     let client = arguments.remote.connect()?;
     if arguments.rank {
@@ -83,8 +83,11 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Reads the past that is asked for.
-fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
-    let config = arguments.config.as_deref().map(inputs::load_config).transpose()?;
+async fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
+    let config = match &arguments.config {
+        Some(config) => Some(inputs::load_config(config).await?),
+        None => None,
+    };
     let prices = config.as_ref().map(|config| config.prices.clone()).unwrap_or_default();
     if let Some(file) = &arguments.trace {
         let workload = trace::load(file, Timestamp::default()).map_err(Failure::usage)?;
@@ -102,8 +105,8 @@ fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
     Ok((past, prices))
 }
 
-fn replay(arguments: &Arguments, changes: &[Change]) -> Result<(), Failure> {
-    let (past, prices) = past(arguments)?;
+async fn replay(arguments: &Arguments, changes: &[Change]) -> Result<(), Failure> {
+    let (past, prices) = past(arguments).await?;
     if past.jobs.is_empty() {
         return Err(Failure::failed("there is no job to replay"));
     }

@@ -1,7 +1,7 @@
 //! From what the file says to what the service runs on, with every mistake at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use url::Url;
@@ -34,6 +34,7 @@ pub(super) fn check(
         Check { document, environment, problems: Vec::new(), filled: BTreeSet::new(), unfilled: BTreeSet::new() };
     let file = &document.value;
     let (store, replication) = check.store(&file.store, folder);
+    let has_log = replication.is_some();
     let config = Config {
         targets: check.targets(&file.targets),
         poll: check.poll(&file.poll),
@@ -46,7 +47,7 @@ pub(super) fn check(
         receivers: check.receivers(&file.receivers, &file.inhibit),
         store,
         replication,
-        history: check.history(&file.history),
+        history: check.history(&file.history, has_log),
         archive: check.archive(file.archive.as_ref(), folder),
         tags: check.tags(&file.tags),
         reports: Vec::new(),
@@ -201,17 +202,6 @@ impl Check<'_> {
         prices.iter().map(|(instance_type, dollars)| (InstanceType::from(instance_type.as_str()), *dollars)).collect()
     }
 
-    fn rules(&mut self, rules: &[String], folder: &Path) -> Vec<PathBuf> {
-        let rules = self.filled_all("rules", rules);
-        for (index, path) in rules.iter().enumerate() {
-            if path.is_empty() {
-                self.problem(&format!("rules[{index}]"), "a path is needed");
-            }
-        }
-        self.distinct("rules", &rules);
-        rules.iter().map(|path| folder.join(path)).collect()
-    }
-
     /// Where the service sends its own traces or logs.
     fn collector(&mut self, path: &str, url: Option<&str>) -> Option<String> {
         let url = self.filled(path, url?);
@@ -245,7 +235,11 @@ impl Check<'_> {
         }
     }
 
-    fn history(&mut self, history: &file::History) -> History {
+    fn history(&mut self, history: &file::History, has_log: bool) -> History {
+        if has_log && history.keep.0.is_zero() {
+            let message = "with `store.log` replicas that follow show the figures that are kept: keep some of the past, such as `7d`";
+            self.problem("history.keep", message);
+        }
         if !(1..=100_000).contains(&history.megabytes) {
             self.problem("history.megabytes", "must lie between 1 and 100000");
         }

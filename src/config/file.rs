@@ -8,6 +8,7 @@ mod forecast;
 mod history;
 mod publish;
 mod reports;
+mod rules;
 mod target;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub(super) use history::History;
 pub(super) use publish::{CloudWatchMetrics, Compression, Dollars, Histograms, Otlp, Protocol, Publish};
 pub use reports::Every;
 pub(super) use reports::Report;
+pub(super) use rules::{RulesForm, RulesKeys};
 pub(super) use target::{Reserved, Target};
 
 /// Trainspotter's configuration.
@@ -57,9 +59,9 @@ pub(super) struct File {
     /// What estimates of when jobs start may cost.
     #[serde(default)]
     pub(super) forecast: Forecast,
-    /// Rule files, or folders of them, relative to this file.
+    /// Rule files, folders of them, or buckets. What changes there takes effect while the service runs.
     #[serde(default)]
-    pub(super) rules: Vec<String>,
+    pub(super) rules: Vec<RulesForm>,
     /// Who is notified of alerts.
     #[serde(default)]
     pub(super) receivers: Vec<Receiver>,

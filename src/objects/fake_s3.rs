@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::net::TcpListener;
 
 use crate::objects::s3::{Bucket, Place};
+use crate::objects::{Rights, Setting};
 use crate::outbound::{Guard, SignedService, Signer, http_client};
 use trainspotter_clock::Clock;
 
@@ -59,7 +60,7 @@ impl FakeS3 {
             bucket: "bucket".to_owned(),
             prefix: "prefix".to_owned(),
             region: "us-east-1".to_owned(),
-            setting: "archive.to",
+            setting: Setting { place: "archive.to", region: "archive.region", rights: Rights::Keep },
         };
         let client = |url: &url::Url| http_client(url, Guard::new(true));
         let bucket = Bucket::new(place, signer, client, Clock::real()).unwrap();

@@ -2,9 +2,9 @@
 
 use crate::aws::{self, BucketAccess, ConnectError};
 use crate::config::ObjectPlace;
-use crate::objects::Anywhere;
 use crate::objects::folder::Folder;
 use crate::objects::s3::{Bucket, Place};
+use crate::objects::{Anywhere, Setting};
 use crate::outbound::{Guard, OutboundError, http_client};
 use trainspotter_clock::Clock;
 
@@ -26,16 +26,27 @@ pub enum OpenError {
 pub async fn open(
     place: &ObjectPlace,
     access: BucketAccess<'_>,
-    setting: &'static str,
+    setting: Setting,
     clock: Clock,
 ) -> Result<Anywhere, OpenError> {
-    let (bucket, prefix) = match place {
-        ObjectPlace::Folder(folder) => return Ok(Anywhere::Folder(Folder::new(folder.clone()))),
-        ObjectPlace::Bucket { bucket, prefix } => (bucket.clone(), prefix.clone()),
-    };
+    match place {
+        ObjectPlace::Folder(folder) => Ok(Anywhere::Folder(Folder::new(folder.clone()))),
+        ObjectPlace::Bucket { bucket: name, prefix } => {
+            Ok(Anywhere::Bucket(Box::new(bucket(name, prefix, access, setting, clock).await?)))
+        }
+    }
+}
+
+/// A bucket and a prefix, by name.
+pub(super) async fn bucket(
+    bucket: &str,
+    prefix: &str,
+    access: BucketAccess<'_>,
+    setting: Setting,
+    clock: Clock,
+) -> Result<Bucket, OpenError> {
     let (signer, endpoint, region) = aws::s3(access, clock).await?;
-    let place = Place { endpoint, bucket, prefix, region, setting };
+    let place = Place { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region, setting };
     let client = |url: &url::Url| http_client(url, Guard::new(true));
-    let bucket = Bucket::new(place, signer, client, clock)?;
-    Ok(Anywhere::Bucket(Box::new(bucket)))
+    Ok(Bucket::new(place, signer, client, clock)?)
 }

@@ -1,7 +1,10 @@
 //! A bucket of S3, or of what speaks its protocol: a few requests over HTTP, signed like all others.
 
+mod tagged;
 #[cfg(test)]
 mod tests;
+
+pub use tagged::{Listed, Seen};
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use reqwest::StatusCode;
 use url::Url;
 
 use crate::objects::Created;
+use crate::objects::Setting;
 use crate::objects::Storage;
 use crate::objects::StorageError;
 use crate::outbound::OutboundError;
@@ -38,7 +42,7 @@ pub struct Bucket {
     bucket: String,
     prefix: String,
     region: String,
-    setting: &'static str,
+    setting: Setting,
     clock: Clock,
 }
 
@@ -62,8 +66,8 @@ pub struct Place {
     pub prefix: String,
     /// The bucket's region.
     pub region: String,
-    /// The setting that names the bucket, for errors: beside it stands that of the region.
-    pub setting: &'static str,
+    /// The settings that errors name.
+    pub setting: Setting,
 }
 
 impl Bucket {
@@ -136,26 +140,23 @@ impl Bucket {
         let text = answer.text().await.unwrap_or_default();
         let text: String = text.chars().take(MAX_ERROR).collect();
         let code = element(&text, "Code").unwrap_or_default();
-        let (bucket, asked, setting) = (&self.bucket, &self.region, self.setting);
-        // Beside `store.log` stands `store.region`, and in `archive` there is `archive.region`.
-        let section = setting.split('.').next().unwrap_or(setting);
+        let (bucket, asked) = (&self.bucket, &self.region);
+        let Setting { place, region: setting, rights } = self.setting;
+        let wanted = rights.in_words();
         let region = region.or_else(|| element(&text, "Region").map(str::to_owned)).filter(|region| region != asked);
         match code {
             "NoSuchBucket" => {
-                StorageError::lasting(format!("there is no bucket {bucket}: make it, or correct `{setting}`"))
+                StorageError::lasting(format!("there is no bucket {bucket}: make it, or correct `{place}`"))
             }
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
                 let where_it_is =
                     region.map_or_else(|| "of another region".to_owned(), |region| format!("in {region}"));
                 StorageError::lasting(format!(
-                    "the bucket {bucket} is {where_it_is}, and {asked} was asked: set `{section}.region`"
+                    "the bucket {bucket} is {where_it_is}, and {asked} was asked: set `{setting}`"
                 ))
             }
             "AccessDenied" | "AllAccessDisabled" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
-                StorageError::lasting(format!(
-                    "no right to the bucket {bucket} ({code}): allow s3:GetObject, s3:PutObject and s3:DeleteObject on its objects below \
-                     the prefix, and s3:ListBucket on the bucket"
-                ))
+                StorageError::lasting(format!("no right to the bucket {bucket} ({code}): {wanted}"))
             }
             "ExpiredToken" | "TokenRefreshRequired" => {
                 self.signer.forget_credentials().await;
@@ -167,11 +168,11 @@ impl Bucket {
             "" if status == StatusCode::MOVED_PERMANENTLY || region.is_some() => {
                 let where_it_is = region.unwrap_or_else(|| "another region".to_owned());
                 StorageError::lasting(format!(
-                    "the bucket {bucket} is in {where_it_is}, and {asked} was asked: set `{section}.region`"
+                    "the bucket {bucket} is in {where_it_is}, and {asked} was asked: set `{setting}`"
                 ))
             }
             "" if status == StatusCode::FORBIDDEN => {
-                StorageError::lasting(format!("no right to the bucket {bucket} (403)"))
+                StorageError::lasting(format!("no right to the bucket {bucket} (403): {wanted}"))
             }
             _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 StorageError::answered(format!("the bucket {bucket} answers {status} {code}"))
@@ -226,10 +227,7 @@ impl Storage for Bucket {
         }
         let text = answer.text().await.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
         let prefix = self.key("");
-        let names = elements(&text, "Key").filter_map(|key| {
-            let key = form_urlencoded::parse(format!("k={key}").as_bytes()).next().map(|(_, key)| key.into_owned())?;
-            key.strip_prefix(&prefix).map(str::to_owned)
-        });
+        let names = elements(&text, "Key").filter_map(|key| name_of(key, &prefix));
         Ok(names.collect())
     }
 
@@ -240,6 +238,12 @@ impl Storage for Bucket {
         }
         Err(self.failed(answer).await)
     }
+}
+
+/// The name that a key of a list stands for, without what all names begin with.
+fn name_of(key: &str, prefix: &str) -> Option<String> {
+    let key = form_urlencoded::parse(format!("k={key}").as_bytes()).next().map(|(_, key)| key.into_owned())?;
+    key.strip_prefix(prefix).map(str::to_owned)
 }
 
 /// The text of the first element with this name, as it stands there.

@@ -53,8 +53,8 @@ impl Problems {
     }
 }
 
-/// The first mistake, and where there are some.
-fn in_a_line(mistakes: &str) -> String {
+/// The first mistake of a text with carets, and where there are some.
+pub fn in_a_line(mistakes: &str) -> String {
     let mut lines = mistakes.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     let places: Vec<&str> = lines.filter_map(|line| line.strip_prefix("--> ")).take(MAX_PLACES).collect();

@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::aws::BucketAccess;
 use crate::config::{Config, ObjectPlace, Replication};
 use crate::notify::Notifiers;
-use crate::objects::{self, Anywhere};
+use crate::objects::{self, Anywhere, Rights, Setting};
 use crate::replication::lease::{Role, Terms};
 use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::inbox::Inbox;
@@ -188,7 +188,8 @@ async fn storage(
 ) -> Result<Anywhere, Failed> {
     let Replication { region, endpoint, role, .. } = replication;
     let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
-    let opened = objects::open(log, access.or_of_targets(whole), "store.log", clock).await;
+    let setting = Setting { place: "store.log", region: "store.region", rights: Rights::Keep };
+    let opened = objects::open(log, access.or_of_targets(whole), setting, clock).await;
     opened.map_err(|error| Failed::Lasting(StartError::new("opening the log", error)))
 }
 
@@ -235,8 +236,9 @@ fn what_is_watched(config: &Config) -> String {
 
 /// Who this process is. What it watches must be the same for all replicas of a log.
 fn identity(config: &Config, writer: String) -> Identity {
-    // What differs by replica is left out.
-    let same = Config { store: Default::default(), listen: ([127, 0, 0, 1], 0).into(), ..config.clone() };
+    // What differs by replica is left out, and rules, which each follows by itself.
+    let listen = ([127, 0, 0, 1], 0).into();
+    let same = Config { store: Default::default(), listen, rules: Vec::new(), ..config.clone() };
     let digest: String = Sha256::digest(format!("{same:?}")).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Identity { writer, watches: what_is_watched(config), config: digest, version: env!("CARGO_PKG_VERSION").to_owned() }
 }

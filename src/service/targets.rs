@@ -1,7 +1,6 @@
 //! All targets: each is watched by tasks of its own, so that a sick one delays no other. They come and go while the service runs.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,11 +13,12 @@ use tracing::field::Empty;
 use crate::config::{Config, Target};
 use crate::publish::prometheus_text;
 use crate::service::operations::access;
+use crate::service::rule_files::RuleSources;
 use crate::service::rule_reload::{self, News};
 use crate::service::shared::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
 use crate::service::target_service::{TargetService, place_of};
-use crate::service::{Service, StartError, removed_targets, replicas, serve};
+use crate::service::{Following, Service, StartError, removed_targets, replicas, serve};
 use crate::web::{self, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
 
@@ -32,11 +32,8 @@ const STEADY: Duration = Duration::from_secs(300);
 type Ended = (String, u64, Result<(), StartError>);
 
 /// Runs a service until `stop`.
-pub(super) async fn run(
-    service: Service,
-    changes: mpsc::Receiver<Vec<Target>>,
-    stop: CancellationToken,
-) -> Result<(), StartError> {
+pub(super) async fn run(service: Service, following: Following, stop: CancellationToken) -> Result<(), StartError> {
+    let Following { targets: changes, problem } = following;
     let Service { config, rules, clock, since, listener } = service;
     let (rules_now, rules) = watch::channel(RulesNow { rules: rules.into(), mistakes: None });
     let access = access(&config);
@@ -49,11 +46,12 @@ pub(super) async fn run(
         tick_every: config.poll.every,
         metrics: prometheus_text,
         was_ready: Arc::default(),
+        configuration: problem,
     };
     let becoming_ready = tokio::spawn(pages.clone().until_ready());
     let (last, external_url) = (CancellationToken::new(), config.external_url.clone());
     let serving = tokio::spawn(serve(listener, web::router(pages), external_url, last.clone()));
-    let following = tokio::spawn(follow_rules(config.rules.clone(), rules_now, last.clone()));
+    let following = tokio::spawn(follow_rules(RuleSources::of(&config, clock), rules_now, last.clone()));
     let sharing = tokio::spawn(replicas::share(shared.clone(), stop.clone()));
     let removed = tokio::spawn(removed_targets::end_alerts(shared.clone(), stop.clone()));
     let ended = Supervisor::new(shared, stop.clone()).run(config.targets, changes).await;
@@ -63,9 +61,9 @@ pub(super) async fn run(
     ended
 }
 
-/// Looks at the rule files for all targets.
-async fn follow_rules(paths: Vec<PathBuf>, now: watch::Sender<RulesNow>, stop: CancellationToken) {
-    if paths.is_empty() {
+/// Looks at the rules' files and buckets for all targets.
+async fn follow_rules(sources: RuleSources, now: watch::Sender<RulesNow>, stop: CancellationToken) {
+    if sources.is_empty() {
         return stop.cancelled().await;
     }
     let (news, mut inbox) = mpsc::channel::<News>(1);
@@ -77,7 +75,7 @@ async fn follow_rules(paths: Vec<PathBuf>, now: watch::Sender<RulesNow>, stop: C
             });
         }
     };
-    tokio::join!(rule_reload::follow(paths, news, stop), take_in);
+    tokio::join!(rule_reload::follow(sources, news, stop), take_in);
 }
 
 /// Owner of the tasks of all targets.

@@ -279,6 +279,12 @@ impl TargetHealth {
 
 /// How the service is: as its worst target, but for those that are still to begin beside others.
 fn status_of_all(pages: &Pages, latest: &[Snapshot]) -> Status {
+    // What is in effect goes on, and is not what was asked for.
+    let of_configuration = pages.configuration.borrow().as_ref().map_or(Status::Ok, |_| Status::Degraded);
+    status_of_targets(pages, latest).min(of_configuration)
+}
+
+fn status_of_targets(pages: &Pages, latest: &[Snapshot]) -> Status {
     let all = latest.iter().map(|snapshot| status(pages, snapshot));
     if latest.len() < 2 {
         return all.min().unwrap_or(Status::Starting);
@@ -355,8 +361,16 @@ fn not_ready(snapshot: &Snapshot) -> String {
     snapshot.not_ready.clone().unwrap_or_else(|| "the first poll is not complete yet".to_owned())
 }
 
-/// What is wrong, in one line each: with the name of the target where there are several.
+/// What is wrong, in one line each.
 fn all_problems(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
+    let configuration = pages.configuration.borrow();
+    let mut all: Vec<String> = configuration.iter().map(|why| format!("configuration: {why}")).collect();
+    all.extend(of_targets(pages, latest));
+    all
+}
+
+/// What is wrong with targets, in one line each: with the name of the target where there are several.
+fn of_targets(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
     let [_, _, ..] = latest else { return latest.iter().flat_map(problems).collect() };
     let named = |snapshot: &Snapshot| {
         let target = Arc::clone(&snapshot.place.target);
@@ -375,7 +389,12 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
     let of_source = |health: &SourceHealth| Some(format!("{}: {}", health.source.as_str(), health.error.as_ref()?));
     let sources = snapshot.frame.sources.iter().filter_map(of_source);
     let state = snapshot.store_error.iter().map(|error| format!("state file: {error}"));
-    let mut problems: Vec<String> = sources.chain(state).chain(snapshot.problems.iter().cloned()).collect();
+    let other = snapshot.replica.as_ref().filter(|replica| !replica.leads && !replica.same_config);
+    let replicas = other.map(|_| {
+        "replicas: the leader has another configuration than this one, which would go on by its own".to_owned()
+    });
+    let mut problems: Vec<String> =
+        sources.chain(state).chain(snapshot.problems.iter().cloned()).chain(replicas).collect();
     // What a source fails with may be all that is waited for.
     let waiting = snapshot.not_ready.clone().filter(|_| !snapshot.ready);
     let failures: Vec<&String> = snapshot.frame.sources.iter().filter_map(|health| health.error.as_ref()).collect();

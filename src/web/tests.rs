@@ -126,6 +126,7 @@ impl Server {
             tick_every: Duration::from_secs(30),
             metrics: |frames| format!("trainspotter_queues {}\n", frames[0].queues.len()),
             was_ready: Arc::default(),
+            configuration: watch::channel(None).1,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -211,6 +212,7 @@ async fn look() {
         tick_every: Duration::from_secs(30),
         metrics: |_| String::new(),
         was_ready: Arc::default(),
+        configuration: watch::channel(None).1,
     };
     let listener = TcpListener::bind("127.0.0.1:8799").await.unwrap();
     let stop = CancellationToken::new();

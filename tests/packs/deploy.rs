@@ -44,7 +44,8 @@ fn the_policy_and_the_template_agree() {
     let policies = &resources["TaskRole"]["Properties"]["Policies"];
     let mut filled = fill(&policies[0]["PolicyDocument"], namespace);
     // Behind a condition: what it is, what holds if it does, and if not.
-    for (policy, condition) in [(&policies[1], "HasEvents"), (&policies[2], "HasArchive")] {
+    let conditions = ["HasEvents", "HasArchive", "HasSettingsInBucket"];
+    for (policy, condition) in policies.as_array().unwrap().iter().skip(1).zip(conditions) {
         assert_eq!((&policy[0], &policy[2]), (&json!(condition), &json!("AWS::NoValue")));
         let more = fill(&policy[1]["PolicyDocument"], namespace);
         filled["Statement"].as_array_mut().unwrap().extend(statements(&more).cloned());

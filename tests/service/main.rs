@@ -11,6 +11,7 @@
 mod support {
     pub mod config;
     pub mod config_file;
+    pub mod fakecloud;
     pub mod hook;
     pub mod http;
     pub mod jobs;
@@ -41,6 +42,7 @@ mod replicas;
 mod restart_kill;
 mod scale;
 mod service;
+mod settings_in_bucket;
 mod sharing;
 mod simulated_places;
 mod store_trouble;

@@ -54,10 +54,10 @@ pub(in crate::cli) struct Arguments {
     paths: Vec<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let rules = inputs::load_rules(&arguments.paths)?;
     let receivers = match &arguments.config {
-        Some(file) => inputs::load_config(file)?.receivers,
+        Some(file) => inputs::load_config(file).await?.receivers,
         None => Vec::new(),
     };
     if let Some(file) = &arguments.recorded {

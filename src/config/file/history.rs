@@ -11,7 +11,7 @@ use trainspotter_core::yaml::HumanDuration;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct History {
-    /// For how long. 0s keeps none.
+    /// For how long. 0s keeps none; with a log of replicas there must be some, which is what followers show.
     pub(crate) keep: HumanDuration,
     /// Beyond this the oldest goes before its time.
     #[schemars(range(min = 1, max = 100_000))]

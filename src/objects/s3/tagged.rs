@@ -1,0 +1,97 @@
+//! Reading only what has changed: S3 gives each version of an object a tag.
+
+use reqwest::{Method, StatusCode};
+
+use crate::objects::StorageError;
+use crate::objects::s3::{Bucket, element, elements, name_of};
+use crate::outbound::causes;
+
+/// An object, as whoever knows a version of it sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It is still that version.
+    Same,
+    /// There is none.
+    Gone,
+    /// Another version.
+    New {
+        /// What is in it.
+        bytes: Vec<u8>,
+        /// Its tag.
+        tag: String,
+    },
+}
+
+/// An object of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// The tag of its version.
+    pub tag: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
+impl Bucket {
+    /// Reads an object unless its version is the one with this tag. One with more than `at_most` bytes is refused.
+    ///
+    /// # Errors
+    /// The bucket cannot be read, or the object is too large.
+    pub async fn get_unless(&self, name: &str, tag: Option<&str>, at_most: u64) -> Result<Seen, StorageError> {
+        let quoted = tag.map(|tag| format!("\"{tag}\""));
+        let headers: Vec<(&str, &str)> = quoted.iter().map(|tag| ("if-none-match", tag.as_str())).collect();
+        let mut answer = self.request(Method::GET, self.url(name)?, &headers, Vec::new()).await?;
+        match answer.status() {
+            StatusCode::NOT_MODIFIED => return Ok(Seen::Same),
+            StatusCode::NOT_FOUND => {
+                let error = self.failed(answer).await;
+                return if error.is_lasting { Err(error) } else { Ok(Seen::Gone) };
+            }
+            status if !status.is_success() => return Err(self.failed(answer).await),
+            _ => {}
+        }
+        let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        let tag = tag.trim_matches('"').to_owned();
+        let mut bytes = Vec::new();
+        let broken = |error: reqwest::Error| StorageError::silent(causes(&error.without_url()));
+        while let Some(part) = answer.chunk().await.map_err(broken)? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() as u64 > at_most {
+                return Err(StorageError::lasting(format!(
+                    "s3://{}/{} is larger than {at_most} bytes",
+                    self.bucket,
+                    self.key(name)
+                )));
+            }
+        }
+        Ok(Seen::New { bytes, tag })
+    }
+
+    /// The objects directly in a folder, in order: the first thousand, and whether there are more.
+    ///
+    /// # Errors
+    /// The bucket cannot be read.
+    pub async fn list_tagged(&self, folder: &str) -> Result<(Vec<Listed>, bool), StorageError> {
+        let mut url = self.root.clone();
+        let folder = if folder.is_empty() { self.key("") } else { self.key(&format!("{folder}/")) };
+        url.query_pairs_mut()
+            .append_pair("list-type", "2")
+            .append_pair("encoding-type", "url")
+            .append_pair("delimiter", "/")
+            .append_pair("prefix", &folder);
+        let answer = self.request(Method::GET, url, &[], Vec::new()).await?;
+        if !answer.status().is_success() {
+            return Err(self.failed(answer).await);
+        }
+        let text = answer.text().await.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
+        let prefix = self.key("");
+        let listed = elements(&text, "Contents").filter_map(|object| {
+            let name = name_of(element(object, "Key")?, &prefix)?;
+            let tag = element(object, "ETag").unwrap_or_default().replace("&quot;", "\"").replace("&#34;", "\"");
+            let bytes = element(object, "Size").and_then(|size| size.parse().ok()).unwrap_or_default();
+            Some(Listed { name, tag: tag.trim_matches('"').to_owned(), bytes })
+        });
+        Ok((listed.collect(), element(&text, "IsTruncated") == Some("true")))
+    }
+}

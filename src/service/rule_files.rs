@@ -1,0 +1,309 @@
+//! Rule files, and objects of buckets in their stead: where they are, what they say, and that it is right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, RulesBucket, RulesPlace};
+use crate::objects::{BucketAccess, Rights, Setting, StorageError, Texts};
+use trainspotter_clock::Clock;
+use trainspotter_core::rules::{Rule, parse_rules};
+
+/// Files of one set of rules at most.
+const MAX_FILES: usize = 1_000;
+
+/// Larger files are refused before they are read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Where to read the rules of a configuration.
+const SETTING: Setting = Setting { place: "rules", region: "rules[].region", rights: Rights::Read };
+
+/// Texts of rules, by file or address.
+pub(super) type RuleTexts = BTreeMap<PathBuf, String>;
+
+/// Where the rules of a configuration are read from, again and again.
+#[derive(Debug)]
+pub struct RuleSources {
+    sources: Vec<RuleSource>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+enum RuleSource {
+    Path(PathBuf),
+    Bucket(Box<InBucket>),
+}
+
+/// Rules in a bucket.
+#[derive(Debug)]
+struct InBucket {
+    of: RulesBucket,
+    /// Once it has been asked.
+    opened: Option<Texts>,
+    /// What it said then.
+    last: Result<RuleTexts, String>,
+}
+
+impl RuleSources {
+    /// Those of a configuration. Nothing is read yet.
+    pub fn of(config: &Config, clock: Clock) -> Self {
+        let source = |place: &RulesPlace| match place {
+            RulesPlace::Path(path) => RuleSource::Path(path.clone()),
+            RulesPlace::Bucket(of) => RuleSource::Bucket(Box::new(InBucket::of(of, config))),
+        };
+        Self { sources: config.rules.iter().map(source).collect(), clock }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Reads and checks all rules; names are unique over all of them.
+    ///
+    /// # Errors
+    /// Every mistake in any of them.
+    pub async fn load(&mut self) -> Result<Vec<Rule>, String> {
+        parsed(&self.texts(true).await?)
+    }
+
+    /// What is wrong with places, each by its index: it is not there, cannot be read, or holds no rules.
+    pub async fn problems(&mut self) -> Vec<(usize, String)> {
+        let mut found = Vec::new();
+        for (index, source) in self.sources.iter_mut().enumerate() {
+            let problem = match source {
+                RuleSource::Path(path) => path_problem(path),
+                RuleSource::Bucket(bucket) => {
+                    bucket.read(self.clock).await;
+                    bucket.last.as_ref().err().cloned()
+                }
+            };
+            found.extend(problem.map(|problem| (index, problem)));
+        }
+        found
+    }
+
+    /// All texts: of files as they are now, and of buckets too if these are to be asked.
+    pub(super) async fn texts(&mut self, with_buckets: bool) -> Result<RuleTexts, String> {
+        let (mut paths, mut found) = (Vec::new(), RuleTexts::new());
+        for source in &mut self.sources {
+            match source {
+                RuleSource::Path(path) => paths.push(path.clone()),
+                RuleSource::Bucket(bucket) => {
+                    if with_buckets || bucket.opened.is_none() {
+                        bucket.read(self.clock).await;
+                    }
+                    found.extend(bucket.last.clone()?);
+                }
+            }
+        }
+        // Reading files blocks.
+        let of_files = tokio::task::spawn_blocking(move || texts_of(&paths)).await;
+        found.extend(of_files.map_err(|error| error.to_string())??);
+        Ok(found)
+    }
+}
+
+impl InBucket {
+    fn of(bucket: &RulesBucket, config: &Config) -> Self {
+        let RulesBucket { region, endpoint, role, .. } = bucket;
+        let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
+        let access = access.or_of_targets(config);
+        let (region, endpoint) = (access.region.map(str::to_owned), access.endpoint.map(str::to_owned));
+        let of = RulesBucket { region, endpoint, ..bucket.clone() };
+        Self { of, opened: None, last: Ok(RuleTexts::new()) }
+    }
+
+    async fn read(&mut self, clock: Clock) {
+        self.last = match self.opened(clock).await {
+            Ok(()) => self.found().await.map_err(|error| error.to_string()),
+            Err(error) => Err(error),
+        };
+    }
+
+    async fn opened(&mut self, clock: Clock) -> Result<(), String> {
+        if self.opened.is_none() {
+            let RulesBucket { bucket, region, endpoint, role, .. } = &self.of;
+            let access =
+                BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
+            let opened = Texts::open(bucket, access, SETTING, clock).await;
+            self.opened = Some(opened.map_err(|error| format!("s3://{bucket}: {error}"))?);
+        }
+        Ok(())
+    }
+
+    async fn found(&mut self) -> Result<RuleTexts, StorageError> {
+        let RulesBucket { bucket, name, .. } = &self.of;
+        let Some(texts) = &mut self.opened else { return Ok(RuleTexts::new()) };
+        let address = format!("s3://{bucket}/{name}");
+        if is_rule_file(name.rsplit('/').next().unwrap_or_default()) {
+            return Ok([(PathBuf::from(address), texts.one(name).await?)].into());
+        }
+        let found = texts.folder(name, is_rule_file).await?;
+        if found.is_empty() {
+            return Err(StorageError::lasting(format!("{address} holds no object of that kind: *.yaml or *.yml")));
+        }
+        Ok(found.into_iter().map(|(address, text)| (PathBuf::from(address), text)).collect())
+    }
+}
+
+/// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
+///
+/// # Errors
+/// Every mistake in any of them.
+pub fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, String> {
+    parsed(&texts_of(paths)?)
+}
+
+/// What is wrong with one of the paths that a configuration names: it is not there, or a folder without rules.
+fn path_problem(path: &Path) -> Option<String> {
+    match files_of(&[path.to_path_buf()], is_rule_file) {
+        Ok(files) => files.iter().find_map(|file| regular(file).err()),
+        Err(message) => Some(message),
+    }
+}
+
+/// Whether a file of a folder is one of rules, by its name.
+pub fn is_rule_file(name: &str) -> bool {
+    has_ending(name, &[".yaml", ".yml"]) && !is_test_file(name)
+}
+
+/// Whether a file of a folder is one of tests of rules, by its name.
+pub fn is_test_file(name: &str) -> bool {
+    has_ending(name, &[".test.yaml", ".test.yml"])
+}
+
+fn has_ending(name: &str, endings: &[&str]) -> bool {
+    !name.starts_with('.') && endings.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Reads a file of rules or of their tests. What never ends, or waits for a writer, would stop whoever looks at it.
+///
+/// # Errors
+/// It is no file, cannot be read, or is too large.
+pub fn read_file(path: &Path) -> Result<String, String> {
+    regular(path)?;
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| cannot_read(path, &error))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("{} is larger than {MAX_BYTES} bytes", path.display()));
+    }
+    Ok(text)
+}
+
+fn regular(path: &Path) -> Result<(), String> {
+    let found = std::fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
+    if found.is_file() {
+        return Ok(());
+    }
+    let kind = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
+    Err(format!("{} is {kind}, where a file of rules is needed", path.display()))
+}
+
+/// Files as they are; of folders those in them whose name is wanted, by name.
+///
+/// # Errors
+/// A folder that cannot be read, or holds none; too many files.
+pub fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|error| cannot_read(path, &error))?;
+        let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        inside.retain(|file| wanted(&file.file_name().unwrap_or_default().to_string_lossy()));
+        if inside.is_empty() {
+            return Err(format!("{} holds no file of that kind: *.yaml or *.yml, tests *.test.yaml", path.display()));
+        }
+        inside.sort();
+        files.extend(inside);
+    }
+    if files.len() > MAX_FILES {
+        return Err(format!("more than {MAX_FILES} files"));
+    }
+    Ok(files)
+}
+
+fn texts_of(paths: &[PathBuf]) -> Result<RuleTexts, String> {
+    let files = files_of(paths, is_rule_file)?;
+    files.into_iter().map(|file| read_file(&file).map(|text| (file, text))).collect()
+}
+
+pub(super) fn parsed(texts: &RuleTexts) -> Result<Vec<Rule>, String> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    let mut problems = Vec::new();
+    for (file, text) in texts {
+        match parse_rules(&file.display().to_string(), text) {
+            Ok(parsed) => {
+                for rule in parsed {
+                    if !names.insert(rule.name().to_owned()) {
+                        let name = rule.name();
+                        problems.push(format!("{}: a rule of another file is called {name} too", file.display()));
+                    }
+                    rules.push(rule);
+                }
+            }
+            Err(more) => problems.push(more.to_string()),
+        }
+    }
+    if problems.is_empty() && rules.is_empty() && !texts.is_empty() {
+        let files: Vec<String> = texts.keys().map(|file| file.display().to_string()).collect();
+        return Err(format!("there are no rules in {}", files.join(", ")));
+    }
+    if problems.is_empty() { Ok(rules) } else { Err(problems.join("\n\n")) }
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> String {
+    let shown = path.display().to_string();
+    let hint = if shown.contains(['*', '?', '[']) && error.kind() == std::io::ErrorKind::NotFound {
+        "; this is no glob: name the folder, of which all *.yaml and *.yml are read"
+    } else {
+        ""
+    };
+    format!("cannot read {shown}: {error}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str) -> String {
+        format!("rules: [{{ alert: {name}, metric: gpu.capacity, above: 1, annotations: {{ summary: x }} }}]\n")
+    }
+
+    #[test]
+    fn what_holds_no_rules_is_a_mistake_and_what_is_no_file_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let loaded = || load_rules(&[folder.path().to_path_buf()]).map(|rules| rules.len());
+        assert!(loaded().unwrap_err().contains("holds no file of that kind"));
+        std::fs::write(at("my.test.yaml"), "not rules").unwrap();
+        std::fs::write(at("readme.md"), "not rules").unwrap();
+        assert!(loaded().unwrap_err().contains("holds no file of that kind"));
+        std::fs::write(at("empty.yaml"), "rules: []\n").unwrap();
+        assert!(loaded().unwrap_err().contains("there are no rules in"));
+        std::fs::write(at("my.yml"), rule("A")).unwrap();
+        assert_eq!(loaded(), Ok(1));
+
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe.yaml")).status().unwrap().success());
+        assert!(loaded().unwrap_err().contains("pipe.yaml is a pipe, a socket or a device"));
+        std::fs::remove_file(at("pipe.yaml")).unwrap();
+        std::fs::create_dir(at("folder.yaml")).unwrap();
+        assert!(loaded().unwrap_err().contains("folder.yaml is a folder"));
+        std::fs::remove_dir(at("folder.yaml")).unwrap();
+        std::fs::write(at("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
+        assert!(loaded().unwrap_err().contains("is larger than"));
+        std::fs::remove_file(at("large.yaml")).unwrap();
+        assert_eq!(loaded(), Ok(1), "it goes on");
+        assert_eq!(path_problem(folder.path()), None);
+        assert!(path_problem(Path::new("/nowhere")).unwrap().contains("cannot read /nowhere"));
+        for glob in ["*.yaml", "rules-?.yml", "[a-c].yaml"] {
+            assert!(path_problem(&at(glob)).unwrap().contains("no glob: name the folder"), "{glob}");
+        }
+        assert!(path_problem(Path::new("/dev/zero")).unwrap().contains("a device"));
+    }
+}
