@@ -13,6 +13,7 @@ use trainspotter_clock::Clock;
 use trainspotter_simulator as simulator;
 use trainspotter_simulator::{Simulation, trace};
 
+use support::http;
 use support::process::{listening, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -24,7 +25,6 @@ struct World {
     s3: String,
     endpoint: String,
     folder: tempfile::TempDir,
-    http: reqwest::Client,
     _stop: CancellationToken,
 }
 
@@ -39,11 +39,11 @@ impl World {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         tokio::spawn(simulator::serve(listener, simulation, stop.clone()));
-        Self { s3, endpoint, folder, http: reqwest::Client::new(), _stop: stop }
+        Self { s3, endpoint, folder, _stop: stop }
     }
 
     async fn put(&self, name: &str, text: impl Into<String>) {
-        let put = self.http.put(format!("{}/{name}", self.s3)).body(text.into());
+        let put = http::client().put(format!("{}/{name}", self.s3)).body(text.into());
         put.send().await.unwrap().error_for_status().unwrap();
     }
 
@@ -85,7 +85,7 @@ async fn until(page: &str, path: &str, what: &str, is_so: impl Fn(&Value) -> boo
     let mut last = Value::Null;
     let waiting = async {
         loop {
-            if let Ok(answer) = reqwest::get(format!("{page}{path}")).await {
+            if let Ok(answer) = http::get(format!("{page}{path}")).await {
                 last = answer.json().await.unwrap_or_default();
                 if is_so(&last) {
                     return;
