@@ -79,8 +79,16 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let url = target(arguments).await?;
     let shown = shown_url(url.as_str());
     let answer = client.get(url).send().await;
-    let answer =
-        answer.map_err(|error| Failure::failed(format!("{shown} does not answer: {}", error.without_url())))?;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            let error = format!("{shown} does not answer: {}", error.without_url());
+            if arguments.json {
+                print_json(&json!({ "healthy": false, "status": null, "answer": null, "error": error }))?;
+            }
+            return Err(Failure::failed(error));
+        }
+    };
     let status = answer.status();
     let body = answer.text().await.unwrap_or_default();
     if arguments.json {

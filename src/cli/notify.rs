@@ -137,9 +137,17 @@ async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: boo
         samples.retain(|sample| sample.group().is_none());
         say(format_args!("{name}: group and digest are not sent: PagerDuty has an incident per alert"));
     }
-    let answers = service::test_receiver(&config, receiver, &samples, Clock::real())
-        .await
-        .map_err(|reason| Failure::failed(format!("{name}: not delivered: {reason}")))?;
+    let answers = match service::test_receiver(&config, receiver, &samples, Clock::real()).await {
+        Ok(answers) => answers,
+        Err(reason) => {
+            if json {
+                // Which of the samples it was is part of the reason, if there are several.
+                let row = json!({ "receiver": name, "sample": null, "delivered": false, "answer": reason.to_string() });
+                print_json(&json!([row]))?;
+            }
+            return Err(Failure::failed(format!("{name}: not delivered: {reason}")));
+        }
+    };
     if json {
         let row = |(sample, answer): &(Sample, String)| json!({ "receiver": name, "sample": sample.as_str(), "delivered": true, "answer": answer });
         return print_json(&answers.iter().map(row).collect::<Value>());

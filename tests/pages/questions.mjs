@@ -18,7 +18,7 @@ const QUESTIONS = [
   ["silenced", "who silenced it, until when and why", ["Silenced until", "by ann: maintenance", "End it now", "Silence it again"]],
   ["gone", "what was that", ["it ended more than 30 days ago, or was a test notification"]],
   ["mine", "where are my jobs", ["language-pretrain-0", "runnable", "ada"]],
-  ["waiting", "when does it start, and why not now", ["When it starts", "Share at its limit", "Place 2 in its share", "sweep-large", "nine of ten within", "95 % within", "What it waited for", "Lent capacity being reclaimed", "Its share while it waited", "Quota and use, ml.p5.48xlarge"]],
+  ["waiting", "when does it start, and why not now", ["When it starts", "Share at its limit", "Place 2 in its share", "sweep-small", "nine of ten within", "95 % within", "What it waited for", "Lent capacity being reclaimed", "Its share while it waited", "Quota and use, ml.p5.48xlarge"]],
   ["running", "how is it going", ["algo-3", "4 %", "preempted", "Retries left"]],
   ["running", "what did each of its waits go for", ["Before attempt 1: waited 16m 40s", "All capacity in use", "Before attempt 2: waited 33m 20s", "AWS has no instances", "Its share while it waited"]],
   ["failed", "why did it fail, and who can fix that", ["The job's own code", "The owner", "CUDA out of memory", "Its logs in CloudWatch", "What it waited for", "Waited 10m", "All capacity in use"]],
@@ -37,7 +37,7 @@ const QUESTIONS = [
 const WALKS = [
   ["alert", "main", "research", "Oldest wait by share"], ["alert", "main", "language", "95 % of jobs start within"], ["alert", "#jobs", "language-pretrain-0", "What it waited for"],
   ["alert", "#runbook", "A job has waited long", "What it means"], ["alert", "header", "Overview", "Where the GPUs are"], ["alert", "header", "What if", "What can be changed"],
-  ["alert", "header", "Health", "Receivers"], ["waiting", "#head", "ada", "language-pretrain-"], ["waiting", "#holders", "sweep-large", "No such job"], ["ended", "#head", "vision", "Quota and use"],
+  ["alert", "header", "Health", "Receivers"], ["waiting", "#head", "ada", "language-pretrain-"], ["waiting", "#holders", "nightly", "Utilisation by host"], ["ended", "#head", "vision", "Quota and use"],
 ];
 
 /** The smallest letters that are read from afar, in pixels, and how much of a wide screen is used at least. */

@@ -3,10 +3,12 @@
 use crate::support;
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use support::process::trainspotter;
+use support::process::{listening, trainspotter};
 
 /// What a command prints with `--json`, and its exit code.
 async fn json(arguments: &[&str]) -> (Option<i32>, Value) {
@@ -35,6 +37,10 @@ async fn commands_that_work_on_files_answer_in_json() {
         "targets: [{ region: us-east-1, queues: [research] }]\nrules: [rules.yaml]\nstore: trainspotter.db\n\
          receivers: [{ name: chat, webhook: { url: \"https://chat.example.com/hook\" }, match: [queue=research] }]\n",
     );
+    let unreachable = written(
+        "unreachable.yaml",
+        "targets: [{ region: us-east-1 }]\nreceivers: [{ name: chat, webhook: { url: \"http://127.0.0.1:1/hook\", allow_loopback: true } }]\n",
+    );
     let (code, checked) = json(&["check", "--config", &config]).await;
     assert_eq!((code, &checked["routes"][0]["rule"]), (Some(0), &"Long".into()), "{checked}");
     assert_eq!(
@@ -59,6 +65,10 @@ async fn commands_that_work_on_files_answer_in_json() {
     assert_eq!((code, &tested["failed"][0]["test"]), (Some(1), &"it fires".into()), "{tested}");
     let (code, tested) = json(&["rules", "backtest", "--to", "2h", &path("alerts/default.yaml")]).await;
     assert!(code == Some(0) && tested["rules"][0]["fired"].is_u64() && tested["to"].is_string(), "{tested}");
+    let (code, sent) = json(&["notify", "test", "chat", "--config", &unreachable]).await;
+    assert_eq!((code, &sent[0]["delivered"], &sent[0]["receiver"]), (Some(1), &false.into(), &"chat".into()), "{sent}");
+    let (code, health) = json(&["healthcheck", "--url", "http://127.0.0.1:1"]).await;
+    assert_eq!((code, &health["healthy"], &health["status"]), (Some(1), &false.into(), &Value::Null), "{health}");
     let (code, priced) = json(&["cost", "--config", &config]).await;
     assert!(code == Some(0) && priced.is_object(), "{priced}");
     assert!(
@@ -103,4 +113,50 @@ async fn commands_that_work_beside_a_service_answer_as_its_api_does() {
 /// A state file as a service leaves it.
 fn trainspotter_state(file: &Path) -> trainspotter::store::Store {
     trainspotter::store::Store::open_as_is(file).unwrap()
+}
+
+/// The commands that `docs/COMPARISON.md` invites to try, in a demo, as they stand there.
+#[tokio::test]
+async fn the_commands_of_the_comparison_work_in_a_demo() {
+    const TOKEN: &str = "demo-token-of-mine-1";
+    let mut demo = trainspotter(&["demo", "--listen", "127.0.0.1:0", "--for", "300s"]);
+    let (_demo, url) = listening(demo.env("TRAINSPOTTER_TOKEN", TOKEN).stderr(Stdio::piped()).spawn().unwrap()).await;
+    let answer = async |arguments: &[&str]| {
+        let asked = trainspotter(arguments).env("TRAINSPOTTER_URL", &url).env("TRAINSPOTTER_TOKEN", TOKEN).output();
+        let output = asked.await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    // A replay takes jobs that have ended.
+    let ended = async {
+        loop {
+            let (_, printed, _) = answer(&["jobs", "--state", "succeeded", "--json"]).await;
+            let jobs = serde_json::from_str::<Value>(&printed).unwrap_or_default();
+            if let Some(id) = jobs["jobs"][0]["id"].as_str() {
+                return id.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let id = tokio::time::timeout(Duration::from_secs(120), ended).await.expect("a job ends");
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/COMPARISON.md")).unwrap();
+    let (_, table) = text.split_once("## Try each point").unwrap();
+    let (_, table) = table.split_once("|---|").unwrap();
+    let commands = table.split('`').filter_map(|code| code.strip_prefix("trainspotter "));
+    let mut run = 0;
+    for command in commands {
+        let command = command.replace("http://127.0.0.1:9464", &url).replace("JOB", &id);
+        let (code, printed, reported) = answer(&command.split(' ').collect::<Vec<_>>()).await;
+        assert!(code == Some(0) && (!printed.is_empty() || command == "alerts"), "{command}: {printed}{reported}");
+        run += 1;
+    }
+    assert!(run >= 6, "{run} commands were found");
+    for command in [
+        &["explain", &id][..],
+        &["when", "--queue", "research", "--share", "language", "--type", "ml.p5.48xlarge"],
+        &["what-if"],
+    ] {
+        let (code, printed, reported) = answer(&[command, &["--url", &url, "--json"]].concat()).await;
+        assert!(code == Some(0) && serde_json::from_str::<Value>(&printed).is_ok(), "{command:?}: {printed}{reported}");
+    }
 }

@@ -26,7 +26,7 @@ pub(super) fn around(job: &JobView) -> JobAround {
         (
             vec![neighbour("job-00", "language-pretrain-0", JobStatus::Runnable, 15_000, None)],
             vec![
-                neighbour("job-a", "sweep-large", JobStatus::Running, 90_000, Some(12.0)),
+                neighbour("job-nightly", "nightly", JobStatus::Running, 90_000, Some(12.0)),
                 neighbour("job-b", "sweep-small", JobStatus::Starting, 600, Some(8.0)),
             ],
         )
@@ -77,7 +77,7 @@ async fn a_job_is_told_with_its_neighbours_hosts_and_links() {
     assert_eq!(
         body["holders"][0],
         json!({
-            "id": "job-a", "name": "sweep-large", "share": "language", "owner": "bob", "state": "running", "status": "running",
+            "id": "job-nightly", "name": "nightly", "share": "language", "owner": "bob", "state": "running", "status": "running",
             "since": "2026-02-28T11:00:00Z", "quantity": 12.0, "gpus": 32.0,
         })
     );

@@ -19,6 +19,15 @@ pub(super) const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
 /// Less is no wait: in seconds.
 const MIN_WAITED: f64 = 1e-3;
 
+/// By how many seconds what was watched of a wait may be longer than the wait: ticks and polls are some time apart.
+const WAITED_TOO_LONG: f64 = 180.0;
+
+/// Whether a span is a wait that is over and may have lasted so many seconds.
+fn is_wait_of(span: &Span, waited: f64) -> bool {
+    let lasted = span.seconds().map(|seconds| seconds + span.uncertain_seconds() + WAITED_TOO_LONG);
+    span.phase == Phase::Waiting && lasted.is_some_and(|lasted| waited <= lasted)
+}
+
 /// Seconds waited by reason. Most jobs have none yet, and there are millions of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -257,14 +266,16 @@ impl Job {
     /// Takes in what a wait that is over was for.
     pub(super) fn add_waited(&mut self, seconds: &[(String, f64)]) {
         self.waited.get_or_insert_default().add(seconds);
-        let over = |span: &&Span| span.phase == Phase::Waiting && span.to.is_some();
-        let attempt = self.timeline.spans().iter().rfind(over).map_or(1, |span| span.attempt);
-        if attempt > 1 {
+        // Of several waits that ended between two ticks only the first can have been watched for long.
+        let waited = seconds.iter().map(|(_, seconds)| seconds).sum();
+        let attempt = self.timeline.spans().iter().rfind(|span| is_wait_of(span, waited)).map(|span| span.attempt);
+        if let Some(attempt) = attempt.filter(|attempt| *attempt > 1) {
             self.requeue_waits.get_or_insert_default().entry(attempt).or_default().add(seconds);
         }
     }
 
-    /// Seconds by reason of the wait before an attempt, if that wait is over; empty if it was not watched.
+    /// Seconds by reason of the wait before an attempt, if that wait is over; empty if it was not watched, or if what was watched cannot be
+    /// divided among the job's waits.
     pub fn waited_before(&self, attempt: u32) -> BTreeMap<&str, f64> {
         let later = self.requeue_waits.as_deref();
         if attempt > 1 {
@@ -276,7 +287,9 @@ impl Job {
         let all = self.waited.iter().flat_map(|waited| &waited.0);
         let first = all.map(|(reason, seconds)| (reason.as_str(), seconds - of_later(reason)));
         // Differences of sums are not exact.
-        first.filter(|(_, seconds)| *seconds >= MIN_WAITED).collect()
+        let first: BTreeMap<&str, f64> = first.filter(|(_, seconds)| *seconds >= MIN_WAITED).collect();
+        let span = self.timeline.spans().iter().find(|span| span.phase == Phase::Waiting && span.attempt == attempt);
+        if span.is_some_and(|span| is_wait_of(span, first.values().sum())) { first } else { BTreeMap::new() }
     }
 
     /// The job's owner, if a description named one.

@@ -376,3 +376,33 @@ proptest! {
         prop_assert_eq!(waits, expected);
     }
 }
+
+#[test]
+fn what_was_waited_belongs_to_a_wait_that_is_long_enough() {
+    let waited = |amounts: &[f64]| {
+        let mut ledger = Ledger::default();
+        let stopped = StoppedAttempt { started_at: None, stopped_at: Some(minute(70)), status_reason: None };
+        let described = |preemptions: u32| {
+            let preempted = (0..preemptions).map(|_| stopped.clone()).collect();
+            Some(Box::new(JobDetails { preemptions, preempted, ..JobDetails::default() }))
+        };
+        let at = |status, scheduled: Option<i64>, preemptions| JobSeen {
+            scheduled_at: scheduled.map(minute),
+            details: described(preemptions),
+            ..seen(status)
+        };
+        ledger.observe(at(JobStatus::Runnable, None, 0), minute(1));
+        ledger.observe(at(JobStatus::Scheduled, Some(60), 0), minute(61));
+        ledger.observe(at(JobStatus::Runnable, Some(60), 1), minute(71));
+        ledger.observe(at(JobStatus::Scheduled, Some(73), 1), minute(74));
+        for amount in amounts {
+            ledger.add_waited(vec![("job-1".into(), vec![("behind".to_owned(), *amount)])]);
+        }
+        let job = ledger.job(&"job-1".into()).unwrap();
+        [1, 2].map(|attempt| job.waited_before(attempt).values().sum::<f64>())
+    };
+    assert_eq!(waited(&[3_500.0]), [3_500.0, 0.0], "the second wait ended before the next tick");
+    assert_eq!(waited(&[3_500.0, 150.0]), [3_500.0, 150.0]);
+    // As an older build has saved it: all waits in one sum.
+    assert_eq!(waited(&[9_000.0]), [0.0, 0.0], "longer than its waits: nobody knows which");
+}
