@@ -108,7 +108,7 @@ async fn prices_come_from_a_file_where_one_is_given_and_mistakes_are_shown() {
         (vec!["--config", &config, "--live", "--queues", "3"], 64),
         (vec!["--config", &config, "--queues", "0"], 64),
         (vec!["--config", &config, "--url", "http://127.0.0.1:1"], 64),
-        (vec!["--config", &config, "--recorded", "nowhere.db"], 1),
+        (vec!["--config", &config, "--recorded", "nowhere.db"], 64),
         (vec!["--url", "http://127.0.0.1:1"], 1),
     ] {
         assert_eq!(cost(&arguments).await.0, Some(expected), "{arguments:?}");

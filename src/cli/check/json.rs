@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::check::{Looks, kind};
 use crate::cli::inputs::Source;
 use crate::cli::rules::findings;
-use crate::config::{Receiver, Target, shown_url};
+use crate::config::{Receiver, ScheduledReport, Target, shown_url};
 use crate::notify::routing_table::{self, Route};
 use crate::service::{Look, LookError};
 use trainspotter_core::rules::Rule;
@@ -21,6 +21,10 @@ pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
         let muted: Vec<String> = receiver.mute.iter().map(ToString::to_string).collect();
         json!({ "receiver": receiver.name, "kind": kind(&receiver.channel), "muted": muted })
     };
+    let report = |report: &ScheduledReport| {
+        let every = format!("{:?}", report.every).to_lowercase();
+        json!({ "every": every, "to": report.to, "by": report.by })
+    };
     let route = |Route { rule, receivers, held_back_by }: &Route| json!({ "rule": rule, "receivers": receivers, "held_back_by": held_back_by });
     let routes = routing_table::routes(config, rules);
     json!({
@@ -31,6 +35,12 @@ pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
         "listen": config.listen,
         "cloudwatch_namespaces": config.publish.cloudwatch.iter().map(|sink| &sink.namespace).collect::<Vec<_>>(),
         "otlp_endpoints": config.publish.otlp.iter().map(|sink| shown_url(sink.endpoint.expose())).collect::<Vec<_>>(),
+        "log": config.replication.as_ref().map(|replication| replication.log.to_string()),
+        "archive": config.archive.as_ref().map(|archive| archive.place.to_string()),
+        "tags": config.tags,
+        "reports": config.reports.iter().map(report).collect::<Vec<_>>(),
+        "cloudwatch_budget_dollars": config.publish.cloudwatch.as_ref().and_then(|sink| sink.budget),
+        "forecast_cpu_share": config.forecast,
         "rules": rules.iter().map(Rule::name).collect::<Vec<_>>(),
         "receivers": config.receivers.iter().map(receiver).collect::<Vec<_>>(),
         "routes": routes.iter().map(route).collect::<Vec<_>>(),
