@@ -10,7 +10,7 @@ const FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-qui
 /** Of pictures, of 100: letters stay sharp. */
 const QUALITY = 80;
 /** The longest that a page may take until it shows what is waited for, in milliseconds. */
-const PATIENCE = 60000;
+const PATIENCE = 240000;
 
 /** Starts Chromium. */
 export async function start() {

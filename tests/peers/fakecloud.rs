@@ -17,7 +17,7 @@ use crate::support::process::{listening, trainspotter};
 use crate::support::python;
 
 /// Wall time that anything waited for may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_works_against_another_aws() {

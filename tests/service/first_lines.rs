@@ -16,7 +16,7 @@ use support::http;
 use support::process::{listening, listening_and_telling, trainspotter};
 
 /// Wall time in which a service has to say what it says.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 async fn run(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
     let config = configured(folder, endpoint, &format!("poll: {{ every: 5s }}\n{more}"));
@@ -58,7 +58,7 @@ async fn readyz_says(page: &str, text: &str) {
 }
 
 async fn simulator() -> (Child, String) {
-    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "300s", "--listen", "127.0.0.1:0"]);
+    let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "30m", "--listen", "127.0.0.1:0"]);
     listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await
 }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use support::process::{listening, trainspotter};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Lines that something has noted.
 #[derive(Clone, Default)]

@@ -18,7 +18,7 @@ use crate::support::hook::hook;
 use crate::support::process::{listening, trainspotter};
 use crate::support::ready::ready_service;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Default)]
 struct Collector {
