@@ -24,7 +24,7 @@ use crate::replication::lease::{Role, Terms};
 use assignment::{Able, Leaders, assign};
 use members::Members;
 
-/// While a target has no leader, the other replicas are looked for this often, at most.
+/// While a target has no leader, the other replicas are looked for this long after the last time, then after twice as long.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The replica in a name that records give their writer: what comes before the number of the start.
@@ -43,6 +43,8 @@ struct Inner {
     /// Whether there is more than one target.
     is_shared: AtomicBool,
     shards: Mutex<BTreeMap<Arc<str>, Shard>>,
+    /// Replicas that took no part because there are too many, at each look.
+    left_out: AtomicU64,
 }
 
 /// A target whose log is open here.
@@ -60,6 +62,8 @@ struct Shard {
 struct Last {
     announced: Option<Duration>,
     looked: Option<Duration>,
+    /// How long after a look the next one follows while a target has no leader.
+    pause: Option<Duration>,
 }
 
 /// A target is shared as long as this lives.
@@ -74,8 +78,8 @@ pub struct SharedTarget {
 impl Sharing {
     /// The targets of a replica with this name, which has only letters and digits.
     pub fn new(own: &str) -> Self {
-        let (starts, is_shared, shards) = Default::default();
-        Self(Arc::new(Inner { own: own.into(), starts, is_shared, shards }))
+        let (starts, is_shared, shards, left_out) = Default::default();
+        Self(Arc::new(Inner { own: own.into(), starts, is_shared, shards, left_out }))
     }
 
     /// A name for the writer of one log: another one each time.
@@ -86,6 +90,11 @@ impl Sharing {
     /// How many targets there are. A single one is led by whoever comes first.
     pub fn set_count(&self, targets: usize) {
         self.0.is_shared.store(targets > 1, Ordering::Relaxed);
+    }
+
+    /// How many replicas took no part since this was last asked, at each look, because there are too many.
+    pub fn take_left_out(&self) -> u64 {
+        self.0.left_out.swap(0, Ordering::Relaxed)
     }
 
     /// Takes in a target whose log is open. `is_assigned` is what its replica goes by.
@@ -132,9 +141,14 @@ impl Sharing {
             members.announce(&able).await;
         }
         let has_vacancy = self.shards().values().any(|shard| shard.standing.borrow().leader.is_none());
-        if is_due || (has_vacancy && is_past(last.looked, LOOK_AGAIN.min(members.every()))) {
+        let pause = last.pause.filter(|_| has_vacancy).unwrap_or(LOOK_AGAIN).min(members.every());
+        last.pause = Some(pause);
+        if is_due || (has_vacancy && is_past(last.looked, pause)) {
             last.looked = Some(now);
+            // A target that nobody leads for long is no reason to look as often.
+            last.pause = Some(if has_vacancy { pause * 2 } else { LOOK_AGAIN });
             members.look(began).await;
+            self.0.left_out.fetch_add(members.left_out() as u64, Ordering::Relaxed);
         }
     }
 

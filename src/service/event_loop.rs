@@ -17,6 +17,7 @@ use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::notify::trace;
 use crate::publish::{Report, SinkError};
 use crate::replication::Standing;
+use crate::replication::sharing::Sharing;
 use crate::service::archive::ArchiveRows;
 use crate::service::clock_watch::ClockWatch;
 use crate::service::forecasting::Forecasting;
@@ -72,6 +73,8 @@ pub(super) struct EventLoop {
     pub(super) calls: CallCounter,
     /// Whether its target was taken out of the configuration.
     pub(super) removed: CancellationToken,
+    /// How targets are shared with other replicas, where there are several.
+    pub(super) sharing: Sharing,
     /// Whether it is another target's account and region, too.
     pub(super) same_place: SamePlace,
     /// What all of the target logs is in here.
@@ -268,6 +271,7 @@ impl EventLoop {
             Err(error) => tracing::error!(%error, "the outbox cannot be read"),
         }
         self.engine.counting().count_calls(&self.calls.drain());
+        self.limit_hit("replicas", self.sharing.take_left_out());
         self.engine.service().store_bytes = self.store.size_bytes().await.ok();
         self.archive.show(now, &mut self.engine, &mut self.memory.problems);
         self.look_at_trouble().await;

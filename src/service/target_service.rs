@@ -132,6 +132,7 @@ impl TargetService {
             own_cost: OwnCost::new(&config)?,
             calls: shared.calls.clone(),
             removed,
+            sharing: shared.sharing.clone(),
             same_place: same_place.clone(),
             span: span.clone(),
             place: place.clone(),

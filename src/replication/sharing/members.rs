@@ -46,6 +46,12 @@ struct Seen {
     lives: bool,
 }
 
+impl Seen {
+    fn lives_at(&self, moment: Mono, dead_after: Duration) -> bool {
+        self.lives && moment.saturating_sub(self.at) < dead_after
+    }
+}
+
 /// This replica and the others.
 #[derive(Debug)]
 pub struct Members<S> {
@@ -56,12 +62,14 @@ pub struct Members<S> {
     others: BTreeMap<Arc<str>, Seen>,
     /// When the others were looked for last.
     looked: Mono,
+    /// Replicas beyond the most that are looked at.
+    left_out: usize,
 }
 
 impl<S: Storage> Members<S> {
     /// Nobody is known yet.
     pub fn new(storage: S, own: Arc<str>, terms: Terms) -> Self {
-        Self { storage, own, terms, number: 0, others: BTreeMap::new(), looked: Mono::ZERO }
+        Self { storage, own, terms, number: 0, others: BTreeMap::new(), looked: Mono::ZERO, left_out: 0 }
     }
 
     /// How often this replica announces itself and looks for others.
@@ -87,18 +95,32 @@ impl<S: Storage> Members<S> {
 
     /// Looks who else lives.
     pub async fn look(&mut self, began: Instant) {
+        let before = self.looked;
         let done = self.try_to_look(began).await;
         self.looked = began.elapsed();
         if let Err(error) = done {
             tracing::warn!(%error, "the other replicas cannot be looked for; those that lived are taken to live on");
-            self.others.values_mut().for_each(|seen| seen.at = self.looked);
+            let dead_after = self.dead_after();
+            self.others
+                .values_mut()
+                .filter(|seen| seen.lives_at(before, dead_after))
+                .for_each(|seen| seen.at = self.looked);
         }
     }
 
     async fn try_to_look(&mut self, began: Instant) -> Result<(), StorageError> {
         let patience = self.terms.request();
         let names = within(patience, self.storage.list(FOLDER, "")).await?;
-        let there: BTreeSet<Arc<str>> = names.iter().filter_map(|name| replica_in(name)).take(MAX_REPLICAS).collect();
+        let mut there: BTreeSet<Arc<str>> = names.iter().filter_map(|name| replica_in(name)).collect();
+        self.left_out = there.len().saturating_sub(MAX_REPLICAS);
+        if self.left_out > 0 {
+            tracing::warn!(
+                left_out = self.left_out,
+                most = MAX_REPLICAS,
+                "so many replicas are too many to share targets"
+            );
+            there = there.into_iter().take(MAX_REPLICAS).collect();
+        }
         self.others.retain(|replica, _| there.contains(replica));
         for replica in there.into_iter().filter(|replica| *replica != self.own) {
             let Some(bytes) = within(patience, self.storage.get(&object(&replica))).await? else { continue };
@@ -108,7 +130,9 @@ impl<S: Storage> Members<S> {
             match self.others.get_mut(&replica) {
                 Some(seen) if seen.number == number => {
                     if at.saturating_sub(seen.at) > self.terms.lease * FORGOTTEN_AFTER {
-                        within(patience, self.storage.delete(&object(&replica))).await?;
+                        if let Err(error) = within(patience, self.storage.delete(&object(&replica))).await {
+                            tracing::warn!(%error, %replica, "the announcement of a replica that is gone cannot be removed");
+                        }
                     }
                 }
                 Some(seen) => *seen = Seen { number, targets, at, lives: true },
@@ -120,9 +144,13 @@ impl<S: Storage> Members<S> {
 
     /// The other replicas that live, and which targets each can lead.
     pub fn living(&self) -> Able {
-        let lives = |seen: &Seen| seen.lives && self.looked.saturating_sub(seen.at) < self.dead_after();
-        let others = self.others.iter().filter(|(_, seen)| lives(seen));
+        let others = self.others.iter().filter(|(_, seen)| seen.lives_at(self.looked, self.dead_after()));
         others.map(|(replica, seen)| (replica.clone(), seen.targets.clone())).collect()
+    }
+
+    /// How many replicas there are beyond the most that are looked at.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Says that this replica is gone.
@@ -186,15 +214,22 @@ mod tests {
         let root = folder.path().join("log");
         let members = |own: &str| Members::new(Folder::new(root.clone()), own.into(), Terms::of(LEASE));
         let (mut first, mut second) = (members("a"), members("b"));
+        let mut dead = members("c");
+        for _ in 0..2 {
+            dead.announce(&BTreeSet::new()).await;
+            first.look(began).await;
+        }
+        tokio::time::advance(first.dead_after()).await;
         for _ in 0..2 {
             second.announce(&BTreeSet::new()).await;
             first.look(began).await;
         }
+        assert_eq!(first.living().len(), 1, "one has died");
         let aside = folder.path().join("aside");
         std::fs::rename(root.join("replicas"), &aside).unwrap();
         std::fs::write(root.join("replicas"), "").unwrap();
         tokio::time::advance(LEASE * 2).await;
         first.look(began).await;
-        assert_eq!(first.living().len(), 1);
+        assert_eq!(first.living().into_keys().collect::<Vec<_>>(), ["b".into()], "and stays dead");
     }
 }

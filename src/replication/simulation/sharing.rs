@@ -68,8 +68,9 @@ impl Place {
     ) -> Result<T, StorageError> {
         let (there, back, is_lost, is_answer_lost) = {
             let mut world = self.world.lock().unwrap();
-            // Whoever could not look waits for another lease: what is read arrives, unless its reader is cut off.
-            let is_answer_lost = may_be_lost && world.rng.random_bool(0.01);
+            // Whoever could not look at a log waits for another lease: what is read of one arrives, unless its reader is cut off.
+            let is_of_log = !self.prefix.is_empty();
+            let is_answer_lost = (may_be_lost || !is_of_log) && world.rng.random_bool(0.01);
             let mut millis = || Duration::from_millis(world.rng.random_range(1..80));
             let (there, back) = (millis(), millis());
             (there, back, world.cut_off.contains(&self.replica), is_answer_lost)
