@@ -129,10 +129,10 @@ impl<S: Storage> Members<S> {
             let targets = targets.into_iter().map(Arc::from).collect();
             match self.others.get_mut(&replica) {
                 Some(seen) if seen.number == number => {
-                    if at.saturating_sub(seen.at) > self.terms.lease * FORGOTTEN_AFTER {
-                        if let Err(error) = within(patience, self.storage.delete(&object(&replica))).await {
-                            tracing::warn!(%error, %replica, "the announcement of a replica that is gone cannot be removed");
-                        }
+                    if at.saturating_sub(seen.at) > self.terms.lease * FORGOTTEN_AFTER
+                        && let Err(error) = within(patience, self.storage.delete(&object(&replica))).await
+                    {
+                        tracing::warn!(%error, %replica, "the announcement of a replica that is gone cannot be removed");
                     }
                 }
                 Some(seen) => *seen = Seen { number, targets, at, lives: true },
