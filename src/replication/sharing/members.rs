@@ -100,11 +100,9 @@ impl<S: Storage> Members<S> {
         self.looked = began.elapsed();
         if let Err(error) = done {
             tracing::warn!(%error, "the other replicas cannot be looked for; those that lived are taken to live on");
-            let dead_after = self.dead_after();
-            self.others
-                .values_mut()
-                .filter(|seen| seen.lives_at(before, dead_after))
-                .for_each(|seen| seen.at = self.looked);
+            // The time in which it could not look does not count.
+            let (dead_after, blind) = (self.dead_after(), self.looked.saturating_sub(before));
+            self.others.values_mut().filter(|seen| seen.lives_at(before, dead_after)).for_each(|seen| seen.at += blind);
         }
     }
 

@@ -70,7 +70,8 @@ impl Place {
             let mut world = self.world.lock().unwrap();
             // Whoever could not look at a log waits for another lease: what is read of one arrives, unless its reader is cut off.
             let is_of_log = !self.prefix.is_empty();
-            let is_answer_lost = (may_be_lost || !is_of_log) && world.rng.random_bool(0.01);
+            let chance = if is_of_log { 0.01 } else { 0.003 };
+            let is_answer_lost = (may_be_lost || !is_of_log) && world.rng.random_bool(chance);
             let mut millis = || Duration::from_millis(world.rng.random_range(1..80));
             let (there, back) = (millis(), millis());
             (there, back, world.cut_off.contains(&self.replica), is_answer_lost)
