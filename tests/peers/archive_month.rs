@@ -18,6 +18,7 @@ use trainspotter_core::yaml::HumanDuration;
 use trainspotter_simulator::workload::Synthetic;
 
 use crate::support::demo::Demo;
+use crate::support::http;
 use crate::support::process::trainspotter;
 
 const SEED: u64 = 7;
@@ -113,7 +114,7 @@ async fn until_all_has_ended(demo: &Demo) -> (Vec<Value>, f64) {
         loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
             let page = format!("http://{}/metrics", demo.page);
-            let Ok(answer) = reqwest::get(page).await else { continue };
+            let Ok(answer) = http::get(page).await else { continue };
             let text = answer.text().await.unwrap_or_default();
             let line = text.lines().find_map(|line| line.strip_prefix("trainspotter_poll_interval_seconds "));
             slowest = line.and_then(|value| value.parse().ok()).map_or(slowest, |seconds: f64| seconds.max(slowest));
@@ -136,7 +137,7 @@ async fn jobs_of(demo: &Demo) -> Vec<Value> {
     loop {
         let after_that = after.map_or_else(String::new, |number: u64| format!("&after={number}"));
         let url = format!("http://{}/_sim/truth/jobs?limit=10000{after_that}", demo.endpoint);
-        let page: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let page: Value = http::get(url).await.unwrap().json().await.unwrap();
         jobs.extend(page["jobs"].as_array().unwrap().iter().cloned());
         after = page["next"].as_u64();
         if after.is_none() {
@@ -148,7 +149,7 @@ async fn jobs_of(demo: &Demo) -> Vec<Value> {
 /// GPU-seconds of all queues by what jobs did, and how many GPUs there are.
 async fn hours_of_truth(demo: &Demo) -> (Timestamp, Totals) {
     let url = format!("http://{}/_sim/truth", demo.endpoint);
-    let truth: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let truth: Value = http::get(url).await.unwrap().json().await.unwrap();
     let part = |parts: &[&str]| {
         let rows = truth["gpu_seconds"].as_array().unwrap().iter();
         rows.flat_map(|row| parts.iter().map(|part| row["parts"][*part].as_f64().unwrap())).sum::<f64>()

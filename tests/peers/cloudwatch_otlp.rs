@@ -119,7 +119,7 @@ async fn who_may_not_publish_loses_nothing() {
         cloudwatch.sink_as(nobody, "us-east-1", cloudwatch.clock).publish(&frame(0, &[5.0])).await.unwrap_err();
     let SinkError::Unavailable { reason, .. } = &unsigned else { panic!("{unsigned}") };
     assert!(reason.contains("no AWS credentials") && reason.contains("nobody logged in"), "{reason}");
-    let bare = reqwest::Client::new().post(format!("{}/v1/metrics", cloudwatch.root)).body(Vec::new()).send().await;
+    let bare = http::client().post(format!("{}/v1/metrics", cloudwatch.root)).body(Vec::new()).send().await;
     assert_eq!(bare.unwrap().status().as_u16(), 403, "what is not signed is refused");
     cloudwatch.fault(json!({"expired_credentials": {"operation": "OtlpMetrics", "count": 1}})).await;
     let mut sink = cloudwatch.allowed();

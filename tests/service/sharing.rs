@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use trainspotter_clock::Clock;
 use trainspotter_simulator::{Accounts, Simulation, serve_accounts, trace};
 
+use support::http;
 use support::process::{listening, trainspotter};
 
 const REGIONS: [&str; 6] = ["us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-south-1"];
@@ -118,7 +119,7 @@ struct Replica {
 
 impl Replica {
     async fn get(&self, path: &str) -> (u16, Value) {
-        let answer = reqwest::get(format!("{}{path}", self.page)).await.unwrap();
+        let answer = http::get(format!("{}{path}", self.page)).await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 

@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use support::http;
 use support::process::{listening, trainspotter};
 
 const PLACES: [&str; 4] = ["--place", "111122223333/us-east-1", "--place", "444455556666/eu-west-1"];
@@ -16,7 +17,7 @@ async fn several_accounts_and_regions_are_served_by_command() {
     let arguments = [&["simulate", "--listen", "127.0.0.1:0"][..], &PLACES, &more].concat();
     let (_simulator, endpoint) = listening(trainspotter(&arguments).stderr(Stdio::piped()).spawn().unwrap()).await;
     let get =
-        async |path: &str| -> Value { reqwest::get(format!("{endpoint}{path}")).await.unwrap().json().await.unwrap() };
+        async |path: &str| -> Value { http::get(format!("{endpoint}{path}")).await.unwrap().json().await.unwrap() };
     let shown = get("/_sim/accounts").await;
     let rows: Vec<_> = shown["accounts"].as_array().unwrap().iter().collect();
     let of = |row: &Value| (row["account"].clone(), row["region"].clone(), row["refuse"].clone());

@@ -224,7 +224,7 @@ async fn of_two_services_on_one_file_the_second_says_so_and_takes_over_when_the_
     let (mut service, page, mut lines) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
     let line = tokio::time::timeout(PATIENCE, lines.recv()).await.unwrap().unwrap();
     assert!(line.contains("WARN") && line.contains("another service runs on this state file"), "{line}");
-    let ready = reqwest::get(format!("{page}/readyz")).await.unwrap();
+    let ready = http::get(format!("{page}/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);
     assert!(ready.text().await.unwrap().contains("the log says what the start waits for"));
 

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use trainspotter::config::load;
 use trainspotter_core::metrics::catalogue::{ALL, Kind};
 
+use support::http;
 use support::process::{listening, trainspotter};
 use support::ready::ready_service;
 
@@ -87,7 +88,7 @@ async fn series_have_account_and_region_more_and_no_other_labels() {
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
     let (_service, page, _) = ready_service(folder.path(), &endpoint, "").await;
-    let text = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    let text = http::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
     let files: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.iter().any(|file| file.ends_with("trainspotter.db")), "{files:?}");
     let mut published = BTreeSet::new();
