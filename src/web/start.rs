@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use trainspotter_core::forecast::{Estimate, Outlook};
+use trainspotter_core::forecast::{Estimate, Outlook, Rough};
 use trainspotter_core::model::{Timestamp, units};
 
 /// When a job is dispatched.
@@ -69,7 +69,7 @@ impl StartView {
                 p90: estimate.p90,
                 made_at: Some(estimate.made_at),
                 beyond_front: estimate.beyond_front,
-                rough: estimate.is_rough,
+                rough: estimate.rough.is_some(),
                 coverage: estimate.quality.as_ref().map(|quality| quality.coverage),
                 median_error_seconds: estimate.quality.as_ref().map(|quality| quality.error),
                 truths: estimate.truths,
@@ -95,8 +95,12 @@ fn sentence(estimate: &Estimate, now: Timestamp) -> String {
         }
         None => " How often such intervals are right is not known yet.".to_owned(),
     };
-    let rough =
-        if estimate.is_rough { " This is a rough estimate: the history is young, or it was often wrong." } else { "" };
+    let rough = match estimate.rough {
+        None => "",
+        Some(Rough::FewTruths) => " It is rough: few estimates have come true so far.",
+        Some(Rough::Young) => " It is rough: all that came true did so within a few hours.",
+        Some(Rough::OftenWrong) => " It is rough: too many such intervals were wrong.",
+    };
     format!(
         "Likely to start {} (P50); nine in ten such jobs start {} at the latest, one in ten {} or before.{right}{rough}",
         after(estimate.p50),
@@ -122,14 +126,14 @@ mod tests {
             p50: after(3),
             p90: None,
             beyond_front: false,
-            is_rough: false,
+            rough: None,
             rests_on: "R.".to_owned(),
             would_change: "C.".to_owned(),
             quality: Some(Quality { truths: 50, coverage: 0.82, error: 600.0 }),
             truths: 60,
         };
-        let rough = StartView::of(Outlook::Expected(Estimate { is_rough: true, ..estimate.clone() }), now);
-        assert!(rough.rough && rough.sentence.ends_with("or it was often wrong."), "{}", rough.sentence);
+        let rough = StartView::of(Outlook::Expected(Estimate { rough: Some(Rough::Young), ..estimate.clone() }), now);
+        assert!(rough.rough && rough.sentence.ends_with("within a few hours."), "{}", rough.sentence);
         let view = StartView::of(Outlook::Expected(estimate), now);
         assert_eq!(
             view.sentence,

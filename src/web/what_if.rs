@@ -184,7 +184,10 @@ struct CandidateView {
 /// Single changes that are worth a try (more instances, quotas, borrowing), to be asked about one by one.
 #[utoipa::path(
     get, path = "/api/v1/what-if/candidates", tag = "figures", params(PlaceFilter),
-    responses((status = 200, body = CandidatesBody), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody))
+    responses(
+        (status = 200, body = CandidatesBody),
+        (status = 400, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)
+    )
 )]
 pub(super) async fn candidates(
     State(pages): State<Pages>,
@@ -194,13 +197,19 @@ pub(super) async fn candidates(
     if !changes.is_empty() {
         return Err(ApiError::bad_request("unknown parameter \"set\"; there are account and region"));
     }
+    let failed = || ApiError::unavailable("failed", "the past could not be read; try again");
+    let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
     let (rows, _) = kept_past(&pages, &place).await?;
-    let past = Past::of_kept(rows).map_err(ApiError::conflict)?;
-    let view = |candidate: whatif::Candidate| CandidateView {
-        changes: candidate.changes.into_iter().map(|change| change.text).collect(),
-        instances: candidate.instances,
-    };
-    Ok(Json(CandidatesBody { candidates: whatif::candidates(&past, None).into_iter().map(view).collect() }))
+    let reading = tokio::task::spawn_blocking(move || {
+        let past = Past::of_kept(rows).map_err(ApiError::conflict)?;
+        drop(permit);
+        let view = |candidate: whatif::Candidate| CandidateView {
+            changes: candidate.changes.into_iter().map(|change| change.text).collect(),
+            instances: candidate.instances,
+        };
+        Ok(CandidatesBody { candidates: whatif::candidates(&past, None).into_iter().map(view).collect() })
+    });
+    reading.await.map_err(|_| failed())?.map(Json)
 }
 
 /// What is kept of the one account and region that is meant, with its prices.

@@ -20,7 +20,7 @@ mod tests;
 mod world;
 
 pub use arrivals::{Arrival, PastArrivals};
-pub use calibration::{Interval, MIN_TRUTHS, Quality};
+pub use calibration::{Interval, MIN_TRUTHS, Quality, Rough};
 pub use forecaster::Forecaster;
 pub use kept_estimates::WaitEnd;
 pub use observed::{Hypothetical, learn, world};

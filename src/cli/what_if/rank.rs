@@ -9,7 +9,7 @@ use crate::cli::figures::seconds;
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, NOTHING, Table, plain};
 use crate::cli::what_if::Progress;
-use crate::cli::{Failure, print, print_json};
+use crate::cli::{Failure, print, print_json, say};
 
 /// Waits that are shorter than this need no halving, in seconds.
 const SHORT_WAIT: f64 = 300.0;
@@ -85,6 +85,12 @@ impl Tried {
         })
     }
 
+    /// Shares that wait, and whose p95 it halves.
+    fn halves(&self) -> impl Iterator<Item = &ShareWaits> {
+        let is_halved = |(_, before, after): &(&ShareWaits, f64, f64)| *before >= SHORT_WAIT && *after <= before / 2.0;
+        self.p95s().filter(is_halved).map(|(share, ..)| share)
+    }
+
     /// The share whose p95 changes most, with that before and after.
     fn most_changed(&self) -> String {
         let most = self.p95s().max_by(|a, b| (a.1 - a.2).abs().total_cmp(&(b.1 - b.2).abs()));
@@ -122,33 +128,43 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
     let mut progress = Progress::default();
     let all = candidates.len().max(1) as f64;
     let mut tried = Vec::new();
+    let mut failures: Vec<Failure> = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
         let changes: Vec<&str> =
             candidate["changes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let query: Vec<(&str, &str)> = changes.iter().map(|change| ("set", *change)).collect();
-        let report = client.get(&["what-if"], &query).await?;
-        tried.push(Tried {
-            changes: changes.join(" "),
-            instances: candidate["instances"].as_f64().unwrap_or(0.0),
-            before: ShareWaits::of_report(&report, "before"),
-            after: ShareWaits::of_report(&report, "after"),
-        });
+        match client.get(&["what-if"], &query).await {
+            Ok(report) => tried.push(Tried {
+                changes: changes.join(" "),
+                instances: candidate["instances"].as_f64().unwrap_or(0.0),
+                before: ShareWaits::of_report(&report, "before"),
+                after: ShareWaits::of_report(&report, "after"),
+            }),
+            Err(failure) => failures.push(failure),
+        }
         progress.show((index + 1) as f64 / all);
     }
     progress.end();
-    show(tried, is_json)
+    if let Some(last) = failures.last() {
+        say(format_args!("{} of {} changes could not be tried: {}", failures.len(), candidates.len(), last.text()));
+    }
+    match failures.pop() {
+        Some(failure) if tried.is_empty() => Err(failure),
+        _ => show(tried, is_json),
+    }
 }
 
 /// Shows those that make waits shorter, the most per instance first; those that cost none come before.
 fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
-    let halving = halving_lines(&tried);
     tried.retain(|one| one.saved_hours() > 0.0);
+    let halving = halving_lines(&tried);
     tried.sort_by(|a, b| b.worth().total_cmp(&a.worth()).then_with(|| b.saved_hours().total_cmp(&a.saved_hours())));
     if is_json {
         let row = |one: &Tried| {
             let p95 = |shares: &[ShareWaits]| shares.iter().map(ShareWaits::json).collect::<Vec<Value>>();
             json!({
                 "changes": one.changes, "instances": one.instances, "saved_wait_hours": one.saved_hours(),
+                "halves_p95_of": one.halves().map(ShareWaits::name).collect::<Vec<_>>(),
                 "before": p95(&one.before), "after": p95(&one.after),
             })
         };
@@ -175,10 +191,7 @@ fn halving_lines(tried: &[Tried]) -> Vec<String> {
     let Some(first) = tried.first() else { return Vec::new() };
     let waits = first.before.iter().filter(|share| share.p95.is_some_and(|p95| p95 >= SHORT_WAIT));
     let line = |share: &ShareWaits| {
-        let halves = |one: &&Tried| {
-            let of_share = one.p95s().find(|(other, ..)| other.queue == share.queue && other.share == share.share);
-            of_share.is_some_and(|(_, before, after)| after <= before / 2.0)
-        };
+        let halves = |one: &&Tried| one.halves().any(|other| other.queue == share.queue && other.share == share.share);
         let cheapest = tried.iter().filter(halves).min_by(|a, b| {
             a.instances.total_cmp(&b.instances).then_with(|| b.saved_hours().total_cmp(&a.saved_hours()))
         });
@@ -213,6 +226,7 @@ mod tests {
         let all = [tried("a=+4", 4.0, 600.0), tried("a=+2", 2.0, 3_500.0), tried("a=+1", 1.0, 4_000.0)];
         assert_eq!(halving_lines(&all), ["The cheapest that halves the p95 of speech (2h): a=+2 (+2 instances)"]);
         assert_eq!(halving_lines(&all[2..]), ["None of them halves the p95 of speech (2h)."]);
+        assert_eq!(all.iter().map(|one| one.halves().count()).collect::<Vec<_>>(), [1, 1, 0]);
         assert!(all[0].saved_hours() > all[1].saved_hours() && all[2].worth() > all[0].worth());
     }
 

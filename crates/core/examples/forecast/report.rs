@@ -45,7 +45,7 @@ its wait ends.
 and what that costs. The past is what a service has kept (`--config FILE`, `--recorded STATEFILE`: the latest 10,000 jobs), a trace (`--trace FILE`), or what
 the service at `--url` has kept, as does the page `/what-if`. Where it was recorded when jobs started, the replay of what was is compared with that: by so
 much what is said of a change may be off. Up to 20,000 jobs are replayed five times, with jobs a little longer or shorter: near a limit that decides which
-job goes first, and a p95 may be off by as much as these replays differ. `--rank` tries single changes, orders them by hours of waiting saved per instance, and names the cheapest that halves the p95 of each share; with
+job goes first, and a p95 may be off by as much as these replays differ. `--rank` tries single changes, orders them by hours of waiting saved per instance, and names the cheapest that halves the p95 of each share (`halves_p95_of` in JSON); with
 `--url` it asks the service for the changes (`GET /api/v1/what-if/candidates`) and tries them one request each.
 
 ## How this is measured

@@ -95,6 +95,17 @@ pub struct Quality {
     pub error: f64,
 }
 
+/// Why an interval is only rough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rough {
+    /// Too few estimates have come true.
+    FewTruths,
+    /// They came true in too short a time.
+    Young,
+    /// Too many intervals were wrong.
+    OftenWrong,
+}
+
 /// What came true lately.
 #[derive(Debug, Default)]
 pub struct Calibration {
@@ -116,6 +127,8 @@ fn ahead_of(raw: &Interval) -> Ahead {
 #[derive(Debug, Default)]
 struct Truths {
     latest: VecDeque<Truth>,
+    /// When the first truth came, which may not be among the latest any more.
+    first_at: Option<Timestamp>,
     /// By what factors they missed the ends of their intervals; not set if some came since these were worked out.
     misses: OnceCell<[WeightedValues; 3]>,
     /// By how much the levels of the two ends differ from [`READ_AT`].
@@ -166,6 +179,7 @@ impl Calibration {
             let truths = self.groups.entry(group).or_default();
             truths.adapt(truth);
             truths.misses = OnceCell::new();
+            truths.first_at.get_or_insert(truth.at);
             truths.latest.push_back(truth.clone());
             if truths.latest.len() > MAX_TRUTHS {
                 truths.latest.pop_front();
@@ -191,13 +205,13 @@ impl Calibration {
         groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.latest.len()).max().unwrap_or(0)
     }
 
-    /// Whether what corrects an estimate of a share is so little, or from so short a time, or was so often wrong, that its interval is rough.
-    pub fn is_rough(&self, queue: &QueueName, share: Option<&ShareName>) -> bool {
+    /// Why the interval of an estimate of a share is only rough; `None` if it is not.
+    pub fn rough(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<Rough> {
         let groups = [Group::Share(queue.clone(), share.cloned()), Group::Queue(queue.clone()), Group::All];
         let found = groups
             .into_iter()
             .find_map(|group| self.groups.get(&(group, None)).filter(|truths| truths.latest.len() >= ENOUGH));
-        found.is_none_or(Truths::are_rough)
+        found.map_or(Some(Rough::FewTruths), Truths::rough)
     }
 
     /// How good the estimates of a share were that were shown; `None` if too few were.
@@ -261,10 +275,15 @@ impl Truths {
         })
     }
 
-    fn are_rough(&self) -> bool {
-        let span = self.latest.front().zip(self.latest.back()).map(|(first, last)| last.at.since(first.at));
-        let is_wrong = self.quality().is_some_and(|quality| quality.coverage < FEW_HELD);
-        self.latest.len() < SETTLED || span.is_none_or(|span| span < SETTLED_AFTER) || is_wrong
+    fn rough(&self) -> Option<Rough> {
+        let span = self.first_at.zip(self.latest.back()).map(|(first, last)| last.at.since(first));
+        if self.latest.len() < SETTLED {
+            Some(Rough::FewTruths)
+        } else if span.is_none_or(|span| span < SETTLED_AFTER) {
+            Some(Rough::Young)
+        } else {
+            self.quality().filter(|quality| quality.coverage < FEW_HELD).map(|_| Rough::OftenWrong)
+        }
     }
 
     fn quality(&self) -> Option<Quality> {
@@ -364,11 +383,14 @@ mod tests {
                 let at = Timestamp::default() + Duration::from_secs(apart * index);
                 calibration.record(&Truth { at, ..truth(raw, Some(raw), actual) });
             }
-            calibration.is_rough(&"q".into(), None)
+            calibration.rough(&"q".into(), None)
         };
-        assert!(rough(0, 600, 200.0) && rough(SETTLED as u64 - 1, 600, 200.0), "too few");
-        assert!(rough(500, 10, 200.0), "of too short a time");
-        assert!(rough(500, 600, 900.0), "wrong");
-        assert!(!rough(SETTLED as u64, 600, 200.0));
+        assert_eq!((rough(0, 600, 200.0), rough(99, 600, 200.0)), (Some(Rough::FewTruths), Some(Rough::FewTruths)));
+        assert_eq!(rough(500, 10, 200.0), Some(Rough::Young));
+        assert_eq!(rough(500, 600, 900.0), Some(Rough::OftenWrong));
+        assert_eq!(rough(SETTLED as u64, 600, 200.0), None);
+        // Much that comes true in little time is not young for ever.
+        let many = MAX_TRUTHS as u64 * 2;
+        assert_eq!((rough(many, 2, 200.0), rough(many, 4, 200.0)), (Some(Rough::Young), None));
     }
 }

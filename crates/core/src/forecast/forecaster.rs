@@ -221,7 +221,7 @@ impl Forecaster {
             p50,
             p90,
             beyond_front,
-            is_rough: self.calibration.is_rough(queue, share),
+            rough: self.calibration.rough(queue, share),
             rests_on: notes.ahead(world, index, reason).sentence(seconds.len(), beyond_front),
             would_change: would_change(reason, job.priority),
             quality,

@@ -1,6 +1,6 @@
 //! What is said of when a job starts: an interval with what it rests on, or why there is none.
 
-use crate::forecast::calibration::{Interval, MIN_TRUTHS, Quality};
+use crate::forecast::calibration::{Interval, MIN_TRUTHS, Quality, Rough};
 use crate::forecast::simulate::NeverBecause;
 use crate::model::{Timestamp, units};
 use crate::scheduler::WaitReason;
@@ -30,8 +30,8 @@ pub struct Estimate {
     pub p90: Option<Timestamp>,
     /// Whether the job waits beyond those that were run forward, and its start goes on from their pace.
     pub beyond_front: bool,
-    /// Whether too little has come true so far, or too many intervals were wrong, to rely on this one.
-    pub is_rough: bool,
+    /// Why nobody should rely on it; `None` if one can.
+    pub rough: Option<Rough>,
     /// What it rests on, in a sentence.
     pub rests_on: String,
     /// What would change it, in a sentence.
