@@ -145,7 +145,7 @@ async fn add_over_api(client: &Client, new: &New, author: Option<String>, json: 
 
 fn show_added(added: &Value, json: bool) -> Result<(), Failure> {
     if json {
-        return print_json(&added);
+        return print_json(added);
     }
     print(format_args!("silence {} until {}", added["id"], text(added, "ends_at")))
 }
