@@ -11,6 +11,7 @@ use saphyr_parser::Parser;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
+use trainspotter::config::RulesPlace;
 
 /// Every action the service calls, and the SDK's method that calls it.
 const ACTIONS: [(&str, &str); 16] = [
@@ -143,36 +144,84 @@ fn the_task_runs_as_the_image_was_made() {
     says(format!("USER {}", task["User"].as_str().unwrap()));
     says(format!("EXPOSE {}", task["PortMappings"][0]["ContainerPort"].as_str().unwrap()));
     says(format!("VOLUME {}", task["MountPoints"][0]["ContainerPath"].as_str().unwrap()));
-    says(format!("CMD {}", exec_form(&task["Command"])));
+    // With the configuration in the bucket it is another one.
+    let command = task["Command"].as_array().unwrap();
+    assert_eq!(command[2][0], "HasConfigurationInBucket");
+    let usual = [&command[..2], std::slice::from_ref(&command[2][2])].concat();
+    says(format!("CMD {}", exec_form(&Value::Array(usual))));
     let check = exec_form(&Value::Array(task["HealthCheck"]["Command"].as_array().unwrap()[1..].to_vec()));
     assert!(dockerfile.contains(&format!("CMD {check}")), "Dockerfile lacks the health check {check}");
 }
 
-/// The configuration in the template, with values for what CloudFormation fills in.
+/// The configuration in the template, with all parameters as they are by default, all set, and each one alone: the service takes it.
 #[test]
 fn the_configuration_in_the_template_is_valid() {
+    let all = ["HasToken", "HasArchive", "HasUrl", "HasEvents", "HasRulesInBucket"];
+    let alone = all.iter().map(std::slice::from_ref);
+    let without: Vec<Vec<&str>> =
+        all.iter().map(|left_out| all.iter().filter(|one| *one != left_out).copied().collect()).collect();
+    let cases = [&[][..], &all[..]].into_iter().chain(alone).chain(without.iter().map(Vec::as_slice));
+    for holds in cases {
+        let text = configuration(holds);
+        assert!(!text.replace("${TRAINSPOTTER_TOKEN}", "").contains("${"), "not filled in: {text}");
+        let secret = |name: &str| (name == "TRAINSPOTTER_TOKEN").then(|| "0123456789abcdef0123456789abcdef".to_owned());
+        let loaded = trainspotter::config::load("template", &text, Path::new("/"), &secret);
+        let config = loaded.unwrap_or_else(|problems| panic!("{holds:?}: {problems}\n{text}"));
+        let has = |condition: &str| holds.contains(&condition);
+        assert_eq!(config.targets[0].queues, ["prod-*", "research"]);
+        assert_eq!(config.listen.to_string(), "0.0.0.0:9464");
+        assert_eq!(config.replication.unwrap().log.to_string(), "s3://bucket/log");
+        assert_eq!(config.archive.is_some(), has("HasArchive"), "{text}");
+        assert_eq!(config.external_url.is_some(), has("HasUrl"), "{text}");
+        assert_eq!(config.api.len(), usize::from(has("HasToken")), "{text}");
+        assert_eq!(config.targets[0].events.is_some(), has("HasEvents"), "{text}");
+        assert_eq!(matches!(config.rules[0], RulesPlace::Bucket(_)), has("HasRulesInBucket"), "{text}");
+    }
+}
+
+/// The configuration that the template makes where these conditions hold.
+fn configuration(holds: &[&str]) -> String {
     let template = template();
     let task = &template["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0];
     let environment = task["Environment"].as_array().unwrap();
     let variable = environment.iter().find(|variable| variable["Name"] == "TRAINSPOTTER_CONFIG").unwrap();
-    let text = variable["Value"][0]
-        .as_str()
-        .unwrap()
-        .replace("${AWS::Region}", "us-east-1")
-        .replace("${Globs}", "prod-*\", \"research")
-        .replace("${EventsUrl}", "null")
-        .replace("${Bucket}", "bucket")
-        .replace("${ArchiveUrl}", "s3://bucket/archive")
-        .replace("${Tokens}", "[]")
-        .replace("${Url}", "https://trainspotter.example.com")
-        .replace("${Namespace}", "Trainspotter")
-        .replace("${Topic}", "arn:aws:sns:us-east-1:111122223333:trainspotter");
-    assert!(!text.contains("${"), "not filled in: {text}");
-    let config = yaml(&text);
-    assert_eq!(config["targets"][0]["queues"], json!(["prod-*", "research"]));
-    assert_eq!(config["listen"], "0.0.0.0:9464");
-    assert_eq!(config["archive"], "s3://bucket/archive");
-    assert_eq!(config["store"], json!({"file": "/state/trainspotter.db", "log": "s3://bucket/log"}));
+    let mut text = variable["Value"][0].as_str().unwrap().to_owned();
+    for (name, value) in variable["Value"][1].as_object().unwrap() {
+        text = text.replace(&format!("${{{name}}}"), &made(value, holds));
+    }
+    substituted(&text)
+}
+
+/// What CloudFormation makes of a value: tags are gone, so that `!If`, `!Join` and `!Sub` are known by their form.
+fn made(value: &Value, holds: &[&str]) -> String {
+    match value {
+        Value::Array(parts) => match &parts[..] {
+            [Value::String(condition), yes, no] => {
+                made(if holds.contains(&condition.as_str()) { yes } else { no }, holds)
+            }
+            [Value::String(between), Value::Array(list)] => {
+                list.iter().map(|one| made(one, holds)).collect::<Vec<_>>().join(between)
+            }
+            [_, Value::String(list)] if list == "Queues" => "prod-*\", \"research".to_owned(),
+            other => panic!("{other:?}"),
+        },
+        Value::String(name) if name == "Bucket" => "bucket".to_owned(),
+        Value::String(text) => substituted(text),
+        other => panic!("{other}"),
+    }
+}
+
+fn substituted(text: &str) -> String {
+    let values = [
+        ("AWS::Region", "us-east-1"),
+        ("ArchivePrefix", "archive"),
+        ("Bucket", "bucket"),
+        ("EventsQueue", "https://sqs.us-east-1.amazonaws.com/111122223333/events"),
+        ("ExternalUrl", "https://trainspotter.example.com"),
+        ("Namespace", "Trainspotter"),
+        ("Topic", "arn:aws:sns:us-east-1:111122223333:trainspotter"),
+    ];
+    values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), value))
 }
 
 fn read(path: &str) -> String {
