@@ -207,7 +207,7 @@ fn made(value: &Value, holds: &[&str]) -> String {
         },
         Value::String(name) if name == "Bucket" => "bucket".to_owned(),
         Value::String(text) => substituted(text),
-        other => panic!("{other}"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => panic!("{value}"),
     }
 }
 
