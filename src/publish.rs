@@ -63,6 +63,8 @@ pub struct Report {
     pub dropped: u64,
     /// Bytes of the points that were sent to CloudWatch by OTLP, as it charges for them; 0 for other sinks.
     pub bytes: u64,
+    /// Values that no exponential histogram has because there are too many series, since the last report.
+    pub histogram_values_left_out: u64,
     /// Series that a budget leaves out, by metric.
     pub left_out: BTreeMap<&'static str, u64>,
     /// How many of them were not left out before the last report.
@@ -208,9 +210,13 @@ impl Lane {
                 (Published::default(), Some(error))
             }
         };
-        let (left_out, newly_left_out, bytes) = match &mut self.sink {
-            Sink::CloudWatch(sink) => (sink.left_out(), sink.take_newly_left_out(), 0),
-            Sink::Otlp(sink) => (BTreeMap::new(), 0, sink.take_charged_bytes()),
+        let (left_out, newly_left_out) = match &mut self.sink {
+            Sink::CloudWatch(sink) => (sink.left_out(), sink.take_newly_left_out()),
+            Sink::Otlp(_) => (BTreeMap::new(), 0),
+        };
+        let (bytes, histogram_values_left_out) = match &mut self.sink {
+            Sink::CloudWatch(_) => (0, 0),
+            Sink::Otlp(sink) => (sink.take_charged_bytes(), sink.take_left_out()),
         };
         if newly_left_out > 0 {
             let metrics: Vec<String> = left_out.iter().map(|(metric, series)| format!("{metric} ({series})")).collect();
@@ -225,6 +231,7 @@ impl Lane {
             series: published.series,
             dropped: published.dropped,
             bytes,
+            histogram_values_left_out,
             left_out,
             newly_left_out,
             error,

@@ -115,6 +115,11 @@ impl OtlpSink {
         std::mem::take(&mut self.charged_bytes)
     }
 
+    /// Values that have no exponential histogram since this was last asked, for there are too many series.
+    pub(super) fn take_left_out(&mut self) -> u64 {
+        self.exponential.as_mut().map_or(0, ExponentialHistograms::take_left_out)
+    }
+
     /// Sends the whole frame. After a failure nothing needs to be kept: the next frame says it all again.
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let (mut series, mut refused, mut refusal) = (0, 0, None);

@@ -18,7 +18,7 @@ const MAX_BUCKETS: i64 = 160;
 const MAX_SCALE: i32 = 20;
 /// Durations up to this count as zero, in seconds.
 const ZERO_BELOW: f64 = 1e-3;
-/// Histograms that are kept; further series are left out.
+/// Histograms that are kept; values of further series are left out, which [`ExponentialHistograms::take_left_out`] counts.
 pub const MAX_HISTOGRAMS: usize = 50_000;
 
 /// All histograms of a sink.
@@ -27,6 +27,8 @@ pub struct ExponentialHistograms {
     /// When counting began.
     began: Option<Timestamp>,
     by_series: BTreeMap<(&'static str, Labels), Exponential>,
+    /// Values of series that have no histogram.
+    left_out: u64,
 }
 
 /// One histogram.
@@ -47,11 +49,19 @@ impl ExponentialHistograms {
         self.began.get_or_insert(frame.at - std::time::Duration::from_secs(1));
         for sample in &frame.samples {
             let Value::Distribution(distribution) = &sample.value else { continue };
-            let Some(histogram) = self.histogram(sample.metric, &sample.labels) else { continue };
+            let Some(histogram) = self.histogram(sample.metric, &sample.labels) else {
+                self.left_out += distribution.fresh.len() as u64;
+                continue;
+            };
             for (_, value) in &distribution.fresh {
                 histogram.add(*value, 1);
             }
         }
+    }
+
+    /// Values that were left out since this was last asked because [`MAX_HISTOGRAMS`] were kept already.
+    pub fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
     }
 
     /// The histograms of a frame whose values are not known: each value in the middle of its bucket. For estimates of size.
@@ -161,6 +171,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use trainspotter_core::metrics::catalogue::QUEUE_WAIT;
+    use trainspotter_core::metrics::{Sample, labels};
 
     fn of(values: &[f64]) -> Exponential {
         let mut histogram = Exponential::default();
@@ -172,6 +184,22 @@ mod tests {
     fn bounds_belong_to_the_bucket_below_them() {
         assert_eq!([0.5, 1.0, 1.5, 2.0, 2.1, 4.0, 8.0].map(|value| index_of(value, 0)), [-2, -1, 0, 0, 1, 1, 2]);
         assert_eq!([1.0, 2.0, 4.0].map(|value| index_of(value, 3)), [-1, 7, 15]);
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_is_counted() {
+        let sample = |n: usize, fresh: &[f64]| Sample {
+            metric: &QUEUE_WAIT,
+            labels: labels([("queue", n.to_string().into())]),
+            value: Value::Distribution(Distribution {
+                fresh: fresh.iter().map(|value| (Timestamp::default(), *value)).collect(),
+                ..Distribution::default()
+            }),
+        };
+        let mut all = ExponentialHistograms::default();
+        let samples = (0..MAX_HISTOGRAMS + 2).map(|n| sample(n, &[1.0, 2.0])).collect();
+        all.observe(&Frame { samples, ..Frame::default() });
+        assert_eq!((all.by_series.len(), all.take_left_out(), all.take_left_out()), (MAX_HISTOGRAMS, 4, 0));
     }
 
     #[test]
