@@ -132,7 +132,7 @@ async fn lines_of_the_log_are_records_at_a_collector_and_sending_them_makes_no_o
     let sink = record.attributes.iter().find(|attribute| attribute.key == "sink").expect("the fields of the line");
     let sink = sink.value.as_ref().and_then(|value| value.value.clone());
     assert_eq!(sink, Some(Value::StringValue("otlp".to_owned())));
-    // Several batches have been sent by now.
+    // Several batches were sent until here.
     let all = collector.records.lock().unwrap().len();
     assert!(all < 100, "{all} records: sending makes more of them");
     assert!(collector.spans("poll").is_empty(), "traces are off");
