@@ -34,6 +34,7 @@ mod target_senders;
 mod target_service;
 mod targets;
 mod test_notification;
+mod watched_exporter;
 
 pub use live_check::{Look, LookError, look};
 pub use logs::{ExportError, Logs, LogsError, SentLogs, start_logs};

@@ -157,7 +157,7 @@ fn usage(
     notes: &mut Vec<String>,
 ) -> Usage {
     let in_use = hosts_in_use(frames).filter(|_| arguments.live || arguments.recorded.is_some());
-    let hosts = arguments.hosts.map(f64::from).or(in_use).unwrap_or(HOSTS);
+    let hosts = arguments.hosts.map(f64::from).or(in_use).unwrap_or(HOSTS * config.targets.len() as f64);
     let tasks = u64::from(arguments.tasks.unwrap_or(if config.replication.is_some() { 2 } else { 1 }));
     notes.push(format!(
         "{}: {hosts} instances that run jobs, {tasks} tasks of 0.25 vCPU and 0.5 GB. Instances of jobs, load balancers, logs of the \

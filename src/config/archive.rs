@@ -37,6 +37,11 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// Whether it is in a bucket, which has a price.
+    pub fn is_in_a_bucket(&self) -> bool {
+        matches!(self.place, ObjectPlace::Bucket { .. })
+    }
+
     /// An archive at a place, with what is usual otherwise.
     pub fn at(place: ObjectPlace) -> Self {
         Self { place, region: None, endpoint: None, role: None, grace: GRACE }

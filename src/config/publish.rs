@@ -85,7 +85,7 @@ impl CloudWatch {
             account_and_region: None,
             budget: None,
             histograms: Histograms::Explicit,
-            repeat_unchanged: Duration::from_secs(180),
+            repeat_unchanged: Duration::from_secs(240),
         }
     }
 }

@@ -22,14 +22,24 @@ pub enum Destination {
     Dashboards,
     /// The log of replicas.
     Log,
+    /// The archive of jobs and hours.
+    Archive,
     /// Running the service.
     Compute,
 }
 
 impl Destination {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Classic, Self::Otlp, Self::GpuMetrics, Self::Alarms, Self::Dashboards, Self::Log, Self::Compute];
+    pub const ALL: [Self; 8] = [
+        Self::Classic,
+        Self::Otlp,
+        Self::GpuMetrics,
+        Self::Alarms,
+        Self::Dashboards,
+        Self::Log,
+        Self::Archive,
+        Self::Compute,
+    ];
 
     /// Its name in figures and JSON.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +50,7 @@ impl Destination {
             Self::Alarms => "alarms",
             Self::Dashboards => "dashboards",
             Self::Log => "log",
+            Self::Archive => "archive",
             Self::Compute => "compute",
         }
     }
@@ -118,6 +129,11 @@ pub fn bill(usage: &Usage, prices: &PriceTable) -> Bill {
         lines.add(Destination::Log, "replicas that follow", gets, "gets", Item::S3Get);
         lines.add(Destination::Log, "storage", gigabytes, "GB", Item::S3Gigabyte);
     }
+    if let Some((puts, gets, gigabytes)) = usage.archive {
+        lines.add(Destination::Archive, "days that are written", puts, "puts", Item::S3Put);
+        lines.add(Destination::Archive, "looking for what is there", gets, "gets", Item::S3Get);
+        lines.add(Destination::Archive, "storage after a year", gigabytes, "GB", Item::S3Gigabyte);
+    }
     let tasks = counted(usage.tasks, "Fargate task");
     lines.add(Destination::Compute, &format!("{tasks}, CPU"), usage.vcpu_hours, "vCPU hours", Item::FargateVcpu);
     lines.add(
@@ -180,6 +196,7 @@ mod tests {
             composite_alarms: 1,
             dashboards: 1,
             log: Some((200_000.0, 3_750_000.0, 0.5)),
+            archive: Some((2_000.0, 0.0, 1.0)),
             tasks: 2,
             vcpu_hours: 365.0,
             gigabyte_hours: 730.0,
@@ -192,8 +209,9 @@ mod tests {
         assert_eq!(of(Destination::Alarms), 1.5);
         assert_eq!(of(Destination::Dashboards), 3.0);
         assert_eq!(of(Destination::Log), 2.51);
+        assert_eq!(of(Destination::Archive), 0.03);
         assert_eq!(of(Destination::Compute), 14.42);
-        assert!((bill.total() - 53.87).abs() < 0.02, "{}", bill.total());
+        assert!((bill.total() - 53.90).abs() < 0.02, "{}", bill.total());
         assert!(bill.lines.iter().any(|line| line.what.contains("2000 bytes a point")), "{bill:#?}");
         assert!(bill.lines.iter().any(|line| line.is_guess) && bill.lines.iter().any(|line| !line.is_guess));
     }

@@ -15,6 +15,14 @@ const LOG_READ_EVERY: Duration = Duration::from_millis(700);
 const RECORDS_PER_LEASE: f64 = 3.0;
 /// Records beyond those of ticks and leases, such as what is delivered: measured on a demo.
 const FURTHER_RECORDS: f64 = 1.15;
+/// Replicas that share targets announce themselves so often within a lease, with a PUT and a LIST each.
+const ANNOUNCEMENTS_PER_LEASE: u32 = 6;
+/// ... and at least so often.
+const MAX_ANNOUNCEMENT_PAUSE: Duration = Duration::from_secs(10);
+/// Objects that a target's archive gets a day: jobs and hours, each of which is looked for before.
+const ARCHIVED_A_DAY: f64 = 2.0;
+/// What a target's archive has after a year of ten thousand jobs a day, in gigabytes: 26 bytes a job (docs/ARCHIVE.md), and hours.
+const ARCHIVE_GIGABYTES: f64 = 0.2;
 /// What the log keeps: snapshots and the records since, in gigabytes.
 const LOG_GIGABYTES: f64 = 0.5;
 /// vCPUs and gigabytes of a task, as in `deploy/cloudformation.yaml`.
@@ -37,6 +45,8 @@ pub struct Usage {
     pub dashboards: u64,
     /// Writes and reads of the log, and the gigabytes it keeps; none where there is no log, or one in a folder.
     pub log: Option<(f64, f64, f64)>,
+    /// The same of the archive.
+    pub archive: Option<(f64, f64, f64)>,
     /// Tasks of Fargate.
     pub tasks: u64,
     /// Hours of vCPUs.
@@ -105,17 +115,26 @@ impl Usage {
     /// What follows from the configuration, and from how many instances run on average. Figures that are published are added by the caller.
     pub fn of(config: &Config, hosts: f64, tasks: u64) -> Self {
         let every = |period: Duration| SECONDS_A_MONTH / period.as_secs_f64().max(1.0);
+        let targets = config.targets.len().max(1) as f64;
         let log = config.replication.as_ref().filter(|replication| replication.is_in_a_bucket()).map(|replication| {
             let leases = RECORDS_PER_LEASE * every(replication.lease);
-            let puts = every(config.poll.every).max(leases) * FURTHER_RECORDS;
+            let records = every(config.poll.every).max(leases) * FURTHER_RECORDS;
+            let pause = (replication.lease / ANNOUNCEMENTS_PER_LEASE).min(MAX_ANNOUNCEMENT_PAUSE);
+            // A LIST costs as much as a PUT.
+            let announcements = if targets > 1.0 { 2.0 * tasks as f64 * every(pause) } else { 0.0 };
             let gets = tasks.saturating_sub(1) as f64 * SECONDS_A_MONTH / LOG_READ_EVERY.as_secs_f64();
-            (puts, gets, LOG_GIGABYTES)
+            (records * targets + announcements, gets * targets, LOG_GIGABYTES * targets)
+        });
+        let archive = config.archive.as_ref().filter(|archive| archive.is_in_a_bucket()).map(|_| {
+            let objects = ARCHIVED_A_DAY * targets * SECONDS_A_MONTH / 86_400.0;
+            (objects, objects, ARCHIVE_GIGABYTES * targets)
         });
         let hours = tasks as f64 * SECONDS_A_MONTH / 3_600.0;
         Self {
             metrics_requested: hosts * every(config.poll.utilisation_every),
             dashboards: u64::from(config.publish.cloudwatch.as_ref().is_some_and(|sink| sink.metrics.are_classic())),
             log,
+            archive,
             tasks,
             vcpu_hours: hours * TASK.0,
             gigabyte_hours: hours * TASK.1,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use serde_json::json;
+use url::Url;
 
 use crate::config::Endpoint;
 use crate::config::Secret;
@@ -26,12 +27,15 @@ const MAX_SUMMARY: usize = 1_024;
 /// PagerDuty refuses events of more than 512 KB; no annotation needs a hundredth of that.
 const MAX_DETAIL: usize = 4_096;
 
+/// Why a report is not sent.
+const NO_CHANGES: &str = "a report is a change event, and where those go is known only of a URL that ends in /enqueue";
+
 /// A PagerDuty service that gets alerts.
 #[derive(Debug)]
 pub struct PagerDuty {
     http: Http,
-    /// For change events, beside the other endpoint.
-    changes: Http,
+    /// For change events, beside the other endpoint; none where the URL is not as PagerDuty's.
+    changes: Option<Http>,
     routing_key: Secret,
 }
 
@@ -41,7 +45,7 @@ impl PagerDuty {
     /// # Errors
     /// The URL cannot be used. Says why, without the URL.
     pub fn new(endpoint: &Endpoint, routing_key: &Secret) -> Result<Self, IntegrationError> {
-        let changes = Http::new(&of_changes(endpoint))?;
+        let changes = of_changes(endpoint).map(|endpoint| Http::new(&endpoint)).transpose()?;
         Ok(Self { http: Http::new(endpoint)?, changes, routing_key: routing_key.clone() })
     }
 
@@ -51,17 +55,25 @@ impl PagerDuty {
     /// What to do next, and why.
     pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
         let is_report = message.transition.alert.rule == REPORT;
-        let (http, mut event) = if is_report { (&self.changes, change(message)) } else { (&self.http, event(message)) };
+        let (http, mut event) = match &self.changes {
+            Some(changes) if is_report => (changes, change(message)),
+            None if is_report => return Err(Failure::set_aside(NO_CHANGES.to_owned())),
+            Some(_) | None => (&self.http, event(message)),
+        };
         event["routing_key"] = self.routing_key.expose().into();
         let body = serde_json::to_vec(&event).map_err(|error| Failure::unwritable(&error))?;
         Ok(http.post("", HeaderMap::new(), body, clock).await?.into())
     }
 }
 
-/// Where change events go: `/v2/change/enqueue` beside `/v2/enqueue`.
-fn of_changes(endpoint: &Endpoint) -> Endpoint {
-    let url = endpoint.url.expose().replacen("/enqueue", "/change/enqueue", 1);
-    Endpoint { url: Secret::new(url), ..endpoint.clone() }
+/// Where change events go: `/v2/change/enqueue` beside `/v2/enqueue`; `None` beside another path.
+fn of_changes(endpoint: &Endpoint) -> Option<Endpoint> {
+    let mut url = Url::parse(endpoint.url.expose()).ok()?;
+    if url.path_segments()?.next_back() != Some("enqueue") {
+        return None;
+    }
+    url.path_segments_mut().ok()?.pop().extend(["change", "enqueue"]);
+    Some(Endpoint { url: Secret::new(url.as_str()), ..endpoint.clone() })
 }
 
 /// All of a change event but the key that lets it in.
@@ -176,11 +188,14 @@ mod tests {
         assert!(change["payload"]["custom_details"]["text"].as_str().unwrap().contains("Largest wastes"), "{change}");
         assert!(change.get("event_action").is_none() && change.get("dedup_key").is_none(), "{change}");
         for (url, expected) in [
-            ("https://events.pagerduty.com/v2/enqueue", "https://events.pagerduty.com/v2/change/enqueue"),
-            ("https://relay.example/pagerduty", "https://relay.example/pagerduty"),
+            ("https://events.pagerduty.com/v2/enqueue", Some("https://events.pagerduty.com/v2/change/enqueue")),
+            ("https://user@enqueue/v2/enqueue?a=/enqueue", Some("https://user@enqueue/v2/change/enqueue?a=/enqueue")),
+            ("https://relay.example/enqueue/pagerduty", None),
+            ("https://enqueue", None),
         ] {
             let endpoint = Endpoint { url: Secret::new(url), allow_loopback: false };
-            assert_eq!(of_changes(&endpoint).url.expose(), expected);
+            let changes = of_changes(&endpoint);
+            assert_eq!(changes.as_ref().map(|endpoint| endpoint.url.expose()), expected, "{url}");
         }
     }
 

@@ -50,10 +50,13 @@ pub struct Builder {
     waits_kept: usize,
     waits_left_out: u64,
     tags: BTreeSet<String>,
-    /// Hours of which there are rows.
-    hours: BTreeSet<Timestamp>,
+    /// Hours of which there are rows, by account and region.
+    hours: BTreeMap<Place, BTreeSet<Timestamp>>,
     notes: Vec<String>,
 }
+
+/// An account and a region, as far as they are known.
+type Place = (Option<String>, Option<String>);
 
 /// Whose quota: account, region, queue and share.
 type Quota = (Option<String>, Option<String>, String, String);
@@ -82,7 +85,7 @@ impl Builder {
             waits_kept: 0,
             waits_left_out: 0,
             tags: BTreeSet::new(),
-            hours: BTreeSet::new(),
+            hours: BTreeMap::new(),
             notes: Vec::new(),
         }
     }
@@ -149,7 +152,7 @@ impl Builder {
         if !(self.from..self.to).contains(&hour.hour) {
             return;
         }
-        self.hours.insert(hour.hour);
+        self.hours.entry((hour.account.clone(), hour.region.clone())).or_default().insert(hour.hour);
         for (column, value) in &hour.figures {
             match self.columns.get_mut(column) {
                 Some(sum) => *sum += value,
@@ -212,8 +215,8 @@ impl Builder {
             to: self.to,
             by: self.by.iter().map(|key| key.as_str().to_owned()).collect(),
             jobs: self.jobs,
-            hours_from: self.hours.first().copied(),
-            hours_to: self.hours.last().map(|last| *last + HOUR),
+            hours_from: self.hours.values().filter_map(BTreeSet::first).min().copied(),
+            hours_to: self.hours.values().filter_map(BTreeSet::last).max().map(|last| *last + HOUR),
             gpu_hours,
             used_gpu_hours,
             dollars,
@@ -263,29 +266,17 @@ impl Builder {
         }
     }
 
-    /// Says of which part of the time nothing is known.
+    /// Says of which part of the time nothing is known, of each account and region.
     fn note_missing_hours(&mut self) {
-        let (Some(first), Some(last)) = (self.hours.first().copied(), self.hours.last().copied()) else {
+        if self.hours.is_empty() {
             self.notes.push("there is no row of hours for this time: what GPUs did is not known".to_owned());
-            return;
-        };
-        let end = last + HOUR;
-        // Hours that began before the time are not part of it, and the last one is not over.
-        if first.since(self.from) >= HOUR {
-            self.notes.push(format!(
-                "nothing is kept of the time from {} to {}: it is longer ago than what is kept, or the service did not run; jobs that ended then \
-                 may be missing, too",
-                moment(self.from),
-                moment(first)
-            ));
         }
-        let hours_between = end.since(first).as_secs() / HOUR.as_secs();
-        let missing = hours_between.saturating_sub(self.hours.len() as u64);
-        if missing > 0 {
-            self.notes.push(format!("{} in between have no rows: the service did not run", counted(missing, "hour")));
-        }
-        if self.to.since(end) >= HOUR * 2 {
-            self.notes.push(format!("nothing is counted of the time from {} to {}", moment(end), moment(self.to)));
+        let is_one = self.hours.len() == 1;
+        for ((account, region), hours) in &self.hours {
+            let known = |part: &Option<String>| part.clone().unwrap_or_else(|| "(unknown)".to_owned());
+            let of = if is_one { String::new() } else { format!(", of {}/{}", known(account), known(region)) };
+            let missing = missing_hours((self.from, self.to), hours);
+            self.notes.extend(missing.into_iter().map(|what| format!("{what}{of}")));
         }
     }
 
@@ -299,6 +290,29 @@ impl Builder {
         };
         (gpu_hours, self.dollars_like(like, gpu_hours))
     }
+}
+
+/// Which parts of a time are not among its hours.
+fn missing_hours((from, to): (Timestamp, Timestamp), hours: &BTreeSet<Timestamp>) -> Vec<String> {
+    let (Some(first), Some(last)) = (hours.first().copied(), hours.last().copied()) else { return Vec::new() };
+    let end = last + HOUR;
+    let mut missing = Vec::new();
+    // Hours that began before the time are not part of it, and the last one is not over.
+    if first.since(from) >= HOUR {
+        missing.push(format!(
+            "nothing is kept of the time from {} to {} (longer ago than what is kept, or not watched), nor of jobs that ended then",
+            moment(from),
+            moment(first)
+        ));
+    }
+    let between = (end.since(first).as_secs() / HOUR.as_secs()).saturating_sub(hours.len() as u64);
+    if between > 0 {
+        missing.push(format!("{} in between have no rows: the service did not run", counted(between, "hour")));
+    }
+    if to.since(end) >= HOUR * 2 {
+        missing.push(format!("nothing is counted of the time from {} to {}", moment(end), moment(to)));
+    }
+    missing
 }
 
 impl Row {

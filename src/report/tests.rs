@@ -197,6 +197,23 @@ fn what_is_not_kept_of_the_time_is_said_and_of_which_hours_the_figures_are() {
 }
 
 #[test]
+fn hours_that_one_of_two_places_lacks_are_said_of_it() {
+    let mut builder = Builder::new(at(0), at(4), Vec::new(), Vec::new());
+    for (region, hours) in [("us-east-1", vec![0, 1, 2, 3]), ("eu-west-1", vec![2, 3])] {
+        for number in hours {
+            let of_region = HourFigures { region: Some(region.to_owned()), ..hour(number, None, &[]) };
+            builder.take_hour(&of_region);
+        }
+    }
+    let notes = builder.finish().notes;
+    let note = "nothing is kept of the time from 2026-11-20 00:00 to 2026-11-20 02:00";
+    assert!(
+        notes.len() == 1 && notes[0].starts_with(note) && notes[0].ends_with("of (unknown)/eu-west-1"),
+        "{notes:?}"
+    );
+}
+
+#[test]
 fn quotas_of_two_places_are_two() {
     let mut builder = Builder::new(at(0), at(24), Vec::new(), Vec::new());
     for (region, lent) in [("us-east-1", 3_600.0), ("eu-west-1", 7_200.0)] {

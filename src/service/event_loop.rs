@@ -439,6 +439,7 @@ impl EventLoop {
         self.memory.problems.published(report);
         self.own_cost.published(report, self.engine.service());
         self.limit_hit("cloudwatch_budget", report.newly_left_out);
+        self.limit_hit("own_telemetry", crate::service::watched_exporter::take_lost());
         self.limit_hit("exponential_histograms", report.histogram_values_left_out);
         let refused = report.error.as_ref().map_or(0, SinkError::refused_points);
         self.engine.counting().add(&catalogue::PUBLISH_REFUSED, [sink()], refused);

@@ -4,6 +4,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_otlp::{LogExporter, SpanExporter, WithTonicConfig};
@@ -11,12 +12,16 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tonic::transport::{Channel, Endpoint};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::LogFormat;
 use crate::outbound::{Guard, OutboundError, grpc_channel};
+use crate::service::watched_exporter::Watched;
+use trainspotter_clock::Clock;
+use trainspotter_otlp::uuid_of;
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str =
@@ -26,7 +31,8 @@ const DEFAULT_FILTER: &str =
 const TRACED: &str = "off,trainspotter=debug";
 
 /// What is never sent as a log record, whatever is logged: what the libraries say that send them. Each batch would make another one.
-const NEVER_SENT: [&str; 6] = ["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "tonic", "h2", "hyper_util"];
+const NEVER_SENT: [&str; 8] =
+    ["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "tonic", "tower", "h2", "hyper", "hyper_util"];
 
 /// Wall time for connecting to the receiver of traces or logs, and for one export.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,7 +100,10 @@ pub fn start_logs(format: LogFormat, sent: SentLogs<'_>) -> Result<Logs, LogsErr
         let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter"));
         spans.with_filter(EnvFilter::new(TRACED))
     });
-    let sent = records.as_ref().map(|provider| OpenTelemetryTracingBridge::new(provider).with_filter(sent_filter()));
+    let sent = records.as_ref().map(|provider| {
+        let is_sent = filter_fn(|metadata| is_sent(metadata.target()));
+        OpenTelemetryTracingBridge::new(provider).with_filter(filter().and(is_sent))
+    });
     tracing_subscriber::registry().with(lines.with_filter(filter())).with(spans).with(sent).try_init()?;
     Ok(Logs { traces, records })
 }
@@ -104,19 +113,21 @@ fn filter() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))
 }
 
-/// What is sent as log records: the same, but for what sending says.
-fn sent_filter() -> EnvFilter {
-    let directives = NEVER_SENT.iter().filter_map(|library| format!("{library}=off").parse().ok());
-    directives.fold(filter(), EnvFilter::add_directive)
+/// Whether a line of this target may be sent as a log record, if it is logged.
+fn is_sent(target: &str) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    !NEVER_SENT.contains(&library)
 }
 
 fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, ExportError> {
     let exporter = SpanExporter::builder().with_tonic().with_channel(channel(endpoint)?).build()?;
+    let exporter = Watched::new("traces", exporter);
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource()).build())
 }
 
 fn logger_provider(endpoint: &str) -> Result<SdkLoggerProvider, ExportError> {
     let exporter = LogExporter::builder().with_tonic().with_channel(channel(endpoint)?).build()?;
+    let exporter = Watched::new("logs", exporter);
     Ok(SdkLoggerProvider::builder().with_batch_exporter(exporter).with_resource(resource()).build())
 }
 
@@ -127,7 +138,14 @@ fn channel(endpoint: &str) -> Result<Channel, ExportError> {
 }
 
 fn resource() -> Resource {
-    Resource::builder().with_service_name("trainspotter").build()
+    // Of this process: traces and lines of two replicas are not of one.
+    let instance =
+        format!("{} {} {:?}", std::process::id(), Clock::real().now().millis(), std::env::var_os("HOSTNAME"));
+    Resource::builder()
+        .with_service_name("trainspotter")
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .with_attribute(KeyValue::new("service.instance.id", uuid_of(&instance)))
+        .build()
 }
 
 impl Drop for Logs {
@@ -138,5 +156,20 @@ impl Drop for Logs {
         if let Some(Err(error)) = self.records.as_ref().map(SdkLoggerProvider::shutdown) {
             tracing::warn!(%error, "the last log records could not be sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_sent;
+
+    #[test]
+    fn what_sending_says_is_not_sent_whatever_is_logged() {
+        for target in
+            ["tonic::transport::channel", "tower::buffer::worker", "h2", "hyper_util::client", "opentelemetry"]
+        {
+            assert!(!is_sent(target), "{target}");
+        }
+        assert!(is_sent("trainspotter::publish") && is_sent("towering") && is_sent(""));
     }
 }

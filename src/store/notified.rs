@@ -12,6 +12,7 @@ use crate::store::outbox::tell_of_trouble;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
+use trainspotter_core::rules::REPORT;
 use trainspotter_core::rules::Transition;
 
 impl Store {
@@ -32,7 +33,9 @@ impl Store {
         let mut notified: BTreeMap<AlertId, Alert> = BTreeMap::new();
         for body in bodies {
             // A row that cannot be read is reported where it is to be sent.
-            if let Some(transition) = body?.and_then(|body| serde_json::from_str::<Transition>(&body).ok()) {
+            let transition = body?.and_then(|body| serde_json::from_str::<Transition>(&body).ok());
+            // A report fires once, and nothing ends it: it is not to be repeated.
+            if let Some(transition) = transition.filter(|transition| transition.alert.rule != REPORT) {
                 notified.entry(transition.alert.id.clone()).or_insert(transition.alert);
             }
         }

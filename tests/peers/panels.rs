@@ -24,6 +24,7 @@ const ENOUGH: Duration = Duration::from_hours(10);
 
 /// Queries without data in this world, and why.
 const EMPTY: &[(&str, &str)] = &[
+    ("trainspotter_forecast_", "forecasts are switched off here"),
     ("Trainspotter,Account,Region,", "figures have account and region only where several are watched"),
     ("JobsCancelled", "service jobs are terminated and never cancelled"),
     ("JobsTerminated", "nobody terminates a job here"),

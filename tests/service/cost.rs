@@ -71,6 +71,23 @@ async fn a_configuration_alone_says_what_a_month_costs_and_what_is_assumed() {
     let both = bill(&["--config", &two("metrics: both")]).await;
     assert!((dollars(&both, "otlp") / dollars(&unlimited, "otlp") - 2.0).abs() < 0.05, "{both:#}");
     assert!(dollars(&both, "classic") > dollars(&unlimited, "classic") * 1.3, "{both:#}");
+    assert!((dollars(&both, "gpu_metrics") / dollars(&unlimited, "gpu_metrics") - 2.0).abs() < 1e-6, "{both:#}");
+    // Everything of five queues with twenty shares each by OTLP.
+    assert!(dollars(&unlimited, "otlp") <= 30.0, "{unlimited:#}");
+    let stored = |name: &str, targets: &str| {
+        let text = format!(
+            "targets: [{targets}]\nstore: {{ file: a.db, log: \"s3://bucket/log\" }}\narchive: \"s3://bucket/archive\"\n"
+        );
+        file(folder.path(), name, &text)
+    };
+    let one = bill(&["--config", &stored("stored-1.yaml", "{ region: us-east-1 }")]).await;
+    let two = bill(&["--config", &stored("stored-2.yaml", "{ region: us-east-1 }, { region: eu-west-1 }")]).await;
+    assert!((dollars(&two, "archive") / dollars(&one, "archive") - 2.0).abs() < 1e-6, "{two:#}");
+    let (log_of_one, log_of_two) = (dollars(&one, "log"), dollars(&two, "log"));
+    assert!(
+        dollars(&one, "archive") > 0.0 && log_of_two > log_of_one * 2.0,
+        "replicas announce themselves, too: {two:#}"
+    );
     assert!(both["notes"].to_string().contains("in each of 2 targets"), "{both:#}");
     let shared = bill(&["--config", &two("metrics: both, budget: $30")]).await;
     assert!(dollars(&shared, "classic") <= 30.0 && dollars(&shared, "classic") > 10.0, "{shared:#}");

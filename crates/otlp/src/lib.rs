@@ -17,5 +17,5 @@ pub use charge::charged_bytes;
 pub use encode::{Form, LATE_AFTER, MAX_POINTS_PER_REQUEST, otlp_requests, reported_by, requests_in};
 pub use exponential::{ExponentialHistograms, MAX_HISTOGRAMS};
 pub use families::{buckets_of, families};
-pub use origin::Origin;
+pub use origin::{Origin, uuid_of};
 pub use unchanged::Unchanged;

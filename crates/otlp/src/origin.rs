@@ -26,14 +26,19 @@ impl Origin {
     pub(crate) fn instance_id_in(&self, target: &str) -> String {
         let mut whole = format!("trainspotter {} {:?} {:?}", self.began.millis(), self.region, self.account);
         whole.push_str(target);
-        let digest = Sha256::digest(whole);
-        let mut bytes = [0; 16];
-        bytes.iter_mut().zip(digest.iter()).for_each(|(byte, of_digest)| *byte = *of_digest);
-        // Version 8 (RFC 9562): by a rule of one's own.
-        bytes[6] = (bytes[6] & 0x0f) | 0x80;
-        bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
-        [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+        uuid_of(&whole)
     }
+}
+
+/// A UUID that is the same for the same text.
+pub fn uuid_of(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(digest.iter()).for_each(|(byte, of_digest)| *byte = *of_digest);
+    // Version 8 (RFC 9562): by a rule of one's own.
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
+    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
 }

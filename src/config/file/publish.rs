@@ -58,7 +58,7 @@ impl Default for CloudWatch {
             account_and_region: None,
             budget: None,
             histograms: Histograms::Explicit,
-            repeat_unchanged: HumanDuration(Duration::from_secs(180)),
+            repeat_unchanged: HumanDuration(Duration::from_secs(240)),
         }
     }
 }

@@ -1,0 +1,109 @@
+//! What becomes of the service's own traces and log records: an outage of their receiver is logged once, and what is lost is counted.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+
+/// Spans and records that were not taken since this was last asked.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Spans and log records that a receiver did not take since this was last asked, for `limit.hits`.
+pub(super) fn take_lost() -> u64 {
+    LOST.swap(0, Ordering::Relaxed)
+}
+
+/// An exporter whose failures are noticed.
+#[derive(Debug)]
+pub(super) struct Watched<E> {
+    what: &'static str,
+    exporter: E,
+    is_failing: AtomicBool,
+}
+
+impl<E> Watched<E> {
+    /// `what` it sends is named in the log.
+    pub(super) fn new(what: &'static str, exporter: E) -> Self {
+        Self { what, exporter, is_failing: AtomicBool::new(false) }
+    }
+
+    /// Takes note of what became of so many.
+    fn note(&self, count: u64, result: &OTelSdkResult) {
+        let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
+        match result {
+            Err(error) => {
+                LOST.fetch_add(count, Ordering::Relaxed);
+                if !was_failing {
+                    tracing::warn!(what = self.what, %error, "the receiver of the service's own telemetry does not take it; what is not taken is lost");
+                }
+            }
+            Ok(()) if was_failing => tracing::info!(what = self.what, "the service's own telemetry is sent again"),
+            Ok(()) => {}
+        }
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Watched<E> {
+    fn export(&self, batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
+        let count = batch.len() as u64;
+        async move {
+            let result = self.exporter.export(batch).await;
+            self.note(count, &result);
+            result
+        }
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+impl<E: LogExporter> LogExporter for Watched<E> {
+    fn export(&self, batch: LogBatch<'_>) -> impl Future<Output = OTelSdkResult> + Send {
+        let count = batch.iter().count() as u64;
+        async move {
+            let result = self.exporter.export(batch).await;
+            self.note(count, &result);
+            result
+        }
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_sdk::error::OTelSdkError;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_taken_is_counted_and_an_outage_begins_and_ends_once() {
+        let watched = Watched::new("logs", ());
+        let failed = Err(OTelSdkError::InternalFailure("away".to_owned()));
+        watched.note(3, &failed);
+        watched.note(4, &failed);
+        assert!(watched.is_failing.load(Ordering::Relaxed));
+        watched.note(5, &Ok(()));
+        assert!(!watched.is_failing.load(Ordering::Relaxed));
+        assert_eq!((take_lost(), take_lost()), (7, 0));
+    }
+}
