@@ -6,15 +6,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use trainspotter::config::{CloudWatch, Publish};
-use trainspotter_simulator::workload::Synthetic;
+use trainspotter::cost::{Assumed, assumed_frame};
+use trainspotter::publish::CloudWatchSink;
+use trainspotter_clock::Clock;
+use trainspotter_core::metrics::{Frame, Value as Figure};
+use trainspotter_core::model::{Place, Timestamp};
+use trainspotter_simulator::workload::{Synthetic, Workload};
+use trainspotter_simulator::{Simulation, serve};
 
 use crate::support::demo::{Demo, PATIENCE};
+use crate::support::frames::AT;
 use crate::support::http;
 use crate::support::prometheus::{Server, is_installed};
+use crate::support::receivers::cloudwatch_client;
 
 const SEED: u64 = 7;
 /// Simulated seconds per real second.
@@ -64,7 +76,7 @@ async fn every_panel_of_every_dashboard_shows_data() {
     assert!(queries.len() > 60, "{}", queries.len());
     let mut shown = Shown::default();
     for (panel, query) in &queries {
-        shown.note(panel, query, has_data(&demo, query).await);
+        shown.note(panel, query, has_data(demo.endpoint, (demo.began, demo.clock.now()), query).await);
     }
     if let Some(prometheus) = scraping {
         let queries = grafana_on_prometheus();
@@ -198,14 +210,60 @@ fn filled_in(query: &str) -> String {
     ["$account", "$region", "$queue", "$share"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
 }
 
+/// Figures of one target among several, each of them put twice: with account and region every search for them finds data, and without none.
+#[tokio::test]
+async fn every_search_by_account_and_region_finds_what_was_put() {
+    let clock = Clock::starting_at(AT, 1.0);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    let nothing = Workload { setup: Default::default(), submissions: Vec::new() };
+    tokio::spawn(serve(listener, Simulation::new(nothing, SEED, clock), CancellationToken::new()));
+    let assumed = Assumed {
+        queues: 1,
+        shares: 2,
+        instance_types: 1,
+        bands: 1,
+        sinks: 1,
+        receivers: 1,
+        reserved: true,
+        priced: true,
+    };
+    let place = Place { account: Some("111122223333".into()), ..Place::new("eu", "eu-west-1") };
+    let mut sink = CloudWatchSink::new(cloudwatch_client(&format!("http://{endpoint}")), "Trainspotter".to_owned())
+        .with_places(Arc::new(AtomicBool::new(true)));
+    let mut frame = Frame { place, ..assumed_frame(&assumed, AT) };
+    for _ in 0..2 {
+        for sample in &mut frame.samples {
+            match &mut sample.value {
+                Figure::Gauge(_) => {}
+                Figure::Counter(total) => *total += 1.0,
+                Figure::Distribution(distribution) => distribution.fresh = vec![(AT, 60.0)],
+            }
+        }
+        sink.observe(&frame);
+        sink.publish(&frame).await.unwrap();
+    }
+    let hour = Duration::from_secs(3_600);
+    let (with, without): (Vec<_>, Vec<_>) = cloudwatch_widgets()
+        .into_iter()
+        .filter(|(_, search)| search.contains("{Trainspotter,"))
+        .partition(|(_, search)| search.contains("{Trainspotter,Account,Region,"));
+    assert!(with.len() > 20 && with.len() == without.len(), "{} and {}", with.len(), without.len());
+    for (expected, searches) in [(true, with), (false, without)] {
+        for (widget, search) in searches {
+            assert_eq!(has_data(endpoint, (AT - hour, AT + hour), &search).await, expected, "{widget}: {search}");
+        }
+    }
+}
+
 /// Whether the simulated CloudWatch finds a datapoint for this expression.
-async fn has_data(demo: &Demo, expression: &str) -> bool {
+async fn has_data(endpoint: SocketAddr, (from, to): (Timestamp, Timestamp), expression: &str) -> bool {
     let body = json!({
         "MetricDataQueries": [{"Id": "e1", "Expression": expression}],
-        "StartTime": demo.began.secs_f64(),
-        "EndTime": demo.clock.now().secs_f64(),
+        "StartTime": from.secs_f64(),
+        "EndTime": to.secs_f64(),
     });
-    let request = http::client().post(format!("http://{}/", demo.endpoint));
+    let request = http::client().post(format!("http://{endpoint}/"));
     let request = request.header("x-amz-target", "GraniteServiceVersion20100801.GetMetricData");
     let request = request.header("content-type", "application/x-amz-json-1.0").body(body.to_string());
     let answer = tokio::time::timeout(PATIENCE, request.send()).await.expect("CloudWatch answers").unwrap();
