@@ -76,6 +76,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
             "cost",
             "notify",
             "objects",
+            "otlp",
             "outbound",
             "publish",
             "replication",

@@ -80,15 +80,13 @@ async fn a_configuration_alone_says_what_a_month_costs_and_what_is_assumed() {
         );
         file(folder.path(), name, &text)
     };
-    let one = bill(&["--config", &stored("stored-1.yaml", "{ region: us-east-1 }")]).await;
-    let two = bill(&["--config", &stored("stored-2.yaml", "{ region: us-east-1 }, { region: eu-west-1 }")]).await;
-    assert!((dollars(&two, "archive") / dollars(&one, "archive") - 2.0).abs() < 1e-6, "{two:#}");
-    let (log_of_one, log_of_two) = (dollars(&one, "log"), dollars(&two, "log"));
-    assert!(
-        dollars(&one, "archive") > 0.0 && log_of_two > log_of_one * 2.0,
-        "replicas announce themselves, too: {two:#}"
-    );
-    assert!(both["notes"].to_string().contains("in each of 2 targets"), "{both:#}");
+    let stored_one = bill(&["--config", &stored("stored-1.yaml", "{ region: us-east-1 }")]).await;
+    let stored_two =
+        bill(&["--config", &stored("stored-2.yaml", "{ region: us-east-1 }, { region: eu-west-1 }")]).await;
+    assert!((dollars(&stored_two, "archive") / dollars(&stored_one, "archive") - 2.0).abs() < 1e-6, "{stored_two:#}");
+    assert!(dollars(&stored_one, "archive") > 0.0, "{stored_one:#}");
+    let (of_one, of_two) = (dollars(&stored_one, "log"), dollars(&stored_two, "log"));
+    assert!(of_two > of_one * 2.0, "replicas announce themselves, too: {of_one}, {of_two}");
     let shared = bill(&["--config", &two("metrics: both, budget: $30")]).await;
     assert!(dollars(&shared, "classic") <= 30.0 && dollars(&shared, "classic") > 10.0, "{shared:#}");
     let total: f64 = smaller["lines"].as_array().unwrap().iter().filter_map(|line| line["dollars"].as_f64()).sum();
