@@ -86,11 +86,11 @@ impl Collector {
 }
 
 fn text_of(record: &LogRecord) -> String {
-    match record.body.as_ref().and_then(|body| body.value.as_ref()) {
-        Some(Value::StringValue(text)) => text.clone(),
-        // Libraries log fields without words.
-        _ => String::new(),
-    }
+    // Libraries log fields without words.
+    let Some(Value::StringValue(text)) = record.body.as_ref().and_then(|body| body.value.as_ref()) else {
+        return String::new();
+    };
+    text.clone()
 }
 
 #[tokio::test]
