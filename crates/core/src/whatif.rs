@@ -16,6 +16,7 @@ pub use change::{Change, ChangeError, parse, with_changes};
 pub use outcome::{Outcome, QueueOutcome, ShareOutcome};
 pub use past::{Past, PastJob, Seen};
 pub use rank::{Candidate, candidates};
+pub use repeated::note as note_of_replays;
 pub use report::{QueueReport, Report, ShareReport, UseReport, Waits};
 pub use setup_row::{SetupRow, of_queues, setup_of_rows};
 
@@ -52,9 +53,9 @@ pub fn answer(
     Ok(Answer { happened: outcome::happened(past), before: before.middle, after: after.middle, p95_spreads })
 }
 
-/// Replays a past as it is.
+/// Replays a past as it is, as often as [`answer`] does: the medians.
 pub fn replay(past: &Past, prices: &Prices) -> Outcome {
-    outcome::replay(past, prices, |_| {})
+    repeated::replay(past, prices, |_| {}).middle
 }
 
 impl Answer {

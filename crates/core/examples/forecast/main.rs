@@ -45,7 +45,7 @@ fn main() -> std::io::Result<()> {
         writeln!(std::io::stderr(), "no case is named so, and no file of this name is there")?;
         std::process::exit(64);
     }
-    report::head(&mut out)?;
+    report::head(&mut out, &results)?;
     report::tables(&mut out, &results)?;
     out.flush()?;
     budget::measure(&mut out)

@@ -111,6 +111,8 @@ pub enum Rough {
 pub struct Calibration {
     /// By group, and by how far ahead they looked; `None` is any.
     groups: BTreeMap<(Group, Option<Ahead>), Truths>,
+    /// When the first truth of each group came, which may not be among the latest any more.
+    first_truths: BTreeMap<Group, Timestamp>,
 }
 
 /// How far ahead an estimate looks. What is near is off by more, for its size, than what is far.
@@ -127,8 +129,6 @@ fn ahead_of(raw: &Interval) -> Ahead {
 #[derive(Debug, Default)]
 struct Truths {
     latest: VecDeque<Truth>,
-    /// When the first truth came, which may not be among the latest any more.
-    first_at: Option<Timestamp>,
     /// By what factors they missed the ends of their intervals; not set if some came since these were worked out.
     misses: OnceCell<[WeightedValues; 3]>,
     /// By how much the levels of the two ends differ from [`READ_AT`].
@@ -148,11 +148,24 @@ impl Truths {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
+/// Truths that are much alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    /// Those of a share.
     Share(QueueName, Option<ShareName>),
+    /// Those of a queue.
     Queue(QueueName),
+    /// All.
     All,
+}
+
+impl Group {
+    /// The groups that a truth is of.
+    pub fn of(truth: &Truth) -> [Self; 3] {
+        let share = Self::Share(truth.queue.clone(), truth.share.clone());
+        [share, Self::Queue(truth.queue.clone()), Self::All]
+    }
 }
 
 impl Interval {
@@ -167,19 +180,36 @@ impl Interval {
 }
 
 impl Calibration {
+    /// Goes on from when the first truths of groups came in an earlier run.
+    pub fn restore(first_truths: BTreeMap<Group, Timestamp>) -> Self {
+        Self { first_truths, ..Self::default() }
+    }
+
+    /// When the first truth of each group came.
+    pub fn first_truths(&self) -> &BTreeMap<Group, Timestamp> {
+        &self.first_truths
+    }
+
+    /// Forgets the groups of which no truth is kept.
+    pub fn forget_empty_groups(&mut self) {
+        let groups = &self.groups;
+        self.first_truths.retain(|group, _| groups.contains_key(&(group.clone(), None)));
+    }
+
     /// Takes in what came true.
     pub fn record(&mut self, truth: &Truth) {
-        let share = Group::Share(truth.queue.clone(), truth.share.clone());
-        let groups = [share, Group::Queue(truth.queue.clone()), Group::All];
+        let groups = Group::of(truth);
         let ahead = ahead_of(&truth.raw);
         for group in groups.into_iter().flat_map(|group| [(group.clone(), Some(ahead)), (group, None)]) {
             if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&group) {
                 continue;
             }
+            if group.1.is_none() {
+                self.first_truths.entry(group.0.clone()).or_insert(truth.at);
+            }
             let truths = self.groups.entry(group).or_default();
             truths.adapt(truth);
             truths.misses = OnceCell::new();
-            truths.first_at.get_or_insert(truth.at);
             truths.latest.push_back(truth.clone());
             if truths.latest.len() > MAX_TRUTHS {
                 truths.latest.pop_front();
@@ -210,8 +240,9 @@ impl Calibration {
         let groups = [Group::Share(queue.clone(), share.cloned()), Group::Queue(queue.clone()), Group::All];
         let found = groups
             .into_iter()
-            .find_map(|group| self.groups.get(&(group, None)).filter(|truths| truths.latest.len() >= ENOUGH));
-        found.map_or(Some(Rough::FewTruths), Truths::rough)
+            .map(|group| (group, None))
+            .find_map(|key| self.groups.get_key_value(&key).filter(|(_, truths)| truths.latest.len() >= ENOUGH));
+        found.map_or(Some(Rough::FewTruths), |((group, _), truths)| truths.rough(self.first_truths.get(group)))
     }
 
     /// How good the estimates of a share were that were shown; `None` if too few were.
@@ -275,8 +306,8 @@ impl Truths {
         })
     }
 
-    fn rough(&self) -> Option<Rough> {
-        let span = self.first_at.zip(self.latest.back()).map(|(first, last)| last.at.since(first));
+    fn rough(&self, first_at: Option<&Timestamp>) -> Option<Rough> {
+        let span = first_at.zip(self.latest.back()).map(|(first, last)| last.at.since(*first));
         if self.latest.len() < SETTLED {
             Some(Rough::FewTruths)
         } else if span.is_none_or(|span| span < SETTLED_AFTER) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::forecast::arrivals::{Arrival, Arrivals, PastArrivals};
-use crate::forecast::calibration::{Calibration, Interval, Quality, Truth};
+use crate::forecast::calibration::{Calibration, Group, Interval, Quality, Truth};
 use crate::forecast::kept_estimates::{Kept, WaitEnd};
 use crate::forecast::learnt::Learnt;
 use crate::forecast::outlook::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
@@ -19,6 +19,9 @@ use crate::model::{Demand, JobId, QueueName, SavedForecast, ShareName, Timestamp
 use crate::scheduler::WaitReason;
 
 const TRUTHS: &str = "truth";
+
+/// When the first truth of each group came, by the group as JSON: the ring of truths does not go back as far.
+const FIRST_TRUTHS: &str = "first_truth";
 
 /// Jobs whose usual runtimes the sentence under an estimate is made from, at most.
 const MAX_NAMED: usize = 50;
@@ -57,8 +60,21 @@ impl Forecaster {
             forecaster.learnt_arrivals.insert(id);
             forecaster.arrivals.record(arrival(at, &of, priority, demand.into()));
         }
+        let first_truth = |(group, at): (&str, &String)| {
+            Some((serde_json::from_str::<Group>(group).ok()?, serde_json::from_str::<Timestamp>(at).ok()?))
+        };
+        let first_truths: BTreeMap<Group, Timestamp> = rows.named(FIRST_TRUTHS).filter_map(first_truth).collect();
+        forecaster.calibration = Calibration::restore(first_truths.clone());
         for truth in rows.of_ring::<Truth>(TRUTHS) {
             forecaster.calibration.record(&truth);
+        }
+        forecaster.calibration.forget_empty_groups();
+        let known = forecaster.calibration.first_truths();
+        for group in first_truths.keys().filter(|group| !known.contains_key(group)) {
+            rows.remove(&first_truth_name(group));
+        }
+        for (group, at) in known.iter().filter(|(group, _)| !first_truths.contains_key(group)) {
+            rows.put(first_truth_name(group), at);
         }
         forecaster.rows = rows;
         forecaster
@@ -143,9 +159,20 @@ impl Forecaster {
     pub fn wait_ended(&mut self, job: &JobId, at: Timestamp, end: WaitEnd) {
         self.outlooks.remove(job);
         for truth in self.kept.resolve(job, at, end, &mut self.rows) {
-            self.calibration.record(&truth);
-            self.rows.push(TRUTHS, &truth);
+            self.came_true(&truth);
         }
+    }
+
+    fn came_true(&mut self, truth: &Truth) {
+        let groups = Group::of(truth);
+        let is_new = groups.map(|group| !self.calibration.first_truths().contains_key(&group));
+        self.calibration.record(truth);
+        for (group, _) in Group::of(truth).iter().zip(is_new).filter(|(_, is_new)| *is_new) {
+            if let Some(at) = self.calibration.first_truths().get(group) {
+                self.rows.put(first_truth_name(group), at);
+            }
+        }
+        self.rows.push(TRUTHS, truth);
     }
 
     /// Jobs of which estimates are kept, to see whether they still wait.
@@ -259,6 +286,10 @@ fn arrival(at: Timestamp, of: &JobTraits, priority: i32, demand: Demand) -> Arri
     Arrival { at, queue, share, priority, demand, kind: of.kind(), profile: Profile::default() }
 }
 
+fn first_truth_name(group: &Group) -> String {
+    format!("{FIRST_TRUTHS}/{}", serde_json::to_string(group).unwrap_or_default())
+}
+
 /// The quantiles of sorted runs.
 fn interval(sorted: &[f64]) -> Interval {
     let horizon = HORIZON.as_secs_f64();
@@ -312,4 +343,41 @@ impl LaneNotes {
 /// The same number for the same text in every release.
 fn id_of(text: &str) -> u64 {
     Sha256::digest(text.as_bytes()).iter().take(8).fold(0, |id, byte| (id << 8) | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::forecast::calibration::Rough;
+    use crate::forecast::rows::MAX_ROWS;
+
+    #[test]
+    fn a_restart_makes_no_history_young_of_which_not_all_truths_are_kept() {
+        let raw = Interval { low: 100.0, middle: 200.0, high: 300.0 };
+        let mut forecaster = Forecaster::default();
+        let mut came_true = |queue: &str, number: u64| {
+            let at = Timestamp::default() + Duration::from_secs(2 * number);
+            let (queue, share, shown) = (queue.into(), Some("s".into()), Some(raw));
+            forecaster.came_true(&Truth { at, queue, share, raw, shown, actual: 200.0 });
+        };
+        came_true("forgotten", 0);
+        // For more than six hours, of which the last 10,000 are less.
+        (0..MAX_ROWS + 1_000).for_each(|number| came_true("q", number));
+        let rough = |forecaster: &Forecaster| forecaster.calibration.rough(&"q".into(), Some(&"s".into()));
+        assert_eq!(rough(&forecaster), None);
+        let names = |forecaster: &Forecaster| forecaster.rows.named(FIRST_TRUTHS).count();
+        assert_eq!(names(&forecaster), 5);
+        let mut restored = Forecaster::restore(forecaster.rows().clone());
+        assert_eq!(rough(&restored), None);
+        // A group without a truth that is kept is removed from what is saved, and nothing else is written again.
+        assert_eq!(names(&restored), 3);
+        assert!(restored.take_unsaved().changes.values().all(Option::is_none));
+        // What an earlier release has saved has no first truths: they are those that are kept, and saved from then on.
+        let mut earlier = forecaster.rows().clone();
+        earlier.retain(|name, _| !name.starts_with(FIRST_TRUTHS));
+        let mut restored = Forecaster::restore(earlier);
+        assert_eq!((rough(&restored), restored.take_unsaved().changes.len()), (Some(Rough::Young), 3));
+    }
 }

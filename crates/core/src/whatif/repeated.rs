@@ -43,6 +43,16 @@ pub fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Re
     Repeated { middle: middle_of(&all), all }
 }
 
+/// Says of a past that is replayed once that it is not known how far its replays would be apart.
+pub fn note(past: &Past) -> Option<String> {
+    (past.jobs.len() > MAX_REPEATED_JOBS).then(|| {
+        format!(
+            "More than {MAX_REPEATED_JOBS} jobs are replayed once and not {REPLAYS} times: by how much waits may be off because jobs take a little \
+             longer or shorter is not known."
+        )
+    })
+}
+
 /// The past with its jobs a little longer or shorter, by the number of the replay.
 fn varied(past: &Past, number: u64) -> Cow<'_, Past> {
     if number == 0 {

@@ -7,6 +7,7 @@ use crate::whatif::Answer;
 use crate::whatif::change::Change;
 use crate::whatif::outcome::{Outcome, QueueOutcome, ShareOutcome};
 use crate::whatif::past::Past;
+use crate::whatif::repeated;
 
 /// What a change would have done.
 #[derive(Clone, Debug, Serialize)]
@@ -116,6 +117,7 @@ impl Report {
             }
         };
         let mut notes = past.notes.clone();
+        notes.extend(repeated::note(past));
         if answer.happened.is_none() {
             notes.push(
                 "The past says how long jobs take and not when they started: how far the replay is off is not known."

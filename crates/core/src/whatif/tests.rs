@@ -98,11 +98,15 @@ fn apart(one: f64, other: f64, small: f64) -> f64 {
     if (one - other).abs() <= small { 0.0 } else { (one - other).abs() / one.abs().max(other.abs()) }
 }
 
-/// Changes over a world: what the replay says of each, and what the world says that had it from the start.
-fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str]) {
+/// An uncertainty that is given excuses a p95 that is off by no more than this part of it.
+const MOST_EXCUSED: f64 = 0.5;
+
+/// Changes over a world: what the replay says of each, and what the world says that had it from the start. At most so many waits may be off by a
+/// tenth or more, and by no more than the answer says that they may be.
+fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str], most_excused: usize) {
     let jobs = submissions(seed, has_shares);
     let recorded = world(&setup(policy.clone()), &jobs);
-    let (mut exact, mut all) = (0, 0);
+    let (mut excused, mut all) = (0, 0);
     for text in texts {
         let changes: Vec<Change> = text.split(' ').map(|one| parse(one).unwrap()).collect();
         let said = answer(&recorded, &changes, &Prices::new(), |_, _| {}).unwrap();
@@ -122,21 +126,24 @@ fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str]) {
             let real = truth.share(&share.queue, share.share.as_ref()).unwrap();
             let off = apart(share.p95.unwrap(), real.p95.unwrap(), 300.0);
             // Near a limit the answer says that it may be off by more.
-            let is_within = (share.p95.unwrap() - real.p95.unwrap()).abs() <= said.p95_error(share).unwrap_or(0.0);
-            exact += usize::from(off < 0.1);
+            let may_be_off = said.p95_error(share).unwrap_or(0.0);
+            let is_within = (share.p95.unwrap() - real.p95.unwrap()).abs() <= may_be_off && off <= MOST_EXCUSED;
             all += 1;
-            assert!(
-                off < 0.1 || is_within,
-                "{text}, seed {seed}, share {:?}: p95 is {:?}, and {:?} in truth",
-                share.share,
-                share.p95,
-                real.p95
+            if off < 0.1 {
+                continue;
+            }
+            excused += 1;
+            let case = format!(
+                "{text}, seed {seed}, share {:?}: p95 is {:?}, may be off by {may_be_off}, and is {:?} in truth",
+                share.share, share.p95, real.p95
             );
+            println!("{case}");
+            assert!(is_within, "{case}");
         }
         let (said, real) = (said.after.queues[0].utilisation.unwrap(), truth.queues[0].utilisation.unwrap());
         assert!(apart(said, real, 0.0) < 0.1, "{text}, seed {seed}: utilisation is {said}, and {real} in truth");
     }
-    assert!(exact * 10 >= all * 8, "seed {seed}: {exact} of {all} waits are within a tenth of the truth");
+    assert!(excused <= most_excused, "seed {seed}: {excused} of {all} waits are not within a tenth of the truth");
 }
 
 #[test]
@@ -149,19 +156,19 @@ fn changes_of_quota_shares_do_what_is_said() {
         "queue.research.share.speech.sharing=reserve",
         "queue.research.share.vision.priority=9",
     ];
-    [11, 23].iter().for_each(|seed| check(&quotas(), *seed, true, &texts));
+    [(11, 0), (23, 2)].iter().for_each(|(seed, excused)| check(&quotas(), *seed, true, &texts, *excused));
 }
 
 #[test]
 fn changes_of_a_fair_share_queue_do_what_is_said() {
     let texts = ["queue.research.share.vision.weight=0.5", "queue.research.capacity=+3", "queue.research.policy=fifo"];
-    [12, 24].iter().for_each(|seed| check(&fair(), *seed, true, &texts));
+    [(12, 0), (24, 0)].iter().for_each(|(seed, excused)| check(&fair(), *seed, true, &texts, *excused));
 }
 
 #[test]
 fn changes_of_a_fifo_queue_do_what_is_said() {
     let texts = ["queue.research.capacity=15", "queue.research.capacity=-1"];
-    [13, 27].iter().for_each(|seed| check(&Policy::Fifo, *seed, false, &texts));
+    [(13, 0), (27, 0)].iter().for_each(|(seed, excused)| check(&Policy::Fifo, *seed, false, &texts, *excused));
 }
 
 #[test]
@@ -177,6 +184,17 @@ fn the_replay_of_what_was_is_close_to_what_happened() {
     }
     let (before, real) = (said.before.queues[0].utilisation.unwrap(), happened.queues[0].utilisation.unwrap());
     assert!(apart(before, real, 0.0) < 0.05, "{before} {real}");
+}
+
+#[test]
+fn an_answer_about_more_jobs_than_are_replayed_several_times_says_so() {
+    let mut past = world(&setup(quotas()), &submissions(11, true)[..40]);
+    let said = answer(&past, &[], &Prices::new(), |_, _| {}).unwrap();
+    let is_said = |past: &Past| Report::of(past, &[], &said).notes.iter().any(|note| note.contains("replayed once"));
+    past.jobs = past.jobs.iter().cycle().take(20_000).cloned().collect();
+    assert!(!is_said(&past));
+    past.jobs.push(past.jobs[0].clone());
+    assert!(is_said(&past));
 }
 
 #[test]
