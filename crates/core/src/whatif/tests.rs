@@ -103,6 +103,7 @@ const MOST_EXCUSED: f64 = 0.5;
 
 /// Changes over a world: what the replay says of each, and what the world says that had it from the start. At most so many waits may be off by a
 /// tenth or more, and by no more than the answer says that they may be.
+#[expect(clippy::print_stdout, reason = "shows the waits that are excused")]
 fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str], most_excused: usize) {
     let jobs = submissions(seed, has_shares);
     let recorded = world(&setup(policy.clone()), &jobs);
