@@ -94,8 +94,8 @@ pub(super) struct ExportArguments {
     /// Where the service's page is reached: runbooks of the packs become links to it.
     #[arg(long, value_name = "URL")]
     external_url: Option<url::Url>,
-    /// Keep accounts and regions apart, as the service does, where it watches several targets: by labels in Prometheus; of CloudWatch's alarms
-    /// each looks at all of them, whose series have the dimensions Account and Region.
+    /// The service watches several targets: rules for Prometheus keep accounts and regions apart; an alarm of CloudWatch looks at all of them
+    /// together, whose series have the dimensions Account and Region. Not for cloudwatch-promql.
     #[arg(long)]
     several_targets: bool,
     /// Rule files, or folders of them.
@@ -155,9 +155,11 @@ pub(super) async fn run(command: &Command) -> Result<(), Failure> {
         Command::Test { json, paths } => test(paths, *json),
         Command::Backtest(arguments) => backtest::run(arguments).await,
         Command::Export(arguments) => {
+            if arguments.several_targets && matches!(arguments.to, System::CloudwatchPromql) {
+                return Err(Failure::usage(NO_PLACES));
+            }
             let rules = inputs::load_rules(&arguments.paths)?;
-            let is_placed = arguments.several_targets && !matches!(arguments.to, System::CloudwatchPromql);
-            let rules = if is_placed { export::by_place(&rules) } else { rules };
+            let rules = if arguments.several_targets { export::by_place(&rules) } else { rules };
             let Exported { text, notes } = exported(arguments, &rules);
             for note in notes {
                 say(format_args!("note: {note}"));
@@ -214,6 +216,9 @@ fn test(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
     }
 }
 
+/// Why PromQL alarms cannot be exported for several targets.
+const NO_PLACES: &str = "--several-targets is not for cloudwatch-promql, where accounts and regions are attributes of the resource and no labels: leave it out, or export to prometheus or cloudwatch";
+
 /// How an annotation of the packs names a runbook.
 const RUNBOOK: &str = "/runbooks/";
 
@@ -246,6 +251,22 @@ fn exported(arguments: &ExportArguments, rules: &[Rule]) -> Exported {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn promql_alarms_are_not_exported_for_several_targets() {
+        let export = |several_targets| {
+            Command::Export(ExportArguments {
+                to: System::CloudwatchPromql,
+                every: Duration::from_secs(30),
+                namespace: "Trainspotter".to_owned(),
+                external_url: None,
+                several_targets,
+                paths: vec!["alerts/".into()],
+            })
+        };
+        assert!(matches!(run(&export(true)).await, Err(Failure::Usage(text)) if text == NO_PLACES));
+        assert!(run(&export(false)).await.is_ok());
+    }
 
     #[test]
     fn exported_runbooks_become_links() {

@@ -141,11 +141,12 @@ impl EventLoop {
     /// Runs until the poller has gone, then ticks and commits once more.
     pub(super) async fn run(mut self) {
         let mut waits_since = self.clock.mark();
+        // One that is refused ends before anything of it is published.
         while let Some(event) = self.inbox.next(self.clock.sleep_from(waits_since, self.patience)).await {
             if self.handle_event(event).await == Handled::Poll {
                 waits_since = self.clock.mark();
             }
-            if self.same_place.is_refused() {
+            if self.same_place.is_refused(self.place.account.as_deref()) {
                 return;
             }
         }
@@ -185,10 +186,6 @@ impl EventLoop {
         if account != self.place.account {
             self.place.account.clone_from(&account);
             self.span.record("account", account.as_deref());
-            // If it is refused, the loop ends before anything is published.
-            if let Some(account) = &account {
-                self.same_place.take_in(account);
-            }
         }
     }
 

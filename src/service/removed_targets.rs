@@ -2,10 +2,13 @@
 //! that once. Their state files stay, and go on if the targets come back.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Target;
 use crate::notify::Notifiers;
 use crate::notify::outbox::rows;
 use crate::service::shared::Shared;
@@ -20,28 +23,37 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Wall time between two looks whether everything was sent.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Ends the alerts of targets that are watched no more, until `stop` or until targets change, which may bring one back.
+/// Ends the alerts of targets that are watched no more, until `stop`. Whenever targets change, which may bring one back, it begins again.
 pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
     // With a log each replica would; what is there of a target is not known from the disk of one of them.
     if shared.config.replication.is_some() {
         return;
     }
     let mut targets = shared.targets.subscribe();
-    let now = targets.borrow_and_update().clone();
-    let file = shared.config.store.clone();
-    let looking = tokio::task::spawn_blocking(move || state_files::of_nobody(&file, &now));
-    let ending = async {
-        for (name, path) in looking.await.unwrap_or_default() {
-            if let Err(error) = end(&shared, &name, path).await {
-                tracing::warn!(target = name, %error, "the alerts of a target that is not watched any more cannot be ended");
-            }
+    loop {
+        let now = targets.borrow_and_update().clone();
+        let ending = async {
+            end_of_all_but(&shared, now).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = targets.changed() => if changed.is_err() { return },
+            () = ending => {}
         }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        _ = targets.changed() => {}
-        () = ending => {}
     }
+}
+
+/// Ends the alerts in all files that are of none of these targets: receivers that do not answer for one file delay no other.
+async fn end_of_all_but(shared: &Shared, targets: Arc<[Target]>) {
+    let file = shared.config.store.clone();
+    let looking = tokio::task::spawn_blocking(move || state_files::of_nobody(&file, &targets));
+    let ending = looking.await.unwrap_or_default().into_iter().map(async |(name, path)| {
+        if let Err(error) = end(shared, &name, path).await {
+            tracing::warn!(target = name, %error, "the alerts of a target that is not watched any more cannot be ended");
+        }
+    });
+    join_all(ending).await;
 }
 
 /// Ends the alerts in one file, and sends what is in its outbox.
@@ -66,7 +78,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
         Notifiers::new(shared.receivers.to_vec(), shared.config.external_url.as_deref(), &store, clock);
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let sending = futures_util::future::join_all(tasks.into_iter().map(|task| task.run(stop.clone())));
+    let sending = join_all(tasks.into_iter().map(|task| task.run(stop.clone())));
     notifiers.committed();
     let sent = async {
         while store.backlog().await?.values().any(|of| of.pending > 0) {

@@ -236,9 +236,9 @@ fn what_is_watched(config: &Config) -> String {
 
 /// Who this process is. What it watches must be the same for all replicas of a log.
 fn identity(config: &Config, writer: String) -> Identity {
-    // What differs by replica is left out, and rules, which each follows by itself.
+    // What differs by replica is left out. Of rules it has the places alone: what stands there each replica follows by itself.
     let listen = ([127, 0, 0, 1], 0).into();
-    let same = Config { store: Default::default(), listen, rules: Vec::new(), ..config.clone() };
+    let same = Config { store: Default::default(), listen, ..config.clone() };
     let digest: String = Sha256::digest(format!("{same:?}")).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Identity { writer, watches: what_is_watched(config), config: digest, version: env!("CARGO_PKG_VERSION").to_owned() }
 }
@@ -313,4 +313,22 @@ async fn show(
 fn in_place(frame: Frame, place: &Place) -> Frame {
     let account = frame.queues.iter().find_map(|queue| Place::account_of(&queue.arn)).map(Into::into);
     Frame { place: Place { account, ..place.clone() }, ..frame }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_with_rules_at_other_places_are_not_configured_alike() {
+        let digest = |more: &str| {
+            let text = format!("targets: [{{ region: us-east-1 }}]\n{more}");
+            let config = crate::config::load("c.yaml", &text, Path::new("/etc"), &|_| None).unwrap();
+            identity(&config, "a".to_owned()).config
+        };
+        let rules = digest("rules: [one.yaml]");
+        assert_eq!(rules, digest("rules: [one.yaml]\nlisten: 127.0.0.1:9999\nstore: other.db"));
+        assert_ne!(rules, digest("rules: [two.yaml]"));
+        assert_ne!(rules, digest("rules: [one.yaml, two.yaml]"));
+    }
 }

@@ -19,23 +19,29 @@ pub(super) struct SamePlace {
 }
 
 impl SamePlace {
-    pub(super) fn new(own: &Target, targets: watch::Receiver<Arc<[Target]>>) -> Self {
+    pub(super) fn new(own: &Target, mut targets: watch::Receiver<Arc<[Target]>>) -> Self {
+        targets.mark_changed();
         Self { own: Arc::new(own.clone()), targets, refusal: Arc::default() }
     }
 
-    /// Takes in which account the target is of. It is refused if another target, whose role says so, is of the same.
-    pub(super) fn take_in(&self, account: &str) {
-        let targets = Arc::clone(&self.targets.borrow());
+    /// Whether it is another target's account and region, too, as far as its account is known. Targets that come later count as well.
+    pub(super) fn is_refused(&mut self, account: Option<&str>) -> bool {
+        if let Some(account) = account
+            && self.targets.has_changed().unwrap_or(false)
+        {
+            self.compare(account);
+        }
+        self.refusal.get().is_some()
+    }
+
+    /// Refuses the target if another one, whose role says so, is of the same account.
+    fn compare(&mut self, account: &str) {
+        let targets = Arc::clone(&self.targets.borrow_and_update());
         let Some(other) = twin(&self.own, account, &targets) else { return };
         let _ = self.refusal.set(format!(
             "account {account} and region {} are those of the target {}, too, whose role is of this account: list all queues in one of the two",
             self.own.region, other.name
         ));
-    }
-
-    /// Whether it is another target's account and region, too.
-    pub(super) fn is_refused(&self) -> bool {
-        self.refusal.get().is_some()
     }
 
     /// How a target ended: refused, if it was.
@@ -83,5 +89,14 @@ mod tests {
         assert_eq!(twin(&own, "111122223333", &all[..4]), None);
         assert_eq!(twin(&own, "777788889999", &all), None);
         assert_eq!(twin(&by_role, "111122223333", &all), None);
+
+        let (targets, now) = watch::channel(Arc::from([own.clone()]));
+        let mut of_own = SamePlace::new(&own, now.clone());
+        assert!(!of_own.is_refused(None) && !of_own.is_refused(Some("111122223333")));
+        targets.send_replace(all.into());
+        assert!(!of_own.is_refused(None), "its account is not known yet");
+        assert!(of_own.clone().is_refused(Some("111122223333")), "the other one came while it was watched");
+        assert!(!SamePlace::new(&by_role, now.clone()).is_refused(Some("111122223333")));
+        assert!(SamePlace::new(&own, now).is_refused(Some("111122223333")), "the other one was there first");
     }
 }

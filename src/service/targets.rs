@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::field::Empty;
+use tracing::Span;
 
 use crate::config::{Config, Target};
 use crate::publish::prometheus_text;
@@ -232,8 +232,7 @@ impl Supervisor {
         let StateFile { path, apart } = own.unwrap_or_else(|| state_files::apart(&shared.config.store, &target.name));
         let mut config = Config { targets: vec![target.clone()], store: path, ..Config::clone(&shared.config) };
         config.poll.calls_per_second = target.calls_per_second.unwrap_or(config.poll.calls_per_second);
-        let region = target.region.as_str();
-        let span = tracing::info_span!("watch", target = target.name.as_str(), account = Empty, region);
+        let span = span_of(target);
         let (is_alone, files) = (all.len() == 1, Files::of(&shared.config.store, &target.name));
         TargetService { shared, target: target.clone(), config, apart, is_alone, files, span, removed }
     }
@@ -250,6 +249,12 @@ impl Supervisor {
         self.waiting.push_back((tokio::time::Instant::now() + pause, target));
         self.waiting.make_contiguous().sort_by_key(|(at, _)| *at);
     }
+}
+
+/// What a target logs is in here. An account that its role does not say is added once AWS has said it.
+fn span_of(target: &Target) -> Span {
+    let (place, region) = (place_of(target), target.region.as_str());
+    tracing::info_span!("watch", target = target.name.as_str(), account = place.account.as_deref(), region)
 }
 
 /// How long to wait before a target is tried again that was watched for so long, after a pause before it.
@@ -289,6 +294,26 @@ fn not_watched(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_a_target_with_a_role_say_its_account_and_others_once_it_is_known() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(file.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let role = Some("arn:aws:iam::111122223333:role/Reader".to_owned());
+            span_of(&Target { role, ..Target::new("us-east-1") }).in_scope(|| tracing::info!("polled"));
+            let own = span_of(&Target::new("eu-west-1"));
+            own.in_scope(|| tracing::info!("starting"));
+            own.record("account", "444455556666");
+            own.in_scope(|| tracing::info!("ready"));
+        });
+        let logged = std::fs::read_to_string(file.path()).unwrap();
+        let accounts: Vec<usize> = logged.lines().map(|line| line.matches("account=").count()).collect();
+        assert_eq!(accounts, [1, 0, 1], "{logged}");
+        assert!(logged.lines().next().unwrap().contains("account=\"111122223333\" region=\"us-east-1\""), "{logged}");
+        assert!(logged.lines().last().unwrap().contains("account=\"444455556666\""), "{logged}");
+    }
 
     #[test]
     fn a_target_that_fails_again_and_again_is_tried_less_often_and_one_that_was_watched_long_sooner() {

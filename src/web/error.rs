@@ -99,6 +99,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
+    /// 409: it was done in a part of the targets; the message says in which.
+    pub(super) fn not_everywhere(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "not_everywhere", message)
+    }
+
     /// 415: the body is something else.
     pub(super) fn not_json() -> Self {
         let message = "send JSON, with `Content-Type: application/json`; `{}` where there is nothing to say";

@@ -52,22 +52,17 @@ impl Pages {
             let last = self.list_silences().await?.last().map_or(0, |silence| silence.id);
             let new = Silence { id: last + 1, ..silence.clone() };
             let add = |reply| Operation::AddSilence { silence: new.clone(), allow_unmatched, reply };
-            let answers = self.each(add).await?;
-            let lacking = |answer: &Outcome<_>| matches!(answer, Err(Refusal::Unavailable(_)));
-            let without: Vec<&str> = targets
-                .iter()
-                .zip(&answers)
-                .filter(|(_, answer)| lacking(answer))
-                .map(|(target, _)| &*target.place.target)
-                .collect();
-            let added = answers.iter().filter(|answer| answer.is_ok()).count();
-            if added > 0 && !without.is_empty() {
-                return Err(partly(new.id, &without));
+            let answers = join_all(targets.iter().map(|target| asked(&target.operations, &add))).await;
+            let names: Vec<&str> = targets.iter().map(|target| &*target.place.target).collect();
+            if let Some(partly) = partly(new.id, &names, &answers) {
+                return Err(partly);
             }
+            let answers: Vec<Outcome<Silence>> = answers.into_iter().collect::<Result<_, _>>()?;
+            let is_added = answers.iter().any(Result::is_ok);
             match answers.into_iter().find_map(Result::err) {
                 None => return Ok(new),
-                // What holds in a part must not be taken for nothing.
-                Some(_) if added > 0 => return Ok(new),
+                // Where it would silence nothing it is not needed.
+                Some(_) if is_added => return Ok(new),
                 Some(refusal @ Refusal::Conflict(_)) => taken = refusal,
                 Some(refusal) => return Err(refusal.into()),
             }
@@ -129,13 +124,24 @@ impl Pages {
     }
 }
 
-/// That a silence holds in some targets only: the others are led by another replica.
-fn partly(id: i64, without: &[&str]) -> ApiError {
-    let message = format!(
-        "silence {id} holds, but not in {}: add it at the replicas that lead those, which /api/v1/health names",
-        without.join(", ")
-    );
-    ApiError::unavailable("not_everywhere", message)
+/// That a silence was added in some targets only, if it was: others may be led by another replica. Whoever tries again adds another one.
+fn partly(id: i64, names: &[&str], answers: &[Result<Outcome<Silence>, ApiError>]) -> Option<ApiError> {
+    let (mut added, mut lacking) = (Vec::new(), Vec::new());
+    for (name, answer) in names.iter().copied().zip(answers) {
+        match answer {
+            Ok(Ok(_)) => added.push(name),
+            Ok(Err(Refusal::Invalid(_))) => {}
+            Ok(Err(_)) | Err(_) => lacking.push(name),
+        }
+    }
+    let message = || {
+        format!(
+            "silence {id} was added in {} and not in {}: the same request again would add another one; add it at the replicas that lead the others, which /api/v1/health names, or end it",
+            added.join(", "),
+            lacking.join(", ")
+        )
+    };
+    (!added.is_empty() && !lacking.is_empty()).then(|| ApiError::not_everywhere(message()))
 }
 
 /// What was done; if nothing was, the refusal that says most.
@@ -152,4 +158,32 @@ fn first_done<T>(answers: Vec<Outcome<T>>) -> Result<T, ApiError> {
         }
     }
     Err(refused.unwrap_or_else(|| Refusal::Unavailable("nothing is watched yet".to_owned())).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+    use trainspotter_core::model::{Matchers, Timestamp};
+
+    #[test]
+    fn a_silence_that_was_added_in_a_part_is_a_conflict_that_names_both_parts() {
+        let at = Timestamp::from_millis(0);
+        let matchers = Matchers::parse("queue=research").unwrap();
+        let silence =
+            Silence { id: 3, matchers, starts_at: at, ends_at: at, author: "ada".to_owned(), comment: String::new() };
+        let added = || Ok(Ok(silence.clone()));
+        let elsewhere = || Ok(Err(Refusal::Unavailable("another replica leads".to_owned())));
+        let not_needed = || Ok(Err(Refusal::Invalid("it would silence nothing".to_owned())));
+        let no_answer = || Err(ApiError::unavailable("no_answer", "try again"));
+        let names = ["a", "b", "c", "d"];
+        let answer = partly(3, &names, &[added(), elsewhere(), not_needed(), no_answer()]).unwrap();
+        let text = format!("{answer:?}");
+        assert!(text.contains("not_everywhere") && text.contains("silence 3 was added in a and not in b, d"), "{text}");
+        assert_eq!(answer.into_response().status(), StatusCode::CONFLICT);
+        assert_eq!(partly(3, &names, &[added(), added(), not_needed(), added()]), None);
+        assert_eq!(partly(3, &names, &[elsewhere(), elsewhere(), not_needed(), no_answer()]), None);
+    }
 }

@@ -158,8 +158,8 @@ pub(super) struct NewSilence {
     post, path = "/api/v1/silences", tag = "operation", request_body = NewSilence,
     responses(
         (status = 201, body = SilenceRow), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 415, body = ErrorBody), (status = 422, body = ErrorBody),
-        (status = 503, body = ErrorBody)
+        (status = 403, body = ErrorBody), (status = 409, body = ErrorBody), (status = 415, body = ErrorBody),
+        (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)
     )
 )]
 pub(super) async fn add_silence(

@@ -44,11 +44,26 @@ struct Seen {
     at: Mono,
     /// Whether it was seen to change: what was there before may be of one that died long ago.
     lives: bool,
+    /// Why its announcement could not be removed.
+    removing: LastProblem,
 }
 
 impl Seen {
     fn lives_at(&self, moment: Mono, dead_after: Duration) -> bool {
         self.lives && moment.saturating_sub(self.at) < dead_after
+    }
+}
+
+/// What went wrong last, so that it is logged when it changes and not each time.
+#[derive(Debug, Default)]
+struct LastProblem(Option<String>);
+
+impl LastProblem {
+    /// Takes in what is wrong now, if anything is: says whether that is new.
+    fn changes_to(&mut self, now: Option<String>) -> bool {
+        let is_new = self.0 != now;
+        self.0 = now;
+        is_new
     }
 }
 
@@ -64,12 +79,16 @@ pub struct Members<S> {
     looked: Mono,
     /// Replicas beyond the most that are looked at.
     left_out: usize,
+    announcing: LastProblem,
+    looking: LastProblem,
 }
 
 impl<S: Storage> Members<S> {
     /// Nobody is known yet.
     pub fn new(storage: S, own: Arc<str>, terms: Terms) -> Self {
-        Self { storage, own, terms, number: 0, others: BTreeMap::new(), looked: Mono::ZERO, left_out: 0 }
+        let (announcing, looking) = (LastProblem::default(), LastProblem::default());
+        let (number, others, looked, left_out) = (0, BTreeMap::new(), Mono::ZERO, 0);
+        Self { storage, own, terms, number, others, looked, left_out, announcing, looking }
     }
 
     /// How often this replica announces itself and looks for others.
@@ -88,8 +107,16 @@ impl<S: Storage> Members<S> {
         let targets = targets.iter().map(|target| target.to_string()).collect();
         let announced = Announcement { number: self.number, targets };
         let Ok(bytes) = serde_json::to_vec(&announced) else { return };
-        if let Err(error) = within(self.terms.request(), self.storage.put(&object(&self.own), bytes)).await {
-            tracing::warn!(%error, "this replica cannot announce itself; others lead its part of the targets meanwhile");
+        let announced = within(self.terms.request(), self.storage.put(&object(&self.own), bytes)).await;
+        let problem = announced.err().map(|error| error.to_string());
+        if self.announcing.changes_to(problem.clone()) {
+            match problem {
+                Some(error) => tracing::warn!(
+                    error,
+                    "this replica cannot announce itself; others lead its part of the targets meanwhile"
+                ),
+                None => tracing::info!("this replica announces itself again"),
+            }
         }
     }
 
@@ -98,8 +125,15 @@ impl<S: Storage> Members<S> {
         let before = self.looked;
         let done = self.try_to_look(began).await;
         self.looked = began.elapsed();
-        if let Err(error) = done {
-            tracing::warn!(%error, "the other replicas cannot be looked for; those that lived are taken to live on");
+        let problem = done.err().map(|error| error.to_string());
+        let is_new = self.looking.changes_to(problem.clone());
+        if problem.is_none() && is_new {
+            tracing::info!("the other replicas are looked for again");
+        }
+        if let Some(error) = problem {
+            if is_new {
+                tracing::warn!(error, "the other replicas cannot be looked for; those that lived are taken to live on");
+            }
             // The time in which it could not look does not count.
             let (dead_after, blind) = (self.dead_after(), self.looked.saturating_sub(before));
             self.others.values_mut().filter(|seen| seen.lives_at(before, dead_after)).for_each(|seen| seen.at += blind);
@@ -110,15 +144,15 @@ impl<S: Storage> Members<S> {
         let patience = self.terms.request();
         let names = within(patience, self.storage.list(FOLDER, "")).await?;
         let mut there: BTreeSet<Arc<str>> = names.iter().filter_map(|name| replica_in(name)).collect();
-        self.left_out = there.len().saturating_sub(MAX_REPLICAS);
-        if self.left_out > 0 {
-            tracing::warn!(
-                left_out = self.left_out,
-                most = MAX_REPLICAS,
-                "so many replicas are too many to share targets"
-            );
-            there = there.into_iter().take(MAX_REPLICAS).collect();
+        let before = std::mem::replace(&mut self.left_out, there.len().saturating_sub(MAX_REPLICAS));
+        match self.left_out {
+            left_out if left_out == before => {}
+            0 => tracing::info!(most = MAX_REPLICAS, "the replicas are few enough again to share targets"),
+            left_out => {
+                tracing::warn!(left_out, most = MAX_REPLICAS, "so many replicas are too many to share targets");
+            }
         }
+        there = there.into_iter().take(MAX_REPLICAS).collect();
         self.others.retain(|replica, _| there.contains(replica));
         for replica in there.into_iter().filter(|replica| *replica != self.own) {
             let Some(bytes) = within(patience, self.storage.get(&object(&replica))).await? else { continue };
@@ -129,12 +163,16 @@ impl<S: Storage> Members<S> {
                 Some(seen) if seen.number == number => {
                     if at.saturating_sub(seen.at) > self.terms.lease * FORGOTTEN_AFTER
                         && let Err(error) = within(patience, self.storage.delete(&object(&replica))).await
+                        && seen.removing.changes_to(Some(error.to_string()))
                     {
                         tracing::warn!(%error, %replica, "the announcement of a replica that is gone cannot be removed");
                     }
                 }
-                Some(seen) => *seen = Seen { number, targets, at, lives: true },
-                None => _ = self.others.insert(replica, Seen { number, targets, at, lives: false }),
+                Some(seen) => *seen = Seen { number, targets, at, lives: true, removing: LastProblem::default() },
+                None => {
+                    let seen = Seen { number, targets, at, lives: false, removing: LastProblem::default() };
+                    self.others.insert(replica, seen);
+                }
             }
         }
         Ok(())
@@ -229,5 +267,41 @@ mod tests {
         tokio::time::advance(LEASE * 2).await;
         first.look(began).await;
         assert_eq!(first.living().into_keys().collect::<Vec<_>>(), ["b".into()], "and stays dead");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_that_fails_is_logged_once_and_its_recovery_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(log.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let began = Instant::now();
+        let root = folder.path().join("log");
+        let mut members = Members::new(Folder::new(root.clone()), "a".into(), Terms::of(LEASE));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join(FOLDER), "").unwrap();
+        for _ in 0..3 {
+            members.announce(&BTreeSet::new()).await;
+            members.look(began).await;
+        }
+        std::fs::remove_file(root.join(FOLDER)).unwrap();
+        for _ in 0..3 {
+            members.announce(&BTreeSet::new()).await;
+            members.look(began).await;
+        }
+        for other in 0..=MAX_REPLICAS {
+            std::fs::write(root.join(FOLDER).join(format!("other{other}")), "{").unwrap();
+        }
+        for _ in 0..3 {
+            members.look(began).await;
+        }
+        assert_eq!(members.left_out(), 2);
+        let logged = std::fs::read_to_string(log.path()).unwrap();
+        for text in
+            ["cannot announce itself", "announces itself again", "cannot be looked for", "looked for again", "too many"]
+        {
+            assert_eq!(logged.matches(text).count(), 1, "{text}: {logged}");
+        }
     }
 }

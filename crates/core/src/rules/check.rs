@@ -6,7 +6,7 @@ pub(super) mod values;
 use std::collections::BTreeSet;
 
 use crate::metrics::catalogue::{self, Kind, Label, Unit};
-use crate::model::check_name;
+use crate::model::{PLACE_LABELS, check_name};
 use crate::rules::file::{ClauseText, ObjectiveText, RuleFile, RuleText};
 use crate::rules::objective::{self, WINDOWS};
 use crate::rules::rule::{Clause, Combine, Rule};
@@ -164,7 +164,8 @@ impl Check<'_> {
             self.problem("annotations", "a `summary` is missing: one line that people read first");
         }
         for label in text.labels.keys() {
-            if label == "alertname" || text.by.contains(label) {
+            let is_built_in = label == "alertname" || PLACE_LABELS.contains(&label.as_str());
+            if is_built_in || text.by.contains(label) {
                 self.problem(&format!("labels.{label}"), "this label is set by the rule itself");
             } else if !is_label_name(label) {
                 let message = format!("`{label}` cannot be a label: letters, digits and _ only, and no digit first");

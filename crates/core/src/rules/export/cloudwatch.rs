@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::metrics::catalogue::{Kind, Label, Metric, cloudwatch_dimension, cloudwatch_dimension_value};
+use crate::model::units::counted;
 use crate::rules::export::prometheus::{Spelling, expression};
 use crate::rules::export::{Exported, PLACE, is_placed};
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Fold, NoData, Rule, Stat};
@@ -48,6 +49,13 @@ pub fn alarms(rules: &[Rule], namespace: &str, is_sent: impl Fn(&Metric) -> bool
         }
         notes.extend(caveats.into_iter().map(|what| format!("{}: {what}", rule.name)));
     }
+    let over_all = rules.iter().filter(|rule| looks_over_all_places(rule)).count();
+    if over_all > 0 {
+        notes.push(format!(
+            "{}: alarms look over all accounts and regions together and do not say which one it is; `where` with `account` and `region` makes an alarm for one",
+            counted(over_all as u64, "rule")
+        ));
+    }
     if resources.len() > MAX_RESOURCES {
         let count = resources.len();
         notes.push(format!(
@@ -63,6 +71,12 @@ pub fn alarms(rules: &[Rule], namespace: &str, is_sent: impl Fn(&Metric) -> bool
         "Resources": resources,
     });
     Exported { text: written(&template), notes }
+}
+
+/// Whether a rule that keeps accounts and regions apart becomes an alarm that does not.
+fn looks_over_all_places(rule: &Rule) -> bool {
+    let is_of_one = |clause: &Clause| PLACE.iter().all(|place| clause.filters.iter().any(|(label, _)| label == place));
+    is_placed(rule) && !rule.clauses.iter().all(is_of_one)
 }
 
 /// The input of `PutMetricAlarm` for each rule, as a JSON list: CloudFormation is not known to take these alarms.
@@ -433,6 +447,12 @@ mod tests {
         assert_eq!(query(&rules), "SELECT MAX(QueueWaitOldest) FROM SCHEMA(\"Spots\", Queue, Share)");
         let placed = "SELECT MAX(QueueWaitOldest) FROM SCHEMA(\"Spots\", Queue, Share, Account, Region)";
         assert_eq!(query(&crate::rules::export::by_place(&rules)), placed);
+        let notes = |rules: &[Rule]| alarms(rules, "Spots", |_| true).notes.join("\n");
+        let note = "1 rule: alarms look over all accounts and regions together";
+        assert!(!notes(&rules).contains(note) && notes(&crate::rules::export::by_place(&rules)).contains(note));
+        let of_one = text.replace("above", "where: { account: '111122223333', region: us-east-1 }, above");
+        let of_one = crate::rules::parse_rules("r.yaml", &of_one).unwrap();
+        assert!(!notes(&crate::rules::export::by_place(&of_one)).contains(note));
         let text = text.replace("above", "where: { account: '111122223333' }, above");
         let query = query(&crate::rules::parse_rules("r.yaml", &text).unwrap());
         assert_eq!(query, format!("{placed} WHERE Account = '111122223333'"));

@@ -53,6 +53,8 @@ fn a_rule_says_what_it_means_in_the_metrics_terms() {
     check_refused(&format!("{oldest}, above: 30m, change_over: 25h"), "no longer than 24h");
     check_refused("metric: job.preemptions, increase: 1h, change_over: 1h, above: 3", "only a gauge has");
     check_refused(&format!("{oldest}, above: 30m, labels: {{ alertname: x }}"), "set by the rule itself");
+    check_refused(&format!("{oldest}, above: 30m, labels: {{ account: x }}"), "set by the rule itself");
+    check_refused(&format!("{oldest}, above: 30m, labels: {{ region: x }}"), "set by the rule itself");
     check_refused(&format!("{oldest}, above: 30m, by: [queue], labels: {{ queue: x }}"), "set by the rule itself");
     check_refused(&format!("{oldest}, above: 30m, labels: {{ on-call: x }}"), "cannot be a label");
 }
