@@ -100,6 +100,8 @@ pub struct Config {
     pub rules: Vec<RulesPlace>,
     /// Who is notified of alerts.
     pub receivers: Vec<Receiver>,
+    /// Entries of `inhibit` that hold nothing back, because there is no receiver.
+    pub idle_inhibitions: usize,
     /// What survives a restart.
     pub store: PathBuf,
     /// The log that several replicas share; none where one service has its file.

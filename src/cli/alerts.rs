@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::figures::{are_of_several, measure, text};
+use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, print, print_json, say};
@@ -36,17 +37,21 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (mut alerts, now) = found(&arguments.remote.connect()?).await?;
+    let client = arguments.remote.connect()?;
+    let (all, now) = found(&client).await?;
     let is_shown = |state: &str| match arguments.state.as_slice() {
         [] => state != "resolved",
         states => states.iter().any(|shown| shown == state),
     };
     let is = |given: &Option<String>, value: &Value| given.as_ref().is_none_or(|given| value.as_str() == Some(given));
-    alerts.retain(|alert| {
+    let (alerts, others): (Vec<Value>, Vec<Value>) = all.into_iter().partition(|alert| {
         is_shown(alert["state"].as_str().unwrap_or_default())
             && is(&arguments.severity, &alert["labels"]["severity"])
             && is(&arguments.rule, &alert["rule"])
     });
+    if alerts.is_empty() {
+        check_names(&client, arguments, &others).await?;
+    }
     if arguments.json {
         return print_json(&json!(alerts));
     }
@@ -55,6 +60,26 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     table(&alerts, now).lines().iter().try_for_each(|line| print(format_args!("{line}")))
+}
+
+/// Where no alert was found: whether one could have been. `others` are those that were not meant.
+async fn check_names(client: &Client, arguments: &Arguments, others: &[Value]) -> Result<(), Failure> {
+    if arguments.rule.is_none() && arguments.severity.is_none() {
+        return Ok(());
+    }
+    let service = client.get(&["service"], &[]).await?;
+    let rules = service["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if let Some(rule) = &arguments.rule {
+        // Alerts of rules that are gone are shown for a while.
+        let known = names::of(rules, "rule").into_iter().chain(names::of(others, "rule")).collect();
+        names::check("--rule", "rule", rule, &known)?;
+    }
+    if let Some(severity) = &arguments.severity {
+        let of_alerts = others.iter().filter_map(|alert| alert["labels"]["severity"].as_str());
+        let known = SEVERITIES.into_iter().chain(names::of(rules, "severity")).chain(of_alerts).collect();
+        names::check("--severity", "severity", severity, &known)?;
+    }
+    Ok(())
 }
 
 /// Alerts in the order in which they are shown, and the service's time.

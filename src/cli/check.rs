@@ -138,6 +138,11 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
     if !rules.is_empty() && config.receivers.is_empty() {
         print(format_args!("note      there are rules, but no receiver: alerts will only show on the page"))?;
     }
+    if config.idle_inhibitions > 0 {
+        print(format_args!(
+            "note      `inhibit` has no effect: there is no receiver, so there is nothing to hold back"
+        ))?;
+    }
     Ok(())
 }
 

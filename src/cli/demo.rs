@@ -155,6 +155,7 @@ fn config(
         forecast: 0.25,
         rules: Vec::new(),
         receivers,
+        idle_inhibitions: 0,
         store: state.0.clone(),
         replication: None,
         history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },

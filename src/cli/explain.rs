@@ -76,7 +76,7 @@ fn lines_of(job: &Value) -> Vec<String> {
 
 /// How often the job may still fail or be preempted; nothing of one that has ended.
 fn left(job: &Value) -> Option<String> {
-    let is_over = ["succeeded", "failed"].contains(&job["status"].as_str().unwrap_or_default());
+    let is_over = ["succeeded", "failed"].contains(&job["state"].as_str().unwrap_or_default());
     let left = |key: &str, one: &str, more: &str| {
         let left = job[key].as_u64().filter(|_| !is_over)?;
         Some(match left {
@@ -127,7 +127,7 @@ mod tests {
         limited["story"] = json!(["It waits.", "Next: wait."]);
         let lines = lines_of(&limited);
         assert_eq!(lines[1..], ["  It waits.", "  It has 1 retry and no preemptions left.", "  Next: wait."]);
-        limited["status"] = json!("failed");
+        limited["state"] = json!("failed");
         assert_eq!(lines_of(&limited).len(), 3, "what has ended has nothing left");
         let mut waited = job(Value::Null);
         waited["spans"] = json!([

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::figures::text;
+use crate::cli::names;
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, NOTHING, Table};
@@ -66,10 +67,14 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::List { which, all } => {
             let json = which.place.json;
-            let rows = match which.choose()? {
-                (Place::Service(client), selection) => list_over_api(&client, &selection, all).await?,
-                (Place::Config(config), selection) => list_of_file(&open(&config).await?, &selection, all)?,
+            let (place, selection) = which.choose()?;
+            let rows = match &place {
+                Place::Service(client) => list_over_api(client, &selection, all).await?,
+                Place::Config(config) => list_of_file(&open(config).await?, &selection, all)?,
             };
+            if rows.is_empty() {
+                check_receiver(&place, &selection).await?;
+            }
             if json {
                 return print_json(&json!({ "notifications": rows }));
             }
@@ -82,14 +87,18 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Retry { which } => {
             let json = which.place.json;
-            let count = match which.choose()? {
-                (Place::Service(client), selection) => change(&client, "retry", &selection).await?,
-                (Place::Config(config), selection) => {
-                    let mut store = open_to_change(&config).await?;
+            let (place, selection) = which.choose()?;
+            let count = match &place {
+                Place::Service(client) => change(client, "retry", &selection).await?,
+                Place::Config(config) => {
+                    let mut store = open_to_change(config).await?;
                     let count = store.retry(&selection, now);
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
                 }
             };
+            if count == 0 {
+                check_receiver(&place, &selection).await?;
+            }
             changed(count, "notifications will be tried again within a poll of the running service", json)
         }
         Command::Drop { which } => {
@@ -97,14 +106,18 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 return Err(Failure::usage("say which: --receiver NAME, or ids as `outbox list` shows them"));
             }
             let json = which.place.json;
-            let count = match which.choose()? {
-                (Place::Service(client), selection) => change(&client, "drop", &selection).await?,
-                (Place::Config(config), selection) => {
-                    let mut store = open_to_change(&config).await?;
+            let (place, selection) = which.choose()?;
+            let count = match &place {
+                Place::Service(client) => change(client, "drop", &selection).await?,
+                Place::Config(config) => {
+                    let mut store = open_to_change(config).await?;
                     let count = store.give_up(&selection, now);
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
                 }
             };
+            if count == 0 {
+                check_receiver(&place, &selection).await?;
+            }
             changed(count, "notifications were given up", json)
         }
     }
@@ -122,6 +135,21 @@ impl Which {
     fn choose(self) -> Result<(Place, Selection), Failure> {
         Ok((self.place.choose()?, Selection { receiver: self.receiver, ids: self.ids }))
     }
+}
+
+/// Where no notification was found: whether its receiver is there.
+async fn check_receiver(place: &Place, selection: &Selection) -> Result<(), Failure> {
+    let Some(receiver) = &selection.receiver else { return Ok(()) };
+    let rows: Vec<Value> = match place {
+        Place::Service(client) => {
+            client.get(&["service"], &[]).await?["receivers"].as_array().cloned().unwrap_or_default()
+        }
+        Place::Config(config) => {
+            let receivers = inputs::load_config(config).await?.receivers;
+            receivers.iter().map(|receiver| json!({ "receiver": receiver.name })).collect()
+        }
+    };
+    names::check("--receiver", "receiver", receiver, &names::of(&rows, "receiver"))
 }
 
 /// As the API lists them.

@@ -45,6 +45,7 @@ pub(super) fn check(
         forecast: check.forecast(&file.forecast),
         rules: check.rules(&file.rules, folder),
         receivers: check.receivers(&file.receivers, &file.inhibit),
+        idle_inhibitions: if file.receivers.is_empty() { file.inhibit.len() } else { 0 },
         store,
         replication,
         history: check.history(&file.history, has_log),

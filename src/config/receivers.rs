@@ -40,9 +40,6 @@ const SLACK_API: &str = "https://slack.com/api";
 
 impl Check<'_> {
     pub(super) fn receivers(&mut self, receivers: &[file::Receiver], inhibit: &[file::Inhibition]) -> Vec<Receiver> {
-        if receivers.is_empty() && !inhibit.is_empty() {
-            self.problem("inhibit", "there is no receiver, so there is nothing to hold back");
-        }
         let inhibit = self.inhibit(inhibit);
         let mut names = BTreeSet::new();
         let mut checked = Vec::new();

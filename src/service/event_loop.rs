@@ -226,6 +226,7 @@ impl EventLoop {
         let Some(comparison) = self.clock.comparison() else { return };
         let corrected = self.memory.clock.take_in(comparison);
         self.memory.problems.set_clock(self.memory.clock.problem());
+        self.show_problems();
         if let Some(seconds) = corrected {
             self.engine.clock_corrected(seconds);
         }
@@ -429,6 +430,21 @@ impl EventLoop {
         if self.frames.try_send(frame).is_err() {
             self.limit_hit("frames_waiting_for_sinks", 1);
         }
+    }
+
+    /// Shows problems that came or went since the last tick, without waiting for the next one.
+    fn show_problems(&self) {
+        if self.memory.is_replaced {
+            return;
+        }
+        let problems = self.memory.problems.all();
+        self.snapshot.send_if_modified(|shown| {
+            let is_new = *shown.problems != *problems;
+            if is_new {
+                shown.problems = problems.into();
+            }
+            is_new
+        });
     }
 
     fn count_published(&mut self, report: &Report) {

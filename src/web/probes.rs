@@ -17,6 +17,7 @@ use crate::web::ReplicaView;
 use crate::web::Snapshot;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
+use trainspotter_clock::Comparison;
 use trainspotter_core::metrics::SourceHealth;
 use trainspotter_core::model::{Place, Timestamp};
 
@@ -62,7 +63,7 @@ pub(super) struct HealthBody {
     /// By how many seconds the machine's clock is ahead of AWS's, at least; negative if it is behind, null while that is not known. The
     /// service uses AWS's time.
     clock_skew_seconds: Option<f64>,
-    /// By how many seconds that may be more; null while it is not known.
+    /// By how many seconds that may be more; null while it is not known, and while the two clocks run at different speeds.
     clock_skew_uncertain_seconds: Option<f64>,
     /// When the service started.
     #[schema(value_type = String, format = DateTime)]
@@ -247,7 +248,7 @@ pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
         now,
         clock_speed: pages.clock.speed(),
         clock_skew_seconds: pages.clock.comparison().map(|comparison| comparison.skew_seconds),
-        clock_skew_uncertain_seconds: pages.clock.comparison().map(|comparison| comparison.uncertain_seconds),
+        clock_skew_uncertain_seconds: uncertain_seconds(pages.clock.comparison()),
         started_at: pages.started_at,
         ticked_at,
         tick_age_seconds: ticked_at.map(|at| now.seconds_since(at)),
@@ -257,6 +258,11 @@ pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
         sources: sources.collect(),
         targets: latest.iter().map(|snapshot| TargetHealth::of(&pages, snapshot)).collect(),
     })
+}
+
+/// By how many seconds the skew may be more. Of clocks that run at different speeds no bound holds.
+fn uncertain_seconds(comparison: Option<Comparison>) -> Option<f64> {
+    comparison.filter(|comparison| comparison.speed.is_none()).map(|comparison| comparison.uncertain_seconds)
 }
 
 impl TargetHealth {
@@ -426,5 +432,19 @@ impl SourceRow {
             age_seconds: health.age_seconds,
             error: health.error.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bound_is_given_while_clocks_run_at_different_speeds() {
+        let of = |speed| {
+            let comparison = Comparison { skew_seconds: 0.0, uncertain_seconds: 0.5, correction_seconds: 0.0, speed };
+            uncertain_seconds(Some(comparison))
+        };
+        assert_eq!([of(None), of(Some(60.0)), uncertain_seconds(None)], [Some(0.5), None, None]);
     }
 }

@@ -1,6 +1,9 @@
 //! What the documents for contributors name is there.
 
+use serde_json::Value;
+
 use crate::sources::root;
+use trainspotter::web::openapi_document;
 
 /// Where a path in a document may begin.
 const BEGINNINGS: [&str; 5] = ["", "src/", "crates/core/src/", "crates/", "docs/"];
@@ -20,6 +23,27 @@ fn every_path_that_contributors_are_shown_leads_somewhere() {
         }
     }
     assert!(count > 50, "only {count} paths were found");
+}
+
+/// Whoever uses the API learns from the changelog what is to go.
+#[test]
+fn every_deprecated_field_of_the_api_is_in_the_changelog() {
+    let document: Value = serde_json::from_str(openapi_document()).unwrap();
+    let changelog = std::fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    let entries: Vec<String> =
+        changelog.split("\n- ").map(|entry| entry.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let fields = schemas.iter().flat_map(|(schema, body)| {
+        let fields = body["properties"].as_object().into_iter().flatten();
+        fields.map(move |(name, field)| (schema, name, field))
+    });
+    let deprecated: Vec<_> = fields.filter(|(_, _, field)| field["deprecated"] == true).collect();
+    assert!(!deprecated.is_empty());
+    for (schema, name, _) in deprecated {
+        let is_named =
+            entries.iter().any(|entry| entry.contains(&format!("`{name}`")) && entry.contains("goes in the release"));
+        assert!(is_named, "CHANGELOG.md does not say that `{name}` of {schema} goes");
+    }
 }
 
 /// The path that words of a document are; `None` if they are none, or one that somebody is to choose the name of.

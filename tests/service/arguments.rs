@@ -59,6 +59,7 @@ fn answer(name: &str, uri: &Uri) -> (StatusCode, Json<Value>) {
             "state": "firing", "rule": name, "labels": { "severity": name, "share": name }, "silences": [silence], "unit": "count",
         }))]),
         "silences" => json!([silence]),
+        "outbox" if query.contains("receiver=nope") => json!({ "notifications": [] }),
         "outbox" => {
             json!({ "notifications": [{ "id": name, "receiver": name, "rule": name, "labels": { "share": name }, "last_error": name }] })
         }
@@ -68,7 +69,11 @@ fn answer(name: &str, uri: &Uri) -> (StatusCode, Json<Value>) {
             return (StatusCode::NOT_FOUND, Json(json!({ "error": error })));
         }
         "when" => json!({ "outlook": "expected", "sentence": name, "rests_on": name }),
-        "service" => json!({ "costs": [{ "destination": name, "dollars": 1.5 }] }),
+        "service" => json!({
+            "costs": [{ "destination": name, "dollars": 1.5 }], "receivers": [{ "receiver": name }],
+            "rules": [{ "rule": name, "severity": "critical" }],
+        }),
+        "outbox/retry" | "outbox/drop" => json!({ "changed": 0 }),
         _ => return (StatusCode::BAD_REQUEST, Json(json!({ "error": { "code": "bad_request", "message": name } }))),
     };
     (StatusCode::OK, Json(answer))
@@ -141,6 +146,12 @@ async fn arguments_that_mean_nothing_exit_64_and_say_what_there_is() {
         (&["jobs", "--state", "foo"], "runnable"),
         (&["jobs", "--account", "999988887777"], "there are 111122223333"),
         (&["alerts", "--region", "us-esat-1"], "there are us-east-1"),
+        (&["alerts", "--rule", "nope"], "there are research"),
+        (&["alerts", "--rule", "nope", "--json"], "there are research"),
+        (&["alerts", "--severity", "foo"], "there are critical, info, page, research, warning"),
+        (&["outbox", "list", "--receiver", "nope"], "there are research"),
+        (&["outbox", "retry", "--receiver", "nope"], "there are research"),
+        (&["outbox", "drop", "--receiver", "nope"], "there are research"),
         (&["explain", "one", "--region", "us-esat-1"], "there are us-east-1"),
         (&["queues", "nope"], "there are research"),
         (&["queues", "nope*"], "there are research"),
@@ -162,6 +173,10 @@ async fn arguments_that_mean_nothing_exit_64_and_say_what_there_is() {
     assert!(code == Some(64) && err.contains("--config FILE") && err.contains("TRAINSPOTTER_URL"), "{err}");
     let (code, out, err) = outcome(&url, &["cost"]).await;
     assert!(code == Some(0) && out.contains("1.50"), "{out} {err}");
+    for severity in ["critical", "page"] {
+        let (code, out, err) = outcome(&url, &["alerts", "--severity", severity]).await;
+        assert!(code == Some(0) && err.contains("no alert is like that"), "{severity}: {out} {err}");
+    }
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ async fn commands_that_work_on_files_answer_in_json() {
 async fn commands_that_work_beside_a_service_answer_as_its_api_does() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trainspotter.yaml");
-    std::fs::write(&file, "targets: [{ region: us-east-1 }]\nstore: trainspotter.db\n").unwrap();
+    std::fs::write(&file, "targets: [{ region: us-east-1 }]\nstore: trainspotter.db\nreceivers: [{ name: chat, webhook: { url: 'https://example.com/' } }]\n").unwrap();
     drop(trainspotter_state(&folder.path().join("trainspotter.db")));
     let config = file.to_str().unwrap();
     let add = [
@@ -106,6 +106,13 @@ async fn commands_that_work_beside_a_service_answer_as_its_api_does() {
     assert_eq!((code, &ended["state"]), (Some(0), &"over".into()));
     let (code, listed) = json(&["outbox", "list", "--config", config]).await;
     assert_eq!((code, &listed["notifications"]), (Some(0), &Value::Array(Vec::new())));
+    let (code, listed) = json(&["outbox", "list", "--receiver", "chat", "--config", config]).await;
+    assert_eq!((code, &listed["notifications"]), (Some(0), &Value::Array(Vec::new())));
+    for how in ["list", "retry", "drop"] {
+        let refused = trainspotter(&["outbox", how, "--receiver", "nope", "--config", config]).output().await.unwrap();
+        let reported = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(64) && reported.contains("there are chat"), "{how}: {reported}");
+    }
     let (code, changed) = json(&["outbox", "retry", "--config", config]).await;
     assert_eq!((code, &changed["changed"]), (Some(0), &0.into()));
 }

@@ -1,5 +1,5 @@
 //! A configuration of the release before several targets works unchanged, and its series have the labels `account` and `region` more, and no
-//! other ones. Both are kept in `tests/data/release_before`.
+//! other ones. What the release before had is kept in `tests/data/release_before`.
 
 use crate::support;
 
@@ -80,6 +80,16 @@ fn a_configuration_of_the_release_before_is_read_as_one_target_with_its_file() {
     assert_eq!((config.targets[0].region.as_str(), config.targets[0].calls_per_second), ("us-east-1", None));
     assert!(config.store.ends_with("trainspotter.db"));
     assert_eq!(config.publish.cloudwatch.unwrap().account_and_region, None, "its CloudWatch series stay what they are");
+}
+
+#[tokio::test]
+async fn inhibitions_without_a_receiver_are_a_note_and_no_error() {
+    let file = "tests/data/release_before/inhibit_without_receivers.yaml";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let check = trainspotter(&["check", "--config", file.to_str().unwrap()]).output().await.unwrap();
+    let (printed, reported) = (String::from_utf8(check.stdout).unwrap(), String::from_utf8(check.stderr).unwrap());
+    assert_eq!(check.status.code(), Some(0), "{reported}");
+    assert!(printed.contains("note      `inhibit` has no effect"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

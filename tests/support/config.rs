@@ -26,6 +26,7 @@ pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config
         forecast: 0.0,
         rules: Vec::new(),
         receivers: Vec::new(),
+        idle_inhibitions: 0,
         store,
         replication: None,
         history: History { keep: Duration::from_secs(86_400), at_most: 100_000_000 },

@@ -47,7 +47,7 @@ async fn a_head_that_comes_line_by_line_is_not_waited_for() {
     });
     let read = reading.read(&mut [0; 16]).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
-    assert!((10..30).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!((10..=12).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     dripping.abort();
 }
 

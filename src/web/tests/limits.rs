@@ -191,7 +191,7 @@ async fn a_ledger_that_hangs_costs_a_reader_ten_seconds() {
     };
     let (answer, (_question, hangs)) = tokio::join!(asking, hanging);
     assert_eq!((answer.status, &*answer.error_code()), (504, "timed_out"));
-    assert!((1..=10).contains(&hangs.elapsed().as_secs()), "{:?}", hangs.elapsed());
+    assert!((9..=10).contains(&hangs.elapsed().as_secs()), "{:?}", hangs.elapsed());
 }
 
 #[tokio::test]
