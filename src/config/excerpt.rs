@@ -126,13 +126,20 @@ fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
         return origin(file, &one.range);
     }
     let is_number = one.text.parse::<f64>().is_ok() || ["true", "false", "null"].contains(&one.text.as_str());
-    let fits = HARMLESS.contains(&last) && !one.text.contains("://") || below(&HARMLESS_BELOW);
+    let is_name = !one.text.contains("://") || is_of_bucket(&one.text);
+    let fits = HARMLESS.contains(&last) && is_name || below(&HARMLESS_BELOW);
     let numbers = ["shares", "poll", "history", "publish", "reserved", "forecast"];
     if fits || (is_number && around.iter().any(|key| numbers.contains(&key.as_str()))) {
         vec![one.range.clone()]
     } else {
         Vec::new()
     }
+}
+
+/// The address of a bucket or of what is in it, which has no room for a user or a query.
+fn is_of_bucket(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=".contains(c);
+    text.strip_prefix("s3://").is_some_and(|address| address.chars().all(is_plain))
 }
 
 /// Whether a text stands directly below `api.tokens`, where a name is no secret.

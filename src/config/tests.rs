@@ -1,6 +1,7 @@
 //! What the file says becomes what the service runs on, or every reason why it cannot.
 
 mod archive;
+mod rules;
 
 use super::*;
 
@@ -306,17 +307,6 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("receivers: [{ name: a, alertmanager: { url: 'http://a:9093/#/alerts' } }]", "root is needed"),
         ("receivers: [{ name: a, slack: { token: Bearer xoxb-1, channel: C1 } }]", "the token alone"),
         ("rules: [a, a]", "given twice"),
-        ("rules: ['']", "a path is needed"),
-        ("rules: ['s3://bucket/r', { from: 's3://bucket/r' }]", "given twice"),
-        ("rules: [{ from: a }]", "write `s3://bucket/prefix`"),
-        ("rules: [{ from: 'file:///alerts' }]", "is no bucket: write the path alone"),
-        ("rules: [{ from: 's3://bucket/r', region: nowhere }]", "nowhere"),
-        ("rules: [{ from: 's3://bucket/r', role: me }]", "me"),
-        ("rules: [{ from: 's3://bucket/r', prefix: a }]", "prefix"),
-        ("rules: ['s3://B/r']", "is no bucket"),
-        ("rules: ['s3://bucket/a b']", "the prefix has ` `"),
-        ("rules: ['https://example.com/rules.yaml']", "cannot be kept at `https:`"),
-        ("history: { keep: 0s }\nstore: { log: 's3://bucket/log' }", "keep some of the past"),
         ("shares: { show: [a, b, a] }", "`a` is given twice"),
         ("poll: { every: 2m, topology_every: 1m }", "shorter than `every`"),
         ("poll: { every: 10m, reconcile_every: 5m }", "shorter than `every`"),
