@@ -10,6 +10,7 @@ mod publish;
 mod reports;
 mod rules;
 mod target;
+pub(super) mod text_or_keys;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

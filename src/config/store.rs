@@ -1,17 +1,15 @@
 //! Where the state is kept: a file and, for several replicas, a log.
 
-use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::config::aws_names::partition_of;
 use crate::config::check::Check;
+use crate::config::file::text_or_keys::text_or_keys;
 use crate::config::object_place::ObjectPlace;
 use trainspotter_core::yaml::HumanDuration;
 
@@ -94,25 +92,8 @@ fn default_file() -> String {
 
 impl<'de> Deserialize<'de> for StoreForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-
-        impl<'de> Visitor<'de> for Forms {
-            type Value = StoreForm;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the path of a file, or `{ file: trainspotter.db, log: \"s3://bucket/prefix\" }`")
-            }
-
-            fn visit_str<E: Error>(self, path: &str) -> Result<StoreForm, E> {
-                Ok(StoreForm::File(path.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StoreForm, A::Error> {
-                StoreKeys::deserialize(MapAccessDeserializer::new(map)).map(StoreForm::More)
-            }
-        }
-
-        deserializer.deserialize_any(Forms)
+        let expected = "the path of a file, or `{ file: trainspotter.db, log: \"s3://bucket/prefix\" }`";
+        text_or_keys(deserializer, expected, Self::File, Self::More)
     }
 }
 

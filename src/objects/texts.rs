@@ -19,7 +19,7 @@ pub const MAX_TEXT_BYTES: u64 = 1 << 20;
 pub const MAX_TEXTS: usize = 1_000;
 
 /// Wall time in which a text must be read.
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_READ: Duration = Duration::from_secs(20);
 
 /// Texts in a bucket.
 #[derive(Debug)]
@@ -125,6 +125,6 @@ fn is_plain(c: char) -> bool {
 }
 
 async fn within<T>(reading: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
-    let waited = || StorageError::silent(format!("no answer within {}", humantime::format_duration(PATIENCE)));
-    tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(waited()))
+    let waited = || StorageError::silent(format!("no answer within {}", humantime::format_duration(MAX_READ)));
+    tokio::time::timeout(MAX_READ, reading).await.unwrap_or_else(|_| Err(waited()))
 }

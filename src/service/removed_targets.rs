@@ -18,7 +18,7 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::rules::{ActiveAlerts, ResolveReason, Transition, TransitionKind};
 
 /// For how long receivers that do not answer are tried, in wall time; what is left then is sent after the next start.
-const PATIENCE: Duration = Duration::from_secs(600);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
 /// Wall time between two looks whether everything was sent.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -89,7 +89,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
     tokio::select! {
         sent = sent => sent,
         _ = sending => Ok(()),
-        () = tokio::time::sleep(PATIENCE) => Ok(()),
+        () = tokio::time::sleep(GIVE_UP_AFTER) => Ok(()),
     }
 }
 

@@ -2,15 +2,11 @@
 //! `cargo test --test peers a_month -- --ignored --nocapture`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use trainspotter::archive::{Row, read_days, unpack};
 use trainspotter::config::{Archive, Config, History, ObjectPlace, Poll};
-use trainspotter::objects::folder::Folder;
-use trainspotter::store::UnarchivedFile;
 use trainspotter_core::metrics::EndedJob;
 use trainspotter_core::metrics::gpu_parts::UnallocatedCause;
 use trainspotter_core::metrics::hourly::HourFigures;
@@ -18,6 +14,7 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::HumanDuration;
 use trainspotter_simulator::workload::Synthetic;
 
+use crate::support::archived::rows;
 use crate::support::demo::Demo;
 use crate::support::http;
 use crate::support::process::trainspotter;
@@ -110,22 +107,6 @@ async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
     }
     report_says_the_same(&place.display().to_string(), &all, at).await;
     assert!(different.is_empty(), "seed {SEED}: {different:#?}");
-}
-
-/// All rows of a table: those in the archive, whose number is said, then those that wait in the state file.
-async fn rows<R: Row>(place: &Path, store: &Path) -> (Vec<R>, usize) {
-    let mut rows = Vec::new();
-    let (from, to) = (Timestamp::default(), Timestamp::from_millis(4_000_000_000_000));
-    let read = read_days(&Folder::new(place.to_owned()), from, to, |row: R| rows.push(row)).await.unwrap();
-    assert_eq!(read.unreadable, Vec::<String>::new());
-    let archived = rows.len();
-    let file = UnarchivedFile::open(store).unwrap();
-    for day in file.days().unwrap().into_iter().filter(|day| day.table == R::TABLE) {
-        for packed in file.read(R::TABLE, day.day, Timestamp::from_millis(i64::MIN), u32::MAX).unwrap() {
-            rows.extend(unpack::<R>(&packed.body).unwrap());
-        }
-    }
-    (rows, archived)
 }
 
 /// When the service had looked at everything once: what ended before is in no row.

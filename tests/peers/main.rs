@@ -9,6 +9,7 @@
 
 #[path = "../support"]
 mod support {
+    pub mod archived;
     pub mod config;
     pub mod demo;
     pub mod fakecloud;

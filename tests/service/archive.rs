@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use trainspotter::archive::{Row, read_days, unpack};
-use trainspotter::objects::folder::Folder;
-use trainspotter::store::{Frames, UnarchivedFile};
+use trainspotter::store::Frames;
 use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::metrics::{EndedJob, Value as Figure, catalogue};
 use trainspotter_core::model::Timestamp;
 
+use support::archived::rows;
 use support::hook::hook;
 use support::process::trainspotter;
 use support::service::{Running, Setup};
@@ -34,23 +33,6 @@ fn work() -> String {
         csv += &format!("bursty-{job},bursty,8,{},{},bob\n", 600 + job / 6 * 15_000, 3_000 + job % 11 * 300);
     }
     csv
-}
-
-/// All rows of a table: those in the archive, then those that wait in the state file.
-async fn rows<R: Row>(folder: &Path, store: &Path) -> (Vec<R>, usize) {
-    let mut rows = Vec::new();
-    let (from, to) = (Timestamp::default(), Timestamp::from_millis(4_000_000_000_000));
-    let storage = Folder::new(folder.to_owned());
-    let read = read_days(&storage, from, to, |row: R| rows.push(row)).await.unwrap();
-    assert_eq!(read.unreadable, Vec::<String>::new());
-    let archived = rows.len();
-    let file = UnarchivedFile::open(store).unwrap();
-    for day in file.days().unwrap().into_iter().filter(|day| day.table == R::TABLE) {
-        for packed in file.read(R::TABLE, day.day, Timestamp::from_millis(i64::MIN), u32::MAX).unwrap() {
-            rows.extend(unpack::<R>(&packed.body).unwrap());
-        }
-    }
-    (rows, archived)
 }
 
 fn archived_days(folder: &Path, table: &str) -> usize {

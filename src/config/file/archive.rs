@@ -1,12 +1,9 @@
 //! `archive:` of the file: where jobs and hours are kept for years.
 
-use std::fmt;
-
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use crate::config::file::text_or_keys::text_or_keys;
 use trainspotter_core::yaml::HumanDuration;
 
 /// As the file has it: a place, or more.
@@ -44,24 +41,7 @@ pub(crate) struct ArchiveKeys {
 
 impl<'de> Deserialize<'de> for ArchiveForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-
-        impl<'de> Visitor<'de> for Forms {
-            type Value = ArchiveForm;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`s3://bucket/prefix` or a folder, or `{ to: \"s3://bucket/prefix\", region: us-east-1 }`")
-            }
-
-            fn visit_str<E: Error>(self, place: &str) -> Result<ArchiveForm, E> {
-                Ok(ArchiveForm::Place(place.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ArchiveForm, A::Error> {
-                ArchiveKeys::deserialize(MapAccessDeserializer::new(map)).map(ArchiveForm::More)
-            }
-        }
-
-        deserializer.deserialize_any(Forms)
+        let expected = "`s3://bucket/prefix` or a folder, or `{ to: \"s3://bucket/prefix\", region: us-east-1 }`";
+        text_or_keys(deserializer, expected, Self::Place, Self::More)
     }
 }

@@ -1,11 +1,9 @@
 //! Where rules are, as the file has it.
 
-use std::fmt;
-
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::config::file::text_or_keys::text_or_keys;
 
 /// As the file has it: a place, or more.
 #[derive(Clone, Debug, JsonSchema)]
@@ -39,26 +37,8 @@ pub(crate) struct RulesKeys {
 
 impl<'de> Deserialize<'de> for RulesForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-
-        impl<'de> Visitor<'de> for Forms {
-            type Value = RulesForm;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a file, a folder or `s3://bucket/prefix`, or `{ from: \"s3://bucket/prefix\", region: us-east-1 }`",
-                )
-            }
-
-            fn visit_str<E: Error>(self, place: &str) -> Result<RulesForm, E> {
-                Ok(RulesForm::Place(place.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RulesForm, A::Error> {
-                RulesKeys::deserialize(MapAccessDeserializer::new(map)).map(RulesForm::More)
-            }
-        }
-
-        deserializer.deserialize_any(Forms)
+        let expected =
+            "a file, a folder or `s3://bucket/prefix`, or `{ from: \"s3://bucket/prefix\", region: us-east-1 }`";
+        text_or_keys(deserializer, expected, Self::Place, Self::More)
     }
 }

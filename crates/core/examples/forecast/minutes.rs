@@ -13,7 +13,7 @@ use crate::workload::{START, Workload, WorkloadJob};
 /// GPUs of one instance.
 const GPUS: f64 = 8.0;
 
-/// GPUs of one job, at most: several that come in one minute are told apart no better.
+/// GPUs of one job, at most: jobs that come in the same minute cannot be distinguished anyway.
 const MOST_GPUS: f64 = 64.0;
 
 struct Open {
