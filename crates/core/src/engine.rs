@@ -117,7 +117,8 @@ impl Engine {
         let counted_until = saved.counted_until.unwrap_or(since - Duration::from_millis(1));
         let mut ledger = Ledger::default();
         ledger.resume(&saved.queues, counted_until);
-        let counting = Counting::new(&saved.series, &saved.events, counted_until);
+        // One poll may be late.
+        let counting = Counting::new(&saved.series, &saved.events, counted_until).ticking(cadence.verify_every);
         let mut engine = Self {
             horizon: counted_until,
             held_since: None,

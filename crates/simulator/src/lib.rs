@@ -60,7 +60,7 @@ use crate::quirks::Quirks;
 use crate::scenario::Scenario;
 use crate::sns::Postman;
 use crate::sns::Topics;
-use crate::truth::Integral;
+use crate::truth::OverTime;
 use crate::workload::Workload;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::JobId;
@@ -116,8 +116,8 @@ struct World {
     quirks: Quirks,
     /// When each queue's snapshot was made, and what it says.
     snapshots: BTreeMap<QueueName, (Timestamp, Value)>,
-    /// What capacity there was, for the truth.
-    capacity: Integral,
+    /// What is watched while time passes, for the truth.
+    over_time: OverTime,
     ids_given: u64,
 }
 
@@ -153,7 +153,7 @@ impl Simulation {
             gpus: Gpus::default(),
             quirks: Quirks::default(),
             snapshots: BTreeMap::new(),
-            capacity: Integral::from(began),
+            over_time: OverTime::from(began),
             ids_given: 0,
         };
         Self {
@@ -266,9 +266,8 @@ impl World {
         self.faults.now = plain;
         self.now = self.now.max(Timestamp::from_millis(plain.millis() + self.faults.skew_millis(plain)));
         self.past.keep(&self.scheduler, self.faults.list_lag(plain));
-        self.capacity.pass(&self.scheduler, self.now);
         self.scheduler.keep_transitions(cloudwatch::batch::kept_from(self.now));
-        self.scheduler.advance(self.now);
+        self.over_time.advance(&mut self.scheduler, self.now);
         cloudwatch::batch::publish(self);
     }
 

@@ -3,6 +3,8 @@
 //! snake_case, times in RFC 3339, durations in seconds. Words and formulas are those of the service's own API: a share
 //! is empty where a queue has none, a quantile `p` is `sorted[floor(p * n)]`.
 
+mod over_time;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -15,7 +17,6 @@ use trainspotter_core::model::Accelerators;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::ShareName;
-use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::accelerators_of;
 use trainspotter_core::scheduler::Job;
 use trainspotter_core::scheduler::Phase;
@@ -23,49 +24,11 @@ use trainspotter_core::scheduler::QueueSetup;
 use trainspotter_core::scheduler::Scheduler;
 use trainspotter_core::scheduler::WaitReason;
 
+pub(crate) use over_time::OverTime;
+
 /// Jobs per page.
 const MAX_JOBS: usize = 10_000;
 const DEFAULT_JOBS: usize = 1_000;
-
-/// What capacity there was, in GPU-seconds by queue. It has to be watched while time passes, because limits change; all
-/// else can be read off the jobs.
-#[derive(Debug)]
-pub(super) struct Integral {
-    began: Timestamp,
-    until: Timestamp,
-    gpu_seconds: BTreeMap<QueueName, f64>,
-}
-
-impl Integral {
-    /// From `began` on.
-    pub fn from(began: Timestamp) -> Self {
-        Self { began, until: began, gpu_seconds: BTreeMap::new() }
-    }
-
-    /// The beginning of this account.
-    pub fn began(&self) -> Timestamp {
-        self.began
-    }
-
-    /// Time passes up to `now`, during which nobody changed a limit.
-    pub fn pass(&mut self, scheduler: &Scheduler, now: Timestamp) {
-        let seconds = now.seconds_since(self.until);
-        if seconds <= 0.0 {
-            return;
-        }
-        self.until = now;
-        for queue in scheduler.queues() {
-            if let Some(gpus) = capacity_gpus(scheduler, queue) {
-                match self.gpu_seconds.get_mut(&queue.name) {
-                    Some(sum) => *sum += gpus * seconds,
-                    None => {
-                        self.gpu_seconds.insert(queue.name.clone(), gpus * seconds);
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// The figures of now.
 pub(super) fn figures(world: &World, speed: f64) -> Value {
@@ -81,6 +44,8 @@ pub(super) fn figures(world: &World, speed: f64) -> Value {
         "waits": waits(world),
         "waterfall": scheduler.queues().map(|queue| waterfall(world, queue)).collect::<Vec<_>>(),
         "gpu_seconds": scheduler.queues().map(|queue| gpu_seconds(world, queue)).collect::<Vec<_>>(),
+        "unallocated": world.over_time.unallocated(),
+        "lending": world.over_time.lending(),
         "preemptions": preemptions,
         "preempted": preempted(world),
         "failures": failures,
@@ -177,10 +142,10 @@ fn gpu_seconds(world: &World, queue: &QueueSetup) -> Value {
             parts.add(world, job, span.phase, seconds);
         }
     }
-    let capacity = world.capacity.gpu_seconds.get(&queue.name).copied();
+    let capacity = world.over_time.capacity(&queue.name);
     json!({
         "queue": queue.name,
-        "since": world.capacity.began,
+        "since": world.over_time.began(),
         "capacity": capacity,
         "parts": parts.out_of(capacity),
     })

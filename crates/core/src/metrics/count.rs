@@ -23,7 +23,7 @@ use crate::model::{
     CallOutcome, Calls, JobId, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
 };
 
-/// GPU time between two ticks further apart than this is not charged: nobody looked.
+/// GPU time between two ticks further apart than this is not charged, because nobody looked; with rare polls, see [`Counting::ticking`].
 const MAX_TICK: Duration = Duration::from_secs(900);
 
 /// All that is counted, and up to when.
@@ -47,6 +47,8 @@ pub struct Counting {
     /// Events that are new to what is remembered, to be saved.
     to_save: Vec<SavedEvent>,
     charged_until: Option<Timestamp>,
+    /// The interval of ticks up to which time is charged, where [`MAX_TICK`] is too short for the polls.
+    longest_tick: Duration,
     pub(super) last_use: LastUse,
     pub(super) recent_use: RecentUse,
     pub(super) waiting: Waiting,
@@ -88,6 +90,12 @@ impl Counting {
         self.counted_until = self.counted_until.map(|known| known.min(until));
         self.remembered_until = self.remembered_until.map(|known| known.min(until));
         self.kept.retain(|event| event.at <= until);
+    }
+
+    /// Time is charged between ticks that are as far apart as `longest`, and always where they are no further apart than [`MAX_TICK`].
+    pub fn ticking(mut self, longest: Duration) -> Self {
+        self.longest_tick = longest;
+        self
     }
 
     /// GPU time is charged from `at` on, when an earlier run last looked.
@@ -261,7 +269,7 @@ impl Counting {
     /// Seconds since the previous tick, which is remembered; 0 after a gap in which nobody looked.
     pub(super) fn seconds_since_last(&mut self, now: Timestamp) -> f64 {
         let since = self.charged_until.replace(now).map_or(Duration::ZERO, |before| now.since(before));
-        if since > MAX_TICK { 0.0 } else { since.as_secs_f64() }
+        if since > MAX_TICK.max(self.longest_tick) { 0.0 } else { since.as_secs_f64() }
     }
 
     /// Charges each part of each waterfall for the time since the previous tick.

@@ -53,7 +53,7 @@ pub(super) fn list(world: &World, input: &List) -> Result<Value, ApiError> {
 fn plan(world: &World) -> Option<Value> {
     let mut limits = world.scheduler.environments().flat_map(|environment| &environment.limits);
     limits.find(|limit| limit.unit.as_str() == INSTANCE)?;
-    let since = world.capacity.began();
+    let since = world.over_time.began();
     let times = json!({
         "Status": "Active",
         "DurationHours": HOURS,

@@ -114,11 +114,27 @@ async fn the_truth_integrates_gpu_seconds_and_counts_work_lost() {
     account.control(json!({"pause": true, "advance": "3h"})).await;
     let truth = account.sim("truth").await;
     let row = &truth["gpu_seconds"][0];
+    let quota = |share: &Value| share["quota"].as_f64().filter(|_| share["share"] != "");
+    let of_quota: f64 = 8.0 * truth["shares"].as_array().unwrap().iter().filter_map(quota).sum::<f64>();
     let parts: f64 = row["parts"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
     let capacity = row["capacity"].as_f64().unwrap();
     let seconds = moment(&truth["now"]).seconds_since(moment(&row["since"]));
     assert!((capacity - 64.0 * seconds).abs() < 1.0, "{row} over {seconds} s");
     assert!((parts - capacity).abs() < 1.0, "{row}");
+    let sum = |row: &Value, of: &dyn Fn(&str) -> bool| {
+        let parts = row["gpu_seconds"].as_object().unwrap().iter();
+        parts.filter(|(part, _)| of(part)).filter_map(|(_, value)| value.as_f64()).sum::<f64>()
+    };
+    // Looked at every ten seconds at most, of which each event takes a part.
+    let (causes, idle) = (sum(&truth["unallocated"][0], &|_| true), row["parts"]["unallocated"].as_f64().unwrap());
+    assert!(idle > 0.0 && (causes - idle).abs() < 0.01 * capacity, "{causes} by cause, {idle} in all");
+    let of_shares = |part: &'static str| {
+        let shares = truth["lending"].as_array().unwrap().iter();
+        shares.map(|share| sum(share, &|name| name == part)).sum::<f64>()
+    };
+    assert!(of_shares("lent") > 0.0 && (of_shares("lent") - of_shares("borrowed")).abs() < 1.0, "{truth:#}");
+    let quotas = of_shares("own") + of_shares("lent") + of_shares("idle");
+    assert!((quotas - of_quota * seconds).abs() < 1.0, "{quotas} of {of_quota} GPUs over {seconds} s");
     let jobs = account.sim("truth/jobs?limit=1000").await["jobs"].clone();
     let preemptions: u64 = jobs.as_array().unwrap().iter().filter_map(|job| job["preemptions"].as_u64()).sum();
     let counted: u64 = truth["preempted"].as_array().unwrap().iter().filter_map(|row| row["count"].as_u64()).sum();
