@@ -123,7 +123,7 @@ impl Bucket {
         let answer = request.send().await.map_err(|error| {
             // A port that nobody listens at says no.
             let refused = error.is_connect() && !error.is_timeout() && is_refused(&error);
-            let problem = causes(&error.without_url());
+            let problem = format!("the bucket {} cannot be reached: {}", self.bucket, causes(&error.without_url()));
             if refused { StorageError::answered(problem) } else { StorageError::silent(problem) }
         })?;
         // A machine whose clock is wrong is corrected by this, and its next request is signed for the right time.

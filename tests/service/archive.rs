@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use trainspotter::config::{Archive, ObjectPlace};
 use trainspotter::store::Frames;
 use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::metrics::{EndedJob, Value as Figure, catalogue};
@@ -70,7 +71,7 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
         webhook: Some(hook.url.clone()),
         daily_report: true,
         store: Some(store.clone()),
-        archive: Some(place.clone()),
+        archive: Some(Archive::at(ObjectPlace::Folder(place.clone()))),
         speed: Some(SPEED),
         poll_every: Some(POLL_EVERY),
         ..Setup::default()

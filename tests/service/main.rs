@@ -10,8 +10,10 @@
 #[path = "../support"]
 mod support {
     pub mod archived;
+    pub mod bucket;
     pub mod config;
     pub mod config_file;
+    pub mod disk;
     pub mod fakecloud;
     pub mod hook;
     pub mod http;
@@ -27,6 +29,7 @@ mod support {
 }
 mod account;
 mod archive;
+mod archive_trouble;
 mod arguments;
 mod command;
 mod cost;

@@ -12,6 +12,7 @@ use trainspotter::store::Store;
 use trainspotter_core::model::Timestamp;
 
 use support::config_file::configured;
+use support::disk::Disk;
 use support::hook::{Received, hook};
 use support::http;
 use support::process::{listening, listening_and_telling, trainspotter};
@@ -128,56 +129,27 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
     assert_eq!(ids, reported.iter().map(|(_, _, id)| id.clone()).collect::<Vec<_>>());
 }
 
-/// A small file system of its own, where this user may have one.
-struct Disk(std::path::PathBuf);
-
-impl Disk {
-    async fn mount(at: &Path) -> Option<Self> {
-        std::fs::create_dir(at).unwrap();
-        let options = ["-t", "tmpfs", "-o", "size=24m", "tmpfs"];
-        let mounted = Command::new("mount").args(options).arg(at).stderr(Stdio::null()).status().await;
-        mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
-    }
-
-    async fn remount(&self, how: &str) {
-        let options = format!("remount,{how}");
-        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().await.unwrap().success());
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Whatever still has files open there keeps them.
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[tokio::test]
 async fn a_disk_that_is_full_or_read_only_is_named_while_alerts_leave() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Disk::mount(&folder.path().join("disk")).await else {
+    let Some(disk) = Disk::mount(&folder.path().join("disk"), "24m").await else {
         eprintln!("skipped: no file system can be mounted here; other tests limit the size of files instead");
         return;
     };
     let (_simulator, endpoint) = simulator().await;
     let hook = hook().await;
-    let path = disk.0.join("state.db");
+    let path = disk.path().join("state.db");
     let rules = folder.path().join("rules.yaml");
     std::fs::write(&rules, rule("Before")).unwrap();
     let more = format!("rules: [rules.yaml]\n{}", kept_and_notified(&path, &hook.url));
     let (mut service, page, _lines) = ready_service(folder.path(), &endpoint, &more).await;
     hook.until(|reported| is_reported(reported, "firing", "Before")).await;
 
-    let filler = disk.0.join("filler");
-    let mut full = std::fs::File::create(&filler).unwrap();
-    // Until nothing more fits, which is the error that is wanted.
-    while std::io::Write::write_all(&mut full, &[0; 65_536]).is_ok() {}
-    while std::io::Write::write_all(&mut full, &[0]).is_ok() {}
+    let filler = disk.fill();
     std::fs::write(&rules, rule("Full")).unwrap();
     hook.until(|reported| is_reported(reported, "firing", "Full")).await;
     let failing = until("that it is full is seen", &page, |health| health["store_error"].is_string()).await;
     assert!(failing["status"] == "degraded" && failing["store_error"].to_string().contains("full"), "{failing}");
-    drop(full);
     std::fs::remove_file(&filler).unwrap();
     until("there is room again", &page, |health| health["store_error"].is_null()).await;
 

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::config::{
-    Archive, Channel, CloudWatch, Config, Endpoint, Every, ObjectPlace, Publish, Receiver, ScheduledReport, Secret,
+    Archive, Channel, CloudWatch, Config, Endpoint, Every, Publish, Receiver, ScheduledReport, Secret,
 };
 use trainspotter::service::Service;
 use trainspotter_clock::Clock;
@@ -47,8 +47,8 @@ pub struct Setup {
     pub forecast: f64,
     /// Where the state is kept; a folder of its own otherwise.
     pub store: Option<PathBuf>,
-    /// The folder of an archive, if there is one.
-    pub archive: Option<PathBuf>,
+    /// The archive, if there is one.
+    pub archive: Option<Archive>,
     /// Also send the webhook a report about each day.
     pub daily_report: bool,
     /// Simulated seconds per real second, if not as usual.
@@ -180,7 +180,7 @@ fn config(setup: &Setup, endpoint: SocketAddr, store: PathBuf) -> Config {
         },
         forecast: setup.forecast,
         receivers: receivers.map(|(name, channel)| Receiver::new(name, channel)).collect(),
-        archive: setup.archive.clone().map(|folder| Archive::at(ObjectPlace::Folder(folder))),
+        archive: setup.archive.clone(),
         tags: vec!["team".to_owned()],
         reports: setup.daily_report.then(daily_report).into_iter().collect(),
         ..watching(endpoint, setup.poll_every.unwrap_or(POLL_EVERY), setup.store.clone().unwrap_or(store))

@@ -1,0 +1,135 @@
+//! An archive that cannot be written while a service runs: nothing is lost, rows wait in the state file, and it is said where people look.
+
+use crate::support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use trainspotter::config::{Archive, ObjectPlace};
+use trainspotter::store::UnarchivedFile;
+use trainspotter_core::metrics::EndedJob;
+use trainspotter_core::metrics::hourly::HourFigures;
+
+use support::archived::rows;
+use support::bucket::Bucket;
+use support::disk::Disk;
+use support::service::{Running, Setup};
+
+/// A day passes in less than ten seconds.
+const SPEED: f64 = 10_000.0;
+const POLL_EVERY: Duration = Duration::from_secs(900);
+/// For how long the place stays away once a day is due.
+const OUTAGE: Duration = Duration::from_secs(86_400);
+
+const JOBS: usize = 40;
+
+fn work() -> String {
+    let mut csv = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
+    for job in 0..JOBS {
+        csv += &format!("job-{job},team,8,{},{}\n", 600 + job * 3_000, 2_000 + job % 7 * 100);
+    }
+    csv
+}
+
+async fn start(store: &Path, archive: Archive) -> Running {
+    let setup = Setup {
+        trace: work(),
+        store: Some(store.to_owned()),
+        archive: Some(archive),
+        speed: Some(SPEED),
+        poll_every: Some(POLL_EVERY),
+        ..Setup::default()
+    };
+    Running::start(setup).await
+}
+
+/// A figure of the service itself.
+async fn figure(running: &Running, metric: &str) -> f64 {
+    let text = running.get("/metrics").await.1;
+    let line = text.lines().find_map(|line| line.strip_prefix(metric).filter(|rest| rest.starts_with([' ', '{'])));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+}
+
+/// What health says of the archive.
+async fn problem(running: &Running) -> Option<String> {
+    let tick = running.api("/api/v1/tick").await;
+    let problems = tick["problems"].as_array().cloned().unwrap_or_default();
+    problems.iter().filter_map(Value::as_str).find(|problem| problem.contains("archive: ")).map(str::to_owned)
+}
+
+async fn until_due(running: &Running, why: &str) {
+    running.until_metric("a day is due and cannot be written", "trainspotter_archive_failures_total", "", 1.0).await;
+    let problem = problem(running).await.expect("health says it");
+    assert!(problem.contains(why), "{problem}");
+}
+
+/// Waits until nothing is due any more, and compares what is archived with what happened.
+async fn nothing_is_lost(running: Running, store: &Path, place: &Path) {
+    running.until("health has nothing to say", |running| async { problem(running).await.is_none() }).await;
+    running
+        .until("nothing is due", |running| async {
+            figure(running, "trainspotter_archive_oldest_seconds").await == 0.0
+        })
+        .await;
+    let truth = running.true_jobs().await;
+    let ended: BTreeSet<String> = truth
+        .iter()
+        .filter(|job| job["stopped_at"].is_string())
+        .map(|job| job["id"].as_str().unwrap().to_owned())
+        .collect();
+    running.stop().await;
+    let (jobs, archived) = rows::<EndedJob>(place, store).await;
+    let ids: BTreeSet<String> = jobs.iter().map(|job| job.id.to_string()).collect();
+    assert!(archived > 0 && ids.len() == jobs.len(), "each job is in one row");
+    // The last ones may have ended after the last poll.
+    assert!(ids.is_subset(&ended) && ids.len() + 1 >= ended.len(), "{} of {} jobs", ids.len(), ended.len());
+    let (hours, archived) = rows::<HourFigures>(place, store).await;
+    let of_queue: Vec<_> = hours.iter().filter(|row| row.share.is_none()).map(|row| row.hour).collect();
+    let distinct: BTreeSet<_> = of_queue.iter().collect();
+    assert!(archived > 0 && distinct.len() == of_queue.len(), "each hour is in one row");
+    let (first, last) = (**distinct.first().unwrap(), **distinct.last().unwrap());
+    assert_eq!(last.since(first).as_secs() / 3_600 + 1, distinct.len() as u64, "no hour is missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_out_of_reach_for_a_day_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("state.db");
+    let mut bucket = Bucket::out_of_reach(folder.path().join("s3")).await;
+    let place = ObjectPlace::Bucket { bucket: "bucket".to_owned(), prefix: "archive".to_owned() };
+    let archive =
+        Archive { endpoint: Some(bucket.endpoint()), region: Some("us-east-1".to_owned()), ..Archive::at(place) };
+    let running = start(&store, archive).await;
+    until_due(&running, "bucket").await;
+    let pending = figure(&running, "trainspotter_archive_pending").await;
+    let seconds = OUTAGE.as_secs_f64();
+    running.until_metric("it stays away for a day", "trainspotter_archive_oldest_seconds", "", seconds).await;
+    let rows: u64 = UnarchivedFile::open(&store).unwrap().days().unwrap().iter().map(|day| day.rows).sum();
+    assert!(figure(&running, "trainspotter_archive_pending").await > pending, "rows of the outage wait, too");
+    assert!(rows as f64 > pending, "they wait in the state file: {rows}");
+    assert!(problem(&running).await.is_some());
+    bucket.serve().await;
+    nothing_is_lost(running, &store, &bucket.below("archive")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_the_archive_loses_nothing_and_leaves_no_part_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(&folder.path().join("disk"), "1m").await else {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    };
+    let (store, place) = (folder.path().join("state.db"), disk.path().join("archive"));
+    let filler = disk.fill();
+    let running = start(&store, Archive::at(ObjectPlace::Folder(place.clone()))).await;
+    until_due(&running, "No space left on device").await;
+    assert!(figure(&running, "trainspotter_archive_pending").await > 0.0);
+    let files = std::fs::read_dir(place.join("jobs/v1"))
+        .map_or(0, |days| days.map(|day| std::fs::read_dir(day.unwrap().path()).unwrap().count()).sum::<usize>());
+    assert_eq!(files, 0, "no part of a file is left");
+    std::fs::remove_file(&filler).unwrap();
+    nothing_is_lost(running, &store, &place).await;
+}

@@ -1,0 +1,50 @@
+//! A disk that can be full or read-only.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+/// A small file system of its own, where this user may have one.
+pub struct Disk(PathBuf);
+
+impl Disk {
+    /// Mounts one of this size; `None` where that is not allowed.
+    pub async fn mount(at: &Path, size: &str) -> Option<Self> {
+        std::fs::create_dir(at).unwrap();
+        let size = format!("size={size}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(at)
+            .stderr(Stdio::null())
+            .status()
+            .await;
+        mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file until nothing more fits, and says which.
+    pub fn fill(&self) -> PathBuf {
+        let filler = self.0.join("filler");
+        let mut full = std::fs::File::create(&filler).unwrap();
+        // Until nothing more fits, which is the error that is wanted.
+        while std::io::Write::write_all(&mut full, &[0; 65_536]).is_ok() {}
+        while std::io::Write::write_all(&mut full, &[0]).is_ok() {}
+        filler
+    }
+
+    pub async fn remount(&self, how: &str) {
+        let options = format!("remount,{how}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().await.unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whatever still has files open there keeps them.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
