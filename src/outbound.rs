@@ -6,6 +6,7 @@
 //! - What is signed for AWS beside its SDKs is signed here ([`Signer`]).
 //! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply to all ([`Proxies`]). This machine is never called through a proxy.
 
+mod body;
 mod error;
 mod grpc;
 mod guard;
@@ -15,6 +16,7 @@ mod retry_after;
 mod sdk;
 mod signature;
 
+pub use body::Body;
 pub use error::{OutboundError, causes};
 pub use grpc::grpc_channel;
 pub use guard::{Guard, Refused};

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::archive::{ArchiveError, Row, decode, layout};
-use crate::objects::Storage;
+use crate::objects::{Storage, StorageError};
 use crate::store::ArchiveTable;
 use trainspotter_core::model::Timestamp;
+
+/// Files in one folder. There is one a day and target: as many targets as there may be write a third of it in ten years.
+const MAX_FILES: usize = 2_000_000;
 
 /// Files that are named when they cannot be read; more are counted.
 const MAX_NAMED: usize = 20;
@@ -40,6 +43,7 @@ pub async fn days<S: Storage>(storage: &S, table: ArchiveTable) -> Result<Days, 
     Ok(days)
 }
 
+/// Every name in a folder. Each page of names goes on after the last one: a store that lists the same again would be asked for ever.
 async fn names<S: Storage>(storage: &S, folder: &str) -> Result<Vec<String>, ArchiveError> {
     let mut all: Vec<String> = Vec::new();
     loop {
@@ -48,7 +52,14 @@ async fn names<S: Storage>(storage: &S, folder: &str) -> Result<Vec<String>, Arc
         if page.is_empty() {
             return Ok(all);
         }
+        if page.iter().any(|name| name.as_str() <= after) {
+            let problem = format!("the list of {folder} goes back behind {after}: what answers is no S3");
+            return Err(StorageError::lasting(problem).into());
+        }
         all.extend(page);
+        if all.len() > MAX_FILES {
+            return Err(StorageError::lasting(format!("{folder} holds more than {MAX_FILES} files")).into());
+        }
     }
 }
 

@@ -246,6 +246,17 @@ async fn days_are_read_from_every_source_and_a_broken_file_costs_itself() {
     assert!(read.unreadable[0].contains("/c.parquet cannot be read"), "{:?}", read.unreadable);
 }
 
+/// Some stores that speak S3's protocol do not know where a list is to go on.
+#[tokio::test]
+async fn a_list_that_begins_again_and_again_is_an_error() {
+    let (fake, storage) = FakeS3::start().await;
+    let file = layout::file(ArchiveTable::Jobs, day_of(ten()), "a");
+    let body = format!("<ListBucketResult><Contents><Key>prefix/{file}</Key></Contents></ListBucketResult>");
+    fake.outage(Some(Refusal { status: 200, body, ..Refusal::default() }));
+    let error = days(&storage, ArchiveTable::Jobs).await.unwrap_err().to_string();
+    assert!(error.contains("goes back behind jobs/"), "{error}");
+}
+
 /// What a day of a million jobs takes: `cargo test --lib million -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "measures; takes minutes without optimisation"]

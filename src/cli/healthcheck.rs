@@ -9,6 +9,10 @@ use url::Url;
 use crate::cli::remote::{Remote, URL_VARIABLE};
 use crate::cli::{Failure, inputs, print, print_json};
 use crate::config::shown_url;
+use crate::outbound::Body;
+
+/// As much of an answer is read.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// A health check that waits longer than the orchestrator does is no use.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -90,7 +94,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     let status = answer.status();
-    let body = answer.text().await.unwrap_or_default();
+    let body = Body::read(answer, MAX_ANSWER_BYTES).await.map(|body| body.text()).unwrap_or_default();
     if arguments.json {
         let answer = serde_json::from_str(&body).unwrap_or_else(|_| json!(body.trim()));
         print_json(&json!({ "healthy": status.is_success(), "status": status.as_u16(), "answer": answer }))?;

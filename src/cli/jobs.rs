@@ -190,30 +190,11 @@ async fn found(client: &Client, arguments: &Arguments) -> Result<(Vec<Value>, bo
         let mut query = given.clone();
         query.extend(state.map(|state| ("state", state)));
         query.push(("limit", PAGE));
-        let (of_state, more) = pages(client, &query).await?;
+        let (of_state, more) = client.pages("jobs", &query, "jobs", MAX_LOOKED_AT).await?;
         jobs.extend(of_state.into_iter().filter(|job| is_meant(job, arguments)));
         cut |= more;
     }
     Ok((jobs, cut))
-}
-
-/// Page by page, up to a limit.
-async fn pages(client: &Client, query: &[(&str, &str)]) -> Result<(Vec<Value>, bool), Failure> {
-    let mut jobs = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let mut query = query.to_vec();
-        query.extend(after.as_deref().map(|after| ("after", after)));
-        let mut page = client.get(&["jobs"], &query).await?;
-        let Some(rows) = page["jobs"].as_array_mut() else {
-            return Err(client.is_something_else("its answer is no list of jobs"));
-        };
-        jobs.append(rows);
-        after = page["next"].as_str().map(str::to_owned);
-        if after.is_none() || jobs.len() >= MAX_LOOKED_AT {
-            return Ok((jobs, after.is_some()));
-        }
-    }
 }
 
 fn is_meant(job: &Value, arguments: &Arguments) -> bool {

@@ -13,6 +13,9 @@ use crate::store::{BadRow, Selection, Store};
 use crate::web::NotificationRow;
 use trainspotter_clock::Clock;
 
+/// Notifications that are listed of each id, or of all.
+const MAX_LISTED: usize = 50_000;
+
 /// List, retry and drop notifications that wait for delivery or were given up.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "Examples:
@@ -179,16 +182,12 @@ async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Res
     };
     let mut rows = Vec::new();
     for query in &queries {
-        let mut after: Option<String> = None;
-        loop {
-            let mut query = query.clone();
-            query.extend(after.as_deref().map(|after| ("after", after)));
-            let page = client.get(&["outbox"], &query).await?;
-            rows.extend(page["notifications"].as_array().into_iter().flatten().cloned());
-            after = page["next"].as_str().map(str::to_owned);
-            if after.is_none() {
-                break;
-            }
+        let (found, has_more) = client.pages("outbox", query, "notifications", MAX_LISTED).await?;
+        rows.extend(found);
+        if has_more {
+            say(format_args!(
+                "only the first {MAX_LISTED} notifications are listed; narrow it down by --receiver or ids"
+            ));
         }
     }
     Ok(rows)

@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::cli::{Failure, names};
 use crate::config::shown_url;
+use crate::outbound::Body;
 
 /// Where the service is unless somebody says otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:9464";
@@ -21,6 +22,9 @@ pub(super) const TOKEN_VARIABLE: &str = "TRAINSPOTTER_TOKEN";
 
 /// Wall time for an answer. Test notifications wait for their receivers.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest answer that is read: lists come in pages, and a report of a month has less than a hundredth of it.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
 
 /// Larger files are no tokens.
 const MAX_TOKEN_FILE: u64 = 4_096;
@@ -146,6 +150,36 @@ impl Client {
         Ok(rows)
     }
 
+    /// What `GET /api/v1/PATH` lists under `list`, page by page until there are `enough`, and whether there are more.
+    pub(super) async fn pages(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        list: &str,
+        enough: usize,
+    ) -> Result<(Vec<Value>, bool), Failure> {
+        let mut rows = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut query = query.to_vec();
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let mut page = self.get(&[path], &query).await?;
+            let Some(more) = page.get_mut(list).and_then(Value::as_array_mut) else {
+                return Err(self.is_something_else(&format!("its answer has no list of {list}")));
+            };
+            let brings_nothing = more.is_empty();
+            rows.append(more);
+            let next = page["next"].as_str().map(str::to_owned);
+            if next.is_some() && (brings_nothing || next == after) {
+                return Err(self.is_something_else(&format!("its list of {list} has no end")));
+            }
+            after = next;
+            if after.is_none() || rows.len() >= enough {
+                return Ok((rows, after.is_some()));
+            }
+        }
+    }
+
     /// What `POST /api/v1/PATH` answers.
     pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.send(self.http.request(Method::POST, self.address(path)?).json(body)).await
@@ -169,8 +203,11 @@ impl Client {
         }
         let answer = request.send().await.map_err(|error| self.is_silent(error))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| self.is_silent(error))?;
-        let Ok(body) = serde_json::from_str::<Value>(&text) else {
+        let text = Body::read(answer, MAX_ANSWER_BYTES).await.map_err(|error| self.is_silent(error))?;
+        if !text.is_whole {
+            return Err(self.is_something_else(&format!("its answer has more than {MAX_ANSWER_BYTES} bytes")));
+        }
+        let Ok(body) = serde_json::from_slice::<Value>(&text.bytes) else {
             return Err(self.is_something_else(&format!("it answered {status}, and no JSON")));
         };
         if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }

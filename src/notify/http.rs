@@ -233,6 +233,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_an_answer_without_an_end_the_beginning_is_read() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Secret::new(format!("http://{}/", listener.local_addr().unwrap()));
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+            let chunk = format!("3000\r\n{}\r\n", "x".repeat(0x3000));
+            while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+        });
+        let http = Http::new(&Endpoint { url, allow_loopback: true }).unwrap();
+        let clock = Clock::starting_at(Timestamp::from_millis(0), 1.0);
+        let answer = http.post("", HeaderMap::new(), Vec::new(), &clock).await.unwrap();
+        assert_eq!((answer.status.as_str(), answer.body.len()), ("200 OK", MAX_ANSWER));
+    }
+
+    #[tokio::test]
     async fn of_mixed_answers_only_the_allowed_ones_are_called() {
         let failure = attempt(&asking(&["169.254.169.254", "127.0.0.1"], true)).await;
         // Loopback was called, and nothing listens there.

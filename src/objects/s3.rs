@@ -18,6 +18,7 @@ use crate::objects::Created;
 use crate::objects::Setting;
 use crate::objects::Storage;
 use crate::objects::StorageError;
+use crate::outbound::Body;
 use crate::outbound::OutboundError;
 use crate::outbound::Signer;
 use crate::outbound::causes;
@@ -32,6 +33,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is read of an error.
 const MAX_ERROR: usize = 4_096;
+
+/// The largest object that is read. A copy of the state with a million jobs has a tenth of it; more is not what was written here, and
+/// would take the memory that the service needs.
+const MAX_OBJECT_BYTES: usize = 1 << 30;
+
+/// The largest list that is read. A thousand names of the longest kind, each byte escaped, have less than half of it.
+const MAX_LIST_BYTES: usize = 8 << 20;
 
 /// A bucket and a prefix.
 pub struct Bucket {
@@ -133,12 +141,22 @@ impl Bucket {
         Ok(answer)
     }
 
+    /// The body of an answer about an object or a folder; one with more than `at_most` bytes is refused.
+    async fn whole(&self, answer: Response, name: &str, at_most: usize) -> Result<Vec<u8>, StorageError> {
+        let body = Body::read(answer, at_most).await;
+        let body = body.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
+        if body.is_whole {
+            return Ok(body.bytes);
+        }
+        let (bucket, key) = (&self.bucket, self.key(name));
+        Err(StorageError::lasting(format!("the answer for s3://{bucket}/{key} is larger than {at_most} bytes")))
+    }
+
     async fn failed(&self, answer: Response) -> StorageError {
         let status = answer.status();
         let region =
             answer.headers().get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).map(str::to_owned);
-        let text = answer.text().await.unwrap_or_default();
-        let text: String = text.chars().take(MAX_ERROR).collect();
+        let text = Body::read(answer, MAX_ERROR).await.map(|body| body.text()).unwrap_or_default();
         let code = element(&text, "Code").unwrap_or_default();
         let (bucket, asked) = (&self.bucket, &self.region);
         let Setting { place, region: setting, rights } = self.setting;
@@ -186,8 +204,7 @@ impl Storage for Bucket {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
         let answer = self.request(Method::GET, self.url(name)?, &[], Vec::new()).await?;
         if answer.status().is_success() {
-            let bytes = answer.bytes().await.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
-            return Ok(Some(bytes.into()));
+            return self.whole(answer, name, MAX_OBJECT_BYTES).await.map(Some);
         }
         if answer.status() == StatusCode::NOT_FOUND {
             let error = self.failed(answer).await;
@@ -225,7 +242,8 @@ impl Storage for Bucket {
         if !answer.status().is_success() {
             return Err(self.failed(answer).await);
         }
-        let text = answer.text().await.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
+        let text = self.whole(answer, folder, MAX_LIST_BYTES).await?;
+        let text = String::from_utf8_lossy(&text);
         let prefix = self.key("");
         let names = elements(&text, "Key").filter_map(|key| name_of(key, &prefix));
         Ok(names.collect())

@@ -295,6 +295,24 @@ mod tests {
         std::fs::create_dir(at("folder.yaml")).unwrap();
         assert!(loaded().unwrap_err().contains("folder.yaml is a folder"));
         std::fs::remove_dir(at("folder.yaml")).unwrap();
+        // Links that lead to themselves, to one another, to the folder they are in, and to nothing.
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(at(to), at(name)).unwrap();
+        for (links, says) in [
+            (&[("self.yaml", "self.yaml")][..], "cannot read"),
+            (&[("b.yaml", "a.yaml"), ("a.yaml", "b.yaml")], "cannot read"),
+            (&[(".", "here.yaml")], "is a folder"),
+            (&[("nothing", "nothing.yaml")], "cannot read"),
+        ] {
+            links.iter().for_each(|(to, name)| link(to, name));
+            assert!(loaded().unwrap_err().contains(says), "{links:?}: {:?}", loaded());
+            links.iter().for_each(|(_, name)| std::fs::remove_file(at(name)).unwrap());
+        }
+        link(".", "here");
+        link("my.yml", "linked");
+        assert_eq!(loaded(), Ok(1), "folders in folders are not looked into");
+        std::fs::write(at("latin.yaml"), b"rules: [] # \xe9").unwrap();
+        assert!(loaded().unwrap_err().contains("latin.yaml"));
+        std::fs::remove_file(at("latin.yaml")).unwrap();
         std::fs::write(at("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
         assert!(loaded().unwrap_err().contains("is larger than"));
         std::fs::remove_file(at("large.yaml")).unwrap();

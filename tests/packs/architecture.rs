@@ -100,6 +100,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
             "cost",
             "notify",
             "objects",
+            "outbound",
             "publish",
             "report",
             "runbooks",

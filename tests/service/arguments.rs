@@ -3,6 +3,7 @@
 use crate::support;
 
 use std::process::Output;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -111,6 +112,44 @@ async fn names_from_outside_reach_no_terminal_as_commands() {
         if command.contains(&"--json") {
             let said: Value = serde_json::from_str(&out).unwrap();
             assert!(strings(&said).iter().any(|text| text == name), "{command:?} says it exactly: {out}");
+        }
+    }
+}
+
+/// What listens at an address may be anything: no command panics, waits for ever or takes all memory.
+#[tokio::test]
+async fn answers_that_are_none_of_a_service_end_every_command_with_an_error() {
+    let endless = |uri: &Uri| {
+        let list = if uri.path().ends_with("outbox") { "notifications" } else { "jobs" };
+        let is_moving = uri.path().starts_with("/new");
+        let asked = uri.query().unwrap_or_default().len();
+        json!({ list: [], "next": if is_moving { "x".repeat(asked % 50) } else { "same".to_owned() } })
+    };
+    let answer = async move |uri: Uri| match uri.path().split('/').nth(1) {
+        Some("list") => json!([]).to_string(),
+        Some("number") => json!(7).to_string(),
+        Some("deep") => "[".repeat(100_000),
+        _ => endless(&uri).to_string(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+    for kind in ["list", "number", "deep", "same", "new"] {
+        for command in [
+            &["jobs"][..],
+            &["outbox", "list"],
+            &["explain", "one"],
+            &["when", "--queue", "q", "--type", "ml.p5.48xlarge"],
+            &["what-if", "--set", "queue.q.capacity=1"],
+            &["report"],
+            &["top"],
+        ] {
+            let outcome = outcome(&format!("{url}/{kind}"), command);
+            let (code, out, err) = tokio::time::timeout(Duration::from_secs(60), outcome).await.unwrap();
+            // An empty list is what a queue without jobs has; the other commands ask for more.
+            let is_empty = kind == "list" && matches!(command, ["top"]);
+            assert!(code == Some(1) || is_empty, "{kind} {command:?}: {code:?} {out} {err}");
+            assert!(!err.contains("panicked"), "{kind} {command:?}: {err}");
         }
     }
 }

@@ -3,8 +3,7 @@
 use reqwest::{Method, StatusCode};
 
 use crate::objects::StorageError;
-use crate::objects::s3::{Bucket, element, elements, name_of};
-use crate::outbound::causes;
+use crate::objects::s3::{Bucket, MAX_LIST_BYTES, MAX_OBJECT_BYTES, element, elements, name_of};
 
 /// An object, as whoever knows a version of it sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +40,7 @@ impl Bucket {
     pub async fn get_unless(&self, name: &str, tag: Option<&str>, at_most: u64) -> Result<Seen, StorageError> {
         let quoted = tag.map(|tag| format!("\"{tag}\""));
         let headers: Vec<(&str, &str)> = quoted.iter().map(|tag| ("if-none-match", tag.as_str())).collect();
-        let mut answer = self.request(Method::GET, self.url(name)?, &headers, Vec::new()).await?;
+        let answer = self.request(Method::GET, self.url(name)?, &headers, Vec::new()).await?;
         match answer.status() {
             StatusCode::NOT_MODIFIED => return Ok(Seen::Same),
             StatusCode::NOT_FOUND => {
@@ -53,18 +52,7 @@ impl Bucket {
         }
         let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
         let tag = tag.trim_matches('"').to_owned();
-        let mut bytes = Vec::new();
-        let broken = |error: reqwest::Error| StorageError::silent(causes(&error.without_url()));
-        while let Some(part) = answer.chunk().await.map_err(broken)? {
-            bytes.extend_from_slice(&part);
-            if bytes.len() as u64 > at_most {
-                return Err(StorageError::lasting(format!(
-                    "s3://{}/{} is larger than {at_most} bytes",
-                    self.bucket,
-                    self.key(name)
-                )));
-            }
-        }
+        let bytes = self.whole(answer, name, usize::try_from(at_most).unwrap_or(MAX_OBJECT_BYTES)).await?;
         Ok(Seen::New { bytes, tag })
     }
 
@@ -84,7 +72,8 @@ impl Bucket {
         if !answer.status().is_success() {
             return Err(self.failed(answer).await);
         }
-        let text = answer.text().await.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
+        let text = self.whole(answer, "", MAX_LIST_BYTES).await?;
+        let text = String::from_utf8_lossy(&text);
         let prefix = self.key("");
         let listed = elements(&text, "Contents").filter_map(|object| {
             let name = name_of(element(object, "Key")?, &prefix)?;

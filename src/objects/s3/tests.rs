@@ -71,6 +71,23 @@ async fn every_refusal_says_what_is_wrong_whatever_was_asked_and_whether_trying_
 }
 
 #[tokio::test]
+async fn an_answer_without_an_end_takes_no_memory() {
+    let (fake, bucket) = FakeS3::start().await;
+    for status in [200, 403] {
+        let body = "<Error><Code>AccessDenied</Code>".to_owned() + &"x".repeat(MAX_LIST_BYTES);
+        fake.outage(Some(Refusal { status, body, ..Refusal::default() }));
+        let listed = bucket.list("jobs", "").await.unwrap_err();
+        let tagged = bucket.list_tagged("jobs").await.unwrap_err();
+        let text = bucket.get_unless("a", None, 1_000).await.unwrap_err();
+        for error in [listed, tagged, text] {
+            let wanted = if status == 200 { "is larger than" } else { "no right to the bucket" };
+            assert!(error.is_lasting && error.problem.contains(wanted), "{status}: {error}");
+            assert!(error.problem.len() < 1_000, "{status}: {} bytes", error.problem.len());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_bucket_at_which_nobody_listens_is_one_that_cannot_be_reached() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = nobody.local_addr().unwrap();

@@ -7,7 +7,7 @@ use prost::Message;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::config;
-use crate::outbound::{Guard, SignedEndpoint, http_client, retry_after};
+use crate::outbound::{Body, Guard, SignedEndpoint, http_client, retry_after};
 use crate::publish::otlp::error::{ExportError, OtlpSetupError};
 use trainspotter_clock::Clock;
 
@@ -105,17 +105,10 @@ async fn post(
 ) -> Result<ExportMetricsServiceResponse, ExportError> {
     let outage = |error: reqwest::Error| ExportError::Connection(error.without_url());
     let request = client.post(url.clone()).headers(headers).header(CONTENT_TYPE, PROTOBUF).body(body);
-    let mut response = request.send().await.map_err(outage)?;
+    let response = request.send().await.map_err(outage)?;
     let status = response.status();
     let retry_after = asked_pause(response.headers());
-    let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(outage)? {
-        answer.extend_from_slice(&chunk);
-        if answer.len() > MAX_ANSWER_BYTES {
-            answer.truncate(MAX_ANSWER_BYTES);
-            break;
-        }
-    }
+    let answer = Body::read(response, MAX_ANSWER_BYTES).await.map_err(outage)?.bytes;
     if status.is_success() {
         // A receiver that answers with no or another body has taken everything.
         return Ok(ExportMetricsServiceResponse::decode(answer.as_slice()).unwrap_or_default());

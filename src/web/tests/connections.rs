@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::web::tests::Server;
+use crate::web::tests::roles::OPERATE;
 
 const BEGUN: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n";
 
@@ -49,6 +50,44 @@ async fn a_head_that_comes_line_by_line_is_not_waited_for() {
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     assert!((10..=12).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     dripping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_end_is_not_waited_for() {
+    let server = Server::lively().await;
+    for (framing, part) in [("content-length: 16000", " "), ("transfer-encoding: chunked", "1\r\n \r\n")] {
+        let (mut reading, mut writing) = TcpStream::connect(server.address).await.unwrap().into_split();
+        let head = format!(
+            "POST /api/v1/silences HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {OPERATE}\r\n\
+             content-type: application/json\r\n{framing}\r\n\r\n"
+        );
+        let began = Instant::now();
+        writing.write_all(head.as_bytes()).await.unwrap();
+        let dripping = tokio::spawn(async move {
+            while writing.write_all(part.as_bytes()).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        });
+        let mut answer = Vec::new();
+        let _ = reading.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 504"), "{framing}: {answer}");
+        assert!((10..=15).contains(&began.elapsed().as_secs()), "{framing}: {:?}", began.elapsed());
+        dripping.abort();
+    }
+}
+
+/// The kernel keeps a few megabytes for a reader; what is beyond waits in vain, as long as an answer or a pause may take.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_reads_nothing_is_not_waited_for() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let began = Instant::now();
+    let asking = async {
+        while stream.write_all(b"GET /api/v1/openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n").await.is_ok() {}
+    };
+    tokio::time::timeout(Duration::from_secs(600), asking).await.expect("it is closed");
+    assert!((60..=76).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -211,6 +211,18 @@ proptest! {
 }
 
 #[test]
+fn what_stands_for_something_else_is_refused_before_it_grows() {
+    let bomb: String = (1..30).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{}, ", n - 1).repeat(9))).collect();
+    let bomb = format!("a0: &a0 [x]\n{bomb}");
+    let of_itself = "a: &a [*a]\n";
+    let merged = "a: &a { b: 1 }\nc: { <<: *a, <<: *a }\n";
+    for text in [bomb.as_str(), of_itself, merged, "*a : 1\n", "a: *nobody\n"] {
+        let refused = read::<serde_json::Value>("a.yaml", text).unwrap_err().to_string();
+        assert!(refused.len() < 2_000, "{} bytes of {text}", refused.len());
+    }
+}
+
+#[test]
 fn nesting_without_an_end_is_refused_and_overflows_no_stack() {
     for (what, part) in [("lists", "["), ("maps", "{a: "), ("entries", "- "), ("keys", "? "), ("both", "[{a: ")] {
         let text = part.repeat(50_000);
