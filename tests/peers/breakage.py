@@ -36,6 +36,9 @@ IN_WORDS = {
 NAMED_IN_WORDS = {"jobName", "jobQueueName", "quotaShareName", "serviceEnvironmentName"}
 A_NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
 
+# Actions of `evaluateOnExit`, which "are not case sensitive".
+ANY_CASE = {"retry", "exit"}
+
 # Botocore writes whatever it is given in the place of one of these.
 SCALARS = {"string", "integer", "long", "float", "double", "boolean"}
 
@@ -76,9 +79,12 @@ def changes(service, shape, value, place, typed, path=()):
     yield from sizes(kind, value, low, high, place, path)
     if typed and kind in SCALARS and shape.serialization.get("location") != "uri":
         yield place, "type", setter(path, {"a": "structure"})
+        yield place, "type of scalar", setter(path, 7 if kind == "string" else "7")
     if kind == "string":
         if shape.enum:
             yield place, "enum", setter(path, "NO_SUCH_VALUE")
+            if value.swapcase() not in ANY_CASE:
+                yield place, "case", setter(path, value.swapcase())
         pattern = shape.metadata.get("pattern")
         if service == "batch" and member_name in NAMED_IN_WORDS:
             pattern = A_NAME

@@ -63,6 +63,8 @@ BROKEN_PUT = {
     ("MetricData[].Dimensions[].Name", "max"), ("MetricData[].Dimensions[].Name", "type"), ("MetricData[].Dimensions[].Value", "required"),
     ("MetricData[].Dimensions[].Value", "min"), ("MetricData[].Dimensions[].Value", "max"), ("MetricData[].Dimensions[].Value", "type"),
 }
+BROKEN_PUT |= {(place, "type of scalar") for place, constraint in BROKEN_PUT if constraint == "type"}
+BROKEN_PUT |= {(place, "case") for place, constraint in BROKEN_PUT if constraint == "enum"}
 
 
 def main():

@@ -22,7 +22,10 @@ MUST_SERVE = {
     "cloudwatch": "^(PutMetricData|GetMetricData|ListMetrics|GetMetricStatistics|PutDashboard|PutMetricAlarm)$",
     "sns": "^(CreateTopic|Subscribe|Publish)$",
     "sts": "^(AssumeRole|GetCallerIdentity)$",
+    "service-quotas": "^GetServiceQuota$",
 }
+# What stands in the place of this account, of its Region and of a kind of resource.
+ELSEWHERE = [("123456789012", "999999999999"), ("us-east-1", "eu-west-1"), (":batch:", ":sagemaker:")]
 # Members never seen in an answer are printed for these, where the operation is what the service lives on.
 QUOTA = "conformance-quota"
 FAIR = "conformance-fair"
@@ -243,6 +246,51 @@ def tags(account, batch, arns):
             assert "colour" not in batch.list_tags_for_resource(resourceArn=arn)["tags"]
 
 
+def arns_of_others(account, batch, share_arns):
+    """An ARN of another account, Region or service names nothing here, though its last part is known."""
+    with account.step("ARNs of other places"):
+        queue = batch.describe_job_queues(jobQueues=[QUOTA])["jobQueues"][0]
+        environment = queue["serviceEnvironmentOrder"][0]["serviceEnvironment"]
+        job = batch.submit_service_job(**training.submission("known-by-id", FIFO))["jobArn"]
+        policy = queue["schedulingPolicyArn"]
+        changes = {"state": "ENABLED"}
+        for here, there in [*ELSEWHERE, ("job-queue/", "service-environment/")]:
+            other = queue["jobQueueArn"].replace(here, there)
+            assert batch.describe_job_queues(jobQueues=[other])["jobQueues"] == [], other
+            for call, arguments in [
+                (batch.list_service_jobs, {}),
+                (batch.list_quota_shares, {}),
+                (batch.get_job_queue_snapshot, {}),
+                (batch.update_job_queue, changes),
+                (batch.submit_service_job, training.submission("x", other)),
+            ]:
+                account.refused("ClientException", "exist", call, **{**arguments, "jobQueue": other})
+        for here, there in ELSEWHERE:
+            other = queue["jobQueueArn"].replace(here, there)
+            account.refused("ClientException", "", batch.tag_resource, resourceArn=other, tags={"a": "b"})
+        for here, there in [*ELSEWHERE, ("service-environment/", "job-queue/")]:
+            other = environment.replace(here, there)
+            assert batch.describe_service_environments(serviceEnvironments=[other])["serviceEnvironments"] == [], other
+            account.refused("ClientException", "exist", batch.update_service_environment, serviceEnvironment=other, state="ENABLED")
+        for here, there in [*ELSEWHERE, ("service-job/", "job/")]:
+            other = job.replace(here, there)
+            account.refused("ClientException", "exist", batch.describe_service_job, jobId=other)
+            account.refused("ClientException", "exist", batch.update_service_job, jobId=other, schedulingPriority=1)
+            account.refused("ClientException", "exist", batch.terminate_service_job, jobId=other, reason="x")
+            batch.terminate_service_jobs(jobs=[other], reason="another's")
+            assert not batch.describe_service_job(jobId=job).get("isTerminated"), other
+        for here, there in ELSEWHERE:
+            account.refused("ClientException", "exist", batch.describe_quota_share, quotaShareArn=share_arns[0].replace(here, there))
+            account.refused("ClientException", "exist", batch.update_scheduling_policy, arn=policy.replace(here, there), quotaSharePolicy={"idleResourceAssignmentStrategy": "FIFO"})
+        batch.terminate_service_job(jobId=job, reason="enough")
+
+
+def quotas(account, service_quotas):
+    with account.step("quotas"):
+        service_quotas.get_service_quota(ServiceCode="sagemaker", QuotaCode="L-0123ABCD")
+        account.refused("NoSuchResourceException", "", service_quotas.get_service_quota, ServiceCode="sagemaker", QuotaCode="L-1")
+
+
 def busy_queues(account, batch):
     """The synthetic account: jobs in every state, preempted, failed, borrowed for."""
     for queue in batch.describe_job_queues()["jobQueues"]:
@@ -316,7 +364,7 @@ def training_jobs(account, sagemaker, batch):
         sagemaker.list_training_jobs(StatusEquals="Completed")
         sagemaker.list_training_jobs(WarmPoolStatusEquals="Available")
     with account.step("training jobs outside of the queues"):
-        sagemaker.create_training_job(**json.loads(training.payload("conformance-outside", seconds=10**6)))
+        sagemaker.create_training_job(**training.everything("conformance-outside"))
         assert sagemaker.describe_training_job(TrainingJobName="conformance-outside")["TrainingJobStatus"] == "InProgress"
         sagemaker.stop_training_job(TrainingJobName="conformance-outside")
         assert sagemaker.describe_training_job(TrainingJobName="conformance-outside")["TrainingJobStatus"] == "Stopped"
@@ -488,6 +536,7 @@ def main():
     jobs(account, batch)
     arn = "arn:aws:batch:us-east-1:123456789012:"
     tags(account, batch, [f"{arn}job-queue/{FIFO}", f"{arn}service-environment/{FIFO}", *arns.values(), *share_arns])
+    arns_of_others(account, batch, share_arns)
     training_jobs(account, account.client("sagemaker"), batch)
     teardown(account, batch, arns, share_arns)
     for protocol in (CBOR, JSON, QUERY):
@@ -495,6 +544,7 @@ def main():
         metrics(account, cloudwatch, served["cloudwatch"], account.now())
     topics(account, account.client("sns"), served["sns"])
     roles(account, account.client("sts"))
+    quotas(account, account.client("service-quotas"))
 
     exercised = {(service, operation) for (service, _, operation), covered in account.covered.items() if covered.answers}
     for service, operations in served.items():

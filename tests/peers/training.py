@@ -25,6 +25,50 @@ def payload(name, instance_type=INSTANCE, count=1, seconds=60, **members):
     )
 
 
+def everything(name):
+    """A CreateTrainingJob request with members of every kind."""
+    request = json.loads(payload(name, seconds=10**6))
+    place = "s3://bucket/place"
+    rules = [{"RuleConfigurationName": "r", "RuleEvaluatorImage": "image", "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 1, "RuleParameters": {"a": "b"}}]
+    request["AlgorithmSpecification"] |= {
+        "MetricDefinitions": [{"Name": "loss", "Regex": "loss=(.*)"}],
+        "EnableSageMakerMetricsTimeSeries": True,
+        "ContainerEntrypoint": ["python"],
+        "ContainerArguments": ["train.py"],
+        "TrainingImageConfig": {"TrainingRepositoryAccessMode": "Vpc"},
+    }
+    request["OutputDataConfig"] |= {"KmsKeyId": "alias/key", "CompressionType": "NONE"}
+    request["ResourceConfig"] |= {"KeepAlivePeriodInSeconds": 600, "VolumeKmsKeyId": "alias/key"}
+    request["StoppingCondition"] |= {"MaxWaitTimeInSeconds": 90_000, "MaxPendingTimeInSeconds": 7_200}
+    return request | {
+        "InputDataConfig": [
+            {
+                "ChannelName": "train",
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": place}},
+                "ContentType": "text/csv",
+                "CompressionType": "None",
+                "RecordWrapperType": "None",
+                "InputMode": "File",
+                "ShuffleConfig": {"Seed": 1},
+            }
+        ],
+        "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
+        "Tags": [{"Key": "owner", "Value": "ada"}],
+        "Environment": {"A": "b"},
+        "CheckpointConfig": {"S3Uri": place, "LocalPath": "/opt"},
+        "DebugHookConfig": {"S3OutputPath": place, "LocalPath": "/opt", "HookParameters": {"a": "b"}, "CollectionConfigurations": [{"CollectionName": "c", "CollectionParameters": {"a": "b"}}]},
+        "DebugRuleConfigurations": rules,
+        "ProfilerRuleConfigurations": rules,
+        "ProfilerConfig": {"S3OutputPath": place, "ProfilingParameters": {"a": "b"}, "DisableProfiler": False},
+        "TensorBoardOutputConfig": {"S3OutputPath": place, "LocalPath": "/opt"},
+        "ExperimentConfig": {"ExperimentName": "e", "TrialName": "t", "RunName": "r"},
+        "RetryStrategy": {"MaximumRetryAttempts": 3},
+        "EnableManagedSpotTraining": True,
+        "EnableNetworkIsolation": False,
+        "EnableInterContainerTrafficEncryption": False,
+    }
+
+
 def submission(name, queue, **members):
     """A SubmitServiceJob request; `payload` and its members may be given."""
     return {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use trainspotter_core::model::QueueName;
+use trainspotter_core::model::{JobId, QueueName};
 
 /// The Region of a simulation that is given none.
 pub(super) const USUAL_REGION: &str = "us-east-1";
@@ -104,13 +104,20 @@ pub(super) fn topic(name: &str) -> String {
     format!("arn:aws:sns:{}:{}:{name}", region(), account())
 }
 
-/// What an ARN names, or the name itself where a name was given: APIs accept either.
-pub(super) fn name_in(name_or_arn: &str) -> &str {
-    if name_or_arn.starts_with("arn:") {
-        name_or_arn.split_once('/').map_or(name_or_arn, |(_, name)| name)
-    } else {
-        name_or_arn
-    }
+/// What an ARN of this kind of Batch's resources names, or the text itself where a name was given: APIs accept either. An ARN of
+/// another account, Region or kind stays what it is, and nothing has such a name.
+pub(super) fn name_of<'a>(kind: &str, name_or_arn: &'a str) -> &'a str {
+    name_or_arn.strip_prefix(&batch(kind, "")).unwrap_or(name_or_arn)
+}
+
+/// The id of a service job, of it or of its ARN.
+pub(super) fn job_id(id_or_arn: &str) -> JobId {
+    JobId::from(name_of("service-job", id_or_arn))
+}
+
+/// The queue and the name of a quota share, by its ARN.
+pub(super) fn queue_and_share(arn: &str) -> Option<(&str, &str)> {
+    arn.strip_prefix(&batch("job-queue", ""))?.split_once("/quota-share/")
 }
 
 #[cfg(test)]
@@ -119,8 +126,23 @@ mod tests {
 
     #[test]
     fn a_name_and_its_arn_mean_the_same() {
-        assert_eq!(name_in("prod"), "prod");
-        assert_eq!(name_in(&queue(&"prod".into())), "prod");
-        assert_eq!(name_in(&quota_share(&"prod".into(), "vision")), "prod/quota-share/vision");
+        assert_eq!(name_of("job-queue", "prod"), "prod");
+        assert_eq!(name_of("job-queue", &queue(&"prod".into())), "prod");
+        assert_eq!(job_id(&job("one")), JobId::from("one"));
+        assert_eq!(queue_and_share(&quota_share(&"prod".into(), "vision")), Some(("prod", "vision")));
+        assert_eq!(queue_and_share("prod/quota-share/vision"), None);
+    }
+
+    #[test]
+    fn an_arn_of_another_account_region_or_kind_names_nothing_here() {
+        let arn = queue(&"prod".into());
+        for other in [
+            arn.replace(USUAL_ACCOUNT, "999999999999"),
+            arn.replace(USUAL_REGION, "eu-west-1"),
+            arn.replace("job-queue", "service-environment"),
+            arn.replace(":batch:", ":sagemaker:"),
+        ] {
+            assert_eq!(name_of("job-queue", &other), other);
+        }
     }
 }

@@ -97,9 +97,9 @@ struct Describe {
     next_token: Option<String>,
 }
 
-/// Names of what was asked for by name or ARN.
-fn names(asked: &[String]) -> Vec<&str> {
-    asked.iter().map(|name| arn::name_in(name)).collect()
+/// Names of what was asked for by name or by an ARN of this kind.
+fn names<'a>(kind: &str, asked: &'a [String]) -> Vec<&'a str> {
+    asked.iter().map(|name| arn::name_of(kind, name)).collect()
 }
 
 fn state(enabled: bool) -> &'static str {
@@ -123,7 +123,7 @@ fn input<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
 fn queue<'a>(world: &'a World, name_or_arn: &str) -> Result<&'a QueueSetup, ApiError> {
     world
         .scheduler
-        .queue(&QueueName::from(arn::name_in(name_or_arn)))
+        .queue(&QueueName::from(arn::name_of("job-queue", name_or_arn)))
         .ok_or_else(|| refused(format!("Job queue {name_or_arn} does not exist.")))
 }
 
@@ -139,8 +139,10 @@ fn page_token(text: Option<&str>) -> Result<Option<PageToken>, ApiError> {
     text.map(|text| PageToken::decode(text).ok_or_else(|| refused("Invalid nextToken."))).transpose()
 }
 
-/// One page of named things, in the order of their names, and the token of the next.
+/// One page of named things, in the order of their names, and the token of the next. `list` is which list it is: a token belongs to
+/// one.
 fn page<T>(
+    list: &str,
     mut items: Vec<(String, T)>,
     max_results: Option<i64>,
     next_token: Option<&str>,
@@ -149,15 +151,18 @@ fn page<T>(
     let token = page_token(next_token)?;
     items.sort_by(|a, b| a.0.cmp(&b.0));
     if let Some(token) = &token {
-        items.retain(|(name, _)| *name > token.key);
+        let (of, last) = token.key.rsplit_once(' ').unwrap_or_default();
+        if of != list {
+            return Err(refused("Invalid nextToken: it belongs to another request."));
+        }
+        items.retain(|(name, _)| name.as_str() > last);
     }
     let more = items.len() > size;
     items.truncate(size);
     let number = token.map_or(1, |token| token.page);
-    let next = items
-        .last()
-        .filter(|_| more)
-        .map(|(name, _)| PageToken { page: number.saturating_add(1), order: 0, key: name.clone() }.encode());
+    let next = items.last().filter(|_| more).map(|(name, _)| {
+        PageToken { page: number.saturating_add(1), order: 0, key: format!("{list} {name}") }.encode()
+    });
     Ok((items.into_iter().map(|(_, item)| item).collect(), next))
 }
 
@@ -168,13 +173,14 @@ mod tests {
     #[test]
     fn pages_go_by_name_and_survive_what_vanishes() {
         let items = |names: &str| names.chars().map(|c| (c.to_string(), c)).collect::<Vec<_>>();
-        let (first, token) = page(items("dacb"), Some(2), None).unwrap();
+        let (first, token) = page("names", items("dacb"), Some(2), None).unwrap();
         assert_eq!(first, ['a', 'b']);
-        let (second, token) = page(items("dac"), Some(2), token.as_deref()).unwrap();
+        assert!(page("others", items("dac"), Some(2), token.as_deref()).is_err(), "a token of another list");
+        let (second, token) = page("names", items("dac"), Some(2), token.as_deref()).unwrap();
         assert_eq!(second, ['c', 'd']);
         assert_eq!(token, None);
         for bad in [0, 101, -1] {
-            assert_eq!(page(items("a"), Some(bad), None).unwrap_err().code, "ClientException");
+            assert_eq!(page("names", items("a"), Some(bad), None).unwrap_err().code, "ClientException");
         }
     }
 }

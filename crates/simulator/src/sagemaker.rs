@@ -79,12 +79,14 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
 #[serde(rename_all = "PascalCase")]
 struct Tagged {
     resource_arn: String,
+    next_token: Option<String>,
 }
 
 /// The tags of a training job: those that its `CreateTrainingJob` request had.
 fn list_tags(world: &mut World, input: &Tagged) -> Result<Value, ApiError> {
     let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
-    let name = input.resource_arn.split_once(":training-job/").map(|(_, name)| name).ok_or_else(missing)?;
+    plans::only_page(input.next_token.as_deref())?;
+    let name = input.resource_arn.strip_prefix(&arn::training_job("")).ok_or_else(missing)?;
     if let Some(job) = world.direct_jobs.get(name) {
         return Ok(json!({"Tags": job.tags()}));
     }

@@ -21,6 +21,15 @@ pub(super) fn answer(operation: &str, body: &Value) -> Result<Value, ApiError> {
         let missing = || ApiError::bad("IllegalArgumentException", format!("{name} must be given"));
         body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).ok_or_else(missing)
     };
+    for (name, most) in [("ServiceCode", 63), ("QuotaCode", 128)] {
+        let text = member(name)?;
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let fits = (2..=most).contains(&text.len()) && text.chars().all(legal);
+        if !fits || !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            let message = format!("{name} must have 2 to {most} letters, digits and hyphens, a letter first");
+            return Err(ApiError::bad("IllegalArgumentException", message));
+        }
+    }
     let (service, code) = (member("ServiceCode")?, member("QuotaCode")?);
     let digits = code.strip_prefix("L-").unwrap_or_default();
     if service != "sagemaker" || digits.len() != 8 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
@@ -49,10 +58,12 @@ mod tests {
         let ask =
             |service: &str, code: &str| answer("GetServiceQuota", &json!({"ServiceCode": service, "QuotaCode": code}));
         assert_eq!(ask("sagemaker", "L-0123ABCD").unwrap()["Quota"]["Value"], LIMIT);
-        for (service, code) in [("ec2", "L-0123ABCD"), ("sagemaker", "L-1"), ("sagemaker", "ml.p5.48xlarge")] {
+        for (service, code) in [("ec2", "L-0123ABCD"), ("sagemaker", "L-1"), ("sagemaker", "L-0123ABCX")] {
             assert_eq!(ask(service, code).unwrap_err().code, "NoSuchResourceException", "{service} {code}");
         }
-        assert_eq!(ask("", "L-0123ABCD").unwrap_err().code, "IllegalArgumentException");
+        for (service, code) in [("", "L-0123ABCD"), ("9", "L-0123ABCD"), ("sagemaker", "ml.p5.48xlarge")] {
+            assert_eq!(ask(service, code).unwrap_err().code, "IllegalArgumentException", "{service} {code}");
+        }
         assert!(answer("ListServices", &json!({})).is_err());
     }
 }

@@ -43,11 +43,17 @@ pub(super) enum Shape {
     },
     /// Text that begins with one of these, and has at least and at most so many characters.
     Begins(&'static [&'static str], usize, usize),
-    /// Part of such a name: letters, digits and hyphens.
-    Dashes {
-        /// Characters.
+    /// Letters, digits and some other characters.
+    Characters {
+        /// At least this many.
+        least: usize,
+        /// At most this many.
         most: usize,
+        /// What is allowed beside letters and digits.
+        beside: &'static str,
     },
+    /// The key or value of a tag, by its length in characters: letters and digits of any script, spaces and `_.:/=+-@`.
+    TagText(usize, usize),
     /// Texts by key, at least and at most so many: 1 to 128 characters of key, 256 of text.
     Tags(usize, usize),
     /// Texts by key, at most so many, of keys and texts with at most so many characters.
@@ -129,7 +135,8 @@ impl Shape {
             | Self::AnyCase(_)
             | Self::Name
             | Self::Dashed { .. }
-            | Self::Dashes { .. }
+            | Self::Characters { .. }
+            | Self::TagText(..)
             | Self::Begins(..) => Ok(form.get(path).map(|text| Value::Text(text.to_owned()))),
             Self::Integer(..) | Self::Double | Self::Number(..) | Self::Boolean | Self::Time => {
                 let malformed =
@@ -150,8 +157,9 @@ impl Shape {
             | Self::AnyCase(_)
             | Self::Name
             | Self::Dashed { .. }
-            | Self::Dashes { .. }
+            | Self::Characters { .. }
             | Self::Begins(..)
+            | Self::TagText(..)
             | Self::Tags(..)
             | Self::Texts(..)
             | Self::List(..)
@@ -243,6 +251,14 @@ impl Shape {
                 let fits = ends && name.len() <= *most && name.chars().all(dashed);
                 (!fits).then(|| format!("{path} must have 1 to {most} letters, numbers and, between those, hyphens."))
             }
+            Self::TagText(least, most) => {
+                let is_space = |c: char| c.is_whitespace() && !c.is_control();
+                let legal = |c: char| c.is_alphanumeric() || is_space(c) || "_.:/=+-@".contains(c);
+                let fits = (*least..=*most).contains(&text.chars().count()) && text.chars().all(legal);
+                (!fits).then(|| {
+                    format!("{path} must have {least} to {most} letters, digits, spaces and characters of _.:/=+-@")
+                })
+            }
             Self::Begins(with, least, most) => {
                 let fits = (*least..=*most).contains(&text.chars().count());
                 let begins = with.iter().any(|with| text.starts_with(with));
@@ -250,8 +266,11 @@ impl Shape {
                 (!fits || !begins)
                     .then(|| format!("{path} must begin with {with} and have {least} to {most} characters."))
             }
-            Self::Dashes { most } => (text.len() > *most || !text.chars().all(dashed))
-                .then(|| format!("{path} must have at most {most} letters, numbers and hyphens.")),
+            Self::Characters { least, most, beside } => {
+                let legal = |c: char| alphanumeric(c) || beside.contains(c);
+                (!(*least..=*most).contains(&text.len()) || !text.chars().all(legal))
+                    .then(|| format!("{path} must have {least} to {most} letters, numbers and characters of {beside}"))
+            }
             Self::Integer(..)
             | Self::Double
             | Self::Number(..)
@@ -275,6 +294,12 @@ fn check_tags(min: usize, max: usize, tags: Vec<(Value, Value)>, path: &str) -> 
         length(key).is_some_and(|length| (1..=128).contains(&length))
             && length(value).is_some_and(|length| length <= 256)
     };
+    let reserved = |text: &Value| {
+        text.as_text().and_then(|text| text.get(..4)).is_some_and(|text| text.eq_ignore_ascii_case("aws:"))
+    };
+    if tags.iter().any(|(key, value)| reserved(key) || reserved(value)) {
+        return Err(invalid(format!("{path}: keys and values that begin with aws: are reserved.")));
+    }
     if tags.iter().all(fits) {
         return Ok(Value::Map(tags));
     }

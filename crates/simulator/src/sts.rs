@@ -49,9 +49,11 @@ fn assume_role(accounts: &Accounts, world: &World, form: &Form) -> Result<String
     if !(20..=2_048).contains(&role.len()) {
         return Err(unfit("roleArn", "20 to 2048 characters long"));
     }
+    let is_account = |account: &str| account.len() == 12 && account.bytes().all(|digit| digit.is_ascii_digit());
     let (account, name) = role
         .strip_prefix("arn:aws:iam::")
         .and_then(|rest| rest.split_once(":role/"))
+        .filter(|(account, name)| is_account(account) && !name.is_empty())
         .ok_or_else(|| ApiError::bad("ValidationError", format!("{role} is invalid: not the ARN of a role")))?;
     let (key, ends_at) = accounts.assume(role, account, form.get("ExternalId"), world.now, duration)?;
     let credentials = element("AccessKeyId", &key)

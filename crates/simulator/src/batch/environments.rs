@@ -120,7 +120,7 @@ pub(super) fn delete(world: &mut World, input: &Delete) -> Result<Value, ApiErro
 }
 
 pub(super) fn describe(world: &World, input: &Describe) -> Result<Value, ApiError> {
-    let wanted = names(&input.service_environments);
+    let wanted = names("service-environment", &input.service_environments);
     let environments = world
         .scheduler
         .environments()
@@ -139,7 +139,8 @@ pub(super) fn describe(world: &World, input: &Describe) -> Result<Value, ApiErro
             (environment.name.clone(), detail)
         })
         .collect();
-    let (environments, next_token) = page(environments, input.max_results, input.next_token.as_deref())?;
+    let (environments, next_token) =
+        page("environments", environments, input.max_results, input.next_token.as_deref())?;
     Ok(json!({"serviceEnvironments": environments, "nextToken": next_token}))
 }
 
@@ -147,6 +148,6 @@ pub(super) fn describe(world: &World, input: &Describe) -> Result<Value, ApiErro
 pub(super) fn find<'a>(world: &'a World, name_or_arn: &str) -> Result<&'a ServiceEnvironment, ApiError> {
     world
         .scheduler
-        .environment(arn::name_in(name_or_arn))
+        .environment(arn::name_of("service-environment", name_or_arn))
         .ok_or_else(|| refused(format!("Service environment {name_or_arn} does not exist.")))
 }

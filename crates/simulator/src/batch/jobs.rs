@@ -10,7 +10,6 @@ use crate::batch::refused;
 use crate::quirks::StartedAt;
 use crate::reply::ApiError;
 use crate::reply::integer;
-use trainspotter_core::model::JobId;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
@@ -30,7 +29,7 @@ pub(super) struct Describe {
 pub(super) fn find<'a>(world: &'a World, id_or_arn: &str) -> Result<&'a Job, ApiError> {
     world
         .scheduler
-        .job(&JobId::from(arn::name_in(id_or_arn)))
+        .job(&arn::job_id(id_or_arn))
         .ok_or_else(|| refused(format!("Service job {id_or_arn} does not exist.")))
 }
 

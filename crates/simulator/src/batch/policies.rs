@@ -167,7 +167,7 @@ fn shown(world: &World, arn: &str, policy: &Policy) -> Value {
         }
     };
     json!({
-        "name": arn::name_in(arn),
+        "name": arn::name_of("scheduling-policy", arn),
         "arn": arn,
         "quotaSharePolicy": quota_share,
         "fairsharePolicy": fair_share,
@@ -177,7 +177,7 @@ fn shown(world: &World, arn: &str, policy: &Policy) -> Value {
 
 pub(super) fn list(world: &World, input: &Describe) -> Result<Value, ApiError> {
     let policies = world.resources.policies().map(|(arn, _)| (arn.clone(), json!({"arn": arn}))).collect();
-    let (policies, next_token) = page(policies, input.max_results, input.next_token.as_deref())?;
+    let (policies, next_token) = page("policies", policies, input.max_results, input.next_token.as_deref())?;
     Ok(json!({"schedulingPolicies": policies, "nextToken": next_token}))
 }
 

@@ -165,14 +165,14 @@ pub(super) fn delete(world: &mut World, input: &Delete) -> Result<Value, ApiErro
 }
 
 pub(super) fn describe(world: &World, input: &Describe) -> Result<Value, ApiError> {
-    let wanted = names(&input.job_queues);
+    let wanted = names("job-queue", &input.job_queues);
     let queues = world
         .scheduler
         .queues()
         .filter(|queue| wanted.is_empty() || wanted.contains(&queue.name.as_str()))
         .map(|queue| (queue.name.as_str().to_owned(), shown(world, queue)))
         .collect();
-    let (queues, next_token) = page(queues, input.max_results, input.next_token.as_deref())?;
+    let (queues, next_token) = page("queues", queues, input.max_results, input.next_token.as_deref())?;
     Ok(json!({"jobQueues": queues, "nextToken": next_token}))
 }
 

@@ -158,13 +158,12 @@ pub(super) fn settle(world: &mut World) {
 }
 
 fn delete(world: &mut World, arn: &str) {
-    let name = arn::name_in(arn);
-    if arn == arn::environment(name) {
+    if let Some(name) = arn.strip_prefix(&arn::environment("")) {
         world.scheduler.remove_environment(name);
-    } else if let Some((queue, share)) = name.split_once("/quota-share/") {
+    } else if let Some((queue, share)) = arn::queue_and_share(arn) {
         world.scheduler.remove_share(&QueueName::from(queue), &ShareName::from(share), "Quota share deleted");
     } else {
-        let queue = QueueName::from(name);
+        let queue = QueueName::from(arn::name_of("job-queue", arn));
         world.scheduler.remove_queue(&queue, "Job queue deleted");
         world.resources.policy_of.remove(&queue);
     }

@@ -164,7 +164,8 @@ pub(super) fn list(world: &World, input: &List) -> Result<Value, ApiError> {
         (share.name.as_str().to_owned(), summary)
     };
     let shares = of(queue).iter().map(summary).collect();
-    let (shares, next_token) = page(shares, input.max_results, input.next_token.as_deref())?;
+    let (shares, next_token) =
+        page(&format!("shares of {}", queue.name), shares, input.max_results, input.next_token.as_deref())?;
     Ok(json!({"quotaShares": shares, "nextToken": next_token}))
 }
 
@@ -195,7 +196,7 @@ fn shown(world: &World, queue: &QueueSetup, share: &QuotaShare) -> Value {
 /// A share by its ARN, and its queue.
 pub(super) fn find<'a>(world: &'a World, arn: &str) -> Result<(&'a QueueSetup, &'a QuotaShare), ApiError> {
     let missing = || refused(format!("Quota share {arn} does not exist."));
-    let (queue_name, name) = arn::name_in(arn).split_once("/quota-share/").ok_or_else(missing)?;
+    let (queue_name, name) = arn::queue_and_share(arn).ok_or_else(missing)?;
     let queue = world.scheduler.queue(&QueueName::from(queue_name)).ok_or_else(missing)?;
     let share = of(queue).iter().find(|share| share.name.as_str() == name).ok_or_else(missing)?;
     Ok((queue, share))

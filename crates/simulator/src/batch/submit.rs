@@ -189,7 +189,7 @@ pub(super) struct TerminateMany {
 /// "Service jobs that can't be found are treated as successfully processed."
 pub(super) fn terminate_service_jobs(world: &mut World, input: &TerminateMany) -> Value {
     for job in &input.jobs {
-        world.scheduler.terminate(&JobId::from(arn::name_in(job)), &input.reason);
+        world.scheduler.terminate(&arn::job_id(job), &input.reason);
     }
     json!({"successful": input.jobs, "errors": []})
 }

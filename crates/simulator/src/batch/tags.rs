@@ -13,7 +13,6 @@ use crate::batch::refused;
 use crate::batch::resources::Tags;
 use crate::batch::shares;
 use crate::reply::ApiError;
-use trainspotter_core::model::JobId;
 
 /// Tags of a resource, at most.
 const MAX_TAGS: usize = 50;
@@ -57,7 +56,7 @@ fn change(world: &mut World, arn: &str, change: impl FnOnce(&mut Tags)) -> Resul
         return Err(refused(format!("A resource has at most {MAX_TAGS} tags.")));
     }
     if is_job(arn) {
-        world.scheduler.set_tags(&JobId::from(arn::name_in(arn)), tags);
+        world.scheduler.set_tags(&arn::job_id(arn), tags);
     } else {
         *world.resources.tags_mut(arn) = tags;
     }
@@ -66,22 +65,24 @@ fn change(world: &mut World, arn: &str, change: impl FnOnce(&mut Tags)) -> Resul
 
 fn of(world: &World, arn: &str) -> Result<Tags, ApiError> {
     if is_job(arn) {
-        let job = world.scheduler.job(&JobId::from(arn::name_in(arn)));
+        let job = world.scheduler.job(&arn::job_id(arn));
         return job.map(|job| (*job.tags).clone()).ok_or_else(|| refused(format!("{arn} does not exist.")));
     }
-    let name = arn::name_in(arn);
-    if arn == arn::environment(name) {
+    let is_of = |kind: &str| arn.starts_with(&arn::batch(kind, ""));
+    if is_of("service-environment") {
         environments::find(world, arn)?;
-    } else if arn == arn::policy(name) {
+    } else if is_of("scheduling-policy") {
         policies::find(world, arn)?;
-    } else if name.contains("/quota-share/") {
+    } else if arn::queue_and_share(arn).is_some() {
         shares::find(world, arn)?;
-    } else if queue(world, arn)?.name.as_str() != name || arn != arn::batch("job-queue", name) {
+    } else if is_of("job-queue") {
+        queue(world, arn)?;
+    } else {
         return Err(refused(format!("{arn} is not the ARN of a resource.")));
     }
     Ok(world.resources.tags(arn).cloned().unwrap_or_default())
 }
 
 fn is_job(arn: &str) -> bool {
-    arn == arn::job(arn::name_in(arn))
+    arn.starts_with(&arn::batch("service-job", ""))
 }

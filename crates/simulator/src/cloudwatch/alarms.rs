@@ -21,6 +21,10 @@ const DEFAULT_PAGE: usize = 50;
 /// Members that describe a metric in place; with `Metrics` or `EvaluationCriteria` they must be absent.
 const OF_METRIC: [&str; 7] =
     ["MetricName", "Namespace", "Dimensions", "Period", "Unit", "Statistic", "ExtendedStatistic"];
+const LOW_SAMPLE_COUNTS: [&str; 2] = ["evaluate", "ignore"];
+/// Operators that compare with a band of anomaly detection.
+const BAND_OPERATORS: [&str; 3] =
+    ["LessThanLowerOrGreaterThanUpperThreshold", "LessThanLowerThreshold", "GreaterThanUpperThreshold"];
 const MISSING_DATA: [&str; 4] = ["breaching", "notBreaching", "ignore", "missing"];
 
 /// The alarms by name.
@@ -57,6 +61,7 @@ struct Judged {
     threshold: Option<f64>,
     comparison_operator: Option<String>,
     treat_missing_data: Option<String>,
+    evaluate_low_sample_count_percentile: Option<String>,
     metrics: Option<Vec<Query>>,
     threshold_metric_id: Option<String>,
     evaluation_criteria: Option<Value>,
@@ -186,8 +191,9 @@ impl Judged {
         if self.datapoints_to_alarm.is_some_and(|datapoints| datapoints > periods) {
             return Err(invalid("DatapointsToAlarm must not exceed EvaluationPeriods."));
         }
-        if self.comparison_operator.is_none() {
-            return Err(missing("ComparisonOperator"));
+        let Some(operator) = self.comparison_operator.as_deref() else { return Err(missing("ComparisonOperator")) };
+        if BAND_OPERATORS.contains(&operator) != self.threshold_metric_id.is_some() {
+            return Err(invalid(format!("{operator}: operators for a band, and no others, take a ThresholdMetricId.")));
         }
         match (self.threshold, &self.threshold_metric_id) {
             (None, None) => return Err(missing("Threshold")),
@@ -198,6 +204,14 @@ impl Judged {
                 return Err(invalid("The parameter Threshold must be a number."));
             }
             (_, _) => {}
+        }
+        if let Some(low) = self.evaluate_low_sample_count_percentile.as_deref()
+            && (!LOW_SAMPLE_COUNTS.contains(&low) || self.extended_statistic.is_none())
+        {
+            return Err(invalid(format!(
+                "EvaluateLowSampleCountPercentile must be one of {}, of an alarm by percentile, not {low}.",
+                LOW_SAMPLE_COUNTS.join(", ")
+            )));
         }
         match self.treat_missing_data.as_deref() {
             Some(treat) if !MISSING_DATA.contains(&treat) => Err(invalid(format!(
@@ -352,6 +366,7 @@ mod tests {
         check(metric(), json!({"Period": 300, "EvaluationPeriods": 289}), Err("ValidationException"));
         check(metric(), json!({"DatapointsToAlarm": 4}), Err("ValidationException"));
         check(metric(), json!({"TreatMissingData": "maybe"}), Err("ValidationException"));
+        check(metric(), json!({"EvaluateLowSampleCountPercentile": "evaluate"}), Err("ValidationException"));
         check(metric(), json!({"AlarmActions": ["me"]}), Err("ValidationException"));
         check(metric(), json!({"EvaluationInterval": 60}), Err("ValidationException"));
         check(metric(), json!({"Metrics": []}), Err("ValidationException"));

@@ -94,7 +94,7 @@ const GET_METRIC_DATA: [Member; 7] = [
     required("EndTime", &Shape::Time),
     optional("NextToken", &ANY),
     optional("ScanBy", &Shape::Enum(&["TimestampDescending", "TimestampAscending"])),
-    optional("MaxDatapoints", &POSITIVE),
+    optional("MaxDatapoints", &Shape::Integer(1, 100_800)),
     optional("LabelOptions", &Shape::Structure(&[optional("Timezone", &ANY)])),
 ];
 

@@ -68,6 +68,9 @@ struct StatisticSet {
 /// Checks everything, then stores everything.
 pub(super) fn put_metric_data(metrics: &mut Metrics, now: Timestamp, input: Input) -> Result<(), ApiError> {
     check_name("Namespace", &input.namespace, MAX_NAME)?;
+    if input.namespace.starts_with("AWS/") {
+        return Err(invalid_value(format!("The value {} for parameter Namespace is invalid.", input.namespace)));
+    }
     let data: Vec<Datum> = input
         .metric_data
         .into_iter()

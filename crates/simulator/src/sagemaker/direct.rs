@@ -67,6 +67,11 @@ pub(super) fn create(world: &mut World, request: &Value) -> Result<Value, ApiErr
     if world.direct_jobs.contains_key(&name) || crate::training_jobs::find(world, &name).is_some() {
         return Err(ApiError::bad("ResourceInUse", format!("Training job names must be unique: {name}")));
     }
+    let algorithm = &request["AlgorithmSpecification"];
+    if algorithm.is_object() && algorithm["TrainingImage"].is_null() == algorithm["AlgorithmName"].is_null() {
+        let why = "AlgorithmSpecification: exactly one of TrainingImage and AlgorithmName is required";
+        return Err(ApiError::bad("ValidationException", why));
+    }
     let (duration, end) = match payload::read(&request.to_string(), None).plan {
         Plan::Runs { duration, outcome: PlannedOutcome::Succeeds } => (duration, ("Completed", "Completed")),
         Plan::Runs { duration, outcome: PlannedOutcome::Fails(reason) } if reason == MAX_RUNTIME_EXCEEDED => {

@@ -1,5 +1,7 @@
 //! The inputs of the operations served, with the constraints of SageMaker's model (botocore 1.44.5).
 
+mod training_job;
+
 use crate::shape::Member;
 use crate::shape::Shape;
 use crate::shape::optional;
@@ -8,7 +10,7 @@ use crate::shape::text;
 
 /// The operations served, by name, and what each takes.
 pub(super) const SERVED: [(&str, Shape); 7] = [
-    ("CreateTrainingJob", Shape::Structure(&[NAME, ROLE, ALGORITHM, OUTPUT, RESOURCES, STOPPING, PARAMETERS])),
+    ("CreateTrainingJob", training_job::INPUT),
     ("DescribeTrainingJob", Shape::Structure(&[NAME])),
     (
         "DescribeTrainingPlan",
@@ -28,36 +30,6 @@ pub(super) const SERVED: [(&str, Shape); 7] = [
 ];
 
 const NAME: Member = required("TrainingJobName", &Shape::Dashed { most: 63, after: "" });
-const ROLE: Member = required("RoleArn", &Shape::Begins(&["arn:aws"], 20, 2_048));
-const OUTPUT: Member = required(
-    "OutputDataConfig",
-    &Shape::Structure(&[required("S3OutputPath", &Shape::Begins(&["https://", "s3://"], 0, 1_024))]),
-);
-const ALGORITHM: Member = optional(
-    "AlgorithmSpecification",
-    &Shape::Structure(&[
-        optional("TrainingImage", &text(0, 255)),
-        required("TrainingInputMode", &Shape::Enum(&["Pipe", "File", "FastFile"])),
-    ]),
-);
-const RESOURCES: Member = optional(
-    "ResourceConfig",
-    &Shape::Structure(&[
-        optional("InstanceType", &Shape::Begins(&["ml."], 0, 64)),
-        optional("InstanceCount", &AMOUNT),
-        optional("VolumeSizeInGB", &AMOUNT),
-    ]),
-);
-const STOPPING: Member = optional(
-    "StoppingCondition",
-    &Shape::Structure(&[
-        optional("MaxRuntimeInSeconds", &Shape::Integer(1, i32::MAX as i64)),
-        optional("MaxWaitTimeInSeconds", &Shape::Integer(1, i32::MAX as i64)),
-        optional("MaxPendingTimeInSeconds", &Shape::Integer(1_800, 2_419_200)),
-    ]),
-);
-const PARAMETERS: Member = optional("HyperParameters", &Shape::Texts(100, 256, 2_500));
-const AMOUNT: Shape = Shape::Integer(0, i32::MAX as i64);
 
 /// What may stand before the name of a training plan: the rest of its ARN.
 const PLAN: &str = ":training-plan/";
@@ -76,7 +48,7 @@ const LIST_JOBS: [Member; 12] = [
     optional("CreationTimeBefore", &TIME),
     optional("LastModifiedTimeAfter", &TIME),
     optional("LastModifiedTimeBefore", &TIME),
-    optional("NameContains", &Shape::Dashes { most: 63 }),
+    optional("NameContains", &Shape::Characters { least: 0, most: 63, beside: "-" }),
     optional("StatusEquals", &STATUS),
     optional("SortBy", &Shape::Enum(&["Name", "CreationTime", "Status"])),
     optional("WarmPoolStatusEquals", &WARM_POOL),

@@ -21,8 +21,8 @@ pub(super) struct Describe {
 }
 
 pub(super) fn describe(world: &World, input: &Describe) -> Result<Value, ApiError> {
-    let wanted = arn::name_in(&input.training_plan_name);
-    let plan = plan(world).filter(|_| wanted == NAME);
+    let wanted = &input.training_plan_name;
+    let plan = plan(world).filter(|_| wanted == NAME || *wanted == arn::training_plan(NAME));
     plan.ok_or_else(|| ApiError::bad("ResourceNotFound", format!("Training plan {wanted} does not exist")))
 }
 
@@ -32,6 +32,7 @@ pub(super) struct List {
     start_time_after: Option<f64>,
     start_time_before: Option<f64>,
     filters: Vec<Filter>,
+    next_token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +42,7 @@ struct Filter {
 }
 
 pub(super) fn list(world: &World, input: &List) -> Result<Value, ApiError> {
+    only_page(input.next_token.as_deref())?;
     let admits = |plan: &Value| {
         let start = plan["StartTime"].as_f64().unwrap_or(0.0);
         input.start_time_after.is_none_or(|after| start > after)
@@ -82,4 +84,12 @@ fn plan(world: &World) -> Option<Value> {
     }
     plan["ReservedCapacitySummaries"] = json!([reserved]);
     Some(plan)
+}
+
+/// Refuses every token: what is listed here has one page.
+pub(super) fn only_page(next_token: Option<&str>) -> Result<(), ApiError> {
+    match next_token {
+        Some(_) => Err(ApiError::bad("ValidationException", "Invalid NextToken")),
+        None => Ok(()),
+    }
 }

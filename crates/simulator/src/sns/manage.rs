@@ -123,15 +123,28 @@ pub(super) fn subscribe(world: &mut World, form: &Form) -> Result<String, ApiErr
     if topic.fifo && protocol != "sqs" {
         return Err(invalid(&format!("Protocol Reason: FIFO topics deliver to sqs, not to {protocol}")));
     }
-    if endpoint.is_empty() {
-        return Err(invalid("Endpoint"));
-    }
+    check_endpoint(protocol, endpoint)?;
     if protocol == "http" && !delivery::is_loopback(endpoint) {
         return Err(invalid(&format!("Endpoint {endpoint}: the simulator delivers to loopback addresses only")));
     }
     let arn = format!("{topic_arn}:{id}");
     let new = Subscription { protocol: protocol.to_owned(), endpoint: endpoint.to_owned(), attributes };
     Ok(element("SubscriptionArn", &topic.subscribe(arn, new)))
+}
+
+/// Whether an endpoint has the form that its protocol wants.
+fn check_endpoint(protocol: &str, endpoint: &str) -> Result<(), ApiError> {
+    let (fits, wanted) = match protocol {
+        "http" => (endpoint.starts_with("http://"), "Endpoint must match the specified protocol"),
+        "https" => (endpoint.starts_with("https://"), "Endpoint must match the specified protocol"),
+        "email" | "email-json" => (endpoint.contains('@'), "Email address"),
+        "sms" => (endpoint.bytes().filter(u8::is_ascii_digit).count() > 4, "Invalid SMS endpoint"),
+        "sqs" => (endpoint.starts_with("arn:aws:sqs:"), "SQS endpoint ARN"),
+        "lambda" => (endpoint.starts_with("arn:aws:lambda:"), "Lambda endpoint ARN"),
+        "firehose" => (endpoint.starts_with("arn:aws:firehose:"), "Firehose endpoint ARN"),
+        _ => (endpoint.starts_with("arn:aws:sns:"), "Application endpoint arn invalid"),
+    };
+    if fits { Ok(()) } else { Err(invalid(wanted)) }
 }
 
 pub(super) fn unsubscribe(topics: &mut Topics, form: &Form) -> Result<String, ApiError> {
