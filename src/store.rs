@@ -29,6 +29,8 @@ mod outbox;
 mod outbox_list;
 mod outbox_query;
 mod past_alerts;
+#[cfg(test)]
+mod reused;
 mod rows;
 mod schema;
 mod sent_report;
@@ -102,6 +104,16 @@ pub struct Store {
     set_aside: Vec<SetAside>,
     /// What is to be one record of the log, where there is one.
     batch: Option<Batch>,
+    /// Whether the connection is used again once this is dropped.
+    #[cfg(test)]
+    is_reused: bool,
+}
+
+#[cfg(test)]
+impl Drop for Store {
+    fn drop(&mut self) {
+        reused::give_back(self);
+    }
 }
 
 /// What a tick leaves to be kept. Alerts, series, watermarks and queues are complete: what is not in here is forgotten.
@@ -230,6 +242,8 @@ impl Store {
             committed_at: None,
             set_aside: Vec::new(),
             batch: None,
+            #[cfg(test)]
+            is_reused: false,
         }
     }
 

@@ -77,7 +77,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
     store.follow_log().map_err(LogError::store)?;
     let before = store.position().map_err(LogError::store)?;
     let position = match &before {
-        _ if contents.is_empty() => first(&mut store, &*storage, &identity).await?,
+        _ if contents.is_empty() => first(&mut store, &*storage, &identity, terms).await?,
         Some(position) if has(&*storage, position, terms).await? => position.clone(),
         Some(_) | None => {
             set_aside(&store, file, before.is_some(), clock)?;
@@ -150,14 +150,19 @@ pub async fn watches<S: Storage>(storage: &S, terms: Terms) -> Result<Option<Str
 }
 
 /// Begins a log with what the store has.
-async fn first<S: Storage>(store: &mut Store, storage: &S, identity: &Identity) -> Result<Position, LogError> {
+async fn first<S: Storage>(
+    store: &mut Store,
+    storage: &S,
+    identity: &Identity,
+    terms: Terms,
+) -> Result<Position, LogError> {
     let digest = if store.is_empty().map_err(LogError::store)? {
         String::new()
     } else {
         let folder = Folder::new()?;
         let copy = folder.join("copy.db");
         store.copy_to(&copy).map_err(LogError::store)?;
-        snapshot::write_first(storage, &copy).await?
+        snapshot::write_first(storage, &copy, terms.request()).await?
     };
     let position =
         Position { number: 0, digest: digest.into_bytes(), writer: identity.writer.clone(), is_ahead: false };

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::objects::Storage;
 use crate::replication::LogError;
@@ -103,7 +104,7 @@ pub(super) struct Replica<S> {
 /// How copies are made.
 #[derive(Default)]
 struct Snapshots {
-    running: Option<tokio::task::JoinHandle<()>>,
+    running: Option<AbortOnDropHandle<()>>,
     every: Option<u64>,
 }
 
@@ -195,7 +196,7 @@ impl<S: Storage + 'static> Replica<S> {
                     self.now()
                 }
             };
-            self.make_snapshot().await;
+            self.make_snapshot();
             self.show();
             let call = tokio::select! {
                 biased;
@@ -296,7 +297,7 @@ impl<S: Storage + 'static> Replica<S> {
     }
 
     /// Every so many records, a leader whose state is in the log writes a copy of it.
-    async fn make_snapshot(&mut self) {
+    fn make_snapshot(&mut self) {
         let is_running = self.snapshots.running.as_ref().is_some_and(|running| !running.is_finished());
         let is_clean = self.outstanding.is_none() && self.unlogged.is_empty() && self.trouble.is_none();
         if self.term == 0 || self.position.number < self.snapshot_at || is_running || !is_clean {
@@ -305,30 +306,31 @@ impl<S: Storage + 'static> Replica<S> {
         let every = self.snapshots.every.unwrap_or(super::snapshot::RECORDS_PER_SNAPSHOT);
         self.snapshot_at = self.position.number + every;
         let Ok(folder) = super::restore::Folder::new() else { return };
-        let (copy, storage) = (folder.join("copy.db"), Arc::clone(&self.storage));
-        let write = async move |copy: PathBuf| match super::snapshot::write(&*storage, &copy).await {
-            Ok(number) => tracing::info!(number, "a copy of the state is in the log"),
-            Err(error) => {
-                tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
+        let (copy, storage, patience) = (folder.join("copy.db"), Arc::clone(&self.storage), self.patience());
+        let write = async move |copy: PathBuf| {
+            match super::snapshot::write(&*storage, &copy, patience).await {
+                Ok(number) => tracing::info!(number, "a copy of the state is in the log"),
+                Err(error) => {
+                    tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
+                }
             }
+            drop(folder);
         };
-        match self.file.clone().filter(|_| self.store.trouble().is_none()) {
-            Some(file) => {
-                self.snapshots.running = Some(tokio::spawn(async move {
-                    let to = copy.clone();
-                    let copying = tokio::task::spawn_blocking(move || Store::copy_file(&file, &to));
-                    match copying.await {
-                        Ok(Ok(())) => write(copy).await,
-                        Ok(Err(error)) => tracing::warn!(%error, "the state file could not be copied"),
-                        Err(_) => {}
-                    }
-                    drop(folder);
-                }));
-            }
+        // The leader goes on meanwhile, however long the bucket takes.
+        let running = match self.file.clone().filter(|_| self.store.trouble().is_none()) {
+            Some(file) => tokio::spawn(async move {
+                let to = copy.clone();
+                match tokio::task::spawn_blocking(move || Store::copy_file(&file, &to)).await {
+                    Ok(Ok(())) => write(copy).await,
+                    Ok(Err(error)) => tracing::warn!(%error, "the state file could not be copied"),
+                    Err(_) => {}
+                }
+            }),
             None => match self.store.copy_to(&copy) {
-                Ok(()) => write(copy).await,
-                Err(error) => tracing::warn!(%error, "the state could not be copied"),
+                Ok(()) => tokio::spawn(async move { write(copy).await }),
+                Err(error) => return tracing::warn!(%error, "the state could not be copied"),
             },
-        }
+        };
+        self.snapshots.running = Some(AbortOnDropHandle::new(running));
     }
 }

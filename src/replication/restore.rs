@@ -12,9 +12,6 @@ use crate::replication::snapshot;
 use crate::store::Position;
 use crate::store::Store;
 
-/// Requests of a restore may take this many times as long as others: copies are large.
-const PATIENCE: u32 = 20;
-
 /// What a log has, without reading all of it.
 #[derive(Debug)]
 pub(super) struct Contents {
@@ -75,7 +72,7 @@ pub(super) async fn restore<S: Storage>(
             continue;
         }
         let name = names::snapshot(*number, digest);
-        let Some(bytes) = within(patience * PATIENCE, storage.get(&name)).await? else { continue };
+        let Some(bytes) = within(patience * snapshot::LARGE, storage.get(&name)).await? else { continue };
         take_in(store, &name, &bytes)?;
         let position = position(*number, digest);
         store.write_position(&position).map_err(LogError::store)?;

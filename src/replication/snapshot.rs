@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -12,6 +13,7 @@ use sha2::Sha256;
 
 use crate::objects::Storage;
 use crate::replication::LogError;
+use crate::replication::append::within;
 use crate::replication::names;
 use crate::replication::record::hex;
 use crate::store::Store;
@@ -22,28 +24,32 @@ pub(super) const RECORDS_PER_SNAPSHOT: u64 = 500;
 /// Records that are kept before the newest copy: about two days. A replica that was paused for so long starts from a copy.
 pub(super) const RECORDS_KEPT: u64 = 20_000;
 
+/// Requests for a copy may take this many times as long as others: copies are large.
+pub(super) const LARGE: u32 = 20;
+
 /// Copies that are kept.
 const SNAPSHOTS_KEPT: usize = 2;
 
 /// A copy is taken for broken if it is larger than this once it is no longer squeezed.
 const MAX_SNAPSHOT_BYTES: u64 = 8 << 30;
 
-/// Writes a copy of a state file to the log, and removes what it makes superfluous. Says up to which record the copy goes.
-pub(super) async fn write<S: Storage>(storage: &S, copy: &Path) -> Result<u64, LogError> {
+/// Writes a copy of a state file to the log, and removes what it makes superfluous. `patience` is for a small request. Says up to which record
+/// the copy goes.
+pub(super) async fn write<S: Storage>(storage: &S, copy: &Path, patience: Duration) -> Result<u64, LogError> {
     let position = Store::open_as_is(copy).and_then(|store| store.position()).map_err(LogError::store)?;
     let Some(position) = position.filter(|position| !position.is_ahead) else { return Ok(0) };
     let bytes = squeezed(copy)?;
     let digest = String::from_utf8_lossy(&position.digest).into_owned();
-    storage.create(&names::snapshot(position.number, &digest), bytes).await?;
-    prune(storage, position.number).await?;
+    within(patience * LARGE, storage.create(&names::snapshot(position.number, &digest), bytes)).await?;
+    prune(storage, position.number, patience).await?;
     Ok(position.number)
 }
 
 /// Writes the state that a log begins with. Says its digest.
-pub(super) async fn write_first<S: Storage>(storage: &S, copy: &Path) -> Result<String, LogError> {
+pub(super) async fn write_first<S: Storage>(storage: &S, copy: &Path, patience: Duration) -> Result<String, LogError> {
     let bytes = squeezed(copy)?;
     let digest = hex(&Sha256::digest(&bytes));
-    storage.create(&names::snapshot(0, &digest), bytes).await?;
+    within(patience * LARGE, storage.create(&names::snapshot(0, &digest), bytes)).await?;
     Ok(digest)
 }
 
@@ -67,19 +73,19 @@ fn squeezed(copy: &Path) -> Result<Vec<u8>, LogError> {
 }
 
 /// Removes old records and copies.
-async fn prune<S: Storage>(storage: &S, number: u64) -> Result<(), LogError> {
-    let mut copies = storage.list(names::SNAPSHOTS, "").await?;
+async fn prune<S: Storage>(storage: &S, number: u64, patience: Duration) -> Result<(), LogError> {
+    let mut copies = within(patience, storage.list(names::SNAPSHOTS, "")).await?;
     copies.retain(|name| names::snapshot_of(name).is_some());
     let superfluous = copies.len().saturating_sub(SNAPSHOTS_KEPT);
     for name in copies.iter().take(superfluous) {
-        storage.delete(name).await?;
+        within(patience, storage.delete(name)).await?;
     }
     // Those after the oldest copy are needed to start from it.
     let oldest = copies.get(superfluous).and_then(|name| names::snapshot_of(name)).map_or(0, |(number, _)| number);
     let last = oldest.min(number.saturating_sub(RECORDS_KEPT));
-    for name in storage.list(names::RECORDS, "").await? {
+    for name in within(patience, storage.list(names::RECORDS, "")).await? {
         if names::record_number(&name).is_some_and(|number| number <= last) {
-            storage.delete(&name).await?;
+            within(patience, storage.delete(&name)).await?;
         }
     }
     Ok(())

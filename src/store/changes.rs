@@ -19,6 +19,9 @@ use crate::store::StoreError;
 /// Tables that are not part of the shared state.
 const LOCAL: [&str; 1] = ["log_position"];
 
+/// Triggers of each table: for rows that are added, changed and removed.
+const TRIGGERS: usize = 3;
+
 /// Rows that changed, by table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Changes(BTreeMap<String, TableChanges>);
@@ -113,6 +116,15 @@ impl TableChanges {
 
 /// Begins to note what changes over a connection.
 pub(super) fn watch(connection: &Connection) -> Result<(), StoreError> {
+    // A connection keeps its triggers when what is in the tables is replaced, and to parse them again takes long.
+    let triggers: usize = connection
+        .prepare_cached("SELECT count(*) FROM temp.sqlite_schema WHERE type = 'trigger'")?
+        .query_row([], |row| row.get::<_, u32>(0))?
+        .try_into()
+        .unwrap_or(0);
+    if triggers == tables(connection)?.len() * TRIGGERS {
+        return Ok(());
+    }
     connection.pragma_update(None, "recursive_triggers", true)?;
     connection.execute_batch(
         "CREATE TEMP TABLE IF NOT EXISTS touched (source TEXT, key TEXT, PRIMARY KEY (source, key)) WITHOUT ROWID;",

@@ -66,6 +66,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let row = OutboxRow { together: others.iter().map(row).collect(), ..row(first) };
         let message = Message::of_group(&row, self.external_url.as_deref(), Some(&[]));
         tokio::select! {
+            biased;
             result = self.integration.deliver(&message, &self.clock) => result.map(|_| ()),
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
                 let wait = units::duration(self.attempt_timeout.as_secs_f64());

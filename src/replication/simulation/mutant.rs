@@ -13,6 +13,11 @@ pub(in crate::replication) enum Mutant {
     TrustsALostAnswer,
 }
 
+impl Mutant {
+    pub(in crate::replication) const ALL: [Self; 3] =
+        [Self::ActsBeforeItAppends, Self::SendsWithoutALease, Self::TrustsALostAnswer];
+}
+
 thread_local! {
     static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
 }

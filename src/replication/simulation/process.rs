@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::Bucket;
@@ -19,6 +20,7 @@ use crate::notify::{Deliver, Failure, Notifiers, Receipt, RetryClass};
 use crate::replication::Identity;
 use crate::replication::lease::{Role, Terms};
 use crate::replication::open::{Opened, prepare};
+use crate::replication::replica::Order;
 use crate::store::{Commit, Store, StoreHandle};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::catalogue::QUEUE_JOBS;
@@ -49,12 +51,13 @@ impl Process {
         Self { replica, writer: format!("{replica}-{}", world.started) }
     }
 
-    pub(super) async fn run(self, world: Shared) {
+    /// Runs until it has handed over, which `stop` asks for.
+    pub(super) async fn run(self, world: Shared, stop: CancellationToken) {
         let replica = self.replica;
-        Pausable { inner: Box::pin(self.live(Arc::clone(&world))), world, replica }.await;
+        Pausable { inner: Box::pin(self.live(Arc::clone(&world), stop)), world, replica }.await;
     }
 
-    async fn live(self, world: Shared) {
+    async fn live(self, world: Shared, stop: CancellationToken) {
         let clock = world.lock().unwrap().clock;
         let identity = Identity {
             writer: self.writer.clone(),
@@ -64,7 +67,10 @@ impl Process {
         };
         let bucket = Bucket { world: Arc::clone(&world), replica: self.replica };
         let opened = loop {
-            let store = Store::in_memory().unwrap();
+            if stop.is_cancelled() {
+                return;
+            }
+            let store = Store::reused().unwrap();
             let terms = Terms { poll: Duration::from_secs(2), ..Terms::of(LEASE) };
             match prepare(store, None, Arc::new(bucket.clone()), identity.clone(), terms, clock).await {
                 Ok(opened) => break opened,
@@ -74,7 +80,7 @@ impl Process {
         };
         let Opened { replica, mut standing, fence } = opened;
         let (handle, calls) = StoreHandle::behind(fence);
-        let (_orders, ordered) = mpsc::channel(1);
+        let (orders, ordered) = mpsc::channel(1);
         let replica = replica.with_snapshots_every(RECORDS_PER_SNAPSHOT);
         let serving = async {
             loop {
@@ -83,23 +89,30 @@ impl Process {
                     (standing.role, standing.term)
                 };
                 if role == Role::Leading {
-                    let led = lead(Arc::clone(&world), handle.for_term(term), self.writer.clone());
+                    let led = lead(Arc::clone(&world), handle.for_term(term), self.writer.clone(), stop.clone());
                     let over = async {
                         let changed = standing.wait_for(|standing| standing.term != term).await;
                         assert!(changed.is_ok(), "the replica goes on");
                     };
-                    tokio::select! { biased; () = over => {}, () = led => {} }
-                } else if standing.changed().await.is_err() {
-                    return;
+                    tokio::select! { biased; () = over => {}, () = led => break }
+                } else {
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => break,
+                        changed = standing.changed() => assert!(changed.is_ok(), "the replica goes on"),
+                    }
                 }
             }
+            let (done, is_done) = oneshot::channel();
+            assert!(orders.send(Order::HandOver { for_good: true, done }).await.is_ok(), "the replica goes on");
+            assert!(is_done.await.is_ok(), "it says when it has handed over");
         };
-        tokio::join!(replica.run(calls, ordered), serving);
+        tokio::select! { biased; () = replica.run(calls, ordered) => {}, () = serving => {} }
     }
 }
 
-/// What a service does while it leads: evaluates, commits and sends.
-async fn lead(world: Shared, store: StoreHandle, writer: String) {
+/// What a service does while it leads: evaluates, commits and sends. With `stop` it ends what it is about.
+async fn lead(world: Shared, store: StoreHandle, writer: String, stop: CancellationToken) {
     let clock = world.lock().unwrap().clock;
     let Ok(saved) = store.load().await else { return std::future::pending().await };
     let mut counted = saved.series.first().map_or(0.0, |series| series.value);
@@ -112,12 +125,13 @@ async fn lead(world: Shared, store: StoreHandle, writer: String) {
     });
     let (notifiers, tasks) = Notifiers::new(wires.collect(), None, &store, clock);
     let attempt = Terms::of(LEASE).attempt();
-    let stop = CancellationToken::new();
     let tasks = tasks.into_iter().map(|task| task.with_attempt_timeout(attempt).run(stop.clone()));
     let ticking = async {
         let mut uncommitted = Vec::new();
         loop {
             let now = clock.now();
+            let moment = now.since(start());
+            world.lock().unwrap().evaluated.push(moment);
             let transitions = alerts.step(&rules, &frame(now), now);
             uncommitted.extend(outbox::rows(&transitions, &receivers, now));
             counted += count(&world, counted_until, now);
@@ -145,16 +159,15 @@ async fn lead(world: Shared, store: StoreHandle, writer: String) {
             if committed.is_ok() {
                 uncommitted.clear();
                 notifiers.committed();
+                world.lock().unwrap().ticks.push(moment);
                 let waiting = store.backlog().await.map(|all| all.values().map(|of| of.pending).sum());
-                let mut world = world.lock().unwrap();
-                let passed = world.passed();
-                world.ticks.push(passed);
-                if !world.is_out {
-                    world.logged_ticks.push(passed);
-                }
-                world.waiting = waiting.unwrap_or(1);
+                world.lock().unwrap().waiting = waiting.unwrap_or(1);
             }
-            clock.sleep(TICK).await;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = clock.sleep(TICK) => {}
+            }
         }
     };
     tokio::join!(ticking, futures_util::future::join_all(tasks));

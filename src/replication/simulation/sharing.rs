@@ -178,8 +178,7 @@ async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop
     let (watches, config, version) = (format!("t{target:02}"), String::new(), String::new());
     let identity = Identity { writer: sharing.writer(), watches, config, version };
     let opened = loop {
-        let opening =
-            prepare(Store::in_memory().unwrap(), None, Arc::new(place.clone()), identity.clone(), terms, clock);
+        let opening = prepare(Store::reused().unwrap(), None, Arc::new(place.clone()), identity.clone(), terms, clock);
         match stop.run_until_cancelled(opening).await {
             None => return,
             Some(Ok(opened)) => break opened,
@@ -219,6 +218,7 @@ async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop
         hand_over(true).await;
     };
     tokio::select! {
+        biased;
         () = replica.run(calls, ordered) => {}
         () = serving => {}
     }

@@ -32,6 +32,8 @@ pub(super) type Shared = Arc<Mutex<World>>;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Perils {
     pub(super) deaths: bool,
+    /// Processes are stopped as a deployment does it.
+    pub(super) stops: bool,
     pub(super) pauses: bool,
     pub(super) partitions: bool,
     pub(super) lost_answers: bool,
@@ -39,6 +41,18 @@ pub(super) struct Perils {
     pub(super) outages: bool,
     pub(super) bad_receivers: bool,
 }
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// At once, whatever it is about.
+    Death,
+    /// It is asked to, and hands over.
+    Stop,
+}
+
+/// Longer than a run.
+const FOREVER: Duration = Duration::from_secs(100_000);
 
 /// A message that a receiver took.
 #[derive(Clone, Debug)]
@@ -76,10 +90,10 @@ pub(super) struct World {
     pub(super) unanswered: BTreeSet<NotificationId>,
     /// What is in the outbox of the one who ticked last and has not been delivered.
     pub(super) waiting: u32,
-    /// Ticks that were committed.
+    /// When a leader looked at the condition, whether or not it could commit what it saw.
+    pub(super) evaluated: Vec<Duration>,
+    /// Those of them whose commit was answered.
     pub(super) ticks: Vec<Duration>,
-    /// Those of them that are in the log whatever came later: the bucket did not answer with errors then.
-    pub(super) logged_ticks: Vec<Duration>,
     /// How many times a process was started.
     pub(super) started: u64,
     /// When the events to be counted were.
@@ -93,6 +107,7 @@ impl World {
         let mut perils = || rng.random_bool(0.45);
         let perils = Perils {
             deaths: perils(),
+            stops: perils(),
             pauses: perils(),
             partitions: perils(),
             lost_answers: perils(),
@@ -100,7 +115,7 @@ impl World {
             outages: perils(),
             bad_receivers: perils(),
         };
-        let replicas = rng.random_range(2..=4);
+        let replicas = rng.random_range(2..=5);
         let mut events: Vec<Duration> = (0..40).map(|_| Duration::from_millis(rng.random_range(0..700_000))).collect();
         events.sort_unstable();
         Arc::new(Mutex::new(Self {
@@ -119,8 +134,8 @@ impl World {
             taken: Vec::new(),
             unanswered: BTreeSet::new(),
             waiting: 0,
+            evaluated: Vec::new(),
             ticks: Vec::new(),
-            logged_ticks: Vec::new(),
             started: 0,
             events,
             violation: None,
@@ -149,15 +164,23 @@ impl World {
         self.faults.push(at);
     }
 
-    /// How long the next process lives.
-    pub(super) fn lifetime(&mut self) -> Duration {
-        let seconds = self.rng.random_range(5..400);
-        let lives = Duration::from_secs(seconds);
-        if self.perils.deaths && self.passed() + lives < QUIET { lives } else { Duration::from_secs(100_000) }
+    /// How long the next process lives, and how it ends.
+    pub(super) fn lifetime(&mut self) -> (Duration, End) {
+        let lives = Duration::from_millis(self.rng.random_range(5_000..400_000));
+        let end = if self.rng.random_bool(0.5) { End::Death } else { End::Stop };
+        let Perils { deaths, stops, .. } = self.perils;
+        let happens = match end {
+            End::Death => deaths,
+            End::Stop => stops,
+        };
+        if happens && self.passed() + lives < QUIET { (lives, end) } else { (FOREVER, End::Death) }
     }
 
-    pub(super) fn died(&mut self, replica: usize) {
-        self.fault();
+    /// A process is gone. `is_fault` says that it could not end what it was about.
+    pub(super) fn ended(&mut self, replica: usize, is_fault: bool) {
+        if is_fault {
+            self.fault();
+        }
         self.paused.remove(&replica);
     }
 
@@ -165,6 +188,15 @@ impl World {
     pub(super) fn leader(&self) -> Option<&str> {
         let last = self.log.iter().rev().find(|header| header.purpose != Purpose::Changes)?;
         (last.purpose == Purpose::TakeOver).then_some(last.writer.as_str())
+    }
+
+    /// All that happened, a line each: records, messages that were taken, ticks and faults.
+    pub(super) fn events_of_run(&self) -> Vec<String> {
+        let records = self.log.iter().map(|record| format!("{record:?}"));
+        let taken = self.taken.iter().map(|taken| format!("{taken:?}"));
+        let ticks = self.evaluated.iter().map(|at| format!("tick {at:?}"));
+        let faults = self.faults.iter().map(|at| format!("fault {at:?}"));
+        records.chain(taken).chain(ticks).chain(faults).collect()
     }
 
     pub(super) fn violated(&mut self, what: String) {
