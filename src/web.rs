@@ -78,6 +78,7 @@ pub use silences::SilenceRow;
 pub use start::StartView;
 pub use targets::{Targets, WatchedTarget};
 pub use test_notifications::{TestRequest, TestResult};
+pub(crate) use what_if::KeptPasts;
 pub use why::{EvidenceView, WhyView};
 
 /// How long open requests may take to finish once the server was asked to stop, in wall time.
@@ -150,6 +151,8 @@ pub struct Pages {
     pub was_ready: Arc<AtomicBool>,
     /// Why the configuration that stands there now is not in effect, if it is not.
     pub configuration: watch::Receiver<Option<Arc<str>>>,
+    /// The pasts that were asked about lately.
+    pub(crate) pasts: KeptPasts,
 }
 
 /// All routes, with their limits and headers.

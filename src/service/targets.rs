@@ -19,7 +19,7 @@ use crate::service::shared::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
 use crate::service::target_service::{TargetService, place_of};
 use crate::service::{Following, Service, StartError, removed_targets, replicas, serve};
-use crate::web::{self, Pages, Snapshot, WatchedTarget};
+use crate::web::{self, KeptPasts, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
 
 /// Wall time before a target that could not be watched is tried again: twice as long each time, up to the second.
@@ -47,6 +47,7 @@ pub(super) async fn run(service: Service, following: Following, stop: Cancellati
         metrics: prometheus_text,
         was_ready: Arc::default(),
         configuration: problem,
+        pasts: KeptPasts::default(),
     };
     let becoming_ready = tokio::spawn(pages.clone().until_ready());
     let (last, external_url) = (CancellationToken::new(), config.external_url.clone());

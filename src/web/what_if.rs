@@ -1,6 +1,9 @@
 //! What if: the past that a running service has kept, replayed with something changed. It only reads.
 
+mod kept_pasts;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -9,13 +12,16 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use trainspotter_core::model::{Prices, QueueName, ShareName, Timestamp};
-use trainspotter_core::whatif::{self, Change, Past, QueueReport, Report, ShareReport, UseReport, Waits};
+use trainspotter_core::whatif::{self, Before, Change, Past, QueueReport, Report, ShareReport, UseReport, Waits};
 
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
 use crate::web::query::{pairs, shown};
 use crate::web::targets::PlaceFilter;
+use crate::web::what_if::kept_pasts::{KeptPast, MAX_KEPT_PASTS};
+
+pub(crate) use crate::web::what_if::kept_pasts::KeptPasts;
 
 /// Changes of one question, at most.
 const MAX_CHANGES: usize = 20;
@@ -142,33 +148,67 @@ impl From<UseReport> for WhatIfUse {
 /// a change it says how far the replay is from what happened.
 #[utoipa::path(
     get, path = "/api/v1/what-if", tag = "figures",
-    params(("set" = Vec<String>, Query, description = "A change, such as `queue.research.share.speech.quota=8`; may be given more than once"), PlaceFilter),
+    params(
+        ("set" = Vec<String>, Query, description = "A change, such as `queue.research.share.speech.quota=8`; may be given more than once"),
+        ("past" = Option<String>, Query, description = "The past that `/api/v1/what-if/candidates` named, and not the latest: 404 once it is not kept any more"),
+        PlaceFilter
+    ),
     responses(
         (status = 200, body = WhatIfBody),
-        (status = 400, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)
     )
 )]
 pub(super) async fn what_if(
     State(pages): State<Pages>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<WhatIfBody>, ApiError> {
-    let (changes, place) = changes_of(query.as_deref().unwrap_or(""))?;
+    let Question { changes, past, place } = Question::of(query.as_deref().unwrap_or(""))?;
     let failed = || ApiError::unavailable("failed", "the replay failed; try again");
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
-    let (rows, prices) = kept_past(&pages, &place).await?;
+    let asked = match past {
+        Some(id) => Asked::Kept(pages.pasts.get(&id).ok_or_else(|| not_kept(&id))?),
+        None => Asked::Latest(kept_past(&pages, &place).await?),
+    };
     let replaying = tokio::task::spawn_blocking(move || {
-        let past = Past::of_kept(rows).map_err(ApiError::conflict)?;
-        let answer = whatif::answer(&past, &changes, &prices, |_, _| {});
-        drop(permit);
-        let answer = answer.map_err(|error| ApiError::bad_request(error.to_string()))?;
-        Ok(WhatIfBody::from(Report::of(&past, &changes, &answer)))
+        let _permit = permit;
+        match asked {
+            Asked::Kept(kept) => report(&kept.past, &changes, &kept.prices, Some(kept.before())),
+            Asked::Latest((rows, prices)) => {
+                report(&Past::of_kept(rows).map_err(ApiError::conflict)?, &changes, &prices, None)
+            }
+        }
     });
     replaying.await.map_err(|_| failed())?.map(Json)
+}
+
+/// Which past is asked about.
+enum Asked {
+    Kept(Arc<KeptPast>),
+    Latest((BTreeMap<String, String>, Prices)),
+}
+
+/// Replays a past with changes, and as it was unless that replay is given.
+fn report(past: &Past, changes: &[Change], prices: &Prices, before: Option<&Before>) -> Result<WhatIfBody, ApiError> {
+    let answer = match before {
+        Some(before) => whatif::answer_beside(past, before, changes, prices, |_| {}),
+        None => whatif::answer(past, changes, prices, |_, _| {}),
+    };
+    let answer = answer.map_err(|error| ApiError::bad_request(error.to_string()))?;
+    Ok(WhatIfBody::from(Report::of(past, changes, &answer)))
+}
+
+fn not_kept(id: &str) -> ApiError {
+    ApiError::not_found(format!(
+        "no past {} is kept: the latest {MAX_KEPT_PASTS} are, by this process; ask for the candidates again",
+        shown(id)
+    ))
 }
 
 /// Single changes that are worth a try.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CandidatesBody {
+    /// What the past that they are about is asked for by: the `past` of `/api/v1/what-if`. It is replayed once for all of them.
+    past: String,
     candidates: Vec<CandidateView>,
 }
 
@@ -193,21 +233,24 @@ pub(super) async fn candidates(
     State(pages): State<Pages>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<CandidatesBody>, ApiError> {
-    let (changes, place) = changes_of(query.as_deref().unwrap_or(""))?;
-    if !changes.is_empty() {
-        return Err(ApiError::bad_request("unknown parameter \"set\"; there are account and region"));
+    let Question { changes, past, place } = Question::of(query.as_deref().unwrap_or(""))?;
+    for (name, is_given) in [("set", !changes.is_empty()), ("past", past.is_some())] {
+        if is_given {
+            return Err(ApiError::bad_request(format!("unknown parameter {name:?}; there are account and region")));
+        }
     }
     let failed = || ApiError::unavailable("failed", "the past could not be read; try again");
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
-    let (rows, _) = kept_past(&pages, &place).await?;
+    let (rows, prices) = kept_past(&pages, &place).await?;
     let reading = tokio::task::spawn_blocking(move || {
-        let past = Past::of_kept(rows).map_err(ApiError::conflict)?;
+        let kept = pages.pasts.keep(rows, prices).map_err(ApiError::conflict)?;
         drop(permit);
         let view = |candidate: whatif::Candidate| CandidateView {
             changes: candidate.changes.into_iter().map(|change| change.text).collect(),
             instances: candidate.instances,
         };
-        Ok(CandidatesBody { candidates: whatif::candidates(&past, None).into_iter().map(view).collect() })
+        let candidates = whatif::candidates(&kept.past, None).into_iter().map(view).collect();
+        Ok(CandidatesBody { past: kept.id.clone(), candidates })
     });
     reading.await.map_err(|_| failed())?.map(Json)
 }
@@ -223,24 +266,38 @@ async fn kept_past(pages: &Pages, place: &PlaceFilter) -> Result<(BTreeMap<Strin
     ask(&target.jobs, |reply| JobQuery::Past { reply }).await
 }
 
-fn changes_of(query: &str) -> Result<(Vec<Change>, PlaceFilter), ApiError> {
-    let (mut changes, mut place) = (Vec::new(), PlaceFilter::default());
-    for (key, value) in pairs(query)? {
-        match place.take(&key, &value) {
-            Some(true) => return Err(ApiError::bad_request(format!("parameter {key:?} is given twice"))),
-            Some(false) => continue,
-            None => {}
+/// What is asked.
+struct Question {
+    changes: Vec<Change>,
+    past: Option<String>,
+    place: PlaceFilter,
+}
+
+impl Question {
+    fn of(query: &str) -> Result<Self, ApiError> {
+        let mut question = Self { changes: Vec::new(), past: None, place: PlaceFilter::default() };
+        for (key, value) in pairs(query)? {
+            let is_second = match (question.place.take(&key, &value), key.as_ref()) {
+                (Some(is_second), _) => is_second,
+                (None, "past") => question.past.replace(value.to_string()).is_some(),
+                (None, "set") => {
+                    let change = whatif::parse(&value).map_err(|error| ApiError::bad_request(error.to_string()))?;
+                    question.changes.push(change);
+                    false
+                }
+                (None, _) => {
+                    let there_are = "there are set, past, account and region";
+                    return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+                }
+            };
+            if is_second {
+                return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+            }
         }
-        if key != "set" {
-            return Err(ApiError::bad_request(format!(
-                "unknown parameter {}; there are set, account and region",
-                shown(&key)
-            )));
+        let given = question.changes.len();
+        if given > MAX_CHANGES {
+            return Err(ApiError::bad_request(format!("{given} changes are given; {MAX_CHANGES} are the most")));
         }
-        changes.push(whatif::parse(&value).map_err(|error| ApiError::bad_request(error.to_string()))?);
+        Ok(question)
     }
-    if changes.len() > MAX_CHANGES {
-        return Err(ApiError::bad_request(format!("{} changes are given; {MAX_CHANGES} are the most", changes.len())));
-    }
-    Ok((changes, place))
 }

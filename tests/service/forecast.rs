@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::support::process;
 use crate::support::service::{Running, Setup};
 
 /// A backlog of sixty jobs of one to three hours, for a share whose quota lets about five run, and one job a day later.
@@ -75,6 +76,8 @@ async fn a_waiting_job_has_an_interval_with_its_calibration_that_survives_a_rest
         assert!(status == 400 && text.contains(said), "{wrong}: {status} {text}");
     }
 
+    ranking(&running, &queue).await;
+
     let running = running.restart().await;
     running.until("estimates are there again", async |running| !expected(running).await.is_empty()).await;
     let again = expected(&running).await.remove(0);
@@ -85,4 +88,37 @@ async fn a_waiting_job_has_an_interval_with_its_calibration_that_survives_a_rest
         })
         .await;
     running.stop().await;
+}
+
+/// Single changes are ranked beside one replay of what was, while more of the past comes in.
+async fn ranking(running: &Running, queue: &str) {
+    let candidates = running.api("/api/v1/what-if/candidates").await;
+    let (past, first) = (candidates["past"].as_str().unwrap(), candidates["candidates"][0]["changes"][0].as_str());
+    let change = first.unwrap().replace('+', "%2B");
+    let report = running.api(&format!("/api/v1/what-if?past={past}&set={change}")).await;
+    running
+        .until("the latest past is another", async |running| {
+            running.api("/api/v1/what-if/candidates").await["past"].as_str() != Some(past)
+        })
+        .await;
+    let again = running.api(&format!("/api/v1/what-if?past={past}&set={change}")).await;
+    assert_eq!(again, report, "the past of the candidates is the same for all of them");
+    let (status, text) = running.get("/api/v1/what-if?past=0123&set=queue.q.capacity=1").await;
+    assert!(status == 404 && text.contains("ask for the candidates again"), "{status} {text}");
+    for (wrong, said) in [("what-if?past=a&past=b", "given twice"), ("what-if/candidates?past=a", "unknown parameter")]
+    {
+        let (status, text) = running.get(&format!("/api/v1/{wrong}")).await;
+        assert!(status == 400 && text.contains(said), "{wrong}: {status} {text}");
+    }
+
+    let url = running.url();
+    let output = process::trainspotter(&["what-if", "--rank", "--json", "--url", &url]).output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let ranked: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let worth = |row: &Value| row["saved_wait_hours"].as_f64().unwrap() / row["instances"].as_f64().unwrap();
+    assert!(ranked.iter().any(|row| row["changes"].as_str().unwrap().contains(queue)), "{text}");
+    assert!(ranked.iter().all(|row| row["saved_wait_hours"].as_f64().unwrap() > 0.0), "{text}");
+    assert!(ranked.windows(2).all(|pair| worth(&pair[0]) >= worth(&pair[1])), "{text}");
+    assert!(ranked.iter().all(|row| row["before"] == ranked[0]["before"]), "{text}");
 }

@@ -100,6 +100,10 @@ impl Running {
         self.simulation_stop.cancel();
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.page)
+    }
+
     pub async fn get(&self, path: &str) -> (u16, String) {
         let answer = http::get(format!("http://{}{path}", self.page)).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())

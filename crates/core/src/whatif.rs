@@ -45,12 +45,36 @@ pub fn answer(
     prices: &Prices,
     mut progress: impl FnMut(usize, f64),
 ) -> Result<Answer, ChangeError> {
-    let changed = with_changes(past, changes)?;
-    let before = repeated::replay(past, prices, |part| progress(0, part));
-    let after = repeated::replay(&changed, prices, |part| progress(1, part));
+    // What cannot be changed is said before anything takes long.
+    with_changes(past, changes)?;
+    let before = before(past, prices, |part| progress(0, part));
+    answer_beside(past, &before, changes, prices, |part| progress(1, part))
+}
+
+/// The replay of what was, beside which many changes can be put.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Before(Outcome);
+
+/// Replays a past as it was. `progress` gets how far that is, from 0 to 1.
+pub fn before(past: &Past, prices: &Prices, progress: impl FnMut(f64)) -> Before {
+    Before(repeated::replay(past, prices, progress).middle)
+}
+
+/// Replays a past with changes and puts that beside the replay of what was. `progress` gets how far that is, from 0 to 1.
+///
+/// # Errors
+/// A change is about something that there is not.
+pub fn answer_beside(
+    past: &Past,
+    before: &Before,
+    changes: &[Change],
+    prices: &Prices,
+    progress: impl FnMut(f64),
+) -> Result<Answer, ChangeError> {
+    let after = repeated::replay(&with_changes(past, changes)?, prices, progress);
     let spread = |share: &ShareOutcome| after.spread(share, |share| share.p95);
-    let p95_spreads = before.middle.shares.iter().map(spread).collect();
-    Ok(Answer { happened: outcome::happened(past), before: before.middle, after: after.middle, p95_spreads })
+    let p95_spreads = before.0.shares.iter().map(spread).collect();
+    Ok(Answer { happened: outcome::happened(past), before: before.0.clone(), after: after.middle, p95_spreads })
 }
 
 /// Replays a past as it is, as often as [`answer`] does: the medians.

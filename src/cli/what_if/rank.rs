@@ -102,9 +102,19 @@ impl Tried {
 
 /// Tries the single changes of a past that is here.
 pub(super) fn of_past(past: &Past, prices: &Prices, is_json: bool) -> Result<(), Failure> {
+    if let Some(note) = whatif::note_of_replays(past) {
+        say(format_args!("{note}"));
+    }
+    let mut progress = Progress::default();
+    let tried = try_all(past, prices, |part| progress.show(part))?;
+    progress.end();
+    show(tried, is_json)
+}
+
+/// Replays a past once as it was and once with each change, as often as `what-if` does for one change. `progress` gets how far that is, from 0 to 1.
+fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Result<Vec<Tried>, Failure> {
     let before = ShareWaits::of_outcome(&whatif::replay(past, prices));
     let candidates = whatif::candidates(past, None);
-    let mut progress = Progress::default();
     let all = candidates.len().max(1) as f64;
     let mut tried = Vec::new();
     for (index, candidate) in candidates.into_iter().enumerate() {
@@ -113,15 +123,16 @@ pub(super) fn of_past(past: &Past, prices: &Prices, is_json: bool) -> Result<(),
         let texts: Vec<&str> = candidate.changes.iter().map(|change| change.text.as_str()).collect();
         let (changes, instances) = (texts.join(" "), candidate.instances);
         tried.push(Tried { changes, instances, before: before.clone(), after });
-        progress.show((index + 1) as f64 / all);
+        progress((index + 1) as f64 / all);
     }
-    progress.end();
-    show(tried, is_json)
+    Ok(tried)
 }
 
-/// Tries those that a service says are worth a try, one request each.
+/// Tries those that a service says are worth a try, one request each. All are about the past of the moment when they were listed, as long as the
+/// service keeps it; then, or where another replica answers, about its latest.
 pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Failure> {
     let candidates = client.get(&["what-if", "candidates"], &[]).await?;
+    let mut past = candidates["past"].as_str();
     let Some(candidates) = candidates["candidates"].as_array() else {
         return Err(client.is_something_else("its answer names no changes"));
     };
@@ -132,8 +143,15 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
     for (index, candidate) in candidates.iter().enumerate() {
         let changes: Vec<&str> =
             candidate["changes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let query: Vec<(&str, &str)> = changes.iter().map(|change| ("set", *change)).collect();
-        match client.get(&["what-if"], &query).await {
+        let mut query: Vec<(&str, &str)> = changes.iter().map(|change| ("set", *change)).collect();
+        query.extend(past.map(|past| ("past", past)));
+        let mut answer = client.get(&["what-if"], &query).await;
+        if past.is_some() && matches!(answer, Err(Failure::NotFound(_))) {
+            query.pop();
+            past = None;
+            answer = client.get(&["what-if"], &query).await;
+        }
+        match answer {
             Ok(report) => tried.push(Tried {
                 changes: changes.join(" "),
                 instances: candidate["instances"].as_f64().unwrap_or(0.0),
@@ -211,6 +229,12 @@ fn halving_lines(tried: &[Tried]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use trainspotter_core::model::{Capacity, Policy, ServiceEnvironment, Timestamp};
+    use trainspotter_core::scheduler::{QueueSetup, Setup};
+    use trainspotter_core::whatif::PastJob;
+
     use super::*;
 
     fn tried(changes: &str, instances: f64, p95: f64) -> Tried {
@@ -219,6 +243,41 @@ mod tests {
             vec![ShareWaits { queue, share, started: 10.0, mean: p95 / 2.0, p95: Some(p95) }]
         };
         Tried { changes: changes.to_owned(), instances, before: waits(7_200.0), after: waits(p95) }
+    }
+
+    #[test]
+    fn changes_that_are_ranked_do_what_is_said_of_each_alone() {
+        let (start, unit) = (Timestamp::default(), "ml.p5.48xlarge");
+        let limits = vec![Capacity::new(unit, 2.0)];
+        let environments = vec![ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }];
+        let queues = vec![QueueSetup::new("q", "gpus", Policy::Fifo)];
+        let job = |number: u64| PastJob {
+            at: start + Duration::from_secs(600 * number),
+            queue: "q".into(),
+            share: None,
+            priority: 0,
+            demand: vec![Capacity::new(unit, 1.0)],
+            seconds: 1_500.0 + 37.0 * (number % 7) as f64,
+            seen: None,
+        };
+        let past = Past::new(Setup { environments, queues, ..Setup::default() }, (0..40).map(job).collect(), None);
+        let mut parts = Vec::new();
+        let tried = try_all(&past, &Prices::new(), |part| parts.push(part)).unwrap();
+        let names: Vec<(&str, f64)> = tried.iter().map(|one| (one.changes.as_str(), one.instances)).collect();
+        let key = format!("queue.q.capacity.{unit}");
+        let expected = [1, 2, 4].map(|more| (format!("{key}=+{more}"), f64::from(more)));
+        assert_eq!(names, expected.each_ref().map(|(change, more)| (change.as_str(), *more)));
+        assert_eq!((parts.len(), parts.last()), (3, Some(&1.0)));
+        for one in &tried {
+            let change = whatif::parse(&one.changes).unwrap();
+            let alone = whatif::answer(&past, &[change], &Prices::new(), |_, _| {}).unwrap();
+            for (ranked, alone) in [(&one.before, &alone.before), (&one.after, &alone.after)] {
+                let of = |share: &ShareWaits| (share.p95, share.mean);
+                let alone: Vec<_> = ShareWaits::of_outcome(alone).iter().map(of).collect();
+                assert_eq!(ranked.iter().map(of).collect::<Vec<_>>(), alone, "{}", one.changes);
+            }
+            assert!(one.saved_hours() > 0.0, "{}", one.changes);
+        }
     }
 
     #[test]
