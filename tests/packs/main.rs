@@ -17,4 +17,5 @@ mod dashboards;
 mod deploy;
 mod documents;
 mod exports;
+mod names;
 mod sources;

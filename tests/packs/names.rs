@@ -1,0 +1,243 @@
+//! What documents name is there: metrics, settings, commands with their options, alerts, runbooks and files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::sources::root;
+use trainspotter_core::metrics::{catalogue, single_jobs};
+
+/// Folders and files of the repository that a document may name by their paths from its root.
+const FOLDERS: [&str; 7] = ["dashboards/", "alerts/", "config/", "deploy/", "docs/", "tests/", "benches/"];
+
+/// Names beside those of metrics that begin as theirs do: crates, and tables of the archive.
+const LIKE_METRICS: [&str; 6] = [
+    "trainspotter_clock",
+    "trainspotter_core",
+    "trainspotter_hours",
+    "trainspotter_jobs",
+    "trainspotter_otlp",
+    "trainspotter_simulator",
+];
+
+/// Names with dots that others gave: attributes of OTLP's resources, and keys of a simulated world.
+const OF_OTHERS: [&str; 3] = ["service.version", "service.instance.id", "gpu.shapes"];
+
+/// Names in the form of alerts that are none: of AWS, of OTLP, of notifications that no rule makes, of a template and of types.
+const NOT_ALERTS: [&str; 13] = [
+    "AccessDenied",
+    "ArchivePrefix",
+    "AssumeRole",
+    "DescribeServiceJob",
+    "DescribeTrainingJob",
+    "GetMetricData",
+    "InternalEvent",
+    "ListServiceJobs",
+    "PutMetricData",
+    "ReceiverInTrouble",
+    "RetryInfo",
+    "SinkError",
+    "UsageReport",
+];
+
+/// Documents in which names of that form are mostly others': names of metrics in CloudWatch, and AWS's own.
+const WITHOUT_ALERTS: [&str; 2] = ["METRICS.md", "crates/simulator/README.md"];
+
+fn documents() -> Vec<(String, String)> {
+    let mut paths: Vec<PathBuf> =
+        ["README.md", "CONTRIBUTING.md", "dashboards/README.md", "crates/simulator/README.md", "tests/data/README.md"]
+            .map(|path| root().join(path))
+            .into();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                paths.push(path);
+            }
+        }
+    }
+    let shown = |path: &PathBuf| path.strip_prefix(root()).unwrap().display().to_string();
+    paths.iter().map(|path| (shown(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// What stands between backticks in a line.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// The longest words of these characters.
+fn words<'a>(text: &'a str, of: &'static str) -> impl Iterator<Item = &'a str> {
+    text.split(move |c: char| !(c.is_ascii_alphanumeric() || of.contains(c))).filter(|word| !word.is_empty())
+}
+
+fn run(arguments: &[&str]) -> Option<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_trainspotter")).args(arguments).output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn every_metric_and_setting_that_documents_name_exists() {
+    let schema: Value = serde_json::from_str(&run(&["schema", "config"]).unwrap()).unwrap();
+    let mut keys = BTreeSet::new();
+    collect_keys(&schema, &mut keys);
+    let metrics: BTreeSet<&str> = catalogue::ALL
+        .iter()
+        .map(|metric| metric.name)
+        .chain(single_jobs::ALL.iter().map(|metric| metric.name))
+        .collect();
+    let first = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+    let subjects: BTreeSet<String> = metrics.iter().map(|name| first(name)).collect();
+    let of_prometheus: BTreeSet<String> = catalogue::ALL.iter().map(|metric| metric.prometheus_name()).collect();
+    let mut problems = Vec::new();
+    let mut count = 0;
+    for (document, text) in documents() {
+        for name in words(&text, "_").filter(|name| name.starts_with("trainspotter_")) {
+            count += 1;
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            if ![name, family].iter().any(|name| of_prometheus.contains(*name)) && !LIKE_METRICS.contains(&name) {
+                problems.push(format!("{document}: no metric is called {name}"));
+            }
+        }
+        let dotted = |name: &&str| {
+            let is_plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '.');
+            is_plain && name.contains('.') && !name.ends_with('.') && subjects.contains(&first(name))
+        };
+        for name in quoted(&text).filter(dotted) {
+            count += 1;
+            let is_setting = name.split('.').all(|key| keys.contains(key));
+            if !metrics.contains(name) && !is_setting && !OF_OTHERS.contains(&name) {
+                problems.push(format!("{document}: no metric and no setting is called {name}"));
+            }
+        }
+    }
+    assert!(count > 200, "only {count} names were found");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// All keys that a file may have, wherever they stand.
+fn collect_keys(schema: &Value, keys: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(properties) = members.get("properties").and_then(Value::as_object) {
+                keys.extend(properties.keys().cloned());
+            }
+            members.values().for_each(|member| collect_keys(member, keys));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_command_and_option_that_documents_name_exists() {
+    let mut helps: BTreeMap<Vec<String>, Option<String>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut count = 0;
+    for (document, text) in documents() {
+        for command in commands(&text) {
+            count += 1;
+            let mut path = Vec::new();
+            let mut help = run(&["--help"]).unwrap();
+            for word in command.iter().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')) {
+                let is_command = help.lines().any(|line| line.trim_start().split(' ').next() == Some(word.as_str()));
+                if word.starts_with('-') || !is_command || !help.contains("\nCommands:") {
+                    break;
+                }
+                path.push(word.clone());
+                let of_path = helps
+                    .entry(path.clone())
+                    .or_insert_with(|| run(&path.iter().map(String::as_str).chain(["--help"]).collect::<Vec<_>>()));
+                help = of_path.clone().unwrap_or_default();
+            }
+            if path.is_empty() && command.first().is_some_and(|word| !word.starts_with('-')) {
+                problems.push(format!("{document}: there is no command `trainspotter {}`", command.join(" ")));
+            }
+            for option in command.iter().filter(|word| word.starts_with("--")) {
+                let name = option.split('=').next().unwrap_or_default();
+                if !words(&help, "-").any(|word| word == name) {
+                    problems.push(format!("{document}: `trainspotter {}` has no {name}", path.join(" ")));
+                }
+            }
+        }
+    }
+    assert!(count > 60, "only {count} commands were found");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// Commands in a document, each in words: those between backticks and those in blocks of a shell. What follows a pipe or a redirection is
+/// not part of them.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let mut in_block = false;
+    let mut shown = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+        } else if in_block {
+            shown.push(line.trim().to_owned());
+        } else {
+            shown.extend(quoted(line).map(str::to_owned));
+        }
+    }
+    let command = |shown: String| {
+        let ours =
+            shown.split_once("trainspotter ").filter(|(before, _)| before.split(' ').all(is_before))?.1.to_owned();
+        let words = ours.split_whitespace().take_while(|word| !["|", ">", "&&", "#", "&", ";"].contains(word));
+        let words: Vec<String> = words.map(|word| word.trim_matches(['\'', '"', ',']).to_owned()).collect();
+        (!words.is_empty()).then_some(words)
+    };
+    shown.into_iter().filter_map(command).collect()
+}
+
+/// What may stand before a command: variables, a prompt, and where it is.
+fn is_before(word: &str) -> bool {
+    word.is_empty() || word == "$" || word.contains('=') || word == "./" || word.ends_with("/")
+}
+
+#[test]
+fn every_alert_runbook_and_file_that_documents_name_exists() {
+    let mut alerts = BTreeSet::new();
+    for file in fs::read_dir(root().join("alerts")).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        alerts.extend(text.lines().filter_map(|line| Some(line.trim().strip_prefix("- alert: ")?.to_owned())));
+    }
+    let is_runbook = |name: &str| root().join(format!("docs/runbooks/{name}.md")).is_file();
+    let mut problems = Vec::new();
+    let mut count = 0;
+    for (document, text) in documents() {
+        for name in text.split("runbooks/").skip(1).filter_map(|rest| words(rest, "").next()) {
+            let is_name = name.starts_with(|c: char| c.is_ascii_uppercase()) && name != "NAME";
+            if is_name && text.contains(&format!("runbooks/{name}")) && !is_runbook(name) {
+                problems.push(format!("{document}: there is no runbook {name}"));
+            }
+        }
+        let is_camel = |name: &&str| {
+            name.starts_with(|c: char| c.is_ascii_uppercase())
+                && name.chars().filter(char::is_ascii_uppercase).count() > 1
+                && name.chars().any(|c| c.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_alphabetic())
+        };
+        if !WITHOUT_ALERTS.iter().any(|without| document.ends_with(without)) {
+            for name in quoted(&text).filter(is_camel) {
+                count += 1;
+                if !alerts.contains(name) && !NOT_ALERTS.contains(&name) {
+                    problems.push(format!("{document}: no rule is called {name}"));
+                }
+            }
+        }
+        for path in words(&text, "_-./").filter(|path| FOLDERS.iter().any(|folder| path.starts_with(folder))) {
+            let path = path.trim_end_matches(['.', '/']);
+            let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+            if is_file && !root().join(path).exists() {
+                problems.push(format!("{document}: there is no file {path}"));
+            }
+        }
+    }
+    assert!(count >= 20, "only {count} names were found");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
