@@ -1,7 +1,7 @@
 //! Lists that lag, clocks that were wrong, and facts of jobs that change after they were described.
 
 use super::*;
-use crate::model::{Position, QueueSnapshot};
+use crate::model::{Capacity, Position, QueueSnapshot, ServiceEnvironment};
 
 fn runnable() -> JobSeen {
     JobSeen { status: JobStatus::Runnable, scheduled_at: None, ..scheduled_at(0) }
@@ -139,4 +139,22 @@ fn jobs_in_flight_are_described_again_now_and_then() {
     assert_eq!(engine.questions(second(900)).jobs, []);
     engine.observe(vec![running(1_000)]);
     assert_eq!(engine.questions(second(1_000)).jobs, ["job-1".into()]);
+}
+
+#[test]
+fn time_between_rare_polls_is_charged_and_a_gap_beyond_them_is_not() {
+    let every = Duration::from_secs(1_800);
+    let charged = |seconds: i64| {
+        let mut engine = Engine::new(Vec::new(), cadence(every, every), Saved::default(), second(0));
+        let limits = vec![Capacity::new("ml.p5.48xlarge", 1.0)];
+        let environment = ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits };
+        let queues = vec![Queue::new("prod", Policy::Fifo, Some(environment))];
+        engine.observe(vec![Observation::Topology { at: second(0), queues }, known(), answered(0)]);
+        engine.tick(second(10));
+        value(&engine.tick(second(10 + seconds)), "gpu.time", "unallocated")
+    };
+    assert_eq!(charged(60), Some(8.0 * 60.0));
+    assert_eq!(charged(1_800), Some(8.0 * 1_800.0), "an interval");
+    assert_eq!(charged(3_600), Some(8.0 * 3_600.0), "one poll was late");
+    assert_eq!(charged(3_601), Some(0.0), "nobody looked");
 }
