@@ -13,6 +13,7 @@ mod support {
     pub mod worlds;
 }
 mod cluster;
+mod corpora;
 mod figures;
 mod headline;
 mod ledger;

@@ -27,6 +27,7 @@ mod aws_clients;
 mod cloudwatch_otlp;
 mod fakecloud;
 mod late_points;
+mod openapi;
 mod otlp;
 mod panels;
 mod prometheus;

@@ -144,8 +144,8 @@ async fn answers_that_are_none_of_a_service_end_every_command_with_an_error() {
             &["report"],
             &["top"],
         ] {
-            let outcome = outcome(&format!("{url}/{kind}"), command);
-            let (code, out, err) = tokio::time::timeout(Duration::from_secs(60), outcome).await.unwrap();
+            let url = format!("{url}/{kind}");
+            let (code, out, err) = tokio::time::timeout(Duration::from_secs(60), outcome(&url, command)).await.unwrap();
             // An empty list is what a queue without jobs has; the other commands ask for more.
             let is_empty = kind == "list" && matches!(command, ["top"]);
             assert!(code == Some(1) || is_empty, "{kind} {command:?}: {code:?} {out} {err}");

@@ -80,13 +80,24 @@ impl std::error::Error for TraceError {}
 /// # Errors
 /// If the file cannot be read, lacks a column, or holds a row that makes no sense.
 pub fn load(path: &Path, start: Timestamp) -> Result<Workload, TraceError> {
-    let about_file = |message: String| TraceError { path: path.to_owned(), line: None, column: None, message };
-    let text = std::fs::read(path).map_err(|error| about_file(format!("cannot be read: {error}")))?;
+    let text = std::fs::read(path).map_err(|error| about_file(path, format!("cannot be read: {error}")))?;
+    parse(&text, path, start)
+}
+
+/// The same for what stands in a file, which is not opened.
+///
+/// # Errors
+/// As for [`load`].
+pub fn parse(text: &[u8], path: &Path, start: Timestamp) -> Result<Workload, TraceError> {
     let name = path.file_stem().map_or_else(|| "trace".into(), |stem| stem.to_string_lossy());
-    parse(&text, &name, start).map_err(|problem| match problem.place {
-        Some((line, column)) => TraceError { line: Some(line), column, ..about_file(problem.message) },
-        None => about_file(problem.message),
+    read(text, &name, start).map_err(|problem| match problem.place {
+        Some((line, column)) => TraceError { line: Some(line), column, ..about_file(path, problem.message) },
+        None => about_file(path, problem.message),
     })
+}
+
+fn about_file(path: &Path, message: String) -> TraceError {
+    TraceError { path: path.to_owned(), line: None, column: None, message }
 }
 
 /// What is wrong, and the line and column if one is to blame.
@@ -118,7 +129,7 @@ enum Course {
     Recorded { start: Option<Duration>, end: Option<Duration> },
 }
 
-fn parse(text: &[u8], name: &str, start: Timestamp) -> Result<Workload, Problem> {
+fn read(text: &[u8], name: &str, start: Timestamp) -> Result<Workload, Problem> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
     let header = reader.headers().map_err(|error| unreadable(&error))?.clone();
     check_header(&header)?;

@@ -1,0 +1,46 @@
+//! The corpora of fuzzing: every input that was written for it, or that it found, is read or refused and breaks no promise. Fuzzing itself
+//! needs a nightly compiler; CONTRIBUTING.md says how.
+
+use std::fs;
+use std::panic;
+use std::path::Path;
+
+#[path = "../../fuzz/src/targets.rs"]
+mod targets;
+
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 7] = [
+    ("aws_requests", targets::aws_requests),
+    ("names", targets::names),
+    ("rule_tests", targets::rule_tests),
+    ("rules", targets::rules),
+    ("scenarios", targets::scenarios),
+    ("templates", targets::templates),
+    ("traces", targets::traces),
+];
+
+#[test]
+fn every_input_of_the_corpora_is_read_or_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let names = |of: &str| {
+        let mut names: Vec<String> = fs::read_dir(folder.join(of))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        names.sort_unstable();
+        names
+    };
+    let known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        (names("fuzz_targets"), names("corpus")),
+        (known.iter().map(|name| (*name).to_owned()).collect(), known.iter().map(|name| (*name).to_owned()).collect())
+    );
+    for (name, target) in TARGETS {
+        for input in fs::read_dir(folder.join("corpus").join(name)).unwrap() {
+            let path = input.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            assert!(panic::catch_unwind(|| target(&bytes)).is_ok(), "{}", path.display());
+        }
+    }
+}

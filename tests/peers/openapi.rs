@@ -1,0 +1,43 @@
+//! The API against its own document: Schemathesis makes requests of what `openapi.json` allows and of what it does not, and judges each
+//! answer by it: its status, its form, its headers, and that nothing is a failure of the service.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::support::process::{listening, trainspotter};
+use crate::support::python;
+
+const TOKEN: &str = "operate-token-of-schemathesis";
+const SEED: &str = "1";
+
+#[tokio::test]
+async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
+    let Some(python) = python::python().await else { return };
+    let has_it = Command::new(&python).args(["-c", "import schemathesis"]).stderr(Stdio::null()).status().await;
+    if !has_it.unwrap().success() {
+        assert!(std::env::var_os("TRAINSPOTTER_PEERS").is_none(), "{} lacks schemathesis", python.display());
+        eprintln!("skipped: {} lacks schemathesis", python.display());
+        return;
+    }
+    let mut demo = trainspotter(&["demo", "--speed", "60", "--seed", SEED, "--listen", "127.0.0.1:0"]);
+    let demo = demo.env("TRAINSPOTTER_TOKEN", TOKEN).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let (_demo, url) = listening(demo).await;
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new(&python)
+        .args(["-m", "schemathesis.cli", "run", &format!("{url}/api/v1/openapi.json")])
+        .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
+        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "2", "--seed", SEED, "--workers", "2"])
+        // What a text may hold (a metric's name, a matcher, a time) is said by the refusal, which the document has as 400 and 422.
+        .args(["--exclude-checks", "positive_data_acceptance"])
+        .args(["--generation-database", "none", "--no-shrink", "--request-timeout", "30", "--no-color"])
+        .current_dir(Path::new(folder.path()))
+        .output()
+        .await
+        .unwrap();
+    let (said, complaints) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+    assert!(made.status.success(), "seed {SEED}: {said}{complaints}");
+    // It has asked every operation, and none of them with a token that nobody knows.
+    assert!(!said.contains("401"), "{said}");
+}
