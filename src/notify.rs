@@ -51,7 +51,7 @@ pub trait Deliver: fmt::Debug + Send + Sync + 'static {
     /// What to do next, and why.
     fn deliver(&self, message: &Message, clock: &Clock) -> impl Future<Output = Result<Receipt, Failure>> + Send;
 
-    /// How many alerts a message tells of at most, where several go together; the others follow in the next.
+    /// How many alerts a message lists at most, where several go together; the others follow in the next.
     fn most_together(&self) -> usize {
         100
     }

@@ -77,7 +77,7 @@ const STOP_GRACE: Duration = Duration::from_secs(15);
 /// A service, ready to run.
 #[derive(Debug)]
 pub struct Service {
-    /// What to watch and whom to tell.
+    /// What to watch and whom to notify.
     pub config: Config,
     /// The rules to evaluate.
     pub rules: Vec<Rule>,

@@ -58,7 +58,7 @@ impl CallCounter {
     }
 }
 
-/// Watches the attempts of one service's client: counts them and tells the budget how they went.
+/// Watches the attempts of one service's client: counts them and reports their outcomes to the budget.
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// `batch`, `sagemaker`, `cloudwatch` or `sns`.

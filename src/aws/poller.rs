@@ -52,7 +52,7 @@ const MAX_NAMED: usize = 20;
 /// After this part of the time between two topologies one is tried again of which something could not be read.
 const RETRY_PART: u32 = 5;
 
-/// Pages of the waiting jobs of a queue that are read at once where they are few. If there are more by now, the rest is swept.
+/// Pages of the waiting jobs of a queue that are read at once where they are few. If there are more, the rest is swept.
 const FEW_PAGES: u64 = 20;
 
 /// Where observations go. When no one takes them any more the service is stopping, and whoever runs the poller drops it.

@@ -75,7 +75,7 @@ impl Budget {
         }
     }
 
-    /// Tells of a throttled call: halves the rate, once per burst of throttles.
+    /// Records a throttled call: halves the rate, once per burst of throttles.
     pub fn throttled(&self) {
         let now = self.elapsed();
         let mut turns = self.lock();
@@ -88,7 +88,7 @@ impl Budget {
         tracing::warn!(calls_per_second = turns.rate, "AWS throttles: slowing down");
     }
 
-    /// Tells of a call that was answered: brings the rate a step back to what is configured.
+    /// Records a call that was answered: brings the rate a step back to what is configured.
     pub fn answered(&self) {
         let mut turns = self.lock();
         turns.rate = (turns.rate + self.configured / CALLS_TO_RECOVER).min(self.configured);

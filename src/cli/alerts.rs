@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{are_of_several, measure, text};
+use crate::cli::figures::{are_of_several, label, measure, text};
 use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
@@ -56,10 +56,21 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         return print_json(&json!(alerts));
     }
     if alerts.is_empty() {
-        say(format_args!("no alert is like that"));
+        say(format_args!("{}", none_found(arguments)));
         return Ok(());
     }
     table(&alerts, now).lines().iter().try_for_each(|line| print(format_args!("{line}")))
+}
+
+/// What is said where there is no alert to show.
+fn none_found(arguments: &Arguments) -> String {
+    let states = match arguments.state.as_slice() {
+        [] => "pending or firing".to_owned(),
+        states => states.join(" or "),
+    };
+    let of = [("of rule ", &arguments.rule), ("of severity ", &arguments.severity)];
+    let of: String = of.into_iter().filter_map(|(what, name)| Some(format!(" {what}{}", name.as_ref()?))).collect();
+    format!("no alert{of} is {states}")
 }
 
 /// Where no alert was found: whether one could have been. `others` are those that were not meant.
@@ -118,7 +129,7 @@ pub(super) fn table(alerts: &[Value], now: Option<Timestamp>) -> Table {
         let about: Vec<String> = labels
             .filter(|(name, _)| !["alertname", "severity"].contains(&name.as_str()))
             .filter(|(name, _)| several || !["account", "region"].contains(&name.as_str()))
-            .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+            .map(|(name, value)| label(name, value))
             .collect();
         let since = ["resolved_at", "fired_at", "active_at"].iter().find_map(|key| time(&alert[*key]));
         let age =
@@ -158,16 +169,16 @@ mod tests {
         let alert = |state: &str, silences: Value| {
             json!({
                 "state": state, "rule": "LongWait", "value": 2_100.0, "threshold": 1_800.0, "unit": "seconds", "silences": silences,
-                "labels": { "alertname": "LongWait", "severity": "page", "queue": "prod" },
+                "labels": { "alertname": "LongWait", "severity": "page", "queue": "prod", "share": "" },
                 "active_at": "2026-03-01T11:45:00Z", "fired_at": "2026-03-01T11:55:00Z", "resolved_at": null,
             })
         };
         let now = time(&json!("2026-03-01T12:00:00Z"));
         let lines = table(&[alert("firing", json!([silence])), alert("pending", json!([]))], now).lines().join("\n");
         insta::assert_snapshot!(lines, @r"
-        STATE    SEVERITY  RULE      FOR  VALUE  THRESHOLD  ABOUT       SILENCED
-        firing   page      LongWait   5m    35m        30m  queue=prod  until 2026-03-01T13:00:00Z by ann: maintenance
-        pending  page      LongWait   5m    35m        30m  queue=prod  -
+        STATE    SEVERITY  RULE      FOR  VALUE  THRESHOLD  ABOUT                SILENCED
+        firing   page      LongWait   5m    35m        30m  queue=prod no share  until 2026-03-01T13:00:00Z by ann: maintenance
+        pending  page      LongWait   5m    35m        30m  queue=prod no share  -
         ");
     }
 }

@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let topic = simulation.create_topic("trainspotter");
     let config = config(&arguments, endpoint_address, topic, &state, tokens);
     let service = Service { config, rules: rules()?, clock, since, listener };
-    // The endpoint outlives the service, which still publishes and tells while it stops.
+    // The endpoint outlives the service, which still publishes and notifies while it stops.
     let endpoint_stop = CancellationToken::new();
     let serving = tokio::spawn(simulator::serve(endpoint, simulation.clone(), endpoint_stop.clone()));
     arguments.world.stop_in_time(&stop);

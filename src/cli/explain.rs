@@ -10,7 +10,7 @@ use trainspotter_core::model::units;
 
 /// Explain why a job waits: the numbers, its place in the order and what to do next.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   trainspotter explain 6f1c2d3e-0000-4000-8000-000000000001
   trainspotter explain 6f1c2d3e
   trainspotter explain pretrain-vision-17")]

@@ -11,6 +11,14 @@ pub(super) fn text(row: &Value, key: &str) -> String {
     row[key].as_str().filter(|text| !text.is_empty()).unwrap_or(NOTHING).to_owned()
 }
 
+/// A label of an alert; an empty share reads as words.
+pub(super) fn label(name: &str, value: &Value) -> String {
+    match (name, value.as_str().unwrap_or_default()) {
+        ("share", "") => "no share".to_owned(),
+        (name, value) => format!("{name}={value}"),
+    }
+}
+
 /// A duration in seconds.
 pub(super) fn seconds(value: &Value) -> String {
     value.as_f64().map_or_else(|| NOTHING.to_owned(), units::duration)

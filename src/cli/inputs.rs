@@ -58,7 +58,7 @@ impl Source {
         archive.chain(self.config.replication.iter().map(|replication| ("store.log", &replication.log)))
     }
 
-    /// What only this machine can tell; it stops nothing, because the service goes on without.
+    /// What only this machine knows; it stops nothing, because the service goes on without.
     pub(super) fn warnings(&self) -> Option<String> {
         let store = store_problem(&self.config.store).map(|message| ("store".to_owned(), message));
         let of_places = self.places().filter_map(|(at, place)| Some((at.to_owned(), unwritable(place)?)));

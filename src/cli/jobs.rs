@@ -123,7 +123,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         return print_json(&json!({ "jobs": jobs, "found": count, "complete": !cut }));
     }
     if jobs.is_empty() {
-        say(format_args!("no job is like that{}", if arguments.all { "" } else { "; --all looks at ended ones, too" }));
+        say(format_args!("no job matches{}", if arguments.all { "" } else { "; --all includes jobs that have ended" }));
         return Ok(());
     }
     table(&jobs).lines().iter().try_for_each(|line| print(format_args!("{line}")))?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::text;
+use crate::cli::figures::{label, text};
 use crate::cli::names;
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
@@ -83,7 +83,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             }
             let table = table(&rows);
             if table.is_empty() {
-                say(format_args!("no notification is like that"));
+                say(format_args!("no notification matches"));
                 return Ok(());
             }
             table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
@@ -210,8 +210,7 @@ fn table(rows: &[Value]) -> Table {
     for row in rows {
         let labels = row["labels"].as_object().into_iter().flatten();
         let about = labels.filter(|(name, _)| !["alertname", "severity"].contains(&name.as_str()));
-        let about: Vec<String> =
-            about.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
+        let about: Vec<String> = about.map(|(name, value)| label(name, value)).collect();
         let id = text(row, "id").chars().take(12).collect();
         let [state, created, kind] = ["state", "created_at", "kind"].map(|key| text(row, key));
         let [receiver, rule, why] = ["receiver", "rule", "last_error"].map(|key| text(row, key));

@@ -19,7 +19,7 @@ const LEASE: Duration = Duration::from_secs(45);
 /// Shorter leases are lost by slow answers alone.
 const MIN_LEASE: Duration = Duration::from_secs(3);
 
-/// Longer ones leave a dead leader's work undone.
+/// Longer ones leave the work of a leader that has stopped undone.
 const MAX_LEASE: Duration = Duration::from_secs(600);
 
 /// Where the log of several replicas is.

@@ -160,7 +160,7 @@ pub fn judge(host: &str, status: u16, after: Option<&str>, date: Option<&str>, c
     let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     if code.is_server_error() || again.contains(&code) {
         let asked = after.and_then(|after| retry_after(after, date, clock.now()));
-        // The receiver lives in wall time, however fast our clock runs.
+        // The receiver counts in wall time, however fast our clock runs.
         return Some(Failure::retry(said, asked.map(|wall| clock.of_wall(wall))));
     }
     let closed = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::GONE];

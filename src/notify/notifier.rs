@@ -354,7 +354,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         recorded && self.clock.now() >= self.paused_until
     }
 
-    /// Notes durably that a row is about to be sent: whatever comes in between, its id then tells this and nothing else.
+    /// Notes durably that a row is about to be sent: whatever comes in between, its id then stands for this and nothing else.
     async fn begin(&mut self, row: &OutboxRow) -> bool {
         let others: Vec<NotificationId> = row.together.iter().map(|other| other.id.clone()).collect();
         let now = self.clock.now();

@@ -78,7 +78,7 @@ impl fmt::Display for NotificationId {
     }
 }
 
-/// Which end of an episode a notification tells of.
+/// Which end of an episode a notification is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The alert fired.
@@ -140,7 +140,7 @@ impl OutboxRow {
         &self.transition.alert.id
     }
 
-    /// Which end of the episode it tells of.
+    /// Which end of the episode it is about.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.transition)
     }
@@ -333,7 +333,7 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// Tells `others` that a receiver is in trouble, or with `None` that it no longer is.
+    /// Notifies `others` that a receiver is in trouble, or with `None` that it no longer is.
     fn note_trouble(
         &self,
         _receiver: &str,

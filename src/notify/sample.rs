@@ -194,7 +194,7 @@ pub(crate) fn row(kind: TransitionKind) -> OutboxRow {
     of(transition(kind), "oncall")
 }
 
-/// The row that tells a receiver of a transition.
+/// The row that notifies a receiver of a transition.
 fn of(transition: Transition, receiver: &str) -> OutboxRow {
     let at = transition.at;
     OutboxRow {

@@ -202,7 +202,7 @@ fn preview(message: &Message) -> String {
     cut(&escaped(&preview), MAX_PREVIEW).into_owned()
 }
 
-/// One look tells how bad it is, and whether it is over.
+/// One look shows how bad it is, and whether it is over.
 fn mark(message: &Message) -> &'static str {
     match (message.status(), message.severity()) {
         (Kind::Resolved, _) => ":white_check_mark:",

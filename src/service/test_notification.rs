@@ -14,7 +14,7 @@ use crate::service::senders::{ReceiverError, integration};
 use trainspotter_clock::Clock;
 
 /// Wall time that the receiver has for each message.
-const PATIENCE: Duration = Duration::from_secs(15);
+const MAX_DELIVERY_TIME: Duration = Duration::from_secs(15);
 
 /// Samples by name, each with the labels in which its alerts agree if it is a group.
 pub(super) type Samples<N> = Vec<(N, OutboxRow, Option<Vec<String>>)>;
@@ -105,14 +105,14 @@ pub(super) async fn send<N>(
         let alert = row.alert().to_string();
         row.reference = reported.take().filter(|(before, _)| *before == alert).and_then(|(_, reference)| reference);
         let message = Message::of_group(&row, config.external_url.as_deref(), by.as_deref());
-        let delivered = tokio::time::timeout(PATIENCE, integration.deliver(&message, &clock)).await;
+        let delivered = tokio::time::timeout(MAX_DELIVERY_TIME, integration.deliver(&message, &clock)).await;
         let said = match delivered {
             Ok(Ok(receipt)) => {
                 reported = Some((alert, receipt.reference));
                 Ok(receipt.said)
             }
             Ok(Err(failure)) => Err(Undelivered::Refused(failure)),
-            Err(_) => Err(Undelivered::NoAnswer(PATIENCE)),
+            Err(_) => Err(Undelivered::NoAnswer(MAX_DELIVERY_TIME)),
         };
         let failed = said.is_err();
         answers.push((name, said));

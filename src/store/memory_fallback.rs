@@ -41,7 +41,7 @@ const ALSO_AT_THE_START: [&str; 4] = ["job", "queue", "event", "forecast"];
 pub(super) const LARGE: [&str; 2] = ["frame", "unarchived"];
 
 /// How long a commit waits for a lock while memory stands in: what waits for it meanwhile are the notifications.
-const PATIENCE_MEANWHILE: Duration = Duration::from_millis(50);
+const MAX_LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// A file that is not written for now.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ impl Store {
 
     pub(super) fn stand_in_for(&mut self, because: StoreError) -> Result<(), StoreError> {
         // Whatever the file's lock is, it does not keep this reader out for long.
-        self.connection.busy_timeout(PATIENCE_MEANWHILE)?;
+        self.connection.busy_timeout(MAX_LOCK_WAIT)?;
         let memory = copy_of(&self.connection)?;
         if let Some(batch) = &mut self.batch {
             // What is missing would be taken for gone in the log.
@@ -258,11 +258,11 @@ impl Store {
             let to = set_aside(&place.path, now)?;
             self.set_aside.push(SetAside { to, because });
         }
-        let (connection, file) = match open_file(&place, PATIENCE_MEANWHILE) {
+        let (connection, file) = match open_file(&place, MAX_LOCK_WAIT) {
             Err(StoreError::Corrupt(because)) => {
                 let to = set_aside(&place.path, now)?;
                 self.set_aside.push(SetAside { to, because });
-                open_file(&place, PATIENCE_MEANWHILE)?
+                open_file(&place, MAX_LOCK_WAIT)?
             }
             opened => opened?,
         };
@@ -311,7 +311,7 @@ fn readable(place: &Place) -> Option<Connection> {
     let path = encoded.replace('+', "%20").replace("%2F", "/");
     let opened = |options: &str| {
         let connection = Connection::open_with_flags(format!("file:{path}{options}"), flags).ok()?;
-        connection.busy_timeout(PATIENCE_MEANWHILE).ok()?;
+        connection.busy_timeout(MAX_LOCK_WAIT).ok()?;
         schema::check(&connection).is_ok().then_some(connection)
     };
     opened("").or_else(|| opened("?immutable=1"))

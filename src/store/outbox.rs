@@ -206,7 +206,7 @@ fn end_resolve(
     Ok(())
 }
 
-/// Tells the other receivers that one is in trouble, once, or that it no longer is, if they were notified.
+/// Notifies the other receivers that one is in trouble, once, or that it no longer is, if they were notified.
 pub(super) fn tell_of_trouble(
     transaction: &Connection,
     receiver: &str,

@@ -50,7 +50,7 @@ const MIGRATIONS: &[M<'_>] = &[
         CREATE INDEX outbox_episode ON outbox (receiver, alert, episode);
         CREATE INDEX outbox_settled ON outbox (settled_at) WHERE kind = 'resolved' AND settled_at IS NOT NULL;",
     ),
-    // Escalations and reminders are only told while their alert fires.
+    // Escalations and reminders are only sent while their alert fires.
     M::up("ALTER TABLE outbox ADD COLUMN while_firing INTEGER NOT NULL DEFAULT 0;"),
     // History. `bytes_so_far` counts on from frame to frame, so that the size of all is a difference of two.
     M::up(
@@ -60,7 +60,7 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
     // What AWS forgets of jobs.
     M::up("CREATE TABLE job (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
-    // When a notification was first sent, before anybody knows whether it was taken. Of those that are told in one message all
+    // When a notification was first sent, before anybody knows whether it was taken. Of those that are sent in one message all
     // but the first name the first.
     M::up(
         "ALTER TABLE outbox ADD COLUMN begun_at INTEGER;

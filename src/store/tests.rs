@@ -109,7 +109,7 @@ fn a_commit_that_fails_half_way_leaves_nothing() {
         let mut store = Store::in_memory().unwrap();
         let first = Commit { outbox: Vec::new(), ..tick(1.0) };
         store.commit(&first).unwrap();
-        // `service` has its only row by now.
+        // `service` has its only row already.
         let event = if stage == "service" { "UPDATE" } else { "INSERT" };
         let trigger =
             format!("CREATE TRIGGER disk_full BEFORE {event} ON {stage} BEGIN SELECT raise(ABORT, 'disk full'); END");

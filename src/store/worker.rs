@@ -44,7 +44,7 @@ pub struct Condition {
     pub set_aside: Vec<SetAside>,
 }
 
-/// Tells a caller what came of its call. What goes wrong after the call itself, in the log, is an argument.
+/// Returns the outcome of a call to its caller. What goes wrong after the call itself, in the log, is an argument.
 pub type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Does something with a store, unless there is an error that prevents it.

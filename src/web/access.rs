@@ -110,7 +110,7 @@ impl Access {
         }
     }
 
-    /// Compares hashes, each to its end, so that the time it takes tells nothing of a token.
+    /// Compares hashes, each to its end, so that the time it takes reveals nothing of a token.
     fn known(&self, sent: &str) -> Option<&Token> {
         let hash: [u8; 32] = Sha256::digest(sent).into();
         let mut known = None;

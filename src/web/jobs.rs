@@ -46,7 +46,7 @@ const MAX_LIMIT: usize = 500;
 /// Jobs that are named when a text means several.
 pub const MAX_MEANT: usize = 20;
 
-/// A question to the ledger's owner. Dropping `reply` unanswered tells the reader to come back later.
+/// A question to the ledger's owner. Dropping `reply` unanswered makes the answer 503: try again later.
 #[derive(Debug)]
 pub enum JobQuery {
     /// Jobs that match all given conditions, oldest or newest first (by [`Cursor`]).

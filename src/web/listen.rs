@@ -244,7 +244,7 @@ impl Drop for Place {
     }
 }
 
-/// A stream that tells when a request begins.
+/// A stream that reports when a request begins.
 #[derive(Debug)]
 struct Watched {
     stream: TcpStream,

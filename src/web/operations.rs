@@ -21,7 +21,7 @@ pub type Outcome<T> = Result<T, Refusal>;
 /// Where the answer goes.
 pub type Reply<T> = oneshot::Sender<Outcome<T>>;
 
-/// Something to look up or to do. Dropping `reply` unanswered tells the caller to come back later.
+/// Something to look up or to do. Dropping `reply` unanswered makes the answer 503: try again later.
 #[derive(Debug)]
 pub enum Operation {
     /// All silences that are kept, also those that are over.

@@ -10,7 +10,7 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Transition;
 
-/// A question to whoever reads what was kept. Dropping `reply` or `reader` unanswered tells the reader to come back later.
+/// A question to whoever reads what was kept. Dropping `reply` or `reader` unanswered makes the answer 503: try again later.
 #[derive(Debug)]
 pub enum PastQuery {
     /// How figures were.

@@ -1,4 +1,4 @@
-//! Whether the service lives, is ready, and what it rests on: probes, `/metrics`, and the health of the sources.
+//! Whether the service is alive and ready, and what it depends on: probes, `/metrics`, and the health of the sources.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use trainspotter_clock::Comparison;
 use trainspotter_core::metrics::SourceHealth;
 use trainspotter_core::model::{Place, Timestamp};
 
-/// The engine is taken for dead when it missed this many ticks.
+/// The engine is reported as stopped when it missed this many ticks.
 const MISSED_TICKS: u32 = 3;
 
-/// ... but never before this much wall time: a fast clock makes ticks shorter than a busy machine's hiccups.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// ... but never before this much wall time: with a fast clock, ticks are shorter than the pauses of a busy machine.
+const MIN_ALLOWED_SILENCE: Duration = Duration::from_secs(30);
 
 /// Wall time between two looks whether the service is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -166,7 +166,7 @@ struct SourceRow {
     error: Option<String>,
 }
 
-/// Whether the process lives: 503 once no engine has ticked for long.
+/// Whether the process is alive: 503 once no engine has ticked for long.
 #[utoipa::path(
     get, path = "/healthz", tag = "service",
     responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
@@ -421,7 +421,7 @@ fn silent_for(pages: &Pages, snapshot: &Snapshot) -> Duration {
 }
 
 fn allowed_silence(pages: &Pages) -> Duration {
-    pages.tick_every.saturating_mul(MISSED_TICKS).max(pages.clock.of_wall(PATIENCE))
+    pages.tick_every.saturating_mul(MISSED_TICKS).max(pages.clock.of_wall(MIN_ALLOWED_SILENCE))
 }
 
 impl SourceRow {

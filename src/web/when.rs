@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
 use trainspotter_core::forecast::{self, Hypothetical, RUNS, World};
-use trainspotter_core::model::{Capacity, InstanceType, MAX_INSTANCES, QueueName, ShareName};
+use trainspotter_core::model::{Capacity, InstanceType, MAX_INSTANCES, QueueName, ShareName, units};
 
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
@@ -162,13 +162,30 @@ fn capacity_of(world: &World, queue: &QueueName) -> String {
     let environment = world.setup.queues.iter().find(|one| one.name == *queue).map(|one| &one.environment);
     let found = world.setup.environments.iter().find(|one| Some(&one.name) == environment);
     let limits = found.map_or(&[][..], |environment| &environment.limits);
-    let limits: Vec<String> = limits.iter().map(|limit| format!("{} {}", limit.quantity, limit.unit)).collect();
+    let limits: Vec<String> = limits.iter().map(in_words).collect();
     if limits.is_empty() { String::new() } else { format!(" Queue {queue} has {}.", limits.join(", ")) }
+}
+
+fn in_words(limit: &Capacity) -> String {
+    if limit.unit.is_any() {
+        let instances = if (limit.quantity - 1.0).abs() < f64::EPSILON { "instance" } else { "instances" };
+        return format!("{} {instances} of any type", units::trimmed(limit.quantity));
+    }
+    format!("{} × {}", units::trimmed(limit.quantity), limit.unit)
 }
 
 #[cfg(test)]
 mod tests {
     use trainspotter_core::forecast::{NeverBecause, Outlook, Unknown};
+    use trainspotter_core::model::Capacity;
+
+    #[test]
+    fn a_capacity_reads_as_words() {
+        let words = |unit: &str, quantity: f64| super::in_words(&Capacity::new(unit, quantity));
+        assert_eq!(words("NUM_INSTANCES", 1.0), "1 instance of any type");
+        assert_eq!(words("NUM_INSTANCES", 8.0), "8 instances of any type");
+        assert_eq!(words("ml.p5.48xlarge", 8.0), "8 × ml.p5.48xlarge");
+    }
 
     #[test]
     fn what_never_starts_is_known_by_its_outlook() {

@@ -21,7 +21,7 @@ pub struct WhyView {
     pub position_in_share: Option<usize>,
     /// The first place in its share that it may have: the place itself where it is known. Null in lists.
     pub position_in_share_at_least: Option<usize>,
-    /// Place in the whole queue, from 1, as AWS tells it; null beyond the first jobs, which are all it tells.
+    /// Place in the whole queue, from 1, as AWS reports it; null beyond the first jobs, which are all it reports.
     pub position_in_queue: Option<usize>,
     /// The first place in the whole queue that it may have: the place itself where it is known. Null in lists.
     pub position_in_queue_at_least: Option<usize>,

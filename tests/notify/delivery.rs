@@ -1,46 +1,25 @@
 //! Delivery over real sockets: a store, a notifier and receivers that misbehave.
 
+mod flaky_store;
+mod hook;
+mod service;
+
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use axum::response::Response;
-use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trainspotter::config::Channel;
-use trainspotter::config::Endpoint;
 use trainspotter::config::Receiver;
 use trainspotter::config::Secret;
 use trainspotter::notify::Integration;
-use trainspotter::notify::IntegrationError;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Outcome;
-use trainspotter::notify::Webhook;
 use trainspotter::notify::outbox;
-use trainspotter::notify::outbox::Due;
 use trainspotter::notify::outbox::NotificationId;
-use trainspotter::notify::outbox::Outbox;
-use trainspotter::notify::outbox::OutboxError;
-use trainspotter::notify::outbox::OutboxRow;
 use trainspotter::notify::outbox::RowState;
-use trainspotter::notify::outbox::Verdict;
 use trainspotter::notify::silence::Silence;
 use trainspotter::store::Commit;
 use trainspotter::store::Selection;
@@ -49,21 +28,10 @@ use trainspotter::store::StoreHandle;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::rules::Alert;
-use trainspotter_core::rules::ResolveReason;
-use trainspotter_core::rules::Transition;
-use trainspotter_core::rules::TransitionKind;
 
-use crate::support::alerts::firing;
-
-const FIRED: TransitionKind = TransitionKind::Fired;
-const RESOLVED: TransitionKind = TransitionKind::Resolved(ResolveReason::Recovered);
-
-/// In every webhook's URL, and nowhere else.
-const TOKEN: &str = "t0psecret";
-
-/// Wall time after which a test gives up hope.
-const PATIENCE: Duration = Duration::from_secs(300);
+use flaky_store::Flaky;
+use hook::{Answer, Hook, TOKEN, free_address};
+use service::{FIRED, RESOLVED, Service, hook, id, open, receiver, transition, within};
 
 #[tokio::test]
 async fn a_firing_and_its_resolve_arrive_in_order_under_their_own_ids() {
@@ -423,7 +391,7 @@ async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how the inner run tells that it ran")]
+#[expect(clippy::print_stdout, reason = "how the inner run says that it ran")]
 fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
     const NAME: &str = "delivery::without_ca_certificates_plain_http_works_and_https_says_what_is_missing";
     if std::env::var_os("SSL_CERT_FILE").as_deref() != Some("/dev/null".as_ref()) {
@@ -442,257 +410,4 @@ fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
     let error = hook(&Secret::new(format!("https://receiver.example/{TOKEN}"))).unwrap_err().to_string();
     assert!(error.contains("no client for receiver.example") && !error.contains(TOKEN), "{error}");
     println!("inner run done: {error}");
-}
-
-// -- The service's side
-
-/// A store with notifiers on top.
-struct Service {
-    store: StoreHandle,
-    clock: Clock,
-    receivers: Vec<String>,
-    notifiers: Notifiers,
-    tasks: Vec<JoinHandle<()>>,
-    stop: CancellationToken,
-    /// Whether a commit wakes the notifiers.
-    ring: bool,
-}
-
-impl Service {
-    fn start<const N: usize>(clock: Clock, receivers: [(&'static str, &Hook); N]) -> Self {
-        Self::with_urls(clock, receivers.into_iter().map(|(name, hook)| (name, hook.url())).collect())
-    }
-
-    fn with_urls(clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
-        Self::on(Store::in_memory().unwrap(), clock, receivers)
-    }
-
-    /// What answers at all is waited for, however busy the machine is.
-    fn on(store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
-        Self::giving_up(PATIENCE, store, clock, receivers)
-    }
-
-    /// With the time, by the wall, after which an attempt is given up.
-    fn giving_up(after: Duration, store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
-        let store = StoreHandle::start(store).unwrap();
-        let integrations =
-            receivers.iter().map(|(name, url)| (receiver(name), Integration::Webhook(hook(url).unwrap()))).collect();
-        let (notifiers, tasks) = Notifiers::new(integrations, Some("https://spotter.example/"), &store, clock);
-        let stop = CancellationToken::new();
-        let tasks =
-            tasks.into_iter().map(|task| tokio::spawn(task.with_attempt_timeout(after).run(stop.clone()))).collect();
-        let receivers = receivers.into_iter().map(|(name, _)| name.to_owned()).collect();
-        Self { store, clock, receivers, notifiers, tasks, stop, ring: true }
-    }
-
-    async fn commit(&self, transitions: &[Transition]) {
-        let receivers: Vec<_> = self.receivers.iter().map(String::as_str).collect();
-        self.commit_for(transitions, &receivers).await;
-    }
-
-    async fn commit_for(&self, transitions: &[Transition], receivers: &[&str]) {
-        let receivers: Vec<_> = receivers.iter().map(|name| receiver(name)).collect();
-        let at = self.clock.now();
-        let commit = Commit { at, outbox: outbox::rows(transitions, &receivers, at), ..Commit::default() };
-        self.store.commit(Arc::new(commit)).await.unwrap();
-        if self.ring {
-            self.notifiers.committed();
-        }
-    }
-
-    async fn until(&self, met: impl Fn(&[OutboxRow]) -> bool) {
-        let wait = async {
-            while !met(&self.store.call(|store| store.outbox()).await.unwrap()) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        within(wait).await;
-    }
-
-    /// Lets the notifiers finish. Says what they counted and what the outbox holds.
-    async fn stop(self) -> (BTreeMap<(String, Outcome), u64>, Vec<OutboxRow>) {
-        self.stop.cancel();
-        for task in self.tasks {
-            within(task).await.unwrap();
-        }
-        (self.notifiers.take_counts(), self.store.call(|store| store.outbox()).await.unwrap())
-    }
-
-    /// Ends everything where it stands.
-    async fn crash(self) {
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await;
-        }
-    }
-}
-
-fn open(file: &Path) -> Store {
-    let (store, set_aside) = Store::open(file, Timestamp::from_millis(0)).unwrap();
-    assert_eq!(set_aside, None);
-    store
-}
-
-fn hook(url: &Secret) -> Result<Webhook, IntegrationError> {
-    Webhook::new(&Endpoint { url: url.clone(), allow_loopback: true }, &[])
-}
-
-fn receiver(name: &str) -> Receiver {
-    Receiver::new(name, Channel::sns(String::new()))
-}
-
-fn id(alert: &str, kind: TransitionKind, receiver: &str) -> NotificationId {
-    NotificationId::of(&transition(alert, kind), receiver)
-}
-
-/// What happens to the alert of job queue `queue`.
-fn transition(queue: &str, kind: TransitionKind) -> Transition {
-    let by = BTreeMap::from([("queue".to_owned(), queue.to_owned())]);
-    let fired_at = Timestamp::from_millis(1_700_000_000_000);
-    let at = if kind == FIRED { fired_at } else { fired_at + Duration::from_secs(90) };
-    let alert = Alert { evaluated_at: at, ..firing("Waits", by, fired_at) };
-    Transition { alert, kind, at }
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}"))
-}
-
-/// A store that does not record for a while.
-#[derive(Clone)]
-struct Flaky {
-    store: StoreHandle,
-    failures: Arc<AtomicU32>,
-}
-
-impl Outbox for Flaky {
-    async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
-        self.store.due(receiver, now, limit).await
-    }
-
-    async fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, OutboxError> {
-        self.store.due_together(receiver, now).await
-    }
-
-    async fn begin(
-        &self,
-        first: &NotificationId,
-        others: &[NotificationId],
-        now: Timestamp,
-    ) -> Result<(), OutboxError> {
-        self.store.begin(first, others, now).await
-    }
-
-    async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
-        self.store.firing().await
-    }
-
-    async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {
-        let one_less = |left: u32| left.checked_sub(1);
-        if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
-            return Err(OutboxError("disk full".to_owned()));
-        }
-        self.store.settle(id, verdict, others).await
-    }
-}
-
-// -- The receiver's side
-
-/// An HTTP receiver that follows a script, then takes everything.
-struct Hook {
-    address: SocketAddr,
-    calls: mpsc::UnboundedReceiver<Call>,
-    server: JoinHandle<()>,
-}
-
-#[derive(Clone, Debug)]
-enum Answer {
-    Status(u16),
-    RetryAfter(u16, u64),
-    Redirect(String),
-    /// The connection breaks in the middle of the answer's head.
-    Cut,
-    Hang,
-}
-
-struct Call {
-    id: String,
-    headers: HeaderMap,
-    body: Value,
-    at: Instant,
-}
-
-impl Call {
-    fn header(&self, name: &str) -> &str {
-        self.headers[name].to_str().unwrap()
-    }
-
-    /// A label of the first alert.
-    fn alert(&self, label: &str) -> &str {
-        self.body["alerts"][0]["labels"][label].as_str().unwrap()
-    }
-
-    fn status(&self) -> &str {
-        self.body["status"].as_str().unwrap()
-    }
-}
-
-#[derive(Clone)]
-struct Script {
-    answers: Arc<Mutex<VecDeque<Answer>>>,
-    calls: mpsc::UnboundedSender<Call>,
-}
-
-impl Hook {
-    async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), answers).await
-    }
-
-    async fn start_at(address: SocketAddr, answers: impl IntoIterator<Item = Answer>) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, calls) = mpsc::unbounded_channel();
-        let script = Script { answers: Arc::new(Mutex::new(answers.into_iter().collect())), calls: sender };
-        let app = Router::new().fallback(take).with_state(script);
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { address, calls, server }
-    }
-
-    fn url(&self) -> Secret {
-        Secret::new(format!("http://{}/{TOKEN}?token={TOKEN}", self.address))
-    }
-
-    async fn next(&mut self) -> Call {
-        within(self.calls.recv()).await.unwrap()
-    }
-}
-
-impl Drop for Hook {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> Response {
-    let id = headers["webhook-id"].to_str().unwrap().to_owned();
-    let body = serde_json::from_slice(&body).unwrap();
-    script.calls.send(Call { id, headers, body, at: Instant::now() }).ok();
-    let answer = script.answers.lock().unwrap().pop_front();
-    let status = |code| StatusCode::from_u16(code).unwrap();
-    match answer {
-        None => StatusCode::OK.into_response(),
-        Some(Answer::Status(code)) => status(code).into_response(),
-        Some(Answer::RetryAfter(code, seconds)) => {
-            (status(code), [("retry-after", seconds.to_string())]).into_response()
-        }
-        Some(Answer::Redirect(to)) => (StatusCode::TEMPORARY_REDIRECT, [("location", to)]).into_response(),
-        // A handler that unwinds takes its connection with it; this way without the time that a backtrace takes.
-        Some(Answer::Cut) => std::panic::resume_unwind(Box::new("cut")),
-        Some(Answer::Hang) => std::future::pending().await,
-    }
-}
-
-/// An address on which nothing listens.
-async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }

@@ -151,21 +151,21 @@ impl Engine {
         engine
     }
 
-    /// The same engine, which tells of these shares one by one and of the others together.
+    /// The same engine, which reports these shares one by one and of the others together.
     #[must_use]
     pub fn showing(mut self, shown: SharesShown) -> Self {
         self.shares.show(shown);
         self
     }
 
-    /// The same engine, which tells waits by these bands of priority, too.
+    /// The same engine, which reports waits by these bands of priority, too.
     #[must_use]
     pub fn banded(mut self, bands: PriorityBands) -> Self {
         self.counting.set_bands(bands);
         self
     }
 
-    /// The same engine, which tells costs at these prices.
+    /// The same engine, which reports costs at these prices.
     #[must_use]
     pub fn priced(mut self, mut prices: Prices) -> Self {
         prices.retain(|_, dollars| (0.0..=MAX_PRICE).contains(dollars));
@@ -457,7 +457,7 @@ impl Engine {
     }
 
     /// Up to when everything that happened is known: the last complete poll, less what lists may lag, but for jobs of which only a
-    /// description tells what happened,
+    /// description shows what happened,
     /// and none has come yet. Never earlier than before, and one description must not hold up all counts for long.
     fn horizon(&mut self) -> Timestamp {
         let Some(answered) = self.jobs_answered_at() else { return self.horizon };

@@ -125,7 +125,7 @@ impl Ledger {
         self.remembered.get(&seen.id).is_some_and(|past| past.timeline.is_ahead_of(seen, at.earliest))
     }
 
-    /// Whether a list tells of an end, and attempts may have come before it that nobody saw.
+    /// Whether a list reports an end, and attempts may have come before it that nobody saw.
     fn may_have_made_attempts_unseen(&self, seen: &JobSeen) -> bool {
         let is_news = match self.jobs.get(&seen.id) {
             Some(job) => {

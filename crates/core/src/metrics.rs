@@ -138,7 +138,7 @@ pub struct PendingArchive {
 /// Alerts that have a series of their own, at most.
 pub const MAX_ACTIVE_ALERTS: usize = 500;
 
-/// An alert that is pending or firing, as a series tells it.
+/// An alert that is pending or firing, as a series shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ActiveAlert {
     /// The rule's name.

@@ -115,7 +115,7 @@ impl Scheduler {
         self.now
     }
 
-    /// Submits a job and tells its id. The job exists from `submission.at` on; at once if that is not in the future.
+    /// Submits a job and returns its id. The job exists from `submission.at` on; at once if that is not in the future.
     /// What follows from its arrival, its dispatch for example, follows in [`Self::advance`]. If its queue or share is
     /// removed or disabled before it arrives, it never does.
     ///

@@ -85,7 +85,7 @@ pub fn requests_in(
             requests.extend(requests_of(&whole, form));
         }
     }
-    // Exponential histograms tell late values in the point of now in any case.
+    // Exponential histograms report late values in the point of now in any case.
     let catch_up = if form.exponential.is_none() { frame.catch_up } else { CatchUp::Done };
     match catch_up {
         CatchUp::Done => requests.extend(requests_of(frame, form)),

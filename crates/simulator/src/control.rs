@@ -151,7 +151,7 @@ pub(super) fn speed(world: &World, clock: Clock) -> f64 {
     clock.speed() * world.pace.rate
 }
 
-/// Does what a command says, and tells how time passes now and the ids of jobs that were submitted.
+/// Does what a command says, and returns how time passes now and the ids of jobs that were submitted.
 ///
 /// # Errors
 /// 400 if a part of it makes no sense; the parts before it are done.

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::World;
 use crate::arn;
-use crate::batch::payload::{DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_EXCEEDED};
+use crate::batch::payload::{DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_EXCEEDED, resource_config};
 use crate::cbor;
 use crate::page_token::PageToken;
 use crate::reply::ApiError;
@@ -138,7 +138,7 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
         "OutputDataConfig": output(asked.get("OutputDataConfig")),
         "ResourceConfig": match (unknown_type, asked.get("ResourceConfig")) {
             (None, Some(config)) => selected(config.clone(), run.job, training_started.is_some()),
-            (unknown_type, _) => resource_config(run.job, unknown_type),
+            (unknown_type, _) => resource_config(run.job, unknown_type.as_deref()),
         },
         "StoppingCondition": given("StoppingCondition", json!({"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_SECONDS})),
         "CreationTime": run.created_at().secs_f64(),
@@ -240,30 +240,6 @@ fn transitions(run: Run<'_>, secondary: &str) -> Vec<Value> {
 fn failure_reason<'a>(run: Run<'a>, status: &str) -> Option<&'a str> {
     let reason = run.reason.filter(|_| status == "Failed")?;
     Some(reason.strip_prefix("Received status from SageMaker:").unwrap_or(reason).trim_start())
-}
-
-fn resource_config(job: &Job, unknown_type: Option<String>) -> Value {
-    match &*job.demand {
-        [one] => json!({
-            "InstanceType": unknown_type.unwrap_or_else(|| one.unit.as_str().to_owned()),
-            "InstanceCount": integer(one.quantity.ceil()),
-            "VolumeSizeInGB": 30,
-        }),
-        many => {
-            let groups: Vec<_> = many
-                .iter()
-                .zip(1..)
-                .map(|(demand, n)| {
-                    json!({
-                        "InstanceType": demand.unit,
-                        "InstanceCount": integer(demand.quantity.ceil()),
-                        "InstanceGroupName": format!("group-{n}"),
-                    })
-                })
-                .collect();
-            json!({"InstanceGroups": groups, "VolumeSizeInGB": 30})
-        }
-    }
 }
 
 fn last_modified(run: Run<'_>) -> Timestamp {

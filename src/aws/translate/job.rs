@@ -129,7 +129,7 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
     })
 }
 
-/// The answer of `GetJobQueueSnapshot`. Of quota shares it tells the first job each; those follow the front of the whole
+/// The answer of `GetJobQueueSnapshot`. Of quota shares it lists the first job each; those follow the front of the whole
 /// queue, longest in place first.
 pub(crate) fn snapshot(
     answer: &GetJobQueueSnapshotOutput,

@@ -96,7 +96,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         false
     }
 
-    /// Tells the other receivers of this one's trouble, or of its end.
+    /// Notifies the other receivers of this one's trouble, or of its end.
     async fn note_trouble(&self, error: Option<&str>) {
         let noted = self.outbox.note_trouble(&self.receiver.name, error, self.clock.now(), &self.all).await;
         match noted {

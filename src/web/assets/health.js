@@ -5,7 +5,7 @@ import { amount, count, duration, el, empty, facts, link, moment, queuePath, tab
 import { columns, fill, layOut, live, place as spot, scrolling } from "./frame.js";
 
 const STATUS = {
-  ok: ["ok", "Well: every source answers, and the state is kept in its file."],
+  ok: ["ok", "Every source answers, and the state is kept in its file."],
   degraded: ["not-ok", "Degraded: some figures are old, or the state is in memory only."],
   starting: ["not-ok", "Starting: the first poll is not complete."],
   stale: ["not-ok", "Stale: the engine has not ticked for long, so that alerts are not evaluated."],
@@ -89,7 +89,7 @@ function receivers(rows) {
     { title: "Receiver", cell: ({ receiver }) => receiver },
     { title: "State", cell: ({ pending, oldest_seconds: age }) => el("span", { class: pending > 0 && age > 300 ? "not-ok" : "ok" }, pending === 0 ? "nothing waits" : `${count(pending, "notification")} waits`.replace(/s waits$/, "s wait")) },
     { title: "Oldest", number: true, cell: ({ pending, oldest_seconds: age }) => (pending ? duration(age) : "–") },
-    ...outcomes.map((outcome) => ({ title: outcome.replaceAll("_", " "), number: true, cell: ({ deliveries }) => amount(deliveries[outcome] ?? 0) })),
+    ...outcomes.map((outcome) => ({ title: outcome.charAt(0).toUpperCase() + outcome.slice(1).replaceAll("_", " "), number: true, cell: ({ deliveries }) => amount(deliveries[outcome] ?? 0) })),
   ], rows);
 }
 

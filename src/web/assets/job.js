@@ -172,7 +172,7 @@ function alikeWaits(alike, estimates, job) {
 }
 
 function hostRows(hosts) {
-  if (hosts.length === 0) return empty("No host has reported its GPUs lately: they are asked for every few minutes, and not of all queues.");
+  if (hosts.length === 0) return empty("No host has reported its GPUs recently: they are asked for every few minutes, and not of all queues.");
   const meter = ({ utilisation }) => {
     const filled = el("span", {});
     filled.style.width = `${100 * utilisation}%`;

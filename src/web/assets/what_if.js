@@ -85,7 +85,7 @@ function answer({ from, to, jobs, changes, notes, shares, queues }) {
     el("p", {}, `${count(jobs, "job")} from ${utc(Date.parse(from))} to ${utc(Date.parse(to))}. `, changes.length ? `Changed: ${changes.join(", ")}.` : "Nothing is changed: this is how close the replay is to what happened."),
     ...notes.map((note) => el("p", { class: "empty" }, note)),
     scroll("Waits by share, as recorded, replayed and replayed with the changes", table("Waits by share", waits, shares)),
-    scroll("Use by queue, likewise", table("Use by queue", titles.map((title, index) => ({ title, number: index > 1, cell: (row) => row[index] })), uses.filter(isKnown))),
+    scroll("Use by queue, as recorded, replayed and replayed with the changes", table("Use by queue", titles.map((title, index) => ({ title, number: index > 1, cell: (row) => row[index] })), uses.filter(isKnown))),
   ];
 }
 

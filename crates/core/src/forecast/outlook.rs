@@ -76,8 +76,9 @@ impl Unknown {
                 "Too little history: {ended} attempts have ended so far, and an estimate needs {MIN_ENDED} to know how long jobs run."
             ),
             Self::FewTruths(truths) => format!(
-                "Too little history: {truths} estimates have come true so far, and one is shown once {MIN_TRUTHS} have, with how \
-                 often they were right."
+                "Too little history: {truths} {} come true so far, and one is shown once {MIN_TRUTHS} have, with how \
+                 often they were right.",
+                if truths == 1 { "estimate has" } else { "estimates have" }
             ),
             Self::TooFarBack => "No estimate: more jobs of its share go first than a forecast looks at.".to_owned(),
             Self::NotMade => "No estimate was made yet; one follows with one of the next polls.".to_owned(),

@@ -43,7 +43,7 @@ pub struct Event {
     /// Which job; `None` for an event that an earlier run has kept.
     #[serde(skip)]
     pub job: Option<JobId>,
-    /// By how many seconds the time that it tells of may be wrong: 0 where AWS gave both its ends.
+    /// By how many seconds the time that it gives may be wrong: 0 where AWS gave both its ends.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub uncertain_seconds: f64,
     /// Whether no earlier run has counted it, whenever it was: its job was saved before it happened.

@@ -55,7 +55,7 @@ pub struct Job {
     pub timeline: Timeline,
     /// When the latest answer was asked for.
     pub seen_at: Timestamp,
-    /// When that description was asked for: what it tells may have changed since.
+    /// When that description was asked for: what it shows may have changed since.
     pub described_at: Option<Timestamp>,
     /// When it was noticed that something happened since the last description; `None` if nothing did.
     pub wants_description_since: Option<Timestamp>,
@@ -297,7 +297,7 @@ impl Job {
         self.details.as_ref()?.owner.as_deref()
     }
 
-    /// Since when something may have happened that only the description tells which is awaited, or is reported only with it. `None` if none
+    /// Since when something may have happened that only the description that is awaited shows, or is reported only with it. `None` if none
     /// is awaited.
     pub(super) fn unreported_since(&self) -> Option<Timestamp> {
         let spans = self.timeline.spans();
@@ -353,7 +353,7 @@ impl Job {
         }
     }
 
-    /// What the end of a span tells; `None` while it lasts, or if it is nothing to count.
+    /// What the end of a span gives; `None` while it lasts, or if it is nothing to count.
     fn told_by(&self, span: &Span) -> Option<EventKind> {
         let (to, seconds) = (span.to?, span.seconds()?);
         match span.phase {

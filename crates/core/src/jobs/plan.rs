@@ -31,7 +31,7 @@ const MAX_HOSTS_PER_JOB: u32 = 10_000;
 /// Hosts that are known to whoever asks for their utilisation, at most: they take turns.
 const MAX_HOSTS: usize = 100_000;
 
-/// Jobs at the front of a queue, as AWS tells, that are described again and again.
+/// Jobs at the front of a queue, as AWS reports, that are described again and again.
 const FRONT_OF_QUEUE: usize = 20;
 
 /// Jobs at the front of each share that are.
@@ -114,7 +114,7 @@ impl Ledger {
         jobs
     }
 
-    /// A description tells of one job for one call, a page of arrivals of a hundred. Where many young jobs have left the
+    /// A description covers one job for one call, a page of arrivals of a hundred. Where many young jobs have left the
     /// lists, the next arrivals are asked for from further back, and those jobs need no description.
     fn relist_instead(
         &self,
@@ -152,8 +152,8 @@ impl Ledger {
         }
     }
 
-    /// Jobs that were described and may have changed since in what only a description tells: `UpdateServiceJob` changes priorities,
-    /// and tags name other owners. Near the front of queues and shares that matters soon, `fronts` of them as AWS tells; for jobs
+    /// Jobs that were described and may have changed since in what only a description shows: `UpdateServiceJob` changes priorities,
+    /// and tags name other owners. Near the front of queues and shares that matters soon, `fronts` of them as AWS reports; for jobs
     /// in flight it may take as long as a full listing. Those that were described longest ago go first.
     pub fn jobs_to_refresh<'a>(
         &'a self,

@@ -80,7 +80,7 @@ impl Counting {
         counting
     }
 
-    /// Tells waits by these bands of priority, too.
+    /// Reports waits by these bands of priority, too.
     pub fn set_bands(&mut self, bands: PriorityBands) {
         self.bands = bands;
     }

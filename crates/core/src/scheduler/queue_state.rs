@@ -109,7 +109,7 @@ impl QueueState {
         }
     }
 
-    /// Files a new job and tells its place among the members.
+    /// Files a new job and returns its place among the members.
     pub fn created(&mut self, number: usize, share_state: usize) -> usize {
         let member = self.members.len();
         self.members.push(number);
@@ -208,7 +208,7 @@ impl QueueState {
         share_state.stopping = share_state.stopping.plus(entry.need.unwrap_or_default());
     }
 
-    /// A job leaves its lane, wherever in it it was. Tells whether it held capacity.
+    /// A job leaves its lane, wherever in it it was. Returns whether it held capacity.
     pub fn release(&mut self, entry: &Entry, now: Timestamp) -> bool {
         self.dequeue(entry);
         self.note(entry.share_state, now);

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::World;
 use crate::arn;
+use crate::batch::payload::resource_config;
 use crate::batch::refused;
 use crate::quirks::StartedAt;
 use crate::reply::ApiError;
-use crate::reply::integer;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
@@ -116,22 +116,5 @@ fn resource(name: &TrainingJobName) -> Value {
 
 /// The `CreateTrainingJob` request that a job of the workload would have been submitted with.
 fn payload(job: &Job) -> String {
-    let resources = match &*job.demand {
-        [one] => json!({"InstanceType": one.unit, "InstanceCount": integer(one.quantity.ceil()), "VolumeSizeInGB": 30}),
-        many => {
-            let groups: Vec<_> = many
-                .iter()
-                .zip(1..)
-                .map(|(demand, n)| {
-                    json!({
-                        "InstanceType": demand.unit,
-                        "InstanceCount": integer(demand.quantity.ceil()),
-                        "InstanceGroupName": format!("group-{n}"),
-                    })
-                })
-                .collect();
-            json!({"InstanceGroups": groups, "VolumeSizeInGB": 30})
-        }
-    };
-    json!({"TrainingJobName": job.name, "ResourceConfig": resources}).to_string()
+    json!({"TrainingJobName": job.name, "ResourceConfig": resource_config(job, None)}).to_string()
 }

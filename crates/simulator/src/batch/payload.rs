@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::reply::integer;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::ServiceEnvironment;
+use trainspotter_core::scheduler::Job;
 use trainspotter_core::scheduler::Plan;
 use trainspotter_core::scheduler::PlannedOutcome;
 
@@ -50,6 +52,29 @@ pub(crate) fn read(text: &str, environment: Option<&ServiceEnvironment>) -> Read
     match request.demand(environment) {
         Ok(demand) => Read { plan: request.plan(), demand, tags },
         Err(why) => Read { tags, ..refused(why) },
+    }
+}
+
+/// `ResourceConfig` of a job of the workload, with another type in the place of its only one if one is given.
+pub(crate) fn resource_config(job: &Job, other_type: Option<&str>) -> Value {
+    let count = |demand: &Capacity| integer(demand.quantity.ceil());
+    match &*job.demand {
+        [one] => json!({
+            "InstanceType": other_type.unwrap_or(one.unit.as_str()),
+            "InstanceCount": count(one),
+            "VolumeSizeInGB": 30,
+        }),
+        many => {
+            let group = |(demand, n): (&Capacity, usize)| {
+                json!({
+                    "InstanceType": demand.unit,
+                    "InstanceCount": count(demand),
+                    "InstanceGroupName": format!("group-{n}"),
+                })
+            };
+            let groups: Vec<_> = many.iter().zip(1..).map(group).collect();
+            json!({"InstanceGroups": groups, "VolumeSizeInGB": 30})
+        }
     }
 }
 
@@ -147,8 +172,6 @@ fn counts(environment: &ServiceEnvironment, instance_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn environment(unit: &str) -> ServiceEnvironment {

@@ -1,5 +1,5 @@
 //! Messages on their way to HTTP subscribers, in the form that SNS posts them. Loopback addresses only: the simulator
-//! tells nobody else anything.
+//! sends nothing to anybody else.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -117,7 +117,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Publishes one message and gives the members that tell of it.
+/// Publishes one message and gives the members of its answer.
 fn publish_one(world: &mut World, arn: &str, entry: Entry<'_>) -> Result<String, ApiError> {
     let now = world.now;
     let id = world.next_id();

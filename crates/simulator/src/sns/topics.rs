@@ -85,7 +85,7 @@ impl Topics {
         self.kept.push_back(message);
     }
 
-    /// Publishes to a FIFO topic that exists, unless it was given the same within five minutes. Tells the message's id
+    /// Publishes to a FIFO topic that exists, unless it was given the same within five minutes. Returns the message's id
     /// and sequence number; of a duplicate those of the first.
     pub(super) fn publish_once(
         &mut self,

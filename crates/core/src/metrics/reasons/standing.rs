@@ -4,7 +4,7 @@ use crate::jobs::{Class, Job, Place, ShareJobs, gpus_of};
 use crate::metrics::Inputs;
 use crate::model::{JobId, Policy, Position, Queue};
 
-/// Jobs at the front of a queue of which AWS tells the place.
+/// Jobs at the front of a queue whose place AWS reports.
 const MAX_IN_FRONT: usize = 100;
 
 /// Jobs before a job that are counted, at most: beyond, only that they are more is known.
@@ -13,12 +13,12 @@ pub(super) const MAX_COUNTED_AHEAD: usize = 10_000;
 /// The place of a waiting job. Its places in share and queue never contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
-    /// Place among the waiting jobs of its share, from 1: as AWS tells it, else by priority and then age; `None` where too many
+    /// Place among the waiting jobs of its share, from 1: as AWS reports it, else by priority and then age; `None` where too many
     /// jobs are before it to count them.
     pub in_share: Option<usize>,
     /// The first place in its share that it may have: the place itself where that is known.
     pub in_share_at_least: usize,
-    /// Place in the whole queue, from 1, as AWS's own snapshot has it; `None` beyond the first jobs that it tells.
+    /// Place in the whole queue, from 1, as AWS's own snapshot has it; `None` beyond the first jobs that it lists.
     pub in_queue: Option<usize>,
     /// The first and the last place in the whole queue that it may have; both are the place where that is known.
     pub queue_bounds: (usize, usize),
@@ -80,7 +80,7 @@ impl Ahead {
     }
 }
 
-/// A job that AWS tells of: the jobs before it are known one by one.
+/// A job that AWS lists: the jobs before it are known one by one.
 fn among_the_first(job: &Job, ahead: &[&Position], inputs: &Inputs<'_>) -> Standing {
     let of_share =
         ahead.iter().filter_map(|position| known(position, inputs)).filter(|other| other.share() == job.share());

@@ -57,7 +57,7 @@ fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why
     whys_behind(queue, jobs, &[])
 }
 
-/// AWS tells that these jobs are the first of the queue.
+/// AWS reports that these jobs are the first of the queue.
 fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[JobId]) -> Vec<Option<Why>> {
     let (mut ledger, now) = (Ledger::default(), Timestamp::from_millis(3_600_000));
     let jobs: Vec<JobSeen> = jobs.into_iter().collect();
@@ -146,7 +146,7 @@ fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
         "{story:?}"
     );
 
-    // Where AWS tells of fewer than it could, the list is only older than the job.
+    // Where AWS lists fewer than it could, the list is only older than the job.
     let whys = whys_behind(queue(), jobs(20), &front[..10]);
     assert_eq!(standing(&whys[19]).unwrap().queue_bounds, (10, 20));
 }
