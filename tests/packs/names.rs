@@ -130,7 +130,7 @@ fn collect_keys(schema: &Value, keys: &mut BTreeSet<String>) {
             members.values().for_each(|member| collect_keys(member, keys));
         }
         Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

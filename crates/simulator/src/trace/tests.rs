@@ -15,7 +15,7 @@ const SEED: u64 = 7;
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 fn read(text: &str) -> Result<Workload, Problem> {
-    read(text.as_bytes(), "my trace.v1", START)
+    super::read(text.as_bytes(), "my trace.v1", START)
 }
 
 /// A trace, played for this long.
