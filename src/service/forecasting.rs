@@ -1,10 +1,10 @@
-//! Runs the present forward on a thread of its own, off the event loop, and within its part of a core.
+//! Runs the present forward on a thread of its own, off the event loop, one target after the other, and within their part of a core.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use trainspotter_clock::Clock;
@@ -22,10 +22,33 @@ pub(super) struct Forecast {
     pub(super) starts: Starts,
 }
 
+/// What targets share for their forecasts. Clones are of the same service.
+#[derive(Clone, Debug)]
+pub(super) struct Turns {
+    /// Whoever has it runs: two worlds at once would take the memory and the core of both.
+    turn: Arc<Semaphore>,
+    /// How many targets there are now.
+    targets: Arc<AtomicUsize>,
+}
+
+impl Turns {
+    /// Of so many targets.
+    pub(super) fn new(targets: Arc<AtomicUsize>) -> Self {
+        Self { turn: Arc::new(Semaphore::new(1)), targets }
+    }
+
+    /// How long a target rests after a forecast, so that all of them together take their part of a core.
+    fn rest(&self, took: Duration, cpu_share: f64) -> Duration {
+        let targets = self.targets.load(Ordering::Relaxed).max(1) as f64;
+        took.mul_f64((targets / cpu_share - 1.0).max(0.0))
+    }
+}
+
 /// Where the event loop offers the present to be run forward.
 #[derive(Debug)]
 pub(super) struct Forecasting {
-    worlds: mpsc::Sender<World>,
+    worlds: mpsc::Sender<(World, OwnedSemaphorePermit)>,
+    turns: Turns,
     /// Whether the next world may come: the one before has been run forward, and the thread has rested.
     is_ready: Arc<AtomicBool>,
     /// What the latest world was made from, and when.
@@ -36,21 +59,28 @@ pub(super) struct Forecasting {
 /// The task that runs worlds forward.
 #[derive(Debug)]
 pub(super) struct Forecasts {
-    worlds: mpsc::Receiver<World>,
+    worlds: mpsc::Receiver<(World, OwnedSemaphorePermit)>,
+    turns: Turns,
     is_ready: Arc<AtomicBool>,
     made: mpsc::Sender<Box<Forecast>>,
-    /// The part of a core that this may take.
+    /// The part of a core that all targets may take together.
     cpu_share: f64,
     clock: Clock,
 }
 
 impl Forecasting {
     /// Both ends, for a part of a core; none switches forecasts off.
-    pub(super) fn new(cpu_share: f64, made: mpsc::Sender<Box<Forecast>>, clock: Clock) -> (Self, Forecasts) {
+    pub(super) fn new(
+        cpu_share: f64,
+        made: mpsc::Sender<Box<Forecast>>,
+        turns: Turns,
+        clock: Clock,
+    ) -> (Self, Forecasts) {
         let (worlds, inbox) = mpsc::channel(1);
         let is_ready = Arc::new(AtomicBool::new(true));
-        let forecasts = Forecasts { worlds: inbox, is_ready: Arc::clone(&is_ready), made, cpu_share, clock };
-        (Self { worlds, is_ready, made: None, is_off: cpu_share <= 0.0 }, forecasts)
+        let (of_task, ready) = (turns.clone(), Arc::clone(&is_ready));
+        let forecasts = Forecasts { worlds: inbox, turns: of_task, is_ready: ready, made, cpu_share, clock };
+        (Self { worlds, turns, is_ready, made: None, is_off: cpu_share <= 0.0 }, forecasts)
     }
 
     /// Has the present run forward, if something has changed since the last time and it is time to.
@@ -60,9 +90,11 @@ impl Forecasting {
         if self.is_off || !is_new || !self.is_ready.load(Ordering::Acquire) {
             return;
         }
+        // Another target's world is run: after the next tick there is a newer one of this.
+        let Ok(turn) = Arc::clone(&self.turns.turn).try_acquire_owned() else { return };
         let Some(world) = engine.forecast_world(now, None) else { return };
         self.is_ready.store(false, Ordering::Release);
-        if self.worlds.try_send(world).is_ok() {
+        if self.worlds.try_send((world, turn)).is_ok() {
             self.made = Some((changes, now));
         }
     }
@@ -77,13 +109,15 @@ impl Forecasts {
     }
 
     async fn make(&mut self) {
-        while let Some(world) = self.worlds.recv().await {
+        while let Some((world, turn)) = self.worlds.recv().await {
             let began = self.clock.mark();
             let running = tokio::task::spawn_blocking(move || {
                 let starts = forecast::run(&world, RUNS);
                 Box::new(Forecast { world, starts })
             });
-            match running.await {
+            let ran = running.await;
+            drop(turn);
+            match ran {
                 Ok(forecast) => {
                     if self.made.send(forecast).await.is_err() {
                         return;
@@ -92,8 +126,24 @@ impl Forecasts {
                 Err(error) => tracing::error!(%error, "a forecast failed; the next one is tried as usual"),
             }
             let took = self.clock.since(began);
-            self.clock.sleep(took.mul_f64((1.0 / self.cpu_share - 1.0).max(0.0))).await;
+            self.clock.sleep(self.turns.rest(took, self.cpu_share)).await;
             self.is_ready.store(true, Ordering::Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_targets_together_take_their_part_of_a_core() {
+        let took = Duration::from_secs(2);
+        for targets in [1, 2, 64] {
+            let turns = Turns::new(Arc::new(AtomicUsize::new(targets)));
+            let busy = took.as_secs_f64() / (took + turns.rest(took, 0.05)).as_secs_f64();
+            assert!((busy * targets as f64 - 0.05).abs() < 1e-9, "{targets} targets: {busy} each");
+        }
+        assert_eq!(Turns::new(Arc::default()).rest(took, 1.0), Duration::ZERO);
     }
 }

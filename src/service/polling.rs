@@ -1,6 +1,7 @@
 //! When AWS is asked: polls at a steady pace and, between them, looks at jobs to which something may have happened.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -19,10 +20,15 @@ const MIN_ANSWERING: Duration = Duration::from_millis(50);
 /// seconds, and clocks differ.
 const EVENTS_MAY_LAG: Duration = Duration::from_secs(5);
 
+/// The part of the time between two polls that is between the first and the second one at least, where several targets spread theirs.
+const FIRST_PART: f64 = 0.25;
+
 /// The task that asks.
 pub(super) struct Polling {
     pub(super) poller: Poller,
     pub(super) every: Duration,
+    /// How long after the first poll the second one begins.
+    pub(super) second_after: Duration,
     pub(super) clock: Clock,
     pub(super) observed: mpsc::Sender<Vec<Observation>>,
     pub(super) messages: mpsc::Sender<PollerMessage>,
@@ -41,28 +47,30 @@ impl Polling {
 
     /// `None` once the event loop has gone.
     async fn poll_for_ever(&mut self) -> Option<()> {
+        let mut turn = self.second_after;
         loop {
             let began = self.clock.mark();
-            self.poll_once(began).instrument(tracing::debug_span!(parent: None, "poll")).await?;
+            self.poll_once(began, turn).instrument(tracing::debug_span!(parent: None, "poll")).await?;
             loop {
                 tokio::select! {
-                    () = self.clock.sleep_from(began, self.every) => break,
+                    () = self.clock.sleep_from(began, turn) => break,
                     Some(hints) = self.hinted.recv() => {
                         let began_at = self.clock.at(began);
-                        self.look_at(hints, began_at, began_at + self.every).await?;
+                        self.look_at(hints, began_at, began_at + turn).await?;
                     }
                 }
             }
+            turn = self.every;
         }
     }
 
     /// Lists what is in flight, then what the engine asks in view of that, then what can wait.
-    async fn poll_once(&mut self, began: Mark) -> Option<()> {
+    async fn poll_once(&mut self, began: Mark, turn: Duration) -> Option<()> {
         // Before anything else is asked: what to ask depends on AWS's clock.
         self.poller.begin(&self.observed).await;
         let questions = self.questions().await?;
         self.poller.poll(&questions, &self.observed).await;
-        let answered_by = self.poller.reconcile_from(&questions, self.clock.at(began) + self.every);
+        let answered_by = self.poller.reconcile_from(&questions, self.clock.at(began) + turn);
         // At extreme speeds a turn passes before the lists are in. Then polls become rarer, and answers still get their time.
         let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(MIN_ANSWERING));
         let asked = self.questions().await?;
@@ -89,6 +97,18 @@ impl Polling {
     }
 }
 
+/// How long after its first poll a target is polled a second time. One of several comes earlier than its turn, each by another part of it, so that
+/// not all are polled in the same moment from then on.
+pub(super) fn second_after(every: Duration, target: &str, is_alone: bool) -> Duration {
+    if is_alone {
+        return every;
+    }
+    let mut hasher = DefaultHasher::new();
+    target.hash(&mut hasher);
+    let part = hasher.finish() as f64 / u64::MAX as f64;
+    every.mul_f64(FIRST_PART + (1.0 - FIRST_PART) * part)
+}
+
 /// Hands on what the queue of events says, and how it answers, if there is one, until `stop`.
 pub(super) async fn listen(
     hints: Option<JobEvents>,
@@ -113,5 +133,26 @@ pub(super) async fn listen(
     tokio::select! {
         () = stop.cancelled() => {}
         () = listening => stop.cancelled().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_targets_are_polled_at_different_moments_and_none_later_than_its_turn() {
+        let every = Duration::from_secs(30);
+        assert_eq!(second_after(every, "us-east-1", true), every);
+        let mut after: Vec<Duration> =
+            (0..64).map(|number| second_after(every, &format!("t{number}"), false)).collect();
+        after.sort();
+        assert!(after.iter().all(|after| (every.mul_f64(FIRST_PART)..=every).contains(after)), "{after:?}");
+        // In no second are there many.
+        let most = after
+            .iter()
+            .map(|from| after.iter().filter(|at| (*from..*from + Duration::from_secs(1)).contains(at)).count())
+            .max();
+        assert!(most.unwrap() <= 10, "{after:?}");
     }
 }

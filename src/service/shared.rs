@@ -12,6 +12,7 @@ use crate::aws::CallCounter;
 use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
 use crate::replication::sharing::Sharing;
+use crate::service::forecasting::Turns;
 use crate::service::rule_reload::News;
 use crate::service::{StartError, senders};
 use crate::web::{Access, Snapshot, Targets, WatchedTarget};
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) target_count: Arc<AtomicUsize>,
     /// How the targets are spread over replicas, where there are several.
     pub(super) sharing: Sharing,
+    /// Whose present is run forward.
+    pub(super) forecasts: Turns,
 }
 
 /// The rules in effect, and what is wrong with the files if they are from before.
@@ -67,10 +70,25 @@ impl Shared {
         let calls = CallCounter::default();
         let receivers = senders::integrations(config, &calls, clock).await?.into();
         let targets = watch::Sender::new(config.targets.as_slice().into());
-        let (config, hub, places, target_count) =
-            (Arc::new(config.clone()), Hub::default(), Arc::default(), Arc::default());
+        let (config, hub, places) = (Arc::new(config.clone()), Hub::default(), Arc::default());
+        let target_count = Arc::<AtomicUsize>::default();
+        let forecasts = Turns::new(Arc::clone(&target_count));
         let sharing = Sharing::new(&format!("{:016x}", RandomState::new().build_hasher().finish()));
-        Ok(Self { config, targets, clock, since, receivers, calls, rules, hub, access, places, target_count, sharing })
+        Ok(Self {
+            config,
+            targets,
+            clock,
+            since,
+            receivers,
+            calls,
+            rules,
+            hub,
+            access,
+            places,
+            target_count,
+            sharing,
+            forecasts,
+        })
     }
 
     /// Lets an event loop know of rules that have changed since it began, until `stop`.

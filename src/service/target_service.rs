@@ -93,7 +93,7 @@ impl TargetService {
         stop: CancellationToken,
     ) -> Result<(), StartError> {
         let place = self.place();
-        let Self { shared, target, config, apart, span, removed, is_alone: _, files: _ } = self;
+        let Self { shared, target, config, apart, span, removed, is_alone, files: _ } = self;
         let Shared { clock, since, .. } = shared;
         let rules = shared.rules.borrow().rules.to_vec();
         let Opened { store, saved, began, set_aside, unsent } = opened;
@@ -112,7 +112,8 @@ impl TargetService {
         let (archived, archiving) = archive::begin(&config, &shared.config, &store, &saved.series, clock).await?;
         let engine = begin(&config, rules, saved, since, set_aside, clock).await.of_target(place.clone(), apart);
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
-        let (forecasting, forecasts) = Forecasting::new(config.forecast, senders.forecasts, clock);
+        let (forecasting, forecasts) =
+            Forecasting::new(config.forecast, senders.forecasts, shared.forecasts.clone(), clock);
         let event_loop = EventLoop {
             inbox,
             engine,
@@ -144,8 +145,10 @@ impl TargetService {
         let events = job_events(&target, clock).await?;
         let (hint, hinted) = mpsc::channel(1);
         let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
-        let (every, poller) = (config.poll.every, Poller::new(clients, target, config.poll, clock));
-        let polling = Polling { poller, every, clock, observed: senders.observed, messages: senders.poller, hinted };
+        let every = config.poll.every;
+        let second_after = polling::second_after(every, &target.name, is_alone);
+        let (poller, messages) = (Poller::new(clients, target, config.poll, clock), senders.poller);
+        let polling = Polling { poller, every, second_after, clock, observed: senders.observed, messages, hinted };
         let rest = CancellationToken::new();
         let mut parts = Parts::new(span);
         parts.spawn("poller", polling.run(stop.child_token()));

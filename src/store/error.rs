@@ -35,7 +35,7 @@ pub enum StoreError {
     InUse,
     /// Another replica leads, or none yet: this one may not change the state.
     NotLeading,
-    /// The thread that owns the store has ended.
+    /// Whoever owned the store has ended.
     Closed,
     /// One of the above, for a file.
     At {

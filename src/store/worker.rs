@@ -1,4 +1,4 @@
-//! The store behind a thread of its own, for callers that must not block.
+//! The store behind a queue of calls, for callers that must not block.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -23,12 +23,13 @@ use crate::store::Saved;
 use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::threads;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedJob;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
-/// Calls that wait for the thread at most; more callers wait for room.
+/// Calls that wait for their turn at most; more callers wait for room.
 const QUEUE: usize = 64;
 
 /// How often, and after which pause, a service that begins tries to get the file from one that ends.
@@ -58,7 +59,7 @@ pub struct Call {
     pub run: Run,
 }
 
-/// Calls a store on its own thread, one call after the other. Cheap to clone; the file is closed when the last clone is
+/// Calls a store where nobody is blocked, one call after the other. Cheap to clone; the file is closed when the last clone is
 /// dropped and its calls are done.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
@@ -69,24 +70,14 @@ pub struct StoreHandle {
 }
 
 impl StoreHandle {
-    /// Moves a store to its thread.
+    /// Takes a store, whose calls are done one after the other. Only within a runtime.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start(store: Store) -> Result<Self, StoreError> {
-        let mut store = store;
-        let (calls, mut queue) = mpsc::channel::<Call>(QUEUE);
-        std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || {
-                while let Some(call) = queue.blocking_recv() {
-                    // A defect costs the call that has it: its transaction is rolled back, and its caller hears that there is no answer.
-                    if catch_unwind(AssertUnwindSafe(|| (call.run)(&mut store, None)(Ok(())))).is_err() {
-                        tracing::error!("a call of the store ended by a defect; the store goes on");
-                    }
-                }
-            })
-            .map_err(|error| StoreError::Sqlite(format!("the store's thread cannot be started: {error}")))?;
+        threads::sender()?;
+        let (calls, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(work(store, queue));
         Ok(Self { calls, fence: None, term: None })
     }
 
@@ -102,7 +93,7 @@ impl StoreHandle {
         Self { term: Some(term), ..self.clone() }
     }
 
-    /// Opens a file, as [`Store::serve`], without blocking the caller's thread, and moves it to its own. Nobody else opens it so until
+    /// Opens a file, as [`Store::serve`], without blocking the caller's thread. Nobody else opens it so until
     /// the last clone is dropped: for a minute this waits until another service has ended, as in a deployment that replaces it.
     ///
     /// # Errors
@@ -177,7 +168,7 @@ impl StoreHandle {
         .await
     }
 
-    /// Runs anything else on the store's thread. A call that has begun ends, even if its caller goes away.
+    /// Does anything else. A call that has begun ends, even if its caller goes away.
     ///
     /// # Errors
     /// What the call says, or [`StoreError::Closed`].
@@ -202,12 +193,36 @@ impl StoreHandle {
     }
 }
 
+/// Does calls until nobody is left who makes some.
+async fn work(store: Store, queue: mpsc::Receiver<Call>) {
+    let mut of_store = Ok((store, queue));
+    while let Ok((store, mut queue)) = of_store {
+        let Some(first) = queue.recv().await else {
+            // To close a file takes time, too.
+            let _ = threads::run(move || drop(store)).await;
+            return;
+        };
+        of_store = threads::run(move || {
+            let mut store = store;
+            answer(&mut store, first);
+            (store, queue)
+        })
+        .await;
+    }
+}
+
+/// A defect costs the call that has it: its transaction is rolled back, and its caller hears that there is no answer.
+fn answer(store: &mut Store, call: Call) {
+    if catch_unwind(AssertUnwindSafe(|| (call.run)(store, None)(Ok(())))).is_err() {
+        tracing::error!("a call of the store ended by a defect; the store goes on");
+    }
+}
+
 async fn served(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
     let in_use = |error: &StoreError| matches!(error, StoreError::At { error, .. } if **error == StoreError::InUse);
     for attempt in 1..=LOCK_ATTEMPTS {
         let place = path.to_owned();
-        let opening = tokio::task::spawn_blocking(move || Store::serve(&place, now));
-        match opening.await.map_err(|_| StoreError::Closed)? {
+        match threads::run(move || Store::serve(&place, now)).await? {
             Err(error) if in_use(&error) && attempt < LOCK_ATTEMPTS => {
                 if attempt == 1 {
                     tracing::warn!(path = %path.display(), "another service runs on this state file; this one waits until it ends");

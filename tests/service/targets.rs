@@ -408,25 +408,40 @@ async fn alerts_of_a_target_that_is_gone_after_a_restart_end_once() {
     let hook = hook().await;
     let endpoint = Endpoint { url: Secret::new(&hook.url), allow_loopback: true };
     let channel = Channel::Webhook { endpoint, keys: Vec::new(), headers: Default::default() };
-    let [first, second, _] = cloud.targets().try_into().unwrap();
+    let [first, second, third] = cloud.targets().try_into().unwrap();
     let config = |targets: Vec<Target>| Config {
         receivers: vec![Receiver::new("hook", channel.clone())],
         ..cloud.config(targets)
     };
     let always = "rules: [{ alert: Watched, metric: ledger.jobs, above: -1, annotations: { summary: always } }]";
     let start = async |targets: Vec<Target>| {
-        let (_, no_changes) = mpsc::channel(1);
-        Running::start_with(config(targets), parse_rules("r.yaml", always).unwrap(), no_changes, &cloud).await
+        let (changes, following) = mpsc::channel(1);
+        let rules = parse_rules("r.yaml", always).unwrap();
+        (Running::start_with(config(targets), rules, following, &cloud).await, changes)
     };
     let of = |reported: &[(String, Value, String)], status: &str, account: &str| {
-        let is = |alert: &Value| alert["labels"]["alertname"] == "Watched" && alert["labels"]["account"] == account;
+        let is = |alert: &Value| {
+            let labels = &alert["labels"];
+            labels["alertname"] == "Watched" && labels["account"] == account && labels["region"] == "us-east-1"
+        };
         reported.iter().filter(|(reported, alert, _)| reported == status && is(alert)).count()
     };
-    let running = start(vec![first.clone(), second]).await;
+    let file = cloud.folder.path().join(format!("state.{}.db", second.name));
+    let (running, _changes) = start(vec![first.clone(), second]).await;
     hook.until(|reported| of(reported, "firing", OWN) == 1 && of(reported, "firing", OTHER) == 1).await;
     running.stop().await;
-    for _ in 0..2 {
-        let running = start(vec![first.clone()]).await;
+    for its_file_comes_later in [true, false] {
+        let aside = cloud.folder.path().join("aside");
+        if its_file_comes_later {
+            std::fs::rename(&file, &aside).unwrap();
+        }
+        let (running, changes) = start(vec![first.clone()]).await;
+        if its_file_comes_later {
+            running.until("it is ready", || async { running.get("/readyz").await.0 == 200 }).await;
+            std::fs::rename(&aside, &file).unwrap();
+            // It is looked for anew whenever targets change.
+            changes.send(vec![first.clone(), third.clone()]).await.unwrap();
+        }
         hook.until(|reported| of(reported, "resolved", OTHER) == 1).await;
         running.until("it is ready", || async { running.get("/readyz").await.0 == 200 }).await;
         running.stop().await;
@@ -441,17 +456,29 @@ async fn a_role_of_the_own_account_is_no_second_target_of_the_same_region() {
     let [first, ..] = <[Target; 3]>::try_from(cloud.targets()).unwrap();
     let role = Some(format!("arn:aws:iam::{OWN}:role/Reader"));
     let by_role = Target { name: "by-role".to_owned(), role, ..first.clone() };
-    let running = Running::start(cloud.config(vec![first, by_role]), &cloud).await;
-    running
-        .until("the one without a role is refused and the other one is ready", || async {
-            let (status, text) = running.get("/readyz").await;
-            status == 200 && text.contains("us-east-1: ") && text.contains("are those of the target by-role")
-        })
-        .await;
-    let text = running.get("/metrics").await.1;
-    let series = text.lines().filter(|line| line.starts_with("trainspotter_ledger_jobs{")).count();
-    assert_eq!(series, 1, "{text}");
-    running.stop().await;
+    for comes_later in [false, true] {
+        let (changes, following) = mpsc::channel(1);
+        let both = vec![first.clone(), by_role.clone()];
+        let from = if comes_later { vec![first.clone()] } else { both.clone() };
+        let running = Running::start_with(cloud.config(from), rules(), following, &cloud).await;
+        if comes_later {
+            running.until("the first one is ready", || async { running.get("/readyz").await.0 == 200 }).await;
+            changes.send(both).await.unwrap();
+        }
+        running
+            .until("the one without a role is refused and the other one is ready", || async {
+                let (status, text) = running.get("/readyz").await;
+                status == 200 && text.contains("us-east-1: ") && text.contains("are those of the target by-role")
+            })
+            .await;
+        running
+            .until("one series is left", || async {
+                let text = running.get("/metrics").await.1;
+                text.lines().filter(|line| line.starts_with("trainspotter_ledger_jobs{")).count() == 1
+            })
+            .await;
+        running.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
