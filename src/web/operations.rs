@@ -111,20 +111,12 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// Sends an operation and waits for its outcome; the guard's timeout bounds both.
-pub(super) async fn ask<T>(
-    operations: &mpsc::Sender<Operation>,
-    operation: impl FnOnce(Reply<T>) -> Operation,
-) -> Result<T, ApiError> {
-    Ok(asked(operations, operation).await??)
-}
-
-/// The same, for whoever decides by the refusal.
+/// Sends an operation and waits for its outcome; the guard's timeout bounds both. The outer refusal is that there is no answer.
 pub(super) async fn asked<T>(
     operations: &mpsc::Sender<Operation>,
     operation: impl FnOnce(Reply<T>) -> Operation,
-) -> Result<Outcome<T>, ApiError> {
-    let no_answer = || ApiError::unavailable("no_answer", "the service does not take this now; try again");
+) -> Result<Outcome<T>, Refusal> {
+    let no_answer = || Refusal::Unavailable("the service does not take this now; try again".to_owned());
     let (reply, answer) = oneshot::channel();
     operations.send(operation(reply)).await.map_err(|_| no_answer())?;
     answer.await.map_err(|_| no_answer())

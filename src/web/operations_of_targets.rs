@@ -1,5 +1,7 @@
 //! What operators do, for all targets: a silence holds everywhere, and the outbox is that of all.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
 use crate::notify::silence::Silence;
@@ -8,21 +10,28 @@ use crate::web::error::ApiError;
 use crate::web::operations::{Change, Operation, Outcome, Refusal, Reply, asked};
 use crate::web::outbox::{NotificationPage, OutboxFilter};
 use crate::web::targets::{PlaceFilter, WatchedTarget};
+use crate::web::test_notifications::{TestRequest, TestResult};
 
 /// How often a new silence is given an id while others take theirs.
 const ATTEMPTS: usize = 3;
 
+/// What each target answered, by its name.
+type Answers<T> = Vec<(Arc<str>, Outcome<T>)>;
+
 impl Pages {
-    async fn each<T>(&self, operation: impl Fn(Reply<T>) -> Operation) -> Result<Vec<Outcome<T>>, ApiError> {
+    /// One that does not answer hinders no other.
+    async fn each<T>(&self, operation: impl Fn(Reply<T>) -> Operation) -> Answers<T> {
         let targets = self.watched(&PlaceFilter::default());
-        join_all(targets.iter().map(|target| asked(&target.operations, &operation))).await.into_iter().collect()
+        let answers = join_all(targets.iter().map(|target| asked(&target.operations, &operation))).await;
+        let names = targets.iter().map(|target| Arc::clone(&target.place.target));
+        names.zip(answers.into_iter().map(Result::flatten)).collect()
     }
 
     /// All silences, by id.
     pub(super) async fn list_silences(&self) -> Result<Vec<Silence>, ApiError> {
         let mut all: Vec<Silence> = Vec::new();
         let (mut refused, mut any) = (None, false);
-        for answer in self.each(|reply| Operation::ListSilences { reply }).await? {
+        for (_, answer) in self.each(|reply| Operation::ListSilences { reply }).await {
             match answer {
                 Ok(found) => {
                     any = true;
@@ -45,24 +54,22 @@ impl Pages {
         let targets = self.watched(&PlaceFilter::default());
         if let [target] = targets.as_slice() {
             let add = |reply| Operation::AddSilence { silence: silence.clone(), allow_unmatched, reply };
-            return Ok(asked(&target.operations, add).await??);
+            return Ok(asked(&target.operations, add).await.flatten()?);
         }
-        let mut taken = Refusal::Unavailable("nothing is watched yet".to_owned());
+        let mut taken = nothing_yet();
         for _ in 0..ATTEMPTS {
             let last = self.list_silences().await?.last().map_or(0, |silence| silence.id);
             let new = Silence { id: last + 1, ..silence.clone() };
             let add = |reply| Operation::AddSilence { silence: new.clone(), allow_unmatched, reply };
-            let answers = join_all(targets.iter().map(|target| asked(&target.operations, &add))).await;
-            let names: Vec<&str> = targets.iter().map(|target| &*target.place.target).collect();
-            if let Some(partly) = partly(new.id, &names, &answers) {
+            let answers = self.each(add).await;
+            if let Some(partly) = partly(new.id, &answers) {
                 return Err(partly);
             }
-            let answers: Vec<Outcome<Silence>> = answers.into_iter().collect::<Result<_, _>>()?;
-            let is_added = answers.iter().any(Result::is_ok);
-            match answers.into_iter().find_map(Result::err) {
-                None => return Ok(new),
+            let is_added = answers.iter().any(|(_, answer)| answer.is_ok());
+            match answers.into_iter().find_map(|(_, answer)| answer.err()) {
                 // Where it would silence nothing it is not needed.
-                Some(_) if is_added => return Ok(new),
+                _ if is_added => return Ok(new),
+                None => return Err(nothing_yet().into()),
                 Some(refusal @ Refusal::Conflict(_)) => taken = refusal,
                 Some(refusal) => return Err(refusal.into()),
             }
@@ -73,7 +80,37 @@ impl Pages {
     /// Ends a silence wherever it holds.
     pub(super) async fn end_silence(&self, id: i64, author: &str) -> Result<Silence, ApiError> {
         let end = |reply| Operation::EndSilence { id, author: author.to_owned(), reply };
-        first_done(self.each(end).await?)
+        let (ended, refused) = parted(self.each(end).await);
+        let still = self.where_it_may_hold(id, refused.iter().filter(|(_, refusal)| is_not_now(refusal))).await;
+        if !ended.is_empty() && !still.is_empty() {
+            return Err(ApiError::not_everywhere(format!(
+                "silence {id} was ended in {} and may still hold in {}: send the same request again, to the replicas that lead those where there are several, which /api/v1/health names",
+                names(&ended),
+                still.join(", ")
+            )));
+        }
+        done(ended, telling(refused, &still))
+    }
+
+    /// In which of these targets, that did not end a silence, it may still hold: all but those that say that it does not.
+    async fn where_it_may_hold(&self, id: i64, targets: impl Iterator<Item = &(Arc<str>, Refusal)>) -> Vec<Arc<str>> {
+        let mut holding = Vec::new();
+        for (name, _) in targets {
+            let listed = self.of_one(name, |reply| Operation::ListSilences { reply }).await;
+            let now = self.clock.now();
+            let holds = |silence: &Silence| silence.id == id && silence.is_active(now);
+            if !listed.is_some_and(|silences| !silences.iter().any(holds)) {
+                holding.push(Arc::clone(name));
+            }
+        }
+        holding
+    }
+
+    /// What one target answers to a question; `None` if it cannot.
+    async fn of_one<T>(&self, name: &str, question: impl FnOnce(Reply<T>) -> Operation) -> Option<T> {
+        let targets = self.watched(&PlaceFilter::default());
+        let target = targets.iter().find(|target| *target.place.target == *name)?;
+        asked(&target.operations, question).await.flatten().ok()
     }
 
     /// A page of the outbox of all targets, one after the other. The place of a page names the target, where there are several.
@@ -91,7 +128,7 @@ impl Pages {
             let limit = filter.limit.saturating_sub(page.notifications.len());
             let one = OutboxFilter { limit, after: after.take(), ..filter.clone() };
             let found = asked(&target.operations, |reply| Operation::ListOutbox { filter: one.clone(), reply });
-            let found = found.await??;
+            let found = found.await.flatten()?;
             page.notifications.extend(found.notifications);
             let name = &target.place.target;
             page.next = found.next.map(|place| if several { format!("{place}@{name}") } else { place });
@@ -118,20 +155,104 @@ impl Pages {
             let (receiver, ids, author) = (receiver.clone(), ids.clone(), author.to_owned());
             Operation::ChangeOutbox { change, receiver, ids, author, reply }
         };
-        let answers = self.each(changing).await?;
-        let changed: usize = answers.iter().filter_map(|answer| answer.as_ref().ok()).sum();
-        if changed > 0 { Ok(changed) } else { first_done(answers) }
+        let (changed, refused) = parted(self.each(changing).await);
+        let mut unchanged = Vec::new();
+        for (name, _) in refused.iter().filter(|(_, refusal)| is_not_now(refusal)) {
+            if self.may_have(name, change, receiver.as_deref(), &ids).await {
+                unchanged.push(Arc::clone(name));
+            }
+        }
+        let total: usize = changed.iter().map(|(_, changed)| changed).sum();
+        if total > 0 && !unchanged.is_empty() {
+            return Err(ApiError::not_everywhere(format!(
+                "{total} notifications were {}, and none of {}: send the same request again, to the replicas that lead those where there are several, which /api/v1/health names",
+                match change {
+                    Change::Retry => "tried again",
+                    Change::Drop => "given up",
+                },
+                unchanged.join(", ")
+            )));
+        }
+        if total > 0 {
+            return Ok(total);
+        }
+        // That there is nothing in one place is no answer where another one does not say.
+        let changed = if unchanged.is_empty() { changed } else { Vec::new() };
+        done(changed, telling(refused, &unchanged))
+    }
+
+    /// Whether a target that did not change notifications may have some that were meant: not if it says that it has none.
+    async fn may_have(&self, name: &str, change: Change, receiver: Option<&str>, ids: &[String]) -> bool {
+        let states = match change {
+            Change::Retry => vec!["pending", "dead"],
+            Change::Drop => vec!["pending"],
+        };
+        let ids = if ids.is_empty() { vec![None] } else { ids.iter().cloned().map(Some).collect() };
+        for id in ids {
+            let (receiver, states) = (receiver.map(str::to_owned), states.clone());
+            let filter = OutboxFilter { receiver, states, id, limit: 1, ..OutboxFilter::default() };
+            let found = self.of_one(name, |reply| Operation::ListOutbox { filter, reply }).await;
+            if !found.is_some_and(|page| page.notifications.is_empty()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends test notifications. Receivers are nobody's target: the first one that answers does.
+    pub(super) async fn send_tests(&self, test: &TestRequest, author: &str) -> Result<Vec<TestResult>, ApiError> {
+        let mut unanswered = nothing_yet();
+        for target in &self.watched(&PlaceFilter::default()) {
+            let testing = |reply| Operation::Test { test: test.clone(), author: author.to_owned(), reply };
+            match asked(&target.operations, testing).await {
+                Ok(answer) => return Ok(answer?),
+                Err(refusal) => unanswered = refusal,
+            }
+        }
+        Err(unanswered.into())
     }
 }
 
-/// That a silence was added in some targets only, if it was: others may be led by another replica. Whoever tries again adds another one.
-fn partly(id: i64, names: &[&str], answers: &[Result<Outcome<Silence>, ApiError>]) -> Option<ApiError> {
-    let (mut added, mut lacking) = (Vec::new(), Vec::new());
-    for (name, answer) in names.iter().copied().zip(answers) {
+fn nothing_yet() -> Refusal {
+    Refusal::Unavailable("nothing is watched yet; try again".to_owned())
+}
+
+/// Whether what was refused may be done later, or by another replica.
+fn is_not_now(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Unavailable(_))
+}
+
+/// What was done, and what was not.
+fn parted<T>(answers: Answers<T>) -> (Vec<(Arc<str>, T)>, Vec<(Arc<str>, Refusal)>) {
+    let (mut done, mut refused) = (Vec::new(), Vec::new());
+    for (name, answer) in answers {
         match answer {
-            Ok(Ok(_)) => added.push(name),
-            Ok(Err(Refusal::Invalid(_))) => {}
-            Ok(Err(_)) | Err(_) => lacking.push(name),
+            Ok(answer) => done.push((name, answer)),
+            Err(refusal) => refused.push((name, refusal)),
+        }
+    }
+    (done, refused)
+}
+
+/// The refusals that count: not those of targets that could not do it, and need not, as long as there are others.
+fn telling(refused: Vec<(Arc<str>, Refusal)>, needed: &[Arc<str>]) -> Vec<(Arc<str>, Refusal)> {
+    let counts = |(name, refusal): &&(Arc<str>, Refusal)| !is_not_now(refusal) || needed.contains(name);
+    let telling: Vec<_> = refused.iter().filter(counts).cloned().collect();
+    if telling.is_empty() { refused } else { telling }
+}
+
+fn names<T>(of: &[(Arc<str>, T)]) -> String {
+    of.iter().map(|(name, _)| &**name).collect::<Vec<_>>().join(", ")
+}
+
+/// That a silence was added in some targets only, if it was: others may be led by another replica. Whoever tries again adds another one.
+fn partly(id: i64, answers: &Answers<Silence>) -> Option<ApiError> {
+    let (mut added, mut lacking) = (Vec::new(), Vec::new());
+    for (name, answer) in answers {
+        match answer {
+            Ok(_) => added.push(&**name),
+            Err(Refusal::Invalid(_)) => {}
+            Err(_) => lacking.push(&**name),
         }
     }
     let message = || {
@@ -144,46 +265,20 @@ fn partly(id: i64, names: &[&str], answers: &[Result<Outcome<Silence>, ApiError>
     (!added.is_empty() && !lacking.is_empty()).then(|| ApiError::not_everywhere(message()))
 }
 
-/// What was done; if nothing was, the refusal that says most.
-fn first_done<T>(answers: Vec<Outcome<T>>) -> Result<T, ApiError> {
-    let mut refused: Option<Refusal> = None;
-    for answer in answers {
-        match answer {
-            Ok(done) => return Ok(done),
-            Err(refusal) if !matches!(refused, Some(Refusal::Conflict(_))) => {
-                let says_more = !matches!(refusal, Refusal::NotFound(_)) || refused.is_none();
-                refused = if says_more { Some(refusal) } else { refused };
-            }
-            Err(_) => {}
-        }
+/// What was done; if nothing was, the refusal that says most: what may be done later, what is done already, what is not there.
+fn done<T>(done: Vec<(Arc<str>, T)>, refused: Vec<(Arc<str>, Refusal)>) -> Result<T, ApiError> {
+    if let Some((_, done)) = done.into_iter().next() {
+        return Ok(done);
     }
-    Err(refused.unwrap_or_else(|| Refusal::Unavailable("nothing is watched yet".to_owned())).into())
+    let weight = |refusal: &Refusal| match refusal {
+        Refusal::Unavailable(_) => 0,
+        Refusal::Invalid(_) => 1,
+        Refusal::Conflict(_) => 2,
+        Refusal::NotFound(_) => 3,
+    };
+    let most = refused.into_iter().map(|(_, refusal)| refusal).min_by_key(weight);
+    Err(most.unwrap_or_else(nothing_yet).into())
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::http::StatusCode;
-    use axum::response::IntoResponse as _;
-
-    use super::*;
-    use trainspotter_core::model::{Matchers, Timestamp};
-
-    #[test]
-    fn a_silence_that_was_added_in_a_part_is_a_conflict_that_names_both_parts() {
-        let at = Timestamp::from_millis(0);
-        let matchers = Matchers::parse("queue=research").unwrap();
-        let silence =
-            Silence { id: 3, matchers, starts_at: at, ends_at: at, author: "ada".to_owned(), comment: String::new() };
-        let added = || Ok(Ok(silence.clone()));
-        let elsewhere = || Ok(Err(Refusal::Unavailable("another replica leads".to_owned())));
-        let not_needed = || Ok(Err(Refusal::Invalid("it would silence nothing".to_owned())));
-        let no_answer = || Err(ApiError::unavailable("no_answer", "try again"));
-        let names = ["a", "b", "c", "d"];
-        let answer = partly(3, &names, &[added(), elsewhere(), not_needed(), no_answer()]).unwrap();
-        let text = format!("{answer:?}");
-        assert!(text.contains("not_everywhere") && text.contains("silence 3 was added in a and not in b, d"), "{text}");
-        assert_eq!(answer.into_response().status(), StatusCode::CONFLICT);
-        assert_eq!(partly(3, &names, &[added(), added(), not_needed(), added()]), None);
-        assert_eq!(partly(3, &names, &[elsewhere(), elsewhere(), not_needed(), no_answer()]), None);
-    }
-}
+mod tests;

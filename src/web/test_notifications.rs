@@ -10,8 +10,7 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::operations::{Body, Operation, ask, author};
-use crate::web::targets::PlaceFilter;
+use crate::web::operations::{Body, author};
 
 /// What is sent to whom: samples to a receiver, or a sample of a rule's alert to whoever would get it.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -67,10 +66,5 @@ pub(super) async fn test(
         (Some(_), None) | (None, Some(_)) => {}
     }
     let author = author(&caller)?;
-    // Receivers are nobody's target: any of them sends it.
-    let targets = pages.watched(&PlaceFilter::default());
-    let Some(target) = targets.first() else {
-        return Err(ApiError::unavailable("unavailable", "nothing is watched yet; try again"));
-    };
-    ask(&target.operations, |reply| Operation::Test { test, author, reply }).await.map(Json)
+    pages.send_tests(&test, &author).await.map(Json)
 }
