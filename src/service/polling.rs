@@ -25,17 +25,30 @@ const FIRST_PART: f64 = 0.25;
 
 /// The task that asks.
 pub(super) struct Polling {
-    pub(super) poller: Poller,
-    pub(super) every: Duration,
+    poller: Poller,
+    every: Duration,
     /// How long after the first poll the second one begins.
-    pub(super) second_after: Duration,
-    pub(super) clock: Clock,
-    pub(super) observed: mpsc::Sender<Vec<Observation>>,
-    pub(super) messages: mpsc::Sender<PollerMessage>,
-    pub(super) hinted: mpsc::Receiver<Vec<JobEvent>>,
+    second_after: Duration,
+    clock: Clock,
+    observed: mpsc::Sender<Vec<Observation>>,
+    messages: mpsc::Sender<PollerMessage>,
+    hinted: mpsc::Receiver<Vec<JobEvent>>,
 }
 
 impl Polling {
+    /// Polls as often as the poller is to; with several targets each at moments of its own.
+    pub(super) fn new(
+        poller: Poller,
+        is_alone: bool,
+        observed: mpsc::Sender<Vec<Observation>>,
+        messages: mpsc::Sender<PollerMessage>,
+        hinted: mpsc::Receiver<Vec<JobEvent>>,
+    ) -> Self {
+        let (every, clock) = (poller.poll.every, poller.clock);
+        let second_after = second_after(every, &poller.target.name, is_alone);
+        Self { poller, every, second_after, clock, observed, messages, hinted }
+    }
+
     /// Polls until `stop`, or until the event loop has gone. When a poll takes longer than its turn, the next begins at once: polls never
     /// overlap and never pile up.
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -99,7 +112,7 @@ impl Polling {
 
 /// How long after its first poll a target is polled a second time. One of several comes earlier than its turn, each by another part of it, so that
 /// not all are polled in the same moment from then on.
-pub(super) fn second_after(every: Duration, target: &str, is_alone: bool) -> Duration {
+fn second_after(every: Duration, target: &str, is_alone: bool) -> Duration {
     if is_alone {
         return every;
     }

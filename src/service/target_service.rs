@@ -145,10 +145,8 @@ impl TargetService {
         let events = job_events(&target, clock).await?;
         let (hint, hinted) = mpsc::channel(1);
         let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
-        let every = config.poll.every;
-        let second_after = polling::second_after(every, &target.name, is_alone);
-        let (poller, messages) = (Poller::new(clients, target, config.poll, clock), senders.poller);
-        let polling = Polling { poller, every, second_after, clock, observed: senders.observed, messages, hinted };
+        let poller = Poller::new(clients, target, config.poll, clock);
+        let polling = Polling::new(poller, is_alone, senders.observed, senders.poller, hinted);
         let rest = CancellationToken::new();
         let mut parts = Parts::new(span);
         parts.spawn("poller", polling.run(stop.child_token()));

@@ -15,8 +15,11 @@ use crate::web::test_notifications::{TestRequest, TestResult};
 /// How often a new silence is given an id while others take theirs.
 const ATTEMPTS: usize = 3;
 
-/// What each target answered, by its name.
-type Answers<T> = Vec<(Arc<str>, Outcome<T>)>;
+/// Something of some targets, by their names.
+type Of<T> = Vec<(Arc<str>, T)>;
+
+/// What each target answered.
+type Answers<T> = Of<Outcome<T>>;
 
 impl Pages {
     /// One that does not answer hinders no other.
@@ -99,7 +102,7 @@ impl Pages {
             let listed = self.of_one(name, |reply| Operation::ListSilences { reply }).await;
             let now = self.clock.now();
             let holds = |silence: &Silence| silence.id == id && silence.is_active(now);
-            if !listed.is_some_and(|silences| !silences.iter().any(holds)) {
+            if listed.is_none_or(|silences| silences.iter().any(holds)) {
                 holding.push(Arc::clone(name));
             }
         }
@@ -192,7 +195,7 @@ impl Pages {
             let (receiver, states) = (receiver.map(str::to_owned), states.clone());
             let filter = OutboxFilter { receiver, states, id, limit: 1, ..OutboxFilter::default() };
             let found = self.of_one(name, |reply| Operation::ListOutbox { filter, reply }).await;
-            if !found.is_some_and(|page| page.notifications.is_empty()) {
+            if found.is_none_or(|page| !page.notifications.is_empty()) {
                 return true;
             }
         }
@@ -223,7 +226,7 @@ fn is_not_now(refusal: &Refusal) -> bool {
 }
 
 /// What was done, and what was not.
-fn parted<T>(answers: Answers<T>) -> (Vec<(Arc<str>, T)>, Vec<(Arc<str>, Refusal)>) {
+fn parted<T>(answers: Answers<T>) -> (Of<T>, Of<Refusal>) {
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     for (name, answer) in answers {
         match answer {
@@ -235,7 +238,7 @@ fn parted<T>(answers: Answers<T>) -> (Vec<(Arc<str>, T)>, Vec<(Arc<str>, Refusal
 }
 
 /// The refusals that count: not those of targets that could not do it, and need not, as long as there are others.
-fn telling(refused: Vec<(Arc<str>, Refusal)>, needed: &[Arc<str>]) -> Vec<(Arc<str>, Refusal)> {
+fn telling(refused: Of<Refusal>, needed: &[Arc<str>]) -> Of<Refusal> {
     let counts = |(name, refusal): &&(Arc<str>, Refusal)| !is_not_now(refusal) || needed.contains(name);
     let telling: Vec<_> = refused.iter().filter(counts).cloned().collect();
     if telling.is_empty() { refused } else { telling }
@@ -266,7 +269,7 @@ fn partly(id: i64, answers: &Answers<Silence>) -> Option<ApiError> {
 }
 
 /// What was done; if nothing was, the refusal that says most: what may be done later, what is done already, what is not there.
-fn done<T>(done: Vec<(Arc<str>, T)>, refused: Vec<(Arc<str>, Refusal)>) -> Result<T, ApiError> {
+fn done<T>(done: Of<T>, refused: Of<Refusal>) -> Result<T, ApiError> {
     if let Some((_, done)) = done.into_iter().next() {
         return Ok(done);
     }

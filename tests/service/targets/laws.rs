@@ -1,0 +1,150 @@
+//! What each account and region adds up to: as its own truth says, and by the laws of conservation in every tick.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+use trainspotter::store::Frames;
+use trainspotter_core::metrics::{Distribution, Frame, Value as Figure};
+
+use super::{Cloud, OWN, PLACES, Running, files};
+use serde_json::Value;
+
+fn succeeded(rows: &Value) -> u64 {
+    rows.as_array().unwrap().iter().map(|row| row["jobs"]["succeeded"].as_u64().unwrap_or_default()).sum()
+}
+
+/// The laws of conservation for an account and region, as it is shown: the parts of a queue's capacity sum to it, and each wait is in
+/// one bucket.
+async fn obeys_the_laws(running: &Running, account: &str, region: &str) {
+    let place = format!("account={account}&region={region}");
+    for row in running.api(&format!("/api/v1/waterfall?{place}")).await.as_array().unwrap() {
+        assert_eq!((&row["account"], &row["region"]), (&json!(account), &json!(region)));
+        let parts: f64 = row["parts"].as_object().unwrap().values().map(|part| part.as_f64().unwrap()).sum();
+        if let Some(capacity) = row["capacity_gpus"].as_f64() {
+            assert!((parts - capacity).abs() < 1e-6, "{row}");
+        }
+    }
+    // One text is of one tick of each target.
+    let text = running.get("/metrics").await.1;
+    let sum = |name: &str, more: &str| -> f64 {
+        let of = text.lines().filter(|line| {
+            line.starts_with(&format!("{name}{{"))
+                && line.contains(&format!("account=\"{account}\""))
+                && line.contains(&format!("region=\"{region}\""))
+                && line.contains(more)
+        });
+        of.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    let waits = sum("trainspotter_queue_wait_seconds_count", "");
+    let buckets = sum("trainspotter_queue_wait_seconds_bucket", "le=\"+Inf\"");
+    assert!((waits - buckets).abs() < 0.5, "{waits} waits, {buckets} in buckets");
+    let (capacity, parts) = (sum("trainspotter_gpu_capacity_gpus", ""), sum("trainspotter_gpu_part_gpus", ""));
+    assert!((capacity - parts).abs() < 1e-6, "{capacity} GPUs, {parts} in parts");
+}
+
+/// The figures of a metric, summed by queue where it has that label, of those series whose label has that value.
+fn by_queue(frame: &Frame, name: &str, only: Option<(&str, &str)>) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for sample in frame.samples.iter().filter(|sample| sample.metric.name == name) {
+        let is_meant = only.is_none_or(|(label, value)| sample.labels.get(label).is_some_and(|is| **is == *value));
+        if let (true, Figure::Gauge(value) | Figure::Counter(value)) = (is_meant, &sample.value) {
+            let queue = sample.labels.get("queue").map(ToString::to_string).unwrap_or_default();
+            *sums.entry(queue).or_insert(0.0) += value;
+        }
+    }
+    sums
+}
+
+/// The laws of conservation in every tick that a target has kept.
+fn obey_the_laws_in_every_tick(file: &Path) {
+    let frames = Frames::open(file).unwrap();
+    let (first, last) = frames.span().unwrap().unwrap();
+    let mut ticks = Vec::new();
+    let bad = frames.each(first, last, None, |frame| ticks.push(frame)).unwrap();
+    assert!(bad == 0 && ticks.len() > 10, "{file:?}: {bad} cannot be read of {}", ticks.len());
+    let mut ended = 0.0;
+    for frame in &ticks {
+        let at = frame.at;
+        let are_equal = |name: &str, one: BTreeMap<String, f64>, other: BTreeMap<String, f64>| {
+            let is_close = |(queue, sum): (&String, &f64)| (other[queue] - sum).abs() < 1e-6;
+            assert!(one.len() == other.len() && one.iter().all(is_close), "{file:?} {at} {name}: {one:?} {other:?}");
+        };
+        are_equal("parts", by_queue(frame, "gpu.capacity", None), by_queue(frame, "gpu.part", None));
+        let unallocated = by_queue(frame, "gpu.part", Some(("part", "unallocated")));
+        are_equal("causes", by_queue(frame, "gpu.unallocated", None), unallocated);
+        are_equal("loans", by_queue(frame, "share.borrowed", None), by_queue(frame, "share.lent", None));
+        for sample in &frame.samples {
+            if let Figure::Distribution(Distribution { buckets, count, .. }) = &sample.value {
+                assert_eq!(buckets.iter().sum::<u64>(), *count, "{file:?} {at} {}", sample.metric.name);
+            }
+        }
+        let jobs: f64 = by_queue(frame, "queue.jobs", None).values().sum();
+        let tracked: f64 = by_queue(frame, "ledger.jobs", None).values().sum();
+        assert!((jobs - tracked).abs() < 0.5, "{file:?} {at}: {jobs} jobs in states, {tracked} tracked");
+        let ended_now: f64 = by_queue(frame, "job.ended", None).values().sum();
+        assert!(ended_now >= ended, "{file:?} {at}: {ended_now} have ended, and {ended} before");
+        ended = ended_now;
+    }
+    assert!(ended > 0.0, "{file:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_account_and_region_is_as_its_own_truth_says() {
+    let cloud = Cloud::start().await;
+    let running = Running::start(cloud.config(cloud.targets()), &cloud).await;
+    for (account, region, count) in PLACES {
+        running
+            .until("every job of an account and region has ended", || async {
+                for (account, region, _) in PLACES {
+                    obeys_the_laws(&running, account, region).await;
+                }
+                let path = format!("/api/v1/queues?account={account}&region={region}");
+                succeeded(&running.api(&path).await) == count as u64
+            })
+            .await;
+        let place = format!("account={account}&region={region}");
+        let queues = running.api(&format!("/api/v1/queues?{place}")).await;
+        let truth = cloud.truth(account, region).await;
+        assert_eq!(queues[0]["jobs"], truth["queues"][0]["jobs"]);
+        assert!(queues.as_array().unwrap().iter().all(|row| row["account"] == account && row["region"] == region));
+        let waits = running.api(&format!("/api/v1/waits?{place}")).await;
+        assert_eq!(waits[0]["count"], truth["waits"][0]["count"], "{waits} {truth}");
+        assert!(
+            (waits[0]["mean_seconds"].as_f64().unwrap() - truth["waits"][0]["mean_seconds"].as_f64().unwrap()).abs()
+                < 1.0
+        );
+        let jobs = running.api(&format!("/api/v1/jobs?limit=500&{place}")).await;
+        assert_eq!(jobs["jobs"].as_array().unwrap().len(), count);
+        // What has ended is counted when no list can lag behind it any more.
+        running
+            .until("the ends of an account and region are counted", || async {
+                let text = running.get("/metrics").await.1;
+                text.lines().any(|line| {
+                    line.starts_with("trainspotter_job_ended_total{")
+                        && line.contains("\"succeeded\"")
+                        && line.contains(&format!("account=\"{account}\""))
+                        && line.contains(&format!("region=\"{region}\""))
+                        && line.ends_with(&format!(" {count}"))
+                })
+            })
+            .await;
+    }
+    // All of them, a page at a time and each job once.
+    let (mut ids, mut after) = (std::collections::BTreeSet::new(), String::new());
+    loop {
+        let page = running.api(&format!("/api/v1/jobs?limit=7{after}")).await;
+        for job in page["jobs"].as_array().unwrap() {
+            assert!(ids.insert(job["id"].as_str().unwrap().to_owned()), "{job} twice");
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(ids.len(), PLACES.iter().map(|(_, _, count)| count).sum::<usize>());
+    let names = ["state.210987654321+eu-west-1.db", "state.210987654321+us-east-1.db", "state.us-east-1.db"];
+    assert_eq!(files(cloud.folder.path()), names);
+    running.stop().await;
+    for name in names {
+        obey_the_laws_in_every_tick(&cloud.folder.path().join(name));
+    }
+}
