@@ -7,7 +7,7 @@ use serde_json::json;
 use trainspotter::store::Frames;
 use trainspotter_core::metrics::{Distribution, Frame, Value as Figure};
 
-use super::{Cloud, OWN, PLACES, Running, files};
+use super::{Cloud, PLACES, Running, files};
 use serde_json::Value;
 
 fn succeeded(rows: &Value) -> u64 {
