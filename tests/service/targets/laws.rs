@@ -81,7 +81,7 @@ fn obey_the_laws_in_every_tick(file: &Path) {
         }
         let jobs: f64 = by_queue(frame, "queue.jobs", None).values().sum();
         let tracked: f64 = by_queue(frame, "ledger.jobs", None).values().sum();
-        assert!((jobs - tracked).abs() < 0.5, "{file:?} {at}: {jobs} jobs in states, {tracked} tracked");
+        assert!(jobs <= tracked, "{file:?} {at}: {jobs} jobs in states, {tracked} tracked");
         let ended_now: f64 = by_queue(frame, "job.ended", None).values().sum();
         assert!(ended_now >= ended, "{file:?} {at}: {ended_now} have ended, and {ended} before");
         ended = ended_now;
