@@ -24,10 +24,11 @@ const HEAD: &str = "## How an estimate is made
    lasted longer than the job has so far, against 8 of the next level. Time limits of jobs cap it.
 2. The scheduler model is run forward from the present 100 times: each run draws what running jobs have left and what waiting jobs will take, and lets jobs
    come as they came on one of the last seven days from this hour on. Preemption, lending and priorities are those of the model.
-3. The quantiles of the runs are corrected by what came true lately (split conformal prediction; a truth counts half after a day and a half),
-   of the same share that looked as far ahead, where there are 30, otherwise of the queue or of all. The ends are read at 8 % and 92 % of them, not at
-   10 % and 90 %: intervals are a little wider on purpose, as what comes next differs from what was. Misses move the levels outwards (adaptive
-   conformal inference). Nothing is shown before 10 estimates have come true.
+3. The quantiles of the runs are corrected by what came true lately (split conformal prediction), of the same share where there are 30 truths, otherwise
+   of the queue or of all. What is corrected is by how many times its own spread, in logarithms, an interval missed. A truth counts half after 100 hours,
+   and estimates of one forecast, which miss together, count as the root of their number. Misses move the levels outwards until one in ten misses at each
+   end (adaptive conformal inference); that a job waits beyond its high end is counted at once and not when it starts, since in a growing backlog the
+   truths that come first are those of short waits. Nothing is shown before 10 estimates have come true.
 
 ## Asking
 
@@ -50,7 +51,8 @@ much what is said of a change may be off. Up to 20,000 jobs are replayed five ti
 job goes first. What is shown is the median, and a p95 may be off by one and a half times as much as the replay that differs most from it, since five
 replays do not show all that may be. More jobs are replayed once, and the answer says that this is not known then. `--rank` tries single changes, replayed
 as often, orders them by hours of waiting saved per instance, and names the cheapest that halves the p95 of each share (`halves_p95_of` in JSON); with
-`--url` it asks the service for the changes (`GET /api/v1/what-if/candidates`) and tries them one request each.
+`--url` it asks the service for the changes (`GET /api/v1/what-if/candidates`) and tries them one request each, all on the past of that moment (`past`),
+which the service replays once as it was.
 
 ## How this is measured
 

@@ -1,10 +1,13 @@
 //! Intervals that are as wide as they have to be: split conformal prediction with forgetting.
 //!
-//! Each estimate whose truth is known says by what factor the truth missed its low end, its middle and its high end. The quantiles of
-//! these factors, recent ones and those of the same share where there are enough of them, correct the next estimate.
+//! Each estimate whose truth is known says by how many times its own spread the truth missed its low end, its middle and its high end. The
+//! quantiles of these misses, recent ones and those of the same share where there are enough of them, correct the next estimate.
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,8 +20,8 @@ const MAX_TRUTHS: usize = 3_000;
 /// Groups of truths that are remembered.
 const MAX_GROUPS: usize = 2_000;
 
-/// A truth counts half as much as one that came so much later. Truths of one hour are much alike, so that few hours say little.
-const HALF_LIFE: Duration = Duration::from_secs(36 * 3_600);
+/// A truth counts half as much as one that came so much later.
+const HALF_LIFE: Duration = Duration::from_secs(100 * 3_600);
 
 /// Fewer truths say nothing of a tenth.
 pub const MIN_TRUTHS: usize = 10;
@@ -38,23 +41,32 @@ const FEW_HELD: f64 = 0.7;
 /// The part of truths that may miss at each end.
 const MISSES: f64 = 0.1;
 
-/// How fast levels follow misses.
-const ADAPTATION: f64 = 0.002;
+/// How fast levels follow misses: by so much for one truth, and by the root of their number as much for truths that come together.
+const ADAPTATION: f64 = 0.02;
 
 /// The most that a level moves.
-const MAX_ADAPTED: f64 = 0.3;
+const MAX_ADAPTED: f64 = 0.5;
+
+/// Truths come together that came after forecasts of the same so many milliseconds: five minutes.
+const TOGETHER_MILLIS: i64 = 300_000;
 
 /// Quantiles further out are not read off truths.
 const EXTREME: f64 = 0.005;
 
-/// Beyond them an interval grows by this power for each whole level: by half for a twentieth.
+/// Beyond them an interval grows by so many times its spread for each whole level.
 const BEYOND: f64 = 8.0;
+
+/// The least spread of an interval to each side, as the logarithm of a factor: runs that all agree are off, too.
+const MIN_SPREAD: f64 = 0.3;
+
+/// No end is moved beyond the logarithm of so many seconds.
+const MAX_LOG: f64 = 20.0;
 
 /// Differences of less than this do not matter, in seconds.
 const GRAIN: f64 = 60.0;
 
-/// The levels at which the truths are read off that correct an interval: a little outside those of its ends, as what comes next differs from what was.
-const READ_AT: [f64; 3] = [0.08, 0.5, 0.92];
+/// The levels of the ends.
+const LEVELS: [f64; 3] = [MISSES, 0.5, 1.0 - MISSES];
 
 /// An interval, in seconds from when it was made; infinite is beyond what is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +94,19 @@ pub struct Truth {
     pub shown: Option<Interval>,
     /// Seconds from when it was made to the start.
     pub actual: f64,
+    /// When the latest forecast before it was made.
+    #[serde(default)]
+    pub after: Timestamp,
+    /// Whether it was counted already, while the job waited, that it starts after its high end.
+    #[serde(skip)]
+    pub is_known_late: bool,
+}
+
+impl Truth {
+    /// When the estimate was made, in milliseconds.
+    fn made_at(&self) -> i64 {
+        self.at.millis() - (self.actual * 1_000.0).round() as i64
+    }
 }
 
 /// How good the estimates of a share were.
@@ -109,41 +134,59 @@ pub enum Rough {
 /// What came true lately.
 #[derive(Debug, Default)]
 pub struct Calibration {
-    /// By group, and by how far ahead they looked; `None` is any.
-    groups: BTreeMap<(Group, Option<Ahead>), Truths>,
+    /// By group.
+    groups: BTreeMap<Group, Truths>,
     /// When the first truth of each group came, which may not be among the latest any more.
     first_truths: BTreeMap<Group, Timestamp>,
-}
-
-/// How far ahead an estimate looks. What is near is off by more, for its size, than what is far.
-type Ahead = usize;
-
-/// Bounds between estimates that look further and further ahead, in seconds.
-const AHEAD: [f64; 4] = [600.0, 1_800.0, 5_400.0, 14_400.0];
-
-fn ahead_of(raw: &Interval) -> Ahead {
-    AHEAD.partition_point(|bound| *bound < raw.middle)
 }
 
 /// The truths of one group, oldest first.
 #[derive(Debug, Default)]
 struct Truths {
     latest: VecDeque<Truth>,
-    /// By what factors they missed the ends of their intervals; not set if some came since these were worked out.
+    /// By how much they missed the ends of their intervals; not set if some came since these were worked out.
     misses: OnceCell<[WeightedValues; 3]>,
-    /// By how much the levels of the two ends differ from [`READ_AT`].
+    /// By how much the levels of the two ends differ from [`LEVELS`].
     adapted: [f64; 2],
+    together: Together,
+}
+
+/// Truths that came together, of each end how many, and how many of them missed it. They are much alike.
+#[derive(Debug, Default)]
+struct Together {
+    which: i64,
+    ends: [(u32, u32); 2],
+}
+
+impl Together {
+    fn number(after: Timestamp) -> i64 {
+        after.millis().div_euclid(TOGETHER_MILLIS)
+    }
 }
 
 impl Truths {
-    /// Each miss at an end moves its level outwards, and each truth that is none moves it inwards by so much less that one in ten misses keeps it
-    /// where it is: what comes next may always be other than what was (adaptive conformal inference).
-    fn adapt(&mut self, truth: &Truth) {
+    fn count(&mut self, truth: &Truth) {
+        self.settle(Together::number(truth.after));
         let Some(shown) = truth.shown else { return };
-        let misses = [truth.actual < shown.low, truth.actual > shown.high];
-        for (adapted, missed) in self.adapted.iter_mut().zip(misses) {
-            let step = if missed { -(1.0 - MISSES) } else { MISSES };
-            *adapted = (*adapted + ADAPTATION * step).clamp(-MAX_ADAPTED, MAX_ADAPTED);
+        let [low, high] = &mut self.together.ends;
+        *low = (low.0 + 1, low.1 + u32::from(truth.actual < shown.low));
+        if !truth.is_known_late {
+            *high = (high.0 + 1, high.1 + u32::from(truth.actual > shown.high));
+        }
+    }
+
+    /// Misses of truths that came together move the levels outwards, and too few of them inwards, so that one in ten keeps them where they are: what
+    /// comes next may always be other than what was (adaptive conformal inference).
+    fn settle(&mut self, which: i64) {
+        if self.together.which == which {
+            return;
+        }
+        let ends = std::mem::take(&mut self.together).ends;
+        self.together.which = which;
+        for (adapted, (all, missed)) in self.adapted.iter_mut().zip(ends).filter(|(_, (all, _))| *all > 0) {
+            let (all, missed) = (f64::from(all), f64::from(missed));
+            let step = ADAPTATION * all.sqrt() * (MISSES - missed / all);
+            *adapted = (*adapted + step).clamp(-MAX_ADAPTED, MAX_ADAPTED);
         }
     }
 }
@@ -163,14 +206,25 @@ pub enum Group {
 impl Group {
     /// The groups that a truth is of.
     pub fn of(truth: &Truth) -> [Self; 3] {
-        let share = Self::Share(truth.queue.clone(), truth.share.clone());
-        [share, Self::Queue(truth.queue.clone()), Self::All]
+        Self::of_share(&truth.queue, truth.share.as_ref())
+    }
+
+    /// The groups of a share, the most like it first.
+    fn of_share(queue: &QueueName, share: Option<&ShareName>) -> [Self; 3] {
+        [Self::Share(queue.clone(), share.cloned()), Self::Queue(queue.clone()), Self::All]
     }
 }
 
 impl Interval {
     fn ends(&self) -> [f64; 3] {
         [self.low, self.middle, self.high]
+    }
+
+    /// The logarithms of its ends, and how far each is from the middle; that of the middle is the mean of both.
+    fn logarithms(&self) -> [(f64, f64); 3] {
+        let [low, middle, high] = self.ends().map(|end| (end + GRAIN).ln());
+        let (below, above) = ((middle - low).max(MIN_SPREAD), (high - middle).max(MIN_SPREAD));
+        [(low, below), (middle, ((high - low) / 2.0).max(MIN_SPREAD)), (high, above)]
     }
 
     /// Whether a start after so many seconds lies within it.
@@ -193,22 +247,18 @@ impl Calibration {
     /// Forgets the groups of which no truth is kept.
     pub fn forget_empty_groups(&mut self) {
         let groups = &self.groups;
-        self.first_truths.retain(|group, _| groups.contains_key(&(group.clone(), None)));
+        self.first_truths.retain(|group, _| groups.contains_key(group));
     }
 
     /// Takes in what came true.
     pub fn record(&mut self, truth: &Truth) {
-        let groups = Group::of(truth);
-        let ahead = ahead_of(&truth.raw);
-        for group in groups.into_iter().flat_map(|group| [(group.clone(), Some(ahead)), (group, None)]) {
+        for group in Group::of(truth) {
             if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&group) {
                 continue;
             }
-            if group.1.is_none() {
-                self.first_truths.entry(group.0.clone()).or_insert(truth.at);
-            }
+            self.first_truths.entry(group.clone()).or_insert(truth.at);
             let truths = self.groups.entry(group).or_default();
-            truths.adapt(truth);
+            truths.count(truth);
             truths.misses = OnceCell::new();
             truths.latest.push_back(truth.clone());
             if truths.latest.len() > MAX_TRUTHS {
@@ -217,12 +267,27 @@ impl Calibration {
         }
     }
 
+    /// Takes in that an estimate of a share has missed its high end, though its job still waits.
+    pub fn record_late(&mut self, queue: &QueueName, share: Option<&ShareName>) {
+        for group in Group::of_share(queue, share) {
+            if let Some(truths) = self.groups.get_mut(&group) {
+                let [_, high] = &mut truths.together.ends;
+                *high = (high.0 + 1, high.1 + 1);
+            }
+        }
+    }
+
+    /// What came true before a forecast moves the levels of its intervals.
+    pub fn settle(&mut self, now: Timestamp) {
+        self.groups.values_mut().for_each(|truths| truths.settle(Together::number(now)));
+    }
+
     /// What an estimate of a share has to be, by what came true; `None` while too little has.
     pub fn correct(&self, raw: Interval, queue: &QueueName, share: Option<&ShareName>) -> Option<Interval> {
-        let factors = self.truths_for(queue, share, ahead_of(&raw))?.factors();
+        let corrections = self.truths_for(queue, share)?.corrections();
         let mut ends = [0.0; 3];
-        for ((end, raw), factor) in ends.iter_mut().zip(raw.ends()).zip(factors) {
-            *end = ((raw + GRAIN) * factor - GRAIN).max(0.0);
+        for ((end, (logarithm, spread)), correction) in ends.iter_mut().zip(raw.logarithms()).zip(corrections) {
+            *end = ((logarithm + spread * correction).min(MAX_LOG).exp() - GRAIN).max(0.0);
         }
         let [low, middle, high] = ends;
         Some(Interval { low: low.min(middle), middle, high: high.max(middle) })
@@ -230,79 +295,73 @@ impl Calibration {
 
     /// How many truths there are for a share, or else for its queue, or else in all.
     pub fn known(&self, queue: &QueueName, share: Option<&ShareName>) -> usize {
-        let groups = [Group::Share(queue.clone(), share.cloned()), Group::Queue(queue.clone()), Group::All];
-        let groups = groups.map(|group| (group, None));
+        let groups = Group::of_share(queue, share);
         groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.latest.len()).max().unwrap_or(0)
     }
 
     /// Why the interval of an estimate of a share is only rough; `None` if it is not.
     pub fn rough(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<Rough> {
-        let groups = [Group::Share(queue.clone(), share.cloned()), Group::Queue(queue.clone()), Group::All];
-        let found = groups
+        let found = Group::of_share(queue, share)
             .into_iter()
-            .map(|group| (group, None))
-            .find_map(|key| self.groups.get_key_value(&key).filter(|(_, truths)| truths.latest.len() >= ENOUGH));
-        found.map_or(Some(Rough::FewTruths), |((group, _), truths)| truths.rough(self.first_truths.get(group)))
+            .find_map(|group| self.groups.get_key_value(&group).filter(|(_, truths)| truths.latest.len() >= ENOUGH));
+        found.map_or(Some(Rough::FewTruths), |(group, truths)| truths.rough(self.first_truths.get(group)))
     }
 
     /// How good the estimates of a share were that were shown; `None` if too few were.
     pub fn quality(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<Quality> {
-        self.groups.get(&(Group::Share(queue.clone(), share.cloned()), None))?.quality()
+        self.groups.get(&Group::Share(queue.clone(), share.cloned()))?.quality()
     }
 
     /// How good those of a queue were.
     pub fn quality_of_queue(&self, queue: &QueueName) -> Option<Quality> {
-        self.groups.get(&(Group::Queue(queue.clone()), None))?.quality()
+        self.groups.get(&Group::Queue(queue.clone()))?.quality()
     }
 
     /// The quality of each share of which enough is known.
     pub fn qualities(&self) -> Vec<(QueueName, Option<ShareName>, Quality)> {
-        let of_share = |(group, truths): (&(Group, Option<Ahead>), &Truths)| match group {
-            (Group::Share(queue, share), None) => Some((queue.clone(), share.clone(), truths.quality()?)),
-            (Group::Share(..) | Group::Queue(_) | Group::All, _) => None,
+        let of_share = |(group, truths): (&Group, &Truths)| match group {
+            Group::Share(queue, share) => Some((queue.clone(), share.clone(), truths.quality()?)),
+            Group::Queue(_) | Group::All => None,
         };
         self.groups.iter().filter_map(of_share).collect()
     }
 
-    fn truths_for(&self, queue: &QueueName, share: Option<&ShareName>, ahead: Ahead) -> Option<&Truths> {
-        let enough = |group: Group, ahead: Option<Ahead>, least: usize| {
-            self.groups.get(&(group, ahead)).filter(|truths| truths.latest.len() >= least)
-        };
-        let of_share = || Group::Share(queue.clone(), share.cloned());
-        let of_queue = || Group::Queue(queue.clone());
-        enough(of_share(), Some(ahead), ENOUGH)
-            .or_else(|| enough(of_queue(), Some(ahead), ENOUGH))
-            .or_else(|| enough(of_share(), None, ENOUGH))
-            .or_else(|| enough(of_queue(), None, MIN_TRUTHS))
-            .or_else(|| enough(Group::All, None, MIN_TRUTHS))
+    fn truths_for(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Truths> {
+        let groups = Group::of_share(queue, share).into_iter().zip([ENOUGH, MIN_TRUTHS, MIN_TRUTHS]);
+        groups.into_iter().find_map(|(group, least)| self.groups.get(&group).filter(|one| one.latest.len() >= least))
     }
 }
 
 impl Truths {
-    /// What the ends of an interval have to be multiplied by.
-    fn factors(&self) -> [f64; 3] {
-        let levels = [READ_AT[0] + self.adapted[0], READ_AT[1], READ_AT[2] - self.adapted[1]];
-        let mut factors = [1.0; 3];
-        for ((factor, level), misses) in factors.iter_mut().zip(levels).zip(self.misses()) {
+    /// By how many times its spread each end of an interval has to be moved.
+    fn corrections(&self) -> [f64; 3] {
+        let levels = [LEVELS[0] + self.adapted[0], LEVELS[1], LEVELS[2] - self.adapted[1]];
+        let mut corrections = [0.0; 3];
+        for ((correction, level), misses) in corrections.iter_mut().zip(levels).zip(self.misses()) {
             let inside = level.clamp(EXTREME, 1.0 - EXTREME);
             // Beyond all that was seen it goes on by as much as it would have to.
-            *factor = (misses.quantile(inside) + (level - inside) * BEYOND).exp();
+            *correction = misses.quantile(inside) + (level - inside) * BEYOND;
         }
-        factors
+        corrections
     }
 
-    /// The logarithms of the factors by which truths missed the ends of their intervals, with how much each counts.
+    /// By how many times their spread truths missed the ends of their intervals, with how much each counts: less the longer ago it came, and the root
+    /// of their number less for those of one forecast, which are off together.
     fn misses(&self) -> &[WeightedValues; 3] {
         self.misses.get_or_init(|| {
             let latest = self.latest.back().map(|truth| truth.at).unwrap_or_default();
-            let weighted = |end: fn(&Interval) -> f64| {
-                let weighted = self.latest.iter().map(|truth| {
-                    let half_lives = latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64();
-                    (((truth.actual + GRAIN) / (end(&truth.raw) + GRAIN)).ln(), (-half_lives).exp2())
-                });
-                WeightedValues::of(weighted.collect())
-            };
-            [weighted(|raw| raw.low), weighted(|raw| raw.middle), weighted(|raw| raw.high)]
+            let mut of_forecasts: HashMap<i64, f64> = HashMap::new();
+            self.latest.iter().for_each(|truth| *of_forecasts.entry(truth.made_at()).or_default() += 1.0);
+            let mut all = [const { Vec::new() }; 3];
+            for truth in &self.latest {
+                let half_lives = latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64();
+                let together = of_forecasts.get(&truth.made_at()).copied().unwrap_or(1.0);
+                let (actual, weight) = ((truth.actual + GRAIN).ln(), (-half_lives).exp2() / together.sqrt());
+                for (values, (logarithm, spread)) in all.iter_mut().zip(truth.raw.logarithms()) {
+                    values.push(((actual - logarithm) / spread, weight));
+                }
+            }
+            all.map(WeightedValues::of)
         })
     }
 
@@ -361,67 +420,5 @@ impl WeightedValues {
         let target = (level * total + extra).clamp(0.0, total);
         let index = self.0.partition_point(|(_, below)| *below < target);
         self.0.get(index).or(self.0.last()).map_or(0.0, |(value, _)| *value)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn truth(raw: Interval, shown: Option<Interval>, actual: f64) -> Truth {
-        Truth { at: Timestamp::default(), queue: "q".into(), share: None, raw, shown, actual }
-    }
-
-    #[test]
-    fn intervals_become_as_wide_as_the_truth_is_scattered_and_are_not_shown_before() {
-        let mut calibration = Calibration::default();
-        let raw = Interval { low: 3500.0, middle: 3600.0, high: 3700.0 };
-        let actual = |index: u32| 1800.0 * f64::from(1 + index * 37 % 100) / 25.0;
-        let mut held = 0;
-        for index in 0..500 {
-            let shown = calibration.correct(raw, &"q".into(), None);
-            assert_eq!(shown.is_none(), index < 10, "after {index}");
-            held += u32::from(index >= 100 && shown.unwrap().holds(actual(index)));
-            calibration.record(&truth(raw, shown, actual(index)));
-        }
-        let coverage = f64::from(held) / 400.0;
-        assert!((0.76..=0.86).contains(&coverage), "{coverage}");
-        let quality = calibration.quality(&"q".into(), None).unwrap();
-        assert!((0.76..=0.86).contains(&quality.coverage), "{quality:?}");
-    }
-
-    #[test]
-    fn what_has_changed_is_learnt_and_what_was_is_forgotten() {
-        let mut calibration = Calibration::default();
-        let raw = Interval { low: 1000.0, middle: 1000.0, high: 1000.0 };
-        let at = |hours: u64| Timestamp::default() + Duration::from_secs(3_600 * hours);
-        for hour in 0..400 {
-            calibration.record(&Truth { at: at(hour), ..truth(raw, None, 1000.0) });
-        }
-        for hour in 400..500 {
-            calibration.record(&Truth { at: at(hour), ..truth(raw, None, 8000.0) });
-        }
-        let corrected = calibration.correct(raw, &"q".into(), None).unwrap();
-        assert!((corrected.middle - 8000.0).abs() < 1.0, "{corrected:?}");
-    }
-
-    #[test]
-    fn an_interval_is_rough_while_the_history_is_young_or_most_were_wrong() {
-        let raw = Interval { low: 100.0, middle: 200.0, high: 300.0 };
-        let rough = |truths: u64, apart: u64, actual: f64| {
-            let mut calibration = Calibration::default();
-            for index in 0..truths {
-                let at = Timestamp::default() + Duration::from_secs(apart * index);
-                calibration.record(&Truth { at, ..truth(raw, Some(raw), actual) });
-            }
-            calibration.rough(&"q".into(), None)
-        };
-        assert_eq!((rough(0, 600, 200.0), rough(99, 600, 200.0)), (Some(Rough::FewTruths), Some(Rough::FewTruths)));
-        assert_eq!(rough(500, 10, 200.0), Some(Rough::Young));
-        assert_eq!(rough(500, 600, 900.0), Some(Rough::OftenWrong));
-        assert_eq!(rough(SETTLED as u64, 600, 200.0), None);
-        // Much that comes true in little time is not young for ever.
-        let many = MAX_TRUTHS as u64 * 2;
-        assert_eq!((rough(many, 2, 200.0), rough(many, 4, 200.0)), (Some(Rough::Young), None));
     }
 }

@@ -158,7 +158,8 @@ impl Forecaster {
     /// Takes in that the wait of a job has ended.
     pub fn wait_ended(&mut self, job: &JobId, at: Timestamp, end: WaitEnd) {
         self.outlooks.remove(job);
-        for truth in self.kept.resolve(job, at, end, &mut self.rows) {
+        let after = self.made_at.unwrap_or_default();
+        for truth in self.kept.resolve(job, at, end, after, &mut self.rows) {
             self.came_true(&truth);
         }
     }
@@ -202,6 +203,10 @@ impl Forecaster {
 
     /// Takes in when the waiting jobs of a world start: they are shown from now on, and some are kept until their truth is known.
     pub fn take(&mut self, world: &World, starts: &Starts) {
+        for (queue, share) in self.kept.take_late(world.now) {
+            self.calibration.record_late(&queue, share.as_ref());
+        }
+        self.calibration.settle(world.now);
         let mut of_lanes = LaneNotes::default();
         let mut outlooks = BTreeMap::new();
         for (index, (job, starts)) in world.waiting.iter().zip(&starts.of_jobs).enumerate() {
@@ -360,7 +365,8 @@ mod tests {
         let mut came_true = |queue: &str, number: u64| {
             let at = Timestamp::default() + Duration::from_secs(2 * number);
             let (queue, share, shown) = (queue.into(), Some("s".into()), Some(raw));
-            forecaster.came_true(&Truth { at, queue, share, raw, shown, actual: 200.0 });
+            let (after, is_known_late) = (at, false);
+            forecaster.came_true(&Truth { at, queue, share, raw, shown, actual: 200.0, after, is_known_late });
         };
         came_true("forgotten", 0);
         // For more than six hours, of which the last 10,000 are less.

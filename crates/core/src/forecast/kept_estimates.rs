@@ -37,6 +37,9 @@ struct KeptEstimate {
     made_at: Timestamp,
     raw: Interval,
     shown: Option<Interval>,
+    /// Whether its job waited beyond its high end, as was counted.
+    #[serde(skip)]
+    is_late: bool,
 }
 
 /// How the wait of a job ended.
@@ -81,7 +84,7 @@ impl Kept {
             .last()
             .is_none_or(|last| now.since(last.made_at) >= MIN_APART.max(last.made_at.since(of_job.since)));
         if is_due && of_job.estimates.len() < MAX_OF_JOB {
-            of_job.estimates.push(KeptEstimate { made_at: now, raw, shown });
+            of_job.estimates.push(KeptEstimate { made_at: now, raw, shown, is_late: false });
             rows.put(format!("{ROWS}/{id}"), of_job);
         }
         true
@@ -89,7 +92,14 @@ impl Kept {
 
     /// What came true of the estimates of a job whose wait has ended. A job that was cancelled would have started later: that says
     /// something of estimates that had expected it to start before.
-    pub fn resolve(&mut self, id: &JobId, at: Timestamp, end: WaitEnd, rows: &mut Rows) -> Vec<Truth> {
+    pub fn resolve(
+        &mut self,
+        id: &JobId,
+        at: Timestamp,
+        end: WaitEnd,
+        after: Timestamp,
+        rows: &mut Rows,
+    ) -> Vec<Truth> {
         let Some(OfJob { queue, share, estimates, .. }) = self.0.remove(id) else { return Vec::new() };
         rows.remove(&format!("{ROWS}/{id}"));
         let truth = |estimate: KeptEstimate| {
@@ -98,10 +108,25 @@ impl Kept {
                 WaitEnd::Dispatched => at > estimate.made_at,
                 WaitEnd::Cancelled => actual > estimate.shown.unwrap_or(estimate.raw).high,
             };
-            let KeptEstimate { raw, shown, .. } = estimate;
-            says_something.then(|| Truth { at, queue: queue.clone(), share: share.clone(), raw, shown, actual })
+            let KeptEstimate { raw, shown, is_late: is_known_late, .. } = estimate;
+            let (queue, share) = (queue.clone(), share.clone());
+            says_something.then_some(Truth { at, queue, share, raw, shown, actual, after, is_known_late })
         };
         estimates.into_iter().filter_map(truth).collect()
+    }
+
+    /// Estimates whose job waits beyond their high end since this was asked last, by queue and share: that they are wrong is known before it starts.
+    pub fn take_late(&mut self, now: Timestamp) -> Vec<(QueueName, Option<ShareName>)> {
+        let mut late = Vec::new();
+        for OfJob { queue, share, estimates, .. } in self.0.values_mut() {
+            for estimate in estimates.iter_mut().filter(|estimate| !estimate.is_late) {
+                if estimate.shown.is_some_and(|shown| now.seconds_since(estimate.made_at) > shown.high) {
+                    estimate.is_late = true;
+                    late.push((queue.clone(), share.clone()));
+                }
+            }
+        }
+        late
     }
 
     /// The jobs of which estimates are kept.
