@@ -33,4 +33,4 @@ pub use replica::Identity;
 pub use standing::Standing;
 
 #[cfg(test)]
-pub(crate) use simulation::mutant::sends_without_a_lease;
+pub(crate) use simulation::mutant::{sends_without_a_lease, settles_before_it_sends};

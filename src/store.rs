@@ -403,11 +403,12 @@ fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Res
     keyed_rows::QUEUES.replace(transaction, &queues)?;
     keyed_rows::FORECAST.save(transaction, &commit.forecast)?;
     let events_cut = events::add(transaction, &commit.events, commit.at)?;
-    transaction.execute(
-        "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)
-         ON CONFLICT (only_row) DO UPDATE SET committed_at = excluded.committed_at",
-        [commit.at.millis()],
-    )?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO service (only_row, since, committed_at) VALUES (1, ?1, ?1)
+             ON CONFLICT (only_row) DO UPDATE SET committed_at = excluded.committed_at",
+        )?
+        .execute([commit.at.millis()])?;
     past_alerts::record(transaction, &commit.transitions, commit.at)?;
     let over_limit = outbox::insert(transaction, &commit.outbox, commit.at)?;
     outbox::prune(transaction, commit.at)?;

@@ -25,13 +25,16 @@ use process::Process;
 use world::{End, Shared, World};
 
 /// After this much virtual time nothing goes wrong any more.
-const QUIET: Duration = Duration::from_secs(700);
+const QUIET: Duration = Duration::from_secs(350);
+
+/// After so much more somebody leads again, and has looked at the condition.
+const SETTLED: Duration = Duration::from_secs(45);
 
 /// After so much more everything has to be delivered.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// Seeds of a usual run. A seed takes a quarter of a second of CPU.
-const SEEDS: u64 = 100;
+/// Seeds of a usual run. A seed takes a fourteenth of a second of CPU.
+const SEEDS: u64 = 2_000;
 
 /// Runs one seed to its end. Says what went wrong.
 fn run(seed: u64) -> Result<(), String> {
@@ -50,7 +53,7 @@ fn world_after(seed: u64) -> Shared {
         for replica in 0..replicas {
             tokio::task::spawn_local(live(Arc::clone(&world), replica));
         }
-        tokio::task::spawn_local(world::weather(Arc::clone(&world)));
+        tokio::task::spawn_local(world::make_trouble(Arc::clone(&world)));
         until_quiet(&world).await;
         world
     });
@@ -62,13 +65,9 @@ fn world_after(seed: u64) -> Shared {
 /// Waits until nothing is left to be delivered.
 async fn until_quiet(world: &Shared) {
     loop {
-        tokio::time::sleep(Duration::from_secs(20)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
         let world = world.lock().unwrap();
-        let passed = world.passed();
-        if (passed > QUIET + Duration::from_secs(100) && world.is_delivered())
-            || passed > QUIET + PATIENCE
-            || world.violation.is_some()
-        {
+        if world.is_delivered() || world.passed() > QUIET + PATIENCE || world.violation.is_some() {
             return;
         }
     }
@@ -79,7 +78,7 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// A replica that dies or is stopped now and then, and starts again with an empty disk.
 async fn live(world: Shared, replica: usize) {
-    let begins = world.lock().unwrap().random(0..20_000);
+    let begins = world.lock().unwrap().random(0..15_000);
     tokio::time::sleep(Duration::from_millis(begins)).await;
     loop {
         let (process, (lives, end)) = {
@@ -106,11 +105,14 @@ async fn live(world: Shared, replica: usize) {
         let rest = {
             let mut world = world.lock().unwrap();
             world.ended(replica, is_fault);
-            world.rng.random_range(500..60_000)
+            world.rng.random_range(500..40_000)
         };
         tokio::time::sleep(Duration::from_millis(rest)).await;
     }
 }
+
+/// A fault that so many seeds do not find is not found.
+const MAX_SEEDS_TO_FIND: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
@@ -166,9 +168,14 @@ fn a_seed_runs_the_same_each_time() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "which seeds find something is what is to be noted")]
 fn what_is_wrong_is_found() {
-    for mutant in Mutant::ALL {
-        let found = failures(0..400, Some(mutant), 1);
-        assert!(!found.is_empty(), "{mutant:?} is not found by 400 seeds");
+    for (mutant, known) in Mutant::ALL {
+        let mut found = failures(known..known + 1, Some(mutant), 1);
+        if found.is_empty() {
+            found = failures(0..MAX_SEEDS_TO_FIND, Some(mutant), 1);
+            eprintln!("{mutant:?} is no longer found by seed {known}, but: {found:?}");
+        }
+        assert!(!found.is_empty(), "{mutant:?} is not found by {MAX_SEEDS_TO_FIND} seeds");
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn judge<T>(
     sql: &str,
     read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Judged<T>, StoreError> {
-    let mut statement = connection.prepare(sql)?;
+    let mut statement = connection.prepare_cached(sql)?;
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let number = columns.iter().position(|name| name == "seq" || (table == "silence" && name == "id"));
     let mut found = statement.query([])?;

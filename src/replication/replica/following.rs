@@ -32,6 +32,8 @@ impl<S: Storage + 'static> Replica<S> {
             },
             Ok(None) => {
                 let takes_over = self.lease.found_nothing(asked, self.now());
+                #[cfg(test)]
+                let takes_over = takes_over || crate::replication::simulation::mutant::takes_over_too_early();
                 if self.trouble.is_some() && self.lease.is_unbarred() {
                     self.say(None);
                 }

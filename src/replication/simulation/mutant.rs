@@ -11,11 +11,24 @@ pub(in crate::replication) enum Mutant {
     SendsWithoutALease,
     /// A record whose answer was lost is taken for written.
     TrustsALostAnswer,
+    /// A follower leads as soon as there is no new record, whoever leads.
+    TakesOverTooEarly,
+    /// A notification is noted as delivered before it is sent.
+    SettlesBeforeItSends,
+    /// Whoever begins to lead counts from zero.
+    ForgetsCounters,
 }
 
 impl Mutant {
-    pub(in crate::replication) const ALL: [Self; 3] =
-        [Self::ActsBeforeItAppends, Self::SendsWithoutALease, Self::TrustsALostAnswer];
+    /// Each, and a seed that is known to find it.
+    pub(super) const ALL: [(Self, u64); 6] = [
+        (Self::ActsBeforeItAppends, 153),
+        (Self::SendsWithoutALease, 119),
+        (Self::TrustsALostAnswer, 0),
+        (Self::TakesOverTooEarly, 1),
+        (Self::SettlesBeforeItSends, 2),
+        (Self::ForgetsCounters, 0),
+    ];
 }
 
 thread_local! {
@@ -37,4 +50,16 @@ pub(crate) fn sends_without_a_lease() -> bool {
 
 pub(in crate::replication) fn trusts_a_lost_answer() -> bool {
     MUTANT.get() == Some(Mutant::TrustsALostAnswer)
+}
+
+pub(in crate::replication) fn takes_over_too_early() -> bool {
+    MUTANT.get() == Some(Mutant::TakesOverTooEarly)
+}
+
+pub(crate) fn settles_before_it_sends() -> bool {
+    MUTANT.get() == Some(Mutant::SettlesBeforeItSends)
+}
+
+pub(super) fn forgets_counters() -> bool {
+    MUTANT.get() == Some(Mutant::ForgetsCounters)
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::Bucket;
+use super::mutant;
 use super::world::RECEIVERS;
 use super::world::{HOLDS, Shared, Taken, World, start};
 use crate::config::{Channel, Receiver};
@@ -71,7 +72,7 @@ impl Process {
                 return;
             }
             let store = Store::reused().unwrap();
-            let terms = Terms { poll: Duration::from_secs(2), ..Terms::of(LEASE) };
+            let terms = Terms { poll: LEASE / 10, ..Terms::of(LEASE) };
             match prepare(store, None, Arc::new(bucket.clone()), identity.clone(), terms, clock).await {
                 Ok(opened) => break opened,
                 Err(error) if error.is_lasting() => return world.lock().unwrap().violated(error.to_string()),
@@ -116,6 +117,9 @@ async fn lead(world: Shared, store: StoreHandle, writer: String, stop: Cancellat
     let clock = world.lock().unwrap().clock;
     let Ok(saved) = store.load().await else { return std::future::pending().await };
     let mut counted = saved.series.first().map_or(0.0, |series| series.value);
+    if mutant::forgets_counters() {
+        counted = 0.0;
+    }
     let mut counted_until = saved.watermarks.get(COUNTED_UNTIL).copied().unwrap_or(start());
     let mut alerts = ActiveAlerts::restore(saved.alerts);
     let rules = rules();
@@ -217,7 +221,8 @@ impl Deliver for Wire {
             }
             let bad = world.perils.bad_receivers;
             let there = world.random(1..200);
-            (there, world.happens(bad, 0.1), world.happens(bad, 0.05), world.happens(bad, 0.1))
+            let refuses = world.happens(bad, 0.1) || world.refusing.contains(self.receiver);
+            (there, refuses, world.happens(bad, 0.05), world.happens(bad, 0.1))
         };
         // What has left arrives, whatever becomes of who sent it.
         let transition = message.transitions().next().cloned().unwrap();

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use super::QUIET;
+use super::SETTLED;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::replication::record::Header;
@@ -22,7 +23,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 
 /// When the condition of the alert holds, in seconds.
-pub(super) const HOLDS: [(u64, u64); 2] = [(60, 260), (420, 620)];
+pub(super) const HOLDS: [(u64, u64); 2] = [(30, 130), (210, 310)];
 
 pub(super) const RECEIVERS: [&str; 2] = ["oncall", "team"];
 
@@ -82,6 +83,8 @@ pub(super) struct World {
     /// The bucket answers everybody with an error.
     pub(super) is_out: bool,
     pub(super) paused: BTreeSet<usize>,
+    /// Receivers that refuse everything now.
+    pub(super) refusing: BTreeSet<&'static str>,
     pub(super) wakers: Vec<Waker>,
     /// When something went wrong: a lost answer, a death, a pause, a bucket that was not reached.
     pub(super) faults: Vec<Duration>,
@@ -116,7 +119,7 @@ impl World {
             bad_receivers: perils(),
         };
         let replicas = rng.random_range(2..=5);
-        let mut events: Vec<Duration> = (0..40).map(|_| Duration::from_millis(rng.random_range(0..700_000))).collect();
+        let mut events: Vec<Duration> = (0..40).map(|_| Duration::from_millis(rng.random_range(0..350_000))).collect();
         events.sort_unstable();
         Arc::new(Mutex::new(Self {
             rng,
@@ -129,6 +132,7 @@ impl World {
             cut_off: BTreeSet::new(),
             is_out: false,
             paused: BTreeSet::new(),
+            refusing: BTreeSet::new(),
             wakers: Vec::new(),
             faults: Vec::new(),
             taken: Vec::new(),
@@ -166,7 +170,7 @@ impl World {
 
     /// How long the next process lives, and how it ends.
     pub(super) fn lifetime(&mut self) -> (Duration, End) {
-        let lives = Duration::from_millis(self.rng.random_range(5_000..400_000));
+        let lives = Duration::from_millis(self.rng.random_range(5_000..250_000));
         let end = if self.rng.random_bool(0.5) { End::Death } else { End::Stop };
         let Perils { deaths, stops, .. } = self.perils;
         let happens = match end {
@@ -206,7 +210,7 @@ impl World {
 
     /// Whether all that was to be sent has been.
     pub(super) fn is_delivered(&self) -> bool {
-        self.waiting == 0 && self.ticks.last().is_some_and(|at| *at > QUIET + Duration::from_secs(60))
+        self.waiting == 0 && self.ticks.last().is_some_and(|at| *at > QUIET + SETTLED)
     }
 }
 
@@ -215,21 +219,24 @@ pub(super) fn start() -> Timestamp {
 }
 
 /// Lets things go wrong.
-pub(super) async fn weather(world: Shared) {
+pub(super) async fn make_trouble(world: Shared) {
     loop {
-        let wait = world.lock().unwrap().random(1_000..40_000);
+        let wait = world.lock().unwrap().random(1_000..25_000);
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let mut of = world.lock().unwrap();
         if of.is_quiet() {
             return;
         }
         let replicas = of.replicas as u64;
-        let replica = usize::try_from(of.random(0..replicas)).unwrap();
+        let anybody = usize::try_from(of.random(0..replicas)).unwrap();
+        // What goes wrong with the leader is what matters most.
+        let leader = of.leader().and_then(|writer| writer.split_once('-')?.0.parse().ok());
+        let replica = leader.filter(|_| of.rng.random_bool(0.5)).unwrap_or(anybody);
         // Often just short, sometimes beyond a lease.
-        let lasts = if of.rng.random_bool(0.5) { of.random(200..15_000) } else { of.random(10_000..110_000) };
+        let lasts = if of.rng.random_bool(0.5) { of.random(200..15_000) } else { of.random(20_000..90_000) };
         let lasts = Duration::from_millis(lasts);
-        let Perils { pauses, partitions, outages, .. } = of.perils;
-        match of.random(0..3) {
+        let Perils { pauses, partitions, outages, bad_receivers, .. } = of.perils;
+        match of.random(0..4) {
             0 if pauses => {
                 tracing::debug!(at = ?of.passed(), replica, ?lasts, "paused");
                 of.paused.insert(replica);
@@ -247,6 +254,12 @@ pub(super) async fn weather(world: Shared) {
                 of.is_out = true;
                 drop(of);
                 tokio::task::spawn_local(recover(Arc::clone(&world), lasts));
+            }
+            3 if bad_receivers => {
+                let receiver = RECEIVERS[replica % RECEIVERS.len()];
+                of.refusing.insert(receiver);
+                drop(of);
+                tokio::task::spawn_local(accept(Arc::clone(&world), receiver, lasts));
             }
             _ => {}
         }
@@ -273,4 +286,9 @@ async fn reconnect(world: Shared, cut: Vec<usize>, after: Duration) {
 async fn recover(world: Shared, after: Duration) {
     tokio::time::sleep(after).await;
     world.lock().unwrap().is_out = false;
+}
+
+async fn accept(world: Shared, receiver: &'static str, after: Duration) {
+    tokio::time::sleep(after).await;
+    world.lock().unwrap().refusing.remove(receiver);
 }
