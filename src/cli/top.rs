@@ -32,13 +32,13 @@ const DRAW_EVERY: Duration = Duration::from_secs(1);
   trainspotter top --json | jq .status                once, for programs
 
 Keys:
-  tab, shift-tab, 1 2 3    jobs, queues, alerts
-  arrows, j k, page up and down, g G    move
-  s                        next order of jobs
-  /                        show only lines that hold a text; enter keeps it, esc clears it
-  enter                    of a job its story, of a queue its jobs, of an alert what it says; esc leads back
-  ? h                      these keys
-  q, ctrl-c                end")]
+  tab, shift-tab, 1 2 3               jobs, queues, alerts
+  arrows, j k, page up and down, g G  move
+  s                                   next order of jobs
+  /                                   lines with a text; enter keeps, esc clears
+  enter                               more of this job, queue or alert; esc leads back
+  ? h                                 these keys
+  q, ctrl-c                           end")]
 pub(super) struct Arguments {
     /// How often to look.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]

@@ -6,14 +6,14 @@ use crate::cli::figures::text;
 use crate::cli::table::plain;
 
 const KEYS: [&str; 8] = [
-    "tab, shift-tab, 1 2 3                     jobs, queues, alerts",
-    "arrows, j k, page up and down, g G        move",
-    "enter                                     of a job its story, of a queue its jobs, of an alert what it says",
-    "esc                                       back; without details, all lines again",
-    "s                                         next order of jobs",
-    "/                                         only lines that hold a text; enter keeps it, esc clears it",
-    "? h                                       these keys",
-    "q, ctrl-c                                 end",
+    "tab, shift-tab, 1 2 3               jobs, queues, alerts",
+    "arrows, j k, page up and down, g G  move",
+    "enter                               more of this job, queue or alert",
+    "esc                                 back; without details, all lines again",
+    "s                                   next order of jobs",
+    "/                                   lines with a text; enter keeps, esc clears",
+    "? h                                 these keys",
+    "q, ctrl-c                           end",
 ];
 
 /// Lines that fill the screen, and how far they are scrolled.
@@ -79,6 +79,11 @@ mod tests {
         assert_eq!(shown(&mut details), "line 6");
         details.move_by(-2);
         assert_eq!(shown(&mut details), "line 4");
+    }
+
+    #[test]
+    fn the_keys_fit_into_eighty_columns() {
+        assert!(KEYS.iter().all(|key| key.len() <= 80), "{KEYS:?}");
     }
 
     #[test]
