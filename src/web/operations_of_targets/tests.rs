@@ -87,6 +87,7 @@ fn pages(kinds: &[Kind]) -> Pages {
         metrics: |_| String::new(),
         was_ready: Arc::default(),
         configuration: watch::channel(None).1,
+        pasts: crate::web::what_if::KeptPasts::default(),
     }
 }
 
