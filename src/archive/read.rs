@@ -53,7 +53,9 @@ async fn names<S: Storage>(storage: &S, folder: &str) -> Result<Vec<String>, Arc
             return Ok(all);
         }
         if page.iter().any(|name| name.as_str() <= after) {
-            let problem = format!("the list of {folder} goes back behind {after}: what answers is no S3");
+            let problem = format!(
+                "the list of {folder} goes back behind {after}: what answers is no S3; check `archive.endpoint`"
+            );
             return Err(StorageError::lasting(problem).into());
         }
         all.extend(page);

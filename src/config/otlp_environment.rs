@@ -46,7 +46,7 @@ impl Check<'_> {
         let (name, url) = match (metrics_endpoint, endpoint) {
             (Some(url), _) => ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", url),
             (None, Some(url)) if protocol == OtlpProtocol::Http => {
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/v1/metrics", url.trim_end_matches('/')))
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", below(&url, "/v1/metrics"))
             }
             (None, url) => ("OTEL_EXPORTER_OTLP_ENDPOINT", url.unwrap_or_default()),
         };
@@ -168,6 +168,13 @@ impl Check<'_> {
     }
 }
 
+/// A URL with a path below its own; its query, which may hold a key, stays one.
+fn below(url: &str, path: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let (before, query) = url.split_at(end);
+    format!("{}{path}{query}", before.trim_end_matches('/'))
+}
+
 /// A percent-encoded text. What does not stand for itself in a form is escaped before, for nothing else does here.
 fn decoded(text: &str) -> String {
     let escaped = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
@@ -205,6 +212,8 @@ mod tests {
         assert_eq!(otlp("publish: { otlp: [] }", &[("ENDPOINT", "http://c:4318")]).unwrap(), []);
         let receiver = one(&[("ENDPOINT", "http://c.example:4318/")]);
         assert_eq!(receiver.endpoint.expose(), "http://c.example:4318/v1/metrics");
+        let keyed = one(&[("ENDPOINT", "https://c.example/in/?key=s3cret")]);
+        assert_eq!(keyed.endpoint.expose(), "https://c.example/in/v1/metrics?key=s3cret", "a query stays one");
         assert_eq!((receiver.protocol, receiver.is_zipped, receiver.timeout), (OtlpProtocol::Http, true, None));
         let own = "publish: { otlp: [{ endpoint: 'http://own.example/v1/metrics' }] }";
         let found = otlp(own, &[("ENDPOINT", "http://c.example:4318"), ("PROTOCOL", "nonsense")]).unwrap();

@@ -89,10 +89,7 @@ async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
         ("GPU-seconds running, hours".to_owned(), sum(&running)),
         ("GPU-seconds scheduled, hours".to_owned(), sum(&["scheduled_gpu_seconds"])),
         ("GPU-seconds starting, hours".to_owned(), sum(&["starting_gpu_seconds"])),
-        (
-            "GPU-seconds of capacity".to_owned(),
-            sum(&Part::ALL.map(|part| column_of(part.as_str())).each_ref().map(String::as_str)),
-        ),
+        (CAPACITY.to_owned(), sum(&Part::ALL.map(|part| column_of(part.as_str())).each_ref().map(String::as_str))),
     ]);
     let days_of_hours = hours.iter().map(|row| row.hour).collect::<BTreeSet<Timestamp>>().len() / 24;
     eprintln!(

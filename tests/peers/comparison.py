@@ -7,7 +7,7 @@ everything else is a process of its own:
 
 - `trainspotter run` with the rule and a webhook;
 - Prometheus and Alertmanager with the rule as `trainspotter rules export` writes it. What they scrape is a second `trainspotter run`
-  without rules, since no other exporter reads these queues;
+  without rules, as an exporter of the same figures;
 - a script with boto3 that lists jobs, computes the figure and puts it to CloudWatch. CloudWatch itself is modelled here, by what is
   documented: a standard alarm looks at the maximum of each whole minute, missing data changes nothing, and SNS tries a delivery four
   times, 20 s apart. The alarms were made in advance, one for each share.
@@ -57,7 +57,7 @@ KILLED = (325, 345)
 #: How long after being cut off in the middle of a delivery a sender is started again.
 RESTART = 5
 WAYS = ("trainspotter", "prometheus", "script")
-NAMES = {"trainspotter": "Trainspotter", "prometheus": "Prometheus, Alertmanager and an exporter", "script": "boto3 and CloudWatch alarms"}
+NAMES = {"trainspotter": "Trainspotter", "prometheus": "Prometheus, Alertmanager and an exporter", "script": "boto3 and CloudWatch alarms (modelled)"}
 
 RULE = f"""rules:
   - alert: Waits
@@ -130,28 +130,44 @@ class Way:
         self.running = {}
         self.cpu = dict.fromkeys(commands, 0.0)
         self.peak = 0
+        self.is_over = False
+        self.lock = threading.RLock()
 
     def start(self):
-        for name, command in self.commands.items():
-            self.running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.lock:
+            if self.is_over:
+                return
+            for name, command in self.commands.items():
+                self.running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def look(self):
         """Memory now; CPU is read when a process ends."""
+        with self.lock:
+            self.peak = max(self.peak, self.resident())
+
+    def resident(self):
         resident = 0
         for process in self.running.values():
             status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
             lines = [line for line in status.splitlines() if line.startswith("VmRSS:")]
             resident += sum(int(line.split()[1]) for line in lines)
-        self.peak = max(self.peak, resident)
+        return resident
 
     def kill(self):
-        for name, process in self.running.items():
-            fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            self.cpu[name] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            process.send_signal(signal.SIGKILL)
-        for process in self.running.values():
-            process.wait()
-        self.running = {}
+        with self.lock:
+            for name, process in self.running.items():
+                fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+                self.cpu[name] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                process.send_signal(signal.SIGKILL)
+            for process in self.running.values():
+                process.wait()
+            self.running = {}
+
+    def end(self):
+        """Kills all of it, for good: nothing starts it again."""
+        with self.lock:
+            self.is_over = True
+            self.kill()
 
 
 class CloudWatch(threading.Thread):
@@ -283,7 +299,7 @@ def measure(binary, folder):
         return ways, play(endpoint, ways)
     finally:
         for way in ways.values():
-            way.kill()
+            way.end()
         simulator.kill()
 
 
@@ -336,8 +352,7 @@ def play(endpoint, ways):
     for at, act, share in sorted(plan, key=lambda step: step[0]):
         while time.time() < began + at:
             for way in ways.values():
-                if way.running:
-                    way.look()
+                way.look()
             time.sleep(min(1.0, max(0.0, began + at - time.time())))
         act(share)
     return began, truth

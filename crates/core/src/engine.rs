@@ -118,7 +118,8 @@ impl Engine {
         let mut ledger = Ledger::default();
         ledger.resume(&saved.queues, counted_until);
         // One poll may be late.
-        let counting = Counting::new(&saved.series, &saved.events, counted_until).ticking(cadence.verify_every);
+        let counting =
+            Counting::new(&saved.series, &saved.events, counted_until).with_longest_tick(cadence.verify_every);
         let mut engine = Self {
             horizon: counted_until,
             held_since: None,

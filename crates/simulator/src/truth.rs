@@ -44,6 +44,7 @@ pub(super) fn figures(world: &World, speed: f64) -> Value {
         "waits": waits(world),
         "waterfall": scheduler.queues().map(|queue| waterfall(world, queue)).collect::<Vec<_>>(),
         "gpu_seconds": scheduler.queues().map(|queue| gpu_seconds(world, queue)).collect::<Vec<_>>(),
+        "exact_to_seconds": world.over_time.exact_to_seconds(),
         "unallocated": world.over_time.unallocated(),
         "lending": world.over_time.lending(),
         "preemptions": preemptions,

@@ -23,7 +23,7 @@ use crate::model::{
     CallOutcome, Calls, JobId, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
 };
 
-/// GPU time between two ticks further apart than this is not charged, because nobody looked; with rare polls, see [`Counting::ticking`].
+/// GPU time between two ticks further apart than this is not charged, because nobody looked; with rare polls, see [`Counting::with_longest_tick`].
 const MAX_TICK: Duration = Duration::from_secs(900);
 
 /// All that is counted, and up to when.
@@ -47,6 +47,8 @@ pub struct Counting {
     /// Events that are new to what is remembered, to be saved.
     to_save: Vec<SavedEvent>,
     charged_until: Option<Timestamp>,
+    /// Whether this run has ticked: what an earlier one has charged up to says nothing of how long nobody looked.
+    has_ticked: bool,
     /// The interval of ticks up to which time is charged, where [`MAX_TICK`] is too short for the polls.
     longest_tick: Duration,
     pub(super) last_use: LastUse,
@@ -92,8 +94,9 @@ impl Counting {
         self.kept.retain(|event| event.at <= until);
     }
 
-    /// Time is charged between ticks that are as far apart as `longest`, and always where they are no further apart than [`MAX_TICK`].
-    pub fn ticking(mut self, longest: Duration) -> Self {
+    /// Time is charged between two ticks of this run that are as far apart as `longest`, and always where they are no further apart than
+    /// [`MAX_TICK`].
+    pub fn with_longest_tick(mut self, longest: Duration) -> Self {
         self.longest_tick = longest;
         self
     }
@@ -269,7 +272,9 @@ impl Counting {
     /// Seconds since the previous tick, which is remembered; 0 after a gap in which nobody looked.
     pub(super) fn seconds_since_last(&mut self, now: Timestamp) -> f64 {
         let since = self.charged_until.replace(now).map_or(Duration::ZERO, |before| now.since(before));
-        if since > MAX_TICK.max(self.longest_tick) { 0.0 } else { since.as_secs_f64() }
+        let longest = if self.has_ticked { MAX_TICK.max(self.longest_tick) } else { MAX_TICK };
+        self.has_ticked = true;
+        if since > longest { 0.0 } else { since.as_secs_f64() }
     }
 
     /// Charges each part of each waterfall for the time since the previous tick.

@@ -125,7 +125,7 @@ async fn the_truth_integrates_gpu_seconds_and_counts_work_lost() {
         let parts = row["gpu_seconds"].as_object().unwrap().iter();
         parts.filter(|(part, _)| of(part)).filter_map(|(_, value)| value.as_f64()).sum::<f64>()
     };
-    // Looked at every ten seconds at most, of which each event takes a part.
+    assert_eq!(truth["exact_to_seconds"], 10.0);
     let (causes, idle) = (sum(&truth["unallocated"][0], &|_| true), row["parts"]["unallocated"].as_f64().unwrap());
     assert!(idle > 0.0 && (causes - idle).abs() < 0.01 * capacity, "{causes} by cause, {idle} in all");
     let of_shares = |part: &'static str| {

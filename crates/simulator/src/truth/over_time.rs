@@ -35,6 +35,8 @@ pub(crate) struct OverTime {
     /// What is charged per second until the next look.
     now: Gpus,
     looked_at: Option<Timestamp>,
+    /// The longest step so far: nothing that happened was noticed later than this.
+    longest_step: Duration,
     sums: Gpus,
 }
 
@@ -54,6 +56,7 @@ impl OverTime {
             capacity: BTreeMap::new(),
             now: Gpus::default(),
             looked_at: None,
+            longest_step: Duration::ZERO,
             sums: Gpus::default(),
         }
     }
@@ -71,6 +74,7 @@ impl OverTime {
     /// Lets everything happen that is due by `now`, and charges the time until then. Nobody else changed anything meanwhile.
     pub fn advance(&mut self, scheduler: &mut Scheduler, now: Timestamp) {
         let step = step(scheduler, now.since(self.until));
+        self.longest_step = self.longest_step.max(step);
         if self.looked_at.is_none_or(|at| now.since(at) >= step) {
             self.look(scheduler);
         }
@@ -103,6 +107,11 @@ impl OverTime {
                 }
             }
         }
+    }
+
+    /// How late, at most, [`unallocated`](Self::unallocated) and [`lending`](Self::lending) take in what happens, in seconds.
+    pub fn exact_to_seconds(&self) -> f64 {
+        self.longest_step.as_secs_f64()
     }
 
     /// Idle GPU-seconds by queue and cause, as the service divides them.
