@@ -1,3 +1,5 @@
+//! Acts over several targets, some of which do not answer.
+
 use std::time::Duration;
 
 use axum::http::StatusCode;
