@@ -36,7 +36,7 @@ const MAX_ERROR: usize = 4_096;
 
 /// The largest object that is read. A copy of the state with a million jobs has a tenth of it; more is not what was written here, and
 /// would take the memory that the service needs.
-const MAX_OBJECT_BYTES: usize = 1 << 30;
+pub(crate) const MAX_OBJECT_BYTES: usize = 1 << 30;
 
 /// The largest list that is read. A thousand names of the longest kind, each byte escaped, have less than half of it.
 const MAX_LIST_BYTES: usize = 8 << 20;

@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::objects::MAX_OBJECT_BYTES;
 use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::append::within;
@@ -38,7 +39,7 @@ const MAX_SNAPSHOT_BYTES: u64 = 8 << 30;
 pub(super) async fn write<S: Storage>(storage: &S, copy: &Path, patience: Duration) -> Result<u64, LogError> {
     let position = Store::open_as_is(copy).and_then(|store| store.position()).map_err(LogError::store)?;
     let Some(position) = position.filter(|position| !position.is_ahead) else { return Ok(0) };
-    let bytes = squeezed(copy)?;
+    let bytes = squeezed(copy, MAX_OBJECT_BYTES)?;
     let digest = String::from_utf8_lossy(&position.digest).into_owned();
     within(patience * LARGE, storage.create(&names::snapshot(position.number, &digest), bytes)).await?;
     prune(storage, position.number, patience).await?;
@@ -47,7 +48,7 @@ pub(super) async fn write<S: Storage>(storage: &S, copy: &Path, patience: Durati
 
 /// Writes the state that a log begins with. Says its digest.
 pub(super) async fn write_first<S: Storage>(storage: &S, copy: &Path, patience: Duration) -> Result<String, LogError> {
-    let bytes = squeezed(copy)?;
+    let bytes = squeezed(copy, MAX_OBJECT_BYTES)?;
     let digest = hex(&Sha256::digest(&bytes));
     within(patience * LARGE, storage.create(&names::snapshot(0, &digest), bytes)).await?;
     Ok(digest)
@@ -63,13 +64,21 @@ pub(super) fn unsqueeze(name: &str, bytes: &[u8], to: &Path) -> Result<(), LogEr
     file.sync_all().map_err(|error| LogError::Local(error.to_string()))
 }
 
-fn squeezed(copy: &Path) -> Result<Vec<u8>, LogError> {
+/// A copy as it is written to the log. One that nobody could read again is refused: nothing before it may be removed for it.
+fn squeezed(copy: &Path, at_most: usize) -> Result<Vec<u8>, LogError> {
     let local = |error: std::io::Error| LogError::Local(error.to_string());
     let mut file = std::fs::File::open(copy).map_err(local)?;
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     std::io::copy(&mut file, &mut encoder).map_err(local)?;
     encoder.flush().map_err(local)?;
-    encoder.finish().map_err(local)
+    let bytes = encoder.finish().map_err(local)?;
+    if bytes.len() > at_most {
+        let size = bytes.len();
+        return Err(LogError::Local(format!(
+            "a copy of the state has {size} bytes, of which the log takes {at_most} at most: older copies and records are kept"
+        )));
+    }
+    Ok(bytes)
 }
 
 /// Removes old records and copies.
@@ -89,4 +98,14 @@ async fn prune<S: Storage>(storage: &S, number: u64, patience: Duration) -> Resu
         }
     }
     Ok(())
+}
+
+#[test]
+fn a_copy_that_could_not_be_read_again_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.db");
+    std::fs::write(&copy, "what a state is").unwrap();
+    let bytes = squeezed(&copy, 1_000).unwrap().len();
+    assert!(squeezed(&copy, bytes).is_ok());
+    assert!(squeezed(&copy, bytes - 1).unwrap_err().to_string().contains("older copies and records are kept"));
 }
