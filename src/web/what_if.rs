@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
-use trainspotter_core::model::{Prices, QueueName, ShareName, Timestamp};
+use trainspotter_core::model::{Place, Prices, QueueName, ShareName, Timestamp};
 use trainspotter_core::whatif::{self, Before, Change, Past, QueueReport, Report, ShareReport, UseReport, Waits};
 
 use crate::web::Pages;
@@ -166,8 +166,19 @@ pub(super) async fn what_if(
     let failed = || ApiError::unavailable("failed", "the replay failed; try again");
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
     let asked = match past {
-        Some(id) => Asked::Kept(pages.pasts.get(&id).ok_or_else(|| not_kept(&id))?),
-        None => Asked::Latest(kept_past(&pages, &place).await?),
+        Some(id) => {
+            let kept = pages.pasts.get(&id).ok_or_else(|| not_kept(&id))?;
+            if !place.fits(&kept.place) {
+                return Err(ApiError::bad_request(
+                    "the past is of another account or region: leave out account and region",
+                ));
+            }
+            Asked::Kept(kept)
+        }
+        None => {
+            let (_, rows, prices) = kept_past(&pages, &place).await?;
+            Asked::Latest((rows, prices))
+        }
     };
     let replaying = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -241,9 +252,9 @@ pub(super) async fn candidates(
     }
     let failed = || ApiError::unavailable("failed", "the past could not be read; try again");
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
-    let (rows, prices) = kept_past(&pages, &place).await?;
+    let (place, rows, prices) = kept_past(&pages, &place).await?;
     let reading = tokio::task::spawn_blocking(move || {
-        let kept = pages.pasts.keep(rows, prices).map_err(ApiError::conflict)?;
+        let kept = pages.pasts.keep(place, rows, prices).map_err(ApiError::conflict)?;
         drop(permit);
         let view = |candidate: whatif::Candidate| CandidateView {
             changes: candidate.changes.into_iter().map(|change| change.text).collect(),
@@ -256,14 +267,15 @@ pub(super) async fn candidates(
 }
 
 /// What is kept of the one account and region that is meant, with its prices.
-async fn kept_past(pages: &Pages, place: &PlaceFilter) -> Result<(BTreeMap<String, String>, Prices), ApiError> {
+async fn kept_past(pages: &Pages, place: &PlaceFilter) -> Result<(Place, BTreeMap<String, String>, Prices), ApiError> {
     let targets = pages.watched(place);
     let target = match targets.as_slice() {
         [target] => target,
         [] => return Err(ApiError::conflict("no queue of this account and region is watched")),
         _ => return Err(ApiError::conflict("several accounts or regions are watched: give account and region")),
     };
-    ask(&target.jobs, |reply| JobQuery::Past { reply }).await
+    let (rows, prices) = ask(&target.jobs, |reply| JobQuery::Past { reply }).await?;
+    Ok((target.place_now(), rows, prices))
 }
 
 /// What is asked.

@@ -105,8 +105,11 @@ async fn ranking(running: &Running, queue: &str) {
     assert_eq!(again, report, "the past of the candidates is the same for all of them");
     let (status, text) = running.get("/api/v1/what-if?past=0123&set=queue.q.capacity=1").await;
     assert!(status == 404 && text.contains("ask for the candidates again"), "{status} {text}");
-    for (wrong, said) in [("what-if?past=a&past=b", "given twice"), ("what-if/candidates?past=a", "unknown parameter")]
-    {
+    for (wrong, said) in [
+        ("what-if?past=a&past=b", "given twice"),
+        (&format!("what-if?past={past}&region=mars-1"), "another account or region"),
+        ("what-if/candidates?past=a", "unknown parameter"),
+    ] {
         let (status, text) = running.get(&format!("/api/v1/{wrong}")).await;
         assert!(status == 400 && text.contains(said), "{wrong}: {status} {text}");
     }

@@ -147,6 +147,9 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
         query.extend(past.map(|past| ("past", past)));
         let mut answer = client.get(&["what-if"], &query).await;
         if past.is_some() && matches!(answer, Err(Failure::NotFound(_))) {
+            say(format_args!(
+                "The service does not keep the past any more with which the ranking began: changes from here on are compared with its latest."
+            ));
             query.pop();
             past = None;
             answer = client.get(&["what-if"], &query).await;
