@@ -147,8 +147,7 @@ impl TargetService {
         let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
         let poller = Poller::new(clients, target, config.poll, clock);
         let polling = Polling::new(poller, is_alone, senders.observed, senders.poller, hinted);
-        let rest = CancellationToken::new();
-        let mut parts = Parts::new(span);
+        let (rest, mut parts) = (CancellationToken::new(), Parts::new(span));
         parts.spawn("poller", polling.run(stop.child_token()));
         parts.spawn("events", listening);
         parts.spawn("rules", shared.clone().pass_rules_on(senders.rules, rest.clone()));
