@@ -163,7 +163,12 @@ async fn lead(world: Shared, store: StoreHandle, writer: String, stop: Cancellat
             if committed.is_ok() {
                 uncommitted.clear();
                 notifiers.committed();
-                world.lock().unwrap().ticks.push(moment);
+                {
+                    let mut world = world.lock().unwrap();
+                    world.ticks.push(moment);
+                    // Until it is counted, what this tick has added may wait.
+                    world.waiting = 1;
+                }
                 let waiting = store.backlog().await.map(|all| all.values().map(|of| of.pending).sum());
                 world.lock().unwrap().waiting = waiting.unwrap_or(1);
             }
