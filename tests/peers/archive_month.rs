@@ -2,6 +2,7 @@
 //! `cargo test --test peers a_month -- --ignored --nocapture`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -43,31 +44,10 @@ type Totals = BTreeMap<String, f64>;
 async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
     let folder = tempfile::tempdir().unwrap();
     let (store, place) = (folder.path().join("state.db"), folder.path().join("archive"));
-    let work = Synthetic { length: Some(HumanDuration(MONTH)), ..Synthetic::default() };
-    let mut demo = Demo::configured(SEED, SPEED, &work, |config, _| Config {
-        store: store.clone(),
-        archive: Some(Archive::at(ObjectPlace::Folder(place.clone()))),
-        history: History { keep: DAY, ..config.history },
-        poll: Poll {
-            every: POLL_EVERY,
-            topology_every: Duration::from_secs(3_600),
-            reconcile_every: Duration::from_secs(7_200),
-            utilisation_every: Duration::from_secs(7_200),
-            ..config.poll
-        },
-        receivers: Vec::new(),
-        ..config
-    })
-    .await;
+    let mut demo = a_month(&store, &place).await;
     let watched_since = first_look(&demo).await;
     let (truth, slowest) = until_all_has_ended(&demo, watched_since).await;
-    let days = |table: &str| std::fs::read_dir(place.join(table).join("v1")).map_or(0, Iterator::count);
-    let archived = async {
-        while days("jobs") < 30 || days("hours") < 30 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, archived).await.expect("30 days are archived");
+    until_archived(&place).await;
     let url = format!("http://{}/_sim/truth", demo.endpoint);
     let sums: Value = http::get(url).await.unwrap().json().await.unwrap();
     let at: Timestamp = serde_json::from_value(sums["now"].clone()).unwrap();
@@ -125,6 +105,37 @@ async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
     }
     report_says_the_same(&place.display().to_string(), &all, at).await;
     assert!(different.is_empty(), "seed {SEED}: {different:#?}");
+}
+
+/// The demo with a month's work, and a service that archives it.
+async fn a_month(store: &Path, place: &Path) -> Demo {
+    let work = Synthetic { length: Some(HumanDuration(MONTH)), ..Synthetic::default() };
+    Demo::configured(SEED, SPEED, &work, |config, _| Config {
+        store: store.to_owned(),
+        archive: Some(Archive::at(ObjectPlace::Folder(place.to_owned()))),
+        history: History { keep: DAY, ..config.history },
+        poll: Poll {
+            every: POLL_EVERY,
+            topology_every: Duration::from_secs(3_600),
+            reconcile_every: Duration::from_secs(7_200),
+            utilisation_every: Duration::from_secs(7_200),
+            ..config.poll
+        },
+        receivers: Vec::new(),
+        ..config
+    })
+    .await
+}
+
+/// Waits until all days of the month are there.
+async fn until_archived(place: &Path) {
+    let days = |table: &str| std::fs::read_dir(place.join(table).join("v1")).map_or(0, Iterator::count);
+    let archived = async {
+        while days("jobs") < 30 || days("hours") < 30 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, archived).await.expect("30 days are archived");
 }
 
 /// When the service had looked at everything once: what ended before is in no row.
