@@ -32,6 +32,7 @@ mod publishing;
 mod quotas;
 mod rate_limit;
 mod reservations;
+mod sweep_pages;
 mod topology;
 mod translate;
 mod unreadable_entries;

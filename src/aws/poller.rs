@@ -16,6 +16,7 @@ use crate::aws::failure::Failure;
 use crate::aws::identity::Identity;
 use crate::aws::listing::Listing;
 use crate::aws::page::PageReader;
+use crate::aws::sweep_pages::{SWEEP_PAGES_MIN, SweepPages};
 use crate::aws::topology::{self, Topology};
 use crate::aws::translate;
 use crate::aws::translate::{Pools, Unknowns};
@@ -37,8 +38,9 @@ const JOBS_PER_PAGE: i32 = 100;
 /// The part of a poll's calls that full sweeps may take. A longer sweep goes on in the next poll, so that a queue with a
 /// million waiting jobs does not keep the others waiting.
 const SWEEP_SHARE: f64 = 0.5;
-/// Pages of sweeps in a poll at least, however small the budget.
-const SWEEP_PAGES_MIN: f64 = 10.0;
+
+/// Calls that have begun when a round should be over, about.
+const CALLS_ON_THEIR_WAY: f64 = 2.0;
 
 /// Pages of one list of jobs, at most: twice the million of jobs that AWS lets wait.
 const MAX_PAGES: usize = 20_000;
@@ -86,6 +88,8 @@ pub struct Poller {
     owed: BTreeMap<QueueName, Timestamp>,
     /// Whether the round under way has [begun](Poller::begin).
     begun: bool,
+    /// When this round should be over, if somebody said so.
+    ends_at: Option<Timestamp>,
     /// Finds out which account this is.
     pub(super) identity: Identity,
 }
@@ -129,6 +133,7 @@ impl Poller {
             swept_first: None,
             owed: BTreeMap::new(),
             begun: false,
+            ends_at: None,
             identity: Identity::default(),
         }
     }
@@ -168,7 +173,7 @@ impl Poller {
     /// and another queue is the first to go on then.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn reconcile(&mut self, questions: &Questions, out: &Out) {
-        let mut pages = self.sweep_pages();
+        let mut pages = SweepPages::new(self.sweep_pages(), self.ends_at.take());
         let mut polled = std::mem::take(&mut self.polled);
         let first = polled.iter().position(|(queue, _)| Some(queue) > self.swept_first.as_ref()).unwrap_or(0);
         polled.rotate_left(first);
@@ -192,6 +197,12 @@ impl Poller {
     pub(crate) fn reconcile_from(&self, questions: &Questions, end: Timestamp) -> Timestamp {
         let sweeps = self.polled.iter().any(|(queue, _)| self.is_to_sweep(queue, questions));
         if sweeps { end - self.poll.every.mul_f64(SWEEP_SHARE) } else { end }
+    }
+
+    /// Full lists of this round stop in time for it to end then, but for a few pages. After them each queue says something of itself.
+    pub(crate) fn end_round_at(&mut self, end: Timestamp) {
+        let calls = self.polled.len() as f64 + CALLS_ON_THEIR_WAY;
+        self.ends_at = Some(end - Duration::from_secs_f64(calls / self.poll.calls_per_second));
     }
 
     fn is_to_sweep(&self, queue: &QueueName, questions: &Questions) -> bool {
@@ -289,8 +300,8 @@ impl Poller {
             clippy::cast_sign_loss,
             reason = "`as` saturates, and it is positive"
         )]
-        let pages = (calls * SWEEP_SHARE).max(SWEEP_PAGES_MIN) as u64;
-        pages
+        let pages = (calls * SWEEP_SHARE) as u64;
+        pages.max(SWEEP_PAGES_MIN)
     }
 
     #[tracing::instrument(level = "debug", skip_all, fields(%queue))]
@@ -301,7 +312,7 @@ impl Poller {
         self.list(queue, JobStatus::Pending, out).await?;
         // A queue without a watermark is new.
         if created_after.is_none() || questions.waiting.contains(queue) {
-            self.sweep(queue, since, &mut { FEW_PAGES }, out).await?;
+            self.sweep(queue, since, &mut SweepPages::new(FEW_PAGES, None), out).await?;
         }
         let since = self.clock.now();
         for status in [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running] {
@@ -332,15 +343,20 @@ impl Poller {
 
     /// Lists RUNNABLE from where the last poll left off, as far as `pages` reach. What fails is tried again from the
     /// same page, unless AWS refuses it: then the sweep begins anew.
-    async fn sweep(&mut self, queue: &QueueName, now: Timestamp, pages: &mut u64, out: &Out) -> Result<(), Failure> {
+    async fn sweep(
+        &mut self,
+        queue: &QueueName,
+        now: Timestamp,
+        pages: &mut SweepPages,
+        out: &Out,
+    ) -> Result<(), Failure> {
         let anew = Sweep { since: now, listing: self.listing(MAX_PAGES), token: None };
         let mut sweep = self.sweeps.remove(queue).unwrap_or(anew);
         loop {
-            if *pages == 0 {
+            if !pages.take(self.clock.now()) {
                 self.sweeps.insert(queue.clone(), sweep);
                 return Ok(());
             }
-            *pages -= 1;
             let (ask, token) = (Ask::Status(JobStatus::Runnable), sweep.token.clone());
             match self.page(queue, ask, token, &mut sweep.listing, out).await {
                 Ok(Listed { next: None, .. }) => break,

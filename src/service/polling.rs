@@ -1,9 +1,9 @@
 //! When AWS is asked: polls at a steady pace and, between them, looks at jobs to which something may have happened.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -88,6 +88,8 @@ impl Polling {
         let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(MIN_ANSWERING));
         let asked = self.questions().await?;
         self.poller.answer(&asked, deadline, &self.observed).await;
+        let end = self.clock.at(began) + turn;
+        self.poller.end_round_at(end.max(self.clock.now() + self.clock.of_wall(MIN_ANSWERING)));
         self.poller.reconcile(&questions, &self.observed).await;
         self.messages.send(PollerMessage::PollEnded { began_at: self.clock.at(began) }).await.ok()
     }
@@ -116,9 +118,9 @@ fn second_after(every: Duration, target: &str, is_alone: bool) -> Duration {
     if is_alone {
         return every;
     }
-    let mut hasher = DefaultHasher::new();
-    target.hash(&mut hasher);
-    let part = hasher.finish() as f64 / u64::MAX as f64;
+    let digest = Sha256::digest(target);
+    let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
+    let part = f64::from(number) / f64::from(u32::MAX);
     every.mul_f64(FIRST_PART + (1.0 - FIRST_PART) * part)
 }
 

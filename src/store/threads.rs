@@ -1,25 +1,42 @@
 //! The threads on which stores are called, for SQLite blocks. They are few, however many stores there are: each has memory of its own, and a store has
-//! nothing to do for nearly all of its time.
+//! nothing to do for nearly all of its time. Where all of them are held up, by a file that does not answer, more are started, so that other stores go on.
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::store::StoreError;
 
-/// Stores that are called at once, at most.
-const MAX_THREADS: usize = 4;
+/// Threads that there are from the beginning.
+const THREADS: usize = 4;
+
+/// Threads at most: so many files may not answer before other stores wait for them.
+const MAX_THREADS: usize = 64;
+
+/// A thread whose work takes longer is held up.
+const HELD_UP_AFTER: Duration = Duration::from_secs(1);
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Where work for the threads goes, once one has started.
-static WORK: OnceLock<mpsc::Sender<Work>> = OnceLock::new();
+/// All threads, once the first has started.
+static THREADS_OF_STORES: OnceLock<Threads> = OnceLock::new();
+
+#[derive(Clone)]
+struct Threads {
+    work: mpsc::Sender<Work>,
+    inbox: Arc<Mutex<mpsc::Receiver<Work>>>,
+    /// Since when each thread is at work; `None` for one that waits for some.
+    busy_since: Arc<Mutex<Vec<Option<Instant>>>>,
+}
 
 /// Runs something on one of the threads. It is run to its end, even if nobody waits for that.
 ///
@@ -31,38 +48,110 @@ pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
         // Who went away does not want to know.
         let _ = reply.send(work());
     });
-    sender()?.send(work).map_err(|_| StoreError::Closed)?;
+    let threads = started()?;
+    threads.add_if_all_are_held_up();
+    threads.work.send(work).map_err(|_| StoreError::Closed)?;
     answer.await.map_err(|_| StoreError::Closed)
 }
 
 /// Starts the threads, if nobody has.
-pub(super) fn sender() -> Result<&'static mpsc::Sender<Work>, StoreError> {
-    if let Some(sender) = WORK.get() {
-        return Ok(sender);
+///
+/// # Errors
+/// The system has no thread left.
+pub(super) fn start() -> Result<(), StoreError> {
+    started().map(|_| ())
+}
+
+fn started() -> Result<&'static Threads, StoreError> {
+    if let Some(threads) = THREADS_OF_STORES.get() {
+        return Ok(threads);
     }
-    let (sender, receiver) = mpsc::channel();
-    let receiver = Arc::new(Mutex::new(receiver));
-    for number in 0..MAX_THREADS {
-        let receiver = Arc::clone(&receiver);
-        let started = std::thread::Builder::new().name("store".to_owned()).spawn(move || serve(&receiver));
-        match started {
-            Ok(_) => {}
+    let (work, inbox) = mpsc::channel();
+    let threads = Threads { work, inbox: Arc::new(Mutex::new(inbox)), busy_since: Arc::default() };
+    for number in 0..THREADS {
+        match threads.add() {
+            Ok(()) => {}
             Err(error) if number == 0 => {
                 return Err(StoreError::Sqlite(format!("the stores' threads cannot be started: {error}")));
             }
-            Err(error) => tracing::warn!(%error, threads = number, "stores have fewer threads than they may"),
+            Err(error) => tracing::warn!(%error, threads = number, "stores have fewer threads than they should have"),
         }
     }
-    // Threads of whoever was later end with their sender.
-    Ok(WORK.get_or_init(|| sender))
+    Ok(THREADS_OF_STORES.get_or_init(|| threads))
 }
 
-fn serve(work: &Mutex<mpsc::Receiver<Work>>) {
-    loop {
-        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(work) = next else { return };
-        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            tracing::error!("something that a store was to do ended by a defect; the others go on");
+impl Threads {
+    fn busy_since(&self) -> MutexGuard<'_, Vec<Option<Instant>>> {
+        self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self) -> std::io::Result<()> {
+        let threads = self.clone();
+        let mut busy_since = self.busy_since();
+        let number = busy_since.len();
+        std::thread::Builder::new().name("store".to_owned()).spawn(move || threads.serve(number))?;
+        busy_since.push(None);
+        Ok(())
+    }
+
+    fn add_if_all_are_held_up(&self) {
+        let now = Instant::now();
+        let is_held_up =
+            |since: &Option<Instant>| since.is_some_and(|since| now.saturating_duration_since(since) >= HELD_UP_AFTER);
+        let (threads, are_held_up) = {
+            let busy_since = self.busy_since();
+            (busy_since.len(), busy_since.iter().all(is_held_up))
+        };
+        if !are_held_up {
+            return;
+        }
+        if threads >= MAX_THREADS {
+            tracing::error!(threads, "state files do not answer, and stores wait for them: this is the most threads");
+            return;
+        }
+        tracing::warn!(threads, "state files are slow, or do not answer: stores get another thread");
+        if let Err(error) = self.add() {
+            tracing::warn!(%error, "stores get no other thread");
+        }
+    }
+
+    fn serve(&self, number: usize) {
+        loop {
+            let next = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(work) = next else { return };
+            self.set_busy_since(number, Some(Instant::now()));
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                tracing::error!("something that a store was to do ended by a defect; the others go on");
+            }
+            self.set_busy_since(number, None);
+        }
+    }
+
+    fn set_busy_since(&self, number: usize, since: Option<Instant>) {
+        if let Some(own) = self.busy_since().get_mut(number) {
+            *own = since;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_that_do_not_answer_hold_up_no_other_store() {
+        let (release, held_up): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::channel::<()>()).unzip();
+        let blocked: Vec<_> =
+            held_up.into_iter().map(|held_up| tokio::spawn(run(move || drop(held_up.recv())))).collect();
+        let others = async {
+            // Each that is asked for sees whether all threads are held up.
+            while tokio::time::timeout(Duration::from_millis(100), run(|| ())).await.is_err() {}
+        };
+        tokio::time::timeout(Duration::from_secs(60), others).await.expect("other stores go on");
+        assert!(started().unwrap().busy_since().len() > THREADS);
+        drop(release);
+        for one in blocked {
+            one.await.unwrap().unwrap();
         }
     }
 }

@@ -75,7 +75,7 @@ impl StoreHandle {
     /// # Errors
     /// The system has no thread left.
     pub fn start(store: Store) -> Result<Self, StoreError> {
-        threads::sender()?;
+        threads::start()?;
         let (calls, queue) = mpsc::channel(QUEUE);
         tokio::spawn(work(store, queue));
         Ok(Self { calls, fence: None, term: None })

@@ -1,6 +1,7 @@
 //! What operators do, for all targets: a silence holds everywhere, and the outbox is that of all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -11,6 +12,9 @@ use crate::web::operations::{Change, Operation, Outcome, Refusal, Reply, asked};
 use crate::web::outbox::{NotificationPage, OutboxFilter};
 use crate::web::targets::{PlaceFilter, WatchedTarget};
 use crate::web::test_notifications::{TestRequest, TestResult};
+
+/// How long one target may take for what is asked of all, in wall time: less than half of what a request may take, for some are asked twice.
+const ACT_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often a new silence is given an id while others take theirs.
 const ATTEMPTS: usize = 3;
@@ -25,9 +29,9 @@ impl Pages {
     /// One that does not answer hinders no other.
     async fn each<T>(&self, operation: impl Fn(Reply<T>) -> Operation) -> Answers<T> {
         let targets = self.watched(&PlaceFilter::default());
-        let answers = join_all(targets.iter().map(|target| asked(&target.operations, &operation))).await;
+        let answers = join_all(targets.iter().map(|target| asked_in_time(target, &operation))).await;
         let names = targets.iter().map(|target| Arc::clone(&target.place.target));
-        names.zip(answers.into_iter().map(Result::flatten)).collect()
+        names.zip(answers).collect()
     }
 
     /// All silences, by id.
@@ -92,28 +96,25 @@ impl Pages {
                 still.join(", ")
             )));
         }
-        done(ended, telling(refused, &still))
+        done(ended, decisive(refused, &still))
     }
 
     /// In which of these targets, that did not end a silence, it may still hold: all but those that say that it does not.
     async fn where_it_may_hold(&self, id: i64, targets: impl Iterator<Item = &(Arc<str>, Refusal)>) -> Vec<Arc<str>> {
-        let mut holding = Vec::new();
-        for (name, _) in targets {
+        let now = self.clock.now();
+        let holds = |silence: &Silence| silence.id == id && silence.is_active(now);
+        let asking = targets.map(async |(name, _)| {
             let listed = self.of_one(name, |reply| Operation::ListSilences { reply }).await;
-            let now = self.clock.now();
-            let holds = |silence: &Silence| silence.id == id && silence.is_active(now);
-            if listed.is_none_or(|silences| silences.iter().any(holds)) {
-                holding.push(Arc::clone(name));
-            }
-        }
-        holding
+            listed.is_none_or(|silences| silences.iter().any(holds)).then(|| Arc::clone(name))
+        });
+        join_all(asking).await.into_iter().flatten().collect()
     }
 
     /// What one target answers to a question; `None` if it cannot.
     async fn of_one<T>(&self, name: &str, question: impl FnOnce(Reply<T>) -> Operation) -> Option<T> {
         let targets = self.watched(&PlaceFilter::default());
         let target = targets.iter().find(|target| *target.place.target == *name)?;
-        asked(&target.operations, question).await.flatten().ok()
+        asked_in_time(target, question).await.ok()
     }
 
     /// A page of the outbox of all targets, one after the other. The place of a page names the target, where there are several.
@@ -159,12 +160,11 @@ impl Pages {
             Operation::ChangeOutbox { change, receiver, ids, author, reply }
         };
         let (changed, refused) = parted(self.each(changing).await);
-        let mut unchanged = Vec::new();
-        for (name, _) in refused.iter().filter(|(_, refusal)| is_not_now(refusal)) {
-            if self.may_have(name, change, receiver.as_deref(), &ids).await {
-                unchanged.push(Arc::clone(name));
-            }
-        }
+        let not_now = refused.iter().filter(|(_, refusal)| is_not_now(refusal));
+        let asking = not_now.map(async |(name, _)| {
+            self.may_have(name, change, receiver.as_deref(), &ids).await.then(|| Arc::clone(name))
+        });
+        let unchanged: Vec<Arc<str>> = join_all(asking).await.into_iter().flatten().collect();
         let total: usize = changed.iter().map(|(_, changed)| changed).sum();
         if total > 0 && !unchanged.is_empty() {
             return Err(ApiError::not_everywhere(format!(
@@ -181,7 +181,7 @@ impl Pages {
         }
         // That there is nothing in one place is no answer where another one does not say.
         let changed = if unchanged.is_empty() { changed } else { Vec::new() };
-        done(changed, telling(refused, &unchanged))
+        done(changed, decisive(refused, &unchanged))
     }
 
     /// Whether a target that did not change notifications may have some that were meant: not if it says that it has none.
@@ -216,6 +216,17 @@ impl Pages {
     }
 }
 
+/// What a target answers to an operation; a refusal if it does not in time.
+async fn asked_in_time<T>(target: &WatchedTarget, operation: impl FnOnce(Reply<T>) -> Operation) -> Outcome<T> {
+    let asking = asked(&target.operations, operation);
+    match tokio::time::timeout(ACT_WITHIN, asking).await {
+        Ok(answer) => answer.flatten(),
+        Err(_) => {
+            Err(Refusal::Unavailable(format!("there was no answer within {} s; try again", ACT_WITHIN.as_secs())))
+        }
+    }
+}
+
 fn nothing_yet() -> Refusal {
     Refusal::Unavailable("nothing is watched yet; try again".to_owned())
 }
@@ -238,10 +249,10 @@ fn parted<T>(answers: Answers<T>) -> (Of<T>, Of<Refusal>) {
 }
 
 /// The refusals that count: not those of targets that could not do it, and need not, as long as there are others.
-fn telling(refused: Of<Refusal>, needed: &[Arc<str>]) -> Of<Refusal> {
+fn decisive(refused: Of<Refusal>, needed: &[Arc<str>]) -> Of<Refusal> {
     let counts = |(name, refusal): &&(Arc<str>, Refusal)| !is_not_now(refusal) || needed.contains(name);
-    let telling: Vec<_> = refused.iter().filter(counts).cloned().collect();
-    if telling.is_empty() { refused } else { telling }
+    let decisive: Vec<_> = refused.iter().filter(counts).cloned().collect();
+    if decisive.is_empty() { refused } else { decisive }
 }
 
 fn names<T>(of: &[(Arc<str>, T)]) -> String {

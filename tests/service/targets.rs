@@ -165,11 +165,14 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Waits until a file is gone: that of what SQLite has not yet written where it belongs goes when it is closed.
-async fn running_out(file: &Path) {
-    while file.exists() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Waits until a file is gone, as SQLite's write-ahead log is once its file is closed.
+async fn until_gone(file: &Path) {
+    let gone = async {
+        while file.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the file is closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -353,7 +356,7 @@ async fn alerts_of_a_target_that_is_gone_after_a_restart_end_once() {
     for its_file_comes_later in [true, false] {
         let aside = cloud.folder.path().join("aside");
         if its_file_comes_later {
-            running_out(&journal).await;
+            until_gone(&journal).await;
             std::fs::rename(&file, &aside).unwrap();
         }
         let (running, changes) = start(vec![first.clone()]).await;

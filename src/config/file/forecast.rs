@@ -10,7 +10,7 @@ const CPU_SHARE: f64 = 0.05;
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Forecast {
-    /// The part of one core that they may take, from 0 to 1: 0.05 unless given, 0 for no estimates.
+    /// The part of one core that they may take, those of all targets together, from 0 to 1: 0.05 unless given, 0 for no estimates.
     pub(crate) cpu_share: f64,
 }
 

@@ -34,6 +34,8 @@ enum Kind {
     HasNothing,
     /// It is not watched.
     IsGone,
+    /// Nobody reads what it is asked.
+    Hangs,
 }
 
 async fn answer(kind: Kind, mut inbox: mpsc::Receiver<Operation>) {
@@ -52,17 +54,17 @@ async fn answer(kind: Kind, mut inbox: mpsc::Receiver<Operation>) {
             Operation::AddSilence { silence, reply, .. } => drop(reply.send(match kind {
                 Kind::Leads => Ok(silence),
                 Kind::HasNothing => Err(Refusal::Invalid("it would silence nothing".to_owned())),
-                Kind::IsLedElsewhere { .. } | Kind::IsGone => Err(elsewhere()),
+                Kind::IsLedElsewhere { .. } | Kind::IsGone | Kind::Hangs => Err(elsewhere()),
             })),
             Operation::EndSilence { id, reply, .. } => drop(reply.send(match kind {
                 Kind::Leads => Ok(silence(id)),
                 Kind::HasNothing => Err(Refusal::NotFound("there is no such silence".to_owned())),
-                Kind::IsLedElsewhere { .. } | Kind::IsGone => Err(elsewhere()),
+                Kind::IsLedElsewhere { .. } | Kind::IsGone | Kind::Hangs => Err(elsewhere()),
             })),
             Operation::ChangeOutbox { reply, .. } => drop(reply.send(match kind {
                 Kind::Leads => Ok(1),
                 Kind::HasNothing => Err(Refusal::NotFound("no such notification is there".to_owned())),
-                Kind::IsLedElsewhere { .. } | Kind::IsGone => Err(elsewhere()),
+                Kind::IsLedElsewhere { .. } | Kind::IsGone | Kind::Hangs => Err(elsewhere()),
             })),
             Operation::Test { reply, .. } => drop(reply.send(Ok(Vec::new()))),
         }
@@ -73,7 +75,9 @@ async fn answer(kind: Kind, mut inbox: mpsc::Receiver<Operation>) {
 fn pages(kinds: &[Kind]) -> Pages {
     let targets = ["a", "b", "c", "d"].iter().zip(kinds).map(|(name, kind)| {
         let (operations, inbox) = mpsc::channel(4);
-        if !matches!(kind, Kind::IsGone) {
+        if let Kind::Hangs = kind {
+            std::mem::forget(inbox);
+        } else if !matches!(kind, Kind::IsGone) {
             tokio::spawn(answer(*kind, inbox));
         }
         let (snapshot, silences) = (watch::channel(Snapshot::default()).1, watch::channel([].into()).1);
@@ -155,4 +159,15 @@ async fn a_target_that_is_not_watched_hinders_no_question_to_the_others() {
     let pages = pages(&[Kind::IsGone, Kind::Leads]);
     assert_eq!(pages.list_silences().await.unwrap().len(), 1);
     assert_eq!(pages.send_tests(&TestRequest::default(), "ada").await, Ok(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_hangs_holds_up_no_act_and_is_named() {
+    let pages = pages(&[Kind::Leads, Kind::Hangs]);
+    let began = tokio::time::Instant::now();
+    let (status, text) = said(pages.end_silence(3, "ada").await);
+    assert!(status == 409 && text.contains("was ended in a and may still hold in b"), "{status} {text}");
+    let (status, text) = said(pages.change_outbox(Change::Retry, None, Vec::new(), "ada").await);
+    assert!(status == 409 && text.contains("none of b"), "{status} {text}");
+    assert!(began.elapsed() <= 4 * ACT_WITHIN, "{:?}", began.elapsed());
 }
