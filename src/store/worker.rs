@@ -60,7 +60,7 @@ pub struct Call {
 }
 
 /// Calls a store where nobody is blocked, one call after the other. Cheap to clone; the file is closed when the last clone is
-/// dropped and its calls are done.
+/// dropped and its calls are done, or the runtime ends.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     calls: mpsc::Sender<Call>,
