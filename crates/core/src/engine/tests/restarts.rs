@@ -167,3 +167,25 @@ fn what_each_wait_was_for_is_known_by_attempt_also_after_a_restart() {
     check(&run);
     check(&engine(state));
 }
+
+#[test]
+fn other_rules_count_from_the_next_tick_on_and_alerts_of_those_that_are_gone_end() {
+    let rule = |name: &str| {
+        let text =
+            format!("rules: [{{ alert: {name}, metric: source.age, above: 1s, annotations: {{ summary: x }} }}]");
+        crate::rules::parse_rules("rules.yaml", &text).unwrap()
+    };
+    let mut engine = engine(Saved::default());
+    engine.observe(vec![topology(), known(), answered(0)]);
+    let mut changes = |engine: &mut Engine, at| {
+        let transitions = engine.tick(second(at)).transitions;
+        let names: BTreeSet<String> =
+            transitions.iter().map(|one| format!("{} {:?}", one.alert.rule, one.kind)).collect();
+        names.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(changes(&mut engine, 100), Vec::<String>::new());
+    engine.set_rules(rule("Before"));
+    assert_eq!(changes(&mut engine, 110), ["Before Fired"]);
+    engine.set_rules(rule("After"));
+    assert_eq!(changes(&mut engine, 120), ["After Fired", "Before Resolved(RuleRemoved)"]);
+}
