@@ -71,15 +71,24 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::List { which, all } => {
             let json = which.place.json;
             let (place, selection) = which.choose()?;
-            let rows = match &place {
+            let (rows, is_cut) = match &place {
                 Place::Service(client) => list_over_api(client, &selection, all).await?,
-                Place::Config(config) => list_of_file(&open(config).await?, &selection, all)?,
+                Place::Config(config) => (list_of_file(&open(config).await?, &selection, all)?, false),
             };
             if rows.is_empty() {
                 check_receiver(&place, &selection).await?;
             }
+            if is_cut {
+                say(format_args!(
+                    "of each id, or of all, only the first {MAX_LISTED} are listed; narrow it down by --receiver or ids"
+                ));
+            }
             if json {
-                return print_json(&json!({ "notifications": rows }));
+                let mut found = json!({ "notifications": rows });
+                if is_cut {
+                    found["complete"] = json!(false);
+                }
+                return print_json(&found);
             }
             let table = table(&rows);
             if table.is_empty() {
@@ -172,7 +181,7 @@ async fn change(client: &Client, how: &str, selection: &Selection) -> Result<u64
     answer["changed"].as_u64().ok_or_else(|| client.is_something_else("it does not say how many"))
 }
 
-async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Result<Vec<Value>, Failure> {
+async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Result<(Vec<Value>, bool), Failure> {
     let mut common =
         vec![("state", if all { "pending,dead,delivered,muted" } else { "pending,dead" }), ("limit", "500")];
     common.extend(selection.receiver.as_deref().map(|receiver| ("receiver", receiver)));
@@ -180,17 +189,13 @@ async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Res
         [] => vec![common],
         ids => ids.iter().map(|id| common.iter().copied().chain([("id", id.as_str())]).collect()).collect(),
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut is_cut) = (Vec::new(), false);
     for query in &queries {
         let (found, has_more) = client.pages("outbox", query, "notifications", MAX_LISTED).await?;
         rows.extend(found);
-        if has_more {
-            say(format_args!(
-                "only the first {MAX_LISTED} notifications are listed; narrow it down by --receiver or ids"
-            ));
-        }
+        is_cut |= has_more;
     }
-    Ok(rows)
+    Ok((rows, is_cut))
 }
 
 /// Notifications of the API for people.

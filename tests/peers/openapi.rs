@@ -4,13 +4,16 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::Value;
 use tokio::process::Command;
 
+use crate::support::http;
 use crate::support::process::{listening, trainspotter};
 use crate::support::python;
 
 const TOKEN: &str = "operate-token-of-schemathesis";
 const SEED: &str = "1";
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[tokio::test]
 async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
@@ -28,7 +31,9 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
     let made = Command::new(&python)
         .args(["-m", "schemathesis.cli", "run", &format!("{url}/api/v1/openapi.json")])
         .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
-        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "2", "--seed", SEED, "--workers", "2"])
+        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "2", "--seed", SEED])
+        // Two at once fail now and then in Python's own parser: "AST constructor recursion depth mismatch".
+        .args(["--workers", "1"])
         // What a text may hold (a metric's name, a matcher, a time) is said by the refusal, which the document has as 400 and 422.
         .args(["--exclude-checks", "positive_data_acceptance"])
         .args(["--generation-database", "none", "--no-shrink", "--request-timeout", "30", "--no-color"])
@@ -38,6 +43,12 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
         .unwrap();
     let (said, complaints) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
     assert!(made.status.success(), "seed {SEED}: {said}{complaints}");
-    // It has asked every operation, and none of them with a token that nobody knows.
-    assert!(!said.contains("401"), "{said}");
+    // It has asked every operation of the document, which it does not ask for again.
+    let document: Value = http::get(format!("{url}/api/v1/openapi.json")).await.unwrap().json().await.unwrap();
+    let of_path = |path: &Value| {
+        path.as_object().into_iter().flatten().filter(|(key, _)| METHODS.contains(&key.as_str())).count()
+    };
+    let paths = document["paths"].as_object().unwrap().iter().filter(|(path, _)| *path != "/api/v1/openapi.json");
+    let operations: usize = paths.map(|(_, path)| of_path(path)).sum();
+    assert!(operations > 30 && said.contains(&format!("Tested: {operations}\n")), "{operations} operations: {said}");
 }

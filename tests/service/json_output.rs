@@ -149,6 +149,8 @@ async fn the_commands_of_the_comparison_work_in_a_demo() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/COMPARISON.md")).unwrap();
     let (_, table) = text.split_once("## Try each point").unwrap();
     let (_, table) = table.split_once("|---|").unwrap();
+    // What follows the table is prose.
+    let table = table.split("\n\n").next().unwrap();
     let commands = table.split('`').filter_map(|code| code.strip_prefix("trainspotter "));
     let mut run = 0;
     for command in commands {

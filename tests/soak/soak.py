@@ -4,8 +4,9 @@
     cargo build --release
     python3 tests/soak/soak.py target/release/trainspotter --days 30 --speed 600 --svg docs/soak.svg
 
-The process holds the simulated AWS, too: what that keeps of its jobs is in the memory that is measured. It ends with exit code 1 if memory,
-open files or the state file have grown by more than a quarter from the third simulated day to the last one.
+The process holds the simulated AWS, too: what that keeps of its jobs is in the memory that is measured. It ends with exit code 1 if the
+mean of memory, open files or the state file over the last quarter of the samples since the second simulated day is more than a quarter above that
+of the first quarter of them, if any of them is not known, or if no viewer got an answer. Jobs are made for sixty days at most.
 """
 
 import argparse
@@ -30,6 +31,8 @@ faults:
 PAGES = ["/", "/jobs", "/alerts", "/health", "/metrics", "/api/v1/jobs?limit=500", "/api/v1/queues", "/api/v1/alerts", "/api/v1/service"]
 GROWTH = 1.25
 SETTLED_AFTER_DAYS = 2
+MAX_DAYS = 59
+MIN_SAMPLES = 8
 
 
 def answer(url, path):
@@ -37,12 +40,15 @@ def answer(url, path):
         return response.read()
 
 
-def look(url, stop):
-    """A viewer: asks for page after page, as an open browser does."""
+def look(url, stop, seen):
+    """A viewer: asks for page after page, as an open browser does, and counts the answers and the failures."""
     while not stop.is_set():
         for path in PAGES:
-            with contextlib.suppress(OSError):
+            try:
                 answer(url, path)
+                seen["answers"] += 1
+            except OSError:
+                seen["failures"] += 1
             stop.wait(1)
 
 
@@ -105,11 +111,13 @@ def svg(samples, title):
 def grown(samples):
     """What has grown by more than it may since it has settled."""
     settled = [row for row in samples if row["day"] >= SETTLED_AFTER_DAYS]
-    if len(settled) < 8:
-        return []
+    if len(settled) < MIN_SAMPLES:
+        sys.exit(f"too short to judge: {len(settled)} samples since day {SETTLED_AFTER_DAYS}, and {MIN_SAMPLES} are needed")
     quarter = len(settled) // 4
-    mean = lambda rows, key: sum(row[key] or 0 for row in rows) / len(rows)
     keys = ["memory_mib", "open_files", "state_mib"]
+    if unknown := [key for key in keys if any(row[key] is None for row in settled)]:
+        sys.exit(f"not known in every sample: {', '.join(unknown)}")
+    mean = lambda rows, key: sum(row[key] for row in rows) / len(rows)
     return [key for key in keys if mean(settled[-quarter:], key) > GROWTH * mean(settled[:quarter], key)]
 
 
@@ -123,8 +131,10 @@ def main():
     parser.add_argument("--port", type=int, default=19464)
     parser.add_argument("--svg")
     arguments = parser.parse_args()
+    if not 0 < arguments.days <= MAX_DAYS:
+        parser.error(f"--days: up to {MAX_DAYS}, for which there are jobs")
     seconds = arguments.days * 86_400 / arguments.speed
-    length = str(int(min(60, arguments.days + 1)))
+    length = str(int(arguments.days) + 1)
     text = SCENARIO.replace("DAYS", length).replace("LOAD", f"{arguments.load:g}")
     folder = tempfile.TemporaryDirectory()
     scenario, archive, log = (pathlib.Path(folder.name) / name for name in ("scenario.yaml", "archive", "log"))
@@ -133,8 +143,8 @@ def main():
     command = [arguments.program, "demo", "--scenario", scenario, "--speed", str(arguments.speed), "--archive", archive,
                "--listen", f"127.0.0.1:{arguments.port}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.open("wb"))
-    stop, samples = threading.Event(), []
-    viewers = [threading.Thread(target=look, args=(url, stop), daemon=True) for _ in range(arguments.viewers)]
+    stop, samples, seen = threading.Event(), [], {"answers": 0, "failures": 0}
+    viewers = [threading.Thread(target=look, args=(url, stop, seen), daemon=True) for _ in range(arguments.viewers)]
     try:
         began = time.monotonic()
         for viewer in viewers:
@@ -159,6 +169,9 @@ def main():
         process.terminate()
         process.wait()
         folder.cleanup()
+    print(json.dumps({"viewers": seen}))
+    if seen["answers"] == 0:
+        sys.exit("no viewer got an answer")
     if found := grown(samples):
         sys.exit(f"grown by more than {GROWTH - 1:.0%} since day {SETTLED_AFTER_DAYS}: {', '.join(found)}")
 

@@ -177,7 +177,7 @@ fn other_rules_count_from_the_next_tick_on_and_alerts_of_those_that_are_gone_end
     };
     let mut engine = engine(Saved::default());
     engine.observe(vec![topology(), known(), answered(0)]);
-    let mut changes = |engine: &mut Engine, at| {
+    let changes = |engine: &mut Engine, at| {
         let transitions = engine.tick(second(at)).transitions;
         let names: BTreeSet<String> =
             transitions.iter().map(|one| format!("{} {:?}", one.alert.rule, one.kind)).collect();
