@@ -141,9 +141,8 @@ async fn hours_sum_to_the_counters(place: &Path, store: &Path) {
     let same = |column: &str, metric: &str, label: (&str, &str)| {
         let (archived, counted) = (sum(column), counter(store, metric, label, end));
         assert!((archived - counted).abs() < 1e-3, "{column}: {archived}, {metric}: {counted}");
-        // Time that nobody watched is not counted: on a busy machine no job may be seen running or scheduled in time.
-        let may_be_unseen = ["scheduled_gpu_seconds", "running_unknown_gpu_seconds"].contains(&column);
-        assert!(archived > 0.0 || may_be_unseen, "{column}");
+        // Jobs are scheduled for so short a time that a busy machine may never see it.
+        assert!(archived > 0.0 || column == "scheduled_gpu_seconds", "{column}");
     };
     for part in ["running_unknown", "scheduled", "unallocated"] {
         same(&format!("{part}_gpu_seconds"), catalogue::GPU_TIME.name, ("part", part));
