@@ -160,7 +160,7 @@ async fn first<S: Storage>(
         String::new()
     } else {
         let folder = Folder::new()?;
-        let copy = folder.join("copy.db");
+        let copy = folder.copy();
         store.copy_to(&copy).map_err(LogError::store)?;
         snapshot::write_first(storage, &copy, terms.request()).await?
     };

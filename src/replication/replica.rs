@@ -28,6 +28,7 @@ use crate::replication::lease::Step;
 use crate::replication::record::Header;
 use crate::replication::record::Purpose;
 use crate::replication::record::Record;
+use crate::replication::restore::Folder;
 use crate::store::Call;
 use crate::store::Changes;
 use crate::store::Fence;
@@ -305,29 +306,28 @@ impl<S: Storage + 'static> Replica<S> {
         }
         let every = self.snapshots.every.unwrap_or(super::snapshot::RECORDS_PER_SNAPSHOT);
         self.snapshot_at = self.position.number + every;
-        let Ok(folder) = super::restore::Folder::new() else { return };
-        let (copy, storage, patience) = (folder.join("copy.db"), Arc::clone(&self.storage), self.patience());
-        let write = async move |copy: PathBuf| {
-            match super::snapshot::write(&*storage, &copy, patience).await {
-                Ok(number) => tracing::info!(number, "a copy of the state is in the log"),
-                Err(error) => {
-                    tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
-                }
+        let Ok(folder) = Folder::new() else { return };
+        let (storage, patience) = (Arc::clone(&self.storage), self.patience());
+        let write = async move |folder: Folder| match super::snapshot::write(&*storage, &folder.copy(), patience).await
+        {
+            Ok(number) => tracing::info!(number, "a copy of the state is in the log"),
+            Err(error) => {
+                tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
             }
-            drop(folder);
         };
         // The leader goes on meanwhile, however long the bucket takes.
         let running = match self.file.clone().filter(|_| self.store.trouble().is_none()) {
             Some(file) => tokio::spawn(async move {
-                let to = copy.clone();
-                match tokio::task::spawn_blocking(move || Store::copy_file(&file, &to)).await {
-                    Ok(Ok(())) => write(copy).await,
-                    Ok(Err(error)) => tracing::warn!(%error, "the state file could not be copied"),
+                // A copy that is begun is made to its end, even if nobody waits for it any more: until then the folder stays.
+                let copying = move || (Store::copy_file(&file, &folder.copy()), folder);
+                match tokio::task::spawn_blocking(copying).await {
+                    Ok((Ok(()), folder)) => write(folder).await,
+                    Ok((Err(error), _)) => tracing::warn!(%error, "the state file could not be copied"),
                     Err(_) => {}
                 }
             }),
-            None => match self.store.copy_to(&copy) {
-                Ok(()) => tokio::spawn(async move { write(copy).await }),
+            None => match self.store.copy_to(&folder.copy()) {
+                Ok(()) => tokio::spawn(async move { write(folder).await }),
                 Err(error) => return tracing::warn!(%error, "the state could not be copied"),
             },
         };

@@ -1,6 +1,6 @@
 //! Making a state from the log: the newest copy that belongs to it. The records after it are followed as always.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::objects::Storage;
@@ -103,7 +103,7 @@ async fn goes_on<S: Storage>(storage: &S, number: u64, digest: &str, patience: D
 
 fn take_in(store: &mut Store, name: &str, bytes: &[u8]) -> Result<(), LogError> {
     let folder = Folder::new()?;
-    let copy = folder.0.join("copy.db");
+    let copy = folder.copy();
     snapshot::unsqueeze(name, bytes, &copy)?;
     store.replace(Some(&copy)).map_err(|error| {
         let problem = format!("the copy of the state cannot be used: {error}");
@@ -113,7 +113,7 @@ fn take_in(store: &mut Store, name: &str, bytes: &[u8]) -> Result<(), LogError> 
 
 /// A folder that goes when it is dropped.
 #[derive(Debug)]
-pub(super) struct Folder(pub(super) std::path::PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
     pub(super) fn new() -> Result<Self, LogError> {
@@ -123,8 +123,9 @@ impl Folder {
         Ok(Self(path))
     }
 
-    pub(super) fn join(&self, name: &str) -> std::path::PathBuf {
-        Path::join(&self.0, name)
+    /// Where the copy of a state is in it.
+    pub(super) fn copy(&self) -> PathBuf {
+        self.0.join("copy.db")
     }
 }
 
