@@ -95,7 +95,7 @@ impl Counting {
     }
 
     /// Time is charged between two ticks of this run that are as far apart as `longest`, and always where they are no further apart than
-    /// [`MAX_TICK`].
+    /// `MAX_TICK`, a quarter of an hour.
     pub fn with_longest_tick(mut self, longest: Duration) -> Self {
         self.longest_tick = longest;
         self
