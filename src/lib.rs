@@ -1,24 +1,24 @@
 //! Trainspotter: observability and alerting for AWS Batch job queues that feed SageMaker Training jobs.
 //!
-//! Data goes one way. What is decided on the way is in `trainspotter-core`; this crate is what touches the world.
+//! Data flows one way. `trainspotter-core` makes all decisions; this crate does the I/O.
 //!
 //! ```text
 //!  aws ──► core: jobs ──► metrics ──► publish            CloudWatch, OTLP, Prometheus
 //!                            ├──► rules ──► notify       SNS, webhook, Slack, PagerDuty, Alertmanager
 //!                            └──► web                    JSON API and pages
-//!  outbound   which addresses are called, and through which proxy
-//!  runbooks   what to do about an alert: pages in the binary, to which messages link
-//!  cost       what a month costs, by destination
-//!  store      what must survive a restart
-//!  archive    the past for years, as Parquet files
-//!  report     what the archive says of a time that is over
-//!  objects    buckets and folders, in which logs and archives are kept
-//!  replication  several replicas of it, of which one leads
-//!  service    tasks, signals, logs
-//!  cli        the commands
+//!  outbound     outbound HTTP: allowed addresses and proxies
+//!  runbooks     embedded runbook pages, linked from notifications
+//!  cost         monthly cost per destination
+//!  store        persistent state
+//!  archive      long-term history as Parquet files
+//!  report       reports over the archive
+//!  objects      object storage for logs and archives
+//!  replication  several replicas with one leader
+//!  service      tasks, signals, logs
+//!  cli          commands
 //! ```
 //!
-//! `tests/packs/architecture.rs` holds every arrow of this picture.
+//! `tests/packs/architecture.rs` enforces every arrow of this picture.
 
 pub mod archive;
 pub mod aws;
@@ -36,6 +36,6 @@ pub mod service;
 pub mod store;
 pub mod web;
 
-/// For tests and benchmarks as for the binary.
+/// The allocator of the binary, and of tests and benchmarks.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

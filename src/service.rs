@@ -1,6 +1,6 @@
-//! The rim that makes the pure core a service: tasks, channels, signals and logs. It waits, and decides nothing.
+//! The async shell around the pure core: tasks, channels, signals and logs. It does I/O and makes no decisions.
 //!
-//! The service as a whole: opens what it needs, starts a task for each part, and ends them in order.
+//! [`Service::run`] opens all resources, starts a task per part, and stops them in order.
 
 mod archive;
 mod clock_watch;
@@ -60,50 +60,50 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Rule;
 
-/// The watermark up to which events are counted in the series that are kept.
+/// Watermark: events up to this time are included in the saved counters.
 const COUNTED_UNTIL: &str = "counted_until";
 
-/// The watermark that says when the oldest job was created that had not ended.
+/// Watermark: creation time of the oldest job that has not ended.
 const OPEN_SINCE: &str = "open_since";
 
-/// Queries about the past that wait for an answer, at most.
+/// Maximum number of queued history queries.
 const MAX_HISTORY_QUERIES: usize = 256;
-/// Parts that have to end before notifications are flushed and the rest goes: everything that feeds a tick or a sink.
+/// Tasks that must end before notifications are flushed and the rest stops: those that feed a tick or a sink.
 const FLUSHED_FIRST: [&str; 3] = ["poller", "event_loop", "publisher"];
 
-/// How long a stop may take, in wall time, before what is left is given up.
+/// Wall time allowed for a graceful shutdown; tasks still running after it are abandoned.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// A service, ready to run.
 #[derive(Debug)]
 pub struct Service {
-    /// What to watch and whom to notify.
+    /// Targets, receivers and all other settings.
     pub config: Config,
-    /// The rules to evaluate.
+    /// Alert rules to evaluate.
     pub rules: Vec<Rule>,
-    /// The clock that everything runs on.
+    /// Clock for all tasks.
     pub clock: Clock,
-    /// Since when things count, on the first start: now, or when a simulated world began.
+    /// Start of counting on the first start: now, or the beginning of a simulated world.
     pub since: Timestamp,
-    /// Where pages and API are served.
+    /// Listener for the pages and the API.
     pub listener: TcpListener,
 }
 
-/// A configuration that watches nothing, where something is asked of what it watches.
+/// The configuration has no target, and the operation needs one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration has no target")]
 pub struct NoTarget;
 
-/// What becomes of the configuration while the service runs.
+/// Configuration updates while the service runs.
 #[derive(Debug)]
 pub struct Following {
-    /// Other targets, whenever they change.
+    /// The new list of targets after each change.
     pub targets: mpsc::Receiver<Vec<Target>>,
-    /// Why what stands there now is not in effect, if it is not.
+    /// Why the current configuration file is not in effect, if it is invalid.
     pub problem: watch::Receiver<Option<Arc<str>>>,
 }
 
-/// Why a service could not be started or ended badly: what was being done, and what went wrong.
+/// Why the service failed to start or to shut down: the step and its cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {cause}")]
 pub struct StartError {
@@ -119,23 +119,25 @@ impl StartError {
 }
 
 impl Service {
-    /// The same on a clock of its own, which is compared with AWS's: nobody else's is to be corrected.
+    /// Switches to a clock of its own that is corrected by AWS's time. Other users of the original clock are not
+    /// affected.
     fn by_aws_time(self) -> Self {
         Self { clock: self.clock.compared(), ..self }
     }
 
-    /// Runs until `stop`, then ends in order: sources, a last tick, sinks and notifications, pages.
+    /// Runs until `stop`, then shuts down in order: sources, a last tick, sinks and notifications, pages.
     ///
     /// # Errors
     ///
-    /// When something needed cannot be opened, or a part ends by itself.
+    /// A required resource cannot be opened, or a task ends unexpectedly.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        // Without a sender nothing ever changes.
+        // With the sender dropped, the targets never change.
         let (_, no_changes) = mpsc::channel(1);
         self.run_following(no_changes, stop).await
     }
 
-    /// The same, with other targets whenever they change: those that are gone end with their alerts, and new ones begin.
+    /// As [`Service::run`], and applies new target lists: removed targets end together with their alerts, new ones
+    /// start.
     ///
     /// # Errors
     ///
@@ -149,7 +151,7 @@ impl Service {
         self.run_configured(Following { targets: changes, problem: no_problem }, stop).await
     }
 
-    /// The same, and pages say what is wrong with a configuration that is followed.
+    /// As [`Service::run_following`], and shows on the pages why a changed configuration is not in effect.
     ///
     /// # Errors
     ///
@@ -165,7 +167,7 @@ async fn serve(listener: TcpListener, router: axum::Router, external_url: Option
     }
 }
 
-/// The tasks of a target, by name. What they log says which target it is of.
+/// The tasks of one target, by name. Their log lines carry the target's span.
 struct Parts {
     tasks: JoinSet<&'static str>,
     span: Span,
@@ -184,9 +186,9 @@ impl Parts {
         self.tasks.spawn(named.instrument(self.span.clone()));
     }
 
-    /// Waits for `stop`, then for everything that feeds a tick or a sink, then stops the `rest`.
+    /// Waits for `stop`, then for every task that feeds a tick or a sink, then cancels `rest`.
     async fn finish(mut self, stop: CancellationToken, rest: CancellationToken) -> Result<(), StartError> {
-        // A part that ends because of `stop` is not early, so `stop` is looked at first.
+        // Check `stop` first: a task that ends because of `stop` has not ended early.
         let early = tokio::select! {
             biased;
             () = stop.cancelled() => None,

@@ -1,5 +1,4 @@
-//! The archive beside the event loop: what ticks leave to be archived goes into their commits, and a task of its own writes the days that
-//! are over.
+//! Archiving beside the event loop: ticks add their rows to the commit, and a separate task writes completed days.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,43 +20,43 @@ use trainspotter_core::metrics::hourly::{HourFigures, Hourly};
 use trainspotter_core::metrics::{EndedJob, Frame, PendingArchive, catalogue};
 use trainspotter_core::model::{SavedSeries, Timestamp};
 
-/// How often it is looked whether a day is to be archived.
+/// Interval between checks for days that are due.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 
-/// ... in wall time at least, on a clock that runs fast.
+/// Lower bound of that interval in wall time, for clocks that run fast.
 const MIN_LOOK: Duration = Duration::from_millis(200);
 
-/// After failures it is tried again after so long at the latest.
+/// Maximum backoff after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// Rows of ticks whose commit failed are held up to this many; beyond it the newest are left out, which `limit.hits` counts.
+/// Maximum rows held while commits fail. Newer rows are dropped and counted in `limit.hits`.
 const MAX_UNCOMMITTED_ROWS: u64 = 1_000_000;
 
-/// Why days that are due could not be written.
+/// Why due days could not be written.
 #[derive(Debug, thiserror::Error)]
 enum LookError {
-    /// Bucket or folder cannot be asked at all.
+    /// The bucket or folder is unreachable.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A day could not be written.
+    /// Writing a day failed.
     #[error(transparent)]
     Write(#[from] ArchiveError),
-    /// The rows cannot be read.
+    /// The rows cannot be read from the store.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// How archiving goes.
+/// Status of the archive.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ArchiveStanding {
     rows: u64,
-    /// Since when the oldest day is due.
+    /// When the oldest pending day became due.
     due_since: Option<Timestamp>,
     failures: u64,
     trouble: Option<String>,
 }
 
-/// What goes on with the archive: rows for commits, and whoever writes days that are over.
+/// Creates the two halves of archiving: the row buffer for commits, and the writer of completed days.
 pub(super) async fn begin(
     config: &Config,
     whole: &Arc<Config>,
@@ -70,7 +69,7 @@ pub(super) async fn begin(
     Ok((rows, Archiving(writer)))
 }
 
-/// The task that writes days, where there is an archive.
+/// The task that writes days, if an archive is configured.
 #[derive(Debug)]
 pub(super) struct Archiving(Option<ArchiveWriter>);
 
@@ -84,14 +83,14 @@ impl Archiving {
     }
 }
 
-/// What ticks leave to be archived, until a commit has taken it.
+/// Archive rows produced by ticks and not yet committed.
 #[derive(Debug)]
 pub(super) struct ArchiveRows {
     hourly: Hourly,
     uncommitted: Unarchived,
-    /// Whether the hour that is not over has to be kept anew.
+    /// Whether the current, incomplete hour must be saved again.
     is_new_hour: bool,
-    /// Whether rows are kept at all.
+    /// Whether rows are collected at all.
     is_on: bool,
     left_out: u64,
     standing: Option<watch::Receiver<ArchiveStanding>>,
@@ -99,7 +98,7 @@ pub(super) struct ArchiveRows {
 }
 
 impl ArchiveRows {
-    /// Goes on from what an earlier run has kept.
+    /// Resumes from the state saved by an earlier run.
     async fn restored(
         config: &Config,
         store: &StoreHandle,
@@ -108,7 +107,8 @@ impl ArchiveRows {
     ) -> Result<Self, StartError> {
         let failed = |error: StoreError| StartError::new("reading what is to be archived", error);
         let begin = store.call(|store| store.hour_begin()).await.map_err(failed)?;
-        // What cannot be read begins anew: counters go on, and only the hour is cut.
+        // If the saved state is unreadable, start from scratch: counters continue, and only the current hour is
+        // incomplete.
         let begin = begin.and_then(|body| serde_json::from_slice(&body).ok());
         let keep = config.archive.is_none().then_some(config.history.keep);
         Ok(Self {
@@ -122,7 +122,7 @@ impl ArchiveRows {
         })
     }
 
-    /// Takes in what a tick has counted.
+    /// Adds the rows of a tick.
     pub(super) fn take_in(&mut self, now: Timestamp, output: &mut Output, frame: &Frame) {
         let ended = std::mem::take(&mut output.ended);
         if !self.is_on {
@@ -146,18 +146,18 @@ impl ArchiveRows {
         }
     }
 
-    /// What the next commit has to take.
+    /// Rows and state for the next commit.
     pub(super) fn uncommitted(&self) -> Unarchived {
         self.uncommitted.clone()
     }
 
-    /// A commit has taken it.
+    /// Clears the buffer after a successful commit.
     pub(super) fn committed(&mut self) {
         self.uncommitted = Unarchived { keep: self.uncommitted.keep, ..Unarchived::default() };
         self.is_new_hour = false;
     }
 
-    /// Shows how archiving goes.
+    /// Publishes the archive's status as metrics and problems.
     pub(super) fn show(&mut self, now: Timestamp, engine: &mut Engine, problems: &mut Problems) {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
@@ -184,7 +184,7 @@ fn packed(
     Ok(rows)
 }
 
-/// Writes the days that are over.
+/// Writes completed days to the archive.
 #[derive(Debug)]
 struct ArchiveWriter {
     archive: Archive,
@@ -196,16 +196,16 @@ struct ArchiveWriter {
 }
 
 impl ArchiveWriter {
-    /// The writer of the archive that is configured, if one is.
+    /// Creates the writer, or `None` if no archive is configured.
     fn new(config: &Config, whole: &Arc<Config>, store: &StoreHandle, clock: Clock) -> Option<Self> {
         let archive = config.archive.clone()?;
         let source = source_of(config.targets.first()?);
-        // What is not said of the bucket is as of the first target of all.
+        // Bucket settings that are not given default to those of the first target.
         let (config, standing) = (Arc::clone(whole), watch::Sender::default());
         Some(Self { archive, config, source, store: store.clone(), clock, standing })
     }
 
-    /// Runs until `stop`. What is not written then is in the state file.
+    /// Runs until `stop`. Days not yet written stay in the state file.
     async fn run(self, stop: CancellationToken) {
         let least = self.clock.of_wall(MIN_LOOK);
         let mut pause = Duration::ZERO;
@@ -254,7 +254,7 @@ impl ArchiveWriter {
             match self.write(storage, table, day).await {
                 Ok(written) => self.report(table, day, written),
                 Err(ArchiveError::NotLeading) => return Ok(()),
-                // The other days may do.
+                // Keep going: other days may succeed.
                 Err(error) => failed = failed.and(Err(error)),
             }
         }
@@ -271,16 +271,16 @@ impl ArchiveWriter {
         Ok(())
     }
 
-    /// When a day is to be written: once it is over, and what AWS reports late has come.
+    /// When a day is due: its end, plus the time AWS may report late.
     fn due_at(&self, day: Timestamp) -> Timestamp {
         day + Duration::from_secs(86_400) + self.archive.grace
     }
 
-    /// The days that wait, and up to when everything is counted; `None` while it is not known.
+    /// Unwritten days, and the time up to which everything is counted; `None` while unknown.
     async fn pending(&self) -> Result<Option<(Vec<UnarchivedDay>, Timestamp)>, StoreError> {
         self.store
             .call(|store| {
-                // Memory that stands in for the file has only what came since.
+                // The in-memory fallback holds only what was added since the failure.
                 if store.trouble().is_some() {
                     return Ok(None);
                 }

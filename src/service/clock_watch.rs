@@ -1,22 +1,23 @@
-//! Watching how far this machine's clock is from AWS's, and reporting it when that changes.
+//! Monitors the skew between the local clock and AWS's, and reports changes.
 
 use trainspotter_clock::Comparison;
 use trainspotter_core::model::units;
 
-/// Clocks that are further apart than this many seconds are reported.
+/// Skew above this many seconds is reported.
 const MAX_SKEW_SECONDS: f64 = 5.0;
 
-/// What was reported last.
+/// The last reported state.
 #[derive(Debug, Default)]
 pub(super) struct ClockWatch {
     reported: Option<f64>,
     correction_seconds: f64,
-    /// How many times as fast AWS's clock runs, once that was reported.
+    /// Speed of AWS's clock relative to the local one, once reported.
     speed: Option<f64>,
 }
 
 impl ClockWatch {
-    /// Logs what is new about the clock. Says by how many seconds it was corrected since the last time, if by more than a moment.
+    /// Logs changes of the clock comparison. Returns the correction in seconds since the last call, if it is
+    /// significant.
     pub(super) fn take_in(&mut self, comparison: Comparison) -> Option<f64> {
         let Comparison { skew_seconds, correction_seconds, speed, .. } = comparison;
         if speed.is_some() && self.speed.is_none() {
@@ -47,7 +48,7 @@ impl ClockWatch {
         Some(correction_seconds - before).filter(|by| by.abs() > 1.0)
     }
 
-    /// Why no time can be right, if so.
+    /// Why the clock cannot be corrected, if so.
     pub(super) fn problem(&self) -> Option<String> {
         let speed = units::trimmed((self.speed? * 10.0).round() / 10.0);
         Some(format!(

@@ -1,4 +1,4 @@
-//! Reports that are sent again and again: each about a day, week or month that is over, once.
+//! Scheduled reports: one per completed day, week or month, each sent once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,25 +18,25 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Rule;
 
-/// How often it is looked whether a report is due.
+/// Interval between checks for due reports.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 
-/// ... in wall time at least, on a clock that runs fast.
+/// Lower bound of that interval in wall time, for clocks that run fast.
 const MIN_LOOK: Duration = Duration::from_millis(200);
 
-/// How long after the end of its time a report is made: what AWS reports late is in it then.
+/// Delay after the end of the period, so that the report includes what AWS reports late.
 const GRACE: Duration = Duration::from_secs(3_600);
 
-/// Characters of a report that a message holds.
+/// Maximum characters of a report in one message.
 const MAX_TEXT: usize = 3_500;
 
-/// Sends reports.
+/// Sends scheduled reports.
 #[derive(Debug)]
 pub(super) struct Digests {
     config: Arc<Config>,
-    /// The targets as they are now.
+    /// The current targets.
     targets: watch::Receiver<Arc<[Target]>>,
-    /// The target whose state says what was sent.
+    /// The target whose state file records which reports were sent.
     own: Option<String>,
     rules: watch::Receiver<Arc<[Rule]>>,
     store: StoreHandle,
@@ -45,7 +45,7 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    /// What sends the reports that are configured. They are about all targets, and it is the first of them that sends them.
+    /// Creates the sender of the configured reports. Reports cover all targets; the first target sends them.
     pub(super) fn of(operations: &Operations, shared: &Shared) -> Self {
         let Operations { config: own, clock, store, notifiers, rules, .. } = operations.clone();
         let own = own.targets.first().map(|target| target.name.clone());
@@ -77,7 +77,7 @@ impl Digests {
         }
     }
 
-    /// Queues the newest report that is due, unless that was done.
+    /// Queues the newest due report, unless it was queued before.
     async fn look(&self, scheduled: &ScheduledReport) -> Result<(), ReportError> {
         let asked = name_of(scheduled);
         let name = asked.clone();
@@ -91,7 +91,7 @@ impl Digests {
             return Ok(());
         }
         let now = self.clock.now();
-        // Nobody was there to watch a time that was over before.
+        // Skip periods that ended before the service began to watch.
         let row = if since < to {
             let made = self.make((from, to), scheduled.by.clone()).await?;
             let text: String = text(&made).chars().take(MAX_TEXT).collect();
@@ -105,7 +105,7 @@ impl Digests {
         Ok(())
     }
 
-    /// It reads and unpacks a lot, and so is made on a thread that may wait.
+    /// Builds the report on a blocking thread: it reads and decompresses a lot of data.
     async fn make(&self, span: (Timestamp, Timestamp), by: Vec<String>) -> Result<Report, ReportError> {
         let (clock, rules) = (self.clock, self.rules.borrow().clone());
         let config = Config { targets: self.targets.borrow().to_vec(), ..Config::clone(&self.config) };
@@ -120,7 +120,7 @@ impl Digests {
     }
 }
 
-/// What it is called in the state.
+/// Name of a scheduled report in the state file.
 fn name_of(scheduled: &ScheduledReport) -> String {
     format!("{} to {}", label_of(scheduled), scheduled.to)
 }
@@ -134,7 +134,7 @@ fn label_of(ScheduledReport { every, by, .. }: &ScheduledReport) -> String {
     if by.is_empty() { every.to_owned() } else { format!("{every} by {}", by.join(", ")) }
 }
 
-/// The newest day, week or month that is over at a moment, in UTC.
+/// The newest day, week or month that ended by `at`, in UTC.
 fn over_by(every: Every, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let date = jiff::Timestamp::from_millisecond(at.millis()).ok()?.to_zoned(jiff::tz::TimeZone::UTC).date();
     let to = match every {

@@ -1,5 +1,5 @@
-//! The event loop: the one task that owns the engine. Everything reaches it as an [`InternalEvent`], and everything leaves it in
-//! one order: tick, commit, then publish and notify.
+//! The event loop: the only task that owns the engine. All input arrives as an [`InternalEvent`]; output always
+//! follows the same order: tick, commit, then publish and notify.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -40,14 +40,14 @@ use trainspotter_core::metrics::{Frame, Pending, catalogue};
 use trainspotter_core::model::{Observation, Place, Questions, SavedEvent, SavedForecast, SavedJobs, Timestamp};
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
-/// Resolved alerts that the page shows, at most.
+/// Maximum resolved alerts on the page.
 pub(super) const RESOLVED_SHOWN: usize = 50;
 
-/// Notifications that wait for a commit that works, about. Beyond it nothing more is evaluated until one does: state that is
-/// not evaluated cannot be lost, and the page says since when nothing has ticked.
+/// Approximate maximum of notifications held while commits fail. At the limit ticks pause until a commit succeeds,
+/// so that no state is lost; the page shows the time of the last tick.
 const UNCOMMITTED_HELD: usize = 10_000;
 
-/// Owner of the engine and of all that follows a tick.
+/// Owner of the engine and of everything that follows a tick.
 #[derive(Debug)]
 pub(super) struct EventLoop {
     pub(super) inbox: Inbox,
@@ -58,36 +58,36 @@ pub(super) struct EventLoop {
     pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) frames: mpsc::Sender<Arc<Frame>>,
     pub(super) notifiers: Notifiers,
-    /// The rules that are in effect, for whoever asks about them.
+    /// Rules in effect, for queries.
     pub(super) rules: watch::Sender<Arc<[Rule]>>,
-    /// Who was refused by the API.
+    /// API access, with counts of refused requests.
     pub(super) access: Access,
-    /// When no poll has ended for this long, it is overdue: see [`InternalEvent::PollOverdue`].
+    /// Maximum time between polls; after it [`InternalEvent::PollOverdue`] fires.
     pub(super) patience: Duration,
     pub(super) history: History,
     pub(super) memory: Memory,
     pub(super) source_log: SourceLog,
     pub(super) archive: ArchiveRows,
     pub(super) own_cost: OwnCost,
-    /// What receivers and sinks asked of AWS, to be counted by whoever ticks next.
+    /// AWS calls of receivers and sinks, counted by the next target that ticks.
     pub(super) calls: CallCounter,
-    /// Whether its target was taken out of the configuration.
+    /// Cancelled when the target is removed from the configuration.
     pub(super) removed: CancellationToken,
-    /// How targets are shared with other replicas, where there are several.
+    /// How targets are shared among replicas, if there are several.
     pub(super) sharing: Sharing,
-    /// Whether it is another target's account and region, too.
+    /// Detects that another target has the same account and region.
     pub(super) same_place: SamePlace,
-    /// What all of the target logs is in here.
+    /// Log span of the target.
     pub(super) span: Span,
-    /// Which target it is, and where.
+    /// Name, region and account of the target.
     pub(super) place: Place,
-    /// How this replica stands, where there are several.
+    /// Replication status, if there are replicas.
     pub(super) standing: Option<watch::Receiver<Standing>>,
-    /// Where the present goes to be run forward.
+    /// Where the current state is offered for forecasting.
     pub(super) forecasting: Forecasting,
 }
 
-/// Says where a broken file is now.
+/// Logs where a broken file was moved.
 pub(super) fn say_set_aside(aside: &SetAside) {
     tracing::error!(
         to = %aside.to.display(),
@@ -96,52 +96,52 @@ pub(super) fn say_set_aside(aside: &SetAside) {
     );
 }
 
-/// What an event was about, as far as the wait for the next poll depends on it.
+/// Kind of a handled event, as far as the timer for the next poll depends on it.
 #[derive(Debug, PartialEq)]
 enum Handled {
-    /// A poll that ended, or that was overdue: the wait for the next begins.
+    /// A poll ended or was overdue: the timer restarts.
     Poll,
     /// Anything else.
     Other,
 }
 
-/// What the event loop remembers between ticks beside the engine.
+/// State kept between ticks, beside the engine.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Rows of ticks whose commit failed: they go into the next one. None is ever dropped.
+    /// Outbox rows of ticks whose commit failed. They go into the next commit; none is ever dropped.
     uncommitted: Vec<OutboxRow>,
-    /// What fired and ended in those ticks, too.
+    /// Alert transitions of those ticks.
     uncommitted_transitions: Vec<Transition>,
-    /// Events of those ticks, too.
+    /// Events of those ticks.
     uncommitted_events: Vec<SavedEvent>,
-    /// And what changed of jobs.
+    /// Changed jobs of those ticks.
     uncommitted_jobs: SavedJobs,
-    /// And of what forecasts have learnt.
+    /// Forecast state learned in those ticks.
     uncommitted_forecast: SavedForecast,
-    /// The commit that failed last.
+    /// The last failed commit.
     failed: Option<Arc<Commit>>,
     /// Why it failed.
     failed_because: Option<String>,
     resolved: VecDeque<Transition>,
     polled_at: Option<Timestamp>,
-    /// Another replica leads: nothing more goes out of here.
+    /// Another replica leads now: this one sends nothing more.
     is_replaced: bool,
     clock: ClockWatch,
     problems: Problems,
 }
 
 impl Memory {
-    /// With rows for the first commit, and with what an earlier run has seen end, the latest first.
+    /// Starts with rows for the first commit, and with the resolved alerts of an earlier run, latest first.
     pub(super) fn with(uncommitted: Vec<OutboxRow>, resolved: Vec<Transition>) -> Self {
         Self { uncommitted, resolved: resolved.into_iter().take(RESOLVED_SHOWN).collect(), ..Self::default() }
     }
 }
 
 impl EventLoop {
-    /// Runs until the poller has gone, then ticks and commits once more.
+    /// Runs until the poller is gone, then ticks and commits once more.
     pub(super) async fn run(mut self) {
         let mut waits_since = self.clock.mark();
-        // One that is refused ends before anything of it is published.
+        // If the target is refused, the loop ends before anything is published.
         while let Some(event) = self.inbox.next(self.clock.sleep_from(waits_since, self.patience)).await {
             if self.handle_event(event).await == Handled::Poll {
                 waits_since = self.clock.mark();
@@ -151,7 +151,7 @@ impl EventLoop {
             }
         }
         if self.removed.is_cancelled() {
-            // Whoever was notified of its alerts hears that they end.
+            // Removing all rules resolves all alerts, so that receivers are notified of the end.
             self.engine.set_rules(Vec::new());
         }
         self.tick().await;
@@ -166,7 +166,7 @@ impl EventLoop {
                 return Handled::Poll;
             }
             InternalEvent::JobsDescribed => self.tick().await,
-            // Data that gets older must be able to raise an alert.
+            // Tick anyway: stale data must be able to raise an alert.
             InternalEvent::PollOverdue => {
                 self.tick().await;
                 return Handled::Poll;
@@ -215,13 +215,14 @@ impl EventLoop {
         let frame = Arc::new(std::mem::take(&mut output.frame));
         self.log_transitions(&output);
         self.commit(now, &frame, &mut output).await;
-        // Whoever looks sees with this tick how it was kept.
+        // Check the store first, so that the published snapshot includes the result of this commit.
         self.look_at_trouble().await;
         self.publish(now, frame, output.alerts);
         self.forecasting.offer(&mut self.engine, now);
     }
 
-    /// Compares the clock with AWS's. When it was corrected a tick follows at once, so that what is shown is of the right time.
+    /// Compares the local clock with AWS's. After a correction it ticks at once, so that the figures carry the
+    /// correct time.
     async fn compare_clock(&mut self) {
         let Some(comparison) = self.clock.comparison() else { return };
         let corrected = self.memory.clock.take_in(comparison);
@@ -282,7 +283,7 @@ impl EventLoop {
         }
     }
 
-    /// Takes in whether the state is kept, and says what changed.
+    /// Checks whether the store works, and logs changes.
     async fn look_at_trouble(&mut self) {
         let closed = |error: StoreError| Condition { trouble: Some(error.to_string()), ..Condition::default() };
         let Condition { trouble, set_aside } = self.store.condition().await.unwrap_or_else(closed);
@@ -303,7 +304,7 @@ impl EventLoop {
         }
     }
 
-    /// Logs what happened to alerts, and keeps what resolved for the page.
+    /// Logs alert transitions, and keeps resolved alerts for the page.
     fn log_transitions(&mut self, output: &Output) {
         for transition in &output.transitions {
             let alert = &transition.alert;
@@ -321,8 +322,8 @@ impl EventLoop {
         }
     }
 
-    /// Keeps state and notifications in one transaction. When that fails the rows wait for the next tick: nothing is sent that
-    /// is not kept.
+    /// Commits state and notifications in one transaction. On failure the rows wait for the next tick: nothing is
+    /// sent before it is committed.
     async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &mut Output) {
         self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
         self.memory.uncommitted_transitions.extend(output.transitions.iter().cloned());
@@ -330,7 +331,7 @@ impl EventLoop {
         self.memory.uncommitted_jobs.add(std::mem::take(&mut output.jobs));
         self.archive.take_in(now, output, frame);
         self.memory.uncommitted_forecast.add(std::mem::take(&mut output.forecast));
-        // Reminders are not kept for the next tick, which makes them again.
+        // Reminders are not carried over: the next tick creates them again.
         let mut outbox = self.memory.uncommitted.clone();
         outbox.extend(reminders(&output.alerts, &self.receivers, now));
         let commit = Arc::new(Commit {
@@ -359,7 +360,7 @@ impl EventLoop {
         self.store_commit(commit).await;
     }
 
-    /// Tries the commit that failed last once more. Says whether nothing is left uncommitted.
+    /// Retries the last failed commit. Returns whether nothing is left uncommitted.
     async fn retry_commit(&mut self) -> bool {
         match self.memory.failed.clone() {
             Some(commit) => self.store_commit(commit).await,
@@ -367,7 +368,7 @@ impl EventLoop {
         }
     }
 
-    /// Meanwhile questions about jobs are answered: a slow disk must not hold up who looks at a page.
+    /// Runs the commit and answers job queries meanwhile, so that a slow disk does not block page requests.
     async fn store_commit(&mut self, commit: Arc<Commit>) -> bool {
         let committed = {
             let mut committing = pin!(self.store.commit(Arc::clone(&commit)));
@@ -432,7 +433,7 @@ impl EventLoop {
         }
     }
 
-    /// Shows problems that came or went since the last tick, without waiting for the next one.
+    /// Publishes problems that changed since the last tick without waiting for the next one.
     fn show_problems(&self) {
         if self.memory.is_replaced {
             return;
@@ -468,7 +469,7 @@ impl EventLoop {
     }
 }
 
-/// What an alert is about, as one text: a map would become JSON inside the JSON of a line.
+/// Formats an alert's labels as text: a map would become JSON nested in the JSON log line.
 fn by(alert: &Alert) -> String {
     alert.by.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }

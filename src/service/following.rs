@@ -1,4 +1,4 @@
-//! What a replica that follows knows: figures and jobs as the leader has written them to the log.
+//! What a follower serves: figures and jobs as the leader wrote them to the log.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,31 +17,31 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::{Observation, Timestamp};
 use trainspotter_core::rules::Rule;
 
-/// The least wall time between two readings of all jobs.
+/// Minimum wall time between two loads of all jobs.
 const MIN_PAUSE: Duration = Duration::from_secs(2);
 
-/// Reading jobs takes this part of the time at most, however many there are.
+/// Loading jobs takes at most one part in this many of the time, however many jobs there are.
 const READING_PART: u32 = 10;
 
-/// The newest figures of a file, with the tables beside them; `None` if there are none.
+/// The newest frame of a file, with its tables; `None` if there is none.
 pub(super) async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
     tokio::task::spawn_blocking(move || latest_with_tables(&file)).await.map_err(|_| StoreError::Closed)?
 }
 
-/// The jobs of the log, as they were read.
+/// The jobs of the log, as last loaded.
 struct Known {
     engine: Engine,
-    /// The time of the figures that they were read with.
+    /// Time of the frame they were loaded with.
     at: Timestamp,
-    /// The record up to which the log was known.
+    /// Last log record that was applied when they were loaded.
     record: u64,
     read: Instant,
-    /// For how long they are good enough.
+    /// Minimum time until they are reloaded.
     pause: Duration,
 }
 
-/// Answers questions about jobs from the log, until `stop`. The jobs are read when somebody asks, and again when the log has gone on.
-/// What cannot be read stays unanswered.
+/// Answers job queries from the log until `stop`. Jobs are loaded on demand, and reloaded when the log has
+/// advanced. If loading fails, the jobs loaded before are used; without any, the query is dropped.
 pub(super) async fn answer(
     mut queries: mpsc::Receiver<JobQuery>,
     config: &Config,
@@ -65,7 +65,7 @@ pub(super) async fn answer(
     }
 }
 
-/// Reads all that the log knows of jobs; `None` before its first figures.
+/// Loads all jobs known to the log; `None` before its first frame.
 async fn read(config: &Config, rules: &[Rule], replicas: &Replicas, record: u64) -> Result<Option<Known>, StoreError> {
     let began = Instant::now();
     let Some(frame) = latest(config.store.clone()).await? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Runs the present forward on a thread of its own, off the event loop, one target after the other, and within their part of a core.
+//! Runs forecasts on a separate thread, off the event loop: one target at a time, within their CPU share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,64 +12,64 @@ use trainspotter_core::engine::Engine;
 use trainspotter_core::forecast::{self, RUNS, Starts, World};
 use trainspotter_core::model::Timestamp;
 
-/// Without any change a forecast is made again after so long: what runs has run on.
+/// Interval after which a forecast is repeated even without changes: running jobs have progressed.
 const AGAIN_AFTER: Duration = Duration::from_secs(900);
 
-/// When the waiting jobs of a world start.
+/// Forecast start times of the waiting jobs.
 #[derive(Debug)]
 pub(super) struct Forecast {
     pub(super) world: World,
     pub(super) starts: Starts,
 }
 
-/// What targets share for their forecasts. Clones are of the same service.
+/// Forecast scheduling shared by all targets of a service. Clones share the state.
 #[derive(Clone, Debug)]
 pub(super) struct Turns {
-    /// Whoever has it runs: two worlds at once would take the memory and the core of both.
+    /// Permit to run a forecast: two at once would double memory and CPU use.
     turn: Arc<Semaphore>,
-    /// How many targets there are now.
+    /// Number of targets now.
     targets: Arc<AtomicUsize>,
 }
 
 impl Turns {
-    /// Of so many targets.
+    /// Creates the shared state for `targets` targets.
     pub(super) fn new(targets: Arc<AtomicUsize>) -> Self {
         Self { turn: Arc::new(Semaphore::new(1)), targets }
     }
 
-    /// How long a target rests after a forecast, so that all of them together take their part of a core.
+    /// Pause of a target after a forecast, so that all targets together stay within their CPU share.
     fn rest(&self, took: Duration, cpu_share: f64) -> Duration {
         let targets = self.targets.load(Ordering::Relaxed).max(1) as f64;
         took.mul_f64((targets / cpu_share - 1.0).max(0.0))
     }
 }
 
-/// Where the event loop offers the present to be run forward.
+/// Where the event loop offers the current state for a forecast.
 #[derive(Debug)]
 pub(super) struct Forecasting {
     worlds: mpsc::Sender<(World, OwnedSemaphorePermit)>,
     turns: Turns,
-    /// Whether the next world may come: the one before has been run forward, and the thread has rested.
+    /// Whether the next world is accepted: the previous forecast is finished, and the thread has paused.
     is_ready: Arc<AtomicBool>,
-    /// What the latest world was made from, and when.
+    /// Change count and time of the last forecast world.
     made: Option<(u64, Timestamp)>,
     is_off: bool,
 }
 
-/// The task that runs worlds forward.
+/// The task that runs forecasts.
 #[derive(Debug)]
 pub(super) struct Forecasts {
     worlds: mpsc::Receiver<(World, OwnedSemaphorePermit)>,
     turns: Turns,
     is_ready: Arc<AtomicBool>,
     made: mpsc::Sender<Box<Forecast>>,
-    /// The part of a core that all targets may take together.
+    /// Share of one core for all targets together.
     cpu_share: f64,
     clock: Clock,
 }
 
 impl Forecasting {
-    /// Both ends, for a part of a core; none switches forecasts off.
+    /// Creates both ends for a CPU share; 0 disables forecasts.
     pub(super) fn new(
         cpu_share: f64,
         made: mpsc::Sender<Box<Forecast>>,
@@ -83,14 +83,14 @@ impl Forecasting {
         (Self { worlds, turns, is_ready, made: None, is_off: cpu_share <= 0.0 }, forecasts)
     }
 
-    /// Has the present run forward, if something has changed since the last time and it is time to.
+    /// Offers the current state for a forecast, if it has changed or the last forecast is old, and the task is ready.
     pub(super) fn offer(&mut self, engine: &mut Engine, now: Timestamp) {
         let changes = engine.forecast_changes();
         let is_new = self.made.is_none_or(|(before, at)| before != changes || now.since(at) >= AGAIN_AFTER);
         if self.is_off || !is_new || !self.is_ready.load(Ordering::Acquire) {
             return;
         }
-        // Another target's world is run: after the next tick there is a newer one of this.
+        // Another target's forecast is running; the next tick will offer a newer world.
         let Ok(turn) = Arc::clone(&self.turns.turn).try_acquire_owned() else { return };
         let Some(world) = engine.forecast_world(now, None) else { return };
         self.is_ready.store(false, Ordering::Release);
@@ -103,7 +103,8 @@ impl Forecasting {
 impl Forecasts {
     /// Runs until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        // Where the event loop is gone nobody wants another forecast; other parts decide when the service ends.
+        // After the event loop is gone no more forecasts are needed, but this task must not end the service: wait
+        // for `stop`.
         let _ = stop.run_until_cancelled(self.make()).await;
         stop.cancelled().await;
     }

@@ -1,4 +1,5 @@
-//! Questions about the past, one after the other, beside the store: reading many frames takes long, and ticks must not wait for it.
+//! Answers history queries one at a time, outside the event loop: reading many frames takes long and must not delay
+//! ticks.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,19 +19,19 @@ use trainspotter_core::engine::Engine;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::{Place, Timestamp};
 
-/// Frames of so long ago are recalled one by one.
+/// Frames up to this age are replayed in full.
 const AS_IT_WAS: Duration = Duration::from_secs(3_600);
 
-/// Older ones in so many steps: a start must not take long.
+/// Older frames are downsampled to this many, to keep the start short.
 const STEPS: u32 = 500;
 
-/// What questions about the past are answered from.
+/// Data sources for history queries.
 #[derive(Clone, Debug)]
 pub(super) struct Past {
-    /// The target's own state file.
+    /// State file of the target.
     store: PathBuf,
     latest: watch::Receiver<Snapshot>,
-    /// Of all targets: reports are about all of them.
+    /// Configuration of all targets: reports cover all of them.
     config: Arc<Config>,
     rules: watch::Receiver<RulesNow>,
     clock: Clock,
@@ -43,7 +44,7 @@ impl Past {
     }
 }
 
-/// Answers until `stop`. A question that cannot be answered is dropped, which its reader sees.
+/// Answers history queries until `stop`. A query that fails is dropped, which its client notices.
 pub(super) async fn answer(past: Past, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
     loop {
         let question = tokio::select! {
@@ -52,7 +53,7 @@ pub(super) async fn answer(past: Past, mut questions: mpsc::Receiver<PastQuery>,
         };
         let Some(question) = question else { return stop.cancelled().await };
         let (past, place) = (past.clone(), past.latest.borrow().place.clone());
-        // Frames are many: who asks for some waits for those who asked before. Alerts are found at once.
+        // Frame and report queries are slow and run one after the other. Alert queries are fast and run at once.
         let is_long = matches!(question, PastQuery::Frames { .. } | PastQuery::Report { .. });
         let waiting = tokio::runtime::Handle::current();
         let reading = tokio::task::spawn_blocking(move || match question {
@@ -69,14 +70,14 @@ pub(super) async fn answer(past: Past, mut questions: mpsc::Receiver<PastQuery>,
     }
 }
 
-/// A report takes long, and is made on a thread that may wait.
+/// Builds a report on a blocking thread: it takes long.
 async fn make_report(
     past: &Past,
     span: (Timestamp, Timestamp),
     by: &[String],
     reply: oneshot::Sender<Result<serde_json::Value, String>>,
 ) {
-    // Whoever asked may have gone while others were answered.
+    // The client may have disconnected while earlier queries ran.
     if reply.is_closed() {
         return;
     }
@@ -92,8 +93,8 @@ async fn make_report(
     }
 }
 
-/// Lets the engine take in the frames that an earlier run has kept, as far back as its rules look: the last hour as it was, and what
-/// is older in steps. What cannot be read is logged, and rules begin to look back anew.
+/// Replays stored frames into the engine, as far back as its rules look: the last hour in full, older frames
+/// downsampled. Frames that cannot be read are logged, and the rules start without history.
 pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -> Engine {
     let Some(looks_back) = engine.looks_back() else { return engine };
     let reading = tokio::task::spawn_blocking(move || {
@@ -118,7 +119,7 @@ pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -
     }
 }
 
-// A reader that went away does not want the answer.
+// If the client is gone, its answer is dropped.
 fn read(store: &std::path::Path, place: &Place, question: PastQuery) -> Result<(), StoreError> {
     match question {
         PastQuery::Frames { from, to, every, mut reader } => {
@@ -126,7 +127,7 @@ fn read(store: &std::path::Path, place: &Place, question: PastQuery) -> Result<(
             warn(Frames::open(store)?.each(from, to, Some(every), take)?, store);
             reader.finish();
         }
-        // It is made elsewhere.
+        // Built by `make_report`.
         PastQuery::Report { .. } => {}
         PastQuery::Episodes { alert, reply } => {
             let _ = reply.send(PastAlerts::open(store)?.of(&alert)?);
@@ -154,7 +155,7 @@ mod tests {
     use trainspotter_core::metrics::{Labels, Sample, Value};
     use trainspotter_core::rules::parse_rules;
 
-    /// A ledger of 100 jobs, kept for a day of minutes.
+    /// Stores a day of frames, one per minute, for a ledger of 100 jobs.
     fn keep(store: &std::path::Path) -> Timestamp {
         let mut store = Store::open(store, Timestamp::default()).unwrap().0;
         let mut at = Timestamp::default();
@@ -181,7 +182,7 @@ mod tests {
         let rules = "rules: [{ alert: Shrinks, metric: ledger.jobs, change_over: 20h, below: -50,
             annotations: { summary: '{{ value }}' } }]";
         let every = Duration::from_secs(60);
-        // An engine that knows of no job.
+        // An engine without jobs.
         let new = || Engine::new(parse_rules("r", rules).unwrap(), cadence(every, every), Saved::default(), last);
         let mut engine = recall(new(), store, last).await;
         let reported = |engine: &mut Engine| engine.tick(last + every).alerts.len();

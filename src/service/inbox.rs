@@ -1,4 +1,4 @@
-//! What reaches the event loop: one channel for each sender, and one enum for all that comes through them.
+//! The event loop's inbox: one channel per sender, and one enum for all messages.
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -8,43 +8,43 @@ use crate::service::rule_reload::News;
 use crate::web::JobQuery;
 use trainspotter_core::model::{Observation, Questions, Timestamp};
 
-/// Queries of readers that are handled in a row, at most, while other events wait: neither may wait for all of the other.
+/// Maximum queries handled in a row while other events wait, so that neither starves the other.
 const MAX_QUERIES_IN_A_ROW: usize = 8;
 
-/// One thing that happened, as the event loop handles it.
+/// An event for the event loop.
 #[derive(Debug)]
 pub(super) enum InternalEvent {
-    /// The poller learnt something from AWS.
+    /// The poller received data from AWS.
     Observed(Vec<Observation>),
-    /// The lists are in, and the poller asks what else it should ask of AWS.
+    /// The job lists are complete, and the poller asks what else to query.
     QuestionsAsked(oneshot::Sender<Questions>),
-    /// The poll that began then is over.
+    /// A poll has ended.
     PollEnded {
-        /// When it began.
+        /// When the poll began.
         began_at: Timestamp,
     },
-    /// Between two polls, jobs were described of which EventBridge reported something.
+    /// Jobs with EventBridge events were described between two polls.
     JobsDescribed,
-    /// No poll has ended for too long.
+    /// No poll has ended in time.
     PollOverdue,
-    /// A sink has published a frame, or failed to.
+    /// A sink published a frame or failed to.
     Published(Report),
     /// The rule files changed.
     RulesChanged(News),
-    /// A reader asks about jobs.
+    /// A client queries jobs.
     JobsQueried(JobQuery),
-    /// The present was run forward.
+    /// A forecast is ready.
     Forecast(Box<Forecast>),
 }
 
-/// What the poller sends beside observations.
+/// Messages of the poller beside observations.
 #[derive(Debug)]
 pub(super) enum PollerMessage {
     /// See [`InternalEvent::QuestionsAsked`].
     AskQuestions(oneshot::Sender<Questions>),
     /// See [`InternalEvent::PollEnded`].
     PollEnded {
-        /// When it began.
+        /// When the poll began.
         began_at: Timestamp,
     },
     /// See [`InternalEvent::JobsDescribed`].
@@ -61,7 +61,7 @@ impl From<PollerMessage> for InternalEvent {
     }
 }
 
-/// The channels that end at the event loop.
+/// Receiving ends of the event loop's channels.
 #[derive(Debug)]
 pub(super) struct Inbox {
     observed: mpsc::Receiver<Vec<Observation>>,
@@ -73,7 +73,7 @@ pub(super) struct Inbox {
     queries_in_a_row: usize,
 }
 
-/// The other ends of an [`Inbox`].
+/// Sending ends of an [`Inbox`].
 #[derive(Debug)]
 pub(super) struct Senders {
     pub(super) observed: mpsc::Sender<Vec<Observation>>,
@@ -84,13 +84,13 @@ pub(super) struct Senders {
     pub(super) forecasts: mpsc::Sender<Box<Forecast>>,
 }
 
-/// Pages of observations that wait for the event loop, at most.
+/// Maximum pages of observations queued for the event loop.
 const MAX_OBSERVED: usize = 64;
-/// Small messages of one sender that wait for the event loop, at most.
+/// Maximum small messages of one sender queued for the event loop.
 const MAX_MESSAGES: usize = 256;
 
 impl Inbox {
-    /// An inbox, and what sends into it.
+    /// Creates an inbox and its senders.
     pub(super) fn new() -> (Senders, Self) {
         let (observed, observed_inbox) = mpsc::channel(MAX_OBSERVED);
         let (poller, poller_inbox) = mpsc::channel(MAX_MESSAGES);
@@ -110,13 +110,13 @@ impl Inbox {
         (Senders { observed, poller, queries, reports, rules, forecasts }, inbox)
     }
 
-    /// Only the questions about jobs, where nothing else happens.
+    /// Keeps only the job queries, for a service without an event loop.
     pub(super) fn into_queries(self) -> mpsc::Receiver<JobQuery> {
         self.queries
     }
 
-    /// The next event, [`InternalEvent::PollOverdue`] if `overdue` is over first, or `None` once the poller has gone. Giving up
-    /// waiting loses no event.
+    /// Returns the next event, [`InternalEvent::PollOverdue`] if `overdue` completes first, or `None` once the
+    /// poller is gone. Cancel-safe: no event is lost.
     pub(super) async fn next(&mut self, overdue: impl Future<Output = ()>) -> Option<InternalEvent> {
         if self.queries_in_a_row < MAX_QUERIES_IN_A_ROW
             && let Ok(query) = self.queries.try_recv()
@@ -125,7 +125,7 @@ impl Inbox {
             return Some(InternalEvent::JobsQueried(query));
         }
         self.queries_in_a_row = 0;
-        // In this order: the poller's questions are answered only after all that was observed before was taken in.
+        // The order matters: the poller's questions are answered only after all earlier observations are applied.
         tokio::select! {
             biased;
             Some(observations) = self.observed.recv() => Some(InternalEvent::Observed(observations)),
@@ -138,7 +138,8 @@ impl Inbox {
         }
     }
 
-    /// The next query of a reader, for while nothing else can be handled. Waits for ever when there are no readers any more.
+    /// Returns the next query, for use while no other event can be handled. Pends forever once there are no
+    /// clients.
     pub(super) async fn next_query(&mut self) -> JobQuery {
         match self.queries.recv().await {
             Some(query) => query,

@@ -1,4 +1,4 @@
-//! Answers to questions about single jobs, from the ledger.
+//! Answers queries about single jobs from the ledger.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use trainspotter_core::engine::Engine;
 use trainspotter_core::jobs::{Job, Phase, Wanted};
 use trainspotter_core::model::Timestamp;
 
-/// Answers a question. A reader that has gone away is no loss.
+/// Answers a query. The answer is dropped if the client is gone.
 pub(super) fn answer(engine: &mut Engine, query: JobQuery, now: Timestamp) {
     if let JobQuery::Present { asked, reply } = query {
         let world = engine.check_asked(&asked).map(|()| engine.forecast_world(now, Some(&asked)).map(Box::new));
@@ -78,7 +78,7 @@ fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
     }
 }
 
-/// Says of those jobs that wait why they do.
+/// Adds the wait explanation to each waiting job.
 fn with_whys(mut jobs: Vec<JobView>, engine: &Engine, now: Timestamp) -> Vec<JobView> {
     let mut waiting: Vec<&mut JobView> = jobs.iter_mut().filter(|job| job.status.is_waiting()).collect();
     if !waiting.is_empty() {

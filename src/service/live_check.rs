@@ -1,4 +1,4 @@
-//! One look at the configured queues, without a service: what a set-up check needs.
+//! Polls the configured queues once, without a service, for set-up checks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,39 +13,39 @@ use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::{Observation, Questions};
 
-/// Pages of observations that may wait to be taken in.
+/// Maximum queued pages of observations.
 const OBSERVED: usize = 64;
 
-/// Rounds in which training jobs outside of the queues are described, at most.
+/// Maximum rounds of describing training jobs outside the queues.
 const MAX_ROUNDS: usize = 50;
 
-/// How long one round may take.
+/// Timeout of one round.
 const ANSWERING: Duration = Duration::from_secs(60);
 
-/// What one look shows.
+/// Result of a single poll.
 #[derive(Debug)]
 pub struct Look {
-    /// The figures of that moment.
+    /// Frame of the poll.
     pub frame: Frame,
-    /// By how many seconds this machine's clock is ahead of AWS's; `None` if too few answers came to tell.
+    /// Seconds by which the local clock is ahead of AWS's; `None` with too few responses to tell.
     pub clock_skew_seconds: Option<f64>,
 }
 
-/// Why a look shows nothing.
+/// Why the check has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
-    /// Nothing is watched.
+    /// The configuration has no target.
     #[error(transparent)]
     NoTarget(#[from] NoTarget),
-    /// AWS cannot be asked at all.
+    /// There is no connection to AWS.
     #[error("connecting to AWS: {0}")]
     Connect(#[from] ConnectError),
-    /// Questions that AWS did not answer, or refused, and that there is no queue to watch.
+    /// Requests that failed or were refused, and missing queues.
     #[error("{}", .0.join("\n"))]
     Problems(Vec<String>),
 }
 
-/// What went wrong on the way.
+/// Errors collected during the check.
 #[derive(Default)]
 struct Problems {
     failed: BTreeSet<String>,
@@ -53,7 +53,7 @@ struct Problems {
 }
 
 impl Problems {
-    /// Hands on what is observed, to the end, and keeps what went wrong.
+    /// Applies all observations to the engine, and collects errors.
     async fn take_in(&mut self, mut observed: mpsc::Receiver<Vec<Observation>>, engine: &mut Engine) {
         while let Some(observations) = observed.recv().await {
             for one in &observations {
@@ -90,7 +90,7 @@ pub async fn look(config: &Config, clock: Clock) -> Result<Look, LookError> {
         drop(out);
     };
     tokio::join!(polling, problems.take_in(observed, &mut engine));
-    // What runs outside of the queues is known when all of it is described.
+    // Jobs outside the queues are complete once all training jobs are described.
     for _ in 0..MAX_ROUNDS {
         let outside = engine.questions(clock.now()).outside;
         if outside.is_empty() || !problems.failed.is_empty() {

@@ -1,5 +1,5 @@
-//! Logs to stderr, and the service's own traces and logs over OTLP if asked for: each poll is a trace, and so is each alert's way to its
-//! receivers; each line of the log is a record.
+//! Logs to stderr and, if configured, traces and log records over OTLP: one trace per poll and per notified alert,
+//! one log record per log line.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -23,49 +23,50 @@ use crate::service::watched_exporter::Watched;
 use trainspotter_clock::Clock;
 use trainspotter_otlp::uuid_of;
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// Default log filter if `RUST_LOG` is not set.
 const DEFAULT_FILTER: &str =
     "info,aws_config=warn,aws_smithy_runtime=warn,aws_smithy_http_client=error,hyper_util=warn,rusqlite_migration=warn";
 
-/// The spans that are traced: the service's own, and not those of libraries.
+/// Spans that are traced: the service's own, not those of libraries.
 const TRACED: &str = "off,trainspotter=debug";
 
-/// What is never sent as a log record, whatever is logged: what the libraries say that send them. Each batch would make another one.
+/// Log targets that are never exported: the exporter's own libraries. Exporting their lines would create a new
+/// batch for each batch.
 const NEVER_SENT: [&str; 8] =
     ["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "tonic", "tower", "h2", "hyper", "hyper_util"];
 
-/// Wall time for connecting to the receiver of traces or logs, and for one export.
+/// Wall time limit for connecting to an OTLP receiver, and for one export.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why logs cannot be started or sent.
+/// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
-    /// Traces have nowhere to go.
+    /// There is no exporter for traces.
     #[error("traces cannot be sent: {0}")]
     Traces(#[source] ExportError),
-    /// Log records have nowhere to go.
+    /// There is no exporter for log records.
     #[error("logs cannot be sent: {0}")]
     Records(#[source] ExportError),
-    /// They were started before.
+    /// Logging was already started.
     #[error("logs cannot be started: {0}")]
     Started(#[from] TryInitError),
 }
 
-/// Why nothing can be sent to an OTLP receiver.
+/// Why an OTLP exporter cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// Its endpoint is no URL.
+    /// The endpoint is not a valid URL.
     #[error(transparent)]
     Endpoint(#[from] tonic::transport::Error),
-    /// Its endpoint cannot be called.
+    /// The endpoint address is not allowed.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
-    /// There is no exporter for it.
+    /// Building the exporter failed.
     #[error(transparent)]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// Sends the last traces and log records when dropped at the end of the process.
+/// Guard of the exporters: flushes the last traces and log records when dropped at the end of the process.
 #[derive(Debug)]
 #[must_use]
 pub struct Logs {
@@ -73,16 +74,16 @@ pub struct Logs {
     records: Option<SdkLoggerProvider>,
 }
 
-/// Where the service sends what it says of itself: gRPC endpoints of OTLP receivers.
+/// OTLP gRPC endpoints for the service's own telemetry.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SentLogs<'a> {
-    /// For its traces.
+    /// Endpoint for traces.
     pub traces: Option<&'a str>,
-    /// For the lines of its log.
+    /// Endpoint for log records.
     pub logs: Option<&'a str>,
 }
 
-/// Begins to log. Call it once, inside a tokio runtime.
+/// Initializes logging. Call it once, inside a tokio runtime.
 ///
 /// # Errors
 /// See [`LogsError`].
@@ -95,7 +96,7 @@ pub fn start_logs(format: LogFormat, sent: SentLogs<'_>) -> Result<Logs, LogsErr
     };
     let traces = sent.traces.map(tracer_provider).transpose().map_err(LogsError::Traces)?;
     let records = sent.logs.map(logger_provider).transpose().map_err(LogsError::Records)?;
-    // Each has a filter of its own: what is traced need not be logged.
+    // Separate filters: spans are exported even if they are not logged.
     let spans = traces.as_ref().map(|provider| {
         let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("trainspotter"));
         spans.with_filter(EnvFilter::new(TRACED))
@@ -108,12 +109,12 @@ pub fn start_logs(format: LogFormat, sent: SentLogs<'_>) -> Result<Logs, LogsErr
     Ok(Logs { traces, records })
 }
 
-/// What is logged.
+/// The filter of the log.
 fn filter() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))
 }
 
-/// Whether a line of this target may be sent as a log record, if it is logged.
+/// Whether log lines of this target may be exported as log records.
 fn is_sent(target: &str) -> bool {
     let library = target.split("::").next().unwrap_or_default();
     !NEVER_SENT.contains(&library)
@@ -138,7 +139,7 @@ fn channel(endpoint: &str) -> Result<Channel, ExportError> {
 }
 
 fn resource() -> Resource {
-    // Of this process: traces and lines of two replicas are not of one.
+    // Unique per process, so that telemetry of two replicas is told apart.
     let instance =
         format!("{} {} {:?}", std::process::id(), Clock::real().now().millis(), std::env::var_os("HOSTNAME"));
     Resource::builder()

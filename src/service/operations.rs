@@ -1,4 +1,5 @@
-//! What operators do over the API: silences, the outbox and test notifications. Everything that is done is logged with its author.
+//! Operator actions over the API: silences, the outbox and test notifications. Every action is logged with its
+//! author.
 
 mod outbox;
 mod silences;
@@ -20,22 +21,22 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Place;
 use trainspotter_core::rules::Rule;
 
-/// Wall time between two looks at the silences: those that the command line writes to the file are shown as soon.
+/// Wall time between reloads of the silences, so that silences added on the command line appear within it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Operations that wait, at most; more callers wait for room.
+/// Maximum queued operations; further callers wait for room.
 const MAX_WAITING: usize = 256;
 
-/// Tests that wait for receivers at once.
+/// Maximum concurrent test notifications.
 const MAX_TESTS: usize = 4;
 
-/// Who may read and act: of tokens only their hashes go on.
+/// Access control from the configuration; tokens are passed on as hashes only.
 pub(super) fn access(config: &Config) -> Access {
     let may_operate = |may| matches!(may, Permission::Operate);
     Access::new(config.api.iter().map(|api| Token::new(&api.name, api.token.expose(), may_operate(api.may))))
 }
 
-/// What operators do: who answers it, and what the others need for it.
+/// The operations task, and the handles that other parts need.
 pub(super) struct Acting {
     pub(super) operations: Operations,
     asked: mpsc::Sender<Operation>,
@@ -69,7 +70,7 @@ impl Acting {
         Self { operations, asked, inbox, rules, silences, access: shared.access.clone() }
     }
 
-    /// The target as pages see it, with what is given here.
+    /// The target as the pages see it, with the given handles.
     pub(super) fn watched(
         &self,
         place: Place,
@@ -82,7 +83,7 @@ impl Acting {
     }
 }
 
-/// Owner of what the API shows of silences, beside the store.
+/// Handles operations, and publishes the current silences.
 #[derive(Clone, Debug)]
 pub(super) struct Operations {
     pub(super) config: Arc<Config>,
@@ -95,7 +96,7 @@ pub(super) struct Operations {
 }
 
 impl Operations {
-    /// Answers until `stop`. A caller that has gone away does not want its answer; what was asked for is done nevertheless.
+    /// Handles operations until `stop`. An operation runs to its end even if its caller disconnects.
     pub(super) async fn run(self, mut inbox: mpsc::Receiver<Operation>, stop: CancellationToken) {
         let tests = Arc::new(Semaphore::new(MAX_TESTS));
         self.look_at_silences().await;
@@ -147,7 +148,7 @@ impl Operations {
     }
 }
 
-/// Nothing was done, because the state file cannot be used.
+/// Refusal: nothing was done because the state file is unusable.
 fn unavailable(error: StoreError) -> Refusal {
     Refusal::Unavailable(format!("the state file cannot be used: {error}"))
 }

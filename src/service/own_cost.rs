@@ -1,4 +1,4 @@
-//! What the service itself costs: from what its sinks took last and from what it asks of AWS, at the shipped prices.
+//! Cost of the service itself, at the shipped prices: from the latest batches of its sinks and its AWS requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use crate::service::StartError;
 use trainspotter_core::metrics::{Frame, Service};
 use trainspotter_core::yaml::Problems;
 
-/// How much a new batch counts against those before it: batches differ in size.
+/// Weight of the newest batch in the moving average: batches differ in size.
 const NEWEST: f64 = 0.2;
 
-/// The sinks that cost by what they are sent.
+/// Sinks that are billed by volume.
 const CLASSIC: &str = "cloudwatch";
 const OTLP: &str = "cloudwatch-otlp";
 
-/// What is used, as far as it is known.
+/// Usage, as far as known.
 #[derive(Debug)]
 pub(super) struct OwnCost {
     prices: PriceTable,
     config: Usage,
-    /// GPU metrics that a host that runs a job takes in a month.
+    /// GPU metric requests per month for each host that runs a job.
     requests_per_host: f64,
     every: Duration,
     classic_series: Option<u64>,
@@ -30,11 +30,11 @@ pub(super) struct OwnCost {
 }
 
 impl OwnCost {
-    /// Nothing is known yet but the configuration.
+    /// Starts with the configuration only.
     ///
     /// # Errors
     ///
-    /// The shipped prices cannot be read, which no released binary has.
+    /// The shipped prices cannot be parsed; a released binary never fails here.
     pub(super) fn new(config: &Config) -> Result<Self, StartError> {
         let unreadable = |mistakes: Problems| StartError::new("reading the prices", mistakes.to_string());
         Ok(Self {
@@ -47,7 +47,7 @@ impl OwnCost {
         })
     }
 
-    /// Takes in what a sink took.
+    /// Records what a sink published.
     pub(super) fn published(&mut self, report: &Report, service: &mut Service) {
         service.left_out.retain(|(sink, _), _| **sink != *report.sink);
         let left_out = report.left_out.iter().map(|(metric, series)| ((report.sink.to_string(), *metric), *series));
@@ -66,7 +66,7 @@ impl OwnCost {
         }
     }
 
-    /// Says what a month costs as things are.
+    /// Sets the projected monthly cost.
     pub(super) fn ticked(&self, frame: &Arc<Frame>, service: &mut Service) {
         let pushes = SECONDS_A_MONTH / self.every.as_secs_f64().max(1.0);
         let requests = |series: u64| series.div_ceil(MAX_DATA_PER_REQUEST as u64) as f64 * pushes;

@@ -1,4 +1,4 @@
-//! When AWS is asked: polls at a steady pace and, between them, looks at jobs to which something may have happened.
+//! Poll scheduling: polls at a fixed interval and, between polls, describes jobs that have events.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::service::inbox::PollerMessage;
 use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::{JobId, Observation, Questions, Source, Timestamp};
 
-/// Wall time that a poll has at least for what the engine asks.
+/// Minimum wall time of a poll for the engine's questions.
 const MIN_ANSWERING: Duration = Duration::from_millis(50);
 
-/// By how much the time of an event may be earlier than the beginning of a poll that has not seen what it tells of: events have whole
-/// seconds, and clocks differ.
+/// Tolerance when an event's time is compared with the start of a poll: event times have whole seconds, and clocks
+/// differ.
 const EVENTS_MAY_LAG: Duration = Duration::from_secs(5);
 
-/// The part of the time between two polls that is between the first and the second one at least, where several targets spread theirs.
+/// With several targets, the minimum delay between the first and the second poll, as a part of the interval.
 const FIRST_PART: f64 = 0.25;
 
-/// The task that asks.
+/// The polling task.
 pub(super) struct Polling {
     poller: Poller,
     every: Duration,
-    /// How long after the first poll the second one begins.
+    /// Delay of the second poll after the first.
     second_after: Duration,
     clock: Clock,
     observed: mpsc::Sender<Vec<Observation>>,
@@ -36,7 +36,7 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    /// Polls as often as the poller is to; with several targets each at moments of its own.
+    /// Polls at the configured interval; several targets are spread over it.
     pub(super) fn new(
         poller: Poller,
         is_alone: bool,
@@ -49,8 +49,8 @@ impl Polling {
         Self { poller, every, second_after, clock, observed, messages, hinted }
     }
 
-    /// Polls until `stop`, or until the event loop has gone. When a poll takes longer than its turn, the next begins at once: polls never
-    /// overlap and never pile up.
+    /// Polls until `stop` or until the event loop is gone. A poll that takes longer than the interval is followed
+    /// at once by the next: polls never overlap or pile up.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -58,7 +58,7 @@ impl Polling {
         }
     }
 
-    /// `None` once the event loop has gone.
+    /// Returns `None` once the event loop is gone.
     async fn poll_for_ever(&mut self) -> Option<()> {
         let mut turn = self.second_after;
         loop {
@@ -77,14 +77,15 @@ impl Polling {
         }
     }
 
-    /// Lists what is in flight, then what the engine asks in view of that, then what can wait.
+    /// Lists jobs in flight, then answers the engine's questions, then queries what can wait.
     async fn poll_once(&mut self, began: Mark, turn: Duration) -> Option<()> {
-        // Before anything else is asked: what to ask depends on AWS's clock.
+        // First of all, since later requests depend on AWS's clock.
         self.poller.begin(&self.observed).await;
         let questions = self.questions().await?;
         self.poller.poll(&questions, &self.observed).await;
         let answered_by = self.poller.reconcile_from(&questions, self.clock.at(began) + turn);
-        // At extreme speeds a turn passes before the lists are in. Then polls become rarer, and answers still get their time.
+        // At extreme clock speeds the interval is over before the lists are complete. Polls then become rarer, but
+        // questions still get their time.
         let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(MIN_ANSWERING));
         let asked = self.questions().await?;
         self.poller.answer(&asked, deadline, &self.observed).await;
@@ -94,7 +95,7 @@ impl Polling {
         self.messages.send(PollerMessage::PollEnded { began_at: self.clock.at(began) }).await.ok()
     }
 
-    /// Looks at what hints are about, but for those that the poll which began at `polled_at` has seen.
+    /// Describes the jobs of events, except those that the poll of `polled_at` has already covered.
     async fn look_at(&mut self, hints: Vec<JobEvent>, polled_at: Timestamp, deadline: Timestamp) -> Option<()> {
         let is_news = |hint: &JobEvent| hint.at >= polled_at - EVENTS_MAY_LAG;
         let jobs: BTreeSet<JobId> = hints.into_iter().filter(is_news).map(|hint| hint.job).collect();
@@ -112,8 +113,8 @@ impl Polling {
     }
 }
 
-/// How long after its first poll a target is polled a second time. One of several comes earlier than its turn, each by another part of it, so that
-/// not all are polled in the same moment from then on.
+/// Delay of a target's second poll. With several targets each delay is a different part of the interval, so that
+/// the targets are not polled at the same moment from then on.
 fn second_after(every: Duration, target: &str, is_alone: bool) -> Duration {
     if is_alone {
         return every;
@@ -124,7 +125,7 @@ fn second_after(every: Duration, target: &str, is_alone: bool) -> Duration {
     every.mul_f64(FIRST_PART + (1.0 - FIRST_PART) * part)
 }
 
-/// Hands on what the queue of events says, and how it answers, if there is one, until `stop`.
+/// Forwards the events of the event queue, if configured, and its status until `stop`.
 pub(super) async fn listen(
     hints: Option<JobEvents>,
     out: mpsc::Sender<Vec<JobEvent>>,
@@ -163,7 +164,7 @@ mod tests {
             (0..64).map(|number| second_after(every, &format!("t{number}"), false)).collect();
         after.sort();
         assert!(after.iter().all(|after| (every.mul_f64(FIRST_PART)..=every).contains(after)), "{after:?}");
-        // In no second are there many.
+        // The polls are spread: no second has many of them.
         let within_a_second = |from: &Duration| {
             let at_once = |at: &&Duration| (*from..*from + Duration::from_secs(1)).contains(*at);
             after.iter().filter(at_once).count()

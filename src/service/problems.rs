@@ -1,14 +1,14 @@
-//! What goes wrong beside AWS and the state file, for probes and pages.
+//! Current problems other than AWS sources and the state file, for probes and pages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::publish::Report;
 
-/// Places of mistakes in rule files that are named at most.
+/// Maximum locations of rule errors shown.
 const MAX_PLACES: usize = 3;
 
-/// What is wrong now.
+/// The current problems.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     rules: Option<String>,
@@ -18,22 +18,22 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Takes in why the rule files are not in effect, if they are not.
+    /// Sets or clears the reason why the rule files are not in effect.
     pub(super) fn set_rules(&mut self, mistakes: Option<&str>) {
         self.rules = mistakes.map(in_a_line);
     }
 
-    /// Takes in why the archive cannot be written.
+    /// Sets or clears the archive error.
     pub(super) fn set_archive(&mut self, trouble: Option<String>) {
         self.archive = trouble;
     }
 
-    /// Takes in what is wrong with the clock, beside what is corrected for.
+    /// Sets or clears a clock problem that cannot be corrected.
     pub(super) fn set_clock(&mut self, problem: Option<String>) {
         self.clock = problem;
     }
 
-    /// Takes in whether a sink took the figures.
+    /// Records whether a sink accepted the figures.
     pub(super) fn published(&mut self, report: &Report) {
         match &report.error {
             Some(error) => _ = self.sinks.insert(Arc::clone(&report.sink), error.to_string()),
@@ -41,7 +41,7 @@ impl Problems {
         }
     }
 
-    /// Each in a line.
+    /// All problems, one line each.
     pub(super) fn all(&self) -> Vec<String> {
         let rules = self
             .rules
@@ -53,7 +53,7 @@ impl Problems {
     }
 }
 
-/// The first mistake of a text with carets, and where there are some.
+/// Summarizes an error text with carets in one line: the first error and the locations.
 pub fn in_a_line(mistakes: &str) -> String {
     let mut lines = mistakes.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();

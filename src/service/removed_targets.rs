@@ -1,5 +1,5 @@
-//! Targets that were taken out of the configuration while the service did not run: their alerts end, and whoever was notified of them hears
-//! that once. Their state files stay, and go on if the targets come back.
+//! Targets that were removed from the configuration while the service was down: resolves their alerts and notifies
+//! receivers once. The state files stay, and are used again if the target returns.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,15 +17,16 @@ use crate::store::{Commit, StoreError, StoreHandle};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::rules::{ActiveAlerts, ResolveReason, Transition, TransitionKind};
 
-/// For how long receivers that do not answer are tried, in wall time; what is left then is sent after the next start.
+/// Wall time for retries to receivers that do not answer; the rest is sent after the next start.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
-/// Wall time between two looks whether everything was sent.
+/// Wall time between checks whether everything was sent.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Ends the alerts of targets that are watched no more, until `stop`. Whenever targets change, which may bring one back, it begins again.
+/// Ends the alerts of removed targets, until `stop`. Restarts whenever the targets change, since one may have
+/// returned.
 pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
-    // With a log each replica would; what is there of a target is not known from the disk of one of them.
+    // With a replicated log every replica would do it, and the local disk does not have the target's full state.
     if shared.config.replication.is_some() {
         return;
     }
@@ -44,7 +45,8 @@ pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
     }
 }
 
-/// Ends the alerts in all files that are of none of these targets: receivers that do not answer for one file delay no other.
+/// Ends the alerts in all state files without a target. Files are handled concurrently, so that a receiver that is
+/// down delays only its own file.
 async fn end_of_all_but(shared: &Shared, targets: Arc<[Target]>) {
     let file = shared.config.store.clone();
     let looking = tokio::task::spawn_blocking(move || state_files::of_nobody(&file, &targets));
@@ -56,20 +58,20 @@ async fn end_of_all_but(shared: &Shared, targets: Arc<[Target]>) {
     join_all(ending).await;
 }
 
-/// Ends the alerts in one file, and sends what is in its outbox.
+/// Ends the alerts in one file, and sends its outbox.
 async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreError> {
     let clock = shared.clock;
     let (store, _) = StoreHandle::open(&path, clock.now()).await?;
     let saved = store.load().await?;
     let mut alerts = ActiveAlerts::restore(saved.alerts);
     let now = clock.now();
-    // Without rules every alert ends.
+    // Stepping without rules resolves every alert.
     let ended = alerts.step(&[], &Frame { at: now, ..Frame::default() }, now);
     let transitions: Vec<Transition> = ended.into_iter().map(of_removed).collect();
     if !transitions.is_empty() {
         tracing::info!(target = name, alerts = transitions.len(), "the target is watched no more, and its alerts end");
         let outbox = rows(&transitions, &shared.config.receivers, now);
-        // All else stays as it is: the target may come back.
+        // Everything else is kept: the target may return.
         let (series, queues, watermarks) = (saved.series, saved.queues, saved.watermarks);
         let commit = Commit { at: now, transitions, outbox, series, queues, watermarks, ..Commit::default() };
         store.commit(commit.into()).await?;
@@ -93,7 +95,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
     }
 }
 
-/// The end of an alert because its target is watched no more.
+/// Marks a transition as resolved because the target was removed.
 pub(super) fn of_removed(transition: Transition) -> Transition {
     match transition.kind {
         TransitionKind::Resolved(_) => {

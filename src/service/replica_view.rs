@@ -1,11 +1,11 @@
-//! How a replica stands, as the API says it.
+//! Replication status for the API.
 
 use crate::replication::Standing;
 use crate::replication::lease::Role;
 use crate::replication::sharing::replica_of;
 use crate::web::ReplicaView;
 
-/// What the API says of a replica.
+/// Converts the status of a replica to its API form.
 pub(super) fn of(standing: &Standing) -> ReplicaView {
     ReplicaView {
         leads: standing.role == Role::Leading,

@@ -1,4 +1,5 @@
-//! Several replicas of a service: this one follows the log and serves what it says, until it leads and does all that a service does.
+//! One replica of several: follows the log and serves its contents until it becomes leader, then runs the full
+//! service.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,10 +26,10 @@ use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Place;
 
-/// Wall time between two attempts to open a log that cannot be reached.
+/// Wall time between attempts to open an unreachable log.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
-/// A replica shows the log's figures at least this often, in wall time.
+/// Maximum wall time between two refreshes of a follower's figures.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs a replica of one target until `stop`.
@@ -51,7 +52,7 @@ pub(super) async fn run(
             let mut standing = replicas.standing.clone();
             let term = now.term;
             async move {
-                // Without the replica nothing is left to do either.
+                // If the sender is gone, the replica is gone and there is nothing left to do.
                 let _ = standing.wait_for(|standing| standing.term != term).await;
                 until_it_changes
             }
@@ -94,7 +95,7 @@ pub(super) async fn run(
     }
 }
 
-/// Opens the log. `None` if it is stopped before that works. What will not change by itself is an error.
+/// Opens the log, with retries. `None` if stopped first. Permanent failures are errors.
 async fn join(
     watching: TargetService,
     replication: &Replication,
@@ -132,7 +133,7 @@ async fn join(
     }
 }
 
-/// Lets pages say why there is nothing to show.
+/// Publishes a snapshot that says why there are no figures yet.
 fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (DropGuard, watch::Sender<Snapshot>) {
     let (shown, latest) = watch::channel(snapshot);
     let stop = CancellationToken::new();
@@ -150,8 +151,8 @@ fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (DropGuard, wat
     (stop.drop_guard(), shown)
 }
 
-/// The same with the log and the file that are the target's. The log that was there first stays with the target whose it is; every other
-/// target has one below it. All replicas see the same, whatever is on their disks.
+/// Sets the log and the file of the target. The original log stays with its first target; every other target has a
+/// log below it. This depends on the log only, so all replicas agree whatever is on their disks.
 async fn with_log(watching: TargetService, replication: &Replication) -> Result<TargetService, Failed> {
     let below = replication.log.below(&watching.target.name);
     let own = what_is_watched(&watching.config);
@@ -167,7 +168,7 @@ async fn with_log(watching: TargetService, replication: &Replication) -> Result<
     Ok(TargetService { config: Config { store, replication, ..watching.config }, apart, ..watching })
 }
 
-/// What the service watches whose log is at a place; `None` if there is none yet.
+/// Identity of the service that owns the log at a place; `None` if there is no log yet.
 async fn watches(
     whole: &Config,
     replication: &Replication,
@@ -179,7 +180,7 @@ async fn watches(
     replication::watches(&storage, terms).await.map_err(|error| of_log(error, log))
 }
 
-/// What is at the place of a log. What is not said of the bucket is as of the first target of all.
+/// Opens the storage of a log. Bucket settings that are not given default to those of the first target.
 async fn storage(
     whole: &Config,
     replication: &Replication,
@@ -224,7 +225,7 @@ async fn open(config: &Config, shared: &Shared) -> Result<Replicas, Failed> {
         .map_err(of_log)
 }
 
-/// What a log is of: region, role and endpoint of its target.
+/// Identity of a log's target: region, role and endpoint.
 fn what_is_watched(config: &Config) -> String {
     let watches = config.targets.iter().map(|target| {
         let role = target.role.as_deref().map(|role| format!(" as {role}")).unwrap_or_default();
@@ -234,25 +235,26 @@ fn what_is_watched(config: &Config) -> String {
     watches.collect::<Vec<_>>().join(", ")
 }
 
-/// Who this process is. What it watches must be the same for all replicas of a log.
+/// Identity of this process. All replicas of a log must watch the same targets.
 fn identity(config: &Config, writer: String) -> Identity {
-    // What differs by replica is left out. Of rules it has the places alone: what stands there each replica follows by itself.
+    // Settings that differ per replica are left out. Rules count by their locations only: each replica reads the
+    // contents itself.
     let listen = ([127, 0, 0, 1], 0).into();
     let same = Config { store: Default::default(), listen, ..config.clone() };
     let digest: String = Sha256::digest(format!("{same:?}")).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Identity { writer, watches: what_is_watched(config), config: digest, version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-/// Spreads the targets over the replicas, until `stop`.
+/// Shares the targets among the replicas, until `stop`.
 pub(super) async fn share(shared: Shared, stop: CancellationToken) {
     let Some(replication) = &shared.config.replication else { return };
-    // Where that fails no log can be opened either, which says so.
+    // On failure the log cannot be opened either, and that error is reported.
     if let Ok(storage) = storage(&shared.config, replication, &replication.log, shared.clock).await {
         shared.sharing.clone().run(storage, Terms::of(replication.lease), stop).await;
     }
 }
 
-/// Shows what the log says, until `stop`.
+/// Serves the contents of the log until `stop`.
 async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, stop: CancellationToken) {
     let TargetService { shared, config, .. } = watching;
     let (snapshot, latest) = watch::channel(shown);
@@ -271,7 +273,7 @@ async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, 
     );
 }
 
-/// Shows the newest figures of the log, whenever there are new ones.
+/// Publishes each new frame of the log.
 async fn show(
     file: &Path,
     place: Place,
@@ -309,7 +311,7 @@ async fn show(
     }
 }
 
-/// A frame with its place: the account is in the ARNs of its queues.
+/// Sets the target's place on a frame; the account comes from the ARNs of its queues.
 fn in_place(frame: Frame, place: &Place) -> Frame {
     let account = frame.queues.iter().find_map(|queue| Place::account_of(&queue.arn)).map(Into::into);
     Frame { place: Place { account, ..place.clone() }, ..frame }

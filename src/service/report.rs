@@ -1,4 +1,4 @@
-//! Rows of a report: from the archive, and from the state file what is not archived yet.
+//! Collects report rows from the archive and, for days not yet archived, from the state files.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -16,49 +16,49 @@ use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Objective, Rule};
 
-/// What waits are held against where no rule has an objective: 95 % within an hour.
+/// Default objective for first waits if no rule has one: 95 % within an hour.
 const USUAL_OBJECTIVE: (f64, f64) = (3_600.0, 0.95);
 
-/// Ticks of which rows are read at once.
+/// Ticks whose rows are read in one batch.
 const TICKS_AT_ONCE: u32 = 200;
 
 /// A day.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Why there is no report.
+/// Why a report failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The archive cannot be read at all.
+    /// The archive cannot be read.
     #[error("the archive: {0}")]
     Archive(#[from] ArchiveError),
-    /// It cannot even be asked.
+    /// The archive cannot be opened.
     #[error("the archive: {0}")]
     Open(#[from] OpenError),
     /// The state file cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What was asked for makes no sense.
+    /// The request is invalid.
     #[error("{0}")]
     Usage(String),
-    /// The thread that made it ended by a defect.
+    /// The report thread panicked.
     #[error("the report was not made to its end: {0}")]
     Ended(#[source] tokio::task::JoinError),
 }
 
-/// Where rows come from.
+/// Data sources of a report.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// The archive, if there is one.
+    /// The archive, if configured.
     pub archive: Option<Anywhere>,
-    /// State files, which have what is not archived yet.
+    /// State files, for what is not archived yet.
     pub stores: Vec<PathBuf>,
 }
 
 impl Sources {
-    /// What a service with this configuration has.
+    /// The sources for a configuration.
     ///
     /// # Errors
-    /// The archive cannot be asked.
+    /// The archive cannot be opened.
     pub async fn of(config: &Config, clock: Clock) -> Result<Self, OpenError> {
         let archive = match &config.archive {
             Some(archive) => Some(archive::open(archive, Some(config), clock).await?),
@@ -68,10 +68,10 @@ impl Sources {
         Ok(Self { archive, stores: stores.collect() })
     }
 
-    /// Up to when there are rows: of a simulated service that is no time of this machine.
+    /// Time of the newest row. A simulated service has its own time, so the local clock cannot be used.
     ///
     /// # Errors
-    /// Something cannot be read.
+    /// A source cannot be read.
     pub async fn newest(&self) -> Result<Option<Timestamp>, ReportError> {
         let mut newest = None;
         if let Some(archive) = &self.archive {
@@ -86,10 +86,10 @@ impl Sources {
         Ok(newest)
     }
 
-    /// Gives all rows of the report's time to it. What cannot be read is left out, and noted in it.
+    /// Adds all rows of the report's period. Unreadable parts are skipped and noted in the report.
     ///
     /// # Errors
-    /// Archive or state file cannot be read at all.
+    /// The archive or a state file cannot be read at all.
     pub async fn fill(&self, builder: &mut Builder) -> Result<(), ReportError> {
         let jobs = self.table::<EndedJob>(builder, Builder::take_job).await?;
         let hours = self.table::<HourFigures>(builder, Builder::take_hour).await?;
@@ -106,7 +106,7 @@ impl Sources {
     ) -> Result<Vec<String>, ReportError> {
         let (from, to) = builder.span();
         let mut notes = Vec::new();
-        // A row may be in both for a moment.
+        // A row may be in both places for a moment.
         let mut seen = HashSet::new();
         for store in self.stores.iter().filter(|store| store.exists()) {
             let bad = unarchived::<R>(store, (from, to), |row| {
@@ -137,7 +137,7 @@ impl Sources {
     }
 }
 
-/// Gives the rows of a time to `take` that wait in a state file. Says how many cannot be read.
+/// Passes the unarchived rows of a period to `take`. Returns how many cannot be read.
 fn unarchived<R: Row>(
     store: &Path,
     (from, to): (Timestamp, Timestamp),
@@ -163,7 +163,7 @@ fn unarchived<R: Row>(
     Ok(bad)
 }
 
-/// The objectives over first waits that rules have, or else the usual one.
+/// First-wait objectives of the rules, or the default one.
 pub fn objectives(rules: &[Rule]) -> Vec<Objective> {
     let mut all: Vec<Objective> = Vec::new();
     for objective in rules.iter().filter_map(Rule::objective) {
@@ -178,7 +178,8 @@ pub fn objectives(rules: &[Rule]) -> Vec<Objective> {
     all
 }
 
-/// A report about a time. Keys that are no tags of any job, of the configuration nor any other key are refused.
+/// Builds a report for a period. Unknown grouping keys are refused: a key must be a tag of some job, a configured
+/// key or a built-in one.
 ///
 /// # Errors
 /// See [`ReportError`].

@@ -1,13 +1,13 @@
-//! Going on with the jobs that an earlier run has saved, without a second copy of all of them.
+//! Restores saved jobs in pages, without a second copy of all of them in memory.
 
 use crate::service::{COUNTED_UNTIL, OPEN_SINCE};
 use crate::store::{self, StoreError, StoreHandle};
 use trainspotter_core::engine::{Engine, Saved};
 
-/// Jobs that are read at once.
+/// Jobs read per page.
 const PAGE: usize = 2_000;
 
-/// What an engine goes on from, but for jobs.
+/// The saved state of an engine, without jobs.
 pub(super) fn without_jobs(saved: store::Saved) -> Saved {
     let mark = |name: &str| saved.watermarks.get(name).copied();
     let (counted_until, open_since) = (mark(COUNTED_UNTIL), mark(OPEN_SINCE));
@@ -24,7 +24,7 @@ pub(super) fn without_jobs(saved: store::Saved) -> Saved {
     }
 }
 
-/// The engine, with all jobs that are kept, which is logged.
+/// Restores all saved jobs into the engine, and logs their number.
 pub(super) async fn jobs(engine: Engine, store: &StoreHandle) -> Result<Engine, StoreError> {
     let engine = pages(engine, store).await?;
     let restored = engine.ledger().len();
@@ -34,7 +34,7 @@ pub(super) async fn jobs(engine: Engine, store: &StoreHandle) -> Result<Engine, 
     Ok(engine)
 }
 
-/// The engine, with all jobs that are kept.
+/// Restores all saved jobs into the engine.
 pub(super) async fn pages(mut engine: Engine, store: &StoreHandle) -> Result<Engine, StoreError> {
     let mut after = None;
     loop {

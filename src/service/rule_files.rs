@@ -1,4 +1,4 @@
-//! Rule files, and objects of buckets in their stead: where they are, what they say, and that it is right.
+//! Reads and validates rules from files, folders and buckets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,19 +10,19 @@ use crate::objects::{BucketAccess, Rights, Setting, StorageError, Texts};
 use trainspotter_clock::Clock;
 use trainspotter_core::rules::{Rule, parse_rules};
 
-/// Files of one set of rules at most.
+/// Maximum number of files in a rule set.
 const MAX_FILES: usize = 1_000;
 
-/// Larger files are refused before they are read.
+/// Maximum file size; larger files are refused unread.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Where to read the rules of a configuration.
+/// The setting that bucket errors refer to.
 const SETTING: Setting = Setting { place: "rules", region: "rules[].region", rights: Rights::Read };
 
-/// Texts of rules, by file or address.
+/// Rule texts by file path or object address.
 pub(super) type RuleTexts = BTreeMap<PathBuf, String>;
 
-/// Where the rules of a configuration are read from, again and again.
+/// The configured rule locations; can be read repeatedly.
 #[derive(Debug)]
 pub struct RuleSources {
     sources: Vec<RuleSource>,
@@ -39,14 +39,14 @@ enum RuleSource {
 #[derive(Debug)]
 struct InBucket {
     of: RulesBucket,
-    /// Once it has been asked.
+    /// The bucket client, after the first request.
     opened: Option<Texts>,
-    /// What it said then.
+    /// Result of the last request.
     last: Result<RuleTexts, String>,
 }
 
 impl RuleSources {
-    /// Those of a configuration. Nothing is read yet.
+    /// The sources of a configuration. Reads nothing yet.
     pub fn of(config: &Config, clock: Clock) -> Self {
         let source = |place: &RulesPlace| match place {
             RulesPlace::Path(path) => RuleSource::Path(path.clone()),
@@ -59,15 +59,15 @@ impl RuleSources {
         self.sources.is_empty()
     }
 
-    /// Reads and checks all rules; names are unique over all of them.
+    /// Reads and validates all rules; rule names must be unique across files.
     ///
     /// # Errors
-    /// Every mistake in any of them.
+    /// All errors of all files.
     pub async fn load(&mut self) -> Result<Vec<Rule>, String> {
         parsed(&self.texts(true).await?)
     }
 
-    /// What is wrong with places, each by its index: it is not there, cannot be read, or holds no rules.
+    /// Errors per location, by index: it does not exist, cannot be read, or has no rules.
     pub async fn problems(&mut self) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         for (index, source) in self.sources.iter_mut().enumerate() {
@@ -83,7 +83,7 @@ impl RuleSources {
         found
     }
 
-    /// All texts: of files as they are now, and of buckets too if these are to be asked.
+    /// Reads all texts; buckets are queried only if `with_buckets`, and otherwise their last result is used.
     pub(super) async fn texts(&mut self, with_buckets: bool) -> Result<RuleTexts, String> {
         let (mut paths, mut found) = (Vec::new(), RuleTexts::new());
         for source in &mut self.sources {
@@ -97,7 +97,7 @@ impl RuleSources {
                 }
             }
         }
-        // Reading files blocks.
+        // File reads block.
         let of_files = tokio::task::spawn_blocking(move || texts_of(&paths)).await;
         found.extend(of_files.map_err(|error| error.to_string())??);
         Ok(found)
@@ -147,15 +147,15 @@ impl InBucket {
     }
 }
 
-/// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
+/// Reads and validates the rule files of a list of files and folders; rule names must be unique across files.
 ///
 /// # Errors
-/// Every mistake in any of them.
+/// All errors of all files.
 pub fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, String> {
     parsed(&texts_of(paths)?)
 }
 
-/// What is wrong with one of the paths that a configuration names: it is not there, or a folder without rules.
+/// What is wrong with a configured path: it does not exist, or is a folder without rules.
 fn path_problem(path: &Path) -> Option<String> {
     match files_of(&[path.to_path_buf()], is_rule_file) {
         Ok(files) => files.iter().find_map(|file| regular(file).err()),
@@ -163,12 +163,12 @@ fn path_problem(path: &Path) -> Option<String> {
     }
 }
 
-/// Whether a file of a folder is one of rules, by its name.
+/// Whether a file name is that of a rule file.
 pub fn is_rule_file(name: &str) -> bool {
     has_ending(name, &[".yaml", ".yml"]) && !is_test_file(name)
 }
 
-/// Whether a file of a folder is one of tests of rules, by its name.
+/// Whether a file name is that of a rule test file.
 pub fn is_test_file(name: &str) -> bool {
     has_ending(name, &[".test.yaml", ".test.yml"])
 }
@@ -177,10 +177,10 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
     !name.starts_with('.') && endings.iter().any(|ending| name.ends_with(ending))
 }
 
-/// Reads a file of rules or of their tests. What never ends, or waits for a writer, would stop whoever looks at it.
+/// Reads a rule file or rule test file. Only regular files are read: a device or pipe would block forever.
 ///
 /// # Errors
-/// It is no file, cannot be read, or is too large.
+/// It is not a regular file, cannot be read, or is too large.
 pub fn read_file(path: &Path) -> Result<String, String> {
     regular(path)?;
     let mut text = String::new();
@@ -201,10 +201,10 @@ fn regular(path: &Path) -> Result<(), String> {
     Err(format!("{} is {kind}, where a file of rules is needed", path.display()))
 }
 
-/// Files as they are; of folders those in them whose name is wanted, by name.
+/// Expands a list of paths: files as they are, folders to the files whose name is `wanted`, sorted by name.
 ///
 /// # Errors
-/// A folder that cannot be read, or holds none; too many files.
+/// A folder cannot be read or has no such file; too many files.
 pub fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for path in paths {
@@ -295,7 +295,7 @@ mod tests {
         std::fs::create_dir(at("folder.yaml")).unwrap();
         assert!(loaded().unwrap_err().contains("folder.yaml is a folder"));
         std::fs::remove_dir(at("folder.yaml")).unwrap();
-        // Links that lead to themselves, to one another, to the folder they are in, and to nothing.
+        // Symbolic links: to themselves, to each other, to their own folder, and dangling.
         let link = |to: &str, name: &str| std::os::unix::fs::symlink(at(to), at(name)).unwrap();
         for (links, says) in [
             (&[("self.yaml", "self.yaml")][..], "cannot read"),

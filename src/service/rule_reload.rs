@@ -1,8 +1,8 @@
-//! Rules are looked at again while the service runs.
+//! Reloads the rules while the service runs.
 //!
-//! New rules take effect when two looks in a row see the same texts, so that a file that is being written changes nothing. A
-//! mistake anywhere leaves the rules as they were, visibly: what is evaluated is always a whole set that was read without
-//! one.
+//! New rules take effect when two consecutive reads return the same texts, so that a file in the middle of a write
+//! has no effect. If any file is invalid, the previous rules stay in effect and the error is shown: the evaluated
+//! rules are always one complete, valid set.
 
 use std::time::Duration;
 
@@ -12,16 +12,17 @@ use tokio_util::sync::CancellationToken;
 use crate::service::rule_files::{RuleSources, RuleTexts, parsed};
 use trainspotter_core::rules::Rule;
 
-/// Wall time between two looks at the rule files.
+/// Wall time between reads of the rule files.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// A bucket is asked at each of so many looks: a list costs money. What has changed there is looked at again at the next one.
+/// Buckets are listed once per this many reads: list requests cost money. A changed bucket is listed again at the
+/// next read.
 const LOOKS_PER_LIST: u32 = 6;
 
-/// What a change of the files comes to: new rules, or every mistake in them.
+/// Result of a change: new rules, or all errors in them.
 pub(super) type News = Result<Vec<Rule>, String>;
 
-/// Looks at the files and buckets until `stop`, and sends what changed.
+/// Watches files and buckets until `stop`, and sends changes.
 pub(super) async fn follow(sources: RuleSources, news: mpsc::Sender<News>, stop: CancellationToken) {
     let looking = async {
         let mut watch = Watch::new(sources).await;
@@ -41,13 +42,13 @@ pub(super) async fn follow(sources: RuleSources, news: mpsc::Sender<News>, stop:
     }
 }
 
-/// What was seen of the files.
+/// State of the file watch.
 #[derive(Debug)]
 struct Watch {
     sources: RuleSources,
-    /// What the rules, or the mistakes last reported, come from.
+    /// Texts of the rules in effect, or of the errors last reported.
     known: Result<RuleTexts, String>,
-    /// What the last look saw.
+    /// Texts of the last read.
     seen: Result<RuleTexts, String>,
 }
 
@@ -57,12 +58,12 @@ impl Watch {
         Self { sources, seen: known.clone(), known }
     }
 
-    /// Whether the last look saw something that the one before did not.
+    /// Whether the last read differs from the one before.
     fn is_unsettled(&self) -> bool {
         self.seen != self.known
     }
 
-    /// What changed, once two looks in a row agree on it.
+    /// Reads the texts. Returns a change once two consecutive reads agree.
     async fn look(&mut self, with_buckets: bool) -> Option<News> {
         let seen = self.sources.texts(with_buckets).await;
         let before = std::mem::replace(&mut self.seen, seen);

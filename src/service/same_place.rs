@@ -1,5 +1,5 @@
-//! Whether a target turns out to be the account and region of another one: a role of the service's own account does not show that before AWS
-//! has said which account is the own one.
+//! Detects two targets with the same account and region. With a role of the service's own account this is unknown
+//! until AWS has returned the account id.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,11 +9,11 @@ use crate::config::Target;
 use crate::service::StartError;
 use trainspotter_core::model::Place;
 
-/// What a target is compared with. Clones share what was found.
+/// What a target is compared with. Clones share the result.
 #[derive(Clone, Debug)]
 pub(super) struct SamePlace {
     own: Arc<Target>,
-    /// The targets as they are now.
+    /// The current targets.
     targets: watch::Receiver<Arc<[Target]>>,
     refusal: Arc<OnceLock<String>>,
 }
@@ -24,7 +24,8 @@ impl SamePlace {
         Self { own: Arc::new(own.clone()), targets, refusal: Arc::default() }
     }
 
-    /// Whether it is another target's account and region, too, as far as its account is known. Targets that come later count as well.
+    /// Whether another target has the same account and region, as far as the account is known. Includes targets
+    /// added later.
     pub(super) fn is_refused(&mut self, account: Option<&str>) -> bool {
         if let Some(account) = account
             && self.targets.has_changed().unwrap_or(false)
@@ -34,7 +35,7 @@ impl SamePlace {
         self.refusal.get().is_some()
     }
 
-    /// Refuses the target if another one, whose role says so, is of the same account.
+    /// Refuses the target if another target has a role of the same account.
     fn compare(&mut self, account: &str) {
         let targets = Arc::clone(&self.targets.borrow_and_update());
         let Some(other) = twin(&self.own, account, &targets) else { return };
@@ -44,7 +45,7 @@ impl SamePlace {
         ));
     }
 
-    /// How a target ended: refused, if it was.
+    /// Replaces the result of a target by the refusal, if it was refused.
     pub(super) fn or_refused(&self, ended: Result<(), StartError>) -> Result<(), StartError> {
         match self.refusal.get() {
             Some(refusal) => Err(StartError::new("watching", refusal.as_str())),
@@ -53,7 +54,8 @@ impl SamePlace {
     }
 }
 
-/// The target with a role of this account, in the same region and at the same endpoint, if the own one has no such role.
+/// The target with a role of this account, in the same region and at the same endpoint, unless the own target has
+/// such a role itself.
 fn twin<'a>(own: &Target, account: &str, targets: &'a [Target]) -> Option<&'a Target> {
     let is_of = |target: &Target| target.role.as_deref().and_then(Place::account_of) == Some(account);
     let is_same = |other: &&Target| {

@@ -1,4 +1,4 @@
-//! Whoever gets something from the service, with the clients for it: receivers of alerts and the sinks of figures.
+//! Clients for receivers and sinks.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use trainspotter_clock::Clock;
 /// Why a receiver cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiverError {
-    /// There is no client of its service.
+    /// The AWS client cannot be created.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// It cannot be used as it is configured.
+    /// Its configuration is invalid.
     #[error(transparent)]
     Integration(#[from] IntegrationError),
 }
 
-/// An integration for a receiver. `calls` counts what it asks of AWS.
+/// Creates the integration of a receiver. `calls` counts its AWS requests.
 ///
 /// # Errors
 /// Why the receiver cannot be used, without secrets.
@@ -43,7 +43,7 @@ pub(super) async fn integration(
     Ok(Integration::new(&receiver.channel, sns)?)
 }
 
-/// What brings messages to each receiver.
+/// Creates the integrations of all receivers.
 pub(super) async fn integrations(
     config: &Config,
     calls: &CallCounter,

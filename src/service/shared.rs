@@ -1,4 +1,4 @@
-//! What all targets have in common: whom they notify, where their figures go, the rules, and the pages that show them.
+//! State shared by all targets: receivers, sinks, rules and pages.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -20,35 +20,35 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Rule;
 
-/// What targets share. Cheap to clone.
+/// State shared by all targets. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    /// The whole configuration, as it was at the start.
+    /// The complete configuration, as of the start.
     pub(super) config: Arc<Config>,
-    /// The targets as they are now.
+    /// The current targets.
     pub(super) targets: watch::Sender<Arc<[Target]>>,
     pub(super) clock: Clock,
-    /// Since when things count, on the first start.
+    /// Start of counting on the first start.
     pub(super) since: Timestamp,
-    /// Who is notified, and how.
+    /// Receivers and their integrations.
     pub(super) receivers: Arc<[(Receiver, Arc<Integration>)]>,
-    /// What receivers and sinks ask of AWS; they are nobody's target, and whichever ticks next counts it.
+    /// AWS calls of receivers and sinks. They belong to no target, so the next target that ticks counts them.
     pub(super) calls: CallCounter,
-    /// The rules as they are now.
+    /// The current rules.
     pub(super) rules: watch::Receiver<RulesNow>,
     pub(super) hub: Hub,
     pub(super) access: Access,
-    /// Whether CloudWatch is to tell targets apart.
+    /// Whether CloudWatch metrics need a dimension for the target.
     pub(super) places: Arc<AtomicBool>,
-    /// How many targets there are now.
+    /// Number of targets now.
     pub(super) target_count: Arc<AtomicUsize>,
-    /// How the targets are spread over replicas, where there are several.
+    /// How targets are shared among replicas, if there are several.
     pub(super) sharing: Sharing,
-    /// Whose present is run forward.
+    /// Forecast scheduling.
     pub(super) forecasts: Turns,
 }
 
-/// The rules in effect, and what is wrong with the files if they are from before.
+/// The rules in effect and, if they are outdated, the errors in the current files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RulesNow {
     pub(super) rules: Arc<[Rule]>,
@@ -56,7 +56,7 @@ pub(super) struct RulesNow {
 }
 
 impl Shared {
-    /// Prepares what no target has to itself.
+    /// Creates the shared state.
     ///
     /// # Errors
     /// A receiver cannot be used.
@@ -91,9 +91,9 @@ impl Shared {
         })
     }
 
-    /// Lets an event loop know of rules that have changed since it began, until `stop`.
+    /// Forwards rule changes to an event loop, until `stop`.
     pub(super) async fn pass_rules_on(mut self, news: mpsc::Sender<News>, stop: CancellationToken) {
-        // What was there at the start is no news, but for mistakes.
+        // The rules of the start are not a change, but errors are reported.
         let mut known = self.rules.borrow_and_update().clone();
         if let Some(mistakes) = &known.mistakes {
             let _ = news.send(Err(mistakes.to_string())).await;
@@ -122,7 +122,7 @@ impl Shared {
     }
 }
 
-/// The targets that pages show.
+/// The targets shown on the pages.
 #[derive(Clone, Debug)]
 pub(super) struct Hub(watch::Sender<Arc<[WatchedTarget]>>);
 
@@ -133,7 +133,7 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// Shows a target, instead of what was there under its name.
+    /// Adds or replaces a target by name.
     pub(super) fn put(&self, target: WatchedTarget) {
         self.0.send_modify(|targets| {
             let mut all = targets.to_vec();
@@ -144,20 +144,20 @@ impl Hub {
         });
     }
 
-    /// What is shown of a target now.
+    /// The current snapshot of a target.
     pub(super) fn latest(&self, name: &str) -> Option<Snapshot> {
         let targets = self.0.borrow();
         targets.iter().find(|target| *target.place.target == *name).map(|target| target.snapshot.borrow().clone())
     }
 
-    /// Shows a target no more.
+    /// Removes a target.
     pub(super) fn remove(&self, name: &str) {
         self.0.send_modify(|targets| {
             *targets = targets.iter().filter(|other| *other.place.target != *name).cloned().collect();
         });
     }
 
-    /// What is shown now.
+    /// The current targets.
     pub(super) fn targets(&self) -> Targets {
         self.0.subscribe()
     }

@@ -1,16 +1,16 @@
-//! SIGTERM and Ctrl-C: the first asks for a graceful stop, the second ends the process.
+//! SIGTERM and Ctrl-C: the first requests a graceful shutdown, the second ends the process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code of a process that was asked twice: what a shell shows for one that a signal ended.
+/// Exit code after a second signal: what a shell reports for SIGINT.
 const TOLD_TWICE: i32 = 130;
 
-/// Cancels `stop` at the first signal and exits at once at the second.
+/// Cancels `stop` at the first signal, and exits at once at the second.
 ///
 /// # Errors
 ///
-/// When the process may not listen for signals.
+/// Signal handlers cannot be installed.
 pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

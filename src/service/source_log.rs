@@ -1,12 +1,12 @@
-//! What the log says of sources: one line at the start, one when a source fails or fails for another reason, one when it answers again.
-//! On ECS the log is all there is.
+//! Logs the state of sources: one line at the start, one when a source fails or fails for another reason, one when
+//! it recovers. On ECS the log may be all an operator has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{CloudWatchMetrics, Config, Target};
 use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, units};
 
-/// What the log says at the start, but for the queues, which only AWS can name.
+/// Content of the line at the start. Queues are added once AWS has listed them.
 #[derive(Clone, Debug)]
 pub(super) struct Started {
     targets: String,
@@ -27,7 +27,7 @@ impl Started {
             CloudWatchMetrics::Otlp => "CloudWatch by OTLP".to_owned(),
             CloudWatchMetrics::Both => format!("CloudWatch {} and by OTLP", sink.namespace),
         });
-        // Where an OTLP receiver is may hold a secret.
+        // An OTLP endpoint may contain a secret.
         let otlp = config.publish.otlp.iter().map(|_| "OTLP".to_owned());
         let sinks = ["/metrics".to_owned()].into_iter().chain(cloudwatch).chain(otlp);
         Self {
@@ -40,21 +40,21 @@ impl Started {
     }
 }
 
-/// Follows what the sources say.
+/// Tracks the state of the sources.
 #[derive(Debug)]
 pub(super) struct SourceLog {
-    /// Until it is logged.
+    /// Present until it is logged.
     started: Option<Started>,
     queues: BTreeSet<QueueName>,
     no_queues: Option<String>,
     failing: BTreeMap<Source, Failing>,
 }
 
-/// How a source fails.
+/// State of a failing source.
 #[derive(Debug)]
 struct Failing {
     since: Timestamp,
-    /// Reasons by queue, without what differs from call to call.
+    /// Errors by queue, without parts that differ from call to call.
     reasons: BTreeMap<Option<QueueName>, String>,
 }
 
@@ -63,7 +63,7 @@ impl SourceLog {
         Self { started: Some(started), queues: BTreeSet::new(), no_queues: None, failing: BTreeMap::new() }
     }
 
-    /// Logs what is new in these observations.
+    /// Logs changes in these observations.
     pub(super) fn observe(&mut self, observations: &[Observation]) {
         for observation in observations {
             match observation {
@@ -74,7 +74,7 @@ impl SourceLog {
                     }
                 }
                 Observation::Failed { source, queue, at, error } => self.failed(*source, queue.as_ref(), *at, error),
-                // Of some sources a part may answer while another fails.
+                // One queue of a source may succeed while another fails.
                 Observation::Answered { source, queue, at } if !is_failing(observations, *source, queue.as_ref()) => {
                     self.recovered(*source, *at, |failing| *failing == *queue);
                 }
@@ -149,7 +149,7 @@ impl SourceLog {
     }
 }
 
-/// What goes on without a source.
+/// What is missing while a source fails.
 fn without(source: Source) -> &'static str {
     match source {
         Source::Account => "the account's limits or use cannot be read; the rest goes on without them",
@@ -175,7 +175,7 @@ fn or_none(names: impl Iterator<Item = String>) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// An error without ids, numbers and times: two that differ in nothing else are the same.
+/// Strips ids, numbers and times from an error, so that repeated errors compare equal.
 fn without_particulars(error: &str) -> String {
     let words = error.split(|letter: char| !(letter.is_alphanumeric() || "-_".contains(letter)));
     words
@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// What is logged goes here.
+    /// Captures log output.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    /// What is logged of polls, each a list of observations.
+    /// Log lines for a sequence of polls, each a list of observations.
     fn logged(polls: &[Vec<Observation>]) -> Vec<String> {
         let lines = Lines::default();
         let writer = lines.clone();

@@ -1,8 +1,8 @@
-//! Which state file is whose.
+//! Assigns state files to targets.
 //!
-//! `store.file` belongs to the target that was there first: what an earlier release, or a configuration with one target, has written stays
-//! that target's, whatever comes beside it. Every other target has a file beside it, which its name is part of. A file says whose it is in
-//! a watermark.
+//! `store.file` belongs to the target that used it first: what an earlier release or a single-target configuration
+//! wrote stays with that target when others are added. Every other target has a file beside it, with the target's
+//! name in its file name. A watermark in each file names its owner.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,15 @@ use crate::config::Target;
 use crate::store::{latest_mark, regions_in};
 use trainspotter_core::model::Place;
 
-/// What the watermark begins with that says whose a file is; region and name of the target follow.
+/// Prefix of the owner watermark; region and target name follow.
 const OWNER: &str = "target ";
 
-/// Where the state of a target may be.
+/// Possible locations of a target's state.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
-    /// What the configuration names.
+    /// The configured file.
     pub(super) first: PathBuf,
-    /// The target's own beside it.
+    /// The target's own file beside it.
     pub(super) beside: PathBuf,
 }
 
@@ -28,27 +28,27 @@ impl Files {
     }
 }
 
-/// Which file a target has.
+/// The state file of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StateFile {
     pub(super) path: PathBuf,
-    /// Whether it is beside that of another target.
+    /// Whether it is beside another target's file.
     pub(super) apart: bool,
 }
 
-/// The file of a target that came while the service ran.
+/// The file of a target that was added while the service runs.
 pub(super) fn apart(file: &Path, name: &str) -> StateFile {
     StateFile { path: beside(file, name), apart: true }
 }
 
-/// The name of the watermark that says whose a file is.
+/// Name of the watermark for the owner of a file.
 pub(super) fn owner_mark(place: &Place) -> String {
     format!("{OWNER}{} {}", place.region.as_deref().unwrap_or_default(), place.target)
 }
 
-/// The file of each target, in their order.
+/// The file of each target, in order.
 pub(super) fn of_targets(file: &Path, targets: &[Target]) -> Vec<StateFile> {
-    // A new file is that of a target that is alone, unless that has had one of its own before.
+    // A new file belongs to a target that is alone, unless that target already has a separate file.
     let is_alone = || matches!(targets, [target] if !beside(file, &target.name).exists());
     let owner = if file.exists() { owner_of(file, targets) } else { is_alone().then_some(0) };
     let of = |(index, target): (usize, &Target)| {
@@ -62,14 +62,14 @@ pub(super) fn of_targets(file: &Path, targets: &[Target]) -> Vec<StateFile> {
     targets.iter().enumerate().map(of).collect()
 }
 
-/// The state files of all targets that are there, given the one that `store` names; that one alone where there is none.
+/// All existing state files of the targets, given the one that `store` names; that one alone if none exists.
 pub fn state_files_beside(file: &Path, targets: &[Target]) -> Vec<PathBuf> {
     let files = of_targets(file, targets).into_iter().map(|found| found.path);
     let found: Vec<PathBuf> = files.filter(|path| path.exists()).collect();
     if found.is_empty() { vec![file.to_owned()] } else { found }
 }
 
-/// The files of targets that are not among these, with the names of their targets.
+/// State files of targets that are not in the list, with the names of their targets.
 pub(super) fn of_nobody(file: &Path, targets: &[Target]) -> Vec<(String, PathBuf)> {
     let own: Vec<PathBuf> = of_targets(file, targets).into_iter().map(|file| file.path).collect();
     let Ok(folder) =
@@ -78,7 +78,7 @@ pub(super) fn of_nobody(file: &Path, targets: &[Target]) -> Vec<(String, PathBuf
         return Vec::new();
     };
     let named = |path: PathBuf| {
-        // Only a file that its own target's name leads to is that target's.
+        // A file belongs to a target only if its name matches the target's.
         let (_, name) = marked(&path)?;
         let is_of_it = path.file_name() == file.file_name() || path.file_name() == beside(file, &name).file_name();
         (is_of_it && !own.iter().any(|own| own.file_name() == path.file_name())).then_some((name, path))
@@ -96,13 +96,13 @@ pub(super) fn of_nobody(file: &Path, targets: &[Target]) -> Vec<(String, PathBuf
     found
 }
 
-/// Whose a file is that is there: what it says itself and, of an earlier release, whose queues are in it.
+/// Owner of an existing file: by its watermark or, for files of earlier releases, by the queues in it.
 fn owner_of(file: &Path, targets: &[Target]) -> Option<usize> {
     let has_no_own = |target: &Target| !beside(file, &target.name).exists();
     match marked(file) {
         Some((region, name)) => {
             let named = targets.iter().position(|target| target.name == name);
-            // One that was given another name goes on with what it had.
+            // A renamed target keeps its file.
             let renamed = || targets.iter().position(|target| target.region == region && has_no_own(target));
             named.or_else(renamed)
         }
@@ -115,16 +115,16 @@ fn owner_of(file: &Path, targets: &[Target]) -> Option<usize> {
     }
 }
 
-/// The region and the name in the watermark of a file.
+/// Region and target name from a file's watermark.
 fn marked(file: &Path) -> Option<(String, String)> {
     let mark = latest_mark(file, OWNER)?;
     let (region, name) = mark.strip_prefix(OWNER)?.split_once(' ')?;
     Some((region.to_owned(), name.to_owned()))
 }
 
-/// The file of a target beside another one: `state.db` and `state.NAME.db`.
+/// File name of a target beside another file: `state.db` and `state.NAME.db`.
 fn beside(file: &Path, name: &str) -> PathBuf {
-    // Names have no `+`, so that no two targets have one file.
+    // Target names contain no `+`, so file names are unique.
     let name = name.replace('/', "+");
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     match file.extension() {
@@ -172,9 +172,9 @@ mod tests {
         let (one, two) = (target("us-east-1", "one"), target("eu-west-1", "two"));
         written(&file, Some(&Place::new("two", "eu-west-1")));
         assert_eq!(paths(&file, &[one.clone(), two.clone()]), ["state.one.db", "state.db"]);
-        // It goes, and the other one stays what it was.
+        // One target is removed; the other keeps its file.
         assert_eq!(paths(&file, std::slice::from_ref(&one)), ["state.one.db"]);
-        // It is called otherwise now.
+        // The target is renamed.
         let renamed = target("eu-west-1", "research");
         assert_eq!(paths(&file, &[one, renamed]), ["state.one.db", "state.db"]);
     }

@@ -1,4 +1,4 @@
-//! What sends for one target: a notifier per receiver, and the sinks.
+//! Notifiers and sinks of one target.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::service::shared::Shared;
 use crate::store::StoreHandle;
 use trainspotter_core::model::Timestamp;
 
-/// One notifier per receiver, for the outbox of one target.
+/// Creates one notifier per receiver, for the outbox of one target.
 pub(super) fn notifiers(
     shared: &Shared,
     store: &StoreHandle,
@@ -19,7 +19,7 @@ pub(super) fn notifiers(
     Notifiers::new(shared.receivers.to_vec(), shared.config.external_url.as_deref(), store, shared.clock)
 }
 
-/// All sinks, for the figures of one target.
+/// Creates all sinks, for the figures of one target.
 pub(super) async fn publisher(shared: &Shared, target: &Target, began: Timestamp) -> Result<Publisher, StartError> {
     let Shared { config, calls, clock, .. } = shared;
     let mut cloudwatch = CloudWatchAccess {

@@ -1,4 +1,4 @@
-//! One target: its sources, its state and its notifications, until it is stopped.
+//! One target: its sources, state and notifications, until it is stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,55 +37,55 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::{Place, Timestamp};
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
-/// Frames on their way to the sinks. A slow sink loses frames beyond that, visibly; it never holds up a tick.
+/// Frames queued for the sinks. A slow sink drops frames beyond it, which is counted; it never delays a tick.
 const FRAMES: usize = 64;
-/// The least wall time between two ticks that no poll asked for.
+/// Minimum wall time between two ticks without a poll.
 const MIN_PATIENCE: Duration = Duration::from_secs(5);
-/// For how long notifications to a receiver that is not configured here are left to replicas that know it.
+/// How long notifications to a receiver that is not configured here are left to replicas that have it.
 const LEFT_TO_OTHERS: Duration = Duration::from_secs(86_400);
 
-/// A target that is to be watched, with a configuration of its own: it names this target alone, and its own file and log.
+/// One target, with a configuration that contains only this target, its file and its log.
 #[derive(Clone, Debug)]
 pub(super) struct TargetService {
     pub(super) shared: Shared,
     pub(super) target: Target,
     pub(super) config: Config,
-    /// Whether its state is beside that of another target, so that its alerts need ids of their own.
+    /// Whether its state is beside another target's, so that its alerts need separate ids.
     pub(super) apart: bool,
-    /// Whether the service watches nothing else.
+    /// Whether it is the only target of the service.
     pub(super) is_alone: bool,
-    /// Where its state may be.
+    /// Possible locations of its state.
     pub(super) files: Files,
-    /// What it logs is in here.
+    /// Log span of the target.
     pub(super) span: Span,
-    /// Set when it is taken out of the configuration: its alerts end with it.
+    /// Cancelled when the target is removed from the configuration: its alerts end with it.
     pub(super) removed: CancellationToken,
 }
 
-/// The time in which a replica leads.
+/// One leadership term of a replica.
 pub(super) struct Term {
     pub(super) replicas: Arc<Replicas>,
-    /// What is shown until the first tick: what the log says.
+    /// Snapshot shown until the first tick: the contents of the log.
     pub(super) shown: Snapshot,
-    /// Set when the target is not watched any more by this process; otherwise it may lead again.
+    /// Cancelled when this process stops watching the target; otherwise the replica may lead again.
     pub(super) ends: CancellationToken,
 }
 
 impl TargetService {
-    /// Where it is, but for the account.
+    /// Name and region of the target, without the account.
     pub(super) fn place(&self) -> Place {
         place_of(&self.target)
     }
 
-    /// Runs until `stop`, on a file that no other service has.
+    /// Runs until `stop`, on a file that is locked against other services.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        // It may wait for another service to end.
+        // Opening may wait for another service to release the file.
         let opening = open_store(&self.config, self.shared.since, self.shared.clock);
         let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
         self.lead(opened?, None, stop).await
     }
 
-    /// Asks AWS, publishes, notifies and serves, until `stop`; then hands over to another replica, if there are any.
+    /// Polls, publishes, notifies and serves until `stop`; then hands over to another replica, if there is one.
     pub(super) async fn lead(
         self,
         opened: Opened,
@@ -166,18 +166,18 @@ impl TargetService {
     }
 }
 
-/// Where a target is. The account is known before AWS says it, if its role is of one.
+/// Place of a target. With a role the account is known before AWS returns it.
 pub(super) fn place_of(target: &Target) -> Place {
     let account = target.role.as_deref().and_then(Place::account_of).map(Into::into);
     Place { account, ..Place::new(&target.name, &target.region) }
 }
 
-/// The queue that gets events of AWS Batch, if there is one.
+/// The queue of AWS Batch events, if configured.
 async fn job_events(target: &Target, clock: Clock) -> Result<Option<JobEvents>, StartError> {
     JobEvents::connect(target, clock).await.map_err(|error| StartError::new("preparing events", error))
 }
 
-/// Starts what sends to each receiver. What is returned waits until nothing is sent any more.
+/// Starts the notifiers. The returned tracker completes once they have all stopped.
 fn notify(
     parts: &mut Parts,
     delivering: Vec<Notifier<StoreHandle, Arc<Integration>>>,
@@ -191,13 +191,13 @@ fn notify(
     notifying
 }
 
-/// The longest that an attempt to notify may take: with replicas, no longer than another one waits before it leads.
+/// Timeout of one notification attempt: with replicas, no longer than another replica waits before it leads.
 fn longest_attempt(config: &Config) -> Duration {
     let of_lease = config.replication.as_ref().map(|replication| Terms::of(replication.lease).attempt());
     of_lease.map_or(ATTEMPT_TIMEOUT, |attempt| attempt.min(ATTEMPT_TIMEOUT))
 }
 
-/// Lets another replica lead as soon as nothing is sent any more.
+/// Lets another replica lead once nothing is being sent any more.
 async fn hand_over(term: Term, notifying: TaskTracker, rest: CancellationToken) {
     rest.cancelled().await;
     notifying.close();
@@ -210,7 +210,7 @@ async fn connect(target: &Target, config: &Config, clock: Clock) -> Result<Clien
     connected.map_err(|error| StartError::new("connecting to AWS", error))
 }
 
-/// The engine, as an earlier run has left it.
+/// Creates the engine from the saved state of an earlier run.
 async fn begin(
     config: &Config,
     rules: Vec<Rule>,
@@ -229,7 +229,7 @@ async fn begin(
     history::recall(engine, config.store.clone(), clock.now()).await
 }
 
-/// What receivers are sent of alerts that fire, as it was when they began to.
+/// Outbox rows for alerts that are firing, as created when they began to fire.
 fn firing(alerts: &[Alert], receivers: &[Receiver]) -> Vec<OutboxRow> {
     let rows = |alert: &Alert| {
         let at = alert.state.fired_at()?;
@@ -239,15 +239,16 @@ fn firing(alerts: &[Alert], receivers: &[Receiver]) -> Vec<OutboxRow> {
     alerts.iter().filter_map(rows).flatten().collect()
 }
 
-/// The store as it was found.
+/// The opened store and its contents.
 pub(super) struct Opened {
     store: StoreHandle,
     saved: Saved,
-    /// Since when counters count.
+    /// Start of counting.
     began: Timestamp,
-    /// Whether the file, or rows of it, were broken and are set aside.
+    /// Whether the file, or rows of it, were broken and moved aside.
     set_aside: bool,
-    /// What may be missing from the outbox of alerts that fire. Whoever has heard of one hears nothing new: it has the same id.
+    /// Outbox rows of firing alerts that may be missing. Ids are stable, so receivers that already have the
+    /// notification get nothing new.
     unsent: Vec<OutboxRow>,
 }
 
@@ -260,7 +261,7 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
     state(config, store, set_aside.is_some(), since, clock).await
 }
 
-/// What a store holds. Rows that cannot be read are moved out of the way.
+/// Loads the contents of a store. Unreadable rows are moved aside.
 pub(super) async fn state(
     config: &Config,
     store: StoreHandle,
@@ -279,7 +280,7 @@ pub(super) async fn state(
             "a row of the state file cannot be read and is moved to its table set_aside; nothing else is lost"
         );
     }
-    // Where there are replicas, another one may know a receiver that this one does not: what is new is left to it.
+    // Another replica may have a receiver that this one lacks: leave recent rows to it.
     let older_than = if config.replication.is_some() { LEFT_TO_OTHERS } else { Duration::ZERO };
     let given_up = store.call(move |store| store.keep_receivers(&names, older_than, now)).await.map_err(failed)?;
     if given_up > 0 {
@@ -293,20 +294,20 @@ pub(super) async fn state(
     Ok(Opened { store, saved, began, set_aside: set_aside || !bad.is_empty(), unsent })
 }
 
-/// The alerts that an earlier run has seen end, the latest first.
+/// Resolved alerts of an earlier run, latest first.
 async fn ended_before(config: &Config) -> Vec<Transition> {
     let store = config.store.clone();
     let reading = tokio::task::spawn_blocking(move || {
         PastAlerts::open(&store)?.ended(u32::try_from(RESOLVED_SHOWN).unwrap_or(u32::MAX))
     });
-    // What cannot be read is not shown; the store itself says what is wrong with the file.
+    // Unreadable rows are not shown; the store reports the problem itself.
     reading.await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 async fn publish(mut publisher: Publisher, mut frames: mpsc::Receiver<Arc<Frame>>, reports: mpsc::Sender<Report>) {
     while let Some(frame) = frames.recv().await {
         for report in publisher.publish(frame).await {
-            // After the event loop has gone nobody counts any more, but what is left is still published.
+            // After the event loop has ended nobody counts reports, but the remaining frames are still published.
             let _ = reports.send(report).await;
         }
     }

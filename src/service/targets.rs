@@ -1,4 +1,5 @@
-//! All targets: each is watched by tasks of its own, so that a sick one delays no other. They come and go while the service runs.
+//! The supervisor of all targets. Each runs in separate tasks, so that a failing target delays no other. Targets
+//! can be added and removed while the service runs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use crate::service::{Following, Service, StartError, removed_targets, replicas, 
 use crate::web::{self, KeptPasts, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
 
-/// Wall time before a target that could not be watched is tried again: twice as long each time, up to the second.
+/// Minimum and maximum wall time before a failed target is restarted; the pause doubles with each failure.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
-/// For each time that it was watched this long, the pause is half of that before.
+/// For each such period that a target ran, its next pause is halved.
 const STEADY: Duration = Duration::from_secs(300);
 
-/// Which start of a target ended, and how.
+/// A finished run of a target: name, generation and result.
 type Ended = (String, u64, Result<(), StartError>);
 
 /// Runs a service until `stop`.
@@ -62,7 +63,7 @@ pub(super) async fn run(service: Service, following: Following, stop: Cancellati
     ended
 }
 
-/// Looks at the rules' files and buckets for all targets.
+/// Watches rule files and buckets for all targets.
 async fn follow_rules(sources: RuleSources, now: watch::Sender<RulesNow>, stop: CancellationToken) {
     if sources.is_empty() {
         return stop.cancelled().await;
@@ -79,16 +80,16 @@ async fn follow_rules(sources: RuleSources, now: watch::Sender<RulesNow>, stop: 
     tokio::join!(rule_reload::follow(sources, news, stop), take_in);
 }
 
-/// Owner of the tasks of all targets.
+/// Owns the tasks of all targets.
 struct Supervisor {
     shared: Shared,
     stop: CancellationToken,
-    /// As they are to be watched now.
+    /// The desired targets.
     targets: Vec<Target>,
     starts: u64,
     running: BTreeMap<String, Running>,
     tasks: JoinSet<Ended>,
-    /// Targets that could not be watched, and when they are tried again.
+    /// Failed targets, with the time of their next start.
     waiting: VecDeque<(tokio::time::Instant, Target)>,
     pauses: BTreeMap<String, Duration>,
 }
@@ -109,7 +110,8 @@ impl Supervisor {
         Self { shared, stop, targets, starts: 0, running, tasks, waiting, pauses }
     }
 
-    /// Watches these targets until it is stopped, and others whenever they change. Where there is one, its end is that of the service.
+    /// Runs these targets until stopped, and applies changes. With a single target, its end is the end of the
+    /// service.
     async fn run(mut self, targets: Vec<Target>, mut changes: mpsc::Receiver<Vec<Target>>) -> Result<(), StartError> {
         self.watch(targets);
         loop {
@@ -125,7 +127,8 @@ impl Supervisor {
                         }
                         self.ended(name, result);
                     }
-                    // One that was stopped, because it is another now or is gone; it may have shown itself last.
+                    // A run that was stopped because the target was changed or removed; its last snapshot may still
+                    // be shown.
                     Ok((name, ..)) => {
                         if !self.targets.iter().any(|target| target.name == name) {
                             self.shared.hub.remove(&name);
@@ -164,7 +167,7 @@ impl Supervisor {
         self.running.get(name).is_some_and(|running| running.start == start)
     }
 
-    /// Makes these the targets that are watched.
+    /// Starts and stops targets to match the list.
     fn watch(&mut self, targets: Vec<Target>) {
         let by_setting = self.shared.config.publish.cloudwatch.as_ref().and_then(|sink| sink.account_and_region);
         self.shared.sharing.set_count(targets.len());
@@ -238,7 +241,7 @@ impl Supervisor {
         TargetService { shared, target: target.clone(), config, apart, is_alone, files, span, removed }
     }
 
-    /// Takes in that a target is not watched any more, which is tried again if it should be.
+    /// Handles the end of a target, and schedules its restart if it should run.
     fn ended(&mut self, name: String, result: Result<(), StartError>) {
         let Some(Running { target, stop, since, .. }) = self.running.remove(&name) else { return };
         stop.cancel();
@@ -252,13 +255,13 @@ impl Supervisor {
     }
 }
 
-/// What a target logs is in here. An account that its role does not say is added once AWS has said it.
+/// Log span of a target. The account is added once AWS has returned it, if the role does not contain it.
 fn span_of(target: &Target) -> Span {
     let (place, region) = (place_of(target), target.region.as_str());
     tracing::info_span!("watch", target = target.name.as_str(), account = place.account.as_deref(), region)
 }
 
-/// How long to wait before a target is tried again that was watched for so long, after a pause before it.
+/// Pause before a target is restarted, from the previous pause and the time it ran.
 fn pause_after(before: Option<Duration>, watched: Duration) -> Duration {
     let Some(before) = before else { return AGAIN.0 };
     let times = u32::try_from(watched.as_secs() / STEADY.as_secs()).unwrap_or(u32::MAX);
@@ -276,7 +279,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// What pages show of a target that cannot be watched: why.
+/// What the pages show for a target that cannot be watched: the reason.
 fn not_watched(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
     let place = place_of(target);
     let snapshot = Snapshot {
@@ -286,7 +289,7 @@ fn not_watched(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
         ticked_at: Some(clock.now()),
         ..Snapshot::default()
     };
-    // Nobody answers: whoever asks is answered that they should come back.
+    // The receiving ends are dropped, so that queries are answered with "try again later".
     let (jobs, history, operations) = (mpsc::channel(1).0, mpsc::channel(1).0, mpsc::channel(1).0);
     let (snapshot, silences) = (watch::channel(snapshot).1, watch::channel([].into()).1);
     WatchedTarget { place, snapshot, jobs, history, operations, silences }

@@ -1,4 +1,4 @@
-//! Sample notifications past the outbox, so that whoever sets a receiver or a rule up sees what arrives.
+//! Sends sample notifications without the outbox, to test a receiver or a rule.
 
 use std::time::Duration;
 
@@ -13,39 +13,39 @@ use crate::service::NoTarget;
 use crate::service::senders::{ReceiverError, integration};
 use trainspotter_clock::Clock;
 
-/// Wall time that the receiver has for each message.
+/// Wall time limit per message.
 const MAX_DELIVERY_TIME: Duration = Duration::from_secs(15);
 
-/// Samples by name, each with the labels in which its alerts agree if it is a group.
+/// Samples by name, each with its grouping labels if it is a group.
 pub(super) type Samples<N> = Vec<(N, OutboxRow, Option<Vec<String>>)>;
 
-/// Why a test notification did not arrive, without secrets.
+/// Why a test notification failed, without secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum Undelivered {
-    /// Nothing is watched that it could be about.
+    /// There is no target that the sample could be about.
     #[error(transparent)]
     NoTarget(#[from] NoTarget),
     /// The receiver cannot be used.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
-    /// The receiver refused it, or could not be reached.
+    /// The receiver refused the message or could not be reached.
     #[error("{}", .0.reason)]
     Refused(Failure),
-    /// The receiver said nothing for so long.
+    /// The receiver did not answer in time.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     NoAnswer(Duration),
-    /// It happened to one of several samples.
+    /// One of several samples failed.
     #[error("{}: {cause}", sample.as_str())]
     Sample {
-        /// Which.
+        /// The sample that failed.
         sample: Sample,
-        /// What happened to it.
+        /// Why it failed.
         #[source]
         cause: Box<Self>,
     },
 }
 
-/// Sends a sample of each kind to a receiver, past the outbox, and returns what it answered to each.
+/// Sends one sample of each kind directly to a receiver, and returns its response to each.
 ///
 /// # Errors
 /// See [`Undelivered`].
@@ -63,7 +63,7 @@ pub async fn test_receiver(
     Ok(answers)
 }
 
-/// The samples of some kinds.
+/// The samples of the given kinds.
 pub(super) fn samples_for(
     config: &Config,
     receiver: &Receiver,
@@ -78,13 +78,13 @@ pub(super) fn samples_for(
     Ok(samples.iter().flat_map(rows).collect())
 }
 
-/// What a test says it is about.
+/// Labels and values for the samples.
 pub(super) fn scene(config: &Config, receiver: &Receiver) -> Result<Scene, NoTarget> {
     let target = config.targets.first().ok_or(NoTarget)?;
     Ok(Scene { region: target.region.clone(), owner: owner(&receiver.channel) })
 }
 
-/// Sends notifications in their order until one is not taken, and says what became of each.
+/// Sends notifications in order until one fails, and returns the result of each.
 pub(super) async fn send<N>(
     config: &Config,
     receiver: &Receiver,
@@ -99,7 +99,7 @@ pub(super) async fn send<N>(
             return first.into_iter().collect();
         }
     };
-    // What the receiver calls its message of the firing that an end belongs to.
+    // The receiver's id of the firing message, which the resolved message refers to.
     let mut reported: Option<(String, Option<String>)> = None;
     for (name, mut row, by) in rows {
         let alert = row.alert().to_string();
@@ -123,7 +123,7 @@ pub(super) async fn send<N>(
     answers
 }
 
-/// Somebody whom the receiver can mention, if there is one.
+/// A user that the receiver can mention, if there is one.
 fn owner(channel: &Channel) -> String {
     let known = match channel {
         Channel::SlackWebhook { owners, .. } | Channel::SlackApp { owners, .. } => owners.keys().next().cloned(),

@@ -1,4 +1,5 @@
-//! What becomes of the service's own traces and log records: an outage of their receiver is logged once, and what is lost is counted.
+//! Exporters for the service's own traces and log records that log an outage of their receiver once and count what
+//! is lost.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,15 +10,15 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogBatch, LogExporter};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
-/// Spans and records that were not taken since this was last asked.
+/// Spans and log records lost since the last call of [`take_lost`].
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Spans and log records that a receiver did not take since this was last asked, for `limit.hits`.
+/// Returns and resets the number of spans and log records that a receiver did not accept, for `limit.hits`.
 pub(super) fn take_lost() -> u64 {
     LOST.swap(0, Ordering::Relaxed)
 }
 
-/// An exporter whose failures are noticed.
+/// An exporter whose failures are logged and counted.
 #[derive(Debug)]
 pub(super) struct Watched<E> {
     what: &'static str,
@@ -26,12 +27,12 @@ pub(super) struct Watched<E> {
 }
 
 impl<E> Watched<E> {
-    /// `what` it sends is named in the log.
+    /// `what` is the name used in log messages.
     pub(super) fn new(what: &'static str, exporter: E) -> Self {
         Self { what, exporter, is_failing: AtomicBool::new(false) }
     }
 
-    /// Takes note of what became of so many.
+    /// Records the result of an export of `count` items.
     fn note(&self, count: u64, result: &OTelSdkResult) {
         let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
         match result {

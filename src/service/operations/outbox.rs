@@ -1,4 +1,4 @@
-//! Notifications that wait or were given up: listed, tried again and dropped.
+//! The outbox: lists, retries and drops waiting or failed notifications.
 
 use crate::service::operations::{Operations, unavailable};
 use crate::store::{Selection, Store, Wanted};

@@ -1,4 +1,4 @@
-//! Silences: added, ended and looked at.
+//! Silences: add, end and list.
 
 use crate::notify::routing_table;
 use crate::notify::silence::Silence;
@@ -6,11 +6,11 @@ use crate::service::operations::{Operations, unavailable};
 use crate::store::Store;
 use crate::web::{Outcome, Refusal};
 
-/// Silences in force, at most: each notification is held against all of them.
+/// Maximum active silences: each notification is matched against all of them.
 const MAX_ACTIVE: usize = 1_000;
 
 impl Operations {
-    /// Lets the pages know the silences as they are now.
+    /// Publishes the current silences to the pages.
     pub(super) async fn look_at_silences(&self) {
         match self.all_silences().await {
             Ok(found) => {
@@ -61,7 +61,7 @@ impl Operations {
     pub(super) async fn end_silence(&self, id: i64, author: &str) -> Outcome<Silence> {
         let now = self.clock.now();
         let end = move |store: &mut Store| {
-            // Its end would be forgotten with the memory.
+            // In the in-memory fallback the end of the silence would be lost.
             if let Some(trouble) = store.trouble() {
                 return Ok(Err(unavailable(trouble.clone())));
             }
@@ -76,7 +76,7 @@ impl Operations {
         let ended = self.store.call(end).await.map_err(unavailable)??;
         tracing::info!(author, silence = id, matchers = %ended.matchers, "a silence was ended");
         self.look_at_silences().await;
-        // What still fires is sent now.
+        // Notifications of alerts that still fire are sent now.
         self.notifiers.committed();
         Ok(ended)
     }

@@ -1,4 +1,4 @@
-//! Test notifications: to a receiver, or of a rule to whoever would get it.
+//! Test notifications: to one receiver, or for a rule to all its receivers.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::service::test_notification::{Samples, Undelivered, samples_for, scene
 use crate::web::{Outcome, Refusal, TestRequest, TestResult};
 use trainspotter_core::rules::Rule;
 
-/// What goes to a receiver, and how long after the firing it would hear of it.
+/// Samples for a receiver, and the delay after firing before the receiver is notified.
 type ToReceiver<'a> = (&'a Receiver, Duration, Samples<&'static str>);
 
 impl Operations {
@@ -89,7 +89,7 @@ impl Operations {
         let snapshot = self.snapshot.borrow().clone();
         let mut labels = test.labels.clone();
         if labels.is_empty() {
-            // An alert that is there, or else a queue that is.
+            // Use the labels of an existing alert, or else of an existing queue.
             let there = snapshot.alerts.iter().find(|alert| alert.rule == rule.name()).map(|alert| alert.by.clone());
             labels = there.unwrap_or_else(|| {
                 let queue = snapshot.frame.queues.first().map(|queue| ("queue".to_owned(), queue.queue.to_string()));
